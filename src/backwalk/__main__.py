@@ -1,0 +1,5 @@
+"""`python -m backwalk`."""
+
+from backwalk.cli import main
+
+main()

@@ -1,0 +1,10 @@
+"""Judging a fitted model: every figure beside its null and with its error, simple baselines beside the model.
+
+`assess` takes a model and rows that its fit never saw, and returns a `Fidelity`: figures, nats, warnings and a verdict
+in words. The judges themselves live in `backwalk.evaluation` and know no model; this room introduces the two.
+"""
+
+from backwalk.assess.assessment import assess
+from backwalk.assess.fidelity import Contender, Fidelity
+
+__all__ = ["Contender", "Fidelity", "assess"]

@@ -1,0 +1,248 @@
+"""From a model and unseen rows to a `Fidelity`.
+
+Every contender generates as many rows as the pairs of real sets need, and all meet the same pairs. Densities are scored
+on the same unseen rows, row by row, so that differences carry small errors. Baselines are fitted to the training rows
+in standard deviations, whole numbers spread over their cells as for the model, and their log-densities are given in the
+user's units, as the model's are.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from backwalk.assess.battery import Judge, battery, column_figures
+from backwalk.assess.cautions import cautions
+from backwalk.assess.fidelity import Contender, Fidelity
+from backwalk.assess.verdict import verdict
+from backwalk.datasets import Density
+from backwalk.diffusion import BoundTerms, variational_bound
+from backwalk.errors import InvalidInput
+from backwalk.evaluation import (
+    Estimate,
+    RealPairs,
+    disjoint_pairs,
+    mean_estimate,
+    nearest_row_share,
+    paired_gap,
+    random_rows,
+    resampled_pairs,
+    total_variation,
+)
+from backwalk.evaluation.baselines import Baseline, kernel_baseline, mixture_baseline
+from backwalk.evaluation.rows import as_rows
+from backwalk.model import (
+    DiffusionModel,
+    bound,
+    encode_for_scoring,
+    log_density,
+    reverse_variances,
+    sample_rows,
+)
+from backwalk.sampling import Sampler
+from backwalk.streams import Stream
+from backwalk.table import Codec, Table
+
+Rows = NDArray[np.float64]
+
+_FEWEST_UNSEEN = 20  # below, no classifier and no error can be had
+_FEWEST_IN_A_SET = 500  # of disjoint sets; otherwise, halves of all unseen rows say more
+_MOST_IN_A_SET = 10_000
+_MOST_SCORED = 1_024  # rows whose density is computed, a tile of the network's
+_MOST_ODE_COLUMNS = 16  # beyond, the exact divergence of the ODE takes minutes, and the bound stands for the model
+_STEPS_TO_SEE_GAIN = 50
+_LOAD = 'from backwalk import Diffusion\n\nmodel = Diffusion.load("model.backwalk")\nX_new = model.sample(10_000)'
+
+
+def assess(
+    model: DiffusionModel,
+    unseen: ArrayLike,
+    *,
+    training: ArrayLike | None = None,
+    density: Density | None = None,
+    stream: Stream,
+    n_pairs: int = 8,
+    n_rows: int | None = None,
+    baselines: bool = True,
+) -> Fidelity:
+    """Return every figure of a model beside its null, with errors, baselines beside it, and a verdict in words.
+
+    `unseen` is (m, d), in the user's units: rows that the fit never saw, at least 20. `training` is (n, d), what the
+    fit saw: baselines are fitted to it and copies of it looked for; without it there are neither. With a `density`, the
+    real sets are `n_pairs` pairs of `n_rows` (10,000 by default) fresh draws from it, and gaps to its log-density are
+    known. Without, they are cut from `unseen`: disjoint sets where these have 500 rows or more, otherwise random
+    halves. Two moons take about 15 seconds on two cores.
+
+    Raises InvalidInput for too few rows, or rows of another width than the model's.
+    """
+    d = model.schema.n_columns
+    unseen_rows = as_rows(unseen, "unseen", d=d, at_least=_FEWEST_UNSEEN)
+    training_rows = None if training is None else as_rows(training, "training", d=d, at_least=_FEWEST_UNSEEN)
+    if density is not None and density.d != d:
+        raise InvalidInput(
+            f"density should have the model's {d} columns, but has {density.d}: give the one the rows came from."
+        )
+    codec = Codec.fit(Table(unseen_rows if training_rows is None else training_rows, model.schema))
+    pairs, real_rows = _real_pairs(unseen_rows, codec, density, n_pairs, n_rows, stream.child("real"))
+    judges = [Judge.ready(statistic, pairs) for statistic in battery(codec.n_encoded, stream=stream.child("battery"))]
+    scored = _Scored.of(model, unseen_rows, codec, density, stream.child("scored"))
+
+    started = time.perf_counter()
+    rows = sample_rows(model, 0, pairs.n_generated, stream=stream.child("generated"))
+    sample_seconds = _per_10_000(time.perf_counter() - started, len(rows))
+    generated = codec.encode(rows)
+    fit_seconds = model.card.get("fit_seconds")
+    ours = Contender(
+        name="Diffusion model",
+        figures=tuple(judge.judge(generated) for judge in judges),
+        density_of=scored.density_of,
+        negative_log_density=mean_estimate(-scored.log_p_model),
+        advantage=None,
+        gap=scored.gap(scored.log_p_model),
+        # A bound is no density that could be compared with the truth row by row.
+        total_variation=scored.distance(scored.log_p_model) if scored.density_of == "ode" else None,
+        fit_seconds=None if fit_seconds is None else float(fit_seconds),
+        sample_seconds=sample_seconds,
+        code=_LOAD,
+    )
+    rivals: tuple[Contender, ...] = ()
+    if baselines and training_rows is not None:
+        x = codec.encode(training_rows, stream=stream.child("cells"))
+        fitted = (
+            mixture_baseline(x, stream=stream.child("mixture")),
+            kernel_baseline(x, stream=stream.child("kernel")),
+        )
+        rivals = tuple(_rival(baseline, codec, judges, pairs, scored, stream) for baseline in fitted)
+
+    entropy = None if density is None else density.entropy
+    words, advised = verdict(ours, rivals, entropy)
+    columns = column_figures(pairs, generated, [model.schema.label(j) for j in codec.encoded_columns])
+    share = gain = None
+    if training_rows is not None:
+        share = nearest_row_share(
+            generated[:_MOST_IN_A_SET],
+            codec.encode(training_rows),
+            codec.encode(unseen_rows),
+            stream=stream.child("nearest"),
+        )
+        gain = _training_gain(model, training_rows, unseen_rows, stream.child("gain"))
+    return Fidelity(
+        verdict=words,
+        code=advised.code,
+        warnings=tuple(cautions(model.schedule, model.prior_mismatch, columns, share, gain, len(unseen_rows))),
+        model=ours,
+        baselines=rivals,
+        columns=columns,
+        bound=scored.terms,
+        bound_gap=scored.gap(-scored.terms.per_row.numpy()),
+        ode_solver_error=scored.solver_error,
+        entropy=entropy,
+        prior_term=Estimate(scored.terms.prior, scored.terms.prior_standard_error, scored.terms.n_rows),
+        prior_mismatch=model.prior_mismatch,
+        nearest_row_share=share,
+        training_gain=gain,
+        n_unseen=len(unseen_rows),
+        n_training=None if training_rows is None else len(training_rows),
+        real_rows=real_rows,
+        sampler=model.sampler.describe(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """The unseen rows that densities are scored on: in one scale, under the model, and under the truth."""
+
+    encoded: Rows
+    terms: BoundTerms
+    density_of: Literal["ode", "bound"]
+    log_p_model: Rows
+    solver_error: float | None
+    log_p_true: Rows | None
+
+    @classmethod
+    def of(cls, model: DiffusionModel, unseen: Rows, codec: Codec, density: Density | None, stream: Stream) -> _Scored:
+        rows = random_rows(unseen, _MOST_SCORED, stream=stream.child("rows"))
+        terms = bound(model, rows, stream=stream.child("bound"))
+        log_p_true = None if density is None else density.log_prob(rows)
+        encoded = codec.encode(rows)  # whole numbers at the centres of their cells, where the model scores them
+        if codec.n_encoded > _MOST_ODE_COLUMNS:
+            return cls(encoded, terms, "bound", -terms.per_row.numpy(), None, log_p_true)
+        ode = log_density(model, rows)
+        return cls(encoded, terms, "ode", ode.log_prob.numpy(), float(ode.solver_error.mean()), log_p_true)
+
+    def gap(self, log_p: Rows) -> Estimate | None:
+        return None if self.log_p_true is None else paired_gap(self.log_p_true, log_p)
+
+    def distance(self, log_p: Rows) -> Estimate | None:
+        return None if self.log_p_true is None else total_variation(self.log_p_true, log_p)
+
+
+def _real_pairs(
+    unseen: Rows, codec: Codec, density: Density | None, n_pairs: int, n_rows: int | None, stream: Stream
+) -> tuple[RealPairs, str]:
+    most = _MOST_IN_A_SET if n_rows is None else n_rows
+    if density is not None:
+        draws = codec.encode(density.sample_rows(0, 2 * n_pairs * most, stream=stream.child("draws")))
+        pairs = disjoint_pairs(draws, n_pairs, stream=stream)
+        return pairs, f"{n_pairs} pairs of {pairs.n_rows:,} fresh draws from the true density"
+    if len(unseen) >= 2 * n_pairs * min(most, _FEWEST_IN_A_SET):
+        kept = codec.encode(random_rows(unseen, 2 * n_pairs * most, stream=stream.child("kept")))
+        pairs = disjoint_pairs(kept, n_pairs, stream=stream)
+        return pairs, f"{n_pairs} pairs of {pairs.n_rows:,} unseen rows, none of them used twice"
+    kept = codec.encode(random_rows(unseen, 2 * most, stream=stream.child("kept")))
+    pairs = resampled_pairs(kept, n_pairs, stream=stream)
+    return pairs, f"{n_pairs} random splits of the unseen rows into halves of {pairs.n_rows:,}"
+
+
+def _rival(
+    baseline: Baseline, codec: Codec, judges: list[Judge], pairs: RealPairs, scored: _Scored, stream: Stream
+) -> Contender:
+    started = time.perf_counter()
+    drawn = codec.decode(baseline.sample(pairs.n_generated, stream.child("rival", baseline.name)))
+    sample_seconds = _per_10_000(time.perf_counter() - started, len(drawn))
+    log_p = baseline.log_prob(scored.encoded) + codec.log_abs_det_jacobian
+    draw = "sample(10_000)[0]" if baseline.name.startswith("GaussianMixture") else "sample(10_000)"
+    module = "mixture" if baseline.name.startswith("GaussianMixture") else "neighbors"
+    code = (
+        f"from sklearn.{module} import {baseline.name.partition('(')[0]}\n"
+        "from sklearn.preprocessing import StandardScaler\n\n"
+        "scaler = StandardScaler().fit(X)\n"
+        f"model = {baseline.expression}.fit(scaler.transform(X))\n"
+        f"X_new = scaler.inverse_transform(model.{draw})"
+    )
+    return Contender(
+        name=baseline.name,
+        figures=tuple(judge.judge(codec.encode(drawn)) for judge in judges),
+        density_of="exact",
+        negative_log_density=mean_estimate(-log_p),
+        advantage=mean_estimate(log_p - scored.log_p_model),
+        gap=scored.gap(log_p),
+        total_variation=scored.distance(log_p),
+        fit_seconds=baseline.fit_seconds,
+        sample_seconds=sample_seconds,
+        code=code,
+    )
+
+
+def _training_gain(model: DiffusionModel, training: Rows, unseen: Rows, stream: Stream) -> Estimate:
+    """Return the bound on unseen rows minus that on training rows, equally many of them and with the same noise.
+
+    A chain of 50 of the steps serves: it sees what the network remembers for a fraction of the time.
+    """
+    times = Sampler("ancestral", _STEPS_TO_SEE_GAIN).times(model.schedule)
+    schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)
+    n = min(len(training), len(unseen), _MOST_IN_A_SET)
+    totals = []
+    for name, rows in (("training", training), ("unseen", unseen)):
+        z = encode_for_scoring(model, random_rows(rows, n, stream=stream.child(name)))
+        terms = variational_bound(model.denoiser, z, schedule, sigma_sq, stream=stream.child("noise"))
+        totals.append(terms.per_row.numpy())
+    return Estimate(float(totals[1].mean() - totals[0].mean()), sum(float(t.var(ddof=1)) / n for t in totals) ** 0.5, n)
+
+
+def _per_10_000(elapsed: float, n: int) -> float:
+    return elapsed * 10_000 / n

@@ -1,0 +1,101 @@
+"""The statistics that every contender meets, on the same pairs of real sets.
+
+All of them get rows in standard deviations of the training rows, constant columns left out. Some see fewer rows than
+there are, because their time grows faster than the rows; their nulls see as few. A null depends on the real pairs
+alone, so it is computed once and serves every contender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.evaluation import (
+    Figure,
+    RealPairs,
+    boosting,
+    c2st,
+    compare,
+    correlation_difference,
+    coverage,
+    energy_distance,
+    marginal_ks,
+    neighbours,
+    sliced_wasserstein,
+)
+from backwalk.streams import Stream
+
+Rows = NDArray[np.float64]
+
+C2ST = "C2ST, boosting"
+SPREAD = "standard deviations"
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number that two sets of rows give, (real, other) -> float, and the most rows a set that it is worth."""
+
+    name: str
+    unit: str
+    measure: Callable[[Rows, Rows], float]
+    most_rows: int = 10_000
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A statistic with its nulls: what it gives for each pair of real sets."""
+
+    statistic: Statistic
+    pairs: RealPairs
+    nulls: dict[int, float]
+
+    @classmethod
+    def ready(cls, statistic: Statistic, pairs: RealPairs) -> Judge:
+        """Return the judge of some pairs, its nulls computed."""
+        n = min(pairs.n_rows, statistic.most_rows)
+        heads = RealPairs(tuple((a[:n], b[:n]) for a, b in pairs.pairs), pairs.correlation)
+        return cls(statistic, heads, {id(b): statistic.measure(a, b) for a, b in heads.pairs})
+
+    def judge(self, generated: Rows) -> Figure:
+        """Return the figure of generated rows (m, d), with m at least the pairs' number of rows."""
+
+        def remembered(real: Rows, other: Rows) -> float:
+            # The pairs keep their arrays alive, so no other array can have the id of one of them.
+            null = self.nulls.get(id(other))
+            return self.statistic.measure(real, other) if null is None else null
+
+        rows = generated[: self.pairs.n_generated]
+        return compare(remembered, self.pairs, rows, name=self.statistic.name, unit=self.statistic.unit)
+
+
+def battery(d: int, *, stream: Stream) -> tuple[Statistic, ...]:
+    """Return the statistics for rows with d columns. A classifier's folds and the directions are the stream's."""
+    classifier, directions = stream.child("classifier"), stream.child("directions")
+    statistics = [
+        Statistic(C2ST, "accuracy", lambda x, y: c2st(x, y, classifier=boosting, stream=classifier)),
+        Statistic(
+            "C2ST, nearest rows", "accuracy", lambda x, y: c2st(x, y, classifier=neighbours, stream=classifier), 3_000
+        ),
+        Statistic(
+            "Sliced Wasserstein", SPREAD, lambda x, y: sliced_wasserstein(x, y, n_projections=32, stream=directions)
+        ),
+        Statistic("Energy distance", SPREAD, energy_distance, 1_500),
+        Statistic("Worst column (KS)", "probability", lambda x, y: float(marginal_ks(x, y).max())),
+        Statistic("Correlations", "mean difference", correlation_difference),
+        Statistic("Coverage", "share of real rows", lambda x, y: coverage(x, y), 5_000),
+    ]
+    return tuple(s for s in statistics if d > 1 or s.name != "Correlations")
+
+
+def column_figures(pairs: RealPairs, generated: Rows, labels: Sequence[str]) -> tuple[Figure, ...]:
+    """Return the Kolmogorov-Smirnov distance of each column beside its null: as many figures as labels."""
+    figures = []
+    for j, label in enumerate(labels):
+        column = RealPairs(tuple((a[:, j : j + 1], b[:, j : j + 1]) for a, b in pairs.pairs), pairs.correlation)
+        rows = generated[: pairs.n_generated, j : j + 1]
+        figure = compare(lambda x, y: float(marginal_ks(x, y)[0]), column, rows, name=label, unit="probability")
+        figures.append(figure)
+    return tuple(figures)

@@ -1,0 +1,65 @@
+"""What a reader should be told without asking: plain sentences, each with its number and a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from scipy.stats import t as student
+
+from backwalk.assess.words import significant, with_error
+from backwalk.diffusion import NoiseSchedule
+from backwalk.evaluation import Estimate, Figure
+
+MISMATCH_THAT_MATTERS = 0.01  # nats a row
+_FEW_ROWS = 500
+_GAIN_THAT_MATTERS = 0.05  # nats a row
+_SHARE_THAT_MATTERS = 0.55
+_KS_THAT_MATTERS = 0.01
+_Z = 4.0
+_FALSE_ALARM = 0.01  # over all columns of a table
+
+
+def cautions(
+    schedule: NoiseSchedule,
+    mismatch: float,
+    columns: Sequence[Figure],
+    share: Estimate | None,
+    gain: Estimate | None,
+    n_unseen: int,
+) -> Iterator[str]:
+    """Yield the warnings that these numbers call for; none if all is well."""
+    if mismatch > MISMATCH_THAT_MATTERS:
+        yield (
+            f"The reverse chain starts from the wrong place. After the last step alpha_bar_N = "
+            f"{significant(float(schedule.alpha_bar[-1]))} of the signal's variance is left, but sampling starts from "
+            f"pure noise. This costs at least {mismatch:.3f} nats a row, in every sample, however well the network is "
+            "trained. Use more steps, larger betas, or the default schedule."
+        )
+    if gain is not None and gain.value > max(_GAIN_THAT_MATTERS, _Z * gain.standard_error):
+        yield (
+            f"The model is overfitted: its bound is {with_error(gain.value, gain.standard_error)} nats a row better on "
+            "training rows than on unseen ones. Train on more rows, for fewer steps, or with a smaller network."
+        )
+    if share is not None and share.value > max(_SHARE_THAT_MATTERS, 0.5 + _Z * share.standard_error):
+        yield (
+            f"The model repeats training rows: of generated rows, "
+            f"{with_error(share.value, share.standard_error, percent=True)} lie nearer to a training row than to "
+            "any of equally many unseen rows, where 50 % would be chance. Train for fewer steps, or on more rows."
+        )
+    failed = [figure.name for figure in columns if _fails(figure, len(columns))]
+    if failed:
+        listed = ", ".join(failed[:8]) + (f" and {len(failed) - 8} more" if len(failed) > 8 else "")
+        yield (
+            f"Generated values are distributed otherwise than real ones in {listed}: see the Kolmogorov-Smirnov "
+            "distance of each column."
+        )
+    if n_unseen < _FEW_ROWS:
+        yield (
+            f"There are only {n_unseen} unseen rows, so the errors are wide and small faults stay invisible. Hold back "
+            "more rows if you can."
+        )
+
+
+def _fails(figure: Figure, n_columns: int) -> bool:
+    quantile = float(student.ppf(1.0 - _FALSE_ALARM / n_columns, figure.n_pairs - 1))
+    return figure.difference > max(_KS_THAT_MATTERS, quantile * figure.difference_standard_error)

@@ -1,0 +1,98 @@
+"""The headline: which model to use, in words, from the figures and their errors alone.
+
+Two things are asked of the model and of the best simple baseline: the log-density of unseen rows, and how well a
+classifier tells generated rows from real ones. A difference counts when it exceeds two standard errors and is large
+enough to matter. Where no difference counts, the simpler and faster model is advised: that is what a friend would say.
+"""
+
+from __future__ import annotations
+
+from backwalk.assess.battery import C2ST
+from backwalk.assess.fidelity import Contender
+from backwalk.assess.words import seconds, with_error
+from backwalk.evaluation import Estimate
+
+NATS_THAT_MATTER = 0.01
+ACCURACY_THAT_MATTERS = 0.003
+_Z = 2.0
+
+
+def verdict(model: Contender, baselines: tuple[Contender, ...], entropy: float | None) -> tuple[str, Contender]:
+    """Return the verdict in words, and the contender that it advises."""
+    if not baselines:
+        return f"{_against_real(model, 'The diffusion model')} No baseline was fitted beside it.", model
+    rival = max(baselines, key=lambda baseline: baseline.advantage.value if baseline.advantage else 0.0)
+    assert rival.advantage is not None
+    nats = _sign(rival.advantage, NATS_THAT_MATTER)  # +1: for the rival
+    rows = _sign(_classifier_difference(model, rival), ACCURACY_THAT_MATTERS)
+    ours = "the diffusion model's bound guarantees" if model.density_of == "bound" else "the diffusion model"
+    amount = with_error(abs(rival.advantage.value), rival.advantage.standard_error)
+    if nats == 0 and rows == 0:
+        chosen = rival
+        words = (
+            f"Use {rival.name}: no difference from the diffusion model can be shown, neither in nats "
+            f"({with_error(rival.advantage.value, rival.advantage.standard_error)} a row in its favour) nor by a "
+            f"classifier{_speed(model, rival)}."
+        )
+    elif nats >= 0 and rows >= 0:
+        chosen = rival
+        gains = [f"it gives unseen rows {amount} nats a row more density than {ours}"] * (nats > 0)
+        gains += ["its rows are harder to tell from real ones"] * (rows > 0)
+        words = f"Use {rival.name}: {' and '.join(gains)}{_speed(model, rival)}."
+    elif nats <= 0 and rows <= 0:
+        chosen = model
+        gains = [f"it gives unseen rows {amount} nats a row more density than {rival.name}, the best baseline"] * (
+            nats < 0
+        )
+        gains += [f"its rows are harder to tell from real ones than those of {rival.name}"] * (rows < 0)
+        words = f"Use the diffusion model: {' and '.join(gains)}."
+    elif rows < 0:
+        chosen = model
+        words = (
+            f"To draw rows, use the diffusion model: they are harder to tell from real ones than those of "
+            f"{rival.name}. To score rows, use {rival.name}: it gives unseen rows {amount} nats a row more density "
+            f"than {ours}."
+        )
+    else:
+        chosen = rival
+        words = (
+            f"To draw rows, use {rival.name}: they are harder to tell from real ones{_speed(model, rival)}. To score "
+            f"rows, use the diffusion model: it gives unseen rows {amount} nats a row more density."
+        )
+    subject = "The diffusion model" if chosen is model else chosen.name
+    return f"{words} {_against_real(chosen, subject)}{_above_entropy(chosen, subject, entropy)}", chosen
+
+
+def _against_real(contender: Contender, subject: str) -> str:
+    figure = contender.figure(C2ST)
+    found = with_error(figure.value, figure.standard_error, percent=True)
+    null = with_error(figure.null, figure.null_standard_error, percent=True)
+    return f"{subject} against real rows: a classifier is right in {found} of cases; between two real sets, in {null}."
+
+
+def _above_entropy(contender: Contender, subject: str, entropy: float | None) -> str:
+    if entropy is None or contender.gap is None:
+        return ""
+    most = "at most " if contender.density_of == "bound" else ""
+    gap = with_error(contender.gap.value, contender.gap.standard_error)
+    return f" {subject} lies {most}{gap} nats a row above the truth, which no model can beat."
+
+
+def _classifier_difference(model: Contender, rival: Contender) -> Estimate:
+    ours, theirs = model.figure(C2ST), rival.figure(C2ST)
+    # Both nulls are the same number, and cancel; what the pairs have in common is not subtracted: on the wide side.
+    error = (ours.standard_error**2 + theirs.standard_error**2) ** 0.5
+    return Estimate(ours.value - theirs.value, error, ours.n_rows * ours.n_pairs)
+
+
+def _sign(difference: Estimate, least: float) -> int:
+    counts = abs(difference.value) > max(least, _Z * difference.standard_error)
+    return int(counts) * (1 if difference.value > 0 else -1)
+
+
+def _speed(model: Contender, rival: Contender) -> str:
+    if model.fit_seconds is None or rival.fit_seconds is None or model.fit_seconds < 1.5 * rival.fit_seconds:
+        return ""
+    times = model.fit_seconds / max(rival.fit_seconds, 1e-3)
+    ratio = f"{times:.1f}" if times < 3 else f"{times:,.0f}"
+    return f", and it is fitted {ratio} times faster ({seconds(rival.fit_seconds)})"

@@ -1,0 +1,49 @@
+"""Numbers as readers want them: a value with its error, as many digits as the error allows."""
+
+from __future__ import annotations
+
+import math
+
+
+def with_error(value: float, error: float, *, percent: bool = False) -> str:
+    """Return "value ± error", with two digits of an error that begins with 1 and one digit of any other.
+
+    >>> with_error(0.01234, 0.00213), with_error(0.5061, 0.0011, percent=True), with_error(12.3, 0.0)
+    ('0.012 ± 0.002', '50.61 ± 0.11 %', '12.3')
+    """
+    factor, unit = (100.0, " %") if percent else (1.0, "")
+    value, error = value * factor, error * factor
+    if not math.isfinite(value):
+        return "infinite" if value > 0 else "none"
+    if not math.isfinite(error) or error == 0.0:
+        return f"{significant(value)}{unit}"
+    exponent = math.floor(math.log10(error))
+    decimals = max(0, -exponent + (error / 10.0**exponent < 1.95))
+    return f"{minus(f'{value:.{decimals}f}')} ± {error:.{decimals}f}{unit}"
+
+
+def significant(value: float, digits: int = 4) -> str:
+    """Return a number in a few significant digits, without an exponent where it is of ordinary size.
+
+    >>> significant(1234567.0), significant(0.34751), significant(-3.4e-07)
+    ('1,234,567', '0.3475', '−3.4e-07')
+    """
+    if not math.isfinite(value):
+        return "∞" if value > 0 else minus("-∞") if value < 0 else "–"
+    return minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}")
+
+
+def seconds(value: float) -> str:
+    """Return a duration.
+
+    >>> seconds(0.0712), seconds(7.23), seconds(209.4)
+    ('0.07 s', '7.2 s', '209 s')
+    """
+    return f"{value:.2f} s" if value < 1.0 else f"{value:.1f} s" if value < 100.0 else f"{value:,.0f} s"
+
+
+def minus(text: str) -> str:
+    """Return a number's text with a true minus sign, and none before zero."""
+    if text.startswith("-") and not text.strip("-0.,"):
+        return text[1:]
+    return text.replace("-", "−", 1) if text.startswith("-") else text

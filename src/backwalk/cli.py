@@ -1,0 +1,398 @@
+"""The command line: each command reads its arguments, makes one call into the library, and says what came of it.
+
+Data go to stdout, messages to stderr. Exit status: 0 done; 1 an error of ours, in one line; 2 wrong usage; 130 Ctrl-C.
+Nothing heavy is imported before a command needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from backwalk import __version__
+from backwalk.errors import BackwalkError, InvalidInput
+
+if TYPE_CHECKING:
+    from backwalk.datasets import Density
+    from backwalk.estimator import Diffusion
+    from backwalk.table import Table
+
+JSON_VERSION = 1
+_SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKWALK", "max_content_width": 100}
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group(context_settings=_SETTINGS)
+@click.version_option(__version__, "--version", prog_name="backwalk")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
+def cli(quiet: bool, verbose: bool) -> None:
+    """Generative models of points in R^d by denoising diffusion.
+
+    Noise walks data forward; backwalk walks it back. DATA is a .csv, .parquet or .npy file of numeric columns, or the
+    name of a built-in density such as two_moons (see `backwalk info`).
+    """
+    del quiet, verbose  # read from the context, where main() also finds them
+
+
+def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness.")
+_force = click.option("--force", is_flag=True, help="Overwrite what is there.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+_table_output = click.option(
+    "-o", "--output", default="-", show_default=True, help="A .csv, .parquet or .npy file; - is CSV to stdout."
+)
+_rows = click.option(
+    "--rows", type=click.IntRange(min=1), default=10_000, show_default=True, help="Rows drawn from a built-in density."
+)
+_training_options = _options(
+    click.option("--ddpm", is_flag=True, help="The course notebook's settings (Ho et al. 2020)."),
+    click.option("--epochs", type=click.IntRange(min=1), default=5000, show_default=True, help="Epochs of --ddpm."),
+    click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of what the data suggest."),
+    click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for training, in seconds."),
+)
+
+
+@cli.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("out/demo"),
+    show_default=True,
+    help="Folder for model, samples and report.",
+)
+@_training_options
+@_seed
+@_force
+@click.pass_context
+def demo(context: click.Context, /, output: Path, seed: int, force: bool, **training: Any) -> None:
+    """Fit two moons, sample, judge, and write a report: the whole way in one go, within a minute."""
+    if output.exists() and not force:
+        raise InvalidInput(f"{output} exists already: name another folder with -o, or overwrite it with --force.")
+    model, report = output / "two_moons.backwalk", output / "report.html"
+    _say(context, "two moons: 10,000 points with noise 0.05")
+    data = _data("two_moons", 10_000, seed)
+    estimator = _fit(context, data, seed, **training)
+    estimator.save(model, overwrite=force)
+    options = "".join(
+        f" --{name.replace('_', '-')} {value}" for name, value in training.items() if _is_set(name, value)
+    )
+    commands = [
+        f"backwalk fit two_moons --seed {seed}{options}{' --ddpm' if training['ddpm'] else ''} -o {model}",
+        f"backwalk sample {model} -n 10000 --seed {seed} -o {output / 'samples.csv'}",
+        f"backwalk report {model} two_moons --training two_moons --seed {seed} -o {report}",
+    ]
+    _write_samples(estimator, 10_000, seed, output / "samples.csv", force)
+    verdict = _report(context, estimator, _data("two_moons", 10_000, seed + 1), data, seed, report, force, commands)
+    click.echo(verdict)
+    click.echo(f"report: {report.resolve()}")
+
+
+@cli.command()
+@click.argument("data")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
+@_training_options
+@_rows
+@_seed
+@_force
+@_json
+@click.pass_context
+def fit(
+    context: click.Context,
+    /,
+    data: str,
+    output: Path,
+    rows: int,
+    seed: int,
+    force: bool,
+    as_json: bool,
+    **training: Any,
+) -> None:
+    """Fit a model to DATA and save it."""
+    if output.exists() and not force:
+        raise InvalidInput(f"{output} exists already: choose another name, or overwrite it with --force.")
+    estimator = _fit(context, _data(data, rows, seed), seed, **training)
+    estimator.save(output, overwrite=force)
+    if as_json:
+        _print_json(
+            {"model": str(output), "card": estimator.model_.card, "prior_mismatch": estimator.model_.prior_mismatch}
+        )
+    else:
+        _say(context, f"model: {output}")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-n", "--number", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to generate.")
+@click.option(
+    "-o", "--output", default="-", show_default=True, help="A .csv, .parquet or .npy file; - is CSV to stdout."
+)
+@click.option(
+    "--sampler",
+    type=click.Choice(["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep"]),
+    help="The solver, in place of the model's own.",
+)
+@click.option("--evaluations", type=click.IntRange(min=1), help="Evaluations of the network a row.")
+@_seed
+@_force
+def sample(
+    model: Path, number: int, output: str, sampler: str | None, evaluations: int | None, seed: int, force: bool
+) -> None:
+    """Generate rows from a saved MODEL."""
+    _write_samples(_load(model), number, seed, output, force, sampler=sampler, n_evaluations=evaluations)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option(
+    "-o", "--output", default="-", show_default=True, help="A .csv, .parquet or .npy file; - is CSV to stdout."
+)
+@_rows
+@_seed
+@_force
+def score(model: Path, data: str, output: str, rows: int, seed: int, force: bool) -> None:
+    """Write the log-density of every row of DATA under a saved MODEL, in nats."""
+    from backwalk.table import as_table, write_table
+    from backwalk.table.schema import Schema, from_values
+
+    log_density = _load(model).score_samples(_native(_data(data, rows, seed).table))
+    column = from_values(log_density[:, None], Schema(("log_density",), ("float64",), "pyarrow"))
+    write_table(output, as_table(column, allow_missing=True), overwrite=force)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option("--training", "training_data", help="The rows of the fit, for baselines and memorisation.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The report, an .html file.")
+@_rows
+@_seed
+@_force
+@_json
+@click.pass_context
+def report(
+    context: click.Context,
+    model: Path,
+    data: str,
+    training_data: str | None,
+    output: Path,
+    rows: int,
+    seed: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Judge a saved MODEL by DATA that its fit never saw, and write a report.
+
+    A built-in density gives fresh rows, and its training rows are those that `fit` drew with the same --seed.
+    """
+    training = _data(training_data, rows, seed) if training_data else None
+    unseen = _data(data, rows, seed + 1)
+    commands = [" ".join(["backwalk", *sys.argv[1:]])]
+    verdict = _report(context, _load(model), unseen, training, seed, output, force, commands, as_json=as_json)
+    if not as_json:
+        click.echo(verdict)
+        click.echo(f"report: {output.resolve()}")
+
+
+@cli.command()
+@click.argument("path", required=False)
+@_json
+def info(path: str | None, as_json: bool) -> None:
+    """Say what a saved model or a table file holds; without PATH, list the built-in densities."""
+    facts = _facts(path)
+    if as_json:
+        _print_json(facts)
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        click.echo(f"{name.replace('_', ' '):<{width}}  {value if not isinstance(value, float) else f'{value:.6g}'}")
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Rows, and the density that they were drawn from where it is a built-in one."""
+
+    table: Table
+    density: Density | None
+
+
+def _data(source: str, rows: int, seed: int) -> _Data:
+    from backwalk.datasets import DENSITIES
+    from backwalk.table import as_table, read_table
+
+    if source in DENSITIES and not Path(source).exists():
+        density = DENSITIES[source]()
+        return _Data(as_table(density.sample(rows, random_state=seed)), density)
+    if source != "-" and not Path(source).exists() and not Path(source).suffix:
+        raise InvalidInput(f"DATA should be a file or one of {', '.join(DENSITIES)}, but got {source!r}.")
+    return _Data(read_table(source), None)
+
+
+def _fit(context: click.Context, data: _Data, seed: int, *, ddpm: bool, epochs: int, **budget: Any) -> Diffusion:
+    from backwalk.estimator import Diffusion
+
+    quiet = bool(context.find_root().params["quiet"])
+    if ddpm:
+        estimator = Diffusion.ddpm(n_epochs=epochs, random_state=seed, verbose=not quiet)
+        estimator.set_params(max_time=budget["max_time"])
+        if budget["max_steps"] is not None:
+            raise click.UsageError("--max-steps goes with the default settings; with --ddpm, give --epochs.")
+    else:
+        estimator = Diffusion(random_state=seed, verbose=not quiet, **budget)
+    began = time.monotonic()
+    estimator.fit(_native(data.table))
+    _say(context, f"fitted {data.table.values.shape[0]:,} rows in {time.monotonic() - began:.1f} s")
+    return estimator
+
+
+def _load(path: Path) -> Diffusion:
+    from backwalk.estimator import Diffusion
+
+    return Diffusion.load(path)
+
+
+def _native(table: Table) -> Any:
+    from backwalk.table import from_values
+
+    return from_values(table.values, table.schema)
+
+
+def _write_samples(
+    estimator: Diffusion, number: int, seed: int, output: str | Path, force: bool, **choice: Any
+) -> None:
+    from backwalk.table import as_table, write_table
+
+    write_table(output, as_table(estimator.sample(number, random_state=seed, **choice)), overwrite=force)
+
+
+def _report(
+    context: click.Context,
+    estimator: Diffusion,
+    unseen: _Data,
+    training: _Data | None,
+    seed: int,
+    output: Path,
+    force: bool,
+    commands: Sequence[str],
+    *,
+    as_json: bool = False,
+) -> str:
+    """Judge a model, write the report, and return the verdict."""
+    from backwalk.assess import assess
+    from backwalk.report import write_report
+    from backwalk.streams import Stream
+    from backwalk.table import match_columns
+
+    if output.exists() and not force:
+        raise InvalidInput(f"{output} exists already: choose another name, or overwrite it with --force.")
+    model, stream = estimator.model_, Stream(seed).child("report")
+    rows = match_columns(unseen.table, model.schema, name="DATA").values
+    training_rows = None if training is None else match_columns(training.table, model.schema, name="--training").values
+    began = time.monotonic()
+    fidelity = assess(model, rows, training=training_rows, density=unseen.density, stream=stream.child("assess"))
+    _say(context, f"judged in {time.monotonic() - began:.1f} s")
+    write_report(
+        output,
+        fidelity,
+        model,
+        data=rows if training_rows is None else training_rows,
+        stream=stream.child("pictures"),
+        commands=list(commands),
+        overwrite=force,
+    )
+    if as_json:
+        _print_json(fidelity.to_dict())
+    return fidelity.verdict
+
+
+def _facts(path: str | None) -> dict[str, Any]:
+    from backwalk.datasets import DENSITIES
+
+    if path is None:
+        return {name: f"d = {make().d}" for name, make in DENSITIES.items()}
+    if Path(path).is_dir():
+        model = _load(Path(path)).model_
+        columns = model.schema.columns or [f"column {j}" for j in range(model.schema.n_columns)]
+        return {
+            "model": path,
+            "columns": ", ".join(columns),
+            "schedule": repr(model.schedule),
+            "alpha_bar_N": float(model.schedule.alpha_bar[-1]),
+            "prior_mismatch_nats": model.prior_mismatch,
+            "reverse_variance": model.reverse_variance,
+            "sampler": model.sampler.describe(),
+            "chosen_step": f"{model.history.chosen_step} of {model.history.n_steps}",
+            **{name: value for name, value in model.card.items() if not isinstance(value, dict)},
+            **{f"{name}_version": version for name, version in model.card["versions"].items()},
+        }
+    table = _data(path, 10_000, 0).table
+    values = table.values
+    facts: dict[str, Any] = {"table": path, "rows": len(values), "columns": values.shape[1]}
+    for j in range(values.shape[1]):
+        spread = f"mean {values[:, j].mean():.6g}, sd {values[:, j].std():.6g}"
+        facts[table.schema.label(j)] = f"{spread}, from {values[:, j].min():.6g} to {values[:, j].max():.6g}"
+    return facts
+
+
+def _is_set(name: str, value: Any) -> bool:
+    return name != "ddpm" and value is not None and (name, value) != ("epochs", 5000)
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    click.echo(json.dumps({"version": JSON_VERSION, **record}, indent=1, default=str))
+
+
+def _say(context: click.Context, message: str) -> None:
+    if not context.find_root().params["quiet"]:
+        click.echo(message, err=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, and leave with its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+        sys.exit(_run(given))
+
+
+def _run(arguments: list[str]) -> int:
+    verbose = bool({"-v", "--verbose"} & set(arguments))
+    try:
+        result = cli.main(arguments, prog_name="backwalk", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        return 0
+    except (BackwalkError, OSError, MemoryError) as error:
+        if verbose:
+            traceback.print_exc()
+        text = " ".join(str(error).split()) or "there is not enough memory: ask for fewer rows"
+        click.echo(f"error: {text}", err=True)
+        return 1

@@ -1,0 +1,116 @@
+"""Gaussian mixtures, and what volume-preserving maps make of them: a pinwheel, a warped mixture.
+
+The entropy of a mixture splits into parts that are known and one that is small: H(x) = H(x | k) + H(k) - H(k | x), with
+k the component. Only H(k | x), how much a point leaves open about its component, needs sampling, and it is the mean of
+a quantity between 0 and log K whose spread is far below that of log p.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import entr, logsumexp, softmax
+
+from backwalk.datasets.density import Density, Rows, in_chunks, normal_rows, transform, uniform_rows
+from backwalk.datasets.warps import Rotation, Shear, Twist, Warped, random_rotation
+from backwalk.errors import InvalidInput
+from backwalk.evaluation.estimates import Estimate, mean_estimate
+from backwalk.streams import Stream
+
+_N_ENTROPY = 2**21  # numbers drawn to estimate an entropy
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianMixture(Density):
+    """The mixture of K equally probable components N(means[k], factors[k] factors[k]^T).
+
+    means (K, d); factors (K, d, d), invertible.
+    """
+
+    means: Rows
+    factors: Rows
+
+    def _draw(self, start: int, stop: int, stream: Stream) -> Rows:
+        which = (uniform_rows(start, stop, 1, stream.child("component"))[:, 0] * len(self.means)).astype(int)
+        x = normal_rows(start, stop, self.d, stream.child("normal"))
+        for k, (mean, factor) in enumerate(zip(self.means, self.factors, strict=True)):
+            x[which == k] = mean + transform(x[which == k], factor)
+        return x
+
+    def _log_prob(self, x: Rows) -> Rows:
+        return np.asarray(logsumexp(self._log_joint(x), axis=1))
+
+    def _log_joint(self, x: Rows) -> Rows:
+        """Return log p(k, x) of each component: (n, K)."""
+        log_det = np.linalg.slogdet(self.factors)[1]
+        whitened = (
+            (x - mean) @ inverse.T for mean, inverse in zip(self.means, np.linalg.inv(self.factors), strict=True)
+        )
+        squares = np.stack([(z**2).sum(axis=1) for z in whitened], axis=1)
+        constant = -math.log(len(self.means)) - 0.5 * self.d * math.log(2.0 * math.pi)
+        return np.asarray(constant - 0.5 * squares - log_det)
+
+    def _find_entropy(self) -> Estimate:
+        x = self._draw(0, _N_ENTROPY // self.d, Stream(0).child("entropy"))
+        left_open = mean_estimate(
+            in_chunks(lambda rows: entr(softmax(self._log_joint(rows), axis=1)).sum(axis=1), x, 4 * self.d)
+        )
+        of_component = 0.5 * self.d * math.log(2.0 * math.pi * math.e) + float(
+            np.linalg.slogdet(self.factors)[1].mean()
+        )
+        value = of_component + math.log(len(self.means)) - left_open.value
+        return Estimate(value, left_open.standard_error, left_open.n)
+
+
+def gaussian_mixture(d: int = 2, n_components: int = 8, *, seed: int = 0) -> Density:
+    """Return a mixture with means from N(0, (18/d) I) and standard deviations of 0.2 to 1 along random axes.
+
+    So two means are about 6 apart in any number of dimensions.
+    The seed chooses the mixture; `sample`'s `random_state` chooses the rows.
+
+    >>> gaussian_mixture(d=5).d
+    5
+    """
+    if d < 1 or n_components < 1:
+        raise InvalidInput(f"d and n_components should be at least 1, but got {d} and {n_components}.")
+    stream = Stream(seed).child("datasets", "gaussian_mixture", d)
+    means = math.sqrt(18.0 / d) * normal_rows(0, n_components, d, stream.child("means"))
+    spreads = 0.2 + 0.8 * uniform_rows(0, n_components, d, stream.child("spreads"))
+    axes = np.stack([random_rotation(d, stream.child("axes", k)) for k in range(n_components)])
+    return GaussianMixture("gaussian_mixture", d, means, axes * spreads[:, None, :])
+
+
+def pinwheel(n_arms: int = 5) -> Density:
+    """Return long Gaussians around the origin, twisted into arms, d = 2.
+
+    The twist turns a point by an angle that grows with its distance from the origin. It preserves volume, so the
+    entropy is that of the Gaussians.
+    """
+    if n_arms < 1:
+        raise InvalidInput(f"n_arms should be at least 1, but got {n_arms}: 5 is usual.")
+    angles = 2.0 * math.pi * np.arange(n_arms) / n_arms
+    turns = np.stack([np.cos(angles), -np.sin(angles), np.sin(angles), np.cos(angles)], axis=1).reshape(-1, 2, 2)
+    base = GaussianMixture("pinwheel", 2, 1.4 * turns[:, :, 0], turns * np.array([0.4, 0.12]))
+    return Warped("pinwheel", 2, base, (Twist(0.6),))
+
+
+def warped_mixture(d: int = 32, n_components: int = 6, n_layers: int = 2, *, seed: int = 0) -> Density:
+    """Return a Gaussian mixture bent by layers of rotations and shears, any d >= 2.
+
+    A shear adds sines of one half of the columns to the other half. Every layer preserves volume, so log p(x) is the
+    mixture's at the point that x came from, and the entropy is the mixture's.
+    """
+    if d < 2:
+        raise InvalidInput(f"d should be at least 2, but got {d}: a shear needs two columns.")
+    base = gaussian_mixture(d, n_components, seed=seed)
+    stream = Stream(seed).child("datasets", "warped_mixture", d)
+    half = d // 2
+    layers: list[Rotation | Shear] = []
+    for layer in range(n_layers):
+        layers.append(Rotation(random_rotation(d, stream.child("rotation", layer))))
+        directions = normal_rows(0, d - half, half, stream.child("directions", layer)) / math.sqrt(half)
+        phases = 2.0 * math.pi * uniform_rows(0, 1, d - half, stream.child("phases", layer))[0]
+        layers.append(Shear(directions, phases))
+    return Warped("warped_mixture", d, base, tuple(layers))

@@ -1,0 +1,88 @@
+"""What the data decide: noise levels, network and training that follow from (n, d) and from the rows themselves.
+
+All functions take encoded rows. Nothing here is fitted to a benchmark; where a constant was chosen by measurement, the
+comment says on what.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+
+from backwalk.denoiser import Residual
+from backwalk.diffusion import NoiseSchedule, prior_mismatch
+from backwalk.streams import Stream
+from backwalk.training import Training
+
+N_STEPS = 1000  # a tight bound wants many (mathematics.md: 0.009 nats at 1,000 with the best scalar, 0.09 at 100)
+_LEVEL_MAX = 20.0
+_MOST_MISMATCH = 1e-4  # nats a point
+_FINEST, _COARSEST = 0.016, 0.5
+_LEVELS_BELOW_FLOOR = 8.0
+
+
+def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
+    """Return the finest structure that these rows, (n, d), can show, as a standard deviation in encoded units.
+
+    At a random row, the covariance of its sqrt(n) nearest neighbours is thin where the data are; the square root of its
+    least eigenvalue is that thickness, or the neighbours' own spread where nothing is thinner. The median over up to
+    300 rows is returned, within 0.016..0.5, so that repeated values and tiny tables give something sane.
+    """
+    n, d = z.shape
+    k = min(n, max(2 * d + 2, math.isqrt(n)))
+    probes = z[stream.child("probes").permutation(n)[:300]]
+    neighbours = NearestNeighbors(n_neighbors=k).fit(z).kneighbors(probes, return_distance=False)
+    around = z[neighbours] - z[neighbours].mean(axis=1, keepdims=True)
+    covariance = np.einsum("pki,pkj->pij", around, around) / k
+    least = np.linalg.eigvalsh(covariance)[:, 0]
+    return float(np.clip(math.sqrt(max(float(np.median(least)), 0.0)), _FINEST, _COARSEST))
+
+
+def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None = None) -> NoiseSchedule:
+    """Return a chain whose log-SNR falls evenly from well below the data's finest scale to noise alone.
+
+    The greatest noise level is 20, or more where the data's first two moments would leave a prior mismatch above 1e-4
+    nats. The least is an eighth of the finest scale, a blur that costs a Gaussian of that thickness 6e-5 nats.
+    """
+    mean = torch.from_numpy(z.mean(axis=0))
+    covariance = torch.from_numpy(np.atleast_2d(np.cov(z, rowvar=False, bias=True)))
+    level_max = _LEVEL_MAX
+    while True:
+        schedule = NoiseSchedule.log_snr_uniform(
+            n_steps or N_STEPS,
+            log_snr_max=-2.0 * math.log(floor / _LEVELS_BELOW_FLOOR),
+            log_snr_min=-2.0 * math.log(level_max),
+        )
+        if prior_mismatch(mean, covariance, schedule) <= _MOST_MISMATCH:
+            return schedule
+        level_max *= math.sqrt(2.0)
+
+
+def default_architecture(n: int, d: int) -> Residual:
+    """Return the network for n rows in R^d."""
+    width = 64 if d <= 3 else 128
+    if n < 1000:
+        width = 64
+    return Residual(width=width, n_blocks=3, n_members=2)
+
+
+def default_training(n: int, d: int, max_steps: int | None = None) -> Training:
+    """Return the training plan for n rows in R^d."""
+    batch_size = int(np.clip(n, 256, 2000))
+    if max_steps is None:
+        max_steps = int(np.clip(20 * math.sqrt(n), 300, 2000 if d <= 3 else 3000))
+    return Training(
+        max_steps=max_steps,
+        batch_size=batch_size,
+        learning_rate=1e-2 if d <= 3 else 5e-3,
+        hidden_rate=0.02,
+    )
+
+
+def default_validation_fraction(n: int) -> float:
+    """Return the share of rows that choose the weights: a tenth, at most 1,000 rows, none of fewer than 20."""
+    return 0.0 if n < 20 else min(0.1, 1000 / n)

@@ -1,0 +1,92 @@
+"""From a network to a denoiser: adapters that turn what a network predicts into x_0_hat = E[x_0 | x_t].
+
+Each adapter knows one parametrisation and hides it: samplers, bound, likelihood and training see a `Denoiser`. With
+a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar) and the noise level s = b / a:
+
+- `NoiseDenoiser`: the network sees (x_t, t/N) and predicts eps, so x_0_hat = (x_t - b eps) / a. The notebook's choice.
+- `ResidualDenoiser`: x_0_hat = a x_t + b g F(x_t, ln q / 4), where a x_t is the best guess for data of unit variance and
+  F, the network, learns the rest. Without g this is Karras' preconditioning and F = -v. Here q = sqrt(s^2 + floor^2)
+  and g = s / q, with `floor` the finest structure that the data can show. At noise levels far below the floor the
+  posterior mean is x_t plus s^2 times a score that no longer changes with s; then b g F has just that form, one function
+  serves all those levels, and the network need not learn from noise alone that there is nothing to remove.
+
+Source: Ho et al. 2020, Eq. 15; Karras et al. 2022, Eq. 7; the floor is this library's own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from backwalk.diffusion import NoiseSchedule, scales, x_0_from_eps
+
+
+class EnsembleDenoiser(nn.Module, ABC):
+    """A denoiser whose members' mean is its answer.
+
+    The bound is convex in x_0_hat, so the mean is never worse than the members are on average.
+    """
+
+    def __init__(self, network: nn.Module, n_members: int, log_snr_range: tuple[float, float]) -> None:
+        super().__init__()
+        self.network = network
+        self.n_members = n_members
+        self.log_snr_range = log_snr_range
+
+    @abstractmethod
+    def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """Return each member's own x_0_hat: x_t is (members, rows, d), log_snr (members, rows)."""
+
+    def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
+        rows = x_t.expand(self.n_members, *x_t.shape)
+        return self.by_member(rows, log_snr.to(x_t).expand(rows.shape[:-1])).mean(dim=0)
+
+
+class NoiseDenoiser(EnsembleDenoiser):
+    """A network of (x_t, t/N) that predicts eps, as a denoiser on the log-SNRs of its schedule.
+
+    Between two steps of the schedule t is interpolated linearly in the log-SNR.
+    """
+
+    def __init__(self, network: nn.Module, n_members: int, schedule: NoiseSchedule) -> None:
+        super().__init__(network, n_members, (float(schedule.log_snr[-1]), float(schedule.log_snr[1])))
+        # Increasing, as searchsorted wants it, and in float32, as the network's inputs are.
+        self.register_buffer("_grid", schedule.log_snr[1:].flip(0).float(), persistent=False)
+        self._grid: Tensor
+
+    def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """Return each member's x_0_hat."""
+        eps = self.network(x_t, self._time(log_snr).unsqueeze(-1).to(x_t))
+        return x_0_from_eps(x_t, eps, log_snr.unsqueeze(-1))
+
+    def _time(self, log_snr: Tensor) -> Tensor:
+        n = len(self._grid)
+        position = log_snr.to(self._grid)
+        if n == 1:
+            return torch.ones_like(position)
+        above = torch.searchsorted(self._grid, position.contiguous()).clamp(1, n - 1)
+        low, high = self._grid[above - 1], self._grid[above]
+        steps_from_end = above - 1 + ((position - low) / (high - low)).clamp(0.0, 1.0)
+        return (n - steps_from_end) / n
+
+
+class ResidualDenoiser(EnsembleDenoiser):
+    """A network that predicts what the best linear denoiser leaves over; see the module's docstring."""
+
+    _LARGEST_LEVEL = 1e3  # where the noise is all there is, a larger level tells the network nothing new
+
+    def __init__(self, network: nn.Module, n_members: int, floor: float, log_snr_range: tuple[float, float]) -> None:
+        super().__init__(network, n_members, log_snr_range)
+        self.floor = floor
+
+    def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """Return each member's x_0_hat."""
+        log_snr = log_snr.unsqueeze(-1)
+        a, b = scales(log_snr, x_t)
+        level_sq = torch.exp(-log_snr).clamp(max=self._LARGEST_LEVEL**2)
+        smoothed_sq = level_sq + self.floor**2
+        gate = torch.sqrt(level_sq / smoothed_sq)
+        return a * x_t + b * gate * self.network(x_t, 0.125 * torch.log(smoothed_sq))

@@ -1,0 +1,126 @@
+"""Denoising diffusion as mathematics: pure functions of tensors, without learned weights, files or column names.
+
+Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `bound`; then `ode` and `likelihood`, the
+deterministic view; `oracle` and `gaussian_chain` hold cases with exact answers; `covariance` and `step_choice`
+tighten the bound.
+
+Glossary (Ho et al. 2020's names; arrays are indexed by t = 0..n_steps, so `beta[t]` reads beta_t):
+
+==================  =================================================================================================
+n, d                rows and dimensions; points are (n, d)
+n_steps, N          the number of steps of the chain; t = 1..N, and t = 0 is clean data
+x_0, x_t, x_s, x_N  a data point; the same point after t steps, after s < t steps, after all
+eps, eps_theta      standard normal noise in x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps; its estimate
+x_0_hat             the estimate of x_0, E[x_0 | x_t]: what a `Denoiser` returns
+v                   sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0
+beta, alpha         the variance that a forward step adds, and 1 - beta
+alpha_bar           the product of the alphas up to t: the share of signal in x_t
+snr, log_snr        alpha_bar / (1 - alpha_bar), and its natural logarithm
+noise_level, s      Karras' sigma, sqrt((1 - alpha_bar) / alpha_bar): the noise in unscaled points x = x_0 + s n
+mu_tilde            the mean of q(x_{t-1} | x_t, x_0)
+beta_tilde          the variance of q(x_{t-1} | x_t, x_0), 0 at t = 1
+mu_theta            the mean of p_theta(x_{t-1} | x_t)
+sigma_sq            the reverse variances sigma_t^2 of p_theta(x_{t-1} | x_t); sigma_sq[1] is the decoder's
+denoising_error, m  the mean of |x_0 - x_0_hat|^2 / d, at each t
+L_N, L_{t-1}, L_0   the bound's prior, transition and reconstruction terms
+nats                the unit of every log-density and divergence, summed over d: "nats a point"
+q_..., p_...        functions of the forward and of the reverse process
+==================  =================================================================================================
+"""
+
+from backwalk.diffusion.bound import (
+    BoundTerms,
+    denoising_error,
+    prior_mismatch,
+    prior_term,
+    simple_loss,
+    variational_bound,
+)
+from backwalk.diffusion.covariance import (
+    FullGaussian,
+    belief_about_x_0,
+    full_covariance_bound,
+    full_covariance_transition,
+)
+from backwalk.diffusion.forward import q_marginal, q_posterior, q_sample, q_step
+from backwalk.diffusion.gaussian import Gaussian
+from backwalk.diffusion.gaussian_chain import GaussianChain
+from backwalk.diffusion.likelihood import LogDensity, log_density
+from backwalk.diffusion.ode import denoise_at_level, integrate_ode
+from backwalk.diffusion.oracle import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
+from backwalk.diffusion.parameterization import (
+    Denoiser,
+    check_log_snr_range,
+    check_schedule,
+    denoise_at_time,
+    eps_from_score,
+    eps_from_v,
+    eps_from_x_0,
+    mu_from_eps,
+    mu_from_x_0,
+    scales,
+    score_from_eps,
+    score_from_x_0,
+    v_from_eps,
+    v_from_x_0,
+    x_0_from_eps,
+    x_0_from_mu,
+    x_0_from_score,
+    x_0_from_v,
+)
+from backwalk.diffusion.reverse import beta_tilde_variance, beta_variance, optimal_variance, p_transition
+from backwalk.diffusion.schedule import NoiseSchedule, at_time, evenly_spaced
+from backwalk.diffusion.step_choice import best_steps, optimal_step_cost
+
+__all__ = [
+    "BoundTerms",
+    "Denoiser",
+    "EmpiricalDenoiser",
+    "FullGaussian",
+    "Gaussian",
+    "GaussianChain",
+    "GaussianDenoiser",
+    "GaussianMixtureDenoiser",
+    "LogDensity",
+    "NoiseSchedule",
+    "at_time",
+    "belief_about_x_0",
+    "best_steps",
+    "beta_tilde_variance",
+    "beta_variance",
+    "check_log_snr_range",
+    "check_schedule",
+    "denoise_at_level",
+    "denoise_at_time",
+    "denoising_error",
+    "eps_from_score",
+    "eps_from_v",
+    "eps_from_x_0",
+    "evenly_spaced",
+    "full_covariance_bound",
+    "full_covariance_transition",
+    "integrate_ode",
+    "log_density",
+    "mu_from_eps",
+    "mu_from_x_0",
+    "optimal_step_cost",
+    "optimal_variance",
+    "p_transition",
+    "prior_mismatch",
+    "prior_term",
+    "q_marginal",
+    "q_posterior",
+    "q_sample",
+    "q_step",
+    "scales",
+    "score_from_eps",
+    "score_from_x_0",
+    "simple_loss",
+    "v_from_eps",
+    "v_from_x_0",
+    "variational_bound",
+    "x_0_from_eps",
+    "x_0_from_mu",
+    "x_0_from_score",
+    "x_0_from_v",
+]

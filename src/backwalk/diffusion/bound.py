@@ -1,0 +1,244 @@
+"""The variational bound on -log p_theta(x_0), term by term, and the loss that replaces it in training.
+
+E[-log p_theta(x_0)] <= L = L_N + sum_{t=2..N} L_{t-1} + L_0:
+
+- L_N = KL(q(x_N | x_0) || N(0, I)), the prior term;
+- L_{t-1} = E KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)), the transitions;
+- L_0 = E[-log p_theta(x_0 | x_1)], the reconstruction: a density of vectors, with a decoder variance of its own.
+
+Both means in a transition share the part that x_t contributes, so only c_t^2 |x_0 - x_0_hat|^2 is left of their
+distance, c_t being the factor of x_0 in mu_tilde. That is how it is computed: the difference of two nearly equal
+means would lose its digits in float32. Everything is in nats a point, summed over d, in encoded units.
+
+Source: Ho et al. 2020, Eq. 5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from backwalk.diffusion.forward import q_sample
+from backwalk.diffusion.gaussian import variance_cost
+from backwalk.diffusion.parameterization import Denoiser, check_schedule, denoise_at_time
+from backwalk.diffusion.schedule import NoiseSchedule, at_time
+from backwalk.errors import InvalidInput
+from backwalk.streams import Stream
+
+
+@dataclass(frozen=True, eq=False)
+class BoundTerms:
+    """The bound's terms as means over rows, with their standard errors over rows: nats a point.
+
+    `transitions` and its error are (n_steps + 1,): entry t is L_{t-1} for t = 2..n_steps, and entries 0 and 1 are 0.
+    `per_row` is (n,), the bound of each row. A standard error is NaN for a single row, or where its term is infinite.
+    """
+
+    prior: float
+    prior_standard_error: float
+    transitions: Tensor
+    transitions_standard_error: Tensor
+    reconstruction: float
+    reconstruction_standard_error: float
+    per_row: Tensor
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows that the means are over."""
+        return len(self.per_row)
+
+    @property
+    def total(self) -> float:
+        """The bound L, the mean over rows."""
+        return float(self.per_row.mean())
+
+    @property
+    def total_standard_error(self) -> float:
+        """The standard error of the bound, in which the terms' covariance is taken into account."""
+        return _standard_error(self.per_row)
+
+
+def simple_loss(denoiser: Denoiser, x_0: Tensor, t: int | Tensor, eps: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return |eps_theta(x_t, t) - eps|^2 for x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: (n,).
+
+    It is computed as SNR_t |x_0 - x_0_hat|^2, the same number, which is also defined at zero SNR. Gradients flow. x_0
+    and eps are (n, d); t is an integer or a LongTensor (n,) within 1..n_steps; the result is summed over d.
+
+    Source: Ho et al. 2020, Eq. 14.
+    """
+    x_0_hat = denoise_at_time(denoiser, q_sample(x_0, t, eps, schedule), t, schedule)
+    return (at_time(schedule.snr, t, x_0) * (x_0 - x_0_hat) ** 2).sum(-1)
+
+
+def prior_term(x_0: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return L_N = KL(q(x_N | x_0) || N(0, I)) of each row of x_0, (n, d): (n,), nats, float64.
+
+    L_N = (alpha_bar_N |x_0|^2 - d alpha_bar_N - d ln(1 - alpha_bar_N)) / 2. No training lowers it.
+    """
+    alpha_bar = schedule.alpha_bar[-1]
+    log_noise = logsigmoid(-schedule.log_snr[-1])  # ln(1 - alpha_bar_N), exact at both ends
+    return 0.5 * (alpha_bar * _float64(x_0).square().sum(-1) - x_0.shape[1] * (alpha_bar + log_noise))
+
+
+def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) -> float:
+    """Return KL(N(sqrt(alpha_bar_N) m, alpha_bar_N S + (1 - alpha_bar_N) I) || N(0, I)), nats a point.
+
+    For data with mean m, (d,), and covariance S, (d, d), the chain starts from the wrong place by at least this much,
+    in every sample, whatever the network; it is known before training. (`prior_term` is larger: it is not all waste.)
+    """
+    mean, covariance = _float64(mean), _float64(covariance)
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise InvalidInput(
+            f"mean and covariance should be (d,) and (d, d), but got {tuple(mean.shape)} and "
+            f"{tuple(covariance.shape)}: pass the moments of the encoded data."
+        )
+    alpha_bar = schedule.alpha_bar[-1]
+    gap = alpha_bar * (torch.linalg.eigvalsh(covariance) - 1.0)
+    return float(variance_cost(gap).sum() + 0.5 * alpha_bar * mean.square().sum())
+
+
+def denoising_error(
+    denoiser: Denoiser, x_0: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_draws: int = 1
+) -> Tensor:
+    """Return m_t, the mean over the rows of x_0, (n, d), of |x_0 - x_0_hat|^2 / d: (n_steps + 1,), float64.
+
+    Entry 0 is 0. Each (row, t, draw) has noise of its own, from stream.child("denoising_error", t, draw).
+    """
+    noise = NoiseDraws(stream.child("denoising_error"), None, n_draws)
+    check_schedule(denoiser, schedule)
+    errors = [_mean_squared_error(denoiser, x_0, t, schedule, noise).mean() for t in range(1, schedule.n_steps + 1)]
+    return torch.stack([torch.zeros((), dtype=torch.float64), *errors]) / x_0.shape[1]
+
+
+def variational_bound(
+    denoiser: Denoiser,
+    x_0: Tensor,
+    schedule: NoiseSchedule,
+    sigma_sq: Tensor,
+    *,
+    stream: Stream | None = None,
+    eps: Tensor | None = None,
+    n_draws: int = 1,
+) -> BoundTerms:
+    """Return the bound L on E[-log p_theta(x_0)] for the chain with reverse variances `sigma_sq`, (n_steps + 1,).
+
+    Every step t = 1..n_steps is evaluated for every row of x_0, (n, d). The noise is random, from
+    stream.child("bound", t, draw), a draw a (row, t, draw); or it is `eps`, (k, d), the k points used with equal
+    weights for every row and step. For a linear denoiser the 2d points +-sqrt(d) e_i make every term exact. The work
+    is n_steps * n_draws calls on all n rows, and the memory that of one call.
+
+    With a decoder variance sigma_sq[1] = 0 the bound is infinite, as it should be.
+
+    >>> from backwalk.diffusion.oracle import GaussianDenoiser
+    >>> from backwalk.diffusion.reverse import beta_variance
+    >>> denoiser, schedule = GaussianDenoiser(torch.zeros(1), torch.eye(1)), NoiseSchedule.linear(100)
+    >>> x_0 = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    >>> terms = variational_bound(denoiser, x_0, schedule, beta_variance(schedule), eps=torch.tensor([[-1.0], [1.0]]))
+    >>> round(terms.total, 4)  # the entropy of N(0, 1), which this chain generates exactly
+    1.4189
+
+    Raises InvalidInput unless exactly one of stream and eps is given, and where the denoiser is not valid on the
+    schedule.
+    """
+    if sigma_sq.shape != schedule.log_snr.shape or not bool((sigma_sq[1:] >= 0).all()):
+        raise InvalidInput(
+            f"sigma_sq should be {schedule.n_steps + 1} variances >= 0, but got shape {tuple(sigma_sq.shape)} "
+            f"and least value {float(sigma_sq.min()):g}: make it from the same schedule, as beta_variance does."
+        )
+    noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws)
+    check_schedule(denoiser, schedule)
+
+    def step_costs() -> Iterator[Tensor]:
+        for t in range(1, schedule.n_steps + 1):
+            squared_error = _mean_squared_error(denoiser, x_0, t, schedule, noise)
+            variance = sigma_sq[t].to("cpu", torch.float64)
+            if t == 1:
+                yield _reconstruction_cost(squared_error, x_0.shape[1], variance)
+            else:
+                yield _transition_cost(squared_error, x_0.shape[1], variance, t, schedule)
+
+    return collect_terms(prior_term(x_0, schedule), step_costs())
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseDraws:
+    """The noise at which an expectation over eps is taken: random draws, or given points of equal weight."""
+
+    stream: Stream | None
+    points: Tensor | None
+    n_draws: int
+
+    def __post_init__(self) -> None:
+        if (self.stream is None) == (self.points is None):
+            raise InvalidInput(
+                "exactly one of stream and eps should be given: stream for random noise, eps for points."
+            )
+        if self.n_draws < 1:
+            raise InvalidInput(f"n_draws should be at least 1, but got {self.n_draws}: 1 draw a row and step is usual.")
+
+    def at(self, t: int, x_0: Tensor) -> Iterator[Tensor]:
+        """Yield the draws for step t, each (n, d) like x_0."""
+        if self.points is not None:
+            for point in self.points.to(x_0):
+                yield point.expand_as(x_0)
+        elif self.stream is not None:
+            n, d = x_0.shape
+            for draw in range(self.n_draws):
+                yield self.stream.child(t, draw).normal(0, n, d, x_0.dtype).to(x_0.device)
+
+
+def collect_terms(prior: Tensor, step_costs: Iterable[Tensor]) -> BoundTerms:
+    """Return the BoundTerms of a prior term and of the costs of steps t = 1, 2, ..., each (n,), one at a time."""
+    total, means, errors = prior.clone(), [], []
+    for cost in step_costs:
+        total += cost
+        means.append(float(cost.mean()))
+        errors.append(_standard_error(cost))
+    return BoundTerms(
+        prior=float(prior.mean()),
+        prior_standard_error=_standard_error(prior),
+        transitions=torch.tensor([0.0, 0.0, *means[1:]], dtype=torch.float64),
+        transitions_standard_error=torch.tensor([0.0, 0.0, *errors[1:]], dtype=torch.float64),
+        reconstruction=means[0],
+        reconstruction_standard_error=errors[0],
+        per_row=total,
+    )
+
+
+def _mean_squared_error(denoiser: Denoiser, x_0: Tensor, t: int, schedule: NoiseSchedule, noise: NoiseDraws) -> Tensor:
+    """Return the mean over the draws of |x_0 - x_0_hat|^2 at step t: (n,), float64."""
+    total, draws = torch.zeros(len(x_0), dtype=torch.float64), 0
+    with torch.no_grad():
+        for eps in noise.at(t, x_0):
+            x_0_hat = denoise_at_time(denoiser, q_sample(x_0, t, eps, schedule), t, schedule)
+            total += _float64(x_0 - x_0_hat).square().sum(-1)
+            draws += 1
+    return total / draws
+
+
+def _transition_cost(squared_error: Tensor, d: int, variance: Tensor, t: int, schedule: NoiseSchedule) -> Tensor:
+    if variance == 0:
+        return torch.full_like(squared_error, math.inf)
+    gap = (schedule.beta_tilde[t] - variance) / variance
+    return d * variance_cost(gap) + schedule.x_0_weight[t] ** 2 * squared_error / (2.0 * variance)
+
+
+def _reconstruction_cost(squared_error: Tensor, d: int, variance: Tensor) -> Tensor:
+    if variance == 0:
+        return torch.full_like(squared_error, math.inf)
+    # mu_theta(x_1, 1) is x_0_hat itself.
+    return 0.5 * d * torch.log(2.0 * math.pi * variance) + squared_error / (2.0 * variance)
+
+
+def _float64(x: Tensor) -> Tensor:
+    return x.detach().to("cpu").to(torch.float64)
+
+
+def _standard_error(values: Tensor) -> float:
+    n = len(values)
+    return float(values.std() / math.sqrt(n)) if n > 1 else math.nan

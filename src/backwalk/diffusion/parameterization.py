@@ -1,0 +1,163 @@
+"""What a network may predict, and how each prediction becomes the others.
+
+With a = sqrt(alpha_bar) and b = sqrt(1 - alpha_bar), x_t = a x_0 + b eps. Knowing x_t and the noise level, any one of
+x_0, eps, v = a eps - b x_0, the score -eps / b and the reverse mean mu_theta determines the rest. This library settles
+on x_0: a `Denoiser` returns the posterior mean E[x_0 | x_t], and samplers, bound and likelihood never ask what the
+network inside it predicts.
+
+A conversion that divides by a (by b) has no value where a = 0 (b = 0), and says so: at zero SNR the noise says nothing
+about x_0, so a network that predicts eps cannot be used there; one that predicts x_0 or v can.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from backwalk.diffusion.forward import q_posterior
+from backwalk.diffusion.schedule import NoiseSchedule, at_time
+from backwalk.errors import InvalidInput
+
+
+class Denoiser(Protocol):
+    """The posterior mean: (x_t, log_snr) -> x_0_hat = E[x_0 | x_t], each row on its own."""
+
+    @property
+    def log_snr_range(self) -> tuple[float, float]:
+        """The least and the greatest log-SNR at which the denoiser is valid."""
+        ...
+
+    def __call__(self, x_t: Tensor, log_snr: Tensor, /) -> Tensor:
+        """Return x_0_hat, (n, d).
+
+        `x_t` is (n, d), in variance-preserving scaling sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps; `log_snr` is ()
+        for all rows or (n,).
+        """
+        ...
+
+
+def denoise_at_time(denoiser: Denoiser, x_t: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return x_0_hat at step t of a schedule: (n, d)."""
+    log_snr = at_time(schedule.log_snr, t, x_t)
+    return denoiser(x_t, log_snr.squeeze(-1))
+
+
+def check_log_snr_range(denoiser: Denoiser, log_snr_min: float, log_snr_max: float) -> None:
+    """Raise InvalidInput unless the denoiser is valid from `log_snr_min` to `log_snr_max`."""
+    low, high = denoiser.log_snr_range
+    slack = 1e-5  # a range and a schedule that state the same level may differ by rounding to float32
+    if log_snr_min < low - slack * abs(low) or log_snr_max > high + slack * abs(high):
+        raise InvalidInput(
+            f"log-SNR should stay within {low:g}..{high:g}, where this denoiser is valid, "
+            f"but got {log_snr_min:g}..{log_snr_max:g}: choose a schedule or noise levels inside that range."
+        )
+
+
+def check_schedule(denoiser: Denoiser, schedule: NoiseSchedule) -> None:
+    """Raise InvalidInput unless the denoiser is valid at every step of the schedule."""
+    check_log_snr_range(denoiser, float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
+
+
+def scales(log_snr: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a = sqrt(alpha_bar) and b = sqrt(1 - alpha_bar), shaped to multiply x, (n, d), and in its dtype.
+
+    Each is exact at its own end, as it is never formed as a difference from 1. `log_snr` is () or (n,).
+
+    >>> scales(torch.tensor([-100.0, 0.0, 100.0], dtype=torch.float64), torch.zeros(3, 1))[1].flatten()
+    tensor([1.0000e+00, 7.0711e-01, 1.9287e-22])
+    """
+    column = log_snr.unsqueeze(-1) if log_snr.ndim == 1 else log_snr
+    return torch.sigmoid(column).sqrt().to(x), torch.sigmoid(-column).sqrt().to(x)
+
+
+def x_0_from_eps(x_t: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
+    """Return x_0 = (x_t - b eps) / a. Source: Ho et al. 2020, Eq. 15."""
+    a, b = scales(log_snr, x_t)
+    return (x_t - b * eps) / _signal(a)
+
+
+def eps_from_x_0(x_t: Tensor, x_0: Tensor, log_snr: Tensor) -> Tensor:
+    """Return eps = (x_t - a x_0) / b."""
+    a, b = scales(log_snr, x_t)
+    return (x_t - a * x_0) / _noise(b)
+
+
+def x_0_from_v(x_t: Tensor, v: Tensor, log_snr: Tensor) -> Tensor:
+    """Return x_0 = a x_t - b v. Source: Salimans & Ho 2022."""
+    a, b = scales(log_snr, x_t)
+    return a * x_t - b * v
+
+
+def v_from_x_0(x_t: Tensor, x_0: Tensor, log_snr: Tensor) -> Tensor:
+    """Return v = (a x_t - x_0) / b. Source: Salimans & Ho 2022."""
+    a, b = scales(log_snr, x_t)
+    return (a * x_t - x_0) / _noise(b)
+
+
+def eps_from_v(x_t: Tensor, v: Tensor, log_snr: Tensor) -> Tensor:
+    """Return eps = b x_t + a v. Source: Salimans & Ho 2022."""
+    a, b = scales(log_snr, x_t)
+    return b * x_t + a * v
+
+
+def v_from_eps(x_t: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
+    """Return v = (eps - b x_t) / a. Source: Salimans & Ho 2022."""
+    a, b = scales(log_snr, x_t)
+    return (eps - b * x_t) / _signal(a)
+
+
+def score_from_eps(eps: Tensor, log_snr: Tensor) -> Tensor:
+    """Return the gradient of ln q(x_t) by x_t, -eps / b. Source: Song et al. 2021."""
+    _, b = scales(log_snr, eps)
+    return -eps / _noise(b)
+
+
+def eps_from_score(score: Tensor, log_snr: Tensor) -> Tensor:
+    """Return eps = -b score. Source: Song et al. 2021."""
+    _, b = scales(log_snr, score)
+    return -b * score
+
+
+def score_from_x_0(x_t: Tensor, x_0: Tensor, log_snr: Tensor) -> Tensor:
+    """Return the gradient of ln q(x_t) by x_t, (a x_0 - x_t) / b^2 (Tweedie's formula)."""
+    a, b = scales(log_snr, x_t)
+    return (a * x_0 - x_t) / _noise(b) ** 2
+
+
+def x_0_from_score(x_t: Tensor, score: Tensor, log_snr: Tensor) -> Tensor:
+    """Return x_0 = (x_t + b^2 score) / a (Tweedie's formula)."""
+    a, b = scales(log_snr, x_t)
+    return (x_t + b**2 * score) / _signal(a)
+
+
+def mu_from_x_0(x_t: Tensor, x_0: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return the reverse mean mu_theta, which is mu_tilde with x_0_hat in the place of x_0."""
+    return q_posterior(x_t, x_0, t, schedule).mean
+
+
+def x_0_from_mu(x_t: Tensor, mu: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return the x_0_hat that a reverse mean implies, for t >= 1."""
+    return (mu - at_time(schedule.x_t_weight, t, x_t) * x_t) / at_time(schedule.x_0_weight, t, x_t)
+
+
+def mu_from_eps(x_t: Tensor, eps: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return mu_theta = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_t). Source: Ho et al. 2020, Eq. 11."""
+    noise = at_time(schedule.beta / schedule.one_minus_alpha_bar.sqrt(), t, x_t) * eps
+    return (x_t - noise) / _signal(at_time(schedule.alpha, t, x_t).sqrt())
+
+
+def _signal(a: Tensor) -> Tensor:
+    if bool((a == 0).any()):
+        raise InvalidInput(
+            "log-SNR should be finite to divide by the signal, but got zero SNR: predict x_0 or v, "
+            "or end the schedule at a finite log-SNR."
+        )
+    return a
+
+
+def _noise(b: Tensor) -> Tensor:
+    if bool((b == 0).any()):
+        raise InvalidInput("log-SNR should be finite to divide by the noise, but got no noise at all: use t >= 1.")
+    return b

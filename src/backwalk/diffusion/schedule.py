@@ -1,0 +1,272 @@
+"""The noise schedule: how much of the data is left after t steps of the forward process.
+
+One array says everything: `log_snr[t]`, the logarithm of the signal-to-noise ratio alpha_bar_t / (1 - alpha_bar_t),
+for t = 0..n_steps. It falls from +inf (clean data, t = 0) to something small. All other arrays follow from it, and
+from it they follow without cancellation: with `lost = 1 - SNR_t / SNR_{t-1}`, the share of the signal-to-noise ratio
+that step t destroys, beta_t = (1 - alpha_bar_t) lost and beta_tilde_t = (1 - alpha_bar_{t-1}) lost, to full relative
+precision at both ends of the chain. Every array is float64 and has length n_steps + 1; index 0 is the step that does
+nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from backwalk.errors import InvalidInput
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NoiseSchedule:
+    """The noise levels of a chain, as its log signal-to-noise ratios.
+
+    `log_snr` is (n_steps + 1,), strictly decreasing, with log_snr[0] = +inf. Its last value may be -inf, which is zero
+    terminal SNR: x_N is then pure noise. The tensor is copied; treat a schedule as immutable.
+
+    >>> schedule = NoiseSchedule.linear(100)
+    >>> schedule
+    NoiseSchedule(100 steps, log-SNR 6.91 to -0.63)
+    >>> round(float(schedule.alpha_bar[100]), 4)
+    0.3475
+
+    Raises InvalidInput where the values are not such a sequence.
+    """
+
+    log_snr: Tensor
+
+    def __post_init__(self) -> None:
+        log_snr = torch.as_tensor(self.log_snr).detach().to("cpu", torch.float64).clone()
+        object.__setattr__(self, "log_snr", log_snr)
+        if log_snr.ndim != 1 or len(log_snr) < 2:
+            raise InvalidInput(
+                f"log_snr should be one row of at least 2 values, but got shape {tuple(log_snr.shape)}: "
+                "give +inf for t = 0 and then one value a step."
+            )
+        if log_snr[0] != math.inf:
+            raise InvalidInput(
+                f"log_snr[0] should be +inf, as x_0 is clean data, but got {log_snr[0]:g}: put +inf before the steps."
+            )
+        rising = torch.nonzero(~(log_snr[1:] < log_snr[:-1])).flatten()  # also true where a value is NaN
+        if len(rising):
+            t = int(rising[0]) + 1
+            raise InvalidInput(
+                f"log_snr should decrease strictly, but got {log_snr[t]:g} at t = {t} after {log_snr[t - 1]:g}: "
+                "remove repeated steps, or use fewer steps."
+            )
+
+    @classmethod
+    def linear(cls, n_steps: int, *, beta_min: float = 1e-3, beta_max: float = 0.02) -> NoiseSchedule:
+        """Return the schedule whose beta_t rises linearly from `beta_min` at t = 1 to `beta_max` at t = n_steps.
+
+        The betas are used as they are, not rescaled with n_steps: more steps destroy more of the signal. (Ho et al.
+        take 1e-4..0.02 over 1,000 steps.)
+
+        Source: Ho et al. 2020.
+        """
+        return cls.from_beta(torch.linspace(beta_min, beta_max, _checked_n_steps(n_steps), dtype=torch.float64))
+
+    @classmethod
+    def cosine(cls, n_steps: int, *, offset: float = 0.008, beta_max: float = 0.999) -> NoiseSchedule:
+        """Return the schedule whose alpha_bar_t follows a squared cosine from 1 to 0.
+
+        alpha_bar_t = f(t) / f(0) with f(t) = cos^2((t / n_steps + offset) / (1 + offset) pi / 2).
+        beta_t is capped at `beta_max`, which matters in the last steps only.
+
+        Source: Nichol & Dhariwal 2021.
+        """
+        if offset < 0:
+            raise InvalidInput(f"offset should be >= 0, but got {offset:g}: the paper's value is 0.008.")
+        grid = torch.arange(_checked_n_steps(n_steps) + 1, dtype=torch.float64) / n_steps
+        angle = (grid + offset) / (1 + offset) * (math.pi / 2)
+        before, after = angle[:-1], angle[1:]
+        # 1 - cos^2(after) / cos^2(before), written as a product so that small betas keep their digits.
+        beta = torch.sin(after + before) * torch.sin(after - before) / torch.cos(before) ** 2
+        return cls.from_beta(beta.clamp(max=beta_max))
+
+    @classmethod
+    def log_snr_uniform(cls, n_steps: int, *, log_snr_max: float, log_snr_min: float) -> NoiseSchedule:
+        """Return the schedule whose log-SNR falls evenly from `log_snr_max` at t = 1 to `log_snr_min` at t = n_steps.
+
+        Raises InvalidInput for fewer than 2 steps, or if the range is empty or infinite.
+        """
+        if _checked_n_steps(n_steps) < 2:
+            raise InvalidInput(
+                f"n_steps should be at least 2 to span a range of log-SNR, but got {n_steps}: add a step."
+            )
+        if not -math.inf < log_snr_min < log_snr_max < math.inf:
+            raise InvalidInput(
+                f"log_snr_min should lie below log_snr_max, both finite, but got {log_snr_min:g} and {log_snr_max:g}: "
+                "exchange them, or widen the range."
+            )
+        return cls._from_steps(torch.linspace(log_snr_max, log_snr_min, n_steps, dtype=torch.float64))
+
+    @classmethod
+    def from_beta(cls, beta: Sequence[float] | Tensor) -> NoiseSchedule:
+        """Return the schedule with these variances beta_1..beta_N, each in (0, 1)."""
+        beta = torch.as_tensor(beta, dtype=torch.float64)
+        outside = torch.nonzero(~((beta > 0) & (beta < 1)).flatten()).flatten()
+        if len(outside):
+            t = int(outside[0]) + 1
+            remedy = "raise beta_min" if beta.flatten()[t - 1] <= 0 else "lower beta_max"
+            raise InvalidInput(f"beta should lie in (0, 1), but got {beta.flatten()[t - 1]:g} at t = {t}: {remedy}.")
+        log_alpha_bar = torch.log1p(-beta).cumsum(0)
+        return cls._from_steps(log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar)))
+
+    @classmethod
+    def from_noise_levels(cls, levels: Sequence[float] | Tensor) -> NoiseSchedule:
+        """Return the schedule with these noise levels (Karras' sigma, the noise's standard deviation on unscaled data).
+
+        They are in the chain's order: increasing, the smallest at t = 1. log_snr = -2 ln(level).
+
+        Source: Karras et al. 2022, for the notion of a noise level.
+        """
+        levels = torch.as_tensor(levels, dtype=torch.float64)
+        if not bool((levels > 0).all()):
+            raise InvalidInput(f"noise levels should be > 0, but got {levels.min():g}: t = 0 is added by the schedule.")
+        return cls._from_steps(-2.0 * levels.log())
+
+    @classmethod
+    def _from_steps(cls, log_snr: Tensor) -> NoiseSchedule:
+        return cls(torch.cat([log_snr.new_tensor([math.inf]), log_snr]))
+
+    def respace(self, times: Sequence[int] | Tensor) -> NoiseSchedule:
+        """Return the schedule that visits only these steps of this one: t = 1 of it is times[0], and so on.
+
+        `times` increases within 1..n_steps and ends at n_steps. 0 is not named: every chain ends there. So a short
+        chain is a schedule like any other, and no code asks for "the step before t" in another way than t - 1.
+
+        >>> NoiseSchedule.linear(100).respace(evenly_spaced(100, 3))
+        NoiseSchedule(3 steps, log-SNR 1.94 to -0.63)
+        """
+        steps = [operator.index(t) for t in times]
+        if not steps or steps[0] < 1 or steps[-1] != self.n_steps or any(t <= s for s, t in pairwise(steps)):
+            raise InvalidInput(
+                f"times should increase within 1..{self.n_steps} and end at {self.n_steps}, but got {steps}: "
+                "evenly_spaced(n_steps, k) gives such times."
+            )
+        return self._from_steps(self.log_snr[steps])
+
+    @property
+    def n_steps(self) -> int:
+        """The number N of steps of the chain."""
+        return len(self.log_snr) - 1
+
+    @cached_property
+    def alpha_bar(self) -> Tensor:
+        """The share of the variance of x_t that is signal, for data of unit variance: 1 at t = 0."""
+        return torch.sigmoid(self.log_snr)
+
+    @cached_property
+    def one_minus_alpha_bar(self) -> Tensor:
+        """The variance of the noise in x_t: 0 at t = 0, to full relative precision everywhere."""
+        return torch.sigmoid(-self.log_snr)
+
+    @cached_property
+    def snr(self) -> Tensor:
+        """alpha_bar / (1 - alpha_bar): +inf at t = 0."""
+        return self.log_snr.exp()
+
+    @cached_property
+    def noise_level(self) -> Tensor:
+        """Karras' sigma, sqrt((1 - alpha_bar) / alpha_bar): 0 at t = 0."""
+        return torch.exp(-0.5 * self.log_snr)
+
+    @cached_property
+    def alpha(self) -> Tensor:
+        """alpha_bar_t / alpha_bar_{t-1} = 1 - beta_t."""
+        log_alpha_bar = logsigmoid(self.log_snr)
+        return _after_index_0(1.0, torch.exp(log_alpha_bar[1:] - log_alpha_bar[:-1]))
+
+    @cached_property
+    def beta(self) -> Tensor:
+        """The variance that step t of the forward process adds."""
+        return _after_index_0(0.0, self.one_minus_alpha_bar[1:] * self._lost)
+
+    @cached_property
+    def beta_tilde(self) -> Tensor:
+        """The variance of q(x_{t-1} | x_t, x_0): beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t), so 0 at t = 1.
+
+        Source: Ho et al. 2020, Eq. 7.
+        """
+        return _after_index_0(0.0, self.one_minus_alpha_bar[:-1] * self._lost)
+
+    @cached_property
+    def snr_drop(self) -> Tensor:
+        """SNR_{t-1} - SNR_t, what step t destroys: +inf at t = 1."""
+        return _after_index_0(0.0, self.snr[:-1] * self._lost)
+
+    @cached_property
+    def x_0_weight(self) -> Tensor:
+        """The factor of x_0 in mu_tilde: sqrt(alpha_bar_{t-1}) beta_t / (1 - alpha_bar_t), so 1 at t = 1.
+
+        Its square is snr_drop * beta_tilde. Source: Ho et al. 2020, Eq. 7.
+        """
+        return _after_index_0(0.0, self.alpha_bar[:-1].sqrt() * self._lost)
+
+    @cached_property
+    def x_t_weight(self) -> Tensor:
+        """The factor of x_t in mu_tilde: sqrt(alpha_t) (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t), so 0 at t = 1.
+
+        Source: Ho et al. 2020, Eq. 7.
+        """
+        noise = self.one_minus_alpha_bar
+        return _after_index_0(1.0, self.alpha[1:].sqrt() * noise[:-1] / noise[1:])
+
+    @cached_property
+    def _lost(self) -> Tensor:
+        return -torch.expm1(self.log_snr[1:] - self.log_snr[:-1])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NoiseSchedule) and torch.equal(self.log_snr, other.log_snr)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.log_snr.tolist()))
+
+    def __repr__(self) -> str:
+        return f"NoiseSchedule({self.n_steps} steps, log-SNR {self.log_snr[1]:.3g} to {self.log_snr[-1]:.3g})"
+
+
+def evenly_spaced(n_steps: int, k: int) -> list[int]:
+    """Return k times for `NoiseSchedule.respace`, spread evenly: round(i n_steps / k) for i = 1..k.
+
+    >>> evenly_spaced(100, 3)
+    [33, 67, 100]
+    """
+    if not 1 <= k <= n_steps:
+        raise InvalidInput(f"k should lie in 1..{n_steps}, but got {k}: a chain has no more steps than its schedule.")
+    return [(2 * i * n_steps + k) // (2 * k) for i in range(1, k + 1)]
+
+
+def at_time(array: Tensor, t: int | Tensor, x: Tensor) -> Tensor:
+    """Return array[t] in the dtype and on the device of x, shaped to multiply x.
+
+    `array` is (n_steps + 1,), x is (n, d). An integer t gives shape (); a LongTensor t of shape (n,) gives (n, 1).
+
+    Raises InvalidInput unless every t lies in 0..n_steps; a negative index would silently count from the end.
+    """
+    n_steps = len(array) - 1
+    first, last = (int(t.min()), int(t.max())) if isinstance(t, Tensor) else (t, t)
+    if first < 0 or last > n_steps:
+        raise InvalidInput(
+            f"t should lie in 0..{n_steps}, but got {first if first < 0 else last}: use the chain's steps."
+        )
+    values = array.to(x.dtype).to(x.device)[t]
+    return values.unsqueeze(-1) if values.ndim == 1 else values
+
+
+def _after_index_0(first: float, steps: Tensor) -> Tensor:
+    return torch.cat([steps.new_tensor([first]), steps])
+
+
+def _checked_n_steps(n_steps: int) -> int:
+    if operator.index(n_steps) < 1:
+        raise InvalidInput(f"n_steps should be at least 1, but got {n_steps}: a chain needs a step.")
+    return n_steps

@@ -1,0 +1,63 @@
+"""Which k of a chain's N steps to keep, so that the bound of the shorter chain is least.
+
+With the best scalar variances, a step that jumps from t down to s costs (d/2) ln(1 + (SNR_s - SNR_t) m_t) nats, and the
+last one, from t to 0, (d/2) ln(2 pi e m_t), where m_t is the denoising error at t. The costs add up along the chain and
+the prior term is the same for all, so the best chain is a shortest path from N to 0 with k edges.
+
+Source: Bao et al. 2022 (Analytic-DPM), with their estimate of the costs replaced by a measured one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from backwalk.diffusion.schedule import NoiseSchedule
+from backwalk.errors import InvalidInput
+
+
+def optimal_step_cost(schedule: NoiseSchedule, denoising_error: Tensor) -> Tensor:
+    """Return F, (N + 1, N + 1): F[s, t] is the bound's cost of one step from t to s < t, nats a dimension.
+
+    F[s, t] = ln(1 + (SNR_s - SNR_t) m_t) / 2 for s >= 1, F[0, t] = ln(2 pi e m_t) / 2, and +inf where s >= t.
+    `denoising_error` is m, (N + 1,); m_1..m_N should be > 0.
+    """
+    m = denoising_error.to("cpu", torch.float64)
+    if m.shape != schedule.log_snr.shape or not bool((m[1:] > 0).all()):
+        raise InvalidInput(
+            f"denoising_error should be {schedule.n_steps + 1} numbers, > 0 from t = 1 on, but got shape "
+            f"{tuple(m.shape)} and least value {float(m[1:].min()):g}: measure it on the same schedule."
+        )
+    log_snr, snr = schedule.log_snr, schedule.snr
+    lost = -torch.expm1(log_snr[None, :] - log_snr[1:, None])  # from s = 1 on, as row 0 has a form of its own
+    cost = 0.5 * torch.log1p((snr[1:, None] * lost * m).clamp(min=0.0))
+    decoder = 0.5 * (math.log(2.0 * math.pi * math.e) + m.log())
+    allowed = torch.ones(len(m), len(m), dtype=torch.bool).triu(diagonal=1)
+    return torch.where(allowed, torch.cat([decoder[None, :], cost]), math.inf)
+
+
+def best_steps(schedule: NoiseSchedule, denoising_error: Tensor, k: int) -> list[int]:
+    """Return the k times, for `NoiseSchedule.respace`, whose chain has the least bound.
+
+    `denoising_error` is m_t on `schedule`, (N + 1,). The choice is exact for these m_t, in O(k N^2) operations.
+
+    >>> schedule = NoiseSchedule.log_snr_uniform(8, log_snr_max=8.0, log_snr_min=-6.0)
+    >>> best_steps(schedule, 1 / (1 + schedule.snr), 4)
+    [1, 3, 4, 8]
+    """
+    n_steps = schedule.n_steps
+    if not 1 <= k <= n_steps:
+        raise InvalidInput(f"k should lie in 1..{n_steps}, but got {k}: a chain has no more steps than its schedule.")
+    cost = optimal_step_cost(schedule, denoising_error)
+    least = torch.full((n_steps + 1,), math.inf, dtype=torch.float64)  # of a path from each t to 0
+    least[0] = 0.0
+    came_from = []
+    for _ in range(k):
+        least, previous = (least[:, None] + cost).min(dim=0)
+        came_from.append(previous)
+    times = [n_steps]
+    for previous in reversed(came_from[1:]):
+        times.append(int(previous[times[-1]]))
+    return times[::-1]

@@ -1,0 +1,36 @@
+"""The errors that backwalk raises on purpose. Each message gives the rule, the value and the remedy.
+
+```
+BackwalkError
+├── InvalidInput (ValueError)       data or settings that a caller can put right
+├── TableFileError (ValueError)     a table file that cannot be read or written
+├── ModelFileError (ValueError)     a model file that is incomplete, altered, or from another version
+└── TrainingDiverged (RuntimeError) the loss stopped being finite
+```
+
+Only the command line turns these into one line on stderr; everything else lets them through.
+"""
+
+
+class BackwalkError(Exception):
+    """The root: `except BackwalkError` catches what this library raises on purpose, and nothing else."""
+
+
+class InvalidInput(BackwalkError, ValueError):
+    """Data or settings outside what is accepted; the message says what to change."""
+
+
+class TableFileError(BackwalkError, ValueError):
+    """A table file that cannot be read or written."""
+
+
+class ModelFileError(BackwalkError, ValueError):
+    """A model file that is missing, incomplete, altered, or written by another format version."""
+
+
+class TrainingDiverged(BackwalkError, RuntimeError):
+    """Training met a loss that is not finite, and stopped."""
+
+
+class PriorMismatchWarning(UserWarning):
+    """The chain ends before the data are noise, so that sampling starts from the wrong place."""

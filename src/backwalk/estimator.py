@@ -1,0 +1,391 @@
+"""`Diffusion`: the model in scikit-learn's manner. The mathematics is elsewhere; this is the shell around it."""
+
+from __future__ import annotations
+
+import platform
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils.validation import check_is_fitted
+
+import backwalk
+from backwalk import model_file
+from backwalk.defaults import (
+    default_architecture,
+    default_schedule,
+    default_training,
+    default_validation_fraction,
+    finest_scale,
+)
+from backwalk.denoiser import Architecture, Textbook, build_denoiser
+from backwalk.diffusion import BoundTerms, NoiseSchedule, prior_mismatch
+from backwalk.errors import InvalidInput, PriorMismatchWarning
+from backwalk.model import (
+    DiffusionModel,
+    bound,
+    check_reverse_variance,
+    log_density,
+    measured_denoising_error,
+    mismatch_warning,
+    sample_rows,
+)
+from backwalk.progress import Callback, progress_bar
+from backwalk.sampling import Sampler
+from backwalk.streams import Stream, as_stream
+from backwalk.table import Codec, Table, as_table, from_values, match_columns
+from backwalk.training import ChainLevels, History, LogNormalLevels, NoiseLevels, Trainer, Training
+
+RandomState = int | np.random.Generator | np.random.RandomState | None
+
+
+class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """A denoising diffusion model of points in R^d.
+
+    Noise is added to the data in small steps until nothing of them is left; a network learns to take it away again;
+    new points are made by walking back from noise. Without arguments every choice follows from the data (see
+    `backwalk.defaults`); `Diffusion.ddpm()` gives the settings of the course notebook.
+
+    Parameters
+    ----------
+    n_steps : the number N of steps of the default chain. 1,000.
+    schedule : the chain's noise levels, a `NoiseSchedule`, in place of the default.
+    denoiser : the network's sizes, `Residual` or `Textbook`.
+    training : the training plan, a `Training`.
+    reverse_variance : "optimal" (fitted on validation rows), "beta" or "beta_tilde": sigma_t^2 of p_theta.
+    sampler : a `Sampler`, the default of `sample`.
+    max_steps : the number of training steps, in place of the plan's.
+    max_time : a budget for training in seconds. The learning rate follows the clock, so that fits with the same seed
+        are no longer equal bit for bit.
+    validation_fraction : the share of the rows given to `fit` that are not trained on, but choose the weights and fit
+        the reverse variance. None is a tenth, at most 1,000 rows; 0 trains on all.
+    scale : whether columns are brought to mean 0 and variance 1.
+    device : "auto" (CUDA where there is one), "cpu", "cuda", ...
+    random_state : None, an integer, or a NumPy generator. The same integer and thread count give the same model.
+    callbacks : functions that are called with a `Progress` after every training step.
+    verbose : whether a fit that takes longer than a moment shows its progress on a terminal.
+    warm_start : whether `fit` starts from the weights of the fit before.
+
+    Attributes
+    ----------
+    model_ : the `DiffusionModel`. schedule_, denoiser_, codec_, history_ : its parts.
+    n_features_in_, feature_names_in_ : as everywhere in scikit-learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal([1.0, 5.0], [1.0, 0.1], size=(500, 2))
+    >>> model = Diffusion(max_steps=60, random_state=0).fit(X)
+    >>> model.sample(3, random_state=1).shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        n_steps: int | None = None,
+        *,
+        schedule: NoiseSchedule | None = None,
+        denoiser: Architecture | None = None,
+        training: Training | None = None,
+        reverse_variance: str = "optimal",
+        sampler: Sampler | None = None,
+        max_steps: int | None = None,
+        max_time: float | None = None,
+        validation_fraction: float | None = None,
+        scale: bool = True,
+        device: str = "auto",
+        random_state: RandomState = None,
+        callbacks: Sequence[Callback] = (),
+        verbose: bool = True,
+        warm_start: bool = False,
+    ) -> None:
+        self.n_steps = n_steps
+        self.schedule = schedule
+        self.denoiser = denoiser
+        self.training = training
+        self.reverse_variance = reverse_variance
+        self.sampler = sampler
+        self.max_steps = max_steps
+        self.max_time = max_time
+        self.validation_fraction = validation_fraction
+        self.scale = scale
+        self.device = device
+        self.random_state = random_state
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.warm_start = warm_start
+
+    @classmethod
+    def ddpm(cls, *, n_epochs: int = 5000, random_state: RandomState = None, verbose: bool = True) -> Diffusion:
+        """Return the course notebook's model to the letter (Ho et al. 2020, on points).
+
+        N = 100, beta linear from 0.001 to 0.02; a network of 4 hidden layers of 100 tanh units on (x, t/N) that
+        predicts eps; Adam at 1e-3 on L_simple, batches of 1,000, the last short one dropped, 5,000 epochs; no average of
+        weights, no scaling, no validation rows; sampling with sigma^2 = beta and no noise at t = 1. Its alpha_bar_N is
+        0.3475, which costs what the warning after `fit` says.
+        """
+        return cls(
+            schedule=NoiseSchedule.linear(100, beta_min=1e-3, beta_max=0.02),
+            denoiser=Textbook(width=100, n_hidden=4),
+            training=Training(
+                n_epochs=n_epochs, batch_size=1000, learning_rate=1e-3, ema_width=None, decay=False, levels="chain"
+            ),
+            reverse_variance="beta",
+            sampler=Sampler("ancestral"),
+            validation_fraction=0.0,
+            scale=False,
+            random_state=random_state,
+            verbose=verbose,
+        )
+
+    def fit(self, X: Any, y: None = None) -> Self:
+        """Fit the model to rows X, (n, d): an array, or a pandas, polars or pyarrow table of numbers.
+
+        Raises InvalidInput (a ValueError) for what cannot be fitted, before any training.
+        """
+        del y  # scikit-learn's signature
+        table = as_table(X)
+        self._check_settings()
+        began = time.perf_counter()
+        codec = Codec.fit(table, scale=self.scale)
+        stream = as_stream(self.random_state)
+        z = codec.encode(table.values, stream=stream.child("cells"))
+        before: DiffusionModel | None = getattr(self, "model_", None) if self.warm_start else None
+        model = self._fitted(z, table, codec, stream, before)
+        model.card["fit_seconds"] = round(time.perf_counter() - began, 3)
+        self._adopt(model)
+        warning = mismatch_warning(model)
+        if warning:
+            warnings.warn(warning, PriorMismatchWarning, stacklevel=2)
+        return self
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        sampler: Sampler | str | None = None,
+        n_evaluations: int | None = None,
+        random_state: RandomState = None,
+    ) -> Any:
+        """Return new rows, of the kind, columns and dtypes of the fitted ones.
+
+        `sampler` is a `Sampler` or a solver's name, `n_evaluations` its evaluations a row; None is the model's own
+        choice, `model_.sampler`. A row depends on `random_state` and its number alone: sample(100) is the head of
+        sample(1000).
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, (int, np.integer)) or isinstance(n_samples, bool) or n_samples < 1:
+            raise InvalidInput(f"n_samples should be an integer >= 1, but got {n_samples!r}.")
+        rows = sample_rows(
+            self.model_,
+            0,
+            int(n_samples),
+            stream=as_stream(random_state).child("sample"),
+            sampler=chosen_sampler(self.model_, sampler, n_evaluations),
+        )
+        return from_values(rows, self.model_.schema)
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Return the log-density of each row, (n,), nats, in the user's units, by the probability-flow ODE.
+
+        The divergence is exact; `backwalk.model.log_density` also gives the solver's error. A row whose constant column
+        differs from the fitted constant gets -inf. Whole-number columns are scored at the centre of their cells.
+        """
+        values = self._matched(X).values
+        log_prob = log_density(self.model_, values).log_prob.numpy()
+        return np.where(self.codec_.matches_constants(values), log_prob, -np.inf)
+
+    def score(self, X: Any, y: None = None) -> float:
+        """Return the mean log-density of the rows, nats a point: larger is better."""
+        del y  # scikit-learn's signature
+        return float(self.score_samples(X).mean())
+
+    def bound(self, X: Any, *, n_draws: int = 1, random_state: RandomState = None) -> BoundTerms:
+        """Return the variational bound on the chain's -log p(x), term by term with standard errors: nats a point.
+
+        It is about the chain, which another density than `score_samples`' belongs to. `n_draws` noises a row and step.
+        """
+        values = self._matched(X).values
+        if not self.codec_.matches_constants(values).all():
+            raise InvalidInput(
+                "Constant columns of X should hold the fitted constants, but some rows differ: their bound is infinite."
+            )
+        return bound(self.model_, values, stream=as_stream(random_state).child("bound"), n_draws=n_draws)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the fitted model to a folder: `model.json` and a safetensors file."""
+        check_is_fitted(self)
+        model_file.save(self.model_, path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Diffusion:
+        """Return the model that `save` wrote. Nothing in the file is run; a damaged one raises ModelFileError."""
+        estimator = cls()
+        estimator._adopt(model_file.load(path))
+        return estimator
+
+    def _fitted(
+        self, z: NDArray[np.float64], table: Table, codec: Codec, stream: Stream, before: DiffusionModel | None
+    ) -> DiffusionModel:
+        n, k = z.shape
+        order = stream.child("split").permutation(n)
+        fraction = default_validation_fraction(n) if self.validation_fraction is None else self.validation_fraction
+        n_validation = round(fraction * n)
+        device = torch.device(chosen_device(self.device))
+        x_validation, x_0 = (
+            torch.from_numpy(z[rows]).float().to(device) for rows in (order[:n_validation], order[n_validation:])
+        )
+        floor = finest_scale(z, stream=stream.child("floor"))
+        schedule = self.schedule or default_schedule(z, floor, self.n_steps)
+        architecture = self.denoiser or default_architecture(len(x_0), k)
+        training = self.training or default_training(len(x_0), k, self.max_steps)
+        denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
+        if before is not None:
+            _start_from(denoiser, before)
+        denoiser.to(device)
+        trainer = Trainer(
+            denoiser,
+            x_0,
+            _noise_levels(training, schedule, floor),
+            training,
+            stream=stream.child("training"),
+            x_validation=x_validation if n_validation else None,
+            max_time=self.max_time,
+        )
+        with progress_bar(self.verbose) as show:
+            for progress in trainer.run():
+                for callback in (show, *self.callbacks):
+                    callback(progress)
+        error_rows = (x_validation if n_validation else x_0)[:1000]
+        error = measured_denoising_error(denoiser, error_rows, schedule, stream=stream.child("denoising error"))
+        history = trainer.history()
+        z_mean, z_covariance = z.mean(axis=0), np.atleast_2d(np.cov(z, rowvar=False, bias=True))
+        return DiffusionModel(
+            schedule=schedule,
+            architecture=architecture,
+            denoiser=denoiser,
+            codec=codec,
+            schema=table.schema,
+            reverse_variance=self.reverse_variance,
+            denoising_error=error,
+            decoder_variance=float(error[1] if self.reverse_variance == "optimal" else schedule.beta[1]),
+            sampler=self.sampler or Sampler("dpm++2m-sde", min(50, schedule.n_steps)),
+            prior_mismatch=prior_mismatch(torch.from_numpy(z_mean), torch.from_numpy(z_covariance), schedule),
+            history=history,
+            card=_card(architecture, training, history, denoiser, stream, n - n_validation, n_validation, codec),
+        )
+
+    def _adopt(self, model: DiffusionModel) -> None:
+        self.model_ = model
+        self.schedule_, self.denoiser_, self.codec_ = model.schedule, model.denoiser, model.codec
+        self.history_: History = model.history
+        self.n_features_in_ = model.schema.n_columns
+        if hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        if model.schema.columns is not None:
+            self.feature_names_in_ = np.array(model.schema.columns, dtype=object)
+
+    def _matched(self, X: Any) -> Table:
+        check_is_fitted(self)
+        return match_columns(as_table(X), self.model_.schema, estimator=type(self).__name__)
+
+    def _check_settings(self) -> None:
+        check_reverse_variance(self.reverse_variance)
+        for name in ("n_steps", "max_steps"):
+            value = getattr(self, name)
+            least = 2 if name == "n_steps" else 1
+            if value is not None and (not isinstance(value, (int, np.integer)) or value < least):
+                raise InvalidInput(f"{name} should be an integer >= {least} or None, but got {value!r}.")
+        if self.max_time is not None and not self.max_time > 0:
+            raise InvalidInput(f"max_time should be a number of seconds > 0 or None, but got {self.max_time!r}.")
+        if self.training is not None and self.max_steps is not None:
+            raise InvalidInput("max_steps should be None where training is given, as the plan holds its own length.")
+        if self.schedule is not None and self.n_steps is not None:
+            raise InvalidInput("n_steps should be None where schedule is given: use schedule.respace for fewer steps.")
+        fraction = self.validation_fraction
+        if fraction is not None and not 0.0 <= fraction <= 0.5:
+            raise InvalidInput(f"validation_fraction should lie in [0, 0.5] or be None, but got {fraction!r}.")
+        for name, kinds in (("schedule", NoiseSchedule), ("denoiser", Architecture), ("training", Training)):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), kinds):
+                raise InvalidInput(f"{name} should be a {name} object or None, but got {getattr(self, name)!r}.")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether `fit` or `load` has been called."""
+        return hasattr(self, "model_")
+
+
+def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evaluations: int | None) -> Sampler:
+    """Return the sampler that the arguments of `sample` mean: the model's own where both are None."""
+    if isinstance(sampler, Sampler):
+        if n_evaluations is not None:
+            raise InvalidInput("n_evaluations should be None where a Sampler is given: it holds its own.")
+        return sampler
+    if sampler is None:
+        if n_evaluations is None:
+            return model.sampler
+        # Fresh noise forgets errors when there are steps enough; with few, a third-order ODE solver errs less.
+        sampler = "multistep" if n_evaluations < 20 else model.sampler.solver
+    return Sampler(sampler, n_evaluations)  # type: ignore[arg-type]
+
+
+def chosen_device(device: str) -> str:
+    """Return the device that "auto" stands for, or the device itself."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _noise_levels(training: Training, schedule: NoiseSchedule, floor: float) -> NoiseLevels:
+    if training.levels == "chain":
+        return ChainLevels(schedule)
+    level = schedule.noise_level.clamp(max=1e3)
+    # Half-way in ln s between the finest scale and a little above the data's own: where most is to be learnt.
+    centre = 0.5 * (float(np.log(floor)) + 0.3)
+    return LogNormalLevels(float(level[1]), float(level[-1]), centre)
+
+
+def _start_from(denoiser: torch.nn.Module, before: DiffusionModel) -> None:
+    try:
+        denoiser.load_state_dict(before.denoiser.state_dict())
+    except RuntimeError as error:
+        raise InvalidInput(
+            "warm_start should go on with the same network and columns, but the sizes differ: set warm_start=False."
+        ) from error
+
+
+def _card(
+    architecture: Architecture,
+    training: Training,
+    history: History,
+    denoiser: torch.nn.Module,
+    stream: Stream,
+    n_rows: int,
+    n_validation: int,
+    codec: Codec,
+) -> dict[str, Any]:
+    return {
+        "description": f"diffusion model of {codec.n_columns} columns, trained on {n_rows} rows",
+        "settings": {
+            "denoiser": {"kind": type(architecture).__name__, **asdict(architecture)},
+            "training": asdict(training),
+        },
+        "seed": stream.seed,
+        "n_rows": n_rows,
+        "n_validation_rows": n_validation,
+        "n_columns": codec.n_columns,
+        "n_parameters": sum(parameter.numel() for parameter in denoiser.parameters()),
+        "steps_taken": history.n_steps,
+        "versions": {
+            "backwalk": backwalk.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }

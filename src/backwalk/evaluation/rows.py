@@ -1,0 +1,50 @@
+"""What every judge asks of its points first: finite numbers, one point a row, the same columns on both sides.
+
+All of this room works on NumPy float64 arrays of shape (n, d). Distances mix the columns, so the caller brings them to
+one scale first (for example by the training rows' standard deviations); the figures then have that unit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from backwalk.errors import InvalidInput
+from backwalk.streams import Stream
+
+Rows = NDArray[np.float64]
+
+
+def as_rows(x: ArrayLike, name: str = "x", *, d: int | None = None, at_least: int = 1) -> Rows:
+    """Return x as float64 rows (n, d), or raise InvalidInput that calls it `name`."""
+    rows = np.asarray(x)
+    if rows.dtype.kind not in "fiub":
+        raise InvalidInput(f"{name} should hold real numbers, but has dtype {rows.dtype}: encode its columns first.")
+    rows = rows.astype(np.float64, copy=False)
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        raise InvalidInput(
+            f"{name} should have shape (n, d) with d >= 1, but has {rows.shape}: put one point in a row."
+        )
+    if d is not None and rows.shape[1] != d:
+        raise InvalidInput(f"{name} should have {d} columns, but has {rows.shape[1]}: give points of the same space.")
+    if len(rows) < at_least:
+        raise InvalidInput(f"{name} should have at least {at_least} rows, but has {len(rows)}: give more points.")
+    if not np.isfinite(rows).all():
+        row, column = np.argwhere(~np.isfinite(rows))[0]
+        raise InvalidInput(
+            f"{name} should be finite, but holds {rows[row, column]} in row {row}, column {column}: drop that row."
+        )
+    return rows
+
+
+def as_two_sets(x: ArrayLike, y: ArrayLike, *, at_least: int = 1) -> tuple[Rows, Rows]:
+    """Return x (n, d) and y (m, d) as float64 rows of the same space."""
+    x_rows = as_rows(x, "x", at_least=at_least)
+    return x_rows, as_rows(y, "y", d=x_rows.shape[1], at_least=at_least)
+
+
+def random_rows(rows: NDArray[Any], n: int, *, stream: Stream) -> NDArray[Any]:
+    """Return n of the rows at random, without replacement: (n, d); all, in a random order, if there are no more."""
+    return np.asarray(rows[stream.permutation(len(rows))[:n]])

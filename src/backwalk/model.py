@@ -1,0 +1,227 @@
+"""A fitted model: the schedule, the denoiser and the codec introduced to each other, and what can be asked of them.
+
+Rows go in and come out in the user's units; between, everything is encoded. A sample is a function of the model, the
+stream and the row's number: `sample_rows(model, start, stop)` is the unit of all generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk import diffusion
+from backwalk.denoiser import Architecture, EnsembleDenoiser
+from backwalk.diffusion import (
+    BoundTerms,
+    LogDensity,
+    NoiseSchedule,
+    beta_tilde_variance,
+    beta_variance,
+    denoising_error,
+    optimal_variance,
+    variational_bound,
+)
+from backwalk.errors import InvalidInput
+from backwalk.sampling import (
+    Ancestral,
+    ChainState,
+    Ddim,
+    DpmSolver,
+    Multistep,
+    Sampler,
+    Step,
+    over_tiles,
+    padded_tile,
+    walk_back,
+)
+from backwalk.streams import Stream
+from backwalk.table import Codec, Schema
+from backwalk.training import History
+
+REVERSE_VARIANCES = ("beta", "beta_tilde", "optimal")
+
+
+@dataclass(frozen=True, eq=False)
+class DiffusionModel:
+    """Everything that a fit leaves behind.
+
+    `denoising_error` holds m_t, (n_steps + 1,), measured on rows that the weights were not trained on; it gives the
+    "optimal" reverse variances. `decoder_variance` is that of p(x_0 | x_1), in squared encoded units.
+    `prior_mismatch` is in nats a point, from the moments of the rows that were fitted. `card` is plain JSON: settings,
+    versions, seed, sizes, seconds.
+    """
+
+    schedule: NoiseSchedule
+    architecture: Architecture
+    denoiser: EnsembleDenoiser
+    codec: Codec
+    schema: Schema
+    reverse_variance: str
+    denoising_error: Tensor
+    decoder_variance: float
+    sampler: Sampler
+    prior_mismatch: float
+    history: History
+    card: dict[str, Any]
+
+    @property
+    def sigma_sq(self) -> Tensor:
+        """The reverse variances of the whole chain, (n_steps + 1,); entry 1 is the decoder's."""
+        return reverse_variances(self, list(range(1, self.schedule.n_steps + 1)))
+
+
+def reverse_variances(model: DiffusionModel, times: list[int]) -> Tensor:
+    """Return sigma_t^2 for the chain that visits only `times`: (len(times) + 1,)."""
+    schedule = model.schedule.respace(times)
+    if model.reverse_variance == "beta":
+        return beta_variance(schedule, decoder_variance=model.decoder_variance)
+    if model.reverse_variance == "beta_tilde":
+        return beta_tilde_variance(schedule, decoder_variance=model.decoder_variance)
+    error = model.denoising_error[[0, *times]]
+    return optimal_variance(schedule, error, decoder_variance=model.decoder_variance if times[0] == 1 else None)
+
+
+def sample_rows(
+    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
+) -> NDArray[np.float64]:
+    """Return rows start..stop-1 of the sample that `stream` names: (stop - start, d), the user's units.
+
+    A row is the same whatever range it is asked for in.
+    """
+    pieces = sample_pieces(model, start, stop, stream=stream, sampler=sampler)
+    return np.concatenate([np.empty((0, model.codec.n_columns)), *pieces])
+
+
+def sample_pieces(
+    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
+) -> Iterator[NDArray[np.float64]]:
+    """Yield what `sample_rows` returns in pieces of at most 1,024 rows, so that memory does not grow with the rows."""
+    schedule, step = _chain(model, sampler or model.sampler)
+
+    def tile(first: int, last: int) -> Tensor:
+        *_, state = _walk(model, schedule, step, first, last, stream)
+        return state.x_t
+
+    for piece in over_tiles(tile, start, stop):
+        yield model.codec.decode(piece.double().cpu().numpy())
+
+
+def walk(
+    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
+) -> Iterator[ChainState]:
+    """Yield the chain's states on the way to rows start..stop-1 of a sample, from x_N to x_0, in encoded units."""
+    schedule, step = _chain(model, sampler or model.sampler)
+    with torch.no_grad():
+        yield from _walk(model, schedule, step, start, stop, stream)
+
+
+def bound(model: DiffusionModel, values: NDArray[np.float64], *, stream: Stream, n_draws: int = 1) -> BoundTerms:
+    """Return the bound on -log p of the chain, term by term, for rows in the user's units: nats a point.
+
+    The codec's log |det J| is part of the reconstruction term, and of every row's total.
+    """
+    z = encode_for_scoring(model, values)
+    terms = variational_bound(model.denoiser, z, model.schedule, model.sigma_sq, stream=stream, n_draws=n_draws)
+    shift = -model.codec.log_abs_det_jacobian
+    return replace(terms, reconstruction=terms.reconstruction + shift, per_row=terms.per_row + shift)
+
+
+def log_density(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals: int = 24) -> LogDensity:
+    """Return the log-density of rows under the probability-flow ODE, in the user's units: nats a point.
+
+    The divergence is exact. Rows are integrated in tiles, so that a row's result does not depend on the others.
+    """
+    z = encode_for_scoring(model, values)
+    level = model.schedule.noise_level
+    pieces = [
+        _first_rows(
+            diffusion.log_density(
+                model.denoiser,
+                padded_tile(piece),
+                level_min=float(level[1]),
+                level_max=float(level[-1]),
+                n_intervals=n_intervals,
+            ),
+            len(piece),
+        )
+        for piece in z.split(1024)
+    ]
+    log_prob, solver_error, standard_error = (
+        torch.cat([getattr(piece, name) for piece in pieces]) for name in ("log_prob", "solver_error", "standard_error")
+    )
+    return LogDensity(log_prob + model.codec.log_abs_det_jacobian, solver_error, standard_error)
+
+
+def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:
+    """Return rows in encoded units, as the network's float32, on its device."""
+    device = next(model.denoiser.parameters()).device
+    return torch.from_numpy(model.codec.encode(values)).float().to(device)
+
+
+def measured_denoising_error(
+    denoiser: EnsembleDenoiser, z: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_levels: int = 64
+) -> Tensor:
+    """Return m_t for every step of a chain, from about `n_levels` of its steps: (n_steps + 1,), float64.
+
+    m_t is smooth in the log-SNR, and so is ln m_t, which is interpolated.
+    """
+    n = schedule.n_steps
+    times = sorted({1 + round(i * (n - 1) / max(n_levels - 1, 1)) for i in range(n_levels)})
+    n_draws = -(-2048 // len(z))
+    measured = denoising_error(denoiser, z, schedule.respace(times), stream=stream, n_draws=n_draws)[1:]
+    every = np.arange(1, n + 1)
+    return torch.from_numpy(np.concatenate([[0.0], np.exp(np.interp(every, times, measured.clamp(min=1e-30).log()))]))
+
+
+def mismatch_warning(model: DiffusionModel) -> str | None:
+    """Return what a wrong start of the reverse chain costs, in words, or None where it costs less than 0.01 nats."""
+    if model.prior_mismatch < 0.01:
+        return None
+    alpha_bar = float(model.schedule.alpha_bar[-1])
+    return (
+        f"prior mismatch: alpha_bar_N = {alpha_bar:.4f} after {model.schedule.n_steps} steps, so x_N still holds signal "
+        f"(SNR {float(model.schedule.snr[-1]):.2f}), while sampling starts from pure noise. That costs at least "
+        f"{model.prior_mismatch:.3f} nats a point, in every sample, whatever the network. Use more steps or larger betas, "
+        "or leave the schedule to Diffusion()."
+    )
+
+
+def _chain(model: DiffusionModel, sampler: Sampler) -> tuple[NoiseSchedule, Step]:
+    times = sampler.times(model.schedule)
+    steps: dict[str, Callable[[], Step]] = {
+        "ancestral": lambda: Ancestral(reverse_variances(model, times)),
+        "ddim": Ddim,
+        "dpm++2m": DpmSolver,
+        "dpm++2m-sde": lambda: DpmSolver(sde=True),
+        "multistep": Multistep,
+    }
+    return model.schedule.respace(times), steps[sampler.solver]()
+
+
+def _walk(
+    model: DiffusionModel, schedule: NoiseSchedule, step: Step, start: int, stop: int, stream: Stream
+) -> Iterator[ChainState]:
+    device, width = next(model.denoiser.parameters()).device, model.codec.n_encoded
+
+    def normal(stream: Stream) -> Tensor:
+        return stream.normal(start, stop, width, torch.float32).to(device)
+
+    return walk_back(
+        model.denoiser, schedule, step, normal(stream.child("x_N")), noise=lambda t: normal(stream.child("eps", t))
+    )
+
+
+def _first_rows(result: LogDensity, n: int) -> LogDensity:
+    return LogDensity(result.log_prob[:n], result.solver_error[:n], result.standard_error[:n])
+
+
+def check_reverse_variance(name: str) -> None:
+    """Raise InvalidInput unless the name is one of the reverse variances."""
+    if name not in REVERSE_VARIANCES:
+        raise InvalidInput(f"reverse_variance should be one of {', '.join(REVERSE_VARIANCES)}, but got {name!r}.")

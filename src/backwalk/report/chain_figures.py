@@ -1,0 +1,180 @@
+"""Pictures of the theory: the schedule's arrays against t, and the bound term by term."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from backwalk.diffusion import BoundTerms, NoiseSchedule
+from backwalk.report.style import BLUE, GREEN, INK, ORANGE, RED, panels, quiet_grid, styled
+
+_MOST_BARS = 200
+
+
+@styled
+def plot_schedule(schedule: NoiseSchedule, sigma_sq: torch.Tensor | None = None) -> Figure:
+    """Draw a schedule against t: the signal left, the noise added a step, and the log-SNR.
+
+    `sigma_sq` (n_steps + 1,) are the reverse variances; sigma is drawn where they are given.
+    """
+    figure, axes = panels(3, width=3.7, height=3.1)
+    _draw_signal(axes[0], schedule)
+    _draw_noise(axes[1], schedule, sigma_sq)
+    _draw_log_snr(axes[2], schedule)
+    return figure
+
+
+@styled
+def plot_signal(schedule: NoiseSchedule) -> Figure:
+    """Draw alpha_bar_t, the signal left after t steps, and alpha_t, what one step leaves."""
+    figure, (axes,) = panels(width=3.7, height=3.1)
+    _draw_signal(axes, schedule)
+    return figure
+
+
+@styled
+def plot_noise(schedule: NoiseSchedule, sigma_sq: torch.Tensor | None = None) -> Figure:
+    """Draw beta_t, the variance that a step adds, and sigma_t, the reverse chain's standard deviation."""
+    figure, (axes,) = panels(width=3.7, height=3.1)
+    _draw_noise(axes, schedule, sigma_sq)
+    return figure
+
+
+@styled
+def plot_log_snr(schedule: NoiseSchedule) -> Figure:
+    """Draw the logarithm of the signal-to-noise ratio."""
+    figure, (axes,) = panels(width=3.7, height=3.1)
+    _draw_log_snr(axes, schedule)
+    return figure
+
+
+@styled
+def plot_bound(terms: BoundTerms, *, entropy: float | None = None) -> Figure:
+    """Draw the bound: its parts as they add up to the total, and the transitions, a bar a step (an area if many).
+
+    `entropy`, in nats, is drawn beside the total: what no model can lie below.
+    """
+    figure, axes = panels(2, width=4.9, height=3.5, ratios=[1.0, 1.35])
+    _draw_parts(axes[0], terms, entropy)
+    _draw_transitions(axes[1], terms)
+    return figure
+
+
+@styled
+def plot_bound_parts(terms: BoundTerms, *, entropy: float | None = None) -> Figure:
+    """Draw prior, transitions and reconstruction as they add up to the bound."""
+    figure, (axes,) = panels(height=3.5)
+    _draw_parts(axes, terms, entropy)
+    return figure
+
+
+@styled
+def plot_transitions(terms: BoundTerms) -> Figure:
+    """Draw the transition terms L_{t-1}, a bar a step, or an area where there are more than 200."""
+    figure, (axes,) = panels(height=3.5)
+    _draw_transitions(axes, terms)
+    return figure
+
+
+def _draw_signal(axes: Axes, schedule: NoiseSchedule) -> None:
+    t = np.arange(schedule.n_steps + 1)
+    alpha_bar = schedule.alpha_bar.numpy()
+    axes.plot(t[1:], schedule.alpha[1:].numpy(), color=ORANGE, label="α, kept by a step", linestyle=(0, (5, 2)))
+    axes.plot(t, alpha_bar, color=BLUE, label="ᾱ, left after t steps")
+    axes.annotate(
+        f"ᾱ at N: {alpha_bar[-1]:.4g}",
+        (t[-1], alpha_bar[-1]),
+        xytext=(-8, -3),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=9,
+        color=INK,
+    )
+    axes.plot(t[-1], alpha_bar[-1], "o", color=BLUE, markersize=4, clip_on=False)
+    axes.set(ylim=(0.0, 1.05), ylabel="share of variance")
+    _finish_over_steps(axes, "Signal left", legend="center left" if alpha_bar[-1] > 0.2 else "upper right")
+
+
+def _draw_noise(axes: Axes, schedule: NoiseSchedule, sigma_sq: torch.Tensor | None) -> None:
+    t = np.arange(1, schedule.n_steps + 1)
+    axes.plot(t, schedule.beta[1:].numpy(), color=ORANGE, label="β, variance added", linestyle=(0, (5, 2)))
+    if sigma_sq is not None:
+        sigma = sigma_sq[1:].double().sqrt().numpy()
+        axes.plot(t, np.where(sigma > 0, sigma, np.nan), color=RED, label="σ, reverse std. dev.")
+    axes.set_yscale("log")
+    axes.set_ylabel("encoded units")
+    _finish_over_steps(axes, "Noise a step", legend="lower right")
+
+
+def _draw_log_snr(axes: Axes, schedule: NoiseSchedule) -> None:
+    t = np.arange(1, schedule.n_steps + 1)
+    values = schedule.log_snr[1:].numpy()
+    axes.plot(t, np.where(np.isfinite(values), values, np.nan), color=GREEN)
+    axes.axhline(0.0, color=INK, linewidth=0.8)
+    axes.annotate("signal = noise", (t[0], 0.0), xytext=(2, -11), textcoords="offset points", fontsize=9, color=INK)
+    axes.set_ylabel("nats")
+    _finish_over_steps(axes, "log-SNR")
+
+
+def _finish_over_steps(axes: Axes, title: str, legend: str | None = None) -> None:
+    axes.set_xlabel("t")
+    axes.set_title(title)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    quiet_grid(axes)
+    if legend:
+        axes.legend(loc=legend, labelcolor=INK)
+
+
+def _draw_parts(axes: Axes, terms: BoundTerms, entropy: float | None) -> None:
+    """Draw a waterfall: each part starts where the one before ended, and the last bar is their sum."""
+    transitions = float(terms.transitions.sum())
+    parts = [("prior", terms.prior, ORANGE), ("transitions", transitions, BLUE)]
+    parts += [("reconstruction", terms.reconstruction, GREEN), ("bound", terms.total, INK)]
+    base, tops = 0.0, [0.0, terms.total]
+    for k, (_, height, color) in enumerate(parts):
+        start = 0.0 if k == 3 else base
+        axes.bar(k, height, 0.62, bottom=start, color=color, alpha=0.55 if k == 3 else 1.0)
+        base = start + height
+        tops.append(base)
+        if k < 3:
+            axes.plot([k - 0.31, k + 1.31], [base, base], color=INK, linewidth=0.7)
+        above, offset = height >= 0, 3 if k < 3 else 8
+        axes.annotate(
+            f"{height:.3f}".replace("-", "−"),
+            (k, base),
+            xytext=(0, offset if above else -offset),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if above else "top",
+            fontsize=9,
+            color=INK,
+        )
+    axes.errorbar(3, terms.total, yerr=2 * terms.total_standard_error, color=INK, capsize=4, linewidth=1.6)
+    if entropy is not None:
+        axes.plot([2.5, 3.5], [entropy, entropy], color=RED, linewidth=2.4, label=f"entropy, {entropy:.3f}")
+        axes.legend(loc="upper right", labelcolor=INK)
+    axes.axhline(0.0, color=INK, linewidth=0.8)
+    axes.set_xticks(range(4), [name for name, _, _ in parts])
+    room = 0.16 * (max(tops) - min(tops))
+    axes.set_ylim(min(tops) - (room if min(tops) < 0 else 0.0), max(tops) + room)
+    axes.set_ylabel("nats a row")
+    axes.set_title("What the bound is made of")
+    quiet_grid(axes)
+
+
+def _draw_transitions(axes: Axes, terms: BoundTerms) -> None:
+    values, errors = terms.transitions[2:].numpy(), terms.transitions_standard_error[2:].numpy()
+    t = np.arange(2, len(values) + 2)
+    if len(values) > _MOST_BARS:
+        axes.fill_between(t, values, color=BLUE, alpha=0.5, linewidth=0)
+        axes.plot(t, values, color=BLUE, linewidth=1.0)
+    else:
+        axes.bar(t, values, 0.82, color=BLUE)
+        if len(values) <= 60:
+            axes.errorbar(t, values, yerr=2 * errors, fmt="none", ecolor=INK, elinewidth=0.9)
+    axes.set_ylabel("nats a row")
+    _finish_over_steps(axes, "Transitions, step by step")

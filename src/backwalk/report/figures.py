@@ -1,0 +1,47 @@
+"""One function a figure: arrays in, a matplotlib `Figure` out, for the report and for notebooks alike.
+
+Figures are drawn on matplotlib's `Figure` itself, so nothing is shown or kept until the caller asks: in a notebook,
+as the last expression of a cell. This is the list of them; `row_figures` and `chain_figures` draw.
+"""
+
+from backwalk.report.chain_figures import (
+    plot_bound,
+    plot_bound_parts,
+    plot_log_snr,
+    plot_noise,
+    plot_schedule,
+    plot_signal,
+    plot_transitions,
+)
+from backwalk.report.row_figures import (
+    limits_of,
+    plot_chain,
+    plot_density,
+    plot_loss,
+    plot_marginal,
+    plot_points,
+    plot_side_by_side,
+    plot_training_loss,
+    plot_validation_loss,
+    telling_pairs,
+)
+
+__all__ = [
+    "limits_of",
+    "plot_bound",
+    "plot_bound_parts",
+    "plot_chain",
+    "plot_density",
+    "plot_log_snr",
+    "plot_loss",
+    "plot_marginal",
+    "plot_noise",
+    "plot_points",
+    "plot_schedule",
+    "plot_side_by_side",
+    "plot_signal",
+    "plot_training_loss",
+    "plot_transitions",
+    "plot_validation_loss",
+    "telling_pairs",
+]

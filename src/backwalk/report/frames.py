@@ -1,0 +1,110 @@
+"""The chain as frames: real rows on their way to noise, and generated rows on their way back, at the same levels.
+
+Side by side the two show what a diffusion model claims: at every noise level the generated cloud should look like the
+real one. At the end of the chain the left cloud shows what is left of the data, and the right one starts from pure
+noise: where they differ, the schedule stops too early.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from backwalk.errors import InvalidInput
+from backwalk.model import DiffusionModel, walk
+from backwalk.report.row_figures import limits_of
+from backwalk.report.style import column_name
+from backwalk.streams import Stream
+
+_LEVELS = 2**16 - 1  # a coordinate is sent to the page as an unsigned number of 16 bits
+
+
+@dataclass(frozen=True, eq=False)
+class ChainFrames:
+    """Frames from x_0 to x_N: `forward` and `backward` are (k, n, 2), encoded units; `t` and `log_snr` (k,).
+
+    `labels` name the two axes. For a single column the vertical axis only spreads the rows out.
+    """
+
+    t: NDArray[np.float64]
+    log_snr: NDArray[np.float64]
+    forward: NDArray[np.float64]
+    backward: NDArray[np.float64]
+    labels: tuple[str, str]
+
+    @property
+    def alpha_bar(self) -> NDArray[np.float64]:
+        """The share of signal in each frame."""
+        return np.asarray(torch.sigmoid(torch.from_numpy(self.log_snr)).numpy())
+
+    def for_page(self) -> dict[str, Any]:
+        """Return what the page's script draws: plain values, coordinates as base64 of little-endian uint16."""
+        left, right, bottom, top = limits_of(self.forward.reshape(-1, 2), self.backward.reshape(-1, 2))
+        low, span = np.array([left, bottom]), np.array([right - left, top - bottom])
+
+        def packed(frames: NDArray[np.float64]) -> str:
+            unit = np.clip((frames - low) / span, 0.0, 1.0)
+            return base64.b64encode(np.rint(unit * _LEVELS).astype("<u2").tobytes()).decode()
+
+        return {
+            "n": self.forward.shape[1],
+            "t": [round(float(t)) for t in self.t],
+            "alpha_bar": self.alpha_bar.tolist(),
+            "log_snr": [None if np.isinf(value) else float(value) for value in self.log_snr],
+            "forward": packed(self.forward),
+            "backward": packed(self.backward),
+        }
+
+
+def chain_frames(
+    model: DiffusionModel,
+    rows: ArrayLike,
+    stream: Stream,
+    *,
+    columns: tuple[int, int] | None = None,
+    n_frames: int = 24,
+    n_points: int = 800,
+) -> ChainFrames:
+    """Return frames of the chain, forward for the first `n_points` of rows (n, d) and backward for as many new ones.
+
+    `rows` are in the user's units; `columns` are the two that are drawn, by default the first two that vary. The noise
+    of a forward row is the same in all frames, so that its path is smooth: each frame alone is distributed as q(x_t).
+    Backward frames are states of the model's own sampler. Raises InvalidInput for a column that does not vary.
+    """
+    encoded = model.codec.encoded_columns
+    chosen = columns or (encoded[0], encoded[min(1, len(encoded) - 1)])
+    for column in chosen:
+        if column not in encoded:
+            raise InvalidInput(f"columns should vary, but column {column} is constant: choose among {encoded}.")
+    places = [encoded.index(column) for column in chosen]
+    z = model.codec.encode(np.asarray(rows, dtype=np.float64)[:n_points])[:, places]
+    eps = stream.child("forward").normal(0, len(z), model.codec.n_encoded).numpy()[:, places]
+
+    states = [
+        (state.log_snr, state.x_t[:, places].double().cpu().numpy())
+        for state in walk(model, 0, len(z), stream=stream.child("backward"))
+    ][::-1]
+    kept = sorted({round(i) for i in np.linspace(0, len(states) - 1, n_frames)})
+    log_snr = np.array([states[i][0] for i in kept])
+    level = torch.from_numpy(log_snr)
+    a, b = (torch.sigmoid(sign * level).sqrt().numpy()[:, None, None] for sign in (1, -1))
+    forward, backward = a * z + b * eps, np.stack([states[i][1] for i in kept])
+    labels = (column_name(model.schema, chosen[0]), column_name(model.schema, chosen[1]))
+    if chosen[0] == chosen[1]:
+        spread = stream.child("spread").uniform(0, len(z), 1).numpy()[:, 0]
+        forward[..., 1] = backward[..., 1] = spread
+        labels = (labels[0], "spread out")
+    return ChainFrames(_times(log_snr, model), log_snr, forward, backward, labels)
+
+
+def _times(log_snr: NDArray[np.float64], model: DiffusionModel) -> NDArray[np.float64]:
+    """Return the step of the model's chain at which each log-SNR stands, between steps where it has to."""
+    known = model.schedule.log_snr[1:].numpy()
+    n_steps = model.schedule.n_steps
+    times = np.interp(-log_snr, -known, np.arange(1, n_steps + 1))
+    return np.asarray(np.where(np.isposinf(log_snr), 0.0, times))

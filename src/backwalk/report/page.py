@@ -1,0 +1,203 @@
+"""The fidelity report: one HTML file that needs nothing else, and the same figures as JSON.
+
+This room only arranges: the numbers are `assess`'s, the pictures `figures`'. Whatever comes from a user (column names,
+settings, commands) goes through the template's escaping, and through XML's in pictures, so that markup in it stays text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import ArrayLike, NDArray
+
+from backwalk.assess import Fidelity
+from backwalk.durable import whole_file
+from backwalk.model import DiffusionModel
+from backwalk.report import figures
+from backwalk.report.frames import ChainFrames
+from backwalk.report.style import GENERATED, REAL, column_name, svg
+from backwalk.report.tables import (
+    card_rows,
+    column_rows,
+    figure_rows,
+    memory_lines,
+    nats_rows,
+    schedule_rows,
+    tiles,
+)
+from backwalk.report.words import bound_words, dataset_words, prior_words
+from backwalk.table import Schema
+
+Rows = NDArray[np.float64]
+
+_MOST_COLUMNS = 50  # in the table of columns
+_MOST_MARGINALS = 6
+_STRIP = 6  # frames in the row that stands in where no script runs
+
+
+def render_report(
+    fidelity: Fidelity,
+    model: DiffusionModel,
+    *,
+    data: ArrayLike,
+    generated: ArrayLike,
+    frames: ChainFrames,
+    commands: Sequence[str] = (),
+    title: str | None = None,
+) -> str:
+    """Return the report as one HTML page, which loads nothing from anywhere.
+
+    `data` are the training rows (n, d) and `generated` rows of the model (m, d), both in the user's units; `frames` come
+    from `chain_frames`; `commands` are the lines that made all this; `title` defaults to the card's description.
+    """
+    draw = _Pictures(model.schema, np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64))
+    varying = model.codec.encoded_columns
+    shown = varying[:_MOST_COLUMNS]
+    return _ENVIRONMENT.get_template("report.html.j2").render(
+        fidelity=fidelity,
+        title=title or str(model.card.get("description", "A diffusion model")),
+        tiles=tiles(fidelity),
+        dataset=dataset_words(draw.data, fidelity, varying),
+        clouds=list(draw.clouds(fidelity, varying)),
+        marginals=list(draw.marginals(fidelity, varying)),
+        columns=column_rows(draw.data, draw.generated, fidelity, model.schema, shown),
+        columns_left_out=len(varying) - len(shown),
+        figures=figure_rows(fidelity),
+        nats=nats_rows(fidelity),
+        memory=memory_lines(fidelity),
+        loss=list(draw.loss(model)),
+        n_steps=model.schedule.n_steps,
+        schedule=list(draw.schedule(model)),
+        schedule_rows=schedule_rows(model),
+        prior=prior_words(fidelity, model.schedule),
+        bound=list(draw.bound(fidelity)),
+        bound_words=bound_words(fidelity, model.schedule),
+        frames=frames.for_page(),
+        n_frames=len(frames.t),
+        one_column=len(varying) == 1,
+        strips=list(draw.strips(frames)),
+        card=card_rows(model),
+        commands=list(commands),
+    )
+
+
+def write_report(
+    path: str | Path,
+    fidelity: Fidelity,
+    model: DiffusionModel,
+    *,
+    data: ArrayLike,
+    generated: ArrayLike,
+    frames: ChainFrames,
+    commands: Sequence[str] = (),
+    title: str | None = None,
+    json_path: str | Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write the page of `render_report`, and the numbers as JSON where `json_path` is given: each whole, or not at all.
+
+    Raises OSError where a file cannot be written, FileExistsError where it exists and `overwrite` is False.
+    """
+    page = render_report(fidelity, model, data=data, generated=generated, frames=frames, commands=commands, title=title)
+    with whole_file(path, overwrite=overwrite) as file:
+        file.write(page.encode())
+    if json_path is not None:
+        record = report_record(fidelity, model, commands)
+        with whole_file(json_path, overwrite=overwrite) as file:
+            file.write(json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False).encode())
+
+
+def report_record(fidelity: Fidelity, model: DiffusionModel, commands: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what the page says as plain JSON values: the fidelity, the model card and the commands."""
+    return {**fidelity.to_dict(), "card": dict(model.card), "commands": list(commands)}
+
+
+def _thousands(value: int) -> str:
+    return f"{value:,}"
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("backwalk.report"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+)
+_ENVIRONMENT.filters["thousands"] = _thousands
+
+
+@dataclass(frozen=True, eq=False)
+class _Pictures:
+    """The page's pictures, each an SVG element with a name for those who cannot see it."""
+
+    schema: Schema
+    data: Rows
+    generated: Rows
+
+    def clouds(self, fidelity: Fidelity, columns: Sequence[int]) -> Iterator[Markup]:
+        """Yield data and generated rows in turn, for each telling pair of columns."""
+        if len(columns) < 2:
+            return
+        x, y = self.data[:, columns], self.generated[:, columns]
+        distance = np.array([figure.difference for figure in fidelity.columns])
+        for i, j in figures.telling_pairs(x, y, distance, n_pairs=2 if len(columns) > 2 else 1):
+            limits = figures.limits_of(x[:, [i, j]], y[:, [i, j]])
+            names = (column_name(self.schema, columns[i]), column_name(self.schema, columns[j]))
+            n = min(len(x), len(y))
+            for rows, color, title in ((x, REAL, "Data"), (y, GENERATED, "Generated")):
+                cloud = rows[:n, [i, j]]
+                figure = figures.plot_points(cloud, title=title, labels=names, limits=limits, color=color)
+                label = f"{title}: {names[1]} against {names[0]}"
+                yield _element(figure, label, f"{title} {i} {j}")
+
+    def marginals(self, fidelity: Fidelity, columns: Sequence[int]) -> Iterator[Markup]:
+        """Yield the histograms of the columns that are farthest off, in the table's order."""
+        worst = sorted(range(len(columns)), key=lambda k: -fidelity.columns[k].difference)[:_MOST_MARGINALS]
+        for k in sorted(worst):
+            name = column_name(self.schema, columns[k])
+            figure = figures.plot_marginal(self.data[:, columns[k]], self.generated[:, columns[k]], label=name)
+            yield _element(figure, f"Histograms of {name}, data and generated", f"marginal {k}")
+
+    def loss(self, model: DiffusionModel) -> Iterator[Markup]:
+        """Yield the training loss and, where rows were kept apart, the validation loss."""
+        history = model.history
+        if history.step:
+            figure = figures.plot_training_loss(history.step, history.loss, loss_name=history.loss_name)
+            yield _element(figure, "Training loss against step", "loss")
+        if history.validation_step:
+            figure = figures.plot_validation_loss(
+                history.validation_step, history.validation_loss, chosen_step=history.chosen_step
+            )
+            yield _element(figure, "Validation loss against step", "validation")
+
+    def schedule(self, model: DiffusionModel) -> Iterator[Markup]:
+        """Yield the schedule's three pictures."""
+        schedule = model.schedule
+        yield _element(figures.plot_signal(schedule), "alpha and alpha_bar against t", "signal")
+        yield _element(figures.plot_noise(schedule, model.sigma_sq), "beta and sigma against t", "noise")
+        yield _element(figures.plot_log_snr(schedule), "log-SNR against t", "log-snr")
+
+    def bound(self, fidelity: Fidelity) -> Iterator[Markup]:
+        """Yield the bound's parts, and its transitions step by step."""
+        parts = figures.plot_bound_parts(fidelity.bound, entropy=fidelity.entropy)
+        yield _element(parts, "The parts of the bound", "parts")
+        yield _element(figures.plot_transitions(fidelity.bound), "The transition terms against t", "transitions")
+
+    def strips(self, frames: ChainFrames) -> Iterator[Markup]:
+        """Yield a few frames of the chain in a row, forward and then backward."""
+        kept = [round(i) for i in np.linspace(0, len(frames.t) - 1, min(_STRIP, len(frames.t)))]
+        limits = figures.limits_of(frames.forward.reshape(-1, 2), frames.backward.reshape(-1, 2))
+        for name, clouds, color in (
+            ("Forward", frames.forward, REAL),
+            ("Backward", frames.backward, GENERATED),
+        ):
+            captions = [f"t = {frames.t[k]:.0f}" for k in kept]
+            figure = figures.plot_chain([clouds[k] for k in kept], captions=captions, color=color, limits=limits)
+            yield _element(figure, f"{name}: the chain from data to noise", f"strip {name}")
+
+
+def _element(figure: Any, label: str, salt: str) -> Markup:
+    return Markup(svg(figure, label=label, salt=salt))

@@ -1,0 +1,271 @@
+"""Pictures of rows and of a run: points, histograms, densities, frames of the chain, the loss.
+
+Clouds of points are rasterised, everything else is lines and text. Points of the plane keep their proportions where
+both columns span similar lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from backwalk.report.style import BLUE, GENERATED, INK, ORANGE, REAL, panels, quiet_grid, styled
+
+Rows = NDArray[np.float64]
+Limits = tuple[float, float, float, float]
+"""(left, right, bottom, top) of the plane."""
+
+_MOST_POINTS = 5_000
+
+
+def limits_of(*sets: ArrayLike) -> Limits:
+    """Return limits of the plane that hold all but the farthest thousandth of each set (n, 2), with a margin."""
+    ends = []
+    for column in (0, 1):
+        quantiles = [np.quantile(np.asarray(x)[:, column], [0.0005, 0.9995]) for x in sets]
+        low, high = min(q[0] for q in quantiles), max(q[1] for q in quantiles)
+        margin = 0.06 * (high - low) or 1.0
+        ends += [float(low - margin), float(high + margin)]
+    return ends[0], ends[1], ends[2], ends[3]
+
+
+@styled
+def plot_points(
+    points: ArrayLike,
+    *,
+    title: str = "",
+    labels: tuple[str, str] = ("x₁", "x₂"),
+    limits: Limits | None = None,
+    color: str = BLUE,
+) -> Figure:
+    """Draw points (n, 2) of the plane; of more than 5,000, that many, evenly picked."""
+    shown = limits or limits_of(points)
+    figure, (axes,) = panels(height=_fitting_height(shown))
+    _draw_points(axes, np.asarray(points), shown, color, labels, title)
+    return figure
+
+
+@styled
+def plot_side_by_side(
+    data: ArrayLike,
+    generated: ArrayLike,
+    *,
+    titles: tuple[str, str] = ("Data", "Generated"),
+    labels: tuple[str, str] = ("x₁", "x₂"),
+) -> Figure:
+    """Draw data (n, 2) beside generated points (m, 2), on the same axes and equally many of each."""
+    n = min(len(np.asarray(data)), len(np.asarray(generated)), _MOST_POINTS)
+    limits = limits_of(data, generated)
+    figure, axes = panels(2, height=_fitting_height(limits))
+    for ax, points, color, title in zip(axes, (data, generated), (REAL, GENERATED), titles, strict=True):
+        _draw_points(ax, _some(np.asarray(points), n), limits, color, labels, title)
+    return figure
+
+
+@styled
+def plot_marginal(data: ArrayLike, generated: ArrayLike, *, label: str = "x", title: str = "") -> Figure:
+    """Draw the histograms of one column, data (n,) filled and generated (m,) as a line."""
+    figure, (axes,) = panels(height=3.0)
+    x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
+    low, high = np.quantile(np.concatenate([x, y]), [0.0005, 0.9995])
+    bins = np.linspace(low, high if high > low else low + 1.0, 1 + min(60, max(10, int(2 * len(x) ** (1 / 3)))))
+    for values, color, name, kind in ((x, REAL, "data", "stepfilled"), (y, GENERATED, "generated", "step")):
+        weights = np.full(len(values), 1.0 / (len(values) * (bins[1] - bins[0])))
+        axes.hist(
+            values,
+            bins,  # type: ignore[arg-type]
+            weights=weights,
+            histtype=kind,  # type: ignore[arg-type]
+            color=color,
+            alpha=0.45 if kind == "stepfilled" else 1.0,
+            linewidth=1.6,
+            label=name,
+        )
+    axes.set(xlabel=label, ylabel="density")
+    axes.set_title(title)
+    axes.legend(loc="upper right", labelcolor=INK)
+    return figure
+
+
+@styled
+def plot_loss(
+    step: Sequence[int],
+    loss: Sequence[float],
+    *,
+    loss_name: str = "loss",
+    validation_step: Sequence[int] = (),
+    validation_loss: Sequence[float] = (),
+    chosen_step: int | None = None,
+) -> Figure:
+    """Draw the loss of batches against the step and, where there is one, the validation loss on axes of its own.
+
+    The two are different quantities: only the second is on rows kept apart. `chosen_step` marks the weights kept.
+    """
+    figure, axes = panels(2 if validation_step else 1, height=3.1)
+    _draw_training_loss(axes[0], step, loss, loss_name)
+    if validation_step:
+        _draw_validation_loss(axes[1], validation_step, validation_loss, chosen_step)
+    return figure
+
+
+@styled
+def plot_training_loss(step: Sequence[int], loss: Sequence[float], *, loss_name: str = "loss") -> Figure:
+    """Draw the loss of batches against the step, with its running mean."""
+    figure, (axes,) = panels(height=3.1)
+    _draw_training_loss(axes, step, loss, loss_name)
+    return figure
+
+
+@styled
+def plot_validation_loss(step: Sequence[int], loss: Sequence[float], *, chosen_step: int | None = None) -> Figure:
+    """Draw the loss on rows kept apart, in nats a row, and where the kept weights stood."""
+    figure, (axes,) = panels(height=3.1)
+    _draw_validation_loss(axes, step, loss, chosen_step)
+    return figure
+
+
+@styled
+def plot_chain(
+    frames: Sequence[ArrayLike],
+    *,
+    captions: Sequence[str] = (),
+    color: str = BLUE,
+    limits: Limits | None = None,
+) -> Figure:
+    """Draw a row of clouds of points, each (n, 2), on the same axes: the chain at a few of its steps."""
+    figure, axes = panels(len(frames), width=1.75, height=2.0)
+    shared = limits or limits_of(*frames)
+    for k, (ax, points) in enumerate(zip(axes, frames, strict=True)):
+        _draw_points(ax, np.asarray(points), shared, color, ("", ""), captions[k] if captions else "")
+        ax.set(xticks=[], yticks=[])
+        ax.title.set_fontsize(9)
+        for side in ax.spines.values():
+            side.set(visible=True, alpha=0.4)
+    return figure
+
+
+@styled
+def plot_density(
+    log_prob: Callable[[Rows], ArrayLike],
+    limits: Limits,
+    *,
+    resolution: int = 160,
+    title: str = "",
+    labels: tuple[str, str] = ("x₁", "x₂"),
+) -> Figure:
+    """Draw a density over the plane. `log_prob` maps points (n, 2) to log-densities (n,), nats."""
+    left, right, bottom, top = limits
+    grid = np.stack(
+        np.meshgrid(np.linspace(left, right, resolution), np.linspace(bottom, top, resolution)), axis=-1
+    ).reshape(-1, 2)
+    density = np.exp(np.asarray(log_prob(grid), dtype=np.float64)).reshape(resolution, resolution)
+    figure, (axes,) = panels(width=5.2, height=_fitting_height(limits))
+    # From transparent to opaque blue, so that an empty plane has the page's colour.
+    shades = LinearSegmentedColormap.from_list("shades", [(0.0, 0.447, 0.698, 0.0), (0.0, 0.447, 0.698, 1.0)])
+    image = axes.imshow(
+        density, extent=limits, origin="lower", cmap=shades, interpolation="bilinear", aspect="equal", rasterized=True
+    )
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.set_title(title)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, label="density")
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def telling_pairs(
+    data: ArrayLike, generated: ArrayLike, distance: ArrayLike, n_pairs: int = 2
+) -> list[tuple[int, int]]:
+    """Return the pairs of columns in which data (n, d) and generated rows (m, d) differ most, d >= 2.
+
+    The first pair are the columns with the largest marginal `distance` (d,); the others those whose correlation is
+    farthest off.
+    """
+    x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
+    first, second = sorted(np.argsort(-np.asarray(distance), kind="stable")[:2].tolist())
+    pairs = [(first, second)]
+    rows, columns = np.triu_indices(x.shape[1], k=1)
+    off = np.abs(np.corrcoef(x.T) - np.corrcoef(y.T))[rows, columns]
+    for k in np.argsort(-off, kind="stable"):
+        pair = (int(rows[k]), int(columns[k]))
+        if len(pairs) < n_pairs and pair not in pairs:
+            pairs.append(pair)
+    return pairs
+
+
+def _draw_points(axes: Axes, points: Rows, limits: Limits, color: str, labels: tuple[str, str], title: str) -> None:
+    shown = _some(points, _MOST_POINTS)
+    n = max(1, len(shown))
+    axes.scatter(
+        shown[:, 0],
+        shown[:, 1],
+        s=min(14.0, max(2.2, 9_000 / n)),
+        color=color,
+        alpha=min(0.8, max(0.35, 250.0 / n**0.75)),
+        linewidths=0,
+        rasterized=True,
+    )
+    axes.set(xlim=limits[:2], ylim=limits[2:], xlabel=labels[0], ylabel=labels[1])
+    if _alike(limits):
+        axes.set_aspect("equal")
+    axes.set_title(title)
+    axes.locator_params(nbins=5)
+
+
+def _alike(limits: Limits) -> bool:
+    """Say whether both axes span so similar lengths that one unit may be as long on the one as on the other."""
+    return 0.4 < (limits[1] - limits[0]) / (limits[3] - limits[2]) < 2.5
+
+
+def _fitting_height(limits: Limits) -> float:
+    """Return the height, in inches, at which axes 4 inches wide are filled."""
+    if not _alike(limits):
+        return 3.6
+    return min(4.6, max(2.6, 3.9 * (limits[3] - limits[2]) / (limits[1] - limits[0]) + 0.75))
+
+
+def _draw_training_loss(axes: Axes, step: Sequence[int], loss: Sequence[float], loss_name: str) -> None:
+    values = np.asarray(loss, dtype=np.float64)
+    axes.plot(step, values, color=BLUE, linewidth=0.8, alpha=0.45, label="a batch")
+    axes.plot(step, _running_mean(values, max(1, len(values) // 40)), color=BLUE, label="running mean")
+    axes.legend(loc="upper right", labelcolor=INK)
+    axes.set_ylabel(literal(loss_name))
+    _finish_loss(axes, values, "Training loss")
+
+
+def _draw_validation_loss(axes: Axes, step: Sequence[int], loss: Sequence[float], chosen_step: int | None) -> None:
+    axes.plot(step, loss, color=ORANGE, marker="o", markersize=4)
+    axes.set_ylabel("nats a row")
+    if chosen_step is not None:
+        axes.axvline(chosen_step, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+        at = dict(xycoords=("data", "axes fraction"), textcoords="offset points", ha="right", fontsize=9, color=INK)
+        axes.annotate("weights kept", (chosen_step, 1.0), xytext=(-4, -10), **at)
+    _finish_loss(axes, np.asarray(loss, dtype=np.float64), "Validation loss, rows kept apart")
+
+
+def _finish_loss(axes: Axes, drawn: Rows, title: str) -> None:
+    if drawn.min() > 0 and drawn.max() > 20 * np.median(drawn):
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_title(title)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    quiet_grid(axes)
+
+
+def _running_mean(values: Rows, width: int) -> Rows:
+    padded = np.concatenate([np.zeros(1), np.cumsum(values)])
+    last = np.arange(1, len(values) + 1)
+    first = np.maximum(0, last - width)
+    return np.asarray((padded[last] - padded[first]) / (last - first))
+
+
+def _some(points: Rows, n: int) -> Rows:
+    """Return n of the points, evenly picked, or all."""
+    if len(points) <= n:
+        return points
+    return points[np.arange(n) * len(points) // n]

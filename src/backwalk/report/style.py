@@ -1,0 +1,107 @@
+"""How every figure looks: Okabe and Ito's colours, which the colour-blind can tell apart, and one ink.
+
+The ink is a middle grey that reads on white and on black; `svg` turns it into the page's own text colour. Backgrounds
+are transparent. Nothing here touches matplotlib's global state.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK = "#7b7f86"
+BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+REAL, GENERATED = BLUE, RED
+"""Real rows are blue and generated rows vermilion, wherever they are drawn."""
+
+P = ParamSpec("P")
+
+_SETTINGS = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.labelsize": 10.0,
+    "axes.titlesize": 11.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8.0,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "legend.fontsize": 9.0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "savefig.transparent": True,
+    "svg.fonttype": "none",
+}
+
+
+def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Make a function draw its figure in this style, and leave matplotlib's settings as they were."""
+
+    @wraps(plot)
+    def in_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with rc_context(_SETTINGS):
+            return plot(*args, **kwargs)
+
+    return in_style
+
+
+def panels(
+    n_columns: int = 1, *, width: float = 4.6, height: float = 3.4, ratios: list[float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a row of axes, each `width` by `height` inches on average."""
+    figure = Figure(figsize=(width * n_columns, height), layout="constrained", facecolor="none")
+    axes = figure.subplots(1, n_columns, squeeze=False, width_ratios=ratios)[0]
+    for ax in axes:
+        ax.set_facecolor("none")
+    return figure, list(axes)
+
+
+def quiet_grid(axes: Axes, axis: str = "y") -> None:
+    """Draw faint grid lines behind everything."""
+    axes.grid(axis=axis, color=INK, alpha=0.22, linewidth=0.7)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def svg(figure: Figure, *, label: str, salt: str) -> str:
+    """Return a figure as an SVG element to put into a page, of which `label` tells the unseeing what it shows.
+
+    Text stays text, in the page's fonts and colour. Large clouds of points, which figures rasterise, are PNG within.
+    `salt` differs between the figures of a page, so that their inner names do. Equal figures give equal text.
+    """
+    buffer = io.StringIO()
+    with rc_context(_SETTINGS | {"svg.hashsalt": salt}):
+        figure.savefig(buffer, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would reach out into the page
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = (
+        re.sub(r'\s(xmlns(:xlink)?|version|width|height)="[^"]*"', "", text[: text.index(">")], count=0)
+        + (text[text.index(">") :])
+    )
+    text = re.sub(r"font: ([\d.]+)px '[^;\"]*", r"font-size: \1px", text)
+    label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).replace(INK, "currentColor")
+
+
+def png(figure: Figure, *, dpi: int = 160) -> str:
+    """Return a figure as a PNG data URI with a transparent background."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

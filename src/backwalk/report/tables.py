@@ -1,0 +1,164 @@
+"""The report's tables: from the records of `assess` and the model to rows of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.assess import Contender, Fidelity
+from backwalk.assess.battery import C2ST
+from backwalk.assess.words import seconds, significant, with_error
+from backwalk.diffusion import evenly_spaced
+from backwalk.evaluation import Estimate, Figure
+from backwalk.model import DiffusionModel
+from backwalk.report.style import column_name
+from backwalk.report.words import DENSITIES, EXPLANATIONS
+from backwalk.table import Schema
+
+Row = Mapping[str, Any]
+Rows = NDArray[np.float64]
+
+_ALL_STEPS = 120  # a schedule of no more is tabulated whole
+_SOME_STEPS = 20
+_SHOWN = 2.0  # standard errors
+
+
+def tiles(fidelity: Fidelity) -> list[Row]:
+    """Return the few numbers that stand at the top of the page."""
+    figure, own = fidelity.model.figure(C2ST), fidelity.model.negative_log_density
+    bound = fidelity.bound
+    found = [
+        {
+            "name": "A classifier is right in",
+            "value": with_error(figure.value, figure.standard_error, percent=True),
+            "note": f"real against real: {with_error(figure.null, figure.null_standard_error, percent=True)}",
+        },
+        {
+            "name": "−log p of an unseen row",
+            "value": with_error(own.value, own.standard_error),
+            "note": f"nats; {DENSITIES[fidelity.model.density_of]}",
+        },
+        {
+            "name": "The chain's bound",
+            "value": with_error(bound.total, bound.total_standard_error),
+            "note": "nats a row, from above",
+        },
+    ]
+    if fidelity.model.gap is not None:
+        gap = fidelity.model.gap
+        found.append(
+            {
+                "name": "Above the truth",
+                "value": with_error(gap.value, gap.standard_error),
+                "note": f"nats a row; {DENSITIES[fidelity.model.density_of]}",
+            }
+        )
+    return found
+
+
+def figure_rows(fidelity: Fidelity) -> list[Row]:
+    """Return a row a statistic: its null, and each contender's value with the difference from the null."""
+    rows = []
+    for figure in fidelity.model.figures:
+        percent = figure.unit in ("accuracy", "share of real rows")
+        cells = [_figure_cell(contender.figure(figure.name), percent) for contender in fidelity.contenders]
+        rows.append(
+            {
+                "name": figure.name,
+                "explanation": EXPLANATIONS[figure.name],
+                "null": with_error(figure.null, figure.null_standard_error, percent=percent),
+                "cells": cells,
+            }
+        )
+    return rows
+
+
+def nats_rows(fidelity: Fidelity) -> list[Row]:
+    """Return a row a contender: its log-density beside the others', and what it costs."""
+    return [
+        {
+            "name": contender.name,
+            "explanation": DENSITIES[contender.density_of],
+            "cells": _nats_cells(contender, truth_known=fidelity.entropy is not None),
+        }
+        for contender in fidelity.contenders
+    ]
+
+
+def column_rows(data: Rows, generated: Rows, fidelity: Fidelity, schema: Schema, columns: Sequence[int]) -> list[Row]:
+    """Return a row a column: its data and its generated values in numbers."""
+    rows = []
+    for j, figure in zip(columns, fidelity.columns, strict=False):
+        x, y = data[:, j], generated[:, j]
+        numbers = [significant(float(v)) for v in (x.mean(), x.std(), x.min(), x.max(), y.mean(), y.std())]
+        beyond = with_error(figure.difference, figure.difference_standard_error)
+        rows.append({"name": column_name(schema, j), "cells": [*numbers, beyond]})
+    return rows
+
+
+def memory_lines(fidelity: Fidelity) -> list[str]:
+    """Return what is known about copies of training rows; nothing where the training rows were not given."""
+    lines = []
+    if fidelity.nearest_row_share is not None:
+        share = fidelity.nearest_row_share
+        lines.append(
+            f"{with_error(share.value, share.standard_error, percent=True)} of generated rows lie nearer to a training "
+            "row than to any of equally many unseen rows. 50 % is what rows that were never copied would give."
+        )
+    if fidelity.training_gain is not None:
+        gain = fidelity.training_gain
+        lines.append(
+            f"Unseen rows cost {with_error(gain.value, gain.standard_error)} nats a row more than training rows (the bound "
+            "of a chain of 50 steps). 0 is a model that has learnt the density and not the rows."
+        )
+    return lines
+
+
+def schedule_rows(model: DiffusionModel) -> list[list[Any]]:
+    """Return t, beta, alpha, alpha_bar, sigma and log-SNR: of every step, or of about 20 where there are many."""
+    schedule, n = model.schedule, model.schedule.n_steps
+    times = range(1, n + 1) if n <= _ALL_STEPS else [1, *evenly_spaced(n, _SOME_STEPS)]
+    arrays = (schedule.beta, schedule.alpha, schedule.alpha_bar, model.sigma_sq.double().sqrt(), schedule.log_snr)
+    return [[t, *(significant(float(array[t])) for array in arrays)] for t in times]
+
+
+def card_rows(model: DiffusionModel) -> list[tuple[str, str]]:
+    """Return the model card, nested settings flattened."""
+    return list(_flattened(model.card, ""))
+
+
+def _flattened(record: Mapping[str, Any], prefix: str) -> Any:
+    for key, value in record.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{name}, ")
+        else:
+            yield name, "–" if value is None else str(value)
+
+
+def _figure_cell(figure: Figure, percent: bool) -> Row:
+    difference = with_error(figure.difference, figure.difference_standard_error, percent=percent)
+    sign = "+" if figure.difference > 0 else ""
+    return {
+        "value": with_error(figure.value, figure.standard_error, percent=percent),
+        "difference": sign + difference,
+        "shown": abs(figure.difference) > _SHOWN * figure.difference_standard_error,
+    }
+
+
+def _nats_cells(contender: Contender, *, truth_known: bool) -> list[str]:
+    cells = [_estimate(contender.negative_log_density), _estimate(contender.advantage, signed=True)]
+    if truth_known:
+        cells += [_estimate(contender.gap), _estimate(contender.total_variation)]
+    fit = "–" if contender.fit_seconds is None else seconds(contender.fit_seconds)
+    return [*cells, fit, seconds(contender.sample_seconds)]
+
+
+def _estimate(estimate: Estimate | None, *, signed: bool = False) -> str:
+    if estimate is None:
+        return "–"
+    sign = "+" if signed and estimate.value > 0 else ""
+    return sign + with_error(estimate.value, estimate.standard_error)

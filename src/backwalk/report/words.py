@@ -1,0 +1,79 @@
+"""The report's sentences: what each number means, for a reader who meets it for the first time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.assess import Fidelity
+from backwalk.assess.cautions import MISMATCH_THAT_MATTERS
+from backwalk.assess.words import significant, with_error
+from backwalk.diffusion import NoiseSchedule
+
+EXPLANATIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "C2ST, boosting": "How often boosted trees tell a generated row from a real one. 50 % is guessing.",
+        "C2ST, nearest rows": "The same by a vote of the 15 nearest rows: keener on local density.",
+        "Sliced Wasserstein": "How far rows must be moved, on average over random directions, to match the real ones.",
+        "Energy distance": "Do two rows of different sets lie farther apart than two of one set? About 0 if not.",
+        "Worst column (KS)": "The largest gap between the cumulative shares of any one column.",
+        "Correlations": "How far correlations between two columns are off, on average over pairs.",
+        "Coverage": "The share of real rows with a generated row as near as their fifth neighbour. More is better.",
+    }
+)
+
+DENSITIES: Mapping[str, str] = MappingProxyType(
+    {
+        "exact": "exact density",
+        "ode": "density of its probability-flow ODE",
+        "bound": "the chain's bound: −log p is at most this",
+    }
+)
+
+
+def dataset_words(data: NDArray[np.float64], fidelity: Fidelity, varying: Sequence[int]) -> str:
+    """Return what the data are, in one or two sentences."""
+    n, d = data.shape
+    words = (
+        f"{n:,} training rows of {d} column{'s' * (d > 1)}; judged on {fidelity.n_unseen:,} rows that the fit never saw"
+    )
+    if len(varying) < d:
+        words += f"; {d - len(varying)} of the columns hold one value throughout, and come back exactly"
+    if fidelity.entropy is not None:
+        words += "; the true density is known"
+    return words + "."
+
+
+def prior_words(fidelity: Fidelity, schedule: NoiseSchedule) -> str:
+    """Return what the prior term and the mismatch are, and whether they matter."""
+    alpha_bar = significant(float(schedule.alpha_bar[-1]))
+    term = with_error(fidelity.prior_term.value, fidelity.prior_term.standard_error)
+    words = (
+        f"After the last step ᾱ_N = {alpha_bar} of the variance is signal. The bound's prior term is {term} nats a row; "
+        f"of that, at least {significant(fidelity.prior_mismatch, 2)} nats are lost because sampling starts from pure "
+        "noise instead of from where the data end (the prior mismatch). "
+    )
+    if fidelity.prior_mismatch > MISMATCH_THAT_MATTERS:
+        return words + (
+            "This matters: no training removes it, and every sample starts from the wrong place. More steps or larger "
+            "betas do."
+        )
+    return words + "That is nothing to worry about."
+
+
+def bound_words(fidelity: Fidelity, schedule: NoiseSchedule) -> str:
+    """Return what the bound is and where it stands."""
+    terms = fidelity.bound
+    words = (
+        f"On average the chain gives an unseen row a −log p of at most "
+        f"{with_error(terms.total, terms.total_standard_error)} nats ({terms.n_rows:,} rows). The bound adds what is lost "
+        f"at the start (prior), at each of the steps 2 to {schedule.n_steps:,} (transitions) and in the last step to clean "
+        "data (reconstruction; negative where data are concentrated)."
+    )
+    if fidelity.bound_gap is not None:
+        gap = with_error(fidelity.bound_gap.value, fidelity.bound_gap.standard_error)
+        words += f" Row by row it lies {gap} nats above the truth."
+    return words

@@ -1,0 +1,41 @@
+"""The one loop from x_N back to x_0, which yields every state on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from backwalk.diffusion import Denoiser, NoiseSchedule, check_log_snr_range, denoise_at_time
+from backwalk.sampling.steps import Step
+
+_MEMORY = 3  # estimates that a multistep solver may look back on
+
+
+@dataclass(frozen=True, eq=False)
+class ChainState:
+    """Where a chain stands after step t + 1: x_t, (n, d), and the x_0_hat that led there, None at the start."""
+
+    t: int
+    log_snr: float
+    x_t: Tensor
+    x_0_hat: Tensor | None
+
+
+def walk_back(
+    denoiser: Denoiser, schedule: NoiseSchedule, step: Step, x_N: Tensor, *, noise: Callable[[int], Tensor]
+) -> Iterator[ChainState]:
+    """Yield the states of the reverse chain, from x_N to x_0: n_steps + 1 of them.
+
+    `x_N` is (n, d) in variance-preserving scaling; `noise(t)` returns the eps of step t, (n, d), and is called only for
+    a solver that uses it.
+    """
+    check_log_snr_range(denoiser, float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
+    x_t, x_0_hats = x_N, list[Tensor]()
+    yield ChainState(schedule.n_steps, float(schedule.log_snr[-1]), x_t, None)
+    for t in range(schedule.n_steps, 0, -1):
+        x_0_hats = [denoise_at_time(denoiser, x_t, t, schedule), *x_0_hats[: _MEMORY - 1]]
+        eps = noise(t) if step.is_random and t > 1 else None
+        x_t = step(x_t, x_0_hats, t, schedule, eps)
+        yield ChainState(t - 1, float(schedule.log_snr[t - 1]), x_t, x_0_hats[0])

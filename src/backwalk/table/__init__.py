@@ -1,0 +1,23 @@
+"""Tables: column names, units and files, and nothing about models.
+
+`read_table` and `as_table` take in files, arrays and DataFrames, `Codec` turns their columns into encoded units and
+back, and `from_values` and `write_table` give rows out as they came.
+"""
+
+from backwalk.table.codec import Codec, ConstantColumn, ScaledColumn
+from backwalk.table.files import read_table, write_table
+from backwalk.table.frame import Table, as_table, match_columns
+from backwalk.table.schema import Schema, from_values
+
+__all__ = [
+    "Codec",
+    "ConstantColumn",
+    "ScaledColumn",
+    "Schema",
+    "Table",
+    "as_table",
+    "from_values",
+    "match_columns",
+    "read_table",
+    "write_table",
+]

@@ -1,0 +1,197 @@
+"""Table files: CSV, Parquet and NumPy, in and out.
+
+A file may come from anywhere, so reading is bounded (`MAX_BYTES`, `MAX_CELLS`, `MAX_COLUMNS`) and whatever is wrong
+with it becomes one `TableFileError` in one line that names the file. A file is written under a temporary name in the
+same folder, flushed to the disk and renamed, so that a reader meets the old file or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from backwalk.durable import whole_file
+from backwalk.errors import InvalidInput, TableFileError
+from backwalk.table.frame import Table, as_table, frame_dtypes
+from backwalk.table.schema import Schema, from_values, listed, shown
+
+MAX_BYTES = 2**30
+MAX_CELLS = 2**26
+MAX_COLUMNS = 10_000
+
+_SUFFIXES = (".csv", ".parquet", ".npy")
+_NPY_MAGIC = b"\x93NUMPY"
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def read_table(path: str | Path, *, allow_missing: bool = False) -> Table:
+    """Return the rows of a table file, checked.
+
+    The format follows from the suffix: `.csv` (UTF-8, commas, a header line; whole-number columns are taken as such),
+    `.parquet` or `.npy`; "-" is CSV from standard input. CSV and Parquet give a table of kind "pyarrow". With
+    `allow_missing`, empty cells pass as NaN. Raises TableFileError.
+    """
+    where = "standard input" if str(path) == "-" else str(path)
+    try:
+        if str(path) == "-":
+            return as_table(_read_csv(sys.stdin.buffer), name="the table", allow_missing=allow_missing)
+        read = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}[_suffix(path)]
+        with Path(path).open("rb") as file:
+            return as_table(read(file), name="the table", allow_missing=allow_missing)
+    except OSError as error:
+        raise TableFileError(f"{where} cannot be read: {_one_line(error)}.") from error
+    except (InvalidInput, TableFileError) as error:
+        raise TableFileError(f"{where}: {_one_line(error)}.") from error
+    except Exception as error:
+        # Parsers of damaged files raise many things, and all of them mean that the file cannot be parsed.
+        raise TableFileError(f"{where} cannot be parsed as a table: {_one_line(error)}.") from error
+
+
+def write_table(path: str | Path, table: Table, *, escape_formulas: bool = True, overwrite: bool = False) -> None:
+    """Write rows to a table file, in the format of its suffix (see `read_table`); "-" is CSV to standard output.
+
+    Columns without names are called x0, x1, ... The columns of CSV and Parquet keep their dtypes (in CSV a column of
+    floats that are all whole reads back as whole numbers); a `.npy` file holds float32 if every column is, else
+    float64. A spreadsheet takes text that begins with = + - @ or a tab for a formula: with `escape_formulas` a CSV
+    header gets an apostrophe before it; numbers are never touched. Raises TableFileError, among others where the file
+    exists already and `overwrite` is False.
+    """
+    if str(path) == "-":
+        try:
+            _write_csv(sys.stdout.buffer, table, escape_formulas)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise  # the reader has had enough: no fault, and the command line knows what to do
+        except OSError as error:
+            raise TableFileError(f"standard output cannot be written: {_one_line(error)}.") from error
+        return
+    suffix = _suffix(path)
+    with _written(path, overwrite) as file:
+        if suffix == ".csv":
+            _write_csv(file, table, escape_formulas)
+        elif suffix == ".parquet":
+            pyarrow.parquet.write_table(_arrow_table(table), file)
+        else:
+            single = all(dtype == "float32" for dtype in table.dtypes)
+            np.save(file, table.values.astype(np.float32 if single else np.float64), allow_pickle=False)
+
+
+@contextmanager
+def _written(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
+    try:
+        with whole_file(path, overwrite=overwrite) as file:
+            yield file
+    except (OSError, ValueError) as error:
+        raise TableFileError(f"{path} cannot be written: {_one_line(error)}.") from error
+
+
+def _suffix(path: str | Path) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise TableFileError(
+            f"A table file should end in {', '.join(_SUFFIXES)}, but got {shown(str(path))}: rename it."
+        )
+    return suffix
+
+
+def _read_csv(file: BinaryIO) -> pa.Table:
+    data = file.read(MAX_BYTES + 1).removeprefix(b"\xef\xbb\xbf")
+    if len(data) > MAX_BYTES:
+        raise TableFileError(f"A CSV should have at most {MAX_BYTES} bytes: save it as Parquet, or give fewer rows.")
+    if not data.strip():
+        raise TableFileError("The file is empty: it should hold a header line and rows.")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
+        raise TableFileError("The file is not UTF-8 text but looks like UTF-16 or binary data: save it as UTF-8.")
+    _refuse_large(data.count(b",") + max(data.count(b"\n"), data.count(b"\r")), 0)
+    try:
+        table = pyarrow.csv.read_csv(io.BytesIO(data), parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
+        names = table.column_names
+    except UnicodeDecodeError as error:
+        raise TableFileError("The header is not UTF-8 text (Latin-1?): save the file as UTF-8.") from error
+    _refuse_large(table.num_rows * table.num_columns, table.num_columns)
+    for name, column_type in zip(names, table.schema.types, strict=True):
+        if pa.types.is_binary(column_type):
+            raise TableFileError(f"Column {shown(name)} is not UTF-8 text (Latin-1?): save the file as UTF-8.")
+    if all(map(_is_number, names)):
+        raise TableFileError(f"The first line should name the columns, but got {listed(names)}: add a header line.")
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        raise TableFileError(f"Cells should be separated by commas, but the header is {shown(names[0])}: save it so.")
+    _refuse_row_numbers(names)
+    return table
+
+
+def _read_parquet(file: BinaryIO) -> pa.Table:
+    parquet = pyarrow.parquet.ParquetFile(file)
+    metadata = parquet.metadata
+    groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    # A few bytes of Parquet can stand for any number of rows: look before reading.
+    rows = max(metadata.num_rows, sum(groups), *groups, 0)
+    _refuse_large(rows * max(metadata.num_columns, 1), metadata.num_columns)
+    schema = parquet.schema_arrow
+    frame_dtypes(schema.names, [str(column_type) for column_type in schema.types], "the table")
+    _refuse_row_numbers(schema.names)
+    return parquet.read()
+
+
+def _read_npy(file: BinaryIO) -> npt.NDArray[Any]:
+    if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+        raise TableFileError("The file is not a NumPy array: write it by numpy.save.")
+    # A map of the file, so that a header that promises more than the file holds is refused before memory is taken.
+    with np.errstate(over="raise"):
+        array = np.load(file.name, mmap_mode="r", allow_pickle=False)
+    _refuse_large(array.size, array.shape[1] if array.ndim == 2 else 1)
+    return np.array(array)
+
+
+def _refuse_large(cells: int, columns: int) -> None:
+    if columns > MAX_COLUMNS:
+        raise TableFileError(f"A table file should have at most {MAX_COLUMNS} columns, but got {columns}: drop some.")
+    if cells > MAX_CELLS:
+        raise TableFileError(f"A table file should have at most {MAX_CELLS} cells, but got {cells}: give fewer rows.")
+
+
+def _refuse_row_numbers(names: list[str]) -> None:
+    # pandas writes its index so, and a model would learn the row numbers as if they were data.
+    for name in names:
+        if not name or name.startswith("__index_level_"):
+            raise TableFileError(
+                f"Columns should have names, but got {shown(name)}, likely row numbers: save without index, or name it."
+            )
+
+
+def _write_csv(file: BinaryIO, table: Table, escape_formulas: bool) -> None:
+    rows = _arrow_table(table)
+    if escape_formulas:
+        rows = rows.rename_columns(
+            [f"'{name}" if name.startswith(_FORMULA_SIGNS) else name for name in rows.column_names]
+        )
+    pyarrow.csv.write_csv(rows, file)
+
+
+def _arrow_table(table: Table) -> pa.Table:
+    columns = table.columns or tuple(f"x{j}" for j in range(table.schema.n_columns))
+    return from_values(table.values, Schema(columns, table.dtypes, "pyarrow"))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _one_line(error: Exception) -> str:
+    known = error.strerror if isinstance(error, OSError) else None
+    text = " ".join((known or str(error) or type(error).__name__).split())
+    return text.rstrip(".") if len(text) <= 300 else f"{text[:297]}..."

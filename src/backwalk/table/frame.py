@@ -1,0 +1,235 @@
+"""The way in: arrays and DataFrames of any library become one checked float64 table.
+
+Everything that a user hands over passes `as_table` before anything else happens, so the code behind it never meets
+NaN, text, a wrong shape or another library's types. Each refusal names the rule, the value with its row and column,
+and the remedy. DataFrames are read through narwhals, which imports neither pandas nor polars by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import narwhals as nw
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+
+from backwalk.errors import InvalidInput
+from backwalk.table.schema import FloatArray, Kind, Schema, listed, numpy_dtype, refuse_duplicates, shown
+
+_FRAME_KINDS = ("pandas", "polars", "pyarrow")
+
+
+class NotANumber(InvalidInput, TypeError):
+    """A cell that is no number. Also a TypeError, which is what NumPy and scikit-learn raise here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Checked rows: `values` (n, d) in the user's units, float64, C-contiguous and read-only, with their schema."""
+
+    values: FloatArray
+    schema: Schema
+
+    def __post_init__(self) -> None:
+        # A view, so that the caller's own array stays writable.
+        values = np.ascontiguousarray(self.values, dtype=np.float64).view()
+        if values.ndim != 2 or values.shape[1] != self.schema.n_columns:
+            raise InvalidInput(f"values should have shape (n, {self.schema.n_columns}), but got {values.shape}.")
+        values.flags.writeable = False
+        object.__setattr__(self, "values", values)
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The column names, or None where the columns have none."""
+        return self.schema.columns
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """One dtype a column, in which rows are given back."""
+        return self.schema.dtypes
+
+    @property
+    def kind(self) -> Kind:
+        """The library that the rows came from."""
+        return self.schema.kind
+
+
+def as_table(X: Any, *, name: str = "X", allow_missing: bool = False) -> Table:
+    """Return rows from an array, lists of lists, or a pandas, polars or pyarrow table, checked and in float64.
+
+    `X` is (n, d) with n, d >= 1, of numbers or truth values, and is never changed. `name` is what messages call it.
+    With `allow_missing`, NaN and null pass as NaN; infinity never does. An array of float32 is given back as float32,
+    any other array as float64. Raises InvalidInput, with row and column where there is one.
+
+    >>> as_table([[1, 2], [3, 4]]).values
+    array([[1., 2.],
+           [3., 4.]])
+    >>> as_table([[1, 2], [3, float("nan")]])
+    Traceback (most recent call last):
+    ...
+    backwalk.errors.InvalidInput: X should hold finite numbers, but got NaN at row 1, column 1 (rows count from 0): ...
+    """
+    try:
+        frame = nw.from_native(X, pass_through=True)
+    except (ValueError, nw.exceptions.NarwhalsError) as error:
+        detail = " ".join(str(error).split())
+        raise InvalidInput(f"Column names of {name} should differ: {detail}: rename one of them.") from error
+    if isinstance(frame, nw.LazyFrame):
+        raise InvalidInput(f"{name} should hold rows, but got a lazy {type(X).__name__}: collect it first.")
+    values, schema = _from_frame(frame, name) if isinstance(frame, nw.DataFrame) else _from_array(X, name)
+    _refuse_not_finite(values, schema, name, allow_missing)
+    return Table(values, schema)
+
+
+def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: str = "Diffusion") -> Table:
+    """Return a table with its columns in the order of a fitted schema.
+
+    Named columns are found by name, in whatever order they come. Where either side has no names, columns are taken by
+    position and only their number is checked. Raises InvalidInput for missing and for extra columns.
+
+    >>> fitted = Schema(("a", "b"), ("float64", "float64"), "pandas")
+    >>> swapped = Table(np.array([[2.0, 1.0]]), Schema(("b", "a"), ("float64", "float64"), "pandas"))
+    >>> match_columns(swapped, fitted).values
+    array([[1., 2.]])
+    """
+    if table.columns is None or schema.columns is None:
+        if table.schema.n_columns != schema.n_columns:
+            raise InvalidInput(
+                f"{name} has {table.schema.n_columns} features, but {estimator} is expecting {schema.n_columns} "
+                "features as input: give the columns that it was fitted on."
+            )
+        return table
+    if table.columns == schema.columns:
+        return table
+    position = {column: j for j, column in enumerate(table.columns)}
+    fitted = set(schema.columns)
+    missing = [column for column in schema.columns if column not in position]
+    unseen = [column for column in table.columns if column not in fitted]
+    if missing or unseen:
+        faults = [f"{what} {listed(names)}" for what, names in (("lacks", missing), ("also has", unseen)) if names]
+        raise InvalidInput(
+            f"The feature names should match those that were passed during fit, but {name} {' and '.join(faults)}: "
+            "give exactly the columns that the model was fitted on."
+        )
+    order = [position[column] for column in schema.columns]
+    dtypes = tuple(table.dtypes[j] for j in order)
+    return Table(table.values[:, order], Schema(schema.columns, dtypes, table.kind))
+
+
+def frame_dtypes(columns: Sequence[str], dtypes: Sequence[str], name: str) -> tuple[str, ...]:
+    """Return the dtypes of a frame's columns, or raise InvalidInput naming those that hold no numbers."""
+    refused = [j for j, dtype in enumerate(dtypes) if numpy_dtype(dtype) is None]
+    if refused:
+        raise InvalidInput(
+            f"{name} should hold numbers, but got dtype {shown(dtypes[refused[0]])} in column "
+            f"{listed([columns[j] for j in refused])}: text columns are not supported yet, "
+            "so encode them as numbers or drop them (dates and nested columns likewise)."
+        )
+    return tuple(dtypes)
+
+
+def _from_frame(frame: nw.DataFrame[Any], name: str) -> tuple[FloatArray, Schema]:
+    kind = frame.implementation.name.lower()
+    if kind not in _FRAME_KINDS:
+        raise InvalidInput(f"{name} should be a pandas, polars or pyarrow table, but got {kind}: convert it to one.")
+    _refuse_empty(frame.shape, name)
+    columns = _column_names(list(frame.columns), name)
+    series = list(frame.iter_columns())
+    natives = [column.to_native() for column in series]
+    texts = [str(native.type if kind == "pyarrow" else native.dtype) for native in natives]
+    dtypes = frame_dtypes(columns or [str(label) for label in frame.columns], texts, name)
+    if kind != "pandas":  # pandas has several dtypes for one kind of number, the others have one
+        dtypes = tuple(cast("str", numpy_dtype(dtype)) for dtype in dtypes)
+    schema = Schema(columns, dtypes, cast("Kind", kind))
+    values = np.empty(frame.shape)
+    for j, column in enumerate(series):
+        gaps = column.is_null().to_numpy()
+        if gaps.any():
+            column = column.fill_null(False if numpy_dtype(dtypes[j]) == "bool" else 0)
+        values[:, j] = column.to_numpy()
+        values[gaps, j] = np.nan
+    return values, schema
+
+
+def _column_names(labels: list[Any], name: str) -> tuple[str, ...] | None:
+    if labels == list(range(len(labels))):
+        return None  # a DataFrame made from an array: pandas numbers the columns itself
+    for label in labels:
+        if not isinstance(label, str):
+            raise InvalidInput(
+                f"Column names of {name} should be texts, but got {shown(label)}: use X.columns = X.columns.map(str)."
+            )
+    refuse_duplicates(labels)
+    return tuple(labels)
+
+
+def _from_array(X: Any, name: str) -> tuple[FloatArray, Schema]:
+    if scipy.sparse.issparse(X):
+        raise NotANumber(f"{name} should be dense, but got sparse data ({type(X).__name__}): use X.toarray().")
+    try:
+        array = np.asarray(X)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InvalidInput(f"{name} should be an (n, d) array with rows of equal length: {error}") from error
+    if array.dtype.kind == "c":
+        raise InvalidInput(f"Complex data not supported: {name} has dtype {array.dtype}; give .real and .imag apart.")
+    if array.dtype.kind in "USTMmV" or (array.ndim == 0 and array.dtype.kind == "O"):
+        what = type(X).__name__ if array.ndim == 0 else f"dtype {array.dtype}"
+        raise InvalidInput(
+            f"{name} should hold numbers, but got {what}: encode text and dates as numbers, or drop them."
+        )
+    if array.ndim < 2:
+        got = "scalar array" if array.ndim == 0 else f"1D array of shape {array.shape}"
+        raise InvalidInput(
+            f"Expected 2D array for {name}, got {got} instead. Reshape your data: array.reshape(-1, 1) if it is one "
+            "column, or array.reshape(1, -1) if it is one row."
+        )
+    if array.ndim > 2:
+        raise InvalidInput(f"Found {name} with dim {array.ndim}, expected 2: use X.reshape(len(X), -1).")
+    _refuse_empty(array.shape, name)
+    if array.dtype.kind == "O":
+        values = _from_objects(array, name)
+    else:
+        with np.errstate(over="ignore"):  # what overflows float64 becomes infinite, and is refused by its place
+            values = array.astype(np.float64, order="C", copy=False)
+    if np.ma.isMaskedArray(X):
+        values = np.where(np.ma.getmaskarray(X), np.nan, values)
+    single = array.dtype.kind == "f" and array.dtype.itemsize == 4
+    return values, Schema(None, ("float32" if single else "float64",) * array.shape[1], "numpy")
+
+
+def _from_objects(array: npt.NDArray[np.object_], name: str) -> FloatArray:
+    values = np.empty(array.shape)
+    for (row, column), cell in np.ndenumerate(array):
+        try:
+            if isinstance(cell, (str, bytes)):
+                raise TypeError("text columns are not supported yet, encode or drop them")
+            values[row, column] = np.nan if cell is None else float(cell)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise NotANumber(
+                f"{name} should hold numbers, but got {shown(cell)} at row {row}, column {column} "
+                f"(rows count from 0): {error}."
+            ) from error
+    return values
+
+
+def _refuse_empty(shape: tuple[int, ...], name: str) -> None:
+    for size, what, remedy in ((shape[0], "sample", "row"), (shape[1], "feature", "column")):
+        if size == 0:
+            raise InvalidInput(
+                f"Found {name} with 0 {what}(s) (shape={shape}) while a minimum of 1 is required: "
+                f"give at least one {remedy}."
+            )
+
+
+def _refuse_not_finite(values: FloatArray, schema: Schema, name: str, allow_missing: bool) -> None:
+    bad = np.isinf(values) if allow_missing else ~np.isfinite(values)
+    if bad.any():
+        row, column = divmod(int(bad.argmax()), values.shape[1])
+        value = "NaN" if np.isnan(values[row, column]) else str(values[row, column])
+        raise InvalidInput(
+            f"{name} should hold finite numbers, but got {value} at row {row}, {schema.label(column)} "
+            "(rows count from 0): fill it in or drop the row."
+        )

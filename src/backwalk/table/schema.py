@@ -1,0 +1,175 @@
+"""What a table looked like: its column names, its dtypes and the library that it came from.
+
+A model keeps the `Schema` of the rows that it was fitted on, so that generated rows go out as the same kind of object
+with the same columns and dtypes. A schema is plain text (JSON), holds no data, and needs pandas or polars only when
+rows are handed out as one of theirs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from backwalk.errors import InvalidInput
+
+Kind = Literal["numpy", "pandas", "polars", "pyarrow"]
+FloatArray = npt.NDArray[np.float64]
+
+_KINDS = get_args(Kind)
+_ARROW_NAMES = {"boolean": "bool", "double": "float64", "float": "float32", "halffloat": "float16"}
+_WHOLE = {"bool"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_NUMERIC = _WHOLE | {"float16", "float32", "float64"}
+
+
+def numpy_dtype(dtype: str) -> str | None:
+    """Return NumPy's name of a column's dtype, or None where the column does not hold numbers.
+
+    >>> [numpy_dtype(name) for name in ("float32", "Int64", "double[pyarrow]", "boolean", "str")]
+    ['float32', 'int64', 'float64', 'bool', None]
+    """
+    plain = dtype.lower().removesuffix("[pyarrow]")
+    plain = _ARROW_NAMES.get(plain, plain)
+    return plain if plain in _NUMERIC else None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns, dtypes and kind of a table.
+
+    `columns` is None where the columns have no names (arrays, and DataFrames made from arrays). `dtypes` has one entry
+    a column, the dtype in which rows are given back: for arrays "float32" or "float64", for DataFrames their own.
+
+    >>> schema = Schema(columns=("length", "count"), dtypes=("float64", "int64"), kind="pandas")
+    >>> Schema.from_dict(schema.to_dict()) == schema
+    True
+    """
+
+    columns: tuple[str, ...] | None
+    dtypes: tuple[str, ...]
+    kind: Kind
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise InvalidInput(f"kind should be one of {', '.join(_KINDS)}, but got {self.kind!r}.")
+        if self.columns is None and self.kind in ("polars", "pyarrow"):
+            raise InvalidInput(f"A {self.kind} table should have column names, but got none: name the columns.")
+        for dtype in self.dtypes:
+            if numpy_dtype(dtype) is None:
+                raise InvalidInput(f"A column's dtype should be a number's, but got {dtype!r}: encode or drop it.")
+        if self.columns is None:
+            return
+        if len(self.columns) != len(self.dtypes):
+            raise InvalidInput(
+                f"There should be one dtype a column, but got {len(self.columns)} names and {len(self.dtypes)} dtypes."
+            )
+        refuse_duplicates(self.columns)
+
+    @property
+    def n_columns(self) -> int:
+        """The number of columns, d."""
+        return len(self.dtypes)
+
+    def label(self, column: int) -> str:
+        """Return what messages call a column: its name in quotes, or its number."""
+        return f"column {column}" if self.columns is None else f"column {shown(self.columns[column])}"
+
+    def is_whole(self, column: int) -> bool:
+        """Return whether a column holds whole numbers or truth values, rather than numbers on a continuous scale."""
+        return numpy_dtype(self.dtypes[column]) in _WHOLE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the schema as plain JSON values."""
+        columns = None if self.columns is None else list(self.columns)
+        return {"columns": columns, "dtypes": list(self.dtypes), "kind": self.kind}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Schema:
+        """Return the schema that `to_dict` wrote. Raises InvalidInput where the record is not one."""
+        if not isinstance(record, Mapping) or set(record) != {"columns", "dtypes", "kind"}:
+            raise InvalidInput("A schema should have the keys columns, dtypes and kind, and no others.")
+        columns, dtypes = record["columns"], record["dtypes"]
+        for texts in (dtypes, [] if columns is None else columns):
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise InvalidInput("A schema's columns and dtypes should be lists of texts.")
+        return cls(None if columns is None else tuple(columns), tuple(dtypes), record["kind"])
+
+
+def shown(name: object) -> str:
+    """Return a column's name as messages show it: quoted, on one line, not endless."""
+    text = repr(name)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def listed(names: Sequence[object]) -> str:
+    """Return the first few of some names for a message."""
+    return ", ".join(map(shown, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def refuse_duplicates(columns: Sequence[str]) -> None:
+    """Raise InvalidInput where two columns have the same name."""
+    seen: set[str] = set()
+    twice = [name for name in columns if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    if twice:
+        raise InvalidInput(f"Column names should differ, but got {listed(twice)} more than once: rename one of them.")
+
+
+def from_values(values: npt.ArrayLike, schema: Schema) -> Any:
+    """Return rows as the kind of table that a schema describes: the way out, as `as_table` is the way in.
+
+    Whole-number columns are rounded, truth values are "at least 1/2", and every number is clipped to the range of its
+    dtype. `values` is (n, d) in the user's units. Returns an array, a DataFrame or a pyarrow Table of n rows. Raises
+    InvalidInput for another number of columns, for NaN where whole numbers are due, and where the library of
+    `schema.kind` is not installed.
+
+    >>> from_values([[0.25, 2.7]], Schema(("length", "count"), ("float64", "int64"), "pyarrow")).to_pydict()
+    {'length': [0.25], 'count': [3]}
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != schema.n_columns:
+        raise InvalidInput(f"values should have shape (n, {schema.n_columns}), but got {array.shape}.")
+    if schema.kind == "numpy":
+        return _restored(array, schema.dtypes[0], "values")
+    try:
+        library = importlib.import_module(schema.kind)
+    except ImportError as error:
+        raise InvalidInput(
+            f"Rows go out as a {schema.kind} table, as the fitted rows came in, but {schema.kind} is not installed: "
+            f"pip install {schema.kind}."
+        ) from error
+    names: Sequence[Any] = range(schema.n_columns) if schema.columns is None else schema.columns
+    data = {
+        name: _restored(array[:, j], dtype, schema.label(j))
+        for j, (name, dtype) in enumerate(zip(names, schema.dtypes, strict=True))
+    }
+    if schema.kind == "pyarrow":
+        return library.table(data)
+    frame = library.DataFrame(data)
+    if schema.kind == "polars":
+        return frame
+    # pandas has dtypes that NumPy lacks, such as Int64 and double[pyarrow].
+    extended = {name: dtype for name, dtype in zip(names, schema.dtypes, strict=True) if dtype != numpy_dtype(dtype)}
+    return frame.astype(extended) if extended else frame
+
+
+def _restored(values: FloatArray, dtype: str, label: str) -> npt.NDArray[Any]:
+    name = numpy_dtype(dtype)
+    if name == "float64":
+        return values.copy()
+    if name not in _WHOLE:
+        return np.clip(values, *_limits(np.finfo(name))).astype(name)
+    if np.isnan(values).any():
+        raise InvalidInput(f"{label} has dtype {dtype}, which has no NaN, but got one: fill the gaps first.")
+    if name == "bool":
+        return values >= 0.5
+    return np.clip(np.rint(values), *_limits(np.iinfo(name))).astype(name)
+
+
+def _limits(info: Any) -> tuple[float, float]:
+    low, high = float(info.min), float(info.max)
+    # The largest 64-bit integers round up, out of their own range, as float64.
+    return low, high if high <= info.max else float(np.nextafter(high, 0.0))

@@ -1,0 +1,61 @@
+"""How a training run goes, as one record."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from backwalk.errors import InvalidInput
+
+WARM_UP_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Training:
+    """The settings of a training run.
+
+    `batch_size`: rows a step; more than there are rows means several noises a row.
+    `learning_rate`: Adam's, at its highest.
+    `max_steps` or `n_epochs`: how long; one epoch is n // batch_size steps, the last short batch being dropped.
+    `hidden_rate`: Muon's rate for the square matrices of residual blocks; None leaves all to Adam.
+    `ema_width`: the relative width of the average of weights; None keeps the last weights.
+    `decay`: after a short warm-up the rates fall to 0 along a half cosine; otherwise they are constant from the start.
+    `levels`: "log_normal", or "chain" for t uniform on 1..n_steps with L_simple as loss.
+    """
+
+    batch_size: int
+    learning_rate: float
+    max_steps: int | None = None
+    n_epochs: int | None = None
+    hidden_rate: float | None = None
+    ema_width: float | None = 0.05
+    decay: bool = True
+    levels: str = "log_normal"
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_steps", "n_epochs"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}.")
+        for name, most in (("learning_rate", 1.0), ("hidden_rate", 1.0), ("ema_width", 0.25)):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value <= most:
+                raise InvalidInput(f"{name} should lie in (0, {most:g}], but got {value!r}.")
+        if (self.max_steps is None) == (self.n_epochs is None):
+            raise InvalidInput("Exactly one of max_steps and n_epochs should be given, to say how long training goes.")
+        if self.levels not in ("log_normal", "chain"):
+            raise InvalidInput(f'levels should be "log_normal" or "chain", but got {self.levels!r}.')
+
+    def steps_for(self, n: int) -> int:
+        """Return the number of steps that n rows get."""
+        return self.max_steps if self.max_steps is not None else (self.n_epochs or 0) * self.steps_an_epoch(n)
+
+    def steps_an_epoch(self, n: int) -> int:
+        """Return the number of whole batches in n rows, or 1 where a batch holds more."""
+        return max(1, n // self.batch_size)
+
+    def rate_at(self, step: int, progress: float) -> float:
+        """Return the share of the full learning rate at a step, 0-based, when `progress`, in 0..1, is done."""
+        if not self.decay:
+            return 1.0
+        return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))

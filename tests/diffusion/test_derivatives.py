@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torch import nn
+
+from backwalk.diffusion.derivatives import value_and_jacobian, value_and_trace
+from backwalk.streams import Stream
+
+X = Stream(15).normal(0, 6, 3)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(3, 16), nn.SiLU(), nn.LayerNorm(16), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 3)
+    ).double()
+
+
+def by_reverse_mode(f):
+    return torch.stack([torch.autograd.functional.jacobian(lambda x: f(x[None])[0], x) for x in X])
+
+
+def test_jacobian_agrees_with_reverse_mode(network):
+    value, jacobian = value_and_jacobian(network, X)
+    torch.testing.assert_close(value, network(X))
+    torch.testing.assert_close(jacobian, by_reverse_mode(network), rtol=1e-11, atol=1e-13)
+
+
+def test_jacobian_under_no_grad(network):
+    with torch.no_grad():
+        value, jacobian = value_and_jacobian(network, X)
+    assert not value.requires_grad
+    torch.testing.assert_close(jacobian, by_reverse_mode(network), rtol=1e-11, atol=1e-13)
+
+
+def test_exact_trace(network):
+    value, trace = value_and_trace(network, X)
+    torch.testing.assert_close(value, network(X))
+    torch.testing.assert_close(trace, by_reverse_mode(network).diagonal(dim1=1, dim2=2).sum(1)[None])
+
+
+def test_probes_give_quadratic_forms_and_all_signs_give_the_trace(network):
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=torch.float64)] * 3)
+    probes = signs[:, None, :].expand(8, 6, 3)
+    _, estimates = value_and_trace(network, X, probes)
+    expected = torch.einsum("ki,nij,kj->kn", signs, by_reverse_mode(network), signs)
+    torch.testing.assert_close(estimates, expected)
+    torch.testing.assert_close(estimates.mean(0), value_and_trace(network, X)[1][0])

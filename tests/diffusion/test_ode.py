@@ -1,0 +1,102 @@
+import math
+
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+from backwalk.diffusion import (
+    GaussianDenoiser,
+    GaussianMixtureDenoiser,
+    NoiseSchedule,
+    denoise_at_level,
+    denoise_at_time,
+    integrate_ode,
+)
+from backwalk.diffusion.ode import dormand_prince
+from backwalk.errors import InvalidInput
+from backwalk.streams import Stream
+
+MEAN = torch.tensor([0.5, -1.0], dtype=torch.float64)
+COVARIANCE = torch.tensor([[1.0, 0.5], [0.5, 0.4]], dtype=torch.float64)
+GAUSSIAN = GaussianDenoiser(MEAN, COVARIANCE)
+MIXTURE = GaussianMixtureDenoiser(
+    torch.tensor([0.3, 0.7]), torch.tensor([[-1.2, 0.5], [0.6, -0.3]]).double(), torch.stack([COVARIANCE / 8] * 2)
+)
+X = Stream(20).normal(0, 6, 2)
+
+
+def test_the_stepper_is_of_order_five():
+    def slope_at(u, state):
+        return (state[0] * math.cos(u),)
+
+    errors = []
+    for n in (8, 16, 32):
+        (y,) = dormand_prince(slope_at, (torch.ones(1, dtype=torch.float64),), 0.0, 3.0, n)
+        errors.append(abs(float(y) - math.exp(math.sin(3.0))))
+    assert 20 < errors[0] / errors[1] < 60
+    assert 20 < errors[1] / errors[2] < 60
+
+
+def test_the_stepper_keeps_each_tensors_dtype():
+    state = (torch.ones(2), torch.ones(3, dtype=torch.float64))
+    single, double = dormand_prince(lambda _, s: s, state, 0.0, 1.0, 4)
+    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    torch.testing.assert_close(double, torch.full_like(double, math.e), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("t", [1, 5])
+def test_level_and_time_are_the_same_denoiser(t):
+    schedule = NoiseSchedule.from_noise_levels([0.01, 0.1, 0.5, 2.0, 10.0])
+    level = float(schedule.noise_level[t])
+    x_t = X * schedule.alpha_bar[t].sqrt()
+    got = denoise_at_level(MIXTURE, X, level)
+    torch.testing.assert_close(got, denoise_at_time(MIXTURE, x_t, t, schedule), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("level_from", "level_to"), [(0.01, 20.0), (20.0, 0.01), (1.0, 2.0)])
+def test_gaussian_transport_has_a_closed_form(level_from, level_to):
+    # x(s) - m = sqrt((S + s^2) / (S + s_from^2)) (x - m) along each principal axis.
+    variances, axes = torch.linalg.eigh(COVARIANCE)
+    stretch = torch.sqrt((variances + level_to**2) / (variances + level_from**2))
+    expected = MEAN + ((X - MEAN) @ axes * stretch) @ axes.T
+    errors = []
+    for n in (16, 32, 64):
+        got, error = integrate_ode(GAUSSIAN, X, level_from, level_to, n)
+        assert ((got - expected).abs() <= error + 1e-12).all()
+        errors.append(float((got - expected).abs().max()))
+    assert errors[2] < 1e-6 * max(level_to, 1.0)
+    assert errors[2] <= max(errors[0] / 100, 1e-12)
+
+
+def test_there_and_back_again():
+    latent, _ = integrate_ode(MIXTURE, X, 0.01, 20.0, 256)
+    back, _ = integrate_ode(MIXTURE, latent, 20.0, 0.01, 256)
+    torch.testing.assert_close(back, X, rtol=1e-4, atol=1e-5)
+
+
+def test_agrees_with_scipy_within_its_own_estimate():
+    def velocity(u, flat):
+        x = torch.as_tensor(flat).reshape(6, 2)
+        return (x - denoise_at_level(MIXTURE, x, math.exp(u))).flatten().numpy()
+
+    start = 20.0 * X
+    span = (math.log(20.0), math.log(0.01))
+    solved = solve_ivp(velocity, span, start.flatten().numpy(), method="DOP853", rtol=1e-10, atol=1e-11)
+    expected = torch.as_tensor(solved.y[:, -1]).reshape(6, 2)
+    got, error = integrate_ode(MIXTURE, start, 20.0, 0.01, 64)
+    assert ((got - expected).abs() <= error + 1e-8).all()
+    assert error.max() < 1e-3
+
+
+def test_float32_is_kept():
+    got, error = integrate_ode(GAUSSIAN, X.float(), 0.01, 20.0, 32)
+    assert got.dtype == error.dtype == torch.float32
+    torch.testing.assert_close(got.double(), integrate_ode(GAUSSIAN, X, 0.01, 20.0, 32)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_errors_give_rule_value_and_remedy():
+    with pytest.raises(InvalidInput, match="noise levels should be > 0 and finite, but got 0"):
+        integrate_ode(GAUSSIAN, X, 0.0, 1.0, 8)
+    for n in (0, 1, 7):
+        with pytest.raises(InvalidInput, match=f"n_intervals should be even and at least 2, .* got {n}"):
+            integrate_ode(GAUSSIAN, X, 0.1, 1.0, n)

@@ -1,0 +1,53 @@
+"""The share of generated rows that lie nearest to a training row, and its error. False alarms: 1e-8 each."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from backwalk.errors import InvalidInput
+from backwalk.evaluation.memorisation import nearest_row_share
+from backwalk.streams import Stream
+
+Z = stats.norm.isf(0.5e-8)
+
+
+def normal(seed, n, d=2):
+    return Stream(seed).normal(0, n, d).numpy()
+
+
+def test_copies_are_found():
+    training = normal(0, 60)
+    copies = training[:40] + 1e-9
+    assert nearest_row_share(copies, training, normal(1, 500), stream=Stream(0)).value == 1.0
+    assert nearest_row_share(copies, normal(1, 60), training, stream=Stream(0)).value == 0.0
+
+
+def test_rows_in_both_sets_count_half():
+    rows = normal(0, 30)
+    assert nearest_row_share(normal(1, 100), rows, rows[::-1], stream=Stream(0)).value == 0.5
+
+
+def test_error_is_that_of_repeating_the_study_where_a_binomial_is_not():
+    """600 generated rows, 20 + 20 real ones: which real rows lie where decides, not the number of generated rows."""
+    studies = [
+        nearest_row_share(normal(3 * k, 600), normal(3 * k + 1, 20), normal(3 * k + 2, 25), stream=Stream(k))
+        for k in range(400)
+    ]
+    deviation = np.array([study.value - 0.5 for study in studies])
+    error = np.array([study.standard_error for study in studies])
+    assert abs(deviation.mean()) < Z * deviation.std() / 20.0
+    assert abs(np.mean((deviation / error) ** 2) - 1.0) < Z * (2.0 / 400) ** 0.5
+    assert np.mean(deviation**2) > 5.0 * 0.25 / 600
+
+
+def test_error_is_binomial_for_few_generated_rows_among_many():
+    study = nearest_row_share(normal(0, 20), normal(1, 20_000), normal(2, 20_000), stream=Stream(0))
+    assert study.standard_error == pytest.approx(0.5 / 20**0.5, rel=0.1)
+    assert study.n == 20
+
+
+def test_wrong_input_is_refused():
+    with pytest.raises(InvalidInput, match="unseen should have 2 columns"):
+        nearest_row_share(normal(0, 5), normal(1, 5), normal(2, 5, 3), stream=Stream(0))
+    with pytest.raises(InvalidInput, match="training should have at least 1 rows"):
+        nearest_row_share(normal(0, 5), normal(1, 5)[:0], normal(2, 5), stream=Stream(0))

@@ -1,0 +1,256 @@
+"""The codec is invertible, knows its Jacobian, and loses nothing to large, small, whole or constant columns."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backwalk.errors import InvalidInput
+from backwalk.streams import Stream
+from backwalk.table import Codec, ConstantColumn, ScaledColumn, as_table
+
+RNG = np.random.default_rng(3)
+MIXED = pd.DataFrame(
+    {
+        "length": RNG.normal(5.0, 0.3, 500),
+        "count": RNG.poisson(3.0, 500),
+        "unit": np.full(500, 0.1),
+        "flag": RNG.random(500) < 0.3,
+        "site": np.full(500, 7),
+    }
+)
+
+
+def test_encoded_columns_have_mean_zero_and_variance_one():
+    x = RNG.normal([1.0, -200.0], [0.01, 30.0], (1000, 2))
+    z = Codec.fit(as_table(x)).encode(x)
+    np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(z.var(axis=0), 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("magnitude", [1e300, 1e30, 1.0, 1e-30, 1e-300])
+@pytest.mark.parametrize("offset", [0.0, 1.0, -100.0])
+def test_decode_undoes_encode_at_every_magnitude(magnitude, offset):
+    x = (RNG.normal(size=(200, 3)) + offset) * magnitude
+    codec = Codec.fit(as_table(x))
+    z = codec.encode(x)
+    np.testing.assert_allclose(z.std(axis=0), 1.0, rtol=1e-12)
+    assert np.abs(codec.decode(z) / magnitude - x / magnitude).max() < 1e-12
+
+
+def test_the_whole_range_of_float64_is_encoded_without_overflow():
+    x = np.array([[-1.7e308], [1.7e308], [1.7e308]])
+    codec = Codec.fit(as_table(x))
+    np.testing.assert_allclose(codec.encode(x).ravel(), [-(2**0.5), 0.5**0.5, 0.5**0.5], rtol=1e-12)
+    assert np.isfinite(codec.decode([[-9.0], [1e308]])).all()
+
+
+def test_a_spread_below_the_precision_of_float64_is_refused_by_name():
+    with pytest.raises(InvalidInput, match=r"column 1.*smaller units"):
+        Codec.fit(as_table([[1.0, 0.0], [2.0, 5e-324]]))
+
+
+def test_a_value_whose_encoded_number_overflows_is_refused_by_row_and_column():
+    codec = Codec.fit(as_table([[7.0, 0.0], [7.0, 1e-300]]))
+    with pytest.raises(InvalidInput, match="row 1, column 1"):
+        codec.encode([[7.0, 0.0], [7.0, 1e300]])
+
+
+# Numbers of 1e-290 and less in size would meet columns whose spread is refused.
+NUMBERS = st.floats(-1e6, 1e6).filter(lambda x: x == 0.0 or abs(x) > 1e-290)
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(*[NUMBERS] * 3),
+        min_size=2,
+        max_size=20,
+        unique_by=lambda row: row[0],
+    ),
+    st.booleans(),
+)
+def test_decode_undoes_encode_for_any_rows(rows, scale):
+    x = np.array(rows)
+    codec = Codec.fit(as_table(x), scale=scale)
+    # A few units in the last place of the largest number of the column.
+    assert (np.abs(codec.decode(codec.encode(x)) - x) <= 1e-15 * np.abs(x).max(axis=0)).all()
+
+
+def test_the_jacobian_is_that_of_encode():
+    codec = Codec.fit(as_table(MIXED))
+    rows = MIXED.to_numpy(dtype=np.float64)[:1].repeat(2 * 5, axis=0)
+    step = 1e-3
+    rows[:5] += step * np.eye(5)
+    rows[5:] -= step * np.eye(5)
+    z = codec.encode(rows)
+    jacobian = ((z[:5] - z[5:]) / (2 * step))[list(codec.encoded_columns)]
+    assert np.linalg.slogdet(jacobian)[1] == pytest.approx(codec.log_abs_det_jacobian, rel=1e-10)
+
+
+def test_the_jacobian_is_that_of_decode_by_autograd():
+    codec = Codec.fit(as_table(RNG.normal(size=(50, 3)) * [1.0, 10.0, 0.1]))
+    centre = torch.tensor([column.centre for column in codec.columns])
+    unit = torch.from_numpy(codec.unit)
+    jacobian = torch.autograd.functional.jacobian(lambda z: centre + unit * z, torch.zeros(3, dtype=torch.float64))
+    assert codec.log_abs_det_jacobian == pytest.approx(-float(torch.linalg.slogdet(jacobian)[1]), rel=1e-12)
+
+
+def test_a_gaussian_has_the_same_log_density_in_either_units():
+    x = RNG.normal(3.0, 2.0, (100, 1))
+    codec = Codec.fit(as_table(x))
+    z, s = codec.encode(x), codec.unit[0]
+    log_p_z = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+    log_p_x = -0.5 * ((x - codec.columns[0].centre) / s) ** 2 - 0.5 * np.log(2 * np.pi * s**2)
+    np.testing.assert_allclose(log_p_z + codec.log_abs_det_jacobian, log_p_x, rtol=1e-12)
+
+
+def test_constant_columns_are_dropped_and_come_back_exactly():
+    codec = Codec.fit(as_table(MIXED))
+    assert codec.encoded_columns == (0, 1, 3)
+    rows = codec.decode(np.zeros((4, codec.n_encoded)))
+    assert (rows[:, 2] == 0.1).all()
+    assert (rows[:, 4] == 7.0).all()
+
+
+def test_rows_off_a_constant_are_told():
+    codec = Codec.fit(as_table(MIXED))
+    rows = MIXED.to_numpy(dtype=np.float64)[:3]
+    rows[1, 2] = np.nextafter(0.1, 1.0)
+    assert codec.matches_constants(rows).tolist() == [True, False, True]
+    assert Codec.fit(as_table([[1.0], [2.0]])).matches_constants([[9.0]]).tolist() == [True]
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_whole_numbers_are_spread_over_their_cells_and_rounded_back(scale):
+    table = as_table(MIXED)
+    codec = Codec.fit(table, scale=scale)
+    z = codec.encode(table.values, stream=Stream(0).child("cells"))
+    spread = z * codec.unit + np.array([c.centre for c in codec.columns if isinstance(c, ScaledColumn)])
+    off = spread - table.values[:, codec.encoded_columns]
+    np.testing.assert_allclose(off[:, 0], 0.0, atol=1e-14)  # a continuous column stays where it is
+    assert (np.abs(off[:, 1:]) < 0.5).all()
+    # Kolmogorov's distance of 500 draws from the uniform exceeds 0.142 with probability 2 exp(-1000 * 0.142^2) < 1e-8.
+    for column in (1, 2):
+        distance = np.abs(np.sort(off[:, column]) + 0.5 - (np.arange(500) + 0.5) / 500).max()
+        assert distance < 0.142
+    decoded = codec.decode(z)
+    np.testing.assert_array_equal(decoded[:, 1:], table.values[:, 1:])
+    np.testing.assert_allclose(decoded[:, 0], table.values[:, 0], rtol=1e-15)
+
+
+def test_a_whole_number_column_counts_with_the_variance_of_its_cell():
+    codec = Codec.fit(as_table(MIXED))
+    np.testing.assert_allclose(codec.unit[1] ** 2, MIXED["count"].var(ddof=0) + 1 / 12, rtol=1e-12)
+
+
+def test_without_a_stream_whole_numbers_stand_at_the_centres_of_their_cells():
+    table = as_table(MIXED)
+    codec = Codec.fit(table, scale=False)
+    np.testing.assert_array_equal(codec.encode(table.values), table.values[:, codec.encoded_columns])
+
+
+def test_chunks_draw_what_the_whole_draws():
+    table, stream = as_table(MIXED), Stream(5)
+    codec = Codec.fit(table)
+    chunks = [codec.encode(table.values[i : i + 37], stream=stream, first_row=i) for i in range(0, 500, 37)]
+    np.testing.assert_array_equal(np.concatenate(chunks), codec.encode(table.values, stream=stream))
+
+
+def test_arrays_of_integers_count_as_continuous():
+    codec = Codec.fit(as_table(np.array([[1, 2], [3, 5]])))
+    assert [column.cell for column in codec.columns] == [0.0, 0.0]
+
+
+def test_without_scaling_the_codec_is_the_identity():
+    x = RNG.normal(size=(10, 2))
+    codec = Codec.fit(as_table(x), scale=False)
+    np.testing.assert_array_equal(codec.encode(x), x)
+    np.testing.assert_array_equal(codec.decode(x), x)
+    assert codec.log_abs_det_jacobian == 0.0
+
+
+def test_encode_changes_nothing_that_it_was_given_and_keeps_gaps():
+    table = as_table(MIXED)
+    values = table.values.copy()
+    values[0, 1] = np.nan
+    before = values.copy()
+    z = Codec.fit(table).encode(values, stream=Stream(0))
+    np.testing.assert_array_equal(values, before)
+    assert np.isnan(z).sum() == 1
+    assert np.isnan(z[0, 1])
+
+
+@pytest.mark.parametrize("rows", [[[1.0, 2.0], [1.0, 2.0]], [[3.0], [3.0], [3.0]]])
+@pytest.mark.parametrize("scale", [True, False])
+def test_columns_none_of_which_varies_are_refused(rows, scale):
+    with pytest.raises(InvalidInput, match="constant"):
+        Codec.fit(as_table(rows), scale=scale)
+
+
+def test_a_single_row_is_refused_in_the_words_of_scikit_learn():
+    with pytest.raises(InvalidInput, match="1 sample"):
+        Codec.fit(as_table([[1.0, 2.0]]))
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (1, 3, 1)])
+def test_rows_of_another_shape_are_refused(shape):
+    codec = Codec.fit(as_table(RNG.normal(size=(5, 3))))
+    for use in (codec.encode, codec.decode, codec.matches_constants):
+        with pytest.raises(InvalidInput, match=r"shape \(n, 3\)"):
+            use(np.zeros(shape))
+
+
+def test_a_codec_survives_json_exactly():
+    codec = Codec.fit(as_table(MIXED))
+    assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
+
+
+SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0}
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {**SCALED, "scale": 0.0},
+        {**SCALED, "scale": -1.0},
+        {**SCALED, "scale": 1e-320},
+        {**SCALED, "scale": float("inf")},
+        {**SCALED, "centre": float("nan")},
+        {**SCALED, "centre": "0"},
+        {**SCALED, "centre": 10**400},
+        {**SCALED, "centre": True},
+        {**SCALED, "cell": -1.0},
+        {**SCALED, "kind": "text"},
+        {**SCALED, "kind": ["scaled"]},
+        {**SCALED, "extra": 1.0},
+        {"kind": "scaled", "centre": 0.0},
+        {"kind": "constant", "value": None},
+        {"kind": "constant", "value": 1.0},
+        {},
+        None,
+        [],
+    ],
+    ids=str,
+)
+def test_a_record_that_is_no_codec_is_refused(column):
+    assert Codec.from_dict({"columns": [SCALED]}).n_encoded == 1
+    with pytest.raises(InvalidInput):
+        Codec.from_dict({"columns": [column]})
+
+
+@pytest.mark.parametrize(
+    "record", [None, [], {}, {"columns": {}}, {"columns": []}, {"columns": [SCALED], "more": 1}], ids=str
+)
+def test_a_record_without_columns_is_refused(record):
+    with pytest.raises(InvalidInput):
+        Codec.from_dict(record)
+
+
+def test_columns_describe_themselves():
+    codec = Codec((ScaledColumn(0.0, 2.0), ConstantColumn(7.0)))
+    assert (codec.n_columns, codec.n_encoded, codec.unit.tolist()) == (2, 1, [2.0])

@@ -1,0 +1,264 @@
+"""Tables survive files exactly, files appear whole, and what is wrong with a file is told in one line."""
+
+import errno
+import io
+import stat
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from backwalk.errors import TableFileError
+from backwalk.table import Schema, Table, as_table, files, read_table, write_table
+
+ROWS = pa.table(
+    {
+        "length": [0.1, -1e300, 5e-324, 1 / 3],
+        "single": pa.array([0.1, 1.5, -3.25, 1e30], pa.float32()),
+        "count": [1, -2, 2**52, 0],
+        "flag": [True, False, True, True],
+    }
+)
+
+
+class Standard:
+    def __init__(self, data=b""):
+        self.buffer = io.BytesIO(data)
+
+
+class Full(io.BytesIO):
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+
+    def flush(self):
+        raise self.fault
+
+
+def complaint(path, **options):
+    with pytest.raises(TableFileError) as caught:
+        read_table(path, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 1000
+    return message
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".CSV"])
+def test_rows_survive_a_file_exactly(tmp_path, suffix):
+    path = tmp_path / f"rows{suffix}"
+    write_table(path, as_table(ROWS))
+    table = read_table(path)
+    np.testing.assert_array_equal(table.values[:, [0, 2, 3]], as_table(ROWS).values[:, [0, 2, 3]])
+    np.testing.assert_array_equal(table.values[:, 1].astype(np.float32), ROWS["single"].to_numpy())
+    assert table.kind == "pyarrow"
+    assert table.columns == tuple(ROWS.column_names)
+    # CSV has no word for float32.
+    assert table.dtypes == ("float64", "float32" if suffix == ".parquet" else "float64", "int64", "bool")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_survive_a_numpy_file_with_their_dtype(tmp_path, dtype):
+    X = np.asfortranarray(np.random.default_rng(0).normal(size=(5, 3)).astype(dtype))
+    write_table(tmp_path / "rows.npy", as_table(X))
+    assert read_table(tmp_path / "rows.npy").schema == as_table(X).schema
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), X)
+
+
+def test_standard_input_and_output_are_csv(monkeypatch):
+    out = Standard()
+    monkeypatch.setattr(sys, "stdout", out)
+    write_table("-", as_table([[1.5, 2.0]]))
+    assert out.buffer.getvalue() == b'"x0","x1"\n1.5,2\n'
+    monkeypatch.setattr(sys, "stdin", Standard(out.buffer.getvalue()))
+    assert read_table("-").columns == ("x0", "x1")
+    monkeypatch.setattr(sys, "stdin", Standard(b""))
+    assert "standard input: The file is empty" in complaint("-")
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("escape", [True, False])
+def test_headers_that_a_spreadsheet_would_run_are_escaped_and_numbers_are_not(tmp_path, sign, escape):
+    header = f"{sign}1+1"
+    table = Table(np.array([[-1.5, -2.0]]), Schema((header, "a=b"), ("float64", "float64"), "pandas"))
+    write_table(tmp_path / "rows.csv", table, escape_formulas=escape)
+    with (tmp_path / "rows.csv").open("rb") as file:
+        lines = pyarrow.csv.read_csv(file, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
+    assert lines.column_names == [f"'{header}" if escape else header, "a=b"]
+    assert (tmp_path / "rows.csv").read_bytes().endswith(b"\n-1.5,-2\n")
+
+
+CSV_FAULTS = {
+    "empty": (b"", "empty"),
+    "blank": (b" \n\r\n", "empty"),
+    "header only": (b"a,b\n", r"0 sample(s)"),
+    "no header": (b"1,2\n3,4\n", "add a header line"),
+    "duplicate names": (b"a,b,a\n1,2,3\n", "'a'"),
+    "row numbers": (b",a\n0,1.5\n1,2.5\n", "row numbers"),
+    "text": (b"a,b\n1,x\n", "column 'b': text columns"),
+    "dates": (b"a\n2020-01-01\n", "column 'a'"),
+    "nulls": (b"a,b\n,1\n,2\n", "column 'a'"),
+    "a gap": (b"a,b\n1,2\n3,\n", "NaN at row 1, column 'b'"),
+    "infinity": (b"a\n1\n-inf\n", "-inf at row 1"),
+    "long row": (b"a,b\n1,2\n3,4,5\n", "Expected 2 columns, got 3"),
+    "short row": (b"a,b\n1,2\n3\n", "Expected 2 columns, got 1"),
+    "semicolons": (b"a;b\n1;2\n", "separated by commas"),
+    "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "UTF-8"),
+    "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), "UTF-8"),
+    "Latin-1 header": ("größe\n1\n".encode("latin-1"), "Latin-1"),
+    "Latin-1 cell": ("a\ngrün\n".encode("latin-1"), "Latin-1"),
+    "NUL": (b"a,b\n1,\x002\n", "binary"),
+    "an open quote": (b'a,b\n1,"2\n', ""),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), CSV_FAULTS.values(), ids=CSV_FAULTS.keys())
+def test_a_fault_in_a_csv_is_told_in_one_line_with_the_path(tmp_path, data, message):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(data)
+    assert complaint(path).startswith(str(path))
+    assert message in complaint(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"a,b\n1,2\n3,4",
+        b"\xef\xbb\xbfa,b\n1,2\n3,4\n",
+        b"a,b\r\n1,2\r\n3,4\r\n",
+        b"a,b\r1,2\r3,4\r",
+        b"a,b\r\n1,2\n3,4\r\n",
+        b'"a","b"\n1, 2\n\n3,4.0\n\n',
+    ],
+)
+def test_marks_line_ends_and_blank_lines_do_not_matter(tmp_path, data):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(data)
+    table = read_table(path)
+    assert table.columns == ("a", "b")
+    np.testing.assert_array_equal(table.values, [[1.0, 2.0], [3.0, 4.0]])
+
+
+def test_gaps_in_a_file_pass_where_they_are_allowed(tmp_path):
+    (tmp_path / "rows.csv").write_bytes(b"a,b\n1,2\n,4\n")
+    np.testing.assert_array_equal(read_table(tmp_path / "rows.csv", allow_missing=True).values, [[1, 2], [np.nan, 4]])
+
+
+def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"a,b,c\n" + b"1,2,3\n" * 10)
+    for limit, value, message in (
+        ("MAX_BYTES", 60, "bytes"),
+        ("MAX_CELLS", 30, "cells"),
+        ("MAX_COLUMNS", 2, "columns"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(files, limit, value)
+            assert f"at most {value} {message}" in complaint(path)
+    assert read_table(path).values.shape == (10, 3)
+
+
+def test_a_parquet_file_that_would_unfold_without_end_is_refused_unread(tmp_path):
+    path = tmp_path / "bomb.parquet"
+    writer_schema = pa.schema([("a", pa.int8())])
+    with pyarrow.parquet.ParquetWriter(path, writer_schema) as writer:
+        chunk = pa.table({"a": pa.array(np.zeros(2**24, np.int8))})
+        for _ in range(5):
+            writer.write_table(chunk)
+    assert path.stat().st_size < 2**20
+    assert "cells" in complaint(path)
+
+
+PARQUET_FAULTS = {
+    "text": (pa.table({"a": [1.0], "b": ["x"]}), "column 'b': text columns"),
+    "nested": (pa.table({"a": [{"b": 1.0}]}), "column 'a'"),
+    "duplicate names": (pa.table([[1.0], [2.0]], names=["a", "a"]), "'a'"),
+    "no rows": (pa.table({"a": pa.array([], pa.float64())}), "0 sample(s)"),
+    "no columns": (pa.table({}), "0 "),
+    "row numbers": (pa.table({"__index_level_0__": [0, 5], "a": [1.0, 2.0]}), "row numbers"),
+    "a gap": (pa.table({"a": [1.0, None]}), "NaN at row 1, column 'a'"),
+}
+
+
+@pytest.mark.parametrize(("rows", "message"), PARQUET_FAULTS.values(), ids=PARQUET_FAULTS.keys())
+def test_a_fault_in_a_parquet_file_is_told_in_one_line(tmp_path, rows, message):
+    pyarrow.parquet.write_table(rows, tmp_path / "rows.parquet")
+    assert message in complaint(tmp_path / "rows.parquet")
+
+
+def test_pickles_archives_and_false_headers_are_refused_as_numpy_files(tmp_path):
+    path = tmp_path / "rows.npy"
+    np.save(path, np.array([[1.0, {}]], object), allow_pickle=True)
+    assert "objects" in complaint(path)
+    with path.open("wb") as file:
+        np.savez(file, a=np.zeros((2, 2)))
+    assert "not a NumPy array" in complaint(path)
+    for shape in ("(9223372036854775807, 2)", "(4611686018427387904, 1)", "(1000000000000, 2)", "(3, 2)"):
+        header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+        path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 16)
+        complaint(path)
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "folder.csv", "rows.xlsx", "rows", "rows.pkl"])
+def test_a_path_that_is_no_table_file_is_named(tmp_path, name):
+    (tmp_path / "folder.csv").mkdir()
+    assert name in complaint(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+def test_an_existing_file_is_kept_unless_overwriting_is_asked_for(tmp_path, suffix):
+    path = tmp_path / f"rows{suffix}"
+    write_table(path, as_table([[1.5]]))
+    with pytest.raises(TableFileError, match="exists already"):
+        write_table(path, as_table([[2.5]]))
+    assert read_table(path).values.tolist() == [[1.5]]
+    write_table(path, as_table([[2.5]]), overwrite=True)
+    assert read_table(path).values.tolist() == [[2.5]]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"the old file")
+
+    def write_half(fault):
+        with whole_file(path, overwrite=True) as file:
+            file.write(b"half of a new f")
+            raise fault
+
+    for fault, seen in (
+        (OSError(errno.ENOSPC, "No space left on device"), OSError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ):
+        with pytest.raises(seen):
+            write_half(fault)
+        assert path.read_bytes() == b"the old file"
+        assert [entry.name for entry in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path):
+    write_table(tmp_path / "rows.csv", as_table([[1.5]]))
+    (tmp_path / "other").touch()
+    assert stat.S_IMODE((tmp_path / "rows.csv").stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    table = as_table([[1.5]])
+    (tmp_path / "folder.csv").mkdir()
+    for path in (tmp_path / "nowhere" / "rows.csv", tmp_path / "folder.csv", tmp_path / ("x" * 300 + ".csv")):
+        with pytest.raises(TableFileError, match=r"\.csv cannot be written"):
+            write_table(path, table, overwrite=True)
+
+
+def test_a_full_standard_output_is_named_and_a_closed_one_is_left_to_the_caller(monkeypatch):
+    for fault, seen in (
+        (OSError(errno.ENOSPC, "No space left on device"), OSError),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), BrokenPipeError),
+    ):
+        out = Standard()
+        monkeypatch.setattr(out, "buffer", Full(fault))
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(seen, match=r"No space left|Broken pipe"):
+            write_table("-", as_table([[1.5]]))

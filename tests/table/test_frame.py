@@ -1,0 +1,224 @@
+"""What comes in is the float64 copy of what was given, or is refused by row and column, and is never changed."""
+
+import datetime
+import itertools
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from backwalk.errors import InvalidInput
+from backwalk.table import Schema, Table, as_table, match_columns
+
+X = np.arange(12.0).reshape(4, 3)
+MAKE_FRAME = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}
+
+
+@pytest.mark.parametrize(
+    "given_rows",
+    [
+        X,
+        X.tolist(),
+        np.asfortranarray(X),
+        np.repeat(X, 2, axis=1)[:, ::2],
+        X[::-1][::-1],
+        X.astype(np.float16),
+        X.astype(np.float32),
+        X.astype(">f8"),
+        X.astype(np.longdouble),
+        X.astype(np.int8),
+        X.astype(np.uint64),
+        X.astype(object),
+        np.ma.masked_array(X, mask=False),
+        *(make({f"x{j}": X[:, j] for j in range(3)}) for make in MAKE_FRAME.values()),
+    ],
+)
+def test_every_form_of_the_same_numbers_gives_the_same_table(given_rows):
+    table = as_table(given_rows)
+    np.testing.assert_array_equal(table.values, X)
+    assert table.values.dtype == np.float64
+    assert table.values.flags.c_contiguous
+
+
+def test_the_input_is_not_changed_and_the_table_is_read_only():
+    rows = X.copy()
+    table = as_table(rows)
+    assert not table.values.flags.writeable
+    rows[0, 0] = 5.0  # the caller's array is still the caller's to write
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(as_table(frozen).values, X)
+
+
+def test_truth_values_are_zero_and_one():
+    assert as_table([[True, False]]).values.tolist() == [[1.0, 0.0]]
+    assert as_table(pa.table({"a": [True, False]})).values.tolist() == [[1.0], [0.0]]
+
+
+REFUSED = {
+    "scalar": (3.0, "Reshape your data"),
+    "1-D": (np.zeros(3), "Reshape your data"),
+    "1-D list": ([1.0, 2.0], "Reshape your data"),
+    "pandas series": (pd.Series([1.0, 2.0]), "Reshape your data"),
+    "3-D": (np.zeros((2, 2, 2)), "dim 3"),
+    "no rows": (np.zeros((0, 3)), r"0 sample\(s\)"),
+    "no columns": (np.zeros((12, 0)), r"0 feature\(s\) \(shape=\(\d*, 0\)\) while a minimum of \d* is required."),
+    "frame without rows": (pa.table({"a": pa.array([], pa.float64())}), r"0 sample\(s\)"),
+    "frame without columns": (pd.DataFrame(index=[0, 1]), r"0 feature\(s\)"),
+    "complex": (np.zeros((2, 2), complex), "Complex data not supported"),
+    "sparse": (scipy.sparse.csr_matrix(np.eye(2)), "sparse"),
+    "sparse array": (scipy.sparse.coo_array(np.eye(2)), "sparse"),
+    "sparse column": (pd.DataFrame({"a": pd.arrays.SparseArray([0.0, 1.0])}), "Sparse.*column 'a'"),
+    "ragged": ([[1.0, 2.0], [3.0]], "equal length"),
+    "text": ([["a", "b"]], "numbers"),
+    "numbers as text": (np.array([["1", "2"]]), "numbers"),
+    "a text cell": (np.array([[1.0, "b"]], object), "'b' at row 0, column 1"),
+    "dates": (np.array([["2020-01-01"]], dtype="M8[D]"), "numbers"),
+    "records": (np.zeros((2, 2), [("a", float)]), "numbers"),
+    "a dict": ({"a": [1.0]}, "dict"),
+    "nothing": (None, "NoneType"),
+    "a string": ("abc", "str"),
+    "an enormous integer": ([[10**400]], "row 0, column 0"),
+    "lazy": (pl.LazyFrame({"a": [1.0]}), "collect it first"),
+    "text column": (pd.DataFrame({"a": [1.0], "b": ["x"]}), "column 'b': text columns are not supported yet"),
+    "object column": (pd.DataFrame({"b": np.array([1, {}], object)}), "'object' in column 'b'"),
+    "categories": (pd.DataFrame({"b": pd.Categorical(["x"])}), "'category' in column 'b'"),
+    "polars text": (pl.DataFrame({"b": ["x"]}), "column 'b'"),
+    "polars dates": (pl.DataFrame({"b": [datetime.date(2020, 1, 1)]}), "column 'b'"),
+    "arrow dictionary": (pa.table({"b": pa.array(["x"]).dictionary_encode()}), "column 'b'"),
+    "arrow lists": (pa.table({"b": [[1.0]]}), "column 'b'"),
+    "arrow nulls": (pa.table({"b": pa.nulls(2)}), "column 'b'"),
+    "duplicate names": (pd.DataFrame(X[:, :2], columns=["a", "a"]), "'a'"),
+    "duplicate arrow names": (pa.table([[1.0], [2.0]], names=["a", "a"]), "'a'"),
+    "mixed labels": (pd.DataFrame(X[:, :2], columns=["a", 1]), "got 1"),
+    "shifted labels": (pd.DataFrame(X[:, :2], columns=[1, 2]), "got 1"),
+}
+
+
+@pytest.mark.parametrize(("rows", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_no_table_of_numbers_is_refused(rows, message):
+    with pytest.raises(InvalidInput, match=message):
+        as_table(rows)
+
+
+def test_a_cell_that_is_no_number_is_also_a_type_error_in_the_words_of_scikit_learn():
+    rows = X.astype(object)
+    rows[0, 0] = {"foo": "bar"}
+    with pytest.raises(TypeError, match=r"argument must be .* string.* number"):
+        as_table(rows)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["numpy", *MAKE_FRAME])
+def test_a_number_that_is_not_finite_is_named_with_row_and_column(kind, bad):
+    rows = X.copy()
+    rows[2, 1] = bad
+    rows[3, 0] = bad
+    where = "column 1"
+    if kind != "numpy":
+        rows = MAKE_FRAME[kind]({f"x{j}": rows[:, j] for j in range(3)})
+        where = "column 'x1'"
+    word = "NaN" if np.isnan(bad) else str(bad)
+    with pytest.raises(InvalidInput, match=f"got {word} at row 2, {where}"):
+        as_table(rows)
+
+
+GAPS = {
+    "numpy": np.array([[1.0], [np.nan]]),
+    "objects": np.array([[1.0], [None]], object),
+    "masked": np.ma.masked_array([[1.0], [2.0]], mask=[[False], [True]]),
+    "pandas": pd.DataFrame({"a": [1.0, None]}),
+    "pandas Int64": pd.DataFrame({"a": pd.array([1, None], dtype="Int64")}),
+    "pandas boolean": pd.DataFrame({"a": pd.array([True, None], dtype="boolean")}),
+    "pandas arrow": pd.DataFrame({"a": pd.array([1.0, None], dtype="double[pyarrow]")}),
+    "polars": pl.DataFrame({"a": [1.0, None]}),
+    "polars integers": pl.DataFrame({"a": [1, None]}),
+    "polars booleans": pl.DataFrame({"a": [True, None]}),
+    "arrow": pa.table({"a": [1.0, None]}),
+    "arrow integers": pa.table({"a": [1, None]}),
+    "arrow booleans": pa.table({"a": [True, None]}),
+}
+
+
+@pytest.mark.parametrize("rows", GAPS.values(), ids=GAPS.keys())
+def test_gaps_are_refused_unless_they_are_allowed(rows):
+    with pytest.raises(InvalidInput, match="NaN at row 1"):
+        as_table(rows)
+    np.testing.assert_array_equal(as_table(rows, allow_missing=True).values, [[1.0], [np.nan]])
+
+
+def test_infinity_is_refused_even_where_gaps_are_allowed():
+    with pytest.raises(InvalidInput, match="got -inf at row 1, column 0"):
+        as_table([[np.nan], [-np.inf]], allow_missing=True)
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float16, np.float32, np.float64, np.int16, np.uint64, np.bool_]),
+        st.lists(st.integers(0, 4), min_size=0, max_size=3).map(tuple),
+    )
+)
+def test_any_array_is_its_float64_copy_or_is_refused_and_stays_as_it_was(rows):
+    before = rows.copy()
+    try:
+        values = as_table(rows).values
+    except InvalidInput:
+        assert rows.ndim != 2 or rows.size == 0 or not np.isfinite(rows).all()
+    else:
+        np.testing.assert_array_equal(values, rows.astype(np.float64))
+    assert rows.tobytes() == before.tobytes()
+
+
+def named(columns, values=None):
+    rows = np.arange(float(len(columns)))[None] if values is None else values
+    return Table(rows, Schema(tuple(columns), ("float64",) * len(columns), "pandas"))
+
+
+FITTED = named("abc").schema
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_permuted_columns_are_put_in_order_by_name(order):
+    table = named(["abc"[j] for j in order], np.array([[float(j) for j in order]]))
+    matched = match_columns(table, FITTED)
+    assert matched.columns == FITTED.columns
+    np.testing.assert_array_equal(matched.values, [[0.0, 1.0, 2.0]])
+
+
+def test_dtypes_travel_with_their_columns():
+    table = Table(np.array([[1.0, 2.0]]), Schema(("b", "a"), ("int64", "float32"), "pandas"))
+    matched = match_columns(table, Schema(("a", "b"), ("float64", "float64"), "polars"))
+    assert matched.schema == Schema(("a", "b"), ("float32", "int64"), "pandas")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("ab", "lacks 'c'"),
+        ("abcd", "also has 'd'"),
+        ("abd", "lacks 'c' and also has 'd'"),
+        ("ABC", "lacks 'a', 'b', 'c'"),
+    ],
+)
+def test_other_columns_are_refused_by_name(columns, message):
+    with pytest.raises(InvalidInput, match=f"The feature names should match.*{message}"):
+        match_columns(named(columns), FITTED)
+
+
+@pytest.mark.parametrize("schema", [FITTED, as_table(np.zeros((1, 3))).schema])
+def test_columns_without_names_are_taken_by_position_and_counted(schema):
+    assert match_columns(as_table(X), schema).values.shape == (4, 3)
+    with pytest.raises(InvalidInput, match=r"X has 1 features, but \w+ is expecting 3 features as input"):
+        match_columns(as_table(X[:, [1]]), schema)
+
+
+def test_a_table_needs_one_dtype_a_column():
+    with pytest.raises(InvalidInput, match="shape"):
+        Table(X, FITTED.__class__(("a",), ("float64",), "pandas"))

@@ -1,0 +1,156 @@
+"""Rows go out as the kind of table that they came in as."""
+
+import importlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from backwalk.errors import InvalidInput
+from backwalk.table import Schema, as_table, from_values
+
+PANDAS_DTYPES = ["float64", "float32", "float16", "int64", "uint8", "bool", "Int32", "Float32", "boolean"]
+PANDAS_DTYPES += ["double[pyarrow]", "float[pyarrow]", "int8[pyarrow]", "bool[pyarrow]"]
+
+
+def round_trip(X):
+    table = as_table(X)
+    schema = Schema.from_dict(json.loads(json.dumps(table.schema.to_dict())))
+    assert schema == table.schema
+    return from_values(table.values, schema)
+
+
+@pytest.mark.parametrize("dtype", PANDAS_DTYPES)
+def test_pandas_rows_keep_their_columns_and_dtypes(dtype):
+    X = pd.DataFrame({"a": [0, 1, 1], "b": [0.5, 1.5, -2.0]}).astype({"a": dtype})
+    pd.testing.assert_frame_equal(round_trip(X), X)
+
+
+@pytest.mark.parametrize("dtype", [pl.Float64, pl.Float32, pl.Int64, pl.UInt8, pl.Boolean], ids=str)
+def test_polars_rows_keep_their_columns_and_dtypes(dtype):
+    X = pl.DataFrame({"a": [0, 1, 1], "b": [0.5, 1.5, -2.0]}).with_columns(pl.col("a").cast(dtype))
+    assert round_trip(X).equals(X)
+    assert round_trip(X).schema == X.schema
+
+
+@pytest.mark.parametrize(
+    "dtype", [pa.float64(), pa.float32(), pa.float16(), pa.int64(), pa.uint8(), pa.bool_()], ids=str
+)
+def test_arrow_rows_keep_their_columns_and_dtypes(dtype):
+    numbers = np.array([0, 1, 1], dtype=dtype.to_pandas_dtype())
+    X = pa.table({"a": pa.array(numbers, dtype), "b": [0.5, 1.5, -2.0]})
+    assert round_trip(X).equals(X)
+
+
+def test_a_frame_made_from_an_array_keeps_its_numbered_columns():
+    X = pd.DataFrame(np.arange(6.0).reshape(3, 2))
+    assert as_table(X).columns is None
+    pd.testing.assert_frame_equal(round_trip(X), X)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "out"),
+    [
+        ("float32", "float32"),
+        (">f4", "float32"),
+        ("float64", "float64"),
+        ("int32", "float64"),
+        ("float16", "float64"),
+        ("bool", "float64"),
+    ],
+)
+def test_arrays_of_float32_stay_float32_and_all_others_become_float64(dtype, out):
+    X = np.ones((3, 2), dtype=dtype)
+    rows = round_trip(X)
+    assert rows.dtype == out
+    np.testing.assert_array_equal(rows, X)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64", "float16", "float32"])
+def test_numbers_are_clipped_to_the_range_of_their_dtype(dtype):
+    schema = Schema(("a",), (dtype,), "pyarrow")
+    rows = from_values([[1e300], [-1e300]], schema)["a"].to_numpy()
+    info = np.iinfo(dtype) if "int" in dtype else np.finfo(dtype)
+    assert rows.dtype == dtype
+    # float64 has no number in the last 1024 of 64-bit integers.
+    assert float(info.max) * (1 - 1e-15) <= float(rows[0]) <= float(info.max)
+    assert rows[1] == info.min
+
+
+def test_whole_numbers_are_rounded_and_truth_values_cut_at_one_half():
+    schema = Schema(("n", "flag"), ("int64", "bool"), "pyarrow")
+    rows = from_values([[1.4, 0.4], [1.6, 0.5], [-1.6, 7.0]], schema)
+    assert rows.to_pydict() == {"n": [1, 2, -2], "flag": [False, True, True]}
+
+
+def test_a_gap_cannot_go_out_as_a_whole_number():
+    with pytest.raises(InvalidInput, match=r"column 'n'.*NaN"):
+        from_values([[np.nan]], Schema(("n",), ("int64",), "pyarrow"))
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    def refuse(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    with pytest.raises(InvalidInput, match="pip install polars"):
+        from_values([[1.0]], Schema(("a",), ("float64",), "polars"))
+
+
+WITHOUT_PANDAS_AND_POLARS = """
+import sys
+
+class NotInstalled:
+    def find_spec(name, *_):
+        if name in ("pandas", "polars"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, NotInstalled)
+
+import pyarrow
+from backwalk.table import as_table, from_values
+
+for rows in ([[1.0]], pyarrow.table({"a": [1]})):
+    table = as_table(rows)
+    from_values(table.values, table.schema)
+"""
+
+
+def test_arrays_and_arrow_tables_need_neither_pandas_nor_polars():
+    subprocess.run([sys.executable, "-c", WITHOUT_PANDAS_AND_POLARS], check=True)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (1, 2, 1)])
+def test_values_of_another_shape_are_refused(shape):
+    with pytest.raises(InvalidInput, match="shape"):
+        from_values(np.ones(shape), Schema(("a", "b"), ("float64", "float64"), "pyarrow"))
+
+
+GOOD = {"columns": ["a", "b"], "dtypes": ["float64", "int64"], "kind": "pandas"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": ["a"]},
+        {"columns": ["a", "a"]},
+        {"columns": ["a", 1]},
+        {"columns": "ab"},
+        {"dtypes": ["float64", "object"]},
+        {"dtypes": None},
+        {"kind": "excel"},
+        {"kind": ["pandas"]},
+        {"kind": "polars", "columns": None},
+        {"extra": 1},
+    ],
+    ids=str,
+)
+def test_a_record_that_is_no_schema_is_refused(change):
+    assert Schema.from_dict(GOOD).n_columns == 2
+    with pytest.raises(InvalidInput):
+        Schema.from_dict({**GOOD, **change})

@@ -1,0 +1,196 @@
+"""The command line: what it writes, where, and with which exit status."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from backwalk.cli import main
+from backwalk.table import as_table, read_table, write_table
+
+QUICK = ["--max-steps", "5"]
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process: exit status, stdout, stderr."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return left.value.code, out, err
+
+    return call
+
+
+@pytest.fixture
+def rows_file(tmp_path):
+    values = np.random.default_rng(0).normal([1.0, 20.0], [1.0, 5.0], size=(120, 2))
+    path = tmp_path / "rows.csv"
+    path.write_text("length,weight\n" + "\n".join(f"{a!r},{b!r}" for a, b in values.tolist()) + "\n")
+    return path
+
+
+@pytest.fixture
+def model(run, rows_file, tmp_path):
+    path = tmp_path / "model.backwalk"
+    assert run("fit", rows_file, "-o", path, *QUICK)[0] == 0
+    return path
+
+
+def test_help_is_there_for_every_command(run):
+    status, out, _ = run("-h")
+    assert status == 0
+    for command in ("demo", "fit", "sample", "score", "report", "info"):
+        assert command in out
+        assert run(command, "-h")[0] == 0
+
+
+def test_fit_then_sample_keeps_columns_and_seed(run, model, tmp_path):
+    first, again, other = (tmp_path / name for name in ("a.csv", "b.parquet", "c.csv"))
+    assert run("sample", model, "-n", 30, "--seed", 3, "-o", first)[0] == 0
+    assert run("sample", model, "-n", 30, "--seed", 3, "-o", again)[0] == 0
+    assert run("sample", model, "-n", 30, "--seed", 4, "-o", other)[0] == 0
+    table = read_table(first)
+    assert table.columns == ("length", "weight")
+    assert table.values.shape == (30, 2)
+    np.testing.assert_array_equal(table.values, read_table(again).values)
+    assert not (table.values == read_table(other).values).any()
+
+
+def test_data_on_stdout_messages_on_stderr(run, model):
+    status, out, err = run("sample", model, "-n", 2)
+    assert status == 0
+    assert out.splitlines()[0] == '"length","weight"'
+    assert len(out.splitlines()) == 3
+    assert err == ""
+
+
+def test_score_writes_the_estimators_log_density(run, model, rows_file, tmp_path):
+    from backwalk import Diffusion
+
+    assert run("score", model, rows_file, "-o", tmp_path / "scores.npy")[0] == 0
+    expected = Diffusion.load(model).score_samples(read_table(rows_file).values)
+    np.testing.assert_array_equal(read_table(tmp_path / "scores.npy").values[:, 0], expected)
+
+
+def test_json_is_one_versioned_object(run, rows_file, model, tmp_path):
+    for arguments in (["fit", rows_file, "-o", tmp_path / "other", *QUICK], ["info", model], ["info", rows_file]):
+        status, out, _ = run(*arguments, "--json")
+        assert status == 0
+        assert json.loads(out)["version"] == 1
+
+
+def test_nothing_is_overwritten_without_force(run, rows_file, model, tmp_path):
+    before = (model / "model.json").read_bytes()
+    status, _, err = run("fit", rows_file, "-o", model, *QUICK)
+    assert status == 1
+    assert "--force" in err
+    assert (model / "model.json").read_bytes() == before
+    assert run("fit", rows_file, "-o", model, *QUICK, "--force")[0] == 0
+    (tmp_path / "out.csv").write_text("mine")
+    status, _, err = run("sample", model, "-o", tmp_path / "out.csv")
+    assert status == 1
+    assert (tmp_path / "out.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("a,b\n1,2\n3,nan\n", "NaN"),
+        ("a,b\n1,2\n3,inf\n", "inf"),
+        ("a,b\n", "0 sample"),
+        ("a,b\n1,x\n2,y\n", "text"),
+        ("a,b\n1,2\n", "1 sample"),
+        ("a,b\n1,2\n1,2\n", "constant"),
+        ("1,2\n3,4\n", "header"),
+        ("", "empty"),
+    ],
+)
+def test_bad_tables_are_one_line_and_status_1(run, tmp_path, content, part):
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    status, out, err = run("fit", path, "-o", tmp_path / "model", *QUICK)
+    assert (status, out) == (1, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert part in err
+    assert not (tmp_path / "model").exists()
+
+
+def test_other_faults_are_one_line_and_status_1(run, model, tmp_path):
+    wide = tmp_path / "wide.csv"
+    write_table(wide, as_table(np.ones((25, 3)) * np.arange(25.0)[:, None]))
+    for arguments in (
+        ["fit", tmp_path / "missing.csv", "-o", tmp_path / "m"],
+        ["fit", "three_moons", "-o", tmp_path / "m"],
+        ["fit", tmp_path / "rows.xlsx", "-o", tmp_path / "m"],
+        ["sample", tmp_path / "missing"],
+        ["sample", tmp_path],
+        ["score", model, wide],
+        ["report", model, wide, "-o", tmp_path / "r.html"],
+        ["sample", model, "-n", 2, "-o", "/dev/full/x.csv"],
+    ):
+        status, out, err = run(*arguments)
+        assert (status, out) == (1, ""), arguments
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+
+
+def test_wrong_usage_is_status_2(run, model):
+    assert run("sample", model, "-n", "0")[0] == 2
+    assert run("sample", model, "--sampler", "magic")[0] == 2
+    assert run("fit")[0] == 2
+    assert run("nonsense")[0] == 2
+
+
+def test_ctrl_c_is_status_130(run, model, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("backwalk.estimator.Diffusion.sample", interrupted)
+    assert run("sample", model)[0] == 130
+
+
+def test_the_notebooks_settings_warn_of_the_mismatch(run, tmp_path):
+    status, _, err = run("fit", "two_moons", "--rows", 2000, "--ddpm", "--epochs", 1, "-o", tmp_path / "ddpm")
+    assert status == 0
+    warning = next(line for line in err.splitlines() if line.startswith("warning: "))
+    assert "alpha_bar_N = 0.3475" in warning
+    assert "0.08" in warning
+
+
+def test_options_can_come_from_the_environment(run, rows_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("BACKWALK_FIT_MAX_STEPS", "3")
+    assert run("fit", rows_file, "-o", tmp_path / "model")[0] == 0
+    _, out, _ = run("info", tmp_path / "model", "--json")
+    assert json.loads(out)["chosen_step"].endswith("of 3")
+
+
+def test_quiet_says_nothing(run, rows_file, tmp_path):
+    assert run("-q", "fit", rows_file, "-o", tmp_path / "model", *QUICK) == (0, "", "")
+
+
+def test_demo_ends_in_a_report(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("backwalk.assess.assessment._MOST_IN_A_SET", 500)
+    status, out, _ = run("demo", "-o", tmp_path / "demo", "--max-steps", 20)
+    assert status == 0
+    report = tmp_path / "demo" / "report.html"
+    assert str(report) in out
+    assert "<html" in report.read_text()
+    assert read_table(tmp_path / "demo" / "samples.csv").values.shape == (10_000, 2)
+
+
+def test_help_loads_no_torch():
+    code = "import sys, backwalk.cli\ntry: backwalk.cli.main(['-h'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_it_runs_as_a_module_and_a_closed_pipe_is_no_fault(model):
+    command = f"{sys.executable} -m backwalk sample {model} -n 5000 | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == '"length","weight"\n'

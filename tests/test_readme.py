@@ -1,0 +1,47 @@
+"""The README's examples run as they stand."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("backwalk.estimator.default_training", _short_training)
+    names: dict[str, object] = {}
+    assert len(blocks("python")) == 3
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), names)
+
+
+def _short_training(n, d, max_steps=None):
+    from backwalk.defaults import default_training
+
+    return default_training(n, d, max_steps or 30)
+
+
+@pytest.mark.parametrize("block", [block for block in blocks("sh") if "backwalk" in block and "make" not in block])
+def test_the_command_lines_run(block, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("measurements", "unseen"):
+        rows = rng.normal([5.0, 3.0], [0.8, 0.4], size=(300, 2))
+        np.savetxt(tmp_path / f"{name}.csv", rows, delimiter=",", header="length,width", comments="")
+    environment = {**os.environ, "BACKWALK_FIT_MAX_STEPS": "20"}
+    subprocess.run(["bash", "-euc", block], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_the_files_that_it_names_exist():
+    root = Path(__file__).parents[1]
+    for link in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\"]+)\"", README):
+        assert (root / (link[0] or link[1])).exists(), link
