@@ -24,13 +24,13 @@ figure = Figure(figsize=(6.4, 3.6), dpi=100, facecolor="white")
 axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
 axes.set(xlim=(-2.1, 3.1), ylim=(-1.2, 1.7), aspect="equal")
 axes.axis("off")
-side = X[:, 0] * 0.4 + X[:, 1]
-colour = np.where(frames[-1][:, 1] - 0.25 > 0.55 * np.sin(2.2 * (frames[-1][:, 0] - 0.5)), "#0072B2", "#D55E00")
+colour = np.where(frames[-1][:, 1] > 0.25, "#0072B2", "#D55E00")
 points = axes.scatter(*frames[0].T, s=1.6, c=colour, linewidths=0, alpha=0.7)
 pause = 12
 
 
 def draw(i: int) -> list[object]:
+    """Show frame i; the last one stays for a moment."""
     points.set_offsets(frames[chosen[min(i, len(chosen) - 1)]])
     return [points]
 

@@ -7,7 +7,6 @@ Nothing heavy is imported before a command needs it, so that `--help` answers at
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import traceback
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from backwalk import __version__
-from backwalk.errors import BackwalkError, InvalidInput
+from backwalk.errors import BackwalkError, InvalidInput, PriorMismatchWarning
 
 if TYPE_CHECKING:
     from backwalk.datasets import Density
@@ -371,6 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and leave with its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():
+        warnings.simplefilter("always", PriorMismatchWarning)
         warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
         sys.exit(_run(given))
 
@@ -387,9 +387,8 @@ def _run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
-        return 0
+    except SystemExit:
+        return 0  # click leaves so, and only so, when whoever reads our stdout has had enough
     except (BackwalkError, OSError, MemoryError) as error:
         if verbose:
             traceback.print_exc()

@@ -67,7 +67,7 @@ def default_architecture(n: int, d: int) -> Residual:
     width = 64 if d <= 3 else 128
     if n < 1000:
         width = 64
-    return Residual(width=width, n_blocks=3, n_members=2)
+    return Residual(width=width, n_blocks=3)
 
 
 def default_training(n: int, d: int, max_steps: int | None = None) -> Training:

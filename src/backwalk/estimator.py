@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -127,9 +128,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Return the course notebook's model to the letter (Ho et al. 2020, on points).
 
         N = 100, beta linear from 0.001 to 0.02; a network of 4 hidden layers of 100 tanh units on (x, t/N) that
-        predicts eps; Adam at 1e-3 on L_simple, batches of 1,000, the last short one dropped, 5,000 epochs; no average of
-        weights, no scaling, no validation rows; sampling with sigma^2 = beta and no noise at t = 1. Its alpha_bar_N is
-        0.3475, which costs what the warning after `fit` says.
+        predicts eps; Adam at 1e-3 on L_simple, batches of 1,000, the last short one dropped, 5,000 epochs; no average
+        of weights, no scaling, no validation rows; sampling with sigma^2 = beta and no noise at t = 1. Its alpha_bar_N
+        is 0.3475, which costs what the warning after `fit` says.
         """
         return cls(
             schedule=NoiseSchedule.linear(100, beta_min=1e-3, beta_max=0.02),
@@ -245,7 +246,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         floor = finest_scale(z, stream=stream.child("floor"))
         schedule = self.schedule or default_schedule(z, floor, self.n_steps)
         architecture = self.denoiser or default_architecture(len(x_0), k)
-        training = self.training or default_training(len(x_0), k, self.max_steps)
+        training = self.training or default_training(
+            len(x_0), k, None if self.max_steps is None else int(self.max_steps)
+        )
         denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
         if before is not None:
             _start_from(denoiser, before)
@@ -287,8 +290,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.schedule_, self.denoiser_, self.codec_ = model.schedule, model.denoiser, model.codec
         self.history_: History = model.history
         self.n_features_in_ = model.schema.n_columns
-        if hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self.__dict__.pop("feature_names_in_", None)  # scikit-learn: there only where the columns have names
         if model.schema.columns is not None:
             self.feature_names_in_ = np.array(model.schema.columns, dtype=object)
 
@@ -301,20 +303,27 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         for name in ("n_steps", "max_steps"):
             value = getattr(self, name)
             least = 2 if name == "n_steps" else 1
-            if value is not None and (not isinstance(value, (int, np.integer)) or value < least):
+            if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < least):
                 raise InvalidInput(f"{name} should be an integer >= {least} or None, but got {value!r}.")
-        if self.max_time is not None and not self.max_time > 0:
+        if self.max_time is not None and not (isinstance(self.max_time, Real) and self.max_time > 0):
             raise InvalidInput(f"max_time should be a number of seconds > 0 or None, but got {self.max_time!r}.")
         if self.training is not None and self.max_steps is not None:
             raise InvalidInput("max_steps should be None where training is given, as the plan holds its own length.")
         if self.schedule is not None and self.n_steps is not None:
             raise InvalidInput("n_steps should be None where schedule is given: use schedule.respace for fewer steps.")
         fraction = self.validation_fraction
-        if fraction is not None and not 0.0 <= fraction <= 0.5:
+        if fraction is not None and not (isinstance(fraction, Real) and 0.0 <= fraction <= 0.5):
             raise InvalidInput(f"validation_fraction should lie in [0, 0.5] or be None, but got {fraction!r}.")
-        for name, kinds in (("schedule", NoiseSchedule), ("denoiser", Architecture), ("training", Training)):
-            if getattr(self, name) is not None and not isinstance(getattr(self, name), kinds):
-                raise InvalidInput(f"{name} should be a {name} object or None, but got {getattr(self, name)!r}.")
+        for name, kind, text in (
+            ("schedule", NoiseSchedule, "a NoiseSchedule"),
+            ("denoiser", Architecture, "a Residual or a Textbook"),
+            ("training", Training, "a Training"),
+            ("sampler", Sampler, "a Sampler"),
+        ):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), kind):
+                raise InvalidInput(f"{name} should be {text} or None, but got {getattr(self, name)!r}.")
+        if not (isinstance(self.callbacks, Sequence) and all(map(callable, self.callbacks))):
+            raise InvalidInput(f"callbacks should be a list of functions, but got {self.callbacks!r}.")
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether `fit` or `load` has been called."""
@@ -331,15 +340,21 @@ def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evalu
         if n_evaluations is None:
             return model.sampler
         # Fresh noise forgets errors when there are steps enough; with few, a third-order ODE solver errs less.
-        sampler = "multistep" if n_evaluations < 20 else model.sampler.solver
-    return Sampler(sampler, n_evaluations)  # type: ignore[arg-type]
+        few = isinstance(n_evaluations, Integral) and n_evaluations < 20
+        sampler = "multistep" if few else model.sampler.solver
+    k = int(n_evaluations) if isinstance(n_evaluations, np.integer) else n_evaluations
+    return Sampler(sampler, k)  # type: ignore[arg-type]
 
 
 def chosen_device(device: str) -> str:
-    """Return the device that "auto" stands for, or the device itself."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Return the device that "auto" stands for, or the device itself. Raises InvalidInput where there is none such."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device).item()  # also fails on "meta", which holds no numbers
+    except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises differs by its build
+        raise InvalidInput(f'device should be "auto", "cpu" or one that is here, but got {device!r}.') from error
+    return device
 
 
 def _noise_levels(training: Training, schedule: NoiseSchedule, floor: float) -> NoiseLevels:

@@ -29,6 +29,7 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.sampling import (
+    TILE_ROWS,
     Ancestral,
     ChainState,
     Ddim,
@@ -45,6 +46,7 @@ from backwalk.table import Codec, Schema
 from backwalk.training import History
 
 REVERSE_VARIANCES = ("beta", "beta_tilde", "optimal")
+_FARTHEST = 1e30  # in encoded units; what networks make of larger numbers overflows float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +114,13 @@ def sample_pieces(
         yield model.codec.decode(piece.double().cpu().numpy())
 
 
+@torch.no_grad()  # not a `with` block, which would stay in force in the caller between two states
 def walk(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
 ) -> Iterator[ChainState]:
     """Yield the chain's states on the way to rows start..stop-1 of a sample, from x_N to x_0, in encoded units."""
     schedule, step = _chain(model, sampler or model.sampler)
-    with torch.no_grad():
-        yield from _walk(model, schedule, step, start, stop, stream)
+    yield from _walk(model, schedule, step, start, stop, stream)
 
 
 def bound(model: DiffusionModel, values: NDArray[np.float64], *, stream: Stream, n_draws: int = 1) -> BoundTerms:
@@ -150,7 +152,7 @@ def log_density(model: DiffusionModel, values: NDArray[np.float64], *, n_interva
             ),
             len(piece),
         )
-        for piece in z.split(1024)
+        for piece in torch.split(z, TILE_ROWS)
     ]
     log_prob, solver_error, standard_error = (
         torch.cat([getattr(piece, name) for piece in pieces]) for name in ("log_prob", "solver_error", "standard_error")
@@ -159,9 +161,16 @@ def log_density(model: DiffusionModel, values: NDArray[np.float64], *, n_interva
 
 
 def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:
-    """Return rows in encoded units, as the network's float32, on its device."""
+    """Return rows in encoded units, as the network's float32, on its device. Raises InvalidInput beyond its range."""
     device = next(model.denoiser.parameters()).device
-    return torch.from_numpy(model.codec.encode(values)).float().to(device)
+    z = model.codec.encode(values)
+    far = np.flatnonzero(np.abs(z).max(axis=1) > _FARTHEST)
+    if len(far):
+        raise InvalidInput(
+            f"Rows should lie within {_FARTHEST:.0e} scales of the fitted ones, but row {far[0]} (rows count from 0) "
+            "does not: drop it."
+        )
+    return torch.from_numpy(z).float().to(device)
 
 
 def measured_denoising_error(
@@ -185,10 +194,10 @@ def mismatch_warning(model: DiffusionModel) -> str | None:
         return None
     alpha_bar = float(model.schedule.alpha_bar[-1])
     return (
-        f"prior mismatch: alpha_bar_N = {alpha_bar:.4f} after {model.schedule.n_steps} steps, so x_N still holds signal "
-        f"(SNR {float(model.schedule.snr[-1]):.2f}), while sampling starts from pure noise. That costs at least "
-        f"{model.prior_mismatch:.3f} nats a point, in every sample, whatever the network. Use more steps or larger betas, "
-        "or leave the schedule to Diffusion()."
+        f"prior mismatch: alpha_bar_N = {alpha_bar:.4f} after {model.schedule.n_steps} steps, so x_N still holds "
+        f"signal (SNR {float(model.schedule.snr[-1]):.2f}), while sampling starts from pure noise. That costs at least "
+        f"{model.prior_mismatch:.3f} nats a point, in every sample, whatever the network. Use more steps or larger "
+        "betas, or leave the schedule to Diffusion()."
     )
 
 

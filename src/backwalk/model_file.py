@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import safetensors
 import safetensors.torch
@@ -30,11 +30,13 @@ from backwalk.streams import Stream
 from backwalk.table import Codec, Schema
 from backwalk.training import History
 
-FORMAT, VERSION = "backwalk-model", 1
+FORMAT: Final = "backwalk-model"
+VERSION: Final = 1
 MAX_JSON_BYTES = 16 * 2**20
 MAX_WEIGHTS_BYTES = 4 * 2**30
 
 _HISTORY = ("step", "loss", "validation_step", "validation_loss")
+_ROWS = ("schedule.log_snr", "denoising_error", *(f"history.{name}" for name in _HISTORY))
 
 
 class _Record(BaseModel):
@@ -84,7 +86,7 @@ class _Model(_Record):
     weights: Annotated[str, Field(pattern=r"^weights-[0-9a-f]{16}\.safetensors$")]
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     architecture: Annotated[_Textbook | _Residual, Field(discriminator="kind")]
-    floor: Annotated[float, Field(ge=0)]
+    floor: Annotated[float, Field(ge=0, le=1e6)]
     codec: dict[str, Any]
     data_schema: dict[str, Any]
     reverse_variance: Literal["beta", "beta_tilde", "optimal"]
@@ -103,9 +105,10 @@ class _File(_Record):
 
 
 def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a model to the folder `path`. Raises ModelFileError where it exists (unless `overwrite`) or cannot be written.
+    """Write a model to the folder `path`.
 
-    Only a folder that holds a model, or is empty, is ever overwritten.
+    Raises ModelFileError where it exists (unless `overwrite`) or cannot be written. Only a folder that holds a model, or
+    is empty, is ever overwritten.
     """
     folder = Path(path)
     try:
@@ -115,15 +118,19 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
         weights = safetensors.torch.save(_tensors(model))
         checksum = hashlib.sha256(weights).hexdigest()
         name = f"weights-{checksum[:16]}.safetensors"
-        with whole_file(folder / name, overwrite=True) as file:
-            file.write(weights)
         record = _model_record(model, name, checksum).model_dump()
         whole = _File(format=FORMAT, version=VERSION, sha256=_checksum(record), model=record)
-        with whole_file(folder / "model.json", overwrite=True) as file:
-            file.write(json.dumps(whole.model_dump(), indent=1, allow_nan=False).encode())
-        for other in folder.glob("weights-*.safetensors"):
-            if other.name != name:
-                other.unlink(missing_ok=True)
+        needed = before = _weights_named_in(folder)
+        try:
+            with whole_file(folder / name, overwrite=True) as file:
+                file.write(weights)
+            with whole_file(folder / "model.json", overwrite=True) as file:
+                file.write(json.dumps(whole.model_dump(), indent=1, allow_nan=False).encode())
+            needed = name
+        finally:
+            # The old weights, or after a failure the new ones. Others may belong to whoever else is writing here.
+            for unused in {name, before} - {needed, None}:
+                (folder / str(unused)).unlink(missing_ok=True)
     except OSError as error:
         raise ModelFileError(f"{path} cannot be written: {error.strerror or error}.") from error
 
@@ -132,8 +139,7 @@ def load(path: str | Path) -> DiffusionModel:
     """Return the model in the folder `path`. Raises ModelFileError where it is not one, whole and unaltered."""
     folder = Path(path)
     try:
-        record = _read_record(folder)
-        return _model(record, _read_weights(folder, record))
+        return _model(*_read(folder))
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     except ValidationError as error:
@@ -188,8 +194,30 @@ def _model_record(model: DiffusionModel, name: str, checksum: str) -> _Model:
     )
 
 
+def _read(folder: Path) -> tuple[_Model, dict[str, Tensor]]:
+    while True:
+        record = _read_record(folder)
+        try:
+            return record, _read_weights(folder, record)
+        except FileNotFoundError:
+            # Replaced between the two reads; or, where the record still says the same, gone.
+            if _weights_named_in(folder) == record.weights:
+                raise
+
+
+def _weights_named_in(folder: Path) -> str | None:
+    """Return the name of the weights that a folder's model is made of, None where it holds no sound model."""
+    try:
+        return _read_record(folder).weights
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
 def _read_record(folder: Path) -> _Model:
-    with (folder / "model.json").open("rb") as file:
+    path = folder / "model.json"
+    if path.exists() and not path.is_file():
+        raise ModelFileError("model.json should be a file.")  # a pipe, for one, would never end
+    with path.open("rb") as file:
         text = file.read(MAX_JSON_BYTES + 1)
     if len(text) > MAX_JSON_BYTES:
         raise ModelFileError(f"model.json should have at most {MAX_JSON_BYTES} bytes.")
@@ -216,12 +244,18 @@ def _read_weights(folder: Path, record: _Model) -> dict[str, Tensor]:
         raise ModelFileError(f"{record.weights} was altered or is incomplete: its checksum does not match.")
     tensors = safetensors.torch.load(content)
     for name, tensor in tensors.items():
+        # Numbers of another type could be finite here and overflow in the network.
+        if name.startswith("denoiser.") and tensor.dtype != torch.float32:
+            raise ModelFileError(f"{record.weights} should hold float32 weights, but {name} is {tensor.dtype}.")
         if not bool(tensor.isfinite().all()) and name != "schedule.log_snr":
             raise ModelFileError(f"{record.weights} should hold finite numbers, but {name} does not.")
     return tensors
 
 
 def _model(record: _Model, tensors: dict[str, Tensor]) -> DiffusionModel:
+    rows = {name: tensor for name, tensor in tensors.items() if not name.startswith("denoiser.")}
+    if set(rows) != set(_ROWS) or any(row.ndim != 1 or row.dtype != torch.float64 for row in rows.values()):
+        raise ModelFileError(f"{record.weights} should hold a row of float64 numbers for each of {', '.join(_ROWS)}.")
     architecture: Architecture = record.architecture.architecture()
     codec, schema = Codec.from_dict(record.codec), Schema.from_dict(record.data_schema)
     if codec.n_columns != schema.n_columns:
@@ -231,9 +265,12 @@ def _model(record: _Model, tensors: dict[str, Tensor]) -> DiffusionModel:
     denoiser.load_state_dict(
         {name.removeprefix("denoiser."): tensor for name, tensor in tensors.items() if name.startswith("denoiser.")}
     )
-    if tensors["denoising_error"].shape != schedule.log_snr.shape:
-        raise ModelFileError("denoising_error should have one entry a step.")
+    error = tensors["denoising_error"]
+    if error.shape != schedule.log_snr.shape or not bool((error >= 0).all()):
+        raise ModelFileError("denoising_error should have one entry >= 0 a step.")
     step, loss, validation_step, validation_loss = (tensors[f"history.{name}"].tolist() for name in _HISTORY)
+    if len(step) != len(loss) or len(validation_step) != len(validation_loss):
+        raise ModelFileError("the history should have a loss for every step that it names.")
     return DiffusionModel(
         schedule=schedule,
         architecture=architecture,
@@ -241,7 +278,7 @@ def _model(record: _Model, tensors: dict[str, Tensor]) -> DiffusionModel:
         codec=codec,
         schema=schema,
         reverse_variance=record.reverse_variance,
-        denoising_error=tensors["denoising_error"],
+        denoising_error=error,
         decoder_variance=record.decoder_variance,
         sampler=Sampler(record.sampler.solver, record.sampler.n_evaluations),
         prior_mismatch=record.prior_mismatch,

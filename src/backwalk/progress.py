@@ -45,9 +45,9 @@ def progress_bar(verbose: bool) -> Iterator[Callback]:
             bar.update(task, held_out=f"  validation {progress.validation_loss:.4f} nats")
         if time.monotonic() < shown:
             return
-        if not bar.live.is_started:
-            bar.start()
-        bar.update(task, completed=progress.step, total=progress.max_steps, loss=progress.loss, refresh=True)
+        bar.update(task, completed=progress.step, total=progress.max_steps, loss=progress.loss)
+        bar.start()  # draws at once, so the total has to be known; does nothing the second time
+        bar.refresh()
         shown = time.monotonic() + _REFRESH
 
     try:

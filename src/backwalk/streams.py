@@ -78,7 +78,9 @@ class Stream:
         return int(self.generator().integers(2**31))
 
     def _key(self) -> np.ndarray:
-        text = "/".join([str(self.seed), *(f"{type(name).__name__}:{name}" for name in self.path)])
+        # Slashes within a name are doubled, so that no two paths have the same text.
+        names = [f"{type(name).__name__}:{str(name).replace('/', '//')}" for name in self.path]
+        text = "/".join([str(self.seed), *names])
         return np.frombuffer(hashlib.blake2b(text.encode(), digest_size=16).digest(), dtype="<u8")
 
     def _words(self, start: int, stop: int, per_row: int) -> np.ndarray:

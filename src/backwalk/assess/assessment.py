@@ -9,21 +9,27 @@ user's units, as the model's are.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from backwalk.assess.battery import Judge, battery, column_figures
 from backwalk.assess.cautions import cautions
 from backwalk.assess.fidelity import Contender, Fidelity
 from backwalk.assess.verdict import verdict
+from backwalk.assess.words import column_name
 from backwalk.datasets import Density
 from backwalk.diffusion import BoundTerms, variational_bound
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import (
     Estimate,
+    Figure,
     RealPairs,
     disjoint_pairs,
     mean_estimate,
@@ -52,9 +58,10 @@ Rows = NDArray[np.float64]
 _FEWEST_UNSEEN = 20  # below, no classifier and no error can be had
 _FEWEST_IN_A_SET = 500  # of disjoint sets; otherwise, halves of all unseen rows say more
 _MOST_IN_A_SET = 10_000
-_MOST_SCORED = 1_024  # rows whose density is computed, a tile of the network's
+_MOST_BOUNDED = 2_048  # rows whose bound is computed
+_MOST_SCORED = 1_024  # rows whose density by the ODE is computed, a tile of the network's
 _MOST_ODE_COLUMNS = 16  # beyond, the exact divergence of the ODE takes minutes, and the bound stands for the model
-_STEPS_TO_SEE_GAIN = 50
+_STEPS_TO_SEE_GAIN, _MOST_TO_SEE_GAIN = 50, 5_000
 _LOAD = 'from backwalk import Diffusion\n\nmodel = Diffusion.load("model.backwalk")\nX_new = model.sample(10_000)'
 
 
@@ -75,7 +82,7 @@ def assess(
     fit saw: baselines are fitted to it and copies of it looked for; without it there are neither. With a `density`, the
     real sets are `n_pairs` pairs of `n_rows` (10,000 by default) fresh draws from it, and gaps to its log-density are
     known. Without, they are cut from `unseen`: disjoint sets where these have 500 rows or more, otherwise random
-    halves. Two moons take about 15 seconds on two cores.
+    halves. Two moons take some 15 seconds on two free cores.
 
     Raises InvalidInput for too few rows, or rows of another width than the model's.
     """
@@ -88,65 +95,87 @@ def assess(
         )
     codec = Codec.fit(Table(unseen_rows if training_rows is None else training_rows, model.schema))
     pairs, real_rows = _real_pairs(unseen_rows, codec, density, n_pairs, n_rows, stream.child("real"))
-    judges = [Judge.ready(statistic, pairs) for statistic in battery(codec.n_encoded, stream=stream.child("battery"))]
-    scored = _Scored.of(model, unseen_rows, codec, density, stream.child("scored"))
-
     started = time.perf_counter()
     rows = sample_rows(model, 0, pairs.n_generated, stream=stream.child("generated"))
     sample_seconds = _per_10_000(time.perf_counter() - started, len(rows))
-    generated = codec.encode(rows)
-    fit_seconds = model.card.get("fit_seconds")
-    ours = Contender(
-        name="Diffusion model",
-        figures=tuple(judge.judge(generated) for judge in judges),
-        density_of=scored.density_of,
-        negative_log_density=mean_estimate(-scored.log_p_model),
-        advantage=None,
-        gap=scored.gap(scored.log_p_model),
-        # A bound is no density that could be compared with the truth row by row.
-        total_variation=scored.distance(scored.log_p_model) if scored.density_of == "ode" else None,
-        fit_seconds=None if fit_seconds is None else float(fit_seconds),
-        sample_seconds=sample_seconds,
-        code=_LOAD,
-    )
+    with _one_thread():
+        sample = _Sample(codec.encode(rows), sample_seconds)
+        return _judged(model, unseen_rows, training_rows, density, codec, pairs, real_rows, sample, baselines, stream)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep the libraries to one thread.
+
+    The work is in small pieces, for which waiting for a second thread costs more than it brings, and many times more on
+    a busy machine.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Rows of the model in one scale, and the seconds that 10,000 of them took."""
+
+    encoded: Rows
+    seconds: float
+
+
+def _judged(
+    model: DiffusionModel,
+    unseen: Rows,
+    training: Rows | None,
+    density: Density | None,
+    codec: Codec,
+    pairs: RealPairs,
+    real_rows: str,
+    sample: _Sample,
+    baselines: bool,
+    stream: Stream,
+) -> Fidelity:
+    judges = [Judge.ready(statistic, pairs) for statistic in battery(codec.n_encoded, stream=stream.child("battery"))]
+    figures = tuple(judge.judge(sample.encoded) for judge in judges)
+    scored = _Scored.of(model, unseen, codec, density, stream.child("scored"))
+    gain = _training_gain(model, training, unseen, stream.child("gain"))
+    ours = _own(model, figures, scored, sample.seconds)
     rivals: tuple[Contender, ...] = ()
-    if baselines and training_rows is not None:
-        x = codec.encode(training_rows, stream=stream.child("cells"))
+    if baselines and training is not None:
+        x = codec.encode(training, stream=stream.child("cells"))
         fitted = (
             mixture_baseline(x, stream=stream.child("mixture")),
             kernel_baseline(x, stream=stream.child("kernel")),
         )
         rivals = tuple(_rival(baseline, codec, judges, pairs, scored, stream) for baseline in fitted)
-
     entropy = None if density is None else density.entropy
     words, advised = verdict(ours, rivals, entropy)
-    columns = column_figures(pairs, generated, [model.schema.label(j) for j in codec.encoded_columns])
-    share = gain = None
-    if training_rows is not None:
-        share = nearest_row_share(
-            generated[:_MOST_IN_A_SET],
-            codec.encode(training_rows),
-            codec.encode(unseen_rows),
-            stream=stream.child("nearest"),
-        )
-        gain = _training_gain(model, training_rows, unseen_rows, stream.child("gain"))
+    columns = column_figures(pairs, sample.encoded, [column_name(model.schema, j) for j in codec.encoded_columns])
+    share = None
+    if training is not None:
+        some = sample.encoded[:_MOST_IN_A_SET]
+        share = nearest_row_share(some, codec.encode(training), codec.encode(unseen), stream=stream.child("nearest"))
     return Fidelity(
         verdict=words,
         code=advised.code,
-        warnings=tuple(cautions(model.schedule, model.prior_mismatch, columns, share, gain, len(unseen_rows))),
+        warnings=tuple(cautions(model.schedule, model.prior_mismatch, columns, share, gain, len(unseen))),
         model=ours,
         baselines=rivals,
         columns=columns,
         bound=scored.terms,
-        bound_gap=scored.gap(-scored.terms.per_row.numpy()),
+        bound_gap=scored.bound_gap,
         ode_solver_error=scored.solver_error,
         entropy=entropy,
         prior_term=Estimate(scored.terms.prior, scored.terms.prior_standard_error, scored.terms.n_rows),
         prior_mismatch=model.prior_mismatch,
         nearest_row_share=share,
         training_gain=gain,
-        n_unseen=len(unseen_rows),
-        n_training=None if training_rows is None else len(training_rows),
+        n_unseen=len(unseen),
+        n_training=None if training is None else len(training),
         real_rows=real_rows,
         sampler=model.sampler.describe(),
     )
@@ -156,8 +185,9 @@ def assess(
 class _Scored:
     """The unseen rows that densities are scored on: in one scale, under the model, and under the truth."""
 
-    encoded: Rows
     terms: BoundTerms
+    bound_gap: Estimate | None
+    encoded: Rows
     density_of: Literal["ode", "bound"]
     log_p_model: Rows
     solver_error: float | None
@@ -165,14 +195,19 @@ class _Scored:
 
     @classmethod
     def of(cls, model: DiffusionModel, unseen: Rows, codec: Codec, density: Density | None, stream: Stream) -> _Scored:
-        rows = random_rows(unseen, _MOST_SCORED, stream=stream.child("rows"))
+        rows = random_rows(unseen, _MOST_BOUNDED, stream=stream.child("rows"))
         terms = bound(model, rows, stream=stream.child("bound"))
-        log_p_true = None if density is None else density.log_prob(rows)
+        truth = None if density is None else density.log_prob(rows)
+        bound_gap = None if truth is None else paired_gap(truth, -terms.per_row.numpy())
         encoded = codec.encode(rows)  # whole numbers at the centres of their cells, where the model scores them
         if codec.n_encoded > _MOST_ODE_COLUMNS:
-            return cls(encoded, terms, "bound", -terms.per_row.numpy(), None, log_p_true)
-        ode = log_density(model, rows)
-        return cls(encoded, terms, "ode", ode.log_prob.numpy(), float(ode.solver_error.mean()), log_p_true)
+            return cls(terms, bound_gap, encoded, "bound", -terms.per_row.numpy(), None, truth)
+        n = min(len(rows), _MOST_SCORED)
+        ode = log_density(model, rows[:n])
+        error = float(ode.solver_error.mean())
+        return cls(
+            terms, bound_gap, encoded[:n], "ode", ode.log_prob.numpy(), error, None if truth is None else truth[:n]
+        )
 
     def gap(self, log_p: Rows) -> Estimate | None:
         return None if self.log_p_true is None else paired_gap(self.log_p_true, log_p)
@@ -196,6 +231,23 @@ def _real_pairs(
     kept = codec.encode(random_rows(unseen, 2 * most, stream=stream.child("kept")))
     pairs = resampled_pairs(kept, n_pairs, stream=stream)
     return pairs, f"{n_pairs} random splits of the unseen rows into halves of {pairs.n_rows:,}"
+
+
+def _own(model: DiffusionModel, figures: tuple[Figure, ...], scored: _Scored, sample_seconds: float) -> Contender:
+    fit_seconds = model.card.get("fit_seconds")
+    return Contender(
+        name="Diffusion model",
+        figures=figures,
+        density_of=scored.density_of,
+        negative_log_density=mean_estimate(-scored.log_p_model),
+        advantage=None,
+        gap=scored.gap(scored.log_p_model),
+        # A bound is no density that could be compared with the truth row by row.
+        total_variation=scored.distance(scored.log_p_model) if scored.density_of == "ode" else None,
+        fit_seconds=None if fit_seconds is None else float(fit_seconds),
+        sample_seconds=sample_seconds,
+        code=_LOAD,
+    )
 
 
 def _rival(
@@ -228,14 +280,16 @@ def _rival(
     )
 
 
-def _training_gain(model: DiffusionModel, training: Rows, unseen: Rows, stream: Stream) -> Estimate:
+def _training_gain(model: DiffusionModel, training: Rows | None, unseen: Rows, stream: Stream) -> Estimate | None:
     """Return the bound on unseen rows minus that on training rows, equally many of them and with the same noise.
 
     A chain of 50 of the steps serves: it sees what the network remembers for a fraction of the time.
     """
+    if training is None:
+        return None
     times = Sampler("ancestral", _STEPS_TO_SEE_GAIN).times(model.schedule)
     schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)
-    n = min(len(training), len(unseen), _MOST_IN_A_SET)
+    n = min(len(training), len(unseen), _MOST_TO_SEE_GAIN)
     totals = []
     for name, rows in (("training", training), ("unseen", unseen)):
         z = encode_for_scoring(model, random_rows(rows, n, stream=stream.child(name)))

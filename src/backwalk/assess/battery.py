@@ -77,7 +77,7 @@ def battery(d: int, *, stream: Stream) -> tuple[Statistic, ...]:
     statistics = [
         Statistic(C2ST, "accuracy", lambda x, y: c2st(x, y, classifier=boosting, stream=classifier)),
         Statistic(
-            "C2ST, nearest rows", "accuracy", lambda x, y: c2st(x, y, classifier=neighbours, stream=classifier), 3_000
+            "C2ST, nearest rows", "accuracy", lambda x, y: c2st(x, y, classifier=neighbours, stream=classifier), 2_000
         ),
         Statistic(
             "Sliced Wasserstein", SPREAD, lambda x, y: sliced_wasserstein(x, y, n_projections=32, stream=directions)

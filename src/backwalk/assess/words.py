@@ -1,8 +1,12 @@
-"""Numbers as readers want them: a value with its error, as many digits as the error allows."""
+"""Numbers and names as readers want them: a value with its error, as many digits as the error allows."""
 
 from __future__ import annotations
 
 import math
+
+from backwalk.table import Schema
+
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def with_error(value: float, error: float, *, percent: bool = False) -> str:
@@ -36,9 +40,11 @@ def significant(value: float, digits: int = 4) -> str:
 def seconds(value: float) -> str:
     """Return a duration.
 
-    >>> seconds(0.0712), seconds(7.23), seconds(209.4)
-    ('0.07 s', '7.2 s', '209 s')
+    >>> seconds(0.0003), seconds(0.0712), seconds(7.23), seconds(209.4)
+    ('under 0.01 s', '0.07 s', '7.2 s', '209 s')
     """
+    if value < 0.01:
+        return "under 0.01 s"
     return f"{value:.2f} s" if value < 1.0 else f"{value:.1f} s" if value < 100.0 else f"{value:,.0f} s"
 
 
@@ -47,3 +53,8 @@ def minus(text: str) -> str:
     if text.startswith("-") and not text.strip("-0.,"):
         return text[1:]
     return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def column_name(schema: Schema, column: int) -> str:
+    """Return what readers call a column: its name, or x₁, x₂, ... where it has none."""
+    return schema.columns[column] if schema.columns else "x" + str(column + 1).translate(_SUBSCRIPTS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -78,8 +79,7 @@ class TextbookNetwork(nn.Module):
         super().__init__()
         widths = [d + 1, *[sizes.width] * sizes.n_hidden, d]
         self.layers = nn.ModuleList(
-            _uniform_linear(n_in, n_out, stream.child("layer", i))
-            for i, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            _uniform_linear(n_in, n_out, stream.child("layer", i)) for i, (n_in, n_out) in enumerate(pairwise(widths))
         )
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:

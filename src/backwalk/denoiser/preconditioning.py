@@ -4,23 +4,25 @@ Each adapter knows one parametrisation and hides it: samplers, bound, likelihood
 a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar) and the noise level s = b / a:
 
 - `NoiseDenoiser`: the network sees (x_t, t/N) and predicts eps, so x_0_hat = (x_t - b eps) / a. The notebook's choice.
-- `ResidualDenoiser`: x_0_hat = a x_t + b g F(x_t, ln q / 4), where a x_t is the best guess for data of unit variance and
-  F, the network, learns the rest. Without g this is Karras' preconditioning and F = -v. Here q = sqrt(s^2 + floor^2)
+- `ResidualDenoiser`: x_0_hat = a x_t + b g F(x_t, ln q / 4), where a x_t is the best guess for data of unit variance
+  and F, the network, learns the rest. Without g this is Karras' preconditioning and F = -v. Here q = sqrt(s^2 + floor^2)
   and g = s / q, with `floor` the finest structure that the data can show. At noise levels far below the floor the
-  posterior mean is x_t plus s^2 times a score that no longer changes with s; then b g F has just that form, one function
-  serves all those levels, and the network need not learn from noise alone that there is nothing to remove.
+  posterior mean is x_t plus s^2 times a score that no longer changes with s; then b g F has just that form, one
+  function serves all those levels, and the network need not learn from noise alone that there is nothing to remove.
 
 Source: Ho et al. 2020, Eq. 15; Karras et al. 2022, Eq. 7; the floor is this library's own.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from backwalk.diffusion import NoiseSchedule, scales, x_0_from_eps
+from backwalk.errors import InvalidInput
 
 
 class EnsembleDenoiser(nn.Module, ABC):
@@ -53,6 +55,11 @@ class NoiseDenoiser(EnsembleDenoiser):
 
     def __init__(self, network: nn.Module, n_members: int, schedule: NoiseSchedule) -> None:
         super().__init__(network, n_members, (float(schedule.log_snr[-1]), float(schedule.log_snr[1])))
+        if schedule.log_snr[-1] == -math.inf:
+            raise InvalidInput(
+                "log-SNR should be finite for a network that predicts eps, as noise alone says nothing of x_0, but got "
+                f"-inf at t = {schedule.n_steps}: end the schedule at a finite log-SNR, or use Residual."
+            )
         # Increasing, as searchsorted wants it, and in float32, as the network's inputs are.
         self.register_buffer("_grid", schedule.log_snr[1:].flip(0).float(), persistent=False)
         self._grid: Tensor
@@ -89,4 +96,5 @@ class ResidualDenoiser(EnsembleDenoiser):
         level_sq = torch.exp(-log_snr).clamp(max=self._LARGEST_LEVEL**2)
         smoothed_sq = level_sq + self.floor**2
         gate = torch.sqrt(level_sq / smoothed_sq)
-        return a * x_t + b * gate * self.network(x_t, 0.125 * torch.log(smoothed_sq))
+        left_over: Tensor = self.network(x_t, 0.125 * torch.log(smoothed_sq))
+        return a * x_t + b * gate * left_over

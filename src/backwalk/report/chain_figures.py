@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -83,20 +85,10 @@ def _draw_signal(axes: Axes, schedule: NoiseSchedule) -> None:
     t = np.arange(schedule.n_steps + 1)
     alpha_bar = schedule.alpha_bar.numpy()
     axes.plot(t[1:], schedule.alpha[1:].numpy(), color=ORANGE, label="α, kept by a step", linestyle=(0, (5, 2)))
-    axes.plot(t, alpha_bar, color=BLUE, label="ᾱ, left after t steps")
-    axes.annotate(
-        f"ᾱ at N: {alpha_bar[-1]:.4g}",
-        (t[-1], alpha_bar[-1]),
-        xytext=(-8, -3),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        fontsize=9,
-        color=INK,
-    )
+    axes.plot(t, alpha_bar, color=BLUE, label=f"ᾱ, left after t (at N: {alpha_bar[-1]:.4f})")
     axes.plot(t[-1], alpha_bar[-1], "o", color=BLUE, markersize=4, clip_on=False)
     axes.set(ylim=(0.0, 1.05), ylabel="share of variance")
-    _finish_over_steps(axes, "Signal left", legend="center left" if alpha_bar[-1] > 0.2 else "upper right")
+    _finish_over_steps(axes, "Signal left", legend="lower left")
 
 
 def _draw_noise(axes: Axes, schedule: NoiseSchedule, sigma_sq: torch.Tensor | None) -> None:
@@ -120,7 +112,7 @@ def _draw_log_snr(axes: Axes, schedule: NoiseSchedule) -> None:
     _finish_over_steps(axes, "log-SNR")
 
 
-def _finish_over_steps(axes: Axes, title: str, legend: str | None = None) -> None:
+def _finish_over_steps(axes: Axes, title: str, legend: Literal["lower left", "lower right"] | None = None) -> None:
     axes.set_xlabel("t")
     axes.set_title(title)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -142,14 +134,12 @@ def _draw_parts(axes: Axes, terms: BoundTerms, entropy: float | None) -> None:
         tops.append(base)
         if k < 3:
             axes.plot([k - 0.31, k + 1.31], [base, base], color=INK, linewidth=0.7)
-        above, offset = height >= 0, 3 if k < 3 else 8
         axes.annotate(
             f"{height:.3f}".replace("-", "−"),
-            (k, base),
-            xytext=(0, offset if above else -offset),
+            (k, max(start, base)),
+            xytext=(0, 3 if k < 3 else 10),
             textcoords="offset points",
             ha="center",
-            va="bottom" if above else "top",
             fontsize=9,
             color=INK,
         )
@@ -176,5 +166,6 @@ def _draw_transitions(axes: Axes, terms: BoundTerms) -> None:
         axes.bar(t, values, 0.82, color=BLUE)
         if len(values) <= 60:
             axes.errorbar(t, values, yerr=2 * errors, fmt="none", ecolor=INK, elinewidth=0.9)
+    axes.set_ylim(bottom=0.0 if (values >= 0.0).all() else None)
     axes.set_ylabel("nats a row")
     _finish_over_steps(axes, "Transitions, step by step")

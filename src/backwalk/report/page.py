@@ -1,7 +1,8 @@
 """The fidelity report: one HTML file that needs nothing else, and the same figures as JSON.
 
-This room only arranges: the numbers are `assess`'s, the pictures `figures`'. Whatever comes from a user (column names,
-settings, commands) goes through the template's escaping, and through XML's in pictures, so that markup in it stays text.
+This room only arranges: the numbers are `assess`'s, the pictures `figures`'. Whatever comes from a user (column
+names, settings, commands) goes through the template's escaping, and through XML's in pictures, so that markup in it
+stays text.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from backwalk.assess import Fidelity
+from backwalk.assess.words import column_name
 from backwalk.durable import whole_file
-from backwalk.model import DiffusionModel
+from backwalk.model import DiffusionModel, sample_rows
 from backwalk.report import figures
-from backwalk.report.frames import ChainFrames
-from backwalk.report.style import GENERATED, REAL, column_name, svg
+from backwalk.report.frames import ChainFrames, chain_frames
+from backwalk.report.style import GENERATED, REAL, svg
 from backwalk.report.tables import (
     card_rows,
     column_rows,
@@ -33,12 +35,14 @@ from backwalk.report.tables import (
     tiles,
 )
 from backwalk.report.words import bound_words, dataset_words, prior_words
+from backwalk.streams import Stream
 from backwalk.table import Schema
 
 Rows = NDArray[np.float64]
 
 _MOST_COLUMNS = 50  # in the table of columns
 _MOST_MARGINALS = 6
+_GENERATED_ROWS = 5_000
 _STRIP = 6  # frames in the row that stands in where no script runs
 
 
@@ -54,15 +58,15 @@ def render_report(
 ) -> str:
     """Return the report as one HTML page, which loads nothing from anywhere.
 
-    `data` are the training rows (n, d) and `generated` rows of the model (m, d), both in the user's units; `frames` come
-    from `chain_frames`; `commands` are the lines that made all this; `title` defaults to the card's description.
+    `data` are the training rows (n, d) and `generated` rows of the model (m, d), both in the user's units; `frames`
+    come from `chain_frames`; `commands` are the lines that made all this; `title` defaults to the card's description.
     """
     draw = _Pictures(model.schema, np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64))
     varying = model.codec.encoded_columns
     shown = varying[:_MOST_COLUMNS]
     return _ENVIRONMENT.get_template("report.html.j2").render(
         fidelity=fidelity,
-        title=title or str(model.card.get("description", "A diffusion model")),
+        title=title or _capitalised(str(model.card.get("description", "diffusion model"))),
         tiles=tiles(fidelity),
         dataset=dataset_words(draw.data, fidelity, varying),
         clouds=list(draw.clouds(fidelity, varying)),
@@ -94,18 +98,27 @@ def write_report(
     model: DiffusionModel,
     *,
     data: ArrayLike,
-    generated: ArrayLike,
-    frames: ChainFrames,
+    stream: Stream,
     commands: Sequence[str] = (),
     title: str | None = None,
     json_path: str | Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write the page of `render_report`, and the numbers as JSON where `json_path` is given: each whole, or not at all.
+    """Write the page of `render_report`, and its numbers as JSON where `json_path` is given: each whole, or not at all.
 
-    Raises OSError where a file cannot be written, FileExistsError where it exists and `overwrite` is False.
+    `data` are the training rows (n, d), the user's units. The rows and frames that the page shows are drawn here, from
+    the stream. Raises OSError where a file cannot be written, FileExistsError where it exists and `overwrite` is False.
     """
-    page = render_report(fidelity, model, data=data, generated=generated, frames=frames, commands=commands, title=title)
+    rows = np.asarray(data, dtype=np.float64)
+    page = render_report(
+        fidelity,
+        model,
+        data=rows,
+        generated=sample_rows(model, 0, _GENERATED_ROWS, stream=stream.child("generated")),
+        frames=chain_frames(model, rows, stream.child("frames")),
+        commands=commands,
+        title=title,
+    )
     with whole_file(path, overwrite=overwrite) as file:
         file.write(page.encode())
     if json_path is not None:
@@ -123,10 +136,20 @@ def _thousands(value: int) -> str:
     return f"{value:,}"
 
 
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _unbroken(text: str) -> str:
+    """Return text in which a number stays on one line with its error and its unit."""
+    return text.replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
+
+
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("backwalk.report"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
 )
 _ENVIRONMENT.filters["thousands"] = _thousands
+_ENVIRONMENT.filters["unbroken"] = _unbroken
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,8 +209,8 @@ class _Pictures:
         yield _element(parts, "The parts of the bound", "parts")
         yield _element(figures.plot_transitions(fidelity.bound), "The transition terms against t", "transitions")
 
-    def strips(self, frames: ChainFrames) -> Iterator[Markup]:
-        """Yield a few frames of the chain in a row, forward and then backward."""
+    def strips(self, frames: ChainFrames) -> Iterator[tuple[str, Markup]]:
+        """Yield a name and a few frames of the chain in a row, forward and then backward."""
         kept = [round(i) for i in np.linspace(0, len(frames.t) - 1, min(_STRIP, len(frames.t)))]
         limits = figures.limits_of(frames.forward.reshape(-1, 2), frames.backward.reshape(-1, 2))
         for name, clouds, color in (
@@ -196,7 +219,7 @@ class _Pictures:
         ):
             captions = [f"t = {frames.t[k]:.0f}" for k in kept]
             figure = figures.plot_chain([clouds[k] for k in kept], captions=captions, color=color, limits=limits)
-            yield _element(figure, f"{name}: the chain from data to noise", f"strip {name}")
+            yield name, _element(figure, f"{name}: the chain from data to noise", f"strip {name}")
 
 
 def _element(figure: Any, label: str, salt: str) -> Markup:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from backwalk.report.style import BLUE, GENERATED, INK, ORANGE, REAL, panels, quiet_grid, styled
+from backwalk.report.style import BLUE, GENERATED, INK, ORANGE, REAL, literal, panels, quiet_grid, styled
 
 Rows = NDArray[np.float64]
 Limits = tuple[float, float, float, float]
@@ -71,7 +71,7 @@ def plot_side_by_side(
 @styled
 def plot_marginal(data: ArrayLike, generated: ArrayLike, *, label: str = "x", title: str = "") -> Figure:
     """Draw the histograms of one column, data (n,) filled and generated (m,) as a line."""
-    figure, (axes,) = panels(height=3.0)
+    figure, (axes,) = panels(width=3.7, height=2.7)
     x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
     low, high = np.quantile(np.concatenate([x, y]), [0.0005, 0.9995])
     bins = np.linspace(low, high if high > low else low + 1.0, 1 + min(60, max(10, int(2 * len(x) ** (1 / 3)))))
@@ -87,8 +87,8 @@ def plot_marginal(data: ArrayLike, generated: ArrayLike, *, label: str = "x", ti
             linewidth=1.6,
             label=name,
         )
-    axes.set(xlabel=label, ylabel="density")
-    axes.set_title(title)
+    axes.set(xlabel=literal(label), ylabel="density", ylim=(0.0, 1.25 * axes.get_ylim()[1]))  # room for the legend
+    axes.set_title(literal(title))
     axes.legend(loc="upper right", labelcolor=INK)
     return figure
 
@@ -171,10 +171,10 @@ def plot_density(
     image = axes.imshow(
         density, extent=limits, origin="lower", cmap=shades, interpolation="bilinear", aspect="equal", rasterized=True
     )
-    axes.set(xlabel=labels[0], ylabel=labels[1])
-    axes.set_title(title)
+    axes.set(xlabel=literal(labels[0]), ylabel=literal(labels[1]))
+    axes.set_title(literal(title))
     bar = figure.colorbar(image, ax=axes, shrink=0.8, label="density")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -210,10 +210,10 @@ def _draw_points(axes: Axes, points: Rows, limits: Limits, color: str, labels: t
         linewidths=0,
         rasterized=True,
     )
-    axes.set(xlim=limits[:2], ylim=limits[2:], xlabel=labels[0], ylabel=labels[1])
+    axes.set(xlim=limits[:2], ylim=limits[2:], xlabel=literal(labels[0]), ylabel=literal(labels[1]))
     if _alike(limits):
         axes.set_aspect("equal")
-    axes.set_title(title)
+    axes.set_title(literal(title))
     axes.locator_params(nbins=5)
 
 
@@ -243,8 +243,16 @@ def _draw_validation_loss(axes: Axes, step: Sequence[int], loss: Sequence[float]
     axes.set_ylabel("nats a row")
     if chosen_step is not None:
         axes.axvline(chosen_step, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
-        at = dict(xycoords=("data", "axes fraction"), textcoords="offset points", ha="right", fontsize=9, color=INK)
-        axes.annotate("weights kept", (chosen_step, 1.0), xytext=(-4, -10), **at)
+        axes.annotate(
+            "weights kept",
+            (chosen_step, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4, -10),
+            textcoords="offset points",
+            ha="right",
+            fontsize=9,
+            color=INK,
+        )
     _finish_loss(axes, np.asarray(loss, dtype=np.float64), "Validation loss, rows kept apart")
 
 
@@ -252,7 +260,7 @@ def _finish_loss(axes: Axes, drawn: Rows, title: str) -> None:
     if drawn.min() > 0 and drawn.max() > 20 * np.median(drawn):
         axes.set_yscale("log")
     axes.set_xlabel("step")
-    axes.set_title(title)
+    axes.set_title(literal(title))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     quiet_grid(axes)
 

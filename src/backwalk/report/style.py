@@ -1,17 +1,18 @@
 """How every figure looks: Okabe and Ito's colours, which the colour-blind can tell apart, and one ink.
 
-The ink is a middle grey that reads on white and on black; `svg` turns it into the page's own text colour. Backgrounds
+The ink is a middle grey that reads on white and on black; `svg` turns it into the page's own text colour, and colours
+into variables that the page may set. Backgrounds
 are transparent. Nothing here touches matplotlib's global state.
 """
 
 from __future__ import annotations
 
-import base64
 import io
 import re
+import warnings
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -23,8 +24,9 @@ REAL, GENERATED = BLUE, RED
 """Real rows are blue and generated rows vermilion, wherever they are drawn."""
 
 P = ParamSpec("P")
-
-_SETTINGS = {
+_VARIABLES = {"blue": BLUE, "orange": ORANGE, "green": GREEN, "red": RED}
+"""Colours that a page may set otherwise, for example brighter on a dark ground."""
+_SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
@@ -72,6 +74,11 @@ def panels(
     return figure, list(axes)
 
 
+def literal(text: str) -> str:
+    """Return text for axes: cut to 30 characters, and drawn as it is, where a dollar sign would begin a formula."""
+    return (text if len(text) <= 30 else f"{text[:29]}…").replace("$", r"\$")
+
+
 def quiet_grid(axes: Axes, axis: str = "y") -> None:
     """Draw faint grid lines behind everything."""
     axes.grid(axis=axis, color=INK, alpha=0.22, linewidth=0.7)  # type: ignore[arg-type]
@@ -85,23 +92,19 @@ def svg(figure: Figure, *, label: str, salt: str) -> str:
     `salt` differs between the figures of a page, so that their inner names do. Equal figures give equal text.
     """
     buffer = io.StringIO()
-    with rc_context(_SETTINGS | {"svg.hashsalt": salt}):
+    with rc_context(_SETTINGS | {"svg.hashsalt": salt}), warnings.catch_warnings():
+        # The page has fonts for letters that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would reach out into the page
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = (
-        re.sub(r'\s(xmlns(:xlink)?|version|width|height)="[^"]*"', "", text[: text.index(">")], count=0)
-        + (text[text.index(">") :])
-    )
+    head, rest = text.split(">", 1)
+    text = re.sub(r'\s(xmlns(:xlink)?|version|width|height)="[^"]*"', "", head) + ">" + rest
     text = re.sub(r"font: ([\d.]+)px '[^;\"]*", r"font-size: \1px", text)
     label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).replace(INK, "currentColor")
-
-
-def png(figure: Figure, *, dpi: int = 160) -> str:
-    """Return a figure as a PNG data URI with a transparent background."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    text = text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).replace(INK, "currentColor")
+    for name, color in _VARIABLES.items():
+        text = text.replace(color, f"var(--{name}, {color})")
+    return text

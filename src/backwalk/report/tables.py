@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from backwalk.assess import Contender, Fidelity
 from backwalk.assess.battery import C2ST
-from backwalk.assess.words import seconds, significant, with_error
+from backwalk.assess.words import column_name, seconds, significant, with_error
 from backwalk.diffusion import evenly_spaced
 from backwalk.evaluation import Estimate, Figure
 from backwalk.model import DiffusionModel
-from backwalk.report.style import column_name
 from backwalk.report.words import DENSITIES, EXPLANATIONS
 from backwalk.table import Schema
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 Rows = NDArray[np.float64]
 
 _ALL_STEPS = 120  # a schedule of no more is tabulated whole
@@ -30,7 +29,7 @@ def tiles(fidelity: Fidelity) -> list[Row]:
     """Return the few numbers that stand at the top of the page."""
     figure, own = fidelity.model.figure(C2ST), fidelity.model.negative_log_density
     bound = fidelity.bound
-    found = [
+    found: list[Row] = [
         {
             "name": "A classifier is right in",
             "value": with_error(figure.value, figure.standard_error, percent=True),
@@ -61,7 +60,7 @@ def tiles(fidelity: Fidelity) -> list[Row]:
 
 def figure_rows(fidelity: Fidelity) -> list[Row]:
     """Return a row a statistic: its null, and each contender's value with the difference from the null."""
-    rows = []
+    rows: list[Row] = []
     for figure in fidelity.model.figures:
         percent = figure.unit in ("accuracy", "share of real rows")
         cells = [_figure_cell(contender.figure(figure.name), percent) for contender in fidelity.contenders]
@@ -90,7 +89,7 @@ def nats_rows(fidelity: Fidelity) -> list[Row]:
 
 def column_rows(data: Rows, generated: Rows, fidelity: Fidelity, schema: Schema, columns: Sequence[int]) -> list[Row]:
     """Return a row a column: its data and its generated values in numbers."""
-    rows = []
+    rows: list[Row] = []
     for j, figure in zip(columns, fidelity.columns, strict=False):
         x, y = data[:, j], generated[:, j]
         numbers = [significant(float(v)) for v in (x.mean(), x.std(), x.min(), x.max(), y.mean(), y.std())]
@@ -111,8 +110,8 @@ def memory_lines(fidelity: Fidelity) -> list[str]:
     if fidelity.training_gain is not None:
         gain = fidelity.training_gain
         lines.append(
-            f"Unseen rows cost {with_error(gain.value, gain.standard_error)} nats a row more than training rows (the bound "
-            "of a chain of 50 steps). 0 is a model that has learnt the density and not the rows."
+            f"Unseen rows cost {with_error(gain.value, gain.standard_error)} nats a row more than training rows (the "
+            "bound of a chain of 50 steps). 0 is a model that has learnt the density and not the rows."
         )
     return lines
 
@@ -130,13 +129,12 @@ def card_rows(model: DiffusionModel) -> list[tuple[str, str]]:
     return list(_flattened(model.card, ""))
 
 
-def _flattened(record: Mapping[str, Any], prefix: str) -> Any:
+def _flattened(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     for key, value in record.items():
-        name = f"{prefix}{key}".replace("_", " ")
         if isinstance(value, Mapping):
-            yield from _flattened(value, f"{name}, ")
+            yield from _flattened(value, {"settings": "", "versions": "version of "}.get(key, f"{prefix}{key}: "))
         else:
-            yield name, "–" if value is None else str(value)
+            yield f"{prefix}{key}".replace("_", " "), "–" if value is None else str(value)
 
 
 def _figure_cell(figure: Figure, percent: bool) -> Row:

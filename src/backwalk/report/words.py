@@ -51,12 +51,14 @@ def prior_words(fidelity: Fidelity, schedule: NoiseSchedule) -> str:
     """Return what the prior term and the mismatch are, and whether they matter."""
     alpha_bar = significant(float(schedule.alpha_bar[-1]))
     term = with_error(fidelity.prior_term.value, fidelity.prior_term.standard_error)
+    mismatch = fidelity.prior_mismatch
+    lost = f"at least {mismatch:.3f} nats are" if mismatch >= 1e-3 else "less than 0.001 nats is known to be"
     words = (
-        f"After the last step ᾱ_N = {alpha_bar} of the variance is signal. The bound's prior term is {term} nats a row; "
-        f"of that, at least {significant(fidelity.prior_mismatch, 2)} nats are lost because sampling starts from pure "
-        "noise instead of from where the data end (the prior mismatch). "
+        f"After the last step ᾱ_N = {alpha_bar} of the variance is signal. The bound's prior term is {term} nats a "
+        f"row; of that, {lost} lost because sampling starts from "
+        "pure noise instead of from where the data end (the prior mismatch). "
     )
-    if fidelity.prior_mismatch > MISMATCH_THAT_MATTERS:
+    if mismatch > MISMATCH_THAT_MATTERS:
         return words + (
             "This matters: no training removes it, and every sample starts from the wrong place. More steps or larger "
             "betas do."
@@ -69,9 +71,9 @@ def bound_words(fidelity: Fidelity, schedule: NoiseSchedule) -> str:
     terms = fidelity.bound
     words = (
         f"On average the chain gives an unseen row a −log p of at most "
-        f"{with_error(terms.total, terms.total_standard_error)} nats ({terms.n_rows:,} rows). The bound adds what is lost "
-        f"at the start (prior), at each of the steps 2 to {schedule.n_steps:,} (transitions) and in the last step to clean "
-        "data (reconstruction; negative where data are concentrated)."
+        f"{with_error(terms.total, terms.total_standard_error)} nats ({terms.n_rows:,} rows). The bound adds what "
+        f"is lost at the start (prior), at each of the steps 2 to {schedule.n_steps:,} (transitions) and in the "
+        "last step to clean data (reconstruction; negative where data are concentrated)."
     )
     if fidelity.bound_gap is not None:
         gap = with_error(fidelity.bound_gap.value, fidelity.bound_gap.standard_error)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from backwalk.diffusion import Denoiser, NoiseSchedule, check_log_snr_range, denoise_at_time
-from backwalk.sampling.steps import Step
+from backwalk.sampling.steps import Step, Visit
 
-_MEMORY = 3  # estimates that a multistep solver may look back on
+_MEMORY = 3  # visits that a multistep solver may look back on
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +32,11 @@ def walk_back(
     a solver that uses it.
     """
     check_log_snr_range(denoiser, float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
-    x_t, x_0_hats = x_N, list[Tensor]()
+    x_t, past = x_N, list[Visit]()
     yield ChainState(schedule.n_steps, float(schedule.log_snr[-1]), x_t, None)
     for t in range(schedule.n_steps, 0, -1):
-        x_0_hats = [denoise_at_time(denoiser, x_t, t, schedule), *x_0_hats[: _MEMORY - 1]]
+        x_0_hat = denoise_at_time(denoiser, x_t, t, schedule)
+        past = [Visit(x_t, x_0_hat), *past[: _MEMORY - 1]]
         eps = noise(t) if step.is_random and t > 1 else None
-        x_t = step(x_t, x_0_hats, t, schedule, eps)
-        yield ChainState(t - 1, float(schedule.log_snr[t - 1]), x_t, x_0_hats[0])
+        x_t = step(past, t, schedule, eps)
+        yield ChainState(t - 1, float(schedule.log_snr[t - 1]), x_t, x_0_hat)

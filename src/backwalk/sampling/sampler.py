@@ -28,7 +28,7 @@ class Sampler:
     - "ancestral": Ho et al. 2020's sampling from the chain, or from a shorter one.
     - "ddim": deterministic, first order.
     - "dpm++2m": deterministic, second order; "dpm++2m-sde" with fresh noise, for 20 evaluations or more.
-    - "multistep": deterministic, third order, for about 10 evaluations.
+    - "multistep": deterministic, third order, the best with about 10 evaluations.
     """
 
     solver: SolverName = "dpm++2m-sde"
@@ -44,14 +44,16 @@ class Sampler:
     def times(self, schedule: NoiseSchedule) -> list[int]:
         """Return the steps of a chain that are visited: increasing, ending at n_steps.
 
-        The noise levels s of few steps are even in s^(1/7), as in Karras et al. 2022, rounded to steps of the chain.
+        Few steps are even in s^(1/7) of the noise level s, as in Karras et al. 2022, or, for the multistep solver, even
+        in the square root of its angle arctan(s); they are rounded to steps of the chain.
         """
         n, k = schedule.n_steps, self.n_evaluations
         if k is None or k >= n:
             return list(range(1, n + 1))
         level = schedule.noise_level[1:].clamp(max=1e6).numpy()
-        roots = np.linspace(level[0] ** (1 / 7), level[-1] ** (1 / 7), k) if k > 1 else level[-1:] ** (1 / 7)
-        nearest = 1 + np.abs(level[:, None] ** (1 / 7) - roots).argmin(axis=0)
+        place = np.sqrt(np.arctan(level)) if self.solver == "multistep" else level ** (1 / 7)
+        targets = np.linspace(place[0], place[-1], k) if k > 1 else place[-1:]
+        nearest = 1 + np.abs(place[:, None] - targets).argmin(axis=0)
         return _made_distinct(nearest, n)
 
     def describe(self) -> str:
@@ -65,8 +67,5 @@ def _made_distinct(times: np.ndarray, n_steps: int) -> list[int]:
     distinct = [n_steps]
     for time in reversed(times[:-1].tolist()):
         distinct.append(min(time, distinct[-1] - 1))
-    shortage = 1 - distinct[-1]
-    if shortage > 0:  # pushed below the first step: move the low ones up again
-        for position in range(len(distinct) - 1, -1, -1):
-            distinct[position] = max(distinct[position], len(distinct) - position)
-    return distinct[::-1]
+    # Some may have been pushed below the first step: the i-th visited is at least i.
+    return [max(time, i) for i, time in enumerate(reversed(distinct), start=1)]

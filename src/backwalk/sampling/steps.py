@@ -1,10 +1,9 @@
 """Solvers: one function each from x_t to x_{t-1}, given the denoiser's estimates of x_0.
 
-All of them walk over a schedule's own steps, so a short chain is a respaced schedule and nothing else. They get the
-estimates of the current step and of the steps before it, newest first; a multistep solver looks back, the others use
-the first. With a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar), lambda = ln(a / b) = log_snr / 2 and
-h = lambda_{t-1} - lambda_t. In the last step, t = 1, b_0 = 0 and h is infinite: every solver returns x_0_hat there and
-adds no noise.
+All of them walk over a schedule's own steps, so a short chain is a respaced schedule and nothing else. They get what
+was visited so far, (x_t, x_0_hat) newest first: a multistep solver looks back, the others use the first. With
+a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar), lambda = ln(a / b) = log_snr / 2 and h = lambda_{t-1} - lambda_t. In the
+last step, t = 1, b_0 = 0 and h is infinite: every solver returns x_0_hat there and adds no noise.
 """
 
 from __future__ import annotations
@@ -15,10 +14,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from numpy.polynomial import Polynomial
 from torch import Tensor
 
-from backwalk.diffusion import NoiseSchedule, eps_from_x_0, mu_from_x_0
+from backwalk.diffusion import NoiseSchedule, eps_from_x_0, mu_from_x_0, v_from_x_0
 from backwalk.errors import InvalidInput
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """A point that the chain came through and the denoiser's estimate there, each (n, d)."""
+
+    x_t: Tensor
+    x_0_hat: Tensor
 
 
 class Step(Protocol):
@@ -29,10 +37,8 @@ class Step(Protocol):
         """Whether the step uses eps."""
         ...
 
-    def __call__(
-        self, x_t: Tensor, x_0_hats: Sequence[Tensor], t: int, schedule: NoiseSchedule, eps: Tensor | None, /
-    ) -> Tensor:
-        """Return x_{t-1}, (n, d), from x_t, the estimates at t, t + 1, ... and standard normal eps."""
+    def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None, /) -> Tensor:
+        """Return x_{t-1}, (n, d), from the visits at t, t + 1, ... and standard normal eps."""
         ...
 
 
@@ -46,11 +52,9 @@ class Ancestral:
     sigma_sq: Tensor
     is_random = True
 
-    def __call__(
-        self, x_t: Tensor, x_0_hats: Sequence[Tensor], t: int, schedule: NoiseSchedule, eps: Tensor | None
-    ) -> Tensor:
+    def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
         """Return x_{t-1}."""
-        mu_theta = mu_from_x_0(x_t, x_0_hats[0], t, schedule)
+        mu_theta = mu_from_x_0(past[0].x_t, past[0].x_0_hat, t, schedule)
         return mu_theta if t == 1 else mu_theta + math.sqrt(float(self.sigma_sq[t])) * _given(eps)
 
 
@@ -69,14 +73,13 @@ class Ddim:
         """Whether eta > 0."""
         return self.eta > 0.0
 
-    def __call__(
-        self, x_t: Tensor, x_0_hats: Sequence[Tensor], t: int, schedule: NoiseSchedule, eps: Tensor | None
-    ) -> Tensor:
+    def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
         """Return x_{t-1}."""
+        x_0_hat = past[0].x_0_hat
         variance = self.eta**2 * float(schedule.beta_tilde[t])
-        eps_theta = eps_from_x_0(x_t, x_0_hats[0], schedule.log_snr[t])
+        eps_theta = eps_from_x_0(past[0].x_t, x_0_hat, schedule.log_snr[t])
         noise_left = max(float(schedule.one_minus_alpha_bar[t - 1]) - variance, 0.0)
-        x_s = math.sqrt(float(schedule.alpha_bar[t - 1])) * x_0_hats[0] + math.sqrt(noise_left) * eps_theta
+        x_s = math.sqrt(float(schedule.alpha_bar[t - 1])) * x_0_hat + math.sqrt(noise_left) * eps_theta
         return x_s if variance == 0.0 else x_s + math.sqrt(variance) * _given(eps)
 
 
@@ -98,56 +101,60 @@ class DpmSolver:
         """Whether it is the SDE."""
         return self.sde
 
-    def __call__(
-        self, x_t: Tensor, x_0_hats: Sequence[Tensor], t: int, schedule: NoiseSchedule, eps: Tensor | None
-    ) -> Tensor:
+    def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
         """Return x_{t-1}."""
+        estimate = past[0].x_0_hat
         if t == 1:
-            return x_0_hats[0]
+            return estimate
         a_s, b_s, b_t = _scales(schedule, t)
         h = _step_size(schedule, t)
-        estimate = x_0_hats[0]
-        if len(x_0_hats) > 1:
+        if len(past) > 1:
             r = _step_size(schedule, t + 1) / h
-            estimate = torch.lerp(x_0_hats[1], x_0_hats[0], 1.0 + 0.5 / r)
+            estimate = torch.lerp(past[1].x_0_hat, estimate, 1.0 + 0.5 / r)
         if not self.sde:
-            return (b_s / b_t) * x_t - a_s * math.expm1(-h) * estimate
+            return (b_s / b_t) * past[0].x_t - a_s * math.expm1(-h) * estimate
         fresh = -math.expm1(-2.0 * h)
-        return (b_s / b_t * math.exp(-h)) * x_t + a_s * fresh * estimate + b_s * math.sqrt(fresh) * _given(eps)
+        return (b_s / b_t * math.exp(-h)) * past[0].x_t + a_s * fresh * estimate + b_s * math.sqrt(fresh) * _given(eps)
 
 
 @dataclass(frozen=True)
 class Multistep:
-    """The exponential Adams-Bashforth method of order 3 in lambda, for the probability-flow ODE.
+    """The Adams-Bashforth method of order 3 for the probability-flow ODE, in the angle phi = arctan(b / a).
 
-    x_s = (b_s / b_t) x_t + a_s int_0^h e^{u - h} P(u) du, where P is the polynomial in u = lambda - lambda_t through the
-    last three estimates (as many as there are in the first steps). With I_k = int_0^h e^{u - h} u^k du,
-    I_0 = 1 - e^{-h}, I_1 = h - I_0 and I_2 = h^2 - 2 I_1. Source: Zhang & Chen 2023 (DEIS), here in lambda.
+    With x_t = cos(phi) x_0 + sin(phi) eps the ODE reads dx / dphi = v, and v is 0 where data of unit variance stay as
+    they are. It is smooth, and phi runs from pi / 2 (noise alone) to 0 (clean data), so that few steps do:
+    x_s = x_t + int v dphi, with v the polynomial through its last three values (as many as there are in the first
+    steps). In lambda, where the other solvers extrapolate, ten steps are too long for that.
+
+    Source: Salimans & Ho 2022 for v and the angle.
     """
 
     is_random = False
 
-    def __call__(
-        self, x_t: Tensor, x_0_hats: Sequence[Tensor], t: int, schedule: NoiseSchedule, eps: Tensor | None
-    ) -> Tensor:
+    def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
         """Return x_{t-1}."""
+        del eps  # a deterministic step
         if t == 1:
-            return x_0_hats[0]
-        a_s, b_s, b_t = _scales(schedule, t)
-        h = _step_size(schedule, t)
-        i_0 = -math.expm1(-h)
-        i_1 = h - i_0
-        i_2 = h * h - 2.0 * i_1
-        integral = i_0 * x_0_hats[0]
-        if len(x_0_hats) > 1:
-            h_1 = _step_size(schedule, t + 1)
-            slope = (x_0_hats[0] - x_0_hats[1]) / h_1
-            integral = integral + i_1 * slope
-            if len(x_0_hats) > 2:
-                h_2 = _step_size(schedule, t + 2)
-                curvature = (slope - (x_0_hats[1] - x_0_hats[2]) / h_2) / (h_1 + h_2)
-                integral = integral + (i_2 + h_1 * i_1) * curvature
-        return (b_s / b_t) * x_t + a_s * integral
+            return past[0].x_0_hat
+        recent = past[:3]
+        phi = [math.atan(float(schedule.noise_level[t + k])) for k in range(len(recent))]
+        x_s = past[0].x_t
+        for k, weight in enumerate(_extrapolation_weights(phi, math.atan(float(schedule.noise_level[t - 1])))):
+            visit = recent[k]
+            x_s = x_s + weight * v_from_x_0(visit.x_t, visit.x_0_hat, schedule.log_snr[t + k])
+        return x_s
+
+
+def _extrapolation_weights(nodes: Sequence[float], end: float) -> list[float]:
+    """Return the w with sum_k w_k f(nodes[k]) = int f from nodes[0] to end, exact for polynomials through the nodes."""
+    weights = []
+    for k, node in enumerate(nodes):
+        basis = Polynomial([1.0])
+        for other in (*nodes[:k], *nodes[k + 1 :]):
+            basis *= Polynomial([-other, 1.0]) / (node - other)
+        integral = basis.integ()
+        weights.append(float(integral(end) - integral(nodes[0])))
+    return weights
 
 
 def _scales(schedule: NoiseSchedule, t: int) -> tuple[float, float, float]:

@@ -8,40 +8,32 @@ run side by side. A tile also fits in the cache, which a million rows do not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
+from backwalk.threads import single_threads
+
 TILE_ROWS = 1024
+TILES_AHEAD = 64  # computed before the caller has taken the first of them: the bound on memory
 
 
 def over_tiles(function: Callable[[int, int], Tensor], start: int, stop: int) -> Iterator[Tensor]:
     """Yield the results of function(tile_start, tile_stop) for rows start..stop-1, in order, cut to those rows.
 
     `function` is called for whole tiles, which may reach beyond the rows asked for, and returns TILE_ROWS rows. Memory
-    is bounded: results wait for the caller only a few tiles ahead.
+    is bounded: at most `TILES_AHEAD` results wait for the caller.
     """
     firsts = range(start - start % TILE_ROWS, stop, TILE_ROWS)
-    workers = min(torch.get_num_threads(), len(firsts))
 
     def compute(first: int) -> Tensor:
         with torch.no_grad():
             rows = function(first, first + TILE_ROWS)
         return rows[max(start - first, 0) : min(stop - first, TILE_ROWS)]
 
-    threads_before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(max(workers, 1), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            ahead = [pool.submit(compute, first) for first in firsts[: 2 * workers]]
-            for position in range(len(firsts)):
-                result = ahead.pop(0).result()
-                following = position + 2 * workers
-                if following < len(firsts):
-                    ahead.append(pool.submit(compute, firsts[following]))
-                yield result
-    finally:
-        torch.set_num_threads(threads_before)
+    with single_threads() as side_by_side:
+        for group in range(0, len(firsts), TILES_AHEAD):
+            yield from side_by_side(compute, firsts[group : group + TILES_AHEAD])
 
 
 def padded_tile(rows: Tensor) -> Tensor:

@@ -35,11 +35,15 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_steps", "n_epochs"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            if value is None and name != "batch_size":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}.")
         for name, most in (("learning_rate", 1.0), ("hidden_rate", 1.0), ("ema_width", 0.25)):
             value = getattr(self, name)
-            if value is not None and not 0.0 < value <= most:
+            if value is None and name != "learning_rate":
+                continue
+            if not isinstance(value, (int, float)) or not 0.0 < value <= most:
                 raise InvalidInput(f"{name} should lie in (0, {most:g}], but got {value!r}.")
         if (self.max_steps is None) == (self.n_epochs is None):
             raise InvalidInput("Exactly one of max_steps and n_epochs should be given, to say how long training goes.")

@@ -7,7 +7,7 @@ come from counter-based streams.
 The loss is the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed over d. On the validation rows it is
 another thing: the bound's diffusion part in nats a point, at noise and levels that are the same each time, so that two
 values differ by the weights alone. The last weights are kept, unless earlier ones were better on the validation rows by
-more than the standard error of the difference: the least of many noisy values is often least by chance.
+more than two standard errors of the difference: the least of many noisy values is often least by chance.
 """
 
 from __future__ import annotations
@@ -26,19 +26,23 @@ from backwalk.denoiser.network import ResidualNetwork
 from backwalk.diffusion import scales
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
+from backwalk.threads import single_threads
 from backwalk.training.config import Training
 from backwalk.training.ema import PowerAverage
+from backwalk.training.memory import keep_freed_memory
 from backwalk.training.muon import Muon
 from backwalk.training.noise_levels import NoiseLevels
 
 N_RECORDS = 200  # losses kept of a run, at least
 N_VALIDATIONS = 20
+SHARD_ROWS = 512
 N_VALIDATION_POINTS = 8192  # noisy points a validation is over, at least, however few the rows
+_LEAST_LOG_SNR = -2.0 * math.log(1e3)  # below it the integrand is nil, and a chain may end at -inf
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: `step` of `max_steps`, the batch's loss, and the validation loss where it was just measured."""
+    """Where a run is: `step` of `max_steps`, the loss last recorded, and the validation loss where just measured."""
 
     step: int
     max_steps: int
@@ -111,6 +115,12 @@ class Trainer:
 
     def run(self) -> Iterator[Progress]:
         """Train to the end, yielding after every step. Raises TrainingDiverged when the loss stops being finite."""
+        keep_freed_memory()
+        with single_threads(self.x_0.device.type == "cpu") as self._map:
+            yield from self._run()
+        self._finish()
+
+    def _run(self) -> Iterator[Progress]:
         began = time.monotonic() - self.seconds
         record_every = self._record_every()
         while not self._done():
@@ -123,7 +133,6 @@ class Trainer:
                 self._keep(float(loss))
             validation = self._validate() if self._validation_due(progress) else None
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds)
-        self._finish()
 
     def history(self) -> History:
         """Return what was recorded so far."""
@@ -148,10 +157,7 @@ class Trainer:
         rows, d = x_0.shape[1:]
         log_snr = self.levels.draw(members, rows, stream=step.child("level")).to(x_0.device)
         eps = step.child("eps").normal(0, members * rows, d, torch.float32).reshape(members, rows, d).to(x_0.device)
-        a, b = scales(log_snr.unsqueeze(-1), x_0)
-        error = x_0 - self.denoiser.by_member(a * x_0 + b * eps, log_snr)
-        loss = (self.levels.weight(log_snr) * error.square().sum(-1)).mean(-1).sum()
-        loss.backward()
+        loss = self._gradients(x_0, eps, log_snr)
         for group in self._adam.param_groups:
             group["lr"] = self.training.learning_rate * rate
         self._adam.step()
@@ -161,7 +167,32 @@ class Trainer:
             parameter.grad = None
         if self._average is not None:
             self._average.update(self.step + 1)
-        return loss.detach() / members
+        return loss / members
+
+    def _gradients(self, x_0: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
+        """Set every parameter's gradient, and return the loss, the mean over the rows and the sum over the members.
+
+        The batch is cut into shards of a fixed size, each computed on one thread, and their gradients are added in a
+        fixed order: so the bits do not depend on the number of threads, nothing waits at a barrier after every layer,
+        and a shard's activations stay in the cache.
+        """
+        rows = x_0.shape[1]
+
+        def of_shard(start: int) -> tuple[Tensor, ...]:
+            cut = (slice(None), slice(start, start + SHARD_ROWS))
+            x, level = x_0[cut], log_snr[cut]
+            a, b = scales(level.unsqueeze(-1), x)
+            error = x - self.denoiser.by_member(a * x + b * eps[cut], level)
+            loss = (self.levels.weight(level) * error.square().sum(-1)).sum() / rows
+            return (loss.detach(), *torch.autograd.grad(loss, self._parameters))
+
+        shards = list(self._map(of_shard, range(0, rows, SHARD_ROWS)))
+        loss, *gradients = (
+            torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*shards, strict=True)
+        )
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return loss
 
     def _batch(self) -> Tensor:
         """Return the rows of this step, (members, rows, d): a slice of each member's order of the epoch."""
@@ -222,7 +253,7 @@ class Trainer:
             return None
         worse_by = self._last.by_row - self._best.by_row
         standard_error = float(worse_by.std()) / math.sqrt(len(worse_by)) if len(worse_by) > 1 else 0.0
-        return self._best if float(worse_by.mean()) > standard_error else self._last
+        return self._best if float(worse_by.mean()) > 2.0 * standard_error else self._last
 
     def _averaged_weights(self) -> _Weights:
         return _Weights(self._parameters, self._average.average if self._average else self._parameters)
@@ -243,8 +274,9 @@ class Trainer:
 class Validation:
     """The bound's diffusion part in nats a point on fixed rows, levels and noise: what the choice of weights minimises.
 
-    (1/2) integral of E |x_0 - x_0_hat|^2 dSNR = integral of SNR E |x_0 - x_0_hat|^2 d ln s, over the denoiser's range;
-    the integral is taken by levels even in ln s, one a row. Source: Kingma et al. 2021, the continuous-time bound.
+    (1/2) integral of E |x_0 - x_0_hat|^2 dSNR = integral of SNR E |x_0 - x_0_hat|^2 d ln s, over the denoiser's range
+    up to s = 1,000; it is taken by levels even in ln s, one a row. Source: Kingma et al. 2021, the bound in continuous
+    time.
     """
 
     def __init__(self, denoiser: EnsembleDenoiser, x_0: Tensor, stream: Stream) -> None:
@@ -252,7 +284,7 @@ class Validation:
         self._draws = -(-N_VALIDATION_POINTS // len(x_0))
         self._x_0 = x_0.repeat(self._draws, 1)
         n, d = self._x_0.shape
-        low, high = denoiser.log_snr_range
+        low, high = max(denoiser.log_snr_range[0], _LEAST_LOG_SNR), denoiser.log_snr_range[1]
         places = (torch.from_numpy(stream.child("validation level").permutation(n)) + 0.5) / n
         self._log_snr = (low + (high - low) * places).to(x_0)
         eps = stream.child("validation eps").normal(0, n, d, x_0.dtype).to(x_0.device)
@@ -264,7 +296,8 @@ class Validation:
     def by_row(self) -> Tensor:
         """Return the value of each validation row, the mean over its noisy points: (m,), float64."""
         error = (self._x_0 - self._denoiser(self._x_t, self._log_snr)).square().sum(-1)
-        return (self._nats * error).double().reshape(self._draws, -1).mean(0).cpu()
+        by_row: Tensor = (self._nats * error).double().reshape(self._draws, -1).mean(0).cpu()
+        return by_row
 
 
 @dataclass(frozen=True, eq=False)

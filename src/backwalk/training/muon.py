@@ -43,7 +43,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     values fast and give up exactness at 1, which does not matter here.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-20)
+    x: Tensor = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-20)
     for _ in range(5):
         gram = x @ x.mT
         x = a * x + torch.baddbmm(b * gram, gram, gram, alpha=c) @ x

@@ -1,0 +1,121 @@
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+
+from backwalk.assess import assess
+from backwalk.datasets import two_moons
+from backwalk.denoiser import Residual
+from backwalk.errors import InvalidInput
+from backwalk.estimator import Diffusion
+from backwalk.streams import Stream
+
+SMALL = Residual(width=8, n_blocks=1, n_members=1)
+MOONS = two_moons(noise=0.2)
+TRAINING, UNSEEN = MOONS.sample(600, random_state=0), MOONS.sample(400, random_state=1)
+
+
+@cache
+def fitted():
+    return Diffusion(n_steps=40, max_steps=60, denoiser=SMALL, random_state=0, verbose=False).fit(TRAINING).model_
+
+
+@cache
+def assessed():
+    return assess(fitted(), UNSEEN, training=TRAINING, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)
+
+
+def test_every_contender_meets_the_same_nulls():
+    names = [figure.name for figure in assessed().model.figures]
+    assert len(names) == 7
+    for contender in assessed().contenders:
+        assert [figure.name for figure in contender.figures] == names
+        for own, other in zip(contender.figures, assessed().model.figures, strict=True):
+            assert own.null == other.null
+            assert own.difference == pytest.approx(own.value - own.null, abs=1e-12)
+
+
+def test_nats_add_up():
+    fidelity = assessed()
+    ours = fidelity.model
+    assert ours.density_of == "ode"
+    for rival in fidelity.baselines:
+        # All are means over the same rows, so differences of means are means of differences.
+        expected = ours.negative_log_density.value - rival.negative_log_density.value
+        assert rival.advantage.value == pytest.approx(expected, abs=1e-9)
+        assert rival.advantage.value == pytest.approx(ours.gap.value - rival.gap.value, abs=1e-9)
+    assert fidelity.entropy == MOONS.entropy
+
+
+def test_the_same_stream_gives_the_same_figures_with_or_without_baselines():
+    again = assess(fitted(), UNSEEN, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100, baselines=False).model
+    assert [figure.name for figure in again.figures] == [figure.name for figure in assessed().model.figures]
+    for one, other in zip(again.figures, assessed().model.figures, strict=True):
+        # Without training rows the scale comes from the unseen ones, which moves distances but no ranks.
+        if one.unit != "standard deviations" and not one.name.startswith(("C2ST, near", "Coverage")):
+            assert one.value == pytest.approx(other.value, abs=1e-9)
+    assert again.gap == assessed().model.gap
+
+
+def test_the_record_is_plain_json():
+    record = json.loads(json.dumps(assessed().to_dict(), allow_nan=False))
+    assert record["version"] == 1
+    assert record["bound"]["n_rows"] == 400
+    assert len(record["bound"]["transitions"]) == 41
+    assert "per_row" not in record["bound"]
+    assert record["model"]["figures"][0]["null"] == assessed().model.figures[0].null
+
+
+def test_real_rows_without_a_known_density_are_split_and_give_no_gap():
+    fidelity = assess(fitted(), UNSEEN[:100], training=TRAINING, stream=Stream(0), n_pairs=2, baselines=False)
+    assert fidelity.real_rows == "2 random splits of the unseen rows into halves of 50"
+    assert fidelity.model.gap is fidelity.entropy is fidelity.bound_gap is None
+    assert fidelity.baselines == ()
+    disjoint = assess(fitted(), UNSEEN, stream=Stream(0), n_pairs=2, n_rows=100)
+    assert disjoint.real_rows == "2 pairs of 100 unseen rows, none of them used twice"
+    assert disjoint.nearest_row_share is disjoint.training_gain is None
+
+
+def test_threads_are_given_back():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assess(fitted(), UNSEEN, stream=Stream(0), n_pairs=2, n_rows=50)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_model_that_repeats_its_training_rows_is_found_out():
+    # Judged with the rows that it generates as its "training" rows: every one of them is a copy.
+    from backwalk.model import sample_rows
+
+    copies = sample_rows(fitted(), 0, 600, stream=Stream(9).child("generated"))
+    fidelity = assess(
+        fitted(), UNSEEN, training=copies, density=MOONS, stream=Stream(9), n_pairs=2, n_rows=200, baselines=False
+    )
+    assert fidelity.nearest_row_share.value > 0.75
+    assert any("repeats training rows" in warning for warning in fidelity.warnings)
+
+
+@pytest.mark.parametrize(
+    ("unseen", "words"),
+    [(UNSEEN[:19], "at least 20 rows"), (np.zeros((50, 3)), "should have 2 columns")],
+)
+def test_unfit_rows_are_refused(unseen, words):
+    with pytest.raises(InvalidInput, match=words):
+        assess(fitted(), unseen, stream=Stream(0))
+
+
+def test_tables_with_whole_and_constant_columns_are_judged():
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.normal(size=200), "count": rng.poisson(9.0, 200), "one": 1.0})
+    model = Diffusion(n_steps=20, max_steps=40, denoiser=SMALL, random_state=0, verbose=False).fit(frame[:150]).model_
+    values = frame.to_numpy()
+    fidelity = assess(model, values[150:], training=values[:150], stream=Stream(0), n_pairs=2)
+    assert [figure.name for figure in fidelity.columns] == ["size", "count"]
+    assert all(np.isfinite(contender.negative_log_density.value) for contender in fidelity.contenders)

@@ -1,0 +1,101 @@
+from dataclasses import replace
+
+import pytest
+
+from backwalk.assess.battery import C2ST
+from backwalk.assess.cautions import cautions
+from backwalk.assess.fidelity import Contender
+from backwalk.assess.verdict import verdict
+from backwalk.diffusion import NoiseSchedule
+from backwalk.evaluation import Estimate, Figure
+
+
+def figure(value, error=0.001, name=C2ST):
+    return Figure(name, value, error, 0.5, 0.001, value - 0.5, error, "accuracy", 10_000, 8)
+
+
+def contender(name, accuracy, advantage=None, seconds=1.0, density_of="exact"):
+    nats = Estimate(0.3, 0.02, 1000)
+    own = None if advantage is None else Estimate(advantage, 0.002, 1000)
+    return Contender(name, (figure(accuracy),), density_of, nats, own, None, None, seconds, 0.1, f"code of {name}")
+
+
+MODEL = contender("Diffusion model", 0.52, seconds=40.0, density_of="ode")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "advantage", "winner", "words"),
+    [
+        (0.52, 0.0, "Rival", "no difference from the diffusion model can be shown"),
+        (0.52, 0.1, "Rival", "0.100 ± 0.002 nats a row more density than the diffusion model"),
+        (0.51, 0.0, "Rival", "its rows are harder to tell from real ones"),
+        (0.52, -0.1, "Diffusion model", "0.100 ± 0.002 nats a row more density than Rival"),
+        (0.60, -0.1, "Diffusion model", "harder to tell from real ones than those of Rival"),
+        (0.60, 0.0, "Diffusion model", "Use the diffusion model"),
+        (0.60, 0.1, "Diffusion model", "To score rows, use Rival"),
+        (0.51, -0.1, "Rival", "To score rows, use the diffusion model"),
+    ],
+)
+def test_the_verdict_follows_the_figures(accuracy, advantage, winner, words):
+    text, chosen = verdict(MODEL, (contender("Rival", accuracy, advantage),), None)
+    assert chosen.name == winner
+    assert words in text
+
+
+def test_small_differences_do_not_count_however_sure():
+    text, chosen = verdict(MODEL, (contender("Rival", 0.5205, -0.006),), None)
+    assert chosen.name == "Rival"
+    assert "no difference" in text
+
+
+def test_the_rival_is_the_baseline_with_most_density():
+    text, chosen = verdict(MODEL, (contender("Worse", 0.5, 0.1), contender("Better", 0.5, 0.2)), None)
+    assert chosen.name == "Better"
+    assert "40 times faster" in text
+
+
+def test_a_bound_is_called_one():
+    bounded = replace(MODEL, density_of="bound", gap=Estimate(0.1, 0.01, 100))
+    assert "bound guarantees" in verdict(bounded, (contender("Rival", 0.52, 0.1),), None)[0]
+    assert "at most 0.100 ± 0.010 nats" in verdict(bounded, (contender("Rival", 0.52, -0.1),), 0.2)[0]
+
+
+def test_without_baselines_the_model_is_only_described():
+    text, chosen = verdict(MODEL, (), None)
+    assert chosen is MODEL
+    assert "No baseline" in text
+
+
+NOTEBOOK = NoiseSchedule.linear(100)
+FINE = {"mismatch": 0.0, "columns": (), "share": None, "gain": None, "n_unseen": 10_000}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mismatch": 0.0799}, "alpha_bar_N = 0.3475"),
+        ({"mismatch": 0.0799}, "at least 0.080 nats"),
+        ({"gain": Estimate(0.3, 0.02, 1000)}, "overfitted: its bound is 0.30 ± 0.02 nats"),
+        ({"share": Estimate(0.7, 0.01, 1000)}, "repeats training rows"),
+        ({"n_unseen": 30}, "only 30 unseen rows"),
+        ({"columns": (figure(0.6, name="height"), figure(0.5, name="width"))}, "real ones in height:"),
+    ],
+)
+def test_each_warning_has_its_cause(change, words):
+    (warning,) = cautions(NOTEBOOK, **(FINE | change))
+    assert words in warning
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"mismatch": 0.009},
+        {"gain": Estimate(0.3, 0.1, 1000)},
+        {"gain": Estimate(0.04, 0.001, 1000)},
+        {"share": Estimate(0.54, 0.001, 1000)},
+        {"columns": (figure(0.505, error=0.0001, name="height"),)},
+    ],
+)
+def test_what_is_small_or_unsure_is_not_warned_about(change):
+    assert list(cautions(NOTEBOOK, **(FINE | change))) == []

@@ -1,0 +1,21 @@
+"""One tiny fitted model for all tests that need any: correlated normal rows beside a constant column."""
+
+import numpy as np
+import pytest
+
+from backwalk.denoiser import Residual
+from backwalk.estimator import Diffusion
+
+TINY = Residual(width=16, n_blocks=1, n_members=2)
+
+
+@pytest.fixture(scope="session")
+def rows():
+    x, y = np.random.default_rng(0).normal(size=(2, 300))
+    return np.column_stack([3.0 + 2.0 * x, np.full(300, 7.25), 0.1 * x + 0.1 * y])
+
+
+@pytest.fixture(scope="session")
+def fitted(rows):
+    """A model that tests may use but not change."""
+    return Diffusion(n_steps=30, max_steps=30, denoiser=TINY, random_state=0, verbose=False).fit(rows)

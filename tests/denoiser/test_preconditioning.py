@@ -1,0 +1,127 @@
+"""From networks to denoisers: time, parametrisation, the mean of members, and where each is valid."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from backwalk.denoiser import NoiseDenoiser, Residual, ResidualDenoiser, Textbook, build_denoiser
+from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, eps_from_x_0, v_from_x_0
+from backwalk.errors import InvalidInput
+from backwalk.streams import Stream
+
+STREAM = Stream(2)
+SCHEDULES = {
+    "linear": NoiseSchedule.linear(100),
+    "cosine": NoiseSchedule.cosine(1000),
+    "even": NoiseSchedule.log_snr_uniform(37, log_snr_max=12.0, log_snr_min=-6.0),
+    "one step": NoiseSchedule.linear(1),
+}
+
+
+class Told(nn.Module):
+    """A network that remembers the second thing it is told and returns what it was made with."""
+
+    def __init__(self, answer=0.0):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x, level):
+        self.level = level
+        return torch.zeros_like(x) + self.answer
+
+
+def residual(n_members=1, floor=0.1):
+    schedule = SCHEDULES["even"]
+    denoiser = build_denoiser(Residual(8, 1, n_members), 2, schedule=schedule, floor=floor, stream=STREAM)
+    with torch.no_grad():
+        for i, parameter in enumerate(denoiser.parameters()):
+            parameter.copy_(0.3 * STREAM.child(i).normal(0, parameter.numel(), 1).reshape(parameter.shape))
+    return denoiser
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_textbook_time_is_exactly_t_over_n(schedule):
+    network, n = Told(), schedule.n_steps
+    NoiseDenoiser(network, 1, schedule)(torch.zeros(n, 2), schedule.log_snr[1:])
+    expected = torch.arange(1, n + 1, dtype=torch.float32) / n
+    assert torch.equal(network.level.flatten(), expected)
+
+
+def test_textbook_time_is_monotone_between_steps_and_constant_beyond_them():
+    schedule, network = SCHEDULES["linear"], Told()
+    log_snr = torch.linspace(float(schedule.log_snr[1]) + 1, float(schedule.log_snr[-1]) - 1, 1000)
+    NoiseDenoiser(network, 1, schedule)(torch.zeros(1000, 1), log_snr)
+    time = network.level.flatten()
+    assert bool((time.diff() >= 0).all())
+    assert (float(time[0]), float(time[-1])) == (pytest.approx(0.01), 1.0)
+
+
+def test_textbook_denoiser_says_what_its_network_says_of_eps():
+    schedule = SCHEDULES["linear"]
+    denoiser = NoiseDenoiser(Told(0.7), 1, schedule).double()
+    x_t = STREAM.normal(0, 10, 2)
+    for t in (1, 50, 100):
+        x_0_hat = denoiser(x_t, schedule.log_snr[t])
+        torch.testing.assert_close(eps_from_x_0(x_t, x_0_hat, schedule.log_snr[t]), torch.full_like(x_t, 0.7))
+
+
+def test_residual_network_without_floor_predicts_minus_v():
+    log_snr = torch.linspace(-8, 8, 10, dtype=torch.float64)
+    x_t = STREAM.normal(0, 10, 2)
+    x_0_hat = ResidualDenoiser(Told(0.7), 1, 0.0, (-8.0, 8.0))(x_t, log_snr)
+    torch.testing.assert_close(v_from_x_0(x_t, x_0_hat, log_snr), torch.full_like(x_t, -0.7))
+
+
+def test_residual_denoiser_far_below_the_floor_is_s_squared_times_a_fixed_score():
+    network = Told(0.7)
+    denoiser = ResidualDenoiser(network, 1, 0.1, (0.0, 40.0))
+    x, levels = torch.zeros(1, 2, dtype=torch.float64), []
+    for s in (1e-5, 1e-7):
+        log_snr = torch.tensor(-2 * math.log(s), dtype=torch.float64)
+        torch.testing.assert_close(denoiser(x, log_snr) / s**2, torch.full_like(x, 7.0), rtol=1e-6, atol=0)
+        levels.append(float(network.level.flatten()[0]))
+    assert levels[0] == pytest.approx(0.25 * math.log(0.1), abs=1e-6)
+    assert levels[1] == pytest.approx(levels[0], abs=1e-6)
+
+
+def test_untrained_residual_denoiser_is_the_best_linear_one_for_unit_variance():
+    denoiser = build_denoiser(Residual(8, 1, 2), 3, schedule=SCHEDULES["even"], floor=0.1, stream=STREAM)
+    best = GaussianDenoiser(torch.zeros(3), torch.eye(3))
+    x_t, log_snr = STREAM.normal(0, 30, 3, torch.float32), torch.linspace(-6, 12, 30)
+    torch.testing.assert_close(denoiser(x_t, log_snr), best(x_t, log_snr))
+
+
+def test_an_ensemble_is_the_mean_of_its_members():
+    denoiser = residual(n_members=3)
+    x_t, log_snr = STREAM.normal(0, 20, 2, torch.float32), torch.linspace(-6, 12, 20)
+    by_member = denoiser.by_member(x_t.expand(3, 20, 2), log_snr.expand(3, 20))
+    assert not torch.allclose(by_member[0], by_member[1])
+    torch.testing.assert_close(denoiser(x_t, log_snr), (by_member[0] + by_member[1] + by_member[2]) / 3)
+
+
+@pytest.mark.parametrize(
+    "make", [residual, lambda: NoiseDenoiser(Textbook(8, 1).build(2, stream=STREAM), 1, SCHEDULES["linear"])]
+)
+def test_rows_are_denoised_each_on_its_own(make):
+    denoiser, x_t = make(), STREAM.normal(0, 9, 2, torch.float32)
+    log_snr = torch.linspace(0, 5, 9)
+    together = denoiser(x_t, log_snr)
+    for i in range(9):
+        torch.testing.assert_close(denoiser(x_t[i : i + 1], log_snr[i])[0], together[i])
+
+
+def test_denoisers_are_valid_on_their_schedule():
+    for architecture in (Textbook(8, 1), Residual(8, 1)):
+        schedule = SCHEDULES["even"]
+        denoiser = build_denoiser(architecture, 2, schedule=schedule, floor=0.1, stream=STREAM)
+        assert denoiser.log_snr_range == pytest.approx((-6.0, 12.0))
+
+
+def test_pure_noise_is_for_the_residual_network_alone():
+    schedule = NoiseSchedule(torch.tensor([math.inf, 2.0, -2.0, -math.inf]))
+    denoiser = build_denoiser(Residual(8, 1), 2, schedule=schedule, floor=0.1, stream=STREAM)
+    assert bool(denoiser(torch.ones(3, 2), schedule.log_snr[1:]).isfinite().all())
+    with pytest.raises(InvalidInput, match="finite for a network that predicts eps"):
+        build_denoiser(Textbook(8, 1), 2, schedule=schedule, floor=0.1, stream=STREAM)

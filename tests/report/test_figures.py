@@ -1,0 +1,84 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+
+from backwalk.diffusion import BoundTerms, NoiseSchedule, beta_variance
+from backwalk.report import figures
+from backwalk.report.style import svg
+from backwalk.streams import Stream
+
+X = Stream(0).normal(0, 6000, 2).numpy()
+SCHEDULE = NoiseSchedule.linear(100)
+
+
+def terms(n_steps):
+    steps = torch.linspace(0.0, 0.1, n_steps + 1, dtype=torch.float64)
+    return BoundTerms(0.3, 0.01, steps, steps / 10, -1.0, 0.1, torch.linspace(0.0, 1.0, 50, dtype=torch.float64))
+
+
+FIGURES = {
+    "points": lambda: figures.plot_points(X, title="Points"),
+    "side by side": lambda: figures.plot_side_by_side(X, X[:100] * 2),
+    "marginal": lambda: figures.plot_marginal(X[:, 0], X[:, 1], label="height"),
+    "constant marginal": lambda: figures.plot_marginal(np.ones(20), np.ones(20)),
+    "loss": lambda: figures.plot_loss(range(50), np.exp(-np.arange(50.0))),
+    "validation": lambda: figures.plot_loss(
+        range(50), np.ones(50), validation_step=(10, 50), validation_loss=(2.0, 1.0), chosen_step=50
+    ),
+    "schedule": lambda: figures.plot_schedule(SCHEDULE, beta_variance(SCHEDULE)),
+    "zero terminal SNR": lambda: figures.plot_schedule(NoiseSchedule(torch.tensor([torch.inf, 1.0, -torch.inf]))),
+    "bound": lambda: figures.plot_bound(terms(20), entropy=0.2),
+    "bound of many steps": lambda: figures.plot_bound(terms(1000)),
+    "chain": lambda: figures.plot_chain([X, X * 0.5], captions=("t = 0", "t = 9")),
+    "density": lambda: figures.plot_density(lambda x: -0.5 * (x**2).sum(1), (-2.0, 2.0, -2.0, 2.0), resolution=20),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_drawn_as_text_that_repeats_and_reaches_out_nowhere(name):
+    settings = dict(rcParams)
+    figure = FIGURES[name]()
+    assert isinstance(figure, Figure)
+    text = svg(figure, label=name, salt=name)
+    assert dict(rcParams) == settings
+    assert text == svg(FIGURES[name](), label=name, salt=name)
+    assert text.startswith("<svg ")
+    assert text.rstrip().endswith("</svg>")
+    assert "http" not in text
+    assert "<style" not in text
+    assert "currentColor" in text
+    assert not re.search(r"\bnan\b", re.sub(r'"data:[^"]*"', "", text), re.IGNORECASE)
+
+
+def test_many_points_stay_small():
+    assert len(svg(figures.plot_points(np.tile(X, (20, 1))), label="points", salt="p")) < 200_000
+
+
+def test_names_are_drawn_as_they_are():
+    text = svg(figures.plot_points(X, labels=("<b>cost</b> in $", "a & b")), label='"<i>"', salt="s")
+    assert "&lt;b&gt;cost&lt;/b&gt; in $" in text
+    assert "a &amp; b" in text
+    assert 'aria-label="&quot;&lt;i>&quot;"' in text
+
+
+def test_the_schedule_says_what_is_left_at_its_end():
+    assert "at N: 0.3475" in svg(figures.plot_signal(SCHEDULE), label="", salt="s")
+
+
+def test_limits_hold_the_bulk_of_both_sets():
+    left, right, bottom, top = figures.limits_of(X, X + 3.0)
+    for x in (X, X + 3.0):
+        inside = (x[:, 0] > left) & (x[:, 0] < right) & (x[:, 1] > bottom) & (x[:, 1] < top)
+        assert inside.mean() > 0.99
+
+
+def test_telling_pairs_are_those_that_differ():
+    x = Stream(1).normal(0, 4000, 4).numpy()
+    y = Stream(2).normal(0, 4000, 4).numpy()
+    y[:, 3] = 0.9 * y[:, 2] + 0.44 * y[:, 3]
+    assert figures.telling_pairs(x, y, [0.5, 0.4, 0.0, 0.0]) == [(0, 1), (2, 3)]
+    assert figures.telling_pairs(x[:, :2], y[:, :2], [0.1, 0.2]) == [(0, 1)]

@@ -1,0 +1,139 @@
+import base64
+import json
+import re
+from functools import cache
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backwalk.assess import assess
+from backwalk.datasets import two_moons
+from backwalk.denoiser import Residual
+from backwalk.errors import InvalidInput
+from backwalk.estimator import Diffusion
+from backwalk.report import chain_frames, render_report, write_report
+from backwalk.streams import Stream
+
+NAMES = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script> & co"]
+SMALL = Residual(width=8, n_blocks=1, n_members=1)
+MOONS = two_moons(noise=0.2)
+ROWS, UNSEEN = MOONS.sample(300, random_state=0), MOONS.sample(100, random_state=1)
+
+
+@cache
+def model():
+    frame = pd.DataFrame(ROWS, columns=NAMES)
+    return Diffusion(n_steps=30, max_steps=40, denoiser=SMALL, random_state=0, verbose=False).fit(frame).model_
+
+
+@cache
+def fidelity():
+    return assess(model(), UNSEEN, training=ROWS, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)
+
+
+@cache
+def page():
+    frames = chain_frames(model(), ROWS, Stream(1), n_points=50)
+    commands = ["backwalk report '<b>moons</b>.csv'"]
+    return render_report(
+        fidelity(), model(), data=ROWS, generated=UNSEEN, frames=frames, commands=commands, title="<u>Moons</u>"
+    )
+
+
+class Elements(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_loads_nothing():
+    for tag, attributes in Elements(page()).tags:
+        assert tag not in ("link", "iframe", "object", "embed", "img", "base")
+        assert not any(name in attributes for name in ("src", "srcset", "action", "formaction", "poster"))
+        for name in ("href", "xlink:href"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
+    assert not re.search(r"https?:|@import|url\((?!#)|fetch\(|XMLHttpRequest", page())
+
+
+def test_markup_from_users_stays_text():
+    elements = Elements(page())
+    assert [tag for tag, _ in elements.tags].count("script") == 2
+    assert not any(name.startswith("on") for _, attributes in elements.tags for name in attributes)
+    for text in ("<u>Moons</u>", "<b>moons</b>.csv", NAMES[0]):
+        assert text in elements.text
+    assert not {"u", "b"} & {tag for tag, _ in elements.tags}
+
+
+def test_everything_asked_for_is_there_in_order():
+    text = Elements(page()).text
+    headings = ["Data beside generated", "How near is it", "Training", "The noise schedule", "Does the chain end"]
+    headings += ["The bound, term by term", "The chain, there and back", "Model card", "What made this"]
+    places = [text.index(heading) for heading in headings]
+    assert places == sorted(places)
+    for figure in fidelity().model.figures:
+        assert figure.name in text
+    for contender in fidelity().contenders:
+        assert contender.name in text
+
+
+def test_ids_differ():
+    ids = [attributes["id"] for _, attributes in Elements(page()).tags if "clippath" in _ or _ == "canvas"]
+    assert len(ids) == len(set(ids))
+
+
+def test_there_is_one_scrubber_over_all_frames():
+    sliders = [a for tag, a in Elements(page()).tags if tag == "input"]
+    assert [(a["type"], a["min"], a["max"]) for a in sliders] == [("range", "0", "23")]
+
+
+def test_the_page_is_small():
+    assert len(page()) < 4_000_000
+
+
+def test_frames_run_from_data_to_noise():
+    frames = chain_frames(model(), ROWS, Stream(1), n_points=100)
+    assert frames.t[0] == 0.0
+    assert frames.t[-1] == 30.0
+    assert (np.diff(frames.log_snr) < 0).all()
+    assert frames.forward.shape == frames.backward.shape == (24, 100, 2)
+    np.testing.assert_allclose(frames.forward[0], model().codec.encode(ROWS[:100]), rtol=1e-12)
+    sent = frames.for_page()
+    numbers = np.frombuffer(base64.b64decode(sent["forward"]), "<u2")
+    assert numbers.size == frames.forward.size
+    assert sent["log_snr"][0] is None
+
+
+def test_frames_are_of_columns_that_vary():
+    frame = pd.DataFrame({"a": ROWS[:, 0], "one": 1.0})
+    single = Diffusion(n_steps=10, max_steps=10, denoiser=SMALL, random_state=0, verbose=False).fit(frame).model_
+    frames = chain_frames(single, frame.to_numpy(), Stream(0), n_points=20, n_frames=5)
+    assert frames.labels == ("a", "spread out")
+    with pytest.raises(InvalidInput, match="constant"):
+        chain_frames(single, frame.to_numpy(), Stream(0), columns=(0, 1))
+    judged = assess(single, frame.to_numpy(), stream=Stream(0), n_pairs=2)
+    text = render_report(judged, single, data=frame, generated=frame, frames=frames)
+    assert "1 of the columns hold" in text
+
+
+def test_files_are_written_whole_and_not_over_others(tmp_path):
+    path, numbers = tmp_path / "report.html", tmp_path / "report.json"
+    write_report(path, fidelity(), model(), data=ROWS, stream=Stream(0), json_path=numbers)
+    record = json.loads(numbers.read_text())
+    assert record["verdict"] == fidelity().verdict
+    assert record["card"]["n_columns"] == 2
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError):
+        write_report(path, fidelity(), model(), data=ROWS, stream=Stream(1))
+    assert path.read_bytes() == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["report.html", "report.json"]

@@ -1,0 +1,149 @@
+"""Solvers against closed forms: with a perfect denoiser of Gaussian data every step is linear, so moments tell all."""
+
+import math
+
+import pytest
+import torch
+
+from backwalk.diffusion import (
+    GaussianChain,
+    GaussianDenoiser,
+    NoiseSchedule,
+    beta_tilde_variance,
+    beta_variance,
+    denoise_at_time,
+    optimal_variance,
+)
+from backwalk.errors import InvalidInput
+from backwalk.sampling import Ancestral, Ddim, DpmSolver, Multistep, walk_back
+from backwalk.sampling.steps import Visit
+from backwalk.streams import Stream
+
+MEAN = torch.tensor([0.5, -1.0], dtype=torch.float64)
+COVARIANCE = torch.tensor([[1.0, 0.5], [0.5, 0.3]], dtype=torch.float64)
+PERFECT = GaussianDenoiser(MEAN, COVARIANCE)
+EYE = torch.eye(2, dtype=torch.float64)
+CORNERS = torch.cat([torch.zeros(1, 2), EYE])  # what a linear map does to these tells all
+SCHEDULES = {
+    "linear": NoiseSchedule.linear(60),
+    "cosine": NoiseSchedule.cosine(40),
+    "zero terminal SNR": NoiseSchedule(torch.tensor([math.inf, 7.0, 3.0, 0.0, -4.0, -math.inf])),
+}
+STREAM = Stream(6)
+
+
+@pytest.fixture(params=SCHEDULES, ids=str)
+def schedule(request):
+    return SCHEDULES[request.param]
+
+
+def even(n_steps):
+    return NoiseSchedule.log_snr_uniform(n_steps, log_snr_max=6.0, log_snr_min=-8.0)
+
+
+def generated(step, schedule, *, to=0):
+    """Return mean and covariance of x_`to` that a solver makes of N(0, I), from its map of points and of noises.
+
+    Rows 0..2 tell the map of x_N; rows 3t..3t + 2 start at 0 and meet noise at step t alone.
+    """
+    n = schedule.n_steps
+    x_N = torch.zeros(3 * n + 3, 2, dtype=torch.float64)
+    x_N[:3] = CORNERS
+
+    def noise(t):
+        eps = torch.zeros_like(x_N)
+        eps[3 * t : 3 * t + 3] = CORNERS
+        return eps
+
+    end = next(state.x_t for state in walk_back(PERFECT, schedule, step, x_N, noise=noise) if state.t == to)
+    gains = (end.reshape(n + 1, 3, 2)[:, 1:] - end.reshape(n + 1, 3, 2)[:, :1]).mT
+    gains = gains if step.is_random else gains[:1]
+    return end[0], (gains @ gains.mT).sum(0)
+
+
+def marginal(schedule, t):
+    a_sq = schedule.alpha_bar[t]
+    return a_sq.sqrt() * MEAN, a_sq * COVARIANCE + schedule.one_minus_alpha_bar[t] * EYE
+
+
+@pytest.mark.parametrize("variance", ["beta", "beta_tilde", "optimal"])
+def test_ancestral_sampling_generates_the_chain_s_density(schedule, variance):
+    error = torch.linspace(0, 0.4, schedule.n_steps + 1, dtype=torch.float64)
+    sigma_sq = {
+        "beta": beta_variance(schedule),
+        "beta_tilde": beta_tilde_variance(schedule),
+        "optimal": optimal_variance(schedule, error),
+    }[variance]
+    chain = GaussianChain(MEAN, COVARIANCE, schedule, sigma_sq)
+    for ours, theirs in zip(generated(Ancestral(sigma_sq), schedule), chain.generated_marginal(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-11)
+
+
+def test_ddim_generates_its_closed_form(schedule):
+    chain = GaussianChain(MEAN, COVARIANCE, schedule, schedule.beta)
+    for ours, theirs in zip(generated(Ddim(), schedule), chain.ddim_marginal(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
+
+
+def test_ddim_with_eta_1_is_the_ancestral_step_with_beta_tilde(schedule):
+    ancestral = Ancestral(beta_tilde_variance(schedule))
+    x_t, eps = STREAM.child("x").normal(0, 50, 2), STREAM.child("eps").normal(0, 50, 2)
+    for t in range(1, schedule.n_steps + 1):
+        x_0_hat = denoise_at_time(PERFECT, x_t, t, schedule)
+        torch.testing.assert_close(
+            Ddim(eta=1.0)([Visit(x_t, x_0_hat)], t, schedule, eps), ancestral([Visit(x_t, x_0_hat)], t, schedule, eps)
+        )
+
+
+@pytest.mark.parametrize("step", [Ddim(), Ddim(0.5), Ddim(1.0), DpmSolver(), DpmSolver(sde=True), Multistep()], ids=str)
+def test_every_solver_converges_to_the_data(step):
+    """At t = 1, as the last step gives the posterior mean of x_0 and not a draw."""
+    errors = []
+    for n_steps in (100, 200):
+        schedule = even(n_steps)
+        (mean, covariance), (mean_1, covariance_1) = generated(step, schedule, to=1), marginal(schedule, 1)
+        errors.append(float(torch.cat([(mean - mean_1).flatten(), (covariance - covariance_1).flatten()]).abs().max()))
+    start = float(schedule.alpha_bar[-1].sqrt())  # the prior mismatch, which no solver mends
+    assert errors[1] < max(0.6 * errors[0], 2 * start)
+    assert errors[1] < 0.05
+
+
+def flow_error(step, n_steps):
+    """Return how far a solver's map from x_N to x_1 is from the ODE's, (C_1 / C_N)^(1/2) about the means."""
+    schedule = even(n_steps)
+    (mean_1, c_1), (mean_N, c_N) = marginal(schedule, 1), marginal(schedule, n_steps)
+    values, axes = torch.linalg.eigh(c_1)
+    _, axes_N = torch.linalg.eigh(c_N)
+    torch.testing.assert_close(axes.abs(), axes_N.abs())
+    root = axes @ torch.diag((values / torch.linalg.eigvalsh(c_N)).sqrt()) @ axes.T
+    exact = mean_1 + (CORNERS - mean_N) @ root
+    states = list(walk_back(PERFECT, schedule, step, CORNERS, noise=lambda t: CORNERS))
+    return float((states[-2].x_t - exact).abs().max())
+
+
+@pytest.mark.parametrize(("step", "order"), [(Ddim(), 1), (DpmSolver(), 2), (Multistep(), 3)], ids=str)
+def test_order_of_convergence(step, order):
+    errors = [flow_error(step, n_steps) for n_steps in (101, 201, 401)]
+    for coarse, fine in zip(errors, errors[1:], strict=False):
+        assert math.log2(coarse / fine) == pytest.approx(order, abs=0.25)
+
+
+def test_more_order_is_less_error_at_ten_evaluations():
+    errors = [flow_error(step, 10) for step in (Ddim(), DpmSolver(), Multistep())]
+    assert errors[0] > errors[1] > errors[2]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda s: Ancestral(beta_variance(s)), lambda s: Ddim(1.0), lambda s: DpmSolver(sde=True), lambda s: Multistep()],
+)
+def test_the_last_step_returns_x_0_hat_without_noise(make, schedule):
+    x_t, x_0_hat = STREAM.child("x").normal(0, 5, 2), STREAM.child("hat").normal(0, 5, 2)
+    got = make(schedule)([Visit(x_t, x_0_hat), Visit(x_0_hat, x_t)], 1, schedule, None)
+    torch.testing.assert_close(got, x_0_hat, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("step", [Ancestral(beta_variance(even(5))), Ddim(1.0), DpmSolver(sde=True)])
+def test_noise_that_is_needed_is_asked_for(step):
+    with pytest.raises(InvalidInput, match="eps should be given"):
+        step([Visit(CORNERS, CORNERS)], 3, even(5), None)

@@ -1,0 +1,67 @@
+"""Tiles: rows come out in order and cut to what was asked, whatever the threads, and not all at once."""
+
+import pytest
+import torch
+
+from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def rows(first, last):
+    return torch.arange(first, last)[:, None].double()
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [(0, 1), (0, 1024), (0, 1025), (5, 5), (1000, 1030), (1024, 2048), (3000, 20_000), (10**9, 10**9 + 3)],
+)
+def test_rows_are_those_asked_for_and_tiles_are_whole(threads, start, stop):
+    asked = []
+    pieces = list(over_tiles(lambda first, last: asked.append((first, last)) or rows(first, last), start, stop))
+    assert torch.equal(torch.cat([torch.empty(0, 1), *pieces]), rows(start, stop))
+    assert all(first % TILE_ROWS == 0 and last - first == TILE_ROWS for first, last in asked)
+    assert len(asked) == len(set(asked))
+    assert torch.get_num_threads() == threads
+
+
+def test_results_wait_only_a_few_tiles_ahead(threads):
+    done = []
+    pieces = over_tiles(lambda first, last: done.append(first) or rows(first, last), 0, 100 * TILE_ROWS)
+    next(pieces)
+    assert len(done) <= 2 * threads + 1
+    pieces.close()
+    assert torch.get_num_threads() == threads
+
+
+def test_inside_no_gradients_are_kept_and_one_thread_is_used(threads):
+    def check(first, last):
+        assert not torch.is_grad_enabled()
+        assert torch.get_num_threads() == 1
+        return rows(first, last)
+
+    list(over_tiles(check, 0, 3000))
+    assert torch.is_grad_enabled()
+
+
+def test_an_error_in_a_tile_reaches_the_caller(threads):
+    def fail(first, last):
+        raise ValueError("tile")
+
+    with pytest.raises(ValueError, match="tile"):
+        list(over_tiles(fail, 0, 3000))
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("n", [1, 1023, 1024])
+def test_a_tile_is_filled_up_with_copies_of_its_first_row(n):
+    tile = padded_tile(rows(7, 7 + n))
+    assert tile.shape == (TILE_ROWS, 1)
+    assert torch.equal(tile[:n], rows(7, 7 + n))
+    assert bool((tile[n:] == 7).all())

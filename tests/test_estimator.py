@@ -1,0 +1,343 @@
+"""`Diffusion` in scikit-learn's manner: its contract, its refusals, and what goes in comes out."""
+
+import json
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import make_moons
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from backwalk.denoiser import Residual, Textbook
+from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import InvalidInput, PriorMismatchWarning
+from backwalk.estimator import Diffusion
+from backwalk.sampling import Sampler
+from backwalk.training import Training
+
+SMALL = Residual(8, 1)
+# A single step of training, as the checks fit dozens of times and judge no fit by its quality.
+CHECKED = Diffusion(n_steps=2, max_steps=1, denoiser=SMALL, validation_fraction=0.0, random_state=0, verbose=False)
+NOT_RUN = {"check_array_api_input": "runs only where SCIPY_ARRAY_API is set in the environment"}
+SLOW = {  # they score every row by itself; test_model.py asks for more, equal bits, with fewer calls
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
+}
+
+
+def tiny(**settings):
+    return Diffusion(
+        **{"n_steps": 10, "max_steps": 3, "denoiser": SMALL, "random_state": 0, "verbose": False, **settings}
+    )
+
+
+def sklearn_checks():
+    for estimator, check in estimator_checks_generator(CHECKED):
+        name = check.func.__name__
+        if name not in NOT_RUN:
+            marks = [pytest.mark.slow] if name in SLOW else []
+            yield pytest.param(estimator, check, id=name, marks=marks)
+
+
+@pytest.mark.parametrize(("estimator", "check"), list(sklearn_checks()))
+def test_scikit_learn_s_checks(estimator, check):
+    check(estimator)
+
+
+def test_settings_are_stored_and_cloned():
+    model = Diffusion.ddpm(n_epochs=7, random_state=3)
+    copied = clone(model)
+    assert copied.get_params().keys() == model.get_params().keys()
+    for name in ("training", "denoiser", "sampler", "schedule", "scale", "reverse_variance", "random_state"):
+        assert getattr(copied, name) == getattr(model, name)
+    assert clone(Diffusion()).set_params(max_steps=5).max_steps == 5
+    assert "n_epochs=7" in repr(model)
+
+
+def test_ddpm_is_the_notebook_s_model_and_says_what_it_costs():
+    X, _ = make_moons(10_000, noise=0.05, random_state=10)
+    model = Diffusion.ddpm(n_epochs=1, random_state=0)
+    with pytest.warns(PriorMismatchWarning, match=r"alpha_bar_N = 0\.3475 .* at least 0\.080 nats a point"):
+        model.fit(X)
+    assert float(model.schedule_.alpha_bar[100]) == pytest.approx(0.3475, abs=5e-5)
+    assert model.model_.prior_mismatch == pytest.approx(0.080, abs=1e-3)
+    assert model.codec_.encode(X[:5]) == pytest.approx(X[:5], rel=1e-15)
+    assert model.model_.architecture == Textbook(100, 4)
+    assert model.model_.sampler == Sampler("ancestral")
+    torch.testing.assert_close(model.model_.sigma_sq, model.schedule_.beta)
+    assert model.model_.card["n_rows"] == 10_000
+    assert (model.history_.n_steps, model.history_.step) == (10, (0,))
+    assert model.model_.card["n_parameters"] == 3 * 100 + 100 + 3 * (100 * 100 + 100) + 100 * 2 + 2
+
+
+def test_the_default_has_no_mismatch_and_no_warning(rows):
+    model = Diffusion(max_steps=2, random_state=0).fit(rows)
+    assert 0 <= model.model_.prior_mismatch < 1e-4
+    assert model.schedule_.n_steps == 1000
+
+
+def test_the_model_learns_what_it_is_shown():
+    """Data a third as wide across as along: the samples' covariance and the score both tell."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 2)) @ np.array([[2.0, 1.0], [0.0, 0.4]]) + [10.0, -3.0]
+    model = Diffusion(n_steps=100, max_steps=150, denoiser=Residual(16, 1), random_state=0, verbose=False).fit(X)
+    samples = model.sample(4096, random_state=1, n_evaluations=25)
+    np.testing.assert_allclose(samples.mean(0), [10.0, -3.0], atol=0.15)
+    np.testing.assert_allclose(np.cov(samples.T), np.cov(X.T), atol=0.3)
+    covariance = np.cov(X.T)
+    entropy = 0.5 * np.linalg.slogdet(2 * math.pi * math.e * covariance)[1]
+    assert -model.score(X[:1024]) == pytest.approx(entropy, abs=0.1)
+    assert model.bound(X[:300], random_state=0).total == pytest.approx(entropy, abs=0.3)
+
+
+def test_equal_seeds_give_equal_models_and_rows(rows, fitted):
+    one, other, third = (tiny(random_state=seed).fit(rows) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.sample(7, random_state=5), other.sample(7, random_state=5))
+    assert not np.array_equal(one.sample(7, random_state=5), third.sample(7, random_state=5))
+    np.testing.assert_array_equal(fitted.sample(100, random_state=2), fitted.sample(1000, random_state=2)[:100])
+    assert not np.array_equal(fitted.sample(3, random_state=2), fitted.sample(3, random_state=3))
+    assert not np.array_equal(fitted.sample(3), fitted.sample(3))
+    bounds = [fitted.bound(rows[:9], random_state=seed).total for seed in (0, 0, 1)]
+    assert bounds[0] == bounds[1] != bounds[2]
+
+
+def test_global_random_states_are_neither_read_nor_set(rows):
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    before, torch_before = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    first = tiny().fit(rows).sample(5, random_state=0)
+    for one, other in zip(before, np.random.get_state(), strict=True):  # noqa: NPY002
+        np.testing.assert_array_equal(one, other)
+    assert torch.equal(torch_before, torch.get_rng_state())
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    np.testing.assert_array_equal(first, tiny().fit(rows).sample(5, random_state=0))
+
+
+def test_the_rows_and_settings_of_a_fit_are_not_changed(rows):
+    X = rows.copy()
+    model = tiny(n_steps=np.int64(5), max_steps=np.int64(2), validation_fraction=0.3)
+    before = dict(model.get_params())
+    model.fit(X)
+    np.testing.assert_array_equal(X, rows)
+    assert model.get_params() == before
+    assert (model.schedule_.n_steps, model.history_.n_steps) == (5, 2)
+    assert (model.model_.card["n_rows"], model.model_.card["n_validation_rows"]) == (210, 90)
+
+
+X_TABLE = np.column_stack([np.linspace(-1, 5, 60), np.arange(60) % 7, np.full(60, 3)])
+NAMES = ["length", "count", "fixed"]
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow"])
+def test_tables_go_out_as_they_came_in(kind):
+    data = {"length": X_TABLE[:, 0].astype(np.float32), "count": X_TABLE[:, 1].astype(np.int16), "fixed": X_TABLE[:, 2]}
+    table = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}[kind](data)
+    model = tiny().fit(table)
+    assert list(model.feature_names_in_) == NAMES
+    assert model.n_features_in_ == 3
+    samples = model.sample(20, random_state=0)
+    assert type(samples) is type(table)
+    names = samples.column_names if kind == "pyarrow" else list(samples.columns)
+    assert names == NAMES
+    types = [getattr(table[name], "type", getattr(table[name], "dtype", None)) for name in NAMES]
+    assert [getattr(samples[name], "type", getattr(samples[name], "dtype", None)) for name in NAMES] == types
+    assert (np.asarray(samples["fixed"]) == 3.0).all()
+    swapped = table.select(NAMES[::-1]) if kind != "pandas" else table[NAMES[::-1]]
+    np.testing.assert_array_equal(model.score_samples(swapped[:2]), model.score_samples(table[:2]))
+
+
+def test_arrays_go_out_as_they_came_in(rows):
+    for dtype in (np.float32, np.float64):
+        assert tiny().fit(rows.astype(dtype)).sample(3).dtype == dtype
+    assert tiny().fit(np.arange(20)[:, None]).sample(3).dtype == np.float64
+    named = tiny().fit(pd.DataFrame(rows, columns=list("abc")))
+    assert not hasattr(named.fit(rows), "feature_names_in_")
+
+
+def test_constant_columns_come_back_exactly_and_nothing_else_is_possible(fitted, rows):
+    assert (fitted.sample(50)[:, 1] == 7.25).all()
+    other = rows[:3].copy()
+    other[1, 1] += 1e-9
+    np.testing.assert_array_equal(np.isfinite(fitted.score_samples(other)), [True, False, True])
+    assert fitted.score(other) == -math.inf
+    with pytest.raises(InvalidInput, match="Constant columns"):
+        fitted.bound(other)
+
+
+BAD_ROWS = {
+    "NaN": (np.array([[0.0, 1.0], [np.nan, 2.0], [1.0, 1.0]]), "NaN at row 1, column 0"),
+    "infinite": (np.array([[0.0, np.inf], [1.0, 2.0], [1.0, 1.0]]), "inf at row 0, column 1"),
+    "no rows": (np.empty((0, 2)), "0 sample"),
+    "no columns": (np.empty((5, 0)), "0 feature"),
+    "one row": (np.array([[1.0, 2.0]]), "2 rows"),
+    "1-D": (np.arange(5.0), "Expected 2D array"),
+    "3-D": (np.zeros((2, 2, 2)), "dim 3"),
+    "all constant": (np.ones((9, 2)), "should vary"),
+    "complex": (np.ones((9, 2)) * 1j, "Complex"),
+    "text": (np.array([["a", "b"], ["c", "d"]]), "numbers"),
+    "text column": (pd.DataFrame({"x": [1.0, 2.0], "name": ["a", "b"]}), "'name'"),
+    "None": (None, "numbers"),
+}
+BAD_SETTINGS = {
+    "n_steps": [1, 2.5, True, "10"],
+    "schedule": ["linear", 100],
+    "denoiser": ["mlp", 64],
+    "training": [10],
+    "reverse_variance": ["learned"],
+    "sampler": ["ddim", 5],
+    "max_steps": [0, 1.5, True],
+    "max_time": [0, -1.0, math.nan, "1 min"],
+    "validation_fraction": [-0.1, 0.6, math.nan, "some"],
+    "device": ["abacus", 3.5],
+    "random_state": [-1, "x"],
+    "callbacks": [print, [1]],
+}
+
+
+def never(progress):
+    raise AssertionError("training began")
+
+
+@pytest.mark.parametrize(("X", "message"), BAD_ROWS.values(), ids=BAD_ROWS)
+def test_bad_rows_are_refused_before_training(X, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(callbacks=[never]).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in BAD_SETTINGS.items() for value in values]
+)
+def test_bad_settings_are_refused_before_training(rows, name, value):
+    model = tiny(callbacks=[never]).set_params(**{name: value})
+    if name in ("schedule", "training"):
+        model.set_params(n_steps=None, max_steps=None)
+    with pytest.raises(InvalidInput, match=name):
+        model.fit(rows)
+
+
+def test_settings_that_contradict_each_other_are_refused(rows):
+    plan = Training(max_steps=1, batch_size=8, learning_rate=0.1)
+    for both in ({"training": plan}, {"schedule": NoiseSchedule.linear(9)}):
+        with pytest.raises(InvalidInput, match="should be None where"):
+            tiny(callbacks=[never], **both).fit(rows)
+
+
+@pytest.mark.parametrize("method", ["score_samples", "score", "bound"])
+def test_rows_that_do_not_fit_the_model_are_refused(fitted, rows, method):
+    for X, message in (
+        (rows[:, :2], "2 features, but Diffusion is expecting 3"),
+        (rows[0], "Expected 2D"),
+        (np.full((2, 3), np.nan), "NaN at row 0"),
+        (np.full((2, 3), "x"), "numbers"),
+        (np.array([[1e300, 7.25, 0.0]]), "row 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            getattr(fitted, method)(X)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, True, "3", None])
+def test_only_a_number_of_rows_can_be_drawn(fitted, n):
+    with pytest.raises(InvalidInput, match="n_samples should be"):
+        fitted.sample(n)
+
+
+def test_samplers_are_chosen_by_name_by_number_or_whole(fitted):
+    for options in ({"sampler": "ddim"}, {"sampler": Sampler("ddim", 3)}, {"n_evaluations": 5}, {"n_evaluations": 25}):
+        assert np.isfinite(fitted.sample(2, random_state=0, **options)).all()
+    np.testing.assert_array_equal(
+        fitted.sample(2, random_state=0, n_evaluations=5),
+        fitted.sample(2, random_state=0, sampler=Sampler("multistep", 5)),
+    )
+    for options in ({"sampler": "euler"}, {"sampler": Sampler(), "n_evaluations": 5}, {"n_evaluations": 0}):
+        with pytest.raises(InvalidInput):
+            fitted.sample(2, **options)
+
+
+def test_nothing_can_be_asked_before_fit(rows):
+    for ask in (Diffusion().sample, lambda: Diffusion().score_samples(rows), lambda: Diffusion().save("never")):
+        with pytest.raises(NotFittedError):
+            ask()
+
+
+def test_callbacks_are_told_every_step(rows):
+    told = []
+    tiny(callbacks=[told.append]).fit(rows)
+    assert [(progress.step, progress.max_steps) for progress in told] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_warm_start_goes_on_where_the_fit_before_ended(rows):
+    plan = Training(max_steps=1, batch_size=64, learning_rate=1e-9, ema_width=None)
+    cold, warm = (tiny(training=plan, max_steps=None, warm_start=warm) for warm in (False, True))
+    for model in (cold, warm):
+        model.set_params(training=Training(max_steps=30, batch_size=64, learning_rate=0.01)).fit(rows)
+    trained = [parameter.clone() for parameter in warm.denoiser_.parameters()]
+    for model in (cold, warm):
+        model.set_params(training=plan).fit(rows)
+    far = [
+        max(float((now - then).abs().max()) for now, then in zip(model.denoiser_.parameters(), trained, strict=True))
+        for model in (cold, warm)
+    ]
+    assert far[1] < 1e-6 < far[0]
+    with pytest.raises(InvalidInput, match="warm_start should go on with the same network"):
+        warm.set_params(denoiser=Residual(9, 1), callbacks=[never]).fit(rows)
+
+
+def test_pipelines_and_grid_search(rows):
+    pipeline = make_pipeline(StandardScaler(), tiny()).fit(rows)
+    assert math.isfinite(pipeline.score(rows[:4]))
+    search = GridSearchCV(tiny(), {"max_steps": np.array([1, 2])}, cv=2, error_score="raise").fit(rows[:20])
+    assert search.best_params_["max_steps"] in (1, 2)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 19, 20, 21])
+@pytest.mark.parametrize("fraction", [None, 0.5])
+def test_few_rows_are_enough(n, fraction):
+    X = np.random.default_rng(n).normal(size=(n, 2))
+    model = tiny(validation_fraction=fraction).fit(X)
+    assert np.isfinite(model.sample(3, random_state=0)).all()
+    assert model.model_.card["n_rows"] + model.model_.card["n_validation_rows"] == n
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30, 1e200])
+def test_units_do_not_matter(scale):
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    plain, scaled = (tiny().fit(factor * X) for factor in (1.0, scale))
+    np.testing.assert_allclose(scaled.sample(9, random_state=0) / scale, plain.sample(9, random_state=0), rtol=1e-4)
+
+
+def test_duplicate_and_rounded_rows_are_no_trouble():
+    for X in (np.repeat([[0.0, 1.0], [1.0, 0.0]], 30, axis=0), np.arange(60).reshape(30, 2) // 20.0, np.eye(5)):
+        assert np.isfinite(tiny().fit(X).sample(3, random_state=0)).all()
+
+
+def test_save_and_load(fitted, rows, tmp_path):
+    fitted.save(tmp_path / "m")
+    loaded = Diffusion.load(tmp_path / "m")
+    assert loaded.n_features_in_ == 3
+    np.testing.assert_array_equal(loaded.sample(5, random_state=0), fitted.sample(5, random_state=0))
+    assert loaded.bound(rows[:5], random_state=0).total == fitted.bound(rows[:5], random_state=0).total
+
+
+def test_the_card_is_plain_json_and_says_what_was_done(fitted):
+    card = json.loads(json.dumps(fitted.model_.card))
+    assert card == fitted.model_.card
+    assert (card["seed"], card["n_columns"], card["n_rows"], card["n_validation_rows"]) == (0, 3, 270, 30)
+    assert card["steps_taken"] == 30
+    assert card["versions"]["torch"] == torch.__version__
+
+
+def test_a_good_fit_warns_of_nothing(rows):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny().fit(rows).sample(1)

@@ -1,0 +1,46 @@
+"""The bar: silent where there is no terminal, and whole where there is one."""
+
+import pytest
+
+from backwalk import progress
+from backwalk.progress import progress_bar
+from backwalk.training import Progress
+
+STEPS = [Progress(step, 3, 1.5, 0.25 if step == 2 else None, 0.1) for step in (1, 2, 3)]
+
+
+def show_all(verbose):
+    with progress_bar(verbose) as show:
+        for step in STEPS:
+            show(step)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(progress, "_REFRESH", 0.0)
+
+
+def test_a_run_on_a_terminal_shows_step_loss_and_validation(monkeypatch, terminal, capsys):
+    monkeypatch.setattr(progress, "_MOMENT", 0.0)
+    show_all(verbose=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    for text in ("step 1/3", "step 3/3", "loss 1.5000", "validation 0.2500 nats"):
+        assert text in err
+
+
+def test_a_run_of_a_moment_says_nothing(monkeypatch, terminal, capsys):
+    monkeypatch.setattr(progress, "_MOMENT", 1e9)
+    show_all(verbose=True)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_nothing_is_said_without_a_terminal_or_leave(monkeypatch, terminal, capsys, verbose):
+    monkeypatch.setattr(progress, "_MOMENT", 0.0)
+    if verbose:
+        monkeypatch.delenv("FORCE_COLOR")
+    show_all(verbose)
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,51 @@
+"""The public face: its names, and that it costs nothing to look at."""
+
+import subprocess
+import sys
+
+import pytest
+
+import backwalk
+
+NAMES = [
+    "BackwalkError",
+    "Diffusion",
+    "InvalidInput",
+    "ModelFileError",
+    "NoiseSchedule",
+    "PriorMismatchWarning",
+    "Residual",
+    "Sampler",
+    "TableFileError",
+    "Textbook",
+    "Training",
+    "TrainingDiverged",
+]
+
+
+def test_public_names_are_these():
+    assert sorted(backwalk.__all__) == NAMES
+    assert set(NAMES) <= set(dir(backwalk))
+    for name in NAMES:
+        assert getattr(backwalk, name).__name__ == name
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'backwalk' has no attribute 'GAN'"):
+        _ = backwalk.GAN
+
+
+@pytest.mark.parametrize("module", ["backwalk", "backwalk.cli"])
+def test_importing_needs_no_torch(module):
+    code = f"import sys, {module}; print([name for name in ('torch', 'sklearn', 'scipy') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_errors_are_what_their_tree_says():
+    for name in ("InvalidInput", "ModelFileError", "TableFileError"):
+        assert issubclass(getattr(backwalk, name), (backwalk.BackwalkError, ValueError))
+        assert getattr(backwalk, name).__mro__.index(backwalk.BackwalkError) < 5
+    assert issubclass(backwalk.TrainingDiverged, RuntimeError)
+    assert issubclass(backwalk.TrainingDiverged, backwalk.BackwalkError)
+    assert issubclass(backwalk.PriorMismatchWarning, UserWarning)

@@ -1,0 +1,209 @@
+"""The training loop: against the notebook's written out in plain torch, and its own promises."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from backwalk.denoiser import Residual, Textbook, build_denoiser
+from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import TrainingDiverged
+from backwalk.streams import Stream
+from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, loop
+from backwalk.training.loop import Validation
+
+SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
+LEVELS = LogNormalLevels(math.exp(-4.0), math.exp(3.0), centre=-1.0)
+STREAM = Stream(7)
+X_0 = STREAM.child("x_0").normal(0, 230, 2, torch.float32) * torch.tensor([1.0, 0.2])
+X_VALIDATION = STREAM.child("validation").normal(0, 50, 2, torch.float32) * torch.tensor([1.0, 0.2])
+PLAN = Training(max_steps=25, batch_size=64, learning_rate=0.01, hidden_rate=0.02)
+
+
+def untrained(members=2):
+    return build_denoiser(Residual(8, 1, members), 2, schedule=SCHEDULE, floor=0.1, stream=STREAM.child("weights"))
+
+
+def trainer(plan=PLAN, *, x_0=X_0, denoiser=None, **options):
+    return Trainer(denoiser or untrained(), x_0, LEVELS, plan, stream=STREAM, **options)
+
+
+def weights(denoiser):
+    return [parameter.detach().clone() for parameter in denoiser.parameters()]
+
+
+def equal(one, other):
+    return all(map(torch.equal, one, other))
+
+
+def plain_notebook_loop(network, schedule, n_epochs, batch_size, stream):
+    """The course notebook's loop as anyone would write it, fed with the draws of the trainer's streams."""
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    alpha_bar = torch.cumprod(1 - torch.linspace(1e-3, 0.02, 100, dtype=torch.float64), 0)
+    first_losses, step = [], 0
+    for epoch in range(n_epochs):
+        order = stream.child("order", epoch, 0, 0).permutation(len(X_0))
+        for batch in range(len(X_0) // batch_size):
+            x_0 = X_0[order[batch * batch_size : (batch + 1) * batch_size]]
+            draws = stream.child("step", step)
+            t = (draws.child("level").uniform(0, 1, batch_size)[0] * 100).long() + 1
+            eps = draws.child("eps").normal(0, batch_size, 2, torch.float32)
+            kept = alpha_bar[t - 1].float()[:, None]
+            x_t = kept.sqrt() * x_0 + (1 - kept).sqrt() * eps
+            loss = (network(torch.cat([x_t, t[:, None] / 100], dim=1)) - eps).square().sum(1).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            if batch == 0:
+                first_losses.append(float(loss.detach()))
+            step += 1
+    return first_losses
+
+
+def test_ddpm_training_is_the_notebook_s_loop():
+    schedule = NoiseSchedule.linear(100)
+    denoiser = build_denoiser(Textbook(20, 2), 2, schedule=schedule, floor=0.0, stream=STREAM.child("weights"))
+    modules = []
+    for layer in denoiser.network.layers:
+        linear = nn.Linear(*layer.weight.shape[1:])
+        linear.load_state_dict({"weight": layer.weight[0].T, "bias": layer.bias[0, 0]})
+        modules += [linear, nn.Tanh()]
+    plain = nn.Sequential(*modules[:-1])
+    expected = plain_notebook_loop(plain, schedule, 3, 100, STREAM)
+    plan = Training(n_epochs=3, batch_size=100, learning_rate=1e-3, ema_width=None, decay=False, levels="chain")
+    trained = Trainer(denoiser, X_0, ChainLevels(schedule), plan, stream=STREAM)
+    assert len(list(trained.run())) == 6
+    history = trained.history()
+    assert history.step == (0, 2, 4)
+    assert history.loss == pytest.approx(expected, rel=1e-4)
+    assert (history.loss_name, history.n_steps, history.chosen_step) == ("L_simple", 6, 6)
+    for ours, theirs in zip(denoiser.network.layers, plain[::2], strict=True):
+        torch.testing.assert_close(ours.weight[0].T, theirs.weight, rtol=1e-3, atol=2e-5)
+
+
+def test_training_repeats_bit_for_bit_and_resumes_where_it_was_left():
+    one, other = trainer(x_validation=X_VALIDATION), trainer(x_validation=X_VALIDATION)
+    list(one.run())
+    list(itertools.islice(other.run(), 9))
+    list(other.run())
+    assert equal(weights(one.denoiser), weights(other.denoiser))
+    assert one.history().loss == other.history().loss
+    assert one.history().validation_loss == other.history().validation_loss
+    assert not equal(weights(one.denoiser), weights(untrained()))
+
+
+def test_another_stream_trains_otherwise():
+    one, other = trainer(), Trainer(untrained(), X_0, LEVELS, PLAN, stream=Stream(8))
+    list(one.run())
+    list(other.run())
+    assert not equal(weights(one.denoiser), weights(other.denoiser))
+
+
+def test_training_lowers_the_loss():
+    run = trainer(Training(max_steps=200, batch_size=200, learning_rate=0.01), x_validation=X_VALIDATION)
+    list(run.run())
+    history = run.history()
+    assert sum(history.loss[-20:]) < 0.9 * sum(history.loss[:20])
+    assert history.validation_loss[-1] < 0.9 * history.validation_loss[0]
+
+
+@pytest.mark.parametrize("batch_size", [30, 230, 1000])
+def test_an_epoch_shows_every_row_equally_often(batch_size):
+    seen = []
+    run = trainer(
+        Training(n_epochs=1, batch_size=batch_size, learning_rate=1e-3), x_0=torch.arange(230.0)[:, None].expand(-1, 2)
+    )
+    while not run._done():
+        seen.append(run._batch()[..., 0])
+        run.step += 1
+    rows = torch.cat(seen, dim=1).long()
+    assert rows.shape == (2, max(batch_size, 230 // batch_size * batch_size))
+    for member in rows:
+        counts = torch.bincount(member, minlength=230)
+        assert int(counts.max() - counts.min()) <= 1
+    assert not torch.equal(rows[0], rows[1])
+
+
+def test_progress_is_told_after_every_step():
+    told = list(trainer(x_validation=X_VALIDATION).run())
+    assert [progress.step for progress in told] == list(range(1, 26))
+    assert {progress.max_steps for progress in told} == {25}
+    validated = [progress.step for progress in told if progress.validation_loss is not None]
+    assert len(validated) == 20
+    assert validated[-1] == 25
+
+
+def test_max_time_ends_the_run(monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(clock)))
+    run = trainer(
+        Training(max_steps=10_000, batch_size=16, learning_rate=1e-3), max_time=12.0, x_validation=X_VALIDATION
+    )
+    told = list(run.run())
+    assert len(told) == 12
+    assert told[-1].validation_loss is not None
+    assert run.history().n_steps == 12
+
+
+@pytest.mark.parametrize("size", [1e30, math.nan])
+def test_a_loss_that_is_not_finite_stops_training(size):
+    with pytest.raises(TrainingDiverged, match="loss should stay finite"):
+        list(trainer(x_0=size * X_0).run())
+
+
+def test_weights_that_are_not_finite_are_never_kept():
+    run = trainer(Training(max_steps=3, batch_size=16, learning_rate=0.01, ema_width=None, n_epochs=None))
+    with pytest.raises(TrainingDiverged, match="weights should stay finite"):
+        for progress in run.run():
+            if progress.step == 3:
+                next(iter(run.denoiser.parameters())).data.fill_(math.nan)
+
+
+def scripted(monkeypatch, by_call):
+    calls = iter(by_call)
+    monkeypatch.setattr(Validation, "by_row", lambda self: next(calls))
+
+
+@pytest.mark.parametrize(("worse_by", "chosen"), [(0.0, 20), (0.01, 20), (-0.5, 20), (0.5, 10)])
+def test_earlier_weights_are_kept_only_where_clearly_better(monkeypatch, worse_by, chosen):
+    """50 rows whose difference has a standard error of 0.14: 0.01 is chance, 0.5 is not."""
+    row = STREAM.child("rows").normal(0, 50, 2)
+    before, after = 5.0 + row[:, 0], 5.0 + row[:, 0] + (row[:, 1] - row[:, 1].mean()) + worse_by
+    scripted(monkeypatch, [before + (0.1 if call < 9 else 0.0) for call in range(10)] + [after] * 10)
+    run = trainer(Training(max_steps=20, batch_size=16, learning_rate=0.01, ema_width=None), x_validation=X_VALIDATION)
+    at = {progress.step: weights(run.denoiser) for progress in run.run()}
+    assert run.history().chosen_step == chosen
+    assert equal(weights(run.denoiser), at[chosen])
+
+
+def test_without_validation_the_average_is_kept():
+    averaged = trainer(Training(max_steps=20, batch_size=16, learning_rate=0.01))
+    last = trainer(Training(max_steps=20, batch_size=16, learning_rate=0.01, ema_width=None))
+    list(averaged.run())
+    list(last.run())
+    assert not equal(weights(averaged.denoiser), weights(last.denoiser))
+    assert averaged.history().validation_loss == ()
+
+
+def test_validation_is_the_bound_s_diffusion_part():
+    """For x_0_hat = a x_t it is (1/2) integral of (1 - ab)^2 |x_0|^2 SNR + ab (1 - ab) d SNR over ln SNR.
+
+    False-alarm rate 1e-8.
+    """
+    low, high = SCHEDULE.log_snr[-1], SCHEDULE.log_snr[1]
+    log_snr = torch.linspace(float(low), float(high), 20_001, dtype=torch.float64)
+    alpha_bar, snr, x_0 = torch.sigmoid(log_snr), log_snr.exp(), X_0.double()
+    expected = 0.5 * torch.trapezoid(
+        snr * ((1 - alpha_bar).square() * x_0.square().sum(1).mean() + alpha_bar * (1 - alpha_bar) * 2), log_snr
+    )
+    by_row = Validation(untrained(), X_0, STREAM).by_row()
+    assert by_row.shape == (230,)
+    assert abs(float(by_row.mean() - expected)) < 5.73 * float(by_row.std()) / math.sqrt(230)
+
+
+def test_validation_is_finite_where_the_chain_ends_in_pure_noise():
+    schedule = NoiseSchedule(torch.tensor([math.inf, 4.0, 0.0, -math.inf]))
+    denoiser = build_denoiser(Residual(8, 1), 2, schedule=schedule, floor=0.1, stream=STREAM)
+    assert bool(Validation(denoiser, X_0, STREAM).by_row().isfinite().all())
