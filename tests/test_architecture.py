@@ -9,7 +9,7 @@ import backwalk
 
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
-    {"errors", "durable"},
+    {"errors", "durable", "threads"},
     {"streams"},
     {"diffusion", "table", "evaluation"},
     {"datasets", "denoiser"},

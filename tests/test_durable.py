@@ -1,6 +1,5 @@
 """Whole files or none."""
 
-import os
 
 import pytest
 
@@ -13,7 +12,7 @@ def test_a_file_appears_whole_on_leaving(tmp_path):
         file.write(b"new")
         assert not path.exists()
     assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("before", [None, b"old"])
@@ -29,7 +28,7 @@ def test_an_interrupted_writer_leaves_what_was_there(tmp_path, before):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert os.listdir(tmp_path) == ([] if before is None else ["a"])
+    assert [file.name for file in tmp_path.iterdir()] == ([] if before is None else ["a"])
     assert before is None or path.read_bytes() == before
 
 

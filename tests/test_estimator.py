@@ -199,7 +199,7 @@ BAD_SETTINGS = {
     "max_steps": [0, 1.5, True],
     "max_time": [0, -1.0, math.nan, "1 min"],
     "validation_fraction": [-0.1, 0.6, math.nan, "some"],
-    "device": ["abacus", 3.5],
+    "device": ["abacus", 3.5, "meta", None],
     "random_state": [-1, "x"],
     "callbacks": [print, [1]],
 }
@@ -256,10 +256,15 @@ def test_samplers_are_chosen_by_name_by_number_or_whole(fitted):
     for options in ({"sampler": "ddim"}, {"sampler": Sampler("ddim", 3)}, {"n_evaluations": 5}, {"n_evaluations": 25}):
         assert np.isfinite(fitted.sample(2, random_state=0, **options)).all()
     np.testing.assert_array_equal(
-        fitted.sample(2, random_state=0, n_evaluations=5),
+        fitted.sample(2, random_state=0, n_evaluations=np.int64(5)),
         fitted.sample(2, random_state=0, sampler=Sampler("multistep", 5)),
     )
-    for options in ({"sampler": "euler"}, {"sampler": Sampler(), "n_evaluations": 5}, {"n_evaluations": 0}):
+    for options in (
+        {"sampler": "euler"},
+        {"sampler": Sampler(), "n_evaluations": 5},
+        {"n_evaluations": 0},
+        {"n_evaluations": "9"},
+    ):
         with pytest.raises(InvalidInput):
             fitted.sample(2, **options)
 
@@ -281,11 +286,14 @@ def test_warm_start_goes_on_where_the_fit_before_ended(rows):
     cold, warm = (tiny(training=plan, max_steps=None, warm_start=warm) for warm in (False, True))
     for model in (cold, warm):
         model.set_params(training=Training(max_steps=30, batch_size=64, learning_rate=0.01)).fit(rows)
-    trained = [parameter.clone() for parameter in warm.denoiser_.parameters()]
+    trained = [parameter.detach().clone() for parameter in warm.denoiser_.parameters()]
     for model in (cold, warm):
         model.set_params(training=plan).fit(rows)
     far = [
-        max(float((now - then).abs().max()) for now, then in zip(model.denoiser_.parameters(), trained, strict=True))
+        max(
+            float((now.detach() - then).abs().max())
+            for now, then in zip(model.denoiser_.parameters(), trained, strict=True)
+        )
         for model in (cold, warm)
     ]
     assert far[1] < 1e-6 < far[0]

@@ -138,7 +138,7 @@ def test_denoising_error_is_measured_at_some_steps_and_interpolated(model):
     z = STREAM.normal(0, 400, 2, torch.float32)
     options = {"stream": STREAM, "n_levels": 30}
     every = measured_denoising_error(model.denoiser, z, model.schedule, **options)
-    exact = denoising_error(model.denoiser, z, model.schedule, stream=STREAM, n_draws=6)
+    exact = denoising_error(model.denoiser, z.repeat(6, 1), model.schedule, stream=STREAM)
     torch.testing.assert_close(every, exact)
     some = measured_denoising_error(model.denoiser, z, model.schedule, stream=STREAM, n_levels=10)
     assert some.shape == every.shape

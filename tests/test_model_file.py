@@ -184,6 +184,10 @@ def test_a_hostile_record_is_refused_with_the_reason(copy, change, message):
     [
         (lambda t: t["denoiser.network.enter.weight"].fill_(math.nan), "finite"),
         (lambda t: t["denoiser.network.leave.bias"].fill_(math.inf), "finite"),
+        (
+            lambda t: t.update({"denoiser.network.leave.bias": torch.full((2, 1, 2), 1e300, dtype=torch.float64)}),
+            "float32",
+        ),
         (lambda t: t["schedule.log_snr"].fill_(math.nan), "decrease"),
         (lambda t: t["schedule.log_snr"].fill_(1.0), "decrease"),
         (lambda t: t["denoising_error"].fill_(-1.0), "denoising_error"),
@@ -199,7 +203,7 @@ def test_a_hostile_record_is_refused_with_the_reason(copy, change, message):
         (lambda t: t.update({"denoiser.more": torch.zeros(3)}), "more"),
         (lambda t: t.update({"denoiser.network.leave.bias": torch.zeros(5)}), "leave.bias"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_hostile_tensors_are_refused_with_the_reason(copy, change, message):
     change_tensors(copy, change)
@@ -301,7 +305,7 @@ def test_a_writer_that_fails_leaves_the_old_model_and_nothing_else(model, copy, 
     def full(temporary, target):
         if target.name.startswith(fails):
             raise OSError(28, "No space left on device")
-        os.replace(temporary, target)
+        temporary.rename(target)
 
     monkeypatch.setattr("pathlib.Path.replace", full)
     before = sorted(path.name for path in copy.iterdir())

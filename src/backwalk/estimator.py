@@ -351,7 +351,7 @@ def chosen_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=device).item()  # also fails on "meta", which holds no numbers
+        torch.zeros(1, device=torch.device(device)).item()  # also fails on "meta", which holds no numbers
     except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises differs by its build
         raise InvalidInput(f'device should be "auto", "cpu" or one that is here, but got {device!r}.') from error
     return device

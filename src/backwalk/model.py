@@ -182,8 +182,8 @@ def measured_denoising_error(
     """
     n = schedule.n_steps
     times = sorted({1 + round(i * (n - 1) / max(n_levels - 1, 1)) for i in range(n_levels)})
-    n_draws = -(-2048 // len(z))
-    measured = denoising_error(denoiser, z, schedule.respace(times), stream=stream, n_draws=n_draws)[1:]
+    rows = z.repeat(-(-2048 // len(z)), 1)  # copies and not draws, which would be thousands of calls on a few rows
+    measured = denoising_error(denoiser, rows, schedule.respace(times), stream=stream)[1:]
     every = np.arange(1, n + 1)
     return torch.from_numpy(np.concatenate([[0.0], np.exp(np.interp(every, times, measured.clamp(min=1e-30).log()))]))
 

@@ -107,8 +107,8 @@ class _File(_Record):
 def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) -> None:
     """Write a model to the folder `path`.
 
-    Raises ModelFileError where it exists (unless `overwrite`) or cannot be written. Only a folder that holds a model, or
-    is empty, is ever overwritten.
+    Raises ModelFileError where it exists (unless `overwrite`) or cannot be written. Only a folder that holds a model,
+    or is empty, is ever overwritten.
     """
     folder = Path(path)
     try:

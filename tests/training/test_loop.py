@@ -155,15 +155,17 @@ def test_a_loss_that_is_not_finite_stops_training(size):
 
 def test_weights_that_are_not_finite_are_never_kept():
     run = trainer(Training(max_steps=3, batch_size=16, learning_rate=0.01, ema_width=None, n_epochs=None))
+    progress = run.run()
+    for _ in range(3):
+        next(progress)
+    next(iter(run.denoiser.parameters())).data.fill_(math.nan)
     with pytest.raises(TrainingDiverged, match="weights should stay finite"):
-        for progress in run.run():
-            if progress.step == 3:
-                next(iter(run.denoiser.parameters())).data.fill_(math.nan)
+        next(progress)
 
 
 def scripted(monkeypatch, by_call):
     calls = iter(by_call)
-    monkeypatch.setattr(Validation, "by_row", lambda self: next(calls))
+    monkeypatch.setattr(Validation, "by_row", lambda _: next(calls))
 
 
 @pytest.mark.parametrize(("worse_by", "chosen"), [(0.0, 20), (0.01, 20), (-0.5, 20), (0.5, 10)])

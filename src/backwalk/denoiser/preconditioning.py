@@ -5,10 +5,10 @@ a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar) and the noise level s = b / a:
 
 - `NoiseDenoiser`: the network sees (x_t, t/N) and predicts eps, so x_0_hat = (x_t - b eps) / a. The notebook's choice.
 - `ResidualDenoiser`: x_0_hat = a x_t + b g F(x_t, ln q / 4), where a x_t is the best guess for data of unit variance
-  and F, the network, learns the rest. Without g this is Karras' preconditioning and F = -v. Here q = sqrt(s^2 + floor^2)
-  and g = s / q, with `floor` the finest structure that the data can show. At noise levels far below the floor the
-  posterior mean is x_t plus s^2 times a score that no longer changes with s; then b g F has just that form, one
-  function serves all those levels, and the network need not learn from noise alone that there is nothing to remove.
+  and F, the network, learns the rest. Without g this is Karras' preconditioning and F = -v. Here g = s / q and
+  q = sqrt(s^2 + floor^2), with `floor` the finest structure that the data can show. At noise levels far below the
+  floor the posterior mean is x_t plus s^2 times a score that no longer changes with s; then b g F has just that form,
+  one function serves all those levels, and the network need not learn from noise alone that there is nothing to remove.
 
 Source: Ho et al. 2020, Eq. 15; Karras et al. 2022, Eq. 7; the floor is this library's own.
 """

@@ -178,6 +178,7 @@ class Trainer:
         """
         rows = x_0.shape[1]
 
+        @torch.enable_grad()  # whatever the caller set, and on every thread
         def of_shard(start: int) -> tuple[Tensor, ...]:
             cut = (slice(None), slice(start, start + SHARD_ROWS))
             x, level = x_0[cut], log_snr[cut]

@@ -13,6 +13,7 @@ from functools import cache
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES = 2**28
+_LARGEST_KEPT_BLOCK = 2**25  # older versions of glibc refuse more
 
 
 @cache
@@ -21,6 +22,9 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all(
-        mallopt(option, _KEPT_BYTES) == 1 for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD)
+    # The size of blocks comes first: setting the other ends glibc's own adjustment of it, so that it would stay small.
+    return (
+        mallopt is not None
+        and mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK) == 1
+        and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES) == 1
     )

@@ -32,7 +32,7 @@ class Muon:
         """Move every matrix by `rate` times its orthogonalised (Nesterov) momentum."""
         gradient = torch.cat([parameter.grad for parameter in self._parameters if parameter.grad is not None])
         self.momentum.lerp_(gradient, 1.0 - self._DECAY)
-        moves = orthogonalised(gradient.lerp_(self.momentum, self._DECAY)).split(len(self._parameters[0]))
+        moves = orthogonalised(gradient.lerp_(self.momentum, self._DECAY)).chunk(len(self._parameters))
         torch._foreach_add_(list[Tensor](self._parameters), list(moves), alpha=-rate)
 
 

@@ -1,0 +1,99 @@
+"""What the data decide: their finest scale, a schedule without mismatch, and plans that follow from (n, d)."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from backwalk.defaults import (
+    default_architecture,
+    default_schedule,
+    default_training,
+    default_validation_fraction,
+    finest_scale,
+)
+from backwalk.denoiser import build_denoiser
+from backwalk.diffusion import prior_mismatch
+from backwalk.streams import Stream
+
+STREAM = Stream(4)
+LEAST, MOST = 0.016, 0.5
+
+
+def normal(n, d):
+    return STREAM.child("normal", d).normal(0, n, d).numpy()
+
+
+def sine(n, thickness):
+    """Rows on a curve, but for normal noise across it."""
+    along = 3.0 * STREAM.child("along").uniform(0, n, 1).numpy()
+    return np.hstack([along, np.sin(along)]) + thickness * normal(n, 2)
+
+
+@pytest.mark.parametrize("thickness", [0.02, 0.03])
+def test_the_finest_scale_is_the_thickness_of_a_curve(thickness):
+    # sqrt(n) neighbours have to reach further along the curve than it is thick, so not too many rows.
+    assert finest_scale(sine(1000, thickness), stream=STREAM) == pytest.approx(thickness, rel=0.3)
+
+
+def test_where_nothing_is_thin_the_finest_scale_is_what_so_many_rows_can_resolve():
+    few, many = (finest_scale(normal(n, 2), stream=STREAM) for n in (100, 10_000))
+    # sqrt(n) neighbours fill an area in proportion to 1 / sqrt(n), so a hundredfold n is a third in length.
+    assert few / many == pytest.approx(100**0.25, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    "z",
+    [
+        normal(2, 1),
+        normal(2, 5),
+        np.ones((50, 2)),
+        np.repeat(normal(2, 2), 100, axis=0),
+        normal(300, 30),
+        sine(900, 0.0),
+    ],
+    ids=["two numbers", "two rows", "one point", "two points", "many columns", "a curve"],
+)
+def test_the_finest_scale_is_sane_for_any_rows(z):
+    assert LEAST <= finest_scale(z, stream=STREAM) <= MOST
+
+
+def test_the_finest_scale_repeats():
+    z = sine(1000, 0.1)
+    assert finest_scale(z, stream=STREAM) == finest_scale(z, stream=STREAM)
+
+
+@pytest.mark.parametrize("factor", [1.0, 100.0])
+@pytest.mark.parametrize("d", [1, 3])
+def test_the_schedule_ends_in_noise_whatever_the_data(d, factor):
+    z = factor * (1.0 + normal(500, d))
+    schedule = default_schedule(z, 0.1)
+    covariance = np.atleast_2d(np.cov(z, rowvar=False, bias=True))
+    assert prior_mismatch(torch.from_numpy(z.mean(0)), torch.from_numpy(covariance), schedule) <= 1e-4
+
+
+@pytest.mark.parametrize("n_steps", [2, 37])
+def test_the_schedule_is_even_in_log_snr_and_begins_below_the_finest_scale(n_steps):
+    schedule = default_schedule(normal(500, 2), 0.2, n_steps)
+    assert schedule.n_steps == n_steps
+    assert float(schedule.noise_level[1]) < 0.2 / 4
+    steps = schedule.log_snr[1:].diff()
+    torch.testing.assert_close(steps, steps.mean().expand_as(steps))
+
+
+@pytest.mark.parametrize("n", [2, 50, 999, 10_000, 1_000_000])
+@pytest.mark.parametrize("d", [1, 2, 10])
+def test_plans_follow_from_the_size_of_the_data(n, d):
+    training, fraction = default_training(n, d), default_validation_fraction(n)
+    assert default_training(n, d, 17).max_steps == 17
+    assert training.max_steps <= default_training(2 * n, d).max_steps
+    assert training.batch_size <= max(n, 256)
+    assert round(fraction * n) <= 1000
+    assert 0.0 <= fraction <= 0.1
+    assert fraction == 0.0 or n >= 20
+    schedule = default_schedule(normal(100, d), 0.1, 5)
+    denoiser = build_denoiser(default_architecture(n, d), d, schedule=schedule, floor=0.1, stream=STREAM)
+    low, high = denoiser.log_snr_range
+    assert low == pytest.approx(-2.0 * math.log(float(schedule.noise_level[-1])))
+    assert high == pytest.approx(-2.0 * math.log(float(schedule.noise_level[1])))

@@ -1,0 +1,40 @@
+"""Pieces side by side: in order, each on one thread, and torch's own setting as it was."""
+
+import pytest
+import torch
+
+from backwalk.threads import single_threads
+
+
+@pytest.fixture(params=[1, 2])
+def n_threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_results_come_in_order_each_from_one_thread(n_threads):
+    with single_threads() as side_by_side:
+        assert list(side_by_side(lambda piece: (piece, torch.get_num_threads()), range(9))) == [
+            (i, 1) for i in range(9)
+        ]
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == n_threads
+
+
+def test_the_setting_comes_back_after_an_error(n_threads):
+    with pytest.raises(ZeroDivisionError), single_threads() as side_by_side:
+        list(side_by_side(lambda piece: 1 / piece, [1, 0]))
+    assert torch.get_num_threads() == n_threads
+
+
+def test_blocks_within_blocks_leave_the_setting_as_it_was(n_threads):
+    with single_threads(), single_threads() as side_by_side:
+        assert list(side_by_side(abs, [-1, -2])) == [1, 2]
+    assert torch.get_num_threads() == n_threads
+
+
+def test_elsewhere_than_on_a_cpu_nothing_changes(n_threads):
+    with single_threads(side_by_side=False) as one_by_one:
+        assert list(one_by_one(lambda _: torch.get_num_threads(), "ab")) == [n_threads] * 2
