@@ -22,9 +22,12 @@ chosen = np.unique(np.linspace(0, len(frames) - 1, N_FRAMES).round().astype(int)
 
 figure = Figure(figsize=(6.4, 3.6), dpi=100, facecolor="white")
 axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-axes.set(xlim=(-2.1, 3.1), ylim=(-1.2, 1.7), aspect="equal")
+axes.set(xlim=(-1.9, 2.9), ylim=(-1.1, 1.6), aspect="equal")
 axes.axis("off")
-colour = np.where(frames[-1][:, 1] > 0.25, "#0072B2", "#D55E00")
+angle = np.linspace(0.0, np.pi, 200)
+arcs = np.stack([[np.cos(angle), np.sin(angle)], [1.0 - np.cos(angle), 0.5 - np.sin(angle)]])
+distance = np.square(frames[-1][:, None, :, None] - arcs).sum(axis=2).min(axis=2)
+colour = np.where(distance[:, 0] < distance[:, 1], "#0072B2", "#D55E00")
 points = axes.scatter(*frames[0].T, s=1.6, c=colour, linewidths=0, alpha=0.7)
 pause = 12
 

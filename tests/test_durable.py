@@ -1,6 +1,5 @@
 """Whole files or none."""
 
-
 import pytest
 
 from backwalk.durable import whole_file

@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput, PriorMismatchWarning
 from backwalk.estimator import Diffusion
+from backwalk.model import log_density
 from backwalk.sampling import Sampler
 from backwalk.training import Training
 
@@ -29,10 +31,6 @@ SMALL = Residual(8, 1)
 # A single step of training, as the checks fit dozens of times and judge no fit by its quality.
 CHECKED = Diffusion(n_steps=2, max_steps=1, denoiser=SMALL, validation_fraction=0.0, random_state=0, verbose=False)
 NOT_RUN = {"check_array_api_input": "runs only where SCIPY_ARRAY_API is set in the environment"}
-SLOW = {  # they score every row by itself; test_model.py asks for more, equal bits, with fewer calls
-    "check_methods_sample_order_invariance",
-    "check_methods_subset_invariance",
-}
 
 
 def tiny(**settings):
@@ -45,12 +43,17 @@ def sklearn_checks():
     for estimator, check in estimator_checks_generator(CHECKED):
         name = check.func.__name__
         if name not in NOT_RUN:
-            marks = [pytest.mark.slow] if name in SLOW else []
-            yield pytest.param(estimator, check, id=name, marks=marks)
+            yield pytest.param(estimator, check, id=name)
+
+
+@pytest.fixture
+def rough_scores(monkeypatch):
+    """Scores by a coarse ODE grid, for tests that ask for hundreds of them and not whether they are right."""
+    monkeypatch.setattr("backwalk.estimator.log_density", partial(log_density, n_intervals=2))
 
 
 @pytest.mark.parametrize(("estimator", "check"), list(sklearn_checks()))
-def test_scikit_learn_s_checks(estimator, check):
+def test_scikit_learn_s_checks(rough_scores, estimator, check):
     check(estimator)
 
 
@@ -301,11 +304,18 @@ def test_warm_start_goes_on_where_the_fit_before_ended(rows):
         warm.set_params(denoiser=Residual(9, 1), callbacks=[never]).fit(rows)
 
 
-def test_pipelines_and_grid_search(rows):
+def test_pipelines_and_grid_search(rough_scores, rows):
     pipeline = make_pipeline(StandardScaler(), tiny()).fit(rows)
     assert math.isfinite(pipeline.score(rows[:4]))
-    search = GridSearchCV(tiny(), {"max_steps": np.array([1, 2])}, cv=2, error_score="raise").fit(rows[:20])
+    search = GridSearchCV(tiny(), {"max_steps": np.array([1, 2])}, cv=2, error_score="raise").fit(rows[:20, :1])
     assert search.best_params_["max_steps"] in (1, 2)
+
+
+@pytest.mark.parametrize("size", [1e7, 1e30, 1e200])
+def test_large_numbers_have_to_be_scaled(rows, size):
+    assert np.isfinite(tiny().fit(size * rows).sample(3, random_state=0)).all()
+    with pytest.raises(InvalidInput, match="set scale=True"):
+        tiny(scale=False, callbacks=[never]).fit(size * rows)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 19, 20, 21])

@@ -38,3 +38,18 @@ def test_blocks_within_blocks_leave_the_setting_as_it_was(n_threads):
 def test_elsewhere_than_on_a_cpu_nothing_changes(n_threads):
     with single_threads(side_by_side=False) as one_by_one:
         assert list(one_by_one(lambda _: torch.get_num_threads(), "ab")) == [n_threads] * 2
+
+
+def test_blocks_that_end_in_any_order_put_the_setting_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first, second = single_threads(), single_threads()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert torch.get_num_threads() == 1
+        second.__exit__(None, None, None)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

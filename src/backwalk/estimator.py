@@ -46,6 +46,8 @@ from backwalk.training import ChainLevels, History, LogNormalLevels, NoiseLevels
 
 RandomState = int | np.random.Generator | np.random.RandomState | None
 
+_FARTHEST = 1e6  # in encoded units: at the noise levels of larger numbers, losses leave float32
+
 
 class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     """A denoising diffusion model of points in R^d.
@@ -69,7 +71,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         the reverse variance. None is a tenth, at most 1,000 rows; 0 trains on all.
     scale : whether columns are brought to mean 0 and variance 1.
     device : "auto" (CUDA where there is one), "cpu", "cuda", ...
-    random_state : None, an integer, or a NumPy generator. The same integer and thread count give the same model.
+    random_state : None, an integer, or a NumPy generator. The same integer gives the same model.
     callbacks : functions that are called with a `Progress` after every training step.
     verbose : whether a fit that takes longer than a moment shows its progress on a terminal.
     warm_start : whether `fit` starts from the weights of the fit before.
@@ -158,6 +160,11 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         codec = Codec.fit(table, scale=self.scale)
         stream = as_stream(self.random_state)
         z = codec.encode(table.values, stream=stream.child("cells"))
+        if np.abs(z).max() > _FARTHEST:
+            raise InvalidInput(
+                f"X should stay within {_FARTHEST:g} where columns are not scaled, but got {np.abs(z).max():g}: "
+                "set scale=True, or give smaller numbers."
+            )
         before: DiffusionModel | None = getattr(self, "model_", None) if self.warm_start else None
         model = self._fitted(z, table, codec, stream, before)
         model.card["fit_seconds"] = round(time.perf_counter() - began, 3)

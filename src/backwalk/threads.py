@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 from typing import Protocol, TypeVar
 
 import torch
@@ -32,16 +33,44 @@ def single_threads(side_by_side: bool = True) -> Iterator[Map]:
 
     Without `side_by_side`, as for a GPU, it is the plain `map`. torch's own setting is put back at the end.
     """
-    n_threads = torch.get_num_threads()
     if not side_by_side:
         yield map
         return
+    n_threads = _OPEN_BLOCKS.enter()
     try:
-        torch.set_num_threads(1)
         if n_threads == 1:
             yield map
         else:
             with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 yield pool.map
     finally:
-        torch.set_num_threads(n_threads)
+        _OPEN_BLOCKS.leave()
+
+
+class _OpenBlocks:
+    """Counts the blocks that are open: the first one in notes torch's setting, the last one out puts it back.
+
+    Generators hold such blocks open, and may be exhausted in any order.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._count, self._setting = Lock(), 0, 1
+
+    def enter(self) -> int:
+        """Set torch to one thread, and return how many there were before the first block."""
+        with self._lock:
+            if self._count == 0:
+                self._setting = torch.get_num_threads()
+            self._count += 1
+            torch.set_num_threads(1)
+            return self._setting
+
+    def leave(self) -> None:
+        """Put the setting back if no block is left."""
+        with self._lock:
+            self._count -= 1
+            if self._count == 0:
+                torch.set_num_threads(self._setting)
+
+
+_OPEN_BLOCKS = _OpenBlocks()

@@ -1,6 +1,7 @@
 """Solvers against closed forms: with a perfect denoiser of Gaussian data every step is linear, so moments tell all."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -117,14 +118,14 @@ def flow_error(step, n_steps):
     torch.testing.assert_close(axes.abs(), axes_N.abs())
     root = axes @ torch.diag((values / torch.linalg.eigvalsh(c_N)).sqrt()) @ axes.T
     exact = mean_1 + (CORNERS - mean_N) @ root
-    states = list(walk_back(PERFECT, schedule, step, CORNERS, noise=lambda t: CORNERS))
+    states = list(walk_back(PERFECT, schedule, step, CORNERS, noise=lambda _: CORNERS))
     return float((states[-2].x_t - exact).abs().max())
 
 
 @pytest.mark.parametrize(("step", "order"), [(Ddim(), 1), (DpmSolver(), 2), (Multistep(), 3)], ids=str)
 def test_order_of_convergence(step, order):
     errors = [flow_error(step, n_steps) for n_steps in (101, 201, 401)]
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.25)
 
 
@@ -135,7 +136,7 @@ def test_more_order_is_less_error_at_ten_evaluations():
 
 @pytest.mark.parametrize(
     "make",
-    [lambda s: Ancestral(beta_variance(s)), lambda s: Ddim(1.0), lambda s: DpmSolver(sde=True), lambda s: Multistep()],
+    [lambda s: Ancestral(beta_variance(s)), lambda _: Ddim(1.0), lambda _: DpmSolver(sde=True), lambda _: Multistep()],
 )
 def test_the_last_step_returns_x_0_hat_without_noise(make, schedule):
     x_t, x_0_hat = STREAM.child("x").normal(0, 5, 2), STREAM.child("hat").normal(0, 5, 2)

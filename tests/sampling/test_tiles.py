@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
+from backwalk.sampling.tiles import TILES_AHEAD
 
 
 @pytest.fixture(params=[1, 2])
@@ -31,11 +32,11 @@ def test_rows_are_those_asked_for_and_tiles_are_whole(threads, start, stop):
     assert torch.get_num_threads() == threads
 
 
-def test_results_wait_only_a_few_tiles_ahead(threads):
+def test_a_bounded_number_of_results_waits(threads):
     done = []
     pieces = over_tiles(lambda first, last: done.append(first) or rows(first, last), 0, 100 * TILE_ROWS)
     next(pieces)
-    assert len(done) <= 2 * threads + 1
+    assert len(done) <= TILES_AHEAD
     pieces.close()
     assert torch.get_num_threads() == threads
 

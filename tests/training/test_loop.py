@@ -12,6 +12,7 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, loop
+from backwalk.training.ema import _gamma
 from backwalk.training.loop import Validation
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
@@ -187,6 +188,15 @@ def test_without_validation_the_average_is_kept():
     list(last.run())
     assert not equal(weights(averaged.denoiser), weights(last.denoiser))
     assert averaged.history().validation_loss == ()
+
+
+def test_the_average_that_is_kept_is_the_weighted_mean_of_the_weights_after_each_step():
+    run = trainer(Training(max_steps=20, batch_size=16, learning_rate=0.01, ema_width=0.1))
+    after_each = [weights(run.denoiser) for _ in run.run()]
+    place = torch.arange(21) / 20
+    shares = (place ** (_gamma(0.1) + 1)).diff()
+    for kept, *taken in zip(run.denoiser.parameters(), *after_each, strict=True):
+        torch.testing.assert_close(kept.detach(), torch.einsum("s,s...->...", shares, torch.stack(taken)))
 
 
 def test_validation_is_the_bound_s_diffusion_part():
