@@ -77,7 +77,7 @@ def default_training(n: int, d: int, max_steps: int | None = None) -> Training:
     """Return the training plan for n rows in R^d: more rows are worth more steps, and larger batches."""
     low_dimension = d <= 3
     return Training(
-        max_steps=max_steps or int(np.clip(18 * math.sqrt(n), 800, 1700 if low_dimension else 3000)),
+        max_steps=max_steps or int(np.clip(17 * math.sqrt(n), 800, 1600 if low_dimension else 3000)),
         batch_size=int(np.clip(n, 256, 1500 if low_dimension else 2000)),
         learning_rate=1e-2 if low_dimension else 5e-3,
         hidden_rate=0.02,

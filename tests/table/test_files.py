@@ -11,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from backwalk.durable import whole_file
 from backwalk.errors import TableFileError
 from backwalk.table import Schema, Table, as_table, files, read_table, write_table
 
@@ -254,7 +255,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_full_standard_output_is_named_and_a_closed_one_is_left_to_the_caller(monkeypatch):
     for fault, seen in (
-        (OSError(errno.ENOSPC, "No space left on device"), OSError),
+        (OSError(errno.ENOSPC, "No space left on device"), TableFileError),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), BrokenPipeError),
     ):
         out = Standard()

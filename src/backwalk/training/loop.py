@@ -35,7 +35,7 @@ from backwalk.training.noise_levels import NoiseLevels
 
 N_RECORDS = 200  # losses kept of a run, at least
 N_VALIDATIONS = 20
-SHARD_ROWS = 512
+LEAST_SHARDED_ROWS, SHARD_ROWS = 512, 1024  # a batch of fewer rows is one shard; no shard has more rows than this
 N_VALIDATION_POINTS = 8192  # noisy points a validation is over, at least, however few the rows
 _LEAST_LOG_SNR = -2.0 * math.log(1e3)  # below it the integrand is nil, and a chain may end at -inf
 
@@ -172,22 +172,24 @@ class Trainer:
     def _gradients(self, x_0: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
         """Set every parameter's gradient, and return the loss, the mean over the rows and the sum over the members.
 
-        The batch is cut into shards of a fixed size, each computed on one thread, and their gradients are added in a
+        The batch is cut into shards that follow from its size alone, each computed on one thread, and their gradients are added in a
         fixed order: so the bits do not depend on the number of threads, nothing waits at a barrier after every layer,
         and a shard's activations stay in the cache.
         """
         rows = x_0.shape[1]
+        n_shards = max(2, -(-rows // SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
+        shard_rows = -(-rows // n_shards)
 
         @torch.enable_grad()  # whatever the caller set, and on every thread
         def of_shard(start: int) -> tuple[Tensor, ...]:
-            cut = (slice(None), slice(start, start + SHARD_ROWS))
+            cut = (slice(None), slice(start, start + shard_rows))
             x, level = x_0[cut], log_snr[cut]
             a, b = scales(level.unsqueeze(-1), x)
             error = x - self.denoiser.by_member(a * x + b * eps[cut], level)
             loss = (self.levels.weight(level) * error.square().sum(-1)).sum() / rows
             return (loss.detach(), *torch.autograd.grad(loss, self._parameters))
 
-        shards = list(self._map(of_shard, range(0, rows, SHARD_ROWS)))
+        shards = list(self._map(of_shard, range(0, rows, shard_rows)))
         loss, *gradients = (
             torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*shards, strict=True)
         )
