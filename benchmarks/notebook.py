@@ -1,9 +1,9 @@
 """The course notebook's training loop as written, beside this library, in one run: `python benchmarks/notebook.py`.
 
-Three things are timed in turns, A B C A B C: an epoch of the notebook's loop in plain torch, an epoch of
-`Diffusion.ddpm()`, and the whole of `Diffusion().fit`. Medians and ratios are printed. The notebook's 5,000 epochs are
-extrapolated from some, or all trained with `--full`. `--quality` judges samples of several fits against independent
-draws of two moons. One thread by default: the networks are too small for more, and other programs disturb it less.
+Four things are timed in turns, A B C D A B C D: an epoch of the notebook's loop in plain torch with its `DataLoader`,
+the same loop with rows gathered by an index, an epoch of `Diffusion.ddpm()`, and the whole of `Diffusion().fit`.
+Medians and ratios are printed. The notebook's 5,000 epochs are extrapolated from some, or all trained with `--full`.
+`--quality` judges samples of several fits against independent draws of two moons.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from sklearn.datasets import make_moons
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import backwalk
 from backwalk import Diffusion, PriorMismatchWarning
@@ -48,11 +49,12 @@ def notebook_points(n: int = N_POINTS) -> Rows:
 class Notebook:
     """The notebook's model, loop and sampler, with nothing of this library in them.
 
-    Its rows are shuffled by an index, which is faster than a `DataLoader` that gathers them one by one: the comparison
-    is with the better of two ways to write the same loop.
+    Its batches come from a shuffling `DataLoader`, which gathers rows one by one, or, `by_index`, from a permutation: the
+    same loop written better, so that the comparison is not with the loader alone.
     """
 
-    def __init__(self, points: Rows, *, seed: int) -> None:
+    def __init__(self, points: Rows, *, seed: int, by_index: bool = False) -> None:
+        self.by_index = by_index
         self.points = torch.from_numpy(points).float()
         self.beta = torch.linspace(0.001, 0.02, N_STEPS)  # beta[t - 1] is beta_t
         self.alpha = 1.0 - self.beta
@@ -67,15 +69,24 @@ class Notebook:
         """Train on for some epochs, and return the loss of the first batch of each."""
         losses = []
         for _ in range(n_epochs):
-            order = torch.randperm(len(self.points), generator=self.generator)
-            for first in range(0, len(order) - BATCH + 1, BATCH):
-                loss = self._loss(self.points[order[first : first + BATCH]])
+            for i, x_0 in enumerate(self._batches()):
+                loss = self._loss(x_0)
                 self.optimiser.zero_grad()
                 loss.backward()
                 self.optimiser.step()
-                if first == 0:
+                if i == 0:
                     losses.append(loss.item())
         return losses
+
+    def _batches(self) -> Iterator[Tensor]:
+        if self.by_index:
+            order = torch.randperm(len(self.points), generator=self.generator)
+            for first in range(0, len(order) - BATCH + 1, BATCH):
+                yield self.points[order[first : first + BATCH]]
+        else:
+            rows = TensorDataset(self.points)
+            for (x_0,) in DataLoader(rows, BATCH, shuffle=True, drop_last=True, generator=self.generator):
+                yield x_0
 
     @torch.no_grad()
     def sample(self, n: int) -> Rows:
@@ -119,16 +130,23 @@ def fit_default(points: Rows, *, max_steps: int | None, seed: int) -> Diffusion:
 def time_in_turns(
     points: Rows, *, n_epochs: int, n_rounds: int, max_steps: int | None = None
 ) -> dict[str, list[float]]:
-    """Return each round's seconds: an epoch of the notebook, one of `Diffusion.ddpm()`, a fit of `Diffusion()`."""
-    notebook = Notebook(points, seed=0)
+    """Return each round's seconds: an epoch of the notebook, with its loader and by index, one of `Diffusion.ddpm()`, a
+    fit of `Diffusion()`.
+    """
+    notebook, by_index = Notebook(points, seed=0), Notebook(points, seed=0, by_index=True)
     notebook.train(WARM_UP_EPOCHS)
+    by_index.train(WARM_UP_EPOCHS)
     fit_ddpm(points, n_epochs=WARM_UP_EPOCHS, seed=0)
     fit_default(points, max_steps=WARM_UP_EPOCHS, seed=0)
-    seconds: dict[str, list[float]] = {"notebook_epoch": [], "ddpm_epoch": [], "default_fit": []}
+    names = ("notebook_epoch", "indexed_epoch", "ddpm_epoch", "default_fit")
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for round_ in range(n_rounds):
         began = time.perf_counter()
         notebook.train(n_epochs)
         seconds["notebook_epoch"].append((time.perf_counter() - began) / n_epochs)
+        began = time.perf_counter()
+        by_index.train(n_epochs)
+        seconds["indexed_epoch"].append((time.perf_counter() - began) / n_epochs)
         ddpm = fit_ddpm(points, n_epochs=n_epochs, seed=round_)
         seconds["ddpm_epoch"].append(ddpm.history_.seconds / n_epochs)
         began = time.perf_counter()
@@ -143,8 +161,12 @@ def summary(seconds: dict[str, list[float]]) -> dict[str, float]:
     return {
         **{name: statistics.median(values) for name, values in seconds.items()},
         "notebook_training": statistics.median(whole),
+        "indexed_epoch_over_ddpm_epoch": _median_ratio(seconds["indexed_epoch"], seconds["ddpm_epoch"]),
         "notebook_epoch_over_ddpm_epoch": _median_ratio(seconds["notebook_epoch"], seconds["ddpm_epoch"]),
         "notebook_training_over_default_fit": _median_ratio(whole, seconds["default_fit"]),
+        "indexed_training_over_default_fit": _median_ratio(
+            [N_EPOCHS * epoch for epoch in seconds["indexed_epoch"]], seconds["default_fit"]
+        ),
     }
 
 
@@ -200,18 +222,26 @@ def machine() -> dict[str, Any]:
 
 @click.command(help=__doc__)
 @click.option("--epochs", default=40, show_default=True, help="Epochs a round that the two loops are timed on.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds of A B C.")
-@click.option("--threads", default=1, show_default=True, help="Threads that torch may use.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of A B C D.")
+@click.option("--threads", type=int, help="Threads that torch may use, in place of its own choice.")
 @click.option("--quality", is_flag=True, help="Judge the samples of --fits fits of Diffusion() against real pairs.")
 @click.option("--fits", default=3, show_default=True, help="Fits that are judged, each with a seed of its own.")
 @click.option("--pairs", default=8, show_default=True, help="Independent pairs of 10,000 real rows each.")
 @click.option("--full", is_flag=True, help="Train and judge all 5,000 epochs too: an hour. Implies --quality.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write everything to this file.")
 def main(
-    epochs: int, rounds: int, threads: int, quality: bool, fits: int, pairs: int, full: bool, json_path: Path | None
+    epochs: int,
+    rounds: int,
+    threads: int | None,
+    quality: bool,
+    fits: int,
+    pairs: int,
+    full: bool,
+    json_path: Path | None,
 ) -> None:
     """Run the benchmark and print it."""
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     points = notebook_points()
     record: dict[str, Any] = {"machine": machine()}
     print(", ".join(f"{name} {value}" for name, value in record["machine"].items()))
@@ -251,12 +281,17 @@ def _judged_fit(name: str, fit: Callable[[int], tuple[float, Sampler]], seed: in
 
 
 def _print_summary(figures: dict[str, float]) -> None:
-    print(f"notebook's loop     {1e3 * figures['notebook_epoch']:7.1f} ms an epoch", end="")
-    print(f", {figures['notebook_training']:.0f} s for {N_EPOCHS:,} (extrapolated)")
-    print(f"Diffusion.ddpm()    {1e3 * figures['ddpm_epoch']:7.1f} ms an epoch", end="")
-    print(f", the notebook's over this: {figures['notebook_epoch_over_ddpm_epoch']:.2f}")
-    print(f"Diffusion().fit     {figures['default_fit']:7.2f} s in all", end="")
-    print(f", the notebook's training over this: {figures['notebook_training_over_default_fit']:.1f}", flush=True)
+    notebook, indexed = 1e3 * figures["notebook_epoch"], 1e3 * figures["indexed_epoch"]
+    print(f"notebook's loop     {notebook:7.1f} ms an epoch, {figures['notebook_training']:.0f} s for {N_EPOCHS:,}")
+    print(f"the same, by index  {indexed:7.1f} ms an epoch, {N_EPOCHS * indexed / 1e3:.0f} s for {N_EPOCHS:,}")
+    print(f"Diffusion.ddpm()    {1e3 * figures['ddpm_epoch']:7.1f} ms an epoch; the notebook's over this: ", end="")
+    print(f"{figures['notebook_epoch_over_ddpm_epoch']:.2f}, by index {figures['indexed_epoch_over_ddpm_epoch']:.2f}")
+    print(f"Diffusion().fit     {figures['default_fit']:7.2f} s in all; the notebook's training over this: ", end="")
+    print(
+        f"{figures['notebook_training_over_default_fit']:.1f}, "
+        f"by index {figures['indexed_training_over_default_fit']:.1f}",
+        flush=True,
+    )
 
 
 def _print_mean(name: str, fits: list[dict[str, float]]) -> None:

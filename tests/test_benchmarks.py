@@ -63,6 +63,7 @@ def test_pieces_are_timed_in_turns_and_summed_up(benchmark_module, points):
     seconds = benchmark_module.time_in_turns(points, n_epochs=2, n_rounds=2, max_steps=2)
     assert {name: len(values) for name, values in seconds.items()} == {
         "notebook_epoch": 2,
+        "indexed_epoch": 2,
         "ddpm_epoch": 2,
         "default_fit": 2,
     }
@@ -71,11 +72,17 @@ def test_pieces_are_timed_in_turns_and_summed_up(benchmark_module, points):
 
 def test_ratios_are_taken_round_by_round(benchmark_module):
     figures = benchmark_module.summary(
-        {"notebook_epoch": [1.0, 2.0, 4.0], "ddpm_epoch": [1.0, 1.0, 1.0], "default_fit": [100.0, 10.0, 1000.0]}
+        {
+            "notebook_epoch": [1.0, 2.0, 4.0],
+            "indexed_epoch": [0.5, 1.0, 2.0],
+            "ddpm_epoch": [1.0, 1.0, 1.0],
+            "default_fit": [100.0, 10.0, 1000.0],
+        }
     )
     assert figures["notebook_training"] == 10_000.0
     assert figures["notebook_epoch_over_ddpm_epoch"] == 2.0
     assert figures["notebook_training_over_default_fit"] == 50.0
+    assert figures["indexed_training_over_default_fit"] == 25.0
 
 
 def test_judge_tells_real_rows_from_shifted_ones(benchmark_module):
@@ -95,7 +102,7 @@ def test_command_prints_and_writes_its_record(benchmark_module, monkeypatch, tmp
     fit = benchmark_module.fit_default
     monkeypatch.setattr(benchmark_module, "fit_default", lambda points, seed, **_: fit(points, max_steps=2, seed=seed))
     threads = torch.get_num_threads()
-    options = ["--epochs", "1", "--rounds", "1", "--fits", "2", "--pairs", "2", "--full"]
+    options = ["--threads", "1", "--epochs", "1", "--rounds", "1", "--fits", "2", "--pairs", "2", "--full"]
     try:
         result = CliRunner().invoke(benchmark_module.main, [*options, "--json", str(tmp_path / "record.json")])
     finally:

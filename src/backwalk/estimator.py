@@ -286,7 +286,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             reverse_variance=self.reverse_variance,
             denoising_error=error,
             decoder_variance=float(error[1] if self.reverse_variance == "optimal" else schedule.beta[1]),
-            sampler=self.sampler or Sampler("dpm++2m-sde", min(50, schedule.n_steps)),
+            sampler=self.sampler or Sampler("dpm++2m-sde", min(100, schedule.n_steps)),
             prior_mismatch=prior_mismatch(torch.from_numpy(z_mean), torch.from_numpy(z_covariance), schedule),
             history=history,
             card=_card(architecture, training, history, denoiser, stream, n - n_validation, n_validation, codec),

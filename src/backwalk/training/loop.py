@@ -172,9 +172,9 @@ class Trainer:
     def _gradients(self, x_0: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
         """Set every parameter's gradient, and return the loss, the mean over the rows and the sum over the members.
 
-        The batch is cut into shards that follow from its size alone, each computed on one thread, and their gradients are added in a
-        fixed order: so the bits do not depend on the number of threads, nothing waits at a barrier after every layer,
-        and a shard's activations stay in the cache.
+        The batch is cut into shards that follow from its size alone, each computed on one thread, and their gradients
+        are added in a fixed order: so the bits do not depend on the number of threads, nothing waits at a barrier after
+        every layer, and a shard's activations stay in the cache.
         """
         rows = x_0.shape[1]
         n_shards = max(2, -(-rows // SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
