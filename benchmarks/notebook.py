@@ -49,8 +49,8 @@ def notebook_points(n: int = N_POINTS) -> Rows:
 class Notebook:
     """The notebook's model, loop and sampler, with nothing of this library in them.
 
-    Its batches come from a shuffling `DataLoader`, which gathers rows one by one, or, `by_index`, from a permutation: the
-    same loop written better, so that the comparison is not with the loader alone.
+    Its batches come from a shuffling `DataLoader`, which gathers rows one by one, or, `by_index`, from a permutation:
+    the same loop written better, so that the comparison is not with the loader alone.
     """
 
     def __init__(self, points: Rows, *, seed: int, by_index: bool = False) -> None:
