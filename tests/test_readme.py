@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def test_the_command_lines_run(block, tmp_path):
     for name in ("measurements", "unseen"):
         rows = rng.normal([5.0, 3.0], [0.8, 0.4], size=(300, 2))
         np.savetxt(tmp_path / f"{name}.csv", rows, delimiter=",", header="length,width", comments="")
-    environment = {**os.environ, "BACKWALK_FIT_MAX_STEPS": "20"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where this environment's backwalk is
+    environment = {**os.environ, "BACKWALK_FIT_MAX_STEPS": "20", "PATH": path}
     subprocess.run(["bash", "-euc", block], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
