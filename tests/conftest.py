@@ -1,12 +1,22 @@
-"""One tiny fitted model for all tests that need any: correlated normal rows beside a constant column."""
+"""What many tests need: a number of threads, and a tiny fitted model of correlated rows beside a constant column."""
 
 import numpy as np
 import pytest
+import torch
 
 from backwalk.denoiser import Residual
 from backwalk.estimator import Diffusion
 
 TINY = Residual(width=16, n_blocks=1, n_members=2)
+
+
+@pytest.fixture(params=[1, 2])
+def n_threads(request):
+    """Run the test with torch set to one thread, and to two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

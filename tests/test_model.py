@@ -35,21 +35,13 @@ def model(fitted):
     return fitted.model_
 
 
-@pytest.fixture(params=[1, 2])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def long_sample(fitted):
     return sample_rows(fitted.model_, 0, 3000, stream=STREAM, sampler=FEW)
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 1), (0, 100), (1000, 1100), (1023, 1025), (2000, 3000), (7, 7)])
-def test_a_row_is_the_same_in_whatever_range_it_is_drawn(model, long_sample, threads, start, stop):
+def test_a_row_is_the_same_in_whatever_range_it_is_drawn(model, long_sample, n_threads, start, stop):
     rows = sample_rows(model, start, stop, stream=STREAM, sampler=FEW)
     np.testing.assert_array_equal(rows, long_sample[start:stop])
 

@@ -6,14 +6,6 @@ import torch
 from backwalk.threads import single_threads
 
 
-@pytest.fixture(params=[1, 2])
-def n_threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
 def test_results_come_in_order_each_from_one_thread(n_threads):
     with single_threads() as side_by_side:
         assert list(side_by_side(lambda piece: (piece, torch.get_num_threads()), range(9))) == [

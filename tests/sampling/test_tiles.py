@@ -1,18 +1,10 @@
-"""Tiles: rows come out in order and cut to what was asked, whatever the threads, and not all at once."""
+"""Tiles: rows come out in order and cut to what was asked, whatever the n_threads, and not all at once."""
 
 import pytest
 import torch
 
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
 from backwalk.sampling.tiles import TILES_AHEAD
-
-
-@pytest.fixture(params=[1, 2])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 def rows(first, last):
@@ -23,25 +15,25 @@ def rows(first, last):
     ("start", "stop"),
     [(0, 1), (0, 1024), (0, 1025), (5, 5), (1000, 1030), (1024, 2048), (3000, 20_000), (10**9, 10**9 + 3)],
 )
-def test_rows_are_those_asked_for_and_tiles_are_whole(threads, start, stop):
+def test_rows_are_those_asked_for_and_tiles_are_whole(n_threads, start, stop):
     asked = []
     pieces = list(over_tiles(lambda first, last: asked.append((first, last)) or rows(first, last), start, stop))
     assert torch.equal(torch.cat([torch.empty(0, 1), *pieces]), rows(start, stop))
     assert all(first % TILE_ROWS == 0 and last - first == TILE_ROWS for first, last in asked)
     assert len(asked) == len(set(asked))
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == n_threads
 
 
-def test_a_bounded_number_of_results_waits(threads):
+def test_a_bounded_number_of_results_waits(n_threads):
     done = []
     pieces = over_tiles(lambda first, last: done.append(first) or rows(first, last), 0, 100 * TILE_ROWS)
     next(pieces)
     assert len(done) <= TILES_AHEAD
     pieces.close()
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == n_threads
 
 
-def test_inside_no_gradients_are_kept_and_one_thread_is_used(threads):
+def test_inside_no_gradients_are_kept_and_one_thread_is_used(n_threads):
     def check(first, last):
         assert not torch.is_grad_enabled()
         assert torch.get_num_threads() == 1
@@ -51,13 +43,13 @@ def test_inside_no_gradients_are_kept_and_one_thread_is_used(threads):
     assert torch.is_grad_enabled()
 
 
-def test_an_error_in_a_tile_reaches_the_caller(threads):
+def test_an_error_in_a_tile_reaches_the_caller(n_threads):
     def fail(first, last):
         raise ValueError("tile")
 
     with pytest.raises(ValueError, match="tile"):
         list(over_tiles(fail, 0, 3000))
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == n_threads
 
 
 @pytest.mark.parametrize("n", [1, 1023, 1024])
