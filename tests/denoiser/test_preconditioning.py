@@ -1,6 +1,7 @@
 """From networks to denoisers: time, parametrisation, the mean of members, and where each is valid."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -125,3 +126,22 @@ def test_pure_noise_is_for_the_residual_network_alone():
     assert bool(denoiser(torch.ones(3, 2), schedule.log_snr[1:]).isfinite().all())
     with pytest.raises(InvalidInput, match="finite for a network that predicts eps"):
         build_denoiser(Textbook(8, 1), 2, schedule=schedule, floor=0.1, stream=STREAM)
+
+
+@pytest.mark.parametrize("architecture", [Residual(width=8, n_blocks=2, n_members=3), Textbook(width=8, n_hidden=2)])
+def test_a_denoisers_own_derivative_is_that_of_automatic_differentiation(architecture):
+    stream = Stream(31)
+    denoiser = build_denoiser(
+        architecture, 3, schedule=SCHEDULES["even"], floor=0.05, stream=stream.child("weights")
+    ).double()
+    for i, parameter in enumerate(denoiser.parameters()):  # blocks and output layers start at zero
+        draws = stream.child("weight", i).normal(0, parameter[..., 0].numel(), parameter.shape[-1])
+        parameter.data = 0.5 * draws.reshape(parameter.shape)
+    x, tangents = stream.normal(0, 7, 3), stream.child("tangents").normal(0, 14, 3).reshape(2, 7, 3)
+    for log_snr in (torch.tensor(-3.0), torch.tensor(2.0), torch.linspace(-5.0, 5.0, 7)):
+        at_level = partial(denoiser, log_snr=log_snr.double())
+        value, push = denoiser.linearize(x, log_snr.double())
+        torch.testing.assert_close(value, at_level(x))
+        for tangent, got in zip(tangents, push(tangents), strict=True):
+            _, expected = torch.autograd.functional.jvp(at_level, x, tangent)
+            torch.testing.assert_close(got, expected)

@@ -7,12 +7,9 @@ from scipy.integrate import solve_ivp
 from backwalk.diffusion import (
     GaussianDenoiser,
     GaussianMixtureDenoiser,
-    NoiseSchedule,
-    denoise_at_level,
-    denoise_at_time,
     integrate_ode,
 )
-from backwalk.diffusion.ode import dormand_prince
+from backwalk.diffusion.ode import angle_grid, dormand_prince
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 
@@ -31,7 +28,7 @@ def test_the_stepper_is_of_order_five():
 
     errors = []
     for n in (8, 16, 32):
-        (y,) = dormand_prince(slope_at, (torch.ones(1, dtype=torch.float64),), 0.0, 3.0, n)
+        (y,) = dormand_prince(slope_at, (torch.ones(1, dtype=torch.float64),), [3.0 * i / n for i in range(n + 1)])
         errors.append(abs(float(y) - math.exp(math.sin(3.0))))
     assert 20 < errors[0] / errors[1] < 60
     assert 20 < errors[1] / errors[2] < 60
@@ -39,32 +36,24 @@ def test_the_stepper_is_of_order_five():
 
 def test_the_stepper_keeps_each_tensors_dtype():
     state = (torch.ones(2), torch.ones(3, dtype=torch.float64))
-    single, double = dormand_prince(lambda _, s: s, state, 0.0, 1.0, 4)
+    single, double = dormand_prince(lambda _, s: s, state, [0.0, 0.25, 0.5, 0.75, 1.0])
     assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
     torch.testing.assert_close(double, torch.full_like(double, math.e), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("t", [1, 5])
-def test_level_and_time_are_the_same_denoiser(t):
-    schedule = NoiseSchedule.from_noise_levels([0.01, 0.1, 0.5, 2.0, 10.0])
-    level = float(schedule.noise_level[t])
-    x_t = X * schedule.alpha_bar[t].sqrt()
-    got = denoise_at_level(MIXTURE, X, level)
-    torch.testing.assert_close(got, denoise_at_time(MIXTURE, x_t, t, schedule), rtol=1e-10, atol=1e-12)
-
-
 @pytest.mark.parametrize(("level_from", "level_to"), [(0.01, 20.0), (20.0, 0.01), (1.0, 2.0)])
 def test_gaussian_transport_has_a_closed_form(level_from, level_to):
-    # x(s) - m = sqrt((S + s^2) / (S + s_from^2)) (x - m) along each principal axis.
+    # Unscaled points x(s) = sqrt(1 + s^2) x_t obey x(s) - m = sqrt((S + s^2) / (S + s_from^2)) (x - m) along each axis.
     variances, axes = torch.linalg.eigh(COVARIANCE)
     stretch = torch.sqrt((variances + level_to**2) / (variances + level_from**2))
-    expected = MEAN + ((X - MEAN) @ axes * stretch) @ axes.T
+    start, end = math.hypot(1.0, level_from), math.hypot(1.0, level_to)
+    expected = (MEAN + ((start * X - MEAN) @ axes * stretch) @ axes.T) / end
     errors = []
     for n in (16, 32, 64):
         got, error = integrate_ode(GAUSSIAN, X, level_from, level_to, n)
         assert ((got - expected).abs() <= error + 1e-12).all()
         errors.append(float((got - expected).abs().max()))
-    assert errors[2] < 1e-6 * max(level_to, 1.0)
+    assert errors[2] < 1e-6
     assert errors[2] <= max(errors[0] / 100, 1e-12)
 
 
@@ -75,15 +64,17 @@ def test_there_and_back_again():
 
 
 def test_agrees_with_scipy_within_its_own_estimate():
+    # scipy integrates the usual form, dx / d ln s = x - x_0_hat in unscaled points.
     def velocity(u, flat):
         x = torch.as_tensor(flat).reshape(6, 2)
-        return (x - denoise_at_level(MIXTURE, x, math.exp(u))).flatten().numpy()
+        x_0_hat = MIXTURE(x / math.hypot(1.0, math.exp(u)), torch.tensor(-2.0 * u, dtype=torch.float64))
+        return (x - x_0_hat).flatten().numpy()
 
-    start = 20.0 * X
     span = (math.log(20.0), math.log(0.01))
+    start = math.hypot(1.0, 20.0) * X
     solved = solve_ivp(velocity, span, start.flatten().numpy(), method="DOP853", rtol=1e-10, atol=1e-11)
-    expected = torch.as_tensor(solved.y[:, -1]).reshape(6, 2)
-    got, error = integrate_ode(MIXTURE, start, 20.0, 0.01, 64)
+    expected = torch.as_tensor(solved.y[:, -1]).reshape(6, 2) / math.hypot(1.0, 0.01)
+    got, error = integrate_ode(MIXTURE, X, 20.0, 0.01, 64)
     assert ((got - expected).abs() <= error + 1e-8).all()
     assert error.max() < 1e-3
 
@@ -100,3 +91,18 @@ def test_errors_give_rule_value_and_remedy():
     for n in (0, 1, 7):
         with pytest.raises(InvalidInput, match=f"n_intervals should be even and at least 2, .* got {n}"):
             integrate_ode(GAUSSIAN, X, 0.1, 1.0, n)
+
+
+def test_standard_normal_data_stay_where_they_are():
+    got, error = integrate_ode(GaussianDenoiser(torch.zeros(2), torch.eye(2)), X, 0.01, 50.0, 2)
+    torch.testing.assert_close(got, X, rtol=0, atol=1e-13)
+    assert error.max() < 1e-13
+
+
+def test_the_grid_goes_from_level_to_level_and_is_closest_in_between():
+    up, down = (torch.tensor(angle_grid(*ends, 16)) for ends in ((0.004, 20.0), (20.0, 0.004)))
+    torch.testing.assert_close(up, down.flip(0))
+    assert (float(up[0]), float(up[-1])) == pytest.approx((math.atan(0.004), math.atan(20.0)))
+    widths = up.tan().log().diff()
+    assert up.diff().min() > 0
+    assert 0.05 < float(up.tan()[widths.argmin()]) < 1.0

@@ -8,7 +8,8 @@ chooses and a file stores) and a module that `build` makes from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,6 +19,8 @@ from torch.nn.functional import silu
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
+
+Push = Callable[[Tensor], Tensor]
 
 
 class MemberLinear(nn.Module):
@@ -30,6 +33,18 @@ class MemberLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x W + b."""
         return torch.baddbmm(self.bias, x, self.weight)
+
+
+class Network(nn.Module, ABC):
+    """A function of a point and of one number that says the noise level, for several members side by side."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        """Return the prediction, (members, rows, d): x is (members, rows, d), level (members, rows, 1)."""
+
+    @abstractmethod
+    def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
+        """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class Textbook:
         """A single network."""
         return 1
 
-    def build(self, d: int, *, stream: Stream) -> nn.Module:
+    def build(self, d: int, *, stream: Stream) -> Network:
         """Return the module for points in R^d, with initial weights from `stream`."""
         return TextbookNetwork(self, d, stream)
 
@@ -67,12 +82,12 @@ class Residual:
     def __post_init__(self) -> None:
         _check_sizes(width=self.width, n_blocks=self.n_blocks, n_members=self.n_members)
 
-    def build(self, d: int, *, stream: Stream) -> nn.Module:
+    def build(self, d: int, *, stream: Stream) -> Network:
         """Return the module for points in R^d, with initial weights from `stream`."""
         return ResidualNetwork(self, d, stream)
 
 
-class TextbookNetwork(nn.Module):
+class TextbookNetwork(Network):
     """See `Textbook`. The weights start as torch's own `nn.Linear` does: uniform within 1/sqrt(n_in)."""
 
     def __init__(self, sizes: Textbook, d: int, stream: Stream) -> None:
@@ -82,16 +97,31 @@ class TextbookNetwork(nn.Module):
             _uniform_linear(n_in, n_out, stream.child("layer", i)) for i, (n_in, n_out) in enumerate(pairwise(widths))
         )
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Return the prediction: x is (members, rows, d), time (members, rows, 1)."""
-        h = torch.cat([x, time], dim=-1)
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        """Return the prediction: x is (members, rows, d), level t/N (members, rows, 1)."""
+        h = torch.cat([x, level], dim=-1)
         for layer in self.layers[:-1]:
             h = torch.tanh(layer(h))
         prediction: Tensor = self.layers[-1](h)
         return prediction
 
+    def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
+        """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
+        h, slopes = torch.cat([x, level], dim=-1), []
+        for layer in self.layers[:-1]:
+            h = torch.tanh(layer(h))
+            slopes.append((1.0 - h.square()).unsqueeze(1))
 
-class ResidualNetwork(nn.Module):
+        def push(tangent: Tensor) -> Tensor:
+            tangent = _with_level_at_rest(tangent)
+            for layer, slope in zip(self.layers, slopes, strict=False):
+                tangent = _pushed(layer, tangent).mul_(slope)
+            return _pushed(self.layers[-1], tangent)
+
+        return self.layers[-1](h), push
+
+
+class ResidualNetwork(Network):
     """See `Residual`."""
 
     _INPUT_GAIN = (
@@ -116,10 +146,47 @@ class ResidualNetwork(nn.Module):
         prediction: Tensor = self.leave(silu(h))
         return prediction
 
+    def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
+        """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
+        h, slopes = self.enter(torch.cat([x, level], dim=-1)), []
+        for open_, close in zip(self.open, self.close, strict=True):
+            outer, outer_slope = _silu_and_slope(h)
+            inner, inner_slope = _silu_and_slope(open_(outer))
+            h = h + close(inner)
+            slopes.append((outer_slope, inner_slope))
+        last, last_slope = _silu_and_slope(h)
+
+        def push(tangent: Tensor) -> Tensor:
+            tangent = _pushed(self.enter, _with_level_at_rest(tangent))
+            for open_, close, (outer_slope, inner_slope) in zip(self.open, self.close, slopes, strict=True):
+                tangent += _pushed(close, _pushed(open_, tangent * outer_slope).mul_(inner_slope))
+            return _pushed(self.leave, tangent.mul_(last_slope))
+
+        return self.leave(last), push
+
     def hidden_matrices(self) -> Iterator[nn.Parameter]:
         """Yield the square matrices of the blocks, each (members, width, width)."""
         for layer in (*self.open, *self.close):
             yield layer.weight
+
+
+def _pushed(layer: nn.Module, tangent: Tensor) -> Tensor:
+    """Return tangent W, for (members, k, rows, n_in)."""
+    assert isinstance(layer, MemberLinear)
+    members, k, rows, _ = tangent.shape
+    return torch.bmm(tangent.reshape(members, k * rows, -1), layer.weight).reshape(members, k, rows, -1)
+
+
+def _silu_and_slope(h: Tensor) -> tuple[Tensor, Tensor]:
+    """Return y = h s with s = sigmoid(h), and its derivative s + (1 - s) y, with an axis for tangents."""
+    gate = torch.sigmoid(h)
+    value = h * gate
+    return value, torch.lerp(value, torch.ones((), dtype=h.dtype, device=h.device), gate).unsqueeze(1)
+
+
+def _with_level_at_rest(tangent: Tensor) -> Tensor:
+    """Return tangents of (x, level) that move x alone."""
+    return nn.functional.pad(tangent, (0, 1))
 
 
 def _uniform_linear(n_in: int, n_out: int, stream: Stream) -> MemberLinear:

@@ -21,6 +21,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from backwalk.denoiser.network import Network, Push
 from backwalk.diffusion import NoiseSchedule, scales, x_0_from_eps
 from backwalk.errors import InvalidInput
 
@@ -31,7 +32,7 @@ class EnsembleDenoiser(nn.Module, ABC):
     The bound is convex in x_0_hat, so the mean is never worse than the members are on average.
     """
 
-    def __init__(self, network: nn.Module, n_members: int, log_snr_range: tuple[float, float]) -> None:
+    def __init__(self, network: Network, n_members: int, log_snr_range: tuple[float, float]) -> None:
         super().__init__()
         self.network = network
         self.n_members = n_members
@@ -41,10 +42,22 @@ class EnsembleDenoiser(nn.Module, ABC):
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return each member's own x_0_hat: x_t is (members, rows, d), log_snr (members, rows)."""
 
+    @abstractmethod
+    def linearize_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return each member's x_0_hat, and the map from tangents, (members, k, rows, d), to its derivatives."""
+
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
+        return self.by_member(*self._for_members(x_t, log_snr)).mean(dim=0)
+
+    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return x_0_hat, and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
+        value, push = self.linearize_members(*self._for_members(x_t, log_snr))
+        return value.mean(dim=0), lambda tangents: push(tangents.expand(self.n_members, *tangents.shape)).mean(dim=0)
+
+    def _for_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         rows = x_t.expand(self.n_members, *x_t.shape)
-        return self.by_member(rows, log_snr.to(x_t).expand(rows.shape[:-1])).mean(dim=0)
+        return rows, log_snr.to(x_t).expand(rows.shape[:-1])
 
 
 class NoiseDenoiser(EnsembleDenoiser):
@@ -53,7 +66,7 @@ class NoiseDenoiser(EnsembleDenoiser):
     Between two steps of the schedule t is interpolated linearly in the log-SNR.
     """
 
-    def __init__(self, network: nn.Module, n_members: int, schedule: NoiseSchedule) -> None:
+    def __init__(self, network: Network, n_members: int, schedule: NoiseSchedule) -> None:
         super().__init__(network, n_members, (float(schedule.log_snr[-1]), float(schedule.log_snr[1])))
         if schedule.log_snr[-1] == -math.inf:
             raise InvalidInput(
@@ -68,6 +81,16 @@ class NoiseDenoiser(EnsembleDenoiser):
         """Return each member's x_0_hat."""
         eps = self.network(x_t, self._time(log_snr).unsqueeze(-1).to(x_t))
         return x_0_from_eps(x_t, eps, log_snr.unsqueeze(-1))
+
+    def linearize_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return each member's x_0_hat, and its derivative: x_0_hat is linear in (x_t, eps)."""
+        log_snr = log_snr.unsqueeze(-1)
+        eps, push = self.network.linearize(x_t, self._time(log_snr).to(x_t))
+        per_tangent = log_snr.unsqueeze(1)
+        return (
+            x_0_from_eps(x_t, eps, log_snr),
+            lambda tangents: x_0_from_eps(tangents, push(tangents), per_tangent),
+        )
 
     def _time(self, log_snr: Tensor) -> Tensor:
         n = len(self._grid)
@@ -85,16 +108,29 @@ class ResidualDenoiser(EnsembleDenoiser):
 
     _LARGEST_LEVEL = 1e3  # where the noise is all there is, a larger level tells the network nothing new
 
-    def __init__(self, network: nn.Module, n_members: int, floor: float, log_snr_range: tuple[float, float]) -> None:
+    def __init__(self, network: Network, n_members: int, floor: float, log_snr_range: tuple[float, float]) -> None:
         super().__init__(network, n_members, log_snr_range)
         self.floor = floor
 
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return each member's x_0_hat."""
+        a, share, level = self._parts(x_t, log_snr)
+        left_over: Tensor = self.network(x_t, level)
+        return a * x_t + share * left_over
+
+    def linearize_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return each member's x_0_hat, and its derivative: x_0_hat is linear in (x_t, F)."""
+        a, share, level = self._parts(x_t, log_snr)
+        left_over, push = self.network.linearize(x_t, level)
+        return (
+            a * x_t + share * left_over,
+            lambda tangents: a.unsqueeze(1) * tangents + share.unsqueeze(1) * push(tangents),
+        )
+
+    def _parts(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a, b g and the network's ln q / 4, each (members, rows, 1)."""
         log_snr = log_snr.unsqueeze(-1)
         a, b = scales(log_snr, x_t)
         level_sq = torch.exp(-log_snr).clamp(max=self._LARGEST_LEVEL**2)
         smoothed_sq = level_sq + self.floor**2
-        gate = torch.sqrt(level_sq / smoothed_sq)
-        left_over: Tensor = self.network(x_t, 0.125 * torch.log(smoothed_sq))
-        return a * x_t + b * gate * left_over
+        return a, b * torch.sqrt(level_sq / smoothed_sq), 0.125 * torch.log(smoothed_sq)

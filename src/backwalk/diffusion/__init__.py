@@ -46,7 +46,7 @@ from backwalk.diffusion.forward import q_marginal, q_posterior, q_sample, q_step
 from backwalk.diffusion.gaussian import Gaussian
 from backwalk.diffusion.gaussian_chain import GaussianChain
 from backwalk.diffusion.likelihood import LogDensity, log_density
-from backwalk.diffusion.ode import denoise_at_level, integrate_ode
+from backwalk.diffusion.ode import integrate_ode
 from backwalk.diffusion.oracle import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from backwalk.diffusion.parameterization import (
     Denoiser,
@@ -90,7 +90,6 @@ __all__ = [
     "beta_variance",
     "check_log_snr_range",
     "check_schedule",
-    "denoise_at_level",
     "denoise_at_time",
     "denoising_error",
     "eps_from_score",

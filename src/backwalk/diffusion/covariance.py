@@ -64,7 +64,7 @@ def belief_about_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, *, least_
     `log_snr` is () and finite; eigenvalues of the symmetrised covariance below `least_variance` are raised to it.
     """
     with torch.no_grad():
-        x_0_hat, jacobian = value_and_jacobian(lambda x: denoiser(x, log_snr), x_t)
+        x_0_hat, jacobian = value_and_jacobian(denoiser, x_t, log_snr)
     mean, jacobian = _float64(x_0_hat), _float64(jacobian)
     a, b = scales(_float64(log_snr), mean)
     covariance = (b**2 / a) * 0.5 * (jacobian + jacobian.mT)

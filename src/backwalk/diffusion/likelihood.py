@@ -1,10 +1,11 @@
 """The log-density of the probability-flow ODE's model, exact but for a solver error that is reported.
 
-The ODE carries x at the least noise level s_min to x_max at the greatest. Volumes change on the way by the divergence
-of the flow, so
+The ODE carries x at the least noise level s_min to x_N at the greatest. Volumes change on the way by the divergence of
+the flow, so with theta = arctan s and v the prediction of `ode`,
 
-    log p(x) = log N(x_max; 0, (1 + s_max^2) I) + integral from s_min to s_max of (d - tr dD/dx) / s ds.
+    log p(x) = log N(x_N; 0, I) + integral from theta_min to theta_max of tr dv/dx_t d theta - (d/2) ln(1 + s_min^2),
 
+where the last term is the scaling x_t = x / sqrt(1 + s_min^2) at the start.
 For a perfect denoiser and a large s_max this is the density of the data blurred by noise of standard deviation s_min.
 x is scored as it is: adding noise to it first would bias the mean. The ODE is another model than the chain whose
 bound `variational_bound` gives; once the denoiser is imperfect the two densities differ, and neither is always the
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from backwalk.diffusion.derivatives import value_and_trace
-from backwalk.diffusion.ode import State, check_grid, denoise_at_level, dormand_prince
+from backwalk.diffusion.ode import State, angle_grid, check_grid, dormand_prince, log_snr_at_angle
 from backwalk.diffusion.parameterization import Denoiser
 from backwalk.errors import InvalidInput
 
@@ -79,16 +80,17 @@ def log_density(
         )
     check_grid(denoiser, level_min, level_max, n_intervals)
 
-    def slope_at(u: float, state: State) -> State:
-        x_0_hat, trace = value_and_trace(lambda y: denoise_at_level(denoiser, y, math.exp(u)), state[0], probes)
-        return state[0] - x_0_hat, d - _float64(trace)
+    def slope_at(angle: float, state: State) -> State:
+        a, b = math.cos(angle), math.sin(angle)
+        x_0_hat, trace = value_and_trace(denoiser, state[0], log_snr_at_angle(angle, state[0]), probes)
+        return (a * state[0] - x_0_hat) / b, (d * a - _float64(trace)) / b
+
+    log_scale = 0.5 * math.log1p(level_min**2)
 
     def log_prob_by_probe(n_intervals: int) -> Tensor:
-        start: State = (x, torch.zeros(1 if probes is None else len(probes), n, dtype=torch.float64))
-        x_max, volume = dormand_prince(slope_at, start, math.log(level_min), math.log(level_max), n_intervals)
-        variance = 1.0 + level_max**2
-        squares = _float64(x_max).square().sum(-1) / variance
-        return volume - 0.5 * (squares + d * math.log(2.0 * math.pi * variance))
+        start: State = (x * math.exp(-log_scale), torch.zeros(1 if probes is None else len(probes), n).double())
+        x_n, volume = dormand_prince(slope_at, start, angle_grid(level_min, level_max, n_intervals))
+        return volume - 0.5 * (_float64(x_n).square().sum(-1) + d * math.log(2.0 * math.pi)) - d * log_scale
 
     with torch.no_grad():
         fine, coarse = log_prob_by_probe(n_intervals), log_prob_by_probe(n_intervals // 2)

@@ -1,21 +1,29 @@
 """The probability-flow ODE: a deterministic path from data to noise and back with the diffusion's own marginals.
 
-In the noise level s, with unscaled points x = x_0 + s n and D the denoiser, dx/ds = (x - D(x, s)) / s. In u = ln s it
-is dx/du = x - D(x, s), which is smooth over the whole range, so a grid that is even in u and a method of order 5 do
-well with few evaluations. One stepper serves transport and likelihood alike.
+At noise level s let theta = arctan s, so that sqrt(alpha_bar) = cos theta and sqrt(1 - alpha_bar) = sin theta. Along
+the path x_t = cos(theta) x_0 + sin(theta) eps the ODE is simply
+
+    dx_t / d theta = v(x_t, theta) = (cos(theta) x_t - x_0_hat) / sin(theta),
+
+the prediction v of Salimans & Ho 2022; it vanishes for standard normal data, which the ODE then leaves alone, without
+an error. A method of order 5 does well with few evaluations on a grid that is even in ln(theta + 0.1): closest where
+the noise is of the data's own size. (Measured on a model of two moons with 16 intervals: a root mean square error of
+a log-density of 0.0005 nats; 0.006 in unscaled points on a grid even in ln s.) One stepper serves transport and
+likelihood alike.
 
 The error estimate is the change that halving the number of intervals makes: the error of the coarser grid, and so
 nearly always more than that of the result. It costs half as much again. (The estimate embedded in the method is free,
 but sees each interval by itself; measured on mixtures it missed errors thirty times its size, just where the grid was
 too coarse.)
 
-Source: Song et al. 2021; Karras et al. 2022.
+Source: Song et al. 2021; the form in the angle follows from Salimans & Ho 2022, Appendix D.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -37,16 +45,13 @@ _STAGES: tuple[tuple[float, ...], ...] = (
 _WEIGHTS = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84)
 
 
-def dormand_prince(
-    slope_at: Callable[[float, State], State], state: State, start: float, stop: float, n_intervals: int
-) -> State:
-    """Return the state that d state / du = slope_at(u, state) reaches at u = stop, in `n_intervals` equal steps.
+def dormand_prince(slope_at: Callable[[float, State], State], state: State, grid: Sequence[float]) -> State:
+    """Return the state that d state / du = slope_at(u, state) reaches at the end of a grid of u, from its start.
 
     The state is a tuple of tensors, each of which keeps its own dtype. There are 6 evaluations an interval.
     """
-    h = (stop - start) / n_intervals
-    for i in range(n_intervals):
-        u = start + i * h
+    for u, next_u in pairwise(grid):
+        h = next_u - u
         slopes = [slope_at(u, state)]
         for node, weights in zip(_NODES, _STAGES, strict=True):
             slopes.append(slope_at(u + node * h, _advance(state, h, weights, slopes)))
@@ -54,34 +59,43 @@ def dormand_prince(
     return state
 
 
-def denoise_at_level(denoiser: Denoiser, x: Tensor, noise_level: float) -> Tensor:
-    """Return E[x_0 | x] for unscaled points x = x_0 + noise_level n, (n, d): denoiser(x / sqrt(1 + s^2), -2 ln s)."""
-    log_snr = torch.tensor(-2.0 * math.log(noise_level), dtype=x.dtype, device=x.device)
-    return denoiser(x / math.sqrt(1.0 + noise_level**2), log_snr)
+def angle_grid(level_from: float, level_to: float, n_intervals: int) -> list[float]:
+    """Return n_intervals + 1 angles theta = arctan s from one noise level to another, even in ln(theta + 0.1)."""
+    offset, first, last = 0.1, math.atan(level_from), math.atan(level_to)
+    ratio = (last + offset) / (first + offset)
+    inner = [(first + offset) * ratio ** (i / n_intervals) - offset for i in range(1, n_intervals)]
+    return [first, *inner, last]
+
+
+def log_snr_at_angle(angle: float, x_t: Tensor) -> Tensor:
+    """Return the log-SNR -2 ln tan(theta), () with the dtype and device of x_t."""
+    return torch.tensor(-2.0 * math.log(math.tan(angle)), dtype=x_t.dtype, device=x_t.device)
 
 
 def integrate_ode(
-    denoiser: Denoiser, x: Tensor, level_from: float, level_to: float, n_intervals: int
+    denoiser: Denoiser, x_t: Tensor, level_from: float, level_to: float, n_intervals: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the points that the probability-flow ODE carries x to, (n, d), and the size of their error, (n, d).
+    """Return the points that the probability-flow ODE carries x_t to, (n, d), and the size of their error, (n, d).
 
-    x is (n, d), unscaled, at noise level `level_from`; from a large level to a small one this samples, the other way it
-    finds latents. `n_intervals` is even; there are 9 n_intervals evaluations, a third of them for the error estimate.
+    x_t is (n, d), at noise level `level_from`, in the variance-preserving scaling, and so is the result at `level_to`;
+    from a large level to a small one this samples, the other way it finds latents. `n_intervals` is even; there are
+    9 n_intervals evaluations, a third of them for the error estimate.
 
     >>> from backwalk.diffusion.oracle import GaussianDenoiser
-    >>> standard = GaussianDenoiser(torch.zeros(1), torch.eye(1))
-    >>> x, error = integrate_ode(standard, torch.ones(1, 1, dtype=torch.float64), 1e-3, 7.0, 20)
-    >>> round(float(x), 3), bool(abs(x - 50**0.5) < error)
-    (7.071, True)
+    >>> narrow = GaussianDenoiser(torch.zeros(1), 0.25 * torch.eye(1))
+    >>> x, error = integrate_ode(narrow, torch.ones(1, 1, dtype=torch.float64), 1e-3, 20.0, 20)
+    >>> round(float(x), 3)  # sqrt((0.25 + 20^2) / 0.25 / (1 + 20^2))
+    1.998
     """
     check_grid(denoiser, level_from, level_to, n_intervals)
 
-    def slope_at(u: float, state: State) -> State:
-        return (state[0] - denoise_at_level(denoiser, state[0], math.exp(u)),)
+    def slope_at(angle: float, state: State) -> State:
+        x_0_hat = denoiser(state[0], log_snr_at_angle(angle, state[0]))
+        return ((math.cos(angle) * state[0] - x_0_hat) / math.sin(angle),)
 
     with torch.no_grad():
         fine, coarse = (
-            dormand_prince(slope_at, (x,), math.log(level_from), math.log(level_to), n)[0]
+            dormand_prince(slope_at, (x_t,), angle_grid(level_from, level_to, n))[0]
             for n in (n_intervals, n_intervals // 2)
         )
     return fine, (fine - coarse).abs()
