@@ -15,7 +15,7 @@ LAYERS = [
     {"datasets", "denoiser"},
     {"training", "sampling"},
     {"model"},
-    {"model_file", "defaults", "progress"},
+    {"model_file", "latent", "defaults", "progress"},
     {"estimator"},
     {"assess"},
     {"report"},

@@ -77,6 +77,20 @@ def test_score_writes_the_estimators_log_density(run, model, rows_file, tmp_path
     np.testing.assert_array_equal(read_table(tmp_path / "scores.npy").values[:, 0], expected)
 
 
+def test_score_adds_the_bound_of_the_chain_that_is_asked_for(run, model, rows_file, tmp_path):
+    from backwalk import Diffusion
+
+    options = ["--bound", "optimal", "--steps", 9, "--seed", 4]
+    status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.csv", *options)
+    scores, estimator, rows = read_table(tmp_path / "scores.csv"), Diffusion.load(model), read_table(rows_file).values
+    expected = estimator.bound(rows, reverse_variance="optimal", steps=9, random_state=4)
+    assert (status, scores.columns) == (0, ("log_density", "bound"))
+    np.testing.assert_array_equal(scores.values[:, 0], estimator.score_samples(rows))
+    np.testing.assert_array_equal(scores.values[:, 1], expected.per_row)
+    assert f"-log p <= {expected.total:.4f} +- {expected.total_standard_error:.4f} nats a row" in err
+    assert run("score", model, rows_file, "--steps", 9)[0] == 2
+
+
 def test_json_is_one_versioned_object(run, rows_file, model, tmp_path):
     for arguments in (["fit", rows_file, "-o", tmp_path / "other", *QUICK], ["info", model], ["info", rows_file]):
         status, out, _ = run(*arguments, "--json")

@@ -166,17 +166,48 @@ def sample(
 @click.option(
     "-o", "--output", default="-", show_default=True, help="A .csv, .parquet or .npy file; - is CSV to stdout."
 )
+@click.option(
+    "--bound",
+    "reverse_variance",
+    type=click.Choice(["beta", "beta_tilde", "optimal", "full"]),
+    help="Add a column: the chain's bound on -log p, with this reverse variance.",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="With --bound: only the best so many of the chain's steps.")
 @_rows
 @_seed
 @_force
-def score(model: Path, data: str, output: str, rows: int, seed: int, force: bool) -> None:
-    """Write the log-density of every row of DATA under a saved MODEL, in nats."""
+@click.pass_context
+def score(
+    context: click.Context,
+    model: Path,
+    data: str,
+    output: str,
+    reverse_variance: str | None,
+    steps: int | None,
+    rows: int,
+    seed: int,
+    force: bool,
+) -> None:
+    """Write the log-density of every row of DATA under a saved MODEL, in nats.
+
+    It is the probability-flow ODE's. --bound adds the chain's variational bound, which is another model's, from above.
+    """
+    import numpy as np
+
     from backwalk.table import as_table, write_table
     from backwalk.table.schema import Schema, from_values
 
-    log_density = _load(model).score_samples(_native(_data(data, rows, seed).table))
-    column = from_values(log_density[:, None], Schema(("log_density",), ("float64",), "pyarrow"))
-    write_table(output, as_table(column, allow_missing=True), overwrite=force)
+    if steps is not None and reverse_variance is None:
+        raise click.UsageError("--steps goes with --bound: it says how many of the chain's steps the bound is for.")
+    estimator, table = _load(model), _native(_data(data, rows, seed).table)
+    columns = {"log_density": estimator.score_samples(table)}
+    if reverse_variance is not None:
+        terms = estimator.bound(table, reverse_variance=reverse_variance, steps=steps, random_state=seed)
+        columns["bound"] = terms.per_row.numpy()
+        _say(context, f"-log p <= {terms.total:.4f} +- {terms.total_standard_error:.4f} nats a row, by the chain")
+    schema = Schema(tuple(columns), ("float64",) * len(columns), "pyarrow")
+    scores = from_values(np.column_stack(list(columns.values())), schema)
+    write_table(output, as_table(scores, allow_missing=True), overwrite=force)
 
 
 @cli.command()

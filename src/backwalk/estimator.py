@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -29,6 +29,7 @@ from backwalk.defaults import (
 from backwalk.denoiser import Architecture, Textbook, build_denoiser
 from backwalk.diffusion import BoundTerms, NoiseSchedule, prior_mismatch
 from backwalk.errors import InvalidInput, PriorMismatchWarning
+from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
     DiffusionModel,
     bound,
@@ -215,17 +216,69 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         del y  # scikit-learn's signature
         return float(self.score_samples(X).mean())
 
-    def bound(self, X: Any, *, n_draws: int = 1, random_state: RandomState = None) -> BoundTerms:
-        """Return the variational bound on the chain's -log p(x), term by term with standard errors: nats a point.
+    def bound(
+        self,
+        X: Any,
+        *,
+        reverse_variance: str | None = None,
+        steps: int | Sequence[int] | None = None,
+        decoder_variance: float | None = None,
+        n_draws: int = 1,
+        random_state: RandomState = None,
+    ) -> BoundTerms:
+        """Return the variational bound on a chain's -log p(x), term by term with standard errors: nats a point.
 
-        It is about the chain, which another density than `score_samples`' belongs to. `n_draws` noises a row and step.
+        It is about the chain, which another density than `score_samples`' belongs to. The chain is the fitted one
+        unless said otherwise.
+
+        `reverse_variance` : "beta", "beta_tilde", "optimal" (the best scalar a step, fitted on validation rows), or
+        "full", the covariance that the denoiser's Jacobian gives, for at most 64 columns: the tightest, and the
+        dearest.
+        `steps` : the number K of steps, then the best K of the chain's N by the fitted denoising errors; or the times
+        themselves, such as `evenly_spaced(N, K)`.
+        `decoder_variance` : that of p(x_0 | x_1), in squared encoded units.
+        `n_draws` : noises a row and step.
         """
-        values = self._matched(X).values
-        if not self.codec_.matches_constants(values).all():
+        return bound(
+            self.model_,
+            self._possible(X),
+            stream=as_stream(random_state).child("bound"),
+            reverse_variance=reverse_variance,
+            steps=steps,
+            decoder_variance=decoder_variance,
+            n_draws=n_draws,
+        )
+
+    def to_latent(self, X: Any) -> NDArray[np.float64]:
+        """Return the noise that each row comes from by the probability-flow ODE: (n, k), k columns that vary.
+
+        Where the model is right, latents of data are draws of N(0, I). `from_latent` leads back to the row, up to the
+        solver's errors, which the functions of `backwalk.latent` report.
+        """
+        return to_latent(self.model_, self._possible(X)).points
+
+    def from_latent(self, Z: ArrayLike) -> Any:
+        """Return the rows that latents, (n, k), come from, of the kind, columns and dtypes of the fitted ones."""
+        check_is_fitted(self)
+        return from_values(from_latent(self.model_, Z).points, self.model_.schema)
+
+    def interpolate(self, x_a: Any, x_b: Any, n: int = 9) -> Any:
+        """Return n rows on the way from a row to another, ends included, of the kind of the fitted ones.
+
+        `x_a` and `x_b` are tables of equally many rows, such as X[:1] and X[1:2]; for m rows the m paths follow each
+        other, n rows each. The latents of the two are mixed as cos(phi) z_a + sin(phi) z_b, phi from 0 to pi / 2: for
+        independent rows a mix is again a draw of N(0, I), and so a row like others. (For rows that depend on each
+        other it is not: half-way between a row and itself lies sqrt(2) z_a.)
+        """
+        if not isinstance(n, Integral) or isinstance(n, bool) or n < 2:
+            raise InvalidInput(f"n should be an integer >= 2, as both ends count, but got {n!r}.")
+        ends = [self._possible(x) for x in (x_a, x_b)]
+        if len(ends[0]) != len(ends[1]):
             raise InvalidInput(
-                "Constant columns of X should hold the fitted constants, but some rows differ: their bound is infinite."
+                f"x_a and x_b should have equally many rows, but have {len(ends[0])} and {len(ends[1])}."
             )
-        return bound(self.model_, values, stream=as_stream(random_state).child("bound"), n_draws=n_draws)
+        path = mixed(*(to_latent(self.model_, end).points for end in ends), int(n))
+        return self.from_latent(path.reshape(-1, path.shape[-1]))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the fitted model to a folder: `model.json` and a safetensors file."""
@@ -304,6 +357,16 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def _matched(self, X: Any) -> Table:
         check_is_fitted(self)
         return match_columns(as_table(X), self.model_.schema, estimator=type(self).__name__)
+
+    def _possible(self, X: Any) -> NDArray[np.float64]:
+        """Return the values of rows that the model could have made: their constant columns hold the constants."""
+        values = self._matched(X).values
+        if not self.codec_.matches_constants(values).all():
+            raise InvalidInput(
+                "Constant columns of X should hold the fitted constants, but some rows differ: the model cannot make "
+                "them, so they have no finite bound and no latents."
+            )
+        return values
 
     def _check_settings(self) -> None:
         check_reverse_variance(self.reverse_variance)

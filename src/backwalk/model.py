@@ -6,8 +6,10 @@ stream and the row's number: `sample_rows(model, start, stop)` is the unit of al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,12 @@ from backwalk.diffusion import (
     BoundTerms,
     LogDensity,
     NoiseSchedule,
+    best_steps,
     beta_tilde_variance,
     beta_variance,
     denoising_error,
+    full_covariance_bound,
+    merged_terms,
     optimal_variance,
     variational_bound,
 )
@@ -43,10 +48,13 @@ from backwalk.sampling import (
 )
 from backwalk.streams import Stream
 from backwalk.table import Codec, Schema
+from backwalk.threads import single_threads
 from backwalk.training import History
 
 REVERSE_VARIANCES = ("beta", "beta_tilde", "optimal")
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
+BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
+MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
 _FARTHEST = 1e30  # in encoded units; what networks make of larger numbers overflows float32
 
 
@@ -79,15 +87,27 @@ class DiffusionModel:
         return reverse_variances(self, list(range(1, self.schedule.n_steps + 1)))
 
 
-def reverse_variances(model: DiffusionModel, times: list[int]) -> Tensor:
-    """Return sigma_t^2 for the chain that visits only `times`: (len(times) + 1,)."""
+def reverse_variances(
+    model: DiffusionModel,
+    times: list[int],
+    *,
+    reverse_variance: str | None = None,
+    decoder_variance: float | None = None,
+) -> Tensor:
+    """Return sigma_t^2 for the chain that visits only `times`: (len(times) + 1,).
+
+    `reverse_variance` is the model's own unless named. So is `decoder_variance` for the model's own kind on a chain
+    that keeps the first step; for others it is m_t of their first step ("optimal") or their beta_1.
+    """
+    kind = model.reverse_variance if reverse_variance is None else reverse_variance
     schedule = model.schedule.respace(times)
-    if model.reverse_variance == "beta":
-        return beta_variance(schedule, decoder_variance=model.decoder_variance)
-    if model.reverse_variance == "beta_tilde":
-        return beta_tilde_variance(schedule, decoder_variance=model.decoder_variance)
-    error = model.denoising_error[[0, *times]]
-    return optimal_variance(schedule, error, decoder_variance=model.decoder_variance if times[0] == 1 else None)
+    if decoder_variance is None and kind == model.reverse_variance and times[0] == 1:
+        decoder_variance = model.decoder_variance
+    if kind == "beta":
+        return beta_variance(schedule, decoder_variance=decoder_variance)
+    if kind == "beta_tilde":
+        return beta_tilde_variance(schedule, decoder_variance=decoder_variance)
+    return optimal_variance(schedule, model.denoising_error[[0, *times]], decoder_variance=decoder_variance)
 
 
 def sample_rows(
@@ -124,15 +144,64 @@ def walk(
     yield from _walk(model, schedule, step, start, stop, stream)
 
 
-def bound(model: DiffusionModel, values: NDArray[np.float64], *, stream: Stream, n_draws: int = 1) -> BoundTerms:
-    """Return the bound on -log p of the chain, term by term, for rows in the user's units: nats a point.
+def bound(
+    model: DiffusionModel,
+    values: NDArray[np.float64],
+    *,
+    stream: Stream,
+    reverse_variance: str | None = None,
+    steps: int | Sequence[int] | None = None,
+    decoder_variance: float | None = None,
+    n_draws: int = 1,
+) -> BoundTerms:
+    """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats a point.
 
-    The codec's log |det J| is part of the reconstruction term, and of every row's total.
+    The chain is the model's own unless said otherwise: `reverse_variance` is one of `BOUND_VARIANCES`, `steps` the
+    times that are visited or the number of them (then the best so many of the fitted denoising errors), and
+    `decoder_variance`, in squared encoded units, defaults as in `reverse_variances`, or with "full" to the covariance
+    that the denoiser's Jacobian gives. The codec's log |det J| is part of the reconstruction term, and of every row's
+    total. Rows go through in tiles, so that memory does not grow with them.
     """
-    z = encode_for_scoring(model, values)
-    terms = variational_bound(model.denoiser, z, model.schedule, model.sigma_sq, stream=stream, n_draws=n_draws)
+    kind = model.reverse_variance if reverse_variance is None else reverse_variance
+    check_reverse_variance(kind, BOUND_VARIANCES)
+    if kind == "full" and model.codec.n_encoded > MOST_FULL_COLUMNS:
+        raise InvalidInput(
+            f'reverse_variance="full" should be asked for at most {MOST_FULL_COLUMNS} columns, but the model has '
+            f'{model.codec.n_encoded}: use "optimal".'
+        )
+    z, times = encode_for_scoring(model, values), chosen_times(model, steps)
+    schedule = model.schedule.respace(times)
+    bound_of: Callable[..., BoundTerms]
+    if kind == "full":
+        bound_of = partial(full_covariance_bound, schedule=schedule, decoder_variance=decoder_variance)
+    else:
+        sigma_sq = reverse_variances(model, times, reverse_variance=kind, decoder_variance=decoder_variance)
+        bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq)
+
+    def of_tile(first: int) -> BoundTerms:
+        rows = z[first : first + TILE_ROWS]
+        return bound_of(model.denoiser, rows, stream=stream, n_draws=n_draws, first_row=first)
+
+    # Forward mode keeps one state for all threads of the process, so a full covariance's tiles come one by one.
+    with single_threads(z.device.type == "cpu" and kind != "full") as side_by_side:
+        terms = merged_terms(list(side_by_side(of_tile, range(0, len(z), TILE_ROWS))))
     shift = -model.codec.log_abs_det_jacobian
     return replace(terms, reconstruction=terms.reconstruction + shift, per_row=terms.per_row + shift)
+
+
+def chosen_times(model: DiffusionModel, steps: int | Sequence[int] | None) -> list[int]:
+    """Return the times of the chain that `bound`'s `steps` means, increasing and ending at n_steps.
+
+    None is the whole chain. K is the K steps whose bound is least with the best scalar variances, by the denoising
+    errors that were fitted on validation rows. Raises InvalidInput for any other thing than these and a list of times.
+    """
+    if steps is None:
+        return list(range(1, model.schedule.n_steps + 1))
+    if isinstance(steps, Integral) and not isinstance(steps, bool):
+        return best_steps(model.schedule, model.denoising_error, int(steps))
+    if isinstance(steps, Sequence) and all(isinstance(t, Integral) for t in steps):
+        return [int(t) for t in steps]
+    raise InvalidInput(f"steps should be a number of steps, a list of times or None, but got {steps!r}.")
 
 
 def log_density(
@@ -245,7 +314,7 @@ def _signs(stream: Stream, d: int, n_probes: int) -> Tensor:
     return torch.where(draws < 0.5, -1.0, 1.0).reshape(n_probes, TILE_ROWS, d)
 
 
-def check_reverse_variance(name: str) -> None:
+def check_reverse_variance(name: str, names: Sequence[str] = REVERSE_VARIANCES) -> None:
     """Raise InvalidInput unless the name is one of the reverse variances."""
-    if name not in REVERSE_VARIANCES:
-        raise InvalidInput(f"reverse_variance should be one of {', '.join(REVERSE_VARIANCES)}, but got {name!r}.")
+    if name not in names:
+        raise InvalidInput(f"reverse_variance should be one of {', '.join(names)}, but got {name!r}.")

@@ -31,6 +31,7 @@ q_..., p_...        functions of the forward and of the reverse process
 from backwalk.diffusion.bound import (
     BoundTerms,
     denoising_error,
+    merged_terms,
     prior_mismatch,
     prior_term,
     simple_loss,
@@ -100,6 +101,7 @@ __all__ = [
     "full_covariance_transition",
     "integrate_ode",
     "log_density",
+    "merged_terms",
     "mu_from_eps",
     "mu_from_x_0",
     "optimal_step_cost",

@@ -16,7 +16,7 @@ Source: Ho et al. 2020, Eq. 5.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -124,13 +124,15 @@ def variational_bound(
     stream: Stream | None = None,
     eps: Tensor | None = None,
     n_draws: int = 1,
+    first_row: int = 0,
 ) -> BoundTerms:
     """Return the bound L on E[-log p_theta(x_0)] for the chain with reverse variances `sigma_sq`, (n_steps + 1,).
 
     Every step t = 1..n_steps is evaluated for every row of x_0, (n, d). The noise is random, from
     stream.child("bound", t, draw), a draw a (row, t, draw); or it is `eps`, (k, d), the k points used with equal
     weights for every row and step. For a linear denoiser the 2d points +-sqrt(d) e_i make every term exact. The work
-    is n_steps * n_draws calls on all n rows, and the memory that of one call.
+    is n_steps * n_draws calls on all n rows, and the memory that of one call: pass many rows in pieces, with the
+    absolute number of a piece's `first_row`, and join the pieces by `merged_terms`.
 
     With a decoder variance sigma_sq[1] = 0 the bound is infinite, as it should be.
 
@@ -150,7 +152,7 @@ def variational_bound(
             f"sigma_sq should be {schedule.n_steps + 1} variances >= 0, but got shape {tuple(sigma_sq.shape)} "
             f"and least value {float(sigma_sq.min()):g}: make it from the same schedule, as beta_variance does."
         )
-    noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws)
+    noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws, first_row)
     check_schedule(denoiser, schedule)
 
     def step_costs() -> Iterator[Tensor]:
@@ -167,11 +169,15 @@ def variational_bound(
 
 @dataclass(frozen=True, eq=False)
 class NoiseDraws:
-    """The noise at which an expectation over eps is taken: random draws, or given points of equal weight."""
+    """The noise at which an expectation over eps is taken: random draws, or given points of equal weight.
+
+    Random draws are those of the rows from `first_row` on, so that a piece of the rows meets what the whole would.
+    """
 
     stream: Stream | None
     points: Tensor | None
     n_draws: int
+    first_row: int = 0
 
     def __post_init__(self) -> None:
         if (self.stream is None) == (self.points is None):
@@ -187,9 +193,9 @@ class NoiseDraws:
             for point in self.points.to(x_0):
                 yield point.expand_as(x_0)
         elif self.stream is not None:
-            n, d = x_0.shape
+            first, last = self.first_row, self.first_row + len(x_0)
             for draw in range(self.n_draws):
-                yield self.stream.child(t, draw).normal(0, n, d, x_0.dtype).to(x_0.device)
+                yield self.stream.child(t, draw).normal(first, last, x_0.shape[1], x_0.dtype).to(x_0.device)
 
 
 def collect_terms(prior: Tensor, step_costs: Iterable[Tensor]) -> BoundTerms:
@@ -208,6 +214,40 @@ def collect_terms(prior: Tensor, step_costs: Iterable[Tensor]) -> BoundTerms:
         reconstruction_standard_error=errors[0],
         per_row=total,
     )
+
+
+def merged_terms(pieces: Sequence[BoundTerms]) -> BoundTerms:
+    """Return the terms over all rows from those of pieces of them, as if all had been computed at once.
+
+    Means are weighted by their numbers of rows. The squared deviations from a piece's own mean, n (n - 1) times the
+    squared standard error, and n times the squared distance of that mean from the whole's add up.
+
+    Source: Chan, Golub & LeVeque 1983, for the sums.
+    """
+    n = torch.tensor([[float(piece.n_rows)] for piece in pieces], dtype=torch.float64)
+    means, errors = torch.stack([_means(piece) for piece in pieces]), torch.stack([_errors(piece) for piece in pieces])
+    mean = (n * means).sum(0) / n.sum()
+    within = torch.where(n == 1.0, 0.0, n * (n - 1.0) * errors.square())  # a single row does not deviate from itself
+    variance = (within + n * (means - mean).square()).sum(0) / (n.sum() - 1.0)
+    error = (variance / n.sum()).sqrt()
+    return BoundTerms(
+        prior=float(mean[0]),
+        prior_standard_error=float(error[0]),
+        transitions=mean[2:],
+        transitions_standard_error=error[2:],
+        reconstruction=float(mean[1]),
+        reconstruction_standard_error=float(error[1]),
+        per_row=torch.cat([piece.per_row for piece in pieces]),
+    )
+
+
+def _means(terms: BoundTerms) -> Tensor:
+    return torch.cat([torch.tensor([terms.prior, terms.reconstruction], dtype=torch.float64), terms.transitions])
+
+
+def _errors(terms: BoundTerms) -> Tensor:
+    ends = torch.tensor([terms.prior_standard_error, terms.reconstruction_standard_error], dtype=torch.float64)
+    return torch.cat([ends, terms.transitions_standard_error])
 
 
 def _mean_squared_error(denoiser: Denoiser, x_0: Tensor, t: int, schedule: NoiseSchedule, noise: NoiseDraws) -> Tensor:

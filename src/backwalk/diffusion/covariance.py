@@ -13,7 +13,7 @@ covariance so obtained, not the simpler form which holds only for the exact one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -90,9 +90,11 @@ def full_covariance_bound(
     schedule: NoiseSchedule,
     *,
     least_decoder_variance: float | None = None,
+    decoder_variance: float | None = None,
     stream: Stream | None = None,
     eps: Tensor | None = None,
     n_draws: int = 1,
+    first_row: int = 0,
 ) -> BoundTerms:
     """Return the bound L for the chain with full reverse covariances: nats a point, for the rows of x_0, (n, d).
 
@@ -103,12 +105,15 @@ def full_covariance_bound(
     For an exact denoiser this is the best possible, E ln det(I + D Cov) / 2.
 
     `least_decoder_variance` floors the covariance of p_theta(x_0 | x_1), which alone has no beta_tilde to keep it
-    positive; the default is a hundredth of 1 / SNR_1. `stream`, `eps` and `n_draws` are those of `variational_bound`.
-    An evaluation costs d forward-mode passes and n d^2 numbers.
+    positive; the default is a hundredth of 1 / SNR_1. `decoder_variance`, where given, takes that covariance's place,
+    as a multiple of I. `stream`, `eps`, `n_draws` and `first_row` are those of `variational_bound`. An evaluation costs
+    d forward-mode passes and n d^2 numbers.
 
     Raises InvalidInput at zero terminal SNR, where x_N has no information about x_0 and Tweedie's formula is 0/0.
     """
-    noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws)
+    if decoder_variance is not None and not decoder_variance > 0:
+        raise InvalidInput(f"decoder_variance should be > 0, but got {decoder_variance:g}: 1 / SNR_1 is a usual size.")
+    noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws, first_row)
     check_schedule(denoiser, schedule)
     _refuse_pure_noise(schedule.n_steps, schedule)
     clean = _float64(x_0)
@@ -118,6 +123,8 @@ def full_covariance_bound(
         for draw in noise.at(t, x_0):
             x_t = q_sample(x_0, t, draw, schedule)
             belief = _belief_at_time(denoiser, x_t, t, schedule, least_decoder_variance)
+            if t == 1 and decoder_variance is not None:
+                belief = replace(belief, variances=torch.full_like(belief.variances, decoder_variance))
             costs.append(-belief.log_prob(clean) if t == 1 else _transition_cost(belief, clean, schedule.snr_drop[t]))
         return torch.stack(costs).mean(0)
 

@@ -1,0 +1,188 @@
+"""The bounds that can be asked of a model: which chain, which variance; laws on a mixture whose density is known.
+
+All bounds of a test share their noise, so differences between them are taken row by row. Statistical statements have a
+false-alarm rate of 1e-8 each.
+"""
+
+import dataclasses
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from scipy import stats
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from backwalk.diffusion import GaussianMixtureDenoiser, NoiseSchedule, full_covariance_bound, variational_bound
+from backwalk.errors import InvalidInput
+from backwalk.estimator import Diffusion
+from backwalk.model import MOST_FULL_COLUMNS, bound, reverse_variances
+from backwalk.streams import Stream
+from backwalk.table import Codec, ScaledColumn
+
+STREAM = Stream(31)
+Z = stats.norm.isf(0.5e-8)
+N = 40
+SCHEDULE = NoiseSchedule.log_snr_uniform(N, log_snr_max=9.0, log_snr_min=-8.0)
+WEIGHTS = torch.tensor([0.35, 0.65], dtype=torch.float64)
+MEANS = torch.tensor([[-0.9, 0.5], [0.5, -0.3]], dtype=torch.float64)
+COVARIANCES = torch.tensor([[[0.3, 0.0], [0.0, 0.01]], [[0.6, 0.4], [0.4, 0.3]]], dtype=torch.float64)
+MIXTURE = MixtureSameFamily(Categorical(WEIGHTS), MultivariateNormal(MEANS, COVARIANCES))
+CENTRE, SCALE = torch.tensor([3.0, -100.0]).double(), torch.tensor([0.5, 20.0]).double()
+
+
+def draws(n, name):
+    which = (STREAM.child(name, "which").uniform(0, n, 1)[:, 0] > WEIGHTS[0]).long()
+    roots = torch.linalg.cholesky(COVARIANCES)
+    return MEANS[which] + torch.einsum("nij,nj->ni", roots[which], STREAM.child(name, "x").normal(0, n, 2))
+
+
+Z_ROWS = draws(2500, "rows")
+ROWS = (CENTRE + SCALE * Z_ROWS).numpy()
+LOG_P = MIXTURE.log_prob(Z_ROWS) - SCALE.log().sum()
+
+
+@pytest.fixture(scope="module")
+def model(oracle_model):
+    exact = GaussianMixtureDenoiser(WEIGHTS, MEANS, COVARIANCES)
+    return oracle_model(exact, SCHEDULE, draws(2048, "validation"), centre=CENTRE, scale=SCALE)
+
+
+@pytest.fixture(scope="module")
+def bounds(model):
+    """The bound of a chain, each computed once."""
+    known = {}
+
+    def get(kind, steps=None):
+        if (kind, steps) not in known:
+            known[kind, steps] = bound(model, ROWS, stream=STREAM, reverse_variance=kind, steps=steps)
+        return known[kind, steps]
+
+    return get
+
+
+def clearly_above(upper, lower):
+    """Whether one bound lies above another, by more than the error of the difference."""
+    off = upper.per_row - lower.per_row
+    return float(off.mean()) > Z * float(off.std()) / len(off) ** 0.5
+
+
+@pytest.mark.parametrize("kind", ["full", "optimal", "beta", "beta_tilde"])
+@pytest.mark.parametrize("steps", [5, None])
+def test_a_bound_lies_above_the_truth(bounds, kind, steps):
+    excess = bounds(kind, steps).per_row + LOG_P
+    assert float(excess.mean()) > -Z * float(excess.std()) / len(excess) ** 0.5
+
+
+def test_a_full_covariance_nearly_meets_the_truth_with_few_steps(bounds):
+    # The components' mixing is not Gaussian, and costs a little where they are told apart; the prior costs 1e-4.
+    excess = bounds("full").per_row + LOG_P
+    assert float(excess.mean()) < 0.03 + Z * float(excess.std()) / len(excess) ** 0.5
+    assert clearly_above(bounds("optimal", 5), bounds("full", 5))
+
+
+@pytest.mark.parametrize("steps", [5, 12, None])
+def test_full_lies_below_optimal_and_optimal_below_the_textbook_s(bounds, steps):
+    assert clearly_above(bounds("optimal", steps), bounds("full", steps))
+    for kind in ("beta", "beta_tilde"):
+        assert clearly_above(bounds(kind, steps), bounds("optimal", steps))
+
+
+@pytest.mark.parametrize("kind", ["full", "optimal"])
+def test_more_of_the_best_steps_are_never_worse(bounds, kind):
+    chains = [bounds(kind, k) for k in (1, 2, 4, 8, 16, 32, N)]
+    for fewer, more in pairwise(chains):
+        assert not clearly_above(more, fewer)
+    assert clearly_above(chains[0], chains[-1])
+
+
+@pytest.mark.parametrize("kind", ["full", "optimal", "beta"])
+def test_all_the_steps_are_the_whole_chain(bounds, kind):
+    assert torch.equal(bounds(kind, N).per_row, bounds(kind).per_row)
+
+
+def test_times_name_a_chain_of_their_own(model):
+    times = [2, 9, 20, N]
+    got = bound(model, ROWS[:100], stream=STREAM, reverse_variance="beta_tilde", steps=times)
+    short = SCHEDULE.respace(times)
+    sigma_sq = reverse_variances(model, times, reverse_variance="beta_tilde")
+    assert sigma_sq[1] == short.beta[1]  # the decoder's, as the chain's first step is not the model's
+    plain = variational_bound(model.denoiser, Z_ROWS[:100].float(), short, sigma_sq, stream=STREAM)
+    torch.testing.assert_close(got.per_row, plain.per_row + SCALE.log().sum(), rtol=1e-5, atol=1e-4)
+    assert got.transitions.shape == (5,)
+
+
+@pytest.mark.parametrize("kind", ["full", "optimal"])
+def test_the_decoder_s_variance_is_a_choice(model, kind):
+    for variance in (1e-4, 1e-2):
+        got = bound(model, ROWS[:50], stream=STREAM, reverse_variance=kind, steps=[1, N], decoder_variance=variance)
+        eps = STREAM.child("bound", 1, 0).normal(0, 50, 2)
+        x_1 = SCHEDULE.alpha_bar[1].sqrt() * Z_ROWS[:50] + SCHEDULE.one_minus_alpha_bar[1].sqrt() * eps
+        x_0_hat = model.denoiser(x_1, SCHEDULE.log_snr[1])
+        expected = torch.distributions.Normal(x_0_hat, variance**0.5).log_prob(Z_ROWS[:50]).sum(1)
+        assert got.reconstruction == pytest.approx(float(SCALE.log().sum() - expected.mean()), rel=2e-3)
+
+
+def test_the_model_s_own_decoder_goes_with_its_own_variance(model):
+    own = dataclasses.replace(model, decoder_variance=0.5)
+    assert float(reverse_variances(own, [1, N])[1]) == 0.5
+    assert float(reverse_variances(own, [1, N], reverse_variance="beta")[1]) == float(SCHEDULE.beta[1])
+    assert float(reverse_variances(own, [3, N])[1]) == pytest.approx(float(model.denoising_error[3]))
+    assert float(reverse_variances(own, [1, N], decoder_variance=0.1)[1]) == 0.1
+
+
+@pytest.mark.parametrize("kind", ["optimal", "full"])
+def test_tiles_change_neither_the_terms_nor_their_errors(model, n_threads, kind):
+    got = bound(model, ROWS, stream=STREAM, reverse_variance=kind, steps=[1, 20, N])
+    z, short = torch.from_numpy(model.codec.encode(ROWS)).float(), SCHEDULE.respace([1, 20, N])
+    if kind == "full":
+        whole = full_covariance_bound(model.denoiser, z, short, stream=STREAM)
+    else:
+        whole = variational_bound(model.denoiser, z, short, reverse_variances(model, [1, 20, N]), stream=STREAM)
+    shift = SCALE.log().sum()
+    torch.testing.assert_close(got.per_row, whole.per_row + shift, rtol=1e-6, atol=1e-6)
+    assert got.prior == pytest.approx(whole.prior)
+    assert got.reconstruction == pytest.approx(whole.reconstruction + float(shift), rel=1e-6)
+    torch.testing.assert_close(got.transitions, whole.transitions, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        got.transitions_standard_error, whole.transitions_standard_error, rtol=1e-5, atol=1e-9, equal_nan=True
+    )
+    for name in ("prior_standard_error", "reconstruction_standard_error", "total_standard_error"):
+        assert getattr(got, name) == pytest.approx(getattr(whole, name), rel=1e-5)
+
+
+def test_a_full_covariance_is_for_few_columns(model):
+    wide = dataclasses.replace(model, codec=Codec((ScaledColumn(0.0, 1.0),) * (MOST_FULL_COLUMNS + 1)))
+    with pytest.raises(InvalidInput, match=r'at most 64 columns, but the model has 65: use "optimal"'):
+        bound(wide, ROWS, stream=STREAM, reverse_variance="full")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reverse_variance": "learned"}, "reverse_variance should be one of beta, beta_tilde, optimal, full"),
+        ({"steps": 0}, "k should lie in 1..30, but got 0"),
+        ({"steps": 31}, "k should lie in 1..30, but got 31"),
+        ({"steps": True}, "steps should be a number"),
+        ({"steps": 2.5}, "steps should be a number"),
+        ({"steps": "ten"}, "steps should be a number"),
+        ({"steps": [5, 3, 30]}, "times should increase"),
+        ({"steps": [5, 20]}, "end at 30"),
+        ({"decoder_variance": -1.0}, "decoder_variance should be"),
+        ({"decoder_variance": math.nan}, "decoder_variance should be"),
+        ({"decoder_variance": 0.0, "reverse_variance": "full"}, "decoder_variance should be > 0"),
+        ({"n_draws": 0}, "n_draws should be at least 1"),
+    ],
+)
+def test_refused(fitted, rows, options, message):
+    with pytest.raises(InvalidInput, match=message):
+        fitted.bound(rows[:5], **options)
+
+
+def test_the_estimator_passes_on_what_it_is_asked(fitted, rows):
+    options = {"reverse_variance": "full", "steps": 4, "decoder_variance": 0.01, "n_draws": 2}
+    assert isinstance(fitted, Diffusion)
+    got = fitted.bound(rows[:20], **options, random_state=3)
+    expected = bound(fitted.model_, rows[:20], stream=Stream(3).child("bound"), **options)
+    assert torch.equal(got.per_row, expected.per_row)
+    assert got.transitions.shape == (5,)

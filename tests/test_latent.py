@@ -1,0 +1,150 @@
+"""Latents against closed forms: for Gaussian data the ODE is a linear map, and so is everything built on it."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
+from backwalk.errors import InvalidInput
+from backwalk.latent import from_latent, mixed, to_latent
+from backwalk.streams import Stream
+
+STREAM = Stream(41)
+MEAN = torch.tensor([0.3, -0.2], dtype=torch.float64)
+COVARIANCE = torch.tensor([[1.0, 0.6], [0.6, 0.5]], dtype=torch.float64)
+SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=9.0, log_snr_min=-6.0)
+LOW, HIGH = float(SCHEDULE.noise_level[1]), float(SCHEDULE.noise_level[-1])
+CENTRE, SCALE = np.array([3.0, -100.0]), np.array([0.5, 20.0])
+VARIANCES, AXES = torch.linalg.eigh(COVARIANCE)
+STRETCH = (((VARIANCES + HIGH**2) / (VARIANCES + LOW**2)) ** 0.5).numpy()
+AXES_, MEAN_ = AXES.numpy(), MEAN.numpy()
+
+
+def encoded_draws(n, name):
+    return MEAN + STREAM.child(name).normal(0, n, 2) @ torch.linalg.cholesky(COVARIANCE).T
+
+
+Z_ROWS = encoded_draws(50, "rows").numpy()
+ROWS = CENTRE + SCALE * Z_ROWS
+
+
+@pytest.fixture(scope="module")
+def model(oracle_model):
+    exact = GaussianDenoiser(MEAN, COVARIANCE)
+    return oracle_model(exact, SCHEDULE, encoded_draws(100, "validation"), centre=CENTRE, scale=SCALE)
+
+
+def closed_form(z):
+    """x_max = m + U diag(stretch) U' (x - m), over the standard deviation of the noise's end."""
+    return (MEAN_ + ((z - MEAN_) @ AXES_ * STRETCH) @ AXES_.T) / math.sqrt(1.0 + HIGH**2)
+
+
+def test_latents_of_gaussian_data_are_a_linear_map(model):
+    expected = closed_form(Z_ROWS)
+    errors = []
+    for n_intervals in (16, 32, 64):
+        got = to_latent(model, ROWS, n_intervals=n_intervals)
+        # The oracle stands in for a float32 network: 1e-6 is its rounding, stretched.
+        assert (np.abs(got.points - expected) <= got.solver_error + 3e-6).all()
+        errors.append(np.abs(got.points - expected).max())
+    assert errors[1] < 1e-4
+    assert errors[2] < errors[0]
+
+
+def test_rows_of_latents_are_the_inverse_map(model):
+    got = from_latent(model, closed_form(Z_ROWS))
+    off = np.abs(got.points - ROWS)
+    assert (off <= got.solver_error + 1e-6 * SCALE).all()
+    assert off.max() < 1e-4 * SCALE.max()
+
+
+def test_the_way_there_and_back_errs_by_no_more_than_the_two_reported_errors(model):
+    there = to_latent(model, ROWS)
+    back = from_latent(model, there.points)
+    # A latent's error comes back through the inverse map, |U diag(1 / stretch) U'|, in the user's units.
+    inverse = np.abs(AXES_ @ np.diag(math.sqrt(1.0 + HIGH**2) / STRETCH) @ AXES_.T)
+    bound = SCALE * (there.solver_error @ inverse) + back.solver_error
+    assert (np.abs(back.points - ROWS) <= bound + 1e-6 * SCALE).all()
+    assert bound.max() < 1e-3 * SCALE.max()
+
+
+def test_latents_of_data_are_standard_normal_draws(model):
+    # n |mean|^2 and sum |z|^2 are chi-square; the prior mismatch and the blur move them by less than a part in 100.
+    n, alarm = 4000, 1e-8
+    rows = CENTRE + SCALE * encoded_draws(n, "many").numpy()
+    latents = to_latent(model, rows, n_intervals=16).points
+    assert n * (latents.mean(axis=0) ** 2).sum() < 1.05 * stats.chi2.isf(alarm, 2)
+    low, high = stats.chi2.ppf([alarm / 2, 1 - alarm / 2], 2 * n)
+    assert 0.99 * low < (latents**2).sum() < 1.01 * high
+    # A correlation is 0 but for sampling: its standard error is 1 / sqrt(n).
+    assert abs(np.corrcoef(latents.T)[0, 1]) < stats.norm.isf(alarm / 2) / n**0.5 + 0.005
+
+
+def test_a_row_does_not_depend_on_the_others(model, n_threads):
+    rows = np.concatenate([ROWS] * 30)[:1100]
+    together = to_latent(model, rows, n_intervals=4).points
+    for some in ([0], [1030, 5, 5], [1099]):
+        np.testing.assert_array_equal(to_latent(model, rows[some], n_intervals=4).points, together[some])
+    back = from_latent(model, together, n_intervals=4).points
+    np.testing.assert_array_equal(from_latent(model, together[[1050]], n_intervals=4).points, back[[1050]])
+
+
+def test_mixes_of_independent_latents_are_standard_normal():
+    n, alarm = 20_000, 1e-8
+    a, b = STREAM.child("a").normal(0, n, 2).numpy(), STREAM.child("b").normal(0, n, 2).numpy()
+    path = mixed(a, b, 5)
+    assert path.shape == (n, 5, 2)
+    np.testing.assert_array_equal(path[:, 0], a)
+    np.testing.assert_array_equal(path[:, -1], b)
+    low, high = stats.chi2.ppf([alarm / 2, 1 - alarm / 2], 2 * n)
+    for step in range(5):
+        assert low < (path[:, step] ** 2).sum() < high
+
+
+def test_the_estimator_s_latents_go_there_and_back(fitted, rows):
+    latents = fitted.to_latent(rows[:40])
+    assert latents.shape == (40, 2)  # the constant column has none
+    back = fitted.from_latent(latents)
+    np.testing.assert_allclose(back, rows[:40], atol=1e-3)
+    assert (back[:, 1] == 7.25).all()
+    assert np.isfinite(fitted.from_latent(np.random.default_rng(0).normal(size=(5, 2)))).all()
+
+
+def test_interpolation_starts_and_ends_at_its_rows(fitted, rows):
+    path = fitted.interpolate(rows[:2], rows[2:4], 5)
+    assert path.shape == (10, 3)
+    np.testing.assert_allclose(path[[0, 5]], rows[:2], atol=1e-3)
+    np.testing.assert_allclose(path[[4, 9]], rows[2:4], atol=1e-3)
+    latents = fitted.to_latent(rows[:4])
+    middle = fitted.from_latent((latents[:2] + latents[2:]) / 2**0.5)
+    np.testing.assert_allclose(path[[2, 7]], middle, atol=1e-3)
+
+
+def test_refused(fitted, rows, model):
+    for latents, message in (
+        (np.zeros((2, 3)), r"shape \(n, 2\)"),
+        (np.zeros(2), r"shape \(n, 2\)"),
+        (np.zeros((0, 2)), "n >= 1"),
+        (np.array([[0.0, np.nan]]), "within 1e\\+06"),
+        (np.array([[0.0, 1e7]]), "within 1e\\+06"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            fitted.from_latent(latents)
+    other = rows[:2].copy()
+    other[0, 1] = 7.0
+    with pytest.raises(InvalidInput, match="Constant columns"):
+        fitted.to_latent(other)
+    with pytest.raises(InvalidInput, match="equally many rows"):
+        fitted.interpolate(rows[:1], rows[:2])
+    for n in (1, 2.0, True):
+        with pytest.raises(InvalidInput, match="n should be an integer >= 2"):
+            fitted.interpolate(rows[:1], rows[1:2], n)
+    with pytest.raises(InvalidInput, match="n_intervals should be even"):
+        to_latent(model, ROWS, n_intervals=3)
+    to_noise = NoiseSchedule(torch.tensor([math.inf, 4.0, -math.inf]))
+    with pytest.raises(InvalidInput, match="finite, but got inf"):
+        to_latent(dataclasses.replace(model, schedule=to_noise), ROWS)
