@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed-from-pyproject
 # Tests run side by side, each on one thread: threads that wait for a busy core make small products far slower.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
-.PHONY: demo test test-slow check format notebook bench clean
+.PHONY: demo test test-slow mutants check format notebook bench clean
 
 demo: $(STAMP)
 	$(BIN)/backwalk demo --force
@@ -18,6 +18,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow
+
+mutants: $(STAMP)
+	$(BIN)/python -m mutants.run --write docs/mutants.md
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

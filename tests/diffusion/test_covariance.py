@@ -16,6 +16,7 @@ from backwalk.diffusion import (
     full_covariance_transition,
     p_transition,
     prior_mismatch,
+    prior_term,
     q_posterior,
     q_sample,
     scales,
@@ -29,6 +30,18 @@ COVARIANCE = torch.tensor([[1.0, 0.6], [0.6, 0.5]], dtype=torch.float64)
 GAUSSIAN = GaussianDenoiser(MEAN, COVARIANCE)
 X = Stream(16).normal(0, 5, 2)
 POINTS = math.sqrt(2) * torch.cat([torch.eye(2), -torch.eye(2)]).double()
+
+SCHEDULES = {
+    "linear": NoiseSchedule.linear(6, beta_max=0.3),
+    "cosine": NoiseSchedule.cosine(6),
+    "log_snr_uniform": NoiseSchedule.log_snr_uniform(6, log_snr_max=9.0, log_snr_min=-9.0),
+    "respaced levels": NoiseSchedule.from_noise_levels(torch.logspace(-2.5, 1.9, 60)).respace([1, 10, 20, 33, 50, 60]),
+}
+
+
+@pytest.fixture(params=SCHEDULES, ids=str)
+def schedule(request):
+    return SCHEDULES[request.param]
 
 
 class Crooked:
@@ -102,6 +115,35 @@ def test_bound_of_a_gaussian_is_entropy_plus_prior_mismatch_at_any_number_of_ste
     terms = full_covariance_bound(GAUSSIAN, x_0, schedule, eps=POINTS, least_decoder_variance=1e-12)
     entropy = 0.5 * float(torch.logdet(2 * math.pi * math.e * COVARIANCE))
     assert terms.total == pytest.approx(entropy + prior_mismatch(MEAN, COVARIANCE, schedule), rel=1e-9)
+
+
+@pytest.mark.parametrize("d", [1, 2, 10, 50])
+def test_every_term_equals_its_closed_form(d, schedule):
+    """Along the axes of S all is scalar: x_0 - x_0_hat = (b^2 delta - a b s eps) / c, with c = a^2 s + b^2."""
+    stream = Stream(19).child(d)
+    axes, _ = torch.linalg.qr(stream.child("axes").normal(0, d, d))
+    s = torch.logspace(-2, math.log10(2), d, dtype=torch.float64)
+    mean, x_0 = stream.child("mean").normal(0, 1, d)[0], stream.child("x").normal(0, 4, d)
+    points = math.sqrt(d) * torch.cat([torch.eye(d), -torch.eye(d)]).double()
+    denoiser = GaussianDenoiser(mean, (axes * s) @ axes.T)
+    delta = (x_0 - mean) @ axes
+
+    terms = full_covariance_bound(denoiser, x_0, schedule, eps=points)
+
+    expected = []
+    for t in range(1, schedule.n_steps + 1):
+        a_sq, b_sq, drop = schedule.alpha_bar[t], schedule.one_minus_alpha_bar[t], schedule.snr_drop[t]
+        c = a_sq * s + b_sq
+        error_sq, left = (b_sq**2 * delta**2 + a_sq * b_sq * s**2) / c**2, s * b_sq / c
+        if t == 1:
+            expected.append(0.5 * (torch.log(2 * math.pi * left) + error_sq / left).sum(1))
+        else:
+            ratio = 1 + drop * left  # of the model's variance to beta_tilde
+            expected.append(0.5 * (1 / ratio - 1 + torch.log(ratio) + drop * error_sq / ratio).sum(1))
+    costs = torch.stack(expected)
+    assert terms.reconstruction == pytest.approx(float(costs[0].mean()), rel=1e-10, abs=1e-12)
+    torch.testing.assert_close(terms.transitions[2:], costs[1:].mean(1), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(terms.per_row, prior_term(x_0, schedule) + costs.sum(0), rtol=1e-10, atol=1e-12)
 
 
 def test_steps_cost_half_log_det_of_one_plus_the_drop_times_the_covariance():

@@ -1,0 +1,134 @@
+"""Make every mistake of the table, one at a time, and see whether the tests notice.
+
+    python -m mutants.run [--only WORD] [--jobs N] [--write docs/mutants.md]
+
+Sources and tests are copied to a temporary folder; the working tree is not touched. The tests have to pass on the
+unchanged copy first. Exit status: 0 all caught, 1 some survived, 2 the tests fail without any mistake.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutants.table import MUTANTS, Mutant
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_S = 900
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the tests said of a mutant: the first of them that failed, or None where all passed."""
+
+    mutant: Mutant
+    caught_by: str | None
+
+
+def mutated(source: str, mutant: Mutant) -> str:
+    """Return the source with the mistake in it. Raises ValueError unless its text occurs exactly once."""
+    found = source.count(mutant.text)
+    if found != 1:
+        raise ValueError(
+            f"{mutant.name!r}: its text should occur once in {mutant.file}, but occurs {found} times: mend the table."
+        )
+    return source.replace(mutant.text, mutant.replacement)
+
+
+def first_failure(folder: Path, tests: Sequence[str]) -> str | None:
+    """Run tests, within tests/, on the copy in a folder, and return the first that fails, or None."""
+    # No bytecode: a file may change twice within the second that its time stamp resolves.
+    settings = {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider"]
+    try:
+        done = subprocess.run(
+            [*command, *(f"tests/{name}" for name in tests)],
+            cwd=folder,
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end within {LIMIT_S} s"
+    if done.returncode == 0:
+        return None
+    failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, flags=re.MULTILINE)
+    return failed.group(1) if failed else f"exit status {done.returncode}"
+
+
+def try_out(mutant: Mutant) -> Outcome:
+    """Run a mutant's tests on a copy of the project with the mistake in it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = copied(Path(name))
+        path = folder / "src" / "backwalk" / mutant.file
+        path.write_text(mutated(path.read_text(), mutant))
+        return Outcome(mutant, first_failure(folder, mutant.tests))
+
+
+def copied(folder: Path) -> Path:
+    """Copy what the tests need into a folder, and return it."""
+    for part in ("src", "tests"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def table_of(outcomes: Sequence[Outcome]) -> str:
+    """Return the result as a page of Markdown."""
+    caught = sum(outcome.caught_by is not None for outcome in outcomes)
+    lines = [
+        "# Seeded mistakes",
+        "",
+        f"{caught} of {len(outcomes)} mistakes in the mathematics are caught. Each is one edit of `mutants/table.py`; "
+        "`make mutants` makes them one at a time, runs the tests that should notice, and writes this page.",
+        "",
+        "| mistake | in | breaks | caught by |",
+        "|---|---|---|---|",
+    ]
+    for outcome in outcomes:
+        by = "**survived**" if outcome.caught_by is None else f"`{outcome.caught_by}`"
+        lines.append(f"| {outcome.mutant.name} | `{outcome.mutant.file}` | {outcome.mutant.breaks} | {by} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="only the mutants whose name or file contains this")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many run side by side")
+    parser.add_argument("--write", type=Path, help="a Markdown file for the result")
+    given = parser.parse_args(arguments)
+    chosen = [mutant for mutant in MUTANTS if given.only in mutant.name or given.only in mutant.file]
+    with tempfile.TemporaryDirectory() as name:
+        failed = first_failure(copied(Path(name)), sorted({test for mutant in chosen for test in mutant.tests}))
+    if failed is not None:
+        print(f"the tests fail without any mistake: {failed}", file=sys.stderr)
+        return 2
+    outcomes = []
+    with ThreadPoolExecutor(given.jobs) as pool:
+        for outcome in pool.map(try_out, chosen):
+            outcomes.append(outcome)
+            print(f"{outcome.mutant.name}: {outcome.caught_by or 'SURVIVED'}", flush=True)
+    survived = [outcome.mutant.name for outcome in outcomes if outcome.caught_by is None]
+    if given.write is not None:
+        given.write.write_text(table_of(outcomes))
+    print(
+        f"{len(outcomes) - len(survived)} of {len(outcomes)} caught",
+        *(f"survived: {name}" for name in survived),
+        sep="\n",
+    )
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""The seeded mistakes still apply: whether the tests catch them is for `make mutants`, which takes minutes."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from mutants import run
+from mutants.table import MUTANTS
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_applies_and_names_tests_that_exist(mutant):
+    source = (ROOT / "src" / "backwalk" / mutant.file).read_text()
+    changed = run.mutated(source, mutant)
+    assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source))  # valid Python, and not a comment
+    assert mutant.tests
+    assert all((ROOT / "tests" / name).is_file() for name in mutant.tests)
+
+
+def test_mutants_are_many_and_each_is_another():
+    assert len(MUTANTS) >= 30
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    assert len({(mutant.file, mutant.text, mutant.replacement) for mutant in MUTANTS}) == len(MUTANTS)
+
+
+def test_a_text_that_is_not_there_once_is_refused():
+    for source in ("", MUTANTS[0].text * 2):
+        with pytest.raises(ValueError, match="should occur once"):
+            run.mutated(source, MUTANTS[0])
+
+
+def test_the_page_tells_survivors():
+    page = run.table_of([run.Outcome(MUTANTS[0], "diffusion/test_x.py::test_y"), run.Outcome(MUTANTS[1], None)])
+    assert "1 of 2 mistakes" in page
+    assert "`diffusion/test_x.py::test_y`" in page
+    assert "**survived**" in page
