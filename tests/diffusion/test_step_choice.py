@@ -1,5 +1,5 @@
 import math
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from backwalk.diffusion import (
     evenly_spaced,
     optimal_step_cost,
     optimal_variance,
+    prior_term,
 )
 from backwalk.errors import InvalidInput
 
@@ -50,13 +51,13 @@ def test_best_steps_is_the_best_of_every_choice(schedule, k):
     assert best_steps(schedule, m, k) == best
 
 
-def test_costs_along_a_path_are_the_bound_less_the_prior_term(schedule):
+def test_costs_along_a_path_and_the_prior_term_are_the_bound(schedule):
     cost = optimal_step_cost(schedule, exact_error(schedule))
-    paths = [[9], [1, 9], [2, 5, 9]]
-    sums = [2 * sum(float(cost[s, t]) for s, t in zip([0, *path], path, strict=False)) for path in paths]
-    totals = [total(schedule, path) for path in paths]
-    for i in (1, 2):
-        assert sums[i] - sums[0] == pytest.approx(totals[i] - totals[0], rel=1e-9, abs=1e-11)
+    corners = 2**0.5 * torch.diag(VARIANCES.sqrt())  # of the data's second moments, and mean 0 with their mirror images
+    prior = float(prior_term(corners, schedule).mean())
+    for path in ([9], [1, 9], [2, 5, 9]):
+        along = 2 * sum(float(cost[s, t]) for s, t in pairwise([0, *path]))
+        assert prior + along == pytest.approx(total(schedule, path), rel=1e-9, abs=1e-11)
 
 
 def test_only_steps_towards_the_data_are_allowed(schedule):

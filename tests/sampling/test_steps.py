@@ -96,6 +96,19 @@ def test_ddim_with_eta_1_is_the_ancestral_step_with_beta_tilde(schedule):
         )
 
 
+@pytest.mark.parametrize("eta", [0.3, 0.8])
+def test_ddim_trades_eps_theta_for_fresh_noise_of_variance_eta_squared_beta_tilde(schedule, eta):
+    x_t, x_0_hat, eps = (STREAM.child(name).normal(0, 5, 2) for name in ("x", "hat", "eps"))
+    for t in range(2, schedule.n_steps + 1):
+        sigma_sq, ab = eta**2 * schedule.beta_tilde[t], schedule.alpha_bar
+        eps_theta = (x_t - ab[t].sqrt() * x_0_hat) / (1 - ab[t]).sqrt()
+        kept = (1 - ab[t - 1] - sigma_sq).sqrt() * eps_theta
+        torch.testing.assert_close(
+            Ddim(eta)([Visit(x_t, x_0_hat)], t, schedule, eps),
+            ab[t - 1].sqrt() * x_0_hat + kept + sigma_sq.sqrt() * eps,
+        )
+
+
 @pytest.mark.parametrize("step", [Ddim(), Ddim(0.5), Ddim(1.0), DpmSolver(), DpmSolver(sde=True), Multistep()], ids=str)
 def test_every_solver_converges_to_the_data(step):
     """At t = 1, as the last step gives the posterior mean of x_0 and not a draw."""
