@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -20,8 +20,11 @@ Curve = Sequence[tuple[float, float, float]]
 
 
 @styled
-def drawn(plots: Mapping[str, Mapping[str, Curve]], *, x: str | Sequence[str], log_y: bool) -> Figure:
-    """Return a panel a plot: its title, and the curves by name. Every name has one colour and marker throughout."""
+def drawn(plots: Mapping[str, Mapping[str, Curve]], *, x: str | Sequence[str], log_y: Collection[str]) -> Figure:
+    """Return a panel a plot: its title, and the curves by name. Every name has one colour and marker throughout.
+
+    `x` labels all axes, or each its own; `log_y` are the titles whose vertical axis is logarithmic.
+    """
     figure, axes = panels(len(plots), width=3.7, height=3.4)
     names = list(dict.fromkeys(name for curves in plots.values() for name in curves))
     labels = [x] * len(plots) if isinstance(x, str) else x
@@ -29,7 +32,7 @@ def drawn(plots: Mapping[str, Mapping[str, Curve]], *, x: str | Sequence[str], l
         for name, curve in curves.items():
             _line(ax, name, curve, names.index(name))
         ax.set_xscale("log")
-        if log_y:
+        if title in log_y:
             ax.set_yscale("log")
         ax.set_title(title)
         ax.set_xlabel(label)

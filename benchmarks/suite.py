@@ -11,6 +11,8 @@ from benchmarks.methods import Kernel, Method, Mixture, Ours, Truth, timed
 from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow
 from benchmarks.record import Figures, Store
 
+MAIN = ("Diffusion", "zuko NSF", "GaussianMixture", "KernelDensity")
+"""Those that have a density. The others are added with --methods: they take the whole budget and show less."""
 METHODS: tuple[Method, ...] = (Ours(), SplineFlow(), Mixture(), Kernel(), Forest(), SchedulerDdpm())
 
 
@@ -22,20 +24,14 @@ class Sizes:
     n_seeds: int
     judge: JudgeSizes
     densities: tuple[str, ...] = tuple(case.name for case in CASES)
-    methods: tuple[str, ...] = tuple(method.name for method in METHODS)
+    methods: tuple[str, ...] = MAIN
     most_rows: int | None = None
 
 
 SIZES = {
     "quick": Sizes(1.0, 1, JudgeSizes(64, 32, 2, 100), ("two_moons", "curved_chain"), most_rows=500),
-    "short": Sizes(
-        10.0,
-        1,
-        JudgeSizes(2048, 512, 3, 2000),
-        ("two_moons", "curved_chain"),
-        ("Diffusion", "zuko NSF", "GaussianMixture", "KernelDensity"),
-    ),
-    "full": Sizes(60.0, 5, JudgeSizes(4096, 2048, 5, 4000)),
+    "short": Sizes(10.0, 1, JudgeSizes(2048, 512, 3, 2000), ("two_moons", "curved_chain")),
+    "full": Sizes(60.0, 5, JudgeSizes(4096, 2048, 4, 3000)),
 }
 
 

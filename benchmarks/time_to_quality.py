@@ -52,7 +52,7 @@ SIZES = {
             (Kernel(), (10.0,)),
         ),
         1,
-        JudgeSizes(4096, 1024, 3, 4000),
+        JudgeSizes(4096, 1024, 3, 3000),
     ),
     "full": Sizes(
         (

@@ -28,7 +28,7 @@ from backwalk.table.schema import FloatArray, Schema, from_values, listed, shown
 MAX_BYTES = 2**30
 MAX_CELLS = 2**26
 MAX_COLUMNS = 10_000
-BLOCK_CELLS = 2**20  # written at once: 8 MiB of numbers
+BLOCK_CELLS = 2**18  # written at once: 2 MiB of numbers
 
 _SUFFIXES = (".csv", ".parquet", ".npy")
 _NPY_MAGIC = b"\x93NUMPY"
@@ -81,7 +81,7 @@ def write_rows(
 ) -> None:
     """Write rows that come piece by piece, in the format of the file's suffix; "-" is CSV to standard output.
 
-    `pieces` are (m, d) each, in the user's units, and `n_rows` in all. They are written in blocks of about 2^20 cells
+    `pieces` are (m, d) each, in the user's units, and `n_rows` in all. They are written in blocks of about 2^18 cells
     (a row group of Parquet each), so that memory does not grow with the number of rows.
 
     Columns without names are called x0, x1, ... The columns of CSV and Parquet keep their dtypes (in CSV a column of
