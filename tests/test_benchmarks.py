@@ -1,51 +1,59 @@
-"""The benchmark's pieces run, and the notebook in it is the notebook. Times are never asserted."""
+"""The benchmark counts, pairs, keeps and writes as it says, and its notebook is the notebook. No time is asserted."""
 
-import importlib.util
+import doctest
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from scipy.stats import multivariate_normal
+from torch.utils.flop_counter import FlopCounterMode
 
+from backwalk.datasets import two_moons
+from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule, beta_variance, mu_from_eps
-from backwalk.evaluation import disjoint_pairs
 from backwalk.streams import Stream
+from benchmarks import __main__ as command
+from benchmarks import budgets, gemm, render, sampling, suite, tables, time_to_quality, turns
+from benchmarks.densities import CASES
+from benchmarks.fresh import in_fresh_process
+from benchmarks.judge import N_BLOCKS, JudgeSizes, block_means, draw_reference, judge
+from benchmarks.methods import Fitted, Kernel, Mixture, NotebookAsWritten, Ours, Scale, Truth
+from benchmarks.notebook import Notebook, notebook_points
+from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow, _train
+from benchmarks.record import Store, rounded
+from benchmarks.tables import Mean, difference, first_and_tied, mean_of
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "notebook.py"
+ROOT = Path(__file__).parents[1]
+SMALL = JudgeSizes(n_unseen=80, n_unseen_beyond_plane=40, n_pairs=2, n_rows=60)
 
 
 @pytest.fixture(scope="module")
-def benchmark_module():
-    spec = importlib.util.spec_from_file_location("benchmarks_notebook", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def points():
+    return notebook_points(1_000)
 
 
-@pytest.fixture(scope="module")
-def points(benchmark_module):
-    return benchmark_module.notebook_points()
-
-
-def test_notebook_records_the_first_loss_of_each_epoch_and_learns(benchmark_module, points):
-    losses = benchmark_module.Notebook(points, seed=0).train(8)
+def test_notebook_records_the_first_loss_of_each_epoch_and_learns():
+    losses = Notebook(notebook_points(), seed=0).train(8)
     assert len(losses) == 8
     # An untrained network predicts about 0, so the loss starts at E|eps|^2 = 2.
     assert losses[0] == pytest.approx(2.0, abs=0.3)
     assert losses[-1] < 1.6
 
 
-def test_notebook_repeats_and_leaves_global_random_state_alone(benchmark_module, points):
+def test_notebook_repeats_and_leaves_global_random_state_alone(points):
     before = torch.random.get_rng_state()
-    first, second = (benchmark_module.Notebook(points, seed=1).train(2) for _ in range(2))
+    first, second = (Notebook(points, seed=1).train(2) for _ in range(2))
     assert first == second
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_notebook_walks_back_by_the_formula_of_the_library(benchmark_module, points):
-    model = benchmark_module.Notebook(points, seed=0)
+def test_notebook_walks_back_by_the_formula_of_the_library(points):
+    model = Notebook(points, seed=0)
     schedule = NoiseSchedule.linear(100, beta_min=0.001, beta_max=0.02)
     sigma = beta_variance(schedule).sqrt()
     generator = torch.Generator().manual_seed(0)  # the model's own, at the same place
@@ -59,19 +67,17 @@ def test_notebook_walks_back_by_the_formula_of_the_library(benchmark_module, poi
     np.testing.assert_allclose(model.sample(50), x.numpy(), atol=1e-4)
 
 
-def test_pieces_are_timed_in_turns_and_summed_up(benchmark_module, points):
-    seconds = benchmark_module.time_in_turns(points, n_epochs=2, n_rounds=2, max_steps=2)
-    assert {name: len(values) for name, values in seconds.items()} == {
-        "notebook_epoch": 2,
-        "indexed_epoch": 2,
-        "ddpm_epoch": 2,
-        "default_fit": 2,
-    }
-    assert all(value > 0 for values in seconds.values() for value in values)
+def test_notebook_samples_the_same_rows_with_autograd_and_without(points):
+    with_autograd, without = (Notebook(points, seed=0).sample(20, autograd=autograd) for autograd in (True, False))
+    np.testing.assert_array_equal(with_autograd, without)
 
 
-def test_ratios_are_taken_round_by_round(benchmark_module):
-    figures = benchmark_module.summary(
+def test_notebook_stops_when_the_time_is_over(points):
+    assert Notebook(points, seed=0).train(3, max_seconds=-1.0) == []
+
+
+def test_ratios_are_taken_round_by_round():
+    figures = turns.summary(
         {
             "notebook_epoch": [1.0, 2.0, 4.0],
             "indexed_epoch": [0.5, 1.0, 2.0],
@@ -85,31 +91,281 @@ def test_ratios_are_taken_round_by_round(benchmark_module):
     assert figures["indexed_training_over_default_fit"] == 25.0
 
 
-def test_judge_tells_real_rows_from_shifted_ones(benchmark_module):
-    rows = Stream(0).normal(0, 4_000, 2).numpy()
-    pairs = disjoint_pairs(rows, 2, stream=Stream(1))
-    fresh = Stream(2).normal(0, 2_000, 2).numpy()
-    honest = benchmark_module.judge(lambda n: fresh[:n], pairs)
-    shifted = benchmark_module.judge(lambda n: fresh[:n] + 1.0, pairs)
-    assert honest["c2st_minus_real"] < 0.1 < shifted["c2st_minus_real"]
-    assert honest["sliced_w1_over_real"] < 3.0 < shifted["sliced_w1_over_real"]
+def test_operations_are_those_that_torch_counts():
+    rows, d = 7, 3
+    network = Residual(width=16, n_blocks=2, n_members=2).build(d, stream=Stream(0))
+    shapes = gemm.product_shapes(network)
+    forward = gemm.forward_operations(shapes)
+    assert forward == 2 * 2 * (4 * 16 + 4 * 16 * 16 + 16 * 3)
+    x, level = torch.ones(2, rows, d), torch.ones(2, rows, 1)
+    with FlopCounterMode(display=False) as counter:
+        network(x, level)
+    assert counter.get_total_flops() == rows * forward
+    with FlopCounterMode(display=False) as counter:
+        network(x, level).sum().backward()
+    # The first layer's input needs no gradient: a third of its share of "three times forward" is not spent.
+    assert counter.get_total_flops() == rows * (3 * forward - gemm.forward_operations(shapes[:1]))
 
 
-def test_command_prints_and_writes_its_record(benchmark_module, monkeypatch, tmp_path):
-    monkeypatch.setattr(benchmark_module, "N_POINTS", 100)
-    monkeypatch.setattr(benchmark_module, "N_EPOCHS", 2)
-    monkeypatch.setattr(benchmark_module, "WARM_UP_EPOCHS", 1)
-    fit = benchmark_module.fit_default
-    monkeypatch.setattr(benchmark_module, "fit_default", lambda points, seed, **_: fit(points, max_steps=2, seed=seed))
-    threads = torch.get_num_threads()
-    options = ["--threads", "1", "--epochs", "1", "--rounds", "1", "--fits", "2", "--pairs", "2", "--full"]
-    try:
-        result = CliRunner().invoke(benchmark_module.main, [*options, "--json", str(tmp_path / "record.json")])
-    finally:
-        torch.set_num_threads(threads)
+def test_doctests_of_the_tables_hold():
+    result = doctest.testmod(tables)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_error_is_over_parts_for_few_draws_and_over_draws_for_many():
+    few, many = mean_of([[0.0, 2.0], [4.0, 6.0]]), mean_of([[0.0, 2.0], [4.0, 6.0], [2.0, 4.0]])
+    assert (few.value, few.freedom) == (3.0, 3)
+    assert few.standard_error == pytest.approx(np.std([0, 2, 4, 6], ddof=1) / 2)
+    assert (many.value, many.freedom) == (3.0, 2)
+    assert many.standard_error == pytest.approx(np.std([1, 5, 3], ddof=1) / math.sqrt(3))
+
+
+def test_shown_worse_takes_students_quantile():
+    # With 2 degrees of freedom the quantile at a normal's 2 is 4.53, with 1,000 it is 2.00.
+    assert not Mean(4.4, 1.0, 2).is_shown_positive()
+    assert Mean(4.6, 1.0, 2).is_shown_positive()
+    assert Mean(2.1, 1.0, 1000).is_shown_positive()
+    assert not Mean(-1.0, math.nan, 0).is_shown_positive()
+
+
+def test_methods_are_compared_pair_by_pair():
+    common = Stream(0).normal(0, 1, 40)[0].numpy()  # rows on which all do well, and rows on which none does
+    figures = {name: [(common + shift).tolist()] for name, shift in (("best", 0.0), ("second", 0.1))}
+    assert mean_of(figures["best"]).standard_error > 0.1  # alone, neither is known as well as they differ
+    assert first_and_tied(figures) == {"best"}
+    noise = Stream(1).normal(0, 1, 40)[0].numpy()
+    figures["other rows"] = [(noise - noise.mean() + common.mean() + 0.1).tolist()]
+    assert first_and_tied(figures) == {"best", "other rows"}
+    assert difference(figures["second"], figures["best"]).value == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_a_scale_goes_both_ways_and_knows_its_volume(whiten):
+    X = Stream(0).normal(0, 500, 3).numpy() @ np.array([[2.0, 0, 0], [1, 0.1, 0], [0, 3, 5]]) + 7.0
+    scale = Scale.of(X, whiten=whiten)
+    z = scale.encode(X)
+    np.testing.assert_allclose(scale.decode(z), X)
+    np.testing.assert_allclose(z.std(axis=0, ddof=int(whiten)), 1.0)
+    ratio = math.log(np.linalg.det(np.cov(z.T)) / np.linalg.det(np.cov(X.T)))
+    assert scale.log_abs_det == pytest.approx(0.5 * ratio)
+    if whiten:
+        np.testing.assert_allclose(np.cov(z.T), np.eye(3), atol=1e-10)
+
+
+def test_a_mixture_of_one_is_the_gaussian_of_the_rows():
+    X = Stream(0).normal(0, 400, 2).numpy() @ np.array([[3.0, 1.0], [0.0, 0.2]]) - 4.0
+    fitted = Mixture(n_components=(1,)).fit(X, 10.0, 0)
+    expected = multivariate_normal(X.mean(axis=0), np.cov(X.T, bias=True)).logpdf(X)
+    assert fitted.log_prob is not None
+    np.testing.assert_allclose(fitted.log_prob(X), expected, atol=1e-3)
+    np.testing.assert_array_equal(fitted.sample(50, 3), fitted.sample(50, 3))
+
+
+def test_a_kernel_density_integrates_to_one_in_the_users_units():
+    X = 5.0 + 0.2 * Stream(0).normal(0, 300, 1).numpy()
+    fitted = Kernel().fit(X, 10.0, 0)
+    grid = np.linspace(2.0, 8.0, 4001)
+    assert fitted.log_prob is not None
+    assert np.trapezoid(np.exp(fitted.log_prob(grid[:, None])), grid) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_training_of_a_peer_leaves_the_weights_whose_loss_it_returns():
+    rows, held_out = (Stream(0).normal(i, i + 64, 2, torch.float32) for i in (0, 64))
+    module = torch.nn.Linear(2, 1)
+
+    def loss(batch):
+        return (module(batch)[:, 0] - batch[:, 0]).square().mean()
+
+    before = loss(held_out).item()
+    value = _train(module, loss, rows, held_out, 0.05, 0.3, 0, batch_size=16)
+    assert value == pytest.approx(loss(held_out).item(), rel=1e-6)
+    assert value < before
+
+
+@pytest.mark.parametrize(
+    ("package", "method", "has_density"),
+    [
+        ("zuko", SplineFlow(settings=((1, (8,), 1e-3), (1, (8,), 5e-3))), True),
+        ("diffusers", SchedulerDdpm(n_steps=3), False),
+        ("ForestDiffusion", Forest(settings=((2, 3),)), False),
+    ],
+)
+def test_peers_sample_rows_of_the_users_space_where_they_are_installed(package, method, has_density):
+    pytest.importorskip(package)
+    X = two_moons().sample(200, random_state=0) * [1.0, 50.0] + [0.0, 900.0]
+    fitted = method.fit(X, 30.0 if package == "ForestDiffusion" else 0.5, 0)
+    rows = fitted.sample(500, 1)
+    assert rows.shape == (500, 2)
+    assert 700.0 < np.median(rows[:, 1]) < 1100.0
+    assert (fitted.log_prob is not None) == has_density
+    if fitted.log_prob is not None:
+        assert np.isfinite(fitted.log_prob(X)).all()
+
+
+def test_a_result_is_kept_at_once_and_measured_once(tmp_path):
+    path = tmp_path / "part.json"
+    key = {"method": "a", "seed": 0}
+    Store(path).once(key, lambda: {"gap": [0.123456789, 1.0]})
+    assert json.loads(path.read_text())["results"][0]["gap"] == [0.12346, 1.0]
+
+    def again():
+        raise AssertionError("measured twice")
+
+    assert Store(path).once(dict(reversed(key.items())), again)["gap"] == [0.12346, 1.0]
+
+
+def test_a_failure_is_a_result_with_its_reason_and_is_tried_again(tmp_path, capsys):
+    def fails():
+        raise ImportError("no such\npackage")
+
+    store = Store(tmp_path / "part.json")
+    assert store.once({"method": "a"}, fails)["failed"] == "ImportError: no such package"
+    assert Store(store.path).results[0]["failed"] == "ImportError: no such package"
+    assert Store(store.path).once({"method": "a"}, lambda: {"gap": [0.0]})["gap"] == [0.0]
+    assert len(Store(store.path).results) == 1
+
+
+def test_results_of_another_machine_are_not_mixed_in(tmp_path):
+    path = tmp_path / "part.json"
+    Store(path).once({"method": "a"}, dict)
+    record = json.loads(path.read_text())
+    record["machine"]["cores"] += 1
+    path.write_text(json.dumps(record))
+    with pytest.raises(SystemExit, match="cores differ"):
+        Store(path)
+
+
+def test_no_host_and_no_path_is_kept(tmp_path):
+    import platform
+
+    store = Store(tmp_path / "part.json")
+    store.once({"method": "a"}, dict)
+    text = store.path.read_text()
+    assert str(tmp_path) not in text
+    assert str(Path.home()) not in text
+    assert platform.node() not in text
+
+
+def test_rounding_keeps_whole_numbers():
+    assert rounded({"a": [10_000_001, 0.1234567], "b": "c"}) == {"a": [10_000_001, 0.12346], "b": "c"}
+
+
+def test_block_means_have_the_mean_of_all():
+    values = Stream(0).normal(0, 1, 5 * N_BLOCKS)[0].numpy()
+    assert len(block_means(values)) == N_BLOCKS
+    assert np.mean(block_means(values)) == pytest.approx(values.mean())
+    assert block_means(values[:3]) == values[:3].tolist()
+
+
+def test_the_truth_has_no_gap_and_others_are_told_from_it():
+    density = two_moons()
+    X = density.sample(300, random_state=0)
+    reference = draw_reference(density, X, JudgeSizes(200, 50, 2, 400), seed=0)
+    truth = judge(Truth(density).fit(X, 0.0, 0), reference, seed=1)
+    shifted = Fitted(lambda n, seed: density.sample(n, random_state=seed) + 1.0, None, "")
+    moved = judge(shifted, reference, seed=1)
+    assert truth["gap"] == [0.0] * N_BLOCKS
+    assert "gap" not in moved
+    for name in ("c2st_boosting", "c2st_neighbours", "energy", "sliced_w1"):
+        assert max(truth[name]) < min(moved[name])
+    assert max(truth["c2st_boosting"]) < 0.6 < min(moved["c2st_boosting"])
+
+
+def test_a_density_that_gives_a_true_row_nothing_has_an_infinite_gap():
+    density = two_moons()
+    X = density.sample(100, random_state=0)
+    never = Fitted(
+        lambda n, seed: density.sample(n, random_state=seed), lambda x: np.where(x[:, 0] > 0, 0.0, -np.inf), ""
+    )
+    figures = judge(never, draw_reference(density, X, SMALL, seed=0), seed=1)
+    assert figures["infinite_gaps"] > 0
+    assert "gap" not in figures
+
+
+def test_reference_rows_are_nobodys_training_rows():
+    density = two_moons()
+    X = density.sample(500, random_state=3)
+    reference = draw_reference(density, X, SMALL, seed=3)
+    rows = np.concatenate([X, reference.unseen, *reference.sets])
+    assert len(np.unique(rows, axis=0)) == len(rows)
+
+
+class Broken:
+    name = "broken"
+
+    def fit(self, *_):
+        raise ValueError("it does not converge")
+
+
+def test_the_suite_is_resumed_and_its_page_marks_the_first_and_the_failed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(suite, "METHODS", (Mixture(n_components=(1,)), Kernel(n_bandwidths=6), Broken()))
+    names = ("GaussianMixture", "KernelDensity", "broken")
+    sizes = suite.Sizes(2.0, 3, SMALL, ("two_moons",), names, most_rows=300)
+    path = tmp_path / "suite.json"
+    suite.run(Store(path), sizes)
+    assert len(Store(path).results) == 3 * 4
+
+    def forbidden(method, *_):
+        assert method.name == "broken"
+        raise ValueError("it still does not converge")
+
+    monkeypatch.setattr(suite, "fitted_and_judged", forbidden)
+    suite.run(Store(path), sizes)
+    page = render.render(tmp_path, tmp_path / "curves")
+    gap = next(line for line in page.splitlines() if line.startswith("| two_moons"))
+    cells = [cell.strip() for cell in gap.split("|")[2:-1]]
+    assert not cells[0].startswith("**")  # one Gaussian for two moons
+    assert cells[1].startswith("**")
+    assert page.count("ValueError: it still does not converge") == 3
+    with pytest.raises(SystemExit, match="three_moons"):
+        suite.run(Store(path), replace(sizes, densities=("three_moons",)))
+
+
+def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):
+    tiny = time_to_quality.Sizes(
+        tuple((method, (0.2,)) for method in (Ours(), NotebookAsWritten(), Mixture(n_components=(1, 2)))), 1, SMALL, 200
+    )
+    monkeypatch.setitem(time_to_quality.SIZES, "quick", tiny)
+    monkeypatch.setitem(budgets.SIZES, "quick", budgets.Sizes((0.2,), ("two_moons",), 1, 20, 200))
+    monkeypatch.setitem(gemm.SIZES, "quick", gemm.Sizes((8,), 520, 2, 100, 0.01))
+    monkeypatch.setattr(sampling, "to_file", _file_figures)
+    parts = ["turns", "gemm", "sampling", "time_to_quality", "budgets"]
+    options = ["--size", "quick", "--results", str(tmp_path), "--page", str(tmp_path / "page.md")]
+    result = CliRunner().invoke(command.main, [*parts, *options])
     assert result.exit_code == 0, result.output
-    record = json.loads((tmp_path / "record.json").read_text())
-    assert set(record) == {"machine", "seconds", "summary", "quality"}
-    assert set(record["quality"]) == {"Diffusion()", "Diffusion.ddpm()", "notebook"}
-    assert record["machine"]["torch_threads"] == 1
-    assert "Diffusion().fit" in result.output
+    assert "failed" not in result.output
+    page = (tmp_path / "page.md").read_text()
+    for heading in ("Time to quality on two moons", "Sampling", "Is more time ever worse?"):
+        assert f"## {heading}" in page
+    assert "Not measured yet: `python -m benchmarks suite" in page
+    assert (tmp_path / "page" / "time_to_quality.svg").read_text().startswith("<?xml")
+    again = CliRunner().invoke(command.main, ["--render-only", *options])
+    assert again.exit_code == 0
+    assert (tmp_path / "page.md").read_text() == page
+
+
+def _file_figures(n, max_steps):
+    names = ("seconds", "rows_a_second", "peak_bytes", "loaded_peak_bytes", "above_loaded_bytes", "file_bytes")
+    return dict.fromkeys(names, float(n))
+
+
+def test_growth_is_measured_in_a_fresh_process():
+    settings = {"n": 100, "d": 2, "n_steps": 10, "n_evaluations": 3, "max_steps": 1, "n_sampled": 10, "n_bounded": 5}
+    result = in_fresh_process("benchmarks.growth:fit_sample_and_bound", **settings)
+    assert result["data_bytes"] == 100 * 2 * 8
+    assert result["training_steps"] == 1
+    assert result["peak_bytes"] > max(result["fit_bytes"], result["sample_bytes"]) >= 0
+    with pytest.raises(RuntimeError, match="no_such_function"):
+        in_fresh_process("benchmarks.growth:no_such_function")
+
+
+def test_cases_are_what_they_say():
+    assert len({case.name for case in CASES}) == len(CASES) >= 9
+    assert {case.make().d for case in CASES} >= {2, 8, 10, 32}
+    assert min(case.make().d for case in CASES) == 2
+
+
+def test_the_page_is_what_the_results_give(tmp_path):
+    page = render.render(ROOT / "benchmarks" / "results", tmp_path / "benchmarks")
+    assert (ROOT / "docs" / "benchmarks.md").read_text() == page, "run `python -m benchmarks --size full --render-only`"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from backwalk.cli import main
@@ -59,6 +60,19 @@ def test_fit_then_sample_keeps_columns_and_seed(run, model, tmp_path):
     assert table.values.shape == (30, 2)
     np.testing.assert_array_equal(table.values, read_table(again).values)
     assert not (table.values == read_table(other).values).any()
+
+
+def test_sample_is_written_as_it_is_drawn(run, model, tmp_path, monkeypatch):
+    from backwalk import Diffusion
+    from backwalk.table import files
+
+    monkeypatch.setattr(files, "BLOCK_CELLS", 2 * 1000)
+    path = tmp_path / "rows.parquet"
+    assert run("sample", model, "-n", 3000, "--evaluations", 3, "-o", path)[0] == 0
+    groups = pyarrow.parquet.ParquetFile(path).metadata
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [1000, 1024, 976]
+    expected = Diffusion.load(model).sample(3000, n_evaluations=3, random_state=0)
+    np.testing.assert_array_equal(read_table(path).values, as_table(expected).values)
 
 
 def test_data_on_stdout_messages_on_stderr(run, model):
@@ -165,7 +179,7 @@ def test_ctrl_c_is_status_130(run, model, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("backwalk.estimator.Diffusion.sample", interrupted)
+    monkeypatch.setattr("backwalk.estimator.Diffusion.sample_pieces", interrupted)
     assert run("sample", model)[0] == 130
 
 

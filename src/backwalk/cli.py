@@ -310,9 +310,11 @@ def _native(table: Table) -> Any:
 def _write_samples(
     estimator: Diffusion, number: int, seed: int, output: str | Path, force: bool, **choice: Any
 ) -> None:
-    from backwalk.table import as_table, write_table
+    from backwalk.table import as_table, write_rows
 
-    write_table(output, as_table(estimator.sample(number, random_state=seed, **choice)), overwrite=force)
+    pieces = estimator.sample_pieces(number, random_state=seed, **choice)
+    pieces = (as_table(piece, name="the sample").values for piece in pieces)  # finite numbers, or a loud end
+    write_rows(output, pieces, estimator.model_.schema, n_rows=number, overwrite=force)
 
 
 def _report(

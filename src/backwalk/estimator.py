@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from numbers import Integral, Real
 from pathlib import Path
@@ -37,7 +37,7 @@ from backwalk.model import (
     log_density,
     measured_denoising_error,
     mismatch_warning,
-    sample_rows,
+    sample_pieces,
 )
 from backwalk.progress import Callback, progress_bar
 from backwalk.sampling import Sampler
@@ -189,17 +189,31 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         choice, `model_.sampler`. A row depends on `random_state` and its number alone: sample(100) is the head of
         sample(1000).
         """
+        pieces = self.sample_pieces(n_samples, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state)
+        return from_values(np.concatenate(list(pieces)), self.model_.schema)
+
+    def sample_pieces(
+        self,
+        n_samples: int = 1,
+        *,
+        sampler: Sampler | str | None = None,
+        n_evaluations: int | None = None,
+        random_state: RandomState = None,
+    ) -> Iterator[NDArray[np.float64]]:
+        """Return an iterator over the rows of `sample`, the same rows for the same `random_state`, piece by piece.
+
+        A piece is (m, d), m <= 1,024, float64 in the user's units. So more rows can be drawn than memory holds.
+        """
         check_is_fitted(self)
         if not isinstance(n_samples, (int, np.integer)) or isinstance(n_samples, bool) or n_samples < 1:
             raise InvalidInput(f"n_samples should be an integer >= 1, but got {n_samples!r}.")
-        rows = sample_rows(
+        return sample_pieces(
             self.model_,
             0,
             int(n_samples),
             stream=as_stream(random_state).child("sample"),
             sampler=chosen_sampler(self.model_, sampler, n_evaluations),
         )
-        return from_values(rows, self.model_.schema)
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Return the log-density of each row, (n,), nats, in the user's units, by the probability-flow ODE.

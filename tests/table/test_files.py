@@ -4,6 +4,7 @@ import errno
 import io
 import stat
 import sys
+import weakref
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pytest
 
 from backwalk.durable import whole_file
 from backwalk.errors import TableFileError
-from backwalk.table import Schema, Table, as_table, files, read_table, write_table
+from backwalk.table import Schema, Table, as_table, files, read_table, write_rows, write_table
 
 ROWS = pa.table(
     {
@@ -90,6 +91,44 @@ def test_headers_that_a_spreadsheet_would_run_are_escaped_and_numbers_are_not(tm
         lines = pyarrow.csv.read_csv(file, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
     assert lines.column_names == [f"'{header}" if escape else header, "a=b"]
     assert (tmp_path / "rows.csv").read_bytes().endswith(b"\n-1.5,-2\n")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+def test_rows_in_pieces_give_the_file_that_they_give_at_once(tmp_path, suffix, monkeypatch):
+    values = np.random.default_rng(0).normal(size=(50, 3))
+    schema = Schema(("length", "single", "count"), ("float64", "float32", "int64"), "pandas")
+    at_once, in_pieces = tmp_path / f"once{suffix}", tmp_path / f"pieces{suffix}"
+    write_table(at_once, Table(values, schema))
+    monkeypatch.setattr(files, "BLOCK_CELLS", 3 * 7)
+    write_rows(in_pieces, iter(np.split(values, [1, 2, 30])), schema, n_rows=50)
+    np.testing.assert_array_equal(read_table(in_pieces).values, read_table(at_once).values)
+    if suffix != ".parquet":  # whose row groups are the blocks
+        assert in_pieces.read_bytes() == at_once.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+def test_no_more_than_a_block_of_pieces_is_held(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(files, "BLOCK_CELLS", 100)
+    alive, most = [], 0
+
+    def pieces():
+        nonlocal most
+        for _ in range(200):
+            piece = np.zeros((10, 1))
+            alive.append(weakref.ref(piece))
+            most = max(most, sum(ref() is not None for ref in alive))
+            yield piece
+
+    write_rows(tmp_path / f"rows{suffix}", pieces(), Schema(None, ("float64",), "numpy"), n_rows=2000)
+    assert most <= 12
+
+
+@pytest.mark.parametrize("n_rows", [9, 11])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+def test_a_wrong_number_of_rows_leaves_no_file(tmp_path, suffix, n_rows):
+    with pytest.raises(TableFileError, match="held 10"):
+        write_rows(tmp_path / f"rows{suffix}", [np.zeros((10, 1))], Schema(None, ("float64",), "numpy"), n_rows=n_rows)
+    assert list(tmp_path.iterdir()) == []
 
 
 CSV_FAULTS = {

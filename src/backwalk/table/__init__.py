@@ -1,11 +1,12 @@
 """Tables: column names, units and files, and nothing about models.
 
 `read_table` and `as_table` take in files, arrays and DataFrames, `Codec` turns their columns into encoded units and
-back, and `from_values` and `write_table` give rows out as they came.
+back, and `from_values`, `write_table` and `write_rows` give rows out as
+they came.
 """
 
 from backwalk.table.codec import Codec, ConstantColumn, ScaledColumn
-from backwalk.table.files import read_table, write_table
+from backwalk.table.files import read_table, write_rows, write_table
 from backwalk.table.frame import Table, as_table, match_columns
 from backwalk.table.schema import Schema, from_values
 
@@ -19,5 +20,6 @@ __all__ = [
     "from_values",
     "match_columns",
     "read_table",
+    "write_rows",
     "write_table",
 ]

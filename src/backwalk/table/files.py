@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,11 +23,12 @@ import pyarrow.parquet
 from backwalk.durable import whole_file
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.table.frame import Table, as_table, frame_dtypes
-from backwalk.table.schema import Schema, from_values, listed, shown
+from backwalk.table.schema import FloatArray, Schema, from_values, listed, shown
 
 MAX_BYTES = 2**30
 MAX_CELLS = 2**26
 MAX_COLUMNS = 10_000
+BLOCK_CELLS = 2**18  # written at once: 2 MiB of numbers
 
 _SUFFIXES = (".csv", ".parquet", ".npy")
 _NPY_MAGIC = b"\x93NUMPY"
@@ -58,7 +59,30 @@ def read_table(path: str | Path, *, allow_missing: bool = False) -> Table:
 
 
 def write_table(path: str | Path, table: Table, *, escape_formulas: bool = True, overwrite: bool = False) -> None:
-    """Write rows to a table file, in the format of its suffix (see `read_table`); "-" is CSV to standard output.
+    """Write a table to a file: see `write_rows`."""
+    write_rows(
+        path,
+        [table.values],
+        table.schema,
+        n_rows=len(table.values),
+        escape_formulas=escape_formulas,
+        overwrite=overwrite,
+    )
+
+
+def write_rows(
+    path: str | Path,
+    pieces: Iterable[FloatArray],
+    schema: Schema,
+    *,
+    n_rows: int,
+    escape_formulas: bool = True,
+    overwrite: bool = False,
+) -> None:
+    """Write rows that come piece by piece, in the format of the file's suffix; "-" is CSV to standard output.
+
+    `pieces` are (m, d) each, in the user's units, and `n_rows` in all. They are written in blocks of about 2^18 cells
+    (a row group of Parquet each), so that memory does not grow with the number of rows.
 
     Columns without names are called x0, x1, ... The columns of CSV and Parquet keep their dtypes (in CSV a column of
     floats that are all whole reads back as whole numbers); a `.npy` file holds float32 if every column is, else
@@ -66,9 +90,10 @@ def write_table(path: str | Path, table: Table, *, escape_formulas: bool = True,
     header gets an apostrophe before it; numbers are never touched. Raises TableFileError, among others where the file
     exists already and `overwrite` is False.
     """
+    blocks = _blocks(pieces, schema, n_rows)
     if str(path) == "-":
         try:
-            _write_csv(sys.stdout.buffer, table, escape_formulas)
+            _write_csv(sys.stdout.buffer, blocks, schema, escape_formulas)
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             raise  # the reader has had enough: no fault, and the command line knows what to do
@@ -78,12 +103,11 @@ def write_table(path: str | Path, table: Table, *, escape_formulas: bool = True,
     suffix = _suffix(path)
     with _written(path, overwrite) as file:
         if suffix == ".csv":
-            _write_csv(file, table, escape_formulas)
+            _write_csv(file, blocks, schema, escape_formulas)
         elif suffix == ".parquet":
-            pyarrow.parquet.write_table(_arrow_table(table), file)
+            _write_parquet(file, blocks, schema)
         else:
-            single = all(dtype == "float32" for dtype in table.dtypes)
-            np.save(file, table.values.astype(np.float32 if single else np.float64), allow_pickle=False)
+            _write_npy(file, blocks, schema, n_rows)
 
 
 @contextmanager
@@ -169,18 +193,60 @@ def _refuse_row_numbers(names: list[str]) -> None:
             )
 
 
-def _write_csv(file: BinaryIO, table: Table, escape_formulas: bool) -> None:
-    rows = _arrow_table(table)
-    if escape_formulas:
-        rows = rows.rename_columns(
+def _blocks(pieces: Iterable[FloatArray], schema: Schema, n_rows: int) -> Iterator[FloatArray]:
+    """Yield the rows of all pieces in blocks of about `BLOCK_CELLS` cells."""
+    most = max(1, BLOCK_CELLS // schema.n_columns)
+    waiting, n_waiting, n_written = list[FloatArray](), 0, 0
+    for piece in pieces:
+        for start in range(0, len(piece), most):
+            waiting.append(piece[start : start + most])
+            n_waiting += len(waiting[-1])
+            if n_waiting >= most:
+                yield np.concatenate(waiting)
+                waiting, n_waiting = [], 0
+        n_written += len(piece)
+    if waiting:
+        yield np.concatenate(waiting)
+    if n_written != n_rows:
+        raise InvalidInput(f"pieces should hold n_rows = {n_rows} rows, but held {n_written}: count them again.")
+
+
+def _write_csv(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, escape_formulas: bool) -> None:
+    def table(values: FloatArray) -> pa.Table:
+        rows = _arrow_table(values, schema)
+        if not escape_formulas:
+            return rows
+        return rows.rename_columns(
             [f"'{name}" if name.startswith(_FORMULA_SIGNS) else name for name in rows.column_names]
         )
-    pyarrow.csv.write_csv(rows, file)
+
+    with pyarrow.csv.CSVWriter(file, table(_no_rows(schema)).schema) as writer:
+        for values in blocks:
+            writer.write_table(table(values))
 
 
-def _arrow_table(table: Table) -> pa.Table:
-    columns = table.columns or tuple(f"x{j}" for j in range(table.schema.n_columns))
-    return from_values(table.values, Schema(columns, table.dtypes, "pyarrow"))
+def _write_parquet(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema) -> None:
+    with pyarrow.parquet.ParquetWriter(file, _arrow_table(_no_rows(schema), schema).schema) as writer:
+        for values in blocks:
+            writer.write_table(_arrow_table(values, schema))
+
+
+def _write_npy(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, n_rows: int) -> None:
+    dtype = "float32" if all(dtype == "float32" for dtype in schema.dtypes) else "float64"
+    array = Schema(None, (dtype,) * schema.n_columns, "numpy")
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (n_rows, schema.n_columns)}
+    np.lib.format.write_array_header_1_0(file, header)
+    for values in blocks:
+        file.write(np.ascontiguousarray(from_values(values, array)).data)
+
+
+def _arrow_table(values: FloatArray, schema: Schema) -> pa.Table:
+    columns = schema.columns or tuple(f"x{j}" for j in range(schema.n_columns))
+    return from_values(values, Schema(columns, schema.dtypes, "pyarrow"))
+
+
+def _no_rows(schema: Schema) -> FloatArray:
+    return np.empty((0, schema.n_columns))
 
 
 def _is_number(text: str) -> bool:

@@ -1,0 +1,65 @@
+"""The page's curves, as SVG: Okabe and Ito's colours, each method with a marker of its own as well."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from backwalk.report.style import panels, quiet_grid, styled
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#7b7f86")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+Curve = Sequence[tuple[float, float, float]]
+"""(x, y, error of y), in order of x."""
+
+
+@styled
+def drawn(plots: Mapping[str, Mapping[str, Curve]], *, x: str | Sequence[str], log_y: Collection[str]) -> Figure:
+    """Return a panel a plot: its title, and the curves by name. Every name has one colour and marker throughout.
+
+    `x` labels all axes, or each its own; `log_y` are the titles whose vertical axis is logarithmic.
+    """
+    figure, axes = panels(len(plots), width=3.7, height=3.4)
+    names = list(dict.fromkeys(name for curves in plots.values() for name in curves))
+    labels = [x] * len(plots) if isinstance(x, str) else x
+    for ax, (title, curves), label in zip(axes, plots.items(), labels, strict=True):
+        for name, curve in curves.items():
+            _line(ax, name, curve, names.index(name))
+        ax.set_xscale("log")
+        if title in log_y:
+            ax.set_yscale("log")
+        ax.set_title(title)
+        ax.set_xlabel(label)
+        quiet_grid(ax)
+    handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if len(handles) > 1:
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4))
+    return figure
+
+
+def write_svg(figure: Figure, path: Path, *, note: str) -> None:
+    """Write a figure. `note` tells the unseeing what it shows; equal figures give equal files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None, "Title": note})
+    path.write_text(re.sub(r"[ \t]+\n", "\n", path.read_text()))
+
+
+def _line(ax: Axes, name: str, curve: Curve, number: int) -> None:
+    where, values, errors = zip(*curve, strict=True)
+    ax.errorbar(
+        where,
+        values,
+        yerr=errors,
+        label=name,
+        color=COLOURS[number % len(COLOURS)],
+        marker=MARKERS[number % len(MARKERS)],
+        markersize=5.0,
+        capsize=2.0,
+    )

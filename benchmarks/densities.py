@@ -1,0 +1,48 @@
+"""The densities of the suite: eleven with a known logarithm, from the plane to 32 dimensions.
+
+Curves and sharp edges in the plane, a Gaussian mixture (the home of one of the peers), a funnel whose scales span
+decades, chains along which every column bends after the one before, and a mixture bent in 32 dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backwalk.datasets import (
+    Density,
+    checkerboard,
+    curved_chain,
+    funnel,
+    gaussian_mixture,
+    pinwheel,
+    rings,
+    rotated_chain,
+    spirals,
+    two_moons,
+    warped_mixture,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A density of the suite: what the tables call it, how it is made, and the rows that every method is given."""
+
+    name: str
+    make: Callable[[], Density]
+    n_train: int
+
+
+CASES = (
+    Case("two_moons", two_moons, 10_000),
+    Case("rings", rings, 10_000),
+    Case("spirals", spirals, 10_000),
+    Case("checkerboard", checkerboard, 10_000),
+    Case("pinwheel", pinwheel, 10_000),
+    Case("curved_chain", curved_chain, 20_000),
+    Case("rotated_chain", rotated_chain, 20_000),
+    Case("funnel", funnel, 20_000),
+    Case("gaussian_mixture_16", lambda: gaussian_mixture(16), 20_000),
+    Case("warped_mixture_12", lambda: warped_mixture(12), 20_000),
+    Case("warped_mixture", warped_mixture, 20_000),
+)

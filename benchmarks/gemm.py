@@ -1,0 +1,139 @@
+"""How much of the machine's matrix products training and sampling reach, by the width of the network.
+
+A product of (m, k) with (k, n) is 2 m n k operations. A forward pass is the sum over the layers; training counts three
+times that, for the two products of the backward pass; nothing else counts. The peak is that of products of the same
+shapes, measured in the same run: the better of one product spread over all threads, and as many products side by side
+as there are threads, each on one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from backwalk import Diffusion
+from backwalk.datasets import curved_chain
+from backwalk.denoiser import Residual
+from backwalk.denoiser.network import MemberLinear
+from backwalk.sampling import TILE_ROWS
+from backwalk.streams import Stream
+from backwalk.threads import single_threads
+from backwalk.training import Training
+from benchmarks.methods import timed
+from benchmarks.record import Figures, Store
+
+D, N_BLOCKS, N_EVALUATIONS = 8, 3, 20
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The widths, the rows of a training step, the steps, the rows that are sampled, and the seconds of a peak."""
+
+    widths: tuple[int, ...]
+    batch: int
+    n_steps: int
+    n_sampled: int
+    seconds: float
+
+
+SIZES = {
+    "quick": Sizes((16,), 600, 3, 2_048, 0.02),
+    "short": Sizes((64, 128, 256), 2_000, 60, 16_384, 0.5),
+    "full": Sizes((64, 128, 256, 512, 1024), 2_000, 60, 32_768, 2.0),
+}
+
+
+def run(store: Store, sizes: Sizes) -> None:
+    """Measure each width."""
+    for width in sizes.widths:
+        key = {"width": width, "batch": sizes.batch, "n_blocks": N_BLOCKS, "d": D}
+        store.once(key, partial(measure, width, sizes))
+
+
+def measure(width: int, sizes: Sizes) -> Figures:
+    """Return operations a second of training, of sampling and of bare products, and what bfloat16 would change."""
+    X = curved_chain(D).sample(2 * sizes.batch, random_state=0)
+    plan = Training(batch_size=sizes.batch, learning_rate=1e-3, hidden_rate=0.01, max_steps=sizes.n_steps)
+    model = Diffusion(
+        denoiser=Residual(width=width, n_blocks=N_BLOCKS),
+        training=plan,
+        validation_fraction=0.0,
+        random_state=0,
+        verbose=False,
+    ).fit(X)
+    forward = forward_operations(product_shapes(model.denoiser_))
+    _, sampling = timed(
+        lambda: sum(
+            map(len, model.sample_pieces(sizes.n_sampled, n_evaluations=N_EVALUATIONS, random_state=0)),
+        )
+    )
+    return {
+        "operations_a_row": forward,
+        "training": 3 * forward * sizes.batch * sizes.n_steps / model.history_.seconds,
+        "sampling": forward * N_EVALUATIONS * sizes.n_sampled / sampling,
+        "peak_training": product_peak(sizes.batch, width, torch.float32, sizes.seconds),
+        "peak_sampling": product_peak(TILE_ROWS, width, torch.float32, sizes.seconds),
+        "peak_bfloat16": product_peak(sizes.batch, width, torch.bfloat16, sizes.seconds),
+        "step_seconds_float32": step_seconds(width, sizes, torch.float32),
+        "step_seconds_bfloat16": step_seconds(width, sizes, torch.bfloat16),
+    }
+
+
+def product_shapes(module: nn.Module) -> list[tuple[int, int, int]]:
+    """Return (members, n_in, n_out) of every linear layer."""
+    layers = (layer for layer in module.modules() if isinstance(layer, MemberLinear))
+    return [(layer.weight.shape[0], layer.weight.shape[1], layer.weight.shape[2]) for layer in layers]
+
+
+def forward_operations(shapes: Iterable[tuple[int, int, int]]) -> int:
+    """Return the operations of a forward pass of one row: 2 n_in n_out for each layer and member."""
+    return sum(2 * members * n_in * n_out for members, n_in, n_out in shapes)
+
+
+def product_peak(rows: int, width: int, dtype: torch.dtype, seconds: float) -> float:
+    """Return the operations a second of products (rows, width) x (width, width), the better of two ways."""
+    n_threads = torch.get_num_threads()
+    weight = torch.ones(width, width, dtype=dtype)
+
+    def one(rows: int) -> Callable[[], object]:
+        x, out = torch.ones(rows, width, dtype=dtype), torch.empty(rows, width, dtype=dtype)
+        return lambda: torch.mm(x, weight, out=out)
+
+    spread = repeats_a_second(one(rows), seconds) * rows
+    share = -(-rows // n_threads)
+    with single_threads() as side_by_side:
+        rates = side_by_side(lambda _: repeats_a_second(one(share), seconds), range(n_threads))
+        apart = sum(rates) * share
+    return 2.0 * width * width * max(spread, apart)
+
+
+def step_seconds(width: int, sizes: Sizes, dtype: torch.dtype) -> float:
+    """Return the seconds of a bare forward and backward pass of a batch, weights in float32 and products in dtype."""
+    network = Residual(width=width, n_blocks=N_BLOCKS).build(D, stream=Stream(0))
+    x, level = torch.ones(1, sizes.batch, D), torch.ones(1, sizes.batch, 1)
+    parameters = list(network.parameters())
+
+    def step() -> object:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            loss = network(x, level).float().square().mean()
+        return torch.autograd.grad(loss, parameters)
+
+    return 1.0 / repeats_a_second(step, sizes.seconds)
+
+
+def repeats_a_second(call: Callable[[], object], seconds: float) -> float:
+    """Return how often a second a call can be repeated: the best of three runs, after one that is not counted."""
+    call()
+    best = 0.0
+    for _ in range(3):
+        began, count = time.perf_counter(), 0
+        while count == 0 or time.perf_counter() - began < seconds / 3.0:
+            call()
+            count += 1
+        best = max(best, count / (time.perf_counter() - began))
+    return best

@@ -1,0 +1,100 @@
+"""How time and memory grow with the rows n, the columns d, the steps N and the evaluations, each in a fresh process."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from backwalk import Diffusion
+from backwalk.datasets import curved_chain
+from benchmarks.fresh import forget_peak, held_bytes, in_fresh_process, peak_bytes
+from benchmarks.methods import timed
+from benchmarks.record import Store
+
+BASE = {"n": 10_000, "d": 2, "n_steps": 1_000, "n_evaluations": 100}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The values of each axis; training steps in place of the plan's; rows that are sampled and bounded."""
+
+    axes: tuple[tuple[str, tuple[int, ...]], ...]
+    max_steps: int | None
+    n_sampled: int
+    n_bounded: int
+
+
+SIZES = {
+    "quick": Sizes((("n", (100, 1000)), ("d", (2, 4)), ("n_steps", (20,)), ("n_evaluations", (5,))), 2, 100, 10),
+    "short": Sizes(
+        (("n", (1_000, 100_000, 1_000_000)), ("d", (8, 64)), ("n_steps", (100,)), ("n_evaluations", (10, 1_000))),
+        200,
+        10_000,
+        64,
+    ),
+    "full": Sizes(
+        (
+            ("n", (1_000, 10_000, 100_000, 1_000_000, 10_000_000)),
+            ("d", (2, 4, 8, 16, 32, 64, 128, 256)),
+            ("n_steps", (100, 1_000, 10_000)),
+            ("n_evaluations", (5, 10, 20, 50, 100, 200, 500, 1_000)),
+        ),
+        None,
+        100_000,
+        256,
+    ),
+}
+
+
+def run(store: Store, sizes: Sizes) -> None:
+    """Measure along each axis, the others at `BASE`."""
+    for axis, values in sizes.axes:
+        for value in values:
+            key = {"axis": axis, **BASE, axis: value, "max_steps": sizes.max_steps}
+            settings = {name: key[name] for name in (*BASE, "max_steps")}
+            store.once(
+                key,
+                partial(
+                    in_fresh_process,
+                    "benchmarks.growth:fit_sample_and_bound",
+                    n_sampled=sizes.n_sampled,
+                    n_bounded=sizes.n_bounded,
+                    **settings,
+                ),
+            )
+
+
+def fit_sample_and_bound(
+    *, n: int, d: int, n_steps: int, n_evaluations: int, max_steps: int | None, n_sampled: int, n_bounded: int
+) -> dict[str, Any]:
+    """Return seconds and peaks of memory, above what was held before, of a fit, a sample and a bound."""
+    # A few rows first: what libraries set up on first use is neither time nor memory of this fit.
+    chain = curved_chain(d)
+    Diffusion(n_steps=10, max_steps=1, random_state=0, verbose=False).fit(chain.sample(100, random_state=1))
+    X = chain.sample(n, random_state=0)
+    gc.collect()
+    forget_peak()
+    before = held_bytes()
+    model = Diffusion(n_steps=n_steps, max_steps=max_steps, random_state=0, verbose=False)
+    _, fitting = timed(lambda: model.fit(X))
+    of_fit = peak_bytes() - before
+    gc.collect()
+    forget_peak()
+    before = held_bytes()
+    _, sampling = timed(
+        lambda: sum(map(len, model.sample_pieces(n_sampled, n_evaluations=min(n_evaluations, n_steps), random_state=0)))
+    )
+    of_sample = peak_bytes() - before
+    _, bounding = timed(lambda: model.bound(X[:n_bounded], random_state=0))
+    return {
+        "data_bytes": X.nbytes,
+        "fit_seconds": fitting,
+        "training_seconds": model.history_.seconds,
+        "training_steps": model.history_.n_steps,
+        "fit_bytes": of_fit,
+        "rows_sampled_a_second": n_sampled / sampling,
+        "sample_bytes": of_sample,
+        "rows_bounded_a_second": n_bounded / bounding,
+    }

@@ -1,0 +1,212 @@
+"""Methods from other packages, which the extra `bench` installs. Each imports its package only when it fits.
+
+They get what their documentation recommends, columns brought to one scale, and a choice among a few settings on
+held-out rows, all within the budget.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.methods import Clock, Fitted, Rows, Scale, batches, split, timed
+from benchmarks.notebook import perceptron, seeded
+
+
+@dataclass(frozen=True)
+class SplineFlow:
+    """zuko's neural spline flow, autoregressive, 8 bins, standardised columns, batches of 512, Adam.
+
+    Four settings, 3 transforms of 2 x 64 units or 5 of 3 x 128, learning rate 1e-3 or 5e-3, share the first quarter of
+    the budget. The best on held-out rows is trained anew for the rest, the rate falling to 0 along a half cosine by the
+    clock, and the weights that were best on the held-out rows are kept.
+    """
+
+    name: str = "zuko NSF"
+    settings: tuple[tuple[int, tuple[int, ...], float], ...] = (
+        (3, (64, 64), 1e-3),
+        (3, (64, 64), 5e-3),
+        (5, (128, 128, 128), 1e-3),
+        (5, (128, 128, 128), 5e-3),
+    )
+
+    def fit(self, X: Rows, budget: float, seed: int) -> Fitted:
+        """Fit within `budget` seconds."""
+        clock, scale = Clock(budget), Scale.of(X)
+        rows, held_out = (torch.from_numpy(scale.encode(part)).float() for part in split(X, seed, most=1000))
+
+        def trained(transforms: int, hidden: tuple[int, ...], rate: float, seconds: float) -> tuple[float, Any]:
+            flow = seeded(lambda: _spline_flow(X.shape[1], transforms, hidden), seed)
+            loss = _train(
+                flow,
+                lambda batch: -flow().log_prob(batch).mean(),
+                rows,
+                held_out,
+                rate,
+                min(seconds, clock.left()),
+                seed,
+            )
+            return loss, flow
+
+        trial = budget / (4.0 * len(self.settings))
+        losses = [trained(*setting, trial)[0] for setting in self.settings]
+        chosen = self.settings[int(np.argmin(losses))]
+        _, flow = trained(*chosen, clock.left())
+
+        def sample(n: int, seed: int) -> Rows:
+            with torch.no_grad():
+                z = seeded(lambda: torch.cat([flow().sample((min(n - i, 20_000),)) for i in range(0, n, 20_000)]), seed)
+            return scale.decode(z.numpy())
+
+        def log_prob(x: Rows) -> Rows:
+            with torch.no_grad():
+                z = torch.from_numpy(scale.encode(x)).float()
+                return np.asarray(flow().log_prob(z).double().numpy()) + scale.log_abs_det
+
+        transforms, hidden, rate = chosen
+        return Fitted(sample, log_prob, f"{transforms} transforms of {len(hidden)} x {hidden[0]}, rate {rate:g}")
+
+
+@dataclass(frozen=True)
+class SchedulerDdpm:
+    """diffusers' `DDPMScheduler`, N = 1,000, with the notebook's network; 100 steps; standardised columns.
+
+    The scheduler's own betas, no clipping, its trailing steps, batches of 1,000, Adam. Learning rates 1e-3 and 3e-3
+    share the first quarter of the budget; the one with the lower held-out loss is trained anew for the rest, the rate
+    falling to 0 along a half cosine by the clock.
+    """
+
+    name: str = "diffusers DDPM"
+    n_steps: int = 100
+
+    def fit(self, X: Rows, budget: float, seed: int) -> Fitted:
+        """Fit within `budget` seconds."""
+        from diffusers import DDPMScheduler
+
+        clock, scale = Clock(budget), Scale.of(X)
+        scheduler = DDPMScheduler(clip_sample=False, timestep_spacing="trailing")
+        n_train = scheduler.config.num_train_timesteps
+        rows, held_out = (torch.from_numpy(scale.encode(part)).float() for part in split(X, seed, most=1000))
+
+        def trained(rate: float, seconds: float) -> tuple[float, nn.Module]:
+            network, generator = seeded(lambda: perceptron(X.shape[1]), seed), torch.Generator().manual_seed(seed)
+
+            def loss(batch: Tensor) -> Tensor:
+                t = torch.randint(n_train, (len(batch),), generator=generator)
+                eps = torch.randn(batch.shape, generator=generator)
+                x_t = scheduler.add_noise(batch, eps, t)
+                eps_hat: Tensor = network(torch.cat([x_t, t[:, None] / n_train], dim=1))
+                return (eps_hat - eps).square().mean()
+
+            many, seconds = held_out.repeat(50, 1), min(seconds, clock.left())
+            # Its held-out loss is noisy: the least of many would be least by chance, so the last weights are kept.
+            return _train(network, loss, rows, many, rate, seconds, seed, batch_size=1000, n_checks=1), network
+
+        rates = (1e-3, 3e-3)
+        losses = [trained(rate, budget / (4.0 * len(rates)))[0] for rate in rates]
+        rate = rates[int(np.argmin(losses))]
+        _, network = trained(rate, clock.left())
+
+        @torch.no_grad()
+        def sample(n: int, seed: int) -> Rows:
+            generator = torch.Generator().manual_seed(seed)
+            scheduler.set_timesteps(self.n_steps)
+            x = torch.randn(n, X.shape[1], generator=generator)
+            for t in scheduler.timesteps:
+                eps = network(torch.cat([x, torch.full((n, 1), int(t) / n_train)], dim=1))
+                x = scheduler.step(eps, t, x, generator=generator).prev_sample
+            return scale.decode(x.numpy())
+
+        return Fitted(sample, None, f"rate {rate:g}")
+
+
+@dataclass(frozen=True)
+class Forest:
+    """ForestDiffusion's flow of boosted trees, with the first of these (copies of the rows, noise levels) that fits in.
+
+    (100, 50), its default, (50, 50), (20, 50), (20, 20), (10, 20), (5, 20). Its fit cannot be stopped, so fits with 1
+    and 4 copies at few levels are timed first; where even the least setting should take more than twice what is left
+    of the budget, it is given up.
+    """
+
+    name: str = "ForestDiffusion"
+    settings: tuple[tuple[int, int], ...] = ((100, 50), (50, 50), (20, 50), (20, 20), (10, 20), (5, 20))
+
+    def fit(self, X: Rows, budget: float, seed: int) -> Fitted:
+        """Fit within about `budget` seconds. Raises RuntimeError where that cannot be."""
+        from ForestDiffusion import ForestDiffusionModel
+
+        def fitted(copies: int, levels: int) -> Any:
+            return ForestDiffusionModel(X, duplicate_K=copies, n_t=levels, diffusion_type="flow", seed=seed)
+
+        clock, levels = Clock(budget), os.cpu_count() or 1  # levels are fitted side by side
+        fitted(1, levels)  # starts the worker processes
+        once, four_times = (timed(lambda: fitted(k, levels))[1] for k in (1, 4))  # noqa: B023 - called at once
+        each = max(four_times - once, 0.0) / 3.0
+        seconds = {(k, n): n / levels * (once + (k - 1) * each) for k, n in self.settings}
+        left = clock.left()
+        setting = next((setting for setting in self.settings if seconds[setting] < left), self.settings[-1])
+        if seconds[setting] > 2.0 * max(left, 0.0):
+            raise RuntimeError(f"its least setting would take about {seconds[setting]:.0f} s, with {left:.0f} s left")
+        model = fitted(*setting)
+
+        def sample(n: int, seed: int) -> Rows:
+            before = np.random.get_state()  # noqa: NPY002 - the package draws from the global generator
+            np.random.seed(seed)  # noqa: NPY002
+            try:
+                return np.asarray(model.generate(batch_size=n), dtype=np.float64)
+            finally:
+                np.random.set_state(before)  # noqa: NPY002
+
+        return Fitted(sample, None, f"{setting[0]} copies, {setting[1]} levels")
+
+
+def _spline_flow(d: int, transforms: int, hidden: tuple[int, ...]) -> Any:
+    from zuko.flows import NSF
+
+    return NSF(d, transforms=transforms, hidden_features=hidden)
+
+
+def _train(
+    module: nn.Module,
+    loss: Callable[[Tensor], Tensor],
+    rows: Tensor,
+    held_out: Tensor,
+    rate: float,
+    seconds: float,
+    seed: int,
+    batch_size: int = 512,
+    n_checks: int = 40,
+) -> float:
+    """Train a module for so many seconds, and return its loss on held-out rows.
+
+    It is left with the weights that were best on those rows in `n_checks` checks, the last one at the end.
+    """
+    clock, optimiser = Clock(seconds), torch.optim.Adam(module.parameters(), lr=rate)
+    best, weights, n_checked = math.inf, deepcopy(module.state_dict()), 0
+    for batch in batches(rows, min(batch_size, len(rows)), seed):
+        progress = 1.0 - clock.left() / seconds if seconds > 0.0 else 1.0
+        if progress >= 1.0 or int(progress * n_checks) > n_checked:
+            n_checked = int(progress * n_checks)
+            with torch.no_grad():
+                value = float(loss(held_out))
+            if value < best:
+                best, weights = value, deepcopy(module.state_dict())
+        if progress >= 1.0:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = rate * 0.5 * (1.0 + math.cos(math.pi * progress))
+        optimiser.zero_grad()
+        torch.autograd.backward(loss(batch))
+        nn.utils.clip_grad_norm_(module.parameters(), 10.0)
+        optimiser.step()
+    module.load_state_dict(weights)
+    return best

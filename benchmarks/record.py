@@ -1,0 +1,143 @@
+"""What is kept of a run: JSON, written after every result, so that a run can be stopped and goes on where it was.
+
+A file holds the machine and a list of results, each with its key (method, density, seed, ...) and either its figures or
+the reason why there are none. Figures of another machine or of other versions are never mixed into a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backwalk.durable import whole_file
+
+PACKAGES = ("backwalk", "torch", "numpy", "scipy", "scikit-learn", "zuko", "diffusers", "ForestDiffusion")
+_MUST_MATCH = ("cpu", "cores", "threads", "python", "versions")
+
+Key = Mapping[str, Any]
+Figures = dict[str, Any]
+
+
+class Store:
+    """The results of one part of the benchmark, in one file. A result is kept on disk as soon as it is there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        here = machine()
+        if path.exists():
+            record = json.loads(path.read_text())
+            differs = [name for name in _MUST_MATCH if record["machine"][name] != here[name]]
+            if differs:
+                raise SystemExit(
+                    f"{path} should go on as it began, but {', '.join(differs)} differ from then: move it away, or "
+                    "give another folder with --results."
+                )
+            self.machine, self.results = record["machine"], record["results"]
+        else:
+            self.machine, self.results = here, list[Figures]()
+
+    def find(self, key: Key) -> Figures | None:
+        """Return the result that has this key, or None."""
+        return next((result for result in self.results if result["key"] == dict(key)), None)
+
+    def once(self, key: Key, measure: Callable[[], Figures]) -> Figures:
+        """Return the result with this key, measured now unless it is there already.
+
+        An error becomes a result with its reason under "failed"; such a result is tried again in the next run.
+        """
+        before = self.find(key)
+        if before is not None and "failed" not in before:
+            return before
+        if before is not None:
+            self.results.remove(before)
+        began = time.perf_counter()
+        try:
+            figures = measure()
+        except Exception as error:
+            # Whatever a peer raises is a result: that it failed, and why. Our own faults show in the same place.
+            traceback.print_exc()
+            figures = {"failed": _reason(error)}
+        taken = round(time.perf_counter() - began, 1)
+        result = {"key": dict(key), **figures, "seconds_in_all": taken, "date": _today(), "commit": _commit()}
+        self.results.append(result)
+        self._write()
+        print(", ".join(map(str, key.values())), "failed:" if "failed" in figures else "", end=" ")
+        print(figures.get("failed", f"done in {taken} s"), flush=True)
+        return result
+
+    def _write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        record = {"machine": self.machine, "results": self.results}
+        with whole_file(self.path, overwrite=True) as file:
+            file.write((json.dumps(rounded(record), indent=1, allow_nan=False) + "\n").encode())
+
+
+def machine() -> Figures:
+    """Return what figures depend on: processor, memory, threads, versions, and the day."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "ram_gib": _ram_gib(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "date": _today(),
+    }
+
+
+def rounded(value: Any, digits: int = 5) -> Any:
+    """Return JSON values with every float at so many significant digits: results are read and compared by people."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    if isinstance(value, Mapping):
+        return {name: rounded(item, digits) for name, item in value.items()}
+    return [rounded(item, digits) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _ram_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None

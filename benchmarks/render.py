@@ -1,0 +1,377 @@
+"""From results to the page: tables and curves, a function a part. It measures nothing and decides nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import turns
+from benchmarks.curves import Curve, drawn, write_svg
+from benchmarks.record import Figures
+from benchmarks.tables import Mean, Parts, count, difference, first_and_tied, mean_of, shown, table
+
+REAL = "real rows"
+Results = list[Figures]
+
+
+def write_page(results: Path, page: Path) -> None:
+    """Write the page of all results in a folder, and its curves into the folder `page` without its suffix."""
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(render(results, page.with_suffix("")))
+
+
+def render(results: Path, curves: Path) -> str:
+    """Return the page as Markdown, and write its curves. A part that was not measured says so."""
+    sections = [
+        "# Benchmarks\n",
+        "Written by `python -m benchmarks` from the files in `benchmarks/results`; `benchmarks/README.md` says how "
+        "each figure is made. ± is one standard error. **Bold**: first, or not shown to be worse than the first, in "
+        "pairs on the same rows. Real rows are judged like a method: they are what cannot be improved on.\n",
+    ]
+    for name, (title, write) in SECTIONS.items():
+        path = results / f"{name}.json"
+        sections.append(f"## {title}\n")
+        if not path.exists():
+            sections.append(f"Not measured yet: `python -m benchmarks {name} --size full`.\n")
+            continue
+        record = json.loads(path.read_text())
+        done = [result for result in record["results"] if "failed" not in result]
+        sections.append(write(done, curves) if done else "Nothing was measured.\n")
+        sections.append(_failures(record["results"]))
+        sections.append(_machine(record["machine"], record["results"]))
+    return "\n".join(filter(None, sections))
+
+
+def time_to_quality(results: Results, curves: Path) -> str:
+    """Return the table and draw the curves: seconds of the whole fit against what its samples are worth."""
+    groups = _grouped(results, "method", "budget")
+    real = _only(groups, lambda key: key[0] == REAL)
+    plots: dict[str, dict[str, list[tuple[float, float, float]]]] = {
+        title: {} for title in ("C2ST minus real", "sliced W1 over real", "gap, nats")
+    }
+    rows = []
+    for (method, budget), draws in sorted(groups.items()):
+        if method == REAL:
+            continue
+        seconds = mean_of([[draw["fit_seconds"] for draw in draws.values()]]).value
+        figures = (
+            _minus(draws, real, "c2st_boosting"),
+            _over(draws, real, "sliced_w1"),
+            mean_of(_parts(draws, "gap")) if all("gap" in draw for draw in draws.values()) else None,
+        )
+        for title, figure in zip(plots, figures, strict=True):
+            if figure is not None:
+                plots[title].setdefault(method, []).append((seconds, figure.value, _error(figure)))
+        speed = mean_of([[draw["rows_sampled_a_second"] for draw in draws.values()]]).value
+        cells = (f"{budget:g}", f"{seconds:.2f}", *("" if f is None else shown(f) for f in figures), count(speed))
+        rows.append((method, *cells, _choices(draws)))
+    for title in plots:
+        plots[title] = {name: sorted(curve) for name, curve in plots[title].items()}
+    picture = curves / "time_to_quality.svg"
+    figure = drawn(plots, x="seconds from rows to a fitted model", log_y=["sliced W1 over real"])
+    write_svg(figure, picture, note="Quality against seconds of the fit")
+    head = ("method", "budget, s", "fit, s", *plots, "rows sampled a second", "chosen")
+    return f"![Quality against seconds of the fit]({curves.name}/{picture.name})\n\n{table(head, rows)}"
+
+
+def suite(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is told where curves go
+    """Return a table a figure: a row a density, a column a method."""
+    texts = []
+    for budget in sorted({result["key"]["budget"] for result in results}):
+        here = [result for result in results if result["key"]["budget"] == budget]
+        groups = _grouped(here, "density", "method")
+        n_seeds = len({result["key"]["seed"] for result in here})
+        texts.append(f"{budget:g} seconds a fit, {n_seeds} draw{'s' if n_seeds > 1 else ''} of the data.\n")
+        for title, name in (
+            ("Gap: mean of log p_true - log p_model over unseen rows, nats", "gap"),
+            ("C2ST minus that of real rows, boosted trees", "c2st_boosting"),
+            ("C2ST minus that of real rows, nearest neighbours", "c2st_neighbours"),
+            ("Energy distance minus that of real rows, standardised columns", "energy"),
+        ):
+            texts.append(f"### {title}\n\n{_figure_table(groups, name)}")
+        texts.append(f"### Seconds of the fit\n\n{_plain_table(groups, 'fit_seconds', lambda v: f'{v:.1f}')}")
+        texts.append(f"### Rows sampled a second\n\n{_plain_table(groups, 'rows_sampled_a_second', count)}")
+    return "\n".join(texts)
+
+
+def gemm(results: Results, curves: Path) -> str:  # noqa: ARG001
+    """Return the table of operations a second, and their share of the peak."""
+    rows = []
+    for result in sorted(results, key=lambda result: result["key"]["width"]):
+        speedup = result["step_seconds_float32"] / result["step_seconds_bfloat16"]
+        rows.append(
+            (
+                str(result["key"]["width"]),
+                f"{result['training'] / 1e9:.0f}",
+                f"{result['training'] / result['peak_training']:.0%}",
+                f"{result['sampling'] / 1e9:.0f}",
+                f"{result['sampling'] / result['peak_sampling']:.0%}",
+                f"{result['peak_training'] / 1e9:.0f}",
+                f"{result['peak_bfloat16'] / 1e9:.0f}",
+                f"{speedup:.2f}" + (" (pays)" if speedup > 1.05 else ""),
+            )
+        )
+    head = (
+        "width",
+        "training, GFLOP/s",
+        "of peak",
+        "sampling, GFLOP/s",
+        "of peak",
+        "fp32 peak",
+        "bf16 peak",
+        "bf16 step over fp32",
+    )
+    return table(head, rows)
+
+
+def growth(results: Results, curves: Path) -> str:
+    """Return a table an axis, and draw the seconds along each."""
+    texts, plots, labels = [], dict[str, dict[str, Curve]](), []
+    for axis, label in (("n", "rows n"), ("d", "columns d"), ("n_steps", "steps N"), ("n_evaluations", "evaluations")):
+        points = sorted(
+            (result for result in results if result["key"]["axis"] == axis), key=lambda result: result["key"][axis]
+        )
+        if not points:
+            continue
+        plots[f"seconds along {label}"] = {
+            "fit": [(point["key"][axis], point["fit_seconds"], 0.0) for point in points],
+            "10,000 sampled rows": [(p["key"][axis], 1e4 / p["rows_sampled_a_second"], 0.0) for p in points],
+        }
+        labels.append(label)
+        rows = [
+            (
+                f"{point['key'][axis]:,}",
+                f"{point['fit_seconds']:.1f}",
+                f"{point['training_seconds']:.1f}",
+                f"{point['training_steps']:,}",
+                _mib(point["fit_bytes"]),
+                _mib(point["data_bytes"]),
+                count(point["rows_sampled_a_second"]),
+                _mib(point["sample_bytes"]),
+                count(point["rows_bounded_a_second"]),
+            )
+            for point in points
+        ]
+        head = (
+            label,
+            "fit, s",
+            "of it training, s",
+            "steps",
+            "peak of fit, MiB",
+            "data, MiB",
+            "rows sampled a second",
+            "peak of sampling, MiB",
+            "rows bounded a second",
+        )
+        texts.append(table(head, rows))
+    picture = curves / "growth.svg"
+    write_svg(drawn(plots, x=labels, log_y=list(plots)), picture, note="Seconds of fits and samples along four axes")
+    base = (
+        "Peaks are above what was held before. Where an axis is not varied: 10,000 rows, d = 2, N = 1,000 and 100 "
+        "evaluations.\n"
+    )
+    return "\n".join((f"![Seconds along four axes]({curves.name}/{picture.name})\n", base, *texts))
+
+
+def sampling(results: Results, curves: Path) -> str:  # noqa: ARG001
+    """Return the rates with their worth, and the files."""
+    texts = []
+    for result in (result for result in results if result["key"]["what"] == "rates"):
+        n, seconds = result["key"]["n"], result["seconds"]
+        slowest = next(iter(seconds))
+        rows = [
+            (
+                name,
+                count(n / statistics.median(times)),
+                f"{turns.median_ratio(seconds[slowest], times):.1f}",
+                shown(mean_of([result["c2st_minus_real"][name]]))
+                if name in result["c2st_minus_real"]
+                else "as no_grad",
+            )
+            for name, times in seconds.items()
+        ]
+        texts.append(table(("two moons", "rows a second", "times the first line", "C2ST minus real"), rows))
+    files = sorted(
+        (result for result in results if result["key"]["what"] == "file"), key=lambda result: result["key"]["n"]
+    )
+    if files:
+        texts.append("`backwalk sample -n N -o x.parquet`, the whole process:\n")
+        written = [
+            (
+                f"{result['key']['n']:,}",
+                f"{result['seconds']:.1f}",
+                count(result["rows_a_second"]),
+                _mib(result["peak_bytes"]),
+                _mib(result["above_loaded_bytes"]),
+                _mib(result["file_bytes"]),
+            )
+            for result in files
+        ]
+        head = ("rows", "seconds", "rows a second", "peak, MiB", "above the loaded model, MiB", "file, MiB")
+        texts.append(table(head, written))
+    return "\n".join(texts)
+
+
+def in_turns(results: Results, curves: Path) -> str:  # noqa: ARG001
+    """Return the notebook's times beside ours."""
+    texts = []
+    for result in results:
+        figures = turns.summary(result)
+        rows = [
+            ("the notebook's loop as written", f"{1e3 * figures['notebook_epoch']:.1f}", ""),
+            ("the same, rows by index", f"{1e3 * figures['indexed_epoch']:.1f}", ""),
+            (
+                "`Diffusion.ddpm()`",
+                f"{1e3 * figures['ddpm_epoch']:.1f}",
+                f"{figures['notebook_epoch_over_ddpm_epoch']:.2f} "
+                f"(by index {figures['indexed_epoch_over_ddpm_epoch']:.2f})",
+            ),
+            (
+                "`Diffusion()`, the whole fit",
+                f"{1e3 * figures['default_fit']:.0f} in all",
+                f"{figures['notebook_training_over_default_fit']:.1f} "
+                f"(by index {figures['indexed_training_over_default_fit']:.1f}), of 5,000 epochs, extrapolated",
+            ),
+        ]
+        texts.append(table(("two moons, 10,000 rows", "an epoch, ms", "the notebook's over this"), rows))
+    return "\n".join(texts)
+
+
+def budgets(results: Results, curves: Path) -> str:  # noqa: ARG001
+    """Return the table of gaps at T and 3 T, and whether any is worse by more than its error."""
+    order = sorted(
+        results, key=lambda result: (result["key"]["density"], result["key"]["budget"], result["key"]["seed"])
+    )
+    worse = [result for result in order if result["worse_by"] > result["worse_by_standard_error"]]
+    rows = [
+        (
+            result["key"]["density"],
+            f"{result['key']['budget']:g} and {3 * result['key']['budget']:g}",
+            str(result["key"]["seed"]),
+            f"{result['gap']:.4f}",
+            f"{result['gap_of_three_times']:.4f}",
+            f"{result['worse_by']:.4f} ± {result['worse_by_standard_error']:.4f}"
+            + (" worse" if result in worse else ""),
+        )
+        for result in order
+    ]
+    verdict = f"Three times the budget is worse by more than a standard error in {len(worse)} of {len(order)} pairs.\n"
+    head = ("density", "budgets, s", "seed", "gap at T", "gap at 3 T", "worse by, nats")
+    return f"{verdict}\n{table(head, rows)}"
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Results, Path], str]]] = {
+    "time_to_quality": ("Time to quality on two moons", time_to_quality),
+    "suite": ("Densities with a known logarithm", suite),
+    "turns": ("The notebook's training, in turns", in_turns),
+    "sampling": ("Sampling", sampling),
+    "budgets": ("Is more time ever worse?", budgets),
+    "gemm": ("Share of the machine's matrix products", gemm),
+    "growth": ("Growth", growth),
+}
+
+Draws = dict[int, Figures]
+
+
+def _grouped(results: Results, *names: str) -> dict[tuple[Any, ...], Draws]:
+    """Return the results by the named parts of their keys, and within a group by seed."""
+    groups: dict[tuple[Any, ...], Draws] = {}
+    for result in results:
+        groups.setdefault(tuple(result["key"][name] for name in names), {})[result["key"]["seed"]] = result
+    return groups
+
+
+def _only(groups: dict[tuple[Any, ...], Draws], is_meant: Callable[[tuple[Any, ...]], bool]) -> Draws:
+    return next((draws for key, draws in groups.items() if is_meant(key)), {})
+
+
+def _parts(draws: Draws, name: str, seeds: Sequence[int] | None = None) -> Parts:
+    return [draws[seed][name] for seed in (sorted(draws) if seeds is None else seeds)]
+
+
+def _minus(draws: Draws, real: Draws, name: str) -> Mean | None:
+    seeds = [seed for seed in sorted(draws) if seed in real and name in draws[seed]]
+    return difference(_parts(draws, name, seeds), _parts(real, name, seeds)) if seeds else None
+
+
+def _over(draws: Draws, real: Draws, name: str) -> Mean | None:
+    """Return the mean over the draws of the mean of the parts over that of real rows."""
+    seeds = [seed for seed in sorted(draws) if seed in real]
+    null = mean_of(_parts(real, name, seeds)).value if seeds else math.nan
+    return mean_of([[part / null for part in draws[seed][name]] for seed in seeds]) if seeds else None
+
+
+def _figure_table(groups: dict[tuple[Any, ...], Draws], name: str) -> str:
+    densities = list(dict.fromkeys(density for density, _ in groups))
+    methods = list(dict.fromkeys(method for _, method in groups if method != REAL))
+    rows = []
+    for density in densities:
+        real = groups.get((density, REAL), {})
+        draws = {method: groups[density, method] for method in methods if (density, method) in groups}
+        has = {method: [seed for seed in sorted(real) if name in d.get(seed, {})] for method, d in draws.items()}
+        # Only methods with every draw can be compared in pairs over all of them.
+        complete = {
+            method: _parts(draws[method], name, seeds) for method, seeds in has.items() if len(seeds) == len(real)
+        }
+        best = first_and_tied(complete)
+        cells = []
+        for method in methods:
+            seeds = has.get(method, [])
+            figure = _minus({seed: draws[method][seed] for seed in seeds}, real, name) if seeds else None
+            if figure is None:
+                infinite = any("infinite_gaps" in draw for draw in draws.get(method, {}).values())
+                cells.append("infinite" if name == "gap" and infinite else "")
+                continue
+            cell = shown(figure) + (f" ({len(seeds)} of {len(real)} draws)" if len(seeds) < len(real) else "")
+            cells.append(f"**{cell}**" if method in best else cell)
+        rows.append((density, *cells))
+    return table(("density", *methods), rows)
+
+
+def _plain_table(groups: dict[tuple[Any, ...], Draws], name: str, word: Callable[[float], str]) -> str:
+    densities = list(dict.fromkeys(density for density, _ in groups))
+    methods = list(dict.fromkeys(method for _, method in groups if method != REAL))
+
+    def cell(density: str, method: str) -> str:
+        values = [draw[name] for draw in groups.get((density, method), {}).values()]
+        return word(statistics.median(values)) if values else ""
+
+    return table(
+        ("density", *methods), [(density, *(cell(density, method) for method in methods)) for density in densities]
+    )
+
+
+def _failures(results: Results) -> str:
+    lines = [
+        f"- {', '.join(map(str, result['key'].values()))}: {result['failed']}"
+        for result in results
+        if "failed" in result
+    ]
+    return "Failed:\n\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def _machine(machine: Figures, results: Results) -> str:
+    dates = sorted({result["date"] for result in results})
+    when = dates[0] if len(dates) < 2 else f"{dates[0]} to {dates[-1]}"
+    commits = ", ".join(sorted({result["commit"] for result in results if result["commit"]}))
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"<sub>{machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB, {machine['threads']} threads; "
+        f"Python {machine['python']}, {versions}; {when}; commit {commits or 'unknown'}.</sub>\n"
+    )
+
+
+def _choices(draws: Draws) -> str:
+    return "; ".join(dict.fromkeys(draw["choice"] for draw in draws.values() if draw["choice"]))
+
+
+def _error(figure: Mean) -> float:
+    return figure.standard_error if math.isfinite(figure.standard_error) else 0.0
+
+
+def _mib(n_bytes: float) -> str:
+    return f"{n_bytes / 2**20:,.0f}"

@@ -1,0 +1,80 @@
+"""Time to quality on two moons: how good each method is after so many seconds, one curve a method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from benchmarks.densities import CASES
+from benchmarks.judge import JudgeSizes
+from benchmarks.methods import Kernel, Method, Mixture, NotebookAsWritten, Ours, Truth
+from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow
+from benchmarks.record import Store
+from benchmarks.suite import fitted_and_judged
+
+TWO_MOONS = CASES[0]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The budgets of each method, in seconds; the draws of the data; how much is judged.
+
+    The notebook ends by itself after 5,000 epochs, the two simple models when all their settings are tried.
+    """
+
+    plan: tuple[tuple[Method, tuple[float, ...]], ...]
+    n_seeds: int
+    judge: JudgeSizes
+    n_train: int = TWO_MOONS.n_train
+
+
+SIZES = {
+    "quick": Sizes(
+        (
+            (Ours(), (0.5,)),
+            (NotebookAsWritten(), (0.5,)),
+            (SchedulerDdpm(), (0.5,)),
+            (SplineFlow(), (0.5,)),
+            (Mixture(), (1.0,)),
+            (Kernel(), (1.0,)),
+        ),
+        1,
+        JudgeSizes(64, 32, 2, 100),
+        500,
+    ),
+    "short": Sizes(
+        (
+            (Ours(), (0.8, 2.5, 7.0)),
+            (NotebookAsWritten(), (10.0, 30.0)),
+            (SchedulerDdpm(), (20.0,)),
+            (SplineFlow(), (3.0, 13.0)),
+            (Mixture(), (10.0,)),
+            (Kernel(), (10.0,)),
+        ),
+        1,
+        JudgeSizes(4096, 1024, 3, 3000),
+    ),
+    "full": Sizes(
+        (
+            (Ours(), (0.8, 2.5, 7.0, 30.0)),
+            (NotebookAsWritten(), (10.0, 50.0, 1000.0)),
+            (SchedulerDdpm(), (10.0, 40.0)),
+            (SplineFlow(), (3.0, 13.0, 40.0)),
+            (Mixture(), (1.0, 20.0)),
+            (Kernel(), (20.0,)),
+            (Forest(), (150.0,)),
+        ),
+        3,
+        JudgeSizes(10_000, 2048, 5, 10_000),
+    ),
+}
+
+
+def run(store: Store, sizes: Sizes) -> None:
+    """Fit and judge each method at each of its budgets."""
+    case = replace(TWO_MOONS, n_train=sizes.n_train)
+    for seed in range(sizes.n_seeds):
+        for method, budgets in ((Truth(case.make()), (0.0,)), *sizes.plan):
+            for budget in budgets:
+                key = {"method": method.name, "budget": budget, "seed": seed}
+                store.once(key, partial(fitted_and_judged, method, case, seed, budget, sizes.judge))
