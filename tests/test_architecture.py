@@ -9,7 +9,7 @@ import backwalk
 
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
-    {"errors", "durable", "threads"},
+    {"errors", "durable", "sealed", "signals", "threads"},
     {"streams"},
     {"diffusion", "table", "evaluation"},
     {"datasets", "denoiser"},

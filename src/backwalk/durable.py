@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -31,6 +32,13 @@ def whole_file(path: str | Path, *, overwrite: bool = False) -> Iterator[BinaryI
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_parts(path: str | Path) -> None:
+    """Remove what writers of this file that were killed have left behind. Not while another one may be writing it."""
+    target = Path(path)
+    for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        part.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

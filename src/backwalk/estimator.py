@@ -6,7 +6,8 @@ import platform
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
@@ -42,7 +43,8 @@ from backwalk.progress import Callback, progress_bar
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream, as_stream
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
-from backwalk.training import ChainLevels, History, LogNormalLevels, NoiseLevels, Trainer, Training
+from backwalk.training import ChainLevels, History, LogNormalLevels, NoiseLevels, Trainer, Training, checkpointed
+from backwalk.training.checkpoint import SECONDS_BETWEEN, checkpoint_seed
 
 RandomState = int | np.random.Generator | np.random.RandomState | None
 
@@ -148,17 +150,41 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             verbose=verbose,
         )
 
-    def fit(self, X: Any, y: None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        checkpoint_every: float = SECONDS_BETWEEN,
+    ) -> Self:
         """Fit the model to rows X, (n, d): an array, or a pandas, polars or pyarrow table of numbers.
 
-        Raises InvalidInput (a ValueError) for what cannot be fitted, before any training.
+        With `checkpoint`, a file's name, the state of training is kept there, written anew every `checkpoint_every`
+        seconds and when Ctrl-C or SIGTERM stops the fit (after the step that is being taken; a second one stops at
+        once). With `resume` too, a fit goes on from that file, or begins where there is none; the model is then the
+        very same, bit for bit, as if it had never been stopped (but for its `history_.seconds`, and unless `max_time`
+        is set). Same rows, settings, seed and versions are asked for; where `random_state` is None, the checkpoint's
+        own seed is taken. The file stays when the fit is done: delete it once the model is saved.
+
+        Where training diverges, its checkpoint keeps the last good weights, and `resume` makes a model of them.
+
+        With `warm_start`, a fit begins with the weights of the one before, in place of random ones. All else begins
+        anew: scaling, noise levels, the optimiser and the learning rate's rise and fall. So new rows should look like
+        the old ones, and the network has to have the same sizes.
+
+        Raises InvalidInput (a ValueError) for what cannot be fitted, before any training; CheckpointError where a
+        checkpoint is there and `resume` is False, where it is damaged or of another fit, or where it cannot be written;
+        TrainingDiverged where the loss stops being finite.
         """
         del y  # scikit-learn's signature
         table = as_table(X)
         self._check_settings()
+        kept = _checked_checkpoint(checkpoint, resume, checkpoint_every)
         began = time.perf_counter()
         codec = Codec.fit(table, scale=self.scale)
-        stream = as_stream(self.random_state)
+        stream = self._stream(kept)
         z = codec.encode(table.values, stream=stream.child("cells"))
         if np.abs(z).max() > _FARTHEST:
             raise InvalidInput(
@@ -166,7 +192,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 "set scale=True, or give smaller numbers."
             )
         before: DiffusionModel | None = getattr(self, "model_", None) if self.warm_start else None
-        model = self._fitted(z, table, codec, stream, before)
+        model = self._fitted(z, table, codec, stream, before, kept)
         model.card["fit_seconds"] = round(time.perf_counter() - began, 3)
         self._adopt(model)
         warning = mismatch_warning(model)
@@ -239,8 +265,20 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         estimator._adopt(model_file.load(path))
         return estimator
 
+    def _stream(self, kept: _Kept | None) -> Stream:
+        """Return the stream of a fit: where the seed is left to chance, a resumed one keeps what chance gave."""
+        if self.random_state is None and kept is not None and kept.resume and kept.path.exists():
+            return Stream(checkpoint_seed(kept.path))
+        return as_stream(self.random_state)
+
     def _fitted(
-        self, z: NDArray[np.float64], table: Table, codec: Codec, stream: Stream, before: DiffusionModel | None
+        self,
+        z: NDArray[np.float64],
+        table: Table,
+        codec: Codec,
+        stream: Stream,
+        before: DiffusionModel | None,
+        kept: _Kept | None,
     ) -> DiffusionModel:
         n, k = z.shape
         order = stream.child("split").permutation(n)
@@ -269,10 +307,20 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             x_validation=x_validation if n_validation else None,
             max_time=self.max_time,
         )
-        with progress_bar(self.verbose) as show:
-            for progress in trainer.run():
+        steps = (
+            trainer.run() if kept is None else checkpointed(trainer, kept.path, resume=kept.resume, every=kept.every)
+        )
+        with progress_bar(self.verbose) as show, closing(steps):
+            for progress in steps:
                 for callback in (show, *self.callbacks):
                     callback(progress)
+        if trainer.diverged:
+            warnings.warn(
+                f"Training diverged at step {trainer.step}: these are its last good weights, of step "
+                f"{trainer.history().chosen_step}.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         error_rows = (x_validation if n_validation else x_0)[:1000]
         error = measured_denoising_error(denoiser, error_rows, schedule, stream=stream.child("denoising error"))
         history = trainer.history()
@@ -335,6 +383,27 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def __sklearn_is_fitted__(self) -> bool:
         """Whether `fit` or `load` has been called."""
         return hasattr(self, "model_")
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Where and how often a fit keeps its state, and whether it goes on from there."""
+
+    path: Path
+    resume: bool
+    every: float
+
+
+def _checked_checkpoint(checkpoint: str | Path | None, resume: bool, every: float) -> _Kept | None:
+    if not (isinstance(every, Real) and not isinstance(every, bool) and every >= 0):
+        raise InvalidInput(f"checkpoint_every should be a number of seconds >= 0, but got {every!r}: 30 is usual.")
+    if checkpoint is None:
+        if resume:
+            raise InvalidInput("checkpoint should name the file to resume from, but got None.")
+        return None
+    if not isinstance(checkpoint, (str, Path)):
+        raise InvalidInput(f"checkpoint should be a file's name or None, but got {checkpoint!r}.")
+    return _Kept(Path(checkpoint), bool(resume), float(every))
 
 
 def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evaluations: int | None) -> Sampler:
