@@ -9,13 +9,14 @@ import backwalk
 
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
-    {"errors", "durable", "sealed", "signals", "threads"},
+    {"accepted", "errors"},
+    {"durable", "sealed", "signals", "threads"},
     {"streams"},
     {"diffusion", "table", "evaluation"},
     {"datasets", "denoiser"},
     {"training", "sampling"},
     {"model"},
-    {"model_file", "defaults", "progress"},
+    {"model_file", "defaults", "progress", "card", "settings"},
     {"estimator"},
     {"assess"},
     {"report"},

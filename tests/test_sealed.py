@@ -100,7 +100,7 @@ def test_a_safetensors_file_without_our_seal_is_refused(tmp_path, metadata):
 
 def test_size_is_looked_at_before_the_file_is_read(path, monkeypatch):
     length = len(path.read_bytes())
-    monkeypatch.setattr(module, "MAX_BYTES", length - 1)
+    monkeypatch.setattr(module, "SEALED_BYTES", length - 1)
     with pytest.raises(NotSealed, match=f"at most {length - 1} bytes, but has {length}"):
         read(path)
     path.write_bytes((2**63).to_bytes(8, "little") + b"{}")

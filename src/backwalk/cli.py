@@ -120,7 +120,13 @@ def demo(context: click.Context, /, output: Path, seed: int, force: bool, **trai
 
 @cli.command()
 @click.argument("data")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for the model; one file if it ends in .safetensors.",
+)
 @_training_options
 @_rows
 @_seed
@@ -378,7 +384,7 @@ def _facts(path: str | None) -> dict[str, Any]:
 
     if path is None:
         return {name: f"d = {make().d}" for name, make in DENSITIES.items()}
-    if Path(path).is_dir():
+    if Path(path).is_dir() or Path(path).suffix == ".safetensors":
         model = _load(Path(path)).model_
         columns = model.schema.columns or [f"column {j}" for j in range(model.schema.n_columns)]
         return {

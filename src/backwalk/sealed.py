@@ -20,8 +20,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-MAX_HEADER_BYTES = 16 * 2**20
-MAX_BYTES = 4 * 2**30
+from backwalk.accepted import SEALED_BYTES, SEALED_HEADER_BYTES
 
 _KEY = "backwalk"
 _ZEROS = b"0" * 64
@@ -74,9 +73,9 @@ def _opened(file: BinaryIO, form: str, version: int) -> SealedFile:
     size = os.fstat(file.fileno()).st_size
     start = file.read(_LENGTH_BYTES)
     length = int.from_bytes(start, "little")
-    if not size <= MAX_BYTES:
-        raise NotSealed(f"it should have at most {MAX_BYTES} bytes, but has {size}.")
-    if not _LENGTH_BYTES + 2 <= _LENGTH_BYTES + length <= min(size, MAX_HEADER_BYTES):
+    if size > SEALED_BYTES:
+        raise NotSealed(f"it should have at most {SEALED_BYTES} bytes, but has {size}.")
+    if not _LENGTH_BYTES + 2 <= _LENGTH_BYTES + length <= min(size, SEALED_HEADER_BYTES):
         raise NotSealed("it is not a safetensors file, or not a whole one.")
     head = start + file.read(length)
     try:
