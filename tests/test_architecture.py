@@ -9,13 +9,14 @@ import backwalk
 
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
-    {"errors", "durable", "threads"},
+    {"accepted", "errors"},
+    {"durable", "sealed", "signals", "threads"},
     {"streams"},
     {"diffusion", "table", "evaluation"},
     {"datasets", "denoiser"},
     {"training", "sampling"},
     {"model"},
-    {"model_file", "latent", "defaults", "progress"},
+    {"model_file", "latent", "defaults", "progress", "card", "settings"},
     {"estimator"},
     {"assess"},
     {"report"},

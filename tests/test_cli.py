@@ -1,6 +1,7 @@
 """The command line: what it writes, where, and with which exit status."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -228,3 +229,77 @@ def test_it_runs_as_a_module_and_a_closed_pipe_is_no_fault(model):
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == '"length","weight"\n'
+
+
+@pytest.fixture
+def signal_at(monkeypatch):
+    """Have a signal come within a training step, once."""
+    from backwalk.training import Trainer
+
+    update = Trainer._update
+
+    def arm(number, step, times=1):
+        left = [number] * times
+
+        def signalled(self, rate):
+            while self.step == step and left:
+                signal.raise_signal(left.pop())
+            return update(self, rate)
+
+        monkeypatch.setattr(Trainer, "_update", signalled)
+
+    return arm
+
+
+@pytest.mark.parametrize(("number", "status", "word"), [(2, 130, "interrupted"), (15, 143, "terminated")])
+def test_a_stopped_fit_goes_on_to_the_same_model(run, rows_file, model, tmp_path, signal_at, number, status, word):
+    from backwalk import Diffusion
+
+    output, checkpoint = tmp_path / "other model", tmp_path / "other model.checkpoint"
+    arguments = ("fit", rows_file, "-o", output, *QUICK)
+    handlers = [signal.getsignal(each) for each in (2, 15)]
+    signal_at(number, 3)
+    left, out, err = run(*arguments)
+    assert (left, out) == (status, "")
+    assert err == (
+        f"{word}; {checkpoint} keeps step 4: go on with backwalk fit {rows_file} -o '{output}' --max-steps 5 --resume\n"
+    )
+    assert not output.exists()
+    assert run(*arguments)[0] == 1  # which would lose the four steps
+    assert checkpoint.exists()
+    assert run(*arguments, "--resume")[0] == 0
+    assert not checkpoint.exists()
+    one, other = (Diffusion.load(path).model_ for path in (model, output))
+    for name, tensor in one.denoiser.state_dict().items():
+        assert tensor.numpy().tobytes() == other.denoiser.state_dict()[name].numpy().tobytes()
+    assert one.history.loss == other.history.loss
+    assert [signal.getsignal(each) for each in (2, 15)] == handlers
+
+
+def test_a_second_signal_does_not_wait_for_a_checkpoint(run, rows_file, tmp_path, signal_at):
+    signal_at(2, 3, times=2)
+    status, _, err = run("fit", rows_file, "-o", tmp_path / "other", *QUICK)
+    assert status == 130
+    assert err == "interrupted before there was anything to keep\n"
+
+
+def test_force_begins_a_stopped_fit_anew(run, rows_file, tmp_path, signal_at):
+    signal_at(2, 3)
+    arguments = ("fit", rows_file, "-o", tmp_path / "other", *QUICK)
+    assert run(*arguments)[0] == 130
+    assert run(*arguments, "--seed", 1, "--resume")[0] == 1
+    assert run(*arguments, "--seed", 1, "--force")[0] == 0
+    assert not (tmp_path / "other.checkpoint").exists()
+
+
+def test_a_real_signal_to_a_real_process(rows_file, tmp_path):
+    command = [sys.executable, "-m", "backwalk", "fit", str(rows_file), "-o", str(tmp_path / "m")]
+    command += ["--max-steps", "1000000", "--checkpoint-every", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "m.checkpoint").exists():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        err = process.communicate()[1]
+    assert process.returncode == 143
+    assert err.startswith("terminated; ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.checkpoint", "rows.csv"]

@@ -1,8 +1,10 @@
 """Whole files or none."""
 
+import threading
+
 import pytest
 
-from backwalk.durable import whole_file
+from backwalk.durable import locked_folder, made_folder, remove_parts, whole_file
 
 
 def test_a_file_appears_whole_on_leaving(tmp_path):
@@ -45,3 +47,45 @@ def test_nothing_is_overwritten_unasked(tmp_path):
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path):
     with pytest.raises(OSError, match="No such file"), whole_file(tmp_path / "no" / "a") as file:
         file.write(b"new")
+
+
+@pytest.mark.parametrize("hold", [made_folder, locked_folder])
+def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path, hold):
+    with hold(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with hold(tmp_path / "mine"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    with hold(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "c").write_text("x")
+    assert (tmp_path / "a" / "b" / "c").read_text() == "x"
+
+
+def test_whoever_asks_for_a_locked_folder_waits_and_finds_it(tmp_path):
+    """Also where the one before takes it away, having written nothing."""
+    order = []
+
+    def second():
+        with locked_folder(tmp_path / "a"):
+            order.append("second")
+            (tmp_path / "a" / "file").write_text("x")
+
+    with locked_folder(tmp_path / "a"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.1)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    assert (tmp_path / "a" / "file").exists()
+
+
+def test_parts_of_one_file_are_removed(tmp_path):
+    for name in (".a.0123.part", ".a.part", ".[a].1.part", "a", ".b.0123.part"):
+        (tmp_path / name).write_text("x")
+    remove_parts(tmp_path / "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".[a].1.part", ".a.part", ".b.0123.part", "a"]
+    remove_parts(tmp_path / "[a]")
+    assert not (tmp_path / ".[a].1.part").exists()

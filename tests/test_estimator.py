@@ -1,5 +1,6 @@
 """`Diffusion` in scikit-learn's manner: its contract, its refusals, and what goes in comes out."""
 
+import copy
 import json
 import math
 import warnings
@@ -21,11 +22,11 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
-from backwalk.errors import InvalidInput, PriorMismatchWarning
+from backwalk.errors import CheckpointError, InvalidInput, PriorMismatchWarning, TrainingDiverged
 from backwalk.estimator import Diffusion
 from backwalk.model import log_density
 from backwalk.sampling import Sampler
-from backwalk.training import Training
+from backwalk.training import Trainer, Training
 
 SMALL = Residual(8, 1)
 # A single step of training, as the checks fit dozens of times and judge no fit by its quality.
@@ -359,3 +360,94 @@ def test_a_good_fit_warns_of_nothing(rows):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tiny().fit(rows).sample(1)
+
+
+class Stop(Exception):
+    pass
+
+
+def stopping_at(step):
+    def stop(progress):
+        if progress.step == step:
+            raise Stop
+
+    return stop
+
+
+def bits(model):
+    return [parameter.detach().numpy().tobytes() for parameter in model.denoiser_.parameters()]
+
+
+def test_a_fit_that_was_stopped_goes_on_to_the_same_model(rows, tmp_path):
+    whole = tiny(max_steps=9).fit(rows)
+    with pytest.raises(Stop):
+        tiny(max_steps=9, callbacks=[stopping_at(4)]).fit(rows, checkpoint=tmp_path / "c")
+    told = []
+    resumed = tiny(max_steps=9, callbacks=[told.append]).fit(rows, checkpoint=str(tmp_path / "c"), resume=True)
+    assert [progress.step for progress in told] == [5, 6, 7, 8, 9]
+    assert bits(resumed) == bits(whole)
+    assert torch.equal(resumed.model_.denoising_error, whole.model_.denoising_error)
+    np.testing.assert_array_equal(resumed.sample(50, random_state=0), whole.sample(50, random_state=0))
+    again = tiny(max_steps=9, callbacks=[never]).fit(rows, checkpoint=tmp_path / "c", resume=True)
+    assert bits(again) == bits(whole)
+
+
+def test_a_resumed_fit_keeps_the_seed_that_chance_gave(rows, tmp_path):
+    with pytest.raises(Stop):
+        tiny(max_steps=9, random_state=None, callbacks=[stopping_at(4)]).fit(rows, checkpoint=tmp_path / "c")
+    resumed = tiny(max_steps=9, random_state=None).fit(rows, checkpoint=tmp_path / "c", resume=True)
+    assert bits(resumed) == bits(tiny(max_steps=9, random_state=resumed.model_.card["seed"]).fit(rows))
+
+
+def test_another_fit_s_checkpoint_is_refused(rows, tmp_path):
+    with pytest.raises(Stop):
+        tiny(callbacks=[stopping_at(1)]).fit(rows, checkpoint=tmp_path / "c")
+    with pytest.raises(CheckpointError, match="holds a fit that was begun"):
+        tiny(callbacks=[never]).fit(rows, checkpoint=tmp_path / "c")
+    for change in ({"max_steps": 4}, {"random_state": 1}, {"validation_fraction": 0.2}, {"denoiser": Residual(9, 1)}):
+        with pytest.raises(CheckpointError, match="belongs to another fit"):
+            tiny(callbacks=[never], **change).fit(rows, checkpoint=tmp_path / "c", resume=True)
+    with pytest.raises(CheckpointError, match="belongs to another fit, as rows"):
+        tiny(callbacks=[never]).fit(rows[::-1], checkpoint=tmp_path / "c", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resume": True}, "checkpoint should name"),
+        ({"checkpoint": 3}, "checkpoint should be"),
+        ({"checkpoint": "c", "checkpoint_every": -1}, "checkpoint_every"),
+        ({"checkpoint": "c", "checkpoint_every": math.nan}, "checkpoint_every"),
+        ({"checkpoint": "c", "checkpoint_every": "often"}, "checkpoint_every"),
+    ],
+)
+def test_bad_checkpoint_settings_are_refused(rows, options, message):
+    with pytest.raises(InvalidInput, match=message):
+        tiny(callbacks=[never]).fit(rows, **options)
+
+
+def test_a_warm_start_can_be_resumed_from_the_same_weights_only(rows, tmp_path):
+    first, other = (tiny(max_steps=4, random_state=seed).fit(rows) for seed in (0, 1))
+    with pytest.raises(Stop):
+        clone_of(first).set_params(callbacks=[stopping_at(2)]).fit(rows, checkpoint=tmp_path / "c")
+    with pytest.raises(CheckpointError, match="as network differ"):
+        clone_of(other).set_params(random_state=0).fit(rows, checkpoint=tmp_path / "c", resume=True)
+    resumed = clone_of(first).fit(rows, checkpoint=tmp_path / "c", resume=True)
+    assert bits(resumed) == bits(clone_of(first).fit(rows))
+    assert bits(resumed) != bits(first)
+
+
+def clone_of(model):
+    """A copy that is fitted as well, and goes on from there."""
+    return copy.copy(model).set_params(warm_start=True)
+
+
+def test_after_a_divergence_resuming_gives_the_last_good_weights(rows, tmp_path, monkeypatch):
+    update = Trainer._update
+    monkeypatch.setattr(Trainer, "_update", lambda self, rate: update(self, rate) * (math.nan if self.step == 7 else 1))
+    with pytest.raises(TrainingDiverged, match="keeps the weights of step 7"):
+        tiny(max_steps=9).fit(rows, checkpoint=tmp_path / "c")
+    with pytest.warns(RuntimeWarning, match="diverged at step 8: these are its last good weights, of step 7"):
+        model = tiny(max_steps=9).fit(rows, checkpoint=tmp_path / "c", resume=True)
+    assert np.isfinite(model.sample(20, random_state=0)).all()
+    assert model.history_.chosen_step == 7

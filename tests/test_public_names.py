@@ -9,6 +9,7 @@ import backwalk
 
 NAMES = [
     "BackwalkError",
+    "CheckpointError",
     "Diffusion",
     "InvalidInput",
     "ModelFileError",
@@ -43,7 +44,7 @@ def test_importing_needs_no_torch(module):
 
 
 def test_errors_are_what_their_tree_says():
-    for name in ("InvalidInput", "ModelFileError", "TableFileError"):
+    for name in ("CheckpointError", "InvalidInput", "ModelFileError", "TableFileError"):
         assert issubclass(getattr(backwalk, name), (backwalk.BackwalkError, ValueError))
         assert getattr(backwalk, name).__mro__.index(backwalk.BackwalkError) < 5
     assert issubclass(backwalk.TrainingDiverged, RuntimeError)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backwalk.diffusion import NoiseSchedule
     from backwalk.errors import (
         BackwalkError,
+        CheckpointError,
         InvalidInput,
         ModelFileError,
         PriorMismatchWarning,
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackwalkError",
+    "CheckpointError",
     "Diffusion",
     "InvalidInput",
     "ModelFileError",

@@ -1,17 +1,22 @@
 """The command line: each command reads its arguments, makes one call into the library, and says what came of it.
 
-Data go to stdout, messages to stderr. Exit status: 0 done; 1 an error of ours, in one line; 2 wrong usage; 130 Ctrl-C.
-Nothing heavy is imported before a command needs it, so that `--help` answers at once.
+Data go to stdout, messages to stderr. Exit status: 0 done; 1 an error of ours, in one line; 2 wrong usage; 130 Ctrl-C;
+143 SIGTERM. Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -70,6 +75,13 @@ _training_options = _options(
 )
 
 
+class _Stopped(BaseException):
+    """A signal asked the program to end; `advice` says how to go on."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.advice = number, ""
+
+
 @cli.command()
 @click.option(
     "-o",
@@ -90,7 +102,7 @@ def demo(context: click.Context, /, output: Path, seed: int, force: bool, **trai
     model, report = output / "two_moons.backwalk", output / "report.html"
     _say(context, "two moons: 10,000 points with noise 0.05")
     data = _data("two_moons", 10_000, seed)
-    estimator = _fit(context, data, seed, **training)
+    estimator = _fit(context, data, seed, {}, **training)
     estimator.save(model, overwrite=force)
     options = "".join(
         f" --{name.replace('_', '-')} {value}" for name, value in training.items() if _is_set(name, value)
@@ -108,11 +120,25 @@ def demo(context: click.Context, /, output: Path, seed: int, force: bool, **trai
 
 @cli.command()
 @click.argument("data")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for the model; one file if it ends in .safetensors.",
+)
 @_training_options
 @_rows
 @_seed
 @_force
+@click.option("--resume", is_flag=True, help="Go on with a fit that was stopped, if there is one.")
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds between two checkpoints.",
+)
 @_json
 @click.pass_context
 def fit(
@@ -123,14 +149,34 @@ def fit(
     rows: int,
     seed: int,
     force: bool,
+    resume: bool,
+    checkpoint_every: float,
     as_json: bool,
     **training: Any,
 ) -> None:
-    """Fit a model to DATA and save it."""
+    """Fit a model to DATA and save it.
+
+    While it trains, its state is kept beside the output, in OUTPUT.checkpoint. Whatever stops it, the same command with
+    --resume goes on from there, and the model is the same, bit for bit, as if nothing had happened (but with
+    --max-time, which follows the clock).
+    """
     if output.exists() and not force:
         raise InvalidInput(f"{output} exists already: choose another name, or overwrite it with --force.")
-    estimator = _fit(context, _data(data, rows, seed), seed, **training)
-    estimator.save(output, overwrite=force)
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    if checkpoint.exists() and not resume:
+        if not force:
+            raise InvalidInput(
+                f"{checkpoint} holds a fit that was stopped: go on with --resume, or begin anew with --force."
+            )
+        checkpoint.unlink()
+    try:
+        keeping = {"checkpoint": checkpoint, "resume": resume, "checkpoint_every": checkpoint_every}
+        estimator = _fit(context, _data(data, rows, seed), seed, keeping, **training)
+        estimator.save(output, overwrite=force)
+    except _Stopped as stopped:
+        stopped.advice = _how_to_go_on(checkpoint, context.obj)
+        raise
+    checkpoint.unlink()
     if as_json:
         _print_json(
             {"model": str(output), "card": estimator.model_.card, "prior_mismatch": estimator.model_.prior_mismatch}
@@ -278,7 +324,16 @@ def _data(source: str, rows: int, seed: int) -> _Data:
     return _Data(read_table(source), None)
 
 
-def _fit(context: click.Context, data: _Data, seed: int, *, ddpm: bool, epochs: int, **budget: Any) -> Diffusion:
+def _fit(
+    context: click.Context,
+    data: _Data,
+    seed: int,
+    keeping: dict[str, Any],
+    *,
+    ddpm: bool,
+    epochs: int,
+    **budget: Any,
+) -> Diffusion:
     from backwalk.estimator import Diffusion
 
     quiet = bool(context.find_root().params["quiet"])
@@ -290,7 +345,7 @@ def _fit(context: click.Context, data: _Data, seed: int, *, ddpm: bool, epochs: 
     else:
         estimator = Diffusion(random_state=seed, verbose=not quiet, **budget)
     began = time.monotonic()
-    estimator.fit(_native(data.table))
+    estimator.fit(_native(data.table), **keeping)
     _say(context, f"fitted {data.table.values.shape[0]:,} rows in {time.monotonic() - began:.1f} s")
     return estimator
 
@@ -362,7 +417,7 @@ def _facts(path: str | None) -> dict[str, Any]:
 
     if path is None:
         return {name: f"d = {make().d}" for name, make in DENSITIES.items()}
-    if Path(path).is_dir():
+    if Path(path).is_dir() or Path(path).suffix == ".safetensors":
         model = _load(Path(path)).model_
         columns = model.schema.columns or [f"column {j}" for j in range(model.schema.n_columns)]
         return {
@@ -399,10 +454,39 @@ def _say(context: click.Context, message: str) -> None:
         click.echo(message, err=True)
 
 
+def _how_to_go_on(checkpoint: Path, arguments: Sequence[str]) -> str:
+    """Return what to do after a fit was stopped, for the end of a message."""
+    if not checkpoint.exists():
+        return " before there was anything to keep"
+    from backwalk.training.checkpoint import checkpoint_step
+
+    command = shlex.join(["backwalk", *(argument for argument in arguments if argument != "--resume"), "--resume"])
+    return f"; {checkpoint} keeps step {checkpoint_step(checkpoint)}: go on with {command}"
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """Let SIGINT and SIGTERM raise `_Stopped`; whoever signals again, while it is cleaned up, ends the program at
+    once."""
+
+    def stop(number: int, _: object) -> None:
+        for other in before:
+            signal.signal(other, lambda again, _: os._exit(128 + again))
+        raise _Stopped(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and leave with its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with warnings.catch_warnings():
+    with _signals_raised(), warnings.catch_warnings():
         warnings.simplefilter("always", PriorMismatchWarning)
         warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
         sys.exit(_run(given))
@@ -411,12 +495,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     verbose = bool({"-v", "--verbose"} & set(arguments))
     try:
-        result = cli.main(arguments, prog_name="backwalk", standalone_mode=False)
+        result = cli.main(arguments, prog_name="backwalk", standalone_mode=False, obj=arguments)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except _Stopped as stopped:
+        what = "interrupted" if stopped.number == signal.SIGINT else "terminated"
+        click.echo(f"{what}{stopped.advice}", err=True)
+        return 128 + stopped.number
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130

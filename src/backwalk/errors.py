@@ -5,6 +5,7 @@ BackwalkError
 ├── InvalidInput (ValueError)       data or settings that a caller can put right
 ├── TableFileError (ValueError)     a table file that cannot be read or written
 ├── ModelFileError (ValueError)     a model file that is incomplete, altered, or from another version
+├── CheckpointError (ValueError)    a checkpoint that is damaged, or belongs to another fit
 └── TrainingDiverged (RuntimeError) the loss stopped being finite
 ```
 
@@ -26,6 +27,10 @@ class TableFileError(BackwalkError, ValueError):
 
 class ModelFileError(BackwalkError, ValueError):
     """A model file that is missing, incomplete, altered, or written by another format version."""
+
+
+class CheckpointError(BackwalkError, ValueError):
+    """A checkpoint that is incomplete, altered or of another fit, or that cannot be written."""
 
 
 class TrainingDiverged(BackwalkError, RuntimeError):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from numbers import Integral, Real
+from contextlib import closing
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
-import backwalk
 from backwalk import model_file
+from backwalk.accepted import FARTHEST_TO_FIT
+from backwalk.card import model_card, parameters_from
 from backwalk.defaults import (
     default_architecture,
     default_schedule,
@@ -28,12 +28,11 @@ from backwalk.defaults import (
 )
 from backwalk.denoiser import Architecture, Textbook, build_denoiser
 from backwalk.diffusion import BoundTerms, NoiseSchedule, prior_mismatch
-from backwalk.errors import InvalidInput, PriorMismatchWarning
+from backwalk.errors import InvalidInput, ModelFileError, PriorMismatchWarning
 from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
     DiffusionModel,
     bound,
-    check_reverse_variance,
     log_density,
     measured_denoising_error,
     mismatch_warning,
@@ -41,13 +40,13 @@ from backwalk.model import (
 )
 from backwalk.progress import Callback, progress_bar
 from backwalk.sampling import Sampler
+from backwalk.settings import Keeping, check_settings, checked_keeping, chosen_device
 from backwalk.streams import Stream, as_stream
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
-from backwalk.training import ChainLevels, History, LogNormalLevels, NoiseLevels, Trainer, Training
+from backwalk.training import ChainLevels, History, LogNormalLevels, NoiseLevels, Trainer, Training, checkpointed
+from backwalk.training.checkpoint import SECONDS_BETWEEN, checkpoint_seed
 
 RandomState = int | np.random.Generator | np.random.RandomState | None
-
-_FARTHEST = 1e6  # in encoded units: at the noise levels of larger numbers, losses leave float32
 
 
 class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -149,25 +148,49 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             verbose=verbose,
         )
 
-    def fit(self, X: Any, y: None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        checkpoint_every: float = SECONDS_BETWEEN,
+    ) -> Self:
         """Fit the model to rows X, (n, d): an array, or a pandas, polars or pyarrow table of numbers.
 
-        Raises InvalidInput (a ValueError) for what cannot be fitted, before any training.
+        With `checkpoint`, a file's name, the state of training is kept there, written anew every `checkpoint_every`
+        seconds and when Ctrl-C or SIGTERM stops the fit (after the step that is being taken; a second one stops at
+        once). With `resume` too, a fit goes on from that file, or begins where there is none; the model is then the
+        very same, bit for bit, as if it had never been stopped (but for its `history_.seconds`, and unless `max_time`
+        is set). Same rows, settings, seed and versions are asked for; where `random_state` is None, the checkpoint's
+        own seed is taken. The file stays when the fit is done: delete it once the model is saved.
+
+        Where training diverges, its checkpoint keeps the last good weights, and `resume` makes a model of them.
+
+        With `warm_start`, a fit begins with the weights of the one before, in place of random ones. All else begins
+        anew: scaling, noise levels, the optimiser and the learning rate's rise and fall. So new rows should look like
+        the old ones, and the network has to have the same sizes.
+
+        Raises InvalidInput (a ValueError) for what cannot be fitted, before any training; CheckpointError where a
+        checkpoint is there and `resume` is False, where it is damaged or of another fit, or where it cannot be written;
+        TrainingDiverged where the loss stops being finite.
         """
         del y  # scikit-learn's signature
         table = as_table(X)
-        self._check_settings()
+        check_settings(self.get_params(deep=False))
+        keeping = checked_keeping(checkpoint, resume, checkpoint_every)
         began = time.perf_counter()
         codec = Codec.fit(table, scale=self.scale)
-        stream = as_stream(self.random_state)
+        stream = self._stream(keeping)
         z = codec.encode(table.values, stream=stream.child("cells"))
-        if np.abs(z).max() > _FARTHEST:
+        if np.abs(z).max() > FARTHEST_TO_FIT:
             raise InvalidInput(
-                f"X should stay within {_FARTHEST:g} where columns are not scaled, but got {np.abs(z).max():g}: "
+                f"X should stay within {FARTHEST_TO_FIT:g} where columns are not scaled, but got {np.abs(z).max():g}: "
                 "set scale=True, or give smaller numbers."
             )
         before: DiffusionModel | None = getattr(self, "model_", None) if self.warm_start else None
-        model = self._fitted(z, table, codec, stream, before)
+        model = self._fitted(z, table, codec, stream, before, keeping)
         model.card["fit_seconds"] = round(time.perf_counter() - began, 3)
         self._adopt(model)
         warning = mismatch_warning(model)
@@ -295,19 +318,48 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return self.from_latent(path.reshape(-1, path.shape[-1]))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the fitted model to a folder: `model.json` and a safetensors file."""
+        """Write the fitted model: to one file where `path` ends in `.safetensors`, or else to a folder.
+
+        The folder holds the same file beside a `model.json` that people can read. Raises ModelFileError where it exists
+        already and `overwrite` is False, and where it cannot be written; what was there is then still there.
+        """
         check_is_fitted(self)
         model_file.save(self.model_, path, overwrite=overwrite)
 
     @classmethod
-    def load(cls, path: str | Path) -> Diffusion:
-        """Return the model that `save` wrote. Nothing in the file is run; a damaged one raises ModelFileError."""
-        estimator = cls()
-        estimator._adopt(model_file.load(path))
+    def load(cls, path: str | Path, *, device: str = "auto") -> Diffusion:
+        """Return the model that `save` wrote, on a device: "auto" is CUDA where there is one.
+
+        Nothing in the file is run; a damaged one raises ModelFileError. The parameters are those of the fit, but for
+        `callbacks`, which no file can hold, and `random_state`, which is None where it was no integer (the seed that
+        was used is `model_.card["seed"]`).
+        """
+        place = chosen_device(device)
+        model = model_file.load(path)
+        estimator = cls(device=device)
+        try:
+            estimator.set_params(**parameters_from(model.card["parameters"], model.schedule))
+            check_settings(estimator.get_params(deep=False))
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{path} cannot be read: in its card, parameters: {error}.") from error
+        model.denoiser.to(place)
+        estimator._adopt(model)
         return estimator
 
+    def _stream(self, keeping: Keeping | None) -> Stream:
+        """Return the stream of a fit: where the seed is left to chance, a resumed one keeps what chance gave."""
+        if self.random_state is None and keeping is not None and keeping.resume and keeping.path.exists():
+            return Stream(checkpoint_seed(keeping.path))
+        return as_stream(self.random_state)
+
     def _fitted(
-        self, z: NDArray[np.float64], table: Table, codec: Codec, stream: Stream, before: DiffusionModel | None
+        self,
+        z: NDArray[np.float64],
+        table: Table,
+        codec: Codec,
+        stream: Stream,
+        before: DiffusionModel | None,
+        keeping: Keeping | None,
     ) -> DiffusionModel:
         n, k = z.shape
         order = stream.child("split").permutation(n)
@@ -336,10 +388,22 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             x_validation=x_validation if n_validation else None,
             max_time=self.max_time,
         )
-        with progress_bar(self.verbose) as show:
-            for progress in trainer.run():
+        steps = (
+            trainer.run()
+            if keeping is None
+            else checkpointed(trainer, keeping.path, resume=keeping.resume, every=keeping.every)
+        )
+        with progress_bar(self.verbose) as show, closing(steps):
+            for progress in steps:
                 for callback in (show, *self.callbacks):
                     callback(progress)
+        if trainer.diverged:
+            warnings.warn(
+                f"Training diverged at step {trainer.step}: these are its last good weights, of step "
+                f"{trainer.history().chosen_step}.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         error_rows = (x_validation if n_validation else x_0)[:1000]
         error = measured_denoising_error(denoiser, error_rows, schedule, stream=stream.child("denoising error"))
         history = trainer.history()
@@ -356,7 +420,17 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             sampler=self.sampler or Sampler("dpm++2m-sde", min(100, schedule.n_steps)),
             prior_mismatch=prior_mismatch(torch.from_numpy(z_mean), torch.from_numpy(z_covariance), schedule),
             history=history,
-            card=_card(architecture, training, history, denoiser, stream, n - n_validation, n_validation, codec),
+            card=model_card(
+                self.get_params(deep=False),
+                table,
+                architecture,
+                training,
+                history,
+                denoiser,
+                stream,
+                n - n_validation,
+                n_validation,
+            ),
         )
 
     def _adopt(self, model: DiffusionModel) -> None:
@@ -382,33 +456,6 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             )
         return values
 
-    def _check_settings(self) -> None:
-        check_reverse_variance(self.reverse_variance)
-        for name in ("n_steps", "max_steps"):
-            value = getattr(self, name)
-            least = 2 if name == "n_steps" else 1
-            if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < least):
-                raise InvalidInput(f"{name} should be an integer >= {least} or None, but got {value!r}.")
-        if self.max_time is not None and not (isinstance(self.max_time, Real) and self.max_time > 0):
-            raise InvalidInput(f"max_time should be a number of seconds > 0 or None, but got {self.max_time!r}.")
-        if self.training is not None and self.max_steps is not None:
-            raise InvalidInput("max_steps should be None where training is given, as the plan holds its own length.")
-        if self.schedule is not None and self.n_steps is not None:
-            raise InvalidInput("n_steps should be None where schedule is given: use schedule.respace for fewer steps.")
-        fraction = self.validation_fraction
-        if fraction is not None and not (isinstance(fraction, Real) and 0.0 <= fraction <= 0.5):
-            raise InvalidInput(f"validation_fraction should lie in [0, 0.5] or be None, but got {fraction!r}.")
-        for name, kind, text in (
-            ("schedule", NoiseSchedule, "a NoiseSchedule"),
-            ("denoiser", Architecture, "a Residual or a Textbook"),
-            ("training", Training, "a Training"),
-            ("sampler", Sampler, "a Sampler"),
-        ):
-            if getattr(self, name) is not None and not isinstance(getattr(self, name), kind):
-                raise InvalidInput(f"{name} should be {text} or None, but got {getattr(self, name)!r}.")
-        if not (isinstance(self.callbacks, Sequence) and all(map(callable, self.callbacks))):
-            raise InvalidInput(f"callbacks should be a list of functions, but got {self.callbacks!r}.")
-
     def __sklearn_is_fitted__(self) -> bool:
         """Whether `fit` or `load` has been called."""
         return hasattr(self, "model_")
@@ -430,17 +477,6 @@ def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evalu
     return Sampler(sampler, k)  # type: ignore[arg-type]
 
 
-def chosen_device(device: str) -> str:
-    """Return the device that "auto" stands for, or the device itself. Raises InvalidInput where there is none such."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=torch.device(device)).item()  # also fails on "meta", which holds no numbers
-    except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises differs by its build
-        raise InvalidInput(f'device should be "auto", "cpu" or one that is here, but got {device!r}.') from error
-    return device
-
-
 def _noise_levels(training: Training, schedule: NoiseSchedule, floor: float) -> NoiseLevels:
     if training.levels == "chain":
         return ChainLevels(schedule)
@@ -457,34 +493,3 @@ def _start_from(denoiser: torch.nn.Module, before: DiffusionModel) -> None:
         raise InvalidInput(
             "warm_start should go on with the same network and columns, but the sizes differ: set warm_start=False."
         ) from error
-
-
-def _card(
-    architecture: Architecture,
-    training: Training,
-    history: History,
-    denoiser: torch.nn.Module,
-    stream: Stream,
-    n_rows: int,
-    n_validation: int,
-    codec: Codec,
-) -> dict[str, Any]:
-    return {
-        "description": f"diffusion model of {codec.n_columns} columns, trained on {n_rows} rows",
-        "settings": {
-            "denoiser": {"kind": type(architecture).__name__, **asdict(architecture)},
-            "training": asdict(training),
-        },
-        "seed": stream.seed,
-        "n_rows": n_rows,
-        "n_validation_rows": n_validation,
-        "n_columns": codec.n_columns,
-        "n_parameters": sum(parameter.numel() for parameter in denoiser.parameters()),
-        "steps_taken": history.n_steps,
-        "versions": {
-            "backwalk": backwalk.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-    }

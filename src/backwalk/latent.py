@@ -1,8 +1,8 @@
 """Latents: the noise that a row comes from, by the probability-flow ODE, and the rows between two rows.
 
-The ODE is a one-to-one map between the model's rows, blurred by the least noise level s_min, and x_max ~ N(0, (1 +
-s_max^2) I) at the greatest. The latent of a row is x_max / sqrt(1 + s_max^2): a point of N(0, I) where the model is
-right, in as many dimensions as there are columns that vary. Back from any draw of N(0, I), the ODE makes a new row.
+The ODE is a one-to-one map between the model's rows, blurred by the least noise level s_min, and x_N at the greatest:
+the latent of a row, a point of N(0, I) where the model is right, in as many dimensions as there are columns that vary.
+Back from any draw of N(0, I), the ODE makes a new row.
 
 Mixing happens between latents, where a mix of two Gaussians is a Gaussian. Their plain average would not do: half of
 two independent points of N(0, I) has variance 1/2, and lies where no latent of a row is.
@@ -15,6 +15,7 @@ Source: Song et al. 2021, "Score-based generative modeling through stochastic di
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ from backwalk.errors import InvalidInput
 from backwalk.model import DiffusionModel, encode_for_scoring
 from backwalk.sampling import over_tiles, padded_tile
 
-N_INTERVALS = 32
+N_INTERVALS = 16
 _FARTHEST = 1e6  # of a latent: at the row that it would come from, a network's float32 has no digits left
 
 
@@ -50,9 +51,7 @@ def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals
     """
     z = encode_for_scoring(model, values).double()
     low, high = _levels(model)
-    points, error = _transport(model, z, low, high, n_intervals)
-    scale = (1.0 + high**2) ** 0.5
-    return Transported(points / scale, error / scale)
+    return Transported(*_transport(model, z / math.hypot(1.0, low), low, high, n_intervals))
 
 
 def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int = N_INTERVALS) -> Transported:
@@ -74,11 +73,11 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
         )
     low, high = _levels(model)
     device = next(model.denoiser.parameters()).device
-    start = torch.from_numpy(x_N * (1.0 + high**2) ** 0.5).to(device)
-    points, error = _transport(model, start, high, low, n_intervals)
+    x_t, error = _transport(model, torch.from_numpy(x_N).to(device), high, low, n_intervals)
+    scale = math.hypot(1.0, low)  # of x_t against the unscaled rows
     in_units = np.zeros((len(x_N), codec.n_columns))
-    in_units[:, codec.encoded_columns] = error * codec.unit
-    return Transported(codec.decode(points), in_units)
+    in_units[:, codec.encoded_columns] = scale * error * codec.unit
+    return Transported(codec.decode(scale * x_t), in_units)
 
 
 def mixed(latent_a: NDArray[np.float64], latent_b: NDArray[np.float64], n: int) -> NDArray[np.float64]:

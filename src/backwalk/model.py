@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk import diffusion
+from backwalk.accepted import FARTHEST_TO_SCORE
 from backwalk.denoiser import Architecture, EnsembleDenoiser
 from backwalk.diffusion import (
     BoundTerms,
@@ -55,7 +56,6 @@ REVERSE_VARIANCES = ("beta", "beta_tilde", "optimal")
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
-_FARTHEST = 1e30  # in encoded units; what networks make of larger numbers overflows float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,11 +246,11 @@ def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Te
     """Return rows in encoded units, as the network's float32, on its device. Raises InvalidInput beyond its range."""
     device = next(model.denoiser.parameters()).device
     z = model.codec.encode(values)
-    far = np.flatnonzero(np.abs(z).max(axis=1) > _FARTHEST)
+    far = np.flatnonzero(np.abs(z).max(axis=1) > FARTHEST_TO_SCORE)
     if len(far):
         raise InvalidInput(
-            f"Rows should lie within {_FARTHEST:.0e} scales of the fitted ones, but row {far[0]} (rows count from 0) "
-            "does not: drop it."
+            f"Rows should lie within {FARTHEST_TO_SCORE:.0e} scales of the fitted ones, but row {far[0]} (rows count "
+            "from 0) does not: drop it."
         )
     return torch.from_numpy(z).float().to(device)
 

@@ -191,9 +191,9 @@ def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "rows.csv"
     path.write_bytes(b"a,b,c\n" + b"1,2,3\n" * 10)
     for limit, value, message in (
-        ("MAX_BYTES", 60, "bytes"),
-        ("MAX_CELLS", 30, "cells"),
-        ("MAX_COLUMNS", 2, "columns"),
+        ("TABLE_FILE_BYTES", 60, "bytes"),
+        ("TABLE_FILE_CELLS", 30, "cells"),
+        ("TABLE_FILE_COLUMNS", 2, "columns"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(files, limit, value)

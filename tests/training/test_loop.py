@@ -13,7 +13,7 @@ from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, loop
 from backwalk.training.ema import _gamma
-from backwalk.training.loop import Validation
+from backwalk.training.validation import Validation
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
 LEVELS = LogNormalLevels(math.exp(-4.0), math.exp(3.0), centre=-1.0)
@@ -116,9 +116,8 @@ def test_an_epoch_shows_every_row_equally_often(batch_size):
     run = trainer(
         Training(n_epochs=1, batch_size=batch_size, learning_rate=1e-3), x_0=torch.arange(230.0)[:, None].expand(-1, 2)
     )
-    while not run._done():
-        seen.append(run._batch()[..., 0])
-        run.step += 1
+    for step in range(run.max_steps):
+        seen.append(run._batches.at(step)[..., 0])
     rows = torch.cat(seen, dim=1).long()
     assert rows.shape == (2, max(batch_size, 230 // batch_size * batch_size))
     for member in rows:
@@ -155,11 +154,11 @@ def test_a_loss_that_is_not_finite_stops_training(size):
 
 
 def test_weights_that_are_not_finite_are_never_kept():
-    run = trainer(Training(max_steps=3, batch_size=16, learning_rate=0.01, ema_width=None, n_epochs=None))
+    run = trainer(Training(max_steps=3, batch_size=16, learning_rate=0.01))
     progress = run.run()
-    for _ in range(3):
+    for _ in range(2):
         next(progress)
-    next(iter(run.denoiser.parameters())).data.fill_(math.nan)
+    run._average.average[0].fill_(math.nan)  # the average, which no loss has seen
     with pytest.raises(TrainingDiverged, match="weights should stay finite"):
         next(progress)
 

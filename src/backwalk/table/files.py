@@ -1,6 +1,6 @@
 """Table files: CSV, Parquet and NumPy, in and out.
 
-A file may come from anywhere, so reading is bounded (`MAX_BYTES`, `MAX_CELLS`, `MAX_COLUMNS`) and whatever is wrong
+A file may come from anywhere, so reading is bounded (`backwalk.accepted`) and whatever is wrong
 with it becomes one `TableFileError` in one line that names the file. A file is written under a temporary name in the
 same folder, flushed to the disk and renamed, so that a reader meets the old file or the new one, never a part.
 """
@@ -20,14 +20,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from backwalk.accepted import TABLE_FILE_BYTES, TABLE_FILE_CELLS, TABLE_FILE_COLUMNS
 from backwalk.durable import whole_file
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.table.frame import Table, as_table, frame_dtypes
 from backwalk.table.schema import FloatArray, Schema, from_values, listed, shown
 
-MAX_BYTES = 2**30
-MAX_CELLS = 2**26
-MAX_COLUMNS = 10_000
 BLOCK_CELLS = 2**18  # written at once: 2 MiB of numbers
 
 _SUFFIXES = (".csv", ".parquet", ".npy")
@@ -129,9 +127,11 @@ def _suffix(path: str | Path) -> str:
 
 
 def _read_csv(file: BinaryIO) -> pa.Table:
-    data = file.read(MAX_BYTES + 1).removeprefix(b"\xef\xbb\xbf")
-    if len(data) > MAX_BYTES:
-        raise TableFileError(f"A CSV should have at most {MAX_BYTES} bytes: save it as Parquet, or give fewer rows.")
+    data = file.read(TABLE_FILE_BYTES + 1).removeprefix(b"\xef\xbb\xbf")
+    if len(data) > TABLE_FILE_BYTES:
+        raise TableFileError(
+            f"A CSV should have at most {TABLE_FILE_BYTES} bytes: save it as Parquet, or give fewer rows."
+        )
     if not data.strip():
         raise TableFileError("The file is empty: it should hold a header line and rows.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
@@ -178,10 +178,14 @@ def _read_npy(file: BinaryIO) -> npt.NDArray[Any]:
 
 
 def _refuse_large(cells: int, columns: int) -> None:
-    if columns > MAX_COLUMNS:
-        raise TableFileError(f"A table file should have at most {MAX_COLUMNS} columns, but got {columns}: drop some.")
-    if cells > MAX_CELLS:
-        raise TableFileError(f"A table file should have at most {MAX_CELLS} cells, but got {cells}: give fewer rows.")
+    if columns > TABLE_FILE_COLUMNS:
+        raise TableFileError(
+            f"A table file should have at most {TABLE_FILE_COLUMNS} columns, but got {columns}: drop some."
+        )
+    if cells > TABLE_FILE_CELLS:
+        raise TableFileError(
+            f"A table file should have at most {TABLE_FILE_CELLS} cells, but got {cells}: give fewer rows."
+        )
 
 
 def _refuse_row_numbers(names: list[str]) -> None:

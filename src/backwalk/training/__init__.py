@@ -1,7 +1,18 @@
 """The only room that changes weights: `Trainer` runs the loop that a `Training` record describes."""
 
+from backwalk.training.checkpoint import checkpointed
 from backwalk.training.config import Training
-from backwalk.training.loop import History, Progress, Trainer
+from backwalk.training.history import History, Progress
+from backwalk.training.loop import Trainer
 from backwalk.training.noise_levels import ChainLevels, LogNormalLevels, NoiseLevels
 
-__all__ = ["ChainLevels", "History", "LogNormalLevels", "NoiseLevels", "Progress", "Trainer", "Training"]
+__all__ = [
+    "ChainLevels",
+    "History",
+    "LogNormalLevels",
+    "NoiseLevels",
+    "Progress",
+    "Trainer",
+    "Training",
+    "checkpointed",
+]

@@ -2,22 +2,19 @@
 
 A `Trainer` holds everything that a step changes. What a step draws is a function of the seed and the step's number, so
 a run has no hidden random state: batches are cut from one shuffled order of the rows an epoch, noise and noise levels
-come from counter-based streams.
+come from counter-based streams. `state` is therefore all that a resumed run needs, and it goes on bit for bit.
 
 The loss is the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed over d. On the validation rows it is
 another thing: the bound's diffusion part in nats a point, at noise and levels that are the same each time, so that two
-values differ by the weights alone. The last weights are kept, unless earlier ones were better on the validation rows by
-more than two standard errors of the difference: the least of many noisy values is often least by chance.
+values differ by the weights alone (see `validation.py`).
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,45 +24,19 @@ from backwalk.diffusion import scales
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
+from backwalk.training.batches import Batches
 from backwalk.training.config import Training
 from backwalk.training.ema import PowerAverage
+from backwalk.training.history import History, Progress
 from backwalk.training.memory import keep_freed_memory
 from backwalk.training.muon import Muon
 from backwalk.training.noise_levels import NoiseLevels
+from backwalk.training.state import TrainerState, choice_state, fill, fingerprint, numbered, restored_choice
+from backwalk.training.validation import Candidate, Choice, Validation
 
 N_RECORDS = 200  # losses kept of a run, at least
-N_VALIDATIONS = 20
+N_LOOKS = 20  # how often weights are taken in as candidates, and validated
 LEAST_SHARDED_ROWS, SHARD_ROWS = 512, 1024  # a batch of fewer rows is one shard; no shard has more rows than this
-N_VALIDATION_POINTS = 8192  # noisy points a validation is over, at least, however few the rows
-_LEAST_LOG_SNR = -2.0 * math.log(1e3)  # below it the integrand is nil, and a chain may end at -inf
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is: `step` of `max_steps`, the loss last recorded, and the validation loss where just measured."""
-
-    step: int
-    max_steps: int
-    loss: float
-    validation_loss: float | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class History:
-    """What a run recorded: losses at steps, counted from 0, and the validation loss after so many steps.
-
-    `chosen_step` is the number of steps after which the kept weights stood.
-    """
-
-    step: tuple[int, ...]
-    loss: tuple[float, ...]
-    validation_step: tuple[int, ...]
-    validation_loss: tuple[float, ...]
-    loss_name: str
-    n_steps: int
-    chosen_step: int
-    seconds: float
 
 
 class Trainer:
@@ -103,18 +74,28 @@ class Trainer:
             betas=(0.9, 0.99) if training.decay else (0.9, 0.999),
             fused=True,
         )
+        self.fingerprint = fingerprint(denoiser, x_0, x_validation, levels, training, stream)
         self._average = PowerAverage(self._parameters, training.ema_width) if training.ema_width else None
         self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream)
-        self._best: _Candidate | None = None
-        self._last: _Candidate | None = None
-        self._order: tuple[int, Tensor] | None = None
+        self._choice = Choice()
+        self._batches = Batches(x_0, training, denoiser.n_members, stream)
         self._losses: list[tuple[int, float]] = []
         self._validations: list[tuple[int, float]] = []
         self.step = 0
         self.seconds = 0.0
+        self.diverged = False
 
-    def run(self) -> Iterator[Progress]:
-        """Train to the end, yielding after every step. Raises TrainingDiverged when the loss stops being finite."""
+    @property
+    def done(self) -> bool:
+        """Whether there is no step left to take."""
+        late = self.max_time is not None and self.seconds >= self.max_time
+        return self.diverged or self.step >= self.max_steps or late
+
+    def run(self) -> Generator[Progress]:
+        """Train to the end, yielding after every step, and put the chosen weights into the denoiser.
+
+        Raises TrainingDiverged when the loss stops being finite. A run that was left, or restored, goes on.
+        """
         keep_freed_memory()
         with single_threads(self.x_0.device.type == "cpu") as self._map:
             yield from self._run()
@@ -123,7 +104,7 @@ class Trainer:
     def _run(self) -> Iterator[Progress]:
         began = time.monotonic() - self.seconds
         record_every = self._record_every()
-        while not self._done():
+        while not self.done:
             progress = self._progress()
             loss = self._update(self.training.rate_at(self.step, progress))
             kept = self.step % record_every == 0
@@ -131,12 +112,54 @@ class Trainer:
             self.seconds = time.monotonic() - began
             if kept:
                 self._keep(float(loss))
-            validation = self._validate() if self._validation_due(progress) else None
+            validation = self._look() if self._look_due(progress) else None
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds)
+        if not self.diverged and (self._choice.last is None or self._choice.last.step < self.step):
+            self._look()  # restored with less time than it had taken
+
+    def state(self) -> TrainerState:
+        """Return everything that steps change; the tensors are the run's own, not copies."""
+        optimiser = {
+            f"adam.{i}.{key}": tensor
+            for i, entry in self._adam.state_dict()["state"].items()
+            for key, tensor in entry.items()
+        }
+        choice = choice_state(self._choice)
+        rows = {
+            f"{name}.{part}": torch.tensor(values, dtype=torch.float64)
+            for name, pairs in self._recorded().items()
+            for part, values in (("step", [step for step, _ in pairs]), ("loss", [loss for _, loss in pairs]))
+        }
+        record = {"step": self.step, "seconds": self.seconds, "diverged": self.diverged, "choice": choice.record}
+        return TrainerState({**self._weights_and_averages(), **optimiser, **choice.tensors, **rows}, record)
+
+    def restore(self, state: TrainerState) -> None:
+        """Go to the state of a run of the same fingerprint.
+
+        Raises KeyError, TypeError, ValueError or RuntimeError where it is no such state.
+        """
+        tensors, record = state.tensors, state.record
+        fill(self._weights_and_averages(), tensors)
+        adam: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("adam."):
+                _, i, key = name.split(".")
+                adam.setdefault(int(i), {})[key] = tensor.clone()  # aligned, as products' bits may depend on it
+        self._adam.load_state_dict({"state": adam, "param_groups": self._adam.state_dict()["param_groups"]})
+        self._choice = restored_choice(TrainerState(tensors, record["choice"]), self._parameters)
+        for name, pairs in self._recorded().items():
+            steps, losses = (tensors[f"{name}.{part}"].tolist() for part in ("step", "loss"))
+            pairs[:] = zip(map(int, steps), losses, strict=True)
+        self.step, self.seconds, self.diverged = int(record["step"]), float(record["seconds"]), bool(record["diverged"])
+
+    def give_up(self) -> int | None:
+        """Declare a diverged run done, with the weights of its last look; return that look's step, None without one."""
+        self.diverged = self._choice.last is not None
+        return self._choice.last.step if self._choice.last else None
 
     def history(self) -> History:
         """Return what was recorded so far."""
-        chosen = self._chosen()
+        chosen = self._choice.chosen()
         steps, losses = zip(*self._losses, strict=True) if self._losses else ((), ())
         validated, validations = zip(*self._validations, strict=True) if self._validations else ((), ())
         name = "L_simple" if self.training.levels == "chain" else "v-loss"
@@ -153,7 +176,7 @@ class Trainer:
 
     def _update(self, rate: float) -> Tensor:
         members, step = self.denoiser.n_members, self.stream.child("step", self.step)
-        x_0 = self._batch()
+        x_0 = self._batches.at(self.step)
         rows, d = x_0.shape[1:]
         log_snr = self.levels.draw(members, rows, stream=step.child("level")).to(x_0.device)
         eps = step.child("eps").normal(0, members * rows, d, torch.float32).reshape(members, rows, d).to(x_0.device)
@@ -197,23 +220,6 @@ class Trainer:
             parameter.grad = gradient
         return loss
 
-    def _batch(self) -> Tensor:
-        """Return the rows of this step, (members, rows, d): a slice of each member's order of the epoch."""
-        batch, n = self.training.batch_size, len(self.x_0)
-        epoch, position = divmod(self.step, self.training.steps_an_epoch(n))
-        if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, torch.from_numpy(self._shuffled(epoch, n, batch)).to(self.x_0.device))
-        start = position * batch
-        return self.x_0[self._order[1][:, start : start + batch]]
-
-    def _shuffled(self, epoch: int, n: int, batch: int) -> np.ndarray:
-        repeats = -(-batch // n) if batch > n else 1
-        streams = [self.stream.child("order", epoch, member) for member in range(self.denoiser.n_members)]
-        orders = [
-            np.concatenate([stream.child(repeat).permutation(n) for repeat in range(repeats)]) for stream in streams
-        ]
-        return np.stack(orders)[:, : max(batch, n)]
-
     def _record_every(self) -> int:
         """The notebook keeps the first loss of every epoch; other runs keep a loss every few steps."""
         if self.training.levels == "chain":
@@ -232,31 +238,34 @@ class Trainer:
         by_steps = self.step / self.max_steps
         return by_steps if self.max_time is None else max(by_steps, self.seconds / self.max_time)
 
-    def _done(self) -> bool:
-        return self.step >= self.max_steps or (self.max_time is not None and self.seconds >= self.max_time)
+    def _look_due(self, progress_before: float) -> bool:
+        return self.done or int(self._progress() * N_LOOKS) > int(progress_before * N_LOOKS)
 
-    def _validation_due(self, progress_before: float) -> bool:
-        if self._validation is None:
-            return False
-        return self._done() or int(self._progress() * N_VALIDATIONS) > int(progress_before * N_VALIDATIONS)
-
-    def _validate(self) -> float:
-        assert self._validation is not None
+    def _look(self) -> float | None:
+        """Take the (averaged) weights in as a candidate; return their validation loss where there are rows for it."""
         with self._averaged_weights():
-            by_row = self._validation.by_row()
+            by_row = self._validation.by_row() if self._validation else torch.empty(0, dtype=torch.float64)
             weights = [parameter.detach().clone() for parameter in self._parameters]
-        self._last = _Candidate(self.step, by_row, weights)
-        if self._best is None or self._last.loss < self._best.loss:
-            self._best = self._last
-        self._validations.append((self.step, self._last.loss))
-        return self._last.loss
-
-    def _chosen(self) -> _Candidate | None:
-        if self._best is None or self._last is None:
+        candidate = Candidate(self.step, by_row, weights)
+        if not candidate.is_finite:
+            raise TrainingDiverged(
+                f"The weights should stay finite, but some are not after {self.step} steps: lower learning_rate."
+            )
+        self._choice.consider(candidate)
+        if self._validation is None:
             return None
-        worse_by = self._last.by_row - self._best.by_row
-        standard_error = float(worse_by.std()) / math.sqrt(len(worse_by)) if len(worse_by) > 1 else 0.0
-        return self._best if float(worse_by.mean()) > 2.0 * standard_error else self._last
+        self._validations.append((self.step, candidate.loss))
+        return candidate.loss
+
+    def _weights_and_averages(self) -> dict[str, Tensor]:
+        return {
+            **numbered("weights", self._parameters),
+            **numbered("average", self._average.average if self._average else []),
+            **numbered("momentum", [self._muon.momentum] if self._muon else []),
+        }
+
+    def _recorded(self) -> dict[str, list[tuple[int, float]]]:
+        return {"losses": self._losses, "validations": self._validations}
 
     def _averaged_weights(self) -> _Weights:
         return _Weights(self._parameters, self._average.average if self._average else self._parameters)
@@ -264,54 +273,10 @@ class Trainer:
     @torch.no_grad()
     def _finish(self) -> None:
         """Put the chosen weights into the denoiser."""
-        chosen = self._chosen()
-        weights = chosen.weights if chosen else self._average.average if self._average else self._parameters
-        for parameter, weight in zip(self._parameters, weights, strict=True):
+        chosen = self._choice.chosen()
+        assert chosen is not None, "the last step is followed by a look"
+        for parameter, weight in zip(self._parameters, chosen.weights, strict=True):
             parameter.copy_(weight)
-        if not all(bool(parameter.isfinite().all()) for parameter in self._parameters):
-            raise TrainingDiverged(
-                f"The weights should stay finite, but some are not after {self.step} steps: lower learning_rate."
-            )
-
-
-class Validation:
-    """The bound's diffusion part in nats a point on fixed rows, levels and noise: what the choice of weights minimises.
-
-    (1/2) integral of E |x_0 - x_0_hat|^2 dSNR = integral of SNR E |x_0 - x_0_hat|^2 d ln s, over the denoiser's range
-    up to s = 1,000; it is taken by levels even in ln s, one a row. Source: Kingma et al. 2021, the bound in continuous
-    time.
-    """
-
-    def __init__(self, denoiser: EnsembleDenoiser, x_0: Tensor, stream: Stream) -> None:
-        self._denoiser = denoiser
-        self._draws = -(-N_VALIDATION_POINTS // len(x_0))
-        self._x_0 = x_0.repeat(self._draws, 1)
-        n, d = self._x_0.shape
-        low, high = max(denoiser.log_snr_range[0], _LEAST_LOG_SNR), denoiser.log_snr_range[1]
-        places = (torch.from_numpy(stream.child("validation level").permutation(n)) + 0.5) / n
-        self._log_snr = (low + (high - low) * places).to(x_0)
-        eps = stream.child("validation eps").normal(0, n, d, x_0.dtype).to(x_0.device)
-        a, b = scales(self._log_snr, x_0)
-        self._x_t = a * self._x_0 + b * eps
-        self._nats = 0.5 * (high - low) * self._log_snr.exp()
-
-    @torch.no_grad()
-    def by_row(self) -> Tensor:
-        """Return the value of each validation row, the mean over its noisy points: (m,), float64."""
-        error = (self._x_0 - self._denoiser(self._x_t, self._log_snr)).square().sum(-1)
-        by_row: Tensor = (self._nats * error).double().reshape(self._draws, -1).mean(0).cpu()
-        return by_row
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    step: int
-    by_row: Tensor
-    weights: list[Tensor]
-
-    @property
-    def loss(self) -> float:
-        return float(self.by_row.mean())
 
 
 class _Weights:

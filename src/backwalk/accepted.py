@@ -1,0 +1,26 @@
+"""What is accepted from outside, stated once. Everything else is refused, with the rule, the value and the remedy.
+
+- **Arrays** (`table.as_table`): (n, d) with n, d >= 1, of floats, integers or truth values of any width, order or
+  strides, or of Python numbers; finite. `fit` wants two rows at least and one column that varies. Nothing is changed in
+  place; the result is that of the float64 copy. Not taken: 1-D and 3-D arrays, text, dates, complex and sparse arrays.
+- **Tables** (`table.as_table`, `table.match_columns`): pandas, polars or pyarrow tables of numbers and truth values,
+  with names that differ. Columns of a fitted model are found by name; all of them have to be there, and no others.
+- **Settings** (`settings.check_settings`): see there and in `Diffusion`; checked before any training.
+- **Table files** (`table.read_table`): UTF-8 CSV with a header, Parquet, `.npy`, up to the sizes below.
+- **Model files and checkpoints** (`model_file`, `training.checkpoint`): whole and unaltered ones of this format's
+  version, up to the sizes below, which are looked at before memory is taken. Nothing in any file is ever run.
+"""
+
+from __future__ import annotations
+
+TABLE_FILE_BYTES = 2**30
+TABLE_FILE_CELLS = 2**26
+TABLE_FILE_COLUMNS = 10_000
+
+SEALED_HEADER_BYTES = 16 * 2**20
+SEALED_BYTES = 4 * 2**30
+NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; blocks or layers
+N_STEPS = 10**6  # of a chain
+
+FARTHEST_TO_FIT = 1e6  # in encoded units: at the noise levels of larger numbers, losses leave float32
+FARTHEST_TO_SCORE = 1e30  # in encoded units: what networks make of larger numbers overflows float32

@@ -1,0 +1,100 @@
+"""A model's card: what a fit was given and what came of it, as plain JSON, in the model and in its file."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+
+import backwalk
+from backwalk.denoiser import Architecture, Residual, Textbook
+from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import InvalidInput
+from backwalk.sampling import Sampler
+from backwalk.streams import Stream
+from backwalk.table import Table
+from backwalk.training import History, Training
+
+_NOT_KEPT = ("callbacks", "device")  # functions are no data, and another machine has other devices
+_KINDS = {kind.__name__: kind for kind in (Residual, Textbook, Sampler, Training)}
+_AS_FITTED = "as fitted"
+
+
+def model_card(
+    settings: Mapping[str, Any],
+    table: Table,
+    architecture: Architecture,
+    training: Training,
+    history: History,
+    denoiser: torch.nn.Module,
+    stream: Stream,
+    n_rows: int,
+    n_validation: int,
+) -> dict[str, Any]:
+    """Return the card of a fit. `settings` are the estimator's parameters, `n_rows` those that were trained on."""
+    n_columns = table.schema.n_columns
+    return {
+        "description": f"diffusion model of {n_columns} columns, trained on {n_rows} rows",
+        "parameters": parameters_record(settings),
+        "settings": {"denoiser": _plain(architecture), "training": asdict(training)},
+        "seed": stream.seed,
+        "data_sha256": hashlib.sha256(table.values.tobytes()).hexdigest(),
+        "n_rows": n_rows,
+        "n_validation_rows": n_validation,
+        "n_columns": n_columns,
+        "n_parameters": sum(parameter.numel() for parameter in denoiser.parameters()),
+        "steps_taken": history.n_steps,
+        "versions": {
+            "backwalk": backwalk.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def parameters_record(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an estimator's parameters as plain JSON.
+
+    Callbacks and the device are left out. A schedule is the fitted one, which the model holds; a random state that is
+    no integer becomes None (the seed that it gave stands in the card).
+    """
+    return {name: _plain(value) for name, value in settings.items() if name not in _NOT_KEPT}
+
+
+def parameters_from(record: Mapping[str, Any], schedule: NoiseSchedule) -> dict[str, Any]:
+    """Return the parameters that `parameters_record` wrote. Raises InvalidInput or TypeError for what it cannot be."""
+    return {name: schedule if value == _AS_FITTED else _revived(value) for name, value in record.items()}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case NoiseSchedule():
+            return _AS_FITTED
+        case Residual() | Textbook() | Sampler() | Training():
+            return {"kind": type(value).__name__, **asdict(value)}
+        case None | str():
+            return value
+        case bool() | np.bool_():
+            return bool(value)
+        case Integral():
+            return int(value)
+        case Real():
+            return float(value)
+    return None
+
+
+def _revived(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    fields = dict(value)
+    kind = fields.pop("kind", None)
+    if kind not in _KINDS:
+        raise InvalidInput(f"a parameter should be one of {', '.join(_KINDS)}, but got {str(kind)[:80]!r}.")
+    return _KINDS[kind](**fields)

@@ -1,0 +1,163 @@
+"""Where models lie, and how they are replaced while others read or write.
+
+A path that ends in `.safetensors` is one sealed file, which holds everything. Any other is a folder with such a file,
+under a name made from its checksum, and `model.json`, which names it and repeats its record for people to read.
+`model.json` is replaced last, so that whoever reads a folder while it is written anew meets the old model or the new
+one, whole; writers wait for each other. Both forms are read by the same few lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from backwalk.accepted import SEALED_HEADER_BYTES
+from backwalk.durable import locked_folder, made_folder, remove_parts, whole_file
+from backwalk.errors import BackwalkError, ModelFileError
+from backwalk.model import DiffusionModel
+from backwalk.model_file.record import FORMAT, VERSION, Record, least_data_bytes, model_of, record_of, tensors_of
+from backwalk.sealed import NotSealed, open_sealed, sealed
+
+SUFFIX: Final = ".safetensors"
+
+_INDEX = "model.json"
+_NAME = re.compile(r"model-[0-9a-f]{16}\.safetensors")
+
+
+def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a model to `path`: one file where it ends in `.safetensors`, a folder otherwise.
+
+    Raises ModelFileError where it exists (unless `overwrite`) or cannot be written. Only a folder that holds a model,
+    or is empty, is ever overwritten. Writers of one folder wait for each other, where the system has `flock`.
+    """
+    target = Path(path)
+    with _told(path, "written"):
+        _refuse_to_overwrite(target, overwrite)
+        record = record_of(model).model_dump()
+        content = sealed(record, tensors_of(model), form=FORMAT, version=VERSION)
+        if target.suffix == SUFFIX:
+            with made_folder(target.parent), whole_file(target, overwrite=overwrite) as file:
+                file.write(content)
+        else:
+            with locked_folder(target):
+                _refuse_to_overwrite(target, overwrite)
+                _write_folder(target, content, record)
+
+
+def load(path: str | Path) -> DiffusionModel:
+    """Return the model at `path`, file or folder. Raises ModelFileError where it is not one, whole and unaltered."""
+    with _told(path, "read"):
+        return model_of(*(_read_folder(Path(path)) if Path(path).is_dir() else _read_file(Path(path))))
+
+
+def _refuse_to_overwrite(target: Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if target.is_dir() == (target.suffix == SUFFIX):
+        should, is_ = ("file", "folder") if target.is_dir() else ("folder", "file")
+        raise ModelFileError(f"it should be a {should}, but is a {is_}: choose another name.")
+    if target.is_dir() and any(target.iterdir()) and not (target / _INDEX).is_file():
+        raise ModelFileError("it holds other things than a model: choose another name.")
+    if not overwrite and (target.is_file() or any(target.iterdir())):
+        raise ModelFileError("it exists already: choose another name, or ask to overwrite it.")
+
+
+def _write_folder(folder: Path, content: bytes, record: dict[str, Any]) -> None:
+    """Write a model into a folder that no other writer is in."""
+    sha256, before = hashlib.sha256(content).hexdigest(), _name_in(folder)
+    name = f"model-{sha256[:16]}{SUFFIX}"
+    index = {"format": FORMAT, "version": VERSION, "file": name, "model": record}
+    try:
+        with whole_file(folder / name, overwrite=True) as file:
+            file.write(content)
+        with whole_file(folder / _INDEX, overwrite=True) as file:
+            file.write(json.dumps(index, indent=1, allow_nan=False).encode())
+    except BaseException:
+        if name != before:
+            (folder / name).unlink(missing_ok=True)
+        raise
+    for path in folder.iterdir():  # what the old model was made of, and what killed writers have left
+        if _NAME.fullmatch(path.name) and path.name != name:
+            path.unlink(missing_ok=True)
+            remove_parts(path)
+    remove_parts(folder / _INDEX)
+
+
+def _read_folder(folder: Path) -> tuple[Record, dict[str, Tensor]]:
+    while True:
+        index = _read_index(folder)
+        name, written = index.get("file"), index.get("model")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ModelFileError(f"{_INDEX} should name the model's file, but names {str(name)[:80]!r}.")
+        try:
+            return _read_file(folder / name, written)
+        except FileNotFoundError:
+            # Replaced between the two reads; or, where the index still says the same, gone.
+            if _name_in(folder) == name:
+                raise
+
+
+def _read_file(path: Path, written: object = None) -> tuple[Record, dict[str, Tensor]]:
+    """Return what a sealed file holds; `written` is the record that it should have, where that is known."""
+    with open_sealed(path, form=FORMAT, version=VERSION) as file:
+        if written is not None and written != file.record:
+            raise ModelFileError(f"{_INDEX} was altered: it says another thing than {path.name}.")
+        record = Record.model_validate(file.record)
+        needed = least_data_bytes(record)
+        if file.data_bytes < needed:
+            raise ModelFileError(f"its tensors should take {needed} bytes or more, but take {file.data_bytes}.")
+        return record, file.tensors()
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / _INDEX
+    if path.exists() and not path.is_file():
+        raise ModelFileError(f"{_INDEX} should be a file.")  # a pipe, for one, would never end
+    with path.open("rb") as file:
+        text = file.read(SEALED_HEADER_BYTES + 1)
+    if len(text) > SEALED_HEADER_BYTES:
+        raise ModelFileError(f"{_INDEX} should have at most {SEALED_HEADER_BYTES} bytes.")
+    index = json.loads(text)
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise ModelFileError(f"{_INDEX} should be that of a {FORMAT}.")
+    if index.get("version") != VERSION:
+        raise ModelFileError(
+            f"the format version should be {VERSION}, but got {index.get('version')!r}: use another backwalk release."
+        )
+    if not isinstance(index.get("model"), dict):
+        raise ModelFileError(f"{_INDEX} should repeat the model's record.")
+    return index
+
+
+def _name_in(folder: Path) -> str | None:
+    """Return the name of the file that a folder's model is made of, None where it holds no sound index."""
+    try:
+        return str(_read_index(folder).get("file"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+@contextmanager
+def _told(path: str | Path, done: str) -> Iterator[None]:
+    """Turn whatever can go wrong with a model file into a ModelFileError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be {done}: {error.strerror or error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise ModelFileError(f"{path} cannot be {done}: in the model's record, {where}: {first['msg']}.") from error
+    except (ModelFileError, NotSealed) as error:
+        raise ModelFileError(f"{path} cannot be {done}: {error}") from error
+    except (BackwalkError, ValueError, RuntimeError, RecursionError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise ModelFileError(f"{path} cannot be {done} as a whole backwalk model: {text}.") from error

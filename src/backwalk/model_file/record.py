@@ -1,0 +1,188 @@
+"""What a model is made of on disk: a record of plain JSON values, and tensors; and every check of the two.
+
+Every number's range is checked before it is used, and that the tensors are of the size that the record says, before
+memory is taken for them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Final, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from backwalk.accepted import NETWORK_DEPTH, NETWORK_SIZE
+from backwalk.denoiser import Architecture, Residual, ResidualDenoiser, Textbook, build_denoiser
+from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import ModelFileError
+from backwalk.model import DiffusionModel
+from backwalk.sampling import Sampler
+from backwalk.streams import Stream
+from backwalk.table import Codec, Schema
+from backwalk.training import History
+
+FORMAT: Final = "backwalk-model"
+VERSION: Final = 1
+
+_HISTORY = ("step", "loss", "validation_step", "validation_loss")
+_ROWS = ("schedule.log_snr", "denoising_error", *(f"history.{name}" for name in _HISTORY))
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Textbook(_Strict):
+    kind: Literal["Textbook"]
+    width: Annotated[int, Field(ge=1, le=NETWORK_SIZE)]
+    n_hidden: Annotated[int, Field(ge=1, le=NETWORK_DEPTH)]
+
+    def architecture(self) -> Textbook:
+        return Textbook(**self.model_dump(exclude={"kind"}))
+
+    def n_parameters(self, d: int) -> int:
+        w = self.width
+        return (d + 2) * w + (self.n_hidden - 1) * (w + 1) * w + (w + 1) * d
+
+
+class _Residual(_Strict):
+    kind: Literal["Residual"]
+    width: Annotated[int, Field(ge=1, le=NETWORK_SIZE)]
+    n_blocks: Annotated[int, Field(ge=1, le=NETWORK_DEPTH)]
+    n_members: Annotated[int, Field(ge=1, le=NETWORK_SIZE)]
+
+    def architecture(self) -> Residual:
+        return Residual(**self.model_dump(exclude={"kind"}))
+
+    def n_parameters(self, d: int) -> int:
+        w = self.width
+        return self.n_members * ((d + 2) * w + 2 * self.n_blocks * (w + 1) * w + (w + 1) * d)
+
+
+class _Blank(Stream):
+    """Zeros in the place of random numbers, for weights that are about to be filled in."""
+
+    def uniform(self, start: int, stop: int, d: int) -> Tensor:
+        """Return zeros that take no memory."""
+        return torch.zeros(()).expand(stop - start, d)
+
+    def normal(self, start: int, stop: int, d: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return zeros that take no memory."""
+        return torch.zeros((), dtype=dtype).expand(stop - start, d)
+
+    def child(self, *names: str | int) -> Stream:
+        """Return itself."""
+        del names
+        return self
+
+
+class _Sampler(_Strict):
+    solver: Literal["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep"]
+    n_evaluations: Annotated[int, Field(ge=1)] | None
+
+
+class _History(_Strict):
+    loss_name: Annotated[str, Field(max_length=100)]
+    n_steps: Annotated[int, Field(ge=0)]
+    chosen_step: Annotated[int, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0)]
+
+
+class Record(_Strict):
+    """A model without its tensors."""
+
+    architecture: Annotated[_Textbook | _Residual, Field(discriminator="kind")]
+    floor: Annotated[float, Field(ge=0, le=1e6)]
+    codec: dict[str, Any]
+    data_schema: dict[str, Any]
+    reverse_variance: Literal["beta", "beta_tilde", "optimal"]
+    decoder_variance: Annotated[float, Field(ge=0)]
+    sampler: _Sampler
+    prior_mismatch: Annotated[float, Field(ge=-1e-6)]
+    history: _History
+    card: dict[str, Any]
+
+
+def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
+    """Return the tensors that a model is made of, by name."""
+    tensors = {f"denoiser.{name}": tensor.cpu().contiguous() for name, tensor in model.denoiser.state_dict().items()}
+    tensors["schedule.log_snr"] = model.schedule.log_snr[1:].contiguous()
+    tensors["denoising_error"] = model.denoising_error.contiguous()
+    for name in _HISTORY:
+        tensors[f"history.{name}"] = torch.tensor(getattr(model.history, name), dtype=torch.float64)
+    return tensors
+
+
+def record_of(model: DiffusionModel) -> Record:
+    """Return the record of a model. Raises pydantic's ValidationError for a model that no file may hold."""
+    sizes = {"kind": type(model.architecture).__name__, **vars(model.architecture)}
+    history = {field: getattr(model.history, field) for field in _History.model_fields}
+    return Record.model_validate(
+        {
+            "architecture": sizes,
+            "floor": model.denoiser.floor if isinstance(model.denoiser, ResidualDenoiser) else 0.0,
+            "codec": model.codec.to_dict(),
+            "data_schema": model.schema.to_dict(),
+            "reverse_variance": model.reverse_variance,
+            "decoder_variance": model.decoder_variance,
+            "sampler": {"solver": model.sampler.solver, "n_evaluations": model.sampler.n_evaluations},
+            "prior_mismatch": model.prior_mismatch,
+            "history": history,
+            "card": model.card,
+        }
+    )
+
+
+def least_data_bytes(record: Record) -> int:
+    """Return how many bytes a model's tensors take, at least."""
+    return 4 * record.architecture.n_parameters(Codec.from_dict(record.codec).n_encoded)
+
+
+def model_of(record: Record, tensors: dict[str, Tensor]) -> DiffusionModel:
+    """Return the model that a record and its tensors make. Raises ModelFileError, InvalidInput and RuntimeError."""
+    for name, tensor in tensors.items():
+        # Numbers of another type could be finite here and overflow in the network.
+        if name.startswith("denoiser.") and tensor.dtype != torch.float32:
+            raise ModelFileError(f"its weights should be float32, but {name} is {tensor.dtype}.")
+        if not bool(tensor.isfinite().all()) and name != "schedule.log_snr":
+            raise ModelFileError(f"it should hold finite numbers, but {name} does not.")
+    rows = {name: tensor for name, tensor in tensors.items() if not name.startswith("denoiser.")}
+    if set(rows) != set(_ROWS) or any(row.ndim != 1 or row.dtype != torch.float64 for row in rows.values()):
+        raise ModelFileError(f"it should hold a row of float64 numbers for each of {', '.join(_ROWS)}.")
+    architecture: Architecture = record.architecture.architecture()
+    codec, schema = Codec.from_dict(record.codec), Schema.from_dict(record.data_schema)
+    if codec.n_columns != schema.n_columns:
+        raise ModelFileError(f"the codec has {codec.n_columns} columns, but the schema {schema.n_columns}.")
+    schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
+    denoiser = build_denoiser(architecture, codec.n_encoded, schedule=schedule, floor=record.floor, stream=_Blank(0))
+    denoiser.load_state_dict(
+        {name.removeprefix("denoiser."): tensor for name, tensor in tensors.items() if name.startswith("denoiser.")}
+    )
+    error = tensors["denoising_error"]
+    if error.shape != schedule.log_snr.shape or not bool((error >= 0).all()):
+        raise ModelFileError("denoising_error should have one entry >= 0 a step.")
+    step, loss, validation_step, validation_loss = (tensors[f"history.{name}"].tolist() for name in _HISTORY)
+    if len(step) != len(loss) or len(validation_step) != len(validation_loss):
+        raise ModelFileError("the history should have a loss for every step that it names.")
+    return DiffusionModel(
+        schedule=schedule,
+        architecture=architecture,
+        denoiser=denoiser,
+        codec=codec,
+        schema=schema,
+        reverse_variance=record.reverse_variance,
+        denoising_error=error,
+        decoder_variance=record.decoder_variance,
+        sampler=Sampler(record.sampler.solver, record.sampler.n_evaluations),
+        prior_mismatch=record.prior_mismatch,
+        history=History(
+            step=tuple(map(int, step)),
+            loss=tuple(loss),
+            validation_step=tuple(map(int, validation_step)),
+            validation_loss=tuple(validation_loss),
+            **record.history.model_dump(),
+        ),
+        card=record.card,
+    )

@@ -1,0 +1,101 @@
+"""Sealed files: tensors and a JSON record in one safetensors file, under a checksum of every byte.
+
+The record stands in safetensors' metadata, as {"sha256", "format", "version", "record"}. The checksum is the SHA-256 of
+the file with 64 zeros in the checksum's own place. It finds damage, not malice: whoever reads a record still checks
+what it says. Nothing in such a file can run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from backwalk.accepted import SEALED_BYTES, SEALED_HEADER_BYTES
+
+_KEY = "backwalk"
+_ZEROS = b"0" * 64
+_LENGTH_BYTES = 8  # safetensors: the header's length, little-endian; the header, in JSON; the numbers
+
+
+class NotSealed(ValueError):
+    """A file that is no sealed file of the format asked for, or not a whole and unaltered one."""
+
+
+@dataclass(frozen=True)
+class SealedFile:
+    """An open file of which only the header was read: its `record`, unchecked, and the size of all tensors."""
+
+    record: dict[str, Any]
+    sha256: str
+    data_bytes: int
+    _head: bytes
+    _file: BinaryIO
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors, once every byte of the file is checked. Raises NotSealed and OSError."""
+        content = self._head + self._file.read(self.data_bytes + 1)
+        if _checksum(content, self.sha256) != self.sha256:
+            raise NotSealed("it was altered or is incomplete: its checksum does not match.")
+        try:
+            return safetensors.torch.load(content)
+        except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError, AssertionError) as error:
+            raise NotSealed(f"its tensors cannot be read: {' '.join(str(error).split())[:300]}.") from error
+
+
+def sealed(record: Mapping[str, Any], tensors: Mapping[str, Tensor], *, form: str, version: int) -> bytes:
+    """Return the bytes of a sealed file. `record` is plain JSON; tensors may be on any device."""
+    whole = {"sha256": _ZEROS.decode(), "format": form, "version": version, "record": record}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = safetensors.torch.save(plain, metadata={_KEY: json.dumps(whole, allow_nan=False)})
+    return content.replace(_ZEROS, _checksum(content, _ZEROS.decode()).encode(), 1)
+
+
+@contextmanager
+def open_sealed(path: Path, *, form: str, version: int) -> Iterator[SealedFile]:
+    """Open a sealed file and read its header, before memory is taken for tensors. Raises NotSealed and OSError."""
+    if path.exists() and not path.is_file():
+        raise NotSealed("it should be a file.")  # a pipe, for one, would never end
+    with path.open("rb") as file:
+        yield _opened(file, form, version)
+
+
+def _opened(file: BinaryIO, form: str, version: int) -> SealedFile:
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(_LENGTH_BYTES)
+    length = int.from_bytes(start, "little")
+    if size > SEALED_BYTES:
+        raise NotSealed(f"it should have at most {SEALED_BYTES} bytes, but has {size}.")
+    if not _LENGTH_BYTES + 2 <= _LENGTH_BYTES + length <= min(size, SEALED_HEADER_BYTES):
+        raise NotSealed("it is not a safetensors file, or not a whole one.")
+    head = start + file.read(length)
+    try:
+        whole = json.loads(json.loads(head[_LENGTH_BYTES:])["__metadata__"][_KEY])
+        found, sha256, record = (whole["format"], whole["version"]), whole["sha256"], whole["record"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise NotSealed(f"it is a safetensors file without the record of a {form}.") from error
+    if found[0] != form or not isinstance(sha256, str) or not isinstance(record, dict):
+        raise NotSealed(f"it should be a {form}, but is something else.")
+    if found[1] != version:
+        raise NotSealed(f"the format version should be {version}, but got {found[1]!r}: use another backwalk release.")
+    return SealedFile(record, sha256, size - len(head), head, file)
+
+
+def _checksum(content: bytes, own: str) -> str:
+    """Return the SHA-256, in hexadecimal, of bytes with zeros where their `own` checksum first stands."""
+    place = content.find(own.encode("ascii", "replace"))
+    digest, view = hashlib.sha256(), memoryview(content)
+    for part in (
+        (view,) if place < 0 or len(own) != len(_ZEROS) else (view[:place], _ZEROS, view[place + len(_ZEROS) :])
+    ):
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,90 @@
+"""What a `Diffusion` may be set to: every rule about its parameters, checked before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backwalk.accepted import N_STEPS
+from backwalk.denoiser import Architecture
+from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import InvalidInput
+from backwalk.model import check_reverse_variance
+from backwalk.sampling import Sampler
+from backwalk.training import Training
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where and how often, in seconds, a fit keeps its state, and whether it goes on from there."""
+
+    path: Path
+    resume: bool
+    every: float
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise InvalidInput for the first of a `Diffusion`'s parameters that is outside what is accepted."""
+    check_reverse_variance(settings["reverse_variance"])
+    for name, least, most in (("n_steps", 2, N_STEPS), ("max_steps", 1, None)):
+        value = settings[name]
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if value is not None and not (whole and least <= value and (most is None or value <= most)):
+            limits = f">= {least}" if most is None else f"in {least}..{most}"
+            raise InvalidInput(f"{name} should be an integer {limits} or None, but got {value!r}.")
+    max_time, fraction = settings["max_time"], settings["validation_fraction"]
+    if max_time is not None and not (_is_number(max_time) and max_time > 0):
+        raise InvalidInput(f"max_time should be a number of seconds > 0 or None, but got {max_time!r}.")
+    if settings["training"] is not None and settings["max_steps"] is not None:
+        raise InvalidInput("max_steps should be None where training is given, as the plan holds its own length.")
+    if settings["schedule"] is not None and settings["n_steps"] is not None:
+        raise InvalidInput("n_steps should be None where schedule is given: use schedule.respace for fewer steps.")
+    if fraction is not None and not (_is_number(fraction) and 0.0 <= fraction <= 0.5):
+        raise InvalidInput(f"validation_fraction should lie in [0, 0.5] or be None, but got {fraction!r}.")
+    for name, kind, text in (
+        ("schedule", NoiseSchedule, "a NoiseSchedule"),
+        ("denoiser", Architecture, "a Residual or a Textbook"),
+        ("training", Training, "a Training"),
+        ("sampler", Sampler, "a Sampler"),
+    ):
+        if settings[name] is not None and not isinstance(settings[name], kind):
+            raise InvalidInput(f"{name} should be {text} or None, but got {settings[name]!r}.")
+    for name in ("scale", "verbose", "warm_start"):
+        if settings[name] not in (True, False):
+            raise InvalidInput(f"{name} should be True or False, but got {settings[name]!r}.")
+    callbacks = settings["callbacks"]
+    if not (isinstance(callbacks, Sequence) and all(map(callable, callbacks))):
+        raise InvalidInput(f"callbacks should be a list of functions, but got {callbacks!r}.")
+
+
+def checked_keeping(checkpoint: str | Path | None, resume: bool, every: float) -> Keeping | None:
+    """Return what the arguments of `fit` say of its checkpoint, None where there is to be none."""
+    if not (_is_number(every) and every >= 0):
+        raise InvalidInput(f"checkpoint_every should be a number of seconds >= 0, but got {every!r}: 30 is usual.")
+    if checkpoint is None:
+        if resume:
+            raise InvalidInput("checkpoint should name the file to resume from, but got None.")
+        return None
+    if not isinstance(checkpoint, (str, Path)):
+        raise InvalidInput(f"checkpoint should be a file's name or None, but got {checkpoint!r}.")
+    return Keeping(Path(checkpoint), bool(resume), float(every))
+
+
+def chosen_device(device: str) -> str:
+    """Return the device that "auto" stands for, or the device itself. Raises InvalidInput where there is none such."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=torch.device(device)).item()  # also fails on "meta", which holds no numbers
+    except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises differs by its build
+        raise InvalidInput(f'device should be "auto", "cpu" or one that is here, but got {device!r}.') from error
+    return device
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,0 +1,58 @@
+"""Signals held back until a moment that suits: between two training steps, and not within one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Self
+
+
+class HeldSignals:
+    """A block in which the first SIGINT or SIGTERM is held back until `deliver`, or the end of the block.
+
+    It then goes to whatever handler was there before: Python's own raises KeyboardInterrupt. A second signal is not
+    held. Ignored signals stay ignored; outside the main thread, which alone gets signals, nothing is done.
+    """
+
+    def __enter__(self) -> Self:
+        self._waiting: int | None = None
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self._before = {
+            number: handler
+            for number, handler in before.items()
+            if in_main_thread and handler not in (signal.SIG_IGN, None)
+        }
+        self._hold()
+        return self
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a signal came."""
+        return self._waiting is not None
+
+    def deliver(self) -> None:
+        """Let the signal that waits take effect; if its handler returns, signals are held as before."""
+        self.__exit__()
+        self._hold()
+
+    def __exit__(self, *_: object) -> None:
+        number, self._waiting = self._waiting, None
+        self._put_back()
+        if number is not None:
+            signal.raise_signal(number)
+
+    def _hold(self) -> None:
+        for number in self._before:
+            signal.signal(number, self._note)
+
+    def _put_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self._waiting is None:
+            self._waiting = number
+        else:
+            self.deliver()

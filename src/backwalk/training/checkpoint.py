@@ -1,0 +1,119 @@
+"""Checkpoints: a run's state on disk, so that a run that was killed goes on as if it had not been.
+
+A checkpoint is one sealed file (see `sealed.py`), replaced whole; it is written between two steps: at intervals, at the
+end, and when the run is stopped by Ctrl-C, by SIGTERM or by whoever takes its progress. A resumed run equals one that
+was never stopped, bit for bit, but for the seconds in its history; a run with `max_time` follows the clock and does
+not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from backwalk.durable import remove_parts, whole_file
+from backwalk.errors import CheckpointError, TrainingDiverged
+from backwalk.sealed import NotSealed, open_sealed, sealed
+from backwalk.signals import HeldSignals
+from backwalk.training.history import Progress
+from backwalk.training.loop import Trainer
+from backwalk.training.state import TrainerState
+
+FORMAT: Final = "backwalk-checkpoint"
+VERSION: Final = 1
+SECONDS_BETWEEN = 30.0
+_LARGEST_SHARE = 0.05  # of the time that may go into writing, however large the network
+
+
+def checkpointed(
+    trainer: Trainer, path: Path, *, resume: bool = False, every: float = SECONDS_BETWEEN
+) -> Generator[Progress]:
+    """Train to the end as `trainer.run` does, and keep a checkpoint at `path`, written every so many seconds.
+
+    With `resume` the run goes on from the checkpoint that is there, or begins where there is none. After a divergence
+    the checkpoint holds the last good weights, and resuming takes them for the result. The checkpoint stays when the
+    run is done: resuming then gives the result again at once. Raises CheckpointError where a checkpoint is there and
+    `resume` is False, where it is damaged or belongs to another run, and where it cannot be written.
+    """
+    if resume and path.exists():
+        _restore(trainer, path)
+    elif path.exists():
+        raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
+    remove_parts(path)
+    due = time.monotonic() + every
+    try:
+        with HeldSignals() as held:
+            for progress in trainer.run():
+                began = time.monotonic()
+                if began >= due or trainer.done or held.waiting:
+                    write(trainer, path)
+                    took = time.monotonic() - began
+                    due = began + took + max(every, took / _LARGEST_SHARE)
+                held.deliver()
+                try:
+                    yield progress
+                except GeneratorExit:
+                    write(trainer, path)
+                    raise
+    except TrainingDiverged as error:
+        good = trainer.give_up()
+        if good is None:
+            raise
+        write(trainer, path)
+        raise TrainingDiverged(
+            f"{error} {path} keeps the weights of step {good}: resume to make a model of them."
+        ) from error
+
+
+def write(trainer: Trainer, path: Path) -> None:
+    """Write a run's state. Raises CheckpointError where that is not possible."""
+    state = trainer.state()
+    record = {**state.record, "fingerprint": trainer.fingerprint}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path, overwrite=True) as file:
+            file.write(sealed(record, state.tensors, form=FORMAT, version=VERSION))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def checkpoint_seed(path: Path) -> int:
+    """Return the seed of the run that a checkpoint is of. Raises CheckpointError where it is none."""
+    with _reading(path), open_sealed(path, form=FORMAT, version=VERSION) as file:
+        return int(file.record["fingerprint"]["seed"])
+
+
+def checkpoint_step(path: Path) -> int:
+    """Return the number of steps that a checkpoint's run had taken. Raises CheckpointError where it is none."""
+    with _reading(path), open_sealed(path, form=FORMAT, version=VERSION) as file:
+        return int(file.record["step"])
+
+
+def _restore(trainer: Trainer, path: Path) -> None:
+    with _reading(path), open_sealed(path, form=FORMAT, version=VERSION) as file:
+        ours, theirs = trainer.fingerprint, dict(file.record["fingerprint"])
+        other = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+        if other:
+            raise CheckpointError(
+                f"{path} belongs to another fit, as {' and '.join(other)} differ: give the same data, settings and "
+                "seed, or delete it to begin anew."
+            )
+        trainer.restore(TrainerState(file.tensors(), file.record))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except NotSealed as error:
+        raise CheckpointError(f"{path} is not a whole checkpoint: {error} Delete it to begin anew.") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path} holds no state of such a fit: {text}. Delete it to begin anew.") from error

@@ -1,0 +1,105 @@
+"""What a run's steps change, as named tensors and plain numbers, and what a run is, as a few short texts.
+
+A `TrainerState` is enough to go on bit for bit, as all draws are functions of the seed and the step's number. It
+belongs to one run alone, which its `fingerprint` tells from others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import backwalk
+from backwalk.denoiser import EnsembleDenoiser
+from backwalk.streams import Stream
+from backwalk.training.config import Training
+from backwalk.training.noise_levels import NoiseLevels
+from backwalk.training.validation import Candidate, Choice
+
+
+@dataclass(frozen=True, eq=False)
+class TrainerState:
+    """`tensors` by name, and a `record` of JSON values."""
+
+    tensors: Mapping[str, Tensor]
+    record: Mapping[str, Any]
+
+
+def fingerprint(
+    denoiser: EnsembleDenoiser,
+    x_0: Tensor,
+    x_validation: Tensor | None,
+    levels: NoiseLevels,
+    training: Training,
+    stream: Stream,
+) -> dict[str, str]:
+    """Return what decides every bit of a run: rows, starting weights, noise levels, plan, seed, versions.
+
+    Noise levels are told by a draw from them, and the denoiser by its weights and plain attributes.
+    """
+    drawn = levels.draw(1, 64, stream=Stream(0))
+    plain = {name: value for name, value in vars(denoiser).items() if isinstance(value, (int, float, tuple))}
+    return {
+        "rows": _digest([x_0]),
+        "validation rows": _digest([] if x_validation is None else [x_validation]),
+        "network": f"{_digest(denoiser.state_dict().values())} {plain} on {x_0.device.type}",
+        "noise levels": _digest([drawn, levels.weight(drawn)]),
+        "training plan": str(asdict(training)),
+        "seed": str(stream.seed),
+        "purpose": "/".join(map(str, stream.path)),
+        "versions": f"backwalk {backwalk.__version__}, torch {torch.__version__}",
+    }
+
+
+def choice_state(choice: Choice) -> TrainerState:
+    """Return a choice of weights as a state; where the last candidate is the best, it is there once."""
+    found = {name: c for name, c in (("last", choice.last), ("best", choice.best)) if c is not None}
+    tensors: dict[str, Tensor] = {}
+    for name, candidate in found.items():
+        if name == "last" or candidate is not choice.last:
+            tensors |= {f"{name}.by_row": candidate.by_row, **numbered(name, candidate.weights)}
+    return TrainerState(tensors, {name: candidate.step for name, candidate in found.items()})
+
+
+def restored_choice(state: TrainerState, like: list[torch.nn.Parameter]) -> Choice:
+    """Return the choice that `choice_state` was given, with weights on the device of these parameters."""
+
+    def candidate(name: str) -> Candidate:
+        weights = [torch.empty_like(parameter, requires_grad=False) for parameter in like]
+        fill(numbered(name, weights), state.tensors)
+        return Candidate(int(state.record[name]), state.tensors[f"{name}.by_row"].clone(), weights)
+
+    choice = Choice()
+    if state.record:
+        choice.last = candidate("last")
+    if "best" in state.record:
+        choice.best = candidate("best") if "best.by_row" in state.tensors else choice.last
+    return choice
+
+
+def numbered(name: str, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Return tensors by name: name.0, name.1, ..."""
+    return {f"{name}.{i}": tensor.detach() for i, tensor in enumerate(tensors)}
+
+
+@torch.no_grad()
+def fill(targets: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
+    """Copy the numbers of `source` into the tensors of the same names. Raises ValueError for another shape or type."""
+    for name, target in targets.items():
+        if source[name].shape != target.shape or source[name].dtype != target.dtype:
+            raise ValueError(f"{name} should be {target.dtype} of shape {tuple(target.shape)}")
+        target.copy_(source[name])
+
+
+def _digest(tensors: Iterable[Tensor]) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
+        digest.update(plain.numpy().tobytes())
+    return digest.hexdigest()[:32]

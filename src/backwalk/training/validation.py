@@ -1,0 +1,91 @@
+"""Which weights a run keeps: a measure of them on validation rows, and the choice between the best and the last.
+
+The last weights are kept, unless earlier ones were better on the validation rows by more than two standard errors of
+the difference: the least of many noisy values is often least by chance.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from backwalk.denoiser import EnsembleDenoiser
+from backwalk.diffusion import scales
+from backwalk.streams import Stream
+
+N_VALIDATION_POINTS = 8192  # noisy points a validation is over, at least, however few the rows
+_LEAST_LOG_SNR = -2.0 * math.log(1e3)  # below it the integrand is nil, and a chain may end at -inf
+
+
+class Validation:
+    """The bound's diffusion part in nats a point on fixed rows, levels and noise: what the choice of weights minimises.
+
+    (1/2) integral of E |x_0 - x_0_hat|^2 dSNR = integral of SNR E |x_0 - x_0_hat|^2 d ln s, over the denoiser's range
+    up to s = 1,000; it is taken by levels even in ln s, one a row. Source: Kingma et al. 2021, the bound in continuous
+    time.
+    """
+
+    def __init__(self, denoiser: EnsembleDenoiser, x_0: Tensor, stream: Stream) -> None:
+        self._denoiser = denoiser
+        self._draws = -(-N_VALIDATION_POINTS // len(x_0))
+        self._x_0 = x_0.repeat(self._draws, 1)
+        n, d = self._x_0.shape
+        low, high = max(denoiser.log_snr_range[0], _LEAST_LOG_SNR), denoiser.log_snr_range[1]
+        places = (torch.from_numpy(stream.child("validation level").permutation(n)) + 0.5) / n
+        self._log_snr = (low + (high - low) * places).to(x_0)
+        eps = stream.child("validation eps").normal(0, n, d, x_0.dtype).to(x_0.device)
+        a, b = scales(self._log_snr, x_0)
+        self._x_t = a * self._x_0 + b * eps
+        self._nats = 0.5 * (high - low) * self._log_snr.exp()
+
+    @torch.no_grad()
+    def by_row(self) -> Tensor:
+        """Return the value of each validation row, the mean over its noisy points: (m,), float64."""
+        error = (self._x_0 - self._denoiser(self._x_t, self._log_snr)).square().sum(-1)
+        by_row: Tensor = (self._nats * error).double().reshape(self._draws, -1).mean(0).cpu()
+        return by_row
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """Weights as they stood after `step` steps, and their value on each validation row: (m,), m = 0 without such
+    rows."""
+
+    step: int
+    by_row: Tensor
+    weights: list[Tensor]
+
+    @property
+    def loss(self) -> float:
+        """The mean over the validation rows, nats a point."""
+        return float(self.by_row.mean())
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all its numbers are finite."""
+        return all(bool(numbers.isfinite().all()) for numbers in (self.by_row, *self.weights))
+
+
+class Choice:
+    """The last candidate and the best so far, and which of the two is kept."""
+
+    def __init__(self) -> None:
+        self.best: Candidate | None = None
+        self.last: Candidate | None = None
+
+    def consider(self, candidate: Candidate) -> None:
+        """Take in the newest candidate."""
+        self.last = candidate
+        if len(candidate.by_row) and (self.best is None or candidate.loss < self.best.loss):
+            self.best = candidate
+
+    def chosen(self) -> Candidate | None:
+        """Return the last candidate, or the best where it was clearly better; None before the first."""
+        if self.best is None or self.last is None:
+            return self.last
+        worse_by = self.last.by_row - self.best.by_row
+        standard_error = float(worse_by.std()) / math.sqrt(len(worse_by)) if len(worse_by) > 1 else 0.0
+        return self.best if float(worse_by.mean()) > 2.0 * standard_error else self.last

@@ -1,0 +1,274 @@
+"""Checkpoints: a run that is stopped anywhere and goes on is the run that never stopped, bit for bit."""
+
+import itertools
+import json
+import math
+import signal
+from contextlib import closing
+
+import pytest
+import torch
+
+from backwalk.denoiser import Residual, Textbook, build_denoiser
+from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import CheckpointError, TrainingDiverged
+from backwalk.streams import Stream
+from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, checkpoint, checkpointed
+from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
+
+SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
+LEVELS = LogNormalLevels(math.exp(-4.0), math.exp(3.0), centre=-1.0)
+STREAM = Stream(7, ("training",))
+X_0 = STREAM.child("x_0").normal(0, 230, 2, torch.float32)
+X_VALIDATION = STREAM.child("validation").normal(0, 50, 2, torch.float32)
+PLAN = Training(max_steps=24, batch_size=64, learning_rate=0.01, hidden_rate=0.02)
+PLAIN = Training(n_epochs=8, batch_size=64, learning_rate=0.01, ema_width=None, decay=False, levels="chain")
+
+
+def residual(plan=PLAN, *, x_0=X_0, x_validation=X_VALIDATION, levels=LEVELS, stream=STREAM, floor=0.1, **options):
+    denoiser = build_denoiser(Residual(8, 1, 2), 2, schedule=SCHEDULE, floor=floor, stream=Stream(1))
+    return Trainer(denoiser, x_0, levels, plan, stream=stream, x_validation=x_validation, **options)
+
+
+def textbook():
+    denoiser = build_denoiser(Textbook(8, 2), 2, schedule=SCHEDULE, floor=0.0, stream=Stream(1))
+    return Trainer(denoiser, X_0, ChainLevels(SCHEDULE), PLAIN, stream=STREAM)
+
+
+def everything(run):
+    """Whatever a run leaves behind, but its seconds, as bytes and numbers."""
+    state, history = run.state(), run.history()
+    return (
+        {name: (tensor.dtype, tensor.shape, tensor.numpy().tobytes()) for name, tensor in state.tensors.items()},
+        {name: value for name, value in state.record.items() if name != "seconds"},
+        {name: value for name, value in vars(history).items() if name != "seconds"},
+        [parameter.detach().numpy().tobytes() for parameter in run.denoiser.parameters()],
+    )
+
+
+def stopped_at(make, path, step, **options):
+    with closing(checkpointed(make(), path, **options)) as steps:
+        assert len(list(itertools.islice(steps, step))) == step
+
+
+@pytest.mark.parametrize("make", [residual, textbook])
+def test_stopped_at_any_step_and_resumed_is_the_run_that_never_stopped(make, tmp_path):
+    whole = make()
+    list(whole.run())
+    for step in range(1, whole.max_steps + 1):
+        path = tmp_path / str(step)
+        stopped_at(make, path, step)
+        assert checkpoint_step(path) == step
+        resumed = make()
+        assert len(list(checkpointed(resumed, path, resume=True))) == whole.max_steps - step
+        assert everything(resumed) == everything(whole)
+
+
+def test_stopped_again_and_again(tmp_path):
+    whole = residual()
+    list(whole.run())
+    for _ in range(8):
+        stopped_at(residual, tmp_path / "c", 3, resume=True)
+    resumed = residual()
+    assert list(checkpointed(resumed, tmp_path / "c", resume=True)) == []
+    assert everything(resumed) == everything(whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_checkpoint_at_intervals_is_that_of_its_step(tmp_path, monkeypatch):
+    """As after a kill: nobody has closed the run."""
+    clock = itertools.count()
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: float(next(clock)))
+    whole, path = residual(), tmp_path / "c"
+    list(whole.run())
+    steps, seen = checkpointed(residual(), path, every=12.0), set()
+    for progress in itertools.islice(steps, 20):
+        if path.exists():
+            seen.add(checkpoint_step(path))
+            resumed = residual()
+            copy = tmp_path / f"copy{progress.step}"
+            copy.write_bytes(path.read_bytes())
+            list(checkpointed(resumed, copy, resume=True))
+            assert everything(resumed) == everything(whole)
+    assert 1 <= len(seen) < 20
+
+
+def test_a_finished_run_resumes_to_its_result_at_once(tmp_path):
+    whole = residual()
+    list(checkpointed(whole, tmp_path / "c"))
+    resumed = residual()
+    assert list(checkpointed(resumed, tmp_path / "c", resume=True)) == []
+    assert everything(resumed) == everything(whole)
+
+
+def test_resuming_begins_where_there_is_nothing(tmp_path):
+    run, whole = residual(), residual()
+    list(checkpointed(run, tmp_path / "new" / "c", resume=True))
+    list(whole.run())
+    assert everything(run) == everything(whole)
+
+
+def test_a_run_is_not_begun_over_another_s_checkpoint(tmp_path):
+    stopped_at(residual, tmp_path / "c", 3)
+    before = (tmp_path / "c").read_bytes()
+    with pytest.raises(CheckpointError, match="holds a fit that was begun"):
+        next(checkpointed(residual(), tmp_path / "c"))
+    assert (tmp_path / "c").read_bytes() == before
+
+
+OTHER = {
+    "rows": {"x_0": torch.cat([X_0[:-1], X_0[-1:] + 1e-6])},
+    "validation rows": {"x_validation": X_VALIDATION.flip(0)},
+    "training plan": {"plan": Training(max_steps=25, batch_size=64, learning_rate=0.01, hidden_rate=0.02)},
+    "noise levels": {"levels": LogNormalLevels(math.exp(-4.0), math.exp(3.0), centre=-1.1)},
+    "seed": {"stream": Stream(8, ("training",))},
+    "purpose": {"stream": Stream(7, ("other",))},
+    "network": {"floor": 0.11},
+}
+
+
+@pytest.mark.parametrize(("what", "change"), OTHER.items(), ids=OTHER)
+def test_another_fit_s_checkpoint_is_refused_by_what_differs(what, change, tmp_path):
+    stopped_at(residual, tmp_path / "c", 3)
+    with pytest.raises(CheckpointError, match=f"belongs to another fit, as {what} differ"):
+        next(checkpointed(residual(**change), tmp_path / "c", resume=True))
+
+
+def test_other_starting_weights_are_another_network(tmp_path):
+    stopped_at(residual, tmp_path / "c", 3)
+    run = residual()
+    denoiser = run.denoiser
+    next(iter(denoiser.parameters())).data.mul_(1.0 + 1e-6)
+    run = Trainer(denoiser, X_0, LEVELS, PLAN, stream=STREAM, x_validation=X_VALIDATION)
+    with pytest.raises(CheckpointError, match="as network differ"):
+        next(checkpointed(run, tmp_path / "c", resume=True))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_within_a_step_leaves_that_step_s_checkpoint(number, tmp_path, monkeypatch):
+    class Came(BaseException):
+        pass
+
+    def handler(*_):
+        raise Came
+
+    before = signal.signal(number, handler)
+    try:
+        whole, run, update = residual(), residual(), Trainer._update
+        list(whole.run())
+
+        def signalled(self, rate):
+            if self is run and self.step == 10:
+                signal.raise_signal(number)
+            return update(self, rate)
+
+        monkeypatch.setattr(Trainer, "_update", signalled)
+        with pytest.raises(Came):
+            list(checkpointed(run, tmp_path / "c"))
+        assert checkpoint_step(tmp_path / "c") == 11
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
+    resumed = residual()
+    list(checkpointed(resumed, tmp_path / "c", resume=True))
+    assert everything(resumed) == everything(whole)
+
+
+def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monkeypatch):
+    draw, path = LogNormalLevels.draw, tmp_path / "c"
+    run, good = residual(), residual()
+    list(itertools.islice(good.run(), 12))  # the look after step 12, as 20 looks in 24 steps are
+    at_step_12 = [weight.numpy().tobytes() for weight in good._choice.last.weights]
+
+    def spoiled(self, members, rows, *, stream):
+        levels = draw(self, members, rows, stream=stream)
+        return levels * math.nan if stream.path[-2:] == (12, "level") else levels
+
+    monkeypatch.setattr(LogNormalLevels, "draw", spoiled)
+    with pytest.raises(TrainingDiverged, match="keeps the weights of step 12: resume to make a model of them"):
+        list(checkpointed(run, path))
+    resumed = residual()
+    assert list(checkpointed(resumed, path, resume=True)) == []
+    assert resumed.diverged
+    assert resumed.history().chosen_step == 12
+    assert [parameter.detach().numpy().tobytes() for parameter in resumed.denoiser.parameters()] == at_step_12
+
+
+def test_a_divergence_before_any_look_keeps_nothing(tmp_path):
+    with pytest.raises(TrainingDiverged, match=r"far outliers in the data\.$"):
+        list(checkpointed(residual(x_0=1e30 * X_0), tmp_path / "c"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_time_goes_on_and_less_time_ends(tmp_path):
+    with closing(checkpointed(residual(max_time=1e6), tmp_path / "c")) as steps:
+        list(itertools.islice(steps, 5))
+    longer = residual(max_time=2e6)
+    assert len(list(checkpointed(longer, tmp_path / "c", resume=True))) == 19
+    (tmp_path / "c").unlink()
+    with closing(checkpointed(residual(max_time=1e6), tmp_path / "c")) as steps:
+        list(itertools.islice(steps, 5))
+    shorter = residual(max_time=1e-9)
+    assert list(checkpointed(shorter, tmp_path / "c", resume=True)) == []
+    assert shorter.history().chosen_step == 5
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "c"
+    stopped_at(residual, path, 3)
+    content = path.read_bytes()
+    for place in range(0, len(content), 997):
+        for damaged in (content[:place], content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]):
+            path.write_bytes(damaged)
+            with pytest.raises(CheckpointError, match="c is not a whole checkpoint"):
+                next(checkpointed(residual(), path, resume=True))
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError):
+        checkpoint_seed(path)
+
+
+HOSTILE = {  # entries of the record and tensors put in the place of what was there; None takes it away
+    "no fingerprint": {"fingerprint": None},
+    "no step": {"step": None},
+    "a step in words": {"step": "many"},
+    "no weights": {"weights.0": None},
+    "weights of another shape": {"weights.0": torch.zeros(3)},
+    "weights of another type": {"weights.0": torch.zeros(2, 3, 8, dtype=torch.float64)},
+    "another choice": {"choice": {"first": 3}},
+    "strange names": {"adam.x": torch.zeros(3)},
+    "uneven losses": {"losses.step": torch.zeros(30)},
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_checkpoint_is_refused(change, tmp_path):
+    path = tmp_path / "c"
+    stopped_at(residual, path, 3)
+    with checkpoint.open_sealed(path, form=checkpoint.FORMAT, version=1) as file:
+        record, tensors = json.loads(json.dumps(file.record)), file.tensors()
+    for name, value in change.items():
+        for place in (tensors, record):
+            place.pop(name, None)
+        if value is not None:
+            (tensors if isinstance(value, torch.Tensor) else record)[name] = value
+    path.write_bytes(checkpoint.sealed(record, tensors, form=checkpoint.FORMAT, version=1))
+    with pytest.raises(CheckpointError, match="holds no state of such a fit"):
+        list(checkpointed(residual(), path, resume=True))
+
+
+def test_a_checkpoint_that_cannot_be_written_names_its_path(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CheckpointError, match=r"file/c cannot be written: File exists"):
+        list(checkpointed(residual(), tmp_path / "file" / "c"))
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    for name in (".c.1234abcd.part", ".cc.1234abcd.part"):
+        (tmp_path / name).write_text("half")
+    list(checkpointed(residual(), tmp_path / "c"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".cc.1234abcd.part", "c"]
+
+
+def test_the_seed_can_be_asked_for(tmp_path):
+    stopped_at(residual, tmp_path / "c", 1)
+    assert checkpoint_seed(tmp_path / "c") == 7
