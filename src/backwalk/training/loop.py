@@ -61,13 +61,16 @@ class Trainer:
         self.stream, self.max_time = stream, max_time
         self.max_steps = training.steps_for(len(x_0))
         self._parameters = list(denoiser.parameters())
-        matrices = (
-            list(denoiser.network.hidden_matrices())
-            if training.hidden_rate is not None and isinstance(denoiser.network, ResidualNetwork)
-            else []
-        )
+        hidden = denoiser.network.hidden_layers() if isinstance(denoiser.network, ResidualNetwork) else []
+        for layer in hidden:
+            layer.half_products = training.half_products
+        matrices = [layer.weight for layer in hidden] if training.hidden_rate is not None else []
         chosen = {id(matrix) for matrix in matrices}
-        self._muon = Muon(matrices) if matrices else None
+        self._muon = (
+            Muon(matrices, weight_decay=training.weight_decay, half_products=training.half_products)
+            if matrices
+            else None
+        )
         self._adam = torch.optim.Adam(
             [parameter for parameter in self._parameters if id(parameter) not in chosen],
             lr=training.learning_rate,
@@ -105,6 +108,7 @@ class Trainer:
         began = time.monotonic() - self.seconds
         record_every = self._record_every()
         while not self.done:
+            self.denoiser.train()
             progress = self._progress()
             loss = self._update(self.training.rate_at(self.step, progress))
             kept = self.step % record_every == 0
@@ -112,6 +116,7 @@ class Trainer:
             self.seconds = time.monotonic() - began
             if kept:
                 self._keep(float(loss))
+            self.denoiser.eval()
             validation = self._look() if self._look_due(progress) else None
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds)
         if not self.diverged and (self._choice.last is None or self._choice.last.step < self.step):
