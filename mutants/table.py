@@ -477,6 +477,14 @@ MUTANTS = (
         _ODE,
     ),
     Mutant(
+        "trace of the denoiser for that of the flow",
+        "diffusion/likelihood.py",
+        "(d * a - _float64(trace)) / b",
+        "(d - _float64(trace)) / b",
+        "the log-density of the ODE",
+        _ODE,
+    ),
+    Mutant(
         "scale of the start left out",
         "diffusion/likelihood.py",
         "math.log(2.0 * math.pi)) - d * log_scale",

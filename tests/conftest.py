@@ -50,6 +50,12 @@ class Oracle(nn.Module):
 
 
 @pytest.fixture(scope="session")
+def as_network():
+    """Dress a closed-form denoiser as a network."""
+    return Oracle
+
+
+@pytest.fixture(scope="session")
 def oracle_model(fitted):
     """Make a model with a closed-form denoiser; z are encoded rows for its denoising errors, centre and scale units."""
 

@@ -182,8 +182,7 @@ def bound(
         rows = z[first : first + TILE_ROWS]
         return bound_of(model.denoiser, rows, stream=stream, n_draws=n_draws, first_row=first)
 
-    # Forward mode keeps one state for all threads of the process, so a full covariance's tiles come one by one.
-    with single_threads(z.device.type == "cpu" and kind != "full") as side_by_side:
+    with single_threads(z.device.type == "cpu") as side_by_side:
         terms = merged_terms(list(side_by_side(of_tile, range(0, len(z), TILE_ROWS))))
     shift = -model.codec.log_abs_det_jacobian
     return replace(terms, reconstruction=terms.reconstruction + shift, per_row=terms.per_row + shift)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -24,6 +25,7 @@ from backwalk.diffusion.parameterization import Denoiser
 Push = Callable[[Tensor], Tensor]
 
 _TANGENTS_AT_ONCE = 8  # more only fill the cache
+_FORWARD_MODE = Lock()  # PyTorch keeps one state of it for all threads of the process
 
 
 @runtime_checkable
@@ -66,10 +68,11 @@ def _value_and_directional(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, tan
     if isinstance(denoiser, Linearizable):
         value, push = denoiser.linearize(x_t, log_snr)
         return value, torch.cat([push(some) for some in torch.split(tangents, _TANGENTS_AT_ONCE)])
-    _load_forward_mode()
-    # The value is computed once: only the tangents carry the batch dimension that vmap adds.
-    result = vmap(lambda v: jvp(lambda x: denoiser(x, log_snr), (x_t,), (v,)), out_dims=(None, 0))(tangents)  # type: ignore[arg-type]
-    return result[0], result[1]
+    with _FORWARD_MODE:
+        _load_forward_mode()
+        # The value is computed once: only the tangents carry the batch dimension that vmap adds.
+        result = vmap(lambda v: jvp(lambda x: denoiser(x, log_snr), (x_t,), (v,)), out_dims=(None, 0))(tangents)  # type: ignore[arg-type]
+        return result[0], result[1]
 
 
 @cache
