@@ -38,7 +38,7 @@ class MemberLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x W + b."""
         if self.half_products and self.training:
-            product: Tensor = HalfProduct.apply(x, self.weight)
+            product: Tensor = HalfProduct.apply(x, self.weight)  # type: ignore[no-untyped-call]
             return product + self.bias
         return torch.baddbmm(self.bias, x, self.weight)
 
@@ -57,7 +57,7 @@ class HalfProduct(torch.autograd.Function):
         return torch.bmm(x, weight).float()
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradients by x and by W."""
         x, weight = context.saved_tensors
         gradient = gradient.bfloat16()
