@@ -25,10 +25,10 @@ def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
         exec(compile(block, "README.md", "exec"), names)
 
 
-def _short_training(n, d, max_steps=None):
+def _short_training(n, d, max_steps=None, max_time=None):
     from backwalk.defaults import default_training
 
-    return default_training(n, d, max_steps or 30)
+    return default_training(n, d, max_steps or 30, max_time)
 
 
 @pytest.mark.parametrize("block", [block for block in blocks("sh") if "backwalk" in block and "make" not in block])

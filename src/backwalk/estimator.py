@@ -371,10 +371,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         )
         floor = finest_scale(z, stream=stream.child("floor"))
         schedule = self.schedule or default_schedule(z, floor, self.n_steps)
-        architecture = self.denoiser or default_architecture(len(x_0), k)
-        training = self.training or default_training(
-            len(x_0), k, None if self.max_steps is None else int(self.max_steps)
-        )
+        max_steps = None if self.max_steps is None else int(self.max_steps)
+        architecture = self.denoiser or default_architecture(len(x_0), k, self.max_time)
+        training = self.training or default_training(len(x_0), k, max_steps, self.max_time)
         denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
         if before is not None:
             _start_from(denoiser, before)
