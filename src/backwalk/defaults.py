@@ -80,8 +80,8 @@ def default_training(n: int, d: int, max_steps: int | None = None, max_time: flo
     """Return the training plan for n rows in R^d: more rows are worth more steps.
 
     With `max_time` the clock ends a run, and the rates follow it; the steps given here are then only an upper bound,
-    for machines three times as fast as those that the plan was made on. Beyond three dimensions the weights of the blocks
-    decay: on a curved chain (d = 8, 20,000 rows) the gap to the truth fell from 0.135 to 0.120 nats, and nearly all of
+    for machines three times as fast as those that the plan was made on. Beyond three dimensions the weights of the
+    blocks decay: on a curved chain (d = 8, 20,000 rows) the gap to the truth fell from 0.135 to 0.120 nats, and most of
     it was overfitting; in the plane, where there is little of it, decay only cost.
     """
     _, steps = _members_and_steps(n, d, max_time)
