@@ -1,11 +1,13 @@
 """What the data decide: their finest scale, a schedule without mismatch, and plans that follow from (n, d)."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
+from backwalk import defaults
 from backwalk.defaults import (
     default_architecture,
     default_schedule,
@@ -62,6 +64,19 @@ def test_the_finest_scale_is_sane_for_any_rows(z):
 def test_the_finest_scale_repeats():
     z = sine(1000, 0.1)
     assert finest_scale(z, stream=STREAM) == finest_scale(z, stream=STREAM)
+
+
+def test_the_finest_scale_is_the_same_in_pieces_and_takes_little_memory(monkeypatch):
+    z = normal(300, 40)
+    whole = finest_scale(z, stream=STREAM)
+    monkeypatch.setattr(defaults, "_CELLS_AT_ONCE", 10_000)
+    assert finest_scale(z, stream=STREAM) == pytest.approx(whole, rel=1e-12)
+    monkeypatch.undo()
+    tracemalloc.start()
+    finest_scale(normal(2000, 300), stream=STREAM)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 300 * 2**20  # 1 GiB at once
 
 
 @pytest.mark.parametrize("factor", [1.0, 100.0])

@@ -58,6 +58,13 @@ def test_other_seeds_and_paths_give_other_numbers():
     assert Stream(0).child("a").child("b") == Stream(0).child("a", "b")
 
 
+def test_numpy_s_names_are_python_s():
+    ours = Stream(0).child("step", 3)
+    for other in (Stream(0).child("step", np.int64(3)), Stream(0).child(np.str_("step"), np.uint8(3))):
+        assert other == ours
+        assert torch.equal(other.uniform(0, 3, 2), ours.uniform(0, 3, 2))
+
+
 @pytest.mark.parametrize("other", [Stream(6).child("test"), Stream(5).child("test", 0), Stream(5)])
 def test_streams_are_uncorrelated(other):
     n = 50_000

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule, prior_mismatch
@@ -25,6 +26,7 @@ _FINEST, _COARSEST = 0.016, 0.5
 _LEVELS_BELOW_FLOOR = 8.0
 _MOST_MEMBERS = 16
 _SECONDS_A_MEMBER_STEP = {True: 2.5e-3, False: 5e-3}  # in up to three dimensions, and beyond; two cores of 2024
+_CELLS_AT_ONCE = 2**22  # 32 MiB of numbers
 
 
 def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
@@ -38,10 +40,17 @@ def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
     k = min(n, max(2 * d + 2, math.isqrt(n)))
     probes = z[stream.child("probes").permutation(n)[:300]]
     neighbours = NearestNeighbors(n_neighbors=k).fit(z).kneighbors(probes, return_distance=False)
-    around = z[neighbours] - z[neighbours].mean(axis=1, keepdims=True)
-    covariance = np.einsum("pki,pkj->pij", around, around) / k
-    least = np.linalg.eigvalsh(covariance)[:, 0]
+    n_pieces = -(-len(probes) * d * max(k, d) // _CELLS_AT_ONCE)
+    with threadpool_limits(1):  # so that the bits do not depend on the number of threads
+        least = np.concatenate([_least_variance(z[rows]) for rows in np.array_split(neighbours, n_pieces)])
     return float(np.clip(math.sqrt(max(float(np.median(least)), 0.0)), _FINEST, _COARSEST))
+
+
+def _least_variance(groups: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the least eigenvalue of the covariance of each group of rows: groups is (p, k, d)."""
+    around = groups - groups.mean(axis=1, keepdims=True)
+    least: NDArray[np.float64] = np.linalg.eigvalsh(around.mT @ around / groups.shape[1])[:, 0]
+    return least
 
 
 def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None = None) -> NoiseSchedule:

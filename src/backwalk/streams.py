@@ -39,8 +39,12 @@ class Stream:
     path: tuple[str | int, ...] = ()
 
     def child(self, *names: str | int) -> Stream:
-        """Return the stream for one purpose within this one, for example `stream.child("step", t)`."""
-        return Stream(self.seed, (*self.path, *names))
+        """Return the stream for one purpose within this one, for example `stream.child("step", t)`.
+
+        NumPy's numbers and texts name the same streams as Python's.
+        """
+        plain = (name.item() if isinstance(name, np.generic) else name for name in names)
+        return Stream(self.seed, (*self.path, *plain))
 
     def uniform(self, start: int, stop: int, d: int) -> Tensor:
         """Return rows start..stop-1 of d numbers, uniform on the open interval (0, 1): (stop - start, d), float64.

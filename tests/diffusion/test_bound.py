@@ -433,8 +433,9 @@ def test_errors_give_rule_value_and_remedy():
         variational_bound(denoiser, x_0, schedule, sigma_sq)
     with pytest.raises(InvalidInput, match="exactly one of stream and eps"):
         variational_bound(denoiser, x_0, schedule, sigma_sq, stream=Stream(0), eps=exact_points(2))
-    with pytest.raises(InvalidInput, match="n_draws should be at least 1"):
-        variational_bound(denoiser, x_0, schedule, sigma_sq, stream=Stream(0), n_draws=0)
+    for n_draws in (0, -1, 1.5, True, "a", None):
+        with pytest.raises(InvalidInput, match="n_draws should be an integer >= 1"):
+            variational_bound(denoiser, x_0, schedule, sigma_sq, stream=Stream(0), n_draws=n_draws)
     with pytest.raises(InvalidInput, match="sigma_sq should be 61 variances"):
         variational_bound(denoiser, x_0, schedule, sigma_sq[:-1], stream=Stream(0))
     with pytest.raises(InvalidInput, match="mean and covariance should be"):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -184,8 +185,10 @@ class NoiseDraws:
             raise InvalidInput(
                 "exactly one of stream and eps should be given: stream for random noise, eps for points."
             )
-        if self.n_draws < 1:
-            raise InvalidInput(f"n_draws should be at least 1, but got {self.n_draws}: 1 draw a row and step is usual.")
+        if not isinstance(self.n_draws, Integral) or isinstance(self.n_draws, bool) or self.n_draws < 1:
+            raise InvalidInput(
+                f"n_draws should be an integer >= 1, but got {self.n_draws!r}: 1 draw a row and step is usual."
+            )
 
     def at(self, t: int, x_0: Tensor) -> Iterator[Tensor]:
         """Yield the draws for step t, each (n, d) like x_0."""
