@@ -10,7 +10,7 @@ from torch import Tensor
 from backwalk.diffusion import Denoiser, NoiseSchedule, check_log_snr_range, denoise_at_time
 from backwalk.sampling.steps import Step, Visit
 
-_MEMORY = 4  # visits that a multistep solver may look back on
+_MEMORY = 3  # visits that a multistep solver may look back on
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,13 +45,13 @@ class Sampler:
         """Return the steps of a chain that are visited: increasing, ending at n_steps.
 
         Few steps are even in s^(1/7) of the noise level s, as in Karras et al. 2022, or, for the multistep solver, in
-        arctan(s)^0.6; they are rounded to steps of the chain.
+        arctan(s)^0.45; they are rounded to steps of the chain.
         """
         n, k = schedule.n_steps, self.n_evaluations
         if k is None or k >= n:
             return list(range(1, n + 1))
         level = schedule.noise_level[1:].clamp(max=1e6).numpy()
-        place = np.arctan(level) ** 0.6 if self.solver == "multistep" else level ** (1 / 7)
+        place = np.arctan(level) ** 0.45 if self.solver == "multistep" else level ** (1 / 7)
         targets = np.linspace(place[0], place[-1], k) if k > 1 else place[-1:]
         nearest = 1 + np.abs(place[:, None] - targets).argmin(axis=0)
         return _made_distinct(nearest, n)

@@ -18,7 +18,7 @@ import torch
 from numpy.polynomial import Polynomial
 from torch import Tensor
 
-from backwalk.diffusion import NoiseSchedule, eps_from_x_0, mu_from_x_0, v_from_x_0, x_0_from_v
+from backwalk.diffusion import NoiseSchedule, eps_from_x_0, mu_from_x_0, v_from_x_0
 from backwalk.errors import InvalidInput
 
 
@@ -120,14 +120,15 @@ class DpmSolver:
 
 @dataclass(frozen=True)
 class Multistep:
-    """Adams' methods of order 3 for the probability-flow ODE, in the angle phi = arctan(b / a): predict, then correct.
+    """Adams' methods for the probability-flow ODE, in the angle phi = arctan(b / a): predict, then correct.
 
     With x_t = cos(phi) x_0 + sin(phi) eps the ODE reads dx / dphi = v, and v is 0 where data of unit variance stay as
     they are. It is smooth, and phi runs from pi / 2 (noise alone) to 0 (clean data), so that few steps do:
-    x_s = x_t + int v dphi, with v the polynomial through its last three values (as many as there are in the first
-    steps). Once v is known at the end of a step, the step is made again with the polynomial through it (Moulton), at no
-    further evaluation; that makes the errors of ten steps three to five times smaller. In lambda, where the other
-    solvers extrapolate, ten steps are too long for that.
+    x_s = x_t + int v dphi, with v the straight line through its last two values (Bashforth). Once v is known at the
+    end of a step, that step is made again with the parabola through it and the two before (Moulton), at no further
+    evaluation: the order becomes 3, and the median error of ten steps five times smaller. (Predicting by the parabola
+    as well is better on smooth paths and worse where paths part; in lambda, where the other solvers extrapolate, ten
+    steps are too long.)
 
     Source: Salimans & Ho 2022 for v and the angle; Zhao et al. 2023 for correcting with the evaluation at hand.
     """
@@ -137,14 +138,14 @@ class Multistep:
     def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
         """Return x_{t-1}."""
         del eps  # a deterministic step
+        if t == 1:
+            return past[0].x_0_hat
         phi = [math.atan(float(schedule.noise_level[t + k])) for k in range(len(past))]
         v = [v_from_x_0(visit.x_t, visit.x_0_hat, schedule.log_snr[t + k]) for k, visit in enumerate(past)]
         x_t = past[0].x_t
         if len(past) > 1:
-            x_t = x_t + _integral(v[:3], phi[:3], phi[1], phi[0]) - _integral(v[1:4], phi[1:4], phi[1], phi[0])
-        if t == 1:
-            return x_0_from_v(x_t, v[0], schedule.log_snr[1])
-        return x_t + _integral(v[:3], phi[:3], phi[0], math.atan(float(schedule.noise_level[t - 1])))
+            x_t = x_t + _integral(v, phi, phi[1], phi[0]) - _integral(v[1:], phi[1:], phi[1], phi[0])
+        return x_t + _integral(v[:2], phi[:2], phi[0], math.atan(float(schedule.noise_level[t - 1])))
 
 
 def _integral(values: Sequence[Tensor], nodes: Sequence[float], start: float, end: float) -> Tensor:
