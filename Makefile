@@ -9,7 +9,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 # Tests run side by side, each on one thread: threads that wait for a busy core make small products far slower.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
-.PHONY: demo test test-slow mutants check format notebook bench bench-full clean
+.PHONY: demo test test-slow mutants soak check format notebook bench bench-full clean
 
 demo: $(STAMP)
 	$(BIN)/backwalk demo --force
@@ -28,6 +28,10 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_architecture.py
+
+# An hour: every row of docs/trust.md at its full size, and the page made anew. One thread, so that children can be forked.
+soak: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m soak --write
 
 format: $(STAMP)
 	$(BIN)/ruff format .

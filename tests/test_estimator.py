@@ -256,6 +256,13 @@ def test_only_a_number_of_rows_can_be_drawn(fitted, n):
         fitted.sample(n)
 
 
+@pytest.mark.parametrize("n", [10**13, 2**62, 10**30])
+def test_more_rows_than_memory_holds_are_refused_before_any_is_drawn(fitted, n):
+    """Found by the campaign of memory: they were drawn for ever."""
+    with pytest.raises(InvalidInput, match=r"Samples should fit into memory, but .* rows of 3 columns take .* GiB"):
+        fitted.sample(n)
+
+
 def test_samplers_are_chosen_by_name_by_number_or_whole(fitted):
     for options in ({"sampler": "ddim"}, {"sampler": Sampler("ddim", 3)}, {"n_evaluations": 5}, {"n_evaluations": 25}):
         assert np.isfinite(fitted.sample(2, random_state=0, **options)).all()

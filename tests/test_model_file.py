@@ -427,3 +427,20 @@ def test_two_writers_of_the_very_same_model_leave_it_whole(model, folder, monkey
         with pytest.raises(ModelFileError, match="No space left"):
             save(one, folder, overwrite=True)
         assert same(load(folder), other)
+
+
+@pytest.mark.parametrize("name", ["model-0123456789abcdef.safetensors", ".model.json.0123abcd.part"])
+def test_a_folder_in_which_the_first_writer_was_killed_can_be_saved_to(model, tmp_path, name):
+    """Found by the campaign of kills: it was refused, as holding other things than a model."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / name).write_text("half")
+    save(model, tmp_path / "m")
+    assert same(load(tmp_path / "m"), model)
+    assert len(list((tmp_path / "m").iterdir())) == 2
+
+
+def test_the_litter_of_a_model_that_never_was_goes_too(model, folder):
+    """Found by the campaign of killed writers."""
+    (folder / ".model-0123456789abcdef.safetensors.0123abcd.part").write_text("half")
+    save(model, folder, overwrite=True)
+    assert len(list(folder.iterdir())) == 2

@@ -33,6 +33,7 @@ from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
     DiffusionModel,
     bound,
+    gathered,
     log_density,
     measured_denoising_error,
     mismatch_warning,
@@ -213,7 +214,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         sample(1000).
         """
         pieces = self.sample_pieces(n_samples, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state)
-        return from_values(np.concatenate(list(pieces)), self.model_.schema)
+        return from_values(gathered(pieces, int(n_samples), self.model_.codec.n_columns), self.model_.schema)
 
     def sample_pieces(
         self,

@@ -6,7 +6,7 @@ stream and the row's number: `sample_rows(model, start, stop)` is the unit of al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
@@ -115,10 +115,29 @@ def sample_rows(
 ) -> NDArray[np.float64]:
     """Return rows start..stop-1 of the sample that `stream` names: (stop - start, d), the user's units.
 
-    A row is the same whatever range it is asked for in.
+    A row is the same whatever range it is asked for in. Raises InvalidInput for more rows than memory can hold.
     """
     pieces = sample_pieces(model, start, stop, stream=stream, sampler=sampler)
-    return np.concatenate([np.empty((0, model.codec.n_columns)), *pieces])
+    return gathered(pieces, stop - start, model.codec.n_columns)
+
+
+def gathered(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[np.float64]:
+    """Return pieces of rows as one array, (n, d).
+
+    Raises InvalidInput, before any piece is made, where memory does not hold so many.
+    """
+    try:
+        rows = np.empty((n, d))
+    except (MemoryError, ValueError) as error:
+        raise InvalidInput(
+            f"Samples should fit into memory, but {n:,} rows of {d} columns take {8 * n * d / 2**30:,.0f} GiB: draw "
+            "them in pieces, or into a file by `backwalk sample`."
+        ) from error
+    first = 0
+    for piece in pieces:
+        rows[first : first + len(piece)] = piece
+        first += len(piece)
+    return rows
 
 
 def sample_pieces(

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from backwalk.accepted import SEALED_HEADER_BYTES
-from backwalk.durable import locked_folder, made_folder, remove_parts, whole_file
+from backwalk.durable import locked_folder, made_folder, whole_file
 from backwalk.errors import BackwalkError, ModelFileError
 from backwalk.model import DiffusionModel
 from backwalk.model_file.record import FORMAT, VERSION, Record, least_data_bytes, model_of, record_of, tensors_of
@@ -30,6 +30,7 @@ SUFFIX: Final = ".safetensors"
 
 _INDEX = "model.json"
 _NAME = re.compile(r"model-[0-9a-f]{16}\.safetensors")
+_PART = re.compile(r"\.(model-[0-9a-f]{16}\.safetensors|model\.json)\.[0-9a-f]+\.part")
 
 
 def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) -> None:
@@ -64,10 +65,16 @@ def _refuse_to_overwrite(target: Path, overwrite: bool) -> None:
     if target.is_dir() == (target.suffix == SUFFIX):
         should, is_ = ("file", "folder") if target.is_dir() else ("folder", "file")
         raise ModelFileError(f"it should be a {should}, but is a {is_}: choose another name.")
-    if target.is_dir() and any(target.iterdir()) and not (target / _INDEX).is_file():
-        raise ModelFileError("it holds other things than a model: choose another name.")
-    if not overwrite and (target.is_file() or any(target.iterdir())):
+    if target.is_dir() and not (target / _INDEX).is_file():
+        if any(not _is_litter(path) for path in target.iterdir()):
+            raise ModelFileError("it holds other things than a model: choose another name.")
+    elif not overwrite:
         raise ModelFileError("it exists already: choose another name, or ask to overwrite it.")
+
+
+def _is_litter(path: Path) -> bool:
+    """Return whether a file is a piece of a model, which a writer that was killed has left where no index names it."""
+    return bool(_NAME.fullmatch(path.name) or _PART.fullmatch(path.name))
 
 
 def _write_folder(folder: Path, content: bytes, record: dict[str, Any]) -> None:
@@ -85,10 +92,8 @@ def _write_folder(folder: Path, content: bytes, record: dict[str, Any]) -> None:
             (folder / name).unlink(missing_ok=True)
         raise
     for path in folder.iterdir():  # what the old model was made of, and what killed writers have left
-        if _NAME.fullmatch(path.name) and path.name != name:
+        if _is_litter(path) and path.name != name:
             path.unlink(missing_ok=True)
-            remove_parts(path)
-    remove_parts(folder / _INDEX)
 
 
 def _read_folder(folder: Path) -> tuple[Record, dict[str, Tensor]]:

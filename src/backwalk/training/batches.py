@@ -29,8 +29,11 @@ class Batches:
     def _shuffled(self, epoch: int) -> np.ndarray:
         n, batch = len(self._x_0), self._batch_size
         repeats = -(-batch // n) if batch > n else 1
-        streams = [self._stream.child("order", epoch, member) for member in range(self._members)]
-        orders = [
-            np.concatenate([stream.child(repeat).permutation(n) for repeat in range(repeats)]) for stream in streams
-        ]
-        return np.stack(orders)[:, : max(batch, n)]
+        orders = np.empty(
+            (self._members, repeats, n), dtype=np.int64
+        )  # at once, so that too large a batch fails at once
+        for member in range(self._members):
+            stream = self._stream.child("order", epoch, member)
+            for repeat in range(repeats):
+                orders[member, repeat] = stream.child(repeat).permutation(n)
+        return orders.reshape(self._members, -1)[:, : max(batch, n)]

@@ -39,7 +39,7 @@ def checkpointed(
     `resume` is False, where it is damaged or belongs to another run, and where it cannot be written.
     """
     if resume and path.exists():
-        _restore(trainer, path)
+        restore(trainer, path)
     elif path.exists():
         raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
     remove_parts(path)
@@ -92,7 +92,8 @@ def checkpoint_step(path: Path) -> int:
         return int(file.record["step"])
 
 
-def _restore(trainer: Trainer, path: Path) -> None:
+def restore(trainer: Trainer, path: Path) -> None:
+    """Bring a run to the state in a checkpoint of its own. Raises CheckpointError where it is damaged or another's."""
     with _reading(path), open_sealed(path, form=FORMAT, version=VERSION) as file:
         ours, theirs = trainer.fingerprint, dict(file.record["fingerprint"])
         other = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]

@@ -1,0 +1,276 @@
+"""Arrays and tables in memory: what cannot be fitted is refused at once, what can gives the same as its copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import scipy.sparse
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from backwalk import Diffusion
+from backwalk.errors import InvalidInput
+from backwalk.table import Codec, as_table
+from soak.campaign import outcome_of
+from soak.material import estimator, fitted, rows
+
+
+def bad(n: int, seed: int, _: Path) -> Iterator[str]:
+    """Yield outcomes of bad arrays at fit, score, bound and latents."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        make, words = _BAD[i % len(_BAD)]
+        entry = _ENTRIES[i // len(_BAD) % len(_ENTRIES)]
+        yield outcome_of(lambda make=make, words=words, entry=entry: _refused(make(rng), words, entry))
+
+
+def generated(n: int, seed_: int, _: Path) -> Iterator[str]:
+    """Yield outcomes of arrays that hypothesis makes up: refused, or encoded and decoded as their float64 copy is."""
+    count = 0
+
+    @settings(
+        max_examples=n, database=None, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+    )
+    @seed(seed_)
+    @given(_ARRAYS)
+    def check(X: Any) -> None:
+        nonlocal count
+        count += 1
+        before = X.tobytes()
+        try:
+            table = as_table(X)
+            codec = Codec.fit(table)
+            z = codec.encode(table.values)
+        except ValueError as error:
+            assert isinstance(error, InvalidInput)
+            if X.size and X.dtype.kind == "f" and not np.isfinite(X.astype(np.float64)).all():
+                assert "row" in str(error), str(error)
+        else:
+            assert np.isfinite(z).all()
+            back = codec.decode(z)
+            assert np.isfinite(back).all()
+            constant = [j for j in range(X.shape[1]) if j not in codec.encoded_columns]
+            assert (back[:, constant] == table.values[:, constant]).all()
+            np.testing.assert_allclose(
+                back, table.values, rtol=1e-9, atol=1e-12 * max(np.abs(table.values).max(), 1e-300)
+            )
+        assert X.tobytes() == before
+
+    failure = outcome_of(check)
+    yield from [""] * (count - bool(failure))
+    if failure:
+        yield failure
+
+
+def odd(n: int, seed: int, _: Path) -> Iterator[str]:
+    """Yield outcomes of unusual but good arrays: the fit and its samples equal those of the float64 copy."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        change = _ODD[i % len(_ODD)]
+        yield outcome_of(lambda change=change: _same_as_copy(change, rng))
+
+
+def tables(n: int, seed: int, _: Path) -> Iterator[str]:
+    """Yield outcomes of columns that come in another order, lack, are there twice or too many."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        kind, fault = _KINDS[i % len(_KINDS)], _FAULTS[i // len(_KINDS) % len(_FAULTS)]
+        yield outcome_of(lambda kind=kind, fault=fault: _columns(kind, fault, rng))
+
+
+def _never(progress: object) -> None:
+    raise AssertionError("training began")
+
+
+_ENTRIES: list[tuple[str, Callable[[Any], object]]] = [
+    ("fit", lambda X: estimator(callbacks=[_never]).fit(X)),
+    ("score_samples", lambda X: fitted().score_samples(X)),
+    ("bound", lambda X: fitted().bound(X)),
+    ("to_latent", lambda X: fitted().to_latent(X)),
+]
+
+
+def _refused(X: Any, words: str, entry: tuple[str, Callable[[Any], object]]) -> None:
+    name, ask = entry
+    before = X.tobytes() if isinstance(X, np.ndarray) and X.dtype != object else None
+    try:
+        ask(X)
+    except ValueError as error:
+        assert all(word in str(error) for word in words.split()), f"{name}: {error}"
+        assert "\n" not in str(error), str(error)
+    else:
+        raise AssertionError(f"{name} took {type(X).__name__}")
+    assert before is None or X.tobytes() == before, "the input was changed"
+
+
+def _with(value: float, dtype: type = float) -> Callable[[np.random.Generator], Any]:
+    def make(rng: np.random.Generator) -> Any:
+        X = rows()[: rng.integers(2, 50)].astype(dtype)
+        X[rng.integers(len(X)), rng.integers(3)] = value
+        return X
+
+    return make
+
+
+def _with_object(value: object) -> Callable[[np.random.Generator], Any]:
+    def make(rng: np.random.Generator) -> Any:
+        X = rows()[: rng.integers(2, 50)].astype(object)
+        X[rng.integers(len(X)), rng.integers(3)] = value
+        return X
+
+    return make
+
+
+_BAD: list[tuple[Callable[[np.random.Generator], Any], str]] = [
+    (_with(np.nan), "NaN row column"),
+    (_with(np.inf), "inf row column"),
+    (_with(-np.inf), "-inf row column"),
+    (_with(np.nan, np.float32), "NaN row column"),
+    (_with(np.inf, np.float16), "inf row column"),
+    (_with_object("text"), "'text' row column"),
+    (_with_object(None), "row column"),
+    (_with_object({}), "row column"),
+    (_with_object(1j), "row column"),
+    (_with_object(10**400), "row column"),
+    (lambda rng: np.empty((0, 3)), "0 sample"),
+    (lambda rng: np.empty((int(rng.integers(1, 9)), 0)), "0 feature"),
+    (lambda rng: rng.normal(size=int(rng.integers(1, 9))), "2D"),
+    (lambda rng: rng.normal(size=(3, 3, 3)), "dim 3"),
+    (lambda rng: np.float64(3.0), "2D"),
+    (lambda rng: rng.normal(size=(5, 3)) * 1j, "Complex"),
+    (lambda rng: scipy.sparse.csr_matrix(rng.normal(size=(5, 3))), "sparse"),
+    (lambda rng: scipy.sparse.coo_array(rng.normal(size=(5, 3))), "sparse"),
+    (lambda rng: np.array([["a", "b", "c"]] * 4), "numbers"),
+    (lambda rng: np.array([["2020-01-01"] * 3] * 4, dtype="datetime64[D]"), "numbers"),
+    (lambda rng: np.ma.masked_less(rng.normal(size=(9, 3)), 0.5), "NaN row"),
+    (lambda rng: [[1.0, 2.0, 3.0], [1.0, 2.0]], "rows"),
+    (lambda rng: "text", "numbers"),
+    (lambda rng: None, "numbers"),
+    (lambda rng: {"a": [1.0]}, ""),
+    (lambda rng: pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"], "c": [1.0, 2.0]}), "'b'"),
+    (lambda rng: pd.DataFrame({"a": pd.Categorical(["u", "v"]), "b": [1.0, 2.0], "c": [1.0, 2.0]}), "'a'"),
+    (lambda rng: np.full((4, 3), 1e308) * np.array([[1], [-1], [1], [np.nan]]), "row"),
+]
+
+_FLOATS = st.one_of(
+    st.floats(width=64),
+    st.floats(-1e3, 1e3),
+    st.sampled_from([0.0, -0.0, 1e30, 1e-30, 1e308, -1e308, 5e-324, 1e-300, 1.0, np.nan, np.inf]),
+)
+_SHAPES = st.tuples(st.integers(0, 6), st.integers(0, 4))
+_ARRAYS = st.one_of(
+    hnp.arrays(np.float64, _SHAPES, elements=_FLOATS),
+    hnp.arrays(np.float64, _SHAPES, elements=st.floats(-1e6, 1e6)),
+    hnp.arrays(st.sampled_from([np.float32, np.float16, np.int8, np.uint64, np.int64, np.bool_]), _SHAPES),
+    hnp.arrays(np.float64, hnp.array_shapes(min_dims=1, max_dims=3, max_side=4), elements=st.floats(-1, 1)),
+)
+
+
+def _huge(X: np.ndarray, rng: np.random.Generator) -> Any:
+    return X * 1e30
+
+
+def _tiny(X: np.ndarray, rng: np.random.Generator) -> Any:
+    return X * 1e-30
+
+
+def _mixed_units(X: np.ndarray, rng: np.random.Generator) -> Any:
+    return X * 10.0 ** rng.integers(-30, 30, size=3)
+
+
+def _constant_column(X: np.ndarray, rng: np.random.Generator) -> Any:
+    X = X.copy()
+    X[:, rng.integers(3)] = rng.choice([0.0, 1e300, -1e-300, 0.1, 1 / 3])
+    return X
+
+
+def _duplicate_columns(X: np.ndarray, rng: np.random.Generator) -> Any:
+    return X[:, [0, 0, 2]]
+
+
+def _duplicate_rows(X: np.ndarray, rng: np.random.Generator) -> Any:
+    return np.repeat(X[:20], 8, axis=0)
+
+
+def _read_only(X: np.ndarray, rng: np.random.Generator) -> Any:
+    X = X.copy()
+    X.flags.writeable = False
+    return X
+
+
+_ODD: list[Callable[[np.ndarray, np.random.Generator], Any]] = [
+    _huge,
+    _tiny,
+    _mixed_units,
+    _constant_column,
+    _duplicate_columns,
+    _duplicate_rows,
+    _read_only,
+    lambda X, rng: X.astype(np.float16),
+    lambda X, rng: X.astype(np.float32),
+    lambda X, rng: np.rint(10 * X).astype(np.int64),
+    lambda X, rng: np.rint(10 * np.abs(X)).astype(np.uint8),
+    lambda X, rng: np.greater(X, X.mean(axis=0)),
+    lambda X, rng: np.asfortranarray(X),
+    lambda X, rng: np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, ::3],
+    lambda X, rng: X[::-1, ::-1],
+]
+
+
+def _same_as_copy(change: Callable[[np.ndarray, np.random.Generator], Any], rng: np.random.Generator) -> None:
+    X = change(rng.normal(size=(int(rng.integers(30, 120)), 3)) + np.array([1.0, 0.0, 5.0]), rng)
+    before, copy = X.tobytes(), np.array(X, dtype=np.float64, order="C")
+    samples, expected = (estimator(max_steps=2).fit(rows).sample(20, random_state=0) for rows in (X, copy))
+    assert np.isfinite(samples).all()
+    assert X.tobytes() == before
+    np.testing.assert_array_equal(samples, expected.astype(samples.dtype))
+    for j in np.flatnonzero(copy.min(axis=0) == copy.max(axis=0)):
+        assert (expected[:, j] == copy[0, j]).all()
+
+
+_NAMES = ["length", "count", "fixed"]
+_KINDS: list[Callable[[dict[str, Any]], Any]] = [pd.DataFrame, pl.DataFrame, pa.table]
+_FAULTS = ["order", "missing", "extra", "renamed", "twice", "text", "unseen category"]
+_MODELS: dict[object, Diffusion] = {}
+
+
+def _columns(kind: Callable[[dict[str, Any]], Any], fault: str, rng: np.random.Generator) -> None:
+    data: dict[str, Any] = {"length": rows()[:, 0], "count": np.arange(300) % 7, "fixed": rows()[:, 1]}
+    if kind not in _MODELS:
+        _MODELS[kind] = estimator(max_steps=2).fit(kind(data))
+    model, few = _MODELS[kind], {name: values[:5] for name, values in data.items()}
+    expected = model.score_samples(kind(few))
+    name = _NAMES[rng.integers(3)]
+    if fault == "order":
+        shuffled = {_NAMES[j]: few[_NAMES[j]] for j in rng.permutation(3)}
+        np.testing.assert_array_equal(model.score_samples(kind(shuffled)), expected)
+        return
+    changed = dict(few)
+    if fault == "missing":
+        del changed[name]
+    elif fault == "extra":
+        name = "further"
+        changed[name] = np.zeros(5)
+    elif fault == "renamed":
+        changed = {f"{each} " if each == name else each: values for each, values in few.items()}
+    elif fault == "text":
+        changed[name] = ["x"] * 5
+    elif fault == "unseen category":
+        changed[name] = np.array(["u", "v", "u", "v", "w"])
+    try:
+        if fault == "twice":
+            given = pd.DataFrame(few)
+            model.score_samples(pd.concat([given, given[[name]]], axis=1))
+        else:
+            model.score_samples(kind(changed))
+    except ValueError as error:
+        assert name in str(error), str(error)
+    else:
+        raise AssertionError(f"{fault} columns were taken")

@@ -1,0 +1,91 @@
+"""Too little memory: smaller pieces with the same bits, or a clear error, and never more than a file's size twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from backwalk import Diffusion, Residual, Training
+from backwalk.model_file import load
+from soak.campaign import outcome_of
+from soak.children import at_most, forked, guarded, left
+from soak.material import estimator, fitted, rows
+
+
+def too_much(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of requests that no memory is enough for: each ends soon in an error that says so."""
+    del seed, folder
+    cases = [partial(_refused, _TOO_MUCH[i % len(_TOO_MUCH)]) for i in range(n)]
+    yield from guarded(cases, seconds=60.0)
+
+
+def little(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of many rows under a limit of 256 MiB more than the process has: the same bits as without it."""
+    del seed
+    for i in range(n):
+        yield outcome_of(partial(_same_with_little, 20_000 * (i + 1), folder / f"{i}.npy"))
+
+
+def loading(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of loading large models: what it takes at its peak is at most twice the file, and 32 MiB."""
+    for i in range(n):
+        model = Diffusion(
+            n_steps=5, max_steps=1, denoiser=Residual(600 + 200 * i, 2), random_state=seed, verbose=False
+        ).fit(rows())
+        path = folder / f"m{i}.safetensors"
+        model.save(path)
+        del model
+        yield outcome_of(partial(_peak, path))
+
+
+_TOO_MUCH: list[Callable[[], object]] = [
+    lambda: fitted().sample(10**13),
+    lambda: fitted().sample(2**62),
+    lambda: estimator(n_steps=10**9).fit(rows()),
+    lambda: estimator(denoiser=Residual(width=60_000)).fit(rows()),
+    lambda: estimator(training=Training(batch_size=10**10, learning_rate=0.1, max_steps=1), max_steps=None).fit(rows()),
+]
+
+
+def _refused(ask: Callable[[], object]) -> None:
+    try:
+        ask()
+    except (ValueError, MemoryError, RuntimeError) as error:
+        text = str(error).lower()
+        assert any(word in text for word in ("alloc", "memory", "should be", "too large", "maximum")), text
+    else:
+        raise AssertionError("it was taken")
+
+
+def _same_with_little(n: int, path: Path) -> None:
+    def work() -> None:
+        at_most(256 * 2**20)
+        np.save(path, fitted().sample(n, random_state=0, n_evaluations=2))
+
+    status = left(forked(work, path.with_suffix(".log")), 60.0)
+    assert status == 0, f"left with {status}: {path.with_suffix('.log').read_text()[-300:]}"
+    np.testing.assert_array_equal(np.load(path), fitted().sample(n, random_state=0, n_evaluations=2))
+
+
+def _peak(path: Path) -> None:
+    """Load in a child, and compare its peak of resident memory with what it had before."""
+    allowed = 2 * path.stat().st_size + 32 * 2**20
+
+    def work() -> None:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _resident("VmRSS")
+        load(path)
+        print(_resident("VmHWM") - before)
+
+    log = path.with_suffix(".log")
+    assert left(forked(work, log), 60.0) == 0, log.read_text()[-300:]
+    took = int(log.read_text())
+    assert took <= allowed, f"{took / 2**20:.0f} MiB for a file of {path.stat().st_size / 2**20:.0f} MiB"
+
+
+def _resident(name: str) -> int:
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    return int(line.split()[1]) * 1024

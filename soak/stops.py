@@ -1,0 +1,112 @@
+"""SIGINT and SIGTERM at random moments of `backwalk fit`: a checkpoint, the right status, soon; or at once, for two."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backwalk.model_file import load
+from backwalk.table import as_table, write_table
+from soak.campaign import outcome_of
+from soak.children import forked, left
+from soak.material import bits, listing, rows
+
+_SECONDS = 5.0
+_SECONDS_AT_ONCE = 1.0
+_STEPS = 150
+
+
+def once(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of one signal each: status, seconds, litter; every fit is then gone on with and compared."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        number = (signal.SIGINT, signal.SIGTERM)[i % 2]
+        yield outcome_of(partial(_stopped, _place(folder, i), number, rng.uniform(0.0, 1.1 * _seconds())))
+
+
+def twice(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of two signals on each other's heels."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        first, second = (signal.SIGINT, signal.SIGTERM)[i % 2], (signal.SIGINT, signal.SIGTERM)[i // 2 % 2]
+        wait, between = rng.uniform(0.0, _seconds()), rng.uniform(0.0, 0.01)
+        yield outcome_of(partial(_stopped_twice, _place(folder, i), first, second, wait, between))
+
+
+def _fit(place: Path, *options: str) -> None:
+    from backwalk.cli import main
+
+    (place / "began").write_text("")
+    main(["fit", str(place / "rows.csv"), "-o", str(place / "m"), "--max-steps", str(_STEPS), *options])
+
+
+def _place(folder: Path, i: int) -> Path:
+    place = folder / str(i)
+    place.mkdir()
+    write_table(place / "rows.csv", as_table(rows()))
+    return place
+
+
+def _begun(place: Path) -> int:
+    """Start a fit in a child, and return when it has come so far as to take signals for its own."""
+    pid = forked(partial(_fit, place), place / "log")
+    while not (place / "began").exists():
+        time.sleep(0.001)
+    time.sleep(0.02)
+    return pid
+
+
+def _stopped(place: Path, number: int, wait: float) -> None:
+    pid = _begun(place)
+    time.sleep(wait)
+    if os.waitpid(pid, os.WNOHANG)[0]:
+        return  # it was done
+    os.kill(pid, number)
+    status = left(pid, _SECONDS)
+    log = (place / "log").read_text()
+    assert status in (0, 128 + number), f"left with {status}: {log[-300:]}"
+    assert log.count("\n") <= 2, log
+    assert not [name for name in listing(place) if name.endswith(".part")], listing(place)
+    if status:
+        assert not (place / "m").exists() or load(place / "m")
+        if not (place / "m").exists():
+            assert left(forked(partial(_fit, place, "--resume"), place / "log"), 60.0) == 0, (place / "log").read_text()
+    assert bits(load(place / "m")) == _uninterrupted(), "the model is another than the uninterrupted one"
+
+
+def _stopped_twice(place: Path, first: int, second: int, wait: float, between: float) -> None:
+    pid = _begun(place)
+    time.sleep(wait)
+    if os.waitpid(pid, os.WNOHANG)[0]:
+        return
+    os.kill(pid, first)
+    time.sleep(between)
+    with suppress(ProcessLookupError):
+        os.kill(pid, second)
+    status = left(pid, _SECONDS_AT_ONCE)
+    assert status in (0, 128 + first, 128 + second), f"left with {status}: {(place / 'log').read_text()[-300:]}"
+
+
+@cache
+def _seconds() -> float:
+    began = time.monotonic()
+    _uninterrupted()
+    return time.monotonic() - began
+
+
+@cache
+def _uninterrupted() -> Any:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        place = _place(Path(name), 0)
+        assert left(forked(partial(_fit, place), place / "log"), 60.0) == 0
+        return bits(load(place / "m"))

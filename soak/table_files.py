@@ -1,0 +1,163 @@
+"""Table files: cut off, changed and made up to harm; and CSV headers that a spreadsheet would run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from backwalk.errors import TableFileError
+from backwalk.table import Schema, Table, as_table, read_table, write_table
+from soak.campaign import outcome_of
+from soak.children import guarded
+from soak.material import mutated
+
+_TABLE = pa.table({"a": np.linspace(-1.0, 1.0, 12), "count": list(range(12)), "flag": [True, False] * 6})
+
+
+@cache
+def _whole(suffix: str) -> bytes:
+    if suffix == ".npy":
+        file = io.BytesIO()
+        np.save(file, as_table(_TABLE).values)
+        return file.getvalue()
+    if suffix == ".csv":
+        return b'"a","count","flag"\n' + b"".join(
+            b"%.3f,%d,%s\n" % (i / 7, i, (b"true", b"false")[i % 2]) for i in range(12)
+        )
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(_TABLE.drop_columns(["flag"]), file)
+    return file.getvalue()
+
+
+def truncated(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of files cut off after every byte (or at n places)."""
+    del seed
+    cuts = [(suffix, length) for suffix in (".csv", ".parquet", ".npy") for length in range(len(_whole(suffix)))]
+    chosen = [cuts[i] for i in np.unique(np.linspace(0, len(cuts) - 1, min(n, len(cuts))).astype(int))]
+    yield from guarded([partial(_read, folder, suffix, lambda s=suffix, k=k: _whole(s)[:k]) for suffix, k in chosen])
+
+
+def csv_mutations(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of CSV files in which a few bytes are others."""
+    yield from _mutations(n, seed, folder, ".csv")
+
+
+def parquet_mutations(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of Parquet files in which a few bytes are others."""
+    yield from _mutations(n, seed, folder, ".parquet")
+
+
+def npy_mutations(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of NumPy files in which a few bytes are others."""
+    yield from _mutations(n, seed, folder, ".npy")
+
+
+def hostile(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of files in other encodings, with strange line ends, too large, or promising too much."""
+    del seed
+    yield from guarded([partial(_read, folder, suffix, make) for suffix, make in islice(_HOSTILE * n, n)])
+
+
+def csv_headers(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of headers that begin with a formula's sign: escaped by default, and numbers never touched."""
+    rng = np.random.default_rng(seed)
+    signs = ["=", "+", "-", "@", "\t", "\r", ""]
+    for i in range(n):
+        sign, escape = signs[i % len(signs)], i // len(signs) % 2 == 0
+        yield outcome_of(partial(_escaped, folder / f"{i}.csv", sign, escape, rng))
+
+
+def _mutations(n: int, seed: int, folder: Path, suffix: str) -> Iterator[str]:
+    def make(i: int) -> bytes:
+        return mutated(_whole(suffix), np.random.default_rng([seed, i]))
+
+    yield from guarded([partial(_read, folder, suffix, partial(make, i)) for i in range(n)])
+
+
+def _read(folder: Path, suffix: str, make: Callable[[], bytes]) -> None:
+    path = folder / f"file{suffix}"
+    path.write_bytes(make())
+    try:
+        values = read_table(path).values
+    except TableFileError as error:
+        assert "\n" not in str(error)
+        assert str(path) in str(error)
+        assert len(str(error)) < 1000
+    else:
+        assert values.ndim == 2
+        assert values.size > 0
+        assert np.isfinite(values).all()
+
+
+def _bomb(n_rows: int, n_columns: int = 1) -> bytes:
+    file = io.BytesIO()
+    column = pa.chunked_array([pa.repeat(1.0, 2**20)] * (n_rows // 2**20))
+    pyarrow.parquet.write_table(
+        pa.table({f"c{j}": column for j in range(n_columns)}), file, compression="zstd", row_group_size=2**24
+    )
+    return file.getvalue()
+
+
+def _arrow_file(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(table, file)
+    return file.getvalue()
+
+
+_WIDE = ",".join(f"c{j}" for j in range(100_000)).encode()
+_HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
+    (".csv", lambda: _whole(".csv").decode().encode("utf-16")),
+    (".csv", lambda: _whole(".csv").decode().encode("utf-16-be")),
+    (".csv", lambda: "größe,b\n1,2\n3,4\n".encode("latin-1")),
+    (".csv", lambda: b"\xef\xbb\xbf" + _whole(".csv")),
+    (".csv", lambda: _whole(".csv").replace(b"\n", b"\r\n", 5).replace(b"\n", b"\r", 2)),
+    (".csv", lambda: _whole(".csv").replace(b"1", b"\0")),
+    (".csv", lambda: _WIDE + b"\n" + b",".join([b"1"] * 100_000) + b"\n"),
+    (".csv", lambda: _WIDE),
+    (".csv", lambda: b"a\n" + b"1" * 10_000_000 + b"\n"),
+    (".csv", lambda: b"a\n" + b'"' + b"1\n" * 1_000_000),
+    (".csv", lambda: b"," * 5_000_000 + b"\n"),
+    (".csv", lambda: b"\n" * 5_000_000),
+    (".csv", lambda: b"a,b\n" + b"1,2\n" * 2_000_000),
+    (".csv", lambda: b"a\n" + b"1\n2,3\n" * 100_000),
+    (".csv", lambda: b"a\n1e400\n-1e400\n"),
+    (".csv", lambda: b"a\n0x10\n1_000\n"),
+    (".csv", lambda: b"a\nNaN\nnull\n#N/A\n"),
+    (".csv", lambda: bytes(range(256)) * 100),
+    (".parquet", lambda: _bomb(2**26)),
+    (".parquet", lambda: _bomb(2**28)),
+    (".parquet", lambda: _bomb(2**20, 2_000)),
+    (".parquet", lambda: b"PAR1" + b"\xff" * 100 + (2**31 - 1).to_bytes(4, "little") + b"PAR1"),
+    (".parquet", lambda: b"PAR1PAR1"),
+    (".parquet", lambda: _arrow_file(pa.table({"a": [[1.0]] * 3}))),
+    (".parquet", lambda: _arrow_file(pa.table({"a": [{"x": 1.0}] * 3}))),
+    (".parquet", lambda: _arrow_file(pa.table({"a": ["x"] * 3}))),
+    (".parquet", lambda: _arrow_file(pa.table({"a": pa.array([1, None, 3])}))),
+    (".parquet", lambda: _arrow_file(pa.table({"a": pa.array([], pa.float64())}))),
+    (".parquet", lambda: _arrow_file(pa.table({}))),
+    (".npy", lambda: _whole(".npy").replace(b"(12, 3)", b"(9999999999, 3)")),
+    (".npy", lambda: _whole(".npy").replace(b"(12, 3)", b"(%d, 3)" % 2**63)),
+    (".npy", lambda: _whole(".npy").replace(b"'<f8'", b"'|O' ")),
+    (".npy", lambda: _whole(".npy").replace(b"'<f8'", b"'<c8'")),
+    (".npy", lambda: b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + b"{" * 1000),
+    (".npy", lambda: b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535),
+    (".npy", lambda: b"PK\x03\x04" + b"\0" * 100),
+]
+
+
+def _escaped(path: Path, sign: str, escape: bool, rng: np.random.Generator) -> None:
+    header = f"{sign}{rng.choice(['1+1', 'cmd|x', 'A1', ' x', '2'])}"
+    values = -np.abs(rng.normal(size=(3, 2)))
+    write_table(path, Table(values, Schema((header, "b=c"), ("float64",) * 2, "pandas")), escape_formulas=escape)
+    options = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    found = pyarrow.csv.read_csv(path, parse_options=options)
+    assert found.column_names == [f"'{header}" if sign and escape else header, "b=c"]
+    np.testing.assert_array_equal(np.column_stack([column.to_numpy() for column in found.columns]), values)

@@ -1,0 +1,83 @@
+"""Several processes that save to one path while others load it: whoever reads meets one whole version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from backwalk.model_file import load, save
+from soak.children import forked, left
+from soak.material import fitted, listing
+
+_PROCESSES = 8
+_READERS = 2
+
+
+def folder_and_file(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield an outcome for each of n saves by eight processes, of four models in turn, and for each reader."""
+    for name in ("m", "m.safetensors"):
+        path = folder / name
+        save(_version(0), path)
+        readers = [
+            forked(partial(_read, path, folder / f"{name}.stop"), folder / f"{name}.r{i}") for i in range(_READERS)
+        ]
+        each = -(-n // (2 * _PROCESSES))
+        writers = [forked(partial(_write, path, seed + i, each), folder / f"{name}.w{i}") for i in range(_PROCESSES)]
+        statuses = [left(pid, 300.0) for pid in writers]
+        (folder / f"{name}.stop").write_text("")
+        seen = [left(pid, 30.0) for pid in readers]
+        for i, status in enumerate(statuses):
+            yield "" if status == 0 else f"writer left with {status}: {(folder / f'{name}.w{i}').read_text()[-300:]}"
+            yield from [""] * (each - 1)
+        for i, status in enumerate(seen):
+            yield "" if status == 0 else f"reader left with {status}: {(folder / f'{name}.r{i}').read_text()[-300:]}"
+        names = listing(path) if path.is_dir() else []
+        yield "" if len(names) == 2 * path.is_dir() else f"litter: {names}"
+
+
+def killed(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of writers killed at random: the model stays whole, and the next save takes the litter away."""
+    rng, path = np.random.default_rng(seed), folder / "m"
+    save(_version(0), path)
+    for i in range(n):
+        pid = forked(partial(_write, path, seed + i, 1000), folder / "log")
+        left_after = float(rng.uniform(0.0, 0.05))
+        left(pid, left_after)
+        try:
+            assert _which(path) >= 0
+            if i % 10 == 9:
+                save(_version(i % 4), path, overwrite=True)
+                assert _which(path) == i % 4
+                assert len(listing(path)) == 2, listing(path)
+        except Exception as error:
+            yield f"{type(error).__name__}: {error}"
+        else:
+            yield ""
+
+
+def _version(k: int) -> object:
+    model = fitted().model_
+    return replace(model, denoising_error=(1.0 + k) * model.denoising_error, decoder_variance=0.125 * (1.0 + k))
+
+
+def _which(path: Path) -> int:
+    """Load, and return which of the four versions it is: all of one, or it is a mixture."""
+    model = load(path)
+    k = round(model.decoder_variance / 0.125) - 1
+    expected = (1.0 + k) * fitted().model_.denoising_error
+    assert model.denoising_error.numpy().tobytes() == expected.numpy().tobytes(), "a mixture"
+    return k
+
+
+def _write(path: Path, seed: int, n: int) -> None:
+    for k in np.random.default_rng(seed).integers(4, size=n):
+        save(_version(int(k)), path, overwrite=True)
+
+
+def _read(path: Path, stop: Path) -> None:
+    while not stop.exists():
+        _which(path)
