@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -24,27 +24,26 @@ _SAMPLERS = [Sampler("ancestral"), Sampler("ddim", 5), Sampler("dpm++2m-sde", 6)
 
 def samples(n: int, seed: int, folder: Path) -> Iterator[str]:
     """Yield outcomes of a sample drawn in other pieces, and of its head."""
-    del folder
     rng = np.random.default_rng(seed)
     for i in range(n):
         which, sampler = i % 3, _SAMPLERS[i // 3 % len(_SAMPLERS)]
         piece = int(rng.choice([1, 7, 1000, 1024, 4096, _N]))
         start = int(rng.integers(0, _N - 20))
         stop = int(min(_N, start + (20 if piece < 8 else rng.integers(1, _N))))
-        yield outcome_of(partial(_same_rows, which, sampler, start, stop, piece, threads=1 + i % 2))
+        yield outcome_of(partial(_same_rows, which, sampler, start, stop, piece, 1 + i % 2, folder))
 
 
 def scores(n: int, seed: int, folder: Path) -> Iterator[str]:
     """Yield outcomes of log-densities asked for in batches of 1, 7, 4,096 and all rows, on one thread and on two."""
-    del seed, folder
+    del seed
     for i in range(n):
-        yield outcome_of(partial(_same_scores, i % 3, (1, 7, 4096, _N)[i // 3 % 4], threads=1 + i // 12 % 2))
+        yield outcome_of(partial(_same_scores, i % 3, (1, 7, 4096, _N)[i // 3 % 4], 1 + i // 12 % 2, folder))
 
 
 def processes(n: int, seed: int, folder: Path) -> Iterator[str]:
     """Yield outcomes of fits, samples and scores in another process, on another number of threads."""
     for i in range(n):
-        yield outcome_of(partial(_same_elsewhere, seed + i, 1 + i % 2, folder / f"{i}.npy"))
+        yield outcome_of(partial(_same_elsewhere, seed + i, 1 + i % 2, folder))
 
 
 @cache
@@ -67,16 +66,19 @@ def _scores(which: int) -> Any:
     return _model(which).score_samples(_rows(which, _SAMPLERS[1]))
 
 
-def _on_threads(threads: int, ask: Any) -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return ask()
-    finally:
-        torch.set_num_threads(before)
+def _on_threads(threads: int, ask: Callable[[], Any], place: Path) -> Any:
+    """Return an array that a child computes on so many threads. This process must not start any, as it forks."""
+
+    def work() -> None:
+        torch.set_num_threads(threads)
+        np.save(place / "child.npy", ask())
+
+    status = left(forked(work, place / "log"), 60.0)
+    assert status == 0, f"left with {status}: {(place / 'log').read_text()[-300:]}"
+    return np.load(place / "child.npy")
 
 
-def _same_rows(which: int, sampler: Sampler, start: int, stop: int, piece: int, threads: int) -> None:
+def _same_rows(which: int, sampler: Sampler, start: int, stop: int, piece: int, threads: int, place: Path) -> None:
     model = _model(which).model_
 
     def ask() -> Any:
@@ -84,26 +86,25 @@ def _same_rows(which: int, sampler: Sampler, start: int, stop: int, piece: int, 
         pieces = [sample_rows(model, a, b, stream=Stream(3), sampler=sampler) for a, b in pairwise(cuts)]
         return np.concatenate(pieces)
 
-    assert _on_threads(threads, ask).tobytes() == _rows(which, sampler)[start:stop].tobytes()
+    expected = _rows(which, sampler)[start:stop]
+    assert _on_threads(threads, ask, place).tobytes() == expected.tobytes()
 
 
-def _same_scores(which: int, batch: int, threads: int) -> None:
+def _same_scores(which: int, batch: int, threads: int, place: Path) -> None:
     model, X = _model(which), _rows(which, _SAMPLERS[1])
     stop = 5 * batch if batch < 8 else len(X)
 
     def ask() -> Any:
         return np.concatenate([model.score_samples(X[a : a + batch]) for a in range(0, stop, batch)])
 
-    assert _on_threads(threads, ask).tobytes() == _scores(which)[:stop].tobytes()
+    expected = _scores(which)[:stop]
+    assert _on_threads(threads, ask, place).tobytes() == expected.tobytes()
 
 
-def _same_elsewhere(seed: int, threads: int, path: Path) -> None:
+def _same_elsewhere(seed: int, threads: int, place: Path) -> None:
     def ask() -> Any:
         model = Diffusion(n_steps=10, max_steps=10, denoiser=Residual(16, 1, 2), random_state=seed, verbose=False)
         X = model.fit(np.tile(rows(), (4, 1))).sample(1500, random_state=seed)
         return np.column_stack([X, model.score_samples(X)])
 
-    expected = _on_threads(threads, ask)
-    status = left(forked(lambda: np.save(path, ask()), path.with_suffix(".log")), 60.0)
-    assert status == 0, path.with_suffix(".log").read_text()[-300:]
-    assert np.load(path).tobytes() == expected.tobytes()
+    assert _on_threads(threads, ask, place).tobytes() == ask().tobytes()

@@ -125,7 +125,7 @@ CAMPAIGNS = [
         "the same bits",
         determinism.scores,
         48,
-        6,
+        3,
     ),
     Campaign(
         "determinism", "fit, samples and scores in another process", "the same bits", determinism.processes, 20, 2
