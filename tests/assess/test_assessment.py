@@ -58,6 +58,25 @@ def test_the_same_stream_gives_the_same_figures_with_or_without_baselines():
     assert again.gap == assessed().model.gap
 
 
+def test_chains_and_the_ode_stand_beside_the_truth():
+    fidelity = assessed()
+    assert [chain.reverse_variance for chain in fidelity.other_chains] == ["beta", "beta_tilde", "optimal", "full"]
+    assert {chain.n_steps for chain in fidelity.other_chains} == {40}
+    for chain in fidelity.other_chains:
+        # Bound and gap are means over the same rows, so their difference is the rows' own mean of -log p.
+        own = fidelity.bound.total - fidelity.bound_gap.value
+        assert chain.bound.value - chain.gap.value == pytest.approx(own, abs=1e-9)
+    by_kind = {chain.reverse_variance: chain.bound.value for chain in fidelity.other_chains}
+    assert max(by_kind["full"], by_kind["optimal"]) < by_kind["beta_tilde"]  # by a nat, whatever the rough fit
+    assert fidelity.model.total_variation is not None
+    # The notebook's schedule leaves alpha_bar_N = 0.3475 of what the codec has brought to variance 1.
+    z = fitted().codec.encode(UNSEEN)
+    variances = np.linalg.eigvalsh(np.cov(z, rowvar=False, bias=True))
+    last = 1 + 0.3475 * (variances - 1)
+    expected = 0.5 * (np.sum(last - 1 - np.log(last)) + 0.3475 * np.square(z.mean(0)).sum())
+    assert fidelity.textbook_mismatch == pytest.approx(expected, rel=1e-3)
+
+
 def test_the_record_is_plain_json():
     record = json.loads(json.dumps(assessed().to_dict(), allow_nan=False))
     assert record["version"] == 1

@@ -87,6 +87,23 @@ def test_everything_asked_for_is_there_in_order():
         assert contender.name in text
 
 
+def test_bounds_stand_beside_the_entropy_and_the_textbook_s_setting_is_told():
+    text = Elements(page()).text
+    table = text[text.index("One network, several models") :]
+    names = [
+        "The truth",
+        f"{MOONS.entropy:.4f}",
+        "Probability-flow ODE",
+        "solver error",
+        "The model's chain",
+        "30 steps",
+    ]
+    names += ["σ² = β", "σ² = β̃", "σ² fitted", "full covariance"]
+    places = [table.index(name) for name in names]
+    assert places == sorted(places)
+    assert f"would lose at least {fidelity().textbook_mismatch:.3f} nats" in text
+
+
 def test_ids_differ():
     ids = [attributes["id"] for _, attributes in Elements(page()).tags if "clippath" in _ or _ == "canvas"]
     assert len(ids) == len(set(ids))

@@ -5,6 +5,6 @@ in words. The judges themselves live in `backwalk.evaluation` and know no model;
 """
 
 from backwalk.assess.assessment import assess
-from backwalk.assess.fidelity import Contender, Fidelity
+from backwalk.assess.fidelity import ChainBound, Contender, Fidelity
 
-__all__ = ["Contender", "Fidelity", "assess"]
+__all__ = ["ChainBound", "Contender", "Fidelity", "assess"]

@@ -21,11 +21,11 @@ from threadpoolctl import threadpool_limits
 
 from backwalk.assess.battery import Judge, battery, column_figures
 from backwalk.assess.cautions import cautions
-from backwalk.assess.fidelity import Contender, Fidelity
+from backwalk.assess.fidelity import ChainBound, Contender, Fidelity
 from backwalk.assess.verdict import verdict
 from backwalk.assess.words import column_name
 from backwalk.datasets import Density
-from backwalk.diffusion import BoundTerms, variational_bound
+from backwalk.diffusion import BoundTerms, NoiseSchedule, prior_mismatch, variational_bound
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import (
     Estimate,
@@ -42,6 +42,7 @@ from backwalk.evaluation import (
 from backwalk.evaluation.baselines import Baseline, kernel_baseline, mixture_baseline
 from backwalk.evaluation.rows import as_rows
 from backwalk.model import (
+    BOUND_VARIANCES,
     DiffusionModel,
     bound,
     encode_for_scoring,
@@ -62,6 +63,7 @@ _MOST_BOUNDED = 2_048  # rows whose bound is computed
 _MOST_SCORED = 1_024  # rows whose density by the ODE is computed, a tile of the network's
 _MOST_ODE_COLUMNS = 16  # beyond, the exact divergence of the ODE takes minutes, and the bound stands for the model
 _STEPS_TO_SEE_GAIN, _MOST_TO_SEE_GAIN = 50, 5_000
+_FEW_STEPS, _DRAWS = 50, 2  # of the chains beside the model's own: where reverse variances tell, for little time
 _LOAD = 'from backwalk import Diffusion\n\nmodel = Diffusion.load("model.backwalk")\nX_new = model.sample(10_000)'
 
 
@@ -168,10 +170,12 @@ def _judged(
         columns=columns,
         bound=scored.terms,
         bound_gap=scored.bound_gap,
+        other_chains=scored.other_chains,
         ode_solver_error=scored.solver_error,
         entropy=entropy,
         prior_term=Estimate(scored.terms.prior, scored.terms.prior_standard_error, scored.terms.n_rows),
         prior_mismatch=model.prior_mismatch,
+        textbook_mismatch=_textbook_mismatch(model, unseen),
         nearest_row_share=share,
         training_gain=gain,
         n_unseen=len(unseen),
@@ -187,6 +191,7 @@ class _Scored:
 
     terms: BoundTerms
     bound_gap: Estimate | None
+    other_chains: tuple[ChainBound, ...]
     encoded: Rows
     density_of: Literal["ode", "bound"]
     log_p_model: Rows
@@ -199,14 +204,22 @@ class _Scored:
         terms = bound(model, rows, stream=stream.child("bound"))
         truth = None if density is None else density.log_prob(rows)
         bound_gap = None if truth is None else paired_gap(truth, -terms.per_row.numpy())
+        others = tuple(_other_chains(model, rows, truth, stream.child("bound")))
         encoded = codec.encode(rows)  # whole numbers at the centres of their cells, where the model scores them
         if codec.n_encoded > _MOST_ODE_COLUMNS:
-            return cls(terms, bound_gap, encoded, "bound", -terms.per_row.numpy(), None, truth)
+            return cls(terms, bound_gap, others, encoded, "bound", -terms.per_row.numpy(), None, truth)
         n = min(len(rows), _MOST_SCORED)
         ode = log_density(model, rows[:n])
         error = float(ode.solver_error.mean())
         return cls(
-            terms, bound_gap, encoded[:n], "ode", ode.log_prob.numpy(), error, None if truth is None else truth[:n]
+            terms,
+            bound_gap,
+            others,
+            encoded[:n],
+            "ode",
+            ode.log_prob.numpy(),
+            error,
+            None if truth is None else truth[:n],
         )
 
     def gap(self, log_p: Rows) -> Estimate | None:
@@ -231,6 +244,23 @@ def _real_pairs(
     kept = codec.encode(random_rows(unseen, 2 * most, stream=stream.child("kept")))
     pairs = resampled_pairs(kept, n_pairs, stream=stream)
     return pairs, f"{n_pairs} random splits of the unseen rows into halves of {pairs.n_rows:,}"
+
+
+def _other_chains(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> Iterator[ChainBound]:
+    """Yield the bounds of the best few steps with every reverse variance that the model allows, on the same noise."""
+    k = min(_FEW_STEPS, model.schedule.n_steps)
+    ends_in_noise = bool(model.schedule.log_snr[-1].isinf())
+    for kind in BOUND_VARIANCES:
+        if kind == "full" and (model.codec.n_encoded > _MOST_ODE_COLUMNS or ends_in_noise):
+            continue
+        by_row = bound(model, rows, stream=stream, reverse_variance=kind, steps=k, n_draws=_DRAWS).per_row.numpy()
+        yield ChainBound(kind, k, mean_estimate(by_row), None if truth is None else paired_gap(truth, -by_row))
+
+
+def _textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
+    z = model.codec.encode(rows)
+    mean, covariance = z.mean(axis=0), np.atleast_2d(np.cov(z, rowvar=False, bias=True))
+    return prior_mismatch(torch.from_numpy(mean), torch.from_numpy(covariance), NoiseSchedule.linear(100))
 
 
 def _own(model: DiffusionModel, figures: tuple[Figure, ...], scored: _Scored, sample_seconds: float) -> Contender:

@@ -44,11 +44,26 @@ class Contender:
 
 
 @dataclass(frozen=True)
+class ChainBound:
+    """The bound of one chain of the model, which `reverse_variance` and `n_steps` name: nats a row, from above.
+
+    `gap` is its row-paired excess over the truth, where that is known.
+    """
+
+    reverse_variance: str
+    n_steps: int
+    bound: Estimate
+    gap: Estimate | None
+
+
+@dataclass(frozen=True)
 class Fidelity:
     """How faithful a model is: the verdict, the warnings, and every number behind them.
 
     `real_rows` says where the real sets come from. `columns` holds the model's Kolmogorov-Smirnov figure a column.
     `bound` is the chain's, `bound_gap` its row-paired excess over the truth where that is known, as is `entropy`;
+    `other_chains` are the bounds of shorter ones, the textbook's variances among them; `textbook_mismatch` is the prior
+    mismatch that the course notebook's schedule would have on the judged rows, in the model's units;
     `ode_solver_error` is the mean over rows of the ODE's error; all in nats a row. `nearest_row_share` is the share of
     generated rows whose nearest real row was trained on (1/2 without memorisation), and `training_gain` the bound on
     unseen rows minus that on training rows, of a chain of 50 steps; both None where no training rows were given.
@@ -62,10 +77,12 @@ class Fidelity:
     columns: tuple[Figure, ...]
     bound: BoundTerms
     bound_gap: Estimate | None
+    other_chains: tuple[ChainBound, ...]
     ode_solver_error: float | None
     entropy: float | None
     prior_term: Estimate
     prior_mismatch: float
+    textbook_mismatch: float
     nearest_row_share: Estimate | None
     training_gain: Estimate | None
     n_unseen: int

@@ -26,6 +26,7 @@ from backwalk.report import figures
 from backwalk.report.frames import ChainFrames, chain_frames
 from backwalk.report.style import GENERATED, REAL, svg
 from backwalk.report.tables import (
+    bound_rows,
     card_rows,
     column_rows,
     figure_rows,
@@ -82,6 +83,7 @@ def render_report(
         schedule_rows=schedule_rows(model),
         prior=prior_words(fidelity, model.schedule),
         bound=list(draw.bound(fidelity)),
+        bound_rows=bound_rows(fidelity),
         bound_words=bound_words(fidelity, model.schedule),
         frames=frames.for_page(),
         n_frames=len(frames.t),

@@ -14,7 +14,7 @@ from backwalk.assess.words import column_name, seconds, significant, with_error
 from backwalk.diffusion import evenly_spaced
 from backwalk.evaluation import Estimate, Figure
 from backwalk.model import DiffusionModel
-from backwalk.report.words import DENSITIES, EXPLANATIONS
+from backwalk.report.words import DENSITIES, EXPLANATIONS, VARIANCES
 from backwalk.table import Schema
 
 Row = dict[str, Any]
@@ -87,6 +87,23 @@ def nats_rows(fidelity: Fidelity) -> list[Row]:
     ]
 
 
+def bound_rows(fidelity: Fidelity) -> list[Row]:
+    """Return a row a model that the network stands for: the ODE's density, the chain's bound, and shorter chains'."""
+    own = fidelity.model
+    rows: list[Row] = []
+    if own.density_of == "ode":
+        error = fidelity.ode_solver_error
+        note = "" if error is None else f"; solver error {significant(error, 2)} nats"
+        rows.append(_bound_row("Probability-flow ODE", f"−log p itself{note}", own.negative_log_density, own.gap))
+    terms = fidelity.bound
+    whole = Estimate(terms.total, terms.total_standard_error, terms.n_rows)
+    rows.append(_bound_row("The model's chain", f"{len(terms.transitions) - 1:,} steps", whole, fidelity.bound_gap))
+    for chain in fidelity.other_chains:
+        name, note = VARIANCES[chain.reverse_variance]
+        rows.append(_bound_row(name, f"the best {chain.n_steps:,} steps; {note}", chain.bound, chain.gap))
+    return rows
+
+
 def column_rows(data: Rows, generated: Rows, fidelity: Fidelity, schema: Schema, columns: Sequence[int]) -> list[Row]:
     """Return a row a column: its data and its generated values in numbers."""
     rows: list[Row] = []
@@ -145,6 +162,11 @@ def _figure_cell(figure: Figure, percent: bool) -> Row:
         "difference": sign + difference,
         "shown": abs(figure.difference) > _SHOWN * figure.difference_standard_error,
     }
+
+
+def _bound_row(name: str, explanation: str, nats: Estimate, gap: Estimate | None) -> Row:
+    cells = [_estimate(nats)] if gap is None else [_estimate(nats), _estimate(gap)]
+    return {"name": name, "explanation": explanation, "cells": cells}
 
 
 def _nats_cells(contender: Contender, *, truth_known: bool) -> list[str]:
