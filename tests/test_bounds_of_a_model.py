@@ -171,7 +171,7 @@ def test_a_full_covariance_is_for_few_columns(model):
         ({"decoder_variance": -1.0}, "decoder_variance should be"),
         ({"decoder_variance": math.nan}, "decoder_variance should be"),
         ({"decoder_variance": 0.0, "reverse_variance": "full"}, "decoder_variance should be > 0"),
-        ({"n_draws": 0}, "n_draws should be at least 1"),
+        ({"n_draws": 0}, "n_draws should be an integer >= 1"),
     ],
 )
 def test_refused(fitted, rows, options, message):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from backwalk.threads import single_threads
+from backwalk.threads import single_threads, without_lock
 
 
 def test_results_come_in_order_each_from_one_thread(n_threads):
@@ -45,3 +45,20 @@ def test_blocks_that_end_in_any_order_put_the_setting_back():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def double_or_add(x: torch.Tensor, twice: bool) -> torch.Tensor:
+    return 2.0 * x if twice else x + 1.0
+
+
+def test_a_function_is_the_same_with_and_without_the_lock(monkeypatch):
+    x = torch.arange(3.0)
+    freed = without_lock(double_or_add)
+    assert freed is without_lock(double_or_add)
+    assert freed is not double_or_add
+    for twice in (False, True):
+        assert torch.equal(freed(x, twice), double_or_add(x, twice))
+    without_lock.cache_clear()
+    monkeypatch.delattr(torch.jit, "script")
+    assert without_lock(double_or_add) is double_or_add
+    without_lock.cache_clear()

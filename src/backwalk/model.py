@@ -146,6 +146,7 @@ def sample_pieces(
     """Yield what `sample_rows` returns in pieces of at most 1,024 rows, so that memory does not grow with the rows."""
     schedule, step = _chain(model, sampler or model.sampler)
 
+    @torch.inference_mode()  # in which a network may write over what has served
     def tile(first: int, last: int) -> Tensor:
         *_, state = _walk(model, schedule, step, first, last, stream)
         return state.x_t

@@ -7,16 +7,19 @@ other programs use as well can take a hundred times as long as the work itself (
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Map(Protocol):
@@ -74,3 +77,20 @@ class _OpenBlocks:
 
 
 _OPEN_BLOCKS = _OpenBlocks()
+
+
+@cache
+def without_lock(function: _Function) -> _Function:
+    """Return a function of tensors as TorchScript, which runs without Python's lock, or as it is where there is none.
+
+    Several threads that call operations of some ten microseconds from Python wait for the lock, and to be woken, for
+    longer than the operations take. PyTorch calls TorchScript deprecated, and offers `torch.compile`, which wants a
+    C++ compiler at run time; should a version come without it, the very same functions run as they stand, and slower.
+    """
+    script = getattr(torch.jit, "script", None)
+    if script is None:
+        return function
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted: _Function = script(function)
+    return scripted

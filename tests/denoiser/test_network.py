@@ -49,8 +49,8 @@ def test_residual_network_starts_at_zero(sizes):
     network = sizes.build(2, stream=STREAM)
     x = noisy_points(sizes.n_members, 20, 2)
     assert not network(x, x[..., :1]).any()
-    assert len(network.hidden_layers()) == 2 * sizes.n_blocks
-    for matrix in (layer.weight for layer in network.hidden_layers()):
+    assert len(network.hidden_matrices()) == 2 * sizes.n_blocks
+    for matrix in network.hidden_matrices():
         assert matrix.shape == (sizes.n_members, sizes.width, sizes.width)
 
 

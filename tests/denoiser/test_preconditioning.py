@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from backwalk.denoiser import NoiseDenoiser, Residual, ResidualDenoiser, Textbook, build_denoiser
-from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, eps_from_x_0, v_from_x_0
+from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, eps_from_x_0, scales, v_from_x_0
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 
@@ -145,3 +145,50 @@ def test_a_denoisers_own_derivative_is_that_of_automatic_differentiation(archite
         for tangent, got in zip(tangents, push(tangents), strict=True):
             _, expected = torch.autograd.functional.jvp(at_level, x, tangent)
             torch.testing.assert_close(got, expected)
+
+
+def gradients_by_autograd(denoiser, x_0, eps, log_snr, weight):
+    a, b = scales(log_snr.unsqueeze(-1), x_0)
+    error = x_0 - denoiser.by_member(a * x_0 + b * eps, log_snr)
+    loss = (weight * error.square().sum(-1)).sum()
+    return loss.detach(), torch.autograd.grad(loss, list(denoiser.parameters()))
+
+
+@pytest.mark.parametrize("architecture", [Residual(8, 2, 3), Residual(16, 1, 1), Residual(8, 3, 2), Textbook(8, 2)])
+def test_gradients_of_training_are_those_of_automatic_differentiation(architecture):
+    denoiser = build_denoiser(architecture, 3, schedule=SCHEDULES["even"], floor=0.05, stream=STREAM).double()
+    for i, parameter in enumerate(denoiser.parameters()):
+        draws = STREAM.child("weight", i).normal(0, parameter[..., 0].numel(), parameter.shape[-1])
+        parameter.data = 0.5 * draws.reshape(parameter.shape)
+    m = architecture.n_members
+    x_0, eps = (STREAM.child(name).normal(0, 11 * m, 3).reshape(m, 11, 3) for name in ("x_0", "eps"))
+    log_snr = torch.linspace(-5.0, 8.0, 11, dtype=torch.float64).expand(m, 11)
+    weight = STREAM.child("w").uniform(0, m, 11)
+    loss, gradients = denoiser.loss_and_gradients(x_0, eps, log_snr, weight)
+    expected_loss, expected = gradients_by_autograd(denoiser, x_0, eps, log_snr, weight)
+    torch.testing.assert_close(loss, expected_loss)
+    for got, want in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_half_products_change_gradients_by_their_rounding_alone():
+    denoiser = residual(n_members=2)
+    x_0, eps = (STREAM.child(name).normal(0, 400, 2, torch.float32).reshape(2, 200, 2) for name in ("x_0", "eps"))
+    log_snr, weight = torch.linspace(-5.0, 5.0, 200).expand(2, 200), torch.full((2, 200), 1 / 200)
+    (loss, whole), (half_loss, half) = (
+        denoiser.loss_and_gradients(x_0, eps, log_snr, weight, half_products=given) for given in (False, True)
+    )
+    assert half_loss != loss
+    torch.testing.assert_close(half_loss, loss, rtol=0.01, atol=0)
+    for got, want in zip(half, whole, strict=True):
+        # A bfloat16 number has 8 bits: each product is off by at most 2^-8 of its size, in 8 units and 200 rows.
+        assert float((got - want).norm()) < 0.03 * float(want.norm()) + 1e-6
+
+
+def test_inference_mode_changes_no_bit():
+    denoiser, x_t = residual(n_members=3), STREAM.normal(0, 50, 2, torch.float32)
+    for log_snr in (torch.tensor(1.5), torch.linspace(-5.0, 10.0, 50)):
+        with torch.no_grad():
+            expected = denoiser(x_t, log_snr)
+        with torch.inference_mode():
+            assert torch.equal(denoiser(x_t, log_snr), expected)

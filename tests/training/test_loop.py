@@ -117,7 +117,7 @@ def test_an_epoch_shows_every_row_equally_often(batch_size):
         Training(n_epochs=1, batch_size=batch_size, learning_rate=1e-3), x_0=torch.arange(230.0)[:, None].expand(-1, 2)
     )
     for step in range(run.max_steps):
-        seen.append(run._batches.at(step)[..., 0])
+        seen.append(run._batches.at(step).x_0[..., 0])
     rows = torch.cat(seen, dim=1).long()
     assert rows.shape == (2, max(batch_size, 230 // batch_size * batch_size))
     for member in rows:

@@ -41,14 +41,14 @@ def trained(n_threads):
 @pytest.mark.parametrize("shard_rows", [100, 512, 1300, 5000])
 def test_gradients_of_the_shards_add_up_to_those_of_the_batch(monkeypatch, shard_rows):
     monkeypatch.setattr(loop, "SHARD_ROWS", shard_rows)
-    run, log_snr = trainer(), LEVELS.draw(2, 1300, stream=STREAM)
-    x_0, eps = X_0.expand(2, -1, -1), STREAM.child("eps").normal(0, 2600, 2, torch.float32).reshape(2, 1300, 2)
-    a, b = scales(log_snr.unsqueeze(-1), x_0)
-    error = x_0 - run.denoiser.by_member(a * x_0 + b * eps, log_snr)
-    expected = (LEVELS.weight(log_snr) * error.square().sum(-1)).mean(-1).sum()
+    run = trainer()
+    batch = run._batches.at(0)
+    a, b = scales(batch.log_snr.unsqueeze(-1), batch.x_0)
+    error = batch.x_0 - run.denoiser.by_member(a * batch.x_0 + b * batch.eps, batch.log_snr)
+    expected = (LEVELS.weight(batch.log_snr) * error.square().sum(-1)).mean(-1).sum()
     gradients = torch.autograd.grad(expected, list(run.denoiser.parameters()))
     run._map = map
-    torch.testing.assert_close(run._gradients(x_0, eps, log_snr), expected.detach())
+    torch.testing.assert_close(run._gradients(batch), expected.detach())
     for parameter, gradient in zip(run.denoiser.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
 

@@ -28,8 +28,7 @@ def build_denoiser(
 
     `floor` is the finest structure that the data can show, in encoded units; the textbook network ignores it.
     """
-    network = architecture.build(d, stream=stream)
     if isinstance(architecture, Textbook):
-        return NoiseDenoiser(network, architecture.n_members, schedule)
+        return NoiseDenoiser(architecture.build(d, stream=stream), architecture.n_members, schedule)
     log_snr_range = (float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
-    return ResidualDenoiser(network, architecture.n_members, floor, log_snr_range)
+    return ResidualDenoiser(architecture.build(d, stream=stream), architecture.n_members, floor, log_snr_range)

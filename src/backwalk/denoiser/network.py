@@ -12,12 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
+from backwalk.denoiser.passes import prediction
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 
@@ -25,43 +24,15 @@ Push = Callable[[Tensor], Tensor]
 
 
 class MemberLinear(nn.Module):
-    """x -> x W + b for every member: (members, rows, n_in) -> (members, rows, n_out).
-
-    With `half_products` set, and in training mode alone, the products are of numbers rounded to bfloat16.
-    """
+    """x -> x W + b for every member: (members, rows, n_in) -> (members, rows, n_out)."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
-        self.half_products = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x W + b."""
-        if self.half_products and self.training:
-            product: Tensor = HalfProduct.apply(x, self.weight)  # type: ignore[no-untyped-call]
-            return product + self.bias
         return torch.baddbmm(self.bias, x, self.weight)
-
-
-class HalfProduct(torch.autograd.Function):
-    """x W and its gradients by products of bfloat16 numbers, summed in float32; what goes in and out is float32.
-
-    Processors with instructions for it make such products several times as fast.
-    """
-
-    @staticmethod
-    def forward(context: Any, x: Tensor, weight: Tensor) -> Tensor:
-        """Return x W."""
-        x, weight = x.bfloat16(), weight.bfloat16()
-        context.save_for_backward(x, weight)
-        return torch.bmm(x, weight).float()
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradients by x and by W."""
-        x, weight = context.saved_tensors
-        gradient = gradient.bfloat16()
-        return torch.bmm(gradient, weight.mT).float(), torch.bmm(x.mT, gradient).float()
 
 
 class Network(nn.Module, ABC):
@@ -111,7 +82,7 @@ class Residual:
     def __post_init__(self) -> None:
         _check_sizes(width=self.width, n_blocks=self.n_blocks, n_members=self.n_members)
 
-    def build(self, d: int, *, stream: Stream) -> Network:
+    def build(self, d: int, *, stream: Stream) -> ResidualNetwork:
         """Return the module for points in R^d, with initial weights from `stream`."""
         return ResidualNetwork(self, d, stream)
 
@@ -169,11 +140,7 @@ class ResidualNetwork(Network):
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Return the prediction: x is (members, rows, d), level (members, rows, 1)."""
-        h = self.enter(torch.cat([x, level], dim=-1))
-        for open_, close in zip(self.open, self.close, strict=True):
-            h = h + close(silu(open_(silu(h))))
-        prediction: Tensor = self.leave(silu(h))
-        return prediction
+        return prediction(torch.cat([x, level], dim=-1), self.in_order())
 
     def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
         """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
@@ -193,9 +160,15 @@ class ResidualNetwork(Network):
 
         return self.leave(last), push
 
-    def hidden_layers(self) -> list[MemberLinear]:
-        """Return the layers of the blocks, whose weights are (members, width, width)."""
-        return [layer for layer in (*self.open, *self.close) if isinstance(layer, MemberLinear)]
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Return the weights of the blocks, (members, width, width) each."""
+        return [layer.weight for layer in (*self.open, *self.close) if isinstance(layer, MemberLinear)]
+
+    def in_order(self) -> list[Tensor]:
+        """Return weight and bias of every layer, in the order in which they are passed."""
+        blocks = (layer for pair in zip(self.open, self.close, strict=True) for layer in pair)
+        layers = (layer for layer in (self.enter, *blocks, self.leave) if isinstance(layer, MemberLinear))
+        return [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
 
 
 def _pushed(layer: nn.Module, tangent: Tensor) -> Tensor:

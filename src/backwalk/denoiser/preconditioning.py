@@ -21,9 +21,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from backwalk.denoiser.network import Network, Push
+from backwalk.denoiser.network import Network, Push, ResidualNetwork
+from backwalk.denoiser.passes import loss_and_gradients, residual_mean, residual_parts
 from backwalk.diffusion import NoiseSchedule, scales, x_0_from_eps
 from backwalk.errors import InvalidInput
+from backwalk.threads import without_lock
 
 
 class EnsembleDenoiser(nn.Module, ABC):
@@ -41,6 +43,21 @@ class EnsembleDenoiser(nn.Module, ABC):
     @abstractmethod
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return each member's own x_0_hat: x_t is (members, rows, d), log_snr (members, rows)."""
+
+    def loss_and_gradients(
+        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, half_products: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the sum over rows of weight |x_0 - x_0_hat|^2, and its gradients by every parameter, for training.
+
+        x_0 and eps are (members, rows, d), log_snr and weight (members, rows). `half_products` allows products of
+        numbers rounded to bfloat16 where a denoiser has them.
+        """
+        del half_products
+        with torch.enable_grad():  # whatever the caller set, and on every thread
+            a, b = scales(log_snr.unsqueeze(-1), x_0)
+            error = x_0 - self.by_member(a * x_0 + b * eps, log_snr)
+            loss = (weight * error.square().sum(-1)).sum()
+            return loss.detach(), list(torch.autograd.grad(loss, list(self.parameters())))
 
     @abstractmethod
     def linearize_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
@@ -106,11 +123,23 @@ class NoiseDenoiser(EnsembleDenoiser):
 class ResidualDenoiser(EnsembleDenoiser):
     """A network that predicts what the best linear denoiser leaves over; see the module's docstring."""
 
-    _LARGEST_LEVEL = 1e3  # where the noise is all there is, a larger level tells the network nothing new
+    network: ResidualNetwork
 
-    def __init__(self, network: Network, n_members: int, floor: float, log_snr_range: tuple[float, float]) -> None:
+    def __init__(
+        self, network: ResidualNetwork, n_members: int, floor: float, log_snr_range: tuple[float, float]
+    ) -> None:
         super().__init__(network, n_members, log_snr_range)
         self.floor = floor
+
+    def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
+        if torch.is_inference_mode_enabled():
+            mean: Tensor = without_lock(residual_mean)(x_t, log_snr.to(x_t), self.floor, self.network.in_order())
+            return mean
+        a, share, level = self._parts(x_t, log_snr.to(x_t).reshape(-1))
+        rows = x_t.expand(self.n_members, *x_t.shape)
+        left_over: Tensor = self.network(rows, level.expand(*rows.shape[:-1], 1))
+        return a * x_t + share * left_over.mean(dim=0)
 
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return each member's x_0_hat."""
@@ -127,10 +156,19 @@ class ResidualDenoiser(EnsembleDenoiser):
             lambda tangents: a.unsqueeze(1) * tangents + share.unsqueeze(1) * push(tangents),
         )
 
+    def loss_and_gradients(
+        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, half_products: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return what every denoiser's does, by passes that are written by hand."""
+        order = self.network.in_order()
+        with torch.no_grad():
+            loss, *in_order = without_lock(loss_and_gradients)(
+                x_0, eps, log_snr.unsqueeze(-1), weight.unsqueeze(-1), self.floor, order, half_products
+            )
+        gradients = {id(parameter): gradient for parameter, gradient in zip(order, in_order, strict=True)}
+        return loss, [gradients[id(parameter)] for parameter in self.parameters()]
+
     def _parts(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a, b g and the network's ln q / 4, each (members, rows, 1)."""
-        log_snr = log_snr.unsqueeze(-1)
-        a, b = scales(log_snr, x_t)
-        level_sq = torch.exp(-log_snr).clamp(max=self._LARGEST_LEVEL**2)
-        smoothed_sq = level_sq + self.floor**2
-        return a, b * torch.sqrt(level_sq / smoothed_sq), 0.125 * torch.log(smoothed_sq)
+        """Return a, b g and the network's ln q / 4, each of log_snr's shape and one axis more."""
+        a, _, share, level = residual_parts(log_snr.unsqueeze(-1), x_t, self.floor)
+        return a, share, level

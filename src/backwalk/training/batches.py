@@ -1,6 +1,8 @@
-"""Which rows a step sees: slices of one shuffled order of the rows an epoch, for each member its own."""
+"""What a step sees: slices of one shuffled order of the rows an epoch, for each member its own, levels and noise."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,18 +10,42 @@ from torch import Tensor
 
 from backwalk.streams import Stream
 from backwalk.training.config import Training
+from backwalk.training.noise_levels import NoiseLevels
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows and noise, (members, rows, d), log-SNRs and the weights of the loss, (members, rows)."""
+
+    x_0: Tensor
+    eps: Tensor
+    log_snr: Tensor
+    weight: Tensor
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """Return the part of some rows."""
+        cut = (slice(None), slice(start, stop))
+        return Batch(self.x_0[cut], self.eps[cut], self.log_snr[cut], self.weight[cut])
 
 
 class Batches:
     """The batches of a run on rows x_0, (n, d): a function of the step, whatever was asked before."""
 
-    def __init__(self, x_0: Tensor, training: Training, members: int, stream: Stream) -> None:
-        self._x_0, self._batch_size, self._members, self._stream = x_0, training.batch_size, members, stream
+    def __init__(self, x_0: Tensor, levels: NoiseLevels, training: Training, members: int, stream: Stream) -> None:
+        self._x_0, self._levels, self._members, self._stream = x_0, levels, members, stream
+        self._batch_size = training.batch_size
         self._steps_an_epoch = training.steps_an_epoch(len(x_0))
         self._order: tuple[int, Tensor] | None = None
 
-    def at(self, step: int) -> Tensor:
-        """Return the rows of a step, counted from 0: (members, rows, d)."""
+    def at(self, step: int) -> Batch:
+        """Return the batch of a step, counted from 0, on the rows' device."""
+        x_0, stream = self._rows(step), self._stream.child("step", step)
+        members, rows, d = x_0.shape
+        eps = stream.child("eps").normal(0, members * rows, d, torch.float32).reshape(x_0.shape)
+        log_snr = self._levels.draw(members, rows, stream=stream.child("level"))
+        return Batch(x_0, *(part.to(x_0.device) for part in (eps, log_snr, self._levels.weight(log_snr))))
+
+    def _rows(self, step: int) -> Tensor:
         epoch, position = divmod(step, self._steps_an_epoch)
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, torch.from_numpy(self._shuffled(epoch)).to(self._x_0.device))

@@ -14,17 +14,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from backwalk.denoiser import EnsembleDenoiser
 from backwalk.denoiser.network import ResidualNetwork
-from backwalk.diffusion import scales
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
-from backwalk.training.batches import Batches
+from backwalk.training.batches import Batch, Batches
 from backwalk.training.config import Training
 from backwalk.training.ema import PowerAverage
 from backwalk.training.history import History, Progress
@@ -61,10 +61,9 @@ class Trainer:
         self.stream, self.max_time = stream, max_time
         self.max_steps = training.steps_for(len(x_0))
         self._parameters = list(denoiser.parameters())
-        hidden = denoiser.network.hidden_layers() if isinstance(denoiser.network, ResidualNetwork) else []
-        for layer in hidden:
-            layer.half_products = training.half_products
-        matrices = [layer.weight for layer in hidden] if training.hidden_rate is not None else []
+        matrices: list[torch.nn.Parameter] = []
+        if isinstance(denoiser.network, ResidualNetwork):
+            matrices = denoiser.network.hidden_matrices() if training.hidden_rate is not None else []
         chosen = {id(matrix) for matrix in matrices}
         self._muon = (
             Muon(matrices, weight_decay=training.weight_decay, half_products=training.half_products)
@@ -81,7 +80,8 @@ class Trainer:
         self._average = PowerAverage(self._parameters, training.ema_width) if training.ema_width else None
         self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream)
         self._choice = Choice()
-        self._batches = Batches(x_0, training, denoiser.n_members, stream)
+        self._batches = Batches(x_0, levels, training, denoiser.n_members, stream)
+        self._prepared: tuple[int, Batch] | None = None  # the next step's number and batch
         self._losses: list[tuple[int, float]] = []
         self._validations: list[tuple[int, float]] = []
         self.step = 0
@@ -108,7 +108,6 @@ class Trainer:
         began = time.monotonic() - self.seconds
         record_every = self._record_every()
         while not self.done:
-            self.denoiser.train()
             progress = self._progress()
             loss = self._update(self.training.rate_at(self.step, progress))
             kept = self.step % record_every == 0
@@ -116,7 +115,6 @@ class Trainer:
             self.seconds = time.monotonic() - began
             if kept:
                 self._keep(float(loss))
-            self.denoiser.eval()
             validation = self._look() if self._look_due(progress) else None
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds)
         if not self.diverged and (self._choice.last is None or self._choice.last.step < self.step):
@@ -155,6 +153,7 @@ class Trainer:
         for name, pairs in self._recorded().items():
             steps, losses = (tensors[f"{name}.{part}"].tolist() for part in ("step", "loss"))
             pairs[:] = zip(map(int, steps), losses, strict=True)
+        self._prepared = None
         self.step, self.seconds, self.diverged = int(record["step"]), float(record["seconds"]), bool(record["diverged"])
 
     def give_up(self) -> int | None:
@@ -180,47 +179,38 @@ class Trainer:
         )
 
     def _update(self, rate: float) -> Tensor:
-        members, step = self.denoiser.n_members, self.stream.child("step", self.step)
-        x_0 = self._batches.at(self.step)
-        rows, d = x_0.shape[1:]
-        log_snr = self.levels.draw(members, rows, stream=step.child("level")).to(x_0.device)
-        eps = step.child("eps").normal(0, members * rows, d, torch.float32).reshape(members, rows, d).to(x_0.device)
-        loss = self._gradients(x_0, eps, log_snr)
+        loss = self._gradients(self._batches.at(self.step))
         for group in self._adam.param_groups:
             group["lr"] = self.training.learning_rate * rate
         self._adam.step()
         if self._muon is not None and self.training.hidden_rate is not None:
-            self._muon.step(self.training.hidden_rate * rate)
+            self._muon.step(self.training.hidden_rate * rate, self._map)
         for parameter in self._parameters:
             parameter.grad = None
         if self._average is not None:
             self._average.update(self.step + 1)
-        return loss / members
+        return loss / self.denoiser.n_members
 
-    def _gradients(self, x_0: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
+    def _gradients(self, batch: Batch) -> Tensor:
         """Set every parameter's gradient, and return the loss, the mean over the rows and the sum over the members.
 
         The batch is cut into shards that follow from its size alone, each computed on one thread, and their gradients
         are added in a fixed order: so the bits do not depend on the number of threads, nothing waits at a barrier after
-        every layer, and a shard's activations stay in the cache.
+        every layer, and a shard's activations stay in the cache. Meanwhile the next batch is prepared.
         """
-        rows = x_0.shape[1]
+        rows = batch.x_0.shape[1]
         n_shards = max(2, -(-rows // SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
         shard_rows = -(-rows // n_shards)
 
-        @torch.enable_grad()  # whatever the caller set, and on every thread
-        def of_shard(start: int) -> tuple[Tensor, ...]:
-            cut = (slice(None), slice(start, start + shard_rows))
-            x, level = x_0[cut], log_snr[cut]
-            a, b = scales(level.unsqueeze(-1), x)
-            error = x - self.denoiser.by_member(a * x + b * eps[cut], level)
-            loss = (self.levels.weight(level) * error.square().sum(-1)).sum() / rows
-            return (loss.detach(), *torch.autograd.grad(loss, self._parameters))
+        def of_shard(start: int) -> list[Tensor]:
+            part = batch.rows(start, start + shard_rows)
+            loss, gradients = self.denoiser.loss_and_gradients(
+                part.x_0, part.eps, part.log_snr, part.weight / rows, half_products=self.training.half_products
+            )
+            return [loss, *gradients]
 
-        shards = list(self._map(of_shard, range(0, rows, shard_rows)))
-        loss, *gradients = (
-            torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*shards, strict=True)
-        )
+        shards = self._map(of_shard, range(0, rows, shard_rows))
+        loss, *gradients = reduce(lambda one, other: list(torch._foreach_add(one, other)), shards)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         return loss

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from backwalk.threads import Map, without_lock
+
 
 class Muon:
     """Orthogonalised momentum for a set of equally large square matrices, (members, width, width) each.
@@ -23,6 +25,7 @@ class Muon:
     """
 
     _DECAY = 0.95
+    _LARGEST_TOGETHER = 64  # matrices so small are not worth the handing over to threads
 
     def __init__(
         self, parameters: Iterable[nn.Parameter], *, weight_decay: float = 0.0, half_products: bool = False
@@ -32,28 +35,30 @@ class Muon:
         self.momentum = torch.zeros_like(torch.cat([parameter.detach() for parameter in self._parameters]))
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """Move every matrix by `rate` times its orthogonalised (Nesterov) momentum."""
+    def step(self, rate: float, side_by_side: Map = map) -> None:
+        """Move every matrix by `rate` times its orthogonalised (Nesterov) momentum, the parameters side by side."""
         gradient = torch.cat([parameter.grad for parameter in self._parameters if parameter.grad is not None])
         self.momentum.lerp_(gradient, 1.0 - self._DECAY)
         gradient.lerp_(self.momentum, self._DECAY)
-        moves = orthogonalised(gradient, half_products=self._half_products).chunk(len(self._parameters))
+        orthogonal = without_lock(orthogonalised)
+        n_pieces = len(self._parameters) if gradient.shape[-1] > self._LARGEST_TOGETHER else 1
+        pieces = side_by_side(lambda piece: orthogonal(piece, self._half_products), gradient.chunk(n_pieces))
+        moves = [move for piece in pieces for move in piece.chunk(len(self._parameters) // n_pieces)]
         if self._weight_decay:
             torch._foreach_mul_(list[Tensor](self._parameters), 1.0 - rate * self._weight_decay)
-        torch._foreach_add_(list[Tensor](self._parameters), list(moves), alpha=-rate)
+        torch._foreach_add_(list[Tensor](self._parameters), moves, alpha=-rate)
 
 
-def orthogonalised(matrices: Tensor, *, half_products: bool = False) -> Tensor:
+def orthogonalised(matrices: Tensor, half_products: bool = False) -> Tensor:
     """Return matrices with the singular vectors of these, (k, n, n), and singular values between about 0.7 and 1.2.
 
     Five steps of an odd polynomial iteration on the singular values, whose coefficients are Jordan's: they grow small
     values fast and give up exactness at 1, which does not matter here.
     """
-    a, b, c = 3.4445, -4.7750, 2.0315
     x: Tensor = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-20)
     if half_products:
-        x = x.bfloat16()
+        x = x.to(torch.bfloat16)
     for _ in range(5):
-        gram = x @ x.mT
-        x = a * x + torch.baddbmm(b * gram, gram, gram, alpha=c) @ x
+        gram = torch.bmm(x, x.transpose(1, 2))
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
     return x.to(matrices)

@@ -1,0 +1,112 @@
+"""The passes through a residual network, written by hand: where nearly all of the time of training and sampling goes.
+
+    h_0 = W_in (x, level) + b_in,  h <- h + B silu(A silu(h) + a) + b for each block,  F = W_out silu(h) + b_out.
+
+Parameters come as one flat list, (weight, bias) layer by layer in the order in which they are passed; a weight is
+(members, n_in, n_out), a bias (members, 1, n_out).
+
+The functions keep to what TorchScript knows, so that `threads.without_lock` can free them of Python's lock.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu
+
+from backwalk.diffusion import scales
+
+
+def prediction(x: Tensor, parameters: list[Tensor]) -> Tensor:
+    """Return F, (members, rows, d): x holds points and level, (members, rows, d + 1)."""
+    n = len(parameters)
+    h = torch.baddbmm(parameters[1], x, parameters[0])
+    for k in range(2, n - 2, 4):
+        inner = silu(torch.baddbmm(parameters[k + 1], silu(h), parameters[k]))
+        h = torch.baddbmm(h, inner, parameters[k + 2]) + parameters[k + 3]
+    return torch.baddbmm(parameters[n - 1], silu(h), parameters[n - 2])
+
+
+def prediction_in_place(x: Tensor, parameters: list[Tensor]) -> Tensor:
+    """Return what `prediction` does, bit for bit, by operations that write over what has served: not for autograd."""
+    n = len(parameters)
+    h = torch.baddbmm(parameters[1], x, parameters[0])
+    for k in range(2, n - 2, 4):
+        inner = torch.baddbmm(parameters[k + 1], silu(h), parameters[k])
+        h.baddbmm_(silu(inner, inplace=True), parameters[k + 2]).add_(parameters[k + 3])
+    return torch.baddbmm(parameters[n - 1], silu(h, inplace=True), parameters[n - 2])
+
+
+def residual_parts(log_snr: Tensor, x: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return a, b, b g and the network's ln q / 4 of `ResidualDenoiser`, of log_snr's shape: (members, rows, 1)."""
+    a, b = scales(log_snr, x)
+    # Where the noise is all there is, a level beyond 1,000 tells the network nothing new.
+    level_sq = torch.exp(-log_snr).clamp(max=1e6)
+    smoothed_sq = level_sq + floor**2
+    return a, b, b * torch.sqrt(level_sq / smoothed_sq), 0.125 * torch.log(smoothed_sq)
+
+
+def residual_mean(x_t: Tensor, log_snr: Tensor, floor: float, parameters: list[Tensor]) -> Tensor:
+    """Return x_0_hat, (n, d), the mean over a residual denoiser's members: x_t is (n, d), log_snr () or (n,)."""
+    a, _, share, level = residual_parts(log_snr.reshape(-1, 1), x_t, floor)
+    x = torch.cat([x_t, level.expand(x_t.shape[0], 1)], dim=-1).expand(parameters[0].shape[0], -1, -1)
+    return a * x_t + share * prediction_in_place(x, parameters).mean(dim=0)
+
+
+def loss_and_gradients(
+    x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, floor: float, parameters: list[Tensor], half: bool
+) -> list[Tensor]:
+    """Return the sum over rows of weight |x_0 - x_0_hat|^2 for a residual denoiser, and its gradients by `parameters`.
+
+    x_0 and eps are (members, rows, d), log_snr and weight (members, rows, 1). With `half` the blocks' products are of
+    numbers rounded to bfloat16; what leaves them is float32 again.
+    """
+    a, b, share, level = residual_parts(log_snr, x_0, floor)
+    x_t = a * x_0 + b * eps
+    x = torch.cat([x_t, level], dim=-1)
+    n = len(parameters)
+    kept: list[Tensor] = []
+    h = torch.baddbmm(parameters[1], x, parameters[0])
+    for k in range(2, n - 2, 4):
+        outer = silu(h)
+        if half:
+            middle = _half_product(outer, parameters[k]).add_(parameters[k + 1])
+        else:
+            middle = torch.baddbmm(parameters[k + 1], outer, parameters[k])
+        inner = silu(middle)
+        kept += [h, outer, middle, inner]
+        if half:
+            h = _half_product(inner, parameters[k + 2]).add_(h).add_(parameters[k + 3])
+        else:
+            h = torch.baddbmm(h, inner, parameters[k + 2]).add_(parameters[k + 3])
+    last = silu(h)
+    f = torch.baddbmm(parameters[n - 1], last, parameters[n - 2])
+    error = x_0 - a * x_t - share * f
+    weighted = weight * error
+    loss = (weighted * error).sum()
+
+    by_f = -2.0 * share * weighted
+    gradients = [torch.bmm(last.transpose(1, 2), by_f), by_f.sum([1], keepdim=True)]
+    by_h = torch.ops.aten.silu_backward(torch.bmm(by_f, parameters[n - 2].transpose(1, 2)), h)
+    for k in range(n - 6, 1, -4):
+        h, outer, middle, inner = kept[k - 2], kept[k - 1], kept[k], kept[k + 1]
+        opening, closing = parameters[k].transpose(1, 2), parameters[k + 2].transpose(1, 2)
+        if half:
+            by_closing = _half_product(inner.transpose(1, 2), by_h)
+            behind = torch.ops.aten.silu_backward(_half_product(by_h, closing), middle)
+            by_opening = _half_product(outer.transpose(1, 2), behind)
+            through = _half_product(behind, opening)
+        else:
+            by_closing = torch.bmm(inner.transpose(1, 2), by_h)
+            behind = torch.ops.aten.silu_backward(torch.bmm(by_h, closing), middle)
+            by_opening = torch.bmm(outer.transpose(1, 2), behind)
+            through = torch.bmm(behind, opening)
+        by_a, by_b = behind.sum([1], keepdim=True), by_h.sum([1], keepdim=True)
+        gradients = [by_opening, by_a, by_closing, by_b] + gradients  # noqa: RUF005 - TorchScript knows no stars
+        by_h.add_(torch.ops.aten.silu_backward(through, h))
+    by_enter = torch.bmm(x.transpose(1, 2), by_h)
+    return [loss, by_enter, by_h.sum([1], keepdim=True)] + gradients  # noqa: RUF005
+
+
+def _half_product(x: Tensor, weight: Tensor) -> Tensor:
+    return torch.bmm(x.to(torch.bfloat16), weight.to(torch.bfloat16)).to(torch.float32)
