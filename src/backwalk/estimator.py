@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +32,7 @@ from backwalk.diffusion import BoundTerms, NoiseSchedule, prior_mismatch
 from backwalk.errors import InvalidInput, ModelFileError, PriorMismatchWarning
 from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
+    N_MEASURED_LEVELS,
     DiffusionModel,
     bound,
     gathered,
@@ -66,8 +68,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     reverse_variance : "optimal" (fitted on validation rows), "beta" or "beta_tilde": sigma_t^2 of p_theta.
     sampler : a `Sampler`, the default of `sample`.
     max_steps : the number of training steps, in place of the plan's.
-    max_time : a budget for training in seconds. The learning rate follows the clock, so that fits with the same seed
-        are no longer equal bit for bit.
+    max_time : a budget for the fit in seconds, from rows to model. The learning rate follows the clock, so that fits
+        with the same seed are no longer equal bit for bit.
     validation_fraction : the share of the rows given to `fit` that are not trained on, but choose the weights and fit
         the reverse variance. None is a tenth, at most 1,000 rows; 0 trains on all.
     scale : whether columns are brought to mean 0 and variance 1.
@@ -191,7 +193,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 "set scale=True, or give smaller numbers."
             )
         before: DiffusionModel | None = getattr(self, "model_", None) if self.warm_start else None
-        model = self._fitted(z, table, codec, stream, before, keeping)
+        model = self._fitted(z, table, codec, stream, before, keeping, began)
         model.card["fit_seconds"] = round(time.perf_counter() - began, 3)
         self._adopt(model)
         warning = mismatch_warning(model)
@@ -361,6 +363,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         stream: Stream,
         before: DiffusionModel | None,
         keeping: Keeping | None,
+        began: float,
     ) -> DiffusionModel:
         n, k = z.shape
         order = stream.child("split").permutation(n)
@@ -379,6 +382,16 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if before is not None:
             _start_from(denoiser, before)
         denoiser.to(device)
+        error_rows = (x_validation if n_validation else x_0)[:1000]
+        measured = partial(
+            measured_denoising_error, denoiser, error_rows, schedule, stream=stream.child("denoising error")
+        )
+        time_to_train = None
+        if self.max_time is not None:  # what training must leave of it: the share of the levels that is measured here
+            before_trial = time.perf_counter()
+            measured(n_levels=4)
+            afterwards = N_MEASURED_LEVELS / 4 * (time.perf_counter() - before_trial)
+            time_to_train = max(self.max_time - (time.perf_counter() - began) - afterwards, 0.5 * self.max_time)
         trainer = Trainer(
             denoiser,
             x_0,
@@ -386,7 +399,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             training,
             stream=stream.child("training"),
             x_validation=x_validation if n_validation else None,
-            max_time=self.max_time,
+            max_time=time_to_train,
         )
         steps = (
             trainer.run()
@@ -404,8 +417,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 RuntimeWarning,
                 stacklevel=3,
             )
-        error_rows = (x_validation if n_validation else x_0)[:1000]
-        error = measured_denoising_error(denoiser, error_rows, schedule, stream=stream.child("denoising error"))
+        error = measured()
         history = trainer.history()
         z_mean, z_covariance = z.mean(axis=0), np.atleast_2d(np.cov(z, rowvar=False, bias=True))
         return DiffusionModel(
@@ -417,7 +429,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             reverse_variance=self.reverse_variance,
             denoising_error=error,
             decoder_variance=float(error[1] if self.reverse_variance == "optimal" else schedule.beta[1]),
-            sampler=self.sampler or Sampler("dpm++2m-sde", min(100, schedule.n_steps)),
+            sampler=self.sampler or Sampler("dpm++2m-sde", min(50, schedule.n_steps)),
             prior_mismatch=prior_mismatch(torch.from_numpy(z_mean), torch.from_numpy(z_covariance), schedule),
             history=history,
             card=model_card(

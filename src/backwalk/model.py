@@ -55,6 +55,7 @@ from backwalk.training import History
 REVERSE_VARIANCES = ("beta", "beta_tilde", "optimal")
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
+N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
 MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
 
 
@@ -275,7 +276,7 @@ def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Te
 
 
 def measured_denoising_error(
-    denoiser: EnsembleDenoiser, z: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_levels: int = 64
+    denoiser: EnsembleDenoiser, z: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_levels: int = N_MEASURED_LEVELS
 ) -> Tensor:
     """Return m_t for every step of a chain, from about `n_levels` of its steps: (n_steps + 1,), float64.
 
@@ -284,7 +285,9 @@ def measured_denoising_error(
     n = schedule.n_steps
     times = sorted({1 + round(i * (n - 1) / max(n_levels - 1, 1)) for i in range(n_levels)})
     rows = z.repeat(-(-2048 // len(z)), 1)  # copies and not draws, which would be thousands of calls on a few rows
-    measured = denoising_error(denoiser, rows, schedule.respace(times), stream=stream)[1:]
+    with single_threads(rows.device.type == "cpu") as side_by_side:
+        chain = schedule.respace(times)
+        measured = denoising_error(denoiser, rows, chain, stream=stream, side_by_side=side_by_side)[1:]
     every = np.arange(1, n + 1)
     return torch.from_numpy(np.concatenate([[0.0], np.exp(np.interp(every, times, measured.clamp(min=1e-30).log()))]))
 

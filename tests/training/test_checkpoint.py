@@ -235,7 +235,7 @@ HOSTILE = {  # entries of the record and tensors put in the place of what was th
     "weights of another shape": {"weights.0": torch.zeros(3)},
     "weights of another type": {"weights.0": torch.zeros(2, 3, 8, dtype=torch.float64)},
     "another choice": {"choice": {"first": 3}},
-    "strange names": {"adam.x": torch.zeros(3)},
+    "another shape": {"adam.mean.0": torch.zeros(1)},
     "uneven losses": {"losses.step": torch.zeros(30)},
 }
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -160,13 +161,23 @@ class ResidualDenoiser(EnsembleDenoiser):
         self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, half_products: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
         """Return what every denoiser's does, by passes that are written by hand."""
-        order = self.network.in_order()
         with torch.no_grad():
-            loss, *in_order = without_lock(loss_and_gradients)(
-                x_0, eps, log_snr.unsqueeze(-1), weight.unsqueeze(-1), self.floor, order, half_products
+            loss, *gradients = without_lock(loss_and_gradients)(
+                x_0,
+                eps,
+                log_snr.unsqueeze(-1),
+                weight.unsqueeze(-1),
+                self.floor,
+                self.network.in_order(),
+                half_products,
             )
-        gradients = {id(parameter): gradient for parameter, gradient in zip(order, in_order, strict=True)}
-        return loss, [gradients[id(parameter)] for parameter in self.parameters()]
+        return loss, [gradients[i] for i in self._places]
+
+    @cached_property
+    def _places(self) -> list[int]:
+        """Where the gradient by each parameter stands among those in the order in which they are passed."""
+        places = {id(parameter): i for i, parameter in enumerate(self.network.in_order())}
+        return [places[id(parameter)] for parameter in self.parameters()]
 
     def _parts(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return a, b g and the network's ln q / 4, each of log_snr's shape and one axis more."""

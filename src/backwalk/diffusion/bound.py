@@ -30,6 +30,7 @@ from backwalk.diffusion.parameterization import Denoiser, check_schedule, denois
 from backwalk.diffusion.schedule import NoiseSchedule, at_time
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
+from backwalk.threads import Map
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +105,26 @@ def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) ->
 
 
 def denoising_error(
-    denoiser: Denoiser, x_0: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_draws: int = 1
+    denoiser: Denoiser,
+    x_0: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    stream: Stream,
+    n_draws: int = 1,
+    side_by_side: Map = map,
 ) -> Tensor:
     """Return m_t, the mean over the rows of x_0, (n, d), of |x_0 - x_0_hat|^2 / d: (n_steps + 1,), float64.
 
-    Entry 0 is 0. Each (row, t, draw) has noise of its own, from stream.child("denoising_error", t, draw).
+    Entry 0 is 0. Each (row, t, draw) has noise of its own, from stream.child("denoising_error", t, draw). The steps may
+    be computed `side_by_side`.
     """
     noise = NoiseDraws(stream.child("denoising_error"), None, n_draws)
     check_schedule(denoiser, schedule)
-    errors = [_mean_squared_error(denoiser, x_0, t, schedule, noise).mean() for t in range(1, schedule.n_steps + 1)]
+
+    def at(t: int) -> Tensor:
+        return _mean_squared_error(denoiser, x_0, t, schedule, noise).mean()
+
+    errors = side_by_side(at, range(1, schedule.n_steps + 1))
     return torch.stack([torch.zeros((), dtype=torch.float64), *errors]) / x_0.shape[1]
 
 

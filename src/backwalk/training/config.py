@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backwalk.errors import InvalidInput
 
-WARM_UP_STEPS = 50
+WARM_UP_STEPS, WARM_UP_SHARE = 50, 0.05  # whichever ends first
 
 
 @dataclass(frozen=True)
@@ -71,4 +71,5 @@ class Training:
         """Return the share of the full learning rate at a step, 0-based, when `progress`, in 0..1, is done."""
         if not self.decay:
             return 1.0
-        return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+        warm_up = min(1.0, max((step + 1) / WARM_UP_STEPS, progress / WARM_UP_SHARE))
+        return warm_up * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))

@@ -24,6 +24,7 @@ from backwalk.denoiser.network import ResidualNetwork
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
+from backwalk.training.adam import Adam
 from backwalk.training.batches import Batch, Batches
 from backwalk.training.config import Training
 from backwalk.training.ema import PowerAverage
@@ -70,18 +71,15 @@ class Trainer:
             if matrices
             else None
         )
-        self._adam = torch.optim.Adam(
+        self._adam = Adam(
             [parameter for parameter in self._parameters if id(parameter) not in chosen],
-            lr=training.learning_rate,
             betas=(0.9, 0.99) if training.decay else (0.9, 0.999),
-            fused=True,
         )
         self.fingerprint = fingerprint(denoiser, x_0, x_validation, levels, training, stream)
         self._average = PowerAverage(self._parameters, training.ema_width) if training.ema_width else None
         self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream)
         self._choice = Choice()
         self._batches = Batches(x_0, levels, training, denoiser.n_members, stream)
-        self._prepared: tuple[int, Batch] | None = None  # the next step's number and batch
         self._losses: list[tuple[int, float]] = []
         self._validations: list[tuple[int, float]] = []
         self.step = 0
@@ -122,11 +120,6 @@ class Trainer:
 
     def state(self) -> TrainerState:
         """Return everything that steps change; the tensors are the run's own, not copies."""
-        optimiser = {
-            f"adam.{i}.{key}": tensor
-            for i, entry in self._adam.state_dict()["state"].items()
-            for key, tensor in entry.items()
-        }
         choice = choice_state(self._choice)
         rows = {
             f"{name}.{part}": torch.tensor(values, dtype=torch.float64)
@@ -134,7 +127,7 @@ class Trainer:
             for part, values in (("step", [step for step, _ in pairs]), ("loss", [loss for _, loss in pairs]))
         }
         record = {"step": self.step, "seconds": self.seconds, "diverged": self.diverged, "choice": choice.record}
-        return TrainerState({**self._weights_and_averages(), **optimiser, **choice.tensors, **rows}, record)
+        return TrainerState({**self._moving(), **choice.tensors, **rows}, record)
 
     def restore(self, state: TrainerState) -> None:
         """Go to the state of a run of the same fingerprint.
@@ -142,18 +135,11 @@ class Trainer:
         Raises KeyError, TypeError, ValueError or RuntimeError where it is no such state.
         """
         tensors, record = state.tensors, state.record
-        fill(self._weights_and_averages(), tensors)
-        adam: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("adam."):
-                _, i, key = name.split(".")
-                adam.setdefault(int(i), {})[key] = tensor.clone()  # aligned, as products' bits may depend on it
-        self._adam.load_state_dict({"state": adam, "param_groups": self._adam.state_dict()["param_groups"]})
+        fill(self._moving(), tensors)
         self._choice = restored_choice(TrainerState(tensors, record["choice"]), self._parameters)
         for name, pairs in self._recorded().items():
             steps, losses = (tensors[f"{name}.{part}"].tolist() for part in ("step", "loss"))
             pairs[:] = zip(map(int, steps), losses, strict=True)
-        self._prepared = None
         self.step, self.seconds, self.diverged = int(record["step"]), float(record["seconds"]), bool(record["diverged"])
 
     def give_up(self) -> int | None:
@@ -180,9 +166,7 @@ class Trainer:
 
     def _update(self, rate: float) -> Tensor:
         loss = self._gradients(self._batches.at(self.step))
-        for group in self._adam.param_groups:
-            group["lr"] = self.training.learning_rate * rate
-        self._adam.step()
+        self._adam.step(self.training.learning_rate * rate, self.step + 1)
         if self._muon is not None and self.training.hidden_rate is not None:
             self._muon.step(self.training.hidden_rate * rate, self._map)
         for parameter in self._parameters:
@@ -252,11 +236,14 @@ class Trainer:
         self._validations.append((self.step, candidate.loss))
         return candidate.loss
 
-    def _weights_and_averages(self) -> dict[str, Tensor]:
+    def _moving(self) -> dict[str, Tensor]:
+        """Return everything that a step moves, by name; not copies."""
         return {
             **numbered("weights", self._parameters),
             **numbered("average", self._average.average if self._average else []),
             **numbered("momentum", [self._muon.momentum] if self._muon else []),
+            **numbered("adam.mean", self._adam.mean),
+            **numbered("adam.mean_square", self._adam.mean_square),
         }
 
     def _recorded(self) -> dict[str, list[tuple[int, float]]]:
