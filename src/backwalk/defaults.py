@@ -93,8 +93,9 @@ def default_training(n: int, d: int, max_steps: int | None = None, max_time: flo
     With `max_time` the clock ends a run, and the rates follow it; the steps given here are then only an upper bound,
     for machines three times as fast as those that the plan was made on. Beyond three dimensions the weights of the
     blocks decay: on a curved chain (d = 8, 20,000 rows) the gap to the truth fell from 0.135 to 0.120 nats, and most of
-    it was overfitting; in the plane, where there is little of it, decay only cost. There the rates are twice as high (on
-    two moons an excess of 0.0081 against 0.0091 nats), and with a second or less small batches train a small network.
+    it was overfitting; in the plane, where there is little of it, decay only cost. There the rates are twice as high
+    (on two moons an excess of 0.0081 against 0.0091 nats), and with a second or less small batches train a small
+    network.
     """
     _, steps = _members_and_steps(n, d, max_time)
     largest = _HURRIED_BATCH if _is_hurried(d, max_time) else 1500 if _is_low(d) else 1000
