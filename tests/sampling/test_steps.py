@@ -19,7 +19,7 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.sampling import Ancestral, Ddim, DpmSolver, Multistep, walk_back
-from backwalk.sampling.steps import Visit
+from backwalk.sampling.steps import Visit, _integration_weights
 from backwalk.streams import Stream
 
 MEAN = torch.tensor([0.5, -1.0], dtype=torch.float64)
@@ -122,6 +122,26 @@ def test_every_solver_converges_to_the_data(step):
     start = float(schedule.alpha_bar[-1].sqrt())  # the prior mismatch, which no solver mends
     assert errors[1] < max(0.6 * errors[0], 2 * start)
     assert errors[1] < 0.05
+
+
+@pytest.mark.parametrize("eta", [-0.01, 1.01, math.nan])
+def test_an_eta_outside_0_to_1_is_refused(eta):
+    with pytest.raises(InvalidInput, match=r"eta should lie in \[0, 1\]"):
+        Ddim(eta)
+
+
+def test_integration_weights_keep_their_digits_near_pure_noise():
+    """They sum to the step h, on every step of a long chain up to a noise level of 1e5."""
+    schedule = NoiseSchedule.from_noise_levels(torch.logspace(-3, 5, 10_000, dtype=torch.float64))
+    theta = schedule.noise_level.atan().tolist()
+    for t in range(2, schedule.n_steps - 1):
+        for nodes, start, end in (
+            (theta[t : t + 2], theta[t], theta[t - 1]),
+            (theta[t : t + 3], theta[t + 1], theta[t]),
+        ):
+            weights = _integration_weights(tuple(nodes), start, end)
+            assert sum(weights) == pytest.approx(end - start, rel=1e-12)
+            assert max(map(abs, weights)) < 3 * abs(end - start)
 
 
 def flow_error(step, n_steps):

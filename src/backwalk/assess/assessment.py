@@ -181,7 +181,7 @@ def _judged(
         n_unseen=len(unseen),
         n_training=None if training is None else len(training),
         real_rows=real_rows,
-        sampler=model.sampler.describe(),
+        sampler=model.sampler.describe(model.schedule),
     )
 
 
