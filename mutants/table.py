@@ -33,6 +33,8 @@ _ODE = ("diffusion/test_ode.py", "diffusion/test_likelihood.py")
 _STEPS = ("sampling/test_steps.py", "sampling/test_chain.py")
 _DENOISER = ("denoiser/test_preconditioning.py",)
 _LEVELS = ("training/test_noise_levels.py",)
+_DERIVATIVES = ("diffusion/test_derivatives.py",)
+_ORACLE_MODELS = ("test_oracle_models.py",)
 _MODEL = ("test_bounds_of_a_model.py", "test_model.py", "test_model_in_closed_form.py")
 
 MUTANTS = (
@@ -447,8 +449,8 @@ MUTANTS = (
     Mutant(
         "log-SNR of an angle halved",
         "diffusion/ode.py",
-        "torch.tensor(-2.0 * math.log(math.tan(angle))",
-        "torch.tensor(-math.log(math.tan(angle))",
+        "-2.0 * math.log(math.tan(angle))",
+        "-math.log(math.tan(angle))",
         "denoising at an angle",
         _ODE,
     ),
@@ -774,5 +776,161 @@ MUTANTS = (
         "error",
         "the reported error of rows",
         ("test_latent.py",),
+    ),
+    # The third-order solver.
+    Mutant(
+        "corrected without taking the prediction back",
+        "sampling/steps.py",
+        "- _integral(v[1:], theta[1:], theta[1], theta[0])",
+        "- _integral(v[:2], theta[:2], theta[1], theta[0])",
+        "the corrector of the multistep solver",
+        _STEPS,
+    ),
+    Mutant(
+        "end of the step as a noise level, not an angle",
+        "sampling/steps.py",
+        "theta[0], math.atan(float(schedule.noise_level[t - 1])))",
+        "theta[0], float(schedule.noise_level[t - 1]))",
+        "the multistep solver's step",
+        _STEPS,
+    ),
+    Mutant(
+        "weights of half a step",
+        "sampling/steps.py",
+        "basis.integ()(1.0)",
+        "basis.integ()(0.5)",
+        "Adams' weights",
+        _STEPS,
+    ),
+    Mutant(
+        "weights on nodes that are not scaled",
+        "sampling/steps.py",
+        "places = [(node - start) / h for node in nodes]",
+        "places = [node - start for node in nodes]",
+        "Adams' weights",
+        _STEPS,
+    ),
+    # Derivatives and oracles.
+    Mutant(
+        "Jacobian transposed",
+        "diffusion/derivatives.py",
+        "columns.permute(1, 2, 0)",
+        "columns.permute(1, 0, 2)",
+        "the Jacobian of a denoiser",
+        _DERIVATIVES,
+    ),
+    Mutant(
+        "mean of the diagonal for its sum",
+        "diffusion/derivatives.py",
+        "products.sum(0, keepdim=True)",
+        "products.mean(0, keepdim=True)",
+        "the exact trace",
+        _DERIVATIVES,
+    ),
+    Mutant(
+        "tangent without the probe",
+        "diffusion/derivatives.py",
+        "products = (tangents * directional).sum(-1)",
+        "products = directional.sum(-1)",
+        "traces, exact and estimated",
+        _DERIVATIVES,
+    ),
+    Mutant(
+        "half of |x_i|^2 lost",
+        "diffusion/oracle.py",
+        "- 0.5 * alpha_bar * points.square().sum(1)",
+        "- alpha_bar * points.square().sum(1)",
+        "the posterior mean of a finite set",
+        _ORACLE,
+    ),
+    Mutant(
+        "alpha_bar for its root in the closeness of points",
+        "diffusion/oracle.py",
+        "alpha_bar.sqrt() * (x @ points.T)",
+        "alpha_bar * (x @ points.T)",
+        "the posterior mean of a finite set",
+        _ORACLE,
+    ),
+    Mutant(
+        "noise left out of the softmax",
+        "diffusion/oracle.py",
+        "behind_best / noise.clamp(min=tiny)",
+        "behind_best",
+        "the posterior mean of a finite set",
+        _ORACLE,
+    ),
+    # What is asked of a model.
+    Mutant(
+        "denoising errors joined without logarithms",
+        "model.py",
+        "np.exp(np.interp(every, times, measured.clamp(min=1e-30).log()))",
+        "np.interp(every, times, measured)",
+        "m_t between the measured steps",
+        _MODEL,
+    ),
+    Mutant(
+        "only the first half of the chain measured",
+        "model.py",
+        "1 + round(i * (n - 1) / max(n_levels - 1, 1))",
+        "1 + round(i * (n - 1) / max(2 * n_levels - 1, 1))",
+        "m_t in the last half of the chain",
+        _MODEL,
+    ),
+    Mutant(
+        "decoder's variance ignored in the choice of steps",
+        "model.py",
+        "int(steps), decoder_variance=decoder_variance)",
+        "int(steps))",
+        "the best K of N steps",
+        _MODEL,
+    ),
+    Mutant(
+        "the same probes for all rows",
+        "model.py",
+        "probes.child(bits.hex())",
+        "probes.child('all')",
+        "the errors of estimated log-densities, which do not average out",
+        _ORACLE_MODELS,
+    ),
+    Mutant(
+        "blur in encoded units",
+        "model.py",
+        "float(self.schedule.noise_level[1]) * self.codec.unit",
+        "float(self.schedule.noise_level[1])",
+        "the stated blur",
+        _ORACLE_MODELS,
+    ),
+    # The judges and the truths that they judge by.
+    Mutant(
+        "the wrong side of the truth",
+        "evaluation/distances.py",
+        "np.minimum(log_ratio(log_p_true, log_p_model), 0.0)",
+        "np.minimum(-log_ratio(log_p_true, log_p_model), 0.0)",
+        "total variation",
+        ("evaluation/test_distances.py",),
+    ),
+    Mutant(
+        "gap with the wrong sign",
+        "evaluation/nulls.py",
+        "mean_estimate(-log_ratio(log_p_true, log_p_model))",
+        "mean_estimate(log_ratio(log_p_true, log_p_model))",
+        "the row-paired gap",
+        ("evaluation/test_nulls.py",),
+    ),
+    Mutant(
+        "standard deviation for the error of a mean",
+        "evaluation/estimates.py",
+        "float(values.std(ddof=1)) / n**0.5",
+        "float(values.std(ddof=1))",
+        "the error of every mean",
+        ("evaluation/test_nulls.py", "evaluation/test_distances.py"),
+    ),
+    Mutant(
+        "one normal too many",
+        "datasets/chains.py",
+        "(self.d - 1) * _normal_entropy(self.noise)",
+        "self.d * _normal_entropy(self.noise)",
+        "the entropy of the curved chain",
+        ("datasets/test_densities.py",),
     ),
 )

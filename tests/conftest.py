@@ -1,15 +1,12 @@
 """What many tests need: a number of threads, and a tiny fitted model of correlated rows beside a constant column."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from backwalk.denoiser import Residual
 from backwalk.estimator import Diffusion
-from backwalk.model import measured_denoising_error
+from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import Codec, ScaledColumn
 
@@ -37,38 +34,12 @@ def fitted(rows):
     return Diffusion(n_steps=30, max_steps=30, denoiser=TINY, random_state=0, verbose=False).fit(rows)
 
 
-class Oracle(nn.Module):
-    """A closed-form denoiser where a trained network would stand."""
-
-    def __init__(self, exact):
-        super().__init__()
-        self.exact, self.log_snr_range = exact, exact.log_snr_range
-        self.on_a_device = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x_t, log_snr):
-        return self.exact(x_t, log_snr)
-
-
 @pytest.fixture(scope="session")
-def as_network():
-    """Dress a closed-form denoiser as a network."""
-    return Oracle
-
-
-@pytest.fixture(scope="session")
-def oracle_model(fitted):
-    """Make a model with a closed-form denoiser; z are encoded rows for its denoising errors, centre and scale units."""
+def oracle_in_units():
+    """Make a model of a closed-form denoiser; z are encoded rows, centre and scale the units of the user's."""
 
     def make(exact, schedule, z, *, centre, scale):
-        denoiser = Oracle(exact)
-        error = measured_denoising_error(denoiser, z.float(), schedule, stream=Stream(1).child("error"))
-        return replace(
-            fitted.model_,
-            schedule=schedule,
-            denoiser=denoiser,
-            codec=Codec(tuple(ScaledColumn(float(c), float(s)) for c, s in zip(centre, scale, strict=True))),
-            denoising_error=error,
-            decoder_variance=float(error[1]),
-        )
+        codec = Codec(tuple(ScaledColumn(float(c), float(s)) for c, s in zip(centre, scale, strict=True)))
+        return oracle_model(exact, codec.decode(z), schedule, codec=codec, stream=Stream(1).child("error"))
 
     return make

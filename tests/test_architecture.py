@@ -16,7 +16,7 @@ LAYERS = [
     {"datasets", "denoiser"},
     {"training", "sampling"},
     {"model"},
-    {"model_file", "latent", "defaults", "progress", "card", "settings"},
+    {"model_file", "latent", "oracle", "defaults", "progress", "card", "settings"},
     {"estimator"},
     {"assess"},
     {"report"},

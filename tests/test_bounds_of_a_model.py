@@ -13,10 +13,16 @@ import torch
 from scipy import stats
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from backwalk.diffusion import GaussianMixtureDenoiser, NoiseSchedule, full_covariance_bound, variational_bound
+from backwalk.diffusion import (
+    GaussianMixtureDenoiser,
+    NoiseSchedule,
+    best_steps,
+    full_covariance_bound,
+    variational_bound,
+)
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.model import MOST_FULL_COLUMNS, bound, reverse_variances
+from backwalk.model import MOST_FULL_COLUMNS, bound, chosen_times, reverse_variances
 from backwalk.streams import Stream
 from backwalk.table import Codec, ScaledColumn
 
@@ -43,9 +49,9 @@ LOG_P = MIXTURE.log_prob(Z_ROWS) - SCALE.log().sum()
 
 
 @pytest.fixture(scope="module")
-def model(oracle_model):
+def model(oracle_in_units):
     exact = GaussianMixtureDenoiser(WEIGHTS, MEANS, COVARIANCES)
-    return oracle_model(exact, SCHEDULE, draws(2048, "validation"), centre=CENTRE, scale=SCALE)
+    return oracle_in_units(exact, SCHEDULE, draws(2048, "validation"), centre=CENTRE, scale=SCALE)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +129,16 @@ def test_the_decoder_s_variance_is_a_choice(model, kind):
         assert got.reconstruction == pytest.approx(float(SCALE.log().sum() - expected.mean()), rel=2e-3)
 
 
+def test_the_best_steps_go_with_the_decoder_that_is_asked_for(model):
+    for variance in (None, 1e-3, 0.3):
+        times = chosen_times(model, 4, decoder_variance=variance)
+        assert times == best_steps(SCHEDULE, model.denoising_error, 4, decoder_variance=variance)
+        got = bound(model, ROWS[:20], stream=STREAM, steps=4, decoder_variance=variance)
+        expected = bound(model, ROWS[:20], stream=STREAM, steps=times, decoder_variance=variance)
+        assert torch.equal(got.per_row, expected.per_row)
+    assert chosen_times(model, 4, decoder_variance=0.3)[0] > chosen_times(model, 4, decoder_variance=1e-3)[0]
+
+
 def test_the_model_s_own_decoder_goes_with_its_own_variance(model):
     own = dataclasses.replace(model, decoder_variance=0.5)
     assert float(reverse_variances(own, [1, N])[1]) == 0.5
@@ -171,7 +187,7 @@ def test_a_full_covariance_is_for_few_columns(model):
         ({"decoder_variance": -1.0}, "decoder_variance should be"),
         ({"decoder_variance": math.nan}, "decoder_variance should be"),
         ({"decoder_variance": 0.0, "reverse_variance": "full"}, "decoder_variance should be > 0"),
-        ({"n_draws": 0}, "n_draws should be an integer >= 1"),
+        ({"n_draws": 0}, "n_draws should be an integer >= 1, but got 0"),
     ],
 )
 def test_refused(fitted, rows, options, message):

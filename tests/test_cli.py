@@ -99,9 +99,12 @@ def test_score_adds_the_bound_of_the_chain_that_is_asked_for(run, model, rows_fi
     status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.csv", *options)
     scores, estimator, rows = read_table(tmp_path / "scores.csv"), Diffusion.load(model), read_table(rows_file).values
     expected = estimator.bound(rows, reverse_variance="optimal", steps=9, random_state=4)
-    assert (status, scores.columns) == (0, ("log_density", "bound"))
-    np.testing.assert_array_equal(scores.values[:, 0], estimator.score_samples(rows))
-    np.testing.assert_array_equal(scores.values[:, 1], expected.per_row)
+    assert (status, scores.columns) == (0, ("log_density", "solver_error", "standard_error", "bound"))
+    density = estimator.log_density(rows)
+    np.testing.assert_array_equal(scores.values[:, 0], density.log_prob)
+    np.testing.assert_array_equal(scores.values[:, 1], density.solver_error)
+    assert (scores.values[:, 2] == 0.0).all()
+    np.testing.assert_array_equal(scores.values[:, 3], expected.per_row)
     assert f"-log p <= {expected.total:.4f} +- {expected.total_standard_error:.4f} nats a row" in err
     assert run("score", model, rows_file, "--steps", 9)[0] == 2
 
@@ -172,6 +175,9 @@ def test_other_faults_are_one_line_and_status_1(run, model, tmp_path):
 def test_wrong_usage_is_status_2(run, model):
     assert run("sample", model, "-n", "0")[0] == 2
     assert run("sample", model, "--sampler", "magic")[0] == 2
+    for wrong in (("--eta", "0.5"), ("--sampler", "ddim", "--eta", "1.5"), ("--sampler", "multistep", "--eta", "0")):
+        assert run("sample", model, *wrong)[0] == 2
+    assert run("sample", model, "-n", "3", "--sampler", "ddim", "--eta", "0.5")[0] == 0
     assert run("fit")[0] == 2
     assert run("nonsense")[0] == 2
 

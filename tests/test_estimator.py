@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -278,6 +279,23 @@ def test_samplers_are_chosen_by_name_by_number_or_whole(fitted):
     ):
         with pytest.raises(InvalidInput):
             fitted.sample(2, **options)
+
+
+def test_eta_of_ddim_reaches_the_steps_the_card_and_the_file(rows, tmp_path):
+    model = tiny(sampler=Sampler("ddim", 3, 1.0)).fit(rows)
+    with_noise, without = model.sample(50, random_state=0), model.sample(50, random_state=0, sampler=Sampler("ddim", 3))
+    assert (np.abs(with_noise - without).max(axis=0)[[0, 2]] > 0).all()
+    # eta = 1 is the ancestral step with beta_tilde, on the same noise.
+    model.model_ = replace(model.model_, reverse_variance="beta_tilde")
+    ancestral = model.sample(50, random_state=0, sampler=Sampler("ancestral", 3))
+    np.testing.assert_allclose(ancestral, with_noise, rtol=1e-4, atol=1e-4)
+    model.save(tmp_path / "m.safetensors")
+    loaded = Diffusion.load(tmp_path / "m.safetensors", device="cpu")
+    assert loaded.model_.sampler == loaded.sampler == Sampler("ddim", 3, 1.0)
+    assert loaded.model_.card["parameters"]["sampler"]["eta"] == 1.0
+    np.testing.assert_array_equal(loaded.sample(50, random_state=0), with_noise)
+    longer = loaded.sample(5, random_state=0, n_evaluations=25)  # eta stays where only the number is asked for
+    np.testing.assert_array_equal(longer, loaded.sample(5, random_state=0, sampler=Sampler("ddim", 25, 1.0)))
 
 
 def test_nothing_can_be_asked_before_fit(rows):

@@ -198,9 +198,11 @@ def test_an_index_that_says_another_thing_is_refused(folder):
         (lambda record: record["architecture"].update(kind="Pickle"), "architecture"),
         (lambda record: record["sampler"].update(n_evaluations=0), "n_evaluations"),
         (lambda record: record["sampler"].update(solver="euler"), "solver"),
+        (lambda record: record["sampler"].update(eta=1.5), "eta"),
+        (lambda record: record["sampler"].update(solver="multistep", eta=0.5), "eta"),
         (lambda record: record["history"].update(n_steps="many"), "n_steps"),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_a_hostile_record_is_refused_with_the_reason(copy, alter, message):
     change(copy, record=alter)

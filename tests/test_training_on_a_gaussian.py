@@ -5,7 +5,10 @@ posterior mean, is E (1 + SNR) tr (S^-1 + SNR I)^-1, and what a network loses be
 E (1 + SNR) |x_0_hat - E[x_0 | x_t]|^2: a mean of squares, so that a few thousand points measure it to a few per cent.
 
 KL(p || p_model) is the mean of log p - log p_model = -r over fresh rows. As p_model of the ODE integrates to 1,
-E_p[e^r - 1] = 0, and the mean of e^r - 1 - r, which is never negative, is the same with a tenth of the error. The
+E_p[e^r - 1] = 0, and the mean of e^r - 1 - r, which is never negative, is the same with a tenth of the error. It would
+be blind to mass that leaks (r lower by a constant c is nearly c^2 / 2 to it, and c to the mean of -r), so both are
+judged, and so is the mean of e^r - 1 by itself. Limits are exceeded where a figure exceeds them by two standard errors
+(the figure's own, about 1e-3 for e^r - 1 - r and 3e-3 for -r); E_p[e^r - 1] = 0 at a false-alarm rate of 1e-8. The
 chain's is at most what its bound with full covariances, at the same noise, exceeds that of the exact denoiser's, which
 is the entropy and the prior mismatch.
 
@@ -19,6 +22,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianDenoiser, scales
@@ -28,6 +32,7 @@ from backwalk.streams import Stream
 from backwalk.training import LogNormalLevels
 
 ROWS, FRESH, NOISY = 20_000, 2_000, 8_000
+Z, SOLVER_ERROR = stats.norm.isf(0.5e-8), 1e-3
 
 
 def truth(d):
@@ -66,35 +71,41 @@ def loss_beyond_the_least(model, d):
     return float(lost.mean()) / float((levels.weight(log_snr).double() * left.sum(1)).mean())
 
 
-def kl_divergences(model, d, as_network):
-    """Return the KL divergence of the ODE's density from the truth, and a bound on the chain's: each with its error."""
+def kl_divergences(model, d):
+    """Return the KL divergence of the ODE's density from the truth, twice, and a bound on the chain's, with errors.
+
+    First by e^r - 1 - r, then by -r. The mean of e^r - 1 is asserted to be 0.
+    """
     mean, covariance = truth(d)
     fresh = draws(d, FRESH, "fresh")
     log_p = torch.distributions.MultivariateNormal(mean, covariance).log_prob(fresh)
     r = log_density(model, fresh.numpy()).log_prob - log_p
-    of_ode = torch.expm1(r) - r
-    ideal = replace(model, denoiser=as_network(exact_denoiser(model, d)[0]))
+    leaked = torch.expm1(r)
+    assert abs(float(leaked.mean())) < Z * float(leaked.std()) / FRESH**0.5 + SOLVER_ERROR
+    ideal = replace(model, denoiser=exact_denoiser(model, d)[0])
     ours, best = (
         bound(m, fresh.numpy(), stream=Stream(64), reverse_variance="full", steps=100) for m in (model, ideal)
     )
     of_chain = ours.per_row - best.per_row + model.prior_mismatch
-    return [(float(x.mean()), float(x.std()) / FRESH**0.5) for x in (of_ode, of_chain)]
+    return [(float(x.mean()), float(x.std()) / FRESH**0.5) for x in (leaked - r, -r, of_chain)]
 
 
-def test_a_short_training_comes_near(as_network):
+def test_a_short_training_comes_near():
     model = Diffusion(max_steps=150, random_state=0, verbose=False).fit(draws(2, ROWS, "rows").numpy()).model_
-    (ode, _), (chain, chain_error) = kl_divergences(model, 2, as_network)
+    *by_ode, (chain, chain_error) = kl_divergences(model, 2)
     assert loss_beyond_the_least(model, 2) < 0.02
-    assert ode < 0.02
+    for ode, error in by_ode:
+        assert ode < 0.02 + 2 * error
     assert chain < 0.02 + 2 * chain_error
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("d", "denoiser", "max_steps"), [(2, None, 400), (5, Residual(48, 3, 2), 600), (5, None, 600)])
-def test_the_least_loss_and_the_truth_are_reached(as_network, d, denoiser, max_steps):
+def test_the_least_loss_and_the_truth_are_reached(d, denoiser, max_steps):
     estimator = Diffusion(denoiser=denoiser, max_steps=max_steps, random_state=0, verbose=False)
     model = estimator.fit(draws(d, ROWS, "rows").numpy()).model_
-    (ode, ode_error), (chain, chain_error) = kl_divergences(model, d, as_network)
+    *by_ode, (chain, chain_error) = kl_divergences(model, d)
     assert loss_beyond_the_least(model, d) < 0.02
-    assert ode < 0.01 + 2 * ode_error
+    for ode, error in by_ode:
+        assert ode < 0.01 + 2 * error
     assert chain < 0.01 + 2 * chain_error

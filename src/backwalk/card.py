@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import backwalk
 from backwalk.denoiser import Architecture, Residual, Textbook
@@ -57,6 +58,18 @@ def model_card(
             "python": platform.python_version(),
         },
     }
+
+
+def trained_rows(card: Mapping[str, Any], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which rows of a fit's table, (n, d), were trained on: (n,), False for those kept apart for validation.
+
+    The split follows from the seed. For another table than the one that the card tells of, nothing is known: all True.
+    """
+    n_validation, trained = card.get("n_validation_rows", 0), np.ones(len(values), dtype=bool)
+    if n_validation and card.get("data_sha256") == hashlib.sha256(values.tobytes()).hexdigest():
+        order = Stream(card["seed"]).child("split").permutation(len(values))  # as `Diffusion.fit` splits
+        trained[order[:n_validation]] = False
+    return trained
 
 
 def parameters_record(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -197,13 +197,32 @@ def fit(
     help="The solver, in place of the model's own.",
 )
 @click.option("--evaluations", type=click.IntRange(min=1), help="Evaluations of the network a row.")
+@click.option(
+    "--eta",
+    type=click.FloatRange(min=0.0, max=1.0),
+    help="With --sampler ddim: its share of fresh noise, 0 (none) to 1 (that of beta_tilde).",
+)
 @_seed
 @_force
 def sample(
-    model: Path, number: int, output: str, sampler: str | None, evaluations: int | None, seed: int, force: bool
+    model: Path,
+    number: int,
+    output: str,
+    sampler: str | None,
+    evaluations: int | None,
+    eta: float | None,
+    seed: int,
+    force: bool,
 ) -> None:
     """Generate rows from a saved MODEL."""
-    _write_samples(_load(model), number, seed, output, force, sampler=sampler, n_evaluations=evaluations)
+    from backwalk.sampling import Sampler
+
+    choice: dict[str, Any] = {"sampler": sampler, "n_evaluations": evaluations}
+    if eta is not None:
+        if sampler != "ddim":
+            raise click.UsageError("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
+        choice = {"sampler": Sampler("ddim", evaluations, eta)}
+    _write_samples(_load(model), number, seed, output, force, **choice)
 
 
 @cli.command()
@@ -218,7 +237,11 @@ def sample(
     type=click.Choice(["beta", "beta_tilde", "optimal", "full"]),
     help="Add a column: the chain's bound on -log p, with this reverse variance.",
 )
-@click.option("--steps", type=click.IntRange(min=1), help="With --bound: only the best so many of the chain's steps.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="With --bound: only so many of the chain's steps, the best with fitted scalar variances.",
+)
 @_rows
 @_seed
 @_force
@@ -236,7 +259,9 @@ def score(
 ) -> None:
     """Write the log-density of every row of DATA under a saved MODEL, in nats.
 
-    It is the probability-flow ODE's. --bound adds the chain's variational bound, which is another model's, from above.
+    It is the probability-flow ODE's. Beside it stand the ODE solver's error and the standard error of the random probes
+    that serve beyond 32 columns (0 up to there). --bound adds the
+    chain's variational bound, which is another model's, from above.
     """
     import numpy as np
 
@@ -246,7 +271,12 @@ def score(
     if steps is not None and reverse_variance is None:
         raise click.UsageError("--steps goes with --bound: it says how many of the chain's steps the bound is for.")
     estimator, table = _load(model), _native(_data(data, rows, seed).table)
-    columns = {"log_density": estimator.score_samples(table)}
+    result = estimator.log_density(table)
+    columns = {
+        "log_density": result.log_prob.numpy(),
+        "solver_error": result.solver_error.numpy(),
+        "standard_error": result.standard_error.numpy(),
+    }
     if reverse_variance is not None:
         terms = estimator.bound(table, reverse_variance=reverse_variance, steps=steps, random_state=seed)
         columns["bound"] = terms.per_row.numpy()
@@ -414,6 +444,7 @@ def _report(
 
 def _facts(path: str | None) -> dict[str, Any]:
     from backwalk.datasets import DENSITIES
+    from backwalk.model import blur_words
 
     if path is None:
         return {name: f"d = {make().d}" for name, make in DENSITIES.items()}
@@ -427,7 +458,8 @@ def _facts(path: str | None) -> dict[str, Any]:
             "alpha_bar_N": float(model.schedule.alpha_bar[-1]),
             "prior_mismatch_nats": model.prior_mismatch,
             "reverse_variance": model.reverse_variance,
-            "sampler": model.sampler.describe(),
+            "log_density": f"the probability-flow ODE's, blurred by {blur_words(model)}",
+            "sampler": model.sampler.describe(model.schedule),
             "chosen_step": f"{model.history.chosen_step} of {model.history.n_steps}",
             **{name: value for name, value in model.card.items() if not isinstance(value, dict)},
             **{f"{name}_version": version for name, version in model.card["versions"].items()},

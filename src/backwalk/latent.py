@@ -25,7 +25,7 @@ from torch import Tensor
 
 from backwalk.diffusion import Denoiser, integrate_ode
 from backwalk.errors import InvalidInput
-from backwalk.model import DiffusionModel, encode_for_scoring
+from backwalk.model import DiffusionModel, device_of, encode_for_scoring
 from backwalk.sampling import over_tiles, padded_tile
 
 N_INTERVALS = 16
@@ -47,7 +47,7 @@ def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals
     """Return the latents of rows, (n, d) in the user's units: (n, k), k the number of columns that vary.
 
     `n_intervals` is even. A row's latent does not depend on the other rows. Raises InvalidInput for rows beyond the
-    network's range, and for a chain that ends in noise alone, whose greatest level is infinite.
+    network's range.
     """
     z = encode_for_scoring(model, values).double()
     low, high = _levels(model)
@@ -72,8 +72,8 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
             f"Latents should lie within {_FARTHEST:g}, but the farthest is {np.abs(x_N).max():g}: draw from N(0, I)."
         )
     low, high = _levels(model)
-    device = next(model.denoiser.parameters()).device
-    x_t, error = _transport(model, torch.from_numpy(x_N).to(device), high, low, n_intervals)
+    start = torch.from_numpy(x_N).to(device_of(model.denoiser))
+    x_t, error = _transport(model, start, high, low, n_intervals)
     scale = math.hypot(1.0, low)  # of x_t against the unscaled rows
     in_units = np.zeros((len(x_N), codec.n_columns))
     in_units[:, codec.encoded_columns] = scale * error * codec.unit

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from backwalk import diffusion
 from backwalk.accepted import FARTHEST_TO_SCORE
-from backwalk.denoiser import Architecture, EnsembleDenoiser
+from backwalk.denoiser import Architecture
 from backwalk.diffusion import (
     BoundTerms,
+    Denoiser,
     LogDensity,
     NoiseSchedule,
     best_steps,
@@ -56,13 +57,16 @@ REVERSE_VARIANCES = ("beta", "beta_tilde", "optimal")
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
+_MOST_BLURS = 8  # that are put into words
 MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DiffusionModel:
     """Everything that a fit leaves behind.
 
+    `denoiser` is the network, of the sizes that `architecture` names, or any other `Denoiser` of encoded points, which
+    has no architecture (`backwalk.oracle.oracle_model`).
     `denoising_error` holds m_t, (n_steps + 1,), measured on rows that the weights were not trained on; it gives the
     "optimal" reverse variances. `decoder_variance` is that of p(x_0 | x_1), in squared encoded units.
     `prior_mismatch` is in nats a point, from the moments of the rows that were fitted. `card` is plain JSON: settings,
@@ -70,8 +74,8 @@ class DiffusionModel:
     """
 
     schedule: NoiseSchedule
-    architecture: Architecture
-    denoiser: EnsembleDenoiser
+    architecture: Architecture | None
+    denoiser: Denoiser
     codec: Codec
     schema: Schema
     reverse_variance: str
@@ -86,6 +90,36 @@ class DiffusionModel:
     def sigma_sq(self) -> Tensor:
         """The reverse variances of the whole chain, (n_steps + 1,); entry 1 is the decoder's."""
         return reverse_variances(self, list(range(1, self.schedule.n_steps + 1)))
+
+    @property
+    def blur(self) -> NDArray[np.float64]:
+        """The blur of the ODE's density: a standard deviation for each column, (d,), in the user's units.
+
+        The probability-flow ODE stops at the least noise level s_min = SNR_1^(-1/2), so that its model is, for a
+        perfect denoiser, the data with noise of standard deviation s_min added in encoded units: s_min times a column's
+        scale. 0 for constant columns.
+        """
+        by_column = np.zeros(self.codec.n_columns)
+        by_column[list(self.codec.encoded_columns)] = float(self.schedule.noise_level[1]) * self.codec.unit
+        return by_column
+
+    def __repr__(self) -> str:
+        """Return in a few lines what the model is, and which of its parts say what."""
+        kind = type(self.denoiser if self.architecture is None else self.architecture).__name__
+        return (
+            f"DiffusionModel({kind}, {self.codec.n_columns} columns, {self.schedule!r},\n"
+            f"  reverse variance: {self.reverse_variance}; prior mismatch: {self.prior_mismatch:.2g} nats,\n"
+            f"  sampler: {self.sampler.describe(self.schedule)},\n"
+            f"  log-density: the probability-flow ODE's, blurred by {blur_words(self)})"
+        )
+
+
+def blur_words(model: DiffusionModel) -> str:
+    """Return the blur of a model's log-density in words: a column's standard deviation in its own units."""
+    blur = [(model.schema.label(j), model.blur[j]) for j in model.codec.encoded_columns]
+    shown = ", ".join(f"{value:.2g} in {label}" for label, value in blur[:_MOST_BLURS])
+    more = f" and so on for {len(blur) - _MOST_BLURS} more" if len(blur) > _MOST_BLURS else ""
+    return f"noise of standard deviation {shown}{more}"
 
 
 def reverse_variances(
@@ -178,7 +212,7 @@ def bound(
     """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats a point.
 
     The chain is the model's own unless said otherwise: `reverse_variance` is one of `BOUND_VARIANCES`, `steps` the
-    times that are visited or the number of them (then the best so many of the fitted denoising errors), and
+    times that are visited or the number of them (then those of `chosen_times`), and
     `decoder_variance`, in squared encoded units, defaults as in `reverse_variances`, or with "full" to the covariance
     that the denoiser's Jacobian gives. The codec's log |det J| is part of the reconstruction term, and of every row's
     total. Rows go through in tiles, so that memory does not grow with them.
@@ -190,7 +224,7 @@ def bound(
             f'reverse_variance="full" should be asked for at most {MOST_FULL_COLUMNS} columns, but the model has '
             f'{model.codec.n_encoded}: use "optimal".'
         )
-    z, times = encode_for_scoring(model, values), chosen_times(model, steps)
+    z, times = encode_for_scoring(model, values), chosen_times(model, steps, decoder_variance=decoder_variance)
     schedule = model.schedule.respace(times)
     bound_of: Callable[..., BoundTerms]
     if kind == "full":
@@ -209,16 +243,21 @@ def bound(
     return replace(terms, reconstruction=terms.reconstruction + shift, per_row=terms.per_row + shift)
 
 
-def chosen_times(model: DiffusionModel, steps: int | Sequence[int] | None) -> list[int]:
+def chosen_times(
+    model: DiffusionModel, steps: int | Sequence[int] | None, *, decoder_variance: float | None = None
+) -> list[int]:
     """Return the times of the chain that `bound`'s `steps` means, increasing and ending at n_steps.
 
-    None is the whole chain. K is the K steps whose bound is least with the best scalar variances, by the denoising
-    errors that were fitted on validation rows. Raises InvalidInput for any other thing than these and a list of times.
+    None is the whole chain. K is the K steps whose bound is least with the best scalar variance in each, by the
+    denoising errors that were fitted on validation rows, and with the decoder's variance where it is given. All kinds
+    of variance are given these same steps; for the others than "optimal" another K might be a little better.
+
+    Raises InvalidInput for any other thing than these and a list of times.
     """
     if steps is None:
         return list(range(1, model.schedule.n_steps + 1))
     if isinstance(steps, Integral) and not isinstance(steps, bool):
-        return best_steps(model.schedule, model.denoising_error, int(steps))
+        return best_steps(model.schedule, model.denoising_error, int(steps), decoder_variance=decoder_variance)
     if isinstance(steps, Sequence) and all(isinstance(t, Integral) for t in steps):
         return [int(t) for t in steps]
     raise InvalidInput(f"steps should be a number of steps, a list of times or None, but got {steps!r}.")
@@ -235,15 +274,18 @@ def log_density(
     """Return the log-density of rows under the probability-flow ODE, in the user's units: nats a point.
 
     The divergence is exact up to 32 encoded columns, at the cost of d + 1 evaluations each time; beyond, or where
-    `n_probes` is given, so many random sign vectors a row (16) estimate it. They come from `stream`, by default always
-    the same, and belong to a row's place in its tile of 1,024. Rows are integrated in tiles, so that a row's result
-    does not depend on the others.
+    `n_probes` is given, so many random sign vectors a row (16) estimate it, with the standard error that the result
+    holds. They come from `stream`, by default always the same, and from the row's own content. Rows are integrated in
+    tiles. So a row's result does not depend on the others, and equal rows have equal results; the probes of different
+    rows are independent, and their errors average out in a mean. The density is blurred by `model.blur`.
     """
     z = encode_for_scoring(model, values)
-    level, d = model.schedule.noise_level, z.shape[1]
-    if n_probes is None and d > MOST_EXACT_COLUMNS:
+    level = model.schedule.noise_level
+    if n_probes is None and z.shape[1] > MOST_EXACT_COLUMNS:
         n_probes = DEFAULT_PROBES
-    signs = None if n_probes is None else _signs(stream or Stream(0), d, n_probes)
+    if n_probes is not None and (not isinstance(n_probes, Integral) or isinstance(n_probes, bool) or n_probes < 1):
+        raise InvalidInput(f"n_probes should be an integer >= 1 or None, but got {n_probes!r}: 16 is usual.")
+    probes = Stream(0) if stream is None else stream
 
     def tile(first: int, last: int) -> Tensor:
         rows = padded_tile(z[first:last])
@@ -253,7 +295,7 @@ def log_density(
             level_min=float(level[1]),
             level_max=float(level[-1]),
             n_intervals=n_intervals,
-            divergence="exact" if signs is None else signs,
+            divergence="exact" if n_probes is None else _signs(probes, rows, int(n_probes)),
         )
         return torch.stack([result.log_prob, result.solver_error, result.standard_error], dim=1)
 
@@ -264,7 +306,6 @@ def log_density(
 
 def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:
     """Return rows in encoded units, as the network's float32, on its device. Raises InvalidInput beyond its range."""
-    device = next(model.denoiser.parameters()).device
     z = model.codec.encode(values)
     far = np.flatnonzero(np.abs(z).max(axis=1) > FARTHEST_TO_SCORE)
     if len(far):
@@ -272,11 +313,17 @@ def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Te
             f"Rows should lie within {FARTHEST_TO_SCORE:.0e} scales of the fitted ones, but row {far[0]} (rows count "
             "from 0) does not: drop it."
         )
-    return torch.from_numpy(z).float().to(device)
+    return torch.from_numpy(z).float().to(device_of(model.denoiser))
+
+
+def device_of(denoiser: Denoiser) -> torch.device:
+    """Return where a denoiser wants its points: where its parameters are, or on the CPU where it has none."""
+    first = next(denoiser.parameters(), None) if isinstance(denoiser, nn.Module) else None
+    return torch.device("cpu") if first is None else first.device
 
 
 def measured_denoising_error(
-    denoiser: EnsembleDenoiser, z: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_levels: int = N_MEASURED_LEVELS
+    denoiser: Denoiser, z: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_levels: int = N_MEASURED_LEVELS
 ) -> Tensor:
     """Return m_t for every step of a chain, from about `n_levels` of its steps: (n_steps + 1,), float64.
 
@@ -309,7 +356,7 @@ def _chain(model: DiffusionModel, sampler: Sampler) -> tuple[NoiseSchedule, Step
     times = sampler.times(model.schedule)
     steps: dict[str, Callable[[], Step]] = {
         "ancestral": lambda: Ancestral(reverse_variances(model, times)),
-        "ddim": Ddim,
+        "ddim": lambda: Ddim(sampler.eta),
         "dpm++2m": DpmSolver,
         "dpm++2m-sde": lambda: DpmSolver(sde=True),
         "multistep": Multistep,
@@ -320,7 +367,7 @@ def _chain(model: DiffusionModel, sampler: Sampler) -> tuple[NoiseSchedule, Step
 def _walk(
     model: DiffusionModel, schedule: NoiseSchedule, step: Step, start: int, stop: int, stream: Stream
 ) -> Iterator[ChainState]:
-    device, width = next(model.denoiser.parameters()).device, model.codec.n_encoded
+    device, width = device_of(model.denoiser), model.codec.n_encoded
 
     def normal(stream: Stream) -> Tensor:
         return stream.normal(start, stop, width, torch.float32).to(device)
@@ -330,10 +377,21 @@ def _walk(
     )
 
 
-def _signs(stream: Stream, d: int, n_probes: int) -> Tensor:
-    """Return random signs, (n_probes, TILE_ROWS, d), float32."""
-    draws = stream.child("probes").uniform(0, n_probes * TILE_ROWS, d)
-    return torch.where(draws < 0.5, -1.0, 1.0).reshape(n_probes, TILE_ROWS, d)
+def _signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:
+    """Return random signs for rows z, (n, d): (n_probes, n, d), float32.
+
+    A row's signs come from a stream that its bits name. Its place, which would do for samples, says nothing about a
+    row that is scored: the same row may stand anywhere.
+    """
+    d, probes = z.shape[1], stream.child("probes")
+
+    @cache  # a tile is filled up with copies
+    def of_row(bits: bytes) -> Tensor:
+        return probes.child(bits.hex()).uniform(0, n_probes, d)
+
+    rows = (z + 0.0).cpu().numpy()  # -0 becomes 0, the same number
+    draws = torch.stack([of_row(row.tobytes()) for row in rows], dim=1)
+    return torch.where(draws < 0.5, -1.0, 1.0)
 
 
 def check_reverse_variance(name: str, names: Sequence[str] = REVERSE_VARIANCES) -> None:

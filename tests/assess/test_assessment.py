@@ -1,15 +1,23 @@
+import dataclasses
 import json
 from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 from backwalk.assess import assess
+from backwalk.assess.assessment import _as_many, _textbook_chain, _training_gain
+from backwalk.card import trained_rows
 from backwalk.datasets import two_moons
-from backwalk.denoiser import Residual
+from backwalk.denoiser import Residual, build_denoiser
+from backwalk.diffusion import EmpiricalDenoiser, NoiseSchedule, beta_variance, variational_bound
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
+from backwalk.model import log_density
+from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
+from backwalk.training import Trainer
 
 SMALL = Residual(width=8, n_blocks=1, n_members=1)
 MOONS = two_moons(noise=0.2)
@@ -75,6 +83,96 @@ def test_chains_and_the_ode_stand_beside_the_truth():
     last = 1 + 0.3475 * (variances - 1)
     expected = 0.5 * (np.sum(last - 1 - np.log(last)) + 0.3475 * np.square(z.mean(0)).sum())
     assert fidelity.textbook_mismatch == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_ode_and_the_bounds_are_about_the_same_rows():
+    fidelity = assessed()
+    assert fidelity.model.negative_log_density.n == fidelity.bound.n_rows == len(UNSEEN)
+    own = fidelity.model.negative_log_density.value - fidelity.model.gap.value
+    assert fidelity.bound.total - fidelity.bound_gap.value == pytest.approx(own, abs=1e-9)
+    assert fidelity.ode_probe_error == fidelity.entropy_standard_error == 0.0
+    assert 0.0 < fidelity.ode_solver_error < 0.1
+
+
+def test_the_textbook_s_setting_is_paid_in_full_by_the_model_s_own_network():
+    """Its bound lies above the truth by more than the mismatch that no network mends."""
+    fidelity, model = assessed(), fitted()
+    textbook = fidelity.textbook_chain
+    assert (textbook.n_steps, textbook.reverse_variance) == (100, "beta")
+    assert textbook.gap.value > fidelity.textbook_mismatch
+    # By another route: the bound of mathematics, in encoded units.
+    z = torch.from_numpy(model.codec.encode(UNSEEN)).float()
+    schedule = NoiseSchedule.linear(100)
+    terms = variational_bound(model.denoiser, z, schedule, beta_variance(schedule), stream=Stream(4), n_draws=2)
+    off = terms.total - model.codec.log_abs_det_jacobian - textbook.bound.value
+    assert (
+        abs(off) < 5.7 * 2**0.5 * textbook.bound.standard_error
+    )  # other noise on the same rows: errs on the wide side
+    narrow = build_denoiser(SMALL, 2, schedule=NoiseSchedule.linear(50), floor=0.1, stream=Stream(0))
+    narrow = dataclasses.replace(model, denoiser=narrow)  # not valid at the textbook's last levels
+    assert _textbook_chain(narrow, UNSEEN, None, Stream(0)) is None
+
+
+def test_beyond_16_columns_probes_estimate_the_ode_s_density_with_their_error():
+    d = 18
+    rows = np.random.default_rng(0).normal(size=(300, d)) @ np.random.default_rng(1).normal(size=(d, d))
+    training, unseen = rows[:200], rows[200:]
+    model = Diffusion(n_steps=20, max_steps=30, denoiser=SMALL, random_state=0, verbose=False).fit(training).model_
+    fidelity = assess(model, unseen, stream=Stream(0), n_pairs=2, baselines=False)
+    exact = log_density(model, unseen).log_prob.numpy()
+    ours = fidelity.model.negative_log_density
+    assert 0.0 < fidelity.ode_probe_error < ours.standard_error
+    assert abs(ours.value + exact.mean()) < 6 * fidelity.ode_probe_error
+    assert fidelity.model.density_of == "ode"
+    assert fidelity.model.total_variation is None
+
+
+def test_rows_that_only_chose_the_weights_are_left_out_of_memory_s_figures():
+    model = fitted()
+    trained = trained_rows(model.card, TRAINING)
+    assert trained.sum() == model.card["n_rows"] == assessed().n_training
+    assert trained_rows(model.card, TRAINING + 1.0).all()  # another table
+    seen = {}
+
+    class Watched(Trainer):
+        def __init__(self, denoiser, x_0, *args, x_validation, **options):
+            seen.update(x_0=x_0, x_validation=x_validation)
+            super().__init__(denoiser, x_0, *args, x_validation=x_validation, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backwalk.estimator.Trainer", Watched)
+        again = Diffusion(n_steps=5, max_steps=1, denoiser=SMALL, random_state=0, verbose=False).fit(TRAINING).model_
+    z = torch.from_numpy(again.codec.encode(TRAINING)).float()
+    found = trained_rows(again.card, TRAINING)
+    for rows, told in ((seen["x_0"], z[found]), (seen["x_validation"], z[~found])):
+        assert set(map(tuple, rows.tolist())) == set(map(tuple, told.tolist()))
+
+
+def test_memory_is_seen_at_the_levels_where_it_is():
+    """A denoiser of the training rows themselves remembers them where noise does not hide them, and nowhere else."""
+    schedule = NoiseSchedule.log_snr_uniform(40, log_snr_max=8.0, log_snr_min=-8.0)
+    model = oracle_model(EmpiricalDenoiser(torch.from_numpy(TRAINING)), TRAINING, schedule)
+    fidelity = assess(model, UNSEEN, training=TRAINING, stream=Stream(0), n_pairs=2, baselines=False)
+    levels = fidelity.training_gain_by_level
+    assert levels[0].t == 1
+    assert levels[-1].t == 40
+    assert levels[0].gain.value > 6 * levels[0].gain.standard_error
+    assert abs(levels[-1].gain.value) < 6 * levels[-1].gain.standard_error
+    assert fidelity.training_gain.value > 6 * fidelity.training_gain.standard_error
+    assert fidelity.nearest_row_share.value > 0.5 + 6 * fidelity.nearest_row_share.standard_error
+    # The network of a short fit has remembered nothing.
+    for level in assessed().training_gain_by_level:
+        assert abs(level.gain.value) < 6 * level.gain.standard_error
+
+
+def test_errors_of_memory_are_those_of_rows_that_share_their_noise():
+    """Noise that both sets meet leaves the difference: its error is smaller than that of independent noise."""
+    model, n = fitted(), 400
+    pair = _as_many(TRAINING, UNSEEN, Stream(3))
+    paired = _training_gain(model, *pair, Stream(4))
+    assert paired.n == n
+    same = _training_gain(model, pair[0], pair[0], Stream(4))
+    assert same.value == same.standard_error == 0.0
 
 
 def test_the_record_is_plain_json():

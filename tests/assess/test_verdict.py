@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from backwalk.assess.battery import C2ST
@@ -52,12 +50,6 @@ def test_the_rival_is_the_baseline_with_most_density():
     text, chosen = verdict(MODEL, (contender("Worse", 0.5, 0.1), contender("Better", 0.5, 0.2)), None)
     assert chosen.name == "Better"
     assert "40 times faster" in text
-
-
-def test_a_bound_is_called_one():
-    bounded = replace(MODEL, density_of="bound", gap=Estimate(0.1, 0.01, 100))
-    assert "bound guarantees" in verdict(bounded, (contender("Rival", 0.52, 0.1),), None)[0]
-    assert "at most 0.100 ± 0.010 nats" in verdict(bounded, (contender("Rival", 0.52, -0.1),), 0.2)[0]
 
 
 def test_without_baselines_the_model_is_only_described():

@@ -42,6 +42,14 @@ def test_gaussian_data_end_at_the_wrong_prior_by_a_known_amount():
     torch.testing.assert_close(got.log_prob, normal + stretch.log().sum(), rtol=0, atol=1e-5)
 
 
+def test_at_an_infinite_level_nothing_is_lost():
+    """At theta = pi / 2, zero terminal SNR, the blurred Gaussian has its own density, whatever its mean."""
+    blurred = MultivariateNormal(GAUSSIAN.mean.double(), COVARIANCE + 0.01**2 * torch.eye(2).double())
+    got = log_density(GAUSSIAN, X, level_min=0.01, level_max=math.inf, n_intervals=48)
+    torch.testing.assert_close(got.log_prob, blurred.log_prob(X), rtol=0, atol=1e-5)
+    assert got.solver_error.max() < 1e-3
+
+
 def test_mixture_density_blurred_by_the_least_level():
     blurred = COVARIANCES + LEVELS["level_min"] ** 2 * torch.eye(2).double()
     expected = MixtureSameFamily(Categorical(WEIGHTS), MultivariateNormal(MEANS, blurred)).log_prob(X)

@@ -33,10 +33,10 @@ def exact_error(schedule):
     return (1 / (1 / VARIANCES[None, :] + schedule.snr[:, None])).mean(1)
 
 
-def total(schedule, times):
+def total(schedule, times, decoder_variance=None):
     """The bound of the respaced chain with the best scalar variances, by a route that knows no path."""
     short = schedule.respace(times)
-    sigma_sq = optimal_variance(short, exact_error(short))
+    sigma_sq = optimal_variance(short, exact_error(short), decoder_variance=decoder_variance)
     return GaussianChain(torch.zeros(2), torch.diag(VARIANCES), short, sigma_sq).expected_bound()
 
 
@@ -49,6 +49,13 @@ def test_best_steps_is_the_best_of_every_choice(schedule, k):
     m, n = exact_error(schedule), schedule.n_steps
     best = min(every_choice(n, k), key=lambda times: total(schedule, times))
     assert best_steps(schedule, m, k) == best
+
+
+@pytest.mark.parametrize("variance", [1e-4, 0.3])
+def test_best_steps_for_a_given_decoder_are_the_best_of_every_choice(schedule, variance):
+    m, n = exact_error(schedule), schedule.n_steps
+    best = min(every_choice(n, 3), key=lambda times: total(schedule, times, variance))
+    assert best_steps(schedule, m, 3, decoder_variance=variance) == best
 
 
 def test_costs_along_a_path_and_the_prior_term_are_the_bound(schedule):
@@ -79,3 +86,6 @@ def test_errors_give_rule_value_and_remedy():
         best_steps(schedule, exact_error(schedule), 10)
     with pytest.raises(InvalidInput, match="denoising_error should be 10 numbers"):
         best_steps(schedule, torch.zeros(10), 3)
+    for variance in (0.0, -1.0, math.nan):
+        with pytest.raises(InvalidInput, match="decoder_variance should be > 0"):
+            best_steps(schedule, exact_error(schedule), 3, decoder_variance=variance)

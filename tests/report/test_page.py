@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from backwalk.assess import assess
+from backwalk.assess.words import with_error
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
@@ -89,7 +90,7 @@ def test_everything_asked_for_is_there_in_order():
 
 def test_bounds_stand_beside_the_entropy_and_the_textbook_s_setting_is_told():
     text = Elements(page()).text
-    table = text[text.index("One network, several models") :]
+    table = text[text.index("−log p of unseen rows, or its bound") :]
     names = [
         "The truth",
         f"{MOONS.entropy:.4f}",
@@ -98,10 +99,33 @@ def test_bounds_stand_beside_the_entropy_and_the_textbook_s_setting_is_told():
         "The model's chain",
         "30 steps",
     ]
-    names += ["σ² = β", "σ² = β̃", "σ² fitted", "full covariance"]
+    names += [
+        "σ² = β",
+        "σ² = β̃",
+        "σ² fitted",
+        "full covariance",
+        "The textbook's setting",
+        "on the same 100 unseen rows",
+    ]
     places = [table.index(name) for name in names]
     assert places == sorted(places)
     assert f"would lose at least {fidelity().textbook_mismatch:.3f} nats" in text
+    assert "a lower bound, which no network beats" in text
+    labels = [a.get("aria-label", "") for tag, a in Elements(page()).tags if tag == "svg"]
+    assert sum("beside the entropy" in label or "over the truth" in label for label in labels) == 2
+
+
+def test_memory_stands_beside_chance_and_is_told_level_by_level():
+    text = Elements(page()).text
+    n = fidelity().nearest_row_share.n
+    chance = with_error(0.5, 0.5 / n**0.5, percent=True).replace(" ", "\u00a0")
+    assert f"never copied would give {chance} (binomial" in text
+    assert "level by level, with the same noise" in text
+    assert any(a.get("aria-label", "").startswith("L_simple") for tag, a in Elements(page()).tags if tag == "svg")
+
+
+def test_the_blur_of_the_density_is_told_in_the_user_s_units():
+    assert f"noise of standard deviation {model().blur[0]:.2g} in column" in Elements(page()).text
 
 
 def test_ids_differ():

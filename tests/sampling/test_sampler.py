@@ -42,17 +42,39 @@ def test_few_steps_are_even_in_the_seventh_root_of_the_noise_level(solver):
     np.testing.assert_allclose(np.diff(roots), np.diff(roots).mean(), rtol=0.03)
 
 
-@pytest.mark.parametrize("solver", ["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep"])
-def test_a_sampler_says_in_one_line_what_it_draws_from(solver):
-    for n, cost in ((None, "every step"), (10, "10 evaluations")):
-        text = Sampler(solver, n).describe()
-        assert text.startswith(f"{solver}, {cost}")
-        assert "draws from" in text
-        assert "\n" not in text
+@pytest.mark.parametrize(
+    ("sampler", "cost", "source"),
+    [
+        (Sampler("ancestral"), "100 evaluations, one for each", "from the chain p_theta that the bound is about"),
+        (Sampler("ancestral", 250), "100 evaluations, one for each", "from the chain p_theta that the bound is about"),
+        (Sampler("ancestral", 10), "10 evaluations;", "a shorter chain of 10 steps with reverse variances of its own"),
+        (Sampler("ddim", 10), "10 evaluations;", "an approximation of the probability-flow ODE"),
+        (Sampler("ddim", 10, 0.5), "10 evaluations;", "DDIM's own chain"),
+        (Sampler("ddim", 10, 1.0), "10 evaluations;", "a shorter chain of 10 steps with the reverse variance beta_t"),
+        (Sampler("ddim", None, 1.0), "100 evaluations,", "the chain with the reverse variance beta_tilde"),
+        (Sampler("dpm++2m", 20), "20 evaluations;", "an approximation of the probability-flow ODE"),
+        (Sampler("dpm++2m-sde", 20), "20 evaluations;", "an approximation of the reverse SDE"),
+        (Sampler("multistep", 1), "1 evaluations;", "an approximation of the probability-flow ODE"),
+    ],
+    ids=str,
+)
+def test_a_sampler_says_in_one_line_what_it_costs_and_draws_from(sampler, cost, source):
+    text = sampler.describe(SCHEDULES["linear"])
+    assert text.startswith(sampler.solver)
+    assert cost in text
+    assert text.partition("; draws from ")[2].startswith(source.removeprefix("from "))
+    assert "\n" not in text
+    assert ("(eta = " in text) == (sampler.solver == "ddim")
 
 
 @pytest.mark.parametrize(
-    "bad", [("euler", None), (None, None), ("ddim", 0), ("ddim", 1.5), ("ddim", True), ("ddim", "9")]
+    "bad",
+    [
+        *[("euler", None), (None, None), ("ddim", 0), ("ddim", 1.5), ("ddim", True), ("ddim", "9")],
+        *[("ddim", None, eta) for eta in (-0.1, 1.1, math.nan, "1", True, None)],
+        ("ancestral", None, 0.5),
+        ("multistep", 10, 1.0),
+    ],
 )
 def test_refused(bad):
     with pytest.raises(InvalidInput):

@@ -19,13 +19,14 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.sampling import Ancestral, Ddim, DpmSolver, Multistep, walk_back
-from backwalk.sampling.steps import Visit
+from backwalk.sampling.steps import Visit, _integration_weights
 from backwalk.streams import Stream
 
 MEAN = torch.tensor([0.5, -1.0], dtype=torch.float64)
 COVARIANCE = torch.tensor([[1.0, 0.5], [0.5, 0.3]], dtype=torch.float64)
 PERFECT = GaussianDenoiser(MEAN, COVARIANCE)
 EYE = torch.eye(2, dtype=torch.float64)
+STANDARD = torch.zeros(2, dtype=torch.float64), EYE
 CORNERS = torch.cat([torch.zeros(1, 2), EYE])  # what a linear map does to these tells all
 SCHEDULES = {
     "linear": NoiseSchedule.linear(60),
@@ -44,8 +45,8 @@ def even(n_steps):
     return NoiseSchedule.log_snr_uniform(n_steps, log_snr_max=6.0, log_snr_min=-8.0)
 
 
-def generated(step, schedule, *, to=0):
-    """Return mean and covariance of x_`to` that a solver makes of N(0, I), from its map of points and of noises.
+def generated(step, schedule, *, to=0, start=STANDARD):
+    """Return mean and covariance of x_`to` that a solver makes of N(*start), from its map of points and of noises.
 
     Rows 0..2 tell the map of x_N; rows 3t..3t + 2 start at 0 and meet noise at step t alone.
     """
@@ -61,7 +62,8 @@ def generated(step, schedule, *, to=0):
     end = next(state.x_t for state in walk_back(PERFECT, schedule, step, x_N, noise=noise) if state.t == to)
     gains = (end.reshape(n + 1, 3, 2)[:, 1:] - end.reshape(n + 1, 3, 2)[:, :1]).mT
     gains = gains if step.is_random else gains[:1]
-    return end[0], (gains @ gains.mT).sum(0)
+    mean, covariance = start
+    return end[0] + gains[0] @ mean, gains[0] @ covariance @ gains[0].mT + (gains[1:] @ gains[1:].mT).sum(0)
 
 
 def marginal(schedule, t):
@@ -113,15 +115,36 @@ def test_ddim_trades_eps_theta_for_fresh_noise_of_variance_eta_squared_beta_tild
 
 @pytest.mark.parametrize("step", [Ddim(), Ddim(0.5), Ddim(1.0), DpmSolver(), DpmSolver(sde=True), Multistep()], ids=str)
 def test_every_solver_converges_to_the_data(step):
-    """At t = 1, as the last step gives the posterior mean of x_0 and not a draw."""
+    """From q(x_N), as no solver mends a wrong start, to q(x_1), as the last step gives a mean of x_0 and not a draw."""
     errors = []
-    for n_steps in (100, 200):
+    for n_steps in (100, 200, 400):
         schedule = even(n_steps)
-        (mean, covariance), (mean_1, covariance_1) = generated(step, schedule, to=1), marginal(schedule, 1)
+        mean, covariance = generated(step, schedule, to=1, start=marginal(schedule, n_steps))
+        mean_1, covariance_1 = marginal(schedule, 1)
         errors.append(float(torch.cat([(mean - mean_1).flatten(), (covariance - covariance_1).flatten()]).abs().max()))
-    start = float(schedule.alpha_bar[-1].sqrt())  # the prior mismatch, which no solver mends
-    assert errors[1] < max(0.6 * errors[0], 2 * start)
-    assert errors[1] < 0.05
+    for coarse, fine in pairwise(errors):
+        assert fine < 0.6 * coarse  # of first order at least
+    assert errors[-1] < 0.02
+
+
+@pytest.mark.parametrize("eta", [-0.01, 1.01, math.nan])
+def test_an_eta_outside_0_to_1_is_refused(eta):
+    with pytest.raises(InvalidInput, match=r"eta should lie in \[0, 1\]"):
+        Ddim(eta)
+
+
+def test_integration_weights_keep_their_digits_near_pure_noise():
+    """They sum to the step h, in the steps of a long chain up to a noise level of 1e5."""
+    schedule = NoiseSchedule.from_noise_levels(torch.logspace(-3, 5, 10_000, dtype=torch.float64))
+    theta = schedule.noise_level.atan().tolist()
+    for t in range(2, schedule.n_steps - 1, 7):
+        for nodes, start, end in (
+            (theta[t : t + 2], theta[t], theta[t - 1]),
+            (theta[t : t + 3], theta[t + 1], theta[t]),
+        ):
+            weights = _integration_weights(tuple(nodes), start, end)
+            assert sum(weights) == pytest.approx(end - start, rel=1e-12)
+            assert max(map(abs, weights)) < 3 * abs(end - start)
 
 
 def flow_error(step, n_steps):

@@ -5,6 +5,6 @@ in words. The judges themselves live in `backwalk.evaluation` and know no model;
 """
 
 from backwalk.assess.assessment import assess
-from backwalk.assess.fidelity import ChainBound, Contender, Fidelity
+from backwalk.assess.fidelity import ChainBound, Contender, Fidelity, LevelGain
 
-__all__ = ["ChainBound", "Contender", "Fidelity", "assess"]
+__all__ = ["ChainBound", "Contender", "Fidelity", "LevelGain", "assess"]

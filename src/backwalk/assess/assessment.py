@@ -11,8 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,11 +20,21 @@ from threadpoolctl import threadpool_limits
 
 from backwalk.assess.battery import Judge, battery, column_figures
 from backwalk.assess.cautions import cautions
-from backwalk.assess.fidelity import ChainBound, Contender, Fidelity
+from backwalk.assess.fidelity import ChainBound, Contender, Fidelity, LevelGain
 from backwalk.assess.verdict import verdict
 from backwalk.assess.words import column_name
+from backwalk.card import trained_rows
 from backwalk.datasets import Density
-from backwalk.diffusion import BoundTerms, NoiseSchedule, prior_mismatch, variational_bound
+from backwalk.diffusion import (
+    BoundTerms,
+    LogDensity,
+    NoiseSchedule,
+    check_schedule,
+    evenly_spaced,
+    prior_mismatch,
+    simple_loss,
+    variational_bound,
+)
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import (
     Estimate,
@@ -59,10 +68,11 @@ Rows = NDArray[np.float64]
 _FEWEST_UNSEEN = 20  # below, no classifier and no error can be had
 _FEWEST_IN_A_SET = 500  # of disjoint sets; otherwise, halves of all unseen rows say more
 _MOST_IN_A_SET = 10_000
-_MOST_BOUNDED = 2_048  # rows whose bound is computed
-_MOST_SCORED = 1_024  # rows whose density by the ODE is computed, a tile of the network's
-_MOST_ODE_COLUMNS = 16  # beyond, the exact divergence of the ODE takes minutes, and the bound stands for the model
+_MOST_SCORED = 2_048  # rows whose density and bounds are computed: the same for all
+_MOST_EXACT_COLUMNS, _PROBES = 16, 8  # beyond, the exact divergence of the ODE takes minutes, and probes estimate it
 _STEPS_TO_SEE_GAIN, _MOST_TO_SEE_GAIN = 50, 5_000
+_LEVELS_TO_SEE_GAIN, _DRAWS_TO_SEE_GAIN = 8, 4
+_TEXTBOOK = NoiseSchedule.linear(100)
 _FEW_STEPS, _DRAWS = 50, 2  # of the chains beside the model's own: where reverse variances tell, for little time
 _LOAD = 'from backwalk import Diffusion\n\nmodel = Diffusion.load("model.backwalk")\nX_new = model.sample(10_000)'
 
@@ -144,7 +154,12 @@ def _judged(
     judges = [Judge.ready(statistic, pairs) for statistic in battery(codec.n_encoded, stream=stream.child("battery"))]
     figures = tuple(judge.judge(sample.encoded) for judge in judges)
     scored = _Scored.of(model, unseen, codec, density, stream.child("scored"))
-    gain = _training_gain(model, training, unseen, stream.child("gain"))
+    trained = None if training is None else training[trained_rows(model.card, training)]
+    gain = levels = None
+    if trained is not None:
+        pair = _as_many(trained, unseen, stream.child("gain"))
+        gain = _training_gain(model, *pair, stream.child("gain"))
+        levels = tuple(_gain_by_level(model, *pair, stream.child("levels")))
     ours = _own(model, figures, scored, sample.seconds)
     rivals: tuple[Contender, ...] = ()
     if baselines and training is not None:
@@ -158,9 +173,9 @@ def _judged(
     words, advised = verdict(ours, rivals, entropy)
     columns = column_figures(pairs, sample.encoded, [column_name(model.schema, j) for j in codec.encoded_columns])
     share = None
-    if training is not None:
+    if trained is not None:
         some = sample.encoded[:_MOST_IN_A_SET]
-        share = nearest_row_share(some, codec.encode(training), codec.encode(unseen), stream=stream.child("nearest"))
+        share = nearest_row_share(some, codec.encode(trained), codec.encode(unseen), stream=stream.child("nearest"))
     return Fidelity(
         verdict=words,
         code=advised.code,
@@ -171,17 +186,21 @@ def _judged(
         bound=scored.terms,
         bound_gap=scored.bound_gap,
         other_chains=scored.other_chains,
-        ode_solver_error=scored.solver_error,
+        textbook_chain=scored.textbook_chain,
+        ode_solver_error=float(scored.ode.solver_error.mean()),
+        ode_probe_error=scored.probe_error,
         entropy=entropy,
+        entropy_standard_error=None if density is None else density.entropy_standard_error,
         prior_term=Estimate(scored.terms.prior, scored.terms.prior_standard_error, scored.terms.n_rows),
         prior_mismatch=model.prior_mismatch,
         textbook_mismatch=_textbook_mismatch(model, unseen),
         nearest_row_share=share,
         training_gain=gain,
+        training_gain_by_level=levels,
         n_unseen=len(unseen),
-        n_training=None if training is None else len(training),
+        n_training=None if trained is None else len(trained),
         real_rows=real_rows,
-        sampler=model.sampler.describe(),
+        sampler=model.sampler.describe(model.schedule),
     )
 
 
@@ -192,35 +211,36 @@ class _Scored:
     terms: BoundTerms
     bound_gap: Estimate | None
     other_chains: tuple[ChainBound, ...]
+    textbook_chain: ChainBound | None
     encoded: Rows
-    density_of: Literal["ode", "bound"]
-    log_p_model: Rows
-    solver_error: float | None
+    ode: LogDensity
     log_p_true: Rows | None
 
     @classmethod
     def of(cls, model: DiffusionModel, unseen: Rows, codec: Codec, density: Density | None, stream: Stream) -> _Scored:
-        rows = random_rows(unseen, _MOST_BOUNDED, stream=stream.child("rows"))
+        rows = random_rows(unseen, _MOST_SCORED, stream=stream.child("rows"))
         terms = bound(model, rows, stream=stream.child("bound"))
         truth = None if density is None else density.log_prob(rows)
-        bound_gap = None if truth is None else paired_gap(truth, -terms.per_row.numpy())
-        others = tuple(_other_chains(model, rows, truth, stream.child("bound")))
-        encoded = codec.encode(rows)  # whole numbers at the centres of their cells, where the model scores them
-        if codec.n_encoded > _MOST_ODE_COLUMNS:
-            return cls(terms, bound_gap, others, encoded, "bound", -terms.per_row.numpy(), None, truth)
-        n = min(len(rows), _MOST_SCORED)
-        ode = log_density(model, rows[:n])
-        error = float(ode.solver_error.mean())
+        n_probes = None if codec.n_encoded <= _MOST_EXACT_COLUMNS else _PROBES
         return cls(
-            terms,
-            bound_gap,
-            others,
-            encoded[:n],
-            "ode",
-            ode.log_prob.numpy(),
-            error,
-            None if truth is None else truth[:n],
+            terms=terms,
+            bound_gap=None if truth is None else paired_gap(truth, -terms.per_row.numpy()),
+            other_chains=tuple(_other_chains(model, rows, truth, stream.child("bound"))),
+            textbook_chain=_textbook_chain(model, rows, truth, stream.child("bound")),
+            encoded=codec.encode(rows),  # whole numbers at the centres of their cells, where the model scores them
+            ode=log_density(model, rows, n_probes=n_probes, stream=stream.child("probes")),
+            log_p_true=truth,
         )
+
+    @property
+    def log_p_model(self) -> Rows:
+        return self.ode.log_prob.numpy()
+
+    @property
+    def probe_error(self) -> float:
+        """The share of the probes in the standard error of the mean: 0 where the divergence is exact."""
+        error = self.ode.standard_error
+        return float(error.square().sum().sqrt()) / len(error)
 
     def gap(self, log_p: Rows) -> Estimate | None:
         return None if self.log_p_true is None else paired_gap(self.log_p_true, log_p)
@@ -251,16 +271,32 @@ def _other_chains(model: DiffusionModel, rows: Rows, truth: Rows | None, stream:
     k = min(_FEW_STEPS, model.schedule.n_steps)
     ends_in_noise = bool(model.schedule.log_snr[-1].isinf())
     for kind in BOUND_VARIANCES:
-        if kind == "full" and (model.codec.n_encoded > _MOST_ODE_COLUMNS or ends_in_noise):
+        if kind == "full" and (model.codec.n_encoded > _MOST_EXACT_COLUMNS or ends_in_noise):
             continue
         by_row = bound(model, rows, stream=stream, reverse_variance=kind, steps=k, n_draws=_DRAWS).per_row.numpy()
         yield ChainBound(kind, k, mean_estimate(by_row), None if truth is None else paired_gap(truth, -by_row))
 
 
+def _textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> ChainBound | None:
+    """Return the bound of the model's own network on the textbook's schedule and variances, or None beyond its range.
+
+    It needs no training of its own, as a denoiser knows noise levels and not steps.
+    """
+    try:
+        check_schedule(model.denoiser, _TEXTBOOK)
+    except InvalidInput:
+        return None
+    respaced, decoder = replace(model, schedule=_TEXTBOOK), float(_TEXTBOOK.beta[1])
+    terms = bound(respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_DRAWS)
+    by_row = terms.per_row.numpy()
+    gap = None if truth is None else paired_gap(truth, -by_row)
+    return ChainBound("beta", _TEXTBOOK.n_steps, mean_estimate(by_row), gap)
+
+
 def _textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
     z = model.codec.encode(rows)
     mean, covariance = z.mean(axis=0), np.atleast_2d(np.cov(z, rowvar=False, bias=True))
-    return prior_mismatch(torch.from_numpy(mean), torch.from_numpy(covariance), NoiseSchedule.linear(100))
+    return prior_mismatch(torch.from_numpy(mean), torch.from_numpy(covariance), _TEXTBOOK)
 
 
 def _own(model: DiffusionModel, figures: tuple[Figure, ...], scored: _Scored, sample_seconds: float) -> Contender:
@@ -268,12 +304,12 @@ def _own(model: DiffusionModel, figures: tuple[Figure, ...], scored: _Scored, sa
     return Contender(
         name="Diffusion model",
         figures=figures,
-        density_of=scored.density_of,
+        density_of="ode",
         negative_log_density=mean_estimate(-scored.log_p_model),
         advantage=None,
         gap=scored.gap(scored.log_p_model),
-        # A bound is no density that could be compared with the truth row by row.
-        total_variation=scored.distance(scored.log_p_model) if scored.density_of == "ode" else None,
+        # Each |1 - p_model / p| would be too large by the noise of the probes.
+        total_variation=scored.distance(scored.log_p_model) if scored.probe_error == 0.0 else None,
         fit_seconds=None if fit_seconds is None else float(fit_seconds),
         sample_seconds=sample_seconds,
         code=_LOAD,
@@ -310,22 +346,43 @@ def _rival(
     )
 
 
-def _training_gain(model: DiffusionModel, training: Rows | None, unseen: Rows, stream: Stream) -> Estimate | None:
-    """Return the bound on unseen rows minus that on training rows, equally many of them and with the same noise.
+def _as_many(trained: Rows, unseen: Rows, stream: Stream) -> tuple[Rows, Rows]:
+    """Return equally many rows of each at random, row i of the one to meet the noise of row i of the other."""
+    n = min(len(trained), len(unseen), _MOST_TO_SEE_GAIN)
+    return random_rows(trained, n, stream=stream.child("training")), random_rows(
+        unseen, n, stream=stream.child("unseen")
+    )
 
-    A chain of 50 of the steps serves: it sees what the network remembers for a fraction of the time.
+
+def _training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, stream: Stream) -> Estimate:
+    """Return the bound on unseen rows minus that on as many training rows, with the same noise.
+
+    A chain of 50 of the steps serves: it sees what the network remembers for a fraction of the time. The error is that
+    of the differences of rows that share their noise.
     """
-    if training is None:
-        return None
     times = Sampler("ancestral", _STEPS_TO_SEE_GAIN).times(model.schedule)
     schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)
-    n = min(len(training), len(unseen), _MOST_TO_SEE_GAIN)
-    totals = []
-    for name, rows in (("training", training), ("unseen", unseen)):
-        z = encode_for_scoring(model, random_rows(rows, n, stream=stream.child(name)))
-        terms = variational_bound(model.denoiser, z, schedule, sigma_sq, stream=stream.child("noise"))
-        totals.append(terms.per_row.numpy())
-    return Estimate(float(totals[1].mean() - totals[0].mean()), sum(float(t.var(ddof=1)) / n for t in totals) ** 0.5, n)
+    on_trained, on_unseen = (
+        variational_bound(
+            model.denoiser, encode_for_scoring(model, rows), schedule, sigma_sq, stream=stream.child("noise")
+        ).per_row.numpy()
+        for rows in (trained, unseen)
+    )
+    return mean_estimate(on_unseen - on_trained)
+
+
+def _gain_by_level(model: DiffusionModel, trained: Rows, unseen: Rows, stream: Stream) -> Iterator[LevelGain]:
+    """Yield, from little noise to much, L_simple on unseen rows minus that on training rows, with the same noise."""
+    schedule, d = model.schedule, model.codec.n_encoded
+    z = [encode_for_scoring(model, rows) for rows in (trained, unseen)]
+    for t in sorted({1, *evenly_spaced(schedule.n_steps, min(_LEVELS_TO_SEE_GAIN, schedule.n_steps))}):
+        gain = np.zeros(len(trained))
+        for draw in range(_DRAWS_TO_SEE_GAIN):
+            eps = stream.child(t, draw).normal(0, len(trained), d, z[0].dtype).to(z[0].device)
+            with torch.no_grad():
+                on_trained, on_unseen = (simple_loss(model.denoiser, x, t, eps, schedule).double().cpu() for x in z)
+            gain += (on_unseen - on_trained).numpy() / _DRAWS_TO_SEE_GAIN
+        yield LevelGain(t, float(schedule.noise_level[t]), mean_estimate(gain))
 
 
 def _per_10_000(elapsed: float, n: int) -> float:

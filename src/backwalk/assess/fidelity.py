@@ -20,16 +20,17 @@ class Contender:
     """One generative model: its figures, its nats a row, what it costs, and the code that makes it.
 
     `negative_log_density` is the mean of -log p over unseen rows, in the user's units. `density_of` says what that is:
-    "exact" for baselines; for the diffusion model "ode", the density of its probability-flow ODE up to a solver error,
-    or "bound", the chain's bound from above. `advantage` is the row-paired mean of log p minus the diffusion model's,
-    positive where this contender gives unseen rows more density (None for the diffusion model itself). `gap` is the
-    row-paired excess over the truth, and `total_variation` the distance from it, where the truth is known. Seconds are
-    of this machine, those of sampling for 10,000 rows.
+    "exact" for baselines; for the diffusion model "ode", the density of its probability-flow ODE up to a solver error
+    and, beyond 16 columns, the noise of random probes, which its standard error contains. `advantage` is the row-paired
+    mean of log p minus the diffusion model's, positive where this contender gives unseen rows more density (None for
+    the diffusion model itself). `gap` is the row-paired excess over the truth, and `total_variation` the distance from
+    it, where the truth is known (and the density without noise). Seconds are of this machine, those of sampling for
+    10,000 rows.
     """
 
     name: str
     figures: tuple[Figure, ...]
-    density_of: Literal["exact", "ode", "bound"]
+    density_of: Literal["exact", "ode"]
     negative_log_density: Estimate
     advantage: Estimate | None
     gap: Estimate | None
@@ -57,16 +58,36 @@ class ChainBound:
 
 
 @dataclass(frozen=True)
+class LevelGain:
+    """What the network remembers at one noise level: |eps - eps_theta|^2 on unseen rows minus that on training rows.
+
+    Both at step `t` of the chain and with the same noise; summed over columns, about 0 without memorisation.
+    `noise_level` is s = SNR_t^(-1/2), in encoded units.
+    """
+
+    t: int
+    noise_level: float
+    gain: Estimate
+
+
+@dataclass(frozen=True)
 class Fidelity:
     """How faithful a model is: the verdict, the warnings, and every number behind them.
 
     `real_rows` says where the real sets come from. `columns` holds the model's Kolmogorov-Smirnov figure a column.
     `bound` is the chain's, `bound_gap` its row-paired excess over the truth where that is known, as is `entropy`;
     `other_chains` are the bounds of shorter ones, the textbook's variances among them; `textbook_mismatch` is the prior
-    mismatch that the course notebook's schedule would have on the judged rows, in the model's units;
-    `ode_solver_error` is the mean over rows of the ODE's error; all in nats a row. `nearest_row_share` is the share of
-    generated rows whose nearest real row was trained on (1/2 without memorisation), and `training_gain` the bound on
-    unseen rows minus that on training rows, of a chain of 50 steps; both None where no training rows were given.
+    mismatch that the course notebook's schedule would have on the judged rows, in the model's units, a lower bound on
+    what it costs, and `textbook_chain` the bound of that schedule with sigma^2 = beta and the model's own network (None
+    where that does not reach so far). `ode_solver_error` is the mean over rows of the ODE's error, and
+    `ode_probe_error` the share of random probes in the standard error of its mean. All in nats a row, and all on the
+    same unseen rows.
+
+    `nearest_row_share` is the share of generated rows whose nearest real row was trained on (1/2 without memorisation),
+    `training_gain` the bound on unseen rows minus that on training rows, of a chain of 50 steps, and
+    `training_gain_by_level` the same of L_simple, level by level; all None where no training rows were given. Rows of
+    the fit that only chose its weights (`n_training` does not count them) are left out of these, where the rows given
+    are those that the model's card tells of.
     """
 
     verdict: str
@@ -78,13 +99,17 @@ class Fidelity:
     bound: BoundTerms
     bound_gap: Estimate | None
     other_chains: tuple[ChainBound, ...]
-    ode_solver_error: float | None
+    textbook_chain: ChainBound | None
+    ode_solver_error: float
+    ode_probe_error: float
     entropy: float | None
+    entropy_standard_error: float | None
     prior_term: Estimate
     prior_mismatch: float
     textbook_mismatch: float
     nearest_row_share: Estimate | None
     training_gain: Estimate | None
+    training_gain_by_level: tuple[LevelGain, ...] | None
     n_unseen: int
     n_training: int | None
     real_rows: str

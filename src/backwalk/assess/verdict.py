@@ -25,7 +25,6 @@ def verdict(model: Contender, baselines: tuple[Contender, ...], entropy: float |
     assert rival.advantage is not None
     nats = _sign(rival.advantage, NATS_THAT_MATTER)  # +1: for the rival
     rows = _sign(_classifier_difference(model, rival), ACCURACY_THAT_MATTERS)
-    ours = "the diffusion model's bound guarantees" if model.density_of == "bound" else "the diffusion model"
     amount = with_error(abs(rival.advantage.value), rival.advantage.standard_error)
     if nats == 0 and rows == 0:
         chosen = rival
@@ -36,7 +35,7 @@ def verdict(model: Contender, baselines: tuple[Contender, ...], entropy: float |
         )
     elif nats >= 0 and rows >= 0:
         chosen = rival
-        gains = [f"it gives unseen rows {amount} nats a row more density than {ours}"] * (nats > 0)
+        gains = [f"it gives unseen rows {amount} nats a row more density than the diffusion model"] * (nats > 0)
         gains += ["its rows are harder to tell from real ones"] * (rows > 0)
         words = f"Use {rival.name}: {' and '.join(gains)}{_speed(model, rival)}."
     elif nats <= 0 and rows <= 0:
@@ -51,7 +50,7 @@ def verdict(model: Contender, baselines: tuple[Contender, ...], entropy: float |
         words = (
             f"To draw rows, use the diffusion model: they are harder to tell from real ones than those of "
             f"{rival.name}. To score rows, use {rival.name}: it gives unseen rows {amount} nats a row more density "
-            f"than {ours}."
+            "than the diffusion model."
         )
     else:
         chosen = rival
@@ -73,9 +72,8 @@ def _against_real(contender: Contender, subject: str) -> str:
 def _above_entropy(contender: Contender, subject: str, entropy: float | None) -> str:
     if entropy is None or contender.gap is None:
         return ""
-    most = "at most " if contender.density_of == "bound" else ""
     gap = with_error(contender.gap.value, contender.gap.standard_error)
-    return f" {subject} lies {most}{gap} nats a row above the truth, which no model can beat."
+    return f" {subject} lies {gap} nats a row above the truth, which no model can beat."
 
 
 def _classifier_difference(model: Contender, rival: Contender) -> Estimate:

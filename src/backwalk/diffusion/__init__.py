@@ -17,12 +17,20 @@ beta, alpha         the variance that a forward step adds, and 1 - beta
 alpha_bar           the product of the alphas up to t: the share of signal in x_t
 snr, log_snr        alpha_bar / (1 - alpha_bar), and its natural logarithm
 noise_level, s      Karras' sigma, sqrt((1 - alpha_bar) / alpha_bar): the noise in unscaled points x = x_0 + s n
+s_min, s_max        the least and the greatest noise level of a chain, at t = 1 and t = N
+a, b                sqrt(alpha_bar) and sqrt(1 - alpha_bar): the shares of signal and noise in x_t = a x_0 + b eps
+theta               arctan s, the angle: a = cos theta and b = sin theta; pi / 2 is noise alone
+lambda, h, r        log_snr / 2; its rise in a step of a solver; the step before over this one
+eta                 the share of fresh noise in a DDIM step, 0..1: its variance is eta^2 beta_tilde
 mu_tilde            the mean of q(x_{t-1} | x_t, x_0)
 beta_tilde          the variance of q(x_{t-1} | x_t, x_0), 0 at t = 1
 mu_theta            the mean of p_theta(x_{t-1} | x_t)
 sigma_sq            the reverse variances sigma_t^2 of p_theta(x_{t-1} | x_t); sigma_sq[1] is the decoder's
 denoising_error, m  the mean of |x_0 - x_0_hat|^2 / d, at each t
 L_N, L_{t-1}, L_0   the bound's prior, transition and reconstruction terms
+z                   rows in encoded units, as the codec makes them: d columns that vary, of mean 0 and variance 1
+Z                   latents: the x_N that the probability-flow ODE carries rows to
+k, K                a number of the chain's N steps that are kept; also a number of random probes
 nats                the unit of every log-density and divergence, summed over d: "nats a point"
 q_..., p_...        functions of the forward and of the reverse process
 ==================  =================================================================================================

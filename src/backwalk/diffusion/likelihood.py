@@ -1,7 +1,7 @@
 """The log-density of the probability-flow ODE's model, exact but for a solver error that is reported.
 
-The ODE carries x at the least noise level s_min to x_N at the greatest. Volumes change on the way by the divergence of
-the flow, so with theta = arctan s and v the prediction of `ode`,
+The ODE carries x at the least noise level s_min to x_N at the greatest, s_max, which may be infinite (theta = pi / 2).
+Volumes change on the way by the divergence of the flow, so with theta = arctan s and v the prediction of `ode`,
 
     log p(x) = log N(x_N; 0, I) + integral from theta_min to theta_max of tr dv/dx_t d theta - (d/2) ln(1 + s_min^2),
 
@@ -34,7 +34,8 @@ class LogDensity:
     """Log-densities with their two errors, each (n,), float64, nats a point.
 
     `solver_error` is the change that halving the number of intervals makes; `standard_error` is that of the random
-    probes, 0 with the exact divergence and NaN with a single probe.
+    probes, 0 with the exact divergence and NaN with a single probe. The density is that of data blurred by the least
+    noise level; `DiffusionModel.blur` says how much that is in the user's units.
     """
 
     log_prob: Tensor
@@ -89,8 +90,8 @@ def log_density(
 
     def log_prob_by_probe(n_intervals: int) -> Tensor:
         start: State = (x * math.exp(-log_scale), torch.zeros(1 if probes is None else len(probes), n).double())
-        x_n, volume = dormand_prince(slope_at, start, angle_grid(level_min, level_max, n_intervals))
-        return volume - 0.5 * (_float64(x_n).square().sum(-1) + d * math.log(2.0 * math.pi)) - d * log_scale
+        x_N, volume = dormand_prince(slope_at, start, angle_grid(level_min, level_max, n_intervals))
+        return volume - 0.5 * (_float64(x_N).square().sum(-1) + d * math.log(2.0 * math.pi)) - d * log_scale
 
     with torch.no_grad():
         fine, coarse = log_prob_by_probe(n_intervals), log_prob_by_probe(n_intervals // 2)

@@ -18,10 +18,13 @@ from backwalk.diffusion.schedule import NoiseSchedule
 from backwalk.errors import InvalidInput
 
 
-def optimal_step_cost(schedule: NoiseSchedule, denoising_error: Tensor) -> Tensor:
+def optimal_step_cost(
+    schedule: NoiseSchedule, denoising_error: Tensor, *, decoder_variance: float | None = None
+) -> Tensor:
     """Return F, (N + 1, N + 1): F[s, t] is the bound's cost of one step from t to s < t, nats a dimension.
 
     F[s, t] = ln(1 + (SNR_s - SNR_t) m_t) / 2 for s >= 1, F[0, t] = ln(2 pi e m_t) / 2, and +inf where s >= t.
+    With a given `decoder_variance` v, F[0, t] = (ln(2 pi v) + m_t / v) / 2.
     `denoising_error` is m, (N + 1,); m_1..m_N should be > 0.
     """
     m = denoising_error.to("cpu", torch.float64)
@@ -33,15 +36,24 @@ def optimal_step_cost(schedule: NoiseSchedule, denoising_error: Tensor) -> Tenso
     log_snr, snr = schedule.log_snr, schedule.snr
     lost = -torch.expm1(log_snr[None, :] - log_snr[1:, None])  # from s = 1 on, as row 0 has a form of its own
     cost = 0.5 * torch.log1p((snr[1:, None] * lost * m).clamp(min=0.0))
-    decoder = 0.5 * (math.log(2.0 * math.pi * math.e) + m.log())
+    if decoder_variance is None:
+        decoder = 0.5 * (math.log(2.0 * math.pi * math.e) + m.log())
+    elif decoder_variance > 0:
+        decoder = 0.5 * (math.log(2.0 * math.pi * decoder_variance) + m / decoder_variance)
+    else:
+        raise InvalidInput(f"decoder_variance should be > 0, but got {decoder_variance:g}: m_1 is the best for t = 1.")
     allowed = torch.ones(len(m), len(m), dtype=torch.bool).triu(diagonal=1)
     return torch.where(allowed, torch.cat([decoder[None, :], cost]), math.inf)
 
 
-def best_steps(schedule: NoiseSchedule, denoising_error: Tensor, k: int) -> list[int]:
-    """Return the k times, for `NoiseSchedule.respace`, whose chain has the least bound.
+def best_steps(
+    schedule: NoiseSchedule, denoising_error: Tensor, k: int, *, decoder_variance: float | None = None
+) -> list[int]:
+    """Return the k times, for `NoiseSchedule.respace`, whose chain has the least bound with the best scalar variances.
 
-    `denoising_error` is m_t on `schedule`, (N + 1,). The choice is exact for these m_t, in O(k N^2) operations.
+    `denoising_error` is m_t on `schedule`, (N + 1,). The decoder's variance is the best, m_t of its step, unless given.
+    The choice is exact for these m_t and variances, in O(k N^2) operations; with other variances (beta, a full
+    covariance) another choice may be a little better.
 
     >>> schedule = NoiseSchedule.log_snr_uniform(8, log_snr_max=8.0, log_snr_min=-6.0)
     >>> best_steps(schedule, 1 / (1 + schedule.snr), 4)
@@ -50,7 +62,7 @@ def best_steps(schedule: NoiseSchedule, denoising_error: Tensor, k: int) -> list
     n_steps = schedule.n_steps
     if not 1 <= k <= n_steps:
         raise InvalidInput(f"k should lie in 1..{n_steps}, but got {k}: a chain has no more steps than its schedule.")
-    cost = optimal_step_cost(schedule, denoising_error)
+    cost = optimal_step_cost(schedule, denoising_error, decoder_variance=decoder_variance)
     least = torch.full((n_steps + 1,), math.inf, dtype=torch.float64)  # of a path from each t to 0
     least[0] = 0.0
     came_from = []

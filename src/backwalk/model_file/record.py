@@ -7,6 +7,7 @@ memory is taken for them.
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
 
 import torch
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from backwalk.accepted import NETWORK_DEPTH, NETWORK_SIZE
-from backwalk.denoiser import Architecture, Residual, ResidualDenoiser, Textbook, build_denoiser
+from backwalk.denoiser import Architecture, EnsembleDenoiser, Residual, ResidualDenoiser, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
 from backwalk.model import DiffusionModel
@@ -81,6 +82,7 @@ class _Blank(Stream):
 class _Sampler(_Strict):
     solver: Literal["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep"]
     n_evaluations: Annotated[int, Field(ge=1)] | None
+    eta: Annotated[float, Field(ge=0, le=1)] = 0.0  # not in files of the first weeks
 
 
 class _History(_Strict):
@@ -107,6 +109,7 @@ class Record(_Strict):
 
 def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
     """Return the tensors that a model is made of, by name."""
+    assert isinstance(model.denoiser, EnsembleDenoiser)  # as `record_of` saw to
     tensors = {f"denoiser.{name}": tensor.cpu().contiguous() for name, tensor in model.denoiser.state_dict().items()}
     tensors["schedule.log_snr"] = model.schedule.log_snr[1:].contiguous()
     tensors["denoising_error"] = model.denoising_error.contiguous()
@@ -117,6 +120,11 @@ def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
 
 def record_of(model: DiffusionModel) -> Record:
     """Return the record of a model. Raises pydantic's ValidationError for a model that no file may hold."""
+    if model.architecture is None:
+        raise ModelFileError(
+            "a model's denoiser should be a network to be kept in a file, but this one's is a "
+            f"{type(model.denoiser).__name__}: keep the code that makes it."
+        )
     sizes = {"kind": type(model.architecture).__name__, **vars(model.architecture)}
     history = {field: getattr(model.history, field) for field in _History.model_fields}
     return Record.model_validate(
@@ -127,7 +135,7 @@ def record_of(model: DiffusionModel) -> Record:
             "data_schema": model.schema.to_dict(),
             "reverse_variance": model.reverse_variance,
             "decoder_variance": model.decoder_variance,
-            "sampler": {"solver": model.sampler.solver, "n_evaluations": model.sampler.n_evaluations},
+            "sampler": asdict(model.sampler),
             "prior_mismatch": model.prior_mismatch,
             "history": history,
             "card": model.card,
@@ -175,7 +183,7 @@ def model_of(record: Record, tensors: dict[str, Tensor]) -> DiffusionModel:
         reverse_variance=record.reverse_variance,
         denoising_error=error,
         decoder_variance=record.decoder_variance,
-        sampler=Sampler(record.sampler.solver, record.sampler.n_evaluations),
+        sampler=Sampler(**record.sampler.model_dump()),
         prior_mismatch=record.prior_mismatch,
         history=History(
             step=tuple(map(int, step)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from backwalk.diffusion import BoundTerms, NoiseSchedule
-from backwalk.report.style import BLUE, GREEN, INK, ORANGE, RED, panels, quiet_grid, styled
+from backwalk.report.style import BLUE, GREEN, INK, ORANGE, RED, literal, panels, quiet_grid, styled
 
 _MOST_BARS = 200
 
@@ -50,6 +51,59 @@ def plot_log_snr(schedule: NoiseSchedule) -> Figure:
     """Draw the logarithm of the signal-to-noise ratio."""
     figure, (axes,) = panels(width=3.7, height=3.1)
     _draw_log_snr(axes, schedule)
+    return figure
+
+
+@styled
+def plot_nats(
+    names: Sequence[str],
+    nats: Sequence[tuple[float, float]],
+    *,
+    truth: tuple[float, float] | None = None,
+    truth_name: str = "entropy",
+    title: str = "−log p, or its bound",
+) -> Figure:
+    """Draw nats a row as points with bars of two standard errors, one below the other, beside the truth.
+
+    `nats` holds a value and its standard error for each name; so does `truth`, a line, such as the entropy (which no
+    model can lie below on average), or 0 for excesses over it. Values that are not finite are left out.
+    """
+    shown = [(name, *pair) for name, pair in zip(names, nats, strict=True) if np.isfinite(pair[0])]
+    figure, (axes,) = panels(width=5.6, height=1.3 + 0.3 * len(shown))
+    places = np.arange(len(shown))[::-1]
+    values, errors = (np.array([point[i] for point in shown]) for i in (1, 2))
+    errors = np.where(np.isfinite(errors), errors, 0.0)
+    axes.errorbar(values, places, xerr=2 * errors, fmt="o", color=BLUE, markersize=5, capsize=3, linewidth=1.4)
+    if truth is not None:
+        value, error = truth
+        axes.axvspan(value - 2 * error, value + 2 * error, color=RED, alpha=0.25, linewidth=0)
+        axes.axvline(value, color=RED, linewidth=1.6, label=f"{truth_name}, {value:.3f}" if value else truth_name)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28 / len(shown) ** 0.5), labelcolor=INK)
+    axes.set_yticks(places, [literal(name) for name, _, _ in shown])
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.set_xlabel("nats a row, ± two standard errors")
+    axes.set_title(title)
+    quiet_grid(axes, "x")
+    return figure
+
+
+@styled
+def plot_gain_by_level(
+    noise_level: Sequence[float], gain: Sequence[tuple[float, float]], *, title: str = "What is remembered"
+) -> Figure:
+    """Draw L_simple on unseen rows minus that on training rows against the noise level s, with two standard errors.
+
+    A level that is infinite (zero terminal SNR) is left out: there is nothing to remember.
+    """
+    figure, (axes,) = panels(height=3.1)
+    shown = [(s, *pair) for s, pair in zip(noise_level, gain, strict=True) if np.isfinite(s)]
+    levels, values, errors = (np.array([point[i] for point in shown]) for i in (0, 1, 2))
+    axes.errorbar(levels, values, yerr=2 * errors, fmt="o-", color=BLUE, markersize=4, capsize=3, linewidth=1.2)
+    axes.axhline(0.0, color=INK, linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set(xlabel="noise level s, encoded units", ylabel="unseen − training")
+    axes.set_title(title)
+    quiet_grid(axes)
     return figure
 
 

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from backwalk.assess import Fidelity
 from backwalk.assess.words import column_name
 from backwalk.durable import whole_file
-from backwalk.model import DiffusionModel, sample_rows
+from backwalk.model import DiffusionModel, blur_words, sample_rows
 from backwalk.report import figures
 from backwalk.report.frames import ChainFrames, chain_frames
 from backwalk.report.style import GENERATED, REAL, svg
@@ -31,11 +31,12 @@ from backwalk.report.tables import (
     column_rows,
     figure_rows,
     memory_lines,
+    nats_points,
     nats_rows,
     schedule_rows,
     tiles,
 )
-from backwalk.report.words import bound_words, dataset_words, prior_words
+from backwalk.report.words import bound_words, dataset_words, entropy_words, prior_words
 from backwalk.streams import Stream
 from backwalk.table import Schema
 
@@ -77,12 +78,16 @@ def render_report(
         figures=figure_rows(fidelity),
         nats=nats_rows(fidelity),
         memory=memory_lines(fidelity),
+        levels=list(draw.levels(fidelity)),
+        blur=blur_words(model),
+        entropy=entropy_words(fidelity),
         loss=list(draw.loss(model)),
         n_steps=model.schedule.n_steps,
         schedule=list(draw.schedule(model)),
         schedule_rows=schedule_rows(model),
         prior=prior_words(fidelity, model.schedule),
         bound=list(draw.bound(fidelity)),
+        nats_figures=list(draw.nats(fidelity)),
         bound_rows=bound_rows(fidelity),
         bound_words=bound_words(fidelity, model.schedule),
         frames=frames.for_page(),
@@ -210,6 +215,31 @@ class _Pictures:
         parts = figures.plot_bound_parts(fidelity.bound, entropy=fidelity.entropy)
         yield _element(parts, "The parts of the bound", "parts")
         yield _element(figures.plot_transitions(fidelity.bound), "The transition terms against t", "transitions")
+
+    def nats(self, fidelity: Fidelity) -> Iterator[Markup]:
+        """Yield the ODE's −log p and the chains' bounds beside the entropy, and their excesses over the truth."""
+        points = nats_points(fidelity)
+        names = [point.name for point in points]
+        entropy = None
+        if fidelity.entropy is not None:
+            entropy = (fidelity.entropy, fidelity.entropy_standard_error or 0.0)
+        figure = figures.plot_nats(
+            names, [(point.nats.value, point.nats.standard_error) for point in points], truth=entropy
+        )
+        yield _element(figure, "The ODE's -log p and the chains' bounds, with errors, beside the entropy", "nats")
+        gaps = [point.gap for point in points if point.gap is not None]
+        if gaps:
+            pairs = [(gap.value, gap.standard_error) for gap in gaps]
+            title = "Above the truth, row by row"
+            figure = figures.plot_nats(names, pairs, truth=(0.0, 0.0), truth_name="the truth", title=title)
+            yield _element(figure, "Excess of each over the truth, with errors", "gaps")
+
+    def levels(self, fidelity: Fidelity) -> Iterator[Markup]:
+        """Yield what is remembered, level by level, where the training rows are known."""
+        if fidelity.training_gain_by_level is not None:
+            levels = [level.noise_level for level in fidelity.training_gain_by_level]
+            gains = [(level.gain.value, level.gain.standard_error) for level in fidelity.training_gain_by_level]
+            yield _element(figures.plot_gain_by_level(levels, gains), "L_simple, unseen minus training rows", "levels")
 
     def strips(self, frames: ChainFrames) -> Iterator[tuple[str, Markup]]:
         """Yield a name and a few frames of the chain in a row, forward and then backward."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,16 @@ Rows = NDArray[np.float64]
 _ALL_STEPS = 120  # a schedule of no more is tabulated whole
 _SOME_STEPS = 20
 _SHOWN = 2.0  # standard errors
+
+
+@dataclass(frozen=True)
+class NatsPoint:
+    """One model of the network: its −log p or the bound on it, and the row-paired excess over the truth, if known."""
+
+    name: str
+    explanation: str
+    nats: Estimate
+    gap: Estimate | None
 
 
 def tiles(fidelity: Fidelity) -> list[Row]:
@@ -89,19 +100,36 @@ def nats_rows(fidelity: Fidelity) -> list[Row]:
 
 def bound_rows(fidelity: Fidelity) -> list[Row]:
     """Return a row a model that the network stands for: the ODE's density, the chain's bound, and shorter chains'."""
-    own = fidelity.model
-    rows: list[Row] = []
-    if own.density_of == "ode":
-        error = fidelity.ode_solver_error
-        note = "" if error is None else f"; solver error {significant(error, 2)} nats"
-        rows.append(_bound_row("Probability-flow ODE", f"−log p itself{note}", own.negative_log_density, own.gap))
-    terms = fidelity.bound
+    return [
+        {
+            "name": point.name,
+            "explanation": point.explanation,
+            "cells": [_estimate(some) for some in (point.nats, point.gap) if some is not None],
+        }
+        for point in nats_points(fidelity)
+    ]
+
+
+def nats_points(fidelity: Fidelity) -> list[NatsPoint]:
+    """Return every model that the network stands for, with its nats and its excess over the truth."""
+    own, terms = fidelity.model, fidelity.bound
+    note = f"−log p itself; solver error {significant(fidelity.ode_solver_error, 2)} nats"
+    if fidelity.ode_probe_error:
+        note += f"; of the error, {significant(fidelity.ode_probe_error, 2)} is the probes'"
     whole = Estimate(terms.total, terms.total_standard_error, terms.n_rows)
-    rows.append(_bound_row("The model's chain", f"{len(terms.transitions) - 1:,} steps", whole, fidelity.bound_gap))
+    points = [
+        NatsPoint("Probability-flow ODE", note, own.negative_log_density, own.gap),
+        NatsPoint("The model's chain", f"{len(terms.transitions) - 1:,} steps", whole, fidelity.bound_gap),
+    ]
     for chain in fidelity.other_chains:
         name, note = VARIANCES[chain.reverse_variance]
-        rows.append(_bound_row(name, f"the best {chain.n_steps:,} steps; {note}", chain.bound, chain.gap))
-    return rows
+        note = f"{chain.n_steps:,} steps, the best of the chain's for fitted σ²; {note}"
+        points.append(NatsPoint(name, note, chain.bound, chain.gap))
+    if fidelity.textbook_chain is not None:
+        textbook = fidelity.textbook_chain
+        note = f"{textbook.n_steps} steps, β from 0.001 to 0.02, σ² = β; with this model's network"
+        points.append(NatsPoint("The textbook's setting", note, textbook.bound, textbook.gap))
+    return points
 
 
 def column_rows(data: Rows, generated: Rows, fidelity: Fidelity, schema: Schema, columns: Sequence[int]) -> list[Row]:
@@ -122,13 +150,16 @@ def memory_lines(fidelity: Fidelity) -> list[str]:
         share = fidelity.nearest_row_share
         lines.append(
             f"{with_error(share.value, share.standard_error, percent=True)} of generated rows lie nearer to a training "
-            "row than to any of equally many unseen rows. 50 % is what rows that were never copied would give."
+            f"row than to any of equally many unseen rows. Rows that were never copied would give "
+            f"{with_error(0.5, 0.5 / share.n**0.5, percent=True)} (binomial; with the chance of which real rows lie "
+            "where, the error that stands beside the share)."
         )
     if fidelity.training_gain is not None:
         gain = fidelity.training_gain
         lines.append(
             f"Unseen rows cost {with_error(gain.value, gain.standard_error)} nats a row more than training rows (the "
-            "bound of a chain of 50 steps). 0 is a model that has learnt the density and not the rows."
+            "bound of a chain of 50 steps, the same noise for both). 0 is a model that has learnt the density and not "
+            "the rows."
         )
     return lines
 
@@ -162,11 +193,6 @@ def _figure_cell(figure: Figure, percent: bool) -> Row:
         "difference": sign + difference,
         "shown": abs(figure.difference) > _SHOWN * figure.difference_standard_error,
     }
-
-
-def _bound_row(name: str, explanation: str, nats: Estimate, gap: Estimate | None) -> Row:
-    cells = [_estimate(nats)] if gap is None else [_estimate(nats), _estimate(gap)]
-    return {"name": name, "explanation": explanation, "cells": cells}
 
 
 def _nats_cells(contender: Contender, *, truth_known: bool) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,27 +13,21 @@ from backwalk.errors import InvalidInput
 
 SolverName = Literal["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep"]
 
-_DRAWS_FROM = {
-    "ancestral": "the chain p_theta that the bound is about, but for the noise of its decoder",
-    "ddim": "a coarse probability-flow ODE (eta = 0)",
-    "dpm++2m": "an approximation of the probability-flow ODE's model",
-    "dpm++2m-sde": "an approximation of the reverse SDE's model",
-    "multistep": "an approximation of the probability-flow ODE's model",
-}
-
 
 @dataclass(frozen=True)
 class Sampler:
     """A solver by name, and how many evaluations of the denoiser a row costs: None is one for each step of the chain.
 
     - "ancestral": Ho et al. 2020's sampling from the chain, or from a shorter one.
-    - "ddim": deterministic, first order.
+    - "ddim": deterministic, first order; with `eta` in (0, 1] noise of variance eta^2 beta_tilde is added in each step,
+      and eta = 1 is "ancestral" with beta_tilde. Other solvers take no eta.
     - "dpm++2m": deterministic, second order; "dpm++2m-sde" with fresh noise, for 20 evaluations or more.
     - "multistep": deterministic, third order, the best with about 10 evaluations.
     """
 
     solver: SolverName = "dpm++2m-sde"
     n_evaluations: int | None = None
+    eta: float = 0.0
 
     def __post_init__(self) -> None:
         if self.solver not in get_args(SolverName):
@@ -40,6 +35,11 @@ class Sampler:
         k = self.n_evaluations
         if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
             raise InvalidInput(f"n_evaluations should be an integer >= 1 or None, but got {k!r}: 50 is usual.")
+        check_eta(self.eta)
+        if self.eta > 0.0 and self.solver != "ddim":
+            raise InvalidInput(
+                f'eta should be 0 for "{self.solver}", but got {self.eta!r}: it is the share of fresh noise of "ddim".'
+            )
 
     def times(self, schedule: NoiseSchedule) -> list[int]:
         """Return the steps of a chain that are visited: increasing, ending at n_steps.
@@ -56,10 +56,38 @@ class Sampler:
         nearest = 1 + np.abs(place[:, None] - targets).argmin(axis=0)
         return _made_distinct(nearest, n)
 
-    def describe(self) -> str:
-        """Return one line: the solver, its evaluations, and which model it draws from."""
-        cost = "every step of the chain" if self.n_evaluations is None else f"{self.n_evaluations} evaluations"
-        return f"{self.solver}, {cost}; draws from {_DRAWS_FROM[self.solver]}"
+    def describe(self, schedule: NoiseSchedule) -> str:
+        """Return one line: the solver, what a row costs on a schedule, and which model the row is drawn from.
+
+        >>> Sampler("ancestral", 10).describe(NoiseSchedule.linear(100))[:61]
+        'ancestral, 10 evaluations; draws from a shorter chain of 10 s'
+        """
+        n, k = schedule.n_steps, len(self.times(schedule))
+        cost = f"{k:,} evaluations" if k < n else f"{k:,} evaluations, one for each step of the chain"
+        eta = f" (eta = {self.eta:g})" if self.solver == "ddim" else ""
+        return f"{self.solver}{eta}, {cost}; draws from {self._source(k, n)}"
+
+    def _source(self, k: int, n: int) -> str:
+        shorter = f"a shorter chain of {k:,} step{'s' * (k > 1)}"
+        match self.solver:
+            case "ancestral" if k < n:
+                return f"{shorter} with reverse variances of its own, but for the noise of its decoder"
+            case "ancestral":
+                return "the chain p_theta that the bound is about, but for the noise of its decoder"
+            case "ddim" if self.eta == 1.0:
+                chain = "the chain" if k == n else shorter
+                return f"{chain} with the reverse variance beta_tilde, but for the noise of its decoder"
+            case "ddim" if self.eta > 0.0:
+                return "DDIM's own chain, a model between beta_tilde's and the probability-flow ODE's"
+            case "dpm++2m-sde":
+                return "an approximation of the reverse SDE's model"
+        return "an approximation of the probability-flow ODE's model"
+
+
+def check_eta(eta: float) -> None:
+    """Raise InvalidInput unless eta, the share of fresh noise in a DDIM step, lies in [0, 1]."""
+    if isinstance(eta, bool) or not isinstance(eta, Real) or not 0.0 <= eta <= 1.0:
+        raise InvalidInput(f"eta should lie in [0, 1], but got {eta!r}: 0 adds no noise, 1 that of beta_tilde.")
 
 
 def _made_distinct(times: np.ndarray, n_steps: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 All of them walk over a schedule's own steps, so a short chain is a respaced schedule and nothing else. They get what
 was visited so far, (x_t, x_0_hat) newest first: a multistep solver looks back, the others use the first. With
-a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar), lambda = ln(a / b) = log_snr / 2 and h = lambda_{t-1} - lambda_t. In the
+a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar), lambda = ln(a / b) = log_snr / 2 and h = lambda_{t-1} - lambda_t;
+theta = arctan(b / a) = arctan s is the angle. In the
 last step, t = 1, b_0 = 0 and h is infinite: every solver returns x_0_hat there and adds no noise.
 """
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from backwalk.diffusion import NoiseSchedule, eps_from_x_0, mu_from_x_0, v_from_x_0
 from backwalk.errors import InvalidInput
+from backwalk.sampling.sampler import check_eta
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +65,15 @@ class Ancestral:
 class Ddim:
     """x_{t-1} = a_s x_0_hat + sqrt(b_s^2 - sigma^2) eps_theta + sigma eps, with sigma^2 = eta^2 beta_tilde_t.
 
-    eta = 0 is deterministic, an Euler step of the probability-flow ODE in 1 / SNR; eta = 1 is the ancestral step with
-    beta_tilde. Source: Song et al. 2021, "Denoising diffusion implicit models", Eq. 12 and 16.
+    eta = 0 is deterministic: an Euler step of the probability-flow ODE in s = SNR^(-1/2), the noise level, where it
+    reads d(x_t / a) / ds = eps_theta. eta = 1 is the ancestral step with beta_tilde. Raises InvalidInput for an eta
+    outside [0, 1]. Source: Song et al. 2021, "Denoising diffusion implicit models", Eq. 12 and 16.
     """
 
     eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_eta(self.eta)
 
     @property
     def is_random(self) -> bool:
@@ -120,11 +126,11 @@ class DpmSolver:
 
 @dataclass(frozen=True)
 class Multistep:
-    """Adams' methods for the probability-flow ODE, in the angle phi = arctan(b / a): predict, then correct.
+    """Adams' methods for the probability-flow ODE, in the angle theta = arctan(b / a): predict, then correct.
 
-    With x_t = cos(phi) x_0 + sin(phi) eps the ODE reads dx / dphi = v, and v is 0 where data of unit variance stay as
-    they are. It is smooth, and phi runs from pi / 2 (noise alone) to 0 (clean data), so that few steps do:
-    x_s = x_t + int v dphi, with v the straight line through its last two values (Bashforth). Once v is known at the
+    With x_t = cos(theta) x_0 + sin(theta) eps the ODE reads dx / dtheta = v, and v is 0 where data of unit variance
+    stay as they are. It is smooth, and theta runs from pi / 2 (noise alone) to 0 (clean data), so that few steps do:
+    x_s = x_t + int v dtheta, with v the straight line through its last two values (Bashforth). Once v is known at the
     end of a step, that step is made again with the parabola through it and the two before (Moulton), at no further
     evaluation: the order becomes 3, and the median error of ten steps five times smaller. (Predicting by the parabola
     as well is better on smooth paths and worse where paths part; in lambda, where the other solvers extrapolate, ten
@@ -140,12 +146,12 @@ class Multistep:
         del eps  # a deterministic step
         if t == 1:
             return past[0].x_0_hat
-        phi = [math.atan(float(schedule.noise_level[t + k])) for k in range(len(past))]
+        theta = [math.atan(float(schedule.noise_level[t + k])) for k in range(len(past))]
         v = [v_from_x_0(visit.x_t, visit.x_0_hat, schedule.log_snr[t + k]) for k, visit in enumerate(past)]
         x_t = past[0].x_t
         if len(past) > 1:
-            x_t = x_t + _integral(v, phi, phi[1], phi[0]) - _integral(v[1:], phi[1:], phi[1], phi[0])
-        return x_t + _integral(v[:2], phi[:2], phi[0], math.atan(float(schedule.noise_level[t - 1])))
+            x_t = x_t + _integral(v, theta, theta[1], theta[0]) - _integral(v[1:], theta[1:], theta[1], theta[0])
+        return x_t + _integral(v[:2], theta[:2], theta[0], math.atan(float(schedule.noise_level[t - 1])))
 
 
 def _integral(values: Sequence[Tensor], nodes: Sequence[float], start: float, end: float) -> Tensor:
@@ -159,14 +165,19 @@ def _integral(values: Sequence[Tensor], nodes: Sequence[float], start: float, en
 
 @lru_cache(maxsize=4096)  # the same for every tile
 def _integration_weights(nodes: tuple[float, ...], start: float, end: float) -> list[float]:
-    """Return the w with sum_k w_k f(nodes[k]) = int f from start to end, exact for polynomials through the nodes."""
+    """Return the w with sum_k w_k f(nodes[k]) = int f from start to end, exact for polynomials through the nodes.
+
+    They are found on u = (node - start) / h, h = end - start: near pi / 2 the nodes themselves agree in nearly all of
+    their digits, and powers of them would cancel.
+    """
+    h = end - start
+    places = [(node - start) / h for node in nodes]
     weights = []
-    for k, node in enumerate(nodes):
+    for k, place in enumerate(places):
         basis = Polynomial([1.0])
-        for other in (*nodes[:k], *nodes[k + 1 :]):
-            basis *= Polynomial([-other, 1.0]) / (node - other)
-        integral = basis.integ()
-        weights.append(float(integral(end) - integral(start)))
+        for other in (*places[:k], *places[k + 1 :]):
+            basis *= Polynomial([-other, 1.0]) / (place - other)
+        weights.append(h * float(basis.integ()(1.0)))
     return weights
 
 

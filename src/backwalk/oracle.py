@@ -1,0 +1,75 @@
+"""Models whose denoiser is known and not learned: all that can be asked of a fitted model can be asked of them.
+
+A closed-form denoiser (`backwalk.diffusion.oracle`), or any other `Denoiser`, a function (x_t, log_snr) -> x_0_hat with
+a `log_snr_range`, stands where a network would. What a sampler, a schedule or a bound loses is then seen alone, without
+what a network adds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from backwalk.diffusion import Denoiser, NoiseSchedule, prior_mismatch
+from backwalk.model import DiffusionModel, check_reverse_variance, measured_denoising_error
+from backwalk.sampling import Sampler
+from backwalk.streams import Stream
+from backwalk.table import Codec, ScaledColumn, Schema, as_table
+from backwalk.training import History
+
+
+def oracle_model(
+    denoiser: Denoiser,
+    rows: ArrayLike,
+    schedule: NoiseSchedule,
+    *,
+    codec: Codec | None = None,
+    reverse_variance: str = "optimal",
+    sampler: Sampler | None = None,
+    stream: Stream | None = None,
+) -> DiffusionModel:
+    """Return a model around a denoiser of encoded points.
+
+    `rows`, (n, d) in the user's units, are draws of the data: the denoising errors m_t are measured on them, and with
+    them the "optimal" reverse variances, and their moments give the prior mismatch. `codec` is between the user's units
+    and the denoiser's; without one they are the same. The stream is that of the noise in m_t. Such a model is for
+    `backwalk.model`, `backwalk.latent`, `assess` and `report`; there is no file for it, as a function is no data.
+
+    >>> import torch
+    >>> from backwalk.diffusion import GaussianMixtureDenoiser
+    >>> from backwalk.model import bound, log_density, sample_rows
+    >>> weights, means = torch.tensor([0.5, 0.5]), torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    >>> exact = GaussianMixtureDenoiser(weights, means, 0.01 * torch.eye(2).expand(2, 2, 2))
+    >>> rows = means[torch.arange(400) % 2] + 0.1 * Stream(0).normal(0, 400, 2)
+    >>> schedule = NoiseSchedule.log_snr_uniform(100, log_snr_max=9.0, log_snr_min=-9.0)
+    >>> model = oracle_model(exact, rows, schedule)
+    >>> sample_rows(model, 0, 3, stream=Stream(1)).shape
+    (3, 2)
+    >>> log_density(model, rows[:50]).log_prob.shape, bound(model, rows[:50], stream=Stream(2)).n_rows
+    (torch.Size([50]), 50)
+
+    Raises InvalidInput for rows that are no table of numbers, or of another width than the codec's.
+    """
+    values = as_table(np.asarray(rows, dtype=np.float64)).values
+    d = values.shape[1]
+    check_reverse_variance(reverse_variance)
+    units = Codec((ScaledColumn(0.0, 1.0),) * d) if codec is None else codec
+    z = units.encode(values)
+    noise = Stream(0).child("oracle") if stream is None else stream
+    error = measured_denoising_error(denoiser, torch.from_numpy(z).float(), schedule, stream=noise)
+    covariance = torch.from_numpy(np.atleast_2d(np.cov(z, rowvar=False, bias=True)))
+    return DiffusionModel(
+        schedule=schedule,
+        architecture=None,
+        denoiser=denoiser,
+        codec=units,
+        schema=Schema(None, ("float64",) * d, "numpy"),
+        reverse_variance=reverse_variance,
+        denoising_error=error,
+        decoder_variance=float(error[1] if reverse_variance == "optimal" else schedule.beta[1]),
+        sampler=sampler or Sampler("dpm++2m-sde", min(100, schedule.n_steps)),
+        prior_mismatch=prior_mismatch(torch.from_numpy(z.mean(axis=0)), covariance, schedule),
+        history=History((), (), (), (), "none", 0, 0, 0.0),
+        card={"description": f"{type(denoiser).__name__}, a denoiser of {d} columns that was not learned"},
+    )
