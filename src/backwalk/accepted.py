@@ -21,6 +21,8 @@ SEALED_HEADER_BYTES = 16 * 2**20
 SEALED_BYTES = 4 * 2**30
 NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; blocks or layers
 N_STEPS = 10**6  # of a chain
+HISTORY_LENGTH = 2**18  # losses that a model keeps of its training; as Python numbers they take nine times their bytes
+LONGEST_TIME = 1e9  # seconds of training, thirty years
 
 FARTHEST_TO_FIT = 1e6  # in encoded units: at the noise levels of larger numbers, losses leave float32
 FARTHEST_TO_SCORE = 1e30  # in encoded units: what networks make of larger numbers overflows float32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from numbers import Integral
@@ -28,7 +29,7 @@ from backwalk.defaults import (
 )
 from backwalk.denoiser import Architecture, Textbook, build_denoiser
 from backwalk.diffusion import BoundTerms, NoiseSchedule, prior_mismatch
-from backwalk.errors import InvalidInput, ModelFileError, PriorMismatchWarning
+from backwalk.errors import InvalidInput, ModelFileError, PriorMismatchWarning, TrainingDiverged
 from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
     DiffusionModel,
@@ -41,7 +42,7 @@ from backwalk.model import (
 )
 from backwalk.progress import Callback, progress_bar
 from backwalk.sampling import Sampler
-from backwalk.settings import Keeping, check_settings, checked_keeping, chosen_device
+from backwalk.settings import Keeping, check_length, check_settings, checked_keeping, chosen_device
 from backwalk.streams import Stream, as_stream
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
 from backwalk.training import ChainLevels, History, LogNormalLevels, NoiseLevels, Trainer, Training, checkpointed
@@ -157,6 +158,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         checkpoint: str | Path | None = None,
         resume: bool = False,
         checkpoint_every: float = SECONDS_BETWEEN,
+        overwrite: bool = False,
     ) -> Self:
         """Fit the model to rows X, (n, d): an array, or a pandas, polars or pyarrow table of numbers.
 
@@ -165,9 +167,11 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         once). With `resume` too, a fit goes on from that file, or begins where there is none; the model is then the
         very same, bit for bit, as if it had never been stopped (but for its `history_.seconds`, and unless `max_time`
         is set). Same rows, settings, seed and versions are asked for; where `random_state` is None, the checkpoint's
-        own seed is taken. The file stays when the fit is done: delete it once the model is saved.
+        own seed is taken. With `overwrite` a fit begins anew, and deletes the file that is there once all checks are
+        passed. The file stays when the fit is done: delete it once the model is saved.
 
-        Where training diverges, its checkpoint keeps the last good weights, and `resume` makes a model of them.
+        Where training diverges, TrainingDiverged is raised, and the estimator is a model of its last good weights, if
+        there were any: its message says of which step. A checkpoint keeps them too.
 
         With `warm_start`, a fit begins with the weights of the one before, in place of random ones. All else begins
         anew: scaling, noise levels, the optimiser and the learning rate's rise and fall. So new rows should look like
@@ -175,12 +179,12 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises InvalidInput (a ValueError) for what cannot be fitted, before any training; CheckpointError where a
         checkpoint is there and `resume` is False, where it is damaged or of another fit, or where it cannot be written;
-        TrainingDiverged where the loss stops being finite.
+        TrainingDiverged where the loss or the weights stop being finite.
         """
         del y  # scikit-learn's signature
         table = as_table(X)
         check_settings(self.get_params(deep=False))
-        keeping = checked_keeping(checkpoint, resume, checkpoint_every)
+        keeping = checked_keeping(checkpoint, resume, checkpoint_every, overwrite)
         began = time.perf_counter()
         codec = Codec.fit(table, scale=self.scale)
         stream = self._stream(keeping)
@@ -191,9 +195,14 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 "set scale=True, or give smaller numbers."
             )
         before: DiffusionModel | None = getattr(self, "model_", None) if self.warm_start else None
-        model = self._fitted(z, table, codec, stream, before, keeping)
+        model, diverged = self._fitted(z, table, codec, stream, before, keeping)
         model.card["fit_seconds"] = round(time.perf_counter() - began, 3)
         self._adopt(model)
+        if diverged is not None:
+            raise TrainingDiverged(
+                f"{diverged} This estimator is now the model of its last good weights, of step "
+                f"{model.history.chosen_step}: judge it before it is used."
+            ) from diverged
         warning = mismatch_warning(model)
         if warning:
             warnings.warn(warning, PriorMismatchWarning, stacklevel=2)
@@ -361,7 +370,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         stream: Stream,
         before: DiffusionModel | None,
         keeping: Keeping | None,
-    ) -> DiffusionModel:
+    ) -> tuple[DiffusionModel, TrainingDiverged | None]:
+        """Return a fitted model, and where training diverged, so that it has the last good weights, the error."""
         n, k = z.shape
         order = stream.child("split").permutation(n)
         fraction = default_validation_fraction(n) if self.validation_fraction is None else self.validation_fraction
@@ -375,6 +385,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         max_steps = None if self.max_steps is None else int(self.max_steps)
         architecture = self.denoiser or default_architecture(len(x_0), k, self.max_time)
         training = self.training or default_training(len(x_0), k, max_steps, self.max_time)
+        check_length(training, len(x_0))
         denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
         if before is not None:
             _start_from(denoiser, before)
@@ -391,13 +402,22 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         steps = (
             trainer.run()
             if keeping is None
-            else checkpointed(trainer, keeping.path, resume=keeping.resume, every=keeping.every)
+            else checkpointed(
+                trainer, keeping.path, resume=keeping.resume, overwrite=keeping.overwrite, every=keeping.every
+            )
         )
-        with progress_bar(self.verbose) as show, closing(steps):
-            for progress in steps:
-                for callback in (show, *self.callbacks):
-                    callback(progress)
-        if trainer.diverged:
+        diverged = None
+        try:
+            with progress_bar(self.verbose) as show, closing(steps):
+                for progress in steps:
+                    for callback in (show, *self.callbacks):
+                        callback(progress)
+        except TrainingDiverged as stopped:
+            if trainer.give_up() is None:
+                raise
+            deque(trainer.run(), maxlen=0)  # takes no step, but puts the weights in their place
+            diverged = stopped
+        if trainer.diverged and diverged is None:
             warnings.warn(
                 f"Training diverged at step {trainer.step}: these are its last good weights, of step "
                 f"{trainer.history().chosen_step}.",
@@ -408,7 +428,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         error = measured_denoising_error(denoiser, error_rows, schedule, stream=stream.child("denoising error"))
         history = trainer.history()
         z_mean, z_covariance = z.mean(axis=0), np.atleast_2d(np.cov(z, rowvar=False, bias=True))
-        return DiffusionModel(
+        model = DiffusionModel(
             schedule=schedule,
             architecture=architecture,
             denoiser=denoiser,
@@ -432,6 +452,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 n_validation,
             ),
         )
+        return model, diverged
 
     def _adopt(self, model: DiffusionModel) -> None:
         self.model_ = model
