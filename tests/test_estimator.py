@@ -397,6 +397,8 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_model(rows, tmp_path):
     np.testing.assert_array_equal(resumed.sample(50, random_state=0), whole.sample(50, random_state=0))
     again = tiny(max_steps=9, callbacks=[never]).fit(rows, checkpoint=tmp_path / "c", resume=True)
     assert bits(again) == bits(whole)
+    assert not again.denoiser_.training
+    assert torch.equal(again.model_.denoising_error, whole.model_.denoising_error)
 
 
 def test_a_resumed_fit_keeps_the_seed_that_chance_gave(rows, tmp_path):

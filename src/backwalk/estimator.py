@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -195,7 +196,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 "set scale=True, or give smaller numbers."
             )
         before: DiffusionModel | None = getattr(self, "model_", None) if self.warm_start else None
-        model, diverged = self._fitted(z, table, codec, stream, before, keeping)
+        with _enough_memory():
+            model, diverged = self._fitted(z, table, codec, stream, before, keeping)
         model.card["fit_seconds"] = round(time.perf_counter() - began, 3)
         self._adopt(model)
         if diverged is not None:
@@ -424,6 +426,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 RuntimeWarning,
                 stacklevel=3,
             )
+        denoiser.eval()  # a step that diverges leaves it in training, where products may be of half precision
         error_rows = (x_validation if n_validation else x_0)[:1000]
         error = measured_denoising_error(denoiser, error_rows, schedule, stream=stream.child("denoising error"))
         history = trainer.history()
@@ -480,6 +483,20 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def __sklearn_is_fitted__(self) -> bool:
         """Whether `fit` or `load` has been called."""
         return hasattr(self, "model_")
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Say in our own words where memory does not do, which NumPy and torch tell by several errors."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("can't allocate|out of memory|bad_alloc", str(error)):
+            raise
+        raise InvalidInput(
+            "A fit should find the memory that it takes, but there is too little: give a smaller batch_size, a "
+            "narrower denoiser, or fewer rows."
+        ) from error
 
 
 def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evaluations: int | None) -> Sampler:

@@ -154,6 +154,7 @@ class Trainer:
 
         Raises KeyError, TypeError, ValueError or RuntimeError where it is no such state.
         """
+        self.denoiser.eval()  # as after a step: whoever takes none measures and samples at full precision too
         tensors, record = state.tensors, state.record
         fill(self._weights_and_averages(), tensors)
         groups = self._adam.state_dict()["param_groups"]
