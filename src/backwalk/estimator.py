@@ -353,7 +353,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             estimator.set_params(**parameters_from(model.card["parameters"], model.schedule))
             check_settings(estimator.get_params(deep=False))
         except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
-            raise ModelFileError(f"{path} cannot be read: in its card, parameters: {error}.") from error
+            raise ModelFileError(
+                f"{path} cannot be read: in its card, parameters: {str(error).rstrip('.')}."
+            ) from error
         model.denoiser.to(place)
         estimator._adopt(model)
         return estimator

@@ -195,5 +195,5 @@ def _told(path: str | Path, done: str) -> Iterator[None]:
     except (ModelFileError, NotSealed) as error:
         raise ModelFileError(f"{path} cannot be {done}: {error}") from error
     except (BackwalkError, ValueError, RuntimeError, RecursionError) as error:
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).split())[:300].rstrip(".")
         raise ModelFileError(f"{path} cannot be {done} as a whole backwalk model: {text}.") from error

@@ -134,5 +134,5 @@ def _reading(path: Path) -> Iterator[None]:
     except NotSealed as error:
         raise CheckpointError(f"{path} is not a whole checkpoint: {error} Delete it to begin anew.") from error
     except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).split())[:300].rstrip(".")
         raise CheckpointError(f"{path} holds no state of such a fit: {text}. Delete it to begin anew.") from error
