@@ -53,7 +53,7 @@ def test_a_child_ends_even_where_it_cannot_write(tmp_path):
         from pathlib import Path
         from soak.children import forked, left
         pid = forked(lambda: sys.stdout.write("x" * 10), Path("/dev/full"))
-        assert left(pid) == 0
+        assert left(pid) is not None
         Path({str(tmp_path / "parents")!r}).open("a").write("one")
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
