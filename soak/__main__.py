@@ -40,6 +40,8 @@ def main() -> int:
         print(
             f"{result.name:<32}{result.cases:>8} cases{result.failures:>6} failed{result.seconds:>9.1f} s", flush=True
         )
+        if result.skipped:
+            print(f"    SKIPPED: {result.skipped}", flush=True)
         for failure in result.first_failures:
             print(f"    {failure}", flush=True)
         if options.write:

@@ -16,18 +16,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from backwalk import Diffusion
-from backwalk.errors import InvalidInput
+from backwalk.errors import InvalidInput, SamplingDiverged, TrainingDiverged
 from backwalk.table import Codec, as_table
 from soak.campaign import outcome_of
 from soak.material import estimator, fitted, rows
 
 
 def bad(n: int, seed: int, _: Path) -> Iterator[str]:
-    """Yield outcomes of bad arrays at fit, score, bound and latents."""
+    """Yield outcomes of bad arrays at fit, score, bound, latents, the way back from them, and mixes."""
     rng = np.random.default_rng(seed)
+    cases = [(*case, entry) for entry in _ENTRIES for case in _BAD]
+    cases += [(*case, entry) for case, names in _BAD_FOR for entry in _ENTRIES if entry[0] in names]
     for i in range(n):
-        make, words = _BAD[i % len(_BAD)]
-        entry = _ENTRIES[i // len(_BAD) % len(_ENTRIES)]
+        make, words, entry = cases[i % len(cases)]
         yield outcome_of(lambda make=make, words=words, entry=entry: _refused(make(rng), words, entry))
 
 
@@ -69,6 +70,64 @@ def generated(n: int, seed_: int, _: Path) -> Iterator[str]:
         yield failure
 
 
+def generated_at_entries(n: int, seed_: int, _: Path) -> Iterator[str]:
+    """Yield outcomes of arrays that hypothesis makes up, at each way into a model in turn."""
+    count = 0
+
+    @settings(
+        max_examples=n, database=None, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+    )
+    @seed(seed_)
+    @given(_ARRAYS | _THREE_COLUMNS)
+    def check(X: Any) -> None:
+        nonlocal count
+        name, ask = _ASKED[count % len(_ASKED)]
+        count += 1
+        before = X.tobytes()
+        try:
+            result = ask(X)
+        except ValueError as error:
+            assert isinstance(error, InvalidInput), f"{name}: {type(error).__name__}: {error}"
+            assert "\n" not in str(error), str(error)
+        else:
+            assert not np.isnan(result).any(), name
+        assert X.tobytes() == before, name
+
+    failure = outcome_of(check)
+    yield from [""] * (count - bool(failure))
+    if failure:
+        yield failure
+
+
+def generated_tables(n: int, seed_: int, _: Path) -> Iterator[str]:
+    """Yield outcomes of tables that hypothesis makes up: refused, or scored as their columns in the fitted order."""
+    count = 0
+
+    @settings(
+        max_examples=n, database=None, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+    )
+    @seed(seed_)
+    @given(st.sampled_from(_KINDS), st.integers(1, 4).flatmap(_columns_of))
+    def check(kind: Callable[[dict[str, Any]], Any], columns: dict[str, Any]) -> None:
+        nonlocal count
+        count += 1
+        model, table = _model(kind), kind(columns)
+        try:
+            scores = model.score_samples(table)
+        except InvalidInput as error:
+            assert set(columns) != set(_NAMES) or not _all_finite(columns), str(error)
+            assert "\n" not in str(error), str(error)
+        else:
+            assert set(columns) == set(_NAMES)
+            ordered = np.column_stack([np.asarray(columns[name], dtype=np.float64) for name in _NAMES])
+            np.testing.assert_array_equal(scores, model.score_samples(ordered))
+
+    failure = outcome_of(check)
+    yield from [""] * (count - bool(failure))
+    if failure:
+        yield failure
+
+
 def odd(n: int, seed: int, _: Path) -> Iterator[str]:
     """Yield outcomes of unusual but good arrays: the fit and its samples equal those of the float64 copy."""
     rng = np.random.default_rng(seed)
@@ -94,6 +153,8 @@ _ENTRIES: list[tuple[str, Callable[[Any], object]]] = [
     ("score_samples", lambda X: fitted().score_samples(X)),
     ("bound", lambda X: fitted().bound(X)),
     ("to_latent", lambda X: fitted().to_latent(X)),
+    ("from_latent", lambda X: fitted().from_latent(X)),
+    ("interpolate", lambda X: fitted().interpolate(X, rows()[:1])),
 ]
 
 
@@ -159,6 +220,22 @@ _BAD: list[tuple[Callable[[np.random.Generator], Any], str]] = [
     (lambda rng: np.full((4, 3), 1e308) * np.array([[1], [-1], [1], [np.nan]]), "row"),
 ]
 
+_BAD_FOR: list[tuple[tuple[Callable[[np.random.Generator], Any], str], set[str]]] = [
+    ((lambda rng: rng.normal(size=(1, 3)), "2 rows 1 sample"), {"fit"}),
+    ((lambda rng: np.ones((9, 3)), "constant"), {"fit"}),
+    ((lambda rng: rng.normal(size=(5, 2)), "2 features 3"), {"score_samples", "bound", "to_latent", "interpolate"}),
+    ((lambda rng: rng.normal(size=(5, 4)), "4 features 3"), {"score_samples", "bound", "to_latent", "interpolate"}),
+    ((lambda rng: rng.normal(size=(5, 3)), "shape 2 3"), {"from_latent"}),
+    ((lambda rng: rng.normal(size=(5, 1)), "shape 2 1"), {"from_latent"}),
+    ((lambda rng: np.full((5, 2), 1e7), "1e+06 1e+07"), {"from_latent"}),
+    (
+        (lambda rng: rng.normal(size=(2, 3)) + np.array([0.0, 9.0, 0.0]), "constant"),
+        {"bound", "to_latent", "interpolate"},
+    ),
+    ((lambda rng: rows()[:2], "equally many 2 1"), {"interpolate"}),
+    ((lambda rng: 1e300 * rows()[:4], "row 0"), {"score_samples"}),
+]
+
 _FLOATS = st.one_of(
     st.floats(width=64),
     st.floats(-1e3, 1e3),
@@ -171,6 +248,31 @@ _ARRAYS = st.one_of(
     hnp.arrays(st.sampled_from([np.float32, np.float16, np.int8, np.uint64, np.int64, np.bool_]), _SHAPES),
     hnp.arrays(np.float64, hnp.array_shapes(min_dims=1, max_dims=3, max_side=4), elements=st.floats(-1, 1)),
 )
+
+
+_THREE_COLUMNS = st.one_of(
+    hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.just(3)), elements=_FLOATS),
+    hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.just(3)), elements=st.sampled_from([7.25, 0.5, 3.0, -1.0])),
+    hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.just(2)), elements=st.floats(-4.0, 4.0)),
+)
+
+
+def _fitted_and_drawn(X: Any) -> Any:
+    """Fit for one step, and draw: a walk that leaves the finite numbers is told of as that."""
+    try:
+        return estimator(max_steps=1, n_steps=3).fit(X).sample(3, random_state=0, n_evaluations=2)
+    except (TrainingDiverged, SamplingDiverged):
+        return 0.0
+
+
+_ASKED: list[tuple[str, Callable[[Any], Any]]] = [
+    ("fit", _fitted_and_drawn),
+    ("score_samples", lambda X: fitted().score_samples(X)),
+    ("bound", lambda X: fitted().bound(X, random_state=0).per_row.numpy()),
+    ("to_latent", lambda X: fitted().to_latent(X)),
+    ("from_latent", lambda X: fitted().from_latent(X)),
+    ("interpolate", lambda X: fitted().interpolate(X, X, n=3)),
+]
 
 
 def _huge(X: np.ndarray, rng: np.random.Generator) -> Any:
@@ -241,11 +343,40 @@ _FAULTS = ["order", "missing", "extra", "renamed", "twice", "text", "unseen cate
 _MODELS: dict[object, Diffusion] = {}
 
 
-def _columns(kind: Callable[[dict[str, Any]], Any], fault: str, rng: np.random.Generator) -> None:
-    data: dict[str, Any] = {"length": rows()[:, 0], "count": np.arange(300) % 7, "fixed": rows()[:, 1]}
+def _data() -> dict[str, Any]:
+    return {"length": rows()[:, 0], "count": np.arange(300) % 7, "fixed": rows()[:, 1]}
+
+
+def _model(kind: Callable[[dict[str, Any]], Any]) -> Diffusion:
     if kind not in _MODELS:
-        _MODELS[kind] = estimator(max_steps=2).fit(kind(data))
-    model, few = _MODELS[kind], {name: values[:5] for name, values in data.items()}
+        _MODELS[kind] = estimator(max_steps=2).fit(kind(_data()))
+    return _MODELS[kind]
+
+
+def _columns_of(n_rows: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Return tables of so many rows: mostly of the fitted names, in any order, of any dtype."""
+    fixed = st.just(np.full(n_rows, 7.25))
+    numbers = st.one_of(
+        hnp.arrays(np.float64, n_rows, elements=st.floats(-10.0, 10.0)),
+        hnp.arrays(st.sampled_from([np.float32, np.int8, np.int64, np.uint16]), n_rows, elements=st.integers(0, 9)),
+        hnp.arrays(np.float64, n_rows, elements=st.sampled_from([1.0, np.nan, np.inf])),
+        fixed,
+    )
+    names = st.one_of(
+        st.permutations(_NAMES),
+        st.permutations([*_NAMES, "more"]),
+        st.lists(st.sampled_from([*_NAMES, "Length", "count ", "größe", "x"]), min_size=1, max_size=4, unique=True),
+    )
+    return names.flatmap(lambda chosen: st.fixed_dictionaries(dict.fromkeys(chosen, numbers)))
+
+
+def _all_finite(columns: dict[str, Any]) -> bool:
+    return all(bool(np.isfinite(values).all()) for values in columns.values())
+
+
+def _columns(kind: Callable[[dict[str, Any]], Any], fault: str, rng: np.random.Generator) -> None:
+    data = _data()
+    model, few = _model(kind), {name: values[:5] for name, values in data.items()}
     expected = model.score_samples(kind(few))
     name = _NAMES[rng.integers(3)]
     if fault == "order":

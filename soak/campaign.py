@@ -16,7 +16,9 @@ KEPT_FAILURES = 20
 class Campaign:
     """A row of the page: what is done to the library, what must hold, and how often it is tried.
 
-    `run(n, seed, folder)` yields at least n outcomes; `full` and `short` are the n of the two sizes.
+    `run(n, seed, folder)` yields at least n outcomes, unless there are no more cases (`all_there_are`); `full` and
+    `short` are the n of the two sizes. Fewer are a failure. Where the machine does not allow it at all, it raises
+    `Skipped`.
     """
 
     area: str
@@ -25,6 +27,7 @@ class Campaign:
     run: Callable[[int, int, Path], Outcomes]
     full: int
     short: int
+    all_there_are: bool = False
 
     @property
     def name(self) -> str:
@@ -32,27 +35,37 @@ class Campaign:
         return f"{self.run.__module__.rpartition('.')[2]}.{self.run.__name__}"
 
 
+class Skipped(Exception):
+    """A campaign that this machine does not allow; the message says why."""
+
+
 @dataclass(frozen=True)
 class Result:
-    """What came of a campaign."""
+    """What came of a campaign; `skipped` is why it was not run, or not to its end."""
 
     name: str
     cases: int
     failures: int
     seconds: float
     first_failures: tuple[str, ...]
+    skipped: str = ""
 
 
 def run(campaign: Campaign, n: int, seed: int) -> Result:
     """Run a campaign in a folder of its own."""
-    began, cases, failures = time.monotonic(), 0, []
+    began, cases, failures, skipped = time.monotonic(), 0, [], ""
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        for outcome in campaign.run(n, seed, Path(folder)):
-            cases += 1
-            if outcome:
-                failures.append(outcome)
+        try:
+            for outcome in campaign.run(n, seed, Path(folder)):
+                cases += 1
+                if outcome:
+                    failures.append(outcome)
+        except Skipped as reason:
+            skipped = str(reason)
+    if not skipped and (cases == 0 or (cases < n and not campaign.all_there_are)):
+        failures.append(f"there should be {n} cases, but there were {cases}")
     seconds = round(time.monotonic() - began, 1)
-    return Result(campaign.name, cases, len(failures), seconds, tuple(failures[:KEPT_FAILURES]))
+    return Result(campaign.name, cases, len(failures), seconds, tuple(failures[:KEPT_FAILURES]), skipped)
 
 
 def outcome_of(case: Callable[[], object]) -> str:

@@ -44,9 +44,11 @@ def forked(work: Callable[[], object], output: Path | None = None) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:  # where stdout cannot be written, the child must not go on as a second parent
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
 
 
 def left(pid: int, seconds: float = SECONDS_A_CASE) -> int | None:

@@ -19,7 +19,13 @@ from soak.children import forked, left
 from soak.material import notebook, rows
 
 _N = 4500
-_SAMPLERS = [Sampler("ancestral"), Sampler("ddim", 5), Sampler("dpm++2m-sde", 6), Sampler("multistep", 4)]
+_SAMPLERS = [
+    Sampler("ancestral"),
+    Sampler("ddim", 5),
+    Sampler("dpm++2m", 5),
+    Sampler("dpm++2m-sde", 6),
+    Sampler("multistep", 4),
+]
 
 
 def samples(n: int, seed: int, folder: Path) -> Iterator[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from backwalk.errors import BackwalkError
 from backwalk.model_file import load
 from backwalk.table import as_table, read_table, write_table
-from soak.campaign import outcome_of
+from soak.campaign import Skipped, outcome_of
 from soak.children import forked, left
 from soak.material import bits, estimator, fitted, listing, rows
 
@@ -39,14 +39,14 @@ def file_size(n: int, seed: int, folder: Path) -> Iterator[str]:
 
 
 def small_disk(n: int, seed: int, folder: Path) -> Iterator[str]:
-    """Yield outcomes of writing to a file system of 32 KiB with less and less room; none where it cannot be mounted."""
+    """Yield outcomes of writing to a file system of 32 KiB with less and less room."""
     rng = np.random.default_rng(seed)
     for i in range(n):
         place = folder / str(i)
         place.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(place)]
         if subprocess.run(mount, capture_output=True, check=False).returncode:
-            return
+            raise Skipped("a tmpfs cannot be mounted here: it takes root")
         try:
             (place / "room").write_bytes(b"\0" * int(rng.integers(16, 33)) * 1024)
             yield outcome_of(partial(_limited, place, _WRITERS[i % len(_WRITERS)], None, before=False))
@@ -55,10 +55,10 @@ def small_disk(n: int, seed: int, folder: Path) -> Iterator[str]:
 
 
 def read_only(n: int, seed: int, folder: Path) -> Iterator[str]:
-    """Yield outcomes of writing to a folder that only another user may write; none where we are that user's equal."""
+    """Yield outcomes of writing to a folder that only another user may write."""
     del seed
     if os.geteuid() != 0:
-        return
+        raise Skipped("nobody else's folder can be tried: it takes root")
     folder.chmod(0o755)
     for i in range(n):
         yield outcome_of(partial(_forbidden, _place(folder, i), _WRITERS[i % len(_WRITERS)]))

@@ -20,7 +20,7 @@ from backwalk.table import as_table, read_table, write_table
 from backwalk.training.checkpoint import checkpoint_step
 from soak.campaign import outcome_of
 from soak.children import forked, left
-from soak.material import bits, estimator, fitted, listing, notebook, rows
+from soak.material import appeared, bits, estimator, fitted, listing, note_first_step, notebook, rows
 
 _MODELS: list[Callable[[], Diffusion]] = [
     estimator,
@@ -32,7 +32,10 @@ _MOST_KILLS = 3  # of one fit
 
 
 def fits(n: int, seed: int, folder: Path) -> Iterator[str]:
-    """Yield an outcome for each kill of a fit with checkpoints: it goes on, is killed again, and at last compared."""
+    """Yield an outcome for each kill of a fit with checkpoints: it goes on, is killed again, and at last compared.
+
+    Three of four blows come after the first checkpoint, which has to be there then, and to be gone on with.
+    """
     rng, kills, trial = np.random.default_rng(seed), 0, 0
     while kills < n:
         place = folder / str(trial)
@@ -42,7 +45,10 @@ def fits(n: int, seed: int, folder: Path) -> Iterator[str]:
         wanted = min(int(rng.integers(1, _MOST_KILLS + 1)), n - kills)
         struck, outcomes = 0, []
         while struck < wanted:
+            begun = (kills + struck) % 4 != 3
             pid = forked(partial(_fit, which, place, f"m{suffix}"), place / "log")
+            if begun:
+                appeared(place / "c", pid)
             time.sleep(rng.uniform(0.0, 1.1 * _seconds(which)))
             if os.waitpid(pid, os.WNOHANG)[0]:
                 for path in place.glob("m*"):  # it was done before the blow: begin anew
@@ -52,25 +58,26 @@ def fits(n: int, seed: int, folder: Path) -> Iterator[str]:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             struck += 1
-            outcomes.append(outcome_of(partial(_whole, place, f"m{suffix}")))
+            outcomes.append(outcome_of(partial(_whole, place, f"m{suffix}", begun)))
         kills += struck
         outcomes[-1] = outcomes[-1] or outcome_of(partial(_goes_on, which, place, f"m{suffix}"))
         yield from outcomes
 
 
 def samples(n: int, seed: int, folder: Path) -> Iterator[str]:
-    """Yield outcomes of kills while rows are drawn and written over a file: the old rows or the new ones, whole."""
+    """Yield outcomes of kills while rows are drawn and written over a file: the old rows or the new ones, whole.
+
+    Every fourth child is let go on to its end, where the new rows have to be there.
+    """
     rng = np.random.default_rng(seed)
+    fitted().save(folder / "model")
     for i in range(n):
         path = folder / f"rows{('.csv', '.parquet', '.npy')[i % 3]}"
         old = fitted().sample(50, random_state=0, n_evaluations=2)
         write_table(path, as_table(old), overwrite=True)
         pid = forked(partial(_sample, path), folder / "log")
-        time.sleep(rng.uniform(0.0, 0.1))
-        if os.waitpid(pid, os.WNOHANG) == (0, 0):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        yield outcome_of(partial(_old_or_new, path, old))
+        status = left(pid, 60.0 if i % 4 == 3 else float(rng.uniform(0.0, 0.1)))  # None: killed
+        yield outcome_of(partial(_old_or_new, path, old, status))
         for part in folder.glob(".*.part"):
             part.unlink()
 
@@ -87,15 +94,17 @@ def commands(n: int, seed: int, folder: Path) -> Iterator[str]:
     for i in range(n):
         output = folder / f"m{i}"
         again = [*command, str(output), "--resume", "--checkpoint-every", "0"]
+        checkpoint = folder / f"m{i}.checkpoint"
         with subprocess.Popen(again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            time.sleep(rng.uniform(0.3 * took, took))
+            while not checkpoint.exists() and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0.0, 0.5 * took))
             process.kill()
-        if not output.exists():
-            subprocess.run(again, check=False, capture_output=True)
-        yield outcome_of(lambda output=output: _equal(load(output), whole))
+        yield outcome_of(partial(_command_goes_on, again, output, checkpoint, process.returncode, whole))
 
 
 def _fit(which: int, place: Path, name: str) -> None:
+    note_first_step(place / "first step")
     model = _MODELS[which]()
     model.fit(rows(), checkpoint=place / "c", resume=True, checkpoint_every=0.0)
     model.save(place / name, overwrite=True)
@@ -118,8 +127,9 @@ def _seconds(which: int) -> float:
         return time.monotonic() - began
 
 
-def _whole(place: Path, name: str) -> None:
-    """Check that whatever a killed fit left under its own names can be read."""
+def _whole(place: Path, name: str, begun: bool) -> None:
+    """Check that whatever a killed fit left under its own names can be read, and that one that had begun left it."""
+    assert (place / "c").exists() or not begun, "no checkpoint"
     if (place / "c").exists():
         assert checkpoint_step(place / "c") >= 1
     if (place / name).is_file() or (place / name / "model.json").exists():
@@ -127,12 +137,30 @@ def _whole(place: Path, name: str) -> None:
 
 
 def _goes_on(which: int, place: Path, name: str) -> None:
+    step = checkpoint_step(place / "c") if (place / "c").exists() else 0
     status = left(forked(partial(_fit, which, place, name), place / "log"), 60.0)
     assert status == 0, f"left with {status}: {(place / 'log').read_text()[-300:]}"
     model, sample = _uninterrupted(which)
+    if (place / "first step").exists():
+        assert int((place / "first step").read_text()) == step, "it went on from another step than its checkpoint's"
+    else:
+        assert step == model[-2]["n_steps"], "it took no step, and was not done"
     _equal(load(place / name), model)
     assert Diffusion.load(place / name, device="cpu").sample(100, random_state=1).tobytes() == sample
     assert not [each for each in listing(place) if each.endswith(".part")], "litter"
+
+
+def _command_goes_on(command: list[str], output: Path, checkpoint: Path, status: int, whole: Any) -> None:
+    if status == 0:
+        assert not checkpoint.exists()
+    else:
+        assert status == -signal.SIGKILL, f"left with {status}"
+        assert output.exists() or checkpoint_step(checkpoint) >= 1
+        if checkpoint.exists():
+            again = subprocess.run(command, check=False, capture_output=True, text=True)
+            assert again.returncode == 0, again.stderr[-300:]
+    _equal(load(output), whole)
+    assert not [path.name for path in output.parent.glob(f".{output.name}.*")], "litter"
 
 
 def _equal(found: Any, expected: Any) -> None:
@@ -142,14 +170,27 @@ def _equal(found: Any, expected: Any) -> None:
 def _sample(path: Path) -> None:
     from backwalk.cli import main
 
-    model = path.with_name("model")
-    if not model.exists():
-        fitted().save(model, overwrite=True)
-    main(["sample", str(model), "-n", "3000", "--evaluations", "2", "--seed", "1", "-o", str(path), "--force"])
+    main(
+        [
+            "sample",
+            str(path.with_name("model")),
+            "-n",
+            "3000",
+            "--evaluations",
+            "2",
+            "--seed",
+            "1",
+            "-o",
+            str(path),
+            "--force",
+        ]
+    )
 
 
-def _old_or_new(path: Path, old: np.ndarray) -> None:
+def _old_or_new(path: Path, old: np.ndarray, status: int | None) -> None:
     values = read_table(path).values
+    assert status in (None, 0), f"left with {status}: {path.with_name('log').read_text()[-300:]}"
+    assert status is None or len(values) != len(old), "it was done, and the old rows are still there"
     if len(values) == len(old):
         np.testing.assert_array_equal(values, old)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from backwalk import Diffusion, NoiseSchedule, Residual, Textbook, Training
 from backwalk.model import DiffusionModel
+from backwalk.training import Trainer
 
 
 @cache
@@ -62,6 +65,39 @@ def bits(model: DiffusionModel, *, seconds: bool = False) -> tuple[Any, ...]:
         history,
         card,
     )
+
+
+def note_first_step(path: Path) -> None:
+    """Have the next training in this process write into a file how many steps had been taken when it began.
+
+    For forked children, which it belongs to until they end.
+    """
+    path.unlink(missing_ok=True)
+    update = Trainer._update
+
+    def noting(trainer: Trainer, rate: float) -> Any:
+        if not path.exists():
+            path.write_text(str(trainer.step))
+        return update(trainer, rate)
+
+    Trainer._update = noting  # type: ignore[method-assign]
+
+
+def appeared(path: Path, pid: int, seconds: float = 60.0) -> bool:
+    """Wait until a file is there, and return True; or False if the child that is to write it has ended before."""
+    limit = time.monotonic() + seconds
+    while not path.exists():
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return path.exists()
+        assert time.monotonic() < limit, f"no {path.name} after {seconds:.0f} s"
+        time.sleep(0.001)
+    return True
+
+
+def resident(name: str) -> int:
+    """Return the bytes of memory that this process has (VmRSS), or has had at its peak (VmHWM)."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    return int(line.split()[1]) * 1024
 
 
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:

@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -21,9 +22,10 @@ from backwalk.errors import CheckpointError, ModelFileError
 from backwalk.model_file import FORMAT, VERSION, load
 from backwalk.sealed import open_sealed, sealed
 from backwalk.training import Trainer
+from backwalk.training.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from backwalk.training.checkpoint import restore
 from soak.children import guarded
-from soak.material import bits, estimator, fitted, mutated, rows
+from soak.material import bits, estimator, fitted, mutated, resident, rows
 
 
 @cache
@@ -69,7 +71,16 @@ def mutations(n: int, seed: int, folder: Path) -> Iterator[str]:
 def hostile(n: int, seed: int, folder: Path) -> Iterator[str]:
     """Yield outcomes of files that are sound in form and made to harm: each is refused, and nothing runs."""
     del seed
-    yield from guarded([partial(_refused, folder, i, make) for i, make in enumerate(islice(_HOSTILE * n, n))])
+    cases = islice(_HOSTILE * n, n)
+    yield from guarded([partial(_refused, folder, i, make, words) for i, (make, words) in enumerate(cases)])
+
+
+def hostile_checkpoints(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of checkpoints whose seal is right, and whose state is that of no run."""
+    del seed
+    _write_all(folder)
+    cases = islice(_HOSTILE_STATES * n, n)
+    yield from guarded([partial(_state_refused, folder / "c", changes) for changes in cases])
 
 
 def _write_all(folder: Path) -> None:
@@ -137,7 +148,7 @@ def _whole_state() -> Any:
         return _state(trainer)
 
 
-def _refused(folder: Path, i: int, make: Callable[[Path], object]) -> None:
+def _refused(folder: Path, i: int, make: Callable[[Path], object], words: str) -> None:
     place = folder / str(i)
     place.mkdir()
     target = place / "m.safetensors"
@@ -146,14 +157,67 @@ def _refused(folder: Path, i: int, make: Callable[[Path], object]) -> None:
         target.write_bytes(made)
     elif isinstance(made, Path):
         target = made
-    try:
-        Diffusion.load(target, device="cpu")
-    except ModelFileError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 1000
-    else:
-        raise AssertionError(f"case {i} was taken")
+    with _within_memory(target):
+        try:
+            Diffusion.load(target, device="cpu")
+        except ModelFileError as error:
+            text = str(error)
+        else:
+            raise AssertionError(f"case {i} was taken")
+    assert "\n" not in text
+    assert len(text) < 1000
+    assert str(target) in text
+    assert all(word in text for word in words.split()), f"case {i} should say {words!r}: {text}"
     assert not (place / "trapped").exists(), "it ran"
+
+
+def _state_refused(path: Path, changes: dict[str, Any]) -> None:
+    """Put other tensors and entries of the record (None: none) into a checkpoint; it is refused, and no run goes on."""
+    path.write_bytes(_originals()["c"])
+    with open_sealed(path, form=CHECKPOINT_FORMAT, version=1) as file:
+        record, tensors = file.record, file.tensors()
+    for name, value in changes.items():
+        for place in (record, tensors):
+            place.pop(name, None)
+        if value is not None:
+            (tensors if isinstance(value, torch.Tensor) else record)[name] = value
+    path.write_bytes(_with_huge(sealed(record, tensors, form=CHECKPOINT_FORMAT, version=1)))
+    trainer = _untrained()
+    with _within_memory(path):
+        try:
+            restore(trainer, path)
+        except CheckpointError as error:
+            text = str(error)
+        else:
+            raise AssertionError(f"{changes} were taken")
+    assert "\n" not in text
+    assert len(text) < 1000
+    assert "holds no state of such a fit" in text or "belongs to another fit" in text, text
+
+
+def _with_huge(content: bytes) -> bytes:
+    """Return a sealed file with 1e999 for each text "HUGE" in its record, and the checksum that belongs to it."""
+    length = int.from_bytes(content[:8], "little")
+    text = content[8 : 8 + length].replace(b'\\"HUGE\\"', b"1e999 ")
+    if text == content[8 : 8 + length]:
+        return content
+    whole = json.loads(json.loads(text)["__metadata__"]["backwalk"])
+    text = text.replace(whole["sha256"].encode(), b"0" * 64)
+    text += b" " * (length - len(text))
+    raw = content[:8] + text + content[8 + length :]
+    return raw.replace(b"0" * 64, hashlib.sha256(raw).hexdigest().encode(), 1)
+
+
+@contextmanager
+def _within_memory(path: Path) -> Iterator[None]:
+    """Check that a block takes at most twice the size of what is read, and 32 MiB, at its peak."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    yield
+    files = [path] if not path.is_dir() else list(path.iterdir())
+    size = sum(each.stat().st_size for each in files if each.is_file())
+    took = resident("VmHWM") - before
+    assert took <= 2 * size + 32 * 2**20, f"{took / 2**20:.0f} MiB for {size / 2**20:.0f}"
 
 
 def _parts() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -249,77 +313,200 @@ def _pipe(place: Path) -> Path:
     return place / "m.safetensors"
 
 
+def _linked(target: str) -> Callable[[Path], Path]:
+    """Return a maker of a folder whose model is a link to another place."""
+
+    def make(place: Path) -> Path:
+        fitted().save(place / "m")
+        (part,) = (place / "m").glob("model-*")
+        part.unlink()
+        part.symlink_to(part if target == "itself" else target)
+        return place / "m"
+
+    return make
+
+
+def _raw_index(content: bytes) -> Callable[[Path], Path]:
+    def make(place: Path) -> Path:
+        fitted().save(place / "m")
+        (place / "m" / "model.json").write_bytes(content)
+        return place / "m"
+
+    return make
+
+
 _ENTER = "denoiser.network.enter.weight"
-_HOSTILE: list[Callable[[Path], object]] = [
-    _pickled,
-    _torch_file,
-    _link_to_nowhere,
-    _pipe,
-    lambda place: Path("/dev/zero"),
-    lambda place: Path("/dev/null"),
-    lambda place: b"",
-    lambda place: b"[" * 1_000_000,
-    lambda place: (2**63).to_bytes(8, "little") + b"{}",
-    lambda place: (10**6).to_bytes(8, "little") + b'{"a":' * 200_000,
-    lambda place: sealed({"deep": json.loads("[" * 500 + "]" * 500)}, {}, form=FORMAT, version=VERSION),
-    lambda place: sealed({}, {}, form=FORMAT, version=VERSION),
-    lambda place: sealed({}, {}, form="another", version=VERSION),
-    lambda place: sealed(*_parts(), form=FORMAT, version=2),
-    lambda place: sealed(*_parts(), form=FORMAT, version=-1),
-    *(_index(file=name) for name in ("../m", "/etc/passwd", "model.json", "", "model-0123456789abcdef.safetensors", 3)),
-    _index(version=99),
-    _index(format="pickle"),
-    _index(model={}),
-    _index(model=3),
-    _header(lambda header: header[_ENTER].update(shape=[2**63])),
-    _header(lambda header: header[_ENTER].update(shape=[2**62, 4])),
-    _header(lambda header: header[_ENTER].update(shape=[-1])),
-    _header(lambda header: header[_ENTER].update(data_offsets=[0, 2**60])),
-    _header(lambda header: header[_ENTER].update(data_offsets=[8, 0])),
-    _header(lambda header: header[_ENTER].update(dtype="OBJECT")),
-    _header(lambda header: header[_ENTER].update(dtype="F8_E4M3")),
-    _header(lambda header: header.update(more={"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]})),
-    _header(lambda header: header.pop(_ENTER)),
-    _record(architecture__width=2**16, architecture__n_blocks=1000),
-    _record(architecture__width=2**63),
-    _record(architecture__width=-8),
-    _record(architecture__width=8.0),
-    _record(architecture__n_blocks=1000),
-    _record(architecture__kind="Pickle"),
-    _record(architecture__n_members=2**16),
-    _record(floor=math.e**300),
-    _record(floor=-1.0),
-    _record(decoder_variance=-1.0),
-    _record(reverse_variance="learned"),
-    _record(prior_mismatch=-5.0),
-    _record(sampler__solver="euler"),
-    _record(sampler__n_evaluations=0),
-    _record(history__n_steps=-1),
-    _record(codec__columns=[]),
-    _record(codec=None),
-    _record(codec__columns=[{"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0}] * 10_000),
-    _record(data_schema__columns=["a"]),
-    _record(data_schema__kind="os.system"),
-    _record(data_schema__dtypes=["object"] * 3),
-    _record(card__parameters={"n_steps": 10**9}),
-    _record(card__parameters={"denoiser": {"kind": "Residual", "width": "8; import os"}}),
-    _record(card__parameters=None),
-    _record(extra={"x": 1}),
-    _tensor("schedule.log_snr", lambda t: torch.full_like(t, math.nan)),
-    _tensor("schedule.log_snr", lambda t: t.flip(0)),
-    _tensor("schedule.log_snr", lambda t: torch.linspace(9, -9, 100_000, dtype=torch.float64)),
-    _tensor("schedule.log_snr", lambda t: t.float()),
-    _tensor("schedule.log_snr", lambda t: None),
-    _tensor("denoising_error", lambda t: -t - 1.0),
-    _tensor("denoising_error", lambda t: t * math.inf),
-    _tensor("history.loss", lambda t: t[:-1]),
-    _tensor("history.loss", lambda t: t.to(torch.complex64)),
-    _tensor(_ENTER, lambda t: t * math.nan),
-    _tensor(_ENTER, lambda t: t * math.inf),
-    _tensor(_ENTER, lambda t: t.double()),
-    _tensor(_ENTER, lambda t: t.half()),
-    _tensor(_ENTER, lambda t: t.reshape(-1)),
-    _tensor(_ENTER, lambda t: torch.cat([t, t])),
-    _tensor(_ENTER, lambda t: None),
-    _tensor("denoiser.more", lambda t: t),
+_SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0}
+_CONSTANT = {"kind": "constant", "value": 1.0}
+_WIDE = (2**40, 2**40)
+_HOSTILE: list[tuple[Callable[[Path], object], str]] = [
+    (_pickled, "not a safetensors file"),
+    (_torch_file, "not a safetensors file"),
+    (_link_to_nowhere, "cannot be read"),
+    (_pipe, "should be a file"),
+    (lambda place: Path("/dev/zero"), "cannot be read"),
+    (lambda place: Path("/dev/null"), "cannot be read"),
+    (lambda place: b"", "not a safetensors file"),
+    (lambda place: b"[" * 1_000_000, "not a safetensors file"),
+    (lambda place: b"PK\x03\x04" + b"\0" * 1000, "safetensors file"),
+    (lambda place: b"\x89HDF\r\n\x1a\n" + b"\0" * 1000, "not a safetensors file"),
+    (lambda place: b"import os; os.system('touch trapped')", "not a safetensors file"),
+    (lambda place: (2**63).to_bytes(8, "little") + b"{}", "not a safetensors file"),
+    (lambda place: (2**64 - 1).to_bytes(8, "little") + b"{}" * 100, "not a safetensors file"),
+    (lambda place: (10**6).to_bytes(8, "little") + b'{"a":' * 200_000, "without the record"),
+    (lambda place: (4).to_bytes(8, "little") + b"null", "without the record"),
+    (lambda place: (2**21).to_bytes(8, "little") + b"[]," * 2**20, "at most 400000 values"),
+    (lambda place: (2**23).to_bytes(8, "little") + b" " * 2**23, "not a safetensors file"),
+    (lambda place: sealed({"deep": json.loads("[" * 500 + "]" * 500)}, {}, form=FORMAT, version=VERSION), "record"),
+    (lambda place: sealed({}, {}, form=FORMAT, version=VERSION), "architecture required"),
+    (lambda place: sealed({}, {}, form="another", version=VERSION), "should be a backwalk-model"),
+    (lambda place: sealed({}, {}, form=CHECKPOINT_FORMAT, version=VERSION), "should be a backwalk-model"),
+    (lambda place: sealed(*_parts(), form=FORMAT, version=2), "version should be 1, but got 2"),
+    (lambda place: sealed(*_parts(), form=FORMAT, version=-1), "version should be 1, but got -1"),
+    *(
+        (_index(file=name), "should name the model's file")
+        for name in ("../m", "/etc/passwd", "model.json", "", "model-0123456789ABCDEF.safetensors", "a\0b", 3, None)
+    ),
+    (_index(file="model-0123456789abcdef.safetensors"), "No such file"),
+    (_index(version=99), "version should be 1, but got 99"),
+    (_index(version="1"), "version should be 1, but got '1'"),
+    (_index(format="pickle"), "should be that of a backwalk-model"),
+    (_index(model={}), "model.json was altered"),
+    (_index(model=3), "should repeat the model's record"),
+    (_raw_index(b"{}"), "should be that of a backwalk-model"),
+    (_raw_index(b"[" * 100_000), "cannot be read"),
+    (_raw_index(b"[" + b"{}," * 200_001 + b"{}]"), "at most 400000 values"),
+    (_raw_index(b" " * (2**23 + 1)), "at most 8388608 bytes"),
+    (_raw_index(b"\xff\xfe{}"), "cannot be read"),
+    (_linked("itself"), "cannot be read"),
+    (_linked("/dev/zero"), "should be a file"),
+    (_linked("/etc/hosts"), "not a safetensors file"),
+    (_linked("/"), "should be a file"),
+    (_header(lambda header: header[_ENTER].update(shape=[2**63])), "tensors cannot be read"),
+    (_header(lambda header: header[_ENTER].update(shape=[2**62, 4])), "tensors cannot be read"),
+    (_header(lambda header: header[_ENTER].update(shape=[-1])), "tensors cannot be read"),
+    (_header(lambda header: header[_ENTER].update(data_offsets=[0, 2**60])), "tensors cannot be read"),
+    (_header(lambda header: header[_ENTER].update(data_offsets=[8, 0])), "tensors cannot be read"),
+    (_header(lambda header: header[_ENTER].update(dtype="OBJECT")), "tensors cannot be read"),
+    (_header(lambda header: header[_ENTER].update(dtype="F8_E4M3")), "tensors cannot be read"),
+    (
+        _header(lambda header: header.update(more={"dtype": "F32", "shape": _WIDE, "data_offsets": [0, 4]})),
+        "tensors cannot be read",
+    ),
+    (_header(lambda header: header.update(more={**header[_ENTER]})), "tensors cannot be read"),
+    (_header(lambda header: header.pop(_ENTER)), "tensors cannot be read"),
+    (_header(lambda header: header["__metadata__"].update(more=3)), "tensors cannot be read"),
+    (_record(architecture__width=2**16, architecture__n_blocks=1000), "should take bytes"),
+    (_record(architecture__width=2**63), "architecture width"),
+    (_record(architecture__width=-8), "architecture width"),
+    (_record(architecture__width=8.0), "architecture width"),
+    (_record(architecture__n_blocks=1000), "should take bytes"),
+    (_record(architecture__n_blocks=0), "architecture n_blocks"),
+    (_record(architecture__kind="Pickle"), "architecture"),
+    (_record(architecture__n_members=2**16), "should take bytes"),
+    (_record(architecture={"kind": "Textbook", "width": 3, "n_hidden": 1}), "loading state_dict"),
+    (_record(floor=math.e**300), "floor"),
+    (_record(floor=-1.0), "floor"),
+    (_record(decoder_variance=-1.0), "decoder_variance"),
+    (_record(decoder_variance="0"), "decoder_variance"),
+    (_record(reverse_variance="learned"), "reverse_variance"),
+    (_record(prior_mismatch=-5.0), "prior_mismatch"),
+    (_record(sampler__solver="euler"), "sampler solver"),
+    (_record(sampler__n_evaluations=0), "sampler n_evaluations"),
+    (_record(history__n_steps=-1), "history n_steps"),
+    (_record(history__chosen_step=1.5), "history chosen_step"),
+    (_record(history__seconds=-1.0), "history seconds"),
+    (_record(history__loss_name="x" * 101), "history loss_name"),
+    (_record(codec__columns=[]), "column"),
+    (_record(codec__columns=[_CONSTANT] * 3), "column should vary"),
+    (_record(codec__columns=[{**_SCALED, "scale": 0.0}] * 3), "scale should be"),
+    (_record(codec__columns=[{**_SCALED, "centre": "x"}] * 3), "cannot be read"),
+    (_record(codec__columns=[{**_SCALED, "cell": -1.0}] * 3), "cell should be"),
+    (_record(codec__columns=[{**_SCALED, "kind": "eval"}] * 3), "codec's column should"),
+    (_record(codec__columns=[{**_SCALED, "more": 0.0}] * 3), "codec's column should"),
+    (_record(codec__columns=[_SCALED, _SCALED]), "codec has 2 columns, but the schema 3"),
+    (_record(codec=None), "codec required"),
+    (_record(codec__columns=[_SCALED] * 10_000), "should take bytes"),
+    (_record(data_schema__columns=["a"]), "one dtype a column"),
+    (_record(data_schema__columns=["a", "a", "b"]), "names should differ"),
+    (_record(data_schema__columns=["a", 3, None]), "lists of texts"),
+    (_record(data_schema__kind="os.system"), "kind should be one of"),
+    (_record(data_schema__kind="polars"), "should have column names"),
+    (_record(data_schema__dtypes=["object"] * 3), "dtype should be a number's"),
+    (_record(card__parameters={"n_steps": 10**9}), "card n_steps should be"),
+    (_record(card__parameters={"denoiser": {"kind": "Residual", "width": "8; import os"}}), "card width should be"),
+    (_record(card__parameters={"device": "cuda:7"}), "card device should be the caller's"),
+    (_record(card__parameters={"callbacks": ["print"]}), "card callbacks should be the caller's"),
+    (_record(card__parameters={"max_time": 10**400}), "card max_time should be"),
+    (_record(card__parameters={"nothing": 1}), "card nothing"),
+    (_record(card__parameters=None), "card.parameters required"),
+    (_record(card__versions={"torch": ["x"]}), "card.versions.torch"),
+    (_record(card__fit_seconds="x"), "card.fit_seconds"),
+    (_record(card__description=3), "card.description"),
+    (_record(card__more="x"), "card.more"),
+    (_record(card={}), "card.description required"),
+    (_record(extra={"x": 1}), "extra"),
+    (_tensor("schedule.log_snr", lambda t: torch.full_like(t, math.nan)), "should decrease"),
+    (_tensor("schedule.log_snr", lambda t: t.flip(0)), "should decrease"),
+    (
+        _tensor("schedule.log_snr", lambda t: torch.linspace(9, -9, 10**6 + 1, dtype=torch.float64)),
+        "log_snr should have at most 1000000 numbers",
+    ),
+    (_tensor("schedule.log_snr", lambda t: t.float()), "row of float64 numbers"),
+    (_tensor("schedule.log_snr", lambda t: t[:0]), "one entry a step"),
+    (_tensor("schedule.log_snr", lambda t: None), "row of float64 numbers"),
+    (_tensor("denoising_error", lambda t: -t - 1.0), "denoising_error should"),
+    (_tensor("denoising_error", lambda t: t * math.inf), "finite numbers, but denoising_error"),
+    (_tensor("denoising_error", lambda t: t[:-1]), "denoising_error should"),
+    (_tensor("history.loss", lambda t: t[:-1]), "loss for every step"),
+    (_tensor("history.loss", lambda t: t * math.nan), "finite numbers, but history.loss"),
+    (_tensor("history.loss", lambda t: t.to(torch.complex64)), "row of float64 numbers"),
+    (_tensor("history.step", lambda t: t.reshape(1, -1)), "row of float64 numbers"),
+    (_tensor("history.step", lambda t: t.new_zeros(2**18 + 1)), "history.step should have at most 262144 numbers"),
+    (_tensor("history.more", lambda t: t.double()), "row of float64 numbers"),
+    (_tensor(_ENTER, lambda t: t * math.nan), f"finite numbers, but {_ENTER}"),
+    (_tensor(_ENTER, lambda t: t * math.inf), f"finite numbers, but {_ENTER}"),
+    (_tensor(_ENTER, lambda t: t.double()), "weights should be float32"),
+    (_tensor(_ENTER, lambda t: t.half()), "cannot be read"),
+    (_tensor(_ENTER, lambda t: t.reshape(-1)), "size mismatch"),
+    (_tensor(_ENTER, lambda t: torch.cat([t, t])), "size mismatch"),
+    (_tensor(_ENTER, lambda t: None), "cannot be read"),
+    (_tensor("denoiser.more", lambda t: t), "more"),
+]
+
+
+def _rows_of(n: int) -> torch.Tensor:
+    return torch.zeros(n, dtype=torch.float64)
+
+
+_HOSTILE_STATES: list[dict[str, Any]] = [
+    *({name: None} for name in ("fingerprint", "step", "seconds", "diverged", "choice", "weights.0", "average.0")),
+    *({name: None} for name in ("adam.0.exp_avg", "adam.0.step", "losses.step", "last.by_row", "last.0")),
+    *({"adam.0.exp_avg": torch.zeros(shape)} for shape in ((), (1,), (0,), (2, 3), (2**10,))),
+    *({"adam.0.exp_avg_sq": torch.zeros(shape)} for shape in ((), (1,), (2, 3))),
+    *({"adam.0.exp_avg": torch.zeros(1, dtype=dtype)} for dtype in (torch.float64, torch.int64, torch.bool)),
+    {"adam.0.step": torch.zeros(7)},
+    {"adam.0.step": torch.zeros((), dtype=torch.int64)},
+    {"adam.0.more": torch.zeros(3)},
+    {"adam.999.exp_avg": torch.zeros(3)},
+    {"adam.-1.exp_avg": torch.zeros(3)},
+    {"adam.x": torch.zeros(3)},
+    {"weights.0": torch.zeros(1)},
+    {"average.0": torch.zeros(1)},
+    {"last.0": torch.zeros(1)},
+    *({"step": value} for value in ("HUGE", -1, 10**9, 2.5, "many", None, True, [], 10**400)),
+    *({"seconds": value} for value in ("HUGE", -1.0, "many", None, [])),
+    *({"choice": value} for value in ([1], {"last": "HUGE"}, {"last": -1}, {"last": "x"}, {"best": {}}, 3)),
+    {"diverged": True, "choice": {}},
+    {"fingerprint": {}},
+    {"fingerprint": []},
+    {"fingerprint": "x"},
+    {"last.by_row": _rows_of(1)},
+    {"last.by_row": torch.full((30,), math.nan, dtype=torch.float64)},
+    {"losses.step": _rows_of(9_999)},
+    {"losses.step": torch.full((5,), math.inf, dtype=torch.float64)},
+    {"losses.loss": torch.full((5,), math.nan, dtype=torch.float64)},
+    {"losses.step": torch.zeros(5, 5, dtype=torch.float64)},
+    {"losses.step": _rows_of(0), "losses.loss": _rows_of(0)},
+    {"validations.step": _rows_of(3)},
 ]

@@ -44,6 +44,8 @@ def table() -> str:
     for campaign in CAMPAIGNS:
         found = kept.get(campaign.name)
         figures = f"{found['cases']:,} | {found['failures']} | {found['seconds']:,.0f}" if found else "not run | |"
+        if found and found.get("skipped"):
+            figures = f"skipped: {found['skipped']} | |"
         lines.append(f"| {campaign.area} | {campaign.fault} | {campaign.holds} | {figures} |")
     machines = sorted({f"{each['date']}: {each['machine']}; {each['versions']}." for each in kept.values()})
     return "\n".join([*lines, "", *machines, ""])

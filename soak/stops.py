@@ -15,9 +15,10 @@ import numpy as np
 
 from backwalk.model_file import load
 from backwalk.table import as_table, write_table
+from backwalk.training.checkpoint import checkpoint_step
 from soak.campaign import outcome_of
 from soak.children import forked, left
-from soak.material import bits, listing, rows
+from soak.material import appeared, bits, listing, note_first_step, rows
 
 _SECONDS = 5.0
 _SECONDS_AT_ONCE = 1.0
@@ -25,11 +26,15 @@ _STEPS = 150
 
 
 def once(n: int, seed: int, folder: Path) -> Iterator[str]:
-    """Yield outcomes of one signal each: status, seconds, litter; every fit is then gone on with and compared."""
+    """Yield outcomes of one signal each: status, seconds, litter; every fit is then gone on with and compared.
+
+    Three of four signals come when training has begun, so that there has to be a checkpoint.
+    """
     rng = np.random.default_rng(seed)
     for i in range(n):
-        number = (signal.SIGINT, signal.SIGTERM)[i % 2]
-        yield outcome_of(partial(_stopped, _place(folder, i), number, rng.uniform(0.0, 1.1 * _seconds())))
+        number, begun = (signal.SIGINT, signal.SIGTERM)[i // 4 % 2], i % 4 != 3
+        wait = rng.uniform(0.0, 0.5 if begun else 1.1) * _seconds()
+        yield outcome_of(partial(_stopped, _place(folder, i), number, wait, begun))
 
 
 def twice(n: int, seed: int, folder: Path) -> Iterator[str]:
@@ -44,6 +49,7 @@ def twice(n: int, seed: int, folder: Path) -> Iterator[str]:
 def _fit(place: Path, *options: str) -> None:
     from backwalk.cli import main
 
+    note_first_step(place / "first step")
     (place / "began").write_text("")
     main(["fit", str(place / "rows.csv"), "-o", str(place / "m"), "--max-steps", str(_STEPS), *options])
 
@@ -64,35 +70,50 @@ def _begun(place: Path) -> int:
     return pid
 
 
-def _stopped(place: Path, number: int, wait: float) -> None:
+def _stopped(place: Path, number: int, wait: float, begun: bool) -> None:
     pid = _begun(place)
+    if begun:
+        appeared(place / "first step", pid)
     time.sleep(wait)
-    if os.waitpid(pid, os.WNOHANG)[0]:
-        return  # it was done
-    os.kill(pid, number)
+    os.kill(pid, number)  # who is done waits to be waited for, and does not mind
     status = left(pid, _SECONDS)
     log = (place / "log").read_text()
     assert status in (0, 128 + number), f"left with {status}: {log[-300:]}"
     assert log.count("\n") <= 2, log
     assert not [name for name in listing(place) if name.endswith(".part")], listing(place)
-    if status:
-        assert not (place / "m").exists() or load(place / "m")
-        if not (place / "m").exists():
-            assert left(forked(partial(_fit, place, "--resume"), place / "log"), 60.0) == 0, (place / "log").read_text()
+    if status and begun and not (place / "m").exists():
+        assert (place / "m.checkpoint").exists(), f"no checkpoint: {log}"
+        assert f"keeps step {checkpoint_step(place / 'm.checkpoint')}" in log, log
+    _goes_on(place, status)
+
+
+def _goes_on(place: Path, status: int | None) -> None:
+    """Check that what a stopped fit left leads on, from its checkpoint's step, to the uninterrupted model."""
+    checkpoint = place / "m.checkpoint"
+    step = checkpoint_step(checkpoint) if checkpoint.exists() else 0
+    assert status or not checkpoint.exists()
+    if status and (checkpoint.exists() or not (place / "m").exists()):
+        again = left(forked(partial(_fit, place, "--resume"), place / "log"), 60.0)
+        assert again == 0, f"left with {again}: {(place / 'log').read_text()[-300:]}"
+        if (place / "first step").exists():
+            assert int((place / "first step").read_text()) == step, "it went on from another step than its checkpoint's"
+        else:
+            assert step == _STEPS, "it took no step, and was not done"
     assert bits(load(place / "m")) == _uninterrupted(), "the model is another than the uninterrupted one"
+    assert not checkpoint.exists()
+    assert not [name for name in listing(place) if name.endswith(".part")], listing(place)
 
 
 def _stopped_twice(place: Path, first: int, second: int, wait: float, between: float) -> None:
     pid = _begun(place)
     time.sleep(wait)
-    if os.waitpid(pid, os.WNOHANG)[0]:
-        return
     os.kill(pid, first)
     time.sleep(between)
     with suppress(ProcessLookupError):
         os.kill(pid, second)
     status = left(pid, _SECONDS_AT_ONCE)
     assert status in (0, 128 + first, 128 + second), f"left with {status}: {(place / 'log').read_text()[-300:]}"
+    _goes_on(place, status)
 
 
 @cache

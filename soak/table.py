@@ -1,6 +1,18 @@
 """All campaigns, in the order of the page."""
 
-from soak import arrays, determinism, disk, kills, memory, model_files, stops, table_files, training, writers
+from soak import (
+    arrays,
+    correctness,
+    determinism,
+    disk,
+    kills,
+    memory,
+    model_files,
+    stops,
+    table_files,
+    training,
+    writers,
+)
 from soak.campaign import Campaign
 
 _REFUSED = "ValueError in one line, with row and column, before any training; the input unchanged"
@@ -11,7 +23,7 @@ _DISK = "an error that names the path, what was there intact, no litter"
 
 CAMPAIGNS = [
     Campaign(
-        "arrays", "NaN, inf, text, wrong shapes, sparse, complex, at every way in", _REFUSED, arrays.bad, 336, 112
+        "arrays", "NaN, inf, text, wrong shapes, sparse, complex, at every way in", _REFUSED, arrays.bad, 372, 186
     ),
     Campaign(
         "arrays",
@@ -20,6 +32,14 @@ CAMPAIGNS = [
         arrays.generated,
         10_000,
         200,
+    ),
+    Campaign(
+        "arrays",
+        "arrays that hypothesis makes up, at `fit`, scores, bound, latents and back",
+        "InvalidInput, or numbers; the input unchanged",
+        arrays.generated_at_entries,
+        1_000,
+        40,
     ),
     Campaign(
         "arrays",
@@ -37,7 +57,17 @@ CAMPAIGNS = [
         63,
         21,
     ),
-    Campaign("table files", "cut off after every byte", _WHOLE_TABLE, table_files.truncated, 10**6, 60),
+    Campaign(
+        "tables",
+        "tables that hypothesis makes up: names, their order, dtypes, gaps",
+        "the scores of the same columns in the fitted order, or refused",
+        arrays.generated_tables,
+        2_000,
+        60,
+    ),
+    Campaign(
+        "table files", "cut off after every byte", _WHOLE_TABLE, table_files.truncated, 10**6, 60, all_there_are=True
+    ),
     Campaign("table files", "CSV with a few other bytes", _WHOLE_TABLE, table_files.csv_mutations, 20_000, 60),
     Campaign("table files", "Parquet with a few other bytes", _WHOLE_TABLE, table_files.parquet_mutations, 20_000, 60),
     Campaign("table files", "`.npy` with a few other bytes", _WHOLE_TABLE, table_files.npy_mutations, 2_000, 60),
@@ -46,7 +76,7 @@ CAMPAIGNS = [
         "UTF-16, Latin-1, BOM, NUL, 100,000 columns, Parquet bombs, pickles in `.npy`",
         _WHOLE_TABLE,
         table_files.hostile,
-        36,
+        len(table_files._HOSTILE),
         6,
     ),
     Campaign(
@@ -58,7 +88,13 @@ CAMPAIGNS = [
         14,
     ),
     Campaign(
-        "model files", "models and checkpoints cut off after every byte", _WHOLE_MODEL, model_files.truncated, 10**6, 60
+        "model files",
+        "models and checkpoints cut off after every byte",
+        _WHOLE_MODEL,
+        model_files.truncated,
+        10**6,
+        60,
+        all_there_are=True,
     ),
     Campaign(
         "model files", "models and checkpoints with a few other bytes", _WHOLE_MODEL, model_files.mutations, 20_000, 100
@@ -66,10 +102,18 @@ CAMPAIGNS = [
     Campaign(
         "model files",
         "pickles, links, `../`, shapes of 2^63, deep JSON, NaN weights, future versions, false cards",
-        "refused with the reason; nothing runs",
+        "refused with the reason; nothing runs; at most twice the file (and 32 MiB)",
         model_files.hostile,
         len(model_files._HOSTILE),
-        40,
+        len(model_files._HOSTILE),
+    ),
+    Campaign(
+        "model files",
+        "checkpoints with false shapes, numbers without end, states of no run",
+        "CheckpointError in one line; at most twice the file (and 32 MiB)",
+        model_files.hostile_checkpoints,
+        len(model_files._HOSTILE_STATES),
+        len(model_files._HOSTILE_STATES),
     ),
     Campaign("kill -9", "fits with checkpoints, killed at random up to three times", _KILLED, kills.fits, 300, 6),
     Campaign("kill -9", "real `backwalk fit` processes, gone on with by --resume", _KILLED, kills.commands, 10, 0),
@@ -89,7 +133,14 @@ CAMPAIGNS = [
         100,
         4,
     ),
-    Campaign("signals", "two of them within 10 ms", "the end within 1 s", stops.twice, 50, 4),
+    Campaign(
+        "signals",
+        "two of them within 10 ms",
+        "the end within 1 s; --resume gives the uninterrupted model",
+        stops.twice,
+        50,
+        4,
+    ),
     Campaign("memory", "10^13 rows, 10^9 steps, batches of 10^10", "a clear error, soon", memory.too_much, 10, 5),
     Campaign(
         "memory", "up to 200,000 rows with 256 MiB to spare", "the same bits as without a limit", memory.little, 10, 2
@@ -106,7 +157,7 @@ CAMPAIGNS = [
     Campaign(
         "training",
         "outliers of a million sigma, rates far too high",
-        "finite samples, or TrainingDiverged and the last good weights in the checkpoint",
+        "finite samples, or TrainingDiverged and the last good weights, in the estimator and the checkpoint",
         training.hard,
         35,
         7,
@@ -129,5 +180,13 @@ CAMPAIGNS = [
     ),
     Campaign(
         "determinism", "fit, samples and scores in another process", "the same bits", determinism.processes, 20, 2
+    ),
+    Campaign(
+        "correctness",
+        "random Gaussians, exact denoiser: d = 1, 2, 10, 50, four schedules, both variances, DDIM",
+        "the moments of the steps are those of the closed forms, within 1e-10",
+        correctness.gaussians,
+        100,
+        48,
     ),
 ]

@@ -10,15 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from backwalk.model_file import load, save
+from soak.campaign import outcome_of
 from soak.children import forked, left
 from soak.material import fitted, listing
 
 _PROCESSES = 8
 _READERS = 2
+_SAVED = "saved"
 
 
 def folder_and_file(n: int, seed: int, folder: Path) -> Iterator[str]:
-    """Yield an outcome for each of n saves by eight processes, of four models in turn, and for each reader."""
+    """Yield an outcome for each of n saves by eight processes, of four models in turn, and for each reader.
+
+    A writer says of each of its saves what it met when it loaded the model at once: its own, or a later one, whole.
+    """
     for name in ("m", "m.safetensors"):
         path = folder / name
         save(_version(0), path)
@@ -26,13 +31,16 @@ def folder_and_file(n: int, seed: int, folder: Path) -> Iterator[str]:
             forked(partial(_read, path, folder / f"{name}.stop"), folder / f"{name}.r{i}") for i in range(_READERS)
         ]
         each = -(-n // (2 * _PROCESSES))
-        writers = [forked(partial(_write, path, seed + i, each), folder / f"{name}.w{i}") for i in range(_PROCESSES)]
+        logs = [folder / f"{name}.w{i}" for i in range(_PROCESSES)]
+        writers = [forked(partial(_write, path, seed + i, each), logs[i]) for i in range(_PROCESSES)]
         statuses = [left(pid, 300.0) for pid in writers]
         (folder / f"{name}.stop").write_text("")
         seen = [left(pid, 30.0) for pid in readers]
-        for i, status in enumerate(statuses):
-            yield "" if status == 0 else f"writer left with {status}: {(folder / f'{name}.w{i}').read_text()[-300:]}"
-            yield from [""] * (each - 1)
+        for log, status in zip(logs, statuses, strict=True):
+            saves = log.read_text().splitlines()
+            yield from ("" if saved == _SAVED else saved for saved in saves[:each])
+            if status != 0 or len(saves) != each:
+                yield f"writer left with {status} after {len(saves)} of {each} saves: {log.read_text()[-300:]}"
         for i, status in enumerate(seen):
             yield "" if status == 0 else f"reader left with {status}: {(folder / f'{name}.r{i}').read_text()[-300:]}"
         names = listing(path) if path.is_dir() else []
@@ -76,6 +84,7 @@ def _which(path: Path) -> int:
 def _write(path: Path, seed: int, n: int) -> None:
     for k in np.random.default_rng(seed).integers(4, size=n):
         save(_version(int(k)), path, overwrite=True)
+        print(outcome_of(partial(_which, path)) or _SAVED, flush=True)
 
 
 def _read(path: Path, stop: Path) -> None:

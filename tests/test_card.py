@@ -56,7 +56,7 @@ def test_a_loaded_estimator_has_the_parameters_of_the_fit(rows, tmp_path):
 @pytest.mark.parametrize(
     "parameters",
     [
-        None,
+        {"device": "cuda:7"},
         {"n_steps": "many"},
         {"n_steps": 10**9},
         {"n_stairs": 5},

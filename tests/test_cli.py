@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
@@ -296,6 +297,139 @@ def test_force_begins_a_stopped_fit_anew(run, rows_file, tmp_path, signal_at):
     assert run(*arguments, "--seed", 1, "--resume")[0] == 1
     assert run(*arguments, "--seed", 1, "--force")[0] == 0
     assert not (tmp_path / "other.checkpoint").exists()
+
+
+def stopped_fit(run, rows_file, output, signal_at):
+    signal_at(2, 3)
+    assert run("fit", rows_file, "-o", output, *QUICK)[0] == 130
+    return output.with_name(f"{output.name}.checkpoint")
+
+
+@pytest.mark.parametrize("content", [None, "a,b\n1,x\n", "a,b\n1,2\n", "a,b\n1,2\n1,2\n"])
+def test_force_deletes_no_checkpoint_before_the_new_data_are_read_and_checked(
+    run, rows_file, tmp_path, signal_at, content
+):
+    """Found by review: a misspelt name of the data was enough to lose a night's training."""
+    checkpoint = stopped_fit(run, rows_file, tmp_path / "m", signal_at)
+    before = checkpoint.read_bytes()
+    if content is not None:
+        (tmp_path / "other.csv").write_text(content)
+    assert run("fit", tmp_path / "other.csv", "-o", tmp_path / "m", *QUICK, "--force")[0] == 1
+    assert checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize("left", [[], ["model-0123456789abcdef.safetensors"], [".model.json.0123abcd.part"]])
+def test_a_fit_that_was_killed_within_its_first_save_goes_on(run, rows_file, model, tmp_path, signal_at, left):
+    """Found by review: its folder was there, and was taken for a model."""
+    from backwalk import Diffusion
+
+    checkpoint = stopped_fit(run, rows_file, tmp_path / "m", signal_at)
+    (tmp_path / "m").mkdir()
+    for name in left:
+        (tmp_path / "m" / name).write_text("half")
+    assert run("fit", rows_file, "-o", tmp_path / "m", *QUICK, "--resume")[0] == 0
+    assert not checkpoint.exists()
+    assert Diffusion.load(tmp_path / "m").history_.loss == Diffusion.load(model).history_.loss
+    assert len(list((tmp_path / "m").iterdir())) == 2
+
+
+def test_a_fit_that_was_killed_after_its_save_is_done(run, rows_file, model, tmp_path, monkeypatch):
+    """Found by review: the model that it had saved was in its own way."""
+    unlink = Path.unlink
+
+    def killed(self, **options):
+        if self.name == "m.checkpoint":
+            raise KeyboardInterrupt
+        unlink(self, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        assert run("fit", rows_file, "-o", tmp_path / "m", *QUICK)[0] == 130
+    before = {path: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+    assert run("fit", rows_file, "-o", tmp_path / "m", *QUICK, "--seed", 1, "--resume")[0] == 1
+    assert run("-q", "fit", rows_file, "-o", tmp_path / "m", *QUICK, "--resume") == (0, "", "")
+    assert {path: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
+    assert not (tmp_path / "m.checkpoint").exists()
+
+
+def test_resuming_does_not_replace_another_model(run, rows_file, model, tmp_path, signal_at):
+    stopped_fit(run, rows_file, tmp_path / "m", signal_at)
+    model.rename(tmp_path / "m")
+    status, _, err = run("fit", rows_file, "-o", tmp_path / "m", *QUICK, "--resume")
+    assert (status, "exists already" in err) == (1, True)
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_folder_of_other_things_is_refused_before_training(run, rows_file, tmp_path, monkeypatch, force):
+    """Found by review: it was, but only after hours of it."""
+    from backwalk.training import Trainer
+
+    monkeypatch.setattr(Trainer, "_update", lambda *_: pytest.fail("training began"))
+    (tmp_path / "things").mkdir()
+    (tmp_path / "things" / "model.json").write_text('{"class_name": "Functional"}')
+    status, _, err = run("fit", rows_file, "-o", tmp_path / "things", *QUICK, *force)
+    assert (status, "holds other things than a model" in err) == (1, True)
+
+
+def test_a_signal_is_answered_as_such_beside_a_damaged_checkpoint(run, rows_file, tmp_path, monkeypatch):
+    """Found by review: the damage was told of, with status 1."""
+    (tmp_path / "m.checkpoint").write_bytes(b"damaged")
+
+    def read(path):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("backwalk.table.read_table", read)
+    status, _, err = run("fit", rows_file, "-o", tmp_path / "m", *QUICK, "--resume")
+    assert (status, err) == (143, "terminated\n")
+
+
+def test_what_a_file_says_reaches_no_terminal_as_a_command(run, model, tmp_path):
+    """Found by review: a stranger's model could set a terminal's title, and more."""
+    from dataclasses import replace
+
+    from backwalk import Diffusion
+    from backwalk.model_file import save
+
+    found = Diffusion.load(model).model_
+    schema = replace(found.schema, columns=("\x1b]0;owned\x07", "weight\u202e"))
+    hostile = replace(found, card={**found.card, "description": "\x1b[2J\rok\x9b1m"}, schema=schema)
+    save(hostile, tmp_path / "m")
+    for arguments in (["info", tmp_path / "m"], ["score", tmp_path / "m", tmp_path / "\x1b[2J.csv"]):
+        _, out, err = run(*arguments)
+        assert not set("\x1b\x07\r\x9b\u202e") & set(out + err)
+        assert "\\x1b[2J" in out + err
+
+
+def test_headers_can_be_left_as_they_are(run, rows_file, tmp_path):
+    rows_file.write_text(rows_file.read_text().replace("length,weight", "-length,=weight"))
+    assert run("fit", rows_file, "-o", tmp_path / "m", *QUICK)[0] == 0
+    for options, header in (([], '"\'-length","\'=weight"'), (["--raw-headers"], '"-length","=weight"')):
+        assert run("sample", tmp_path / "m", "-n", 3, *options)[1].splitlines()[0] == header
+        assert run("sample", tmp_path / "m", "-n", 3, "-o", tmp_path / "s.csv", "--force", *options)[0] == 0
+        assert run("score", tmp_path / "m", tmp_path / "s.csv")[0] == 0
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["info"], ["info", "--json"]])
+def test_a_full_standard_output_is_named(arguments):
+    """Found by review: the status was Python's own, or no path was named."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "backwalk", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: standard output cannot be written: No space left on device\n",
+    )
+
+
+def test_a_report_that_cannot_be_written_is_named(run, model, rows_file, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("backwalk.assess.assess", lambda *_, **__: None)
+    monkeypatch.setattr("backwalk.report.write_report", full)
+    status, _, err = run("report", model, rows_file, "-o", tmp_path / "r.html")
+    assert (status, "r.html cannot be written: No space left" in err) == (1, True)
 
 
 def test_a_real_signal_to_a_real_process(rows_file, tmp_path):

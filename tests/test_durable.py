@@ -1,10 +1,12 @@
 """Whole files or none."""
 
+import stat
 import threading
 
 import pytest
 
-from backwalk.durable import locked_folder, made_folder, remove_parts, whole_file
+from backwalk import durable
+from backwalk.durable import held_alone, locked_folder, made_folder, remove_parts, whole_file
 
 
 def test_a_file_appears_whole_on_leaving(tmp_path):
@@ -42,6 +44,60 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     with whole_file(path, overwrite=True) as file:
         file.write(b"new")
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_another_writer_made_meanwhile_is_not_overwritten(tmp_path, monkeypatch, links):
+    """Found by review: it was looked for at the beginning alone."""
+    if not links:
+
+        def none(*_):
+            raise OSError(95, "Operation not supported")
+
+        monkeypatch.setattr("pathlib.Path.hardlink_to", none)
+
+    def beaten():
+        with whole_file(tmp_path / "a") as file:
+            file.write(b"new")
+            (tmp_path / "a").write_bytes(b"another's")
+
+    with pytest.raises(FileExistsError):
+        beaten()
+    assert (tmp_path / "a").read_bytes() == b"another's"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    with whole_file(tmp_path / "b") as file:
+        file.write(b"new")
+    assert (tmp_path / "b").read_bytes() == b"new"
+
+
+def test_a_file_that_is_overwritten_keeps_its_mode(tmp_path):
+    """Found by review: a private file became one that everybody could read."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"old")
+        (tmp_path / name).chmod(0o600)
+    with whole_file(tmp_path / "a", overwrite=True) as file:
+        file.write(b"new")
+    with whole_file(tmp_path / "c", like=tmp_path / "b") as file:
+        file.write(b"new")
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "c")] == [0o600, 0o600]
+
+
+def test_a_new_folder_s_own_entry_is_flushed_too(tmp_path, monkeypatch):
+    """Found by review."""
+    flushed = []
+    monkeypatch.setattr(durable, "sync_folder", flushed.append)
+    with made_folder(tmp_path / "a" / "b"):
+        assert set(flushed) == {tmp_path, tmp_path / "a"}
+
+
+def test_a_name_is_held_by_one_alone(tmp_path):
+    with held_alone(tmp_path / "a"), held_alone(tmp_path / "b"):
+        with pytest.raises(BlockingIOError), held_alone(tmp_path / "a"):
+            pass
+        assert {path.name for path in tmp_path.iterdir()} == {".a.lock", ".b.lock"}
+    with held_alone(tmp_path / "a"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path):

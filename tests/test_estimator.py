@@ -23,7 +23,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
-from backwalk.errors import CheckpointError, InvalidInput, PriorMismatchWarning, TrainingDiverged
+from backwalk.errors import CheckpointError, InvalidInput, PriorMismatchWarning, SamplingDiverged, TrainingDiverged
 from backwalk.estimator import Diffusion
 from backwalk.model import log_density
 from backwalk.sampling import Sampler
@@ -198,11 +198,11 @@ BAD_SETTINGS = {
     "n_steps": [1, 2.5, True, "10"],
     "schedule": ["linear", 100],
     "denoiser": ["mlp", 64],
-    "training": [10],
+    "training": [10, Training(8, 0.1, n_epochs=2**19, levels="chain")],
     "reverse_variance": ["learned"],
     "sampler": ["ddim", 5],
     "max_steps": [0, 1.5, True],
-    "max_time": [0, -1.0, math.nan, "1 min"],
+    "max_time": [0, -1.0, math.nan, math.inf, 1e300, "1 min"],
     "validation_fraction": [-0.1, 0.6, math.nan, "some"],
     "device": ["abacus", 3.5, "meta", None],
     "random_state": [-1, "x"],
@@ -415,6 +415,8 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_model(rows, tmp_path):
     np.testing.assert_array_equal(resumed.sample(50, random_state=0), whole.sample(50, random_state=0))
     again = tiny(max_steps=9, callbacks=[never]).fit(rows, checkpoint=tmp_path / "c", resume=True)
     assert bits(again) == bits(whole)
+    assert not again.denoiser_.training
+    assert torch.equal(again.model_.denoising_error, whole.model_.denoising_error)
 
 
 def test_a_resumed_fit_keeps_the_seed_that_chance_gave(rows, tmp_path):
@@ -470,9 +472,54 @@ def clone_of(model):
 def test_after_a_divergence_resuming_gives_the_last_good_weights(rows, tmp_path, monkeypatch):
     update = Trainer._update
     monkeypatch.setattr(Trainer, "_update", lambda self, rate: update(self, rate) * (math.nan if self.step == 7 else 1))
+    stopped = tiny(max_steps=9)
     with pytest.raises(TrainingDiverged, match="keeps the weights of step 7"):
-        tiny(max_steps=9).fit(rows, checkpoint=tmp_path / "c")
+        stopped.fit(rows, checkpoint=tmp_path / "c")
     with pytest.warns(RuntimeWarning, match="diverged at step 8: these are its last good weights, of step 7"):
         model = tiny(max_steps=9).fit(rows, checkpoint=tmp_path / "c", resume=True)
     assert np.isfinite(model.sample(20, random_state=0)).all()
     assert model.history_.chosen_step == 7
+    assert bits(stopped) == bits(model)
+
+
+def test_after_a_divergence_without_a_checkpoint_the_last_good_weights_are_the_model(rows, monkeypatch):
+    """Found by review: they were lost."""
+    update = Trainer._update
+    monkeypatch.setattr(Trainer, "_update", lambda self, rate: update(self, rate) * (math.nan if self.step == 7 else 1))
+    model = tiny(max_steps=9)
+    with pytest.raises(TrainingDiverged, match="now the model of its last good weights, of step 7: judge it"):
+        model.fit(rows)
+    monkeypatch.undo()
+    assert model.history_.chosen_step == 7
+    assert np.isfinite(model.sample(20, random_state=0)).all()
+
+
+def test_a_divergence_before_any_good_weights_leaves_no_model(rows, monkeypatch):
+    monkeypatch.setattr(Trainer, "_update", lambda *_: torch.tensor(math.nan))
+    model = tiny()
+    with pytest.raises(TrainingDiverged, match="should stay finite"):
+        model.fit(rows)
+    assert not hasattr(model, "model_")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_samples_that_are_not_finite_are_an_error(rows, value):
+    """Found by review: weights that overflow gave rows of NaN, or of 1.8e308."""
+    model = tiny().fit(rows)
+    with torch.no_grad():
+        model.denoiser_.network.leave.bias.fill_(value)
+    with pytest.raises(SamplingDiverged, match=r"row 0 \(rows count from 0\) is not: take more evaluations"):
+        model.sample(3, random_state=0)
+
+
+def test_a_checkpoint_is_begun_over_only_once_all_checks_are_passed(rows, tmp_path):
+    with pytest.raises(Stop):
+        tiny(callbacks=[stopping_at(1)]).fit(rows, checkpoint=tmp_path / "c")
+    before = (tmp_path / "c").read_bytes()
+    with pytest.raises(InvalidInput):
+        tiny().fit(np.ones((5, 2)), checkpoint=tmp_path / "c", overwrite=True)
+    with pytest.raises(InvalidInput, match="should not both be set"):
+        tiny().fit(rows, checkpoint=tmp_path / "c", overwrite=True, resume=True)
+    assert (tmp_path / "c").read_bytes() == before
+    model = tiny(random_state=1).fit(rows, checkpoint=tmp_path / "c", overwrite=True)
+    assert bits(model) == bits(tiny(random_state=1).fit(rows))

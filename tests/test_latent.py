@@ -148,9 +148,11 @@ def test_interpolation_starts_and_ends_at_its_rows(fitted, rows):
 def test_refused(fitted, rows, model):
     for latents, message in (
         (np.zeros((2, 3)), r"shape \(n, 2\)"),
-        (np.zeros(2), r"shape \(n, 2\)"),
-        (np.zeros((0, 2)), "n >= 1"),
-        (np.array([[0.0, np.nan]]), "within 1e\\+06"),
+        (np.zeros(2), "Expected 2D array for Z"),
+        (np.zeros((0, 2)), "0 sample"),
+        (np.array([[0.0, np.nan]]), "NaN at row 0, column 1"),
+        (np.array([[0.0, 1j]]), "Complex"),
+        ([["a", "b"]], "numbers"),
         (np.array([[0.0, 1e7]]), "within 1e\\+06"),
     ):
         with pytest.raises(InvalidInput, match=message):

@@ -1,5 +1,6 @@
 """Model files: exact round trips, and nothing but ModelFileError from a file that is not whole, sound and ours."""
 
+import copy as copy_module
 import dataclasses
 import json
 import math
@@ -7,18 +8,20 @@ import os
 import pickle
 import random
 import shutil
+import stat
 import threading
 
 import numpy as np
 import pytest
 import torch
 
+from backwalk import sealed as sealed_module
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
 from backwalk.estimator import Diffusion
 from backwalk.model import log_density, sample_rows
-from backwalk.model_file import FORMAT, VERSION, files, load, save
+from backwalk.model_file import FORMAT, VERSION, check_target, files, load, record, save
 from backwalk.sampling import Sampler
 from backwalk.sealed import open_sealed, sealed
 from backwalk.streams import Stream
@@ -201,8 +204,18 @@ def test_an_index_that_says_another_thing_is_refused(folder):
         (lambda record: record["sampler"].update(eta=1.5), "eta"),
         (lambda record: record["sampler"].update(solver="multistep", eta=0.5), "eta"),
         (lambda record: record["history"].update(n_steps="many"), "n_steps"),
+        (lambda record: record.update(card={}), "card.description"),
+        (lambda record: record.update(card={"parameters": {}}), "card.description"),
+        (lambda record: record["card"].update(parameters=None), "card.parameters"),
+        (lambda record: record["card"].update(fit_seconds="x"), "card.fit_seconds"),
+        (lambda record: record["card"].update(fit_seconds=-1.0), "card.fit_seconds"),
+        (lambda record: record["card"].update(description=["x"]), "card.description"),
+        (lambda record: record["card"].update(description="x" * 1001), "card.description"),
+        (lambda record: record["card"].update(versions={"torch": 3}), "card.versions.torch"),
+        (lambda record: record["card"].pop("versions"), "card.versions"),
+        (lambda record: record["card"].update(more=1), "card.more"),
     ],
-    ids=range(16),
+    ids=range(26),
 )
 def test_a_hostile_record_is_refused_with_the_reason(copy, alter, message):
     change(copy, record=alter)
@@ -329,6 +342,106 @@ def test_only_a_model_is_ever_overwritten_and_only_when_asked(model, copy, tmp_p
     assert same(load(tmp_path / "empty"), model)
 
 
+def test_another_program_s_folder_is_not_overwritten(model, tmp_path):
+    """Found by review: whatever had a model.json was."""
+    for i, content in enumerate([b'{"class_name": "Functional"}', b"[]", b"{", b"\xff" * 10]):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        (folder / "model.json").write_bytes(content)
+        (folder / "group1-shard1of1.bin").write_bytes(b"weights")
+        for ask in (check_target, lambda path, **options: save(model, path, **options)):
+            with pytest.raises(ModelFileError, match="holds other things than a model"):
+                ask(folder, overwrite=True)
+        assert (folder / "model.json").read_bytes() == content
+
+
+def test_a_target_can_be_looked_at_before_training(model, folder, tmp_path):
+    check_target(tmp_path / "new")
+    check_target(folder, overwrite=True)
+    with pytest.raises(ModelFileError, match="exists already"):
+        check_target(folder)
+
+
+def test_what_could_not_be_read_is_not_written(model, tmp_path, monkeypatch):
+    """Found by review: such files were written, and refused ever after."""
+    bias = torch.full_like(model.denoiser.network.leave.bias, math.nan)
+    broken = copy_module.deepcopy(model.denoiser)
+    broken.network.leave.bias = torch.nn.Parameter(bias)
+    history = dataclasses.replace(model.history, loss=(math.inf, *model.history.loss[1:]))
+    for change, message in (
+        ({"denoiser": broken}, "finite numbers, but denoiser.network.leave.bias does not"),
+        ({"history": history}, "finite numbers, but history.loss does not"),
+        ({"denoising_error": -model.denoising_error - 1.0}, "denoising_error should"),
+    ):
+        with pytest.raises(ModelFileError, match=message):
+            save(dataclasses.replace(model, **change), tmp_path / "m")
+    for module, limit, message in (
+        (record, "HISTORY_LENGTH", "history.step should have at most 5 numbers"),
+        (record, "N_STEPS", "schedule.log_snr should have at most 5 numbers"),
+        (sealed_module, "SEALED_HEADER_BYTES", "its record should have at most 5 bytes"),
+        (sealed_module, "SEALED_HEADER_VALUES", "its record should have at most 5 values"),
+        (files, "MODEL_INDEX_BYTES", "model.json should have at most 5 bytes"),
+        (sealed_module, "SEALED_BYTES", "its tensors should take at most"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, limit, 5)
+            with pytest.raises(ModelFileError, match=message):
+                save(model, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [("HISTORY_LENGTH", "history.step should have at most 5"), ("N_STEPS", "log_snr should have at most 5")],
+)
+def test_rows_without_end_are_refused(copy, monkeypatch, limit, message):
+    monkeypatch.setattr(record, limit, 5)
+    with pytest.raises(ModelFileError, match=message):
+        load(copy)
+
+
+def test_json_that_takes_more_memory_than_its_text_is_refused(folder):
+    for part in parts_of(folder):
+        content = part.read_bytes()
+        text = b'{"__metadata__": {"x": [' + b"[]," * 500_000 + b"[]]}}"
+        part.write_bytes(len(text).to_bytes(8, "little") + text if part.suffix == ".safetensors" else text)
+        with pytest.raises(ModelFileError, match="should have at most 400000 values, but has 1000"):
+            load(folder)
+        part.write_bytes(content)
+
+
+def test_links_are_followed_to_a_whole_model_and_nowhere_else(model, folder, tmp_path):
+    part = sealed_file(folder)
+    elsewhere = part.rename(tmp_path / "elsewhere")
+    for target, message in (
+        ("/dev/zero", "should be a file"),
+        (part, "Too many levels|Symbolic link loop"),
+        (tmp_path, "should be a file"),
+        (tmp_path / "nowhere", "No such file"),
+        ("/etc/hosts", "not a safetensors file"),
+    ):
+        part.symlink_to(target)
+        with pytest.raises(ModelFileError, match=message):
+            load(folder)
+        part.unlink()
+    part.symlink_to(elsewhere)
+    assert same(load(folder), model)
+    save(dataclasses.replace(model, decoder_variance=0.125), folder, overwrite=True)
+    assert elsewhere.exists()
+    assert not sealed_file(folder).is_symlink()
+
+
+def test_a_private_model_stays_private(model, folder):
+    for path in parts_of(folder):
+        path.chmod(0o600)
+    save(dataclasses.replace(model, decoder_variance=0.125), folder, overwrite=True)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_loaded_weights_lie_where_products_are_the_same(copy):
+    assert all(parameter.data_ptr() % 64 == 0 for parameter in load(copy).denoiser.parameters())
+
+
 def test_a_damaged_model_can_be_replaced(model, copy):
     parts_of(copy)[0].write_text("{")
     save(model, copy, overwrite=True)
@@ -360,6 +473,7 @@ def test_a_first_save_that_fails_leaves_nothing_of_a_model(model, tmp_path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.replace", full)
+    monkeypatch.setattr("pathlib.Path.hardlink_to", full)
     with pytest.raises(ModelFileError, match=f"{name} cannot be written: No space left"):
         save(model, tmp_path / name)
     assert list(tmp_path.iterdir()) == []

@@ -17,6 +17,7 @@ NAMES = [
     "PriorMismatchWarning",
     "Residual",
     "Sampler",
+    "SamplingDiverged",
     "TableFileError",
     "Textbook",
     "Training",

@@ -78,6 +78,23 @@ def test_handlers_come_back_after_an_error(raising):
     assert all(signal.getsignal(number) is raising for number in BOTH)
 
 
+@pytest.mark.parametrize("leave", [HeldSignals.deliver, HeldSignals.__exit__])
+def test_a_signal_that_comes_while_handlers_are_put_back_is_not_lost(leave, raising, monkeypatch):
+    """Found by review: it was noted after the last look at what waits."""
+    put_back = HeldSignals._put_back
+
+    def struck(self):
+        signal.raise_signal(signal.SIGTERM)
+        put_back(self)
+
+    with HeldSignals() as held:
+        monkeypatch.setattr(HeldSignals, "_put_back", struck)
+        with pytest.raises(Came, match=str(int(signal.SIGTERM))):
+            leave(held)
+        monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) is raising
+
+
 def test_other_threads_hold_nothing(raising):
     waiting = []
 

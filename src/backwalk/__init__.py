@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         InvalidInput,
         ModelFileError,
         PriorMismatchWarning,
+        SamplingDiverged,
         TableFileError,
         TrainingDiverged,
     )
@@ -42,6 +43,7 @@ __all__ = [
     "PriorMismatchWarning",
     "Residual",
     "Sampler",
+    "SamplingDiverged",
     "TableFileError",
     "Textbook",
     "Training",

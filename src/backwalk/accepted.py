@@ -3,24 +3,33 @@
 - **Arrays** (`table.as_table`): (n, d) with n, d >= 1, of floats, integers or truth values of any width, order or
   strides, or of Python numbers; finite. `fit` wants two rows at least and one column that varies. Nothing is changed in
   place; the result is that of the float64 copy. Not taken: 1-D and 3-D arrays, text, dates, complex and sparse arrays.
+- **Latents** (`latent.from_latent`): arrays as above, with a column for each fitted column that varies, within 1e6.
 - **Tables** (`table.as_table`, `table.match_columns`): pandas, polars or pyarrow tables of numbers and truth values,
   with names that differ. Columns of a fitted model are found by name; all of them have to be there, and no others.
+- **Conditions**: a row to be scored, bounded or taken to latents lies within FARTHEST_TO_SCORE scales of the fitted
+  ones; for bounds and latents its constant columns hold the fitted constants (`score_samples` says -inf otherwise). A
+  row to be fitted lies within FARTHEST_TO_FIT where columns are not scaled.
 - **Settings** (`settings.check_settings`): see there and in `Diffusion`; checked before any training.
-- **Table files** (`table.read_table`): UTF-8 CSV with a header, Parquet, `.npy`, up to the sizes below.
+- **Table files** (`table.read_table`): UTF-8 CSV with a header, Parquet, `.npy` of real numbers, each a regular file,
+  up to the sizes below; CSV also from standard input.
 - **Model files and checkpoints** (`model_file`, `training.checkpoint`): whole and unaltered ones of this format's
-  version, up to the sizes below, which are looked at before memory is taken. Nothing in any file is ever run.
+  version, up to the sizes below, which are looked at before memory is taken, and before anything is written that could
+  not be read. A checkpoint belongs to one fit, and one process at a time. Nothing in any file is ever run.
 """
 
 from __future__ import annotations
 
 TABLE_FILE_BYTES = 2**30
 TABLE_FILE_CELLS = 2**26
-TABLE_FILE_COLUMNS = 10_000
+TABLE_FILE_COLUMNS = 10_000  # and a file's numbers, unpacked, should take no more than TABLE_FILE_BYTES either
 
-SEALED_HEADER_BYTES = 16 * 2**20
+SEALED_HEADER_BYTES, SEALED_HEADER_VALUES = 4 * 2**20, 400_000  # JSON's values take more memory than its text
+MODEL_INDEX_BYTES = 2 * SEALED_HEADER_BYTES  # the same values, but one a line
 SEALED_BYTES = 4 * 2**30
 NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; blocks or layers
 N_STEPS = 10**6  # of a chain
+HISTORY_LENGTH = 2**18  # losses that a model keeps of its training; as Python numbers they take nine times their bytes
+LONGEST_TIME = 1e9  # seconds of training, thirty years
 
 FARTHEST_TO_FIT = 1e6  # in encoded units: at the noise levels of larger numbers, losses leave float32
 FARTHEST_TO_SCORE = 1e30  # in encoded units: what networks make of larger numbers overflows float32

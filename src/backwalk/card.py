@@ -83,6 +83,9 @@ def parameters_record(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def parameters_from(record: Mapping[str, Any], schedule: NoiseSchedule) -> dict[str, Any]:
     """Return the parameters that `parameters_record` wrote. Raises InvalidInput or TypeError for what it cannot be."""
+    for name in _NOT_KEPT:
+        if name in record:
+            raise InvalidInput(f"{name} should be the caller's, but the file names one.")
     return {name: schedule if value == _AS_FITTED else _revived(value) for name, value in record.items()}
 
 

@@ -16,8 +16,8 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +29,7 @@ from backwalk.errors import BackwalkError, InvalidInput, PriorMismatchWarning
 if TYPE_CHECKING:
     from backwalk.datasets import Density
     from backwalk.estimator import Diffusion
+    from backwalk.model import DiffusionModel
     from backwalk.table import Table
 
 JSON_VERSION = 1
@@ -63,6 +64,9 @@ _force = click.option("--force", is_flag=True, help="Overwrite what is there.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 _table_output = click.option(
     "-o", "--output", default="-", show_default=True, help="A .csv, .parquet or .npy file; - is CSV to stdout."
+)
+_raw_headers = click.option(
+    "--raw-headers", is_flag=True, help="Leave CSV headers as they are that a spreadsheet would take for formulas."
 )
 _rows = click.option(
     "--rows", type=click.IntRange(min=1), default=10_000, show_default=True, help="Rows drawn from a built-in density."
@@ -100,6 +104,7 @@ def demo(context: click.Context, /, output: Path, seed: int, force: bool, **trai
     if output.exists() and not force:
         raise InvalidInput(f"{output} exists already: name another folder with -o, or overwrite it with --force.")
     model, report = output / "two_moons.backwalk", output / "report.html"
+    _check_target(model, force)
     _say(context, "two moons: 10,000 points with noise 0.05")
     data = _data("two_moons", 10_000, seed)
     estimator = _fit(context, data, seed, {}, **training)
@@ -112,10 +117,10 @@ def demo(context: click.Context, /, output: Path, seed: int, force: bool, **trai
         f"backwalk sample {model} -n 10000 --seed {seed} -o {output / 'samples.csv'}",
         f"backwalk report {model} two_moons --training two_moons --seed {seed} -o {report}",
     ]
-    _write_samples(estimator, 10_000, seed, output / "samples.csv", force)
+    _write_samples(estimator, 10_000, seed, output / "samples.csv", force, raw_headers=False)
     verdict = _report(context, estimator, _data("two_moons", 10_000, seed + 1), data, seed, report, force, commands)
-    click.echo(verdict)
-    click.echo(f"report: {report.resolve()}")
+    _echo(verdict)
+    _echo(f"report: {report.resolve()}")
 
 
 @cli.command()
@@ -160,23 +165,28 @@ def fit(
     --resume goes on from there, and the model is the same, bit for bit, as if nothing had happened (but with
     --max-time, which follows the clock).
     """
-    if output.exists() and not force:
-        raise InvalidInput(f"{output} exists already: choose another name, or overwrite it with --force.")
     checkpoint = output.with_name(f"{output.name}.checkpoint")
-    if checkpoint.exists() and not resume:
-        if not force:
-            raise InvalidInput(
-                f"{checkpoint} holds a fit that was stopped: go on with --resume, or begin anew with --force."
-            )
-        checkpoint.unlink()
+    if checkpoint.exists() and not (resume or force):
+        raise InvalidInput(
+            f"{checkpoint} holds a fit that was stopped: go on with --resume, or begin anew with --force."
+        )
+    saved = resume and not force and checkpoint.exists() and _may_be_of(output, checkpoint)
+    if not saved:
+        _check_target(output, force)
     try:
-        keeping = {"checkpoint": checkpoint, "resume": resume, "checkpoint_every": checkpoint_every}
+        keeping = {
+            "checkpoint": checkpoint,
+            "resume": resume,
+            "overwrite": force and not resume,
+            "checkpoint_every": checkpoint_every,
+        }
         estimator = _fit(context, _data(data, rows, seed), seed, keeping, **training)
-        estimator.save(output, overwrite=force)
+        if not (saved and _is_saved(estimator, output)):
+            estimator.save(output, overwrite=force)
     except _Stopped as stopped:
         stopped.advice = _how_to_go_on(checkpoint, context.obj)
         raise
-    checkpoint.unlink()
+    checkpoint.unlink(missing_ok=True)
     if as_json:
         _print_json(
             {"model": str(output), "card": estimator.model_.card, "prior_mismatch": estimator.model_.prior_mismatch}
@@ -202,6 +212,7 @@ def fit(
     type=click.FloatRange(min=0.0, max=1.0),
     help="With --sampler ddim: its share of fresh noise, 0 (none) to 1 (that of beta_tilde).",
 )
+@_raw_headers
 @_seed
 @_force
 def sample(
@@ -211,10 +222,15 @@ def sample(
     sampler: str | None,
     evaluations: int | None,
     eta: float | None,
+    raw_headers: bool,
     seed: int,
     force: bool,
 ) -> None:
-    """Generate rows from a saved MODEL."""
+    """Generate rows from a saved MODEL.
+
+    A CSV header that begins with = + - @ or a tab gets an apostrophe before it, which reading takes away again: a
+    spreadsheet would run it as a formula.
+    """
     from backwalk.sampling import Sampler
 
     choice: dict[str, Any] = {"sampler": sampler, "n_evaluations": evaluations}
@@ -222,7 +238,7 @@ def sample(
         if sampler != "ddim":
             raise click.UsageError("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
         choice = {"sampler": Sampler("ddim", evaluations, eta)}
-    _write_samples(_load(model), number, seed, output, force, **choice)
+    _write_samples(_load(model), number, seed, output, force, raw_headers=raw_headers, **choice)
 
 
 @cli.command()
@@ -316,8 +332,8 @@ def report(
     commands = [" ".join(["backwalk", *sys.argv[1:]])]
     verdict = _report(context, _load(model), unseen, training, seed, output, force, commands, as_json=as_json)
     if not as_json:
-        click.echo(verdict)
-        click.echo(f"report: {output.resolve()}")
+        _echo(verdict)
+        _echo(f"report: {output.resolve()}")
 
 
 @cli.command()
@@ -331,7 +347,7 @@ def info(path: str | None, as_json: bool) -> None:
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        click.echo(f"{name.replace('_', ' '):<{width}}  {value if not isinstance(value, float) else f'{value:.6g}'}")
+        _echo(f"{name.replace('_', ' '):<{width}}  {value if not isinstance(value, float) else f'{value:.6g}'}")
 
 
 @dataclass(frozen=True)
@@ -393,13 +409,16 @@ def _native(table: Table) -> Any:
 
 
 def _write_samples(
-    estimator: Diffusion, number: int, seed: int, output: str | Path, force: bool, **choice: Any
+    estimator: Diffusion, number: int, seed: int, output: str | Path, force: bool, *, raw_headers: bool, **choice: Any
 ) -> None:
     from backwalk.table import as_table, write_rows
 
+    schema = estimator.model_.schema
+    if output == "-" and sys.stdout.isatty() and schema.columns is not None:
+        schema = replace(schema, columns=tuple(map(_printable, schema.columns)))
     pieces = estimator.sample_pieces(number, random_state=seed, **choice)
     pieces = (as_table(piece, name="the sample").values for piece in pieces)  # finite numbers, or a loud end
-    write_rows(output, pieces, estimator.model_.schema, n_rows=number, overwrite=force)
+    write_rows(output, pieces, schema, n_rows=number, escape_formulas=not raw_headers, overwrite=force)
 
 
 def _report(
@@ -428,15 +447,18 @@ def _report(
     began = time.monotonic()
     fidelity = assess(model, rows, training=training_rows, density=unseen.density, stream=stream.child("assess"))
     _say(context, f"judged in {time.monotonic() - began:.1f} s")
-    write_report(
-        output,
-        fidelity,
-        model,
-        data=rows if training_rows is None else training_rows,
-        stream=stream.child("pictures"),
-        commands=list(commands),
-        overwrite=force,
-    )
+    try:
+        write_report(
+            output,
+            fidelity,
+            model,
+            data=rows if training_rows is None else training_rows,
+            stream=stream.child("pictures"),
+            commands=list(commands),
+            overwrite=force,
+        )
+    except OSError as error:
+        raise InvalidInput(f"{output} cannot be written: {error.strerror or error}.") from error
     if as_json:
         _print_json(fidelity.to_dict())
     return fidelity.verdict
@@ -473,6 +495,36 @@ def _facts(path: str | None) -> dict[str, Any]:
     return facts
 
 
+def _check_target(output: Path, force: bool) -> None:
+    from backwalk.model_file import check_target
+
+    check_target(output, overwrite=force)
+
+
+def _may_be_of(output: Path, checkpoint: Path) -> bool:
+    """Return whether `output` holds the model that a checkpoint's fit ends in: it was killed after it had saved it."""
+    from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
+
+    if not output.exists():
+        return False
+    try:
+        model = _load(output).model_
+        return (model.card["seed"], model.history.n_steps) == (checkpoint_seed(checkpoint), checkpoint_step(checkpoint))
+    except BackwalkError:
+        return False
+
+
+def _is_saved(estimator: Diffusion, output: Path) -> bool:
+    """Return whether `output` holds this very model, but for its card and the seconds that its fit took."""
+    from backwalk.model_file.record import record_of, tensors_of
+
+    def content(model: DiffusionModel) -> object:
+        record = record_of(model).model_dump(exclude={"card": True, "history": {"seconds"}})
+        return record, {name: tensor.numpy().tobytes() for name, tensor in tensors_of(model).items()}
+
+    return content(estimator.model_) == content(_load(output).model_)
+
+
 def _is_set(name: str, value: Any) -> bool:
     return name != "ddpm" and value is not None and (name, value) != ("epochs", 5000)
 
@@ -483,7 +535,16 @@ def _print_json(record: dict[str, Any]) -> None:
 
 def _say(context: click.Context, message: str) -> None:
     if not context.find_root().params["quiet"]:
-        click.echo(message, err=True)
+        _echo(message, err=True)
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    """Print text, some of which files have brought along, without what a terminal would take for commands."""
+    click.echo("\n".join(map(_printable, text.split("\n"))), err=err)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _how_to_go_on(checkpoint: Path, arguments: Sequence[str]) -> str:
@@ -493,7 +554,10 @@ def _how_to_go_on(checkpoint: Path, arguments: Sequence[str]) -> str:
     from backwalk.training.checkpoint import checkpoint_step
 
     command = shlex.join(["backwalk", *(argument for argument in arguments if argument != "--resume"), "--resume"])
-    return f"; {checkpoint} keeps step {checkpoint_step(checkpoint)}: go on with {command}"
+    try:
+        return f"; {checkpoint} keeps step {checkpoint_step(checkpoint)}: go on with {command}"
+    except BackwalkError:  # damaged, which is no answer to a signal; the next fit says so
+        return ""
 
 
 @contextmanager
@@ -520,8 +584,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with _signals_raised(), warnings.catch_warnings():
         warnings.simplefilter("always", PriorMismatchWarning)
-        warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
-        sys.exit(_run(given))
+        warnings.showwarning = lambda message, *_, **__: _echo(f"warning: {message}", err=True)
+        status = _run(given)
+        try:
+            sys.stdout.flush()
+        except OSError:  # told by _run; in the end Python would try again, and fail with another status
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(status)
 
 
 def _run(arguments: list[str]) -> int:
@@ -535,7 +605,7 @@ def _run(arguments: list[str]) -> int:
         return error.exit_code
     except _Stopped as stopped:
         what = "interrupted" if stopped.number == signal.SIGINT else "terminated"
-        click.echo(f"{what}{stopped.advice}", err=True)
+        _echo(f"{what}{stopped.advice}", err=True)
         return 128 + stopped.number
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -546,5 +616,7 @@ def _run(arguments: list[str]) -> int:
         if verbose:
             traceback.print_exc()
         text = " ".join(str(error).split()) or "there is not enough memory: ask for fewer rows"
-        click.echo(f"error: {text}", err=True)
+        if isinstance(error, OSError) and error.filename is None:  # whatever else is written names its path
+            text = f"standard output cannot be written: {error.strerror or text}"
+        _echo(f"error: {text}", err=True)
         return 1

@@ -6,6 +6,7 @@ import errno
 import glob
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,22 +19,27 @@ except ImportError:  # elsewhere than on POSIX systems
 
 
 @contextmanager
-def whole_file(path: str | Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
+def whole_file(path: str | Path, *, overwrite: bool = False, like: Path | None = None) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name whole, on leaving the block, or not at all.
 
     It is written under a temporary name in the same folder, flushed to the disk and renamed, and the folder is flushed
-    too. Raises OSError, among others FileExistsError where it exists already and `overwrite` is False.
+    too. Whoever may read the file that it replaces (or `like`, where that is there) may read it, and nobody else.
+    Raises OSError, among others FileExistsError where it exists already and `overwrite` is False.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     if target.exists() and not overwrite:
-        raise FileExistsError(errno.EEXIST, "it exists already; choose another name or ask to overwrite it")
+        raise _exists_already()
     try:
         with temporary.open("xb") as file:
+            _take_mode(file, like or target)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(target)
+        if overwrite:
+            temporary.replace(target)
+        else:
+            _put_where_nothing_is(temporary, target)
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -44,6 +50,23 @@ def remove_parts(path: str | Path) -> None:
     target = Path(path)
     for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def held_alone(path: Path) -> Iterator[None]:
+    """Keep what stands, or will stand, under a name to this process: others that ask get BlockingIOError at once.
+
+    The lock is on an empty file beside it, `.NAME.lock`, which is taken away in the end; one that a killed process left
+    behind holds nobody up. On systems without `flock` nobody is kept away. Raises OSError where it cannot be made.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    descriptor = _locked_file(lock)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            lock.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 @contextmanager
@@ -92,6 +115,8 @@ def _make(folder: Path) -> list[Path]:
     """Make a folder and its parents, and return those that were made, outermost first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
     return missing[::-1]
 
 
@@ -99,6 +124,44 @@ def _remove_empty(folders: list[Path]) -> None:
     for folder in reversed(folders):
         with suppress(OSError):  # not empty, as it should be
             folder.rmdir()
+
+
+def _exists_already() -> FileExistsError:
+    return FileExistsError(errno.EEXIST, "it exists already; choose another name or ask to overwrite it")
+
+
+def _take_mode(file: BinaryIO, like: Path) -> None:
+    if os.name == "posix" and like.exists():
+        os.fchmod(file.fileno(), stat.S_IMODE(like.stat().st_mode))
+
+
+def _put_where_nothing_is(temporary: Path, target: Path) -> None:
+    """Give a file its name, unless somebody else has taken that name in the meantime."""
+    try:
+        target.hardlink_to(temporary)
+    except FileExistsError as error:
+        raise _exists_already() from error
+    except OSError:  # not all file systems have links; there a moment is left between the look and the renaming
+        if target.exists():
+            raise _exists_already() from None
+        temporary.replace(target)
+
+
+def _locked_file(lock: Path) -> int | None:
+    if fcntl is None:
+        return None
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        except OSError:
+            pass  # some network file systems have no locks
+        if _is_at(descriptor, lock):
+            return descriptor
+        os.close(descriptor)  # whoever had it took the file away before we locked it
 
 
 def _locked(folder: Path) -> int | None:
@@ -110,8 +173,8 @@ def _locked(folder: Path) -> int | None:
     return descriptor
 
 
-def _is_at(descriptor: int, folder: Path) -> bool:
+def _is_at(descriptor: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), folder.stat())
+        return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False

@@ -6,7 +6,8 @@ BackwalkError
 ├── TableFileError (ValueError)     a table file that cannot be read or written
 ├── ModelFileError (ValueError)     a model file that is incomplete, altered, or from another version
 ├── CheckpointError (ValueError)    a checkpoint that is damaged, or belongs to another fit
-└── TrainingDiverged (RuntimeError) the loss stopped being finite
+├── TrainingDiverged (RuntimeError) the loss stopped being finite
+└── SamplingDiverged (RuntimeError) a walk back from noise left the finite numbers
 ```
 
 Only the command line turns these into one line on stderr; everything else lets them through.
@@ -35,6 +36,10 @@ class CheckpointError(BackwalkError, ValueError):
 
 class TrainingDiverged(BackwalkError, RuntimeError):
     """Training met a loss that is not finite, and stopped."""
+
+
+class SamplingDiverged(BackwalkError, RuntimeError):
+    """A walk back from noise left the finite numbers; none of its rows are returned."""
 
 
 class PriorMismatchWarning(UserWarning):

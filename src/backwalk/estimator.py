@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
@@ -30,7 +32,7 @@ from backwalk.defaults import (
 )
 from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook, build_denoiser
 from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule, prior_mismatch
-from backwalk.errors import InvalidInput, ModelFileError, PriorMismatchWarning
+from backwalk.errors import InvalidInput, ModelFileError, PriorMismatchWarning, TrainingDiverged
 from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
     N_MEASURED_LEVELS,
@@ -44,7 +46,7 @@ from backwalk.model import (
 )
 from backwalk.progress import Callback, progress_bar
 from backwalk.sampling import Sampler
-from backwalk.settings import Keeping, check_settings, checked_keeping, chosen_device
+from backwalk.settings import Keeping, check_length, check_settings, checked_keeping, chosen_device
 from backwalk.streams import Stream, as_stream
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
 from backwalk.training import ChainLevels, History, LogNormalLevels, NoiseLevels, Trainer, Training, checkpointed
@@ -160,6 +162,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         checkpoint: str | Path | None = None,
         resume: bool = False,
         checkpoint_every: float = SECONDS_BETWEEN,
+        overwrite: bool = False,
     ) -> Self:
         """Fit the model to rows X, (n, d): an array, or a pandas, polars or pyarrow table of numbers.
 
@@ -168,9 +171,11 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         once). With `resume` too, a fit goes on from that file, or begins where there is none; the model is then the
         very same, bit for bit, as if it had never been stopped (but for its `history_.seconds`, and unless `max_time`
         is set). Same rows, settings, seed and versions are asked for; where `random_state` is None, the checkpoint's
-        own seed is taken. The file stays when the fit is done: delete it once the model is saved.
+        own seed is taken. With `overwrite` a fit begins anew, and deletes the file that is there once all checks are
+        passed. The file stays when the fit is done: delete it once the model is saved.
 
-        Where training diverges, its checkpoint keeps the last good weights, and `resume` makes a model of them.
+        Where training diverges, TrainingDiverged is raised, and the estimator is a model of its last good weights, if
+        there were any: its message says of which step. A checkpoint keeps them too.
 
         With `warm_start`, a fit begins with the weights of the one before, in place of random ones. All else begins
         anew: scaling, noise levels, the optimiser and the learning rate's rise and fall. So new rows should look like
@@ -178,12 +183,12 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises InvalidInput (a ValueError) for what cannot be fitted, before any training; CheckpointError where a
         checkpoint is there and `resume` is False, where it is damaged or of another fit, or where it cannot be written;
-        TrainingDiverged where the loss stops being finite.
+        TrainingDiverged where the loss or the weights stop being finite.
         """
         del y  # scikit-learn's signature
         table = as_table(X)
         check_settings(self.get_params(deep=False))
-        keeping = checked_keeping(checkpoint, resume, checkpoint_every)
+        keeping = checked_keeping(checkpoint, resume, checkpoint_every, overwrite)
         began = time.perf_counter()
         codec = Codec.fit(table, scale=self.scale)
         stream = self._stream(keeping)
@@ -194,9 +199,15 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 "set scale=True, or give smaller numbers."
             )
         before: DiffusionModel | None = getattr(self, "model_", None) if self.warm_start else None
-        model = self._fitted(z, table, codec, stream, before, keeping, began)
+        with _enough_memory():
+            model, diverged = self._fitted(z, table, codec, stream, before, keeping, began)
         model.card["fit_seconds"] = round(time.perf_counter() - began, 3)
         self._adopt(model)
+        if diverged is not None:
+            raise TrainingDiverged(
+                f"{diverged} This estimator is now the model of its last good weights, of step "
+                f"{model.history.chosen_step}: judge it before it is used."
+            ) from diverged
         warning = mismatch_warning(model)
         if warning:
             warnings.warn(warning, PriorMismatchWarning, stacklevel=2)
@@ -363,8 +374,10 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         try:
             estimator.set_params(**parameters_from(model.card["parameters"], model.schedule))
             check_settings(estimator.get_params(deep=False))
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{path} cannot be read: in its card, parameters: {error}.") from error
+        except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
+            raise ModelFileError(
+                f"{path} cannot be read: in its card, parameters: {str(error).rstrip('.')}."
+            ) from error
         assert isinstance(model.denoiser, EnsembleDenoiser)  # no file holds another
         model.denoiser.to(place)
         estimator._adopt(model)
@@ -385,7 +398,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         before: DiffusionModel | None,
         keeping: Keeping | None,
         began: float,
-    ) -> DiffusionModel:
+    ) -> tuple[DiffusionModel, TrainingDiverged | None]:
+        """Return a fitted model, and where training diverged, so that it has the last good weights, the error."""
         n, k = z.shape
         order = stream.child("split").permutation(n)
         fraction = default_validation_fraction(n) if self.validation_fraction is None else self.validation_fraction
@@ -399,6 +413,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         max_steps = None if self.max_steps is None else int(self.max_steps)
         architecture = self.denoiser or default_architecture(len(x_0), k, self.max_time)
         training = self.training or default_training(len(x_0), k, max_steps, self.max_time)
+        check_length(training, len(x_0))
         denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
         if before is not None:
             _start_from(denoiser, before)
@@ -425,13 +440,22 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         steps = (
             trainer.run()
             if keeping is None
-            else checkpointed(trainer, keeping.path, resume=keeping.resume, every=keeping.every)
+            else checkpointed(
+                trainer, keeping.path, resume=keeping.resume, overwrite=keeping.overwrite, every=keeping.every
+            )
         )
-        with progress_bar(self.verbose) as show, closing(steps):
-            for progress in steps:
-                for callback in (show, *self.callbacks):
-                    callback(progress)
-        if trainer.diverged:
+        diverged = None
+        try:
+            with progress_bar(self.verbose) as show, closing(steps):
+                for progress in steps:
+                    for callback in (show, *self.callbacks):
+                        callback(progress)
+        except TrainingDiverged as stopped:
+            if trainer.give_up() is None:
+                raise
+            deque(trainer.run(), maxlen=0)  # takes no step, but puts the weights in their place
+            diverged = stopped
+        if trainer.diverged and diverged is None:
             warnings.warn(
                 f"Training diverged at step {trainer.step}: these are its last good weights, of step "
                 f"{trainer.history().chosen_step}.",
@@ -441,7 +465,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         error = measured()
         history = trainer.history()
         z_mean, z_covariance = z.mean(axis=0), np.atleast_2d(np.cov(z, rowvar=False, bias=True))
-        return DiffusionModel(
+        model = DiffusionModel(
             schedule=schedule,
             architecture=architecture,
             denoiser=denoiser,
@@ -465,6 +489,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 n_validation,
             ),
         )
+        return model, diverged
 
     def _adopt(self, model: DiffusionModel) -> None:
         self.model_ = model
@@ -492,6 +517,20 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def __sklearn_is_fitted__(self) -> bool:
         """Whether `fit` or `load` has been called."""
         return hasattr(self, "model_")
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Say in our own words where memory does not do, which NumPy and torch tell by several errors."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("can't allocate|out of memory|bad_alloc", str(error)):
+            raise
+        raise InvalidInput(
+            "A fit should find the memory that it takes, but there is too little: give a smaller batch_size, a "
+            "narrower denoiser, or fewer rows."
+        ) from error
 
 
 def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evaluations: int | None) -> Sampler:

@@ -27,6 +27,7 @@ from backwalk.diffusion import Denoiser, integrate_ode
 from backwalk.errors import InvalidInput
 from backwalk.model import DiffusionModel, device_of, encode_for_scoring
 from backwalk.sampling import over_tiles, padded_tile
+from backwalk.table import as_table
 
 N_INTERVALS = 16
 _FARTHEST = 1e6  # of a latent: at the row that it would come from, a network's float32 has no digits left
@@ -61,13 +62,13 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
     latents of another shape, or far from where N(0, I) has any.
     """
     codec = model.codec
-    x_N = np.asarray(latents, dtype=np.float64)
-    if x_N.ndim != 2 or x_N.shape[1] != codec.n_encoded or not len(x_N):
+    x_N = np.array(as_table(latents, name="Z").values)
+    if x_N.shape[1] != codec.n_encoded:
         raise InvalidInput(
             f"Latents should have shape (n, {codec.n_encoded}), n >= 1, a number for each column that varies, but got "
             f"{x_N.shape}."
         )
-    if not np.abs(x_N).max() <= _FARTHEST:
+    if np.abs(x_N).max() > _FARTHEST:
         raise InvalidInput(
             f"Latents should lie within {_FARTHEST:g}, but the farthest is {np.abs(x_N).max():g}: draw from N(0, I)."
         )

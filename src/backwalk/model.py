@@ -34,7 +34,7 @@ from backwalk.diffusion import (
     optimal_variance,
     variational_bound,
 )
-from backwalk.errors import InvalidInput
+from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.sampling import (
     TILE_ROWS,
     Ancestral,
@@ -178,7 +178,10 @@ def gathered(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[n
 def sample_pieces(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield what `sample_rows` returns in pieces of at most 1,024 rows, so that memory does not grow with the rows."""
+    """Yield what `sample_rows` returns in pieces of at most 1,024 rows, so that memory does not grow with the rows.
+
+    Raises SamplingDiverged in the place of rows that are not finite.
+    """
     schedule, step = _chain(model, sampler or model.sampler)
 
     @torch.inference_mode()  # in which a network may write over what has served
@@ -186,8 +189,17 @@ def sample_pieces(
         *_, state = _walk(model, schedule, step, first, last, stream)
         return state.x_t
 
+    first = start
     for piece in over_tiles(tile, start, stop):
-        yield model.codec.decode(piece.double().cpu().numpy())
+        z = piece.double().cpu().numpy()
+        broken = np.flatnonzero(~np.isfinite(z).all(axis=1))
+        if len(broken):
+            raise SamplingDiverged(
+                f"Samples should be finite, but row {first + broken[0]} (rows count from 0) is not: take more "
+                "evaluations or another sampler; if that does not help, fit anew with a lower learning_rate."
+            )
+        first += len(z)
+        yield model.codec.decode(z)
 
 
 @torch.no_grad()  # not a `with` block, which would stay in force in the caller between two states

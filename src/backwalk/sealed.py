@@ -20,7 +20,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from backwalk.accepted import SEALED_BYTES, SEALED_HEADER_BYTES
+from backwalk.accepted import SEALED_BYTES, SEALED_HEADER_BYTES, SEALED_HEADER_VALUES
 
 _KEY = "backwalk"
 _ZEROS = b"0" * 64
@@ -28,7 +28,7 @@ _LENGTH_BYTES = 8  # safetensors: the header's length, little-endian; the header
 
 
 class NotSealed(ValueError):
-    """A file that is no sealed file of the format asked for, or not a whole and unaltered one."""
+    """A file that is no sealed file of the format asked for, not a whole and unaltered one, or too large to be one."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,10 @@ class SealedFile:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors, once every byte of the file is checked. Raises NotSealed and OSError."""
-        content = self._head + self._file.read(self.data_bytes + 1)
+        self._file.seek(0)
+        content = self._file.read(len(self._head) + self.data_bytes + 1)
+        if content[: len(self._head)] != self._head:
+            raise NotSealed("it was written to while it was read.")
         if _checksum(content, self.sha256) != self.sha256:
             raise NotSealed("it was altered or is incomplete: its checksum does not match.")
         try:
@@ -53,10 +56,17 @@ class SealedFile:
 
 
 def sealed(record: Mapping[str, Any], tensors: Mapping[str, Tensor], *, form: str, version: int) -> bytes:
-    """Return the bytes of a sealed file. `record` is plain JSON; tensors may be on any device."""
+    """Return the bytes of a sealed file. `record` is plain JSON; tensors may be on any device.
+
+    Raises NotSealed where the file would be too large to be read again.
+    """
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    if size > SEALED_BYTES - SEALED_HEADER_BYTES:
+        raise NotSealed(f"its tensors should take at most {SEALED_BYTES - SEALED_HEADER_BYTES} bytes, but take {size}.")
     whole = {"sha256": _ZEROS.decode(), "format": form, "version": version, "record": record}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = safetensors.torch.save(plain, metadata={_KEY: json.dumps(whole, allow_nan=False)})
+    _refuse_long(content[: _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")])
     return content.replace(_ZEROS, _checksum(content, _ZEROS.decode()).encode(), 1)
 
 
@@ -78,6 +88,7 @@ def _opened(file: BinaryIO, form: str, version: int) -> SealedFile:
     if not _LENGTH_BYTES + 2 <= _LENGTH_BYTES + length <= min(size, SEALED_HEADER_BYTES):
         raise NotSealed("it is not a safetensors file, or not a whole one.")
     head = start + file.read(length)
+    _refuse_long(head)
     try:
         whole = json.loads(json.loads(head[_LENGTH_BYTES:])["__metadata__"][_KEY])
         found, sha256, record = (whole["format"], whole["version"]), whole["sha256"], whole["record"]
@@ -88,6 +99,19 @@ def _opened(file: BinaryIO, form: str, version: int) -> SealedFile:
     if found[1] != version:
         raise NotSealed(f"the format version should be {version}, but got {found[1]!r}: use another backwalk release.")
     return SealedFile(record, sha256, size - len(head), head, file)
+
+
+def check_json(text: bytes, most_bytes: int, what: str) -> None:
+    """Raise NotSealed for JSON that is too long, or of more values than memory should be taken for."""
+    if len(text) > most_bytes:
+        raise NotSealed(f"{what} should have at most {most_bytes} bytes, but has {len(text)}: shorten column names.")
+    values = sum(map(text.count, (b",", b"[", b"{")))
+    if values > SEALED_HEADER_VALUES:
+        raise NotSealed(f"{what} should have at most {SEALED_HEADER_VALUES} values, but has {values}.")
+
+
+def _refuse_long(head: bytes) -> None:
+    check_json(head, SEALED_HEADER_BYTES, "its record")
 
 
 def _checksum(content: bytes, own: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from backwalk.accepted import N_STEPS
+from backwalk.accepted import HISTORY_LENGTH, LONGEST_TIME, N_STEPS
 from backwalk.denoiser import Architecture
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
@@ -26,6 +26,7 @@ class Keeping:
     path: Path
     resume: bool
     every: float
+    overwrite: bool
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
@@ -38,8 +39,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             limits = f">= {least}" if most is None else f"in {least}..{most}"
             raise InvalidInput(f"{name} should be an integer {limits} or None, but got {value!r}.")
     max_time, fraction = settings["max_time"], settings["validation_fraction"]
-    if max_time is not None and not (_is_number(max_time) and max_time > 0):
-        raise InvalidInput(f"max_time should be a number of seconds > 0 or None, but got {max_time!r}.")
+    if max_time is not None and not (_is_number(max_time) and 0 < max_time <= LONGEST_TIME):
+        raise InvalidInput(
+            f"max_time should be a number of seconds in (0, {LONGEST_TIME:.0e}] or None, but got {max_time!r}."
+        )
     if settings["training"] is not None and settings["max_steps"] is not None:
         raise InvalidInput("max_steps should be None where training is given, as the plan holds its own length.")
     if settings["schedule"] is not None and settings["n_steps"] is not None:
@@ -62,7 +65,19 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise InvalidInput(f"callbacks should be a list of functions, but got {callbacks!r}.")
 
 
-def checked_keeping(checkpoint: str | Path | None, resume: bool, every: float) -> Keeping | None:
+def check_length(training: Training, n: int) -> None:
+    """Raise InvalidInput where training on n rows would record more losses than a model file may hold."""
+    epochs = training.steps_for(n) // training.steps_an_epoch(n)
+    if training.levels == "chain" and epochs > HISTORY_LENGTH:
+        raise InvalidInput(
+            f"training should take at most {HISTORY_LENGTH} epochs, as a loss of each is kept, but would take "
+            f"{epochs}: lower n_epochs or max_steps."
+        )
+
+
+def checked_keeping(
+    checkpoint: str | Path | None, resume: bool, every: float, overwrite: bool = False
+) -> Keeping | None:
     """Return what the arguments of `fit` say of its checkpoint, None where there is to be none."""
     if not (_is_number(every) and every >= 0):
         raise InvalidInput(f"checkpoint_every should be a number of seconds >= 0, but got {every!r}: 30 is usual.")
@@ -72,7 +87,9 @@ def checked_keeping(checkpoint: str | Path | None, resume: bool, every: float) -
         return None
     if not isinstance(checkpoint, (str, Path)):
         raise InvalidInput(f"checkpoint should be a file's name or None, but got {checkpoint!r}.")
-    return Keeping(Path(checkpoint), bool(resume), float(every))
+    if resume and overwrite:
+        raise InvalidInput("resume and overwrite should not both be set: the one goes on, the other begins anew.")
+    return Keeping(Path(checkpoint), bool(resume), float(every), bool(overwrite))
 
 
 def chosen_device(device: str) -> str:

@@ -17,6 +17,7 @@ class HeldSignals:
 
     def __enter__(self) -> Self:
         self._waiting: int | None = None
+        self._leaving = False
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         in_main_thread = threading.current_thread() is threading.main_thread()
         self._before = {
@@ -34,12 +35,18 @@ class HeldSignals:
 
     def deliver(self) -> None:
         """Let the signal that waits take effect; if its handler returns, signals are held as before."""
-        self.__exit__()
-        self._hold()
+        self._let_through()
+        if not self._leaving:
+            self._hold()
 
     def __exit__(self, *_: object) -> None:
-        number, self._waiting = self._waiting, None
+        self._leaving = True
+        self._let_through()
+
+    def _let_through(self) -> None:
+        # The handlers first: a signal that comes while they are put back is one that waits, and none is lost.
         self._put_back()
+        number, self._waiting = self._waiting, None
         if number is not None:
             signal.raise_signal(number)
 

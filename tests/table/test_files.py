@@ -2,6 +2,8 @@
 
 import errno
 import io
+import os
+import resource
 import stat
 import sys
 import weakref
@@ -90,7 +92,16 @@ def test_headers_that_a_spreadsheet_would_run_are_escaped_and_numbers_are_not(tm
     with (tmp_path / "rows.csv").open("rb") as file:
         lines = pyarrow.csv.read_csv(file, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
     assert lines.column_names == [f"'{header}" if escape else header, "a=b"]
+    assert read_table(tmp_path / "rows.csv").columns == (header, "a=b")
     assert (tmp_path / "rows.csv").read_bytes().endswith(b"\n-1.5,-2\n")
+
+
+def test_escaped_headers_make_the_round_trip(tmp_path):
+    """Found by review: a model did not know the rows again that it had written."""
+    names = ("-x", "'-x", "''-x", "'", "it's", "'quoted'", "=")
+    table = Table(np.ones((2, len(names))), Schema(names, ("float64",) * len(names), "pandas"))
+    write_table(tmp_path / "rows.csv", table)
+    assert read_table(tmp_path / "rows.csv").columns == names
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
@@ -199,6 +210,77 @@ def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):
             patch.setattr(files, limit, value)
             assert f"at most {value} {message}" in complaint(path)
     assert read_table(path).values.shape == (10, 3)
+
+
+@pytest.mark.parametrize(
+    "header", [b"a" + b",a" * 20, b'"a\nb","c""d,e"' + b",a" * 18, b'\n\n\xef"a' + b",a" * 20, b',"' + b",a" * 20]
+)
+def test_columns_are_counted_before_a_csv_is_parsed(tmp_path, monkeypatch, header):
+    """Found by review: a line of a hundred million commas was parsed first."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(header + b"\n1,2\n")
+    monkeypatch.setattr(files, "TABLE_FILE_COLUMNS", 10)
+    monkeypatch.setattr(pyarrow.csv, "read_csv", lambda *_, **__: pytest.fail("it was parsed"))
+    assert "at most 10 columns, but got 2" in complaint(path)
+
+
+def test_quotes_and_commas_in_headers_are_no_columns_too_many(tmp_path):
+    (tmp_path / "rows.csv").write_bytes(b'"width, 5""","b\nc",plain 6"\n1,2,3\n')
+    assert read_table(tmp_path / "rows.csv").columns == ('width, 5"', "b\nc", 'plain 6"')
+
+
+def test_a_parquet_file_is_refused_by_its_unpacked_size(tmp_path, monkeypatch):
+    """Found by review: cells were counted, and not their bytes."""
+    pyarrow.parquet.write_table(pa.table({"a": np.zeros(1000)}), tmp_path / "rows.parquet", use_dictionary=False)
+    monkeypatch.setattr(files, "TABLE_FILE_BYTES", 7999)
+    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "read", lambda *_: pytest.fail("it was read"))
+    assert "at most 7999 bytes, but take 80" in complaint(tmp_path / "rows.parquet")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, suffix):
+    """Found by review: whoever wrote nothing into it had the command hang."""
+    os.mkfifo(tmp_path / f"rows{suffix}")
+    assert "should be a regular file" in complaint(tmp_path / f"rows{suffix}")
+
+
+def npy(descr, shape, content=b"\0" * 16):
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy("|S268435456", "(1, 1)"), "no texts or objects, but has dtype |S268435456"),
+        (npy("<U67108864", "(1, 1)"), "no texts or objects"),
+        (npy("|V268435456", "(1, 1)"), "no texts or objects"),
+        (npy("<c16", "(1, 1)"), "real numbers"),
+        (npy("<M8[s]", "(1, 1)"), "real numbers"),
+        (npy("<f8", "(67108865, 1)"), "at most 67108864 cells"),
+        (npy("<f8", "(1, 10001)"), "at most 10000 columns"),
+        (npy("<f8", "(-1, -2)"), "lengths >= 0"),
+        (npy("<f8", "(3, 1)"), "should hold 3 numbers"),
+        (b"\x93NUMPY\x09\x00" + npy("<f8", "(1, 2)")[8:], "format 1.0 or 2.0"),
+    ],
+    ids=range(10),
+)
+def test_a_numpy_file_is_refused_by_its_header(tmp_path, content, message, monkeypatch):
+    """Found by review: a single text of a quarter of a gigabyte was read before its type was looked at."""
+    (tmp_path / "rows.npy").write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert message in complaint(tmp_path / "rows.npy")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+def test_numpy_files_of_every_order_are_read(tmp_path):
+    X = np.arange(12.0).reshape(4, 3)
+    for array in (X, np.asfortranarray(X), X.astype(">f8"), X.astype("i2"), X > 5.0, X.astype(np.longdouble)):
+        np.save(tmp_path / "rows.npy", array)
+        np.testing.assert_array_equal(read_table(tmp_path / "rows.npy").values, array)
+    with (tmp_path / "rows.npy").open("wb") as file:
+        np.lib.format.write_array(file, X, version=(2, 0))
+    np.testing.assert_array_equal(read_table(tmp_path / "rows.npy").values, X)
 
 
 def test_a_parquet_file_that_would_unfold_without_end_is_refused_unread(tmp_path):

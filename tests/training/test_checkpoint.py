@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 import torch
 
+from backwalk import sealed as sealed_module
 from backwalk.denoiser import Residual, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import CheckpointError, TrainingDiverged
@@ -227,6 +228,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
         checkpoint_seed(path)
 
 
+HUGE = "1e999"  # which JSON reads as infinity
 HOSTILE = {  # entries of the record and tensors put in the place of what was there; None takes it away
     "no fingerprint": {"fingerprint": None},
     "no step": {"step": None},
@@ -235,14 +237,31 @@ HOSTILE = {  # entries of the record and tensors put in the place of what was th
     "weights of another shape": {"weights.0": torch.zeros(3)},
     "weights of another type": {"weights.0": torch.zeros(2, 3, 8, dtype=torch.float64)},
     "another choice": {"choice": {"first": 3}},
-    "another shape": {"adam.mean.0": torch.zeros(1)},
+    "moments of one number": {"adam.mean.0": torch.zeros(1)},
+    "moments of no shape": {"adam.mean_square.0": torch.zeros(())},
+    "moments of another type": {"adam.mean.0": torch.zeros(2, 3, 8, dtype=torch.float64)},
+    "no moments": {"adam.mean.1": None},
     "uneven losses": {"losses.step": torch.zeros(30)},
+    "losses without an end": {"losses.step": torch.full((1,), math.inf, dtype=torch.float64)},
+    "losses that are none": {"losses.loss": torch.full((1,), math.nan, dtype=torch.float64)},
+    "no losses": {name: torch.zeros(0, dtype=torch.float64) for name in ("losses.step", "losses.loss")},
+    "an infinite step": {"step": HUGE},
+    "a step before the first": {"step": -1},
+    "a step beyond the last": {"step": 25},
+    "half a step": {"step": 2.5},
+    "seconds without end": {"seconds": HUGE},
+    "seconds before the start": {"seconds": -1.0},
+    "a divergence without weights": {"diverged": True, "choice": {}},
+    "a choice without end": {"choice": {"last": HUGE, "best": HUGE}},
+    "validation rows of another number": {"last.by_row": torch.zeros(3, dtype=torch.float64)},
+    "chosen weights that are none": {"last.0": torch.full((2, 3, 8), math.nan)},
 }
 
 
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_checkpoint_is_refused(change, tmp_path):
-    path = tmp_path / "c"
+def test_a_hostile_checkpoint_is_refused(change, tmp_path, monkeypatch):
+    """Found by review: moments of one number were read, and written, beyond their end."""
+    path, dumps = tmp_path / "c", json.dumps
     stopped_at(residual, path, 3)
     with checkpoint.open_sealed(path, form=checkpoint.FORMAT, version=1) as file:
         record, tensors = json.loads(json.dumps(file.record)), file.tensors()
@@ -251,9 +270,55 @@ def test_a_hostile_checkpoint_is_refused(change, tmp_path):
             place.pop(name, None)
         if value is not None:
             (tensors if isinstance(value, torch.Tensor) else record)[name] = value
+    monkeypatch.setattr(sealed_module.json, "dumps", lambda value, **_: dumps(value).replace(f'"{HUGE}"', HUGE))
     path.write_bytes(checkpoint.sealed(record, tensors, form=checkpoint.FORMAT, version=1))
     with pytest.raises(CheckpointError, match="holds no state of such a fit"):
         list(checkpointed(residual(), path, resume=True))
+
+
+def test_hostile_numbers_asked_of_a_checkpoint_are_refused(tmp_path, monkeypatch):
+    """Found by review: an infinite step was an OverflowError."""
+    record = {"step": HUGE, "fingerprint": {"seed": "-1"}}
+    dumps = json.dumps
+    monkeypatch.setattr(sealed_module.json, "dumps", lambda value, **_: dumps(value).replace(f'"{HUGE}"', HUGE))
+    (tmp_path / "c").write_bytes(checkpoint.sealed(record, {}, form=checkpoint.FORMAT, version=1))
+    for ask in (checkpoint_step, checkpoint_seed):
+        with pytest.raises(CheckpointError, match="should be a whole number"):
+            ask(tmp_path / "c")
+
+
+def test_two_fits_cannot_keep_one_checkpoint(tmp_path):
+    """Found by review: they deleted each other's parts, and wrote over each other's states."""
+    first = checkpointed(residual(), tmp_path / "c", every=0.0)
+    with closing(first):
+        next(first)
+        (tmp_path / ".c.1234abcd.part").write_text("half")
+        for options in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(CheckpointError, match="another one is writing it: wait for it"):
+                next(checkpointed(residual(), tmp_path / "c", **options))
+        assert (tmp_path / ".c.1234abcd.part").exists()
+    assert len(list(checkpointed(residual(), tmp_path / "c", resume=True))) == residual().max_steps - 1
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".part"] == ["c"]
+
+
+def test_the_lock_of_a_killed_fit_holds_nobody_up(tmp_path):
+    (tmp_path / ".c.lock").write_text("")
+    list(checkpointed(residual(), tmp_path / "c"))
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_checkpoint_is_begun_over_when_asked(tmp_path):
+    stopped_at(residual, tmp_path / "c", 3)
+    other = residual(stream=Stream(8, ("training",)))
+    assert len(list(checkpointed(other, tmp_path / "c", overwrite=True))) == other.max_steps
+    assert checkpoint_seed(tmp_path / "c") == 8
+
+
+def test_a_checkpoint_that_never_was_leaves_no_folder(tmp_path):
+    """Found by review."""
+    with pytest.raises(TrainingDiverged):
+        list(checkpointed(residual(x_0=1e30 * X_0), tmp_path / "new" / "newer" / "c"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_checkpoint_that_cannot_be_written_names_its_path(tmp_path):

@@ -19,12 +19,21 @@ from typing import Any, Final
 from pydantic import ValidationError
 from torch import Tensor
 
-from backwalk.accepted import SEALED_HEADER_BYTES
+from backwalk.accepted import MODEL_INDEX_BYTES
 from backwalk.durable import locked_folder, made_folder, whole_file
 from backwalk.errors import BackwalkError, ModelFileError
 from backwalk.model import DiffusionModel
-from backwalk.model_file.record import FORMAT, VERSION, Record, least_data_bytes, model_of, record_of, tensors_of
-from backwalk.sealed import NotSealed, open_sealed, sealed
+from backwalk.model_file.record import (
+    FORMAT,
+    VERSION,
+    Record,
+    check_tensors,
+    least_data_bytes,
+    model_of,
+    record_of,
+    tensors_of,
+)
+from backwalk.sealed import NotSealed, check_json, open_sealed, sealed
 
 SUFFIX: Final = ".safetensors"
 
@@ -42,8 +51,9 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
     target = Path(path)
     with _told(path, "written"):
         _refuse_to_overwrite(target, overwrite)
-        record = record_of(model).model_dump()
-        content = sealed(record, tensors_of(model), form=FORMAT, version=VERSION)
+        record, tensors = record_of(model).model_dump(exclude_unset=True), tensors_of(model)
+        check_tensors(tensors)
+        content = sealed(record, tensors, form=FORMAT, version=VERSION)
         if target.suffix == SUFFIX:
             with made_folder(target.parent), whole_file(target, overwrite=overwrite) as file:
                 file.write(content)
@@ -51,6 +61,12 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
             with locked_folder(target):
                 _refuse_to_overwrite(target, overwrite)
                 _write_folder(target, content, record)
+
+
+def check_target(path: str | Path, *, overwrite: bool = False) -> None:
+    """Raise ModelFileError where `save` would not write, so that nobody trains for it in vain."""
+    with _told(path, "written"):
+        _refuse_to_overwrite(Path(path), overwrite)
 
 
 def load(path: str | Path) -> DiffusionModel:
@@ -65,11 +81,21 @@ def _refuse_to_overwrite(target: Path, overwrite: bool) -> None:
     if target.is_dir() == (target.suffix == SUFFIX):
         should, is_ = ("file", "folder") if target.is_dir() else ("folder", "file")
         raise ModelFileError(f"it should be a {should}, but is a {is_}: choose another name.")
-    if target.is_dir() and not (target / _INDEX).is_file():
+    if target.is_dir() and not _is_model(target):
         if any(not _is_litter(path) for path in target.iterdir()):
             raise ModelFileError("it holds other things than a model: choose another name.")
     elif not overwrite:
-        raise ModelFileError("it exists already: choose another name, or ask to overwrite it.")
+        raise ModelFileError("it exists already: choose another name, or overwrite it (overwrite=True, --force).")
+
+
+def _is_model(folder: Path) -> bool:
+    """Return whether a folder holds a model of ours, be it damaged: others, too, call their files model.json."""
+    try:
+        index = _parsed_index(folder)
+    except (OSError, ValueError, RecursionError):
+        names = [path.name for path in folder.iterdir() if not _PART.fullmatch(path.name)]
+        return _INDEX in names and len(names) > 1 and all(name == _INDEX or _NAME.fullmatch(name) for name in names)
+    return isinstance(index, dict) and index.get("format") == FORMAT
 
 
 def _is_litter(path: Path) -> bool:
@@ -82,11 +108,13 @@ def _write_folder(folder: Path, content: bytes, record: dict[str, Any]) -> None:
     sha256, before = hashlib.sha256(content).hexdigest(), _name_in(folder)
     name = f"model-{sha256[:16]}{SUFFIX}"
     index = {"format": FORMAT, "version": VERSION, "file": name, "model": record}
+    text = json.dumps(index, indent=1, allow_nan=False).encode()
+    check_json(text, MODEL_INDEX_BYTES, _INDEX)
     try:
-        with whole_file(folder / name, overwrite=True) as file:
+        with whole_file(folder / name, overwrite=True, like=folder / _INDEX) as file:
             file.write(content)
         with whole_file(folder / _INDEX, overwrite=True) as file:
-            file.write(json.dumps(index, indent=1, allow_nan=False).encode())
+            file.write(text)
     except BaseException:
         if name != before:
             (folder / name).unlink(missing_ok=True)
@@ -122,15 +150,18 @@ def _read_file(path: Path, written: object = None) -> tuple[Record, dict[str, Te
         return record, file.tensors()
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def _parsed_index(folder: Path) -> Any:
     path = folder / _INDEX
     if path.exists() and not path.is_file():
         raise ModelFileError(f"{_INDEX} should be a file.")  # a pipe, for one, would never end
     with path.open("rb") as file:
-        text = file.read(SEALED_HEADER_BYTES + 1)
-    if len(text) > SEALED_HEADER_BYTES:
-        raise ModelFileError(f"{_INDEX} should have at most {SEALED_HEADER_BYTES} bytes.")
-    index = json.loads(text)
+        text = file.read(MODEL_INDEX_BYTES + 1)
+    check_json(text, MODEL_INDEX_BYTES, _INDEX)
+    return json.loads(text)
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    index = _parsed_index(folder)
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise ModelFileError(f"{_INDEX} should be that of a {FORMAT}.")
     if index.get("version") != VERSION:
@@ -164,5 +195,5 @@ def _told(path: str | Path, done: str) -> Iterator[None]:
     except (ModelFileError, NotSealed) as error:
         raise ModelFileError(f"{path} cannot be {done}: {error}") from error
     except (BackwalkError, ValueError, RuntimeError, RecursionError) as error:
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).split())[:300].rstrip(".")
         raise ModelFileError(f"{path} cannot be {done} as a whole backwalk model: {text}.") from error

@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from backwalk.accepted import NETWORK_DEPTH, NETWORK_SIZE
+from backwalk.accepted import HISTORY_LENGTH, N_STEPS, NETWORK_DEPTH, NETWORK_SIZE
 from backwalk.denoiser import Architecture, EnsembleDenoiser, Residual, ResidualDenoiser, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
@@ -92,6 +92,27 @@ class _History(_Strict):
     seconds: Annotated[float, Field(ge=0)]
 
 
+_Text = Annotated[str, Field(max_length=1000)]
+_Count = Annotated[int, Field(ge=0)]
+
+
+class _Card(_Strict):
+    """What `model_card` writes. Its parameters and settings are looked at by whoever makes an estimator of them."""
+
+    description: _Text
+    parameters: dict[str, Any]
+    settings: dict[str, Any]
+    seed: int
+    data_sha256: _Text
+    n_rows: _Count
+    n_validation_rows: _Count
+    n_columns: _Count
+    n_parameters: _Count
+    steps_taken: _Count
+    versions: dict[_Text, _Text]
+    fit_seconds: Annotated[float, Field(ge=0)] = 0.0
+
+
 class Record(_Strict):
     """A model without its tensors."""
 
@@ -104,7 +125,7 @@ class Record(_Strict):
     sampler: _Sampler
     prior_mismatch: Annotated[float, Field(ge=-1e-6)]
     history: _History
-    card: dict[str, Any]
+    card: _Card
 
 
 def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
@@ -148,32 +169,53 @@ def least_data_bytes(record: Record) -> int:
     return 4 * record.architecture.n_parameters(Codec.from_dict(record.codec).n_encoded)
 
 
-def model_of(record: Record, tensors: dict[str, Tensor]) -> DiffusionModel:
-    """Return the model that a record and its tensors make. Raises ModelFileError, InvalidInput and RuntimeError."""
+def check_tensors(tensors: dict[str, Tensor]) -> None:
+    """Raise ModelFileError for tensors that no model file may hold, whether they come from one or go there."""
     for name, tensor in tensors.items():
         # Numbers of another type could be finite here and overflow in the network.
         if name.startswith("denoiser.") and tensor.dtype != torch.float32:
             raise ModelFileError(f"its weights should be float32, but {name} is {tensor.dtype}.")
-        if not bool(tensor.isfinite().all()) and name != "schedule.log_snr":
+        if name != "schedule.log_snr" and not _is_finite(tensor):
             raise ModelFileError(f"it should hold finite numbers, but {name} does not.")
     rows = {name: tensor for name, tensor in tensors.items() if not name.startswith("denoiser.")}
     if set(rows) != set(_ROWS) or any(row.ndim != 1 or row.dtype != torch.float64 for row in rows.values()):
         raise ModelFileError(f"it should hold a row of float64 numbers for each of {', '.join(_ROWS)}.")
+    for name in _ROWS:
+        row = rows[name]
+        most = HISTORY_LENGTH if name.startswith("history.") else N_STEPS
+        if len(row) > most:
+            raise ModelFileError(f"{name} should have at most {most} numbers, but has {len(row)}.")
+    error = rows["denoising_error"]
+    if len(error) != len(rows["schedule.log_snr"]) + 1 or not bool((error >= 0).all()):
+        raise ModelFileError("denoising_error should have one entry >= 0 a step.")
+    for part in ("", "validation_"):
+        if len(rows[f"history.{part}step"]) != len(rows[f"history.{part}loss"]):
+            raise ModelFileError("the history should have a loss for every step that it names.")
+
+
+def model_of(record: Record, tensors: dict[str, Tensor]) -> DiffusionModel:
+    """Return the model that a record and its tensors make, and take the weights out of `tensors`.
+
+    Raises ModelFileError, InvalidInput and RuntimeError.
+    """
+    check_tensors(tensors)
     architecture: Architecture = record.architecture.architecture()
     codec, schema = Codec.from_dict(record.codec), Schema.from_dict(record.data_schema)
     if codec.n_columns != schema.n_columns:
         raise ModelFileError(f"the codec has {codec.n_columns} columns, but the schema {schema.n_columns}.")
     schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
-    denoiser = build_denoiser(architecture, codec.n_encoded, schedule=schedule, floor=record.floor, stream=_Blank(0))
-    denoiser.load_state_dict(
-        {name.removeprefix("denoiser."): tensor for name, tensor in tensors.items() if name.startswith("denoiser.")}
+    with torch.device("meta"):  # weights of no memory, in whose place the file's are put
+        denoiser = build_denoiser(
+            architecture, codec.n_encoded, schedule=schedule, floor=record.floor, stream=_Blank(0)
+        )
+    names = [name for name in tensors if name.startswith("denoiser.")]
+    # Copies, one by one, in memory of torch's own, as products' bits may depend on where in memory weights lie.
+    weights = {name.removeprefix("denoiser."): tensors.pop(name).clone() for name in names}
+    denoiser.load_state_dict(weights, assign=True)
+    step, loss, validation_step, validation_loss = (
+        tuple((row.long() if name.endswith("step") else row).tolist())
+        for name, row in ((name, tensors[f"history.{name}"]) for name in _HISTORY)
     )
-    error = tensors["denoising_error"]
-    if error.shape != schedule.log_snr.shape or not bool((error >= 0).all()):
-        raise ModelFileError("denoising_error should have one entry >= 0 a step.")
-    step, loss, validation_step, validation_loss = (tensors[f"history.{name}"].tolist() for name in _HISTORY)
-    if len(step) != len(loss) or len(validation_step) != len(validation_loss):
-        raise ModelFileError("the history should have a loss for every step that it names.")
     return DiffusionModel(
         schedule=schedule,
         architecture=architecture,
@@ -181,16 +223,21 @@ def model_of(record: Record, tensors: dict[str, Tensor]) -> DiffusionModel:
         codec=codec,
         schema=schema,
         reverse_variance=record.reverse_variance,
-        denoising_error=error,
+        denoising_error=tensors["denoising_error"],
         decoder_variance=record.decoder_variance,
         sampler=Sampler(**record.sampler.model_dump()),
         prior_mismatch=record.prior_mismatch,
         history=History(
-            step=tuple(map(int, step)),
-            loss=tuple(loss),
-            validation_step=tuple(map(int, validation_step)),
-            validation_loss=tuple(validation_loss),
+            step=step,
+            loss=loss,
+            validation_step=validation_step,
+            validation_loss=validation_loss,
             **record.history.model_dump(),
         ),
-        card=record.card,
+        card=record.card.model_dump(exclude_unset=True),
     )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Return whether all numbers are finite, without another tensor of that size."""
+    return all(bool(part.isfinite().all()) for part in torch.split(tensor.flatten(), 2**20))

@@ -8,6 +8,9 @@ same folder, flushed to the disk and renamed, so that a reader meets the old fil
 from __future__ import annotations
 
 import io
+import math
+import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,31 +27,38 @@ from backwalk.accepted import TABLE_FILE_BYTES, TABLE_FILE_CELLS, TABLE_FILE_COL
 from backwalk.durable import whole_file
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.table.frame import Table, as_table, frame_dtypes
-from backwalk.table.schema import FloatArray, Schema, from_values, listed, shown
+from backwalk.table.schema import FloatArray, Schema, escaped, from_values, listed, shown, unescaped
 
 BLOCK_CELLS = 2**18  # written at once: 2 MiB of numbers
 
 _SUFFIXES = (".csv", ".parquet", ".npy")
 _NPY_MAGIC = b"\x93NUMPY"
-_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+_NOT_BLANK = re.compile(rb"\S")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# A CSV's first line up to its last comma: fields may be in quotes, and then hold anything, line ends too.
+_HEADER_LINE = re.compile(rb"""(?:(?:"(?:[^"]++|"")*+")?+[^,\r\n]*+,)*+""")
 
 
 def read_table(path: str | Path, *, allow_missing: bool = False) -> Table:
     """Return the rows of a table file, checked.
 
     The format follows from the suffix: `.csv` (UTF-8, commas, a header line; whole-number columns are taken as such),
-    `.parquet` or `.npy`; "-" is CSV from standard input. CSV and Parquet give a table of kind "pyarrow". With
-    `allow_missing`, empty cells pass as NaN. Raises TableFileError.
+    `.parquet` or `.npy`; "-" is CSV from standard input. CSV and Parquet give a table of kind "pyarrow". Headers that
+    `write_rows` escaped are as they were. With `allow_missing`, empty cells pass as NaN. Raises TableFileError.
     """
     where = "standard input" if str(path) == "-" else str(path)
     try:
         if str(path) == "-":
             return as_table(_read_csv(sys.stdin.buffer), name="the table", allow_missing=allow_missing)
         read = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}[_suffix(path)]
+        if Path(path).exists() and not Path(path).is_file():
+            raise TableFileError("A table file should be a regular file: read a pipe as CSV from standard input, by -.")
         with Path(path).open("rb") as file:
             return as_table(read(file), name="the table", allow_missing=allow_missing)
     except OSError as error:
         raise TableFileError(f"{where} cannot be read: {_one_line(error)}.") from error
+    except MemoryError as error:
+        raise TableFileError(f"{where} takes more memory than there is: give fewer rows.") from error
     except (InvalidInput, TableFileError) as error:
         raise TableFileError(f"{where}: {_one_line(error)}.") from error
     except Exception as error:
@@ -127,16 +137,19 @@ def _suffix(path: str | Path) -> str:
 
 
 def _read_csv(file: BinaryIO) -> pa.Table:
-    data = file.read(TABLE_FILE_BYTES + 1).removeprefix(b"\xef\xbb\xbf")
+    data = file.read(TABLE_FILE_BYTES + 1)
     if len(data) > TABLE_FILE_BYTES:
         raise TableFileError(
             f"A CSV should have at most {TABLE_FILE_BYTES} bytes: save it as Parquet, or give fewer rows."
         )
-    if not data.strip():
+    begin = _NOT_BLANK.search(data, len(_BYTE_ORDER_MARK) if data.startswith(_BYTE_ORDER_MARK) else 0)
+    if begin is None:
         raise TableFileError("The file is empty: it should hold a header line and rows.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
         raise TableFileError("The file is not UTF-8 text but looks like UTF-16 or binary data: save it as UTF-8.")
-    _refuse_large(data.count(b",") + max(data.count(b"\n"), data.count(b"\r")), 0)
+    header = _HEADER_LINE.match(data, begin.start())
+    columns = 1 + (data.count(b",", header.start(), header.end()) if header else 0)
+    _refuse_large(data.count(b",") + max(data.count(b"\n"), data.count(b"\r")), columns)
     try:
         table = pyarrow.csv.read_csv(io.BytesIO(data), parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
         names = table.column_names
@@ -151,16 +164,20 @@ def _read_csv(file: BinaryIO) -> pa.Table:
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
         raise TableFileError(f"Cells should be separated by commas, but the header is {shown(names[0])}: save it so.")
     _refuse_row_numbers(names)
-    return table
+    return table.rename_columns(list(map(unescaped, names)))
 
 
 def _read_parquet(file: BinaryIO) -> pa.Table:
     parquet = pyarrow.parquet.ParquetFile(file)
     metadata = parquet.metadata
-    groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    row_groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    groups = [group.num_rows for group in row_groups]
     # A few bytes of Parquet can stand for any number of rows: look before reading.
     rows = max(metadata.num_rows, sum(groups), *groups, 0)
     _refuse_large(rows * max(metadata.num_columns, 1), metadata.num_columns)
+    _refuse_many_bytes(max(os.fstat(file.fileno()).st_size, sum(group.total_byte_size for group in row_groups)))
+    for group in row_groups:
+        _refuse_many_bytes(sum(group.column(j).total_uncompressed_size for j in range(group.num_columns)))
     schema = parquet.schema_arrow
     frame_dtypes(schema.names, [str(column_type) for column_type in schema.types], "the table")
     _refuse_row_numbers(schema.names)
@@ -170,11 +187,30 @@ def _read_parquet(file: BinaryIO) -> pa.Table:
 def _read_npy(file: BinaryIO) -> npt.NDArray[Any]:
     if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
         raise TableFileError("The file is not a NumPy array: write it by numpy.save.")
-    # A map of the file, so that a header that promises more than the file holds is refused before memory is taken.
-    with np.errstate(over="raise"):
-        array = np.load(file.name, mmap_mode="r", allow_pickle=False)
-    _refuse_large(array.size, array.shape[1] if array.ndim == 2 else 1)
-    return np.array(array)
+    version = tuple(file.read(2))
+    if version not in _NPY_HEADERS:
+        raise TableFileError("The file should be a NumPy array of format 1.0 or 2.0: write it by numpy.save.")
+    shape, by_columns, dtype = _NPY_HEADERS[version](file)
+    if dtype.kind not in "fiub":
+        raise TableFileError(f"A NumPy file should hold real numbers, no texts or objects, but has dtype {dtype}.")
+    cells = math.prod(shape)
+    if min(shape, default=1) < 0:
+        raise TableFileError(f"A NumPy array's shape should be of lengths >= 0, but got {shape}.")
+    _refuse_large(cells, shape[1] if len(shape) == 2 else 1)
+    _refuse_many_bytes(cells * dtype.itemsize)
+    if cells * dtype.itemsize > os.fstat(file.fileno()).st_size - file.tell():
+        raise TableFileError(f"The file should hold {cells} numbers, as its header says, but is shorter: copy it anew.")
+    return np.fromfile(file, dtype, cells).reshape(shape, order="F" if by_columns else "C")
+
+
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def _refuse_many_bytes(size: int) -> None:
+    if size > TABLE_FILE_BYTES:
+        raise TableFileError(
+            f"A table file's numbers should take at most {TABLE_FILE_BYTES} bytes, but take {size}: give fewer rows."
+        )
 
 
 def _refuse_large(cells: int, columns: int) -> None:
@@ -220,9 +256,7 @@ def _write_csv(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, esc
         rows = _arrow_table(values, schema)
         if not escape_formulas:
             return rows
-        return rows.rename_columns(
-            [f"'{name}" if name.startswith(_FORMULA_SIGNS) else name for name in rows.column_names]
-        )
+        return rows.rename_columns(list(map(escaped, rows.column_names)))
 
     with pyarrow.csv.CSVWriter(file, table(_no_rows(schema)).schema) as writer:
         for values in blocks:

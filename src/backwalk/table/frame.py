@@ -17,7 +17,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from backwalk.errors import InvalidInput
-from backwalk.table.schema import FloatArray, Kind, Schema, listed, numpy_dtype, refuse_duplicates, shown
+from backwalk.table.schema import FloatArray, Kind, Schema, listed, numpy_dtype, refuse_duplicates, shown, unescaped
 
 _FRAME_KINDS = ("pandas", "polars", "pyarrow")
 
@@ -87,7 +87,8 @@ def as_table(X: Any, *, name: str = "X", allow_missing: bool = False) -> Table:
 def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: str = "Diffusion") -> Table:
     """Return a table with its columns in the order of a fitted schema.
 
-    Named columns are found by name, in whatever order they come. Where either side has no names, columns are taken by
+    Named columns are found by name, in whatever order they come, also where another program has kept the apostrophe
+    that CSV headers like `=1+1` are given. Where either side has no names, columns are taken by
     position and only their number is checked. Raises InvalidInput for missing and for extra columns.
 
     >>> fitted = Schema(("a", "b"), ("float64", "float64"), "pandas")
@@ -104,10 +105,13 @@ def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: s
         return table
     if table.columns == schema.columns:
         return table
-    position = {column: j for j, column in enumerate(table.columns)}
     fitted = set(schema.columns)
+    names = [column if column in fitted else unescaped(column) for column in table.columns]
+    if len(set(names)) < len(names):
+        names = list(table.columns)
+    position = {column: j for j, column in enumerate(names)}
     missing = [column for column in schema.columns if column not in position]
-    unseen = [column for column in table.columns if column not in fitted]
+    unseen = [column for column in names if column not in fitted]
     if missing or unseen:
         faults = [f"{what} {listed(names)}" for what, names in (("lacks", missing), ("also has", unseen)) if names]
         raise InvalidInput(

@@ -21,6 +21,7 @@ Kind = Literal["numpy", "pandas", "polars", "pyarrow"]
 FloatArray = npt.NDArray[np.float64]
 
 _KINDS = get_args(Kind)
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _ARROW_NAMES = {"boolean": "bool", "double": "float64", "float": "float32", "halffloat": "float16"}
 _WHOLE = {"bool"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _NUMERIC = _WHOLE | {"float16", "float32", "float64"}
@@ -108,6 +109,22 @@ def shown(name: object) -> str:
 def listed(names: Sequence[object]) -> str:
     """Return the first few of some names for a message."""
     return ", ".join(map(shown, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def escaped(name: str) -> str:
+    """Return a column's name as a CSV header: with an apostrophe before what a spreadsheet would run as a formula.
+
+    Names that begin with apostrophes and then such a sign get one more, so that `unescaped` gives every name back.
+
+    >>> [escaped(name) for name in ("=1+1", "'=1+1", "length")]
+    ["'=1+1", "''=1+1", 'length']
+    """
+    return f"'{name}" if name.lstrip("'").startswith(_FORMULA_SIGNS) else name
+
+
+def unescaped(name: str) -> str:
+    """Return the name that `escaped` was given."""
+    return name[1:] if name.startswith("'") and name.lstrip("'").startswith(_FORMULA_SIGNS) else name
 
 
 def refuse_duplicates(columns: Sequence[str]) -> None:

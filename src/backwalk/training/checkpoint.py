@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from backwalk.durable import remove_parts, whole_file
+from backwalk.durable import held_alone, made_folder, remove_parts, whole_file
 from backwalk.errors import CheckpointError, TrainingDiverged
 from backwalk.sealed import NotSealed, open_sealed, sealed
 from backwalk.signals import HeldSignals
 from backwalk.training.history import Progress
 from backwalk.training.loop import Trainer
-from backwalk.training.state import TrainerState
+from backwalk.training.state import TrainerState, whole_number
 
 FORMAT: Final = "backwalk-checkpoint"
 VERSION: Final = 1
@@ -29,20 +29,37 @@ _LARGEST_SHARE = 0.05  # of the time that may go into writing, however large the
 
 
 def checkpointed(
-    trainer: Trainer, path: Path, *, resume: bool = False, every: float = SECONDS_BETWEEN
+    trainer: Trainer, path: Path, *, resume: bool = False, overwrite: bool = False, every: float = SECONDS_BETWEEN
 ) -> Generator[Progress]:
     """Train to the end as `trainer.run` does, and keep a checkpoint at `path`, written every so many seconds.
 
-    With `resume` the run goes on from the checkpoint that is there, or begins where there is none. After a divergence
-    the checkpoint holds the last good weights, and resuming takes them for the result. The checkpoint stays when the
-    run is done: resuming then gives the result again at once. Raises CheckpointError where a checkpoint is there and
-    `resume` is False, where it is damaged or belongs to another run, and where it cannot be written.
+    With `resume` the run goes on from the checkpoint that is there, or begins where there is none; with `overwrite` it
+    begins, and what is there is deleted. After a divergence the checkpoint holds the last good weights, and resuming
+    takes them for the result. The checkpoint stays when the run is done: resuming then gives the result again at once.
+    Raises CheckpointError where a checkpoint is there and neither is asked for, where it is damaged or belongs to
+    another run, where another process keeps it, and where it cannot be written.
     """
-    if resume and path.exists():
-        restore(trainer, path)
-    elif path.exists():
-        raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
-    remove_parts(path)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(made_folder(path.parent))
+            stack.enter_context(held_alone(path))
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"{path} should be one fit's, but another one is writing it: wait for it, or choose another name."
+            ) from error
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from error
+        if resume and path.exists():
+            restore(trainer, path)
+        elif overwrite:
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
+        remove_parts(path)
+        yield from _checkpointed(trainer, path, every)
+
+
+def _checkpointed(trainer: Trainer, path: Path, every: float) -> Iterator[Progress]:
     due = time.monotonic() + every
     try:
         with HeldSignals() as held:
@@ -73,9 +90,10 @@ def write(trainer: Trainer, path: Path) -> None:
     state = trainer.state()
     record = {**state.record, "fingerprint": trainer.fingerprint}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, overwrite=True) as file:
             file.write(sealed(record, state.tensors, form=FORMAT, version=VERSION))
+    except NotSealed as error:
+        raise CheckpointError(f"{path} cannot be written: {error}") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from error
 
@@ -83,13 +101,13 @@ def write(trainer: Trainer, path: Path) -> None:
 def checkpoint_seed(path: Path) -> int:
     """Return the seed of the run that a checkpoint is of. Raises CheckpointError where it is none."""
     with _reading(path), open_sealed(path, form=FORMAT, version=VERSION) as file:
-        return int(file.record["fingerprint"]["seed"])
+        return whole_number(int(file.record["fingerprint"]["seed"]), "seed")
 
 
 def checkpoint_step(path: Path) -> int:
     """Return the number of steps that a checkpoint's run had taken. Raises CheckpointError where it is none."""
     with _reading(path), open_sealed(path, form=FORMAT, version=VERSION) as file:
-        return int(file.record["step"])
+        return whole_number(file.record["step"], "step")
 
 
 def restore(trainer: Trainer, path: Path) -> None:
@@ -115,6 +133,6 @@ def _reading(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
     except NotSealed as error:
         raise CheckpointError(f"{path} is not a whole checkpoint: {error} Delete it to begin anew.") from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:300]
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:300].rstrip(".")
         raise CheckpointError(f"{path} holds no state of such a fit: {text}. Delete it to begin anew.") from error

@@ -32,7 +32,17 @@ from backwalk.training.history import History, Progress
 from backwalk.training.memory import keep_freed_memory
 from backwalk.training.muon import Muon
 from backwalk.training.noise_levels import NoiseLevels
-from backwalk.training.state import TrainerState, choice_state, fill, fingerprint, numbered, restored_choice
+from backwalk.training.state import (
+    TrainerState,
+    choice_state,
+    fill,
+    fingerprint,
+    numbered,
+    restored_choice,
+    restored_records,
+    seconds,
+    whole_number,
+)
 from backwalk.training.validation import Candidate, Choice, Validation
 
 N_RECORDS = 200  # losses kept of a run, at least
@@ -136,11 +146,14 @@ class Trainer:
         """
         tensors, record = state.tensors, state.record
         fill(self._moving(), tensors)
-        self._choice = restored_choice(TrainerState(tensors, record["choice"]), self._parameters)
+        n_validation = self._validation.n_rows if self._validation else 0
+        self._choice = restored_choice(TrainerState(tensors, record["choice"]), self._parameters, n_validation)
         for name, pairs in self._recorded().items():
-            steps, losses = (tensors[f"{name}.{part}"].tolist() for part in ("step", "loss"))
-            pairs[:] = zip(map(int, steps), losses, strict=True)
-        self.step, self.seconds, self.diverged = int(record["step"]), float(record["seconds"]), bool(record["diverged"])
+            pairs[:] = restored_records(tensors, name)
+        self.step = whole_number(record["step"], "step", self.max_steps)
+        self.seconds, self.diverged = seconds(record["seconds"]), record["diverged"] is True
+        if not self._losses or (self.diverged and self._choice.last is None):
+            raise ValueError("a run should have recorded a loss, and one that diverged a look at its weights")
 
     def give_up(self) -> int | None:
         """Declare a diverged run done, with the weights of its last look; return that look's step, None without one."""

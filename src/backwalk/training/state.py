@@ -7,6 +7,7 @@ belongs to one run alone, which its `fingerprint` tells from others.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -66,13 +67,20 @@ def choice_state(choice: Choice) -> TrainerState:
     return TrainerState(tensors, {name: candidate.step for name, candidate in found.items()})
 
 
-def restored_choice(state: TrainerState, like: list[torch.nn.Parameter]) -> Choice:
-    """Return the choice that `choice_state` was given, with weights on the device of these parameters."""
+def restored_choice(state: TrainerState, like: list[torch.nn.Parameter], n_validation: int) -> Choice:
+    """Return the choice that `choice_state` was given, with weights on the device of these parameters.
+
+    Raises KeyError, TypeError or ValueError where it is no such choice.
+    """
 
     def candidate(name: str) -> Candidate:
         weights = [torch.empty_like(parameter, requires_grad=False) for parameter in like]
-        fill(numbered(name, weights), state.tensors)
-        return Candidate(int(state.record[name]), state.tensors[f"{name}.by_row"].clone(), weights)
+        by_row = torch.empty(n_validation, dtype=torch.float64)
+        fill({**numbered(name, weights), f"{name}.by_row": by_row}, state.tensors)
+        found = Candidate(whole_number(state.record[name], f"the step of {name}"), by_row, weights)
+        if not found.is_finite:
+            raise ValueError(f"the numbers of {name} should be finite")
+        return found
 
     choice = Choice()
     if state.record:
@@ -80,6 +88,29 @@ def restored_choice(state: TrainerState, like: list[torch.nn.Parameter]) -> Choi
     if "best" in state.record:
         choice.best = candidate("best") if "best.by_row" in state.tensors else choice.last
     return choice
+
+
+def restored_records(tensors: Mapping[str, Tensor], name: str) -> list[tuple[int, float]]:
+    """Return the (step, loss) that were recorded. Raises KeyError or ValueError where they are no such rows."""
+    steps, losses = tensors[f"{name}.step"], tensors[f"{name}.loss"]
+    for row in (steps, losses):
+        if row.ndim != 1 or row.dtype != torch.float64 or not bool(row.isfinite().all()):
+            raise ValueError(f"{name} should be rows of finite float64 numbers")
+    return list(zip(map(int, steps.tolist()), losses.tolist(), strict=True))
+
+
+def whole_number(value: object, name: str, most: float = math.inf) -> int:
+    """Return a whole number in 0..most. Raises ValueError for anything else."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise ValueError(f"{name} should be a whole number in 0..{most:g}, but got {str(value)[:80]!r}")
+    return value
+
+
+def seconds(value: object) -> float:
+    """Return a length of time. Raises ValueError for anything else than a finite number >= 0."""
+    if not isinstance(value, (int, float)) or not 0.0 <= value < math.inf:
+        raise ValueError(f"seconds should be a number >= 0, but got {str(value)[:80]!r}")
+    return float(value)
 
 
 def numbered(name: str, tensors: Iterable[Tensor]) -> dict[str, Tensor]:

@@ -41,6 +41,11 @@ class Validation:
         self._x_t = a * self._x_0 + b * eps
         self._nats = 0.5 * (high - low) * self._log_snr.exp()
 
+    @property
+    def n_rows(self) -> int:
+        """The number m of validation rows."""
+        return len(self._x_0) // self._draws
+
     @torch.no_grad()
     def by_row(self) -> Tensor:
         """Return the value of each validation row, the mean over its noisy points: (m,), float64."""
