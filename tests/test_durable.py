@@ -145,3 +145,21 @@ def test_parts_of_one_file_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".[a].1.part", ".a.part", ".b.0123.part", "a"]
     remove_parts(tmp_path / "[a]")
     assert not (tmp_path / ".[a].1.part").exists()
+
+
+def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(tmp_path):
+    path, other = tmp_path / "rows.csv", tmp_path / ".other.csv.0123abcd.part"
+    abandoned = [tmp_path / f".rows.csv.{name}.part" for name in ("0123abcd", "89ef4567")]
+    for part in (*abandoned, other):
+        part.write_text("half")
+    with whole_file(path) as first:
+        first.write(b"first")
+        assert not any(part.exists() for part in abandoned)
+        with whole_file(path) as second:  # a second writer at the same time takes the first one's part for no litter
+            second.write(b"second")
+        with pytest.raises(FileExistsError), whole_file(path) as third:
+            third.write(b"third")
+        assert len(list(tmp_path.glob(".rows.csv.*.part"))) == 1
+        path.unlink()
+    assert path.read_bytes() == b"first"
+    assert sorted(each.name for each in tmp_path.iterdir()) == [other.name, "rows.csv"]

@@ -78,8 +78,7 @@ def test_handlers_come_back_after_an_error(raising):
     assert all(signal.getsignal(number) is raising for number in BOTH)
 
 
-@pytest.mark.parametrize("leave", [HeldSignals.deliver, HeldSignals.__exit__])
-def test_a_signal_that_comes_while_handlers_are_put_back_is_not_lost(leave, raising, monkeypatch):
+def test_a_signal_that_comes_while_handlers_are_put_back_is_not_lost(raising, monkeypatch):
     """Found by review: it was noted after the last look at what waits."""
     put_back = HeldSignals._put_back
 
@@ -90,7 +89,7 @@ def test_a_signal_that_comes_while_handlers_are_put_back_is_not_lost(leave, rais
     with HeldSignals() as held:
         monkeypatch.setattr(HeldSignals, "_put_back", struck)
         with pytest.raises(Came, match=str(int(signal.SIGTERM))):
-            leave(held)
+            held.__exit__()
         monkeypatch.undo()
     assert signal.getsignal(signal.SIGTERM) is raising
 
@@ -108,3 +107,13 @@ def test_other_threads_hold_nothing(raising):
     thread.join()
     assert waiting == [False]
     assert signal.getsignal(signal.SIGINT) is raising
+
+
+def test_where_no_signal_waits_handlers_stay(monkeypatch):
+    with HeldSignals() as held:
+        with monkeypatch.context() as patched:
+            patched.setattr(signal, "signal", lambda *_: pytest.fail("handlers were exchanged"))
+            held.deliver()
+        signal.raise_signal(signal.SIGTERM)
+        assert held.waiting
+        held._waiting = None

@@ -27,11 +27,12 @@ def whole_file(path: str | Path, *, overwrite: bool = False, like: Path | None =
     Raises OSError, among others FileExistsError where it exists already and `overwrite` is False.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     if target.exists() and not overwrite:
         raise _exists_already()
+    remove_parts(target)
+    temporary, file, lock = _new_part(target)
     try:
-        with temporary.open("xb") as file:
+        with file:
             _take_mode(file, like or target)
             yield file
             file.flush()
@@ -43,13 +44,17 @@ def whole_file(path: str | Path, *, overwrite: bool = False, like: Path | None =
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def remove_parts(path: str | Path) -> None:
-    """Remove what writers of this file that were killed have left behind. Not while another one may be writing it."""
+    """Remove what writers of this file that were killed have left behind; those that still write hold a lock."""
     target = Path(path)
     for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        part.unlink(missing_ok=True)
+        with suppress(OSError), part.open("rb") as file:
+            if _lock_at_once(file.fileno()):
+                part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -109,6 +114,33 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _new_part(target: Path) -> tuple[Path, BinaryIO, int | None]:
+    """Make a temporary file beside the target, and lock it; return its name, the file, and what holds the lock."""
+    while True:
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        file = part.open("xb")
+        if fcntl is None:
+            return part, file, None
+        # A copy, as the lock has to outlive the file's closing: until it has its name.
+        lock = os.dup(file.fileno())
+        _lock_at_once(lock)
+        if _is_at(lock, part):
+            return part, file, lock
+        file.close()  # somebody who cleared up took it for a dead writer's, before it was locked
+        os.close(lock)
+
+
+def _lock_at_once(descriptor: int) -> bool:
+    """Lock a file; return whether that was possible: not where another has it, or where there are no locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _make(folder: Path) -> list[Path]:

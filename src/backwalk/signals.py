@@ -35,6 +35,8 @@ class HeldSignals:
 
     def deliver(self) -> None:
         """Let the signal that waits take effect; if its handler returns, signals are held as before."""
+        if not self.waiting:
+            return  # handlers stay: a signal that came while they were exchanged would take effect at once
         self._let_through()
         if not self._leaving:
             self._hold()

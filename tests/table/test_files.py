@@ -384,3 +384,10 @@ def test_a_full_standard_output_is_named_and_a_closed_one_is_left_to_the_caller(
         monkeypatch.setattr(sys, "stdout", out)
         with pytest.raises(seen, match=r"No space left|Broken pipe"):
             write_table("-", as_table([[1.5]]))
+
+
+def test_a_numpy_header_without_end_is_refused_by_its_length(tmp_path):
+    path = tmp_path / "rows.npy"
+    path.write_bytes(b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + b"{" * 1000)
+    with pytest.raises(TableFileError, match="header should have at most 10000 bytes, but says 4294967295"):
+        read_table(path)

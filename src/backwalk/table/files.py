@@ -175,9 +175,8 @@ def _read_parquet(file: BinaryIO) -> pa.Table:
     # A few bytes of Parquet can stand for any number of rows: look before reading.
     rows = max(metadata.num_rows, sum(groups), *groups, 0)
     _refuse_large(rows * max(metadata.num_columns, 1), metadata.num_columns)
+    # Not the columns' own sizes: pyarrow ends the whole process where it meets a damaged column's statistics there.
     _refuse_many_bytes(max(os.fstat(file.fileno()).st_size, sum(group.total_byte_size for group in row_groups)))
-    for group in row_groups:
-        _refuse_many_bytes(sum(group.column(j).total_uncompressed_size for j in range(group.num_columns)))
     schema = parquet.schema_arrow
     frame_dtypes(schema.names, [str(column_type) for column_type in schema.types], "the table")
     _refuse_row_numbers(schema.names)
@@ -190,6 +189,13 @@ def _read_npy(file: BinaryIO) -> npt.NDArray[Any]:
     version = tuple(file.read(2))
     if version not in _NPY_HEADERS:
         raise TableFileError("The file should be a NumPy array of format 1.0 or 2.0: write it by numpy.save.")
+    n_bytes, begin = (2 if version == (1, 0) else 4), file.tell()
+    length = int.from_bytes(file.read(n_bytes), "little")
+    if length > _LONGEST_NPY_HEADER:
+        raise TableFileError(
+            f"A NumPy file's header should have at most {_LONGEST_NPY_HEADER} bytes, but says {length}: write it anew."
+        )
+    file.seek(begin)
     shape, by_columns, dtype = _NPY_HEADERS[version](file)
     if dtype.kind not in "fiub":
         raise TableFileError(f"A NumPy file should hold real numbers, no texts or objects, but has dtype {dtype}.")
@@ -203,6 +209,7 @@ def _read_npy(file: BinaryIO) -> npt.NDArray[Any]:
     return np.fromfile(file, dtype, cells).reshape(shape, order="F" if by_columns else "C")
 
 
+_LONGEST_NPY_HEADER = 10_000  # as NumPy itself accepts, though only after having read it all
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
