@@ -385,7 +385,7 @@ show_samples("textbook, the paper's schedule", paper.sample(N_PAIRS * N_ROWS, ra
 # instead of 100.
 #
 # **Or leave every choice to the library.** `Diffusion()` takes a schedule that ends in noise for these data, scales
-# the columns, trains a better network for a far shorter time, and spends 100 evaluations on a sample.
+# the columns, trains a better network for a far shorter time, and spends 50 evaluations on a sample.
 
 # %%
 default = Diffusion(max_steps=MAX_STEPS, random_state=0).fit(moons)

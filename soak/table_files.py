@@ -63,7 +63,8 @@ def npy_mutations(n: int, seed: int, folder: Path) -> Iterator[str]:
 def hostile(n: int, seed: int, folder: Path) -> Iterator[str]:
     """Yield outcomes of files in other encodings, with strange line ends, too large, or promising too much."""
     del seed
-    yield from guarded([partial(_read, folder, suffix, make) for suffix, make in islice(_HOSTILE * n, n)])
+    made = [(suffix, make()) for suffix, make in islice(_HOSTILE * n, n)]  # here: cases are given seconds to read alone
+    yield from guarded([partial(_read, folder, suffix, partial(bytes, data)) for suffix, data in made])
 
 
 def csv_headers(n: int, seed: int, folder: Path) -> Iterator[str]:

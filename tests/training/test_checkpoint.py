@@ -241,6 +241,7 @@ HOSTILE = {  # entries of the record and tensors put in the place of what was th
     "moments of no shape": {"adam.mean_square.0": torch.zeros(())},
     "moments of another type": {"adam.mean.0": torch.zeros(2, 3, 8, dtype=torch.float64)},
     "no moments": {"adam.mean.1": None},
+    "strange names": {"adam.x": torch.zeros(3)},
     "uneven losses": {"losses.step": torch.zeros(30)},
     "losses without an end": {"losses.step": torch.full((1,), math.inf, dtype=torch.float64)},
     "losses that are none": {"losses.loss": torch.full((1,), math.nan, dtype=torch.float64)},

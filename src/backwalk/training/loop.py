@@ -152,6 +152,9 @@ class Trainer:
             pairs[:] = restored_records(tensors, name)
         self.step = whole_number(record["step"], "step", self.max_steps)
         self.seconds, self.diverged = seconds(record["seconds"]), record["diverged"] is True
+        strange = set(tensors) - set(self.state().tensors)
+        if strange:
+            raise ValueError(f"{min(strange)[:80]!r} is none of such a run's tensors")
         if not self._losses or (self.diverged and self._choice.last is None):
             raise ValueError("a run should have recorded a loss, and one that diverged a look at its weights")
 
