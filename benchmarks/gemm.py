@@ -1,7 +1,8 @@
 """How much of the machine's matrix products training and sampling reach, by the width of the network.
 
 A product of (m, k) with (k, n) is 2 m n k operations. A forward pass is the sum over the layers; training counts three
-times that, for the two products of the backward pass; nothing else counts. The peak is that of products of the same
+times that, for the two products of the backward pass; the products of the optimiser (Muon) are a column of their own,
+and nothing else counts. The peak is that of products of the same
 shapes, measured in the same run: the better of one product spread over all threads, and as many products side by side
 as there are threads, each on one.
 """
@@ -18,10 +19,9 @@ from torch import nn
 
 from backwalk import Diffusion
 from backwalk.datasets import curved_chain
-from backwalk.denoiser import Residual
+from backwalk.denoiser import EnsembleDenoiser, Residual
 from backwalk.denoiser.network import MemberLinear
 from backwalk.sampling import TILE_ROWS
-from backwalk.streams import Stream
 from backwalk.threads import single_threads
 from backwalk.training import Training
 from benchmarks.methods import timed
@@ -67,6 +67,7 @@ def measure(width: int, sizes: Sizes) -> Figures:
         verbose=False,
     ).fit(X)
     forward = forward_operations(product_shapes(model.denoiser_))
+    trained = 3 * forward * sizes.batch * sizes.n_steps
     _, sampling = timed(
         lambda: sum(
             map(len, model.sample_pieces(sizes.n_sampled, n_evaluations=N_EVALUATIONS, random_state=0)),
@@ -74,13 +75,14 @@ def measure(width: int, sizes: Sizes) -> Figures:
     )
     return {
         "operations_a_row": forward,
-        "training": 3 * forward * sizes.batch * sizes.n_steps / model.history_.seconds,
+        "training": trained / model.history_.seconds,
+        "training_with_muon": (trained + muon_operations(model.denoiser_) * sizes.n_steps) / model.history_.seconds,
         "sampling": forward * N_EVALUATIONS * sizes.n_sampled / sampling,
         "peak_training": product_peak(sizes.batch, width, torch.float32, sizes.seconds),
         "peak_sampling": product_peak(TILE_ROWS, width, torch.float32, sizes.seconds),
         "peak_bfloat16": product_peak(sizes.batch, width, torch.bfloat16, sizes.seconds),
-        "step_seconds_float32": step_seconds(width, sizes, torch.float32),
-        "step_seconds_bfloat16": step_seconds(width, sizes, torch.bfloat16),
+        "step_seconds_float32": step_seconds(model.denoiser_, sizes, half_products=False),
+        "step_seconds_bfloat16": step_seconds(model.denoiser_, sizes, half_products=True),
     }
 
 
@@ -112,18 +114,20 @@ def product_peak(rows: int, width: int, dtype: torch.dtype, seconds: float) -> f
     return 2.0 * width * width * max(spread, apart)
 
 
-def step_seconds(width: int, sizes: Sizes, dtype: torch.dtype) -> float:
-    """Return the seconds of a bare forward and backward pass of a batch, weights in float32 and products in dtype."""
-    network = Residual(width=width, n_blocks=N_BLOCKS).build(D, stream=Stream(0))
-    x, level = torch.ones(1, sizes.batch, D), torch.ones(1, sizes.batch, 1)
-    parameters = list(network.parameters())
+def muon_operations(module: nn.Module) -> int:
+    """Return the operations of a step of Muon: five rounds of three products for every square matrix."""
+    square = (shape for shape in product_shapes(module) if shape[1] == shape[2])
+    return sum(5 * 3 * 2 * members * n**3 for members, n, _ in square)
 
-    def step() -> object:
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            loss = network(x, level).float().square().mean()
-        return torch.autograd.grad(loss, parameters)
 
-    return 1.0 / repeats_a_second(step, sizes.seconds)
+def step_seconds(denoiser: EnsembleDenoiser, sizes: Sizes, *, half_products: bool) -> float:
+    """Return the seconds of a batch's loss and gradients on one thread, with and without products in bfloat16."""
+    rows = torch.ones(denoiser.n_members, sizes.batch, D)
+    levels = torch.zeros(denoiser.n_members, sizes.batch)
+    with single_threads():
+        return 1.0 / repeats_a_second(
+            lambda: denoiser.loss_and_gradients(rows, rows, levels, levels, half_products=half_products), sizes.seconds
+        )
 
 
 def repeats_a_second(call: Callable[[], object], seconds: float) -> float:
