@@ -66,7 +66,8 @@ def plot_nats(
     """Draw nats a row as points with bars of two standard errors, one below the other, beside the truth.
 
     `nats` holds a value and its standard error for each name; so does `truth`, a line, such as the entropy (which no
-    model can lie below on average), or 0 for excesses over it. Values that are not finite are left out.
+    model can lie below on average), or 0 for excesses over it: those are drawn on a scale that is even up to 0.01 and
+    logarithmic beyond. The values stand on the right. Values that are not finite are left out.
     """
     shown = [(name, *pair) for name, pair in zip(names, nats, strict=True) if np.isfinite(pair[0])]
     figure, (axes,) = panels(width=5.6, height=1.3 + 0.3 * len(shown))
@@ -77,10 +78,17 @@ def plot_nats(
     if truth is not None:
         value, error = truth
         axes.axvspan(value - 2 * error, value + 2 * error, color=RED, alpha=0.25, linewidth=0)
-        axes.axvline(value, color=RED, linewidth=1.6, label=f"{truth_name}, {value:.3f}" if value else truth_name)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28 / len(shown) ** 0.5), labelcolor=INK)
+        axes.axvline(value, color=RED, linewidth=1.6)
+        title = f"{title}; the line: {truth_name}" + (f", {value:.3f}" if value else "")
     axes.set_yticks(places, [literal(name) for name, _, _ in shown])
     axes.set_ylim(-0.6, len(shown) - 0.4)
+    if truth is not None and truth[0] == 0.0:
+        axes.set_xscale("symlog", linthresh=0.01)
+        axes.set_xlim(min(-0.005, *(values - 2.5 * errors)), 1.8 * max(0.01, *(values + 2 * errors)))
+    numbers = axes.secondary_yaxis("right")
+    numbers.set_yticks(places, [f"{value:.3f}" for value in values])
+    numbers.tick_params(length=0)
+    numbers.spines["right"].set_visible(False)
     axes.set_xlabel("nats a row, ± two standard errors")
     axes.set_title(title)
     quiet_grid(axes, "x")
