@@ -2,6 +2,7 @@
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -115,3 +116,10 @@ def test_what_is_no_file_is_refused(tmp_path):
             read(path)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nowhere")
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_missed_and_not_called_another_thing(tmp_path, monkeypatch):
+    """Found by the campaign of writers: whoever replaces a model takes the old file away, and readers then look anew."""
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "gone")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,10 +74,18 @@ def sealed(record: Mapping[str, Any], tensors: Mapping[str, Tensor], *, form: st
 @contextmanager
 def open_sealed(path: Path, *, form: str, version: int) -> Iterator[SealedFile]:
     """Open a sealed file and read its header, before memory is taken for tensors. Raises NotSealed and OSError."""
-    if path.exists() and not path.is_file():
-        raise NotSealed("it should be a file.")  # a pipe, for one, would never end
-    with path.open("rb") as file:
+    with _regular(path) as file:
         yield _opened(file, form, version)
+
+
+def _regular(path: Path) -> BinaryIO:
+    """Open a file, and look at what was opened: a name may come to stand for another thing between two looks."""
+    # A pipe, for one, would never end; opening it would already wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotSealed("it should be a file.")
+    return os.fdopen(descriptor, "rb")
 
 
 def _opened(file: BinaryIO, form: str, version: int) -> SealedFile:
