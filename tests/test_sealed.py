@@ -119,7 +119,7 @@ def test_what_is_no_file_is_refused(tmp_path):
 
 
 def test_a_file_that_goes_while_it_is_looked_at_is_missed_and_not_called_another_thing(tmp_path, monkeypatch):
-    """Found by the campaign of writers: whoever replaces a model takes the old file away, and readers then look anew."""
+    """Found by the campaign of writers: the old file goes when a model is replaced, and readers then look anew."""
     monkeypatch.setattr(Path, "exists", lambda _: True)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "gone")
