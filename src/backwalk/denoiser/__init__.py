@@ -28,7 +28,11 @@ def build_denoiser(
 
     `floor` is the finest structure that the data can show, in encoded units; the textbook network ignores it.
     """
+    denoiser: EnsembleDenoiser
     if isinstance(architecture, Textbook):
-        return NoiseDenoiser(architecture.build(d, stream=stream), architecture.n_members, schedule)
-    log_snr_range = (float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
-    return ResidualDenoiser(architecture.build(d, stream=stream), architecture.n_members, floor, log_snr_range)
+        denoiser = NoiseDenoiser(architecture.build(d, stream=stream), architecture.n_members, schedule)
+    else:
+        log_snr_range = (float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
+        network = architecture.build(d, stream=stream)
+        denoiser = ResidualDenoiser(network, architecture.n_members, floor, log_snr_range)
+    return denoiser.eval()  # no layer of these behaves otherwise in training
