@@ -79,14 +79,15 @@ def plot_nats(
         value, error = truth
         axes.axvspan(value - 2 * error, value + 2 * error, color=RED, alpha=0.25, linewidth=0)
         axes.axvline(value, color=RED, linewidth=1.6)
-        title = f"{title}; the line: {truth_name}" + (f", {value:.3f}" if value else "")
+        if value:
+            title = f"{title}; the line: {truth_name}, {value:.3f}"
     axes.set_yticks(places, [literal(name) for name, _, _ in shown])
     axes.set_ylim(-0.6, len(shown) - 0.4)
     if truth is not None and truth[0] == 0.0:
         axes.set_xscale("symlog", linthresh=0.01)
         axes.set_xlim(min(-0.005, *(values - 2.5 * errors)), 1.8 * max(0.01, *(values + 2 * errors)))
     numbers = axes.secondary_yaxis("right")
-    numbers.set_yticks(places, [f"{value:.3f}" for value in values])
+    numbers.set_yticks(places, [f"{round(value, 3) + 0.0:.3f}" for value in values])
     numbers.tick_params(length=0)
     numbers.spines["right"].set_visible(False)
     axes.set_xlabel("nats a row, ± two standard errors")

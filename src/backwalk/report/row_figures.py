@@ -253,7 +253,7 @@ def _draw_validation_loss(axes: Axes, step: Sequence[int], loss: Sequence[float]
             fontsize=9,
             color=INK,
         )
-    _finish_loss(axes, np.asarray(loss, dtype=np.float64), "Validation loss, rows kept apart")
+    _finish_loss(axes, np.asarray(loss, dtype=np.float64), "Loss on validation rows")
 
 
 def _finish_loss(axes: Axes, drawn: Rows, title: str) -> None:
