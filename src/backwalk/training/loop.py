@@ -196,7 +196,7 @@ class Trainer:
 
         The batch is cut into shards that follow from its size alone, each computed on one thread, and their gradients
         are added in a fixed order: so the bits do not depend on the number of threads, nothing waits at a barrier after
-        every layer, and a shard's activations stay in the cache. Meanwhile the next batch is prepared.
+        every layer, and a shard's activations stay in the cache.
         """
         rows = batch.x_0.shape[1]
         n_shards = max(2, -(-rows // SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
