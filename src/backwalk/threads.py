@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
@@ -44,10 +44,32 @@ def single_threads(side_by_side: bool = True) -> Iterator[Map]:
         if n_threads == 1:
             yield map
         else:
-            with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                yield pool.map
+            with ThreadPoolExecutor(n_threads - 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                yield partial(_taking_part, pool)
     finally:
         _OPEN_BLOCKS.leave()
+
+
+def _taking_part(
+    pool: ThreadPoolExecutor, function: Callable[[_Piece], _Result], pieces: Iterable[_Piece]
+) -> Iterator[_Result]:
+    """Yield function(piece) for every piece, in order; the caller, who would otherwise wait, computes pieces too.
+
+    A thread that sleeps takes some hundred microseconds to be woken, as long as many a piece takes.
+    """
+    first, *others = list(pieces) or [None]
+    if first is None:
+        return
+    waiting = [(pool.submit(function, piece), piece) for piece in others]
+    own: dict[int, _Result] = {}
+    yield function(first)
+    for i, (future, _) in enumerate(waiting):
+        last = len(waiting)
+        while i not in own and not future.done() and last > i:
+            last -= 1
+            if last not in own and waiting[last][0].cancel():
+                own[last] = function(waiting[last][1])
+        yield own.pop(i) if i in own else future.result()
 
 
 class _OpenBlocks:

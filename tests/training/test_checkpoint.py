@@ -5,6 +5,7 @@ import json
 import math
 import signal
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import CheckpointError, TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, checkpoint, checkpointed
+from backwalk.training.batches import Batches
 from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
@@ -176,16 +178,16 @@ def test_a_signal_within_a_step_leaves_that_step_s_checkpoint(number, tmp_path, 
 
 
 def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monkeypatch):
-    draw, path = LogNormalLevels.draw, tmp_path / "c"
+    at, path = Batches.at, tmp_path / "c"
     run, good = residual(), residual()
     list(itertools.islice(good.run(), 12))  # the look after step 12, as 20 looks in 24 steps are
     at_step_12 = [weight.numpy().tobytes() for weight in good._choice.last.weights]
 
-    def spoiled(self, members, rows, *, stream):
-        levels = draw(self, members, rows, stream=stream)
-        return levels * math.nan if stream.path[-2:] == (12, "level") else levels
+    def spoiled(self, step):
+        batch = at(self, step)
+        return replace(batch, log_snr=batch.log_snr * math.nan) if step == 12 else batch
 
-    monkeypatch.setattr(LogNormalLevels, "draw", spoiled)
+    monkeypatch.setattr(Batches, "at", spoiled)
     with pytest.raises(TrainingDiverged, match="keeps the weights of step 12: resume to make a model of them"):
         list(checkpointed(run, path))
     resumed = residual()

@@ -29,21 +29,36 @@ class Batch:
 
 
 class Batches:
-    """The batches of a run on rows x_0, (n, d): a function of the step, whatever was asked before."""
+    """The batches of a run on rows x_0, (n, d): a function of the step, whatever was asked before.
+
+    Noise and levels are drawn for several steps together: for small batches the calls take longer than the numbers.
+    """
+
+    _MOST_STEPS, _NUMBERS = 16, 2**16  # that are drawn together, as many as one step wants at least
 
     def __init__(self, x_0: Tensor, levels: NoiseLevels, training: Training, members: int, stream: Stream) -> None:
         self._x_0, self._levels, self._members, self._stream = x_0, levels, members, stream
         self._batch_size = training.batch_size
         self._steps_an_epoch = training.steps_an_epoch(len(x_0))
+        numbers_a_step = members * self._batch_size * x_0.shape[1]
+        self._steps_together = max(1, min(self._MOST_STEPS, self._NUMBERS // numbers_a_step))
         self._order: tuple[int, Tensor] | None = None
+        self._drawn: tuple[int, tuple[Tensor, ...]] | None = None
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0, on the rows' device."""
-        x_0, stream = self._rows(step), self._stream.child("step", step)
-        members, rows, d = x_0.shape
-        eps = stream.child("eps").normal(0, members * rows, d, torch.float32).reshape(x_0.shape)
-        log_snr = self._levels.draw(members, rows, stream=stream.child("level"))
-        return Batch(x_0, *(part.to(x_0.device) for part in (eps, log_snr, self._levels.weight(log_snr))))
+        block, place = divmod(step, self._steps_together)
+        if self._drawn is None or self._drawn[0] != block:
+            self._drawn = (block, self._draw(self._stream.child("steps", block)))
+        return Batch(self._rows(step), *(numbers[place] for numbers in self._drawn[1]))
+
+    def _draw(self, stream: Stream) -> tuple[Tensor, ...]:
+        """Return noise, (steps, members, rows, d), log-SNRs and their weights, (steps, members, rows)."""
+        steps, members, rows, d = self._steps_together, self._members, self._batch_size, self._x_0.shape[1]
+        eps = stream.child("eps").normal(0, steps * members * rows, d, torch.float32).reshape(steps * members, rows, d)
+        log_snr = self._levels.draw(steps * members, rows, stream=stream.child("level"))
+        drawn = (eps, log_snr, self._levels.weight(log_snr))
+        return tuple(part.reshape(steps, members, rows, *part.shape[2:]).to(self._x_0.device) for part in drawn)
 
     def _rows(self, step: int) -> Tensor:
         epoch, position = divmod(step, self._steps_an_epoch)

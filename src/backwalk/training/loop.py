@@ -184,7 +184,7 @@ class Trainer:
         loss = self._gradients(self._batches.at(self.step))
         self._adam.step(self.training.learning_rate * rate, self.step + 1)
         if self._muon is not None and self.training.hidden_rate is not None:
-            self._muon.step(self.training.hidden_rate * rate, self._map)
+            self._muon.step(self.training.hidden_rate * rate, self.step, self._map)
         for parameter in self._parameters:
             parameter.grad = None
         if self._average is not None:
@@ -239,7 +239,7 @@ class Trainer:
     def _look(self) -> float | None:
         """Take the (averaged) weights in as a candidate; return their validation loss where there are rows for it."""
         with self._averaged_weights():
-            by_row = self._validation.by_row() if self._validation else torch.empty(0, dtype=torch.float64)
+            by_row = self._validation.by_row(self._map) if self._validation else torch.empty(0, dtype=torch.float64)
             weights = [parameter.detach().clone() for parameter in self._parameters]
         candidate = Candidate(self.step, by_row, weights)
         if not candidate.is_finite:
@@ -257,7 +257,7 @@ class Trainer:
         return {
             **numbered("weights", self._parameters),
             **numbered("average", self._average.average if self._average else []),
-            **numbered("momentum", [self._muon.momentum] if self._muon else []),
+            **numbered("momentum", self._muon.momentum if self._muon else []),
             **numbered("adam.mean", self._adam.mean),
             **numbered("adam.mean_square", self._adam.mean_square),
         }

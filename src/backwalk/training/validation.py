@@ -15,8 +15,10 @@ from torch import Tensor
 from backwalk.denoiser import EnsembleDenoiser
 from backwalk.diffusion import scales
 from backwalk.streams import Stream
+from backwalk.threads import Map
 
 N_VALIDATION_POINTS = 8192  # noisy points a validation is over, at least, however few the rows
+_ROWS_AT_ONCE = 1024  # whose activations stay in the cache
 _LEAST_LOG_SNR = -2.0 * math.log(1e3)  # below it the integrand is nil, and a chain may end at -inf
 
 
@@ -46,12 +48,17 @@ class Validation:
         """The number m of validation rows."""
         return len(self._x_0) // self._draws
 
-    @torch.no_grad()
-    def by_row(self) -> Tensor:
+    def by_row(self, side_by_side: Map = map) -> Tensor:
         """Return the value of each validation row, the mean over its noisy points: (m,), float64."""
-        error = (self._x_0 - self._denoiser(self._x_t, self._log_snr)).square().sum(-1)
-        by_row: Tensor = (self._nats * error).double().reshape(self._draws, -1).mean(0).cpu()
-        return by_row
+
+        @torch.inference_mode()  # in which a network may write over what has served
+        def nats(start: int) -> Tensor:
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            error = self._x_0[rows] - self._denoiser(self._x_t[rows], self._log_snr[rows])
+            return self._nats[rows] * error.square().sum(-1)
+
+        pieces = list(side_by_side(nats, range(0, len(self._x_0), _ROWS_AT_ONCE)))
+        return torch.cat(pieces).double().reshape(self._draws, -1).mean(0).cpu().clone()
 
 
 @dataclass(frozen=True, eq=False)
