@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from numbers import Integral
 from typing import Any
 
@@ -57,6 +57,7 @@ REVERSE_VARIANCES = ("beta", "beta_tilde", "optimal")
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
+_NUMBERS_TOGETHER = 64  # of noise, a row, drawn for several steps of the chain
 _MOST_BLURS = 8  # that are put into words
 MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
 
@@ -381,12 +382,18 @@ def _walk(
 ) -> Iterator[ChainState]:
     device, width = device_of(model.denoiser), model.codec.n_encoded
 
-    def normal(stream: Stream) -> Tensor:
-        return stream.normal(start, stop, width, torch.float32).to(device)
+    @lru_cache(maxsize=1)
+    def drawn(*names: str | int, steps: int = 1) -> Tensor:
+        eps = stream.child(*names).normal(start, stop, steps * width, torch.float32)
+        return eps.reshape(stop - start, steps, width).transpose(0, 1).contiguous().to(device)
 
-    return walk_back(
-        model.denoiser, schedule, step, normal(stream.child("x_N")), noise=lambda t: normal(stream.child("eps", t))
-    )
+    together = max(1, _NUMBERS_TOGETHER // width)  # for a call takes as long as some numbers
+
+    def noise(t: int) -> Tensor:
+        group, place = divmod(t - 1, together)
+        return drawn("eps", group, steps=together)[place]
+
+    return walk_back(model.denoiser, schedule, step, drawn("x_N")[0], noise=noise)
 
 
 def _signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:

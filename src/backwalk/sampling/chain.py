@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from backwalk.diffusion import Denoiser, NoiseSchedule, check_log_snr_range, denoise_at_time
+from backwalk.diffusion import Denoiser, NoiseSchedule, check_log_snr_range
 from backwalk.sampling.steps import Step, Visit
 
 _MEMORY = 3  # visits that a multistep solver may look back on
@@ -32,10 +32,10 @@ def walk_back(
     a solver that uses it.
     """
     check_log_snr_range(denoiser, float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
-    x_t, past = x_N, list[Visit]()
+    x_t, past, log_snr = x_N, list[Visit](), schedule.log_snr.to(x_N)
     yield ChainState(schedule.n_steps, float(schedule.log_snr[-1]), x_t, None)
     for t in range(schedule.n_steps, 0, -1):
-        x_0_hat = denoise_at_time(denoiser, x_t, t, schedule)
+        x_0_hat = denoiser(x_t, log_snr[t])
         past = [Visit(x_t, x_0_hat), *past[: _MEMORY - 1]]
         eps = noise(t) if step.is_random and t > 1 else None
         x_t = step(past, t, schedule, eps)

@@ -10,18 +10,19 @@ last step, t = 1, b_0 = 0 and h is infinite: every solver returns x_0_hat there 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
-import torch
+import numpy as np
 from numpy.polynomial import Polynomial
 from torch import Tensor
 
-from backwalk.diffusion import NoiseSchedule, eps_from_x_0, mu_from_x_0, v_from_x_0
+from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.sampling.sampler import check_eta
+from backwalk.threads import without_lock
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,21 +33,61 @@ class Visit:
     x_0_hat: Tensor
 
 
-class Step(Protocol):
-    """A solver's step from x_t to x_{t-1}."""
+@dataclass(frozen=True)
+class Weights:
+    """What a step multiplies each visit's x_t and x_0_hat with, newest first, and eps."""
+
+    x_t: tuple[float, ...]
+    x_0_hat: tuple[float, ...]
+    eps: float = 0.0
+
+
+class Step(ABC):
+    """A solver's step from x_t to x_{t-1}: a weighted sum of what was visited, and of eps where it is random.
+
+    So a step of a thousand rows is one call that does not hold Python's lock, and its weights serve all tiles.
+    """
+
+    _VISITS = 1  # that a step looks back on, itself included
 
     @property
+    @abstractmethod
     def is_random(self) -> bool:
         """Whether the step uses eps."""
-        ...
 
-    def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None, /) -> Tensor:
+    @abstractmethod
+    def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
+        """Return the weights of the step from t, where the chain came through so many of t, t + 1, ..."""
+
+    def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
         """Return x_{t-1}, (n, d), from the visits at t, t + 1, ... and standard normal eps."""
-        ...
+        weights = _weights(self, t, schedule, min(len(past), self._VISITS))
+        terms = [
+            *zip((visit.x_t for visit in past), weights.x_t, strict=False),
+            *zip((visit.x_0_hat for visit in past), weights.x_0_hat, strict=False),
+        ]
+        if weights.eps:
+            terms.append((_given(eps), weights.eps))
+        values, factors = zip(*((value, factor) for value, factor in terms if factor), strict=True)
+        total: Tensor = without_lock(weighted_sum)(list(values), list(factors))
+        return total
+
+
+@lru_cache(maxsize=4096)
+def _weights(step: Step, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
+    return step.weights(t, schedule, n_visits) if t > 1 else Weights((), (1.0,))
+
+
+def weighted_sum(values: list[Tensor], weights: list[float]) -> Tensor:
+    """Return sum_k weights[k] values[k], for TorchScript."""
+    total = weights[0] * values[0]
+    for k in range(1, len(values)):
+        total.add_(values[k], alpha=weights[k])
+    return total
 
 
 @dataclass(frozen=True, eq=False)
-class Ancestral:
+class Ancestral(Step):
     """x_{t-1} = mu_theta + sigma_t eps, a draw from p_theta(x_{t-1} | x_t); no noise at t = 1.
 
     `sigma_sq` is (n_steps + 1,). Source: Ho et al. 2020, Algorithm 2.
@@ -55,14 +96,15 @@ class Ancestral:
     sigma_sq: Tensor
     is_random = True
 
-    def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
-        """Return x_{t-1}."""
-        mu_theta = mu_from_x_0(past[0].x_t, past[0].x_0_hat, t, schedule)
-        return mu_theta if t == 1 else mu_theta + math.sqrt(float(self.sigma_sq[t])) * _given(eps)
+    def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
+        """Return the weights of mu_theta, those of q's posterior, and sigma_t."""
+        del n_visits
+        x_t, x_0 = float(schedule.x_t_weight[t]), float(schedule.x_0_weight[t])
+        return Weights((x_t,), (x_0,), math.sqrt(float(self.sigma_sq[t])))
 
 
 @dataclass(frozen=True)
-class Ddim:
+class Ddim(Step):
     """x_{t-1} = a_s x_0_hat + sqrt(b_s^2 - sigma^2) eps_theta + sigma eps, with sigma^2 = eta^2 beta_tilde_t.
 
     eta = 0 is deterministic: an Euler step of the probability-flow ODE in s = SNR^(-1/2), the noise level, where it
@@ -80,18 +122,17 @@ class Ddim:
         """Whether eta > 0."""
         return self.eta > 0.0
 
-    def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
-        """Return x_{t-1}."""
-        x_0_hat = past[0].x_0_hat
+    def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
+        """Return the weights, with eps_theta = (x_t - a_t x_0_hat) / b_t."""
+        del n_visits
+        (a_s, b_s), (a_t, b_t) = _scales(schedule, t - 1), _scales(schedule, t)
         variance = self.eta**2 * float(schedule.beta_tilde[t])
-        eps_theta = eps_from_x_0(past[0].x_t, x_0_hat, schedule.log_snr[t])
-        noise_left = max(float(schedule.one_minus_alpha_bar[t - 1]) - variance, 0.0)
-        x_s = math.sqrt(float(schedule.alpha_bar[t - 1])) * x_0_hat + math.sqrt(noise_left) * eps_theta
-        return x_s if variance == 0.0 else x_s + math.sqrt(variance) * _given(eps)
+        eps_theta = math.sqrt(max(b_s**2 - variance, 0.0))
+        return Weights((eps_theta / b_t,), (a_s - eps_theta * a_t / b_t,), math.sqrt(variance))
 
 
 @dataclass(frozen=True)
-class DpmSolver:
+class DpmSolver(Step):
     """DPM-Solver++(2M): the exponential integrator in lambda with the denoiser extrapolated from two steps.
 
     As an ODE, x_s = (b_s / b_t) x_t + a_s (1 - e^{-h}) D; as an SDE, which forgets its errors on the way,
@@ -102,30 +143,26 @@ class DpmSolver:
     """
 
     sde: bool = False
+    _VISITS = 2
 
     @property
     def is_random(self) -> bool:
         """Whether it is the SDE."""
         return self.sde
 
-    def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
-        """Return x_{t-1}."""
-        estimate = past[0].x_0_hat
-        if t == 1:
-            return estimate
-        a_s, b_s, b_t = _scales(schedule, t)
-        h = _step_size(schedule, t)
-        if len(past) > 1:
-            r = _step_size(schedule, t + 1) / h
-            estimate = torch.lerp(past[1].x_0_hat, estimate, 1.0 + 0.5 / r)
+    def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
+        """Return the weights."""
+        (a_s, b_s), (_, b_t), h = _scales(schedule, t - 1), _scales(schedule, t), _step_size(schedule, t)
+        beyond = 0.5 * h / _step_size(schedule, t + 1) if n_visits > 1 else 0.0
+        estimate = -a_s * math.expm1(-2.0 * h if self.sde else -h)
+        x_0_hat = ((1.0 + beyond) * estimate, -beyond * estimate)
         if not self.sde:
-            return (b_s / b_t) * past[0].x_t - a_s * math.expm1(-h) * estimate
-        fresh = -math.expm1(-2.0 * h)
-        return (b_s / b_t * math.exp(-h)) * past[0].x_t + a_s * fresh * estimate + b_s * math.sqrt(fresh) * _given(eps)
+            return Weights((b_s / b_t,), x_0_hat)
+        return Weights((b_s / b_t * math.exp(-h),), x_0_hat, b_s * math.sqrt(-math.expm1(-2.0 * h)))
 
 
 @dataclass(frozen=True)
-class Multistep:
+class Multistep(Step):
     """Adams' methods for the probability-flow ODE, in the angle theta = arctan(b / a): predict, then correct.
 
     With x_t = cos(theta) x_0 + sin(theta) eps the ODE reads dx / dtheta = v, and v is 0 where data of unit variance
@@ -140,31 +177,22 @@ class Multistep:
     """
 
     is_random = False
+    _VISITS = 3
 
-    def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
-        """Return x_{t-1}."""
-        del eps  # a deterministic step
-        if t == 1:
-            return past[0].x_0_hat
-        theta = [math.atan(float(schedule.noise_level[t + k])) for k in range(len(past))]
-        v = [v_from_x_0(visit.x_t, visit.x_0_hat, schedule.log_snr[t + k]) for k, visit in enumerate(past)]
-        x_t = past[0].x_t
-        if len(past) > 1:
-            x_t = x_t + _integral(v, theta, theta[1], theta[0]) - _integral(v[1:], theta[1:], theta[1], theta[0])
-        return x_t + _integral(v[:2], theta[:2], theta[0], math.atan(float(schedule.noise_level[t - 1])))
-
-
-def _integral(values: Sequence[Tensor], nodes: Sequence[float], start: float, end: float) -> Tensor:
-    """Return the integral from `start` to `end` of the polynomial through the values at the nodes."""
-    weights = _integration_weights(tuple(nodes), start, end)
-    total = weights[0] * values[0]
-    for weight, value in zip(weights[1:], values[1:], strict=True):
-        total = total + weight * value
-    return total
+    def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
+        """Return the weights, with v = (a x_t - x_0_hat) / b at every visit."""
+        theta = [math.atan(float(schedule.noise_level[t + k])) for k in range(n_visits)]
+        v = np.zeros(n_visits)
+        v[:2] += _integration_weights(theta[:2], theta[0], math.atan(float(schedule.noise_level[t - 1])))
+        if n_visits > 1:
+            v += _integration_weights(theta, theta[1], theta[0])
+            v[1:] -= _integration_weights(theta[1:], theta[1], theta[0])
+        scales = [_scales(schedule, t + k) for k in range(n_visits)]
+        x_t = [weight * a / b for weight, (a, b) in zip(v, scales, strict=True)]
+        return Weights((1.0 + x_t[0], *x_t[1:]), tuple(-weight / b for weight, (_, b) in zip(v, scales, strict=True)))
 
 
-@lru_cache(maxsize=4096)  # the same for every tile
-def _integration_weights(nodes: tuple[float, ...], start: float, end: float) -> list[float]:
+def _integration_weights(nodes: Sequence[float], start: float, end: float) -> list[float]:
     """Return the w with sum_k w_k f(nodes[k]) = int f from start to end, exact for polynomials through the nodes.
 
     They are found on u = (node - start) / h, h = end - start: near pi / 2 the nodes themselves agree in nearly all of
@@ -181,10 +209,9 @@ def _integration_weights(nodes: tuple[float, ...], start: float, end: float) -> 
     return weights
 
 
-def _scales(schedule: NoiseSchedule, t: int) -> tuple[float, float, float]:
-    a_s = math.sqrt(float(schedule.alpha_bar[t - 1]))
-    b_s, b_t = (math.sqrt(float(schedule.one_minus_alpha_bar[step])) for step in (t - 1, t))
-    return a_s, b_s, b_t
+def _scales(schedule: NoiseSchedule, t: int) -> tuple[float, float]:
+    """Return a and b at step t."""
+    return math.sqrt(float(schedule.alpha_bar[t])), math.sqrt(float(schedule.one_minus_alpha_bar[t]))
 
 
 def _step_size(schedule: NoiseSchedule, t: int) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backwalk.threads import single_threads
 
-TILE_ROWS = 1024
+TILE_ROWS = 2048
 TILES_AHEAD = 64  # computed before the caller has taken the first of them: the bound on memory
 
 
