@@ -23,7 +23,7 @@ from backwalk.model import (
     sample_rows,
     walk,
 )
-from backwalk.sampling import Sampler
+from backwalk.sampling import TILE_ROWS, Sampler
 from backwalk.streams import Stream
 
 STREAM = Stream(11)
@@ -58,7 +58,7 @@ def test_every_solver_draws_rows_by_their_numbers(model, solver):
 
 def test_pieces_are_the_rows_in_order(model, long_sample):
     pieces = list(sample_pieces(model, 900, 2500, stream=STREAM, sampler=FEW))
-    assert max(map(len, pieces)) <= 1024
+    assert max(map(len, pieces)) <= TILE_ROWS
     np.testing.assert_array_equal(np.concatenate(pieces), long_sample[900:2500])
 
 

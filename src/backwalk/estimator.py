@@ -240,7 +240,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Iterator[NDArray[np.float64]]:
         """Return an iterator over the rows of `sample`, the same rows for the same `random_state`, piece by piece.
 
-        A piece is (m, d), m <= 1,024, float64 in the user's units. So more rows can be drawn than memory holds.
+        A piece is (m, d), m <= 2,048, float64 in the user's units. So more rows can be drawn than memory holds.
         """
         check_is_fitted(self)
         if not isinstance(n_samples, (int, np.integer)) or isinstance(n_samples, bool) or n_samples < 1:

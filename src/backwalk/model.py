@@ -179,7 +179,7 @@ def gathered(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[n
 def sample_pieces(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield what `sample_rows` returns in pieces of at most 1,024 rows, so that memory does not grow with the rows.
+    """Yield what `sample_rows` returns in pieces of at most 2,048 rows, so that memory does not grow with the rows.
 
     Raises SamplingDiverged in the place of rows that are not finite.
     """

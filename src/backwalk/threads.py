@@ -17,6 +17,8 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from backwalk.memory import keep_freed_memory
+
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -57,19 +59,25 @@ def _taking_part(
 
     A thread that sleeps takes some hundred microseconds to be woken, as long as many a piece takes.
     """
-    first, *others = list(pieces) or [None]
-    if first is None:
-        return
-    waiting = [(pool.submit(function, piece), piece) for piece in others]
+    todo = list(pieces)
+    futures = [pool.submit(function, piece) for piece in todo[1:]]
     own: dict[int, _Result] = {}
-    yield function(first)
-    for i, (future, _) in enumerate(waiting):
-        last = len(waiting)
-        while i not in own and not future.done() and last > i:
-            last -= 1
-            if last not in own and waiting[last][0].cancel():
-                own[last] = function(waiting[last][1])
-        yield own.pop(i) if i in own else future.result()
+
+    def take_part_until(i: int) -> None:
+        for last in range(len(futures) - 1, i - 1, -1):
+            if futures[i].done():
+                return
+            if last not in own and futures[last].cancel():
+                own[last] = function(todo[last + 1])
+
+    try:
+        yield from map(function, todo[:1])
+        for i, future in enumerate(futures):
+            take_part_until(i)
+            yield own.pop(i) if i in own else future.result()
+    finally:  # whoever stops taking results wants no more of them
+        for future in futures:
+            future.cancel()
 
 
 class _OpenBlocks:
@@ -83,6 +91,7 @@ class _OpenBlocks:
 
     def enter(self) -> int:
         """Set torch to one thread, and return how many there were before the first block."""
+        keep_freed_memory()
         with self._lock:
             if self._count == 0:
                 self._setting = torch.get_num_threads()

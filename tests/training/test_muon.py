@@ -30,22 +30,31 @@ def test_nothing_moves_without_a_gradient():
     assert not orthogonalised(torch.zeros(1, 4, 4)).any()
 
 
-def test_first_step_moves_by_the_orthogonalised_gradient():
-    start, gradient = matrices(4, 8), matrices(4, 8).mT
-    parameters = [nn.Parameter(start[:2].clone()), nn.Parameter(start[2:].clone())]
+def test_matrices_take_turns_of_as_many_times_the_rate():
+    start, gradient = matrices(6, 8), matrices(6, 8).mT
+    parameters = [nn.Parameter(pair.clone()) for pair in start.split(2)]  # three of two members each
     muon = Muon(parameters)
-    for parameter, part in zip(parameters, (gradient[:2], gradient[2:]), strict=True):
-        parameter.grad = part.clone()
-    muon.step(0.02)
-    torch.testing.assert_close(torch.cat([*parameters]).detach(), start - 0.02 * orthogonalised(gradient))
+    moved = []
+    for number in range(Muon.TURNS):
+        for parameter, part in zip(parameters, gradient.split(2), strict=True):
+            parameter.grad = part.clone()
+        before = [parameter.detach().clone() for parameter in parameters]
+        muon.step(0.02, number)
+        for i, (parameter, was) in enumerate(zip(parameters, before, strict=True)):
+            if not torch.equal(parameter, was):
+                moved.append(i)
+                move = was - Muon.TURNS * 0.02 * orthogonalised(gradient[2 * i : 2 * i + 2])
+                torch.testing.assert_close(parameter.detach(), move)
+    assert sorted(moved) == [0, 1, 2]
 
 
 def test_momentum_is_the_running_mean_looked_at_ahead():
-    parameter, gradients = nn.Parameter(torch.zeros(1, 4, 4, dtype=torch.float64)), matrices(5, 4)
+    parameter, gradients = nn.Parameter(torch.zeros(1, 4, 4, dtype=torch.float64)), matrices(6, 4)
     muon, momentum, place = Muon([parameter]), torch.zeros(1, 4, 4, dtype=torch.float64), torch.zeros(1, 4, 4)
-    for gradient in gradients[:, None]:
+    for number, gradient in enumerate(gradients[:, None]):
         parameter.grad = gradient.clone()
-        muon.step(0.1)
+        muon.step(0.1, number)
         momentum = 0.95 * momentum + 0.05 * gradient
-        place = place - 0.1 * orthogonalised(0.05 * gradient + 0.95 * momentum)
+        if number % Muon.TURNS == 0:
+            place = place - Muon.TURNS * 0.1 * orthogonalised(0.05 * gradient + 0.95 * momentum)
         torch.testing.assert_close(parameter.detach(), place)

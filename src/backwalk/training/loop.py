@@ -29,7 +29,6 @@ from backwalk.training.batches import Batch, Batches
 from backwalk.training.config import Training
 from backwalk.training.ema import PowerAverage
 from backwalk.training.history import History, Progress
-from backwalk.training.memory import keep_freed_memory
 from backwalk.training.muon import Muon
 from backwalk.training.noise_levels import NoiseLevels
 from backwalk.training.state import (
@@ -107,7 +106,6 @@ class Trainer:
 
         Raises TrainingDiverged when the loss stops being finite. A run that was left, or restored, goes on.
         """
-        keep_freed_memory()
         with single_threads(self.x_0.device.type == "cpu") as self._map:
             yield from self._run()
         self._finish()

@@ -45,6 +45,8 @@ class Muon:
         torch._foreach_lerp_(self.momentum, gradients, 1.0 - self._DECAY)
         turn = slice(number % self.TURNS, None, self.TURNS)
         parameters, rate = list[Tensor](self._parameters[turn]), self.TURNS * rate
+        if not parameters:
+            return
         ahead = torch.cat(torch._foreach_lerp(gradients[turn], self.momentum[turn], self._DECAY))  # Nesterov's
         n_pieces = len(ahead) if ahead.shape[-1] > self._LARGEST_TOGETHER else 1
         orthogonal = without_lock(orthogonalised)

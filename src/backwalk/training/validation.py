@@ -55,7 +55,8 @@ class Validation:
         def nats(start: int) -> Tensor:
             rows = slice(start, start + _ROWS_AT_ONCE)
             error = self._x_0[rows] - self._denoiser(self._x_t[rows], self._log_snr[rows])
-            return self._nats[rows] * error.square().sum(-1)
+            by_point: Tensor = self._nats[rows] * error.square().sum(-1)
+            return by_point
 
         pieces = list(side_by_side(nats, range(0, len(self._x_0), _ROWS_AT_ONCE)))
         return torch.cat(pieces).double().reshape(self._draws, -1).mean(0).cpu().clone()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backwalk.training import memory
+from backwalk import memory
 
 BLOCKS, KEPT = (-3, 2**25), (-1, 2**28)  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
 

@@ -1,8 +1,9 @@
-"""The allocator, told not to give memory back between training steps.
+"""The allocator, told not to give memory back between the steps of training and sampling.
 
 A step allocates and frees the same few megabytes of activations each time. By default glibc returns such blocks to the
 system and takes fresh, zeroed pages for the next step; on small networks that was a third of the time of a step
-(measured: 10.4 against 6.8 ms of CPU at 2,000 rows and 64 units). Elsewhere than on glibc nothing is done.
+(measured: 10.4 against 6.8 ms of CPU for a step of training of 2,000 rows and 64 units, 11.3 against 7.8 ms for an
+evaluation of 2,048 rows by two members of 128). Elsewhere than on glibc nothing is done.
 """
 
 from __future__ import annotations
