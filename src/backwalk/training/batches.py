@@ -29,28 +29,45 @@ class Batch:
 
 
 class Batches:
-    """The batches of a run on rows x_0, (n, d): a function of the step, whatever was asked before."""
+    """The batches of a run on rows x_0, (n, d): a function of the step, whatever was asked before.
 
-    def __init__(self, x_0: Tensor, levels: NoiseLevels, training: Training, members: int, stream: Stream) -> None:
+    `eps`, (n, d), is noise that belongs to the rows; without it each batch draws its own.
+    """
+
+    def __init__(
+        self,
+        x_0: Tensor,
+        levels: NoiseLevels,
+        training: Training,
+        members: int,
+        stream: Stream,
+        eps: Tensor | None = None,
+    ) -> None:
         self._x_0, self._levels, self._members, self._stream = x_0, levels, members, stream
+        self._eps = eps
         self._batch_size = training.batch_size
         self._steps_an_epoch = training.steps_an_epoch(len(x_0))
         self._order: tuple[int, Tensor] | None = None
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0, on the rows' device."""
-        x_0, stream = self._rows(step), self._stream.child("step", step)
+        places, stream = self._places(step), self._stream.child("step", step)
+        x_0 = self._x_0[places]
         members, rows, d = x_0.shape
-        eps = stream.child("eps").normal(0, members * rows, d, torch.float32).reshape(x_0.shape)
+        if self._eps is not None:
+            eps = self._eps[places]
+        else:
+            eps = stream.child("eps").normal(0, members * rows, d, torch.float32).reshape(x_0.shape)
         log_snr = self._levels.draw(members, rows, stream=stream.child("level"))
         return Batch(x_0, *(part.to(x_0.device) for part in (eps, log_snr, self._levels.weight(log_snr))))
 
-    def _rows(self, step: int) -> Tensor:
+    def _places(self, step: int) -> Tensor:
+        """Return which rows a step sees, (members, rows)."""
         epoch, position = divmod(step, self._steps_an_epoch)
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, torch.from_numpy(self._shuffled(epoch)).to(self._x_0.device))
         start = position * self._batch_size
-        return self._x_0[self._order[1][:, start : start + self._batch_size]]
+        return self._order[1][:, start : start + self._batch_size]
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         n, batch = len(self._x_0), self._batch_size
