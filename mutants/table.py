@@ -35,6 +35,7 @@ _DENOISER = ("denoiser/test_preconditioning.py",)
 _LEVELS = ("training/test_noise_levels.py",)
 _DERIVATIVES = ("diffusion/test_derivatives.py",)
 _ORACLE_MODELS = ("test_oracle_models.py",)
+_STUDENT = ("test_distillation.py",)
 _MODEL = ("test_bounds_of_a_model.py", "test_model.py", "test_model_in_closed_form.py")
 
 MUTANTS = (
