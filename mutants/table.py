@@ -901,6 +901,23 @@ MUTANTS = (
         "the stated blur",
         _ORACLE_MODELS,
     ),
+    # The student.
+    Mutant(
+        "x_N for the noise of a pair",
+        "distillation.py",
+        "eps=eps_from_x_0(x_N, x_0, schedule.log_snr[-1])",
+        "eps=x_N",
+        "the points that a student is trained on",
+        _STUDENT,
+    ),
+    Mutant(
+        "a student's error by row",
+        "distillation.py",
+        "(of_student - x_0_fresh).double().square().mean().sqrt()",
+        "(of_student - x_0_fresh).double().square().sum(1).mean().sqrt()",
+        "the stated error of a student",
+        _STUDENT,
+    ),
     # The judges and the truths that they judge by.
     Mutant(
         "the wrong side of the truth",

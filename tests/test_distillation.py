@@ -68,10 +68,11 @@ def test_the_pairs_of_a_gaussian_and_a_student_of_them_are_the_known_linear_map(
     assert float((x_0 - expected).abs().max()) < 0.01
     taught = distilled(model, SMALL, PLAN, n_pairs=10_000, stream=STREAM)
     untaught = distilled(model, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=10_000, stream=STREAM)
-    rows = torch.from_numpy(sample_rows(taught, 0, N_FRESH, stream=STREAM.child("other"), sampler=DISTILLED))
-    error = float((rows - expected).square().mean().sqrt())
-    assert error < 0.03 < 0.3 < untaught.student.error
-    assert taught.student.error == pytest.approx(error, abs=2e-3)  # on other noise, and against the solver's x_0
+    for one in (taught, untaught):
+        rows = torch.from_numpy(sample_rows(one, 0, N_FRESH, stream=STREAM.child("other"), sampler=DISTILLED))
+        error = float((rows - expected).square().mean().sqrt())
+        assert one.student.error == pytest.approx(error, rel=0.1, abs=2e-3)  # on other noise, by the solver's x_0
+    assert taught.student.error < 0.03 < 0.3 < untaught.student.error
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)

@@ -64,7 +64,7 @@ class OneLevel:
 
     def weight(self, log_snr: Tensor) -> Tensor:
         """Return 1 + SNR."""
-        return 1.0 + log_snr.exp()
+        return _weight_of_v(log_snr)
 
 
 @dataclass(frozen=True)
@@ -94,4 +94,8 @@ class LogNormalLevels:
 
     def weight(self, log_snr: Tensor) -> Tensor:
         """Return 1 + SNR."""
-        return 1.0 + log_snr.exp()
+        return _weight_of_v(log_snr)
+
+
+def _weight_of_v(log_snr: Tensor) -> Tensor:
+    return 1.0 + log_snr.exp()
