@@ -60,10 +60,12 @@ def rates(sizes: Sizes) -> Figures:
     notebook = Notebook(X, seed=0)
     notebook.train(sizes.n_epochs)
     ours = Diffusion(max_steps=sizes.max_steps, random_state=0, verbose=False).fit(X)
+    _, distilling = timed(lambda: ours.distil(max_steps=sizes.max_steps, random_state=0))
     samplers: dict[str, Callable[[int, int], Rows]] = {
         f"notebook, {N_STEPS} steps, as written": lambda n, seed: _reseeded(notebook, seed).sample(n, autograd=True),
         f"notebook, {N_STEPS} steps, no_grad": lambda n, seed: _reseeded(notebook, seed).sample(n),
-        **{f"Diffusion, {k} evaluations": partial(_ours, ours, k) for k in sizes.evaluations},
+        **{f"Diffusion, {k} evaluations": partial(_ours, ours, n_evaluations=k) for k in sizes.evaluations},
+        "Diffusion, distilled to 1 evaluation": partial(_ours, ours, sampler="distilled"),
     }
     seconds: dict[str, list[float]] = {name: [] for name in samplers}
     for sampler in samplers.values():
@@ -84,7 +86,7 @@ def rates(sizes: Sizes) -> Figures:
         for name, sampler in samplers.items()
         if not name.endswith("as written")  # whose rows are those of no_grad
     }
-    return {"seconds": seconds, "c2st_minus_real": c2st}
+    return {"seconds": seconds, "c2st_minus_real": c2st, "distilling_seconds": distilling}
 
 
 def to_file(n: int, max_steps: int | None) -> Figures:
@@ -122,8 +124,8 @@ def sample(model: str, n: int, output: str) -> dict[str, Any]:
     return {"seconds": seconds}
 
 
-def _ours(model: Diffusion, n_evaluations: int, n: int, seed: int) -> Rows:
-    return np.asarray(model.sample(n, n_evaluations=n_evaluations, random_state=seed))
+def _ours(model: Diffusion, n: int, seed: int, **sampler: Any) -> Rows:
+    return np.asarray(model.sample(n, random_state=seed, **sampler))
 
 
 def _reseeded(model: Notebook, seed: int) -> Notebook:

@@ -35,6 +35,7 @@ _DENOISER = ("denoiser/test_preconditioning.py",)
 _LEVELS = ("training/test_noise_levels.py",)
 _DERIVATIVES = ("diffusion/test_derivatives.py",)
 _ORACLE_MODELS = ("test_oracle_models.py",)
+_STUDENT = ("test_distillation.py",)
 _MODEL = ("test_bounds_of_a_model.py", "test_model.py", "test_model_in_closed_form.py")
 
 MUTANTS = (
@@ -899,6 +900,23 @@ MUTANTS = (
         "float(self.schedule.noise_level[1])",
         "the stated blur",
         _ORACLE_MODELS,
+    ),
+    # The student.
+    Mutant(
+        "x_N for the noise of a pair",
+        "distillation.py",
+        "eps=eps_from_x_0(x_N, x_0, schedule.log_snr[-1])",
+        "eps=x_N",
+        "the points that a student is trained on",
+        _STUDENT,
+    ),
+    Mutant(
+        "a student's error by row",
+        "distillation.py",
+        "(of_student - x_0_fresh).double().square().mean().sqrt()",
+        "(of_student - x_0_fresh).double().square().sum(1).mean().sqrt()",
+        "the stated error of a student",
+        _STUDENT,
     ),
     # The judges and the truths that they judge by.
     Mutant(

@@ -47,7 +47,7 @@ def model(run, rows_file, tmp_path):
 def test_help_is_there_for_every_command(run):
     status, out, _ = run("-h")
     assert status == 0
-    for command in ("demo", "fit", "sample", "score", "report", "info"):
+    for command in ("demo", "fit", "distil", "sample", "score", "report", "info"):
         assert command in out
         assert run(command, "-h")[0] == 0
 
@@ -75,6 +75,38 @@ def test_sample_is_written_as_it_is_drawn(run, model, tmp_path, monkeypatch):
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [1000, 1000, 1000]
     expected = Diffusion.load(model).sample(3000, n_evaluations=3, random_state=0)
     np.testing.assert_array_equal(read_table(path).values, as_table(expected).values)
+
+
+def test_distil_then_sample_by_one_evaluation(run, model, tmp_path, monkeypatch):
+    from backwalk import Diffusion
+
+    monkeypatch.setattr("backwalk.estimator.default_pairs", lambda _: 3000)
+    other, options = tmp_path / "other.safetensors", ["--max-steps", 3, "--seed", 7]
+    status, _, err = run("sample", model, "--sampler", "distilled", "-o", tmp_path / "none.csv")
+    assert status == 1
+    assert "`backwalk distil`" in err
+    assert not (tmp_path / "none.csv").exists()
+    before = (model / "model.json").read_bytes()
+    status, out, err = run("distil", model, "-o", other, *options)
+    assert (status, out) == (0, "")
+    assert "root mean square error of" in err
+    assert f"model: {other}" in err
+    assert (model / "model.json").read_bytes() == before
+    assert run("distil", model, *options)[0] == 0  # into the model itself, which loses nothing
+    assert run("sample", model, "-n", 9, "--sampler", "distilled", "--seed", 5, "-o", tmp_path / "a.csv")[0] == 0
+    expected = Diffusion.load(model).distil(max_steps=3, random_state=7).sample(9, sampler="distilled", random_state=5)
+    np.testing.assert_array_equal(read_table(tmp_path / "a.csv").values, as_table(expected).values)
+    assert run("sample", other, "-n", 9, "--sampler", "distilled", "--seed", 5, "-o", tmp_path / "b.csv")[0] == 0
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert "student" in run("info", model)[1]
+    assert "root mean square error" in json.loads(run("info", model, "--json")[1])["student"]
+    for arguments in (["distil", model], ["distil", model, "-o", other]):
+        status, _, err = run(*arguments, *options)
+        assert (status, err.count("\n")) == (1, 1)
+        assert "--force" in err
+        assert run("-q", *arguments, *options, "--force")[::2] == (0, "")
+    assert run("sample", model, "--sampler", "distilled", "--evaluations", 5)[0] == 1
+    assert run("distil", model, "--max-time", 0)[0] == 2
 
 
 def test_data_on_stdout_messages_on_stderr(run, model):

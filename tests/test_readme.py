@@ -19,8 +19,10 @@ def blocks(language):
 def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("backwalk.estimator.default_training", _short_training)
+    monkeypatch.setattr("backwalk.estimator.default_distillation", lambda d, *_: _short_training(1000, d))
+    monkeypatch.setattr("backwalk.estimator.default_pairs", lambda _: 3000)
     names: dict[str, object] = {}
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
 
@@ -38,7 +40,7 @@ def test_the_command_lines_run(block, tmp_path):
         rows = rng.normal([5.0, 3.0], [0.8, 0.4], size=(300, 2))
         np.savetxt(tmp_path / f"{name}.csv", rows, delimiter=",", header="length,width", comments="")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where this environment's backwalk is
-    environment = {**os.environ, "BACKWALK_FIT_MAX_STEPS": "20", "PATH": path}
+    environment = {**os.environ, "BACKWALK_FIT_MAX_STEPS": "20", "BACKWALK_DISTIL_MAX_TIME": "1", "PATH": path}
     subprocess.run(["bash", "-euc", block], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert (tmp_path / "report.html").stat().st_size > 10_000
 

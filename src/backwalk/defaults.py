@@ -7,6 +7,7 @@ comment says on what.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from backwalk.denoiser import Residual
+from backwalk.denoiser import Architecture, Residual
 from backwalk.diffusion import NoiseSchedule, prior_mismatch
 from backwalk.streams import Stream
 from backwalk.training import Training
@@ -28,6 +29,8 @@ _MOST_MEMBERS = 16
 _SECONDS_A_MEMBER_STEP = {True: 2e-3, False: 5e-3}  # in up to three dimensions, and beyond; two cores of 2024
 _HURRIED_SECONDS, _HURRIED_BATCH = 1.3, 511  # a batch that is not cut into shards
 _CELLS_AT_ONCE = 2**22  # 32 MiB of numbers
+_STUDENT_STEPS, _STUDENT_BATCH, _LEAST_STEP_SECONDS = 3000, 2000, 1e-3  # steps of usual networks take longer
+_MOST_PAIRS, _MOST_PAIRED_CELLS = 200_000, 2**25  # 128 MiB each for x_N and x_0
 
 
 def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
@@ -107,6 +110,28 @@ def default_training(n: int, d: int, max_steps: int | None = None, max_time: flo
         weight_decay=0.0 if _is_low(d) else 0.05,
         half_products=has_half_products(),
     )
+
+
+def default_student(d: int, teacher: Architecture | None) -> Residual:
+    """Return the network of a student in R^d: one member of the teacher's own, or of a fit's where that is no ensemble.
+
+    On two moons a student of width 48 made rows as good as its teacher's (C2ST minus real .0114 against .0105).
+    """
+    return replace(teacher if isinstance(teacher, Residual) else default_architecture(1000, d), n_members=1)
+
+
+def default_distillation(d: int, max_steps: int | None = None, max_time: float | None = None) -> Training:
+    """Return the training plan of a student in R^d, at the rates of a fit; `max_time` is as in `default_training`."""
+    steps = _STUDENT_STEPS if max_time is None else math.ceil(max_time / _LEAST_STEP_SECONDS)
+    return replace(default_training(1000, d), max_steps=max_steps or steps, batch_size=_STUDENT_BATCH)
+
+
+def default_pairs(d: int) -> int:
+    """Return how many pairs a student in R^d learns from: as many as are soon made, fewer where they are large to keep.
+
+    Too few are learnt by heart: on a curved chain (d = 8) 10,000 left an error of 0.09 on others, 40,000 one of 0.05.
+    """
+    return max(1, min(_MOST_PAIRS, _MOST_PAIRED_CELLS // d))
 
 
 def has_half_products() -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from backwalk import diffusion
 from backwalk.accepted import FARTHEST_TO_SCORE
-from backwalk.denoiser import Architecture
+from backwalk.denoiser import Architecture, Residual, ResidualDenoiser
 from backwalk.diffusion import (
     BoundTerms,
     Denoiser,
@@ -62,6 +62,20 @@ _MOST_BLURS = 8  # that are put into words
 MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
 
 
+@dataclass(frozen=True, eq=False)
+class Student:
+    """A network that has learnt the way of a model's probability-flow ODE from x_N to x_0 (`backwalk.distillation`).
+
+    `denoiser` is used at the chain's last log-SNR alone, where it returns not E[x_0 | x_N] but the ODE's x_0. `error`
+    is the root mean square of the difference to the model's own x_0, a coordinate, in encoded units, on draws of x_N
+    that it was not trained on.
+    """
+
+    architecture: Residual
+    denoiser: ResidualDenoiser
+    error: float
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class DiffusionModel:
     """Everything that a fit leaves behind.
@@ -71,7 +85,7 @@ class DiffusionModel:
     `denoising_error` holds m_t, (n_steps + 1,), measured on rows that the weights were not trained on; it gives the
     "optimal" reverse variances. `decoder_variance` is that of p(x_0 | x_1), in squared encoded units.
     `prior_mismatch` is in nats a point, from the moments of the rows that were fitted. `card` is plain JSON: settings,
-    versions, seed, sizes, seconds.
+    versions, seed, sizes, seconds. `student` serves the sampler "distilled", and nothing else.
     """
 
     schedule: NoiseSchedule
@@ -86,6 +100,7 @@ class DiffusionModel:
     prior_mismatch: float
     history: History
     card: dict[str, Any]
+    student: Student | None = None
 
     @property
     def sigma_sq(self) -> Tensor:
@@ -111,7 +126,8 @@ class DiffusionModel:
             f"DiffusionModel({kind}, {self.codec.n_columns} columns, {self.schedule!r},\n"
             f"  reverse variance: {self.reverse_variance}; prior mismatch: {self.prior_mismatch:.2g} nats,\n"
             f"  sampler: {self.sampler.describe(self.schedule)},\n"
-            f"  log-density: the probability-flow ODE's, blurred by {blur_words(self)})"
+            f"  log-density: the probability-flow ODE's, blurred by {blur_words(self)}"
+            + (f",\n  student: {student_words(self.student)})" if self.student else ")")
         )
 
 
@@ -121,6 +137,11 @@ def blur_words(model: DiffusionModel) -> str:
     shown = ", ".join(f"{value:.2g} in {label}" for label, value in blur[:_MOST_BLURS])
     more = f" and so on for {len(blur) - _MOST_BLURS} more" if len(blur) > _MOST_BLURS else ""
     return f"noise of standard deviation {shown}{more}"
+
+
+def student_words(student: Student) -> str:
+    """Return what a student is and how far it errs, in words."""
+    return f"{student.architecture}, with a root mean square error of {student.error:.2g} of a column's scale"
 
 
 def reverse_variances(
@@ -183,11 +204,11 @@ def sample_pieces(
 
     Raises SamplingDiverged in the place of rows that are not finite.
     """
-    schedule, step = _chain(model, sampler or model.sampler)
+    chain = _chain(model, sampler or model.sampler)
 
     @torch.inference_mode()  # in which a network may write over what has served
     def tile(first: int, last: int) -> Tensor:
-        *_, state = _walk(model, schedule, step, first, last, stream)
+        *_, state = _walk(model, chain, first, last, stream)
         return state.x_t
 
     first = start
@@ -208,8 +229,7 @@ def walk(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
 ) -> Iterator[ChainState]:
     """Yield the chain's states on the way to rows start..stop-1 of a sample, from x_N to x_0, in encoded units."""
-    schedule, step = _chain(model, sampler or model.sampler)
-    yield from _walk(model, schedule, step, start, stop, stream)
+    yield from _walk(model, _chain(model, sampler or model.sampler), start, stop, stream)
 
 
 def bound(
@@ -365,22 +385,32 @@ def mismatch_warning(model: DiffusionModel) -> str | None:
     )
 
 
-def _chain(model: DiffusionModel, sampler: Sampler) -> tuple[NoiseSchedule, Step]:
+def _chain(model: DiffusionModel, sampler: Sampler) -> tuple[Denoiser, NoiseSchedule, Step]:
     times = sampler.times(model.schedule)
+    denoiser = model.denoiser
+    if sampler.solver == "distilled":
+        if model.student is None:
+            raise InvalidInput(
+                'A model should have a student to be sampled by "distilled", but this one has none: call distil() '
+                "first, or `backwalk distil`."
+            )
+        denoiser = model.student.denoiser
     steps: dict[str, Callable[[], Step]] = {
         "ancestral": lambda: Ancestral(reverse_variances(model, times)),
         "ddim": lambda: Ddim(sampler.eta),
         "dpm++2m": DpmSolver,
         "dpm++2m-sde": lambda: DpmSolver(sde=True),
         "multistep": Multistep,
+        "distilled": Ddim,  # whose one step returns x_0_hat
     }
-    return model.schedule.respace(times), steps[sampler.solver]()
+    return denoiser, model.schedule.respace(times), steps[sampler.solver]()
 
 
 def _walk(
-    model: DiffusionModel, schedule: NoiseSchedule, step: Step, start: int, stop: int, stream: Stream
+    model: DiffusionModel, chain: tuple[Denoiser, NoiseSchedule, Step], start: int, stop: int, stream: Stream
 ) -> Iterator[ChainState]:
-    device, width = device_of(model.denoiser), model.codec.n_encoded
+    (denoiser, schedule, step), width = chain, model.codec.n_encoded
+    device = device_of(denoiser)
 
     @lru_cache(maxsize=1)
     def drawn(*names: str | int, steps: int = 1) -> Tensor:
@@ -393,7 +423,7 @@ def _walk(
         group, place = divmod(t - 1, together)
         return drawn("eps", group, steps=together)[place]
 
-    return walk_back(model.denoiser, schedule, step, drawn("x_N")[0], noise=noise)
+    return walk_back(denoiser, schedule, step, drawn("x_N")[0], noise=noise)
 
 
 def _signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:

@@ -32,17 +32,10 @@ class Keeping:
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise InvalidInput for the first of a `Diffusion`'s parameters that is outside what is accepted."""
     check_reverse_variance(settings["reverse_variance"])
-    for name, least, most in (("n_steps", 2, N_STEPS), ("max_steps", 1, None)):
-        value = settings[name]
-        whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if value is not None and not (whole and least <= value and (most is None or value <= most)):
-            limits = f">= {least}" if most is None else f"in {least}..{most}"
-            raise InvalidInput(f"{name} should be an integer {limits} or None, but got {value!r}.")
-    max_time, fraction = settings["max_time"], settings["validation_fraction"]
-    if max_time is not None and not (_is_number(max_time) and 0 < max_time <= LONGEST_TIME):
-        raise InvalidInput(
-            f"max_time should be a number of seconds in (0, {LONGEST_TIME:.0e}] or None, but got {max_time!r}."
-        )
+    n_steps, fraction = settings["n_steps"], settings["validation_fraction"]
+    if n_steps is not None and not (_is_whole(n_steps) and 2 <= n_steps <= N_STEPS):
+        raise InvalidInput(f"n_steps should be an integer in 2..{N_STEPS} or None, but got {n_steps!r}.")
+    check_budget(settings["max_steps"], settings["max_time"])
     if settings["training"] is not None and settings["max_steps"] is not None:
         raise InvalidInput("max_steps should be None where training is given, as the plan holds its own length.")
     if settings["schedule"] is not None and settings["n_steps"] is not None:
@@ -63,6 +56,16 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     callbacks = settings["callbacks"]
     if not (isinstance(callbacks, Sequence) and all(map(callable, callbacks))):
         raise InvalidInput(f"callbacks should be a list of functions, but got {callbacks!r}.")
+
+
+def check_budget(max_steps: Any, max_time: Any) -> None:
+    """Raise InvalidInput unless both limits of a training, steps and seconds, are None or within what is accepted."""
+    if max_steps is not None and not (_is_whole(max_steps) and max_steps >= 1):
+        raise InvalidInput(f"max_steps should be an integer >= 1 or None, but got {max_steps!r}.")
+    if max_time is not None and not (_is_number(max_time) and 0 < max_time <= LONGEST_TIME):
+        raise InvalidInput(
+            f"max_time should be a number of seconds in (0, {LONGEST_TIME:.0e}] or None, but got {max_time!r}."
+        )
 
 
 def check_length(training: Training, n: int) -> None:
@@ -101,6 +104,10 @@ def chosen_device(device: str) -> str:
     except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises differs by its build
         raise InvalidInput(f'device should be "auto", "cpu" or one that is here, but got {device!r}.') from error
     return device
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:

@@ -54,7 +54,8 @@ def test_few_steps_are_even_in_the_seventh_root_of_the_noise_level(solver):
         (Sampler("ddim", None, 1.0), "100 evaluations,", "the chain with the reverse variance beta_tilde"),
         (Sampler("dpm++2m", 20), "20 evaluations;", "an approximation of the probability-flow ODE"),
         (Sampler("dpm++2m-sde", 20), "20 evaluations;", "an approximation of the reverse SDE"),
-        (Sampler("multistep", 1), "1 evaluations;", "an approximation of the probability-flow ODE"),
+        (Sampler("multistep", 1), "1 evaluation;", "an approximation of the probability-flow ODE"),
+        (Sampler("distilled"), "1 evaluation;", "the student's map, an approximation of the probability-flow ODE"),
     ],
     ids=str,
 )
@@ -74,6 +75,7 @@ def test_a_sampler_says_in_one_line_what_it_costs_and_draws_from(sampler, cost, 
         *[("ddim", None, eta) for eta in (-0.1, 1.1, math.nan, "1", True, None)],
         ("ancestral", None, 0.5),
         ("multistep", 10, 1.0),
+        *[("distilled", 5), ("distilled", 0), ("distilled", True), ("distilled", 1, 0.5)],
     ],
 )
 def test_refused(bad):

@@ -8,7 +8,7 @@ from scipy import stats
 
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, q_sample, scales, simple_loss, v_from_eps, v_from_x_0
 from backwalk.streams import Stream
-from backwalk.training import ChainLevels, LogNormalLevels
+from backwalk.training import ChainLevels, LogNormalLevels, OneLevel
 
 STREAM = Stream(3)
 CHAIN = ChainLevels(NoiseSchedule.linear(20))
@@ -43,6 +43,15 @@ def test_loss_with_log_normal_weights_is_the_square_of_the_error_in_v():
     v, v_theta = v_from_eps(x_t, eps, log_snr), v_from_x_0(x_t, x_0_hat, log_snr)
     loss = EVEN.weight(log_snr) * (x_0 - x_0_hat).square().sum(-1)
     torch.testing.assert_close(loss, (v - v_theta).square().sum(-1), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("log_snr", [-math.inf, -6.0, 0.5])
+def test_one_level_is_that_level_with_the_weight_of_v(log_snr):
+    levels = OneLevel(log_snr)
+    drawn = levels.draw(2, 5, stream=STREAM)
+    assert torch.equal(drawn, torch.full((2, 5), log_snr))
+    assert torch.equal(levels.weight(drawn), EVEN.weight(drawn))
+    assert drawn.dtype == torch.float32
 
 
 @pytest.mark.parametrize("rows", [1, 20, 1000])

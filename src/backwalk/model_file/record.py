@@ -18,7 +18,7 @@ from backwalk.accepted import HISTORY_LENGTH, N_STEPS, NETWORK_DEPTH, NETWORK_SI
 from backwalk.denoiser import Architecture, EnsembleDenoiser, Residual, ResidualDenoiser, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
-from backwalk.model import DiffusionModel
+from backwalk.model import DiffusionModel, Student
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, Schema
@@ -28,6 +28,7 @@ FORMAT: Final = "backwalk-model"
 VERSION: Final = 1
 
 _HISTORY = ("step", "loss", "validation_step", "validation_loss")
+_NETWORKS = ("denoiser.", "student.")
 _ROWS = ("schedule.log_snr", "denoising_error", *(f"history.{name}" for name in _HISTORY))
 
 
@@ -80,9 +81,14 @@ class _Blank(Stream):
 
 
 class _Sampler(_Strict):
-    solver: Literal["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep"]
+    solver: Literal["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep", "distilled"]
     n_evaluations: Annotated[int, Field(ge=1)] | None
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0  # not in files of the first weeks
+
+
+class _Student(_Strict):
+    architecture: _Residual
+    error: Annotated[float, Field(ge=0)]
 
 
 class _History(_Strict):
@@ -126,12 +132,18 @@ class Record(_Strict):
     prior_mismatch: Annotated[float, Field(ge=-1e-6)]
     history: _History
     card: _Card
+    student: _Student | None = None
 
 
 def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
     """Return the tensors that a model is made of, by name."""
     assert isinstance(model.denoiser, EnsembleDenoiser)  # as `record_of` saw to
-    tensors = {f"denoiser.{name}": tensor.cpu().contiguous() for name, tensor in model.denoiser.state_dict().items()}
+    networks = {"denoiser": model.denoiser} | ({"student": model.student.denoiser} if model.student else {})
+    tensors = {
+        f"{network}.{name}": tensor.cpu().contiguous()
+        for network, denoiser in networks.items()
+        for name, tensor in denoiser.state_dict().items()
+    }
     tensors["schedule.log_snr"] = model.schedule.log_snr[1:].contiguous()
     tensors["denoising_error"] = model.denoising_error.contiguous()
     for name in _HISTORY:
@@ -146,11 +158,13 @@ def record_of(model: DiffusionModel) -> Record:
             "a model's denoiser should be a network to be kept in a file, but this one's is a "
             f"{type(model.denoiser).__name__}: keep the code that makes it."
         )
-    sizes = {"kind": type(model.architecture).__name__, **vars(model.architecture)}
+    student = {}
+    if model.student is not None:  # models without one are written as they were before there were any
+        student = {"student": {"architecture": _sizes(model.student.architecture), "error": model.student.error}}
     history = {field: getattr(model.history, field) for field in _History.model_fields}
     return Record.model_validate(
         {
-            "architecture": sizes,
+            "architecture": _sizes(model.architecture),
             "floor": model.denoiser.floor if isinstance(model.denoiser, ResidualDenoiser) else 0.0,
             "codec": model.codec.to_dict(),
             "data_schema": model.schema.to_dict(),
@@ -160,24 +174,27 @@ def record_of(model: DiffusionModel) -> Record:
             "prior_mismatch": model.prior_mismatch,
             "history": history,
             "card": model.card,
+            **student,
         }
     )
 
 
 def least_data_bytes(record: Record) -> int:
     """Return how many bytes a model's tensors take, at least."""
-    return 4 * record.architecture.n_parameters(Codec.from_dict(record.codec).n_encoded)
+    architectures = [record.architecture, *([record.student.architecture] if record.student else [])]
+    d = Codec.from_dict(record.codec).n_encoded
+    return 4 * sum(architecture.n_parameters(d) for architecture in architectures)
 
 
 def check_tensors(tensors: dict[str, Tensor]) -> None:
     """Raise ModelFileError for tensors that no model file may hold, whether they come from one or go there."""
     for name, tensor in tensors.items():
         # Numbers of another type could be finite here and overflow in the network.
-        if name.startswith("denoiser.") and tensor.dtype != torch.float32:
+        if name.startswith(_NETWORKS) and tensor.dtype != torch.float32:
             raise ModelFileError(f"its weights should be float32, but {name} is {tensor.dtype}.")
         if name != "schedule.log_snr" and not _is_finite(tensor):
             raise ModelFileError(f"it should hold finite numbers, but {name} does not.")
-    rows = {name: tensor for name, tensor in tensors.items() if not name.startswith("denoiser.")}
+    rows = {name: tensor for name, tensor in tensors.items() if not name.startswith(_NETWORKS)}
     if set(rows) != set(_ROWS) or any(row.ndim != 1 or row.dtype != torch.float64 for row in rows.values()):
         raise ModelFileError(f"it should hold a row of float64 numbers for each of {', '.join(_ROWS)}.")
     for name in _ROWS:
@@ -204,14 +221,18 @@ def model_of(record: Record, tensors: dict[str, Tensor]) -> DiffusionModel:
     if codec.n_columns != schema.n_columns:
         raise ModelFileError(f"the codec has {codec.n_columns} columns, but the schema {schema.n_columns}.")
     schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
-    with torch.device("meta"):  # weights of no memory, in whose place the file's are put
-        denoiser = build_denoiser(
-            architecture, codec.n_encoded, schedule=schedule, floor=record.floor, stream=_Blank(0)
+    d, student = codec.n_encoded, None
+    denoiser = _network_of(architecture, d, schedule, record.floor, "denoiser.", tensors)
+    if record.student is not None:
+        sizes, last = record.student.architecture.architecture(), schedule.respace([schedule.n_steps])
+        network = _network_of(sizes, d, last, record.floor, "student.", tensors)
+        assert isinstance(network, ResidualDenoiser)
+        student = Student(sizes, network, record.student.error)
+    strange = [name for name in tensors if name.startswith("student.")]
+    if strange:
+        raise ModelFileError(
+            f"it should hold a student's weights only where its record names one, but has {strange[0][:80]!r}."
         )
-    names = [name for name in tensors if name.startswith("denoiser.")]
-    # Copies, one by one, in memory of torch's own, as products' bits may depend on where in memory weights lie.
-    weights = {name.removeprefix("denoiser."): tensors.pop(name).clone() for name in names}
-    denoiser.load_state_dict(weights, assign=True)
     step, loss, validation_step, validation_loss = (
         tuple((row.long() if name.endswith("step") else row).tolist())
         for name, row in ((name, tensors[f"history.{name}"]) for name in _HISTORY)
@@ -235,7 +256,25 @@ def model_of(record: Record, tensors: dict[str, Tensor]) -> DiffusionModel:
             **record.history.model_dump(),
         ),
         card=record.card.model_dump(exclude_unset=True),
+        student=student,
     )
+
+
+def _sizes(architecture: Architecture) -> dict[str, Any]:
+    return {"kind": type(architecture).__name__, **vars(architecture)}
+
+
+def _network_of(
+    architecture: Architecture, d: int, schedule: NoiseSchedule, floor: float, prefix: str, tensors: dict[str, Tensor]
+) -> EnsembleDenoiser:
+    """Return a network with the weights whose names begin with `prefix`, which are taken out of `tensors`."""
+    with torch.device("meta"):  # weights of no memory, in whose place the file's are put
+        network = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0))
+    names = [name for name in tensors if name.startswith(prefix)]
+    # Copies, one by one, in memory of torch's own, as products' bits may depend on where in memory weights lie.
+    weights = {name.removeprefix(prefix): tensors.pop(name).clone() for name in names}
+    network.load_state_dict(weights, assign=True)
+    return network
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 
-SolverName = Literal["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep"]
+SolverName = Literal["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep", "distilled"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Sampler:
       and eta = 1 is "ancestral" with beta_tilde. Other solvers take no eta.
     - "dpm++2m": deterministic, second order; "dpm++2m-sde" with fresh noise, for 20 evaluations or more.
     - "multistep": deterministic, third order, the best with about 10 evaluations.
+    - "distilled": one evaluation of the student that `Diffusion.distil` has put into the model.
     """
 
     solver: SolverName = "dpm++2m-sde"
@@ -35,6 +36,10 @@ class Sampler:
         k = self.n_evaluations
         if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
             raise InvalidInput(f"n_evaluations should be an integer >= 1 or None, but got {k!r}: 50 is usual.")
+        if self.solver == "distilled" and k not in (None, 1):
+            raise InvalidInput(
+                f'n_evaluations should be 1 or None for "distilled", but got {k}: for more, take another solver.'
+            )
         check_eta(self.eta)
         if self.eta > 0.0 and self.solver != "ddim":
             raise InvalidInput(
@@ -45,9 +50,11 @@ class Sampler:
         """Return the steps of a chain that are visited: increasing, ending at n_steps.
 
         Few steps are even in s^(1/7) of the noise level s, as in Karras et al. 2022, or, for the multistep solver, in
-        arctan(s)^0.45; they are rounded to steps of the chain.
+        arctan(s)^0.45; they are rounded to steps of the chain. A student is asked at the last step alone.
         """
         n, k = schedule.n_steps, self.n_evaluations
+        if self.solver == "distilled":
+            return [n]
         if k is None or k >= n:
             return list(range(1, n + 1))
         level = schedule.noise_level[1:].clamp(max=1e6).numpy()
@@ -63,7 +70,8 @@ class Sampler:
         'ancestral, 10 evaluations; draws from a shorter chain of 10 s'
         """
         n, k = schedule.n_steps, len(self.times(schedule))
-        cost = f"{k:,} evaluations" if k < n else f"{k:,} evaluations, one for each step of the chain"
+        cost = f"{k:,} evaluation{'s' * (k > 1)}"
+        cost = cost if k < n or self.solver == "distilled" else f"{cost}, one for each step of the chain"
         eta = f" (eta = {self.eta:g})" if self.solver == "ddim" else ""
         return f"{self.solver}{eta}, {cost}; draws from {self._source(k, n)}"
 
@@ -79,6 +87,8 @@ class Sampler:
                 return f"{chain} with the reverse variance beta_tilde, but for the noise of its decoder"
             case "ddim" if self.eta > 0.0:
                 return "DDIM's own chain, a model between beta_tilde's and the probability-flow ODE's"
+            case "distilled":
+                return "the student's map, an approximation of the probability-flow ODE's model"
             case "dpm++2m-sde":
                 return "an approximation of the reverse SDE's model"
         return "an approximation of the probability-flow ODE's model"

@@ -4,13 +4,14 @@ from backwalk.training.checkpoint import checkpointed
 from backwalk.training.config import Training
 from backwalk.training.history import History, Progress
 from backwalk.training.loop import Trainer
-from backwalk.training.noise_levels import ChainLevels, LogNormalLevels, NoiseLevels
+from backwalk.training.noise_levels import ChainLevels, LogNormalLevels, NoiseLevels, OneLevel
 
 __all__ = [
     "ChainLevels",
     "History",
     "LogNormalLevels",
     "NoiseLevels",
+    "OneLevel",
     "Progress",
     "Trainer",
     "Training",

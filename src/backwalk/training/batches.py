@@ -31,41 +31,58 @@ class Batch:
 class Batches:
     """The batches of a run on rows x_0, (n, d): a function of the step, whatever was asked before.
 
-    Noise and levels are drawn for several steps together: for small batches the calls take longer than the numbers.
+    `eps`, (n, d), is noise that belongs to the rows; without it each batch draws its own. Noise and levels are drawn
+    for several steps together: for small batches the calls take longer than the numbers.
     """
 
     _MOST_STEPS, _NUMBERS = 16, 2**16  # that are drawn together, as many as one step wants at least
 
-    def __init__(self, x_0: Tensor, levels: NoiseLevels, training: Training, members: int, stream: Stream) -> None:
+    def __init__(
+        self,
+        x_0: Tensor,
+        levels: NoiseLevels,
+        training: Training,
+        members: int,
+        stream: Stream,
+        eps: Tensor | None = None,
+    ) -> None:
         self._x_0, self._levels, self._members, self._stream = x_0, levels, members, stream
+        self._eps = eps
         self._batch_size = training.batch_size
         self._steps_an_epoch = training.steps_an_epoch(len(x_0))
         numbers_a_step = members * self._batch_size * x_0.shape[1]
         self._steps_together = max(1, min(self._MOST_STEPS, self._NUMBERS // numbers_a_step))
         self._order: tuple[int, Tensor] | None = None
-        self._drawn: tuple[int, tuple[Tensor, ...]] | None = None
+        self._drawn: tuple[int, Tensor, Tensor] | None = None
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0, on the rows' device."""
         block, place = divmod(step, self._steps_together)
         if self._drawn is None or self._drawn[0] != block:
-            self._drawn = (block, self._draw(self._stream.child("steps", block)))
-        return Batch(self._rows(step), *(numbers[place] for numbers in self._drawn[1]))
+            self._drawn = (block, *self._draw(self._stream.child("steps", block)))
+        _, levels, noise = self._drawn
+        rows, log_snr = self._places(step), levels[place]
+        eps = noise[place] if self._eps is None else self._eps[rows]
+        return Batch(self._x_0[rows], eps, log_snr, self._levels.weight(log_snr))
 
-    def _draw(self, stream: Stream) -> tuple[Tensor, ...]:
-        """Return noise, (steps, members, rows, d), log-SNRs and their weights, (steps, members, rows)."""
+    def _draw(self, stream: Stream) -> tuple[Tensor, Tensor]:
+        """Return log-SNRs, (steps, members, rows), and noise, (steps, members, rows, d), none where rows have it."""
         steps, members, rows, d = self._steps_together, self._members, self._batch_size, self._x_0.shape[1]
-        eps = stream.child("eps").normal(0, steps * members * rows, d, torch.float32).reshape(steps * members, rows, d)
+        device = self._x_0.device
         log_snr = self._levels.draw(steps * members, rows, stream=stream.child("level"))
-        drawn = (eps, log_snr, self._levels.weight(log_snr))
-        return tuple(part.reshape(steps, members, rows, *part.shape[2:]).to(self._x_0.device) for part in drawn)
+        log_snr = log_snr.reshape(steps, members, rows).to(device)
+        if self._eps is not None:
+            return log_snr, self._eps[:0]
+        eps = stream.child("eps").normal(0, steps * members * rows, d, torch.float32)
+        return log_snr, eps.reshape(steps, members, rows, d).to(device)
 
-    def _rows(self, step: int) -> Tensor:
+    def _places(self, step: int) -> Tensor:
+        """Return which rows a step sees, (members, rows)."""
         epoch, position = divmod(step, self._steps_an_epoch)
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, torch.from_numpy(self._shuffled(epoch)).to(self._x_0.device))
         start = position * self._batch_size
-        return self._x_0[self._order[1][:, start : start + self._batch_size]]
+        return self._order[1][:, start : start + self._batch_size]
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         n, batch = len(self._x_0), self._batch_size

@@ -54,6 +54,7 @@ class Trainer:
 
     `x_validation`, (m, d), serves the choice of weights; without it the last (averaged) weights are kept. `max_time`,
     in seconds, ends the run early; the learning rates then follow the clock, and two runs are no longer bit-equal.
+    `eps`, (n, d), is noise that belongs to the rows, in the place of what every step draws.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Trainer:
         stream: Stream,
         x_validation: Tensor | None = None,
         max_time: float | None = None,
+        eps: Tensor | None = None,
     ) -> None:
         self.denoiser, self.x_0, self.levels, self.training = denoiser, x_0, levels, training
         self.stream, self.max_time = stream, max_time
@@ -84,11 +86,11 @@ class Trainer:
             [parameter for parameter in self._parameters if id(parameter) not in chosen],
             betas=(0.9, 0.99) if training.decay else (0.9, 0.999),
         )
-        self.fingerprint = fingerprint(denoiser, x_0, x_validation, levels, training, stream)
+        self.fingerprint = fingerprint(denoiser, x_0, x_validation, levels, training, stream, eps)
         self._average = PowerAverage(self._parameters, training.ema_width) if training.ema_width else None
         self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream)
         self._choice = Choice()
-        self._batches = Batches(x_0, levels, training, denoiser.n_members, stream)
+        self._batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps)
         self._losses: list[tuple[int, float]] = []
         self._validations: list[tuple[int, float]] = []
         self.step = 0

@@ -52,6 +52,22 @@ class ChainLevels:
 
 
 @dataclass(frozen=True)
+class OneLevel:
+    """The same log-SNR for every row, be it -inf, and the weight that makes the loss |v - v_theta|^2."""
+
+    log_snr: float
+
+    def draw(self, members: int, rows: int, *, stream: Stream) -> Tensor:
+        """Return the one log-SNR, so many times."""
+        del stream
+        return torch.full((members, rows), self.log_snr)
+
+    def weight(self, log_snr: Tensor) -> Tensor:
+        """Return 1 + SNR."""
+        return _weight_of_v(log_snr)
+
+
+@dataclass(frozen=True)
 class LogNormalLevels:
     """ln s normal around `centre` for most rows, uniform from `level_min` to `level_max` for a share of them.
 
@@ -78,4 +94,8 @@ class LogNormalLevels:
 
     def weight(self, log_snr: Tensor) -> Tensor:
         """Return 1 + SNR."""
-        return 1.0 + log_snr.exp()
+        return _weight_of_v(log_snr)
+
+
+def _weight_of_v(log_snr: Tensor) -> Tensor:
+    return 1.0 + log_snr.exp()

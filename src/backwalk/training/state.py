@@ -38,15 +38,18 @@ def fingerprint(
     levels: NoiseLevels,
     training: Training,
     stream: Stream,
+    eps: Tensor | None = None,
 ) -> dict[str, str]:
     """Return what decides every bit of a run: rows, starting weights, noise levels, plan, seed, versions.
+
+    Noise that belongs to the rows counts as theirs.
 
     Noise levels are told by a draw from them, and the denoiser by its weights and plain attributes.
     """
     drawn = levels.draw(1, 64, stream=Stream(0))
     plain = {name: value for name, value in vars(denoiser).items() if isinstance(value, (int, float, tuple))}
     return {
-        "rows": _digest([x_0]),
+        "rows": _digest([x_0] if eps is None else [x_0, eps]),
         "validation rows": _digest([] if x_validation is None else [x_validation]),
         "network": f"{_digest(denoiser.state_dict().values())} {plain} on {x_0.device.type}",
         "noise levels": _digest([drawn, levels.weight(drawn)]),

@@ -1,0 +1,38 @@
+"""Batches: noise that belongs to rows stays with them."""
+
+import pytest
+import torch
+
+from backwalk.denoiser import Residual, build_denoiser
+from backwalk.diffusion import NoiseSchedule
+from backwalk.streams import Stream
+from backwalk.training import OneLevel, Trainer, Training
+from backwalk.training.batches import Batches
+
+STREAM = Stream(31)
+X_0 = STREAM.child("x_0").normal(0, 50, 3, torch.float32)
+EPS = 1.0 - 2.0 * X_0  # so that a row's noise tells whose it is
+
+
+@pytest.mark.parametrize("batch_size", [7, 50, 80])
+def test_rows_keep_the_noise_that_belongs_to_them(batch_size):
+    training = Training(batch_size=batch_size, learning_rate=0.01, max_steps=9)
+    drawn = Batches(X_0, OneLevel(-1.0), training, 2, STREAM)
+    paired = Batches(X_0, OneLevel(-1.0), training, 2, STREAM, EPS)
+    for step in (0, 1, 8):
+        batch, other = paired.at(step), drawn.at(step)
+        assert torch.equal(batch.eps, 1.0 - 2.0 * batch.x_0)
+        assert torch.equal(batch.x_0, other.x_0)  # the same rows in the same order
+        assert torch.equal(batch.log_snr, other.log_snr)
+        assert not torch.equal(batch.eps, other.eps)
+
+
+def test_a_run_is_told_by_the_noise_of_its_rows():
+    denoiser = build_denoiser(Residual(8, 1), 3, schedule=NoiseSchedule.linear(5), floor=0.1, stream=STREAM)
+    training = Training(batch_size=10, learning_rate=0.01, max_steps=2)
+    prints = [
+        Trainer(denoiser, X_0, OneLevel(-1.0), training, stream=STREAM, eps=eps).fingerprint
+        for eps in (None, EPS, EPS + 1.0)
+    ]
+    assert len({one.pop("rows") for one in prints}) == 3
+    assert prints[0] == prints[1] == prints[2]
