@@ -24,6 +24,7 @@ from backwalk.denoiser.network import MemberLinear
 from backwalk.sampling import TILE_ROWS
 from backwalk.threads import single_threads
 from backwalk.training import Training
+from backwalk.training.muon import Muon
 from benchmarks.methods import timed
 from benchmarks.record import Figures, Store
 
@@ -115,9 +116,9 @@ def product_peak(rows: int, width: int, dtype: torch.dtype, seconds: float) -> f
 
 
 def muon_operations(module: nn.Module) -> int:
-    """Return the operations of a step of Muon: five rounds of three products for every square matrix."""
+    """Return the operations of a step of Muon: three rounds of three products for each matrix whose turn it is."""
     square = (shape for shape in product_shapes(module) if shape[1] == shape[2])
-    return sum(5 * 3 * 2 * members * n**3 for members, n, _ in square)
+    return sum(3 * 3 * 2 * members * n**3 for members, n, _ in square) // Muon.TURNS
 
 
 def step_seconds(denoiser: EnsembleDenoiser, sizes: Sizes, *, half_products: bool) -> float:

@@ -197,6 +197,8 @@ def sampling(results: Results, curves: Path) -> str:  # noqa: ARG001
             for name, times in seconds.items()
         ]
         texts.append(table(("two moons", "rows a second", "times the first line", "C2ST minus real"), rows))
+        if "distilling_seconds" in result:
+            texts.append(f"The student took {result['distilling_seconds']:.0f} s, its pairs included.\n")
     files = sorted(
         (result for result in results if result["key"]["what"] == "file"), key=lambda result: result["key"]["n"]
     )

@@ -589,7 +589,7 @@ def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evalu
     if k is None:
         return model.sampler
     # Fresh noise forgets errors when there are steps enough; with few, a third-order ODE solver errs less.
-    few = isinstance(k, Integral) and k < 20 and model.sampler.solver != "distilled"
+    few = isinstance(k, Integral) and k < 40 and model.sampler.solver != "distilled"
     return Sampler("multistep", k) if few else replace(model.sampler, n_evaluations=k)
 
 

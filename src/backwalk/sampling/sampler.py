@@ -21,7 +21,7 @@ class Sampler:
     - "ancestral": Ho et al. 2020's sampling from the chain, or from a shorter one.
     - "ddim": deterministic, first order; with `eta` in (0, 1] noise of variance eta^2 beta_tilde is added in each step,
       and eta = 1 is "ancestral" with beta_tilde. Other solvers take no eta.
-    - "dpm++2m": deterministic, second order; "dpm++2m-sde" with fresh noise, for 20 evaluations or more.
+    - "dpm++2m": deterministic, second order; "dpm++2m-sde" with fresh noise, for 40 evaluations or more.
     - "multistep": deterministic, third order, the best with about 10 evaluations.
     - "distilled": one evaluation of the student that `Diffusion.distil` has put into the model.
     """
