@@ -27,6 +27,7 @@ _FINEST, _COARSEST = 0.016, 0.5
 _LEVELS_BELOW_FLOOR = 8.0
 _MOST_MEMBERS = 16
 _SECONDS_A_MEMBER_STEP = {True: 2e-3, False: 5e-3}  # in up to three dimensions, and beyond; two cores of 2024
+_CALM_STEPS = 1600  # at which a run in the plane need not hurry
 _HURRIED_SECONDS, _HURRIED_BATCH = 1.3, 511  # a batch that is not cut into shards
 _CELLS_AT_ONCE = 2**22  # 32 MiB of numbers
 _STUDENT_STEPS, _STUDENT_BATCH, _LEAST_STEP_SECONDS = 3000, 2000, 1e-3  # steps of usual networks take longer
@@ -96,17 +97,22 @@ def default_training(n: int, d: int, max_steps: int | None = None, max_time: flo
     With `max_time` the clock ends a run, and the rates follow it; the steps given here are then only an upper bound,
     for machines three times as fast as those that the plan was made on. Beyond three dimensions the weights of the
     blocks decay: on a curved chain (d = 8, 20,000 rows) the gap to the truth fell from 0.135 to 0.120 nats, and most of
-    it was overfitting; in the plane, where there is little of it, decay only cost. There the rates are twice as high
-    (on two moons an excess of 0.0081 against 0.0091 nats), and with a second or less small batches train a small
-    network.
+    it was overfitting; in the plane, where there is little of it, decay only cost.
+
+    In the plane a run of few steps takes larger ones, up to twice as large in the blocks and four times elsewhere, in a
+    second or less eight times, and there small batches train a small network. At twice and eight times the rates longer
+    runs on four rings now and then ended far off, at 0.17 nats for 0.01, and the longer the more often; two moons
+    showed nothing of it.
     """
     _, steps = _members_and_steps(n, d, max_time)
-    largest = _HURRIED_BATCH if _is_hurried(d, max_time) else 1500 if _is_low(d) else 1000
+    hurried = _is_hurried(d, max_time)
+    largest = _HURRIED_BATCH if hurried else 1500 if _is_low(d) else 1000
+    haste = float(np.clip(_CALM_STEPS / min(steps, max_steps or steps), 1.0, 2.0))
     return Training(
         max_steps=max_steps or (steps if max_time is None else 3 * steps),
         batch_size=int(np.clip(n, 256, largest)),
-        learning_rate=2e-2 if _is_low(d) else 1e-2,
-        hidden_rate=0.04 if _is_low(d) else 0.02,
+        learning_rate=(0.005 if hurried else 0.0025) * haste**2 if _is_low(d) else 1e-2,
+        hidden_rate=0.02 * haste if _is_low(d) else 0.02,
         weight_decay=0.0 if _is_low(d) else 0.05,
         half_products=has_half_products(),
     )
@@ -151,7 +157,7 @@ def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int
     their steps in the plane (in 2.5 s an excess of 0.014 against 0.017 nats), and beyond three dimensions they are not
     (in 8 s 0.245 against 0.185 on a curved chain).
     """
-    members, steps = 2, int(np.clip(17 * math.sqrt(n), 800, 1600 if _is_low(d) else 2500))
+    members, steps = 2, int(np.clip((22 if _is_low(d) else 17) * math.sqrt(n), 800, 2200 if _is_low(d) else 2500))
     if max_time is None:
         return members, steps
     affordable = max_time / _SECONDS_A_MEMBER_STEP[_is_low(d)]
