@@ -185,6 +185,14 @@ def test_encode_changes_nothing_that_it_was_given_and_keeps_gaps():
     assert np.isnan(z[0, 1])
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_encoded_rows_lie_row_by_row_however_the_values_lie(order):
+    """The bits of a row's sums, and so of its score, depend on how the rows lie in memory."""
+    x = RNG.normal(size=(50, 12))
+    x[:, 5] = 2.0
+    assert Codec.fit(as_table(x)).encode(np.asarray(x, order=order)).flags.c_contiguous
+
+
 @pytest.mark.parametrize("rows", [[[1.0, 2.0], [1.0, 2.0]], [[3.0], [3.0], [3.0]]])
 @pytest.mark.parametrize("scale", [True, False])
 def test_columns_none_of_which_varies_are_refused(rows, scale):

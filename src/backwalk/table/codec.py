@@ -143,7 +143,8 @@ class Codec:
         the first row, so that chunks draw what the whole would. Returns (n, k). Raises InvalidInput for another shape,
         and for a value so far out that its encoded number overflows.
         """
-        x = self._rows(values, self.n_columns, "values")[:, self.encoded_columns]
+        # Row by row in memory: picked columns lie column by column, and the bits of a row's sums depend on that.
+        x = np.ascontiguousarray(self._rows(values, self.n_columns, "values")[:, self.encoded_columns])
         spread = np.flatnonzero(self._cell)
         if stream is not None and len(spread):
             draws = stream.uniform(first_row, first_row + len(x), len(spread)).numpy()
