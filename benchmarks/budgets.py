@@ -27,7 +27,9 @@ class Sizes:
 SIZES = {
     "quick": Sizes((0.3,), ("two_moons",), 1, 50, 500),
     "short": Sizes((2.0,), ("two_moons", "curved_chain"), 1, 1024),
-    "full": Sizes((2.0, 6.0, 20.0), ("two_moons", "rings", "checkerboard", "curved_chain", "warped_mixture_12"), 2, 4096),
+    "full": Sizes(
+        (2.0, 6.0, 20.0), ("two_moons", "rings", "checkerboard", "curved_chain", "warped_mixture_12"), 2, 4096
+    ),
 }
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from numbers import Integral
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.sampling import (
+    N_PILOT,
     TILE_ROWS,
     Ancestral,
     ChainState,
@@ -44,6 +46,7 @@ from backwalk.sampling import (
     Multistep,
     Sampler,
     Step,
+    fitted_times,
     over_tiles,
     padded_tile,
     walk_back,
@@ -58,6 +61,7 @@ MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-densi
 BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
 _NUMBERS_TOGETHER = 64  # of noise, a row, drawn for several steps of the chain
+_FITTING = Lock()
 _MOST_BLURS = 8  # that are put into words
 MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
 
@@ -101,6 +105,11 @@ class DiffusionModel:
     history: History
     card: dict[str, Any]
     student: Student | None = None
+
+    @cached_property
+    def _fitted_times(self) -> dict[int, list[int]]:
+        """The times of `visited_times`, by their number."""
+        return {}
 
     @property
     def sigma_sq(self) -> Tensor:
@@ -385,8 +394,25 @@ def mismatch_warning(model: DiffusionModel) -> str | None:
     )
 
 
+def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
+    """Return the steps of the chain that a sampler visits on its way through this model: increasing, ending at n_steps.
+
+    Those of a few evaluations by "multistep" are fitted to the denoiser at their first use (some tenths of a second for
+    ten of them in the plane, a second or two beyond), on noise of their own: they follow from the model alone.
+    """
+    k, schedule = sampler.n_evaluations, model.schedule
+    if sampler.solver != "multistep" or k is None or not 1 < k < schedule.n_steps:
+        return sampler.times(schedule)
+    with _FITTING:  # several threads may come for the same
+        if k not in model._fitted_times:
+            device = device_of(model.denoiser)
+            x_N = Stream(0).child("pilot").normal(0, N_PILOT, model.codec.n_encoded, torch.float32).to(device)
+            model._fitted_times[k] = fitted_times(model.denoiser, schedule, Multistep(), k, x_N)
+        return model._fitted_times[k]
+
+
 def _chain(model: DiffusionModel, sampler: Sampler) -> tuple[Denoiser, NoiseSchedule, Step]:
-    times = sampler.times(model.schedule)
+    times = visited_times(model, sampler)
     denoiser = model.denoiser
     if sampler.solver == "distilled":
         if model.student is None:

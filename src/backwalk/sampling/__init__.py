@@ -1,11 +1,13 @@
 """From x_N back to x_0: solvers, the chain that they walk, and the tiles in which rows are computed."""
 
 from backwalk.sampling.chain import ChainState, walk_back
+from backwalk.sampling.fitted_times import N_PILOT, fitted_times
 from backwalk.sampling.sampler import Sampler
 from backwalk.sampling.steps import Ancestral, Ddim, DpmSolver, Multistep, Step
 from backwalk.sampling.tiles import TILE_ROWS, over_tiles, padded_tile
 
 __all__ = [
+    "N_PILOT",
     "TILE_ROWS",
     "Ancestral",
     "ChainState",
@@ -14,6 +16,7 @@ __all__ = [
     "Multistep",
     "Sampler",
     "Step",
+    "fitted_times",
     "over_tiles",
     "padded_tile",
     "walk_back",

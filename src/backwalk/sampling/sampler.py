@@ -22,7 +22,8 @@ class Sampler:
     - "ddim": deterministic, first order; with `eta` in (0, 1] noise of variance eta^2 beta_tilde is added in each step,
       and eta = 1 is "ancestral" with beta_tilde. Other solvers take no eta.
     - "dpm++2m": deterministic, second order; "dpm++2m-sde" with fresh noise, for 40 evaluations or more.
-    - "multistep": deterministic, third order, the best with about 10 evaluations.
+    - "multistep": deterministic, third order, the best with few evaluations (6 to 30), whose steps are fitted to
+      the model when they are first asked for.
     - "distilled": one evaluation of the student that `Diffusion.distil` has put into the model.
     """
 
@@ -49,19 +50,15 @@ class Sampler:
     def times(self, schedule: NoiseSchedule) -> list[int]:
         """Return the steps of a chain that are visited: increasing, ending at n_steps.
 
-        Few steps are even in s^(1/7) of the noise level s, as in Karras et al. 2022, or, for the multistep solver, in
-        arctan(s)^0.45; they are rounded to steps of the chain. A student is asked at the last step alone.
+        Few steps are even in s^(1/7) of the noise level s, as in Karras et al. 2022, rounded to steps of the chain; a
+        model fits those of "multistep" to its own denoiser (`fitted_times`). A student is asked at the last step alone.
         """
         n, k = schedule.n_steps, self.n_evaluations
         if self.solver == "distilled":
             return [n]
         if k is None or k >= n:
             return list(range(1, n + 1))
-        level = schedule.noise_level[1:].clamp(max=1e6).numpy()
-        place = np.arctan(level) ** 0.45 if self.solver == "multistep" else level ** (1 / 7)
-        targets = np.linspace(place[0], place[-1], k) if k > 1 else place[-1:]
-        nearest = 1 + np.abs(place[:, None] - targets).argmin(axis=0)
-        return _made_distinct(nearest, n)
+        return spread_times(schedule, k, schedule.noise_level[1:].clamp(max=1e6).numpy() ** (1 / 7))
 
     def describe(self, schedule: NoiseSchedule) -> str:
         """Return one line: the solver, what a row costs on a schedule, and which model the row is drawn from.
@@ -92,6 +89,12 @@ class Sampler:
             case "dpm++2m-sde":
                 return "an approximation of the reverse SDE's model"
         return "an approximation of the probability-flow ODE's model"
+
+
+def spread_times(schedule: NoiseSchedule, k: int, place: np.ndarray) -> list[int]:
+    """Return k times of a chain that are spread evenly in `place`, (n_steps,), increasing and ending at n_steps."""
+    targets = np.linspace(place[0], place[-1], k) if k > 1 else place[-1:]
+    return _made_distinct(1 + np.abs(place[:, None] - targets).argmin(axis=0), schedule.n_steps)
 
 
 def check_eta(eta: float) -> None:

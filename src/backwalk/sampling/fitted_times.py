@@ -1,0 +1,86 @@
+"""Which k of a chain's steps a deterministic solver should visit: those that do best with the denoiser at hand.
+
+Where paths bend depends on the data: four rings want their few steps elsewhere than two moons. Any rule in the noise
+level alone, tuned on some data, wastes steps on others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backwalk.diffusion import Denoiser, NoiseSchedule
+from backwalk.sampling.chain import walk_back
+from backwalk.sampling.sampler import spread_times
+from backwalk.sampling.steps import Step
+from backwalk.threads import single_threads
+
+N_PILOT = 256  # rows that judge a choice of times
+_FINE = 100  # steps of the chain that stands for the ODE
+_POWERS = (0.2, 0.3, 0.4, 0.5, 0.6)
+_MOST_MOVED = 16  # times that are moved one by one; more are near enough to the ODE, and would take seconds
+_STRIDES = (0.5, 0.3, 0.2)  # of the way to the next time, one for each round
+_LEAST_ERROR = 1e-7  # of float32
+
+
+def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int, x_N: Tensor) -> list[int]:
+    """Return the k times from which a deterministic `step` comes nearest to the ODE's x_0: increasing, ending at N.
+
+    Times even in arctan(s)^p of the noise level s, for the best of a few p, and then, up to 16 of them, each moved
+    towards its neighbours as long as that helps. What is minimised is the geometric mean over the rows of `x_N`,
+    (n, d), of their distance to the x_0 of 100 steps: rows on a watershed between modes err much on any grid, and
+    would say little of it by a mean of squares. Four rings, 7 evaluations: a C2ST of .513 for .577 at a fixed p = 0.45.
+
+    All is computed on one thread, so that the times do not depend on the number of threads.
+    """
+
+    @torch.inference_mode()
+    def landed(times: Sequence[int]) -> Tensor:
+        *_, last = walk_back(denoiser, schedule.respace(times), step, x_N, noise=_no_noise)
+        return last.x_t
+
+    def error(times: Sequence[int]) -> float:
+        distance = (landed(times) - target).norm(dim=1)
+        return float(distance.clamp(min=_LEAST_ERROR).log().mean())
+
+    with single_threads():
+        target = landed(spread_times(schedule, min(_FINE, schedule.n_steps), _angle(schedule, 0.4)))
+        grids = [(spread_times(schedule, k, place), place) for place in (_angle(schedule, p) for p in _POWERS)]
+        least, times, place = min(((error(grid), grid, place) for grid, place in grids), key=lambda found: found[0])
+        for stride in _STRIDES if k <= _MOST_MOVED else ():
+            for i in range(k - 1):
+                for moved in _moves(times, i, stride, place):
+                    found = error(moved)
+                    if found < least:
+                        least, times = found, moved
+                        break
+    return times
+
+
+def _moves(times: list[int], i: int, stride: float, place: np.ndarray) -> list[list[int]]:
+    """Return the times with the i-th moved up, and moved down, by a share of the way to the next, where there is one.
+
+    `place`, (n_steps,), says how far apart times are.
+    """
+    below, above = times[i - 1] if i else 0, times[i + 1]
+    here = place[times[i] - 1]
+    moved = []
+    for neighbour in (above, max(below, 1)):
+        target = here + stride * (place[neighbour - 1] - here)
+        time = int(np.clip(1 + np.abs(place - target).argmin(), below + 1, above - 1))
+        if time != times[i]:
+            moved.append([*times[:i], time, *times[i + 1 :]])
+    return moved
+
+
+def _angle(schedule: NoiseSchedule, power: float) -> np.ndarray:
+    """Return arctan(s)^power at the chain's steps, (n_steps,)."""
+    place: np.ndarray = np.arctan(schedule.noise_level[1:].numpy()) ** power
+    return place
+
+
+def _no_noise(t: int) -> Tensor:
+    raise AssertionError(f"a deterministic solver asked for noise at step {t}")

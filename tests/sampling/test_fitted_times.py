@@ -1,0 +1,94 @@
+"""The steps of a short chain, fitted to a denoiser: a choice that is always one, follows from the model, and pays."""
+
+import threading
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from backwalk.diffusion import GaussianMixtureDenoiser, NoiseSchedule
+from backwalk.model import sample_rows, visited_times
+from backwalk.oracle import oracle_model
+from backwalk.sampling import DpmSolver, Multistep, Sampler, fitted_times, walk_back
+from backwalk.sampling.sampler import spread_times
+from backwalk.streams import Stream
+
+STREAM = Stream(29)
+SCHEDULE = NoiseSchedule.log_snr_uniform(300, log_snr_max=10.0, log_snr_min=-6.0)
+MEANS = torch.tensor([[-1.5, 0.0], [1.0, 0.5], [1.0, -0.5]]).double()
+EXACT = GaussianMixtureDenoiser(
+    torch.tensor([0.5, 0.3, 0.2]).double(), MEANS, torch.stack([v * torch.eye(2).double() for v in (1e-3, 0.02, 0.01)])
+)
+ROWS = MEANS.repeat(100, 1) + 0.05 * STREAM.child("rows").normal(0, 300, 2)
+
+
+def noise(name, n):
+    return STREAM.child(name).normal(0, n, 2)
+
+
+def log_error(times, step, x_N):
+    """Return the mean logarithm of the distance to the x_0 of the whole chain."""
+
+    def landed(times):
+        *_, last = walk_back(EXACT, SCHEDULE.respace(times), step, x_N, noise=lambda _: None)
+        return last.x_t
+
+    return float((landed(times) - landed(range(1, 301))).norm(dim=1).clamp(min=1e-12).log().mean())
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        NoiseSchedule.linear(30),
+        NoiseSchedule.log_snr_uniform(12, log_snr_max=8.0, log_snr_min=-8.0),
+        NoiseSchedule(torch.tensor([torch.inf, 7.0, 3.0, 0.0, -4.0, -torch.inf])),
+        NoiseSchedule.from_noise_levels(torch.cat([torch.linspace(1, 1.001, 20), torch.tensor([50.0])])),
+    ],
+    ids=["linear", "even", "zero terminal SNR", "nearly equal steps"],
+)
+def test_any_number_of_times_increases_to_the_end_of_the_chain(schedule):
+    for k in range(1, schedule.n_steps + 2):
+        model = oracle_model(EXACT, ROWS, schedule)
+        times = visited_times(model, Sampler("multistep", k))
+        assert len(times) == min(k, schedule.n_steps)
+        assert times[0] >= 1
+        assert times[-1] == schedule.n_steps
+        assert all(s < t for s, t in pairwise(times))
+
+
+@pytest.mark.parametrize("step", [Multistep(), DpmSolver()], ids=lambda step: type(step).__name__)
+@pytest.mark.parametrize("k", [2, 5, 8, 20])
+def test_fitted_times_err_less_on_fresh_noise_than_any_spread_by_a_rule(step, k):
+    """By e^0.1 for few times, which are moved one by one; more are the best of five rules, within the noise of rows."""
+    fitted = log_error(fitted_times(EXACT, SCHEDULE, step, k, noise("pilot", 256)), step, noise("fresh", 2000))
+    angle = np.arctan(SCHEDULE.noise_level[1:].numpy())
+    ruled = [
+        log_error(spread_times(SCHEDULE, k, place), step, noise("fresh", 2000))
+        for place in (angle**0.2, angle**0.3, angle**0.4, angle**0.5, angle**0.6, np.tan(angle) ** (1 / 7))
+    ]
+    assert fitted < min(ruled) - (0.1 if k < 10 else -0.1)
+
+
+def test_times_follow_from_the_model_alone():
+    """Not from who asks first: threads at once get what one gets, and the same model anew."""
+    sampler, torch_threads = Sampler("multistep", 6), torch.get_num_threads()
+    expected = visited_times(oracle_model(EXACT, ROWS, SCHEDULE), sampler)
+    model, found = oracle_model(EXACT, ROWS, SCHEDULE), []
+    try:
+        torch.set_num_threads(2)
+        threads = [threading.Thread(target=lambda: found.append(visited_times(model, sampler))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        torch.set_num_threads(torch_threads)
+    assert found == [expected] * 3
+    assert sample_rows(model, 0, 5, stream=STREAM, sampler=sampler).shape == (5, 2)
+
+
+def test_the_whole_chain_and_other_solvers_keep_their_times():
+    model = oracle_model(EXACT, ROWS, SCHEDULE)
+    for sampler in (Sampler("multistep"), Sampler("multistep", 300), Sampler("multistep", 1), Sampler("ddim", 7)):
+        assert visited_times(model, sampler) == sampler.times(SCHEDULE)
