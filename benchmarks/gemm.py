@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -43,9 +44,9 @@ class Sizes:
 
 
 SIZES = {
-    "quick": Sizes((16,), 600, 3, 2_048, 0.02),
+    "quick": Sizes((16,), 600, 9, 2_048, 0.02),
     "short": Sizes((64, 128, 256), 2_000, 60, 16_384, 0.5),
-    "full": Sizes((64, 128, 256, 512, 1024), 2_000, 60, 32_768, 2.0),
+    "full": Sizes((64, 128, 256, 512, 1024), 2_000, 100, 32_768, 2.0),
 }
 
 
@@ -58,17 +59,11 @@ def run(store: Store, sizes: Sizes) -> None:
 
 def measure(width: int, sizes: Sizes) -> Figures:
     """Return operations a second of training, of sampling and of bare products, and what bfloat16 would change."""
-    X = curved_chain(D).sample(2 * sizes.batch, random_state=0)
-    plan = Training(batch_size=sizes.batch, learning_rate=1e-3, hidden_rate=0.01, max_steps=sizes.n_steps)
-    model = Diffusion(
-        denoiser=Residual(width=width, n_blocks=N_BLOCKS),
-        training=plan,
-        validation_fraction=0.0,
-        random_state=0,
-        verbose=False,
-    ).fit(X)
+    model, step_seconds = fitted(width, sizes, half_products=False)
+    _, step_seconds_bfloat16 = fitted(width, sizes, half_products=True)
     forward = forward_operations(product_shapes(model.denoiser_))
-    trained = 3 * forward * sizes.batch * sizes.n_steps
+    trained = 3 * forward * sizes.batch
+    with_muon = trained + muon_operations(model.denoiser_)
     _, sampling = timed(
         lambda: sum(
             map(len, model.sample_pieces(sizes.n_sampled, n_evaluations=N_EVALUATIONS, random_state=0)),
@@ -76,15 +71,42 @@ def measure(width: int, sizes: Sizes) -> Figures:
     )
     return {
         "operations_a_row": forward,
-        "training": trained / model.history_.seconds,
-        "training_with_muon": (trained + muon_operations(model.denoiser_) * sizes.n_steps) / model.history_.seconds,
+        "training": trained / step_seconds,
+        "training_with_muon": with_muon / step_seconds,
+        "training_bfloat16": trained / step_seconds_bfloat16,
+        "training_bfloat16_with_muon": with_muon / step_seconds_bfloat16,
         "sampling": forward * N_EVALUATIONS * sizes.n_sampled / sampling,
         "peak_training": product_peak(sizes.batch, width, torch.float32, sizes.seconds),
         "peak_sampling": product_peak(TILE_ROWS, width, torch.float32, sizes.seconds),
         "peak_bfloat16": product_peak(sizes.batch, width, torch.bfloat16, sizes.seconds),
-        "step_seconds_float32": step_seconds(model.denoiser_, sizes, half_products=False),
-        "step_seconds_bfloat16": step_seconds(model.denoiser_, sizes, half_products=True),
+        "passes": 3 * forward * passes_a_second(model.denoiser_, sizes, half_products=False),
+        "passes_bfloat16": 3 * forward * passes_a_second(model.denoiser_, sizes, half_products=True),
     }
+
+
+def fitted(width: int, sizes: Sizes, *, half_products: bool) -> tuple[Diffusion, float]:
+    """Return a fit of this width, and the seconds of a step: the median over rounds of Muon's turns.
+
+    The first rounds, in which TorchScript compiles the passes for the shapes at hand, do not count.
+    """
+    ends: list[float] = []
+    plan = Training(
+        batch_size=sizes.batch,
+        learning_rate=1e-3,
+        hidden_rate=0.01,
+        max_steps=sizes.n_steps,
+        half_products=half_products,
+    )
+    model = Diffusion(
+        denoiser=Residual(width=width, n_blocks=N_BLOCKS),
+        training=plan,
+        validation_fraction=0.0,
+        callbacks=[lambda _: ends.append(time.perf_counter())],
+        random_state=0,
+        verbose=False,
+    ).fit(curved_chain(D).sample(2 * sizes.batch, random_state=0))
+    rounds = np.diff(ends[:: Muon.TURNS])
+    return model, float(np.median(rounds[len(rounds) // 4 :])) / Muon.TURNS
 
 
 def product_shapes(module: nn.Module) -> list[tuple[int, int, int]]:
@@ -121,14 +143,20 @@ def muon_operations(module: nn.Module) -> int:
     return sum(3 * 3 * 2 * members * n**3 for members, n, _ in square) // Muon.TURNS
 
 
-def step_seconds(denoiser: EnsembleDenoiser, sizes: Sizes, *, half_products: bool) -> float:
-    """Return the seconds of a batch's loss and gradients on one thread, with and without products in bfloat16."""
-    rows = torch.ones(denoiser.n_members, sizes.batch, D)
-    levels = torch.zeros(denoiser.n_members, sizes.batch)
-    with single_threads():
-        return 1.0 / repeats_a_second(
+def passes_a_second(denoiser: EnsembleDenoiser, sizes: Sizes, *, half_products: bool) -> float:
+    """Return of how many rows a second the loss and its gradients are computed, alone, in one shard on each thread."""
+    n_threads = torch.get_num_threads()
+    share = -(-sizes.batch // n_threads)
+    rows = torch.ones(denoiser.n_members, share, D)
+    levels = torch.zeros(denoiser.n_members, share)
+
+    def one(_: int) -> float:
+        return repeats_a_second(
             lambda: denoiser.loss_and_gradients(rows, rows, levels, levels, half_products=half_products), sizes.seconds
         )
+
+    with single_threads() as side_by_side:
+        return share * sum(side_by_side(one, range(n_threads)))
 
 
 def repeats_a_second(call: Callable[[], object], seconds: float) -> float:

@@ -115,3 +115,20 @@ def test_plans_follow_from_the_size_of_the_data(n, d):
     low, high = denoiser.log_snr_range
     assert low == pytest.approx(-2.0 * math.log(float(schedule.noise_level[-1])))
     assert high == pytest.approx(-2.0 * math.log(float(schedule.noise_level[1])))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "fast"),
+    [
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": False}, False),
+        ({"cpu_name": "Intel(R) Xeon(R)", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"cpu_name": "Intel(R) Xeon(R)", "avx512_bf16": True, "amx_bf16": True}, True),
+        ({}, False),
+    ],
+)
+def test_wide_networks_are_trained_by_half_products_where_the_processor_gains_by_them(monkeypatch, capabilities, fast):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert default_training(20_000, 8).half_products is fast
+    assert not default_training(20_000, 2).half_products
+    assert not default_training(200, 8).half_products
