@@ -513,6 +513,22 @@ MUTANTS = (
         _STEPS,
     ),
     Mutant(
+        "times moved where rows err more",
+        "sampling/fitted_times.py",
+        "if found < least:",
+        "if found > least:",
+        "the steps of a few evaluations",
+        ("sampling/test_fitted_times.py",),
+    ),
+    Mutant(
+        "times judged where the ODE begins",
+        "sampling/fitted_times.py",
+        "distance = (landed(times) - target).norm(dim=1)",
+        "distance = (landed(times) - x_N).norm(dim=1)",
+        "the steps of a few evaluations",
+        ("sampling/test_fitted_times.py",),
+    ),
+    Mutant(
         "added noise at t = 1",
         "sampling/chain.py",
         "if step.is_random and t > 1 else None",
