@@ -1,4 +1,4 @@
-"""Four rings are learnt from any seed: a default that left some of them unlearnt by chance would show on nothing else."""
+"""Four rings are learnt from any seed: what left some of them unlearnt by chance showed on no other data."""
 
 import pytest
 
