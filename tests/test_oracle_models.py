@@ -6,12 +6,14 @@ false-alarm rate of 1e-8 each.
 
 import dataclasses
 import math
+import weakref
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from backwalk import model as model_module
 from backwalk.assess import assess
 from backwalk.denoiser import Residual
 from backwalk.diffusion import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser, NoiseSchedule
@@ -145,3 +147,20 @@ def test_a_chain_that_ends_in_noise_alone_can_be_scored_carried_assessed_and_rep
     fidelity = assess(model, x, training=ROWS[40:].numpy(), stream=STREAM, n_pairs=2, baselines=False)
     write_report(tmp_path / "r.html", fidelity, model, data=x, stream=STREAM, json_path=tmp_path / "r.json")
     assert b"nan" not in (tmp_path / "r.json").read_bytes().lower()
+
+
+def test_sampling_keeps_no_state_but_the_last(monkeypatch):
+    """A tile of wide rows takes megabytes at each of its states: all of them together took gigabytes."""
+    model, alive, most = oracle_model(DENOISERS[0], ROWS, SCHEDULE), weakref.WeakSet(), []
+    walk = model_module._walk
+
+    def watched(*arguments):
+        for state in walk(*arguments):
+            alive.add(state)
+            most.append(len(alive))
+            yield state
+
+    monkeypatch.setattr(model_module, "_walk", watched)
+    assert sample_rows(model, 0, 5, stream=STREAM).shape == (5, 2)
+    assert len(most) == SCHEDULE.n_steps + 1
+    assert max(most) <= 3  # the newest, and those in the hands of the two loops

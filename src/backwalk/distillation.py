@@ -29,7 +29,7 @@ from backwalk.denoiser import Residual, ResidualDenoiser, build_denoiser
 from backwalk.diffusion import Denoiser, eps_from_x_0
 from backwalk.errors import SamplingDiverged
 from backwalk.model import DiffusionModel, Student, walk
-from backwalk.sampling import TILE_ROWS, Sampler, over_tiles
+from backwalk.sampling import TILE_ROWS, Sampler, last_state, over_tiles
 from backwalk.streams import Stream
 from backwalk.training import OneLevel, Progress, Trainer, Training
 
@@ -101,8 +101,8 @@ def pairs(
 
     @torch.inference_mode()  # in which a network may write over what has served
     def tile(first: int, last: int) -> Tensor:
-        x_N, *_, x_0 = (state.x_t for state in walk(model, first, last, stream=stream, sampler=sampler))
-        return torch.cat([x_N, x_0], dim=1)
+        states = walk(model, first, last, stream=stream, sampler=sampler)
+        return torch.cat([next(states).x_t, last_state(states).x_t], dim=1)
 
     both = torch.cat(list(over_tiles(tile, start, stop)))
     if not bool(both.isfinite().all()):

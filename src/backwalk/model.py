@@ -47,6 +47,7 @@ from backwalk.sampling import (
     Sampler,
     Step,
     fitted_times,
+    last_state,
     over_tiles,
     padded_tile,
     walk_back,
@@ -217,8 +218,7 @@ def sample_pieces(
 
     @torch.inference_mode()  # in which a network may write over what has served
     def tile(first: int, last: int) -> Tensor:
-        *_, state = _walk(model, chain, first, last, stream)
-        return state.x_t
+        return last_state(_walk(model, chain, first, last, stream)).x_t
 
     first = start
     for piece in over_tiles(tile, start, stop):

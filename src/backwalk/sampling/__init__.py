@@ -1,6 +1,6 @@
 """From x_N back to x_0: solvers, the chain that they walk, and the tiles in which rows are computed."""
 
-from backwalk.sampling.chain import ChainState, walk_back
+from backwalk.sampling.chain import ChainState, last_state, walk_back
 from backwalk.sampling.fitted_times import N_PILOT, fitted_times
 from backwalk.sampling.sampler import Sampler
 from backwalk.sampling.steps import Ancestral, Ddim, DpmSolver, Multistep, Step
@@ -17,6 +17,7 @@ __all__ = [
     "Sampler",
     "Step",
     "fitted_times",
+    "last_state",
     "over_tiles",
     "padded_tile",
     "walk_back",

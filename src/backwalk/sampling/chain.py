@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -40,3 +41,9 @@ def walk_back(
         eps = noise(t) if step.is_random and t > 1 else None
         x_t = step(past, t, schedule, eps)
         yield ChainState(t - 1, float(schedule.log_snr[t - 1]), x_t, x_0_hat)
+
+
+def last_state(states: Iterable[ChainState]) -> ChainState:
+    """Return a chain's last state without keeping those before it: a tile of wide rows takes megabytes at each."""
+    (last,) = deque(states, maxlen=1)
+    return last

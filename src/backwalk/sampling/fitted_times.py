@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from backwalk.diffusion import Denoiser, NoiseSchedule
-from backwalk.sampling.chain import walk_back
+from backwalk.sampling.chain import last_state, walk_back
 from backwalk.sampling.sampler import spread_times
 from backwalk.sampling.steps import Step
 from backwalk.threads import single_threads
@@ -39,8 +39,7 @@ def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int
 
     @torch.inference_mode()
     def landed(times: Sequence[int]) -> Tensor:
-        *_, last = walk_back(denoiser, schedule.respace(times), step, x_N, noise=_no_noise)
-        return last.x_t
+        return last_state(walk_back(denoiser, schedule.respace(times), step, x_N, noise=_no_noise)).x_t
 
     def error(times: Sequence[int]) -> float:
         distance = (landed(times) - target).norm(dim=1)
