@@ -100,36 +100,29 @@ def suite(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part i
 
 def gemm(results: Results, curves: Path) -> str:  # noqa: ARG001
     """Return the table of operations a second, and their share of the peak in float32."""
-    figures = (
-        ("training", "peak_training"),
-        ("training_with_muon", "peak_training"),
-        ("passes", "peak_training"),
-        ("sampling", "peak_sampling"),
-        ("training_bfloat16", "peak_training"),
-        ("training_bfloat16_with_muon", "peak_training"),
-        ("passes_bfloat16", "peak_training"),
-        ("peak_bfloat16", "peak_training"),
+    columns = (
+        ("training", "training"),
+        ("with Muon's products", "training_with_muon"),
+        ("loss and gradients alone", "passes"),
+        ("sampling", "sampling"),
+        ("training in bf16", "training_bfloat16"),
+        ("with Muon's products", "training_bfloat16_with_muon"),
+        ("loss and gradients alone", "passes_bfloat16"),
+        ("bf16 peak", "peak_bfloat16"),
     )
+
+    def share(result: Figures, figure: str) -> str:
+        return f"{result[figure] / result['peak_sampling' if figure == 'sampling' else 'peak_training']:.2f}"
+
     rows = [
         (
             str(result["key"]["width"]),
             f"{result['peak_training'] / 1e9:.0f}",
-            *(f"{result[figure] / result[peak]:.2f}" for figure, peak in figures),
+            *(share(result, figure) for _, figure in columns),
         )
         for result in sorted(results, key=lambda result: result["key"]["width"])
     ]
-    head = (
-        "width",
-        "fp32 peak, GFLOP/s",
-        "training",
-        "with Muon's products",
-        "loss and gradients alone",
-        "sampling",
-        "training in bf16",
-        "with Muon's products",
-        "loss and gradients alone",
-        "bf16 peak",
-    )
+    head = ("width", "fp32 peak, GFLOP/s", *(title for title, _ in columns))
     return (
         "All as shares of the peak of the same products in float32; bf16 is training with `half_products`.\n\n"
         + table(head, rows)

@@ -10,7 +10,7 @@ import torch
 from backwalk.diffusion import GaussianMixtureDenoiser, NoiseSchedule
 from backwalk.model import sample_rows, visited_times
 from backwalk.oracle import oracle_model
-from backwalk.sampling import DpmSolver, Multistep, Sampler, fitted_times, walk_back
+from backwalk.sampling import DpmSolver, Multistep, Sampler, fitted_times, last_state, walk_back
 from backwalk.sampling.sampler import spread_times
 from backwalk.streams import Stream
 
@@ -31,8 +31,7 @@ def log_error(times, step, x_N):
     """Return the mean logarithm of the distance to the x_0 of the whole chain."""
 
     def landed(times):
-        *_, last = walk_back(EXACT, SCHEDULE.respace(times), step, x_N, noise=lambda _: None)
-        return last.x_t
+        return last_state(walk_back(EXACT, SCHEDULE.respace(times), step, x_N, noise=lambda _: None)).x_t
 
     return float((landed(times) - landed(range(1, 301))).norm(dim=1).clamp(min=1e-12).log().mean())
 
