@@ -2,9 +2,8 @@
 
 A product of (m, k) with (k, n) is 2 m n k operations. A forward pass is the sum over the layers; training counts three
 times that, for the two products of the backward pass; the products of the optimiser (Muon) are a column of their own,
-and nothing else counts. The peak is that of products of the same
-shapes, measured in the same run: the better of one product spread over all threads, and as many products side by side
-as there are threads, each on one.
+and nothing else counts. The peak is that of products of the same shapes, measured in the same run: the better of one
+product spread over all threads, and as many products side by side as there are threads, each on one.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from backwalk.sampling import TILE_ROWS
 from backwalk.threads import single_threads
 from backwalk.training import Training
 from backwalk.training.muon import Muon
-from benchmarks.methods import timed
 from benchmarks.record import Figures, Store
 
 D, N_BLOCKS, N_EVALUATIONS = 8, 3, 20
@@ -64,18 +62,14 @@ def measure(width: int, sizes: Sizes) -> Figures:
     forward = forward_operations(product_shapes(model.denoiser_))
     trained = 3 * forward * sizes.batch
     with_muon = trained + muon_operations(model.denoiser_)
-    _, sampling = timed(
-        lambda: sum(
-            map(len, model.sample_pieces(sizes.n_sampled, n_evaluations=N_EVALUATIONS, random_state=0)),
-        )
-    )
+    sampled = repeats_a_second(lambda: sample(model, sizes.n_sampled), sizes.seconds) * sizes.n_sampled
     return {
         "operations_a_row": forward,
         "training": trained / step_seconds,
         "training_with_muon": with_muon / step_seconds,
         "training_bfloat16": trained / step_seconds_bfloat16,
         "training_bfloat16_with_muon": with_muon / step_seconds_bfloat16,
-        "sampling": forward * N_EVALUATIONS * sizes.n_sampled / sampling,
+        "sampling": forward * N_EVALUATIONS * sampled,
         "peak_training": product_peak(sizes.batch, width, torch.float32, sizes.seconds),
         "peak_sampling": product_peak(TILE_ROWS, width, torch.float32, sizes.seconds),
         "peak_bfloat16": product_peak(sizes.batch, width, torch.bfloat16, sizes.seconds),
@@ -107,6 +101,12 @@ def fitted(width: int, sizes: Sizes, *, half_products: bool) -> tuple[Diffusion,
     ).fit(curved_chain(D).sample(2 * sizes.batch, random_state=0))
     rounds = np.diff(ends[:: Muon.TURNS])
     return model, float(np.median(rounds[len(rounds) // 4 :])) / Muon.TURNS
+
+
+def sample(model: Diffusion, n: int) -> None:
+    """Draw n rows. The first call fits the few steps to the model, and `repeats_a_second` does not count a first call."""
+    for _ in model.sample_pieces(n, n_evaluations=N_EVALUATIONS, random_state=0):
+        pass
 
 
 def product_shapes(module: nn.Module) -> list[tuple[int, int, int]]:

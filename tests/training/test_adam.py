@@ -26,3 +26,17 @@ def test_steps_are_those_of_pytorch():
 
 def test_nothing_to_move_is_no_error():
     Adam([], betas=(0.9, 0.999)).step(0.1, 1)
+
+
+def test_how_a_gradient_lies_in_memory_does_not_matter():
+    """Autograd returns some column by column, which the fused operation would not heed."""
+    start, gradient = (STREAM.child(name).normal(0, 5, 3, torch.float32) for name in ("start", "gradient"))
+    moved = []
+    for laid_out in (gradient, gradient.T.contiguous().T):
+        parameter = nn.Parameter(start.clone())
+        parameter.grad = laid_out
+        Adam([parameter], betas=(0.9, 0.99)).step(0.1, 1)
+        Adam([parameter], betas=(0.9, 0.99)).step(0.1, 1)
+        moved.append(parameter.detach())
+    assert not torch.equal(moved[0], start)
+    assert torch.equal(*moved)

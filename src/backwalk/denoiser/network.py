@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from backwalk.denoiser.passes import prediction
+from backwalk.denoiser.passes import affine, prediction, product
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 
@@ -32,7 +32,7 @@ class MemberLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x W + b."""
-        return torch.baddbmm(self.bias, x, self.weight)
+        return affine(x, self.weight, self.bias)
 
 
 class Network(nn.Module, ABC):
@@ -182,7 +182,7 @@ def _pushed(layer: nn.Module, tangent: Tensor) -> Tensor:
     """Return tangent W, for (members, k, rows, n_in)."""
     assert isinstance(layer, MemberLinear)
     members, k, rows, _ = tangent.shape
-    return torch.bmm(tangent.reshape(members, k * rows, -1), layer.weight).reshape(members, k, rows, -1)
+    return product(tangent.reshape(members, k * rows, -1), layer.weight).reshape(members, k, rows, -1)
 
 
 def _silu_and_slope(h: Tensor) -> tuple[Tensor, Tensor]:

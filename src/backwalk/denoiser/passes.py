@@ -17,6 +17,24 @@ from torch.nn.functional import silu
 from backwalk.diffusion import scales
 
 
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return x W + b, (members, rows, n_out), the fast way."""
+    if weight.shape[2] < 16:
+        return product(x, weight) + bias
+    return torch.baddbmm(bias, x, weight)
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """Return x W, (members, rows, n_out), the fast way, which for few columns is the transpose of W^T x^T.
+
+    With 2 to 15 columns MKL takes two to fourteen times as long for the plain product (width 128, 8 columns, a thousand
+    rows: 147 us for 48 us), with more of them less.
+    """
+    if weight.shape[2] < 16:
+        return torch.bmm(weight.transpose(1, 2).contiguous(), x.transpose(1, 2)).transpose(1, 2).contiguous()
+    return torch.bmm(x, weight)
+
+
 def prediction(x: Tensor, parameters: list[Tensor]) -> Tensor:
     """Return F, (members, rows, d): x holds points and level, (members, rows, d + 1)."""
     n = len(parameters)
@@ -24,7 +42,7 @@ def prediction(x: Tensor, parameters: list[Tensor]) -> Tensor:
     for k in range(2, n - 2, 4):
         inner = silu(torch.baddbmm(parameters[k + 1], silu(h), parameters[k]))
         h = torch.baddbmm(h, inner, parameters[k + 2]) + parameters[k + 3]
-    return torch.baddbmm(parameters[n - 1], silu(h), parameters[n - 2])
+    return affine(silu(h), parameters[n - 2], parameters[n - 1])
 
 
 def prediction_in_place(x: Tensor, parameters: list[Tensor]) -> Tensor:
@@ -34,7 +52,7 @@ def prediction_in_place(x: Tensor, parameters: list[Tensor]) -> Tensor:
     for k in range(2, n - 2, 4):
         inner = torch.baddbmm(parameters[k + 1], silu(h), parameters[k])
         h.baddbmm_(silu(inner, inplace=True), parameters[k + 2]).add_(parameters[k + 3])
-    return torch.baddbmm(parameters[n - 1], silu(h, inplace=True), parameters[n - 2])
+    return affine(silu(h, inplace=True), parameters[n - 2], parameters[n - 1])
 
 
 def residual_parts(log_snr: Tensor, x: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -80,13 +98,13 @@ def loss_and_gradients(
         else:
             h = torch.baddbmm(h, inner, parameters[k + 2]).add_(parameters[k + 3])
     last = silu(h)
-    f = torch.baddbmm(parameters[n - 1], last, parameters[n - 2])
+    f = affine(last, parameters[n - 2], parameters[n - 1])
     error = x_0 - a * x_t - share * f
     weighted = weight * error
     loss = (weighted * error).sum()
 
     by_f = -2.0 * share * weighted
-    gradients = [torch.bmm(last.transpose(1, 2), by_f), by_f.sum([1], keepdim=True)]
+    gradients = [product(last.transpose(1, 2), by_f), by_f.sum([1], keepdim=True)]
     by_h = torch.ops.aten.silu_backward(torch.bmm(by_f, parameters[n - 2].transpose(1, 2)), h)
     for k in range(n - 6, 1, -4):
         h, outer, middle, inner = kept[k - 2], kept[k - 1], kept[k], kept[k + 1]

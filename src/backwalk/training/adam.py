@@ -29,7 +29,8 @@ class Adam:
         """Move every parameter by its gradient; `number` counts the steps from 1, for the means' start at 0."""
         if not self._parameters:
             return
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        # The fused operation goes through memory: a gradient that lies there column by column would move other weights.
+        gradients = [parameter.grad.contiguous() for parameter in self._parameters if parameter.grad is not None]
         count = torch.tensor(float(number), device=self._parameters[0].device)
         torch.ops.aten._fused_adam_(
             self._parameters,
