@@ -24,7 +24,7 @@ from backwalk.denoiser.network import MemberLinear
 from backwalk.sampling import TILE_ROWS
 from backwalk.threads import single_threads
 from backwalk.training import Training
-from backwalk.training.muon import Muon
+from backwalk.training.muon import turns_for
 from benchmarks.record import Figures, Store
 
 D, N_BLOCKS, N_EVALUATIONS = 8, 3, 20
@@ -99,8 +99,9 @@ def fitted(width: int, sizes: Sizes, *, half_products: bool) -> tuple[Diffusion,
         random_state=0,
         verbose=False,
     ).fit(curved_chain(D).sample(2 * sizes.batch, random_state=0))
-    rounds = np.diff(ends[:: Muon.TURNS])
-    return model, float(np.median(rounds[len(rounds) // 4 :])) / Muon.TURNS
+    turns = turns_for(width)
+    rounds = np.diff(ends[::turns])
+    return model, float(np.median(rounds[len(rounds) // 4 :])) / turns
 
 
 def sample(model: Diffusion, n: int) -> None:
@@ -140,7 +141,7 @@ def product_peak(rows: int, width: int, dtype: torch.dtype, seconds: float) -> f
 def muon_operations(module: nn.Module) -> int:
     """Return the operations of a step of Muon: three rounds of three products for each matrix whose turn it is."""
     square = (shape for shape in product_shapes(module) if shape[1] == shape[2])
-    return sum(3 * 3 * 2 * members * n**3 for members, n, _ in square) // Muon.TURNS
+    return sum(3 * 3 * 2 * members * n**3 // turns_for(n) for members, n, _ in square)
 
 
 def passes_a_second(denoiser: EnsembleDenoiser, sizes: Sizes, *, half_products: bool) -> float:

@@ -35,7 +35,7 @@ def test_matrices_take_turns_of_as_many_times_the_rate():
     parameters = [nn.Parameter(pair.clone()) for pair in start.split(2)]  # three of two members each
     muon = Muon(parameters)
     moved = []
-    for number in range(Muon.TURNS):
+    for number in range(muon.turns):
         for parameter, part in zip(parameters, gradient.split(2), strict=True):
             parameter.grad = part.clone()
         before = [parameter.detach().clone() for parameter in parameters]
@@ -43,7 +43,7 @@ def test_matrices_take_turns_of_as_many_times_the_rate():
         for i, (parameter, was) in enumerate(zip(parameters, before, strict=True)):
             if not torch.equal(parameter, was):
                 moved.append(i)
-                move = was - Muon.TURNS * 0.02 * orthogonalised(gradient[2 * i : 2 * i + 2])
+                move = was - muon.turns * 0.02 * orthogonalised(gradient[2 * i : 2 * i + 2])
                 torch.testing.assert_close(parameter.detach(), move)
     assert sorted(moved) == [0, 1, 2]
 
@@ -55,6 +55,6 @@ def test_momentum_is_the_running_mean_looked_at_ahead():
         parameter.grad = gradient.clone()
         muon.step(0.1, number)
         momentum = 0.95 * momentum + 0.05 * gradient
-        if number % Muon.TURNS == 0:
-            place = place - Muon.TURNS * 0.1 * orthogonalised(0.05 * gradient + 0.95 * momentum)
+        if number % muon.turns == 0:
+            place = place - muon.turns * 0.1 * orthogonalised(0.05 * gradient + 0.95 * momentum)
         torch.testing.assert_close(parameter.detach(), place)
