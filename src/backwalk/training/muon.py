@@ -59,10 +59,10 @@ class Muon:
 def turns_for(width: int) -> int:
     """Return in how many turns matrices of this width move: where they are dear, one turn more.
 
-    In 900 steps at width 128 three turns cost 0.0015 nats on average in eight to sixteen columns, where gaps are 0.17 to
-    0.4 and a fit's own error is 0.005, six turns 0.01. At width 48 orthogonal matrices are a tenth of a step, and in 811
-    steps in the plane three turns cost more than they save: four rings end at 0.078 for 0.056 and 0.047 nats with two
-    and one, two moons at 0.0136 for 0.0122 and 0.0123.
+    In 900 steps at width 128 three turns cost 0.0015 nats on average in eight to sixteen columns, where gaps are 0.17
+    to 0.4 and a fit's own error is 0.005; six turns cost 0.01. At width 48 orthogonal matrices are a tenth of a step,
+    and in 811 steps in the plane three turns cost more than they save: four rings end at 0.078 for 0.056 and 0.047 nats
+    with two and one, two moons at 0.0136 for 0.0122 and 0.0123.
     """
     return 2 if width <= _LARGEST_SMALL else 3
 
