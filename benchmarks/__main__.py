@@ -33,28 +33,27 @@ PLACES = {
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 @click.option("--size", type=click.Choice(list(PLACES)), default="short", show_default=True)
 @click.option("--budget", type=float, help="Seconds of every fit of the suite.")
-@click.option("--seeds", type=int, help="Draws of the data in the suite.")
-@click.option("--densities", help="Densities of the suite, with commas.")
+@click.option("--seeds", type=int, help="Draws of the data, in suite, time_to_quality and budgets.")
+@click.option("--densities", help="Densities of suite and budgets, with commas.")
 @click.option("--methods", help="Methods of the suite, with commas.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of the results.")
 @click.option("--page", type=click.Path(path_type=Path), help="The page, with its figures in a folder beside it.")
 @click.option("--render-only", is_flag=True, help="Measure nothing.")
 def main(
-    parts: tuple[str, ...], size: str, results: Path | None, page: Path | None, render_only: bool, **suite_options: Any
+    parts: tuple[str, ...], size: str, results: Path | None, page: Path | None, render_only: bool, **changes: Any
 ) -> None:
     """Run the parts, all of them where none is named, and render what there is."""
     folder, where = results or PLACES[size][0], page or PLACES[size][1]
     for part in () if render_only else parts or tuple(PARTS):
         print(f"{part}:", flush=True)
         sizes = PARTS[part].SIZES[size]
-        if part == "suite":
-            sizes = replace(sizes, **_changes(**suite_options))
+        sizes = replace(sizes, **{name: value for name, value in _given(**changes).items() if hasattr(sizes, name)})
         PARTS[part].run(Store(folder / f"{part}.json"), sizes)
     render.write_page(folder, where)
     print(f"page: {where}")
 
 
-def _changes(budget: float | None, seeds: int | None, densities: str | None, methods: str | None) -> dict[str, Any]:
+def _given(budget: float | None, seeds: int | None, densities: str | None, methods: str | None) -> dict[str, Any]:
     given = {
         "budget": budget,
         "n_seeds": seeds,
