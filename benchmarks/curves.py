@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from backwalk.report.style import panels, quiet_grid, styled
 
@@ -32,8 +34,12 @@ def drawn(plots: Mapping[str, Mapping[str, Curve]], *, x: str | Sequence[str], l
         for name, curve in curves.items():
             _line(ax, name, curve, names.index(name))
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(_plain)
         if title in log_y:
             ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            ax.yaxis.set_major_formatter(_plain)
+            ax.yaxis.set_minor_formatter(NullFormatter())
         ax.set_title(title)
         ax.set_xlabel(label)
         quiet_grid(ax)
@@ -49,6 +55,11 @@ def write_svg(figure: Figure, path: Path, *, note: str) -> None:
     with rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None, "Title": note})
     path.write_text(re.sub(r"[ \t]+\n", "\n", path.read_text()))
+
+
+def _plain(value: float, _: object) -> str:
+    """Return a tick's number, as people write it."""
+    return f"{value:,g}" if 1e-3 <= value < 1e5 else f"$10^{{{math.log10(value):.0f}}}$"
 
 
 def _line(ax: Axes, name: str, curve: Curve, number: int) -> None:
