@@ -100,8 +100,8 @@ def default_training(n: int, d: int, max_steps: int | None = None, max_time: flo
 
     In the plane a run of few steps takes larger ones, up to 1.6 times as large in the blocks and four times elsewhere,
     and in a second or less small batches train a small network. Larger steps still leave two moons as they are, and
-    four rings unlearnt now and then: with 1.4 times as large ones in the blocks 811 steps end at 0.05 to 0.21 nats, with
-    these at 0.05 to 0.08 (four seeds).
+    four rings unlearnt now and then: with 1.4 times as large ones in the blocks 811 steps end at 0.05 to 0.21 nats,
+    with these at 0.05 to 0.08 (four seeds).
     """
     _, steps = _members_and_steps(n, d, max_time)
     hurried = _is_hurried(d, max_time)
