@@ -9,7 +9,7 @@ import numpy as np
 
 from backwalk import Diffusion
 from backwalk.evaluation import mean_estimate, paired_gap
-from benchmarks.densities import CASES, Case
+from benchmarks.densities import Case, cases
 from benchmarks.record import Figures, Store
 
 
@@ -35,12 +35,12 @@ SIZES = {
 
 def run(store: Store, sizes: Sizes) -> None:
     """Fit both budgets for each density and draw."""
+    chosen = cases(sizes.densities)
     for seed in range(sizes.n_seeds):
-        for case in CASES:
-            if case.name in sizes.densities:
-                for budget in sizes.budgets:
-                    key = {"density": case.name, "budget": budget, "seed": seed}
-                    store.once(key, partial(_both, case, budget, seed, sizes))
+        for case in chosen:
+            for budget in sizes.budgets:
+                key = {"density": case.name, "budget": budget, "seed": seed}
+                store.once(key, partial(_both, case, budget, seed, sizes))
 
 
 def _both(case: Case, budget: float, seed: int, sizes: Sizes) -> Figures:

@@ -6,7 +6,7 @@ decades, chains along which every column bends after the one before, and a mixtu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from backwalk.datasets import (
@@ -46,3 +46,16 @@ CASES = (
     Case("warped_mixture_12", lambda: warped_mixture(12), 20_000),
     Case("warped_mixture", warped_mixture, 20_000),
 )
+
+
+def cases(names: Sequence[str]) -> list[Case]:
+    """Return the cases of these names, in the suite's order. Ends the command where a name is none of them."""
+    refuse_unknown("densities", names, [case.name for case in CASES])
+    return [case for case in CASES if case.name in names]
+
+
+def refuse_unknown(what: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """End the command, with what is known, where a name is not."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"{what} should be among {', '.join(known)}, but got {', '.join(unknown)}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.densities import CASES, Case
+from benchmarks.densities import CASES, Case, cases, refuse_unknown
 from benchmarks.judge import JudgeSizes, draw_reference, judge
 from benchmarks.methods import Kernel, Method, Mixture, Ours, Truth, timed
 from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow
@@ -37,12 +37,10 @@ SIZES = {
 
 def run(store: Store, sizes: Sizes) -> None:
     """Fit and judge all, one draw of the data after the other, so that a run that is stopped has whole tables."""
-    _refuse_unknown("densities", sizes.densities, [case.name for case in CASES])
-    _refuse_unknown("methods", sizes.methods, [method.name for method in METHODS])
+    chosen = cases(sizes.densities)
+    refuse_unknown("methods", sizes.methods, [method.name for method in METHODS])
     for seed in range(sizes.n_seeds):
-        for case in CASES:
-            if case.name not in sizes.densities:
-                continue
+        for case in chosen:
             for method in (Truth(case.make()), *METHODS):
                 if isinstance(method, Truth) or method.name in sizes.methods:
                     key = {"density": case.name, "method": method.name, "budget": sizes.budget, "seed": seed}
@@ -63,9 +61,3 @@ def fitted_and_judged(
     fitted, seconds = timed(lambda: method.fit(X, budget, seed))
     reference = draw_reference(density, X, sizes, seed=seed)
     return {"fit_seconds": seconds, "choice": fitted.choice, **judge(fitted, reference, seed=seed)}
-
-
-def _refuse_unknown(what: str, names: tuple[str, ...], known: list[str]) -> None:
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise SystemExit(f"{what} should be among {', '.join(known)}, but got {', '.join(unknown)}.")

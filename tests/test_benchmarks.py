@@ -334,6 +334,8 @@ def test_the_suite_is_resumed_and_its_page_marks_the_first_and_the_failed(tmp_pa
     assert page.count("ValueError: it still does not converge") == 3
     with pytest.raises(SystemExit, match="three_moons"):
         suite.run(Store(path), replace(sizes, densities=("three_moons",)))
+    with pytest.raises(SystemExit, match="three_moons"):
+        budgets.run(Store(path), replace(budgets.SIZES["quick"], densities=("three_moons",)))
 
 
 def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):

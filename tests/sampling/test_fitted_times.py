@@ -69,6 +69,16 @@ def test_fitted_times_err_less_on_fresh_noise_than_any_spread_by_a_rule(step, k)
     assert fitted < min(ruled) - (0.1 if k < 10 else -0.1)
 
 
+def test_a_hundred_times_or_more_are_not_tried_out():
+    """They are spread by a rule, and the denoiser, which would be asked thousands of times, is never asked."""
+
+    def unasked(*_):
+        raise AssertionError("the denoiser was asked")
+
+    times = fitted_times(unasked, SCHEDULE, Multistep(), 150, noise("pilot", 4))
+    assert times == spread_times(SCHEDULE, 150, np.arctan(SCHEDULE.noise_level[1:].numpy()) ** 0.4)
+
+
 def test_times_follow_from_the_model_alone():
     """Not from who asks first: threads at once get what one gets, and the same model anew."""
     sampler, torch_threads = Sampler("multistep", 6), torch.get_num_threads()

@@ -37,7 +37,6 @@ def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int
 
     All is computed on one thread, so that the times do not depend on the number of threads.
     """
-
     usual = _angle(schedule, _USUAL_POWER)
     if k >= _FINE:
         return spread_times(schedule, k, usual)

@@ -35,7 +35,7 @@ class Muon:
     ) -> None:
         self._parameters = list(parameters)
         self._weight_decay, self._half_products = weight_decay, half_products
-        self.turns = max((turns_for(parameter.shape[-1]) for parameter in self._parameters), default=1)
+        self.turns = turns_for(self._parameters[0].shape[-1])
         self.momentum = [torch.zeros_like(parameter, requires_grad=False) for parameter in self._parameters]
 
     @torch.no_grad()
