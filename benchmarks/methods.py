@@ -172,7 +172,11 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """z = (x - centre) @ matrix, and log |det matrix|: columns standardised, or whitened. Peers are given no less."""
+    """z = (x - centre) @ matrix, and log |det matrix|: columns standardised, or whitened, which peers are given.
+
+    `Diffusion` also bends columns with heavy tails; on the funnel, the one density here that has such, the mixture was
+    worse so bent (1.93 for 0.41 nats above the truth).
+    """
 
     centre: Rows
     matrix: Rows

@@ -50,7 +50,7 @@ def draws(d, n, name):
 def exact_denoiser(model, d):
     """Return the posterior mean of the truth in the model's encoded units, and the covariance there."""
     mean, covariance = truth(d)
-    unit = torch.from_numpy(model.codec.unit)
+    unit = torch.tensor([column.scale for column in model.codec.columns])
     centre = torch.tensor([column.centre for column in model.codec.columns]).double()
     encoded = covariance / unit / unit[:, None]
     return GaussianDenoiser((mean - centre) / unit, encoded), encoded

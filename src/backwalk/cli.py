@@ -496,7 +496,7 @@ def _report(
 
 def _facts(path: str | None) -> dict[str, Any]:
     from backwalk.datasets import DENSITIES
-    from backwalk.model import blur_words, student_words
+    from backwalk.model import blur_words, heavy_tailed_words, student_words
 
     if path is None:
         return {name: f"d = {make().d}" for name, make in DENSITIES.items()}
@@ -506,6 +506,7 @@ def _facts(path: str | None) -> dict[str, Any]:
         return {
             "model": path,
             "columns": ", ".join(columns),
+            **({"heavy_tailed": heavy_tailed_words(model)} if model.codec.heavy_tailed_columns else {}),
             "schedule": repr(model.schedule),
             "alpha_bar_N": float(model.schedule.alpha_bar[-1]),
             "prior_mismatch_nats": model.prior_mismatch,

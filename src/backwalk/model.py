@@ -7,7 +7,7 @@ stream and the row's number: `sample_rows(model, start, stop)` is the unit of al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, partial
 from numbers import Integral
 from threading import Lock
@@ -63,7 +63,7 @@ BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
 _NUMBERS_TOGETHER = 64  # of noise, a row, drawn for several steps of the chain
 _FITTING = Lock()
-_MOST_BLURS = 8  # that are put into words
+_MOST_NAMED = 8  # columns that are put into words
 MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
 
 
@@ -119,14 +119,15 @@ class DiffusionModel:
 
     @property
     def blur(self) -> NDArray[np.float64]:
-        """The blur of the ODE's density: a standard deviation for each column, (d,), in the user's units.
+        """The blur of the ODE's density in the middle of the data: a standard deviation for each column, (d,).
 
         The probability-flow ODE stops at the least noise level s_min = SNR_1^(-1/2), so that its model is, for a
         perfect denoiser, the data with noise of standard deviation s_min added in encoded units: s_min times a column's
-        scale. 0 for constant columns.
+        scale, in the user's units; in a heavy-tailed column it grows outwards with `Codec.units`. 0 for constant ones.
         """
         by_column = np.zeros(self.codec.n_columns)
-        by_column[list(self.codec.encoded_columns)] = float(self.schedule.noise_level[1]) * self.codec.unit
+        middle = self.codec.decode(np.zeros((1, self.codec.n_encoded)))
+        by_column[list(self.codec.encoded_columns)] = float(self.schedule.noise_level[1]) * self.codec.units(middle)[0]
         return by_column
 
     def __repr__(self) -> str:
@@ -143,10 +144,21 @@ class DiffusionModel:
 
 def blur_words(model: DiffusionModel) -> str:
     """Return the blur of a model's log-density in words: a column's standard deviation in its own units."""
-    blur = [(model.schema.label(j), model.blur[j]) for j in model.codec.encoded_columns]
-    shown = ", ".join(f"{value:.2g} in {label}" for label, value in blur[:_MOST_BLURS])
-    more = f" and so on for {len(blur) - _MOST_BLURS} more" if len(blur) > _MOST_BLURS else ""
+    heavy = model.codec.heavy_tailed_columns
+    blur = [
+        f"{model.blur[j]:.2g} in {model.schema.label(j)}{' (more in its tails)' if j in heavy else ''}"
+        for j in model.codec.encoded_columns
+    ]
+    shown = ", ".join(blur[:_MOST_NAMED])
+    more = f" and so on for {len(blur) - _MOST_NAMED} more" if len(blur) > _MOST_NAMED else ""
     return f"noise of standard deviation {shown}{more}"
+
+
+def heavy_tailed_words(model: DiffusionModel) -> str:
+    """Return which columns have heavy tails, in words: nothing where none has."""
+    labels = [model.schema.label(j) for j in model.codec.heavy_tailed_columns]
+    more = f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
+    return ", ".join(labels[:_MOST_NAMED]) + more
 
 
 def student_words(student: Student) -> str:
@@ -267,6 +279,7 @@ def bound(
             f'{model.codec.n_encoded}: use "optimal".'
         )
     z, times = encode_for_scoring(model, values), chosen_times(model, steps, decoder_variance=decoder_variance)
+    log_volume = torch.from_numpy(-model.codec.log_abs_det_jacobian(values))
     schedule = model.schedule.respace(times)
     bound_of: Callable[..., BoundTerms]
     if kind == "full":
@@ -276,13 +289,13 @@ def bound(
         bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq)
 
     def of_tile(first: int) -> BoundTerms:
-        rows = z[first : first + TILE_ROWS]
-        return bound_of(model.denoiser, rows, stream=stream, n_draws=n_draws, first_row=first)
+        rows = slice(first, first + TILE_ROWS)
+        return bound_of(
+            model.denoiser, z[rows], stream=stream, n_draws=n_draws, first_row=first, log_volume=log_volume[rows]
+        )
 
     with single_threads(z.device.type == "cpu") as side_by_side:
-        terms = merged_terms(list(side_by_side(of_tile, range(0, len(z), TILE_ROWS))))
-    shift = -model.codec.log_abs_det_jacobian
-    return replace(terms, reconstruction=terms.reconstruction + shift, per_row=terms.per_row + shift)
+        return merged_terms(list(side_by_side(of_tile, range(0, len(z), TILE_ROWS))))
 
 
 def chosen_times(
@@ -343,7 +356,8 @@ def log_density(
 
     pieces = list(over_tiles(tile, 0, len(z)))
     log_prob, solver_error, standard_error = torch.cat([torch.empty(0, 3, dtype=torch.float64), *pieces]).unbind(dim=1)
-    return LogDensity(log_prob + model.codec.log_abs_det_jacobian, solver_error, standard_error)
+    in_units = log_prob + torch.from_numpy(model.codec.log_abs_det_jacobian(values))
+    return LogDensity(in_units, solver_error, standard_error)
 
 
 def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:

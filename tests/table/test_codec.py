@@ -1,5 +1,6 @@
 """The codec is invertible, knows its Jacobian, and loses nothing to large, small, whole or constant columns."""
 
+import itertools
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Codec, ConstantColumn, ScaledColumn, as_table
+from backwalk.table import Codec, ConstantColumn, HeavyTailedColumn, ScaledColumn, as_table
 
 RNG = np.random.default_rng(3)
 MIXED = pd.DataFrame(
@@ -21,6 +22,17 @@ MIXED = pd.DataFrame(
         "unit": np.full(500, 0.1),
         "flag": RNG.random(500) < 0.3,
         "site": np.full(500, 7),
+    }
+)
+
+
+# Lengths that span decades, amounts with a long upper tail and whole numbers with one, beside a plain column.
+TAILED = pd.DataFrame(
+    {
+        "signed": RNG.standard_cauchy(2000),
+        "amount": 1e3 * np.exp(2.0 * RNG.normal(size=2000)),
+        "plain": RNG.normal(size=2000),
+        "hits": np.rint(10.0 * np.exp(1.5 * RNG.normal(size=2000))).astype(np.int64),
     }
 )
 
@@ -77,36 +89,108 @@ NUMBERS = st.floats(-1e6, 1e6).filter(lambda x: x == 0.0 or abs(x) > 1e-290)
 def test_decode_undoes_encode_for_any_rows(rows, scale):
     x = np.array(rows)
     codec = Codec.fit(as_table(x), scale=scale)
-    # A few units in the last place of the largest number of the column.
-    assert (np.abs(codec.decode(codec.encode(x)) - x) <= 1e-15 * np.abs(x).max(axis=0)).all()
+    # A few units in the last place of the column's largest number, or of its logarithm where it is bent.
+    digits = [2e-14 if column.kind == "heavy-tailed" else 1e-15 for column in codec.columns]
+    assert (np.abs(codec.decode(codec.encode(x)) - x) <= digits * np.abs(x).max(axis=0)).all()
 
 
 def test_the_jacobian_is_that_of_encode():
-    codec = Codec.fit(as_table(MIXED))
-    rows = MIXED.to_numpy(dtype=np.float64)[:1].repeat(2 * 5, axis=0)
-    step = 1e-3
-    rows[:5] += step * np.eye(5)
-    rows[5:] -= step * np.eye(5)
-    z = codec.encode(rows)
-    jacobian = ((z[:5] - z[5:]) / (2 * step))[list(codec.encoded_columns)]
-    assert np.linalg.slogdet(jacobian)[1] == pytest.approx(codec.log_abs_det_jacobian, rel=1e-10)
+    frames = MIXED, TAILED
+    for frame, row in itertools.product(frames, range(5)):
+        codec, d = Codec.fit(as_table(frame)), frame.shape[1]
+        x = frame.to_numpy(dtype=np.float64)[row]
+        step = 1e-5 * np.diag(codec.units(x[None])[0] if len(codec.encoded_columns) == d else np.ones(d))
+        difference = codec.encode(x + step) - codec.encode(x - step)
+        jacobian = (difference / (2.0 * step.sum(axis=1)[:, None]))[list(codec.encoded_columns)]
+        expected = np.linalg.slogdet(jacobian)[1]
+        assert codec.log_abs_det_jacobian(x[None]) == pytest.approx(expected, abs=1e-7)
 
 
 def test_the_jacobian_is_that_of_decode_by_autograd():
-    codec = Codec.fit(as_table(RNG.normal(size=(50, 3)) * [1.0, 10.0, 0.1]))
-    centre = torch.tensor([column.centre for column in codec.columns])
-    unit = torch.from_numpy(codec.unit)
-    jacobian = torch.autograd.functional.jacobian(lambda z: centre + unit * z, torch.zeros(3, dtype=torch.float64))
-    assert codec.log_abs_det_jacobian == pytest.approx(-float(torch.linalg.slogdet(jacobian)[1]), rel=1e-12)
+    codec = Codec.fit(as_table(RNG.standard_cauchy(size=(500, 3)) * [1.0, 10.0, 0.1]))
+    middle, core, centre, scale = (
+        torch.tensor([vars(column)[name] for column in codec.columns], dtype=torch.float64)
+        for name in ("middle", "core", "centre", "scale")
+    )
+    z = torch.tensor([0.3, -2.0, 4.0], dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda z: middle + core * torch.sinh(centre + scale * z), z)
+    rows = codec.decode(z.numpy()[None])
+    assert codec.log_abs_det_jacobian(rows) == pytest.approx(-float(torch.linalg.slogdet(jacobian)[1]), rel=1e-12)
+    np.testing.assert_allclose(codec.units(rows), torch.diagonal(jacobian)[None], rtol=1e-12)
 
 
 def test_a_gaussian_has_the_same_log_density_in_either_units():
     x = RNG.normal(3.0, 2.0, (100, 1))
     codec = Codec.fit(as_table(x))
-    z, s = codec.encode(x), codec.unit[0]
+    z, s = codec.encode(x), codec.columns[0].scale
     log_p_z = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
     log_p_x = -0.5 * ((x - codec.columns[0].centre) / s) ** 2 - 0.5 * np.log(2 * np.pi * s**2)
-    np.testing.assert_allclose(log_p_z + codec.log_abs_det_jacobian, log_p_x, rtol=1e-12)
+    np.testing.assert_allclose(log_p_z[:, 0] + codec.log_abs_det_jacobian(x), log_p_x[:, 0], rtol=1e-12)
+
+
+def test_the_density_of_bent_columns_is_one_in_the_users_units():
+    """A sinh-normal column: its log-density is that of a normal z, by the change of variables, and sums to one."""
+    codec = Codec((HeavyTailedColumn(3.0, 0.2, 0.5, 1.5),))
+    x = codec.decode(np.linspace(-9.0, 9.0, 20_001)[:, None])
+    z = codec.encode(x)
+    np.testing.assert_allclose(z[:, 0], np.linspace(-9.0, 9.0, 20_001), atol=1e-12)
+    p = np.exp(-0.5 * z[:, 0] ** 2 - 0.5 * np.log(2 * np.pi) + codec.log_abs_det_jacobian(x))
+    assert np.trapezoid(p, x[:, 0]) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_heavy_tails_are_bent_and_others_are_not():
+    kinds = [column.kind for column in Codec.fit(as_table(TAILED)).columns]
+    assert kinds == ["heavy-tailed", "heavy-tailed", "scaled", "heavy-tailed"]
+    light = np.column_stack(
+        [
+            RNG.normal(size=5000),
+            RNG.uniform(size=5000),
+            RNG.random(5000) < 0.3,
+            np.where(RNG.random(5000) < 0.5, -1.0, 1.0) + 0.1 * RNG.normal(size=5000),
+            RNG.exponential(size=5000),
+            np.where(RNG.random(5000) < 0.9, 0.0, 1e6 * RNG.exponential(size=5000)),  # its quartiles are equal
+        ]
+    )
+    assert {column.kind for column in Codec.fit(as_table(light)).columns} == {"scaled"}
+    assert not Codec.fit(as_table(TAILED), scale=False).heavy_tailed_columns
+
+
+def test_bent_columns_have_mean_zero_and_variance_one_and_no_far_rows():
+    table = as_table(TAILED)
+    codec = Codec.fit(table)
+    z = codec.encode(table.values, stream=Stream(0))
+    np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=2e-2)  # the whole numbers were spread over their cells
+    np.testing.assert_allclose(z.std(axis=0), 1.0, atol=2e-2)
+    # Unbent, the farthest Cauchy row of 2,000 stands about 40 standard deviations out.
+    assert np.abs(z).max() < 6.0
+    decoded = codec.decode(z)
+    np.testing.assert_array_equal(decoded[:, 3], table.values[:, 3])
+    assert (np.abs(decoded - table.values) <= 1e-14 * np.abs(table.values).max(axis=0)).all()
+
+
+@pytest.mark.parametrize("magnitude", [1e300, 1e30, 1.0, 1e-30, 1e-290])
+def test_decode_undoes_encode_for_heavy_tails_at_every_magnitude(magnitude):
+    x = TAILED[["signed", "amount"]].to_numpy() * magnitude
+    codec = Codec.fit(as_table(x))
+    assert len(codec.heavy_tailed_columns) == 2
+    z = codec.encode(x)
+    np.testing.assert_allclose(z.std(axis=0), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(codec.decode(z) / magnitude, x / magnitude, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        codec.log_abs_det_jacobian(x),
+        Codec.fit(as_table(x / magnitude)).log_abs_det_jacobian(x / magnitude) - 2.0 * np.log(magnitude),
+        rtol=1e-9,
+    )
+
+
+def test_bent_columns_hold_the_whole_range_of_float64():
+    codec = Codec((HeavyTailedColumn(0.0, 1e-280, 0.0, 1.0),))
+    x = np.array([[-1.7e308], [1.7e308], [1e-280], [0.0]])
+    z = codec.encode(x)
+    assert z[1, 0] == pytest.approx(np.log(2.0) + np.log(1.7) + 588 * np.log(10.0), rel=1e-12)
+    np.testing.assert_allclose(codec.decode(z), x, rtol=1e-12)
+    assert np.isfinite(codec.decode([[-1e5], [1e308]])).all()
+    assert np.isfinite(codec.log_abs_det_jacobian(x)).all()
 
 
 def test_constant_columns_are_dropped_and_come_back_exactly():
@@ -130,7 +214,8 @@ def test_whole_numbers_are_spread_over_their_cells_and_rounded_back(scale):
     table = as_table(MIXED)
     codec = Codec.fit(table, scale=scale)
     z = codec.encode(table.values, stream=Stream(0).child("cells"))
-    spread = z * codec.unit + np.array([c.centre for c in codec.columns if isinstance(c, ScaledColumn)])
+    scaled = [column for column in codec.columns if isinstance(column, ScaledColumn)]
+    spread = z * np.array([column.scale for column in scaled]) + np.array([column.centre for column in scaled])
     off = spread - table.values[:, codec.encoded_columns]
     np.testing.assert_allclose(off[:, 0], 0.0, atol=1e-14)  # a continuous column stays where it is
     assert (np.abs(off[:, 1:]) < 0.5).all()
@@ -145,7 +230,7 @@ def test_whole_numbers_are_spread_over_their_cells_and_rounded_back(scale):
 
 def test_a_whole_number_column_counts_with_the_variance_of_its_cell():
     codec = Codec.fit(as_table(MIXED))
-    np.testing.assert_allclose(codec.unit[1] ** 2, MIXED["count"].var(ddof=0) + 1 / 12, rtol=1e-12)
+    np.testing.assert_allclose(codec.columns[1].scale ** 2, MIXED["count"].var(ddof=0) + 1 / 12, rtol=1e-12)
 
 
 def test_without_a_stream_whole_numbers_stand_at_the_centres_of_their_cells():
@@ -171,7 +256,7 @@ def test_without_scaling_the_codec_is_the_identity():
     codec = Codec.fit(as_table(x), scale=False)
     np.testing.assert_array_equal(codec.encode(x), x)
     np.testing.assert_array_equal(codec.decode(x), x)
-    assert codec.log_abs_det_jacobian == 0.0
+    assert (codec.log_abs_det_jacobian(x) == 0.0).all()
 
 
 def test_encode_changes_nothing_that_it_was_given_and_keeps_gaps():
@@ -214,10 +299,12 @@ def test_rows_of_another_shape_are_refused(shape):
 
 
 def test_a_codec_survives_json_exactly():
-    codec = Codec.fit(as_table(MIXED))
-    assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
+    for frame in (MIXED, TAILED):
+        codec = Codec.fit(as_table(frame))
+        assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
 
 
+HEAVY = {"kind": "heavy-tailed", "middle": 0.0, "core": 1.0, "centre": 0.0, "scale": 1.0, "cell": 0.0}
 SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0}
 
 
@@ -226,6 +313,11 @@ SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0}
     [
         {**SCALED, "scale": 0.0},
         {**SCALED, "scale": -1.0},
+        {**HEAVY, "core": 0.0},
+        {**HEAVY, "scale": 0.0},
+        {**HEAVY, "core": float("inf")},
+        {**HEAVY, "kind": "scaled"},
+        {**SCALED, "kind": "heavy-tailed"},
         {**SCALED, "scale": 1e-320},
         {**SCALED, "scale": float("inf")},
         {**SCALED, "centre": float("nan")},
@@ -261,4 +353,4 @@ def test_a_record_without_columns_is_refused(record):
 
 def test_columns_describe_themselves():
     codec = Codec((ScaledColumn(0.0, 2.0), ConstantColumn(7.0)))
-    assert (codec.n_columns, codec.n_encoded, codec.unit.tolist()) == (2, 1, [2.0])
+    assert (codec.n_columns, codec.n_encoded, codec.units([[5.0, 7.0]]).tolist()) == (2, 1, [[2.0]])

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from backwalk.assess.battery import Judge, battery, column_figures
 from backwalk.assess.cautions import cautions
 from backwalk.assess.fidelity import ChainBound, Contender, Fidelity, LevelGain
+from backwalk.assess.rivals import Rival, fitted_rivals
 from backwalk.assess.verdict import verdict
 from backwalk.assess.words import column_name
 from backwalk.card import trained_rows
@@ -48,7 +49,6 @@ from backwalk.evaluation import (
     resampled_pairs,
     total_variation,
 )
-from backwalk.evaluation.baselines import Baseline, kernel_baseline, mixture_baseline
 from backwalk.evaluation.rows import as_rows
 from backwalk.model import (
     BOUND_VARIANCES,
@@ -163,12 +163,8 @@ def _judged(
     ours = _own(model, figures, scored, sample.seconds)
     rivals: tuple[Contender, ...] = ()
     if baselines and training is not None:
-        x = codec.encode(training, stream=stream.child("cells"))
-        fitted = (
-            mixture_baseline(x, stream=stream.child("mixture")),
-            kernel_baseline(x, stream=stream.child("kernel")),
-        )
-        rivals = tuple(_rival(baseline, codec, judges, pairs, scored, stream) for baseline in fitted)
+        found = fitted_rivals(Table(training, model.schema), codec, scored.rows, stream)
+        rivals = tuple(_contender(rival, codec, judges, pairs, scored, stream) for rival in found)
     entropy = None if density is None else density.entropy
     words, advised = verdict(ours, rivals, entropy)
     columns = column_figures(pairs, sample.encoded, [column_name(model.schema, j) for j in codec.encoded_columns])
@@ -206,13 +202,13 @@ def _judged(
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
-    """The unseen rows that densities are scored on: in one scale, under the model, and under the truth."""
+    """The unseen rows that densities are scored on, under the model and under the truth."""
 
     terms: BoundTerms
     bound_gap: Estimate | None
     other_chains: tuple[ChainBound, ...]
     textbook_chain: ChainBound | None
-    encoded: Rows
+    rows: Rows
     ode: LogDensity
     log_p_true: Rows | None
 
@@ -227,7 +223,7 @@ class _Scored:
             bound_gap=None if truth is None else paired_gap(truth, -terms.per_row.numpy()),
             other_chains=tuple(_other_chains(model, rows, truth, stream.child("bound"))),
             textbook_chain=_textbook_chain(model, rows, truth, stream.child("bound")),
-            encoded=codec.encode(rows),  # whole numbers at the centres of their cells, where the model scores them
+            rows=rows,
             ode=log_density(model, rows, n_probes=n_probes, stream=stream.child("probes")),
             log_p_true=truth,
         )
@@ -316,22 +312,14 @@ def _own(model: DiffusionModel, figures: tuple[Figure, ...], scored: _Scored, sa
     )
 
 
-def _rival(
-    baseline: Baseline, codec: Codec, judges: list[Judge], pairs: RealPairs, scored: _Scored, stream: Stream
+def _contender(
+    rival: Rival, codec: Codec, judges: list[Judge], pairs: RealPairs, scored: _Scored, stream: Stream
 ) -> Contender:
+    baseline = rival.baseline
     started = time.perf_counter()
-    drawn = codec.decode(baseline.sample(pairs.n_generated, stream.child("rival", baseline.name)))
+    drawn = rival.sample(pairs.n_generated, stream.child("rival", baseline.name))
     sample_seconds = _per_10_000(time.perf_counter() - started, len(drawn))
-    log_p = baseline.log_prob(scored.encoded) + codec.log_abs_det_jacobian
-    draw = "sample(10_000)[0]" if baseline.name.startswith("GaussianMixture") else "sample(10_000)"
-    module = "mixture" if baseline.name.startswith("GaussianMixture") else "neighbors"
-    code = (
-        f"from sklearn.{module} import {baseline.name.partition('(')[0]}\n"
-        "from sklearn.preprocessing import StandardScaler\n\n"
-        "scaler = StandardScaler().fit(X)\n"
-        f"model = {baseline.expression}.fit(scaler.transform(X))\n"
-        f"X_new = scaler.inverse_transform(model.{draw})"
-    )
+    log_p = rival.log_prob(scored.rows)
     return Contender(
         name=baseline.name,
         figures=tuple(judge.judge(codec.encode(drawn)) for judge in judges),
@@ -342,7 +330,7 @@ def _rival(
         total_variation=scored.distance(log_p),
         fit_seconds=baseline.fit_seconds,
         sample_seconds=sample_seconds,
-        code=code,
+        code=rival.code,
     )
 
 

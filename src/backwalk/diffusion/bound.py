@@ -138,6 +138,7 @@ def variational_bound(
     eps: Tensor | None = None,
     n_draws: int = 1,
     first_row: int = 0,
+    log_volume: Tensor | None = None,
 ) -> BoundTerms:
     """Return the bound L on E[-log p_theta(x_0)] for the chain with reverse variances `sigma_sq`, (n_steps + 1,).
 
@@ -146,6 +147,9 @@ def variational_bound(
     weights for every row and step. For a linear denoiser the 2d points +-sqrt(d) e_i make every term exact. The work
     is n_steps * n_draws calls on all n rows, and the memory that of one call: pass many rows in pieces, with the
     absolute number of a piece's `first_row`, and join the pieces by `merged_terms`.
+
+    `log_volume`, (n,), is ln |det dx/dx_0| of each row where x_0 stands for a point x in other units: it is added to
+    the reconstruction term, and the bound is then one on E[-log p_theta(x)].
 
     With a decoder variance sigma_sq[1] = 0 the bound is infinite, as it should be.
 
@@ -177,7 +181,7 @@ def variational_bound(
             else:
                 yield _transition_cost(squared_error, x_0.shape[1], variance, t, schedule)
 
-    return collect_terms(prior_term(x_0, schedule), step_costs())
+    return collect_terms(prior_term(x_0, schedule), step_costs(), log_volume)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,10 +217,14 @@ class NoiseDraws:
                 yield self.stream.child(t, draw).normal(first, last, x_0.shape[1], x_0.dtype).to(x_0.device)
 
 
-def collect_terms(prior: Tensor, step_costs: Iterable[Tensor]) -> BoundTerms:
-    """Return the BoundTerms of a prior term and of the costs of steps t = 1, 2, ..., each (n,), one at a time."""
+def collect_terms(prior: Tensor, step_costs: Iterable[Tensor], log_volume: Tensor | None = None) -> BoundTerms:
+    """Return the BoundTerms of a prior term and of the costs of steps t = 1, 2, ..., each (n,), one at a time.
+
+    `log_volume`, (n,), is added to the first.
+    """
     total, means, errors = prior.clone(), [], []
-    for cost in step_costs:
+    for t, step_cost in enumerate(step_costs, start=1):
+        cost = step_cost if log_volume is None or t > 1 else step_cost + log_volume
         total += cost
         means.append(float(cost.mean()))
         errors.append(_standard_error(cost))

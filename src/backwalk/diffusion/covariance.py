@@ -95,6 +95,7 @@ def full_covariance_bound(
     eps: Tensor | None = None,
     n_draws: int = 1,
     first_row: int = 0,
+    log_volume: Tensor | None = None,
 ) -> BoundTerms:
     """Return the bound L for the chain with full reverse covariances: nats a point, for the rows of x_0, (n, d).
 
@@ -106,8 +107,8 @@ def full_covariance_bound(
 
     `least_decoder_variance` floors the covariance of p_theta(x_0 | x_1), which alone has no beta_tilde to keep it
     positive; the default is a hundredth of 1 / SNR_1. `decoder_variance`, where given, takes that covariance's place,
-    as a multiple of I. `stream`, `eps`, `n_draws` and `first_row` are those of `variational_bound`. An evaluation costs
-    d forward-mode passes and n d^2 numbers.
+    as a multiple of I. `stream`, `eps`, `n_draws`, `first_row` and `log_volume` are those of `variational_bound`. An
+    evaluation costs d forward-mode passes and n d^2 numbers.
 
     Raises InvalidInput at zero terminal SNR, where x_N has no information about x_0 and Tweedie's formula is 0/0.
     """
@@ -128,7 +129,7 @@ def full_covariance_bound(
             costs.append(-belief.log_prob(clean) if t == 1 else _transition_cost(belief, clean, schedule.snr_drop[t]))
         return torch.stack(costs).mean(0)
 
-    return collect_terms(prior_term(x_0, schedule), (mean_cost(t) for t in range(1, schedule.n_steps + 1)))
+    return collect_terms(prior_term(x_0, schedule), (mean_cost(t) for t in range(1, schedule.n_steps + 1)), log_volume)
 
 
 def _belief_at_time(

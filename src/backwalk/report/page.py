@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from backwalk.assess import Fidelity
 from backwalk.assess.words import column_name
 from backwalk.durable import whole_file
-from backwalk.model import DiffusionModel, blur_words, sample_rows
+from backwalk.model import DiffusionModel, blur_words, heavy_tailed_words, sample_rows
 from backwalk.report import figures
 from backwalk.report.frames import ChainFrames, chain_frames
 from backwalk.report.style import GENERATED, REAL, svg
@@ -80,6 +80,7 @@ def render_report(
         memory=memory_lines(fidelity),
         levels=list(draw.levels(fidelity)),
         blur=blur_words(model),
+        heavy_tailed=heavy_tailed_words(model),
         entropy=entropy_words(fidelity),
         loss=list(draw.loss(model)),
         n_steps=model.schedule.n_steps,

@@ -5,7 +5,8 @@ back, and `from_values`, `write_table` and `write_rows` give rows out as
 they came.
 """
 
-from backwalk.table.codec import Codec, ConstantColumn, ScaledColumn
+from backwalk.table.codec import Codec
+from backwalk.table.columns import ConstantColumn, HeavyTailedColumn, ScaledColumn
 from backwalk.table.files import read_table, write_rows, write_table
 from backwalk.table.frame import Table, as_table, match_columns
 from backwalk.table.schema import Schema, from_values
@@ -13,6 +14,7 @@ from backwalk.table.schema import Schema, from_values
 __all__ = [
     "Codec",
     "ConstantColumn",
+    "HeavyTailedColumn",
     "ScaledColumn",
     "Schema",
     "Table",

@@ -1,7 +1,7 @@
 """From the user's units to encoded units and back, column by column.
 
-A network learns best from columns of mean 0 and variance 1, so each column is shifted and scaled on its own:
-z = (x - centre) / scale. A column that never varies has no density; it is set aside and put back exactly. A column of
+Each column is brought to mean 0 and variance 1 on its own, by a straight line or, where its tails are heavy, by a
+bent one (`columns.py`). A column that never varies has no density; it is set aside and put back exactly. A column of
 whole numbers has no density either, and a model could gain without end by putting spikes on the numbers; each value
 is therefore spread uniformly over its cell [x - 1/2, x + 1/2] before encoding, and rounded after decoding. The
 density over the spread values, integrated over a cell, is the probability of the whole number in it.
@@ -9,50 +9,32 @@ density over the spread values, integrated over a cell, is the probability of th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
+from backwalk.table.columns import (
+    LEAST_SCALE,
+    Column,
+    ConstantColumn,
+    HeavyTailedColumn,
+    ScaledColumn,
+    bent,
+    column_from_dict,
+    fitted_tails,
+    log_slope,
+    unbent,
+)
 from backwalk.table.frame import Table
 from backwalk.table.schema import FloatArray
 
-_LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
 _LARGEST = float(np.finfo(np.float64).max)
-
-
-@dataclass(frozen=True)
-class ScaledColumn:
-    """A column that varies: `centre` and `scale` in the user's units, `cell` the width of a rounded value's cell."""
-
-    centre: float
-    scale: float
-    cell: float = 0.0
-    kind: ClassVar[str] = "scaled"
-
-    def __post_init__(self) -> None:
-        _refuse_not_numbers(self.centre, self.scale, self.cell)
-        if self.scale < _LEAST_SCALE:
-            raise InvalidInput(f"scale should be at least {_LEAST_SCALE:.1e}, but got {self.scale}: use larger units.")
-        if self.cell < 0.0:
-            raise InvalidInput(f"cell should be 0 or more, but got {self.cell}: 1 for whole numbers, 0 for others.")
-
-
-@dataclass(frozen=True)
-class ConstantColumn:
-    """A column that holds one `value` in every row."""
-
-    value: float
-    kind: ClassVar[str] = "constant"
-
-    def __post_init__(self) -> None:
-        _refuse_not_numbers(self.value)
 
 
 @dataclass(frozen=True)
@@ -69,7 +51,7 @@ class Codec:
     array([[2., 7.]])
     """
 
-    columns: tuple[ScaledColumn | ConstantColumn, ...]
+    columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
         if not self.encoded_columns:
@@ -78,11 +60,12 @@ class Codec:
             )
 
     @classmethod
-    def fit(cls, table: Table, *, scale: bool = True) -> Codec:
+    def fit(cls, table: Table, *, scale: bool = True, bend: bool = True) -> Codec:
         """Return the codec that gives each column of a table mean 0 and variance 1.
 
-        A whole-number column of a DataFrame counts with the variance of its cell, 1/12. With `scale=False` centres are
-        0 and scales 1, as in code that trains on the raw points; constant columns are set aside all the same. Raises
+        Columns with heavy tails are bent first (`fitted_tails`), unless `bend` is False. A whole-number column of a
+        DataFrame counts with the variance of its cell, 1/12. With `scale=False` centres are 0 and scales 1, and nothing
+        is bent, as in code that trains on the raw points; constant columns are set aside all the same. Raises
         InvalidInput for a single row, for columns none of which varies, and for a spread too small for float64.
         """
         x = table.values
@@ -91,21 +74,31 @@ class Codec:
         varies = x.min(axis=0) != x.max(axis=0)
         cell = np.array([float(table.kind != "numpy" and table.schema.is_whole(j)) for j in range(x.shape[1])])
         centre, spread = np.zeros(x.shape[1]), np.ones(x.shape[1])
+        middle, core = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
         if scale:
             centre, spread = _moments(x, cell)
-        for j in map(int, np.flatnonzero(varies & (spread < _LEAST_SCALE))):
+            if bend:
+                middle, core = fitted_tails(x, spread, cell)
+            heavy = np.flatnonzero(np.isfinite(core))
+            if len(heavy):
+                slope = np.exp(log_slope(x[:, heavy], middle[heavy], core[heavy]))
+                cells = np.sqrt(np.square(cell[heavy] * slope).mean(axis=0))
+                centre[heavy], spread[heavy] = _moments(bent(x[:, heavy], middle[heavy], core[heavy]), cells)
+        for j in map(int, np.flatnonzero(varies & (spread < LEAST_SCALE))):
             raise InvalidInput(
-                f"A column's standard deviation should be at least {_LEAST_SCALE:.1e}, but {table.schema.label(j)} "
+                f"A column's standard deviation should be at least {LEAST_SCALE:.1e}, but {table.schema.label(j)} "
                 f"has {spread[j]:.1e}: give it in smaller units."
             )
-        return cls(
-            tuple(
-                ScaledColumn(float(centre[j]), float(spread[j]), float(cell[j]))
-                if varies[j]
-                else ConstantColumn(float(x[0, j]))
-                for j in range(x.shape[1])
-            )
-        )
+
+        def column(j: int) -> Column:
+            if not varies[j]:
+                return ConstantColumn(float(x[0, j]))
+            scaled = float(centre[j]), float(spread[j]), float(cell[j])
+            if np.isinf(core[j]):
+                return ScaledColumn(*scaled)
+            return HeavyTailedColumn(float(middle[j]), float(core[j]), *scaled)
+
+        return cls(tuple(map(column, range(x.shape[1]))))
 
     @property
     def n_columns(self) -> int:
@@ -120,28 +113,36 @@ class Codec:
     @cached_property
     def encoded_columns(self) -> tuple[int, ...]:
         """The numbers of the columns that vary, in order: encoded column i is the user's `encoded_columns[i]`."""
-        return tuple(j for j, column in enumerate(self.columns) if isinstance(column, ScaledColumn))
+        return tuple(j for j, column in enumerate(self.columns) if not isinstance(column, ConstantColumn))
 
     @cached_property
-    def unit(self) -> FloatArray:
-        """What one encoded unit is in the user's units, for each encoded column: (k,)."""
-        return np.array([column.scale for column in self._scaled])
+    def heavy_tailed_columns(self) -> dict[int, HeavyTailedColumn]:
+        """The columns that are bent before they are scaled, by their number among the user's."""
+        return {j: column for j, column in enumerate(self.columns) if isinstance(column, HeavyTailedColumn)}
 
-    @property
-    def log_abs_det_jacobian(self) -> float:
-        """The codec's share of a log-density: log p(x) = log p(z) + this, with z = encode(x). In nats.
+    def units(self, values: npt.ArrayLike) -> FloatArray:
+        """Return dx/dz, what one encoded unit is in the user's units, at each row: (n, k) for `values`, (n, d).
 
-        log |det dz/dx| = - sum_j log scale_j over the columns that vary; the density is one over those columns alone.
+        scale where a column is scaled; scale sqrt((x - middle)^2 + core^2), more and more outwards, where it is bent.
         """
-        return -math.fsum(math.log(column.scale) for column in self._scaled)
+        return np.exp(self._log_units(values))
+
+    def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
+        """Return the codec's share of log-densities: log p(x) = log p(z) + this, with z = encode(x). (n,), nats.
+
+        log |det dz/dx| = - sum_j log dx_j/dz_j over the columns that vary; the density is one over those columns alone.
+        `values` is (n, d) in the user's units.
+        """
+        log_det: FloatArray = -self._log_units(values).sum(axis=1)
+        return log_det
 
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None, first_row: int = 0) -> FloatArray:
         """Return rows in encoded units.
 
-        z = (x - centre) / scale, with x spread uniformly over its cell where a `stream` is given, and at its cell's
-        centre otherwise. `values` is (n, d) in the user's units; NaN stays NaN. `first_row` is the absolute number of
-        the first row, so that chunks draw what the whole would. Returns (n, k). Raises InvalidInput for another shape,
-        and for a value so far out that its encoded number overflows.
+        x is spread uniformly over its cell where a `stream` is given, and at its cell's centre otherwise. `values` is
+        (n, d) in the user's units; NaN stays NaN. `first_row` is the absolute number of the first row, so that chunks
+        draw what the whole would. Returns (n, k). Raises InvalidInput for another shape, and for a value so far out
+        that its encoded number overflows.
         """
         # Row by row in memory: picked columns lie column by column, and the bits of a row's sums depend on that.
         x = np.ascontiguousarray(self._rows(values, self.n_columns, "values")[:, self.encoded_columns])
@@ -149,28 +150,32 @@ class Codec:
         if stream is not None and len(spread):
             draws = stream.uniform(first_row, first_row + len(x), len(spread)).numpy()
             x[:, spread] += self._cell[spread] * (draws - 0.5)
+        heavy, middle, core = self._tails
+        x[:, heavy] = bent(x[:, heavy], middle, core)
         with np.errstate(over="ignore"):
             # Halves, so that the difference of two numbers near the limits of float64 stays finite.
-            z: FloatArray = (0.5 * x - 0.5 * self._centre) / (0.5 * self.unit)
+            z: FloatArray = (0.5 * x - 0.5 * self._centre) / (0.5 * self._scale)
         far = np.isinf(z)
         if far.any():
             row, i = divmod(int(far.argmax()), self.n_encoded)
             raise InvalidInput(
                 f"Values should lie within 1e308 scales of the fitted ones, but got {x[row, i]} at row {row}, column "
-                f"{self.encoded_columns[i]} (rows count from 0), where one scale is {self.unit[i]}: drop the row."
+                f"{self.encoded_columns[i]} (rows count from 0), where one scale is {self._scale[i]}: drop the row."
             )
         return z
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
-        """Return rows in the user's units: x = centre + scale z, whole numbers rounded, constants put back.
+        """Return rows in the user's units, whole numbers rounded, constants put back.
 
         `z` is (n, k) in encoded units. Returns (n, d); what float64 cannot hold is clipped to its largest number.
         Raises InvalidInput for another shape.
         """
         encoded = self._rows(z, self.n_encoded, "z")
         with np.errstate(over="ignore"):
-            half = 0.5 * self._centre + 0.5 * self.unit * encoded
+            half = 0.5 * self._centre + 0.5 * self._scale * encoded
         x = 2.0 * np.clip(half, -0.5 * _LARGEST, 0.5 * _LARGEST)
+        heavy, middle, core = self._tails
+        x[:, heavy] = unbent(x[:, heavy], middle, core)
         whole = np.flatnonzero(self._cell)
         x[:, whole] = np.rint(x[:, whole] / self._cell[whole]) * self._cell[whole]
         rows = np.empty((len(x), self.n_columns))
@@ -198,19 +203,37 @@ class Codec:
         """Return the codec that `to_dict` wrote. Raises InvalidInput where the record is not one."""
         if not isinstance(record, Mapping) or set(record) != {"columns"} or not isinstance(record["columns"], list):
             raise InvalidInput("A codec should have one key, columns, with a list of columns.")
-        return cls(tuple(_column_from_dict(column) for column in record["columns"]))
+        return cls(tuple(column_from_dict(column) for column in record["columns"]))
 
     @cached_property
-    def _scaled(self) -> tuple[ScaledColumn, ...]:
-        return tuple(column for column in self.columns if isinstance(column, ScaledColumn))
+    def _varying(self) -> tuple[ScaledColumn | HeavyTailedColumn, ...]:
+        return tuple(column for column in self.columns if not isinstance(column, ConstantColumn))
 
     @cached_property
     def _centre(self) -> FloatArray:
-        return np.array([column.centre for column in self._scaled])
+        return np.array([column.centre for column in self._varying])
+
+    @cached_property
+    def _scale(self) -> FloatArray:
+        return np.array([column.scale for column in self._varying])
 
     @cached_property
     def _cell(self) -> FloatArray:
-        return np.array([column.cell for column in self._scaled])
+        return np.array([column.cell for column in self._varying])
+
+    @cached_property
+    def _tails(self) -> tuple[npt.NDArray[np.intp], FloatArray, FloatArray]:
+        """The encoded columns that are bent, with the middle and the core of each."""
+        found = [(i, column) for i, column in enumerate(self._varying) if isinstance(column, HeavyTailedColumn)]
+        places = np.array([i for i, _ in found], dtype=np.intp)
+        return places, np.array([column.middle for _, column in found]), np.array([column.core for _, column in found])
+
+    def _log_units(self, values: npt.ArrayLike) -> FloatArray:
+        x = self._rows(values, self.n_columns, "values")[:, self.encoded_columns]
+        log_units = np.broadcast_to(np.log(self._scale), x.shape).copy()
+        heavy, middle, core = self._tails
+        log_units[:, heavy] -= log_slope(x[:, heavy], middle, core)
+        return log_units
 
     @cached_property
     def _constants(self) -> tuple[npt.NDArray[np.intp], FloatArray]:
@@ -236,18 +259,3 @@ def _moments(x: FloatArray, cell: FloatArray) -> tuple[FloatArray, FloatArray]:
     mean = unit.mean(axis=0)
     variance = np.square(unit - mean).mean(axis=0) + np.square(np.ldexp(cell, -exponent)) / 12.0
     return np.ldexp(mean, exponent), np.ldexp(np.sqrt(variance), exponent)
-
-
-def _column_from_dict(record: Any) -> ScaledColumn | ConstantColumn:
-    fields = {"scaled": ("centre", "scale", "cell"), "constant": ("value",)}
-    kind = record.get("kind") if isinstance(record, Mapping) else None
-    if not isinstance(kind, str) or kind not in fields or set(record) != {"kind", *fields[kind]}:
-        raise InvalidInput("A codec's column should be scaled (centre, scale, cell) or constant (value), and no more.")
-    numbers = [record[field] for field in fields[kind]]
-    return ScaledColumn(*numbers) if kind == "scaled" else ConstantColumn(*numbers)
-
-
-def _refuse_not_numbers(*values: object) -> None:
-    for value in values:
-        if not isinstance(value, float) or not math.isfinite(value):
-            raise InvalidInput(f"A codec's numbers should be finite floats, but got {value!r}: fit the codec again.")

@@ -1,0 +1,79 @@
+"""The simple models that stand beside a diffusion model, fitted to the same rows.
+
+They are fitted in standard deviations, whole numbers spread over their cells. Where columns have heavy tails, each is
+fitted with these bent, as for the model, and without, and the one stands that gives the unseen rows more density: which
+suits a simple model depends on the data, and it should not look worse than it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.evaluation.baselines import Baseline, kernel_baseline, mixture_baseline
+from backwalk.streams import Stream
+from backwalk.table import Codec, Table
+
+Rows = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A baseline, and the codec of the rows that it was fitted to."""
+
+    baseline: Baseline
+    codec: Codec
+
+    def log_prob(self, rows: Rows) -> Rows:
+        """Return the log-density of rows in the user's units, whole numbers at the centres of their cells: (n,)."""
+        return self.baseline.log_prob(self.codec.encode(rows)) + self.codec.log_abs_det_jacobian(rows)
+
+    def sample(self, n: int, stream: Stream) -> Rows:
+        """Return n rows in the user's units."""
+        return self.codec.decode(self.baseline.sample(n, stream))
+
+    @property
+    def code(self) -> str:
+        """The lines that fit a baseline to rows X with scikit-learn, and draw from it."""
+        baseline, heavy = self.baseline, self.codec.heavy_tailed_columns
+        is_mixture = baseline.name.startswith("GaussianMixture")
+        lines = [
+            *(["import numpy as np"] if heavy else []),
+            f"from sklearn.{'mixture' if is_mixture else 'neighbors'} import {baseline.name.partition('(')[0]}",
+            "from sklearn.preprocessing import StandardScaler",
+            "",
+        ]
+        rows = "X"
+        if heavy:
+            rows = "Z"
+            lines += [
+                f"heavy = {list(heavy)}  # columns with heavy tails",
+                f"middle = np.array([{', '.join(f'{column.middle:.6g}' for column in heavy.values())}])",
+                f"core = np.array([{', '.join(f'{column.core:.6g}' for column in heavy.values())}])",
+                "Z = np.array(X, dtype=float)",
+                "Z[:, heavy] = np.arcsinh((Z[:, heavy] - middle) / core)",
+            ]
+        lines += [
+            f"scaler = StandardScaler().fit({rows})",
+            f"model = {baseline.expression}.fit(scaler.transform({rows}))",
+            f"X_new = scaler.inverse_transform(model.sample(10_000){'[0]' if is_mixture else ''})",
+        ]
+        if heavy:
+            lines += ["X_new[:, heavy] = middle + core * np.sinh(X_new[:, heavy])"]
+        return "\n".join(lines)
+
+
+def fitted_rivals(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> list[Rival]:
+    """Return a Gaussian mixture and a kernel density, fitted to training rows, of the encoding that suits each best."""
+    codecs = [codec, *([Codec.fit(training, bend=False)] if codec.heavy_tailed_columns else [])]
+    by_codec = [_fitted(training.values, each, stream) for each in codecs]
+    return [max(kind, key=lambda rival: rival.log_prob(unseen).mean()) for kind in zip(*by_codec, strict=True)]
+
+
+def _fitted(training: Rows, codec: Codec, stream: Stream) -> Iterator[Rival]:
+    x = codec.encode(training, stream=stream.child("cells"))
+    yield Rival(mixture_baseline(x, stream=stream.child("mixture")), codec)
+    yield Rival(kernel_baseline(x, stream=stream.child("kernel")), codec)
