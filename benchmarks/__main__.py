@@ -44,11 +44,16 @@ def main(
 ) -> None:
     """Run the parts, all of them where none is named, and render what there is."""
     folder, where = results or PLACES[size][0], page or PLACES[size][1]
-    for part in () if render_only else parts or tuple(PARTS):
+    chosen = () if render_only else parts or tuple(PARTS)
+    given, sizes = _given(**changes), {part: PARTS[part].SIZES[size] for part in chosen}
+    idle = [name for name in given if not any(hasattr(each, name) for each in sizes.values())]
+    if idle:
+        named = ", ".join(chosen) or "--render-only"
+        raise SystemExit(f"--{idle[0].removeprefix('n_')} should go with a part that has it, but got {named}.")
+    for part in chosen:
         print(f"{part}:", flush=True)
-        sizes = PARTS[part].SIZES[size]
-        sizes = replace(sizes, **{name: value for name, value in _given(**changes).items() if hasattr(sizes, name)})
-        PARTS[part].run(Store(folder / f"{part}.json"), sizes)
+        own = {name: value for name, value in given.items() if hasattr(sizes[part], name)}
+        PARTS[part].run(Store(folder / f"{part}.json"), replace(sizes[part], **own))
     render.write_page(folder, where)
     print(f"page: {where}")
 

@@ -174,8 +174,8 @@ class Truth:
 class Scale:
     """z = (x - centre) @ matrix, and log |det matrix|: columns standardised, or whitened, which peers are given.
 
-    `Diffusion` also bends columns with heavy tails; on the funnel, the one density here that has such, the mixture was
-    worse so bent (1.93 for 0.41 nats above the truth).
+    `Diffusion` also bends columns with heavy tails. Of these densities the funnel alone has such, and bent so the
+    mixture was worse on it (1.93 for 0.41 nats above the truth).
     """
 
     centre: Rows

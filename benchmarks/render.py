@@ -85,7 +85,7 @@ def suite(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part i
         here = [result for result in results if result["key"]["budget"] == budget]
         groups = _grouped(here, "density", "method")
         n_seeds = len({result["key"]["seed"] for result in here})
-        texts.append(f"{budget:g} seconds a fit, {n_seeds} draw{'s' if n_seeds > 1 else ''} of the data.\n")
+        texts.append(f"{budget:g} seconds a fit, {n_seeds} draw{'s' if n_seeds > 1 else ''} of the data. {_SCALES}\n")
         for title, name in (
             ("Gap: mean of log p_true - log p_model over unseen rows, nats", "gap"),
             ("C2ST minus that of real rows, boosted trees", "c2st_boosting"),
@@ -277,6 +277,10 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, Path], str]]] = {
     "growth": ("Growth", growth),
 }
 
+_SCALES = (
+    "Peers are given columns that are standardised or whitened; `Diffusion` also bends columns with heavy tails, which "
+    "among these are the funnel's."
+)
 Draws = dict[int, Figures]
 
 

@@ -717,18 +717,50 @@ MUTANTS = (
     Mutant(
         "codec's Jacobian with the wrong sign",
         "table/codec.py",
-        "= -self._log_units(values).sum(axis=1)",
-        "= self._log_units(values).sum(axis=1)",
+        ".sum(axis=1) - np.log(self._scale).sum()",
+        ".sum(axis=1) + np.log(self._scale).sum()",
         "every density in the user's units",
         ("table/test_codec.py",),
     ),
     Mutant(
         "slope of a bent column with the wrong sign",
         "table/codec.py",
-        "log_units[:, heavy] -= log_slope",
-        "log_units[:, heavy] += log_slope",
+        "= log_slope(x[:, heavy], middle, core).sum(axis=1)",
+        "= -log_slope(x[:, heavy], middle, core).sum(axis=1)",
         "the density of a heavy-tailed column in the user's units",
         ("table/test_codec.py",),
+    ),
+    Mutant(
+        "heavy tails never found",
+        "table/columns.py",
+        "_HEAVY = 1.75",
+        "_HEAVY = 1e9",
+        "which columns are bent",
+        ("table/test_codec.py",),
+    ),
+    Mutant(
+        "a quarter lost in the slope of a bent column",
+        "table/columns.py",
+        "0.25 * core)) - math.log(4.0)",
+        "0.25 * core))",
+        "the density of a heavy-tailed column in the user's units",
+        ("table/test_codec.py",),
+    ),
+    Mutant(
+        "core where bent rows are least normal",
+        "table/columns.py",
+        "= max(bends",
+        "= min(bends",
+        "how a heavy-tailed column is bent",
+        ("table/test_codec.py",),
+    ),
+    Mutant(
+        "the first rows' volume for every tile",
+        "model/judging.py",
+        "log_volume=log_volume[rows]",
+        "log_volume=log_volume[: len(z[rows])]",
+        "the bound of many rows in the user's units",
+        ("test_heavy_tails.py",),
     ),
     Mutant(
         "volume at every step of the bound",
@@ -740,7 +772,7 @@ MUTANTS = (
     ),
     Mutant(
         "bound shifted the wrong way",
-        "model.py",
+        "model/judging.py",
         "torch.from_numpy(-model.codec.log_abs_det_jacobian(values))",
         "torch.from_numpy(model.codec.log_abs_det_jacobian(values))",
         "the bound in the user's units",
@@ -748,7 +780,7 @@ MUTANTS = (
     ),
     Mutant(
         "log-density shifted the wrong way",
-        "model.py",
+        "model/judging.py",
         "log_prob + torch.from_numpy(model.codec.log_abs_det_jacobian(values))",
         "log_prob - torch.from_numpy(model.codec.log_abs_det_jacobian(values))",
         "the log-density in the user's units",
@@ -756,7 +788,7 @@ MUTANTS = (
     ),
     Mutant(
         "wrong variance at the decoder",
-        "model.py",
+        "model/fitted.py",
         "decoder_variance = model.decoder_variance",
         "decoder_variance = float(schedule.beta_tilde[1])",
         "the reconstruction term",
@@ -764,7 +796,7 @@ MUTANTS = (
     ),
     Mutant(
         "first errors for those of the visited steps",
-        "model.py",
+        "model/fitted.py",
         "model.denoising_error[[0, *times]]",
         "model.denoising_error[: len(times) + 1]",
         "the optimal variances of a short chain",
@@ -805,7 +837,7 @@ MUTANTS = (
     Mutant(
         "transport's error in encoded units",
         "latent.py",
-        "error * codec.units(rows)",
+        "error * codec.units(scale * x_t)",
         "error",
         "the reported error of rows",
         ("test_latent.py",),
@@ -895,7 +927,7 @@ MUTANTS = (
     # What is asked of a model.
     Mutant(
         "denoising errors joined without logarithms",
-        "model.py",
+        "model/judging.py",
         "np.exp(np.interp(every, times, measured.clamp(min=1e-30).log()))",
         "np.interp(every, times, measured)",
         "m_t between the measured steps",
@@ -903,7 +935,7 @@ MUTANTS = (
     ),
     Mutant(
         "only the first half of the chain measured",
-        "model.py",
+        "model/judging.py",
         "1 + round(i * (n - 1) / max(n_levels - 1, 1))",
         "1 + round(i * (n - 1) / max(2 * n_levels - 1, 1))",
         "m_t in the last half of the chain",
@@ -911,7 +943,7 @@ MUTANTS = (
     ),
     Mutant(
         "decoder's variance ignored in the choice of steps",
-        "model.py",
+        "model/judging.py",
         "int(steps), decoder_variance=decoder_variance)",
         "int(steps))",
         "the best K of N steps",
@@ -919,7 +951,7 @@ MUTANTS = (
     ),
     Mutant(
         "the same probes for all rows",
-        "model.py",
+        "model/judging.py",
         "probes.child(bits.hex())",
         "probes.child('all')",
         "the errors of estimated log-densities, which do not average out",
@@ -927,8 +959,8 @@ MUTANTS = (
     ),
     Mutant(
         "blur in encoded units",
-        "model.py",
-        "float(self.schedule.noise_level[1]) * self.codec.units(middle)[0]",
+        "model/fitted.py",
+        "float(self.schedule.noise_level[1]) * units",
         "float(self.schedule.noise_level[1])",
         "the stated blur",
         _ORACLE_MODELS,

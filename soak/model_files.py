@@ -118,7 +118,7 @@ class _Taken(Exception):
 
 def _untrained() -> Trainer:
     """Return the trainer of the fit that the checkpoint is of."""
-    from backwalk import estimator as module
+    from backwalk import fitting as module
 
     class Taker(module.Trainer):
         def run(self) -> Any:
@@ -343,6 +343,7 @@ def _raw_index(content: bytes) -> Callable[[Path], Path]:
 
 
 _ENTER = "denoiser.network.enter.weight"
+_HEAVY = {"kind": "heavy-tailed", "middle": 0.0, "core": 1.0, "centre": 0.0, "scale": 1.0, "cell": 0.0}
 _SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0}
 _CONSTANT = {"kind": "constant", "value": 1.0}
 _WIDE = (2**40, 2**40)
@@ -431,6 +432,10 @@ _HOSTILE: list[tuple[Callable[[Path], object], str]] = [
     (_record(codec__columns=[{**_SCALED, "cell": -1.0}] * 3), "cell should be"),
     (_record(codec__columns=[{**_SCALED, "kind": "eval"}] * 3), "codec's column should"),
     (_record(codec__columns=[{**_SCALED, "more": 0.0}] * 3), "codec's column should"),
+    (_record(codec__columns=[{**_HEAVY, "core": 0.0}] * 3), "core should be"),
+    (_record(codec__columns=[{**_HEAVY, "core": 1e-320}] * 3), "core should be"),
+    (_record(codec__columns=[{**_HEAVY, "middle": 10**400}] * 3), "finite floats"),
+    (_record(codec__columns=[{**_HEAVY, "kind": "scaled"}] * 3), "codec's column should"),
     (_record(codec__columns=[_SCALED, _SCALED]), "codec has 2 columns, but the schema 3"),
     (_record(codec=None), "codec required"),
     (_record(codec__columns=[_SCALED] * 10_000), "should take bytes"),

@@ -17,6 +17,7 @@ LAYERS = [
     {"training", "sampling"},
     {"model"},
     {"model_file", "latent", "oracle", "defaults", "distillation", "progress", "card", "settings"},
+    {"fitting"},
     {"estimator"},
     {"assess"},
     {"report"},

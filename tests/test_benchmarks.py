@@ -177,7 +177,19 @@ def test_a_kernel_density_integrates_to_one_in_the_users_units():
     assert np.trapezoid(np.exp(fitted.log_prob(grid[:, None])), grid) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_training_of_a_peer_leaves_the_weights_that_were_best_on_held_out_rows():
+class _Ticking:
+    """A clock on which every look takes a two-hundredth of the budget."""
+
+    def __init__(self, budget):
+        self._tick, self._left = budget / 200, budget
+
+    def left(self):
+        self._left -= self._tick
+        return self._left
+
+
+def test_training_of_a_peer_leaves_the_weights_that_were_best_on_held_out_rows(monkeypatch):
+    monkeypatch.setattr("benchmarks.peers.Clock", _Ticking)
     rows = torch.ones(64, 1)
 
     def trained(held_out, n_checks):
@@ -188,7 +200,7 @@ def test_training_of_a_peer_leaves_the_weights_that_were_best_on_held_out_rows()
         def loss(batch):
             return (module.bias - batch).square().mean()
 
-        value = _train(module, loss, rows, held_out, 1e-4, 0.3, 0, batch_size=16, n_checks=n_checks)
+        value = _train(module, loss, rows, held_out, 0.01, 0.3, 0, batch_size=16, n_checks=n_checks)
         assert value == pytest.approx(loss(held_out).item(), rel=1e-6)
         return value
 
@@ -359,6 +371,13 @@ def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):
     again = CliRunner().invoke(command.main, ["--render-only", *options])
     assert again.exit_code == 0
     assert (tmp_path / "page.md").read_text() == page
+
+
+def test_an_option_that_no_part_has_is_refused_before_anything_is_measured(tmp_path):
+    refused = CliRunner().invoke(command.main, ["turns", "gemm", "--seeds", "3", "--results", str(tmp_path)])
+    assert refused.exit_code == 1
+    assert "--seeds should go with a part that has it, but got turns, gemm." in refused.output
+    assert not list(tmp_path.iterdir())
 
 
 def _file_figures(n, max_steps):

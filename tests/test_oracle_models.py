@@ -13,14 +13,13 @@ import pytest
 import torch
 from scipy import stats
 
-from backwalk import model as model_module
 from backwalk.assess import assess
 from backwalk.denoiser import Residual
 from backwalk.diffusion import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput, ModelFileError
 from backwalk.estimator import Diffusion
 from backwalk.latent import from_latent, to_latent
-from backwalk.model import BOUND_VARIANCES, bound, device_of, log_density, sample_rows
+from backwalk.model import BOUND_VARIANCES, bound, device_of, generation, log_density, sample_rows
 from backwalk.model_file import save
 from backwalk.oracle import oracle_model
 from backwalk.report import write_report
@@ -152,7 +151,7 @@ def test_a_chain_that_ends_in_noise_alone_can_be_scored_carried_assessed_and_rep
 def test_sampling_keeps_no_state_but_the_last(monkeypatch):
     """A tile of wide rows takes megabytes at each of its states: all of them together took gigabytes."""
     model, alive, most = oracle_model(DENOISERS[0], ROWS, SCHEDULE), weakref.WeakSet(), []
-    walk = model_module._walk
+    walk = generation._walk
 
     def watched(*arguments):
         for state in walk(*arguments):
@@ -160,7 +159,7 @@ def test_sampling_keeps_no_state_but_the_last(monkeypatch):
             most.append(len(alive))
             yield state
 
-    monkeypatch.setattr(model_module, "_walk", watched)
+    monkeypatch.setattr(generation, "_walk", watched)
     assert sample_rows(model, 0, 5, stream=STREAM).shape == (5, 2)
     assert len(most) == SCHEDULE.n_steps + 1
     assert max(most) <= 3  # the newest, and those in the hands of the two loops

@@ -20,7 +20,7 @@ from backwalk.errors import InvalidInput
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Table
-from backwalk.training import History, Training
+from backwalk.training import History, Training, split_rows
 
 _NOT_KEPT = ("callbacks", "device")  # functions are no data, and another machine has other devices
 _KINDS = {kind.__name__: kind for kind in (Residual, Textbook, Sampler, Training)}
@@ -67,8 +67,8 @@ def trained_rows(card: Mapping[str, Any], values: NDArray[np.float64]) -> NDArra
     """
     n_validation, trained = card.get("n_validation_rows", 0), np.ones(len(values), dtype=bool)
     if n_validation and card.get("data_sha256") == hashlib.sha256(values.tobytes()).hexdigest():
-        order = Stream(card["seed"]).child("split").permutation(len(values))  # as `Diffusion.fit` splits
-        trained[order[:n_validation]] = False
+        chosen_by, _ = split_rows(len(values), n_validation, stream=Stream(card["seed"]))
+        trained[chosen_by] = False
     return trained
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from backwalk.denoiser import Architecture, Residual
+from backwalk.denoiser import Architecture, Residual, is_low
 from backwalk.diffusion import NoiseSchedule, prior_mismatch
 from backwalk.streams import Stream
 from backwalk.training import Training
@@ -105,14 +105,14 @@ def default_training(n: int, d: int, max_steps: int | None = None, max_time: flo
     """
     _, steps = _members_and_steps(n, d, max_time)
     hurried = _is_hurried(d, max_time)
-    largest = _HURRIED_BATCH if hurried else 1500 if _is_low(d) else 1000
-    haste = float(np.clip(_CALM_STEPS / min(steps, max_steps or steps), 1.0, _MOST_HASTE)) if _is_low(d) else 1.0
+    largest = _HURRIED_BATCH if hurried else 1500 if is_low(d) else 1000
+    haste = float(np.clip(_CALM_STEPS / min(steps, max_steps or steps), 1.0, _MOST_HASTE)) if is_low(d) else 1.0
     return Training(
         max_steps=max_steps or (steps if max_time is None else 3 * steps),
         batch_size=int(np.clip(n, 256, largest)),
-        learning_rate=0.005 * haste**1.5 if _is_low(d) else 0.01,
+        learning_rate=0.005 * haste**1.5 if is_low(d) else 0.01,
         hidden_rate=0.02 * haste**0.5,
-        weight_decay=0.0 if _is_low(d) else 0.05,
+        weight_decay=0.0 if is_low(d) else 0.05,
         half_products=_width(n, d, max_time) >= _LEAST_HALF_WIDTH and has_fast_half_products(),
     )
 
@@ -159,28 +159,24 @@ def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int
     their steps in the plane (in 2.5 s an excess of 0.014 against 0.017 nats), and beyond three dimensions they are not
     (in 8 s 0.245 against 0.185 on a curved chain).
     """
-    members, steps = 2, int(np.clip((22 if _is_low(d) else 17) * math.sqrt(n), 800, 2200 if _is_low(d) else 2500))
+    members, steps = 2, int(np.clip((22 if is_low(d) else 17) * math.sqrt(n), 800, 2200 if is_low(d) else 2500))
     if max_time is None:
         return members, steps
-    affordable = max_time / _SECONDS_A_MEMBER_STEP[_is_low(d)]
-    least = 2 if _is_low(d) and not _is_hurried(d, max_time) else 1
+    affordable = max_time / _SECONDS_A_MEMBER_STEP[is_low(d)]
+    least = 2 if is_low(d) and not _is_hurried(d, max_time) else 1
     members = int(np.clip(round(members * math.sqrt(affordable / (members * steps))), least, _MOST_MEMBERS))
     return members, max(1, round(affordable / members))
 
 
 def _width(n: int, d: int, max_time: float | None) -> int:
-    if _is_low(d):
+    if is_low(d):
         return 32 if _is_hurried(d, max_time) else 48
     return 128 if n >= 1000 else 64
 
 
-def _is_low(d: int) -> bool:
-    return d <= 3
-
-
 def _is_hurried(d: int, max_time: float | None) -> bool:
     """Return whether there is time for so few steps that many small ones of a small network do more."""
-    return _is_low(d) and max_time is not None and max_time < _HURRIED_SECONDS
+    return is_low(d) and max_time is not None and max_time < _HURRIED_SECONDS
 
 
 def default_validation_fraction(n: int) -> float:

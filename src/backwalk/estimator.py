@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -22,38 +18,28 @@ from sklearn.utils.validation import check_is_fitted
 
 from backwalk import model_file
 from backwalk.accepted import FARTHEST_TO_FIT
-from backwalk.card import model_card, parameters_from
-from backwalk.defaults import (
-    default_architecture,
-    default_distillation,
-    default_pairs,
-    default_schedule,
-    default_student,
-    default_training,
-    default_validation_fraction,
-    finest_scale,
-)
-from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook, build_denoiser
-from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule, prior_mismatch
+from backwalk.card import parameters_from
+from backwalk.defaults import default_distillation, default_pairs, default_student
+from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
+from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule
 from backwalk.distillation import distilled
 from backwalk.errors import InvalidInput, ModelFileError, PriorMismatchWarning, TrainingDiverged
+from backwalk.fitting import fitted
 from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
-    N_MEASURED_LEVELS,
     DiffusionModel,
     bound,
     gathered,
     log_density,
-    measured_denoising_error,
     mismatch_warning,
     sample_pieces,
 )
 from backwalk.progress import Callback, progress_bar
 from backwalk.sampling import Sampler
-from backwalk.settings import Keeping, check_budget, check_length, check_settings, checked_keeping, chosen_device
+from backwalk.settings import Keeping, check_budget, check_settings, checked_keeping, chosen_device
 from backwalk.streams import Stream, as_stream
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
-from backwalk.training import ChainLevels, History, LogNormalLevels, NoiseLevels, Trainer, Training, checkpointed
+from backwalk.training import History, Training
 from backwalk.training.checkpoint import SECONDS_BETWEEN, checkpoint_seed
 
 RandomState = int | np.random.Generator | np.random.RandomState | None
@@ -79,7 +65,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         with the same seed are no longer equal bit for bit.
     validation_fraction : the share of the rows given to `fit` that are not trained on, but choose the weights and fit
         the reverse variance. None is a tenth, at most 1,000 rows; 0 trains on all.
-    scale : whether columns are brought to mean 0 and variance 1.
+    scale : whether columns are brought to mean 0 and variance 1, those with heavy tails bent before.
     device : "auto" (CUDA where there is one), "cpu", "cuda", ...
     random_state : None, an integer, or a NumPy generator. The same integer gives the same model.
     callbacks : functions that are called with a `Progress` after every training step.
@@ -182,8 +168,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         there were any: its message says of which step. A checkpoint keeps them too.
 
         With `warm_start`, a fit begins with the weights of the one before, in place of random ones. All else begins
-        anew: scaling, noise levels, the optimiser and the learning rate's rise and fall. So new rows should look like
-        the old ones, and the network has to have the same sizes.
+        anew: scaling, which columns are bent for their heavy tails, noise levels, the optimiser and the learning rate's
+        rise and fall. So new rows should look like the old ones, and the network has to have the same sizes.
 
         Raises InvalidInput (a ValueError) for what cannot be fitted, before any training; CheckpointError where a
         checkpoint is there and `resume` is False, where it is damaged or of another fit, or where it cannot be written;
@@ -202,10 +188,16 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 f"X should stay within {FARTHEST_TO_FIT:g} where columns are not scaled, but got {np.abs(z).max():g}: "
                 "set scale=True, or give smaller numbers."
             )
-        before: DiffusionModel | None = getattr(self, "model_", None) if self.warm_start else None
-        with _enough_memory():
-            model, diverged = self._fitted(z, table, codec, stream, before, keeping, began)
-        model.card["fit_seconds"] = round(time.perf_counter() - began, 3)
+        model, diverged = fitted(
+            z,
+            table,
+            codec,
+            self.get_params(deep=False),
+            stream=stream,
+            before=getattr(self, "model_", None) if self.warm_start else None,
+            keeping=keeping,
+            began=began,
+        )
         self._adopt(model)
         if diverged is not None:
             raise TrainingDiverged(
@@ -314,7 +306,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         content give, so that a row scores the same alone and in any batch.
 
         A row whose constant column differs from the fitted constant gets -inf. Whole-number columns are scored at the
-        centre of their cells. The density is blurred by noise of standard deviation `model_.blur`.
+        centre of their cells. The density is blurred by noise of standard deviation `model_.blur`, and of more in the
+        tails of columns that are bent.
         """
         values = self._matched(X).values
         stream = as_stream(random_state)
@@ -433,108 +426,6 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             return Stream(checkpoint_seed(keeping.path))
         return as_stream(self.random_state)
 
-    def _fitted(
-        self,
-        z: NDArray[np.float64],
-        table: Table,
-        codec: Codec,
-        stream: Stream,
-        before: DiffusionModel | None,
-        keeping: Keeping | None,
-        began: float,
-    ) -> tuple[DiffusionModel, TrainingDiverged | None]:
-        """Return a fitted model, and where training diverged, so that it has the last good weights, the error."""
-        n, k = z.shape
-        order = stream.child("split").permutation(n)
-        fraction = default_validation_fraction(n) if self.validation_fraction is None else self.validation_fraction
-        n_validation = round(fraction * n)
-        device = torch.device(chosen_device(self.device))
-        x_validation, x_0 = (
-            torch.from_numpy(z[rows]).float().to(device) for rows in (order[:n_validation], order[n_validation:])
-        )
-        floor = finest_scale(z, stream=stream.child("floor"))
-        schedule = self.schedule or default_schedule(z, floor, self.n_steps)
-        max_steps = None if self.max_steps is None else int(self.max_steps)
-        architecture = self.denoiser or default_architecture(len(x_0), k, self.max_time)
-        training = self.training or default_training(len(x_0), k, max_steps, self.max_time)
-        check_length(training, len(x_0))
-        denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
-        if before is not None:
-            _start_from(denoiser, before)
-        denoiser.to(device)
-        error_rows = (x_validation if n_validation else x_0)[:1000]
-        measured = partial(
-            measured_denoising_error, denoiser, error_rows, schedule, stream=stream.child("denoising error")
-        )
-        time_to_train = None
-        if self.max_time is not None:  # what training must leave of it: the share of the levels that is measured here
-            before_trial = time.perf_counter()
-            measured(n_levels=4)
-            afterwards = N_MEASURED_LEVELS / 4 * (time.perf_counter() - before_trial)
-            time_to_train = max(self.max_time - (time.perf_counter() - began) - afterwards, 0.5 * self.max_time)
-        trainer = Trainer(
-            denoiser,
-            x_0,
-            _noise_levels(training, schedule, floor),
-            training,
-            stream=stream.child("training"),
-            x_validation=x_validation if n_validation else None,
-            max_time=time_to_train,
-        )
-        steps = (
-            trainer.run()
-            if keeping is None
-            else checkpointed(
-                trainer, keeping.path, resume=keeping.resume, overwrite=keeping.overwrite, every=keeping.every
-            )
-        )
-        diverged = None
-        try:
-            with progress_bar(self.verbose) as show, closing(steps):
-                for progress in steps:
-                    for callback in (show, *self.callbacks):
-                        callback(progress)
-        except TrainingDiverged as stopped:
-            if trainer.give_up() is None:
-                raise
-            deque(trainer.run(), maxlen=0)  # takes no step, but puts the weights in their place
-            diverged = stopped
-        if trainer.diverged and diverged is None:
-            warnings.warn(
-                f"Training diverged at step {trainer.step}: these are its last good weights, of step "
-                f"{trainer.history().chosen_step}.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        error = measured()
-        history = trainer.history()
-        z_mean, z_covariance = z.mean(axis=0), np.atleast_2d(np.cov(z, rowvar=False, bias=True))
-        model = DiffusionModel(
-            schedule=schedule,
-            architecture=architecture,
-            denoiser=denoiser,
-            codec=codec,
-            schema=table.schema,
-            reverse_variance=self.reverse_variance,
-            denoising_error=error,
-            decoder_variance=float(error[1] if self.reverse_variance == "optimal" else schedule.beta[1]),
-            sampler=self.sampler or Sampler("dpm++2m-sde", min(50, schedule.n_steps)),
-            prior_mismatch=prior_mismatch(torch.from_numpy(z_mean), torch.from_numpy(z_covariance), schedule),
-            history=history,
-            card=model_card(
-                self.get_params(deep=False),
-                table,
-                architecture,
-                training,
-                history,
-                denoiser,
-                stream,
-                n - n_validation,
-                n_validation,
-            ),
-        )
-        return model, diverged
-
     def _adopt(self, model: DiffusionModel) -> None:
         self.model_ = model
         self.schedule_, self.denoiser_, self.codec_ = model.schedule, model.denoiser, model.codec
@@ -563,20 +454,6 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return hasattr(self, "model_")
 
 
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    """Say in our own words where memory does not do, which NumPy and torch tell by several errors."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not re.search("can't allocate|out of memory|bad_alloc", str(error)):
-            raise
-        raise InvalidInput(
-            "A fit should find the memory that it takes, but there is too little: give a smaller batch_size, a "
-            "narrower denoiser, or fewer rows."
-        ) from error
-
-
 def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evaluations: int | None) -> Sampler:
     """Return the sampler that the arguments of `sample` mean: the model's own where both are None."""
     if isinstance(sampler, Sampler):
@@ -591,22 +468,3 @@ def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evalu
     # Fresh noise forgets errors when there are steps enough; with few, a third-order ODE solver errs less.
     few = isinstance(k, Integral) and k < 40 and model.sampler.solver != "distilled"
     return Sampler("multistep", k) if few else replace(model.sampler, n_evaluations=k)
-
-
-def _noise_levels(training: Training, schedule: NoiseSchedule, floor: float) -> NoiseLevels:
-    if training.levels == "chain":
-        return ChainLevels(schedule)
-    level = schedule.noise_level.clamp(max=1e3)
-    # Half-way in ln s between the finest scale and a little above the data's own: where most is to be learnt.
-    centre = 0.5 * (float(np.log(floor)) + 0.3)
-    return LogNormalLevels(float(level[1]), float(level[-1]), centre)
-
-
-def _start_from(denoiser: torch.nn.Module, before: DiffusionModel) -> None:
-    try:
-        assert isinstance(before.denoiser, EnsembleDenoiser)  # of a fit
-        denoiser.load_state_dict(before.denoiser.state_dict())
-    except RuntimeError as error:
-        raise InvalidInput(
-            "warm_start should go on with the same network and columns, but the sizes differ: set warm_start=False."
-        ) from error

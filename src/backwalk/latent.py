@@ -76,10 +76,9 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
     start = torch.from_numpy(x_N).to(device_of(model.denoiser))
     x_t, error = _transport(model, start, high, low, n_intervals)
     scale = math.hypot(1.0, low)  # of x_t against the unscaled rows
-    rows = codec.decode(scale * x_t)
     in_units = np.zeros((len(x_N), codec.n_columns))
-    in_units[:, codec.encoded_columns] = scale * error * codec.units(rows)
-    return Transported(rows, in_units)
+    in_units[:, codec.encoded_columns] = scale * error * codec.units(scale * x_t)
+    return Transported(codec.decode(scale * x_t), in_units)
 
 
 def mixed(latent_a: NDArray[np.float64], latent_b: NDArray[np.float64], n: int) -> NDArray[np.float64]:

@@ -140,7 +140,7 @@ def test_rows_that_only_chose_the_weights_are_left_out_of_memory_s_figures():
             super().__init__(denoiser, x_0, *args, x_validation=x_validation, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backwalk.estimator.Trainer", Watched)
+        patch.setattr("backwalk.fitting.Trainer", Watched)
         again = Diffusion(n_steps=5, max_steps=1, denoiser=SMALL, random_state=0, verbose=False).fit(TRAINING).model_
     z = torch.from_numpy(again.codec.encode(TRAINING)).float()
     found = trained_rows(again.card, TRAINING)

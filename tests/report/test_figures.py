@@ -24,6 +24,8 @@ FIGURES = {
     "points": lambda: figures.plot_points(X, title="Points"),
     "side by side": lambda: figures.plot_side_by_side(X, X[:100] * 2),
     "marginal": lambda: figures.plot_marginal(X[:, 0], X[:, 1], label="height"),
+    "points with heavy tails": lambda: figures.plot_points(np.sinh(4.0 * X), bends=((0.0, 0.3), None)),
+    "marginal with heavy tails": lambda: figures.plot_marginal(np.sinh(4.0 * X[:, 0]), X[:, 1], bend=(7.0, 0.3)),
     "constant marginal": lambda: figures.plot_marginal(np.ones(20), np.ones(20)),
     "loss": lambda: figures.plot_loss(range(50), np.exp(-np.arange(50.0))),
     "validation": lambda: figures.plot_loss(
@@ -78,6 +80,28 @@ def test_limits_hold_the_bulk_of_both_sets():
     for x in (X, X + 3.0):
         inside = (x[:, 0] > left) & (x[:, 0] < right) & (x[:, 1] > bottom) & (x[:, 1] < top)
         assert inside.mean() > 0.99
+
+
+@pytest.mark.parametrize("middle", [0.0, 1e6])
+def test_axes_of_heavy_tails_are_even_in_their_decades(middle):
+    tailed = np.column_stack([middle + np.sinh(6.0 * X[:, 0]), X[:, 1]])
+    bend = (middle, 1.0)
+    limits = figures.limits_of(tailed, bends=(bend, None))
+    assert limits[2:] == figures.limits_of(X)[2:]
+    left, right = np.arcsinh(np.array(limits[:2]) - middle)
+    margin = 0.06 / 1.12 * (right - left)
+    place = np.arcsinh(tailed[:, 0] - middle)
+    assert np.mean((place > left + margin) & (place < right - margin)) > 0.998
+    (axes,) = figures.plot_points(tailed, bends=(bend, None)).axes
+    ticks = axes.get_xticks() - middle
+    assert 0.0 in ticks
+    for side in (ticks[ticks > 0], -ticks[ticks < 0]):
+        assert 2 <= len(side) <= 3
+        np.testing.assert_allclose(np.log10(side), np.rint(np.log10(side)), atol=1e-6)
+    at = axes.transAxes.inverted().transform(
+        axes.transData.transform([(x, 0.0) for x in (limits[0], middle, limits[1])])
+    )
+    np.testing.assert_allclose(at[:, 0], [0.0, -left / (right - left), 1.0], atol=1e-6)
 
 
 def test_telling_pairs_are_those_that_differ():

@@ -89,8 +89,8 @@ NUMBERS = st.floats(-1e6, 1e6).filter(lambda x: x == 0.0 or abs(x) > 1e-290)
 def test_decode_undoes_encode_for_any_rows(rows, scale):
     x = np.array(rows)
     codec = Codec.fit(as_table(x), scale=scale)
-    # A few units in the last place of the column's largest number, or of its logarithm where it is bent.
-    digits = [2e-14 if column.kind == "heavy-tailed" else 1e-15 for column in codec.columns]
+    # A few units in the last place of the column's largest number, or of its logarithm (up to 700) where it is bent.
+    digits = [1e-12 if column.kind == "heavy-tailed" else 1e-15 for column in codec.columns]
     assert (np.abs(codec.decode(codec.encode(x)) - x) <= digits * np.abs(x).max(axis=0)).all()
 
 
@@ -99,7 +99,7 @@ def test_the_jacobian_is_that_of_encode():
     for frame, row in itertools.product(frames, range(5)):
         codec, d = Codec.fit(as_table(frame)), frame.shape[1]
         x = frame.to_numpy(dtype=np.float64)[row]
-        step = 1e-5 * np.diag(codec.units(x[None])[0] if len(codec.encoded_columns) == d else np.ones(d))
+        step = 1e-5 * np.diag(codec.units(codec.encode(x[None]))[0] if codec.n_encoded == d else np.ones(d))
         difference = codec.encode(x + step) - codec.encode(x - step)
         jacobian = (difference / (2.0 * step.sum(axis=1)[:, None]))[list(codec.encoded_columns)]
         expected = np.linalg.slogdet(jacobian)[1]
@@ -116,7 +116,7 @@ def test_the_jacobian_is_that_of_decode_by_autograd():
     jacobian = torch.autograd.functional.jacobian(lambda z: middle + core * torch.sinh(centre + scale * z), z)
     rows = codec.decode(z.numpy()[None])
     assert codec.log_abs_det_jacobian(rows) == pytest.approx(-float(torch.linalg.slogdet(jacobian)[1]), rel=1e-12)
-    np.testing.assert_allclose(codec.units(rows), torch.diagonal(jacobian)[None], rtol=1e-12)
+    np.testing.assert_allclose(codec.units(z.numpy()[None]), torch.diagonal(jacobian).numpy()[None], rtol=1e-12)
 
 
 def test_a_gaussian_has_the_same_log_density_in_either_units():
@@ -155,6 +155,32 @@ def test_heavy_tails_are_bent_and_others_are_not():
     assert not Codec.fit(as_table(TAILED), scale=False).heavy_tailed_columns
 
 
+@pytest.mark.parametrize("core", [1e-6, 3.0])
+def test_the_bend_of_sinh_normal_rows_is_found(core):
+    """Candidates lie a factor of 2 apart, so the likeliest is within one of the truth; the median's error is 0.01."""
+    x = 7.0 + core * np.sinh(2.0 * RNG.normal(size=(20_000, 1)))
+    (column,) = Codec.fit(as_table(x)).columns
+    assert 0.5 * core < column.core < 2.0 * core
+    assert abs(column.middle - 7.0) < 6 * 2.0 * core * 1.2533 / 20_000**0.5 * 2**0.5  # quartiles are of 10,000 rows
+    assert column.scale == pytest.approx(2.0, rel=0.5)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_rows_of_one_sign_are_bent_by_their_logarithm_and_keep_it(sign):
+    x = sign * 50.0 * np.exp(2.0 * RNG.normal(size=(5000, 1)))
+    codec = Codec.fit(as_table(x))
+    column = codec.columns[0]
+    assert column.middle == 0.0
+    assert 1 / 128 <= column.core / np.abs(x).min() <= 1 / 64
+    assert np.frexp(column.core)[0] == 0.5  # a power of two, and no row's number
+    assert abs(np.corrcoef(codec.encode(x)[:, 0], np.log(np.abs(x[:, 0])))[0, 1]) > 0.9999
+    decoded = codec.decode(np.array([[-5.0], [5.0]]))  # farther out than any row
+    assert (sign * decoded > 0).all()
+    counts = pd.DataFrame({"hits": np.rint(np.abs(x[:, 0]) / 10.0).astype(np.int64)})
+    column = Codec.fit(as_table(counts)).columns[0]
+    assert (column.middle, column.core) == (0.0, 1.0)  # a cell
+
+
 def test_bent_columns_have_mean_zero_and_variance_one_and_no_far_rows():
     table = as_table(TAILED)
     codec = Codec.fit(table)
@@ -168,7 +194,7 @@ def test_bent_columns_have_mean_zero_and_variance_one_and_no_far_rows():
     assert (np.abs(decoded - table.values) <= 1e-14 * np.abs(table.values).max(axis=0)).all()
 
 
-@pytest.mark.parametrize("magnitude", [1e300, 1e30, 1.0, 1e-30, 1e-290])
+@pytest.mark.parametrize("magnitude", [2.0**990, 2.0**100, 1.0, 2.0**-100, 2.0**-960])
 def test_decode_undoes_encode_for_heavy_tails_at_every_magnitude(magnitude):
     x = TAILED[["signed", "amount"]].to_numpy() * magnitude
     codec = Codec.fit(as_table(x))
@@ -191,6 +217,19 @@ def test_bent_columns_hold_the_whole_range_of_float64():
     np.testing.assert_allclose(codec.decode(z), x, rtol=1e-12)
     assert np.isfinite(codec.decode([[-1e5], [1e308]])).all()
     assert np.isfinite(codec.log_abs_det_jacobian(x)).all()
+    assert np.isfinite(codec.units([[-1e5], [1e308]])).all()
+
+
+def test_columns_of_any_size_are_bent_without_a_warning():
+    decades = 10.0 ** RNG.uniform(-300.0, 300.0, (3000, 1))
+    (column,) = Codec.fit(as_table(decades)).columns
+    assert (column.kind, column.middle) == ("heavy-tailed", 0.0)
+    far = RNG.normal(size=(20_001, 1)) * 1e-300
+    far[1] = 1e300  # not among the rows that choose
+    assert np.isfinite(Codec.fit(as_table(far)).encode(far)).all()
+    wide = np.array([[-1.7e308], [-1.0], [0.0], [1.0], [1.7e308]])
+    codec = Codec.fit(as_table(wide))
+    np.testing.assert_allclose(codec.decode(codec.encode(wide)), wide, rtol=1e-12, atol=1e-12)
 
 
 def test_constant_columns_are_dropped_and_come_back_exactly():
@@ -353,4 +392,4 @@ def test_a_record_without_columns_is_refused(record):
 
 def test_columns_describe_themselves():
     codec = Codec((ScaledColumn(0.0, 2.0), ConstantColumn(7.0)))
-    assert (codec.n_columns, codec.n_encoded, codec.units([[5.0, 7.0]]).tolist()) == (2, 1, [[2.0]])
+    assert (codec.n_columns, codec.n_encoded, codec.units([[5.0]]).tolist()) == (2, 1, [[2.0]])

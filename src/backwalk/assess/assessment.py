@@ -2,8 +2,7 @@
 
 Every contender generates as many rows as the pairs of real sets need, and all meet the same pairs. Densities are scored
 on the same unseen rows, row by row, so that differences carry small errors. Baselines are fitted to the training rows
-in standard deviations, whole numbers spread over their cells as for the model, and their log-densities are given in the
-user's units, as the model's are.
+(`rivals.py`), and their log-densities are given in the user's units, as the model's are.
 """
 
 from __future__ import annotations
@@ -196,6 +195,7 @@ def _judged(
         n_unseen=len(unseen),
         n_training=None if trained is None else len(trained),
         real_rows=real_rows,
+        bent_columns=tuple(column_name(model.schema, j) for j in codec.heavy_tailed_columns),
         sampler=model.sampler.describe(model.schedule),
     )
 
@@ -319,7 +319,7 @@ def _contender(
     started = time.perf_counter()
     drawn = rival.sample(pairs.n_generated, stream.child("rival", baseline.name))
     sample_seconds = _per_10_000(time.perf_counter() - started, len(drawn))
-    log_p = rival.log_prob(scored.rows)
+    log_p = rival.log_p
     return Contender(
         name=baseline.name,
         figures=tuple(judge.judge(codec.encode(drawn)) for judge in judges),

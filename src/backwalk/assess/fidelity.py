@@ -74,14 +74,15 @@ class LevelGain:
 class Fidelity:
     """How faithful a model is: the verdict, the warnings, and every number behind them.
 
-    `real_rows` says where the real sets come from. `columns` holds the model's Kolmogorov-Smirnov figure a column.
-    `bound` is the chain's, `bound_gap` its row-paired excess over the truth where that is known, as is `entropy`;
-    `other_chains` are the bounds of shorter ones, the textbook's variances among them; `textbook_mismatch` is the prior
-    mismatch that the course notebook's schedule would have on the judged rows, in the model's units, a lower bound on
-    what it costs, and `textbook_chain` the bound of that schedule with sigma^2 = beta and the model's own network (None
-    where that does not reach so far). `ode_solver_error` is the mean over rows of the ODE's error, and
-    `ode_probe_error` the share of random probes in the standard error of its mean. All in nats a row, and all on the
-    same unseen rows.
+    `real_rows` says where the real sets come from. Statistics are of columns in standard deviations, those of
+    `bent_columns`, which have heavy tails, bent by asinh before. `columns` holds the model's Kolmogorov-Smirnov figure
+    a column. `bound` is the chain's, `bound_gap` its row-paired excess over the truth where that is known, as is
+    `entropy`; `other_chains` are the bounds of shorter ones, the textbook's variances among them; `textbook_mismatch`
+    is the prior mismatch that the course notebook's schedule would have on the judged rows, in the model's units, a
+    lower bound on what it costs, and `textbook_chain` the bound of that schedule with sigma^2 = beta and the model's
+    own network (None where that does not reach so far). `ode_solver_error` is the mean over rows of the ODE's error,
+    and `ode_probe_error` the share of random probes in the standard error of its mean. All in nats a row, and all on
+    the same unseen rows.
 
     `nearest_row_share` is the share of generated rows whose nearest real row was trained on (1/2 without memorisation),
     `training_gain` the bound on unseen rows minus that on training rows, of a chain of 50 steps, and
@@ -113,6 +114,7 @@ class Fidelity:
     n_unseen: int
     n_training: int | None
     real_rows: str
+    bent_columns: tuple[str, ...]
     sampler: str
 
     @property

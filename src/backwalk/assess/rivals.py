@@ -1,8 +1,8 @@
 """The simple models that stand beside a diffusion model, fitted to the same rows.
 
 They are fitted in standard deviations, whole numbers spread over their cells. Where columns have heavy tails, each is
-fitted with these bent, as for the model, and without, and the one stands that gives the unseen rows more density: which
-suits a simple model depends on the data, and it should not look worse than it is.
+fitted with these bent, as for the model, and without, and the one stands that gives the unseen rows more density. Which
+suits a simple model depends on the data, and it should rather look a little better than it is than worse.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Rows = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Rival:
-    """A baseline, and the codec of the rows that it was fitted to."""
+    """A baseline, the codec of the rows that it was fitted to, and its log-density of the unseen rows, (n,), nats.
+
+    The density is in the user's units, whole numbers standing at the centres of their cells.
+    """
 
     baseline: Baseline
     codec: Codec
-
-    def log_prob(self, rows: Rows) -> Rows:
-        """Return the log-density of rows in the user's units, whole numbers at the centres of their cells: (n,)."""
-        return self.baseline.log_prob(self.codec.encode(rows)) + self.codec.log_abs_det_jacobian(rows)
+    log_p: Rows
 
     def sample(self, n: int, stream: Stream) -> Rows:
         """Return n rows in the user's units."""
@@ -69,11 +69,15 @@ class Rival:
 def fitted_rivals(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> list[Rival]:
     """Return a Gaussian mixture and a kernel density, fitted to training rows, of the encoding that suits each best."""
     codecs = [codec, *([Codec.fit(training, bend=False)] if codec.heavy_tailed_columns else [])]
-    by_codec = [_fitted(training.values, each, stream) for each in codecs]
-    return [max(kind, key=lambda rival: rival.log_prob(unseen).mean()) for kind in zip(*by_codec, strict=True)]
+    by_codec = [_fitted(training.values, each, unseen, stream) for each in codecs]
+    return [max(kind, key=lambda rival: float(rival.log_p.mean())) for kind in zip(*by_codec, strict=True)]
 
 
-def _fitted(training: Rows, codec: Codec, stream: Stream) -> Iterator[Rival]:
-    x = codec.encode(training, stream=stream.child("cells"))
-    yield Rival(mixture_baseline(x, stream=stream.child("mixture")), codec)
-    yield Rival(kernel_baseline(x, stream=stream.child("kernel")), codec)
+def _fitted(training: Rows, codec: Codec, unseen: Rows, stream: Stream) -> Iterator[Rival]:
+    x, z = codec.encode(training, stream=stream.child("cells")), codec.encode(unseen)
+    volume = codec.log_abs_det_jacobian(unseen)
+    for baseline in (
+        mixture_baseline(x, stream=stream.child("mixture")),
+        kernel_baseline(x, stream=stream.child("kernel")),
+    ):
+        yield Rival(baseline, codec, baseline.log_prob(z) + volume)

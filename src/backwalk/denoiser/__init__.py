@@ -3,7 +3,7 @@
 `Textbook` and `Residual` are records of sizes; `build_denoiser` makes an untrained denoiser of one.
 """
 
-from backwalk.denoiser.network import Residual, Textbook
+from backwalk.denoiser.network import Residual, Textbook, is_low
 from backwalk.denoiser.preconditioning import EnsembleDenoiser, NoiseDenoiser, ResidualDenoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
@@ -18,6 +18,7 @@ __all__ = [
     "ResidualDenoiser",
     "Textbook",
     "build_denoiser",
+    "is_low",
 ]
 
 

@@ -175,7 +175,12 @@ def _input_gain(d: int) -> float:
     biases that spread the units' bends over the plane; two moons, spirals and a checkerboard do not mind. In 8 and 12
     dimensions 3 is a little worse than 2.
     """
-    return 3.0 if d <= 3 else 2.0
+    return 3.0 if is_low(d) else 2.0
+
+
+def is_low(d: int) -> bool:
+    """Return whether points in R^d lie as in the plane: what their densities ask of a network differs from there on."""
+    return d <= 3
 
 
 def _pushed(layer: nn.Module, tangent: Tensor) -> Tensor:

@@ -21,9 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 from backwalk.assess import Fidelity
 from backwalk.assess.words import column_name
 from backwalk.durable import whole_file
-from backwalk.model import DiffusionModel, blur_words, heavy_tailed_words, sample_rows
+from backwalk.model import DiffusionModel, blur_words, sample_rows
 from backwalk.report import figures
 from backwalk.report.frames import ChainFrames, chain_frames
+from backwalk.report.row_figures import Bend
 from backwalk.report.style import GENERATED, REAL, svg
 from backwalk.report.tables import (
     bound_rows,
@@ -38,7 +39,7 @@ from backwalk.report.tables import (
 )
 from backwalk.report.words import bound_words, dataset_words, entropy_words, prior_words
 from backwalk.streams import Stream
-from backwalk.table import Schema
+from backwalk.table import Codec, Schema
 
 Rows = NDArray[np.float64]
 
@@ -63,7 +64,9 @@ def render_report(
     `data` are the training rows (n, d) and `generated` rows of the model (m, d), both in the user's units; `frames`
     come from `chain_frames`; `commands` are the lines that made all this; `title` defaults to the card's description.
     """
-    draw = _Pictures(model.schema, np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64))
+    draw = _Pictures(
+        model.schema, model.codec, np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
+    )
     varying = model.codec.encoded_columns
     shown = varying[:_MOST_COLUMNS]
     return _ENVIRONMENT.get_template("report.html.j2").render(
@@ -80,7 +83,6 @@ def render_report(
         memory=memory_lines(fidelity),
         levels=list(draw.levels(fidelity)),
         blur=blur_words(model),
-        heavy_tailed=heavy_tailed_words(model),
         entropy=entropy_words(fidelity),
         loss=list(draw.loss(model)),
         n_steps=model.schedule.n_steps,
@@ -165,8 +167,14 @@ class _Pictures:
     """The page's pictures, each an SVG element with a name for those who cannot see it."""
 
     schema: Schema
+    codec: Codec
     data: Rows
     generated: Rows
+
+    def bend(self, column: int) -> Bend | None:
+        """Return how a column's axis is bent: not at all, unless it has heavy tails."""
+        heavy = self.codec.heavy_tailed_columns.get(column)
+        return None if heavy is None else (heavy.middle, heavy.core)
 
     def clouds(self, fidelity: Fidelity, columns: Sequence[int]) -> Iterator[Markup]:
         """Yield data and generated rows in turn, for each telling pair of columns."""
@@ -174,13 +182,15 @@ class _Pictures:
             return
         x, y = self.data[:, columns], self.generated[:, columns]
         distance = np.array([figure.difference for figure in fidelity.columns])
-        for i, j in figures.telling_pairs(x, y, distance, n_pairs=2 if len(columns) > 2 else 1):
-            limits = figures.limits_of(x[:, [i, j]], y[:, [i, j]])
+        encoded = self.codec.encode(self.data), self.codec.encode(self.generated)
+        for i, j in figures.telling_pairs(*encoded, distance, n_pairs=2 if len(columns) > 2 else 1):
+            bends = self.bend(columns[i]), self.bend(columns[j])
+            limits = figures.limits_of(x[:, [i, j]], y[:, [i, j]], bends=bends)
             names = (column_name(self.schema, columns[i]), column_name(self.schema, columns[j]))
             n = min(len(x), len(y))
             for rows, color, title in ((x, REAL, "Data"), (y, GENERATED, "Generated")):
                 cloud = rows[:n, [i, j]]
-                figure = figures.plot_points(cloud, title=title, labels=names, limits=limits, color=color)
+                figure = figures.plot_points(cloud, title=title, labels=names, limits=limits, color=color, bends=bends)
                 label = f"{title}: {names[1]} against {names[0]}"
                 yield _element(figure, label, f"{title} {i} {j}")
 
@@ -189,7 +199,8 @@ class _Pictures:
         worst = sorted(range(len(columns)), key=lambda k: -fidelity.columns[k].difference)[:_MOST_MARGINALS]
         for k in sorted(worst):
             name = column_name(self.schema, columns[k])
-            figure = figures.plot_marginal(self.data[:, columns[k]], self.generated[:, columns[k]], label=name)
+            x, y = self.data[:, columns[k]], self.generated[:, columns[k]]
+            figure = figures.plot_marginal(x, y, label=name, bend=self.bend(columns[k]))
             yield _element(figure, f"Histograms of {name}, data and generated", f"marginal {k}")
 
     def loss(self, model: DiffusionModel) -> Iterator[Markup]:

@@ -1,38 +1,57 @@
 """Pictures of rows and of a run: points, histograms, densities, frames of the chain, the loss.
 
 Clouds of points are rasterised, everything else is lines and text. Points of the plane keep their proportions where
-both columns span similar lengths.
+both columns span similar lengths. An axis may be given a `bend`, a middle and a core: it is then linear so far from its
+middle, and logarithmic beyond, as a column with heavy tails wants it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from backwalk.report.style import BLUE, GENERATED, INK, ORANGE, REAL, literal, panels, quiet_grid, styled
+from backwalk.table.columns import bent, unbent
 
 Rows = NDArray[np.float64]
 Limits = tuple[float, float, float, float]
 """(left, right, bottom, top) of the plane."""
+Bend = tuple[float, float]
+"""(middle, core) of an axis whose places are asinh((x - middle) / core)."""
+Bends = tuple[Bend | None, Bend | None]
 
 _MOST_POINTS = 5_000
+_MOST_DECADES = 3  # with ticks, on either side of 0
 
 
-def limits_of(*sets: ArrayLike) -> Limits:
+def limits_of(*sets: ArrayLike, bends: Bends = (None, None)) -> Limits:
     """Return limits of the plane that hold all but the farthest thousandth of each set (n, 2), with a margin."""
     ends = []
-    for column in (0, 1):
-        quantiles = [np.quantile(np.asarray(x)[:, column], [0.0005, 0.9995]) for x in sets]
+    for column, bend in enumerate(bends):
+        quantiles = [_along(np.quantile(np.asarray(x)[:, column], [0.0005, 0.9995]), bend) for x in sets]
         low, high = min(q[0] for q in quantiles), max(q[1] for q in quantiles)
         margin = 0.06 * (high - low) or 1.0
-        ends += [float(low - margin), float(high + margin)]
+        ends += _back(np.array([low - margin, high + margin]), bend).tolist()
     return ends[0], ends[1], ends[2], ends[3]
+
+
+def _along(x: Rows, bend: Bend | None) -> Rows:
+    """Return where numbers stand along an axis."""
+    return x if bend is None else bent(np.asarray(x), *map(np.array, bend))
+
+
+def _back(place: Rows, bend: Bend | None) -> Rows:
+    """Return the numbers that stand at places along an axis."""
+    return place if bend is None else unbent(np.asarray(place), *map(np.array, bend))
 
 
 @styled
@@ -43,11 +62,12 @@ def plot_points(
     labels: tuple[str, str] = ("x₁", "x₂"),
     limits: Limits | None = None,
     color: str = BLUE,
+    bends: Bends = (None, None),
 ) -> Figure:
     """Draw points (n, 2) of the plane; of more than 5,000, that many, evenly picked."""
-    shown = limits or limits_of(points)
-    figure, (axes,) = panels(height=_fitting_height(shown))
-    _draw_points(axes, np.asarray(points), shown, color, labels, title)
+    shown = limits or limits_of(points, bends=bends)
+    figure, (axes,) = panels(height=3.6 if any(bends) else _fitting_height(shown))
+    _draw_points(axes, np.asarray(points), shown, color, labels, title, bends)
     return figure
 
 
@@ -69,14 +89,22 @@ def plot_side_by_side(
 
 
 @styled
-def plot_marginal(data: ArrayLike, generated: ArrayLike, *, label: str = "x", title: str = "") -> Figure:
-    """Draw the histograms of one column, data (n,) filled and generated (m,) as a line."""
+def plot_marginal(
+    data: ArrayLike, generated: ArrayLike, *, label: str = "x", title: str = "", bend: Bend | None = None
+) -> Figure:
+    """Draw the histograms of one column, data (n,) filled and generated (m,) as a line.
+
+    They are densities; with a `bend`, along whose axis bins grow, the share of the rows in each bin.
+    """
     figure, (axes,) = panels(width=3.7, height=2.7)
     x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
-    low, high = np.quantile(np.concatenate([x, y]), [0.0005, 0.9995])
-    bins = np.linspace(low, high if high > low else low + 1.0, 1 + min(60, max(10, int(2 * len(x) ** (1 / 3)))))
+    low, high = _along(np.quantile(np.concatenate([x, y]), [0.0005, 0.9995]), bend)
+    n_bins = min(60, max(10, int(2 * len(x) ** (1 / 3))))
+    bins = _back(np.linspace(low, high if high > low else low + 1.0, 1 + n_bins), bend)
+    if bend is not None:
+        _bend(axes, "x", float(bins[0]), float(bins[-1]), bend)
     for values, color, name, kind in ((x, REAL, "data", "stepfilled"), (y, GENERATED, "generated", "step")):
-        weights = np.full(len(values), 1.0 / (len(values) * (bins[1] - bins[0])))
+        weights = np.full(len(values), 1.0 / (len(values) * (1.0 if bend is not None else bins[1] - bins[0])))
         axes.hist(
             values,
             bins,  # type: ignore[arg-type]
@@ -87,7 +115,8 @@ def plot_marginal(data: ArrayLike, generated: ArrayLike, *, label: str = "x", ti
             linewidth=1.6,
             label=name,
         )
-    axes.set(xlabel=literal(label), ylabel="density", ylim=(0.0, 1.25 * axes.get_ylim()[1]))  # room for the legend
+    height = "density" if bend is None else "share of rows"
+    axes.set(xlabel=literal(label), ylabel=height, ylim=(0.0, 1.25 * axes.get_ylim()[1]))  # room for the legend
     axes.set_title(literal(title))
     axes.legend(loc="upper right", labelcolor=INK)
     return figure
@@ -198,7 +227,15 @@ def telling_pairs(
     return pairs
 
 
-def _draw_points(axes: Axes, points: Rows, limits: Limits, color: str, labels: tuple[str, str], title: str) -> None:
+def _draw_points(
+    axes: Axes,
+    points: Rows,
+    limits: Limits,
+    color: str,
+    labels: tuple[str, str],
+    title: str,
+    bends: Bends = (None, None),
+) -> None:
     shown = _some(points, _MOST_POINTS)
     n = max(1, len(shown))
     axes.scatter(
@@ -211,10 +248,53 @@ def _draw_points(axes: Axes, points: Rows, limits: Limits, color: str, labels: t
         rasterized=True,
     )
     axes.set(xlim=limits[:2], ylim=limits[2:], xlabel=literal(labels[0]), ylabel=literal(labels[1]))
-    if _alike(limits):
+    if _alike(limits) and not any(bends):
         axes.set_aspect("equal")
     axes.set_title(literal(title))
-    axes.locator_params(nbins=5)
+    _finish_axis(axes, "x", bends[0], *limits[:2])
+    _finish_axis(axes, "y", bends[1], *limits[2:])
+
+
+def _finish_axis(axes: Axes, name: Literal["x", "y"], bend: Bend | None, low: float, high: float) -> None:
+    if bend is None:
+        axes.locator_params(name, nbins=5)
+    else:
+        _bend(axes, name, low, high, bend)
+        (axes.set_xlim if name == "x" else axes.set_ylim)(low, high)
+
+
+def _bend(axes: Axes, name: Literal["x", "y"], low: float, high: float, bend: Bend) -> None:
+    """Bend an axis, with ticks at its middle and at powers of ten from there, beyond the core."""
+    functions = partial(_along, bend=bend), partial(_back, bend=bend)
+    (axes.set_xscale if name == "x" else axes.set_yscale)("function", functions=functions)
+    middle, core = bend
+    decade = math.floor(math.log10(core))
+    if abs(middle) < 10.0 * core:
+        middle = 0.0
+    else:
+        middle = round(middle, -decade)
+    below = _powers(max(2.0 * core, middle - high), middle - low)
+    above = _powers(max(2.0 * core, low - middle), high - middle)
+    ticks = [tick for tick in (*(middle - below)[::-1], middle, *(middle + above)) if low <= tick <= high]
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda tick, _: _tick_text(tick)))
+    axis.set_minor_locator(NullLocator())
+
+
+def _powers(least: float, most: float) -> Rows:
+    """Return a few powers of ten between two numbers, the largest among them."""
+    if not 0.0 < least <= most:
+        return np.empty(0)
+    first, last = math.ceil(math.log10(least)), math.floor(math.log10(most))
+    return np.asarray(10.0 ** np.arange(last, first - 1, -max(1, math.ceil((last + 1 - first) / _MOST_DECADES))))[::-1]
+
+
+def _tick_text(tick: float) -> str:
+    exponent = math.log10(abs(tick)) if tick else 0.0
+    if abs(exponent) >= 2.0 and abs(exponent - round(exponent)) < 1e-9:
+        return f"${'-' if tick < 0 else ''}10^{{{round(exponent)}}}$"
+    return f"{tick:g}".replace("-", "\u2212")
 
 
 def _alike(limits: Limits) -> bool:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table.columns import (
+    LARGEST,
     LEAST_SCALE,
     Column,
     ConstantColumn,
@@ -33,8 +34,6 @@ from backwalk.table.columns import (
 )
 from backwalk.table.frame import Table
 from backwalk.table.schema import FloatArray
-
-_LARGEST = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -120,12 +119,20 @@ class Codec:
         """The columns that are bent before they are scaled, by their number among the user's."""
         return {j: column for j, column in enumerate(self.columns) if isinstance(column, HeavyTailedColumn)}
 
-    def units(self, values: npt.ArrayLike) -> FloatArray:
-        """Return dx/dz, what one encoded unit is in the user's units, at each row: (n, k) for `values`, (n, d).
+    def units(self, z: npt.ArrayLike) -> FloatArray:
+        """Return dx/dz, what one encoded unit is in the user's units, at encoded rows z: (n, k).
 
-        scale where a column is scaled; scale sqrt((x - middle)^2 + core^2), more and more outwards, where it is bent.
+        scale where a column is scaled; scale core cosh(centre + scale z), more and more outwards, where it is bent.
+        What float64 cannot hold is clipped to its largest number.
         """
-        return np.exp(self._log_units(values))
+        encoded = self._rows(z, self.n_encoded, "z")
+        units = np.broadcast_to(self._scale, encoded.shape).copy()
+        heavy, _, core = self._tails
+        w = self._centre[heavy] + self._scale[heavy] * encoded[:, heavy]
+        with np.errstate(over="ignore"):
+            log_cosh = np.abs(w) + np.log1p(np.exp(-2.0 * np.abs(w))) - np.log(2.0)
+            units[:, heavy] = np.exp(np.log(self._scale[heavy] * core) + log_cosh)
+        return np.clip(units, 0.0, LARGEST)
 
     def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
         """Return the codec's share of log-densities: log p(x) = log p(z) + this, with z = encode(x). (n,), nats.
@@ -133,7 +140,9 @@ class Codec:
         log |det dz/dx| = - sum_j log dx_j/dz_j over the columns that vary; the density is one over those columns alone.
         `values` is (n, d) in the user's units.
         """
-        log_det: FloatArray = -self._log_units(values).sum(axis=1)
+        x = self._rows(values, self.n_columns, "values")[:, self.encoded_columns]
+        heavy, middle, core = self._tails
+        log_det: FloatArray = log_slope(x[:, heavy], middle, core).sum(axis=1) - np.log(self._scale).sum()
         return log_det
 
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None, first_row: int = 0) -> FloatArray:
@@ -145,7 +154,8 @@ class Codec:
         that its encoded number overflows.
         """
         # Row by row in memory: picked columns lie column by column, and the bits of a row's sums depend on that.
-        x = np.ascontiguousarray(self._rows(values, self.n_columns, "values")[:, self.encoded_columns])
+        given = self._rows(values, self.n_columns, "values")[:, self.encoded_columns]
+        x = np.array(given, order="C")
         spread = np.flatnonzero(self._cell)
         if stream is not None and len(spread):
             draws = stream.uniform(first_row, first_row + len(x), len(spread)).numpy()
@@ -159,8 +169,9 @@ class Codec:
         if far.any():
             row, i = divmod(int(far.argmax()), self.n_encoded)
             raise InvalidInput(
-                f"Values should lie within 1e308 scales of the fitted ones, but got {x[row, i]} at row {row}, column "
-                f"{self.encoded_columns[i]} (rows count from 0), where one scale is {self._scale[i]}: drop the row."
+                f"Values should lie within 1e308 scales of the fitted ones, but got {given[row, i]} at row {row}, "
+                f"column {self.encoded_columns[i]} (rows count from 0), where one scale is {self._scale[i]}: drop the "
+                "row."
             )
         return z
 
@@ -173,7 +184,7 @@ class Codec:
         encoded = self._rows(z, self.n_encoded, "z")
         with np.errstate(over="ignore"):
             half = 0.5 * self._centre + 0.5 * self._scale * encoded
-        x = 2.0 * np.clip(half, -0.5 * _LARGEST, 0.5 * _LARGEST)
+        x = 2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST)
         heavy, middle, core = self._tails
         x[:, heavy] = unbent(x[:, heavy], middle, core)
         whole = np.flatnonzero(self._cell)
@@ -227,13 +238,6 @@ class Codec:
         found = [(i, column) for i, column in enumerate(self._varying) if isinstance(column, HeavyTailedColumn)]
         places = np.array([i for i, _ in found], dtype=np.intp)
         return places, np.array([column.middle for _, column in found]), np.array([column.core for _, column in found])
-
-    def _log_units(self, values: npt.ArrayLike) -> FloatArray:
-        x = self._rows(values, self.n_columns, "values")[:, self.encoded_columns]
-        log_units = np.broadcast_to(np.log(self._scale), x.shape).copy()
-        heavy, middle, core = self._tails
-        log_units[:, heavy] -= log_slope(x[:, heavy], middle, core)
-        return log_units
 
     @cached_property
     def _constants(self) -> tuple[npt.NDArray[np.intp], FloatArray]:

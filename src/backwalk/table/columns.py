@@ -8,8 +8,9 @@ or, where its tails are so heavy that most rows would then lie in a small part o
 
     z = (asinh((x - middle) / core) - centre) / scale,
 
-which is linear within `core` of the middle and logarithmic beyond. Both maps are smooth and go on for ever, so that
-densities stay exact. A column that never varies has no density.
+which is linear within `core` of the middle and logarithmic beyond; with 0 as the middle and a core far below all rows,
+it is the logarithm of rows of one sign. Both maps are smooth and go on for ever, so that densities stay exact. A column
+that never varies has no density.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +27,7 @@ from backwalk.errors import InvalidInput
 from backwalk.table.schema import FloatArray
 
 LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
-_LARGEST = float(np.finfo(np.float64).max)
+LARGEST = float(np.finfo(np.float64).max)
 _SINH_RANGE = 700.0
 _IQR_OF_A_NORMAL = 1.3489795
 # How many times the standard deviation of a normal column with its quartiles a column's own is. It is 1.2 for an
@@ -86,34 +88,40 @@ def fitted_tails(x: FloatArray, spread: FloatArray, cell: FloatArray) -> tuple[F
     """Return `middle` and `core` for each column of x, (n, d): (d,), (d,), with an infinite core where none is heavy.
 
     `spread` and `cell`, (d,), are the columns' standard deviations and cells. A column is heavy-tailed where its spread
-    is more than 1.75 times that of a normal one with its quartiles. Its middle is the median; its core is, of 1/8 to 4
-    times the distance of the quartiles (and at least a cell), what makes the bent column most nearly normal: the most
-    likely, with mean and variance as they come. Quartiles and cores are those of up to 10,000 rows. Columns whose
-    quartiles are equal count as not heavy: they are of one value with exceptions.
+    is more than 1.75 times that of a normal one with its quartiles; columns whose quartiles are equal are not, as they
+    are of one value with exceptions. The bend is, of a few, the likeliest if bent rows are normal, with mean and
+    variance as they come: around the median, with 1/8 to 4 times the distance of the quartiles as core; or, for rows of
+    one sign, around 0 with a core far below all of them, which is their logarithm. A core is a cell at least. Quartiles
+    and likelihoods are those of up to 10,000 rows.
 
     >>> x = np.array([[-100.0], [-1.0], [0.0], [1.0], [100.0]])
     >>> fitted_tails(x, x.std(axis=0), np.zeros(1))
     (array([0.]), array([0.25]))
     """
     some = x[:: -(-len(x) // _ROWS_THAT_CHOOSE)]
-    exponent = np.frexp(np.abs(some).max(axis=0))[1]  # a power of two, so that differences do not overflow
-    unit = np.ldexp(some, -exponent)
-    low, median, high = np.quantile(unit, [0.25, 0.5, 0.75], axis=0)
-    width = high - low
+    low, median, high = np.quantile(some, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")  # rows, without arithmetic
+    with np.errstate(over="ignore"):
+        width = high - low
     middle, core = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
-    heavy = np.ldexp(spread, -exponent) > _HEAVY * width / _IQR_OF_A_NORMAL
-    for j in map(int, np.flatnonzero(heavy & (width > 0.0) & (np.ldexp(width, exponent) > 8.0 * LEAST_SCALE))):
-        candidates = np.maximum(width[j] * 2.0 ** np.arange(-3, 3), np.ldexp(cell[j], -exponent[j]))
-        likelihoods = [_log_likelihood_of_core(unit[:, j] - median[j], candidate) for candidate in candidates]
-        middle[j] = np.ldexp(median[j], exponent[j])
-        with np.errstate(over="ignore"):  # to infinity, and the column is not bent
-            core[j] = np.ldexp(candidates[int(np.argmax(likelihoods))], exponent[j])
+    for j in map(int, np.flatnonzero((spread > _HEAVY * (width / _IQR_OF_A_NORMAL)) & (width > 0.0))):
+        least = max(float(cell[j]), LEAST_SCALE)
+        bends = [(float(median[j]), max(float(width[j]) * 2.0**k, least)) for k in range(-3, 3)]
+        if x[:, j].min() > -cell[j] or x[:, j].max() < cell[j]:
+            bends.append((0.0, max(_far_below(float(np.abs(x[:, j]).min())), least)))
+        middle[j], core[j] = max(bends, key=partial(_log_likelihood, some[:, j : j + 1]))
     return middle, core
 
 
-def _log_likelihood_of_core(around: FloatArray, core: float) -> float:
-    """Return the mean log-likelihood of rows around their middle if bent ones are normal, but for a constant: nats."""
-    return float(-np.log(np.arcsinh(around / core).std()) - np.log(np.hypot(around, core)).mean())
+def _far_below(x: float) -> float:
+    """Return a 64th of a number or less: a power of two, which does not give away the number."""
+    return math.ldexp(0.5, math.frexp(x)[1] - 6)
+
+
+def _log_likelihood(x: FloatArray, bend: tuple[float, float]) -> float:
+    """Return the mean log-likelihood of rows (n, 1) if they are normal once bent, but for a constant: nats."""
+    middle, core = (np.array([number]) for number in bend)
+    spread = float(bent(x, middle, core).std())
+    return float(log_slope(x, middle, core).mean()) - math.log(spread) if spread > 0.0 else -math.inf
 
 
 def bent(x: FloatArray, middle: FloatArray, core: FloatArray) -> FloatArray:
@@ -133,12 +141,12 @@ def unbent(w: FloatArray, middle: FloatArray, core: FloatArray) -> FloatArray:
         near = 0.5 * core * np.sinh(np.clip(w, -_SINH_RANGE, _SINH_RANGE))
         far = np.sign(w) * np.exp(np.abs(w) + np.log(0.25 * core))
         half = 0.5 * middle + np.where(np.abs(w) < _SINH_RANGE, near, far)
-    return 2.0 * np.clip(half, -0.5 * _LARGEST, 0.5 * _LARGEST)
+    return 2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST)
 
 
 def log_slope(x: FloatArray, middle: FloatArray, core: FloatArray) -> FloatArray:
     """Return ln(dw/dx) for w = bent(x), (n, k): -ln sqrt((x - middle)^2 + core^2)."""
-    slope: FloatArray = -np.log(np.hypot(0.5 * x - 0.5 * middle, 0.5 * core)) - math.log(2.0)
+    slope: FloatArray = -np.log(np.hypot(0.25 * x - 0.25 * middle, 0.25 * core)) - math.log(4.0)
     return slope
 
 
@@ -159,6 +167,6 @@ def _check(column: Column, positive: tuple[str, ...]) -> None:
         if not isinstance(value, float) or not math.isfinite(value):
             raise InvalidInput(f"A codec's numbers should be finite floats, but got {value!r}: fit the codec again.")
         if name in positive and value < LEAST_SCALE:
-            raise InvalidInput(f"{name} should be at least {LEAST_SCALE:.1e}, but got {value}: use larger units.")
+            raise InvalidInput(f"{name} should be at least {LEAST_SCALE:.1e}, but got {value}: fit the codec again.")
         if name == "cell" and value < 0.0:
             raise InvalidInput(f"cell should be 0 or more, but got {value}: 1 for whole numbers, 0 for others.")

@@ -5,6 +5,7 @@ from backwalk.training.config import Training
 from backwalk.training.history import History, Progress
 from backwalk.training.loop import Trainer
 from backwalk.training.noise_levels import ChainLevels, LogNormalLevels, NoiseLevels, OneLevel
+from backwalk.training.validation import split_rows
 
 __all__ = [
     "ChainLevels",
@@ -16,4 +17,5 @@ __all__ = [
     "Trainer",
     "Training",
     "checkpointed",
+    "split_rows",
 ]

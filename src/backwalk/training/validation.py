@@ -1,4 +1,4 @@
-"""Which weights a run keeps: a measure of them on validation rows, and the choice between the best and the last.
+"""Which weights a run keeps: rows kept apart, a measure of weights on them, and the choice of the best or the last.
 
 The last weights are kept, unless earlier ones were better on the validation rows by more than two standard errors of
 the difference: the least of many noisy values is often least by chance.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.denoiser import EnsembleDenoiser
@@ -20,6 +22,12 @@ from backwalk.threads import Map
 N_VALIDATION_POINTS = 8192  # noisy points a validation is over, at least, however few the rows
 _ROWS_AT_ONCE = 1024  # whose activations stay in the cache
 _LEAST_LOG_SNR = -2.0 * math.log(1e3)  # below it the integrand is nil, and a chain may end at -inf
+
+
+def split_rows(n: int, n_validation: int, *, stream: Stream) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return which of n rows choose the weights, (m,), and which are trained on, (n - m,), at random."""
+    order = stream.child("split").permutation(n)
+    return order[:n_validation], order[n_validation:]
 
 
 class Validation:

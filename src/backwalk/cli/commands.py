@@ -1,0 +1,367 @@
+"""The commands: each reads its arguments, makes one call into the library, and says what came of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from backwalk import __version__
+from backwalk.cli.output import echo, print_json, say
+from backwalk.cli.stops import Stopped, how_to_go_on
+from backwalk.cli.work import (
+    check_output,
+    facts_of,
+    fit_model,
+    is_saved,
+    judge,
+    load_model,
+    may_be_of,
+    native,
+    read_data,
+    write_samples,
+)
+from backwalk.errors import InvalidInput
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKWALK", "max_content_width": 100}
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group(context_settings=_SETTINGS)
+@click.version_option(__version__, "--version", prog_name="backwalk")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
+def cli(quiet: bool, verbose: bool) -> None:
+    """Generative models of points in R^d by denoising diffusion.
+
+    Noise walks data forward; backwalk walks it back. DATA is a .csv, .parquet or .npy file of numeric columns, or the
+    name of a built-in density such as two_moons (see `backwalk info`).
+    """
+    del quiet, verbose  # read from the context, where main() also finds them
+
+
+def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness.")
+_force = click.option("--force", is_flag=True, help="Overwrite what is there.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+_table_output = click.option(
+    "-o", "--output", default="-", show_default=True, help="A .csv, .parquet or .npy file; - is CSV to stdout."
+)
+_raw_headers = click.option(
+    "--raw-headers", is_flag=True, help="Leave CSV headers as they are that a spreadsheet would take for formulas."
+)
+_rows = click.option(
+    "--rows", type=click.IntRange(min=1), default=10_000, show_default=True, help="Rows drawn from a built-in density."
+)
+_training_options = _options(
+    click.option("--ddpm", is_flag=True, help="The course notebook's settings (Ho et al. 2020)."),
+    click.option("--epochs", type=click.IntRange(min=1), default=5000, show_default=True, help="Epochs of --ddpm."),
+    click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of what the data suggest."),
+    click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for training, in seconds."),
+)
+
+
+@cli.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("out/demo"),
+    show_default=True,
+    help="Folder for model, samples and report.",
+)
+@_training_options
+@_seed
+@_force
+@click.pass_context
+def demo(context: click.Context, /, output: Path, seed: int, force: bool, **training: Any) -> None:
+    """Fit two moons, sample, judge, and write a report: the whole way in one go, within a minute."""
+    if output.exists() and not force:
+        raise InvalidInput(f"{output} exists already: name another folder with -o, or overwrite it with --force.")
+    model, report = output / "two_moons.backwalk", output / "report.html"
+    check_output(model, force)
+    say(context, "two moons: 10,000 points with noise 0.05")
+    data = read_data("two_moons", 10_000, seed)
+    estimator = fit_model(context, data, seed, {}, **training)
+    estimator.save(model, overwrite=force)
+    options = "".join(
+        f" --{name.replace('_', '-')} {value}" for name, value in training.items() if _is_set(name, value)
+    )
+    commands = [
+        f"backwalk fit two_moons --seed {seed}{options}{' --ddpm' if training['ddpm'] else ''} -o {model}",
+        f"backwalk sample {model} -n 10000 --seed {seed} -o {output / 'samples.csv'}",
+        f"backwalk report {model} two_moons --training two_moons --seed {seed} -o {report}",
+    ]
+    write_samples(estimator, 10_000, seed, output / "samples.csv", force, raw_headers=False)
+    verdict = judge(context, estimator, read_data("two_moons", 10_000, seed + 1), data, seed, report, force, commands)
+    echo(verdict)
+    echo(f"report: {report.resolve()}")
+
+
+@cli.command()
+@click.argument("data")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for the model; one file if it ends in .safetensors.",
+)
+@_training_options
+@_rows
+@_seed
+@_force
+@click.option("--resume", is_flag=True, help="Go on with a fit that was stopped, if there is one.")
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds between two checkpoints.",
+)
+@_json
+@click.pass_context
+def fit(
+    context: click.Context,
+    /,
+    data: str,
+    output: Path,
+    rows: int,
+    seed: int,
+    force: bool,
+    resume: bool,
+    checkpoint_every: float,
+    as_json: bool,
+    **training: Any,
+) -> None:
+    """Fit a model to DATA and save it.
+
+    While it trains, its state is kept beside the output, in OUTPUT.checkpoint. Whatever stops it, the same command with
+    --resume goes on from there, and the model is the same, bit for bit, as if nothing had happened (but with
+    --max-time, which follows the clock).
+    """
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    if checkpoint.exists() and not (resume or force):
+        raise InvalidInput(
+            f"{checkpoint} holds a fit that was stopped: go on with --resume, or begin anew with --force."
+        )
+    saved = resume and not force and checkpoint.exists() and may_be_of(output, checkpoint)
+    if not saved:
+        check_output(output, force)
+    try:
+        keeping = {
+            "checkpoint": checkpoint,
+            "resume": resume,
+            "overwrite": force and not resume,
+            "checkpoint_every": checkpoint_every,
+        }
+        estimator = fit_model(context, read_data(data, rows, seed), seed, keeping, **training)
+        if not (saved and is_saved(estimator, output)):
+            estimator.save(output, overwrite=force)
+    except Stopped as stopped:
+        stopped.advice = how_to_go_on(checkpoint, context.obj)
+        raise
+    checkpoint.unlink(missing_ok=True)
+    if as_json:
+        print_json(
+            {"model": str(output), "card": estimator.model_.card, "prior_mismatch": estimator.model_.prior_mismatch}
+        )
+    else:
+        say(context, f"model: {output}")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to save it, in place of MODEL itself.")
+@click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of 3,000.")
+@click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for all of it, in seconds.")
+@_seed
+@click.option("--force", is_flag=True, help="Overwrite what is there, be it a student.")
+@click.pass_context
+def distil(context: click.Context, /, model: Path, output: Path | None, seed: int, force: bool, **budget: Any) -> None:
+    """Give a saved MODEL a student, for `sample --sampler distilled`: one evaluation a row.
+
+    The student is a small network that learns where the probability-flow ODE of MODEL carries noise. All else stays as
+    it was, log-density and bound included. Without -o the student is saved into MODEL.
+    """
+    from backwalk.model import student_words
+
+    estimator = load_model(model)
+    if output is not None:
+        check_output(output, force)
+    elif estimator.model_.student is not None and not force:
+        raise InvalidInput(f"{model} has a student already: name another file with -o, or replace it with --force.")
+    estimator.set_params(verbose=not context.find_root().params["quiet"])
+    began = time.monotonic()
+    student = estimator.distil(random_state=seed, **budget).model_.student
+    assert student is not None
+    say(context, f"distilled in {time.monotonic() - began:.1f} s: {student_words(student)}")
+    estimator.save(output or model, overwrite=output is None or force)
+    say(context, f"model: {output or model}")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-n", "--number", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to generate.")
+@_table_output
+@click.option(
+    "--sampler",
+    type=click.Choice(["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep", "distilled"]),
+    help="The solver, in place of the model's own.",
+)
+@click.option("--evaluations", type=click.IntRange(min=1), help="Evaluations of the network a row.")
+@click.option(
+    "--eta",
+    type=click.FloatRange(min=0.0, max=1.0),
+    help="With --sampler ddim: its share of fresh noise, 0 (none) to 1 (that of beta_tilde).",
+)
+@_raw_headers
+@_seed
+@_force
+def sample(
+    model: Path,
+    number: int,
+    output: str,
+    sampler: str | None,
+    evaluations: int | None,
+    eta: float | None,
+    raw_headers: bool,
+    seed: int,
+    force: bool,
+) -> None:
+    """Generate rows from a saved MODEL.
+
+    A CSV header that begins with = + - @ or a tab gets an apostrophe before it, which reading takes away again: a
+    spreadsheet would run it as a formula.
+    """
+    from backwalk.sampling import Sampler
+
+    choice: dict[str, Any] = {"sampler": sampler, "n_evaluations": evaluations}
+    if eta is not None:
+        if sampler != "ddim":
+            raise click.UsageError("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
+        choice = {"sampler": Sampler("ddim", evaluations, eta)}
+    write_samples(load_model(model), number, seed, output, force, raw_headers=raw_headers, **choice)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data")
+@_table_output
+@click.option(
+    "--bound",
+    "reverse_variance",
+    type=click.Choice(["beta", "beta_tilde", "optimal", "full"]),
+    help="Add a column: the chain's bound on -log p, with this reverse variance.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="With --bound: only so many of the chain's steps, the best with fitted scalar variances.",
+)
+@_rows
+@_seed
+@_force
+@click.pass_context
+def score(
+    context: click.Context,
+    model: Path,
+    data: str,
+    output: str,
+    reverse_variance: str | None,
+    steps: int | None,
+    rows: int,
+    seed: int,
+    force: bool,
+) -> None:
+    """Write the log-density of every row of DATA under a saved MODEL, in nats.
+
+    It is the probability-flow ODE's. Beside it stand the ODE solver's error and the standard error of the random probes
+    that serve beyond 32 columns (0 up to there). --bound adds the
+    chain's variational bound, which is another model's, from above.
+    """
+    import numpy as np
+
+    from backwalk.table import as_table, write_table
+    from backwalk.table.schema import Schema, from_values
+
+    if steps is not None and reverse_variance is None:
+        raise click.UsageError("--steps goes with --bound: it says how many of the chain's steps the bound is for.")
+    estimator, table = load_model(model), native(read_data(data, rows, seed).table)
+    result = estimator.log_density(table)
+    columns = {
+        "log_density": result.log_prob.numpy(),
+        "solver_error": result.solver_error.numpy(),
+        "standard_error": result.standard_error.numpy(),
+    }
+    if reverse_variance is not None:
+        terms = estimator.bound(table, reverse_variance=reverse_variance, steps=steps, random_state=seed)
+        columns["bound"] = terms.per_row.numpy()
+        say(context, f"-log p <= {terms.total:.4f} +- {terms.total_standard_error:.4f} nats a row, by the chain")
+    schema = Schema(tuple(columns), ("float64",) * len(columns), "pyarrow")
+    scores = from_values(np.column_stack(list(columns.values())), schema)
+    write_table(output, as_table(scores, allow_missing=True), overwrite=force)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option("--training", "training_data", help="The rows of the fit, for baselines and memorisation.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The report, an .html file.")
+@_rows
+@_seed
+@_force
+@_json
+@click.pass_context
+def report(
+    context: click.Context,
+    model: Path,
+    data: str,
+    training_data: str | None,
+    output: Path,
+    rows: int,
+    seed: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Judge a saved MODEL by DATA that its fit never saw, and write a report.
+
+    A built-in density gives fresh rows, and its training rows are those that `fit` drew with the same --seed.
+    """
+    training = read_data(training_data, rows, seed) if training_data else None
+    unseen = read_data(data, rows, seed + 1)
+    commands = [" ".join(["backwalk", *sys.argv[1:]])]
+    verdict = judge(context, load_model(model), unseen, training, seed, output, force, commands, as_json=as_json)
+    if not as_json:
+        echo(verdict)
+        echo(f"report: {output.resolve()}")
+
+
+@cli.command()
+@click.argument("path", required=False)
+@_json
+def info(path: str | None, as_json: bool) -> None:
+    """Say what a saved model or a table file holds; without PATH, list the built-in densities."""
+    facts = facts_of(path)
+    if as_json:
+        print_json(facts)
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        echo(f"{name.replace('_', ' '):<{width}}  {value if not isinstance(value, float) else f'{value:.6g}'}")
+
+
+def _is_set(name: str, value: Any) -> bool:
+    return name != "ddpm" and value is not None and (name, value) != ("epochs", 5000)

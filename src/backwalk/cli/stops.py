@@ -1,0 +1,55 @@
+"""How Ctrl-C and SIGTERM end a command: once with what is to be kept kept, twice at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from backwalk.errors import BackwalkError
+
+
+class Stopped(BaseException):
+    """A signal asked the program to end; `advice` says how to go on."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.advice = number, ""
+
+
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """Let SIGINT and SIGTERM raise `Stopped`; whoever signals again, while it is cleaned up, ends the program at
+    once."""
+
+    def stop(number: int, _: object) -> None:
+        for other in before:
+            signal.signal(other, lambda again, _: os._exit(128 + again))
+        raise Stopped(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        try:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        except KeyboardInterrupt:  # a second Ctrl-C, taken by Python's own handler, which is back already
+            os._exit(128 + signal.SIGINT)
+
+
+def how_to_go_on(checkpoint: Path, arguments: Sequence[str]) -> str:
+    """Return what to do after a fit was stopped, for the end of a message."""
+    if not checkpoint.exists():
+        return " before there was anything to keep"
+    from backwalk.training.checkpoint import checkpoint_step
+
+    command = shlex.join(["backwalk", *(argument for argument in arguments if argument != "--resume"), "--resume"])
+    try:
+        return f"; {checkpoint} keeps step {checkpoint_step(checkpoint)}: go on with {command}"
+    except BackwalkError:  # damaged, which is no answer to a signal; the next fit says so
+        return ""

@@ -1,0 +1,208 @@
+"""What several commands do: find the data, fit, write rows, judge, and look at what is saved already.
+
+Nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backwalk.cli.output import print_json, printable, say
+from backwalk.errors import BackwalkError, InvalidInput
+
+if TYPE_CHECKING:
+    from backwalk.datasets import Density
+    from backwalk.estimator import Diffusion
+    from backwalk.model import DiffusionModel
+    from backwalk.table import Table
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows, and the density that they were drawn from where it is a built-in one."""
+
+    table: Table
+    density: Density | None
+
+
+def read_data(source: str, rows: int, seed: int) -> Data:
+    """Return the rows of a file, or so many draws from a built-in density."""
+    from backwalk.datasets import DENSITIES
+    from backwalk.table import as_table, read_table
+
+    if source in DENSITIES and not Path(source).exists():
+        density = DENSITIES[source]()
+        return Data(as_table(density.sample(rows, random_state=seed)), density)
+    if source != "-" and not Path(source).exists() and not Path(source).suffix:
+        raise InvalidInput(f"DATA should be a file or one of {', '.join(DENSITIES)}, but got {source!r}.")
+    return Data(read_table(source), None)
+
+
+def fit_model(
+    context: click.Context,
+    data: Data,
+    seed: int,
+    keeping: dict[str, Any],
+    *,
+    ddpm: bool,
+    epochs: int,
+    **budget: Any,
+) -> Diffusion:
+    """Return a model that is fitted as the options of a command say."""
+    from backwalk.estimator import Diffusion
+
+    quiet = bool(context.find_root().params["quiet"])
+    if ddpm:
+        estimator = Diffusion.ddpm(n_epochs=epochs, random_state=seed, verbose=not quiet)
+        estimator.set_params(max_time=budget["max_time"])
+        if budget["max_steps"] is not None:
+            raise click.UsageError("--max-steps goes with the default settings; with --ddpm, give --epochs.")
+    else:
+        estimator = Diffusion(random_state=seed, verbose=not quiet, **budget)
+    began = time.monotonic()
+    estimator.fit(native(data.table), **keeping)
+    say(context, f"fitted {data.table.values.shape[0]:,} rows in {time.monotonic() - began:.1f} s")
+    return estimator
+
+
+def load_model(path: Path) -> Diffusion:
+    """Return a saved model."""
+    from backwalk.estimator import Diffusion
+
+    return Diffusion.load(path)
+
+
+def native(table: Table) -> Any:
+    """Return a table as the kind of object that its rows came in."""
+    from backwalk.table import from_values
+
+    return from_values(table.values, table.schema)
+
+
+def write_samples(
+    estimator: Diffusion, number: int, seed: int, output: str | Path, force: bool, *, raw_headers: bool, **choice: Any
+) -> None:
+    """Write new rows as they are drawn, to a file or to stdout."""
+    from backwalk.table import as_table, write_rows
+
+    schema = estimator.model_.schema
+    if output == "-" and sys.stdout.isatty() and schema.columns is not None:
+        schema = replace(schema, columns=tuple(map(printable, schema.columns)))
+    pieces = estimator.sample_pieces(number, random_state=seed, **choice)
+    pieces = (as_table(piece, name="the sample").values for piece in pieces)  # finite numbers, or a loud end
+    write_rows(output, pieces, schema, n_rows=number, escape_formulas=not raw_headers, overwrite=force)
+
+
+def judge(
+    context: click.Context,
+    estimator: Diffusion,
+    unseen: Data,
+    training: Data | None,
+    seed: int,
+    output: Path,
+    force: bool,
+    commands: Sequence[str],
+    *,
+    as_json: bool = False,
+) -> str:
+    """Judge a model, write the report, and return the verdict."""
+    from backwalk.assess import assess
+    from backwalk.report import write_report
+    from backwalk.streams import Stream
+    from backwalk.table import match_columns
+
+    if output.exists() and not force:
+        raise InvalidInput(f"{output} exists already: choose another name, or overwrite it with --force.")
+    model, stream = estimator.model_, Stream(seed).child("report")
+    rows = match_columns(unseen.table, model.schema, name="DATA").values
+    training_rows = None if training is None else match_columns(training.table, model.schema, name="--training").values
+    began = time.monotonic()
+    fidelity = assess(model, rows, training=training_rows, density=unseen.density, stream=stream.child("assess"))
+    say(context, f"judged in {time.monotonic() - began:.1f} s")
+    try:
+        write_report(
+            output,
+            fidelity,
+            model,
+            data=rows if training_rows is None else training_rows,
+            stream=stream.child("pictures"),
+            commands=list(commands),
+            overwrite=force,
+        )
+    except OSError as error:
+        raise InvalidInput(f"{output} cannot be written: {error.strerror or error}.") from error
+    if as_json:
+        print_json(fidelity.to_dict())
+    return fidelity.verdict
+
+
+def facts_of(path: str | None) -> dict[str, Any]:
+    """Return what a model or a table file holds, or, without one, the built-in densities."""
+    from backwalk.datasets import DENSITIES
+    from backwalk.model import blur_words, heavy_tailed_words, student_words
+
+    if path is None:
+        return {name: f"d = {make().d}" for name, make in DENSITIES.items()}
+    if Path(path).is_dir() or Path(path).suffix == ".safetensors":
+        model = load_model(Path(path)).model_
+        columns = model.schema.columns or [f"column {j}" for j in range(model.schema.n_columns)]
+        return {
+            "model": path,
+            "columns": ", ".join(columns),
+            **({"heavy_tailed": heavy_tailed_words(model)} if model.codec.heavy_tailed_columns else {}),
+            "schedule": repr(model.schedule),
+            "alpha_bar_N": float(model.schedule.alpha_bar[-1]),
+            "prior_mismatch_nats": model.prior_mismatch,
+            "reverse_variance": model.reverse_variance,
+            "log_density": f"the probability-flow ODE's, blurred by {blur_words(model)}",
+            "sampler": model.sampler.describe(model.schedule),
+            **({"student": student_words(model.student)} if model.student else {}),
+            "chosen_step": f"{model.history.chosen_step} of {model.history.n_steps}",
+            **{name: value for name, value in model.card.items() if not isinstance(value, dict)},
+            **{f"{name}_version": version for name, version in model.card["versions"].items()},
+        }
+    table = read_data(path, 10_000, 0).table
+    values = table.values
+    facts: dict[str, Any] = {"table": path, "rows": len(values), "columns": values.shape[1]}
+    for j in range(values.shape[1]):
+        spread = f"mean {values[:, j].mean():.6g}, sd {values[:, j].std():.6g}"
+        facts[table.schema.label(j)] = f"{spread}, from {values[:, j].min():.6g} to {values[:, j].max():.6g}"
+    return facts
+
+
+def check_output(output: Path, force: bool) -> None:
+    """Raise ModelFileError where a model could not be saved, before anybody waits for it."""
+    from backwalk.model_file import check_target
+
+    check_target(output, overwrite=force)
+
+
+def may_be_of(output: Path, checkpoint: Path) -> bool:
+    """Return whether `output` holds the model that a checkpoint's fit ends in: it was killed after it had saved it."""
+    from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
+
+    if not output.exists():
+        return False
+    try:
+        model = load_model(output).model_
+        return (model.card["seed"], model.history.n_steps) == (checkpoint_seed(checkpoint), checkpoint_step(checkpoint))
+    except BackwalkError:
+        return False
+
+
+def is_saved(estimator: Diffusion, output: Path) -> bool:
+    """Return whether `output` holds this very model, but for its card and the seconds that its fit took."""
+    from backwalk.model_file.record import record_of, tensors_of
+
+    def content(model: DiffusionModel) -> object:
+        record = record_of(model).model_dump(exclude={"card": True, "history": {"seconds"}})
+        return record, {name: tensor.numpy().tobytes() for name, tensor in tensors_of(model).items()}
+
+    return content(estimator.model_) == content(load_model(output).model_)

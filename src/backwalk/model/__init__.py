@@ -1,0 +1,53 @@
+"""A fitted model, and what can be asked of it.
+
+Rows go in and come out in the user's units; between, everything is encoded. `fitted.py` is what a fit leaves behind,
+`generation.py` makes rows of it, and `judging.py` says what it thinks of rows.
+"""
+
+from backwalk.model.fitted import (
+    DiffusionModel,
+    Student,
+    blur_words,
+    check_reverse_variance,
+    device_of,
+    heavy_tailed_words,
+    mismatch_warning,
+    reverse_variances,
+    student_words,
+)
+from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
+from backwalk.model.judging import (
+    BOUND_VARIANCES,
+    MOST_FULL_COLUMNS,
+    N_MEASURED_LEVELS,
+    bound,
+    chosen_times,
+    encode_for_scoring,
+    log_density,
+    measured_denoising_error,
+)
+
+__all__ = [
+    "BOUND_VARIANCES",
+    "MOST_FULL_COLUMNS",
+    "N_MEASURED_LEVELS",
+    "DiffusionModel",
+    "Student",
+    "blur_words",
+    "bound",
+    "check_reverse_variance",
+    "chosen_times",
+    "device_of",
+    "encode_for_scoring",
+    "gathered",
+    "heavy_tailed_words",
+    "log_density",
+    "measured_denoising_error",
+    "mismatch_warning",
+    "reverse_variances",
+    "sample_pieces",
+    "sample_rows",
+    "student_words",
+    "visited_times",
+    "walk",
+]

@@ -1,0 +1,176 @@
+"""Everything that a fit leaves behind: the schedule, the denoiser and the codec introduced to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from backwalk.denoiser import Architecture, Residual, ResidualDenoiser
+from backwalk.diffusion import (
+    Denoiser,
+    NoiseSchedule,
+    beta_tilde_variance,
+    beta_variance,
+    optimal_variance,
+)
+from backwalk.errors import InvalidInput
+from backwalk.sampling import Sampler
+from backwalk.table import Codec, Schema
+from backwalk.training import History
+
+REVERSE_VARIANCES = ("beta", "beta_tilde", "optimal")
+_MOST_NAMED = 8  # columns that are put into words
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """A network that has learnt the way of a model's probability-flow ODE from x_N to x_0 (`backwalk.distillation`).
+
+    `denoiser` is used at the chain's last log-SNR alone, where it returns not E[x_0 | x_N] but the ODE's x_0. `error`
+    is the root mean square of the difference to the model's own x_0, a coordinate, in encoded units, on draws of x_N
+    that it was not trained on.
+    """
+
+    architecture: Residual
+    denoiser: ResidualDenoiser
+    error: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DiffusionModel:
+    """Everything that a fit leaves behind.
+
+    `denoiser` is the network, of the sizes that `architecture` names, or any other `Denoiser` of encoded points, which
+    has no architecture (`backwalk.oracle.oracle_model`).
+    `denoising_error` holds m_t, (n_steps + 1,), measured on rows that the weights were not trained on; it gives the
+    "optimal" reverse variances. `decoder_variance` is that of p(x_0 | x_1), in squared encoded units.
+    `prior_mismatch` is in nats a point, from the moments of the rows that were fitted. `card` is plain JSON: settings,
+    versions, seed, sizes, seconds. `student` serves the sampler "distilled", and nothing else.
+    """
+
+    schedule: NoiseSchedule
+    architecture: Architecture | None
+    denoiser: Denoiser
+    codec: Codec
+    schema: Schema
+    reverse_variance: str
+    denoising_error: Tensor
+    decoder_variance: float
+    sampler: Sampler
+    prior_mismatch: float
+    history: History
+    card: dict[str, Any]
+    student: Student | None = None
+
+    @cached_property
+    def _fitted_times(self) -> dict[int, list[int]]:
+        """The times of `visited_times`, by their number."""
+        return {}
+
+    @property
+    def sigma_sq(self) -> Tensor:
+        """The reverse variances of the whole chain, (n_steps + 1,); entry 1 is the decoder's."""
+        return reverse_variances(self, list(range(1, self.schedule.n_steps + 1)))
+
+    @property
+    def blur(self) -> NDArray[np.float64]:
+        """The blur of the ODE's density in the middle of the data: a standard deviation for each column, (d,).
+
+        The probability-flow ODE stops at the least noise level s_min = SNR_1^(-1/2), so that its model is, for a
+        perfect denoiser, the data with noise of standard deviation s_min added in encoded units: s_min times a column's
+        scale, in the user's units; in a heavy-tailed column it grows outwards with `Codec.units`. 0 for constant ones.
+        """
+        by_column = np.zeros(self.codec.n_columns)
+        units = self.codec.units(np.zeros((1, self.codec.n_encoded)))[0]
+        by_column[list(self.codec.encoded_columns)] = float(self.schedule.noise_level[1]) * units
+        return by_column
+
+    def __repr__(self) -> str:
+        """Return in a few lines what the model is, and which of its parts say what."""
+        kind = type(self.denoiser if self.architecture is None else self.architecture).__name__
+        return (
+            f"DiffusionModel({kind}, {self.codec.n_columns} columns, {self.schedule!r},\n"
+            f"  reverse variance: {self.reverse_variance}; prior mismatch: {self.prior_mismatch:.2g} nats,\n"
+            f"  sampler: {self.sampler.describe(self.schedule)},\n"
+            f"  log-density: the probability-flow ODE's, blurred by {blur_words(self)}"
+            + (f",\n  student: {student_words(self.student)})" if self.student else ")")
+        )
+
+
+def blur_words(model: DiffusionModel) -> str:
+    """Return the blur of a model's log-density in words: a column's standard deviation in its own units."""
+    heavy = model.codec.heavy_tailed_columns
+    blur = [
+        f"{model.blur[j]:.2g} in {model.schema.label(j)}{' (more in its tails)' if j in heavy else ''}"
+        for j in model.codec.encoded_columns
+    ]
+    shown = ", ".join(blur[:_MOST_NAMED])
+    more = f" and so on for {len(blur) - _MOST_NAMED} more" if len(blur) > _MOST_NAMED else ""
+    return f"noise of standard deviation {shown}{more}"
+
+
+def heavy_tailed_words(model: DiffusionModel) -> str:
+    """Return which columns have heavy tails, in words: nothing where none has."""
+    labels = [model.schema.label(j) for j in model.codec.heavy_tailed_columns]
+    more = f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
+    return ", ".join(labels[:_MOST_NAMED]) + more
+
+
+def student_words(student: Student) -> str:
+    """Return what a student is and how far it errs, in words."""
+    return f"{student.architecture}, with a root mean square error of {student.error:.2g} of a column's scale"
+
+
+def mismatch_warning(model: DiffusionModel) -> str | None:
+    """Return what a wrong start of the reverse chain costs, in words, or None where it costs less than 0.01 nats."""
+    if model.prior_mismatch < 0.01:
+        return None
+    alpha_bar = float(model.schedule.alpha_bar[-1])
+    return (
+        f"prior mismatch: alpha_bar_N = {alpha_bar:.4f} after {model.schedule.n_steps} steps, so x_N still holds "
+        f"signal (SNR {float(model.schedule.snr[-1]):.2f}), while sampling starts from pure noise. That costs at least "
+        f"{model.prior_mismatch:.3f} nats a point, in every sample, whatever the network. Use more steps or larger "
+        "betas, or leave the schedule to Diffusion()."
+    )
+
+
+def reverse_variances(
+    model: DiffusionModel,
+    times: list[int],
+    *,
+    reverse_variance: str | None = None,
+    decoder_variance: float | None = None,
+) -> Tensor:
+    """Return sigma_t^2 for the chain that visits only `times`: (len(times) + 1,).
+
+    `reverse_variance` is the model's own unless named. So is `decoder_variance` for the model's own kind on a chain
+    that keeps the first step; for others it is m_t of their first step ("optimal") or their beta_1.
+    """
+    kind = model.reverse_variance if reverse_variance is None else reverse_variance
+    schedule = model.schedule.respace(times)
+    if decoder_variance is None and kind == model.reverse_variance and times[0] == 1:
+        decoder_variance = model.decoder_variance
+    if kind == "beta":
+        return beta_variance(schedule, decoder_variance=decoder_variance)
+    if kind == "beta_tilde":
+        return beta_tilde_variance(schedule, decoder_variance=decoder_variance)
+    return optimal_variance(schedule, model.denoising_error[[0, *times]], decoder_variance=decoder_variance)
+
+
+def check_reverse_variance(name: str, names: Sequence[str] = REVERSE_VARIANCES) -> None:
+    """Raise InvalidInput unless the name is one of the reverse variances."""
+    if name not in names:
+        raise InvalidInput(f"reverse_variance should be one of {', '.join(names)}, but got {name!r}.")
+
+
+def device_of(denoiser: Denoiser) -> torch.device:
+    """Return where a denoiser wants its points: where its parameters are, or on the CPU where it has none."""
+    first = next(denoiser.parameters(), None) if isinstance(denoiser, nn.Module) else None
+    return torch.device("cpu") if first is None else first.device

@@ -1,0 +1,160 @@
+"""From noise to rows: which steps a sampler visits, the walk back, and rows by their number.
+
+A sample is a function of the model, the stream and the row's number: `sample_rows(model, start, stop)` is the unit of
+all generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from threading import Lock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk.diffusion import Denoiser, NoiseSchedule
+from backwalk.errors import InvalidInput, SamplingDiverged
+from backwalk.model.fitted import DiffusionModel, device_of, reverse_variances
+from backwalk.sampling import (
+    N_PILOT,
+    Ancestral,
+    ChainState,
+    Ddim,
+    DpmSolver,
+    Multistep,
+    Sampler,
+    Step,
+    fitted_times,
+    last_state,
+    over_tiles,
+    walk_back,
+)
+from backwalk.streams import Stream
+
+_NUMBERS_TOGETHER = 64  # of noise, a row, drawn for several steps of the chain
+_FITTING = Lock()
+
+
+def sample_rows(
+    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
+) -> NDArray[np.float64]:
+    """Return rows start..stop-1 of the sample that `stream` names: (stop - start, d), the user's units.
+
+    A row is the same whatever range it is asked for in. Raises InvalidInput for more rows than memory can hold.
+    """
+    pieces = sample_pieces(model, start, stop, stream=stream, sampler=sampler)
+    return gathered(pieces, stop - start, model.codec.n_columns)
+
+
+def gathered(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[np.float64]:
+    """Return pieces of rows as one array, (n, d).
+
+    Raises InvalidInput, before any piece is made, where memory does not hold so many.
+    """
+    try:
+        rows = np.empty((n, d))
+    except (MemoryError, ValueError) as error:
+        raise InvalidInput(
+            f"Samples should fit into memory, but {n:,} rows of {d} columns take {8 * n * d / 2**30:,.0f} GiB: draw "
+            "them in pieces, or into a file by `backwalk sample`."
+        ) from error
+    first = 0
+    for piece in pieces:
+        rows[first : first + len(piece)] = piece
+        first += len(piece)
+    return rows
+
+
+def sample_pieces(
+    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
+) -> Iterator[NDArray[np.float64]]:
+    """Yield what `sample_rows` returns in pieces of at most 2,048 rows, so that memory does not grow with the rows.
+
+    Raises SamplingDiverged in the place of rows that are not finite.
+    """
+    chain = _chain(model, sampler or model.sampler)
+
+    @torch.inference_mode()  # in which a network may write over what has served
+    def tile(first: int, last: int) -> Tensor:
+        return last_state(_walk(model, chain, first, last, stream)).x_t
+
+    first = start
+    for piece in over_tiles(tile, start, stop):
+        z = piece.double().cpu().numpy()
+        broken = np.flatnonzero(~np.isfinite(z).all(axis=1))
+        if len(broken):
+            raise SamplingDiverged(
+                f"Samples should be finite, but row {first + broken[0]} (rows count from 0) is not: take more "
+                "evaluations or another sampler; if that does not help, fit anew with a lower learning_rate."
+            )
+        first += len(z)
+        yield model.codec.decode(z)
+
+
+@torch.no_grad()  # not a `with` block, which would stay in force in the caller between two states
+def walk(
+    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
+) -> Iterator[ChainState]:
+    """Yield the chain's states on the way to rows start..stop-1 of a sample, from x_N to x_0, in encoded units."""
+    yield from _walk(model, _chain(model, sampler or model.sampler), start, stop, stream)
+
+
+def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
+    """Return the steps of the chain that a sampler visits on its way through this model: increasing, ending at n_steps.
+
+    Those of a few evaluations by "multistep" are fitted to the denoiser at their first use (some tenths of a second for
+    ten of them in the plane, a second or two beyond), on noise of their own: they follow from the model alone.
+    """
+    k, schedule = sampler.n_evaluations, model.schedule
+    if sampler.solver != "multistep" or k is None or not 1 < k < schedule.n_steps:
+        return sampler.times(schedule)
+    with _FITTING:  # several threads may come for the same
+        if k not in model._fitted_times:
+            device = device_of(model.denoiser)
+            x_N = Stream(0).child("pilot").normal(0, N_PILOT, model.codec.n_encoded, torch.float32).to(device)
+            model._fitted_times[k] = fitted_times(model.denoiser, schedule, Multistep(), k, x_N)
+        return model._fitted_times[k]
+
+
+def _chain(model: DiffusionModel, sampler: Sampler) -> tuple[Denoiser, NoiseSchedule, Step]:
+    times = visited_times(model, sampler)
+    denoiser = model.denoiser
+    if sampler.solver == "distilled":
+        if model.student is None:
+            raise InvalidInput(
+                'A model should have a student to be sampled by "distilled", but this one has none: call distil() '
+                "first, or `backwalk distil`."
+            )
+        denoiser = model.student.denoiser
+    steps: dict[str, Callable[[], Step]] = {
+        "ancestral": lambda: Ancestral(reverse_variances(model, times)),
+        "ddim": lambda: Ddim(sampler.eta),
+        "dpm++2m": DpmSolver,
+        "dpm++2m-sde": lambda: DpmSolver(sde=True),
+        "multistep": Multistep,
+        "distilled": Ddim,  # whose one step returns x_0_hat
+    }
+    return denoiser, model.schedule.respace(times), steps[sampler.solver]()
+
+
+def _walk(
+    model: DiffusionModel, chain: tuple[Denoiser, NoiseSchedule, Step], start: int, stop: int, stream: Stream
+) -> Iterator[ChainState]:
+    (denoiser, schedule, step), width = chain, model.codec.n_encoded
+    device = device_of(denoiser)
+
+    @lru_cache(maxsize=1)
+    def drawn(*names: str | int, steps: int = 1) -> Tensor:
+        eps = stream.child(*names).normal(start, stop, steps * width, torch.float32)
+        return eps.reshape(stop - start, steps, width).transpose(0, 1).contiguous().to(device)
+
+    together = max(1, _NUMBERS_TOGETHER // width)  # for a call takes as long as some numbers
+
+    def noise(t: int) -> Tensor:
+        group, place = divmod(t - 1, together)
+        return drawn("eps", group, steps=together)[place]
+
+    return walk_back(denoiser, schedule, step, drawn("x_N")[0], noise=noise)

@@ -1,0 +1,198 @@
+"""What a model says of given rows: the bound on -log p term by term, the log-density, and the denoising errors.
+
+Rows come in the user's units and are encoded; what is said of them is in the user's units again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from numbers import Integral
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk import diffusion
+from backwalk.accepted import FARTHEST_TO_SCORE
+from backwalk.diffusion import (
+    BoundTerms,
+    Denoiser,
+    LogDensity,
+    NoiseSchedule,
+    best_steps,
+    denoising_error,
+    full_covariance_bound,
+    merged_terms,
+    variational_bound,
+)
+from backwalk.errors import InvalidInput
+from backwalk.model.fitted import (
+    REVERSE_VARIANCES,
+    DiffusionModel,
+    check_reverse_variance,
+    device_of,
+    reverse_variances,
+)
+from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
+from backwalk.streams import Stream
+from backwalk.threads import single_threads
+
+MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
+BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
+N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
+MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
+
+
+def bound(
+    model: DiffusionModel,
+    values: NDArray[np.float64],
+    *,
+    stream: Stream,
+    reverse_variance: str | None = None,
+    steps: int | Sequence[int] | None = None,
+    decoder_variance: float | None = None,
+    n_draws: int = 1,
+) -> BoundTerms:
+    """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats a point.
+
+    The chain is the model's own unless said otherwise: `reverse_variance` is one of `BOUND_VARIANCES`, `steps` the
+    times that are visited or the number of them (then those of `chosen_times`), and
+    `decoder_variance`, in squared encoded units, defaults as in `reverse_variances`, or with "full" to the covariance
+    that the denoiser's Jacobian gives. The codec's log |det J| is part of the reconstruction term, and of every row's
+    total. Rows go through in tiles, so that memory does not grow with them.
+    """
+    kind = model.reverse_variance if reverse_variance is None else reverse_variance
+    check_reverse_variance(kind, BOUND_VARIANCES)
+    if kind == "full" and model.codec.n_encoded > MOST_FULL_COLUMNS:
+        raise InvalidInput(
+            f'reverse_variance="full" should be asked for at most {MOST_FULL_COLUMNS} columns, but the model has '
+            f'{model.codec.n_encoded}: use "optimal".'
+        )
+    z, times = encode_for_scoring(model, values), chosen_times(model, steps, decoder_variance=decoder_variance)
+    log_volume = torch.from_numpy(-model.codec.log_abs_det_jacobian(values))
+    schedule = model.schedule.respace(times)
+    bound_of: Callable[..., BoundTerms]
+    if kind == "full":
+        bound_of = partial(full_covariance_bound, schedule=schedule, decoder_variance=decoder_variance)
+    else:
+        sigma_sq = reverse_variances(model, times, reverse_variance=kind, decoder_variance=decoder_variance)
+        bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq)
+
+    def of_tile(first: int) -> BoundTerms:
+        rows = slice(first, first + TILE_ROWS)
+        return bound_of(
+            model.denoiser, z[rows], stream=stream, n_draws=n_draws, first_row=first, log_volume=log_volume[rows]
+        )
+
+    with single_threads(z.device.type == "cpu") as side_by_side:
+        return merged_terms(list(side_by_side(of_tile, range(0, len(z), TILE_ROWS))))
+
+
+def chosen_times(
+    model: DiffusionModel, steps: int | Sequence[int] | None, *, decoder_variance: float | None = None
+) -> list[int]:
+    """Return the times of the chain that `bound`'s `steps` means, increasing and ending at n_steps.
+
+    None is the whole chain. K is the K steps whose bound is least with the best scalar variance in each, by the
+    denoising errors that were fitted on validation rows, and with the decoder's variance where it is given. All kinds
+    of variance are given these same steps; for the others than "optimal" another K might be a little better.
+
+    Raises InvalidInput for any other thing than these and a list of times.
+    """
+    if steps is None:
+        return list(range(1, model.schedule.n_steps + 1))
+    if isinstance(steps, Integral) and not isinstance(steps, bool):
+        return best_steps(model.schedule, model.denoising_error, int(steps), decoder_variance=decoder_variance)
+    if isinstance(steps, Sequence) and all(isinstance(t, Integral) for t in steps):
+        return [int(t) for t in steps]
+    raise InvalidInput(f"steps should be a number of steps, a list of times or None, but got {steps!r}.")
+
+
+def log_density(
+    model: DiffusionModel,
+    values: NDArray[np.float64],
+    *,
+    n_intervals: int = 16,
+    n_probes: int | None = None,
+    stream: Stream | None = None,
+) -> LogDensity:
+    """Return the log-density of rows under the probability-flow ODE, in the user's units: nats a point.
+
+    The divergence is exact up to 32 encoded columns, at the cost of d + 1 evaluations each time; beyond, or where
+    `n_probes` is given, so many random sign vectors a row (16) estimate it, with the standard error that the result
+    holds. They come from `stream`, by default always the same, and from the row's own content. Rows are integrated in
+    tiles. So a row's result does not depend on the others, and equal rows have equal results; the probes of different
+    rows are independent, and their errors average out in a mean. The density is blurred by `model.blur`.
+    """
+    z = encode_for_scoring(model, values)
+    level = model.schedule.noise_level
+    if n_probes is None and z.shape[1] > MOST_EXACT_COLUMNS:
+        n_probes = DEFAULT_PROBES
+    if n_probes is not None and (not isinstance(n_probes, Integral) or isinstance(n_probes, bool) or n_probes < 1):
+        raise InvalidInput(f"n_probes should be an integer >= 1 or None, but got {n_probes!r}: 16 is usual.")
+    probes = Stream(0) if stream is None else stream
+
+    def tile(first: int, last: int) -> Tensor:
+        rows = padded_tile(z[first:last])
+        result = diffusion.log_density(
+            model.denoiser,
+            rows,
+            level_min=float(level[1]),
+            level_max=float(level[-1]),
+            n_intervals=n_intervals,
+            divergence="exact" if n_probes is None else _signs(probes, rows, int(n_probes)),
+        )
+        return torch.stack([result.log_prob, result.solver_error, result.standard_error], dim=1)
+
+    pieces = list(over_tiles(tile, 0, len(z)))
+    log_prob, solver_error, standard_error = torch.cat([torch.empty(0, 3, dtype=torch.float64), *pieces]).unbind(dim=1)
+    in_units = log_prob + torch.from_numpy(model.codec.log_abs_det_jacobian(values))
+    return LogDensity(in_units, solver_error, standard_error)
+
+
+def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:
+    """Return rows in encoded units, as the network's float32, on its device. Raises InvalidInput beyond its range."""
+    z = model.codec.encode(values)
+    far = np.flatnonzero(np.abs(z).max(axis=1) > FARTHEST_TO_SCORE)
+    if len(far):
+        raise InvalidInput(
+            f"Rows should lie within {FARTHEST_TO_SCORE:.0e} scales of the fitted ones, but row {far[0]} (rows count "
+            "from 0) does not: drop it."
+        )
+    return torch.from_numpy(z).float().to(device_of(model.denoiser))
+
+
+def measured_denoising_error(
+    denoiser: Denoiser, z: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_levels: int = N_MEASURED_LEVELS
+) -> Tensor:
+    """Return m_t for every step of a chain, from about `n_levels` of its steps: (n_steps + 1,), float64.
+
+    m_t is smooth in the log-SNR, and so is ln m_t, which is interpolated.
+    """
+    n = schedule.n_steps
+    times = sorted({1 + round(i * (n - 1) / max(n_levels - 1, 1)) for i in range(n_levels)})
+    rows = z.repeat(-(-2048 // len(z)), 1)  # copies and not draws, which would be thousands of calls on a few rows
+    with single_threads(rows.device.type == "cpu") as side_by_side:
+        chain = schedule.respace(times)
+        measured = denoising_error(denoiser, rows, chain, stream=stream, side_by_side=side_by_side)[1:]
+    every = np.arange(1, n + 1)
+    return torch.from_numpy(np.concatenate([[0.0], np.exp(np.interp(every, times, measured.clamp(min=1e-30).log()))]))
+
+
+def _signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:
+    """Return random signs for rows z, (n, d): (n_probes, n, d), float32.
+
+    A row's signs come from a stream that its bits name. Its place, which would do for samples, says nothing about a
+    row that is scored: the same row may stand anywhere.
+    """
+    d, probes = z.shape[1], stream.child("probes")
+
+    @cache  # a tile is filled up with copies
+    def of_row(bits: bytes) -> Tensor:
+        return probes.child(bits.hex()).uniform(0, n_probes, d)
+
+    rows = (z + 0.0).cpu().numpy()  # -0 becomes 0, the same number
+    draws = torch.stack([of_row(row.tobytes()) for row in rows], dim=1)
+    return torch.where(draws < 0.5, -1.0, 1.0)
