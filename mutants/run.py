@@ -109,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", type=Path, help="a Markdown file for the result")
     given = parser.parse_args(arguments)
     chosen = [mutant for mutant in MUTANTS if given.only in mutant.name or given.only in mutant.file]
+    if not chosen:
+        parser.error(f"--only should be in some mutant's name or file, but got {given.only!r}.")
     with tempfile.TemporaryDirectory() as name:
         failed = first_failure(copied(Path(name)), sorted({test for mutant in chosen for test in mutant.tests}))
     if failed is not None:

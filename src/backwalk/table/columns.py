@@ -103,7 +103,7 @@ def fitted_tails(x: FloatArray, spread: FloatArray, cell: FloatArray) -> tuple[F
     with np.errstate(over="ignore"):
         width = high - low
     middle, core = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
-    for j in map(int, np.flatnonzero((spread > _HEAVY * (width / _IQR_OF_A_NORMAL)) & (width > 0.0))):
+    for j in map(int, np.flatnonzero((spread / _HEAVY > width / _IQR_OF_A_NORMAL) & (width > 0.0))):
         least = max(float(cell[j]), LEAST_SCALE)
         bends = [(float(median[j]), max(float(width[j]) * 2.0**k, least)) for k in range(-3, 3)]
         if x[:, j].min() > -cell[j] or x[:, j].max() < cell[j]:
