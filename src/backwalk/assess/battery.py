@@ -1,8 +1,8 @@
 """The statistics that every contender meets, on the same pairs of real sets.
 
 All of them get rows in standard deviations of the training rows, columns with heavy tails bent and constant ones left
-out. Some see fewer rows than there are, because their time grows faster than the rows; their nulls
-see as few. A null depends on the real pairs alone, so it is computed once and serves every contender.
+out. Some see fewer rows than there are, because their time grows faster than the rows; their nulls see as few. A null
+depends on the real pairs alone, so it is computed once and serves every contender.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ Bend = tuple[float, float]
 Bends = tuple[Bend | None, Bend | None]
 
 _MOST_POINTS = 5_000
-_MOST_DECADES = 3  # with ticks, on either side of 0
+_MOST_DECADES = 3  # with ticks, on either side of an axis's middle
 
 
 def limits_of(*sets: ArrayLike, bends: Bends = (None, None)) -> Limits:
@@ -66,7 +66,7 @@ def plot_points(
 ) -> Figure:
     """Draw points (n, 2) of the plane; of more than 5,000, that many, evenly picked."""
     shown = limits or limits_of(points, bends=bends)
-    figure, (axes,) = panels(height=3.6 if any(bends) else _fitting_height(shown))
+    figure, (axes,) = panels(height=_fitting_height(shown, bends))
     _draw_points(axes, np.asarray(points), shown, color, labels, title, bends)
     return figure
 
@@ -248,7 +248,7 @@ def _draw_points(
         rasterized=True,
     )
     axes.set(xlim=limits[:2], ylim=limits[2:], xlabel=literal(labels[0]), ylabel=literal(labels[1]))
-    if _alike(limits) and not any(bends):
+    if _alike(limits, bends):
         axes.set_aspect("equal")
     axes.set_title(literal(title))
     _finish_axis(axes, "x", bends[0], *limits[:2])
@@ -297,14 +297,14 @@ def _tick_text(tick: float) -> str:
     return f"{tick:g}".replace("-", "\u2212")
 
 
-def _alike(limits: Limits) -> bool:
+def _alike(limits: Limits, bends: Bends) -> bool:
     """Say whether both axes span so similar lengths that one unit may be as long on the one as on the other."""
-    return 0.4 < (limits[1] - limits[0]) / (limits[3] - limits[2]) < 2.5
+    return not any(bends) and 0.4 < (limits[1] - limits[0]) / (limits[3] - limits[2]) < 2.5
 
 
-def _fitting_height(limits: Limits) -> float:
+def _fitting_height(limits: Limits, bends: Bends = (None, None)) -> float:
     """Return the height, in inches, at which axes 4 inches wide are filled."""
-    if not _alike(limits):
+    if not _alike(limits, bends):
         return 3.6
     return min(4.6, max(2.6, 3.9 * (limits[3] - limits[2]) / (limits[1] - limits[0]) + 0.75))
 

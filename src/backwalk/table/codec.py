@@ -130,8 +130,8 @@ class Codec:
         heavy, _, core = self._tails
         w = self._centre[heavy] + self._scale[heavy] * encoded[:, heavy]
         with np.errstate(over="ignore"):
-            log_cosh = np.abs(w) + np.log1p(np.exp(-2.0 * np.abs(w))) - np.log(2.0)
-            units[:, heavy] = np.exp(np.log(self._scale[heavy] * core) + log_cosh)
+            log_cosh = np.logaddexp(w, -w) - np.log(2.0)
+            units[:, heavy] = np.exp(np.log(self._scale[heavy]) + np.log(core) + log_cosh)
         return np.clip(units, 0.0, LARGEST)
 
     def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
@@ -154,8 +154,8 @@ class Codec:
         that its encoded number overflows.
         """
         # Row by row in memory: picked columns lie column by column, and the bits of a row's sums depend on that.
-        given = self._rows(values, self.n_columns, "values")[:, self.encoded_columns]
-        x = np.array(given, order="C")
+        given = self._rows(values, self.n_columns, "values")
+        x = np.ascontiguousarray(given[:, self.encoded_columns])
         spread = np.flatnonzero(self._cell)
         if stream is not None and len(spread):
             draws = stream.uniform(first_row, first_row + len(x), len(spread)).numpy()
@@ -168,10 +168,10 @@ class Codec:
         far = np.isinf(z)
         if far.any():
             row, i = divmod(int(far.argmax()), self.n_encoded)
+            column = self.encoded_columns[i]
             raise InvalidInput(
-                f"Values should lie within 1e308 scales of the fitted ones, but got {given[row, i]} at row {row}, "
-                f"column {self.encoded_columns[i]} (rows count from 0), where one scale is {self._scale[i]}: drop the "
-                "row."
+                f"Values should lie within 1e308 scales of the fitted ones, but got {given[row, column]} at row {row}, "
+                f"column {column} (rows count from 0), where one scale is {self._scale[i]}: drop the row."
             )
         return z
 
