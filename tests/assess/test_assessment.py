@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from backwalk.assess import assess
-from backwalk.assess.assessment import _as_many, _textbook_chain, _training_gain
+from backwalk.assess.remembered import as_many, training_gain
+from backwalk.assess.scored import textbook_chain
 from backwalk.card import trained_rows
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual, build_denoiser
@@ -110,7 +111,7 @@ def test_the_textbook_s_setting_is_paid_in_full_by_the_model_s_own_network():
     )  # other noise on the same rows: errs on the wide side
     narrow = build_denoiser(SMALL, 2, schedule=NoiseSchedule.linear(50), floor=0.1, stream=Stream(0))
     narrow = dataclasses.replace(model, denoiser=narrow)  # not valid at the textbook's last levels
-    assert _textbook_chain(narrow, UNSEEN, None, Stream(0)) is None
+    assert textbook_chain(narrow, UNSEEN, None, Stream(0)) is None
 
 
 def test_beyond_16_columns_probes_estimate_the_ode_s_density_with_their_error():
@@ -168,10 +169,10 @@ def test_memory_is_seen_at_the_levels_where_it_is():
 def test_errors_of_memory_are_those_of_rows_that_share_their_noise():
     """Noise that both sets meet leaves the difference: its error is smaller than that of independent noise."""
     model, n = fitted(), 400
-    pair = _as_many(TRAINING, UNSEEN, Stream(3))
-    paired = _training_gain(model, *pair, Stream(4))
+    pair = as_many(TRAINING, UNSEEN, Stream(3))
+    paired = training_gain(model, *pair, Stream(4))
     assert paired.n == n
-    same = _training_gain(model, pair[0], pair[0], Stream(4))
+    same = training_gain(model, pair[0], pair[0], Stream(4))
     assert same.value == same.standard_error == 0.0
 
 

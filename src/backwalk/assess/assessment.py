@@ -1,8 +1,8 @@
 """From a model and unseen rows to a `Fidelity`.
 
 Every contender generates as many rows as the pairs of real sets need, and all meet the same pairs. Densities are scored
-on the same unseen rows, row by row, so that differences carry small errors. Baselines are fitted to the training rows
-(`rivals.py`), and their log-densities are given in the user's units, as the model's are.
+on the same unseen rows (`scored.py`). Baselines are fitted to the training rows (`rivals.py`), and their log-densities
+are given in the user's units, as the model's are.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,22 +19,14 @@ from threadpoolctl import threadpool_limits
 
 from backwalk.assess.battery import Judge, battery, column_figures
 from backwalk.assess.cautions import cautions
-from backwalk.assess.fidelity import ChainBound, Contender, Fidelity, LevelGain
+from backwalk.assess.fidelity import Contender, Fidelity
+from backwalk.assess.remembered import as_many, gain_by_level, training_gain
 from backwalk.assess.rivals import Rival, fitted_rivals
+from backwalk.assess.scored import Scored, textbook_mismatch
 from backwalk.assess.verdict import verdict
 from backwalk.assess.words import column_name
 from backwalk.card import trained_rows
 from backwalk.datasets import Density
-from backwalk.diffusion import (
-    BoundTerms,
-    LogDensity,
-    NoiseSchedule,
-    check_schedule,
-    evenly_spaced,
-    prior_mismatch,
-    simple_loss,
-    variational_bound,
-)
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import (
     Estimate,
@@ -43,22 +35,11 @@ from backwalk.evaluation import (
     disjoint_pairs,
     mean_estimate,
     nearest_row_share,
-    paired_gap,
     random_rows,
     resampled_pairs,
-    total_variation,
 )
 from backwalk.evaluation.rows import as_rows
-from backwalk.model import (
-    BOUND_VARIANCES,
-    DiffusionModel,
-    bound,
-    encode_for_scoring,
-    log_density,
-    reverse_variances,
-    sample_rows,
-)
-from backwalk.sampling import Sampler
+from backwalk.model import DiffusionModel, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Codec, Table
 
@@ -67,12 +48,6 @@ Rows = NDArray[np.float64]
 _FEWEST_UNSEEN = 20  # below, no classifier and no error can be had
 _FEWEST_IN_A_SET = 500  # of disjoint sets; otherwise, halves of all unseen rows say more
 _MOST_IN_A_SET = 10_000
-_MOST_SCORED = 2_048  # rows whose density and bounds are computed: the same for all
-_MOST_EXACT_COLUMNS, _PROBES = 16, 8  # beyond, the exact divergence of the ODE takes minutes, and probes estimate it
-_STEPS_TO_SEE_GAIN, _MOST_TO_SEE_GAIN = 50, 5_000
-_LEVELS_TO_SEE_GAIN, _DRAWS_TO_SEE_GAIN = 8, 4
-_TEXTBOOK = NoiseSchedule.linear(100)
-_FEW_STEPS, _DRAWS = 50, 2  # of the chains beside the model's own: where reverse variances tell, for little time
 _LOAD = 'from backwalk import Diffusion\n\nmodel = Diffusion.load("model.backwalk")\nX_new = model.sample(10_000)'
 
 
@@ -152,13 +127,13 @@ def _judged(
 ) -> Fidelity:
     judges = [Judge.ready(statistic, pairs) for statistic in battery(codec.n_encoded, stream=stream.child("battery"))]
     figures = tuple(judge.judge(sample.encoded) for judge in judges)
-    scored = _Scored.of(model, unseen, codec, density, stream.child("scored"))
+    scored = Scored.of(model, unseen, codec, density, stream.child("scored"))
     trained = None if training is None else training[trained_rows(model.card, training)]
     gain = levels = None
     if trained is not None:
-        pair = _as_many(trained, unseen, stream.child("gain"))
-        gain = _training_gain(model, *pair, stream.child("gain"))
-        levels = tuple(_gain_by_level(model, *pair, stream.child("levels")))
+        pair = as_many(trained, unseen, stream.child("gain"))
+        gain = training_gain(model, *pair, stream.child("gain"))
+        levels = tuple(gain_by_level(model, *pair, stream.child("levels")))
     ours = _own(model, figures, scored, sample.seconds)
     rivals: tuple[Contender, ...] = ()
     if baselines and training is not None:
@@ -188,7 +163,7 @@ def _judged(
         entropy_standard_error=None if density is None else density.entropy_standard_error,
         prior_term=Estimate(scored.terms.prior, scored.terms.prior_standard_error, scored.terms.n_rows),
         prior_mismatch=model.prior_mismatch,
-        textbook_mismatch=_textbook_mismatch(model, unseen),
+        textbook_mismatch=textbook_mismatch(model, unseen),
         nearest_row_share=share,
         training_gain=gain,
         training_gain_by_level=levels,
@@ -198,51 +173,6 @@ def _judged(
         bent_columns=tuple(column_name(model.schema, j) for j in codec.heavy_tailed_columns),
         sampler=model.sampler.describe(model.schedule),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Scored:
-    """The unseen rows that densities are scored on, under the model and under the truth."""
-
-    terms: BoundTerms
-    bound_gap: Estimate | None
-    other_chains: tuple[ChainBound, ...]
-    textbook_chain: ChainBound | None
-    rows: Rows
-    ode: LogDensity
-    log_p_true: Rows | None
-
-    @classmethod
-    def of(cls, model: DiffusionModel, unseen: Rows, codec: Codec, density: Density | None, stream: Stream) -> _Scored:
-        rows = random_rows(unseen, _MOST_SCORED, stream=stream.child("rows"))
-        terms = bound(model, rows, stream=stream.child("bound"))
-        truth = None if density is None else density.log_prob(rows)
-        n_probes = None if codec.n_encoded <= _MOST_EXACT_COLUMNS else _PROBES
-        return cls(
-            terms=terms,
-            bound_gap=None if truth is None else paired_gap(truth, -terms.per_row.numpy()),
-            other_chains=tuple(_other_chains(model, rows, truth, stream.child("bound"))),
-            textbook_chain=_textbook_chain(model, rows, truth, stream.child("bound")),
-            rows=rows,
-            ode=log_density(model, rows, n_probes=n_probes, stream=stream.child("probes")),
-            log_p_true=truth,
-        )
-
-    @property
-    def log_p_model(self) -> Rows:
-        return self.ode.log_prob.numpy()
-
-    @property
-    def probe_error(self) -> float:
-        """The share of the probes in the standard error of the mean: 0 where the divergence is exact."""
-        error = self.ode.standard_error
-        return float(error.square().sum().sqrt()) / len(error)
-
-    def gap(self, log_p: Rows) -> Estimate | None:
-        return None if self.log_p_true is None else paired_gap(self.log_p_true, log_p)
-
-    def distance(self, log_p: Rows) -> Estimate | None:
-        return None if self.log_p_true is None else total_variation(self.log_p_true, log_p)
 
 
 def _real_pairs(
@@ -262,40 +192,7 @@ def _real_pairs(
     return pairs, f"{n_pairs} random splits of the unseen rows into halves of {pairs.n_rows:,}"
 
 
-def _other_chains(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> Iterator[ChainBound]:
-    """Yield the bounds of the best few steps with every reverse variance that the model allows, on the same noise."""
-    k = min(_FEW_STEPS, model.schedule.n_steps)
-    ends_in_noise = bool(model.schedule.log_snr[-1].isinf())
-    for kind in BOUND_VARIANCES:
-        if kind == "full" and (model.codec.n_encoded > _MOST_EXACT_COLUMNS or ends_in_noise):
-            continue
-        by_row = bound(model, rows, stream=stream, reverse_variance=kind, steps=k, n_draws=_DRAWS).per_row.numpy()
-        yield ChainBound(kind, k, mean_estimate(by_row), None if truth is None else paired_gap(truth, -by_row))
-
-
-def _textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> ChainBound | None:
-    """Return the bound of the model's own network on the textbook's schedule and variances, or None beyond its range.
-
-    It needs no training of its own, as a denoiser knows noise levels and not steps.
-    """
-    try:
-        check_schedule(model.denoiser, _TEXTBOOK)
-    except InvalidInput:
-        return None
-    respaced, decoder = replace(model, schedule=_TEXTBOOK), float(_TEXTBOOK.beta[1])
-    terms = bound(respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_DRAWS)
-    by_row = terms.per_row.numpy()
-    gap = None if truth is None else paired_gap(truth, -by_row)
-    return ChainBound("beta", _TEXTBOOK.n_steps, mean_estimate(by_row), gap)
-
-
-def _textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
-    z = model.codec.encode(rows)
-    mean, covariance = z.mean(axis=0), np.atleast_2d(np.cov(z, rowvar=False, bias=True))
-    return prior_mismatch(torch.from_numpy(mean), torch.from_numpy(covariance), _TEXTBOOK)
-
-
-def _own(model: DiffusionModel, figures: tuple[Figure, ...], scored: _Scored, sample_seconds: float) -> Contender:
+def _own(model: DiffusionModel, figures: tuple[Figure, ...], scored: Scored, sample_seconds: float) -> Contender:
     fit_seconds = model.card.get("fit_seconds")
     return Contender(
         name="Diffusion model",
@@ -313,7 +210,7 @@ def _own(model: DiffusionModel, figures: tuple[Figure, ...], scored: _Scored, sa
 
 
 def _contender(
-    rival: Rival, codec: Codec, judges: list[Judge], pairs: RealPairs, scored: _Scored, stream: Stream
+    rival: Rival, codec: Codec, judges: list[Judge], pairs: RealPairs, scored: Scored, stream: Stream
 ) -> Contender:
     baseline = rival.baseline
     started = time.perf_counter()
@@ -332,45 +229,6 @@ def _contender(
         sample_seconds=sample_seconds,
         code=rival.code,
     )
-
-
-def _as_many(trained: Rows, unseen: Rows, stream: Stream) -> tuple[Rows, Rows]:
-    """Return equally many rows of each at random, row i of the one to meet the noise of row i of the other."""
-    n = min(len(trained), len(unseen), _MOST_TO_SEE_GAIN)
-    return random_rows(trained, n, stream=stream.child("training")), random_rows(
-        unseen, n, stream=stream.child("unseen")
-    )
-
-
-def _training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, stream: Stream) -> Estimate:
-    """Return the bound on unseen rows minus that on as many training rows, with the same noise.
-
-    A chain of 50 of the steps serves: it sees what the network remembers for a fraction of the time. The error is that
-    of the differences of rows that share their noise.
-    """
-    times = Sampler("ancestral", _STEPS_TO_SEE_GAIN).times(model.schedule)
-    schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)
-    on_trained, on_unseen = (
-        variational_bound(
-            model.denoiser, encode_for_scoring(model, rows), schedule, sigma_sq, stream=stream.child("noise")
-        ).per_row.numpy()
-        for rows in (trained, unseen)
-    )
-    return mean_estimate(on_unseen - on_trained)
-
-
-def _gain_by_level(model: DiffusionModel, trained: Rows, unseen: Rows, stream: Stream) -> Iterator[LevelGain]:
-    """Yield, from little noise to much, L_simple on unseen rows minus that on training rows, with the same noise."""
-    schedule, d = model.schedule, model.codec.n_encoded
-    z = [encode_for_scoring(model, rows) for rows in (trained, unseen)]
-    for t in sorted({1, *evenly_spaced(schedule.n_steps, min(_LEVELS_TO_SEE_GAIN, schedule.n_steps))}):
-        gain = np.zeros(len(trained))
-        for draw in range(_DRAWS_TO_SEE_GAIN):
-            eps = stream.child(t, draw).normal(0, len(trained), d, z[0].dtype).to(z[0].device)
-            with torch.no_grad():
-                on_trained, on_unseen = (simple_loss(model.denoiser, x, t, eps, schedule).double().cpu() for x in z)
-            gain += (on_unseen - on_trained).numpy() / _DRAWS_TO_SEE_GAIN
-        yield LevelGain(t, float(schedule.noise_level[t]), mean_estimate(gain))
 
 
 def _per_10_000(elapsed: float, n: int) -> float:

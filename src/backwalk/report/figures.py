@@ -1,9 +1,10 @@
 """One function a figure: arrays in, a matplotlib `Figure` out, for the report and for notebooks alike.
 
 Figures are drawn on matplotlib's `Figure` itself, so nothing is shown or kept until the caller asks: in a notebook,
-as the last expression of a cell. This is the list of them; `row_figures` and `chain_figures` draw.
+as the last expression of a cell. This is the list of them; `row_figures`, `chain_figures` and `loss_figures` draw.
 """
 
+from backwalk.report.axes import limits_of
 from backwalk.report.chain_figures import (
     plot_bound,
     plot_bound_parts,
@@ -15,16 +16,13 @@ from backwalk.report.chain_figures import (
     plot_signal,
     plot_transitions,
 )
+from backwalk.report.loss_figures import plot_loss, plot_training_loss, plot_validation_loss
 from backwalk.report.row_figures import (
-    limits_of,
     plot_chain,
     plot_density,
-    plot_loss,
     plot_marginal,
     plot_points,
     plot_side_by_side,
-    plot_training_loss,
-    plot_validation_loss,
     telling_pairs,
 )
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from backwalk.assess.words import column_name
 from backwalk.errors import InvalidInput
 from backwalk.model import DiffusionModel, walk
-from backwalk.report.row_figures import limits_of
+from backwalk.report.axes import limits_of
 from backwalk.streams import Stream
 
 _LEVELS = 2**16 - 1  # a coordinate is sent to the page as an unsigned number of 16 bits

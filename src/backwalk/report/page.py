@@ -23,8 +23,8 @@ from backwalk.assess.words import column_name
 from backwalk.durable import whole_file
 from backwalk.model import DiffusionModel, blur_words, sample_rows
 from backwalk.report import figures
+from backwalk.report.axes import Bend
 from backwalk.report.frames import ChainFrames, chain_frames
-from backwalk.report.row_figures import Bend
 from backwalk.report.style import GENERATED, REAL, svg
 from backwalk.report.tables import (
     bound_rows,

@@ -1,0 +1,95 @@
+"""Pictures of a run: the loss of its batches, and that on rows kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from backwalk.report.style import BLUE, INK, ORANGE, literal, panels, quiet_grid, styled
+
+Rows = NDArray[np.float64]
+
+
+@styled
+def plot_loss(
+    step: Sequence[int],
+    loss: Sequence[float],
+    *,
+    loss_name: str = "loss",
+    validation_step: Sequence[int] = (),
+    validation_loss: Sequence[float] = (),
+    chosen_step: int | None = None,
+) -> Figure:
+    """Draw the loss of batches against the step and, where there is one, the validation loss on axes of its own.
+
+    The two are different quantities: only the second is on rows kept apart. `chosen_step` marks the weights kept.
+    """
+    figure, axes = panels(2 if validation_step else 1, height=3.1)
+    _draw_training_loss(axes[0], step, loss, loss_name)
+    if validation_step:
+        _draw_validation_loss(axes[1], validation_step, validation_loss, chosen_step)
+    return figure
+
+
+@styled
+def plot_training_loss(step: Sequence[int], loss: Sequence[float], *, loss_name: str = "loss") -> Figure:
+    """Draw the loss of batches against the step, with its running mean."""
+    figure, (axes,) = panels(height=3.1)
+    _draw_training_loss(axes, step, loss, loss_name)
+    return figure
+
+
+@styled
+def plot_validation_loss(step: Sequence[int], loss: Sequence[float], *, chosen_step: int | None = None) -> Figure:
+    """Draw the loss on rows kept apart, in nats a row, and where the kept weights stood."""
+    figure, (axes,) = panels(height=3.1)
+    _draw_validation_loss(axes, step, loss, chosen_step)
+    return figure
+
+
+def _draw_training_loss(axes: Axes, step: Sequence[int], loss: Sequence[float], loss_name: str) -> None:
+    values = np.asarray(loss, dtype=np.float64)
+    axes.plot(step, values, color=BLUE, linewidth=0.8, alpha=0.45, label="a batch")
+    axes.plot(step, _running_mean(values, max(1, len(values) // 40)), color=BLUE, label="running mean")
+    axes.legend(loc="upper right", labelcolor=INK)
+    axes.set_ylabel(literal(loss_name))
+    _finish_loss(axes, values, "Training loss")
+
+
+def _draw_validation_loss(axes: Axes, step: Sequence[int], loss: Sequence[float], chosen_step: int | None) -> None:
+    axes.plot(step, loss, color=ORANGE, marker="o", markersize=4)
+    axes.set_ylabel("nats a row")
+    if chosen_step is not None:
+        axes.axvline(chosen_step, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+        axes.annotate(
+            "weights kept",
+            (chosen_step, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4, -10),
+            textcoords="offset points",
+            ha="right",
+            fontsize=9,
+            color=INK,
+        )
+    _finish_loss(axes, np.asarray(loss, dtype=np.float64), "Loss on validation rows")
+
+
+def _finish_loss(axes: Axes, drawn: Rows, title: str) -> None:
+    if drawn.min() > 0 and drawn.max() > 20 * np.median(drawn):
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_title(literal(title))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    quiet_grid(axes)
+
+
+def _running_mean(values: Rows, width: int) -> Rows:
+    padded = np.concatenate([np.zeros(1), np.cumsum(values)])
+    last = np.arange(1, len(values) + 1)
+    first = np.maximum(0, last - width)
+    return np.asarray((padded[last] - padded[first]) / (last - first))
