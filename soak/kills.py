@@ -50,7 +50,9 @@ def fits(n: int, seed: int, folder: Path) -> Iterator[str]:
             if begun:
                 appeared(place / "c", pid)
             time.sleep(rng.uniform(0.0, 1.1 * _seconds(which)))
-            if os.waitpid(pid, os.WNOHANG)[0]:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                assert status == 0, f"a fit ended by itself with {os.waitstatus_to_exitcode(status)}"
                 for path in place.glob("m*"):  # it was done before the blow: begin anew
                     _remove(path)
                 _remove(place / "c")

@@ -164,7 +164,9 @@ def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int
         return members, steps
     affordable = max_time / _SECONDS_A_MEMBER_STEP[is_low(d)]
     least = 2 if is_low(d) and not _is_hurried(d, max_time) else 1
-    members = int(np.clip(round(members * math.sqrt(affordable / (members * steps))), least, _MOST_MEMBERS))
+    wanted = members * math.sqrt(affordable / (members * steps))
+    even = 2 * round(wanted / 2.0)  # so that two threads have equally many
+    members = int(np.clip(even if wanted >= math.sqrt(2.0) else 1, least, _MOST_MEMBERS))
     return members, max(1, round(affordable / members))
 
 

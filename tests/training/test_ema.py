@@ -4,19 +4,17 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
-from backwalk.training.ema import PowerAverage
+from backwalk.training.ema import PowerAverage, average_step
 
 
 def averaged(width, n_steps):
     """The weight that each of n_steps past values has: fed with unit vectors, the average is just that."""
-    parameter = nn.Parameter(torch.zeros(n_steps, dtype=torch.float64))
+    parameter = torch.zeros(n_steps, dtype=torch.float64)
     average = PowerAverage([parameter], width)
     for step in range(1, n_steps + 1):
-        with torch.no_grad():
-            parameter.zero_()[step - 1] = 1.0
-        average.update(step)
+        parameter.zero_()[step - 1] = 1.0
+        average_step(average.at(step))
     return average.average[0]
 
 
@@ -38,9 +36,8 @@ def test_width_is_the_standard_deviation_of_the_window(width):
 
 
 def test_average_forgets_where_it_started():
-    parameter = nn.Parameter(torch.ones(2))
+    parameter = torch.ones(2)
     average = PowerAverage([parameter], 0.05)
-    with torch.no_grad():
-        parameter.zero_()
-    average.update(1)
+    parameter.zero_()
+    average_step(average.at(1))
     assert not average.average[0].any()

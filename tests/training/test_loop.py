@@ -159,7 +159,7 @@ def test_weights_that_are_not_finite_are_never_kept():
     progress = run.run()
     for _ in range(2):
         next(progress)
-    run._average.average[0].fill_(math.nan)  # the average, which no loss has seen
+    run._learners.averages[0].fill_(math.nan)  # the average, which no loss has seen
     with pytest.raises(TrainingDiverged, match="weights should stay finite"):
         next(progress)
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
 
 from backwalk.streams import Stream
-from backwalk.training.muon import Muon, orthogonalised
+from backwalk.threads import without_lock
+from backwalk.training.muon import Muon, muon_step, orthogonalised
 
 STREAM = Stream(4)
 
@@ -30,31 +30,34 @@ def test_nothing_moves_without_a_gradient():
     assert not orthogonalised(torch.zeros(1, 4, 4)).any()
 
 
-def test_matrices_take_turns_of_as_many_times_the_rate():
+@pytest.mark.parametrize("take", [muon_step, without_lock(muon_step)])
+def test_matrices_take_turns_of_as_many_times_the_rate(take):
     start, gradient = matrices(6, 8), matrices(6, 8).mT
-    parameters = [nn.Parameter(pair.clone()) for pair in start.split(2)]  # three of two members each
+    parameters = [pair.clone() for pair in start.split(2)]  # three of two members each
     muon = Muon(parameters)
     moved = []
     for number in range(muon.turns):
-        for parameter, part in zip(parameters, gradient.split(2), strict=True):
-            parameter.grad = part.clone()
-        before = [parameter.detach().clone() for parameter in parameters]
-        muon.step(0.02, number)
+        before = [parameter.clone() for parameter in parameters]
+        take(list(gradient.split(2)), muon.at(0.02, number))
         for i, (parameter, was) in enumerate(zip(parameters, before, strict=True)):
             if not torch.equal(parameter, was):
                 moved.append(i)
                 move = was - muon.turns * 0.02 * orthogonalised(gradient[2 * i : 2 * i + 2])
-                torch.testing.assert_close(parameter.detach(), move)
+                torch.testing.assert_close(parameter, move)
     assert sorted(moved) == [0, 1, 2]
 
 
-def test_momentum_is_the_running_mean_looked_at_ahead():
-    parameter, gradients = nn.Parameter(torch.zeros(1, 4, 4, dtype=torch.float64)), matrices(6, 4)
+def test_nothing_to_move_is_no_error():
+    muon_step([], Muon([]).at(0.02, 0))
+
+
+@pytest.mark.parametrize("take", [muon_step, without_lock(muon_step)])
+def test_momentum_is_the_running_mean_looked_at_ahead(take):
+    parameter, gradients = torch.zeros(1, 4, 4, dtype=torch.float64), matrices(6, 4)
     muon, momentum, place = Muon([parameter]), torch.zeros(1, 4, 4, dtype=torch.float64), torch.zeros(1, 4, 4)
     for number, gradient in enumerate(gradients[:, None]):
-        parameter.grad = gradient.clone()
-        muon.step(0.1, number)
+        take([gradient], muon.at(0.1, number))
         momentum = 0.95 * momentum + 0.05 * gradient
         if number % muon.turns == 0:
             place = place - muon.turns * 0.1 * orthogonalised(0.05 * gradient + 0.95 * momentum)
-        torch.testing.assert_close(parameter.detach(), place)
+        torch.testing.assert_close(parameter, place)

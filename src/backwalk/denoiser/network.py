@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -136,7 +137,7 @@ class ResidualNetwork(Network):
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Return the prediction: x is (members, rows, d), level (members, rows, 1)."""
-        return prediction(torch.cat([x, level], dim=-1), self.in_order())
+        return prediction(torch.cat([x, level], dim=-1), self.in_order)
 
     def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
         """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
@@ -160,8 +161,9 @@ class ResidualNetwork(Network):
         """Return the weights of the blocks, (members, width, width) each."""
         return [layer.weight for layer in (*self.open, *self.close) if isinstance(layer, MemberLinear)]
 
+    @cached_property
     def in_order(self) -> list[Tensor]:
-        """Return weight and bias of every layer, in the order in which they are passed."""
+        """Weight and bias of every layer, in the order in which they are passed."""
         blocks = (layer for pair in zip(self.open, self.close, strict=True) for layer in pair)
         layers = (layer for layer in (self.enter, *blocks, self.leave) if isinstance(layer, MemberLinear))
         return [tensor for layer in layers for tensor in (layer.weight, layer.bias)]

@@ -86,22 +86,25 @@ def loss_and_gradients(
     a, b, share, level = residual_parts(log_snr, x_0, floor)
     x_t = a * x_0 + b * eps
     x = torch.cat([x_t, level], dim=-1)
-    n = len(parameters)
+    n, one = len(parameters), torch.ones([], dtype=x.dtype, device=x.device)
     kept: list[Tensor] = []
     h = torch.baddbmm(parameters[1], x, parameters[0])
     for k in range(2, n - 2, 4):
-        outer = silu(h)
+        outer_gate = torch.sigmoid(h)
+        outer = h * outer_gate
         if half:
             middle = _half_product(outer, parameters[k]).add_(parameters[k + 1])
         else:
             middle = torch.baddbmm(parameters[k + 1], outer, parameters[k])
-        inner = silu(middle)
-        kept += [h, outer, middle, inner]
+        inner_gate = torch.sigmoid(middle)
+        inner = middle.mul_(inner_gate)
+        kept += [outer_gate, outer, inner_gate, inner]
         if half:
-            h = _half_product(inner, parameters[k + 2]).add_(h).add_(parameters[k + 3])
+            h.add_(_half_product(inner, parameters[k + 2])).add_(parameters[k + 3])
         else:
-            h = torch.baddbmm(h, inner, parameters[k + 2]).add_(parameters[k + 3])
-    last = silu(h)
+            h.baddbmm_(inner, parameters[k + 2]).add_(parameters[k + 3])
+    last_gate = torch.sigmoid(h)
+    last = h.mul_(last_gate)
     f = affine(last, parameters[n - 2], parameters[n - 1])
     error = x_0 - a * x_t - share * f
     weighted = weight * error
@@ -109,23 +112,24 @@ def loss_and_gradients(
 
     by_f = -2.0 * share * weighted
     gradients = [product(last.transpose(1, 2), by_f), by_f.sum([1], keepdim=True)]
-    by_h = torch.ops.aten.silu_backward(torch.bmm(by_f, parameters[n - 2].transpose(1, 2)), h)
+    # For y = h s with s = sigmoid(h), dy/dh is s + (1 - s) y: 1 mixed with y. Each y is overwritten when it has served.
+    by_h = torch.bmm(by_f, parameters[n - 2].transpose(1, 2)).mul_(last.lerp_(one, last_gate))
     for k in range(n - 6, 1, -4):
-        h, outer, middle, inner = kept[k - 2], kept[k - 1], kept[k], kept[k + 1]
+        outer_gate, outer, inner_gate, inner = kept[k - 2], kept[k - 1], kept[k], kept[k + 1]
         opening, closing = parameters[k].transpose(1, 2), parameters[k + 2].transpose(1, 2)
         if half:
             by_closing = _half_product(inner.transpose(1, 2), by_h)
-            behind = torch.ops.aten.silu_backward(_half_product(by_h, closing), middle)
+            behind = _half_product(by_h, closing).mul_(inner.lerp_(one, inner_gate))
             by_opening = _half_product(outer.transpose(1, 2), behind)
             through = _half_product(behind, opening)
         else:
             by_closing = torch.bmm(inner.transpose(1, 2), by_h)
-            behind = torch.ops.aten.silu_backward(torch.bmm(by_h, closing), middle)
+            behind = torch.bmm(by_h, closing).mul_(inner.lerp_(one, inner_gate))
             by_opening = torch.bmm(outer.transpose(1, 2), behind)
             through = torch.bmm(behind, opening)
         by_a, by_b = behind.sum([1], keepdim=True), by_h.sum([1], keepdim=True)
         gradients = [by_opening, by_a, by_closing, by_b] + gradients  # noqa: RUF005 - TorchScript knows no stars
-        by_h.add_(torch.ops.aten.silu_backward(through, h))
+        by_h.addcmul_(through, outer.lerp_(one, outer_gate))
     by_enter = torch.bmm(x.transpose(1, 2), by_h)
     return [loss, by_enter, by_h.sum([1], keepdim=True)] + gradients  # noqa: RUF005
 

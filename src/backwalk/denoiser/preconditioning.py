@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from copy import deepcopy
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +61,14 @@ class EnsembleDenoiser(nn.Module, ABC):
             error = x_0 - self.by_member(a * x_0 + b * eps, log_snr)
             loss = (weight * error.square().sum(-1)).sum()
             return loss.detach(), list(torch.autograd.grad(loss, list(self.parameters())))
+
+    def member(self, k: int) -> Self:
+        """Return the denoiser of member k alone, whose weights are this one's: what moves the ones moves the others."""
+        alone = deepcopy(self)
+        alone.n_members = 1
+        for own, shared in zip(alone.parameters(), self.parameters(), strict=True):
+            own.data = shared.data[k : k + 1]
+        return alone
 
     @abstractmethod
     def linearize_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
@@ -135,7 +145,7 @@ class ResidualDenoiser(EnsembleDenoiser):
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
         if torch.is_inference_mode_enabled():
-            mean: Tensor = without_lock(residual_mean)(x_t, log_snr.to(x_t), self.floor, self.network.in_order())
+            mean: Tensor = without_lock(residual_mean)(x_t, log_snr.to(x_t), self.floor, self.network.in_order)
             return mean
         a, share, level = self._parts(x_t, log_snr.to(x_t).reshape(-1))
         rows = x_t.expand(self.n_members, *x_t.shape)
@@ -168,7 +178,7 @@ class ResidualDenoiser(EnsembleDenoiser):
                 log_snr.unsqueeze(-1),
                 weight.unsqueeze(-1),
                 self.floor,
-                self.network.in_order(),
+                self.network.in_order,
                 half_products,
             )
         return loss, [gradients[i] for i in self._places]
@@ -176,7 +186,7 @@ class ResidualDenoiser(EnsembleDenoiser):
     @cached_property
     def _places(self) -> list[int]:
         """Where the gradient by each parameter stands among those in the order in which they are passed."""
-        places = {id(parameter): i for i, parameter in enumerate(self.network.in_order())}
+        places = {id(parameter): i for i, parameter in enumerate(self.network.in_order)}
         return [places[id(parameter)] for parameter in self.parameters()]
 
     def _parts(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:

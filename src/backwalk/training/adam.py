@@ -8,42 +8,58 @@ Source: Kingma & Ba 2015, "Adam: a method for stochastic optimization".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor
+
+
+class AdamStep(NamedTuple):
+    """What a step of Adam wants beside the gradients: what it moves, and its numbers."""
+
+    parameters: list[Tensor]
+    mean: list[Tensor]
+    mean_square: list[Tensor]
+    rate: float
+    number: float
+    beta_1: float
+    beta_2: float
 
 
 class Adam:
-    """Steps for a list of parameters, all in one call; `mean` and `mean_square` are what is remembered."""
+    """What Adam remembers of a list of parameters: the running `mean` and `mean_square` of each gradient."""
 
-    _EPSILON = 1e-8
-
-    def __init__(self, parameters: Sequence[nn.Parameter], *, betas: tuple[float, float]) -> None:
+    def __init__(self, parameters: Iterable[Tensor], *, betas: tuple[float, float]) -> None:
         self._parameters, self._betas = list(parameters), betas
-        self.mean = [torch.zeros_like(parameter, requires_grad=False) for parameter in self._parameters]
+        self.mean = [torch.zeros_like(parameter) for parameter in self._parameters]
         self.mean_square = [torch.zeros_like(mean) for mean in self.mean]
 
-    @torch.no_grad()
-    def step(self, rate: float, number: int) -> None:
-        """Move every parameter by its gradient; `number` counts the steps from 1, for the means' start at 0."""
-        if not self._parameters:
-            return
-        # The fused operation goes through memory: a gradient that lies there column by column would move other weights.
-        gradients = [parameter.grad.contiguous() for parameter in self._parameters if parameter.grad is not None]
-        count = torch.tensor(float(number), device=self._parameters[0].device)
-        torch.ops.aten._fused_adam_(
-            self._parameters,
-            gradients,
-            self.mean,
-            self.mean_square,
-            [],
-            [count] * len(gradients),
-            lr=rate,
-            beta1=self._betas[0],
-            beta2=self._betas[1],
-            weight_decay=0.0,
-            eps=self._EPSILON,
-            amsgrad=False,
-            maximize=False,
-        )
+    def at(self, rate: float, number: int) -> AdamStep:
+        """Return the step of this number, counted from 1, for the means' start at 0."""
+        return AdamStep(self._parameters, self.mean, self.mean_square, rate, float(number), *self._betas)
+
+
+def adam_step(gradients: list[Tensor], step: AdamStep) -> None:
+    """Move every parameter by its gradient. TorchScript knows all that this does."""
+    if len(step.parameters) == 0:
+        return
+    # The fused operation goes through memory: a gradient that lies there column by column would move other weights.
+    by_rows = [gradient.contiguous() for gradient in gradients]
+    nothing: list[Tensor] = []
+    counts = [torch.full([], step.number, device=step.parameters[0].device)] * len(by_rows)
+    torch.ops.aten._fused_adam_(
+        step.parameters,
+        by_rows,
+        step.mean,
+        step.mean_square,
+        nothing,
+        counts,
+        lr=step.rate,
+        beta1=step.beta_1,
+        beta2=step.beta_2,
+        weight_decay=0.0,
+        eps=1e-8,
+        amsgrad=False,
+        maximize=False,
+    )

@@ -22,9 +22,15 @@ class Batch:
     log_snr: Tensor
     weight: Tensor
 
+    def member(self, k: int) -> Batch:
+        """Return what member k sees."""
+        return self._part((slice(k, k + 1),))
+
     def rows(self, start: int, stop: int) -> Batch:
         """Return the part of some rows."""
-        cut = (slice(None), slice(start, stop))
+        return self._part((slice(None), slice(start, stop)))
+
+    def _part(self, cut: tuple[slice, ...]) -> Batch:
         return Batch(self.x_0[cut], self.eps[cut], self.log_snr[cut], self.weight[cut])
 
 

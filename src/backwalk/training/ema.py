@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+
+class AverageStep(NamedTuple):
+    """What an average wants to take weights in: itself, these weights, and the share that they get."""
+
+    average: list[Tensor]
+    parameters: list[Tensor]
+    share: float
 
 
 class PowerAverage:
@@ -19,17 +28,21 @@ class PowerAverage:
     Source: Karras et al. 2024, "Analyzing and improving the training dynamics of diffusion models".
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], width: float) -> None:
+    def __init__(self, parameters: Iterable[Tensor], width: float) -> None:
         self._parameters = list(parameters)
         self.average = [parameter.detach().clone() for parameter in self._parameters]
         self._gamma = _gamma(width)
 
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights as they are after `step` steps, counted from 1."""
-        torch._foreach_lerp_(
-            self.average, list[Tensor](self._parameters), 1.0 - (1.0 - 1.0 / step) ** (self._gamma + 1.0)
-        )
+    def at(self, number: int) -> AverageStep:
+        """Return what takes in the weights as they are after step `number`, counted from 1."""
+        share = 1.0 - (1.0 - 1.0 / number) ** (self._gamma + 1.0)
+        return AverageStep(self.average, self._parameters, share)
+
+
+def average_step(step: AverageStep) -> None:
+    """Take the weights in. TorchScript knows all that this does."""
+    if len(step.average) > 0:
+        torch._foreach_lerp_(step.average, step.parameters, step.share)
 
 
 def _gamma(width: float) -> float:

@@ -14,22 +14,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
-from functools import reduce
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from backwalk.denoiser import EnsembleDenoiser
-from backwalk.denoiser.network import ResidualNetwork
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
-from backwalk.training.adam import Adam
-from backwalk.training.batches import Batch, Batches
+from backwalk.training.batches import Batches
 from backwalk.training.config import Training
-from backwalk.training.ema import PowerAverage
 from backwalk.training.history import History, Progress
-from backwalk.training.muon import Muon
+from backwalk.training.learner import Learners
 from backwalk.training.noise_levels import NoiseLevels
 from backwalk.training.state import (
     TrainerState,
@@ -46,7 +43,6 @@ from backwalk.training.validation import Candidate, Choice, Validation
 
 N_RECORDS = 200  # losses kept of a run, at least
 N_LOOKS = 20  # how often weights are taken in as candidates, and validated
-LEAST_SHARDED_ROWS, SHARD_ROWS = 512, 1024  # a batch of fewer rows is one shard; no shard has more rows than this
 
 
 class Trainer:
@@ -72,22 +68,8 @@ class Trainer:
         self.denoiser, self.x_0, self.levels, self.training = denoiser, x_0, levels, training
         self.stream, self.max_time = stream, max_time
         self.max_steps = training.steps_for(len(x_0))
-        self._parameters = list(denoiser.parameters())
-        matrices: list[torch.nn.Parameter] = []
-        if isinstance(denoiser.network, ResidualNetwork):
-            matrices = denoiser.network.hidden_matrices() if training.hidden_rate is not None else []
-        chosen = {id(matrix) for matrix in matrices}
-        self._muon = (
-            Muon(matrices, weight_decay=training.weight_decay, half_products=training.half_products)
-            if matrices
-            else None
-        )
-        self._adam = Adam(
-            [parameter for parameter in self._parameters if id(parameter) not in chosen],
-            betas=(0.9, 0.99) if training.decay else (0.9, 0.999),
-        )
         self.fingerprint = fingerprint(denoiser, x_0, x_validation, levels, training, stream, eps)
-        self._average = PowerAverage(self._parameters, training.ema_width) if training.ema_width else None
+        self._learners = Learners(denoiser, training)
         self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream)
         self._choice = Choice()
         self._batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps)
@@ -147,7 +129,7 @@ class Trainer:
         tensors, record = state.tensors, state.record
         fill(self._moving(), tensors)
         n_validation = self._validation.n_rows if self._validation else 0
-        self._choice = restored_choice(TrainerState(tensors, record["choice"]), self._parameters, n_validation)
+        self._choice = restored_choice(TrainerState(tensors, record["choice"]), self._parameters(), n_validation)
         for name, pairs in self._recorded().items():
             pairs[:] = restored_records(tensors, name)
         self.step = whole_number(record["step"], "step", self.max_steps)
@@ -181,39 +163,9 @@ class Trainer:
         )
 
     def _update(self, rate: float) -> Tensor:
-        loss = self._gradients(self._batches.at(self.step))
-        self._adam.step(self.training.learning_rate * rate, self.step + 1)
-        if self._muon is not None and self.training.hidden_rate is not None:
-            self._muon.step(self.training.hidden_rate * rate, self.step, self._map)
-        for parameter in self._parameters:
-            parameter.grad = None
-        if self._average is not None:
-            self._average.update(self.step + 1)
+        """Take a step at so many times the plan's rates, and return the members' mean loss."""
+        loss = self._learners.step(self._batches.at(self.step), rate, self.step, self._map)
         return loss / self.denoiser.n_members
-
-    def _gradients(self, batch: Batch) -> Tensor:
-        """Set every parameter's gradient, and return the loss, the mean over the rows and the sum over the members.
-
-        The batch is cut into shards that follow from its size alone, each computed on one thread, and their gradients
-        are added in a fixed order: so the bits do not depend on the number of threads, nothing waits at a barrier after
-        every layer, and a shard's activations stay in the cache.
-        """
-        rows = batch.x_0.shape[1]
-        n_shards = max(2, -(-rows // SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
-        shard_rows = -(-rows // n_shards)
-
-        def of_shard(start: int) -> list[Tensor]:
-            part = batch.rows(start, start + shard_rows)
-            loss, gradients = self.denoiser.loss_and_gradients(
-                part.x_0, part.eps, part.log_snr, part.weight / rows, half_products=self.training.half_products
-            )
-            return [loss, *gradients]
-
-        shards = self._map(of_shard, range(0, rows, shard_rows))
-        loss, *gradients = reduce(lambda one, other: list(torch._foreach_add(one, other)), shards)
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
-        return loss
 
     def _record_every(self) -> int:
         """The notebook keeps the first loss of every epoch; other runs keep a loss every few steps."""
@@ -238,9 +190,9 @@ class Trainer:
 
     def _look(self) -> float | None:
         """Take the (averaged) weights in as a candidate; return their validation loss where there are rows for it."""
-        with self._averaged_weights():
+        with _weights_set(self._learners.parameters, self._learners.averages):
             by_row = self._validation.by_row(self._map) if self._validation else torch.empty(0, dtype=torch.float64)
-            weights = [parameter.detach().clone() for parameter in self._parameters]
+            weights = [parameter.clone() for parameter in self._parameters()]
         candidate = Candidate(self.step, by_row, weights)
         if not candidate.is_finite:
             raise TrainingDiverged(
@@ -254,42 +206,28 @@ class Trainer:
 
     def _moving(self) -> dict[str, Tensor]:
         """Return everything that a step moves, by name; not copies."""
-        return {
-            **numbered("weights", self._parameters),
-            **numbered("average", self._average.average if self._average else []),
-            **numbered("momentum", self._muon.momentum if self._muon else []),
-            **numbered("adam.mean", self._adam.mean),
-            **numbered("adam.mean_square", self._adam.mean_square),
-        }
+        parts = self._learners.moving()
+        return {name: tensor for part, tensors in parts.items() for name, tensor in numbered(part, tensors).items()}
 
     def _recorded(self) -> dict[str, list[tuple[int, float]]]:
         return {"losses": self._losses, "validations": self._validations}
 
-    def _averaged_weights(self) -> _Weights:
-        return _Weights(self._parameters, self._average.average if self._average else self._parameters)
+    def _parameters(self) -> list[Tensor]:
+        return [parameter.detach() for parameter in self.denoiser.parameters()]
 
-    @torch.no_grad()
     def _finish(self) -> None:
         """Put the chosen weights into the denoiser."""
         chosen = self._choice.chosen()
         assert chosen is not None, "the last step is followed by a look"
-        for parameter, weight in zip(self._parameters, chosen.weights, strict=True):
-            parameter.copy_(weight)
+        torch._foreach_copy_(self._parameters(), chosen.weights)
 
 
-class _Weights:
-    """Puts other weights into parameters for the length of a `with` block."""
-
-    def __init__(self, parameters: list[torch.nn.Parameter], weights: list[Tensor] | list[torch.nn.Parameter]) -> None:
-        self._parameters, self._weights = parameters, weights
-
-    @torch.no_grad()
-    def __enter__(self) -> None:
-        self._own = [parameter.detach().clone() for parameter in self._parameters]
-        for parameter, weight in zip(self._parameters, self._weights, strict=True):
-            parameter.copy_(weight)
-
-    @torch.no_grad()
-    def __exit__(self, *_: object) -> None:
-        for parameter, weight in zip(self._parameters, self._own, strict=True):
-            parameter.copy_(weight)
+@contextmanager
+def _weights_set(parameters: list[Tensor], weights: list[Tensor]) -> Iterator[None]:
+    """Put other weights into parameters for the length of a `with` block."""
+    before = [parameter.clone() for parameter in parameters]
+    torch._foreach_copy_(parameters, weights)
+    try:
+        yield
+    finally:
+        torch._foreach_copy_(parameters, before)

@@ -10,17 +10,28 @@ Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural netw
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from backwalk.threads import Map, without_lock
+LARGEST_SMALL = 64  # matrices up to this width are not worth the handing over to threads
 
-_LARGEST_SMALL = 64  # matrices up to this width are not worth the handing over to threads
+
+class MuonStep(NamedTuple):
+    """What a step of Muon wants beside the gradients: all momentum, the matrices whose turn it is, and its numbers."""
+
+    momentum: list[Tensor]
+    moving: list[Tensor]
+    turn: int
+    turns: int
+    rate: float
+    kept: float
+    half_products: bool
 
 
 class Muon:
-    """Orthogonalised momentum for a set of equally large square matrices, (members, width, width) each.
+    """What Muon remembers of equally large square matrices, (members, width, width) each: their `momentum`.
 
     The matrices take turns: every step moves one in `turns` of them, by as many times the rate. Orthogonal matrices are
     a dear part of a step (without turns half of it at width 512), and the momentum, which takes in every gradient,
@@ -28,32 +39,37 @@ class Muon:
     `half_products` makes the products in bfloat16. Before it moves, a matrix shrinks by `weight_decay` times the rate.
     """
 
-    _DECAY = 0.95
-
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], *, weight_decay: float = 0.0, half_products: bool = False
-    ) -> None:
+    def __init__(self, parameters: Iterable[Tensor], *, weight_decay: float = 0.0, half_products: bool = False) -> None:
         self._parameters = list(parameters)
         self._weight_decay, self._half_products = weight_decay, half_products
-        self.turns = turns_for(self._parameters[0].shape[-1])
-        self.momentum = [torch.zeros_like(parameter, requires_grad=False) for parameter in self._parameters]
+        self.turns = turns_for(self._parameters[0].shape[-1]) if self._parameters else 1
+        self.momentum = [torch.zeros_like(parameter) for parameter in self._parameters]
 
-    @torch.no_grad()
-    def step(self, rate: float, number: int, side_by_side: Map = map) -> None:
-        """Take every gradient in, and move the matrices whose turn it is in step `number`, side by side."""
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        torch._foreach_lerp_(self.momentum, gradients, 1.0 - self._DECAY)
-        turn = slice(number % self.turns, None, self.turns)
-        parameters, rate = list[Tensor](self._parameters[turn]), self.turns * rate
-        if not parameters:
-            return
-        ahead = torch.cat(torch._foreach_lerp(gradients[turn], self.momentum[turn], self._DECAY))  # Nesterov's
-        n_pieces = len(ahead) if ahead.shape[-1] > _LARGEST_SMALL else 1
-        orthogonal = without_lock(orthogonalised)
-        pieces = side_by_side(lambda piece: orthogonal(piece, self._half_products), ahead.chunk(n_pieces))
-        if self._weight_decay:
-            torch._foreach_mul_(parameters, 1.0 - rate * self._weight_decay)
-        torch._foreach_add_(parameters, list(torch.cat(list(pieces)).chunk(len(parameters))), alpha=-rate)
+    def at(self, rate: float, number: int) -> MuonStep:
+        """Return the step of this number."""
+        rate = self.turns * rate
+        kept, turn = 1.0 - rate * self._weight_decay, number % self.turns
+        moving = self._parameters[turn :: self.turns]
+        return MuonStep(self.momentum, moving, turn, self.turns, rate, kept, self._half_products)
+
+
+def muon_step(gradients: list[Tensor], step: MuonStep) -> None:
+    """Take every gradient in, and move the matrices whose turn it is.
+
+    For TorchScript too, which takes a slice of a list for new tensors, and leaves out what changes them.
+    """
+    if len(step.momentum) == 0:
+        return
+    decay = 0.95
+    torch._foreach_lerp_(step.momentum, gradients, 1.0 - decay)
+    n = len(step.moving)
+    if n == 0:
+        return
+    ahead = torch._foreach_lerp(gradients[step.turn :: step.turns], step.momentum[step.turn :: step.turns], decay)
+    directions = orthogonalised(torch.cat(ahead), step.half_products).chunk(n)  # Nesterov's: looked at ahead
+    if step.kept != 1.0:
+        torch._foreach_mul_(step.moving, step.kept)
+    torch._foreach_add_(step.moving, directions, alpha=-step.rate)
 
 
 def turns_for(width: int) -> int:
@@ -64,7 +80,7 @@ def turns_for(width: int) -> int:
     and in 811 steps in the plane three turns cost more than they save: four rings end at 0.078 for 0.056 and 0.047 nats
     with two and one, two moons at 0.0136 for 0.0122 and 0.0123.
     """
-    return 2 if width <= _LARGEST_SMALL else 3
+    return 2 if width <= LARGEST_SMALL else 3
 
 
 def orthogonalised(matrices: Tensor, half_products: bool = False) -> Tensor:

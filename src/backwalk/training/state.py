@@ -70,14 +70,14 @@ def choice_state(choice: Choice) -> TrainerState:
     return TrainerState(tensors, {name: candidate.step for name, candidate in found.items()})
 
 
-def restored_choice(state: TrainerState, like: list[torch.nn.Parameter], n_validation: int) -> Choice:
+def restored_choice(state: TrainerState, like: list[Tensor], n_validation: int) -> Choice:
     """Return the choice that `choice_state` was given, with weights on the device of these parameters.
 
     Raises KeyError, TypeError or ValueError where it is no such choice.
     """
 
     def candidate(name: str) -> Candidate:
-        weights = [torch.empty_like(parameter, requires_grad=False) for parameter in like]
+        weights = [torch.empty_like(parameter) for parameter in like]
         by_row = torch.empty(n_validation, dtype=torch.float64)
         fill({**numbered(name, weights), f"{name}.by_row": by_row}, state.tensors)
         found = Candidate(whole_number(state.record[name], f"the step of {name}"), by_row, weights)

@@ -1,0 +1,172 @@
+"""What moves weights: the gradients of a batch, the optimisers' steps, and the average of the weights along the way.
+
+Members of an ensemble learn each for itself, and so side by side, each on a thread of its own from the first product to
+the last average. Where they cannot be dealt evenly to two threads, a batch is cut into shards of rows instead.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from backwalk.denoiser import EnsembleDenoiser
+from backwalk.denoiser.network import ResidualNetwork
+from backwalk.threads import Map, without_lock
+from backwalk.training.adam import Adam, AdamStep, adam_step
+from backwalk.training.batches import Batch
+from backwalk.training.config import Training
+from backwalk.training.ema import AverageStep, PowerAverage, average_step
+from backwalk.training.muon import LARGEST_SMALL, Muon, MuonStep, muon_step
+
+LEAST_SHARDED_ROWS, SHARD_ROWS = 512, 1024  # a batch of fewer rows is one shard; no shard has more rows than this
+MEMBER_SHARD_ROWS = 4096  # of a member that learns alone, whose shards follow each other
+
+
+class Learners:
+    """Everything that a step moves: a denoiser's weights, their average, and what the optimisers remember."""
+
+    def __init__(self, denoiser: EnsembleDenoiser, training: Training) -> None:
+        self._apart = denoiser.n_members % 2 == 0
+        denoisers = [denoiser.member(k) for k in range(denoiser.n_members)] if self._apart else [denoiser]
+        self._learners = [Learner(each, training, alone=self._apart) for each in denoisers]
+
+    def step(self, batch: Batch, rate: float, number: int, side_by_side: Map = map) -> Tensor:
+        """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""
+        if not self._apart:
+            return self._learners[0].step(batch, rate, number, side_by_side)
+
+        def of_member(k: int) -> Tensor:
+            return self._learners[k].step(batch.member(k), rate, number)
+
+        return torch.stack(list(side_by_side(of_member, range(len(self._learners))))).sum()
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The weights, learner by learner."""
+        return [parameter for learner in self._learners for parameter in learner.parameters]
+
+    @property
+    def averages(self) -> list[Tensor]:
+        """The averages of `parameters`, or these themselves where the plan wants none."""
+        return [average for learner in self._learners for average in learner.averages]
+
+    def moving(self) -> dict[str, list[Tensor]]:
+        """Return everything that a step moves, by what it is; not copies."""
+        return _joined([learner.moving() for learner in self._learners])
+
+
+class Learner:
+    """A denoiser and what moves it, `alone` on one thread, or with shards of a batch and heavy matrices on several."""
+
+    def __init__(self, denoiser: EnsembleDenoiser, training: Training, *, alone: bool) -> None:
+        self._denoiser, self._half_products, self._alone = denoiser, training.half_products, alone
+        parameters = list(denoiser.parameters())
+        self.parameters: list[Tensor] = [parameter.detach() for parameter in parameters]
+        matrices: list[Tensor] = []
+        if isinstance(denoiser.network, ResidualNetwork) and training.hidden_rate is not None:
+            matrices = list(denoiser.network.hidden_matrices())
+        places = {id(parameter): i for i, parameter in enumerate(parameters)}
+        of_muon = [places.pop(id(matrix)) for matrix in matrices]
+        heavy = not alone and matrices and matrices[0].shape[-1] > LARGEST_SMALL
+        some = len(of_muon) // 2 if heavy else len(of_muon)
+        dealt = ((of_muon[:some], list(places.values())), (of_muon[some:], list[int]()))
+        self._movers = [
+            Mover(self.parameters, by_muon, by_adam, training) for by_muon, by_adam in dealt if by_muon or by_adam
+        ]
+
+    @property
+    def averages(self) -> list[Tensor]:
+        """The average of each of `parameters`, or these themselves where the plan wants none."""
+        averages = {i: average for mover in self._movers for i, average in mover.averages()}
+        return [averages.get(i, parameter) for i, parameter in enumerate(self.parameters)]
+
+    def moving(self) -> dict[str, list[Tensor]]:
+        """Return everything that a step moves, by what it is; not copies."""
+        return {"weights": self.parameters, **_joined([mover.moving() for mover in self._movers])}
+
+    def step(self, batch: Batch, rate: float, number: int, side_by_side: Map = map) -> Tensor:
+        """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""
+        loss, gradients = self.gradients(batch, side_by_side)
+        deque(side_by_side(lambda mover: mover.step(gradients, rate, number), self._movers), maxlen=0)
+        return loss
+
+    def gradients(self, batch: Batch, side_by_side: Map = map) -> tuple[Tensor, list[Tensor]]:
+        """Return the loss, the mean over the rows and the sum over the members, and its gradient by each parameter.
+
+        The batch is cut into shards that follow from its size alone, each computed on one thread, and their gradients
+        are added in a fixed order: so the bits do not depend on the number of threads, nothing waits at a barrier after
+        every layer, and a shard's activations stay in the cache.
+        """
+        rows = batch.x_0.shape[1]
+        shard_rows = -(-rows // self._n_shards(rows))
+
+        def of_shard(start: int) -> list[Tensor]:
+            part = batch.rows(start, start + shard_rows)
+            loss, gradients = self._denoiser.loss_and_gradients(
+                part.x_0, part.eps, part.log_snr, part.weight / rows, half_products=self._half_products
+            )
+            return [loss, *gradients]
+
+        shards = side_by_side(of_shard, range(0, rows, shard_rows))
+        loss, *gradients = reduce(lambda one, other: list(torch._foreach_add(one, other)), shards)
+        return loss, gradients
+
+    def _n_shards(self, rows: int) -> int:
+        if self._alone:
+            return -(-rows // MEMBER_SHARD_ROWS)
+        return max(2, -(-rows // SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
+
+
+class Mover:
+    """Moves some of a denoiser's parameters, by their places among all: Muon some, Adam others; and averages them."""
+
+    def __init__(self, parameters: list[Tensor], of_muon: list[int], of_adam: list[int], training: Training) -> None:
+        self._places, self._training = [*of_muon, *of_adam], training
+        self._muon = Muon(
+            [parameters[i] for i in of_muon], weight_decay=training.weight_decay, half_products=training.half_products
+        )
+        self._adam = Adam([parameters[i] for i in of_adam], betas=(0.9, 0.99) if training.decay else (0.9, 0.999))
+        own = [parameters[i] for i in self._places]
+        self._average = PowerAverage(own, training.ema_width) if training.ema_width else None
+
+    def averages(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield the place of each parameter that is averaged, and its average."""
+        if self._average is not None:
+            yield from zip(self._places, self._average.average, strict=True)
+
+    def moving(self) -> dict[str, list[Tensor]]:
+        """Return everything that a step moves beside the weights, by what it is; not copies."""
+        return {
+            "average": self._average.average if self._average else [],
+            "momentum": self._muon.momentum,
+            "adam.mean": self._adam.mean,
+            "adam.mean_square": self._adam.mean_square,
+        }
+
+    def step(self, gradients: list[Tensor], rate: float, number: int) -> None:
+        """Take step `number`, counted from 0, with the gradients by all of the denoiser's parameters."""
+        without_lock(moved)([gradients[i] for i in self._places], *self.at(rate, number))
+
+    def at(self, rate: float, number: int) -> tuple[MuonStep, AdamStep, AverageStep]:
+        """Return what `moved` wants to take step `number`, beside the gradients, at so many times the plan's rates."""
+        return (
+            self._muon.at((self._training.hidden_rate or 0.0) * rate, number),
+            self._adam.at(self._training.learning_rate * rate, number + 1),
+            self._average.at(number + 1) if self._average else AverageStep([], [], 0.0),
+        )
+
+
+def moved(gradients: list[Tensor], muon: MuonStep, adam: AdamStep, average: AverageStep) -> None:
+    """Take a step of each: the first gradients are by the parameters that Muon moves, the rest by those of Adam."""
+    n = len(muon.momentum)
+    muon_step(gradients[:n], muon)
+    adam_step(gradients[n:], adam)
+    average_step(average)
+
+
+def _joined(parts: list[dict[str, list[Tensor]]]) -> dict[str, list[Tensor]]:
+    return {name: [tensor for part in parts for tensor in part[name]] for name in parts[0]}
