@@ -713,6 +713,38 @@ MUTANTS = (
         "Muon's step",
         ("training/test_muon.py",),
     ),
+    Mutant(
+        "members with weights of their own",
+        "denoiser/preconditioning.py",
+        "own.data = shared.data[k : k + 1]",
+        "own.data = shared.data[k : k + 1].clone()",
+        "what an ensemble learns",
+        ("training/test_shards.py",),
+    ),
+    Mutant(
+        "every member sees the first one's rows",
+        "training/learner.py",
+        "batches.of_member(k, number)",
+        "batches.of_member(0, number)",
+        "what an ensemble learns",
+        ("training/test_shards.py",),
+    ),
+    Mutant(
+        "Adam's gradients to Muon",
+        "training/learner.py",
+        "adam_step(gradients[n:], adam)",
+        "adam_step(gradients[: len(gradients) - n], adam)",
+        "which gradient moves which weight",
+        ("training/test_shards.py", "training/test_loop.py"),
+    ),
+    Mutant(
+        "the change of a slice, which TorchScript leaves out",
+        "training/muon.py",
+        "torch._foreach_add_(step.moving, directions",
+        "torch._foreach_add_(step.moving[0:], directions",
+        "whether Muon moves anything",
+        ("training/test_muon.py",),
+    ),
     # A model in the user's units.
     Mutant(
         "codec's Jacobian with the wrong sign",

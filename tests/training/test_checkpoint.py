@@ -178,16 +178,16 @@ def test_a_signal_within_a_step_leaves_that_step_s_checkpoint(number, tmp_path, 
 
 
 def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monkeypatch):
-    at, path = Batches.at, tmp_path / "c"
+    of_member, path = Batches.of_member, tmp_path / "c"
     run, good = residual(), residual()
     list(itertools.islice(good.run(), 12))  # the look after step 12, as 20 looks in 24 steps are
     at_step_12 = [weight.numpy().tobytes() for weight in good._choice.last.weights]
 
-    def spoiled(self, step):
-        batch = at(self, step)
+    def spoiled(self, member, step):
+        batch = of_member(self, member, step)
         return replace(batch, log_snr=batch.log_snr * math.nan) if step == 12 else batch
 
-    monkeypatch.setattr(Batches, "at", spoiled)
+    monkeypatch.setattr(Batches, "of_member", spoiled)
     with pytest.raises(TrainingDiverged, match="keeps the weights of step 12: resume to make a model of them"):
         list(checkpointed(run, path))
     resumed = residual()

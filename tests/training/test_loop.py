@@ -48,7 +48,7 @@ def plain_notebook_loop(network, schedule, n_epochs, batch_size, stream):
         order = stream.child("order", epoch, 0, 0).permutation(len(X_0))
         for batch in range(len(X_0) // batch_size):
             x_0 = X_0[order[batch * batch_size : (batch + 1) * batch_size]]
-            draws = stream.child("steps", step // 16)  # of sixteen steps together
+            draws = stream.child("steps", 0, step // 16)  # of sixteen steps together
             place = step % 16
             t = (draws.child("level").uniform(place, place + 1, batch_size)[0] * 100).long() + 1
             eps = draws.child("eps").normal(place * batch_size, (place + 1) * batch_size, 2, torch.float32)

@@ -48,7 +48,7 @@ def trained(n_threads, members):
 @pytest.mark.parametrize("shard_rows", [100, 512, 1300, 5000])
 @pytest.mark.parametrize("alone", [False, True])
 def test_gradients_of_the_shards_add_up_to_those_of_the_batch(monkeypatch, shard_rows, alone):
-    monkeypatch.setattr(learner, "MEMBER_SHARD_ROWS" if alone else "SHARD_ROWS", shard_rows)
+    monkeypatch.setattr(learner, "MOST_ROWS_ALONE" if alone else "SHARD_ROWS", shard_rows)
     denoiser, batch = rough(), trainer()._batches.at(0)
     a, b = scales(batch.log_snr.unsqueeze(-1), batch.x_0)
     error = batch.x_0 - denoiser.by_member(a * batch.x_0 + b * batch.eps, batch.log_snr)
@@ -65,7 +65,7 @@ def test_members_learn_as_they_would_together(width):
     whole, learners, batches = Learner(together, PLAN, alone=False), Learners(apart, PLAN), trainer()._batches
     for number in range(3):
         loss = whole.step(batches.at(number), 0.5, number)
-        torch.testing.assert_close(learners.step(batches.at(number), 0.5, number), loss)
+        torch.testing.assert_close(learners.step(batches, 0.5, number), loss)
     torch.testing.assert_close(list(apart.parameters()), list(together.parameters()))
     of_members = [torch.cat(pair) for pair in zip(*map(iter, halved(learners.averages)), strict=True)]
     torch.testing.assert_close(of_members, whole.averages)

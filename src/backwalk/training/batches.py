@@ -22,26 +22,17 @@ class Batch:
     log_snr: Tensor
     weight: Tensor
 
-    def member(self, k: int) -> Batch:
-        """Return what member k sees."""
-        return self._part((slice(k, k + 1),))
-
     def rows(self, start: int, stop: int) -> Batch:
         """Return the part of some rows."""
-        return self._part((slice(None), slice(start, stop)))
-
-    def _part(self, cut: tuple[slice, ...]) -> Batch:
+        cut = (slice(None), slice(start, stop))
         return Batch(self.x_0[cut], self.eps[cut], self.log_snr[cut], self.weight[cut])
 
 
 class Batches:
-    """The batches of a run on rows x_0, (n, d): a function of the step, whatever was asked before.
+    """The batches of a run on rows x_0, (n, d): a function of member and step, whatever was asked before.
 
-    `eps`, (n, d), is noise that belongs to the rows; without it each batch draws its own. Noise and levels are drawn
-    for several steps together: for small batches the calls take longer than the numbers.
+    `eps`, (n, d), is noise that belongs to the rows; without it each batch draws its own.
     """
-
-    _MOST_STEPS, _NUMBERS = 16, 2**16  # that are drawn together, as many as one step wants at least
 
     def __init__(
         self,
@@ -52,52 +43,74 @@ class Batches:
         stream: Stream,
         eps: Tensor | None = None,
     ) -> None:
-        self._x_0, self._levels, self._members, self._stream = x_0, levels, members, stream
-        self._eps = eps
+        self._of_members = [_OfMember(x_0, levels, training, member, stream, eps) for member in range(members)]
+
+    def at(self, step: int) -> Batch:
+        """Return the batch of a step, counted from 0, on the rows' device."""
+        parts = [self.of_member(member, step) for member in range(len(self._of_members))]
+        if len(parts) == 1:
+            return parts[0]
+        columns = zip(*((part.x_0, part.eps, part.log_snr, part.weight) for part in parts), strict=True)
+        return Batch(*map(torch.cat, columns))
+
+    def of_member(self, member: int, step: int) -> Batch:
+        """Return what one member sees in a step. Members may ask side by side."""
+        return self._of_members[member].at(step)
+
+
+class _OfMember:
+    """A member's batches. Noise and levels are drawn for several steps together: calls take longer than numbers."""
+
+    _MOST_STEPS, _NUMBERS = 16, 2**16  # that are drawn together, as many as one step wants at least
+
+    def __init__(
+        self,
+        x_0: Tensor,
+        levels: NoiseLevels,
+        training: Training,
+        member: int,
+        stream: Stream,
+        eps: Tensor | None,
+    ) -> None:
+        self._x_0, self._levels, self._member, self._stream, self._eps = x_0, levels, member, stream, eps
         self._batch_size = training.batch_size
         self._steps_an_epoch = training.steps_an_epoch(len(x_0))
-        numbers_a_step = members * self._batch_size * x_0.shape[1]
-        self._steps_together = max(1, min(self._MOST_STEPS, self._NUMBERS // numbers_a_step))
+        self._steps_together = max(1, min(self._MOST_STEPS, self._NUMBERS // (self._batch_size * x_0.shape[1])))
         self._order: tuple[int, Tensor] | None = None
         self._drawn: tuple[int, Tensor, Tensor] | None = None
 
     def at(self, step: int) -> Batch:
-        """Return the batch of a step, counted from 0, on the rows' device."""
         block, place = divmod(step, self._steps_together)
         if self._drawn is None or self._drawn[0] != block:
-            self._drawn = (block, *self._draw(self._stream.child("steps", block)))
+            self._drawn = (block, *self._draw(self._stream.child("steps", self._member, block)))
         _, levels, noise = self._drawn
-        rows, log_snr = self._places(step), levels[place]
-        eps = noise[place] if self._eps is None else self._eps[rows]
-        return Batch(self._x_0[rows], eps, log_snr, self._levels.weight(log_snr))
+        rows, log_snr = self._places(step), levels[None, place]
+        eps = noise[None, place] if self._eps is None else self._eps[None, rows]
+        return Batch(self._x_0[None, rows], eps, log_snr, self._levels.weight(log_snr))
 
     def _draw(self, stream: Stream) -> tuple[Tensor, Tensor]:
-        """Return log-SNRs, (steps, members, rows), and noise, (steps, members, rows, d), none where rows have it."""
-        steps, members, rows, d = self._steps_together, self._members, self._batch_size, self._x_0.shape[1]
+        """Return log-SNRs, (steps, rows), and noise, (steps, rows, d), none where rows have it."""
+        steps, rows, d = self._steps_together, self._batch_size, self._x_0.shape[1]
         device = self._x_0.device
-        log_snr = self._levels.draw(steps * members, rows, stream=stream.child("level"))
-        log_snr = log_snr.reshape(steps, members, rows).to(device)
+        log_snr = self._levels.draw(steps, rows, stream=stream.child("level")).to(device)
         if self._eps is not None:
             return log_snr, self._eps[:0]
-        eps = stream.child("eps").normal(0, steps * members * rows, d, torch.float32)
-        return log_snr, eps.reshape(steps, members, rows, d).to(device)
+        eps = stream.child("eps").normal(0, steps * rows, d, torch.float32)
+        return log_snr, eps.reshape(steps, rows, d).to(device)
 
     def _places(self, step: int) -> Tensor:
-        """Return which rows a step sees, (members, rows)."""
+        """Return which rows a step sees, (rows,)."""
         epoch, position = divmod(step, self._steps_an_epoch)
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, torch.from_numpy(self._shuffled(epoch)).to(self._x_0.device))
         start = position * self._batch_size
-        return self._order[1][:, start : start + self._batch_size]
+        return self._order[1][start : start + self._batch_size]
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         n, batch = len(self._x_0), self._batch_size
         repeats = -(-batch // n) if batch > n else 1
-        orders = np.empty(
-            (self._members, repeats, n), dtype=np.int64
-        )  # at once, so that too large a batch fails at once
-        for member in range(self._members):
-            stream = self._stream.child("order", epoch, member)
-            for repeat in range(repeats):
-                orders[member, repeat] = stream.child(repeat).permutation(n)
-        return orders.reshape(self._members, -1)[:, : max(batch, n)]
+        orders = np.empty((repeats, n), dtype=np.int64)  # at once, so that too large a batch fails at once
+        stream = self._stream.child("order", epoch, self._member)
+        for repeat in range(repeats):
+            orders[repeat] = stream.child(repeat).permutation(n)
+        return orders.reshape(-1)[: max(batch, n)]

@@ -1,7 +1,9 @@
 """What moves weights: the gradients of a batch, the optimisers' steps, and the average of the weights along the way.
 
-Members of an ensemble learn each for itself, and so side by side, each on a thread of its own from the first product to
-the last average. Where they cannot be dealt evenly to two threads, a batch is cut into shards of rows instead.
+Members of an ensemble learn each for itself. On a CPU they do so side by side, each on one thread from the drawing of
+its batch to the average of its weights: nothing waits but for the step's end. Where they cannot be dealt evenly to two
+threads, a batch is cut into shards of rows instead, and the matrices that Muon moves are dealt. Either way the pieces
+follow from the sizes alone, so that the bits do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -17,30 +19,31 @@ from backwalk.denoiser import EnsembleDenoiser
 from backwalk.denoiser.network import ResidualNetwork
 from backwalk.threads import Map, without_lock
 from backwalk.training.adam import Adam, AdamStep, adam_step
-from backwalk.training.batches import Batch
+from backwalk.training.batches import Batch, Batches
 from backwalk.training.config import Training
 from backwalk.training.ema import AverageStep, PowerAverage, average_step
 from backwalk.training.muon import LARGEST_SMALL, Muon, MuonStep, muon_step
 
 LEAST_SHARDED_ROWS, SHARD_ROWS = 512, 1024  # a batch of fewer rows is one shard; no shard has more rows than this
-MEMBER_SHARD_ROWS = 4096  # of a member that learns alone, whose shards follow each other
+MOST_ROWS_ALONE = 4096  # of a learner in one piece, whose shards follow each other
 
 
 class Learners:
     """Everything that a step moves: a denoiser's weights, their average, and what the optimisers remember."""
 
     def __init__(self, denoiser: EnsembleDenoiser, training: Training) -> None:
-        self._apart = denoiser.n_members % 2 == 0
+        on_cpu = all(parameter.device.type == "cpu" for parameter in denoiser.parameters())
+        self._apart = on_cpu and denoiser.n_members % 2 == 0
         denoisers = [denoiser.member(k) for k in range(denoiser.n_members)] if self._apart else [denoiser]
-        self._learners = [Learner(each, training, alone=self._apart) for each in denoisers]
+        self._learners = [Learner(each, training, alone=self._apart or not on_cpu) for each in denoisers]
 
-    def step(self, batch: Batch, rate: float, number: int, side_by_side: Map = map) -> Tensor:
+    def step(self, batches: Batches, rate: float, number: int, side_by_side: Map = map) -> Tensor:
         """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""
         if not self._apart:
-            return self._learners[0].step(batch, rate, number, side_by_side)
+            return self._learners[0].step(batches.at(number), rate, number, side_by_side)
 
         def of_member(k: int) -> Tensor:
-            return self._learners[k].step(batch.member(k), rate, number)
+            return self._learners[k].step(batches.of_member(k, number), rate, number)
 
         return torch.stack(list(side_by_side(of_member, range(len(self._learners))))).sum()
 
@@ -60,7 +63,7 @@ class Learners:
 
 
 class Learner:
-    """A denoiser and what moves it, `alone` on one thread, or with shards of a batch and heavy matrices on several."""
+    """A denoiser and what moves it: `alone`, in one piece, or in shards of a batch and halves of the matrices."""
 
     def __init__(self, denoiser: EnsembleDenoiser, training: Training, *, alone: bool) -> None:
         self._denoiser, self._half_products, self._alone = denoiser, training.half_products, alone
@@ -97,9 +100,8 @@ class Learner:
     def gradients(self, batch: Batch, side_by_side: Map = map) -> tuple[Tensor, list[Tensor]]:
         """Return the loss, the mean over the rows and the sum over the members, and its gradient by each parameter.
 
-        The batch is cut into shards that follow from its size alone, each computed on one thread, and their gradients
-        are added in a fixed order: so the bits do not depend on the number of threads, nothing waits at a barrier after
-        every layer, and a shard's activations stay in the cache.
+        Each shard is computed on one thread, so that nothing waits at a barrier after every layer and its activations
+        stay in the cache; their gradients are added in a fixed order.
         """
         rows = batch.x_0.shape[1]
         shard_rows = -(-rows // self._n_shards(rows))
@@ -117,12 +119,12 @@ class Learner:
 
     def _n_shards(self, rows: int) -> int:
         if self._alone:
-            return -(-rows // MEMBER_SHARD_ROWS)
+            return -(-rows // MOST_ROWS_ALONE)
         return max(2, -(-rows // SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
 
 
 class Mover:
-    """Moves some of a denoiser's parameters, by their places among all: Muon some, Adam others; and averages them."""
+    """What moves and averages some of a denoiser's parameters, given by their places: Muon some of these, Adam some."""
 
     def __init__(self, parameters: list[Tensor], of_muon: list[int], of_adam: list[int], training: Training) -> None:
         self._places, self._training = [*of_muon, *of_adam], training

@@ -164,7 +164,7 @@ class Trainer:
 
     def _update(self, rate: float) -> Tensor:
         """Take a step at so many times the plan's rates, and return the members' mean loss."""
-        loss = self._learners.step(self._batches.at(self.step), rate, self.step, self._map)
+        loss = self._learners.step(self._batches, rate, self.step, self._map)
         return loss / self.denoiser.n_members
 
     def _record_every(self) -> int:
