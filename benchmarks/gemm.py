@@ -34,7 +34,7 @@ D, N_BLOCKS, N_EVALUATIONS = 8, 3, 20
 class Sizes:
     """The widths, the rows of a training step, the steps, the rows that are sampled, and the seconds of a peak.
 
-    Twenty of the steps are followed by a look at the weights, however many there are.
+    Up to twenty of the steps are followed by a look at the weights, so that they should be many more.
     """
 
     widths: tuple[int, ...]
@@ -47,7 +47,7 @@ class Sizes:
 SIZES = {
     "quick": Sizes((16,), 600, 9, 2_048, 0.02),
     "short": Sizes((64, 128, 256), 2_000, 60, 16_384, 0.5),
-    "full": Sizes((64, 128, 256, 512, 1024), 2_000, 120, 32_768, 2.0),
+    "full": Sizes((64, 128, 256, 512, 1024), 2_000, 240, 32_768, 2.0),
 }
 
 

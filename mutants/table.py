@@ -716,10 +716,10 @@ MUTANTS = (
     Mutant(
         "members with weights of their own",
         "denoiser/preconditioning.py",
-        "own.data = shared.data[k : k + 1]",
-        "own.data = shared.data[k : k + 1].clone()",
+        "parameter.detach()[k : k + 1]",
+        "parameter.detach()[k : k + 1].clone()",
         "what an ensemble learns",
-        ("training/test_shards.py",),
+        ("training/test_learner.py",),
     ),
     Mutant(
         "every member sees the first one's rows",
@@ -727,7 +727,7 @@ MUTANTS = (
         "batches.of_member(k, number)",
         "batches.of_member(0, number)",
         "what an ensemble learns",
-        ("training/test_shards.py",),
+        ("training/test_learner.py",),
     ),
     Mutant(
         "Adam's gradients to Muon",
@@ -735,7 +735,23 @@ MUTANTS = (
         "adam_step(gradients[n:], adam)",
         "adam_step(gradients[: len(gradients) - n], adam)",
         "which gradient moves which weight",
-        ("training/test_shards.py", "training/test_loop.py"),
+        ("training/test_learner.py", "training/test_loop.py"),
+    ),
+    Mutant(
+        "weights that do not decay",
+        "training/muon.py",
+        "if step.kept != 1.0:",
+        "if step.kept > 1.0:",
+        "the weight decay of residual blocks",
+        ("training/test_muon.py",),
+    ),
+    Mutant(
+        "matrices dealt by halves",
+        "training/learner.py",
+        "if dealt else max(1, len(of_muon))",
+        "- 1 if dealt else max(1, len(of_muon))",
+        "whether dealt matrices move as together",
+        ("training/test_learner.py",),
     ),
     Mutant(
         "the change of a slice, which TorchScript leaves out",

@@ -23,6 +23,7 @@ from backwalk.model_file import FORMAT, VERSION, load
 from backwalk.sealed import open_sealed, sealed
 from backwalk.training import Trainer
 from backwalk.training.checkpoint import FORMAT as CHECKPOINT_FORMAT
+from backwalk.training.checkpoint import VERSION as CHECKPOINT_VERSION
 from backwalk.training.checkpoint import restore
 from soak.children import guarded
 from soak.material import bits, estimator, fitted, mutated, resident, rows
@@ -178,14 +179,14 @@ def _refused(folder: Path, i: int, make: Callable[[Path], object], words: str) -
 def _state_refused(path: Path, changes: dict[str, Any]) -> None:
     """Put other tensors and entries of the record (None: none) into a checkpoint; it is refused, and no run goes on."""
     path.write_bytes(_originals()["c"])
-    with open_sealed(path, form=CHECKPOINT_FORMAT, version=1) as file:
+    with open_sealed(path, form=CHECKPOINT_FORMAT, version=CHECKPOINT_VERSION) as file:
         record, tensors = file.record, file.tensors()
     for name, value in changes.items():
         for place in (record, tensors):
             place.pop(name, None)
         if value is not None:
             (tensors if isinstance(value, torch.Tensor) else record)[name] = value
-    path.write_bytes(_with_huge(sealed(record, tensors, form=CHECKPOINT_FORMAT, version=1)))
+    path.write_bytes(_with_huge(sealed(record, tensors, form=CHECKPOINT_FORMAT, version=CHECKPOINT_VERSION)))
     trainer = _untrained()
     with _within_memory(path):
         try:

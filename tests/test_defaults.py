@@ -109,6 +109,7 @@ def test_plans_follow_from_the_size_of_the_data(n, d):
     assert fraction == 0.0 or n >= 20
     sizes = [default_architecture(n, d, seconds) for seconds in (0.5, None, 60.0, 600.0)]
     assert [size.n_members for size in sizes] == sorted(size.n_members for size in sizes)
+    assert all(size.n_members == 1 or size.n_members % 2 == 0 for size in sizes)  # equally many for two threads
     assert default_training(n, d, max_time=60.0).max_steps > training.max_steps
     schedule = default_schedule(normal(100, d), 0.1, 5)
     denoiser = build_denoiser(default_architecture(n, d), d, schedule=schedule, floor=0.1, stream=STREAM)

@@ -502,6 +502,17 @@ def test_a_divergence_before_any_good_weights_leaves_no_model(rows, monkeypatch)
     assert not hasattr(model, "model_")
 
 
+def test_fits_and_students_do_not_mind_inference_mode(rows):
+    """Found by review: what the fit's thread makes in that mode, other threads may not change."""
+    models = []
+    for mode in (False, True):
+        with torch.inference_mode(mode):
+            model = tiny(denoiser=Residual(8, 1, 2)).fit(rows)
+            models.append(model.distil(max_steps=2, random_state=0))
+    one, other = ([*m.denoiser_.parameters(), *m.model_.student.denoiser.parameters()] for m in models)
+    assert all(map(torch.equal, one, other))
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_samples_that_are_not_finite_are_an_error(rows, value):
     """Found by review: weights that overflow gave rows of NaN, or of 1.8e308."""

@@ -1,9 +1,11 @@
 """Pieces side by side: in order, each on one thread, and torch's own setting as it was."""
 
+import warnings
+
 import pytest
 import torch
 
-from backwalk.threads import single_threads, without_lock
+from backwalk.threads import _scripted, single_threads, without_lock
 
 
 def test_results_come_in_order_each_from_one_thread(n_threads):
@@ -58,7 +60,18 @@ def test_a_function_is_the_same_with_and_without_the_lock(monkeypatch):
     assert freed is not double_or_add
     for twice in (False, True):
         assert torch.equal(freed(x, twice), double_or_add(x, twice))
-    without_lock.cache_clear()
+    _scripted.cache_clear()
     monkeypatch.delattr(torch.jit, "script")
     assert without_lock(double_or_add) is double_or_add
-    without_lock.cache_clear()
+    _scripted.cache_clear()
+
+
+def test_threads_that_ask_at_once_are_given_one_function(n_threads):
+    """Found by review: each made its own, under a filter of warnings that is not for several threads."""
+    _scripted.cache_clear()
+    with single_threads() as side_by_side, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        freed = list(side_by_side(lambda _: without_lock(double_or_add), range(8)))
+        filters = list(warnings.filters)
+    assert len(set(map(id, freed))) == 1
+    assert filters[0][0] == "error"

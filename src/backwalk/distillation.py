@@ -39,6 +39,7 @@ _PAIRS_AT_ONCE = 8 * TILE_ROWS
 _SHARE_OF_PAIRS = 1 / 3  # of the time that there is
 
 
+@torch.inference_mode(False)  # whatever the caller set: threads move what is made here
 def distilled(
     model: DiffusionModel,
     architecture: Residual,

@@ -65,7 +65,7 @@ def fitted(
     z, (n, k), are the encoded rows of `table`. The weights start from those of the model `before`, where there is one;
     the time of `max_time` runs from `began`, a reading of `time.perf_counter`.
     """
-    with _enough_memory():
+    with torch.inference_mode(False), _enough_memory():  # whatever the caller set: threads move what is made here
         plan = _planned(z, settings, stream, before)
         trainer = _trainer(plan, settings["max_time"], stream, began)
         diverged = _run(trainer, settings, keeping)

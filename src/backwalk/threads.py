@@ -1,4 +1,4 @@
-"""One kind of parallelism: pieces of a fixed size, each on a single thread, several side by side.
+"""One kind of parallelism: pieces that follow from sizes alone, each on a single thread, several side by side.
 
 Letting every tensor operation spread over all threads has two faults for small networks. The bits of a sum depend on
 the number of threads; and the threads wait for each other, spinning, after each operation, which on a machine that
@@ -110,7 +110,6 @@ class _OpenBlocks:
 _OPEN_BLOCKS = _OpenBlocks()
 
 
-@cache
 def without_lock(function: _Function) -> _Function:
     """Return a function of tensors as TorchScript, which runs without Python's lock, or as it is where there is none.
 
@@ -118,6 +117,16 @@ def without_lock(function: _Function) -> _Function:
     longer than the operations take. PyTorch calls TorchScript deprecated, and offers `torch.compile`, which wants a
     C++ compiler at run time; should a version come without it, the very same functions run as they stand, and slower.
     """
+    with _SCRIPTING:  # which is not for several threads at once
+        scripted: _Function = _scripted(function)
+    return scripted
+
+
+_SCRIPTING = Lock()
+
+
+@cache
+def _scripted(function: _Function) -> _Function:
     script = getattr(torch.jit, "script", None)
     if script is None:
         return function

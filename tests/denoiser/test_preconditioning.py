@@ -171,6 +171,30 @@ def test_gradients_of_training_are_those_of_automatic_differentiation(architectu
         torch.testing.assert_close(got, want)
 
 
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_member_is_that_member_and_shares_its_weights(asked_before):
+    denoiser = residual(n_members=3)
+    x, log_snr = STREAM.normal(0, 5, 2, torch.float32), torch.linspace(-2.0, 4.0, 5)
+    if asked_before:
+        denoiser(x, log_snr)
+    members = [denoiser.member(k) for k in range(3)]
+
+    def are_one_by_one():
+        together = denoiser.by_member(x.expand(3, 5, 2), log_snr.expand(3, 5))
+        return [torch.allclose(member(x, log_snr), one) for member, one in zip(members, together, strict=True)]
+
+    assert are_one_by_one() == [True] * 3
+    with torch.no_grad():
+        for parameter in members[1].parameters():
+            parameter.mul_(1.1)
+    assert are_one_by_one() == [True] * 3
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            parameter.mul_(1.1)
+    assert are_one_by_one() == [True] * 3
+    assert not torch.allclose(members[1](x, log_snr), members[2](x, log_snr))
+
+
 def test_half_products_change_gradients_by_their_rounding_alone():
     denoiser = residual(n_members=2)
     x_0, eps = (STREAM.child(name).normal(0, 400, 2, torch.float32).reshape(2, 200, 2) for name in ("x_0", "eps"))

@@ -6,7 +6,7 @@ import torch
 from backwalk.denoiser import Residual, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
-from backwalk.training import OneLevel, Trainer, Training
+from backwalk.training import LogNormalLevels, OneLevel, Trainer, Training
 from backwalk.training.batches import Batches
 
 STREAM = Stream(31)
@@ -25,6 +25,17 @@ def test_rows_keep_the_noise_that_belongs_to_them(batch_size):
         assert torch.equal(batch.x_0, other.x_0)  # the same rows in the same order
         assert torch.equal(batch.log_snr, other.log_snr)
         assert not torch.equal(batch.eps, other.eps)
+
+
+def test_a_batch_is_its_members_and_does_not_depend_on_what_was_asked_before():
+    training = Training(batch_size=20, learning_rate=0.01, max_steps=99)
+    levels = LogNormalLevels(0.02, 20.0, centre=-1.0)
+    asked, fresh = (Batches(X_0, levels, training, 2, STREAM) for _ in range(2))
+    for step in (40, 3, 41, 3):
+        whole, parts = asked.at(step), [fresh.of_member(member, step) for member in (0, 1)]
+        for name in ("x_0", "eps", "log_snr", "weight"):
+            assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
+            assert name == "weight" or not torch.equal(*(getattr(part, name) for part in parts))
 
 
 def test_a_run_is_told_by_the_noise_of_its_rows():

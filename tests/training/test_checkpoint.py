@@ -266,7 +266,7 @@ def test_a_hostile_checkpoint_is_refused(change, tmp_path, monkeypatch):
     """Found by review: moments of one number were read, and written, beyond their end."""
     path, dumps = tmp_path / "c", json.dumps
     stopped_at(residual, path, 3)
-    with checkpoint.open_sealed(path, form=checkpoint.FORMAT, version=1) as file:
+    with checkpoint.open_sealed(path, form=checkpoint.FORMAT, version=checkpoint.VERSION) as file:
         record, tensors = json.loads(json.dumps(file.record)), file.tensors()
     for name, value in change.items():
         for place in (tensors, record):
@@ -274,7 +274,7 @@ def test_a_hostile_checkpoint_is_refused(change, tmp_path, monkeypatch):
         if value is not None:
             (tensors if isinstance(value, torch.Tensor) else record)[name] = value
     monkeypatch.setattr(sealed_module.json, "dumps", lambda value, **_: dumps(value).replace(f'"{HUGE}"', HUGE))
-    path.write_bytes(checkpoint.sealed(record, tensors, form=checkpoint.FORMAT, version=1))
+    path.write_bytes(checkpoint.sealed(record, tensors, form=checkpoint.FORMAT, version=checkpoint.VERSION))
     with pytest.raises(CheckpointError, match="holds no state of such a fit"):
         list(checkpointed(residual(), path, resume=True))
 
@@ -284,7 +284,7 @@ def test_hostile_numbers_asked_of_a_checkpoint_are_refused(tmp_path, monkeypatch
     record = {"step": HUGE, "fingerprint": {"seed": "-1"}}
     dumps = json.dumps
     monkeypatch.setattr(sealed_module.json, "dumps", lambda value, **_: dumps(value).replace(f'"{HUGE}"', HUGE))
-    (tmp_path / "c").write_bytes(checkpoint.sealed(record, {}, form=checkpoint.FORMAT, version=1))
+    (tmp_path / "c").write_bytes(checkpoint.sealed(record, {}, form=checkpoint.FORMAT, version=checkpoint.VERSION))
     for ask in (checkpoint_step, checkpoint_seed):
         with pytest.raises(CheckpointError, match="should be a whole number"):
             ask(tmp_path / "c")

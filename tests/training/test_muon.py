@@ -31,10 +31,11 @@ def test_nothing_moves_without_a_gradient():
 
 
 @pytest.mark.parametrize("take", [muon_step, without_lock(muon_step)])
-def test_matrices_take_turns_of_as_many_times_the_rate(take):
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_matrices_take_turns_of_as_many_times_the_rate(take, weight_decay):
     start, gradient = matrices(6, 8), matrices(6, 8).mT
     parameters = [pair.clone() for pair in start.split(2)]  # three of two members each
-    muon = Muon(parameters)
+    muon = Muon(parameters, weight_decay=weight_decay)
     moved = []
     for number in range(muon.turns):
         before = [parameter.clone() for parameter in parameters]
@@ -42,8 +43,9 @@ def test_matrices_take_turns_of_as_many_times_the_rate(take):
         for i, (parameter, was) in enumerate(zip(parameters, before, strict=True)):
             if not torch.equal(parameter, was):
                 moved.append(i)
-                move = was - muon.turns * 0.02 * orthogonalised(gradient[2 * i : 2 * i + 2])
-                torch.testing.assert_close(parameter, move)
+                rate = muon.turns * 0.02
+                kept = (1.0 - rate * weight_decay) * was
+                torch.testing.assert_close(parameter, kept - rate * orthogonalised(gradient[2 * i : 2 * i + 2]))
     assert sorted(moved) == [0, 1, 2]
 
 

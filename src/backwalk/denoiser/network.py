@@ -1,8 +1,8 @@
 """The networks: functions of a noisy point and a noise level, several members side by side.
 
-An ensemble is one network whose every tensor has a leading axis of members, so that all members run in one batched
-product; a single network is an ensemble of one. Each architecture is a frozen record of its sizes (what a user
-chooses and a file stores) and a module that `build` makes from it.
+An ensemble is one network whose every tensor has a leading axis of members, so that all members can run in one batched
+product, or each by itself; a single network is an ensemble of one. Each architecture is a frozen record of its sizes
+(what a user chooses and a file stores) and a module that `build` makes from it.
 """
 
 from __future__ import annotations

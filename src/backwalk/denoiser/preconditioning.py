@@ -63,11 +63,13 @@ class EnsembleDenoiser(nn.Module, ABC):
             return loss.detach(), list(torch.autograd.grad(loss, list(self.parameters())))
 
     def member(self, k: int) -> Self:
-        """Return the denoiser of member k alone, whose weights are this one's: what moves the ones moves the others."""
-        alone = deepcopy(self)
+        """Return the denoiser of member k alone, whose weights are this one's: what moves the ones moves the others.
+
+        So it is until one of the two goes to another device or type.
+        """
+        shared = {id(parameter): nn.Parameter(parameter.detach()[k : k + 1]) for parameter in self.parameters()}
+        alone = deepcopy(self, shared)  # which takes these for the copies
         alone.n_members = 1
-        for own, shared in zip(alone.parameters(), self.parameters(), strict=True):
-            own.data = shared.data[k : k + 1]
         return alone
 
     @abstractmethod

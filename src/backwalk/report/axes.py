@@ -31,19 +31,19 @@ def limits_of(*sets: ArrayLike, bends: Bends = (None, None)) -> Limits:
     """Return limits of the plane that hold all but the farthest thousandth of each set (n, 2), with a margin."""
     ends = []
     for column, bend in enumerate(bends):
-        quantiles = [along(np.quantile(np.asarray(x)[:, column], [0.0005, 0.9995]), bend) for x in sets]
+        quantiles = [place_on(np.quantile(np.asarray(x)[:, column], [0.0005, 0.9995]), bend) for x in sets]
         low, high = min(q[0] for q in quantiles), max(q[1] for q in quantiles)
         margin = 0.06 * (high - low) or 1.0
-        ends += back(np.array([low - margin, high + margin]), bend).tolist()
+        ends += number_at(np.array([low - margin, high + margin]), bend).tolist()
     return ends[0], ends[1], ends[2], ends[3]
 
 
-def along(x: Rows, bend: Bend | None) -> Rows:
+def place_on(x: Rows, bend: Bend | None) -> Rows:
     """Return where numbers stand along an axis."""
     return x if bend is None else bent(np.asarray(x), *map(np.array, bend))
 
 
-def back(place: Rows, bend: Bend | None) -> Rows:
+def number_at(place: Rows, bend: Bend | None) -> Rows:
     """Return the numbers that stand at places along an axis."""
     return place if bend is None else unbent(np.asarray(place), *map(np.array, bend))
 
@@ -65,7 +65,7 @@ def fitting_height(limits: Limits, bends: Bends = (None, None)) -> float:
 
 def bend_axis(axes: Axes, name: Literal["x", "y"], low: float, high: float, bend: Bend) -> None:
     """Bend an axis, with ticks at its middle and at powers of ten from there, beyond the core."""
-    functions = partial(along, bend=bend), partial(back, bend=bend)
+    functions = partial(place_on, bend=bend), partial(number_at, bend=bend)
     (axes.set_xscale if name == "x" else axes.set_yscale)("function", functions=functions)
     middle, core = bend
     decade = math.floor(math.log10(core))

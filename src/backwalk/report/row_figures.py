@@ -13,7 +13,17 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from backwalk.report.axes import Bend, Bends, Limits, along, back, bend_axis, fit_axes, fitting_height, limits_of
+from backwalk.report.axes import (
+    Bend,
+    Bends,
+    Limits,
+    bend_axis,
+    fit_axes,
+    fitting_height,
+    limits_of,
+    number_at,
+    place_on,
+)
 from backwalk.report.style import BLUE, GENERATED, INK, REAL, literal, panels, styled
 
 Rows = NDArray[np.float64]
@@ -64,9 +74,9 @@ def plot_marginal(
     """
     figure, (axes,) = panels(width=3.7, height=2.7)
     x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
-    low, high = along(np.quantile(np.concatenate([x, y]), [0.0005, 0.9995]), bend)
+    low, high = place_on(np.quantile(np.concatenate([x, y]), [0.0005, 0.9995]), bend)
     n_bins = min(60, max(10, int(2 * len(x) ** (1 / 3))))
-    bins = back(np.linspace(low, high if high > low else low + 1.0, 1 + n_bins), bend)
+    bins = number_at(np.linspace(low, high if high > low else low + 1.0, 1 + n_bins), bend)
     if bend is not None:
         bend_axis(axes, "x", float(bins[0]), float(bins[-1]), bend)
     for values, color, name, kind in ((x, REAL, "data", "stepfilled"), (y, GENERATED, "generated", "step")):

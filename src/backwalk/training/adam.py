@@ -41,7 +41,10 @@ class Adam:
 
 
 def adam_step(gradients: list[Tensor], step: AdamStep) -> None:
-    """Move every parameter by its gradient. TorchScript knows all that this does."""
+    """Move every parameter w by its gradient g: w <- w - rate m' / (sqrt(v') + 1e-8). For TorchScript too.
+
+    m <- beta_1 m + (1 - beta_1) g, v <- beta_2 v + (1 - beta_2) g^2; m' = m / (1 - beta_1^number), v' in the same way.
+    """
     if len(step.parameters) == 0:
         return
     # The fused operation goes through memory: a gradient that lies there column by column would move other weights.

@@ -23,7 +23,7 @@ from backwalk.training.loop import Trainer
 from backwalk.training.state import TrainerState, whole_number
 
 FORMAT: Final = "backwalk-checkpoint"
-VERSION: Final = 1
+VERSION: Final = 2
 SECONDS_BETWEEN = 30.0
 _LARGEST_SHARE = 0.05  # of the time that may go into writing, however large the network
 

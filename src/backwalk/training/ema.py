@@ -40,7 +40,7 @@ class PowerAverage:
 
 
 def average_step(step: AverageStep) -> None:
-    """Take the weights in. TorchScript knows all that this does."""
+    """Take the weights in: average <- average + share (weights - average). For TorchScript too."""
     if len(step.average) > 0:
         torch._foreach_lerp_(step.average, step.parameters, step.share)
 

@@ -1,14 +1,14 @@
 """What moves weights: the gradients of a batch, the optimisers' steps, and the average of the weights along the way.
 
 Members of an ensemble learn each for itself. On a CPU they do so side by side, each on one thread from the drawing of
-its batch to the average of its weights: nothing waits but for the step's end. Where they cannot be dealt evenly to two
-threads, a batch is cut into shards of rows instead, and the matrices that Muon moves are dealt. Either way the pieces
-follow from the sizes alone, so that the bits do not depend on the number of threads.
+its batch to the average of its weights: nothing waits but for the step's end. Where they are too few for that, or
+cannot be dealt evenly to two threads, all learn together, a step cut into shards of the batch's rows and then into
+groups of the matrices that Muon moves. Either way the pieces follow from sizes alone, so that the bits do not depend on
+the number of threads. On a GPU all learn together and nothing is cut.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from functools import reduce
 
@@ -22,20 +22,22 @@ from backwalk.training.adam import Adam, AdamStep, adam_step
 from backwalk.training.batches import Batch, Batches
 from backwalk.training.config import Training
 from backwalk.training.ema import AverageStep, PowerAverage, average_step
-from backwalk.training.muon import LARGEST_SMALL, Muon, MuonStep, muon_step
+from backwalk.training.muon import Muon, MuonStep, muon_step, turns_for
 
 LEAST_SHARDED_ROWS, SHARD_ROWS = 512, 1024  # a batch of fewer rows is one shard; no shard has more rows than this
-MOST_ROWS_ALONE = 4096  # of a learner in one piece, whose shards follow each other
+# Of a batch that one thread goes through: 1,500 rows of width 48 at once take 2.5 ms, in two shards 2.85.
+UNCUT_ROWS = 2048
+LEAST_DEALT_WIDTH = 65  # matrices up to a width of 64 are not worth the handing over to threads
 
 
 class Learners:
     """Everything that a step moves: a denoiser's weights, their average, and what the optimisers remember."""
 
     def __init__(self, denoiser: EnsembleDenoiser, training: Training) -> None:
-        on_cpu = all(parameter.device.type == "cpu" for parameter in denoiser.parameters())
-        self._apart = on_cpu and denoiser.n_members % 2 == 0
-        denoisers = [denoiser.member(k) for k in range(denoiser.n_members)] if self._apart else [denoiser]
-        self._learners = [Learner(each, training, alone=self._apart or not on_cpu) for each in denoisers]
+        on_cpu, members = all(p.device.type == "cpu" for p in denoiser.parameters()), denoiser.n_members
+        self._apart = on_cpu and members % 2 == 0 and members >= training.batch_size / SHARD_ROWS
+        denoisers = [denoiser.member(k) for k in range(members)] if self._apart else [denoiser]
+        self._learners = [Learner(each, training, cut=on_cpu and not self._apart) for each in denoisers]
 
     def step(self, batches: Batches, rate: float, number: int, side_by_side: Map = map) -> Tensor:
         """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""
@@ -63,10 +65,10 @@ class Learners:
 
 
 class Learner:
-    """A denoiser and what moves it: `alone`, in one piece, or in shards of a batch and halves of the matrices."""
+    """A denoiser and what moves it. With `cut` a step is in pieces for several threads."""
 
-    def __init__(self, denoiser: EnsembleDenoiser, training: Training, *, alone: bool) -> None:
-        self._denoiser, self._half_products, self._alone = denoiser, training.half_products, alone
+    def __init__(self, denoiser: EnsembleDenoiser, training: Training, *, cut: bool) -> None:
+        self._denoiser, self._training, self._cut = denoiser, training, cut
         parameters = list(denoiser.parameters())
         self.parameters: list[Tensor] = [parameter.detach() for parameter in parameters]
         matrices: list[Tensor] = []
@@ -74,11 +76,12 @@ class Learner:
             matrices = list(denoiser.network.hidden_matrices())
         places = {id(parameter): i for i, parameter in enumerate(parameters)}
         of_muon = [places.pop(id(matrix)) for matrix in matrices]
-        heavy = not alone and matrices and matrices[0].shape[-1] > LARGEST_SMALL
-        some = len(of_muon) // 2 if heavy else len(of_muon)
-        dealt = ((of_muon[:some], list(places.values())), (of_muon[some:], list[int]()))
+        dealt = cut and bool(matrices) and matrices[0].shape[-1] >= LEAST_DEALT_WIDTH
+        group = turns_for(matrices[0].shape[-1]) if dealt else max(1, len(of_muon))  # one of a group moves in a step
+        groups = [of_muon[first : first + group] for first in range(0, len(of_muon), group)] or [[]]
         self._movers = [
-            Mover(self.parameters, by_muon, by_adam, training) for by_muon, by_adam in dealt if by_muon or by_adam
+            Mover(self.parameters, some, list(places.values()) if some is groups[0] else [], training)
+            for some in groups
         ]
 
     @property
@@ -89,12 +92,18 @@ class Learner:
 
     def moving(self) -> dict[str, list[Tensor]]:
         """Return everything that a step moves, by what it is; not copies."""
-        return {"weights": self.parameters, **_joined([mover.moving() for mover in self._movers])}
+        average = self.averages if self._training.ema_width else []
+        return {
+            "weights": self.parameters,
+            "average": average,
+            **_joined([mover.moving() for mover in self._movers]),
+        }
 
     def step(self, batch: Batch, rate: float, number: int, side_by_side: Map = map) -> Tensor:
         """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""
         loss, gradients = self.gradients(batch, side_by_side)
-        deque(side_by_side(lambda mover: mover.step(gradients, rate, number), self._movers), maxlen=0)
+        for _ in side_by_side(lambda mover: mover.step(gradients, rate, number), self._movers):
+            pass
         return loss
 
     def gradients(self, batch: Batch, side_by_side: Map = map) -> tuple[Tensor, list[Tensor]]:
@@ -109,7 +118,7 @@ class Learner:
         def of_shard(start: int) -> list[Tensor]:
             part = batch.rows(start, start + shard_rows)
             loss, gradients = self._denoiser.loss_and_gradients(
-                part.x_0, part.eps, part.log_snr, part.weight / rows, half_products=self._half_products
+                part.x_0, part.eps, part.log_snr, part.weight / rows, half_products=self._training.half_products
             )
             return [loss, *gradients]
 
@@ -118,8 +127,8 @@ class Learner:
         return loss, gradients
 
     def _n_shards(self, rows: int) -> int:
-        if self._alone:
-            return -(-rows // MOST_ROWS_ALONE)
+        if not self._cut:
+            return -(-rows // UNCUT_ROWS)
         return max(2, -(-rows // SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
 
 
@@ -141,9 +150,8 @@ class Mover:
             yield from zip(self._places, self._average.average, strict=True)
 
     def moving(self) -> dict[str, list[Tensor]]:
-        """Return everything that a step moves beside the weights, by what it is; not copies."""
+        """Return what the optimisers remember, by what it is; not copies."""
         return {
-            "average": self._average.average if self._average else [],
             "momentum": self._muon.momentum,
             "adam.mean": self._adam.mean,
             "adam.mean_square": self._adam.mean_square,

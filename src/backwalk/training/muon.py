@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LARGEST_SMALL = 64  # matrices up to this width are not worth the handing over to threads
+_LARGEST_CHEAP = 64  # the width up to which orthogonal matrices are a small part of a step
 
 
 class MuonStep(NamedTuple):
@@ -46,7 +46,7 @@ class Muon:
         self.momentum = [torch.zeros_like(parameter) for parameter in self._parameters]
 
     def at(self, rate: float, number: int) -> MuonStep:
-        """Return the step of this number."""
+        """Return the step of this number, counted from 0: whose turn it is follows from it."""
         rate = self.turns * rate
         kept, turn = 1.0 - rate * self._weight_decay, number % self.turns
         moving = self._parameters[turn :: self.turns]
@@ -54,9 +54,10 @@ class Muon:
 
 
 def muon_step(gradients: list[Tensor], step: MuonStep) -> None:
-    """Take every gradient in, and move the matrices whose turn it is.
+    """Take every gradient G in, M <- 0.95 M + 0.05 G, and move the matrices W whose turn it is.
 
-    For TorchScript too, which takes a slice of a list for new tensors, and leaves out what changes them.
+    W <- kept W - rate orthogonalised(0.95 M + 0.05 G): the momentum is looked at ahead, which is Nesterov's. For
+    TorchScript too, which takes a slice of a list for new tensors, and leaves out what changes these.
     """
     if len(step.momentum) == 0:
         return
@@ -66,7 +67,7 @@ def muon_step(gradients: list[Tensor], step: MuonStep) -> None:
     if n == 0:
         return
     ahead = torch._foreach_lerp(gradients[step.turn :: step.turns], step.momentum[step.turn :: step.turns], decay)
-    directions = orthogonalised(torch.cat(ahead), step.half_products).chunk(n)  # Nesterov's: looked at ahead
+    directions = orthogonalised(torch.cat(ahead), step.half_products).chunk(n)
     if step.kept != 1.0:
         torch._foreach_mul_(step.moving, step.kept)
     torch._foreach_add_(step.moving, directions, alpha=-step.rate)
@@ -80,7 +81,7 @@ def turns_for(width: int) -> int:
     and in 811 steps in the plane three turns cost more than they save: four rings end at 0.078 for 0.056 and 0.047 nats
     with two and one, two moons at 0.0136 for 0.0122 and 0.0123.
     """
-    return 2 if width <= LARGEST_SMALL else 3
+    return 2 if width <= _LARGEST_CHEAP else 3
 
 
 def orthogonalised(matrices: Tensor, half_products: bool = False) -> Tensor:

@@ -23,8 +23,8 @@ from backwalk.streams import Stream
 class NoiseLevels(Protocol):
     """A distribution of log-SNRs and a weight for each."""
 
-    def draw(self, members: int, rows: int, *, stream: Stream) -> Tensor:
-        """Return log-SNRs, (members, rows), float32."""
+    def draw(self, batches: int, rows: int, *, stream: Stream) -> Tensor:
+        """Return log-SNRs, (batches, rows), float32."""
         ...
 
     def weight(self, log_snr: Tensor) -> Tensor:
@@ -41,9 +41,9 @@ class ChainLevels:
 
     schedule: NoiseSchedule
 
-    def draw(self, members: int, rows: int, *, stream: Stream) -> Tensor:
+    def draw(self, batches: int, rows: int, *, stream: Stream) -> Tensor:
         """Return the log-SNRs of uniform steps."""
-        t = (stream.uniform(0, members, rows) * self.schedule.n_steps).long() + 1
+        t = (stream.uniform(0, batches, rows) * self.schedule.n_steps).long() + 1
         return self.schedule.log_snr[t].float()
 
     def weight(self, log_snr: Tensor) -> Tensor:
@@ -57,10 +57,10 @@ class OneLevel:
 
     log_snr: float
 
-    def draw(self, members: int, rows: int, *, stream: Stream) -> Tensor:
+    def draw(self, batches: int, rows: int, *, stream: Stream) -> Tensor:
         """Return the one log-SNR, so many times."""
         del stream
-        return torch.full((members, rows), self.log_snr)
+        return torch.full((batches, rows), self.log_snr)
 
     def weight(self, log_snr: Tensor) -> Tensor:
         """Return 1 + SNR."""
@@ -82,11 +82,11 @@ class LogNormalLevels:
     width: float = 1.5
     uniform_share: float = 0.15
 
-    def draw(self, members: int, rows: int, *, stream: Stream) -> Tensor:
+    def draw(self, batches: int, rows: int, *, stream: Stream) -> Tensor:
         """Return log-SNRs = -2 ln s. Neighbouring rows have neighbouring levels: shuffle the rows, not these."""
         low, high = math.log(self.level_min), math.log(self.level_max)
         strata = torch.arange(rows, dtype=torch.float64) / rows
-        quantile = (stream.uniform(0, members, 1) / rows + strata).clamp(max=1.0 - 1e-7)
+        quantile = (stream.uniform(0, batches, 1) / rows + strata).clamp(max=1.0 - 1e-7)
         share = self.uniform_share
         uniform = low + (high - low) * quantile / max(share, 1e-12)
         normal = self.centre + self.width * torch.special.ndtri(((quantile - share) / (1.0 - share)).clamp(min=1e-7))

@@ -1,5 +1,7 @@
 """Pieces of a step, members and shards: together they are the whole, on any number of threads and with autograd off."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
 LEVELS = LogNormalLevels(0.02, 20.0, centre=-1.0)
 STREAM = Stream(9)
 X_0 = STREAM.child("x_0").normal(0, 1300, 2, torch.float32)
-PLAN = Training(max_steps=4, batch_size=1300, learning_rate=0.01, hidden_rate=0.02)  # shards of 512, 512 and 276 rows
+PLAN = Training(max_steps=4, batch_size=1300, learning_rate=0.01, hidden_rate=0.02)  # two shards of 650 rows
 
 
 @pytest.fixture(autouse=True)
@@ -34,55 +36,62 @@ def rough(width=16, n_blocks=1, members=2):
     return denoiser
 
 
-def trainer(members=2):
-    return Trainer(rough(members=members), X_0, LEVELS, PLAN, stream=STREAM, x_validation=X_0[:50])
+def trainer(denoiser=None):
+    return Trainer(denoiser or rough(), X_0, LEVELS, PLAN, stream=STREAM, x_validation=X_0[:50])
 
 
-def trained(n_threads, members):
+def trained(n_threads, **sizes):
     torch.set_num_threads(n_threads)
-    run = trainer(members)
+    run = trainer(rough(**sizes))
     losses = [progress.loss for progress in run.run()]
     return losses, run.history().validation_loss, [parameter.detach() for parameter in run.denoiser.parameters()]
 
 
 @pytest.mark.parametrize("shard_rows", [100, 512, 1300, 5000])
-@pytest.mark.parametrize("alone", [False, True])
-def test_gradients_of_the_shards_add_up_to_those_of_the_batch(monkeypatch, shard_rows, alone):
-    monkeypatch.setattr(learner, "MOST_ROWS_ALONE" if alone else "SHARD_ROWS", shard_rows)
+@pytest.mark.parametrize("cut", [False, True])
+def test_gradients_of_the_shards_add_up_to_those_of_the_batch(monkeypatch, shard_rows, cut):
+    monkeypatch.setattr(learner, "SHARD_ROWS" if cut else "UNCUT_ROWS", shard_rows)
     denoiser, batch = rough(), trainer()._batches.at(0)
     a, b = scales(batch.log_snr.unsqueeze(-1), batch.x_0)
     error = batch.x_0 - denoiser.by_member(a * batch.x_0 + b * batch.eps, batch.log_snr)
     expected = (LEVELS.weight(batch.log_snr) * error.square().sum(-1)).mean(-1).sum()
     expected_gradients = torch.autograd.grad(expected, list(denoiser.parameters()))
-    loss, gradients = Learner(denoiser, PLAN, alone=alone).gradients(batch)
+    loss, gradients = Learner(denoiser, PLAN, cut=cut).gradients(batch)
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(gradients, list(expected_gradients), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("width", [16, 80])  # of matrices that one thread moves, and two
-def test_members_learn_as_they_would_together(width):
-    together, apart = rough(width, 3), rough(width, 3)
-    whole, learners, batches = Learner(together, PLAN, alone=False), Learners(apart, PLAN), trainer()._batches
-    for number in range(3):
+@pytest.mark.parametrize(("width", "n_blocks"), [(16, 2), (80, 1), (80, 2), (80, 4)])  # from 65 on matrices are dealt
+def test_members_learn_apart_as_they_do_together(width, n_blocks):
+    together, apart = rough(width, n_blocks), rough(width, n_blocks)
+    whole, learners, batches = Learner(together, PLAN, cut=True), Learners(apart, PLAN), trainer()._batches
+    for number in range(4):
         loss = whole.step(batches.at(number), 0.5, number)
         torch.testing.assert_close(learners.step(batches, 0.5, number), loss)
     torch.testing.assert_close(list(apart.parameters()), list(together.parameters()))
-    of_members = [torch.cat(pair) for pair in zip(*map(iter, halved(learners.averages)), strict=True)]
-    torch.testing.assert_close(of_members, whole.averages)
-    assert not torch.equal(apart.network.leave.weight, rough(width, 3).network.leave.weight)
+    half = len(learners.averages) // 2
+    of_members = zip(learners.averages[:half], learners.averages[half:], strict=True)
+    torch.testing.assert_close([torch.cat(pair) for pair in of_members], whole.averages)
+    at_first = rough(width, n_blocks).parameters()
+    assert not any(torch.equal(*pair) for pair in zip(apart.parameters(), at_first, strict=True))
 
 
-def halved(tensors):
-    return tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
+@pytest.mark.parametrize(("members", "batch_size", "apart"), [(1, 64, 1), (2, 64, 2), (3, 64, 1), (2, 5000, 1)])
+def test_members_learn_apart_where_two_threads_have_equally_many_and_no_fewer_than_shards(members, batch_size, apart):
+    learners = Learners(rough(members=members), replace(PLAN, batch_size=batch_size))
+    assert len(learners._learners) == apart
 
 
-def test_torchscript_moves_what_python_moves():
+@pytest.mark.parametrize("half_products", [False, True])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_torchscript_moves_what_python_moves(half_products, weight_decay):
     """It leaves out a change in place that it takes for one of a new tensor: once all that Muon moves stood still."""
+    plan = replace(PLAN, half_products=half_products, weight_decay=weight_decay)
     gradients = [0.1 * parameter.detach() for parameter in rough().parameters()]
     ends = []
     for take in (moved, without_lock(moved)):
         parameters = [parameter.detach() for parameter in rough().parameters()]
-        mover = Mover(parameters, [2, 4], [i for i in range(len(parameters)) if i not in (2, 4)], PLAN)
+        mover = Mover(parameters, [2, 4], [i for i in range(len(parameters)) if i not in (2, 4)], plan)
         for number in range(3):
             take([gradients[i] for i in mover._places], *mover.at(0.5, number))
         assert not any(torch.equal(*pair) for pair in zip(parameters, rough().parameters(), strict=True))
@@ -90,11 +99,11 @@ def test_torchscript_moves_what_python_moves():
     torch.testing.assert_close(*ends)
 
 
-@pytest.mark.parametrize("members", [1, 2, 3])
-def test_any_number_of_threads_gives_the_same_bits(members):
-    losses, validation, weights = trained(1, members)
+@pytest.mark.parametrize(("members", "width"), [(1, 16), (2, 16), (3, 16), (4, 16), (1, 80), (3, 80)])
+def test_any_number_of_threads_gives_the_same_bits(members, width):
+    losses, validation, weights = trained(1, members=members, width=width)
     for n_threads in (2, 3):
-        other_losses, other_validation, other_weights = trained(n_threads, members)
+        other_losses, other_validation, other_weights = trained(n_threads, members=members, width=width)
         assert other_losses == losses
         assert other_validation == validation
         assert all(map(torch.equal, other_weights, weights))
@@ -102,6 +111,6 @@ def test_any_number_of_threads_gives_the_same_bits(members):
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_training_needs_no_leave_for_gradients(n_threads):
-    expected = trained(n_threads, 2)[0]
+    expected = trained(n_threads)[0]
     with torch.no_grad():
-        assert trained(n_threads, 2)[0] == expected
+        assert trained(n_threads)[0] == expected
