@@ -636,8 +636,8 @@ MUTANTS = (
     Mutant(
         "slope at the wrong activation",
         "denoiser/passes.py",
-        "torch.bmm(by_h, closing).mul_(inner.lerp_(one, inner_gate))",
-        "torch.bmm(by_h, closing).mul_(inner.lerp_(one, outer_gate))",
+        "_block_product(by_h, closing, half).mul_(inner.lerp_(one, inner_gate))",
+        "_block_product(by_h, closing, half).mul_(inner.lerp_(one, outer_gate))",
         "training's gradients",
         _DENOISER,
     ),
@@ -748,8 +748,8 @@ MUTANTS = (
     Mutant(
         "matrices dealt by halves",
         "training/learner.py",
-        "if dealt else max(1, len(of_muon))",
-        "- 1 if dealt else max(1, len(of_muon))",
+        "if cut and width >= LEAST_DEALT_WIDTH else",
+        "- 1 if cut and width >= LEAST_DEALT_WIDTH else",
         "whether dealt matrices move as together",
         ("training/test_learner.py",),
     ),

@@ -117,21 +117,19 @@ def loss_and_gradients(
     for k in range(n - 6, 1, -4):
         outer_gate, outer, inner_gate, inner = kept[k - 2], kept[k - 1], kept[k], kept[k + 1]
         opening, closing = parameters[k].transpose(1, 2), parameters[k + 2].transpose(1, 2)
-        if half:
-            by_closing = _half_product(inner.transpose(1, 2), by_h)
-            behind = _half_product(by_h, closing).mul_(inner.lerp_(one, inner_gate))
-            by_opening = _half_product(outer.transpose(1, 2), behind)
-            through = _half_product(behind, opening)
-        else:
-            by_closing = torch.bmm(inner.transpose(1, 2), by_h)
-            behind = torch.bmm(by_h, closing).mul_(inner.lerp_(one, inner_gate))
-            by_opening = torch.bmm(outer.transpose(1, 2), behind)
-            through = torch.bmm(behind, opening)
+        by_closing = _block_product(inner.transpose(1, 2), by_h, half)
+        behind = _block_product(by_h, closing, half).mul_(inner.lerp_(one, inner_gate))
+        by_opening = _block_product(outer.transpose(1, 2), behind, half)
+        through = _block_product(behind, opening, half)
         by_a, by_b = behind.sum([1], keepdim=True), by_h.sum([1], keepdim=True)
         gradients = [by_opening, by_a, by_closing, by_b] + gradients  # noqa: RUF005 - TorchScript knows no stars
         by_h.addcmul_(through, outer.lerp_(one, outer_gate))
     by_enter = torch.bmm(x.transpose(1, 2), by_h)
     return [loss, by_enter, by_h.sum([1], keepdim=True)] + gradients  # noqa: RUF005
+
+
+def _block_product(x: Tensor, weight: Tensor, half: bool) -> Tensor:
+    return _half_product(x, weight) if half else torch.bmm(x, weight)
 
 
 def _half_product(x: Tensor, weight: Tensor) -> Tensor:

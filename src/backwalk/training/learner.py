@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import reduce
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -76,13 +77,12 @@ class Learner:
             matrices = list(denoiser.network.hidden_matrices())
         places = {id(parameter): i for i, parameter in enumerate(parameters)}
         of_muon = [places.pop(id(matrix)) for matrix in matrices]
-        dealt = cut and bool(matrices) and matrices[0].shape[-1] >= LEAST_DEALT_WIDTH
-        group = turns_for(matrices[0].shape[-1]) if dealt else max(1, len(of_muon))  # one of a group moves in a step
-        groups = [of_muon[first : first + group] for first in range(0, len(of_muon), group)] or [[]]
-        self._movers = [
-            Mover(self.parameters, some, list(places.values()) if some is groups[0] else [], training)
-            for some in groups
-        ]
+        width = matrices[0].shape[-1] if matrices else 0
+        # Of a group of as many matrices as there are turns, one moves in a step.
+        group = turns_for(width) if cut and width >= LEAST_DEALT_WIDTH else max(1, len(of_muon))
+        groups = [of_muon[first : first + group] for first in range(0, len(of_muon), group)]
+        dealt = zip_longest(groups, [list(places.values())], fillvalue=list[int]())
+        self._movers = [Mover(self.parameters, by_muon, by_adam, training) for by_muon, by_adam in dealt]
 
     @property
     def averages(self) -> list[Tensor]:
