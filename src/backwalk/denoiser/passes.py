@@ -81,30 +81,36 @@ def loss_and_gradients(
     """Return the sum over rows of weight |x_0 - x_0_hat|^2 for a residual denoiser, and its gradients by `parameters`.
 
     x_0 and eps are (members, rows, d), log_snr and weight (members, rows, 1). With `half` the blocks' products are of
-    numbers rounded to bfloat16; what leaves them is float32 again.
+    numbers rounded to bfloat16; what leaves them is of x_0's type again.
     """
+    whole = x_0.dtype
+    factor = torch.bfloat16 if half else whole
     a, b, share, level = residual_parts(log_snr, x_0, floor)
     x_t = a * x_0 + b * eps
     x = torch.cat([x_t, level], dim=-1)
     n, one = len(parameters), torch.ones([], dtype=x.dtype, device=x.device)
+    factors = [parameter.to(factor) for parameter in parameters]
     kept: list[Tensor] = []
     h = torch.baddbmm(parameters[1], x, parameters[0])
     for k in range(2, n - 2, 4):
-        outer_gate = torch.sigmoid(h)
-        outer = h * outer_gate
+        # For y = h s with s = sigmoid(h), dy/dh is s + (1 - s) y: 1 mixed with y.
+        gate = torch.sigmoid(h)
+        value = h * gate
+        outer, outer_slope = value.to(factor), torch.lerp(value, one, gate, out=gate)
         if half:
-            middle = _half_product(outer, parameters[k]).add_(parameters[k + 1])
+            middle = torch.bmm(outer, factors[k]).to(whole).add_(parameters[k + 1])
         else:
             middle = torch.baddbmm(parameters[k + 1], outer, parameters[k])
-        inner_gate = torch.sigmoid(middle)
-        inner = middle.mul_(inner_gate)
-        kept += [outer_gate, outer, inner_gate, inner]
+        gate = torch.sigmoid(middle)
+        value = middle.mul_(gate)
+        inner, inner_slope = value.to(factor), torch.lerp(value, one, gate, out=gate)
         if half:
-            h.add_(_half_product(inner, parameters[k + 2])).add_(parameters[k + 3])
+            h.add_(torch.bmm(inner, factors[k + 2]).to(whole)).add_(parameters[k + 3])
         else:
             h.baddbmm_(inner, parameters[k + 2]).add_(parameters[k + 3])
-    last_gate = torch.sigmoid(h)
-    last = h.mul_(last_gate)
+        kept += [outer, outer_slope, inner, inner_slope]
+    gate = torch.sigmoid(h)
+    last = h.mul_(gate)
     f = affine(last, parameters[n - 2], parameters[n - 1])
     error = x_0 - a * x_t - share * f
     weighted = weight * error
@@ -112,25 +118,17 @@ def loss_and_gradients(
 
     by_f = -2.0 * share * weighted
     gradients = [product(last.transpose(1, 2), by_f), by_f.sum([1], keepdim=True)]
-    # For y = h s with s = sigmoid(h), dy/dh is s + (1 - s) y: 1 mixed with y. Each y is overwritten when it has served.
-    by_h = torch.bmm(by_f, parameters[n - 2].transpose(1, 2)).mul_(last.lerp_(one, last_gate))
+    by_h = torch.bmm(by_f, parameters[n - 2].transpose(1, 2)).mul_(last.lerp_(one, gate))
     for k in range(n - 6, 1, -4):
-        outer_gate, outer, inner_gate, inner = kept[k - 2], kept[k - 1], kept[k], kept[k + 1]
-        opening, closing = parameters[k].transpose(1, 2), parameters[k + 2].transpose(1, 2)
-        by_closing = _block_product(inner.transpose(1, 2), by_h, half)
-        behind = _block_product(by_h, closing, half).mul_(inner.lerp_(one, inner_gate))
-        by_opening = _block_product(outer.transpose(1, 2), behind, half)
-        through = _block_product(behind, opening, half)
+        outer, outer_slope, inner, inner_slope = kept[k - 2], kept[k - 1], kept[k], kept[k + 1]
+        by_h_factor = by_h.to(factor)
+        by_closing = torch.bmm(inner.transpose(1, 2), by_h_factor).to(whole)
+        behind = torch.bmm(by_h_factor, factors[k + 2].transpose(1, 2)).to(whole).mul_(inner_slope)
+        behind_factor = behind.to(factor)
+        by_opening = torch.bmm(outer.transpose(1, 2), behind_factor).to(whole)
+        through = torch.bmm(behind_factor, factors[k].transpose(1, 2)).to(whole)
         by_a, by_b = behind.sum([1], keepdim=True), by_h.sum([1], keepdim=True)
         gradients = [by_opening, by_a, by_closing, by_b] + gradients  # noqa: RUF005 - TorchScript knows no stars
-        by_h.addcmul_(through, outer.lerp_(one, outer_gate))
+        by_h.addcmul_(through, outer_slope)
     by_enter = torch.bmm(x.transpose(1, 2), by_h)
     return [loss, by_enter, by_h.sum([1], keepdim=True)] + gradients  # noqa: RUF005
-
-
-def _block_product(x: Tensor, weight: Tensor, half: bool) -> Tensor:
-    return _half_product(x, weight) if half else torch.bmm(x, weight)
-
-
-def _half_product(x: Tensor, weight: Tensor) -> Tensor:
-    return torch.bmm(x.to(torch.bfloat16), weight.to(torch.bfloat16)).to(torch.float32)
