@@ -29,7 +29,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_architecture.py
 
-# An hour: every row of docs/trust.md at its full size, and the page made anew. One thread, so that children can be forked.
+# Half an hour: every row of docs/trust.md at its full size, and the page made anew. One thread, so that children can be forked.
 soak: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m soak --write
 

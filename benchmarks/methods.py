@@ -26,6 +26,7 @@ from backwalk.streams import Stream
 from benchmarks.notebook import N_EPOCHS, Notebook
 
 Rows = NDArray[np.float64]
+REAL = "real rows"  # the truth's name among the methods
 Result = TypeVar("Result")
 
 
@@ -163,11 +164,15 @@ class Truth:
     """The density itself: its fresh rows are what no method can do better than, and so the null of every figure."""
 
     density: Density
-    name: str = "real rows"
+    name: str = REAL
 
     def fit(self, X: Rows, budget: float, seed: int) -> Fitted:  # noqa: ARG002 - nothing is fitted
-        """Return the truth."""
-        return Fitted(lambda n, seed: self.density.sample(n, random_state=seed), self.density.log_prob, "")
+        """Return the truth, whose rows are neither those that methods are fitted to nor those that judge them."""
+
+        def sample(n: int, seed: int) -> Rows:
+            return self.density.sample_rows(0, n, stream=Stream(seed).child("benchmark truth"))
+
+        return Fitted(sample, self.density.log_prob, "")
 
 
 @dataclass(frozen=True, eq=False)

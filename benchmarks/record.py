@@ -1,7 +1,8 @@
 """What is kept of a run: JSON, written after every result, so that a run can be stopped and goes on where it was.
 
-A file holds the machine and a list of results, each with its key (method, density, seed, ...) and either its figures or
-the reason why there are none. Figures of another machine or of other versions are never mixed into a file.
+A file holds the machine and a list of results, each with its key (method, density, seed, ...), its commit, and either
+its figures or the reason why there are none. Figures of another machine, or of other versions of the packages, are
+never mixed into a file.
 """
 
 from __future__ import annotations

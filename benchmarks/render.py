@@ -11,10 +11,11 @@ from typing import Any
 
 from benchmarks import turns
 from benchmarks.curves import Curve, drawn, write_svg
+from benchmarks.growth import BASE
+from benchmarks.methods import REAL
 from benchmarks.record import Figures
-from benchmarks.tables import Mean, Parts, count, difference, first_and_tied, mean_of, shown, table
+from benchmarks.tables import LEAST_DRAWS, Mean, Parts, count, difference, first_and_tied, mean_of, shown, table
 
-REAL = "real rows"
 Results = list[Figures]
 
 
@@ -29,8 +30,9 @@ def render(results: Path, curves: Path) -> str:
     sections = [
         "# Benchmarks\n",
         "Written by `python -m benchmarks` from the files in `benchmarks/results`; `benchmarks/README.md` says how "
-        "each figure is made. ± is one standard error. **Bold**: first, or not shown to be worse than the first, in "
-        "pairs on the same rows. Real rows are judged like a method: they are what cannot be improved on.\n",
+        "each figure is made. ± is one standard error; each part says of what. **Bold**: first, or not shown to be "
+        "worse than the first, in pairs on the same rows. Real rows are judged like a method: they are what cannot be "
+        "improved on.\n",
     ]
     for name, (title, write) in SECTIONS.items():
         path = results / f"{name}.json"
@@ -49,7 +51,7 @@ def render(results: Path, curves: Path) -> str:
 def time_to_quality(results: Results, curves: Path) -> str:
     """Return the table and draw the curves: seconds of the whole fit against what its samples are worth."""
     groups = _grouped(results, "method", "budget")
-    real = _only(groups, lambda key: key[0] == REAL)
+    real = groups.get((REAL, 0.0), {})
     plots: dict[str, dict[str, list[tuple[float, float, float]]]] = {
         title: {} for title in ("C2ST minus real", "sliced W1 over real", "gap, nats")
     }
@@ -75,7 +77,8 @@ def time_to_quality(results: Results, curves: Path) -> str:
     figure = drawn(plots, x="seconds from rows to a fitted model", log_y=["sliced W1 over real"])
     write_svg(figure, picture, note="Quality against seconds of the fit")
     head = ("method", "budget, s", "fit, s", *plots, "rows sampled a second", "chosen")
-    return f"![Quality against seconds of the fit]({curves.name}/{picture.name})\n\n{table(head, rows)}"
+    errors = _about_errors(len(real))
+    return f"![Quality against seconds of the fit]({curves.name}/{picture.name})\n\n{errors}\n\n{table(head, rows)}"
 
 
 def suite(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is told where curves go
@@ -85,7 +88,7 @@ def suite(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part i
         here = [result for result in results if result["key"]["budget"] == budget]
         groups = _grouped(here, "density", "method")
         n_seeds = len({result["key"]["seed"] for result in here})
-        texts.append(f"{budget:g} seconds a fit, {n_seeds} draw{'s' if n_seeds > 1 else ''} of the data. {_SCALES}\n")
+        texts.append(f"{budget:g} seconds a fit. {_about_errors(n_seeds)} {_SCALES}\n")
         for title, name in (
             ("Gap: mean of log p_true - log p_model over unseen rows, nats", "gap"),
             ("C2ST minus that of real rows, boosted trees", "c2st_boosting"),
@@ -172,8 +175,8 @@ def growth(results: Results, curves: Path) -> str:
     picture = curves / "growth.svg"
     write_svg(drawn(plots, x=labels, log_y=list(plots)), picture, note="Seconds of fits and samples along four axes")
     base = (
-        "Peaks are above what was held before. Where an axis is not varied: 10,000 rows, d = 2, N = 1,000 and 100 "
-        "evaluations.\n"
+        f"Peaks are above what was held before. Where an axis is not varied: {BASE['n']:,} rows, d = {BASE['d']}, "
+        f"N = {BASE['n_steps']:,} and {BASE['n_evaluations']} evaluations. One fit each.\n"
     )
     return "\n".join((f"![Seconds along four axes]({curves.name}/{picture.name})\n", base, *texts))
 
@@ -183,12 +186,12 @@ def sampling(results: Results, curves: Path) -> str:  # noqa: ARG001
     texts = []
     for result in (result for result in results if result["key"]["what"] == "rates"):
         n, seconds = result["key"]["n"], result["seconds"]
-        slowest = next(iter(seconds))
+        first = next(iter(seconds))
         rows = [
             (
                 name,
                 count(n / statistics.median(times)),
-                f"{turns.median_ratio(seconds[slowest], times):.1f}",
+                f"{turns.median_ratio(seconds[first], times):.1f}",
                 shown(mean_of([result["c2st_minus_real"][name]]))
                 if name in result["c2st_minus_real"]
                 else "as no_grad",
@@ -197,12 +200,15 @@ def sampling(results: Results, curves: Path) -> str:  # noqa: ARG001
         ]
         texts.append(table(("two moons", "rows a second", "times the first line", "C2ST minus real"), rows))
         if "distilling_seconds" in result:
-            texts.append(f"The student took {result['distilling_seconds']:.0f} s, its pairs included.\n")
+            texts.append(
+                f"One fit, and one student of it, which took {result['distilling_seconds']:.0f} s, its pairs included. "
+                "± is over pairs of sets of rows, and leaves out the chance of another fit.\n"
+            )
     files = sorted(
         (result for result in results if result["key"]["what"] == "file"), key=lambda result: result["key"]["n"]
     )
     if files:
-        texts.append("`backwalk sample -n N -o x.parquet`, the whole process:\n")
+        texts.append("`backwalk sample -n N -o x.parquet`: seconds after the imports, memory of the whole process.\n")
         written = [
             (
                 f"{result['key']['n']:,}",
@@ -262,7 +268,10 @@ def budgets(results: Results, curves: Path) -> str:  # noqa: ARG001
         )
         for result in order
     ]
-    verdict = f"Three times the budget is worse by more than a standard error in {len(worse)} of {len(order)} pairs.\n"
+    verdict = (
+        f"Three times the budget is worse by more than a standard error in {len(worse)} of {len(order)} pairs. One fit "
+        "each; ± is over the same unseen rows, and leaves out the chance of another fit.\n"
+    )
     head = ("density", "budgets, s", "seed", "gap at T", "gap at 3 T", "worse by, nats")
     return f"{verdict}\n{table(head, rows)}"
 
@@ -292,8 +301,11 @@ def _grouped(results: Results, *names: str) -> dict[tuple[Any, ...], Draws]:
     return groups
 
 
-def _only(groups: dict[tuple[Any, ...], Draws], is_meant: Callable[[tuple[Any, ...]], bool]) -> Draws:
-    return next((draws for key, draws in groups.items() if is_meant(key)), {})
+def _about_errors(n_draws: int) -> str:
+    if n_draws >= LEAST_DRAWS:
+        return f"± is over {n_draws} draws of the data, each with a fit of its own."
+    draws = "One draw" if n_draws == 1 else f"{n_draws} draws"
+    return f"{draws} of the data; ± is over rows of the same fits, and leaves out the chance of another fit."
 
 
 def _parts(draws: Draws, name: str, seeds: Sequence[int] | None = None) -> Parts:
@@ -306,15 +318,28 @@ def _minus(draws: Draws, real: Draws, name: str) -> Mean | None:
 
 
 def _over(draws: Draws, real: Draws, name: str) -> Mean | None:
-    """Return the mean over the draws of the mean of the parts over that of real rows."""
+    """Return the ratio r of the means of a figure and of its null, with the error of (part - r null) / mean null."""
     seeds = [seed for seed in sorted(draws) if seed in real]
-    null = mean_of(_parts(real, name, seeds)).value if seeds else math.nan
-    return mean_of([[part / null for part in draws[seed][name]] for seed in seeds]) if seeds else None
+    if not seeds:
+        return None
+    parts, nulls = _parts(draws, name, seeds), _parts(real, name, seeds)
+    null = mean_of(nulls).value
+    ratio = mean_of(parts).value / null
+    return mean_of(
+        [
+            [ratio + (a - ratio * b) / null for a, b in zip(*pair, strict=True)]
+            for pair in zip(parts, nulls, strict=True)
+        ]
+    )
+
+
+def _densities_and_methods(groups: dict[tuple[Any, ...], Draws]) -> tuple[list[str], list[str]]:
+    densities = list(dict.fromkeys(density for density, _ in groups))
+    return densities, list(dict.fromkeys(method for _, method in groups if method != REAL))
 
 
 def _figure_table(groups: dict[tuple[Any, ...], Draws], name: str) -> str:
-    densities = list(dict.fromkeys(density for density, _ in groups))
-    methods = list(dict.fromkeys(method for _, method in groups if method != REAL))
+    densities, methods = _densities_and_methods(groups)
     rows = []
     for density in densities:
         real = groups.get((density, REAL), {})
@@ -340,8 +365,7 @@ def _figure_table(groups: dict[tuple[Any, ...], Draws], name: str) -> str:
 
 
 def _plain_table(groups: dict[tuple[Any, ...], Draws], name: str, word: Callable[[float], str]) -> str:
-    densities = list(dict.fromkeys(density for density, _ in groups))
-    methods = list(dict.fromkeys(method for _, method in groups if method != REAL))
+    densities, methods = _densities_and_methods(groups)
 
     def cell(density: str, method: str) -> str:
         values = [draw[name] for draw in groups.get((density, method), {}).values()]
@@ -364,12 +388,24 @@ def _failures(results: Results) -> str:
 def _machine(machine: Figures, results: Results) -> str:
     dates = sorted({result["date"] for result in results})
     when = dates[0] if len(dates) < 2 else f"{dates[0]} to {dates[-1]}"
-    commits = ", ".join(sorted({result["commit"] for result in results if result["commit"]}))
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"<sub>{machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB, {machine['threads']} threads; "
-        f"Python {machine['python']}, {versions}; {when}; commit {commits or 'unknown'}.</sub>\n"
+        f"Python {machine['python']}, {versions}; {when}; commit {_commits(results)}.</sub>\n"
     )
+
+
+def _commits(results: Results) -> str:
+    """Return of which commits the results are, method by method where these differ: they are not all measured anew."""
+    by_method: dict[str, set[str]] = {}
+    for result in results:
+        by_method.setdefault(result["key"].get("method", ""), set()).add(result["commit"] or "unknown")
+    by_commits: dict[str, list[str]] = {}
+    for method, commits in by_method.items():
+        by_commits.setdefault(", ".join(sorted(commits)), []).append(method)
+    if len(by_commits) == 1:
+        return next(iter(by_commits))
+    return "; ".join(f"{commits} ({', '.join(methods)})" for commits, methods in by_commits.items())
 
 
 def _choices(draws: Draws) -> str:

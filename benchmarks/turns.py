@@ -67,7 +67,6 @@ def summary(seconds: Figures) -> dict[str, float]:
     names = ("notebook_epoch", "indexed_epoch", "ddpm_epoch", "default_fit")
     return {
         **{name: statistics.median(seconds[name]) for name in names},
-        "notebook_training": statistics.median(whole),
         "notebook_epoch_over_ddpm_epoch": median_ratio(seconds["notebook_epoch"], seconds["ddpm_epoch"]),
         "indexed_epoch_over_ddpm_epoch": median_ratio(seconds["indexed_epoch"], seconds["ddpm_epoch"]),
         "notebook_training_over_default_fit": median_ratio(whole, seconds["default_fit"]),

@@ -16,7 +16,7 @@ from soak import (
 from soak.campaign import Campaign
 
 _REFUSED = "ValueError in one line, with row and column, before any training; the input unchanged"
-_WHOLE_TABLE = "an error in one line, or data that pass every check; no crash, no end later than 10 s, within 2 GiB"
+_WHOLE_TABLE = "an error in one line, or data that pass every check; no crash, ended within 10 s and 2 GiB"
 _WHOLE_MODEL = "an error in one line, or the very same model or state; no crash, within 10 s and 2 GiB"
 _KILLED = "the old or the new file whole; the fit that goes on equals the uninterrupted one bit for bit"
 _DISK = "an error that names the path, what was there intact, no litter"

@@ -92,7 +92,7 @@ def test_ratios_are_taken_round_by_round():
             "default_fit": [100.0, 10.0, 1000.0],
         }
     )
-    assert figures["notebook_training"] == 10_000.0
+    assert figures["notebook_epoch"] == 2.0
     assert figures["notebook_epoch_over_ddpm_epoch"] == 2.0
     assert figures["notebook_training_over_default_fit"] == 50.0
     assert figures["indexed_training_over_default_fit"] == 25.0
@@ -309,12 +309,30 @@ def test_a_density_that_gives_a_true_row_nothing_has_an_infinite_gap():
     assert "gap" not in figures
 
 
-def test_reference_rows_are_nobodys_training_rows():
+def test_reference_rows_and_the_truths_are_nobodys_training_rows():
     density = two_moons()
     X = density.sample(500, random_state=3)
     reference = draw_reference(density, X, SMALL, seed=3)
-    rows = np.concatenate([X, reference.unseen, *reference.sets])
+    null = Truth(density).fit(X, 0.0, 3).sample(500, 3)
+    rows = np.concatenate([X, null, reference.unseen, *reference.sets])
     assert len(np.unique(rows, axis=0)) == len(rows)
+
+
+def test_a_ratio_to_real_rows_has_the_error_of_what_they_do_not_share():
+    null = [1.0, 3.0]
+    twice, apart = ({0: {"w": values}} for values in ([2.0, 6.0], [6.0, 2.0]))
+    assert render._over(twice, {0: {"w": null}}, "w") == Mean(2.0, 0.0, 1)
+    # (6 - 2, 2 - 6) / 2 = 2 and -2 about the ratio, whose mean's error is 2.
+    assert render._over(apart, {0: {"w": null}}, "w") == Mean(2.0, 2.0, 1)
+
+
+def test_the_page_says_which_methods_are_of_which_commit():
+    results = [
+        {"key": {"method": method, "seed": seed}, "commit": commit}
+        for method, seed, commit in (("a", 0, "x"), ("a", 1, "y"), ("b", 0, "y"), ("c", 0, "y"))
+    ]
+    assert render._commits(results) == "x, y (a); y (b, c)"
+    assert render._commits(results[2:]) == "y"
 
 
 class Broken:

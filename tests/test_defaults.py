@@ -79,6 +79,22 @@ def test_the_finest_scale_is_the_same_in_pieces_and_takes_little_memory(monkeypa
     assert peak < 300 * 2**20  # 1 GiB at once
 
 
+def test_a_few_rows_tell_the_finest_scale_of_a_wide_table(monkeypatch):
+    """Found by review: eigenvalues of 300 wide matrices took minutes, whatever time was given."""
+    asked = []
+    eigenvalues = np.linalg.eigvalsh
+    monkeypatch.setattr(np.linalg, "eigvalsh", lambda groups: asked.append(len(groups)) or eigenvalues(groups))
+    whole = finest_scale(sine(1000, 0.03), stream=STREAM)
+    assert sum(asked) == 300
+    asked.clear()
+    monkeypatch.setattr(defaults, "_PROBED_PRODUCTS", 1)
+    assert finest_scale(sine(1000, 0.03), stream=STREAM) == pytest.approx(whole, rel=0.3)
+    assert sum(asked) == 8
+    asked.clear()
+    assert finest_scale(normal(20, 20), stream=STREAM) == LEAST
+    assert not asked
+
+
 @pytest.mark.parametrize("factor", [1.0, 100.0])
 @pytest.mark.parametrize("d", [1, 3])
 def test_the_schedule_ends_in_noise_whatever_the_data(d, factor):

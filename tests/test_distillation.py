@@ -197,12 +197,15 @@ def test_a_model_whose_student_fails_is_as_it_was(own, fitted, few_pairs, monkey
     own.callbacks = [lambda _: 1 / 0]
     with pytest.raises(ZeroDivisionError):
         own.distil(random_state=0)
+    assert own.model_ is fitted.model_
     broken = copy.deepcopy(fitted.model_.denoiser)
     with torch.no_grad():
         broken.network.leave.bias.fill_(math.nan)
     own.callbacks, own.model_ = [], dataclasses.replace(fitted.model_, denoiser=broken)
+    failing = own.model_
     with pytest.raises(SamplingDiverged, match="Pairs should be finite"):
         own.distil(random_state=0)
+    assert own.model_ is failing
     own.model_ = fitted.model_
 
     def diverges(self):
@@ -242,7 +245,7 @@ def test_pairs_are_made_for_at_most_a_third_of_the_time(own, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(distillation.time, "perf_counter", lambda: float(next(clock)))
         distilled(own.model_, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=10**9, stream=STREAM, max_time=6.0)
-    assert made == [(0, 8192), (0, 16384), (16384, 32768), (32768, 49152), (0, 8192)]
+    assert made == [(0, 8192), (0, 4096), (4096, 12288), (12288, 28672), (0, 8192)]
     assert budgets == [3.0]  # a half, at least, is for training
 
 

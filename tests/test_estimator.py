@@ -180,6 +180,17 @@ def test_constant_columns_come_back_exactly_and_nothing_else_is_possible(fitted,
         fitted.bound(other)
 
 
+def test_a_table_scores_the_same_in_either_precision():
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    rows[:, 1] = 0.1
+    single = rows.astype(np.float32)
+    for fitted_rows in (rows, single):
+        model = tiny().fit(fitted_rows)
+        for given in (rows, single):
+            assert np.isfinite(model.score_samples(given[:4])).all()
+            assert math.isfinite(model.bound(given[:4], random_state=0).total)
+
+
 BAD_ROWS = {
     "NaN": (np.array([[0.0, 1.0], [np.nan, 2.0], [1.0, 1.0]]), "NaN at row 1, column 0"),
     "infinite": (np.array([[0.0, np.inf], [1.0, 2.0], [1.0, 1.0]]), "inf at row 0, column 1"),
@@ -328,6 +339,36 @@ def test_warm_start_goes_on_where_the_fit_before_ended(rows):
     assert far[1] < 1e-6 < far[0]
     with pytest.raises(InvalidInput, match="warm_start should go on with the same network"):
         warm.set_params(denoiser=Residual(9, 1), callbacks=[never]).fit(rows)
+
+
+def test_a_warm_start_keeps_the_network_where_none_is_named():
+    """Found by review: more rows, or more time, have another default network, and were refused."""
+    rows = np.random.default_rng(0).normal(size=(1500, 4))
+    model = tiny(denoiser=None, max_steps=1, warm_start=True).fit(rows[:500])
+    before = model.model_.architecture
+    assert model.fit(rows).model_.architecture == before
+    assert tiny(denoiser=None, max_steps=1).fit(rows).model_.architecture != before
+
+
+def test_what_no_training_can_mend_is_told_before_training(rows):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PriorMismatchWarning)
+        with pytest.raises(PriorMismatchWarning, match="prior mismatch"):
+            tiny(schedule=NoiseSchedule.linear(100), n_steps=None, callbacks=[never]).fit(rows)
+
+
+@pytest.mark.parametrize("name", ["", ".", "folder"])
+def test_a_checkpoint_that_is_no_file_is_refused_before_training(rows, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InvalidInput, match="checkpoint should be a file's name"):
+        tiny(callbacks=[never]).fit(rows, checkpoint=name, overwrite=True)
+
+
+def test_a_schedule_that_leaves_float32_is_refused(rows):
+    far = NoiseSchedule.log_snr_uniform(10, log_snr_max=90.0, log_snr_min=-6.0)
+    with pytest.raises(InvalidInput, match="schedule should begin at a log-SNR of at most 80"):
+        tiny(schedule=far, n_steps=None, callbacks=[never]).fit(rows)
 
 
 def test_pipelines_and_grid_search(rough_scores, rows):
@@ -511,6 +552,20 @@ def test_fits_and_students_do_not_mind_inference_mode(rows):
             models.append(model.distil(max_steps=2, random_state=0))
     one, other = ([*m.denoiser_.parameters(), *m.model_.student.denoiser.parameters()] for m in models)
     assert all(map(torch.equal, one, other))
+
+
+@pytest.mark.parametrize("denoiser", [Residual(8, 1, 2), Textbook(8, 1)])
+def test_fits_and_students_do_not_mind_torch_s_default_precision(rows, denoiser):
+    """Found by review: biases were made in it, and products of two precisions are refused."""
+    models, before = [], torch.get_default_dtype()
+    for dtype in (torch.float32, torch.float64):
+        torch.set_default_dtype(dtype)
+        try:
+            model = tiny(denoiser=denoiser).fit(rows).distil(max_steps=2, random_state=0)
+            models.append((*bits(model), model.sample(3, sampler="distilled", random_state=0).tobytes()))
+        finally:
+            torch.set_default_dtype(before)
+    assert models[0] == models[1]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

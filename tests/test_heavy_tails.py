@@ -39,9 +39,9 @@ def test_rows_and_latents_are_those_of_the_encoded_model():
     rows = sample_rows(model_of(BENT), 0, 200, stream=STREAM)
     encoded = sample_rows(model_of(PLAIN), 0, 200, stream=STREAM)
     np.testing.assert_allclose(BENT.encode(rows), encoded, rtol=1e-12, atol=1e-12)
-    np.testing.assert_array_equal(
-        to_latent(model_of(BENT), BENT.decode(Z)).points, to_latent(model_of(PLAIN), Z).points
-    )
+    # Latents keep the last bits of a row, which the bend rounds.
+    bent, plain = to_latent(model_of(BENT), BENT.decode(Z)), to_latent(model_of(PLAIN), Z)
+    np.testing.assert_allclose(bent.points, plain.points, rtol=0, atol=1e-12)
 
 
 def test_the_solver_s_error_of_rows_grows_with_their_units():

@@ -11,6 +11,7 @@ from scipy import stats
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, integrate_ode
 from backwalk.errors import InvalidInput
 from backwalk.latent import from_latent, mixed, to_latent
+from backwalk.sampling import TILE_ROWS
 from backwalk.streams import Stream
 
 STREAM = Stream(41)
@@ -106,12 +107,20 @@ def test_latents_of_data_are_standard_normal_draws(model):
 
 
 def test_a_row_does_not_depend_on_the_others(model, n_threads):
-    rows = np.concatenate([ROWS] * 30)[:1100]
+    n = TILE_ROWS + 76
+    rows = np.concatenate([ROWS] * (1 + n // len(ROWS)))[:n]
     together = to_latent(model, rows, n_intervals=4).points
-    for some in ([0], [1030, 5, 5], [1099]):
+    for some in ([0], [n - 70, 5, 5], [n - 1]):
         np.testing.assert_array_equal(to_latent(model, rows[some], n_intervals=4).points, together[some])
     back = from_latent(model, together, n_intervals=4).points
-    np.testing.assert_array_equal(from_latent(model, together[[1050]], n_intervals=4).points, back[[1050]])
+    np.testing.assert_array_equal(from_latent(model, together[[n - 50]], n_intervals=4).points, back[[n - 50]])
+
+
+def test_rows_that_differ_by_less_than_float32_can_tell_have_other_latents(model):
+    """Found by review: rows were rounded to the network's precision first."""
+    near = ROWS[:1] + 1e-9 * SCALE
+    moved = to_latent(model, near).points - to_latent(model, ROWS[:1]).points
+    assert 1e-10 < np.abs(moved).max() < 1e-6
 
 
 def test_mixes_of_independent_latents_are_standard_normal():

@@ -40,7 +40,10 @@ def long_sample(fitted):
     return sample_rows(fitted.model_, 0, 3000, stream=STREAM, sampler=FEW)
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, 1), (0, 100), (1000, 1100), (1023, 1025), (2000, 3000), (7, 7)])
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [(0, 1), (0, 100), (TILE_ROWS - 50, TILE_ROWS + 50), (TILE_ROWS - 1, TILE_ROWS + 1), (TILE_ROWS, 3000), (7, 7)],
+)
 def test_a_row_is_the_same_in_whatever_range_it_is_drawn(model, long_sample, n_threads, start, stop):
     rows = sample_rows(model, start, stop, stream=STREAM, sampler=FEW)
     np.testing.assert_array_equal(rows, long_sample[start:stop])
@@ -63,12 +66,12 @@ def test_pieces_are_the_rows_in_order(model, long_sample):
 
 
 def test_the_walk_ends_at_the_sample_and_keeps_no_gradients_to_itself(model, long_sample):
-    states = walk(model, 0, 1024, stream=STREAM, sampler=FEW)
+    states = walk(model, 0, TILE_ROWS, stream=STREAM, sampler=FEW)
     next(states)
     assert torch.is_grad_enabled()  # between two states the caller's own setting holds
     *_, last = states
     assert (last.t, last.x_t.requires_grad) == (0, False)
-    np.testing.assert_array_equal(model.codec.decode(last.x_t.double().numpy()), long_sample[:1024])
+    np.testing.assert_array_equal(model.codec.decode(last.x_t.double().numpy()), long_sample[:TILE_ROWS])
 
 
 def test_a_short_chain_has_the_variances_of_its_own_schedule(model):
@@ -148,7 +151,7 @@ def test_denoising_error_is_measured_at_some_steps_and_interpolated(model):
 
 
 def test_a_mismatch_is_put_into_words_where_it_costs(model):
-    assert mismatch_warning(dataclasses.replace(model, prior_mismatch=0.0099)) is None
-    text = mismatch_warning(dataclasses.replace(model, prior_mismatch=0.0804))
+    assert mismatch_warning(0.0099, model.schedule) is None
+    text = mismatch_warning(0.0804, model.schedule)
     assert "0.080 nats a point" in text
     assert f"alpha_bar_N = {float(model.schedule.alpha_bar[-1]):.4f}" in text

@@ -89,6 +89,23 @@ def test_the_denoising_error_is_the_posterior_variance(exact, n_levels, curvatur
     torch.testing.assert_close(error[1:], expected, rtol=Z * (2 / len(z)) ** 0.5 + curvature, atol=0.0)
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        NoiseSchedule.linear(1000, beta_min=1e-4, beta_max=0.02),
+        NoiseSchedule.cosine(1000),
+        NoiseSchedule(torch.cat([SCHEDULE.log_snr, torch.tensor([-np.inf]).double()])),
+    ],
+    ids=["linear", "cosine", "to noise alone"],
+)
+def test_the_denoising_error_is_joined_where_it_is_smooth(exact, schedule):
+    """Found by review: joined by straight lines in t, it was half of the truth in a linear schedule's first steps."""
+    z = encoded_draws(20_000).float()
+    error = measured_denoising_error(exact.denoiser, z, schedule, stream=STREAM)
+    expected = (1 / (1 / torch.linalg.eigvalsh(COVARIANCE) + schedule.snr[1:, None])).sum(1) / 2
+    torch.testing.assert_close(error[1:], expected, rtol=Z * (2 / len(z)) ** 0.5 + 0.02, atol=0.0)
+
+
 @pytest.mark.parametrize("value", [1e6, 1e18, 1e28])
 def test_far_rows_have_small_densities_and_large_bounds(fitted, value):
     rows = np.array([[value, 7.25, 0.0]])

@@ -1,6 +1,8 @@
 """Pieces side by side: in order, each on one thread, and torch's own setting as it was."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
@@ -44,6 +46,49 @@ def test_blocks_that_end_in_any_order_put_the_setting_back():
         first.__exit__(None, None, None)
         assert torch.get_num_threads() == 1
         second.__exit__(None, None, None)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_each_thread_gets_its_setting_back_whoever_leaves_last():
+    """Found by review: the thread that left first stayed at one thread, and so did all that it began later."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    entered, left = Barrier(2, timeout=60), Barrier(2, timeout=60)
+
+    def first() -> int:
+        with single_threads():
+            entered.wait()
+        left.wait()
+        return torch.get_num_threads()
+
+    def second() -> int:
+        with single_threads():
+            entered.wait()
+            left.wait()
+            assert torch.get_num_threads() == 1
+        return torch.get_num_threads()
+
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            assert [future.result() for future in [pool.submit(first), pool.submit(second)]] == [2, 2]
+        with ThreadPoolExecutor(1) as pool:  # a thread that torch has not seen
+            assert pool.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_block_that_ends_on_another_thread_does_not_lose_the_setting():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        block = single_threads()
+        block.__enter__()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(block.__exit__, None, None, None).result()
+        with single_threads():
+            assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -29,6 +29,7 @@ SEALED_BYTES = 4 * 2**30
 NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; blocks or layers
 N_STEPS = 10**6  # of a chain
 HISTORY_LENGTH = 2**18  # losses that a model keeps of its training; as Python numbers they take nine times their bytes
+LARGEST_LOG_SNR = 80.0  # of a chain's first step: e^88.7 is the largest float32
 LONGEST_TIME = 1e9  # seconds of training, thirty years
 
 FARTHEST_TO_FIT = 1e6  # in encoded units: at the noise levels of larger numbers, losses leave float32

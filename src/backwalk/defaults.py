@@ -1,7 +1,7 @@
 """What the data decide: noise levels, network and training that follow from (n, d) and from the rows themselves.
 
-All functions take encoded rows. Nothing here is fitted to a benchmark; where a constant was chosen by measurement, the
-comment says on what.
+All functions take encoded rows. Where a constant was chosen by measurement, the comment says on what: never on the rows
+of a benchmark, though on densities that the benchmark has too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from backwalk.denoiser import Architecture, Residual, is_low
-from backwalk.diffusion import NoiseSchedule, prior_mismatch
+from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch
 from backwalk.streams import Stream
 from backwalk.training import Training
 
@@ -30,6 +30,7 @@ _SECONDS_A_MEMBER_STEP = {True: 2e-3, False: 5e-3}  # in up to three dimensions,
 _CALM_STEPS, _MOST_HASTE = 1600, 2.5  # at so many steps a run in the plane need not hurry
 _HURRIED_SECONDS, _HURRIED_BATCH = 1.3, 511  # a batch that is not cut into shards
 _LEAST_HALF_WIDTH = 128  # at 48 rounding to bfloat16 took what its products saved
+_PROBED_PRODUCTS = 2 * 10**10  # of the covariances of `finest_scale`: some seconds
 _CELLS_AT_ONCE = 2**22  # 32 MiB of numbers
 _STUDENT_STEPS, _STUDENT_BATCH, _LEAST_STEP_SECONDS = 3000, 2000, 1e-3  # steps of usual networks take longer
 _MOST_PAIRS, _MOST_PAIRED_CELLS = 200_000, 2**25  # 128 MiB each for x_N and x_0
@@ -40,14 +41,18 @@ def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
 
     At a random row, the covariance of its sqrt(n) nearest neighbours is thin where the data are; the square root of its
     least eigenvalue is that thickness, or the neighbours' own spread where nothing is thinner. The median over up to
-    300 rows is returned, within 0.016..0.5, so that repeated values and tiny tables give something sane.
+    300 rows, of wide tables at least 8, is returned, within 0.016..0.5, so that repeated values and tiny tables give
+    something sane.
     """
     n, d = z.shape
+    if n <= d:
+        return _FINEST  # no more rows than columns are flat in some direction
     k = min(n, max(2 * d + 2, math.isqrt(n)))
-    probes = z[stream.child("probes").permutation(n)[:300]]
-    neighbours = NearestNeighbors(n_neighbors=k).fit(z).kneighbors(probes, return_distance=False)
+    n_probes = int(np.clip(_PROBED_PRODUCTS // (d * d * k), 8, 300))
+    probes = z[stream.child("probes").permutation(n)[:n_probes]]
     n_pieces = -(-len(probes) * d * max(k, d) // _CELLS_AT_ONCE)
     with threadpool_limits(1):  # so that the bits do not depend on the number of threads
+        neighbours = NearestNeighbors(n_neighbors=k).fit(z).kneighbors(probes, return_distance=False)
         least = np.concatenate([_least_variance(z[rows]) for rows in np.array_split(neighbours, n_pieces)])
     return float(np.clip(math.sqrt(max(float(np.median(least)), 0.0)), _FINEST, _COARSEST))
 
@@ -65,8 +70,7 @@ def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None =
     The greatest noise level is 20, or more where the data's first two moments would leave a prior mismatch above 1e-4
     nats. The least is an eighth of the finest scale, a blur that costs a Gaussian of that thickness 6e-5 nats.
     """
-    mean = torch.from_numpy(z.mean(axis=0))
-    covariance = torch.from_numpy(np.atleast_2d(np.cov(z, rowvar=False, bias=True)))
+    mean, covariance = moments(torch.from_numpy(z))
     level_max = _LEVEL_MAX
     while True:
         schedule = NoiseSchedule.log_snr_uniform(

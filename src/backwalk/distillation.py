@@ -35,7 +35,7 @@ from backwalk.training import OneLevel, Progress, Trainer, Training
 
 TEACHER = Sampler("multistep", 25)  # twice the evaluations at which it is the best solver
 N_FRESH = 4 * TILE_ROWS  # pairs that measure the error
-_PAIRS_AT_ONCE = 8 * TILE_ROWS
+_LEAST_PAIRS_AT_ONCE, _MOST_PAIRS_AT_ONCE = 2 * TILE_ROWS, 8 * TILE_ROWS  # the first few soon say how long they take
 _SHARE_OF_PAIRS = 1 / 3  # of the time that there is
 
 
@@ -59,14 +59,18 @@ def distilled(
     Raises SamplingDiverged where the model's own x_0 are not finite, and TrainingDiverged.
     """
     began = time.perf_counter()
+
+    def late() -> bool:
+        return max_time is not None and time.perf_counter() - began > _SHARE_OF_PAIRS * max_time
+
     schedule = model.schedule.respace([model.schedule.n_steps])
     fresh = stream.child("fresh")
     _, x_0_fresh = pairs(model, 0, N_FRESH, stream=fresh)
-    made = []
-    for first in range(0, n_pairs, _PAIRS_AT_ONCE):
-        made.append(pairs(model, first, min(first + _PAIRS_AT_ONCE, n_pairs), stream=stream.child("pairs")))
-        if max_time is not None and time.perf_counter() - began > _SHARE_OF_PAIRS * max_time:
-            break
+    made: list[tuple[Tensor, Tensor]] = []
+    first, piece = 0, _LEAST_PAIRS_AT_ONCE
+    while first < n_pairs and not (made and late()):
+        made.append(pairs(model, first, min(first + piece, n_pairs), stream=stream.child("pairs")))
+        first, piece = first + piece, min(2 * piece, _MOST_PAIRS_AT_ONCE)
     x_N, x_0 = (torch.cat(part) for part in zip(*made, strict=True))
     teacher, d = model.denoiser, model.codec.n_encoded
     floor = teacher.floor if isinstance(teacher, ResidualDenoiser) else 0.0  # as in a model's file

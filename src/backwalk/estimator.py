@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -23,7 +22,7 @@ from backwalk.defaults import default_distillation, default_pairs, default_stude
 from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
 from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule
 from backwalk.distillation import distilled
-from backwalk.errors import InvalidInput, ModelFileError, PriorMismatchWarning, TrainingDiverged
+from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
 from backwalk.fitting import fitted
 from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
@@ -31,7 +30,6 @@ from backwalk.model import (
     bound,
     gathered,
     log_density,
-    mismatch_warning,
     sample_pieces,
 )
 from backwalk.progress import Callback, progress_bar
@@ -204,9 +202,6 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 f"{diverged} This estimator is now the model of its last good weights, of step "
                 f"{model.history.chosen_step}: judge it before it is used."
             ) from diverged
-        warning = mismatch_warning(model)
-        if warning:
-            warnings.warn(warning, PriorMismatchWarning, stacklevel=2)
         return self
 
     def distil(
@@ -312,7 +307,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         values = self._matched(X).values
         stream = as_stream(random_state)
         result = log_density(self.model_, values, n_intervals=n_intervals, n_probes=n_probes, stream=stream)
-        possible = torch.from_numpy(self.codec_.matches_constants(values))
+        possible = torch.from_numpy(self.codec_.matches_constants(values, self.model_.schema.dtypes))
         return replace(result, log_prob=result.log_prob.where(possible, -torch.inf))
 
     def score(self, X: Any, y: None = None) -> float:
@@ -442,7 +437,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def _possible(self, X: Any) -> NDArray[np.float64]:
         """Return the values of rows that the model could have made: their constant columns hold the constants."""
         values = self._matched(X).values
-        if not self.codec_.matches_constants(values).all():
+        if not self.codec_.matches_constants(values, self.model_.schema.dtypes).all():
             raise InvalidInput(
                 "Constant columns of X should hold the fitted constants, but some rows differ: the model cannot make "
                 "them, so they have no finite bound and no latents."

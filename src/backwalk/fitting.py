@@ -29,9 +29,15 @@ from backwalk.defaults import (
     finest_scale,
 )
 from backwalk.denoiser import Architecture, EnsembleDenoiser, build_denoiser
-from backwalk.diffusion import NoiseSchedule, prior_mismatch
-from backwalk.errors import InvalidInput, TrainingDiverged
-from backwalk.model import N_MEASURED_LEVELS, DiffusionModel, measured_denoising_error
+from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch
+from backwalk.errors import InvalidInput, PriorMismatchWarning, TrainingDiverged
+from backwalk.model import (
+    N_MEASURED_LEVELS,
+    DiffusionModel,
+    default_decoder_variance,
+    measured_denoising_error,
+    mismatch_warning,
+)
 from backwalk.progress import progress_bar
 from backwalk.sampling import Sampler
 from backwalk.settings import Keeping, check_length, chosen_device
@@ -67,11 +73,13 @@ def fitted(
     """
     with torch.inference_mode(False), _enough_memory():  # whatever the caller set: threads move what is made here
         plan = _planned(z, settings, stream, before)
+        warning = mismatch_warning(plan.prior_mismatch, plan.schedule)
+        if warning:
+            warnings.warn(warning, PriorMismatchWarning, stacklevel=3)  # at the caller of `fit`
         trainer = _trainer(plan, settings["max_time"], stream, began)
         diverged = _run(trainer, settings, keeping)
         error = plan.denoising_error()
         schedule, history = plan.schedule, trainer.history()
-        covariance = torch.from_numpy(np.atleast_2d(np.cov(z, rowvar=False, bias=True)))
         n_validation = 0 if plan.x_validation is None else len(plan.x_validation)
         card = model_card(
             settings,
@@ -93,9 +101,9 @@ def fitted(
             schema=table.schema,
             reverse_variance=settings["reverse_variance"],
             denoising_error=error,
-            decoder_variance=float(error[1] if settings["reverse_variance"] == "optimal" else schedule.beta[1]),
+            decoder_variance=default_decoder_variance(settings["reverse_variance"], schedule, error),
             sampler=settings["sampler"] or Sampler("dpm++2m-sde", min(50, schedule.n_steps)),
-            prior_mismatch=prior_mismatch(torch.from_numpy(z.mean(axis=0)), covariance, schedule),
+            prior_mismatch=plan.prior_mismatch,
             history=history,
             card=card,
         )
@@ -113,6 +121,7 @@ class _Plan:
     architecture: Architecture
     training: Training
     denoiser: EnsembleDenoiser
+    prior_mismatch: float
     denoising_error: Callable[..., Tensor]
 
 
@@ -127,12 +136,13 @@ def _planned(
     x_validation, x_0 = (
         torch.from_numpy(z[rows]).float().to(device) for rows in split_rows(n, n_validation, stream=stream)
     )
-    floor = finest_scale(z, stream=stream.child("floor"))
-    schedule = settings["schedule"] or default_schedule(z, floor, settings["n_steps"])
     max_steps = None if settings["max_steps"] is None else int(settings["max_steps"])
-    architecture = settings["denoiser"] or default_architecture(len(x_0), k, max_time)
     training = settings["training"] or default_training(len(x_0), k, max_steps, max_time)
     check_length(training, len(x_0))
+    floor = finest_scale(z, stream=stream.child("floor"))
+    schedule = settings["schedule"] or default_schedule(z, floor, settings["n_steps"])
+    of_before = None if before is None else before.architecture
+    architecture = settings["denoiser"] or of_before or default_architecture(len(x_0), k, max_time)
     denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
     if before is not None:
         _start_from(denoiser, before)
@@ -146,6 +156,7 @@ def _planned(
         architecture,
         training,
         denoiser,
+        prior_mismatch(*moments(torch.from_numpy(z)), schedule),
         partial(measured_denoising_error, denoiser, error_rows, schedule, stream=stream.child("denoising error")),
     )
 
@@ -213,7 +224,8 @@ def _start_from(denoiser: torch.nn.Module, before: DiffusionModel) -> None:
         denoiser.load_state_dict(before.denoiser.state_dict())
     except RuntimeError as error:
         raise InvalidInput(
-            "warm_start should go on with the same network and columns, but the sizes differ: set warm_start=False."
+            "warm_start should go on with the same network and columns, but the sizes differ: give the same denoiser "
+            "and columns, or set warm_start=False."
         ) from error
 
 

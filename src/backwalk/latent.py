@@ -50,7 +50,7 @@ def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals
     `n_intervals` is even. A row's latent does not depend on the other rows. Raises InvalidInput for rows beyond the
     network's range.
     """
-    z = encode_for_scoring(model, values).double()
+    z = encode_for_scoring(model, values)
     low, high = _levels(model)
     return Transported(*_transport(model, z / math.hypot(1.0, low), low, high, n_intervals))
 

@@ -11,8 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from backwalk.diffusion import Denoiser, NoiseSchedule, prior_mismatch
-from backwalk.model import DiffusionModel, check_reverse_variance, measured_denoising_error
+from backwalk.diffusion import Denoiser, NoiseSchedule, moments, prior_mismatch
+from backwalk.model import (
+    DiffusionModel,
+    check_reverse_variance,
+    default_decoder_variance,
+    device_of,
+    measured_denoising_error,
+)
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, ScaledColumn, Schema, as_table
@@ -57,8 +63,9 @@ def oracle_model(
     units = Codec((ScaledColumn(0.0, 1.0),) * d) if codec is None else codec
     z = units.encode(values)
     noise = Stream(0).child("oracle") if stream is None else stream
-    error = measured_denoising_error(denoiser, torch.from_numpy(z).float(), schedule, stream=noise)
-    covariance = torch.from_numpy(np.atleast_2d(np.cov(z, rowvar=False, bias=True)))
+    error = measured_denoising_error(
+        denoiser, torch.from_numpy(z).float().to(device_of(denoiser)), schedule, stream=noise
+    )
     return DiffusionModel(
         schedule=schedule,
         architecture=None,
@@ -67,9 +74,9 @@ def oracle_model(
         schema=Schema(None, ("float64",) * d, "numpy"),
         reverse_variance=reverse_variance,
         denoising_error=error,
-        decoder_variance=float(error[1] if reverse_variance == "optimal" else schedule.beta[1]),
+        decoder_variance=default_decoder_variance(reverse_variance, schedule, error),
         sampler=sampler or Sampler("dpm++2m-sde", min(100, schedule.n_steps)),
-        prior_mismatch=prior_mismatch(torch.from_numpy(z.mean(axis=0)), covariance, schedule),
+        prior_mismatch=prior_mismatch(*moments(torch.from_numpy(z)), schedule),
         history=History((), (), (), (), "none", 0, 0, 0.0),
         card={"description": f"{type(denoiser).__name__}, a denoiser of {d} columns that was not learned"},
     )

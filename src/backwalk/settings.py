@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from backwalk.accepted import HISTORY_LENGTH, LONGEST_TIME, N_STEPS
+from backwalk.accepted import HISTORY_LENGTH, LARGEST_LOG_SNR, LONGEST_TIME, N_STEPS
 from backwalk.denoiser import Architecture
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.model import check_reverse_variance
 from backwalk.sampling import Sampler
 from backwalk.training import Training
+from backwalk.training.checkpoint import refuse_begun
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for name in ("scale", "verbose", "warm_start"):
         if settings[name] not in (True, False):
             raise InvalidInput(f"{name} should be True or False, but got {settings[name]!r}.")
+    schedule = settings["schedule"]
+    if schedule is not None and float(schedule.log_snr[1]) > LARGEST_LOG_SNR:
+        raise InvalidInput(
+            f"schedule should begin at a log-SNR of at most {LARGEST_LOG_SNR:g}, as the SNR leaves float32 beyond, but "
+            f"begins at {float(schedule.log_snr[1]):g}: give a smaller log_snr_max, or a larger beta_min."
+        )
     callbacks = settings["callbacks"]
     if not (isinstance(callbacks, Sequence) and all(map(callable, callbacks))):
         raise InvalidInput(f"callbacks should be a list of functions, but got {callbacks!r}.")
@@ -92,7 +99,12 @@ def checked_keeping(
         raise InvalidInput(f"checkpoint should be a file's name or None, but got {checkpoint!r}.")
     if resume and overwrite:
         raise InvalidInput("resume and overwrite should not both be set: the one goes on, the other begins anew.")
-    return Keeping(Path(checkpoint), bool(resume), float(every), bool(overwrite))
+    path = Path(checkpoint)
+    if not path.name or path.is_dir():
+        raise InvalidInput(f"checkpoint should be a file's name, but got {str(checkpoint)!r}, a folder's.")
+    if not (resume or overwrite):
+        refuse_begun(path)  # it is looked at again, under a lock, when training begins
+    return Keeping(path, bool(resume), float(every), bool(overwrite))
 
 
 def chosen_device(device: str) -> str:

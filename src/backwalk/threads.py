@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
-from threading import Lock
+from threading import Lock, local
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -46,10 +46,20 @@ def single_threads(side_by_side: bool = True) -> Iterator[Map]:
         if n_threads == 1:
             yield map
         else:
-            with ThreadPoolExecutor(n_threads - 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            with ThreadPoolExecutor(n_threads - 1, initializer=_use_one_thread) as pool:
                 yield partial(_taking_part, pool)
     finally:
         _OPEN_BLOCKS.leave()
+
+
+def _use_one_thread() -> None:
+    """Set this thread's torch to one thread.
+
+    At the first use in a thread, torch gives it the setting of threads to come, whatever it was set to: so that is had
+    before.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 def _taking_part(
@@ -81,30 +91,43 @@ def _taking_part(
 
 
 class _OpenBlocks:
-    """Counts the blocks that are open: the first one in notes torch's setting, the last one out puts it back.
+    """Counts the blocks that are open: the first one in notes torch's setting, each thread's last one puts it back.
 
-    Generators hold such blocks open, and may be exhausted in any order.
+    torch keeps a setting for every thread, and one for threads to come. So a caller's thread gets its own back when it
+    has no block open any more, whatever other threads hold. Generators hold such blocks open, and may be exhausted in
+    any order, and on another thread than they began on.
     """
 
     def __init__(self) -> None:
-        self._lock, self._count, self._setting = Lock(), 0, 1
+        self._lock, self._count, self._setting, self._round = Lock(), 0, 1, 0
+        self._own = local()
 
     def enter(self) -> int:
-        """Set torch to one thread, and return how many there were before the first block."""
+        """Set this thread's torch to one thread, and return how many there were before the first block."""
         keep_freed_memory()
         with self._lock:
             if self._count == 0:
-                self._setting = torch.get_num_threads()
+                if not getattr(self._own, "open", 0):  # else this thread's is still ours, of a block left elsewhere
+                    self._setting = torch.get_num_threads()
+                self._round += 1
             self._count += 1
-            torch.set_num_threads(1)
+            self._own.open = self._open_here() + 1
+            self._own.round = self._round
+            _use_one_thread()
             return self._setting
 
     def leave(self) -> None:
-        """Put the setting back if no block is left."""
+        """Put this thread's setting back if it has no block left, or if none is left at all."""
         with self._lock:
             self._count -= 1
-            if self._count == 0:
+            self._own.open = max(self._open_here() - 1, 0)
+            if self._own.open == 0 or self._count == 0:
                 torch.set_num_threads(self._setting)
+
+    def _open_here(self) -> int:
+        """Return how many blocks this thread has open."""
+        of_this_round = getattr(self._own, "round", None) == self._round
+        return int(self._own.open) if of_this_round else 0
 
 
 _OPEN_BLOCKS = _OpenBlocks()

@@ -13,7 +13,16 @@ def rows(first, last):
 
 @pytest.mark.parametrize(
     ("start", "stop"),
-    [(0, 1), (0, 1024), (0, 1025), (5, 5), (1000, 1030), (1024, 2048), (3000, 20_000), (10**9, 10**9 + 3)],
+    [
+        (0, 1),
+        (0, TILE_ROWS),
+        (0, TILE_ROWS + 1),
+        (5, 5),
+        (TILE_ROWS - 20, TILE_ROWS + 6),
+        (TILE_ROWS, 2 * TILE_ROWS),
+        (3000, 20_000),
+        (10**9, 10**9 + 3),
+    ],
 )
 def test_rows_are_those_asked_for_and_tiles_are_whole(n_threads, start, stop):
     asked = []
@@ -52,7 +61,7 @@ def test_an_error_in_a_tile_reaches_the_caller(n_threads):
     assert torch.get_num_threads() == n_threads
 
 
-@pytest.mark.parametrize("n", [1, 1023, 1024])
+@pytest.mark.parametrize("n", [1, TILE_ROWS - 1, TILE_ROWS])
 def test_a_tile_is_filled_up_with_copies_of_its_first_row(n):
     tile = padded_tile(rows(7, 7 + n))
     assert tile.shape == (TILE_ROWS, 1)

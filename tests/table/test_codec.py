@@ -248,6 +248,16 @@ def test_rows_off_a_constant_are_told():
     assert Codec.fit(as_table([[1.0], [2.0]])).matches_constants([[9.0]]).tolist() == [True]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_constant_is_the_same_in_the_precision_that_it_was_fitted_in(dtype):
+    """Found by review: fitted in float32, the constant 0.1 was another number than 0.1."""
+    codec = Codec.fit(as_table(np.array([[0.1, 1.0], [0.1, 2.0]], dtype=dtype)))
+    given = np.array([0.1, np.float32(0.1), np.float16(0.1), 0.1 - 1e-5, 0.11])
+    rows = np.column_stack([given, np.ones(5)])
+    expected = {"float16": [1, 1, 1, 1, 0], "float32": [1, 1, 0, 0, 0], "float64": [1, 1, 0, 0, 0]}[dtype]
+    assert codec.matches_constants(rows, (dtype, dtype)).tolist() == [bool(same) for same in expected]
+
+
 @pytest.mark.parametrize("scale", [True, False])
 def test_whole_numbers_are_spread_over_their_cells_and_rounded_back(scale):
     table = as_table(MIXED)

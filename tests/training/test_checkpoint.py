@@ -123,6 +123,7 @@ OTHER = {
     "rows": {"x_0": torch.cat([X_0[:-1], X_0[-1:] + 1e-6])},
     "validation rows": {"x_validation": X_VALIDATION.flip(0)},
     "training plan": {"plan": Training(max_steps=25, batch_size=64, learning_rate=0.01, hidden_rate=0.02)},
+    "products": {"plan": replace(PLAN, half_products=True)},
     "noise levels": {"levels": LogNormalLevels(math.exp(-4.0), math.exp(3.0), centre=-1.1)},
     "seed": {"stream": Stream(8, ("training",))},
     "purpose": {"stream": Stream(7, ("other",))},
@@ -133,8 +134,22 @@ OTHER = {
 @pytest.mark.parametrize(("what", "change"), OTHER.items(), ids=OTHER)
 def test_another_fit_s_checkpoint_is_refused_by_what_differs(what, change, tmp_path):
     stopped_at(residual, tmp_path / "c", 3)
-    with pytest.raises(CheckpointError, match=f"belongs to another fit, as {what} differ"):
+    with pytest.raises(CheckpointError, match=f"belongs to another fit, as {what}.* differ"):
         next(checkpointed(residual(**change), tmp_path / "c", resume=True))
+
+
+def test_another_chain_is_another_network_where_that_is_told_the_time(tmp_path):
+    """Found by review: a chain with the same ends was taken for the same, though the network is told t / N."""
+
+    def run(schedule):
+        denoiser = build_denoiser(Textbook(8, 2), 2, schedule=schedule, floor=0.0, stream=Stream(1))
+        return Trainer(denoiser, X_0, LEVELS, PLAN, stream=STREAM)
+
+    log_snr = SCHEDULE.log_snr.clone()
+    log_snr[9] += 0.01
+    stopped_at(lambda: run(SCHEDULE), tmp_path / "c", 3)
+    with pytest.raises(CheckpointError, match="as network differ"):
+        next(checkpointed(run(NoiseSchedule(log_snr)), tmp_path / "c", resume=True))
 
 
 def test_other_starting_weights_are_another_network(tmp_path):

@@ -137,15 +137,44 @@ def test_progress_is_told_after_every_step():
 
 
 def test_max_time_ends_the_run(monkeypatch):
-    clock = itertools.count()
-    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(clock)))
-    run = trainer(
-        Training(max_steps=10_000, batch_size=16, learning_rate=1e-3), max_time=12.0, x_validation=X_VALIDATION
-    )
-    told = list(run.run())
+    told = list(Clock(monkeypatch, of_a_look=0.0).run(12.0).run())
     assert len(told) == 12
     assert told[-1].validation_loss is not None
-    assert run.history().n_steps == 12
+
+
+class Clock:
+    """A clock that goes on by a second a step and by so many a look, and a run that goes by it."""
+
+    def __init__(self, monkeypatch, *, of_a_look):
+        self.now = 0.0
+        monkeypatch.setattr(loop.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(Validation, "by_row", lambda *_: self.goes_on(of_a_look, torch.zeros(3)))
+        monkeypatch.setattr(Trainer, "_update", lambda *_: self.goes_on(1.0, torch.tensor(0.0)))
+
+    def goes_on(self, seconds, result):
+        self.now += seconds
+        return result
+
+    def run(self, max_time):
+        plan = Training(max_steps=10**9, batch_size=16, learning_rate=1e-3)
+        return trainer(plan, max_time=max_time, x_validation=X_VALIDATION)
+
+
+@pytest.mark.parametrize(("of_a_look", "looks"), [(0.1, 20), (20.0, 4), (200.0, 2)])
+def test_looks_take_a_small_share_of_a_given_time(monkeypatch, of_a_look, looks):
+    """Found by review: looks that lasted a twentieth of the time followed every step."""
+    told = list(Clock(monkeypatch, of_a_look=of_a_look).run(1000.0).run())
+    assert sum(progress.validation_loss is not None for progress in told) == looks
+    assert told[-1].validation_loss is not None
+
+
+def test_losses_are_kept_as_evenly_as_time_allows(monkeypatch):
+    """Found by review: by steps alone, of which a run that goes by the clock does not come to the end."""
+    run = Clock(monkeypatch, of_a_look=0.0).run(600.0)
+    list(run.run())
+    kept = run.history().step
+    assert len(kept) == 200
+    assert max(later - earlier for earlier, later in itertools.pairwise(kept)) <= 4
 
 
 @pytest.mark.parametrize("size", [1e30, math.nan])
@@ -162,6 +191,13 @@ def test_weights_that_are_not_finite_are_never_kept():
     run._learners.averages[0].fill_(math.nan)  # the average, which no loss has seen
     with pytest.raises(TrainingDiverged, match="weights should stay finite"):
         next(progress)
+
+
+def test_a_validation_loss_that_is_not_finite_is_told_from_weights(monkeypatch):
+    scripted(monkeypatch, [torch.tensor([1.0, math.inf])])
+    run = trainer(Training(max_steps=1, batch_size=16, learning_rate=0.01), x_validation=X_VALIDATION)
+    with pytest.raises(TrainingDiverged, match="loss on validation rows should stay finite"):
+        list(run.run())
 
 
 def scripted(monkeypatch, by_call):

@@ -39,7 +39,7 @@ def training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, stream: St
     schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)
     on_trained, on_unseen = (
         variational_bound(
-            model.denoiser, encode_for_scoring(model, rows), schedule, sigma_sq, stream=stream.child("noise")
+            model.denoiser, encode_for_scoring(model, rows).float(), schedule, sigma_sq, stream=stream.child("noise")
         ).per_row.numpy()
         for rows in (trained, unseen)
     )
@@ -49,7 +49,7 @@ def training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, stream: St
 def gain_by_level(model: DiffusionModel, trained: Rows, unseen: Rows, stream: Stream) -> Iterator[LevelGain]:
     """Yield, from little noise to much, L_simple on unseen rows minus that on training rows, with the same noise."""
     schedule, d = model.schedule, model.codec.n_encoded
-    z = [encode_for_scoring(model, rows) for rows in (trained, unseen)]
+    z = [encode_for_scoring(model, rows).float() for rows in (trained, unseen)]
     for t in sorted({1, *evenly_spaced(schedule.n_steps, min(_LEVELS_TO_SEE_GAIN, schedule.n_steps))}):
         gain = np.zeros(len(trained))
         for draw in range(_DRAWS_TO_SEE_GAIN):

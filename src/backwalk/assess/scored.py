@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from backwalk.assess.fidelity import ChainBound
 from backwalk.datasets import Density
-from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule, check_schedule, prior_mismatch
+from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule, check_schedule, moments, prior_mismatch
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import Estimate, mean_estimate, paired_gap, random_rows, total_variation
 from backwalk.model import BOUND_VARIANCES, DiffusionModel, bound, log_density
@@ -107,6 +107,4 @@ def textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream
 
 def textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
     """Return the prior mismatch of the textbook's schedule on such rows, nats a point."""
-    z = model.codec.encode(rows)
-    mean, covariance = z.mean(axis=0), np.atleast_2d(np.cov(z, rowvar=False, bias=True))
-    return prior_mismatch(torch.from_numpy(mean), torch.from_numpy(covariance), _TEXTBOOK)
+    return prior_mismatch(*moments(torch.from_numpy(model.codec.encode(rows))), _TEXTBOOK)

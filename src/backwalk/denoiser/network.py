@@ -215,11 +215,12 @@ def _uniform_linear(n_in: int, n_out: int, stream: Stream) -> MemberLinear:
 
 def _normal_linear(members: int, n_in: int, n_out: int, gain: float, stream: Stream) -> MemberLinear:
     weight = gain / math.sqrt(n_in) * stream.normal(0, members * n_in, n_out).reshape(members, n_in, n_out)
-    return MemberLinear(weight.float(), torch.zeros(members, 1, n_out))
+    return MemberLinear(weight.float(), torch.zeros(members, 1, n_out, dtype=torch.float32))
 
 
 def _zero_linear(members: int, n_in: int, n_out: int) -> MemberLinear:
-    return MemberLinear(torch.zeros(members, n_in, n_out), torch.zeros(members, 1, n_out))
+    weight, bias = (torch.zeros(members, rows, n_out, dtype=torch.float32) for rows in (n_in, 1))
+    return MemberLinear(weight, bias)
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -87,6 +87,18 @@ def prior_term(x_0: Tensor, schedule: NoiseSchedule) -> Tensor:
     return 0.5 * (alpha_bar * _float64(x_0).square().sum(-1) - x_0.shape[1] * (alpha_bar + log_noise))
 
 
+def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean, (d,), and covariance, (d, d), of rows, (n, d), as `prior_mismatch` wants them.
+
+    >>> moments(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
+    (tensor([1., 1.]), tensor([[1., 0.],
+            [0., 0.]]))
+    """
+    mean = x_0.mean(dim=0)
+    around = x_0 - mean
+    return mean, around.T @ around / len(x_0)
+
+
 def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) -> float:
     """Return KL(N(sqrt(alpha_bar_N) m, alpha_bar_N S + (1 - alpha_bar_N) I) || N(0, I)), nats a point.
 

@@ -128,17 +128,21 @@ def student_words(student: Student) -> str:
     return f"{student.architecture}, with a root mean square error of {student.error:.2g} of a column's scale"
 
 
-def mismatch_warning(model: DiffusionModel) -> str | None:
+def mismatch_warning(prior_mismatch: float, schedule: NoiseSchedule) -> str | None:
     """Return what a wrong start of the reverse chain costs, in words, or None where it costs less than 0.01 nats."""
-    if model.prior_mismatch < 0.01:
+    if prior_mismatch < 0.01:
         return None
-    alpha_bar = float(model.schedule.alpha_bar[-1])
     return (
-        f"prior mismatch: alpha_bar_N = {alpha_bar:.4f} after {model.schedule.n_steps} steps, so x_N still holds "
-        f"signal (SNR {float(model.schedule.snr[-1]):.2f}), while sampling starts from pure noise. That costs at least "
-        f"{model.prior_mismatch:.3f} nats a point, in every sample, whatever the network. Use more steps or larger "
+        f"prior mismatch: alpha_bar_N = {float(schedule.alpha_bar[-1]):.4f} after {schedule.n_steps} steps, so x_N "
+        f"still holds signal (SNR {float(schedule.snr[-1]):.2f}), while sampling starts from pure noise. That costs at "
+        f"least {prior_mismatch:.3f} nats a point, in every sample, whatever the network. Use more steps or larger "
         "betas, or leave the schedule to Diffusion()."
     )
+
+
+def default_decoder_variance(reverse_variance: str, schedule: NoiseSchedule, denoising_error: Tensor) -> float:
+    """Return the variance of p(x_0 | x_1) that goes with a reverse variance: m_1 with "optimal", else beta_1."""
+    return float(denoising_error[1] if reverse_variance == "optimal" else schedule.beta[1])
 
 
 def reverse_variances(

@@ -5,6 +5,7 @@ Rows come in the user's units and are encoded; what is said of them is in the us
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from numbers import Integral
@@ -35,13 +36,14 @@ from backwalk.model.fitted import (
     device_of,
     reverse_variances,
 )
-from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
+from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile, spread_times
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
 
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
+_LEAST_LOG_SNR = -2.0 * math.log(1e3)
 MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
 
 
@@ -70,7 +72,8 @@ def bound(
             f'reverse_variance="full" should be asked for at most {MOST_FULL_COLUMNS} columns, but the model has '
             f'{model.codec.n_encoded}: use "optimal".'
         )
-    z, times = encode_for_scoring(model, values), chosen_times(model, steps, decoder_variance=decoder_variance)
+    z = encode_for_scoring(model, values).float()
+    times = chosen_times(model, steps, decoder_variance=decoder_variance)
     log_volume = torch.from_numpy(-model.codec.log_abs_det_jacobian(values))
     schedule = model.schedule.respace(times)
     bound_of: Callable[..., BoundTerms]
@@ -126,7 +129,7 @@ def log_density(
     tiles. So a row's result does not depend on the others, and equal rows have equal results; the probes of different
     rows are independent, and their errors average out in a mean. The density is blurred by `model.blur`.
     """
-    z = encode_for_scoring(model, values)
+    z = encode_for_scoring(model, values).float()
     level = model.schedule.noise_level
     if n_probes is None and z.shape[1] > MOST_EXACT_COLUMNS:
         n_probes = DEFAULT_PROBES
@@ -153,7 +156,7 @@ def log_density(
 
 
 def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:
-    """Return rows in encoded units, as the network's float32, on its device. Raises InvalidInput beyond its range."""
+    """Return rows in encoded units, float64, on the network's device. Raises InvalidInput beyond its range."""
     z = model.codec.encode(values)
     far = np.flatnonzero(np.abs(z).max(axis=1) > FARTHEST_TO_SCORE)
     if len(far):
@@ -161,7 +164,7 @@ def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Te
             f"Rows should lie within {FARTHEST_TO_SCORE:.0e} scales of the fitted ones, but row {far[0]} (rows count "
             "from 0) does not: drop it."
         )
-    return torch.from_numpy(z).float().to(device_of(model.denoiser))
+    return torch.from_numpy(z).to(device_of(model.denoiser))
 
 
 def measured_denoising_error(
@@ -169,16 +172,18 @@ def measured_denoising_error(
 ) -> Tensor:
     """Return m_t for every step of a chain, from about `n_levels` of its steps: (n_steps + 1,), float64.
 
-    m_t is smooth in the log-SNR, and so is ln m_t, which is interpolated.
+    ln m_t is smooth in the log-SNR, however a schedule's steps lie there: in it the levels are spread evenly, the first
+    and the last step among them, and between them ln m_t is interpolated.
     """
-    n = schedule.n_steps
-    times = sorted({1 + round(i * (n - 1) / max(n_levels - 1, 1)) for i in range(n_levels)})
+    # Increasing. The farthest levels of a chain that ends in noise alone are as one.
+    place = -schedule.log_snr[1:].clamp(min=_LEAST_LOG_SNR).numpy()
+    times = sorted({1, *spread_times(schedule, min(n_levels, schedule.n_steps), place)})
     rows = z.repeat(-(-2048 // len(z)), 1)  # copies and not draws, which would be thousands of calls on a few rows
     with single_threads(rows.device.type == "cpu") as side_by_side:
         chain = schedule.respace(times)
         measured = denoising_error(denoiser, rows, chain, stream=stream, side_by_side=side_by_side)[1:]
-    every = np.arange(1, n + 1)
-    return torch.from_numpy(np.concatenate([[0.0], np.exp(np.interp(every, times, measured.clamp(min=1e-30).log()))]))
+    at = place[np.array(times) - 1]
+    return torch.from_numpy(np.concatenate([[0.0], np.exp(np.interp(place, at, measured.clamp(min=1e-30).log()))]))
 
 
 def _signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:

@@ -68,7 +68,7 @@ class _Blank(Stream):
 
     def uniform(self, start: int, stop: int, d: int) -> Tensor:
         """Return zeros that take no memory."""
-        return torch.zeros(()).expand(stop - start, d)
+        return torch.zeros((), dtype=torch.float32).expand(stop - start, d)
 
     def normal(self, start: int, stop: int, d: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return zeros that take no memory."""

@@ -2,7 +2,7 @@
 
 from backwalk.sampling.chain import ChainState, last_state, walk_back
 from backwalk.sampling.fitted_times import N_PILOT, fitted_times
-from backwalk.sampling.sampler import Sampler
+from backwalk.sampling.sampler import Sampler, spread_times
 from backwalk.sampling.steps import Ancestral, Ddim, DpmSolver, Multistep, Step
 from backwalk.sampling.tiles import TILE_ROWS, over_tiles, padded_tile
 
@@ -20,5 +20,6 @@ __all__ = [
     "last_state",
     "over_tiles",
     "padded_tile",
+    "spread_times",
     "walk_back",
 ]

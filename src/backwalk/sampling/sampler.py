@@ -92,9 +92,15 @@ class Sampler:
 
 
 def spread_times(schedule: NoiseSchedule, k: int, place: np.ndarray) -> list[int]:
-    """Return k times of a chain that are spread evenly in `place`, (n_steps,), increasing and ending at n_steps."""
+    """Return k times of a chain, increasing and ending at n_steps, that are spread evenly in `place`, (n_steps,).
+
+    `place` does not fall along the chain.
+    """
     targets = np.linspace(place[0], place[-1], k) if k > 1 else place[-1:]
-    return _made_distinct(1 + np.abs(place[:, None] - targets).argmin(axis=0), schedule.n_steps)
+    above = np.searchsorted(place, targets).clip(max=schedule.n_steps - 1)
+    below = np.maximum(above - 1, 0)
+    nearest = np.where(targets - place[below] <= place[above] - targets, below, above)
+    return _made_distinct(1 + nearest, schedule.n_steps)
 
 
 def check_eta(eta: float) -> None:

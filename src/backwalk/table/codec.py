@@ -9,7 +9,7 @@ density over the spread values, integrated over a cell, is the probability of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -33,7 +33,7 @@ from backwalk.table.columns import (
     unbent,
 )
 from backwalk.table.frame import Table
-from backwalk.table.schema import FloatArray
+from backwalk.table.schema import FloatArray, numpy_dtype
 
 
 @dataclass(frozen=True)
@@ -195,15 +195,22 @@ class Codec:
         rows[:, positions] = constants
         return rows
 
-    def matches_constants(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def matches_constants(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> npt.NDArray[np.bool_]:
         """Return, for each row, whether every constant column holds its constant: (n,).
 
         The fitted density is over the columns that vary. A row whose constant column differs cannot come from the
-        model: its log-density is -inf.
+        model: its log-density is -inf. The same table may come in float32 and in float64: a constant is met by its
+        rounding to float32, and by what rounds to it in the dtype, one a column, that it was fitted in.
         """
         positions, constants = self._constants
-        rows = self._rows(values, self.n_columns, "values")
-        return np.asarray((rows[:, positions] == constants).all(axis=1))
+        given = self._rows(values, self.n_columns, "values")[:, positions]
+        with np.errstate(over="ignore"):
+            same = (given == constants) | (given == constants.astype(np.float32))
+            for j, position in enumerate(positions):
+                dtype = None if dtypes is None else numpy_dtype(dtypes[position])
+                if dtype in ("float16", "float32"):
+                    same[:, j] |= given[:, j].astype(dtype) == constants[j]
+        return np.asarray(same.all(axis=1))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec as plain JSON values, exactly."""

@@ -50,7 +50,7 @@ def adam_step(gradients: list[Tensor], step: AdamStep) -> None:
     # The fused operation goes through memory: a gradient that lies there column by column would move other weights.
     by_rows = [gradient.contiguous() for gradient in gradients]
     nothing: list[Tensor] = []
-    counts = [torch.full([], step.number, device=step.parameters[0].device)] * len(by_rows)
+    counts = [torch.full([], step.number, dtype=torch.float32, device=step.parameters[0].device)] * len(by_rows)
     torch.ops.aten._fused_adam_(
         step.parameters,
         by_rows,

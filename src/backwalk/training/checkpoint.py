@@ -52,11 +52,24 @@ def checkpointed(
         if resume and path.exists():
             restore(trainer, path)
         elif overwrite:
-            path.unlink(missing_ok=True)
-        elif path.exists():
-            raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
+            _remove(path)
+        else:
+            refuse_begun(path)
         remove_parts(path)
         yield from _checkpointed(trainer, path, every)
+
+
+def refuse_begun(path: Path) -> None:
+    """Raise CheckpointError where a checkpoint is there."""
+    if path.exists():
+        raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be replaced: {error.strerror or error}.") from error
 
 
 def _checkpointed(trainer: Trainer, path: Path, every: float) -> Iterator[Progress]:

@@ -127,6 +127,8 @@ class Learner:
         return loss, gradients
 
     def _n_shards(self, rows: int) -> int:
+        if self.parameters[0].device.type != "cpu":
+            return 1
         if not self._cut:
             return -(-rows // UNCUT_ROWS)
         return max(2, -(-rows // SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1

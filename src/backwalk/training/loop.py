@@ -41,8 +41,9 @@ from backwalk.training.state import (
 )
 from backwalk.training.validation import Candidate, Choice, Validation
 
-N_RECORDS = 200  # losses kept of a run, at least
+N_RECORDS = 200  # losses kept of a run, at least, where it has so many steps
 N_LOOKS = 20  # how often weights are taken in as candidates, and validated
+_LARGEST_SHARE_OF_LOOKS = 0.05  # of a given time
 
 
 class Trainer:
@@ -77,6 +78,7 @@ class Trainer:
         self._validations: list[tuple[int, float]] = []
         self.step = 0
         self.seconds = 0.0
+        self._seconds_of_looks = 0.0
         self.diverged = False
 
     @property
@@ -96,11 +98,12 @@ class Trainer:
 
     def _run(self) -> Iterator[Progress]:
         began = time.monotonic() - self.seconds
-        record_every = self._record_every()
+        # Of the step before this one, as an uninterrupted run would know it.
+        progress = max(self.step - 1, 0) / self.max_steps if self.max_time is None else self._progress()
         while not self.done:
-            progress = self._progress()
+            before, progress = progress, self._progress()
             loss = self._update(self.training.rate_at(self.step, progress))
-            kept = self.step % record_every == 0
+            kept = self._loss_is_kept(progress, before)
             self.step += 1
             self.seconds = time.monotonic() - began
             if kept:
@@ -167,11 +170,14 @@ class Trainer:
         loss = self._learners.step(self._batches, rate, self.step, self._map)
         return loss / self.denoiser.n_members
 
-    def _record_every(self) -> int:
-        """The notebook keeps the first loss of every epoch; other runs keep a loss every few steps."""
+    def _loss_is_kept(self, progress: float, before: float) -> bool:
+        """The notebook keeps the first loss of every epoch; other runs keep `N_RECORDS`, as evenly as time allows.
+
+        `progress` is that at the step's begin, `before` at the begin of the one before.
+        """
         if self.training.levels == "chain":
-            return self.training.steps_an_epoch(len(self.x_0))
-        return max(1, self.max_steps // N_RECORDS)
+            return self.step % self.training.steps_an_epoch(len(self.x_0)) == 0
+        return not self._losses or int(progress * N_RECORDS) > int(before * N_RECORDS)
 
     def _keep(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -186,17 +192,24 @@ class Trainer:
         return by_steps if self.max_time is None else max(by_steps, self.seconds / self.max_time)
 
     def _look_due(self, progress_before: float) -> bool:
-        return self.done or int(self._progress() * N_LOOKS) > int(progress_before * N_LOOKS)
+        if self.done:
+            return True
+        dear = self.max_time is not None and self._seconds_of_looks > _LARGEST_SHARE_OF_LOOKS * self.seconds
+        return not dear and int(self._progress() * N_LOOKS) > int(progress_before * N_LOOKS)
 
     def _look(self) -> float | None:
         """Take the (averaged) weights in as a candidate; return their validation loss where there are rows for it."""
+        began = time.monotonic()
         with _weights_set(self._learners.parameters, self._learners.averages):
             by_row = self._validation.by_row(self._map) if self._validation else torch.empty(0, dtype=torch.float64)
             weights = [parameter.clone() for parameter in self._parameters()]
+        self._seconds_of_looks += time.monotonic() - began
         candidate = Candidate(self.step, by_row, weights)
         if not candidate.is_finite:
+            what = "loss on validation rows" if all(w.isfinite().all() for w in weights) else "weights"
             raise TrainingDiverged(
-                f"The weights should stay finite, but some are not after {self.step} steps: lower learning_rate."
+                f"The {what} should stay finite, but got NaN or inf after {self.step} steps: lower learning_rate, or "
+                "look for far outliers in the data."
             )
         self._choice.consider(candidate)
         if self._validation is None:

@@ -60,7 +60,7 @@ class OneLevel:
     def draw(self, batches: int, rows: int, *, stream: Stream) -> Tensor:
         """Return the one log-SNR, so many times."""
         del stream
-        return torch.full((batches, rows), self.log_snr)
+        return torch.full((batches, rows), self.log_snr, dtype=torch.float32)
 
     def weight(self, log_snr: Tensor) -> Tensor:
         """Return 1 + SNR."""

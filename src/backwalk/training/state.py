@@ -44,16 +44,20 @@ def fingerprint(
 
     Noise that belongs to the rows counts as theirs.
 
-    Noise levels are told by a draw from them, and the denoiser by its weights and plain attributes.
+    Noise levels are told by a draw from them, and the denoiser by its weights, buffers and plain attributes. Whether
+    products are of bfloat16 numbers, which by default follows from the processor, has a name of its own.
     """
-    drawn = levels.draw(1, 64, stream=Stream(0))
+    drawn = levels.draw(1, 4096, stream=Stream(0))
+    plan = asdict(training)
+    products = "bfloat16" if plan.pop("half_products") else "float32"
     plain = {name: value for name, value in vars(denoiser).items() if isinstance(value, (int, float, tuple))}
     return {
         "rows": _digest([x_0] if eps is None else [x_0, eps]),
         "validation rows": _digest([] if x_validation is None else [x_validation]),
-        "network": f"{_digest(denoiser.state_dict().values())} {plain} on {x_0.device.type}",
+        "network": f"{_digest([*denoiser.parameters(), *denoiser.buffers()])} {plain} on {x_0.device.type}",
         "noise levels": _digest([drawn, levels.weight(drawn)]),
-        "training plan": str(asdict(training)),
+        "training plan": str(plan),
+        "products (by default the processor's)": products,
         "seed": str(stream.seed),
         "purpose": "/".join(map(str, stream.path)),
         "versions": f"backwalk {backwalk.__version__}, torch {torch.__version__}",
