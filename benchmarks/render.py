@@ -14,6 +14,7 @@ from benchmarks.curves import Curve, drawn, write_svg
 from benchmarks.growth import BASE
 from benchmarks.methods import REAL
 from benchmarks.record import Figures
+from benchmarks.suite import METHODS
 from benchmarks.tables import LEAST_DRAWS, Mean, Parts, count, difference, first_and_tied, mean_of, shown, table
 
 Results = list[Figures]
@@ -334,8 +335,11 @@ def _over(draws: Draws, real: Draws, name: str) -> Mean | None:
 
 
 def _densities_and_methods(groups: dict[tuple[Any, ...], Draws]) -> tuple[list[str], list[str]]:
-    densities = list(dict.fromkeys(density for density, _ in groups))
-    return densities, list(dict.fromkeys(method for _, method in groups if method != REAL))
+    """Return the names in order: densities as they were measured, methods as the suite has them."""
+    densities, methods = (list(dict.fromkeys(names)) for names in zip(*groups, strict=True))
+    order = [method.name for method in METHODS]
+    methods.sort(key=lambda name: order.index(name) if name in order else len(order))
+    return densities, [method for method in methods if method != REAL]
 
 
 def _figure_table(groups: dict[tuple[Any, ...], Draws], name: str) -> str:
@@ -345,11 +349,7 @@ def _figure_table(groups: dict[tuple[Any, ...], Draws], name: str) -> str:
         real = groups.get((density, REAL), {})
         draws = {method: groups[density, method] for method in methods if (density, method) in groups}
         has = {method: [seed for seed in sorted(real) if name in d.get(seed, {})] for method, d in draws.items()}
-        # Only methods with every draw can be compared in pairs over all of them.
-        complete = {
-            method: _parts(draws[method], name, seeds) for method, seeds in has.items() if len(seeds) == len(real)
-        }
-        best = first_and_tied(complete)
+        best = first_and_tied({method: {s: draws[method][s][name] for s in seeds} for method, seeds in has.items()})
         cells = []
         for method in methods:
             seeds = has.get(method, [])

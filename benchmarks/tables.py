@@ -51,16 +51,27 @@ def difference(a: Parts, b: Parts) -> Mean:
     return mean_of([np.subtract(x, y).tolist() for x, y in zip(a, b, strict=True)])
 
 
-def first_and_tied(figures: Mapping[str, Parts]) -> set[str]:
+def first_and_tied(figures: Mapping[str, Mapping[int, Sequence[float]]]) -> set[str]:
     """Return the method with the least mean, and those that are not shown to be worse than it.
 
-    >>> sorted(first_and_tied({"a": [[1.0, 2.0]], "b": [[1.2, 1.9]], "c": [[5.0, 6.1]]}))
+    Each method's parts are given by the seed of the draw. The first is one of those with the most draws; one with fewer
+    is compared with it on the draws that it has.
+
+    >>> sorted(first_and_tied({"a": {0: [1.0, 2.0]}, "b": {0: [1.2, 1.9]}, "c": {0: [5.0, 6.1]}, "d": {}}))
     ['a', 'b']
     """
-    if not figures:
+    most = max((len(draws) for draws in figures.values()), default=0)
+    if most == 0:
         return set()
-    first = min(figures, key=lambda name: mean_of(figures[name]).value)
-    return {name for name, parts in figures.items() if not difference(parts, figures[first]).is_shown_positive()}
+    means = {name: mean_of(list(draws.values())).value for name, draws in figures.items() if len(draws) == most}
+    first = figures[min(means, key=lambda name: means[name])]
+
+    def is_tied(draws: Mapping[int, Sequence[float]]) -> bool:
+        common = sorted(draws.keys() & first.keys())
+        pairs = [draws[seed] for seed in common], [first[seed] for seed in common]
+        return bool(common) and not difference(*pairs).is_shown_positive()
+
+    return {name for name, draws in figures.items() if is_tied(draws)}
 
 
 def shown(mean: Mean) -> str:

@@ -138,13 +138,22 @@ def test_shown_worse_takes_students_quantile():
 
 def test_methods_are_compared_pair_by_pair():
     common = Stream(0).normal(0, 1, 40)[0].numpy()  # rows on which all do well, and rows on which none does
-    figures = {name: [(common + shift).tolist()] for name, shift in (("best", 0.0), ("second", 0.1))}
-    assert mean_of(figures["best"]).standard_error > 0.1  # alone, neither is known as well as they differ
+    figures = {name: {7: (common + shift).tolist()} for name, shift in (("best", 0.0), ("second", 0.1))}
+    assert mean_of([figures["best"][7]]).standard_error > 0.1  # alone, neither is known as well as they differ
     assert first_and_tied(figures) == {"best"}
     noise = Stream(1).normal(0, 1, 40)[0].numpy()
-    figures["other rows"] = [(noise - noise.mean() + common.mean() + 0.1).tolist()]
+    figures["other rows"] = {7: (noise - noise.mean() + common.mean() + 0.1).tolist()}
     assert first_and_tied(figures) == {"best", "other rows"}
-    assert difference(figures["second"], figures["best"]).value == pytest.approx(0.1)
+    assert difference([figures["second"][7]], [figures["best"][7]]).value == pytest.approx(0.1)
+
+
+def test_a_method_with_fewer_draws_is_compared_on_those_that_it_has():
+    draws = {seed: [float(seed), seed + 0.1] for seed in range(4)}
+    better = {seed: [value - 0.01 for value in draws[seed]] for seed in (2, 3)}
+    worse = {3: [value + 0.01 for value in draws[3]]}
+    figures = {"all": draws, "better": better, "worse": worse, "elsewhere": {9: [-5.0, -5.0]}, "none": {}}
+    assert first_and_tied(figures) == {"all", "better"}
+    assert first_and_tied({"none": {}}) == first_and_tied({}) == set()
 
 
 @pytest.mark.parametrize("whiten", [False, True])

@@ -6,6 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from backwalk import defaults
 from backwalk.defaults import (
@@ -93,6 +95,21 @@ def test_a_few_rows_tell_the_finest_scale_of_a_wide_table(monkeypatch):
     asked.clear()
     assert finest_scale(normal(20, 20), stream=STREAM) == LEAST
     assert not asked
+
+
+def test_neighbours_are_found_on_one_thread(monkeypatch):
+    """Found by review: beyond 15 columns, which of several equally distant rows is taken depends on the threads."""
+    seen = []
+
+    class Watched(NearestNeighbors):
+        def kneighbors(self, *arguments, **options):
+            seen.extend(pool["num_threads"] for pool in threadpool_info())
+            return super().kneighbors(*arguments, **options)
+
+    monkeypatch.setattr(defaults, "NearestNeighbors", Watched)
+    with threadpool_limits(2):
+        finest_scale(normal(100, 3), stream=STREAM)
+    assert set(seen) == {1}
 
 
 @pytest.mark.parametrize("factor", [1.0, 100.0])
