@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def blocks(language):
@@ -45,7 +46,16 @@ def test_the_command_lines_run(block, tmp_path):
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
+def test_its_figures_are_those_of_the_benchmark():
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    measured = [{cell.strip() for cell in line.split("|")} for line in page.splitlines() if line.startswith("| ")]
+    table = README[README.index("| fit, s |") :].split("\n\n")[0].splitlines()[2:]
+    assert len(table) >= 5
+    for line in table:
+        cells = [cell.strip() for cell in line.split("|")[2:-1]]
+        assert any(set(cells) <= row for row in measured), f"no line of docs/benchmarks.md has {cells}"
+
+
 def test_the_files_that_it_names_exist():
-    root = Path(__file__).parents[1]
     for link in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\"]+)\"", README):
-        assert (root / (link[0] or link[1])).exists(), link
+        assert (ROOT / (link[0] or link[1])).exists(), link
