@@ -20,6 +20,13 @@ def test_a_mutant_applies_and_names_tests_that_exist(mutant):
     assert all((ROOT / "tests" / name).is_file() for name in mutant.tests)
 
 
+def test_the_page_has_every_mutant():
+    page = (ROOT / "docs" / "mutants.md").read_text()
+    missing = [m.name for m in MUTANTS if f"| {m.name} | `{m.file}` | {m.breaks} |" not in page]
+    assert not missing, "run `make mutants`"
+    assert page.count("\n| ") == len(MUTANTS) + 1
+
+
 def test_mutants_are_many_and_each_is_another():
     assert len(MUTANTS) >= 30
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
