@@ -992,8 +992,8 @@ MUTANTS = (
     Mutant(
         "denoising errors joined along the steps",
         "model/judging.py",
-        "np.interp(place, at, measured",
-        "np.interp(np.arange(len(place)), np.array(times) - 1, measured",
+        "-schedule.log_snr[1:].clamp(min=_LEAST_LOG_SNR).numpy()",
+        "np.arange(float(schedule.n_steps))",
         "m_t of schedules that are not even in log-SNR",
         _MODEL,
     ),
