@@ -642,6 +642,22 @@ MUTANTS = (
         _DENOISER,
     ),
     Mutant(
+        "tangents at the wrong activation",
+        "denoiser/passes.py",
+        "apart).mul_(inner_slope)",
+        "apart).mul_(outer_slope)",
+        "hand-written tangents",
+        _DENOISER,
+    ),
+    Mutant(
+        "tangents without the way past a block",
+        "denoiser/passes.py",
+        "h.baddbmm_(inner, parameters[i + 2])",
+        "h = torch.bmm(inner, parameters[i + 2])",
+        "hand-written tangents",
+        _DENOISER,
+    ),
+    Mutant(
         "time off by one",
         "denoiser/preconditioning.py",
         "return (n - steps_from_end) / n",
@@ -857,14 +873,6 @@ MUTANTS = (
         "z, low, high, n_intervals",
         "the scale of latents",
         ("test_latent.py",),
-    ),
-    Mutant(
-        "a network's own derivative: slope of the other activation",
-        "denoiser/network.py",
-        "slopes.append((outer_slope, inner_slope))",
-        "slopes.append((inner_slope, outer_slope))",
-        "hand-written tangents",
-        _DENOISER,
     ),
     Mutant(
         "derivative without the signal",

@@ -23,6 +23,7 @@ from backwalk.model import (
     sample_rows,
     walk,
 )
+from backwalk.model.judging import rows_scored_at_once
 from backwalk.sampling import TILE_ROWS, Sampler
 from backwalk.streams import Stream
 
@@ -111,6 +112,20 @@ def test_the_log_density_of_a_row_does_not_depend_on_the_others(model, rows):
         alone = log_density(model, rows[some], n_intervals=4).log_prob
         torch.testing.assert_close(alone, together[some], rtol=1e-6, atol=1e-6)
     assert torch.equal(log_density(model, rows[:3], n_intervals=4).log_prob, together[:3])
+
+
+def test_scores_do_not_depend_on_the_tile_that_a_row_is_in(model, rows):
+    n = rows_scored_at_once(model.codec.n_encoded)
+    values = np.tile(rows[:50], (n // 50 + 2, 1))[: n + 20]
+    scores = log_density(model, values, n_intervals=2).log_prob
+    assert scores.shape == (n + 20,)
+    torch.testing.assert_close(scores, scores[:50].repeat(n // 50 + 2)[: n + 20], rtol=1e-6, atol=1e-6)
+    assert torch.equal(log_density(model, values[:n], n_intervals=2).log_prob, scores[:n])
+
+
+@pytest.mark.parametrize("n_tangents", [0, 1, 2, 7, 32, 1000])
+def test_the_tile_of_a_score_is_of_some_hundred_rows(n_tangents):
+    assert 128 <= rows_scored_at_once(n_tangents + 1) <= rows_scored_at_once(n_tangents) <= 512
 
 
 def test_random_signs_estimate_the_exact_divergence_within_their_standard_error(model, rows):

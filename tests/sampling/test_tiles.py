@@ -24,11 +24,12 @@ def rows(first, last):
         (10**9, 10**9 + 3),
     ],
 )
-def test_rows_are_those_asked_for_and_tiles_are_whole(n_threads, start, stop):
+@pytest.mark.parametrize("tile_rows", [TILE_ROWS, 300])
+def test_rows_are_those_asked_for_and_tiles_are_whole(n_threads, start, stop, tile_rows):
     asked = []
-    pieces = list(over_tiles(lambda first, last: asked.append((first, last)) or rows(first, last), start, stop))
-    assert torch.equal(torch.cat([torch.empty(0, 1), *pieces]), rows(start, stop))
-    assert all(first % TILE_ROWS == 0 and last - first == TILE_ROWS for first, last in asked)
+    tiles = over_tiles(lambda first, last: asked.append((first, last)) or rows(first, last), start, stop, tile_rows)
+    assert torch.equal(torch.cat([torch.empty(0, 1), *tiles]), rows(start, stop))
+    assert all(first % tile_rows == 0 and last - first == tile_rows for first, last in asked)
     assert len(asked) == len(set(asked))
     assert torch.get_num_threads() == n_threads
 

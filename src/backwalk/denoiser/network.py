@@ -17,9 +17,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from backwalk.denoiser.passes import affine, prediction, product
+from backwalk.denoiser.passes import affine, prediction, prediction_and_slopes, product, pushed
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
+from backwalk.threads import without_lock
 
 Push = Callable[[Tensor], Tensor]
 
@@ -141,21 +142,9 @@ class ResidualNetwork(Network):
 
     def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
         """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
-        h, slopes = self.enter(torch.cat([x, level], dim=-1)), []
-        for open_, close in zip(self.open, self.close, strict=True):
-            outer, outer_slope = _silu_and_slope(h)
-            inner, inner_slope = _silu_and_slope(open_(outer))
-            h = h + close(inner)
-            slopes.append((outer_slope, inner_slope))
-        last, last_slope = _silu_and_slope(h)
-
-        def push(tangent: Tensor) -> Tensor:
-            tangent = _pushed(self.enter, _with_level_at_rest(tangent))
-            for open_, close, (outer_slope, inner_slope) in zip(self.open, self.close, slopes, strict=True):
-                tangent += _pushed(close, _pushed(open_, tangent * outer_slope).mul_(inner_slope))
-            return _pushed(self.leave, tangent.mul_(last_slope))
-
-        return self.leave(last), push
+        parameters = [parameter.detach() for parameter in self.in_order]  # passes that write over what has served
+        value, *slopes = without_lock(prediction_and_slopes)(torch.cat([x.detach(), level], dim=-1), parameters)
+        return value, lambda tangents: without_lock(pushed)(tangents, slopes, parameters)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Return the weights of the blocks, (members, width, width) each."""
@@ -194,13 +183,6 @@ def _pushed(layer: nn.Module, tangent: Tensor) -> Tensor:
     assert isinstance(layer, MemberLinear)
     members, k, rows, _ = tangent.shape
     return product(tangent.reshape(members, k * rows, -1), layer.weight).reshape(members, k, rows, -1)
-
-
-def _silu_and_slope(h: Tensor) -> tuple[Tensor, Tensor]:
-    """Return y = h s with s = sigmoid(h), and its derivative s + (1 - s) y, with an axis for tangents."""
-    gate = torch.sigmoid(h)
-    value = h * gate
-    return value, torch.lerp(value, torch.ones((), dtype=h.dtype, device=h.device), gate).unsqueeze(1)
 
 
 def _with_level_at_rest(tangent: Tensor) -> Tensor:

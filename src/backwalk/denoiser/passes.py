@@ -59,6 +59,42 @@ def prediction_in_place(x: Tensor, parameters: list[Tensor]) -> Tensor:
     return affine(silu(h, inplace=True), parameters[n - 2], parameters[n - 1])
 
 
+def prediction_and_slopes(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+    """Return F, (members, rows, d), and then the slope of every silu, (members, rows, width), which `pushed` takes."""
+    n, one = len(parameters), torch.ones([], dtype=x.dtype, device=x.device)
+    slopes: list[Tensor] = []
+    h = torch.baddbmm(parameters[1], x, parameters[0])
+    for k in range(2, n - 2, 4):
+        # For y = h s with s = sigmoid(h), dy/dh is s + (1 - s) y: 1 mixed with y.
+        gate = torch.sigmoid(h)
+        outer = h * gate
+        slopes.append(torch.lerp(outer, one, gate, out=gate))
+        middle = torch.baddbmm(parameters[k + 1], outer, parameters[k])
+        gate = torch.sigmoid(middle)
+        inner = middle.mul_(gate)
+        slopes.append(torch.lerp(inner, one, gate, out=gate))
+        h.baddbmm_(inner, parameters[k + 2]).add_(parameters[k + 3])
+    gate = torch.sigmoid(h)
+    last = h.mul_(gate)
+    slopes.append(torch.lerp(last, one, gate, out=gate))
+    return [affine(last, parameters[n - 2], parameters[n - 1])] + slopes  # noqa: RUF005 - TorchScript knows no stars
+
+
+def pushed(tangents: Tensor, slopes: list[Tensor], parameters: list[Tensor]) -> Tensor:
+    """Return the derivatives of F along tangents of the points, (members, k, rows, d); the level is at rest."""
+    members, k, rows, d = tangents.shape
+    n = len(parameters)
+    flat, apart = (members, k * rows, -1), (members, k, rows, -1)
+    h = torch.bmm(tangents.reshape(flat), parameters[0][:, :d])
+    for i in range(2, n - 2, 4):
+        outer_slope, inner_slope = slopes[i // 2 - 1].unsqueeze(1), slopes[i // 2].unsqueeze(1)
+        outer = (h.view(apart) * outer_slope).view(flat)
+        inner = torch.bmm(outer, parameters[i]).view(apart).mul_(inner_slope).view(flat)
+        h.baddbmm_(inner, parameters[i + 2])
+    last = h.view(apart).mul_(slopes[-1].unsqueeze(1)).view(flat)
+    return product(last, parameters[n - 2]).view(apart)
+
+
 def residual_parts(log_snr: Tensor, x: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return a, b, b g and the network's ln q / 4 of `ResidualDenoiser`, of log_snr's shape: (members, rows, 1)."""
     a, b = scales(log_snr, x)

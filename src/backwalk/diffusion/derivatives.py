@@ -24,7 +24,9 @@ from backwalk.diffusion.parameterization import Denoiser
 
 Push = Callable[[Tensor], Tensor]
 
-_TANGENTS_AT_ONCE = 8  # more only fill the cache
+_TANGENT_ROWS_AT_ONCE = (
+    1024  # more only fill the cache: half the speed, with 16 times as many of 4 members of width 128
+)
 _FORWARD_MODE = Lock()  # PyTorch keeps one state of it for all threads of the process
 
 
@@ -67,7 +69,8 @@ def value_and_trace(
 def _value_and_directional(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(denoiser, Linearizable):
         value, push = denoiser.linearize(x_t, log_snr)
-        return value, torch.cat([push(some) for some in torch.split(tangents, _TANGENTS_AT_ONCE)])
+        at_once = max(1, _TANGENT_ROWS_AT_ONCE // max(len(x_t), 1))
+        return value, torch.cat([push(some) for some in torch.split(tangents, at_once)])
     with _FORWARD_MODE:
         _load_forward_mode()
         # The value is computed once: only the tangents carry the batch dimension that vmap adds.

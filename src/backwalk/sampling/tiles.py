@@ -18,24 +18,26 @@ TILE_ROWS = 2048
 TILES_AHEAD = 64  # computed before the caller has taken the first of them: the bound on memory
 
 
-def over_tiles(function: Callable[[int, int], Tensor], start: int, stop: int) -> Iterator[Tensor]:
+def over_tiles(
+    function: Callable[[int, int], Tensor], start: int, stop: int, tile_rows: int = TILE_ROWS
+) -> Iterator[Tensor]:
     """Yield the results of function(tile_start, tile_stop) for rows start..stop-1, in order, cut to those rows.
 
-    `function` is called for whole tiles, which may reach beyond the rows asked for, and returns TILE_ROWS rows. Memory
-    is bounded: at most `TILES_AHEAD` results wait for the caller.
+    `function` is called for whole tiles, which may reach beyond the rows asked for, and returns `tile_rows` rows.
+    Memory is bounded: at most `TILES_AHEAD` results wait for the caller.
     """
-    firsts = range(start - start % TILE_ROWS, stop, TILE_ROWS)
+    firsts = range(start - start % tile_rows, stop, tile_rows)
 
     def compute(first: int) -> Tensor:
         with torch.no_grad():
-            rows = function(first, first + TILE_ROWS)
-        return rows[max(start - first, 0) : min(stop - first, TILE_ROWS)]
+            rows = function(first, first + tile_rows)
+        return rows[max(start - first, 0) : min(stop - first, tile_rows)]
 
     with single_threads() as side_by_side:
         for group in range(0, len(firsts), TILES_AHEAD):
             yield from side_by_side(compute, firsts[group : group + TILES_AHEAD])
 
 
-def padded_tile(rows: Tensor) -> Tensor:
-    """Return the rows, at most TILE_ROWS of them, filled up to a whole tile with copies of the first one."""
-    return torch.cat([rows, rows[:1].expand(TILE_ROWS - len(rows), -1)]) if len(rows) < TILE_ROWS else rows
+def padded_tile(rows: Tensor, tile_rows: int = TILE_ROWS) -> Tensor:
+    """Return the rows, at most `tile_rows` of them, filled up to a whole tile with copies of the first one."""
+    return torch.cat([rows, rows[:1].expand(tile_rows - len(rows), -1)]) if len(rows) < tile_rows else rows
