@@ -74,7 +74,7 @@ def measure(width: int, sizes: Sizes) -> Figures:
         "training_bfloat16_with_muon": with_muon / step_seconds_bfloat16,
         "sampling": forward * N_EVALUATIONS * sampled,
         "peak_training": product_peak(sizes.batch, width, torch.float32, sizes.seconds),
-        "peak_sampling": product_peak(TILE_ROWS, width, torch.float32, sizes.seconds),
+        "peak_sampling": product_peak(TILE_ROWS * torch.get_num_threads(), width, torch.float32, sizes.seconds),
         "peak_bfloat16": product_peak(sizes.batch, width, torch.bfloat16, sizes.seconds),
         "passes": 3 * forward * passes_a_second(model.denoiser_, sizes, half_products=False),
         "passes_bfloat16": 3 * forward * passes_a_second(model.denoiser_, sizes, half_products=True),

@@ -70,7 +70,7 @@ class Store:
             traceback.print_exc()
             figures = {"failed": _reason(error)}
         taken = round(time.perf_counter() - began, 1)
-        result = {"key": dict(key), **figures, "seconds_in_all": taken, "date": _today(), "commit": _commit()}
+        result = {"key": dict(key), **figures, "seconds_in_all": taken, "date": _today(), "commit": COMMIT}
         self.results.append(result)
         self._write()
         print(", ".join(map(str, key.values())), "failed:" if "failed" in figures else "", end=" ")
@@ -139,6 +139,15 @@ def _ram_gib() -> float | None:
 
 
 def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
+    """Return the commit of the code that runs, with a + where files of it differ."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False).stdout
+
+    changed = git("status", "--porcelain", "--", str(here), str(here.parent / "src"), f":!{here / 'results'}")
+    commit = git("rev-parse", "--short=12", "HEAD").strip()
+    return commit + "+" * bool(changed) if commit else None
+
+
+COMMIT = _commit()  # at the import, as that of later hours may be of other code

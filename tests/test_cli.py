@@ -1,5 +1,6 @@
 """The command line: what it writes, where, and with which exit status."""
 
+import html
 import json
 import signal
 import subprocess
@@ -142,6 +143,37 @@ def test_score_adds_the_bound_of_the_chain_that_is_asked_for(run, model, rows_fi
     assert run("score", model, rows_file, "--steps", 9)[0] == 2
 
 
+def test_a_row_that_the_model_cannot_make_scores_minus_infinity_and_has_no_bound(run, tmp_path):
+    rows, path = np.random.default_rng(0).normal(size=(60, 2)), tmp_path / "site.csv"
+    rows[:, 1] = 3.0
+    write_table(path, as_table(rows))
+    assert run("fit", path, "-o", tmp_path / "m", *QUICK)[0] == 0
+    rows[7, 1] = 4.0
+    write_table(path, as_table(rows[:9]), overwrite=True)
+    status, out, _ = run("score", tmp_path / "m", path)
+    scores = [float(line.split(",")[0]) for line in out.splitlines()[1:]]
+    assert status == 0
+    assert np.flatnonzero(np.isneginf(scores)).tolist() == [7]
+    status, out, err = run("score", tmp_path / "m", path, "--bound", "beta")
+    assert (status, out, "cannot make them" in err) == (1, "", True)
+
+
+@pytest.mark.parametrize("output", ["there.csv", "scores.txt", "nowhere/scores.csv"])
+def test_what_cannot_be_written_is_told_before_long_work(run, model, rows_file, tmp_path, monkeypatch, output):
+    def never(*_, **__):
+        raise AssertionError("long work")
+
+    (tmp_path / "there.csv").write_text("mine")
+    monkeypatch.setattr("backwalk.estimator.Diffusion.log_density", never)
+    monkeypatch.setattr("backwalk.assess.assess", never)
+    for command in ("score", "report"):
+        if (command, output) != ("report", "scores.txt"):
+            status, out, err = run(command, model, rows_file, "-o", tmp_path / output)
+            assert (status, out) == (1, "")
+            assert ("should end in" if output == "scores.txt" else output) in err
+    assert (tmp_path / "there.csv").read_text() == "mine"
+
+
 def test_json_is_one_versioned_object(run, rows_file, model, tmp_path):
     for arguments in (["fit", rows_file, "-o", tmp_path / "other", *QUICK], ["info", model], ["info", rows_file]):
         status, out, _ = run(*arguments, "--json")
@@ -193,6 +225,7 @@ def test_other_faults_are_one_line_and_status_1(run, model, tmp_path):
         ["fit", tmp_path / "missing.csv", "-o", tmp_path / "m"],
         ["fit", "three_moons", "-o", tmp_path / "m"],
         ["fit", tmp_path / "rows.xlsx", "-o", tmp_path / "m"],
+        ["fit", "two_moons", "-o", "."],
         ["sample", tmp_path / "missing"],
         ["sample", tmp_path],
         ["score", model, wide],
@@ -211,6 +244,7 @@ def test_wrong_usage_is_status_2(run, model):
     for wrong in (("--eta", "0.5"), ("--sampler", "ddim", "--eta", "1.5"), ("--sampler", "multistep", "--eta", "0")):
         assert run("sample", model, *wrong)[0] == 2
     assert run("sample", model, "-n", "3", "--sampler", "ddim", "--eta", "0.5")[0] == 0
+    assert run("fit", "two_moons", "--epochs", "3", "-o", "never")[0] == 2
     assert run("fit")[0] == 2
     assert run("nonsense")[0] == 2
 
@@ -250,6 +284,13 @@ def test_demo_ends_in_a_report(run, tmp_path, monkeypatch):
     assert str(report) in out
     assert "<html" in report.read_text()
     assert read_table(tmp_path / "demo" / "samples.csv").values.shape == (10_000, 2)
+
+
+def test_a_report_names_the_command_that_made_it(run, model, rows_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("backwalk.assess.assessment._MOST_IN_A_SET", 100)
+    assert run("report", model, rows_file, "-o", tmp_path / "the report.html")[0] == 0
+    page = html.unescape((tmp_path / "the report.html").read_text())
+    assert f"backwalk report {model} {rows_file} -o '{tmp_path}/the report.html'" in page
 
 
 def test_help_loads_no_torch():

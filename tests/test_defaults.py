@@ -12,12 +12,13 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from backwalk import defaults
 from backwalk.defaults import (
     default_architecture,
+    default_distillation,
     default_schedule,
     default_training,
     default_validation_fraction,
     finest_scale,
 )
-from backwalk.denoiser import build_denoiser
+from backwalk.denoiser import Residual, Textbook, build_denoiser
 from backwalk.diffusion import prior_mismatch
 from backwalk.streams import Stream
 
@@ -166,3 +167,9 @@ def test_wide_networks_are_trained_by_half_products_where_the_processor_gains_by
     assert default_training(20_000, 8).half_products is fast
     assert not default_training(20_000, 2).half_products
     assert not default_training(200, 8).half_products
+    # It is the network that is trained which counts, and not the usual one for so many rows.
+    assert default_training(200, 8, architecture=Residual(width=128)).half_products is fast
+    assert default_distillation(8, Residual(width=128)).half_products is fast
+    for narrow in (Residual(width=64), Textbook(width=256)):
+        assert not default_training(20_000, 8, architecture=narrow).half_products
+        assert not default_distillation(8, narrow).half_products

@@ -157,6 +157,13 @@ def test_all_else_is_the_model_s(own, fitted, rows, few_pairs):
     assert "student" not in repr(other)
 
 
+def test_the_steps_of_a_few_evaluations_are_fitted_once_students_or_not(own, few_pairs, monkeypatch):
+    expected = own.sample(4, random_state=0, n_evaluations=4)
+    monkeypatch.setattr("backwalk.model.generation.fitted_times", lambda *_, **__: 1 / 0)
+    own.distil(max_steps=2, random_state=0)
+    np.testing.assert_array_equal(own.sample(4, random_state=0, n_evaluations=4), expected)
+
+
 def test_a_student_can_be_the_model_s_own_sampler_and_goes_with_the_next_fit(rows, few_pairs):
     settings = {"n_steps": 20, "max_steps": 3, "denoiser": SMALL, "random_state": 0, "verbose": False}
     model = Diffusion(sampler=DISTILLED, **settings).fit(rows)
@@ -253,6 +260,8 @@ def test_the_defaults_are_bounded_and_go_by_the_clock_where_there_is_one():
     assert default_student(5, Residual(70, 2, 4)) == Residual(70, 2, 1)
     assert default_student(5, Textbook()).n_members == 1
     assert [default_pairs(d) for d in (2, 8, 10**4, 10**9)] == [200_000, 200_000, 3355, 1]
-    assert default_distillation(2).max_steps == 3000
-    assert default_distillation(2, 7).max_steps == default_distillation(2, 7, 9.0).max_steps == 7
-    assert default_distillation(2, None, 30.0).max_steps == 30_000
+    assert default_distillation(2, Residual()).max_steps == 3000
+    assert (
+        default_distillation(2, Residual(), 7).max_steps == default_distillation(2, Residual(), 7, 9.0).max_steps == 7
+    )
+    assert default_distillation(2, Residual(), None, 30.0).max_steps == 30_000

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import time
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -309,6 +310,12 @@ def test_eta_of_ddim_reaches_the_steps_the_card_and_the_file(rows, tmp_path):
     np.testing.assert_array_equal(longer, loaded.sample(5, random_state=0, sampler=Sampler("ddim", 45, 1.0)))
 
 
+def test_a_solver_of_one_s_own_stays_where_only_the_number_is_asked_for(rows):
+    model = tiny(sampler=Sampler("ancestral", 3)).fit(rows)
+    own = model.sample(5, random_state=0, sampler=Sampler("ancestral", 2))
+    np.testing.assert_array_equal(model.sample(5, random_state=0, n_evaluations=2), own)
+
+
 def test_nothing_can_be_asked_before_fit(rows):
     for ask in (Diffusion().sample, lambda: Diffusion().score_samples(rows), lambda: Diffusion().save("never")):
         with pytest.raises(NotFittedError):
@@ -442,6 +449,17 @@ def stopping_at(step):
 
 def bits(model):
     return [parameter.detach().numpy().tobytes() for parameter in model.denoiser_.parameters()]
+
+
+def test_the_card_of_a_fit_that_went_on_tells_all_of_its_seconds(rows, tmp_path):
+    def slow(progress):
+        time.sleep(0.3 if progress.step == 2 else 0.0)
+        stopping_at(4)(progress)
+
+    with pytest.raises(Stop):
+        tiny(max_steps=9, callbacks=[slow]).fit(rows, checkpoint=tmp_path / "c", checkpoint_every=0)
+    resumed = tiny(max_steps=9).fit(rows, checkpoint=tmp_path / "c", resume=True)
+    assert resumed.model_.card["fit_seconds"] > resumed.history_.seconds > 0.3
 
 
 def test_a_fit_that_was_stopped_goes_on_to_the_same_model(rows, tmp_path):

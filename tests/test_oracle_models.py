@@ -23,7 +23,7 @@ from backwalk.model import BOUND_VARIANCES, bound, device_of, generation, log_de
 from backwalk.model_file import save
 from backwalk.oracle import oracle_model
 from backwalk.report import write_report
-from backwalk.sampling import Sampler
+from backwalk.sampling import TILE_ROWS, Sampler, over_tiles
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, ScaledColumn
 
@@ -102,6 +102,19 @@ def test_a_row_of_many_columns_scores_the_same_alone_and_in_any_batch():
         torch.testing.assert_close(alone.standard_error, together.standard_error[some], rtol=1e-4, atol=1e-5)
     other = log_density(model, x, **options, stream=Stream(5))
     assert not torch.allclose(other.log_prob, together.log_prob, atol=1e-3)
+
+
+def test_small_tiles_are_for_denoisers_that_know_their_own_derivative(monkeypatch):
+    """Others go through PyTorch's forward mode one at a time, whose calls are dear: they get whole tiles."""
+    seen = set()
+
+    def tiles(function, start, stop, tile_rows):
+        seen.add(tile_rows)
+        return over_tiles(function, start, stop, tile_rows)
+
+    monkeypatch.setattr("backwalk.model.judging.over_tiles", tiles)
+    log_density(wide(8), ROWS[:3, :1].expand(3, 8).numpy(), n_intervals=2)
+    assert seen == {TILE_ROWS}
 
 
 def test_the_errors_of_different_rows_are_independent():

@@ -6,7 +6,7 @@ from backwalk import progress
 from backwalk.progress import progress_bar
 from backwalk.training import Progress
 
-STEPS = [Progress(step, 3, 1.5, 0.25 if step == 2 else None, 0.1) for step in (1, 2, 3)]
+STEPS = [Progress(step, 5000, 1.5, 0.25 if step == 2000 else None, 0.1, step / 3000) for step in (1000, 2000, 3000)]
 
 
 def show_all(verbose):
@@ -27,7 +27,7 @@ def test_a_run_on_a_terminal_shows_step_loss_and_validation(monkeypatch, termina
     show_all(verbose=True)
     out, err = capsys.readouterr()
     assert out == ""
-    for text in ("step 1/3", "step 3/3", "loss 1.5000", "validation 0.2500 nats"):
+    for text in ("step 1,000", "step 3,000", "loss 1.5000", "validation 0.2500 nats"):
         assert text in err
 
 

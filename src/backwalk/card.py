@@ -60,13 +60,18 @@ def model_card(
     }
 
 
+def is_of_the_fit(card: Mapping[str, Any], values: NDArray[np.float64]) -> bool:
+    """Return whether these rows, (n, d), are the table that a card tells of."""
+    return bool(card.get("data_sha256") == hashlib.sha256(values.tobytes()).hexdigest())
+
+
 def trained_rows(card: Mapping[str, Any], values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which rows of a fit's table, (n, d), were trained on: (n,), False for those kept apart for validation.
 
     The split follows from the seed. For another table than the one that the card tells of, nothing is known: all True.
     """
     n_validation, trained = card.get("n_validation_rows", 0), np.ones(len(values), dtype=bool)
-    if n_validation and card.get("data_sha256") == hashlib.sha256(values.tobytes()).hexdigest():
+    if n_validation and is_of_the_fit(card, values):
         chosen_by, _ = split_rows(len(values), n_validation, stream=Stream(card["seed"]))
         trained[chosen_by] = False
     return trained

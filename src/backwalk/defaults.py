@@ -94,8 +94,14 @@ def default_architecture(n: int, d: int, max_time: float | None = None) -> Resid
     return Residual(width=_width(n, d, max_time), n_blocks=3, n_members=members)
 
 
-def default_training(n: int, d: int, max_steps: int | None = None, max_time: float | None = None) -> Training:
-    """Return the training plan for n rows in R^d: more rows are worth more steps.
+def default_training(
+    n: int,
+    d: int,
+    max_steps: int | None = None,
+    max_time: float | None = None,
+    architecture: Architecture | None = None,
+) -> Training:
+    """Return the training plan of a network (the usual one) for n rows in R^d: more rows are worth more steps.
 
     With `max_time` the clock ends a run, and the rates follow it; the steps given here are then only an upper bound,
     for machines three times as fast as those that the plan was made on. Beyond three dimensions the weights of the
@@ -117,7 +123,7 @@ def default_training(n: int, d: int, max_steps: int | None = None, max_time: flo
         learning_rate=0.005 * haste**1.5 if is_low(d) else 0.01,
         hidden_rate=0.02 * haste**0.5,
         weight_decay=0.0 if is_low(d) else 0.05,
-        half_products=_width(n, d, max_time) >= _LEAST_HALF_WIDTH and has_fast_half_products(),
+        half_products=_is_wide(architecture or default_architecture(n, d, max_time), d) and has_fast_half_products(),
     )
 
 
@@ -129,10 +135,13 @@ def default_student(d: int, teacher: Architecture | None) -> Residual:
     return replace(teacher if isinstance(teacher, Residual) else default_architecture(1000, d), n_members=1)
 
 
-def default_distillation(d: int, max_steps: int | None = None, max_time: float | None = None) -> Training:
+def default_distillation(
+    d: int, student: Architecture, max_steps: int | None = None, max_time: float | None = None
+) -> Training:
     """Return the training plan of a student in R^d, at the rates of a fit; `max_time` is as in `default_training`."""
     steps = _STUDENT_STEPS if max_time is None else math.ceil(max_time / _LEAST_STEP_SECONDS)
-    return replace(default_training(1000, d), max_steps=max_steps or steps, batch_size=_STUDENT_BATCH)
+    plan = default_training(1000, d, architecture=student)
+    return replace(plan, max_steps=max_steps or steps, batch_size=_STUDENT_BATCH)
 
 
 def default_pairs(d: int) -> int:
@@ -180,6 +189,11 @@ def _width(n: int, d: int, max_time: float | None) -> int:
     if is_low(d):
         return 32 if _is_hurried(d, max_time) else 48
     return 128 if n >= 1000 else 64
+
+
+def _is_wide(architecture: Architecture, d: int) -> bool:
+    """Return whether products of bfloat16 numbers pay: in the plane, where networks are small, they were not tried."""
+    return not is_low(d) and isinstance(architecture, Residual) and architecture.width >= _LEAST_HALF_WIDTH
 
 
 def _is_hurried(d: int, max_time: float | None) -> bool:

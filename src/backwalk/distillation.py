@@ -93,7 +93,9 @@ def distilled(
     student = Student(architecture, denoiser, math.nan)
     _, of_student = pairs(replace(model, student=student), 0, N_FRESH, stream=fresh, sampler=Sampler("distilled"))
     error = float((of_student - x_0_fresh).double().square().mean().sqrt())
-    return replace(model, student=replace(student, error=error))
+    taught = replace(model, student=replace(student, error=error))
+    taught._fitted_times.update(model._fitted_times)  # of the same denoiser
+    return taught
 
 
 def pairs(
@@ -104,7 +106,7 @@ def pairs(
     Raises SamplingDiverged where an x_0 is not finite.
     """
 
-    @torch.inference_mode()  # in which a network may write over what has served
+    @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
         states = walk(model, first, last, stream=stream, sampler=sampler)
         return torch.cat([next(states).x_t, last_state(states).x_t], dim=1)

@@ -27,8 +27,7 @@ def whole_file(path: str | Path, *, overwrite: bool = False, like: Path | None =
     Raises OSError, among others FileExistsError where it exists already and `overwrite` is False.
     """
     target = Path(path)
-    if target.exists() and not overwrite:
-        raise _exists_already()
+    check_writable(target, overwrite=overwrite)
     remove_parts(target)
     temporary, file, lock = _new_part(target)
     try:
@@ -46,6 +45,15 @@ def whole_file(path: str | Path, *, overwrite: bool = False, like: Path | None =
         temporary.unlink(missing_ok=True)
         if lock is not None:
             os.close(lock)
+
+
+def check_writable(path: str | Path, *, overwrite: bool = False) -> None:
+    """Raise OSError where `whole_file` could not begin: a file is there that may not be replaced, or no folder."""
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise _exists_already()
+    if not target.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def remove_parts(path: str | Path) -> None:

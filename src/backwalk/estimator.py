@@ -23,7 +23,7 @@ from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
 from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule
 from backwalk.distillation import distilled
 from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
-from backwalk.fitting import fitted
+from backwalk.fitting import DEFAULT_SOLVER, fitted
 from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
     DiffusionModel,
@@ -229,12 +229,13 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         check_budget(max_steps, max_time)
         k, stream = self.model_.codec.n_encoded, as_stream(random_state)
+        architecture = default_student(k, self.model_.architecture)
         steps = None if max_steps is None else int(max_steps)
         with progress_bar(self.verbose) as show:
             model = distilled(
                 self.model_,
-                default_student(k, self.model_.architecture),
-                default_distillation(k, steps, max_time),
+                architecture,
+                default_distillation(k, architecture, steps, max_time),
                 n_pairs=default_pairs(k),
                 stream=stream.child("distil"),
                 max_time=max_time,
@@ -254,8 +255,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Return new rows, of the kind, columns and dtypes of the fitted ones.
 
         `sampler` is a `Sampler` or a solver's name, `n_evaluations` its evaluations a row; None is the model's own
-        choice, `model_.sampler`. A row depends on `random_state` and its number alone: sample(100) is the head of
-        sample(1000).
+        choice, `model_.sampler`. Fewer than 40 evaluations alone mean "multistep", where the model's own solver is the
+        default one, "dpm++2m-sde", which does worse with so few. A row depends on `random_state` and its number alone:
+        sample(100) is the head of sample(1000).
         """
         pieces = self.sample_pieces(n_samples, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state)
         return from_values(gathered(pieces, int(n_samples), self.model_.codec.n_columns), self.model_.schema)
@@ -461,5 +463,5 @@ def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evalu
     if k is None:
         return model.sampler
     # Fresh noise forgets errors when there are steps enough; with few, a third-order ODE solver errs less.
-    few = isinstance(k, Integral) and k < 40 and model.sampler.solver != "distilled"
+    few = isinstance(k, Integral) and k < 40 and model.sampler.solver == DEFAULT_SOLVER
     return Sampler("multistep", k) if few else replace(model.sampler, n_evaluations=k)

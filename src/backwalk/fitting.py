@@ -40,6 +40,7 @@ from backwalk.model import (
 )
 from backwalk.progress import progress_bar
 from backwalk.sampling import Sampler
+from backwalk.sampling.sampler import SolverName
 from backwalk.settings import Keeping, check_length, chosen_device
 from backwalk.streams import Stream
 from backwalk.table import Codec, Table
@@ -53,6 +54,8 @@ from backwalk.training import (
     checkpointed,
     split_rows,
 )
+
+DEFAULT_SOLVER: SolverName = "dpm++2m-sde"  # of `sample`, with 50 evaluations
 
 
 def fitted(
@@ -92,7 +95,7 @@ def fitted(
             len(plan.x_0),
             n_validation,
         )
-        card["fit_seconds"] = round(time.perf_counter() - began, 3)
+        card["fit_seconds"] = round(trainer.seconds_before + time.perf_counter() - began, 3)
         model = DiffusionModel(
             schedule=schedule,
             architecture=plan.architecture,
@@ -102,7 +105,7 @@ def fitted(
             reverse_variance=settings["reverse_variance"],
             denoising_error=error,
             decoder_variance=default_decoder_variance(settings["reverse_variance"], schedule, error),
-            sampler=settings["sampler"] or Sampler("dpm++2m-sde", min(50, schedule.n_steps)),
+            sampler=settings["sampler"] or Sampler(DEFAULT_SOLVER, min(50, schedule.n_steps)),
             prior_mismatch=plan.prior_mismatch,
             history=history,
             card=card,
@@ -137,12 +140,12 @@ def _planned(
         torch.from_numpy(z[rows]).float().to(device) for rows in split_rows(n, n_validation, stream=stream)
     )
     max_steps = None if settings["max_steps"] is None else int(settings["max_steps"])
-    training = settings["training"] or default_training(len(x_0), k, max_steps, max_time)
-    check_length(training, len(x_0))
     floor = finest_scale(z, stream=stream.child("floor"))
     schedule = settings["schedule"] or default_schedule(z, floor, settings["n_steps"])
     of_before = None if before is None else before.architecture
     architecture = settings["denoiser"] or of_before or default_architecture(len(x_0), k, max_time)
+    training = settings["training"] or default_training(len(x_0), k, max_steps, max_time, architecture)
+    check_length(training, len(x_0))
     denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
     if before is not None:
         _start_from(denoiser, before)

@@ -29,14 +29,14 @@ def progress_bar(verbose: bool) -> Iterator[Callback]:
     bar = Bar(
         TextColumn("training"),
         BarColumn(),
-        TextColumn("step {task.completed:.0f}/{task.total:.0f}  loss {task.fields[loss]:.4f}{task.fields[held_out]}"),
+        TextColumn("step {task.fields[step]:,}  loss {task.fields[loss]:.4f}{task.fields[held_out]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         auto_refresh=False,
     )
-    task = bar.add_task("training", total=None, loss=float("nan"), held_out="")
+    task = bar.add_task("training", total=1.0, step=0, loss=float("nan"), held_out="")
     shown = time.monotonic() + _MOMENT
 
     def show(progress: Progress) -> None:
@@ -45,8 +45,8 @@ def progress_bar(verbose: bool) -> Iterator[Callback]:
             bar.update(task, held_out=f"  validation {progress.validation_loss:.4f} nats")
         if time.monotonic() < shown:
             return
-        bar.update(task, completed=progress.step, total=progress.max_steps, loss=progress.loss)
-        bar.start()  # draws at once, so the total has to be known; does nothing the second time
+        bar.update(task, completed=progress.share, step=progress.step, loss=progress.loss)
+        bar.start()  # does nothing the second time
         bar.refresh()
         shown = time.monotonic() + _REFRESH
 

@@ -195,6 +195,40 @@ def test_real_rows_without_a_known_density_are_split_and_give_no_gap():
     assert disjoint.nearest_row_share is disjoint.training_gain is None
 
 
+@cache
+def with_a_flag():
+    """Return a model of two moons and a flag, of one site, and more such rows."""
+    rows = np.column_stack([np.full(1000, 3.0), np.arange(1000) % 2, MOONS.sample(1000, random_state=2)])
+    fit = Diffusion(n_steps=20, max_steps=30, denoiser=SMALL, random_state=0, verbose=False).fit(rows[:600])
+    return fit.model_, rows[:600], rows[600:]
+
+
+def test_a_column_that_does_not_vary_among_the_judged_rows_is_judged_all_the_same():
+    model, training, unseen = with_a_flag()
+    quiet = unseen[unseen[:, 1] == 0.0]
+    fidelity = assess(model, quiet, stream=Stream(0), n_pairs=2)
+    assert [figure.name for figure in fidelity.columns] == ["x₂", "x₃", "x₄"]
+    assert fidelity.columns[0].value > 0.3  # half of the generated flags are 1
+    assert fidelity.columns[0].null == 0.0
+    beside = assess(model, unseen, training=training[training[:, 1] == 0.0], stream=Stream(0), n_pairs=2)
+    assert [figure.name for figure in beside.columns] == ["x₂", "x₃", "x₄"]
+
+
+@pytest.mark.parametrize("name", ["unseen", "training"])
+def test_rows_that_the_model_cannot_make_are_refused(name):
+    model, training, unseen = with_a_flag()
+    rows = {"training": training.copy(), "unseen": unseen.copy()}
+    rows[name][[7, 9], 0] = 4.0
+    with pytest.raises(InvalidInput, match=rf"{name} should hold the fitted constants .* 2 rows differ, row 7"):
+        assess(model, stream=Stream(0), n_pairs=2, **rows)
+
+
+def test_judging_a_model_by_the_rows_of_its_fit_is_told():
+    fidelity = assess(fitted(), TRAINING, stream=Stream(0), n_pairs=2, n_rows=100)
+    assert "by the very rows that it was fitted to" in fidelity.warnings[0]
+    assert not any("very rows" in words for words in assessed().warnings)
+
+
 def test_threads_are_given_back():
     import torch
 

@@ -24,7 +24,7 @@ MODEL = contender("Diffusion model", 0.52, seconds=40.0, density_of="ode")
 @pytest.mark.parametrize(
     ("accuracy", "advantage", "winner", "words"),
     [
-        (0.52, 0.0, "Rival", "no difference from the diffusion model can be shown"),
+        (0.52, 0.0, "Rival", "no difference that matters from the diffusion model can be shown"),
         (0.52, 0.1, "Rival", "0.100 ± 0.002 nats a row more density than the diffusion model"),
         (0.51, 0.0, "Rival", "its rows are harder to tell from real ones"),
         (0.52, -0.1, "Diffusion model", "0.100 ± 0.002 nats a row more density than Rival"),
@@ -59,7 +59,7 @@ def test_without_baselines_the_model_is_only_described():
 
 
 NOTEBOOK = NoiseSchedule.linear(100)
-FINE = {"mismatch": 0.0, "columns": (), "share": None, "gain": None, "n_unseen": 10_000}
+FINE = {"mismatch": 0.0, "columns": (), "share": None, "gain": None, "n_unseen": 10_000, "seen": False}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,7 @@ FINE = {"mismatch": 0.0, "columns": (), "share": None, "gain": None, "n_unseen":
         ({"gain": Estimate(0.3, 0.02, 1000)}, "overfitted: its bound is 0.30 ± 0.02 nats"),
         ({"share": Estimate(0.7, 0.01, 1000)}, "repeats training rows"),
         ({"n_unseen": 30}, "only 30 unseen rows"),
+        ({"seen": True}, "by the very rows that it was fitted to"),
         ({"columns": (figure(0.6, name="height"), figure(0.5, name="width"))}, "real ones in height:"),
     ],
 )

@@ -209,10 +209,11 @@ def test_half_products_change_gradients_by_their_rounding_alone():
         assert float((got - want).norm()) < 0.03 * float(want.norm()) + 1e-6
 
 
-def test_inference_mode_changes_no_bit():
+def test_without_gradients_no_bit_changes():
     denoiser, x_t = residual(n_members=3), STREAM.normal(0, 50, 2, torch.float32)
     for log_snr in (torch.tensor(1.5), torch.linspace(-5.0, 10.0, 50)):
-        with torch.no_grad():
-            expected = denoiser(x_t, log_snr)
-        with torch.inference_mode():
-            assert torch.equal(denoiser(x_t, log_snr), expected)
+        expected = denoiser(x_t, log_snr)
+        assert expected.requires_grad
+        for mode in (torch.no_grad, torch.inference_mode):
+            with mode():
+                assert torch.equal(denoiser(x_t, log_snr), expected)

@@ -142,13 +142,23 @@ def test_the_page_is_small():
     assert len(page()) < 4_000_000
 
 
+def test_rows_are_called_what_they_are():
+    assert "300 training rows of 2 columns; judged on 100 rows that the fit never saw" in Elements(page()).text
+    alone = assess(model(), UNSEEN, stream=Stream(0), n_pairs=2)
+    frames = chain_frames(model(), UNSEEN, Stream(1), n_points=50)
+    text = Elements(render_report(alone, model(), data=UNSEEN, generated=UNSEEN, frames=frames)).text
+    assert "100 rows of 2 columns, by which the model is judged; its training rows were not given" in text
+    assert "standard deviations of the judged rows" in text
+
+
 def test_frames_run_from_data_to_noise():
     frames = chain_frames(model(), ROWS, Stream(1), n_points=100)
     assert frames.t[0] == 0.0
     assert frames.t[-1] == 30.0
     assert (np.diff(frames.log_snr) < 0).all()
     assert frames.forward.shape == frames.backward.shape == (24, 100, 2)
-    np.testing.assert_allclose(frames.forward[0], model().codec.encode(ROWS[:100]), rtol=1e-12)
+    # Of 300 rows every third: the head of a sorted table would be another cloud.
+    np.testing.assert_allclose(frames.forward[0], model().codec.encode(ROWS[::3]), rtol=1e-12)
     sent = frames.for_page()
     numbers = np.frombuffer(base64.b64decode(sent["forward"]), "<u2")
     assert numbers.size == frames.forward.size

@@ -76,9 +76,9 @@ def test_standard_input_and_output_are_csv(monkeypatch):
     out = Standard()
     monkeypatch.setattr(sys, "stdout", out)
     write_table("-", as_table([[1.5, 2.0]]))
-    assert out.buffer.getvalue() == b'"x0","x1"\n1.5,2\n'
+    assert out.buffer.getvalue() == b'"x1","x2"\n1.5,2\n'
     monkeypatch.setattr(sys, "stdin", Standard(out.buffer.getvalue()))
-    assert read_table("-").columns == ("x0", "x1")
+    assert read_table("-").columns == ("x1", "x2")
     monkeypatch.setattr(sys, "stdin", Standard(b""))
     assert "standard input: The file is empty" in complaint("-")
 

@@ -82,6 +82,13 @@ def test_numbers_are_clipped_to_the_range_of_their_dtype(dtype):
     assert rows[1] == info.min
 
 
+@pytest.mark.parametrize(("dtype", "low", "high"), [("uint8", 0, 255), ("int8", -128, 127), ("boolean", 0, 1)])
+def test_rows_of_any_number_are_brought_into_the_range_of_their_dtype(dtype, low, high):
+    schema = Schema(("a", "b"), ("float64", dtype), "pandas")
+    clipped = schema.clipped(np.array([[1e300, -1e300], [-1e300, 1e300], [0.25, 1.0]]))
+    np.testing.assert_array_equal(clipped, [[1e300, low], [-1e300, high], [0.25, 1.0]])
+
+
 def test_whole_numbers_are_rounded_and_truth_values_cut_at_one_half():
     schema = Schema(("n", "flag"), ("int64", "bool"), "pyarrow")
     rows = from_values([[1.4, 0.4], [1.6, 0.5], [-1.6, 7.0]], schema)

@@ -25,7 +25,7 @@ from backwalk.assess.rivals import Rival, fitted_rivals
 from backwalk.assess.scored import Scored, textbook_mismatch
 from backwalk.assess.verdict import verdict
 from backwalk.assess.words import column_name
-from backwalk.card import trained_rows
+from backwalk.card import is_of_the_fit, trained_rows
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import (
@@ -41,7 +41,7 @@ from backwalk.evaluation import (
 from backwalk.evaluation.rows import as_rows
 from backwalk.model import DiffusionModel, sample_rows
 from backwalk.streams import Stream
-from backwalk.table import Codec, Table
+from backwalk.table import Codec, ConstantColumn, Table
 
 Rows = NDArray[np.float64]
 
@@ -70,7 +70,8 @@ def assess(
     known. Without, they are cut from `unseen`: disjoint sets where these have 500 rows or more, otherwise random
     halves. Two moons take some 15 seconds on two free cores.
 
-    Raises InvalidInput for too few rows, or rows of another width than the model's.
+    Raises InvalidInput for too few rows, for rows of another width than the model's, and for rows that it cannot make,
+    as their constant columns hold other values than the fitted ones.
     """
     d = model.schema.n_columns
     unseen_rows = as_rows(unseen, "unseen", d=d, at_least=_FEWEST_UNSEEN)
@@ -79,7 +80,10 @@ def assess(
         raise InvalidInput(
             f"density should have the model's {d} columns, but has {density.d}: give the one the rows came from."
         )
-    codec = Codec.fit(Table(unseen_rows if training_rows is None else training_rows, model.schema))
+    _refuse_impossible(model, unseen_rows, "unseen")
+    if training_rows is not None:
+        _refuse_impossible(model, training_rows, "training")
+    codec = _judging_codec(model, unseen_rows if training_rows is None else training_rows)
     pairs, real_rows = _real_pairs(unseen_rows, codec, density, n_pairs, n_rows, stream.child("real"))
     started = time.perf_counter()
     rows = sample_rows(model, 0, pairs.n_generated, stream=stream.child("generated"))
@@ -87,6 +91,24 @@ def assess(
     with _one_thread():
         sample = _Sample(codec.encode(rows), sample_seconds)
         return _judged(model, unseen_rows, training_rows, density, codec, pairs, real_rows, sample, baselines, stream)
+
+
+def _refuse_impossible(model: DiffusionModel, rows: Rows, name: str) -> None:
+    differ = np.flatnonzero(~model.codec.matches_constants(rows, model.schema.dtypes))
+    if len(differ):
+        raise InvalidInput(
+            f"{name} should hold the fitted constants where columns were constant in the fit, but {len(differ):,} rows "
+            f"differ, row {differ[0]} the first (rows count from 0): the model gives them no density, so leave "
+            "them out, or fit it to such rows too."
+        )
+
+
+def _judging_codec(model: DiffusionModel, rows: Rows) -> Codec:
+    """Return the scale of the statistics: that of these rows, in the very columns that vary for the model."""
+    own = model.codec.columns
+    found = Codec.fit(Table(rows, model.schema)).columns
+    same = (isinstance(a, ConstantColumn) == isinstance(b, ConstantColumn) for a, b in zip(own, found, strict=True))
+    return Codec(tuple(theirs if agree else ours for agree, ours, theirs in zip(same, own, found, strict=True)))
 
 
 @contextmanager
@@ -149,7 +171,17 @@ def _judged(
     return Fidelity(
         verdict=words,
         code=advised.code,
-        warnings=tuple(cautions(model.schedule, model.prior_mismatch, columns, share, gain, len(unseen))),
+        warnings=tuple(
+            cautions(
+                model.schedule,
+                model.prior_mismatch,
+                columns,
+                share,
+                gain,
+                len(unseen),
+                seen=is_of_the_fit(model.card, unseen),
+            )
+        ),
         model=ours,
         baselines=rivals,
         columns=columns,

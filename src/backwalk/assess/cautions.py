@@ -26,8 +26,15 @@ def cautions(
     share: Estimate | None,
     gain: Estimate | None,
     n_unseen: int,
+    *,
+    seen: bool,
 ) -> Iterator[str]:
-    """Yield the warnings that these numbers call for; none if all is well."""
+    """Yield the warnings that these numbers call for; none if all is well. `seen`: the rows are those of the fit."""
+    if seen:
+        yield (
+            "The model is judged by the very rows that it was fitted to: a model that repeats them would look perfect. "
+            "Judge it by rows that the fit never saw."
+        )
     if mismatch > MISMATCH_THAT_MATTERS:
         yield (
             f"The reverse chain starts from the wrong place. After the last step alpha_bar_N = "

@@ -24,8 +24,8 @@ class Contender:
     and, beyond 16 columns, the noise of random probes, which its standard error contains. `advantage` is the row-paired
     mean of log p minus the diffusion model's, positive where this contender gives unseen rows more density (None for
     the diffusion model itself). `gap` is the row-paired excess over the truth, and `total_variation` the distance from
-    it, where the truth is known (and the density without noise). Seconds are of this machine, those of sampling for
-    10,000 rows.
+    it, where the truth is known (and the density without noise). Seconds are of this machine, those of the diffusion
+    model's fit, which its card tells, of the one that fitted it; those of sampling are for 10,000 rows.
     """
 
     name: str

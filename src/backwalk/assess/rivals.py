@@ -15,25 +15,26 @@ from numpy.typing import NDArray
 
 from backwalk.evaluation.baselines import Baseline, kernel_baseline, mixture_baseline
 from backwalk.streams import Stream
-from backwalk.table import Codec, Table
+from backwalk.table import Codec, Schema, Table
 
 Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Rival:
-    """A baseline, the codec of the rows that it was fitted to, and its log-density of the unseen rows, (n,), nats.
+    """A baseline, codec and schema of the rows that it was fitted to, and its log-density of unseen rows, (n,), nats.
 
     The density is in the user's units, whole numbers standing at the centres of their cells.
     """
 
     baseline: Baseline
     codec: Codec
+    schema: Schema
     log_p: Rows
 
     def sample(self, n: int, stream: Stream) -> Rows:
         """Return n rows in the user's units."""
-        return self.codec.decode(self.baseline.sample(n, stream))
+        return self.schema.clipped(self.codec.decode(self.baseline.sample(n, stream)))
 
     @property
     def code(self) -> str:
@@ -69,15 +70,15 @@ class Rival:
 def fitted_rivals(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> list[Rival]:
     """Return a Gaussian mixture and a kernel density, fitted to training rows, of the encoding that suits each best."""
     codecs = [codec, *([Codec.fit(training, bend=False)] if codec.heavy_tailed_columns else [])]
-    by_codec = [_fitted(training.values, each, unseen, stream) for each in codecs]
+    by_codec = [_fitted(training, each, unseen, stream) for each in codecs]
     return [max(kind, key=lambda rival: float(rival.log_p.mean())) for kind in zip(*by_codec, strict=True)]
 
 
-def _fitted(training: Rows, codec: Codec, unseen: Rows, stream: Stream) -> Iterator[Rival]:
-    x, z = codec.encode(training, stream=stream.child("cells")), codec.encode(unseen)
+def _fitted(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> Iterator[Rival]:
+    x, z = codec.encode(training.values, stream=stream.child("cells")), codec.encode(unseen)
     volume = codec.log_abs_det_jacobian(unseen)
     for baseline in (
         mixture_baseline(x, stream=stream.child("mixture")),
         kernel_baseline(x, stream=stream.child("kernel")),
     ):
-        yield Rival(baseline, codec, baseline.log_prob(z) + volume)
+        yield Rival(baseline, codec, training.schema, baseline.log_prob(z) + volume)

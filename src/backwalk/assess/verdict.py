@@ -29,7 +29,7 @@ def verdict(model: Contender, baselines: tuple[Contender, ...], entropy: float |
     if nats == 0 and rows == 0:
         chosen = rival
         words = (
-            f"Use {rival.name}: no difference from the diffusion model can be shown, neither in nats "
+            f"Use {rival.name}: no difference that matters from the diffusion model can be shown, neither in nats "
             f"({with_error(rival.advantage.value, rival.advantage.standard_error)} a row in its favour) nor by a "
             f"classifier{_speed(model, rival)}."
         )

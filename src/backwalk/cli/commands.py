@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +67,7 @@ _rows = click.option(
 )
 _training_options = _options(
     click.option("--ddpm", is_flag=True, help="The course notebook's settings (Ho et al. 2020)."),
-    click.option("--epochs", type=click.IntRange(min=1), default=5000, show_default=True, help="Epochs of --ddpm."),
+    click.option("--epochs", type=click.IntRange(min=1), help="Epochs of --ddpm, in place of 5,000."),
     click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of what the data suggest."),
     click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for training, in seconds."),
 )
@@ -99,10 +99,11 @@ def demo(context: click.Context, /, output: Path, seed: int, force: bool, **trai
     options = "".join(
         f" --{name.replace('_', '-')} {value}" for name, value in training.items() if _is_set(name, value)
     )
+    model_, report_, samples = (shlex.quote(str(path)) for path in (model, report, output / "samples.csv"))
     commands = [
-        f"backwalk fit two_moons --seed {seed}{options}{' --ddpm' if training['ddpm'] else ''} -o {model}",
-        f"backwalk sample {model} -n 10000 --seed {seed} -o {output / 'samples.csv'}",
-        f"backwalk report {model} two_moons --training two_moons --seed {seed} -o {report}",
+        f"backwalk fit two_moons --seed {seed}{options}{' --ddpm' if training['ddpm'] else ''} -o {model_}",
+        f"backwalk sample {model_} -n 10000 --seed {seed} -o {samples}",
+        f"backwalk report {model_} two_moons --training two_moons --seed {seed} -o {report_}",
     ]
     write_samples(estimator, 10_000, seed, output / "samples.csv", force, raw_headers=False)
     verdict = judge(context, estimator, read_data("two_moons", 10_000, seed + 1), data, seed, report, force, commands)
@@ -152,6 +153,10 @@ def fit(
     --resume goes on from there, and the model is the same, bit for bit, as if nothing had happened (but with
     --max-time, which follows the clock).
     """
+    if not output.name:
+        raise InvalidInput(
+            f"OUTPUT should name a file or a folder of its own, but got {str(output)!r}: give it a name."
+        )
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     if checkpoint.exists() and not (resume or force):
         raise InvalidInput(
@@ -219,7 +224,7 @@ def distil(context: click.Context, /, model: Path, output: Path | None, seed: in
 @click.option(
     "--sampler",
     type=click.Choice(["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep", "distilled"]),
-    help="The solver, in place of the model's own.",
+    help="The solver, in place of the model's own (and of multistep, for fewer than 40 --evaluations).",
 )
 @click.option("--evaluations", type=click.IntRange(min=1), help="Evaluations of the network a row.")
 @click.option(
@@ -289,30 +294,31 @@ def score(
     """Write the log-density of every row of DATA under a saved MODEL, in nats.
 
     It is the probability-flow ODE's. Beside it stand the ODE solver's error and the standard error of the random probes
-    that serve beyond 32 columns (0 up to there). --bound adds the
-    chain's variational bound, which is another model's, from above.
+    that serve beyond 32 columns (0 up to there). A row whose constant column differs from the fit's gets -inf. --bound
+    adds the chain's variational bound, which is another model's, from above.
     """
     import numpy as np
 
-    from backwalk.table import as_table, write_table
-    from backwalk.table.schema import Schema, from_values
+    from backwalk.table import Schema, Table, check_table_path, write_table
 
     if steps is not None and reverse_variance is None:
         raise click.UsageError("--steps goes with --bound: it says how many of the chain's steps the bound is for.")
+    check_table_path(output, overwrite=force)
     estimator, table = load_model(model), native(read_data(data, rows, seed).table)
+    terms = None
+    if reverse_variance is not None:  # first, as it refuses rows that the model cannot make
+        terms = estimator.bound(table, reverse_variance=reverse_variance, steps=steps, random_state=seed)
+        say(context, f"-log p <= {terms.total:.4f} +- {terms.total_standard_error:.4f} nats a row, by the chain")
     result = estimator.log_density(table)
     columns = {
         "log_density": result.log_prob.numpy(),
         "solver_error": result.solver_error.numpy(),
         "standard_error": result.standard_error.numpy(),
     }
-    if reverse_variance is not None:
-        terms = estimator.bound(table, reverse_variance=reverse_variance, steps=steps, random_state=seed)
+    if terms is not None:
         columns["bound"] = terms.per_row.numpy()
-        say(context, f"-log p <= {terms.total:.4f} +- {terms.total_standard_error:.4f} nats a row, by the chain")
     schema = Schema(tuple(columns), ("float64",) * len(columns), "pyarrow")
-    scores = from_values(np.column_stack(list(columns.values())), schema)
-    write_table(output, as_table(scores, allow_missing=True), overwrite=force)
+    write_table(output, Table(np.column_stack(list(columns.values())), schema), overwrite=force)
 
 
 @cli.command()
@@ -342,7 +348,7 @@ def report(
     """
     training = read_data(training_data, rows, seed) if training_data else None
     unseen = read_data(data, rows, seed + 1)
-    commands = [" ".join(["backwalk", *sys.argv[1:]])]
+    commands = [shlex.join(["backwalk", *context.obj])]
     verdict = judge(context, load_model(model), unseen, training, seed, output, force, commands, as_json=as_json)
     if not as_json:
         echo(verdict)
@@ -364,4 +370,4 @@ def info(path: str | None, as_json: bool) -> None:
 
 
 def _is_set(name: str, value: Any) -> bool:
-    return name != "ddpm" and value is not None and (name, value) != ("epochs", 5000)
+    return name != "ddpm" and value is not None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def fit_model(
     keeping: dict[str, Any],
     *,
     ddpm: bool,
-    epochs: int,
+    epochs: int | None,
     **budget: Any,
 ) -> Diffusion:
     """Return a model that is fitted as the options of a command say."""
@@ -60,11 +61,13 @@ def fit_model(
 
     quiet = bool(context.find_root().params["quiet"])
     if ddpm:
-        estimator = Diffusion.ddpm(n_epochs=epochs, random_state=seed, verbose=not quiet)
+        estimator = Diffusion.ddpm(n_epochs=epochs or 5000, random_state=seed, verbose=not quiet)
         estimator.set_params(max_time=budget["max_time"])
         if budget["max_steps"] is not None:
             raise click.UsageError("--max-steps goes with the default settings; with --ddpm, give --epochs.")
     else:
+        if epochs is not None:
+            raise click.UsageError("--epochs goes with --ddpm; with the default settings, give --max-steps.")
         estimator = Diffusion(random_state=seed, verbose=not quiet, **budget)
     began = time.monotonic()
     estimator.fit(native(data.table), **keeping)
@@ -114,19 +117,22 @@ def judge(
 ) -> str:
     """Judge a model, write the report, and return the verdict."""
     from backwalk.assess import assess
+    from backwalk.durable import check_writable
     from backwalk.report import write_report
     from backwalk.streams import Stream
     from backwalk.table import match_columns
 
     if output.exists() and not force:
         raise InvalidInput(f"{output} exists already: choose another name, or overwrite it with --force.")
+    with _report_told(output):
+        check_writable(output, overwrite=force)
     model, stream = estimator.model_, Stream(seed).child("report")
     rows = match_columns(unseen.table, model.schema, name="DATA").values
     training_rows = None if training is None else match_columns(training.table, model.schema, name="--training").values
     began = time.monotonic()
     fidelity = assess(model, rows, training=training_rows, density=unseen.density, stream=stream.child("assess"))
     say(context, f"judged in {time.monotonic() - began:.1f} s")
-    try:
+    with _report_told(output):
         write_report(
             output,
             fidelity,
@@ -136,11 +142,18 @@ def judge(
             commands=list(commands),
             overwrite=force,
         )
-    except OSError as error:
-        raise InvalidInput(f"{output} cannot be written: {error.strerror or error}.") from error
     if as_json:
         print_json(fidelity.to_dict())
     return fidelity.verdict
+
+
+@contextmanager
+def _report_told(output: Path) -> Iterator[None]:
+    """Turn what keeps a report from being written into one line that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(f"{output} cannot be written: {error.strerror or error}.") from error
 
 
 def facts_of(path: str | None) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class ResidualDenoiser(EnsembleDenoiser):
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
-        if torch.is_inference_mode_enabled():
+        if not torch.is_grad_enabled():  # so that the passes may write over what has served
             mean: Tensor = without_lock(residual_mean)(x_t, log_snr.to(x_t), self.floor, self.network.in_order)
             return mean
         a, share, level = self._parts(x_t, log_snr.to(x_t).reshape(-1))

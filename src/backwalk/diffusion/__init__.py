@@ -52,6 +52,7 @@ from backwalk.diffusion.covariance import (
     full_covariance_bound,
     full_covariance_transition,
 )
+from backwalk.diffusion.derivatives import Linearizable
 from backwalk.diffusion.forward import q_marginal, q_posterior, q_sample, q_step
 from backwalk.diffusion.gaussian import Gaussian
 from backwalk.diffusion.gaussian_chain import GaussianChain
@@ -91,6 +92,7 @@ __all__ = [
     "GaussianChain",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
+    "Linearizable",
     "LogDensity",
     "NoiseSchedule",
     "at_time",

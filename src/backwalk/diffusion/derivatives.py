@@ -27,6 +27,7 @@ Push = Callable[[Tensor], Tensor]
 _TANGENT_ROWS_AT_ONCE = (
     1024  # more only fill the cache: half the speed, with 16 times as many of 4 members of width 128
 )
+_TANGENT_ROWS_OF_A_GPU = 2**15
 _FORWARD_MODE = Lock()  # PyTorch keeps one state of it for all threads of the process
 
 
@@ -69,7 +70,8 @@ def value_and_trace(
 def _value_and_directional(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(denoiser, Linearizable):
         value, push = denoiser.linearize(x_t, log_snr)
-        at_once = max(1, _TANGENT_ROWS_AT_ONCE // max(len(x_t), 1))
+        rows = _TANGENT_ROWS_AT_ONCE if x_t.device.type == "cpu" else _TANGENT_ROWS_OF_A_GPU
+        at_once = max(1, rows // max(len(x_t), 1))
         return value, torch.cat([push(some) for some in torch.split(tangents, at_once)])
     with _FORWARD_MODE:
         _load_forward_mode()

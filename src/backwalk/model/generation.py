@@ -77,7 +77,7 @@ def sample_pieces(
     """
     chain = _chain(model, sampler or model.sampler)
 
-    @torch.inference_mode()  # in which a network may write over what has served
+    @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
         return last_state(_walk(model, chain, first, last, stream)).x_t
 
@@ -91,7 +91,7 @@ def sample_pieces(
                 "evaluations or another sampler; if that does not help, fit anew with a lower learning_rate."
             )
         first += len(z)
-        yield model.codec.decode(z)
+        yield model.schema.clipped(model.codec.decode(z))
 
 
 @torch.no_grad()  # not a `with` block, which would stay in force in the caller between two states

@@ -20,6 +20,7 @@ from backwalk.accepted import FARTHEST_TO_SCORE
 from backwalk.diffusion import (
     BoundTerms,
     Denoiser,
+    Linearizable,
     LogDensity,
     NoiseSchedule,
     best_steps,
@@ -136,7 +137,8 @@ def log_density(
     if n_probes is not None and (not isinstance(n_probes, Integral) or isinstance(n_probes, bool) or n_probes < 1):
         raise InvalidInput(f"n_probes should be an integer >= 1 or None, but got {n_probes!r}: 16 is usual.")
     probes = Stream(0) if stream is None else stream
-    tile_rows = rows_scored_at_once(z.shape[1] if n_probes is None else int(n_probes))
+    cut = z.device.type == "cpu" and isinstance(model.denoiser, Linearizable)
+    tile_rows = rows_scored_at_once(z.shape[1] if n_probes is None else int(n_probes)) if cut else TILE_ROWS
 
     def tile(first: int, last: int) -> Tensor:
         rows = padded_tile(z[first:last], tile_rows)
@@ -157,7 +159,7 @@ def log_density(
 
 
 def rows_scored_at_once(n_tangents: int) -> int:
-    """Return the rows of a tile in which log-densities are computed: fewer, the more tangents each row has.
+    """Return the rows of a tile in which a CPU computes log-densities: fewer, the more tangents each row has.
 
     A single row costs a whole tile, so a tile should be small; but every operation on it should be worth its call.
     With 512 rows in the plane, 256 in 8 dimensions and 128 from 16 on, many rows go through as fast as in any other

@@ -19,6 +19,7 @@ from backwalk.assess.words import column_name
 from backwalk.errors import InvalidInput
 from backwalk.model import DiffusionModel, walk
 from backwalk.report.axes import limits_of
+from backwalk.report.row_figures import some_rows
 from backwalk.streams import Stream
 
 _LEVELS = 2**16 - 1  # a coordinate is sent to the page as an unsigned number of 16 bits
@@ -70,7 +71,7 @@ def chain_frames(
     n_frames: int = 24,
     n_points: int = 800,
 ) -> ChainFrames:
-    """Return frames of the chain, forward for the first `n_points` of rows (n, d) and backward for as many new ones.
+    """Return frames of the chain, forward for `n_points` of rows (n, d), evenly picked, and backward for as many.
 
     `rows` are in the user's units; `columns` are the two that are drawn, by default the first two that vary. The noise
     of a forward row is the same in all frames, so that its path is smooth: each frame alone is distributed as q(x_t).
@@ -82,7 +83,7 @@ def chain_frames(
         if column not in encoded:
             raise InvalidInput(f"columns should vary, but column {column} is constant: choose among {encoded}.")
     places = [encoded.index(column) for column in chosen]
-    z = model.codec.encode(np.asarray(rows, dtype=np.float64)[:n_points])[:, places]
+    z = model.codec.encode(some_rows(np.asarray(rows, dtype=np.float64), n_points))[:, places]
     eps = stream.child("forward").normal(0, len(z), model.codec.n_encoded).numpy()[:, places]
 
     states = [

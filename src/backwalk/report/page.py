@@ -25,6 +25,7 @@ from backwalk.model import DiffusionModel, blur_words, sample_rows
 from backwalk.report import figures
 from backwalk.report.axes import Bend
 from backwalk.report.frames import ChainFrames, chain_frames
+from backwalk.report.row_figures import some_rows
 from backwalk.report.style import GENERATED, REAL, svg
 from backwalk.report.tables import (
     bound_rows,
@@ -61,13 +62,14 @@ def render_report(
 ) -> str:
     """Return the report as one HTML page, which loads nothing from anywhere.
 
-    `data` are the training rows (n, d) and `generated` rows of the model (m, d), both in the user's units; `frames`
-    come from `chain_frames`; `commands` are the lines that made all this; `title` defaults to the card's description.
+    `data` are the training rows, or the unseen ones where those are not given, (n, d), and `generated` rows of the
+    model, (m, d), both in the user's units; `frames` come from `chain_frames`; `commands` are the lines that made all
+    this; `title` defaults to the card's description.
     """
     draw = _Pictures(
         model.schema, model.codec, np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
     )
-    varying = model.codec.encoded_columns
+    varying = model.codec.encoded_columns  # as those of the figures: see `assess`
     shown = varying[:_MOST_COLUMNS]
     return _ENVIRONMENT.get_template("report.html.j2").render(
         fidelity=fidelity,
@@ -116,7 +118,7 @@ def write_report(
 ) -> None:
     """Write the page of `render_report`, and its numbers as JSON where `json_path` is given: each whole, or not at all.
 
-    `data` are the training rows (n, d), the user's units. The rows and frames that the page shows are drawn here, from
+    `data` are as for `render_report`. The rows and frames that the page shows are drawn here, from
     the stream. Raises OSError where a file cannot be written, FileExistsError where it exists and `overwrite` is False.
     """
     rows = np.asarray(data, dtype=np.float64)
@@ -189,7 +191,7 @@ class _Pictures:
             names = (column_name(self.schema, columns[i]), column_name(self.schema, columns[j]))
             n = min(len(x), len(y))
             for rows, color, title in ((x, REAL, "Data"), (y, GENERATED, "Generated")):
-                cloud = rows[:n, [i, j]]
+                cloud = some_rows(rows[:, [i, j]], n)
                 figure = figures.plot_points(cloud, title=title, labels=names, limits=limits, color=color, bends=bends)
                 label = f"{title}: {names[1]} against {names[0]}"
                 yield _element(figure, label, f"{title} {i} {j}")

@@ -60,7 +60,7 @@ def plot_side_by_side(
     limits = limits_of(data, generated)
     figure, axes = panels(2, height=fitting_height(limits))
     for ax, points, color, title in zip(axes, (data, generated), (REAL, GENERATED), titles, strict=True):
-        _draw_points(ax, _some(np.asarray(points), n), limits, color, labels, title)
+        _draw_points(ax, some_rows(np.asarray(points), n), limits, color, labels, title)
     return figure
 
 
@@ -175,7 +175,7 @@ def _draw_points(
     title: str,
     bends: Bends = (None, None),
 ) -> None:
-    shown = _some(points, _MOST_POINTS)
+    shown = some_rows(points, _MOST_POINTS)
     n = max(1, len(shown))
     axes.scatter(
         shown[:, 0],
@@ -191,7 +191,7 @@ def _draw_points(
     fit_axes(axes, limits, bends)
 
 
-def _some(points: Rows, n: int) -> Rows:
+def some_rows(points: Rows, n: int) -> Rows:
     """Return n of the points, evenly picked, or all."""
     if len(points) <= n:
         return points

@@ -135,7 +135,7 @@ def nats_points(fidelity: Fidelity) -> list[NatsPoint]:
 def column_rows(data: Rows, generated: Rows, fidelity: Fidelity, schema: Schema, columns: Sequence[int]) -> list[Row]:
     """Return a row a column: its data and its generated values in numbers."""
     rows: list[Row] = []
-    for j, figure in zip(columns, fidelity.columns, strict=False):
+    for j, figure in zip(columns, fidelity.columns[: len(columns)], strict=True):
         x, y = data[:, j], generated[:, j]
         numbers = [significant(float(v)) for v in (x.mean(), x.std(), x.min(), x.max(), y.mean(), y.std())]
         beyond = with_error(figure.difference, figure.difference_standard_error)

@@ -45,9 +45,11 @@ VARIANCES: Mapping[str, tuple[str, str]] = MappingProxyType(
 def dataset_words(data: NDArray[np.float64], fidelity: Fidelity, varying: Sequence[int]) -> str:
     """Return what the data are, in one or two sentences."""
     n, d = data.shape
-    words = (
-        f"{n:,} training rows of {d} column{'s' * (d > 1)}; judged on {fidelity.n_unseen:,} rows that the fit never saw"
-    )
+    columns = f"{d} column{'s' * (d > 1)}"
+    if fidelity.n_training is None:
+        words = f"{n:,} rows of {columns}, by which the model is judged; its training rows were not given"
+    else:
+        words = f"{n:,} training rows of {columns}; judged on {fidelity.n_unseen:,} rows that the fit never saw"
     if len(varying) < d:
         words += f"; {d - len(varying)} of the columns hold one value throughout, and come back exactly"
     if fidelity.entropy is not None:

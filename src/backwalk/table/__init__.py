@@ -7,7 +7,7 @@ they came.
 
 from backwalk.table.codec import Codec
 from backwalk.table.columns import ConstantColumn, HeavyTailedColumn, ScaledColumn
-from backwalk.table.files import read_table, write_rows, write_table
+from backwalk.table.files import check_table_path, read_table, write_rows, write_table
 from backwalk.table.frame import Table, as_table, match_columns
 from backwalk.table.schema import Schema, from_values
 
@@ -19,6 +19,7 @@ __all__ = [
     "Schema",
     "Table",
     "as_table",
+    "check_table_path",
     "from_values",
     "match_columns",
     "read_table",

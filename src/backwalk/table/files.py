@@ -24,7 +24,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from backwalk.accepted import TABLE_FILE_BYTES, TABLE_FILE_CELLS, TABLE_FILE_COLUMNS
-from backwalk.durable import whole_file
+from backwalk.durable import check_writable, whole_file
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.table.frame import Table, as_table, frame_dtypes
 from backwalk.table.schema import FloatArray, Schema, escaped, from_values, listed, shown, unescaped
@@ -92,7 +92,7 @@ def write_rows(
     `pieces` are (m, d) each, in the user's units, and `n_rows` in all. They are written in blocks of about 2^18 cells
     (a row group of Parquet each), so that memory does not grow with the number of rows.
 
-    Columns without names are called x0, x1, ... The columns of CSV and Parquet keep their dtypes (in CSV a column of
+    Columns without names are called x1, x2, ... The columns of CSV and Parquet keep their dtypes (in CSV a column of
     floats that are all whole reads back as whole numbers); a `.npy` file holds float32 if every column is, else
     float64. A spreadsheet takes text that begins with = + - @ or a tab for a formula: with `escape_formulas` a CSV
     header gets an apostrophe before it; numbers are never touched. Raises TableFileError, among others where the file
@@ -118,11 +118,25 @@ def write_rows(
             _write_npy(file, blocks, schema, n_rows)
 
 
+def check_table_path(path: str | Path, *, overwrite: bool = False) -> None:
+    """Raise TableFileError where `write_rows` could not write, before long work."""
+    if str(path) != "-":
+        _suffix(path)
+        with _told(path):
+            check_writable(path, overwrite=overwrite)
+
+
 @contextmanager
 def _written(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
+    with _told(path), whole_file(path, overwrite=overwrite) as file:
+        yield file
+
+
+@contextmanager
+def _told(path: str | Path) -> Iterator[None]:
+    """Turn what keeps a file from being written into one line that names it."""
     try:
-        with whole_file(path, overwrite=overwrite) as file:
-            yield file
+        yield
     except (OSError, ValueError) as error:
         raise TableFileError(f"{path} cannot be written: {_one_line(error)}.") from error
 
@@ -147,6 +161,10 @@ def _read_csv(file: BinaryIO) -> pa.Table:
         raise TableFileError("The file is empty: it should hold a header line and rows.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
         raise TableFileError("The file is not UTF-8 text but looks like UTF-16 or binary data: save it as UTF-8.")
+    first_line = data[begin.start() :].split(b"\n", 1)[0]
+    if b"," not in first_line and (b";" in first_line or b"\t" in first_line):
+        name = first_line.decode(errors="replace").rstrip("\r")
+        raise TableFileError(f"Cells should be separated by commas, but the header is {shown(name)}: save it so.")
     header = _HEADER_LINE.match(data, begin.start())
     columns = 1 + (data.count(b",", header.start(), header.end()) if header else 0)
     _refuse_large(data.count(b",") + max(data.count(b"\n"), data.count(b"\r")), columns)
@@ -161,8 +179,6 @@ def _read_csv(file: BinaryIO) -> pa.Table:
             raise TableFileError(f"Column {shown(name)} is not UTF-8 text (Latin-1?): save the file as UTF-8.")
     if all(map(_is_number, names)):
         raise TableFileError(f"The first line should name the columns, but got {listed(names)}: add a header line.")
-    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-        raise TableFileError(f"Cells should be separated by commas, but the header is {shown(names[0])}: save it so.")
     _refuse_row_numbers(names)
     return table.rename_columns(list(map(unescaped, names)))
 
@@ -286,7 +302,7 @@ def _write_npy(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, n_r
 
 
 def _arrow_table(values: FloatArray, schema: Schema) -> pa.Table:
-    columns = schema.columns or tuple(f"x{j}" for j in range(schema.n_columns))
+    columns = schema.columns or tuple(f"x{j}" for j in range(1, schema.n_columns + 1))
     return from_values(values, Schema(columns, schema.dtypes, "pyarrow"))
 
 

@@ -83,6 +83,11 @@ class Schema:
         """Return whether a column holds whole numbers or truth values, rather than numbers on a continuous scale."""
         return numpy_dtype(self.dtypes[column]) in _WHOLE
 
+    def clipped(self, values: FloatArray) -> FloatArray:
+        """Return rows, (n, d), with every number within the range of its column's dtype; that of bool is 0 to 1."""
+        low, high = zip(*map(_range, self.dtypes), strict=True)
+        return np.clip(values, low, high)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the schema as plain JSON values."""
         columns = None if self.columns is None else list(self.columns)
@@ -178,15 +183,20 @@ def _restored(values: FloatArray, dtype: str, label: str) -> npt.NDArray[Any]:
     if name == "float64":
         return values.copy()
     if name not in _WHOLE:
-        return np.clip(values, *_limits(np.finfo(name))).astype(name)
+        return np.clip(values, *_range(dtype)).astype(name)
     if np.isnan(values).any():
         raise InvalidInput(f"{label} has dtype {dtype}, which has no NaN, but got one: fill the gaps first.")
     if name == "bool":
         return values >= 0.5
-    return np.clip(np.rint(values), *_limits(np.iinfo(name))).astype(name)
+    return np.clip(np.rint(values), *_range(dtype)).astype(name)
 
 
-def _limits(info: Any) -> tuple[float, float]:
+def _range(dtype: str) -> tuple[float, float]:
+    """Return the least and the largest number of a column's dtype, as float64."""
+    name = numpy_dtype(dtype)
+    if name == "bool":
+        return 0.0, 1.0
+    info: Any = np.iinfo(name) if name in _WHOLE else np.finfo(str(name))
     low, high = float(info.min), float(info.max)
     # The largest 64-bit integers round up, out of their own range, as float64.
     return low, high if high <= info.max else float(np.nextafter(high, 0.0))

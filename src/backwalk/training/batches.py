@@ -109,8 +109,9 @@ class _OfMember:
     def _shuffled(self, epoch: int) -> np.ndarray:
         n, batch = len(self._x_0), self._batch_size
         repeats = -(-batch // n) if batch > n else 1
-        orders = np.empty((repeats, n), dtype=np.int64)  # at once, so that too large a batch fails at once
-        stream = self._stream.child("order", epoch, self._member)
-        for repeat in range(repeats):
-            orders[repeat] = stream.child(repeat).permutation(n)
-        return orders.reshape(-1)[: max(batch, n)]
+        stream = self._stream.child("order", epoch, self._member, 0)
+        if repeats == 1:
+            return stream.permutation(n)
+        # Of one generator: to make one takes as long as to shuffle a hundred rows.
+        orders: np.ndarray = stream.generator().permuted(np.tile(np.arange(n), (repeats, 1)), axis=1)
+        return orders.reshape(-1)[:batch]

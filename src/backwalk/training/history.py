@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: `step` of `max_steps`, the loss last recorded, and the validation loss where just measured."""
+    """Where a run is: `step` of at most `max_steps`, the loss last recorded, the validation loss where just measured.
+
+    `share` is the part of the run that is done, from 0 to 1: by steps, or by the clock where that is further on.
+    """
 
     step: int
     max_steps: int
     loss: float
     validation_loss: float | None
     seconds: float
+    share: float
 
 
 @dataclass(frozen=True)

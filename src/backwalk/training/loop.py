@@ -78,6 +78,7 @@ class Trainer:
         self._validations: list[tuple[int, float]] = []
         self.step = 0
         self.seconds = 0.0
+        self.seconds_before = 0.0  # of the run that this one goes on with
         self._seconds_of_looks = 0.0
         self.diverged = False
 
@@ -109,7 +110,8 @@ class Trainer:
             if kept:
                 self._keep(float(loss))
             validation = self._look() if self._look_due(progress) else None
-            yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds)
+            share = min(self._progress(), 1.0)
+            yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds, share)
         if not self.diverged and (self._choice.last is None or self._choice.last.step < self.step):
             self._look()  # restored with less time than it had taken
 
@@ -137,6 +139,7 @@ class Trainer:
             pairs[:] = restored_records(tensors, name)
         self.step = whole_number(record["step"], "step", self.max_steps)
         self.seconds, self.diverged = seconds(record["seconds"]), record["diverged"] is True
+        self.seconds_before = self.seconds
         strange = set(tensors) - set(self.state().tensors)
         if strange:
             raise ValueError(f"{min(strange)[:80]!r} is none of such a run's tensors")

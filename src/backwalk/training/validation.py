@@ -59,7 +59,7 @@ class Validation:
     def by_row(self, side_by_side: Map = map) -> Tensor:
         """Return the value of each validation row, the mean over its noisy points: (m,), float64."""
 
-        @torch.inference_mode()  # in which a network may write over what has served
+        @torch.inference_mode()
         def nats(start: int) -> Tensor:
             rows = slice(start, start + _ROWS_AT_ONCE)
             error = self._x_0[rows] - self._denoiser(self._x_t[rows], self._log_snr[rows])
