@@ -145,7 +145,7 @@ def _commit() -> str | None:
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False).stdout
 
-    changed = git("status", "--porcelain", "--", str(here), str(here.parent / "src"), f":!{here / 'results'}")
+    changed = git("status", "--porcelain", "--", ".", "../src", ":!results")
     commit = git("rev-parse", "--short=12", "HEAD").strip()
     return commit + "+" * bool(changed) if commit else None
 
