@@ -269,7 +269,10 @@ def test_options_can_come_from_the_environment(run, rows_file, tmp_path, monkeyp
     monkeypatch.setenv("BACKWALK_FIT_MAX_STEPS", "3")
     assert run("fit", rows_file, "-o", tmp_path / "model")[0] == 0
     _, out, _ = run("info", tmp_path / "model", "--json")
-    assert json.loads(out)["chosen_step"].endswith("of 3")
+    facts = json.loads(out)
+    assert facts["chosen_step"].endswith("of 3")
+    assert facts["network"] == "Residual(width=48, n_blocks=3, n_members=2)"
+    assert facts["training"] == "3 steps of 256 rows a member"
 
 
 def test_quiet_says_nothing(run, rows_file, tmp_path):

@@ -58,6 +58,7 @@ def fit_model(
 ) -> Diffusion:
     """Return a model that is fitted as the options of a command say."""
     from backwalk.estimator import Diffusion
+    from backwalk.model import training_words
 
     quiet = bool(context.find_root().params["quiet"])
     if ddpm:
@@ -71,6 +72,8 @@ def fit_model(
         estimator = Diffusion(random_state=seed, verbose=not quiet, **budget)
     began = time.monotonic()
     estimator.fit(native(data.table), **keeping)
+    model = estimator.model_
+    say(context, f"network: {model.architecture}; {training_words(model)}")
     say(context, f"fitted {data.table.values.shape[0]:,} rows in {time.monotonic() - began:.1f} s")
     return estimator
 
@@ -159,7 +162,7 @@ def _report_told(output: Path) -> Iterator[None]:
 def facts_of(path: str | None) -> dict[str, Any]:
     """Return what a model or a table file holds, or, without one, the built-in densities."""
     from backwalk.datasets import DENSITIES
-    from backwalk.model import blur_words, heavy_tailed_words, student_words
+    from backwalk.model import blur_words, heavy_tailed_words, student_words, training_words
 
     if path is None:
         return {name: f"d = {make().d}" for name, make in DENSITIES.items()}
@@ -170,6 +173,8 @@ def facts_of(path: str | None) -> dict[str, Any]:
             "model": path,
             "columns": ", ".join(columns),
             **({"heavy_tailed": heavy_tailed_words(model)} if model.codec.heavy_tailed_columns else {}),
+            "network": repr(model.architecture),
+            "training": training_words(model),
             "schedule": repr(model.schedule),
             "alpha_bar_N": float(model.schedule.alpha_bar[-1]),
             "prior_mismatch_nats": model.prior_mismatch,

@@ -15,6 +15,7 @@ from backwalk.model.fitted import (
     mismatch_warning,
     reverse_variances,
     student_words,
+    training_words,
 )
 from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
 from backwalk.model.judging import (
@@ -50,6 +51,7 @@ __all__ = [
     "sample_pieces",
     "sample_rows",
     "student_words",
+    "training_words",
     "visited_times",
     "walk",
 ]

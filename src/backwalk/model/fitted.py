@@ -94,9 +94,9 @@ class DiffusionModel:
 
     def __repr__(self) -> str:
         """Return in a few lines what the model is, and which of its parts say what."""
-        kind = type(self.denoiser if self.architecture is None else self.architecture).__name__
+        network = type(self.denoiser).__name__ if self.architecture is None else repr(self.architecture)
         return (
-            f"DiffusionModel({kind}, {self.codec.n_columns} columns, {self.schedule!r},\n"
+            f"DiffusionModel({network}, {self.codec.n_columns} columns, {self.schedule!r},\n"
             f"  reverse variance: {self.reverse_variance}; prior mismatch: {self.prior_mismatch:.2g} nats,\n"
             f"  sampler: {self.sampler.describe(self.schedule)},\n"
             f"  log-density: the probability-flow ODE's, blurred by {blur_words(self)}"
@@ -121,6 +121,16 @@ def heavy_tailed_words(model: DiffusionModel) -> str:
     labels = [model.schema.label(j) for j in model.codec.heavy_tailed_columns]
     more = f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
     return ", ".join(labels[:_MOST_NAMED]) + more
+
+
+def training_words(model: DiffusionModel) -> str:
+    """Return how a model was trained, in words: what its fit chose or was given."""
+    plan = model.card.get("settings", {}).get("training")  # of a file, maybe: no more than JSON
+    plan = plan if isinstance(plan, dict) else {}
+    words = f"{model.history.n_steps:,} steps"
+    if isinstance(plan.get("batch_size"), int):
+        words += f" of {plan['batch_size']:,} rows a member"
+    return words + (", products in bfloat16" if plan.get("half_products") is True else "")
 
 
 def student_words(student: Student) -> str:
