@@ -2,8 +2,9 @@
 
 A product of (m, k) with (k, n) is 2 m n k operations. A forward pass is the sum over the layers; training counts three
 times that, for the two products of the backward pass; the products of the optimiser (Muon) are a column of their own,
-and nothing else counts. The peak is that of products of the same shapes, measured in the same run: the better of one
-product spread over all threads, and as many products side by side as there are threads, each on one.
+and nothing else counts. The peak is that of products of the same shapes: the better of one product spread over all
+threads, and as many products side by side as there are threads, each on one. All are measured in turns, some rounds of
+them, and a share is the median of the rounds' own ratios, as a machine's speed drifts.
 """
 
 from __future__ import annotations
@@ -28,26 +29,28 @@ from backwalk.training.muon import turns_for
 from benchmarks.record import Figures, Store
 
 D, N_BLOCKS, N_EVALUATIONS = 8, 3, 20
+PEAKS = ("peak_training", "peak_sampling", "peak_bfloat16")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The widths, the rows of a training step, the steps, the rows that are sampled, and the seconds of a peak.
+    """The widths, the rows of a training step, the rounds, and of each the steps, the sampled rows, and the seconds.
 
-    Up to twenty of the steps are followed by a look at the weights, so that they should be many more.
+    Up to twenty of a round's steps are followed by a look at the weights, so that they should be more.
     """
 
     widths: tuple[int, ...]
     batch: int
+    n_rounds: int
     n_steps: int
     n_sampled: int
     seconds: float
 
 
 SIZES = {
-    "quick": Sizes((16,), 600, 9, 2_048, 0.02),
-    "short": Sizes((64, 128, 256), 2_000, 60, 16_384, 0.5),
-    "full": Sizes((64, 128, 256, 512, 1024), 2_000, 120, 32_768, 2.0),
+    "quick": Sizes((16,), 600, 1, 9, 2_048, 0.02),
+    "short": Sizes((64, 128, 256), 2_000, 2, 45, 16_384, 0.2),
+    "full": Sizes((64, 128, 256, 512, 1024), 2_000, 3, 45, 16_384, 0.7),
 }
 
 
@@ -59,6 +62,25 @@ def run(store: Store, sizes: Sizes) -> None:
 
 
 def measure(width: int, sizes: Sizes) -> Figures:
+    """Return operations a second, the medians of some rounds, and the `shares` of the float32 peak of the round."""
+    rounds = [one_round(width, sizes) for _ in range(sizes.n_rounds)]
+
+    def median(figure: Callable[[Figures], float]) -> float:
+        return float(np.median([figure(one) for one in rounds]))
+
+    names = [name for name in rounds[0] if name not in PEAKS]
+    shares = {name: median(lambda one, name=name: one[name] / one[peak_of(name)]) for name in names}
+    shares["peak_bfloat16"] = median(lambda one: one["peak_bfloat16"] / one["peak_training"])
+    medians = {name: median(lambda one, name=name: one[name]) for name in rounds[0]}
+    return medians | {"shares": shares}
+
+
+def peak_of(name: str) -> str:
+    """Return the peak that a figure is a share of: that of its own shapes, in float32."""
+    return "peak_sampling" if name == "sampling" else "peak_training"
+
+
+def one_round(width: int, sizes: Sizes) -> Figures:
     """Return operations a second of training, of sampling and of bare products, and what bfloat16 would change."""
     model, step_seconds = fitted(width, sizes, half_products=False)
     _, step_seconds_bfloat16 = fitted(width, sizes, half_products=True)
@@ -67,7 +89,6 @@ def measure(width: int, sizes: Sizes) -> Figures:
     with_muon = trained + muon_operations(model.denoiser_)
     sampled = repeats_a_second(lambda: sample(model, sizes.n_sampled), sizes.seconds) * sizes.n_sampled
     return {
-        "operations_a_row": forward,
         "training": trained / step_seconds,
         "training_with_muon": with_muon / step_seconds,
         "training_bfloat16": trained / step_seconds_bfloat16,
@@ -164,13 +185,10 @@ def passes_a_second(denoiser: EnsembleDenoiser, sizes: Sizes, *, half_products: 
 
 
 def repeats_a_second(call: Callable[[], object], seconds: float) -> float:
-    """Return how often a second a call can be repeated: the best of three runs, after one that is not counted."""
+    """Return how often a second a call can be repeated, after one that is not counted."""
     call()
-    best = 0.0
-    for _ in range(3):
-        began, count = time.perf_counter(), 0
-        while count == 0 or time.perf_counter() - began < seconds / 3.0:
-            call()
-            count += 1
-        best = max(best, count / (time.perf_counter() - began))
-    return best
+    began, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - began < seconds:
+        call()
+        count += 1
+    return count / (time.perf_counter() - began)

@@ -115,21 +115,18 @@ def gemm(results: Results, curves: Path) -> str:  # noqa: ARG001
         ("bf16 peak", "peak_bfloat16"),
     )
 
-    def share(result: Figures, figure: str) -> str:
-        return f"{result[figure] / result['peak_sampling' if figure == 'sampling' else 'peak_training']:.2f}"
-
     rows = [
         (
             str(result["key"]["width"]),
             f"{result['peak_training'] / 1e9:.0f}",
-            *(share(result, figure) for _, figure in columns),
+            *(f"{result['shares'][figure]:.2f}" for _, figure in columns),
         )
         for result in sorted(results, key=lambda result: result["key"]["width"])
     ]
     head = ("width", "fp32 peak, GFLOP/s", *(title for title, _ in columns))
     return (
-        "All as shares of the peak of the same products in float32; bf16 is training with `half_products`.\n\n"
-        + table(head, rows)
+        "All as shares of the peak of the same products in float32, medians of rounds in turns; bf16 is training with "
+        "`half_products`.\n\n" + table(head, rows)
     )
 
 

@@ -383,7 +383,7 @@ def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setitem(time_to_quality.SIZES, "quick", tiny)
     monkeypatch.setitem(budgets.SIZES, "quick", budgets.Sizes((0.2,), ("two_moons",), 1, 20, 200))
-    monkeypatch.setitem(gemm.SIZES, "quick", gemm.Sizes((8,), 520, 9, 100, 0.01))
+    monkeypatch.setitem(gemm.SIZES, "quick", gemm.Sizes((8,), 520, 1, 9, 100, 0.01))
     monkeypatch.setattr(sampling, "to_file", _file_figures)
     parts = ["turns", "gemm", "sampling", "time_to_quality", "budgets"]
     options = ["--size", "quick", "--results", str(tmp_path), "--page", str(tmp_path / "page.md")]
