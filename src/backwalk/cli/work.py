@@ -73,8 +73,8 @@ def fit_model(
     began = time.monotonic()
     estimator.fit(native(data.table), **keeping)
     model = estimator.model_
-    say(context, f"network: {model.architecture}; {training_words(model)}")
-    say(context, f"fitted {data.table.values.shape[0]:,} rows in {time.monotonic() - began:.1f} s")
+    chosen = f"{model.architecture}, {training_words(model)}"
+    say(context, f"fitted {data.table.values.shape[0]:,} rows in {time.monotonic() - began:.1f} s: {chosen}")
     return estimator
 
 
