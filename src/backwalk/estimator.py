@@ -23,7 +23,7 @@ from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
 from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule
 from backwalk.distillation import distilled
 from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
-from backwalk.fitting import DEFAULT_SOLVER, fitted
+from backwalk.fitting import fitted
 from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
     DiffusionModel,
@@ -463,5 +463,5 @@ def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evalu
     if k is None:
         return model.sampler
     # Fresh noise forgets errors when there are steps enough; with few, a third-order ODE solver errs less.
-    few = isinstance(k, Integral) and k < 40 and model.sampler.solver == DEFAULT_SOLVER
+    few = isinstance(k, Integral) and k < 40 and model.sampler.solver == Sampler.solver
     return Sampler("multistep", k) if few else replace(model.sampler, n_evaluations=k)

@@ -40,7 +40,6 @@ from backwalk.model import (
 )
 from backwalk.progress import progress_bar
 from backwalk.sampling import Sampler
-from backwalk.sampling.sampler import SolverName
 from backwalk.settings import Keeping, check_length, chosen_device
 from backwalk.streams import Stream
 from backwalk.table import Codec, Table
@@ -54,8 +53,6 @@ from backwalk.training import (
     checkpointed,
     split_rows,
 )
-
-DEFAULT_SOLVER: SolverName = "dpm++2m-sde"  # of `sample`, with 50 evaluations
 
 
 def fitted(
@@ -105,7 +102,7 @@ def fitted(
             reverse_variance=settings["reverse_variance"],
             denoising_error=error,
             decoder_variance=default_decoder_variance(settings["reverse_variance"], schedule, error),
-            sampler=settings["sampler"] or Sampler(DEFAULT_SOLVER, min(50, schedule.n_steps)),
+            sampler=settings["sampler"] or Sampler(n_evaluations=min(50, schedule.n_steps)),
             prior_mismatch=plan.prior_mismatch,
             history=history,
             card=card,

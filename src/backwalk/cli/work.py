@@ -62,7 +62,8 @@ def fit_model(
 
     quiet = bool(context.find_root().params["quiet"])
     if ddpm:
-        estimator = Diffusion.ddpm(n_epochs=epochs or 5000, random_state=seed, verbose=not quiet)
+        given = {} if epochs is None else {"n_epochs": epochs}
+        estimator = Diffusion.ddpm(**given, random_state=seed, verbose=not quiet)
         estimator.set_params(max_time=budget["max_time"])
         if budget["max_steps"] is not None:
             raise click.UsageError("--max-steps goes with the default settings; with --ddpm, give --epochs.")

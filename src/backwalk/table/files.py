@@ -34,6 +34,7 @@ BLOCK_CELLS = 2**18  # written at once: 2 MiB of numbers
 _SUFFIXES = (".csv", ".parquet", ".npy")
 _NPY_MAGIC = b"\x93NUMPY"
 _NOT_BLANK = re.compile(rb"\S")
+_FIRST_LINE = re.compile(rb"[^\r\n]*")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A CSV's first line up to its last comma: fields may be in quotes, and then hold anything, line ends too.
 _HEADER_LINE = re.compile(rb"""(?:(?:"(?:[^"]++|"")*+")?+[^,\r\n]*+,)*+""")
@@ -161,9 +162,10 @@ def _read_csv(file: BinaryIO) -> pa.Table:
         raise TableFileError("The file is empty: it should hold a header line and rows.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
         raise TableFileError("The file is not UTF-8 text but looks like UTF-16 or binary data: save it as UTF-8.")
-    first_line = data[begin.start() :].split(b"\n", 1)[0]
+    first = _FIRST_LINE.match(data, begin.start())
+    first_line = first.group() if first else b""
     if b"," not in first_line and (b";" in first_line or b"\t" in first_line):
-        name = first_line.decode(errors="replace").rstrip("\r")
+        name = first_line.decode(errors="replace")
         raise TableFileError(f"Cells should be separated by commas, but the header is {shown(name)}: save it so.")
     header = _HEADER_LINE.match(data, begin.start())
     columns = 1 + (data.count(b",", header.start(), header.end()) if header else 0)
