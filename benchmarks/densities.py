@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from sklearn.datasets import make_moons
+
 from backwalk.datasets import (
     Density,
     checkerboard,
@@ -23,14 +26,25 @@ from backwalk.datasets import (
     warped_mixture,
 )
 
+Rows = np.ndarray
+
 
 @dataclass(frozen=True)
 class Case:
-    """A density of the suite: what the tables call it, how it is made, and the rows that every method is given."""
+    """A density: what the tables call it, how it is made, and the rows that every method is given.
+
+    These are independent draws unless `draw`, from (n, seed), gives others.
+    """
 
     name: str
     make: Callable[[], Density]
     n_train: int
+    draw: Callable[[int, int], Rows] | None = None
+
+    def training_rows(self, n: int | None, seed: int) -> Rows:
+        """Return n rows, or as many as the case has, with a seed."""
+        n = n or self.n_train
+        return self.make().sample(n, random_state=seed) if self.draw is None else self.draw(n, seed)
 
 
 CASES = (
@@ -46,6 +60,14 @@ CASES = (
     Case("warped_mixture_12", lambda: warped_mixture(12), 20_000),
     Case("warped_mixture", warped_mixture, 20_000),
 )
+
+
+def _moons_on_a_grid(n: int, seed: int) -> Rows:
+    return np.asarray(make_moons(n, noise=0.05, random_state=seed)[0])
+
+
+MOONS_ON_A_GRID = Case("make_moons", two_moons, 10_000, _moons_on_a_grid)
+"""The same density by scikit-learn, whose angles lie on a grid: along the moons the rows have no sampling noise."""
 
 
 def cases(names: Sequence[str]) -> list[Case]:

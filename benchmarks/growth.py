@@ -18,12 +18,12 @@ BASE = {"n": 10_000, "d": 2, "n_steps": 1_000, "n_evaluations": 100}
 
 @dataclass(frozen=True)
 class Sizes:
-    """The values of each axis; training steps in place of the plan's; rows that are sampled and bounded."""
+    """The values of each axis; training steps in place of the plan's; rows that are sampled and judged."""
 
     axes: tuple[tuple[str, tuple[int, ...]], ...]
     max_steps: int | None
     n_sampled: int
-    n_bounded: int
+    n_judged: int
 
 
 SIZES = {
@@ -58,18 +58,18 @@ def run(store: Store, sizes: Sizes) -> None:
                 key,
                 partial(
                     in_fresh_process,
-                    "benchmarks.growth:fit_sample_and_bound",
+                    "benchmarks.growth:fit_sample_and_judge",
                     n_sampled=sizes.n_sampled,
-                    n_bounded=sizes.n_bounded,
+                    n_judged=sizes.n_judged,
                     **settings,
                 ),
             )
 
 
-def fit_sample_and_bound(
-    *, n: int, d: int, n_steps: int, n_evaluations: int, max_steps: int | None, n_sampled: int, n_bounded: int
+def fit_sample_and_judge(
+    *, n: int, d: int, n_steps: int, n_evaluations: int, max_steps: int | None, n_sampled: int, n_judged: int
 ) -> dict[str, Any]:
-    """Return seconds and peaks of memory, above what was held before, of a fit, a sample and a bound."""
+    """Return seconds and peaks of memory, above what was held before, of a fit and a sample; and rates of judging."""
     # A few rows first: what libraries set up on first use is neither time nor memory of this fit.
     chain, n_evaluations = curved_chain(d), min(n_evaluations, n_steps)
     few = chain.sample(100, random_state=1)
@@ -90,7 +90,8 @@ def fit_sample_and_bound(
         lambda: sum(map(len, model.sample_pieces(n_sampled, n_evaluations=n_evaluations, random_state=0)))
     )
     of_sample = peak_bytes() - before
-    _, bounding = timed(lambda: model.bound(X[:n_bounded], random_state=0))
+    _, bounding = timed(lambda: model.bound(X[:n_judged], random_state=0))
+    _, scoring = timed(lambda: model.score_samples(X[:n_judged]))
     return {
         "data_bytes": X.nbytes,
         "fit_seconds": fitting,
@@ -99,5 +100,6 @@ def fit_sample_and_bound(
         "fit_bytes": of_fit,
         "rows_sampled_a_second": n_sampled / sampling,
         "sample_bytes": of_sample,
-        "rows_bounded_a_second": n_bounded / bounding,
+        "rows_bounded_a_second": n_judged / bounding,
+        "rows_scored_a_second": n_judged / scoring,
     }

@@ -56,8 +56,7 @@ def fitted_and_judged(
 
     A method is given the case's rows with this seed, or the first `most_rows` of them.
     """
-    density = case.make()
-    X = density.sample(case.n_train if most_rows is None else most_rows, random_state=seed)
+    density, X = case.make(), case.training_rows(most_rows, seed)
     fitted, seconds = timed(lambda: method.fit(X, budget, seed))
     reference = draw_reference(density, X, sizes, seed=seed)
     return {"fit_seconds": seconds, "choice": fitted.choice, **judge(fitted, reference, seed=seed)}

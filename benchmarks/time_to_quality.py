@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-from benchmarks.densities import CASES
+from benchmarks.densities import CASES, MOONS_ON_A_GRID
 from benchmarks.judge import JudgeSizes
 from benchmarks.methods import Kernel, Method, Mixture, NotebookAsWritten, Ours, Truth
 from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow
@@ -13,16 +13,19 @@ from benchmarks.record import Store
 from benchmarks.suite import fitted_and_judged
 
 TWO_MOONS = CASES[0]
+Plan = tuple[tuple[Method, tuple[float, ...]], ...]
 
 
 @dataclass(frozen=True)
 class Sizes:
     """The budgets of each method, in seconds; the draws of the data; how much is judged.
 
-    The notebook ends by itself after 5,000 epochs, the two simple models when all their settings are tried.
+    `plan` is for independent rows, `plan_on_a_grid` for those of scikit-learn. The notebook ends by itself after 5,000
+    epochs, the two simple models when all their settings are tried.
     """
 
-    plan: tuple[tuple[Method, tuple[float, ...]], ...]
+    plan: Plan
+    plan_on_a_grid: Plan
     n_seeds: int
     judge: JudgeSizes
     n_train: int = TWO_MOONS.n_train
@@ -38,6 +41,7 @@ SIZES = {
             (Mixture(), (1.0,)),
             (Kernel(), (1.0,)),
         ),
+        ((Ours(), (0.5,)),),
         1,
         JudgeSizes(64, 32, 2, 100),
         500,
@@ -51,6 +55,7 @@ SIZES = {
             (Mixture(), (10.0,)),
             (Kernel(), (10.0,)),
         ),
+        ((Ours(), (0.8, 2.5)),),
         1,
         JudgeSizes(4096, 1024, 3, 3000),
     ),
@@ -64,6 +69,13 @@ SIZES = {
             (Kernel(), (20.0,)),
             (Forest(), (150.0,)),
         ),
+        (
+            (Ours(), (0.8, 2.5, 7.0)),
+            (NotebookAsWritten(), (1000.0,)),
+            (SplineFlow(), (13.0,)),
+            (Mixture(), (20.0,)),
+            (Kernel(), (20.0,)),
+        ),
         3,
         JudgeSizes(10_000, 2048, 5, 10_000),
     ),
@@ -72,9 +84,10 @@ SIZES = {
 
 def run(store: Store, sizes: Sizes) -> None:
     """Fit and judge each method at each of its budgets."""
-    case = replace(TWO_MOONS, n_train=sizes.n_train)
-    for seed in range(sizes.n_seeds):
-        for method, budgets in ((Truth(case.make()), (0.0,)), *sizes.plan):
-            for budget in budgets:
-                key = {"method": method.name, "budget": budget, "seed": seed}
-                store.once(key, partial(fitted_and_judged, method, case, seed, budget, sizes.judge))
+    for case, plan in ((TWO_MOONS, sizes.plan), (MOONS_ON_A_GRID, sizes.plan_on_a_grid)):
+        given = replace(case, n_train=sizes.n_train)
+        for seed in range(sizes.n_seeds):
+            for method, budgets in ((Truth(case.make()), (0.0,)), *plan):
+                for budget in budgets:
+                    key = {"rows": case.name, "method": method.name, "budget": budget, "seed": seed}
+                    store.once(key, partial(fitted_and_judged, method, given, seed, budget, sizes.judge))

@@ -19,7 +19,7 @@ from backwalk.diffusion import NoiseSchedule, beta_variance, mu_from_eps
 from backwalk.streams import Stream
 from benchmarks import __main__ as command
 from benchmarks import budgets, gemm, render, sampling, suite, tables, time_to_quality, turns
-from benchmarks.densities import CASES
+from benchmarks.densities import CASES, MOONS_ON_A_GRID
 from benchmarks.fresh import in_fresh_process
 from benchmarks.judge import N_BLOCKS, JudgeSizes, block_means, draw_reference, judge
 from benchmarks.methods import Fitted, Kernel, Mixture, NotebookAsWritten, Ours, Scale, Truth
@@ -377,9 +377,22 @@ def test_the_suite_is_resumed_and_its_page_marks_the_first_and_the_failed(tmp_pa
         budgets.run(Store(path), replace(budgets.SIZES["quick"], densities=("three_moons",)))
 
 
+def test_rows_on_a_grid_are_of_the_same_density_and_others_are_independent_draws():
+    truth = two_moons()
+    on_a_grid, apart = MOONS_ON_A_GRID.training_rows(4_000, 3), CASES[0].training_rows(4_000, 3)
+    np.testing.assert_array_equal(apart, truth.sample(4_000, random_state=3))
+    assert MOONS_ON_A_GRID.training_rows(None, 3).shape == (MOONS_ON_A_GRID.n_train, 2)
+    for rows in (on_a_grid, apart):  # a standard deviation of 0.011 each: a false alarm in 10^5
+        assert -truth.log_prob(rows).mean() == pytest.approx(truth.entropy, abs=0.05)
+
+
 def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):
     tiny = time_to_quality.Sizes(
-        tuple((method, (0.2,)) for method in (Ours(), NotebookAsWritten(), Mixture(n_components=(1, 2)))), 1, SMALL, 200
+        tuple((method, (0.2,)) for method in (Ours(), NotebookAsWritten(), Mixture(n_components=(1, 2)))),
+        ((Mixture(n_components=(1, 2)), (0.2,)),),
+        1,
+        SMALL,
+        200,
     )
     monkeypatch.setitem(time_to_quality.SIZES, "quick", tiny)
     monkeypatch.setitem(budgets.SIZES, "quick", budgets.Sizes((0.2,), ("two_moons",), 1, 20, 200))
@@ -394,6 +407,7 @@ def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):
     for heading in ("Time to quality on two moons", "Sampling", "Is more time ever worse?"):
         assert f"## {heading}" in page
     assert "Not measured yet: `python -m benchmarks suite" in page
+    assert "### The rows of scikit-learn's `make_moons`" in page
     assert (tmp_path / "page" / "time_to_quality.svg").read_text().startswith("<?xml")
     again = CliRunner().invoke(command.main, ["--render-only", *options])
     assert again.exit_code == 0
@@ -413,8 +427,8 @@ def _file_figures(n, max_steps):
 
 
 def test_growth_is_measured_in_a_fresh_process():
-    settings = {"n": 100, "d": 2, "n_steps": 10, "n_evaluations": 3, "max_steps": 1, "n_sampled": 10, "n_bounded": 5}
-    result = in_fresh_process("benchmarks.growth:fit_sample_and_bound", **settings)
+    settings = {"n": 100, "d": 2, "n_steps": 10, "n_evaluations": 3, "max_steps": 1, "n_sampled": 10, "n_judged": 5}
+    result = in_fresh_process("benchmarks.growth:fit_sample_and_judge", **settings)
     assert result["data_bytes"] == 100 * 2 * 8
     assert result["training_steps"] == 1
     assert result["peak_bytes"] > max(result["fit_bytes"], result["sample_bytes"]) >= 0

@@ -173,3 +173,12 @@ def test_wide_networks_are_trained_by_half_products_where_the_processor_gains_by
     for narrow in (Residual(width=64), Textbook(width=256)):
         assert not default_training(20_000, 8, architecture=narrow).half_products
         assert not default_distillation(8, narrow).half_products
+
+
+@pytest.mark.parametrize("supported", [False, True])
+def test_on_a_gpu_its_own_products_count(monkeypatch, supported):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": not supported}, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: supported)
+    assert default_training(20_000, 8, device="cuda").half_products is supported
+    assert default_distillation(8, Residual(width=128), device="cuda").half_products is supported
+    assert not default_training(20_000, 8, device="mps").half_products

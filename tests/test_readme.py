@@ -28,7 +28,7 @@ def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
         exec(compile(block, "README.md", "exec"), names)
 
 
-def _short_training(n, d, max_steps=None, max_time=None, _=None):
+def _short_training(n, d, max_steps=None, max_time=None, *_):
     from backwalk.defaults import default_training
 
     return default_training(n, d, max_steps or 30, max_time)

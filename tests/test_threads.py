@@ -9,6 +9,8 @@ import torch
 
 from backwalk.threads import _scripted, single_threads, without_lock
 
+CPU = torch.device("cpu")
+
 
 def test_results_come_in_order_each_from_one_thread(n_threads):
     with single_threads() as side_by_side:
@@ -100,14 +102,15 @@ def double_or_add(x: torch.Tensor, twice: bool) -> torch.Tensor:
 
 def test_a_function_is_the_same_with_and_without_the_lock(monkeypatch):
     x = torch.arange(3.0)
-    freed = without_lock(double_or_add)
-    assert freed is without_lock(double_or_add)
+    freed = without_lock(double_or_add, CPU)
+    assert freed is without_lock(double_or_add, CPU)
     assert freed is not double_or_add
     for twice in (False, True):
         assert torch.equal(freed(x, twice), double_or_add(x, twice))
+    assert without_lock(double_or_add, torch.device("meta")) is double_or_add  # as on a GPU
     _scripted.cache_clear()
     monkeypatch.delattr(torch.jit, "script")
-    assert without_lock(double_or_add) is double_or_add
+    assert without_lock(double_or_add, CPU) is double_or_add
     _scripted.cache_clear()
 
 
@@ -116,7 +119,7 @@ def test_threads_that_ask_at_once_are_given_one_function(n_threads):
     _scripted.cache_clear()
     with single_threads() as side_by_side, warnings.catch_warnings():
         warnings.simplefilter("error")
-        freed = list(side_by_side(lambda _: without_lock(double_or_add), range(8)))
+        freed = list(side_by_side(lambda _: without_lock(double_or_add, CPU), range(8)))
         filters = list(warnings.filters)
     assert len(set(map(id, freed))) == 1
     assert filters[0][0] == "error"

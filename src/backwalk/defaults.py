@@ -100,8 +100,11 @@ def default_training(
     max_steps: int | None = None,
     max_time: float | None = None,
     architecture: Architecture | None = None,
+    device: str = "cpu",
 ) -> Training:
     """Return the training plan of a network (the usual one) for n rows in R^d: more rows are worth more steps.
+
+    `device` is the kind of what it is trained on.
 
     With `max_time` the clock ends a run, and the rates follow it; the steps given here are then only an upper bound,
     for machines three times as fast as those that the plan was made on. Beyond three dimensions the weights of the
@@ -123,7 +126,8 @@ def default_training(
         learning_rate=0.005 * haste**1.5 if is_low(d) else 0.01,
         hidden_rate=0.02 * haste**0.5,
         weight_decay=0.0 if is_low(d) else 0.05,
-        half_products=_is_wide(architecture or default_architecture(n, d, max_time), d) and has_fast_half_products(),
+        half_products=_is_wide(architecture or default_architecture(n, d, max_time), d)
+        and has_fast_half_products(device),
     )
 
 
@@ -136,11 +140,11 @@ def default_student(d: int, teacher: Architecture | None) -> Residual:
 
 
 def default_distillation(
-    d: int, student: Architecture, max_steps: int | None = None, max_time: float | None = None
+    d: int, student: Architecture, max_steps: int | None = None, max_time: float | None = None, device: str = "cpu"
 ) -> Training:
     """Return the training plan of a student in R^d, at the rates of a fit; `max_time` is as in `default_training`."""
     steps = _STUDENT_STEPS if max_time is None else math.ceil(max_time / _LEAST_STEP_SECONDS)
-    plan = default_training(1000, d, architecture=student)
+    plan = default_training(1000, d, architecture=student, device=device)
     return replace(plan, max_steps=max_steps or steps, batch_size=_STUDENT_BATCH)
 
 
@@ -152,13 +156,18 @@ def default_pairs(d: int) -> int:
     return max(1, min(_MOST_PAIRS, _MOST_PAIRED_CELLS // d))
 
 
-def has_fast_half_products() -> bool:
-    """Return whether this processor makes products of bfloat16 numbers faster than those of float32.
+def has_fast_half_products(device: str = "cpu") -> bool:
+    """Return whether a kind of device ("cpu", "cuda") makes products of bfloat16 numbers faster than of float32 ones.
 
-    Matrix units (AMX) do. Vector instructions (AVX-512 BF16) do on AMD's processors, where the passes of a wide network
-    took 0.55 of the time (Zen 4, width 512), and do not on Intel's, where they took 1.8 times as long (both measured).
+    Processors with matrix units (AMX) do. Vector instructions (AVX-512 BF16) do on AMD's, where the passes of a wide
+    network took 0.55 of the time (Zen 4, width 512), and do not on Intel's, where they took 1.8 times as long (both
+    measured). GPUs that have such products at all do, by their makers' figures; nothing is known of other devices.
     It is told by name and not by a trial: the same data and seed should give the same model on a busy machine too.
     """
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device != "cpu":
+        return False
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     is_amd = str(capabilities.get("cpu_name", "")).startswith("AMD")
     return bool(capabilities.get("amx_bf16") or (is_amd and capabilities.get("avx512_bf16")))

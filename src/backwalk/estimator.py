@@ -28,6 +28,7 @@ from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
     DiffusionModel,
     bound,
+    device_of,
     gathered,
     log_density,
     sample_pieces,
@@ -235,7 +236,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             model = distilled(
                 self.model_,
                 architecture,
-                default_distillation(k, architecture, steps, max_time),
+                default_distillation(k, architecture, steps, max_time, device_of(self.model_.denoiser).type),
                 n_pairs=default_pairs(k),
                 stream=stream.child("distil"),
                 max_time=max_time,

@@ -133,13 +133,18 @@ class _OpenBlocks:
 _OPEN_BLOCKS = _OpenBlocks()
 
 
-def without_lock(function: _Function) -> _Function:
-    """Return a function of tensors as TorchScript, which runs without Python's lock, or as it is where there is none.
+def without_lock(function: _Function, device: torch.device) -> _Function:
+    """Return a function of tensors on a device as TorchScript, which runs without Python's lock.
+
+    It is returned as it is where there is no TorchScript, and for other devices than a CPU: there no threads run side
+    by side, and TorchScript would compile kernels of its own, which CUDA graphs have been reported not to survive.
 
     Several threads that call operations of some ten microseconds from Python wait for the lock, and to be woken, for
     longer than the operations take. PyTorch calls TorchScript deprecated, and offers `torch.compile`, which wants a
     C++ compiler at run time; should a version come without it, the very same functions run as they stand, and slower.
     """
+    if device.type != "cpu":
+        return function
     with _SCRIPTING:  # which is not for several threads at once
         scripted: _Function = _scripted(function)
     return scripted

@@ -8,10 +8,11 @@ from backwalk.streams import Stream
 from backwalk.threads import without_lock
 from backwalk.training.adam import Adam, adam_step
 
+CPU = torch.device("cpu")
 STREAM = Stream(6)
 
 
-@pytest.mark.parametrize("take", [adam_step, without_lock(adam_step)])
+@pytest.mark.parametrize("take", [adam_step, without_lock(adam_step, CPU)])
 def test_steps_are_those_of_pytorch(take):
     starts = [STREAM.child("start", i).normal(0, 5, d, torch.float32) for i, d in enumerate((1, 8, 33))]
     ours, theirs = [start.clone() for start in starts], [nn.Parameter(start.clone()) for start in starts]
@@ -22,9 +23,9 @@ def test_steps_are_those_of_pytorch(take):
         ]
         for parameter, gradient in zip(theirs, gradients, strict=True):
             parameter.grad = gradient.clone()
-        reference.param_groups[0]["lr"] = 0.1 / number
+        reference.param_groups[0]["lr"] = 2.0**-number  # which float32 holds
         reference.step()
-        take(gradients, adam.at(0.1 / number, number))
+        take(gradients, adam.at(2.0**-number, number))
         assert all(map(torch.equal, ours, theirs))
 
 

@@ -10,10 +10,12 @@ from backwalk.diffusion import NoiseSchedule, scales
 from backwalk.streams import Stream
 from backwalk.threads import without_lock
 from backwalk.training import LogNormalLevels, Trainer, Training, learner
-from backwalk.training.learner import Learner, Learners, Mover, moved
+from backwalk.training.learner import Learner, Mover, moved
+from backwalk.training.learners import Learners
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
 LEVELS = LogNormalLevels(0.02, 20.0, centre=-1.0)
+CPU = torch.device("cpu")
 STREAM = Stream(9)
 X_0 = STREAM.child("x_0").normal(0, 1300, 2, torch.float32)
 PLAN = Training(max_steps=4, batch_size=1300, learning_rate=0.01, hidden_rate=0.02)  # two shards of 650 rows
@@ -89,7 +91,7 @@ def test_torchscript_moves_what_python_moves(half_products, weight_decay):
     plan = replace(PLAN, half_products=half_products, weight_decay=weight_decay)
     gradients = [0.1 * parameter.detach() for parameter in rough().parameters()]
     ends = []
-    for take in (moved, without_lock(moved)):
+    for take in (moved, without_lock(moved, CPU)):
         parameters = [parameter.detach() for parameter in rough().parameters()]
         mover = Mover(parameters, [2, 4], [i for i in range(len(parameters)) if i not in (2, 4)], plan)
         for number in range(3):

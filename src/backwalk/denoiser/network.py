@@ -143,8 +143,9 @@ class ResidualNetwork(Network):
     def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
         """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
         parameters = [parameter.detach() for parameter in self.in_order]  # passes that write over what has served
-        value, *slopes = without_lock(prediction_and_slopes)(torch.cat([x.detach(), level], dim=-1), parameters)
-        return value, lambda tangents: without_lock(pushed)(tangents, slopes, parameters)
+        points = torch.cat([x.detach(), level], dim=-1)
+        value, *slopes = without_lock(prediction_and_slopes, x.device)(points, parameters)
+        return value, lambda tangents: without_lock(pushed, x.device)(tangents, slopes, parameters)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Return the weights of the blocks, (members, width, width) each."""

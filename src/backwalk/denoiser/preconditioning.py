@@ -147,7 +147,8 @@ class ResidualDenoiser(EnsembleDenoiser):
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
         if not torch.is_grad_enabled():  # so that the passes may write over what has served
-            mean: Tensor = without_lock(residual_mean)(x_t, log_snr.to(x_t), self.floor, self.network.in_order)
+            passes = without_lock(residual_mean, x_t.device)
+            mean: Tensor = passes(x_t, log_snr.to(x_t), self.floor, self.network.in_order)
             return mean
         a, share, level = self._parts(x_t, log_snr.to(x_t).reshape(-1))
         rows = x_t.expand(self.n_members, *x_t.shape)
@@ -174,7 +175,7 @@ class ResidualDenoiser(EnsembleDenoiser):
     ) -> tuple[Tensor, list[Tensor]]:
         """Return what every denoiser's does, by passes that are written by hand."""
         with torch.no_grad():
-            loss, *gradients = without_lock(loss_and_gradients)(
+            loss, *gradients = without_lock(loss_and_gradients, x_0.device)(
                 x_0,
                 eps,
                 log_snr.unsqueeze(-1),

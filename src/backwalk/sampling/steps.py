@@ -69,7 +69,7 @@ class Step(ABC):
         if weights.eps:
             terms.append((_given(eps), weights.eps))
         values, factors = zip(*((value, factor) for value, factor in terms if factor), strict=True)
-        total: Tensor = without_lock(weighted_sum)(list(values), list(factors))
+        total: Tensor = without_lock(weighted_sum, values[0].device)(list(values), list(factors))
         return total
 
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from backwalk.training.numbers import numbers_beside
+
 
 class AdamStep(NamedTuple):
     """What a step of Adam wants beside the gradients: what it moves, and its numbers."""
@@ -21,8 +23,8 @@ class AdamStep(NamedTuple):
     parameters: list[Tensor]
     mean: list[Tensor]
     mean_square: list[Tensor]
-    rate: float
-    number: float
+    rate: Tensor
+    number: Tensor
     beta_1: float
     beta_2: float
 
@@ -34,10 +36,13 @@ class Adam:
         self._parameters, self._betas = list(parameters), betas
         self.mean = [torch.zeros_like(parameter) for parameter in self._parameters]
         self.mean_square = [torch.zeros_like(mean) for mean in self.mean]
+        self._rate, self._number = numbers_beside(self._parameters, 2, torch.float32)  # as the fused operation wants
 
     def at(self, rate: float, number: int) -> AdamStep:
-        """Return the step of this number, counted from 1, for the means' start at 0."""
-        return AdamStep(self._parameters, self.mean, self.mean_square, rate, float(number), *self._betas)
+        """Return the step of this number, from 1, for the means' start at 0. It holds until the next is asked."""
+        self._rate.fill_(rate)
+        self._number.fill_(number)
+        return AdamStep(self._parameters, self.mean, self.mean_square, self._rate, self._number, *self._betas)
 
 
 def adam_step(gradients: list[Tensor], step: AdamStep) -> None:
@@ -50,14 +55,13 @@ def adam_step(gradients: list[Tensor], step: AdamStep) -> None:
     # The fused operation goes through memory: a gradient that lies there column by column would move other weights.
     by_rows = [gradient.contiguous() for gradient in gradients]
     nothing: list[Tensor] = []
-    counts = [torch.full([], step.number, dtype=torch.float32, device=step.parameters[0].device)] * len(by_rows)
     torch.ops.aten._fused_adam_(
         step.parameters,
         by_rows,
         step.mean,
         step.mean_square,
         nothing,
-        counts,
+        [step.number] * len(by_rows),
         lr=step.rate,
         beta1=step.beta_1,
         beta2=step.beta_2,

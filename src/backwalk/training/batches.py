@@ -27,6 +27,15 @@ class Batch:
         cut = (slice(None), slice(start, stop))
         return Batch(self.x_0[cut], self.eps[cut], self.log_snr[cut], self.weight[cut])
 
+    def clone(self) -> Batch:
+        """Return a copy."""
+        return Batch(self.x_0.clone(), self.eps.clone(), self.log_snr.clone(), self.weight.clone())
+
+    def copy_(self, other: Batch) -> None:
+        """Take another batch's numbers, of the same sizes, into this one's memory."""
+        mine = [self.x_0, self.eps, self.log_snr, self.weight]
+        torch._foreach_copy_(mine, [other.x_0, other.eps, other.log_snr, other.weight])
+
 
 class Batches:
     """The batches of a run on rows x_0, (n, d): a function of member and step, whatever was asked before.

@@ -9,13 +9,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from backwalk.training.numbers import numbers_beside
+
 
 class AverageStep(NamedTuple):
     """What an average wants to take weights in: itself, these weights, and the share that they get."""
 
     average: list[Tensor]
     parameters: list[Tensor]
-    share: float
+    share: Tensor
 
 
 class PowerAverage:
@@ -32,17 +34,18 @@ class PowerAverage:
         self._parameters = list(parameters)
         self.average = [parameter.detach().clone() for parameter in self._parameters]
         self._gamma = _gamma(width)
+        (self._share,) = numbers_beside(self._parameters, 1)
 
     def at(self, number: int) -> AverageStep:
-        """Return what takes in the weights as they are after step `number`, counted from 1."""
-        share = 1.0 - (1.0 - 1.0 / number) ** (self._gamma + 1.0)
-        return AverageStep(self.average, self._parameters, share)
+        """Return what takes in the weights after step `number`, counted from 1. It holds until the next is asked."""
+        self._share.fill_(1.0 - (1.0 - 1.0 / number) ** (self._gamma + 1.0))
+        return AverageStep(self.average, self._parameters, self._share)
 
 
 def average_step(step: AverageStep) -> None:
     """Take the weights in: average <- average + share (weights - average). For TorchScript too."""
     if len(step.average) > 0:
-        torch._foreach_lerp_(step.average, step.parameters, step.share)
+        torch._foreach_lerp_(step.average, step.parameters, [step.share] * len(step.average))
 
 
 def _gamma(width: float) -> float:

@@ -1,10 +1,7 @@
-"""What moves weights: the gradients of a batch, the optimisers' steps, and the average of the weights along the way.
+"""What moves a denoiser's weights: the gradients of a batch, the optimisers' steps, and the average along the way.
 
-Members of an ensemble learn each for itself. On a CPU they do so side by side, each on one thread from the drawing of
-its batch to the average of its weights: nothing waits but for the step's end. Where they are too few for that, or
-cannot be dealt evenly to two threads, all learn together, a step cut into shards of the batch's rows and then into
-groups of the matrices that Muon moves. Either way the pieces follow from sizes alone, so that the bits do not depend on
-the number of threads. On a GPU all learn together and nothing is cut.
+On a CPU a step is cut into shards of the batch's rows and then into groups of the matrices that Muon moves. The pieces
+follow from sizes alone, so that the bits do not depend on the number of threads. On a GPU nothing is cut.
 """
 
 from __future__ import annotations
@@ -12,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import reduce
 from itertools import zip_longest
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +18,7 @@ from backwalk.denoiser import EnsembleDenoiser
 from backwalk.denoiser.network import ResidualNetwork
 from backwalk.threads import Map, without_lock
 from backwalk.training.adam import Adam, AdamStep, adam_step
-from backwalk.training.batches import Batch, Batches
+from backwalk.training.batches import Batch
 from backwalk.training.config import Training
 from backwalk.training.ema import AverageStep, PowerAverage, average_step
 from backwalk.training.muon import Muon, MuonStep, muon_step, turns_for
@@ -29,40 +27,6 @@ LEAST_SHARDED_ROWS, SHARD_ROWS = 512, 1024  # a batch of fewer rows is one shard
 # Of a batch that one thread goes through: 1,500 rows of width 48 at once take 2.5 ms, in two shards 2.85.
 UNCUT_ROWS = 2048
 LEAST_DEALT_WIDTH = 65  # matrices up to a width of 64 are not worth the handing over to threads
-
-
-class Learners:
-    """Everything that a step moves: a denoiser's weights, their average, and what the optimisers remember."""
-
-    def __init__(self, denoiser: EnsembleDenoiser, training: Training) -> None:
-        on_cpu, members = all(p.device.type == "cpu" for p in denoiser.parameters()), denoiser.n_members
-        self._apart = on_cpu and members % 2 == 0 and members >= training.batch_size / SHARD_ROWS
-        denoisers = [denoiser.member(k) for k in range(members)] if self._apart else [denoiser]
-        self._learners = [Learner(each, training, cut=on_cpu and not self._apart) for each in denoisers]
-
-    def step(self, batches: Batches, rate: float, number: int, side_by_side: Map = map) -> Tensor:
-        """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""
-        if not self._apart:
-            return self._learners[0].step(batches.at(number), rate, number, side_by_side)
-
-        def of_member(k: int) -> Tensor:
-            return self._learners[k].step(batches.of_member(k, number), rate, number)
-
-        return torch.stack(list(side_by_side(of_member, range(len(self._learners))))).sum()
-
-    @property
-    def parameters(self) -> list[Tensor]:
-        """The weights, learner by learner."""
-        return [parameter for learner in self._learners for parameter in learner.parameters]
-
-    @property
-    def averages(self) -> list[Tensor]:
-        """The averages of `parameters`, or these themselves where the plan wants none."""
-        return [average for learner in self._learners for average in learner.averages]
-
-    def moving(self) -> dict[str, list[Tensor]]:
-        """Return everything that a step moves, by what it is; not copies."""
-        return _joined([learner.moving() for learner in self._learners])
 
 
 class Learner:
@@ -83,6 +47,7 @@ class Learner:
         groups = [of_muon[first : first + group] for first in range(0, len(of_muon), group)]
         dealt = zip_longest(groups, [list(places.values())], fillvalue=list[int]())
         self._movers = [Mover(self.parameters, by_muon, by_adam, training) for by_muon, by_adam in dealt]
+        self.turns = turns_for(width)
 
     @property
     def averages(self) -> list[Tensor]:
@@ -96,13 +61,25 @@ class Learner:
         return {
             "weights": self.parameters,
             "average": average,
-            **_joined([mover.moving() for mover in self._movers]),
+            **joined([mover.moving() for mover in self._movers]),
         }
 
     def step(self, batch: Batch, rate: float, number: int, side_by_side: Map = map) -> Tensor:
         """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""
+        return self.take(batch, self.at(rate, number), side_by_side)
+
+    def at(self, rate: float, number: int) -> list[MoverStep]:
+        """Return what `take` wants to take step `number`; it holds until the next is asked."""
+        return [mover.at(rate, number) for mover in self._movers]
+
+    def take(self, batch: Batch, steps: list[MoverStep], side_by_side: Map = map) -> Tensor:
+        """Take a step with each mover's part, and return the members' summed loss."""
         loss, gradients = self.gradients(batch, side_by_side)
-        for _ in side_by_side(lambda mover: mover.step(gradients, rate, number), self._movers):
+
+        def move(k: int) -> None:
+            self._movers[k].take(gradients, steps[k])
+
+        for _ in side_by_side(move, range(len(steps))):
             pass
         return loss
 
@@ -134,6 +111,14 @@ class Learner:
         return max(2, -(-rows // SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
 
 
+class MoverStep(NamedTuple):
+    """What `moved` wants beside the gradients."""
+
+    muon: MuonStep
+    adam: AdamStep
+    average: AverageStep
+
+
 class Mover:
     """What moves and averages some of a denoiser's parameters, given by their places: Muon some of these, Adam some."""
 
@@ -159,17 +144,18 @@ class Mover:
             "adam.mean_square": self._adam.mean_square,
         }
 
-    def step(self, gradients: list[Tensor], rate: float, number: int) -> None:
-        """Take step `number`, counted from 0, with the gradients by all of the denoiser's parameters."""
-        without_lock(moved)([gradients[i] for i in self._places], *self.at(rate, number))
-
-    def at(self, rate: float, number: int) -> tuple[MuonStep, AdamStep, AverageStep]:
-        """Return what `moved` wants to take step `number`, beside the gradients, at so many times the plan's rates."""
-        return (
+    def at(self, rate: float, number: int) -> MoverStep:
+        """Return step `number`, counted from 0, at so many times the plan's rates."""
+        return MoverStep(
             self._muon.at((self._training.hidden_rate or 0.0) * rate, number),
             self._adam.at(self._training.learning_rate * rate, number + 1),
-            self._average.at(number + 1) if self._average else AverageStep([], [], 0.0),
+            self._average.at(number + 1) if self._average else AverageStep([], [], torch.zeros(())),
         )
+
+    def take(self, gradients: list[Tensor], step: MoverStep) -> None:
+        """Take a step with the gradients by all of the denoiser's parameters."""
+        own = [gradients[i] for i in self._places]
+        without_lock(moved, own[0].device)(own, *step)
 
 
 def moved(gradients: list[Tensor], muon: MuonStep, adam: AdamStep, average: AverageStep) -> None:
@@ -180,5 +166,6 @@ def moved(gradients: list[Tensor], muon: MuonStep, adam: AdamStep, average: Aver
     average_step(average)
 
 
-def _joined(parts: list[dict[str, list[Tensor]]]) -> dict[str, list[Tensor]]:
+def joined(parts: list[dict[str, list[Tensor]]]) -> dict[str, list[Tensor]]:
+    """Return the parts put together, name by name."""
     return {name: [tensor for part in parts for tensor in part[name]] for name in parts[0]}

@@ -26,7 +26,7 @@ from backwalk.threads import single_threads
 from backwalk.training.batches import Batches
 from backwalk.training.config import Training
 from backwalk.training.history import History, Progress
-from backwalk.training.learner import Learners
+from backwalk.training.learners import Learners
 from backwalk.training.noise_levels import NoiseLevels
 from backwalk.training.state import (
     TrainerState,

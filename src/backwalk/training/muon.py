@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from backwalk.training.numbers import numbers_beside
+
 _LARGEST_CHEAP = 64  # the width up to which orthogonal matrices are a small part of a step
 
 
@@ -25,8 +27,9 @@ class MuonStep(NamedTuple):
     moving: list[Tensor]
     turn: int
     turns: int
-    rate: float
-    kept: float
+    rate: Tensor
+    kept: Tensor
+    decays: bool
     half_products: bool
 
 
@@ -44,13 +47,17 @@ class Muon:
         self._weight_decay, self._half_products = weight_decay, half_products
         self.turns = turns_for(self._parameters[0].shape[-1]) if self._parameters else 1
         self.momentum = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self._rate, self._kept = numbers_beside(self._parameters, 2)
 
     def at(self, rate: float, number: int) -> MuonStep:
-        """Return the step of this number, counted from 0: whose turn it is follows from it."""
-        rate = self.turns * rate
-        kept, turn = 1.0 - rate * self._weight_decay, number % self.turns
+        """Return the step of this number, from 0, from which the turn follows. It holds until the next is asked."""
+        rate, turn, decay = self.turns * rate, number % self.turns, self._weight_decay
+        self._rate.fill_(rate)
+        self._kept.fill_(1.0 - rate * decay)
         moving = self._parameters[turn :: self.turns]
-        return MuonStep(self.momentum, moving, turn, self.turns, rate, kept, self._half_products)
+        return MuonStep(
+            self.momentum, moving, turn, self.turns, self._rate, self._kept, decay > 0.0, self._half_products
+        )
 
 
 def muon_step(gradients: list[Tensor], step: MuonStep) -> None:
@@ -68,9 +75,9 @@ def muon_step(gradients: list[Tensor], step: MuonStep) -> None:
         return
     ahead = torch._foreach_lerp(gradients[step.turn :: step.turns], step.momentum[step.turn :: step.turns], decay)
     directions = orthogonalised(torch.cat(ahead), step.half_products).chunk(n)
-    if step.kept != 1.0:
+    if step.decays:
         torch._foreach_mul_(step.moving, step.kept)
-    torch._foreach_add_(step.moving, directions, alpha=-step.rate)
+    torch._foreach_addcmul_(step.moving, directions, [step.rate] * n, value=-1.0)
 
 
 def turns_for(width: int) -> int:

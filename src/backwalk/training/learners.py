@@ -1,0 +1,59 @@
+"""All that a step moves, and how it is shared out.
+
+Members of an ensemble learn each for itself. On a CPU they do so side by side, each on one thread from the drawing of
+its batch to the average of its weights: nothing waits but for the step's end. Where they are too few for that, or
+cannot be dealt evenly to two threads, all learn together, as they do on a GPU, where their steps are recorded.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from backwalk.denoiser import EnsembleDenoiser, ResidualDenoiser
+from backwalk.threads import Map
+from backwalk.training.batches import Batches
+from backwalk.training.config import Training
+from backwalk.training.learner import SHARD_ROWS, Learner, joined
+from backwalk.training.recorded import RecordedLearner
+
+
+class Learners:
+    """Everything that a step moves: a denoiser's weights, their average, and what the optimisers remember."""
+
+    def __init__(self, denoiser: EnsembleDenoiser, training: Training) -> None:
+        on_cpu, members = all(p.device.type == "cpu" for p in denoiser.parameters()), denoiser.n_members
+        self._apart = on_cpu and members % 2 == 0 and members >= training.batch_size / SHARD_ROWS
+        denoisers = [denoiser.member(k) for k in range(members)] if self._apart else [denoiser]
+        self._learners = [Learner(each, training, cut=on_cpu and not self._apart) for each in denoisers]
+        on_gpu = all(p.device.type == "cuda" for p in denoiser.parameters())
+        # Of other denoisers autograd takes the gradients, by operations that are theirs to choose.
+        is_recorded = on_gpu and isinstance(denoiser, ResidualDenoiser)
+        self._recorded = RecordedLearner(self._learners[0]) if is_recorded else None
+
+    def step(self, batches: Batches, rate: float, number: int, side_by_side: Map = map) -> Tensor:
+        """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""
+        if not self._apart:
+            batch = batches.at(number)
+            if self._recorded is not None:
+                return self._recorded.step(batch, rate, number)
+            return self._learners[0].step(batch, rate, number, side_by_side)
+
+        def of_member(k: int) -> Tensor:
+            return self._learners[k].step(batches.of_member(k, number), rate, number)
+
+        return torch.stack(list(side_by_side(of_member, range(len(self._learners))))).sum()
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The weights, learner by learner."""
+        return [parameter for learner in self._learners for parameter in learner.parameters]
+
+    @property
+    def averages(self) -> list[Tensor]:
+        """The averages of `parameters`, or these themselves where the plan wants none."""
+        return [average for learner in self._learners for average in learner.averages]
+
+    def moving(self) -> dict[str, list[Tensor]]:
+        """Return everything that a step moves, by what it is; not copies."""
+        return joined([learner.moving() for learner in self._learners])

@@ -1,0 +1,79 @@
+"""Steps on a GPU, each launched as a whole.
+
+A step of a small network is some hundred operations, and a processor takes longer to launch them one by one than a GPU
+to carry them out. So they are recorded once, as a CUDA graph, and launched together from then on. A recording runs on
+the same memory each time: the batch is copied to where it was, and the optimisers' numbers lie in memory too
+(`numbers.py`). What does not, whose turn it is of Muon's matrices, has a recording for each.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from backwalk.training.batches import Batch
+from backwalk.training.learner import Learner
+
+# Takes what computes a tensor, and returns what computes it anew, into the same memory, with that tensor.
+Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
+
+_STEPS_BEFORE = 3  # of each turn, in which libraries are set up and kernels loaded: that must not be recorded
+
+
+class RecordedLearner:
+    """A learner whose steps are recorded with `record`, and launched from then on.
+
+    The first steps are the learner's own, and so are all if a step cannot be recorded, which a warning says.
+    """
+
+    def __init__(self, learner: Learner, record: Record | None = None) -> None:
+        self._learner, self._record = learner, record or partial(_as_cuda_graph, learner.parameters[0].device)
+        self._own_steps: float = _STEPS_BEFORE * learner.turns
+        self._batch: Batch | None = None
+        self._recordings: dict[int, tuple[Callable[[], None], Tensor]] = {}
+
+    def step(self, batch: Batch, rate: float, number: int) -> Tensor:
+        """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss.
+
+        All batches have the sizes of the first.
+        """
+        turn = number % self._learner.turns
+        if self._own_steps > 0 or not self._is_recorded(turn, batch, rate, number):
+            self._own_steps -= 1
+            return self._learner.step(batch, rate, number)
+        assert self._batch is not None, "was recorded"
+        self._batch.copy_(batch)
+        self._learner.at(rate, number)
+        launch, loss = self._recordings[turn]
+        launch()
+        return loss.clone()
+
+    def _is_recorded(self, turn: int, batch: Batch, rate: float, number: int) -> bool:
+        """Record this turn's step where it is not, and return whether it is; recording moves nothing."""
+        if turn in self._recordings:
+            return True
+        self._batch = here = self._batch or batch.clone()
+        steps = self._learner.at(rate, number)
+        try:
+            self._recordings[turn] = self._record(lambda: self._learner.take(here, steps))
+        except RuntimeError as error:
+            warnings.warn(
+                f"The GPU does not record a step, so that each of its operations is launched alone: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            self._own_steps = float("inf")
+        return turn in self._recordings
+
+
+def _as_cuda_graph(device: torch.device, take: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+    """Record on a GPU; what other threads ask of it in the meantime is no part of the recording."""
+    graph = torch.cuda.CUDAGraph()
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    with torch.cuda.device(device), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        result = take()
+    return graph.replay, result
