@@ -778,6 +778,22 @@ MUTANTS = (
         ("training/test_muon.py",),
     ),
     Mutant(
+        "a rate that the processor reads",
+        "training/adam.py",
+        "torch._fused_adam_(",
+        "torch.ops.aten._fused_adam_(",
+        "whether a step can be recorded",
+        ("training/test_recorded.py",),
+    ),
+    Mutant(
+        "torch's stream left in place",
+        "training/recorded.py",
+        "torch.cuda.set_stream(before)",
+        "pass",
+        "what comes after a recording that failed",
+        ("training/test_recorded.py",),
+    ),
+    Mutant(
         "a recorded step with the numbers of its recording",
         "training/recorded.py",
         "        self._learner.at(rate, number)\n        launch",

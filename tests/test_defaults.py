@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -179,6 +180,10 @@ def test_wide_networks_are_trained_by_half_products_where_the_processor_gains_by
 def test_on_a_gpu_its_own_products_count(monkeypatch, supported):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": not supported}, raising=False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: supported)
-    assert default_training(20_000, 8, device="cuda").half_products is supported
-    assert default_distillation(8, Residual(width=128), device="cuda").half_products is supported
-    assert not default_training(20_000, 8, device="mps").half_products
+    asked = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext(asked.append(device)))
+    second = torch.device("cuda", 1)
+    assert default_training(20_000, 8, device=second).half_products is supported
+    assert default_distillation(8, Residual(width=128), device=second).half_products is supported
+    assert asked == [second, second]
+    assert not default_training(20_000, 8, device=torch.device("mps")).half_products

@@ -114,6 +114,13 @@ def test_a_function_is_the_same_with_and_without_the_lock(monkeypatch):
     _scripted.cache_clear()
 
 
+def test_torchscript_of_others_is_compiled_as_before():
+    """Ours is not, which would hold up the first calls; the setting is a thread's own."""
+    before = torch._C._get_graph_executor_optimize()
+    without_lock(double_or_add, CPU)(torch.arange(3.0), True)
+    assert before is torch._C._get_graph_executor_optimize() is True
+
+
 def test_threads_that_ask_at_once_are_given_one_function(n_threads):
     """Found by review: each made its own, under a filter of warnings that is not for several threads."""
     _scripted.cache_clear()

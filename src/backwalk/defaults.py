@@ -20,6 +20,7 @@ from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch
 from backwalk.streams import Stream
 from backwalk.training import Training
 
+_CPU = torch.device("cpu")
 N_STEPS = 1000  # a tight bound wants many (mathematics.md: 0.009 nats at 1,000 with the best scalar, 0.09 at 100)
 _LEVEL_MAX = 20.0
 _MOST_MISMATCH = 1e-4  # nats a point
@@ -100,11 +101,11 @@ def default_training(
     max_steps: int | None = None,
     max_time: float | None = None,
     architecture: Architecture | None = None,
-    device: str = "cpu",
+    device: torch.device = _CPU,
 ) -> Training:
     """Return the training plan of a network (the usual one) for n rows in R^d: more rows are worth more steps.
 
-    `device` is the kind of what it is trained on.
+    `device` is where it is trained.
 
     With `max_time` the clock ends a run, and the rates follow it; the steps given here are then only an upper bound,
     for machines three times as fast as those that the plan was made on. Beyond three dimensions the weights of the
@@ -140,7 +141,11 @@ def default_student(d: int, teacher: Architecture | None) -> Residual:
 
 
 def default_distillation(
-    d: int, student: Architecture, max_steps: int | None = None, max_time: float | None = None, device: str = "cpu"
+    d: int,
+    student: Architecture,
+    max_steps: int | None = None,
+    max_time: float | None = None,
+    device: torch.device = _CPU,
 ) -> Training:
     """Return the training plan of a student in R^d, at the rates of a fit; `max_time` is as in `default_training`."""
     steps = _STUDENT_STEPS if max_time is None else math.ceil(max_time / _LEAST_STEP_SECONDS)
@@ -156,17 +161,18 @@ def default_pairs(d: int) -> int:
     return max(1, min(_MOST_PAIRS, _MOST_PAIRED_CELLS // d))
 
 
-def has_fast_half_products(device: str = "cpu") -> bool:
-    """Return whether a kind of device ("cpu", "cuda") makes products of bfloat16 numbers faster than of float32 ones.
+def has_fast_half_products(device: torch.device = _CPU) -> bool:
+    """Return whether a device makes products of bfloat16 numbers faster than of float32 ones.
 
     Processors with matrix units (AMX) do. Vector instructions (AVX-512 BF16) do on AMD's, where the passes of a wide
     network took 0.55 of the time (Zen 4, width 512), and do not on Intel's, where they took 1.8 times as long (both
     measured). GPUs that have such products at all do, by their makers' figures; nothing is known of other devices.
     It is told by name and not by a trial: the same data and seed should give the same model on a busy machine too.
     """
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device != "cpu":
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
         return False
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     is_amd = str(capabilities.get("cpu_name", "")).startswith("AMD")

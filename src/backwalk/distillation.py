@@ -28,7 +28,7 @@ from torch import Tensor
 from backwalk.denoiser import Residual, ResidualDenoiser, build_denoiser
 from backwalk.diffusion import Denoiser, eps_from_x_0
 from backwalk.errors import SamplingDiverged
-from backwalk.model import DiffusionModel, Student, walk
+from backwalk.model import DiffusionModel, Student, device_of, walk
 from backwalk.sampling import TILE_ROWS, Sampler, last_state, over_tiles
 from backwalk.streams import Stream
 from backwalk.training import OneLevel, Progress, Trainer, Training
@@ -111,7 +111,7 @@ def pairs(
         states = walk(model, first, last, stream=stream, sampler=sampler)
         return torch.cat([next(states).x_t, last_state(states).x_t], dim=1)
 
-    both = torch.cat(list(over_tiles(tile, start, stop)))
+    both = torch.cat(list(over_tiles(tile, start, stop, device=device_of(model.denoiser))))
     if not bool(both.isfinite().all()):
         raise SamplingDiverged(
             f"Pairs should be finite to learn from, but some that {sampler.solver} makes are not: fit anew with a "

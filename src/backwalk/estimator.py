@@ -236,7 +236,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             model = distilled(
                 self.model_,
                 architecture,
-                default_distillation(k, architecture, steps, max_time, device_of(self.model_.denoiser).type),
+                default_distillation(k, architecture, steps, max_time, device_of(self.model_.denoiser)),
                 n_pairs=default_pairs(k),
                 stream=stream.child("distil"),
                 max_time=max_time,

@@ -141,7 +141,7 @@ def _planned(
     schedule = settings["schedule"] or default_schedule(z, floor, settings["n_steps"])
     of_before = None if before is None else before.architecture
     architecture = settings["denoiser"] or of_before or default_architecture(len(x_0), k, max_time)
-    training = settings["training"] or default_training(len(x_0), k, max_steps, max_time, architecture, device.type)
+    training = settings["training"] or default_training(len(x_0), k, max_steps, max_time, architecture, device)
     check_length(training, len(x_0))
     denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
     if before is not None:

@@ -126,5 +126,5 @@ def _transport(
         rows = padded_tile(start[first:last])
         return torch.cat(integrate_ode(denoiser, rows, level_from, level_to, n_intervals), dim=1)
 
-    both = torch.cat(list(over_tiles(of_tile, 0, len(start)))).cpu().numpy()
+    both = torch.cat(list(over_tiles(of_tile, 0, len(start), device=start.device))).cpu().numpy()
     return both[:, : start.shape[1]], both[:, start.shape[1] :]

@@ -11,9 +11,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, partial, wraps
 from threading import Lock, local
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 
@@ -161,4 +161,11 @@ def _scripted(function: _Function) -> _Function:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         scripted: _Function = script(function)
-    return scripted
+
+    @wraps(function)
+    def freed(*arguments: Any) -> Any:
+        # Its own compiler makes the passes no faster, but holds up the first calls by some hundred milliseconds.
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            return scripted(*arguments)
+
+    return cast("_Function", freed)

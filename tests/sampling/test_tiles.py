@@ -1,10 +1,16 @@
 """Tiles: rows come out in order and cut to what was asked, whatever the n_threads, and not all at once."""
 
+from functools import partial
+from threading import get_ident
+
 import pytest
 import torch
 
-from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
+from backwalk import sampling
+from backwalk.sampling import TILE_ROWS, padded_tile
 from backwalk.sampling.tiles import TILES_AHEAD
+
+over_tiles = partial(sampling.over_tiles, device=torch.device("cpu"))
 
 
 def rows(first, last):
@@ -68,3 +74,17 @@ def test_a_tile_is_filled_up_with_copies_of_its_first_row(n):
     assert tile.shape == (TILE_ROWS, 1)
     assert torch.equal(tile[:n], rows(7, 7 + n))
     assert bool((tile[n:] == 7).all())
+
+
+def test_on_another_device_tiles_are_computed_by_the_caller_who_reads_them():
+    """Found by review: on a GPU worker threads work on streams of their own, and nobody waited for them."""
+    torch.set_num_threads(2)
+    threads = set()
+
+    def tile(first, last):
+        threads.add(get_ident())
+        return rows(first, last)
+
+    pieces = list(sampling.over_tiles(tile, 0, 10 * TILE_ROWS, device=torch.device("meta")))
+    assert len(pieces) == 10
+    assert threads == {get_ident()}

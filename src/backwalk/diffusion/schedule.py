@@ -262,8 +262,9 @@ def at_time(array: Tensor, t: int | Tensor, x: Tensor) -> Tensor:
         raise InvalidInput(
             f"t should lie in 0..{n_steps}, but got {first if first < 0 else last}: use the chain's steps."
         )
-    values = array.to(x.dtype).to(x.device)[t]
-    return values.unsqueeze(-1) if values.ndim == 1 else values
+    if not isinstance(t, Tensor):
+        return array[t].to(x)
+    return array.to(x)[t].unsqueeze(-1)
 
 
 def _after_index_0(first: float, steps: Tensor) -> Tensor:

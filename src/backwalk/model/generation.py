@@ -82,7 +82,7 @@ def sample_pieces(
         return last_state(_walk(model, chain, first, last, stream)).x_t
 
     first = start
-    for piece in over_tiles(tile, start, stop):
+    for piece in over_tiles(tile, start, stop, device=device_of(model.denoiser)):
         z = piece.double().cpu().numpy()
         broken = np.flatnonzero(~np.isfinite(z).all(axis=1))
         if len(broken):

@@ -152,7 +152,7 @@ def log_density(
         )
         return torch.stack([result.log_prob, result.solver_error, result.standard_error], dim=1)
 
-    pieces = list(over_tiles(tile, 0, len(z), tile_rows))
+    pieces = list(over_tiles(tile, 0, len(z), tile_rows, device=z.device))
     log_prob, solver_error, standard_error = torch.cat([torch.empty(0, 3, dtype=torch.float64), *pieces]).unbind(dim=1)
     in_units = log_prob + torch.from_numpy(model.codec.log_abs_det_jacobian(values))
     return LogDensity(in_units, solver_error, standard_error)

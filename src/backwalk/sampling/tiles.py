@@ -19,12 +19,13 @@ TILES_AHEAD = 64  # computed before the caller has taken the first of them: the 
 
 
 def over_tiles(
-    function: Callable[[int, int], Tensor], start: int, stop: int, tile_rows: int = TILE_ROWS
+    function: Callable[[int, int], Tensor], start: int, stop: int, tile_rows: int = TILE_ROWS, *, device: torch.device
 ) -> Iterator[Tensor]:
     """Yield the results of function(tile_start, tile_stop) for rows start..stop-1, in order, cut to those rows.
 
     `function` is called for whole tiles, which may reach beyond the rows asked for, and returns `tile_rows` rows.
-    Memory is bounded: at most `TILES_AHEAD` results wait for the caller.
+    Memory is bounded: at most `TILES_AHEAD` results wait for the caller. On another `device` than a CPU they come one
+    after the other, on the caller's thread and in the order of its own work there.
     """
     firsts = range(start - start % tile_rows, stop, tile_rows)
 
@@ -33,7 +34,7 @@ def over_tiles(
             rows = function(first, first + tile_rows)
         return rows[max(start - first, 0) : min(stop - first, tile_rows)]
 
-    with single_threads() as side_by_side:
+    with single_threads(device.type == "cpu") as side_by_side:
         for group in range(0, len(firsts), TILES_AHEAD):
             yield from side_by_side(compute, firsts[group : group + TILES_AHEAD])
 

@@ -55,7 +55,7 @@ def adam_step(gradients: list[Tensor], step: AdamStep) -> None:
     # The fused operation goes through memory: a gradient that lies there column by column would move other weights.
     by_rows = [gradient.contiguous() for gradient in gradients]
     nothing: list[Tensor] = []
-    torch.ops.aten._fused_adam_(
+    torch._fused_adam_(  # not torch.ops.aten's, which would take the rate for a number that the processor reads
         step.parameters,
         by_rows,
         step.mean,

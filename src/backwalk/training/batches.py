@@ -101,17 +101,17 @@ class _OfMember:
         """Return log-SNRs, (steps, rows), and noise, (steps, rows, d), none where rows have it."""
         steps, rows, d = self._steps_together, self._batch_size, self._x_0.shape[1]
         device = self._x_0.device
-        log_snr = self._levels.draw(steps, rows, stream=stream.child("level")).to(device)
+        log_snr = self._levels.draw(steps, rows, stream=stream.child("level"))
         if self._eps is not None:
-            return log_snr, self._eps[:0]
+            return _sent(log_snr, device), self._eps[:0]
         eps = stream.child("eps").normal(0, steps * rows, d, torch.float32)
-        return log_snr, eps.reshape(steps, rows, d).to(device)
+        return _sent(log_snr, device), _sent(eps.reshape(steps, rows, d), device)
 
     def _places(self, step: int) -> Tensor:
         """Return which rows a step sees, (rows,)."""
         epoch, position = divmod(step, self._steps_an_epoch)
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, torch.from_numpy(self._shuffled(epoch)).to(self._x_0.device))
+            self._order = (epoch, _sent(torch.from_numpy(self._shuffled(epoch)), self._x_0.device))
         start = position * self._batch_size
         return self._order[1][start : start + self._batch_size]
 
@@ -124,3 +124,8 @@ class _OfMember:
         # Of one generator: to make one takes as long as to shuffle a hundred rows.
         orders: np.ndarray = stream.generator().permuted(np.tile(np.arange(n), (repeats, 1)), axis=1)
         return orders.reshape(-1)[:batch]
+
+
+def _sent(drawn: Tensor, device: torch.device) -> Tensor:
+    """Return what was drawn on a device. To a GPU it is sent while the processor goes on."""
+    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)

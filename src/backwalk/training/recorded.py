@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from backwalk.training.learner import Learner
 # Takes what computes a tensor, and returns what computes it anew, into the same memory, with that tensor.
 Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 
+_RECORDING = Lock()  # one at a time in a process
 _STEPS_BEFORE = 3  # of each turn, in which libraries are set up and kernels loaded: that must not be recorded
 
 
@@ -72,8 +74,12 @@ class RecordedLearner:
 
 def _as_cuda_graph(device: torch.device, take: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
     """Record on a GPU; what other threads ask of it in the meantime is no part of the recording."""
-    graph = torch.cuda.CUDAGraph()
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    with torch.cuda.device(device), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        result = take()
+    with _RECORDING, torch.cuda.device(device):
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        try:
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                result = take()
+        finally:
+            torch.cuda.set_stream(before)  # which torch forgets where it fails
     return graph.replay, result
