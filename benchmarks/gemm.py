@@ -105,7 +105,7 @@ def one_round(width: int, sizes: Sizes) -> Figures:
 def fitted(width: int, sizes: Sizes, *, half_products: bool) -> tuple[Diffusion, float]:
     """Return a fit of this width, and the seconds of a step: the median over rounds of Muon's turns.
 
-    The first rounds, in which memory is taken for the first time, do not count.
+    The first rounds, in which TorchScript reads the passes and memory is taken for the first time, do not count.
     """
     ends: list[float] = []
     plan = Training(

@@ -83,6 +83,7 @@ def fit_sample_and_judge(
     of_fit = peak_bytes() - before
     model.sample(100, n_evaluations=n_evaluations, random_state=1)  # which, once for a model, fits the few steps to it
     model.bound(few, random_state=1)
+    model.score_samples(few[:1])
     gc.collect()
     forget_peak()
     before = held_bytes()
@@ -100,6 +101,7 @@ def fit_sample_and_judge(
         "fit_bytes": of_fit,
         "rows_sampled_a_second": n_sampled / sampling,
         "sample_bytes": of_sample,
+        "n_judged": n_judged,
         "rows_bounded_a_second": n_judged / bounding,
         "rows_scored_a_second": n_judged / scoring,
     }

@@ -65,8 +65,8 @@ def time_to_quality(results: Results, curves: Path) -> str:
 
 
 _ON_A_GRID = (
-    "The same density, but along the moons the training rows lie on a grid, as the notebook's do: they show it with "
-    "less noise than independent rows can, and every method gains. Judged by independent rows, as above."
+    "The same density, but along the moons the training rows lie on a grid, as the notebook's do, and show it with "
+    "less noise than independent rows can. Judged by independent rows, as above."
 )
 
 
@@ -194,8 +194,8 @@ def growth(results: Results, curves: Path) -> str:
     write_svg(drawn(plots, x=labels, log_y=list(plots)), picture, note="Seconds of fits and samples along four axes")
     base = (
         f"Peaks are above what was held before. Where an axis is not varied: {BASE['n']:,} rows, d = {BASE['d']}, "
-        f"N = {BASE['n_steps']:,} and {BASE['n_evaluations']} evaluations. One fit each. 256 rows are "
-        "bounded and scored.\n"
+        f"N = {BASE['n_steps']:,} and {BASE['n_evaluations']} evaluations. One fit each; "
+        f"{max(result['n_judged'] for result in results)} rows are bounded and scored.\n"
     )
     return "\n".join((f"![Seconds along four axes]({curves.name}/{picture.name})\n", base, *texts))
 

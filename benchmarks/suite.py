@@ -54,7 +54,7 @@ def fitted_and_judged(
 ) -> Figures:
     """Return the figures of one fit: seconds from rows to a fitted model, the choice made, and the judge's parts.
 
-    A method is given the case's rows with this seed, or the first `most_rows` of them.
+    A method is given the case's rows with this seed, or only `most_rows` of them.
     """
     density, X = case.make(), case.training_rows(most_rows, seed)
     fitted, seconds = timed(lambda: method.fit(X, budget, seed))

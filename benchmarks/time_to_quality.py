@@ -61,7 +61,7 @@ SIZES = {
     ),
     "full": Sizes(
         (
-            (Ours(), (0.8, 2.5, 7.0, 30.0)),
+            (Ours(), (0.8, 2.5, 4.0, 7.0, 30.0)),
             (NotebookAsWritten(), (10.0, 50.0, 1000.0)),
             (SchedulerDdpm(), (10.0, 40.0)),
             (SplineFlow(), (3.0, 13.0, 40.0)),
@@ -70,7 +70,7 @@ SIZES = {
             (Forest(), (150.0,)),
         ),
         (
-            (Ours(), (0.8, 2.5, 7.0)),
+            (Ours(), (0.8, 2.5, 4.0, 7.0)),
             (NotebookAsWritten(), (1000.0,)),
             (SplineFlow(), (13.0,)),
             (Mixture(), (20.0,)),

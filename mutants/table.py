@@ -778,6 +778,14 @@ MUTANTS = (
         ("training/test_muon.py",),
     ),
     Mutant(
+        "tiles of a GPU on other threads",
+        "sampling/tiles.py",
+        'single_threads(device.type == "cpu")',
+        "single_threads()",
+        "whether a GPU's rows are there when they are read",
+        ("sampling/test_tiles.py",),
+    ),
+    Mutant(
         "a rate that the processor reads",
         "training/adam.py",
         "torch._fused_adam_(",

@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from scipy.stats import multivariate_normal
+from sklearn.datasets import make_moons
 from torch.utils.flop_counter import FlopCounterMode
 
 from backwalk.datasets import two_moons
@@ -381,6 +382,7 @@ def test_rows_on_a_grid_are_of_the_same_density_and_others_are_independent_draws
     truth = two_moons()
     on_a_grid, apart = MOONS_ON_A_GRID.training_rows(4_000, 3), CASES[0].training_rows(4_000, 3)
     np.testing.assert_array_equal(apart, truth.sample(4_000, random_state=3))
+    np.testing.assert_array_equal(on_a_grid, make_moons(4_000, noise=0.05, random_state=3)[0])
     assert MOONS_ON_A_GRID.training_rows(None, 3).shape == (MOONS_ON_A_GRID.n_train, 2)
     for rows in (on_a_grid, apart):  # a standard deviation of 0.011 each: a false alarm in 10^5
         assert -truth.log_prob(rows).mean() == pytest.approx(truth.entropy, abs=0.05)

@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
+from backwalk.defaults import default_distillation, default_training
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import CheckpointError, InvalidInput, PriorMismatchWarning, SamplingDiverged, TrainingDiverged
@@ -607,3 +608,15 @@ def test_a_checkpoint_is_begun_over_only_once_all_checks_are_passed(rows, tmp_pa
     assert (tmp_path / "c").read_bytes() == before
     model = tiny(random_state=1).fit(rows, checkpoint=tmp_path / "c", overwrite=True)
     assert bits(model) == bits(tiny(random_state=1).fit(rows))
+
+
+def test_the_plans_are_made_for_the_device_of_the_weights(monkeypatch, rows):
+    told = []
+
+    def spy(default):
+        return lambda *arguments: told.append(arguments[-1]) or default(*arguments)
+
+    monkeypatch.setattr("backwalk.fitting.default_training", spy(default_training))
+    monkeypatch.setattr("backwalk.estimator.default_distillation", spy(default_distillation))
+    Diffusion(max_steps=2, random_state=0, verbose=False).fit(rows).distil(max_steps=2, random_state=0)
+    assert told == [torch.device("cpu")] * 2

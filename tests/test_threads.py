@@ -114,11 +114,15 @@ def test_a_function_is_the_same_with_and_without_the_lock(monkeypatch):
     _scripted.cache_clear()
 
 
-def test_torchscript_of_others_is_compiled_as_before():
-    """Ours is not, which would hold up the first calls; the setting is a thread's own."""
-    before = torch._C._get_graph_executor_optimize()
-    without_lock(double_or_add, CPU)(torch.arange(3.0), True)
-    assert before is torch._C._get_graph_executor_optimize() is True
+def test_torchscript_of_ours_is_not_compiled_and_that_of_others_as_before(monkeypatch):
+    """It would hold up the first calls."""
+    told, optimized_execution = [], torch.jit.optimized_execution
+    monkeypatch.setattr(torch.jit, "optimized_execution", lambda on: told.append(on) or optimized_execution(on))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(without_lock(double_or_add, CPU), torch.arange(3.0), True).result()
+        assert pool.submit(torch._C._get_graph_executor_optimize).result()
+    assert told == [False]
+    assert torch._C._get_graph_executor_optimize()
 
 
 def test_threads_that_ask_at_once_are_given_one_function(n_threads):

@@ -136,8 +136,8 @@ _OPEN_BLOCKS = _OpenBlocks()
 def without_lock(function: _Function, device: torch.device) -> _Function:
     """Return a function of tensors on a device as TorchScript, which runs without Python's lock.
 
-    It is returned as it is where there is no TorchScript, and for other devices than a CPU: there no threads run side
-    by side, and TorchScript would compile kernels of its own, which CUDA graphs have been reported not to survive.
+    It is returned as it is where there is no TorchScript, and for other devices than a CPU, where nothing runs side by
+    side.
 
     Several threads that call operations of some ten microseconds from Python wait for the lock, and to be woken, for
     longer than the operations take. PyTorch calls TorchScript deprecated, and offers `torch.compile`, which wants a

@@ -76,13 +76,13 @@ def test_a_tile_is_filled_up_with_copies_of_its_first_row(n):
     assert bool((tile[n:] == 7).all())
 
 
-def test_on_another_device_tiles_are_computed_by_the_caller_who_reads_them():
-    """Found by review: on a GPU worker threads work on streams of their own, and nobody waited for them."""
-    torch.set_num_threads(2)
+def test_on_another_device_tiles_are_computed_by_the_caller_who_reads_them(n_threads):
+    """Found by review: our threads use a GPU's default stream, and a caller who uses another did not wait for it."""
     threads = set()
 
     def tile(first, last):
         threads.add(get_ident())
+        assert torch.get_num_threads() == n_threads  # no block of single threads is open
         return rows(first, last)
 
     pieces = list(sampling.over_tiles(tile, 0, 10 * TILE_ROWS, device=torch.device("meta")))

@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 STREAM = Stream(6)
 
 
-@pytest.mark.parametrize("take", [adam_step, without_lock(adam_step, CPU)])
+@pytest.mark.parametrize("take", [adam_step, without_lock(adam_step, CPU)], ids=["python", "torchscript"])
 def test_steps_are_those_of_pytorch(take):
     starts = [STREAM.child("start", i).normal(0, 5, d, torch.float32) for i, d in enumerate((1, 8, 33))]
     ours, theirs = [start.clone() for start in starts], [nn.Parameter(start.clone()) for start in starts]

@@ -31,7 +31,7 @@ def test_nothing_moves_without_a_gradient():
     assert not orthogonalised(torch.zeros(1, 4, 4)).any()
 
 
-@pytest.mark.parametrize("take", [muon_step, without_lock(muon_step, CPU)])
+@pytest.mark.parametrize("take", [muon_step, without_lock(muon_step, CPU)], ids=["python", "torchscript"])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
 def test_matrices_take_turns_of_as_many_times_the_rate(take, weight_decay):
     start, gradient = matrices(6, 8), matrices(6, 8).mT
@@ -54,7 +54,7 @@ def test_nothing_to_move_is_no_error():
     muon_step([], Muon([]).at(0.02, 0))
 
 
-@pytest.mark.parametrize("take", [muon_step, without_lock(muon_step, CPU)])
+@pytest.mark.parametrize("take", [muon_step, without_lock(muon_step, CPU)], ids=["python", "torchscript"])
 def test_momentum_is_the_running_mean_looked_at_ahead(take):
     parameter, gradients = torch.zeros(1, 4, 4, dtype=torch.float64), matrices(6, 4)
     muon, momentum, place = Muon([parameter]), torch.zeros(1, 4, 4, dtype=torch.float64), torch.zeros(1, 4, 4)

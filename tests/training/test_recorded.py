@@ -28,7 +28,7 @@ HOST_ONLY = {"_local_scalar_dense", "lift_fresh", "nonzero", "equal", "is_nonzer
 
 
 class Tape(TorchDispatchMode):
-    """Every operation with its tensors, also of what TorchScript runs: played again, they run on the same memory."""
+    """Every operation with its tensors: played again, they run on the same memory."""
 
     def __init__(self):
         super().__init__()
@@ -130,9 +130,9 @@ def test_a_recording_reads_nothing_but_what_stays_where_it_is():
             known |= {tensor.untyped_storage().data_ptr() for tensor in tensors_of(result)}
 
 
-@pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("half_products", [False, True])
-def test_all_that_a_step_touches_lies_on_the_device_of_the_weights(half_products):
+def test_all_that_a_step_touches_lies_on_the_device_of_the_weights(half_products, monkeypatch):
+    monkeypatch.delattr("backwalk.threads._scripted")  # which nothing that is elsewhere than on a CPU should want
     plan = replace(PLAN, half_products=half_products)
     one = learner(plan, device="meta")
     batch = Batches(X_0.to("meta"), LEVELS, plan, 2, STREAM).at(0)
@@ -204,6 +204,7 @@ def test_where_a_graph_cannot_be_made_the_callers_stream_is_put_back(monkeypatch
         "graph": graph,
     }.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr("backwalk.training.recorded._FAILED", failed := [])
     recorded, batches = RecordedLearner(learner()), Batches(X_0, LEVELS, PLAN, 2, STREAM)
 
     def steps():
@@ -213,6 +214,7 @@ def test_where_a_graph_cannot_be_made_the_callers_stream_is_put_back(monkeypatch
     with pytest.warns(RuntimeWarning, match="previous error"):
         steps()
     assert current == ["the caller's"]
+    assert len(failed) == 1
 
 
 def test_what_cannot_be_recorded_is_taken_step_by_step():

@@ -264,7 +264,8 @@ def at_time(array: Tensor, t: int | Tensor, x: Tensor) -> Tensor:
         )
     if not isinstance(t, Tensor):
         return array[t].to(x)
-    return array.to(x)[t].unsqueeze(-1)
+    values = array.to(x)[t]
+    return values.unsqueeze(-1) if values.ndim == 1 else values
 
 
 def _after_index_0(first: float, steps: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class Training:
     `hidden_rate`: Muon's rate for the square matrices of residual blocks; None leaves all to Adam.
     `weight_decay`: by which, times its rate, Muon shrinks those matrices at each step.
     `half_products`: products in the blocks from numbers rounded to bfloat16, in training alone; weights, sums and
-    everything else stay float32. It pays on some processors (`defaults.has_fast_half_products`).
+    everything else stay float32. It pays on some devices (`defaults.has_fast_half_products`).
     `ema_width`: the relative width of the average of weights; None keeps the last weights.
     `decay`: after a short warm-up the rates fall to 0 along a half cosine; otherwise they are constant from the start.
     `levels`: "log_normal", or "chain" for t uniform on 1..n_steps with L_simple as loss.

@@ -30,7 +30,10 @@ LEAST_DEALT_WIDTH = 65  # matrices up to a width of 64 are not worth the handing
 
 
 class Learner:
-    """A denoiser and what moves it. With `cut` a step is in pieces for several threads."""
+    """A denoiser and what moves it. With `cut` a step is in pieces for several threads.
+
+    Steps differ by their number modulo `turns` in the matrices that they move, and in nothing else but numbers.
+    """
 
     def __init__(self, denoiser: EnsembleDenoiser, training: Training, *, cut: bool) -> None:
         self._denoiser, self._training, self._cut = denoiser, training, cut
@@ -47,7 +50,7 @@ class Learner:
         groups = [of_muon[first : first + group] for first in range(0, len(of_muon), group)]
         dealt = zip_longest(groups, [list(places.values())], fillvalue=list[int]())
         self._movers = [Mover(self.parameters, by_muon, by_adam, training) for by_muon, by_adam in dealt]
-        self.turns = turns_for(width)
+        self.turns = turns_for(width) if matrices else 1
 
     @property
     def averages(self) -> list[Tensor]:

@@ -22,13 +22,13 @@ class Learners:
     """Everything that a step moves: a denoiser's weights, their average, and what the optimisers remember."""
 
     def __init__(self, denoiser: EnsembleDenoiser, training: Training) -> None:
-        on_cpu, members = all(p.device.type == "cpu" for p in denoiser.parameters()), denoiser.n_members
+        device, members = next(denoiser.parameters()).device.type, denoiser.n_members
+        on_cpu = device == "cpu"
         self._apart = on_cpu and members % 2 == 0 and members >= training.batch_size / SHARD_ROWS
         denoisers = [denoiser.member(k) for k in range(members)] if self._apart else [denoiser]
         self._learners = [Learner(each, training, cut=on_cpu and not self._apart) for each in denoisers]
-        on_gpu = all(p.device.type == "cuda" for p in denoiser.parameters())
         # Of other denoisers autograd takes the gradients, by operations that are theirs to choose.
-        is_recorded = on_gpu and isinstance(denoiser, ResidualDenoiser)
+        is_recorded = device == "cuda" and isinstance(denoiser, ResidualDenoiser)
         self._recorded = RecordedLearner(self._learners[0]) if is_recorded else None
 
     def step(self, batches: Batches, rate: float, number: int, side_by_side: Map = map) -> Tensor:

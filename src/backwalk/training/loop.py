@@ -202,6 +202,8 @@ class Trainer:
 
     def _look(self) -> float | None:
         """Take the (averaged) weights in as a candidate; return their validation loss where there are rows for it."""
+        if self.x_0.device.type == "cuda":
+            torch.cuda.synchronize(self.x_0.device)  # or the steps that still wait there would count as looking
         began = time.monotonic()
         with _weights_set(self._learners.parameters, self._learners.averages):
             by_row = self._validation.by_row(self._map) if self._validation else torch.empty(0, dtype=torch.float64)

@@ -22,7 +22,8 @@ from backwalk.training.learner import Learner
 # Takes what computes a tensor, and returns what computes it anew, into the same memory, with that tensor.
 Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 
-_RECORDING = Lock()  # one at a time in a process
+_RECORDING = Lock()  # torch allows one at a time in a process
+_FAILED = list[object]()  # graphs that were not finished: torch still refers to them, and records no more after one
 _STEPS_BEFORE = 3  # of each turn, in which libraries are set up and kernels loaded: that must not be recorded
 
 
@@ -75,11 +76,17 @@ class RecordedLearner:
 def _as_cuda_graph(device: torch.device, take: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
     """Record on a GPU; what other threads ask of it in the meantime is no part of the recording."""
     with _RECORDING, torch.cuda.device(device):
+        if _FAILED:
+            raise RuntimeError("an earlier recording failed in this process")
         graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        # One for each: some versions of torch lose the workspaces of all graphs of a stream with the first that ends.
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         try:
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 result = take()
+        except RuntimeError:
+            _FAILED.append(graph)
+            raise
         finally:
             torch.cuda.set_stream(before)  # which torch forgets where it fails
     return graph.replay, result

@@ -45,7 +45,7 @@ def fingerprint(
     Noise that belongs to the rows counts as theirs.
 
     Noise levels are told by a draw from them, and the denoiser by its weights, buffers and plain attributes. Whether
-    products are of bfloat16 numbers, which by default follows from the processor, has a name of its own.
+    products are of bfloat16 numbers, which by default follows from the device, has a name of its own.
     """
     drawn = levels.draw(1, 4096, stream=Stream(0))
     plan = asdict(training)
@@ -57,7 +57,7 @@ def fingerprint(
         "network": f"{_digest([*denoiser.parameters(), *denoiser.buffers()])} {plain} on {x_0.device.type}",
         "noise levels": _digest([drawn, levels.weight(drawn)]),
         "training plan": str(plan),
-        "products (by default the processor's)": products,
+        "products (by default the device's)": products,
         "seed": str(stream.seed),
         "purpose": "/".join(map(str, stream.path)),
         "versions": f"backwalk {backwalk.__version__}, torch {torch.__version__}",
