@@ -1,6 +1,7 @@
 """The command line: what it writes, where, and with which exit status."""
 
 import html
+import io
 import json
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from backwalk.cli import main
+from backwalk.cli import main, program
 from backwalk.table import as_table, read_table, write_table
 
 QUICK = ["--max-steps", "5"]
@@ -519,3 +520,20 @@ def test_a_real_signal_to_a_real_process(rows_file, tmp_path):
     assert process.returncode == 143
     assert err.startswith("terminated; ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.checkpoint", "rows.csv"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_after_all_is_done_is_no_traceback(monkeypatch, number, status):
+    """Found by the soak: it came while what had been written was flushed for the last time."""
+
+    class Output(io.StringIO):
+        def flush(self):
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(program, "_run", lambda _: 0)
+    monkeypatch.setattr(sys, "stdout", Output())
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(SystemExit) as left:
+        program.main([])
+    assert left.value.code == status
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers

@@ -21,16 +21,19 @@ from backwalk.errors import BackwalkError, PriorMismatchWarning
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and leave with its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with signals_raised(), warnings.catch_warnings():
-        warnings.simplefilter("always", PriorMismatchWarning)
-        warnings.showwarning = lambda message, *_, **__: echo(f"warning: {message}", err=True)
-        status = _run(given)
-        try:
-            sys.stdout.flush()
-        except OSError:  # told by _run; in the end Python would try again, and fail with another status
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(status)
+    try:
+        with signals_raised(), warnings.catch_warnings():
+            warnings.simplefilter("always", PriorMismatchWarning)
+            warnings.showwarning = lambda message, *_, **__: echo(f"warning: {message}", err=True)
+            status = _run(given)
+            try:
+                sys.stdout.flush()
+            except OSError:  # told by _run; in the end Python would try again, and fail with another status
+                with suppress(OSError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Stopped as stopped:  # when all was done or told
+        status = 128 + stopped.number
+    sys.exit(status)
 
 
 def _run(arguments: list[str]) -> int:
