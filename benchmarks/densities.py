@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from sklearn.datasets import make_moons
-
 from backwalk.datasets import (
     Density,
     checkerboard,
@@ -25,8 +22,7 @@ from backwalk.datasets import (
     two_moons,
     warped_mixture,
 )
-
-Rows = np.ndarray
+from benchmarks.notebook import N_POINTS, Rows, notebook_points
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,7 @@ CASES = (
 )
 
 
-def _moons_on_a_grid(n: int, seed: int) -> Rows:
-    return np.asarray(make_moons(n, noise=0.05, random_state=seed)[0])
-
-
-MOONS_ON_A_GRID = Case("make_moons", two_moons, 10_000, _moons_on_a_grid)
+MOONS_ON_A_GRID = Case("make_moons", two_moons, N_POINTS, notebook_points)
 """The same density by scikit-learn, whose angles lie on a grid: along the moons the rows have no sampling noise."""
 
 

@@ -23,9 +23,9 @@ Rows = np.ndarray
 Made = TypeVar("Made")
 
 
-def notebook_points(n: int = N_POINTS) -> Rows:
-    """Return the points that the notebook trains on: (n, 2)."""
-    points, _ = make_moons(n, noise=0.05, random_state=10)
+def notebook_points(n: int = N_POINTS, seed: int = 10) -> Rows:
+    """Return the points that the notebook trains on, or others made as they are: (n, 2)."""
+    points, _ = make_moons(n, noise=0.05, random_state=seed)
     return np.asarray(points)
 
 

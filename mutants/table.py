@@ -804,8 +804,8 @@ MUTANTS = (
     Mutant(
         "a recorded step with the numbers of its recording",
         "training/recorded.py",
-        "        self._learner.at(rate, number)\n        launch",
-        "        launch",
+        "self._learner.at(rate, number)\n",
+        "self._learner.at(rate, number) if turn not in self._recordings else []\n",
         "rates and averages on a GPU",
         ("training/test_recorded.py",),
     ),

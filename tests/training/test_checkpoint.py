@@ -200,7 +200,7 @@ def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monke
 
     def spoiled(self, member, step):
         batch = of_member(self, member, step)
-        return replace(batch, log_snr=batch.log_snr * math.nan) if step == 12 else batch
+        return batch._replace(log_snr=batch.log_snr * math.nan) if step == 12 else batch
 
     monkeypatch.setattr(Batches, "of_member", spoiled)
     with pytest.raises(TrainingDiverged, match="keeps the weights of step 12: resume to make a model of them"):

@@ -121,8 +121,7 @@ def test_a_recording_reads_nothing_but_what_stays_where_it_is():
     batches = Batches(X_0, LEVELS, PLAN, 2, STREAM)
     for number in range(8):
         recorded.step(batches.at(number), 0.5, number)
-    kept = recorded._batch
-    lasting = [*everything(one), kept.x_0, kept.eps, kept.log_snr, kept.weight, *tensors_of(one.at(0.5, 0))]
+    lasting = [*everything(one), *recorded._batch, *tensors_of(one.at(0.5, 0))]
     for tape in tapes:
         known = {tensor.untyped_storage().data_ptr() for tensor in lasting}
         for _, args, kwargs, result in tape.operations:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +13,7 @@ from backwalk.training.config import Training
 from backwalk.training.noise_levels import NoiseLevels
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(NamedTuple):
     """Rows and noise, (members, rows, d), log-SNRs and the weights of the loss, (members, rows)."""
 
     x_0: Tensor
@@ -25,16 +24,15 @@ class Batch:
     def rows(self, start: int, stop: int) -> Batch:
         """Return the part of some rows."""
         cut = (slice(None), slice(start, stop))
-        return Batch(self.x_0[cut], self.eps[cut], self.log_snr[cut], self.weight[cut])
+        return Batch(*(tensor[cut] for tensor in self))
 
     def clone(self) -> Batch:
         """Return a copy."""
-        return Batch(self.x_0.clone(), self.eps.clone(), self.log_snr.clone(), self.weight.clone())
+        return Batch(*(tensor.clone() for tensor in self))
 
     def copy_(self, other: Batch) -> None:
         """Take another batch's numbers, of the same sizes, into this one's memory."""
-        mine = [self.x_0, self.eps, self.log_snr, self.weight]
-        torch._foreach_copy_(mine, [other.x_0, other.eps, other.log_snr, other.weight])
+        torch._foreach_copy_(list(self), list(other))
 
 
 class Batches:
@@ -59,8 +57,7 @@ class Batches:
         parts = [self.of_member(member, step) for member in range(len(self._of_members))]
         if len(parts) == 1:
             return parts[0]
-        columns = zip(*((part.x_0, part.eps, part.log_snr, part.weight) for part in parts), strict=True)
-        return Batch(*map(torch.cat, columns))
+        return Batch(*map(torch.cat, zip(*parts, strict=True)))
 
     def of_member(self, member: int, step: int) -> Batch:
         """Return what one member sees in a step. Members may ask side by side."""

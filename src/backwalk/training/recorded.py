@@ -44,25 +44,14 @@ class RecordedLearner:
 
         All batches have the sizes of the first.
         """
-        turn = number % self._learner.turns
-        if self._own_steps > 0 or not self._is_recorded(turn, batch, rate, number):
+        if self._own_steps > 0:
             self._own_steps -= 1
             return self._learner.step(batch, rate, number)
-        assert self._batch is not None, "was recorded"
-        self._batch.copy_(batch)
-        self._learner.at(rate, number)
-        launch, loss = self._recordings[turn]
-        launch()
-        return loss.clone()
-
-    def _is_recorded(self, turn: int, batch: Batch, rate: float, number: int) -> bool:
-        """Record this turn's step where it is not, and return whether it is; recording moves nothing."""
-        if turn in self._recordings:
-            return True
-        self._batch = here = self._batch or batch.clone()
-        steps = self._learner.at(rate, number)
+        turn = number % self._learner.turns
+        here, steps = self._placed(batch), self._learner.at(rate, number)
         try:
-            self._recordings[turn] = self._record(lambda: self._learner.take(here, steps))
+            if turn not in self._recordings:
+                self._recordings[turn] = self._record(lambda: self._learner.take(here, steps))  # which moves nothing
         except RuntimeError as error:
             warnings.warn(
                 f"The GPU does not record a step, so that each of its operations is launched alone: {error}",
@@ -70,7 +59,18 @@ class RecordedLearner:
                 stacklevel=2,
             )
             self._own_steps = float("inf")
-        return turn in self._recordings
+            return self._learner.take(here, steps)
+        launch, loss = self._recordings[turn]
+        launch()
+        return loss.clone()
+
+    def _placed(self, batch: Batch) -> Batch:
+        """Return the batch where recordings read it."""
+        if self._batch is None:
+            self._batch = batch.clone()
+        else:
+            self._batch.copy_(batch)
+        return self._batch
 
 
 def _as_cuda_graph(device: torch.device, take: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
