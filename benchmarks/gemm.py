@@ -25,7 +25,7 @@ from backwalk.denoiser.network import MemberLinear
 from backwalk.sampling import TILE_ROWS
 from backwalk.threads import single_threads
 from backwalk.training import Training
-from backwalk.training.muon import turns_for
+from backwalk.training.muon import rounds_for, turns_for
 from benchmarks.record import Figures, Store
 
 D, N_BLOCKS, N_EVALUATIONS = 8, 3, 20
@@ -123,7 +123,7 @@ def fitted(width: int, sizes: Sizes, *, half_products: bool) -> tuple[Diffusion,
         random_state=0,
         verbose=False,
     ).fit(curved_chain(D).sample(2 * sizes.batch, random_state=0))
-    turns = turns_for(width)
+    turns = turns_for(width, 2 * N_BLOCKS).every
     rounds = np.diff(ends[::turns])
     return model, float(np.median(rounds[len(rounds) // 4 :])) / turns
 
@@ -163,9 +163,9 @@ def product_peak(rows: int, width: int, dtype: torch.dtype, seconds: float) -> f
 
 
 def muon_operations(module: nn.Module) -> int:
-    """Return the operations of a step of Muon: three rounds of three products for each matrix whose turn it is."""
-    square = (shape for shape in product_shapes(module) if shape[1] == shape[2])
-    return sum(3 * 3 * 2 * members * n**3 // turns_for(n) for members, n, _ in square)
+    """Return the operations of a step of Muon: its rounds of three products for each matrix whose turn it is."""
+    square = [shape for shape in product_shapes(module) if shape[1] == shape[2]]
+    return sum(rounds_for(n) * 3 * 2 * members * n**3 // turns_for(n, len(square)).every for members, n, _ in square)
 
 
 def passes_a_second(denoiser: EnsembleDenoiser, sizes: Sizes, *, half_products: bool) -> float:

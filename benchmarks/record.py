@@ -123,12 +123,16 @@ def _version(package: str) -> str | None:
 
 
 def _cpu_model() -> str:
+    """Return the processor's name, with its family and model, as some names tell no more than the maker."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in facts:
+        return platform.processor() or platform.machine()
+    numbers = [f"{name} {facts[key]}" for name, key in (("family", "cpu family"), ("model", "model")) if key in facts]
+    return " ".join([facts["model name"], *([f"({', '.join(numbers)})"] if numbers else [])])
 
 
 def _ram_gib() -> float | None:

@@ -380,12 +380,12 @@ paper = Diffusion.ddpm(n_epochs=N_EPOCHS, random_state=0).set_params(schedule=lo
 show_samples("textbook, the paper's schedule", paper.sample(N_PAIRS * N_ROWS, random_state=5))
 
 # %% [markdown]
-# The points have come nearly to where they belong: the distance falls several times. C2ST falls less, for it also
-# sees the fine structure, and that is the network's part. And a sample now costs 1,000 evaluations of the network
-# instead of 100.
+# The points have come nearer to where they belong: the distance falls. C2ST need not fall with it, for it also sees
+# the fine structure. That is the network's part, which now has ten times as many noise levels to learn in as many
+# epochs. And a sample costs 1,000 evaluations of the network instead of 100.
 #
 # **Or leave every choice to the library.** `Diffusion()` takes a schedule that ends in noise for these data, scales
-# the columns, trains a better network for a far shorter time, and spends 50 evaluations on a sample.
+# the columns, trains a better network for a far shorter time, and spends 20 evaluations on a sample.
 
 # %%
 default = Diffusion(max_steps=MAX_STEPS, random_state=0).fit(moons)

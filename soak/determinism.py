@@ -23,7 +23,7 @@ _SAMPLERS = [
     Sampler("ancestral"),
     Sampler("ddim", 5),
     Sampler("dpm++2m", 5),
-    Sampler("dpm++2m-sde", 6),
+    Sampler("multistep-sde", 6),
     Sampler("multistep", 4),
 ]
 

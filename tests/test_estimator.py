@@ -284,6 +284,12 @@ def test_samplers_are_chosen_by_name_by_number_or_whole(fitted):
         fitted.sample(2, random_state=0, n_evaluations=np.int64(5)),
         fitted.sample(2, random_state=0, sampler=Sampler("multistep", 5)),
     )
+    for k, solver in ((14, "multistep"), (15, "multistep-sde")):
+        by_number, by_name = (
+            fitted.sample(2, random_state=0, n_evaluations=k),
+            fitted.sample(2, random_state=0, sampler=Sampler(solver, k)),
+        )
+        np.testing.assert_array_equal(by_number, by_name)
     for options in (
         {"sampler": "euler"},
         {"sampler": Sampler(), "n_evaluations": 5},

@@ -174,5 +174,5 @@ def test_sampling_keeps_no_state_but_the_last(monkeypatch):
 
     monkeypatch.setattr(generation, "_walk", watched)
     assert sample_rows(model, 0, 5, stream=STREAM).shape == (5, 2)
-    assert len(most) == SCHEDULE.n_steps + 1
+    assert len(most) == model.sampler.n_evaluations + 1
     assert max(most) <= 3  # the newest, and those in the hands of the two loops

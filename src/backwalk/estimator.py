@@ -34,7 +34,7 @@ from backwalk.model import (
     sample_pieces,
 )
 from backwalk.progress import Callback, progress_bar
-from backwalk.sampling import Sampler
+from backwalk.sampling import FEWEST_WITH_NOISE, Sampler
 from backwalk.settings import Keeping, check_budget, check_settings, checked_keeping, chosen_device
 from backwalk.streams import Stream, as_stream
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
@@ -256,9 +256,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Return new rows, of the kind, columns and dtypes of the fitted ones.
 
         `sampler` is a `Sampler` or a solver's name, `n_evaluations` its evaluations a row; None is the model's own
-        choice, `model_.sampler`. Fewer than 40 evaluations alone mean "multistep", where the model's own solver is the
-        default one, "dpm++2m-sde", which does worse with so few. A row depends on `random_state` and its number alone:
-        sample(100) is the head of sample(1000).
+        choice, `model_.sampler`. Fewer than 15 evaluations alone mean "multistep", where the model's own solver is the
+        default one, "multistep-sde", which does worse with so few. A row depends on `random_state` and its number
+        alone: sample(100) is the head of sample(1000).
         """
         pieces = self.sample_pieces(n_samples, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state)
         return from_values(gathered(pieces, int(n_samples), self.model_.codec.n_columns), self.model_.schema)
@@ -464,5 +464,5 @@ def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evalu
     if k is None:
         return model.sampler
     # Fresh noise forgets errors when there are steps enough; with few, a third-order ODE solver errs less.
-    few = isinstance(k, Integral) and k < 40 and model.sampler.solver == Sampler.solver
+    few = isinstance(k, Integral) and k < FEWEST_WITH_NOISE and model.sampler.solver == Sampler.solver
     return Sampler("multistep", k) if few else replace(model.sampler, n_evaluations=k)

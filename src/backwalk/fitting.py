@@ -39,7 +39,7 @@ from backwalk.model import (
     mismatch_warning,
 )
 from backwalk.progress import progress_bar
-from backwalk.sampling import Sampler
+from backwalk.sampling import default_sampler
 from backwalk.settings import Keeping, check_length, chosen_device
 from backwalk.streams import Stream
 from backwalk.table import Codec, Table
@@ -102,7 +102,7 @@ def fitted(
             reverse_variance=settings["reverse_variance"],
             denoising_error=error,
             decoder_variance=default_decoder_variance(settings["reverse_variance"], schedule, error),
-            sampler=settings["sampler"] or Sampler(n_evaluations=min(50, schedule.n_steps)),
+            sampler=settings["sampler"] or default_sampler(schedule),
             prior_mismatch=plan.prior_mismatch,
             history=history,
             card=card,

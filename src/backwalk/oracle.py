@@ -19,7 +19,7 @@ from backwalk.model import (
     device_of,
     measured_denoising_error,
 )
-from backwalk.sampling import Sampler
+from backwalk.sampling import Sampler, default_sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, ScaledColumn, Schema, as_table
 from backwalk.training import History
@@ -75,7 +75,7 @@ def oracle_model(
         reverse_variance=reverse_variance,
         denoising_error=error,
         decoder_variance=default_decoder_variance(reverse_variance, schedule, error),
-        sampler=sampler or Sampler("dpm++2m-sde", min(100, schedule.n_steps)),
+        sampler=sampler or default_sampler(schedule),
         prior_mismatch=prior_mismatch(*moments(torch.from_numpy(z)), schedule),
         history=History((), (), (), (), "none", 0, 0, 0.0),
         card={"description": f"{type(denoiser).__name__}, a denoiser of {d} columns that was not learned"},

@@ -135,7 +135,7 @@ def test_ids_differ():
 
 def test_there_is_one_scrubber_over_all_frames():
     sliders = [a for tag, a in Elements(page()).tags if tag == "input"]
-    assert [(a["type"], a["min"], a["max"]) for a in sliders] == [("range", "0", "23")]
+    assert [(a["type"], a["min"], a["max"]) for a in sliders] == [("range", "0", "20")]
 
 
 def test_the_page_is_small():
@@ -156,7 +156,7 @@ def test_frames_run_from_data_to_noise():
     assert frames.t[0] == 0.0
     assert frames.t[-1] == 30.0
     assert (np.diff(frames.log_snr) < 0).all()
-    assert frames.forward.shape == frames.backward.shape == (24, 100, 2)
+    assert frames.forward.shape == frames.backward.shape == (21, 100, 2)  # x_N, and one after each evaluation
     # Of 300 rows every third: the head of a sorted table would be another cloud.
     np.testing.assert_allclose(frames.forward[0], model().codec.encode(ROWS[::3]), rtol=1e-12)
     sent = frames.for_page()

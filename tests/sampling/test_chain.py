@@ -8,7 +8,7 @@ import torch
 
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.sampling import Ancestral, Ddim, DpmSolver, walk_back
+from backwalk.sampling import Ancestral, Ddim, StochasticMultistep, walk_back
 
 SCHEDULE = NoiseSchedule.linear(7)
 DENOISER = GaussianDenoiser(torch.zeros(2), torch.eye(2))
@@ -31,7 +31,7 @@ def test_every_state_from_x_n_to_x_0_is_yielded():
     [
         (Ddim(), []),
         (Ddim(0.1), [7, 6, 5, 4, 3, 2]),
-        (DpmSolver(sde=True), [7, 6, 5, 4, 3, 2]),
+        (StochasticMultistep(), [7, 6, 5, 4, 3, 2]),
         (Ancestral(SCHEDULE.beta), [7, 6, 5, 4, 3, 2]),
     ],
 )

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
 from backwalk.diffusion import (
     GaussianChain,
@@ -18,7 +19,7 @@ from backwalk.diffusion import (
     x_0_from_v,
 )
 from backwalk.errors import InvalidInput
-from backwalk.sampling import Ancestral, Ddim, DpmSolver, Multistep, walk_back
+from backwalk.sampling import Ancestral, Ddim, DpmSolver, Multistep, StochasticMultistep, walk_back
 from backwalk.sampling.steps import Visit, _integration_weights
 from backwalk.streams import Stream
 
@@ -113,7 +114,20 @@ def test_ddim_trades_eps_theta_for_fresh_noise_of_variance_eta_squared_beta_tild
         )
 
 
-@pytest.mark.parametrize("step", [Ddim(), Ddim(0.5), Ddim(1.0), DpmSolver(), DpmSolver(sde=True), Multistep()], ids=str)
+@pytest.mark.parametrize(
+    "step",
+    [
+        Ddim(),
+        Ddim(0.5),
+        Ddim(1.0),
+        DpmSolver(),
+        Multistep(),
+        StochasticMultistep(0.0),
+        StochasticMultistep(),
+        StochasticMultistep(1.0),
+    ],
+    ids=str,
+)
 def test_every_solver_converges_to_the_data(step):
     """From q(x_N), as no solver mends a wrong start, to q(x_1), as the last step gives a mean of x_0 and not a draw."""
     errors = []
@@ -160,7 +174,9 @@ def flow_error(step, n_steps):
     return float((states[-2].x_t - exact).abs().max())
 
 
-@pytest.mark.parametrize(("step", "order"), [(Ddim(), 1), (DpmSolver(), 2), (Multistep(), 3)], ids=str)
+@pytest.mark.parametrize(
+    ("step", "order"), [(Ddim(), 1), (DpmSolver(), 2), (StochasticMultistep(0.0), 2), (Multistep(), 3)], ids=str
+)
 def test_order_of_convergence(step, order):
     errors = [flow_error(step, n_steps) for n_steps in (101, 201, 401)]
     for coarse, fine in pairwise(errors):
@@ -174,7 +190,12 @@ def test_more_order_is_less_error_at_ten_evaluations():
 
 @pytest.mark.parametrize(
     "make",
-    [lambda s: Ancestral(beta_variance(s)), lambda _: Ddim(1.0), lambda _: DpmSolver(sde=True), lambda _: Multistep()],
+    [
+        lambda s: Ancestral(beta_variance(s)),
+        lambda _: Ddim(1.0),
+        lambda _: Multistep(),
+        lambda _: StochasticMultistep(),
+    ],
 )
 def test_the_last_step_returns_x_0_hat_without_noise(make, schedule):
     x_t, x_0_hat = STREAM.child("x").normal(0, 5, 2), STREAM.child("hat").normal(0, 5, 2)
@@ -203,7 +224,44 @@ def test_multistep_makes_the_last_step_again_and_then_the_next():
     torch.testing.assert_close(Multistep()(visits, 4, schedule, None), expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("step", [Ancestral(beta_variance(even(5))), Ddim(1.0), DpmSolver(sde=True)])
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0])
+def test_a_share_of_noise_keeps_the_marginals_of_a_single_point(noise):
+    """Then x_0_hat is constant, which the step is exact for: N(a_t x_0, b_t^2) becomes N(a_s x_0, b_s^2)."""
+    schedule = even(9)
+    for t in range(2, 10):
+        (a_s, b_s), (a_t, b_t) = (
+            (math.sqrt(schedule.alpha_bar[k]), math.sqrt(schedule.one_minus_alpha_bar[k])) for k in (t - 1, t)
+        )
+        weights = StochasticMultistep(noise).weights(t, schedule, min(2, 10 - t))
+        assert weights.x_t[0] * a_t + sum(weights.x_0_hat) == pytest.approx(a_s, rel=1e-12)
+        assert (weights.x_t[0] * b_t) ** 2 + weights.eps**2 == pytest.approx(b_s**2, rel=1e-12)
+
+
+@pytest.mark.parametrize("n_steps", [3, 8, 2_000])
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0])
+def test_a_share_of_noise_is_exact_where_x_0_hat_is_straight_in_the_angle(noise, n_steps):
+    """dx / dlambda = -(a^2 + noise) x + (1 + noise) a x_0_hat, noise apart, by SciPy's solver from each t to t - 1."""
+    schedule = even(n_steps)
+
+    def estimate(log_ratio):
+        return 0.3 + 0.5 * math.atan(math.exp(-log_ratio))
+
+    def slope(log_ratio, x):
+        a_sq = 1.0 / (1.0 + math.exp(-2.0 * log_ratio))
+        return -(a_sq + noise) * x + (1.0 + noise) * math.sqrt(a_sq) * estimate(log_ratio)
+
+    for t in range(2, n_steps, max(1, n_steps // 7)):
+        start, end, before = (0.5 * float(schedule.log_snr[k]) for k in (t, t - 1, t + 1))
+        visits = [
+            Visit(*torch.tensor([[x_t], [estimate(place)]], dtype=torch.float64))
+            for x_t, place in ((0.7, start), (9.0, before))
+        ]
+        expected = solve_ivp(slope, (start, end), [0.7], method="DOP853", rtol=1e-12, atol=1e-12).y[0, -1]
+        got = StochasticMultistep(noise)(visits, t, schedule, torch.zeros(1, dtype=torch.float64))
+        assert float(got) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("step", [Ancestral(beta_variance(even(5))), Ddim(1.0), StochasticMultistep()])
 def test_noise_that_is_needed_is_asked_for(step):
     with pytest.raises(InvalidInput, match="eps should be given"):
         step([Visit(CORNERS, CORNERS)], 3, even(5), None)

@@ -12,6 +12,7 @@ from backwalk.threads import without_lock
 from backwalk.training import LogNormalLevels, Trainer, Training, learner
 from backwalk.training.learner import Learner, Mover, moved
 from backwalk.training.learners import Learners
+from backwalk.training.muon import Turns
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
 LEVELS = LogNormalLevels(0.02, 20.0, centre=-1.0)
@@ -93,7 +94,8 @@ def test_torchscript_moves_what_python_moves(half_products, weight_decay):
     ends = []
     for take in (moved, without_lock(moved, CPU)):
         parameters = [parameter.detach() for parameter in rough().parameters()]
-        mover = Mover(parameters, [2, 4], [i for i in range(len(parameters)) if i not in (2, 4)], plan)
+        of_adam = [i for i in range(len(parameters)) if i not in (2, 4)]
+        mover = Mover(parameters, [2, 4], of_adam, Turns(2, 2), plan)
         for number in range(3):
             take([gradients[i] for i in mover._places], *mover.at(0.5, number))
         assert not any(torch.equal(*pair) for pair in zip(parameters, rough().parameters(), strict=True))

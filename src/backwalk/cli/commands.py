@@ -223,8 +223,8 @@ def distil(context: click.Context, /, model: Path, output: Path | None, seed: in
 @_table_output
 @click.option(
     "--sampler",
-    type=click.Choice(["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep", "distilled"]),
-    help="The solver, in place of the model's own (and of multistep, for fewer than 40 --evaluations).",
+    type=click.Choice(["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]),
+    help="The solver, in place of the model's own (and of multistep, for fewer than 15 --evaluations).",
 )
 @click.option("--evaluations", type=click.IntRange(min=1), help="Evaluations of the network a row.")
 @click.option(

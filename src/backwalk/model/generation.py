@@ -27,6 +27,7 @@ from backwalk.sampling import (
     Multistep,
     Sampler,
     Step,
+    StochasticMultistep,
     fitted_times,
     last_state,
     over_tiles,
@@ -133,8 +134,8 @@ def _chain(model: DiffusionModel, sampler: Sampler) -> tuple[Denoiser, NoiseSche
         "ancestral": lambda: Ancestral(reverse_variances(model, times)),
         "ddim": lambda: Ddim(sampler.eta),
         "dpm++2m": DpmSolver,
-        "dpm++2m-sde": lambda: DpmSolver(sde=True),
         "multistep": Multistep,
+        "multistep-sde": StochasticMultistep,
         "distilled": Ddim,  # whose one step returns x_0_hat
     }
     return denoiser, model.schedule.respace(times), steps[sampler.solver]()

@@ -2,11 +2,12 @@
 
 from backwalk.sampling.chain import ChainState, last_state, walk_back
 from backwalk.sampling.fitted_times import N_PILOT, fitted_times
-from backwalk.sampling.sampler import Sampler, spread_times
-from backwalk.sampling.steps import Ancestral, Ddim, DpmSolver, Multistep, Step
+from backwalk.sampling.sampler import FEWEST_WITH_NOISE, Sampler, default_sampler, spread_times
+from backwalk.sampling.steps import Ancestral, Ddim, DpmSolver, Multistep, Step, StochasticMultistep
 from backwalk.sampling.tiles import TILE_ROWS, over_tiles, padded_tile
 
 __all__ = [
+    "FEWEST_WITH_NOISE",
     "N_PILOT",
     "TILE_ROWS",
     "Ancestral",
@@ -16,6 +17,8 @@ __all__ = [
     "Multistep",
     "Sampler",
     "Step",
+    "StochasticMultistep",
+    "default_sampler",
     "fitted_times",
     "last_state",
     "over_tiles",

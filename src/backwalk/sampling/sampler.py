@@ -11,7 +11,11 @@ import numpy as np
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 
-SolverName = Literal["ancestral", "ddim", "dpm++2m", "dpm++2m-sde", "multistep", "distilled"]
+SolverName = Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]
+
+FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
+_USUAL = 20  # evaluations
+USUAL_POWER = 0.4  # of the angle in which few steps are even; from 0.35 to 0.5 a classifier finds no difference
 
 
 @dataclass(frozen=True)
@@ -21,13 +25,14 @@ class Sampler:
     - "ancestral": Ho et al. 2020's sampling from the chain, or from a shorter one.
     - "ddim": deterministic, first order; with `eta` in (0, 1] noise of variance eta^2 beta_tilde is added in each step,
       and eta = 1 is "ancestral" with beta_tilde. Other solvers take no eta.
-    - "dpm++2m": deterministic, second order; "dpm++2m-sde" with fresh noise, for 40 evaluations or more.
-    - "multistep": deterministic, third order, the best with few evaluations (6 to 30), whose steps are fitted to
-      the model when they are first asked for.
+    - "dpm++2m": deterministic, second order.
+    - "multistep": deterministic, third order, the best with 6 to 14 evaluations, whose steps are fitted to the model
+      when they are first asked for.
+    - "multistep-sde": second order, with half of the reverse SDE's fresh noise: the best with 15 evaluations or more.
     - "distilled": one evaluation of the student that `Diffusion.distil` has put into the model.
     """
 
-    solver: SolverName = "dpm++2m-sde"
+    solver: SolverName = "multistep-sde"
     n_evaluations: int | None = None
     eta: float = 0.0
 
@@ -36,7 +41,7 @@ class Sampler:
             raise InvalidInput(f"solver should be one of {', '.join(get_args(SolverName))}, but got {self.solver!r}.")
         k = self.n_evaluations
         if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
-            raise InvalidInput(f"n_evaluations should be an integer >= 1 or None, but got {k!r}: 50 is usual.")
+            raise InvalidInput(f"n_evaluations should be an integer >= 1 or None, but got {k!r}: {_USUAL} is usual.")
         if self.solver == "distilled" and k not in (None, 1):
             raise InvalidInput(
                 f'n_evaluations should be 1 or None for "distilled", but got {k}: for more, take another solver.'
@@ -50,14 +55,17 @@ class Sampler:
     def times(self, schedule: NoiseSchedule) -> list[int]:
         """Return the steps of a chain that are visited: increasing, ending at n_steps.
 
-        Few steps are even in s^(1/7) of the noise level s, as in Karras et al. 2022, rounded to steps of the chain; a
-        model fits those of "multistep" to its own denoiser (`fitted_times`). A student is asked at the last step alone.
+        Few steps are even in s^(1/7) of the noise level s, as in Karras et al. 2022, those of "multistep-sde" in
+        arctan(s)^0.4, rounded to steps of the chain. A model fits those of "multistep" to its own denoiser
+        (`fitted_times`). A student is asked at the last step alone.
         """
         n, k = schedule.n_steps, self.n_evaluations
         if self.solver == "distilled":
             return [n]
         if k is None or k >= n:
             return list(range(1, n + 1))
+        if self.solver == "multistep-sde":
+            return spread_times(schedule, k, angles(schedule, USUAL_POWER))
         return spread_times(schedule, k, schedule.noise_level[1:].clamp(max=1e6).numpy() ** (1 / 7))
 
     def describe(self, schedule: NoiseSchedule) -> str:
@@ -86,9 +94,23 @@ class Sampler:
                 return "DDIM's own chain, a model between beta_tilde's and the probability-flow ODE's"
             case "distilled":
                 return "the student's map, an approximation of the probability-flow ODE's model"
-            case "dpm++2m-sde":
-                return "an approximation of the reverse SDE's model"
+            case "multistep-sde":
+                return "an approximation of the model of a reverse SDE with half its noise"
         return "an approximation of the probability-flow ODE's model"
+
+
+def default_sampler(schedule: NoiseSchedule) -> Sampler:
+    """Return the sampler of a model that is given none: 20 evaluations, or as many as its chain has steps.
+
+    On densities in 2 and 8 dimensions a classifier finds these rows as good as those of 50 evaluations.
+    """
+    return Sampler(n_evaluations=min(_USUAL, schedule.n_steps))
+
+
+def angles(schedule: NoiseSchedule, power: float) -> np.ndarray:
+    """Return arctan(s)^power of the noise level s at a chain's steps, (n_steps,)."""
+    place: np.ndarray = np.arctan(schedule.noise_level[1:].numpy()) ** power
+    return place
 
 
 def spread_times(schedule: NoiseSchedule, k: int, place: np.ndarray) -> list[int]:

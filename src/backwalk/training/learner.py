@@ -21,7 +21,7 @@ from backwalk.training.adam import Adam, AdamStep, adam_step
 from backwalk.training.batches import Batch
 from backwalk.training.config import Training
 from backwalk.training.ema import AverageStep, PowerAverage, average_step
-from backwalk.training.muon import Muon, MuonStep, muon_step, turns_for
+from backwalk.training.muon import Muon, MuonStep, Turns, muon_step, turns_for
 
 LEAST_SHARDED_ROWS, SHARD_ROWS = 512, 1024  # a batch of fewer rows is one shard; no shard has more rows than this
 # Of a batch that one thread goes through: 1,500 rows of width 48 at once take 2.5 ms, in two shards 2.85.
@@ -45,12 +45,13 @@ class Learner:
         places = {id(parameter): i for i, parameter in enumerate(parameters)}
         of_muon = [places.pop(id(matrix)) for matrix in matrices]
         width = matrices[0].shape[-1] if matrices else 0
-        # Of a group of as many matrices as there are turns, one moves in a step.
-        group = turns_for(width) if cut and width >= LEAST_DEALT_WIDTH else max(1, len(of_muon))
+        turns = turns_for(width, len(matrices))
+        # Of a group of as many matrices as there are busy turns, one moves in a step.
+        group = turns.busy if cut and width >= LEAST_DEALT_WIDTH else max(1, len(of_muon))
         groups = [of_muon[first : first + group] for first in range(0, len(of_muon), group)]
         dealt = zip_longest(groups, [list(places.values())], fillvalue=list[int]())
-        self._movers = [Mover(self.parameters, by_muon, by_adam, training) for by_muon, by_adam in dealt]
-        self.turns = turns_for(width) if matrices else 1
+        self._movers = [Mover(self.parameters, by_muon, by_adam, turns, training) for by_muon, by_adam in dealt]
+        self.turns = turns.every if matrices else 1
 
     @property
     def averages(self) -> list[Tensor]:
@@ -125,10 +126,15 @@ class MoverStep(NamedTuple):
 class Mover:
     """What moves and averages some of a denoiser's parameters, given by their places: Muon some of these, Adam some."""
 
-    def __init__(self, parameters: list[Tensor], of_muon: list[int], of_adam: list[int], training: Training) -> None:
+    def __init__(
+        self, parameters: list[Tensor], of_muon: list[int], of_adam: list[int], turns: Turns, training: Training
+    ) -> None:
         self._places, self._training = [*of_muon, *of_adam], training
         self._muon = Muon(
-            [parameters[i] for i in of_muon], weight_decay=training.weight_decay, half_products=training.half_products
+            [parameters[i] for i in of_muon],
+            turns,
+            weight_decay=training.weight_decay,
+            half_products=training.half_products,
         )
         self._adam = Adam([parameters[i] for i in of_adam], betas=(0.9, 0.99) if training.decay else (0.9, 0.999))
         own = [parameters[i] for i in self._places]
