@@ -129,7 +129,7 @@ def fitted(width: int, sizes: Sizes, *, half_products: bool) -> tuple[Diffusion,
 
 
 def sample(model: Diffusion, n: int) -> None:
-    """Draw n rows. The first call, which is not counted, also fits the few steps to the model."""
+    """Draw n rows."""
     for _ in model.sample_pieces(n, n_evaluations=N_EVALUATIONS, random_state=0):
         pass
 

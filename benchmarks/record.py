@@ -123,16 +123,24 @@ def _version(package: str) -> str | None:
 
 
 def _cpu_model() -> str:
-    """Return the processor's name, with its family and model, as some names tell no more than the maker."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        lines = []
-    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        text = ""
+    return cpu_name(text) or platform.processor() or platform.machine()
+
+
+def cpu_name(cpuinfo: str) -> str:
+    """Return the first processor's name, its family and its model, as some names tell no more than the maker.
+
+    It is empty where the text of /proc/cpuinfo has no name, as on some processors.
+    """
+    first = cpuinfo.strip().split("\n\n")[0]
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
     if "model name" not in facts:
-        return platform.processor() or platform.machine()
+        return ""
     numbers = [f"{name} {facts[key]}" for name, key in (("family", "cpu family"), ("model", "model")) if key in facts]
-    return " ".join([facts["model name"], *([f"({', '.join(numbers)})"] if numbers else [])])
+    return facts["model name"] + (f" ({', '.join(numbers)})" if numbers else "")
 
 
 def _ram_gib() -> float | None:

@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from backwalk import Diffusion
 from backwalk.datasets import two_moons
 from backwalk.model import walk
+from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 
 N_FRAMES = 36
 
 X = two_moons().sample(10_000, random_state=0)
 model = Diffusion(random_state=0).fit(X).model_
-states = list(walk(model, 0, 4_000, stream=Stream(1)))
+states = list(walk(model, 0, 4_000, stream=Stream(1), sampler=Sampler(n_evaluations=N_FRAMES - 1)))
 # Back in the user's units, but shrunk to the spread of x_t, so that noise and data fill the same frame.
 frames = [model.codec.decode(state.x_t.double().numpy()) for state in states]
 chosen = np.unique(np.linspace(0, len(frames) - 1, N_FRAMES).round().astype(int))

@@ -26,7 +26,7 @@ from benchmarks.judge import N_BLOCKS, JudgeSizes, block_means, draw_reference, 
 from benchmarks.methods import Fitted, Kernel, Mixture, NotebookAsWritten, Ours, Scale, Truth
 from benchmarks.notebook import Notebook, notebook_points
 from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow, _train
-from benchmarks.record import Store, rounded
+from benchmarks.record import Store, cpu_name, rounded
 from benchmarks.tables import Mean, difference, first_and_tied, mean_of
 
 ROOT = Path(__file__).parents[1]
@@ -447,3 +447,20 @@ def test_cases_are_what_they_say():
 def test_the_page_is_what_the_results_give(tmp_path):
     page = render.render(ROOT / "benchmarks" / "results", tmp_path / "benchmarks")
     assert (ROOT / "docs" / "benchmarks.md").read_text() == page, "run `python -m benchmarks --size full --render-only`"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        (
+            "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: A B\n\nprocessor\t: 1\nmodel name\t: C\n",
+            "A B (family 26, model 2)",
+        ),
+        ("model name\t: A: 2.5GHz\n", "A: 2.5GHz"),
+        ("processor\t: 0\nBogoMIPS\t: 50.00\nCPU part\t: 0xd0c\n", ""),
+        ("", ""),
+    ],
+)
+def test_processors_of_one_name_are_told_apart(cpuinfo, name):
+    """Found by measuring: two generations, of which one multiplies bfloat16 twice as fast, were "AMD EPYC" both."""
+    assert cpu_name(cpuinfo) == name

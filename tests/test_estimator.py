@@ -284,12 +284,6 @@ def test_samplers_are_chosen_by_name_by_number_or_whole(fitted):
         fitted.sample(2, random_state=0, n_evaluations=np.int64(5)),
         fitted.sample(2, random_state=0, sampler=Sampler("multistep", 5)),
     )
-    for k, solver in ((14, "multistep"), (15, "multistep-sde")):
-        by_number, by_name = (
-            fitted.sample(2, random_state=0, n_evaluations=k),
-            fitted.sample(2, random_state=0, sampler=Sampler(solver, k)),
-        )
-        np.testing.assert_array_equal(by_number, by_name)
     for options in (
         {"sampler": "euler"},
         {"sampler": Sampler(), "n_evaluations": 5},
@@ -298,6 +292,25 @@ def test_samplers_are_chosen_by_name_by_number_or_whole(fitted):
     ):
         with pytest.raises(InvalidInput):
             fitted.sample(2, **options)
+
+
+def test_a_number_alone_chooses_the_solver_and_a_name_alone_the_number(rows):
+    short, longer = tiny(n_steps=10).fit(rows), tiny(n_steps=30).fit(rows)
+    np.testing.assert_array_equal(
+        short.sample(2, random_state=0, n_evaluations=25),
+        short.sample(2, random_state=0, sampler=Sampler("multistep", 10)),
+    )
+    for options, meant in (
+        ({"n_evaluations": 14}, Sampler("multistep", 14)),
+        ({"n_evaluations": 15}, Sampler("multistep-sde", 15)),
+        ({"sampler": "multistep-sde"}, Sampler("multistep-sde", 20)),
+        ({"sampler": "ddim"}, Sampler("ddim", 20)),
+        ({"sampler": "ancestral"}, Sampler("ancestral", 30)),
+        ({}, Sampler("multistep-sde", 20)),
+    ):
+        np.testing.assert_array_equal(
+            longer.sample(2, random_state=0, **options), longer.sample(2, random_state=0, sampler=meant)
+        )
 
 
 def test_eta_of_ddim_reaches_the_steps_the_card_and_the_file(rows, tmp_path):

@@ -33,7 +33,7 @@ from backwalk.sampling import TILE_ROWS, Sampler, last_state, over_tiles
 from backwalk.streams import Stream
 from backwalk.training import OneLevel, Progress, Trainer, Training
 
-TEACHER = Sampler("multistep", 25)  # twice the evaluations at which it is the best solver
+TEACHER = Sampler("multistep", 25)  # near enough to the ODE itself
 N_FRESH = 4 * TILE_ROWS  # pairs that measure the error
 _LEAST_PAIRS_AT_ONCE, _MOST_PAIRS_AT_ONCE = 2 * TILE_ROWS, 8 * TILE_ROWS  # the first few soon say how long they take
 _SHARE_OF_PAIRS = 1 / 3  # of the time that there is

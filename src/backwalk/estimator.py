@@ -34,7 +34,7 @@ from backwalk.model import (
     sample_pieces,
 )
 from backwalk.progress import Callback, progress_bar
-from backwalk.sampling import FEWEST_WITH_NOISE, Sampler
+from backwalk.sampling import USUAL_EVALUATIONS, Sampler, default_sampler, usual_solver
 from backwalk.settings import Keeping, check_budget, check_settings, checked_keeping, chosen_device
 from backwalk.streams import Stream, as_stream
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
@@ -255,10 +255,11 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Any:
         """Return new rows, of the kind, columns and dtypes of the fitted ones.
 
-        `sampler` is a `Sampler` or a solver's name, `n_evaluations` its evaluations a row; None is the model's own
-        choice, `model_.sampler`. Fewer than 15 evaluations alone mean "multistep", where the model's own solver is the
-        default one, "multistep-sde", which does worse with so few. A row depends on `random_state` and its number
-        alone: sample(100) is the head of sample(1000).
+        `sampler` is a `Sampler` or a solver's name, `n_evaluations` its evaluations a row. Without both it is the
+        model's own, `model_.sampler`. A name alone takes 20 evaluations, "ancestral" one for each step of the chain. A
+        number alone leaves a solver that was chosen for the model; the default one, "multistep-sde", gives way to
+        "multistep" for fewer than 15, with which it does worse. A row depends on `random_state` and its number alone:
+        sample(100) is the head of sample(1000).
         """
         pieces = self.sample_pieces(n_samples, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state)
         return from_values(gathered(pieces, int(n_samples), self.model_.codec.n_columns), self.model_.schema)
@@ -460,9 +461,11 @@ def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evalu
         return sampler
     k = int(n_evaluations) if isinstance(n_evaluations, np.integer) else n_evaluations
     if sampler is not None:
-        return Sampler(sampler, k)  # type: ignore[arg-type]
+        one_a_step = sampler in ("ancestral", "distilled")  # or the one evaluation of a student
+        return Sampler(sampler, USUAL_EVALUATIONS if k is None and not one_a_step else k)  # type: ignore[arg-type]
     if k is None:
         return model.sampler
-    # Fresh noise forgets errors when there are steps enough; with few, a third-order ODE solver errs less.
-    few = isinstance(k, Integral) and k < FEWEST_WITH_NOISE and model.sampler.solver == Sampler.solver
-    return Sampler("multistep", k) if few else replace(model.sampler, n_evaluations=k)
+    asked = replace(model.sampler, n_evaluations=k)
+    if model.sampler != default_sampler(model.schedule):
+        return asked
+    return replace(asked, solver=usual_solver(min(k, model.schedule.n_steps)))

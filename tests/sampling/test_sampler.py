@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.sampling import Sampler
+from backwalk.sampling import Sampler, default_sampler
+from backwalk.sampling.sampler import SolverName
 
 SCHEDULES = {
     "linear": NoiseSchedule.linear(100),
@@ -24,15 +26,16 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_any_number_of_evaluations_visits_as_many_different_steps(schedule):
+@pytest.mark.parametrize("solver", ["ddim", "multistep-sde"])
+def test_any_number_of_evaluations_visits_as_many_different_steps(schedule, solver):
     n = schedule.n_steps
     for k in range(1, n + 3):
-        times = Sampler("ddim", k).times(schedule)
+        times = Sampler(solver, k).times(schedule)
         assert len(times) == min(k, n)
         assert times[-1] == n
         assert times[0] == 1 or k == 1
         assert all(s < t for s, t in pairwise(times))
-    assert Sampler("ddim").times(schedule) == list(range(1, n + 1))
+    assert Sampler(solver).times(schedule) == list(range(1, n + 1))
 
 
 @pytest.mark.parametrize("solver", ["ancestral", "ddim", "dpm++2m"])
@@ -48,6 +51,20 @@ def test_few_steps_with_fresh_noise_are_even_in_a_power_of_the_angle():
     np.testing.assert_allclose(np.diff(places), np.diff(places).mean(), rtol=0.03)
 
 
+def test_every_solver_has_its_times_and_its_words():
+    schedule, words = NoiseSchedule.linear(30), set()
+    for solver in get_args(SolverName):
+        assert Sampler(solver).times(schedule)[-1] == 30
+        words.add(Sampler(solver).describe(schedule))
+    assert len(words) == len(get_args(SolverName))
+
+
+@pytest.mark.parametrize(("n_steps", "solver"), [(3, "multistep"), (14, "multistep"), (15, "multistep-sde")])
+def test_the_default_is_the_solver_that_does_best_with_as_many_evaluations(n_steps, solver):
+    assert default_sampler(NoiseSchedule.linear(n_steps)) == Sampler(solver, n_steps)
+    assert default_sampler(NoiseSchedule.linear(1000)) == Sampler("multistep-sde", 20)
+
+
 @pytest.mark.parametrize(
     ("sampler", "cost", "source"),
     [
@@ -59,7 +76,7 @@ def test_few_steps_with_fresh_noise_are_even_in_a_power_of_the_angle():
         (Sampler("ddim", 10, 1.0), "10 evaluations;", "a shorter chain of 10 steps with the reverse variance beta_t"),
         (Sampler("ddim", None, 1.0), "100 evaluations,", "the chain with the reverse variance beta_tilde"),
         (Sampler("dpm++2m", 20), "20 evaluations;", "an approximation of the probability-flow ODE"),
-        (Sampler("multistep-sde", 20), "20 evaluations;", "an approximation of the model of a reverse SDE"),
+        (Sampler("multistep-sde", 20), "20 evaluations;", "an approximation of the reverse SDE's model, with half"),
         (Sampler("multistep", 1), "1 evaluation;", "an approximation of the probability-flow ODE"),
         (Sampler("distilled"), "1 evaluation;", "the student's map, an approximation of the probability-flow ODE"),
     ],

@@ -20,7 +20,7 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.sampling import Ancestral, Ddim, DpmSolver, Multistep, StochasticMultistep, walk_back
-from backwalk.sampling.steps import Visit, _integration_weights
+from backwalk.sampling.steps import Visit, _integration_weights, _turn
 from backwalk.streams import Stream
 
 MEAN = torch.tensor([0.5, -1.0], dtype=torch.float64)
@@ -148,17 +148,49 @@ def test_an_eta_outside_0_to_1_is_refused(eta):
 
 
 def test_integration_weights_keep_their_digits_near_pure_noise():
-    """They sum to the step h, in the steps of a long chain up to a noise level of 1e5."""
-    schedule = NoiseSchedule.from_noise_levels(torch.logspace(-3, 5, 10_000, dtype=torch.float64))
-    theta = schedule.noise_level.atan().tolist()
+    """They sum to the step h, in the steps of a long chain up to a noise level of 1e20."""
+    schedule = NoiseSchedule.from_noise_levels(torch.logspace(-3, 20, 10_000, dtype=torch.float64))
+    places = (0.5 * schedule.log_snr).tolist()
     for t in range(2, schedule.n_steps - 1, 7):
-        for nodes, start, end in (
-            (theta[t : t + 2], theta[t], theta[t - 1]),
-            (theta[t : t + 3], theta[t + 1], theta[t]),
-        ):
-            weights = _integration_weights(tuple(nodes), start, end)
-            assert sum(weights) == pytest.approx(end - start, rel=1e-12)
-            assert max(map(abs, weights)) < 3 * abs(end - start)
+        for end, start, *others in (places[t - 1 : t + 2], places[t : t + 3]):
+            h = _turn(start, end)
+            weights = _integration_weights([h, 0.0, *(_turn(start, other) for other in others)], h)
+            assert sum(weights) == pytest.approx(h, rel=1e-12)
+            assert max(map(abs, weights)) < 3 * abs(h)
+
+
+def test_turns_are_differences_of_angles():
+    places = [-math.inf, -3.0, -0.2, 0.0, 1.5, 4.0]
+    for start in places:
+        for end in places:
+            assert _turn(start, end) == pytest.approx(
+                math.atan(math.exp(-end)) - math.atan(math.exp(-start)), abs=1e-15
+            )
+
+
+@pytest.mark.parametrize("step", [Multistep(), StochasticMultistep(0.0), StochasticMultistep()], ids=str)
+def test_far_beyond_pure_noise_weights_are_those_of_the_limit(step):
+    """At levels around 1e18, all of whose angles round to pi / 2, theta is pi / 2 - 1 / s: a straight line in 1 / s."""
+    far = step.weights(2, NoiseSchedule.from_noise_levels(torch.tensor([1e18, 2e18, 4e18], dtype=torch.float64)), 2)
+    near = step.weights(2, NoiseSchedule.from_noise_levels(torch.tensor([1e5, 2e5, 4e5], dtype=torch.float64)), 2)
+    assert far.eps == pytest.approx(near.eps, rel=1e-9)
+    scaled = [weight * level for level, found in ((1e18, far), (1e5, near)) for weight in found.x_0_hat]
+    assert scaled[:2] == pytest.approx(scaled[2:], rel=1e-4)
+
+
+def test_without_noise_a_chain_from_noise_alone_is_the_ode_s():
+    """The first step's h is infinite, and 0 times it should forget nothing."""
+    schedule = SCHEDULES["zero terminal SNR"]
+    first = StochasticMultistep(0.0).weights(schedule.n_steps, schedule, 1)
+    assert first.x_t[0] == pytest.approx(math.sqrt(schedule.one_minus_alpha_bar[-2]), rel=1e-12)
+    assert first.x_0_hat[0] == pytest.approx(math.sqrt(schedule.alpha_bar[-2]), rel=1e-12)
+    assert first.eps == 0.0
+
+
+@pytest.mark.parametrize("noise", [-0.1, math.inf, math.nan])
+def test_a_noise_that_is_none_is_refused(noise):
+    with pytest.raises(InvalidInput, match="noise should be finite and >= 0"):
+        StochasticMultistep(noise)
 
 
 def flow_error(step, n_steps):

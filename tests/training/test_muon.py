@@ -24,7 +24,7 @@ def test_singular_values_become_alike_and_vectors_stay(n, scale, rounds, least, 
     got = left.mT @ orthogonalised(scale * left @ torch.diag(values) @ right, rounds) @ right.mT
     diagonal = torch.diagonal(got, dim1=-2, dim2=-1)
     torch.testing.assert_close(got, torch.diag_embed(diagonal), rtol=0, atol=1e-6)
-    shares = values / float(values.pow(4).sum()) ** 0.25
+    shares = values / (1.02 * float(values.pow(4).sum()) ** 0.5) ** 0.5
     assert float((diagonal[:, shares > least] - 1.0).abs().max()) < error
     smallest = shares < 0.1 * least
     torch.testing.assert_close(diagonal[:, smallest], gain * shares[smallest].expand(3, -1), rtol=0.03, atol=1e-12)
@@ -57,14 +57,32 @@ def test_matrices_take_turns_of_as_many_times_the_rate(take, weight_decay, turns
     assert sorted(moved) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("n_matrices", [2, 4, 6, 20])
+@pytest.mark.parametrize("rounds", [2, 3])
+def test_one_large_singular_value_stays_in_range_in_bfloat16(rounds):
+    """There the norm is that value, and rounding may bring it above 1, where the first polynomial rises 19-fold."""
+    column = matrices(64, 32)[:, :, :1]
+    one_large = (column @ column.mT).float()
+    largest = torch.linalg.matrix_norm(orthogonalised(one_large, rounds, half_products=True), ord=2)
+    assert float(largest.max()) < 1.35
+    assert float(largest.min()) > 0.65
+    assert not orthogonalised(torch.zeros(1, 4, 4), rounds, half_products=True).any()
+
+
+@pytest.mark.parametrize(
+    ("width", "every", "rounds"), [(48, 2, 3), (64, 2, 3), (65, 3, 2), (255, 3, 2), (256, 4, 2), (1024, 4, 2)]
+)
+def test_dear_matrices_move_more_rarely_and_by_fewer_products(width, every, rounds):
+    assert rounds_for(width) == rounds
+    assert turns_for(width, 20) == Turns(every, every)
+    assert turns_for(width, 6) == Turns(every, min(every, 3))
+    assert turns_for(width, 1) == Turns(every, 1)
+
+
+@pytest.mark.parametrize("n_matrices", [2, 3, 4, 5, 6, 20])
 @pytest.mark.parametrize("width", [48, 128, 512])
 def test_two_matrices_at_least_move_in_a_busy_turn(width, n_matrices):
-    every, busy = turns_for(width, n_matrices)
-    of_turns = [len(range(n_matrices)[turn::busy]) for turn in range(busy)]
-    assert sum(of_turns) == n_matrices
-    assert min(of_turns) >= 2
-    assert busy <= every
+    _, busy = turns_for(width, n_matrices)
+    assert min(len(range(n_matrices)[turn::busy]) for turn in range(busy)) >= 2
 
 
 def test_nothing_to_move_is_no_error():

@@ -224,7 +224,8 @@ def distil(context: click.Context, /, model: Path, output: Path | None, seed: in
 @click.option(
     "--sampler",
     type=click.Choice(["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]),
-    help="The solver, in place of the model's own (and of multistep, for fewer than 15 --evaluations).",
+    help="The solver, in place of the model's own (and of multistep, for fewer than 15 --evaluations). By itself it "
+    "takes 20 of them, ancestral one for each step.",
 )
 @click.option("--evaluations", type=click.IntRange(min=1), help="Evaluations of the network a row.")
 @click.option(
@@ -251,13 +252,13 @@ def sample(
     A CSV header that begins with = + - @ or a tab gets an apostrophe before it, which reading takes away again: a
     spreadsheet would run it as a formula.
     """
-    from backwalk.sampling import Sampler
+    from backwalk.sampling import USUAL_EVALUATIONS, Sampler
 
     choice: dict[str, Any] = {"sampler": sampler, "n_evaluations": evaluations}
     if eta is not None:
         if sampler != "ddim":
             raise click.UsageError("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
-        choice = {"sampler": Sampler("ddim", evaluations, eta)}
+        choice = {"sampler": Sampler("ddim", evaluations or USUAL_EVALUATIONS, eta)}
     write_samples(load_model(model), number, seed, output, force, raw_headers=raw_headers, **choice)
 
 

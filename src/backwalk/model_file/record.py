@@ -83,7 +83,7 @@ class _Blank(Stream):
 class _Sampler(_Strict):
     solver: Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]
     n_evaluations: Annotated[int, Field(ge=1)] | None
-    eta: Annotated[float, Field(ge=0, le=1)] = 0.0  # not in files of the first weeks
+    eta: Annotated[float, Field(ge=0, le=1)]
 
 
 class _Student(_Strict):

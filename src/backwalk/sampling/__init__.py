@@ -2,7 +2,14 @@
 
 from backwalk.sampling.chain import ChainState, last_state, walk_back
 from backwalk.sampling.fitted_times import N_PILOT, fitted_times
-from backwalk.sampling.sampler import FEWEST_WITH_NOISE, Sampler, default_sampler, spread_times
+from backwalk.sampling.sampler import (
+    FEWEST_WITH_NOISE,
+    USUAL_EVALUATIONS,
+    Sampler,
+    default_sampler,
+    spread_times,
+    usual_solver,
+)
 from backwalk.sampling.steps import Ancestral, Ddim, DpmSolver, Multistep, Step, StochasticMultistep
 from backwalk.sampling.tiles import TILE_ROWS, over_tiles, padded_tile
 
@@ -10,6 +17,7 @@ __all__ = [
     "FEWEST_WITH_NOISE",
     "N_PILOT",
     "TILE_ROWS",
+    "USUAL_EVALUATIONS",
     "Ancestral",
     "ChainState",
     "Ddim",
@@ -24,5 +32,6 @@ __all__ = [
     "over_tiles",
     "padded_tile",
     "spread_times",
+    "usual_solver",
     "walk_back",
 ]

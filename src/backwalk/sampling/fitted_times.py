@@ -14,13 +14,13 @@ from torch import Tensor
 
 from backwalk.diffusion import Denoiser, NoiseSchedule
 from backwalk.sampling.chain import last_state, walk_back
-from backwalk.sampling.sampler import USUAL_POWER, angles, spread_times
+from backwalk.sampling.sampler import angle_places, spread_times
 from backwalk.sampling.steps import Step
 from backwalk.threads import single_threads
 
 N_PILOT = 256  # rows that judge a choice of times
 _FINE = 100  # steps of the chain that stands for the ODE
-_POWERS = (0.2, 0.3, 0.4, 0.5, 0.6)
+_POWERS, _USUAL_POWER = (0.2, 0.3, 0.4, 0.5, 0.6), 0.4
 _MOST_MOVED = 16  # times that are moved one by one; more are near enough to the ODE, and would take seconds
 _STRIDES = (0.5, 0.3, 0.2)  # of the way to the next time, one for each round
 _LEAST_ERROR = 1e-7  # of float32
@@ -37,7 +37,7 @@ def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int
 
     All is computed on one thread, so that the times do not depend on the number of threads.
     """
-    usual = angles(schedule, USUAL_POWER)
+    usual = angle_places(schedule, _USUAL_POWER)
     if k >= _FINE:
         return spread_times(schedule, k, usual)
 
@@ -51,7 +51,7 @@ def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int
 
     with single_threads():
         target = landed(spread_times(schedule, min(_FINE, schedule.n_steps), usual))
-        grids = [(spread_times(schedule, k, place), place) for place in (angles(schedule, p) for p in _POWERS)]
+        grids = [(spread_times(schedule, k, place), place) for place in (angle_places(schedule, p) for p in _POWERS)]
         least, times, place = min(((error(grid), grid, place) for grid, place in grids), key=lambda found: found[0])
         for stride in _STRIDES if k <= _MOST_MOVED else ():
             for i in range(k - 1):

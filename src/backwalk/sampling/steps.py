@@ -171,12 +171,13 @@ class Multistep(Step):
 
     def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
         """Return the weights, with v = (a x_t - x_0_hat) / b at every visit."""
-        theta = [math.atan(float(schedule.noise_level[t + k])) for k in range(n_visits)]
+        end, *visits = (_half_log_snr(schedule, t + k) for k in range(-1, n_visits))
         v = np.zeros(n_visits)
-        v[:2] += _integration_weights(theta[:2], theta[0], math.atan(float(schedule.noise_level[t - 1])))
+        v[:2] += _integration_weights([_turn(visits[0], visit) for visit in visits[:2]], _turn(visits[0], end))
         if n_visits > 1:
-            v += _integration_weights(theta, theta[1], theta[0])
-            v[1:] -= _integration_weights(theta[1:], theta[1], theta[0])
+            theta = [_turn(visits[1], visit) for visit in visits]
+            v += _integration_weights(theta, theta[0])
+            v[1:] -= _integration_weights(theta[1:], theta[0])
         scales = [_scales(schedule, t + k) for k in range(n_visits)]
         x_t = [weight * a / b for weight, (a, b) in zip(v, scales, strict=True)]
         return Weights((1.0 + x_t[0], *x_t[1:]), tuple(-weight / b for weight, (_, b) in zip(v, scales, strict=True)))
@@ -184,23 +185,31 @@ class Multistep(Step):
 
 @dataclass(frozen=True)
 class StochasticMultistep(Step):
-    """Adams' method of second order for a reverse SDE, with the denoiser extrapolated in the angle.
+    """Adams' method for a reverse SDE, of second order in the moments, with the denoiser extrapolated in the angle.
 
-    There is a reverse SDE for each share of fresh `noise` >= 0: with 0 it is the probability-flow ODE, with 1 Song's.
-    All have q's marginals; noise makes errors on the way forgotten, and asks for more steps. With k = 1 + noise,
+    There is a reverse SDE for each `noise` >= 0, its fresh noise's variance as a share of that of Song's: 0 is the
+    probability-flow ODE. All have q's marginals; noise makes errors on the way forgotten, and asks for more steps. With
+    r = 1 + noise,
 
-        x_s = (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-k h}) D + b_s sqrt(1 - e^{-2 noise h}) eps,
+        x_s = (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-r h}) D + b_s sqrt(1 - e^{-2 noise h}) eps,
 
-    where D is the mean of x_0_hat over the step, weighted by e^{-k (lambda_s - lambda)}: of the straight line in theta
+    where D is the mean of x_0_hat over the step, weighted by e^{-r (lambda_s - lambda)}: of the straight line in theta
     through the last two estimates, and of the last one alone in the first step. A line in lambda, in which steps at
     both ends of the chain are long, reaches too far (a curved chain, d = 8, 20 evaluations: C2ST minus real .030 for
     .007).
 
-    Source: Xue et al. 2023, "SA-Solver", but for the angle.
+    Raises InvalidInput for a noise that is negative or not finite. Source: Xue et al. 2023, "SA-Solver", but for the
+    angle.
     """
 
     noise: float = 0.5
     _VISITS = 2
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.noise < math.inf:
+            raise InvalidInput(
+                f"noise should be finite and >= 0, but got {self.noise!r}: 0 is the ODE, 0.5 the usual share."
+            )
 
     @property
     def is_random(self) -> bool:
@@ -213,8 +222,8 @@ class StochasticMultistep(Step):
         forgotten, rate = self.noise * h if self.noise else 0.0, 1.0 + self.noise  # h may be infinite
         estimate, beyond = -a_s * math.expm1(-rate * h), 0.0
         if n_visits > 1:
-            here, before = (math.atan(float(schedule.noise_level[t + k])) for k in range(2))
-            beyond = (here - _mean_angle(float(schedule.noise_level[t - 1]), h, rate)) / (before - here)
+            here, before = (_half_log_snr(schedule, t + k) for k in range(2))
+            beyond = _mean_turn(here, h, rate) / _turn(before, here)
         return Weights(
             (b_s / b_t * math.exp(-forgotten),),
             ((1.0 + beyond) * estimate, -beyond * estimate),
@@ -222,20 +231,34 @@ class StochasticMultistep(Step):
         )
 
 
-def _mean_angle(end: float, h: float, rate: float) -> float:
-    """Return the mean of theta over a step of h to the noise level `end`, weighted by e^{-rate (lambda_s - lambda)}."""
-    weighted, _ = fixed_quad(lambda u: np.arctan(end * np.exp(u)) * np.exp(-rate * u), 0.0, h, n=24)
-    return rate * float(weighted) / -math.expm1(-rate * h)
+def _turn(start: float, end: float) -> float:
+    """Return theta(end) - theta(start), both told by lambda.
 
-
-def _integration_weights(nodes: Sequence[float], start: float, end: float) -> list[float]:
-    """Return the w with sum_k w_k f(nodes[k]) = int f from start to end, exact for polynomials through the nodes.
-
-    They are found on u = (node - start) / h, h = end - start: near pi / 2 the nodes themselves agree in nearly all of
-    their digits, and powers of them would cancel.
+    The difference of two angles has no digits left where both are nearly pi / 2.
     """
-    h = end - start
-    places = [(node - start) / h for node in nodes]
+    if start == -math.inf or end == -math.inf:
+        return math.atan(math.exp(start)) - math.atan(math.exp(end))
+    return math.atan(math.sinh(0.5 * (start - end)) / math.cosh(0.5 * (start + end)))
+
+
+def _mean_turn(start: float, h: float, rate: float) -> float:
+    """Return the mean of theta - theta(start) over a step of h in lambda, weighted by e^{-rate (lambda_s - lambda)}."""
+
+    def weighted(u: np.ndarray) -> np.ndarray:
+        turned = np.arctan(np.sinh(-0.5 * u) / np.cosh(start + 0.5 * u))
+        product: np.ndarray = turned * np.exp(-rate * (h - u))
+        return product
+
+    integral, _ = fixed_quad(weighted, 0.0, h, n=24)
+    return rate * float(integral) / -math.expm1(-rate * h)
+
+
+def _integration_weights(nodes: Sequence[float], h: float) -> list[float]:
+    """Return the w with sum_k w_k f(nodes[k]) = int f from 0 to h, exact for polynomials through the nodes.
+
+    They are found on u = node / h, as powers of small nodes would cancel.
+    """
+    places = [node / h for node in nodes]
     weights = []
     for k, place in enumerate(places):
         basis = Polynomial([1.0])
@@ -250,8 +273,13 @@ def _scales(schedule: NoiseSchedule, t: int) -> tuple[float, float]:
     return math.sqrt(float(schedule.alpha_bar[t])), math.sqrt(float(schedule.one_minus_alpha_bar[t]))
 
 
+def _half_log_snr(schedule: NoiseSchedule, t: int) -> float:
+    """Return lambda at step t."""
+    return 0.5 * float(schedule.log_snr[t])
+
+
 def _step_size(schedule: NoiseSchedule, t: int) -> float:
-    return 0.5 * float(schedule.log_snr[t - 1] - schedule.log_snr[t])
+    return _half_log_snr(schedule, t - 1) - _half_log_snr(schedule, t)
 
 
 def _given(eps: Tensor | None) -> Tensor:

@@ -21,7 +21,7 @@ _LARGEST_CHEAP, _LEAST_DEAR = 64, 256  # widths up to and from which orthogonal 
 
 
 class Turns(NamedTuple):
-    """Every matrix moves once in `every` steps, in one of the first `busy` of them; in the rest none does."""
+    """Every matrix moves once in `every` steps, in one of the first `busy` of them; in the others none does."""
 
     every: int
     busy: int
@@ -30,7 +30,7 @@ class Turns(NamedTuple):
 class MuonStep(NamedTuple):
     """What a step of Muon wants beside the gradients: all momentum, the matrices whose turn it is, and its numbers.
 
-    Those are the matrices first, first + stride, ..., if any.
+    Those are the matrices first, first + stride, ...: none, where `first` is beyond the last.
     """
 
     momentum: list[Tensor]
@@ -64,13 +64,21 @@ class Muon:
 
     def at(self, rate: float, number: int) -> MuonStep:
         """Return the step of this number, from 0, from which the turn follows. It holds until the next is asked."""
-        rate, turn, decay = self._turns.every * rate, number % self._turns.every, self._weight_decay
+        (every, busy), decay = self._turns, self._weight_decay
+        rate, turn = every * rate, number % every
         self._rate.fill_(rate)
         self._kept.fill_(1.0 - rate * decay)
-        moving = self._parameters[turn :: self._turns.busy] if turn < self._turns.busy else []
-        busy, rounds = self._turns.busy, self._n_rounds
+        first = turn if turn < busy else len(self._parameters)
         return MuonStep(
-            self.momentum, moving, turn, busy, self._rate, self._kept, decay > 0.0, rounds, self._half_products
+            self.momentum,
+            self._parameters[first::busy],
+            first,
+            busy,
+            self._rate,
+            self._kept,
+            decay > 0.0,
+            self._n_rounds,
+            self._half_products,
         )
 
 
@@ -97,7 +105,7 @@ def muon_step(gradients: list[Tensor], step: MuonStep) -> None:
 def turns_for(width: int, n_matrices: int) -> Turns:
     """Return the turns in which matrices of this width move: where they are dear, in more.
 
-    In a turn two move at least, one on each of two threads.
+    In a busy turn two move at least, one on each of two threads.
 
     In 900 steps at width 128 three turns cost 0.0015 nats on average in eight to sixteen columns, where gaps are 0.17
     to 0.4 and a fit's own error is 0.005; six turns cost 0.01. At width 48 orthogonal matrices are a tenth of a step,
@@ -107,7 +115,7 @@ def turns_for(width: int, n_matrices: int) -> Turns:
     0.010 +- 0.007 nats lower (five pairs, on densities in 8 and 12 columns).
     """
     every = 2 if width <= _LARGEST_CHEAP else 3 if width < _LEAST_DEAR else 4
-    return Turns(every, max(1, min(every, -(-n_matrices // 2))))
+    return Turns(every, max(1, min(every, n_matrices // 2)))
 
 
 def rounds_for(width: int) -> int:
@@ -122,23 +130,25 @@ def rounds_for(width: int) -> int:
 def orthogonalised(matrices: Tensor, n_rounds: int, half_products: bool = False) -> Tensor:
     """Return matrices with the singular vectors of these, (k, n, n), and singular values that are nearly alike.
 
-    Two or three rounds of an odd polynomial of the singular values, as shares of the fourth root of the sum of their
-    fourth powers: the root of the norm of X X^T, which is at hand, and little above the largest. Shares above 0.04
-    become 0.71 to 1.29 in two rounds, and smaller ones 19 times as large; above 0.01, 0.73 to 1.27 in three, and 78
-    times. Of all such polynomials each round's has the least maximal error on the range that the round before leaves (a
-    linear program for its three coefficients, as in Amsel et al. 2025, "The Polar Express"). Jordan's coefficients take
-    five rounds, by Frobenius' norm, which is up to sqrt(n) times the largest singular value.
+    Two or three rounds of an odd polynomial of the singular values, as shares of 1.01 times the fourth root of the sum
+    of their fourth powers: the root of the norm of X X^T, which is at hand, and at most n^(1/4) times the largest of
+    them, where Frobenius' norm may be n^(1/2) times it. Shares above 0.04 become 0.71 to 1.29 in two rounds, and smaller ones up to
+    19 times as large; above 0.01, 0.73 to 1.27 in three, and up to 78 times. Of all such polynomials each round's has
+    the least maximal error on the range that the round before leaves (a linear program for its three coefficients, as
+    in Amsel et al. 2025, "The Polar Express"). Jordan's coefficients take five rounds, by Frobenius' norm.
     """
     # Of about unit size, or X X^T would leave the range of its numbers.
     x: Tensor = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-20)
     if half_products:
         x = x.to(torch.bfloat16)
+    assert n_rounds in (2, 3)
     if n_rounds == 2:
         rounds = [(7.0441, -19.4937, 14.1690), (2.7004, -2.0091, 0.4562)]
     else:
         rounds = [(8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526)]
     gram = torch.bmm(x, x.transpose(1, 2))
-    size = torch.linalg.matrix_norm(gram.to(matrices), keepdim=True).to(x) + 1e-20
+    # The polynomials are steep at 1, above which rounding to bfloat16 may bring a single large value: so 1.01 times.
+    size = 1.02 * torch.linalg.matrix_norm(gram.to(matrices), keepdim=True).to(x) + 1e-20
     x, gram = x * size.rsqrt(), gram / size
     for k, (once, thrice, five_times) in enumerate(rounds):
         if k > 0:
