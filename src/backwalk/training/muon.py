@@ -132,10 +132,11 @@ def orthogonalised(matrices: Tensor, n_rounds: int, half_products: bool = False)
 
     Two or three rounds of an odd polynomial of the singular values, as shares of 1.01 times the fourth root of the sum
     of their fourth powers: the root of the norm of X X^T, which is at hand, and at most n^(1/4) times the largest of
-    them, where Frobenius' norm may be n^(1/2) times it. Shares above 0.04 become 0.71 to 1.29 in two rounds, and smaller ones up to
-    19 times as large; above 0.01, 0.73 to 1.27 in three, and up to 78 times. Of all such polynomials each round's has
-    the least maximal error on the range that the round before leaves (a linear program for its three coefficients, as
-    in Amsel et al. 2025, "The Polar Express"). Jordan's coefficients take five rounds, by Frobenius' norm.
+    them, where Frobenius' norm may be n^(1/2) times it. Shares above 0.04 become 0.71 to 1.29 in two rounds, and
+    smaller ones up to 19 times as large; above 0.01, 0.73 to 1.27 in three, and up to 78 times. Of all such polynomials
+    each round's has the least maximal error on the range that the round before leaves (a linear program for its three
+    coefficients, as in Amsel et al. 2025, "The Polar Express"). Jordan's coefficients take five rounds, by Frobenius'
+    norm.
     """
     # Of about unit size, or X X^T would leave the range of its numbers.
     x: Tensor = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-20)
