@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from backwalk.cli import main, program
+from backwalk.sampling import FEWEST_WITH_NOISE, USUAL_EVALUATIONS
 from backwalk.table import as_table, read_table, write_table
 
 QUICK = ["--max-steps", "5"]
@@ -52,6 +53,15 @@ def test_help_is_there_for_every_command(run):
     for command in ("demo", "fit", "distil", "sample", "score", "report", "info"):
         assert command in out
         assert run(command, "-h")[0] == 0
+
+
+def test_texts_name_the_numbers_of_evaluations_that_are_meant(run):
+    from backwalk import Diffusion
+
+    _, out, _ = run("sample", "-h")
+    for text in (" ".join(out.split()), " ".join(Diffusion.sample.__doc__.split())):
+        assert f"fewer than {FEWEST_WITH_NOISE}" in text
+        assert f"takes {USUAL_EVALUATIONS}" in text
 
 
 def test_fit_then_sample_keeps_columns_and_seed(run, model, tmp_path):
