@@ -34,7 +34,7 @@ from backwalk.model import (
     sample_pieces,
 )
 from backwalk.progress import Callback, progress_bar
-from backwalk.sampling import USUAL_EVALUATIONS, Sampler, default_sampler, usual_solver
+from backwalk.sampling import Sampler, default_sampler, named_sampler, usual_solver
 from backwalk.settings import Keeping, check_budget, check_settings, checked_keeping, chosen_device
 from backwalk.streams import Stream, as_stream
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
@@ -461,8 +461,7 @@ def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evalu
         return sampler
     k = int(n_evaluations) if isinstance(n_evaluations, np.integer) else n_evaluations
     if sampler is not None:
-        one_a_step = sampler in ("ancestral", "distilled")  # or the one evaluation of a student
-        return Sampler(sampler, USUAL_EVALUATIONS if k is None and not one_a_step else k)  # type: ignore[arg-type]
+        return named_sampler(sampler, k)
     if k is None:
         return model.sampler
     asked = replace(model.sampler, n_evaluations=k)

@@ -252,13 +252,13 @@ def sample(
     A CSV header that begins with = + - @ or a tab gets an apostrophe before it, which reading takes away again: a
     spreadsheet would run it as a formula.
     """
-    from backwalk.sampling import USUAL_EVALUATIONS, Sampler
+    from backwalk.sampling import named_sampler
 
     choice: dict[str, Any] = {"sampler": sampler, "n_evaluations": evaluations}
     if eta is not None:
         if sampler != "ddim":
             raise click.UsageError("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
-        choice = {"sampler": Sampler("ddim", evaluations or USUAL_EVALUATIONS, eta)}
+        choice = {"sampler": named_sampler(sampler, evaluations, eta)}
     write_samples(load_model(model), number, seed, output, force, raw_headers=raw_headers, **choice)
 
 

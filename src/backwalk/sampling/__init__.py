@@ -7,6 +7,7 @@ from backwalk.sampling.sampler import (
     USUAL_EVALUATIONS,
     Sampler,
     default_sampler,
+    named_sampler,
     spread_times,
     usual_solver,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "default_sampler",
     "fitted_times",
     "last_state",
+    "named_sampler",
     "over_tiles",
     "padded_tile",
     "spread_times",

@@ -112,6 +112,15 @@ def default_sampler(schedule: NoiseSchedule) -> Sampler:
     return Sampler(usual_solver(k), k)
 
 
+def named_sampler(solver: str, n_evaluations: int | None = None, eta: float = 0.0) -> Sampler:
+    """Return the sampler that a solver's name means: without a number 20 evaluations, or one for each step of the chain
+    ("ancestral"), or a student's one ("distilled"). Raises InvalidInput as `Sampler` does.
+    """
+    if n_evaluations is None and solver not in ("ancestral", "distilled"):
+        n_evaluations = USUAL_EVALUATIONS
+    return Sampler(solver, n_evaluations, eta)  # type: ignore[arg-type]
+
+
 def usual_solver(n_evaluations: int) -> SolverName:
     """Return the solver that does best with so many evaluations."""
     return "multistep" if n_evaluations < FEWEST_WITH_NOISE else "multistep-sde"
