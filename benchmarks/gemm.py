@@ -36,7 +36,8 @@ PEAKS = ("peak_training", "peak_sampling", "peak_bfloat16")
 class Sizes:
     """The widths, the rows of a training step, the rounds, and of each the steps, the sampled rows, and the seconds.
 
-    Up to twenty of a round's steps are followed by a look at the weights, so that they should be more.
+    Up to twenty of a round's steps are followed by a look at the weights. So narrow networks, of which that is a larger
+    part, take more steps (`n_steps` is for widths of 512 and more).
     """
 
     widths: tuple[int, ...]
@@ -112,7 +113,7 @@ def fitted(width: int, sizes: Sizes, *, half_products: bool) -> tuple[Diffusion,
         batch_size=sizes.batch,
         learning_rate=1e-3,
         hidden_rate=0.01,
-        max_steps=sizes.n_steps,
+        max_steps=sizes.n_steps * min(max(1, 512 // width), 8),
         half_products=half_products,
     )
     model = Diffusion(
@@ -173,11 +174,11 @@ def passes_a_second(denoiser: EnsembleDenoiser, sizes: Sizes, *, half_products: 
     n_threads = torch.get_num_threads()
     share = -(-sizes.batch // n_threads)
     rows = torch.ones(denoiser.n_members, share, D)
-    levels = torch.zeros(denoiser.n_members, share)
+    levels, weight = torch.zeros(denoiser.n_members, share), torch.ones(denoiser.n_members, share)
 
     def one(_: int) -> float:
         return repeats_a_second(
-            lambda: denoiser.loss_and_gradients(rows, rows, levels, levels, half_products=half_products), sizes.seconds
+            lambda: denoiser.loss_and_gradients(rows, rows, levels, weight, half_products=half_products), sizes.seconds
         )
 
     with single_threads() as side_by_side:

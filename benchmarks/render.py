@@ -91,13 +91,25 @@ def _quality_table(results: Results) -> tuple[str, dict[str, dict[str, Curve]]]:
             if figure is not None:
                 plots[title].setdefault(method, []).append((seconds, figure.value, _error(figure)))
         speed = mean_of([[draw["rows_sampled_a_second"] for draw in draws.values()]]).value
-        cells = (f"{budget:g}", f"{seconds:.2f}", *("" if f is None else shown(f) for f in figures), count(speed))
+        cells = (
+            f"{budget:g}",
+            str(len(draws)),
+            f"{seconds:.2f}",
+            *("" if f is None else shown(f) for f in figures),
+            count(speed),
+        )
         rows.append((method, *cells, _choices(draws)))
     sorted_curves: dict[str, dict[str, Curve]] = {
         title: {name: sorted(curve) for name, curve in curves.items()} for title, curves in plots.items()
     }
-    head = ("method", "budget, s", "fit, s", *plots, "rows sampled a second", "chosen")
-    return f"{_about_errors(len(real))}\n\n{table(head, rows)}", sorted_curves
+    head = ("method", "budget, s", "draws", "fit, s", *plots, "rows sampled a second", "chosen")
+    return f"{_ERRORS_BY_DRAWS}\n\n{table(head, rows)}", sorted_curves
+
+
+_ERRORS_BY_DRAWS = (
+    f"± is over draws of the data, each with a fit of its own; with fewer than {LEAST_DRAWS} it is over rows of the "
+    "same fits, and leaves out the chance of another fit."
+)
 
 
 def suite(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is told where curves go
@@ -427,7 +439,12 @@ def _commits(results: Results) -> str:
 
 
 def _choices(draws: Draws) -> str:
-    return "; ".join(dict.fromkeys(draw["choice"] for draw in draws.values() if draw["choice"]))
+    choices = list(dict.fromkeys(draw["choice"] for draw in draws.values() if draw["choice"]))
+    numbers = [choice.split(" ", 1) for choice in choices]
+    if len(choices) > 1 and all(number.isdigit() and rest == numbers[0][1] for number, rest in numbers):
+        sizes = sorted(int(number) for number, _ in numbers)
+        return f"{sizes[0]} to {sizes[-1]} {numbers[0][1]}"
+    return "; ".join(choices)
 
 
 def _error(figure: Mean) -> float:

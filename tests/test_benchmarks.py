@@ -18,6 +18,7 @@ from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule, beta_variance, mu_from_eps
 from backwalk.streams import Stream
+from backwalk.training.muon import Muon, muon_step, turns_for
 from benchmarks import __main__ as command
 from benchmarks import budgets, gemm, render, sampling, suite, tables, time_to_quality, turns
 from benchmarks.densities import CASES, MOONS_ON_A_GRID
@@ -113,6 +114,18 @@ def test_operations_are_those_that_torch_counts():
         network(x, level).sum().backward()
     # The first layer's input needs no gradient: a third of its share of "three times forward" is not spent.
     assert counter.get_total_flops() == rows * (3 * forward - gemm.forward_operations(shapes[:1]))
+
+
+@pytest.mark.parametrize("width", [48, 128])
+def test_operations_of_muon_are_those_that_torch_counts(width):
+    network = Residual(width=width, n_blocks=2, n_members=2).build(3, stream=Stream(0))
+    matrices = [matrix.detach() for matrix in network.hidden_matrices()]
+    turns = turns_for(width, len(matrices))
+    muon = Muon(matrices, turns)
+    with FlopCounterMode(display=False) as counter:
+        for number in range(turns.every):
+            muon_step([torch.ones_like(matrix) for matrix in matrices], muon.at(0.01, number))
+    assert counter.get_total_flops() == pytest.approx(turns.every * gemm.muon_operations(network), rel=1e-3)
 
 
 def test_doctests_of_the_tables_hold():
@@ -336,6 +349,16 @@ def test_a_ratio_to_real_rows_has_the_error_of_what_they_do_not_share():
     assert render._over(apart, {0: {"w": null}}, "w") == Mean(2.0, 2.0, 1)
 
 
+def test_choices_that_are_numbers_of_one_thing_are_told_as_a_range():
+    def told(*choices):
+        return render._choices({seed: {"choice": choice} for seed, choice in enumerate(choices)})
+
+    assert told("900 steps", "1100 steps", "1000 steps") == "900 to 1100 steps"
+    assert told("900 steps", "900 steps") == "900 steps"
+    assert told("16 components, full", "12 components, tied") == "16 components, full; 12 components, tied"
+    assert told("rate 0.003", "rate 0.01") == "rate 0.003; rate 0.01"
+
+
 def test_the_page_says_which_methods_are_of_which_commit():
     results = [
         {"key": {"method": method, "seed": seed}, "commit": commit}
@@ -395,6 +418,8 @@ def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):
         1,
         SMALL,
         200,
+        plan_closely=((Kernel(n_bandwidths=2), (0.2,)),),
+        times_closely=2,
     )
     monkeypatch.setitem(time_to_quality.SIZES, "quick", tiny)
     monkeypatch.setitem(budgets.SIZES, "quick", budgets.Sizes((0.2,), ("two_moons",), 1, 20, 200))
@@ -410,6 +435,8 @@ def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):
         assert f"## {heading}" in page
     assert "Not measured yet: `python -m benchmarks suite" in page
     assert "### The rows of scikit-learn's `make_moons`" in page
+    assert page.count("\n| KernelDensity | 0.2 | 2 |") == 2  # more draws than the others have, of both kinds of rows
+    assert page.count("\n| GaussianMixture | 0.2 | 1 |") == 2
     assert (tmp_path / "page" / "time_to_quality.svg").read_text().startswith("<?xml")
     again = CliRunner().invoke(command.main, ["--render-only", *options])
     assert again.exit_code == 0
