@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from backwalk.cli import main, program
+from backwalk.datasets import two_moons
 from backwalk.sampling import FEWEST_WITH_NOISE, USUAL_EVALUATIONS
 from backwalk.table import as_table, read_table, write_table
 
@@ -132,8 +133,10 @@ def test_data_on_stdout_messages_on_stderr(run, model):
 def test_score_writes_the_estimators_log_density(run, model, rows_file, tmp_path):
     from backwalk import Diffusion
 
-    assert run("score", model, rows_file, "-o", tmp_path / "scores.npy")[0] == 0
+    status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.npy")
     expected = Diffusion.load(model).score_samples(read_table(rows_file).values)
+    error = expected.std(ddof=1) / len(expected) ** 0.5
+    assert (status, err) == (0, f"log p = {expected.mean():.4f} +- {error:.4f} nats a row on average, by the ODE\n")
     np.testing.assert_array_equal(read_table(tmp_path / "scores.npy").values[:, 0], expected)
 
 
@@ -161,7 +164,8 @@ def test_a_row_that_the_model_cannot_make_scores_minus_infinity_and_has_no_bound
     assert run("fit", path, "-o", tmp_path / "m", *QUICK)[0] == 0
     rows[7, 1] = 4.0
     write_table(path, as_table(rows[:9]), overwrite=True)
-    status, out, _ = run("score", tmp_path / "m", path)
+    status, out, err = run("score", tmp_path / "m", path)
+    assert "left out, as they are -inf: 1 rows" in err
     scores = [float(line.split(",")[0]) for line in out.splitlines()[1:]]
     assert status == 0
     assert np.flatnonzero(np.isneginf(scores)).tolist() == [7]
@@ -183,6 +187,46 @@ def test_what_cannot_be_written_is_told_before_long_work(run, model, rows_file, 
             assert (status, out) == (1, "")
             assert ("should end in" if output == "scores.txt" else output) in err
     assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_a_built_in_density_gives_rows_that_no_fit_was_given(run, tmp_path, monkeypatch):
+    """Found by review: a fit with seed 1 was judged, and scored with seed 0, by its own training rows."""
+    judged = {}
+
+    def assess(model, unseen, **given):
+        judged.update(unseen=unseen, **given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("backwalk.assess.assess", assess)
+    model, page = tmp_path / "m", tmp_path / "r.html"
+    assert run("fit", "two_moons", "--rows", 300, "--seed", 1, "-o", model, *QUICK)[0] == 0
+    fitted = two_moons().sample(300, random_state=1)
+    for seed in range(3):
+        options = ["--rows", 200, "--seed", seed, "--training", "two_moons", "-o", page]
+        assert run("report", model, "two_moons", *options)[0] == 130
+        assert len(judged["unseen"]) == 200
+        assert not set(map(bytes, judged["unseen"])) & set(map(bytes, fitted))
+        np.testing.assert_array_equal(judged["training"], fitted)  # those of the fit, whatever the seed and --rows
+        assert judged["model_path"] == str(model)
+    assert run("score", model, "two_moons", "--rows", 200, "--seed", 1, "-o", tmp_path / "s.csv")[0] == 0
+    from backwalk import Diffusion
+
+    expected = Diffusion.load(model).score_samples(two_moons().sample(200, random_state=1))
+    assert not set(read_table(tmp_path / "s.csv").values[:, 0]) & set(expected)
+
+
+def test_a_device_can_be_named(run, model, rows_file, tmp_path):
+    for arguments in (
+        ["fit", rows_file, "-o", tmp_path / "other", *QUICK],
+        ["distil", model, "--max-steps", 1],
+        ["sample", model, "-o", tmp_path / "new.csv"],
+        ["score", model, rows_file, "-o", tmp_path / "scores.csv"],
+    ):
+        assert run(*arguments, "--device", "cpu")[0] == 0
+    for command in (["sample", model], ["score", model, rows_file], ["report", model, rows_file, "-o", "r.html"]):
+        status, out, err = run(*command, "--device", "warp")
+        assert (status, out) == (1, "")
+        assert "device should be" in err
 
 
 def test_json_is_one_versioned_object(run, rows_file, model, tmp_path):
@@ -236,6 +280,8 @@ def test_other_faults_are_one_line_and_status_1(run, model, tmp_path):
         ["fit", tmp_path / "missing.csv", "-o", tmp_path / "m"],
         ["fit", "three_moons", "-o", tmp_path / "m"],
         ["fit", tmp_path / "rows.xlsx", "-o", tmp_path / "m"],
+        ["fit", model, "-o", tmp_path / "m"],
+        ["info", tmp_path / "missing.backwalk"],
         ["fit", "two_moons", "-o", "."],
         ["sample", tmp_path / "missing"],
         ["sample", tmp_path],

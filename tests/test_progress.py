@@ -1,6 +1,8 @@
-"""The bar: silent where there is no terminal, and whole where there is one."""
+"""The bar and the line: silent where there is neither terminal nor notebook, and whole where there is one."""
 
+import IPython.display
 import pytest
+from rich.console import Console
 
 from backwalk import progress
 from backwalk.progress import progress_bar
@@ -27,7 +29,7 @@ def test_a_run_on_a_terminal_shows_step_loss_and_validation(monkeypatch, termina
     show_all(verbose=True)
     out, err = capsys.readouterr()
     assert out == ""
-    for text in ("step 1,000", "step 3,000", "loss 1.5000", "validation 0.2500 nats"):
+    for text in ("step 1,000", "step 3,000", "loss 1.5000", "validation 0.2500"):
         assert text in err
 
 
@@ -44,3 +46,26 @@ def test_nothing_is_said_without_a_terminal_or_leave(monkeypatch, terminal, caps
         monkeypatch.delenv("FORCE_COLOR")
     show_all(verbose)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_run_in_a_notebook_shows_one_line_that_changes(monkeypatch):
+    lines = []
+
+    class Handle:
+        def update(self, line, *, raw):
+            assert raw
+            lines[-1] = line["text/plain"]
+
+    def display(line, *, raw, display_id):
+        assert (raw, display_id) == (True, True)
+        lines.append(line["text/plain"])
+        return Handle()
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    monkeypatch.setattr(progress, "Console", lambda **_: Console(force_jupyter=True))
+    monkeypatch.setattr(progress, "_MOMENT", 0.0)
+    show_all(verbose=True)
+    # Half a second has not gone by: the first line, and the last, as the run is done.
+    assert lines == ["training 100%  step 3,000  loss 1.5000  validation 0.2500  0 s"]
+    show_all(verbose=False)
+    assert len(lines) == 1

@@ -40,12 +40,13 @@ def model_card(
 ) -> dict[str, Any]:
     """Return the card of a fit. `settings` are the estimator's parameters, `n_rows` those that were trained on."""
     n_columns = table.schema.n_columns
+    columns = f"{n_columns} column{'s' * (n_columns > 1)}"
     return {
-        "description": f"diffusion model of {n_columns} columns, trained on {n_rows} rows",
+        "description": f"diffusion model of {columns}, fitted to {len(table.values):,} rows",
         "parameters": parameters_record(settings),
         "settings": {"denoiser": _plain(architecture), "training": asdict(training)},
         "seed": stream.seed,
-        "data_sha256": hashlib.sha256(table.values.tobytes()).hexdigest(),
+        "data_sha256": _sha256(table.values),
         "n_rows": n_rows,
         "n_validation_rows": n_validation,
         "n_columns": n_columns,
@@ -62,7 +63,11 @@ def model_card(
 
 def is_of_the_fit(card: Mapping[str, Any], values: NDArray[np.float64]) -> bool:
     """Return whether these rows, (n, d), are the table that a card tells of."""
-    return bool(card.get("data_sha256") == hashlib.sha256(values.tobytes()).hexdigest())
+    return bool(card.get("data_sha256") == _sha256(values))
+
+
+def _sha256(values: NDArray[np.float64]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).data).hexdigest()
 
 
 def trained_rows(card: Mapping[str, Any], values: NDArray[np.float64]) -> NDArray[np.bool_]:

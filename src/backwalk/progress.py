@@ -1,4 +1,4 @@
-"""Progress of a fit on the terminal, for runs that take longer than a moment."""
+"""Progress of a fit on a terminal or in a notebook, for runs that take longer than a moment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,46 +18,79 @@ Callback = Callable[[Progress], object]
 
 _MOMENT = 1.0  # seconds without a word
 _REFRESH = 0.1
+_REFRESH_IN_A_NOTEBOOK = 0.5  # whose every line goes through a browser
 
 
 @contextmanager
 def progress_bar(verbose: bool) -> Iterator[Callback]:
-    """Give a callback that shows training progress on stderr: only on a terminal, and only after a second."""
+    """Give a callback that shows training progress, after a second: a bar on a terminal's stderr, a line in a notebook.
+
+    Elsewhere, and where `verbose` is False, nothing is shown.
+    """
     console = Console(stderr=True)
-    if not (verbose and console.is_terminal):
-        yield _say_nothing
-        return
+    if verbose and console.is_jupyter:
+        yield _line()
+    elif verbose and console.is_terminal:
+        with _bar(console) as show:
+            yield show
+    else:
+        yield lambda _: None
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callback]:
     bar = Bar(
         TextColumn("training"),
         BarColumn(),
-        TextColumn("step {task.fields[step]:,}  loss {task.fields[loss]:.4f}{task.fields[held_out]}"),
+        TextColumn("{task.fields[words]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         auto_refresh=False,
     )
-    task = bar.add_task("training", total=1.0, step=0, loss=float("nan"), held_out="")
-    shown = time.monotonic() + _MOMENT
+    task = bar.add_task("training", total=1.0, words="")
 
-    def show(progress: Progress) -> None:
-        nonlocal shown
-        if progress.validation_loss is not None:
-            bar.update(task, held_out=f"  validation {progress.validation_loss:.4f} nats")
-        if time.monotonic() < shown:
-            return
-        bar.update(task, completed=progress.share, step=progress.step, loss=progress.loss)
+    def draw(progress: Progress, words: str) -> None:
+        bar.update(task, completed=progress.share, words=words)
         bar.start()  # does nothing the second time
         bar.refresh()
-        shown = time.monotonic() + _REFRESH
 
     try:
-        yield show
+        yield _now_and_then(draw, _REFRESH)
     finally:
         if bar.live.is_started:
             bar.stop()
             sys.stderr.flush()
 
 
-def _say_nothing(progress: Progress) -> None:
-    del progress
+def _line() -> Callback:
+    """Return a callback that shows one line, which stays with what it said last. Nothing but IPython is needed."""
+    from IPython.display import display
+
+    handle: Any = None
+
+    def draw(progress: Progress, words: str) -> None:
+        nonlocal handle
+        line = {"text/plain": f"training {progress.share:4.0%}  {words}  {progress.seconds:.0f} s"}
+        if handle is None:
+            handle = display(line, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            handle.update(line, raw=True)
+
+    return _now_and_then(draw, _REFRESH_IN_A_NOTEBOOK)
+
+
+def _now_and_then(draw: Callable[[Progress, str], None], seconds: float) -> Callback:
+    """Return a callback that draws after a moment, then so many seconds apart, and where the run is done."""
+    due, validation, drawn = time.monotonic() + _MOMENT, "", False
+
+    def show(progress: Progress) -> None:
+        nonlocal due, validation, drawn
+        if progress.validation_loss is not None:
+            validation = f"  validation {progress.validation_loss:.4f}"
+        if time.monotonic() >= due or (drawn and progress.share >= 1.0):
+            draw(progress, f"step {progress.step:,}  loss {progress.loss:.4f}{validation}")
+            due, drawn = time.monotonic() + seconds, True
+
+    return show

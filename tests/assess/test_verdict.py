@@ -59,7 +59,16 @@ def test_without_baselines_the_model_is_only_described():
 
 
 NOTEBOOK = NoiseSchedule.linear(100)
-FINE = {"mismatch": 0.0, "columns": (), "share": None, "gain": None, "n_unseen": 10_000, "seen": False}
+FINE = {
+    "mismatch": 0.0,
+    "columns": (),
+    "share": None,
+    "gain": None,
+    "n_unseen": 10_000,
+    "seen": False,
+    "overlap": 0.0,
+    "other_training": False,
+}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +80,9 @@ FINE = {"mismatch": 0.0, "columns": (), "share": None, "gain": None, "n_unseen":
         ({"share": Estimate(0.7, 0.01, 1000)}, "repeats training rows"),
         ({"n_unseen": 30}, "only 30 unseen rows"),
         ({"seen": True}, "by the very rows that it was fitted to"),
+        ({"seen": True, "overlap": 1.0}, "by the very rows that it was fitted to"),
+        ({"overlap": 0.25}, "25 % stand among the training rows too"),
+        ({"other_training": True}, "not those that the model was fitted to"),
         ({"columns": (figure(0.6, name="height"), figure(0.5, name="width"))}, "real ones in height:"),
     ],
 )
@@ -84,6 +96,7 @@ def test_each_warning_has_its_cause(change, words):
     [
         {},
         {"mismatch": 0.009},
+        {"overlap": 0.01},
         {"gain": Estimate(0.3, 0.1, 1000)},
         {"gain": Estimate(0.04, 0.001, 1000)},
         {"share": Estimate(0.54, 0.001, 1000)},

@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 
@@ -15,6 +16,7 @@ from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.report import chain_frames, render_report, write_report
+from backwalk.report.words import dataset_words, loss_words
 from backwalk.streams import Stream
 
 NAMES = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script> & co"]
@@ -128,6 +130,16 @@ def test_the_blur_of_the_density_is_told_in_the_user_s_units():
     assert f"noise of standard deviation {model().blur[0]:.2g} in column" in Elements(page()).text
 
 
+def test_the_losses_are_told_for_what_they_are():
+    text = " ".join(Elements(page()).text.split())
+    assert "40 steps were taken. Each lowers the v-loss = |v − v_θ|²" in text
+    assert "it compares with no other number on this page" in text
+    notebook = replace(model().history, loss_name="L_simple", validation_step=(), validation_loss=())
+    words = loss_words(notebook)
+    assert "L_simple = |ε − ε_θ|²" in words
+    assert "kept apart" not in words
+
+
 def test_ids_differ():
     ids = [attributes["id"] for _, attributes in Elements(page()).tags if "clippath" in _ or _ == "canvas"]
     assert len(ids) == len(set(ids))
@@ -143,7 +155,8 @@ def test_the_page_is_small():
 
 
 def test_rows_are_called_what_they_are():
-    assert "300 training rows of 2 columns; judged on 100 rows that the fit never saw" in Elements(page()).text
+    assert "300 training rows of 2 columns; judged by 100 other rows" in Elements(page()).text
+    assert "judged by these very rows" in dataset_words(ROWS, replace(fidelity(), seen=True), (0, 1))
     alone = assess(model(), UNSEEN, stream=Stream(0), n_pairs=2)
     frames = chain_frames(model(), UNSEEN, Stream(1), n_points=50)
     text = Elements(render_report(alone, model(), data=UNSEEN, generated=UNSEEN, frames=frames)).text

@@ -48,7 +48,7 @@ Rows = NDArray[np.float64]
 _FEWEST_UNSEEN = 20  # below, no classifier and no error can be had
 _FEWEST_IN_A_SET = 500  # of disjoint sets; otherwise, halves of all unseen rows say more
 _MOST_IN_A_SET = 10_000
-_LOAD = 'from backwalk import Diffusion\n\nmodel = Diffusion.load("model.backwalk")\nX_new = model.sample(10_000)'
+_LOAD = "from backwalk import Diffusion\n\nmodel = Diffusion.load({!r})\nX_new = model.sample(10_000)"
 
 
 def assess(
@@ -61,6 +61,7 @@ def assess(
     n_pairs: int = 8,
     n_rows: int | None = None,
     baselines: bool = True,
+    model_path: str = "model.backwalk",
 ) -> Fidelity:
     """Return every figure of a model beside its null, with errors, baselines beside it, and a verdict in words.
 
@@ -68,7 +69,7 @@ def assess(
     fit saw: baselines are fitted to it and copies of it looked for; without it there are neither. With a `density`, the
     real sets are `n_pairs` pairs of `n_rows` (10,000 by default) fresh draws from it, and gaps to its log-density are
     known. Without, they are cut from `unseen`: disjoint sets where these have 500 rows or more, otherwise random
-    halves. Two moons take some 15 seconds on two free cores.
+    halves. `model_path` is what the code to copy loads. Two moons take some 15 seconds on two free cores.
 
     Raises InvalidInput for too few rows, for rows of another width than the model's, and for rows that it cannot make,
     as their constant columns hold other values than the fitted ones.
@@ -90,7 +91,10 @@ def assess(
     sample_seconds = _per_10_000(time.perf_counter() - started, len(rows))
     with _one_thread():
         sample = _Sample(codec.encode(rows), sample_seconds)
-        return _judged(model, unseen_rows, training_rows, density, codec, pairs, real_rows, sample, baselines, stream)
+        load = _LOAD.format(model_path)
+        return _judged(
+            model, unseen_rows, training_rows, density, codec, pairs, real_rows, sample, baselines, stream, load
+        )
 
 
 def _refuse_impossible(model: DiffusionModel, rows: Rows, name: str) -> None:
@@ -146,6 +150,7 @@ def _judged(
     sample: _Sample,
     baselines: bool,
     stream: Stream,
+    load: str,
 ) -> Fidelity:
     judges = [Judge.ready(statistic, pairs) for statistic in battery(codec.n_encoded, stream=stream.child("battery"))]
     figures = tuple(judge.judge(sample.encoded) for judge in judges)
@@ -156,7 +161,8 @@ def _judged(
         pair = as_many(trained, unseen, stream.child("gain"))
         gain = training_gain(model, *pair, stream.child("gain"))
         levels = tuple(gain_by_level(model, *pair, stream.child("levels")))
-    ours = _own(model, figures, scored, sample.seconds)
+    ours = _own(model, figures, scored, sample.seconds, load)
+    seen = is_of_the_fit(model.card, unseen)
     rivals: tuple[Contender, ...] = ()
     if baselines and training is not None:
         found = fitted_rivals(Table(training, model.schema), codec, scored.rows, stream)
@@ -179,7 +185,9 @@ def _judged(
                 share,
                 gain,
                 len(unseen),
-                seen=is_of_the_fit(model.card, unseen),
+                seen=seen,
+                overlap=0.0 if training is None else _overlap(unseen, training),
+                other_training=training is not None and _is_another_table(model, training),
             )
         ),
         model=ours,
@@ -200,6 +208,7 @@ def _judged(
         training_gain=gain,
         training_gain_by_level=levels,
         n_unseen=len(unseen),
+        seen=seen,
         n_training=None if trained is None else len(trained),
         real_rows=real_rows,
         bent_columns=tuple(column_name(model.schema, j) for j in codec.heavy_tailed_columns),
@@ -224,7 +233,19 @@ def _real_pairs(
     return pairs, f"{n_pairs} random splits of the unseen rows into halves of {pairs.n_rows:,}"
 
 
-def _own(model: DiffusionModel, figures: tuple[Figure, ...], scored: Scored, sample_seconds: float) -> Contender:
+def _overlap(unseen: Rows, training: Rows) -> float:
+    """Return the share of the unseen rows that stand among the training rows."""
+    found = set(map(bytes, unseen)).intersection(map(bytes, training))
+    return float(np.mean([bytes(row) in found for row in unseen]))
+
+
+def _is_another_table(model: DiffusionModel, training: Rows) -> bool:
+    return "data_sha256" in model.card and not is_of_the_fit(model.card, training)
+
+
+def _own(
+    model: DiffusionModel, figures: tuple[Figure, ...], scored: Scored, sample_seconds: float, load: str
+) -> Contender:
     fit_seconds = model.card.get("fit_seconds")
     return Contender(
         name="Diffusion model",
@@ -237,7 +258,7 @@ def _own(model: DiffusionModel, figures: tuple[Figure, ...], scored: Scored, sam
         total_variation=scored.distance(scored.log_p_model) if scored.probe_error == 0.0 else None,
         fit_seconds=None if fit_seconds is None else float(fit_seconds),
         sample_seconds=sample_seconds,
-        code=_LOAD,
+        code=load,
     )
 
 

@@ -17,6 +17,7 @@ _SHARE_THAT_MATTERS = 0.55
 _KS_THAT_MATTERS = 0.01
 _Z = 4.0
 _FALSE_ALARM = 0.01  # over all columns of a table
+_OVERLAP_THAT_MATTERS = 0.01
 
 
 def cautions(
@@ -28,12 +29,28 @@ def cautions(
     n_unseen: int,
     *,
     seen: bool,
+    overlap: float,
+    other_training: bool,
 ) -> Iterator[str]:
-    """Yield the warnings that these numbers call for; none if all is well. `seen`: the rows are those of the fit."""
+    """Yield the warnings that these numbers call for; none if all is well.
+
+    `seen`: the judged rows are those of the fit. `overlap`: the share of them that stands among the training rows too.
+    `other_training`: the training rows are not those of the fit, of which the model's card has a checksum.
+    """
     if seen:
         yield (
             "The model is judged by the very rows that it was fitted to: a model that repeats them would look perfect. "
             "Judge it by rows that the fit never saw."
+        )
+    elif overlap > _OVERLAP_THAT_MATTERS:
+        yield (
+            f"Of the judged rows {100.0 * overlap:.0f} % stand among the training rows too. Unless the data repeat "
+            "themselves by nature, as whole numbers may, hold those rows back from the fit."
+        )
+    if other_training:
+        yield (
+            "The training rows given are not those that the model was fitted to. So the baselines had other rows than "
+            "the model, and rows that it repeats may have gone unnoticed. Give the very table of the fit."
         )
     if mismatch > MISMATCH_THAT_MATTERS:
         yield (

@@ -21,8 +21,10 @@ from backwalk.cli.work import (
     judge,
     load_model,
     may_be_of,
+    mean_words,
     native,
     read_data,
+    read_training,
     write_samples,
 )
 from backwalk.errors import InvalidInput
@@ -65,11 +67,14 @@ _raw_headers = click.option(
 _rows = click.option(
     "--rows", type=click.IntRange(min=1), default=10_000, show_default=True, help="Rows drawn from a built-in density."
 )
+_device = click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, or auto: CUDA where there is one."
+)
 _training_options = _options(
     click.option("--ddpm", is_flag=True, help="The course notebook's settings (Ho et al. 2020)."),
     click.option("--epochs", type=click.IntRange(min=1), help="Epochs of --ddpm, in place of 5,000."),
     click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of what the data suggest."),
-    click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for training, in seconds."),
+    click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for the fit, in seconds."),
 )
 
 
@@ -87,7 +92,7 @@ _training_options = _options(
 @_force
 @click.pass_context
 def demo(context: click.Context, /, output: Path, seed: int, force: bool, **training: Any) -> None:
-    """Fit two moons, sample, judge, and write a report: the whole way in one go, within a minute."""
+    """Fit two moons, sample, judge, and write a report: the whole way in one go, within a minute by default."""
     if output.exists() and not force:
         raise InvalidInput(f"{output} exists already: name another folder with -o, or overwrite it with --force.")
     model, report = output / "two_moons.backwalk", output / "report.html"
@@ -106,7 +111,8 @@ def demo(context: click.Context, /, output: Path, seed: int, force: bool, **trai
         f"backwalk report {model_} two_moons --training two_moons --seed {seed} -o {report_}",
     ]
     write_samples(estimator, 10_000, seed, output / "samples.csv", force, raw_headers=False)
-    verdict = judge(context, estimator, read_data("two_moons", 10_000, seed + 1), data, seed, report, force, commands)
+    unseen = read_data("two_moons", 10_000, seed, unseen=True)
+    verdict = judge(context, estimator, unseen, data, seed, report, force, commands, model_path=model)
     echo(verdict)
     echo(f"report: {report.resolve()}")
 
@@ -121,6 +127,7 @@ def demo(context: click.Context, /, output: Path, seed: int, force: bool, **trai
     help="Folder for the model; one file if it ends in .safetensors.",
 )
 @_training_options
+@_device
 @_rows
 @_seed
 @_force
@@ -192,10 +199,13 @@ def fit(
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to save it, in place of MODEL itself.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of 3,000.")
 @click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for all of it, in seconds.")
+@_device
 @_seed
 @click.option("--force", is_flag=True, help="Overwrite what is there, be it a student.")
 @click.pass_context
-def distil(context: click.Context, /, model: Path, output: Path | None, seed: int, force: bool, **budget: Any) -> None:
+def distil(
+    context: click.Context, /, model: Path, output: Path | None, device: str, seed: int, force: bool, **budget: Any
+) -> None:
     """Give a saved MODEL a student, for `sample --sampler distilled`: one evaluation a row.
 
     The student is a small network that learns where the probability-flow ODE of MODEL carries noise. All else stays as
@@ -203,7 +213,7 @@ def distil(context: click.Context, /, model: Path, output: Path | None, seed: in
     """
     from backwalk.model import student_words
 
-    estimator = load_model(model)
+    estimator = load_model(model, device)
     if output is not None:
         check_output(output, force)
     elif estimator.model_.student is not None and not force:
@@ -227,13 +237,16 @@ def distil(context: click.Context, /, model: Path, output: Path | None, seed: in
     help="The solver, in place of the model's own (and of multistep, for fewer than 15 --evaluations). By itself it "
     "takes 20 of them, ancestral one for each step.",
 )
-@click.option("--evaluations", type=click.IntRange(min=1), help="Evaluations of the network a row.")
+@click.option(
+    "--evaluations", type=click.IntRange(min=1), help="Evaluations of the network a row, at most one for each step."
+)
 @click.option(
     "--eta",
     type=click.FloatRange(min=0.0, max=1.0),
     help="With --sampler ddim: its share of fresh noise, 0 (none) to 1 (that of beta_tilde).",
 )
 @_raw_headers
+@_device
 @_seed
 @_force
 def sample(
@@ -244,6 +257,7 @@ def sample(
     evaluations: int | None,
     eta: float | None,
     raw_headers: bool,
+    device: str,
     seed: int,
     force: bool,
 ) -> None:
@@ -259,7 +273,7 @@ def sample(
         if sampler != "ddim":
             raise click.UsageError("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
         choice = {"sampler": named_sampler(sampler, evaluations, eta)}
-    write_samples(load_model(model), number, seed, output, force, raw_headers=raw_headers, **choice)
+    write_samples(load_model(model, device), number, seed, output, force, raw_headers=raw_headers, **choice)
 
 
 @cli.command()
@@ -277,6 +291,7 @@ def sample(
     type=click.IntRange(min=1),
     help="With --bound: only so many of the chain's steps, the best with fitted scalar variances.",
 )
+@_device
 @_rows
 @_seed
 @_force
@@ -288,6 +303,7 @@ def score(
     output: str,
     reverse_variance: str | None,
     steps: int | None,
+    device: str,
     rows: int,
     seed: int,
     force: bool,
@@ -296,7 +312,8 @@ def score(
 
     It is the probability-flow ODE's. Beside it stand the ODE solver's error and the standard error of the random probes
     that serve beyond 32 columns (0 up to there). A row whose constant column differs from the fit's gets -inf. --bound
-    adds the chain's variational bound, which is another model's, from above.
+    adds the chain's variational bound, which is another model's, from above. Their means are said on stderr. A built-in
+    density gives rows that no fit was given.
     """
     import numpy as np
 
@@ -305,12 +322,12 @@ def score(
     if steps is not None and reverse_variance is None:
         raise click.UsageError("--steps goes with --bound: it says how many of the chain's steps the bound is for.")
     check_table_path(output, overwrite=force)
-    estimator, table = load_model(model), native(read_data(data, rows, seed).table)
+    estimator, table = load_model(model, device), native(read_data(data, rows, seed, unseen=True).table)
     terms = None
     if reverse_variance is not None:  # first, as it refuses rows that the model cannot make
         terms = estimator.bound(table, reverse_variance=reverse_variance, steps=steps, random_state=seed)
         say(context, f"-log p <= {terms.total:.4f} +- {terms.total_standard_error:.4f} nats a row, by the chain")
-    result = estimator.log_density(table)
+    result = estimator.log_density(table, random_state=seed)
     columns = {
         "log_density": result.log_prob.numpy(),
         "solver_error": result.solver_error.numpy(),
@@ -320,6 +337,7 @@ def score(
         columns["bound"] = terms.per_row.numpy()
     schema = Schema(tuple(columns), ("float64",) * len(columns), "pyarrow")
     write_table(output, Table(np.column_stack(list(columns.values())), schema), overwrite=force)
+    say(context, mean_words(result))
 
 
 @cli.command()
@@ -327,6 +345,7 @@ def score(
 @click.argument("data")
 @click.option("--training", "training_data", help="The rows of the fit, for baselines and memorisation.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The report, an .html file.")
+@_device
 @_rows
 @_seed
 @_force
@@ -338,6 +357,7 @@ def report(
     data: str,
     training_data: str | None,
     output: Path,
+    device: str,
     rows: int,
     seed: int,
     force: bool,
@@ -345,12 +365,16 @@ def report(
 ) -> None:
     """Judge a saved MODEL by DATA that its fit never saw, and write a report.
 
-    A built-in density gives fresh rows, and its training rows are those that `fit` drew with the same --seed.
+    A built-in density gives rows that no fit was given, --rows of them, and as --training those that `fit` drew for
+    MODEL.
     """
-    training = read_data(training_data, rows, seed) if training_data else None
-    unseen = read_data(data, rows, seed + 1)
+    estimator = load_model(model, device)
+    training = read_training(training_data, estimator.model_) if training_data else None
+    unseen = read_data(data, rows, seed, unseen=True)
     commands = [shlex.join(["backwalk", *context.obj])]
-    verdict = judge(context, load_model(model), unseen, training, seed, output, force, commands, as_json=as_json)
+    verdict = judge(
+        context, estimator, unseen, training, seed, output, force, commands, model_path=model, as_json=as_json
+    )
     if not as_json:
         echo(verdict)
         echo(f"report: {output.resolve()}")

@@ -20,9 +20,13 @@ from backwalk.errors import BackwalkError, InvalidInput
 
 if TYPE_CHECKING:
     from backwalk.datasets import Density
+    from backwalk.diffusion import LogDensity
     from backwalk.estimator import Diffusion
     from backwalk.model import DiffusionModel
     from backwalk.table import Table
+
+
+_MOST_DRAWN = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,28 @@ class Data:
     density: Density | None
 
 
-def read_data(source: str, rows: int, seed: int) -> Data:
-    """Return the rows of a file, or so many draws from a built-in density."""
+def read_data(source: str, rows: int, seed: int, *, unseen: bool = False) -> Data:
+    """Return the rows of a file, or so many draws from a built-in density: with `unseen` such as no fit is given."""
     from backwalk.datasets import DENSITIES
+    from backwalk.streams import Stream
     from backwalk.table import as_table, read_table
 
     if source in DENSITIES and not Path(source).exists():
-        density = DENSITIES[source]()
-        return Data(as_table(density.sample(rows, random_state=seed)), density)
-    if source != "-" and not Path(source).exists() and not Path(source).suffix:
-        raise InvalidInput(f"DATA should be a file or one of {', '.join(DENSITIES)}, but got {source!r}.")
+        density, stream = DENSITIES[source](), Stream(seed)
+        drawn = density.sample_rows(0, rows, stream=stream.child("unseen") if unseen else stream)
+        return Data(as_table(drawn), density)
+    if source != "-" and not Path(source).exists():
+        raise InvalidInput(f"DATA should be a file that is there or one of {', '.join(DENSITIES)}, but got {source!r}.")
+    if Path(source).is_dir():
+        raise InvalidInput(f"DATA should be a table, but {source!r} is a folder, maybe a model's: name a file of rows.")
     return Data(read_table(source), None)
+
+
+def read_training(source: str, model: DiffusionModel) -> Data:
+    """Return the rows of a file, or of a built-in density those that `fit` drew for this model."""
+    drawn = model.card["n_rows"] + model.card["n_validation_rows"]
+    # The numbers of a stranger's file: more rows than these nobody has waited for.
+    return read_data(source, min(drawn, _MOST_DRAWN), model.card["seed"])
 
 
 def fit_model(
@@ -54,6 +69,7 @@ def fit_model(
     *,
     ddpm: bool,
     epochs: int | None,
+    device: str = "auto",
     **budget: Any,
 ) -> Diffusion:
     """Return a model that is fitted as the options of a command say."""
@@ -64,13 +80,13 @@ def fit_model(
     if ddpm:
         given = {} if epochs is None else {"n_epochs": epochs}
         estimator = Diffusion.ddpm(**given, random_state=seed, verbose=not quiet)
-        estimator.set_params(max_time=budget["max_time"])
+        estimator.set_params(max_time=budget["max_time"], device=device)
         if budget["max_steps"] is not None:
             raise click.UsageError("--max-steps goes with the default settings; with --ddpm, give --epochs.")
     else:
         if epochs is not None:
             raise click.UsageError("--epochs goes with --ddpm; with the default settings, give --max-steps.")
-        estimator = Diffusion(random_state=seed, verbose=not quiet, **budget)
+        estimator = Diffusion(random_state=seed, verbose=not quiet, device=device, **budget)
     began = time.monotonic()
     estimator.fit(native(data.table), **keeping)
     model = estimator.model_
@@ -79,11 +95,11 @@ def fit_model(
     return estimator
 
 
-def load_model(path: Path) -> Diffusion:
-    """Return a saved model."""
+def load_model(path: Path, device: str = "auto") -> Diffusion:
+    """Return a saved model, on a device."""
     from backwalk.estimator import Diffusion
 
-    return Diffusion.load(path)
+    return Diffusion.load(path, device=device)
 
 
 def native(table: Table) -> Any:
@@ -107,6 +123,17 @@ def write_samples(
     write_rows(output, pieces, schema, n_rows=number, escape_formulas=not raw_headers, overwrite=force)
 
 
+def mean_words(density: LogDensity) -> str:
+    """Return the mean of a log-density over its rows, with the errors, in a line."""
+    possible = density.log_prob[density.log_prob.isfinite()]
+    if len(possible) == 0:
+        return "log p = -inf in every row: the fit's constant columns hold other values"
+    error = f" +- {float(possible.std() / len(possible) ** 0.5):.4f}" if len(possible) > 1 else ""
+    words = f"log p = {float(possible.mean()):.4f}{error} nats a row on average, by the ODE"
+    impossible = len(density.log_prob) - len(possible)
+    return words + (f"; left out, as they are -inf: {impossible:,} rows" if impossible else "")
+
+
 def judge(
     context: click.Context,
     estimator: Diffusion,
@@ -117,6 +144,7 @@ def judge(
     force: bool,
     commands: Sequence[str],
     *,
+    model_path: Path,
     as_json: bool = False,
 ) -> str:
     """Judge a model, write the report, and return the verdict."""
@@ -134,7 +162,14 @@ def judge(
     rows = match_columns(unseen.table, model.schema, name="DATA").values
     training_rows = None if training is None else match_columns(training.table, model.schema, name="--training").values
     began = time.monotonic()
-    fidelity = assess(model, rows, training=training_rows, density=unseen.density, stream=stream.child("assess"))
+    fidelity = assess(
+        model,
+        rows,
+        training=training_rows,
+        density=unseen.density,
+        stream=stream.child("assess"),
+        model_path=str(model_path),
+    )
     say(context, f"judged in {time.monotonic() - began:.1f} s")
     with _report_told(output):
         write_report(

@@ -95,8 +95,9 @@ class DiffusionModel:
     def __repr__(self) -> str:
         """Return in a few lines what the model is, and which of its parts say what."""
         network = type(self.denoiser).__name__ if self.architecture is None else repr(self.architecture)
+        trained = f"  training: {training_words(self)};\n" if self.history.n_steps else ""
         return (
-            f"DiffusionModel({network}, {self.codec.n_columns} columns, {self.schedule!r},\n"
+            f"DiffusionModel({network}, {self.codec.n_columns} columns, {self.schedule!r},\n{trained}"
             f"  reverse variance: {self.reverse_variance}; prior mismatch: {self.prior_mismatch:.2g} nats,\n"
             f"  sampler: {self.sampler.describe(self.schedule)},\n"
             f"  log-density: the probability-flow ODE's, blurred by {blur_words(self)}"

@@ -158,10 +158,10 @@ def _draw_noise(axes: Axes, schedule: NoiseSchedule, sigma_sq: torch.Tensor | No
     t = np.arange(1, schedule.n_steps + 1)
     axes.plot(t, schedule.beta[1:].numpy(), color=ORANGE, label="β, variance added", linestyle=(0, (5, 2)))
     if sigma_sq is not None:
-        sigma = sigma_sq[1:].double().sqrt().numpy()
-        axes.plot(t, np.where(sigma > 0, sigma, np.nan), color=RED, label="σ, reverse std. dev.")
+        variance = sigma_sq[1:].double().numpy()
+        axes.plot(t, np.where(variance > 0, variance, np.nan), color=RED, label="σ², of the reverse step")
     axes.set_yscale("log")
-    axes.set_ylabel("encoded units")
+    axes.set_ylabel("variance, encoded units²")
     _finish_over_steps(axes, "Noise a step", legend="lower right")
 
 

@@ -63,7 +63,7 @@ def _draw_training_loss(axes: Axes, step: Sequence[int], loss: Sequence[float], 
 
 def _draw_validation_loss(axes: Axes, step: Sequence[int], loss: Sequence[float], chosen_step: int | None) -> None:
     axes.plot(step, loss, color=ORANGE, marker="o", markersize=4)
-    axes.set_ylabel("nats a row")
+    axes.set_ylabel("nats a row, encoded")
     if chosen_step is not None:
         axes.axvline(chosen_step, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
         axes.annotate(

@@ -38,7 +38,7 @@ from backwalk.report.tables import (
     schedule_rows,
     tiles,
 )
-from backwalk.report.words import bound_words, dataset_words, entropy_words, prior_words
+from backwalk.report.words import bound_words, dataset_words, entropy_words, loss_words, prior_words
 from backwalk.streams import Stream
 from backwalk.table import Codec, Schema
 
@@ -86,6 +86,7 @@ def render_report(
         levels=list(draw.levels(fidelity)),
         blur=blur_words(model),
         entropy=entropy_words(fidelity),
+        training=loss_words(model.history),
         loss=list(draw.loss(model)),
         n_steps=model.schedule.n_steps,
         schedule=list(draw.schedule(model)),
@@ -221,7 +222,7 @@ class _Pictures:
         """Yield the schedule's three pictures."""
         schedule = model.schedule
         yield _element(figures.plot_signal(schedule), "alpha and alpha_bar against t", "signal")
-        yield _element(figures.plot_noise(schedule, model.sigma_sq), "beta and sigma against t", "noise")
+        yield _element(figures.plot_noise(schedule, model.sigma_sq), "beta and sigma squared against t", "noise")
         yield _element(figures.plot_log_snr(schedule), "log-SNR against t", "log-snr")
 
     def bound(self, fidelity: Fidelity) -> Iterator[Markup]:

@@ -165,10 +165,10 @@ def memory_lines(fidelity: Fidelity) -> list[str]:
 
 
 def schedule_rows(model: DiffusionModel) -> list[list[Any]]:
-    """Return t, beta, alpha, alpha_bar, sigma and log-SNR: of every step, or of about 20 where there are many."""
+    """Return t, beta, alpha, alpha_bar, sigma_sq and log-SNR: of every step, or of about 20 where there are many."""
     schedule, n = model.schedule, model.schedule.n_steps
     times = range(1, n + 1) if n <= _ALL_STEPS else [1, *evenly_spaced(n, _SOME_STEPS)]
-    arrays = (schedule.beta, schedule.alpha, schedule.alpha_bar, model.sigma_sq.double().sqrt(), schedule.log_snr)
+    arrays = (schedule.beta, schedule.alpha, schedule.alpha_bar, model.sigma_sq.double(), schedule.log_snr)
     return [[t, *(significant(float(array[t])) for array in arrays)] for t in times]
 
 

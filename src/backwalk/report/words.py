@@ -12,6 +12,7 @@ from backwalk.assess import Fidelity
 from backwalk.assess.cautions import MISMATCH_THAT_MATTERS
 from backwalk.assess.words import significant, with_error
 from backwalk.diffusion import NoiseSchedule
+from backwalk.training import History
 
 EXPLANATIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -49,12 +50,32 @@ def dataset_words(data: NDArray[np.float64], fidelity: Fidelity, varying: Sequen
     if fidelity.n_training is None:
         words = f"{n:,} rows of {columns}, by which the model is judged; its training rows were not given"
     else:
-        words = f"{n:,} training rows of {columns}; judged on {fidelity.n_unseen:,} rows that the fit never saw"
+        judged = "these very rows" if fidelity.seen else f"{fidelity.n_unseen:,} other rows"
+        words = f"{n:,} training rows of {columns}; judged by {judged}"
     if len(varying) < d:
         words += f"; {d - len(varying)} of the columns hold one value throughout, and come back exactly"
     if fidelity.entropy is not None:
         words += "; the true density is known"
     return words + "."
+
+
+def loss_words(history: History) -> str:
+    """Return what the pictures of a run show: its losses, and which weights were kept."""
+    if history.loss_name == "L_simple":
+        loss = "L_simple = |ε − ε_θ|²"
+    else:
+        loss = "v-loss = |v − v_θ|², where v = √ᾱ ε − √(1 − ᾱ) x₀ turns from noise to data along the chain"
+    words = (
+        f"{history.n_steps:,} steps were taken. Each lowers the {loss}, at random noise levels, summed over columns. "
+        "It does not end at 0, as noise cannot be told from data for certain."
+    )
+    if history.validation_step:
+        words += (
+            " From time to time the averaged weights are judged by rows kept apart: by the part of the bound between "
+            "its two ends, of encoded rows, so that it compares with no other number on this page. The last weights "
+            "are kept, unless earlier ones are shown to be better."
+        )
+    return words
 
 
 def entropy_words(fidelity: Fidelity) -> str:

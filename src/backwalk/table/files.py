@@ -146,7 +146,7 @@ def _suffix(path: str | Path) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in _SUFFIXES:
         raise TableFileError(
-            f"A table file should end in {', '.join(_SUFFIXES)}, but got {shown(str(path))}: rename it."
+            f"A table file should end in {', '.join(_SUFFIXES)}, but got {shown(str(path))}: save it as one of these."
         )
     return suffix
 
