@@ -626,6 +626,14 @@ MUTANTS = (
         _DENOISER,
     ),
     Mutant(
+        "members added up and not averaged",
+        "denoiser/passes.py",
+        "share / members * total[0]",
+        "share * total[0]",
+        "the mean of an ensemble",
+        _DENOISER,
+    ),
+    Mutant(
         "gradient of the loss without its 2",
         "denoiser/passes.py",
         "by_f = -2.0 * share",
@@ -650,6 +658,14 @@ MUTANTS = (
         _DENOISER,
     ),
     Mutant(
+        "tanh taken for a straight line on the way back",
+        "denoiser/textbook_passes.py",
+        "by_h.addcmul_(by_h * h, h, value=-1.0)",
+        "by_h",
+        "the notebook's gradients",
+        _DENOISER,
+    ),
+    Mutant(
         "tangents at the wrong activation",
         "denoiser/passes.py",
         "apart).mul_(inner_slope)",
@@ -667,7 +683,7 @@ MUTANTS = (
     ),
     Mutant(
         "time off by one",
-        "denoiser/preconditioning.py",
+        "denoiser/textbook_passes.py",
         "return (n - steps_from_end) / n",
         "return (n - 1 - steps_from_end) / n",
         "what the textbook network is told",
@@ -988,6 +1004,14 @@ MUTANTS = (
         _STEPS,
     ),
     Mutant(
+        "all of the reverse SDE's noise",
+        "sampling/steps.py",
+        "noise: float = 0.5",
+        "noise: float = 1.0",
+        "the default solver's share of fresh noise",
+        ("test_model.py",),
+    ),
+    Mutant(
         "end of the step in lambda, not as an angle",
         "sampling/steps.py",
         "visits[:2]], _turn(visits[0], end))",
@@ -1080,18 +1104,10 @@ MUTANTS = (
     Mutant(
         "denoising errors joined along the steps",
         "model/judging.py",
-        "-schedule.log_snr[1:].clamp(min=_LEAST_LOG_SNR).numpy()",
+        "-schedule.log_snr[1:].clamp(min=-2.0 * math.log(GREATEST_LEVEL)).numpy()",
         "np.arange(float(schedule.n_steps))",
         "m_t of schedules that are not even in log-SNR",
         _MODEL,
-    ),
-    Mutant(
-        "gradients only where the caller wants them",
-        "denoiser/preconditioning.py",
-        "with torch.enable_grad():",
-        "with torch.set_grad_enabled(torch.is_grad_enabled()):",
-        "training under no_grad, and on other threads",
-        ("training/test_learner.py",),
     ),
     Mutant(
         "decoder's variance ignored in the choice of steps",

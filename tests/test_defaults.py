@@ -93,7 +93,10 @@ def test_a_few_rows_tell_the_finest_scale_of_a_wide_table(monkeypatch):
     asked.clear()
     monkeypatch.setattr(defaults, "_PROBED_PRODUCTS", 1)
     assert finest_scale(sine(1000, 0.03), stream=STREAM) == pytest.approx(whole, rel=0.3)
-    assert sum(asked) == 8
+    assert sum(asked) == 3
+    asked.clear()
+    finest_scale(normal(20, 12), stream=STREAM)
+    assert sum(asked) == 1  # all rows are neighbours of each
     asked.clear()
     assert finest_scale(normal(20, 20), stream=STREAM) == LEAST
     assert not asked
@@ -151,6 +154,21 @@ def test_plans_follow_from_the_size_of_the_data(n, d):
     low, high = denoiser.log_snr_range
     assert low == pytest.approx(-2.0 * math.log(float(schedule.noise_level[-1])))
     assert high == pytest.approx(-2.0 * math.log(float(schedule.noise_level[1])))
+
+
+def test_a_run_in_the_plane_hurries_by_its_own_length_and_not_by_the_usual_one():
+    """Found by review: 5,000 steps on few rows got the large rates of the 800 that are usual there."""
+    calm = default_training(10_000, 2)
+    assert (calm.learning_rate, calm.hidden_rate) == (0.005, 0.02)
+    for n in (500, 10_000):
+        long, usual, short = (default_training(n, 2, steps) for steps in (5000, 1600, 400))
+        assert (long.learning_rate, long.hidden_rate) == (usual.learning_rate, usual.hidden_rate) == (0.005, 0.02)
+        assert short.learning_rate == pytest.approx(0.005 * 2.5**1.5)
+        assert short.hidden_rate == pytest.approx(0.02 * 2.5**0.5)
+    assert default_training(500, 2).hidden_rate == pytest.approx(0.02 * 2.0**0.5)
+    assert default_training(10_000, 2, max_time=0.8).hidden_rate > 0.02
+    assert default_distillation(2, Residual(width=48)).learning_rate == 0.005
+    assert {default_training(n, 8, steps).hidden_rate for n in (500, 10_000) for steps in (None, 100)} == {0.02}
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,22 @@ def test_more_rows_than_memory_holds_are_refused_before_any_is_drawn(fitted, n):
         fitted.sample(n)
 
 
+def test_sizes_plans_and_samplers_take_numpys_numbers_and_are_saved(tmp_path):
+    """Found by review: what np.arange gave was refused, as no integer."""
+    eight, two, rate = np.int64(8), np.int64(2), np.float32(0.25)
+    settings = {
+        "denoiser": Residual(width=eight, n_blocks=two, n_members=two),
+        "training": Training(batch_size=eight, learning_rate=rate, max_steps=two, ema_width=rate, weight_decay=rate),
+        "sampler": Sampler("ddim", eight, eta=rate),
+        "max_steps": None,
+    }
+    model = tiny(**settings).fit(np.arange(40.0).reshape(20, 2))
+    model.save(tmp_path / "m")
+    again = Diffusion.load(tmp_path / "m")
+    assert {name: getattr(again, name) for name in settings} == settings
+    assert again.sampler.times(again.schedule_) == model.sampler.times(model.schedule_)
+
+
 def test_samplers_are_chosen_by_name_by_number_or_whole(fitted):
     for options in ({"sampler": "ddim"}, {"sampler": Sampler("ddim", 3)}, {"n_evaluations": 5}, {"n_evaluations": 25}):
         assert np.isfinite(fitted.sample(2, random_state=0, **options)).all()
@@ -396,6 +412,13 @@ def test_a_schedule_that_leaves_float32_is_refused(rows):
     far = NoiseSchedule.log_snr_uniform(10, log_snr_max=90.0, log_snr_min=-6.0)
     with pytest.raises(InvalidInput, match="schedule should begin at a log-SNR of at most 80"):
         tiny(schedule=far, n_steps=None, callbacks=[never]).fit(rows)
+
+
+@pytest.mark.parametrize("log_snr", [[math.inf, -20.0, -math.inf], [math.inf, -math.inf]])
+def test_a_schedule_that_is_all_noise_is_refused(rows, log_snr):
+    """Found by review: its validation loss was negative, so that the worst weights were kept, or NaN."""
+    with pytest.raises(InvalidInput, match="schedule should begin at a noise level below 1000"):
+        tiny(schedule=NoiseSchedule(torch.tensor(log_snr)), n_steps=None, callbacks=[never]).fit(rows)
 
 
 def test_pipelines_and_grid_search(rough_scores, rows):
@@ -600,7 +623,8 @@ def test_fits_and_students_do_not_mind_torch_s_default_precision(rows, denoiser)
         torch.set_default_dtype(dtype)
         try:
             model = tiny(denoiser=denoiser).fit(rows).distil(max_steps=2, random_state=0)
-            models.append((*bits(model), model.sample(3, sampler="distilled", random_state=0).tobytes()))
+            rows_drawn = model.sample(3, sampler="distilled", random_state=0).tobytes()
+            models.append((*bits(model), model.history_.validation_loss, rows_drawn))
         finally:
             torch.set_default_dtype(before)
     assert models[0] == models[1]

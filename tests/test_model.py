@@ -15,6 +15,7 @@ from backwalk.estimator import Diffusion
 from backwalk.model import (
     bound,
     check_reverse_variance,
+    judging,
     log_density,
     measured_denoising_error,
     mismatch_warning,
@@ -24,7 +25,7 @@ from backwalk.model import (
     walk,
 )
 from backwalk.model.judging import rows_scored_at_once
-from backwalk.sampling import TILE_ROWS, Sampler
+from backwalk.sampling import TILE_ROWS, Sampler, StochasticMultistep
 from backwalk.streams import Stream
 
 STREAM = Stream(11)
@@ -75,6 +76,16 @@ def test_the_walk_ends_at_the_sample_and_keeps_no_gradients_to_itself(model, lon
     np.testing.assert_array_equal(model.codec.decode(last.x_t.double().numpy()), long_sample[:TILE_ROWS])
 
 
+def test_the_default_solver_adds_half_of_the_reverse_sdes_noise(model):
+    """The residual of its first step is N(0, 1) where the weights are those of the half: a false alarm in 10^7."""
+    sampler = Sampler(n_evaluations=15)
+    schedule = model.schedule.respace(sampler.times(model.schedule))
+    weights = StochasticMultistep(noise=0.5).weights(15, schedule, 1)
+    first, second, *_ = walk(model, 0, TILE_ROWS, stream=STREAM, sampler=sampler)
+    eps = (second.x_t - weights.x_t[0] * first.x_t - weights.x_0_hat[0] * second.x_0_hat) / weights.eps
+    assert float(eps.std()) == pytest.approx(1.0, abs=0.06)
+
+
 def test_a_short_chain_has_the_variances_of_its_own_schedule(model):
     times = [1, 4, 20, 30]
     short, error = model.schedule.respace(times), model.denoising_error[[0, *times]]
@@ -104,6 +115,14 @@ def test_the_bound_is_the_chain_s_plus_the_units(model, rows):
     assert terms.total == pytest.approx(plain.total + shift)
     assert terms.reconstruction == pytest.approx(plain.reconstruction + shift)
     assert terms.prior + float(terms.transitions.sum()) + terms.reconstruction == pytest.approx(terms.total)
+
+
+def test_a_bound_in_pieces_has_every_rows_own_noise(model, rows, monkeypatch):
+    whole = bound(model, rows, stream=STREAM)
+    monkeypatch.setattr(judging, "_BOUND_ROWS", 7)
+    pieces = bound(model, rows, stream=STREAM)
+    torch.testing.assert_close(pieces.per_row, whole.per_row, rtol=1e-4, atol=1e-4)
+    assert pieces.total == pytest.approx(whole.total, rel=1e-5)
 
 
 def test_the_log_density_of_a_row_does_not_depend_on_the_others(model, rows):

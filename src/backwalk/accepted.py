@@ -19,6 +19,9 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+from typing import TypeGuard
+
 TABLE_FILE_BYTES = 2**30
 TABLE_FILE_CELLS = 2**26
 TABLE_FILE_COLUMNS = 10_000  # and a file's numbers, unpacked, should take no more than TABLE_FILE_BYTES either
@@ -30,7 +33,18 @@ NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; bl
 N_STEPS = 10**6  # of a chain
 HISTORY_LENGTH = 2**18  # losses that a model keeps of its training; as Python numbers they take nine times their bytes
 LARGEST_LOG_SNR = 80.0  # of a chain's first step: e^88.7 is the largest float32
+GREATEST_LEVEL = 1e3  # of noise: what is beyond tells the network nothing, and is neither trained on nor measured
 LONGEST_TIME = 1e9  # seconds of training, thirty years
 
 FARTHEST_TO_FIT = 1e6  # in encoded units: at the noise levels of larger numbers, losses leave float32
 FARTHEST_TO_SCORE = 1e30  # in encoded units: what networks make of larger numbers overflows float32
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Return whether a setting is an integer, Python's or NumPy's, and no truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Return whether a setting is a real number, Python's or NumPy's, and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from backwalk.denoiser import Architecture, Residual, is_low
-from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch
+from backwalk.diffusion import NoiseSchedule, mismatch_along_axes, moments
 from backwalk.streams import Stream
 from backwalk.training import Training
 
@@ -40,16 +40,17 @@ _MOST_PAIRS, _MOST_PAIRED_CELLS = 200_000, 2**25  # 128 MiB each for x_N and x_0
 def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
     """Return the finest structure that these rows, (n, d), can show, as a standard deviation in encoded units.
 
-    At a random row, the covariance of its sqrt(n) nearest neighbours is thin where the data are; the square root of its
-    least eigenvalue is that thickness, or the neighbours' own spread where nothing is thinner. The median over up to
-    300 rows, of wide tables at least 8, is returned, within 0.016..0.5, so that repeated values and tiny tables give
-    something sane.
+    At a random row, the covariance of its sqrt(n) nearest neighbours (2 d + 2, where these are more) is thin where the
+    data are; the square root of its least eigenvalue is that thickness, or the neighbours' own spread where nothing is
+    thinner. The median over up to 300 rows, of wide tables at least 3, is returned, within 0.016..0.5, so that repeated
+    values and tiny tables give something sane.
     """
     n, d = z.shape
     if n <= d:
         return _FINEST  # no more rows than columns are flat in some direction
     k = min(n, max(2 * d + 2, math.isqrt(n)))
-    n_probes = int(np.clip(_PROBED_PRODUCTS // (d * d * k), 8, 300))
+    # Where all rows are neighbours, every probe has the same ones.
+    n_probes = 1 if k == n else int(np.clip(_PROBED_PRODUCTS // (d * d * k), 3, 300))
     probes = z[stream.child("probes").permutation(n)[:n_probes]]
     n_pieces = -(-len(probes) * d * max(k, d) // _CELLS_AT_ONCE)
     with threadpool_limits(1):  # so that the bits do not depend on the number of threads
@@ -72,6 +73,7 @@ def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None =
     nats. The least is an eighth of the finest scale, a blur that costs a Gaussian of that thickness 6e-5 nats.
     """
     mean, covariance = moments(torch.from_numpy(z))
+    variances = torch.linalg.eigvalsh(covariance)
     level_max = _LEVEL_MAX
     while True:
         schedule = NoiseSchedule.log_snr_uniform(
@@ -79,7 +81,7 @@ def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None =
             log_snr_max=-2.0 * math.log(floor / _LEVELS_BELOW_FLOOR),
             log_snr_min=-2.0 * math.log(level_max),
         )
-        if prior_mismatch(mean, covariance, schedule) <= _MOST_MISMATCH:
+        if mismatch_along_axes(mean, variances, schedule) <= _MOST_MISMATCH:
             return schedule
         level_max *= math.sqrt(2.0)
 
@@ -120,7 +122,8 @@ def default_training(
     _, steps = _members_and_steps(n, d, max_time)
     hurried = _is_hurried(d, max_time)
     largest = _HURRIED_BATCH if hurried else 1500 if is_low(d) else 1000
-    haste = float(np.clip(_CALM_STEPS / min(steps, max_steps or steps), 1.0, _MOST_HASTE)) if is_low(d) else 1.0
+    length = (max_steps or steps) if max_time is None else min(steps, max_steps or steps)
+    haste = float(np.clip(_CALM_STEPS / length, 1.0, _MOST_HASTE)) if is_low(d) else 1.0
     return Training(
         max_steps=max_steps or (steps if max_time is None else 3 * steps),
         batch_size=int(np.clip(n, 256, largest)),
@@ -149,8 +152,8 @@ def default_distillation(
 ) -> Training:
     """Return the training plan of a student in R^d, at the rates of a fit; `max_time` is as in `default_training`."""
     steps = _STUDENT_STEPS if max_time is None else math.ceil(max_time / _LEAST_STEP_SECONDS)
-    plan = default_training(1000, d, architecture=student, device=device)
-    return replace(plan, max_steps=max_steps or steps, batch_size=_STUDENT_BATCH)
+    plan = default_training(1000, d, max_steps or steps, architecture=student, device=device)
+    return replace(plan, batch_size=_STUDENT_BATCH)
 
 
 def default_pairs(d: int) -> int:

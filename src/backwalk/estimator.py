@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +15,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk import model_file
-from backwalk.accepted import FARTHEST_TO_FIT
+from backwalk.accepted import FARTHEST_TO_FIT, is_whole
 from backwalk.card import parameters_from
 from backwalk.defaults import default_distillation, default_pairs, default_student
 from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
@@ -58,7 +57,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     denoiser : the network's sizes, `Residual` or `Textbook`.
     training : the training plan, a `Training`.
     reverse_variance : "optimal" (fitted on validation rows), "beta" or "beta_tilde": sigma_t^2 of p_theta.
-    sampler : a `Sampler`, the default of `sample`.
+    sampler : a `Sampler`, which the fitted model keeps as the default of `sample`.
     max_steps : the number of training steps, in place of the plan's.
     max_time : a budget for the fit in seconds, from rows to model. The learning rate follows the clock, so that fits
         with the same seed are no longer equal bit for bit.
@@ -68,7 +67,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     device : "auto" (CUDA where there is one), "cpu", "cuda", ...
     random_state : None, an integer, or a NumPy generator. The same integer gives the same model.
     callbacks : functions that are called with a `Progress` after every training step.
-    verbose : whether a fit that takes longer than a moment shows its progress on a terminal.
+    verbose : whether a fit that takes longer than a moment shows its progress, on a terminal or in a notebook.
     warm_start : whether `fit` starts from the weights of the fit before.
 
     Attributes
@@ -253,7 +252,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         n_evaluations: int | None = None,
         random_state: RandomState = None,
     ) -> Any:
-        """Return new rows, of the kind, columns and dtypes of the fitted ones.
+        """Return new rows, of the kind, columns and dtypes of the fitted ones (arrays: float32 or float64).
 
         `sampler` is a `Sampler` or a solver's name, `n_evaluations` its evaluations a row. Without both it is the
         model's own, `model_.sampler`. A name alone takes 20 evaluations, "ancestral" one for each step of the chain. A
@@ -277,7 +276,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         A piece is (m, d), m <= 2,048, float64 in the user's units. So more rows can be drawn than memory holds.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, (int, np.integer)) or isinstance(n_samples, bool) or n_samples < 1:
+        if not is_whole(n_samples) or n_samples < 1:
             raise InvalidInput(f"n_samples should be an integer >= 1, but got {n_samples!r}.")
         return sample_pieces(
             self.model_,
@@ -376,14 +375,15 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         independent rows a mix is again a draw of N(0, I), and so a row like others. (For rows that depend on each
         other it is not: half-way between a row and itself lies sqrt(2) z_a.)
         """
-        if not isinstance(n, Integral) or isinstance(n, bool) or n < 2:
+        if not is_whole(n) or n < 2:
             raise InvalidInput(f"n should be an integer >= 2, as both ends count, but got {n!r}.")
         ends = [self._possible(x) for x in (x_a, x_b)]
         if len(ends[0]) != len(ends[1]):
             raise InvalidInput(
                 f"x_a and x_b should have equally many rows, but have {len(ends[0])} and {len(ends[1])}."
             )
-        path = mixed(*(to_latent(self.model_, end).points for end in ends), int(n))
+        latent_a, latent_b = np.split(to_latent(self.model_, np.concatenate(ends)).points, 2)
+        path = mixed(latent_a, latent_b, int(n))
         return self.from_latent(path.reshape(-1, path.shape[-1]))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -459,12 +459,11 @@ def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evalu
         if n_evaluations is not None:
             raise InvalidInput("n_evaluations should be None where a Sampler is given: it holds its own.")
         return sampler
-    k = int(n_evaluations) if isinstance(n_evaluations, np.integer) else n_evaluations
     if sampler is not None:
-        return named_sampler(sampler, k)
-    if k is None:
+        return named_sampler(sampler, n_evaluations)
+    if n_evaluations is None:
         return model.sampler
-    asked = replace(model.sampler, n_evaluations=k)
+    asked = replace(model.sampler, n_evaluations=n_evaluations)
     if model.sampler != default_sampler(model.schedule):
         return asked
-    return replace(asked, solver=usual_solver(min(k, model.schedule.n_steps)))
+    return replace(asked, solver=usual_solver(min(n_evaluations, model.schedule.n_steps)))

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backwalk.accepted import GREATEST_LEVEL
 from backwalk.card import model_card
 from backwalk.defaults import (
     default_architecture,
@@ -213,7 +214,7 @@ def _run(trainer: Trainer, settings: Mapping[str, Any], keeping: Keeping | None)
 def _noise_levels(training: Training, schedule: NoiseSchedule, floor: float) -> NoiseLevels:
     if training.levels == "chain":
         return ChainLevels(schedule)
-    level = schedule.noise_level.clamp(max=1e3)
+    level = schedule.noise_level.clamp(max=GREATEST_LEVEL)
     # Half-way in ln s between the finest scale and a little above the data's own: where most is to be learnt.
     centre = 0.5 * (float(np.log(floor)) + 0.3)
     return LogNormalLevels(float(level[1]), float(level[-1]), centre)

@@ -30,6 +30,7 @@ from backwalk.sampling import over_tiles, padded_tile
 from backwalk.table import as_table
 
 N_INTERVALS = 16
+_TILE_ROWS = 256  # as one row costs a whole tile, 144 evaluations of it
 _FARTHEST = 1e6  # of a latent: at the row that it would come from, a network's float32 has no digits left
 
 
@@ -123,8 +124,8 @@ def _transport(
     denoiser = _InFloat64(model.denoiser)
 
     def of_tile(first: int, last: int) -> Tensor:
-        rows = padded_tile(start[first:last])
+        rows = padded_tile(start[first:last], _TILE_ROWS)
         return torch.cat(integrate_ode(denoiser, rows, level_from, level_to, n_intervals), dim=1)
 
-    both = torch.cat(list(over_tiles(of_tile, 0, len(start), device=start.device))).cpu().numpy()
+    both = torch.cat(list(over_tiles(of_tile, 0, len(start), _TILE_ROWS, device=start.device))).cpu().numpy()
     return both[:, : start.shape[1]], both[:, start.shape[1] :]

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from backwalk.accepted import HISTORY_LENGTH, LARGEST_LOG_SNR, LONGEST_TIME, N_STEPS
+from backwalk.accepted import (
+    GREATEST_LEVEL,
+    HISTORY_LENGTH,
+    LARGEST_LOG_SNR,
+    LONGEST_TIME,
+    N_STEPS,
+    is_number,
+    is_whole,
+)
 from backwalk.denoiser import Architecture
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
@@ -34,14 +41,14 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise InvalidInput for the first of a `Diffusion`'s parameters that is outside what is accepted."""
     check_reverse_variance(settings["reverse_variance"])
     n_steps, fraction = settings["n_steps"], settings["validation_fraction"]
-    if n_steps is not None and not (_is_whole(n_steps) and 2 <= n_steps <= N_STEPS):
+    if n_steps is not None and not (is_whole(n_steps) and 2 <= n_steps <= N_STEPS):
         raise InvalidInput(f"n_steps should be an integer in 2..{N_STEPS} or None, but got {n_steps!r}.")
     check_budget(settings["max_steps"], settings["max_time"])
     if settings["training"] is not None and settings["max_steps"] is not None:
         raise InvalidInput("max_steps should be None where training is given, as the plan holds its own length.")
     if settings["schedule"] is not None and settings["n_steps"] is not None:
         raise InvalidInput("n_steps should be None where schedule is given: use schedule.respace for fewer steps.")
-    if fraction is not None and not (_is_number(fraction) and 0.0 <= fraction <= 0.5):
+    if fraction is not None and not (is_number(fraction) and 0.0 <= fraction <= 0.5):
         raise InvalidInput(f"validation_fraction should lie in [0, 0.5] or be None, but got {fraction!r}.")
     for name, kind, text in (
         ("schedule", NoiseSchedule, "a NoiseSchedule"),
@@ -60,6 +67,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             f"schedule should begin at a log-SNR of at most {LARGEST_LOG_SNR:g}, as the SNR leaves float32 beyond, but "
             f"begins at {float(schedule.log_snr[1]):g}: give a smaller log_snr_max, or a larger beta_min."
         )
+    if schedule is not None and float(schedule.noise_level[1]) >= GREATEST_LEVEL:
+        raise InvalidInput(
+            f"schedule should begin at a noise level below {GREATEST_LEVEL:g}, as nothing is learnt beyond, but begins "
+            f"at {float(schedule.noise_level[1]):g}: give a larger log_snr_max, or a smaller beta_min."
+        )
     callbacks = settings["callbacks"]
     if not (isinstance(callbacks, Sequence) and all(map(callable, callbacks))):
         raise InvalidInput(f"callbacks should be a list of functions, but got {callbacks!r}.")
@@ -67,9 +79,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 def check_budget(max_steps: Any, max_time: Any) -> None:
     """Raise InvalidInput unless both limits of a training, steps and seconds, are None or within what is accepted."""
-    if max_steps is not None and not (_is_whole(max_steps) and max_steps >= 1):
+    if max_steps is not None and not (is_whole(max_steps) and max_steps >= 1):
         raise InvalidInput(f"max_steps should be an integer >= 1 or None, but got {max_steps!r}.")
-    if max_time is not None and not (_is_number(max_time) and 0 < max_time <= LONGEST_TIME):
+    if max_time is not None and not (is_number(max_time) and 0 < max_time <= LONGEST_TIME):
         raise InvalidInput(
             f"max_time should be a number of seconds in (0, {LONGEST_TIME:.0e}] or None, but got {max_time!r}."
         )
@@ -89,7 +101,7 @@ def checked_keeping(
     checkpoint: str | Path | None, resume: bool, every: float, overwrite: bool = False
 ) -> Keeping | None:
     """Return what the arguments of `fit` say of its checkpoint, None where there is to be none."""
-    if not (_is_number(every) and every >= 0):
+    if not (is_number(every) and every >= 0):
         raise InvalidInput(f"checkpoint_every should be a number of seconds >= 0, but got {every!r}: 30 is usual.")
     if checkpoint is None:
         if resume:
@@ -116,11 +128,3 @@ def chosen_device(device: str) -> str:
     except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises differs by its build
         raise InvalidInput(f'device should be "auto", "cpu" or one that is here, but got {device!r}.') from error
     return device
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -40,6 +40,13 @@ def total(schedule, times, decoder_variance=None):
     return GaussianChain(torch.zeros(2), torch.diag(VARIANCES), short, sigma_sq).expected_bound()
 
 
+def test_the_best_steps_of_a_chain_whose_square_is_too_large_are_refused():
+    """Found by review: 10,000 steps took gigabytes, 100,000 the machine."""
+    chain = NoiseSchedule.log_snr_uniform(5001, log_snr_max=8.0, log_snr_min=-6.0)
+    with pytest.raises(InvalidInput, match="give a list of times"):
+        best_steps(chain, torch.ones(5002), 10)
+
+
 def every_choice(n, k):
     return [[*chosen, n] for chosen in combinations(range(1, n), k - 1)]
 

@@ -29,6 +29,14 @@ def own_setting():
     torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize(("decay", "kept"), [(True, 0.99), (False, 0.999)])
+def test_adam_remembers_squares_for_as_long_as_the_plan_says(decay, kept):
+    mover = Mover([torch.zeros(3)], [], [0], Turns(1, 1), replace(PLAN, decay=decay))
+    mover.take([torch.full((3,), 2.0)], mover.at(1.0, 0))
+    (squares,) = mover.moving()["adam.mean_square"]
+    torch.testing.assert_close(squares, torch.full((3,), 4.0 * (1.0 - kept)))
+
+
 def rough(width=16, n_blocks=1, members=2):
     """A denoiser none of whose weights is 0."""
     weights = STREAM.child("weights")
@@ -114,7 +122,7 @@ def test_any_number_of_threads_gives_the_same_bits(members, width):
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-@pytest.mark.parametrize("kind", ["residual", "textbook"])  # passes by hand, and autograd's
+@pytest.mark.parametrize("kind", ["residual", "textbook"])
 def test_training_needs_no_leave_for_gradients(n_threads, kind):
     torch.set_num_threads(n_threads)
 

@@ -13,7 +13,7 @@ from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, loop
 from backwalk.training.ema import _gamma
-from backwalk.training.validation import Validation
+from backwalk.training.validation import Validation, n_points
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
 LEVELS = LogNormalLevels(math.exp(-4.0), math.exp(3.0), centre=-1.0)
@@ -215,6 +215,26 @@ def test_earlier_weights_are_kept_only_where_clearly_better(monkeypatch, worse_b
     at = {progress.step: weights(run.denoiser) for progress in run.run()}
     assert run.history().chosen_step == chosen
     assert equal(weights(run.denoiser), at[chosen])
+
+
+@pytest.mark.parametrize(("worse_by", "kept"), [([5.0], 20), ([5.0, 6.0], 20), ([5.0, 5.5], 10)])
+def test_few_rows_choose_by_what_so_few_can_show(monkeypatch, worse_by, kept):
+    """Found by review: one row chose by chance, and two by a normal's quantile; that of Student's t is 13.97."""
+    before = torch.zeros(len(worse_by), dtype=torch.float64)
+    scripted(
+        monkeypatch,
+        [before + (0.1 if call < 9 else 0.0) for call in range(10)] + [before + torch.tensor(worse_by)] * 10,
+    )
+    plan = Training(max_steps=20, batch_size=16, learning_rate=0.01, ema_width=None)
+    run = trainer(plan, x_validation=X_VALIDATION[: len(worse_by)])
+    list(run.run())
+    assert run.history().chosen_step == kept
+
+
+def test_noisy_points_make_up_for_few_rows_and_are_few_where_rows_are_wide():
+    assert [n_points(m, 2) for m in (1, 20, 50, 128, 1000, 9000)] == [2048, 2048, 3200, 8192, 8192, 9000]
+    assert n_points(100, 10_000) == 1677
+    assert n_points(1000, 10**6) == 1000
 
 
 def test_without_validation_the_average_is_kept():

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from backwalk.denoiser import Residual, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
-from backwalk.training import LogNormalLevels, Trainer, Training
+from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training
 from backwalk.training.batches import Batches
 from backwalk.training.learner import Learner
 from backwalk.training.learners import Learners
@@ -24,6 +24,7 @@ LEVELS = LogNormalLevels(0.02, 20.0, centre=-1.0)
 STREAM = Stream(12)
 PLAN = Training(max_steps=30, batch_size=40, learning_rate=0.01, hidden_rate=0.02, weight_decay=0.1)
 X_0 = STREAM.child("x_0").normal(0, 100, 2, torch.float32)
+RESIDUAL = Residual(16, 2, 2)
 HOST_ONLY = {"_local_scalar_dense", "lift_fresh", "nonzero", "equal", "is_nonzero"}  # no GPU does these alone
 
 
@@ -48,8 +49,8 @@ class Tape(TorchDispatchMode):
                     old.copy_(new)
 
 
-def learner(plan=PLAN, width=16, device="cpu"):
-    denoiser = build_denoiser(Residual(width, 2, 2), 2, schedule=SCHEDULE, floor=0.1, stream=STREAM.child("weights"))
+def learner(plan=PLAN, architecture=RESIDUAL, device="cpu"):
+    denoiser = build_denoiser(architecture, 2, schedule=SCHEDULE, floor=0.1, stream=STREAM.child("weights"))
     with torch.no_grad():
         for i, parameter in enumerate(denoiser.parameters()):
             parameter.add_(0.1 * STREAM.child(i).normal(0, parameter.numel(), 1).reshape(parameter.shape))
@@ -86,22 +87,24 @@ def as_on_a_gpu(monkeypatch):
 
 
 VARIANTS = {
-    "two-turns": ({}, 16),
-    "three-turns": ({}, 80),
-    "bfloat16": ({"half_products": True}, 16),
-    "Adam-alone": ({"hidden_rate": None}, 16),
-    "no-average": ({"ema_width": None}, 16),
-    "no-decay": ({"weight_decay": 0.0}, 16),
+    "two-turns": ({}, RESIDUAL),
+    "three-turns": ({}, Residual(80, 2, 2)),
+    "bfloat16": ({"half_products": True}, RESIDUAL),
+    "Adam-alone": ({"hidden_rate": None}, RESIDUAL),
+    "no-average": ({"ema_width": None}, RESIDUAL),
+    "no-decay": ({"weight_decay": 0.0}, RESIDUAL),
+    "the-notebook's": ({"levels": "chain", "ema_width": None, "decay": False, "hidden_rate": None}, Textbook(8, 2)),
 }
 
 
-@pytest.mark.parametrize(("changes", "width"), VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize(("changes", "architecture"), VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.usefixtures("as_on_a_gpu")
-def test_recorded_steps_are_the_learners_own(changes, width):
+def test_recorded_steps_are_the_learners_own(changes, architecture):
     plan, tapes = replace(PLAN, **changes), []
-    own, other = learner(plan, width), learner(plan, width)
+    own, other = learner(plan, architecture), learner(plan, architecture)
     recorded = RecordedLearner(other, recorder(other, tapes))
-    batches = Batches(X_0, LEVELS, plan, 2, STREAM)
+    levels = ChainLevels(SCHEDULE) if plan.levels == "chain" else LEVELS
+    batches = Batches(X_0, levels, plan, architecture.n_members, STREAM)
     for number in range(plan.max_steps):
         rate = plan.rate_at(number, number / plan.max_steps)
         batch = batches.at(number)
@@ -171,8 +174,8 @@ def test_a_run_of_recorded_steps_is_the_run_and_goes_on_where_another_stopped():
         assert all(map(torch.equal, other_weights, weights))
 
 
-@pytest.mark.parametrize(("architecture", "is_recorded"), [(Residual(16, 1, 2), True), (Textbook(8, 1), False)])
-def test_steps_by_passes_of_our_own_are_recorded_on_a_gpu(architecture, is_recorded):
+@pytest.mark.parametrize("architecture", [Residual(16, 1, 2), Textbook(8, 1)])
+def test_steps_are_recorded_on_a_gpu_alone(architecture):
     denoiser = build_denoiser(architecture, 2, schedule=SCHEDULE, floor=0.1, stream=STREAM)
     assert Learners(denoiser, PLAN)._recorded is None
     with FakeTensorMode():  # a GPU that is none
@@ -181,7 +184,7 @@ def test_steps_by_passes_of_our_own_are_recorded_on_a_gpu(architecture, is_recor
                 setattr(module, name, torch.nn.Parameter(torch.empty(parameter.shape, device="cuda")))
         learners = Learners(denoiser, PLAN)
     assert len(learners._learners) == 1
-    assert (learners._recorded is not None) is is_recorded
+    assert learners._recorded is not None
 
 
 def test_where_a_graph_cannot_be_made_the_callers_stream_is_put_back(monkeypatch):

@@ -17,6 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from backwalk.accepted import is_whole
 from backwalk.denoiser.passes import affine, prediction, prediction_and_slopes, product, pushed
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
@@ -57,14 +58,14 @@ class Textbook:
     n_hidden: int = 4
 
     def __post_init__(self) -> None:
-        _check_sizes(width=self.width, n_hidden=self.n_hidden)
+        _set_sizes(self, "width", "n_hidden")
 
     @property
     def n_members(self) -> int:
         """A single network."""
         return 1
 
-    def build(self, d: int, *, stream: Stream) -> Network:
+    def build(self, d: int, *, stream: Stream) -> TextbookNetwork:
         """Return the module for points in R^d, with initial weights from `stream`."""
         return TextbookNetwork(self, d, stream)
 
@@ -82,7 +83,7 @@ class Residual:
     n_members: int = 1
 
     def __post_init__(self) -> None:
-        _check_sizes(width=self.width, n_blocks=self.n_blocks, n_members=self.n_members)
+        _set_sizes(self, "width", "n_blocks", "n_members")
 
     def build(self, d: int, *, stream: Stream) -> ResidualNetwork:
         """Return the module for points in R^d, with initial weights from `stream`."""
@@ -121,6 +122,11 @@ class TextbookNetwork(Network):
             return _pushed(self.layers[-1], tangent)
 
         return self.layers[-1](h), push
+
+    @property
+    def in_order(self) -> list[Tensor]:
+        """Weight and bias of every layer, in the order in which they are passed: that of `parameters`."""
+        return list(self.parameters())
 
 
 class ResidualNetwork(Network):
@@ -206,7 +212,10 @@ def _zero_linear(members: int, n_in: int, n_out: int) -> MemberLinear:
     return MemberLinear(weight, bias)
 
 
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+def _set_sizes(architecture: Textbook | Residual, *names: str) -> None:
+    """Make sizes Python's integers, as JSON takes no others, or raise InvalidInput."""
+    for name in names:
+        size = getattr(architecture, name)
+        if not is_whole(size) or size < 1:
             raise InvalidInput(f"{name} should be an integer >= 1, but got {size!r}: 64 units and 3 blocks are usual.")
+        object.__setattr__(architecture, name, int(size))

@@ -98,17 +98,25 @@ def pushed(tangents: Tensor, slopes: list[Tensor], parameters: list[Tensor]) -> 
 def residual_parts(log_snr: Tensor, x: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return a, b, b g and the network's ln q / 4 of `ResidualDenoiser`, of log_snr's shape: (members, rows, 1)."""
     a, b = scales(log_snr, x)
-    # Where the noise is all there is, a level beyond 1,000 tells the network nothing new.
+    # The square of GREATEST_LEVEL, beyond which a level tells the network nothing new.
     level_sq = torch.exp(-log_snr).clamp(max=1e6)
     smoothed_sq = level_sq + floor**2
     return a, b, b * torch.sqrt(level_sq / smoothed_sq), 0.125 * torch.log(smoothed_sq)
 
 
 def residual_mean(x_t: Tensor, log_snr: Tensor, floor: float, parameters: list[Tensor]) -> Tensor:
-    """Return x_0_hat, (n, d), the mean over a residual denoiser's members: x_t is (n, d), log_snr () or (n,)."""
+    """Return x_0_hat, (n, d), the mean over a residual denoiser's members: x_t is (n, d), log_snr () or (n,).
+
+    One member after the other, as the activations of all at once do not fit in the cache: with four of width 128 a tile
+    takes 0.90 of the time, with two of width 48 0.99.
+    """
     a, _, share, level = residual_parts(log_snr.reshape(-1, 1), x_t, floor)
-    x = torch.cat([x_t, level.expand(x_t.shape[0], 1)], dim=-1).expand(parameters[0].shape[0], -1, -1)
-    return a * x_t + share * prediction_in_place(x, parameters).mean(dim=0)
+    x = torch.cat([x_t, level.expand(x_t.shape[0], 1)], dim=-1).unsqueeze(0)
+    members = parameters[0].shape[0]
+    total = prediction_in_place(x, [parameter[:1] for parameter in parameters])
+    for k in range(1, members):
+        total.add_(prediction_in_place(x, [parameter[k : k + 1] for parameter in parameters]))
+    return a * x_t + share / members * total[0]
 
 
 def loss_and_gradients(

@@ -24,9 +24,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from backwalk.denoiser.network import Network, Push, ResidualNetwork
+from backwalk.denoiser.network import Network, Push, ResidualNetwork, TextbookNetwork
 from backwalk.denoiser.passes import loss_and_gradients, residual_mean, residual_parts
-from backwalk.diffusion import NoiseSchedule, scales, x_0_from_eps
+from backwalk.denoiser.textbook_passes import noise_loss_and_gradients, time_share
+from backwalk.diffusion import NoiseSchedule, x_0_from_eps
 from backwalk.errors import InvalidInput
 from backwalk.threads import without_lock
 
@@ -47,6 +48,7 @@ class EnsembleDenoiser(nn.Module, ABC):
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return each member's own x_0_hat: x_t is (members, rows, d), log_snr (members, rows)."""
 
+    @abstractmethod
     def loss_and_gradients(
         self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, half_products: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
@@ -55,12 +57,6 @@ class EnsembleDenoiser(nn.Module, ABC):
         x_0 and eps are (members, rows, d), log_snr and weight (members, rows). `half_products` allows products of
         numbers rounded to bfloat16 where a denoiser has them.
         """
-        del half_products
-        with torch.enable_grad():  # whatever the caller set, and on every thread
-            a, b = scales(log_snr.unsqueeze(-1), x_0)
-            error = x_0 - self.by_member(a * x_0 + b * eps, log_snr)
-            loss = (weight * error.square().sum(-1)).sum()
-            return loss.detach(), list(torch.autograd.grad(loss, list(self.parameters())))
 
     def member(self, k: int) -> Self:
         """Return the denoiser of member k alone, whose weights are this one's: what moves the ones moves the others.
@@ -96,7 +92,9 @@ class NoiseDenoiser(EnsembleDenoiser):
     Between two steps of the schedule t is interpolated linearly in the log-SNR.
     """
 
-    def __init__(self, network: Network, n_members: int, schedule: NoiseSchedule) -> None:
+    network: TextbookNetwork
+
+    def __init__(self, network: TextbookNetwork, n_members: int, schedule: NoiseSchedule) -> None:
         super().__init__(network, n_members, (float(schedule.log_snr[-1]), float(schedule.log_snr[1])))
         if schedule.log_snr[-1] == -math.inf:
             raise InvalidInput(
@@ -109,28 +107,29 @@ class NoiseDenoiser(EnsembleDenoiser):
 
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return each member's x_0_hat."""
-        eps = self.network(x_t, self._time(log_snr).unsqueeze(-1).to(x_t))
+        eps = self.network(x_t, time_share(log_snr, self._grid).unsqueeze(-1).to(x_t))
         return x_0_from_eps(x_t, eps, log_snr.unsqueeze(-1))
 
     def linearize_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
         """Return each member's x_0_hat, and its derivative: x_0_hat is linear in (x_t, eps)."""
         log_snr = log_snr.unsqueeze(-1)
-        eps, push = self.network.linearize(x_t, self._time(log_snr).to(x_t))
+        eps, push = self.network.linearize(x_t, time_share(log_snr, self._grid).to(x_t))
         per_tangent = log_snr.unsqueeze(1)
         return (
             x_0_from_eps(x_t, eps, log_snr),
             lambda tangents: x_0_from_eps(tangents, push(tangents), per_tangent),
         )
 
-    def _time(self, log_snr: Tensor) -> Tensor:
-        n = len(self._grid)
-        position = log_snr.to(self._grid)
-        if n == 1:
-            return torch.ones_like(position)
-        above = torch.searchsorted(self._grid, position.contiguous()).clamp(1, n - 1)
-        low, high = self._grid[above - 1], self._grid[above]
-        steps_from_end = above - 1 + ((position - low) / (high - low)).clamp(0.0, 1.0)
-        return (n - steps_from_end) / n
+    def loss_and_gradients(
+        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, half_products: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return what every denoiser's does, by passes that are written by hand, and without half products."""
+        del half_products
+        with torch.no_grad():
+            loss, *gradients = without_lock(noise_loss_and_gradients, x_0.device)(
+                x_0, eps, log_snr.unsqueeze(-1), weight.unsqueeze(-1), self._grid, self.network.in_order
+            )
+        return loss, gradients
 
 
 class ResidualDenoiser(EnsembleDenoiser):
@@ -150,10 +149,7 @@ class ResidualDenoiser(EnsembleDenoiser):
             passes = without_lock(residual_mean, x_t.device)
             mean: Tensor = passes(x_t, log_snr.to(x_t), self.floor, self.network.in_order)
             return mean
-        a, share, level = self._parts(x_t, log_snr.to(x_t).reshape(-1))
-        rows = x_t.expand(self.n_members, *x_t.shape)
-        left_over: Tensor = self.network(rows, level.expand(*rows.shape[:-1], 1))
-        return a * x_t + share * left_over.mean(dim=0)
+        return super().forward(x_t, log_snr)
 
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return each member's x_0_hat."""

@@ -18,12 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from backwalk.accepted import is_whole
 from backwalk.diffusion.forward import q_sample
 from backwalk.diffusion.gaussian import variance_cost
 from backwalk.diffusion.parameterization import Denoiser, check_schedule, denoise_at_time
@@ -111,8 +111,13 @@ def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) ->
             f"mean and covariance should be (d,) and (d, d), but got {tuple(mean.shape)} and "
             f"{tuple(covariance.shape)}: pass the moments of the encoded data."
         )
+    return mismatch_along_axes(mean, torch.linalg.eigvalsh(covariance), schedule)
+
+
+def mismatch_along_axes(mean: Tensor, variances: Tensor, schedule: NoiseSchedule) -> float:
+    """Return `prior_mismatch` from the variances along the covariance's own axes, (d,): its eigenvalues."""
     alpha_bar = schedule.alpha_bar[-1]
-    gap = alpha_bar * (torch.linalg.eigvalsh(covariance) - 1.0)
+    gap = alpha_bar * (variances - 1.0)
     return float(variance_cost(gap).sum() + 0.5 * alpha_bar * mean.square().sum())
 
 
@@ -213,7 +218,7 @@ class NoiseDraws:
             raise InvalidInput(
                 "exactly one of stream and eps should be given: stream for random noise, eps for points."
             )
-        if not isinstance(self.n_draws, Integral) or isinstance(self.n_draws, bool) or self.n_draws < 1:
+        if not is_whole(self.n_draws) or self.n_draws < 1:
             raise InvalidInput(
                 f"n_draws should be an integer >= 1, but got {self.n_draws!r}: 1 draw a row and step is usual."
             )

@@ -17,6 +17,8 @@ from torch import Tensor
 from backwalk.diffusion.schedule import NoiseSchedule
 from backwalk.errors import InvalidInput
 
+_MOST_STEPS = 5000  # some 200 MB for each of the costs' parts
+
 
 def optimal_step_cost(
     schedule: NoiseSchedule, denoising_error: Tensor, *, decoder_variance: float | None = None
@@ -62,6 +64,11 @@ def best_steps(
     n_steps = schedule.n_steps
     if not 1 <= k <= n_steps:
         raise InvalidInput(f"k should lie in 1..{n_steps}, but got {k}: a chain has no more steps than its schedule.")
+    if n_steps > _MOST_STEPS:
+        raise InvalidInput(
+            f"The best steps should be asked of a chain of at most {_MOST_STEPS:,}, as memory grows with their square, "
+            f"but it has {n_steps:,}: give a list of times, such as evenly_spaced(n_steps, k)."
+        )
     cost = optimal_step_cost(schedule, denoising_error, decoder_variance=decoder_variance)
     least = torch.full((n_steps + 1,), math.inf, dtype=torch.float64)  # of a path from each t to 0
     least[0] = 0.0

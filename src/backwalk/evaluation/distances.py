@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 
 from backwalk.errors import InvalidInput
 from backwalk.evaluation.estimates import Estimate, log_ratio, mean_estimate
@@ -67,8 +67,8 @@ def energy_distance(x: ArrayLike, y: ArrayLike, *, unbiased: bool = True) -> flo
     """
     x_rows, y_rows = as_two_sets(x, y, at_least=2)
     n, m = len(x_rows), len(y_rows)
-    within_x = _sum_of_distances(x_rows, x_rows) / (n * (n - unbiased))
-    within_y = _sum_of_distances(y_rows, y_rows) / (m * (m - unbiased))
+    within_x = _sum_within(x_rows) / (n * (n - unbiased))
+    within_y = _sum_within(y_rows) / (m * (m - unbiased))
     return 2.0 * _sum_of_distances(x_rows, y_rows) / (n * m) - within_x - within_y
 
 
@@ -157,6 +157,15 @@ def nearest(queries: Rows, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.
 def _sum_of_distances(x: Rows, y: Rows) -> float:
     step = max(1, _BLOCK // len(y))
     return float(sum(cdist(x[i : i + step], y).sum() for i in range(0, len(x), step)))
+
+
+def _sum_within(x: Rows) -> float:
+    """Return the sum of the distances of all ordered pairs of rows; each pair is visited once."""
+    step = max(1, _BLOCK // len(x))
+    starts = range(0, len(x), step)
+    inside = sum(pdist(x[i : i + step]).sum() for i in starts)
+    across = sum(cdist(x[i : i + step], x[i + step :]).sum() for i in starts)
+    return float(2.0 * (inside + across))
 
 
 def _ks(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

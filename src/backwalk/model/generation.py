@@ -152,10 +152,12 @@ def _walk(
         eps = stream.child(*names).normal(start, stop, steps * width, torch.float32)
         return eps.reshape(stop - start, steps, width).transpose(0, 1).contiguous().to(device)
 
-    together = max(1, _NUMBERS_TOGETHER // width)  # for a call takes as long as some numbers
+    # A call takes as long as some numbers. No step draws any at t = 1.
+    calls = -(-(schedule.n_steps - 1) // max(1, _NUMBERS_TOGETHER // width))
+    together = max(1, -(-(schedule.n_steps - 1) // max(1, calls)))
 
     def noise(t: int) -> Tensor:
-        group, place = divmod(t - 1, together)
+        group, place = divmod(t - 2, together)
         return drawn("eps", group, steps=together)[place]
 
     return walk_back(denoiser, schedule, step, drawn("x_N")[0], noise=noise)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk import diffusion
-from backwalk.accepted import FARTHEST_TO_SCORE
+from backwalk.accepted import FARTHEST_TO_SCORE, GREATEST_LEVEL, is_whole
 from backwalk.diffusion import (
     BoundTerms,
     Denoiser,
@@ -44,7 +43,7 @@ from backwalk.threads import single_threads
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
-_LEAST_LOG_SNR = -2.0 * math.log(1e3)
+_BOUND_ROWS = 512  # of a piece, so that few rows too are shared among threads
 MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
 
 
@@ -64,7 +63,7 @@ def bound(
     times that are visited or the number of them (then those of `chosen_times`), and
     `decoder_variance`, in squared encoded units, defaults as in `reverse_variances`, or with "full" to the covariance
     that the denoiser's Jacobian gives. The codec's log |det J| is part of the reconstruction term, and of every row's
-    total. Rows go through in tiles, so that memory does not grow with them.
+    total. Rows go through in pieces, so that memory does not grow with them.
     """
     kind = model.reverse_variance if reverse_variance is None else reverse_variance
     check_reverse_variance(kind, BOUND_VARIANCES)
@@ -84,14 +83,16 @@ def bound(
         sigma_sq = reverse_variances(model, times, reverse_variance=kind, decoder_variance=decoder_variance)
         bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq)
 
-    def of_tile(first: int) -> BoundTerms:
-        rows = slice(first, first + TILE_ROWS)
+    piece_rows = _BOUND_ROWS if z.device.type == "cpu" else TILE_ROWS
+
+    def of_piece(first: int) -> BoundTerms:
+        rows = slice(first, first + piece_rows)
         return bound_of(
             model.denoiser, z[rows], stream=stream, n_draws=n_draws, first_row=first, log_volume=log_volume[rows]
         )
 
     with single_threads(z.device.type == "cpu") as side_by_side:
-        return merged_terms(list(side_by_side(of_tile, range(0, len(z), TILE_ROWS))))
+        return merged_terms(list(side_by_side(of_piece, range(0, len(z), piece_rows))))
 
 
 def chosen_times(
@@ -107,9 +108,9 @@ def chosen_times(
     """
     if steps is None:
         return list(range(1, model.schedule.n_steps + 1))
-    if isinstance(steps, Integral) and not isinstance(steps, bool):
+    if is_whole(steps):
         return best_steps(model.schedule, model.denoising_error, int(steps), decoder_variance=decoder_variance)
-    if isinstance(steps, Sequence) and all(isinstance(t, Integral) for t in steps):
+    if isinstance(steps, Sequence) and all(map(is_whole, steps)):
         return [int(t) for t in steps]
     raise InvalidInput(f"steps should be a number of steps, a list of times or None, but got {steps!r}.")
 
@@ -134,7 +135,7 @@ def log_density(
     level = model.schedule.noise_level
     if n_probes is None and z.shape[1] > MOST_EXACT_COLUMNS:
         n_probes = DEFAULT_PROBES
-    if n_probes is not None and (not isinstance(n_probes, Integral) or isinstance(n_probes, bool) or n_probes < 1):
+    if n_probes is not None and (not is_whole(n_probes) or n_probes < 1):
         raise InvalidInput(f"n_probes should be an integer >= 1 or None, but got {n_probes!r}: 16 is usual.")
     probes = Stream(0) if stream is None else stream
     cut = z.device.type == "cpu" and isinstance(model.denoiser, Linearizable)
@@ -189,7 +190,7 @@ def measured_denoising_error(
     and the last step among them, and between them ln m_t is interpolated.
     """
     # Increasing. The farthest levels of a chain that ends in noise alone are as one.
-    place = -schedule.log_snr[1:].clamp(min=_LEAST_LOG_SNR).numpy()
+    place = -schedule.log_snr[1:].clamp(min=-2.0 * math.log(GREATEST_LEVEL)).numpy()
     times = sorted({1, *spread_times(schedule, min(n_levels, schedule.n_steps), place)})
     rows = z.repeat(-(-2048 // len(z)), 1)  # copies and not draws, which would be thousands of calls on a few rows
     with single_threads(rows.device.type == "cpu") as side_by_side:

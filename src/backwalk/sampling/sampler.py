@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Literal, get_args
 
 import numpy as np
 
+from backwalk.accepted import is_number, is_whole
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 
@@ -20,7 +20,8 @@ _EVEN_POWER = 0.4  # of the angle in which few steps are even; from 0.35 to 0.5 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A solver by name, and how many evaluations of the denoiser a row costs: None is one for each step of the chain.
+    """A solver by name, and how many evaluations of the denoiser a row costs: at most one for each step of the chain,
+    and so many where it is None.
 
     - "ancestral": Ho et al. 2020's sampling from the chain, or from a shorter one.
     - "ddim": deterministic, first order; with `eta` in (0, 1] noise of variance eta^2 beta_tilde is added in each step,
@@ -41,15 +42,18 @@ class Sampler:
         if self.solver not in get_args(SolverName):
             raise InvalidInput(f"solver should be one of {', '.join(get_args(SolverName))}, but got {self.solver!r}.")
         k = self.n_evaluations
-        if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 1):
-            raise InvalidInput(
-                f"n_evaluations should be an integer >= 1 or None, but got {k!r}: {USUAL_EVALUATIONS} is usual."
-            )
+        if k is not None:
+            if not is_whole(k) or k < 1:
+                raise InvalidInput(
+                    f"n_evaluations should be an integer >= 1 or None, but got {k!r}: {USUAL_EVALUATIONS} is usual."
+                )
+            object.__setattr__(self, "n_evaluations", int(k))  # NumPy's too, which no JSON takes
         if self.solver == "distilled" and k not in (None, 1):
             raise InvalidInput(
                 f'n_evaluations should be 1 or None for "distilled", but got {k}: for more, take another solver.'
             )
         check_eta(self.eta)
+        object.__setattr__(self, "eta", float(self.eta))
         if self.eta > 0.0 and self.solver != "ddim":
             raise InvalidInput(
                 f'eta should be 0 for "{self.solver}", but got {self.eta!r}: it is the share of fresh noise of "ddim".'
@@ -146,7 +150,7 @@ def spread_times(schedule: NoiseSchedule, k: int, place: np.ndarray) -> list[int
 
 def check_eta(eta: float) -> None:
     """Raise InvalidInput unless eta, the share of fresh noise in a DDIM step, lies in [0, 1]."""
-    if isinstance(eta, bool) or not isinstance(eta, Real) or not 0.0 <= eta <= 1.0:
+    if not is_number(eta) or not 0.0 <= eta <= 1.0:
         raise InvalidInput(f"eta should lie in [0, 1], but got {eta!r}: 0 adds no noise, 1 that of beta_tilde.")
 
 

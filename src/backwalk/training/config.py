@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from backwalk.accepted import is_number, is_whole
 from backwalk.errors import InvalidInput
 
 WARM_UP_STEPS, WARM_UP_SHARE = 50, 0.05  # whichever ends first
+MOST_TURNS = 4  # in which Muon's matrices move (`muon.turns_for`), each then by as many times the rate
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,12 @@ class Training:
     `learning_rate`: Adam's, at its highest.
     `max_steps` or `n_epochs`: how long; one epoch is n // batch_size steps, the last short batch being dropped.
     `hidden_rate`: Muon's rate for the square matrices of residual blocks; None leaves all to Adam.
-    `weight_decay`: by which, times its rate, Muon shrinks those matrices at each step.
+    `weight_decay`: by which, times its rate, Muon shrinks those matrices each time that they move.
     `half_products`: products in the blocks from numbers rounded to bfloat16, in training alone; weights, sums and
     everything else stay float32. It pays on some devices (`defaults.has_fast_half_products`).
     `ema_width`: the relative width of the average of weights; None keeps the last weights.
-    `decay`: after a short warm-up the rates fall to 0 along a half cosine; otherwise they are constant from the start.
+    `decay`: after a short warm-up the rates fall to 0 along a half cosine, and Adam remembers squares for some hundred
+    steps (0.99); otherwise rates are constant from the start and it remembers a thousand (0.999, its authors' own).
     `levels`: "log_normal", or "chain" for t uniform on 1..n_steps with L_simple as loss.
     """
 
@@ -42,16 +45,24 @@ class Training:
             value = getattr(self, name)
             if value is None and name != "batch_size":
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not is_whole(value) or value < 1:
                 raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}.")
+            object.__setattr__(self, name, int(value))  # NumPy's too, which no JSON takes
         for name, most in (("learning_rate", 1.0), ("hidden_rate", 1.0), ("ema_width", 0.25)):
             value = getattr(self, name)
             if value is None and name != "learning_rate":
                 continue
-            if not isinstance(value, (int, float)) or not 0.0 < value <= most:
+            if not is_number(value) or not 0.0 < value <= most:
                 raise InvalidInput(f"{name} should lie in (0, {most:g}], but got {value!r}.")
-        if not isinstance(self.weight_decay, (int, float)) or not 0.0 <= self.weight_decay <= 10.0:
+            object.__setattr__(self, name, float(value))
+        if not is_number(self.weight_decay) or not 0.0 <= self.weight_decay <= 10.0:
             raise InvalidInput(f"weight_decay should lie in [0, 10], but got {self.weight_decay!r}.")
+        object.__setattr__(self, "weight_decay", float(self.weight_decay))
+        if MOST_TURNS * (self.hidden_rate or 0.0) * self.weight_decay >= 1.0:
+            raise InvalidInput(
+                f"hidden_rate x weight_decay should be below {1 / MOST_TURNS:g}, as weights would turn their sign, but "
+                f"is {(self.hidden_rate or 0.0) * self.weight_decay:g}: lower weight_decay, of which 0.05 is usual."
+            )
         if not isinstance(self.half_products, bool):
             raise InvalidInput(f"half_products should be True or False, but got {self.half_products!r}.")
         if (self.max_steps is None) == (self.n_epochs is None):

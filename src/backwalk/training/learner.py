@@ -112,7 +112,7 @@ class Learner:
             return 1
         if not self._cut:
             return -(-rows // UNCUT_ROWS)
-        return max(2, -(-rows // SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
+        return 2 * -(-rows // (2 * SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
 
 
 class MoverStep(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from backwalk.denoiser import EnsembleDenoiser, ResidualDenoiser
+from backwalk.denoiser import EnsembleDenoiser
 from backwalk.threads import Map
 from backwalk.training.batches import Batches
 from backwalk.training.config import Training
@@ -27,9 +27,7 @@ class Learners:
         self._apart = on_cpu and members % 2 == 0 and members >= training.batch_size / SHARD_ROWS
         denoisers = [denoiser.member(k) for k in range(members)] if self._apart else [denoiser]
         self._learners = [Learner(each, training, cut=on_cpu and not self._apart) for each in denoisers]
-        # Of other denoisers autograd takes the gradients, by operations that are theirs to choose.
-        is_recorded = device == "cuda" and isinstance(denoiser, ResidualDenoiser)
-        self._recorded = RecordedLearner(self._learners[0]) if is_recorded else None
+        self._recorded = RecordedLearner(self._learners[0]) if device == "cuda" else None
 
     def step(self, batches: Batches, rate: float, number: int, side_by_side: Map = map) -> Tensor:
         """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""

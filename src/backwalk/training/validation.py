@@ -1,7 +1,7 @@
 """Which weights a run keeps: rows kept apart, a measure of weights on them, and the choice of the best or the last.
 
-The last weights are kept, unless earlier ones were better on the validation rows by more than two standard errors of
-the difference: the least of many noisy values is often least by chance.
+The last weights are kept, unless earlier ones were better on the validation rows by more than chance would have it (at
+the level of two standard errors, by Student's t): the least of many noisy values is often least by chance.
 """
 
 from __future__ import annotations
@@ -12,22 +12,35 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student
 from torch import Tensor
 
+from backwalk.accepted import GREATEST_LEVEL
 from backwalk.denoiser import EnsembleDenoiser
 from backwalk.diffusion import scales
 from backwalk.streams import Stream
 from backwalk.threads import Map
 
-N_VALIDATION_POINTS = 8192  # noisy points a validation is over, at least, however few the rows
+MOST_POINTS, _LEAST_POINTS, _POINTS_A_ROW, _MOST_CELLS = 8192, 2048, 64, 2**24
 _ROWS_AT_ONCE = 1024  # whose activations stay in the cache
-_LEAST_LOG_SNR = -2.0 * math.log(1e3)  # below it the integrand is nil, and a chain may end at -inf
+_SHOWN = float(norm.cdf(2.0))
 
 
 def split_rows(n: int, n_validation: int, *, stream: Stream) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return which of n rows choose the weights, (m,), and which are trained on, (n - m,), at random."""
     order = stream.child("split").permutation(n)
     return order[:n_validation], order[n_validation:]
+
+
+def n_points(m: int, d: int) -> int:
+    """Return how many noisy points, at least, a validation of m rows in R^d is over: none is left out.
+
+    Their number and not that of the rows makes up for noise; but of few rows the scatter is the greater fault, and
+    tables that are very wide would take a gigabyte.
+    """
+    by_rows = min(max(_POINTS_A_ROW * m, _LEAST_POINTS), MOST_POINTS)
+    return max(m, min(by_rows, _MOST_CELLS // d))
 
 
 class Validation:
@@ -40,11 +53,12 @@ class Validation:
 
     def __init__(self, denoiser: EnsembleDenoiser, x_0: Tensor, stream: Stream) -> None:
         self._denoiser = denoiser
-        self._draws = -(-N_VALIDATION_POINTS // len(x_0))
+        self._draws = -(-n_points(*x_0.shape) // len(x_0))
         self._x_0 = x_0.repeat(self._draws, 1)
         n, d = self._x_0.shape
-        low, high = max(denoiser.log_snr_range[0], _LEAST_LOG_SNR), denoiser.log_snr_range[1]
-        places = (torch.from_numpy(stream.child("validation level").permutation(n)) + 0.5) / n
+        # Beyond the greatest level the integrand is nil, and a chain may end at -inf.
+        low, high = max(denoiser.log_snr_range[0], -2.0 * math.log(GREATEST_LEVEL)), denoiser.log_snr_range[1]
+        places = (torch.from_numpy(stream.child("validation level").permutation(n)).double() + 0.5) / n
         self._log_snr = (low + (high - low) * places).to(x_0)
         eps = stream.child("validation eps").normal(0, n, d, x_0.dtype).to(x_0.device)
         a, b = scales(self._log_snr, x_0)
@@ -108,5 +122,8 @@ class Choice:
         if self.best is None or self.last is None:
             return self.last
         worse_by = self.last.by_row - self.best.by_row
-        standard_error = float(worse_by.std()) / math.sqrt(len(worse_by)) if len(worse_by) > 1 else 0.0
-        return self.best if float(worse_by.mean()) > 2.0 * standard_error else self.last
+        if len(worse_by) < 2:
+            return self.last  # a single row says nothing of chance
+        standard_error = float(worse_by.std()) / math.sqrt(len(worse_by))
+        limit = float(student.ppf(_SHOWN, len(worse_by) - 1)) * standard_error
+        return self.best if float(worse_by.mean()) > limit else self.last
