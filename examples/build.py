@@ -34,10 +34,16 @@ def run(notebook: NotebookNode) -> None:
     NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False).execute()
     notebook.metadata.pop("language_info", None)  # the version of Python that happened to be here
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
+        # Progress tells of seconds, and not of what is computed.
+        cell["outputs"] = [output for output in cell.get("outputs", []) if not _is_progress(output)]
+        for output in cell["outputs"]:
             if output.get("name") == "stderr":
                 # A warning's place is a temporary file of the kernel's, and the line is in the cell above.
                 output["text"] = _QUOTED_LINE.sub(r"\1", _PLACE_OF_WARNING.sub("", output["text"]))
+
+
+def _is_progress(output: NotebookNode) -> bool:
+    return str(output.get("data", {}).get("text/plain", "")).startswith("training ")
 
 
 def main(scripts: list[str]) -> None:

@@ -26,11 +26,11 @@ from torch import Tensor
 from backwalk.diffusion import Denoiser, integrate_ode
 from backwalk.errors import InvalidInput
 from backwalk.model import DiffusionModel, device_of, encode_for_scoring
-from backwalk.sampling import over_tiles, padded_tile
+from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
 from backwalk.table import as_table
 
 N_INTERVALS = 16
-_TILE_ROWS = 256  # as one row costs a whole tile, 144 evaluations of it
+_TILE_ROWS = 256  # on a CPU: one row costs 144 evaluations of a whole tile
 _FARTHEST = 1e6  # of a latent: at the row that it would come from, a network's float32 has no digits left
 
 
@@ -121,11 +121,11 @@ def _levels(model: DiffusionModel) -> tuple[float, float]:
 def _transport(
     model: DiffusionModel, start: Tensor, level_from: float, level_to: float, n_intervals: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    denoiser = _InFloat64(model.denoiser)
+    denoiser, tile_rows = _InFloat64(model.denoiser), _TILE_ROWS if start.device.type == "cpu" else TILE_ROWS
 
     def of_tile(first: int, last: int) -> Tensor:
-        rows = padded_tile(start[first:last], _TILE_ROWS)
+        rows = padded_tile(start[first:last], tile_rows)
         return torch.cat(integrate_ode(denoiser, rows, level_from, level_to, n_intervals), dim=1)
 
-    both = torch.cat(list(over_tiles(of_tile, 0, len(start), _TILE_ROWS, device=start.device))).cpu().numpy()
+    both = torch.cat(list(over_tiles(of_tile, 0, len(start), tile_rows, device=start.device))).cpu().numpy()
     return both[:, : start.shape[1]], both[:, start.shape[1] :]

@@ -225,9 +225,9 @@ def test_rows_that_the_model_cannot_make_are_refused(name):
 
 def test_judging_a_model_by_the_rows_of_its_fit_is_told():
     fidelity = assess(fitted(), TRAINING, stream=Stream(0), n_pairs=2, n_rows=100)
-    assert fidelity.seen
+    assert not fidelity.are_others
     assert "by the very rows that it was fitted to" in fidelity.warnings[0]
-    assert not assessed().seen
+    assert assessed().are_others
     assert not any("very rows" in words for words in assessed().warnings)
 
 
@@ -235,12 +235,14 @@ def test_training_rows_that_are_not_the_fits_and_judged_rows_among_them_are_told
     """Found by review: with another table as training rows the report found no copies, and said so."""
     some = {"stream": Stream(0), "n_pairs": 2, "n_rows": 50, "baselines": False}
     mixed = np.concatenate([UNSEEN[:300], TRAINING[:100]])
-    others = assess(fitted(), mixed, training=TRAINING[:-1], **some).warnings
+    fidelity = assess(fitted(), mixed, training=TRAINING[:-1], **some)
+    others = fidelity.warnings
+    assert not fidelity.are_others
     assert "Of the judged rows 25 % stand among the training rows too" in others[0]
-    assert "not those that the model was fitted to" in others[1]
+    assert "not, number by number and in order, those that the model was fitted to" in others[1]
     for words in assess(fitted(), UNSEEN, training=TRAINING, **some).warnings:
         assert "training rows too" not in words
-        assert "not those" not in words
+        assert "number by number" not in words
 
 
 def test_the_code_to_copy_names_the_models_own_file():

@@ -82,7 +82,7 @@ FINE = {
         ({"seen": True}, "by the very rows that it was fitted to"),
         ({"seen": True, "overlap": 1.0}, "by the very rows that it was fitted to"),
         ({"overlap": 0.25}, "25 % stand among the training rows too"),
-        ({"other_training": True}, "not those that the model was fitted to"),
+        ({"other_training": True}, "not, number by number and in order, those"),
         ({"columns": (figure(0.6, name="height"), figure(0.5, name="width"))}, "real ones in height:"),
     ],
 )

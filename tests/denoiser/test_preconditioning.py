@@ -124,8 +124,10 @@ def test_pure_noise_is_for_the_residual_network_alone():
     schedule = NoiseSchedule(torch.tensor([math.inf, 2.0, -2.0, -math.inf]))
     denoiser = build_denoiser(Residual(8, 1), 2, schedule=schedule, floor=0.1, stream=STREAM)
     assert bool(denoiser(torch.ones(3, 2), schedule.log_snr[1:]).isfinite().all())
-    with pytest.raises(InvalidInput, match="finite for a network that predicts eps"):
-        build_denoiser(Textbook(8, 1), 2, schedule=schedule, floor=0.1, stream=STREAM)
+    for last in (-math.inf, -110.0):
+        schedule = NoiseSchedule(torch.tensor([math.inf, 2.0, -2.0, last]))
+        with pytest.raises(InvalidInput, match="at least -80 for a network that predicts eps"):
+            build_denoiser(Textbook(8, 1), 2, schedule=schedule, floor=0.1, stream=STREAM)
 
 
 @pytest.mark.parametrize("architecture", [Residual(width=8, n_blocks=2, n_members=3), Textbook(width=8, n_hidden=2)])

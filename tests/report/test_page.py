@@ -132,7 +132,7 @@ def test_the_blur_of_the_density_is_told_in_the_user_s_units():
 
 def test_the_losses_are_told_for_what_they_are():
     text = " ".join(Elements(page()).text.split())
-    assert "40 steps were taken. Each lowers the v-loss = |v − v_θ|²" in text
+    assert "40 steps were taken. Each aims to lower the v-loss = |v − v_θ|²" in text
     assert "it compares with no other number on this page" in text
     notebook = replace(model().history, loss_name="L_simple", validation_step=(), validation_loss=())
     words = loss_words(notebook)
@@ -155,8 +155,8 @@ def test_the_page_is_small():
 
 
 def test_rows_are_called_what_they_are():
-    assert "300 training rows of 2 columns; judged by 100 other rows" in Elements(page()).text
-    assert "judged by these very rows" in dataset_words(ROWS, replace(fidelity(), seen=True), (0, 1))
+    assert "300 training rows of 2 columns; judged by 100 others" in Elements(page()).text
+    assert "100 rows, some of which" in dataset_words(ROWS, replace(fidelity(), are_others=False), (0, 1))
     alone = assess(model(), UNSEEN, stream=Stream(0), n_pairs=2)
     frames = chain_frames(model(), UNSEEN, Stream(1), n_points=50)
     text = Elements(render_report(alone, model(), data=UNSEEN, generated=UNSEEN, frames=frames)).text

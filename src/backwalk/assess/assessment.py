@@ -163,6 +163,7 @@ def _judged(
         levels = tuple(gain_by_level(model, *pair, stream.child("levels")))
     ours = _own(model, figures, scored, sample.seconds, load)
     seen = is_of_the_fit(model.card, unseen)
+    overlap = 0.0 if training is None else _overlap(unseen, training)
     rivals: tuple[Contender, ...] = ()
     if baselines and training is not None:
         found = fitted_rivals(Table(training, model.schema), codec, scored.rows, stream)
@@ -186,7 +187,7 @@ def _judged(
                 gain,
                 len(unseen),
                 seen=seen,
-                overlap=0.0 if training is None else _overlap(unseen, training),
+                overlap=overlap,
                 other_training=training is not None and _is_another_table(model, training),
             )
         ),
@@ -208,7 +209,7 @@ def _judged(
         training_gain=gain,
         training_gain_by_level=levels,
         n_unseen=len(unseen),
-        seen=seen,
+        are_others=not seen and overlap == 0.0,
         n_training=None if trained is None else len(trained),
         real_rows=real_rows,
         bent_columns=tuple(column_name(model.schema, j) for j in codec.heavy_tailed_columns),

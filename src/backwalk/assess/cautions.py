@@ -35,7 +35,7 @@ def cautions(
     """Yield the warnings that these numbers call for; none if all is well.
 
     `seen`: the judged rows are those of the fit. `overlap`: the share of them that stands among the training rows too.
-    `other_training`: the training rows are not those of the fit, of which the model's card has a checksum.
+    `other_training`: the training rows are not those of the fit, by the checksum in the model's card.
     """
     if seen:
         yield (
@@ -49,8 +49,9 @@ def cautions(
         )
     if other_training:
         yield (
-            "The training rows given are not those that the model was fitted to. So the baselines had other rows than "
-            "the model, and rows that it repeats may have gone unnoticed. Give the very table of the fit."
+            "The training rows given are not, number by number and in order, those that the model was fitted to. If "
+            "they are others, the baselines had other rows than the model, and rows that it repeats may have gone "
+            "unnoticed: give the very table of the fit."
         )
     if mismatch > MISMATCH_THAT_MATTERS:
         yield (

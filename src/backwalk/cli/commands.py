@@ -88,10 +88,11 @@ _training_options = _options(
     help="Folder for model, samples and report.",
 )
 @_training_options
+@_device
 @_seed
 @_force
 @click.pass_context
-def demo(context: click.Context, /, output: Path, seed: int, force: bool, **training: Any) -> None:
+def demo(context: click.Context, /, output: Path, device: str, seed: int, force: bool, **training: Any) -> None:
     """Fit two moons, sample, judge, and write a report: the whole way in one go, within a minute by default."""
     if output.exists() and not force:
         raise InvalidInput(f"{output} exists already: name another folder with -o, or overwrite it with --force.")
@@ -99,7 +100,7 @@ def demo(context: click.Context, /, output: Path, seed: int, force: bool, **trai
     check_output(model, force)
     say(context, "two moons: 10,000 points with noise 0.05")
     data = read_data("two_moons", 10_000, seed)
-    estimator = fit_model(context, data, seed, {}, **training)
+    estimator = fit_model(context, data, seed, {}, device=device, **training)
     estimator.save(model, overwrite=force)
     options = "".join(
         f" --{name.replace('_', '-')} {value}" for name, value in training.items() if _is_set(name, value)
@@ -365,8 +366,8 @@ def report(
 ) -> None:
     """Judge a saved MODEL by DATA that its fit never saw, and write a report.
 
-    A built-in density gives rows that no fit was given, --rows of them, and as --training those that `fit` drew for
-    MODEL.
+    A built-in density gives rows that no fit was given, --rows of them, and as --training those that `backwalk fit`
+    drew for MODEL.
     """
     estimator = load_model(model, device)
     training = read_training(training_data, estimator.model_) if training_data else None

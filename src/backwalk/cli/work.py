@@ -37,8 +37,11 @@ class Data:
     density: Density | None
 
 
-def read_data(source: str, rows: int, seed: int, *, unseen: bool = False) -> Data:
-    """Return the rows of a file, or so many draws from a built-in density: with `unseen` such as no fit is given."""
+def read_data(source: str, rows: int, seed: int, *, unseen: bool = False, name: str = "DATA") -> Data:
+    """Return the rows of a file, or so many draws from a built-in density: with `unseen` such as no fit is given.
+
+    `name` is what messages call the source.
+    """
     from backwalk.datasets import DENSITIES
     from backwalk.streams import Stream
     from backwalk.table import as_table, read_table
@@ -48,9 +51,13 @@ def read_data(source: str, rows: int, seed: int, *, unseen: bool = False) -> Dat
         drawn = density.sample_rows(0, rows, stream=stream.child("unseen") if unseen else stream)
         return Data(as_table(drawn), density)
     if source != "-" and not Path(source).exists():
-        raise InvalidInput(f"DATA should be a file that is there or one of {', '.join(DENSITIES)}, but got {source!r}.")
+        raise InvalidInput(
+            f"{name} should be a file that is there or one of {', '.join(DENSITIES)}, but got {source!r}."
+        )
     if Path(source).is_dir():
-        raise InvalidInput(f"DATA should be a table, but {source!r} is a folder, maybe a model's: name a file of rows.")
+        raise InvalidInput(
+            f"{name} should be a table, but {source!r} is a folder, maybe a model's: name a file of rows."
+        )
     return Data(read_table(source), None)
 
 
@@ -58,7 +65,7 @@ def read_training(source: str, model: DiffusionModel) -> Data:
     """Return the rows of a file, or of a built-in density those that `fit` drew for this model."""
     drawn = model.card["n_rows"] + model.card["n_validation_rows"]
     # The numbers of a stranger's file: more rows than these nobody has waited for.
-    return read_data(source, min(drawn, _MOST_DRAWN), model.card["seed"])
+    return read_data(source, min(drawn, _MOST_DRAWN), model.card["seed"], name="--training")
 
 
 def fit_model(
@@ -124,14 +131,17 @@ def write_samples(
 
 
 def mean_words(density: LogDensity) -> str:
-    """Return the mean of a log-density over its rows, with the errors, in a line."""
+    """Return the mean of a log-density over its rows, with its standard error and the solver's, in a line."""
     possible = density.log_prob[density.log_prob.isfinite()]
     if len(possible) == 0:
         return "log p = -inf in every row: the fit's constant columns hold other values"
     error = f" +- {float(possible.std() / len(possible) ** 0.5):.4f}" if len(possible) > 1 else ""
-    words = f"log p = {float(possible.mean()):.4f}{error} nats a row on average, by the ODE"
-    impossible = len(density.log_prob) - len(possible)
-    return words + (f"; left out, as they are -inf: {impossible:,} rows" if impossible else "")
+    solver = float(density.solver_error[density.log_prob.isfinite()].mean())
+    words = (
+        f"log p = {float(possible.mean()):.4f}{error} nats a row on average, by the ODE (solver's error {solver:.1g})"
+    )
+    n = len(density.log_prob) - len(possible)
+    return words + (f"; left out, as they are -inf: {n:,} row{'s' * (n > 1)}" if n else "")
 
 
 def judge(
@@ -203,7 +213,7 @@ def facts_of(path: str | None) -> dict[str, Any]:
     if path is None:
         return {name: f"d = {make().d}" for name, make in DENSITIES.items()}
     if Path(path).is_dir() or Path(path).suffix == ".safetensors":
-        model = load_model(Path(path)).model_
+        model = load_model(Path(path), "cpu").model_
         columns = model.schema.columns or [f"column {j}" for j in range(model.schema.n_columns)]
         return {
             "model": path,
@@ -222,7 +232,7 @@ def facts_of(path: str | None) -> dict[str, Any]:
             **{name: value for name, value in model.card.items() if not isinstance(value, dict)},
             **{f"{name}_version": version for name, version in model.card["versions"].items()},
         }
-    table = read_data(path, 10_000, 0).table
+    table = read_data(path, 10_000, 0, name="PATH").table
     values = table.values
     facts: dict[str, Any] = {"table": path, "rows": len(values), "columns": values.shape[1]}
     for j in range(values.shape[1]):
@@ -245,7 +255,7 @@ def may_be_of(output: Path, checkpoint: Path) -> bool:
     if not output.exists():
         return False
     try:
-        model = load_model(output).model_
+        model = load_model(output, "cpu").model_
         return (model.card["seed"], model.history.n_steps) == (checkpoint_seed(checkpoint), checkpoint_step(checkpoint))
     except BackwalkError:
         return False
@@ -259,4 +269,4 @@ def is_saved(estimator: Diffusion, output: Path) -> bool:
         record = record_of(model).model_dump(exclude={"card": True, "history": {"seconds"}})
         return record, {name: tensor.numpy().tobytes() for name, tensor in tensors_of(model).items()}
 
-    return content(estimator.model_) == content(load_model(output).model_)
+    return content(estimator.model_) == content(load_model(output, "cpu").model_)

@@ -15,7 +15,6 @@ Source: Ho et al. 2020, Eq. 15; Karras et al. 2022, Eq. 7; the floor is this lib
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from copy import deepcopy
 from functools import cached_property
@@ -24,6 +23,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from backwalk.accepted import LARGEST_LOG_SNR
 from backwalk.denoiser.network import Network, Push, ResidualNetwork, TextbookNetwork
 from backwalk.denoiser.passes import loss_and_gradients, residual_mean, residual_parts
 from backwalk.denoiser.textbook_passes import noise_loss_and_gradients, time_share
@@ -96,10 +96,11 @@ class NoiseDenoiser(EnsembleDenoiser):
 
     def __init__(self, network: TextbookNetwork, n_members: int, schedule: NoiseSchedule) -> None:
         super().__init__(network, n_members, (float(schedule.log_snr[-1]), float(schedule.log_snr[1])))
-        if schedule.log_snr[-1] == -math.inf:
+        if float(schedule.log_snr[-1]) < -LARGEST_LOG_SNR:  # there float32 has no signal left
             raise InvalidInput(
-                "log-SNR should be finite for a network that predicts eps, as noise alone says nothing of x_0, but got "
-                f"-inf at t = {schedule.n_steps}: end the schedule at a finite log-SNR, or use Residual."
+                f"log-SNR should be at least {-LARGEST_LOG_SNR:g} for a network that predicts eps, as noise alone says "
+                f"nothing of x_0, but got {float(schedule.log_snr[-1]):g} at t = {schedule.n_steps}: end the schedule "
+                "at a larger one, or use Residual."
             )
         # Increasing, as searchsorted wants it, and in float32, as the network's inputs are.
         self.register_buffer("_grid", schedule.log_snr[1:].flip(0).float(), persistent=False)

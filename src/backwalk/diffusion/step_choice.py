@@ -14,10 +14,10 @@ import math
 import torch
 from torch import Tensor
 
-from backwalk.diffusion.schedule import NoiseSchedule
+from backwalk.diffusion.schedule import NoiseSchedule, evenly_spaced
 from backwalk.errors import InvalidInput
 
-_MOST_STEPS = 5000  # some 200 MB for each of the costs' parts
+_MOST_STEPS = 2000  # 32 MiB for each of the costs' parts
 
 
 def optimal_step_cost(
@@ -54,8 +54,9 @@ def best_steps(
     """Return the k times, for `NoiseSchedule.respace`, whose chain has the least bound with the best scalar variances.
 
     `denoising_error` is m_t on `schedule`, (N + 1,). The decoder's variance is the best, m_t of its step, unless given.
-    The choice is exact for these m_t and variances, in O(k N^2) operations; with other variances (beta, a full
-    covariance) another choice may be a little better.
+    The choice is exact for these m_t and variances, in O(k N^2) operations and O(N^2) memory; of chains beyond 2,000
+    steps it is the best among 2,000 that are spread evenly (of k beyond 2,000, k that are). With other variances (beta,
+    a full covariance) another choice may be a little better.
 
     >>> schedule = NoiseSchedule.log_snr_uniform(8, log_snr_max=8.0, log_snr_min=-6.0)
     >>> best_steps(schedule, 1 / (1 + schedule.snr), 4)
@@ -65,10 +66,11 @@ def best_steps(
     if not 1 <= k <= n_steps:
         raise InvalidInput(f"k should lie in 1..{n_steps}, but got {k}: a chain has no more steps than its schedule.")
     if n_steps > _MOST_STEPS:
-        raise InvalidInput(
-            f"The best steps should be asked of a chain of at most {_MOST_STEPS:,}, as memory grows with their square, "
-            f"but it has {n_steps:,}: give a list of times, such as evenly_spaced(n_steps, k)."
-        )
+        if k >= _MOST_STEPS:
+            return evenly_spaced(n_steps, k)
+        times = evenly_spaced(n_steps, _MOST_STEPS)
+        chosen = best_steps(schedule.respace(times), denoising_error[[0, *times]], k, decoder_variance=decoder_variance)
+        return [times[t - 1] for t in chosen]
     cost = optimal_step_cost(schedule, denoising_error, decoder_variance=decoder_variance)
     least = torch.full((n_steps + 1,), math.inf, dtype=torch.float64)  # of a path from each t to 0
     least[0] = 0.0

@@ -44,7 +44,7 @@ MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-densi
 BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
 _BOUND_ROWS = 512  # of a piece, so that few rows too are shared among threads
-MOST_FULL_COLUMNS = 64  # of a full covariance: a tile's take 32 MiB, and their eigenvectors seconds a step
+MOST_FULL_COLUMNS = 64  # of a full covariance: 2,048 rows' take 32 MiB, and their eigenvectors seconds a step
 
 
 def bound(

@@ -21,7 +21,7 @@ _MOST_BARS = 200
 def plot_schedule(schedule: NoiseSchedule, sigma_sq: torch.Tensor | None = None) -> Figure:
     """Draw a schedule against t: the signal left, the noise added a step, and the log-SNR.
 
-    `sigma_sq` (n_steps + 1,) are the reverse variances; sigma is drawn where they are given.
+    `sigma_sq` (n_steps + 1,) are the reverse variances, drawn where they are given.
     """
     figure, axes = panels(3, width=3.7, height=3.1)
     _draw_signal(axes[0], schedule)
@@ -40,7 +40,7 @@ def plot_signal(schedule: NoiseSchedule) -> Figure:
 
 @styled
 def plot_noise(schedule: NoiseSchedule, sigma_sq: torch.Tensor | None = None) -> Figure:
-    """Draw beta_t, the variance that a step adds, and sigma_t, the reverse chain's standard deviation."""
+    """Draw beta_t, the variance that a step adds, and sigma_t^2, that of the reverse step."""
     figure, (axes,) = panels(width=3.7, height=3.1)
     _draw_noise(axes, schedule, sigma_sq)
     return figure
@@ -156,10 +156,11 @@ def _draw_signal(axes: Axes, schedule: NoiseSchedule) -> None:
 
 def _draw_noise(axes: Axes, schedule: NoiseSchedule, sigma_sq: torch.Tensor | None) -> None:
     t = np.arange(1, schedule.n_steps + 1)
-    axes.plot(t, schedule.beta[1:].numpy(), color=ORANGE, label="β, variance added", linestyle=(0, (5, 2)))
     if sigma_sq is not None:
         variance = sigma_sq[1:].double().numpy()
         axes.plot(t, np.where(variance > 0, variance, np.nan), color=RED, label="σ², of the reverse step")
+    # Over it, as the two may be one line.
+    axes.plot(t, schedule.beta[1:].numpy(), color=INK, label="β, variance added", linestyle=(0, (4, 3)), linewidth=1.0)
     axes.set_yscale("log")
     axes.set_ylabel("variance, encoded units²")
     _finish_over_steps(axes, "Noise a step", legend="lower right")

@@ -50,8 +50,8 @@ def dataset_words(data: NDArray[np.float64], fidelity: Fidelity, varying: Sequen
     if fidelity.n_training is None:
         words = f"{n:,} rows of {columns}, by which the model is judged; its training rows were not given"
     else:
-        judged = "these very rows" if fidelity.seen else f"{fidelity.n_unseen:,} other rows"
-        words = f"{n:,} training rows of {columns}; judged by {judged}"
+        others = "others" if fidelity.are_others else "rows, some of which are among these or among the fit's"
+        words = f"{n:,} training rows of {columns}; judged by {fidelity.n_unseen:,} {others}"
     if len(varying) < d:
         words += f"; {d - len(varying)} of the columns hold one value throughout, and come back exactly"
     if fidelity.entropy is not None:
@@ -66,8 +66,8 @@ def loss_words(history: History) -> str:
     else:
         loss = "v-loss = |v − v_θ|², where v = √ᾱ ε − √(1 − ᾱ) x₀ turns from noise to data along the chain"
     words = (
-        f"{history.n_steps:,} steps were taken. Each lowers the {loss}, at random noise levels, summed over columns. "
-        "It does not end at 0, as noise cannot be told from data for certain."
+        f"{history.n_steps:,} steps were taken. Each aims to lower the {loss}, at random noise levels, summed over "
+        "columns. It does not end at 0, as noise cannot be told from data for certain."
     )
     if history.validation_step:
         words += (

@@ -58,10 +58,11 @@ class Training:
         if not is_number(self.weight_decay) or not 0.0 <= self.weight_decay <= 10.0:
             raise InvalidInput(f"weight_decay should lie in [0, 10], but got {self.weight_decay!r}.")
         object.__setattr__(self, "weight_decay", float(self.weight_decay))
-        if MOST_TURNS * (self.hidden_rate or 0.0) * self.weight_decay >= 1.0:
+        shrinks = (self.hidden_rate or 0.0) * self.weight_decay
+        if MOST_TURNS * shrinks >= 1.0:
             raise InvalidInput(
-                f"hidden_rate x weight_decay should be below {1 / MOST_TURNS:g}, as weights would turn their sign, but "
-                f"is {(self.hidden_rate or 0.0) * self.weight_decay:g}: lower weight_decay, of which 0.05 is usual."
+                f"hidden_rate x weight_decay should be below {1 / MOST_TURNS:g}, or weights of wide networks would "
+                f"turn their sign, but is {shrinks:g}: lower weight_decay, of which 0.05 is usual."
             )
         if not isinstance(self.half_products, bool):
             raise InvalidInput(f"half_products should be True or False, but got {self.half_products!r}.")

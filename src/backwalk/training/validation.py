@@ -22,7 +22,7 @@ from backwalk.diffusion import scales
 from backwalk.streams import Stream
 from backwalk.threads import Map
 
-MOST_POINTS, _LEAST_POINTS, _POINTS_A_ROW, _MOST_CELLS = 8192, 2048, 64, 2**24
+_POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
 _ROWS_AT_ONCE = 1024  # whose activations stay in the cache
 _SHOWN = float(norm.cdf(2.0))
 
@@ -34,13 +34,13 @@ def split_rows(n: int, n_validation: int, *, stream: Stream) -> tuple[NDArray[np
 
 
 def n_points(m: int, d: int) -> int:
-    """Return how many noisy points, at least, a validation of m rows in R^d is over: none is left out.
+    """Return how many noisy points, at least, a validation of m rows in R^d is over: one for each row, or more.
 
-    Their number and not that of the rows makes up for noise; but of few rows the scatter is the greater fault, and
-    tables that are very wide would take a gigabyte.
+    64 for each row, within 2,048..8,192: enough for the noise to matter less than which rows there are. Very wide rows
+    get fewer, so that all points together are 2^24 numbers.
     """
-    by_rows = min(max(_POINTS_A_ROW * m, _LEAST_POINTS), MOST_POINTS)
-    return max(m, min(by_rows, _MOST_CELLS // d))
+    wanted = min(max(_POINTS_A_ROW * m, _LEAST_POINTS), _MOST_POINTS)
+    return max(m, min(wanted, _MOST_NUMBERS // d))
 
 
 class Validation:
