@@ -156,6 +156,13 @@ def test_plans_follow_from_the_size_of_the_data(n, d):
     assert high == pytest.approx(-2.0 * math.log(float(schedule.noise_level[1])))
 
 
+def test_time_beyond_the_usual_buys_members_in_pairs():
+    in_the_plane = [default_architecture(10_000, 2, seconds).n_members for seconds in (0.8, 2.5, 13, 18, 30, 60)]
+    beyond = [default_architecture(20_000, 8, seconds).n_members for seconds in (8, 20, 50, 60)]
+    assert in_the_plane == [1, 2, 2, 4, 4, 6]
+    assert beyond == [1, 2, 2, 4]
+
+
 def test_a_run_in_the_plane_hurries_by_its_own_length_and_not_by_the_usual_one():
     """Found by review: 5,000 steps on few rows got the large rates of the 800 that are usual there."""
     calm = default_training(10_000, 2)
