@@ -33,9 +33,16 @@ def run(notebook: NotebookNode) -> None:
     """Run every cell in a fresh kernel and keep the outputs in the notebook. Raises where a cell does."""
     NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False).execute()
     notebook.metadata.pop("language_info", None)  # the version of Python that happened to be here
+    tidy(notebook)
+
+
+def tidy(notebook: NotebookNode) -> None:
+    """Leave of the outputs what the cells say, in place."""
     for cell in notebook.cells:
+        if cell["cell_type"] != "code":
+            continue
         # Progress tells of seconds, and not of what is computed.
-        cell["outputs"] = [output for output in cell.get("outputs", []) if not _is_progress(output)]
+        cell["outputs"] = [output for output in cell["outputs"] if not _is_progress(output)]
         for output in cell["outputs"]:
             if output.get("name") == "stderr":
                 # A warning's place is a temporary file of the kernel's, and the line is in the cell above.

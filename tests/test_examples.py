@@ -106,3 +106,15 @@ def test_build_writes_nothing_where_a_cell_fails(tmp_path):
     assert result.returncode != 0
     assert "ZeroDivisionError" in result.stderr
     assert not script.with_suffix(".ipynb").exists()
+
+
+def test_tidying_takes_progress_away_and_leaves_a_valid_notebook():
+    """Found by reading again: cells of text were given outputs, which no notebook may have."""
+    progress, result = (
+        nbformat.v4.new_output("display_data", data={"text/plain": text}) for text in ("training  50%  step 9", "7")
+    )
+    cells = [nbformat.v4.new_markdown_cell("text"), nbformat.v4.new_code_cell("fit()", outputs=[progress, result])]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    build_module().tidy(notebook)
+    nbformat.validate(notebook)
+    assert cells[1]["outputs"] == [result]

@@ -88,8 +88,8 @@ class Fidelity:
     `training_gain` the bound on unseen rows minus that on training rows, of a chain of 50 steps, and
     `training_gain_by_level` the same of L_simple, level by level; all None where no training rows were given. Rows of
     the fit that only chose its weights (`n_training` does not count them) are left out of these, where the rows given
-    are those that the model's card tells of. `are_others` says that no judged row was found among
-    the training rows, and that they are not the fit's table.
+    are those that the model's card tells of. `are_others` says that no judged row was found among the training rows,
+    and that they are not the fit's table.
     """
 
     verdict: str

@@ -132,11 +132,12 @@ def write_samples(
 
 def mean_words(density: LogDensity) -> str:
     """Return the mean of a log-density over its rows, with its standard error and the solver's, in a line."""
-    possible = density.log_prob[density.log_prob.isfinite()]
+    finite = density.log_prob.isfinite()
+    possible = density.log_prob[finite]
     if len(possible) == 0:
         return "log p = -inf in every row: the fit's constant columns hold other values"
     error = f" +- {float(possible.std() / len(possible) ** 0.5):.4f}" if len(possible) > 1 else ""
-    solver = float(density.solver_error[density.log_prob.isfinite()].mean())
+    solver = float(density.solver_error[finite].mean())
     words = (
         f"log p = {float(possible.mean()):.4f}{error} nats a row on average, by the ODE (solver's error {solver:.1g})"
     )
