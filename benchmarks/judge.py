@@ -77,7 +77,12 @@ def judge(fitted: Fitted, reference: Reference, *, seed: int) -> Figures:
     n = sum(map(len, reference.sets))
     fitted.sample(100, seed + 1)  # whatever is set up at the first call
     generated, sampling = timed(lambda: fitted.sample(n, seed))
-    figures: Figures = {"rows_sampled_a_second": n / sampling}
+    figures: Figures = {
+        "pairs": len(reference.sets),
+        "rows_in_a_set": len(reference.sets[0]),
+        "unseen_rows": len(reference.unseen),
+        "rows_sampled_a_second": n / sampling,
+    }
     log_prob = fitted.log_prob
     if log_prob is not None:
         log_p, scoring = timed(lambda: log_prob(reference.unseen))

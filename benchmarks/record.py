@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 import subprocess
 import time
 import traceback
@@ -57,12 +58,12 @@ class Store:
 
         An error becomes a result with its reason under "failed"; such a result is tried again in the next run.
         """
-        before = self.find(key)
-        if before is not None and "failed" not in before:
-            return before
-        if before is not None:
-            self.results.remove(before)
-        began = time.perf_counter()
+        known = self.find(key)
+        if known is not None and "failed" not in known:
+            return known
+        if known is not None:
+            self.results.remove(known)
+        before, began = pace(), time.perf_counter()
         try:
             figures = measure()
         except Exception as error:
@@ -70,7 +71,8 @@ class Store:
             traceback.print_exc()
             figures = {"failed": _reason(error)}
         taken = round(time.perf_counter() - began, 1)
-        result = {"key": dict(key), **figures, "seconds_in_all": taken, "date": _today(), "commit": COMMIT}
+        result = {"key": dict(key), **figures, "seconds_in_all": taken, "pace": [before, pace()]}
+        result |= {"date": _today(), "commit": COMMIT}
         self.results.append(result)
         self._write()
         print(", ".join(map(str, key.values())), "failed:" if "failed" in figures else "", end=" ")
@@ -82,6 +84,21 @@ class Store:
         record = {"machine": self.machine, "results": self.results}
         with whole_file(self.path, overwrite=True) as file:
             file.write((json.dumps(rounded(record), indent=1, allow_nan=False) + "\n").encode())
+
+
+def pace(seconds: float = 0.1) -> float:
+    """Return how many products of two matrices (256, 256) the machine makes a second: less while others are at work.
+
+    The median of rounds over so many seconds: what a neighbour takes now and then does not show, what it keeps does.
+    """
+    a, rounds = torch.ones(256, 256), list[float]()
+    end = time.perf_counter() + seconds
+    while len(rounds) < 3 or time.perf_counter() < end:
+        began = time.perf_counter()
+        for _ in range(20):
+            a @ a
+        rounds.append(time.perf_counter() - began)
+    return 20 / statistics.median(rounds)
 
 
 def machine() -> Figures:

@@ -72,8 +72,8 @@ def rates(sizes: Sizes) -> Figures:
         sampler(sizes.n_rows, 0)
     names = list(samplers)
     for turn in range(sizes.n_turns):
-        first = turn % len(names)  # each begins a turn: what comes after the notebook finds the caches cold
-        for name in (*names[first:], *names[:first]):
+        # In an order of its own each time: what comes after the notebook finds the caches cold.
+        for name in (names[k] for k in Stream(0).child("benchmark turn", turn).permutation(len(names))):
             seconds[name].append(timed(lambda: samplers[name](sizes.n_rows, turn))[1])  # noqa: B023 - called at once
     n_sets = sizes.n_pairs * sizes.n_rows
     real, other = (np.split(density.sample(n_sets, random_state=seed), sizes.n_pairs) for seed in (1, 2))

@@ -7,13 +7,21 @@ from functools import partial
 
 from benchmarks.densities import CASES, Case, cases, refuse_unknown
 from benchmarks.judge import JudgeSizes, draw_reference, judge
-from benchmarks.methods import Kernel, Method, Mixture, Ours, Truth, timed
+from benchmarks.methods import Kernel, Method, Mixture, MixtureHeldOut, Ours, Truth, timed
 from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow
 from benchmarks.record import Figures, Store
 
-MAIN = ("Diffusion", "zuko NSF", "GaussianMixture", "KernelDensity")
+MAIN = ("Diffusion", "zuko NSF", "GaussianMixture", "GaussianMixture, held out", "KernelDensity")
 """Those that have a density. The others are added with --methods: they take the whole budget and show less."""
-METHODS: tuple[Method, ...] = (Ours(), SplineFlow(), Mixture(), Kernel(), Forest(), SchedulerDdpm())
+METHODS: tuple[Method, ...] = (
+    Ours(),
+    SplineFlow(),
+    Mixture(),
+    MixtureHeldOut(),
+    Kernel(),
+    Forest(),
+    SchedulerDdpm(),
+)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student
+
+from backwalk.chance import student_quantile
 
 Parts = Sequence[Sequence[float]]
 LEAST_DRAWS = 3  # for an error over the draws
@@ -31,7 +31,7 @@ class Mean:
         """Say whether the mean is shown to be above 0: at the level of a normal's z, by Student's t."""
         if self.freedom < 1 or not math.isfinite(self.standard_error):
             return self.value > 0.0
-        return self.value > float(student.ppf(norm.cdf(z), self.freedom)) * self.standard_error
+        return self.value > student_quantile(self.freedom, z) * self.standard_error
 
 
 def mean_of(parts: Parts) -> Mean:

@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.densities import CASES, MOONS_ON_A_GRID
 from benchmarks.judge import JudgeSizes
-from benchmarks.methods import Kernel, Method, Mixture, NotebookAsWritten, Ours, Truth
+from benchmarks.methods import Kernel, Method, Mixture, MixtureHeldOut, NotebookAsWritten, Ours, Truth
 from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow
 from benchmarks.record import Store
 from benchmarks.suite import fitted_and_judged
@@ -70,6 +70,7 @@ SIZES = {
             (SchedulerDdpm(), (10.0, 40.0)),
             (SplineFlow(), (3.0, 13.0, 40.0)),
             (Mixture(), (1.0, 20.0)),
+            (MixtureHeldOut(), (20.0,)),
             (Kernel(), (20.0,)),
             (Forest(), (150.0,)),
         ),
@@ -78,6 +79,7 @@ SIZES = {
             (NotebookAsWritten(), (1000.0,)),
             (SplineFlow(), (13.0,)),
             (Mixture(), (20.0,)),
+            (MixtureHeldOut(), (20.0,)),
             (Kernel(), (20.0,)),
         ),
         3,

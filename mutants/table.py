@@ -482,8 +482,8 @@ MUTANTS = (
     Mutant(
         "trace of the denoiser for that of the flow",
         "diffusion/likelihood.py",
-        "(d * a - _float64(trace)) / b",
-        "(d - _float64(trace)) / b",
+        "(d * a - in_float64(trace)) / b",
+        "(d - in_float64(trace)) / b",
         "the log-density of the ODE",
         _ODE,
     ),

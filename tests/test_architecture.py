@@ -9,7 +9,7 @@ import backwalk
 
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
-    {"accepted", "errors", "memory"},
+    {"accepted", "chance", "errors", "memory"},
     {"durable", "sealed", "signals", "threads"},
     {"streams"},
     {"diffusion", "table", "evaluation"},

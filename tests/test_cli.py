@@ -242,10 +242,35 @@ def test_a_device_can_be_named(run, model, rows_file, tmp_path, monkeypatch):
 
 
 def test_json_is_one_versioned_object(run, rows_file, model, tmp_path):
-    for arguments in (["fit", rows_file, "-o", tmp_path / "other", *QUICK], ["info", model], ["info", rows_file]):
+    for arguments, key in (
+        (["fit", rows_file, "-o", tmp_path / "other", *QUICK], "card"),
+        (["distil", tmp_path / "other", "--max-steps", 1], "student"),
+        (["sample", model, "-n", 5, "-o", tmp_path / "five.csv"], "sampler"),
+        (["score", model, rows_file, "-o", tmp_path / "scores.csv"], "log_density"),
+        (["info", model], "model"),
+        (["info", rows_file], "table"),
+    ):
         status, out, _ = run(*arguments, "--json")
         assert status == 0
-        assert json.loads(out)["version"] == 1
+        record = json.loads(out)
+        assert record["version"] == 1
+        assert key in record
+
+
+def test_json_and_rows_do_not_share_standard_output(run, rows_file, model, tmp_path):
+    status, out, err = run("sample", model, "--json")
+    assert (status, out) == (2, "")
+    assert "--json goes with -o FILE" in err
+    _, table, said = run("score", model, rows_file)
+    _, out, bound_said = run("score", model, rows_file, "--json", "--bound", "optimal")
+    facts = json.loads(out)
+    scores = np.array([float(line.split(",")[0]) for line in table.splitlines()[1:]])
+    assert facts["rows"] == len(scores)
+    assert facts["impossible_rows"] == 0
+    assert facts["log_density"] == pytest.approx(scores.mean())
+    assert facts["standard_error"] == pytest.approx(scores.std(ddof=1) / len(scores) ** 0.5)
+    assert f"log p = {facts['log_density']:.4f} +- {facts['standard_error']:.4f} nats" in said
+    assert f"-log p <= {facts['bound']:.4f} +- {facts['bound_standard_error']:.4f} nats" in bound_said
 
 
 def test_nothing_is_overwritten_without_force(run, rows_file, model, tmp_path):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from backwalk import __version__
+from backwalk.cli.options import (
+    device_option,
+    force_option,
+    json_option,
+    raw_headers_option,
+    rows_option,
+    seed_option,
+    table_output_option,
+    training_options,
+)
 from backwalk.cli.output import echo, print_json, say
 from backwalk.cli.stops import Stopped, how_to_go_on
 from backwalk.cli.work import (
@@ -21,16 +30,16 @@ from backwalk.cli.work import (
     judge,
     load_model,
     may_be_of,
-    mean_words,
     native,
     read_data,
     read_training,
+    score_facts,
+    score_words,
     write_samples,
 )
 from backwalk.errors import InvalidInput
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKWALK", "max_content_width": 100}
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @click.group(context_settings=_SETTINGS)
@@ -46,38 +55,6 @@ def cli(quiet: bool, verbose: bool) -> None:
     del quiet, verbose  # read from the context, where main() also finds them
 
 
-def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    def decorate(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness.")
-_force = click.option("--force", is_flag=True, help="Overwrite what is there.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-_table_output = click.option(
-    "-o", "--output", default="-", show_default=True, help="A .csv, .parquet or .npy file; - is CSV to stdout."
-)
-_raw_headers = click.option(
-    "--raw-headers", is_flag=True, help="Leave CSV headers as they are that a spreadsheet would take for formulas."
-)
-_rows = click.option(
-    "--rows", type=click.IntRange(min=1), default=10_000, show_default=True, help="Rows drawn from a built-in density."
-)
-_device = click.option(
-    "--device", default="auto", show_default=True, help="cpu, cuda, or auto: CUDA where there is one."
-)
-_training_options = _options(
-    click.option("--ddpm", is_flag=True, help="The course notebook's settings (Ho et al. 2020)."),
-    click.option("--epochs", type=click.IntRange(min=1), help="Epochs of --ddpm, in place of 5,000."),
-    click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of what the data suggest."),
-    click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for the fit, in seconds."),
-)
-
-
 @cli.command()
 @click.option(
     "-o",
@@ -87,12 +64,15 @@ _training_options = _options(
     show_default=True,
     help="Folder for model, samples and report.",
 )
-@_training_options
-@_device
-@_seed
-@_force
+@training_options
+@device_option
+@seed_option
+@force_option
+@json_option
 @click.pass_context
-def demo(context: click.Context, /, output: Path, device: str, seed: int, force: bool, **training: Any) -> None:
+def demo(
+    context: click.Context, /, output: Path, device: str, seed: int, force: bool, as_json: bool, **training: Any
+) -> None:
     """Fit two moons, sample, judge, and write a report: the whole way in one go, within a minute by default."""
     if output.exists() and not force:
         raise InvalidInput(f"{output} exists already: name another folder with -o, or overwrite it with --force.")
@@ -113,9 +93,7 @@ def demo(context: click.Context, /, output: Path, device: str, seed: int, force:
     ]
     write_samples(estimator, 10_000, seed, output / "samples.csv", force, raw_headers=False)
     unseen = read_data("two_moons", 10_000, seed, unseen=True)
-    verdict = judge(context, estimator, unseen, data, seed, report, force, commands, model_path=model)
-    echo(verdict)
-    echo(f"report: {report.resolve()}")
+    judge(context, estimator, unseen, data, seed, report, force, commands, model_path=model, as_json=as_json)
 
 
 @cli.command()
@@ -127,11 +105,11 @@ def demo(context: click.Context, /, output: Path, device: str, seed: int, force:
     required=True,
     help="Folder for the model; one file if it ends in .safetensors.",
 )
-@_training_options
-@_device
-@_rows
-@_seed
-@_force
+@training_options
+@device_option
+@rows_option
+@seed_option
+@force_option
 @click.option("--resume", is_flag=True, help="Go on with a fit that was stopped, if there is one.")
 @click.option(
     "--checkpoint-every",
@@ -140,7 +118,7 @@ def demo(context: click.Context, /, output: Path, device: str, seed: int, force:
     show_default=True,
     help="Seconds between two checkpoints.",
 )
-@_json
+@json_option
 @click.pass_context
 def fit(
     context: click.Context,
@@ -200,12 +178,21 @@ def fit(
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to save it, in place of MODEL itself.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of 3,000.")
 @click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for all of it, in seconds.")
-@_device
-@_seed
+@device_option
+@seed_option
 @click.option("--force", is_flag=True, help="Overwrite what is there, be it a student.")
+@json_option
 @click.pass_context
 def distil(
-    context: click.Context, /, model: Path, output: Path | None, device: str, seed: int, force: bool, **budget: Any
+    context: click.Context,
+    /,
+    model: Path,
+    output: Path | None,
+    device: str,
+    seed: int,
+    force: bool,
+    as_json: bool,
+    **budget: Any,
 ) -> None:
     """Give a saved MODEL a student, for `sample --sampler distilled`: one evaluation a row.
 
@@ -223,15 +210,20 @@ def distil(
     began = time.monotonic()
     student = estimator.distil(random_state=seed, **budget).model_.student
     assert student is not None
-    say(context, f"distilled in {time.monotonic() - began:.1f} s: {student_words(student)}")
+    seconds = time.monotonic() - began
+    say(context, f"distilled in {seconds:.1f} s: {student_words(student)}")
     estimator.save(output or model, overwrite=output is None or force)
-    say(context, f"model: {output or model}")
+    if as_json:
+        network = repr(student.architecture)
+        print_json({"model": str(output or model), "student": network, "error": student.error, "seconds": seconds})
+    else:
+        say(context, f"model: {output or model}")
 
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-n", "--number", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to generate.")
-@_table_output
+@table_output_option
 @click.option(
     "--sampler",
     type=click.Choice(["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]),
@@ -246,10 +238,11 @@ def distil(
     type=click.FloatRange(min=0.0, max=1.0),
     help="With --sampler ddim: its share of fresh noise, 0 (none) to 1 (that of beta_tilde).",
 )
-@_raw_headers
-@_device
-@_seed
-@_force
+@raw_headers_option
+@device_option
+@seed_option
+@force_option
+@json_option
 def sample(
     model: Path,
     number: int,
@@ -261,26 +254,41 @@ def sample(
     device: str,
     seed: int,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Generate rows from a saved MODEL.
 
     A CSV header that begins with = + - @ or a tab gets an apostrophe before it, which reading takes away again: a
     spreadsheet would run it as a formula.
     """
+    from backwalk.estimator import chosen_sampler
     from backwalk.sampling import named_sampler
 
+    if as_json and output == "-":
+        raise click.UsageError("--json goes with -o FILE, so that the rows are not on stdout too.")
     choice: dict[str, Any] = {"sampler": sampler, "n_evaluations": evaluations}
     if eta is not None:
         if sampler != "ddim":
             raise click.UsageError("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
         choice = {"sampler": named_sampler(sampler, evaluations, eta)}
-    write_samples(load_model(model, device), number, seed, output, force, raw_headers=raw_headers, **choice)
+    estimator, began = load_model(model, device), time.monotonic()
+    write_samples(estimator, number, seed, output, force, raw_headers=raw_headers, **choice)
+    if as_json:
+        used = chosen_sampler(estimator.model_, choice["sampler"], choice.get("n_evaluations"))
+        print_json(
+            {
+                "output": output,
+                "rows": number,
+                "sampler": used.describe(estimator.model_.schedule),
+                "seconds": time.monotonic() - began,
+            }
+        )
 
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
-@_table_output
+@table_output_option
 @click.option(
     "--bound",
     "reverse_variance",
@@ -292,10 +300,11 @@ def sample(
     type=click.IntRange(min=1),
     help="With --bound: only so many of the chain's steps, the best with fitted scalar variances.",
 )
-@_device
-@_rows
-@_seed
-@_force
+@device_option
+@rows_option
+@seed_option
+@force_option
+@json_option
 @click.pass_context
 def score(
     context: click.Context,
@@ -308,13 +317,14 @@ def score(
     rows: int,
     seed: int,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Write the log-density of every row of DATA under a saved MODEL, in nats.
 
     It is the probability-flow ODE's. Beside it stand the ODE solver's error and the standard error of the random probes
     that serve beyond 32 columns (0 up to there). A row whose constant column differs from the fit's gets -inf. --bound
-    adds the chain's variational bound, which is another model's, from above. Their means are said on stderr. A built-in
-    density gives rows that no fit was given.
+    adds the chain's variational bound, which is another model's, from above. Their means are said on stderr, or on
+    stdout with --json, where the table then is not. A built-in density gives rows that no fit was given.
     """
     import numpy as np
 
@@ -337,8 +347,13 @@ def score(
     if terms is not None:
         columns["bound"] = terms.per_row.numpy()
     schema = Schema(tuple(columns), ("float64",) * len(columns), "pyarrow")
-    write_table(output, Table(np.column_stack(list(columns.values())), schema), overwrite=force)
-    say(context, mean_words(result))
+    if output != "-" or not as_json:
+        write_table(output, Table(np.column_stack(list(columns.values())), schema), overwrite=force)
+    facts = score_facts(result, terms)
+    if as_json:
+        print_json(facts)
+    else:
+        say(context, score_words(facts))
 
 
 @cli.command()
@@ -346,11 +361,11 @@ def score(
 @click.argument("data")
 @click.option("--training", "training_data", help="The rows of the fit, for baselines and memorisation.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The report, an .html file.")
-@_device
-@_rows
-@_seed
-@_force
-@_json
+@device_option
+@rows_option
+@seed_option
+@force_option
+@json_option
 @click.pass_context
 def report(
     context: click.Context,
@@ -373,17 +388,12 @@ def report(
     training = read_training(training_data, estimator.model_) if training_data else None
     unseen = read_data(data, rows, seed, unseen=True)
     commands = [shlex.join(["backwalk", *context.obj])]
-    verdict = judge(
-        context, estimator, unseen, training, seed, output, force, commands, model_path=model, as_json=as_json
-    )
-    if not as_json:
-        echo(verdict)
-        echo(f"report: {output.resolve()}")
+    judge(context, estimator, unseen, training, seed, output, force, commands, model_path=model, as_json=as_json)
 
 
 @cli.command()
 @click.argument("path", required=False)
-@_json
+@json_option
 def info(path: str | None, as_json: bool) -> None:
     """Say what a saved model or a table file holds; without PATH, list the built-in densities."""
     facts = facts_of(path)

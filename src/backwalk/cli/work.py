@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backwalk.cli.output import print_json, printable, say
+from backwalk.cli.output import echo, print_json, printable, say
 from backwalk.errors import BackwalkError, InvalidInput
 
 if TYPE_CHECKING:
     from backwalk.datasets import Density
-    from backwalk.diffusion import LogDensity
+    from backwalk.diffusion import BoundTerms, LogDensity
     from backwalk.estimator import Diffusion
     from backwalk.model import DiffusionModel
     from backwalk.table import Table
@@ -130,18 +130,35 @@ def write_samples(
     write_rows(output, pieces, schema, n_rows=number, escape_formulas=not raw_headers, overwrite=force)
 
 
-def mean_words(density: LogDensity) -> str:
-    """Return the mean of a log-density over its rows, with its standard error and the solver's, in a line."""
+def score_facts(density: LogDensity, terms: BoundTerms | None) -> dict[str, Any]:
+    """Return the means over the rows, nats a row, with their errors: None where there is none.
+
+    Rows of -inf, whose constant columns are not the fit's, are counted and left out.
+    """
     finite = density.log_prob.isfinite()
-    possible = density.log_prob[finite]
-    if len(possible) == 0:
+    possible, n = density.log_prob[finite], int(finite.sum())
+    facts = {
+        "rows": len(finite),
+        "impossible_rows": len(finite) - n,
+        "log_density": float(possible.mean()) if n else None,
+        "standard_error": float(possible.std() / n**0.5) if n > 1 else None,
+        "solver_error": float(density.solver_error[finite].mean()) if n else None,
+    }
+    if terms is not None:
+        facts |= {"bound": terms.total, "bound_standard_error": terms.total_standard_error}
+    return facts
+
+
+def score_words(facts: dict[str, Any]) -> str:
+    """Return the mean log-density, with its standard error and the solver's, in a line."""
+    if facts["log_density"] is None:
         return "log p = -inf in every row: the fit's constant columns hold other values"
-    error = f" +- {float(possible.std() / len(possible) ** 0.5):.4f}" if len(possible) > 1 else ""
-    solver = float(density.solver_error[finite].mean())
+    error = "" if facts["standard_error"] is None else f" +- {facts['standard_error']:.4f}"
     words = (
-        f"log p = {float(possible.mean()):.4f}{error} nats a row on average, by the ODE (solver's error {solver:.1g})"
+        f"log p = {facts['log_density']:.4f}{error} nats a row on average, by the ODE "
+        f"(solver's error {facts['solver_error']:.1g})"
     )
-    n = len(density.log_prob) - len(possible)
+    n = facts["impossible_rows"]
     return words + (f"; left out, as they are -inf: {n:,} row{'s' * (n > 1)}" if n else "")
 
 
@@ -156,9 +173,9 @@ def judge(
     commands: Sequence[str],
     *,
     model_path: Path,
-    as_json: bool = False,
-) -> str:
-    """Judge a model, write the report, and return the verdict."""
+    as_json: bool,
+) -> None:
+    """Judge a model, write the report, and say the verdict, or all figures as JSON."""
     from backwalk.assess import assess
     from backwalk.durable import check_writable
     from backwalk.report import write_report
@@ -194,7 +211,9 @@ def judge(
         )
     if as_json:
         print_json(fidelity.to_dict())
-    return fidelity.verdict
+    else:
+        echo(fidelity.verdict)
+        echo(f"report: {output.resolve()}")
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from backwalk.accepted import is_whole
 from backwalk.diffusion.forward import q_sample
 from backwalk.diffusion.gaussian import variance_cost
 from backwalk.diffusion.parameterization import Denoiser, check_schedule, denoise_at_time
+from backwalk.diffusion.precision import in_float64
 from backwalk.diffusion.schedule import NoiseSchedule, at_time
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
@@ -84,7 +85,7 @@ def prior_term(x_0: Tensor, schedule: NoiseSchedule) -> Tensor:
     """
     alpha_bar = schedule.alpha_bar[-1]
     log_noise = logsigmoid(-schedule.log_snr[-1])  # ln(1 - alpha_bar_N), exact at both ends
-    return 0.5 * (alpha_bar * _float64(x_0).square().sum(-1) - x_0.shape[1] * (alpha_bar + log_noise))
+    return 0.5 * (alpha_bar * in_float64(x_0.detach()).square().sum(-1) - x_0.shape[1] * (alpha_bar + log_noise))
 
 
 def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +106,7 @@ def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) ->
     For data with mean m, (d,), and covariance S, (d, d), the chain starts from the wrong place by at least this much,
     in every sample, whatever the network; it is known before training. (`prior_term` is larger: it is not all waste.)
     """
-    mean, covariance = _float64(mean), _float64(covariance)
+    mean, covariance = in_float64(mean.detach()), in_float64(covariance.detach())
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise InvalidInput(
             f"mean and covariance should be (d,) and (d, d), but got {tuple(mean.shape)} and "
@@ -192,7 +193,7 @@ def variational_bound(
     def step_costs() -> Iterator[Tensor]:
         for t in range(1, schedule.n_steps + 1):
             squared_error = _mean_squared_error(denoiser, x_0, t, schedule, noise)
-            variance = sigma_sq[t].to("cpu", torch.float64)
+            variance = in_float64(sigma_sq[t])
             if t == 1:
                 yield _reconstruction_cost(squared_error, x_0.shape[1], variance)
             else:
@@ -296,7 +297,7 @@ def _mean_squared_error(denoiser: Denoiser, x_0: Tensor, t: int, schedule: Noise
     with torch.no_grad():
         for eps in noise.at(t, x_0):
             x_0_hat = denoise_at_time(denoiser, q_sample(x_0, t, eps, schedule), t, schedule)
-            total += _float64(x_0 - x_0_hat).square().sum(-1)
+            total += in_float64(x_0 - x_0_hat).square().sum(-1)
             draws += 1
     return total / draws
 
@@ -313,10 +314,6 @@ def _reconstruction_cost(squared_error: Tensor, d: int, variance: Tensor) -> Ten
         return torch.full_like(squared_error, math.inf)
     # mu_theta(x_1, 1) is x_0_hat itself.
     return 0.5 * d * torch.log(2.0 * math.pi * variance) + squared_error / (2.0 * variance)
-
-
-def _float64(x: Tensor) -> Tensor:
-    return x.detach().to("cpu").to(torch.float64)
 
 
 def _standard_error(values: Tensor) -> float:

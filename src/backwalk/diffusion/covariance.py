@@ -23,6 +23,7 @@ from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.diffusion.forward import q_sample
 from backwalk.diffusion.gaussian import variance_cost
 from backwalk.diffusion.parameterization import Denoiser, check_schedule, mu_from_x_0, scales
+from backwalk.diffusion.precision import in_float64
 from backwalk.diffusion.schedule import NoiseSchedule, at_time
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
@@ -65,8 +66,8 @@ def belief_about_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, *, least_
     """
     with torch.no_grad():
         x_0_hat, jacobian = value_and_jacobian(denoiser, x_t, log_snr)
-    mean, jacobian = _float64(x_0_hat), _float64(jacobian)
-    a, b = scales(_float64(log_snr), mean)
+    mean, jacobian = in_float64(x_0_hat), in_float64(jacobian)
+    a, b = scales(in_float64(log_snr), mean)
     covariance = (b**2 / a) * 0.5 * (jacobian + jacobian.mT)
     variances, axes = torch.linalg.eigh(covariance)
     return FullGaussian(mean, variances.clamp(min=least_variance), axes)
@@ -81,7 +82,7 @@ def full_covariance_transition(
     """
     belief = _belief_at_time(denoiser, x_t, t, schedule, least_decoder_variance)
     variances = schedule.beta_tilde[t] + schedule.x_0_weight[t] ** 2 * belief.variances
-    return FullGaussian(mu_from_x_0(_float64(x_t), belief.mean, t, schedule), variances, belief.axes)
+    return FullGaussian(mu_from_x_0(in_float64(x_t), belief.mean, t, schedule), variances, belief.axes)
 
 
 def full_covariance_bound(
@@ -117,7 +118,7 @@ def full_covariance_bound(
     noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws, first_row)
     check_schedule(denoiser, schedule)
     _refuse_pure_noise(schedule.n_steps, schedule)
-    clean = _float64(x_0)
+    clean = in_float64(x_0)
 
     def mean_cost(t: int) -> Tensor:
         costs = []
@@ -156,7 +157,3 @@ def _transition_cost(belief: FullGaussian, x_0: Tensor, snr_drop: Tensor) -> Ten
     growth = snr_drop * belief.variances  # the true variance over beta_tilde, less 1
     error = belief.along_axes(x_0 - belief.mean)
     return (variance_cost(-growth / (1.0 + growth)) + 0.5 * snr_drop * error.square() / (1.0 + growth)).sum(-1)
-
-
-def _float64(x: Tensor) -> Tensor:
-    return x.to("cpu").to(torch.float64)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backwalk.diffusion.precision import in_float64
 from backwalk.diffusion.schedule import NoiseSchedule
 
 
@@ -38,7 +39,7 @@ class GaussianChain:
 
     def __post_init__(self) -> None:
         for name in ("mean", "covariance", "sigma_sq"):
-            object.__setattr__(self, name, getattr(self, name).detach().to("cpu", torch.float64))
+            object.__setattr__(self, name, in_float64(getattr(self, name).detach()))
 
     @property
     def d(self) -> int:

@@ -26,6 +26,7 @@ from torch import Tensor
 from backwalk.diffusion.derivatives import value_and_trace
 from backwalk.diffusion.ode import State, angle_grid, check_grid, dormand_prince, log_snr_at_angle
 from backwalk.diffusion.parameterization import Denoiser
+from backwalk.diffusion.precision import in_float64
 from backwalk.errors import InvalidInput
 
 
@@ -84,14 +85,14 @@ def log_density(
     def slope_at(angle: float, state: State) -> State:
         a, b = math.cos(angle), math.sin(angle)
         x_0_hat, trace = value_and_trace(denoiser, state[0], log_snr_at_angle(angle, state[0]), probes)
-        return (a * state[0] - x_0_hat) / b, (d * a - _float64(trace)) / b
+        return (a * state[0] - x_0_hat) / b, (d * a - in_float64(trace)) / b
 
     log_scale = 0.5 * math.log1p(level_min**2)
 
     def log_prob_by_probe(n_intervals: int) -> Tensor:
         start: State = (x * math.exp(-log_scale), torch.zeros(1 if probes is None else len(probes), n).double())
         x_N, volume = dormand_prince(slope_at, start, angle_grid(level_min, level_max, n_intervals))
-        return volume - 0.5 * (_float64(x_N).square().sum(-1) + d * math.log(2.0 * math.pi)) - d * log_scale
+        return volume - 0.5 * (in_float64(x_N).square().sum(-1) + d * math.log(2.0 * math.pi)) - d * log_scale
 
     with torch.no_grad():
         fine, coarse = log_prob_by_probe(n_intervals), log_prob_by_probe(n_intervals // 2)
@@ -106,7 +107,3 @@ def _probe_error(log_prob: Tensor, *, exact: bool) -> Tensor:
     if k == 1:
         return torch.full((n,), math.nan, dtype=torch.float64)
     return log_prob.std(0) / math.sqrt(k)
-
-
-def _float64(x: Tensor) -> Tensor:
-    return x.to("cpu").to(torch.float64)

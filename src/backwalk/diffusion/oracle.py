@@ -18,6 +18,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from backwalk.diffusion.precision import in_float64
 from backwalk.errors import InvalidInput
 
 _ENTRIES_AT_ONCE = 2**22  # of the (rows, components, d) intermediates: 32 MiB in float64
@@ -108,12 +109,12 @@ class GaussianMixtureDenoiser:
 
     @cached_property
     def _principal_axes(self) -> tuple[Tensor, Tensor, Tensor]:
-        variances, axes = torch.linalg.eigh(self.covariances.to("cpu", torch.float64))
-        return variances.clamp(min=0.0), axes, self.means.to("cpu", torch.float64)
+        variances, axes = torch.linalg.eigh(in_float64(self.covariances))
+        return variances.clamp(min=0.0), axes, in_float64(self.means)
 
     @cached_property
     def _log_weights(self) -> Tensor:
-        weights = self.weights.to("cpu", torch.float64)
+        weights = in_float64(self.weights)
         return torch.log(weights / weights.sum())
 
 
@@ -143,7 +144,7 @@ class EmpiricalDenoiser:
         return _tile_by_tile(self._posterior_mean, x_t, log_snr, entries_a_row=len(self.points))
 
     def _posterior_mean(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        points = self.points.to("cpu", torch.float64)
+        points = in_float64(self.points)
         alpha_bar, noise = torch.sigmoid(log_snr)[:, None], torch.sigmoid(-log_snr)[:, None]
         # -|x - a p|^2 / 2 but for |x|^2 / 2, which is the same for all points and cancels in the softmax.
         closeness = alpha_bar.sqrt() * (x @ points.T) - 0.5 * alpha_bar * points.square().sum(1)
@@ -157,6 +158,6 @@ def _tile_by_tile(
 ) -> Tensor:
     """Return posterior_mean(x_t, log_snr) in the dtype of x_t, with float64 within and bounded memory."""
     rows = max(1, _ENTRIES_AT_ONCE // entries_a_row)
-    x, levels = x_t.to("cpu").to(torch.float64), log_snr.to("cpu").to(torch.float64).expand(len(x_t))
+    x, levels = in_float64(x_t), in_float64(log_snr).expand(len(x_t))
     tiles = [posterior_mean(x[i : i + rows], levels[i : i + rows]) for i in range(0, max(1, len(x)), rows)]
     return torch.cat(tiles).to(x_t)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from backwalk.diffusion.precision import in_float64
 from backwalk.errors import InvalidInput
 
 
@@ -43,7 +44,7 @@ class NoiseSchedule:
     log_snr: Tensor
 
     def __post_init__(self) -> None:
-        log_snr = torch.as_tensor(self.log_snr).detach().to("cpu", torch.float64).clone()
+        log_snr = in_float64(torch.as_tensor(self.log_snr).detach()).clone()
         object.__setattr__(self, "log_snr", log_snr)
         if log_snr.ndim != 1 or len(log_snr) < 2:
             raise InvalidInput(

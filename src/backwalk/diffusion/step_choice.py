@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from backwalk.diffusion.precision import in_float64
 from backwalk.diffusion.schedule import NoiseSchedule, evenly_spaced
 from backwalk.errors import InvalidInput
 
@@ -29,7 +30,7 @@ def optimal_step_cost(
     With a given `decoder_variance` v, F[0, t] = (ln(2 pi v) + m_t / v) / 2.
     `denoising_error` is m, (N + 1,); m_1..m_N should be > 0.
     """
-    m = denoising_error.to("cpu", torch.float64)
+    m = in_float64(denoising_error)
     if m.shape != schedule.log_snr.shape or not bool((m[1:] > 0).all()):
         raise InvalidInput(
             f"denoising_error should be {schedule.n_steps + 1} numbers, > 0 from t = 1 on, but got shape "

@@ -24,9 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
-from scipy.stats import t as student
 
+from backwalk.chance import student_quantile
 from backwalk.errors import InvalidInput
 from backwalk.evaluation.estimates import Estimate, log_ratio, mean_estimate
 from backwalk.evaluation.rows import Rows, as_rows
@@ -97,8 +96,8 @@ class Figure:
         freedom that has the tail of a normal's z (for z = 2: 2.9 with 5 pairs, 2.3 with 10). Too few or too noisy pairs
         therefore answer False. `margin` has the figure's unit. Source: Schuirmann 1987 (two one-sided tests).
         """
-        quantile = float(student.ppf(norm.cdf(z), self.n_pairs - 1))
-        return abs(self.difference) + quantile * self.difference_standard_error < margin
+        reach = student_quantile(self.n_pairs - 1, z) * self.difference_standard_error
+        return abs(self.difference) + reach < margin
 
 
 def compare(

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
 from torch import Tensor
 
 from backwalk.accepted import GREATEST_LEVEL
+from backwalk.chance import student_quantile
 from backwalk.denoiser import EnsembleDenoiser
 from backwalk.diffusion import scales
 from backwalk.streams import Stream
@@ -24,7 +23,6 @@ from backwalk.threads import Map
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
 _ROWS_AT_ONCE = 1024  # whose activations stay in the cache
-_SHOWN = float(norm.cdf(2.0))
 
 
 def split_rows(n: int, n_validation: int, *, stream: Stream) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -125,5 +123,5 @@ class Choice:
         if len(worse_by) < 2:
             return self.last  # a single row says nothing of chance
         standard_error = float(worse_by.std()) / math.sqrt(len(worse_by))
-        limit = float(student.ppf(_SHOWN, len(worse_by) - 1)) * standard_error
+        limit = student_quantile(len(worse_by) - 1) * standard_error
         return self.best if float(worse_by.mean()) > limit else self.last

@@ -1,0 +1,46 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Return several options as one decorator."""
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness."
+)
+force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+table_output_option = click.option(
+    "-o", "--output", default="-", show_default=True, help="A .csv, .parquet or .npy file; - is CSV to stdout."
+)
+raw_headers_option = click.option(
+    "--raw-headers", is_flag=True, help="Leave CSV headers as they are that a spreadsheet would take for formulas."
+)
+rows_option = click.option(
+    "--rows", type=click.IntRange(min=1), default=10_000, show_default=True, help="Rows drawn from a built-in density."
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, or auto: CUDA where there is one."
+)
+training_options = together(
+    click.option("--ddpm", is_flag=True, help="The course notebook's settings (Ho et al. 2020)."),
+    click.option("--epochs", type=click.IntRange(min=1), help="Epochs of --ddpm, in place of 5,000."),
+    click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of what the data suggest."),
+    click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for the fit, in seconds."),
+)

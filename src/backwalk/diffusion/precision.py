@@ -1,0 +1,9 @@
+"""In which precision the mathematics is summed, whatever the network's."""
+
+import torch
+from torch import Tensor
+
+
+def in_float64(x: Tensor) -> Tensor:
+    """Return x in float64 on the CPU: moved first, as some accelerators have no float64."""
+    return x.to("cpu").to(torch.float64)
