@@ -124,7 +124,7 @@ class MixtureHeldOut:
     likeliest is kept.
     """
 
-    name: str = "GaussianMixture, held out"
+    name: str = "held-out GaussianMixture"
     n_components: tuple[int, ...] = Mixture.n_components
     n_starts: int = 5
 

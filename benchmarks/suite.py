@@ -11,7 +11,7 @@ from benchmarks.methods import Kernel, Method, Mixture, MixtureHeldOut, Ours, Tr
 from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow
 from benchmarks.record import Figures, Store
 
-MAIN = ("Diffusion", "zuko NSF", "GaussianMixture", "GaussianMixture, held out", "KernelDensity")
+MAIN = ("Diffusion", "zuko NSF", "GaussianMixture", "held-out GaussianMixture", "KernelDensity")
 """Those that have a density. The others are added with --methods: they take the whole budget and show less."""
 METHODS: tuple[Method, ...] = (
     Ours(),
