@@ -117,7 +117,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class MixtureHeldOut:
-    """The same with full covariances, but as many components as score best on a tenth of the rows, held out.
+    """scikit-learn's `GaussianMixture`, full covariances, as many components as score best on a held-out tenth.
 
     Of 1 to 240 components, in order of size, until the held-out log-density has fallen twice or half of the budget is
     spent. The best is fitted to all rows, to a tolerance of 1e-5, from up to 5 starts as far as time allows: the
@@ -129,7 +129,7 @@ class MixtureHeldOut:
     n_starts: int = 5
 
     def fit(self, X: Rows, budget: float, seed: int) -> Fitted:
-        """Fit within `budget` seconds."""
+        """Fit within about `budget` seconds: the last fit is not stopped."""
         scale, clock = Scale.of(X), Clock(budget)
         training, held_out = (scale.encode(rows) for rows in split(X, seed, most=1000))
         scores, last = dict[int, float](), 0.0

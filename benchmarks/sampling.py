@@ -7,7 +7,7 @@ rows, so that speed is not bought with quality unseen.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -72,8 +72,7 @@ def rates(sizes: Sizes) -> Figures:
         sampler(sizes.n_rows, 0)
     names = list(samplers)
     for turn in range(sizes.n_turns):
-        # In an order of its own each time: what comes after the notebook finds the caches cold.
-        for name in (names[k] for k in Stream(0).child("benchmark turn", turn).permutation(len(names))):
+        for name in in_turn(names, turn):
             seconds[name].append(timed(lambda: samplers[name](sizes.n_rows, turn))[1])  # noqa: B023 - called at once
     n_sets = sizes.n_pairs * sizes.n_rows
     real, other = (np.split(density.sample(n_sets, random_state=seed), sizes.n_pairs) for seed in (1, 2))
@@ -89,6 +88,11 @@ def rates(sizes: Sizes) -> Figures:
         if not name.endswith("as written")  # whose rows are those of no_grad
     }
     return {"seconds": seconds, "c2st_minus_real": c2st, "distilling_seconds": distilling}
+
+
+def in_turn(names: Sequence[str], turn: int) -> list[str]:
+    """Return the names in an order of this turn's own: what comes after the notebook finds the caches cold."""
+    return [names[k] for k in Stream(0).child("benchmark turn", turn).permutation(len(names))]
 
 
 def to_file(n: int, max_steps: int | None) -> Figures:

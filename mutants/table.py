@@ -197,8 +197,8 @@ MUTANTS = (
     Mutant(
         "beta over 1 - alpha_bar without its root",
         "diffusion/parameterization.py",
-        "at_time(schedule.beta / schedule.one_minus_alpha_bar.sqrt(), t, x_t)",
-        "at_time(schedule.beta / schedule.one_minus_alpha_bar, t, x_t)",
+        "at_time(schedule.beta / schedule.one_minus_alpha_bar.sqrt(), t, x_t, least=1)",
+        "at_time(schedule.beta / schedule.one_minus_alpha_bar, t, x_t, least=1)",
         "the reverse mean from eps",
         _CONVERSIONS,
     ),
@@ -255,7 +255,7 @@ MUTANTS = (
     Mutant(
         "L_simple without the SNR",
         "diffusion/bound.py",
-        "(at_time(schedule.snr, t, x_0) * (x_0 - x_0_hat) ** 2)",
+        "(at_time(schedule.snr, t, x_0, least=1) * (x_0 - x_0_hat) ** 2)",
         "((x_0 - x_0_hat) ** 2)",
         "the simple loss",
         _BOUND,
@@ -263,7 +263,7 @@ MUTANTS = (
     Mutant(
         "constant of a transition dropped",
         "diffusion/bound.py",
-        "return d * variance_cost(gap) + schedule",
+        "return d * variance_cost(gap, log_ratio) + schedule",
         "return schedule",
         "the cost of a wrong variance",
         _BOUND,
@@ -360,8 +360,8 @@ MUTANTS = (
     Mutant(
         "KL divergence as if the Jacobian were exact",
         "diffusion/covariance.py",
-        "0.5 * snr_drop * error.square() / (1.0 + growth)",
-        "0.5 * growth / (1.0 + growth)",
+        "snr_drop * error.square() / (1.0 + growth)",
+        "growth / (1.0 + growth)",
         "the bound of an inexact denoiser",
         _COVARIANCE,
     ),

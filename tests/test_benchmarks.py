@@ -24,10 +24,10 @@ from benchmarks import budgets, gemm, render, sampling, suite, tables, time_to_q
 from benchmarks.densities import CASES, MOONS_ON_A_GRID
 from benchmarks.fresh import in_fresh_process
 from benchmarks.judge import N_BLOCKS, JudgeSizes, block_means, draw_reference, judge
-from benchmarks.methods import Fitted, Kernel, Mixture, NotebookAsWritten, Ours, Scale, Truth
+from benchmarks.methods import Fitted, Kernel, Mixture, MixtureHeldOut, NotebookAsWritten, Ours, Scale, Truth
 from benchmarks.notebook import Notebook, notebook_points
 from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow, _train
-from benchmarks.record import Store, cpu_name, rounded
+from benchmarks.record import Store, cpu_name, pace, rounded
 from benchmarks.tables import Mean, difference, first_and_tied, mean_of
 
 ROOT = Path(__file__).parents[1]
@@ -250,6 +250,49 @@ def test_peers_sample_rows_of_the_users_space_where_they_are_installed(package, 
     assert (fitted.log_prob is not None) == has_density
     if fitted.log_prob is not None:
         assert np.isfinite(fitted.log_prob(X)).all()
+
+
+@pytest.mark.parametrize("method", [Mixture(), MixtureHeldOut()], ids=lambda method: method.name)
+def test_a_mixture_finds_the_number_of_components_and_its_density_is_one(method):
+    stream, centres = Stream(6), np.array([[0.0, 0.0], [30.0, 0.0], [0.0, 900.0]])
+    X = centres[np.arange(900) % 3] + stream.normal(0, 900, 2).numpy()
+    fitted = method.fit(X, 20.0, 0)
+    assert fitted.choice.startswith("3 components")
+    x, y = np.meshgrid(np.linspace(-6.0, 6.0, 121), np.linspace(-6.0, 6.0, 121))
+    around = np.column_stack([x.ravel(), y.ravel()])
+    mass = sum(np.exp(fitted.log_prob(centre + around)).sum() * 0.01 for centre in centres)
+    assert mass == pytest.approx(1.0, abs=1e-3)
+
+
+def test_two_methods_of_a_draw_are_judged_on_the_same_rows_and_folds(monkeypatch):
+    seen = {"a": [], "b": []}
+    for name in seen:
+        monkeypatch.setattr(
+            "benchmarks.judge.STATISTICS",
+            {"c2st_boosting": lambda x, _, s, n=name: seen[n].append((x.sum(), s)) or 0.5},
+        )
+        method = Kernel(name=name, n_bandwidths=2 if name == "a" else 3)
+        suite.fitted_and_judged(method, CASES[0], 4, 5.0, SMALL, 200)
+    assert seen["a"] == seen["b"]
+    assert len({total for total, _ in seen["a"]}) == SMALL.n_pairs
+
+
+def test_no_sampler_always_follows_the_same_one():
+    names = [f"sampler {k}" for k in range(9)]
+    orders = [sampling.in_turn(names, turn) for turn in range(7)]
+    assert all(sorted(order) == names for order in orders)
+    for name in names:
+        before = {order[order.index(name) - 1] if order.index(name) else None for order in orders}
+        assert len(before) > 1
+
+
+def test_the_pace_of_the_machine_stands_beside_a_result(tmp_path):
+    assert pace(0.0) > 0.0
+    result = Store(tmp_path / "part.json").once({"method": "a"}, dict)
+    assert len(result["pace"]) == 2
+    usual, slow = ({**result, "pace": [rate, 100.0]} for rate in (95.0, 80.0))
+    text = render._machine(Store(tmp_path / "part.json").machine, [usual, slow])
+    assert "at 0.82 to 1.03 of its usual pace, below 0.9 of it at 1." in text
 
 
 def test_a_result_is_kept_at_once_and_measured_once(tmp_path):

@@ -3,6 +3,7 @@
 import html
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from backwalk.cli import main, program
+from backwalk.cli import main, output, program
 from backwalk.datasets import two_moons
 from backwalk.sampling import FEWEST_WITH_NOISE, USUAL_EVALUATIONS
 from backwalk.table import as_table, read_table, write_table
@@ -173,7 +174,7 @@ def test_a_row_that_the_model_cannot_make_scores_minus_infinity_and_has_no_bound
     assert status == 0
     assert np.flatnonzero(np.isneginf(scores)).tolist() == [7]
     status, out, err = run("score", tmp_path / "m", path, "--bound", "beta")
-    assert (status, out, "cannot make them" in err) == (1, "", True)
+    assert (status, out, "cannot make such rows" in err) == (1, "", True)
 
 
 @pytest.mark.parametrize("output", ["there.csv", "scores.txt", "nowhere/scores.csv"])
@@ -190,6 +191,59 @@ def test_what_cannot_be_written_is_told_before_long_work(run, model, rows_file, 
             assert (status, out) == (1, "")
             assert ("should end in" if output == "scores.txt" else output) in err
     assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_a_place_where_no_student_model_or_report_can_be_is_told_before_long_work(run, model, rows_file, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("long work")
+
+    monkeypatch.setattr("backwalk.estimator.Diffusion.distil", never)
+    monkeypatch.setattr("backwalk.estimator.Diffusion.fit", never)
+    monkeypatch.setattr("backwalk.assess.assess", never)
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
+    for arguments in (["distil", model], ["demo", "-o", model.parent / "demo"], ["report", model, rows_file]):
+        options = ["-o", model.parent / "r.html"] if arguments[0] == "report" else []
+        status, out, err = run(*arguments, *options)
+        assert (status, out) == (1, "")
+        assert "Permission denied" in err
+    monkeypatch.undo()
+    status, out, err = run("report", model, rows_file, "-o", "/dev/null", "--force")
+    assert (status, out) == (1, "")
+    assert "no regular file" in err
+
+
+def test_a_sampler_that_the_model_lacks_is_told_before_a_header(run, model):
+    status, out, err = run("sample", model, "--sampler", "distilled")
+    assert (status, out) == (1, "")
+    assert "should have a student" in err
+
+
+def test_a_terminal_without_a_letter_gets_it_written_out(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", write_through=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    output.echo("difference −0.1 ±")
+    assert stream.buffer.getvalue() == b"difference \\u22120.1 \xb1\n"
+
+
+def test_a_number_in_many_rows_is_a_warning_and_no_fault(run, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    rows[::2, 0] = 0.0
+    write_table(tmp_path / "heaped.csv", as_table(rows))
+    status, _, err = run("fit", tmp_path / "heaped.csv", "-o", tmp_path / "a", *QUICK)
+    assert status == 0
+    assert "warning: one number in many rows: column 'x1' (0 in 50%)" in err
+    assert run("fit", tmp_path / "heaped.csv", "-o", tmp_path / "b", *QUICK, "-q") == (0, "", "")
+
+
+def test_a_fault_of_ours_is_one_line_too(run, model, monkeypatch):
+    def fault(*_, **__):
+        raise KeyError("oops")
+
+    monkeypatch.setattr("backwalk.cli.commands.facts_of", fault)
+    assert run("info", model) == (1, "", "error: unexpected, KeyError: 'oops': -v shows where\n")
+    status, _, err = run("info", model, "-v")
+    assert status == 1
+    assert "Traceback" in err
 
 
 def test_a_built_in_density_gives_rows_that_no_fit_was_given(run, tmp_path, monkeypatch):
@@ -371,6 +425,7 @@ def test_options_can_come_from_the_environment(run, rows_file, tmp_path, monkeyp
 
 def test_quiet_says_nothing(run, rows_file, tmp_path):
     assert run("-q", "fit", rows_file, "-o", tmp_path / "model", *QUICK) == (0, "", "")
+    assert run("fit", rows_file, "-o", tmp_path / "other", *QUICK, "-q") == (0, "", "")
 
 
 def test_demo_ends_in_a_report(run, tmp_path, monkeypatch):

@@ -1,12 +1,21 @@
 """Whole files or none."""
 
+import os
 import stat
 import threading
 
 import pytest
 
 from backwalk import durable
-from backwalk.durable import held_alone, locked_folder, made_folder, remove_parts, whole_file
+from backwalk.durable import (
+    check_folder_writable,
+    check_writable,
+    held_alone,
+    locked_folder,
+    made_folder,
+    remove_parts,
+    whole_file,
+)
 
 
 def test_a_file_appears_whole_on_leaving(tmp_path):
@@ -163,3 +172,17 @@ def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(tmp_path
         path.unlink()
     assert path.read_bytes() == b"first"
     assert sorted(each.name for each in tmp_path.iterdir()) == [other.name, "rows.csv"]
+
+
+def test_what_cannot_be_written_is_known_beforehand(tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(OSError, match="no regular file"):
+            check_writable(tmp_path / name, overwrite=True)
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+    with pytest.raises(PermissionError, match="Permission denied in"):
+        check_writable(tmp_path / "file")
+    with pytest.raises(PermissionError):
+        check_folder_writable(tmp_path / "new" / "newer")
+    check_writable(tmp_path / "folder" / "file")

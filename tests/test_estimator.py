@@ -25,7 +25,14 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from backwalk.defaults import default_distillation, default_training
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
-from backwalk.errors import CheckpointError, InvalidInput, PriorMismatchWarning, SamplingDiverged, TrainingDiverged
+from backwalk.errors import (
+    CheckpointError,
+    InvalidInput,
+    PriorMismatchWarning,
+    RepeatedValueWarning,
+    SamplingDiverged,
+    TrainingDiverged,
+)
 from backwalk.estimator import Diffusion
 from backwalk.model import log_density
 from backwalk.sampling import Sampler
@@ -178,7 +185,13 @@ def test_constant_columns_come_back_exactly_and_nothing_else_is_possible(fitted,
     other[1, 1] += 1e-9
     np.testing.assert_array_equal(np.isfinite(fitted.score_samples(other)), [True, False, True])
     assert fitted.score(other) == -math.inf
-    with pytest.raises(InvalidInput, match="Constant columns"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"X should hold 7.25 in column 1, .* but got 7.250000001 at row 1 \(rows count from 0\): the",
+    ):
+        fitted.bound(other)
+    other[2, 1] = 8.0
+    with pytest.raises(InvalidInput, match=r"at row 1 \(rows count from 0\), and 1 more row differs: the"):
         fitted.bound(other)
 
 
@@ -408,9 +421,9 @@ def test_a_checkpoint_that_is_no_file_is_refused_before_training(rows, tmp_path,
         tiny(callbacks=[never]).fit(rows, checkpoint=name, overwrite=True)
 
 
-def test_a_schedule_that_leaves_float32_is_refused(rows):
+def test_a_schedule_whose_noise_float32_loses_is_refused(rows):
     far = NoiseSchedule.log_snr_uniform(10, log_snr_max=90.0, log_snr_min=-6.0)
-    with pytest.raises(InvalidInput, match="schedule should begin at a log-SNR of at most 80"):
+    with pytest.raises(InvalidInput, match="schedule should begin at a log-SNR of at most 28"):
         tiny(schedule=far, n_steps=None, callbacks=[never]).fit(rows)
 
 
@@ -453,7 +466,24 @@ def test_units_do_not_matter(scale):
 
 def test_duplicate_and_rounded_rows_are_no_trouble():
     for X in (np.repeat([[0.0, 1.0], [1.0, 0.0]], 30, axis=0), np.arange(60).reshape(30, 2) // 20.0, np.eye(5)):
-        assert np.isfinite(tiny().fit(X).sample(3, random_state=0)).all()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RepeatedValueWarning)
+            assert np.isfinite(tiny().fit(X).sample(3, random_state=0)).all()
+
+
+def test_a_number_in_many_rows_is_warned_of(rows):
+    heaped = rows.copy()
+    heaped[::2, 0] = 0.0
+    with pytest.warns(RepeatedValueWarning, match=r"one number in many rows: column 0 \(0 in 50%\)"):
+        tiny().fit(heaped)
+
+
+def test_columns_narrower_than_the_first_noise_have_to_be_scaled(rows):
+    """Found by review: all that they hold was drowned, and nothing said so."""
+    with pytest.raises(
+        InvalidInput, match=r"first step, .* narrowest has a standard deviation of 0.0001: set scale=True"
+    ):
+        tiny(scale=False, callbacks=[never]).fit(1e-4 * rows / rows.std(axis=0).clip(min=1e-9))
 
 
 def test_save_and_load(fitted, rows, tmp_path):

@@ -154,6 +154,11 @@ def test_interpolation_starts_and_ends_at_its_rows(fitted, rows):
     np.testing.assert_allclose(path[[2, 7]], middle, atol=1e-3)
 
 
+def test_a_way_has_two_ends():
+    with pytest.raises(InvalidInput, match="n should be at least 2"):
+        mixed(np.zeros((1, 2)), np.ones((1, 2)), 1)
+
+
 def test_refused(fitted, rows, model):
     for latents, message in (
         (np.zeros((2, 3)), r"shape \(n, 2\)"),
@@ -168,7 +173,9 @@ def test_refused(fitted, rows, model):
             fitted.from_latent(latents)
     other = rows[:2].copy()
     other[0, 1] = 7.0
-    with pytest.raises(InvalidInput, match="Constant columns"):
+    with pytest.raises(
+        InvalidInput, match=r"X should hold .* in column \d+, which was constant in the fit, but got 7\.0 at row 0"
+    ):
         fitted.to_latent(other)
     with pytest.raises(InvalidInput, match="equally many rows"):
         fitted.interpolate(rows[:1], rows[:2])

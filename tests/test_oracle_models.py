@@ -104,6 +104,14 @@ def test_a_row_of_many_columns_scores_the_same_alone_and_in_any_batch():
     assert not torch.allclose(other.log_prob, together.log_prob, atol=1e-3)
 
 
+def test_beyond_32_columns_sixteen_probes_take_the_place_of_the_exact_divergence():
+    for d, exact in ((32, True), (33, False)):
+        model, x = wide(d), STREAM.child("x").normal(0, 3, d).numpy()
+        usual = log_density(model, x, n_intervals=2)
+        assert bool((usual.standard_error == 0).all()) is exact
+        assert torch.equal(usual.log_prob, log_density(model, x, n_intervals=2, n_probes=16).log_prob) is not exact
+
+
 def test_small_tiles_are_for_denoisers_that_know_their_own_derivative(monkeypatch):
     """Others go through PyTorch's forward mode one at a time, whose calls are dear: they get whole tiles."""
     seen = set()

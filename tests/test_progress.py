@@ -1,4 +1,4 @@
-"""The bar and the line: silent where there is neither terminal nor notebook, and whole where there is one."""
+"""The bar and the lines: sparse where there is neither terminal nor notebook, and whole where there is one."""
 
 import IPython.display
 import pytest
@@ -39,12 +39,20 @@ def test_a_run_of_a_moment_says_nothing(monkeypatch, terminal, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("verbose", [True, False])
-def test_nothing_is_said_without_a_terminal_or_leave(monkeypatch, terminal, capsys, verbose):
+@pytest.mark.parametrize(("between", "n_lines"), [(1e9, 0), (0.0, 3)])
+def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys, between, n_lines):
     monkeypatch.setattr(progress, "_MOMENT", 0.0)
-    if verbose:
-        monkeypatch.delenv("FORCE_COLOR")
-    show_all(verbose)
+    monkeypatch.setattr(progress, "_BETWEEN_LINES", between)
+    show_all(verbose=True)
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", n_lines)
+    if n_lines:
+        assert err.splitlines()[-1] == "training 100%  step 3,000  loss 1.5000  validation 0.2500  0 s"
+
+
+def test_nothing_is_said_without_leave(monkeypatch, terminal, capsys):
+    monkeypatch.setattr(progress, "_MOMENT", 0.0)
+    show_all(verbose=False)
     assert capsys.readouterr() == ("", "")
 
 

@@ -15,6 +15,7 @@ NAMES = [
     "ModelFileError",
     "NoiseSchedule",
     "PriorMismatchWarning",
+    "RepeatedValueWarning",
     "Residual",
     "Sampler",
     "SamplingDiverged",

@@ -32,7 +32,8 @@ SEALED_BYTES = 4 * 2**30
 NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; blocks or layers
 N_STEPS = 10**6  # of a chain
 HISTORY_LENGTH = 2**18  # losses that a model keeps of its training; as Python numbers they take nine times their bytes
-LARGEST_LOG_SNR = 80.0  # of a chain's first step: e^88.7 is the largest float32
+LARGEST_LOG_SNR = 28.0  # of a chain's first step: less noise than 1e-6 is lost in the rounding of float32
+LEAST_LOG_SNR = -80.0  # of a chain's last step, where it has to tell a network something
 GREATEST_LEVEL = 1e3  # of noise: what is beyond tells the network nothing, and is neither trained on nor measured
 LONGEST_TIME = 1e9  # seconds of training, thirty years
 

@@ -53,8 +53,9 @@ def distilled(
     """Return a model with a student of this architecture, trained on `n_pairs` pairs; all else is the same.
 
     `max_time`, in seconds, is for pairs and training together, at most a third of it for pairs: there are then fewer,
-    and the rates follow the clock. `watch` is called after every training step. The student begins with the weights of
-    the model's first member where that is a network of the same sizes.
+    but 4,096 at least, beside 8,192 that measure the error. Training has half of it at least, and the rates follow the
+    clock. `watch` is called after every training step. The student begins with the weights of the model's first member
+    where that is a network of the same sizes.
 
     Raises SamplingDiverged where the model's own x_0 are not finite, and TrainingDiverged.
     """

@@ -48,12 +48,29 @@ def whole_file(path: str | Path, *, overwrite: bool = False, like: Path | None =
 
 
 def check_writable(path: str | Path, *, overwrite: bool = False) -> None:
-    """Raise OSError where `whole_file` could not begin: a file is there that may not be replaced, or no folder."""
+    """Raise OSError where `whole_file` could not write: what is there may not be replaced, or the folder not written.
+
+    A device, a pipe or a folder is never replaced.
+    """
     target = Path(path)
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file; choose another name")
     if target.exists() and not overwrite:
         raise _exists_already()
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    check_folder_writable(target.absolute().parent)
+
+
+def check_folder_writable(folder: Path) -> None:
+    """Raise OSError where no file could be made in a folder, or the folder itself could not be made."""
+    there = next((path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()), None)
+    if there is None:  # a drive that is not there
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)} in {there}")
 
 
 def remove_parts(path: str | Path) -> None:

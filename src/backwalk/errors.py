@@ -42,5 +42,9 @@ class SamplingDiverged(BackwalkError, RuntimeError):
     """A walk back from noise left the finite numbers; none of its rows are returned."""
 
 
+class RepeatedValueWarning(UserWarning):
+    """A column holds one number in many rows, which a density cannot give back."""
+
+
 class PriorMismatchWarning(UserWarning):
     """The chain ends before the data are noise, so that sampling starts from the wrong place."""

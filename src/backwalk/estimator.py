@@ -30,6 +30,7 @@ from backwalk.model import (
     device_of,
     gathered,
     log_density,
+    refuse_impossible,
     sample_pieces,
 )
 from backwalk.progress import Callback, progress_bar
@@ -56,18 +57,20 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     schedule : the chain's noise levels, a `NoiseSchedule`, in place of the default.
     denoiser : the network's sizes, `Residual` or `Textbook`.
     training : the training plan, a `Training`.
-    reverse_variance : "optimal" (fitted on validation rows), "beta" or "beta_tilde": sigma_t^2 of p_theta.
+    reverse_variance : "optimal" (fitted on validation rows; on those trained on where there are no others, and then
+        too small for a model that remembers them), "beta" or "beta_tilde": sigma_t^2 of p_theta.
     sampler : a `Sampler`, which the fitted model keeps as the default of `sample`.
     max_steps : the number of training steps, in place of the plan's.
     max_time : a budget for the fit in seconds, from rows to model. The learning rate follows the clock, so that fits
         with the same seed are no longer equal bit for bit.
     validation_fraction : the share of the rows given to `fit` that are not trained on, but choose the weights and fit
-        the reverse variance. None is a tenth, at most 1,000 rows; 0 trains on all.
+        the reverse variance. None is a tenth, at most 1,000 rows, and no row of fewer than 20; 0 trains on all.
     scale : whether columns are brought to mean 0 and variance 1, those with heavy tails bent before.
     device : "auto" (CUDA where there is one), "cpu", "cuda", ...
     random_state : None, an integer, or a NumPy generator. The same integer gives the same model.
     callbacks : functions that are called with a `Progress` after every training step.
-    verbose : whether a fit that takes longer than a moment shows its progress, on a terminal or in a notebook.
+    verbose : whether a fit that takes longer than a moment shows its progress, on a terminal or in a notebook; in a
+        log, one line every half minute.
     warm_start : whether `fit` starts from the weights of the fit before.
 
     Attributes
@@ -215,7 +218,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         bound, latents and all other samplers stay those of the model. `fit` begins without a student again.
 
         `max_steps` : the number of training steps, in place of 3,000.
-        `max_time` : a budget in seconds, pairs included; two students are then no longer equal bit for bit.
+        `max_time` : a budget in seconds, pairs included (12,288 are made at least, and half of it is for training); two
+        students are then no longer equal bit for bit.
         `random_state` : the same integer gives the same student.
 
         Raises InvalidInput (a ValueError) for other limits than these; SamplingDiverged where the model's own rows are
@@ -314,7 +318,10 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return replace(result, log_prob=result.log_prob.where(possible, -torch.inf))
 
     def score(self, X: Any, y: None = None) -> float:
-        """Return the mean log-density of the rows, nats a point: larger is better."""
+        """Return the mean log-density of the rows, nats a point: larger is better.
+
+        It is -inf where the model cannot make some row, whose constant columns hold other values than the fit's.
+        """
         del y  # scikit-learn's signature
         return float(self.score_samples(X).mean())
 
@@ -441,11 +448,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def _possible(self, X: Any) -> NDArray[np.float64]:
         """Return the values of rows that the model could have made: their constant columns hold the constants."""
         values = self._matched(X).values
-        if not self.codec_.matches_constants(values, self.model_.schema.dtypes).all():
-            raise InvalidInput(
-                "Constant columns of X should hold the fitted constants, but some rows differ: the model cannot make "
-                "them, so they have no finite bound and no latents."
-            )
+        refuse_impossible(self.model_, values)
         return values
 
     def __sklearn_is_fitted__(self) -> bool:

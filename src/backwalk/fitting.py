@@ -31,7 +31,7 @@ from backwalk.defaults import (
 )
 from backwalk.denoiser import Architecture, EnsembleDenoiser, build_denoiser
 from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch
-from backwalk.errors import InvalidInput, PriorMismatchWarning, TrainingDiverged
+from backwalk.errors import InvalidInput, PriorMismatchWarning, RepeatedValueWarning, TrainingDiverged
 from backwalk.model import (
     N_MEASURED_LEVELS,
     DiffusionModel,
@@ -55,6 +55,8 @@ from backwalk.training import (
     split_rows,
 )
 
+_MOST_NAMED = 5  # columns of a message
+
 
 def fitted(
     z: NDArray[np.float64],
@@ -77,6 +79,9 @@ def fitted(
         warning = mismatch_warning(plan.prior_mismatch, plan.schedule)
         if warning:
             warnings.warn(warning, PriorMismatchWarning, stacklevel=3)  # at the caller of `fit`
+        repeated = _repeated_words(codec, table, float(plan.schedule.noise_level[1]))
+        if repeated:
+            warnings.warn(repeated, RepeatedValueWarning, stacklevel=3)
         trainer = _trainer(plan, settings["max_time"], stream, began)
         diverged = _run(trainer, settings, keeping)
         error = plan.denoising_error()
@@ -140,6 +145,8 @@ def _planned(
     max_steps = None if settings["max_steps"] is None else int(settings["max_steps"])
     floor = finest_scale(z, stream=stream.child("floor"))
     schedule = settings["schedule"] or default_schedule(z, floor, settings["n_steps"])
+    if not settings["scale"]:
+        _refuse_narrow(z, float(schedule.noise_level[1]))
     of_before = None if before is None else before.architecture
     architecture = settings["denoiser"] or of_before or default_architecture(len(x_0), k, max_time)
     training = settings["training"] or default_training(len(x_0), k, max_steps, max_time, architecture, device)
@@ -159,6 +166,31 @@ def _planned(
         denoiser,
         prior_mismatch(*moments(torch.from_numpy(z)), schedule),
         partial(measured_denoising_error, denoiser, error_rows, schedule, stream=stream.child("denoising error")),
+    )
+
+
+def _refuse_narrow(z: NDArray[np.float64], level: float) -> None:
+    spread = z.std(axis=0)
+    if spread.min() < level:
+        raise InvalidInput(
+            f"Columns should spread more widely than the noise of the chain's first step, {level:.2g}, but the "
+            f"narrowest has a standard deviation of {spread.min():.2g}: set scale=True, or give larger numbers."
+        )
+
+
+def _repeated_words(codec: Codec, table: Table, blur: float) -> str | None:
+    """Return which columns hold a number again and again that no density gives back, in words, or None."""
+    repeated = codec.repeated_values(table.values, blur)
+    if not repeated:
+        return None
+    columns = [f"{table.schema.label(j)} ({value:g} in {share:.0%})" for j, (value, share) in repeated.items()]
+    listed = ", ".join(columns[:_MOST_NAMED]) + (
+        f" and {len(columns) - _MOST_NAMED} more" * (len(columns) > _MOST_NAMED)
+    )
+    return (
+        f"one number in many rows: {listed}. A density has no such heaps: new rows will lie around the number, and not "
+        "on it. Fit the rows that hold other numbers by themselves; or give columns of whole numbers as integers of a "
+        "DataFrame, if they are small ones."
     )
 
 

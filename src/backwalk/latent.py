@@ -85,14 +85,16 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
 def mixed(latent_a: NDArray[np.float64], latent_b: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     """Return n latents on the way from each row of one array, (m, k), to the same row of another: (m, n, k).
 
-    cos(phi) a + sin(phi) b at n even angles from 0 to pi / 2. As cos^2 + sin^2 = 1, every mix of two independent points
-    of N(0, I) is again one of N(0, I).
+    cos(phi) a + sin(phi) b at n >= 2 even angles from 0 to pi / 2. As cos^2 + sin^2 = 1, every mix of two independent
+    points of N(0, I) is again one of N(0, I).
 
     >>> mixed(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), 3).round(4)
     array([[[1.    , 0.    ],
             [0.7071, 0.7071],
             [0.    , 1.    ]]])
     """
+    if n < 2:
+        raise InvalidInput(f"n should be at least 2, as both ends count, but got {n}.")
     phi = np.linspace(0.0, 0.5 * np.pi, n)[:, None]
     weight_a, weight_b = np.cos(phi), np.sin(phi)
     weight_a[-1] = 0.0  # cos(pi / 2) in float64 is 6e-17

@@ -1,4 +1,4 @@
-"""Progress of a fit on a terminal or in a notebook, for runs that take longer than a moment."""
+"""Progress of a fit: on a terminal or in a notebook after a moment, elsewhere in a line now and then."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ Callback = Callable[[Progress], object]
 _MOMENT = 1.0  # seconds without a word
 _REFRESH = 0.1
 _REFRESH_IN_A_NOTEBOOK = 0.5  # whose every line goes through a browser
+_BETWEEN_LINES = 30.0  # where every line stays: a log's
 
 
 @contextmanager
 def progress_bar(verbose: bool) -> Iterator[Callback]:
-    """Give a callback that shows training progress, after a second: a bar on a terminal's stderr, a line in a notebook.
+    """Give a callback that shows training progress: after a second, a bar on a terminal's stderr, a line in a notebook.
 
-    Elsewhere, and where `verbose` is False, nothing is shown.
+    Elsewhere a run that takes longer than half a minute gets a plain line on stderr every half minute. Where `verbose`
+    is False, nothing is shown.
     """
     console = Console(stderr=True)
     if verbose and console.is_jupyter:
@@ -34,7 +36,7 @@ def progress_bar(verbose: bool) -> Iterator[Callback]:
         with _bar(console) as show:
             yield show
     else:
-        yield lambda _: None
+        yield _plain_lines() if verbose else lambda _: None
 
 
 @contextmanager
@@ -81,9 +83,16 @@ def _line() -> Callback:
     return _now_and_then(draw, _REFRESH_IN_A_NOTEBOOK)
 
 
-def _now_and_then(draw: Callable[[Progress, str], None], seconds: float) -> Callback:
-    """Return a callback that draws after a moment, then so many seconds apart, and where the run is done."""
-    due, validation, drawn = time.monotonic() + _MOMENT, "", False
+def _plain_lines() -> Callback:
+    def draw(progress: Progress, words: str) -> None:
+        print(f"training {progress.share:4.0%}  {words}  {progress.seconds:.0f} s", file=sys.stderr, flush=True)
+
+    return _now_and_then(draw, _BETWEEN_LINES, first=_BETWEEN_LINES)
+
+
+def _now_and_then(draw: Callable[[Progress, str], None], seconds: float, *, first: float | None = None) -> Callback:
+    """Return a callback that draws after a moment (or `first`), then so many seconds apart, and when all is done."""
+    due, validation, drawn = time.monotonic() + (_MOMENT if first is None else first), "", False
 
     def show(progress: Progress) -> None:
         nonlocal due, validation, drawn

@@ -64,7 +64,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     schedule = settings["schedule"]
     if schedule is not None and float(schedule.log_snr[1]) > LARGEST_LOG_SNR:
         raise InvalidInput(
-            f"schedule should begin at a log-SNR of at most {LARGEST_LOG_SNR:g}, as the SNR leaves float32 beyond, but "
+            f"schedule should begin at a log-SNR of at most {LARGEST_LOG_SNR:g}, as less noise is lost in float32, but "
             f"begins at {float(schedule.log_snr[1]):g}: give a smaller log_snr_max, or a larger beta_min."
         )
     if schedule is not None and float(schedule.noise_level[1]) >= GREATEST_LEVEL:

@@ -83,7 +83,11 @@ FINE = {
         ({"seen": True, "overlap": 1.0}, "by the very rows that it was fitted to"),
         ({"overlap": 0.25}, "25 % stand among the training rows too"),
         ({"other_training": True}, "not, number by number and in order, those"),
-        ({"columns": (figure(0.6, name="height"), figure(0.5, name="width"))}, "real ones in height:"),
+        ({"heaped": ["rain"]}, "One number stands in a third of the rows or more in rain."),
+        (
+            {"columns": (figure(0.6, name="height"), figure(0.5, name="width"))},
+            "real ones in height (0.1000 ± 0.0010): their",
+        ),
     ],
 )
 def test_each_warning_has_its_cause(change, words):

@@ -16,6 +16,7 @@ from backwalk.diffusion import (
     beta_tilde_variance,
     beta_variance,
     denoising_error,
+    full_covariance_bound,
     merged_terms,
     optimal_variance,
     p_transition,
@@ -400,6 +401,7 @@ def test_merged_pieces_are_the_whole():
         assert getattr(merged, error) == pytest.approx(getattr(whole, error), rel=1e-10)
     assert math.isnan(merged_terms(pieces[:1]).total_standard_error)
     assert math.isnan(merged_terms(pieces[:1]).reconstruction_standard_error)
+    assert (merged_terms(pieces[:1]).transitions_standard_error[:2] == 0).all()
 
 
 def test_an_infinite_piece_makes_the_whole_infinite():
@@ -436,7 +438,54 @@ def test_errors_give_rule_value_and_remedy():
     for n_draws in (0, -1, 1.5, True, "a", None):
         with pytest.raises(InvalidInput, match="n_draws should be an integer >= 1"):
             variational_bound(denoiser, x_0, schedule, sigma_sq, stream=Stream(0), n_draws=n_draws)
+    with pytest.raises(InvalidInput, match="eps should hold at least one point"):
+        variational_bound(denoiser, x_0, schedule, sigma_sq, eps=x_0[:0])
+    with pytest.raises(InvalidInput, match=r"t should lie in 1..60, but got 0"):
+        simple_loss(denoiser, x_0, torch.tensor([1, 2, 0, 3, 4]), x_0, schedule)
     with pytest.raises(InvalidInput, match="sigma_sq should be 61 variances"):
         variational_bound(denoiser, x_0, schedule, sigma_sq[:-1], stream=Stream(0))
     with pytest.raises(InvalidInput, match="mean and covariance should be"):
         prior_mismatch(mean, covariance[:1], schedule)
+
+
+@pytest.mark.parametrize(("dtype", "log_snr_max"), [(torch.float32, 28.0), (torch.float64, 60.0)])
+def test_the_bound_lies_above_the_entropy_however_little_noise_the_chain_begins_with(dtype, log_snr_max):
+    """Found by review: noise that is lost in rounding made a bound of -17 nats for an entropy of 1.4."""
+    schedule = NoiseSchedule.log_snr_uniform(200, log_snr_max=log_snr_max, log_snr_min=-9.0)
+    denoiser, x_0 = GaussianDenoiser(torch.zeros(1), torch.eye(1)), Stream(8).normal(0, 500, 1, dtype)
+    error = exact_denoising_error(torch.eye(1).double(), schedule)
+    both = torch.tensor([[-1.0], [1.0]])  # which make every term exact
+    terms = variational_bound(denoiser, x_0, schedule, optimal_variance(schedule, error), eps=both)
+    entropy = 0.5 * math.log(2.0 * math.pi) + 0.5 * float(x_0.double().square().mean())
+    assert terms.total == pytest.approx(entropy, abs=0.02)  # rounding is a hundredth of float32's first noise
+    lost = NoiseSchedule.log_snr_uniform(200, log_snr_max=2.5 * log_snr_max, log_snr_min=-9.0)
+    for bound in (variational_bound, full_covariance_bound):
+        given = (beta_variance(lost),) if bound is variational_bound else ()
+        with pytest.raises(InvalidInput, match="is lost in the rounding of"):
+            bound(denoiser, x_0, lost, *given, stream=Stream(9))
+
+
+def test_a_step_over_many_orders_of_noise_has_a_finite_cost():
+    """Found by review: ln(beta_tilde / sigma^2) was taken of a ratio that rounds to 0."""
+    schedule = NoiseSchedule.from_noise_levels([1e-9, 20.0])
+    denoiser, x_0 = GaussianDenoiser(torch.zeros(1), torch.eye(1)), Stream(8).normal(0, 50, 1)
+    error = exact_denoising_error(torch.eye(1).double(), schedule)
+    terms = variational_bound(
+        denoiser, x_0, schedule, optimal_variance(schedule, error), eps=torch.tensor([[-1.0], [1.0]]).double()
+    )
+    step = 0.5 * math.log1p((schedule.snr[1] - schedule.snr[2]) * error[2])
+    assert float(terms.transitions[2]) == pytest.approx(step, rel=0.1)  # for x_0 of this sample
+    assert math.isfinite(full_covariance_bound(denoiser, x_0, schedule, stream=Stream(1)).total)
+    flat = torch.diag(torch.tensor([1.0, 0.0])).double()
+    assert prior_mismatch(torch.zeros(2), flat, NoiseSchedule.from_noise_levels([1e-9])) == pytest.approx(
+        0.5 * (-1.0 - 2.0 * math.log(1e-9)), rel=1e-6
+    )
+
+
+def test_no_bound_keeps_a_graph():
+    schedule = NoiseSchedule.linear(3)
+    denoiser, x_0 = GaussianDenoiser(torch.zeros(1), torch.eye(1)), torch.ones(4, 1).double().requires_grad_()
+    assert not full_covariance_bound(denoiser, x_0, schedule, stream=Stream(0)).per_row.requires_grad
+    assert not variational_bound(
+        denoiser, x_0, schedule, beta_variance(schedule), stream=Stream(0)
+    ).per_row.requires_grad

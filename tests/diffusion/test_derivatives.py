@@ -59,3 +59,9 @@ def test_probes_give_quadratic_forms_and_all_signs_give_the_trace(network):
     expected = torch.einsum("ki,nij,kj->kn", signs, by_reverse_mode(network), signs)
     torch.testing.assert_close(estimates, expected)
     torch.testing.assert_close(estimates.mean(0), value_and_trace(Network(network), X, LOG_SNR)[1][0])
+
+
+def test_more_tangents_than_go_at_once_give_the_whole_jacobian():
+    matrix = Stream(4).normal(0, 20, 20)
+    _, jacobian = value_and_jacobian(Network(lambda x: x @ matrix), Stream(5).normal(0, 3, 20), LOG_SNR)
+    torch.testing.assert_close(jacobian, matrix.T.expand(3, 20, 20))

@@ -42,9 +42,21 @@ def test_a_point_mass_is_infinite_and_never_clamped():
     assert (at_point.kl_divergence(Gaussian(MEAN, zero + 1)) == math.inf).all()
     assert (at_point.kl_divergence(Gaussian(OTHER, zero)) == math.inf).all()
     assert (at_point.kl_divergence(at_point) == 0).all()
+    beside = MEAN.clone()
+    beside[:, 0] += 1.0  # found by review: inf - inf where the other coordinates agree
+    assert (at_point.log_prob(beside) == -math.inf).all()
 
 
 @pytest.mark.parametrize("gap", [1e-3, -1e-3, 1e-6])
 def test_variance_cost_keeps_digits_for_nearly_equal_variances(gap):
     series = gap**2 / 4 - gap**3 / 6 + gap**4 / 8
-    assert float(variance_cost(torch.tensor(gap, dtype=torch.float64))) == pytest.approx(series, rel=1e-8)
+    exact = torch.tensor(gap, dtype=torch.float64)
+    assert float(variance_cost(exact, torch.tensor(math.nan))) == pytest.approx(series, rel=1e-8)
+
+
+@pytest.mark.parametrize(("dtype", "ratio"), [(torch.float32, 1e-8), (torch.float64, 1e-20), (torch.float64, 1e20)])
+def test_a_variance_far_from_another_costs_the_logarithm_of_their_ratio(dtype, ratio):
+    """Found by review: where v/w - 1 rounds to -1 its logarithm was infinite."""
+    zero, one = torch.zeros(1, 1, dtype=dtype), torch.tensor(1.0, dtype=dtype)
+    far = Gaussian(zero, one * ratio).kl_divergence(Gaussian(zero, one))
+    assert float(far) == pytest.approx(0.5 * (ratio - 1.0 - math.log(ratio)), rel=1e-6)

@@ -131,9 +131,17 @@ def test_random_signs_estimate_the_density_within_their_standard_error():
 
 
 def test_errors_give_rule_value_and_remedy():
-    with pytest.raises(InvalidInput, match="level_min should lie below level_max"):
+    with pytest.raises(InvalidInput, match="level_min should not lie above level_max"):
         log_density(MIXTURE, X, level_min=2.0, level_max=1.0, n_intervals=8)
     with pytest.raises(InvalidInput, match=r"probes should be \(k, 5, 2\)"):
         log_density(MIXTURE, X, **LEVELS, n_intervals=8, divergence=torch.ones(5, 2))
     with pytest.raises(InvalidInput, match='divergence should be "exact"'):
         log_density(MIXTURE, X, **LEVELS, n_intervals=8, divergence="hutchinson")
+
+
+def test_a_chain_of_one_level_gives_the_density_of_noise_there():
+    """Found by review: chains of one step were fitted and sampled, but not scored."""
+    result = log_density(MIXTURE, X, level_min=0.7, level_max=0.7, n_intervals=4)
+    spread = torch.tensor(1.0 + 0.7**2, dtype=torch.float64).sqrt()
+    expected = torch.distributions.Normal(torch.zeros(2).double(), spread).log_prob(X).sum(-1)
+    torch.testing.assert_close(result.log_prob, expected, rtol=1e-12, atol=1e-12)

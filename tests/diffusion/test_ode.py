@@ -9,7 +9,7 @@ from backwalk.diffusion import (
     GaussianMixtureDenoiser,
     integrate_ode,
 )
-from backwalk.diffusion.ode import angle_grid, dormand_prince
+from backwalk.diffusion.ode import angle_grid, dormand_prince, log_snr_at_angle
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 
@@ -88,7 +88,7 @@ def test_float32_is_kept():
 def test_errors_give_rule_value_and_remedy():
     with pytest.raises(InvalidInput, match="noise levels should be > 0, but got 0"):
         integrate_ode(GAUSSIAN, X, 0.0, 1.0, 8)
-    for n in (0, 1, 7):
+    for n in (0, 1, 7, 16.0):
         with pytest.raises(InvalidInput, match=f"n_intervals should be even and at least 2, .* got {n}"):
             integrate_ode(GAUSSIAN, X, 0.1, 1.0, n)
 
@@ -106,3 +106,10 @@ def test_the_grid_goes_from_level_to_level_and_is_closest_in_between():
     widths = up.tan().log().diff()
     assert up.diff().min() > 0
     assert 0.05 < float(up.tan()[widths.argmin()]) < 1.0
+
+
+def test_a_finite_level_never_becomes_an_infinite_one():
+    """Found by review: the angle of a level beyond 6e15 rounds to pi / 2."""
+    angle, x = math.atan(1e17), torch.zeros(1, dtype=torch.float64)
+    assert float(log_snr_at_angle(angle, x, 1e17)) == pytest.approx(-2.0 * math.log(1e17))
+    assert float(log_snr_at_angle(angle, x, math.inf)) == -math.inf

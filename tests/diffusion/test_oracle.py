@@ -69,6 +69,26 @@ def test_both_ends():
     assert torch.equal(empirical(X_T, level(math.inf)), points[torch.cdist(X_T, points).argmin(1)])
 
 
+def test_without_noise_a_mixture_of_spikes_is_the_nearest_that_counts():
+    """Found by review: squares over no noise overflowed, which made all spikes alike."""
+    points = torch.tensor([[0.0], [4.0], [10.0]])
+    spikes = GaussianMixtureDenoiser(torch.tensor([1.0, 0.0, 1.0]), points, torch.zeros(3, 1, 1))
+    for log_snr in (math.inf, 90.0):
+        assert spikes(torch.tensor([[3.0], [7.0], [-5.0]]), level(log_snr)).flatten().tolist() == [0.0, 10.0, 0.0]
+
+
+def test_points_far_from_the_origin_are_told_apart():
+    points = torch.tensor([[1e8], [1e8 + 1.0]]).double()
+    for log_snr in (math.inf, 30.0):
+        a = scales(level(log_snr), points)[0]
+        assert torch.equal(EmpiricalDenoiser(points)(a * points, level(log_snr)), points)
+
+
+def test_a_covariance_that_float32_has_rounded_is_accepted():
+    skew = torch.tensor([[1.0, 1e-3], [1e-3 + 2e-9, 1.0]])
+    assert GaussianDenoiser(torch.zeros(2), skew)(X_T, level(0.0)).isfinite().all()
+
+
 def test_a_direction_without_variance_is_known_at_every_level():
     flat = GaussianDenoiser(torch.tensor([1.0, 3.0]), torch.diag(torch.tensor([2.0, 0.0])))
     for log_snr in (-math.inf, -2.0, 5.0, math.inf):
@@ -110,7 +130,7 @@ def test_many_rows_are_taken_in_tiles():
         ),
         (lambda: GaussianMixtureDenoiser(-WEIGHTS, MEANS, COVARIANCES), "weights should be >= 0"),
         (lambda: GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 2.0], [2.0, 1.0]])), "the least is -1"),
-        (lambda: GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 0.5], [0.0, 1.0]])), "symmetric"),
+        (lambda: GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 0.5], [0.0, 1.0]])), "entries differ by 0.5"),
         (lambda: EmpiricalDenoiser(torch.zeros(0, 2)), r"points should be \(m, d\)"),
     ],
 )

@@ -178,3 +178,8 @@ def test_at_time_gathers_in_the_points_dtype(dtype):
 def test_times_outside_the_chain_are_refused(t):
     with pytest.raises(InvalidInput, match=r"t should lie in 0..5, but got"):
         at_time(NoiseSchedule.linear(5).beta, t, torch.zeros(2, 1))
+
+
+def test_betas_are_one_row():
+    with pytest.raises(InvalidInput, match="beta should be one row"):
+        NoiseSchedule.from_beta(torch.tensor([[0.1, 0.2]]))

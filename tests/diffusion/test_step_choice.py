@@ -48,6 +48,11 @@ def test_the_best_steps_of_a_long_chain_are_nearly_as_good_as_those_of_a_shorter
     assert len(chosen) == 10
     assert total(long, chosen) == pytest.approx(total(short, best_steps(short, m[short], 10)), abs=2e-4)
     assert best_steps(long, m[long], 3000) == evenly_spaced(5001, 3000)
+    for k in (10, 3000):
+        with pytest.raises(InvalidInput, match="denoising_error should be 5002 numbers"):
+            best_steps(long, m[long][:-1], k)
+        with pytest.raises(InvalidInput, match="decoder_variance should be > 0"):
+            best_steps(long, m[long], k, decoder_variance=0.0)
 
 
 def every_choice(n, k):

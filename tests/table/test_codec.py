@@ -155,6 +155,31 @@ def test_heavy_tails_are_bent_and_others_are_not():
     assert not Codec.fit(as_table(TAILED), scale=False).heavy_tailed_columns
 
 
+def test_rows_that_alternate_do_not_mislead():
+    """Found by review: of more than 10,000 rows every other one was looked at, and rows may alternate."""
+    x = np.empty((20_000, 1))
+    x[::2], x[1::2] = RNG.normal(size=(10_000, 1)), RNG.normal(100.0, size=(10_000, 1))
+    assert Codec.fit(as_table(x)).columns[0].kind == "scaled"
+
+
+def test_a_number_in_many_rows_is_found_where_no_rounding_brings_it_back():
+    pandas = pytest.importorskip("pandas")
+    rng, many = np.random.default_rng(5), np.arange(900) % 10 > 0
+    rows = pandas.DataFrame(
+        {
+            "rain": np.where(many, 0.0, rng.exponential(size=900)),
+            "gain": np.where(many, 0, rng.integers(1, 99_999, 900)),
+            "flag": rng.integers(0, 2, 900),
+            "dose": rng.normal(size=900),
+            "income": np.where(many, np.exp(4.0 * rng.normal(size=900)), 0.5),
+        }
+    )
+    table = as_table(rows)
+    found = Codec.fit(table).repeated_values(table.values, 0.002)
+    assert sorted(found) == [0, 1]
+    assert found[1] == (0.0, 0.9)
+
+
 @pytest.mark.parametrize("core", [1e-6, 3.0])
 def test_the_bend_of_sinh_normal_rows_is_found(core):
     """Candidates lie a factor of 2 apart, so the likeliest is within one of the truth; the median's error is 0.01."""

@@ -146,7 +146,10 @@ CSV_FAULTS = {
     "empty": (b"", "empty"),
     "blank": (b" \n\r\n", "empty"),
     "header only": (b"a,b\n", r"0 sample(s)"),
-    "no header": (b"1,2\n3,4\n", "add a header line"),
+    "no header": (b"1,2\n3,4\n", "put a header line of names above it"),
+    "rows in quotation marks": (b'"1","2"\n"3","4"\n', "put a header line of names above it"),
+    "pandas' row numbers": (b"Unnamed: 0,a\n0,1.5\n1,2.5\n", "row numbers"),
+    "a gap in one column": (b"a\n1\n\n3\n", "NaN at row 1"),
     "duplicate names": (b"a,b,a\n1,2,3\n", "'a'"),
     "row numbers": (b",a\n0,1.5\n1,2.5\n", "row numbers"),
     "text": (b"a,b\n1,x\n", "column 'b': text columns"),
@@ -191,6 +194,22 @@ def test_marks_line_ends_and_blank_lines_do_not_matter(tmp_path, data):
     table = read_table(path)
     assert table.columns == ("a", "b")
     np.testing.assert_array_equal(table.values, [[1.0, 2.0], [3.0, 4.0]])
+
+
+@pytest.mark.parametrize("data", [b"a\n1\n2\n\n", b"\na\n1\n2", b"\xef\xbb\xbfa\r\n1\r\n2\r\n\r\n"])
+def test_blank_lines_around_a_single_column_do_not_matter(tmp_path, data):
+    (tmp_path / "one.csv").write_bytes(data)
+    table = read_table(tmp_path / "one.csv")
+    assert table.columns == ("a",)
+    assert table.values[:, 0].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_names_that_are_numbers_survive_a_file(tmp_path, suffix):
+    """Found by review: a file that was written could not be read again."""
+    schema = Schema(("2019", "2020"), ("float64",) * 2, "pyarrow")
+    write_table(tmp_path / f"years{suffix}", Table(np.ones((2, 2)), schema))
+    assert read_table(tmp_path / f"years{suffix}").columns == ("2019", "2020")
 
 
 def test_gaps_in_a_file_pass_where_they_are_allowed(tmp_path):

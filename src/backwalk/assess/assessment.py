@@ -8,7 +8,7 @@ are given in the user's units, as the model's are.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ from backwalk.evaluation import (
     resampled_pairs,
 )
 from backwalk.evaluation.rows import as_rows
-from backwalk.model import DiffusionModel, sample_rows
+from backwalk.model import DiffusionModel, refuse_impossible, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, Table
 
@@ -81,9 +81,9 @@ def assess(
         raise InvalidInput(
             f"density should have the model's {d} columns, but has {density.d}: give the one the rows came from."
         )
-    _refuse_impossible(model, unseen_rows, "unseen")
+    refuse_impossible(model, unseen_rows, "unseen")
     if training_rows is not None:
-        _refuse_impossible(model, training_rows, "training")
+        refuse_impossible(model, training_rows, "training")
     codec = _judging_codec(model, unseen_rows if training_rows is None else training_rows)
     pairs, real_rows = _real_pairs(unseen_rows, codec, density, n_pairs, n_rows, stream.child("real"))
     started = time.perf_counter()
@@ -94,16 +94,6 @@ def assess(
         load = _LOAD.format(model_path)
         return _judged(
             model, unseen_rows, training_rows, density, codec, pairs, real_rows, sample, baselines, stream, load
-        )
-
-
-def _refuse_impossible(model: DiffusionModel, rows: Rows, name: str) -> None:
-    differ = np.flatnonzero(~model.codec.matches_constants(rows, model.schema.dtypes))
-    if len(differ):
-        raise InvalidInput(
-            f"{name} should hold the fitted constants where columns were constant in the fit, but {len(differ):,} rows "
-            f"differ, row {differ[0]} the first (rows count from 0): the model gives them no density, so leave "
-            "them out, or fit it to such rows too."
         )
 
 
@@ -189,6 +179,7 @@ def _judged(
                 seen=seen,
                 overlap=overlap,
                 other_training=training is not None and _is_another_table(model, training),
+                heaped=[column_name(model.schema, j) for j in _heaped(model, unseen)],
             )
         ),
         model=ours,
@@ -238,6 +229,10 @@ def _overlap(unseen: Rows, training: Rows) -> float:
     """Return the share of the unseen rows that stand among the training rows."""
     found = set(map(bytes, unseen)).intersection(map(bytes, training))
     return float(np.mean([bytes(row) in found for row in unseen]))
+
+
+def _heaped(model: DiffusionModel, rows: Rows) -> Iterable[int]:
+    return model.codec.repeated_values(rows, float(model.schedule.noise_level[1]))
 
 
 def _is_another_table(model: DiffusionModel, training: Rows) -> bool:

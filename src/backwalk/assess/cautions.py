@@ -31,11 +31,13 @@ def cautions(
     seen: bool,
     overlap: float,
     other_training: bool,
+    heaped: Sequence[str] = (),
 ) -> Iterator[str]:
     """Yield the warnings that these numbers call for; none if all is well.
 
     `seen`: the judged rows are those of the fit. `overlap`: the share of them that stands among the training rows too.
     `other_training`: the training rows are not those of the fit, by the checksum in the model's card.
+    `heaped`: columns in which one number stands in a third of the rows.
     """
     if seen:
         yield (
@@ -71,12 +73,24 @@ def cautions(
             f"{with_error(share.value, share.standard_error, percent=True)} lie nearer to a training row than to "
             "any of equally many unseen rows, where 50 % would be chance. Train for fewer steps, or on more rows."
         )
-    failed = [figure.name for figure in columns if _fails(figure, len(columns))]
+    if heaped:
+        listed = ", ".join(heaped[:8]) + (f" and {len(heaped) - 8} more" if len(heaped) > 8 else "")
+        yield (
+            f"One number stands in a third of the rows or more in {listed}. No density has such heaps: it gains nats "
+            "without end by a spike on the number, so here they say more of how narrow a model may be than of how good "
+            "it is. Judge by the distances, or fit the rows that hold other numbers by themselves."
+        )
+    failed = [
+        f"{figure.name} ({with_error(figure.difference, figure.difference_standard_error)})"
+        for figure in columns
+        if _fails(figure, len(columns))
+    ]
     if failed:
         listed = ", ".join(failed[:8]) + (f" and {len(failed) - 8} more" if len(failed) > 8 else "")
         yield (
-            f"Generated values are distributed otherwise than real ones in {listed}: see the Kolmogorov-Smirnov "
-            "distance of each column."
+            f"Generated values are distributed otherwise than real ones in {listed}: their Kolmogorov-Smirnov distance "
+            "less that of real rows. Where a column holds one value in many rows, fit the others by themselves; "
+            "otherwise train for longer."
         )
     if n_unseen < _FEW_ROWS:
         yield (

@@ -52,8 +52,8 @@ class Rival:
             rows = "Z"
             lines += [
                 f"heavy = {list(heavy)}  # columns with heavy tails",
-                f"middle = np.array([{', '.join(f'{column.middle:.6g}' for column in heavy.values())}])",
-                f"core = np.array([{', '.join(f'{column.core:.6g}' for column in heavy.values())}])",
+                f"middle = np.array([{', '.join(f'{column.middle!r}' for column in heavy.values())}])",
+                f"core = np.array([{', '.join(f'{column.core!r}' for column in heavy.values())}])",
                 "Z = np.array(X, dtype=float)",
                 "Z[:, heavy] = np.arcsinh((Z[:, heavy] - middle) / core)",
             ]

@@ -6,6 +6,7 @@ import math
 
 from backwalk.table import Schema
 
+_LARGE = 1e9  # from here on digits tell less than an exponent
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -29,12 +30,12 @@ def with_error(value: float, error: float, *, percent: bool = False) -> str:
 def significant(value: float, digits: int = 4) -> str:
     """Return a number in a few significant digits, without an exponent where it is of ordinary size.
 
-    >>> significant(1234567.0), significant(0.34751), significant(-3.4e-07)
-    ('1,234,567', '0.3475', '−3.4e-07')
+    >>> significant(1234567.0), significant(0.34751), significant(-3.4e-07), significant(1e30)
+    ('1,234,567', '0.3475', '−3.4e-07', '1e+30')
     """
     if not math.isfinite(value):
         return "∞" if value > 0 else minus("-∞") if value < 0 else "–"
-    return minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}")
+    return minus(f"{value:,.0f}" if 1000 <= abs(value) < _LARGE else f"{value:.{digits}g}")
 
 
 def seconds(value: float) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from backwalk import __version__
+from backwalk.cli.invocation import invocation_of
 from backwalk.cli.options import (
     device_option,
     force_option,
@@ -19,6 +20,7 @@ from backwalk.cli.options import (
     seed_option,
     table_output_option,
     training_options,
+    verbosity_options,
 )
 from backwalk.cli.output import echo, print_json, say
 from backwalk.cli.stops import Stopped, how_to_go_on
@@ -44,15 +46,13 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKW
 
 @click.group(context_settings=_SETTINGS)
 @click.version_option(__version__, "--version", prog_name="backwalk")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
-def cli(quiet: bool, verbose: bool) -> None:
+@verbosity_options
+def cli() -> None:
     """Generative models of points in R^d by denoising diffusion.
 
     Noise walks data forward; backwalk walks it back. DATA is a .csv, .parquet or .npy file of numeric columns, or the
     name of a built-in density such as two_moons (see `backwalk info`).
     """
-    del quiet, verbose  # read from the context, where main() also finds them
 
 
 @cli.command()
@@ -69,6 +69,7 @@ def cli(quiet: bool, verbose: bool) -> None:
 @seed_option
 @force_option
 @json_option
+@verbosity_options
 @click.pass_context
 def demo(
     context: click.Context, /, output: Path, device: str, seed: int, force: bool, as_json: bool, **training: Any
@@ -119,6 +120,7 @@ def demo(
     help="Seconds between two checkpoints.",
 )
 @json_option
+@verbosity_options
 @click.pass_context
 def fit(
     context: click.Context,
@@ -162,7 +164,7 @@ def fit(
         if not (saved and is_saved(estimator, output)):
             estimator.save(output, overwrite=force)
     except Stopped as stopped:
-        stopped.advice = how_to_go_on(checkpoint, context.obj)
+        stopped.advice = how_to_go_on(checkpoint, invocation_of(context).arguments)
         raise
     checkpoint.unlink(missing_ok=True)
     if as_json:
@@ -182,6 +184,7 @@ def fit(
 @seed_option
 @click.option("--force", is_flag=True, help="Overwrite what is there, be it a student.")
 @json_option
+@verbosity_options
 @click.pass_context
 def distil(
     context: click.Context,
@@ -206,7 +209,9 @@ def distil(
         check_output(output, force)
     elif estimator.model_.student is not None and not force:
         raise InvalidInput(f"{model} has a student already: name another file with -o, or replace it with --force.")
-    estimator.set_params(verbose=not context.find_root().params["quiet"])
+    else:
+        check_output(model, force=True)
+    estimator.set_params(verbose=not invocation_of(context).quiet)
     began = time.monotonic()
     student = estimator.distil(random_state=seed, **budget).model_.student
     assert student is not None
@@ -243,6 +248,7 @@ def distil(
 @seed_option
 @force_option
 @json_option
+@verbosity_options
 def sample(
     model: Path,
     number: int,
@@ -305,6 +311,7 @@ def sample(
 @seed_option
 @force_option
 @json_option
+@verbosity_options
 @click.pass_context
 def score(
     context: click.Context,
@@ -366,6 +373,7 @@ def score(
 @seed_option
 @force_option
 @json_option
+@verbosity_options
 @click.pass_context
 def report(
     context: click.Context,
@@ -387,13 +395,14 @@ def report(
     estimator = load_model(model, device)
     training = read_training(training_data, estimator.model_) if training_data else None
     unseen = read_data(data, rows, seed, unseen=True)
-    commands = [shlex.join(["backwalk", *context.obj])]
+    commands = [shlex.join(["backwalk", *invocation_of(context).arguments])]
     judge(context, estimator, unseen, training, seed, output, force, commands, model_path=model, as_json=as_json)
 
 
 @cli.command()
 @click.argument("path", required=False)
 @json_option
+@verbosity_options
 def info(path: str | None, as_json: bool) -> None:
     """Say what a saved model or a table file holds; without PATH, list the built-in densities."""
     facts = facts_of(path)
@@ -402,7 +411,16 @@ def info(path: str | None, as_json: bool) -> None:
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        echo(f"{name.replace('_', ' '):<{width}}  {value if not isinstance(value, float) else f'{value:.6g}'}")
+        # What is typed, densities and a table's columns, stands as it is.
+        label = name.replace("_", " ") if path is not None and name.isidentifier() else name
+        text = (
+            ", ".join(map(str, value))
+            if isinstance(value, list)
+            else f"{value:.6g}"
+            if isinstance(value, float)
+            else value
+        )
+        echo(f"{label:<{width}}  {text}")
 
 
 def _is_set(name: str, value: Any) -> bool:

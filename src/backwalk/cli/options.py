@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from backwalk.cli.invocation import invocation_of
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -43,4 +45,27 @@ training_options = together(
     click.option("--epochs", type=click.IntRange(min=1), help="Epochs of --ddpm, in place of 5,000."),
     click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of what the data suggest."),
     click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for the fit, in seconds."),
+)
+
+
+def _told(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def tell(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            setattr(invocation_of(context), name, True)
+
+    return tell
+
+
+verbosity_options = together(
+    click.option(
+        "-q", "--quiet", is_flag=True, expose_value=False, callback=_told("quiet"), help="Say nothing but errors."
+    ),
+    click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=_told("verbose"),
+        help="Show the traceback of an error.",
+    ),
 )

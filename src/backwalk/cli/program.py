@@ -13,19 +13,26 @@ from contextlib import suppress
 import click
 
 from backwalk.cli.commands import cli
+from backwalk.cli.invocation import Invocation
 from backwalk.cli.output import echo
 from backwalk.cli.stops import Stopped, signals_raised
-from backwalk.errors import BackwalkError, PriorMismatchWarning
+from backwalk.errors import BackwalkError, PriorMismatchWarning, RepeatedValueWarning
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and leave with its exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    invocation = Invocation(list(sys.argv[1:] if arguments is None else arguments))
+
+    def show_warning(message: object, *_: object, **__: object) -> None:
+        if not invocation.quiet:
+            echo(f"warning: {message}", err=True)
+
     try:
         with signals_raised(), warnings.catch_warnings():
-            warnings.simplefilter("always", PriorMismatchWarning)
-            warnings.showwarning = lambda message, *_, **__: echo(f"warning: {message}", err=True)
-            status = _run(given)
+            for ours in (PriorMismatchWarning, RepeatedValueWarning):
+                warnings.simplefilter("always", ours)
+            warnings.showwarning = show_warning
+            status = _run(invocation)
             try:
                 sys.stdout.flush()
             except OSError:  # told by _run; in the end Python would try again, and fail with another status
@@ -36,10 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _run(arguments: list[str]) -> int:
-    verbose = bool({"-v", "--verbose"} & set(arguments))
+def _run(invocation: Invocation) -> int:
     try:
-        result = cli.main(arguments, prog_name="backwalk", standalone_mode=False, obj=arguments)
+        result = cli.main(list(invocation.arguments), prog_name="backwalk", standalone_mode=False, obj=invocation)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
@@ -55,10 +61,16 @@ def _run(arguments: list[str]) -> int:
     except SystemExit:
         return 0  # click leaves so, and only so, when whoever reads our stdout has had enough
     except (BackwalkError, OSError, MemoryError) as error:
-        if verbose:
+        if invocation.verbose:
             traceback.print_exc()
         text = " ".join(str(error).split()) or "there is not enough memory: ask for fewer rows"
         if isinstance(error, OSError) and error.filename is None:  # whatever else is written names its path
             text = f"standard output cannot be written: {error.strerror or text}"
         echo(f"error: {text}", err=True)
+        return 1
+    except Exception as error:  # a fault of ours, in one line too
+        if invocation.verbose:
+            traceback.print_exc()
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        echo(f"error: unexpected, {said}: -v shows where", err=True)
         return 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from backwalk.cli.invocation import invocation_of
 from backwalk.cli.output import echo, print_json, printable, say
 from backwalk.errors import BackwalkError, InvalidInput
 
@@ -83,7 +84,7 @@ def fit_model(
     from backwalk.estimator import Diffusion
     from backwalk.model import training_words
 
-    quiet = bool(context.find_root().params["quiet"])
+    quiet = invocation_of(context).quiet
     if ddpm:
         given = {} if epochs is None else {"n_epochs": epochs}
         estimator = Diffusion.ddpm(**given, random_state=seed, verbose=not quiet)
@@ -178,7 +179,7 @@ def judge(
     """Judge a model, write the report, and say the verdict, or all figures as JSON."""
     from backwalk.assess import assess
     from backwalk.durable import check_writable
-    from backwalk.report import write_report
+    from backwalk.report import report_record, write_report
     from backwalk.streams import Stream
     from backwalk.table import match_columns
 
@@ -210,7 +211,7 @@ def judge(
             overwrite=force,
         )
     if as_json:
-        print_json(fidelity.to_dict())
+        print_json(report_record(fidelity, model, commands))
     else:
         echo(fidelity.verdict)
         echo(f"report: {output.resolve()}")
@@ -228,17 +229,18 @@ def _report_told(output: Path) -> Iterator[None]:
 def facts_of(path: str | None) -> dict[str, Any]:
     """Return what a model or a table file holds, or, without one, the built-in densities."""
     from backwalk.datasets import DENSITIES
-    from backwalk.model import blur_words, heavy_tailed_words, student_words, training_words
+    from backwalk.model import blur_words, student_words, training_words
 
     if path is None:
         return {name: f"d = {make().d}" for name, make in DENSITIES.items()}
     if Path(path).is_dir() or Path(path).suffix == ".safetensors":
         model = load_model(Path(path), "cpu").model_
-        columns = model.schema.columns or [f"column {j}" for j in range(model.schema.n_columns)]
+        columns = list(model.schema.columns or [f"column {j}" for j in range(model.schema.n_columns)])
+        heavy = [columns[j] for j in model.codec.heavy_tailed_columns]
         return {
             "model": path,
-            "columns": ", ".join(columns),
-            **({"heavy_tailed": heavy_tailed_words(model)} if model.codec.heavy_tailed_columns else {}),
+            "columns": columns,
+            **({"heavy_tailed": heavy} if heavy else {}),
             "network": repr(model.architecture),
             "training": training_words(model),
             "schedule": repr(model.schedule),
@@ -254,7 +256,7 @@ def facts_of(path: str | None) -> dict[str, Any]:
         }
     table = read_data(path, 10_000, 0, name="PATH").table
     values = table.values
-    facts: dict[str, Any] = {"table": path, "rows": len(values), "columns": values.shape[1]}
+    facts: dict[str, Any] = {"table": path, "rows": len(values), "n_columns": values.shape[1]}
     for j in range(values.shape[1]):
         spread = f"mean {values[:, j].mean():.6g}, sd {values[:, j].std():.6g}"
         facts[table.schema.label(j)] = f"{spread}, from {values[:, j].min():.6g} to {values[:, j].max():.6g}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,11 +18,10 @@ from torch import Tensor, nn
 
 from backwalk.accepted import is_whole
 from backwalk.denoiser.passes import affine, prediction, prediction_and_slopes, product, pushed
+from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.threads import without_lock
-
-Push = Callable[[Tensor], Tensor]
 
 
 class MemberLinear(nn.Module):

@@ -23,11 +23,12 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from backwalk.accepted import LARGEST_LOG_SNR
-from backwalk.denoiser.network import Network, Push, ResidualNetwork, TextbookNetwork
+from backwalk.accepted import LEAST_LOG_SNR
+from backwalk.denoiser.network import Network, ResidualNetwork, TextbookNetwork
 from backwalk.denoiser.passes import loss_and_gradients, residual_mean, residual_parts
 from backwalk.denoiser.textbook_passes import noise_loss_and_gradients, time_share
 from backwalk.diffusion import NoiseSchedule, x_0_from_eps
+from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
 from backwalk.threads import without_lock
 
@@ -96,9 +97,9 @@ class NoiseDenoiser(EnsembleDenoiser):
 
     def __init__(self, network: TextbookNetwork, n_members: int, schedule: NoiseSchedule) -> None:
         super().__init__(network, n_members, (float(schedule.log_snr[-1]), float(schedule.log_snr[1])))
-        if float(schedule.log_snr[-1]) < -LARGEST_LOG_SNR:  # there float32 has no signal left
+        if float(schedule.log_snr[-1]) < LEAST_LOG_SNR:  # there float32 has no signal left
             raise InvalidInput(
-                f"log-SNR should be at least {-LARGEST_LOG_SNR:g} for a network that predicts eps, as noise alone says "
+                f"log-SNR should be at least {LEAST_LOG_SNR:g} for a network that predicts eps, as noise alone says "
                 f"nothing of x_0, but got {float(schedule.log_snr[-1]):g} at t = {schedule.n_steps}: end the schedule "
                 "at a larger one, or use Residual."
             )

@@ -75,7 +75,7 @@ def simple_loss(denoiser: Denoiser, x_0: Tensor, t: int | Tensor, eps: Tensor, s
     Source: Ho et al. 2020, Eq. 14.
     """
     x_0_hat = denoise_at_time(denoiser, q_sample(x_0, t, eps, schedule), t, schedule)
-    return (at_time(schedule.snr, t, x_0) * (x_0 - x_0_hat) ** 2).sum(-1)
+    return (at_time(schedule.snr, t, x_0, least=1) * (x_0 - x_0_hat) ** 2).sum(-1)
 
 
 def prior_term(x_0: Tensor, schedule: NoiseSchedule) -> Tensor:
@@ -119,7 +119,8 @@ def mismatch_along_axes(mean: Tensor, variances: Tensor, schedule: NoiseSchedule
     """Return `prior_mismatch` from the variances along the covariance's own axes, (d,): its eigenvalues."""
     alpha_bar = schedule.alpha_bar[-1]
     gap = alpha_bar * (variances - 1.0)
-    return float(variance_cost(gap).sum() + 0.5 * alpha_bar * mean.square().sum())
+    log_ratio = torch.log(alpha_bar * variances.clamp(min=0.0) + schedule.one_minus_alpha_bar[-1])
+    return float(variance_cost(gap, log_ratio).sum() + 0.5 * alpha_bar * mean.square().sum())
 
 
 def denoising_error(
@@ -179,8 +180,8 @@ def variational_bound(
     >>> round(terms.total, 4)  # the entropy of N(0, 1), which this chain generates exactly
     1.4189
 
-    Raises InvalidInput unless exactly one of stream and eps is given, and where the denoiser is not valid on the
-    schedule.
+    Raises InvalidInput unless exactly one of stream and eps is given, where the denoiser is not valid on the schedule,
+    and where the first step's noise is lost in the rounding of x_0.
     """
     if sigma_sq.shape != schedule.log_snr.shape or not bool((sigma_sq[1:] >= 0).all()):
         raise InvalidInput(
@@ -189,6 +190,7 @@ def variational_bound(
         )
     noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws, first_row)
     check_schedule(denoiser, schedule)
+    refuse_lost_noise(x_0, schedule)
 
     def step_costs() -> Iterator[Tensor]:
         for t in range(1, schedule.n_steps + 1):
@@ -200,6 +202,19 @@ def variational_bound(
                 yield _transition_cost(squared_error, x_0.shape[1], variance, t, schedule)
 
     return collect_terms(prior_term(x_0, schedule), step_costs(), log_volume)
+
+
+def refuse_lost_noise(x_0: Tensor, schedule: NoiseSchedule) -> None:
+    """Raise InvalidInput where the first step's noise is lost in the rounding of x_0.
+
+    Then x_t = x_0, a denoiser errs by nothing, and what should be a bound from above falls without end.
+    """
+    least = 4.0 * torch.finfo(x_0.dtype).eps
+    if float(schedule.noise_level[1]) < least:
+        raise InvalidInput(
+            f"The first step's noise level should be at least {least:.2g}, as less is lost in the rounding of "
+            f"{x_0.dtype} rows, but is {float(schedule.noise_level[1]):.2g}: begin the schedule with more noise."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +234,8 @@ class NoiseDraws:
             raise InvalidInput(
                 "exactly one of stream and eps should be given: stream for random noise, eps for points."
             )
+        if self.points is not None and not len(self.points):
+            raise InvalidInput("eps should hold at least one point, but is empty: give the points of the mean.")
         if not is_whole(self.n_draws) or self.n_draws < 1:
             raise InvalidInput(
                 f"n_draws should be an integer >= 1, but got {self.n_draws!r}: 1 draw a row and step is usual."
@@ -271,6 +288,7 @@ def merged_terms(pieces: Sequence[BoundTerms]) -> BoundTerms:
     within = torch.where(n == 1.0, 0.0, n * (n - 1.0) * errors.square())  # a single row does not deviate from itself
     variance = (within + n * (means - mean).square()).sum(0) / (n.sum() - 1.0)
     error = (variance / n.sum()).sqrt()
+    error[2:4] = 0.0  # of the entries that stand for no step, also where all others are NaN
     return BoundTerms(
         prior=float(mean[0]),
         prior_standard_error=float(error[0]),
@@ -306,7 +324,8 @@ def _transition_cost(squared_error: Tensor, d: int, variance: Tensor, t: int, sc
     if variance == 0:
         return torch.full_like(squared_error, math.inf)
     gap = (schedule.beta_tilde[t] - variance) / variance
-    return d * variance_cost(gap) + schedule.x_0_weight[t] ** 2 * squared_error / (2.0 * variance)
+    log_ratio = torch.log(schedule.beta_tilde[t]) - torch.log(variance)
+    return d * variance_cost(gap, log_ratio) + schedule.x_0_weight[t] ** 2 * squared_error / (2.0 * variance)
 
 
 def _reconstruction_cost(squared_error: Tensor, d: int, variance: Tensor) -> Tensor:

@@ -18,10 +18,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from backwalk.diffusion.bound import BoundTerms, NoiseDraws, collect_terms, prior_term
+from backwalk.diffusion.bound import BoundTerms, NoiseDraws, collect_terms, prior_term, refuse_lost_noise
 from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.diffusion.forward import q_sample
-from backwalk.diffusion.gaussian import variance_cost
 from backwalk.diffusion.parameterization import Denoiser, check_schedule, mu_from_x_0, scales
 from backwalk.diffusion.precision import in_float64
 from backwalk.diffusion.schedule import NoiseSchedule, at_time
@@ -111,13 +110,16 @@ def full_covariance_bound(
     as a multiple of I. `stream`, `eps`, `n_draws`, `first_row` and `log_volume` are those of `variational_bound`. An
     evaluation costs d forward-mode passes and n d^2 numbers.
 
-    Raises InvalidInput at zero terminal SNR, where x_N has no information about x_0 and Tweedie's formula is 0/0.
+    Raises InvalidInput at zero terminal SNR, where x_N has no information about x_0 and Tweedie's formula is 0/0, and
+    as `variational_bound` does.
     """
     if decoder_variance is not None and not decoder_variance > 0:
         raise InvalidInput(f"decoder_variance should be > 0, but got {decoder_variance:g}: 1 / SNR_1 is a usual size.")
     noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws, first_row)
     check_schedule(denoiser, schedule)
+    refuse_lost_noise(x_0, schedule)
     _refuse_pure_noise(schedule.n_steps, schedule)
+    x_0 = x_0.detach()
     clean = in_float64(x_0)
 
     def mean_cost(t: int) -> Tensor:
@@ -156,4 +158,5 @@ def _refuse_pure_noise(t: int, schedule: NoiseSchedule) -> None:
 def _transition_cost(belief: FullGaussian, x_0: Tensor, snr_drop: Tensor) -> Tensor:
     growth = snr_drop * belief.variances  # the true variance over beta_tilde, less 1
     error = belief.along_axes(x_0 - belief.mean)
-    return (variance_cost(-growth / (1.0 + growth)) + 0.5 * snr_drop * error.square() / (1.0 + growth)).sum(-1)
+    spread = torch.log1p(growth) - growth / (1.0 + growth)
+    return 0.5 * (spread + snr_drop * error.square() / (1.0 + growth)).sum(-1)

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from threading import Lock
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ Push = Callable[[Tensor], Tensor]
 # More only fill the cache: half the speed, with 16 times as many of four members of width 128.
 _TANGENT_ROWS_AT_ONCE = 1024
 _TANGENT_ROWS_OF_A_GPU = 2**15
+_TANGENTS_AT_ONCE = 8  # by forward mode, which holds what a denoiser computes on its way so many times over
 _FORWARD_MODE = Lock()  # PyTorch keeps one state of it for all threads of the process
 
 
@@ -74,9 +75,14 @@ def _value_and_directional(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, tan
         return value, torch.cat([push(some) for some in torch.split(tangents, at_once)])
     with _FORWARD_MODE:
         _load_forward_mode()
-        # The value is computed once: only the tangents carry the batch dimension that vmap adds.
-        result = vmap(lambda v: jvp(lambda x: denoiser(x, log_snr), (x_t,), (v,)), out_dims=(None, 0))(tangents)  # type: ignore[arg-type]
-        return result[0], result[1]
+
+        # The value is computed once for some tangents: they alone carry the batch dimension that vmap adds.
+        def along(v: Tensor) -> Any:
+            return jvp(lambda x: denoiser(x, log_snr), (x_t,), (v,))
+
+        push = vmap(along, out_dims=(None, 0))  # type: ignore[arg-type]
+        results: list[Any] = [push(some) for some in torch.split(tangents, _TANGENTS_AT_ONCE)]
+        return results[0][0], torch.cat([result[1] for result in results])
 
 
 @cache

@@ -32,8 +32,8 @@ class Gaussian:
         """Return the log-density at x, (n, d): (n,), nats."""
         squares = _ratio((x - self.mean) ** 2, self.variance)
         log_normalizer = torch.log(2.0 * math.pi * self.variance)
-        impossible = squares == math.inf  # off a point mass, where inf - inf would follow
-        return torch.where(impossible, -math.inf, -0.5 * (squares + log_normalizer)).sum(-1)
+        impossible = (squares == math.inf).any(-1)  # off a point mass, where inf - inf would follow
+        return torch.where(impossible, -math.inf, -0.5 * (squares + log_normalizer).sum(-1))
 
     def kl_divergence(self, other: Gaussian) -> Tensor:
         """Return KL(self || other) = sum over d of (v/w - 1 - ln(v/w) + (m - k)^2 / w) / 2: (n,), nats.
@@ -42,19 +42,23 @@ class Gaussian:
         """
         gap = _ratio(self.variance - other.variance, other.variance)
         squares = _ratio((self.mean - other.mean) ** 2, other.variance)
-        return (variance_cost(gap) + 0.5 * squares).sum(-1)
+        log_ratio = torch.log(self.variance) - torch.log(other.variance)
+        return (variance_cost(gap, log_ratio) + 0.5 * squares).sum(-1)
 
     def sample(self, eps: Tensor) -> Tensor:
         """Return mean + sqrt(variance) eps, for standard normal eps, (n, d)."""
         return self.mean + self.variance.sqrt() * eps
 
 
-def variance_cost(gap: Tensor) -> Tensor:
-    """Return KL(N(0, v) || N(0, w)) for gap = v/w - 1: (gap - ln(1 + gap)) / 2 nats, infinite at both ends.
+def variance_cost(gap: Tensor, log_ratio: Tensor) -> Tensor:
+    """Return KL(N(0, v) || N(0, w)) = (gap - ln(v/w)) / 2, nats, for gap = v/w - 1: infinite at both ends.
 
-    Taking the gap instead of the ratio keeps the digits when the two variances are nearly equal.
+    The logarithm is taken of 1 + gap where the two variances are nearly equal, which keeps its digits, and is
+    `log_ratio`, ln v - ln w, elsewhere: of a v far below w the gap knows no more than that it is -1.
     """
-    return torch.where(gap == math.inf, math.inf, 0.5 * (gap - torch.log1p(gap)))
+    near = gap.abs() < 0.5
+    log = torch.where(near, torch.log1p(gap.where(near, 0.0)), log_ratio)
+    return torch.where(gap == math.inf, math.inf, 0.5 * (gap - log))
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -126,7 +126,8 @@ class GaussianChain:
         covariance: the data's entropy, the prior mismatch, and an excess for every step.
         """
         last = self._marginal_covariance(self.schedule.n_steps)
-        total = 0.5 * (self.d * math.log(2.0 * math.pi * math.e) + torch.logdet(self.covariance))
+        # ln det S cancels against the last step's: V_1 = beta_1 S C_1^-1, and S may be singular.
+        total = torch.tensor(0.5 * self.d * math.log(2.0 * math.pi * math.e), dtype=torch.float64)
         total = total + 0.5 * (self.schedule.alpha_bar[-1] * self.mean.square().sum() + last.trace())
         total = total - 0.5 * (self.d + torch.logdet(last))
         for t in range(1, self.schedule.n_steps + 1):
@@ -134,7 +135,12 @@ class GaussianChain:
                 self._marginal_covariance(t), self._marginal_covariance(t - 1)
             )
             ratio = true / self.sigma_sq[t]
-            total = total + 0.5 * (ratio.trace() - self.d - torch.logdet(ratio))
+            if t == 1:
+                log_det = self.d * torch.log(self.schedule.beta[1] / self.sigma_sq[1])
+                log_det = log_det - torch.logdet(self._marginal_covariance(1))
+            else:
+                log_det = torch.logdet(ratio)
+            total = total + 0.5 * (ratio.trace() - self.d - log_det)
         return float(total)
 
     @property

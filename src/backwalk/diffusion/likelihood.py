@@ -76,15 +76,15 @@ def log_density(
         raise InvalidInput(
             f"probes should be (k, {n}, {d}) for these rows, but got {tuple(probes.shape)}: draw k signs a coordinate."
         )
-    if not level_min < level_max:
+    if not level_min <= level_max:
         raise InvalidInput(
-            f"level_min should lie below level_max, but got {level_min:g} and {level_max:g}: exchange them."
+            f"level_min should not lie above level_max, but got {level_min:g} and {level_max:g}: exchange them."
         )
     check_grid(denoiser, level_min, level_max, n_intervals)
 
     def slope_at(angle: float, state: State) -> State:
         a, b = math.cos(angle), math.sin(angle)
-        x_0_hat, trace = value_and_trace(denoiser, state[0], log_snr_at_angle(angle, state[0]), probes)
+        x_0_hat, trace = value_and_trace(denoiser, state[0], log_snr_at_angle(angle, state[0], level_max), probes)
         return (a * state[0] - x_0_hat) / b, (d * a - in_float64(trace)) / b
 
     log_scale = 0.5 * math.log1p(level_min**2)

@@ -28,6 +28,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from backwalk.accepted import is_whole
 from backwalk.diffusion.parameterization import Denoiser, check_log_snr_range
 from backwalk.errors import InvalidInput
 
@@ -67,9 +68,13 @@ def angle_grid(level_from: float, level_to: float, n_intervals: int) -> list[flo
     return [first, *inner, last]
 
 
-def log_snr_at_angle(angle: float, x_t: Tensor) -> Tensor:
-    """Return the log-SNR -2 ln tan(theta), () with the dtype and device of x_t: -inf at pi / 2, noise alone."""
+def log_snr_at_angle(angle: float, x_t: Tensor, level_max: float) -> Tensor:
+    """Return the log-SNR -2 ln tan(theta), () with the dtype and device of x_t: -inf at pi / 2, noise alone.
+
+    It is kept from falling below that of the greatest level: the angle of a level beyond 6e15 rounds to pi / 2.
+    """
     log_snr = -math.inf if angle == 0.5 * math.pi else -2.0 * math.log(math.tan(angle))
+    log_snr = max(log_snr, -2.0 * math.log(level_max))
     return torch.tensor(log_snr, dtype=x_t.dtype, device=x_t.device)
 
 
@@ -91,7 +96,7 @@ def integrate_ode(
     check_grid(denoiser, level_from, level_to, n_intervals)
 
     def slope_at(angle: float, state: State) -> State:
-        x_0_hat = denoiser(state[0], log_snr_at_angle(angle, state[0]))
+        x_0_hat = denoiser(state[0], log_snr_at_angle(angle, state[0], max(level_from, level_to)))
         return ((math.cos(angle) * state[0] - x_0_hat) / math.sin(angle),)
 
     with torch.no_grad():
@@ -107,9 +112,9 @@ def check_grid(denoiser: Denoiser, level_from: float, level_to: float, n_interva
     for level in (level_from, level_to):
         if not level > 0.0:
             raise InvalidInput(f"noise levels should be > 0, but got {level:g}: 0.002 and 20 are usual.")
-    if n_intervals < 2 or n_intervals % 2:
+    if not is_whole(n_intervals) or n_intervals < 2 or n_intervals % 2:
         raise InvalidInput(
-            f"n_intervals should be even and at least 2, as the error estimate halves it, but got {n_intervals}: "
+            f"n_intervals should be even and at least 2, as the error estimate halves it, but got {n_intervals!r}: "
             "32 is usual."
         )
     low, high = sorted((level_from, level_to))

@@ -77,12 +77,16 @@ class GaussianMixtureDenoiser:
             raise InvalidInput(
                 f"weights should be >= 0 and not all 0, but got {self.weights.tolist()}: drop or raise them."
             )
-        symmetric = torch.allclose(self.covariances, self.covariances.mT, rtol=1e-6, atol=1e-12)
-        least = torch.linalg.eigvalsh(self.covariances).min()
-        if not symmetric or least < -1e-6 * self.covariances.abs().max():
+        tolerance = 1e-6 * in_float64(self.covariances).abs().amax(dim=(1, 2))  # what float32 may have rounded
+        skew = in_float64(self.covariances - self.covariances.mT).abs().amax(dim=(1, 2))
+        if not bool((skew <= tolerance).all()):
             raise InvalidInput(
-                f"covariances should be symmetric and have eigenvalues >= 0, but the least is {float(least):g}: "
-                "symmetrise them, or add a small multiple of I."
+                f"covariances should be symmetric, but entries differ by {skew.max():g}: symmetrise them."
+            )
+        least = torch.linalg.eigvalsh(self._symmetric_covariances)[:, 0]
+        if bool((least < -tolerance).any()):
+            raise InvalidInput(
+                f"covariances should have eigenvalues >= 0, but the least is {least.min():g}: add a multiple of I."
             )
 
     @property
@@ -98,19 +102,30 @@ class GaussianMixtureDenoiser:
         alpha_bar = torch.sigmoid(log_snr)[:, None, None]
         noise = torch.sigmoid(-log_snr)[:, None, None]
         variances, axes, means = self._principal_axes
-        # The variance of x_t along each component's axes, (n, k, d), kept off the 0 of a flat component without noise.
-        marginal = (alpha_bar * variances + noise).clamp(min=torch.finfo(torch.float64).tiny)
+        # The variance of x_t along each component's axes, (n, k, d), kept off the 0 of a flat component without noise,
+        # but not so little that the squares over it overflow, which would make the components alike.
+        marginal = (alpha_bar * variances + noise).clamp(min=self._least_variance)
         offset = torch.einsum("nkd,kde->nke", x[:, None] - alpha_bar.sqrt() * means, axes)
         gain = alpha_bar.sqrt() * variances / marginal
         component_mean = means + torch.einsum("nke,kde->nkd", gain * offset, axes)
-        log_weight = self._log_weights - 0.5 * (offset.square() / marginal + marginal.log()).sum(-1)
-        log_weight = log_weight.clamp(min=torch.finfo(torch.float64).min)  # where no component can explain x_t
-        return torch.einsum("nk,nkd->nd", torch.softmax(log_weight, dim=1), component_mean)
+        log_density = -0.5 * (offset.square() / marginal + marginal.log()).sum(-1)
+        log_density = log_density.clamp(min=torch.finfo(torch.float64).min)  # where no component can explain x_t
+        return torch.einsum("nk,nkd->nd", torch.softmax(self._log_weights + log_density, dim=1), component_mean)
 
     @cached_property
     def _principal_axes(self) -> tuple[Tensor, Tensor, Tensor]:
-        variances, axes = torch.linalg.eigh(in_float64(self.covariances))
+        variances, axes = torch.linalg.eigh(self._symmetric_covariances)
         return variances.clamp(min=0.0), axes, in_float64(self.means)
+
+    @cached_property
+    def _symmetric_covariances(self) -> Tensor:
+        covariances = in_float64(self.covariances)
+        return 0.5 * (covariances + covariances.mT)
+
+    @cached_property
+    def _least_variance(self) -> float:
+        variances, _, means = self._principal_axes
+        return max(1e-30 * float(max(variances.max(), means.square().max())), torch.finfo(torch.float64).tiny)
 
     @cached_property
     def _log_weights(self) -> Tensor:
@@ -144,13 +159,15 @@ class EmpiricalDenoiser:
         return _tile_by_tile(self._posterior_mean, x_t, log_snr, entries_a_row=len(self.points))
 
     def _posterior_mean(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        points = in_float64(self.points)
+        given = in_float64(self.points)
+        centre = given.mean(0)  # wherever the points lie, what counts is how far they are from each other
         alpha_bar, noise = torch.sigmoid(log_snr)[:, None], torch.sigmoid(-log_snr)[:, None]
+        points, x = given - centre, x - alpha_bar.sqrt() * centre
         # -|x - a p|^2 / 2 but for |x|^2 / 2, which is the same for all points and cancels in the softmax.
         closeness = alpha_bar.sqrt() * (x @ points.T) - 0.5 * alpha_bar * points.square().sum(1)
         behind_best = closeness - closeness.amax(dim=1, keepdim=True)
         tiny = torch.finfo(torch.float64).tiny  # without noise: 0 for the nearest point, -inf for the others
-        return torch.softmax(behind_best / noise.clamp(min=tiny), dim=1) @ points
+        return torch.softmax(behind_best / noise.clamp(min=tiny), dim=1) @ given
 
 
 def _tile_by_tile(

@@ -68,7 +68,7 @@ class NoiseSchedule:
         """Return the schedule whose beta_t rises linearly from `beta_min` at t = 1 to `beta_max` at t = n_steps.
 
         The betas are used as they are, not rescaled with n_steps: more steps destroy more of the signal. (Ho et al.
-        take 1e-4..0.02 over 1,000 steps.)
+        take 1e-4..0.02 over 1,000 steps.) A single step takes `beta_min`.
 
         Source: Ho et al. 2020.
         """
@@ -113,11 +113,13 @@ class NoiseSchedule:
     def from_beta(cls, beta: Sequence[float] | Tensor) -> NoiseSchedule:
         """Return the schedule with these variances beta_1..beta_N, each in (0, 1)."""
         beta = torch.as_tensor(beta, dtype=torch.float64)
-        outside = torch.nonzero(~((beta > 0) & (beta < 1)).flatten()).flatten()
+        if beta.ndim != 1 or not len(beta):
+            raise InvalidInput(f"beta should be one row of variances, but got shape {tuple(beta.shape)}: flatten it.")
+        outside = torch.nonzero(~((beta > 0) & (beta < 1))).flatten()
         if len(outside):
             t = int(outside[0]) + 1
-            remedy = "raise beta_min" if beta.flatten()[t - 1] <= 0 else "lower beta_max"
-            raise InvalidInput(f"beta should lie in (0, 1), but got {beta.flatten()[t - 1]:g} at t = {t}: {remedy}.")
+            remedy = "raise beta_min" if beta[t - 1] <= 0 else "lower beta_max"
+            raise InvalidInput(f"beta should lie in (0, 1), but got {beta[t - 1]:g} at t = {t}: {remedy}.")
         log_alpha_bar = torch.log1p(-beta).cumsum(0)
         return cls._from_steps(log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar)))
 
@@ -250,18 +252,18 @@ def evenly_spaced(n_steps: int, k: int) -> list[int]:
     return [(2 * i * n_steps + k) // (2 * k) for i in range(1, k + 1)]
 
 
-def at_time(array: Tensor, t: int | Tensor, x: Tensor) -> Tensor:
+def at_time(array: Tensor, t: int | Tensor, x: Tensor, *, least: int = 0) -> Tensor:
     """Return array[t] in the dtype and on the device of x, shaped to multiply x.
 
     `array` is (n_steps + 1,), x is (n, d). An integer t gives shape (); a LongTensor t of shape (n,) gives (n, 1).
 
-    Raises InvalidInput unless every t lies in 0..n_steps; a negative index would silently count from the end.
+    Raises InvalidInput unless every t lies in `least`..n_steps; a negative index would silently count from the end.
     """
     n_steps = len(array) - 1
     first, last = (int(t.min()), int(t.max())) if isinstance(t, Tensor) else (t, t)
-    if first < 0 or last > n_steps:
+    if first < least or last > n_steps:
         raise InvalidInput(
-            f"t should lie in 0..{n_steps}, but got {first if first < 0 else last}: use the chain's steps."
+            f"t should lie in {least}..{n_steps}, but got {first if first < least else last}: use the chain's steps."
         )
     if not isinstance(t, Tensor):
         return array[t].to(x)

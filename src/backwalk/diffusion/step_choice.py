@@ -30,21 +30,14 @@ def optimal_step_cost(
     With a given `decoder_variance` v, F[0, t] = (ln(2 pi v) + m_t / v) / 2.
     `denoising_error` is m, (N + 1,); m_1..m_N should be > 0.
     """
-    m = in_float64(denoising_error)
-    if m.shape != schedule.log_snr.shape or not bool((m[1:] > 0).all()):
-        raise InvalidInput(
-            f"denoising_error should be {schedule.n_steps + 1} numbers, > 0 from t = 1 on, but got shape "
-            f"{tuple(m.shape)} and least value {float(m[1:].min()):g}: measure it on the same schedule."
-        )
+    m = _checked(schedule, denoising_error, decoder_variance)
     log_snr, snr = schedule.log_snr, schedule.snr
     lost = -torch.expm1(log_snr[None, :] - log_snr[1:, None])  # from s = 1 on, as row 0 has a form of its own
     cost = 0.5 * torch.log1p((snr[1:, None] * lost * m).clamp(min=0.0))
     if decoder_variance is None:
         decoder = 0.5 * (math.log(2.0 * math.pi * math.e) + m.log())
-    elif decoder_variance > 0:
-        decoder = 0.5 * (math.log(2.0 * math.pi * decoder_variance) + m / decoder_variance)
     else:
-        raise InvalidInput(f"decoder_variance should be > 0, but got {decoder_variance:g}: m_1 is the best for t = 1.")
+        decoder = 0.5 * (math.log(2.0 * math.pi * decoder_variance) + m / decoder_variance)
     allowed = torch.ones(len(m), len(m), dtype=torch.bool).triu(diagonal=1)
     return torch.where(allowed, torch.cat([decoder[None, :], cost]), math.inf)
 
@@ -67,6 +60,7 @@ def best_steps(
     if not 1 <= k <= n_steps:
         raise InvalidInput(f"k should lie in 1..{n_steps}, but got {k}: a chain has no more steps than its schedule.")
     if n_steps > _MOST_STEPS:
+        _checked(schedule, denoising_error, decoder_variance)
         if k >= _MOST_STEPS:
             return evenly_spaced(n_steps, k)
         times = evenly_spaced(n_steps, _MOST_STEPS)
@@ -83,3 +77,15 @@ def best_steps(
     for previous in reversed(came_from[1:]):
         times.append(int(previous[times[-1]]))
     return times[::-1]
+
+
+def _checked(schedule: NoiseSchedule, denoising_error: Tensor, decoder_variance: float | None) -> Tensor:
+    m = in_float64(denoising_error)
+    if m.shape != schedule.log_snr.shape or not bool((m[1:] > 0).all()):
+        raise InvalidInput(
+            f"denoising_error should be {schedule.n_steps + 1} numbers, > 0 from t = 1 on, but got shape "
+            f"{tuple(m.shape)} and least value {float(m[1:].min()):g}: measure it on the same schedule."
+        )
+    if decoder_variance is not None and not decoder_variance > 0:
+        raise InvalidInput(f"decoder_variance should be > 0, but got {decoder_variance:g}: m_1 is the best for t = 1.")
+    return m

@@ -1,6 +1,6 @@
 """Simple generative models to hold a diffusion model against: a Gaussian mixture and a kernel density.
 
-Both take a second or less to fit, have an exact density, and are hard to beat in the plane. A report that left them out
+Both are fitted in seconds, have an exact density, and are hard to beat in the plane. A report that left them out
 would flatter. Points are expected in one common scale (mean 0 and variance 1 a column): the mixture's starting
 values and the kernel's single bandwidth both assume it.
 """

@@ -11,7 +11,6 @@ from backwalk.model.fitted import (
     check_reverse_variance,
     default_decoder_variance,
     device_of,
-    heavy_tailed_words,
     mismatch_warning,
     reverse_variances,
     student_words,
@@ -27,6 +26,7 @@ from backwalk.model.judging import (
     encode_for_scoring,
     log_density,
     measured_denoising_error,
+    refuse_impossible,
 )
 
 __all__ = [
@@ -43,10 +43,10 @@ __all__ = [
     "device_of",
     "encode_for_scoring",
     "gathered",
-    "heavy_tailed_words",
     "log_density",
     "measured_denoising_error",
     "mismatch_warning",
+    "refuse_impossible",
     "reverse_variances",
     "sample_pieces",
     "sample_rows",

@@ -49,8 +49,8 @@ class DiffusionModel:
 
     `denoiser` is the network, of the sizes that `architecture` names, or any other `Denoiser` of encoded points, which
     has no architecture (`backwalk.oracle.oracle_model`).
-    `denoising_error` holds m_t, (n_steps + 1,), measured on rows that the weights were not trained on; it gives the
-    "optimal" reverse variances. `decoder_variance` is that of p(x_0 | x_1), in squared encoded units.
+    `denoising_error` holds m_t, (n_steps + 1,), measured on validation rows, or on training rows where there are none;
+    it gives the "optimal" reverse variances. `decoder_variance` is that of p(x_0 | x_1), in squared encoded units.
     `prior_mismatch` is in nats a point, from the moments of the rows that were fitted. `card` is plain JSON: settings,
     versions, seed, sizes, seconds. `student` serves the sampler "distilled", and nothing else.
     """
@@ -115,13 +115,6 @@ def blur_words(model: DiffusionModel) -> str:
     shown = ", ".join(blur[:_MOST_NAMED])
     more = f" and so on for {len(blur) - _MOST_NAMED} more" if len(blur) > _MOST_NAMED else ""
     return f"noise of standard deviation {shown}{more}"
-
-
-def heavy_tailed_words(model: DiffusionModel) -> str:
-    """Return which columns have heavy tails, in words: nothing where none has."""
-    labels = [model.schema.label(j) for j in model.codec.heavy_tailed_columns]
-    more = f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
-    return ", ".join(labels[:_MOST_NAMED]) + more
 
 
 def training_words(model: DiffusionModel) -> str:

@@ -72,12 +72,17 @@ def gathered(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[n
 def sample_pieces(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield what `sample_rows` returns in pieces of at most 2,048 rows, so that memory does not grow with the rows.
+    """Return an iterator over what `sample_rows` returns, in pieces of at most 2,048 rows: memory does not grow.
 
-    Raises SamplingDiverged in the place of rows that are not finite.
+    Raises InvalidInput at once for a sampler that the model cannot be asked by; the iterator raises SamplingDiverged in
+    the place of rows that are not finite.
     """
-    chain = _chain(model, sampler or model.sampler)
+    return _pieces(model, _chain(model, sampler or model.sampler), start, stop, stream)
 
+
+def _pieces(
+    model: DiffusionModel, chain: tuple[Denoiser, NoiseSchedule, Step], start: int, stop: int, stream: Stream
+) -> Iterator[NDArray[np.float64]]:
     @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
         return last_state(_walk(model, chain, first, last, stream)).x_t

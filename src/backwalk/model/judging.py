@@ -101,7 +101,7 @@ def chosen_times(
     """Return the times of the chain that `bound`'s `steps` means, increasing and ending at n_steps.
 
     None is the whole chain. K is the K steps whose bound is least with the best scalar variance in each, by the
-    denoising errors that were fitted on validation rows, and with the decoder's variance where it is given. All kinds
+    denoising errors that the fit measured, and with the decoder's variance where it is given. All kinds
     of variance are given these same steps; for the others than "optimal" another K might be a little better.
 
     Raises InvalidInput for any other thing than these and a list of times.
@@ -167,6 +167,26 @@ def rows_scored_at_once(n_tangents: int) -> int:
     tile (widths 64 and 128, three and four members), and one row in a fraction of the time.
     """
     return min(max(2048 // max(n_tangents, 1), 128), 512)
+
+
+def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> None:
+    """Raise InvalidInput unless the constant columns of rows (n, d) hold the fitted constants.
+
+    The model makes no other rows: they have no finite bound, no latents, and a log-density of -inf.
+    """
+    held = model.codec.holds_constants(values, model.schema.dtypes)
+    differ = np.flatnonzero(~held.all(axis=1))
+    if not len(differ):
+        return
+    row = int(differ[0])
+    j = list(model.codec.constants)[int(held[row].argmin())]
+    others = len(differ) - 1
+    more = f", and {others:,} more row{' differs' if others == 1 else 's differ'}" if others else ""
+    raise InvalidInput(
+        f"{name} should hold {model.codec.constants[j]} in {model.schema.label(j)}, which was constant in the fit, "
+        f"but got {values[row, j]} at row {row} (rows count from 0){more}: the model cannot make such rows, so drop "
+        "them, or fit it to some too."
+    )
 
 
 def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:

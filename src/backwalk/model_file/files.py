@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from backwalk.accepted import MODEL_INDEX_BYTES
-from backwalk.durable import locked_folder, made_folder, whole_file
+from backwalk.durable import check_folder_writable, locked_folder, made_folder, whole_file
 from backwalk.errors import BackwalkError, ModelFileError
 from backwalk.model import DiffusionModel
 from backwalk.model_file.record import (
@@ -65,8 +65,10 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
 
 def check_target(path: str | Path, *, overwrite: bool = False) -> None:
     """Raise ModelFileError where `save` would not write, so that nobody trains for it in vain."""
+    target = Path(path)
     with _told(path, "written"):
-        _refuse_to_overwrite(Path(path), overwrite)
+        _refuse_to_overwrite(target, overwrite)
+        check_folder_writable(target.parent if target.suffix == SUFFIX else target)
 
 
 def load(path: str | Path) -> DiffusionModel:

@@ -71,8 +71,8 @@ def chain_frames(
     n_frames: int = 24,
     n_points: int = 800,
 ) -> ChainFrames:
-    """Return up to `n_frames` of the chain, forward for `n_points` of rows (n, d), evenly picked, and backward for as
-    many.
+    """Return up to `n_frames` of the chain, forward for `n_points` of rows (n, d), picked at random, and backward for
+    as many.
 
     `rows` are in the user's units; `columns` are the two that are drawn, by default the first two that vary. The noise
     of a forward row is the same in all frames, so that its path is smooth: each frame alone is distributed as q(x_t).

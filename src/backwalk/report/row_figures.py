@@ -25,6 +25,7 @@ from backwalk.report.axes import (
     place_on,
 )
 from backwalk.report.style import BLUE, GENERATED, INK, REAL, literal, panels, styled
+from backwalk.streams import Stream
 
 Rows = NDArray[np.float64]
 _MOST_POINTS = 5_000
@@ -40,7 +41,7 @@ def plot_points(
     color: str = BLUE,
     bends: Bends = (None, None),
 ) -> Figure:
-    """Draw points (n, 2) of the plane; of more than 5,000, that many, evenly picked."""
+    """Draw points (n, 2) of the plane; of more than 5,000, that many, picked at random."""
     shown = limits or limits_of(points, bends=bends)
     figure, (axes,) = panels(height=fitting_height(shown, bends))
     _draw_points(axes, np.asarray(points), shown, color, labels, title, bends)
@@ -192,7 +193,7 @@ def _draw_points(
 
 
 def some_rows(points: Rows, n: int) -> Rows:
-    """Return n of the points, evenly picked, or all."""
+    """Return n of the points, picked at random but always the same, or all."""
     if len(points) <= n:
         return points
-    return points[np.arange(n) * len(points) // n]
+    return points[Stream(0).child("shown").generator().choice(len(points), n, replace=False, shuffle=False)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from backwalk.diffusion import Denoiser, NoiseSchedule, check_log_snr_range
+from backwalk.diffusion import Denoiser, NoiseSchedule, check_schedule
 from backwalk.sampling.steps import Step, Visit
 
 _MEMORY = 3  # visits that a multistep solver may look back on
@@ -32,7 +32,7 @@ def walk_back(
     `x_N` is (n, d) in variance-preserving scaling; `noise(t)` returns the eps of step t, (n, d), and is called only for
     a solver that uses it.
     """
-    check_log_snr_range(denoiser, float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
+    check_schedule(denoiser, schedule)
     x_t, past, log_snr = x_N, list[Visit](), schedule.log_snr.to(x_N)
     yield ChainState(schedule.n_steps, float(schedule.log_snr[-1]), x_t, None)
     for t in range(schedule.n_steps, 0, -1):

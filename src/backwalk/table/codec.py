@@ -35,6 +35,10 @@ from backwalk.table.columns import (
 from backwalk.table.frame import Table
 from backwalk.table.schema import FloatArray, numpy_dtype
 
+_ROWS_LOOKED_AT = 10_000
+_SHARE_THAT_TELLS = 3  # one row in so many
+_FEW = 10  # rows, which may be alike by chance
+
 
 @dataclass(frozen=True)
 class Codec:
@@ -119,6 +123,11 @@ class Codec:
         """The columns that are bent before they are scaled, by their number among the user's."""
         return {j: column for j, column in enumerate(self.columns) if isinstance(column, HeavyTailedColumn)}
 
+    @cached_property
+    def constants(self) -> dict[int, float]:
+        """The values of the columns that never vary, by their number among the user's."""
+        return {j: column.value for j, column in enumerate(self.columns) if isinstance(column, ConstantColumn)}
+
     def units(self, z: npt.ArrayLike) -> FloatArray:
         """Return dx/dz, what one encoded unit is in the user's units, at encoded rows z: (n, k).
 
@@ -196,7 +205,11 @@ class Codec:
         return rows
 
     def matches_constants(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> npt.NDArray[np.bool_]:
-        """Return, for each row, whether every constant column holds its constant: (n,).
+        """Return, for each row, whether every constant column holds its constant: (n,). See `holds_constants`."""
+        return np.asarray(self.holds_constants(values, dtypes).all(axis=1))
+
+    def holds_constants(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> npt.NDArray[np.bool_]:
+        """Return, for each row and each of `constants`, whether the row holds it: (n, k).
 
         The fitted density is over the columns that vary. A row whose constant column differs cannot come from the
         model: its log-density is -inf. The same table may come in float32 and in float64: a constant is met by its
@@ -210,7 +223,27 @@ class Codec:
                 dtype = None if dtypes is None else numpy_dtype(dtypes[position])
                 if dtype in ("float16", "float32"):
                     same[:, j] |= given[:, j].astype(dtype) == constants[j]
-        return np.asarray(same.all(axis=1))
+        return np.asarray(same)
+
+    def repeated_values(self, values: FloatArray, blur: float) -> dict[int, tuple[float, float]]:
+        """Return the columns that hold one number in a third of the rows or more: that number and its share of rows.
+
+        Left out are numbers whose cell is wider than what the model blurs them by, `blur` encoded units to either side:
+        rounding brings them back. `values` is (n, d); of more than 10,000 rows so many are looked at.
+        """
+        some = values
+        if len(values) > _ROWS_LOOKED_AT:
+            some = values[Stream(0).child("repeated").generator().integers(len(values), size=_ROWS_LOOKED_AT)]
+        found = {}
+        for i, (j, cell) in enumerate(zip(self.encoded_columns, self._cell, strict=True)):
+            numbers, counts = np.unique(some[:, j], return_counts=True)
+            most = int(counts.argmax())
+            if counts[most] < max(len(some) / _SHARE_THAT_TELLS, _FEW):
+                continue
+            row = some[[int((some[:, j] == numbers[most]).argmax())]]
+            if cell == 0.0 or 0.5 * cell < blur * self.units(self.encode(row))[0, i]:
+                found[j] = float(numbers[most]), float(counts[most] / len(some))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec as plain JSON values, exactly."""
@@ -248,8 +281,7 @@ class Codec:
 
     @cached_property
     def _constants(self) -> tuple[npt.NDArray[np.intp], FloatArray]:
-        found = [(j, column.value) for j, column in enumerate(self.columns) if isinstance(column, ConstantColumn)]
-        return np.array([j for j, _ in found], dtype=np.intp), np.array([value for _, value in found])
+        return np.array(list(self.constants), dtype=np.intp), np.array(list(self.constants.values()))
 
     @staticmethod
     def _rows(values: npt.ArrayLike, width: int, name: str) -> FloatArray:

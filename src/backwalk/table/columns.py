@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from backwalk.errors import InvalidInput
+from backwalk.streams import Stream
 from backwalk.table.schema import FloatArray
 
 LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
@@ -92,13 +93,15 @@ def fitted_tails(x: FloatArray, spread: FloatArray, cell: FloatArray) -> tuple[F
     are of one value with exceptions. The bend is, of a few, the likeliest if bent rows are normal, with mean and
     variance as they come: around the median, with 1/8 to 4 times the distance of the quartiles as core; or, for rows of
     one sign, around 0 with a core far below all of them, which is their logarithm. A core is a cell at least. Quartiles
-    and likelihoods are those of up to 10,000 rows.
+    and likelihoods are those of up to 10,000 rows, picked at random.
 
     >>> x = np.array([[-100.0], [-1.0], [0.0], [1.0], [100.0]])
     >>> fitted_tails(x, x.std(axis=0), np.zeros(1))
     (array([0.]), array([0.25]))
     """
-    some = x[:: -(-len(x) // _ROWS_THAT_CHOOSE)]
+    some = x
+    if len(x) > _ROWS_THAT_CHOOSE:  # at random, as every other row may be of another kind
+        some = x[Stream(0).child("tails").generator().integers(len(x), size=_ROWS_THAT_CHOOSE)]
     low, median, high = np.quantile(some, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")  # rows, without arithmetic
     with np.errstate(over="ignore"):
         width = high - low

@@ -32,6 +32,7 @@ from backwalk.table.schema import FloatArray, Schema, escaped, from_values, list
 BLOCK_CELLS = 2**18  # written at once: 2 MiB of numbers
 
 _SUFFIXES = (".csv", ".parquet", ".npy")
+_UNNAMED = re.compile(r"Unnamed: \d+")  # pandas' name for what has none
 _NPY_MAGIC = b"\x93NUMPY"
 _NOT_BLANK = re.compile(rb"\S")
 _FIRST_LINE = re.compile(rb"[^\r\n]*")
@@ -170,8 +171,11 @@ def _read_csv(file: BinaryIO) -> pa.Table:
     header = _HEADER_LINE.match(data, begin.start())
     columns = 1 + (data.count(b",", header.start(), header.end()) if header else 0)
     _refuse_large(data.count(b",") + max(data.count(b"\n"), data.count(b"\r")), columns)
+    # A blank line in a single column is a missing value, but at neither end; among several columns it is none.
+    whole = data[begin.start() :].rstrip() if columns == 1 else data
+    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=columns > 1)
     try:
-        table = pyarrow.csv.read_csv(io.BytesIO(data), parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
+        table = pyarrow.csv.read_csv(io.BytesIO(whole), parse_options=parsing)
         names = table.column_names
     except UnicodeDecodeError as error:
         raise TableFileError("The header is not UTF-8 text (Latin-1?): save the file as UTF-8.") from error
@@ -179,10 +183,20 @@ def _read_csv(file: BinaryIO) -> pa.Table:
     for name, column_type in zip(names, table.schema.types, strict=True):
         if pa.types.is_binary(column_type):
             raise TableFileError(f"Column {shown(name)} is not UTF-8 text (Latin-1?): save the file as UTF-8.")
-    if all(map(_is_number, names)):
-        raise TableFileError(f"The first line should name the columns, but got {listed(names)}: add a header line.")
+    if all(map(_is_number, names)) and not _is_quoted_alone(data, first):
+        raise TableFileError(
+            f"The first line should name the columns, but holds numbers alone, {listed(names)}: if it is a row, put a "
+            "header line of names above it; if these are names, give others (x0, x1), or put them in quotation marks."
+        )
     _refuse_row_numbers(names)
     return table.rename_columns(list(map(unescaped, names)))
+
+
+def _is_quoted_alone(data: bytes, first: re.Match[bytes] | None) -> bool:
+    """Return whether the first line is in quotation marks and the next one is not: as our headers are."""
+    if first is None or not first.group().lstrip().startswith(b'"'):
+        return False
+    return not data[first.end() : first.end() + 1000].lstrip().startswith(b'"')
 
 
 def _read_parquet(file: BinaryIO) -> pa.Table:
@@ -252,7 +266,7 @@ def _refuse_large(cells: int, columns: int) -> None:
 def _refuse_row_numbers(names: list[str]) -> None:
     # pandas writes its index so, and a model would learn the row numbers as if they were data.
     for name in names:
-        if not name or name.startswith("__index_level_"):
+        if not name or name.startswith("__index_level_") or _UNNAMED.fullmatch(name):
             raise TableFileError(
                 f"Columns should have names, but got {shown(name)}, likely row numbers: save without index, or name it."
             )

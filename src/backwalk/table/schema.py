@@ -8,6 +8,7 @@ rows are handed out as one of theirs.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -24,15 +25,18 @@ _KINDS = get_args(Kind)
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _ARROW_NAMES = {"boolean": "bool", "double": "float64", "float": "float32", "halffloat": "float16"}
 _WHOLE = {"bool"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_IN_BYTE_ORDER = re.compile("[<>]([iu][1248]|f[248])")
 _NUMERIC = _WHOLE | {"float16", "float32", "float64"}
 
 
 def numpy_dtype(dtype: str) -> str | None:
     """Return NumPy's name of a column's dtype, or None where the column does not hold numbers.
 
-    >>> [numpy_dtype(name) for name in ("float32", "Int64", "double[pyarrow]", "boolean", "str")]
-    ['float32', 'int64', 'float64', 'bool', None]
+    >>> [numpy_dtype(name) for name in ("float32", "Int64", "double[pyarrow]", "boolean", ">f8", "<U4")]
+    ['float32', 'int64', 'float64', 'bool', 'float64', None]
     """
+    if _IN_BYTE_ORDER.fullmatch(dtype):  # as files of instruments hold numbers
+        dtype = np.dtype(dtype).name
     plain = dtype.lower().removesuffix("[pyarrow]")
     plain = _ARROW_NAMES.get(plain, plain)
     return plain if plain in _NUMERIC else None

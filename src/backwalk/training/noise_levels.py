@@ -71,6 +71,8 @@ class OneLevel:
 class LogNormalLevels:
     """ln s normal around `centre` for most rows, uniform from `level_min` to `level_max` for a share of them.
 
+    What the normal has beyond these two lies at them.
+
     The batch is stratified: its rows' levels are the distribution's quantiles, shifted at random, so that every batch
     covers all levels. s = sqrt((1 - alpha_bar) / alpha_bar) on data of unit variance; the weight makes the loss
     |v - v_theta|^2. Source: Karras et al. 2022 for the log-normal part.
