@@ -358,6 +358,22 @@ MUTANTS = (
         _COVARIANCE,
     ),
     Mutant(
+        "the logarithm of a far ratio taken of the gap",
+        "diffusion/gaussian.py",
+        "near = gap.abs() < 0.5",
+        "near = gap.abs() < 5e99",
+        "divergences of variances that are many orders apart",
+        ("diffusion/test_gaussian.py",),
+    ),
+    Mutant(
+        "spikes without noise as wide as the least number",
+        "diffusion/oracle.py",
+        "max(1e-30 * float(",
+        "max(0.0 * float(",
+        "the nearest spike",
+        ("diffusion/test_oracle.py",),
+    ),
+    Mutant(
         "KL divergence as if the Jacobian were exact",
         "diffusion/covariance.py",
         "snr_drop * error.square() / (1.0 + growth)",
