@@ -157,17 +157,18 @@ def suite(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part i
 
 
 def gemm(results: Results, curves: Path) -> str:  # noqa: ARG001
-    """Return the table of operations a second, and their share of the peak in float32."""
+    """Return the tables of operations a second, as shares of the peaks in float32 and in bfloat16."""
     by_width = sorted(results, key=lambda result: result["key"]["width"])
 
-    def shares(columns: dict[str, str], *, peak: str) -> str:
+    def shares(columns: dict[str, str], *, peak: str | None = None) -> str:
+        over = [result["shares"][peak] if peak else 1.0 for result in by_width]
         rows = [
             (
                 str(result["key"]["width"]),
-                f"{result['peak_training'] * result['shares'].get(peak, 1.0) / 1e9:.0f}",
-                *(f"{result['shares'][figure] / result['shares'].get(peak, 1.0):.2f}" for figure in columns.values()),
+                f"{result['peak_training'] * top / 1e9:.0f}",
+                *(f"{result['shares'][figure] / top:.2f}" for figure in columns.values()),
             )
-            for result in by_width
+            for result, top in zip(by_width, over, strict=True)
         ]
         return table(("width", "peak, GFLOP/s", *columns), rows)
 
@@ -192,7 +193,7 @@ def gemm(results: Results, curves: Path) -> str:  # noqa: ARG001
     ]
     return (
         "Operations a second as shares of the peak, that of the same products alone; medians of rounds in turns.\n\n"
-        f"### float32, as shares of its peak\n\n{shares(single, peak='')}\n"
+        f"### float32, as shares of its peak\n\n{shares(single)}\n"
         f"### bfloat16 (`half_products`), as shares of its own peak\n\n{shares(half, peak='peak_bfloat16')}\n"
         "### Training in bfloat16 beside float32\n\n"
         + table(("width", "over the peak of float32", "over training in float32"), faster)

@@ -449,8 +449,8 @@ MUTANTS = (
     Mutant(
         "beta_tilde for beta in the true reverse covariance",
         "diffusion/gaussian_chain.py",
-        "true = self.schedule.beta[t] * torch",
-        "true = self.schedule.beta_tilde[t] * torch",
+        "scale = self.schedule.beta[t] / self.sigma_sq[t]",
+        "scale = self.schedule.beta_tilde[t] / self.sigma_sq[t]",
         "the expected bound",
         (*_ORACLE, *_BOUND),
     ),

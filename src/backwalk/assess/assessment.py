@@ -8,7 +8,7 @@ are given in the user's units, as the model's are.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -179,7 +179,7 @@ def _judged(
                 seen=seen,
                 overlap=overlap,
                 other_training=training is not None and _is_another_table(model, training),
-                heaped=[column_name(model.schema, j) for j in _heaped(model, unseen)],
+                heaped=_heaped(model, unseen),
             )
         ),
         model=ours,
@@ -231,8 +231,9 @@ def _overlap(unseen: Rows, training: Rows) -> float:
     return float(np.mean([bytes(row) in found for row in unseen]))
 
 
-def _heaped(model: DiffusionModel, rows: Rows) -> Iterable[int]:
-    return model.codec.repeated_values(rows, float(model.schedule.noise_level[1]))
+def _heaped(model: DiffusionModel, rows: Rows) -> list[str]:
+    columns = model.codec.repeated_values(rows, float(model.schedule.noise_level[1]))
+    return [column_name(model.schema, j) for j in columns]
 
 
 def _is_another_table(model: DiffusionModel, training: Rows) -> bool:

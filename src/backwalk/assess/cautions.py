@@ -74,11 +74,10 @@ def cautions(
             "any of equally many unseen rows, where 50 % would be chance. Train for fewer steps, or on more rows."
         )
     if heaped:
-        listed = ", ".join(heaped[:8]) + (f" and {len(heaped) - 8} more" if len(heaped) > 8 else "")
         yield (
-            f"One number stands in a third of the rows or more in {listed}. No density has such heaps: it gains nats "
-            "without end by a spike on the number, so here they say more of how narrow a model may be than of how good "
-            "it is. Judge by the distances, or fit the rows that hold other numbers by themselves."
+            f"One number stands in a third of the rows or more in {_listed(heaped)}. No density has such heaps: it "
+            "gains nats without end by a spike on the number, so here they say more of how narrow a model may be than "
+            "of how good it is. Judge by the distances, or fit the rows that hold other numbers by themselves."
         )
     failed = [
         f"{figure.name} ({with_error(figure.difference, figure.difference_standard_error)})"
@@ -86,17 +85,20 @@ def cautions(
         if _fails(figure, len(columns))
     ]
     if failed:
-        listed = ", ".join(failed[:8]) + (f" and {len(failed) - 8} more" if len(failed) > 8 else "")
         yield (
-            f"Generated values are distributed otherwise than real ones in {listed}: their Kolmogorov-Smirnov distance "
-            "less that of real rows. Where a column holds one value in many rows, fit the others by themselves; "
-            "otherwise train for longer."
+            f"Generated values are distributed otherwise than real ones in {_listed(failed)}: their Kolmogorov-Smirnov "
+            "distance less that of real rows. Where a column holds one value in many rows, fit the others by "
+            "themselves; otherwise train for longer."
         )
     if n_unseen < _FEW_ROWS:
         yield (
             f"There are only {n_unseen} unseen rows, so the errors are wide and small faults stay invisible. Hold back "
             "more rows if you can."
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _fails(figure: Figure, n_columns: int) -> bool:

@@ -30,12 +30,12 @@ from backwalk.table.columns import (
     column_from_dict,
     fitted_tails,
     log_slope,
+    rows_looked_at,
     unbent,
 )
 from backwalk.table.frame import Table
 from backwalk.table.schema import FloatArray, numpy_dtype
 
-_ROWS_LOOKED_AT = 10_000
 _SHARE_THAT_TELLS = 3  # one row in so many
 _FEW = 10  # rows, which may be alike by chance
 
@@ -231,10 +231,7 @@ class Codec:
         Left out are numbers whose cell is wider than what the model blurs them by, `blur` encoded units to either side:
         rounding brings them back. `values` is (n, d); of more than 10,000 rows so many are looked at.
         """
-        some = values
-        if len(values) > _ROWS_LOOKED_AT:
-            some = values[Stream(0).child("repeated").generator().integers(len(values), size=_ROWS_LOOKED_AT)]
-        found = {}
+        some, found = rows_looked_at(values, "repeated"), {}
         for i, (j, cell) in enumerate(zip(self.encoded_columns, self._cell, strict=True)):
             numbers, counts = np.unique(some[:, j], return_counts=True)
             most = int(counts.argmax())
