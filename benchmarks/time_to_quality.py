@@ -32,7 +32,7 @@ class Sizes:
     judge: JudgeSizes
     n_train: int = TWO_MOONS.n_train
     plan_closely: Plan = ()
-    times_closely: int = 3
+    times_closely: int = 6
 
 
 SIZES = {
