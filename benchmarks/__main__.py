@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from benchmarks import budgets, gemm, growth, render, sampling, suite, time_to_quality, turns
+from benchmarks import bfloat16, budgets, gemm, growth, render, sampling, suite, time_to_quality, turns
 from benchmarks.record import Store
 
 PARTS: dict[str, ModuleType] = {
     "turns": turns,
     "gemm": gemm,
+    "bfloat16": bfloat16,
     "sampling": sampling,
     "growth": growth,
     "time_to_quality": time_to_quality,

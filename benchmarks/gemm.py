@@ -63,7 +63,7 @@ def run(store: Store, sizes: Sizes) -> None:
 
 
 def measure(width: int, sizes: Sizes) -> Figures:
-    """Return operations a second, the medians of some rounds, and the `shares` of the float32 peak of the round."""
+    """Return operations per second, the medians of some rounds, and the `shares` of the float32 peak of the round."""
     rounds = [one_round(width, sizes) for _ in range(sizes.n_rounds)]
 
     def median(figure: Callable[[Figures], float]) -> float:
@@ -82,7 +82,7 @@ def peak_of(name: str) -> str:
 
 
 def one_round(width: int, sizes: Sizes) -> Figures:
-    """Return operations a second of training, of sampling and of bare products, and what bfloat16 would change."""
+    """Return operations per second of training, of sampling and of bare products, and what bfloat16 would change."""
     model, step_seconds = fitted(width, sizes, half_products=False)
     _, step_seconds_bfloat16 = fitted(width, sizes, half_products=True)
     forward = forward_operations(product_shapes(model.denoiser_))
@@ -147,7 +147,7 @@ def forward_operations(shapes: Iterable[tuple[int, int, int]]) -> int:
 
 
 def product_peak(rows: int, width: int, dtype: torch.dtype, seconds: float) -> float:
-    """Return the operations a second of products (rows, width) x (width, width), the better of two ways."""
+    """Return the operations per second of products (rows, width) x (width, width), the better of two ways."""
     n_threads = torch.get_num_threads()
     weight = torch.ones(width, width, dtype=dtype)
 
@@ -170,7 +170,7 @@ def muon_operations(module: nn.Module) -> int:
 
 
 def passes_a_second(denoiser: EnsembleDenoiser, sizes: Sizes, *, half_products: bool) -> float:
-    """Return of how many rows a second the loss and its gradients are computed, alone, in one shard on each thread."""
+    """Return the rows per second of the loss and its gradients alone, in one shard on each thread."""
     n_threads = torch.get_num_threads()
     share = -(-sizes.batch // n_threads)
     rows = torch.ones(denoiser.n_members, share, D)

@@ -73,7 +73,7 @@ def draw_reference(density: Density, training: Rows, sizes: JudgeSizes, *, seed:
 
 
 def judge(fitted: Fitted, reference: Reference, *, seed: int) -> Figures:
-    """Return every figure of a fitted method in parts, with the rows a second that it samples and scores."""
+    """Return every figure of a fitted method in parts, with the rows per second that it samples and scores."""
     n = sum(map(len, reference.sets))
     fitted.sample(100, seed + 1)  # whatever is set up at the first call
     generated, sampling = timed(lambda: fitted.sample(n, seed))

@@ -37,7 +37,7 @@ def render(results: Path, curves: Path) -> str:
         "comparison by itself. That is no proof of being as good: where ± is wide, little can be shown.\n",
         "C2ST is the accuracy of a classifier that tells generated from real rows, 0.5 to 1, by boosted trees unless "
         "said otherwise; sliced W1 is a distance. Both stand beside those of other real rows, which cannot be improved "
-        "on, but not be reached either from some thousands of rows to learn from. The gap is how many nats a row the "
+        "on, but not be reached either from some thousands of rows to learn from. The gap is how many nats per row the "
         "model's log-density lies below the truth; `Diffusion`'s is the probability-flow ODE's, its rows are those of "
         "its default sampler.\n",
         _methods_in_words(),
@@ -95,7 +95,7 @@ def _quality_tables(results: Results) -> tuple[str, dict[str, dict[str, Curve]]]
 
 
 def _quality_table(groups: dict[tuple[Any, ...], Draws], real: Draws) -> tuple[str, dict[str, dict[str, Curve]]]:
-    """Return a table, a row a method and budget, and the curves of its figures against the fit's seconds."""
+    """Return a table, a row per method and budget, and the curves of its figures against the fit's seconds."""
     plots: dict[str, dict[str, list[tuple[float, float, float]]]] = {
         title: {} for title in ("C2ST minus real", "sliced W1 over real", "gap, nats")
     }
@@ -122,7 +122,7 @@ def _quality_table(groups: dict[tuple[Any, ...], Draws], real: Draws) -> tuple[s
     sorted_curves: dict[str, dict[str, Curve]] = {
         title: {name: sorted(curve) for name, curve in curves.items()} for title, curves in plots.items()
     }
-    head = ("method", "budget, s", "draws", "fit, s", *plots, "rows sampled a second", "chosen")
+    head = ("method", "budget, s", "draws", "fit, s", *plots, "rows sampled per second", "chosen")
     return table(head, rows), sorted_curves
 
 
@@ -133,7 +133,7 @@ _ERRORS_BY_DRAWS = (
 
 
 def suite(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is told where curves go
-    """Return a table a figure: a row a density, a column a method."""
+    """Return a table a figure: a row per density, a column a method."""
     texts = []
     for budget in sorted({result["key"]["budget"] for result in results}):
         here = [result for result in results if result["key"]["budget"] == budget]
@@ -152,12 +152,12 @@ def suite(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part i
         ):
             texts.append(f"### {title}\n\n{_figure_table(groups, name)}")
         texts.append(f"### Seconds of the fit\n\n{_plain_table(groups, 'fit_seconds', lambda v: f'{v:.1f}')}")
-        texts.append(f"### Rows sampled a second\n\n{_plain_table(groups, 'rows_sampled_a_second', count)}")
+        texts.append(f"### Rows sampled per second\n\n{_plain_table(groups, 'rows_sampled_a_second', count)}")
     return "\n".join(texts)
 
 
 def gemm(results: Results, curves: Path) -> str:  # noqa: ARG001
-    """Return the tables of operations a second, as shares of the peaks in float32 and in bfloat16."""
+    """Return the tables of operations per second, as shares of the peaks in float32 and in bfloat16."""
     by_width = sorted(results, key=lambda result: result["key"]["width"])
 
     def shares(columns: dict[str, str], *, peak: str | None = None) -> str:
@@ -192,7 +192,7 @@ def gemm(results: Results, curves: Path) -> str:  # noqa: ARG001
         for result in by_width
     ]
     return (
-        "Operations a second as shares of the peak, that of the same products alone; medians of rounds in turns.\n\n"
+        "Operations per second as shares of the peak, that of the same products alone; medians of rounds in turns.\n\n"
         f"### float32, as shares of its peak\n\n{shares(single)}\n"
         f"### bfloat16 (`half_products`), as shares of its own peak\n\n{shares(half, peak='peak_bfloat16')}\n"
         "### Training in bfloat16 beside float32\n\n"
@@ -236,17 +236,17 @@ def growth(results: Results, curves: Path) -> str:
             "steps",
             "peak of fit, MiB",
             "data, MiB",
-            "rows sampled a second",
+            "rows sampled per second",
             "peak of sampling, MiB",
-            "rows bounded a second",
-            "rows scored a second",
+            "rows bounded per second",
+            "rows scored per second",
         )
         texts.append(table(head, rows))
     picture = curves / "growth.svg"
     write_svg(drawn(plots, x=labels, log_y=list(plots)), picture, note="Seconds of fits and samples along four axes")
     base = (
         f"Peaks are above what was held before. Where an axis is not varied: {BASE['n']:,} rows, d = {BASE['d']}, "
-        f"N = {BASE['n_steps']:,} and {BASE['n_evaluations']} evaluations. One fit each; "
+        f"N = {BASE['n_steps']:,} and {BASE['n_evaluations']} evaluations (a default model takes 20). One fit each; "
         f"{max(result['n_judged'] for result in results)} rows are bounded and scored, up to 32 columns with the exact "
         "divergence, beyond by 16 probes. A default fit of other n and d has another network, and another number of "
         "steps.\n"
@@ -271,7 +271,7 @@ def sampling(results: Results, curves: Path) -> str:  # noqa: ARG001
             )
             for name, times in seconds.items()
         ]
-        texts.append(table(("two moons", "rows a second", "times the first line", "C2ST minus real"), rows))
+        texts.append(table(("two moons", "rows per second", "times the first line", "C2ST minus real"), rows))
         if "distilling_seconds" in result:
             texts.append(
                 f"One fit, and one student of it, which took {result['distilling_seconds']:.0f} s, its pairs included. "
@@ -293,7 +293,7 @@ def sampling(results: Results, curves: Path) -> str:  # noqa: ARG001
             )
             for result in files
         ]
-        head = ("rows", "seconds", "rows a second", "peak, MiB", "above the loaded model, MiB", "file, MiB")
+        head = ("rows", "seconds", "rows per second", "peak, MiB", "above the loaded model, MiB", "file, MiB")
         texts.append(table(head, written))
     return "\n".join(texts)
 
@@ -353,6 +353,47 @@ def budgets(results: Results, curves: Path) -> str:  # noqa: ARG001
     return f"{verdict}\n{table(head, rows)}"
 
 
+def bfloat16(results: Results, curves: Path) -> str:  # noqa: ARG001
+    """Return the table of what bfloat16 changes, in nats, beside what another seed does."""
+    order = sorted(results, key=lambda r: (r["key"]["density"], r["key"]["width"], r["key"]["seed"]))
+    rows = [
+        (
+            f"{result['key']['density']}, width {result['key']['width']}",
+            str(result["key"]["seed"]),
+            f"{result['bound']['float32']:.3f}",
+            *(
+                shown(Mean(*result[f"{what}_of_{name}_worse_by"], freedom=0))
+                for what in ("bound", "nats")
+                for name in ("bfloat16", "float32_again")
+            ),
+            f"{result['fit_seconds']['float32'] / result['fit_seconds']['bfloat16']:.2f}",
+        )
+        for result in order
+    ]
+    steps = sorted({result["key"]["steps"] for result in results})
+    words = (
+        f"The same fit, of {' or '.join(map(str, steps))} steps, with products in float32 and in bfloat16, and a third "
+        "in float32 from other weights and batches: how much worse the second and the third are than the first, in "
+        "nats per row, by the chain's bound and by the ODE's log-density. ± is over the same unseen rows. Fits come "
+        "one after another, so their ratio of seconds is rough; the table above has that in turns.\n"
+    )
+    head = (
+        "density, network",
+        "draw",
+        "bound in float32, nats",
+        "bound: bfloat16",
+        "bound: another seed",
+        "log-density: bfloat16",
+        "log-density: another seed",
+        "seconds of float32 over bfloat16",
+    )
+    half, again = (
+        shown(mean_of([[result[f"bound_of_{name}_worse_by"][0]] for result in results]))
+        for name in ("bfloat16", "float32_again")
+    )
+    return f"{words}\n{table(head, rows)}\nMeans of the bound: bfloat16 {half}, another seed {again} nats.\n"
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Results, Path], str]]] = {
     "time_to_quality": ("Time to quality on two moons", time_to_quality),
     "suite": ("Densities with a known logarithm", suite),
@@ -360,6 +401,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, Path], str]]] = {
     "sampling": ("Sampling", sampling),
     "budgets": ("Is more time ever worse?", budgets),
     "gemm": ("Share of the machine's matrix products", gemm),
+    "bfloat16": ("Does bfloat16 cost fidelity?", bfloat16),
     "growth": ("Growth", growth),
 }
 

@@ -1,4 +1,4 @@
-"""Sampling: rows a second of the notebook's sampler and of ours, with what they are worth; and ten million to a file.
+"""Sampling: rows per second of the notebook's sampler and of ours, with what they are worth; and ten million to a file.
 
 The samplers take turns, A B C A B C, in one process. Beside each rate stands the C2ST of its rows minus that of real
 rows, so that speed is not bought with quality unseen.

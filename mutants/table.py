@@ -230,7 +230,7 @@ MUTANTS = (
     # The bound.
     Mutant(
         "log(1 - alpha_bar_N) with the wrong sign",
-        "diffusion/bound.py",
+        "diffusion/prior.py",
         "(alpha_bar + log_noise))",
         "(alpha_bar - log_noise))",
         "the prior term",
@@ -238,7 +238,7 @@ MUTANTS = (
     ),
     Mutant(
         "prior term left out",
-        "diffusion/bound.py",
+        "diffusion/terms.py",
         "total, means, errors = prior.clone(), [], []",
         "total, means, errors = torch.zeros_like(prior), [], []",
         "the total of a row",
@@ -246,7 +246,7 @@ MUTANTS = (
     ),
     Mutant(
         "mean's mismatch not halved",
-        "diffusion/bound.py",
+        "diffusion/prior.py",
         "0.5 * alpha_bar * mean.square().sum()",
         "alpha_bar * mean.square().sum()",
         "the prior mismatch",
@@ -294,7 +294,7 @@ MUTANTS = (
     ),
     Mutant(
         "standard deviation for standard error",
-        "diffusion/bound.py",
+        "diffusion/terms.py",
         "float(values.std() / math.sqrt(n))",
         "float(values.std())",
         "the errors of all terms",
@@ -302,7 +302,7 @@ MUTANTS = (
     ),
     Mutant(
         "pieces' means taken as alike",
-        "diffusion/bound.py",
+        "diffusion/terms.py",
         "(within + n * (means - mean).square()).sum(0)",
         "within.sum(0)",
         "the errors of merged terms",
@@ -908,7 +908,7 @@ MUTANTS = (
     ),
     Mutant(
         "heavy tails never found",
-        "table/columns.py",
+        "table/column_choice.py",
         "_HEAVY = 1.75",
         "_HEAVY = 1e9",
         "which columns are bent",
@@ -924,7 +924,7 @@ MUTANTS = (
     ),
     Mutant(
         "core where bent rows are least normal",
-        "table/columns.py",
+        "table/column_choice.py",
         "= max(bends",
         "= min(bends",
         "how a heavy-tailed column is bent",
@@ -940,7 +940,7 @@ MUTANTS = (
     ),
     Mutant(
         "volume at every step of the bound",
-        "diffusion/bound.py",
+        "diffusion/terms.py",
         "if log_volume is None or t > 1 else",
         "if log_volume is None else",
         "the bound in the user's units",

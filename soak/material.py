@@ -75,10 +75,10 @@ def note_first_step(path: Path) -> None:
     path.unlink(missing_ok=True)
     update = Trainer._update
 
-    def noting(trainer: Trainer, rate: float) -> Any:
+    def noting(trainer: Trainer, *given: Any) -> Any:
         if not path.exists():
             path.write_text(str(trainer.step))
-        return update(trainer, rate)
+        return update(trainer, *given)
 
     Trainer._update = noting  # type: ignore[method-assign]
 

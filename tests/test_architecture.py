@@ -9,7 +9,7 @@ import backwalk
 
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
-    {"accepted", "chance", "errors", "memory"},
+    {"accepted", "chance", "errors", "memory", "plain"},
     {"durable", "sealed", "signals", "threads"},
     {"streams"},
     {"diffusion", "table", "evaluation"},

@@ -20,7 +20,7 @@ from backwalk.diffusion import NoiseSchedule, beta_variance, mu_from_eps
 from backwalk.streams import Stream
 from backwalk.training.muon import Muon, muon_step, turns_for
 from benchmarks import __main__ as command
-from benchmarks import budgets, gemm, render, sampling, suite, tables, time_to_quality, turns
+from benchmarks import bfloat16, budgets, gemm, render, sampling, suite, tables, time_to_quality, turns
 from benchmarks.densities import CASES, MOONS_ON_A_GRID
 from benchmarks.fresh import in_fresh_process
 from benchmarks.judge import N_BLOCKS, JudgeSizes, block_means, draw_reference, judge
@@ -468,7 +468,8 @@ def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(budgets.SIZES, "quick", budgets.Sizes((0.2,), ("two_moons",), 1, 20, 200))
     monkeypatch.setitem(gemm.SIZES, "quick", gemm.Sizes((8,), 520, 1, 9, 100, 0.01))
     monkeypatch.setattr(sampling, "to_file", _file_figures)
-    parts = ["turns", "gemm", "sampling", "time_to_quality", "budgets"]
+    monkeypatch.setitem(bfloat16.SIZES, "quick", bfloat16.Sizes((8,), ("two_moons",), 1, 3, 20, 100))
+    parts = ["turns", "gemm", "bfloat16", "sampling", "time_to_quality", "budgets"]
     options = ["--size", "quick", "--results", str(tmp_path), "--page", str(tmp_path / "page.md")]
     result = CliRunner().invoke(command.main, [*parts, *options])
     assert result.exit_code == 0, result.output

@@ -110,7 +110,10 @@ def test_a_name_is_held_by_one_alone(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path):
-    with pytest.raises(OSError, match="No such file"), whole_file(tmp_path / "no" / "a") as file:
+    with (
+        pytest.raises(OSError, match=r"there is no folder .*no; make it first"),
+        whole_file(tmp_path / "no" / "a") as file,
+    ):
         file.write(b"new")
 
 

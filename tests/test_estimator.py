@@ -5,6 +5,7 @@ import json
 import math
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -22,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
+from backwalk.accepted import HISTORY_LENGTH
 from backwalk.defaults import default_distillation, default_training
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
@@ -34,8 +36,11 @@ from backwalk.errors import (
     TrainingDiverged,
 )
 from backwalk.estimator import Diffusion
-from backwalk.model import log_density
+from backwalk.latent import to_latent
+from backwalk.model import bound, log_density
 from backwalk.sampling import Sampler
+from backwalk.settings import check_length
+from backwalk.streams import Stream
 from backwalk.training import Trainer, Training
 
 SMALL = Residual(8, 1)
@@ -81,7 +86,7 @@ def test_settings_are_stored_and_cloned():
 def test_ddpm_is_the_notebook_s_model_and_says_what_it_costs():
     X, _ = make_moons(10_000, noise=0.05, random_state=10)
     model = Diffusion.ddpm(n_epochs=1, random_state=0)
-    with pytest.warns(PriorMismatchWarning, match=r"alpha_bar_N = 0\.3475 .* at least 0\.080 nats a point"):
+    with pytest.warns(PriorMismatchWarning, match=r"alpha_bar_N = 0\.3475 .* at least 0\.080 nats per point"):
         model.fit(X)
     assert float(model.schedule_.alpha_bar[100]) == pytest.approx(0.3475, abs=5e-5)
     assert model.model_.prior_mismatch == pytest.approx(0.080, abs=1e-3)
@@ -190,6 +195,12 @@ def test_constant_columns_come_back_exactly_and_nothing_else_is_possible(fitted,
         match=r"X should hold 7.25 in column 1, .* but got 7.250000001 at row 1 \(rows count from 0\): the",
     ):
         fitted.bound(other)
+    assert log_density(fitted.model_, other).log_prob.isfinite().tolist() == [True, False, True]
+    for of_model in (bound, to_latent):  # by themselves too, and not the estimator alone
+        with pytest.raises(InvalidInput, match="the model cannot make such rows"):
+            of_model(fitted.model_, other, **({"stream": Stream(0)} if of_model is bound else {}))
+    with pytest.raises(InvalidInput, match=r"x_b should hold 7.25 in column 1, .* at row 1"):
+        fitted.interpolate(rows[:3], other)
     other[2, 1] = 8.0
     with pytest.raises(InvalidInput, match=r"at row 1 \(rows count from 0\), and 1 more row differs: the"):
         fitted.bound(other)
@@ -222,7 +233,7 @@ BAD_ROWS = {
 }
 BAD_SETTINGS = {
     "n_steps": [1, 2.5, True, "10"],
-    "schedule": ["linear", 100],
+    "schedule": ["linear", 100, NoiseSchedule.log_snr_uniform(10**6 + 1, log_snr_max=9.0, log_snr_min=-9.0)],
     "denoiser": ["mlp", 64],
     "training": [10, Training(8, 0.1, n_epochs=2**19, levels="chain")],
     "reverse_variance": ["learned"],
@@ -234,6 +245,14 @@ BAD_SETTINGS = {
     "random_state": [-1, "x"],
     "callbacks": [print, [1]],
 }
+
+
+@pytest.mark.parametrize(("steps", "accepted"), [(2 * HISTORY_LENGTH, True), (2 * HISTORY_LENGTH + 1, False)])
+def test_a_training_records_no_more_losses_than_a_file_holds(steps, accepted):
+    """Found by review: of the last, begun epoch a loss is kept too."""
+    plan = Training(4, 0.1, max_steps=steps, levels="chain")  # of 8 rows, two steps an epoch
+    with nullcontext() if accepted else pytest.raises(InvalidInput, match="should take at most"):
+        check_length(plan, 8)
 
 
 def never(progress):
@@ -603,7 +622,9 @@ def clone_of(model):
 
 def test_after_a_divergence_resuming_gives_the_last_good_weights(rows, tmp_path, monkeypatch):
     update = Trainer._update
-    monkeypatch.setattr(Trainer, "_update", lambda self, rate: update(self, rate) * (math.nan if self.step == 7 else 1))
+    monkeypatch.setattr(
+        Trainer, "_update", lambda self, *given: update(self, *given) * (math.nan if self.step == 7 else 1)
+    )
     stopped = tiny(max_steps=9)
     with pytest.raises(TrainingDiverged, match="keeps the weights of step 7"):
         stopped.fit(rows, checkpoint=tmp_path / "c")
@@ -617,7 +638,9 @@ def test_after_a_divergence_resuming_gives_the_last_good_weights(rows, tmp_path,
 def test_after_a_divergence_without_a_checkpoint_the_last_good_weights_are_the_model(rows, monkeypatch):
     """Found by review: they were lost."""
     update = Trainer._update
-    monkeypatch.setattr(Trainer, "_update", lambda self, rate: update(self, rate) * (math.nan if self.step == 7 else 1))
+    monkeypatch.setattr(
+        Trainer, "_update", lambda self, *given: update(self, *given) * (math.nan if self.step == 7 else 1)
+    )
     model = tiny(max_steps=9)
     with pytest.raises(TrainingDiverged, match="now the model of its last good weights, of step 7: judge it"):
         model.fit(rows)

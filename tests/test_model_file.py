@@ -440,7 +440,7 @@ def test_what_could_not_be_read_is_not_written(model, tmp_path, monkeypatch):
             save(dataclasses.replace(model, **change), tmp_path / "m")
     for module, limit, message in (
         (record, "HISTORY_LENGTH", "history.step should have at most 5 numbers"),
-        (record, "N_STEPS", "schedule.log_snr should have at most 5 numbers"),
+        (record, "MOST_STEPS", "schedule.log_snr should have at most 5 numbers"),
         (sealed_module, "SEALED_HEADER_BYTES", "its record should have at most 5 bytes"),
         (sealed_module, "SEALED_HEADER_VALUES", "its record should have at most 5 values"),
         (files, "MODEL_INDEX_BYTES", "model.json should have at most 5 bytes"),
@@ -455,7 +455,7 @@ def test_what_could_not_be_read_is_not_written(model, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("limit", "message"),
-    [("HISTORY_LENGTH", "history.step should have at most 5"), ("N_STEPS", "log_snr should have at most 5")],
+    [("HISTORY_LENGTH", "history.step should have at most 5"), ("MOST_STEPS", "log_snr should have at most 5")],
 )
 def test_rows_without_end_are_refused(copy, monkeypatch, limit, message):
     monkeypatch.setattr(record, limit, 5)
@@ -547,13 +547,6 @@ def test_what_killed_writers_have_left_goes_with_the_next_save(model, folder):
         (folder / name).write_text("half")
     save(model, folder, overwrite=True)
     assert len(list(folder.iterdir())) == 2
-
-
-def test_a_network_too_wide_for_any_file_is_refused_in_our_words(model, tmp_path):
-    wide = dataclasses.replace(model, architecture=Residual(width=70_000))
-    with pytest.raises(ModelFileError, match=r"cannot be written: .* architecture.*width.* 65536"):
-        save(wide, tmp_path / "m")
-    assert not (tmp_path / "m").exists()
 
 
 def test_a_reader_meets_one_whole_model_while_another_is_written(model, folder, monkeypatch):

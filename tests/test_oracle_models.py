@@ -13,13 +13,14 @@ import pytest
 import torch
 from scipy import stats
 
+from backwalk.accepted import BOUND_VARIANCES
 from backwalk.assess import assess
 from backwalk.denoiser import Residual
 from backwalk.diffusion import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput, ModelFileError
 from backwalk.estimator import Diffusion
 from backwalk.latent import from_latent, to_latent
-from backwalk.model import BOUND_VARIANCES, bound, device_of, generation, log_density, sample_rows
+from backwalk.model import bound, device_of, generation, log_density, sample_rows
 from backwalk.model_file import save
 from backwalk.oracle import oracle_model
 from backwalk.report import write_report
@@ -54,6 +55,11 @@ def test_everything_can_be_asked_of_a_model_around_any_oracle(denoiser):
     back = from_latent(model, there.points, n_intervals=32)
     if not isinstance(denoiser, EmpiricalDenoiser):  # whose inverse map leads everywhere, steeply
         np.testing.assert_allclose(back.points, x, atol=1e-2)
+
+
+def test_rows_that_are_no_numbers_are_refused_in_our_words():
+    with pytest.raises(InvalidInput, match="numbers"):
+        oracle_model(DENOISERS[0], [["a", "b"]], SCHEDULE)
 
 
 def test_a_perfect_denoiser_of_points_draws_the_points():

@@ -37,23 +37,30 @@ def _short_training(n, d, max_steps=None, max_time=None, *_):
 @pytest.mark.parametrize("block", [block for block in blocks("sh") if "backwalk" in block and "make" not in block])
 def test_the_command_lines_run(block, tmp_path):
     rng = np.random.default_rng(0)
-    for name in ("measurements", "unseen"):
-        rows = rng.normal([5.0, 3.0], [0.8, 0.4], size=(300, 2))
-        np.savetxt(tmp_path / f"{name}.csv", rows, delimiter=",", header="length,width", comments="")
+    rows = rng.normal([5.0, 3.0], [0.8, 0.4], size=(600, 2))
+    np.savetxt(tmp_path / "all.csv", rows, delimiter=",", header="length,width", comments="")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where this environment's backwalk is
     environment = {**os.environ, "BACKWALK_FIT_MAX_STEPS": "20", "BACKWALK_DISTIL_MAX_TIME": "1", "PATH": path}
     subprocess.run(["bash", "-euc", block], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
-def test_its_figures_are_those_of_the_benchmark():
+@pytest.mark.parametrize(("head", "first", "fewest"), [("| fit, s |", 2, 5), ("| evaluations per row |", 3, 5)])
+def test_its_tables_are_those_of_the_benchmark(head, first, fewest):
     page = (ROOT / "docs" / "benchmarks.md").read_text()
     measured = [{cell.strip() for cell in line.split("|")} for line in page.splitlines() if line.startswith("| ")]
-    table = README[README.index("| fit, s |") :].split("\n\n")[0].splitlines()[2:]
-    assert len(table) >= 5
+    table = README[README.index(head) :].split("\n\n")[0].splitlines()[2:]
+    assert len(table) >= fewest
     for line in table:
-        cells = [cell.strip() for cell in line.split("|")[2:-1]]
+        cells = [cell.strip() for cell in line.split("|")[first:-1]]
         assert any(set(cells) <= row for row in measured), f"no line of docs/benchmarks.md has {cells}"
+
+
+def test_every_figure_with_an_error_is_on_the_page_of_benchmarks():
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    figures = re.findall(r"\d\.\d+ ± \d\.\d+", README)
+    assert len(figures) > 20
+    assert [figure for figure in figures if figure not in page] == []
 
 
 def test_the_files_that_it_names_exist():

@@ -20,7 +20,13 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import TypeGuard
+from typing import Literal, TypeGuard, get_args
+
+SolverName = Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]
+ReverseVariance = Literal["beta", "beta_tilde", "optimal"]
+SOLVERS: tuple[str, ...] = get_args(SolverName)
+REVERSE_VARIANCES: tuple[str, ...] = get_args(ReverseVariance)
+BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 
 TABLE_FILE_BYTES = 2**30
 TABLE_FILE_CELLS = 2**26
@@ -30,7 +36,7 @@ SEALED_HEADER_BYTES, SEALED_HEADER_VALUES = 4 * 2**20, 400_000  # JSON's values 
 MODEL_INDEX_BYTES = 2 * SEALED_HEADER_BYTES  # the same values, but one a line
 SEALED_BYTES = 4 * 2**30
 NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; blocks or layers
-N_STEPS = 10**6  # of a chain
+MOST_STEPS = 10**6  # of a chain
 HISTORY_LENGTH = 2**18  # losses that a model keeps of its training; as Python numbers they take nine times their bytes
 LARGEST_LOG_SNR = 28.0  # of a chain's first step: less noise than 1e-6 is lost in the rounding of float32
 LEAST_LOG_SNR = -80.0  # of a chain's last step, where it has to tell a network something

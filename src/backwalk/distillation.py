@@ -67,12 +67,7 @@ def distilled(
     schedule = model.schedule.respace([model.schedule.n_steps])
     fresh = stream.child("fresh")
     _, x_0_fresh = pairs(model, 0, N_FRESH, stream=fresh)
-    made: list[tuple[Tensor, Tensor]] = []
-    first, piece = 0, _LEAST_PAIRS_AT_ONCE
-    while first < n_pairs and not (made and late()):
-        made.append(pairs(model, first, min(first + piece, n_pairs), stream=stream.child("pairs")))
-        first, piece = first + piece, min(2 * piece, _MOST_PAIRS_AT_ONCE)
-    x_N, x_0 = (torch.cat(part) for part in zip(*made, strict=True))
+    x_N, x_0 = _pairs_in_time(model, n_pairs, late, stream.child("pairs"))
     teacher, d = model.denoiser, model.codec.n_encoded
     floor = teacher.floor if isinstance(teacher, ResidualDenoiser) else 0.0  # as in a model's file
     denoiser = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=stream.child("weights"))
@@ -120,6 +115,19 @@ def pairs(
         )
     x_N, x_0 = both.chunk(2, dim=1)
     return x_N.contiguous(), x_0.contiguous()
+
+
+def _pairs_in_time(
+    model: DiffusionModel, n_pairs: int, late: Callable[[], bool], stream: Stream
+) -> tuple[Tensor, Tensor]:
+    """Return so many pairs, or the fewer that are there when it is late: the first pieces are small."""
+    made: list[tuple[Tensor, Tensor]] = []
+    first, piece = 0, _LEAST_PAIRS_AT_ONCE
+    while first < n_pairs and not (made and late()):
+        made.append(pairs(model, first, min(first + piece, n_pairs), stream=stream))
+        first, piece = first + piece, min(2 * piece, _MOST_PAIRS_AT_ONCE)
+    x_N, x_0 = (torch.cat(part) for part in zip(*made, strict=True))
+    return x_N, x_0
 
 
 def _start_from_a_member(student: ResidualDenoiser, teacher: Denoiser) -> None:

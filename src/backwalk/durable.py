@@ -58,7 +58,7 @@ def check_writable(path: str | Path, *, overwrite: bool = False) -> None:
     if target.exists() and not overwrite:
         raise _exists_already()
     if not target.absolute().parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {target.parent}; make it first")
     check_folder_writable(target.absolute().parent)
 
 
@@ -184,7 +184,8 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def _exists_already() -> FileExistsError:
-    return FileExistsError(errno.EEXIST, "it exists already; choose another name or ask to overwrite it")
+    remedy = "choose another name, or overwrite it (overwrite=True, --force)"
+    return FileExistsError(errno.EEXIST, f"it exists already; {remedy}")
 
 
 def _take_mode(file: BinaryIO, like: Path) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
@@ -34,7 +32,7 @@ from backwalk.model import (
     sample_pieces,
 )
 from backwalk.progress import Callback, progress_bar
-from backwalk.sampling import Sampler, default_sampler, named_sampler, usual_solver
+from backwalk.sampling import Sampler, asked_sampler
 from backwalk.settings import Keeping, check_budget, check_settings, checked_keeping, chosen_device
 from backwalk.streams import Stream, as_stream
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
@@ -53,30 +51,50 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    n_steps : the number N of steps of the default chain. 1,000.
-    schedule : the chain's noise levels, a `NoiseSchedule`, in place of the default.
-    denoiser : the network's sizes, `Residual` or `Textbook`.
-    training : the training plan, a `Training`.
-    reverse_variance : "optimal" (fitted on validation rows; on those trained on where there are no others, and then
-        too small for a model that remembers them), "beta" or "beta_tilde": sigma_t^2 of p_theta.
-    sampler : a `Sampler`, which the fitted model keeps as the default of `sample`.
-    max_steps : the number of training steps, in place of the plan's.
-    max_time : a budget for the fit in seconds, from rows to model. The learning rate follows the clock, so that fits
-        with the same seed are no longer equal bit for bit.
-    validation_fraction : the share of the rows given to `fit` that are not trained on, but choose the weights and fit
-        the reverse variance. None is a tenth, at most 1,000 rows, and no row of fewer than 20; 0 trains on all.
-    scale : whether columns are brought to mean 0 and variance 1, those with heavy tails bent before.
-    device : "auto" (CUDA where there is one), "cpu", "cuda", ...
-    random_state : None, an integer, or a NumPy generator. The same integer gives the same model.
-    callbacks : functions that are called with a `Progress` after every training step.
-    verbose : whether a fit that takes longer than a moment shows its progress, on a terminal or in a notebook; in a
-        log, one line every half minute.
-    warm_start : whether `fit` starts from the weights of the fit before.
+    n_steps : int, default=None
+        The number N of steps of the chain's default schedule; None is 1,000.
+    schedule : NoiseSchedule, default=None
+        The chain's noise levels; None is even in the log-SNR, from below the data's finest scale to noise alone.
+    denoiser : Residual or Textbook, default=None
+        The network's sizes; None is what n and d suggest.
+    training : Training, default=None
+        The training plan; None is what n and d suggest.
+    reverse_variance : {"optimal", "beta", "beta_tilde"}, default="optimal"
+        sigma_t^2 of p_theta. "optimal" is fitted on validation rows; on those trained on where there are no others, and
+        is then too small for a model that remembers them.
+    sampler : Sampler, default=None
+        What the fitted model keeps as the default of `sample`; None is "multistep-sde" with 20 evaluations.
+    max_steps : int, default=None
+        The number of training steps (not of the chain), in place of the plan's.
+    max_time : float, default=None
+        Seconds that the whole fit, from rows to model, takes. They are used: more time trains more and larger networks
+        for longer, and the learning rates follow the clock, so that fits with the same seed are no longer equal bit for
+        bit. None ends by itself, after about 6 s for 10,000 rows in two columns.
+    validation_fraction : float, default=None
+        The share of the rows given to `fit` that are not trained on, but choose the weights and fit the reverse
+        variance. None is a tenth, at most 1,000 rows, and none of fewer than 20; 0 trains on all.
+    scale : bool, default=True
+        Whether columns are brought to mean 0 and variance 1, those with heavy tails transformed before.
+    device : str, default="auto"
+        "cpu", "cuda", or "auto": CUDA where torch finds it.
+    random_state : int, numpy.random.Generator or RandomState, default=None
+        The same integer gives the same model, on the same kind of machine and with the same versions.
+    callbacks : sequence of callables, default=()
+        Each is called with a `Progress` after every training step.
+    verbose : bool, default=True
+        Whether a fit that takes longer than a moment shows its progress, on a terminal or in a notebook; in a log, one
+        line every half minute.
+    warm_start : bool, default=False
+        Whether `fit` starts from the weights of the fit before.
 
     Attributes
     ----------
-    model_ : the `DiffusionModel`. schedule_, denoiser_, codec_, history_ : its parts.
-    n_features_in_, feature_names_in_ : as everywhere in scikit-learn.
+    model_ : DiffusionModel
+        All that the fit has left, and the functions below are about.
+    schedule_, denoiser_, codec_, history_ : NoiseSchedule, EnsembleDenoiser, Codec, History
+        Its parts.
+    n_features_in_, feature_names_in_ : int, ndarray of str
+        As everywhere in scikit-learn.
 
     Examples
     --------
@@ -124,7 +142,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def ddpm(cls, *, n_epochs: int = 5000, random_state: RandomState = None, verbose: bool = True) -> Diffusion:
-        """Return the course notebook's model to the letter (Ho et al. 2020, on points).
+        """Return the model of the usual course notebook to the letter: Ho et al. 2020 on points, with N = 100.
 
         N = 100, beta linear from 0.001 to 0.02; a network of 4 hidden layers of 100 tanh units on (x, t/N) that
         predicts eps; Adam at 1e-3 on L_simple, batches of 1,000, the last short one dropped, 5,000 epochs; no average
@@ -210,7 +228,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def distil(
         self, max_steps: int | None = None, max_time: float | None = None, random_state: RandomState = None
     ) -> Self:
-        """Give the fitted model a student, with which `sample(n, sampler="distilled")` costs one evaluation a row.
+        """Give the fitted model a student, with which `sample(n, sampler="distilled")` costs one evaluation per row.
 
         The student is a small network that learns, from pairs that the model makes, where the probability-flow ODE
         carries noise. Its rows are an approximation of that ODE's: `model_.student.error` says how far they are from
@@ -218,8 +236,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         bound, latents and all other samplers stay those of the model. `fit` begins without a student again.
 
         `max_steps` : the number of training steps, in place of 3,000.
-        `max_time` : a budget in seconds, pairs included (12,288 are made at least, and half of it is for training); two
-        students are then no longer equal bit for bit.
+        `max_time` : the seconds that all of it takes, pairs included (12,288 are made at least, fewer beyond 8,192
+        columns, and half of the time is for training); two students are then no longer equal bit for bit.
         `random_state` : the same integer gives the same student.
 
         Raises InvalidInput (a ValueError) for other limits than these; SamplingDiverged where the model's own rows are
@@ -258,7 +276,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Any:
         """Return new rows, of the kind, columns and dtypes of the fitted ones (arrays: float32 or float64).
 
-        `sampler` is a `Sampler` or a solver's name, `n_evaluations` its evaluations a row. Without both it is the
+        `sampler` is a `Sampler` or a solver's name, `n_evaluations` its evaluations per row. Without both it is the
         model's own, `model_.sampler`. A name alone takes 20 evaluations, "ancestral" one for each step of the chain. A
         number alone leaves a solver that was chosen for the model; the default one, "multistep-sde", gives way to
         "multistep" for fewer than 15, with which it does worse. A row depends on `random_state` and its number alone:
@@ -287,7 +305,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             0,
             int(n_samples),
             stream=as_stream(random_state).child("sample"),
-            sampler=chosen_sampler(self.model_, sampler, n_evaluations),
+            sampler=asked_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations),
         )
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
@@ -304,8 +322,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         `log_prob`, `solver_error` and `standard_error` are (n,). `n_intervals` is even: the more, the smaller the
         solver's error. The divergence is exact up to 32 columns that vary, with a standard error of 0. Beyond, or where
-        `n_probes` is given, it is estimated by so many random probes a row (16), which `random_state` and the row's own
-        content give, so that a row scores the same alone and in any batch.
+        `n_probes` is given, it is estimated by so many random probes per row (16), which `random_state` and the row's
+        own content give, so that a row scores the same alone and in any batch.
 
         A row whose constant column differs from the fitted constant gets -inf. Whole-number columns are scored at the
         centre of their cells. The density is blurred by noise of standard deviation `model_.blur`, and of more in the
@@ -313,12 +331,10 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         values = self._matched(X).values
         stream = as_stream(random_state)
-        result = log_density(self.model_, values, n_intervals=n_intervals, n_probes=n_probes, stream=stream)
-        possible = torch.from_numpy(self.codec_.matches_constants(values, self.model_.schema.dtypes))
-        return replace(result, log_prob=result.log_prob.where(possible, -torch.inf))
+        return log_density(self.model_, values, n_intervals=n_intervals, n_probes=n_probes, stream=stream)
 
     def score(self, X: Any, y: None = None) -> float:
-        """Return the mean log-density of the rows, nats a point: larger is better.
+        """Return the mean log-density of the rows, nats per point: larger is better.
 
         It is -inf where the model cannot make some row, whose constant columns hold other values than the fit's.
         """
@@ -335,22 +351,22 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         n_draws: int = 1,
         random_state: RandomState = None,
     ) -> BoundTerms:
-        """Return the variational bound on a chain's -log p(x), term by term with standard errors: nats a point.
+        """Return the variational bound on a chain's -log p(x), term by term with standard errors: nats per point.
 
         It is about the chain, which another density than `score_samples`' belongs to. The chain is the fitted one
         unless said otherwise.
 
-        `reverse_variance` : "beta", "beta_tilde", "optimal" (the best scalar a step, fitted on validation rows), or
+        `reverse_variance` : "beta", "beta_tilde", "optimal" (the best scalar per step, fitted on validation rows), or
         "full", the covariance that the denoiser's Jacobian gives, for at most 64 columns: the tightest, and the
         dearest.
         `steps` : the number K of steps, then those K of the chain's N that are best with the best scalar variances, by
         the fitted denoising errors, whatever `reverse_variance`; or the times, such as `evenly_spaced(N, K)`.
         `decoder_variance` : that of p(x_0 | x_1), in squared encoded units.
-        `n_draws` : noises a row and step.
+        `n_draws` : noises per row and step.
         """
         return bound(
             self.model_,
-            self._possible(X),
+            self._matched(X).values,
             stream=as_stream(random_state).child("bound"),
             reverse_variance=reverse_variance,
             steps=steps,
@@ -364,7 +380,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Where the model is right, latents of data are draws of N(0, I). `from_latent` leads back to the row, up to the
         solver's errors: `backwalk.latent.to_latent(model_, values)` and `from_latent` return them beside the points.
         """
-        return to_latent(self.model_, self._possible(X)).points
+        return to_latent(self.model_, self._matched(X).values).points
 
     def from_latent(self, Z: ArrayLike) -> Any:
         """Return the rows that latents, (n, k), come from, of the kind, columns and dtypes of the fitted ones.
@@ -384,7 +400,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         if not is_whole(n) or n < 2:
             raise InvalidInput(f"n should be an integer >= 2, as both ends count, but got {n!r}.")
-        ends = [self._possible(x) for x in (x_a, x_b)]
+        ends = [self._matched(x).values for x in (x_a, x_b)]
+        for end, name in zip(ends, ("x_a", "x_b"), strict=True):
+            refuse_impossible(self.model_, end, name)
         if len(ends[0]) != len(ends[1]):
             raise InvalidInput(
                 f"x_a and x_b should have equally many rows, but have {len(ends[0])} and {len(ends[1])}."
@@ -445,28 +463,6 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return match_columns(as_table(X), self.model_.schema, estimator=type(self).__name__)
 
-    def _possible(self, X: Any) -> NDArray[np.float64]:
-        """Return the values of rows that the model could have made: their constant columns hold the constants."""
-        values = self._matched(X).values
-        refuse_impossible(self.model_, values)
-        return values
-
     def __sklearn_is_fitted__(self) -> bool:
         """Whether `fit` or `load` has been called."""
         return hasattr(self, "model_")
-
-
-def chosen_sampler(model: DiffusionModel, sampler: Sampler | str | None, n_evaluations: int | None) -> Sampler:
-    """Return the sampler that the arguments of `sample` mean: the model's own where both are None."""
-    if isinstance(sampler, Sampler):
-        if n_evaluations is not None:
-            raise InvalidInput("n_evaluations should be None where a Sampler is given: it holds its own.")
-        return sampler
-    if sampler is not None:
-        return named_sampler(sampler, n_evaluations)
-    if n_evaluations is None:
-        return model.sampler
-    asked = replace(model.sampler, n_evaluations=n_evaluations)
-    if model.sampler != default_sampler(model.schedule):
-        return asked
-    return replace(asked, solver=usual_solver(min(n_evaluations, model.schedule.n_steps)))

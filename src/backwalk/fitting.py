@@ -39,6 +39,7 @@ from backwalk.model import (
     measured_denoising_error,
     mismatch_warning,
 )
+from backwalk.plain import listed
 from backwalk.progress import progress_bar
 from backwalk.sampling import default_sampler
 from backwalk.settings import Keeping, check_length, chosen_device
@@ -54,8 +55,6 @@ from backwalk.training import (
     checkpointed,
     split_rows,
 )
-
-_MOST_NAMED = 5  # columns of a message
 
 
 def fitted(
@@ -184,13 +183,10 @@ def _repeated_words(codec: Codec, table: Table, blur: float) -> str | None:
     if not repeated:
         return None
     columns = [f"{table.schema.label(j)} ({value:g} in {share:.0%})" for j, (value, share) in repeated.items()]
-    listed = ", ".join(columns[:_MOST_NAMED]) + (
-        f" and {len(columns) - _MOST_NAMED} more" * (len(columns) > _MOST_NAMED)
-    )
     return (
-        f"one number in many rows: {listed}. A density has no such heaps: new rows will lie around the number, and not "
-        "on it. Fit the rows that hold other numbers by themselves; or give columns of whole numbers as integers of a "
-        "DataFrame, if they are small ones."
+        f"one number in many rows: {listed(columns)}. A density cannot hold such a point mass: new rows will scatter "
+        "around the number, and nats will mainly tell how narrow that spike is. Fit the rows that hold other numbers "
+        "in a model of their own; or, if the column holds small counts, give it as integers of a DataFrame or a file."
     )
 
 

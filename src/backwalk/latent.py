@@ -25,7 +25,7 @@ from torch import Tensor
 
 from backwalk.diffusion import Denoiser, integrate_ode
 from backwalk.errors import InvalidInput
-from backwalk.model import DiffusionModel, device_of, encode_for_scoring
+from backwalk.model import DiffusionModel, device_of, encode_for_scoring, refuse_impossible
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
 from backwalk.table import as_table
 
@@ -49,8 +49,9 @@ def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals
     """Return the latents of rows, (n, d) in the user's units: (n, k), k the number of columns that vary.
 
     `n_intervals` is even. A row's latent does not depend on the other rows. Raises InvalidInput for rows beyond the
-    network's range.
+    network's range, and for those that the model cannot make.
     """
+    refuse_impossible(model, values)
     z = encode_for_scoring(model, values)
     low, high = _levels(model)
     return Transported(*_transport(model, z / math.hypot(1.0, low), low, high, n_intervals))

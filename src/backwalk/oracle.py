@@ -7,7 +7,6 @@ what a network adds.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
@@ -57,7 +56,7 @@ def oracle_model(
 
     Raises InvalidInput for rows that are no table of numbers, or of another width than the codec's.
     """
-    values = as_table(np.asarray(rows, dtype=np.float64)).values
+    values = as_table(rows).values
     d = values.shape[1]
     check_reverse_variance(reverse_variance)
     units = Codec((ScaledColumn(0.0, 1.0),) * d) if codec is None else codec

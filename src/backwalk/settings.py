@@ -14,7 +14,7 @@ from backwalk.accepted import (
     HISTORY_LENGTH,
     LARGEST_LOG_SNR,
     LONGEST_TIME,
-    N_STEPS,
+    MOST_STEPS,
     is_number,
     is_whole,
 )
@@ -41,15 +41,25 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise InvalidInput for the first of a `Diffusion`'s parameters that is outside what is accepted."""
     check_reverse_variance(settings["reverse_variance"])
     n_steps, fraction = settings["n_steps"], settings["validation_fraction"]
-    if n_steps is not None and not (is_whole(n_steps) and 2 <= n_steps <= N_STEPS):
-        raise InvalidInput(f"n_steps should be an integer in 2..{N_STEPS} or None, but got {n_steps!r}.")
+    if n_steps is not None and not (is_whole(n_steps) and 2 <= n_steps <= MOST_STEPS):
+        raise InvalidInput(
+            f"n_steps should be an integer in 2..{MOST_STEPS} or None, but got {n_steps!r}: 1000 is usual."
+        )
     check_budget(settings["max_steps"], settings["max_time"])
     if settings["training"] is not None and settings["max_steps"] is not None:
-        raise InvalidInput("max_steps should be None where training is given, as the plan holds its own length.")
+        raise InvalidInput(
+            f"max_steps should be None where training is given, but got {settings['max_steps']!r}: set it in the plan, "
+            "Training(max_steps=...)."
+        )
     if settings["schedule"] is not None and settings["n_steps"] is not None:
-        raise InvalidInput("n_steps should be None where schedule is given: use schedule.respace for fewer steps.")
+        raise InvalidInput(
+            f"n_steps should be None where schedule is given, but got {n_steps!r}: a schedule has its own, and "
+            "schedule.respace gives one of fewer."
+        )
     if fraction is not None and not (is_number(fraction) and 0.0 <= fraction <= 0.5):
-        raise InvalidInput(f"validation_fraction should lie in [0, 0.5] or be None, but got {fraction!r}.")
+        raise InvalidInput(
+            f"validation_fraction should lie in [0, 0.5] or be None, but got {fraction!r}: 0.1 is usual."
+        )
     for name, kind, text in (
         ("schedule", NoiseSchedule, "a NoiseSchedule"),
         ("denoiser", Architecture, "a Residual or a Textbook"),
@@ -62,6 +72,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         if settings[name] not in (True, False):
             raise InvalidInput(f"{name} should be True or False, but got {settings[name]!r}.")
     schedule = settings["schedule"]
+    if schedule is not None and schedule.n_steps > MOST_STEPS:
+        raise InvalidInput(
+            f"schedule should have at most {MOST_STEPS} steps, but has {schedule.n_steps}: take fewer by respace."
+        )
     if schedule is not None and float(schedule.log_snr[1]) > LARGEST_LOG_SNR:
         raise InvalidInput(
             f"schedule should begin at a log-SNR of at most {LARGEST_LOG_SNR:g}, as less noise is lost in float32, but "
@@ -80,16 +94,17 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 def check_budget(max_steps: Any, max_time: Any) -> None:
     """Raise InvalidInput unless both limits of a training, steps and seconds, are None or within what is accepted."""
     if max_steps is not None and not (is_whole(max_steps) and max_steps >= 1):
-        raise InvalidInput(f"max_steps should be an integer >= 1 or None, but got {max_steps!r}.")
+        raise InvalidInput(f"max_steps should be an integer >= 1 or None, but got {max_steps!r}: leave it out.")
     if max_time is not None and not (is_number(max_time) and 0 < max_time <= LONGEST_TIME):
         raise InvalidInput(
-            f"max_time should be a number of seconds in (0, {LONGEST_TIME:.0e}] or None, but got {max_time!r}."
+            f"max_time should be a number of seconds in (0, {LONGEST_TIME:.0e}] or None, but got {max_time!r}: leave "
+            "it out where time does not matter."
         )
 
 
 def check_length(training: Training, n: int) -> None:
     """Raise InvalidInput where training on n rows would record more losses than a model file may hold."""
-    epochs = training.steps_for(n) // training.steps_an_epoch(n)
+    epochs = -(-training.steps_for(n) // training.steps_an_epoch(n))
     if training.levels == "chain" and epochs > HISTORY_LENGTH:
         raise InvalidInput(
             f"training should take at most {HISTORY_LENGTH} epochs, as a loss of each is kept, but would take "
@@ -105,7 +120,9 @@ def checked_keeping(
         raise InvalidInput(f"checkpoint_every should be a number of seconds >= 0, but got {every!r}: 30 is usual.")
     if checkpoint is None:
         if resume:
-            raise InvalidInput("checkpoint should name the file to resume from, but got None.")
+            raise InvalidInput(
+                "checkpoint should name the file to resume from, but got None: give it, or resume=False."
+            )
         return None
     if not isinstance(checkpoint, (str, Path)):
         raise InvalidInput(f"checkpoint should be a file's name or None, but got {checkpoint!r}.")
@@ -126,5 +143,7 @@ def chosen_device(device: str) -> str:
     try:
         torch.zeros(1, device=torch.device(device)).item()  # also fails on "meta", which holds no numbers
     except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises differs by its build
-        raise InvalidInput(f'device should be "auto", "cpu" or one that is here, but got {device!r}.') from error
+        raise InvalidInput(
+            f'device should be "auto", "cpu" or one that torch finds here, but got {device!r}: give "cpu".'
+        ) from error
     return device

@@ -8,7 +8,7 @@ import torch
 
 from backwalk.assess import assess
 from backwalk.assess.remembered import as_many, training_gain
-from backwalk.assess.scored import textbook_chain
+from backwalk.assess.scored import Scored, textbook_chain
 from backwalk.card import trained_rows
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual, build_denoiser
@@ -43,6 +43,23 @@ def test_every_contender_meets_the_same_nulls():
         for own, other in zip(contender.figures, assessed().model.figures, strict=True):
             assert own.null == other.null
             assert own.difference == pytest.approx(own.value - own.null, abs=1e-12)
+
+
+def test_densities_are_scored_on_all_threads(monkeypatch):
+    """Found by review: on one, as what takes small pieces of work is."""
+    before, seen, of = torch.get_num_threads(), [], Scored.of.__func__
+
+    def noted(cls, *given):
+        seen.append(torch.get_num_threads())
+        return of(cls, *given)
+
+    monkeypatch.setattr(Scored, "of", classmethod(noted))
+    torch.set_num_threads(3)
+    try:
+        assess(fitted(), UNSEEN[:60], stream=Stream(0), n_pairs=2, n_rows=15)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [3]
 
 
 def test_nats_add_up():

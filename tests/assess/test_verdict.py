@@ -25,9 +25,9 @@ MODEL = contender("Diffusion model", 0.52, seconds=40.0, density_of="ode")
     ("accuracy", "advantage", "winner", "words"),
     [
         (0.52, 0.0, "Rival", "no difference that matters from the diffusion model can be shown"),
-        (0.52, 0.1, "Rival", "0.100 ± 0.002 nats a row more density than the diffusion model"),
+        (0.52, 0.1, "Rival", "0.100 ± 0.002 nats per row more density than the diffusion model"),
         (0.51, 0.0, "Rival", "its rows are harder to tell from real ones"),
-        (0.52, -0.1, "Diffusion model", "0.100 ± 0.002 nats a row more density than Rival"),
+        (0.52, -0.1, "Diffusion model", "0.100 ± 0.002 nats per row more density than Rival"),
         (0.60, -0.1, "Diffusion model", "harder to tell from real ones than those of Rival"),
         (0.60, 0.0, "Diffusion model", "Use the diffusion model"),
         (0.60, 0.1, "Diffusion model", "To score rows, use Rival"),
@@ -83,10 +83,10 @@ FINE = {
         ({"seen": True, "overlap": 1.0}, "by the very rows that it was fitted to"),
         ({"overlap": 0.25}, "25 % stand among the training rows too"),
         ({"other_training": True}, "not, number by number and in order, those"),
-        ({"heaped": ["rain"]}, "One number stands in a third of the rows or more in rain."),
+        ({"repeated": ["rain (0 in 62%)"]}, "One number stands in a third of the rows or more in rain (0 in 62%)."),
         (
             {"columns": (figure(0.6, name="height"), figure(0.5, name="width"))},
-            "real ones in height (0.1000 ± 0.0010): their",
+            "real ones in height (0.1000 ± 0.0010) (in brackets",
         ),
     ],
 )

@@ -110,3 +110,5 @@ def test_telling_pairs_are_those_that_differ():
     y[:, 3] = 0.9 * y[:, 2] + 0.44 * y[:, 3]
     assert figures.telling_pairs(x, y, [0.5, 0.4, 0.0, 0.0]) == [(0, 1), (2, 3)]
     assert figures.telling_pairs(x[:, :2], y[:, :2], [0.1, 0.2]) == [(0, 1)]
+    y[:, 1] = 0.0  # whole numbers of rare events, none of which was drawn: found by review, a warning
+    assert figures.telling_pairs(x, y, [0.5, 0.4, 0.0, 0.0]) == [(0, 1), (2, 3)]

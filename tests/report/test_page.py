@@ -15,7 +15,8 @@ from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.report import chain_frames, render_report, write_report
+from backwalk.evaluation import Figure
+from backwalk.report import chain_frames, render_report, tables, write_report
 from backwalk.report.words import dataset_words, loss_words
 from backwalk.streams import Stream
 
@@ -90,6 +91,13 @@ def test_everything_asked_for_is_there_in_order():
         assert contender.name in text
 
 
+@pytest.mark.parametrize(("errors", "bold"), [(2.3, False), (2.5, True)])
+def test_a_difference_of_eight_pairs_is_bold_by_student_s_t(errors, bold):
+    """2.43 errors, for the 2 of a normal."""
+    figure = Figure("C2ST", 0.5, 0.1, 0.5, 0.1, errors * 0.1, 0.1, "accuracy", 100, 8)
+    assert tables._figure_cell(figure, percent=False)["shown"] is bold
+
+
 def test_bounds_stand_beside_the_entropy_and_the_textbook_s_setting_is_told():
     text = Elements(page()).text
     table = text[text.index("−log p of unseen rows, or its bound") :]
@@ -114,7 +122,7 @@ def test_bounds_stand_beside_the_entropy_and_the_textbook_s_setting_is_told():
     assert f"would lose at least {fidelity().textbook_mismatch:.3f} nats" in text
     assert "a lower bound, which no network beats" in text
     labels = [a.get("aria-label", "") for tag, a in Elements(page()).tags if tag == "svg"]
-    assert sum("beside the entropy" in label or "over the truth" in label for label in labels) == 2
+    assert sum("beside the entropy" in label or "to the truth" in label for label in labels) == 2
 
 
 def test_memory_stands_beside_chance_and_is_told_level_by_level():

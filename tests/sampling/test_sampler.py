@@ -2,16 +2,15 @@
 
 import math
 from itertools import pairwise
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from backwalk.accepted import SOLVERS
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.sampling import Sampler, default_sampler
-from backwalk.sampling.sampler import SolverName
 
 SCHEDULES = {
     "linear": NoiseSchedule.linear(100),
@@ -53,10 +52,10 @@ def test_few_steps_with_fresh_noise_are_even_in_a_power_of_the_angle():
 
 def test_every_solver_has_its_times_and_its_words():
     schedule, words = NoiseSchedule.linear(30), set()
-    for solver in get_args(SolverName):
+    for solver in SOLVERS:
         assert Sampler(solver).times(schedule)[-1] == 30
         words.add(Sampler(solver).describe(schedule))
-    assert len(words) == len(get_args(SolverName))
+    assert len(words) == len(SOLVERS)
 
 
 @pytest.mark.parametrize(("n_steps", "solver"), [(3, "multistep"), (14, "multistep"), (15, "multistep-sde")])

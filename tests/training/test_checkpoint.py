@@ -14,6 +14,7 @@ from backwalk import sealed as sealed_module
 from backwalk.denoiser import Residual, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import CheckpointError, TrainingDiverged
+from backwalk.signals import HeldSignals
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, checkpoint, checkpointed
 from backwalk.training.batches import Batches
@@ -175,10 +176,10 @@ def test_a_signal_within_a_step_leaves_that_step_s_checkpoint(number, tmp_path, 
         whole, run, update = residual(), residual(), Trainer._update
         list(whole.run())
 
-        def signalled(self, rate):
+        def signalled(self, *given):
             if self is run and self.step == 10:
                 signal.raise_signal(number)
-            return update(self, rate)
+            return update(self, *given)
 
         monkeypatch.setattr(Trainer, "_update", signalled)
         with pytest.raises(Came):
@@ -190,6 +191,34 @@ def test_a_signal_within_a_step_leaves_that_step_s_checkpoint(number, tmp_path, 
     resumed = residual()
     list(checkpointed(resumed, tmp_path / "c", resume=True))
     assert everything(resumed) == everything(whole)
+
+
+def test_a_signal_between_two_looks_waits_for_the_next_checkpoint(tmp_path, monkeypatch):
+    """Found by review: looked for twice in a step, it was delivered without one."""
+
+    class Came(BaseException):
+        pass
+
+    def handler(*_):
+        raise Came
+
+    run = residual()
+    looked = HeldSignals.waiting.fget
+
+    def then_it_comes(self):
+        found = looked(self)
+        if run.step == 10 and not found:
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        monkeypatch.setattr(HeldSignals, "waiting", property(then_it_comes))
+        with pytest.raises(Came):
+            list(checkpointed(run, tmp_path / "c"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert checkpoint_step(tmp_path / "c") == run.step == 11
 
 
 def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from backwalk.assess.battery import Judge, battery, column_figures
@@ -38,12 +38,10 @@ from backwalk.evaluation import (
     random_rows,
     resampled_pairs,
 )
-from backwalk.evaluation.rows import as_rows
+from backwalk.evaluation.rows import Rows, as_rows
 from backwalk.model import DiffusionModel, refuse_impossible, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, Table
-
-Rows = NDArray[np.float64]
 
 _FEWEST_UNSEEN = 20  # below, no classifier and no error can be had
 _FEWEST_IN_A_SET = 500  # of disjoint sets; otherwise, halves of all unseen rows say more
@@ -88,13 +86,11 @@ def assess(
     pairs, real_rows = _real_pairs(unseen_rows, codec, density, n_pairs, n_rows, stream.child("real"))
     started = time.perf_counter()
     rows = sample_rows(model, 0, pairs.n_generated, stream=stream.child("generated"))
-    sample_seconds = _per_10_000(time.perf_counter() - started, len(rows))
+    sample = _Sample(codec.encode(rows), _per_10_000(time.perf_counter() - started, len(rows)))
+    scored = Scored.of(model, unseen_rows, codec, density, stream.child("scored"))  # in pieces, on all threads
+    case = _Case(model, unseen_rows, training_rows, density, codec, pairs, real_rows, sample, scored)
     with _one_thread():
-        sample = _Sample(codec.encode(rows), sample_seconds)
-        load = _LOAD.format(model_path)
-        return _judged(
-            model, unseen_rows, training_rows, density, codec, pairs, real_rows, sample, baselines, stream, load
-        )
+        return _judged(case, baselines=baselines, stream=stream, load=_LOAD.format(model_path))
 
 
 def _judging_codec(model: DiffusionModel, rows: Rows) -> Codec:
@@ -129,22 +125,26 @@ class _Sample:
     seconds: float
 
 
-def _judged(
-    model: DiffusionModel,
-    unseen: Rows,
-    training: Rows | None,
-    density: Density | None,
-    codec: Codec,
-    pairs: RealPairs,
-    real_rows: str,
-    sample: _Sample,
-    baselines: bool,
-    stream: Stream,
-    load: str,
-) -> Fidelity:
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """A model, what it is judged by, and the scale and the pairs in which that is done."""
+
+    model: DiffusionModel
+    unseen: Rows
+    training: Rows | None
+    density: Density | None
+    codec: Codec
+    pairs: RealPairs
+    real_rows: str
+    sample: _Sample
+    scored: Scored
+
+
+def _judged(case: _Case, *, baselines: bool, stream: Stream, load: str) -> Fidelity:
+    model, unseen, training, codec, pairs = case.model, case.unseen, case.training, case.codec, case.pairs
+    sample, scored = case.sample, case.scored
     judges = [Judge.ready(statistic, pairs) for statistic in battery(codec.n_encoded, stream=stream.child("battery"))]
     figures = tuple(judge.judge(sample.encoded) for judge in judges)
-    scored = Scored.of(model, unseen, codec, density, stream.child("scored"))
     trained = None if training is None else training[trained_rows(model.card, training)]
     gain = levels = None
     if trained is not None:
@@ -158,6 +158,7 @@ def _judged(
     if baselines and training is not None:
         found = fitted_rivals(Table(training, model.schema), codec, scored.rows, stream)
         rivals = tuple(_contender(rival, codec, judges, pairs, scored, stream) for rival in found)
+    density = case.density
     entropy = None if density is None else density.entropy
     words, advised = verdict(ours, rivals, entropy)
     columns = column_figures(pairs, sample.encoded, [column_name(model.schema, j) for j in codec.encoded_columns])
@@ -179,7 +180,7 @@ def _judged(
                 seen=seen,
                 overlap=overlap,
                 other_training=training is not None and _is_another_table(model, training),
-                heaped=_heaped(model, unseen),
+                repeated=_repeated(model, unseen),
             )
         ),
         model=ours,
@@ -202,7 +203,7 @@ def _judged(
         n_unseen=len(unseen),
         are_others=not seen and overlap == 0.0,
         n_training=None if trained is None else len(trained),
-        real_rows=real_rows,
+        real_rows=case.real_rows,
         bent_columns=tuple(column_name(model.schema, j) for j in codec.heavy_tailed_columns),
         sampler=model.sampler.describe(model.schedule),
     )
@@ -231,9 +232,9 @@ def _overlap(unseen: Rows, training: Rows) -> float:
     return float(np.mean([bytes(row) in found for row in unseen]))
 
 
-def _heaped(model: DiffusionModel, rows: Rows) -> list[str]:
+def _repeated(model: DiffusionModel, rows: Rows) -> list[str]:
     columns = model.codec.repeated_values(rows, float(model.schedule.noise_level[1]))
-    return [column_name(model.schema, j) for j in columns]
+    return [f"{column_name(model.schema, j)} ({number:g} in {share:.0%})" for j, (number, share) in columns.items()]
 
 
 def _is_another_table(model: DiffusionModel, training: Rows) -> bool:

@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from backwalk.evaluation import (
     Figure,
     RealPairs,
@@ -26,9 +23,8 @@ from backwalk.evaluation import (
     neighbours,
     sliced_wasserstein,
 )
+from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
-
-Rows = NDArray[np.float64]
 
 C2ST = "C2ST, boosting"
 SPREAD = "standard deviations"
@@ -50,25 +46,19 @@ class Judge:
 
     statistic: Statistic
     pairs: RealPairs
-    nulls: dict[int, float]
+    nulls: tuple[float, ...]
 
     @classmethod
     def ready(cls, statistic: Statistic, pairs: RealPairs) -> Judge:
         """Return the judge of some pairs, its nulls computed."""
         n = min(pairs.n_rows, statistic.most_rows)
         heads = RealPairs(tuple((a[:n], b[:n]) for a, b in pairs.pairs), pairs.correlation)
-        return cls(statistic, heads, {id(b): statistic.measure(a, b) for a, b in heads.pairs})
+        return cls(statistic, heads, tuple(statistic.measure(a, b) for a, b in heads.pairs))
 
     def judge(self, generated: Rows) -> Figure:
         """Return the figure of generated rows (m, d), with m at least the pairs' number of rows."""
-
-        def remembered(real: Rows, other: Rows) -> float:
-            # The pairs keep their arrays alive, so no other array can have the id of one of them.
-            null = self.nulls.get(id(other))
-            return self.statistic.measure(real, other) if null is None else null
-
-        rows = generated[: self.pairs.n_generated]
-        return compare(remembered, self.pairs, rows, name=self.statistic.name, unit=self.statistic.unit)
+        rows, own = generated[: self.pairs.n_generated], self.statistic
+        return compare(own.measure, self.pairs, rows, name=own.name, unit=own.unit, nulls=self.nulls)
 
 
 def battery(d: int, *, stream: Stream) -> tuple[Statistic, ...]:

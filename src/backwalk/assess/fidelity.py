@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from torch import Tensor
-
 from backwalk.diffusion import BoundTerms
 from backwalk.evaluation import Estimate, Figure
+from backwalk.plain import as_json
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One generative model: its figures, its nats a row, what it costs, and the code that makes it.
+    """One generative model: its figures, its nats per row, what it costs, and the code that makes it.
 
     `negative_log_density` is the mean of -log p over unseen rows, in the user's units. `density_of` says what that is:
     "exact" for baselines; for the diffusion model "ode", the density of its probability-flow ODE up to a solver error
@@ -46,7 +43,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class ChainBound:
-    """The bound of one chain of the model, which `reverse_variance` and `n_steps` name: nats a row, from above.
+    """The bound of one chain of the model, which `reverse_variance` and `n_steps` name: nats per row, from above.
 
     `gap` is its row-paired excess over the truth, where that is known.
     """
@@ -76,12 +73,12 @@ class Fidelity:
 
     `real_rows` says where the real sets come from. Statistics are of columns in standard deviations, those of
     `bent_columns`, which have heavy tails, bent by asinh before. `columns` holds the model's Kolmogorov-Smirnov figure
-    a column. `bound` is the chain's, `bound_gap` its row-paired excess over the truth where that is known, as is
+    per column. `bound` is the chain's, `bound_gap` its row-paired excess over the truth where that is known, as is
     `entropy`; `other_chains` are the bounds of shorter ones, the textbook's variances among them; `textbook_mismatch`
     is the prior mismatch that the course notebook's schedule would have on the judged rows, in the model's units, a
     lower bound on what it costs, and `textbook_chain` the bound of that schedule with sigma^2 = beta and the model's
     own network (None where that does not reach so far). `ode_solver_error` is the mean over rows of the ODE's error,
-    and `ode_probe_error` the share of random probes in the standard error of its mean. All in nats a row, and all on
+    and `ode_probe_error` the share of random probes in the standard error of its mean. All in nats per row, and all on
     the same unseen rows.
 
     `nearest_row_share` is the share of generated rows whose nearest real row was trained on (1/2 without memorisation),
@@ -126,21 +123,9 @@ class Fidelity:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON values; a number that is not finite becomes None."""
-        record: dict[str, Any] = _plain({"version": VERSION} | asdict(self))
+        record: dict[str, Any] = as_json({"version": VERSION} | asdict(self))
         record["bound"]["n_rows"] = self.bound.n_rows
-        record["bound"]["total"] = _plain(self.bound.total)
-        record["bound"]["total_standard_error"] = _plain(self.bound.total_standard_error)
+        record["bound"]["total"] = as_json(self.bound.total)
+        record["bound"]["total_standard_error"] = as_json(self.bound.total_standard_error)
         del record["bound"]["per_row"]
         return record
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Tensor):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

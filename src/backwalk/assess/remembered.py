@@ -6,16 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from backwalk.assess.fidelity import LevelGain
-from backwalk.diffusion import evenly_spaced, simple_loss, variational_bound
+from backwalk.diffusion import evenly_spaced, simple_loss
 from backwalk.evaluation import Estimate, mean_estimate, random_rows
-from backwalk.model import DiffusionModel, encode_for_scoring, reverse_variances
+from backwalk.evaluation.rows import Rows
+from backwalk.model import DiffusionModel, bound, encode_for_scoring
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-
-Rows = NDArray[np.float64]
 
 _STEPS_TO_SEE_GAIN, _MOST_TO_SEE_GAIN = 50, 5_000
 _LEVELS_TO_SEE_GAIN, _DRAWS_TO_SEE_GAIN = 8, 4
@@ -30,18 +28,14 @@ def as_many(trained: Rows, unseen: Rows, stream: Stream) -> tuple[Rows, Rows]:
 
 
 def training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, stream: Stream) -> Estimate:
-    """Return the bound on unseen rows minus that on as many training rows, with the same noise.
+    """Return the bound on unseen rows minus that on as many training rows, with the same noise: nats per row.
 
     A chain of 50 of the steps serves: it sees what the network remembers for a fraction of the time. The error is that
     of the differences of rows that share their noise.
     """
     times = Sampler("ancestral", _STEPS_TO_SEE_GAIN).times(model.schedule)
-    schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)
     on_trained, on_unseen = (
-        variational_bound(
-            model.denoiser, encode_for_scoring(model, rows).float(), schedule, sigma_sq, stream=stream.child("noise")
-        ).per_row.numpy()
-        for rows in (trained, unseen)
+        bound(model, rows, steps=times, stream=stream.child("noise")).per_row.numpy() for rows in (trained, unseen)
     )
     return mean_estimate(on_unseen - on_trained)
 

@@ -10,14 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from backwalk.evaluation.baselines import Baseline, kernel_baseline, mixture_baseline
+from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
 from backwalk.table import Codec, Schema, Table
-
-Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

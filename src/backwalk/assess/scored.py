@@ -8,20 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from backwalk.accepted import BOUND_VARIANCES
 from backwalk.assess.fidelity import ChainBound
 from backwalk.datasets import Density
 from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule, check_schedule, moments, prior_mismatch
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import Estimate, mean_estimate, paired_gap, random_rows, total_variation
-from backwalk.model import BOUND_VARIANCES, DiffusionModel, bound, log_density
+from backwalk.evaluation.rows import Rows
+from backwalk.model import DiffusionModel, bound, log_density
 from backwalk.streams import Stream
 from backwalk.table import Codec
-
-Rows = NDArray[np.float64]
 
 _MOST_SCORED = 2_048  # rows whose density and bounds are computed: the same for all
 _MOST_EXACT_COLUMNS, _PROBES = 16, 8  # beyond, the exact divergence of the ODE takes minutes, and probes estimate it
@@ -70,7 +68,7 @@ class Scored:
         return float(error.square().sum().sqrt()) / len(error)
 
     def gap(self, log_p: Rows) -> Estimate | None:
-        """Return the mean of log p_true - log_p, nats a point, or None where the truth is not known."""
+        """Return the mean of log p_true - log_p, nats per point, or None where the truth is not known."""
         return None if self.log_p_true is None else paired_gap(self.log_p_true, log_p)
 
     def distance(self, log_p: Rows) -> Estimate | None:
@@ -106,5 +104,5 @@ def textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream
 
 
 def textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
-    """Return the prior mismatch of the textbook's schedule on such rows, nats a point."""
+    """Return the prior mismatch of the textbook's schedule on such rows, nats per point."""
     return prior_mismatch(*moments(torch.from_numpy(model.codec.encode(rows))), _TEXTBOOK)

@@ -1,8 +1,9 @@
 """The headline: which model to use, in words, from the figures and their errors alone.
 
 Two things are asked of the model and of the best simple baseline: the log-density of unseen rows, and how well a
-classifier tells generated rows from real ones. A difference counts when it exceeds two standard errors and is large
-enough to matter. Where no difference counts, the simpler and faster model is advised: that is what a friend would say.
+classifier tells generated rows from real ones. A difference counts when it exceeds two standard errors (of few pairs,
+as many as Student's t asks for) and is large enough to matter. Where no difference counts, the simpler and faster model
+is advised: that is what a friend would say.
 """
 
 from __future__ import annotations
@@ -10,37 +11,39 @@ from __future__ import annotations
 from backwalk.assess.battery import C2ST
 from backwalk.assess.fidelity import Contender
 from backwalk.assess.words import seconds, with_error
+from backwalk.chance import student_quantile
 from backwalk.evaluation import Estimate
 
 NATS_THAT_MATTER = 0.01
 ACCURACY_THAT_MATTERS = 0.003
-_Z = 2.0
 
 
 def verdict(model: Contender, baselines: tuple[Contender, ...], entropy: float | None) -> tuple[str, Contender]:
     """Return the verdict in words, and the contender that it advises."""
     if not baselines:
-        return f"{_against_real(model, 'The diffusion model')} No baseline was fitted beside it.", model
+        hint = "No baseline was fitted: for that, give the rows of the fit (--training FILE, or training=X)."
+        return f"{_against_real(model, 'The diffusion model')} {hint}", model
     rival = max(baselines, key=lambda baseline: baseline.advantage.value if baseline.advantage else 0.0)
     assert rival.advantage is not None
     nats = _sign(rival.advantage, NATS_THAT_MATTER)  # +1: for the rival
-    rows = _sign(_classifier_difference(model, rival), ACCURACY_THAT_MATTERS)
+    pairs = model.figure(C2ST).n_pairs
+    rows = _sign(_classifier_difference(model, rival), ACCURACY_THAT_MATTERS, student_quantile(pairs - 1))
+    difference = with_error(rival.advantage.value, rival.advantage.standard_error)
     amount = with_error(abs(rival.advantage.value), rival.advantage.standard_error)
     if nats == 0 and rows == 0:
         chosen = rival
         words = (
-            f"Use {rival.name}: no difference that matters from the diffusion model can be shown, neither in nats "
-            f"({with_error(rival.advantage.value, rival.advantage.standard_error)} a row in its favour) nor by a "
-            f"classifier{_speed(model, rival)}."
+            f"Use {rival.name}: no difference that matters from the diffusion model can be shown, neither in nats (its "
+            f"log-density less the diffusion model's: {difference} per row) nor by a classifier{_speed(model, rival)}."
         )
     elif nats >= 0 and rows >= 0:
         chosen = rival
-        gains = [f"it gives unseen rows {amount} nats a row more density than the diffusion model"] * (nats > 0)
+        gains = [f"it gives unseen rows {amount} nats per row more density than the diffusion model"] * (nats > 0)
         gains += ["its rows are harder to tell from real ones"] * (rows > 0)
         words = f"Use {rival.name}: {' and '.join(gains)}{_speed(model, rival)}."
     elif nats <= 0 and rows <= 0:
         chosen = model
-        gains = [f"it gives unseen rows {amount} nats a row more density than {rival.name}, the best baseline"] * (
+        gains = [f"it gives unseen rows {amount} nats per row more density than {rival.name}, the best baseline"] * (
             nats < 0
         )
         gains += [f"its rows are harder to tell from real ones than those of {rival.name}"] * (rows < 0)
@@ -49,17 +52,17 @@ def verdict(model: Contender, baselines: tuple[Contender, ...], entropy: float |
         chosen = model
         words = (
             f"To draw rows, use the diffusion model: they are harder to tell from real ones than those of "
-            f"{rival.name}. To score rows, use {rival.name}: it gives unseen rows {amount} nats a row more density "
+            f"{rival.name}. To score rows, use {rival.name}: it gives unseen rows {amount} nats per row more density "
             "than the diffusion model."
         )
     else:
         chosen = rival
         words = (
             f"To draw rows, use {rival.name}: they are harder to tell from real ones{_speed(model, rival)}. To score "
-            f"rows, use the diffusion model: it gives unseen rows {amount} nats a row more density."
+            f"rows, use the diffusion model: it gives unseen rows {amount} nats per row more density."
         )
     subject = "The diffusion model" if chosen is model else chosen.name
-    return f"{words} {_against_real(chosen, subject)}{_above_entropy(chosen, subject, entropy)}", chosen
+    return f"{words} {_against_real(chosen, subject)}{_below_truth(chosen, entropy)}", chosen
 
 
 def _against_real(contender: Contender, subject: str) -> str:
@@ -69,11 +72,11 @@ def _against_real(contender: Contender, subject: str) -> str:
     return f"{subject} against real rows: a classifier is right in {found} of cases; between two real sets, in {null}."
 
 
-def _above_entropy(contender: Contender, subject: str, entropy: float | None) -> str:
+def _below_truth(contender: Contender, entropy: float | None) -> str:
     if entropy is None or contender.gap is None:
         return ""
     gap = with_error(contender.gap.value, contender.gap.standard_error)
-    return f" {subject} lies {gap} nats a row above the truth, which no model can beat."
+    return f" Its gap to the true log-density, 0 at best, is {gap} nats per row."
 
 
 def _classifier_difference(model: Contender, rival: Contender) -> Estimate:
@@ -83,8 +86,8 @@ def _classifier_difference(model: Contender, rival: Contender) -> Estimate:
     return Estimate(ours.value - theirs.value, error, ours.n_rows * ours.n_pairs)
 
 
-def _sign(difference: Estimate, least: float) -> int:
-    counts = abs(difference.value) > max(least, _Z * difference.standard_error)
+def _sign(difference: Estimate, least: float, errors: float = 2.0) -> int:
+    counts = abs(difference.value) > max(least, errors * difference.standard_error)
     return int(counts) * (1 if difference.value > 0 else -1)
 
 

@@ -10,12 +10,15 @@ from typing import Any
 import click
 
 from backwalk import __version__
+from backwalk.accepted import BOUND_VARIANCES, SOLVERS
+from backwalk.cli.data import read_data, read_training
+from backwalk.cli.facts import facts_of, lines_of
 from backwalk.cli.invocation import invocation_of
 from backwalk.cli.options import (
     device_option,
     force_option,
-    json_option,
     raw_headers_option,
+    reply_options,
     rows_option,
     seed_option,
     table_output_option,
@@ -26,18 +29,14 @@ from backwalk.cli.output import echo, print_json, say
 from backwalk.cli.stops import Stopped, how_to_go_on
 from backwalk.cli.work import (
     check_output,
-    facts_of,
     fit_model,
-    is_saved,
     judge,
     load_model,
     may_be_of,
-    native,
-    read_data,
-    read_training,
     score_facts,
     score_words,
     write_samples,
+    write_split,
 )
 from backwalk.errors import InvalidInput
 
@@ -68,8 +67,7 @@ def cli() -> None:
 @device_option
 @seed_option
 @force_option
-@json_option
-@verbosity_options
+@reply_options
 @click.pass_context
 def demo(
     context: click.Context, /, output: Path, device: str, seed: int, force: bool, as_json: bool, **training: Any
@@ -83,16 +81,16 @@ def demo(
     data = read_data("two_moons", 10_000, seed)
     estimator = fit_model(context, data, seed, {}, device=device, **training)
     estimator.save(model, overwrite=force)
-    options = "".join(
-        f" --{name.replace('_', '-')} {value}" for name, value in training.items() if _is_set(name, value)
-    )
+    given = {name: value for name, value in training.items() if name != "ddpm" and value is not None}
+    options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in given.items())
+    options += f" --device {device}" if device != "auto" else ""
     model_, report_, samples = (shlex.quote(str(path)) for path in (model, report, output / "samples.csv"))
     commands = [
         f"backwalk fit two_moons --seed {seed}{options}{' --ddpm' if training['ddpm'] else ''} -o {model_}",
         f"backwalk sample {model_} -n 10000 --seed {seed} -o {samples}",
         f"backwalk report {model_} two_moons --training two_moons --seed {seed} -o {report_}",
     ]
-    write_samples(estimator, 10_000, seed, output / "samples.csv", force, raw_headers=False)
+    write_samples(estimator, 10_000, seed, output / "samples.csv", force)
     unseen = read_data("two_moons", 10_000, seed, unseen=True)
     judge(context, estimator, unseen, data, seed, report, force, commands, model_path=model, as_json=as_json)
 
@@ -119,8 +117,7 @@ def demo(
     show_default=True,
     help="Seconds between two checkpoints.",
 )
-@json_option
-@verbosity_options
+@reply_options
 @click.pass_context
 def fit(
     context: click.Context,
@@ -153,6 +150,8 @@ def fit(
     saved = resume and not force and checkpoint.exists() and may_be_of(output, checkpoint)
     if not saved:
         check_output(output, force)
+    from backwalk.model_file import holds
+
     try:
         keeping = {
             "checkpoint": checkpoint,
@@ -161,7 +160,7 @@ def fit(
             "checkpoint_every": checkpoint_every,
         }
         estimator = fit_model(context, read_data(data, rows, seed), seed, keeping, **training)
-        if not (saved and is_saved(estimator, output)):
+        if not (saved and holds(output, estimator.model_)):
             estimator.save(output, overwrite=force)
     except Stopped as stopped:
         stopped.advice = how_to_go_on(checkpoint, invocation_of(context).arguments)
@@ -176,15 +175,53 @@ def fit(
 
 
 @cli.command()
+@click.argument("data")
+@click.argument("training")
+@click.argument("unseen")
+@click.option(
+    "--share",
+    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share of the rows that goes to UNSEEN.",
+)
+@rows_option
+@seed_option
+@force_option
+@reply_options
+@click.pass_context
+def split(
+    context: click.Context,
+    data: str,
+    training: str,
+    unseen: str,
+    share: float,
+    rows: int,
+    seed: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Deal the rows of DATA at random into two files: TRAINING, to fit a model to, and UNSEEN, to judge it by."""
+    sizes = write_split(read_data(data, rows, seed).table, (training, unseen), share, seed, force)
+    if as_json:
+        print_json({"training": training, "training_rows": sizes[0], "unseen": unseen, "unseen_rows": sizes[1]})
+    else:
+        say(context, f"{training}: {sizes[0]:,} rows; {unseen}: {sizes[1]:,}")
+
+
+@cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to save it, in place of MODEL itself.")
-@click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of 3,000.")
-@click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for all of it, in seconds.")
+@click.option("--max-steps", type=click.IntRange(min=1), help="Number of training steps, in place of 3,000.")
+@click.option(
+    "--max-time",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Take about so many seconds for all of it, and use them.",
+)
 @device_option
 @seed_option
 @click.option("--force", is_flag=True, help="Overwrite what is there, be it a student.")
-@json_option
-@verbosity_options
+@reply_options
 @click.pass_context
 def distil(
     context: click.Context,
@@ -197,7 +234,7 @@ def distil(
     as_json: bool,
     **budget: Any,
 ) -> None:
-    """Give a saved MODEL a student, for `sample --sampler distilled`: one evaluation a row.
+    """Give a saved MODEL a student, for `sample --sampler distilled`: one evaluation per row.
 
     The student is a small network that learns where the probability-flow ODE of MODEL carries noise. All else stays as
     it was, log-density and bound included. Without -o the student is saved into MODEL.
@@ -227,16 +264,19 @@ def distil(
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("-n", "--number", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to generate.")
+@click.option("-n", "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to generate.")
 @table_output_option
 @click.option(
     "--sampler",
-    type=click.Choice(["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]),
-    help="The solver, in place of the model's own (and of multistep, for fewer than 15 --evaluations). By itself it "
-    "takes 20 of them, ancestral one for each step.",
+    type=click.Choice(SOLVERS),
+    help="The solver, in place of the model's own. By itself it takes 20 evaluations, ancestral one for each step of "
+    "the chain, distilled one.",
 )
 @click.option(
-    "--evaluations", type=click.IntRange(min=1), help="Evaluations of the network a row, at most one for each step."
+    "--evaluations",
+    type=click.IntRange(min=1),
+    help="Evaluations of the network per row, at most one for each step of the chain. For fewer than 15, "
+    "and without --sampler, multistep takes the place of the default solver.",
 )
 @click.option(
     "--eta",
@@ -247,11 +287,10 @@ def distil(
 @device_option
 @seed_option
 @force_option
-@json_option
-@verbosity_options
+@reply_options
 def sample(
     model: Path,
-    number: int,
+    rows: int,
     output: str,
     sampler: str | None,
     evaluations: int | None,
@@ -267,27 +306,19 @@ def sample(
     A CSV header that begins with = + - @ or a tab gets an apostrophe before it, which reading takes away again: a
     spreadsheet would run it as a formula.
     """
-    from backwalk.estimator import chosen_sampler
-    from backwalk.sampling import named_sampler
+    from backwalk.sampling import asked_sampler
 
     if as_json and output == "-":
         raise click.UsageError("--json goes with -o FILE, so that the rows are not on stdout too.")
-    choice: dict[str, Any] = {"sampler": sampler, "n_evaluations": evaluations}
-    if eta is not None:
-        if sampler != "ddim":
-            raise click.UsageError("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
-        choice = {"sampler": named_sampler(sampler, evaluations, eta)}
+    if eta is not None and sampler != "ddim":
+        raise click.UsageError("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
     estimator, began = load_model(model, device), time.monotonic()
-    write_samples(estimator, number, seed, output, force, raw_headers=raw_headers, **choice)
+    own, schedule = estimator.model_.sampler, estimator.model_.schedule
+    used = asked_sampler(own, schedule, sampler, evaluations, eta or 0.0)
+    write_samples(estimator, rows, seed, output, force, raw_headers=raw_headers, sampler=used)
     if as_json:
-        used = chosen_sampler(estimator.model_, choice["sampler"], choice.get("n_evaluations"))
         print_json(
-            {
-                "output": output,
-                "rows": number,
-                "sampler": used.describe(estimator.model_.schedule),
-                "seconds": time.monotonic() - began,
-            }
+            {"output": output, "rows": rows, "sampler": used.describe(schedule), "seconds": time.monotonic() - began}
         )
 
 
@@ -298,8 +329,8 @@ def sample(
 @click.option(
     "--bound",
     "reverse_variance",
-    type=click.Choice(["beta", "beta_tilde", "optimal", "full"]),
-    help="Add a column: the chain's bound on -log p, with this reverse variance.",
+    type=click.Choice(BOUND_VARIANCES),
+    help="Add a column: the chain's lower bound on log p (ELBO), with this reverse variance.",
 )
 @click.option(
     "--steps",
@@ -310,8 +341,7 @@ def sample(
 @rows_option
 @seed_option
 @force_option
-@json_option
-@verbosity_options
+@reply_options
 @click.pass_context
 def score(
     context: click.Context,
@@ -330,8 +360,8 @@ def score(
 
     It is the probability-flow ODE's. Beside it stand the ODE solver's error and the standard error of the random probes
     that serve beyond 32 columns (0 up to there). A row whose constant column differs from the fit's gets -inf. --bound
-    adds the chain's variational bound, which is another model's, from above. Their means are said on stderr, or on
-    stdout with --json, where the table then is not. A built-in density gives rows that no fit was given.
+    adds the variational bound (ELBO), from below; it is the chain's, which is another model. Their means are said on
+    stderr, or on stdout with --json, where the table then is not. A built-in density gives rows that no fit was given.
     """
     import numpy as np
 
@@ -340,11 +370,11 @@ def score(
     if steps is not None and reverse_variance is None:
         raise click.UsageError("--steps goes with --bound: it says how many of the chain's steps the bound is for.")
     check_table_path(output, overwrite=force)
-    estimator, table = load_model(model, device), native(read_data(data, rows, seed, unseen=True).table)
+    estimator, table = load_model(model, device), read_data(data, rows, seed, unseen=True).table
     terms = None
     if reverse_variance is not None:  # first, as it refuses rows that the model cannot make
         terms = estimator.bound(table, reverse_variance=reverse_variance, steps=steps, random_state=seed)
-        say(context, f"-log p <= {terms.total:.4f} +- {terms.total_standard_error:.4f} nats a row, by the chain")
+        say(context, f"log p >= {-terms.total:.4f} +- {terms.total_standard_error:.4f} nats per row, by the chain")
     result = estimator.log_density(table, random_state=seed)
     columns = {
         "log_density": result.log_prob.numpy(),
@@ -352,7 +382,7 @@ def score(
         "standard_error": result.standard_error.numpy(),
     }
     if terms is not None:
-        columns["bound"] = terms.per_row.numpy()
+        columns["elbo"] = -terms.per_row.numpy()
     schema = Schema(tuple(columns), ("float64",) * len(columns), "pyarrow")
     if output != "-" or not as_json:
         write_table(output, Table(np.column_stack(list(columns.values())), schema), overwrite=force)
@@ -372,8 +402,7 @@ def score(
 @rows_option
 @seed_option
 @force_option
-@json_option
-@verbosity_options
+@reply_options
 @click.pass_context
 def report(
     context: click.Context,
@@ -401,27 +430,14 @@ def report(
 
 @cli.command()
 @click.argument("path", required=False)
-@json_option
-@verbosity_options
+@reply_options
 def info(path: str | None, as_json: bool) -> None:
     """Say what a saved model or a table file holds; without PATH, list the built-in densities."""
     facts = facts_of(path)
     if as_json:
         print_json(facts)
         return
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        # What is typed, densities and a table's columns, stands as it is.
-        label = name.replace("_", " ") if path is not None and name.isidentifier() else name
-        text = (
-            ", ".join(map(str, value))
-            if isinstance(value, list)
-            else f"{value:.6g}"
-            if isinstance(value, float)
-            else value
-        )
+    lines = list(lines_of(facts))
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
         echo(f"{label:<{width}}  {text}")
-
-
-def _is_set(name: str, value: Any) -> bool:
-    return name != "ddpm" and value is not None

@@ -24,10 +24,13 @@ def together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _
 
 
 seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of all randomness: the same seed gives the same result.",
 )
 force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 table_output_option = click.option(
     "-o", "--output", default="-", show_default=True, help="A .csv, .parquet or .npy file; - is CSV to stdout."
 )
@@ -35,16 +38,26 @@ raw_headers_option = click.option(
     "--raw-headers", is_flag=True, help="Leave CSV headers as they are that a spreadsheet would take for formulas."
 )
 rows_option = click.option(
-    "--rows", type=click.IntRange(min=1), default=10_000, show_default=True, help="Rows drawn from a built-in density."
+    "--rows",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="Rows to draw, where DATA is a built-in density.",
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, or auto: CUDA where there is one."
 )
 training_options = together(
-    click.option("--ddpm", is_flag=True, help="The course notebook's settings (Ho et al. 2020)."),
-    click.option("--epochs", type=click.IntRange(min=1), help="Epochs of --ddpm, in place of 5,000."),
-    click.option("--max-steps", type=click.IntRange(min=1), help="Training steps, in place of what the data suggest."),
-    click.option("--max-time", type=click.FloatRange(min=0, min_open=True), help="A budget for the fit, in seconds."),
+    click.option("--ddpm", is_flag=True, help="The course notebook's settings: 100 steps, beta 0.001 to 0.02."),
+    click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs of --ddpm, in place of 5,000."),
+    click.option(
+        "--max-steps", type=click.IntRange(min=1), help="Number of training steps, in place of what the data suggest."
+    ),
+    click.option(
+        "--max-time",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Take about so many seconds for the fit, and use them: more time buys a better model.",
+    ),
 )
 
 
@@ -58,7 +71,12 @@ def _told(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
 
 verbosity_options = together(
     click.option(
-        "-q", "--quiet", is_flag=True, expose_value=False, callback=_told("quiet"), help="Say nothing but errors."
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_told("quiet"),
+        help="No messages on stderr but errors.",
     ),
     click.option(
         "-v",
@@ -68,4 +86,7 @@ verbosity_options = together(
         callback=_told("verbose"),
         help="Show the traceback of an error.",
     ),
+)
+reply_options = together(
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."), verbosity_options
 )

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from typing import Any
 
 import click
 
 from backwalk.cli.invocation import invocation_of
+from backwalk.plain import as_json
 
 JSON_VERSION = 1
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """Print one versioned JSON object on stdout, in which a number that is not finite is null."""
-    versioned = _finite({**record, "version": JSON_VERSION})
+    """Print one JSON object on stdout, with a version unless it has its own; a number that is not finite is null."""
+    versioned = as_json({"version": JSON_VERSION, **record})
     click.echo(json.dumps(versioned, indent=1, default=str, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say(context: click.Context, message: str) -> None:

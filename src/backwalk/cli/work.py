@@ -1,4 +1,4 @@
-"""What several commands do: find the data, fit, write rows, judge, and look at what is saved already.
+"""What several commands do: fit, write rows, judge, and look at what is saved already.
 
 Nothing heavy is imported before it is needed.
 """
@@ -9,64 +9,22 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from backwalk.cli.data import Data
 from backwalk.cli.invocation import invocation_of
 from backwalk.cli.output import echo, print_json, printable, say
 from backwalk.errors import BackwalkError, InvalidInput
 
 if TYPE_CHECKING:
-    from backwalk.datasets import Density
     from backwalk.diffusion import BoundTerms, LogDensity
     from backwalk.estimator import Diffusion
-    from backwalk.model import DiffusionModel
+    from backwalk.sampling import Sampler
     from backwalk.table import Table
-
-
-_MOST_DRAWN = 10_000_000
-
-
-@dataclass(frozen=True)
-class Data:
-    """Rows, and the density that they were drawn from where it is a built-in one."""
-
-    table: Table
-    density: Density | None
-
-
-def read_data(source: str, rows: int, seed: int, *, unseen: bool = False, name: str = "DATA") -> Data:
-    """Return the rows of a file, or so many draws from a built-in density: with `unseen` such as no fit is given.
-
-    `name` is what messages call the source.
-    """
-    from backwalk.datasets import DENSITIES
-    from backwalk.streams import Stream
-    from backwalk.table import as_table, read_table
-
-    if source in DENSITIES and not Path(source).exists():
-        density, stream = DENSITIES[source](), Stream(seed)
-        drawn = density.sample_rows(0, rows, stream=stream.child("unseen") if unseen else stream)
-        return Data(as_table(drawn), density)
-    if source != "-" and not Path(source).exists():
-        raise InvalidInput(
-            f"{name} should be a file that is there or one of {', '.join(DENSITIES)}, but got {source!r}."
-        )
-    if Path(source).is_dir():
-        raise InvalidInput(
-            f"{name} should be a table, but {source!r} is a folder, maybe a model's: name a file of rows."
-        )
-    return Data(read_table(source), None)
-
-
-def read_training(source: str, model: DiffusionModel) -> Data:
-    """Return the rows of a file, or of a built-in density those that `fit` drew for this model."""
-    drawn = model.card["n_rows"] + model.card["n_validation_rows"]
-    # The numbers of a stranger's file: more rows than these nobody has waited for.
-    return read_data(source, min(drawn, _MOST_DRAWN), model.card["seed"], name="--training")
 
 
 def fit_model(
@@ -96,7 +54,7 @@ def fit_model(
             raise click.UsageError("--epochs goes with --ddpm; with the default settings, give --max-steps.")
         estimator = Diffusion(random_state=seed, verbose=not quiet, device=device, **budget)
     began = time.monotonic()
-    estimator.fit(native(data.table), **keeping)
+    estimator.fit(data.table, **keeping)
     model = estimator.model_
     chosen = f"{model.architecture}, {training_words(model)}"
     say(context, f"fitted {data.table.values.shape[0]:,} rows in {time.monotonic() - began:.1f} s: {chosen}")
@@ -110,29 +68,55 @@ def load_model(path: Path, device: str = "auto") -> Diffusion:
     return Diffusion.load(path, device=device)
 
 
-def native(table: Table) -> Any:
-    """Return a table as the kind of object that its rows came in."""
-    from backwalk.table import from_values
-
-    return from_values(table.values, table.schema)
-
-
 def write_samples(
-    estimator: Diffusion, number: int, seed: int, output: str | Path, force: bool, *, raw_headers: bool, **choice: Any
+    estimator: Diffusion,
+    number: int,
+    seed: int,
+    output: str | Path,
+    force: bool,
+    *,
+    raw_headers: bool = False,
+    sampler: Sampler | None = None,
 ) -> None:
-    """Write new rows as they are drawn, to a file or to stdout."""
-    from backwalk.table import as_table, write_rows
+    """Write new rows as they are drawn, to a file or to stdout, by the model's own sampler unless another is given."""
+    from backwalk.table import write_rows
 
     schema = estimator.model_.schema
     if output == "-" and sys.stdout.isatty() and schema.columns is not None:
         schema = replace(schema, columns=tuple(map(printable, schema.columns)))
-    pieces = estimator.sample_pieces(number, random_state=seed, **choice)
-    pieces = (as_table(piece, name="the sample").values for piece in pieces)  # finite numbers, or a loud end
+    pieces = estimator.sample_pieces(number, random_state=seed, sampler=sampler)
     write_rows(output, pieces, schema, n_rows=number, escape_formulas=not raw_headers, overwrite=force)
 
 
+def write_split(table: Table, places: tuple[str, str], share: float, seed: int, force: bool) -> tuple[int, int]:
+    """Deal the rows of a table at random into two files, the second of which gets this share, and return their sizes.
+
+    In each file the rows keep their order.
+    """
+    import numpy as np
+
+    from backwalk.streams import Stream
+    from backwalk.table import Table, check_table_path, write_table
+
+    n = len(table.values)
+    n_unseen = round(share * n)
+    if Path(places[0]).resolve() == Path(places[1]).resolve():
+        raise InvalidInput(f"TRAINING and UNSEEN should be two files, but both are {places[0]}: name another one.")
+    if not 0 < n_unseen < n:
+        raise InvalidInput(
+            f"Both files should get a row at least, but {share:g} of {n:,} rows are {n_unseen:,}: give another --share."
+        )
+    for place in places:
+        check_table_path(place, overwrite=force)
+    is_unseen = np.zeros(n, dtype=bool)
+    is_unseen[Stream(seed).child("held back").permutation(n)[:n_unseen]] = True
+    for place, chosen in zip(places, (~is_unseen, is_unseen), strict=True):
+        write_table(place, Table(table.values[chosen], table.schema), overwrite=force)
+    return n - n_unseen, n_unseen
+
+
 def score_facts(density: LogDensity, terms: BoundTerms | None) -> dict[str, Any]:
-    """Return the means over the rows, nats a row, with their errors: None where there is none.
+    """Return the means over the rows, nats per row, with their errors: None where there is none.
 
     Rows of -inf, whose constant columns are not the fit's, are counted and left out.
     """
@@ -146,7 +130,7 @@ def score_facts(density: LogDensity, terms: BoundTerms | None) -> dict[str, Any]
         "solver_error": float(density.solver_error[finite].mean()) if n else None,
     }
     if terms is not None:
-        facts |= {"bound": terms.total, "bound_standard_error": terms.total_standard_error}
+        facts |= {"elbo": -terms.total, "elbo_standard_error": terms.total_standard_error}
     return facts
 
 
@@ -156,7 +140,7 @@ def score_words(facts: dict[str, Any]) -> str:
         return "log p = -inf in every row: the fit's constant columns hold other values"
     error = "" if facts["standard_error"] is None else f" +- {facts['standard_error']:.4f}"
     words = (
-        f"log p = {facts['log_density']:.4f}{error} nats a row on average, by the ODE "
+        f"log p = {facts['log_density']:.4f}{error} nats per row on average, by the ODE "
         f"(solver's error {facts['solver_error']:.1g})"
     )
     n = facts["impossible_rows"]
@@ -226,43 +210,6 @@ def _report_told(output: Path) -> Iterator[None]:
         raise InvalidInput(f"{output} cannot be written: {error.strerror or error}.") from error
 
 
-def facts_of(path: str | None) -> dict[str, Any]:
-    """Return what a model or a table file holds, or, without one, the built-in densities."""
-    from backwalk.datasets import DENSITIES
-    from backwalk.model import blur_words, student_words, training_words
-
-    if path is None:
-        return {name: f"d = {make().d}" for name, make in DENSITIES.items()}
-    if Path(path).is_dir() or Path(path).suffix == ".safetensors":
-        model = load_model(Path(path), "cpu").model_
-        columns = list(model.schema.columns or [f"column {j}" for j in range(model.schema.n_columns)])
-        heavy = [columns[j] for j in model.codec.heavy_tailed_columns]
-        return {
-            "model": path,
-            "columns": columns,
-            **({"heavy_tailed": heavy} if heavy else {}),
-            "network": repr(model.architecture),
-            "training": training_words(model),
-            "schedule": repr(model.schedule),
-            "alpha_bar_N": float(model.schedule.alpha_bar[-1]),
-            "prior_mismatch_nats": model.prior_mismatch,
-            "reverse_variance": model.reverse_variance,
-            "log_density": f"the probability-flow ODE's, blurred by {blur_words(model)}",
-            "sampler": model.sampler.describe(model.schedule),
-            **({"student": student_words(model.student)} if model.student else {}),
-            "chosen_step": f"{model.history.chosen_step} of {model.history.n_steps}",
-            **{name: value for name, value in model.card.items() if not isinstance(value, dict)},
-            **{f"{name}_version": version for name, version in model.card["versions"].items()},
-        }
-    table = read_data(path, 10_000, 0, name="PATH").table
-    values = table.values
-    facts: dict[str, Any] = {"table": path, "rows": len(values), "n_columns": values.shape[1]}
-    for j in range(values.shape[1]):
-        spread = f"mean {values[:, j].mean():.6g}, sd {values[:, j].std():.6g}"
-        facts[table.schema.label(j)] = f"{spread}, from {values[:, j].min():.6g} to {values[:, j].max():.6g}"
-    return facts
-
-
 def check_output(output: Path, force: bool) -> None:
     """Raise ModelFileError where a model could not be saved, before anybody waits for it."""
     from backwalk.model_file import check_target
@@ -281,14 +228,3 @@ def may_be_of(output: Path, checkpoint: Path) -> bool:
         return (model.card["seed"], model.history.n_steps) == (checkpoint_seed(checkpoint), checkpoint_step(checkpoint))
     except BackwalkError:
         return False
-
-
-def is_saved(estimator: Diffusion, output: Path) -> bool:
-    """Return whether `output` holds this very model, but for its card and the seconds that its fit took."""
-    from backwalk.model_file.record import record_of, tensors_of
-
-    def content(model: DiffusionModel) -> object:
-        record = record_of(model).model_dump(exclude={"card": True, "history": {"seconds"}})
-        return record, {name: tensor.numpy().tobytes() for name, tensor in tensors_of(model).items()}
-
-    return content(estimator.model_) == content(load_model(output, "cpu").model_)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backwalk.datasets.density import Density, Rows, exact, normal_rows
+from backwalk.datasets.density import Density, exact, normal_rows
 from backwalk.datasets.warps import Rotation, Warped, random_rotation
 from backwalk.errors import InvalidInput
 from backwalk.evaluation.estimates import Estimate
+from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
 
 

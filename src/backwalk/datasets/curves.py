@@ -19,7 +19,6 @@ from scipy.special import i0e, logsumexp
 
 from backwalk.datasets.density import (
     Density,
-    Rows,
     exact,
     in_chunks,
     normal_rows,
@@ -28,6 +27,7 @@ from backwalk.datasets.density import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.evaluation.estimates import Estimate
+from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
 
 Curve = Callable[[Rows], Rows]

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from backwalk.errors import InvalidInput
 from backwalk.evaluation.estimates import Estimate
-from backwalk.evaluation.rows import as_rows
+from backwalk.evaluation.rows import Rows, as_rows
 from backwalk.streams import Stream, as_stream
-
-Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +100,7 @@ def transform(x: Rows, matrix: Rows) -> Rows:
 
 
 def in_chunks(function: Callable[[Rows], Rows], x: Rows, cost: int) -> Rows:
-    """Return function(x) (n,), computed in chunks that hold about 2^21 numbers, at `cost` numbers a row."""
+    """Return function(x) (n,), computed in chunks that hold about 2^21 numbers, at `cost` numbers per row."""
     step = max(1, 2**21 // cost)
     return np.concatenate([function(x[i : i + step]) for i in range(0, len(x), step)] or [np.zeros(0)])
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import entr, logsumexp, softmax
 
-from backwalk.datasets.density import Density, Rows, in_chunks, normal_rows, transform, uniform_rows
+from backwalk.datasets.density import Density, in_chunks, normal_rows, transform, uniform_rows
 from backwalk.datasets.warps import Rotation, Shear, Twist, Warped, random_rotation
 from backwalk.errors import InvalidInput
 from backwalk.evaluation.estimates import Estimate, mean_estimate
+from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
 
 _N_ENTROPY = 2**21  # numbers drawn to estimate an entropy

@@ -11,8 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from backwalk.datasets.density import Density, Rows, normal_rows, transform
+from backwalk.datasets.density import Density, normal_rows, transform
 from backwalk.evaluation.estimates import Estimate
+from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
 
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from backwalk.accepted import is_whole
+from backwalk.accepted import NETWORK_DEPTH, NETWORK_SIZE, is_whole
 from backwalk.denoiser.passes import affine, prediction, prediction_and_slopes, product, pushed
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
@@ -56,12 +56,17 @@ class Textbook:
     n_hidden: int = 4
 
     def __post_init__(self) -> None:
-        _set_sizes(self, "width", "n_hidden")
+        _set_sizes(self, width=NETWORK_SIZE, n_hidden=NETWORK_DEPTH)
 
     @property
     def n_members(self) -> int:
         """A single network."""
         return 1
+
+    def n_parameters(self, d: int) -> int:
+        """Return how many weights and biases the module for points in R^d has."""
+        w = self.width
+        return (d + 2) * w + (self.n_hidden - 1) * (w + 1) * w + (w + 1) * d
 
     def build(self, d: int, *, stream: Stream) -> TextbookNetwork:
         """Return the module for points in R^d, with initial weights from `stream`."""
@@ -81,7 +86,12 @@ class Residual:
     n_members: int = 1
 
     def __post_init__(self) -> None:
-        _set_sizes(self, "width", "n_blocks", "n_members")
+        _set_sizes(self, width=NETWORK_SIZE, n_blocks=NETWORK_DEPTH, n_members=NETWORK_SIZE)
+
+    def n_parameters(self, d: int) -> int:
+        """Return how many weights and biases the module for points in R^d has."""
+        w = self.width
+        return self.n_members * ((d + 2) * w + 2 * self.n_blocks * (w + 1) * w + (w + 1) * d)
 
     def build(self, d: int, *, stream: Stream) -> ResidualNetwork:
         """Return the module for points in R^d, with initial weights from `stream`."""
@@ -210,10 +220,12 @@ def _zero_linear(members: int, n_in: int, n_out: int) -> MemberLinear:
     return MemberLinear(weight, bias)
 
 
-def _set_sizes(architecture: Textbook | Residual, *names: str) -> None:
+def _set_sizes(architecture: Textbook | Residual, **most: int) -> None:
     """Make sizes Python's integers, as JSON takes no others, or raise InvalidInput."""
-    for name in names:
+    for name, largest in most.items():
         size = getattr(architecture, name)
-        if not is_whole(size) or size < 1:
-            raise InvalidInput(f"{name} should be an integer >= 1, but got {size!r}: 64 units and 3 blocks are usual.")
+        if not is_whole(size) or not 1 <= size <= largest:
+            raise InvalidInput(
+                f"{name} should be an integer in 1..{largest}, but got {size!r}: 64 units and 3 blocks are usual."
+            )
         object.__setattr__(architecture, name, int(size))

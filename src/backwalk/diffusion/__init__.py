@@ -1,8 +1,8 @@
 """Denoising diffusion as mathematics: pure functions of tensors, without learned weights, files or column names.
 
-Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `bound`; then `ode` and `likelihood`, the
-deterministic view; `oracle` and `gaussian_chain` hold cases with exact answers; `covariance` and `step_choice`
-tighten the bound.
+Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `prior`, `terms`, `bound`; then `ode` and
+`likelihood`, the deterministic view; `oracle` and `gaussian_chain` hold cases with exact answers; `covariance` and
+`step_choice` tighten the bound.
 
 Glossary (Ho et al. 2020's names; arrays are indexed by t = 0..n_steps, so `beta[t]` reads beta_t):
 
@@ -31,22 +31,12 @@ L_N, L_{t-1}, L_0   the bound's prior, transition and reconstruction terms
 z                   rows in encoded units, as the codec makes them: d columns that vary, of mean 0 and variance 1
 Z                   latents: the x_N that the probability-flow ODE carries rows to
 k, K                a number of the chain's N steps that are kept; also a number of random probes
-nats                the unit of every log-density and divergence, summed over d: "nats a point"
+nats                the unit of every log-density and divergence, summed over d: "nats per point"
 q_..., p_...        functions of the forward and of the reverse process
 ==================  =================================================================================================
 """
 
-from backwalk.diffusion.bound import (
-    BoundTerms,
-    denoising_error,
-    merged_terms,
-    mismatch_along_axes,
-    moments,
-    prior_mismatch,
-    prior_term,
-    simple_loss,
-    variational_bound,
-)
+from backwalk.diffusion.bound import denoising_error, simple_loss, variational_bound
 from backwalk.diffusion.covariance import (
     FullGaussian,
     belief_about_x_0,
@@ -80,9 +70,11 @@ from backwalk.diffusion.parameterization import (
     x_0_from_score,
     x_0_from_v,
 )
+from backwalk.diffusion.prior import mismatch_along_axes, moments, prior_mismatch, prior_term
 from backwalk.diffusion.reverse import beta_tilde_variance, beta_variance, optimal_variance, p_transition
 from backwalk.diffusion.schedule import NoiseSchedule, at_time, evenly_spaced
 from backwalk.diffusion.step_choice import best_steps, optimal_step_cost
+from backwalk.diffusion.terms import BoundTerms, merged_terms
 
 __all__ = [
     "BoundTerms",

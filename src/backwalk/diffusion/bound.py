@@ -8,7 +8,7 @@ E[-log p_theta(x_0)] <= L = L_N + sum_{t=2..N} L_{t-1} + L_0:
 
 Both means in a transition share the part that x_t contributes, so only c_t^2 |x_0 - x_0_hat|^2 is left of their
 distance, c_t being the factor of x_0 in mu_tilde. That is how it is computed: the difference of two nearly equal
-means would lose its digits in float32. Everything is in nats a point, summed over d, in encoded units.
+means would lose its digits in float32. Everything is in nats per point, summed over d, in encoded units.
 
 Source: Ho et al. 2020, Eq. 5.
 """
@@ -16,54 +16,23 @@ Source: Ho et al. 2020, Eq. 5.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from backwalk.accepted import is_whole
 from backwalk.diffusion.forward import q_sample
 from backwalk.diffusion.gaussian import variance_cost
 from backwalk.diffusion.parameterization import Denoiser, check_schedule, denoise_at_time
 from backwalk.diffusion.precision import in_float64
+from backwalk.diffusion.prior import prior_term
 from backwalk.diffusion.schedule import NoiseSchedule, at_time
+from backwalk.diffusion.terms import BoundTerms, collect_terms
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.threads import Map
-
-
-@dataclass(frozen=True, eq=False)
-class BoundTerms:
-    """The bound's terms as means over rows, with their standard errors over rows: nats a point.
-
-    `transitions` and its error are (n_steps + 1,): entry t is L_{t-1} for t = 2..n_steps, and entries 0 and 1 are 0.
-    `per_row` is (n,), the bound of each row. A standard error is NaN for a single row, or where its term is infinite.
-    """
-
-    prior: float
-    prior_standard_error: float
-    transitions: Tensor
-    transitions_standard_error: Tensor
-    reconstruction: float
-    reconstruction_standard_error: float
-    per_row: Tensor
-
-    @property
-    def n_rows(self) -> int:
-        """The number of rows that the means are over."""
-        return len(self.per_row)
-
-    @property
-    def total(self) -> float:
-        """The bound L, the mean over rows."""
-        return float(self.per_row.mean())
-
-    @property
-    def total_standard_error(self) -> float:
-        """The standard error of the bound, in which the terms' covariance is taken into account."""
-        return _standard_error(self.per_row)
 
 
 def simple_loss(denoiser: Denoiser, x_0: Tensor, t: int | Tensor, eps: Tensor, schedule: NoiseSchedule) -> Tensor:
@@ -76,51 +45,6 @@ def simple_loss(denoiser: Denoiser, x_0: Tensor, t: int | Tensor, eps: Tensor, s
     """
     x_0_hat = denoise_at_time(denoiser, q_sample(x_0, t, eps, schedule), t, schedule)
     return (at_time(schedule.snr, t, x_0, least=1) * (x_0 - x_0_hat) ** 2).sum(-1)
-
-
-def prior_term(x_0: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Return L_N = KL(q(x_N | x_0) || N(0, I)) of each row of x_0, (n, d): (n,), nats, float64.
-
-    L_N = (alpha_bar_N |x_0|^2 - d alpha_bar_N - d ln(1 - alpha_bar_N)) / 2. No training lowers it.
-    """
-    alpha_bar = schedule.alpha_bar[-1]
-    log_noise = logsigmoid(-schedule.log_snr[-1])  # ln(1 - alpha_bar_N), exact at both ends
-    return 0.5 * (alpha_bar * in_float64(x_0.detach()).square().sum(-1) - x_0.shape[1] * (alpha_bar + log_noise))
-
-
-def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean, (d,), and covariance, (d, d), of rows, (n, d), as `prior_mismatch` wants them.
-
-    >>> moments(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
-    (tensor([1., 1.]), tensor([[1., 0.],
-            [0., 0.]]))
-    """
-    mean = x_0.mean(dim=0)
-    around = x_0 - mean
-    return mean, around.T @ around / len(x_0)
-
-
-def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) -> float:
-    """Return KL(N(sqrt(alpha_bar_N) m, alpha_bar_N S + (1 - alpha_bar_N) I) || N(0, I)), nats a point.
-
-    For data with mean m, (d,), and covariance S, (d, d), the chain starts from the wrong place by at least this much,
-    in every sample, whatever the network; it is known before training. (`prior_term` is larger: it is not all waste.)
-    """
-    mean, covariance = in_float64(mean.detach()), in_float64(covariance.detach())
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-        raise InvalidInput(
-            f"mean and covariance should be (d,) and (d, d), but got {tuple(mean.shape)} and "
-            f"{tuple(covariance.shape)}: pass the moments of the encoded data."
-        )
-    return mismatch_along_axes(mean, torch.linalg.eigvalsh(covariance), schedule)
-
-
-def mismatch_along_axes(mean: Tensor, variances: Tensor, schedule: NoiseSchedule) -> float:
-    """Return `prior_mismatch` from the variances along the covariance's own axes, (d,): its eigenvalues."""
-    alpha_bar = schedule.alpha_bar[-1]
-    gap = alpha_bar * (variances - 1.0)
-    log_ratio = torch.log(alpha_bar * variances.clamp(min=0.0) + schedule.one_minus_alpha_bar[-1])
-    return float(variance_cost(gap, log_ratio).sum() + 0.5 * alpha_bar * mean.square().sum())
 
 
 def denoising_error(
@@ -252,63 +176,6 @@ class NoiseDraws:
                 yield self.stream.child(t, draw).normal(first, last, x_0.shape[1], x_0.dtype).to(x_0.device)
 
 
-def collect_terms(prior: Tensor, step_costs: Iterable[Tensor], log_volume: Tensor | None = None) -> BoundTerms:
-    """Return the BoundTerms of a prior term and of the costs of steps t = 1, 2, ..., each (n,), one at a time.
-
-    `log_volume`, (n,), is added to the first.
-    """
-    total, means, errors = prior.clone(), [], []
-    for t, step_cost in enumerate(step_costs, start=1):
-        cost = step_cost if log_volume is None or t > 1 else step_cost + log_volume
-        total += cost
-        means.append(float(cost.mean()))
-        errors.append(_standard_error(cost))
-    return BoundTerms(
-        prior=float(prior.mean()),
-        prior_standard_error=_standard_error(prior),
-        transitions=torch.tensor([0.0, 0.0, *means[1:]], dtype=torch.float64),
-        transitions_standard_error=torch.tensor([0.0, 0.0, *errors[1:]], dtype=torch.float64),
-        reconstruction=means[0],
-        reconstruction_standard_error=errors[0],
-        per_row=total,
-    )
-
-
-def merged_terms(pieces: Sequence[BoundTerms]) -> BoundTerms:
-    """Return the terms over all rows from those of pieces of them, as if all had been computed at once.
-
-    Means are weighted by their numbers of rows. The squared deviations from a piece's own mean, n (n - 1) times the
-    squared standard error, and n times the squared distance of that mean from the whole's add up.
-
-    Source: Chan, Golub & LeVeque 1983, for the sums.
-    """
-    n = torch.tensor([[float(piece.n_rows)] for piece in pieces], dtype=torch.float64)
-    means, errors = torch.stack([_means(piece) for piece in pieces]), torch.stack([_errors(piece) for piece in pieces])
-    mean = (n * means).sum(0) / n.sum()
-    within = torch.where(n == 1.0, 0.0, n * (n - 1.0) * errors.square())  # a single row does not deviate from itself
-    variance = (within + n * (means - mean).square()).sum(0) / (n.sum() - 1.0)
-    error = (variance / n.sum()).sqrt()
-    error[2:4] = 0.0  # of the entries that stand for no step, also where all others are NaN
-    return BoundTerms(
-        prior=float(mean[0]),
-        prior_standard_error=float(error[0]),
-        transitions=mean[2:],
-        transitions_standard_error=error[2:],
-        reconstruction=float(mean[1]),
-        reconstruction_standard_error=float(error[1]),
-        per_row=torch.cat([piece.per_row for piece in pieces]),
-    )
-
-
-def _means(terms: BoundTerms) -> Tensor:
-    return torch.cat([torch.tensor([terms.prior, terms.reconstruction], dtype=torch.float64), terms.transitions])
-
-
-def _errors(terms: BoundTerms) -> Tensor:
-    ends = torch.tensor([terms.prior_standard_error, terms.reconstruction_standard_error], dtype=torch.float64)
-    return torch.cat([ends, terms.transitions_standard_error])
-
-
 def _mean_squared_error(denoiser: Denoiser, x_0: Tensor, t: int, schedule: NoiseSchedule, noise: NoiseDraws) -> Tensor:
     """Return the mean over the draws of |x_0 - x_0_hat|^2 at step t: (n,), float64."""
     total, draws = torch.zeros(len(x_0), dtype=torch.float64), 0
@@ -333,8 +200,3 @@ def _reconstruction_cost(squared_error: Tensor, d: int, variance: Tensor) -> Ten
         return torch.full_like(squared_error, math.inf)
     # mu_theta(x_1, 1) is x_0_hat itself.
     return 0.5 * d * torch.log(2.0 * math.pi * variance) + squared_error / (2.0 * variance)
-
-
-def _standard_error(values: Tensor) -> float:
-    n = len(values)
-    return float(values.std() / math.sqrt(n)) if n > 1 else math.nan

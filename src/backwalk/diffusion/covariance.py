@@ -18,12 +18,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from backwalk.diffusion.bound import BoundTerms, NoiseDraws, collect_terms, prior_term, refuse_lost_noise
+from backwalk.diffusion.bound import NoiseDraws, refuse_lost_noise
 from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.diffusion.forward import q_sample
 from backwalk.diffusion.parameterization import Denoiser, check_schedule, mu_from_x_0, scales
 from backwalk.diffusion.precision import in_float64
+from backwalk.diffusion.prior import prior_term
 from backwalk.diffusion.schedule import NoiseSchedule, at_time
+from backwalk.diffusion.terms import BoundTerms, collect_terms
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 
@@ -97,7 +99,7 @@ def full_covariance_bound(
     first_row: int = 0,
     log_volume: Tensor | None = None,
 ) -> BoundTerms:
-    """Return the bound L for the chain with full reverse covariances: nats a point, for the rows of x_0, (n, d).
+    """Return the bound L for the chain with full reverse covariances: nats per point, for the rows of x_0, (n, d).
 
     With w the eigenvalues of Cov(x_0 | x_t), e the components of x_0 - x_0_hat along its axes, D = SNR_{t-1} - SNR_t,
 

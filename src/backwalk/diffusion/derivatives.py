@@ -1,6 +1,6 @@
 """Derivatives of a denoiser by its point, by forward mode.
 
-A denoiser treats every row on its own, so one tangent vector a row gives a directional derivative of all n rows at
+A denoiser treats every row on its own, so one tangent vector per row gives a directional derivative of all n rows at
 once. The d unit vectors give the whole Jacobian; random sign vectors give its trace without bias, at a cost that does
 not grow with d.
 

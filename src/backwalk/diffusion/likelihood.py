@@ -32,7 +32,7 @@ from backwalk.errors import InvalidInput
 
 @dataclass(frozen=True, eq=False)
 class LogDensity:
-    """Log-densities with their two errors, each (n,), float64, nats a point.
+    """Log-densities with their two errors, each (n,), float64, nats per point.
 
     `solver_error` is the change that halving the number of intervals makes; `standard_error` is that of the random
     probes, 0 with the exact divergence and NaN with a single probe. The density is that of data blurred by the least
@@ -53,7 +53,7 @@ def log_density(
     n_intervals: int,
     divergence: Literal["exact"] | Tensor = "exact",
 ) -> LogDensity:
-    """Return the log-density of each row of x, (n, d), under the probability-flow ODE: nats a point.
+    """Return the log-density of each row of x, (n, d), under the probability-flow ODE: nats per point.
 
     `divergence` is "exact" (d forward-mode passes an evaluation), or probes, (k, n, d), of random signs for
     Hutchinson's estimate of the trace; the same probes serve the whole path, so that it stays smooth. `n_intervals` is

@@ -49,7 +49,7 @@ class NoiseSchedule:
         if log_snr.ndim != 1 or len(log_snr) < 2:
             raise InvalidInput(
                 f"log_snr should be one row of at least 2 values, but got shape {tuple(log_snr.shape)}: "
-                "give +inf for t = 0 and then one value a step."
+                "give +inf for t = 0 and then one value per step."
             )
         if log_snr[0] != math.inf:
             raise InvalidInput(

@@ -19,7 +19,7 @@ recognise the copy, and the null is no longer that of independent rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ def disjoint_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPair
     >>> disjoint_pairs(np.zeros((100, 2)), 5, stream=Stream(0)).n_rows
     10
     """
-    real = _enough_rows(rows, n_pairs, per_pair=1)
+    real = _enough_rows(rows, n_pairs, at_least=4 * n_pairs)
     size = len(real) // (2 * n_pairs)
     sets = real[stream.permutation(len(real))[: 2 * n_pairs * size]].reshape(n_pairs, 2, size, -1)
     return RealPairs(tuple((a, b) for a, b in sets), correlation=0.0)
@@ -68,7 +68,7 @@ def resampled_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPai
     >>> resampled_pairs(np.zeros((100, 2)), 5, stream=Stream(0)).n_rows
     50
     """
-    real = _enough_rows(rows, n_pairs, per_pair=n_pairs)
+    real = _enough_rows(rows, n_pairs, at_least=4)
     size = len(real) // 2
     orders = (stream.child(k).permutation(len(real)) for k in range(n_pairs))
     return RealPairs(tuple((real[order[:size]], real[order[size : 2 * size]]) for order in orders), correlation=0.5)
@@ -101,13 +101,20 @@ class Figure:
 
 
 def compare(
-    statistic: Callable[[Rows, Rows], float], real_pairs: RealPairs, generated: ArrayLike, *, name: str, unit: str = ""
+    statistic: Callable[[Rows, Rows], float],
+    real_pairs: RealPairs,
+    generated: ArrayLike,
+    *,
+    name: str,
+    unit: str = "",
+    nulls: Sequence[float] | None = None,
 ) -> Figure:
     """Return the mean of statistic(real, generated) beside that of statistic(real, other real rows).
 
-    `statistic` takes two arrays (n, d), the real one first, and returns a number. `generated` is (m, d) with
-    m >= n_pairs * n_rows independent rows; the k-th n_rows of them meet the k-th pair. Returns a `Figure` in the
-    statistic's unit. Raises InvalidInput if there are too few generated rows.
+    `statistic` takes two arrays (n, d), the real one first, and returns a number. `generated` is (m, d) with m >=
+    n_pairs * n_rows independent rows; the k-th n_rows of them meet the k-th pair. `nulls` are the statistics of the
+    real pairs, where they are known already. Returns a `Figure` in the statistic's unit. Raises InvalidInput if there
+    are too few generated rows.
 
     >>> from backwalk.evaluation.distances import energy_distance
     >>> pairs = disjoint_pairs(Stream(0).normal(0, 4000, 2).numpy(), 5, stream=Stream(1))
@@ -120,19 +127,20 @@ def compare(
     rows = as_rows(generated, "generated", d=real_pairs.pairs[0][0].shape[1], at_least=real_pairs.n_generated)
     sets = [rows[k * n_rows : (k + 1) * n_rows] for k in range(n_pairs)]
     values = np.array([statistic(a, g) for (a, _), g in zip(real_pairs.pairs, sets, strict=True)])
-    nulls = np.array([statistic(a, b) for a, b in real_pairs.pairs])
+    known = [statistic(a, b) for a, b in real_pairs.pairs] if nulls is None else nulls
+    of_real = np.array(known)
     rho = real_pairs.correlation
     errors = [
-        float(x.std(ddof=1)) * (1.0 / n_pairs + rho / (1.0 - rho)) ** 0.5 for x in (values, nulls, values - nulls)
+        float(x.std(ddof=1)) * (1.0 / n_pairs + rho / (1.0 - rho)) ** 0.5 for x in (values, of_real, values - of_real)
     ]
-    value, null = float(values.mean()), float(nulls.mean())
+    value, null = float(values.mean()), float(of_real.mean())
     return Figure(name, value, errors[0], null, errors[1], value - null, errors[2], unit, n_rows, n_pairs)
 
 
 def paired_gap(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:
     """Estimate KL(p || p_model) = E_p[log p(x) - log p_model(x)] over rows drawn from p, row by row.
 
-    `log_p_true` and `log_p_model` are (n,), nats, at the same unseen rows and in the same units of x. Returns nats a
+    `log_p_true` and `log_p_model` are (n,), nats, at the same unseen rows and in the same units of x. Returns nats per
     row; its null is 0 exactly. It is infinite if the model gives some row no density. Raises InvalidInput for NaN, or
     for a row that the truth could not have given.
 
@@ -142,9 +150,9 @@ def paired_gap(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:
     return mean_estimate(-log_ratio(log_p_true, log_p_model))
 
 
-def _enough_rows(rows: ArrayLike, n_pairs: int, *, per_pair: int) -> Rows:
+def _enough_rows(rows: ArrayLike, n_pairs: int, *, at_least: int) -> Rows:
     if n_pairs < 2:
         raise InvalidInput(
             f"n_pairs should be at least 2, so that an error can be had, but got {n_pairs}: 5 or 10 serve."
         )
-    return as_rows(rows, "rows", at_least=4 * n_pairs // per_pair)
+    return as_rows(rows, "rows", at_least=at_least)

@@ -1,4 +1,4 @@
-"""What every judge asks of its points first: finite numbers, one point a row, the same columns on both sides.
+"""What every judge asks of its points first: finite numbers, one point per row, the same columns on both sides.
 
 All of this room works on NumPy float64 arrays of shape (n, d). Distances mix the columns, so the caller brings them to
 one scale first (for example by the training rows' standard deviations); the figures then have that unit.

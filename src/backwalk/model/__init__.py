@@ -5,6 +5,7 @@ Rows go in and come out in the user's units; between, everything is encoded. `fi
 """
 
 from backwalk.model.fitted import (
+    MISMATCH_THAT_MATTERS,
     DiffusionModel,
     Student,
     blur_words,
@@ -18,7 +19,6 @@ from backwalk.model.fitted import (
 )
 from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
 from backwalk.model.judging import (
-    BOUND_VARIANCES,
     MOST_FULL_COLUMNS,
     N_MEASURED_LEVELS,
     bound,
@@ -30,7 +30,7 @@ from backwalk.model.judging import (
 )
 
 __all__ = [
-    "BOUND_VARIANCES",
+    "MISMATCH_THAT_MATTERS",
     "MOST_FULL_COLUMNS",
     "N_MEASURED_LEVELS",
     "DiffusionModel",

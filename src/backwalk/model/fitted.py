@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from backwalk.accepted import REVERSE_VARIANCES
 from backwalk.denoiser import Architecture, Residual, ResidualDenoiser
 from backwalk.diffusion import (
     Denoiser,
@@ -21,12 +22,12 @@ from backwalk.diffusion import (
     optimal_variance,
 )
 from backwalk.errors import InvalidInput
+from backwalk.plain import listed
 from backwalk.sampling import Sampler
 from backwalk.table import Codec, Schema
 from backwalk.training import History
 
-REVERSE_VARIANCES = ("beta", "beta_tilde", "optimal")
-_MOST_NAMED = 8  # columns that are put into words
+MISMATCH_THAT_MATTERS = 0.01  # nats per row
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +52,8 @@ class DiffusionModel:
     has no architecture (`backwalk.oracle.oracle_model`).
     `denoising_error` holds m_t, (n_steps + 1,), measured on validation rows, or on training rows where there are none;
     it gives the "optimal" reverse variances. `decoder_variance` is that of p(x_0 | x_1), in squared encoded units.
-    `prior_mismatch` is in nats a point, from the moments of the rows that were fitted. `card` is plain JSON: settings,
-    versions, seed, sizes, seconds. `student` serves the sampler "distilled", and nothing else.
+    `prior_mismatch` is in nats per point, from the moments of the rows that were fitted. `card` is plain JSON:
+    settings, versions, seed, sizes, seconds. `student` serves the sampler "distilled", and nothing else.
     """
 
     schedule: NoiseSchedule
@@ -70,7 +71,7 @@ class DiffusionModel:
     student: Student | None = None
 
     @cached_property
-    def _fitted_times(self) -> dict[int, list[int]]:
+    def _fitted_times(self) -> dict[int, tuple[int, ...]]:
         """The times of `visited_times`, by their number."""
         return {}
 
@@ -107,14 +108,12 @@ class DiffusionModel:
 
 def blur_words(model: DiffusionModel) -> str:
     """Return the blur of a model's log-density in words: a column's standard deviation in its own units."""
-    heavy = model.codec.heavy_tailed_columns
+    heavy, size = model.codec.heavy_tailed_columns, model.blur
     blur = [
-        f"{model.blur[j]:.2g} in {model.schema.label(j)}{' (more in its tails)' if j in heavy else ''}"
+        f"{size[j]:.2g} in {model.schema.label(j)}{' (more in its tails)' if j in heavy else ''}"
         for j in model.codec.encoded_columns
     ]
-    shown = ", ".join(blur[:_MOST_NAMED])
-    more = f" and so on for {len(blur) - _MOST_NAMED} more" if len(blur) > _MOST_NAMED else ""
-    return f"noise of standard deviation {shown}{more}"
+    return f"noise of standard deviation {listed(blur)}"
 
 
 def training_words(model: DiffusionModel) -> str:
@@ -133,13 +132,13 @@ def student_words(student: Student) -> str:
 
 
 def mismatch_warning(prior_mismatch: float, schedule: NoiseSchedule) -> str | None:
-    """Return what a wrong start of the reverse chain costs, in words, or None where it costs less than 0.01 nats."""
-    if prior_mismatch < 0.01:
+    """Return what a wrong start of the reverse chain costs, in words, or None where that does not matter."""
+    if prior_mismatch < MISMATCH_THAT_MATTERS:
         return None
     return (
         f"prior mismatch: alpha_bar_N = {float(schedule.alpha_bar[-1]):.4f} after {schedule.n_steps} steps, so x_N "
         f"still holds signal (SNR {float(schedule.snr[-1]):.2f}), while sampling starts from pure noise. That costs at "
-        f"least {prior_mismatch:.3f} nats a point, in every sample, whatever the network. Use more steps or larger "
+        f"least {prior_mismatch:.3f} nats per point, in every sample, whatever the network. Use more steps or larger "
         "betas, or leave the schedule to Diffusion()."
     )
 

@@ -6,7 +6,7 @@ all generation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from threading import Lock
 
@@ -121,8 +121,8 @@ def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
         if k not in model._fitted_times:
             device = device_of(model.denoiser)
             x_N = Stream(0).child("pilot").normal(0, N_PILOT, model.codec.n_encoded, torch.float32).to(device)
-            model._fitted_times[k] = fitted_times(model.denoiser, schedule, Multistep(), k, x_N)
-        return model._fitted_times[k]
+            model._fitted_times[k] = tuple(fitted_times(model.denoiser, schedule, Multistep(), k, x_N))
+        return list(model._fitted_times[k])
 
 
 def _chain(model: DiffusionModel, sampler: Sampler) -> tuple[Denoiser, NoiseSchedule, Step]:
@@ -135,15 +135,23 @@ def _chain(model: DiffusionModel, sampler: Sampler) -> tuple[Denoiser, NoiseSche
                 "first, or `backwalk distil`."
             )
         denoiser = model.student.denoiser
-    steps: dict[str, Callable[[], Step]] = {
-        "ancestral": lambda: Ancestral(reverse_variances(model, times)),
-        "ddim": lambda: Ddim(sampler.eta),
-        "dpm++2m": DpmSolver,
-        "multistep": Multistep,
-        "multistep-sde": StochasticMultistep,
-        "distilled": Ddim,  # whose one step returns x_0_hat
-    }
-    return denoiser, model.schedule.respace(times), steps[sampler.solver]()
+    return denoiser, model.schedule.respace(times), _step(model, sampler, times)
+
+
+def _step(model: DiffusionModel, sampler: Sampler, times: list[int]) -> Step:
+    match sampler.solver:
+        case "ancestral":
+            return Ancestral(reverse_variances(model, times))
+        case "ddim":
+            return Ddim(sampler.eta)
+        case "dpm++2m":
+            return DpmSolver()
+        case "multistep":
+            return Multistep()
+        case "multistep-sde":
+            return StochasticMultistep()
+        case "distilled":
+            return Ddim()  # whose one step returns x_0_hat
 
 
 def _walk(

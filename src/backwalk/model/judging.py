@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk import diffusion
-from backwalk.accepted import FARTHEST_TO_SCORE, GREATEST_LEVEL, is_whole
+from backwalk.accepted import BOUND_VARIANCES, FARTHEST_TO_SCORE, GREATEST_LEVEL, is_whole
 from backwalk.diffusion import (
     BoundTerms,
     Denoiser,
@@ -30,7 +30,6 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.model.fitted import (
-    REVERSE_VARIANCES,
     DiffusionModel,
     check_reverse_variance,
     device_of,
@@ -41,10 +40,9 @@ from backwalk.streams import Stream
 from backwalk.threads import single_threads
 
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
-BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
-_BOUND_ROWS = 512  # of a piece on a CPU: 2,048 rows take 0.81 of the time of one piece, in smaller ones more
-MOST_FULL_COLUMNS = 64  # of a full covariance: 2,048 rows' take 32 MiB, and their eigenvectors seconds a step
+_BOUND_ROWS = 512  # of a piece on a CPU: in four such, 2,048 rows take 0.81 of the time that they take in one
+MOST_FULL_COLUMNS = 64  # of a full covariance: 2,048 rows' take 32 MiB, and their eigenvectors seconds per step
 
 
 def bound(
@@ -57,13 +55,14 @@ def bound(
     decoder_variance: float | None = None,
     n_draws: int = 1,
 ) -> BoundTerms:
-    """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats a point.
+    """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats per point.
 
     The chain is the model's own unless said otherwise: `reverse_variance` is one of `BOUND_VARIANCES`, `steps` the
     times that are visited or the number of them (then those of `chosen_times`), and
     `decoder_variance`, in squared encoded units, defaults as in `reverse_variances`, or with "full" to the covariance
     that the denoiser's Jacobian gives. The codec's log |det J| is part of the reconstruction term, and of every row's
-    total. Rows go through in pieces, so that memory does not grow with them.
+    total. Rows go through in pieces, so that memory does not grow with them. Raises InvalidInput for rows that the
+    model cannot make (`refuse_impossible`).
     """
     kind = model.reverse_variance if reverse_variance is None else reverse_variance
     check_reverse_variance(kind, BOUND_VARIANCES)
@@ -72,6 +71,7 @@ def bound(
             f'reverse_variance="full" should be asked for at most {MOST_FULL_COLUMNS} columns, but the model has '
             f'{model.codec.n_encoded}: use "optimal".'
         )
+    refuse_impossible(model, values)
     z = encode_for_scoring(model, values).float()
     times = chosen_times(model, steps, decoder_variance=decoder_variance)
     log_volume = torch.from_numpy(-model.codec.log_abs_det_jacobian(values))
@@ -123,13 +123,14 @@ def log_density(
     n_probes: int | None = None,
     stream: Stream | None = None,
 ) -> LogDensity:
-    """Return the log-density of rows under the probability-flow ODE, in the user's units: nats a point.
+    """Return the log-density of rows under the probability-flow ODE, in the user's units: nats per point.
 
     The divergence is exact up to 32 encoded columns, at the cost of d + 1 evaluations each time; beyond, or where
-    `n_probes` is given, so many random sign vectors a row (16) estimate it, with the standard error that the result
+    `n_probes` is given, so many random sign vectors per row (16) estimate it, with the standard error that the result
     holds. They come from `stream`, by default always the same, and from the row's own content. Rows are integrated in
     tiles. So a row's result does not depend on the others, and equal rows have equal results; the probes of different
-    rows are independent, and their errors average out in a mean. The density is blurred by `model.blur`.
+    rows are independent, and their errors average out in a mean. The density is blurred by `model.blur`. Rows that the
+    model cannot make, as their constant columns hold other values than the fitted ones, have -inf.
     """
     z = encode_for_scoring(model, values).float()
     level = model.schedule.noise_level
@@ -156,7 +157,8 @@ def log_density(
     pieces = list(over_tiles(tile, 0, len(z), tile_rows, device=z.device))
     log_prob, solver_error, standard_error = torch.cat([torch.empty(0, 3, dtype=torch.float64), *pieces]).unbind(dim=1)
     in_units = log_prob + torch.from_numpy(model.codec.log_abs_det_jacobian(values))
-    return LogDensity(in_units, solver_error, standard_error)
+    possible = torch.from_numpy(model.codec.holds_constants(values, model.schema.dtypes).all(axis=1))
+    return LogDensity(in_units.where(possible, -torch.inf), solver_error, standard_error)
 
 
 def rows_scored_at_once(n_tangents: int) -> int:

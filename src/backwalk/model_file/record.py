@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from backwalk.accepted import HISTORY_LENGTH, N_STEPS, NETWORK_DEPTH, NETWORK_SIZE
+from backwalk.accepted import HISTORY_LENGTH, MOST_STEPS, NETWORK_DEPTH, NETWORK_SIZE, ReverseVariance, SolverName
 from backwalk.denoiser import Architecture, EnsembleDenoiser, Residual, ResidualDenoiser, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
@@ -44,10 +44,6 @@ class _Textbook(_Strict):
     def architecture(self) -> Textbook:
         return Textbook(**self.model_dump(exclude={"kind"}))
 
-    def n_parameters(self, d: int) -> int:
-        w = self.width
-        return (d + 2) * w + (self.n_hidden - 1) * (w + 1) * w + (w + 1) * d
-
 
 class _Residual(_Strict):
     kind: Literal["Residual"]
@@ -57,10 +53,6 @@ class _Residual(_Strict):
 
     def architecture(self) -> Residual:
         return Residual(**self.model_dump(exclude={"kind"}))
-
-    def n_parameters(self, d: int) -> int:
-        w = self.width
-        return self.n_members * ((d + 2) * w + 2 * self.n_blocks * (w + 1) * w + (w + 1) * d)
 
 
 class _Blank(Stream):
@@ -81,7 +73,7 @@ class _Blank(Stream):
 
 
 class _Sampler(_Strict):
-    solver: Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]
+    solver: SolverName
     n_evaluations: Annotated[int, Field(ge=1)] | None
     eta: Annotated[float, Field(ge=0, le=1)]
 
@@ -126,7 +118,7 @@ class Record(_Strict):
     floor: Annotated[float, Field(ge=0, le=1e6)]
     codec: dict[str, Any]
     data_schema: dict[str, Any]
-    reverse_variance: Literal["beta", "beta_tilde", "optimal"]
+    reverse_variance: ReverseVariance
     decoder_variance: Annotated[float, Field(ge=0)]
     sampler: _Sampler
     prior_mismatch: Annotated[float, Field(ge=-1e-6)]
@@ -183,7 +175,7 @@ def least_data_bytes(record: Record) -> int:
     """Return how many bytes a model's tensors take, at least."""
     architectures = [record.architecture, *([record.student.architecture] if record.student else [])]
     d = Codec.from_dict(record.codec).n_encoded
-    return 4 * sum(architecture.n_parameters(d) for architecture in architectures)
+    return 4 * sum(sizes.architecture().n_parameters(d) for sizes in architectures)
 
 
 def check_tensors(tensors: dict[str, Tensor]) -> None:
@@ -199,7 +191,7 @@ def check_tensors(tensors: dict[str, Tensor]) -> None:
         raise ModelFileError(f"it should hold a row of float64 numbers for each of {', '.join(_ROWS)}.")
     for name in _ROWS:
         row = rows[name]
-        most = HISTORY_LENGTH if name.startswith("history.") else N_STEPS
+        most = HISTORY_LENGTH if name.startswith("history.") else MOST_STEPS
         if len(row) > most:
             raise ModelFileError(f"{name} should have at most {most} numbers, but has {len(row)}.")
     error = rows["denoising_error"]

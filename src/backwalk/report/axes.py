@@ -13,11 +13,11 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from backwalk.evaluation.rows import Rows
 from backwalk.table.columns import bent, unbent
 
-Rows = NDArray[np.float64]
 Limits = tuple[float, float, float, float]
 """(left, right, bottom, top) of the plane."""
 Bend = tuple[float, float]

@@ -63,7 +63,7 @@ def plot_nats(
     truth_name: str = "entropy",
     title: str = "−log p, or its bound",
 ) -> Figure:
-    """Draw nats a row as points with bars of two standard errors, one below the other, beside the truth.
+    """Draw nats per row as points with bars of two standard errors, one below the other, beside the truth.
 
     `nats` holds a value and its standard error for each name; so does `truth`, a line, such as the entropy (which no
     model can lie below on average), or 0 for excesses over it: those are drawn on a scale that is even up to 0.01 and
@@ -90,7 +90,7 @@ def plot_nats(
     numbers.set_yticks(places, [f"{round(value, 3) + 0.0:.3f}" for value in values])
     numbers.tick_params(length=0)
     numbers.spines["right"].set_visible(False)
-    axes.set_xlabel("nats a row, ± two standard errors")
+    axes.set_xlabel("nats per row, ± two standard errors")
     axes.set_title(title)
     quiet_grid(axes, "x")
     return figure
@@ -118,7 +118,7 @@ def plot_gain_by_level(
 
 @styled
 def plot_bound(terms: BoundTerms, *, entropy: float | None = None) -> Figure:
-    """Draw the bound: its parts as they add up to the total, and the transitions, a bar a step (an area if many).
+    """Draw the bound: its parts as they add up to the total, and the transitions, a bar per step (an area if many).
 
     `entropy`, in nats, is drawn beside the total: what no model can lie below.
     """
@@ -138,7 +138,7 @@ def plot_bound_parts(terms: BoundTerms, *, entropy: float | None = None) -> Figu
 
 @styled
 def plot_transitions(terms: BoundTerms) -> Figure:
-    """Draw the transition terms L_{t-1}, a bar a step, or an area where there are more than 200."""
+    """Draw the transition terms L_{t-1}, a bar per step, or an area where there are more than 200."""
     figure, (axes,) = panels(height=3.5)
     _draw_transitions(axes, terms)
     return figure
@@ -157,13 +157,13 @@ def _draw_signal(axes: Axes, schedule: NoiseSchedule) -> None:
 def _draw_noise(axes: Axes, schedule: NoiseSchedule, sigma_sq: torch.Tensor | None) -> None:
     t = np.arange(1, schedule.n_steps + 1)
     if sigma_sq is not None:
-        variance = sigma_sq[1:].double().numpy()
-        axes.plot(t, np.where(variance > 0, variance, np.nan), color=RED, label="σ², of the reverse step")
-    # Over it, as the two may be one line.
-    axes.plot(t, schedule.beta[1:].numpy(), color=INK, label="β, variance added", linestyle=(0, (4, 3)), linewidth=1.0)
+        variance = np.where(sigma_sq[1:] > 0, sigma_sq[1:].double(), np.nan)
+        axes.plot(t, variance, color=RED, linewidth=4.0, label="σ², of the reverse step")
+    # Over the wider line, as the two may be one.
+    axes.plot(t, schedule.beta[1:].numpy(), color=BLUE, label="β, variance added", linestyle=(0, (4, 3)), linewidth=1.6)
     axes.set_yscale("log")
     axes.set_ylabel("variance, encoded units²")
-    _finish_over_steps(axes, "Noise a step", legend="lower right")
+    _finish_over_steps(axes, "Noise per step", legend="lower right")
 
 
 def _draw_log_snr(axes: Axes, schedule: NoiseSchedule) -> None:
@@ -215,7 +215,7 @@ def _draw_parts(axes: Axes, terms: BoundTerms, entropy: float | None) -> None:
     axes.set_xticks(range(4), [name for name, _, _ in parts])
     room = 0.16 * (max(tops) - min(tops))
     axes.set_ylim(min(tops) - (room if min(tops) < 0 else 0.0), max(tops) + room)
-    axes.set_ylabel("nats a row")
+    axes.set_ylabel("nats per row")
     axes.set_title("What the bound is made of")
     quiet_grid(axes)
 
@@ -231,5 +231,5 @@ def _draw_transitions(axes: Axes, terms: BoundTerms) -> None:
         if len(values) <= 60:
             axes.errorbar(t, values, yerr=2 * errors, fmt="none", ecolor=INK, elinewidth=0.9)
     axes.set_ylim(bottom=0.0 if (values >= 0.0).all() else None)
-    axes.set_ylabel("nats a row")
+    axes.set_ylabel("nats per row")
     _finish_over_steps(axes, "Transitions, step by step")

@@ -8,11 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
+from backwalk.evaluation.rows import Rows
 from backwalk.report.style import BLUE, INK, ORANGE, literal, panels, quiet_grid, styled
-
-Rows = NDArray[np.float64]
 
 
 @styled
@@ -46,7 +44,7 @@ def plot_training_loss(step: Sequence[int], loss: Sequence[float], *, loss_name:
 
 @styled
 def plot_validation_loss(step: Sequence[int], loss: Sequence[float], *, chosen_step: int | None = None) -> Figure:
-    """Draw the loss on rows kept apart, in nats a row, and where the kept weights stood."""
+    """Draw the loss on rows kept apart, in nats per row, and where the kept weights stood."""
     figure, (axes,) = panels(height=3.1)
     _draw_validation_loss(axes, step, loss, chosen_step)
     return figure
@@ -63,7 +61,7 @@ def _draw_training_loss(axes: Axes, step: Sequence[int], loss: Sequence[float], 
 
 def _draw_validation_loss(axes: Axes, step: Sequence[int], loss: Sequence[float], chosen_step: int | None) -> None:
     axes.plot(step, loss, color=ORANGE, marker="o", markersize=4)
-    axes.set_ylabel("nats a row, encoded")
+    axes.set_ylabel("nats per row, encoded")
     if chosen_step is not None:
         axes.axvline(chosen_step, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
         axes.annotate(

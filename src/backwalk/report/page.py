@@ -16,11 +16,12 @@ from typing import Any
 import jinja2
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from backwalk.assess import Fidelity
 from backwalk.assess.words import column_name
 from backwalk.durable import whole_file
+from backwalk.evaluation.rows import Rows
 from backwalk.model import DiffusionModel, blur_words, sample_rows
 from backwalk.report import figures
 from backwalk.report.axes import Bend
@@ -41,8 +42,6 @@ from backwalk.report.tables import (
 from backwalk.report.words import bound_words, dataset_words, entropy_words, loss_words, prior_words
 from backwalk.streams import Stream
 from backwalk.table import Codec, Schema
-
-Rows = NDArray[np.float64]
 
 _MOST_COLUMNS = 50  # in the table of columns
 _MOST_MARGINALS = 6
@@ -232,7 +231,7 @@ class _Pictures:
         yield _element(figures.plot_transitions(fidelity.bound), "The transition terms against t", "transitions")
 
     def nats(self, fidelity: Fidelity) -> Iterator[Markup]:
-        """Yield the ODE's −log p and the chains' bounds beside the entropy, and their excesses over the truth."""
+        """Yield the ODE's −log p and the chains' bounds beside the entropy, and their gaps to the truth."""
         points = nats_points(fidelity)
         names = [point.name for point in points]
         entropy = None
@@ -245,9 +244,9 @@ class _Pictures:
         gaps = [point.gap for point in points if point.gap is not None]
         if gaps:
             pairs = [(gap.value, gap.standard_error) for gap in gaps]
-            title = "Above the truth, row by row"
+            title = "Gap to the truth, row by row"
             figure = figures.plot_nats(names, pairs, truth=(0.0, 0.0), truth_name="the truth", title=title)
-            yield _element(figure, "Excess of each over the truth, with errors", "gaps")
+            yield _element(figure, "The gap of each to the truth, with errors", "gaps")
 
     def levels(self, fidelity: Fidelity) -> Iterator[Markup]:
         """Yield what is remembered, level by level, where the training rows are known."""

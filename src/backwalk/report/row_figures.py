@@ -11,8 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from backwalk.evaluation import correlation_matrix
+from backwalk.evaluation.rows import Rows
 from backwalk.report.axes import (
     Bend,
     Bends,
@@ -27,7 +29,6 @@ from backwalk.report.axes import (
 from backwalk.report.style import BLUE, GENERATED, INK, REAL, literal, panels, styled
 from backwalk.streams import Stream
 
-Rows = NDArray[np.float64]
 _MOST_POINTS = 5_000
 
 
@@ -159,7 +160,7 @@ def telling_pairs(
     first, second = sorted(np.argsort(-np.asarray(distance), kind="stable")[:2].tolist())
     pairs = [(first, second)]
     rows, columns = np.triu_indices(x.shape[1], k=1)
-    off = np.abs(np.corrcoef(x.T) - np.corrcoef(y.T))[rows, columns]
+    off = np.abs(correlation_matrix(x) - correlation_matrix(y))[rows, columns]
     for k in np.argsort(-off, kind="stable"):
         pair = (int(rows[k]), int(columns[k]))
         if len(pairs) < n_pairs and pair not in pairs:

@@ -6,24 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from backwalk.assess import Contender, Fidelity
 from backwalk.assess.battery import C2ST
 from backwalk.assess.words import column_name, seconds, significant, with_error
+from backwalk.chance import student_quantile
 from backwalk.diffusion import evenly_spaced
 from backwalk.evaluation import Estimate, Figure
+from backwalk.evaluation.rows import Rows
 from backwalk.model import DiffusionModel
 from backwalk.report.words import DENSITIES, EXPLANATIONS, VARIANCES
 from backwalk.table import Schema
 
 Row = dict[str, Any]
-Rows = NDArray[np.float64]
 
 _ALL_STEPS = 120  # a schedule of no more is tabulated whole
 _SOME_STEPS = 20
-_SHOWN = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
@@ -54,23 +51,23 @@ def tiles(fidelity: Fidelity) -> list[Row]:
         {
             "name": "The chain's bound",
             "value": with_error(bound.total, bound.total_standard_error),
-            "note": "nats a row, from above",
+            "note": "nats per row, from above",
         },
     ]
     if fidelity.model.gap is not None:
         gap = fidelity.model.gap
         found.append(
             {
-                "name": "Above the truth",
+                "name": "Gap to the truth",
                 "value": with_error(gap.value, gap.standard_error),
-                "note": f"nats a row; {DENSITIES[fidelity.model.density_of]}",
+                "note": f"nats per row; {DENSITIES[fidelity.model.density_of]}",
             }
         )
     return found
 
 
 def figure_rows(fidelity: Fidelity) -> list[Row]:
-    """Return a row a statistic: its null, and each contender's value with the difference from the null."""
+    """Return a row per statistic: its null, and each contender's value with the difference from the null."""
     rows: list[Row] = []
     for figure in fidelity.model.figures:
         percent = figure.unit in ("accuracy", "share of real rows")
@@ -87,7 +84,7 @@ def figure_rows(fidelity: Fidelity) -> list[Row]:
 
 
 def nats_rows(fidelity: Fidelity) -> list[Row]:
-    """Return a row a contender: its log-density beside the others', and what it costs."""
+    """Return a row per contender: its log-density beside the others', and what it costs."""
     return [
         {
             "name": contender.name,
@@ -133,7 +130,7 @@ def nats_points(fidelity: Fidelity) -> list[NatsPoint]:
 
 
 def column_rows(data: Rows, generated: Rows, fidelity: Fidelity, schema: Schema, columns: Sequence[int]) -> list[Row]:
-    """Return a row a column: its data and its generated values in numbers."""
+    """Return a row per column: its data and its generated values in numbers."""
     rows: list[Row] = []
     for j, figure in zip(columns, fidelity.columns[: len(columns)], strict=True):
         x, y = data[:, j], generated[:, j]
@@ -157,7 +154,7 @@ def memory_lines(fidelity: Fidelity) -> list[str]:
     if fidelity.training_gain is not None:
         gain = fidelity.training_gain
         lines.append(
-            f"Unseen rows cost {with_error(gain.value, gain.standard_error)} nats a row more than training rows (the "
+            f"Unseen rows cost {with_error(gain.value, gain.standard_error)} nats per row more than training rows (the "
             "bound of a chain of 50 steps, the same noise for both). 0 is a model that has learnt the density and not "
             "the rows."
         )
@@ -191,7 +188,7 @@ def _figure_cell(figure: Figure, percent: bool) -> Row:
     return {
         "value": with_error(figure.value, figure.standard_error, percent=percent),
         "difference": sign + difference,
-        "shown": abs(figure.difference) > _SHOWN * figure.difference_standard_error,
+        "shown": abs(figure.difference) > student_quantile(figure.n_pairs - 1) * figure.difference_standard_error,
     }
 
 

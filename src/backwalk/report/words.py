@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.assess import Fidelity
-from backwalk.assess.cautions import MISMATCH_THAT_MATTERS
 from backwalk.assess.words import significant, with_error
 from backwalk.diffusion import NoiseSchedule
+from backwalk.model import MISMATCH_THAT_MATTERS
 from backwalk.training import History
 
 EXPLANATIONS: Mapping[str, str] = MappingProxyType(
     {
-        "C2ST, boosting": "How often boosted trees tell a generated row from a real one. 50 % is guessing.",
+        "C2ST, boosting": "A two-sample test: how often boosted trees tell generated from real rows. 50 % is guessing.",
         "C2ST, nearest rows": "The same by a vote of the 15 nearest rows: keener on local density.",
         "Sliced Wasserstein": "How far rows must be moved, on average over random directions, to match the real ones.",
         "Energy distance": "Do two rows of different sets lie farther apart than two of one set? About 0 if not.",
-        "Worst column (KS)": "The largest gap between the cumulative shares of any one column.",
+        "Worst column (KS)": "The largest difference of cumulative distributions, real and generated, of one column.",
         "Correlations": "How far correlations between two columns are off, on average over pairs.",
         "Coverage": "The share of real rows with a generated row as near as their fifth neighbour. More is better.",
     }
@@ -37,7 +37,7 @@ VARIANCES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "beta": ("σ² = β", "the textbook's larger variance"),
         "beta_tilde": ("σ² = β̃", "the textbook's smaller variance"),
-        "optimal": ("σ² fitted", "the best scalar a step, from validation rows"),
+        "optimal": ("σ² fitted", "the best scalar per step, from validation rows"),
         "full": ("full covariance", "from the network's Jacobian, row by row"),
     }
 )
@@ -93,11 +93,11 @@ def prior_words(fidelity: Fidelity, schedule: NoiseSchedule) -> str:
     mismatch = fidelity.prior_mismatch
     lost = f"at least {mismatch:.3f} nats are" if mismatch >= 1e-3 else "less than 0.001 nats is known to be"
     words = (
-        f"After the last step ᾱ_N = {alpha_bar} of the variance is signal. The bound's prior term is {term} nats a "
+        f"After the last step ᾱ_N = {alpha_bar} of the variance is signal. The bound's prior term is {term} nats per "
         f"row; of that, {lost} lost because sampling starts from "
         "pure noise instead of from where the data end (the prior mismatch). "
     )
-    if mismatch > MISMATCH_THAT_MATTERS:
+    if mismatch >= MISMATCH_THAT_MATTERS:
         return words + (
             "This matters: no training removes it, and every sample starts from the wrong place. More steps or larger "
             "betas do."
@@ -123,5 +123,5 @@ def bound_words(fidelity: Fidelity, schedule: NoiseSchedule) -> str:
     )
     if fidelity.bound_gap is not None:
         gap = with_error(fidelity.bound_gap.value, fidelity.bound_gap.standard_error)
-        words += f" Row by row it lies {gap} nats above the truth."
+        words += f" Its gap to the truth, row by row, is {gap} nats."
     return words

@@ -30,10 +30,10 @@ def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int
     """Return the k times from which a deterministic `step` comes nearest to the ODE's x_0: increasing, ending at N.
 
     Times even in arctan(s)^p of the noise level s, for the best of a few p, and then, up to 16 of them, each moved
-    towards its neighbours as long as that helps. What is minimised is the geometric mean over the rows of `x_N`,
-    (n, d), of their distance to the x_0 of 100 steps: rows on a watershed between modes err much on any grid, and
-    would say little of it by a mean of squares. Four rings, 7 evaluations: a C2ST of .513 for .577 at a fixed p = 0.45.
-    Nothing judges 100 times and more: those are even with p = 0.4.
+    towards its neighbours where that helps, in three rounds of smaller and smaller moves. What is minimised is the
+    geometric mean over the rows of `x_N`, (n, d), of their distance to the x_0 of 100 steps: rows on a watershed
+    between modes err much on any grid, and would say little of it by a mean of squares. Four rings, 7 evaluations: a
+    C2ST of .513 for .577 at a fixed p = 0.45. Nothing judges 100 times and more: those are even with p = 0.4.
 
     All is computed on one thread, so that the times do not depend on the number of threads.
     """

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from backwalk.accepted import is_number, is_whole
+from backwalk.accepted import SOLVERS, SolverName, is_number, is_whole
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-
-SolverName = Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]
 
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
 USUAL_EVALUATIONS = 20
@@ -39,8 +36,8 @@ class Sampler:
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.solver not in get_args(SolverName):
-            raise InvalidInput(f"solver should be one of {', '.join(get_args(SolverName))}, but got {self.solver!r}.")
+        if self.solver not in SOLVERS:
+            raise InvalidInput(f"solver should be one of {', '.join(SOLVERS)}, but got {self.solver!r}.")
         k = self.n_evaluations
         if k is not None:
             if not is_whole(k) or k < 1:
@@ -123,6 +120,28 @@ def named_sampler(solver: str, n_evaluations: int | None = None, eta: float = 0.
     if n_evaluations is None and solver not in ("ancestral", "distilled"):
         n_evaluations = USUAL_EVALUATIONS
     return Sampler(solver, n_evaluations, eta)  # type: ignore[arg-type]
+
+
+def asked_sampler(
+    own: Sampler, schedule: NoiseSchedule, sampler: Sampler | str | None, n_evaluations: int | None, eta: float = 0.0
+) -> Sampler:
+    """Return the sampler that is meant by a solver's name or a `Sampler`, and a number of evaluations.
+
+    Without both it is a model's `own`, on its `schedule`. A number alone leaves an own one that was chosen; the default
+    one gives way to the solver that does best with so many evaluations. `eta` goes with a name.
+    """
+    if isinstance(sampler, Sampler):
+        if n_evaluations is not None:
+            raise InvalidInput("n_evaluations should be None where a Sampler is given: it holds its own.")
+        return sampler
+    if sampler is not None:
+        return named_sampler(sampler, n_evaluations, eta)
+    if n_evaluations is None:
+        return own
+    asked = replace(own, n_evaluations=n_evaluations)
+    if own != default_sampler(schedule):
+        return asked
+    return replace(asked, solver=usual_solver(min(n_evaluations, schedule.n_steps)))
 
 
 def usual_solver(n_evaluations: int) -> SolverName:

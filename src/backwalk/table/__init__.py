@@ -1,15 +1,15 @@
 """Tables: column names, units and files, and nothing about models.
 
 `read_table` and `as_table` take in files, arrays and DataFrames, `Codec` turns their columns into encoded units and
-back, and `from_values`, `write_table` and `write_rows` give rows out as
-they came.
+back, and `from_values`, `write_table` and `write_rows` give rows out as they came.
 """
 
 from backwalk.table.codec import Codec
 from backwalk.table.columns import ConstantColumn, HeavyTailedColumn, ScaledColumn
-from backwalk.table.files import check_table_path, read_table, write_rows, write_table
 from backwalk.table.frame import Table, as_table, match_columns
+from backwalk.table.reading import read_table
 from backwalk.table.schema import Schema, from_values
+from backwalk.table.writing import check_table_path, write_rows, write_table
 
 __all__ = [
     "Codec",

@@ -19,18 +19,16 @@ import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
+from backwalk.table.column_choice import fitted_columns, rows_looked_at
 from backwalk.table.columns import (
     LARGEST,
-    LEAST_SCALE,
     Column,
     ConstantColumn,
     HeavyTailedColumn,
     ScaledColumn,
     bent,
     column_from_dict,
-    fitted_tails,
     log_slope,
-    rows_looked_at,
     unbent,
 )
 from backwalk.table.frame import Table
@@ -71,37 +69,7 @@ class Codec:
         is bent, as in code that trains on the raw points; constant columns are set aside all the same. Raises
         InvalidInput for a single row, for columns none of which varies, and for a spread too small for float64.
         """
-        x = table.values
-        if len(x) == 1:
-            raise InvalidInput("At least 2 rows are needed to tell how columns vary, but got 1 sample: give more rows.")
-        varies = x.min(axis=0) != x.max(axis=0)
-        cell = np.array([float(table.kind != "numpy" and table.schema.is_whole(j)) for j in range(x.shape[1])])
-        centre, spread = np.zeros(x.shape[1]), np.ones(x.shape[1])
-        middle, core = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
-        if scale:
-            centre, spread = _moments(x, cell)
-            if bend:
-                middle, core = fitted_tails(x, spread, cell)
-            heavy = np.flatnonzero(np.isfinite(core))
-            if len(heavy):
-                slope = np.exp(log_slope(x[:, heavy], middle[heavy], core[heavy]))
-                cells = np.sqrt(np.square(cell[heavy] * slope).mean(axis=0))
-                centre[heavy], spread[heavy] = _moments(bent(x[:, heavy], middle[heavy], core[heavy]), cells)
-        for j in map(int, np.flatnonzero(varies & (spread < LEAST_SCALE))):
-            raise InvalidInput(
-                f"A column's standard deviation should be at least {LEAST_SCALE:.1e}, but {table.schema.label(j)} "
-                f"has {spread[j]:.1e}: give it in smaller units."
-            )
-
-        def column(j: int) -> Column:
-            if not varies[j]:
-                return ConstantColumn(float(x[0, j]))
-            scaled = float(centre[j]), float(spread[j]), float(cell[j])
-            if np.isinf(core[j]):
-                return ScaledColumn(*scaled)
-            return HeavyTailedColumn(float(middle[j]), float(core[j]), *scaled)
-
-        return cls(tuple(map(column, range(x.shape[1]))))
+        return cls(fitted_columns(table, scale=scale, bend=bend))
 
     @property
     def n_columns(self) -> int:
@@ -154,20 +122,19 @@ class Codec:
         log_det: FloatArray = log_slope(x[:, heavy], middle, core).sum(axis=1) - np.log(self._scale).sum()
         return log_det
 
-    def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None, first_row: int = 0) -> FloatArray:
+    def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None) -> FloatArray:
         """Return rows in encoded units.
 
         x is spread uniformly over its cell where a `stream` is given, and at its cell's centre otherwise. `values` is
-        (n, d) in the user's units; NaN stays NaN. `first_row` is the absolute number of the first row, so that chunks
-        draw what the whole would. Returns (n, k). Raises InvalidInput for another shape, and for a value so far out
-        that its encoded number overflows.
+        (n, d) in the user's units; NaN stays NaN. Returns (n, k). Raises InvalidInput for another shape, and for a
+        value so far out that its encoded number overflows.
         """
         # Row by row in memory: picked columns lie column by column, and the bits of a row's sums depend on that.
         given = self._rows(values, self.n_columns, "values")
         x = np.ascontiguousarray(given[:, self.encoded_columns])
         spread = np.flatnonzero(self._cell)
         if stream is not None and len(spread):
-            draws = stream.uniform(first_row, first_row + len(x), len(spread)).numpy()
+            draws = stream.uniform(0, len(x), len(spread)).numpy()
             x[:, spread] += self._cell[spread] * (draws - 0.5)
         heavy, middle, core = self._tails
         x[:, heavy] = bent(x[:, heavy], middle, core)
@@ -203,10 +170,6 @@ class Codec:
         positions, constants = self._constants
         rows[:, positions] = constants
         return rows
-
-    def matches_constants(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> npt.NDArray[np.bool_]:
-        """Return, for each row, whether every constant column holds its constant: (n,). See `holds_constants`."""
-        return np.asarray(self.holds_constants(values, dtypes).all(axis=1))
 
     def holds_constants(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> npt.NDArray[np.bool_]:
         """Return, for each row and each of `constants`, whether the row holds it: (n, k).
@@ -286,16 +249,3 @@ class Codec:
         if rows.ndim != 2 or rows.shape[1] != width:
             raise InvalidInput(f"{name} should have shape (n, {width}), but got {rows.shape}.")
         return rows
-
-
-def _moments(x: FloatArray, cell: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the mean and the standard deviation of each column: (d,), (d,).
-
-    Columns are first multiplied by a power of two, which is exact, so that squares of 1e300 and of 1e-300 neither
-    overflow nor vanish.
-    """
-    exponent = np.frexp(np.abs(x).max(axis=0))[1]
-    unit = np.ldexp(x, -exponent)
-    mean = unit.mean(axis=0)
-    variance = np.square(unit - mean).mean(axis=0) + np.square(np.ldexp(cell, -exponent)) / 12.0
-    return np.ldexp(mean, exponent), np.ldexp(np.sqrt(variance), exponent)

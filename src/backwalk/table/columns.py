@@ -1,4 +1,4 @@
-"""The kinds of columns, and the choice between them.
+"""The kinds of columns, and their maps.
 
 A network learns best from columns of mean 0 and variance 1, so a column is shifted and scaled,
 
@@ -18,24 +18,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from backwalk.errors import InvalidInput
-from backwalk.streams import Stream
 from backwalk.table.schema import FloatArray
 
 LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
 LARGEST = float(np.finfo(np.float64).max)
 _SINH_RANGE = 700.0
-_IQR_OF_A_NORMAL = 1.3489795
-# How many times the standard deviation of a normal column with its quartiles a column's own is. It is 1.2 for an
-# exponential one and 1.5 for Student's t with 3 degrees of freedom, on which bending changed nothing, and 2 for a
-# log-normal one of sigma 1, on which it took the gap of a fit from 0.027 to 0.015 nats.
-_HEAVY = 1.75
-_ROWS_LOOKED_AT = 10_000
 
 
 @dataclass(frozen=True)
@@ -83,53 +75,6 @@ class ConstantColumn:
 Column = ScaledColumn | HeavyTailedColumn | ConstantColumn
 
 _KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (ScaledColumn, HeavyTailedColumn, ConstantColumn)}
-
-
-def fitted_tails(x: FloatArray, spread: FloatArray, cell: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return `middle` and `core` for each column of x, (n, d): (d,), (d,), with an infinite core where none is heavy.
-
-    `spread` and `cell`, (d,), are the columns' standard deviations and cells. A column is heavy-tailed where its spread
-    is more than 1.75 times that of a normal one with its quartiles; columns whose quartiles are equal are not, as they
-    are of one value with exceptions. The bend is, of a few, the likeliest if bent rows are normal, with mean and
-    variance as they come: around the median, with 1/8 to 4 times the distance of the quartiles as core; or, for rows of
-    one sign, around 0 with a core far below all of them, which is their logarithm. A core is a cell at least. Quartiles
-    and likelihoods are those of up to 10,000 rows, picked at random.
-
-    >>> x = np.array([[-100.0], [-1.0], [0.0], [1.0], [100.0]])
-    >>> fitted_tails(x, x.std(axis=0), np.zeros(1))
-    (array([0.]), array([0.25]))
-    """
-    some = rows_looked_at(x, "tails")
-    low, median, high = np.quantile(some, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")  # rows, without arithmetic
-    with np.errstate(over="ignore"):
-        width = high - low
-    middle, core = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
-    for j in map(int, np.flatnonzero((spread / _HEAVY > width / _IQR_OF_A_NORMAL) & (width > 0.0))):
-        least = max(float(cell[j]), LEAST_SCALE)
-        bends = [(float(median[j]), max(float(width[j]) * 2.0**k, least)) for k in range(-3, 3)]
-        if x[:, j].min() > -cell[j] or x[:, j].max() < cell[j]:
-            bends.append((0.0, max(_far_below(float(np.abs(x[:, j]).min())), least)))
-        middle[j], core[j] = max(bends, key=partial(_log_likelihood, some[:, j : j + 1]))
-    return middle, core
-
-
-def rows_looked_at(x: FloatArray, purpose: str) -> FloatArray:
-    """Return the rows of x, (n, d), or 10,000 of them: at random, as every other row may be of another kind."""
-    if len(x) <= _ROWS_LOOKED_AT:
-        return x
-    return np.asarray(x[Stream(0).child(purpose).generator().integers(len(x), size=_ROWS_LOOKED_AT)])
-
-
-def _far_below(x: float) -> float:
-    """Return a 64th of a number or less: a power of two, which does not give away the number."""
-    return math.ldexp(0.5, math.frexp(x)[1] - 6)
-
-
-def _log_likelihood(x: FloatArray, bend: tuple[float, float]) -> float:
-    """Return the mean log-likelihood of rows (n, 1) if they are normal once bent, but for a constant: nats."""
-    middle, core = (np.array([number]) for number in bend)
-    spread = float(bent(x, middle, core).std())
-    return float(log_slope(x, middle, core).mean()) - math.log(spread) if spread > 0.0 else -math.inf
 
 
 def bent(x: FloatArray, middle: FloatArray, core: FloatArray) -> FloatArray:

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import scipy.sparse
 
 from backwalk.errors import InvalidInput
-from backwalk.table.schema import FloatArray, Kind, Schema, listed, numpy_dtype, refuse_duplicates, shown, unescaped
+from backwalk.plain import listed
+from backwalk.table.schema import FloatArray, Kind, Schema, numpy_dtype, refuse_duplicates, shown, unescaped
 
 _FRAME_KINDS = ("pandas", "polars", "pyarrow")
 
@@ -48,7 +49,7 @@ class Table:
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """One dtype a column, in which rows are given back."""
+        """One dtype per column, in which rows are given back."""
         return self.schema.dtypes
 
     @property
@@ -57,12 +58,12 @@ class Table:
         return self.schema.kind
 
 
-def as_table(X: Any, *, name: str = "X", allow_missing: bool = False) -> Table:
+def as_table(X: Any, *, name: str = "X") -> Table:
     """Return rows from an array, lists of lists, or a pandas, polars or pyarrow table, checked and in float64.
 
-    `X` is (n, d) with n, d >= 1, of numbers or truth values, and is never changed. `name` is what messages call it.
-    With `allow_missing`, NaN and null pass as NaN; infinity never does. An array of float32 is given back as float32,
-    any other array as float64. Raises InvalidInput, with row and column where there is one.
+    `X` is (n, d) with n, d >= 1, of numbers or truth values, and is never changed; a `Table` is checked already, and
+    comes back as it is. `name` is what messages call it. An array of float32 is given back as float32, any other array
+    as float64. Raises InvalidInput, with row and column where there is one.
 
     >>> as_table([[1, 2], [3, 4]]).values
     array([[1., 2.],
@@ -72,6 +73,8 @@ def as_table(X: Any, *, name: str = "X", allow_missing: bool = False) -> Table:
     ...
     backwalk.errors.InvalidInput: X should hold finite numbers, but got NaN at row 1, column 1 (rows count from 0): ...
     """
+    if isinstance(X, Table):
+        return X
     try:
         frame = nw.from_native(X, pass_through=True)
     except (ValueError, nw.exceptions.NarwhalsError) as error:
@@ -80,7 +83,7 @@ def as_table(X: Any, *, name: str = "X", allow_missing: bool = False) -> Table:
     if isinstance(frame, nw.LazyFrame):
         raise InvalidInput(f"{name} should hold rows, but got a lazy {type(X).__name__}: collect it first.")
     values, schema = _from_frame(frame, name) if isinstance(frame, nw.DataFrame) else _from_array(X, name)
-    _refuse_not_finite(values, schema, name, allow_missing)
+    _refuse_not_finite(values, schema, name)
     return Table(values, schema)
 
 
@@ -113,7 +116,8 @@ def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: s
     missing = [column for column in schema.columns if column not in position]
     unseen = [column for column in names if column not in fitted]
     if missing or unseen:
-        faults = [f"{what} {listed(names)}" for what, names in (("lacks", missing), ("also has", unseen)) if names]
+        found = (("lacks", missing), ("also has", unseen))
+        faults = [f"{what} {listed(map(shown, those))}" for what, those in found if those]
         raise InvalidInput(
             f"The feature names should match those that were passed during fit, but {name} {' and '.join(faults)}: "
             "give exactly the columns that the model was fitted on."
@@ -129,7 +133,7 @@ def frame_dtypes(columns: Sequence[str], dtypes: Sequence[str], name: str) -> tu
     if refused:
         raise InvalidInput(
             f"{name} should hold numbers, but got dtype {shown(dtypes[refused[0]])} in column "
-            f"{listed([columns[j] for j in refused])}: text columns are not supported yet, "
+            f"{listed(shown(columns[j]) for j in refused)}: text columns are not supported yet, "
             "so encode them as numbers or drop them (dates, empty and nested columns likewise), and cast decimals "
             "to float64."
         )
@@ -229,12 +233,14 @@ def _refuse_empty(shape: tuple[int, ...], name: str) -> None:
             )
 
 
-def _refuse_not_finite(values: FloatArray, schema: Schema, name: str, allow_missing: bool) -> None:
-    bad = np.isinf(values) if allow_missing else ~np.isfinite(values)
+def _refuse_not_finite(values: FloatArray, schema: Schema, name: str) -> None:
+    bad = ~np.isfinite(values)
     if bad.any():
         row, column = divmod(int(bad.argmax()), values.shape[1])
         value = "NaN" if np.isnan(values[row, column]) else str(values[row, column])
+        n_rows = int(bad.any(axis=1).sum())
+        such = "" if n_rows == 1 else f"; {n_rows:,} of {len(values):,} rows have such numbers"
         raise InvalidInput(
             f"{name} should hold finite numbers, but got {value} at row {row}, {schema.label(column)} "
-            "(rows count from 0): fill it in or drop the row."
+            f"(rows count from 0){such}: fill them in or drop the rows."
         )

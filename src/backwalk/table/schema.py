@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
+from backwalk.plain import listed
 
 Kind = Literal["numpy", "pandas", "polars", "pyarrow"]
 FloatArray = npt.NDArray[np.float64]
@@ -70,7 +71,8 @@ class Schema:
             return
         if len(self.columns) != len(self.dtypes):
             raise InvalidInput(
-                f"There should be one dtype a column, but got {len(self.columns)} names and {len(self.dtypes)} dtypes."
+                f"There should be a dtype for each column, but got {len(self.columns)} names and {len(self.dtypes)} "
+                "dtypes: give as many of one as of the other."
             )
         refuse_duplicates(self.columns)
 
@@ -115,11 +117,6 @@ def shown(name: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def listed(names: Sequence[object]) -> str:
-    """Return the first few of some names for a message."""
-    return ", ".join(map(shown, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
 def escaped(name: str) -> str:
     """Return a column's name as a CSV header: with an apostrophe before what a spreadsheet would run as a formula.
 
@@ -141,7 +138,9 @@ def refuse_duplicates(columns: Sequence[str]) -> None:
     seen: set[str] = set()
     twice = [name for name in columns if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
     if twice:
-        raise InvalidInput(f"Column names should differ, but got {listed(twice)} more than once: rename one of them.")
+        raise InvalidInput(
+            f"Column names should differ, but got {listed(map(shown, twice))} more than once: rename one of them."
+        )
 
 
 def from_values(values: npt.ArrayLike, schema: Schema) -> Any:

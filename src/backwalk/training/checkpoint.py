@@ -78,11 +78,13 @@ def _checkpointed(trainer: Trainer, path: Path, every: float) -> Iterator[Progre
         with HeldSignals() as held:
             for progress in trainer.run():
                 began = time.monotonic()
-                if began >= due or trainer.done or held.waiting:
+                stop = held.waiting  # once: a signal that comes later finds its state written at the next step
+                if began >= due or trainer.done or stop:
                     write(trainer, path)
                     took = time.monotonic() - began
                     due = began + took + max(every, took / _LARGEST_SHARE)
-                held.deliver()
+                if stop:
+                    held.deliver()
                 try:
                     yield progress
                 except GeneratorExit:

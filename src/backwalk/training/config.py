@@ -16,7 +16,7 @@ MOST_TURNS = 4  # in which Muon's matrices move (`muon.turns_for`), each then by
 class Training:
     """The settings of a training run.
 
-    `batch_size`: rows a step; more than there are rows means several noises a row.
+    `batch_size`: rows per step; more than there are rows means several noises per row.
     `learning_rate`: Adam's, at its highest.
     `max_steps` or `n_epochs`: how long; one epoch is n // batch_size steps, the last short batch being dropped.
     `hidden_rate`: Muon's rate for the square matrices of residual blocks; None leaves all to Adam.
@@ -46,7 +46,7 @@ class Training:
             if value is None and name != "batch_size":
                 continue
             if not is_whole(value) or value < 1:
-                raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}.")
+                raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}: give a whole number.")
             object.__setattr__(self, name, int(value))  # NumPy's too, which no JSON takes
         for name, most in (("learning_rate", 1.0), ("hidden_rate", 1.0), ("ema_width", 0.25)):
             value = getattr(self, name)
@@ -67,7 +67,10 @@ class Training:
         if not isinstance(self.half_products, bool):
             raise InvalidInput(f"half_products should be True or False, but got {self.half_products!r}.")
         if (self.max_steps is None) == (self.n_epochs is None):
-            raise InvalidInput("Exactly one of max_steps and n_epochs should be given, to say how long training goes.")
+            raise InvalidInput(
+                f"One of max_steps and n_epochs should be given, and the other None, but got {self.max_steps!r} and "
+                f"{self.n_epochs!r}: say how long training goes by one of them."
+            )
         if self.levels not in ("log_normal", "chain"):
             raise InvalidInput(f'levels should be "log_normal" or "chain", but got {self.levels!r}.')
 

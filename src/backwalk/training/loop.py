@@ -5,8 +5,8 @@ a run has no hidden random state: batches are cut from one shuffled order of the
 come from counter-based streams. `state` is therefore all that a resumed run needs, and it goes on bit for bit.
 
 The loss is the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed over d. On the validation rows it is
-another thing: the bound's diffusion part in nats a point, at noise and levels that are the same each time, so that two
-values differ by the weights alone (see `validation.py`).
+another thing: the bound's diffusion part in nats per point, at noise and levels that are the same each time, so that
+two values differ by the weights alone (see `validation.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 from backwalk.denoiser import EnsembleDenoiser
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
-from backwalk.threads import single_threads
+from backwalk.threads import Map, single_threads
 from backwalk.training.batches import Batches
 from backwalk.training.config import Training
 from backwalk.training.history import History, Progress
@@ -93,27 +93,27 @@ class Trainer:
 
         Raises TrainingDiverged when the loss stops being finite. A run that was left, or restored, goes on.
         """
-        with single_threads(self.x_0.device.type == "cpu") as self._map:
-            yield from self._run()
+        with single_threads(self.x_0.device.type == "cpu") as side_by_side:
+            yield from self._run(side_by_side)
         self._finish()
 
-    def _run(self) -> Iterator[Progress]:
+    def _run(self, side_by_side: Map) -> Iterator[Progress]:
         began = time.monotonic() - self.seconds
         # Of the step before this one, as an uninterrupted run would know it.
         progress = max(self.step - 1, 0) / self.max_steps if self.max_time is None else self._progress()
         while not self.done:
             before, progress = progress, self._progress()
-            loss = self._update(self.training.rate_at(self.step, progress))
+            loss = self._update(self.training.rate_at(self.step, progress), side_by_side)
             kept = self._loss_is_kept(progress, before)
             self.step += 1
             self.seconds = time.monotonic() - began
             if kept:
                 self._keep(float(loss))
-            validation = self._look() if self._look_due(progress) else None
+            validation = self._look(side_by_side) if self._look_due(progress) else None
             share = min(self._progress(), 1.0)
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds, share)
         if not self.diverged and (self._choice.last is None or self._choice.last.step < self.step):
-            self._look()  # restored with less time than it had taken
+            self._look(side_by_side)  # restored with less time than it had taken
 
     def state(self) -> TrainerState:
         """Return everything that steps change; the tensors are the run's own, not copies."""
@@ -168,9 +168,9 @@ class Trainer:
             seconds=self.seconds,
         )
 
-    def _update(self, rate: float) -> Tensor:
+    def _update(self, rate: float, side_by_side: Map) -> Tensor:
         """Take a step at so many times the plan's rates, and return the members' mean loss."""
-        loss = self._learners.step(self._batches, rate, self.step, self._map)
+        loss = self._learners.step(self._batches, rate, self.step, side_by_side)
         return loss / self.denoiser.n_members
 
     def _loss_is_kept(self, progress: float, before: float) -> bool:
@@ -200,13 +200,13 @@ class Trainer:
         dear = self.max_time is not None and self._seconds_of_looks > _LARGEST_SHARE_OF_LOOKS * self.seconds
         return not dear and int(self._progress() * N_LOOKS) > int(progress_before * N_LOOKS)
 
-    def _look(self) -> float | None:
+    def _look(self, side_by_side: Map) -> float | None:
         """Take the (averaged) weights in as a candidate; return their validation loss where there are rows for it."""
         if self.x_0.device.type == "cuda":
             torch.cuda.synchronize(self.x_0.device)  # or the steps that still wait there would count as looking
         began = time.monotonic()
         with _weights_set(self._learners.parameters, self._learners.averages):
-            by_row = self._validation.by_row(self._map) if self._validation else torch.empty(0, dtype=torch.float64)
+            by_row = self._validation.by_row(side_by_side) if self._validation else torch.empty(0, dtype=torch.float64)
             weights = [parameter.clone() for parameter in self._parameters()]
         self._seconds_of_looks += time.monotonic() - began
         candidate = Candidate(self.step, by_row, weights)

@@ -1,0 +1,82 @@
+"""Does training in bfloat16 cost fidelity? The same fit with products in float32 and in bfloat16, on the same rows.
+
+Everything else is the plan that `Diffusion` chooses for this network and these rows, cut to a number of steps, with the
+same weights to begin with, the same batches and the same noise. Both models are bounded with the same noise, so that
+their difference has a smaller error than either; the difference of two fits in float32 with other seeds stands beside
+it, as that is how far one fit is from another anyway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from backwalk import Diffusion
+from backwalk.defaults import default_training
+from backwalk.denoiser import Residual
+from backwalk.evaluation import mean_estimate
+from benchmarks.densities import Case, cases
+from benchmarks.methods import timed
+from benchmarks.record import Figures, Store
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The widths of the networks, the densities, the draws of the data, the training steps, and the unseen rows."""
+
+    widths: tuple[int, ...]
+    densities: tuple[str, ...]
+    n_seeds: int
+    max_steps: int
+    n_unseen: int
+    n_train: int | None = None
+
+
+SIZES = {
+    "quick": Sizes((8,), ("two_moons",), 1, 5, 20, 100),
+    "short": Sizes((128,), ("curved_chain",), 1, 300, 256),
+    "full": Sizes((128, 512), ("curved_chain", "warped_mixture"), 3, 800, 512),
+}
+
+
+def run(store: Store, sizes: Sizes) -> None:
+    """Fit with both kinds of products for each density, width and draw."""
+    chosen = cases(sizes.densities)
+    for seed in range(sizes.n_seeds):
+        for case in chosen:
+            for width in sizes.widths:
+                key = {"density": case.name, "width": width, "steps": sizes.max_steps, "seed": seed}
+                store.once(key, partial(_both, case, width, seed, sizes))
+
+
+def _both(case: Case, width: int, seed: int, sizes: Sizes) -> Figures:
+    X = case.training_rows(sizes.n_train, seed)
+    unseen = case.make().sample(sizes.n_unseen, random_state=seed + 1000)
+    network = Residual(width=width, n_blocks=3)
+    plan = default_training(*X.shape, max_steps=sizes.max_steps, architecture=network)
+    seconds, bounds, densities = {}, {}, {}
+    for name, half, fit_seed in (
+        ("float32", False, seed),
+        ("bfloat16", True, seed),
+        ("float32_again", False, seed + 1),
+    ):
+        estimator = Diffusion(
+            denoiser=network,
+            training=replace(plan, half_products=half),
+            random_state=fit_seed,
+            verbose=False,
+        )
+        model, seconds[name] = timed(partial(estimator.fit, X))
+        bounds[name] = model.bound(unseen, random_state=seed).per_row.numpy()
+        densities[name] = model.score_samples(unseen)
+    figures: Figures = {"fit_seconds": seconds, "bound": {name: float(rows.mean()) for name, rows in bounds.items()}}
+    for name in ("bfloat16", "float32_again"):
+        for what, less in (
+            ("bound", bounds[name] - bounds["float32"]),
+            ("nats", densities["float32"] - densities[name]),
+        ):
+            worse = mean_estimate(np.asarray(less))
+            figures[f"{what}_of_{name}_worse_by"] = [worse.value, worse.standard_error]
+    return figures

@@ -1,0 +1,62 @@
+"""The end of the chain: what the bound pays for x_N's distance from N(0, I), and what of it no network mends.
+
+The prior term of a row is what knowing x_N tells of it. Averaged over the data a part of that is no waste, as the chain
+would have to tell it anyway. What is lost is the mismatch, the divergence of the distribution that all rows' x_N have
+together from N(0, I), where sampling starts.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from backwalk.diffusion.gaussian import variance_cost
+from backwalk.diffusion.precision import in_float64
+from backwalk.diffusion.schedule import NoiseSchedule
+from backwalk.errors import InvalidInput
+
+
+def prior_term(x_0: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return L_N = KL(q(x_N | x_0) || N(0, I)) of each row of x_0, (n, d): (n,), nats, float64.
+
+    L_N = (alpha_bar_N |x_0|^2 - d alpha_bar_N - d ln(1 - alpha_bar_N)) / 2. No training lowers it.
+    """
+    alpha_bar = schedule.alpha_bar[-1]
+    log_noise = logsigmoid(-schedule.log_snr[-1])  # ln(1 - alpha_bar_N), exact at both ends
+    return 0.5 * (alpha_bar * in_float64(x_0.detach()).square().sum(-1) - x_0.shape[1] * (alpha_bar + log_noise))
+
+
+def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean, (d,), and covariance, (d, d), of rows, (n, d), as `prior_mismatch` wants them.
+
+    >>> moments(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
+    (tensor([1., 1.]), tensor([[1., 0.],
+            [0., 0.]]))
+    """
+    mean = x_0.mean(dim=0)
+    around = x_0 - mean
+    return mean, around.T @ around / len(x_0)
+
+
+def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) -> float:
+    """Return KL(N(sqrt(alpha_bar_N) m, alpha_bar_N S + (1 - alpha_bar_N) I) || N(0, I)), nats per point.
+
+    For data with mean m, (d,), and covariance S, (d, d), the chain starts from the wrong place by at least this much,
+    in every sample, whatever the network; it is known before training. (`prior_term` is larger: it is not all waste.)
+    """
+    mean, covariance = in_float64(mean.detach()), in_float64(covariance.detach())
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise InvalidInput(
+            f"mean and covariance should be (d,) and (d, d), but got {tuple(mean.shape)} and "
+            f"{tuple(covariance.shape)}: pass the moments of the encoded data."
+        )
+    return mismatch_along_axes(mean, torch.linalg.eigvalsh(covariance), schedule)
+
+
+def mismatch_along_axes(mean: Tensor, variances: Tensor, schedule: NoiseSchedule) -> float:
+    """Return `prior_mismatch` from the variances along the covariance's own axes, (d,): its eigenvalues."""
+    alpha_bar = schedule.alpha_bar[-1]
+    gap = alpha_bar * (variances - 1.0)
+    log_ratio = torch.log(alpha_bar * variances.clamp(min=0.0) + schedule.one_minus_alpha_bar[-1])
+    return float(variance_cost(gap, log_ratio).sum() + 0.5 * alpha_bar * mean.square().sum())

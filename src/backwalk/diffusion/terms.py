@@ -1,0 +1,104 @@
+"""The terms of a bound: means over rows with their errors, collected step by step, and merged from pieces of rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class BoundTerms:
+    """The bound's terms as means over rows, with their standard errors over rows: nats per point.
+
+    `transitions` and its error are (n_steps + 1,): entry t is L_{t-1} for t = 2..n_steps, and entries 0 and 1 are 0.
+    `per_row` is (n,), the bound of each row. A standard error is NaN for a single row, or where its term is infinite.
+    """
+
+    prior: float
+    prior_standard_error: float
+    transitions: Tensor
+    transitions_standard_error: Tensor
+    reconstruction: float
+    reconstruction_standard_error: float
+    per_row: Tensor
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows that the means are over."""
+        return len(self.per_row)
+
+    @property
+    def total(self) -> float:
+        """The bound L, the mean over rows."""
+        return float(self.per_row.mean())
+
+    @property
+    def total_standard_error(self) -> float:
+        """The standard error of the bound, in which the terms' covariance is taken into account."""
+        return _standard_error(self.per_row)
+
+
+def collect_terms(prior: Tensor, step_costs: Iterable[Tensor], log_volume: Tensor | None = None) -> BoundTerms:
+    """Return the BoundTerms of a prior term and of the costs of steps t = 1, 2, ..., each (n,), one at a time.
+
+    `log_volume`, (n,), is added to the first.
+    """
+    total, means, errors = prior.clone(), [], []
+    for t, step_cost in enumerate(step_costs, start=1):
+        cost = step_cost if log_volume is None or t > 1 else step_cost + log_volume
+        total += cost
+        means.append(float(cost.mean()))
+        errors.append(_standard_error(cost))
+    return BoundTerms(
+        prior=float(prior.mean()),
+        prior_standard_error=_standard_error(prior),
+        transitions=torch.tensor([0.0, 0.0, *means[1:]], dtype=torch.float64),
+        transitions_standard_error=torch.tensor([0.0, 0.0, *errors[1:]], dtype=torch.float64),
+        reconstruction=means[0],
+        reconstruction_standard_error=errors[0],
+        per_row=total,
+    )
+
+
+def merged_terms(pieces: Sequence[BoundTerms]) -> BoundTerms:
+    """Return the terms over all rows from those of pieces of them, as if all had been computed at once.
+
+    Means are weighted by their numbers of rows. The squared deviations from a piece's own mean, n (n - 1) times the
+    squared standard error, and n times the squared distance of that mean from the whole's add up.
+
+    Source: Chan, Golub & LeVeque 1983, for the sums.
+    """
+    n = torch.tensor([[float(piece.n_rows)] for piece in pieces], dtype=torch.float64)
+    means, errors = torch.stack([_means(piece) for piece in pieces]), torch.stack([_errors(piece) for piece in pieces])
+    mean = (n * means).sum(0) / n.sum()
+    within = torch.where(n == 1.0, 0.0, n * (n - 1.0) * errors.square())  # a single row does not deviate from itself
+    variance = (within + n * (means - mean).square()).sum(0) / (n.sum() - 1.0)
+    error = (variance / n.sum()).sqrt()
+    error[2:4] = 0.0  # of the entries that stand for no step, also where all others are NaN
+    return BoundTerms(
+        prior=float(mean[0]),
+        prior_standard_error=float(error[0]),
+        transitions=mean[2:],
+        transitions_standard_error=error[2:],
+        reconstruction=float(mean[1]),
+        reconstruction_standard_error=float(error[1]),
+        per_row=torch.cat([piece.per_row for piece in pieces]),
+    )
+
+
+def _means(terms: BoundTerms) -> Tensor:
+    return torch.cat([torch.tensor([terms.prior, terms.reconstruction], dtype=torch.float64), terms.transitions])
+
+
+def _errors(terms: BoundTerms) -> Tensor:
+    ends = torch.tensor([terms.prior_standard_error, terms.reconstruction_standard_error], dtype=torch.float64)
+    return torch.cat([ends, terms.transitions_standard_error])
+
+
+def _standard_error(values: Tensor) -> float:
+    n = len(values)
+    return float(values.std() / math.sqrt(n)) if n > 1 else math.nan
