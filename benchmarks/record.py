@@ -87,7 +87,7 @@ class Store:
 
 
 def pace(seconds: float = 0.1) -> float:
-    """Return how many products of two matrices (256, 256) the machine makes a second: less while others are at work.
+    """Return how many products of two matrices (256, 256) the machine makes per second: less while others are at work.
 
     The median of rounds over so many seconds: what a neighbour takes now and then does not show, what it keeps does.
     """

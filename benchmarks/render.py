@@ -133,13 +133,13 @@ _ERRORS_BY_DRAWS = (
 
 
 def suite(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is told where curves go
-    """Return a table a figure: a row per density, a column a method."""
+    """Return a table for each figure: a row per density, a column per method."""
     texts = []
     for budget in sorted({result["key"]["budget"] for result in results}):
         here = [result for result in results if result["key"]["budget"] == budget]
         groups = _grouped(here, "density", "method")
         n_seeds = len({result["key"]["seed"] for result in here})
-        words = (f"{budget:g} seconds a fit.", _about_errors(n_seeds), _judged(here), _SCALES)
+        words = (f"{budget:g} seconds per fit.", _about_errors(n_seeds), _judged(here), _SCALES)
         texts.append(" ".join(filter(None, words)) + "\n")
         for title, name in (
             ("Gap: mean of log p_true - log p_model over unseen rows, nats", "gap"),
@@ -391,7 +391,8 @@ def bfloat16(results: Results, curves: Path) -> str:  # noqa: ARG001
         shown(mean_of([[result[f"bound_of_{name}_worse_by"][0]] for result in results]))
         for name in ("bfloat16", "float32_again")
     )
-    return f"{words}\n{table(head, rows)}\nMeans of the bound: bfloat16 {half}, another seed {again} nats.\n"
+    means = f"Over all of these lines, with ± over the lines: bfloat16 {half}, another seed {again} nats of bound.\n"
+    return f"{words}\n{table(head, rows)}\n{means}"
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Results, Path], str]]] = {

@@ -27,7 +27,7 @@ from benchmarks.record import Figures, Store
 
 @dataclass(frozen=True)
 class Sizes:
-    """How long the models train, rows a turn and turns, the pairs of the C2ST, and the rows written to files."""
+    """How long the models train, rows per turn and turns, the pairs of the C2ST, and the rows written to files."""
 
     n_epochs: int
     max_steps: int | None
@@ -54,7 +54,7 @@ def run(store: Store, sizes: Sizes) -> None:
 
 
 def rates(sizes: Sizes) -> Figures:
-    """Return, for each sampler, its seconds a turn and its C2ST pair by pair."""
+    """Return, for each sampler, its seconds per turn and its C2ST pair by pair."""
     density = two_moons()
     X = density.sample(10_000, random_state=0)
     notebook = Notebook(X, seed=0)

@@ -139,19 +139,27 @@ def test_split_deals_every_row_into_one_of_two_files(run, tmp_path):
     assert (status, json.loads(out)["unseen_rows"], other.read_bytes()) == (0, 15, unseen.read_bytes())
     assert run("split", table, training, other, "--share", 0.3, "--force", "--seed", 1)[0] == 0
     assert other.read_bytes() != unseen.read_bytes()
+    for suffix in ("parquet", "npy"):
+        places = [tmp_path / f"{name}.{suffix}" for name in ("training", "unseen")]
+        assert run("split", table, *places, "--share", 0.3)[0] == 0
+        for place, part in zip(places, (kept, held), strict=True):
+            np.testing.assert_array_equal(read_table(place).values, part.values)
 
 
 def test_a_split_that_cannot_be_is_refused_and_leaves_no_file(run, tmp_path):
     (tmp_path / "all.csv").write_text("x\n1\n2\n3\n")
     (tmp_path / "there.csv").write_text("mine")
     for places, options, words in (
-        (("a.csv", "a.csv"), (), "should be two files"),
+        (("a.csv", "a.csv"), (), "should be three files"),
+        (("all.csv", "a.csv"), ("--force",), "should be three files"),
+        (("-", "a.csv"), (), "should be three files"),
         (("a.csv", "b.csv"), ("--share", 0.1), "0.1 of 3 rows are 0: give another --share"),
         (("a.csv", "there.csv"), ("--share", 0.4), "overwrite it (overwrite=True, --force)"),
         (("a.csv", "b.txt"), ("--share", 0.4), ".csv, .parquet, .npy"),
         (("a.csv", "no/b.csv"), ("--share", 0.4), "there is no folder"),
     ):
-        status, _, err = run("split", tmp_path / "all.csv", *(tmp_path / place for place in places), *options)
+        places = [place if place == "-" else tmp_path / place for place in places]
+        status, _, err = run("split", tmp_path / "all.csv", *places, *options)
         assert (status, words in err) == (1, True), err
         assert not (tmp_path / "a.csv").exists()
     assert (tmp_path / "there.csv").read_text() == "mine"
@@ -444,7 +452,7 @@ def test_the_notebooks_settings_warn_of_the_mismatch(run, tmp_path):
     assert status == 0
     warning = next(line for line in err.splitlines() if line.startswith("warning: "))
     assert "alpha_bar_N = 0.3475" in warning
-    assert "nats per point" in warning
+    assert "nats per row" in warning
 
 
 def test_options_can_come_from_the_environment(run, rows_file, tmp_path, monkeypatch):
@@ -454,7 +462,7 @@ def test_options_can_come_from_the_environment(run, rows_file, tmp_path, monkeyp
     facts = json.loads(out)
     assert facts["chosen_step"].endswith("of 3")
     assert facts["network"] == "Residual(width=48, n_blocks=3, n_members=2)"
-    assert facts["training"] == "3 steps of 256 rows a member"
+    assert facts["training"] == "3 steps of 256 rows per member"
 
 
 def test_quiet_says_nothing(run, rows_file, tmp_path):
@@ -477,11 +485,13 @@ def test_demo_s_lines_to_repeat_it_name_all_that_it_was_given(run, tmp_path, mon
     monkeypatch.setattr("backwalk.assess.assessment._MOST_IN_A_SET", 500)
     options = ["--max-steps", 20, "--device", "cpu", "--seed", 3]
     status, out, _ = run("demo", "-o", tmp_path / "demo", *options, "--json")
-    first, *_ = json.loads(out)["commands"]
-    assert (status, first) == (
-        0,
-        f"backwalk fit two_moons --seed 3 --max-steps 20 --device cpu -o {tmp_path}/demo/two_moons.backwalk",
-    )
+    model, given = f"{tmp_path}/demo/two_moons.backwalk", "--seed 3 --device cpu"
+    assert status == 0
+    assert json.loads(out)["commands"] == [
+        f"backwalk fit two_moons --seed 3 --max-steps 20 --device cpu -o {model}",
+        f"backwalk sample {model} -n 10000 {given} -o {tmp_path}/demo/samples.csv",
+        f"backwalk report {model} two_moons --training two_moons {given} -o {tmp_path}/demo/report.html",
+    ]
 
 
 def test_a_folder_hides_no_built_in_density(run, tmp_path, monkeypatch):
@@ -502,8 +512,13 @@ def test_info_tells_every_column_of_a_table_by_its_whole_name(run, tmp_path):
     assert columns[1] == {"name": names[1], "mean": 4.0, "sd": 2.0, "least": 2.0, "largest": 6.0}
     _, text, _ = run("info", tmp_path / "t.csv")
     assert [line.split() for line in text.splitlines()[3:]] == [
-        [names[0], "mean", "2,", "sd", "1,", "least", "1,", "largest", "3"],
-        [names[1], "mean", "4,", "sd", "2,", "least", "2,", "largest", "6"],
+        f"{names[0]} mean = 2, sd = 1, least = 1, largest = 3".split(),
+        f"{names[1]} mean = 4, sd = 2, least = 2, largest = 6".split(),
+    ]
+    assert "d = 2" in run("info")[1]
+    (tmp_path / "two_lines.csv").write_text('"a\nrows   99",b\n1,2\n3,6\n')  # found by review: a line of its own
+    assert [line.split()[0] for line in run("info", tmp_path / "two_lines.csv")[1].splitlines()] == [
+        *("table", "rows", "n", "a\\nrows", "b")
     ]
 
 

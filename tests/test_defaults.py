@@ -159,7 +159,7 @@ def test_plans_follow_from_the_size_of_the_data(n, d):
 @pytest.mark.parametrize("n", [1_000, 10_000, 100_000])
 @pytest.mark.parametrize("seconds", [7.0, 20.0, 60.0, 180.0])
 def test_in_the_plane_time_buys_members_before_it_buys_more_passes(n, seconds):
-    """Found by the benchmark of budgets: in 60 s six members of two moons remembered what in 20 s four had not."""
+    """Six members of 6,800 steps are at 0.0084 nats on two moons, and eight of 4,700, in the same 60 s, at 0.0074."""
     members = default_architecture(n, 2, seconds).n_members
     steps = default_training(n, 2, max_time=seconds).max_steps / 3  # the bound is for machines three times as fast
     assert members == 16 or steps <= 1.5 * max(default_training(n, 2).max_steps, 0.375 * n)

@@ -86,7 +86,7 @@ def test_settings_are_stored_and_cloned():
 def test_ddpm_is_the_notebook_s_model_and_says_what_it_costs():
     X, _ = make_moons(10_000, noise=0.05, random_state=10)
     model = Diffusion.ddpm(n_epochs=1, random_state=0)
-    with pytest.warns(PriorMismatchWarning, match=r"alpha_bar_N = 0\.3475 .* at least 0\.080 nats per point"):
+    with pytest.warns(PriorMismatchWarning, match=r"alpha_bar_N = 0\.3475 .* at least 0\.080 nats per row"):
         model.fit(X)
     assert float(model.schedule_.alpha_bar[100]) == pytest.approx(0.3475, abs=5e-5)
     assert model.model_.prior_mismatch == pytest.approx(0.080, abs=1e-3)

@@ -156,7 +156,7 @@ def test_the_report_names_the_columns_and_the_advised_lines_bend_them_too(fitted
     training, unseen = (table.to_numpy(dtype=np.float64) for table in tables)
     fidelity = assess(fitted.model_, unseen, training=training, stream=Stream(0), n_pairs=2, n_rows=200)
     write_report(tmp_path / "r.html", fidelity, fitted.model_, data=training, stream=Stream(0))
-    assert "heavy\n  tails (amount, hits) were bent by asinh" in (tmp_path / "r.html").read_text()
+    assert "heavy\n  tails (amount, hits) were transformed by asinh" in (tmp_path / "r.html").read_text()
     assert fidelity.bent_columns == ("amount", "hits")
     code = next(rival.code for rival in fidelity.baselines if rival.name.startswith("GaussianMixture"))
     assert "np.arcsinh" in code

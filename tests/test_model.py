@@ -187,5 +187,5 @@ def test_denoising_error_is_measured_at_some_steps_and_interpolated(model):
 def test_a_mismatch_is_put_into_words_where_it_costs(model):
     assert mismatch_warning(0.0099, model.schedule) is None
     text = mismatch_warning(0.0804, model.schedule)
-    assert "0.080 nats per point" in text
+    assert "0.080 nats per row" in text
     assert f"alpha_bar_N = {float(model.schedule.alpha_bar[-1]):.4f}" in text

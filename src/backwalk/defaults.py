@@ -27,7 +27,7 @@ _MOST_MISMATCH = 1e-4  # nats per point
 _FINEST, _COARSEST = 0.016, 0.5
 _LEVELS_BELOW_FLOOR = 8.0
 _MOST_MEMBERS = 16
-_MOST_STEPS_A_ROW = 0.375  # of a member in the plane
+_STEPS_PER_ROW = 0.375  # in the plane, beyond which time goes to more members: 560 passes in batches of 1,500
 _SECONDS_A_MEMBER_STEP = {True: 2e-3, False: 5e-3}  # in up to three dimensions, and beyond; two cores of 2024
 _CALM_STEPS, _MOST_HASTE = 1600, 2.5  # at so many steps a run in the plane need not hurry
 _HURRIED_SECONDS, _HURRIED_BATCH = 1.3, 511  # a batch that is not cut into shards
@@ -190,19 +190,20 @@ def has_fast_half_products(device: torch.device = _CPU) -> bool:
 def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int]:
     """Return the members of an ensemble and the steps of its training.
 
-    Their product is what a fit costs. As it grows with a given time, both grow alike: on two moons four members of
-    3,200 steps (an excess of 0.005 nats) beat eight of 1,600 (0.007). With less time than usual two members are worth
-    their steps in the plane (in 2.5 s an excess of 0.014 against 0.017 nats), and beyond three dimensions they are not
-    (in 8 s 0.245 against 0.185 on a curved chain).
+    Their product is what a fit costs. As it grows with a given time, both grow alike at first: on two moons four
+    members of 3,200 steps (an excess of 0.005 nats) beat eight of 1,600 (0.007). With less time than usual two members
+    are worth their steps in the plane (in 2.5 s an excess of 0.014 against 0.017 nats), and beyond three dimensions
+    they are not (in 8 s 0.245 against 0.185 on a curved chain).
 
     Members learn side by side on two threads or more, so that beyond one there is an even number of them: the nearest,
     or in the plane the next one from a quarter of the way on. (In 18 s two members of 5,600 steps are at 0.0076 nats,
     as they are in 6 s, and four of 2,900 at 0.0062: two moons, four draws.)
 
-    In the plane, where weights do not decay, a member learns no more than some hundred passes over the rows, and what
-    time is left goes to more members. (In 60 s on 10,000 rows eight of 4,700 steps are at 0.0074 nats, and six of 6,800
-    at 0.0084: two moons, two draws; a checkerboard is at 0.050 for 0.049. In 20 s on 1,000 rows twelve of 1,400 are at
-    0.061, and six of 2,200 at 0.074; rings at 0.133 for 0.139.)
+    In the plane, where weights do not decay, a member remembers the rows in the end: time beyond the usual steps, or
+    some 560 passes over the rows, goes to more members as long as there are fewer than 16. They cost as much more in
+    sampling and scoring. (In 60 s on 10,000 rows eight of 4,700 steps are at 0.0074 nats, and six of 6,800 at 0.0084:
+    two moons, two draws; a checkerboard is at 0.050 for 0.049. In 20 s on 1,000 rows twelve of 1,400 are at 0.061, and
+    six of 2,200 at 0.074; rings at 0.133 for 0.139.)
     """
     members, steps = 2, int(np.clip((22 if is_low(d) else 17) * math.sqrt(n), 800, 2200 if is_low(d) else 2500))
     if max_time is None:
@@ -212,7 +213,7 @@ def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int
     wanted = members * math.sqrt(affordable / (members * steps))
     even = 2 * math.floor(wanted / 2.0 + (0.75 if is_low(d) else 0.5))
     if is_low(d):
-        even = max(even, 2 * round(affordable / max(steps, _MOST_STEPS_A_ROW * n) / 2.0))
+        even = max(even, 2 * round(affordable / max(steps, _STEPS_PER_ROW * n) / 2.0))
     members = int(np.clip(even if wanted >= 1.5 else 1, least, _MOST_MEMBERS))
     return members, max(1, round(affordable / members))
 

@@ -67,8 +67,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     max_steps : int, default=None
         The number of training steps (not of the chain), in place of the plan's.
     max_time : float, default=None
-        Seconds that the whole fit, from rows to model, takes. They are used: more time trains more and larger networks
-        for longer, and the learning rates follow the clock, so that fits with the same seed are no longer equal bit for
+        Seconds that the whole fit, from rows to model, takes. They are used: more time trains more networks for longer,
+        and the learning rates follow the clock, so that fits with the same seed are no longer equal bit for
         bit. None ends by itself, after about 6 s for 10,000 rows in two columns.
     validation_fraction : float, default=None
         The share of the rows given to `fit` that are not trained on, but choose the weights and fit the reverse
@@ -90,7 +90,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     model_ : DiffusionModel
-        All that the fit has left, and the functions below are about.
+        What the fit has left; the methods below are about it.
     schedule_, denoiser_, codec_, history_ : NoiseSchedule, EnsembleDenoiser, Codec, History
         Its parts.
     n_features_in_, feature_names_in_ : int, ndarray of str
@@ -187,8 +187,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         there were any: its message says of which step. A checkpoint keeps them too.
 
         With `warm_start`, a fit begins with the weights of the one before, in place of random ones. All else begins
-        anew: scaling, which columns are bent for their heavy tails, noise levels, the optimiser and the learning rate's
-        rise and fall. So new rows should look like the old ones, and the network has to have the same sizes.
+        anew: scaling, which columns are transformed for their heavy tails, noise levels, the optimiser and the learning
+        rate's rise and fall. So new rows should look like the old ones, and the network has to have the same sizes.
 
         Raises InvalidInput (a ValueError) for what cannot be fitted, before any training; CheckpointError where a
         checkpoint is there and `resume` is False, where it is damaged or of another fit, or where it cannot be written;
@@ -327,7 +327,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         A row whose constant column differs from the fitted constant gets -inf. Whole-number columns are scored at the
         centre of their cells. The density is blurred by noise of standard deviation `model_.blur`, and of more in the
-        tails of columns that are bent.
+        tails of columns that are transformed.
         """
         values = self._matched(X).values
         stream = as_stream(random_state)

@@ -94,7 +94,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 def check_budget(max_steps: Any, max_time: Any) -> None:
     """Raise InvalidInput unless both limits of a training, steps and seconds, are None or within what is accepted."""
     if max_steps is not None and not (is_whole(max_steps) and max_steps >= 1):
-        raise InvalidInput(f"max_steps should be an integer >= 1 or None, but got {max_steps!r}: leave it out.")
+        raise InvalidInput(
+            f"max_steps should be an integer >= 1 or None, but got {max_steps!r}: give 1 at least, or leave it out."
+        )
     if max_time is not None and not (is_number(max_time) and 0 < max_time <= LONGEST_TIME):
         raise InvalidInput(
             f"max_time should be a number of seconds in (0, {LONGEST_TIME:.0e}] or None, but got {max_time!r}: leave "

@@ -55,7 +55,9 @@ def test_the_rival_is_the_baseline_with_most_density():
 def test_without_baselines_the_model_is_only_described():
     text, chosen = verdict(MODEL, (), None)
     assert chosen is MODEL
-    assert "No baseline" in text
+    assert text.endswith("No baseline was fitted beside it.")
+    text, _ = verdict(MODEL, (), None, could_have_more=True)
+    assert "No baseline was fitted beside it: for that, give the rows of the fit" in text
 
 
 NOTEBOOK = NoiseSchedule.linear(100)

@@ -6,6 +6,7 @@ import os
 import resource
 import stat
 import sys
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -212,14 +213,33 @@ def test_names_that_are_numbers_survive_a_file(tmp_path, suffix):
     assert read_table(tmp_path / f"years{suffix}").columns == ("2019", "2020")
 
 
-@pytest.mark.parametrize("name", ["a;b", "a\tb", 'a;"b', "a;b,c"])
+@pytest.mark.parametrize("name", ["a;b", "a\tb", 'a;"b', "a;b,c", "a;\nb"])
 def test_a_single_column_whose_name_holds_a_separator_is_read_back(tmp_path, name):
     """Found by review: our own header, in quotation marks, was taken for cells that other signs part."""
     write_table(tmp_path / "one.csv", Table(np.ones((2, 1)), Schema((name,), ("float64",), "pyarrow")))
     assert read_table(tmp_path / "one.csv").columns == (name,)
-    (tmp_path / "other.csv").write_text('"a";"b"\n1;2\n')
+    two = Schema((name, "c"), ("float64",) * 2, "pyarrow")
+    write_table(tmp_path / "two.csv", Table(np.ones((2, 2)), two))
+    assert read_table(tmp_path / "two.csv").columns == (name, "c")
+
+
+@pytest.mark.parametrize("header", ['"a";"b"', "a;b", 'a;"b,c"', "a\tb", '"a,b"\tc'])
+def test_cells_that_other_signs_part_are_refused(tmp_path, header):
+    (tmp_path / "other.csv").write_text(f"{header}\n1;2\n")
     with pytest.raises(TableFileError, match="separated by commas"):
         read_table(tmp_path / "other.csv")
+
+
+def test_a_header_of_many_quotes_takes_no_more_memory_than_its_file(tmp_path, monkeypatch):
+    """Found by review: what stood between them was cut out first, in millions of pieces."""
+    monkeypatch.setattr(reading, "TABLE_FILE_BYTES", 2**23)  # which is asked for before a file is read
+    (tmp_path / "quotes.csv").write_bytes(b'""xy' * 2**20 + b";")
+    tracemalloc.start()
+    with pytest.raises(TableFileError, match="separated by commas"):
+        read_table(tmp_path / "quotes.csv")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 2**23  # and it was fifteen times the file's four MiB
 
 
 def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):

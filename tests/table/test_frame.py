@@ -153,9 +153,12 @@ def test_missing_values_are_refused(rows):
         as_table(rows)
 
 
-def test_a_table_comes_back_as_it_is():
+def test_a_table_comes_back_as_it_is_once_it_is_checked():
     table = as_table(X)
     assert as_table(table) is table
+    for values, message in ((np.array([[np.nan]]), "NaN at row 0"), (np.empty((0, 1)), "0 sample")):
+        with pytest.raises(InvalidInput, match=message):
+            as_table(Table(values, Schema(None, ("float64",), "numpy")))
 
 
 @settings(derandomize=True, max_examples=200, deadline=None)

@@ -86,9 +86,15 @@ def assess(
     pairs, real_rows = _real_pairs(unseen_rows, codec, density, n_pairs, n_rows, stream.child("real"))
     started = time.perf_counter()
     rows = sample_rows(model, 0, pairs.n_generated, stream=stream.child("generated"))
-    sample = _Sample(codec.encode(rows), _per_10_000(time.perf_counter() - started, len(rows)))
-    scored = Scored.of(model, unseen_rows, codec, density, stream.child("scored"))  # in pieces, on all threads
-    case = _Case(model, unseen_rows, training_rows, density, codec, pairs, real_rows, sample, scored)
+    sample_seconds = _per_10_000(time.perf_counter() - started, len(rows))
+    sample = _Sample(codec.encode(rows), sample_seconds)
+    # What goes through the network in pieces does so on all threads.
+    scored = Scored.of(model, unseen_rows, codec, density, stream.child("scored"))
+    trained = None if training_rows is None else training_rows[trained_rows(model.card, training_rows)]
+    gain = None
+    if trained is not None:
+        gain = training_gain(model, *as_many(trained, unseen_rows, stream.child("gain")), stream.child("gain"))
+    case = _Case(model, unseen_rows, training_rows, trained, density, codec, pairs, real_rows, sample, scored, gain)
     with _one_thread():
         return _judged(case, baselines=baselines, stream=stream, load=_LOAD.format(model_path))
 
@@ -132,25 +138,24 @@ class _Case:
     model: DiffusionModel
     unseen: Rows
     training: Rows | None
+    trained: Rows | None
     density: Density | None
     codec: Codec
     pairs: RealPairs
     real_rows: str
     sample: _Sample
     scored: Scored
+    gain: Estimate | None
 
 
 def _judged(case: _Case, *, baselines: bool, stream: Stream, load: str) -> Fidelity:
     model, unseen, training, codec, pairs = case.model, case.unseen, case.training, case.codec, case.pairs
-    sample, scored = case.sample, case.scored
+    sample, scored, trained, gain = case.sample, case.scored, case.trained, case.gain
     judges = [Judge.ready(statistic, pairs) for statistic in battery(codec.n_encoded, stream=stream.child("battery"))]
     figures = tuple(judge.judge(sample.encoded) for judge in judges)
-    trained = None if training is None else training[trained_rows(model.card, training)]
-    gain = levels = None
+    levels = None
     if trained is not None:
-        pair = as_many(trained, unseen, stream.child("gain"))
-        gain = training_gain(model, *pair, stream.child("gain"))
-        levels = tuple(gain_by_level(model, *pair, stream.child("levels")))
+        levels = tuple(gain_by_level(model, *as_many(trained, unseen, stream.child("gain")), stream.child("levels")))
     ours = _own(model, figures, scored, sample.seconds, load)
     seen = is_of_the_fit(model.card, unseen)
     overlap = 0.0 if training is None else _overlap(unseen, training)
@@ -160,7 +165,7 @@ def _judged(case: _Case, *, baselines: bool, stream: Stream, load: str) -> Fidel
         rivals = tuple(_contender(rival, codec, judges, pairs, scored, stream) for rival in found)
     density = case.density
     entropy = None if density is None else density.entropy
-    words, advised = verdict(ours, rivals, entropy)
+    words, advised = verdict(ours, rivals, entropy, could_have_more=training is None)
     columns = column_figures(pairs, sample.encoded, [column_name(model.schema, j) for j in codec.encoded_columns])
     share = None
     if trained is not None:

@@ -32,7 +32,7 @@ SPREAD = "standard deviations"
 
 @dataclass(frozen=True)
 class Statistic:
-    """A number that two sets of rows give, (real, other) -> float, and the most rows a set that it is worth."""
+    """A number that two sets of rows give, (real, other) -> float, and the most rows of a set that it is worth."""
 
     name: str
     unit: str

@@ -18,10 +18,16 @@ NATS_THAT_MATTER = 0.01
 ACCURACY_THAT_MATTERS = 0.003
 
 
-def verdict(model: Contender, baselines: tuple[Contender, ...], entropy: float | None) -> tuple[str, Contender]:
-    """Return the verdict in words, and the contender that it advises."""
+def verdict(
+    model: Contender, baselines: tuple[Contender, ...], entropy: float | None, *, could_have_more: bool = False
+) -> tuple[str, Contender]:
+    """Return the verdict in words, and the contender that it advises.
+
+    `could_have_more`: there would be baselines, had the rows of the fit been given.
+    """
     if not baselines:
-        hint = "No baseline was fitted: for that, give the rows of the fit (--training FILE, or training=X)."
+        how = ": for that, give the rows of the fit (--training FILE, or training=X)" if could_have_more else ""
+        hint = f"No baseline was fitted beside it{how}."
         return f"{_against_real(model, 'The diffusion model')} {hint}", model
     rival = max(baselines, key=lambda baseline: baseline.advantage.value if baseline.advantage else 0.0)
     assert rival.advantage is not None

@@ -83,12 +83,12 @@ def demo(
     estimator.save(model, overwrite=force)
     given = {name: value for name, value in training.items() if name != "ddpm" and value is not None}
     options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in given.items())
-    options += f" --device {device}" if device != "auto" else ""
+    where = f" --device {device}" if device != "auto" else ""
     model_, report_, samples = (shlex.quote(str(path)) for path in (model, report, output / "samples.csv"))
     commands = [
-        f"backwalk fit two_moons --seed {seed}{options}{' --ddpm' if training['ddpm'] else ''} -o {model_}",
-        f"backwalk sample {model_} -n 10000 --seed {seed} -o {samples}",
-        f"backwalk report {model_} two_moons --training two_moons --seed {seed} -o {report_}",
+        f"backwalk fit two_moons --seed {seed}{options}{' --ddpm' if training['ddpm'] else ''}{where} -o {model_}",
+        f"backwalk sample {model_} -n 10000 --seed {seed}{where} -o {samples}",
+        f"backwalk report {model_} two_moons --training two_moons --seed {seed}{where} -o {report_}",
     ]
     write_samples(estimator, 10_000, seed, output / "samples.csv", force)
     unseen = read_data("two_moons", 10_000, seed, unseen=True)
@@ -201,8 +201,11 @@ def split(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Deal the rows of DATA at random into two files: TRAINING, to fit a model to, and UNSEEN, to judge it by."""
-    sizes = write_split(read_data(data, rows, seed).table, (training, unseen), share, seed, force)
+    """Deal the rows of DATA at random into two files: TRAINING, to fit a model to, and UNSEEN, to judge it by.
+
+    Both are .csv, .parquet or .npy files.
+    """
+    sizes = write_split(data, read_data(data, rows, seed).table, (training, unseen), share, seed, force)
     if as_json:
         print_json({"training": training, "training_rows": sizes[0], "unseen": unseen, "unseen_rows": sizes[1]})
     else:
@@ -216,11 +219,11 @@ def split(
 @click.option(
     "--max-time",
     type=click.FloatRange(min=0, min_open=True),
-    help="Take about so many seconds for all of it, and use them.",
+    help="Seconds for all of it, which are all used: more time gives a better student.",
 )
 @device_option
 @seed_option
-@click.option("--force", is_flag=True, help="Overwrite what is there, be it a student.")
+@click.option("--force", is_flag=True, help="Overwrite what is there, even a student.")
 @reply_options
 @click.pass_context
 def distil(
@@ -335,7 +338,7 @@ def sample(
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
-    help="With --bound: only so many of the chain's steps, the best with fitted scalar variances.",
+    help="With --bound: bound a chain of this many of the steps, the best for fitted scalar variances.",
 )
 @device_option
 @rows_option
@@ -360,8 +363,9 @@ def score(
 
     It is the probability-flow ODE's. Beside it stand the ODE solver's error and the standard error of the random probes
     that serve beyond 32 columns (0 up to there). A row whose constant column differs from the fit's gets -inf. --bound
-    adds the variational bound (ELBO), from below; it is the chain's, which is another model. Their means are said on
-    stderr, or on stdout with --json, where the table then is not. A built-in density gives rows that no fit was given.
+    adds the variational bound (ELBO), from below; it is the chain's, which is another model. The means go to stderr;
+    with --json to stdout, and the table is then written with -o FILE only. A built-in density gives rows that no fit
+    was given.
     """
     import numpy as np
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backwalk.cli.data import read_data
+from backwalk.cli.output import printable
 
 
 def facts_of(path: str | None) -> dict[str, Any]:
@@ -21,21 +22,21 @@ def facts_of(path: str | None) -> dict[str, Any]:
 
 
 def lines_of(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the facts as a label and a text each."""
+    """Yield the facts as a label and a text each, both on one line and harmless for a terminal."""
     for name, value in facts.items():
         label = name.replace("_", " ")
-        if name in ("densities", "columns") and value and isinstance(value[0], dict):
-            for of_one in value:  # its name stands as it is typed
-                others = (f"{fact.replace('_', ' ')} {_worded(number)}" for fact, number in of_one.items())
-                yield of_one["name"], ", ".join(list(others)[1:])
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            for of_one in value:
+                others = (f"{fact} = {_worded(number)}" for fact, number in of_one.items() if fact != "name")
+                yield printable(of_one["name"]), ", ".join(others)  # as it is typed
         elif isinstance(value, list):
-            yield label, ", ".join(map(str, value))
+            yield label, ", ".join(map(_worded, value))
         else:
             yield label, _worded(value)
 
 
 def _worded(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
 
 
 def _of_model(path: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ table_output_option = click.option(
     "-o", "--output", default="-", show_default=True, help="A .csv, .parquet or .npy file; - is CSV to stdout."
 )
 raw_headers_option = click.option(
-    "--raw-headers", is_flag=True, help="Leave CSV headers as they are that a spreadsheet would take for formulas."
+    "--raw-headers", is_flag=True, help="No apostrophe before CSV headers that a spreadsheet would take for formulas."
 )
 rows_option = click.option(
     "--rows",
@@ -56,7 +56,7 @@ training_options = together(
     click.option(
         "--max-time",
         type=click.FloatRange(min=0, min_open=True),
-        help="Take about so many seconds for the fit, and use them: more time buys a better model.",
+        help="Seconds for the whole fit, which are all used: more time gives a better model.",
     ),
 )
 

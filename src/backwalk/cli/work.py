@@ -88,10 +88,12 @@ def write_samples(
     write_rows(output, pieces, schema, n_rows=number, escape_formulas=not raw_headers, overwrite=force)
 
 
-def write_split(table: Table, places: tuple[str, str], share: float, seed: int, force: bool) -> tuple[int, int]:
+def write_split(
+    source: str, table: Table, places: tuple[str, str], share: float, seed: int, force: bool
+) -> tuple[int, int]:
     """Deal the rows of a table at random into two files, the second of which gets this share, and return their sizes.
 
-    In each file the rows keep their order.
+    `source` is where the table comes from, which is never written to. In each file the rows keep their order.
     """
     import numpy as np
 
@@ -100,8 +102,11 @@ def write_split(table: Table, places: tuple[str, str], share: float, seed: int, 
 
     n = len(table.values)
     n_unseen = round(share * n)
-    if Path(places[0]).resolve() == Path(places[1]).resolve():
-        raise InvalidInput(f"TRAINING and UNSEEN should be two files, but both are {places[0]}: name another one.")
+    named = [Path(place).resolve() for place in (source, *places)]
+    if "-" in places or len(set(named)) < 3:
+        raise InvalidInput(
+            f"DATA, TRAINING and UNSEEN should be three files, but got {source}, {places[0]}, {places[1]}: name others."
+        )
     if not 0 < n_unseen < n:
         raise InvalidInput(
             f"Both files should get a row at least, but {share:g} of {n:,} rows are {n_unseen:,}: give another --share."

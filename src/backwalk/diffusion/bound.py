@@ -86,7 +86,7 @@ def variational_bound(
     """Return the bound L on E[-log p_theta(x_0)] for the chain with reverse variances `sigma_sq`, (n_steps + 1,).
 
     Every step t = 1..n_steps is evaluated for every row of x_0, (n, d). The noise is random, from
-    stream.child("bound", t, draw), a draw a (row, t, draw); or it is `eps`, (k, d), the k points used with equal
+    stream.child("bound", t, draw), one for each (row, t, draw); or it is `eps`, (k, d), the k points used with equal
     weights for every row and step. For a linear denoiser the 2d points +-sqrt(d) e_i make every term exact. The work
     is n_steps * n_draws calls on all n rows, and the memory that of one call: pass many rows in pieces, with the
     absolute number of a piece's `first_row`, and join the pieces by `merged_terms`.
@@ -162,7 +162,7 @@ class NoiseDraws:
             raise InvalidInput("eps should hold at least one point, but is empty: give the points of the mean.")
         if not is_whole(self.n_draws) or self.n_draws < 1:
             raise InvalidInput(
-                f"n_draws should be an integer >= 1, but got {self.n_draws!r}: 1 draw a row and step is usual."
+                f"n_draws should be an integer >= 1, but got {self.n_draws!r}: 1 draw per row and step is usual."
             )
 
     def at(self, t: int, x_0: Tensor) -> Iterator[Tensor]:

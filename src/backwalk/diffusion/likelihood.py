@@ -55,7 +55,7 @@ def log_density(
 ) -> LogDensity:
     """Return the log-density of each row of x, (n, d), under the probability-flow ODE: nats per point.
 
-    `divergence` is "exact" (d forward-mode passes an evaluation), or probes, (k, n, d), of random signs for
+    `divergence` is "exact" (d forward-mode passes per evaluation), or probes, (k, n, d), of random signs for
     Hutchinson's estimate of the trace; the same probes serve the whole path, so that it stays smooth. `n_intervals` is
     even; there are 9 n_intervals evaluations, a third of them for the error estimate. A row's result does not depend on
     the other rows; memory grows with n times d (or k), so pass many rows in tiles. The integral is summed in float64

@@ -24,7 +24,7 @@ _MOST_STEPS = 2000  # 32 MiB for each of the costs' parts
 def optimal_step_cost(
     schedule: NoiseSchedule, denoising_error: Tensor, *, decoder_variance: float | None = None
 ) -> Tensor:
-    """Return F, (N + 1, N + 1): F[s, t] is the bound's cost of one step from t to s < t, nats a dimension.
+    """Return F, (N + 1, N + 1): F[s, t] is the bound's cost of one step from t to s < t, nats per dimension.
 
     F[s, t] = ln(1 + (SNR_s - SNR_t) m_t) / 2 for s >= 1, F[0, t] = ln(2 pi e m_t) / 2, and +inf where s >= t.
     With a given `decoder_variance` v, F[0, t] = (ln(2 pi v) + m_t / v) / 2.

@@ -1,7 +1,7 @@
 """Simple generative models to hold a diffusion model against: a Gaussian mixture and a kernel density.
 
 Both are fitted in seconds, have an exact density, and are hard to beat in the plane. A report that left them out
-would flatter. Points are expected in one common scale (mean 0 and variance 1 a column): the mixture's starting
+would flatter. Points are expected in one common scale (mean 0 and variance 1 in each column): the mixture's starting
 values and the kernel's single bandwidth both assume it.
 """
 

@@ -122,7 +122,7 @@ def training_words(model: DiffusionModel) -> str:
     plan = plan if isinstance(plan, dict) else {}
     words = f"{model.history.n_steps:,} steps"
     if isinstance(plan.get("batch_size"), int):
-        words += f" of {plan['batch_size']:,} rows a member"
+        words += f" of {plan['batch_size']:,} rows per member"
     return words + (", products in bfloat16" if plan.get("half_products") is True else "")
 
 
@@ -138,7 +138,7 @@ def mismatch_warning(prior_mismatch: float, schedule: NoiseSchedule) -> str | No
     return (
         f"prior mismatch: alpha_bar_N = {float(schedule.alpha_bar[-1]):.4f} after {schedule.n_steps} steps, so x_N "
         f"still holds signal (SNR {float(schedule.snr[-1]):.2f}), while sampling starts from pure noise. That costs at "
-        f"least {prior_mismatch:.3f} nats per point, in every sample, whatever the network. Use more steps or larger "
+        f"least {prior_mismatch:.3f} nats per row, in every sample, whatever the network. Use more steps or larger "
         "betas, or leave the schedule to Diffusion()."
     )
 

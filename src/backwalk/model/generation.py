@@ -35,7 +35,7 @@ from backwalk.sampling import (
 )
 from backwalk.streams import Stream
 
-_NUMBERS_TOGETHER = 64  # of noise, a row, drawn for several steps of the chain
+_NUMBERS_TOGETHER = 64  # of noise, per row, drawn for several steps of the chain
 _FITTING = Lock()
 
 

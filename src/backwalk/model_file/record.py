@@ -196,7 +196,7 @@ def check_tensors(tensors: dict[str, Tensor]) -> None:
             raise ModelFileError(f"{name} should have at most {most} numbers, but has {len(row)}.")
     error = rows["denoising_error"]
     if len(error) != len(rows["schedule.log_snr"]) + 1 or not bool((error >= 0).all()):
-        raise ModelFileError("denoising_error should have one entry >= 0 a step.")
+        raise ModelFileError("denoising_error should have one entry >= 0 per step.")
     for part in ("", "validation_"):
         if len(rows[f"history.{part}step"]) != len(rows[f"history.{part}loss"]):
             raise ModelFileError("the history should have a loss for every step that it names.")

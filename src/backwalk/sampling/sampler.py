@@ -127,8 +127,8 @@ def asked_sampler(
 ) -> Sampler:
     """Return the sampler that is meant by a solver's name or a `Sampler`, and a number of evaluations.
 
-    Without both it is a model's `own`, on its `schedule`. A number alone leaves an own one that was chosen; the default
-    one gives way to the solver that does best with so many evaluations. `eta` goes with a name.
+    Without both it is a model's `own`, on its `schedule`. A number alone keeps the model's solver, unless that is the
+    default one, which gives way to the solver that does best with so many evaluations. `eta` goes with a name.
     """
     if isinstance(sampler, Sampler):
         if n_evaluations is not None:

@@ -176,7 +176,7 @@ class Codec:
 
         The fitted density is over the columns that vary. A row whose constant column differs cannot come from the
         model: its log-density is -inf. The same table may come in float32 and in float64: a constant is met by its
-        rounding to float32, and by what rounds to it in the dtype, one a column, that it was fitted in.
+        rounding to float32, and by what rounds to it in the dtype that its column was fitted in.
         """
         positions, constants = self._constants
         given = self._rows(values, self.n_columns, "values")[:, positions]

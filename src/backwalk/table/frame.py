@@ -61,8 +61,8 @@ class Table:
 def as_table(X: Any, *, name: str = "X") -> Table:
     """Return rows from an array, lists of lists, or a pandas, polars or pyarrow table, checked and in float64.
 
-    `X` is (n, d) with n, d >= 1, of numbers or truth values, and is never changed; a `Table` is checked already, and
-    comes back as it is. `name` is what messages call it. An array of float32 is given back as float32, any other array
+    `X` is (n, d) with n, d >= 1, of numbers or truth values, and is never changed; a `Table` comes back as
+    it is. `name` is what messages call it. An array of float32 is given back as float32, any other array
     as float64. Raises InvalidInput, with row and column where there is one.
 
     >>> as_table([[1, 2], [3, 4]]).values
@@ -74,6 +74,8 @@ def as_table(X: Any, *, name: str = "X") -> Table:
     backwalk.errors.InvalidInput: X should hold finite numbers, but got NaN at row 1, column 1 (rows count from 0): ...
     """
     if isinstance(X, Table):
+        _refuse_empty(X.values.shape, name)
+        _refuse_not_finite(X.values, X.schema, name)
         return X
     try:
         frame = nw.from_native(X, pass_through=True)
@@ -239,8 +241,13 @@ def _refuse_not_finite(values: FloatArray, schema: Schema, name: str) -> None:
         row, column = divmod(int(bad.argmax()), values.shape[1])
         value = "NaN" if np.isnan(values[row, column]) else str(values[row, column])
         n_rows = int(bad.any(axis=1).sum())
-        such = "" if n_rows == 1 else f"; {n_rows:,} of {len(values):,} rows have such numbers"
+        such, remedy = "", "give a finite number, or drop the row"
+        if n_rows > 1:
+            such, remedy = (
+                f"; {n_rows:,} of {len(values):,} rows have such numbers",
+                "give finite ones, or drop the rows",
+            )
         raise InvalidInput(
             f"{name} should hold finite numbers, but got {value} at row {row}, {schema.label(column)} "
-            f"(rows count from 0){such}: fill them in or drop the rows."
+            f"(rows count from 0){such}: {remedy}."
         )

@@ -30,10 +30,13 @@ from backwalk.table.schema import shown, unescaped
 _UNNAMED = re.compile(r"Unnamed: \d+")  # pandas' name for what has none
 _NOT_BLANK = re.compile(rb"\S")
 _FIRST_LINE = re.compile(rb"[^\r\n]*")
-_QUOTED = re.compile(rb'"[^"]*+"')
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A CSV's first line up to its last comma: fields may be in quotes, and then hold anything, line ends too.
 _HEADER_LINE = re.compile(rb"""(?:(?:"(?:[^"]++|"")*+")?+[^,\r\n]*+,)*+""")
+# Whether a sign that parts cells stands in the header, outside quotes.
+_PARTED_BY = {
+    sign: re.compile(rb"""(?:"(?:[^"]++|"")*+"|[^"\r\n%b]++)*+%b""" % (sign, sign)) for sign in (b",", b";", b"\t")
+}
 _NPY_MAGIC = b"\x93NUMPY"
 _LONGEST_NPY_HEADER = 10_000  # as NumPy itself accepts, though only after having read it all
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -78,10 +81,9 @@ def _read_csv(file: BinaryIO) -> pa.Table:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
         raise TableFileError("The file is not UTF-8 text but looks like UTF-16 or binary data: save it as UTF-8.")
     first = _FIRST_LINE.match(data, begin.start())
-    first_line = first.group() if first else b""
-    unquoted = _QUOTED.sub(b"", first_line)
-    if b"," not in unquoted and (b";" in unquoted or b"\t" in unquoted):
-        name = first_line.decode(errors="replace")
+    comma, *others = (bool(pattern.match(data, begin.start())) for pattern in _PARTED_BY.values())
+    if any(others) and not comma:
+        name = (first.group() if first else b"")[:1000].decode(errors="replace")
         raise TableFileError(f"Cells should be separated by commas, but the header is {shown(name)}: save it so.")
     header = _HEADER_LINE.match(data, begin.start())
     columns = 1 + (data.count(b",", header.start(), header.end()) if header else 0)

@@ -1,4 +1,4 @@
-"""What a step sees: slices of one shuffled order of the rows an epoch, for each member its own, levels and noise."""
+"""What a step sees: slices of one shuffled order of the rows per epoch, for each member its own, levels and noise."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Training:
             if value is None and name != "batch_size":
                 continue
             if not is_whole(value) or value < 1:
-                raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}: give a whole number.")
+                raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}: give 1 at least.")
             object.__setattr__(self, name, int(value))  # NumPy's too, which no JSON takes
         for name, most in (("learning_rate", 1.0), ("hidden_rate", 1.0), ("ema_width", 0.25)):
             value = getattr(self, name)

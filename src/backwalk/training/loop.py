@@ -1,7 +1,7 @@
 """The one training loop: rows and noise in, weights out.
 
 A `Trainer` holds everything that a step changes. What a step draws is a function of the seed and the step's number, so
-a run has no hidden random state: batches are cut from one shuffled order of the rows an epoch, noise and noise levels
+a run has no hidden random state: batches are cut from one shuffled order of the rows per epoch, noise and noise levels
 come from counter-based streams. `state` is therefore all that a resumed run needs, and it goes on bit for bit.
 
 The loss is the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed over d. On the validation rows it is
