@@ -17,8 +17,9 @@
 # points are made by starting from noise and walking back.
 #
 # This notebook derives the method, trains the textbook model on two moons and on circles, looks at the samples, and
-# then asks what the textbook's settings cost and how to mend them. It needs `backwalk` and nothing else. With the
-# numbers below it runs for a quarter to half an hour on one processor core; the lengths are all in the next cell.
+# then asks what the textbook's settings cost and how to mend them. It needs `backwalk`, and Jupyter to run it.
+# With the numbers below that takes a quarter to half an hour on one processor core; the lengths are all in the next
+# cell.
 
 # %% tags=["parameters"]
 N_EPOCHS = 5_000  # of the textbook model: the course's number
@@ -367,7 +368,7 @@ def show_samples(name, rows):
 show_samples("textbook", textbook.sample(N_PAIRS * N_ROWS, random_state=5))
 
 # %% [markdown]
-# ## 7. One line mends it
+# ## 7. Two ways out: the paper's schedule, and the library's defaults
 #
 # **Only the schedule.** The betas of the course end at 0.02, as those of Ho et al. do. But theirs are 1,000 steps,
 # from 0.0001, and $\bar\alpha_N = 0.00004$. With a tenth of the steps the same betas do a tenth of the work. So give
