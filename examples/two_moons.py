@@ -456,7 +456,7 @@ plot_nats(
     points(paired_gap(log_p, -cost) for cost in costs.values()),
     truth=(0.0, 0.0),
     truth_name="the truth",
-    title="Above the truth, row by row",
+    title="Gap to the truth, row by row",
 )
 
 # %% [markdown]
