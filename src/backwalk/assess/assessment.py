@@ -91,10 +91,11 @@ def assess(
     # What goes through the network in pieces does so on all threads.
     scored = Scored.of(model, unseen_rows, codec, density, stream.child("scored"))
     trained = None if training_rows is None else training_rows[trained_rows(model.card, training_rows)]
-    gain = None
-    if trained is not None:
-        gain = training_gain(model, *as_many(trained, unseen_rows, stream.child("gain")), stream.child("gain"))
-    case = _Case(model, unseen_rows, training_rows, trained, density, codec, pairs, real_rows, sample, scored, gain)
+    alike = None if trained is None else as_many(trained, unseen_rows, stream.child("gain"))
+    gain = None if alike is None else training_gain(model, *alike, stream.child("gain"))
+    case = _Case(
+        model, unseen_rows, training_rows, trained, alike, density, codec, pairs, real_rows, sample, scored, gain
+    )
     with _one_thread():
         return _judged(case, baselines=baselines, stream=stream, load=_LOAD.format(model_path))
 
@@ -133,12 +134,16 @@ class _Sample:
 
 @dataclass(frozen=True, eq=False)
 class _Case:
-    """A model, what it is judged by, and the scale and the pairs in which that is done."""
+    """A model, what it is judged by, and the scale and the pairs in which that is done.
+
+    `trained` are the rows of `training` that were trained on, and `alike` as many of these as of the unseen rows.
+    """
 
     model: DiffusionModel
     unseen: Rows
     training: Rows | None
     trained: Rows | None
+    alike: tuple[Rows, Rows] | None
     density: Density | None
     codec: Codec
     pairs: RealPairs
@@ -153,9 +158,7 @@ def _judged(case: _Case, *, baselines: bool, stream: Stream, load: str) -> Fidel
     sample, scored, trained, gain = case.sample, case.scored, case.trained, case.gain
     judges = [Judge.ready(statistic, pairs) for statistic in battery(codec.n_encoded, stream=stream.child("battery"))]
     figures = tuple(judge.judge(sample.encoded) for judge in judges)
-    levels = None
-    if trained is not None:
-        levels = tuple(gain_by_level(model, *as_many(trained, unseen, stream.child("gain")), stream.child("levels")))
+    levels = None if case.alike is None else tuple(gain_by_level(model, *case.alike, stream.child("levels")))
     ours = _own(model, figures, scored, sample.seconds, load)
     seen = is_of_the_fit(model.card, unseen)
     overlap = 0.0 if training is None else _overlap(unseen, training)

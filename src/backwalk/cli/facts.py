@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backwalk.cli.data import read_data
 from backwalk.cli.output import printable
+
+if TYPE_CHECKING:
+    from backwalk.table import Schema
 
 
 def facts_of(path: str | None) -> dict[str, Any]:
@@ -39,12 +42,16 @@ def _worded(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
 
 
+def _names(schema: Schema) -> list[str]:
+    return list(schema.columns or (f"column {j}" for j in range(schema.n_columns)))
+
+
 def _of_model(path: str) -> dict[str, Any]:
     from backwalk.model import blur_words, student_words, training_words
     from backwalk.model_file import load
 
     model = load(Path(path))
-    columns = list(model.schema.columns or [f"column {j}" for j in range(model.schema.n_columns)])
+    columns = _names(model.schema)
     heavy = [columns[j] for j in model.codec.heavy_tailed_columns]
     return {
         "model": path,
@@ -67,15 +74,15 @@ def _of_model(path: str) -> dict[str, Any]:
 
 def _of_table(path: str) -> dict[str, Any]:
     table = read_data(path, 10_000, 0, name="PATH").table
-    values, names = table.values, table.columns
+    values = table.values
     columns = [
         {
-            "name": names[j] if names else f"column {j}",
+            "name": name,
             "mean": float(x.mean()),
             "sd": float(x.std()),
             "least": float(x.min()),
             "largest": float(x.max()),
         }
-        for j, x in enumerate(values.T)
+        for name, x in zip(_names(table.schema), values.T, strict=True)
     ]
     return {"table": path, "rows": len(values), "n_columns": values.shape[1], "columns": columns}

@@ -8,7 +8,6 @@ from backwalk.sampling.sampler import (
     Sampler,
     asked_sampler,
     default_sampler,
-    named_sampler,
     spread_times,
     usual_solver,
 )
@@ -32,7 +31,6 @@ __all__ = [
     "default_sampler",
     "fitted_times",
     "last_state",
-    "named_sampler",
     "over_tiles",
     "padded_tile",
     "spread_times",

@@ -113,7 +113,7 @@ def default_sampler(schedule: NoiseSchedule) -> Sampler:
     return Sampler(usual_solver(k), k)
 
 
-def named_sampler(solver: str, n_evaluations: int | None = None, eta: float = 0.0) -> Sampler:
+def _named_sampler(solver: str, n_evaluations: int | None = None, eta: float = 0.0) -> Sampler:
     """Return the sampler that a solver's name means: without a number 20 evaluations, or one for each step of the chain
     ("ancestral"), or a student's one ("distilled"). Raises InvalidInput as `Sampler` does.
     """
@@ -135,7 +135,7 @@ def asked_sampler(
             raise InvalidInput("n_evaluations should be None where a Sampler is given: it holds its own.")
         return sampler
     if sampler is not None:
-        return named_sampler(sampler, n_evaluations, eta)
+        return _named_sampler(sampler, n_evaluations, eta)
     if n_evaluations is None:
         return own
     asked = replace(own, n_evaluations=n_evaluations)
