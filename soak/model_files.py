@@ -119,7 +119,7 @@ class _Taken(Exception):
 
 def _untrained() -> Trainer:
     """Return the trainer of the fit that the checkpoint is of."""
-    from backwalk import fitting as module
+    from backwalk.fitting import fit as module
 
     class Taker(module.Trainer):
         def run(self) -> Any:

@@ -141,6 +141,14 @@ CAMPAIGNS = [
         50,
         4,
     ),
+    Campaign(
+        "signals",
+        "SIGINT or SIGTERM while a model is saved over another",
+        "status 130 or 143; the old model or the new, whole; no part of a file",
+        writers.stopped,
+        200,
+        10,
+    ),
     Campaign("memory", "10^13 rows, 10^9 steps, batches of 10^10", "a clear error, soon", memory.too_much, 10, 5),
     Campaign(
         "memory", "up to 200,000 rows with 256 MiB to spare", "the same bits as without a limit", memory.little, 10, 2

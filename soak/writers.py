@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -9,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backwalk.cli.stops import Stopped, signals_raised
 from backwalk.model_file import load, save
 from soak.campaign import outcome_of
 from soak.children import forked, left
@@ -65,6 +70,36 @@ def killed(n: int, seed: int, folder: Path) -> Iterator[str]:
             yield f"{type(error).__name__}: {error}"
         else:
             yield ""
+
+
+def stopped(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of writers that a signal stops at random: the model stays whole, and no part of a file is left."""
+    rng, path = np.random.default_rng(seed), folder / "m"
+    save(_version(0), path)
+    for i in range(n):
+        number, wait = (signal.SIGINT, signal.SIGTERM)[i % 2], float(rng.uniform(0.0, 0.03))
+        yield outcome_of(partial(_stopped, path, seed + i, number, wait, folder / f"{i}.log"))
+
+
+def _stopped(path: Path, seed: int, number: int, wait: float, log: Path) -> None:
+    pid = forked(partial(_write_until_stopped, path, seed), log)
+    while not (log.exists() and log.stat().st_size):
+        time.sleep(0.001)
+    time.sleep(wait)
+    os.kill(pid, number)
+    status = left(pid)
+    assert status == 128 + number, f"left with {status}: {log.read_text()[-300:]}"
+    assert _which(path) >= 0
+    assert not [name for name in listing(path) if name.endswith(".part")], listing(path)
+
+
+def _write_until_stopped(path: Path, seed: int) -> None:
+    gc.callbacks.clear()  # hypothesis' own, of the campaigns before, in which Python would swallow what we raise
+    with signals_raised():
+        try:
+            _write(path, seed, 1000)
+        except Stopped as stop:
+            raise SystemExit(128 + stop.number) from None
 
 
 def _version(k: int) -> object:

@@ -16,7 +16,7 @@ LAYERS = [
     {"datasets", "denoiser"},
     {"training", "sampling"},
     {"model"},
-    {"model_file", "latent", "oracle", "defaults", "distillation", "progress", "card", "settings"},
+    {"model_file", "latent", "oracle", "defaults", "distillation", "progress"},
     {"fitting"},
     {"estimator"},
     {"assess"},

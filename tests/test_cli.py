@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -741,16 +742,20 @@ def test_a_report_that_cannot_be_written_is_named(run, model, rows_file, tmp_pat
     assert (status, "r.html cannot be written: No space left" in err) == (1, True)
 
 
-def test_a_real_signal_to_a_real_process(rows_file, tmp_path):
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGTERM, "terminated"), (signal.SIGHUP, "hung up")])
+def test_a_real_signal_to_a_real_process(rows_file, tmp_path, number, words):
     command = [sys.executable, "-m", "backwalk", "fit", str(rows_file), "-o", str(tmp_path / "m")]
     command += ["--max-steps", "1000000", "--checkpoint-every", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120.0
         while not (tmp_path / "m.checkpoint").exists():
             assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(number)
         err = process.communicate()[1]
-    assert process.returncode == 143
-    assert err.startswith("terminated; ")
+    assert process.returncode == 128 + number
+    assert err.startswith(f"{words}; ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.checkpoint", "rows.csv"]
 
 

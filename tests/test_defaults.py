@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from backwalk import defaults
 from backwalk.defaults import (
+    _MOST_FASTER,
     default_architecture,
     default_distillation,
     default_schedule,
@@ -161,7 +162,7 @@ def test_plans_follow_from_the_size_of_the_data(n, d):
 def test_in_the_plane_time_buys_members_before_it_buys_more_passes(n, seconds):
     """Six members of 6,800 steps are at 0.0084 nats on two moons, and eight of 4,700, in the same 60 s, at 0.0074."""
     members = default_architecture(n, 2, seconds).n_members
-    steps = default_training(n, 2, max_time=seconds).max_steps / 3  # the bound is for machines three times as fast
+    steps = default_training(n, 2, max_time=seconds).max_steps / _MOST_FASTER
     assert members == 16 or steps <= 1.5 * max(default_training(n, 2).max_steps, 0.375 * n)
 
 

@@ -1,8 +1,10 @@
 """Whole files or none."""
 
+import errno
 import os
 import stat
 import threading
+from contextlib import nullcontext
 
 import pytest
 
@@ -189,3 +191,68 @@ def test_what_cannot_be_written_is_known_beforehand(tmp_path, monkeypatch):
     with pytest.raises(PermissionError):
         check_folder_writable(tmp_path / "new" / "newer")
     check_writable(tmp_path / "folder" / "file")
+
+
+def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, durable.Path.replace
+
+    def noted_fsync(descriptor):
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "bytes")
+        fsync(descriptor)
+
+    def noted_replace(part, target):
+        done.append("name")
+        return replace(part, target)
+
+    def noted_link(target, part):
+        done.append("name")
+        os.link(part, target)
+
+    monkeypatch.setattr(durable.os, "fsync", noted_fsync)
+    monkeypatch.setattr(durable.Path, "replace", noted_replace)
+    monkeypatch.setattr(durable.Path, "hardlink_to", noted_link)
+    for overwrite in (False, True):
+        done.clear()
+        with whole_file(tmp_path / "a", overwrite=overwrite) as file:
+            file.write(b"new")
+        assert done == ["bytes", "name", "folder"]
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_file_systems_that_flush_no_folders_are_written_to(tmp_path, monkeypatch, number, passes):
+    """Found by review: every write failed there, though the file was in its place."""
+    fsync = os.fsync
+
+    def failing(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(durable.os, "fsync", failing)
+    outcome = nullcontext() if passes else pytest.raises(OSError, match=os.strerror(number))
+    with outcome, whole_file(tmp_path / "a") as file:
+        file.write(b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_part_that_somebody_clears_up_is_left_to_him(tmp_path, monkeypatch):
+    """Found by review: a writer whose part was just being looked at went on with it, unlocked, and lost it."""
+    fcntl = pytest.importorskip("fcntl")
+    names, lock_at_once = iter(["aa", "bb"]), durable._lock_at_once
+    monkeypatch.setattr(durable.secrets, "token_hex", lambda _: next(names))
+    others = []
+
+    def lock(descriptor):
+        if not others:  # who clears up is a moment earlier
+            others.append((tmp_path / ".a.aa.part").open("rb"))
+            fcntl.flock(others[0].fileno(), fcntl.LOCK_EX)
+        return lock_at_once(descriptor)
+
+    monkeypatch.setattr(durable, "_lock_at_once", lock)
+    with whole_file(tmp_path / "a") as file:
+        assert file.name.endswith(".a.bb.part")
+        (tmp_path / ".a.aa.part").unlink()
+        file.write(b"new")
+    others[0].close()
+    assert (tmp_path / "a").read_bytes() == b"new"

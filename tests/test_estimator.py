@@ -7,7 +7,6 @@ import time
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -36,10 +35,10 @@ from backwalk.errors import (
     TrainingDiverged,
 )
 from backwalk.estimator import Diffusion
+from backwalk.fitting.settings import check_length
 from backwalk.latent import to_latent
 from backwalk.model import bound, log_density
 from backwalk.sampling import Sampler
-from backwalk.settings import check_length
 from backwalk.streams import Stream
 from backwalk.training import Trainer, Training
 
@@ -65,7 +64,14 @@ def sklearn_checks():
 @pytest.fixture
 def rough_scores(monkeypatch):
     """Scores by a coarse ODE grid, for tests that ask for hundreds of them and not whether they are right."""
-    monkeypatch.setattr("backwalk.estimator.log_density", partial(log_density, n_intervals=2))
+    asked = []
+
+    def rough(model, values, *, n_intervals, **options):
+        asked.append(n_intervals)
+        return log_density(model, values, n_intervals=2, **options)
+
+    monkeypatch.setattr("backwalk.estimator.log_density", rough)
+    return asked
 
 
 @pytest.mark.parametrize(("estimator", "check"), list(sklearn_checks()))
@@ -212,9 +218,11 @@ def test_a_table_scores_the_same_in_either_precision():
     single = rows.astype(np.float32)
     for fitted_rows in (rows, single):
         model = tiny().fit(fitted_rows)
-        for given in (rows, single):
-            assert np.isfinite(model.score_samples(given[:4])).all()
-            assert math.isfinite(model.bound(given[:4], random_state=0).total)
+        scores = [model.score_samples(given[:4]) for given in (rows, single)]
+        assert np.isfinite(scores).all()
+        np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-4)
+        totals = [model.bound(given[:4], random_state=0).total for given in (rows, single)]
+        assert totals[0] == pytest.approx(totals[1], rel=1e-3)
 
 
 BAD_ROWS = {
@@ -244,6 +252,9 @@ BAD_SETTINGS = {
     "device": ["abacus", 3.5, "meta", None],
     "random_state": [-1, "x"],
     "callbacks": [print, [1]],
+    "scale": ["yes", None, 2, np.ones(2)],
+    "verbose": ["no", None],
+    "warm_start": [2.0, None],
 }
 
 
@@ -455,9 +466,17 @@ def test_a_schedule_that_is_all_noise_is_refused(rows, log_snr):
 
 def test_pipelines_and_grid_search(rough_scores, rows):
     pipeline = make_pipeline(StandardScaler(), tiny()).fit(rows)
-    assert math.isfinite(pipeline.score(rows[:4]))
-    search = GridSearchCV(tiny(), {"max_steps": np.array([1, 2])}, cv=2, error_score="raise").fit(rows[:20, :1])
-    assert search.best_params_["max_steps"] in (1, 2)
+    scaled = pipeline[:-1].transform(rows[:4])
+    assert pipeline.score(rows[:4]) == pipeline[-1].score(scaled) != pipeline[-1].score(rows[:4])
+    assert rough_scores == [16, 16, 16]
+    assert np.abs(pipeline[-1].sample(100, random_state=0)[:, 0]).max() < 10  # in the last step's units
+    few = rows[:20, :1]
+    search = GridSearchCV(tiny(), {"max_steps": np.array([1, 2])}, cv=2, error_score="raise").fit(few)
+    folds = (few[10:], few[:10])
+    for steps, mean in zip((1, 2), search.cv_results_["mean_test_score"], strict=True):
+        by_hand = [tiny(max_steps=steps).fit(given).score(held) for given, held in zip(folds, folds[::-1], strict=True)]
+        assert mean == pytest.approx(np.mean(by_hand))
+    assert search.best_score_ == max(search.cv_results_["mean_test_score"])
 
 
 @pytest.mark.parametrize("size", [1e7, 1e30, 1e200])
@@ -691,6 +710,17 @@ def test_samples_that_are_not_finite_are_an_error(rows, value):
         model.denoiser_.network.leave.bias.fill_(value)
     with pytest.raises(SamplingDiverged, match=r"row 0 \(rows count from 0\) is not: take more evaluations"):
         model.sample(3, random_state=0)
+    for ask in (
+        lambda: model.from_latent(np.zeros((2, 2))),
+        lambda: model.to_latent(rows[:2]),
+        lambda: model.interpolate(rows[:1], rows[1:2]),
+    ):
+        with pytest.raises(SamplingDiverged, match=r"from row 0 \(rows count from 0\) it does not: fit anew"):
+            ask()
+    if math.isnan(value):
+        for ask in (model.score_samples, model.bound):
+            with pytest.raises(SamplingDiverged, match=r"should be numbers, but row 0 .* has none: fit anew"):
+                ask(rows[:2])
 
 
 def test_a_checkpoint_is_begun_over_only_once_all_checks_are_passed(rows, tmp_path):
@@ -712,7 +742,21 @@ def test_the_plans_are_made_for_the_device_of_the_weights(monkeypatch, rows):
     def spy(default):
         return lambda *arguments: told.append(arguments[-1]) or default(*arguments)
 
-    monkeypatch.setattr("backwalk.fitting.default_training", spy(default_training))
+    monkeypatch.setattr("backwalk.fitting.plan.default_training", spy(default_training))
     monkeypatch.setattr("backwalk.estimator.default_distillation", spy(default_distillation))
     Diffusion(max_steps=2, random_state=0, verbose=False).fit(rows).distil(max_steps=2, random_state=0)
     assert told == [torch.device("cpu")] * 2
+
+
+def test_the_density_of_whole_numbers_adds_up_to_one():
+    """Over all of them, as a smooth density's integral is the sum over its values at whole numbers."""
+    counts = pd.DataFrame({"n": np.random.default_rng(0).poisson(40, size=400)})
+    model = tiny(max_steps=40, n_steps=100).fit(counts)
+    log_p = model.score_samples(pd.DataFrame({"n": np.arange(-20, 120)}))
+    assert np.exp(log_p).sum() == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_density_in_other_units_is_less_by_their_logarithm(rows):
+    varying = rows[:, [0, 2]]
+    one, other = (tiny().fit(c * varying).score_samples(c * varying[:5]) for c in (1.0, 4.0))  # no bit is lost by 4
+    np.testing.assert_allclose(other, one - 2.0 * math.log(4.0), rtol=0, atol=1e-9)

@@ -4,12 +4,15 @@ import dataclasses
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 
+from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, integrate_ode
 from backwalk.errors import InvalidInput
+from backwalk.estimator import Diffusion
 from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.sampling import TILE_ROWS
 from backwalk.streams import Stream
@@ -184,3 +187,23 @@ def test_refused(fitted, rows, model):
             fitted.interpolate(rows[:1], rows[1:2], n)
     with pytest.raises(InvalidInput, match="n_intervals should be even"):
         to_latent(model, ROWS, n_intervals=3)
+
+
+def test_rows_on_the_way_are_of_the_kind_of_the_fitted_ones():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"x": rng.normal(size=60), "n": rng.integers(0, 30, 60), "site": 3, "y": rng.normal(size=60).astype("float32")},
+        index=rng.permutation(60),
+    )
+    model = Diffusion(n_steps=10, max_steps=3, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(table)
+    permuted = table[["site", "y", "n", "x"]]
+    latents = model.to_latent(permuted[:4])
+    np.testing.assert_array_equal(latents, model.to_latent(table[:4]))
+    assert latents.shape == (4, 3)
+    for rows in (model.from_latent(latents), model.interpolate(permuted[:2], table[2:4], 3)):
+        assert rows.dtypes.to_dict() == table.dtypes.to_dict()
+        assert list(rows.columns) == list(table.columns)
+        assert (rows["site"] == 3).all()
+    back = model.from_latent(latents)
+    assert (back["n"].to_numpy() == table["n"][:4].to_numpy()).all()
+    np.testing.assert_allclose(back["x"], table["x"][:4], atol=1e-3)

@@ -339,9 +339,12 @@ def test_hostile_tensors_are_refused_with_the_reason(copy, alter, message):
 )
 def test_what_is_no_record_is_refused(folder, content):
     for path in parts_of(folder):
+        before = path.read_bytes()
         path.write_bytes(content)
         with pytest.raises(ModelFileError):
             load(folder)
+        path.write_bytes(before)
+    load(folder)
 
 
 def test_a_pickle_in_the_model_s_place_is_not_run(copy, tmp_path):
@@ -616,3 +619,43 @@ def test_the_litter_of_a_model_that_never_was_goes_too(model, folder):
     (folder / ".model-0123456789abcdef.safetensors.0123abcd.part").write_text("half")
     save(model, folder, overwrite=True)
     assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("same_content", [False, True])
+def test_a_model_whose_index_is_there_is_not_taken_away(model, folder, monkeypatch, same_content):
+    """Found by review: a stop after the index's renaming took away the numbers that it named, and all was lost."""
+    from backwalk import durable
+
+    new = model if same_content else dataclasses.replace(model, decoder_variance=0.125)
+    flushed = []
+
+    def sync(where):
+        flushed.append(where)
+        if len(flushed) == 2:  # of the numbers, and then of the index
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(durable, "sync_folder", sync)
+    with pytest.raises(KeyboardInterrupt):
+        save(new, folder, overwrite=True)
+    assert same(load(folder), new)
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_save_that_fails_before_the_index_leaves_the_old_model(model, folder, monkeypatch, failing):
+    from backwalk import durable
+
+    replaced = []
+    replace = durable.Path.replace
+
+    def failing_replace(part, target):
+        replaced.append(target)
+        if len(replaced) == failing:
+            raise OSError("no space")
+        return replace(part, target)
+
+    monkeypatch.setattr(durable.Path, "replace", failing_replace)
+    with pytest.raises(ModelFileError, match="no space"):
+        save(dataclasses.replace(model, decoder_variance=0.125), folder, overwrite=True)
+    monkeypatch.undo()
+    assert same(load(folder), model)
+    assert len(parts_of(folder)) == 2

@@ -19,7 +19,7 @@ def blocks(language):
 
 def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("backwalk.fitting.default_training", _short_training)
+    monkeypatch.setattr("backwalk.fitting.plan.default_training", _short_training)
     monkeypatch.setattr("backwalk.estimator.default_distillation", lambda d, *_: _short_training(1000, d))
     monkeypatch.setattr("backwalk.estimator.default_pairs", lambda _: 3000)
     names: dict[str, object] = {}

@@ -123,3 +123,11 @@ def test_a_file_that_goes_while_it_is_looked_at_is_missed_and_not_called_another
     monkeypatch.setattr(Path, "exists", lambda _: True)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "gone")
+
+
+def test_a_file_that_is_written_to_between_two_looks_is_refused(tmp_path):
+    path = write(tmp_path / "file", {"text": "x" * 100_000})  # more than Python reads ahead
+    with open_sealed(path, form="thing", version=3) as file:
+        path.write_bytes(path.read_bytes().replace(b"x" * 100, b"y" * 100))
+        with pytest.raises(NotSealed, match="it was written to while it was read"):
+            file.tensors()

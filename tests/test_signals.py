@@ -7,7 +7,7 @@ import pytest
 
 from backwalk.signals import HeldSignals
 
-BOTH = [signal.SIGINT, signal.SIGTERM]
+BOTH = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 class Came(Exception):

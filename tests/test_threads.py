@@ -33,6 +33,26 @@ def test_blocks_within_blocks_leave_the_setting_as_it_was(n_threads):
     assert torch.get_num_threads() == n_threads
 
 
+def test_a_block_within_a_piece_leaves_its_thread_at_one():
+    """Found by review: a thread of the pool had none of its own open, and went back to torch's setting."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    both = Barrier(2, timeout=60)
+
+    def piece(_):
+        both.wait()  # so that each thread takes one
+        with single_threads():
+            pass
+        return torch.get_num_threads()
+
+    try:
+        with single_threads() as side_by_side:
+            assert list(side_by_side(piece, range(2))) == [1, 1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_elsewhere_than_on_a_cpu_nothing_changes(n_threads):
     with single_threads(side_by_side=False) as one_by_one:
         assert list(one_by_one(lambda _: torch.get_num_threads(), "ab")) == [n_threads] * 2

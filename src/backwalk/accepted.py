@@ -9,7 +9,7 @@
 - **Conditions**: a row to be scored, bounded or taken to latents lies within FARTHEST_TO_SCORE scales of the fitted
   ones; for bounds and latents its constant columns hold the fitted constants (`score_samples` says -inf otherwise). A
   row to be fitted lies within FARTHEST_TO_FIT where columns are not scaled.
-- **Settings** (`settings.check_settings`): see there and in `Diffusion`; checked before any training.
+- **Settings** (`fitting.checked_settings`): see there and in `Diffusion`; checked before any training.
 - **Table files** (`table.read_table`): UTF-8 CSV with a header, Parquet, `.npy` of real numbers, each a regular file,
   up to the sizes below; CSV also from standard input.
 - **Model files and checkpoints** (`model_file`, `training.checkpoint`): whole and unaltered ones of this format's

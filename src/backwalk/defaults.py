@@ -29,10 +29,12 @@ _LEVELS_BELOW_FLOOR = 8.0
 _MOST_MEMBERS = 16
 _STEPS_PER_ROW = 0.375  # in the plane, beyond which time goes to more members: 560 passes in batches of 1,500
 _SECONDS_A_MEMBER_STEP = {True: 2e-3, False: 5e-3}  # in up to three dimensions, and beyond; two cores of 2024
+_MOST_FASTER = 100  # than the machine that the seconds above are of
 _CALM_STEPS, _MOST_HASTE = 1600, 2.5  # at so many steps a run in the plane need not hurry
 _HURRIED_SECONDS, _HURRIED_BATCH = 1.3, 511  # a batch that is not cut into shards
 _LEAST_HALF_WIDTH = 128  # at 48 rounding to bfloat16 took what its products saved
 _PROBED_PRODUCTS = 2 * 10**10  # of the covariances of `finest_scale`: some seconds
+_MOST_SEARCHED = 10**6  # rows in a search for neighbours; of ten times as many it took longer than the training
 _CELLS_AT_ONCE = 2**22  # 32 MiB of numbers
 _STUDENT_STEPS, _STUDENT_BATCH, _LEAST_STEP_SECONDS = 3000, 2000, 1e-3  # steps of usual networks take longer
 _MOST_PAIRS, _MOST_PAIRED_CELLS = 200_000, 2**25  # 128 MiB each for x_N and x_0
@@ -44,12 +46,16 @@ def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
     At a random row, the covariance of its sqrt(n) nearest neighbours (2 d + 2, where these are more) is thin where the
     data are; the square root of its least eigenvalue is that thickness, or the neighbours' own spread where nothing is
     thinner. The median over up to 300 rows, of wide tables at least 3, is returned, within 0.016..0.5, so that repeated
-    values and tiny tables give something sane.
+    values and tiny tables give something sane. Of more than a million rows so many are looked at, and as much fewer
+    neighbours.
     """
     n, d = z.shape
     if n <= d:
         return _FINEST  # no more rows than columns are flat in some direction
     k = min(n, max(2 * d + 2, math.isqrt(n)))
+    if n > _MOST_SEARCHED:
+        z = z[stream.child("searched").permutation(n)[:_MOST_SEARCHED]]
+        n, k = _MOST_SEARCHED, max(2 * d + 2, k * _MOST_SEARCHED // n)
     # Where all rows are neighbours, every probe has the same ones.
     n_probes = 1 if k == n else int(np.clip(_PROBED_PRODUCTS // (d * d * k), 3, 300))
     probes = z[stream.child("probes").permutation(n)[:n_probes]]
@@ -110,8 +116,8 @@ def default_training(
 
     `device` is where it is trained.
 
-    With `max_time` the clock ends a run, and the rates follow it; the steps given here are then only an upper bound,
-    for machines three times as fast as those that the plan was made on. Beyond three dimensions the weights of the
+    With `max_time` the clock ends a run, and the rates follow it; the steps given here are then an upper bound that no
+    machine comes near. Beyond three dimensions the weights of the
     blocks decay: on a curved chain (d = 8, 20,000 rows) the gap to the truth fell from 0.135 to 0.120 nats, and most of
     it was overfitting; in the plane, where there is little of it, decay only cost.
 
@@ -126,7 +132,7 @@ def default_training(
     length = (max_steps or steps) if max_time is None else min(steps, max_steps or steps)
     haste = float(np.clip(_CALM_STEPS / length, 1.0, _MOST_HASTE)) if is_low(d) else 1.0
     return Training(
-        max_steps=max_steps or (steps if max_time is None else 3 * steps),
+        max_steps=max_steps or (steps if max_time is None else _MOST_FASTER * steps),
         batch_size=int(np.clip(n, 256, largest)),
         learning_rate=0.005 * haste**1.5 if is_low(d) else 0.01,
         hidden_rate=0.02 * haste**0.5,

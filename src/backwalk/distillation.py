@@ -28,7 +28,7 @@ from torch import Tensor
 from backwalk.denoiser import Residual, ResidualDenoiser, build_denoiser
 from backwalk.diffusion import Denoiser, eps_from_x_0
 from backwalk.errors import SamplingDiverged
-from backwalk.model import DiffusionModel, Student, device_of, walk
+from backwalk.model import DiffusionModel, Student, device_of, visited_times, walk
 from backwalk.sampling import TILE_ROWS, Sampler, last_state, over_tiles
 from backwalk.streams import Stream
 from backwalk.training import OneLevel, Progress, Trainer, Training
@@ -101,6 +101,7 @@ def pairs(
 
     Raises SamplingDiverged where an x_0 is not finite.
     """
+    visited_times(model, sampler)  # fitted on first use: here, and not by whichever tile comes first
 
     @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:

@@ -23,7 +23,8 @@ def whole_file(path: str | Path, *, overwrite: bool = False, like: Path | None =
     """Open a file for writing that appears under its name whole, on leaving the block, or not at all.
 
     It is written under a temporary name in the same folder, flushed to the disk and renamed, and the folder is flushed
-    too. Whoever may read the file that it replaces (or `like`, where that is there) may read it, and nobody else.
+    too. Whoever may read the file that it replaces (or `like`, where that is there) may read it, and nobody else. A
+    symbolic link is replaced, and never followed.
     Raises OSError, among others FileExistsError where it exists already and `overwrite` is False.
     """
     target = Path(path)
@@ -137,6 +138,9 @@ def sync_folder(folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # of file systems that flush no folders
+                raise
         finally:
             os.close(descriptor)
 
@@ -150,21 +154,22 @@ def _new_part(target: Path) -> tuple[Path, BinaryIO, int | None]:
             return part, file, None
         # A copy, as the lock has to outlive the file's closing: until it has its name.
         lock = os.dup(file.fileno())
-        _lock_at_once(lock)
-        if _is_at(lock, part):
+        if _lock_at_once(lock) is not False and _is_at(lock, part):
             return part, file, lock
-        file.close()  # somebody who cleared up took it for a dead writer's, before it was locked
+        file.close()  # somebody who clears up takes it for a dead writer's, as it was not locked yet
         os.close(lock)
 
 
-def _lock_at_once(descriptor: int) -> bool:
-    """Lock a file; return whether that was possible: not where another has it, or where there are no locks."""
+def _lock_at_once(descriptor: int) -> bool | None:
+    """Lock a file; return whether that was possible: False where another has it, None where there are no locks."""
     if fcntl is None:
-        return False
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:  # some network file systems have none
+        return None
     return True
 
 

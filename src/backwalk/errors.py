@@ -7,7 +7,7 @@ BackwalkError
 ├── ModelFileError (ValueError)     a model file that is incomplete, altered, or from another version
 ├── CheckpointError (ValueError)    a checkpoint that is damaged, or belongs to another fit
 ├── TrainingDiverged (RuntimeError) the loss stopped being finite
-└── SamplingDiverged (RuntimeError) a walk back from noise left the finite numbers
+└── SamplingDiverged (RuntimeError) a walk between noise and rows left the finite numbers
 ```
 
 Only the command line turns these into one line on stderr; everything else lets them through.
@@ -39,7 +39,7 @@ class TrainingDiverged(BackwalkError, RuntimeError):
 
 
 class SamplingDiverged(BackwalkError, RuntimeError):
-    """A walk back from noise left the finite numbers; none of its rows are returned."""
+    """A walk from noise to rows, or from rows to noise, left the finite numbers; nothing of it is returned."""
 
 
 class RepeatedValueWarning(UserWarning):

@@ -14,13 +14,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from backwalk import model_file
 from backwalk.accepted import FARTHEST_TO_FIT, is_whole
-from backwalk.card import parameters_from
 from backwalk.defaults import default_distillation, default_pairs, default_student
 from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
 from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule
 from backwalk.distillation import distilled
 from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
-from backwalk.fitting import fitted
+from backwalk.fitting import (
+    Keeping,
+    check_budget,
+    checked_keeping,
+    checked_settings,
+    chosen_device,
+    fitted,
+    parameters_from,
+)
 from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.model import (
     DiffusionModel,
@@ -33,7 +40,6 @@ from backwalk.model import (
 )
 from backwalk.progress import Callback, progress_bar
 from backwalk.sampling import Sampler, asked_sampler
-from backwalk.settings import Keeping, check_budget, check_settings, checked_keeping, chosen_device
 from backwalk.streams import Stream, as_stream
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
 from backwalk.training import History, Training
@@ -176,12 +182,13 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Fit the model to rows X, (n, d): an array, or a pandas, polars or pyarrow table of numbers.
 
         With `checkpoint`, a file's name, the state of training is kept there, written anew every `checkpoint_every`
-        seconds and when Ctrl-C or SIGTERM stops the fit (after the step that is being taken; a second one stops at
-        once). With `resume` too, a fit goes on from that file, or begins where there is none; the model is then the
-        very same, bit for bit, as if it had never been stopped (but for its `history_.seconds`, and unless `max_time`
-        is set). Same rows, settings, seed and versions are asked for; where `random_state` is None, the checkpoint's
-        own seed is taken. With `overwrite` a fit begins anew, and deletes the file that is there once all checks are
-        passed. The file stays when the fit is done: delete it once the model is saved.
+        seconds and when Ctrl-C, SIGTERM or SIGHUP stops the fit (after the step that is being taken; a second one stops
+        at once). With `resume` too, a fit goes on from that file, or begins where there is none; the model is then the
+        very same, bit for bit, on the same kind of machine, as if it had never been stopped (but for its
+        `history_.seconds`, and unless `max_time` is set). Same rows, settings, seed and versions are asked for; where
+        `random_state` is None, the checkpoint's own seed is taken. With `overwrite` a fit begins anew, and deletes the
+        file that is there once all checks are passed. The file stays when the fit is done: delete it once the model is
+        saved.
 
         Where training diverges, TrainingDiverged is raised, and the estimator is a model of its last good weights, if
         there were any: its message says of which step. A checkpoint keeps them too.
@@ -196,10 +203,10 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         del y  # scikit-learn's signature
         table = as_table(X)
-        check_settings(self.get_params(deep=False))
+        settings = checked_settings(self.get_params(deep=False))
         keeping = checked_keeping(checkpoint, resume, checkpoint_every, overwrite)
         began = time.perf_counter()
-        codec = Codec.fit(table, scale=self.scale)
+        codec = Codec.fit(table, scale=settings.scale)
         stream = self._stream(keeping)
         z = codec.encode(table.values, stream=stream.child("cells"))
         if np.abs(z).max() > FARTHEST_TO_FIT:
@@ -211,9 +218,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             z,
             table,
             codec,
-            self.get_params(deep=False),
+            settings,
             stream=stream,
-            before=getattr(self, "model_", None) if self.warm_start else None,
+            before=getattr(self, "model_", None) if settings.warm_start else None,
             keeping=keeping,
             began=began,
         )
@@ -326,8 +333,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         own content give, so that a row scores the same alone and in any batch.
 
         A row whose constant column differs from the fitted constant gets -inf. Whole-number columns are scored at the
-        centre of their cells. The density is blurred by noise of standard deviation `model_.blur`, and of more in the
-        tails of columns that are transformed.
+        centre of their cells: a density, and not the logarithm of a number's probability. The density is blurred by
+        noise of standard deviation `model_.blur`, and of more in the tails of columns that are transformed.
         """
         values = self._matched(X).values
         stream = as_stream(random_state)
@@ -433,7 +440,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         estimator = cls(device=device)
         try:
             estimator.set_params(**parameters_from(model.card["parameters"], model.schedule))
-            check_settings(estimator.get_params(deep=False))
+            checked_settings(estimator.get_params(deep=False))
         except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
             raise ModelFileError(
                 f"{path} cannot be read: in its card, parameters: {str(error).rstrip('.')}."

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from backwalk.diffusion import Denoiser, integrate_ode
-from backwalk.errors import InvalidInput
+from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.model import DiffusionModel, device_of, encode_for_scoring, refuse_impossible
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
 from backwalk.table import as_table
@@ -49,7 +49,7 @@ def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals
     """Return the latents of rows, (n, d) in the user's units: (n, k), k the number of columns that vary.
 
     `n_intervals` is even. A row's latent does not depend on the other rows. Raises InvalidInput for rows beyond the
-    network's range, and for those that the model cannot make.
+    network's range, and for those that the model cannot make, and SamplingDiverged where a latent is not finite.
     """
     refuse_impossible(model, values)
     z = encode_for_scoring(model, values)
@@ -61,7 +61,7 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
     """Return the rows that latents, (n, k), come from: (n, d), in the user's units.
 
     Whole numbers are rounded after the solver's error was taken; constant columns have none. Raises InvalidInput for
-    latents of another shape, or far from where N(0, I) has any.
+    latents of another shape, or far from where N(0, I) has any, and SamplingDiverged where a row is not finite.
     """
     codec = model.codec
     x_N = np.array(as_table(latents, name="Z").values)
@@ -131,4 +131,10 @@ def _transport(
         return torch.cat(integrate_ode(denoiser, rows, level_from, level_to, n_intervals), dim=1)
 
     both = torch.cat(list(over_tiles(of_tile, 0, len(start), tile_rows, device=start.device))).cpu().numpy()
+    broken = np.flatnonzero(~np.isfinite(both).all(axis=1))
+    if len(broken):
+        raise SamplingDiverged(
+            f"The ODE should lead to finite numbers, but from row {broken[0]} (rows count from 0) it does not: fit "
+            "anew with a lower learning_rate."
+        )
     return both[:, : start.shape[1]], both[:, start.shape[1] :]

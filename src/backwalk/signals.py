@@ -1,4 +1,4 @@
-"""Signals held back until a moment that suits: between two training steps, and not within one."""
+"""Signals held back until a moment that suits: between two training steps, or after a model is saved."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import threading
 from types import FrameType
 from typing import Self
 
+# What asks a program to end: Ctrl-C, `kill`, and the closing of its terminal, which Windows does not tell.
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
 
 class HeldSignals:
-    """A block in which the first SIGINT or SIGTERM is held back until `deliver`, or the end of the block.
+    """A block in which the first SIGINT, SIGTERM or SIGHUP is held back until `deliver`, or the end of the block.
 
     It then goes to whatever handler was there before: Python's own raises KeyboardInterrupt. A second signal is not
     held. Ignored signals stay ignored; outside the main thread, which alone gets signals, nothing is done.
@@ -18,7 +21,7 @@ class HeldSignals:
     def __enter__(self) -> Self:
         self._waiting: int | None = None
         self._leaving = False
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in STOPPING}
         in_main_thread = threading.current_thread() is threading.main_thread()
         self._before = {
             number: handler

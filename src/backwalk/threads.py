@@ -46,7 +46,7 @@ def single_threads(side_by_side: bool = True) -> Iterator[Map]:
         if n_threads == 1:
             yield map
         else:
-            with ThreadPoolExecutor(n_threads - 1, initializer=_use_one_thread) as pool:
+            with ThreadPoolExecutor(n_threads - 1, initializer=_OPEN_BLOCKS.work_for_another) as pool:
                 yield partial(_taking_part, pool)
     finally:
         _OPEN_BLOCKS.leave()
@@ -116,12 +116,18 @@ class _OpenBlocks:
             _use_one_thread()
             return self._setting
 
+    def work_for_another(self) -> None:
+        """Set this thread's torch to one thread for good: it computes pieces of another thread's block."""
+        self._own.works_for_another = True
+        _use_one_thread()
+
     def leave(self) -> None:
         """Put this thread's setting back if it has no block left, or if none is left at all."""
         with self._lock:
             self._count -= 1
             self._own.open = max(self._open_here() - 1, 0)
-            if self._own.open == 0 or self._count == 0:
+            is_ours = not getattr(self._own, "works_for_another", False)
+            if is_ours and (self._own.open == 0 or self._count == 0):
                 torch.set_num_threads(self._setting)
 
     def _open_here(self) -> int:

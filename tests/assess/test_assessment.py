@@ -9,12 +9,12 @@ import torch
 from backwalk.assess import assess
 from backwalk.assess.remembered import as_many, training_gain
 from backwalk.assess.scored import Scored, textbook_chain
-from backwalk.card import trained_rows
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual, build_denoiser
 from backwalk.diffusion import EmpiricalDenoiser, NoiseSchedule, beta_variance, variational_bound
 from backwalk.errors import InvalidInput, RepeatedValueWarning
 from backwalk.estimator import Diffusion
+from backwalk.fitting import trained_rows
 from backwalk.model import log_density, reverse_variances
 from backwalk.oracle import oracle_model
 from backwalk.sampling import Sampler
@@ -159,7 +159,7 @@ def test_rows_that_only_chose_the_weights_are_left_out_of_memory_s_figures():
             super().__init__(denoiser, x_0, *args, x_validation=x_validation, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backwalk.fitting.Trainer", Watched)
+        patch.setattr("backwalk.fitting.fit.Trainer", Watched)
         again = Diffusion(n_steps=5, max_steps=1, denoiser=SMALL, random_state=0, verbose=False).fit(TRAINING).model_
     z = torch.from_numpy(again.codec.encode(TRAINING)).float()
     found = trained_rows(again.card, TRAINING)
@@ -184,8 +184,7 @@ def test_memory_is_seen_at_the_levels_where_it_is():
         assert abs(level.gain.value) < 6 * level.gain.standard_error
 
 
-def test_errors_of_memory_are_those_of_rows_that_share_their_noise():
-    """Noise that both sets meet leaves the difference: its error is smaller than that of independent noise."""
+def test_rows_that_memory_is_told_by_share_their_noise():
     model, n = fitted(), 400
     pair = as_many(TRAINING, UNSEEN, Stream(3))
     paired = training_gain(model, *pair, Stream(4))
@@ -319,7 +318,7 @@ def test_a_model_that_repeats_its_training_rows_is_found_out():
 
 @pytest.mark.parametrize(
     ("unseen", "words"),
-    [(UNSEEN[:19], "at least 20 rows"), (np.zeros((50, 3)), "should have 2 columns")],
+    [(UNSEEN[:19], "at least 20 rows"), (np.zeros((50, 3)), "unseen has 3 features")],
 )
 def test_unfit_rows_are_refused(unseen, words):
     with pytest.raises(InvalidInput, match=words):
@@ -335,3 +334,39 @@ def test_tables_with_whole_and_constant_columns_are_judged():
     fidelity = assess(model, values[150:], training=values[:150], stream=Stream(0), n_pairs=2)
     assert [figure.name for figure in fidelity.columns] == ["size", "count"]
     assert all(np.isfinite(contender.negative_log_density.value) for contender in fidelity.contenders)
+
+
+@pytest.mark.parametrize("n_rows", [9, 0, -1, 20.5, True])
+def test_sets_too_small_for_the_classifiers_are_refused(n_rows):
+    """Found by review: scikit-learn's own error came, or rows were cut off the end."""
+    with pytest.raises(InvalidInput, match="n_rows should be an integer >= 10"):
+        assess(fitted(), UNSEEN, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=n_rows)
+
+
+def test_tables_are_judged_by_the_names_of_their_columns():
+    """Found by review: columns in another order were taken by their place."""
+    pd = pytest.importorskip("pandas")
+    training = pd.DataFrame(TRAINING, columns=["a", "b"])
+    model = Diffusion(n_steps=5, max_steps=2, denoiser=SMALL, random_state=0, verbose=False).fit(training).model_
+    unseen = pd.DataFrame(UNSEEN, columns=["a", "b"])
+    one, other = (
+        assess(model, rows, training=training, stream=Stream(0), n_pairs=2, baselines=False)
+        for rows in (unseen, unseen[["b", "a"]])
+    )
+    assert one.to_dict()["columns"] == other.to_dict()["columns"]
+    with pytest.raises(InvalidInput, match="unseen lacks 'b' and also has 'c'"):
+        assess(model, unseen.rename(columns={"b": "c"}), stream=Stream(0))
+
+
+def test_no_density_is_better_than_the_truth_of_whole_numbers():
+    """Found by review: at the centres of the cells, a mixture with a bump on each number beat the truth by .3 nats."""
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"flag": rng.integers(0, 4, 1200), "x": rng.normal(size=1200)})
+    training, unseen = table[:800], table[800:]
+    model = Diffusion(n_steps=20, max_steps=30, denoiser=SMALL, random_state=0, verbose=False).fit(training).model_
+    fidelity = assess(model, unseen, training=training, stream=Stream(0), n_pairs=2)
+    entropy = np.log(4.0) + 0.5 * np.log(2.0 * np.pi * np.e)
+    for contender in fidelity.contenders:
+        score = contender.negative_log_density
+        assert score.value > entropy - 4.0 * score.standard_error, contender.name

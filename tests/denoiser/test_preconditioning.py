@@ -8,7 +8,15 @@ import torch
 from torch import nn
 
 from backwalk.denoiser import NoiseDenoiser, Residual, ResidualDenoiser, Textbook, build_denoiser
-from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, eps_from_x_0, scales, v_from_x_0
+from backwalk.diffusion import (
+    GaussianDenoiser,
+    NoiseSchedule,
+    beta_variance,
+    eps_from_x_0,
+    scales,
+    v_from_x_0,
+    variational_bound,
+)
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 
@@ -219,3 +227,16 @@ def test_without_gradients_members_are_added_up_one_by_one_and_their_mean_is_the
         for mode in (torch.no_grad, torch.inference_mode):
             with mode():
                 torch.testing.assert_close(denoiser(x_t, log_snr), expected)
+
+
+def test_the_bound_of_the_mean_is_no_more_than_that_of_its_members_on_average():
+    """Row by row, on the same noise: the squared error is convex in x_0_hat."""
+    whole, x_0 = residual(n_members=3), STREAM.child("rows").normal(0, 40, 2, torch.float32)
+    schedule = NoiseSchedule.log_snr_uniform(12, log_snr_max=10.0, log_snr_min=-5.0)
+
+    def by_row(denoiser):
+        return variational_bound(denoiser, x_0, schedule, beta_variance(schedule), stream=Stream(4)).per_row
+
+    members = torch.stack([by_row(whole.member(k)) for k in range(3)])
+    assert bool((by_row(whole) <= members.mean(dim=0) + 1e-9).all())
+    assert bool((by_row(whole) < members.mean(dim=0)).any())

@@ -7,7 +7,10 @@ from scipy.integrate import solve_ivp
 from backwalk.diffusion import (
     GaussianDenoiser,
     GaussianMixtureDenoiser,
+    NoiseSchedule,
+    full_covariance_bound,
     integrate_ode,
+    log_density,
 )
 from backwalk.diffusion.ode import angle_grid, dormand_prince, log_snr_at_angle
 from backwalk.errors import InvalidInput
@@ -113,3 +116,17 @@ def test_a_finite_level_never_becomes_an_infinite_one():
     angle, x = math.atan(1e17), torch.zeros(1, dtype=torch.float64)
     assert float(log_snr_at_angle(angle, x, 1e17)) == pytest.approx(-2.0 * math.log(1e17))
     assert float(log_snr_at_angle(angle, x, math.inf)) == -math.inf
+
+
+def test_levels_outside_the_denoisers_range_are_refused():
+    class Narrow(GaussianDenoiser):
+        log_snr_range = (-1.0, 5.0)
+
+    narrow = Narrow(MEAN, COVARIANCE)
+    with pytest.raises(InvalidInput, match="log-SNR should stay within"):
+        integrate_ode(narrow, X, 0.5, 20.0, 4)
+    with pytest.raises(InvalidInput, match="log-SNR should stay within"):
+        log_density(narrow, X, level_min=0.01, level_max=1.5, n_intervals=4)
+    with pytest.raises(InvalidInput, match="log-SNR should stay within"):
+        full_covariance_bound(narrow, X, NoiseSchedule.linear(10), stream=Stream(0))
+    integrate_ode(narrow, X, 0.5, 1.5, 4)

@@ -62,3 +62,10 @@ def test_neighbours_do_not_depend_on_units():
 def test_wrong_input_is_refused(n, m, folds, message):
     with pytest.raises(InvalidInput, match=message):
         c2st(normal(0, n), normal(1, m), n_folds=folds, stream=Stream(0))
+
+
+def test_rows_too_few_for_the_classifier_are_refused():
+    """Found by review: scikit-learn's own error came."""
+    x = Stream(0).normal(0, 10, 2).numpy()
+    with pytest.raises(InvalidInput, match="rows enough for the classifier, but with 5 each it says: Expected n_neigh"):
+        c2st(x[:5], x[5:], classifier=neighbours, stream=Stream(1))

@@ -36,6 +36,7 @@ FIGURES = {
     "bound": lambda: figures.plot_bound(terms(20), entropy=0.2),
     "nats": lambda: figures.plot_nats(["ODE", "chain"], [(0.3, 0.01), (0.4, np.inf)], truth=(0.29, 0.001)),
     "excesses": lambda: figures.plot_nats(["a $b", "c"], [(0.01, 0.002), (np.inf, 1.0)], truth=(0.0, 0.0)),
+    "no excess": lambda: figures.plot_nats(["a"], [(np.inf, 1.0)], truth=(0.0, 0.0)),
     "nats alone": lambda: figures.plot_nats(["one"], [(0.3, 0.01)]),
     "memory": lambda: figures.plot_gain_by_level([0.01, 1.0, np.inf], [(0.1, 0.05), (0.0, 0.01), (0.0, 0.0)]),
     "bound of many steps": lambda: figures.plot_bound(terms(1000)),

@@ -149,8 +149,15 @@ def test_the_losses_are_told_for_what_they_are():
 
 
 def test_ids_differ():
-    ids = [attributes["id"] for _, attributes in Elements(page()).tags if "clippath" in _ or _ == "canvas"]
+    elements = Elements(page()).tags
+    ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
     assert len(ids) == len(set(ids))
+    assert any(tag == "clippath" for tag, _ in elements)
+    links = [value for _, attributes in elements for name, value in attributes.items() if "href" in name]
+    used = [link.removeprefix("#") for link in links if link.startswith("#")]
+    used += re.findall(r"url\(#([^)]+)\)", page())
+    assert used
+    assert set(used) <= set(ids)
 
 
 def test_there_is_one_scrubber_over_all_frames():

@@ -6,6 +6,7 @@ import math
 import signal
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import CheckpointError, TrainingDiverged
 from backwalk.signals import HeldSignals
 from backwalk.streams import Stream
-from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, checkpoint, checkpointed
+from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, checkpoint, checkpointed, state
 from backwalk.training.batches import Batches
 from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
 
@@ -87,7 +88,7 @@ def test_a_checkpoint_at_intervals_is_that_of_its_step(tmp_path, monkeypatch):
     list(whole.run())
     steps, seen = checkpointed(residual(), path, every=12.0), set()
     for progress in itertools.islice(steps, 20):
-        if path.exists():
+        if path.exists() and checkpoint_step(path) not in seen:
             seen.add(checkpoint_step(path))
             resumed = residual()
             copy = tmp_path / f"copy{progress.step}"
@@ -95,6 +96,47 @@ def test_a_checkpoint_at_intervals_is_that_of_its_step(tmp_path, monkeypatch):
             list(checkpointed(resumed, copy, resume=True))
             assert everything(resumed) == everything(whole)
     assert 1 <= len(seen) < 20
+
+
+@pytest.mark.parametrize(
+    ("took", "steps"),
+    # A step takes 1 s. Every 5 s, from the end of the last; or, where a write takes 0.5 s, every 10 s.
+    [(0.125, [6, 11, 16, 21]), (0.5, [6, 16])],
+)
+def test_checkpoints_come_at_intervals_and_take_a_small_share(tmp_path, monkeypatch, took, steps):
+    now, written = [0.0], []
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+
+    def write(trainer, path):
+        written.append(trainer.step)
+        now[0] += took
+
+    monkeypatch.setattr(checkpoint, "write", write)
+    run = checkpointed(residual(), tmp_path / "c", every=5.0)
+    for _ in itertools.islice(run, 22):
+        now[0] += 1.0
+    assert written == steps
+
+
+def test_a_clocked_run_is_another_than_one_without_a_limit(tmp_path):
+    """Found by review: the rates would have leapt."""
+    stopped_at(partial(residual, max_time=100.0), tmp_path / "c", 3)
+    with pytest.raises(CheckpointError, match=r"another fit, as max_time .* differ"):
+        list(checkpointed(residual(), tmp_path / "c", resume=True))
+    with closing(checkpointed(residual(max_time=50.0), tmp_path / "c", resume=True)) as steps:
+        assert next(steps).step == 4
+
+
+@pytest.mark.parametrize("what", ["instructions", "numpy"])
+def test_another_machine_or_numpy_makes_another_run(tmp_path, monkeypatch, what):
+    """Found by review: the next bits differ there, and nothing said so."""
+    stopped_at(residual, tmp_path / "c", 3)
+    if what == "numpy":
+        monkeypatch.setattr(state.np, "__version__", "0.1")
+    else:
+        monkeypatch.setattr(state.torch.backends.cpu, "get_cpu_capability", lambda: "ABACUS")
+    with pytest.raises(CheckpointError, match=f"another fit, as {'versions' if what == 'numpy' else what}"):
+        list(checkpointed(residual(), tmp_path / "c", resume=True))
 
 
 def test_a_finished_run_resumes_to_its_result_at_once(tmp_path):

@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
+from backwalk.accepted import is_whole
 from backwalk.assess.battery import Judge, battery, column_figures
 from backwalk.assess.cautions import cautions
 from backwalk.assess.fidelity import Contender, Fidelity
@@ -25,7 +26,6 @@ from backwalk.assess.rivals import Rival, fitted_rivals
 from backwalk.assess.scored import Scored, textbook_mismatch
 from backwalk.assess.verdict import verdict
 from backwalk.assess.words import column_name
-from backwalk.card import is_of_the_fit, trained_rows
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import (
@@ -39,9 +39,10 @@ from backwalk.evaluation import (
     resampled_pairs,
 )
 from backwalk.evaluation.rows import Rows, as_rows
+from backwalk.fitting import is_of_the_fit, trained_rows
 from backwalk.model import DiffusionModel, refuse_impossible, sample_rows
 from backwalk.streams import Stream
-from backwalk.table import Codec, ConstantColumn, Table
+from backwalk.table import Codec, ConstantColumn, Table, as_table, match_columns
 
 _FEWEST_UNSEEN = 20  # below, no classifier and no error can be had
 _FEWEST_IN_A_SET = 500  # of disjoint sets; otherwise, halves of all unseen rows say more
@@ -51,9 +52,9 @@ _LOAD = "from backwalk import Diffusion\n\nmodel = Diffusion.load({!r})\nX_new =
 
 def assess(
     model: DiffusionModel,
-    unseen: ArrayLike,
+    unseen: Any,
     *,
-    training: ArrayLike | None = None,
+    training: Any = None,
     density: Density | None = None,
     stream: Stream,
     n_pairs: int = 8,
@@ -63,18 +64,23 @@ def assess(
 ) -> Fidelity:
     """Return every figure of a model beside its null, with errors, baselines beside it, and a verdict in words.
 
-    `unseen` is (m, d), in the user's units: rows that the fit never saw, at least 20. `training` is (n, d), what the
-    fit saw: baselines are fitted to it and copies of it looked for; without it there are neither. With a `density`, the
-    real sets are `n_pairs` pairs of `n_rows` (10,000 by default) fresh draws from it, and gaps to its log-density are
-    known. Without, they are cut from `unseen`: disjoint sets where these have 500 rows or more, otherwise random
-    halves. `model_path` is what the code to copy loads. Two moons take some 15 seconds on two free cores.
+    `unseen` is (m, d), in the user's units, an array or a table: rows that the fit never saw, at least 20. `training`
+    is (n, d), what the fit saw: baselines are fitted to it and copies of it looked for; without it there are neither.
+    With a `density`, the real sets are `n_pairs` pairs of `n_rows` (10,000 by default, 10 at least) fresh draws from
+    it, and gaps to its log-density are known. Without, they are cut from `unseen`: disjoint sets where these have 500
+    rows or more, otherwise random halves. `model_path` is what the code to copy loads. Two moons take some 15 seconds
+    on two free cores.
 
     Raises InvalidInput for too few rows, for rows of another width than the model's, and for rows that it cannot make,
     as their constant columns hold other values than the fitted ones.
     """
     d = model.schema.n_columns
-    unseen_rows = as_rows(unseen, "unseen", d=d, at_least=_FEWEST_UNSEEN)
-    training_rows = None if training is None else as_rows(training, "training", d=d, at_least=_FEWEST_UNSEEN)
+    unseen_rows = _enough_rows(unseen, model, "unseen")
+    training_rows = None if training is None else _enough_rows(training, model, "training")
+    if n_rows is not None and not (is_whole(n_rows) and n_rows >= _FEWEST_UNSEEN // 2):
+        raise InvalidInput(
+            f"n_rows should be an integer >= {_FEWEST_UNSEEN // 2}, which the classifiers want, but got {n_rows!r}."
+        )
     if density is not None and density.d != d:
         raise InvalidInput(
             f"density should have the model's {d} columns, but has {density.d}: give the one the rows came from."
@@ -98,6 +104,11 @@ def assess(
     )
     with _one_thread():
         return _judged(case, baselines=baselines, stream=stream, load=_LOAD.format(model_path))
+
+
+def _enough_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
+    """Return the rows of an array or a table with the model's columns, found by name where there are names."""
+    return as_rows(match_columns(as_table(x, name=name), model.schema, name=name).values, name, at_least=_FEWEST_UNSEEN)
 
 
 def _judging_codec(model: DiffusionModel, rows: Rows) -> Codec:

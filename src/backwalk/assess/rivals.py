@@ -20,7 +20,7 @@ from backwalk.table import Codec, Schema, Table
 class Rival:
     """A baseline, codec and schema of the rows that it was fitted to, and its log-density of unseen rows, (n,), nats.
 
-    The density is in the user's units, whole numbers standing at the centres of their cells.
+    The density is in the user's units, of whole numbers that are spread over their cells.
     """
 
     baseline: Baseline
@@ -35,22 +35,28 @@ class Rival:
     @property
     def code(self) -> str:
         """The lines that fit a baseline to rows X with scikit-learn, and draw from it."""
-        baseline, heavy = self.baseline, self.codec.heavy_tailed_columns
+        baseline, codec = self.baseline, self.codec
+        heavy, whole, constants = codec.heavy_tailed_columns, codec.whole_columns, codec.constants
         is_mixture = baseline.name.startswith("GaussianMixture")
         lines = [
-            *(["import numpy as np"] if heavy else []),
+            *(["import numpy as np"] if heavy or whole else []),
             f"from sklearn.{'mixture' if is_mixture else 'neighbors'} import {baseline.name.partition('(')[0]}",
             "from sklearn.preprocessing import StandardScaler",
             "",
         ]
-        rows = "X"
+        rows = "Z" if heavy or whole else "X"
+        if heavy or whole:
+            lines += ["Z = np.array(X, dtype=float)"]
+        if whole:
+            lines += [
+                f"whole = {list(whole)}  # columns of whole numbers, spread over their cells",
+                "Z[:, whole] += np.random.default_rng(0).uniform(-0.5, 0.5, (len(Z), len(whole)))",
+            ]
         if heavy:
-            rows = "Z"
             lines += [
                 f"heavy = {list(heavy)}  # columns with heavy tails",
                 f"middle = np.array([{', '.join(f'{column.middle!r}' for column in heavy.values())}])",
                 f"core = np.array([{', '.join(f'{column.core!r}' for column in heavy.values())}])",
-                "Z = np.array(X, dtype=float)",
                 "Z[:, heavy] = np.arcsinh((Z[:, heavy] - middle) / core)",
             ]
         lines += [
@@ -60,6 +66,10 @@ class Rival:
         ]
         if heavy:
             lines += ["X_new[:, heavy] = middle + core * np.sinh(X_new[:, heavy])"]
+        if whole:
+            lines += ["X_new[:, whole] = np.rint(X_new[:, whole])"]
+        if constants:
+            lines += [f"X_new[:, {list(constants)}] = {list(constants.values())}  # constant in X"]
         return "\n".join(lines)
 
 

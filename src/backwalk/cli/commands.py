@@ -29,6 +29,7 @@ from backwalk.cli.output import echo, print_json, say
 from backwalk.cli.stops import Stopped, how_to_go_on
 from backwalk.cli.work import (
     check_output,
+    check_split,
     fit_model,
     judge,
     load_model,
@@ -205,7 +206,9 @@ def split(
 
     Both are .csv, .parquet or .npy files.
     """
-    sizes = write_split(data, read_data(data, rows, seed).table, (training, unseen), share, seed, force)
+    places = (training, unseen)
+    check_split(data, places, force)
+    sizes = write_split(read_data(data, rows, seed).table, places, share, seed, force)
     if as_json:
         print_json({"training": training, "training_rows": sizes[0], "unseen": unseen, "unseen_rows": sizes[1]})
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 import warnings
@@ -15,7 +14,7 @@ import click
 from backwalk.cli.commands import cli
 from backwalk.cli.invocation import Invocation
 from backwalk.cli.output import echo
-from backwalk.cli.stops import Stopped, signals_raised
+from backwalk.cli.stops import Stopped, how_stopped, signals_raised
 from backwalk.errors import BackwalkError, PriorMismatchWarning, RepeatedValueWarning
 
 
@@ -52,8 +51,7 @@ def _run(invocation: Invocation) -> int:
         error.show()
         return error.exit_code
     except Stopped as stopped:
-        what = "interrupted" if stopped.number == signal.SIGINT else "terminated"
-        echo(f"{what}{stopped.advice}", err=True)
+        echo(f"{how_stopped(stopped.number)}{stopped.advice}", err=True)
         return 128 + stopped.number
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

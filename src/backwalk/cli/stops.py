@@ -1,4 +1,4 @@
-"""How Ctrl-C and SIGTERM end a command: once with what is to be kept kept, twice at once."""
+"""How Ctrl-C, SIGTERM and SIGHUP end a command: once with what is to be kept kept, twice at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backwalk.errors import BackwalkError
+from backwalk.signals import STOPPING
+
+_HANG_UP = getattr(signal, "SIGHUP", None)
 
 
 class Stopped(BaseException):
@@ -22,16 +25,23 @@ class Stopped(BaseException):
 
 @contextmanager
 def signals_raised() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise `Stopped`; whoever signals again, while it is cleaned up, ends the program at
-    once."""
+    """Let SIGINT, SIGTERM and, unless it is ignored, SIGHUP raise `Stopped`.
+
+    Whoever signals again, while it is cleaned up, ends the program at once.
+    """
 
     def stop(number: int, _: object) -> None:
         for other in before:
             signal.signal(other, lambda again, _: os._exit(128 + again))
         raise Stopped(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, stop) for number in numbers}
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    if threading.current_thread() is not threading.main_thread():
+        before = {}
+    elif before.get(_HANG_UP) is signal.SIG_IGN:  # as by nohup
+        del before[_HANG_UP]
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield
     finally:
@@ -40,6 +50,11 @@ def signals_raised() -> Iterator[None]:
                 signal.signal(number, handler)
         except KeyboardInterrupt:  # a second Ctrl-C, taken by Python's own handler, which is back already
             os._exit(128 + signal.SIGINT)
+
+
+def how_stopped(number: int) -> str:
+    """Return what a signal has done to a command, for the beginning of a message."""
+    return {signal.SIGINT: "interrupted", _HANG_UP: "hung up"}.get(number, "terminated")
 
 
 def how_to_go_on(checkpoint: Path, arguments: Sequence[str]) -> str:

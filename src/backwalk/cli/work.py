@@ -88,31 +88,34 @@ def write_samples(
     write_rows(output, pieces, schema, n_rows=number, escape_formulas=not raw_headers, overwrite=force)
 
 
-def write_split(
-    source: str, table: Table, places: tuple[str, str], share: float, seed: int, force: bool
-) -> tuple[int, int]:
+def check_split(source: str, places: tuple[str, str], force: bool) -> None:
+    """Raise what keeps rows of `source`, which is never written to, from being dealt into these files."""
+    from backwalk.table import check_table_path
+
+    if "-" in places or len({Path(place).resolve() for place in (source, *places)}) < 3:
+        raise InvalidInput(
+            f"DATA, TRAINING and UNSEEN should be three files, but got {source}, {places[0]}, {places[1]}: name others."
+        )
+    for place in places:
+        check_table_path(place, overwrite=force)
+
+
+def write_split(table: Table, places: tuple[str, str], share: float, seed: int, force: bool) -> tuple[int, int]:
     """Deal the rows of a table at random into two files, the second of which gets this share, and return their sizes.
 
-    `source` is where the table comes from, which is never written to. In each file the rows keep their order.
+    In each file the rows keep their order.
     """
     import numpy as np
 
     from backwalk.streams import Stream
-    from backwalk.table import Table, check_table_path, write_table
+    from backwalk.table import Table, write_table
 
     n = len(table.values)
     n_unseen = round(share * n)
-    named = [Path(place).resolve() for place in (source, *places)]
-    if "-" in places or len(set(named)) < 3:
-        raise InvalidInput(
-            f"DATA, TRAINING and UNSEEN should be three files, but got {source}, {places[0]}, {places[1]}: name others."
-        )
     if not 0 < n_unseen < n:
         raise InvalidInput(
             f"Both files should get a row at least, but {share:g} of {n:,} rows are {n_unseen:,}: give another --share."
         )
-    for place in places:
-        check_table_path(place, overwrite=force)
     is_unseen = np.zeros(n, dtype=bool)
     is_unseen[Stream(seed).child("held back").permutation(n)[:n_unseen]] = True
     for place, chosen in zip(places, (~is_unseen, is_unseen), strict=True):

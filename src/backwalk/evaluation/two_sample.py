@@ -57,7 +57,8 @@ def c2st(
     a copy in the training folds gives away the one held out. Folds and classifier are seeded from the stream.
     `classifier` is one of `boosting`, `perceptron`, `neighbours`, or any (d, seed) -> scikit-learn classifier.
 
-    Returns an accuracy in [0, 1]. Raises InvalidInput for unequal numbers, or fewer rows than folds.
+    Returns an accuracy in [0, 1]. Raises InvalidInput for unequal numbers, for fewer rows than folds, and for fewer
+    than the classifier can learn from.
 
     >>> x = Stream(0).normal(0, 100, 2).numpy()
     >>> c2st(x, x + 9.0, classifier=neighbours, stream=Stream(1))
@@ -78,5 +79,11 @@ def c2st(
     with warnings.catch_warnings():
         # A network that has not converged answers honestly all the same: its accuracy is its own.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        scores = cross_val_score(model, rows, labels, cv=folds, scoring="accuracy", error_score="raise")
+        try:
+            scores = cross_val_score(model, rows, labels, cv=folds, scoring="accuracy", error_score="raise")
+        except ValueError as error:
+            raise InvalidInput(
+                f"x and y should have rows enough for the classifier, but with {len(x_rows)} each it says: "
+                f"{' '.join(str(error).split()).rstrip('.')}. Give more."
+            ) from error
     return float(scores.mean())

@@ -28,7 +28,7 @@ from backwalk.diffusion import (
     merged_terms,
     variational_bound,
 )
-from backwalk.errors import InvalidInput
+from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.model.fitted import (
     DiffusionModel,
     check_reverse_variance,
@@ -62,7 +62,7 @@ def bound(
     `decoder_variance`, in squared encoded units, defaults as in `reverse_variances`, or with "full" to the covariance
     that the denoiser's Jacobian gives. The codec's log |det J| is part of the reconstruction term, and of every row's
     total. Rows go through in pieces, so that memory does not grow with them. Raises InvalidInput for rows that the
-    model cannot make (`refuse_impossible`).
+    model cannot make (`refuse_impossible`), and SamplingDiverged where the network's answers are no numbers.
     """
     kind = model.reverse_variance if reverse_variance is None else reverse_variance
     check_reverse_variance(kind, BOUND_VARIANCES)
@@ -92,7 +92,9 @@ def bound(
         )
 
     with single_threads(z.device.type == "cpu") as side_by_side:
-        return merged_terms(list(side_by_side(of_piece, range(0, len(z), piece_rows))))
+        terms = merged_terms(list(side_by_side(of_piece, range(0, len(z), piece_rows))))
+    _refuse_no_numbers(terms.per_row, "Bounds")
+    return terms
 
 
 def chosen_times(
@@ -130,7 +132,8 @@ def log_density(
     holds. They come from `stream`, by default always the same, and from the row's own content. Rows are integrated in
     tiles. So a row's result does not depend on the others, and equal rows have equal results; the probes of different
     rows are independent, and their errors average out in a mean. The density is blurred by `model.blur`. Rows that the
-    model cannot make, as their constant columns hold other values than the fitted ones, have -inf.
+    model cannot make, as their constant columns hold other values than the fitted ones, have -inf. Raises
+    SamplingDiverged where the network's answers are no numbers.
     """
     z = encode_for_scoring(model, values).float()
     level = model.schedule.noise_level
@@ -156,6 +159,7 @@ def log_density(
 
     pieces = list(over_tiles(tile, 0, len(z), tile_rows, device=z.device))
     log_prob, solver_error, standard_error = torch.cat([torch.empty(0, 3, dtype=torch.float64), *pieces]).unbind(dim=1)
+    _refuse_no_numbers(log_prob, "Log-densities")
     in_units = log_prob + torch.from_numpy(model.codec.log_abs_det_jacobian(values))
     possible = torch.from_numpy(model.codec.holds_constants(values, model.schema.dtypes).all(axis=1))
     return LogDensity(in_units.where(possible, -torch.inf), solver_error, standard_error)
@@ -169,6 +173,15 @@ def rows_scored_at_once(n_tangents: int) -> int:
     tile (widths 64 and 128, three and four members), and one row in a fraction of the time.
     """
     return min(max(2048 // max(n_tangents, 1), 128), 512)
+
+
+def _refuse_no_numbers(of_rows: Tensor, what: str) -> None:
+    broken = of_rows.isnan().nonzero().flatten()
+    if len(broken):
+        raise SamplingDiverged(
+            f"{what} should be numbers, but row {int(broken[0])} (rows count from 0) has none: fit anew with a lower "
+            "learning_rate."
+        )
 
 
 def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> None:

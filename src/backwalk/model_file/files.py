@@ -34,6 +34,7 @@ from backwalk.model_file.record import (
     tensors_of,
 )
 from backwalk.sealed import NotSealed, check_json, open_sealed, sealed
+from backwalk.signals import HeldSignals
 
 SUFFIX: Final = ".safetensors"
 
@@ -46,7 +47,8 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
     """Write a model to `path`: one file where it ends in `.safetensors`, a folder otherwise.
 
     Raises ModelFileError where it exists (unless `overwrite`) or cannot be written. Only a folder that holds a model,
-    or is empty, is ever overwritten. Writers of one folder wait for each other, where the system has `flock`.
+    or is empty, is ever overwritten. Writers of one folder wait for each other, where the system has `flock`; a first
+    Ctrl-C, SIGTERM or SIGHUP waits until the model is there.
     """
     target = Path(path)
     with _told(path, "written"):
@@ -54,13 +56,14 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
         record, tensors = record_of(model).model_dump(exclude_unset=True), tensors_of(model)
         check_tensors(tensors)
         content = sealed(record, tensors, form=FORMAT, version=VERSION)
-        if target.suffix == SUFFIX:
-            with made_folder(target.parent), whole_file(target, overwrite=overwrite) as file:
-                file.write(content)
-        else:
-            with locked_folder(target):
-                _refuse_to_overwrite(target, overwrite)
-                _write_folder(target, content, record)
+        with HeldSignals():  # one that asks to end waits until all is written, and cleared up
+            if target.suffix == SUFFIX:
+                with made_folder(target.parent), whole_file(target, overwrite=overwrite) as file:
+                    file.write(content)
+            else:
+                with locked_folder(target):
+                    _refuse_to_overwrite(target, overwrite)
+                    _write_folder(target, content, record)
 
 
 def holds(path: str | Path, model: DiffusionModel) -> bool:
@@ -117,8 +120,7 @@ def _is_litter(path: Path) -> bool:
 
 def _write_folder(folder: Path, content: bytes, record: dict[str, Any]) -> None:
     """Write a model into a folder that no other writer is in."""
-    sha256, before = hashlib.sha256(content).hexdigest(), _name_in(folder)
-    name = f"model-{sha256[:16]}{SUFFIX}"
+    name = f"model-{hashlib.sha256(content).hexdigest()[:16]}{SUFFIX}"
     index = {"format": FORMAT, "version": VERSION, "file": name, "model": record}
     text = json.dumps(index, indent=1, allow_nan=False).encode()
     check_json(text, MODEL_INDEX_BYTES, _INDEX)
@@ -128,7 +130,7 @@ def _write_folder(folder: Path, content: bytes, record: dict[str, Any]) -> None:
         with whole_file(folder / _INDEX, overwrite=True) as file:
             file.write(text)
     except BaseException:
-        if name != before:
+        if _name_in(folder) != name:  # the index may have its name already, when the folder cannot be flushed
             (folder / name).unlink(missing_ok=True)
         raise
     for path in folder.iterdir():  # what the old model was made of, and what killed writers have left

@@ -85,7 +85,7 @@ def plot_nats(
     axes.set_ylim(-0.6, len(shown) - 0.4)
     if truth is not None and truth[0] == 0.0:
         axes.set_xscale("symlog", linthresh=0.01)
-        axes.set_xlim(min(-0.005, *(values - 2.5 * errors)), 1.8 * max(0.01, *(values + 2 * errors)))
+        axes.set_xlim(min([-0.005, *(values - 2.5 * errors)]), 1.8 * max([0.01, *(values + 2 * errors)]))
     numbers = axes.secondary_yaxis("right")
     numbers.set_yticks(places, [f"{round(value, 3) + 0.0:.3f}" for value in values])
     numbers.tick_params(length=0)

@@ -7,6 +7,7 @@ are transparent. Nothing here touches matplotlib's global state.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import warnings
@@ -26,6 +27,7 @@ REAL, GENERATED = BLUE, RED
 P = ParamSpec("P")
 _VARIABLES = {"blue": BLUE, "orange": ORANGE, "green": GREEN, "red": RED}
 """Colours that a page may set otherwise, for example brighter on a dark ground."""
+_NAMED = re.compile(r'\bid="|href="#|url\(#')  # what comes before an inner name
 _SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -103,6 +105,8 @@ def svg(figure: Figure, *, label: str, salt: str) -> str:
     head, rest = text.split(">", 1)
     text = re.sub(r'\s(xmlns(:xlink)?|version|width|height)="[^"]*"', "", head) + ">" + rest
     text = re.sub(r"font: ([\d.]+)px '[^;\"]*", r"font-size: \1px", text)
+    prefix = f"f{hashlib.sha256(salt.encode()).hexdigest()[:8]}-"
+    text = re.sub("<[^>]*>", lambda tag: _NAMED.sub(rf"\g<0>{prefix}", tag.group()), text)
     label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     text = text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).replace(INK, "currentColor")
     for name, color in _VARIABLES.items():

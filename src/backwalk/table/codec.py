@@ -92,6 +92,11 @@ class Codec:
         return {j: column for j, column in enumerate(self.columns) if isinstance(column, HeavyTailedColumn)}
 
     @cached_property
+    def whole_columns(self) -> tuple[int, ...]:
+        """The columns of whole numbers that vary, by their number among the user's."""
+        return tuple(j for j, cell in zip(self.encoded_columns, self._cell, strict=True) if cell)
+
+    @cached_property
     def constants(self) -> dict[int, float]:
         """The values of the columns that never vary, by their number among the user's."""
         return {j: column.value for j, column in enumerate(self.columns) if isinstance(column, ConstantColumn)}
@@ -130,12 +135,8 @@ class Codec:
         value so far out that its encoded number overflows.
         """
         # Row by row in memory: picked columns lie column by column, and the bits of a row's sums depend on that.
-        given = self._rows(values, self.n_columns, "values")
+        given = self._rows(values, self.n_columns, "values") if stream is None else self.spread(values, stream=stream)
         x = np.ascontiguousarray(given[:, self.encoded_columns])
-        spread = np.flatnonzero(self._cell)
-        if stream is not None and len(spread):
-            draws = stream.uniform(0, len(x), len(spread)).numpy()
-            x[:, spread] += self._cell[spread] * (draws - 0.5)
         heavy, middle, core = self._tails
         x[:, heavy] = bent(x[:, heavy], middle, core)
         with np.errstate(over="ignore"):
@@ -150,6 +151,15 @@ class Codec:
                 f"column {column} (rows count from 0), where one scale is {self._scale[i]}: drop the row."
             )
         return z
+
+    def spread(self, values: npt.ArrayLike, *, stream: Stream) -> FloatArray:
+        """Return rows, (n, d) in the user's units, whose whole numbers are spread uniformly over their cells."""
+        x = self._rows(values, self.n_columns, "values").copy()
+        whole = np.flatnonzero(self._cell)
+        if len(whole):
+            draws = stream.uniform(0, len(x), len(whole)).numpy()
+            x[:, self.whole_columns] += self._cell[whole] * (draws - 0.5)
+        return x
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
         """Return rows in the user's units, whole numbers rounded, constants put back.

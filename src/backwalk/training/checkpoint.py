@@ -1,9 +1,9 @@
 """Checkpoints: a run's state on disk, so that a run that was killed goes on as if it had not been.
 
 A checkpoint is one sealed file (see `sealed.py`), replaced whole; it is written between two steps: at intervals, at the
-end, and when the run is stopped by Ctrl-C, by SIGTERM or by whoever takes its progress. A resumed run equals one that
-was never stopped, bit for bit, but for the seconds in its history; a run with `max_time` follows the clock and does
-not.
+end, and when the run is stopped by Ctrl-C, SIGTERM, SIGHUP or by whoever takes its progress. A resumed run equals one
+that was never stopped, bit for bit, but for the seconds in its history; a run with `max_time` follows the clock and
+does not.
 """
 
 from __future__ import annotations

@@ -69,7 +69,9 @@ class Trainer:
         self.denoiser, self.x_0, self.levels, self.training = denoiser, x_0, levels, training
         self.stream, self.max_time = stream, max_time
         self.max_steps = training.steps_for(len(x_0))
-        self.fingerprint = fingerprint(denoiser, x_0, x_validation, levels, training, stream, eps)
+        self.fingerprint = fingerprint(
+            denoiser, x_0, x_validation, levels, training, stream, eps, by_clock=max_time is not None
+        )
         self._learners = Learners(denoiser, training)
         self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream)
         self._choice = Choice()

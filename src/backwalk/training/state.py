@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,10 +40,12 @@ def fingerprint(
     training: Training,
     stream: Stream,
     eps: Tensor | None = None,
+    *,
+    by_clock: bool = False,
 ) -> dict[str, str]:
-    """Return what decides every bit of a run: rows, starting weights, noise levels, plan, seed, versions.
+    """Return what decides every bit of a run: rows, starting weights, noise levels, plan, seed, machine, versions.
 
-    Noise that belongs to the rows counts as theirs.
+    `by_clock` says whether the rates follow the clock. Noise that belongs to the rows counts as theirs.
 
     Noise levels are told by a draw from them, and the denoiser by its weights, buffers and plain attributes. Whether
     products are of bfloat16 numbers, which by default follows from the device, has a name of its own.
@@ -60,7 +63,9 @@ def fingerprint(
         "products (by default the device's)": products,
         "seed": str(stream.seed),
         "purpose": "/".join(map(str, stream.path)),
-        "versions": f"backwalk {backwalk.__version__}, torch {torch.__version__}",
+        "max_time (given or None)": str(by_clock),
+        "instructions of the processor": torch.backends.cpu.get_cpu_capability(),
+        "versions": f"backwalk {backwalk.__version__}, torch {torch.__version__}, numpy {np.__version__}",
     }
 
 

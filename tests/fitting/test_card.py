@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from backwalk.card import parameters_from, parameters_record
 from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
 from backwalk.estimator import Diffusion
+from backwalk.fitting import checked_settings
+from backwalk.fitting.card import parameters_from, parameters_record
 from backwalk.model_file import save
 from backwalk.sampling import Sampler
 from backwalk.training import Training
@@ -28,7 +29,7 @@ SETTINGS = [
 @pytest.mark.parametrize("model", SETTINGS, ids=range(len(SETTINGS)))
 def test_parameters_come_back(model):
     given = model.get_params(deep=False)
-    record = json.loads(json.dumps(parameters_record(given)))
+    record = json.loads(json.dumps(parameters_record(checked_settings(given))))
     back = parameters_from(record, given["schedule"] or SCHEDULE)
     assert back == {name: value for name, value in given.items() if name not in ("callbacks", "device")}
     assert all(type(value).__module__ != "numpy" for value in back.values())
@@ -36,7 +37,8 @@ def test_parameters_come_back(model):
 
 @pytest.mark.parametrize("state", [None, np.random.default_rng(0)], ids=["None", "generator"])
 def test_a_random_state_that_is_no_number_is_none(state):
-    record = parameters_record(Diffusion(random_state=state, callbacks=[print]).get_params(deep=False))
+    given = Diffusion(random_state=state, callbacks=[print]).get_params(deep=False)
+    record = parameters_record(checked_settings(given))
     assert record["random_state"] is None
     assert "callbacks" not in record
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from backwalk.accepted import (
@@ -15,6 +16,7 @@ from backwalk.accepted import (
     LARGEST_LOG_SNR,
     LONGEST_TIME,
     MOST_STEPS,
+    ReverseVariance,
     is_number,
     is_whole,
 )
@@ -22,9 +24,31 @@ from backwalk.denoiser import Architecture
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.model import check_reverse_variance
+from backwalk.progress import Callback
 from backwalk.sampling import Sampler
 from backwalk.training import Training
 from backwalk.training.checkpoint import refuse_begun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A `Diffusion`'s parameters, each within what is accepted: see there what they mean."""
+
+    n_steps: int | None
+    schedule: NoiseSchedule | None
+    denoiser: Architecture | None
+    training: Training | None
+    reverse_variance: ReverseVariance
+    sampler: Sampler | None
+    max_steps: int | None
+    max_time: float | None
+    validation_fraction: float | None
+    scale: bool
+    device: str
+    random_state: Any  # which `as_stream` looks at
+    callbacks: tuple[Callback, ...]
+    verbose: bool
+    warm_start: bool
 
 
 @dataclass(frozen=True)
@@ -37,21 +61,22 @@ class Keeping:
     overwrite: bool
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raise InvalidInput for the first of a `Diffusion`'s parameters that is outside what is accepted."""
-    check_reverse_variance(settings["reverse_variance"])
-    n_steps, fraction = settings["n_steps"], settings["validation_fraction"]
+def checked_settings(parameters: Mapping[str, Any]) -> Settings:
+    """Return a `Diffusion`'s parameters as settings. Raises InvalidInput for the first that is not accepted."""
+    given = dict(parameters)
+    n_steps, fraction, schedule = given["n_steps"], given["validation_fraction"], given["schedule"]
+    check_reverse_variance(given["reverse_variance"])
     if n_steps is not None and not (is_whole(n_steps) and 2 <= n_steps <= MOST_STEPS):
         raise InvalidInput(
             f"n_steps should be an integer in 2..{MOST_STEPS} or None, but got {n_steps!r}: 1000 is usual."
         )
-    check_budget(settings["max_steps"], settings["max_time"])
-    if settings["training"] is not None and settings["max_steps"] is not None:
+    check_budget(given["max_steps"], given["max_time"])
+    if given["training"] is not None and given["max_steps"] is not None:
         raise InvalidInput(
-            f"max_steps should be None where training is given, but got {settings['max_steps']!r}: set it in the plan, "
+            f"max_steps should be None where training is given, but got {given['max_steps']!r}: set it in the plan, "
             "Training(max_steps=...)."
         )
-    if settings["schedule"] is not None and settings["n_steps"] is not None:
+    if schedule is not None and n_steps is not None:
         raise InvalidInput(
             f"n_steps should be None where schedule is given, but got {n_steps!r}: a schedule has its own, and "
             "schedule.respace gives one of fewer."
@@ -66,29 +91,39 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         ("training", Training, "a Training"),
         ("sampler", Sampler, "a Sampler"),
     ):
-        if settings[name] is not None and not isinstance(settings[name], kind):
-            raise InvalidInput(f"{name} should be {text} or None, but got {settings[name]!r}.")
+        if given[name] is not None and not isinstance(given[name], kind):
+            raise InvalidInput(f"{name} should be {text} or None, but got {given[name]!r}.")
     for name in ("scale", "verbose", "warm_start"):
-        if settings[name] not in (True, False):
-            raise InvalidInput(f"{name} should be True or False, but got {settings[name]!r}.")
-    schedule = settings["schedule"]
-    if schedule is not None and schedule.n_steps > MOST_STEPS:
+        if not isinstance(given[name], (bool, np.bool_)):
+            raise InvalidInput(f"{name} should be True or False, but got {given[name]!r}.")
+    if schedule is not None:
+        _check_schedule(schedule)
+    if not (isinstance(given["callbacks"], Sequence) and all(map(callable, given["callbacks"]))):
+        raise InvalidInput(f"callbacks should be a list of functions, but got {given['callbacks']!r}.")
+    plain = {
+        "n_steps": None if n_steps is None else int(n_steps),
+        "max_steps": None if given["max_steps"] is None else int(given["max_steps"]),
+        "callbacks": tuple(given["callbacks"]),
+        **{name: bool(given[name]) for name in ("scale", "verbose", "warm_start")},
+    }
+    return Settings(**{field.name: given[field.name] for field in fields(Settings)} | plain)
+
+
+def _check_schedule(schedule: NoiseSchedule) -> None:
+    if schedule.n_steps > MOST_STEPS:
         raise InvalidInput(
             f"schedule should have at most {MOST_STEPS} steps, but has {schedule.n_steps}: take fewer by respace."
         )
-    if schedule is not None and float(schedule.log_snr[1]) > LARGEST_LOG_SNR:
+    if float(schedule.log_snr[1]) > LARGEST_LOG_SNR:
         raise InvalidInput(
             f"schedule should begin at a log-SNR of at most {LARGEST_LOG_SNR:g}, as less noise is lost in float32, but "
             f"begins at {float(schedule.log_snr[1]):g}: give a smaller log_snr_max, or a larger beta_min."
         )
-    if schedule is not None and float(schedule.noise_level[1]) >= GREATEST_LEVEL:
+    if float(schedule.noise_level[1]) >= GREATEST_LEVEL:
         raise InvalidInput(
             f"schedule should begin at a noise level below {GREATEST_LEVEL:g}, as nothing is learnt beyond, but begins "
             f"at {float(schedule.noise_level[1]):g}: give a larger log_snr_max, or a smaller beta_min."
         )
-    callbacks = settings["callbacks"]
-    if not (isinstance(callbacks, Sequence) and all(map(callable, callbacks))):
-        raise InvalidInput(f"callbacks should be a list of functions, but got {callbacks!r}.")
 
 
 def check_budget(max_steps: Any, max_time: Any) -> None:
@@ -143,9 +178,11 @@ def chosen_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=torch.device(device)).item()  # also fails on "meta", which holds no numbers
+        # Also fails on "meta", which holds no numbers, and on Apple's "mps", which has no float64.
+        torch.zeros(1, dtype=torch.float64, device=torch.device(device)).item()
     except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises differs by its build
         raise InvalidInput(
-            f'device should be "auto", "cpu" or one that torch finds here, but got {device!r}: give "cpu".'
+            f'device should be "auto", "cpu" or one that torch finds here and that has float64, but got {device!r}: '
+            'give "cpu".'
         ) from error
     return device

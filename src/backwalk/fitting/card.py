@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,9 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 import backwalk
-from backwalk.denoiser import Architecture, Residual, Textbook
+from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.fitting.plan import Plan
+from backwalk.fitting.settings import Settings
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Table
@@ -28,29 +30,21 @@ _AS_FITTED = "as fitted"
 
 
 def model_card(
-    settings: Mapping[str, Any],
-    table: Table,
-    architecture: Architecture,
-    training: Training,
-    history: History,
-    denoiser: torch.nn.Module,
-    stream: Stream,
-    n_rows: int,
-    n_validation: int,
+    settings: Settings, table: Table, plan: Plan, history: History, *, seed: int, seconds: float
 ) -> dict[str, Any]:
-    """Return the card of a fit. `settings` are the estimator's parameters, `n_rows` those that were trained on."""
+    """Return the card of a fit that took so many seconds: `n_rows` are those that were trained on."""
     n_columns = table.schema.n_columns
     columns = f"{n_columns} column{'s' * (n_columns > 1)}"
     return {
         "description": f"diffusion model of {columns}, fitted to {len(table.values):,} rows",
         "parameters": parameters_record(settings),
-        "settings": {"denoiser": _plain(architecture), "training": asdict(training)},
-        "seed": stream.seed,
+        "settings": {"denoiser": _plain(plan.architecture), "training": asdict(plan.training)},
+        "seed": seed,
         "data_sha256": _sha256(table.values),
-        "n_rows": n_rows,
-        "n_validation_rows": n_validation,
+        "n_rows": len(plan.x_0),
+        "n_validation_rows": 0 if plan.x_validation is None else len(plan.x_validation),
         "n_columns": n_columns,
-        "n_parameters": sum(parameter.numel() for parameter in denoiser.parameters()),
+        "n_parameters": sum(parameter.numel() for parameter in plan.denoiser.parameters()),
         "steps_taken": history.n_steps,
         "versions": {
             "backwalk": backwalk.__version__,
@@ -58,6 +52,7 @@ def model_card(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
+        "fit_seconds": round(seconds, 3),
     }
 
 
@@ -82,13 +77,14 @@ def trained_rows(card: Mapping[str, Any], values: NDArray[np.float64]) -> NDArra
     return trained
 
 
-def parameters_record(settings: Mapping[str, Any]) -> dict[str, Any]:
+def parameters_record(settings: Settings) -> dict[str, Any]:
     """Return an estimator's parameters as plain JSON.
 
     Callbacks and the device are left out. A schedule is the fitted one, which the model holds; a random state that is
     no integer becomes None (the seed that it gave stands in the card).
     """
-    return {name: _plain(value) for name, value in settings.items() if name not in _NOT_KEPT}
+    names = [field.name for field in fields(settings) if field.name not in _NOT_KEPT]
+    return {name: _plain(getattr(settings, name)) for name in names}
 
 
 def parameters_from(record: Mapping[str, Any], schedule: NoiseSchedule) -> dict[str, Any]:

@@ -1,0 +1,22 @@
+"""From encoded rows to a fitted model.
+
+`settings.py` checks what an estimator was given, `plan.py` says what follows from it and from the rows, `fit.py` trains
+and measures, and `card.py` writes down what was done.
+"""
+
+from backwalk.fitting.card import is_of_the_fit, parameters_from, trained_rows
+from backwalk.fitting.fit import fitted
+from backwalk.fitting.settings import Keeping, Settings, check_budget, checked_keeping, checked_settings, chosen_device
+
+__all__ = [
+    "Keeping",
+    "Settings",
+    "check_budget",
+    "checked_keeping",
+    "checked_settings",
+    "chosen_device",
+    "fitted",
+    "is_of_the_fit",
+    "parameters_from",
+    "trained_rows",
+]

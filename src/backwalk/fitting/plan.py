@@ -1,0 +1,110 @@
+"""What a fit goes by: what the settings leave open follows from the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk.accepted import GREATEST_LEVEL
+from backwalk.defaults import (
+    default_architecture,
+    default_schedule,
+    default_training,
+    default_validation_fraction,
+    finest_scale,
+)
+from backwalk.denoiser import Architecture, EnsembleDenoiser, build_denoiser
+from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch
+from backwalk.errors import InvalidInput
+from backwalk.fitting.settings import Settings, check_length, chosen_device
+from backwalk.model import DiffusionModel
+from backwalk.streams import Stream
+from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Training, split_rows
+
+_MOST_MEASURED = 1000  # rows by which the denoising errors are measured
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The rows to train on and to choose by, (n, k), the chain, the network as it begins, and how it is trained."""
+
+    x_0: Tensor
+    x_validation: Tensor | None
+    levels: NoiseLevels
+    schedule: NoiseSchedule
+    architecture: Architecture
+    training: Training
+    denoiser: EnsembleDenoiser
+    prior_mismatch: float
+
+    @property
+    def measured(self) -> Tensor:
+        """Rows by which the denoising errors are measured: of those to choose by, where there are any."""
+        return (self.x_0 if self.x_validation is None else self.x_validation)[:_MOST_MEASURED]
+
+
+def planned(z: NDArray[np.float64], settings: Settings, stream: Stream, before: DiffusionModel | None) -> Plan:
+    """Return the plan of a fit to encoded rows, (n, k). Raises InvalidInput before any long work."""
+    n, k = z.shape
+    fraction = settings.validation_fraction
+    n_validation = round((default_validation_fraction(n) if fraction is None else fraction) * n)
+    device = torch.device(chosen_device(settings.device))
+    x_validation, x_0 = (
+        torch.from_numpy(z[rows]).float().to(device) for rows in split_rows(n, n_validation, stream=stream)
+    )
+    floor = finest_scale(z, stream=stream.child("floor"))
+    schedule = settings.schedule or default_schedule(z, floor, settings.n_steps)
+    if not settings.scale:
+        _refuse_narrow(z, float(schedule.noise_level[1]))
+    of_before = None if before is None else before.architecture
+    architecture = settings.denoiser or of_before or default_architecture(len(x_0), k, settings.max_time)
+    training = settings.training or default_training(
+        len(x_0), k, settings.max_steps, settings.max_time, architecture, device
+    )
+    check_length(training, len(x_0))
+    denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
+    if before is not None:
+        _start_from(denoiser, before)
+    return Plan(
+        x_0,
+        x_validation if n_validation else None,
+        _noise_levels(training, schedule, floor),
+        schedule,
+        architecture,
+        training,
+        denoiser.to(device),
+        prior_mismatch(*moments(torch.from_numpy(z)), schedule),
+    )
+
+
+def _refuse_narrow(z: NDArray[np.float64], level: float) -> None:
+    spread = z.std(axis=0)
+    if spread.min() < level:
+        raise InvalidInput(
+            f"Columns should spread more widely than the noise of the chain's first step, {level:.2g}, but the "
+            f"narrowest has a standard deviation of {spread.min():.2g}: set scale=True, or give larger numbers."
+        )
+
+
+def _noise_levels(training: Training, schedule: NoiseSchedule, floor: float) -> NoiseLevels:
+    if training.levels == "chain":
+        return ChainLevels(schedule)
+    level = schedule.noise_level.clamp(max=GREATEST_LEVEL)
+    # Half-way in ln s between the finest scale and a little above the data's own: where most is to be learnt.
+    centre = 0.5 * (float(np.log(floor)) + 0.3)
+    return LogNormalLevels(float(level[1]), float(level[-1]), centre)
+
+
+def _start_from(denoiser: torch.nn.Module, before: DiffusionModel) -> None:
+    try:
+        assert isinstance(before.denoiser, EnsembleDenoiser)  # of a fit
+        denoiser.load_state_dict(before.denoiser.state_dict())
+    except RuntimeError as error:
+        raise InvalidInput(
+            "warm_start should go on with the same network and columns, but the sizes differ: give the same denoiser "
+            "and columns, or set warm_start=False."
+        ) from error

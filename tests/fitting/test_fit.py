@@ -1,0 +1,78 @@
+"""What stands around training: the time that is left for it, what memory's end is called, and where warnings point."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from backwalk.denoiser import Residual
+from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import InvalidInput, PriorMismatchWarning, RepeatedValueWarning
+from backwalk.estimator import Diffusion
+from backwalk.fitting import fit as module
+from backwalk.training import Trainer
+
+
+def tiny(**settings):
+    given = {"n_steps": 10, "max_steps": 3, "denoiser": Residual(8, 1), "random_state": 0, "verbose": False}
+    return Diffusion(**{**given, **settings})
+
+
+@pytest.mark.parametrize(
+    ("max_time", "n_steps", "left"),
+    [
+        (None, 1000, None),
+        # 7 s before; a look at 4 of 64 levels takes 1 s, and so what comes afterwards 16.
+        (100.0, 1000, 100.0 - 9.0 - 16.0),
+        (100.0, 8, 100.0 - 9.0 - 2.0),
+        (100.0, 3, 100.0 - 9.0 - 1.0),
+        (20.0, 1000, 10.0),  # half of it at least
+    ],
+)
+def test_training_has_the_time_that_the_rest_leaves(monkeypatch, max_time, n_steps, left):
+    """Found by review: a short chain, which is measured at all of its steps, kept back six times what it took."""
+    clock, asked = itertools.count(7.0), []
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
+    found = module._time_to_train(max_time, 0.0, lambda n_levels: asked.append(n_levels), n_steps)
+    assert found == left
+    assert asked == ([] if max_time is None else [2, 4])
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: x")])
+def test_memory_s_end_is_told_in_our_words(monkeypatch, rows, error):
+    def run(trainer):
+        raise error
+        yield
+
+    monkeypatch.setattr(Trainer, "run", run)
+    with pytest.raises(InvalidInput, match="there is too little: give a smaller batch_size"):
+        tiny().fit(rows)
+
+
+def test_other_errors_are_let_through_and_so_are_all_of_a_callback_s(monkeypatch, rows):
+    """Found by review: a callback's MemoryError was called the fit's."""
+
+    def fail(progress):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        tiny(callbacks=[fail]).fit(rows)
+
+    def run(trainer):
+        raise RuntimeError("shapes differ")
+        yield
+
+    monkeypatch.setattr(Trainer, "run", run)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        tiny().fit(rows)
+
+
+def test_warnings_point_at_the_caller_of_fit(rows):
+    schedule = NoiseSchedule.linear(100, beta_min=1e-3, beta_max=0.02)
+    with pytest.warns(PriorMismatchWarning) as caught:
+        tiny(schedule=schedule, n_steps=None).fit(rows)
+    assert [warning.filename for warning in caught] == [__file__]
+    repeated = np.column_stack([np.where(np.arange(300) % 2 == 0, 0.0, rows[:, 0]), rows[:, 2]])
+    with pytest.warns(RepeatedValueWarning) as caught:
+        tiny().fit(repeated)
+    assert [warning.filename for warning in caught] == [__file__]
