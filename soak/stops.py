@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at random moments of `backwalk fit`: a checkpoint, the right status, soon; or at once, for two."""
+"""SIGINT, SIGTERM or SIGHUP at random moments of `backwalk fit`: a checkpoint, the right status, soon; two: at once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from backwalk.model_file import load
+from backwalk.signals import STOPPING
 from backwalk.table import as_table, write_table
 from backwalk.training.checkpoint import checkpoint_step
 from soak.campaign import outcome_of
@@ -32,7 +33,7 @@ def once(n: int, seed: int, folder: Path) -> Iterator[str]:
     """
     rng = np.random.default_rng(seed)
     for i in range(n):
-        number, begun = (signal.SIGINT, signal.SIGTERM)[i // 4 % 2], i % 4 != 3
+        number, begun = STOPPING[i // 4 % len(STOPPING)], i % 4 != 3
         wait = rng.uniform(0.0, 0.5 if begun else 1.1) * _seconds()
         yield outcome_of(partial(_stopped, _place(folder, i), number, wait, begun))
 

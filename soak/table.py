@@ -127,8 +127,8 @@ CAMPAIGNS = [
     Campaign("disk", "/dev/full as standard output", "status 1 and one line", disk.full_device, 12, 4),
     Campaign(
         "signals",
-        "SIGINT or SIGTERM at a random moment of `backwalk fit`",
-        "status 130 or 143 within 5 s, no litter; --resume gives the uninterrupted model",
+        "SIGINT, SIGTERM or SIGHUP at a random moment of `backwalk fit`",
+        "status 130, 143 or 129 within 5 s, no litter; --resume gives the uninterrupted model",
         stops.once,
         100,
         4,
@@ -143,8 +143,8 @@ CAMPAIGNS = [
     ),
     Campaign(
         "signals",
-        "SIGINT or SIGTERM while a model is saved over another",
-        "status 130 or 143; the old model or the new, whole; no part of a file",
+        "SIGINT, SIGTERM or SIGHUP while a model is saved over another",
+        "status 130, 143 or 129; the old model or the new, whole; no part of a file",
         writers.stopped,
         200,
         10,

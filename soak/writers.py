@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +14,9 @@ import numpy as np
 
 from backwalk.cli.stops import Stopped, signals_raised
 from backwalk.model_file import load, save
+from backwalk.signals import STOPPING
 from soak.campaign import outcome_of
-from soak.children import forked, left
+from soak.children import SECONDS_A_CASE, forked, left
 from soak.material import fitted, listing
 
 _PROCESSES = 8
@@ -77,13 +77,14 @@ def stopped(n: int, seed: int, folder: Path) -> Iterator[str]:
     rng, path = np.random.default_rng(seed), folder / "m"
     save(_version(0), path)
     for i in range(n):
-        number, wait = (signal.SIGINT, signal.SIGTERM)[i % 2], float(rng.uniform(0.0, 0.03))
+        number, wait = STOPPING[i % len(STOPPING)], float(rng.uniform(0.0, 0.03))
         yield outcome_of(partial(_stopped, path, seed + i, number, wait, folder / f"{i}.log"))
 
 
 def _stopped(path: Path, seed: int, number: int, wait: float, log: Path) -> None:
     pid = forked(partial(_write_until_stopped, path, seed), log)
-    while not (log.exists() and log.stat().st_size):
+    deadline = time.monotonic() + SECONDS_A_CASE
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.001)
     time.sleep(wait)
     os.kill(pid, number)

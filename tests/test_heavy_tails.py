@@ -184,11 +184,18 @@ def test_the_advised_lines_make_rows_like_those_that_were_judged():
     training, unseen = table[:600], table[600:]
     model = Diffusion(n_steps=20, max_steps=20, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(training)
     fidelity = assess(model.model_, unseen, training=training, stream=Stream(0), n_pairs=2)
+    codec = Codec.fit(as_table(training))
+    judged = fitted_rivals(as_table(training), codec, unseen.to_numpy(dtype=float), Stream(0))
+    rival_share = {
+        rival.baseline.name: np.isin(rival.sample(10_000, Stream(1))[:, 0], [0, 1]).mean() for rival in judged
+    }
     for rival in fidelity.baselines:
         made = run(rival.code, training)
         assert (made[:, 1] == 3.5).all()
         assert (made[:, 0] == np.rint(made[:, 0])).all()
-        assert np.isin(made[:, 0], [0, 1]).mean() > 0.6
+        share = np.isin(made[:, 0], [0, 1]).mean()
+        assert 0.6 < share < 1.0  # as of cells that were spread; spikes would all be met
+        np.testing.assert_allclose(rival_share[rival.name], share, atol=0.05)
         assert abs(made[:, 2].std() - 1.0) < 0.2
 
 
@@ -197,8 +204,8 @@ def test_the_other_side_of_zero_is_out_of_reach():
     amounts = np.exp(3.0 * np.random.default_rng(0).normal(size=(100, 1)))
     codec = Codec.fit(as_table(amounts))
     assert codec.columns[0].middle == 0.0
-    assert codec.encode([[0.0]])[0, 0] < -8.0
-    assert (codec.decode([[-8.0]]) > 0.0).all()
+    assert codec.encode([[0.0]])[0, 0] < -7.0
+    assert (codec.decode([[-7.0]]) > 0.0).all()
 
 
 def test_a_baseline_that_is_better_unbent_stands_unbent_beside_the_model():

@@ -53,6 +53,18 @@ def test_a_second_signal_does_not_wait():
             signal.raise_signal(signal.SIGTERM)
 
 
+@pytest.mark.parametrize("first", BOTH)
+def test_a_second_signal_of_a_closed_terminal_does_nothing(first):
+    """Found by review: shells and the system both send it, within moments."""
+    held = HeldSignals()
+    held.__enter__()
+    signal.raise_signal(first)
+    signal.raise_signal(signal.SIGHUP)
+    assert held.waiting
+    with pytest.raises(Came, match=str(int(first))):
+        held.__exit__()
+
+
 def test_a_handler_that_returns_lets_the_block_go_on():
     seen = []
     signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))

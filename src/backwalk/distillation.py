@@ -31,6 +31,7 @@ from backwalk.errors import SamplingDiverged
 from backwalk.model import DiffusionModel, Student, device_of, visited_times, walk
 from backwalk.sampling import TILE_ROWS, Sampler, last_state, over_tiles
 from backwalk.streams import Stream
+from backwalk.threads import single_threads
 from backwalk.training import OneLevel, Progress, Trainer, Training
 
 TEACHER = Sampler("multistep", 25)  # near enough to the ODE itself
@@ -88,7 +89,8 @@ def distilled(
             watch(progress)
     student = Student(architecture, denoiser, math.nan)
     _, of_student = pairs(replace(model, student=student), 0, N_FRESH, stream=fresh, sampler=Sampler("distilled"))
-    error = float((of_student - x_0_fresh).double().square().mean().sqrt())
+    with single_threads():  # a sum whose bits do not depend on the number of threads
+        error = float((of_student - x_0_fresh).double().square().mean().sqrt())
     taught = replace(model, student=replace(student, error=error))
     taught._fitted_times.update(model._fitted_times)  # of the same denoiser
     return taught

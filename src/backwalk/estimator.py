@@ -21,6 +21,7 @@ from backwalk.distillation import distilled
 from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
 from backwalk.fitting import (
     Keeping,
+    cells,
     check_budget,
     checked_keeping,
     checked_settings,
@@ -208,7 +209,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         began = time.perf_counter()
         codec = Codec.fit(table, scale=settings.scale)
         stream = self._stream(keeping)
-        z = codec.encode(table.values, stream=stream.child("cells"))
+        z = codec.encode(table.values, stream=cells(stream))
         if np.abs(z).max() > FARTHEST_TO_FIT:
             raise InvalidInput(
                 f"X should stay within {FARTHEST_TO_FIT:g} where columns are not scaled, but got {np.abs(z).max():g}: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -62,8 +62,9 @@ def _bar(console: Console) -> Iterator[Callback]:
         yield _now_and_then(draw, _REFRESH)
     finally:
         if bar.live.is_started:
-            bar.stop()
-            sys.stderr.flush()
+            with suppress(OSError):  # the terminal may be gone, which is told in another way
+                bar.stop()
+                sys.stderr.flush()
 
 
 def _line() -> Callback:

@@ -9,13 +9,16 @@ from typing import Self
 
 # What asks a program to end: Ctrl-C, `kill`, and the closing of its terminal, which Windows does not tell.
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+# Shells and the system both tell of a closed terminal, so that a second one is no sign of impatience.
+HANG_UP = getattr(signal, "SIGHUP", None)
 
 
 class HeldSignals:
     """A block in which the first SIGINT, SIGTERM or SIGHUP is held back until `deliver`, or the end of the block.
 
     It then goes to whatever handler was there before: Python's own raises KeyboardInterrupt. A second signal is not
-    held. Ignored signals stay ignored; outside the main thread, which alone gets signals, nothing is done.
+    held, but a second that is SIGHUP does nothing. Ignored signals stay ignored; outside the main thread, which alone
+    gets signals, nothing is done.
     """
 
     def __enter__(self) -> Self:
@@ -66,5 +69,5 @@ class HeldSignals:
     def _note(self, number: int, _: FrameType | None) -> None:
         if self._waiting is None:
             self._waiting = number
-        else:
+        elif number != HANG_UP:
             self.deliver()

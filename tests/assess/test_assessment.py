@@ -359,7 +359,10 @@ def test_tables_are_judged_by_the_names_of_their_columns():
 
 
 def test_no_density_is_better_than_the_truth_of_whole_numbers():
-    """Found by review: at the centres of the cells, a mixture with a bump on each number beat the truth by .3 nats."""
+    """Found by review: at the centres of the cells, a mixture with a bump on each number beat the truth by .3 nats.
+
+    By 5.73 standard errors of the mean: false alarm 1e-8.
+    """
     pd = pytest.importorskip("pandas")
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"flag": rng.integers(0, 4, 1200), "x": rng.normal(size=1200)})
@@ -369,4 +372,4 @@ def test_no_density_is_better_than_the_truth_of_whole_numbers():
     entropy = np.log(4.0) + 0.5 * np.log(2.0 * np.pi * np.e)
     for contender in fidelity.contenders:
         score = contender.negative_log_density
-        assert score.value > entropy - 4.0 * score.standard_error, contender.name
+        assert score.value > entropy - 5.73 * score.standard_error, contender.name

@@ -35,6 +35,15 @@ def test_parameters_come_back(model):
     assert all(type(value).__module__ != "numpy" for value in back.values())
 
 
+def test_zero_and_one_stand_for_truth_values(rows, tmp_path):
+    """Found by review: they were refused in a loaded card, and then in `fit` too."""
+    given = {"n_steps": 9, "max_steps": 2, "denoiser": Residual(8, 1), "scale": 1, "warm_start": np.int64(0)}
+    model = Diffusion(**given, verbose=0, random_state=3).fit(rows)
+    model.save(tmp_path / "m.safetensors")
+    loaded = Diffusion.load(tmp_path / "m.safetensors", device="cpu").get_params()
+    assert (loaded["scale"], loaded["warm_start"], loaded["verbose"]) == (True, False, False)
+
+
 @pytest.mark.parametrize("state", [None, np.random.default_rng(0)], ids=["None", "generator"])
 def test_a_random_state_that_is_no_number_is_none(state):
     given = Diffusion(random_state=state, callbacks=[print]).get_params(deep=False)

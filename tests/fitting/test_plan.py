@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from backwalk.datasets import curved_chain, two_moons
 from backwalk.defaults import finest_scale
 from backwalk.denoiser import Residual
+from backwalk.distillation import distilled
 from backwalk.estimator import Diffusion
 from backwalk.fitting import checked_settings
 from backwalk.fitting.plan import planned
 from backwalk.model import measured_denoising_error
 from backwalk.model_file.record import record_of, tensors_of
 from backwalk.streams import Stream
-from backwalk.training import split_rows
+from backwalk.training import Training, split_rows
 
 SMALL = Residual(8, 1)
 
@@ -57,7 +59,10 @@ def test_a_file_of_a_fit_does_not_depend_on_the_number_of_threads(rows, d):
     try:
         for n_threads in (1, 2):
             torch.set_num_threads(n_threads)
-            model = Diffusion(max_steps=2, denoiser=SMALL, random_state=0, verbose=False).fit(X).model_
+            with threadpool_limits(n_threads):
+                model = Diffusion(max_steps=2, denoiser=SMALL, random_state=0, verbose=False).fit(X).model_
+                training, stream = Training(64, 0.01, max_steps=2), Stream(1)
+                model = distilled(model, SMALL, training, n_pairs=100, stream=stream)
             record = record_of(model).model_dump(exclude={"card": {"fit_seconds"}, "history": {"seconds"}})
             found.append((record, {name: tensor.numpy().tobytes() for name, tensor in tensors_of(model).items()}))
     finally:

@@ -127,15 +127,11 @@ def test_a_clocked_run_is_another_than_one_without_a_limit(tmp_path):
         assert next(steps).step == 4
 
 
-@pytest.mark.parametrize("what", ["instructions", "numpy"])
-def test_another_machine_or_numpy_makes_another_run(tmp_path, monkeypatch, what):
-    """Found by review: the next bits differ there, and nothing said so."""
+def test_another_numpy_makes_another_run(tmp_path, monkeypatch):
+    """Found by review: the next rows may come in another order, and nothing said so."""
     stopped_at(residual, tmp_path / "c", 3)
-    if what == "numpy":
-        monkeypatch.setattr(state.np, "__version__", "0.1")
-    else:
-        monkeypatch.setattr(state.torch.backends.cpu, "get_cpu_capability", lambda: "ABACUS")
-    with pytest.raises(CheckpointError, match=f"another fit, as {'versions' if what == 'numpy' else what}"):
+    monkeypatch.setattr(state.np, "__version__", "0.1")
+    with pytest.raises(CheckpointError, match="another fit, as versions differ"):
         list(checkpointed(residual(), tmp_path / "c", resume=True))
 
 

@@ -39,7 +39,7 @@ from backwalk.evaluation import (
     resampled_pairs,
 )
 from backwalk.evaluation.rows import Rows, as_rows
-from backwalk.fitting import is_of_the_fit, trained_rows
+from backwalk.fitting import cells_of_the_fit, is_of_the_fit, trained_rows
 from backwalk.model import DiffusionModel, refuse_impossible, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, Table, as_table, match_columns
@@ -71,15 +71,17 @@ def assess(
     rows or more, otherwise random halves. `model_path` is what the code to copy loads. Two moons take some 15 seconds
     on two free cores.
 
-    Raises InvalidInput for too few rows, for rows of another width than the model's, and for rows that it cannot make,
-    as their constant columns hold other values than the fitted ones.
+    Raises InvalidInput for too few rows, for other columns than the model's, and for rows that it cannot make, as their
+    constant columns hold other values than the fitted ones; SamplingDiverged where the network's answers are no
+    numbers.
     """
     d = model.schema.n_columns
     unseen_rows = _enough_rows(unseen, model, "unseen")
     training_rows = None if training is None else _enough_rows(training, model, "training")
     if n_rows is not None and not (is_whole(n_rows) and n_rows >= _FEWEST_UNSEEN // 2):
         raise InvalidInput(
-            f"n_rows should be an integer >= {_FEWEST_UNSEEN // 2}, which the classifiers want, but got {n_rows!r}."
+            f"n_rows should be an integer >= {_FEWEST_UNSEEN // 2}, as classifiers want, but got {n_rows!r}: give "
+            "more, or None."
         )
     if density is not None and density.d != d:
         raise InvalidInput(
@@ -97,7 +99,7 @@ def assess(
     # What goes through the network in pieces does so on all threads.
     scored = Scored.of(model, unseen_rows, codec, density, stream.child("scored"))
     trained = None if training_rows is None else training_rows[trained_rows(model.card, training_rows)]
-    alike = None if trained is None else as_many(trained, unseen_rows, stream.child("gain"))
+    alike = None if training_rows is None else _alike(model, training_rows, unseen_rows, stream)
     gain = None if alike is None else training_gain(model, *alike, stream.child("gain"))
     case = _Case(
         model, unseen_rows, training_rows, trained, alike, density, codec, pairs, real_rows, sample, scored, gain
@@ -109,6 +111,16 @@ def assess(
 def _enough_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
     """Return the rows of an array or a table with the model's columns, found by name where there are names."""
     return as_rows(match_columns(as_table(x, name=name), model.schema, name=name).values, name, at_least=_FEWEST_UNSEEN)
+
+
+def _alike(model: DiffusionModel, training: Rows, unseen: Rows, stream: Stream) -> tuple[Rows, Rows]:
+    """Return equally many rows that were trained on and that were not, whole numbers spread, the former as in the fit.
+
+    Memory may be finer than a cell.
+    """
+    trained = model.codec.spread(training, stream=cells_of_the_fit(model.card))[trained_rows(model.card, training)]
+    others = model.codec.spread(unseen, stream=stream.child("gain", "cells"))
+    return as_many(trained, others, stream.child("gain"))
 
 
 def _judging_codec(model: DiffusionModel, rows: Rows) -> Codec:
@@ -147,7 +159,8 @@ class _Sample:
 class _Case:
     """A model, what it is judged by, and the scale and the pairs in which that is done.
 
-    `trained` are the rows of `training` that were trained on, and `alike` as many of these as of the unseen rows.
+    `trained` are the rows of `training` that were trained on, and `alike` as many of these as of the unseen rows, whole
+    numbers spread.
     """
 
     model: DiffusionModel
@@ -215,7 +228,7 @@ def _judged(case: _Case, *, baselines: bool, stream: Stream, load: str) -> Fidel
         entropy_standard_error=None if density is None else density.entropy_standard_error,
         prior_term=Estimate(scored.terms.prior, scored.terms.prior_standard_error, scored.terms.n_rows),
         prior_mismatch=model.prior_mismatch,
-        textbook_mismatch=textbook_mismatch(model, unseen),
+        textbook_mismatch=textbook_mismatch(model, scored.rows),
         nearest_row_share=share,
         training_gain=gain,
         training_gain_by_level=levels,

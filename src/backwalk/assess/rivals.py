@@ -67,7 +67,11 @@ class Rival:
         if heavy:
             lines += ["X_new[:, heavy] = middle + core * np.sinh(X_new[:, heavy])"]
         if whole:
-            lines += ["X_new[:, whole] = np.rint(X_new[:, whole])"]
+            ranges = [self.schema.ranges[j] for j in whole]
+            low, high = ([int(end) for end in ends] for ends in zip(*ranges, strict=True))
+            bites = min(high) < 2**31 - 1  # so does an int64's too, but nobody's numbers come there
+            rounded = "np.rint(X_new[:, whole])"
+            lines += [f"X_new[:, whole] = {f'np.clip({rounded}, {low}, {high})' if bites else rounded}"]
         if constants:
             lines += [f"X_new[:, {list(constants)}] = {list(constants.values())}  # constant in X"]
         return "\n".join(lines)

@@ -51,7 +51,8 @@ def _run(invocation: Invocation) -> int:
         error.show()
         return error.exit_code
     except Stopped as stopped:
-        echo(f"{how_stopped(stopped.number)}{stopped.advice}", err=True)
+        with suppress(OSError):  # the terminal may be gone
+            echo(f"{how_stopped(stopped.number)}{stopped.advice}", err=True)
         return 128 + stopped.number
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

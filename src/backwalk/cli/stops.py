@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backwalk.errors import BackwalkError
-from backwalk.signals import STOPPING
-
-_HANG_UP = getattr(signal, "SIGHUP", None)
+from backwalk.signals import HANG_UP, STOPPING
 
 
 class Stopped(BaseException):
@@ -27,19 +25,19 @@ class Stopped(BaseException):
 def signals_raised() -> Iterator[None]:
     """Let SIGINT, SIGTERM and, unless it is ignored, SIGHUP raise `Stopped`.
 
-    Whoever signals again, while it is cleaned up, ends the program at once.
+    Whoever signals again, while it is cleaned up, ends the program at once, but for SIGHUP.
     """
 
     def stop(number: int, _: object) -> None:
         for other in before:
-            signal.signal(other, lambda again, _: os._exit(128 + again))
+            signal.signal(other, signal.SIG_IGN if other == HANG_UP else lambda again, _: os._exit(128 + again))
         raise Stopped(number)
 
     before = {number: signal.getsignal(number) for number in STOPPING}
     if threading.current_thread() is not threading.main_thread():
         before = {}
-    elif before.get(_HANG_UP) is signal.SIG_IGN:  # as by nohup
-        del before[_HANG_UP]
+    elif before.get(HANG_UP) is signal.SIG_IGN:  # as by nohup
+        del before[HANG_UP]
     for number in before:
         signal.signal(number, stop)
     try:
@@ -54,7 +52,7 @@ def signals_raised() -> Iterator[None]:
 
 def how_stopped(number: int) -> str:
     """Return what a signal has done to a command, for the beginning of a message."""
-    return {signal.SIGINT: "interrupted", _HANG_UP: "hung up"}.get(number, "terminated")
+    return {signal.SIGINT: "interrupted", HANG_UP: "hung up"}.get(number, "terminated")
 
 
 def how_to_go_on(checkpoint: Path, arguments: Sequence[str]) -> str:

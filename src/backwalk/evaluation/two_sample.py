@@ -83,7 +83,7 @@ def c2st(
             scores = cross_val_score(model, rows, labels, cv=folds, scoring="accuracy", error_score="raise")
         except ValueError as error:
             raise InvalidInput(
-                f"x and y should have rows enough for the classifier, but with {len(x_rows)} each it says: "
-                f"{' '.join(str(error).split()).rstrip('.')}. Give more."
+                f"The classifier should learn from the rows of x and y, but with {len(x_rows)} of each it says: "
+                f"{' '.join(str(error).split()).rstrip('.')}. Give more rows, or another classifier."
             ) from error
     return float(scores.mean())

@@ -4,13 +4,15 @@
 and measures, and `card.py` writes down what was done.
 """
 
-from backwalk.fitting.card import is_of_the_fit, parameters_from, trained_rows
+from backwalk.fitting.card import cells, cells_of_the_fit, is_of_the_fit, parameters_from, trained_rows
 from backwalk.fitting.fit import fitted
 from backwalk.fitting.settings import Keeping, Settings, check_budget, checked_keeping, checked_settings, chosen_device
 
 __all__ = [
     "Keeping",
     "Settings",
+    "cells",
+    "cells_of_the_fit",
     "check_budget",
     "checked_keeping",
     "checked_settings",

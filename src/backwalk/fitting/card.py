@@ -77,6 +77,16 @@ def trained_rows(card: Mapping[str, Any], values: NDArray[np.float64]) -> NDArra
     return trained
 
 
+def cells_of_the_fit(card: Mapping[str, Any]) -> Stream:
+    """Return the stream by which a fit spread the whole numbers of its table over their cells."""
+    return cells(Stream(card.get("seed", 0)))
+
+
+def cells(stream: Stream) -> Stream:
+    """Return the part of a fit's stream that spreads whole numbers over their cells."""
+    return stream.child("cells")
+
+
 def parameters_record(settings: Settings) -> dict[str, Any]:
     """Return an estimator's parameters as plain JSON.
 

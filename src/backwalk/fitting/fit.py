@@ -142,7 +142,8 @@ def _run(trainer: Trainer, settings: Settings, keeping: Keeping | None) -> Train
     except TrainingDiverged as stopped:
         if trainer.give_up() is None:
             raise
-        deque(trainer.run(), maxlen=0)  # takes no step, but puts the weights in their place
+        with _enough_memory():
+            deque(trainer.run(), maxlen=0)  # takes no step, but puts the weights in their place
         return stopped
     if trainer.diverged:
         warnings.warn(

@@ -94,7 +94,7 @@ def checked_settings(parameters: Mapping[str, Any]) -> Settings:
         if given[name] is not None and not isinstance(given[name], kind):
             raise InvalidInput(f"{name} should be {text} or None, but got {given[name]!r}.")
     for name in ("scale", "verbose", "warm_start"):
-        if not isinstance(given[name], (bool, np.bool_)):
+        if not (isinstance(given[name], (bool, np.bool_)) or (is_whole(given[name]) and given[name] in (0, 1))):
             raise InvalidInput(f"{name} should be True or False, but got {given[name]!r}.")
     if schedule is not None:
         _check_schedule(schedule)

@@ -56,14 +56,14 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
         record, tensors = record_of(model).model_dump(exclude_unset=True), tensors_of(model)
         check_tensors(tensors)
         content = sealed(record, tensors, form=FORMAT, version=VERSION)
-        with HeldSignals():  # one that asks to end waits until all is written, and cleared up
-            if target.suffix == SUFFIX:
-                with made_folder(target.parent), whole_file(target, overwrite=overwrite) as file:
-                    file.write(content)
-            else:
-                with locked_folder(target):
-                    _refuse_to_overwrite(target, overwrite)
-                    _write_folder(target, content, record)
+        # A signal that asks to end waits until all is written, and cleared up; but not while others write.
+        if target.suffix == SUFFIX:
+            with HeldSignals(), made_folder(target.parent), whole_file(target, overwrite=overwrite) as file:
+                file.write(content)
+        else:
+            with locked_folder(target), HeldSignals():
+                _refuse_to_overwrite(target, overwrite)
+                _write_folder(target, content, record)
 
 
 def holds(path: str | Path, model: DiffusionModel) -> bool:

@@ -84,6 +84,7 @@ def render_report(
         memory=memory_lines(fidelity),
         levels=list(draw.levels(fidelity)),
         blur=blur_words(model),
+        whole=[column_name(model.schema, j) for j in model.codec.whole_columns],
         entropy=entropy_words(fidelity),
         training=loss_words(model.history),
         loss=list(draw.loss(model)),

@@ -170,8 +170,12 @@ def schedule_rows(model: DiffusionModel) -> list[list[Any]]:
 
 
 def card_rows(model: DiffusionModel) -> list[tuple[str, str]]:
-    """Return the model card, nested settings flattened."""
-    return list(_flattened(model.card, ""))
+    """Return the model card, nested settings flattened.
+
+    Where the clock ended the training, the plan's greatest number of steps is left out, which says nothing.
+    """
+    by_clock = model.card.get("parameters", {}).get("max_time") is not None
+    return [row for row in _flattened(model.card, "") if not (by_clock and row[0] == "training: max steps")]
 
 
 def _flattened(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

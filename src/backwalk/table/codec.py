@@ -135,8 +135,10 @@ class Codec:
         value so far out that its encoded number overflows.
         """
         # Row by row in memory: picked columns lie column by column, and the bits of a row's sums depend on that.
-        given = self._rows(values, self.n_columns, "values") if stream is None else self.spread(values, stream=stream)
+        given = self._rows(values, self.n_columns, "values")
         x = np.ascontiguousarray(given[:, self.encoded_columns])
+        if stream is not None:
+            self._spread(x, stream)
         heavy, middle, core = self._tails
         x[:, heavy] = bent(x[:, heavy], middle, core)
         with np.errstate(over="ignore"):
@@ -154,12 +156,18 @@ class Codec:
 
     def spread(self, values: npt.ArrayLike, *, stream: Stream) -> FloatArray:
         """Return rows, (n, d) in the user's units, whose whole numbers are spread uniformly over their cells."""
-        x = self._rows(values, self.n_columns, "values").copy()
+        rows = self._rows(values, self.n_columns, "values").copy()
+        varying = rows[:, self.encoded_columns]
+        self._spread(varying, stream)
+        rows[:, self.encoded_columns] = varying
+        return rows
+
+    def _spread(self, varying: FloatArray, stream: Stream) -> None:
+        """Spread whole numbers in place: `varying` is (n, k), in the user's units."""
         whole = np.flatnonzero(self._cell)
         if len(whole):
-            draws = stream.uniform(0, len(x), len(whole)).numpy()
-            x[:, self.whole_columns] += self._cell[whole] * (draws - 0.5)
-        return x
+            draws = stream.uniform(0, len(varying), len(whole)).numpy()
+            varying[:, whole] += self._cell[whole] * (draws - 0.5)
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
         """Return rows in the user's units, whole numbers rounded, constants put back.

@@ -92,11 +92,11 @@ def rows_looked_at(x: FloatArray, purpose: str) -> FloatArray:
 
 
 def _far_below(x: float) -> float:
-    """Return a millionth of a millionth of a number: a power of two, which does not give away the number.
+    """Return some ten-millionth of a number: a power of two, which does not give away the number.
 
-    So a row on the other side of 0 is 28 natural logarithms from the nearest, and no model comes there.
+    So the other side of 0 is 17 natural logarithms from the nearest row, and hardly any model comes there.
     """
-    return math.ldexp(0.5, math.frexp(x)[1] - 40)
+    return math.ldexp(0.5, math.frexp(x)[1] - 24)
 
 
 def _log_likelihood(x: FloatArray, bend: tuple[float, float]) -> float:

@@ -91,8 +91,13 @@ class Schema:
 
     def clipped(self, values: FloatArray) -> FloatArray:
         """Return rows, (n, d), with every number within the range of its column's dtype; that of bool is 0 to 1."""
-        low, high = zip(*map(_range, self.dtypes), strict=True)
+        low, high = zip(*self.ranges, strict=True)
         return np.clip(values, low, high)
+
+    @property
+    def ranges(self) -> list[tuple[float, float]]:
+        """The least and the largest number of each column's dtype; of bool, 0 and 1."""
+        return list(map(_range, self.dtypes))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the schema as plain JSON values."""

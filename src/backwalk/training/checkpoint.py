@@ -128,14 +128,15 @@ def checkpoint_step(path: Path) -> int:
 def restore(trainer: Trainer, path: Path) -> None:
     """Bring a run to the state in a checkpoint of its own. Raises CheckpointError where it is damaged or another's."""
     with _reading(path), open_sealed(path, form=FORMAT, version=VERSION) as file:
+        tensors = file.tensors()  # first, as this alone tells a damaged file from another fit's
         ours, theirs = trainer.fingerprint, dict(file.record["fingerprint"])
         other = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         if other:
             raise CheckpointError(
-                f"{path} belongs to another fit, as {' and '.join(other)} differ: give the same data, settings and "
-                "seed, or delete it to begin anew."
+                f"{path} belongs to another fit, as {' and '.join(other)} differ: give the same data, settings, seed "
+                "and versions, or delete it to begin anew."
             )
-        trainer.restore(TrainerState(file.tensors(), file.record))
+        trainer.restore(TrainerState(tensors, file.record))
 
 
 @contextmanager

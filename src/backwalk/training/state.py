@@ -43,8 +43,9 @@ def fingerprint(
     *,
     by_clock: bool = False,
 ) -> dict[str, str]:
-    """Return what decides every bit of a run: rows, starting weights, noise levels, plan, seed, machine, versions.
+    """Return what decides every bit of a run: rows, starting weights, noise levels, plan, seed, versions.
 
+    The kind of machine, which does too, is left out: a fit should not be lost where another machine goes on with it.
     `by_clock` says whether the rates follow the clock. Noise that belongs to the rows counts as theirs.
 
     Noise levels are told by a draw from them, and the denoiser by its weights, buffers and plain attributes. Whether
@@ -64,7 +65,6 @@ def fingerprint(
         "seed": str(stream.seed),
         "purpose": "/".join(map(str, stream.path)),
         "max_time (given or None)": str(by_clock),
-        "instructions of the processor": torch.backends.cpu.get_cpu_capability(),
         "versions": f"backwalk {backwalk.__version__}, torch {torch.__version__}, numpy {np.__version__}",
     }
 
