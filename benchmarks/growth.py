@@ -13,7 +13,7 @@ from benchmarks.fresh import forget_peak, held_bytes, in_fresh_process, peak_byt
 from benchmarks.methods import timed
 from benchmarks.record import Store
 
-BASE = {"n": 10_000, "d": 2, "n_steps": 1_000, "n_evaluations": 100}
+BASE = {"n": 10_000, "d": 2, "n_steps": 1_000, "n_evaluations": 20}
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,7 @@ def growth(results: Results, curves: Path) -> str:
     write_svg(drawn(plots, x=labels, log_y=list(plots)), picture, note="Seconds of fits and samples along four axes")
     base = (
         f"Peaks are above what was held before. Where an axis is not varied: {BASE['n']:,} rows, d = {BASE['d']}, "
-        f"N = {BASE['n_steps']:,} and {BASE['n_evaluations']} evaluations (a default model takes 20). One fit each; "
+        f"N = {BASE['n_steps']:,} and the {BASE['n_evaluations']} evaluations of a default model. One fit each; "
         f"{max(result['n_judged'] for result in results)} rows are bounded and scored, up to 32 columns with the exact "
         "divergence, beyond by 16 probes. A default fit of other n and d has another network, and another number of "
         "steps.\n"

@@ -155,6 +155,17 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         predicts eps; Adam at 1e-3 on L_simple, batches of 1,000, the last short one dropped, 5,000 epochs; no average
         of weights, no scaling, no validation rows; sampling with sigma^2 = beta and no noise at t = 1. Its alpha_bar_N
         is 0.3475, which costs what the warning after `fit` says.
+
+        Parameters
+        ----------
+        n_epochs : int, default=5000
+        random_state, verbose
+            As everywhere in this class.
+
+        Returns
+        -------
+        Diffusion
+            Not fitted yet.
         """
         return cls(
             schedule=NoiseSchedule.linear(100, beta_min=1e-3, beta_max=0.02),
@@ -180,27 +191,46 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         checkpoint_every: float = SECONDS_BETWEEN,
         overwrite: bool = False,
     ) -> Self:
-        """Fit the model to rows X, (n, d): an array, or a pandas, polars or pyarrow table of numbers.
-
-        With `checkpoint`, a file's name, the state of training is kept there, written anew every `checkpoint_every`
-        seconds and when Ctrl-C, SIGTERM or SIGHUP stops the fit (after the step that is being taken; a second one stops
-        at once). With `resume` too, a fit goes on from that file, or begins where there is none; the model is then the
-        very same, bit for bit, on the same kind of machine, as if it had never been stopped (but for its
-        `history_.seconds`, and unless `max_time` is set). Same rows, settings, seed and versions are asked for; where
-        `random_state` is None, the checkpoint's own seed is taken. With `overwrite` a fit begins anew, and deletes the
-        file that is there once all checks are passed. The file stays when the fit is done: delete it once the model is
-        saved.
-
-        Where training diverges, TrainingDiverged is raised, and the estimator is a model of its last good weights, if
-        there were any: its message says of which step. A checkpoint keeps them too.
+        """Fit the model to rows.
 
         With `warm_start`, a fit begins with the weights of the one before, in place of random ones. All else begins
         anew: scaling, which columns are transformed for their heavy tails, noise levels, the optimiser and the learning
         rate's rise and fall. So new rows should look like the old ones, and the network has to have the same sizes.
 
-        Raises InvalidInput (a ValueError) for what cannot be fitted, before any training; CheckpointError where a
-        checkpoint is there and `resume` is False, where it is damaged or of another fit, or where it cannot be written;
-        TrainingDiverged where the loss or the weights stop being finite.
+        Parameters
+        ----------
+        X : array or pandas, polars or pyarrow table of numbers, (n, d)
+        y : None
+            There for scikit-learn.
+        checkpoint : str or Path, default=None
+            A file in which the state of training is kept: written anew every so often, and when Ctrl-C, SIGTERM or
+            SIGHUP stops the fit (after the step that is being taken; a second one stops at once). It stays when the fit
+            is done: delete it once the model is saved.
+        resume : bool, default=False
+            Go on from the checkpoint, or begin where there is none. The model is then the very same, bit for bit, on
+            the same kind of machine, as if it had never been stopped (but for its `history_.seconds`, and unless
+            `max_time` is set). Same rows, settings, seed and versions are asked for; where `random_state` is None, the
+            checkpoint's own seed is taken.
+        checkpoint_every : float, default=30.0
+            Seconds between two checkpoints.
+        overwrite : bool, default=False
+            Begin anew, and delete the checkpoint that is there once all checks are passed.
+
+        Returns
+        -------
+        Diffusion
+            The estimator itself.
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError, for what cannot be fitted, before any training.
+        CheckpointError
+            Where a checkpoint is there and `resume` is False, where it is damaged or of another fit, or where it cannot
+            be written.
+        TrainingDiverged
+            Where the loss or the weights stop being finite. The estimator is then a model of its last good weights, if
+            there were any: the message says of which step. A checkpoint keeps them too.
         """
         del y  # scikit-learn's signature
         table = as_table(X)
@@ -243,14 +273,30 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         those that the model makes of the same noise, the root mean square in units of a column's scale. Log-density,
         bound, latents and all other samplers stay those of the model. `fit` begins without a student again.
 
-        `max_steps` : the number of training steps, in place of 3,000.
-        `max_time` : the seconds that all of it takes, pairs included (12,288 are made at least, fewer beyond 8,192
-        columns, and half of the time is for training); two students are then no longer equal bit for bit.
-        `random_state` : the same integer gives the same student.
+        Parameters
+        ----------
+        max_steps : int, default=None
+            The number of training steps, in place of 3,000.
+        max_time : float, default=None
+            The seconds that all of it takes, pairs included (12,288 are made at least, fewer beyond 8,192 columns, and
+            half of the time is for training); two students are then no longer equal bit for bit.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+            The same integer gives the same student.
 
-        Raises InvalidInput (a ValueError) for other limits than these; SamplingDiverged where the model's own rows are
-        not finite, and TrainingDiverged, after which the model is as it was.
+        Returns
+        -------
+        Diffusion
+            The estimator itself.
 
+        Raises
+        ------
+        InvalidInput
+            A ValueError, for other limits than these.
+        SamplingDiverged, TrainingDiverged
+            Where the model's own rows, or the student's loss, are not finite; the model is as it was.
+
+        Examples
+        --------
         >>> X = np.random.default_rng(0).normal(size=(200, 2))
         >>> model = Diffusion(max_steps=20, random_state=0).fit(X).distil(max_time=0.1, random_state=1)
         >>> model.sample(5, sampler="distilled", random_state=2).shape
@@ -282,13 +328,32 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         n_evaluations: int | None = None,
         random_state: RandomState = None,
     ) -> Any:
-        """Return new rows, of the kind, columns and dtypes of the fitted ones (arrays: float32 or float64).
+        """Draw new rows.
 
-        `sampler` is a `Sampler` or a solver's name, `n_evaluations` its evaluations per row. Without both it is the
-        model's own, `model_.sampler`. A name alone takes 20 evaluations, "ancestral" one for each step of the chain. A
-        number alone leaves a solver that was chosen for the model; the default one, "multistep-sde", gives way to
-        "multistep" for fewer than 15, with which it does worse. A row depends on `random_state` and its number alone:
-        sample(100) is the head of sample(1000).
+        A row depends on `random_state` and its number alone: sample(100) is the head of sample(1000).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        sampler : Sampler or str, default=None
+            A sampler, or a solver's name; None is the model's own, `model_.sampler`. A name alone takes 20 evaluations,
+            "ancestral" one for each step of the chain, "distilled" one.
+        n_evaluations : int, default=None
+            Evaluations per row. A number alone leaves a solver that was chosen for the model; the default one,
+            "multistep-sde", gives way to "multistep" for fewer than 15, with which it does worse.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+
+        Returns
+        -------
+        array or table, (n_samples, d)
+            Of the kind, columns and dtypes of the fitted rows (arrays: float32 or float64).
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError, for a number or a sampler that cannot be.
+        SamplingDiverged
+            Where a row is not finite.
         """
         pieces = self.sample_pieces(n_samples, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state)
         return from_values(gathered(pieces, int(n_samples), self.model_.codec.n_columns), self.model_.schema)
@@ -301,9 +366,17 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         n_evaluations: int | None = None,
         random_state: RandomState = None,
     ) -> Iterator[NDArray[np.float64]]:
-        """Return an iterator over the rows of `sample`, the same rows for the same `random_state`, piece by piece.
+        """Draw the rows of `sample`, the same for the same `random_state`, piece by piece: more than memory holds.
 
-        A piece is (m, d), m <= 2,048, float64 in the user's units. So more rows can be drawn than memory holds.
+        Parameters
+        ----------
+        n_samples, sampler, n_evaluations, random_state
+            As of `sample`.
+
+        Returns
+        -------
+        iterator of ndarray, (m, d)
+            Pieces of m <= 2,048 rows, float64, in the user's units.
         """
         check_is_fitted(self)
         if not is_whole(n_samples) or n_samples < 1:
@@ -317,9 +390,18 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Return the log-density of each row, (n,), nats, in the user's units, by the probability-flow ODE.
+        """Return the log-density of each row by the probability-flow ODE.
 
         It is the `log_prob` of `log_density`, which also gives its errors.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+
+        Returns
+        -------
+        ndarray, (n,)
+            Nats, in the user's units.
         """
         return self.log_density(X).log_prob.numpy()
 
@@ -328,14 +410,32 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     ) -> LogDensity:
         """Return the log-density of each row by the probability-flow ODE, with its errors: nats, in the user's units.
 
-        `log_prob`, `solver_error` and `standard_error` are (n,). `n_intervals` is even: the more, the smaller the
-        solver's error. The divergence is exact up to 32 columns that vary, with a standard error of 0. Beyond, or where
-        `n_probes` is given, it is estimated by so many random probes per row (16), which `random_state` and the row's
-        own content give, so that a row scores the same alone and in any batch.
-
         A row whose constant column differs from the fitted constant gets -inf. Whole-number columns are scored at the
         centre of their cells: a density, and not the logarithm of a number's probability. The density is blurred by
         noise of standard deviation `model_.blur`, and of more in the tails of columns that are transformed.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+        n_intervals : int, default=16
+            An even number of the ODE's steps: the more, the smaller the solver's error.
+        n_probes : int, default=None
+            Random probes per row that estimate the divergence. None is none up to 32 columns that vary, where it is
+            computed exactly, and 16 beyond.
+        random_state : int, numpy.random.Generator or RandomState, default=0
+            It gives the probes, together with a row's own content: a row scores the same alone and in any batch.
+
+        Returns
+        -------
+        LogDensity
+            `log_prob`, `solver_error` and `standard_error`, that of the probes, (n,) each.
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError, for other columns, and for rows beyond the network's range.
+        SamplingDiverged
+            Where the network's answers are no numbers.
         """
         values = self._matched(X).values
         stream = as_stream(random_state)
@@ -345,6 +445,16 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Return the mean log-density of the rows, nats per point: larger is better.
 
         It is -inf where the model cannot make some row, whose constant columns hold other values than the fit's.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+        y : None
+            There for scikit-learn.
+
+        Returns
+        -------
+        float
         """
         del y  # scikit-learn's signature
         return float(self.score_samples(X).mean())
@@ -364,13 +474,32 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         It is about the chain, which another density than `score_samples`' belongs to. The chain is the fitted one
         unless said otherwise.
 
-        `reverse_variance` : "beta", "beta_tilde", "optimal" (the best scalar per step, fitted on validation rows), or
-        "full", the covariance that the denoiser's Jacobian gives, for at most 64 columns: the tightest, and the
-        dearest.
-        `steps` : the number K of steps, then those K of the chain's N that are best with the best scalar variances, by
-        the fitted denoising errors, whatever `reverse_variance`; or the times, such as `evenly_spaced(N, K)`.
-        `decoder_variance` : that of p(x_0 | x_1), in squared encoded units.
-        `n_draws` : noises per row and step.
+        Parameters
+        ----------
+        X : array or table, (n, d)
+        reverse_variance : {"beta", "beta_tilde", "optimal", "full"}, default=None
+            "optimal" is the best scalar per step, fitted on validation rows; "full" the covariance that the denoiser's
+            Jacobian gives, for at most 64 columns: the tightest, and the dearest. None is the model's own.
+        steps : int or sequence of int, default=None
+            The number K of steps, then those K of the chain's N that are best with the best scalar variances, by the
+            fitted denoising errors, whatever `reverse_variance`; or the times, such as `evenly_spaced(N, K)`.
+        decoder_variance : float, default=None
+            That of p(x_0 | x_1), in squared encoded units.
+        n_draws : int, default=1
+            Noises per row and step.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+
+        Returns
+        -------
+        BoundTerms
+            `prior`, `transitions`, `reconstruction` and `total` with their standard errors, and `per_row`, (n,).
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError, for other columns, for rows that the model cannot make, and for no such chain.
+        SamplingDiverged
+            Where the network's answers are no numbers.
         """
         return bound(
             self.model_,
@@ -383,28 +512,58 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def to_latent(self, X: Any) -> NDArray[np.float64]:
-        """Return the noise that each row comes from by the probability-flow ODE: (n, k), k columns that vary.
+        """Return the noise that each row comes from by the probability-flow ODE.
 
         Where the model is right, latents of data are draws of N(0, I). `from_latent` leads back to the row, up to the
         solver's errors: `backwalk.latent.to_latent(model_, values)` and `from_latent` return them beside the points.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+
+        Returns
+        -------
+        ndarray, (n, k)
+            A number for each of the k columns that vary.
         """
         return to_latent(self.model_, self._matched(X).values).points
 
     def from_latent(self, Z: ArrayLike) -> Any:
-        """Return the rows that latents, (n, k), come from, of the kind, columns and dtypes of the fitted ones.
+        """Return the rows that latents come from.
 
         `backwalk.latent.from_latent(model_, Z)` also returns the solver's error of each number.
+
+        Parameters
+        ----------
+        Z : array, (n, k)
+            A number for each of the k columns that vary.
+
+        Returns
+        -------
+        array or table, (n, d)
+            Of the kind, columns and dtypes of the fitted rows.
         """
         check_is_fitted(self)
         return from_values(from_latent(self.model_, Z).points, self.model_.schema)
 
     def interpolate(self, x_a: Any, x_b: Any, n: int = 9) -> Any:
-        """Return n rows on the way from a row to another, ends included, of the kind of the fitted ones.
+        """Return rows on the way from a row to another.
 
-        `x_a` and `x_b` are tables of equally many rows, such as X[:1] and X[1:2]; for m rows the m paths follow each
-        other, n rows each. The latents of the two are mixed as cos(phi) z_a + sin(phi) z_b, phi from 0 to pi / 2: for
-        independent rows a mix is again a draw of N(0, I), and so a row like others. (For rows that depend on each
-        other it is not: half-way between a row and itself lies sqrt(2) z_a.)
+        The latents of the two are mixed as cos(phi) z_a + sin(phi) z_b, phi from 0 to pi / 2: for independent rows a
+        mix is again a draw of N(0, I), and so a row like others. (For rows that depend on each other it is not:
+        half-way between a row and itself lies sqrt(2) z_a.)
+
+        Parameters
+        ----------
+        x_a, x_b : array or table, (m, d)
+            Equally many rows, such as X[:1] and X[1:2].
+        n : int, default=9
+            Rows of each way, both ends included.
+
+        Returns
+        -------
+        array or table, (m n, d)
+            The m ways follow each other. Of the kind, columns and dtypes of the fitted rows.
         """
         if not is_whole(n) or n < 2:
             raise InvalidInput(f"n should be an integer >= 2, as both ends count, but got {n!r}.")
@@ -420,21 +579,45 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return self.from_latent(path.reshape(-1, path.shape[-1]))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the fitted model: to one file where `path` ends in `.safetensors`, or else to a folder.
+        """Write the fitted model to disk.
 
-        The folder holds the same file beside a `model.json` that people can read. Raises ModelFileError where it exists
-        already and `overwrite` is False, and where it cannot be written; what was there is then still there.
+        Parameters
+        ----------
+        path : str or Path
+            One file where it ends in `.safetensors`, or else a folder with the same file beside a `model.json` that
+            people can read.
+        overwrite : bool, default=False
+
+        Raises
+        ------
+        ModelFileError
+            Where it exists already and `overwrite` is False, and where it cannot be written; what was there is then
+            still there.
         """
         check_is_fitted(self)
         model_file.save(self.model_, path, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto") -> Diffusion:
-        """Return the model that `save` wrote, on a device: "auto" is CUDA where there is one.
+        """Return the model that `save` wrote. Nothing in the file is run.
 
-        Nothing in the file is run; a damaged one raises ModelFileError. The parameters are those of the fit, but for
-        `callbacks`, which no file can hold, and `random_state`, which is None where it was no integer (the seed that
-        was used is `model_.card["seed"]`).
+        The parameters are those of the fit, but for `callbacks`, which no file can hold, and `random_state`, which is
+        None where it was no integer (the seed that was used is `model_.card["seed"]`).
+
+        Parameters
+        ----------
+        path : str or Path
+        device : str, default="auto"
+            "auto" is CUDA where there is one.
+
+        Returns
+        -------
+        Diffusion
+
+        Raises
+        ------
+        ModelFileError
+            Where there is no such model, or one that is not whole and unaltered.
         """
         place = chosen_device(device)
         model = model_file.load(path)
