@@ -1,4 +1,4 @@
-"""The page's curves, as SVG: Okabe and Ito's colours, each method with a marker of its own as well."""
+"""The page's curves, as SVG: Okabe and Ito's colours and a brown, each method with a marker of its own as well."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from backwalk.report.style import panels, quiet_grid, styled
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#7b7f86")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#7b7f86", "#8c510a")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 Curve = Sequence[tuple[float, float, float]]
 """(x, y, error of y), in order of x."""
@@ -69,8 +69,8 @@ def _line(ax: Axes, name: str, curve: Curve, number: int) -> None:
         values,
         yerr=errors,
         label=name,
-        color=COLOURS[number % len(COLOURS)],
-        marker=MARKERS[number % len(MARKERS)],
+        color=COLOURS[number],  # no more names than these: two curves of one look say nothing
+        marker=MARKERS[number],
         markersize=5.0,
         capsize=2.0,
     )
