@@ -24,8 +24,8 @@ def whole_file(path: str | Path, *, overwrite: bool = False, like: Path | None =
 
     It is written under a temporary name in the same folder, flushed to the disk and renamed, and the folder is flushed
     too. Whoever may read the file that it replaces (or `like`, where that is there) may read it, and nobody else. A
-    symbolic link is replaced, and never followed.
-    Raises OSError, among others FileExistsError where it exists already and `overwrite` is False.
+    symbolic link is replaced, and never followed. Raises OSError, among others FileExistsError where it exists already
+    and `overwrite` is False.
     """
     target = Path(path)
     check_writable(target, overwrite=overwrite)

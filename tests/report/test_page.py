@@ -220,3 +220,11 @@ def test_files_are_written_whole_and_not_over_others(tmp_path):
         write_report(path, fidelity(), model(), data=ROWS, stream=Stream(1))
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+
+def test_the_card_leaves_out_a_number_of_steps_that_the_clock_made_meaningless():
+    for seconds, there in ((None, True), (1.5, False)):
+        card = {**model().card, "parameters": {**model().card["parameters"], "max_time": seconds}}
+        names = [name for name, _ in tables.card_rows(replace(model(), card=card))]
+        assert ("training: max steps" in names) == there
+        assert "training: batch size" in names

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from backwalk.accepted import is_whole
@@ -98,8 +99,10 @@ def assess(
     sample = _Sample(codec.encode(rows), sample_seconds)
     # What goes through the network in pieces does so on all threads.
     scored = Scored.of(model, unseen_rows, codec, density, stream.child("scored"))
-    trained = None if training_rows is None else training_rows[trained_rows(model.card, training_rows)]
-    alike = None if training_rows is None else _alike(model, training_rows, unseen_rows, stream)
+    trained, alike = None, None
+    if training_rows is not None:
+        chosen = trained_rows(model.card, training_rows)
+        trained, alike = training_rows[chosen], _alike(model, training_rows, chosen, unseen_rows, stream)
     gain = None if alike is None else training_gain(model, *alike, stream.child("gain"))
     case = _Case(
         model, unseen_rows, training_rows, trained, alike, density, codec, pairs, real_rows, sample, scored, gain
@@ -113,12 +116,14 @@ def _enough_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
     return as_rows(match_columns(as_table(x, name=name), model.schema, name=name).values, name, at_least=_FEWEST_UNSEEN)
 
 
-def _alike(model: DiffusionModel, training: Rows, unseen: Rows, stream: Stream) -> tuple[Rows, Rows]:
+def _alike(
+    model: DiffusionModel, training: Rows, chosen: NDArray[np.bool_], unseen: Rows, stream: Stream
+) -> tuple[Rows, Rows]:
     """Return equally many rows that were trained on and that were not, whole numbers spread, the former as in the fit.
 
-    Memory may be finer than a cell.
+    `chosen`, (n,), says which of `training` were trained on. Memory may be finer than a cell.
     """
-    trained = model.codec.spread(training, stream=cells_of_the_fit(model.card))[trained_rows(model.card, training)]
+    trained = model.codec.spread(training, stream=cells_of_the_fit(model.card))[chosen]
     others = model.codec.spread(unseen, stream=stream.child("gain", "cells"))
     return as_many(trained, others, stream.child("gain"))
 

@@ -37,15 +37,15 @@ class Rival:
         """The lines that fit a baseline to rows X with scikit-learn, and draw from it."""
         baseline, codec = self.baseline, self.codec
         heavy, whole, constants = codec.heavy_tailed_columns, codec.whole_columns, codec.constants
-        is_mixture = baseline.name.startswith("GaussianMixture")
+        is_mixture, is_changed = baseline.name.startswith("GaussianMixture"), bool(heavy or whole)
         lines = [
-            *(["import numpy as np"] if heavy or whole else []),
+            *(["import numpy as np"] if is_changed else []),
             f"from sklearn.{'mixture' if is_mixture else 'neighbors'} import {baseline.name.partition('(')[0]}",
             "from sklearn.preprocessing import StandardScaler",
             "",
         ]
-        rows = "Z" if heavy or whole else "X"
-        if heavy or whole:
+        rows = "Z" if is_changed else "X"
+        if is_changed:
             lines += ["Z = np.array(X, dtype=float)"]
         if whole:
             lines += [

@@ -33,11 +33,12 @@ def signals_raised() -> Iterator[None]:
             signal.signal(other, signal.SIG_IGN if other == HANG_UP else lambda again, _: os._exit(128 + again))
         raise Stopped(number)
 
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    if threading.current_thread() is not threading.main_thread():
-        before = {}
-    elif before.get(HANG_UP) is signal.SIG_IGN:  # as by nohup
-        del before[HANG_UP]
+    numbers = STOPPING if threading.current_thread() is threading.main_thread() else ()
+    before = {
+        number: handler
+        for number, handler in zip(numbers, map(signal.getsignal, numbers), strict=True)
+        if not (number == HANG_UP and handler is signal.SIG_IGN)  # as by nohup
+    }
     for number in before:
         signal.signal(number, stop)
     try:

@@ -61,9 +61,8 @@ class Keeping:
     overwrite: bool
 
 
-def checked_settings(parameters: Mapping[str, Any]) -> Settings:
+def checked_settings(given: Mapping[str, Any]) -> Settings:
     """Return a `Diffusion`'s parameters as settings. Raises InvalidInput for the first that is not accepted."""
-    given = dict(parameters)
     n_steps, fraction, schedule = given["n_steps"], given["validation_fraction"], given["schedule"]
     check_reverse_variance(given["reverse_variance"])
     if n_steps is not None and not (is_whole(n_steps) and 2 <= n_steps <= MOST_STEPS):
