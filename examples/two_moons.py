@@ -266,7 +266,7 @@ print(f"posterior mean against its form in eps: they differ by at most {differen
 # come out. Adam with rate $0.001$, batches of 1,000 points in a new order every epoch. `Diffusion.ddpm()` is exactly
 # this.
 #
-# After training, `fit` gives a warning. Section 6 is about it.
+# Before it trains, `fit` gives a warning. Section 6 is about it.
 
 # %%
 textbook = Diffusion.ddpm(n_epochs=N_EPOCHS, random_state=0).fit(moons)

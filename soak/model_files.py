@@ -344,8 +344,8 @@ def _raw_index(content: bytes) -> Callable[[Path], Path]:
 
 
 _ENTER = "denoiser.network.enter.weight"
-_HEAVY = {"kind": "heavy-tailed", "middle": 0.0, "core": 1.0, "centre": 0.0, "scale": 1.0, "cell": 0.0}
-_SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0}
+_SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0, "least": None, "largest": None}
+_HEAVY = {**_SCALED, "kind": "heavy-tailed", "middle": 0.0, "core": 1.0}
 _CONSTANT = {"kind": "constant", "value": 1.0}
 _WIDE = (2**40, 2**40)
 _HOSTILE: list[tuple[Callable[[Path], object], str]] = [

@@ -178,7 +178,7 @@ def test_score_writes_the_estimators_log_density(run, model, rows_file, tmp_path
     from backwalk import Diffusion
 
     status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.npy")
-    expected = Diffusion.load(model).score_samples(read_table(rows_file).values)
+    expected = Diffusion.load(model).score_samples(read_table(rows_file))
     error = expected.std(ddof=1) / len(expected) ** 0.5
     assert status == 0
     assert err.startswith(
@@ -192,7 +192,7 @@ def test_score_adds_the_bound_of_the_chain_that_is_asked_for(run, model, rows_fi
 
     options = ["--bound", "optimal", "--steps", 9, "--seed", 4]
     status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.csv", *options)
-    scores, estimator, rows = read_table(tmp_path / "scores.csv"), Diffusion.load(model), read_table(rows_file).values
+    scores, estimator, rows = read_table(tmp_path / "scores.csv"), Diffusion.load(model), read_table(rows_file)
     expected = estimator.bound(rows, reverse_variance="optimal", steps=9, random_state=4)
     assert (status, scores.columns) == (0, ("log_density", "solver_error", "standard_error", "elbo"))
     density = estimator.log_density(rows)
@@ -250,7 +250,8 @@ def test_a_place_where_no_student_model_or_report_can_be_is_told_before_long_wor
         assert (status, out) == (1, "")
         assert "Permission denied" in err
     monkeypatch.undo()
-    status, out, err = run("report", model, rows_file, "-o", "/dev/null", "--force")
+    os.mkfifo(model.parent / "pipe.html")
+    status, out, err = run("report", model, rows_file, "-o", model.parent / "pipe.html", "--force")
     assert (status, out) == (1, "")
     assert "no regular file" in err
 
@@ -386,7 +387,7 @@ def test_nothing_is_overwritten_without_force(run, rows_file, model, tmp_path):
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        ("a,b\n1,2\n3,nan\n", "NaN"),
+        ("a,b\n1,2\n3,nan\n", "missing: in 'b' (1)"),
         ("a,b\n1,2\n3,inf\n", "inf"),
         ("a,b\n", "0 sample"),
         ("a,b\n1,x\n2,y\n", "text"),
@@ -461,7 +462,7 @@ def test_options_can_come_from_the_environment(run, rows_file, tmp_path, monkeyp
     assert run("fit", rows_file, "-o", tmp_path / "model")[0] == 0
     _, out, _ = run("info", tmp_path / "model", "--json")
     facts = json.loads(out)
-    assert facts["chosen_step"].endswith("of 3")
+    assert facts["training_step_kept"].endswith("of 3")
     assert facts["network"] == "Residual(width=48, n_blocks=3, n_members=2)"
     assert facts["training"] == "3 steps of 256 rows per member"
 
@@ -510,11 +511,11 @@ def test_info_tells_every_column_of_a_table_by_its_whole_name(run, tmp_path):
     (tmp_path / "t.csv").write_text(",".join(names) + "\n1,2\n3,6\n")
     _, out, _ = run("info", tmp_path / "t.csv", "--json")
     columns = json.loads(out)["columns"]
-    assert columns[1] == {"name": names[1], "mean": 4.0, "sd": 2.0, "least": 2.0, "largest": 6.0}
+    assert columns[1] == {"name": names[1], "dtype": "int64", "mean": 4.0, "sd": 2.0, "least": 2.0, "largest": 6.0}
     _, text, _ = run("info", tmp_path / "t.csv")
     assert [line.split() for line in text.splitlines()[3:]] == [
-        f"{names[0]} mean = 2, sd = 1, least = 1, largest = 3".split(),
-        f"{names[1]} mean = 4, sd = 2, least = 2, largest = 6".split(),
+        f"{names[0]} dtype = int64, mean = 2, sd = 1, least = 1, largest = 3".split(),
+        f"{names[1]} dtype = int64, mean = 4, sd = 2, least = 2, largest = 6".split(),
     ]
     assert "d = 2" in run("info")[1]
     (tmp_path / "two_lines.csv").write_text('"a\nrows   99",b\n1,2\n3,6\n')  # found by review: a line of its own
@@ -685,10 +686,10 @@ def test_a_signal_is_answered_as_such_beside_a_damaged_checkpoint(run, rows_file
     """Found by review: the damage was told of, with status 1."""
     (tmp_path / "m.checkpoint").write_bytes(b"damaged")
 
-    def read(path):
+    def read(path, selection):
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("backwalk.table.read_table", read)
+    monkeypatch.setattr("backwalk.table.read_part", read)
     status, _, err = run("fit", rows_file, "-o", tmp_path / "m", *QUICK, "--resume")
     assert (status, err) == (143, "terminated\n")
 
@@ -778,3 +779,114 @@ def test_a_signal_after_all_is_done_is_no_traceback(monkeypatch, number, status)
         program.main([])
     assert left.value.code == status
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+GAPS = "id,length,kind,weight\n" + "".join(f"{i},{float(np.sin(i))!r},a,{'' if i % 9 == 4 else i % 5}\n" for i in range(90))
+
+
+def test_a_table_with_texts_and_gaps_goes_all_the_way(run, tmp_path):
+    """Found by review: the first command ended in advice that no command could follow."""
+    (tmp_path / "all.csv").write_text(GAPS)
+    _, out, _ = run("info", tmp_path / "all.csv")
+    assert "dtype = string, cannot be fitted = it holds no numbers" in out
+    assert "missing = 10" in out
+    training, unseen, model = tmp_path / "t.csv", tmp_path / "u.parquet", tmp_path / "m"
+    status, _, err = run("split", tmp_path / "all.csv", training, unseen)
+    assert (status, "--drop NAME" in err) == (1, True)
+    status, _, err = run("split", tmp_path / "all.csv", training, unseen, "--drop", "kind", "--drop", "id")
+    assert (status, "10 of 90 rows" in err, "'weight' (10)" in err, "--drop-missing" in err) == (1, True, True, True)
+    options = ["--drop", "kind", "--drop", "id", "--drop-missing"]
+    status, _, err = run("split", tmp_path / "all.csv", training, unseen, *options)
+    assert status == 0
+    assert f"{tmp_path / 'all.csv'}: left out id, kind" in err
+    assert "left out 10 of 90 rows, in which values are missing" in err
+    assert read_table(training).columns == ("length", "weight")
+    assert (len(read_table(training).values), len(read_table(unseen).values)) == (64, 16)
+    assert run("fit", tmp_path / "all.csv", "-o", model, *options, *QUICK)[0] == 0
+    status, _, err = run("score", model, tmp_path / "all.csv", "--drop-missing", "-o", tmp_path / "s.csv")
+    assert (status, len(read_table(tmp_path / "s.csv").values)) == (0, 80)
+    assert "left out id, kind" in err
+    status, _, err = run("report", model, tmp_path / "all.csv", "--drop-missing", "-o", tmp_path / "r.html")
+    assert status == 0
+    _, out, _ = run("info", model, "--json")
+    assert json.loads(out)["whole_numbers"] == ["weight"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", "rows.csv", "-o", "m", "--rows", "9"], "--rows goes with a built-in density"),
+        (["split", "rows.csv", "a.csv", "b.csv", "--rows", "9"], "--rows goes with a built-in density"),
+        (["fit", "two_moons", "-o", "m", "--drop", "x1"], "--drop goes with a file"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(run, rows_file, tmp_path, monkeypatch, arguments, words):
+    """Found by review: --rows was passed over for a file."""
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert words in err
+
+
+@pytest.mark.parametrize("name", ["r.json", "r.pdf", "r"])
+def test_a_report_is_an_html_file(run, model, rows_file, tmp_path, name):
+    status, _, err = run("report", model, rows_file, "-o", tmp_path / name)
+    assert (status, "should end in .html" in err) == (1, True)
+
+
+def test_a_report_as_json_names_its_file(run, model, rows_file, tmp_path):
+    status, out, err = run("report", model, rows_file, "-o", tmp_path / "r.html", "--json")
+    assert (status, json.loads(out)["report"]) == (0, str(tmp_path / "r.html"))
+    assert "judging by 120 unseen rows" in err
+    few = tmp_path / "few.csv"
+    few.write_text("length,weight\n1,2\n3,4\n")
+    assert "DATA should have at least 20 rows, but has 2" in run("report", model, few, "-o", tmp_path / "s.html")[2]
+
+
+def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, tmp_path):
+    """Found by review: a queue that repeats its commands met an error, and --force would have begun anew."""
+    before = {path: path.read_bytes() for path in model.iterdir()}
+    status, out, err = run("-q", "fit", rows_file, "-o", model, *QUICK, "--resume", "--json")
+    assert (status, err, json.loads(out)["model"]) == (0, "", str(model))
+    assert run("fit", rows_file, "-o", model, *QUICK, "--resume")[2] == f"model: {model}, which was fitted already\n"
+    other = tmp_path / "other.csv"
+    other.write_text(rows_file.read_text() + "1,2\n")
+    for arguments in (["--max-steps", 6], [*QUICK, "--seed", 1], ["--ddpm"]):
+        status, _, err = run("fit", rows_file, "-o", model, *arguments, "--resume")
+        assert (status, "exists already" in err) == (1, True)
+    status, _, err = run("fit", other, "-o", model, *QUICK, "--resume")
+    assert (status, "exists already" in err) == (1, True)
+    assert {path: path.read_bytes() for path in model.iterdir()} == before
+
+
+def test_long_work_says_now_and_then_how_far_it_is(run, model, rows_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("backwalk.cli.output._BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("backwalk.cli.work._ROWS_SCORED", 50)
+    _, _, err = run("score", model, rows_file, "-o", tmp_path / "s.npy")
+    assert [line.partition(", some ")[0] for line in err.splitlines()[:-1]] == [
+        "scored 50 of 120 rows",
+        "scored 100 of 120 rows",
+    ]
+    monkeypatch.undo()
+    assert run("score", model, rows_file, "-o", tmp_path / "at_once.npy")[2] == err.splitlines()[-1] + "\n"
+    assert (tmp_path / "s.npy").read_bytes() == (tmp_path / "at_once.npy").read_bytes()
+    assert run("sample", model, "-n", 9, "-o", tmp_path / "n.csv")[2] == f"{tmp_path / 'n.csv'}: 9 rows\n"
+
+
+def test_a_library_that_cannot_be_loaded_is_no_fault_of_standard_output(run, model, monkeypatch):
+    """Found by review."""
+
+    def load(*_):
+        raise OSError("libcudart.so.12: cannot open shared object file")
+
+    monkeypatch.setattr("backwalk.cli.commands.load_model", load)
+    status, _, err = run("sample", model)
+    assert (status, err) == (1, "error: libcudart.so.12: cannot open shared object file\n")
+
+
+def test_a_fault_of_a_gpu_names_the_way_around_it(run, model, monkeypatch):
+    def load(*_):
+        raise RuntimeError("CUDA error: no kernel image is available")
+
+    monkeypatch.setattr("backwalk.cli.commands.load_model", load)
+    assert "--device cpu avoids the GPU" in run("sample", model)[2]

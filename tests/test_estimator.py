@@ -35,7 +35,7 @@ from backwalk.errors import (
     TrainingDiverged,
 )
 from backwalk.estimator import Diffusion
-from backwalk.fitting.settings import check_length
+from backwalk.fitting.settings import check_length, chosen_device
 from backwalk.latent import to_latent
 from backwalk.model import bound, log_density
 from backwalk.sampling import Sampler
@@ -245,7 +245,7 @@ BAD_SETTINGS = {
     "denoiser": ["mlp", 64],
     "training": [10, Training(8, 0.1, n_epochs=2**19, levels="chain")],
     "reverse_variance": ["learned"],
-    "sampler": ["ddim", 5],
+    "sampler": [5, 0.5],
     "max_steps": [0, 1.5, True],
     "max_time": [0, -1.0, math.nan, math.inf, 1e300, "1 min"],
     "validation_fraction": [-0.1, 0.6, math.nan, "some"],
@@ -760,3 +760,57 @@ def test_a_density_in_other_units_is_less_by_their_logarithm(rows):
     varying = rows[:, [0, 2]]
     one, other = (tiny().fit(c * varying).score_samples(c * varying[:5]) for c in (1.0, 4.0))  # no bit is lost by 4
     np.testing.assert_allclose(other, one - 2.0 * math.log(4.0), rtol=0, atol=1e-9)
+
+
+def test_names_of_features_on_one_side_alone_are_warned_of_in_scikit_learn_s_words(rows):
+    """Found by review: columns in another order were scored in silence."""
+    frame = pd.DataFrame(rows, columns=[f"c{j}" for j in range(rows.shape[1])])
+    named, nameless = tiny().fit(frame), tiny().fit(rows)
+    with pytest.warns(UserWarning, match="X does not have valid feature names, but Diffusion was fitted with feature"):
+        named.score_samples(rows[:3])
+    with pytest.warns(UserWarning, match="X has feature names, but Diffusion was fitted without feature names"):
+        nameless.score_samples(frame[:3])
+    with pytest.warns(UserWarning, match="x_a does not have valid"):
+        named.interpolate(rows[:1], frame[1:2])
+    named.score_samples(frame[:3])
+    nameless.score_samples(rows[:3])
+
+
+def test_the_rows_of_interpolate_are_called_by_their_names(fitted, rows):
+    """Found by review: x_a was called X."""
+    with pytest.raises(InvalidInput, match="x_b has 1 features"):
+        fitted.interpolate(rows[:1], rows[:1, :1])
+
+
+def test_a_sampler_may_be_named_in_the_constructor(rows):
+    model = tiny(sampler="ddim").fit(rows)
+    assert model.model_.sampler == Sampler("ddim", 20)
+    with pytest.raises(InvalidInput, match="solver should be one of"):
+        tiny(sampler="euler").fit(rows)
+
+
+def test_steps_of_a_bound_may_be_an_array(fitted, rows):
+    times = np.array([1, fitted.schedule_.n_steps])
+    one, other = (fitted.bound(rows[:9], steps=steps, random_state=0).total for steps in (times, times.tolist()))
+    assert one == other
+
+
+def test_what_is_said_of_rows_is_a_line(fitted, rows):
+    bound, density = fitted.bound(rows[:9], random_state=0), fitted.log_density(rows[:9])
+    assert repr(bound).startswith(f"BoundTerms({bound.total:.4f} +- {bound.total_standard_error:.4f} nats per point")
+    assert "over 9 rows" in repr(density)
+    assert "\n" not in repr(bound) + repr(density)
+
+
+def test_the_notebook_s_settings_take_a_device_and_a_budget(rows):
+    model = Diffusion.ddpm(max_time=0.5, device="cpu", random_state=0, verbose=False)
+    assert (model.max_time, model.device) == (0.5, "cpu")
+
+
+def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch):
+    """Found by review: where a GPU is too old for this torch, everything failed by default."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.zeros", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no kernel image")))
+    assert chosen_device("auto") == "cpu"
+    with pytest.raises(InvalidInput, match="one that torch finds here"):
+        chosen_device("cuda")

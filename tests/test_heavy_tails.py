@@ -108,7 +108,7 @@ def test_the_blur_is_that_in_the_middle_and_says_so():
     model = model_of(BENT)
     least, middle = float(SCHEDULE.noise_level[1]), 0.5 * np.sinh(0.2)  # of z = 0, from the column's middle
     np.testing.assert_allclose(model.blur, least * np.array([1.5 * np.hypot(middle, 0.5), 0.0, 20.0]))
-    assert f"{model.blur[0]:.2g} in column 0 (more in its tails), {model.blur[2]:.2g} in column 2" in blur_words(model)
+    assert f"{model.blur[0]:.2g} in x1 (more in its tails), {model.blur[2]:.2g} in x3" in blur_words(model)
 
 
 @pytest.fixture(scope="module")
@@ -192,10 +192,10 @@ def test_the_advised_lines_make_rows_like_those_that_were_judged():
     for rival in fidelity.baselines:
         made = run(rival.code, training)
         assert (made[:, 1] == 3.5).all()
-        assert (made[:, 0] == np.rint(made[:, 0])).all()
-        share = np.isin(made[:, 0], [0, 1]).mean()
-        assert 0.6 < share < 1.0  # as of cells that were spread; spikes would all be met
-        np.testing.assert_allclose(rival_share[rival.name], share, atol=0.05)
+        assert np.isin(made[:, 0], [0, 1]).all()
+        assert "+= np.random.default_rng(0).uniform(-0.5, 0.5" in rival.code  # or spikes would be fitted
+        assert rival_share[rival.name] == 1.0
+        np.testing.assert_allclose(made[:, 0].mean(), training["flag"].mean(), atol=0.1)
         assert abs(made[:, 2].std() - 1.0) < 0.2
 
 

@@ -119,7 +119,8 @@ def test_the_bound_is_the_chain_s_plus_the_units(model, rows):
 
 def test_a_bound_in_pieces_has_every_rows_own_noise(model, rows, monkeypatch):
     whole = bound(model, rows, stream=STREAM)
-    monkeypatch.setattr(judging, "_BOUND_ROWS", 7)
+    monkeypatch.setattr(judging, "_FEWEST_ROWS", 7)
+    monkeypatch.setattr(judging, "_MOST_ROWS", 7)
     pieces = bound(model, rows, stream=STREAM)
     torch.testing.assert_close(pieces.per_row, whole.per_row, rtol=1e-4, atol=1e-4)
     assert pieces.total == pytest.approx(whole.total, rel=1e-5)

@@ -45,7 +45,7 @@ def exact():
 @pytest.mark.parametrize("solver", ["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde"])
 def test_samples_have_the_data_s_moments(exact, solver):
     n = 4000
-    rows = sample_rows(exact, 0, n, stream=STREAM, sampler=Sampler(solver))
+    rows = sample_rows(exact, 0, n, stream=STREAM, sampler=Sampler(solver, exact.schedule.n_steps))
     assert (rows[:, 1] == 7.0).all()
     variances, axes = np.linalg.eigh(COVARIANCE.numpy())
     z = (((rows[:, [0, 2]] - CENTRE) / SCALE - MEAN.numpy()) @ axes) / np.sqrt(variances)

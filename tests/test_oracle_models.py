@@ -65,7 +65,7 @@ def test_rows_that_are_no_numbers_are_refused_in_our_words():
 def test_a_perfect_denoiser_of_points_draws_the_points():
     points = torch.tensor([[0.0, 1.0], [2.0, -1.0], [-1.0, -1.0]])  # far apart beside the least level, e^-4
     model = oracle_model(EmpiricalDenoiser(points), points, SCHEDULE)
-    rows = sample_rows(model, 0, 200, stream=STREAM, sampler=Sampler("ddim"))
+    rows = sample_rows(model, 0, 200, stream=STREAM, sampler=Sampler("ddim", SCHEDULE.n_steps))
     distances = np.abs(rows[:, None] - points.numpy()).max(axis=2)
     assert distances.min(axis=1).max() < 1e-5
     assert set(distances.argmin(axis=1)) == {0, 1, 2}
@@ -157,7 +157,7 @@ def test_the_blur_is_the_least_level_in_the_user_s_units():
     spread = np.hypot([0.5, 20.0], model.blur[[0, 2]])
     expected = stats.norm.logpdf(rows[:, [0, 2]], [3.0, -100.0], spread).sum(axis=1)
     np.testing.assert_allclose(log_density(model, rows).log_prob.numpy(), expected, atol=1e-3)
-    assert "standard deviation 0.18 in column 0, 7.4 in column 2" in repr(model)
+    assert "standard deviation 0.18 in x1, 7.4 in x3" in repr(model)
 
 
 def test_a_chain_that_ends_in_noise_alone_can_be_scored_carried_assessed_and_reported(tmp_path):

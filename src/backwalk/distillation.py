@@ -113,8 +113,8 @@ def pairs(
     both = torch.cat(list(over_tiles(tile, start, stop, device=device_of(model.denoiser))))
     if not bool(both.isfinite().all()):
         raise SamplingDiverged(
-            f"Pairs should be finite to learn from, but some that {sampler.solver} makes are not: fit anew with a "
-            "lower learning_rate."
+            f"Pairs should be finite to learn from, but some that {sampler.solver} makes are not: "
+            "fit anew with a `training` of lower learning_rate."
         )
     x_N, x_0 = both.chunk(2, dim=1)
     return x_N.contiguous(), x_0.contiguous()

@@ -215,13 +215,9 @@ def _locked_file(lock: Path) -> int | None:
         return None
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if _lock_at_once(descriptor) is False:
             os.close(descriptor)
-            raise
-        except OSError:
-            pass  # some network file systems have no locks
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         if _is_at(descriptor, lock):
             return descriptor
         os.close(descriptor)  # whoever had it took the file away before we locked it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -69,8 +70,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     reverse_variance : {"optimal", "beta", "beta_tilde"}, default="optimal"
         sigma_t^2 of p_theta. "optimal" is fitted on validation rows; on those trained on where there are no others, and
         is then too small for a model that remembers them.
-    sampler : Sampler, default=None
-        What the fitted model keeps as the default of `sample`; None is "multistep-sde" with 20 evaluations.
+    sampler : Sampler or str, default=None
+        What the fitted model keeps as the default of `sample`, or a solver's name; None is "multistep-sde" with 20
+        evaluations.
     max_steps : int, default=None
         The number of training steps (not of the chain), in place of the plan's.
     max_time : float, default=None
@@ -120,7 +122,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         denoiser: Architecture | None = None,
         training: Training | None = None,
         reverse_variance: str = "optimal",
-        sampler: Sampler | None = None,
+        sampler: Sampler | str | None = None,
         max_steps: int | None = None,
         max_time: float | None = None,
         validation_fraction: float | None = None,
@@ -148,18 +150,26 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.warm_start = warm_start
 
     @classmethod
-    def ddpm(cls, *, n_epochs: int = 5000, random_state: RandomState = None, verbose: bool = True) -> Diffusion:
+    def ddpm(
+        cls,
+        *,
+        n_epochs: int = 5000,
+        max_time: float | None = None,
+        device: str = "auto",
+        random_state: RandomState = None,
+        verbose: bool = True,
+    ) -> Diffusion:
         """Return the model of the usual course notebook to the letter: Ho et al. 2020 on points, with N = 100.
 
         N = 100, beta linear from 0.001 to 0.02; a network of 4 hidden layers of 100 tanh units on (x, t/N) that
         predicts eps; Adam at 1e-3 on L_simple, batches of 1,000, the last short one dropped, 5,000 epochs; no average
         of weights, no scaling, no validation rows; sampling with sigma^2 = beta and no noise at t = 1. Its alpha_bar_N
-        is 0.3475, which costs what the warning after `fit` says.
+        is 0.3475, which costs what `fit` warns of before it trains.
 
         Parameters
         ----------
         n_epochs : int, default=5000
-        random_state, verbose
+        max_time, device, random_state, verbose
             As everywhere in this class.
 
         Returns
@@ -177,6 +187,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             sampler=Sampler("ancestral"),
             validation_fraction=0.0,
             scale=False,
+            max_time=max_time,
+            device=device,
             random_state=random_state,
             verbose=verbose,
         )
@@ -243,7 +255,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if np.abs(z).max() > FARTHEST_TO_FIT:
             raise InvalidInput(
                 f"X should stay within {FARTHEST_TO_FIT:g} where columns are not scaled, but got {np.abs(z).max():g}: "
-                "set scale=True, or give smaller numbers."
+                "set scale=True (leave --ddpm out), or give smaller numbers."
             )
         model, diverged = fitted(
             z,
@@ -339,8 +351,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             A sampler, or a solver's name; None is the model's own, `model_.sampler`. A name alone takes 20 evaluations,
             "ancestral" one for each step of the chain, "distilled" one.
         n_evaluations : int, default=None
-            Evaluations per row. A number alone leaves a solver that was chosen for the model; the default one,
-            "multistep-sde", gives way to "multistep" for fewer than 15, with which it does worse.
+            Evaluations per row. A number alone keeps the model's solver; only the default one, "multistep-sde", is
+            replaced by "multistep" for fewer than 15 evaluations, where that does better.
         random_state : int, numpy.random.Generator or RandomState, default=None
 
         Returns
@@ -471,8 +483,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     ) -> BoundTerms:
         """Return the variational bound on a chain's -log p(x), term by term with standard errors: nats per point.
 
-        It is about the chain, which another density than `score_samples`' belongs to. The chain is the fitted one
-        unless said otherwise.
+        The chain is a model of its own: its density is another than the ODE's, which `score_samples` gives. It is the
+        fitted chain unless said otherwise.
 
         Parameters
         ----------
@@ -567,7 +579,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         if not is_whole(n) or n < 2:
             raise InvalidInput(f"n should be an integer >= 2, as both ends count, but got {n!r}.")
-        ends = [self._matched(x).values for x in (x_a, x_b)]
+        ends = [self._matched(x, name).values for x, name in ((x_a, "x_a"), (x_b, "x_b"))]
         for end, name in zip(ends, ("x_a", "x_b"), strict=True):
             refuse_impossible(self.model_, end, name)
         if len(ends[0]) != len(ends[1]):
@@ -650,9 +662,14 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if model.schema.columns is not None:
             self.feature_names_in_ = np.array(model.schema.columns, dtype=object)
 
-    def _matched(self, X: Any) -> Table:
+    def _matched(self, X: Any, name: str = "X") -> Table:
         check_is_fitted(self)
-        return match_columns(as_table(X), self.model_.schema, estimator=type(self).__name__)
+        table, own = as_table(X, name=name), type(self).__name__
+        same = (table.columns is None) == (self.model_.schema.columns is None)
+        if not same and not isinstance(X, Table):  # in scikit-learn's words
+            has, was = ("does not have valid", "with") if table.columns is None else ("has", "without")
+            warnings.warn(f"{name} {has} feature names, but {own} was fitted {was} feature names", stacklevel=3)
+        return match_columns(table, self.model_.schema, name=name, estimator=own)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether `fit` or `load` has been called."""

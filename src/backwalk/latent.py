@@ -134,7 +134,7 @@ def _transport(
     broken = np.flatnonzero(~np.isfinite(both).all(axis=1))
     if len(broken):
         raise SamplingDiverged(
-            f"The ODE should lead to finite numbers, but from row {broken[0]} (rows count from 0) it does not: fit "
-            "anew with a lower learning_rate."
+            f"The ODE should lead to finite numbers, but from row {broken[0]} (rows count from 0) it does not: "
+            "fit anew with a `training` of lower learning_rate."
         )
     return both[:, : start.shape[1]], both[:, start.shape[1] :]

@@ -1,4 +1,4 @@
-"""Values as others take them: as JSON, and in a sentence."""
+"""Values as others take them: as JSON, and in a sentence; and what an error says, in a line."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ def as_json(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return as_json(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, on one line, without the full stop, and not endless."""
+    known = error.strerror if isinstance(error, OSError) else None
+    text = " ".join((known or str(error) or type(error).__name__).split())
+    return text.rstrip(".") if len(text) <= 300 else f"{text[:297]}..."
 
 
 def listed(texts: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ import safetensors.torch
 from torch import Tensor
 
 from backwalk.accepted import SEALED_BYTES, SEALED_HEADER_BYTES, SEALED_HEADER_VALUES
+from backwalk.plain import one_line
 
 _KEY = "backwalk"
 _ZEROS = b"0" * 64
@@ -53,7 +54,7 @@ class SealedFile:
         try:
             return safetensors.torch.load(content)
         except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError, AssertionError) as error:
-            raise NotSealed(f"its tensors cannot be read: {' '.join(str(error).split())[:300]}.") from error
+            raise NotSealed(f"its tensors cannot be read: {one_line(error)}.") from error
 
 
 def sealed(record: Mapping[str, Any], tensors: Mapping[str, Tensor], *, form: str, version: int) -> bytes:

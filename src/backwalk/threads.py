@@ -55,8 +55,8 @@ def single_threads(side_by_side: bool = True) -> Iterator[Map]:
 def _use_one_thread() -> None:
     """Set this thread's torch to one thread.
 
-    At the first use in a thread, torch gives it the setting of threads to come, whatever it was set to: so that is had
-    before.
+    On first use in a thread torch overwrites the thread's setting with that of threads to come. To ask for the setting
+    makes that happen before ours is made.
     """
     torch.get_num_threads()
     torch.set_num_threads(1)
@@ -91,7 +91,7 @@ def _taking_part(
 
 
 class _OpenBlocks:
-    """Counts the blocks that are open: the first one in notes torch's setting, each thread's last one puts it back.
+    """Counts open blocks: the first to open notes torch's setting, and a thread's last to close puts its own back.
 
     torch keeps a setting for every thread, and one for threads to come. So a caller's thread gets its own back when it
     has no block open any more, whatever other threads hold. Generators hold such blocks open, and may be exhausted in

@@ -232,13 +232,32 @@ def test_a_column_that_does_not_vary_among_the_judged_rows_is_judged_all_the_sam
     assert [figure.name for figure in beside.columns] == ["x₂", "x₃", "x₄"]
 
 
-@pytest.mark.parametrize("name", ["unseen", "training"])
-def test_rows_that_the_model_cannot_make_are_refused(name):
+def test_training_rows_that_the_model_cannot_make_are_refused():
     model, training, unseen = with_a_flag()
-    rows = {"training": training.copy(), "unseen": unseen.copy()}
-    rows[name][[7, 9], 0] = 4.0
-    with pytest.raises(InvalidInput, match=rf"{name} should hold .* but got 4.0 at row 7 .* 1 more row differs"):
-        assess(model, stream=Stream(0), n_pairs=2, **rows)
+    training[[7, 9], 0] = 4.0
+    with pytest.raises(InvalidInput, match=r"training should hold .* but got 4.0 at row 7 .* 1 more row differs"):
+        assess(model, unseen, training=training, stream=Stream(0), n_pairs=2)
+
+
+def test_unseen_rows_that_the_model_cannot_make_are_left_out_and_told():
+    """Found by review: a single one kept all others from being judged."""
+    model, _, unseen = with_a_flag()
+    others = np.concatenate([unseen[:2], unseen])
+    others[:2, 0] = 4.0
+    fidelity, expected = (assess(model, rows, stream=Stream(0), n_pairs=2) for rows in (others, unseen))
+    assert (fidelity.n_unseen, fidelity.n_impossible, expected.n_impossible) == (len(unseen), 2, 0)
+    told = [line for line in fidelity.warnings if line not in expected.warnings]
+    assert [f"Of {len(others)} unseen rows 2 hold another value" in line for line in told] == [True]
+    assert fidelity.model.figures == expected.model.figures
+    assert fidelity.bound.total == expected.bound.total
+    unseen[19:, 0] = 4.0
+    with pytest.raises(InvalidInput, match=r"unseen should hold .* but got 4.0 at row 19"):
+        assess(model, unseen, stream=Stream(0), n_pairs=2)
+
+
+def test_an_estimator_in_the_place_of_its_model_is_told_so():
+    with pytest.raises(InvalidInput, match=r"got Diffusion: give model.model_"):
+        assess(Diffusion(), np.zeros((20, 2)), stream=Stream(0))
 
 
 def test_the_gain_of_training_rows_is_that_of_encoded_ones():

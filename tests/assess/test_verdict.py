@@ -101,6 +101,7 @@ def test_each_warning_has_its_cause(change, words):
     "change",
     [
         {},
+        {"n_impossible": 0},
         {"mismatch": 0.009},
         {"overlap": 0.01},
         {"gain": Estimate(0.3, 0.1, 1000)},

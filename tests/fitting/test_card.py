@@ -75,7 +75,7 @@ def test_a_loaded_estimator_has_the_parameters_of_the_fit(rows, tmp_path):
         {"denoiser": {"kind": "Residual", "width": -1}},
         {"denoiser": {"kind": "Residual", "eval": "1"}},
         {"denoiser": {"kind": ["Residual"]}},
-        {"sampler": "ddim"},
+        {"sampler": "euler"},
         {"callbacks": ["print"]},
         {"random_state": {}},
         {"schedule": "elsewhere"},

@@ -45,7 +45,7 @@ def test_memory_s_end_is_told_in_our_words(monkeypatch, rows, error):
         yield
 
     monkeypatch.setattr(Trainer, "run", run)
-    with pytest.raises(InvalidInput, match="there is too little: give a smaller batch_size"):
+    with pytest.raises(InvalidInput, match="there is too little: give fewer rows"):
         tiny().fit(rows)
 
 

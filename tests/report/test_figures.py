@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -113,3 +114,28 @@ def test_telling_pairs_are_those_that_differ():
     assert figures.telling_pairs(x[:, :2], y[:, :2], [0.1, 0.2]) == [(0, 1)]
     y[:, 1] = 0.0  # whole numbers of rare events, none of which was drawn: found by review, a warning
     assert figures.telling_pairs(x, y, [0.5, 0.4, 0.0, 0.0]) == [(0, 1), (2, 3)]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (18, 90), (-3, 4), (0, 10_000)])
+def test_bins_of_whole_numbers_hold_equally_many_of_them(low, high):
+    """Found by review: 72 ages in 50 bins made combs, which looked like the model's."""
+    x = np.arange(low, high + 1).repeat(30)
+    figure = figures.plot_marginal(x, x, whole=True)
+    heights, edges = _outline(figure)
+    assert (edges % 1 == 0.5).all()
+    far = 0.001 * (high - low)  # a thousandth of the rows is left out on each side
+    assert edges[0] <= low + far - 0.5
+    assert edges[-1] >= high - far + 0.5
+    assert len(heights) <= 60 or high - low < 60
+    np.testing.assert_allclose(heights[:-1], heights[0], rtol=1e-6)
+    bent = figures.plot_marginal(x, x, whole=True, bend=(0.0, 1.0))
+    assert (_outline(bent)[1] % 1 == 0.5).all()
+
+
+def _outline(figure):
+    """The heights of the filled histogram's bins, and their edges."""
+    x, y = figure.axes[0].patches[0].get_xy().T
+    edges = np.unique(x)
+    # A step's top runs from its left edge to its right one, on two neighbouring corners of the outline.
+    tops = {(a, b): height for a, b, height, other in zip(x, x[1:], y, y[1:], strict=False) if height == other > 0}
+    return np.array([tops[pair] for pair in pairwise(edges)]), edges

@@ -129,13 +129,13 @@ def test_memory_stands_beside_chance_and_is_told_level_by_level():
     text = Elements(page()).text
     n = fidelity().nearest_row_share.n
     chance = with_error(0.5, 0.5 / n**0.5, percent=True).replace(" ", "\u00a0")
-    assert f"never copied would give {chance} (binomial" in text
+    assert f"Without any copying it would be {chance} by the luck of the draw" in text
     assert "level by level, with the same noise" in text
     assert any(a.get("aria-label", "").startswith("L_simple") for tag, a in Elements(page()).tags if tag == "svg")
 
 
 def test_the_blur_of_the_density_is_told_in_the_user_s_units():
-    assert f"noise of standard deviation {model().blur[0]:.2g} in column" in Elements(page()).text
+    assert f"noise of standard deviation {model().blur[0]:.2g} in {model().schema.names[0]}" in Elements(page()).text
 
 
 def test_the_losses_are_told_for_what_they_are():

@@ -63,7 +63,7 @@ def test_fitted_times_err_less_on_fresh_noise_than_any_spread_by_a_rule(step, k)
     fitted = log_error(fitted_times(EXACT, SCHEDULE, step, k, noise("pilot", 256)), step, noise("fresh", 2000))
     angle = np.arctan(SCHEDULE.noise_level[1:].numpy())
     ruled = [
-        log_error(spread_times(SCHEDULE, k, place), step, noise("fresh", 2000))
+        log_error(spread_times(place, k), step, noise("fresh", 2000))
         for place in (angle**0.2, angle**0.3, angle**0.4, angle**0.5, angle**0.6, np.tan(angle) ** (1 / 7))
     ]
     assert fitted < min(ruled) - (0.1 if k < 10 else -0.1)
@@ -76,7 +76,7 @@ def test_a_hundred_times_or_more_are_not_tried_out():
         raise AssertionError("the denoiser was asked")
 
     times = fitted_times(unasked, SCHEDULE, Multistep(), 150, noise("pilot", 4))
-    assert times == spread_times(SCHEDULE, 150, np.arctan(SCHEDULE.noise_level[1:].numpy()) ** 0.4)
+    assert times == spread_times(np.arctan(SCHEDULE.noise_level[1:].numpy()) ** 0.4, 150)
 
 
 def test_times_follow_from_the_model_alone():
@@ -99,5 +99,5 @@ def test_times_follow_from_the_model_alone():
 
 def test_the_whole_chain_and_other_solvers_keep_their_times():
     model = oracle_model(EXACT, ROWS, SCHEDULE)
-    for sampler in (Sampler("multistep"), Sampler("multistep", 300), Sampler("multistep", 1), Sampler("ddim", 7)):
+    for sampler in (Sampler("multistep", 300), Sampler("multistep", 1), Sampler("ddim", 7)):
         assert visited_times(model, sampler) == sampler.times(SCHEDULE)

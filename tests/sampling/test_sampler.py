@@ -34,7 +34,8 @@ def test_any_number_of_evaluations_visits_as_many_different_steps(schedule, solv
         assert times[-1] == n
         assert times[0] == 1 or k == 1
         assert all(s < t for s, t in pairwise(times))
-    assert Sampler(solver).times(schedule) == list(range(1, n + 1))
+    assert Sampler("ancestral").times(schedule) == list(range(1, n + 1))
+    assert Sampler(solver) == Sampler(solver, 20)
 
 
 @pytest.mark.parametrize("solver", ["ancestral", "ddim", "dpm++2m"])
@@ -73,7 +74,7 @@ def test_the_default_is_the_solver_that_does_best_with_as_many_evaluations(n_ste
         (Sampler("ddim", 10), "10 evaluations;", "an approximation of the probability-flow ODE"),
         (Sampler("ddim", 10, 0.5), "10 evaluations;", "DDIM's own chain"),
         (Sampler("ddim", 10, 1.0), "10 evaluations;", "a shorter chain of 10 steps with the reverse variance beta_t"),
-        (Sampler("ddim", None, 1.0), "100 evaluations,", "the chain with the reverse variance beta_tilde"),
+        (Sampler("ddim", 100, 1.0), "100 evaluations,", "the chain with the reverse variance beta_tilde"),
         (Sampler("dpm++2m", 20), "20 evaluations;", "an approximation of the probability-flow ODE"),
         (Sampler("multistep-sde", 20), "20 evaluations;", "an approximation of the reverse SDE's model, with half"),
         (Sampler("multistep", 1), "1 evaluation;", "an approximation of the probability-flow ODE"),

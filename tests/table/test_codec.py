@@ -371,8 +371,8 @@ def test_a_codec_survives_json_exactly():
         assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
 
 
-HEAVY = {"kind": "heavy-tailed", "middle": 0.0, "core": 1.0, "centre": 0.0, "scale": 1.0, "cell": 0.0}
-SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0}
+SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0, "least": None, "largest": 5.0}
+HEAVY = {**SCALED, "kind": "heavy-tailed", "middle": 0.0, "core": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -384,6 +384,7 @@ SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0}
         {**HEAVY, "scale": 0.0},
         {**HEAVY, "core": float("inf")},
         {**HEAVY, "kind": "scaled"},
+        {**HEAVY, "least": float("inf")},
         {**SCALED, "kind": "heavy-tailed"},
         {**SCALED, "scale": 1e-320},
         {**SCALED, "scale": float("inf")},
@@ -392,6 +393,9 @@ SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0}
         {**SCALED, "centre": 10**400},
         {**SCALED, "centre": True},
         {**SCALED, "cell": -1.0},
+        {**SCALED, "least": "0"},
+        {**SCALED, "largest": float("nan")},
+        {**SCALED, "least": 6.0},
         {**SCALED, "kind": "text"},
         {**SCALED, "kind": ["scaled"]},
         {**SCALED, "extra": 1.0},
@@ -421,3 +425,28 @@ def test_a_record_without_columns_is_refused(record):
 def test_columns_describe_themselves():
     codec = Codec((ScaledColumn(0.0, 2.0), ConstantColumn(7.0)))
     assert (codec.n_columns, codec.n_encoded, codec.units([[5.0]]).tolist()) == (2, 1, [[2.0]])
+
+
+def test_new_whole_numbers_stay_within_the_range_of_the_fitted_ones():
+    """Found by review: a column of 0 and 1 gave -1 and 2."""
+    codec = Codec.fit(as_table(MIXED))
+    assert codec.whole_columns == {1: (MIXED["count"].min(), MIXED["count"].max()), 3: (0.0, 1.0)}
+    far = codec.decode(np.array([[-50.0] * 3, [50.0] * 3]))
+    np.testing.assert_array_equal(far[:, 1], [MIXED["count"].min(), MIXED["count"].max()])
+    np.testing.assert_array_equal(far[:, 3], [0.0, 1.0])
+    assert far[0, 0] < MIXED["length"].min()  # on a continuous scale there may be more than was seen
+    assert Codec.from_dict(codec.to_dict()) == codec
+
+
+@pytest.mark.parametrize("far", [3.0, 300.0])
+def test_whole_numbers_are_told_by_the_rows_too(far):
+    """Found by review: pandas makes floats of integers with gaps, and writes them as floats."""
+    whole = RNG.integers(0, 4, 200).astype(float)
+    whole[0] = far  # 300 makes the tails heavy, or not: a whole number all the same
+    frame = pd.DataFrame({"whole": whole, "huge": RNG.normal(size=200) * 1e20, "half": whole / 2.0})
+    codec = Codec.fit(as_table(frame))
+    assert codec.whole_columns == {0: (0.0, far)}
+    assert Codec.fit(as_table(frame.to_numpy())).whole_columns == {}  # arrays are on a continuous scale
+    made = codec.decode(RNG.normal(size=(100, 3)))
+    assert (made[:, 0] == np.rint(made[:, 0])).all()
+    assert not (made[:, 2] == np.rint(made[:, 2])).all()

@@ -4,7 +4,7 @@
 in words. The judges themselves live in `backwalk.evaluation` and know no model; this room introduces the two.
 """
 
-from backwalk.assess.assessment import assess
+from backwalk.assess.assessment import assess, rows_to_judge
 from backwalk.assess.fidelity import ChainBound, Contender, Fidelity, LevelGain
 
-__all__ = ["ChainBound", "Contender", "Fidelity", "LevelGain", "assess"]
+__all__ = ["ChainBound", "Contender", "Fidelity", "LevelGain", "assess", "rows_to_judge"]

@@ -8,13 +8,10 @@ are given in the user's units, as the model's are.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -44,11 +41,11 @@ from backwalk.fitting import cells_of_the_fit, is_of_the_fit, trained_rows
 from backwalk.model import DiffusionModel, refuse_impossible, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, Table, as_table, match_columns
+from backwalk.threads import single_threads
 
 _FEWEST_UNSEEN = 20  # below, no classifier and no error can be had
 _FEWEST_IN_A_SET = 500  # of disjoint sets; otherwise, halves of all unseen rows say more
 _MOST_IN_A_SET = 10_000
-_LOAD = "from backwalk import Diffusion\n\nmodel = Diffusion.load({!r})\nX_new = model.sample(10_000)"
 
 
 def assess(
@@ -72,13 +69,15 @@ def assess(
     rows or more, otherwise random halves. `model_path` is what the code to copy loads. Two moons take some 15 seconds
     on two free cores.
 
-    Raises InvalidInput for too few rows, for other columns than the model's, and for rows that it cannot make, as their
-    constant columns hold other values than the fitted ones; SamplingDiverged where the network's answers are no
-    numbers.
+    Unseen rows that the model cannot make, as their constant columns hold other values than the fitted ones, are left
+    out, and told. Raises InvalidInput for too few rows, for other columns than the model's, and for training rows that
+    it cannot make; SamplingDiverged where the network's answers are no numbers.
     """
+    if not isinstance(model, DiffusionModel):
+        raise InvalidInput(f"model should be a fitted model, but got {type(model).__name__}: give model.model_.")
     d = model.schema.n_columns
-    unseen_rows = _enough_rows(unseen, model, "unseen")
-    training_rows = None if training is None else _enough_rows(training, model, "training")
+    unseen_rows = rows_to_judge(unseen, model, "unseen")
+    training_rows = None if training is None else rows_to_judge(training, model, "training")
     if n_rows is not None and not (is_whole(n_rows) and n_rows >= _FEWEST_UNSEEN // 2):
         raise InvalidInput(
             f"n_rows should be an integer >= {_FEWEST_UNSEEN // 2}, as classifiers want, but got {n_rows!r}: give "
@@ -88,7 +87,7 @@ def assess(
         raise InvalidInput(
             f"density should have the model's {d} columns, but has {density.d}: give the one the rows came from."
         )
-    refuse_impossible(model, unseen_rows, "unseen")
+    unseen_rows, n_impossible = _possible(unseen_rows, model)
     if training_rows is not None:
         refuse_impossible(model, training_rows, "training")
     codec = _judging_codec(model, unseen_rows if training_rows is None else training_rows)
@@ -105,15 +104,46 @@ def assess(
         trained, alike = training_rows[chosen], _alike(model, training_rows, chosen, unseen_rows, stream)
     gain = None if alike is None else training_gain(model, *alike, stream.child("gain"))
     case = _Case(
-        model, unseen_rows, training_rows, trained, alike, density, codec, pairs, real_rows, sample, scored, gain
+        model,
+        unseen_rows,
+        n_impossible,
+        training_rows,
+        trained,
+        alike,
+        density,
+        codec,
+        pairs,
+        real_rows,
+        sample,
+        scored,
+        gain,
     )
-    with _one_thread():
-        return _judged(case, baselines=baselines, stream=stream, load=_LOAD.format(model_path))
+    # The rest is in small pieces, for which waiting for a second thread costs more than it brings, and many times more
+    # on a busy machine.
+    with single_threads(), threadpool_limits(1):
+        return _judged(case, baselines=baselines, stream=stream, load=_load_words(model, model_path))
 
 
-def _enough_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
-    """Return the rows of an array or a table with the model's columns, found by name where there are names."""
+def rows_to_judge(x: Any, model: DiffusionModel, name: str) -> Rows:
+    """Return the rows of an array or a table with the model's columns, found by name where there are names.
+
+    Raises InvalidInput, in which they are called `name`, for other columns and for fewer than 20 rows.
+    """
     return as_rows(match_columns(as_table(x, name=name), model.schema, name=name).values, name, at_least=_FEWEST_UNSEEN)
+
+
+def _possible(unseen: Rows, model: DiffusionModel) -> tuple[Rows, int]:
+    """Return the rows that the model can make, and the number of the others; raise InvalidInput where too few can."""
+    possible = model.codec.holds_constants(unseen, model.schema.dtypes).all(axis=1)
+    if possible.sum() < _FEWEST_UNSEEN:
+        refuse_impossible(model, unseen, "unseen")
+    return unseen[possible], int((~possible).sum())
+
+
+def _load_words(model: DiffusionModel, path: str) -> str:
+    """Return the lines that load a model and draw from it."""
+    of_kind = "  # a pyarrow Table: X_new.to_pandas() is a DataFrame" if model.schema.kind == "pyarrow" else ""
+    return f"from backwalk import Diffusion\n\nmodel = Diffusion.load({path!r})\nX_new = model.sample(10_000){of_kind}"
 
 
 def _alike(
@@ -136,22 +166,6 @@ def _judging_codec(model: DiffusionModel, rows: Rows) -> Codec:
     return Codec(tuple(theirs if agree else ours for agree, ours, theirs in zip(same, own, found, strict=True)))
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep the libraries to one thread.
-
-    The work is in small pieces, for which waiting for a second thread costs more than it brings, and many times more on
-    a busy machine.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @dataclass(frozen=True, eq=False)
 class _Sample:
     """Rows of the model in one scale, and the seconds that 10,000 of them took."""
@@ -165,11 +179,12 @@ class _Case:
     """A model, what it is judged by, and the scale and the pairs in which that is done.
 
     `trained` are the rows of `training` that were trained on, and `alike` as many of these as of the unseen rows, whole
-    numbers spread.
+    numbers spread. `n_impossible` more unseen rows were left out, as the model cannot make them.
     """
 
     model: DiffusionModel
     unseen: Rows
+    n_impossible: int
     training: Rows | None
     trained: Rows | None
     alike: tuple[Rows, Rows] | None
@@ -218,6 +233,7 @@ def _judged(case: _Case, *, baselines: bool, stream: Stream, load: str) -> Fidel
                 overlap=overlap,
                 other_training=training is not None and _is_another_table(model, training),
                 repeated=_repeated(model, unseen),
+                n_impossible=case.n_impossible,
             )
         ),
         model=ours,
@@ -238,6 +254,7 @@ def _judged(case: _Case, *, baselines: bool, stream: Stream, load: str) -> Fidel
         training_gain=gain,
         training_gain_by_level=levels,
         n_unseen=len(unseen),
+        n_impossible=case.n_impossible,
         are_others=not seen and overlap == 0.0,
         n_training=None if trained is None else len(trained),
         real_rows=case.real_rows,

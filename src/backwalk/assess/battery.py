@@ -75,7 +75,7 @@ def battery(d: int, *, stream: Stream) -> tuple[Statistic, ...]:
         Statistic("Energy distance", SPREAD, energy_distance, 1_500),
         Statistic("Worst column (KS)", "probability", lambda x, y: float(marginal_ks(x, y).max())),
         Statistic("Correlations", "mean difference", correlation_difference),
-        Statistic("Coverage", "share of real rows", lambda x, y: coverage(x, y), 5_000),
+        Statistic("Coverage", "share of real rows", coverage, 5_000),
     ]
     return tuple(s for s in statistics if d > 1 or s.name != "Correlations")
 

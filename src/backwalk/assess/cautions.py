@@ -32,12 +32,14 @@ def cautions(
     overlap: float,
     other_training: bool,
     repeated: Sequence[str] = (),
+    n_impossible: int = 0,
 ) -> Iterator[str]:
     """Yield the warnings that these numbers call for; none if all is well.
 
     `seen`: the judged rows are those of the fit. `overlap`: the share of them that stands among the training rows too.
     `other_training`: the training rows are not those of the fit, by the checksum in the model's card.
     `repeated`: columns in which one number stands in a third of the rows, with that number and its share.
+    `n_impossible`: unseen rows, besides `n_unseen`, whose constant columns hold other values than the fit's.
     """
     if seen:
         yield (
@@ -54,6 +56,12 @@ def cautions(
             "The training rows given are not, number by number and in order, those that the model was fitted to. If "
             "they are others, the baselines had other rows than the model, and rows that it repeats may have gone "
             "unnoticed: give the very table of the fit."
+        )
+    if n_impossible:
+        yield (
+            f"Of {n_impossible + n_unseen:,} unseen rows {n_impossible:,} hold another value in a column that was "
+            "constant in the fit. The model never makes such rows: their log p is −∞. They are left out of all figures "
+            "here. Fit it to some too, or leave the column out."
         )
     start = mismatch_warning(mismatch, schedule)
     if start is not None:

@@ -85,8 +85,9 @@ class Fidelity:
     `training_gain` the bound on unseen rows minus that on training rows, of a chain of 50 steps, and
     `training_gain_by_level` the same of L_simple, level by level; all None where no training rows were given. Rows of
     the fit that only chose its weights (`n_training` does not count them) are left out of these, where the rows given
-    are those that the model's card tells of. `are_others` says that no judged row was found among the training rows,
-    and that they are not the fit's table.
+    are those that the model's card tells of. `n_impossible` unseen rows, which `n_unseen` does not count, were left
+    out, as the model cannot make them: their constant columns hold other values than the fit's. `are_others` says that
+    no judged row was found among the training rows, and that they are not the fit's table.
     """
 
     verdict: str
@@ -110,6 +111,7 @@ class Fidelity:
     training_gain: Estimate | None
     training_gain_by_level: tuple[LevelGain, ...] | None
     n_unseen: int
+    n_impossible: int
     are_others: bool
     n_training: int | None
     real_rows: str

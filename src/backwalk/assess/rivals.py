@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from backwalk.evaluation.baselines import Baseline, kernel_baseline, mixture_baseline
 from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
@@ -67,11 +69,8 @@ class Rival:
         if heavy:
             lines += ["X_new[:, heavy] = middle + core * np.sinh(X_new[:, heavy])"]
         if whole:
-            ranges = [self.schema.ranges[j] for j in whole]
-            low, high = ([int(end) for end in ends] for ends in zip(*ranges, strict=True))
-            bites = min(high) < 2**31 - 1  # so does an int64's too, but nobody's numbers come there
-            rounded = "np.rint(X_new[:, whole])"
-            lines += [f"X_new[:, whole] = {f'np.clip({rounded}, {low}, {high})' if bites else rounded}"]
+            low, high = np.array(list(whole.values())).T.tolist()
+            lines += [f"X_new[:, whole] = np.clip(np.rint(X_new[:, whole]), {low}, {high})"]
         if constants:
             lines += [f"X_new[:, {list(constants)}] = {list(constants.values())}  # constant in X"]
         return "\n".join(lines)

@@ -23,7 +23,7 @@ from backwalk.table import Codec
 
 _MOST_SCORED = 2_048  # rows whose density and bounds are computed: the same for all
 _MOST_EXACT_COLUMNS, _PROBES = 16, 8  # beyond, the exact divergence of the ODE takes minutes, and probes estimate it
-_TEXTBOOK = NoiseSchedule.linear(100)
+TEXTBOOK = NoiseSchedule.linear(100)
 _FEW_STEPS, _DRAWS = 50, 2  # of the chains beside the model's own: where reverse variances tell, for little time
 
 
@@ -98,16 +98,16 @@ def textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream
     It needs no training of its own, as a denoiser knows noise levels and not steps.
     """
     try:
-        check_schedule(model.denoiser, _TEXTBOOK)
+        check_schedule(model.denoiser, TEXTBOOK)
     except InvalidInput:
         return None
-    respaced, decoder = replace(model, schedule=_TEXTBOOK), float(_TEXTBOOK.beta[1])
+    respaced, decoder = replace(model, schedule=TEXTBOOK), float(TEXTBOOK.beta[1])
     terms = bound(respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_DRAWS)
     by_row = terms.per_row.numpy()
     gap = None if truth is None else paired_gap(truth, -by_row)
-    return ChainBound("beta", _TEXTBOOK.n_steps, mean_estimate(by_row), gap)
+    return ChainBound("beta", TEXTBOOK.n_steps, mean_estimate(by_row), gap)
 
 
 def textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
     """Return the prior mismatch of the textbook's schedule on such rows, nats per point."""
-    return prior_mismatch(*moments(torch.from_numpy(model.codec.encode(rows))), _TEXTBOOK)
+    return prior_mismatch(*moments(torch.from_numpy(model.codec.encode(rows))), TEXTBOOK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,8 @@ from backwalk.cli.facts import facts_of, lines_of
 from backwalk.cli.invocation import invocation_of
 from backwalk.cli.options import (
     device_option,
+    drop_missing_option,
+    drop_options,
     force_option,
     raw_headers_option,
     reply_options,
@@ -30,9 +32,12 @@ from backwalk.cli.stops import Stopped, how_to_go_on
 from backwalk.cli.work import (
     check_output,
     check_split,
+    estimator_of,
     fit_model,
+    fitted_already,
     judge,
     load_model,
+    log_density_of,
     may_be_of,
     score_facts,
     score_words,
@@ -40,6 +45,9 @@ from backwalk.cli.work import (
     write_split,
 )
 from backwalk.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from backwalk.estimator import Diffusion
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKWALK", "max_content_width": 100}
 
@@ -79,8 +87,9 @@ def demo(
     model, report = output / "two_moons.backwalk", output / "report.html"
     check_output(model, force)
     say(context, "two moons: 10,000 points with noise 0.05")
-    data = read_data("two_moons", 10_000, seed)
-    estimator = fit_model(context, data, seed, {}, device=device, **training)
+    data = read_data(context, "two_moons", None, seed)
+    estimator = estimator_of(context, device=device, seed=seed, **training)
+    fit_model(context, estimator, data)
     estimator.save(model, overwrite=force)
     given = {name: value for name, value in training.items() if name != "ddpm" and value is not None}
     options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in given.items())
@@ -91,8 +100,8 @@ def demo(
         f"backwalk sample {model_} -n 10000 --seed {seed}{where} -o {samples}",
         f"backwalk report {model_} two_moons --training two_moons --seed {seed}{where} -o {report_}",
     ]
-    write_samples(estimator, 10_000, seed, output / "samples.csv", force)
-    unseen = read_data("two_moons", 10_000, seed, unseen=True)
+    write_samples(context, estimator, 10_000, seed, output / "samples.csv", force)
+    unseen = read_data(context, "two_moons", None, seed, unseen=True)
     judge(context, estimator, unseen, data, seed, report, force, commands, model_path=model, as_json=as_json)
 
 
@@ -108,6 +117,7 @@ def demo(
 @training_options
 @device_option
 @rows_option
+@drop_options
 @seed_option
 @force_option
 @click.option("--resume", is_flag=True, help="Go on with a fit that was stopped, if there is one.")
@@ -125,7 +135,9 @@ def fit(
     /,
     data: str,
     output: Path,
-    rows: int,
+    rows: int | None,
+    drop: tuple[str, ...],
+    drop_missing: bool,
     seed: int,
     force: bool,
     resume: bool,
@@ -137,7 +149,7 @@ def fit(
 
     While it trains, its state is kept beside the output, in OUTPUT.checkpoint. Whatever stops it, the same command with
     --resume goes on from there, and the model is the same, bit for bit, as if nothing had happened (but with
-    --max-time, which follows the clock).
+    --max-time, which follows the clock). With --resume a fit that is done already is not done again.
     """
     if not output.name:
         raise InvalidInput(
@@ -148,31 +160,48 @@ def fit(
         raise InvalidInput(
             f"{checkpoint} holds a fit that was stopped: go on with --resume, or begin anew with --force."
         )
-    saved = resume and not force and checkpoint.exists() and may_be_of(output, checkpoint)
-    if not saved:
+    goes_on = resume and not force and output.exists()
+    saved = goes_on and checkpoint.exists() and may_be_of(output, checkpoint)
+    may_be_done = goes_on and not checkpoint.exists()
+    if not (saved or may_be_done):
         check_output(output, force)
     from backwalk.model_file import holds
 
     try:
-        keeping = {
-            "checkpoint": checkpoint,
-            "resume": resume,
-            "overwrite": force and not resume,
-            "checkpoint_every": checkpoint_every,
-        }
-        estimator = fit_model(context, read_data(data, rows, seed), seed, keeping, **training)
+        estimator = estimator_of(context, seed=seed, **training)
+        given = read_data(context, data, rows, seed, drop=drop, drop_missing=drop_missing)
+        if may_be_done:
+            done = fitted_already(output, estimator, given)
+            if done is not None:
+                _tell_of_model(context, output, done, as_json=as_json, note=", which was fitted already")
+                return
+            check_output(output, force)
+        fit_model(
+            context,
+            estimator,
+            given,
+            checkpoint=checkpoint,
+            resume=resume,
+            overwrite=force and not resume,
+            checkpoint_every=checkpoint_every,
+        )
         if not (saved and holds(output, estimator.model_)):
             estimator.save(output, overwrite=force)
     except Stopped as stopped:
         stopped.advice = how_to_go_on(checkpoint, invocation_of(context).arguments)
         raise
     checkpoint.unlink(missing_ok=True)
+    _tell_of_model(context, output, estimator, as_json=as_json)
+
+
+def _tell_of_model(
+    context: click.Context, output: Path, estimator: Diffusion, *, as_json: bool, note: str = ""
+) -> None:
+    model = estimator.model_
     if as_json:
-        print_json(
-            {"model": str(output), "card": estimator.model_.card, "prior_mismatch": estimator.model_.prior_mismatch}
-        )
+        print_json({"model": str(output), "card": model.card, "prior_mismatch": model.prior_mismatch})
     else:
-        say(context, f"model: {output}")
+        say(context, f"model: {output}{note}")
 
 
 @cli.command()
@@ -187,6 +216,7 @@ def fit(
     help="Share of the rows that goes to UNSEEN.",
 )
 @rows_option
+@drop_options
 @seed_option
 @force_option
 @reply_options
@@ -197,7 +227,9 @@ def split(
     training: str,
     unseen: str,
     share: float,
-    rows: int,
+    rows: int | None,
+    drop: tuple[str, ...],
+    drop_missing: bool,
     seed: int,
     force: bool,
     as_json: bool,
@@ -208,7 +240,8 @@ def split(
     """
     places = (training, unseen)
     check_split(data, places, force)
-    sizes = write_split(read_data(data, rows, seed).table, places, share, seed, force)
+    table = read_data(context, data, rows, seed, drop=drop, drop_missing=drop_missing).table
+    sizes = write_split(table, places, share, seed, force)
     if as_json:
         print_json({"training": training, "training_rows": sizes[0], "unseen": unseen, "unseen_rows": sizes[1]})
     else:
@@ -294,7 +327,10 @@ def distil(
 @seed_option
 @force_option
 @reply_options
+@click.pass_context
 def sample(
+    context: click.Context,
+    /,
     model: Path,
     rows: int,
     output: str,
@@ -321,7 +357,7 @@ def sample(
     estimator, began = load_model(model, device), time.monotonic()
     own, schedule = estimator.model_.sampler, estimator.model_.schedule
     used = asked_sampler(own, schedule, sampler, evaluations, eta or 0.0)
-    write_samples(estimator, rows, seed, output, force, raw_headers=raw_headers, sampler=used)
+    write_samples(context, estimator, rows, seed, output, force, raw_headers=raw_headers, sampler=used)
     if as_json:
         print_json(
             {"output": output, "rows": rows, "sampler": used.describe(schedule), "seconds": time.monotonic() - began}
@@ -341,10 +377,12 @@ def sample(
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
-    help="With --bound: bound a chain of this many of the steps, the best for fitted scalar variances.",
+    help="With --bound: bound a shorter chain, of those K steps that make the bound the tightest.",
+    metavar="K",
 )
 @device_option
 @rows_option
+@drop_missing_option
 @seed_option
 @force_option
 @reply_options
@@ -357,7 +395,8 @@ def score(
     reverse_variance: str | None,
     steps: int | None,
     device: str,
-    rows: int,
+    rows: int | None,
+    drop_missing: bool,
     seed: int,
     force: bool,
     as_json: bool,
@@ -369,7 +408,7 @@ def score(
     spread over +- 1/2, so that its means differ. A row whose constant column differs from the fit's gets -inf. --bound
     adds the variational bound (ELBO), from below; it is the chain's, which is another model. The means go to stderr;
     with --json to stdout, and the table is then written with -o FILE only. A built-in density gives rows that no fit
-    was given.
+    was given. Columns of DATA that MODEL does not have are left out.
     """
     import numpy as np
 
@@ -378,12 +417,14 @@ def score(
     if steps is not None and reverse_variance is None:
         raise click.UsageError("--steps goes with --bound: it says how many of the chain's steps the bound is for.")
     check_table_path(output, overwrite=force)
-    estimator, table = load_model(model, device), read_data(data, rows, seed, unseen=True).table
+    estimator = load_model(model, device)
+    found = read_data(context, data, rows, seed, unseen=True, drop_missing=drop_missing, model=estimator.model_)
+    table = found.table
     terms = None
     if reverse_variance is not None:  # first, as it refuses rows that the model cannot make
         terms = estimator.bound(table, reverse_variance=reverse_variance, steps=steps, random_state=seed)
         say(context, f"log p >= {-terms.total:.4f} +- {terms.total_standard_error:.4f} nats per row, by the chain")
-    result = estimator.log_density(table, random_state=seed)
+    result = log_density_of(context, estimator, table, seed)
     columns = {
         "log_density": result.log_prob.numpy(),
         "solver_error": result.solver_error.numpy(),
@@ -408,6 +449,7 @@ def score(
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The report, an .html file.")
 @device_option
 @rows_option
+@drop_missing_option
 @seed_option
 @force_option
 @reply_options
@@ -419,7 +461,8 @@ def report(
     training_data: str | None,
     output: Path,
     device: str,
-    rows: int,
+    rows: int | None,
+    drop_missing: bool,
     seed: int,
     force: bool,
     as_json: bool,
@@ -427,11 +470,12 @@ def report(
     """Judge a saved MODEL by DATA that its fit never saw, and write a report.
 
     A built-in density gives rows that no fit was given, --rows of them, and as --training those that `backwalk fit`
-    drew for MODEL.
+    drew for MODEL. Columns that MODEL does not have are left out.
     """
     estimator = load_model(model, device)
-    training = read_training(training_data, estimator.model_) if training_data else None
-    unseen = read_data(data, rows, seed, unseen=True)
+    own = estimator.model_
+    training = read_training(context, training_data, own, drop_missing=drop_missing) if training_data else None
+    unseen = read_data(context, data, rows, seed, unseen=True, drop_missing=drop_missing, model=own)
     commands = [shlex.join(["backwalk", *invocation_of(context).arguments])]
     judge(context, estimator, unseen, training, seed, output, force, commands, model_path=model, as_json=as_json)
 

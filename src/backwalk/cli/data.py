@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from backwalk.cli.output import say
 from backwalk.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
     from backwalk.model import DiffusionModel
     from backwalk.table import Table
 
-_MOST_DRAWN = 10_000_000
+_USUALLY_DRAWN, _MOST_DRAWN = 10_000, 10_000_000
 
 
 @dataclass(frozen=True)
@@ -24,19 +28,61 @@ class Data:
     density: Density | None
 
 
-def read_data(source: str, rows: int, seed: int, *, unseen: bool = False, name: str = "DATA") -> Data:
-    """Return the rows of a file, or so many draws from a built-in density: with `unseen` such as no fit is given.
+def read_data(
+    context: click.Context,
+    source: str,
+    rows: int | None,
+    seed: int,
+    *,
+    unseen: bool = False,
+    name: str = "DATA",
+    drop: Sequence[str] = (),
+    drop_missing: bool = False,
+    model: DiffusionModel | None = None,
+) -> Data:
+    """Return the rows of a file, or so many draws (10,000) from a built-in density: with `unseen` such as no fit is
+    given.
 
-    `name` is what messages call the source.
+    Of a file the columns to `drop` are left out, those that a `model` does not have, and with `drop_missing` rows
+    without a number in each column; what is left out is said. `name` is what messages call the source.
     """
     from backwalk.datasets import DENSITIES
     from backwalk.streams import Stream
-    from backwalk.table import as_table, read_table
+    from backwalk.table import Selection, as_table, read_part
 
-    if source in DENSITIES and not Path(source).is_file():  # a folder, such as a model's, is no table
+    if _is_built_in(source):
+        if drop:
+            raise click.UsageError(f"--drop goes with a file: the columns of {source!r} belong together.")
         density, stream = DENSITIES[source](), Stream(seed)
-        drawn = density.sample_rows(0, rows, stream=stream.child("unseen") if unseen else stream)
+        n = _USUALLY_DRAWN if rows is None else rows
+        drawn = density.sample_rows(0, n, stream=stream.child("unseen") if unseen else stream)
         return Data(as_table(drawn), density)
+    if rows is not None:
+        raise click.UsageError(f"--rows goes with a built-in density: of {source!r} all rows are taken.")
+    check_source(source, name=name)
+    only = None if model is None else model.schema.columns
+    reading = read_part(source, Selection(tuple(drop), only, drop_missing))
+    if reading.columns_left_out:
+        say(context, f"{source}: left out {', '.join(reading.columns_left_out)}")
+    if reading.n_rows_left_out:
+        n = len(reading.table.values) + reading.n_rows_left_out
+        say(context, f"{source}: left out {reading.n_rows_left_out:,} of {n:,} rows, in which values are missing")
+    return Data(reading.table, None)
+
+
+def read_training(context: click.Context, source: str, model: DiffusionModel, *, drop_missing: bool) -> Data:
+    """Return the rows of a file, or of a built-in density those that `fit` drew for this model."""
+    if not _is_built_in(source):
+        return read_data(context, source, None, 0, name="--training", drop_missing=drop_missing, model=model)
+    drawn = model.card["n_rows"] + model.card["n_validation_rows"]
+    # The numbers of a stranger's file: more rows than these nobody has waited for.
+    return read_data(context, source, min(drawn, _MOST_DRAWN), model.card["seed"], name="--training")
+
+
+def check_source(source: str, *, name: str) -> None:
+    """Raise InvalidInput unless a source is a file, or standard input."""
+    from backwalk.datasets import DENSITIES
+
     if source != "-" and not Path(source).exists():
         raise InvalidInput(
             f"{name} should be a file that is there or one of {', '.join(DENSITIES)}, but got {source!r}."
@@ -45,11 +91,10 @@ def read_data(source: str, rows: int, seed: int, *, unseen: bool = False, name: 
         raise InvalidInput(
             f"{name} should be a table, but {source!r} is a folder, maybe a model's: name a file of rows."
         )
-    return Data(read_table(source), None)
 
 
-def read_training(source: str, model: DiffusionModel) -> Data:
-    """Return the rows of a file, or of a built-in density those that `fit` drew for this model."""
-    drawn = model.card["n_rows"] + model.card["n_validation_rows"]
-    # The numbers of a stranger's file: more rows than these nobody has waited for.
-    return read_data(source, min(drawn, _MOST_DRAWN), model.card["seed"], name="--training")
+def _is_built_in(source: str) -> bool:
+    """Return whether a source names a built-in density; a folder of that name, such as a model's, is no table."""
+    from backwalk.datasets import DENSITIES
+
+    return source in DENSITIES and not Path(source).is_file()

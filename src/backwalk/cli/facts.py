@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from backwalk.cli.data import read_data
+from backwalk.cli.data import check_source
 from backwalk.cli.output import printable
-
-if TYPE_CHECKING:
-    from backwalk.table import Schema
 
 
 def facts_of(path: str | None) -> dict[str, Any]:
@@ -30,7 +27,9 @@ def lines_of(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         label = name.replace("_", " ")
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for of_one in value:
-                others = (f"{fact} = {_worded(number)}" for fact, number in of_one.items() if fact != "name")
+                others = (
+                    f"{fact.replace('_', ' ')} = {_worded(number)}" for fact, number in of_one.items() if fact != "name"
+                )
                 yield printable(of_one["name"]), ", ".join(others)  # as it is typed
         elif isinstance(value, list):
             yield label, ", ".join(map(_worded, value))
@@ -42,21 +41,22 @@ def _worded(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
 
 
-def _names(schema: Schema) -> list[str]:
-    return list(schema.columns or (f"column {j}" for j in range(schema.n_columns)))
-
-
 def _of_model(path: str) -> dict[str, Any]:
     from backwalk.model import blur_words, student_words, training_words
     from backwalk.model_file import load
 
     model = load(Path(path))
-    columns = _names(model.schema)
-    heavy = [columns[j] for j in model.codec.heavy_tailed_columns]
+    columns = list(model.schema.names)
+    codec = model.codec
+    kinds: dict[str, Iterable[int]] = {
+        "whole_numbers": codec.whole_columns,
+        "heavy_tailed": codec.heavy_tailed_columns,
+        "constant": codec.constants,
+    }
     return {
         "model": path,
         "columns": columns,
-        **({"heavy_tailed": heavy} if heavy else {}),
+        **{kind: [columns[j] for j in found] for kind, found in kinds.items() if found},
         "network": repr(model.architecture),
         "training": training_words(model),
         "schedule": repr(model.schedule),
@@ -66,23 +66,15 @@ def _of_model(path: str) -> dict[str, Any]:
         "log_density": f"the probability-flow ODE's, blurred by {blur_words(model)}",
         "sampler": model.sampler.describe(model.schedule),
         **({"student": student_words(model.student)} if model.student else {}),
-        "chosen_step": f"{model.history.chosen_step} of {model.history.n_steps}",
+        "training_step_kept": f"{model.history.chosen_step} of {model.history.n_steps}",
         **{name: value for name, value in model.card.items() if not isinstance(value, dict)},
         **{f"{name}_version": version for name, version in model.card["versions"].items()},
     }
 
 
 def _of_table(path: str) -> dict[str, Any]:
-    table = read_data(path, 10_000, 0, name="PATH").table
-    values = table.values
-    columns = [
-        {
-            "name": name,
-            "mean": float(x.mean()),
-            "sd": float(x.std()),
-            "least": float(x.min()),
-            "largest": float(x.max()),
-        }
-        for name, x in zip(_names(table.schema), values.T, strict=True)
-    ]
-    return {"table": path, "rows": len(values), "n_columns": values.shape[1], "columns": columns}
+    from backwalk.table import facts_of_columns
+
+    check_source(path, name="PATH")
+    n_rows, columns = facts_of_columns(path)
+    return {"table": path, "rows": n_rows, "n_columns": len(columns), "columns": columns}

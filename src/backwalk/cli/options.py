@@ -40,9 +40,17 @@ raw_headers_option = click.option(
 rows_option = click.option(
     "--rows",
     type=click.IntRange(min=1),
-    default=10_000,
-    show_default=True,
-    help="Rows to draw, where DATA is a built-in density.",
+    show_default="10000",
+    help="Rows to draw, where DATA is a built-in density; a file is taken whole.",
+)
+drop_missing_option = click.option(
+    "--drop-missing", is_flag=True, help="Leave out the rows of a file in which values are missing."
+)
+drop_options = together(
+    click.option(
+        "--drop", multiple=True, metavar="NAME", help="Leave out a column of a file; give it again for each one."
+    ),
+    drop_missing_option,
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, or auto: CUDA where there is one."

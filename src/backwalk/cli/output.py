@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+import time
+from collections.abc import Callable, Sized
+from typing import Any, TypeVar
 
 import click
 
@@ -12,6 +14,8 @@ from backwalk.cli.invocation import invocation_of
 from backwalk.plain import as_json
 
 JSON_VERSION = 1
+_BETWEEN_LINES = 10.0  # seconds
+_Rows = TypeVar("_Rows", bound=Sized)
 
 
 def print_json(record: dict[str, Any]) -> None:
@@ -24,6 +28,24 @@ def say(context: click.Context, message: str) -> None:
     """Print a message on stderr, unless --quiet was given."""
     if not invocation_of(context).quiet:
         echo(message, err=True)
+
+
+def counted(context: click.Context, done: str, n: int) -> Callable[[_Rows], _Rows]:
+    """Return a function that passes pieces of n rows on and says now and then, on stderr, how far their maker is."""
+    began = time.monotonic()
+    told, passed = began, 0
+
+    def count(piece: _Rows) -> _Rows:
+        nonlocal told, passed
+        now = time.monotonic()
+        if passed and now - told >= _BETWEEN_LINES:
+            left = (now - began) * (n - passed) / passed
+            say(context, f"{done} {passed:,} of {n:,} rows, some {left:,.0f} s left")
+            told = now
+        passed += len(piece)
+        return piece
+
+    return count
 
 
 def echo(text: str, *, err: bool = False) -> None:

@@ -63,7 +63,8 @@ def _run(invocation: Invocation) -> int:
         if invocation.verbose:
             traceback.print_exc()
         text = " ".join(str(error).split()) or "there is not enough memory: ask for fewer rows"
-        if isinstance(error, OSError) and error.filename is None:  # whatever else is written names its path
+        # Whatever else is written names its path; a library that cannot be loaded has no number.
+        if isinstance(error, OSError) and error.filename is None and error.errno is not None:
             text = f"standard output cannot be written: {error.strerror or text}"
         echo(f"error: {text}", err=True)
         return 1
@@ -71,5 +72,6 @@ def _run(invocation: Invocation) -> int:
         if invocation.verbose:
             traceback.print_exc()
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        echo(f"error: unexpected, {said}: -v shows where", err=True)
+        remedy = ", and --device cpu avoids the GPU" if "CUDA" in said else ""
+        echo(f"error: unexpected, {said}: -v shows where{remedy}", err=True)
         return 1

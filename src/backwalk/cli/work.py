@@ -17,8 +17,9 @@ import click
 
 from backwalk.cli.data import Data
 from backwalk.cli.invocation import invocation_of
-from backwalk.cli.output import echo, print_json, printable, say
+from backwalk.cli.output import counted, echo, print_json, printable, say
 from backwalk.errors import BackwalkError, InvalidInput
+from backwalk.plain import one_line
 
 if TYPE_CHECKING:
     from backwalk.diffusion import BoundTerms, LogDensity
@@ -26,39 +27,60 @@ if TYPE_CHECKING:
     from backwalk.sampling import Sampler
     from backwalk.table import Table
 
+_ROWS_SCORED = 4_096  # between two looks at the clock; whole tiles
 
-def fit_model(
+
+def estimator_of(
     context: click.Context,
-    data: Data,
-    seed: int,
-    keeping: dict[str, Any],
     *,
     ddpm: bool,
     epochs: int | None,
-    device: str = "auto",
-    **budget: Any,
+    max_steps: int | None,
+    max_time: float | None,
+    device: str,
+    seed: int,
 ) -> Diffusion:
-    """Return a model that is fitted as the options of a command say."""
+    """Return the estimator that the options of a command mean."""
     from backwalk.estimator import Diffusion
+
+    common: dict[str, Any] = {
+        "max_time": max_time,
+        "device": device,
+        "random_state": seed,
+        "verbose": not invocation_of(context).quiet,
+    }
+    if ddpm:
+        if max_steps is not None:
+            raise click.UsageError("--max-steps goes with the default settings; with --ddpm, give --epochs.")
+        return Diffusion.ddpm(**(common if epochs is None else {"n_epochs": epochs, **common}))
+    if epochs is not None:
+        raise click.UsageError("--epochs goes with --ddpm; with the default settings, give --max-steps.")
+    return Diffusion(max_steps=max_steps, **common)
+
+
+def fit_model(context: click.Context, estimator: Diffusion, data: Data, **keeping: Any) -> None:
+    """Fit an estimator, and say what was chosen."""
     from backwalk.model import training_words
 
-    quiet = invocation_of(context).quiet
-    if ddpm:
-        given = {} if epochs is None else {"n_epochs": epochs}
-        estimator = Diffusion.ddpm(**given, random_state=seed, verbose=not quiet)
-        estimator.set_params(max_time=budget["max_time"], device=device)
-        if budget["max_steps"] is not None:
-            raise click.UsageError("--max-steps goes with the default settings; with --ddpm, give --epochs.")
-    else:
-        if epochs is not None:
-            raise click.UsageError("--epochs goes with --ddpm; with the default settings, give --max-steps.")
-        estimator = Diffusion(random_state=seed, verbose=not quiet, device=device, **budget)
     began = time.monotonic()
     estimator.fit(data.table, **keeping)
     model = estimator.model_
     chosen = f"{model.architecture}, {training_words(model)}"
     say(context, f"fitted {data.table.values.shape[0]:,} rows in {time.monotonic() - began:.1f} s: {chosen}")
-    return estimator
+
+
+def fitted_already(output: Path, estimator: Diffusion, data: Data) -> Diffusion | None:
+    """Return the saved model where it is what this very fit would give: same rows, parameters and seed."""
+    from backwalk.fitting import checked_settings, is_of_the_fit, parameters_record
+
+    try:
+        saved = load_model(output, "cpu")
+    except BackwalkError:
+        return None
+    card, asked = saved.model_.card, parameters_record(checked_settings(estimator.get_params(deep=False)))
+    theirs = {**card["parameters"], "verbose": asked["verbose"]}
+    same = theirs == asked and card["seed"] == estimator.random_state and is_of_the_fit(card, data.table.values)
+    return saved if same else None
 
 
 def load_model(path: Path, device: str = "auto") -> Diffusion:
@@ -69,6 +91,7 @@ def load_model(path: Path, device: str = "auto") -> Diffusion:
 
 
 def write_samples(
+    context: click.Context,
     estimator: Diffusion,
     number: int,
     seed: int,
@@ -85,7 +108,30 @@ def write_samples(
     if output == "-" and sys.stdout.isatty() and schema.columns is not None:
         schema = replace(schema, columns=tuple(map(printable, schema.columns)))
     pieces = estimator.sample_pieces(number, random_state=seed, sampler=sampler)
-    write_rows(output, pieces, schema, n_rows=number, escape_formulas=not raw_headers, overwrite=force)
+    count = counted(context, "drawn", number)
+    told = (count(piece) for piece in pieces)
+    write_rows(output, told, schema, n_rows=number, escape_formulas=not raw_headers, overwrite=force)
+    if output != "-":
+        say(context, f"{output}: {number:,} rows")
+
+
+def log_density_of(context: click.Context, estimator: Diffusion, table: Table, seed: int) -> LogDensity:
+    """Return the log-density of every row, which is the same in pieces as at once, and say how far it is."""
+    import torch
+
+    from backwalk.diffusion import LogDensity
+    from backwalk.table import Table
+
+    count = counted(context, "scored", len(table.values))
+    pieces = [
+        estimator.log_density(Table(count(table.values[first : first + _ROWS_SCORED]), table.schema), random_state=seed)
+        for first in range(0, len(table.values), _ROWS_SCORED)
+    ]
+    return LogDensity(
+        torch.cat([piece.log_prob for piece in pieces]),
+        torch.cat([piece.solver_error for piece in pieces]),
+        torch.cat([piece.standard_error for piece in pieces]),
+    )
 
 
 def check_split(source: str, places: tuple[str, str], force: bool) -> None:
@@ -169,19 +215,21 @@ def judge(
     as_json: bool,
 ) -> None:
     """Judge a model, write the report, and say the verdict, or all figures as JSON."""
-    from backwalk.assess import assess
+    from backwalk.assess import assess, rows_to_judge
     from backwalk.durable import check_writable
     from backwalk.report import report_record, write_report
     from backwalk.streams import Stream
-    from backwalk.table import match_columns
 
-    if output.exists() and not force:
-        raise InvalidInput(f"{output} exists already: choose another name, or overwrite it with --force.")
+    if output.suffix not in (".html", ".htm"):
+        raise InvalidInput(
+            f"A report's name should end in .html, but got {str(output)!r}: for its figures as JSON, add --json."
+        )
     with _report_told(output):
         check_writable(output, overwrite=force)
     model, stream = estimator.model_, Stream(seed).child("report")
-    rows = match_columns(unseen.table, model.schema, name="DATA").values
-    training_rows = None if training is None else match_columns(training.table, model.schema, name="--training").values
+    rows = rows_to_judge(unseen.table, model, "DATA")
+    training_rows = None if training is None else rows_to_judge(training.table, model, "--training")
+    say(context, f"judging by {len(rows):,} unseen rows")
     began = time.monotonic()
     fidelity = assess(
         model,
@@ -203,7 +251,7 @@ def judge(
             overwrite=force,
         )
     if as_json:
-        print_json(report_record(fidelity, model, commands))
+        print_json({"report": str(output), **report_record(fidelity, model, commands)})
     else:
         echo(fidelity.verdict)
         echo(f"report: {output.resolve()}")
@@ -215,7 +263,7 @@ def _report_told(output: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InvalidInput(f"{output} cannot be written: {error.strerror or error}.") from error
+        raise InvalidInput(f"{output} cannot be written: {one_line(error)}.") from error
 
 
 def check_output(output: Path, force: bool) -> None:

@@ -60,7 +60,7 @@ class EnsembleDenoiser(nn.Module, ABC):
         """
 
     def member(self, k: int) -> Self:
-        """Return the denoiser of member k alone, whose weights are this one's: what moves the ones moves the others.
+        """Return the denoiser of member k alone, which shares its weights: a change of either changes both.
 
         So it is until one of the two goes to another device or type.
         """

@@ -34,6 +34,8 @@ from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.threads import Map
 
+_ROWS_OF_A_CALL = 2048  # of the denoiser: fewer rows go through at several steps at once
+
 
 def simple_loss(denoiser: Denoiser, x_0: Tensor, t: int | Tensor, eps: Tensor, schedule: NoiseSchedule) -> Tensor:
     """Return |eps_theta(x_t, t) - eps|^2 for x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: (n,).
@@ -64,11 +66,11 @@ def denoising_error(
     noise = NoiseDraws(stream.child("denoising_error"), None, n_draws)
     check_schedule(denoiser, schedule)
 
-    def at(t: int) -> Tensor:
-        return _mean_squared_error(denoiser, x_0, t, schedule, noise).mean()
+    def over_rows(times: Tensor) -> Tensor:
+        return _mean_squared_error(denoiser, x_0, times, schedule, noise).mean(1)
 
-    errors = side_by_side(at, range(1, schedule.n_steps + 1))
-    return torch.stack([torch.zeros((), dtype=torch.float64), *errors]) / x_0.shape[1]
+    errors = side_by_side(over_rows, _taken_together(1, schedule, x_0))
+    return torch.cat([torch.zeros(1, dtype=torch.float64), *errors]) / x_0.shape[1]
 
 
 def variational_bound(
@@ -88,8 +90,9 @@ def variational_bound(
     Every step t = 1..n_steps is evaluated for every row of x_0, (n, d). The noise is random, from
     stream.child("bound", t, draw), one for each (row, t, draw); or it is `eps`, (k, d), the k points used with equal
     weights for every row and step. For a linear denoiser the 2d points +-sqrt(d) e_i make every term exact. The work
-    is n_steps * n_draws calls on all n rows, and the memory that of one call: pass many rows in pieces, with the
-    absolute number of a piece's `first_row`, and join the pieces by `merged_terms`.
+    is n_steps * n_draws evaluations of all n rows, and the memory that of one call, on several steps of few rows at
+    once: pass many rows in pieces, with the absolute number of a piece's `first_row`, and join the pieces by
+    `merged_terms`.
 
     `log_volume`, (n,), is ln |det dx/dx_0| of each row where x_0 stands for a point x in other units: it is added to
     the reconstruction term, and the bound is then one on E[-log p_theta(x)].
@@ -116,16 +119,17 @@ def variational_bound(
     check_schedule(denoiser, schedule)
     refuse_lost_noise(x_0, schedule)
 
-    def step_costs() -> Iterator[Tensor]:
-        for t in range(1, schedule.n_steps + 1):
-            squared_error = _mean_squared_error(denoiser, x_0, t, schedule, noise)
-            variance = in_float64(sigma_sq[t])
-            if t == 1:
-                yield _reconstruction_cost(squared_error, x_0.shape[1], variance)
-            else:
-                yield _transition_cost(squared_error, x_0.shape[1], variance, t, schedule)
+    d, variance = x_0.shape[1], in_float64(sigma_sq)
 
-    return collect_terms(prior_term(x_0, schedule), step_costs(), log_volume)
+    def squared_error(times: Tensor) -> Tensor:
+        return _mean_squared_error(denoiser, x_0, times, schedule, noise)
+
+    reconstruction = _reconstruction_cost(squared_error(torch.tensor([1]))[0], d, variance[1])
+    transitions = (
+        _transition_cost(squared_error(times), d, variance[times, None], times, schedule)
+        for times in _taken_together(2, schedule, x_0)
+    )
+    return collect_terms(prior_term(x_0, schedule), reconstruction, transitions, log_volume)
 
 
 def refuse_lost_noise(x_0: Tensor, schedule: NoiseSchedule) -> None:
@@ -176,23 +180,33 @@ class NoiseDraws:
                 yield self.stream.child(t, draw).normal(first, last, x_0.shape[1], x_0.dtype).to(x_0.device)
 
 
-def _mean_squared_error(denoiser: Denoiser, x_0: Tensor, t: int, schedule: NoiseSchedule, noise: NoiseDraws) -> Tensor:
-    """Return the mean over the draws of |x_0 - x_0_hat|^2 at step t: (n,), float64."""
-    total, draws = torch.zeros(len(x_0), dtype=torch.float64), 0
+def _taken_together(first: int, schedule: NoiseSchedule, x_0: Tensor) -> tuple[Tensor, ...]:
+    """Return the steps from `first` to the last, in groups whose rows make one call of the denoiser."""
+    times = torch.arange(first, schedule.n_steps + 1)
+    return torch.split(times, max(1, _ROWS_OF_A_CALL // max(1, len(x_0)))) if len(times) else ()
+
+
+def _mean_squared_error(
+    denoiser: Denoiser, x_0: Tensor, times: Tensor, schedule: NoiseSchedule, noise: NoiseDraws
+) -> Tensor:
+    """Return the mean over the draws of |x_0 - x_0_hat|^2 at each of k steps, `times`: (k, n), float64."""
+    rows, t = x_0.repeat(len(times), 1), times.repeat_interleave(len(x_0)).to(x_0.device)
+    total, draws = torch.zeros(len(times), len(x_0), dtype=torch.float64), 0
     with torch.no_grad():
-        for eps in noise.at(t, x_0):
-            x_0_hat = denoise_at_time(denoiser, q_sample(x_0, t, eps, schedule), t, schedule)
-            total += in_float64(x_0 - x_0_hat).square().sum(-1)
+        for of_steps in zip(*(noise.at(step, x_0) for step in times.tolist()), strict=True):
+            x_0_hat = denoise_at_time(denoiser, q_sample(rows, t, torch.cat(of_steps), schedule), t, schedule)
+            total += in_float64(rows - x_0_hat).square().sum(-1).view_as(total)
             draws += 1
     return total / draws
 
 
-def _transition_cost(squared_error: Tensor, d: int, variance: Tensor, t: int, schedule: NoiseSchedule) -> Tensor:
-    if variance == 0:
-        return torch.full_like(squared_error, math.inf)
-    gap = (schedule.beta_tilde[t] - variance) / variance
-    log_ratio = torch.log(schedule.beta_tilde[t]) - torch.log(variance)
-    return d * variance_cost(gap, log_ratio) + schedule.x_0_weight[t] ** 2 * squared_error / (2.0 * variance)
+def _transition_cost(squared_error: Tensor, d: int, variance: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return L_{t-1} at k steps t, (k,), from squared errors (k, n) and reverse variances (k, 1): (k, n)."""
+    beta_tilde = schedule.beta_tilde[t, None]
+    gap = (beta_tilde - variance) / variance
+    log_ratio = torch.log(beta_tilde) - torch.log(variance)
+    cost = d * variance_cost(gap, log_ratio) + schedule.x_0_weight[t, None] ** 2 * squared_error / (2.0 * variance)
+    return cost.where(variance > 0, math.inf)
 
 
 def _reconstruction_cost(squared_error: Tensor, d: int, variance: Tensor) -> Tensor:

@@ -134,7 +134,8 @@ def full_covariance_bound(
             costs.append(-belief.log_prob(clean) if t == 1 else _transition_cost(belief, clean, schedule.snr_drop[t]))
         return torch.stack(costs).mean(0)
 
-    return collect_terms(prior_term(x_0, schedule), (mean_cost(t) for t in range(1, schedule.n_steps + 1)), log_volume)
+    transitions = (mean_cost(t).unsqueeze(0) for t in range(2, schedule.n_steps + 1))
+    return collect_terms(prior_term(x_0, schedule), mean_cost(1), transitions, log_volume)
 
 
 def _belief_at_time(

@@ -43,6 +43,15 @@ class LogDensity:
     solver_error: Tensor
     standard_error: Tensor
 
+    def __repr__(self) -> str:
+        """Say the means over the rows, in a line."""
+        means = (float(values.mean()) for values in (self.log_prob, self.solver_error, self.standard_error))
+        log_prob, solver_error, standard_error = means
+        return (
+            f"LogDensity({log_prob:.4f} nats on average over {len(self.log_prob):,} rows; solver_error "
+            f"{solver_error:.1e}, standard_error of a row {standard_error:.1e})"
+        )
+
 
 def log_density(
     denoiser: Denoiser,

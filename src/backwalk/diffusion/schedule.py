@@ -132,6 +132,10 @@ class NoiseSchedule:
         Source: Karras et al. 2022, for the notion of a noise level.
         """
         levels = torch.as_tensor(levels, dtype=torch.float64)
+        if levels.ndim != 1 or not len(levels):
+            raise InvalidInput(
+                f"noise levels should be one row of numbers, but got shape {tuple(levels.shape)}: flatten it."
+            )
         if not bool((levels > 0).all()):
             raise InvalidInput(f"noise levels should be > 0, but got {levels.min():g}: t = 0 is added by the schedule.")
         return cls._from_steps(-2.0 * levels.log())

@@ -26,6 +26,14 @@ class BoundTerms:
     reconstruction_standard_error: float
     per_row: Tensor
 
+    def __repr__(self) -> str:
+        """Say what the terms are, in a line."""
+        return (
+            f"BoundTerms({self.total:.4f} +- {self.total_standard_error:.4f} nats per point over {self.n_rows:,} rows: "
+            f"prior {self.prior:.4f}, transitions {float(self.transitions.sum()):.4f}, reconstruction "
+            f"{self.reconstruction:.4f})"
+        )
+
     @property
     def n_rows(self) -> int:
         """The number of rows that the means are over."""
@@ -39,27 +47,31 @@ class BoundTerms:
     @property
     def total_standard_error(self) -> float:
         """The standard error of the bound, in which the terms' covariance is taken into account."""
-        return _standard_error(self.per_row)
+        return float(_standard_error(self.per_row))
 
 
-def collect_terms(prior: Tensor, step_costs: Iterable[Tensor], log_volume: Tensor | None = None) -> BoundTerms:
-    """Return the BoundTerms of a prior term and of the costs of steps t = 1, 2, ..., each (n,), one at a time.
+def collect_terms(
+    prior: Tensor, reconstruction: Tensor, transitions: Iterable[Tensor], log_volume: Tensor | None = None
+) -> BoundTerms:
+    """Return the BoundTerms of the terms row by row: two of (n,), and those of steps 2, 3, ... as blocks (steps, n).
 
-    `log_volume`, (n,), is added to the first.
+    `log_volume`, (n,), is added to the reconstruction. Blocks are taken one at a time, and not kept.
     """
-    total, means, errors = prior.clone(), [], []
-    for t, step_cost in enumerate(step_costs, start=1):
-        cost = step_cost if log_volume is None or t > 1 else step_cost + log_volume
-        total += cost
-        means.append(float(cost.mean()))
-        errors.append(_standard_error(cost))
+    if log_volume is not None:
+        reconstruction = reconstruction + log_volume
+    total = prior + reconstruction
+    means, errors = [no_steps := torch.zeros(2, dtype=torch.float64)], [no_steps]
+    for block in transitions:
+        total += block.sum(0)
+        means.append(block.mean(1))
+        errors.append(_standard_error(block))
     return BoundTerms(
         prior=float(prior.mean()),
-        prior_standard_error=_standard_error(prior),
-        transitions=torch.tensor([0.0, 0.0, *means[1:]], dtype=torch.float64),
-        transitions_standard_error=torch.tensor([0.0, 0.0, *errors[1:]], dtype=torch.float64),
-        reconstruction=means[0],
-        reconstruction_standard_error=errors[0],
+        prior_standard_error=float(_standard_error(prior)),
+        transitions=torch.cat(means),
+        transitions_standard_error=torch.cat(errors),
+        reconstruction=float(reconstruction.mean()),
+        reconstruction_standard_error=float(_standard_error(reconstruction)),
         per_row=total,
     )
 
@@ -99,6 +111,7 @@ def _errors(terms: BoundTerms) -> Tensor:
     return torch.cat([ends, terms.transitions_standard_error])
 
 
-def _standard_error(values: Tensor) -> float:
-    n = len(values)
-    return float(values.std() / math.sqrt(n)) if n > 1 else math.nan
+def _standard_error(values: Tensor) -> Tensor:
+    """Return the standard error of the means over the last axis: NaN for a single row."""
+    n = values.shape[-1]
+    return values.std(-1) / math.sqrt(n) if n > 1 else torch.full_like(values[..., 0], math.nan)

@@ -27,8 +27,8 @@ def nearest_row_share(generated: ArrayLike, training: ArrayLike, unseen: ArrayLi
     binomial 1 / (4 n) while generated rows are few, and allows for the chance of which real rows lie where when they
     are many.
 
-    Returns the share, its standard error and the number of generated rows. Raises InvalidInput for empty or unequal
-    arrays.
+    Returns the share, its standard error and the number of generated rows. Raises InvalidInput for no rows
+    and for another number of columns.
 
     >>> rows = Stream(0).normal(0, 400, 2).numpy()
     >>> nearest_row_share(rows[:200], rows[:200], rows[200:], stream=Stream(1)).value

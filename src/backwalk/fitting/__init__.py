@@ -4,7 +4,14 @@
 and measures, and `card.py` writes down what was done.
 """
 
-from backwalk.fitting.card import cells, cells_of_the_fit, is_of_the_fit, parameters_from, trained_rows
+from backwalk.fitting.card import (
+    cells,
+    cells_of_the_fit,
+    is_of_the_fit,
+    parameters_from,
+    parameters_record,
+    trained_rows,
+)
 from backwalk.fitting.fit import fitted
 from backwalk.fitting.settings import Keeping, Settings, check_budget, checked_keeping, checked_settings, chosen_device
 
@@ -20,5 +27,6 @@ __all__ = [
     "fitted",
     "is_of_the_fit",
     "parameters_from",
+    "parameters_record",
     "trained_rows",
 ]

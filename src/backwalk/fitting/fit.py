@@ -156,7 +156,7 @@ def _run(trainer: Trainer, settings: Settings, keeping: Keeping | None) -> Train
 
 
 def _with_memory_told(steps: Generator[Progress]) -> Generator[Progress]:
-    """Yield the steps, which alone are looked at: what callbacks raise is the caller's."""
+    """Yield the steps. Where memory runs out in one, that is told; what a caller raises between two passes through."""
     with closing(steps):
         while True:
             with _enough_memory():
@@ -175,6 +175,6 @@ def _enough_memory() -> Iterator[None]:
         if isinstance(error, RuntimeError) and not re.search("can't allocate|out of memory|bad_alloc", str(error)):
             raise
         raise InvalidInput(
-            "A fit should find the memory that it takes, but there is too little: give a smaller batch_size, a "
-            "narrower denoiser, or fewer rows."
+            "A fit should find the memory that it takes, but there is too little: give fewer rows, or a `denoiser` of "
+            "smaller width and a `training` of smaller batch_size."
         ) from error

@@ -86,7 +86,8 @@ def _refuse_narrow(z: NDArray[np.float64], level: float) -> None:
     if spread.min() < level:
         raise InvalidInput(
             f"Columns should spread more widely than the noise of the chain's first step, {level:.2g}, but the "
-            f"narrowest has a standard deviation of {spread.min():.2g}: set scale=True, or give larger numbers."
+            f"narrowest has a standard deviation of {spread.min():.2g}: set scale=True (leave --ddpm out), or "
+            "give larger numbers."
         )
 
 

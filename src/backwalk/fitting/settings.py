@@ -64,6 +64,8 @@ class Keeping:
 def checked_settings(given: Mapping[str, Any]) -> Settings:
     """Return a `Diffusion`'s parameters as settings. Raises InvalidInput for the first that is not accepted."""
     n_steps, fraction, schedule = given["n_steps"], given["validation_fraction"], given["schedule"]
+    if isinstance(given["sampler"], str):
+        given = {**given, "sampler": Sampler(given["sampler"])}  # type: ignore[arg-type]
     check_reverse_variance(given["reverse_variance"])
     if n_steps is not None and not (is_whole(n_steps) and 2 <= n_steps <= MOST_STEPS):
         raise InvalidInput(
@@ -88,7 +90,7 @@ def checked_settings(given: Mapping[str, Any]) -> Settings:
         ("schedule", NoiseSchedule, "a NoiseSchedule"),
         ("denoiser", Architecture, "a Residual or a Textbook"),
         ("training", Training, "a Training"),
-        ("sampler", Sampler, "a Sampler"),
+        ("sampler", Sampler, "a Sampler, a solver's name"),
     ):
         if given[name] is not None and not isinstance(given[name], kind):
             raise InvalidInput(f"{name} should be {text} or None, but got {given[name]!r}.")
@@ -174,14 +176,16 @@ def checked_keeping(
 
 def chosen_device(device: str) -> str:
     """Return the device that "auto" stands for, or the device itself. Raises InvalidInput where there is none such."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+    wanted = "cuda" if device == "auto" else device
     try:
-        # Also fails on "meta", which holds no numbers, and on Apple's "mps", which has no float64.
-        torch.zeros(1, dtype=torch.float64, device=torch.device(device)).item()
+        # Also fails on "meta", which holds no numbers, on Apple's "mps", which has no float64, and on a GPU that this
+        # torch has no kernels for.
+        torch.zeros(1, dtype=torch.float64, device=torch.device(wanted)).item()
     except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises differs by its build
+        if device == "auto":
+            return "cpu"
         raise InvalidInput(
             f'device should be "auto", "cpu" or one that torch finds here and that has float64, but got {device!r}: '
             'give "cpu".'
         ) from error
-    return device
+    return wanted

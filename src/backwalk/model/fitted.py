@@ -110,7 +110,7 @@ def blur_words(model: DiffusionModel) -> str:
     """Return the blur of a model's log-density in words: a column's standard deviation in its own units."""
     heavy, size = model.codec.heavy_tailed_columns, model.blur
     blur = [
-        f"{size[j]:.2g} in {model.schema.label(j)}{' (more in its tails)' if j in heavy else ''}"
+        f"{size[j]:.2g} in {model.schema.names[j]}{' (more in its tails)' if j in heavy else ''}"
         for j in model.codec.encoded_columns
     ]
     return f"noise of standard deviation {listed(blur)}"

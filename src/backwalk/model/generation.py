@@ -94,7 +94,8 @@ def _pieces(
         if len(broken):
             raise SamplingDiverged(
                 f"Samples should be finite, but row {first + broken[0]} (rows count from 0) is not: take more "
-                "evaluations or another sampler; if that does not help, fit anew with a lower learning_rate."
+                "evaluations or another sampler; if that does not help, fit anew with a `training` of lower "
+                "learning_rate."
             )
         first += len(z)
         yield model.schema.clipped(model.codec.decode(z))
@@ -165,7 +166,7 @@ def _walk(
         eps = stream.child(*names).normal(start, stop, steps * width, torch.float32)
         return eps.reshape(stop - start, steps, width).transpose(0, 1).contiguous().to(device)
 
-    # A call takes as long as some numbers. No step draws any at t = 1.
+    # Drawn for several steps at once, as a call costs more than its numbers. No step draws any at t = 1.
     calls = -(-(schedule.n_steps - 1) // max(1, _NUMBERS_TOGETHER // width))
     together = max(1, -(-(schedule.n_steps - 1) // max(1, calls)))
 

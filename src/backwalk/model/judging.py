@@ -41,7 +41,7 @@ from backwalk.threads import single_threads
 
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
-_BOUND_ROWS = 512  # of a piece on a CPU: in four such, 2,048 rows take 0.81 of the time that they take in one
+_FEWEST_ROWS, _MOST_ROWS = 128, 512  # of a bound's piece on a CPU: few rows should keep two threads busy, too
 MOST_FULL_COLUMNS = 64  # of a full covariance: 2,048 rows' take 32 MiB, and their eigenvectors seconds per step
 
 
@@ -83,7 +83,7 @@ def bound(
         sigma_sq = reverse_variances(model, times, reverse_variance=kind, decoder_variance=decoder_variance)
         bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq)
 
-    piece_rows = _BOUND_ROWS if z.device.type == "cpu" else TILE_ROWS
+    piece_rows = min(max(-(-len(z) // 2), _FEWEST_ROWS), _MOST_ROWS) if z.device.type == "cpu" else TILE_ROWS
 
     def of_piece(first: int) -> BoundTerms:
         rows = slice(first, first + piece_rows)
@@ -108,11 +108,14 @@ def chosen_times(
 
     Raises InvalidInput for any other thing than these and a list of times.
     """
+    n_steps = model.schedule.n_steps
     if steps is None:
-        return list(range(1, model.schedule.n_steps + 1))
+        return list(range(1, n_steps + 1))
     if is_whole(steps):
+        if not 1 <= steps <= n_steps:
+            raise InvalidInput(f"steps should lie in 1..{n_steps}, the chain's own number, but got {steps}.")
         return best_steps(model.schedule, model.denoising_error, int(steps), decoder_variance=decoder_variance)
-    if isinstance(steps, Sequence) and all(map(is_whole, steps)):
+    if isinstance(steps, (Sequence, np.ndarray)) and all(map(is_whole, steps)):
         return [int(t) for t in steps]
     raise InvalidInput(f"steps should be a number of steps, a list of times or None, but got {steps!r}.")
 
@@ -179,8 +182,8 @@ def _refuse_no_numbers(of_rows: Tensor, what: str) -> None:
     broken = of_rows.isnan().nonzero().flatten()
     if len(broken):
         raise SamplingDiverged(
-            f"{what} should be numbers, but row {int(broken[0])} (rows count from 0) has none: fit anew with a lower "
-            "learning_rate."
+            f"{what} should be numbers, but row {int(broken[0])} (rows count from 0) has none: "
+            "fit anew with a `training` of lower learning_rate."
         )
 
 
@@ -226,7 +229,7 @@ def measured_denoising_error(
     """
     # Increasing. The farthest levels of a chain that ends in noise alone are as one.
     place = -schedule.log_snr[1:].clamp(min=-2.0 * math.log(GREATEST_LEVEL)).numpy()
-    times = sorted({1, *spread_times(schedule, min(n_levels, schedule.n_steps), place)})
+    times = sorted({1, *spread_times(place, min(n_levels, schedule.n_steps))})
     rows = z.repeat(-(-2048 // len(z)), 1)  # copies and not draws, which would be thousands of calls on a few rows
     with single_threads(rows.device.type == "cpu") as side_by_side:
         chain = schedule.respace(times)

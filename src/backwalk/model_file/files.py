@@ -33,6 +33,7 @@ from backwalk.model_file.record import (
     record_of,
     tensors_of,
 )
+from backwalk.plain import one_line
 from backwalk.sealed import NotSealed, check_json, open_sealed, sealed
 from backwalk.signals import HeldSignals
 
@@ -201,7 +202,7 @@ def _told(path: str | Path, done: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ModelFileError(f"{path} cannot be {done}: {error.strerror or error}.") from error
+        raise ModelFileError(f"{path} cannot be {done}: {one_line(error)}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "it"
@@ -209,5 +210,4 @@ def _told(path: str | Path, done: str) -> Iterator[None]:
     except (ModelFileError, NotSealed) as error:
         raise ModelFileError(f"{path} cannot be {done}: {error}") from error
     except (BackwalkError, ValueError, RuntimeError, RecursionError) as error:
-        text = " ".join(str(error).split())[:300].rstrip(".")
-        raise ModelFileError(f"{path} cannot be {done} as a whole backwalk model: {text}.") from error
+        raise ModelFileError(f"{path} cannot be {done} as a whole backwalk model: {one_line(error)}.") from error

@@ -98,7 +98,9 @@ def render_report(
         bound_words=bound_words(fidelity, model.schedule),
         frames=frames.for_page(),
         n_frames=len(frames.t),
+        drawn=frames.labels,
         one_column=len(varying) == 1,
+        scaled=model.codec.is_scaled,
         strips=list(draw.strips(frames)),
         card=card_rows(model),
         commands=list(commands),
@@ -123,12 +125,17 @@ def write_report(
     the stream. Raises OSError where a file cannot be written, FileExistsError where it exists and `overwrite` is False.
     """
     rows = np.asarray(data, dtype=np.float64)
+    generated = sample_rows(model, 0, _GENERATED_ROWS, stream=stream.child("generated"))
+    drawn = None
+    if model.codec.n_encoded > 1:
+        i, j = telling_columns(model.codec, rows, generated, fidelity, n_pairs=1)[0]
+        drawn = model.codec.encoded_columns[i], model.codec.encoded_columns[j]
     page = render_report(
         fidelity,
         model,
         data=rows,
-        generated=sample_rows(model, 0, _GENERATED_ROWS, stream=stream.child("generated")),
-        frames=chain_frames(model, rows, stream.child("frames")),
+        generated=generated,
+        frames=chain_frames(model, rows, stream.child("frames"), columns=drawn),
         commands=commands,
         title=title,
     )
@@ -145,8 +152,12 @@ def report_record(fidelity: Fidelity, model: DiffusionModel, commands: Sequence[
     return {**fidelity.to_dict(), "card": dict(model.card), "commands": list(commands)}
 
 
-def _thousands(value: int) -> str:
-    return f"{value:,}"
+def telling_columns(
+    codec: Codec, data: Rows, generated: Rows, fidelity: Fidelity, *, n_pairs: int
+) -> list[tuple[int, int]]:
+    """Return the pairs of encoded columns, at least two, in which generated rows are farthest from the data."""
+    distance = np.array([figure.difference for figure in fidelity.columns])
+    return figures.telling_pairs(codec.encode(data), codec.encode(generated), distance, n_pairs=n_pairs)
 
 
 def _capitalised(text: str) -> str:
@@ -161,7 +172,7 @@ def _unbroken(text: str) -> str:
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("backwalk.report"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
 )
-_ENVIRONMENT.filters["thousands"] = _thousands
+_ENVIRONMENT.filters["thousands"] = "{:,}".format
 _ENVIRONMENT.filters["unbroken"] = _unbroken
 
 
@@ -184,9 +195,8 @@ class _Pictures:
         if len(columns) < 2:
             return
         x, y = self.data[:, columns], self.generated[:, columns]
-        distance = np.array([figure.difference for figure in fidelity.columns])
-        encoded = self.codec.encode(self.data), self.codec.encode(self.generated)
-        for i, j in figures.telling_pairs(*encoded, distance, n_pairs=2 if len(columns) > 2 else 1):
+        n_pairs = 2 if len(columns) > 2 else 1
+        for i, j in telling_columns(self.codec, self.data, self.generated, fidelity, n_pairs=n_pairs):
             bends = self.bend(columns[i]), self.bend(columns[j])
             limits = figures.limits_of(x[:, [i, j]], y[:, [i, j]], bends=bends)
             names = (column_name(self.schema, columns[i]), column_name(self.schema, columns[j]))
@@ -203,7 +213,8 @@ class _Pictures:
         for k in sorted(worst):
             name = column_name(self.schema, columns[k])
             x, y = self.data[:, columns[k]], self.generated[:, columns[k]]
-            figure = figures.plot_marginal(x, y, label=name, bend=self.bend(columns[k]))
+            whole = columns[k] in self.codec.whole_columns
+            figure = figures.plot_marginal(x, y, label=name, bend=self.bend(columns[k]), whole=whole)
             yield _element(figure, f"Histograms of {name}, data and generated", f"marginal {k}")
 
     def loss(self, model: DiffusionModel) -> Iterator[Markup]:

@@ -68,17 +68,26 @@ def plot_side_by_side(
 
 @styled
 def plot_marginal(
-    data: ArrayLike, generated: ArrayLike, *, label: str = "x", title: str = "", bend: Bend | None = None
+    data: ArrayLike,
+    generated: ArrayLike,
+    *,
+    label: str = "x",
+    title: str = "",
+    bend: Bend | None = None,
+    whole: bool = False,
 ) -> Figure:
     """Draw the histograms of one column, data (n,) filled and generated (m,) as a line.
 
-    They are densities; with a `bend`, along whose axis bins grow, the share of the rows in each bin.
+    They are densities; with a `bend`, along whose axis bins grow, the share of the rows in each bin. In a column of
+    `whole` numbers equally many stand in each bin, or in each about as many as its neighbours.
     """
     figure, (axes,) = panels(width=3.7, height=2.7)
     x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
     low, high = place_on(np.quantile(np.concatenate([x, y]), [0.0005, 0.9995]), bend)
     n_bins = min(60, max(10, int(2 * len(x) ** (1 / 3))))
     bins = number_at(np.linspace(low, high if high > low else low + 1.0, 1 + n_bins), bend)
+    if whole:
+        bins = _between_numbers(bins, even=bend is None)
     if bend is not None:
         bend_axis(axes, "x", float(bins[0]), float(bins[-1]), bend)
     for values, color, name, kind in ((x, REAL, "data", "stepfilled"), (y, GENERATED, "generated", "step")):
@@ -98,6 +107,15 @@ def plot_marginal(
     axes.set_title(literal(title))
     axes.legend(loc="upper right", labelcolor=INK)
     return figure
+
+
+def _between_numbers(bins: Rows, *, even: bool) -> Rows:
+    """Return bins with about these edges whose edges lie half-way between whole numbers, if `even` of equal widths."""
+    first, last = np.floor(bins[0] + 0.5) - 0.5, np.ceil(bins[-1] - 0.5) + 0.5
+    if not even:
+        return np.unique(np.concatenate([[first], np.floor(bins[1:-1]) + 0.5, [last]]))
+    width = max(1.0, np.ceil((last - first) / (len(bins) - 1)))
+    return np.asarray(np.arange(first, last + width, width))
 
 
 @styled

@@ -88,7 +88,7 @@ def quiet_grid(axes: Axes, axis: str = "y") -> None:
 
 
 def svg(figure: Figure, *, label: str, salt: str) -> str:
-    """Return a figure as an SVG element to put into a page, of which `label` tells the unseeing what it shows.
+    """Return a figure as an SVG element to put into a page, with `label` for screen readers.
 
     Text stays text, in the page's fonts and colour. Large clouds of points, which figures rasterise, are PNG within.
     `salt` differs between the figures of a page, so that their inner names do. Equal figures give equal text.

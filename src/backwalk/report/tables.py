@@ -134,7 +134,7 @@ def column_rows(data: Rows, generated: Rows, fidelity: Fidelity, schema: Schema,
     rows: list[Row] = []
     for j, figure in zip(columns, fidelity.columns[: len(columns)], strict=True):
         x, y = data[:, j], generated[:, j]
-        numbers = [significant(float(v)) for v in (x.mean(), x.std(), x.min(), x.max(), y.mean(), y.std())]
+        numbers = [significant(float(v)) for of in (x, y) for v in (of.mean(), of.std(), of.min(), of.max())]
         beyond = with_error(figure.difference, figure.difference_standard_error)
         rows.append({"name": column_name(schema, j), "cells": [*numbers, beyond]})
     return rows
@@ -147,9 +147,9 @@ def memory_lines(fidelity: Fidelity) -> list[str]:
         share = fidelity.nearest_row_share
         lines.append(
             f"{with_error(share.value, share.standard_error, percent=True)} of generated rows lie nearer to a training "
-            f"row than to any of equally many unseen rows. Rows that were never copied would give "
-            f"{with_error(0.5, 0.5 / share.n**0.5, percent=True)} (binomial; with the chance of which real rows lie "
-            "where, the error that stands beside the share)."
+            f"row than to any of equally many unseen rows. Without any copying it would be "
+            f"{with_error(0.5, 0.5 / share.n**0.5, percent=True)} by the luck of the draw; the ± beside the share also "
+            "counts which real rows happened to be at hand."
         )
     if fidelity.training_gain is not None:
         gain = fidelity.training_gain

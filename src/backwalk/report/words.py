@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.assess import Fidelity
+from backwalk.assess.scored import TEXTBOOK
 from backwalk.assess.words import significant, with_error
 from backwalk.diffusion import NoiseSchedule
 from backwalk.model import MISMATCH_THAT_MATTERS
@@ -37,7 +38,7 @@ VARIANCES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "beta": ("σ² = β", "the textbook's larger variance"),
         "beta_tilde": ("σ² = β̃", "the textbook's smaller variance"),
-        "optimal": ("σ² fitted", "the best scalar per step, from validation rows"),
+        "optimal": ("σ² fitted", "the best scalar per step, as the fit measured it"),
         "full": ("full covariance", "from the network's Jacobian, row by row"),
     }
 )
@@ -71,7 +72,7 @@ def loss_words(history: History) -> str:
     )
     if history.validation_step:
         words += (
-            " From time to time the averaged weights are judged by rows kept apart: by the part of the bound between "
+            " From time to time the weights are judged by rows kept apart: by the part of the bound between "
             "its two ends, of encoded rows, so that it compares with no other number on this page. The last weights "
             "are kept, unless earlier ones are shown to be better."
         )
@@ -103,13 +104,15 @@ def prior_words(fidelity: Fidelity, schedule: NoiseSchedule) -> str:
             "betas do."
         )
     words += "That is nothing to worry about."
-    if schedule == NoiseSchedule.linear(100):
+    if schedule == TEXTBOOK:
         return words
-    return words + (
+    words += (
         " The textbook's schedule, 100 steps with β from 0.001 to 0.02, would lose at least "
-        f"{fidelity.textbook_mismatch:.3f} nats on the same encoded rows: a lower bound, which no network beats. What "
-        "it costs in all, with the network of this model, stands in the table of the bounds."
+        f"{fidelity.textbook_mismatch:.3f} nats on the same encoded rows: a lower bound, which no network beats."
     )
+    if fidelity.textbook_chain is None:
+        return words
+    return words + " What it costs in all, with the network of this model, stands in the table of the bounds."
 
 
 def bound_words(fidelity: Fidelity, schedule: NoiseSchedule) -> str:

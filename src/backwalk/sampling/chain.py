@@ -11,8 +11,6 @@ from torch import Tensor
 from backwalk.diffusion import Denoiser, NoiseSchedule, check_schedule
 from backwalk.sampling.steps import Step, Visit
 
-_MEMORY = 3  # visits that a multistep solver may look back on
-
 
 @dataclass(frozen=True, eq=False)
 class ChainState:
@@ -37,7 +35,7 @@ def walk_back(
     yield ChainState(schedule.n_steps, float(schedule.log_snr[-1]), x_t, None)
     for t in range(schedule.n_steps, 0, -1):
         x_0_hat = denoiser(x_t, log_snr[t])
-        past = [Visit(x_t, x_0_hat), *past[: _MEMORY - 1]]
+        past = [Visit(x_t, x_0_hat), *past][: step.n_visits]
         eps = noise(t) if step.is_random and t > 1 else None
         x_t = step(past, t, schedule, eps)
         yield ChainState(t - 1, float(schedule.log_snr[t - 1]), x_t, x_0_hat)

@@ -31,15 +31,15 @@ def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int
 
     Times even in arctan(s)^p of the noise level s, for the best of a few p, and then, up to 16 of them, each moved
     towards its neighbours where that helps, in three rounds of smaller and smaller moves. What is minimised is the
-    geometric mean over the rows of `x_N`, (n, d), of their distance to the x_0 of 100 steps: rows on a watershed
-    between modes err much on any grid, and would say little of it by a mean of squares. Four rings, 7 evaluations: a
-    C2ST of .513 for .577 at a fixed p = 0.45. Nothing judges 100 times and more: those are even with p = 0.4.
+    geometric mean over the rows of `x_N`, (n, d), of their distance to the x_0 of 100 steps. Rows on the watershed
+    between two modes err much on any grid, and would rule a mean of squares. Four rings, 7 evaluations: a C2ST of .513,
+    and of .577 at a fixed p = 0.45. Nothing judges 100 times and more: those are even with p = 0.4.
 
     All is computed on one thread, so that the times do not depend on the number of threads.
     """
     usual = angle_places(schedule, _USUAL_POWER)
     if k >= _FINE:
-        return spread_times(schedule, k, usual)
+        return spread_times(usual, k)
 
     @torch.inference_mode()
     def landed(times: Sequence[int]) -> Tensor:
@@ -50,8 +50,8 @@ def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int
         return float(distance.clamp(min=_LEAST_ERROR).log().mean())
 
     with single_threads():
-        target = landed(spread_times(schedule, min(_FINE, schedule.n_steps), usual))
-        grids = [(spread_times(schedule, k, place), place) for place in (angle_places(schedule, p) for p in _POWERS)]
+        target = landed(spread_times(usual, min(_FINE, schedule.n_steps)))
+        grids = [(spread_times(place, k), place) for place in (angle_places(schedule, p) for p in _POWERS)]
         least, times, place = min(((error(grid), grid, place) for grid, place in grids), key=lambda found: found[0])
         for stride in _STRIDES if k <= _MOST_MOVED else ():
             for i in range(k - 1):

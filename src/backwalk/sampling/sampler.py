@@ -17,8 +17,9 @@ _EVEN_POWER = 0.4  # of the angle in which few steps are even; from 0.35 to 0.5 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A solver by name, and how many evaluations of the denoiser a row costs: at most one for each step of the chain,
-    and so many where it is None.
+    """A solver by name, and how many evaluations of the denoiser a row costs: at most one for each step of the chain.
+
+    None stands for 20, but with "ancestral" for one for each step, and with "distilled" for its one.
 
     - "ancestral": Ho et al. 2020's sampling from the chain, or from a shorter one.
     - "ddim": deterministic, first order; with `eta` in (0, 1] noise of variance eta^2 beta_tilde is added in each step,
@@ -45,6 +46,8 @@ class Sampler:
                     f"n_evaluations should be an integer >= 1 or None, but got {k!r}: {USUAL_EVALUATIONS} is usual."
                 )
             object.__setattr__(self, "n_evaluations", int(k))  # NumPy's too, which no JSON takes
+        elif self.solver not in ("ancestral", "distilled"):
+            object.__setattr__(self, "n_evaluations", USUAL_EVALUATIONS)
         if self.solver == "distilled" and k not in (None, 1):
             raise InvalidInput(
                 f'n_evaluations should be 1 or None for "distilled", but got {k}: for more, take another solver.'
@@ -69,8 +72,8 @@ class Sampler:
         if k is None or k >= n:
             return list(range(1, n + 1))
         if self.solver == "multistep-sde":
-            return spread_times(schedule, k, angle_places(schedule, _EVEN_POWER))
-        return spread_times(schedule, k, schedule.noise_level[1:].clamp(max=1e6).numpy() ** (1 / 7))
+            return spread_times(angle_places(schedule, _EVEN_POWER), k)
+        return spread_times(schedule.noise_level[1:].clamp(max=1e6).numpy() ** (1 / 7), k)
 
     def describe(self, schedule: NoiseSchedule) -> str:
         """Return one line: the solver, what a row costs on a schedule, and which model the row is drawn from.
@@ -113,15 +116,6 @@ def default_sampler(schedule: NoiseSchedule) -> Sampler:
     return Sampler(usual_solver(k), k)
 
 
-def _named_sampler(solver: str, n_evaluations: int | None = None, eta: float = 0.0) -> Sampler:
-    """Return the sampler that a solver's name means: without a number 20 evaluations, or one for each step of the chain
-    ("ancestral"), or a student's one ("distilled"). Raises InvalidInput as `Sampler` does.
-    """
-    if n_evaluations is None and solver not in ("ancestral", "distilled"):
-        n_evaluations = USUAL_EVALUATIONS
-    return Sampler(solver, n_evaluations, eta)  # type: ignore[arg-type]
-
-
 def asked_sampler(
     own: Sampler, schedule: NoiseSchedule, sampler: Sampler | str | None, n_evaluations: int | None, eta: float = 0.0
 ) -> Sampler:
@@ -135,7 +129,7 @@ def asked_sampler(
             raise InvalidInput("n_evaluations should be None where a Sampler is given: it holds its own.")
         return sampler
     if sampler is not None:
-        return _named_sampler(sampler, n_evaluations, eta)
+        return Sampler(sampler, n_evaluations, eta)  # type: ignore[arg-type]
     if n_evaluations is None:
         return own
     asked = replace(own, n_evaluations=n_evaluations)
@@ -155,16 +149,16 @@ def angle_places(schedule: NoiseSchedule, power: float) -> np.ndarray:
     return place
 
 
-def spread_times(schedule: NoiseSchedule, k: int, place: np.ndarray) -> list[int]:
+def spread_times(place: np.ndarray, k: int) -> list[int]:
     """Return k times of a chain, increasing and ending at n_steps, that are spread evenly in `place`, (n_steps,).
 
     `place` does not fall along the chain.
     """
     targets = np.linspace(place[0], place[-1], k) if k > 1 else place[-1:]
-    above = np.searchsorted(place, targets).clip(max=schedule.n_steps - 1)
+    above = np.searchsorted(place, targets).clip(max=len(place) - 1)
     below = np.maximum(above - 1, 0)
     nearest = np.where(targets - place[below] <= place[above] - targets, below, above)
-    return _made_distinct(1 + nearest, schedule.n_steps)
+    return _made_distinct(1 + nearest, len(place))
 
 
 def check_eta(eta: float) -> None:

@@ -1,10 +1,10 @@
-"""Solvers: one function each from x_t to x_{t-1}, given the denoiser's estimates of x_0.
+"""Solvers: one class each, which says by which weights a step from x_t to x_{t-1} sums what was visited.
 
 All of them walk over a schedule's own steps, so a short chain is a respaced schedule and nothing else. They get what
 was visited so far, (x_t, x_0_hat) newest first: a multistep solver looks back, the others use the first. With
-a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar), lambda = ln(a / b) = log_snr / 2 and h = lambda_{t-1} - lambda_t;
-theta = arctan(b / a) = arctan s is the angle. In the
-last step, t = 1, b_0 = 0 and h is infinite: every solver returns x_0_hat there and adds no noise.
+a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar), lambda = ln(a / b) = log_snr / 2 and h = lambda_{t-1} - lambda_t; the
+angle is theta = arctan(b / a) = arctan s. In the last step, t = 1, b_0 = 0 and h is infinite: every solver returns
+x_0_hat there and adds no noise.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Step(ABC):
     So a step of a thousand rows is one call that does not hold Python's lock, and its weights serve all tiles.
     """
 
-    _VISITS = 1  # that a step looks back on, itself included
+    n_visits = 1  # that a step looks back on, itself included
 
     @property
     @abstractmethod
@@ -62,7 +62,7 @@ class Step(ABC):
 
     def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
         """Return x_{t-1}, (n, d), from the visits at t, t + 1, ... and standard normal eps."""
-        weights = _weights(self, t, schedule, min(len(past), self._VISITS))
+        weights = _weights(self, t, schedule, min(len(past), self.n_visits))
         terms = [
             *zip((visit.x_t for visit in past), weights.x_t, strict=False),
             *zip((visit.x_0_hat for visit in past), weights.x_0_hat, strict=False),
@@ -141,7 +141,7 @@ class DpmSolver(Step):
     """
 
     is_random = False
-    _VISITS = 2
+    n_visits = 2
 
     def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
         """Return the weights."""
@@ -167,7 +167,7 @@ class Multistep(Step):
     """
 
     is_random = False
-    _VISITS = 3
+    n_visits = 3
 
     def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
         """Return the weights, with v = (a x_t - x_0_hat) / b at every visit."""
@@ -203,7 +203,7 @@ class StochasticMultistep(Step):
     """
 
     noise: float = 0.5
-    _VISITS = 2
+    n_visits = 2
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.noise < math.inf:

@@ -1,8 +1,8 @@
 """Fixed tiles of rows: the unit in which networks are evaluated.
 
 The bits of a matrix product depend on its shape, and so would a sample's on the batch that it was drawn in. Rows are
-therefore always computed in tiles of `TILE_ROWS`, aligned to the absolute row number, each on one thread; several tiles
-run side by side. A tile also fits in the cache, which a million rows do not.
+therefore always computed in tiles of one size, `TILE_ROWS` unless the caller names another, aligned to the absolute row
+number, each on one thread; several tiles run side by side. A tile also fits in the cache, which a million rows do not.
 """
 
 from __future__ import annotations

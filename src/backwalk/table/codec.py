@@ -3,8 +3,9 @@
 Each column is brought to mean 0 and variance 1 on its own, by a straight line or, where its tails are heavy, by a
 bent one (`columns.py`). A column that never varies has no density; it is set aside and put back exactly. A column of
 whole numbers has no density either, and a model could gain without end by putting spikes on the numbers; each value
-is therefore spread uniformly over its cell [x - 1/2, x + 1/2] before encoding, and rounded after decoding. The
-density over the spread values, integrated over a cell, is the probability of the whole number in it.
+is therefore spread uniformly over its cell [x - 1/2, x + 1/2] before encoding, and rounded after decoding, to a number
+within the range of the fitted ones. The density over the spread values, integrated over a cell, is the probability of
+the whole number in it; what lies beyond the range counts to its ends.
 """
 
 from __future__ import annotations
@@ -64,10 +65,11 @@ class Codec:
     def fit(cls, table: Table, *, scale: bool = True, bend: bool = True) -> Codec:
         """Return the codec that gives each column of a table mean 0 and variance 1.
 
-        Columns with heavy tails are bent first (`fitted_tails`), unless `bend` is False. A whole-number column of a
-        DataFrame counts with the variance of its cell, 1/12. With `scale=False` centres are 0 and scales 1, and nothing
-        is bent, as in code that trains on the raw points; constant columns are set aside all the same. Raises
-        InvalidInput for a single row, for columns none of which varies, and for a spread too small for float64.
+        Columns with heavy tails are bent first (`fitted_tails`), unless `bend` is False. A column of a DataFrame that
+        holds whole numbers alone, whatever its dtype, counts with the variance of its cell, 1/12. With `scale=False`
+        centres are 0 and scales 1, and nothing is bent, as in code that trains on the raw points; constant columns are
+        set aside all the same. Raises InvalidInput for a single row, for columns none of which varies, and for a spread
+        too small for float64.
         """
         return cls(fitted_columns(table, scale=scale, bend=bend))
 
@@ -91,10 +93,16 @@ class Codec:
         """The columns that are bent before they are scaled, by their number among the user's."""
         return {j: column for j, column in enumerate(self.columns) if isinstance(column, HeavyTailedColumn)}
 
+    @property
+    def is_scaled(self) -> bool:
+        """Whether columns were brought to mean 0 and variance 1, rather than left as they are."""
+        return bool((self._centre != 0.0).any() or (self._scale != 1.0).any())
+
     @cached_property
-    def whole_columns(self) -> tuple[int, ...]:
-        """The columns of whole numbers that vary, by their number among the user's."""
-        return tuple(j for j, cell in zip(self.encoded_columns, self._cell, strict=True) if cell)
+    def whole_columns(self) -> dict[int, tuple[float, float]]:
+        """The least and the largest number of the columns of whole numbers, by the column's number among the user's."""
+        of_each = zip(self.encoded_columns, self._cell, *self._range, strict=True)
+        return {j: (float(least), float(largest)) for j, cell, least, largest in of_each if cell}
 
     @cached_property
     def constants(self) -> dict[int, float]:
@@ -170,7 +178,7 @@ class Codec:
             varying[:, whole] += self._cell[whole] * (draws - 0.5)
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
-        """Return rows in the user's units, whole numbers rounded, constants put back.
+        """Return rows in the user's units, whole numbers rounded and kept within their range, constants put back.
 
         `z` is (n, k) in encoded units. Returns (n, d); what float64 cannot hold is clipped to its largest number.
         Raises InvalidInput for another shape.
@@ -183,6 +191,7 @@ class Codec:
         x[:, heavy] = unbent(x[:, heavy], middle, core)
         whole = np.flatnonzero(self._cell)
         x[:, whole] = np.rint(x[:, whole] / self._cell[whole]) * self._cell[whole]
+        x = np.clip(x, *self._range)
         rows = np.empty((len(x), self.n_columns))
         rows[:, self.encoded_columns] = x
         positions, constants = self._constants
@@ -249,6 +258,15 @@ class Codec:
     @cached_property
     def _cell(self) -> FloatArray:
         return np.array([column.cell for column in self._varying])
+
+    @cached_property
+    def _range(self) -> tuple[FloatArray, FloatArray]:
+        """The least and the largest number of a new row, infinite where there is no such end: (k,) each."""
+        least, largest = zip(*((column.least, column.largest) for column in self._varying), strict=True)
+        return (
+            np.array([-np.inf if end is None else end for end in least]),
+            np.array([np.inf if end is None else end for end in largest]),
+        )
 
     @cached_property
     def _tails(self) -> tuple[npt.NDArray[np.intp], FloatArray, FloatArray]:

@@ -32,11 +32,16 @@ _SINH_RANGE = 700.0
 
 @dataclass(frozen=True)
 class ScaledColumn:
-    """A column that varies: `centre` and `scale` in the user's units, `cell` the width of a rounded value's cell."""
+    """A column that varies: `centre` and `scale` in the user's units, `cell` the width of a rounded value's cell.
+
+    `least` and `largest`, where there are such, are the ends of a new row's number.
+    """
 
     centre: float
     scale: float
     cell: float = 0.0
+    least: float | None = None
+    largest: float | None = None
     kind: ClassVar[str] = "scaled"
 
     def __post_init__(self) -> None:
@@ -47,7 +52,8 @@ class ScaledColumn:
 class HeavyTailedColumn:
     """A column that is bent before it is scaled: `middle`, `core` and `cell` in the user's units.
 
-    `centre` and `scale` are the mean and the standard deviation of asinh((x - middle) / core).
+    `centre` and `scale` are the mean and the standard deviation of asinh((x - middle) / core); the rest is as of a
+    `ScaledColumn`.
     """
 
     middle: float
@@ -55,6 +61,8 @@ class HeavyTailedColumn:
     centre: float
     scale: float
     cell: float = 0.0
+    least: float | None = None
+    largest: float | None = None
     kind: ClassVar[str] = "heavy-tailed"
 
     def __post_init__(self) -> None:
@@ -109,17 +117,23 @@ def column_from_dict(record: Any) -> Column:
     made = _KINDS.get(kind) if isinstance(kind, str) else None
     if made is None or set(record) != {"kind", *(field.name for field in fields(made))}:
         raise InvalidInput(
-            "A codec's column should be scaled (centre, scale, cell), heavy-tailed (middle and core besides) or "
-            "constant (value), and no more."
+            "A codec's column should be scaled (centre, scale, cell, least, largest), heavy-tailed (middle and core "
+            "besides) or constant (value), and no more."
         )
     return made(**{name: number for name, number in record.items() if name != "kind"})
 
 
 def _check(column: Column, positive: tuple[str, ...]) -> None:
     for name, value in vars(column).items():
+        if value is None and name in ("least", "largest"):
+            continue
         if not isinstance(value, float) or not math.isfinite(value):
             raise InvalidInput(f"A codec's numbers should be finite floats, but got {value!r}: fit the codec again.")
         if name in positive and value < LEAST_SCALE:
             raise InvalidInput(f"{name} should be at least {LEAST_SCALE:.1e}, but got {value}: fit the codec again.")
         if name == "cell" and value < 0.0:
             raise InvalidInput(f"cell should be 0 or more, but got {value}: 1 for whole numbers, 0 for others.")
+    if isinstance(column, ConstantColumn) or column.least is None or column.largest is None:
+        return
+    if column.least > column.largest:
+        raise InvalidInput(f"least should be at most largest, but got {column.least} and {column.largest}.")

@@ -11,8 +11,10 @@ import math
 import os
 import re
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +24,22 @@ import pyarrow.parquet
 
 from backwalk.accepted import TABLE_FILE_BYTES, TABLE_FILE_CELLS, TABLE_FILE_COLUMNS
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.plain import listed
-from backwalk.table.formats import one_line, suffix_of
+from backwalk.plain import listed, one_line
+from backwalk.table.formats import suffix_of
 from backwalk.table.frame import Table, as_table, frame_dtypes
-from backwalk.table.schema import shown, unescaped
+from backwalk.table.schema import numpy_dtype, refuse_duplicates, shown, unescaped
+from backwalk.table.selection import (
+    NativeRows,
+    Selection,
+    almost_numbers,
+    complete_rows,
+    missing_in,
+    refuse_almost_numbers,
+    refuse_missing,
+)
+
+_Result = TypeVar("_Result")
+_UNFIT = {"cannot_be_fitted": "it holds no numbers"}
 
 _UNNAMED = re.compile(r"Unnamed: \d+")  # pandas' name for what has none
 _NOT_BLANK = re.compile(rb"\S")
@@ -42,6 +56,15 @@ _LONGEST_NPY_HEADER = 10_000  # as NumPy itself accepts, though only after havin
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """The rows that were taken from a file, and what was left out as was asked: columns, and a number of rows."""
+
+    table: Table
+    columns_left_out: tuple[str, ...]
+    n_rows_left_out: int
+
+
 def read_table(path: str | Path) -> Table:
     """Return the rows of a table file, checked.
 
@@ -49,15 +72,75 @@ def read_table(path: str | Path) -> Table:
     `.parquet` or `.npy`; "-" is CSV from standard input. CSV and Parquet give a table of kind "pyarrow". Headers that
     `write_rows` escaped are as they were. Raises TableFileError.
     """
+    return read_part(path, Selection()).table
+
+
+def read_part(path: str | Path, selection: Selection) -> Reading:
+    """Return the columns and rows of a table file that are asked for, checked as by `read_table`."""
+
+    def checked(native: NativeRows, left_out: Mapping[str, str]) -> Reading:
+        refuse_almost_numbers(native)
+        rows = complete_rows(native) if selection.complete else native
+        refuse_missing(rows)
+        return Reading(as_table(rows, name="the table"), tuple(left_out), native.shape[0] - rows.shape[0])
+
+    return _read(path, selection, checked)
+
+
+def facts_of_columns(path: str | Path) -> tuple[int, list[dict[str, Any]]]:
+    """Return a table file's number of rows, and of each column what it holds, whether a model can be fitted to it or
+    not: plain JSON values. Raises TableFileError.
+    """
+
+    def facts(native: NativeRows, without_numbers: Mapping[str, str]) -> tuple[int, list[dict[str, Any]]]:
+        if isinstance(native, np.ndarray):
+            rows = native.reshape(len(native), -1)
+            native = pa.table({f"x{j + 1}": rows[:, j] for j in range(rows.shape[1])})
+        columns = zip(native.column_names, _types(native), native.columns, strict=True)
+        unread = [{"name": name, "dtype": dtype, **_UNFIT} for name, dtype in without_numbers.items()]
+        return native.num_rows, [*(_facts(*column) for column in columns), *unread]
+
+    return _read(path, Selection(readable=True), facts)
+
+
+def _types(table: pa.Table) -> list[str]:
+    return list(map(str, table.schema.types))
+
+
+def _facts(name: str, dtype: str, column: pa.ChunkedArray) -> dict[str, Any]:
+    missing = int(missing_in(column).sum())
+    facts: dict[str, Any] = {"name": name, "dtype": numpy_dtype(dtype) or dtype}
+    if missing:
+        facts["missing"] = missing
+    if numpy_dtype(dtype) is None:
+        return {**facts, **_UNFIT, **({"but": told} if (told := almost_numbers(column)) else {})}
+    x = column.filter(pa.array(~missing_in(column))).to_numpy().astype(np.float64)
+    x = x[np.isfinite(x)]
+    if not len(x):
+        return facts
+    return {
+        **facts,
+        "mean": float(x.mean()),
+        "sd": float(x.std()),
+        "least": float(x.min()),
+        "largest": float(x.max()),
+    }
+
+
+def _read(path: str | Path, selection: Selection, made: Callable[[NativeRows, Mapping[str, str]], _Result]) -> _Result:
+    """Return what is made of the selected columns of a file, and of the names and types of the others.
+
+    Raises TableFileError for whatever is wrong with it.
+    """
     where = "standard input" if str(path) == "-" else str(path)
     try:
         if str(path) == "-":
-            return as_table(_read_csv(sys.stdin.buffer), name="the table")
+            return made(*_read_csv(sys.stdin.buffer, selection))
         read = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}[suffix_of(path)]
         if Path(path).exists() and not Path(path).is_file():
             raise TableFileError("A table file should be a regular file: read a pipe as CSV from standard input, by -.")
         with Path(path).open("rb") as file:
-            return as_table(read(file), name="the table")
+            return made(*read(file, selection))
     except OSError as error:
         raise TableFileError(f"{where} cannot be read: {one_line(error)}.") from error
     except MemoryError as error:
@@ -69,7 +152,7 @@ def read_table(path: str | Path) -> Table:
         raise TableFileError(f"{where} cannot be parsed as a table: {one_line(error)}.") from error
 
 
-def _read_csv(file: BinaryIO) -> pa.Table:
+def _read_csv(file: BinaryIO, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
     data = file.read(TABLE_FILE_BYTES + 1)
     if len(data) > TABLE_FILE_BYTES:
         raise TableFileError(
@@ -107,7 +190,14 @@ def _read_csv(file: BinaryIO) -> pa.Table:
             "quotation marks."
         )
     _refuse_row_numbers(names)
-    return table.rename_columns(list(map(unescaped, names)))
+    named = table.rename_columns(list(map(unescaped, names)))
+    refuse_duplicates(named.column_names)
+    taken = selection.names(named.column_names)
+    return named.select(taken), _others(named.schema, taken)
+
+
+def _others(schema: pa.Schema, taken: list[str]) -> dict[str, str]:
+    return {field.name: str(field.type) for field in schema if field.name not in taken}
 
 
 def _is_quoted_alone(data: bytes, first: re.Match[bytes] | None) -> bool:
@@ -117,7 +207,7 @@ def _is_quoted_alone(data: bytes, first: re.Match[bytes] | None) -> bool:
     return not data[first.end() : first.end() + 1000].lstrip().startswith(b'"')
 
 
-def _read_parquet(file: BinaryIO) -> pa.Table:
+def _read_parquet(file: BinaryIO, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
     parquet = pyarrow.parquet.ParquetFile(file)
     metadata = parquet.metadata
     row_groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
@@ -128,12 +218,18 @@ def _read_parquet(file: BinaryIO) -> pa.Table:
     # Not the columns' own sizes: pyarrow ends the whole process where it meets a damaged column's statistics there.
     _refuse_many_bytes(max(os.fstat(file.fileno()).st_size, sum(group.total_byte_size for group in row_groups)))
     schema = parquet.schema_arrow
-    frame_dtypes(schema.names, [str(column_type) for column_type in schema.types], "the table")
     _refuse_row_numbers(schema.names)
-    return parquet.read()
+    refuse_duplicates(schema.names)
+    taken = selection.names(schema.names)
+    # Texts are not even read: a few bytes may stand for a long one in every row.
+    if selection.readable:
+        taken = [name for name in taken if numpy_dtype(str(schema.field(name).type))]
+    frame_dtypes(taken, [str(schema.field(name).type) for name in taken], "the table")
+    return parquet.read(taken if len(taken) < len(schema) else None), _others(schema, taken)
 
 
-def _read_npy(file: BinaryIO) -> npt.NDArray[Any]:
+def _read_npy(file: BinaryIO, selection: Selection) -> tuple[npt.NDArray[Any], dict[str, str]]:
+    selection.refuse_unnamed()
     if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
         raise TableFileError("The file is not a NumPy array: write it by numpy.save.")
     version = tuple(file.read(2))
@@ -156,7 +252,7 @@ def _read_npy(file: BinaryIO) -> npt.NDArray[Any]:
     _refuse_many_bytes(cells * dtype.itemsize)
     if cells * dtype.itemsize > os.fstat(file.fileno()).st_size - file.tell():
         raise TableFileError(f"The file should hold {cells} numbers, as its header says, but is shorter: copy it anew.")
-    return np.fromfile(file, dtype, cells).reshape(shape, order="F" if by_columns else "C")
+    return np.fromfile(file, dtype, cells).reshape(shape, order="F" if by_columns else "C"), {}
 
 
 def _refuse_many_bytes(size: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -81,6 +82,11 @@ class Schema:
         """The number of columns, d."""
         return len(self.dtypes)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names, or x1, x2, ..., as files and pages call columns without."""
+        return self.columns or tuple(f"x{j}" for j in range(1, self.n_columns + 1))
+
     def label(self, column: int) -> str:
         """Return what messages call a column: its name in quotes, or its number."""
         return f"column {column}" if self.columns is None else f"column {shown(self.columns[column])}"
@@ -91,13 +97,8 @@ class Schema:
 
     def clipped(self, values: FloatArray) -> FloatArray:
         """Return rows, (n, d), with every number within the range of its column's dtype; that of bool is 0 to 1."""
-        low, high = zip(*self.ranges, strict=True)
+        low, high = zip(*map(_range, self.dtypes), strict=True)
         return np.clip(values, low, high)
-
-    @property
-    def ranges(self) -> list[tuple[float, float]]:
-        """The least and the largest number of each column's dtype; of bool, 0 and 1."""
-        return list(map(_range, self.dtypes))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the schema as plain JSON values."""
@@ -140,8 +141,7 @@ def unescaped(name: str) -> str:
 
 def refuse_duplicates(columns: Sequence[str]) -> None:
     """Raise InvalidInput where two columns have the same name."""
-    seen: set[str] = set()
-    twice = [name for name in columns if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    twice = [name for name, n in Counter(columns).items() if n > 1]
     if twice:
         raise InvalidInput(
             f"Column names should differ, but got {listed(map(shown, twice))} more than once: rename one of them."

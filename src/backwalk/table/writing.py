@@ -19,7 +19,8 @@ import pyarrow.parquet
 
 from backwalk.durable import check_writable, whole_file
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.table.formats import one_line, suffix_of
+from backwalk.plain import one_line
+from backwalk.table.formats import suffix_of
 from backwalk.table.frame import Table
 from backwalk.table.schema import FloatArray, Schema, escaped, from_values
 
@@ -69,7 +70,7 @@ def write_rows(
             raise TableFileError(f"standard output cannot be written: {one_line(error)}.") from error
         return
     suffix = suffix_of(path)
-    with _written(path, overwrite) as file:
+    with _told(path), whole_file(path, overwrite=overwrite) as file:
         if suffix == ".csv":
             _write_csv(file, blocks, schema, escape_formulas)
         elif suffix == ".parquet":
@@ -84,12 +85,6 @@ def check_table_path(path: str | Path, *, overwrite: bool = False) -> None:
         suffix_of(path)
         with _told(path):
             check_writable(path, overwrite=overwrite)
-
-
-@contextmanager
-def _written(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
-    with _told(path), whole_file(path, overwrite=overwrite) as file:
-        yield file
 
 
 @contextmanager
@@ -147,8 +142,7 @@ def _write_npy(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, n_r
 
 
 def _arrow_table(values: FloatArray, schema: Schema) -> pa.Table:
-    columns = schema.columns or tuple(f"x{j}" for j in range(1, schema.n_columns + 1))
-    return from_values(values, Schema(columns, schema.dtypes, "pyarrow"))
+    return from_values(values, Schema(schema.names, schema.dtypes, "pyarrow"))
 
 
 def _no_rows(schema: Schema) -> FloatArray:

@@ -23,8 +23,7 @@ class Batch(NamedTuple):
 
     def rows(self, start: int, stop: int) -> Batch:
         """Return the part of some rows."""
-        cut = (slice(None), slice(start, stop))
-        return Batch(*(tensor[cut] for tensor in self))
+        return Batch(*(tensor[:, start:stop] for tensor in self))
 
     def clone(self) -> Batch:
         """Return a copy."""
@@ -65,9 +64,9 @@ class Batches:
 
 
 class _OfMember:
-    """A member's batches. Noise and levels are drawn for several steps together: calls take longer than numbers."""
+    """A member's batches. Noise and levels are drawn for several steps at once: a call costs more than numbers."""
 
-    _MOST_STEPS, _NUMBERS = 16, 2**16  # that are drawn together, as many as one step wants at least
+    _MOST_STEPS, _NUMBERS = 16, 2**16  # at most at once, but a step's own at least
 
     def __init__(
         self,
@@ -114,7 +113,7 @@ class _OfMember:
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         n, batch = len(self._x_0), self._batch_size
-        repeats = -(-batch // n) if batch > n else 1
+        repeats = -(-batch // n)
         stream = self._stream.child("order", epoch, self._member, 0)
         if repeats == 1:
             return stream.permutation(n)

@@ -16,6 +16,7 @@ from typing import Final
 
 from backwalk.durable import held_alone, made_folder, remove_parts, whole_file
 from backwalk.errors import CheckpointError, TrainingDiverged
+from backwalk.plain import one_line
 from backwalk.sealed import NotSealed, open_sealed, sealed
 from backwalk.signals import HeldSignals
 from backwalk.training.history import Progress
@@ -48,11 +49,12 @@ def checkpointed(
                 f"{path} should be one fit's, but another one is writing it: wait for it, or choose another name."
             ) from error
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from error
+            raise CheckpointError(f"{path} cannot be written: {one_line(error)}.") from error
         if resume and path.exists():
             restore(trainer, path)
         elif overwrite:
-            _remove(path)
+            with _told(path, "replaced"):
+                path.unlink(missing_ok=True)
         else:
             refuse_begun(path)
         remove_parts(path)
@@ -63,13 +65,6 @@ def refuse_begun(path: Path) -> None:
     """Raise CheckpointError where a checkpoint is there."""
     if path.exists():
         raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be replaced: {error.strerror or error}.") from error
 
 
 def _checkpointed(trainer: Trainer, path: Path, every: float) -> Iterator[Progress]:
@@ -104,13 +99,8 @@ def write(trainer: Trainer, path: Path) -> None:
     """Write a run's state. Raises CheckpointError where that is not possible."""
     state = trainer.state()
     record = {**state.record, "fingerprint": trainer.fingerprint}
-    try:
-        with whole_file(path, overwrite=True) as file:
-            file.write(sealed(record, state.tensors, form=FORMAT, version=VERSION))
-    except NotSealed as error:
-        raise CheckpointError(f"{path} cannot be written: {error}") from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from error
+    with _told(path, "written"), whole_file(path, overwrite=True) as file:
+        file.write(sealed(record, state.tensors, form=FORMAT, version=VERSION))
 
 
 def checkpoint_seed(path: Path) -> int:
@@ -140,15 +130,25 @@ def restore(trainer: Trainer, path: Path) -> None:
 
 
 @contextmanager
+def _told(path: Path, done: str) -> Iterator[None]:
+    """Turn what keeps a file from being dealt with into one line that names it."""
+    try:
+        yield
+    except (OSError, NotSealed) as error:
+        raise CheckpointError(f"{path} cannot be {done}: {one_line(error)}.") from error
+
+
+@contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except CheckpointError:
         raise
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise CheckpointError(f"{path} cannot be read: {one_line(error)}.") from error
     except NotSealed as error:
         raise CheckpointError(f"{path} is not a whole checkpoint: {error} Delete it to begin anew.") from error
     except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:300].rstrip(".")
-        raise CheckpointError(f"{path} holds no state of such a fit: {text}. Delete it to begin anew.") from error
+        raise CheckpointError(
+            f"{path} holds no state of such a fit: {one_line(error)}. Delete it to begin anew."
+        ) from error

@@ -187,8 +187,8 @@ class Trainer:
     def _keep(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise TrainingDiverged(
-                f"The loss should stay finite, but got {loss} at step {self.step}: lower learning_rate "
-                f"(it is {self.training.learning_rate:g}), or look for far outliers in the data."
+                f"The loss should stay finite, but got {loss} at step {self.step}: look for far outliers in the data, "
+                f"or give a `training` of lower learning_rate (it is {self.training.learning_rate:g})."
             )
         self._losses.append((self.step - 1, loss))
 
@@ -215,8 +215,8 @@ class Trainer:
         if not candidate.is_finite:
             what = "loss on validation rows" if all(w.isfinite().all() for w in weights) else "weights"
             raise TrainingDiverged(
-                f"The {what} should stay finite, but got NaN or inf after {self.step} steps: lower learning_rate, or "
-                "look for far outliers in the data."
+                f"The {what} should stay finite, but got NaN or inf after {self.step} steps: look for far outliers in "
+                f"the data, or give a `training` of lower learning_rate (it is {self.training.learning_rate:g})."
             )
         self._choice.consider(candidate)
         if self._validation is None:

@@ -1,0 +1,135 @@
+"""Which columns and rows of a file are taken."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from backwalk.errors import TableFileError
+from backwalk.table import Selection, facts_of_columns, read_part, read_table
+
+TEXT = "id,a,b,kind\n7,1.5,2,x\n8,,4,y\n9,2.5,,x\n10,3.5,8,\n"
+
+
+@pytest.fixture(params=[".csv", ".parquet"])
+def path(request, tmp_path):
+    place = tmp_path / f"t{request.param}"
+    if request.param == ".csv":
+        place.write_text(TEXT)
+    else:
+        columns = {"id": [7, 8, 9, 10], "a": [1.5, float("nan"), 2.5, 3.5], "b": [2, 4, None, 8]}
+        pa.parquet.write_table(pa.table({**columns, "kind": ["x", "y", "x", None]}), place)
+    return place
+
+
+def test_columns_are_left_out_by_name_and_rows_by_what_is_missing_in_the_others(path):
+    reading = read_part(path, Selection(drop=("kind", "id"), complete=True))
+    assert reading.table.columns == ("a", "b")
+    np.testing.assert_array_equal(reading.table.values, [[1.5, 2.0], [3.5, 8.0]])
+    assert (reading.columns_left_out, reading.n_rows_left_out) == (("id", "kind"), 2)
+    assert read_part(path, Selection(drop=("kind", "a", "b"))).table.values.tolist() == [[7], [8], [9], [10]]
+
+
+def test_only_those_of_a_model_are_taken_in_the_file_s_order(path):
+    reading = read_part(path, Selection(only=("a", "id", "other"), complete=True))
+    assert reading.table.columns == ("id", "a")
+    assert reading.columns_left_out == ("b", "kind")
+
+
+def test_what_is_missing_is_told_column_by_column(path):
+    with pytest.raises(TableFileError) as caught:
+        read_part(path, Selection(drop=("kind",)))
+    told = str(caught.value)
+    assert "in 2 of 4 rows, the first of them row 1 (rows count from 0), values are missing" in told
+    assert "'a' (1), 'b' (1)" in told
+    assert "--drop-missing" in told
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        (Selection(), "--drop NAME"),
+        (Selection(drop=("Kind",)), "'Kind' is not: the columns are 'id', 'a', 'b', 'kind'"),
+        (Selection(drop=("id", "a", "b", "kind")), "A column should be left"),
+        (Selection(only=("other",)), "A column should be left"),
+    ],
+)
+def test_refused(path, selection, words):
+    with pytest.raises(TableFileError) as caught:
+        read_part(path, selection)
+    assert words in str(caught.value)
+
+
+def test_arrays_have_no_names_but_rows_with_gaps(tmp_path):
+    rows = np.array([[1.0, 2.0], [np.nan, 3.0], [4.0, 5.0]], dtype=np.float32)
+    np.save(tmp_path / "t.npy", rows)
+    reading = read_part(tmp_path / "t.npy", Selection(only=("a",), complete=True))
+    np.testing.assert_array_equal(reading.table.values, rows[[0, 2]])
+    assert (reading.n_rows_left_out, reading.table.dtypes) == (1, ("float32", "float32"))
+    with pytest.raises(TableFileError, match="an array, whose columns have none"):
+        read_part(tmp_path / "t.npy", Selection(drop=("x1",)))
+    with pytest.raises(TableFileError, match="NaN at row 1, column 0"):
+        read_table(tmp_path / "t.npy")
+    np.save(tmp_path / "whole.npy", np.arange(6).reshape(3, 2))
+    assert read_part(tmp_path / "whole.npy", Selection(complete=True)).n_rows_left_out == 0
+    assert facts_of_columns(tmp_path / "t.npy")[1][0] == {
+        "name": "x1",
+        "dtype": "float32",
+        "missing": 1,
+        "mean": 2.5,
+        "sd": 1.5,
+        "least": 1.0,
+        "largest": 4.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["1", "2", "?", "3e-1"], "'?' at row 2 (rows count from 0) is none, beside 3 that are"),
+        (["<0.01", "5", " -.5", "n/a", "+7."], "'<0.01' at row 0 (rows count from 0) is none, beside 3 that are"),
+        (["cm", "5", "5", "in", "ft", "6", "7"], "'cm' at row 0 (rows count from 0) and 2 more are none, beside 4"),
+        (["5", '"1,234"', '"1,000"', "6", "7"], "'1,234' at row 1 (rows count from 0) and 1 more is none, beside 3"),
+    ],
+)
+def test_a_cell_that_spoils_a_column_of_numbers_is_named(tmp_path, cells, words):
+    """Found by review: such a column was called one of texts, to be dropped."""
+    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{cell},1\n" for cell in cells))
+    with pytest.raises(TableFileError) as caught:
+        read_table(tmp_path / "t.csv")
+    assert words in str(caught.value)
+    assert read_part(tmp_path / "t.csv", Selection(drop=("x",))).table.columns == ("y",)
+    assert words in facts_of_columns(tmp_path / "t.csv")[1][0]["but"]
+
+
+def test_a_column_of_texts_is_called_one(tmp_path):
+    (tmp_path / "t.csv").write_text("x,y\nred,1\nblue,1\n3,1\n")
+    with pytest.raises(TableFileError, match="text columns are not supported yet"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_facts_are_told_of_columns_that_no_model_can_be_fitted_to(path):
+    n_rows, columns = facts_of_columns(path)
+    facts = {column["name"]: column for column in columns}
+    assert (n_rows, list(facts)) == (4, ["id", "a", "b", "kind"])
+    assert facts["a"] == {"name": "a", "dtype": "float64", "missing": 1, "mean": 2.5} | {
+        "sd": pytest.approx((2.0 / 3.0) ** 0.5),
+        "least": 1.5,
+        "largest": 3.5,
+    }
+    assert facts["kind"]["cannot_be_fitted"] == "it holds no numbers"
+    assert facts["kind"]["dtype"] == "string"
+
+
+def test_texts_of_a_parquet_file_are_not_even_read(tmp_path, monkeypatch):
+    """A few bytes may stand for a long text in every row."""
+    pa.parquet.write_table(pa.table({"x": [1.0, 2.0], "text": ["a", "b"]}), tmp_path / "t.parquet")
+    asked, read = [], pa.parquet.ParquetFile.read
+    monkeypatch.setattr(
+        pa.parquet.ParquetFile, "read", lambda self, columns=None: asked.append(columns) or read(self, columns)
+    )
+    facts_of_columns(tmp_path / "t.parquet")
+    read_part(tmp_path / "t.parquet", Selection(drop=("text",)))
+    with pytest.raises(TableFileError, match="text"):
+        read_table(tmp_path / "t.parquet")
+    assert asked == [["x"], ["x"]]
