@@ -781,7 +781,9 @@ def test_a_signal_after_all_is_done_is_no_traceback(monkeypatch, number, status)
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
-GAPS = "id,length,kind,weight\n" + "".join(f"{i},{float(np.sin(i))!r},a,{'' if i % 9 == 4 else i % 5}\n" for i in range(90))
+GAPS = "id,length,kind,weight\n" + "".join(
+    f"{i},{float(np.sin(i))!r},a,{'' if i % 9 == 4 else i % 5}\n" for i in range(90)
+)
 
 
 def test_a_table_with_texts_and_gaps_goes_all_the_way(run, tmp_path):

@@ -435,6 +435,10 @@ def test_new_whole_numbers_stay_within_the_range_of_the_fitted_ones():
     np.testing.assert_array_equal(far[:, 1], [MIXED["count"].min(), MIXED["count"].max()])
     np.testing.assert_array_equal(far[:, 3], [0.0, 1.0])
     assert far[0, 0] < MIXED["length"].min()  # on a continuous scale there may be more than was seen
+    # Beyond the last cell they are reflected into the range, where clipping would heap them up at its end.
+    near = codec.decode(codec.encode(np.array([[5.0, MIXED["count"].max() + 2.2, 0.1, -0.8, 7.0]])))
+    assert near[0, 1] == MIXED["count"].max() - 1
+    assert near[0, 3] == 0.0
     assert Codec.from_dict(codec.to_dict()) == codec
 
 

@@ -69,8 +69,13 @@ class Rival:
         if heavy:
             lines += ["X_new[:, heavy] = middle + core * np.sinh(X_new[:, heavy])"]
         if whole:
-            low, high = np.array(list(whole.values())).T.tolist()
-            lines += [f"X_new[:, whole] = np.clip(np.rint(X_new[:, whole]), {low}, {high})"]
+            least, largest = np.array(list(whole.values())).T.tolist()
+            lines += [
+                f"least, largest = np.array({least}), np.array({largest})  # beyond, new numbers are reflected",
+                "inside = least - 0.5 + np.abs(X_new[:, whole] - (least - 0.5))",
+                "inside = largest + 0.5 - np.abs(largest + 0.5 - inside)",
+                "X_new[:, whole] = np.clip(np.rint(inside), least, largest)",
+            ]
         if constants:
             lines += [f"X_new[:, {list(constants)}] = {list(constants.values())}  # constant in X"]
         return "\n".join(lines)

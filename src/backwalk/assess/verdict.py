@@ -49,11 +49,11 @@ def verdict(
         words = f"Use {rival.name}: {' and '.join(gains)}{_speed(model, rival)}."
     elif nats <= 0 and rows <= 0:
         chosen = model
-        gains = [f"it gives unseen rows {amount} nats per row more density than {rival.name}, the best baseline"] * (
+        gains = [f"it gives unseen rows {amount} nats per row more density than {rival.name}, the best baseline,"] * (
             nats < 0
         )
         gains += [f"its rows are harder to tell from real ones than those of {rival.name}"] * (rows < 0)
-        words = f"Use the diffusion model: {' and '.join(gains)}."
+        words = f"Use the diffusion model: {' and '.join(gains).rstrip(',')}."
     elif rows < 0:
         chosen = model
         words = (

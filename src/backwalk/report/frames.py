@@ -84,7 +84,8 @@ def chain_frames(
         if column not in encoded:
             raise InvalidInput(f"columns should vary, but column {column} is constant: choose among {encoded}.")
     places = [encoded.index(column) for column in chosen]
-    z = model.codec.encode(some_rows(np.asarray(rows, dtype=np.float64), n_points))[:, places]
+    shown = some_rows(np.asarray(rows, dtype=np.float64), n_points)
+    z = model.codec.encode(shown, stream=stream.child("cells"))[:, places]
     eps = stream.child("forward").normal(0, len(z), model.codec.n_encoded).numpy()[:, places]
 
     states = [

@@ -194,7 +194,11 @@ class _Pictures:
         """Yield data and generated rows in turn, for each telling pair of columns."""
         if len(columns) < 2:
             return
-        x, y = self.data[:, columns], self.generated[:, columns]
+        # Whole numbers on a lattice would hide each other.
+        x, y = (
+            self.codec.spread(rows, stream=Stream(0).child("clouds", k))[:, columns]
+            for k, rows in enumerate((self.data, self.generated))
+        )
         n_pairs = 2 if len(columns) > 2 else 1
         for i, j in telling_columns(self.codec, self.data, self.generated, fidelity, n_pairs=n_pairs):
             bends = self.bend(columns[i]), self.bend(columns[j])

@@ -6,6 +6,7 @@ Clouds of points are rasterised, everything else is lines and text. Axes are as 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -90,18 +91,13 @@ def plot_marginal(
         bins = _between_numbers(bins, even=bend is None)
     if bend is not None:
         bend_axis(axes, "x", float(bins[0]), float(bins[-1]), bend)
-    for values, color, name, kind in ((x, REAL, "data", "stepfilled"), (y, GENERATED, "generated", "step")):
-        weights = np.full(len(values), 1.0 / (len(values) * (1.0 if bend is not None else bins[1] - bins[0])))
-        axes.hist(
-            values,
-            bins,  # type: ignore[arg-type]
-            weights=weights,
-            histtype=kind,  # type: ignore[arg-type]
-            color=color,
-            alpha=0.45 if kind == "stepfilled" else 1.0,
-            linewidth=1.6,
-            label=name,
-        )
+    else:
+        axes.locator_params("x", nbins=5, integer=whole)
+    widths = np.diff(bins) if bend is None else 1.0
+    for values, color, name, filled in ((x, REAL, "data", True), (y, GENERATED, "generated", False)):
+        heights = np.histogram(values, bins)[0] / (len(values) * widths)
+        look: dict[str, Any] = {"alpha": 0.45, "linewidth": 0.0} if filled else {"linewidth": 1.6}
+        axes.stairs(heights, bins, fill=filled, color=color, label=name, **look)
     height = "density" if bend is None else "share of rows"
     axes.set(xlabel=literal(label), ylabel=height, ylim=(0.0, 1.25 * axes.get_ylim()[1]))  # room for the legend
     axes.set_title(literal(title))
@@ -115,7 +111,7 @@ def _between_numbers(bins: Rows, *, even: bool) -> Rows:
     if not even:
         return np.unique(np.concatenate([[first], np.floor(bins[1:-1]) + 0.5, [last]]))
     width = max(1.0, np.ceil((last - first) / (len(bins) - 1)))
-    return np.asarray(np.arange(first, last + width, width))
+    return np.asarray(np.minimum(np.arange(first, last + width, width), last))
 
 
 @styled

@@ -54,7 +54,10 @@ def dataset_words(data: NDArray[np.float64], fidelity: Fidelity, varying: Sequen
         others = "others" if fidelity.are_others else "rows, some of which are among these or among the fit's"
         words = f"{n:,} training rows of {columns}; judged by {fidelity.n_unseen:,} {others}"
     if len(varying) < d:
-        words += f"; {d - len(varying)} of the columns hold one value throughout, and come back exactly"
+        constant = d - len(varying)
+        one = constant == 1
+        words += f"; {constant} of the columns {'holds' if one else 'hold'} one value throughout, and "
+        words += f"{'comes' if one else 'come'} back exactly"
     if fidelity.entropy is not None:
         words += "; the true density is known"
     return words + "."

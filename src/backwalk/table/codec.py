@@ -1,11 +1,11 @@
 """From the user's units to encoded units and back, column by column.
 
-Each column is brought to mean 0 and variance 1 on its own, by a straight line or, where its tails are heavy, by a
-bent one (`columns.py`). A column that never varies has no density; it is set aside and put back exactly. A column of
-whole numbers has no density either, and a model could gain without end by putting spikes on the numbers; each value
-is therefore spread uniformly over its cell [x - 1/2, x + 1/2] before encoding, and rounded after decoding, to a number
-within the range of the fitted ones. The density over the spread values, integrated over a cell, is the probability of
-the whole number in it; what lies beyond the range counts to its ends.
+Each column is brought to mean 0 and variance 1 on its own, by a straight line or, where its tails are heavy, by a bent
+one (`columns.py`). A column that never varies has no density; it is set aside and put back exactly. A column of whole
+numbers has no density either, and a model could gain without end by putting spikes on the numbers; each value is
+therefore spread uniformly over its cell [x - 1/2, x + 1/2] before encoding, and rounded after decoding. The density
+over the spread values, integrated over a cell, is the probability of the whole number in it. New numbers stay within
+the range of the fitted ones: beyond its last cells they are reflected, as clipping would heap them up at its ends.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class Codec:
     @cached_property
     def whole_columns(self) -> dict[int, tuple[float, float]]:
         """The least and the largest number of the columns of whole numbers, by the column's number among the user's."""
-        of_each = zip(self.encoded_columns, self._cell, *self._range, strict=True)
-        return {j: (float(least), float(largest)) for j, cell, least, largest in of_each if cell}
+        whole = [j for j, cell in zip(self.encoded_columns, self._cell, strict=True) if cell]
+        return {j: (float(a), float(b)) for j, a, b in zip(whole, *self._range, strict=True)}
 
     @cached_property
     def constants(self) -> dict[int, float]:
@@ -190,8 +190,9 @@ class Codec:
         heavy, middle, core = self._tails
         x[:, heavy] = unbent(x[:, heavy], middle, core)
         whole = np.flatnonzero(self._cell)
-        x[:, whole] = np.rint(x[:, whole] / self._cell[whole]) * self._cell[whole]
-        x = np.clip(x, *self._range)
+        cell, (least, largest) = self._cell[whole], self._range
+        within = _reflected(x[:, whole], least - 0.5 * cell, largest + 0.5 * cell)
+        x[:, whole] = np.clip(np.rint(within / cell) * cell, least, largest)
         rows = np.empty((len(x), self.n_columns))
         rows[:, self.encoded_columns] = x
         positions, constants = self._constants
@@ -261,11 +262,11 @@ class Codec:
 
     @cached_property
     def _range(self) -> tuple[FloatArray, FloatArray]:
-        """The least and the largest number of a new row, infinite where there is no such end: (k,) each."""
-        least, largest = zip(*((column.least, column.largest) for column in self._varying), strict=True)
+        """The ends of the columns of whole numbers, infinite where there is none: two of as many as there are such."""
+        whole = [column for column in self._varying if column.cell]
         return (
-            np.array([-np.inf if end is None else end for end in least]),
-            np.array([np.inf if end is None else end for end in largest]),
+            np.array([-np.inf if column.least is None else column.least for column in whole]),
+            np.array([np.inf if column.largest is None else column.largest for column in whole]),
         )
 
     @cached_property
@@ -285,3 +286,14 @@ class Codec:
         if rows.ndim != 2 or rows.shape[1] != width:
             raise InvalidInput(f"{name} should have shape (n, {width}), but got {rows.shape}.")
         return rows
+
+
+def _reflected(x: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Return x, (n, k), reflected at low or high, (k,), where it lies beyond: what is too far for that is at the end.
+
+    low and high may be infinite.
+    """
+    with np.errstate(over="ignore"):
+        from_low, from_high = 2.0 * low - x, 2.0 * high - x
+    above = np.where(x < low, np.where(from_low > high, low, from_low), x)
+    return np.where(x > high, np.where(from_high < low, high, from_high), above)

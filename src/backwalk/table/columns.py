@@ -34,7 +34,7 @@ _SINH_RANGE = 700.0
 class ScaledColumn:
     """A column that varies: `centre` and `scale` in the user's units, `cell` the width of a rounded value's cell.
 
-    `least` and `largest`, where there are such, are the ends of a new row's number.
+    `least` and `largest`, where there are such, are the ends of a new row's whole number.
     """
 
     centre: float
