@@ -14,7 +14,16 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from backwalk.errors import TableFileError
-from backwalk.table import Schema, Table, as_table, read_table, write_table
+from backwalk.table import (
+    Schema,
+    Selection,
+    Table,
+    as_table,
+    facts_of_columns,
+    read_part,
+    read_table,
+    write_table,
+)
 from soak.campaign import outcome_of
 from soak.children import guarded
 from soak.material import mutated
@@ -87,6 +96,9 @@ def _read(folder: Path, suffix: str, make: Callable[[], bytes]) -> None:
     path = folder / f"file{suffix}"
     path.write_bytes(make())
     try:
+        _, columns = facts_of_columns(path)
+        dropped = (columns[0]["name"],) if len(columns) > 1 and suffix != ".npy" else ()
+        read_part(path, Selection(drop=dropped, complete=True))
         values = read_table(path).values
     except TableFileError as error:
         assert "\n" not in str(error)
@@ -114,6 +126,18 @@ def _arrow_file(table: pa.Table) -> bytes:
     return file.getvalue()
 
 
+def _texts() -> bytes:
+    """A few bytes that stand for a long text in millions of rows, beside numbers under a name that means both."""
+    words = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), 2**22), ["x" * 10_000])
+    return _arrow_file(pa.table({"a.b": pa.repeat(1.0, 2**22), "a": pa.StructArray.from_arrays([words], ["b"])}))
+
+
+def _deep_array() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros((1, 1, 2**22), dtype=np.uint8))
+    return file.getvalue()
+
+
 _WIDE = ",".join(f"c{j}" for j in range(100_000)).encode()
 _HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
     (".csv", lambda: _whole(".csv").decode().encode("utf-16")),
@@ -134,6 +158,8 @@ _HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
     (".csv", lambda: b"a\n0x10\n1_000\n"),
     (".csv", lambda: b"a\nNaN\nnull\n#N/A\n"),
     (".csv", lambda: bytes(range(256)) * 100),
+    (".npy", _deep_array),
+    (".parquet", _texts),
     (".parquet", lambda: _bomb(2**26)),
     (".parquet", lambda: _bomb(2**28)),
     (".parquet", lambda: _bomb(2**20, 2_000)),

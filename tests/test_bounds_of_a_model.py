@@ -177,8 +177,8 @@ def test_a_full_covariance_is_for_few_columns(model):
     ("options", "message"),
     [
         ({"reverse_variance": "learned"}, "reverse_variance should be one of beta, beta_tilde, optimal, full"),
-        ({"steps": 0}, "steps should lie in 1..30, the chain's own number, but got 0"),
-        ({"steps": 31}, "steps should lie in 1..30, the chain's own number, but got 31"),
+        ({"steps": 0}, "steps should lie in 1..30, but got 0"),
+        ({"steps": 31}, "steps should lie in 1..30, but got 31"),
         ({"steps": True}, "steps should be a number"),
         ({"steps": 2.5}, "steps should be a number"),
         ({"steps": "ten"}, "steps should be a number"),

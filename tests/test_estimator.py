@@ -814,3 +814,22 @@ def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch):
     assert chosen_device("auto") == "cpu"
     with pytest.raises(InvalidInput, match="one that torch finds here"):
         chosen_device("cuda")
+
+
+def test_a_gpu_that_is_full_for_a_moment_is_told_and_not_passed_over(monkeypatch):
+    """Found by review: on another day it would have been another model."""
+    full = torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr("torch.zeros", lambda *_, **__: (_ for _ in ()).throw(full))
+    with pytest.raises(InvalidInput, match="one that torch finds here"):
+        chosen_device("auto")
+
+
+def test_a_row_of_whole_numbers_beyond_the_fitted_ones_comes_back_from_its_latents():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.integers(18, 60, 300), "x": rng.normal(size=300)})
+    model = tiny().fit(frame)
+    row = pd.DataFrame({"age": [61], "x": [0.1]})
+    assert model.from_latent(model.to_latent(row))["age"].tolist() == [61]
+    drawn = model.sample(500, random_state=0)["age"]
+    assert drawn.between(18, 59).all()
+    assert (drawn == drawn.astype(int)).all()

@@ -195,6 +195,11 @@ def test_the_advised_lines_make_rows_like_those_that_were_judged():
         assert np.isin(made[:, 0], [0, 1]).all()
         assert "+= np.random.default_rng(0).uniform(-0.5, 0.5" in rival.code  # or spikes would be fitted
         assert rival_share[rival.name] == 1.0
+        names = {"X_new": np.arange(-6.0, 7.0)[:, None] * np.ones(3), "np": np, "whole": [0]}
+        exec("\n".join(rival.code.splitlines()[-6:-1]), names)  # how far draws are brought within the range
+        np.testing.assert_array_equal(
+            names["X_new"][:, 0], codec.within_range(np.arange(-6.0, 7.0)[:, None] * np.ones(3))[:, 0]
+        )
         np.testing.assert_allclose(made[:, 0].mean(), training["flag"].mean(), atol=0.1)
         assert abs(made[:, 2].std() - 1.0) < 0.2
 

@@ -3,6 +3,7 @@ import json
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -392,3 +393,14 @@ def test_no_density_is_better_than_the_truth_of_whole_numbers():
     for contender in fidelity.contenders:
         score = contender.negative_log_density
         assert score.value > entropy - 5.73 * score.standard_error, contender.name
+
+
+def test_which_columns_hold_whole_numbers_is_the_model_s_to_say():
+    """Found by review: by other training rows a column was continuous for the baselines, and spread for the rest."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"count": rng.integers(0, 9, 400).astype(float), "x": rng.normal(size=400)})
+    model = Diffusion(n_steps=20, max_steps=20, denoiser=SMALL, random_state=0, verbose=False).fit(frame[:200]).model_
+    other = frame[:200].copy()
+    other.loc[0, "count"] = 2.5
+    fidelity = assess(model, frame[200:], training=other, stream=Stream(0), n_pairs=2)
+    assert all("whole = [0]" in rival.code for rival in fidelity.baselines)

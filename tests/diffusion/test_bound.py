@@ -491,3 +491,22 @@ def test_no_bound_keeps_a_graph():
     assert not variational_bound(
         denoiser, x_0, schedule, beta_variance(schedule), stream=Stream(0)
     ).per_row.requires_grad
+
+
+@pytest.mark.parametrize(
+    "options", [{"n_draws": 2, "stream": Stream(4)}, {"eps": exact_points(2)}], ids=["draws", "points"]
+)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_steps_that_are_taken_together_give_what_each_gives_alone(monkeypatch, name, options):
+    schedule = SCHEDULES[name]
+    mean, covariance, x_0 = problem(2)
+    denoiser, sigma_sq = GaussianDenoiser(mean, covariance), beta_variance(schedule)
+    rows, found = torch.cat([x_0] * 3), []
+    for together in (1, 100, 10**6):
+        monkeypatch.setattr("backwalk.diffusion.bound._ROWS_OF_A_CALL", together)
+        terms = variational_bound(denoiser, rows, schedule, sigma_sq, **options)
+        error = denoising_error(denoiser, rows, schedule, stream=Stream(4), n_draws=2)
+        found.append((terms.per_row, terms.transitions, terms.transitions_standard_error, error))
+    for alone, some, every in zip(*found, strict=True):
+        torch.testing.assert_close(some, alone, **EXACT)
+        torch.testing.assert_close(every, alone, **EXACT)

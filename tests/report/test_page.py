@@ -228,3 +228,9 @@ def test_the_card_leaves_out_a_number_of_steps_that_the_clock_made_meaningless()
         names = [name for name, _ in tables.card_rows(replace(model(), card=card))]
         assert ("training: max steps" in names) == there
         assert "training: batch size" in names
+
+
+def test_the_page_says_what_its_chain_draws():
+    """Found by review: of many columns two were drawn, and nothing said which."""
+    a, b = model().schema.names
+    assert f"Drawn: {a} across,\n  {b} up, in encoded units." in Elements(page()).text

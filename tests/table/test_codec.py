@@ -427,19 +427,45 @@ def test_columns_describe_themselves():
     assert (codec.n_columns, codec.n_encoded, codec.units([[5.0]]).tolist()) == (2, 1, [[2.0]])
 
 
-def test_new_whole_numbers_stay_within_the_range_of_the_fitted_ones():
+def test_new_whole_numbers_are_brought_within_the_range_of_the_fitted_ones():
     """Found by review: a column of 0 and 1 gave -1 and 2."""
     codec = Codec.fit(as_table(MIXED))
-    assert codec.whole_columns == {1: (MIXED["count"].min(), MIXED["count"].max()), 3: (0.0, 1.0)}
-    far = codec.decode(np.array([[-50.0] * 3, [50.0] * 3]))
-    np.testing.assert_array_equal(far[:, 1], [MIXED["count"].min(), MIXED["count"].max()])
-    np.testing.assert_array_equal(far[:, 3], [0.0, 1.0])
-    assert far[0, 0] < MIXED["length"].min()  # on a continuous scale there may be more than was seen
-    # Beyond the last cell they are reflected into the range, where clipping would heap them up at its end.
-    near = codec.decode(codec.encode(np.array([[5.0, MIXED["count"].max() + 2.2, 0.1, -0.8, 7.0]])))
-    assert near[0, 1] == MIXED["count"].max() - 1
-    assert near[0, 3] == 0.0
+    most = MIXED["count"].max()
+    assert codec.whole_columns == {1: (0.0, most), 3: (0.0, 1.0)}
     assert Codec.from_dict(codec.to_dict()) == codec
+
+    def brought(count, flag):
+        row = codec.within_range(np.array([[9e9, count, 0.1, flag, 7.0]]))
+        assert row[0, 0] == 9e9  # on a continuous scale there may be more than was seen
+        return row[0, [1, 3]].tolist()
+
+    assert brought(most, 1.0) == [most, 1.0]
+    # Beyond the last cell they are reflected, where clipping would heap them up at the end.
+    assert brought(most + 1, 2.0) == [most, 1.0]
+    assert brought(most + 3, 3.0) == [most - 2, 0.0]
+    assert brought(-2.0, -1.0) == [1.0, 0.0]
+    # What is too far for that is at the near end.
+    assert brought(9e9, 4.0) == [most, 1.0]
+    assert brought(-9e9, -3.0) == [0.0, 0.0]
+
+
+def test_the_reflection_keeps_the_density_of_uniform_numbers_at_their_edge():
+    """A blurred edge loses mass to the cells beyond: reflected, it comes back to where it came from."""
+    codec = Codec.fit(as_table(pd.DataFrame({"age": np.arange(18, 91), "x": RNG.normal(size=73)})))
+    spread = Stream(1).uniform(0, 200_000, 1).numpy()[:, 0] * 73 + 17.5
+    blurred = np.rint(spread + 1.5 * Stream(2).normal(0, 200_000, 1).numpy()[:, 0])
+    rows = codec.within_range(np.column_stack([blurred, blurred]))[:, 0]
+    counts = np.bincount(rows.astype(int), minlength=91)[18:]
+    assert counts.sum() == 200_000
+    # A chi-square of 72 degrees of freedom is above 150 with probability 2e-7.
+    assert ((counts - 200_000 / 73) ** 2 / (200_000 / 73)).sum() < 150.0
+
+
+def test_decode_gives_whole_numbers_back_wherever_they_lie():
+    """Found by review: latents of a row beyond the fitted range came back as another row."""
+    codec = Codec.fit(as_table(MIXED))
+    row = np.array([[5.0, MIXED["count"].max() + 7.0, 0.1, -3.0, 7.0]])
+    np.testing.assert_allclose(codec.decode(codec.encode(row)), row, rtol=1e-12)
 
 
 @pytest.mark.parametrize("far", [3.0, 300.0])
@@ -454,3 +480,4 @@ def test_whole_numbers_are_told_by_the_rows_too(far):
     made = codec.decode(RNG.normal(size=(100, 3)))
     assert (made[:, 0] == np.rint(made[:, 0])).all()
     assert not (made[:, 2] == np.rint(made[:, 2])).all()
+    assert list(Codec.fit(as_table(frame), whole=[2]).whole_columns) == [2]

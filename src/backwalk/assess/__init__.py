@@ -4,7 +4,7 @@
 in words. The judges themselves live in `backwalk.evaluation` and know no model; this room introduces the two.
 """
 
-from backwalk.assess.assessment import assess, rows_to_judge
+from backwalk.assess.assessment import assess, matched_rows, rows_to_judge
 from backwalk.assess.fidelity import ChainBound, Contender, Fidelity, LevelGain
 
-__all__ = ["ChainBound", "Contender", "Fidelity", "LevelGain", "assess", "rows_to_judge"]
+__all__ = ["ChainBound", "Contender", "Fidelity", "LevelGain", "assess", "matched_rows", "rows_to_judge"]

@@ -76,8 +76,8 @@ def assess(
     if not isinstance(model, DiffusionModel):
         raise InvalidInput(f"model should be a fitted model, but got {type(model).__name__}: give model.model_.")
     d = model.schema.n_columns
-    unseen_rows = rows_to_judge(unseen, model, "unseen")
-    training_rows = None if training is None else rows_to_judge(training, model, "training")
+    unseen_rows, n_impossible = rows_to_judge(unseen, model, "unseen")
+    training_rows = None if training is None else matched_rows(training, model, "training")
     if n_rows is not None and not (is_whole(n_rows) and n_rows >= _FEWEST_UNSEEN // 2):
         raise InvalidInput(
             f"n_rows should be an integer >= {_FEWEST_UNSEEN // 2}, as classifiers want, but got {n_rows!r}: give "
@@ -87,7 +87,6 @@ def assess(
         raise InvalidInput(
             f"density should have the model's {d} columns, but has {density.d}: give the one the rows came from."
         )
-    unseen_rows, n_impossible = _possible(unseen_rows, model)
     if training_rows is not None:
         refuse_impossible(model, training_rows, "training")
     codec = _judging_codec(model, unseen_rows if training_rows is None else training_rows)
@@ -104,19 +103,19 @@ def assess(
         trained, alike = training_rows[chosen], _alike(model, training_rows, chosen, unseen_rows, stream)
     gain = None if alike is None else training_gain(model, *alike, stream.child("gain"))
     case = _Case(
-        model,
-        unseen_rows,
-        n_impossible,
-        training_rows,
-        trained,
-        alike,
-        density,
-        codec,
-        pairs,
-        real_rows,
-        sample,
-        scored,
-        gain,
+        model=model,
+        unseen=unseen_rows,
+        n_impossible=n_impossible,
+        training=training_rows,
+        trained=trained,
+        alike=alike,
+        density=density,
+        codec=codec,
+        pairs=pairs,
+        real_rows=real_rows,
+        sample=sample,
+        scored=scored,
+        gain=gain,
     )
     # The rest is in small pieces, for which waiting for a second thread costs more than it brings, and many times more
     # on a busy machine.
@@ -124,7 +123,7 @@ def assess(
         return _judged(case, baselines=baselines, stream=stream, load=_load_words(model, model_path))
 
 
-def rows_to_judge(x: Any, model: DiffusionModel, name: str) -> Rows:
+def matched_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
     """Return the rows of an array or a table with the model's columns, found by name where there are names.
 
     Raises InvalidInput, in which they are called `name`, for other columns and for fewer than 20 rows.
@@ -132,12 +131,16 @@ def rows_to_judge(x: Any, model: DiffusionModel, name: str) -> Rows:
     return as_rows(match_columns(as_table(x, name=name), model.schema, name=name).values, name, at_least=_FEWEST_UNSEEN)
 
 
-def _possible(unseen: Rows, model: DiffusionModel) -> tuple[Rows, int]:
-    """Return the rows that the model can make, and the number of the others; raise InvalidInput where too few can."""
-    possible = model.codec.holds_constants(unseen, model.schema.dtypes).all(axis=1)
+def rows_to_judge(x: Any, model: DiffusionModel, name: str) -> tuple[Rows, int]:
+    """Return those of `matched_rows` that the model can make, and the number of the others.
+
+    Raises InvalidInput, as `refuse_impossible` does, where fewer than 20 are left.
+    """
+    rows = matched_rows(x, model, name)
+    possible = model.codec.holds_constants(rows, model.schema.dtypes).all(axis=1)
     if possible.sum() < _FEWEST_UNSEEN:
-        refuse_impossible(model, unseen, "unseen")
-    return unseen[possible], int((~possible).sum())
+        refuse_impossible(model, rows, name)
+    return rows[possible], int((~possible).sum())
 
 
 def _load_words(model: DiffusionModel, path: str) -> str:
@@ -161,7 +164,7 @@ def _alike(
 def _judging_codec(model: DiffusionModel, rows: Rows) -> Codec:
     """Return the scale of the statistics: that of these rows, in the very columns that vary for the model."""
     own = model.codec.columns
-    found = Codec.fit(Table(rows, model.schema)).columns
+    found = Codec.fit(Table(rows, model.schema), whole=model.codec.whole_columns).columns
     same = (isinstance(a, ConstantColumn) == isinstance(b, ConstantColumn) for a, b in zip(own, found, strict=True))
     return Codec(tuple(theirs if agree else ours for agree, ours, theirs in zip(same, own, found, strict=True)))
 

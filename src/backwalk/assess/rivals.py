@@ -32,7 +32,7 @@ class Rival:
 
     def sample(self, n: int, stream: Stream) -> Rows:
         """Return n rows in the user's units."""
-        return self.schema.clipped(self.codec.decode(self.baseline.sample(n, stream)))
+        return self.schema.clipped(self.codec.within_range(self.codec.decode(self.baseline.sample(n, stream))))
 
     @property
     def code(self) -> str:
@@ -72,9 +72,10 @@ class Rival:
             least, largest = np.array(list(whole.values())).T.tolist()
             lines += [
                 f"least, largest = np.array({least}), np.array({largest})  # beyond, new numbers are reflected",
-                "inside = least - 0.5 + np.abs(X_new[:, whole] - (least - 0.5))",
-                "inside = largest + 0.5 - np.abs(largest + 0.5 - inside)",
-                "X_new[:, whole] = np.clip(np.rint(inside), least, largest)",
+                "x = np.rint(X_new[:, whole])",
+                "mirrored = np.where(x < least, 2 * least - 1 - x, np.where(x > largest, 2 * largest + 1 - x, x))",
+                "is_inside = (mirrored >= least) & (mirrored <= largest)",
+                "X_new[:, whole] = np.where(is_inside, mirrored, np.clip(x, least, largest))",
             ]
         if constants:
             lines += [f"X_new[:, {list(constants)}] = {list(constants.values())}  # constant in X"]
@@ -83,7 +84,10 @@ class Rival:
 
 def fitted_rivals(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> list[Rival]:
     """Return a Gaussian mixture and a kernel density, fitted to training rows, of the encoding that suits each best."""
-    codecs = [codec, *([Codec.fit(training, bend=False)] if codec.heavy_tailed_columns else [])]
+    codecs = [
+        codec,
+        *([Codec.fit(training, bend=False, whole=codec.whole_columns)] if codec.heavy_tailed_columns else []),
+    ]
     by_codec = [_fitted(training, each, unseen, stream) for each in codecs]
     return [max(kind, key=lambda rival: float(rival.log_p.mean())) for kind in zip(*by_codec, strict=True)]
 

@@ -31,6 +31,7 @@ from backwalk.cli.output import echo, print_json, say
 from backwalk.cli.stops import Stopped, how_to_go_on
 from backwalk.cli.work import (
     check_output,
+    check_report,
     check_split,
     estimator_of,
     fit_model,
@@ -149,7 +150,7 @@ def fit(
 
     While it trains, its state is kept beside the output, in OUTPUT.checkpoint. Whatever stops it, the same command with
     --resume goes on from there, and the model is the same, bit for bit, as if nothing had happened (but with
-    --max-time, which follows the clock). With --resume a fit that is done already is not done again.
+    --max-time, which follows the clock). With --resume, and without --force, a fit that is done is not done again.
     """
     if not output.name:
         raise InvalidInput(
@@ -472,6 +473,7 @@ def report(
     A built-in density gives rows that no fit was given, --rows of them, and as --training those that `backwalk fit`
     drew for MODEL. Columns that MODEL does not have are left out.
     """
+    check_report(output, force)
     estimator = load_model(model, device)
     own = estimator.model_
     training = read_training(context, training_data, own, drop_missing=drop_missing) if training_data else None

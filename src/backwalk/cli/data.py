@@ -11,6 +11,7 @@ import click
 
 from backwalk.cli.output import say
 from backwalk.errors import InvalidInput
+from backwalk.plain import listed
 
 if TYPE_CHECKING:
     from backwalk.datasets import Density
@@ -63,7 +64,7 @@ def read_data(
     only = None if model is None else model.schema.columns
     reading = read_part(source, Selection(tuple(drop), only, drop_missing))
     if reading.columns_left_out:
-        say(context, f"{source}: left out {', '.join(reading.columns_left_out)}")
+        say(context, f"{source}: left out {listed(reading.columns_left_out)}")
     if reading.n_rows_left_out:
         n = len(reading.table.values) + reading.n_rows_left_out
         say(context, f"{source}: left out {reading.n_rows_left_out:,} of {n:,} rows, in which values are missing")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sized
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -15,7 +15,6 @@ from backwalk.plain import as_json
 
 JSON_VERSION = 1
 _BETWEEN_LINES = 10.0  # seconds
-_Rows = TypeVar("_Rows", bound=Sized)
 
 
 def print_json(record: dict[str, Any]) -> None:
@@ -30,20 +29,19 @@ def say(context: click.Context, message: str) -> None:
         echo(message, err=True)
 
 
-def counted(context: click.Context, done: str, n: int) -> Callable[[_Rows], _Rows]:
-    """Return a function that passes pieces of n rows on and says now and then, on stderr, how far their maker is."""
+def counted(context: click.Context, done: str, n: int) -> Callable[[int], None]:
+    """Return a function that is told of every few of n rows, and says now and then, on stderr, how far they are."""
     began = time.monotonic()
     told, passed = began, 0
 
-    def count(piece: _Rows) -> _Rows:
+    def count(rows: int) -> None:
         nonlocal told, passed
+        passed += rows
         now = time.monotonic()
-        if passed and now - told >= _BETWEEN_LINES:
+        if passed < n and now - told >= _BETWEEN_LINES:
             left = (now - began) * (n - passed) / passed
             say(context, f"{done} {passed:,} of {n:,} rows, some {left:,.0f} s left")
             told = now
-        passed += len(piece)
-        return piece
 
     return count
 

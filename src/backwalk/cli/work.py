@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +22,13 @@ from backwalk.errors import BackwalkError, InvalidInput
 from backwalk.plain import one_line
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from backwalk.diffusion import BoundTerms, LogDensity
     from backwalk.estimator import Diffusion
     from backwalk.sampling import Sampler
     from backwalk.table import Table
-
-_ROWS_SCORED = 4_096  # between two looks at the clock; whole tiles
 
 
 def estimator_of(
@@ -79,8 +80,8 @@ def fitted_already(output: Path, estimator: Diffusion, data: Data) -> Diffusion 
         return None
     card, asked = saved.model_.card, parameters_record(checked_settings(estimator.get_params(deep=False)))
     theirs = {**card["parameters"], "verbose": asked["verbose"]}
-    same = theirs == asked and card["seed"] == estimator.random_state and is_of_the_fit(card, data.table.values)
-    return saved if same else None
+    same_rows = saved.model_.schema == data.table.schema and is_of_the_fit(card, data.table.values)
+    return saved if same_rows and theirs == asked and card["seed"] == estimator.random_state else None
 
 
 def load_model(path: Path, device: str = "auto") -> Diffusion:
@@ -109,29 +110,26 @@ def write_samples(
         schema = replace(schema, columns=tuple(map(printable, schema.columns)))
     pieces = estimator.sample_pieces(number, random_state=seed, sampler=sampler)
     count = counted(context, "drawn", number)
-    told = (count(piece) for piece in pieces)
-    write_rows(output, told, schema, n_rows=number, escape_formulas=not raw_headers, overwrite=force)
+    write_rows(output, _watched(pieces, count), schema, n_rows=number, escape_formulas=not raw_headers, overwrite=force)
     if output != "-":
         say(context, f"{output}: {number:,} rows")
 
 
+def _watched(pieces: Iterator[NDArray[np.float64]], watch: Callable[[int], None]) -> Iterator[NDArray[np.float64]]:
+    for piece in pieces:
+        yield piece
+        watch(len(piece))
+
+
 def log_density_of(context: click.Context, estimator: Diffusion, table: Table, seed: int) -> LogDensity:
-    """Return the log-density of every row, which is the same in pieces as at once, and say how far it is."""
-    import torch
+    """Return the log-density of every row, and say now and then how far that is."""
+    from backwalk.model import log_density
+    from backwalk.streams import Stream
+    from backwalk.table import match_columns
 
-    from backwalk.diffusion import LogDensity
-    from backwalk.table import Table
-
-    count = counted(context, "scored", len(table.values))
-    pieces = [
-        estimator.log_density(Table(count(table.values[first : first + _ROWS_SCORED]), table.schema), random_state=seed)
-        for first in range(0, len(table.values), _ROWS_SCORED)
-    ]
-    return LogDensity(
-        torch.cat([piece.log_prob for piece in pieces]),
-        torch.cat([piece.solver_error for piece in pieces]),
-        torch.cat([piece.standard_error for piece in pieces]),
-    )
+    rows = match_columns(table, estimator.model_.schema, name="DATA").values
+    count = counted(context, "scored", len(rows))
+    return log_density(estimator.model_, rows, stream=Stream(seed), watch=count)
 
 
 def check_split(source: str, places: tuple[str, str], force: bool) -> None:
@@ -215,25 +213,18 @@ def judge(
     as_json: bool,
 ) -> None:
     """Judge a model, write the report, and say the verdict, or all figures as JSON."""
-    from backwalk.assess import assess, rows_to_judge
-    from backwalk.durable import check_writable
+    from backwalk.assess import assess, matched_rows, rows_to_judge
     from backwalk.report import report_record, write_report
     from backwalk.streams import Stream
 
-    if output.suffix not in (".html", ".htm"):
-        raise InvalidInput(
-            f"A report's name should end in .html, but got {str(output)!r}: for its figures as JSON, add --json."
-        )
-    with _report_told(output):
-        check_writable(output, overwrite=force)
     model, stream = estimator.model_, Stream(seed).child("report")
-    rows = rows_to_judge(unseen.table, model, "DATA")
-    training_rows = None if training is None else rows_to_judge(training.table, model, "--training")
+    rows, _ = rows_to_judge(unseen.table, model, "DATA")
+    training_rows = None if training is None else matched_rows(training.table, model, "--training")
     say(context, f"judging by {len(rows):,} unseen rows")
     began = time.monotonic()
     fidelity = assess(
         model,
-        rows,
+        unseen.table,
         training=training_rows,
         density=unseen.density,
         stream=stream.child("assess"),
@@ -257,6 +248,18 @@ def judge(
         echo(f"report: {output.resolve()}")
 
 
+def check_report(output: Path, force: bool) -> None:
+    """Raise InvalidInput where a report could not be written, before anybody waits for it."""
+    from backwalk.durable import check_writable
+
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise InvalidInput(
+            f"A report's name should end in .html, but got {str(output)!r}: for its figures as JSON, add --json."
+        )
+    with _report_told(output):
+        check_writable(output, overwrite=force)
+
+
 @contextmanager
 def _report_told(output: Path) -> Iterator[None]:
     """Turn what keeps a report from being written into one line that names it."""
@@ -277,8 +280,6 @@ def may_be_of(output: Path, checkpoint: Path) -> bool:
     """Return whether `output` holds the model that a checkpoint's fit ends in: it was killed after it had saved it."""
     from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
 
-    if not output.exists():
-        return False
     try:
         model = load_model(output, "cpu").model_
         return (model.card["seed"], model.history.n_steps) == (checkpoint_seed(checkpoint), checkpoint_step(checkpoint))

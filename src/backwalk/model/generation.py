@@ -98,7 +98,7 @@ def _pieces(
                 "learning_rate."
             )
         first += len(z)
-        yield model.schema.clipped(model.codec.decode(z))
+        yield model.schema.clipped(model.codec.within_range(model.codec.decode(z)))
 
 
 @torch.no_grad()  # not a `with` block, which would stay in force in the caller between two states

@@ -113,9 +113,9 @@ def chosen_times(
         return list(range(1, n_steps + 1))
     if is_whole(steps):
         if not 1 <= steps <= n_steps:
-            raise InvalidInput(f"steps should lie in 1..{n_steps}, the chain's own number, but got {steps}.")
+            raise InvalidInput(f"steps should lie in 1..{n_steps}, but got {steps}: the chain has no more.")
         return best_steps(model.schedule, model.denoising_error, int(steps), decoder_variance=decoder_variance)
-    if isinstance(steps, (Sequence, np.ndarray)) and all(map(is_whole, steps)):
+    if isinstance(steps, (Sequence, np.ndarray)) and np.ndim(steps) == 1 and all(map(is_whole, steps)):
         return [int(t) for t in steps]
     raise InvalidInput(f"steps should be a number of steps, a list of times or None, but got {steps!r}.")
 
@@ -127,6 +127,7 @@ def log_density(
     n_intervals: int = 16,
     n_probes: int | None = None,
     stream: Stream | None = None,
+    watch: Callable[[int], object] = lambda _: None,
 ) -> LogDensity:
     """Return the log-density of rows under the probability-flow ODE, in the user's units: nats per point.
 
@@ -134,7 +135,8 @@ def log_density(
     `n_probes` is given, so many random sign vectors per row (16) estimate it, with the standard error that the result
     holds. They come from `stream`, by default always the same, and from the row's own content. Rows are integrated in
     tiles. So a row's result does not depend on the others, and equal rows have equal results; the probes of different
-    rows are independent, and their errors average out in a mean. The density is blurred by `model.blur`. Rows that the
+    rows are independent, and their errors average out in a mean. `watch` is told of each tile's number of rows. The
+    density is blurred by `model.blur`. Rows that the
     model cannot make, as their constant columns hold other values than the fitted ones, have -inf. Raises
     SamplingDiverged where the network's answers are no numbers.
     """
@@ -160,7 +162,10 @@ def log_density(
         )
         return torch.stack([result.log_prob, result.solver_error, result.standard_error], dim=1)
 
-    pieces = list(over_tiles(tile, 0, len(z), tile_rows, device=z.device))
+    pieces = []
+    for piece in over_tiles(tile, 0, len(z), tile_rows, device=z.device):
+        pieces.append(piece)
+        watch(len(piece))
     log_prob, solver_error, standard_error = torch.cat([torch.empty(0, 3, dtype=torch.float64), *pieces]).unbind(dim=1)
     _refuse_no_numbers(log_prob, "Log-densities")
     in_units = log_prob + torch.from_numpy(model.codec.log_abs_det_jacobian(values))

@@ -128,7 +128,7 @@ def write_report(
     generated = sample_rows(model, 0, _GENERATED_ROWS, stream=stream.child("generated"))
     drawn = None
     if model.codec.n_encoded > 1:
-        i, j = telling_columns(model.codec, rows, generated, fidelity, n_pairs=1)[0]
+        i, j = _telling_columns(model.codec, rows, generated, fidelity, n_pairs=1)[0]
         drawn = model.codec.encoded_columns[i], model.codec.encoded_columns[j]
     page = render_report(
         fidelity,
@@ -152,7 +152,7 @@ def report_record(fidelity: Fidelity, model: DiffusionModel, commands: Sequence[
     return {**fidelity.to_dict(), "card": dict(model.card), "commands": list(commands)}
 
 
-def telling_columns(
+def _telling_columns(
     codec: Codec, data: Rows, generated: Rows, fidelity: Fidelity, *, n_pairs: int
 ) -> list[tuple[int, int]]:
     """Return the pairs of encoded columns, at least two, in which generated rows are farthest from the data."""
@@ -194,20 +194,21 @@ class _Pictures:
         """Yield data and generated rows in turn, for each telling pair of columns."""
         if len(columns) < 2:
             return
+        n = min(len(self.data), len(self.generated))
         # Whole numbers on a lattice would hide each other.
         x, y = (
-            self.codec.spread(rows, stream=Stream(0).child("clouds", k))[:, columns]
+            self.codec.spread(some_rows(rows, n), stream=Stream(0).child("clouds", k))[:, columns]
             for k, rows in enumerate((self.data, self.generated))
         )
         n_pairs = 2 if len(columns) > 2 else 1
-        for i, j in telling_columns(self.codec, self.data, self.generated, fidelity, n_pairs=n_pairs):
+        for i, j in _telling_columns(self.codec, self.data, self.generated, fidelity, n_pairs=n_pairs):
             bends = self.bend(columns[i]), self.bend(columns[j])
             limits = figures.limits_of(x[:, [i, j]], y[:, [i, j]], bends=bends)
             names = (column_name(self.schema, columns[i]), column_name(self.schema, columns[j]))
-            n = min(len(x), len(y))
             for rows, color, title in ((x, REAL, "Data"), (y, GENERATED, "Generated")):
-                cloud = some_rows(rows[:, [i, j]], n)
-                figure = figures.plot_points(cloud, title=title, labels=names, limits=limits, color=color, bends=bends)
+                figure = figures.plot_points(
+                    rows[:, [i, j]], title=title, labels=names, limits=limits, color=color, bends=bends
+                )
                 label = f"{title}: {names[1]} against {names[0]}"
                 yield _element(figure, label, f"{title} {i} {j}")
 

@@ -4,13 +4,13 @@ Each column is brought to mean 0 and variance 1 on its own, by a straight line o
 one (`columns.py`). A column that never varies has no density; it is set aside and put back exactly. A column of whole
 numbers has no density either, and a model could gain without end by putting spikes on the numbers; each value is
 therefore spread uniformly over its cell [x - 1/2, x + 1/2] before encoding, and rounded after decoding. The density
-over the spread values, integrated over a cell, is the probability of the whole number in it. New numbers stay within
-the range of the fitted ones: beyond its last cells they are reflected, as clipping would heap them up at its ends.
+over the spread values, integrated over a cell, is the probability of the whole number in it. (New rows that lie beyond
+the range of the fitted numbers are reflected into it: see `within_range`.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -62,16 +62,16 @@ class Codec:
             )
 
     @classmethod
-    def fit(cls, table: Table, *, scale: bool = True, bend: bool = True) -> Codec:
+    def fit(cls, table: Table, *, scale: bool = True, bend: bool = True, whole: Collection[int] | None = None) -> Codec:
         """Return the codec that gives each column of a table mean 0 and variance 1.
 
         Columns with heavy tails are bent first (`fitted_tails`), unless `bend` is False. A column of a DataFrame that
-        holds whole numbers alone, whatever its dtype, counts with the variance of its cell, 1/12. With `scale=False`
-        centres are 0 and scales 1, and nothing is bent, as in code that trains on the raw points; constant columns are
-        set aside all the same. Raises InvalidInput for a single row, for columns none of which varies, and for a spread
-        too small for float64.
+        holds whole numbers alone, whatever its dtype, counts with the variance of its cell, 1/12; or it is these
+        columns that do, `whole`, by number. With `scale=False` centres are 0 and scales 1, and nothing is bent, as in
+        code that trains on the raw points; constant columns are set aside all the same. Raises InvalidInput for a
+        single row, for columns none of which varies, and for a spread too small for float64.
         """
-        return cls(fitted_columns(table, scale=scale, bend=bend))
+        return cls(fitted_columns(table, scale=scale, bend=bend, whole=whole))
 
     @property
     def n_columns(self) -> int:
@@ -178,7 +178,7 @@ class Codec:
             varying[:, whole] += self._cell[whole] * (draws - 0.5)
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
-        """Return rows in the user's units, whole numbers rounded and kept within their range, constants put back.
+        """Return rows in the user's units, whole numbers rounded, constants put back.
 
         `z` is (n, k) in encoded units. Returns (n, d); what float64 cannot hold is clipped to its largest number.
         Raises InvalidInput for another shape.
@@ -190,14 +190,28 @@ class Codec:
         heavy, middle, core = self._tails
         x[:, heavy] = unbent(x[:, heavy], middle, core)
         whole = np.flatnonzero(self._cell)
-        cell, (least, largest) = self._cell[whole], self._range
-        within = _reflected(x[:, whole], least - 0.5 * cell, largest + 0.5 * cell)
-        x[:, whole] = np.clip(np.rint(within / cell) * cell, least, largest)
+        x[:, whole] = np.rint(x[:, whole] / self._cell[whole]) * self._cell[whole]
         rows = np.empty((len(x), self.n_columns))
         rows[:, self.encoded_columns] = x
         positions, constants = self._constants
         rows[:, positions] = constants
         return rows
+
+    def within_range(self, rows: FloatArray) -> FloatArray:
+        """Return new rows, (n, d) in the user's units, whose whole numbers are within the range of the fitted ones.
+
+        What lies beyond is reflected at the edge of the last cell, as clipping would heap it up at the last number;
+        what is too far out for that becomes the last number.
+        """
+        if not self.whole_columns:
+            return rows
+        places, (least, largest) = list(self.whole_columns), self._range
+        cell, x = self._cell[self._cell > 0.0], rows[:, places]
+        mirrored = np.where(x < least, 2.0 * least - cell - x, np.where(x > largest, 2.0 * largest + cell - x, x))
+        is_inside = (mirrored >= least) & (mirrored <= largest)
+        kept = rows.copy()
+        kept[:, places] = np.where(is_inside, mirrored, np.clip(x, least, largest))
+        return kept
 
     def holds_constants(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> npt.NDArray[np.bool_]:
         """Return, for each row and each of `constants`, whether the row holds it: (n, k).
@@ -286,14 +300,3 @@ class Codec:
         if rows.ndim != 2 or rows.shape[1] != width:
             raise InvalidInput(f"{name} should have shape (n, {width}), but got {rows.shape}.")
         return rows
-
-
-def _reflected(x: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-    """Return x, (n, k), reflected at low or high, (k,), where it lies beyond: what is too far for that is at the end.
-
-    low and high may be infinite.
-    """
-    with np.errstate(over="ignore"):
-        from_low, from_high = 2.0 * low - x, 2.0 * high - x
-    above = np.where(x < low, np.where(from_low > high, low, from_low), x)
-    return np.where(x > high, np.where(from_high < low, high, from_high), above)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -23,13 +24,15 @@ _ROWS_LOOKED_AT = 10_000
 _DENSE = 2.0**53  # from here on all numbers in float64 are whole
 
 
-def fitted_columns(table: Table, *, scale: bool, bend: bool) -> tuple[Column, ...]:
+def fitted_columns(
+    table: Table, *, scale: bool, bend: bool, whole: Collection[int] | None = None
+) -> tuple[Column, ...]:
     """Return a column for each of a table's: see `Codec.fit`."""
     x = table.values
     if len(x) == 1:
         raise InvalidInput("At least 2 rows are needed to tell how columns vary, but got 1 sample: give more rows.")
     varies = x.min(axis=0) != x.max(axis=0)
-    cell = np.array([float(_is_whole(table, j)) for j in range(x.shape[1])])
+    cell = np.array([float(_is_whole(table, j) if whole is None else j in whole) for j in range(x.shape[1])])
     centre, spread = np.zeros(x.shape[1]), np.ones(x.shape[1])
     middle, core = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
     if scale:
@@ -64,8 +67,10 @@ def _is_whole(table: Table, j: int) -> bool:
 
     Arrays have one dtype for all, and are taken as numbers on a continuous scale.
     """
-    if table.kind == "numpy" or table.schema.is_whole(j):
-        return table.kind != "numpy"
+    if table.kind == "numpy":
+        return False
+    if table.schema.is_whole(j):
+        return True
     column = table.values[:, j]
     return bool((np.abs(column) < _DENSE).all() and (column == np.rint(column)).all())
 

@@ -11,10 +11,12 @@ import math
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,19 +29,12 @@ from backwalk.errors import InvalidInput, TableFileError
 from backwalk.plain import listed, one_line
 from backwalk.table.formats import suffix_of
 from backwalk.table.frame import Table, as_table, frame_dtypes
+from backwalk.table.gaps import NativeRows, complete_rows, refuse_almost_numbers, refuse_missing
 from backwalk.table.schema import numpy_dtype, refuse_duplicates, shown, unescaped
-from backwalk.table.selection import (
-    NativeRows,
-    Selection,
-    almost_numbers,
-    complete_rows,
-    missing_in,
-    refuse_almost_numbers,
-    refuse_missing,
-)
+from backwalk.table.selection import Selection
 
 _Result = TypeVar("_Result")
-_UNFIT = {"cannot_be_fitted": "it holds no numbers"}
+_Reader: TypeAlias = Callable[[BinaryIO, Selection], tuple[NativeRows, dict[str, str]]]
 
 _UNNAMED = re.compile(r"Unnamed: \d+")  # pandas' name for what has none
 _NOT_BLANK = re.compile(rb"\S")
@@ -79,64 +74,35 @@ def read_part(path: str | Path, selection: Selection) -> Reading:
     """Return the columns and rows of a table file that are asked for, checked as by `read_table`."""
 
     def checked(native: NativeRows, left_out: Mapping[str, str]) -> Reading:
+        if not isinstance(native, np.ndarray):
+            _refuse_unusable(native.schema)
         refuse_almost_numbers(native)
         rows = complete_rows(native) if selection.complete else native
         refuse_missing(rows)
         return Reading(as_table(rows, name="the table"), tuple(left_out), native.shape[0] - rows.shape[0])
 
-    return _read(path, selection, checked)
+    return made_of_file(path, selection, checked)
 
 
-def facts_of_columns(path: str | Path) -> tuple[int, list[dict[str, Any]]]:
-    """Return a table file's number of rows, and of each column what it holds, whether a model can be fitted to it or
-    not: plain JSON values. Raises TableFileError.
-    """
-
-    def facts(native: NativeRows, without_numbers: Mapping[str, str]) -> tuple[int, list[dict[str, Any]]]:
-        if isinstance(native, np.ndarray):
-            rows = native.reshape(len(native), -1)
-            native = pa.table({f"x{j + 1}": rows[:, j] for j in range(rows.shape[1])})
-        columns = zip(native.column_names, _types(native), native.columns, strict=True)
-        unread = [{"name": name, "dtype": dtype, **_UNFIT} for name, dtype in without_numbers.items()]
-        return native.num_rows, [*(_facts(*column) for column in columns), *unread]
-
-    return _read(path, Selection(readable=True), facts)
-
-
-def _types(table: pa.Table) -> list[str]:
-    return list(map(str, table.schema.types))
-
-
-def _facts(name: str, dtype: str, column: pa.ChunkedArray) -> dict[str, Any]:
-    missing = int(missing_in(column).sum())
-    facts: dict[str, Any] = {"name": name, "dtype": numpy_dtype(dtype) or dtype}
-    if missing:
-        facts["missing"] = missing
-    if numpy_dtype(dtype) is None:
-        return {**facts, **_UNFIT, **({"but": told} if (told := almost_numbers(column)) else {})}
-    x = column.filter(pa.array(~missing_in(column))).to_numpy().astype(np.float64)
-    x = x[np.isfinite(x)]
-    if not len(x):
-        return facts
-    return {
-        **facts,
-        "mean": float(x.mean()),
-        "sd": float(x.std()),
-        "least": float(x.min()),
-        "largest": float(x.max()),
-    }
-
-
-def _read(path: str | Path, selection: Selection, made: Callable[[NativeRows, Mapping[str, str]], _Result]) -> _Result:
+def made_of_file(
+    path: str | Path,
+    selection: Selection,
+    made: Callable[[NativeRows, Mapping[str, str]], _Result],
+    *,
+    only_numbers: bool = False,
+) -> _Result:
     """Return what is made of the selected columns of a file, and of the names and types of the others.
 
-    Raises TableFileError for whatever is wrong with it.
+    Columns of a Parquet file that hold no numbers are refused unread, or, with `only_numbers`, among the others.
+    Raises TableFileError for whatever is wrong with the file.
     """
     where = "standard input" if str(path) == "-" else str(path)
     try:
         if str(path) == "-":
             return made(*_read_csv(sys.stdin.buffer, selection))
-        read = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}[suffix_of(path)]
+        parquet = partial(_read_parquet, only_numbers=only_numbers)
+        readers: dict[str, _Reader] = {".csv": _read_csv, ".parquet": parquet, ".npy": _read_npy}
+        read = readers[suffix_of(path)]
         if Path(path).exists() and not Path(path).is_file():
             raise TableFileError("A table file should be a regular file: read a pipe as CSV from standard input, by -.")
         with Path(path).open("rb") as file:
@@ -180,16 +146,12 @@ def _read_csv(file: BinaryIO, selection: Selection) -> tuple[pa.Table, dict[str,
     except UnicodeDecodeError as error:
         raise TableFileError("The header is not UTF-8 text (Latin-1?): save the file as UTF-8.") from error
     _refuse_large(table.num_rows * table.num_columns, table.num_columns)
-    for name, column_type in zip(names, table.schema.types, strict=True):
-        if pa.types.is_binary(column_type):
-            raise TableFileError(f"Column {shown(name)} is not UTF-8 text (Latin-1?): save the file as UTF-8.")
     if all(map(_is_number, names)) and not _is_quoted_alone(data, first):
         raise TableFileError(
             f"The first line should name the columns, but holds numbers alone, {listed(map(shown, names))}: if it "
             "is a row, put a header line of names above it; if these are names, give others (x0, x1), or put them in "
             "quotation marks."
         )
-    _refuse_row_numbers(names)
     named = table.rename_columns(list(map(unescaped, names)))
     refuse_duplicates(named.column_names)
     taken = selection.names(named.column_names)
@@ -207,7 +169,7 @@ def _is_quoted_alone(data: bytes, first: re.Match[bytes] | None) -> bool:
     return not data[first.end() : first.end() + 1000].lstrip().startswith(b'"')
 
 
-def _read_parquet(file: BinaryIO, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
+def _read_parquet(file: BinaryIO, selection: Selection, *, only_numbers: bool) -> tuple[pa.Table, dict[str, str]]:
     parquet = pyarrow.parquet.ParquetFile(file)
     metadata = parquet.metadata
     row_groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
@@ -218,13 +180,20 @@ def _read_parquet(file: BinaryIO, selection: Selection) -> tuple[pa.Table, dict[
     # Not the columns' own sizes: pyarrow ends the whole process where it meets a damaged column's statistics there.
     _refuse_many_bytes(max(os.fstat(file.fileno()).st_size, sum(group.total_byte_size for group in row_groups)))
     schema = parquet.schema_arrow
-    _refuse_row_numbers(schema.names)
     refuse_duplicates(schema.names)
     taken = selection.names(schema.names)
     # Texts are not even read: a few bytes may stand for a long one in every row.
-    if selection.readable:
+    if only_numbers:
         taken = [name for name in taken if numpy_dtype(str(schema.field(name).type))]
     frame_dtypes(taken, [str(schema.field(name).type) for name in taken], "the table")
+    # A name means all columns whose path begins with it: "a.b" is also what lies as b within a column a.
+    paths = (parquet.schema.column(i).path.split(".") for i in range(metadata.num_columns))
+    meant = Counter(".".join(path[:n]) for path in paths for n in range(1, len(path) + 1))
+    twice = [name for name in taken if meant[name] > 1]
+    if twice:
+        raise TableFileError(
+            f"A column's name should mean it alone, but {listed(map(shown, twice))} means nested ones too: rename it."
+        )
     return parquet.read(taken if len(taken) < len(schema) else None), _others(schema, taken)
 
 
@@ -273,13 +242,16 @@ def _refuse_large(cells: int, columns: int) -> None:
         )
 
 
-def _refuse_row_numbers(names: list[str]) -> None:
+def _refuse_unusable(schema: pa.Schema) -> None:
     # pandas writes its index so, and a model would learn the row numbers as if they were data.
-    for name in names:
+    for name in schema.names:
         if not name or name.startswith("__index_level_") or _UNNAMED.fullmatch(name):
             raise TableFileError(
                 f"Columns should have names, but got {shown(name)}, likely row numbers: save without index, or name it."
             )
+    for field in schema:
+        if pa.types.is_binary(field.type):
+            raise TableFileError(f"Column {shown(field.name)} is not UTF-8 text (Latin-1?): save the file as UTF-8.")
 
 
 def _is_number(text: str) -> bool:
