@@ -663,9 +663,10 @@ def test_a_fit_that_was_killed_after_its_save_is_done(run, rows_file, model, tmp
     assert not (tmp_path / "m.checkpoint").exists()
 
 
-def test_resuming_does_not_replace_another_model(run, rows_file, model, tmp_path, signal_at):
+def test_resuming_does_not_replace_another_model(run, rows_file, tmp_path, signal_at):
     stopped_fit(run, rows_file, tmp_path / "m", signal_at)
-    model.rename(tmp_path / "m")
+    assert run("fit", rows_file, "-o", tmp_path / "other", *QUICK, "--seed", 1)[0] == 0
+    (tmp_path / "other").rename(tmp_path / "m")
     status, _, err = run("fit", rows_file, "-o", tmp_path / "m", *QUICK, "--resume")
     assert (status, "exists already" in err) == (1, True)
 
@@ -850,7 +851,10 @@ def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, t
     before = {path: path.read_bytes() for path in model.iterdir()}
     status, out, err = run("-q", "fit", rows_file, "-o", model, *QUICK, "--resume", "--json")
     assert (status, err, json.loads(out)["model"]) == (0, "", str(model))
+    checkpoint = model.with_name(f"{model.name}.checkpoint")
+    checkpoint.write_bytes(b"of another fit, or damaged: it is left alone")
     assert run("fit", rows_file, "-o", model, *QUICK, "--resume")[2] == f"model: {model}, which was fitted already\n"
+    checkpoint.unlink()
     other = tmp_path / "other.csv"
     other.write_text(rows_file.read_text() + "1,2\n")
     for arguments in (["--max-steps", 6], [*QUICK, "--seed", 1], ["--ddpm"]):

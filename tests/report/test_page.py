@@ -17,7 +17,7 @@ from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.evaluation import Figure
 from backwalk.report import chain_frames, render_report, tables, write_report
-from backwalk.report.words import dataset_words, loss_words
+from backwalk.report.words import dataset_words, loss_words, prior_words
 from backwalk.streams import Stream
 
 NAMES = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script> & co"]
@@ -234,3 +234,16 @@ def test_the_page_says_what_its_chain_draws():
     """Found by review: of many columns two were drawn, and nothing said which."""
     a, b = model().schema.names
     assert f"Drawn: {a} across,\n  {b} up, in encoded units." in Elements(page()).text
+
+
+def test_no_sentence_points_at_a_line_that_is_not_there():
+    """Found by review: of a network that does not reach so far, the textbook's bound was said to stand in a table."""
+    words, schedule = "stands in the table of the bounds", model().schedule
+    assert words in prior_words(fidelity(), schedule)
+    assert words not in prior_words(replace(fidelity(), textbook_chain=None), schedule)
+
+
+def test_the_columns_numbers_are_those_of_both():
+    (row, *_) = tables.column_rows(ROWS, UNSEEN, fidelity(), model().schema, [0])
+    assert row["cells"][2:4] == [tables.significant(ROWS[:, 0].min()), tables.significant(ROWS[:, 0].max())]
+    assert row["cells"][6:8] == [tables.significant(UNSEEN[:, 0].min()), tables.significant(UNSEEN[:, 0].max())]

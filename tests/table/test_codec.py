@@ -481,3 +481,9 @@ def test_whole_numbers_are_told_by_the_rows_too(far):
     assert (made[:, 0] == np.rint(made[:, 0])).all()
     assert not (made[:, 2] == np.rint(made[:, 2])).all()
     assert list(Codec.fit(as_table(frame), whole=[2]).whole_columns) == [2]
+
+
+def test_columns_that_were_left_as_they_are_are_told_from_scaled_ones():
+    x = as_table(RNG.normal(3.0, 2.0, size=(50, 2)))
+    assert Codec.fit(x).is_scaled
+    assert not Codec.fit(x, scale=False).is_scaled

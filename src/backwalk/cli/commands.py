@@ -39,7 +39,7 @@ from backwalk.cli.work import (
     judge,
     load_model,
     log_density_of,
-    may_be_of,
+    remove_left,
     score_facts,
     score_words,
     write_samples,
@@ -161,22 +161,18 @@ def fit(
         raise InvalidInput(
             f"{checkpoint} holds a fit that was stopped: go on with --resume, or begin anew with --force."
         )
-    goes_on = resume and not force and output.exists()
-    saved = goes_on and checkpoint.exists() and may_be_of(output, checkpoint)
-    may_be_done = goes_on and not checkpoint.exists()
-    if not (saved or may_be_done):
+    may_be_done = resume and not force and output.exists()
+    if not may_be_done:
         check_output(output, force)
-    from backwalk.model_file import holds
-
     try:
         estimator = estimator_of(context, seed=seed, **training)
         given = read_data(context, data, rows, seed, drop=drop, drop_missing=drop_missing)
-        if may_be_done:
-            done = fitted_already(output, estimator, given)
-            if done is not None:
-                _tell_of_model(context, output, done, as_json=as_json, note=", which was fitted already")
-                return
-            check_output(output, force)
+        done = fitted_already(output, estimator, given) if may_be_done else None
+        if done is not None:
+            remove_left(checkpoint, done)
+            _tell_of_model(context, output, done, as_json=as_json, note=", which was fitted already")
+            return
+        check_output(output, force)
         fit_model(
             context,
             estimator,
@@ -186,8 +182,7 @@ def fit(
             overwrite=force and not resume,
             checkpoint_every=checkpoint_every,
         )
-        if not (saved and holds(output, estimator.model_)):
-            estimator.save(output, overwrite=force)
+        estimator.save(output, overwrite=force)
     except Stopped as stopped:
         stopped.advice = how_to_go_on(checkpoint, invocation_of(context).arguments)
         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ import click
 from backwalk.cli.data import Data
 from backwalk.cli.invocation import invocation_of
 from backwalk.cli.output import counted, echo, print_json, printable, say
-from backwalk.errors import BackwalkError, InvalidInput
+from backwalk.errors import BackwalkError, CheckpointError, InvalidInput
 from backwalk.plain import one_line
 
 if TYPE_CHECKING:
@@ -276,12 +276,11 @@ def check_output(output: Path, force: bool) -> None:
     check_target(output, overwrite=force)
 
 
-def may_be_of(output: Path, checkpoint: Path) -> bool:
-    """Return whether `output` holds the model that a checkpoint's fit ends in: it was killed after it had saved it."""
+def remove_left(checkpoint: Path, done: Diffusion) -> None:
+    """Remove a checkpoint that the fit of a model has left: it was killed after it had saved the model."""
     from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
 
-    try:
-        model = load_model(output, "cpu").model_
-        return (model.card["seed"], model.history.n_steps) == (checkpoint_seed(checkpoint), checkpoint_step(checkpoint))
-    except BackwalkError:
-        return False
+    model = done.model_
+    with suppress(CheckpointError):  # there is none, or none that is whole
+        if (checkpoint_seed(checkpoint), checkpoint_step(checkpoint)) == (model.card["seed"], model.history.n_steps):
+            checkpoint.unlink(missing_ok=True)

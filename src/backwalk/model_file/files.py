@@ -67,16 +67,6 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
                 _write_folder(target, content, record)
 
 
-def holds(path: str | Path, model: DiffusionModel) -> bool:
-    """Return whether a file or folder holds this very model, but for its card and the seconds that its fit took."""
-
-    def content(of: DiffusionModel) -> object:
-        record = record_of(of).model_dump(exclude={"card": True, "history": {"seconds"}})
-        return record, {name: tensor.numpy().tobytes() for name, tensor in tensors_of(of).items()}
-
-    return content(model) == content(load(path))
-
-
 def check_target(path: str | Path, *, overwrite: bool = False) -> None:
     """Raise ModelFileError where `save` would not write, so that nobody trains for it in vain."""
     target = Path(path)
