@@ -113,7 +113,10 @@ def _stopped_twice(place: Path, first: int, second: int, wait: float, between: f
     with suppress(ProcessLookupError):
         os.kill(pid, second)
     status = left(pid, _SECONDS_AT_ONCE)
-    assert status in (0, 128 + first, 128 + second), f"left with {status}: {(place / 'log').read_text()[-300:]}"
+    # In its last moment the system's own handlers are back: a shell tells 128 + the signal for that too.
+    assert status in (0, 128 + first, 128 + second, -second), (
+        f"left with {status}: {(place / 'log').read_text()[-300:]}"
+    )
     _goes_on(place, status)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -95,20 +96,27 @@ def _mutations(n: int, seed: int, folder: Path, suffix: str) -> Iterator[str]:
 def _read(folder: Path, suffix: str, make: Callable[[], bytes]) -> None:
     path = folder / f"file{suffix}"
     path.write_bytes(make())
+    facts = _refused_or_made(path, lambda: facts_of_columns(path)[1])
+    dropped = (facts[0]["name"],) if facts and len(facts) > 1 and suffix != ".npy" else ()
+    for ask in (lambda: read_part(path, Selection(drop=dropped, complete=True)).table, lambda: read_table(path)):
+        table = _refused_or_made(path, ask)
+        if table is not None:
+            assert table.values.ndim == 2
+            assert table.values.size > 0
+            assert np.isfinite(table.values).all()
+        del table
+
+
+def _refused_or_made(path: Path, ask: Callable[[], Any]) -> Any:
+    """Return what is made of a file, or None where it is refused as every bad file should be."""
     try:
-        _, columns = facts_of_columns(path)
-        dropped = (columns[0]["name"],) if len(columns) > 1 and suffix != ".npy" else ()
-        read_part(path, Selection(drop=dropped, complete=True))
-        values = read_table(path).values
+        return ask()
     except TableFileError as error:
         assert "\n" not in str(error)
         assert str(path) in str(error)
         assert len(str(error)) < 1000
         assert "memory" not in str(error), f"2 GiB were not enough: {error}"  # the children's limit, see `guarded`
-    else:
-        assert values.ndim == 2
-        assert values.size > 0
-        assert np.isfinite(values).all()
+        return None
 
 
 def _bomb(n_rows: int, n_columns: int = 1) -> bytes:
@@ -160,6 +168,8 @@ _HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
     (".csv", lambda: bytes(range(256)) * 100),
     (".npy", _deep_array),
     (".parquet", _texts),
+    (".parquet", lambda: _arrow_file(pa.table({"." * 1_000_000: [1.0, 2.0]}))),
+    (".parquet", lambda: _arrow_file(pa.table({".".join("a" * 100_000): [1.0, 2.0], "a": [1.0, 3.0]}))),
     (".parquet", lambda: _bomb(2**26)),
     (".parquet", lambda: _bomb(2**28)),
     (".parquet", lambda: _bomb(2**20, 2_000)),

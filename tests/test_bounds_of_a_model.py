@@ -8,6 +8,7 @@ import dataclasses
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -178,6 +179,9 @@ def test_a_full_covariance_is_for_few_columns(model):
     [
         ({"reverse_variance": "learned"}, "reverse_variance should be one of beta, beta_tilde, optimal, full"),
         ({"steps": 0}, "steps should lie in 1..30, but got 0"),
+        ({"steps": [10, [20, 30]]}, "steps should be a number of steps, a list of times"),
+        ({"steps": np.array(20.0)}, "steps should be a number of steps, a list of times"),
+        ({"steps": np.array([[1, 30]])}, "steps should be a number of steps, a list of times"),
         ({"steps": 31}, "steps should lie in 1..30, but got 31"),
         ({"steps": True}, "steps should be a number"),
         ({"steps": 2.5}, "steps should be a number"),

@@ -846,17 +846,24 @@ def test_a_report_as_json_names_its_file(run, model, rows_file, tmp_path):
     assert "DATA should have at least 20 rows, but has 2" in run("report", model, few, "-o", tmp_path / "s.html")[2]
 
 
-def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, tmp_path):
+def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, tmp_path, monkeypatch):
     """Found by review: a queue that repeats its commands met an error, and --force would have begun anew."""
     before = {path: path.read_bytes() for path in model.iterdir()}
     status, out, err = run("-q", "fit", rows_file, "-o", model, *QUICK, "--resume", "--json")
     assert (status, err, json.loads(out)["model"]) == (0, "", str(model))
-    checkpoint = model.with_name(f"{model.name}.checkpoint")
-    checkpoint.write_bytes(b"of another fit, or damaged: it is left alone")
-    assert run("fit", rows_file, "-o", model, *QUICK, "--resume")[2] == f"model: {model}, which was fitted already\n"
-    checkpoint.unlink()
+    checkpoint, unlink = model.with_name(f"{model.name}.checkpoint"), Path.unlink
     other = tmp_path / "other.csv"
     other.write_text(rows_file.read_text() + "1,2\n")
+    with monkeypatch.context() as patch:  # of a fit to other rows, killed before its save: as many steps, the same seed
+        patch.setattr("backwalk.estimator.Diffusion.save", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+        assert run("fit", other, "-o", model, *QUICK, "--force")[0] == 143
+    assert checkpoint.exists()
+    of_another, damaged = checkpoint.read_bytes(), b"damaged"
+    for left in (of_another, damaged):
+        checkpoint.write_bytes(left)
+        assert run("fit", rows_file, "-o", model, *QUICK, "--resume")[2].endswith("which was fitted already\n")
+        assert checkpoint.read_bytes() == left
+    unlink(checkpoint)
     for arguments in (["--max-steps", 6], [*QUICK, "--seed", 1], ["--ddpm"]):
         status, _, err = run("fit", rows_file, "-o", model, *arguments, "--resume")
         assert (status, "exists already" in err) == (1, True)

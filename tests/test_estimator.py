@@ -818,10 +818,11 @@ def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch):
 
 def test_a_gpu_that_is_full_for_a_moment_is_told_and_not_passed_over(monkeypatch):
     """Found by review: on another day it would have been another model."""
-    full = torch.OutOfMemoryError("CUDA out of memory")
-    monkeypatch.setattr("torch.zeros", lambda *_, **__: (_ for _ in ()).throw(full))
-    with pytest.raises(InvalidInput, match="one that torch finds here"):
-        chosen_device("auto")
+    for full in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")):
+        monkeypatch.setattr("torch.zeros", lambda *_, error=full, **__: (_ for _ in ()).throw(error))
+        for device in ("auto", "cuda"):
+            with pytest.raises(InvalidInput, match="The GPU should have memory left, but has none"):
+                chosen_device(device)
 
 
 def test_a_row_of_whole_numbers_beyond_the_fitted_ones_comes_back_from_its_latents():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from backwalk.assess import assess
+from backwalk.assess import assess, assessment, rivals
 from backwalk.assess.remembered import as_many, training_gain
 from backwalk.assess.scored import Scored, textbook_chain
 from backwalk.datasets import two_moons
@@ -20,6 +20,7 @@ from backwalk.model import log_density, reverse_variances
 from backwalk.oracle import oracle_model
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
+from backwalk.table import as_table
 from backwalk.training import Trainer
 
 SMALL = Residual(width=8, n_blocks=1, n_members=1)
@@ -404,3 +405,18 @@ def test_which_columns_hold_whole_numbers_is_the_model_s_to_say():
     other.loc[0, "count"] = 2.5
     fidelity = assess(model, frame[200:], training=other, stream=Stream(0), n_pairs=2)
     assert all("whole = [0]" in rival.code for rival in fidelity.baselines)
+
+
+def test_densities_of_a_baseline_without_bends_are_over_the_same_columns():
+    """Found by review: where other training rows held one value in a column, one of the two left it out."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": np.exp(2.0 * rng.normal(size=600)), "c": rng.normal(size=600)})
+    model = Diffusion(n_steps=20, max_steps=20, denoiser=SMALL, random_state=0, verbose=False).fit(frame[:300]).model_
+    assert list(model.codec.heavy_tailed_columns) == [0]
+    other = frame[:300].assign(c=0.25)
+    table = as_table(other)
+    codec = assessment._judging_codec(model, table.values)
+    unbent = rivals._unbent(codec, table)
+    assert unbent.encoded_columns == codec.encoded_columns == (0, 1)
+    assert not unbent.heavy_tailed_columns
+    assert unbent.columns[1] == codec.columns[1] == model.codec.columns[1]

@@ -1,5 +1,7 @@
 """Which columns and rows of a file are taken."""
 
+import warnings
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
@@ -145,9 +147,13 @@ def test_a_name_that_means_nested_columns_too_is_refused_unread(tmp_path):
     nested = pa.array([{"b": "text"}, {"b": "text"}])
     pa.parquet.write_table(pa.table({"a.b": [1.0, 2.0], "a": nested, "x.y": [3.0, 4.0]}), tmp_path / "t.parquet")
     for ask in (lambda path: facts_of_columns(path), lambda path: read_part(path, Selection(drop=("a",)))):
-        with pytest.raises(TableFileError, match=r"'a\.b' means nested ones too"):
+        with pytest.raises(TableFileError, match=r"'a\.b' may mean a part of another column"):
             ask(tmp_path / "t.parquet")
     assert read_part(tmp_path / "t.parquet", Selection(only=("x.y",))).table.values.tolist() == [[3.0], [4.0]]
+    pa.parquet.write_table(pa.table({"a": [1.0, 2.0], "a.1": [3.0, 4.0], "kind": ["x", "y"]}), tmp_path / "t.parquet")
+    for selection in (Selection(drop=("kind",)), Selection(only=("a", "a.1"))):  # flat, as pandas names what is double
+        assert read_part(tmp_path / "t.parquet", selection).table.values.tolist() == [[1.0, 3.0], [2.0, 4.0]]
+    assert len(facts_of_columns(tmp_path / "t.parquet")[1]) == 3
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -169,6 +175,9 @@ def test_a_column_without_any_value_is_named_where_it_leaves_no_row(tmp_path):
     """Found by review: it was told that there were no rows."""
     (tmp_path / "t.csv").write_text("a,b\n1,\n2,\n")
     with pytest.raises(TableFileError, match=r"missing are 'b' \(2\)"):
+        read_part(tmp_path / "t.csv", Selection(complete=True))
+    (tmp_path / "t.csv").write_text("a,b,kind\n1,,x\n2,,y\n")
+    with pytest.raises(TableFileError, match=r"dtype 'string' in column 'kind'"):
         read_part(tmp_path / "t.csv", Selection(complete=True))
 
 
@@ -192,3 +201,12 @@ def test_facts_are_told_of_arrays_of_every_type(tmp_path, dtype):
     np.save(tmp_path / "t.npy", np.array([[0, 1], [1, 3]]).astype(dtype))
     columns = facts_of_columns(tmp_path / "t.npy")[1]
     assert [column["least"] for column in columns] == [0.0, 1.0]
+
+
+def test_facts_of_the_largest_numbers_are_told_without_a_warning(tmp_path):
+    (tmp_path / "t.csv").write_text("a\n1.7e308\n1.7e308\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert facts_of_columns(tmp_path / "t.csv")[1][0]["largest"] == 1.7e308
+    np.save(tmp_path / "t.npy", np.array([[1.0], [np.inf], [3.0]], dtype=np.longdouble))
+    assert facts_of_columns(tmp_path / "t.npy")[1][0]["mean"] == 2.0

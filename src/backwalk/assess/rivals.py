@@ -15,7 +15,7 @@ import numpy as np
 from backwalk.evaluation.baselines import Baseline, kernel_baseline, mixture_baseline
 from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
-from backwalk.table import Codec, Schema, Table
+from backwalk.table import Codec, ConstantColumn, Schema, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +84,21 @@ class Rival:
 
 def fitted_rivals(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> list[Rival]:
     """Return a Gaussian mixture and a kernel density, fitted to training rows, of the encoding that suits each best."""
-    codecs = [
-        codec,
-        *([Codec.fit(training, bend=False, whole=codec.whole_columns)] if codec.heavy_tailed_columns else []),
-    ]
+    codecs = [codec, *([_unbent(codec, training)] if codec.heavy_tailed_columns else [])]
     by_codec = [_fitted(training, each, unseen, stream) for each in codecs]
     return [max(kind, key=lambda rival: float(rival.log_p.mean())) for kind in zip(*by_codec, strict=True)]
+
+
+def _unbent(codec: Codec, training: Table) -> Codec:
+    """Return the codec without its bends: all other columns stay, so that densities are over the same."""
+    plain = Codec.fit(training, bend=False, whole=codec.whole_columns).columns
+    heavy = codec.heavy_tailed_columns
+    return Codec(
+        tuple(
+            other if j in heavy and not isinstance(other, ConstantColumn) else own
+            for j, (own, other) in enumerate(zip(codec.columns, plain, strict=True))
+        )
+    )
 
 
 def _fitted(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> Iterator[Rival]:

@@ -92,6 +92,7 @@ def demo(
     estimator = estimator_of(context, device=device, seed=seed, **training)
     fit_model(context, estimator, data)
     estimator.save(model, overwrite=force)
+    check_report(report, force)
     given = {name: value for name, value in training.items() if name != "ddpm" and value is not None}
     options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in given.items())
     where = f" --device {device}" if device != "auto" else ""
@@ -169,7 +170,7 @@ def fit(
         given = read_data(context, data, rows, seed, drop=drop, drop_missing=drop_missing)
         done = fitted_already(output, estimator, given) if may_be_done else None
         if done is not None:
-            remove_left(checkpoint, done)
+            remove_left(checkpoint, output, done)
             _tell_of_model(context, output, done, as_json=as_json, note=", which was fitted already")
             return
         check_output(output, force)

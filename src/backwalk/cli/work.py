@@ -276,11 +276,16 @@ def check_output(output: Path, force: bool) -> None:
     check_target(output, overwrite=force)
 
 
-def remove_left(checkpoint: Path, done: Diffusion) -> None:
-    """Remove a checkpoint that the fit of a model has left: it was killed after it had saved the model."""
+def remove_left(checkpoint: Path, output: Path, done: Diffusion) -> None:
+    """Remove a checkpoint that the fit of a saved model has left: it was killed after it had saved the model.
+
+    So it is older than what was saved. Another fit's, which was to replace the model, is younger, and is left alone.
+    """
     from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
 
     model = done.model_
     with suppress(CheckpointError):  # there is none, or none that is whole
-        if (checkpoint_seed(checkpoint), checkpoint_step(checkpoint)) == (model.card["seed"], model.history.n_steps):
+        whose = checkpoint_seed(checkpoint), checkpoint_step(checkpoint)
+        saved = max(path.stat().st_mtime_ns for path in (output, *output.glob("*")) if path.is_file())
+        if whose == (model.card["seed"], model.history.n_steps) and checkpoint.stat().st_mtime_ns <= saved:
             checkpoint.unlink(missing_ok=True)

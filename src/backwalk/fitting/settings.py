@@ -182,7 +182,10 @@ def chosen_device(device: str) -> str:
         # torch has no kernels for.
         torch.zeros(1, dtype=torch.float64, device=torch.device(wanted)).item()
     except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises differs by its build
-        if device == "auto" and not isinstance(error, torch.OutOfMemoryError):  # another day it would be another model
+        if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
+            # Not the CPU in its place: another day it would be another model.
+            raise InvalidInput('The GPU should have memory left, but has none: wait for it, or give "cpu".') from error
+        if device == "auto":
             return "cpu"
         raise InvalidInput(
             f'device should be "auto", "cpu" or one that torch finds here and that has float64, but got {device!r}: '

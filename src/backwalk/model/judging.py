@@ -115,7 +115,9 @@ def chosen_times(
         if not 1 <= steps <= n_steps:
             raise InvalidInput(f"steps should lie in 1..{n_steps}, but got {steps}: the chain has no more.")
         return best_steps(model.schedule, model.denoising_error, int(steps), decoder_variance=decoder_variance)
-    if isinstance(steps, (Sequence, np.ndarray)) and np.ndim(steps) == 1 and all(map(is_whole, steps)):
+    if isinstance(steps, np.ndarray) and steps.ndim == 1:
+        steps = steps.tolist()
+    if isinstance(steps, Sequence) and all(map(is_whole, steps)):
         return [int(t) for t in steps]
     raise InvalidInput(f"steps should be a number of steps, a list of times or None, but got {steps!r}.")
 
@@ -136,9 +138,8 @@ def log_density(
     holds. They come from `stream`, by default always the same, and from the row's own content. Rows are integrated in
     tiles. So a row's result does not depend on the others, and equal rows have equal results; the probes of different
     rows are independent, and their errors average out in a mean. `watch` is told of each tile's number of rows. The
-    density is blurred by `model.blur`. Rows that the
-    model cannot make, as their constant columns hold other values than the fitted ones, have -inf. Raises
-    SamplingDiverged where the network's answers are no numbers.
+    density is blurred by `model.blur`. Rows that the model cannot make, as their constant columns hold other values
+    than the fitted ones, have -inf. Raises SamplingDiverged where the network's answers are no numbers.
     """
     z = encode_for_scoring(model, values).float()
     level = model.schedule.noise_level

@@ -36,8 +36,9 @@ def facts_of_columns(path: str | Path) -> tuple[int, list[dict[str, Any]]]:
 
 
 def _of_array(rows: Any) -> tuple[int, list[dict[str, Any]]]:
-    filled = as_table(np.nan_to_num(rows), name="the table")  # which refuses what is no table
-    numbers = np.asarray(rows, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        numbers = np.asarray(rows, dtype=np.float64)
+    filled = as_table(np.nan_to_num(numbers), name="the table")  # which refuses what is no table
     columns = (pa.chunked_array([np.ascontiguousarray(x)]) for x in numbers.T)
     return len(rows), [_facts(name, rows.dtype.name, x) for name, x in zip(filled.schema.names, columns, strict=True)]
 
@@ -47,7 +48,7 @@ def _facts(name: str, dtype: str, column: pa.ChunkedArray) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": name, "dtype": numpy_dtype(dtype) or dtype}
     if missing.any():
         facts["missing"] = int(missing.sum())
-    if not _is_numeric(column):
+    if numpy_dtype(str(column.type)) is None:
         told = almost_numbers(column)
         return {**facts, **_UNFIT, **({"but": told} if told else {})}
     x = column.to_numpy().astype(np.float64, copy=False) if not missing.any() else _without(column, missing)
@@ -55,14 +56,10 @@ def _facts(name: str, dtype: str, column: pa.ChunkedArray) -> dict[str, Any]:
         x = x[np.isfinite(x)]
     if not len(x):
         return facts
-    with np.errstate(over="ignore"):  # of squares
-        sd = float(x.std())
-    return {**facts, "mean": float(x.mean()), "sd": sd, "least": float(x.min()), "largest": float(x.max())}
+    with np.errstate(over="ignore"):  # of sums and of squares
+        mean, sd = float(x.mean()), float(x.std())
+    return {**facts, "mean": mean, "sd": sd, "least": float(x.min()), "largest": float(x.max())}
 
 
 def _without(column: pa.ChunkedArray, missing: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.asarray(column.filter(pa.array(~missing)).to_numpy().astype(np.float64, copy=False))
-
-
-def _is_numeric(column: pa.ChunkedArray) -> bool:
-    return numpy_dtype(str(column.type)) is not None

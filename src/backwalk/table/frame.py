@@ -136,7 +136,7 @@ def frame_dtypes(columns: Sequence[str], dtypes: Sequence[str], name: str) -> tu
         raise InvalidInput(
             f"{name} should hold numbers, but got dtype {shown(dtypes[refused[0]])} in column "
             f"{listed(shown(columns[j]) for j in refused)}: text columns are not supported yet, "
-            "so encode them as numbers or leave them out (on the command line by --drop NAME; dates, empty and nested "
+            "so encode them as numbers or leave them out (`fit` and `split` by --drop NAME; dates, empty and nested "
             "columns likewise), and cast decimals to float64."
         )
     return tuple(dtypes)

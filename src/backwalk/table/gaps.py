@@ -12,7 +12,7 @@ import pyarrow.csv
 
 from backwalk.errors import TableFileError
 from backwalk.plain import listed
-from backwalk.table.schema import numpy_dtype, shown
+from backwalk.table.schema import shown
 
 NativeRows: TypeAlias = pa.Table | npt.NDArray[Any]
 """Rows as a file holds them: columns with names, or an array without."""
@@ -36,9 +36,9 @@ def complete_rows(rows: NativeRows) -> NativeRows:
 def refuse_missing(rows: NativeRows) -> None:
     """Raise TableFileError where values are missing, with their number in each column.
 
-    Arrays are left to `as_table`, which tells the place, and so are columns that hold no numbers, of which it tells.
+    Arrays are left to `as_table`, which tells the place.
     """
-    if isinstance(rows, np.ndarray) or not all(_may_hold_numbers(column.type) for column in rows.columns):
+    if isinstance(rows, np.ndarray):
         return
     missing = {name: missing_in(column) for name, column in zip(rows.column_names, rows.columns, strict=True)}
     in_any = np.logical_or.reduce(list(missing.values()), axis=0) if missing else np.zeros(0, dtype=bool)
@@ -58,16 +58,14 @@ def missing_in(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.is_null(column, nan_is_null=True))
 
 
-def refuse_almost_numbers(rows: NativeRows) -> None:
+def refuse_almost_numbers(rows: pa.Table) -> None:
     """Raise TableFileError where a column of texts holds numbers for the most part, with a cell that is none."""
-    if isinstance(rows, np.ndarray):
-        return
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         told = almost_numbers(column)
         if told:
             raise TableFileError(
                 f"Column {shown(name)} should hold numbers, but {told}: correct such cells, or empty them and leave "
-                "out their rows (--drop-missing), or the column (--drop NAME)"
+                "out their rows (on the command line by --drop-missing)"
             )
 
 
@@ -84,8 +82,3 @@ def almost_numbers(column: pa.ChunkedArray) -> str:
     row = int(is_text.argmax())
     more = f" and {n_texts - 1:,} more {'are' if n_texts > 2 else 'is'} none" if n_texts > 1 else " is none"
     return f"{shown(column[row].as_py())} at row {row} (rows count from 0){more}, beside {n_numbers:,} that are"
-
-
-def _may_hold_numbers(column_type: pa.DataType) -> bool:
-    """Return whether a column holds numbers, or nothing at all: then no type is known."""
-    return numpy_dtype(str(column_type)) is not None or bool(pa.types.is_null(column_type))

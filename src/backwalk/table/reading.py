@@ -11,7 +11,6 @@ import math
 import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -76,7 +75,9 @@ def read_part(path: str | Path, selection: Selection) -> Reading:
     def checked(native: NativeRows, left_out: Mapping[str, str]) -> Reading:
         if not isinstance(native, np.ndarray):
             _refuse_unusable(native.schema)
-        refuse_almost_numbers(native)
+            refuse_almost_numbers(native)
+            held = [field for field in native.schema if not pa.types.is_null(field.type)]
+            frame_dtypes([field.name for field in held], [str(field.type) for field in held], "the table")
         rows = complete_rows(native) if selection.complete else native
         refuse_missing(rows)
         return Reading(as_table(rows, name="the table"), tuple(left_out), native.shape[0] - rows.shape[0])
@@ -186,13 +187,13 @@ def _read_parquet(file: BinaryIO, selection: Selection, *, only_numbers: bool) -
     if only_numbers:
         taken = [name for name in taken if numpy_dtype(str(schema.field(name).type))]
     frame_dtypes(taken, [str(schema.field(name).type) for name in taken], "the table")
-    # A name means all columns whose path begins with it: "a.b" is also what lies as b within a column a.
-    paths = (parquet.schema.column(i).path.split(".") for i in range(metadata.num_columns))
-    meant = Counter(".".join(path[:n]) for path in paths for n in range(1, len(path) + 1))
-    twice = [name for name in taken if meant[name] > 1]
+    # To pyarrow "a.b" is also what lies as b within a nested column a, such as a text, which it would read.
+    nested = tuple(f"{field.name}." for field in schema if numpy_dtype(str(field.type)) is None)
+    twice = [name for name in taken if name.startswith(nested)]
     if twice:
         raise TableFileError(
-            f"A column's name should mean it alone, but {listed(map(shown, twice))} means nested ones too: rename it."
+            f"A column's name should mean it alone, but {listed(map(shown, twice))} may mean a part of another column "
+            "too: rename it."
         )
     return parquet.read(taken if len(taken) < len(schema) else None), _others(schema, taken)
 

@@ -39,9 +39,9 @@ class Selection:
             )
         taken = [name for name in columns if name not in dropped]
         if self.only is not None:
-            wanted = set(self.only)
+            wanted, absent = set(self.only), set(self.only) - there
             # Another program may have kept the apostrophe that CSV headers like `=1+1` are given.
-            taken = [name for name in taken if name in wanted or unescaped(name) in wanted - there]
+            taken = [name for name in taken if name in wanted or unescaped(name) in absent]
         if taken or not columns:
             return taken
         if self.only is None:
