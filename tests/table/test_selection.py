@@ -154,6 +154,8 @@ def test_a_name_that_means_nested_columns_too_is_refused_unread(tmp_path):
     for selection in (Selection(drop=("kind",)), Selection(only=("a", "a.1"))):  # flat, as pandas names what is double
         assert read_part(tmp_path / "t.parquet", selection).table.values.tolist() == [[1.0, 3.0], [2.0, 4.0]]
     assert len(facts_of_columns(tmp_path / "t.parquet")[1]) == 3
+    pa.parquet.write_table(pa.table({"a": ["x", "y"], "a.1": [3.0, 4.0]}), tmp_path / "t.parquet")
+    assert read_part(tmp_path / "t.parquet", Selection(drop=("a",))).table.values.tolist() == [[3.0], [4.0]]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

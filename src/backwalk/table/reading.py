@@ -188,7 +188,7 @@ def _read_parquet(file: BinaryIO, selection: Selection, *, only_numbers: bool) -
         taken = [name for name in taken if numpy_dtype(str(schema.field(name).type))]
     frame_dtypes(taken, [str(schema.field(name).type) for name in taken], "the table")
     # To pyarrow "a.b" is also what lies as b within a nested column a, such as a text, which it would read.
-    nested = tuple(f"{field.name}." for field in schema if numpy_dtype(str(field.type)) is None)
+    nested = tuple(f"{field.name}." for field in schema if _has_parts(field.type))
     twice = [name for name in taken if name.startswith(nested)]
     if twice:
         raise TableFileError(
@@ -196,6 +196,10 @@ def _read_parquet(file: BinaryIO, selection: Selection, *, only_numbers: bool) -
             "too: rename it."
         )
     return parquet.read(taken if len(taken) < len(schema) else None), _others(schema, taken)
+
+
+def _has_parts(column_type: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(column_type)) or isinstance(column_type, pa.BaseExtensionType)
 
 
 def _read_npy(file: BinaryIO, selection: Selection) -> tuple[npt.NDArray[Any], dict[str, str]]:
