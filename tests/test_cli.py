@@ -765,6 +765,27 @@ def test_a_real_signal_to_a_real_process(rows_file, tmp_path, number, words):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.checkpoint", "rows.csv"]
 
 
+def test_a_terminal_that_is_closed_leaves_a_checkpoint(rows_file, tmp_path):
+    """The system itself sends SIGHUP then, and nothing can be written to the terminal any more."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        pytest.skip("ignored here, as by nohup")
+    ours, its = pytest.importorskip("pty").openpty()
+    # The first terminal that the leader of a session opens is its own.
+    begin = "import os, sys; os.close(os.open(os.ttyname(0), os.O_RDWR)); os.execv(sys.executable, sys.argv[1:])"
+    fit = ["fit", str(rows_file), "-o", str(tmp_path / "m"), "--max-steps", "1000000", "--checkpoint-every", "0"]
+    command = [sys.executable, "-c", begin, sys.executable, "-m", "backwalk", *fit]
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, start_new_session=True) as process:
+        os.close(its)
+        deadline = time.monotonic() + 120.0
+        while not (tmp_path / "m.checkpoint").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.close(ours)
+        assert process.wait(timeout=120.0) == 129
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.checkpoint", "rows.csv"]
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_after_all_is_done_is_no_traceback(monkeypatch, number, status):
     """Found by the soak: it came while what had been written was flushed for the last time."""
