@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import select
@@ -31,6 +32,8 @@ def forked(work: Callable[[], object], output: Path | None = None) -> int:
         pid = os.fork()
     if pid:
         return pid
+    gc.callbacks.clear()  # hypothesis' own, of campaigns before, in which Python would swallow what a signal raises
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the campaigns by nohup ignores it
     status = 99
     try:
         if output is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Iterator
@@ -95,7 +94,6 @@ def _stopped(path: Path, seed: int, number: int, wait: float, log: Path) -> None
 
 
 def _write_until_stopped(path: Path, seed: int) -> None:
-    gc.callbacks.clear()  # hypothesis' own, of the campaigns before, in which Python would swallow what we raise
     with signals_raised():
         try:
             _write(path, seed, 1000)

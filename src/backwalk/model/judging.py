@@ -179,9 +179,11 @@ def rows_scored_at_once(n_tangents: int) -> int:
 
     A single row costs a whole tile, so a tile should be small; but every operation on it should be worth its call.
     With 512 rows in the plane, 256 in 8 dimensions and 128 from 16 on, many rows go through as fast as in any other
-    tile (widths 64 and 128, three and four members), and one row in a fraction of the time.
+    tile (widths 64 and 128, three and four members), and one row in a fraction of the time. It is a power of two: of
+    170 rows the last are a remainder to the matrix products, and have other bits than the same rows elsewhere.
     """
-    return min(max(2048 // max(n_tangents, 1), 128), 512)
+    most = max(2048 // max(n_tangents, 1), 1)
+    return min(max(1 << (most.bit_length() - 1), 128), 512)
 
 
 def _refuse_no_numbers(of_rows: Tensor, what: str) -> None:
