@@ -744,6 +744,15 @@ def test_a_report_that_cannot_be_written_is_named(run, model, rows_file, tmp_pat
     assert (status, "r.html cannot be written: No space left" in err) == (1, True)
 
 
+def wait_for(path, process):
+    """Wait until a process has made a file, for two minutes at most."""
+    deadline = time.monotonic() + 120.0
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(("number", "words"), [(signal.SIGTERM, "terminated"), (signal.SIGHUP, "hung up")])
 def test_a_real_signal_to_a_real_process(rows_file, tmp_path, number, words):
     command = [sys.executable, "-m", "backwalk", "fit", str(rows_file), "-o", str(tmp_path / "m")]
@@ -751,11 +760,7 @@ def test_a_real_signal_to_a_real_process(rows_file, tmp_path, number, words):
     if signal.getsignal(number) is signal.SIG_IGN:
         pytest.skip("ignored here, as by nohup")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120.0
-        while not (tmp_path / "m.checkpoint").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(tmp_path / "m.checkpoint", process)
         process.send_signal(number)
         if number == signal.SIGHUP:  # as a shell and the system both do
             process.send_signal(number)
@@ -776,11 +781,7 @@ def test_a_terminal_that_is_closed_leaves_a_checkpoint(rows_file, tmp_path):
     command = [sys.executable, "-c", begin, sys.executable, "-m", "backwalk", *fit]
     with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, start_new_session=True) as process:
         os.close(its)
-        deadline = time.monotonic() + 120.0
-        while not (tmp_path / "m.checkpoint").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(tmp_path / "m.checkpoint", process)
         os.close(ours)
         assert process.wait(timeout=120.0) == 129
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.checkpoint", "rows.csv"]

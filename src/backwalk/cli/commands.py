@@ -168,12 +168,13 @@ def fit(
     try:
         estimator = estimator_of(context, seed=seed, **training)
         given = read_data(context, data, rows, seed, drop=drop, drop_missing=drop_missing)
-        done = fitted_already(output, estimator, given) if may_be_done else None
-        if done is not None:
-            remove_left(checkpoint, output, done)
-            _tell_of_model(context, output, done, as_json=as_json, note=", which was fitted already")
-            return
-        check_output(output, force)
+        if may_be_done:
+            done = fitted_already(output, estimator, given)
+            if done is not None:
+                remove_left(checkpoint, output, done)
+                _tell_of_model(context, output, done, as_json=as_json, note=", which was fitted already")
+                return
+            check_output(output, force)
         fit_model(
             context,
             estimator,

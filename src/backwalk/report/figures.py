@@ -18,6 +18,7 @@ from backwalk.report.chain_figures import (
 )
 from backwalk.report.loss_figures import plot_loss, plot_training_loss, plot_validation_loss
 from backwalk.report.row_figures import (
+    farthest_pair,
     plot_chain,
     plot_density,
     plot_marginal,
@@ -27,6 +28,7 @@ from backwalk.report.row_figures import (
 )
 
 __all__ = [
+    "farthest_pair",
     "limits_of",
     "plot_bound",
     "plot_bound_parts",

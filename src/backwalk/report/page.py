@@ -128,7 +128,7 @@ def write_report(
     generated = sample_rows(model, 0, _GENERATED_ROWS, stream=stream.child("generated"))
     drawn = None
     if model.codec.n_encoded > 1:
-        i, j = _telling_columns(model.codec, rows, generated, fidelity, n_pairs=1)[0]
+        i, j = figures.farthest_pair([figure.difference for figure in fidelity.columns])
         drawn = model.codec.encoded_columns[i], model.codec.encoded_columns[j]
     page = render_report(
         fidelity,
@@ -150,14 +150,6 @@ def write_report(
 def report_record(fidelity: Fidelity, model: DiffusionModel, commands: Sequence[str] = ()) -> dict[str, Any]:
     """Return what the page says as plain JSON values: the fidelity, the model card and the commands."""
     return {**fidelity.to_dict(), "card": dict(model.card), "commands": list(commands)}
-
-
-def _telling_columns(
-    codec: Codec, data: Rows, generated: Rows, fidelity: Fidelity, *, n_pairs: int
-) -> list[tuple[int, int]]:
-    """Return the pairs of encoded columns, at least two, in which generated rows are farthest from the data."""
-    distance = np.array([figure.difference for figure in fidelity.columns])
-    return figures.telling_pairs(codec.encode(data), codec.encode(generated), distance, n_pairs=n_pairs)
 
 
 def _capitalised(text: str) -> str:
@@ -200,8 +192,9 @@ class _Pictures:
             self.codec.spread(some_rows(rows, n), stream=Stream(0).child("clouds", k))[:, columns]
             for k, rows in enumerate((self.data, self.generated))
         )
-        n_pairs = 2 if len(columns) > 2 else 1
-        for i, j in _telling_columns(self.codec, self.data, self.generated, fidelity, n_pairs=n_pairs):
+        distance = np.array([figure.difference for figure in fidelity.columns])
+        encoded = self.codec.encode(self.data), self.codec.encode(self.generated)
+        for i, j in figures.telling_pairs(*encoded, distance, n_pairs=2 if len(columns) > 2 else 1):
             bends = self.bend(columns[i]), self.bend(columns[j])
             limits = figures.limits_of(x[:, [i, j]], y[:, [i, j]], bends=bends)
             names = (column_name(self.schema, columns[i]), column_name(self.schema, columns[j]))

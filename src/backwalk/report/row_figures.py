@@ -162,17 +162,22 @@ def plot_density(
     return figure
 
 
+def farthest_pair(distance: ArrayLike) -> tuple[int, int]:
+    """Return the two columns with the largest marginal `distance`, (d,), d >= 2, in their order."""
+    first, second = sorted(np.argsort(-np.asarray(distance), kind="stable")[:2].tolist())
+    return first, second
+
+
 def telling_pairs(
     data: ArrayLike, generated: ArrayLike, distance: ArrayLike, n_pairs: int = 2
 ) -> list[tuple[int, int]]:
     """Return the pairs of columns in which data (n, d) and generated rows (m, d) differ most, d >= 2.
 
-    The first pair are the columns with the largest marginal `distance` (d,); the others those whose correlation is
-    farthest off.
+    The first is the `farthest_pair` by the marginal `distance` (d,); the others are those whose correlation is farthest
+    off.
     """
     x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
-    first, second = sorted(np.argsort(-np.asarray(distance), kind="stable")[:2].tolist())
-    pairs = [(first, second)]
+    pairs = [farthest_pair(distance)]
     rows, columns = np.triu_indices(x.shape[1], k=1)
     off = np.abs(correlation_matrix(x) - correlation_matrix(y))[rows, columns]
     for k in np.argsort(-off, kind="stable"):

@@ -78,8 +78,11 @@ def read_part(path: str | Path, selection: Selection) -> Reading:
             refuse_almost_numbers(native)
             held = [field for field in native.schema if not pa.types.is_null(field.type)]
             frame_dtypes([field.name for field in held], [str(field.type) for field in held], "the table")
-        rows = complete_rows(native) if selection.complete else native
-        refuse_missing(rows)
+        rows = native
+        if selection.complete:
+            rows = complete_rows(native)
+        else:
+            refuse_missing(native)
         return Reading(as_table(rows, name="the table"), tuple(left_out), native.shape[0] - rows.shape[0])
 
     return made_of_file(path, selection, checked)
@@ -160,7 +163,8 @@ def _read_csv(file: BinaryIO, selection: Selection) -> tuple[pa.Table, dict[str,
 
 
 def _others(schema: pa.Schema, taken: list[str]) -> dict[str, str]:
-    return {field.name: str(field.type) for field in schema if field.name not in taken}
+    kept = set(taken)
+    return {field.name: str(field.type) for field in schema if field.name not in kept}
 
 
 def _is_quoted_alone(data: bytes, first: re.Match[bytes] | None) -> bool:
