@@ -129,3 +129,32 @@ def test_where_no_signal_waits_handlers_stay(monkeypatch):
         signal.raise_signal(signal.SIGTERM)
         assert held.waiting
         held._waiting = None
+
+
+def test_a_handler_that_raises_while_handlers_are_put_back_leaves_no_other_held(raising, monkeypatch):
+    """Found by review: the next signal of another kind went to a block that was over."""
+    exchange, held = signal.signal, HeldSignals()
+    held.__enter__()
+
+    def exchanged_as_a_signal_comes(number, handler):
+        exchange(number, handler)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(signal, "signal", exchanged_as_a_signal_comes)
+    with pytest.raises(Came):
+        held.__exit__()
+    assert {signal.getsignal(number) for number in BOTH} == {raising}
+
+
+def test_a_handler_that_raises_while_signals_begin_to_be_held_leaves_none_held(raising, monkeypatch):
+    exchange = signal.signal
+
+    def exchanged_as_a_signal_comes(number, handler):
+        if number == signal.SIGTERM and handler is not raising:
+            signal.raise_signal(number)
+        exchange(number, handler)
+
+    monkeypatch.setattr(signal, "signal", exchanged_as_a_signal_comes)
+    with pytest.raises(Came, match=str(int(signal.SIGTERM))):
+        HeldSignals().__enter__()
+    assert {signal.getsignal(number) for number in BOTH} == {raising}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import ExitStack
 from types import FrameType
 from typing import Self
 
@@ -31,7 +32,11 @@ class HeldSignals:
             for number, handler in before.items()
             if in_main_thread and handler not in (signal.SIG_IGN, None)
         }
-        self._hold()
+        try:
+            self._hold()
+        except BaseException:  # a handler of the caller's, of a signal that was not held yet
+            self._let_through()
+            raise
         return self
 
     @property
@@ -53,18 +58,21 @@ class HeldSignals:
 
     def _let_through(self) -> None:
         # The handlers first: a signal that comes while they are put back is one that waits, and none is lost.
-        self._put_back()
-        number, self._waiting = self._waiting, None
-        if number is not None:
-            signal.raise_signal(number)
+        try:
+            self._put_back()
+        finally:
+            number, self._waiting = self._waiting, None
+            if number is not None:
+                signal.raise_signal(number)
 
     def _hold(self) -> None:
         for number in self._before:
             signal.signal(number, self._note)
 
     def _put_back(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        with ExitStack() as every_one:  # also after one whose signal came at once, and whose handler raised
+            for number, handler in self._before.items():
+                every_one.callback(signal.signal, number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self._waiting is None:
