@@ -71,7 +71,7 @@ class Ours:
 
 @dataclass(frozen=True)
 class NotebookAsWritten:
-    """The notebook's loop, up to its 5,000 epochs; sampled without autograd, which changes its speed alone."""
+    """The notebook's loop, up to its 5,000 epochs; drawn all at once, without autograd, which changes speed alone."""
 
     name: str = "notebook"
 

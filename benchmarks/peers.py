@@ -81,7 +81,7 @@ class SplineFlow:
 
 @dataclass(frozen=True)
 class SchedulerDdpm:
-    """diffusers' `DDPMScheduler`, N = 1,000, with the notebook's network; 100 steps; standardised columns.
+    """diffusers' `DDPMScheduler`, N = 1,000, with the notebook's network; 100 steps; standardised; drawn all at once.
 
     The scheduler's own betas, no clipping, its trailing steps, batches of 1,000, Adam. Learning rates 1e-3 and 3e-3
     share the first quarter of the budget; the one with the lower held-out loss is trained anew for the rest, the rate

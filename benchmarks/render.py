@@ -277,6 +277,17 @@ def sampling(results: Results, curves: Path) -> str:  # noqa: ARG001
                 f"One fit, and one student of it, which took {result['distilling_seconds']:.0f} s, its pairs included. "
                 "± is over pairs of sets of rows, and leaves out the chance of another fit.\n"
             )
+        if "first_seconds" in result:
+            besides = {
+                name: result["first_seconds"][name] - statistics.median(times) for name, times in seconds.items()
+            }
+            told = [f"{more:.2f} s ({name})" for name, more in besides.items() if more >= 0.05]
+            texts.append(
+                "Rates are those of a program that goes on sampling. Its first call took longer, as steps are then "
+                f"fitted to the model, or memory is set up: by {', '.join(told)}.\n"
+                if told
+                else "First calls took less than 0.05 s more.\n"
+            )
     files = sorted(
         (result for result in results if result["key"]["what"] == "file"), key=lambda result: result["key"]["n"]
     )

@@ -323,8 +323,8 @@ plot_side_by_side(
 
 # %% [markdown]
 # $x_N$ still holds $\sqrt{0.3475} = 0.59$ times the point: the left cloud is off centre and a little too narrow.
-# Sampling starts from the right one all the same, and no training mends that. How much is lost? At least the
-# divergence between two Gaussians, one with the mean and covariance of $x_N$, the other $\mathcal{N}(0, I)$. It is
+# Sampling starts from the right one all the same, and no training mends that. How much does the bound lose? At least
+# the divergence between two Gaussians, one with the mean and covariance of $x_N$, the other $\mathcal{N}(0, I)$. It is
 # known before any training.
 
 # %%

@@ -33,6 +33,10 @@ _ODE = ("diffusion/test_ode.py", "diffusion/test_likelihood.py")
 _STEPS = ("sampling/test_steps.py", "sampling/test_chain.py")
 _DENOISER = ("denoiser/test_preconditioning.py",)
 _LEVELS = ("training/test_noise_levels.py",)
+_RATES = ("training/test_config.py",)
+_LOOP = ("training/test_loop.py",)
+_CODEC = ("table/test_codec.py",)
+_WARM_START = ("test_estimator.py",)
 _DERIVATIVES = ("diffusion/test_derivatives.py",)
 _ORACLE_MODELS = ("test_oracle_models.py",)
 _STUDENT = ("test_distillation.py",)
@@ -255,8 +259,8 @@ MUTANTS = (
     Mutant(
         "L_simple without the SNR",
         "diffusion/bound.py",
-        "(at_time(schedule.snr, t, x_0, least=1) * (x_0 - x_0_hat) ** 2)",
-        "((x_0 - x_0_hat) ** 2)",
+        "t.cpu() if isinstance(t, Tensor) else t, squares, least=1) * squares)",
+        "t.cpu() if isinstance(t, Tensor) else t, squares, least=1) ** 0 * squares)",
         "the simple loss",
         _BOUND,
     ),
@@ -957,8 +961,8 @@ MUTANTS = (
     Mutant(
         "the first rows' volume for every tile",
         "model/judging.py",
-        "log_volume=log_volume[rows]",
-        "log_volume=log_volume[: len(z[rows])]",
+        "log_volume=-log_volume[piece]",
+        "log_volume=-log_volume[: len(z[piece])]",
         "the bound of many rows in the user's units",
         ("test_heavy_tails.py",),
     ),
@@ -973,16 +977,16 @@ MUTANTS = (
     Mutant(
         "bound shifted the wrong way",
         "model/judging.py",
-        "torch.from_numpy(-model.codec.log_abs_det_jacobian(values))",
-        "torch.from_numpy(model.codec.log_abs_det_jacobian(values))",
+        "log_volume=-log_volume[piece]",
+        "log_volume=log_volume[piece]",
         "the bound in the user's units",
         _MODEL,
     ),
     Mutant(
         "log-density shifted the wrong way",
         "model/judging.py",
-        "log_prob + torch.from_numpy(model.codec.log_abs_det_jacobian(values))",
-        "log_prob - torch.from_numpy(model.codec.log_abs_det_jacobian(values))",
+        "in_units = log_prob + log_volume",
+        "in_units = log_prob - log_volume",
         "the log-density in the user's units",
         _MODEL,
     ),
@@ -1156,6 +1160,71 @@ MUTANTS = (
         "int(steps))",
         "the best K of N steps",
         _MODEL,
+    ),
+    Mutant(
+        "the bell counted with the even variance",
+        "table/column_choice.py",
+        "np.where(bell, BELL_VARIANCE, EVEN_VARIANCE)",
+        "np.where(bell, EVEN_VARIANCE, EVEN_VARIANCE)",
+        "the scale of few whole numbers",
+        _CODEC,
+    ),
+    Mutant(
+        "a density that is not against the bell",
+        "model/judging.py",
+        "codec.log_abs_det_jacobian(rows) - log_q",
+        "codec.log_abs_det_jacobian(rows) - 0.0 * log_q",
+        "the probability of a whole number",
+        _ORACLE_MODELS,
+    ),
+    Mutant(
+        "whole numbers scored where they stand, spread or not",
+        "model/judging.py",
+        "values if cells is None else codec.spread(values, stream=cells)",
+        "values",
+        "the log-density of whole numbers",
+        _ORACLE_MODELS,
+    ),
+    Mutant(
+        "rates by the steps where the clock ends the run",
+        "training/loop.py",
+        "self.training.rate_at(self.step, progress)",
+        "self.training.rate_at(self.step, self.step / self.max_steps)",
+        "the learning rates of a fit in so many seconds",
+        _LOOP,
+    ),
+    Mutant(
+        "fifty steps of warm-up however few there are",
+        "training/config.py",
+        "max((step + 1) / WARM_UP_STEPS, progress / WARM_UP_SHARE)",
+        "(step + 1) / WARM_UP_STEPS",
+        "the learning rates of a short fit",
+        _RATES,
+    ),
+    Mutant(
+        "the last weights validated in place of the average",
+        "training/loop.py",
+        "with _weights_set(self._learners.parameters, self._learners.averages):\n            by_row",
+        "by_row = self._validation.by_row(side_by_side) if self._validation else torch.empty(0, dtype=torch.float64)\n"
+        "        with _weights_set(self._learners.parameters, self._learners.averages):\n            _",
+        "the choice of weights",
+        _LOOP,
+    ),
+    Mutant(
+        "a fit in so many seconds that the clock does not end",
+        "training/loop.py",
+        "return self._own_time - self._shortest_look",
+        "return 2.0 * self._own_time",
+        "the end of a fit",
+        _LOOP,
+    ),
+    Mutant(
+        "a warm start that picks its rows for validation anew",
+        "fitting/card.py",
+        'Stream(card["split_seed"]) if card.get',
+        "otherwise if card.get",
+        "rows that choose the weights and were trained on",
+        _WARM_START,
     ),
     Mutant(
         "the same probes for all rows",

@@ -344,8 +344,9 @@ def _raw_index(content: bytes) -> Callable[[Path], Path]:
 
 
 _ENTER = "denoiser.network.enter.weight"
-_SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0, "least": None, "largest": None}
-_HEAVY = {**_SCALED, "kind": "heavy-tailed", "middle": 0.0, "core": 1.0}
+_SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0, "bell": False, "least": None, "largest": None}
+_HEAVY = {"kind": "heavy-tailed", "middle": 0.0, "core": 1.0, "centre": 0.0, "scale": 1.0, "cell": 0.0}
+_HEAVY |= {"least": None, "largest": None}
 _CONSTANT = {"kind": "constant", "value": 1.0}
 _WIDE = (2**40, 2**40)
 _HOSTILE: list[tuple[Callable[[Path], object], str]] = [
@@ -431,6 +432,7 @@ _HOSTILE: list[tuple[Callable[[Path], object], str]] = [
     (_record(codec__columns=[{**_SCALED, "scale": 0.0}] * 3), "scale should be"),
     (_record(codec__columns=[{**_SCALED, "centre": "x"}] * 3), "cannot be read"),
     (_record(codec__columns=[{**_SCALED, "cell": -1.0}] * 3), "cell should be"),
+    (_record(codec__columns=[{**_SCALED, "bell": True}] * 3), "bell should be"),
     (_record(codec__columns=[{**_SCALED, "kind": "eval"}] * 3), "codec's column should"),
     (_record(codec__columns=[{**_SCALED, "more": 0.0}] * 3), "codec's column should"),
     (_record(codec__columns=[{**_HEAVY, "core": 0.0}] * 3), "core should be"),
@@ -510,7 +512,12 @@ _HOSTILE_STATES: list[dict[str, Any]] = [
     *({"step": value} for value in ("HUGE", -1, 10**9, 2.5, "many", None, True, [], 10**400)),
     *({"seconds": value} for value in ("HUGE", -1.0, "many", None, [])),
     *({"choice": value} for value in ([1], {"last": "HUGE"}, {"last": -1}, {"last": "x"}, {"best": {}}, 3)),
-    {"diverged": True, "choice": {}},
+    {
+        "diverged": True,
+        "choice": {},
+        **{f"{kept}.{part}": None for kept in ("last", "best") for part in ("by_row", *range(8))},
+    },
+    *({"ended_after": value} for value in ("HUGE", -1.0, "soon", None, [])),
     {"fingerprint": {}},
     {"fingerprint": []},
     {"fingerprint": "x"},

@@ -242,9 +242,10 @@ def test_pairs_are_made_for_at_most_a_third_of_the_time(own, monkeypatch):
         return pairs(model, start, stop, **options)
 
     class Hurried(Trainer):
-        def __init__(self, *arguments, max_time, **options):
-            budgets.append(max_time)
-            super().__init__(*arguments, max_time=None, **options)
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            budgets.append(self._own_time)
+            self.max_time, self._own_time = None, math.inf
 
     monkeypatch.setattr(distillation, "pairs", watched)
     monkeypatch.setattr(distillation, "Trainer", Hurried)

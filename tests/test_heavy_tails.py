@@ -180,7 +180,8 @@ def run(code, X):
 def test_the_advised_lines_make_rows_like_those_that_were_judged():
     """Found by review: they gave whole numbers as they stand to a mixture, and noise to constants."""
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"flag": rng.integers(0, 2, 900), "site": 3.5, "x": rng.normal(size=900)})
+    flags, counts = rng.integers(0, 2, 900), rng.poisson(9.0, 900)
+    table = pd.DataFrame({"flag": flags, "site": 3.5, "x": rng.normal(size=900), "count": counts})
     training, unseen = table[:600], table[600:]
     model = Diffusion(n_steps=20, max_steps=20, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(training)
     fidelity = assess(model.model_, unseen, training=training, stream=Stream(0), n_pairs=2)
@@ -193,15 +194,17 @@ def test_the_advised_lines_make_rows_like_those_that_were_judged():
         made = run(rival.code, training)
         assert (made[:, 1] == 3.5).all()
         assert np.isin(made[:, 0], [0, 1]).all()
-        assert "+= np.random.default_rng(0).uniform(-0.5, 0.5" in rival.code  # or spikes would be fitted
+        for spread in ("even] += np.random.default_rng(0).uniform(-0.5, 0.5", "bell] += stats.cosine.rvs("):
+            assert spread in rival.code  # or spikes would be fitted
         assert rival_share[rival.name] == 1.0
-        names = {"X_new": np.arange(-6.0, 7.0)[:, None] * np.ones(3), "np": np, "whole": [0]}
+        names = {"X_new": np.arange(-6.0, 7.0)[:, None] * np.ones(4), "np": np, "whole": [0, 3]}
         exec("\n".join(rival.code.splitlines()[-6:-1]), names)  # how far draws are brought within the range
         np.testing.assert_array_equal(
-            names["X_new"][:, 0], codec.within_range(np.arange(-6.0, 7.0)[:, None] * np.ones(3))[:, 0]
+            names["X_new"][:, [0, 3]], codec.within_range(np.arange(-6.0, 7.0)[:, None] * np.ones(4))[:, [0, 3]]
         )
         np.testing.assert_allclose(made[:, 0].mean(), training["flag"].mean(), atol=0.1)
         assert abs(made[:, 2].std() - 1.0) < 0.2
+        np.testing.assert_allclose(made[:, 3].mean(), 9.0, atol=0.6)
 
 
 def test_the_other_side_of_zero_is_out_of_reach():

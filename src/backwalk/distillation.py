@@ -81,7 +81,8 @@ def distilled(
         OneLevel(float(schedule.log_snr[-1])),
         training,
         stream=stream.child("training"),
-        max_time=None if max_time is None else max(max_time - (time.perf_counter() - began), 0.5 * max_time),
+        max_time=max_time,
+        elsewhere=time.perf_counter() - began,
         eps=eps_from_x_0(x_N, x_0, schedule.log_snr[-1]),
     )
     with closing(trainer.run()) as steps:

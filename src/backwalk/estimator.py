@@ -76,9 +76,10 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     max_steps : int, default=None
         The number of training steps (not of the chain), in place of the plan's.
     max_time : float, default=None
-        Seconds that the whole fit, from rows to model, takes. They are used: more time trains more networks for longer,
-        and the learning rates follow the clock, so that fits with the same seed are no longer equal bit for
-        bit. None ends by itself, after about 6 s for 10,000 rows in two columns.
+        Seconds that the whole fit, from rows to model, takes; but half of them at least are for training, whatever
+        reading the rows and measuring took. They are used: more time trains more networks for longer, and the learning
+        rates follow the clock, so that fits with the same seed are no longer equal bit for bit. None ends by itself,
+        after about 6 s for 10,000 rows in two columns.
     validation_fraction : float, default=None
         The share of the rows given to `fit` that are not trained on, but choose the weights and fit the reverse
         variance. None is a tenth, at most 1,000 rows, and none of fewer than 20; 0 trains on all.
@@ -94,7 +95,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Whether a fit that takes longer than a moment shows its progress, on a terminal or in a notebook; in a log, one
         line every half minute.
     warm_start : bool, default=False
-        Whether `fit` starts from the weights of the fit before.
+        Whether `fit` starts from the weights of the fit before. On the same rows those that choose the weights stay the
+        same, as long as no more are asked for; others may have been trained on before.
 
     Attributes
     ----------
@@ -206,8 +208,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Fit the model to rows.
 
         With `warm_start`, a fit begins with the weights of the one before, in place of random ones. All else begins
-        anew: scaling, which columns are transformed for their heavy tails, noise levels, the optimiser and the learning
-        rate's rise and fall. So new rows should look like the old ones, and the network has to have the same sizes.
+        anew, but for which rows choose the weights, where they are the same rows: scaling, which columns are
+        transformed for their heavy tails, noise levels, the optimiser and the learning rate's rise and fall. So new
+        rows should look like the old ones, and the network has to have the same sizes.
 
         Parameters
         ----------
@@ -422,9 +425,11 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     ) -> LogDensity:
         """Return the log-density of each row by the probability-flow ODE, with its errors: nats, in the user's units.
 
-        A row whose constant column differs from the fitted constant gets -inf. Whole-number columns are scored at the
-        centre of their cells: a density, and not the logarithm of a number's probability. The density is blurred by
-        noise of standard deviation `model_.blur`, and of more in the tails of columns that are transformed.
+        A row whose constant column differs from the fitted constant gets -inf. Whole numbers are scored at the centres
+        of their cells, against the density there of what they were spread by: the logarithm of a number's probability
+        where the model has learnt that. A model that bulges at whole numbers scores higher, so compare models by
+        the report, which spreads them again. The density is blurred by noise of standard deviation `model_.blur`, and
+        of more in the tails of columns that are transformed.
 
         Parameters
         ----------
@@ -454,7 +459,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return log_density(self.model_, values, n_intervals=n_intervals, n_probes=n_probes, stream=stream)
 
     def score(self, X: Any, y: None = None) -> float:
-        """Return the mean log-density of the rows, nats per point: larger is better.
+        """Return the mean log-density of the rows, nats per point: larger is better, but see `log_density` for whole
+        numbers.
 
         It is -inf where the model cannot make some row, whose constant columns hold other values than the fit's.
 
@@ -484,7 +490,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """Return the variational bound on a chain's -log p(x), term by term with standard errors: nats per point.
 
         The chain is a model of its own: its density is another than the ODE's, which `score_samples` gives. It is the
-        fitted chain unless said otherwise.
+        fitted chain unless said otherwise. Whole numbers are taken as in `log_density`.
 
         Parameters
         ----------

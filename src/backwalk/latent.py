@@ -48,8 +48,9 @@ class Transported:
 def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals: int = N_INTERVALS) -> Transported:
     """Return the latents of rows, (n, d) in the user's units: (n, k), k the number of columns that vary.
 
-    `n_intervals` is even. A row's latent does not depend on the other rows. Raises InvalidInput for rows beyond the
-    network's range, and for those that the model cannot make, and SamplingDiverged where a latent is not finite.
+    Whole numbers are taken where they stand. `n_intervals` is even. A row's latent does not
+    depend on the other rows. Raises InvalidInput for rows beyond the network's range, and for those that the model
+    cannot make, and SamplingDiverged where a latent is not finite.
     """
     refuse_impossible(model, values)
     z = encode_for_scoring(model, values)

@@ -7,10 +7,11 @@ what a network adds.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from backwalk.diffusion import Denoiser, NoiseSchedule, moments, prior_mismatch
+from backwalk.diffusion import Denoiser, NoiseSchedule, moments, prior_mismatch, refuse_lost_noise
 from backwalk.model import (
     DiffusionModel,
     check_reverse_variance,
@@ -38,7 +39,8 @@ def oracle_model(
 
     `rows`, (n, d) in the user's units, are draws of the data: the denoising errors m_t are measured on them, and with
     them the "optimal" reverse variances, and their moments give the prior mismatch. `codec` is between the user's units
-    and the denoiser's; without one they are the same. The stream is that of the noise in m_t. Such a model is for
+    and the denoiser's; without one they are the same. The stream is that of the noise in m_t, and
+    of the places of whole numbers in their cells. Such a model is for
     `backwalk.model`, `backwalk.latent`, `assess` and `report`; there is no file for it, as a function is no data.
 
     >>> import torch
@@ -54,14 +56,16 @@ def oracle_model(
     >>> log_density(model, rows[:50]).log_prob.shape, bound(model, rows[:50], stream=Stream(2)).n_rows
     (torch.Size([50]), 50)
 
-    Raises InvalidInput for rows that are no table of numbers, or of another width than the codec's.
+    Raises InvalidInput for rows that are no table of numbers, or of another width than the codec's, and for those so
+    far from 0 that float32 loses the chain's first noise on them.
     """
     values = as_table(rows).values
     d = values.shape[1]
     check_reverse_variance(reverse_variance)
     units = Codec((ScaledColumn(0.0, 1.0),) * d) if codec is None else codec
-    z = units.encode(values)
     noise = Stream(0).child("oracle") if stream is None else stream
+    z = units.encode(values, stream=noise.child("cells"))
+    refuse_lost_noise(torch.float32, schedule, float(np.median(np.abs(z), axis=0).max()))
     error = measured_denoising_error(
         denoiser, torch.from_numpy(z).float().to(device_of(denoiser)), schedule, stream=noise
     )

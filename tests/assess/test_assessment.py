@@ -131,7 +131,7 @@ def test_the_textbook_s_setting_is_paid_in_full_by_the_model_s_own_network():
     )  # other noise on the same rows: errs on the wide side
     narrow = build_denoiser(SMALL, 2, schedule=NoiseSchedule.linear(50), floor=0.1, stream=Stream(0))
     narrow = dataclasses.replace(model, denoiser=narrow)  # not valid at the textbook's last levels
-    assert textbook_chain(narrow, UNSEEN, None, Stream(0)) is None
+    assert textbook_chain(narrow, UNSEEN, None, Stream(0), Stream(1)) is None
 
 
 def test_beyond_16_columns_probes_estimate_the_ode_s_density_with_their_error():

@@ -24,7 +24,17 @@ def test_copies_are_found():
 
 def test_rows_in_both_sets_count_half():
     rows = normal(0, 30)
-    assert nearest_row_share(normal(1, 100), rows, rows[::-1], stream=Stream(0)).value == 0.5
+    study = nearest_row_share(normal(1, 100), rows, rows[::-1], stream=Stream(0))
+    assert (study.value, study.standard_error) == (0.5, 0.0)  # whatever the labels
+
+
+def test_ties_hide_no_copies():
+    """Found by review: half of all rows are one row, and the others copies, of which the ties' error said nothing."""
+    training, unseen = normal(0, 400), normal(1, 400)
+    training[:200] = unseen[:200] = 0.0
+    study = nearest_row_share(training, training, unseen, stream=Stream(0))
+    assert study.value == 0.75
+    assert study.standard_error < 0.03
 
 
 def test_error_is_that_of_repeating_the_study_where_a_binomial_is_not():

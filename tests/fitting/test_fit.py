@@ -18,24 +18,20 @@ def tiny(**settings):
     return Diffusion(**{**given, **settings})
 
 
-@pytest.mark.parametrize(
-    ("max_time", "n_steps", "left"),
-    [
-        (None, 1000, None),
-        # 7 s before; a look at 4 of 64 levels takes 1 s, and so what comes afterwards 16.
-        (100.0, 1000, 100.0 - 9.0 - 16.0),
-        (100.0, 8, 100.0 - 9.0 - 2.0),
-        (100.0, 3, 100.0 - 9.0 - 1.0),
-        (20.0, 1000, 10.0),  # half of it at least
-    ],
-)
-def test_training_has_the_time_that_the_rest_leaves(monkeypatch, max_time, n_steps, left):
+# 7 s before; a look at 4 of 64 levels takes 1 s, and so what comes afterwards 16.
+@pytest.mark.parametrize(("n_steps", "elsewhere"), [(1000, 9.0 + 16.0), (8, 9.0 + 2.0), (3, 9.0 + 1.0)])
+def test_what_comes_before_and_after_training_is_counted(monkeypatch, n_steps, elsewhere):
     """Found by review: a short chain, which is measured at all of its steps, kept back six times what it took."""
     clock, asked = itertools.count(7.0), []
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
-    found = module._time_to_train(max_time, 0.0, lambda n_levels: asked.append(n_levels), n_steps)
-    assert found == left
-    assert asked == ([] if max_time is None else [2, 4])
+    found = module._seconds_elsewhere(0.0, lambda n_levels: asked.append(n_levels), n_steps)
+    assert found == elsewhere
+    assert asked == [2, 4]
+
+
+def test_a_fit_ends_by_the_clock(rows):
+    model = Diffusion(max_time=0.3, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(rows).model_
+    assert model.history.n_steps < model.card["settings"]["training"]["max_steps"]
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: x")])

@@ -9,6 +9,7 @@ from backwalk.datasets import curved_chain, two_moons
 from backwalk.defaults import finest_scale
 from backwalk.denoiser import Residual
 from backwalk.distillation import distilled
+from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.fitting import checked_settings
 from backwalk.fitting.plan import planned
@@ -44,7 +45,7 @@ def test_denoising_errors_are_of_validation_rows_where_there_are_any(fraction):
 
 def test_the_floor_and_the_split_are_those_of_the_seed():
     z = two_moons().sample(400, random_state=0)
-    plan = planned(z, settings(), Stream(3), None)
+    plan = planned(z, settings(), Stream(3), None, Stream(3))
     assert plan.denoiser.floor == finest_scale(z, stream=Stream(3).child("floor"))
     validation, trained = split_rows(400, 40, stream=Stream(3))
     assert torch.equal(plan.x_0, torch.from_numpy(z[trained]).float())
@@ -78,3 +79,17 @@ def test_the_finest_scale_of_many_rows_is_that_of_some(monkeypatch):
     assert some != whole
     assert some == pytest.approx(whole, rel=0.15)  # 300 probes and some hundred neighbours
     assert np.isfinite(some)
+
+
+def test_a_share_for_validation_that_is_no_row_is_refused():
+    """Found by review: 1 % of 40 rows was none, and variances were fitted on rows that were trained on."""
+    z = two_moons().sample(40, random_state=0)
+    with pytest.raises(InvalidInput, match=r"should be a row of 40 at least, but 0.01 is none: give more, or 0"):
+        planned(z, settings(validation_fraction=0.01), Stream(3), None, Stream(3))
+
+
+def test_columns_too_far_from_0_for_the_noise_are_refused_where_they_are_not_scaled():
+    """Found by review: noise that is lost in rounding makes a bound below the entropy."""
+    z = two_moons().sample(400, random_state=0)
+    with pytest.raises(InvalidInput, match=r"is lost in the rounding of torch.float32 rows of size 1e\+06"):
+        planned(z + 1e6, settings(scale=False), Stream(3), None, Stream(3))

@@ -14,7 +14,7 @@ from backwalk import Diffusion, NoiseSchedule, Residual, Sampler, Textbook, Trai
 ROWS = pd.DataFrame(
     {
         "length": np.sin(np.arange(60.0)),
-        "count": np.arange(60) % 7,
+        "count": np.arange(60) % 3,
         "fixed": np.full(60, 2.5),
     }
 )
@@ -38,7 +38,7 @@ def models():
             reverse_variance="beta",
             random_state=1,
             verbose=False,
-        ).fit(ROWS),
+        ).fit(ROWS.assign(count=np.arange(60) % 7)),  # spread evenly, and not by a bell
     )
     own = Sampler("ddim", 5, eta=0.5)
     taught = Diffusion(

@@ -119,8 +119,8 @@ def test_bounds_stand_beside_the_entropy_and_the_textbook_s_setting_is_told():
     ]
     places = [table.index(name) for name in names]
     assert places == sorted(places)
-    assert f"would lose at least {fidelity().textbook_mismatch:.3f} nats" in text
-    assert "a lower bound, which no network beats" in text
+    assert f"would lose at least {fidelity().textbook_mismatch:.3f} nats of the bound" in text
+    assert "whatever the network" in text
     labels = [a.get("aria-label", "") for tag, a in Elements(page()).tags if tag == "svg"]
     assert sum("beside the entropy" in label or "to the truth" in label for label in labels) == 2
 

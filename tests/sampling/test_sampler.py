@@ -104,3 +104,14 @@ def test_a_sampler_says_in_one_line_what_it_costs_and_draws_from(sampler, cost, 
 def test_refused(bad):
     with pytest.raises(InvalidInput):
         Sampler(*bad)
+
+
+EVEN_TO_THE_END = torch.cat([torch.tensor([math.inf]), torch.linspace(12.4, -6.0, 1000), torch.tensor([-math.inf])])
+
+
+@pytest.mark.parametrize("schedule", [NoiseSchedule.cosine(1000), NoiseSchedule(EVEN_TO_THE_END)])
+def test_few_steps_are_not_spent_where_there_is_noise_alone(schedule):
+    """Found by review: 14 and 16 of 20 evaluations were where the noise is 18 times the data and more."""
+    visited = schedule.noise_level[Sampler("ddim", 20).times(schedule)]
+    assert (visited > 18.0).sum() <= 5
+    assert (visited < 1.0).sum() >= 8

@@ -293,10 +293,13 @@ def test_whole_numbers_are_spread_over_their_cells_and_rounded_back(scale):
     off = spread - table.values[:, codec.encoded_columns]
     np.testing.assert_allclose(off[:, 0], 0.0, atol=1e-14)  # a continuous column stays where it is
     assert (np.abs(off[:, 1:]) < 0.5).all()
-    # Kolmogorov's distance of 500 draws from the uniform exceeds 0.142 with probability 2 exp(-1000 * 0.142^2) < 1e-8.
+    assert {codec.columns[j].bell for j in codec.whole_columns} == {True, False}
+    # Kolmogorov's distance of 500 draws exceeds 0.142 with probability 2 exp(-1000 * 0.142^2) < 1e-8.
     for column in (1, 2):
-        distance = np.abs(np.sort(off[:, column]) + 0.5 - (np.arange(500) + 0.5) / 500).max()
-        assert distance < 0.142
+        u = np.sort(off[:, column])
+        bell = codec.columns[codec.encoded_columns[column]].bell
+        below = u + 0.5 + bell * np.sin(2.0 * np.pi * u) / (2.0 * np.pi)
+        assert np.abs(below - (np.arange(500) + 0.5) / 500).max() < 0.142
     decoded = codec.decode(z)
     np.testing.assert_array_equal(decoded[:, 1:], table.values[:, 1:])
     np.testing.assert_allclose(decoded[:, 0], table.values[:, 0], rtol=1e-15)
@@ -305,6 +308,46 @@ def test_whole_numbers_are_spread_over_their_cells_and_rounded_back(scale):
 def test_a_whole_number_column_counts_with_the_variance_of_its_cell():
     codec = Codec.fit(as_table(MIXED))
     np.testing.assert_allclose(codec.columns[1].scale ** 2, MIXED["count"].var(ddof=0) + 1 / 12, rtol=1e-12)
+
+
+def test_numbers_of_wide_cells_are_spread_by_a_bell_and_count_with_its_variance():
+    flags, table = Stream(3).uniform(0, 200_000, 1).numpy() < 0.3, pd.DataFrame({"flag": np.zeros(200_000)})
+    table["flag"] = flags[:, 0].astype(float)
+    codec = Codec.fit(as_table(table))
+    assert codec.bells == {0: True}
+    z = codec.encode(as_table(table).values, stream=Stream(4))
+    # Standard errors of the mean and, from a fourth moment below 3, of the variance; false alarms of 1e-8.
+    assert abs(z.mean()) < 5.7 / 200_000**0.5
+    assert abs(z.var() - 1.0) < 5.7 * (2.0 / 200_000) ** 0.5
+
+
+@pytest.mark.parametrize(("deviation", "bell"), [(1.2, True), (1.5, False)])
+def test_numbers_are_spread_by_a_bell_where_cells_are_three_quarters_of_a_standard_deviation(deviation, bell):
+    x = np.rint(deviation * Stream(5).normal(0, 5000, 1).numpy())
+    assert Codec.fit(as_table(pd.DataFrame({"x": x[:, 0]}))).columns[0].bell is bell
+
+
+def test_the_density_of_spread_numbers_against_the_bell_is_their_probability():
+    """ln(p / q) at spread numbers, where p is P(number) q: the very logarithm of P, at every place in the cell."""
+    share = np.array([0.7, 0.3])
+    rows = pd.DataFrame({"flag": np.repeat([0, 1], [70, 30])})
+    codec = Codec.fit(as_table(rows))
+    spread = codec.spread(rows.to_numpy(dtype=float), stream=Stream(6))
+    u = spread - rows.to_numpy()
+    log_p = np.log(share[rows["flag"]]) + np.log(2.0 * np.cos(np.pi * u[:, 0]) ** 2)  # in the user's units
+    np.testing.assert_allclose(log_p - codec.log_spread(spread), np.log(share[rows["flag"]]), atol=1e-9)
+    edge = codec.log_spread([[0.5], [0.49], [0.0]])  # at the edge the bell would end at -inf
+    assert edge[0] == pytest.approx(edge[1])
+    assert edge[2] == pytest.approx(np.log(2.0))
+
+
+def test_what_is_spread_by_a_bell_can_be_said_and_has_no_tails():
+    """So that a simple model of the same rows is taken against the same."""
+    counts = pd.DataFrame({"x": np.arange(400) % 2 + 40 * (np.arange(400) % 50 == 0)})
+    assert isinstance(Codec.fit(as_table(counts)).columns[0], HeavyTailedColumn)
+    for bell in (False, True):
+        assert Codec.fit(as_table(MIXED), whole={1: bell, 3: bell}).bells == {1: bell, 3: bell}
+    assert Codec.fit(as_table(counts), whole={0: True}).bells == {0: True}
 
 
 def test_without_a_stream_whole_numbers_stand_at_the_centres_of_their_cells():
@@ -371,8 +414,9 @@ def test_a_codec_survives_json_exactly():
         assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
 
 
-SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0, "least": None, "largest": 5.0}
-HEAVY = {**SCALED, "kind": "heavy-tailed", "middle": 0.0, "core": 1.0}
+SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0, "bell": False, "least": None, "largest": 5.0}
+HEAVY = {"kind": "heavy-tailed", "middle": 0.0, "core": 1.0, "centre": 0.0, "scale": 1.0, "cell": 0.0}
+HEAVY |= {"least": None, "largest": 5.0}
 
 
 @pytest.mark.parametrize(
@@ -384,6 +428,7 @@ HEAVY = {**SCALED, "kind": "heavy-tailed", "middle": 0.0, "core": 1.0}
         {**HEAVY, "scale": 0.0},
         {**HEAVY, "core": float("inf")},
         {**HEAVY, "kind": "scaled"},
+        {**HEAVY, "bell": False},
         {**HEAVY, "least": float("inf")},
         {**SCALED, "kind": "heavy-tailed"},
         {**SCALED, "scale": 1e-320},
@@ -393,6 +438,8 @@ HEAVY = {**SCALED, "kind": "heavy-tailed", "middle": 0.0, "core": 1.0}
         {**SCALED, "centre": 10**400},
         {**SCALED, "centre": True},
         {**SCALED, "cell": -1.0},
+        {**SCALED, "bell": 1.0},
+        {**SCALED, "bell": True},  # over no cell
         {**SCALED, "least": "0"},
         {**SCALED, "largest": float("nan")},
         {**SCALED, "least": 6.0},
@@ -409,7 +456,7 @@ HEAVY = {**SCALED, "kind": "heavy-tailed", "middle": 0.0, "core": 1.0}
     ids=str,
 )
 def test_a_record_that_is_no_codec_is_refused(column):
-    assert Codec.from_dict({"columns": [SCALED]}).n_encoded == 1
+    assert Codec.from_dict({"columns": [SCALED, HEAVY]}).n_encoded == 2
     with pytest.raises(InvalidInput):
         Codec.from_dict({"columns": [column]})
 
@@ -480,7 +527,7 @@ def test_whole_numbers_are_told_by_the_rows_too(far):
     made = codec.decode(RNG.normal(size=(100, 3)))
     assert (made[:, 0] == np.rint(made[:, 0])).all()
     assert not (made[:, 2] == np.rint(made[:, 2])).all()
-    assert list(Codec.fit(as_table(frame), whole=[2]).whole_columns) == [2]
+    assert list(Codec.fit(as_table(frame), whole={2: False}).whole_columns) == [2]
 
 
 def test_columns_that_were_left_as_they_are_are_told_from_scaled_ones():

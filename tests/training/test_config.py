@@ -30,6 +30,14 @@ def test_rates_warm_up_and_fall_along_a_half_cosine():
     assert {plan(decay=False).rate_at(step, step / 1000) for step in range(1001)} == {1.0}
 
 
+@pytest.mark.parametrize("n_steps", [25, 200, 999])
+def test_short_runs_warm_up_over_a_twentieth_of_their_steps(n_steps):
+    rates = np.array([plan().rate_at(step, step / n_steps) for step in range(n_steps)])
+    assert rates.argmax() == min(math.ceil(0.05 * n_steps), 49)
+    assert rates.max() > 0.98
+    assert plan().rate_at(3, 0.5) == pytest.approx(0.5)  # by a clock that went on without steps
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -47,13 +47,13 @@ def rough(width=16, n_blocks=1, members=2):
     return denoiser
 
 
-def trainer(denoiser=None):
-    return Trainer(denoiser or rough(), X_0, LEVELS, PLAN, stream=STREAM, x_validation=X_0[:50])
+def trainer(denoiser=None, plan=PLAN):
+    return Trainer(denoiser or rough(), X_0, LEVELS, plan, stream=STREAM, x_validation=X_0[:50])
 
 
-def trained(n_threads, **sizes):
+def trained(n_threads, plan=PLAN, **sizes):
     torch.set_num_threads(n_threads)
-    run = trainer(rough(**sizes))
+    run = trainer(rough(**sizes), plan)
     losses = [progress.loss for progress in run.run()]
     return losses, run.history().validation_loss, [parameter.detach() for parameter in run.denoiser.parameters()]
 
@@ -112,10 +112,12 @@ def test_torchscript_moves_what_python_moves(half_products, weight_decay):
 
 
 @pytest.mark.parametrize(("members", "width"), [(1, 16), (2, 16), (3, 16), (4, 16), (1, 80), (3, 80)])
-def test_any_number_of_threads_gives_the_same_bits(members, width):
-    losses, validation, weights = trained(1, members=members, width=width)
+@pytest.mark.parametrize("half_products", [False, True])
+def test_any_number_of_threads_gives_the_same_bits(members, width, half_products):
+    plan = replace(PLAN, half_products=half_products)
+    losses, validation, weights = trained(1, plan, members=members, width=width)
     for n_threads in (2, 3):
-        other_losses, other_validation, other_weights = trained(n_threads, members=members, width=width)
+        other_losses, other_validation, other_weights = trained(n_threads, plan, members=members, width=width)
         assert other_losses == losses
         assert other_validation == validation
         assert all(map(torch.equal, other_weights, weights))

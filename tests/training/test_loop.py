@@ -142,22 +142,75 @@ def test_max_time_ends_the_run(monkeypatch):
     assert told[-1].validation_loss is not None
 
 
+@pytest.mark.parametrize(("elsewhere", "n_steps"), [(4.0, 8), (9.0, 6), (100.0, 6)])
+def test_max_time_leaves_what_is_needed_elsewhere_but_trains_for_half_of_it(monkeypatch, elsewhere, n_steps):
+    assert len(list(Clock(monkeypatch, of_a_look=0.0).run(12.0, elsewhere=elsewhere).run())) == n_steps
+
+
+def test_the_last_look_is_within_max_time(monkeypatch):
+    clock = Clock(monkeypatch, of_a_look=1.5)
+    told = list(clock.run(100.0).run())
+    assert 97.0 < clock.now <= 101.0  # late by a step at most, of a second
+    assert [progress.share for progress in told[-2:]] == [pytest.approx(0.99, abs=0.011), 1.0]
+    assert clock.rates[-1] < 0.001  # of the full one
+
+
+def test_a_last_look_that_is_quicker_than_those_before_is_the_last(monkeypatch):
+    """Found by review: the run was then not late any more, and took another step, and another look."""
+    clock = Clock(monkeypatch, of_a_look=3.0)
+    told = []
+    run = clock.run(200.0)
+    for progress in run.run():
+        told.append(progress)
+        monkeypatch.setattr(Validation, "by_row", lambda *_: clock.goes_on(2.5 - clock.now / 200.0, torch.zeros(3)))
+    assert clock.now <= 201.0
+    assert [progress.validation_loss is None for progress in told[-2:]] == [True, False]
+    assert [progress.share for progress in told].count(1.0) == 1
+    assert run.done
+
+
+def test_rates_follow_the_clock(monkeypatch):
+    clock = Clock(monkeypatch, of_a_look=0.0)
+    list(clock.run(200.0).run())
+    expected = [PLAN.rate_at(step, step / 200.0) for step in range(200)]
+    assert clock.rates == pytest.approx(expected)
+
+
+def test_rates_follow_the_steps_where_no_time_is_given(monkeypatch):
+    clock = Clock(monkeypatch, of_a_look=0.0)
+    list(trainer().run())
+    assert clock.rates == pytest.approx([PLAN.rate_at(step, step / 25) for step in range(25)])
+
+
+def test_what_is_validated_are_the_averaged_weights():
+    run = trainer(Training(max_steps=20, batch_size=16, learning_rate=0.01, ema_width=0.25), x_validation=X_VALIDATION)
+    list(run.run())
+    history = run.history()
+    assert history.chosen_step == 20  # so that the average is what the denoiser now holds
+    again = Validation(run.denoiser, X_VALIDATION, run.stream).by_row()
+    assert history.validation_loss[-1] == pytest.approx(float(again.mean()), rel=1e-6)
+
+
 class Clock:
     """A clock that goes on by a second a step and by so many a look, and a run that goes by it."""
 
     def __init__(self, monkeypatch, *, of_a_look):
-        self.now = 0.0
+        self.now, self.rates = 0.0, []
         monkeypatch.setattr(loop.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(Validation, "by_row", lambda *_: self.goes_on(of_a_look, torch.zeros(3)))
-        monkeypatch.setattr(Trainer, "_update", lambda *_: self.goes_on(1.0, torch.tensor(0.0)))
+        monkeypatch.setattr(Trainer, "_update", lambda _, rate, __: self.step_at(rate))
 
     def goes_on(self, seconds, result):
         self.now += seconds
         return result
 
-    def run(self, max_time):
+    def step_at(self, rate):
+        self.rates.append(rate)
+        return self.goes_on(1.0, torch.tensor(0.0))
+
+    def run(self, max_time, **options):
         plan = Training(max_steps=10**9, batch_size=16, learning_rate=1e-3)
-        return trainer(plan, max_time=max_time, x_validation=X_VALIDATION)
+        return trainer(plan, max_time=max_time, x_validation=X_VALIDATION, **options)
 
 
 @pytest.mark.parametrize(("of_a_look", "looks"), [(0.1, 20), (20.0, 4), (200.0, 2)])

@@ -164,7 +164,7 @@ def _alike(
 def _judging_codec(model: DiffusionModel, rows: Rows) -> Codec:
     """Return the scale of the statistics: that of these rows, in the very columns that vary for the model."""
     own = model.codec.columns
-    found = Codec.fit(Table(rows, model.schema), whole=model.codec.whole_columns).columns
+    found = Codec.fit(Table(rows, model.schema), whole=model.codec.bells).columns
     same = (isinstance(a, ConstantColumn) == isinstance(b, ConstantColumn) for a, b in zip(own, found, strict=True))
     return Codec(tuple(theirs if agree else ours for agree, ours, theirs in zip(same, own, found, strict=True)))
 

@@ -51,6 +51,6 @@ def gain_by_level(model: DiffusionModel, trained: Rows, unseen: Rows, stream: St
         for draw in range(_DRAWS_TO_SEE_GAIN):
             eps = stream.child(t, draw).normal(0, len(trained), d, z[0].dtype).to(z[0].device)
             with torch.no_grad():
-                on_trained, on_unseen = (simple_loss(model.denoiser, x, t, eps, schedule).double().cpu() for x in z)
+                on_trained, on_unseen = (simple_loss(model.denoiser, x, t, eps, schedule) for x in z)
             gain += (on_unseen - on_trained).numpy() / _DRAWS_TO_SEE_GAIN
         yield LevelGain(t, float(schedule.noise_level[t]), mean_estimate(gain))

@@ -39,9 +39,11 @@ class Rival:
         """The lines that fit a baseline to rows X with scikit-learn, and draw from it."""
         baseline, codec = self.baseline, self.codec
         heavy, whole, constants = codec.heavy_tailed_columns, codec.whole_columns, codec.constants
+        even, bell = [j for j in whole if not codec.bells[j]], [j for j in whole if codec.bells[j]]
         is_mixture, is_changed = baseline.name.startswith("GaussianMixture"), bool(heavy or whole)
         lines = [
             *(["import numpy as np"] if is_changed else []),
+            *(["from scipy import stats"] if bell else []),
             f"from sklearn.{'mixture' if is_mixture else 'neighbors'} import {baseline.name.partition('(')[0]}",
             "from sklearn.preprocessing import StandardScaler",
             "",
@@ -49,10 +51,15 @@ class Rival:
         rows = "Z" if is_changed else "X"
         if is_changed:
             lines += ["Z = np.array(X, dtype=float)"]
-        if whole:
+        if even:
             lines += [
-                f"whole = {list(whole)}  # columns of whole numbers, spread over their cells",
-                "Z[:, whole] += np.random.default_rng(0).uniform(-0.5, 0.5, (len(Z), len(whole)))",
+                f"even = {even}  # columns of whole numbers, spread over their cells",
+                "Z[:, even] += np.random.default_rng(0).uniform(-0.5, 0.5, (len(Z), len(even)))",
+            ]
+        if bell:
+            lines += [
+                f"bell = {bell}  # columns of few whole numbers, spread over their cells by a bell",
+                "Z[:, bell] += stats.cosine.rvs(size=(len(Z), len(bell)), random_state=0) / (2 * np.pi)",
             ]
         if heavy:
             lines += [
@@ -71,6 +78,7 @@ class Rival:
         if whole:
             least, largest = np.array(list(whole.values())).T.tolist()
             lines += [
+                f"whole = {list(whole)}",
                 f"least, largest = np.array({least}), np.array({largest})  # beyond, new numbers are reflected",
                 "x = np.rint(X_new[:, whole])",
                 "mirrored = np.where(x < least, 2 * least - 1 - x, np.where(x > largest, 2 * largest + 1 - x, x))",
@@ -91,7 +99,7 @@ def fitted_rivals(training: Table, codec: Codec, unseen: Rows, stream: Stream) -
 
 def _unbent(codec: Codec, training: Table) -> Codec:
     """Return the codec without its bends: all other columns stay, so that densities are over the same."""
-    plain = Codec.fit(training, bend=False, whole=codec.whole_columns).columns
+    plain = Codec.fit(training, bend=False, whole=codec.bells).columns
     heavy = codec.heavy_tailed_columns
     return Codec(
         tuple(
@@ -103,7 +111,7 @@ def _unbent(codec: Codec, training: Table) -> Codec:
 
 def _fitted(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> Iterator[Rival]:
     x, z = codec.encode(training.values, stream=stream.child("cells")), codec.encode(unseen)
-    volume = codec.log_abs_det_jacobian(unseen)
+    volume = codec.log_abs_det_jacobian(unseen) - codec.log_spread(unseen)
     for baseline in (
         mixture_baseline(x, stream=stream.child("mixture")),
         kernel_baseline(x, stream=stream.child("kernel")),

@@ -46,18 +46,18 @@ class Scored:
         Whole numbers are spread over their cells, as in the training of all that is compared. At a cell's centre a
         density that bulges there looks better than the truth; spread, none does on average.
         """
-        rows = random_rows(unseen, _MOST_SCORED, stream=stream.child("rows"))
-        rows = model.codec.spread(rows, stream=stream.child("cells"))
-        terms = bound(model, rows, stream=stream.child("bound"))
-        truth = None if density is None else density.log_prob(rows)
+        rows, cells = random_rows(unseen, _MOST_SCORED, stream=stream.child("rows")), stream.child("cells")
+        spread = model.codec.spread(rows, stream=cells)
+        terms = bound(model, rows, stream=stream.child("bound"), cells=cells)
+        truth = None if density is None else density.log_prob(spread)
         n_probes = None if codec.n_encoded <= _MOST_EXACT_COLUMNS else _PROBES
         return cls(
             terms=terms,
             bound_gap=None if truth is None else paired_gap(truth, -terms.per_row.numpy()),
-            other_chains=tuple(_other_chains(model, rows, truth, stream.child("bound"))),
-            textbook_chain=textbook_chain(model, rows, truth, stream.child("bound")),
-            rows=rows,
-            ode=log_density(model, rows, n_probes=n_probes, stream=stream.child("probes")),
+            other_chains=tuple(_other_chains(model, rows, truth, stream.child("bound"), cells)),
+            textbook_chain=textbook_chain(model, rows, truth, stream.child("bound"), cells),
+            rows=spread,
+            ode=log_density(model, rows, n_probes=n_probes, stream=stream.child("probes"), cells=cells),
             log_p_true=truth,
         )
 
@@ -81,18 +81,23 @@ class Scored:
         return None if self.log_p_true is None else total_variation(self.log_p_true, log_p)
 
 
-def _other_chains(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> Iterator[ChainBound]:
+def _other_chains(
+    model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream, cells: Stream
+) -> Iterator[ChainBound]:
     """Yield the bounds of the best few steps with every reverse variance that the model allows, on the same noise."""
     k = min(_FEW_STEPS, model.schedule.n_steps)
     ends_in_noise = bool(model.schedule.log_snr[-1].isinf())
     for kind in BOUND_VARIANCES:
         if kind == "full" and (model.codec.n_encoded > _MOST_EXACT_COLUMNS or ends_in_noise):
             continue
-        by_row = bound(model, rows, stream=stream, reverse_variance=kind, steps=k, n_draws=_DRAWS).per_row.numpy()
+        terms = bound(model, rows, stream=stream, reverse_variance=kind, steps=k, n_draws=_DRAWS, cells=cells)
+        by_row = terms.per_row.numpy()
         yield ChainBound(kind, k, mean_estimate(by_row), None if truth is None else paired_gap(truth, -by_row))
 
 
-def textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> ChainBound | None:
+def textbook_chain(
+    model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream, cells: Stream
+) -> ChainBound | None:
     """Return the bound of the model's own network on the textbook's schedule and variances, or None beyond its range.
 
     It needs no training of its own, as a denoiser knows noise levels and not steps.
@@ -102,7 +107,9 @@ def textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream
     except InvalidInput:
         return None
     respaced, decoder = replace(model, schedule=TEXTBOOK), float(TEXTBOOK.beta[1])
-    terms = bound(respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_DRAWS)
+    terms = bound(
+        respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_DRAWS, cells=cells
+    )
     by_row = terms.per_row.numpy()
     gap = None if truth is None else paired_gap(truth, -by_row)
     return ChainBound("beta", TEXTBOOK.n_steps, mean_estimate(by_row), gap)

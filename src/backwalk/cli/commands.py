@@ -402,11 +402,12 @@ def score(
     """Write the log-density of every row of DATA under a saved MODEL, in nats.
 
     It is the probability-flow ODE's. Beside it stand the ODE solver's error and the standard error of the random probes
-    that serve beyond 32 columns (0 up to there). Whole numbers are scored as they stand; in a report they are first
-    spread over +- 1/2, so that its means differ. A row whose constant column differs from the fit's gets -inf. --bound
-    adds the variational bound (ELBO), from below; it is the chain's, which is another model. The means go to stderr;
-    with --json to stdout, and the table is then written with -o FILE only. A built-in density gives rows that no fit
-    was given. Columns of DATA that MODEL does not have are left out.
+    that serve beyond 32 columns (0 up to there). Whole numbers are scored at the centres of their cells, against the
+    density there of what they were spread by; in a report they are first spread, so that its means differ. A row whose
+    constant column differs from the fit's gets -inf. --bound adds the variational bound (ELBO), from below; it is the
+    chain's, which is another model. The means go to stderr; with --json to stdout, and the table is then written with
+    -o FILE only. A built-in density gives rows that no fit was given. Columns of DATA that MODEL does not have are left
+    out.
     """
     import numpy as np
 

@@ -36,7 +36,8 @@ from backwalk.threads import without_lock
 class EnsembleDenoiser(nn.Module, ABC):
     """A denoiser whose members' mean is its answer.
 
-    The bound is convex in x_0_hat, so the mean is never worse than the members are on average.
+    The training loss, and the bound for given reverse variances, are convex in x_0_hat, so that in them the mean is
+    never worse than the members are on average.
     """
 
     def __init__(self, network: Network, n_members: int, log_snr_range: tuple[float, float]) -> None:

@@ -36,7 +36,7 @@ q_..., p_...        functions of the forward and of the reverse process
 ==================  =================================================================================================
 """
 
-from backwalk.diffusion.bound import denoising_error, simple_loss, variational_bound
+from backwalk.diffusion.bound import denoising_error, refuse_lost_noise, simple_loss, variational_bound
 from backwalk.diffusion.covariance import (
     FullGaussian,
     belief_about_x_0,
@@ -119,6 +119,7 @@ __all__ = [
     "q_posterior",
     "q_sample",
     "q_step",
+    "refuse_lost_noise",
     "scales",
     "score_from_eps",
     "score_from_x_0",

@@ -41,12 +41,14 @@ def simple_loss(denoiser: Denoiser, x_0: Tensor, t: int | Tensor, eps: Tensor, s
     """Return |eps_theta(x_t, t) - eps|^2 for x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: (n,).
 
     It is computed as SNR_t |x_0 - x_0_hat|^2, the same number, which is also defined at zero SNR. Gradients flow. x_0
-    and eps are (n, d); t is an integer or a LongTensor (n,) within 1..n_steps; the result is summed over d.
+    and eps are (n, d); t is an integer or a LongTensor (n,) within 1..n_steps; the result is summed over d, in float64
+    on the CPU.
 
     Source: Ho et al. 2020, Eq. 14.
     """
     x_0_hat = denoise_at_time(denoiser, q_sample(x_0, t, eps, schedule), t, schedule)
-    return (at_time(schedule.snr, t, x_0, least=1) * (x_0 - x_0_hat) ** 2).sum(-1)
+    squares = in_float64(x_0 - x_0_hat).square()  # of float32 rows far out they have no place in float32
+    return (at_time(schedule.snr, t.cpu() if isinstance(t, Tensor) else t, squares, least=1) * squares).sum(-1)
 
 
 def denoising_error(
@@ -117,7 +119,7 @@ def variational_bound(
         )
     noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws, first_row)
     check_schedule(denoiser, schedule)
-    refuse_lost_noise(x_0, schedule)
+    refuse_lost_noise(x_0.dtype, schedule)
 
     d, variance = x_0.shape[1], in_float64(sigma_sq)
 
@@ -132,16 +134,17 @@ def variational_bound(
     return collect_terms(prior_term(x_0, schedule), reconstruction, transitions, log_volume)
 
 
-def refuse_lost_noise(x_0: Tensor, schedule: NoiseSchedule) -> None:
-    """Raise InvalidInput where the first step's noise is lost in the rounding of x_0.
+def refuse_lost_noise(dtype: torch.dtype, schedule: NoiseSchedule, size: float = 1.0) -> None:
+    """Raise InvalidInput where the first step's noise is lost in the rounding of rows of this dtype and size.
 
     Then x_t = x_0, a denoiser errs by nothing, and what should be a bound from above falls without end.
     """
-    least = 4.0 * torch.finfo(x_0.dtype).eps
+    least = 4.0 * torch.finfo(dtype).eps * max(1.0, size)
     if float(schedule.noise_level[1]) < least:
         raise InvalidInput(
             f"The first step's noise level should be at least {least:.2g}, as less is lost in the rounding of "
-            f"{x_0.dtype} rows, but is {float(schedule.noise_level[1]):.2g}: begin the schedule with more noise."
+            f"{dtype} rows of size {size:.2g}, but is {float(schedule.noise_level[1]):.2g}: begin the schedule with "
+            "more noise, or scale the columns."
         )
 
 

@@ -5,9 +5,10 @@ The denoiser's Jacobian holds the uncertainty that is left about x_0 (Tweedie's 
     Cov(x_0 | x_t) = (1 - alpha_bar_t) / sqrt(alpha_bar_t) * d x_0_hat / d x_t.
 
 So p_theta(x_{t-1} | x_t) = N(mu_theta, beta_tilde_t I + c_t^2 Cov(x_0 | x_t)). For a perfect denoiser of Gaussian
-data this is the true reverse step, and the bound is tight for any number of steps. A learned Jacobian is neither
-symmetric nor positive: it is symmetrised, its eigenvalues are floored, and the KL divergence is that of the
-covariance so obtained, not the simpler form which holds only for the exact one. The bound therefore stays a bound.
+data this is the true reverse step, and the bound is tight for any number of steps, but for the prior mismatch. A
+learned Jacobian is neither symmetric nor positive: it is symmetrised, its eigenvalues are floored, and the KL
+divergence is that of the covariance so obtained, not the simpler form which holds only for the exact one. The bound
+therefore stays a bound.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def full_covariance_bound(
         raise InvalidInput(f"decoder_variance should be > 0, but got {decoder_variance:g}: 1 / SNR_1 is a usual size.")
     noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws, first_row)
     check_schedule(denoiser, schedule)
-    refuse_lost_noise(x_0, schedule)
+    refuse_lost_noise(x_0.dtype, schedule)
     _refuse_pure_noise(schedule.n_steps, schedule)
     x_0 = x_0.detach()
     clean = in_float64(x_0)

@@ -42,8 +42,10 @@ def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
 def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) -> float:
     """Return KL(N(sqrt(alpha_bar_N) m, alpha_bar_N S + (1 - alpha_bar_N) I) || N(0, I)), nats per point.
 
-    For data with mean m, (d,), and covariance S, (d, d), the chain starts from the wrong place by at least this much,
-    in every sample, whatever the network; it is known before training. (`prior_term` is larger: it is not all waste.)
+    For data with mean m, (d,), and covariance S, (d, d), the bound lies above the entropy by at least this much,
+    whatever the network, as whole paths cannot be nearer to each other than their ends; so does the -log p of a perfect
+    denoiser's probability-flow ODE. It is known before training. (`prior_term` is larger: it is not all waste. Samples
+    of a chain start from the wrong place, and their noise makes them forget a part of that, but not of the bound.)
     """
     mean, covariance = in_float64(mean.detach()), in_float64(covariance.detach())
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):

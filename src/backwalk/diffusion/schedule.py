@@ -24,13 +24,16 @@ from torch.nn.functional import logsigmoid
 from backwalk.diffusion.precision import in_float64
 from backwalk.errors import InvalidInput
 
+_FARTHEST_LOG_SNR = 700.0
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NoiseSchedule:
     """The noise levels of a chain, as its log signal-to-noise ratios.
 
-    `log_snr` is (n_steps + 1,), strictly decreasing, with log_snr[0] = +inf. Its last value may be -inf, which is zero
-    terminal SNR: x_N is then pure noise. The tensor is copied; treat a schedule as immutable.
+    `log_snr` is (n_steps + 1,), strictly decreasing, with log_snr[0] = +inf and the others within 700 of 0. But the
+    last may be -inf, which is zero terminal SNR: x_N is then pure noise. The tensor is copied; treat a schedule as
+    immutable.
 
     >>> schedule = NoiseSchedule.linear(100)
     >>> schedule
@@ -61,6 +64,13 @@ class NoiseSchedule:
             raise InvalidInput(
                 f"log_snr should decrease strictly, but got {log_snr[t]:g} at t = {t} after {log_snr[t - 1]:g}: "
                 "remove repeated steps, or use fewer steps."
+            )
+        far = torch.nonzero(log_snr[1:].abs().gt(_FARTHEST_LOG_SNR) & log_snr[1:].isfinite()).flatten()
+        if len(far):
+            t = int(far[0]) + 1
+            raise InvalidInput(
+                f"log_snr should lie within {_FARTHEST_LOG_SNR:g} of 0, or end at -inf, but got {log_snr[t]:g} at "
+                f"t = {t}: beyond, its exponential has no place in float64. Use fewer steps or smaller betas."
             )
 
     @classmethod

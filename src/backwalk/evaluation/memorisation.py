@@ -20,12 +20,12 @@ def nearest_row_share(generated: ArrayLike, training: ArrayLike, unseen: ArrayLi
     """Return the share of generated rows whose nearest real row was trained on; 1/2 without memorisation.
 
     All are (., d) in one common scale. The larger of `training` and `unseen` is cut at random to the size of the
-    smaller. A tie (the same row in both) counts one half.
+    smaller. A tie (the same row in both) counts one half, whatever the labels.
 
-    The error is the exact one of exchangeable labels: with w_i the share of generated rows nearest to real row i of M,
-    share = sum of w_i over training rows, and over random labels Var = M / (4 (M - 1)) sum_i (w_i - 1/M)^2. It is the
-    binomial 1 / (4 n) while generated rows are few, and allows for the chance of which real rows lie where when they
-    are many.
+    The error is the exact one of exchangeable labels: with w_i the share of generated rows that are nearest to real
+    row i of M, without ties, share = sum of w_i over training rows, and over random labels Var = M / (4 (M - 1))
+    sum_i (w_i - mean w)^2. It is the binomial 1 / (4 n) while generated rows are few, and allows for the chance of
+    which real rows lie where when they are many.
 
     Returns the share, its standard error and the number of generated rows. Raises InvalidInput for no rows
     and for another number of columns.
@@ -41,10 +41,10 @@ def nearest_row_share(generated: ArrayLike, training: ArrayLike, unseen: ArrayLi
     n_real = min(len(trained), len(other))
     to_training, training_index = nearest(rows, random_rows(trained, n_real, stream=stream.child("training")))
     to_unseen, unseen_index = nearest(rows, random_rows(other, n_real, stream=stream.child("unseen")))
-    won = np.where(to_training == to_unseen, 0.5, to_training < to_unseen)
-    weights = np.concatenate(
-        [np.bincount(training_index, won, n_real), np.bincount(unseen_index, 1.0 - won, n_real)]
-    ) / len(rows)
+    won, lost = to_training < to_unseen, to_training > to_unseen
+    weights = np.concatenate([np.bincount(training_index, won, n_real), np.bincount(unseen_index, lost, n_real)]) / len(
+        rows
+    )
     m = 2 * n_real
-    variance = m / (4.0 * (m - 1)) * np.sum((weights - 1.0 / m) ** 2)
-    return Estimate(float(won.mean()), float(variance) ** 0.5, len(rows))
+    variance = m / (4.0 * (m - 1)) * np.sum((weights - weights.mean()) ** 2)
+    return Estimate(0.5 + 0.5 * float(won.mean() - lost.mean()), float(variance) ** 0.5, len(rows))

@@ -30,9 +30,20 @@ _AS_FITTED = "as fitted"
 
 
 def model_card(
-    settings: Settings, table: Table, plan: Plan, history: History, *, seed: int, seconds: float
+    settings: Settings,
+    table: Table,
+    plan: Plan,
+    history: History,
+    data_sha256: str,
+    split: Stream,
+    *,
+    seed: int,
+    seconds: float,
 ) -> dict[str, Any]:
-    """Return the card of a fit that took so many seconds: `n_rows` are those that were trained on."""
+    """Return the card of a fit that took so many seconds: `n_rows` are those that were trained on.
+
+    `data_sha256` is the `digest` of the table, and `split` the stream that picked the rows for validation.
+    """
     n_columns = table.schema.n_columns
     columns = f"{n_columns} column{'s' * (n_columns > 1)}"
     return {
@@ -40,7 +51,8 @@ def model_card(
         "parameters": parameters_record(settings),
         "settings": {"denoiser": _plain(plan.architecture), "training": asdict(plan.training)},
         "seed": seed,
-        "data_sha256": _sha256(table.values),
+        "split_seed": split.seed,
+        "data_sha256": data_sha256,
         "n_rows": len(plan.x_0),
         "n_validation_rows": 0 if plan.x_validation is None else len(plan.x_validation),
         "n_columns": n_columns,
@@ -58,23 +70,32 @@ def model_card(
 
 def is_of_the_fit(card: Mapping[str, Any], values: NDArray[np.float64]) -> bool:
     """Return whether these rows, (n, d), are the table that a card tells of."""
-    return bool(card.get("data_sha256") == _sha256(values))
+    return bool(card.get("data_sha256") == digest(values))
 
 
-def _sha256(values: NDArray[np.float64]) -> str:
+def digest(values: NDArray[np.float64]) -> str:
+    """Return the SHA-256 of rows, (n, d), by which a table is told from others."""
     return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).data).hexdigest()
 
 
 def trained_rows(card: Mapping[str, Any], values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which rows of a fit's table, (n, d), were trained on: (n,), False for those kept apart for validation.
 
-    The split follows from the seed. For another table than the one that the card tells of, nothing is known: all True.
+    The split follows from its seed. For another table than the one that the card tells of, nothing is known: all True.
     """
     n_validation, trained = card.get("n_validation_rows", 0), np.ones(len(values), dtype=bool)
     if n_validation and is_of_the_fit(card, values):
-        chosen_by, _ = split_rows(len(values), n_validation, stream=Stream(card["seed"]))
+        chosen_by, _ = split_rows(len(values), n_validation, stream=Stream(card["split_seed"]))
         trained[chosen_by] = False
     return trained
+
+
+def split_of(card: Mapping[str, Any], data_sha256: str, otherwise: Stream) -> Stream:
+    """Return the stream that picks the rows for validation where a fit goes on with the weights of another, of a card.
+
+    On the same table it is the other's, whose rows for validation these weights have never seen.
+    """
+    return Stream(card["split_seed"]) if card.get("data_sha256") == data_sha256 else otherwise
 
 
 def cells_of_the_fit(card: Mapping[str, Any]) -> Stream:

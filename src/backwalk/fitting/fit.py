@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.errors import InvalidInput, PriorMismatchWarning, RepeatedValueWarning, TrainingDiverged
-from backwalk.fitting.card import model_card
+from backwalk.fitting.card import digest, model_card, split_of
 from backwalk.fitting.plan import planned
 from backwalk.fitting.settings import Keeping, Settings
 from backwalk.model import (
@@ -52,8 +52,10 @@ def fitted(
     the time of `max_time` runs from `began`, a reading of `time.perf_counter`.
     """
     with torch.inference_mode(False):  # whatever the caller set: threads move what is made here
+        data_sha256 = digest(table.values)  # before the clock is read: of many rows it takes a while
+        split = stream if before is None else split_of(before.card, data_sha256, stream)
         with _enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
-            plan = planned(z, settings, stream, before)
+            plan = planned(z, settings, stream, before, split)
         warning = mismatch_warning(plan.prior_mismatch, plan.schedule)
         if warning:
             warnings.warn(warning, PriorMismatchWarning, stacklevel=3)  # at the caller of `fit`
@@ -75,7 +77,10 @@ def fitted(
                 plan.training,
                 stream=stream.child("training"),
                 x_validation=plan.x_validation,
-                max_time=_time_to_train(settings.max_time, began, denoising_error, plan.schedule.n_steps),
+                max_time=settings.max_time,
+                elsewhere=0.0
+                if settings.max_time is None
+                else _seconds_elsewhere(began, denoising_error, plan.schedule.n_steps),
             )
         diverged = _run(trainer, settings, keeping)
         with _enough_memory():
@@ -93,7 +98,7 @@ def fitted(
             sampler=settings.sampler or default_sampler(plan.schedule),
             prior_mismatch=plan.prior_mismatch,
             history=history,
-            card=model_card(settings, table, plan, history, seed=stream.seed, seconds=seconds),
+            card=model_card(settings, table, plan, history, data_sha256, split, seed=stream.seed, seconds=seconds),
         )
     return model, diverged
 
@@ -111,18 +116,13 @@ def _repeated_words(codec: Codec, table: Table, blur: float) -> str | None:
     )
 
 
-def _time_to_train(
-    max_time: float | None, began: float, denoising_error: Callable[..., Tensor], n_steps: int
-) -> float | None:
-    """Return the seconds that what comes before and after training leaves of a fit's time, None for no limit."""
-    if max_time is None:
-        return None
-    # What comes after is measured here, by a share of its levels.
+def _seconds_elsewhere(began: float, denoising_error: Callable[..., Tensor], n_steps: int) -> float:
+    """Return the seconds that a fit takes before and after training: what comes after is measured, in part."""
     denoising_error(n_levels=2)  # what the first call sets up is not needed again afterwards
     before_trial = time.perf_counter()
     denoising_error(n_levels=4)
     afterwards = min(N_MEASURED_LEVELS, n_steps) / min(4, n_steps) * (time.perf_counter() - before_trial)
-    return max(max_time - (time.perf_counter() - began) - afterwards, 0.5 * max_time)
+    return time.perf_counter() - began + afterwards
 
 
 def _run(trainer: Trainer, settings: Settings, keeping: Keeping | None) -> TrainingDiverged | None:

@@ -18,7 +18,7 @@ from backwalk.defaults import (
     finest_scale,
 )
 from backwalk.denoiser import Architecture, EnsembleDenoiser, build_denoiser
-from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch
+from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch, refuse_lost_noise
 from backwalk.errors import InvalidInput
 from backwalk.fitting.settings import Settings, check_length, chosen_device
 from backwalk.model import DiffusionModel
@@ -47,19 +47,30 @@ class Plan:
         return (self.x_0 if self.x_validation is None else self.x_validation)[:_MOST_MEASURED]
 
 
-def planned(z: NDArray[np.float64], settings: Settings, stream: Stream, before: DiffusionModel | None) -> Plan:
-    """Return the plan of a fit to encoded rows, (n, k). Raises InvalidInput before any long work."""
+def planned(
+    z: NDArray[np.float64], settings: Settings, stream: Stream, before: DiffusionModel | None, split: Stream
+) -> Plan:
+    """Return the plan of a fit to encoded rows, (n, k), of which those apart that `split` picks.
+
+    Raises InvalidInput before any long work.
+    """
     n, k = z.shape
     fraction = settings.validation_fraction
-    n_validation = round((default_validation_fraction(n) if fraction is None else fraction) * n)
+    fraction = default_validation_fraction(n) if fraction is None else fraction
+    n_validation = round(fraction * n)
+    if fraction and not n_validation:
+        raise InvalidInput(
+            f"validation_fraction should be a row of {n} at least, but {fraction:g} is none: give more, or 0."
+        )
     device = torch.device(chosen_device(settings.device))
     x_validation, x_0 = (
-        torch.from_numpy(z[rows]).float().to(device) for rows in split_rows(n, n_validation, stream=stream)
+        torch.from_numpy(z[rows]).float().to(device) for rows in split_rows(n, n_validation, stream=split)
     )
     floor = finest_scale(z, stream=stream.child("floor"))
     schedule = settings.schedule or default_schedule(z, floor, settings.n_steps)
     if not settings.scale:
         _refuse_narrow(z, float(schedule.noise_level[1]))
+        refuse_lost_noise(torch.float32, schedule, float(np.median(np.abs(z), axis=0).max()))
     of_before = None if before is None else before.architecture
     architecture = settings.denoiser or of_before or default_architecture(len(x_0), k, settings.max_time)
     training = settings.training or default_training(

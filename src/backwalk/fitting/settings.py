@@ -103,6 +103,7 @@ def checked_settings(given: Mapping[str, Any]) -> Settings:
         raise InvalidInput(f"callbacks should be a list of functions, but got {given['callbacks']!r}.")
     plain = {
         "n_steps": None if n_steps is None else int(n_steps),
+        "max_time": None if given["max_time"] is None else float(given["max_time"]),
         "max_steps": None if given["max_steps"] is None else int(given["max_steps"]),
         "callbacks": tuple(given["callbacks"]),
         **{name: bool(given[name]) for name in ("scale", "verbose", "warm_start")},

@@ -137,9 +137,9 @@ def mismatch_warning(prior_mismatch: float, schedule: NoiseSchedule) -> str | No
         return None
     return (
         f"prior mismatch: alpha_bar_N = {float(schedule.alpha_bar[-1]):.4f} after {schedule.n_steps} steps, so x_N "
-        f"still holds signal (SNR {float(schedule.snr[-1]):.2f}), while sampling starts from pure noise. That costs at "
-        f"least {prior_mismatch:.3f} nats per row, in every sample, whatever the network. Use more steps or larger "
-        "betas, or leave the schedule to Diffusion()."
+        f"still holds signal (SNR {float(schedule.snr[-1]):.2f}), while sampling starts from pure noise. That costs "
+        f"the bound at least {prior_mismatch:.3f} nats per row, whatever the network. Use more steps or larger betas, "
+        "or leave the schedule to Diffusion()."
     )
 
 

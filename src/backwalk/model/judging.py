@@ -54,15 +54,18 @@ def bound(
     steps: int | Sequence[int] | None = None,
     decoder_variance: float | None = None,
     n_draws: int = 1,
+    cells: Stream | None = None,
 ) -> BoundTerms:
     """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats per point.
 
     The chain is the model's own unless said otherwise: `reverse_variance` is one of `BOUND_VARIANCES`, `steps` the
-    times that are visited or the number of them (then those of `chosen_times`), and
-    `decoder_variance`, in squared encoded units, defaults as in `reverse_variances`, or with "full" to the covariance
-    that the denoiser's Jacobian gives. The codec's log |det J| is part of the reconstruction term, and of every row's
-    total. Rows go through in pieces, so that memory does not grow with them. Raises InvalidInput for rows that the
-    model cannot make (`refuse_impossible`), and SamplingDiverged where the network's answers are no numbers.
+    times that are visited or the number of them (then those of `chosen_times`), and `decoder_variance`, in squared
+    encoded units, defaults as in `reverse_variances`, or with "full" to the covariance that the denoiser's Jacobian
+    gives. Whole numbers are spread by the stream `cells`, row by row, or without it scored at the centres of their
+    cells, in both cases against what they were spread by. The codec's log |det J| is part of the reconstruction term,
+    and of every row's total. Rows go through in pieces, so that memory does not grow with them. Raises InvalidInput for
+    rows that the model cannot make (`refuse_impossible`), and SamplingDiverged where the network's answers are no
+    numbers.
     """
     kind = model.reverse_variance if reverse_variance is None else reverse_variance
     check_reverse_variance(kind, BOUND_VARIANCES)
@@ -72,9 +75,9 @@ def bound(
             f'{model.codec.n_encoded}: use "optimal".'
         )
     refuse_impossible(model, values)
-    z = encode_for_scoring(model, values).float()
+    rows, log_volume = _scored_rows(model, values, cells)
+    z = encode_for_scoring(model, rows).float()
     times = chosen_times(model, steps, decoder_variance=decoder_variance)
-    log_volume = torch.from_numpy(-model.codec.log_abs_det_jacobian(values))
     schedule = model.schedule.respace(times)
     bound_of: Callable[..., BoundTerms]
     if kind == "full":
@@ -86,9 +89,9 @@ def bound(
     piece_rows = min(max(-(-len(z) // 2), _FEWEST_ROWS), _MOST_ROWS) if z.device.type == "cpu" else TILE_ROWS
 
     def of_piece(first: int) -> BoundTerms:
-        rows = slice(first, first + piece_rows)
+        piece = slice(first, first + piece_rows)
         return bound_of(
-            model.denoiser, z[rows], stream=stream, n_draws=n_draws, first_row=first, log_volume=log_volume[rows]
+            model.denoiser, z[piece], stream=stream, n_draws=n_draws, first_row=first, log_volume=-log_volume[piece]
         )
 
     with single_threads(z.device.type == "cpu") as side_by_side:
@@ -129,6 +132,7 @@ def log_density(
     n_intervals: int = 16,
     n_probes: int | None = None,
     stream: Stream | None = None,
+    cells: Stream | None = None,
     watch: Callable[[int], object] = lambda _: None,
 ) -> LogDensity:
     """Return the log-density of rows under the probability-flow ODE, in the user's units: nats per point.
@@ -137,11 +141,14 @@ def log_density(
     `n_probes` is given, so many random sign vectors per row (16) estimate it, with the standard error that the result
     holds. They come from `stream`, by default always the same, and from the row's own content. Rows are integrated in
     tiles. So a row's result does not depend on the others, and equal rows have equal results; the probes of different
-    rows are independent, and their errors average out in a mean. `watch` is told of each tile's number of rows. The
-    density is blurred by `model.blur`. Rows that the model cannot make, as their constant columns hold other values
-    than the fitted ones, have -inf. Raises SamplingDiverged where the network's answers are no numbers.
+    rows are independent, and their errors average out in a mean. Whole numbers are spread by the stream `cells`, row by
+    row, or without it scored at the centres of their cells, in both cases against what they were spread by. `watch` is
+    told of each tile's number of rows. The density is blurred by `model.blur`. Rows that the model cannot make, as
+    their constant columns hold other values than the fitted ones, have -inf. Raises SamplingDiverged where the
+    network's answers are no numbers.
     """
-    z = encode_for_scoring(model, values).float()
+    rows, log_volume = _scored_rows(model, values, cells)
+    z = encode_for_scoring(model, rows).float()
     level = model.schedule.noise_level
     if n_probes is None and z.shape[1] > MOST_EXACT_COLUMNS:
         n_probes = DEFAULT_PROBES
@@ -169,7 +176,7 @@ def log_density(
         watch(len(piece))
     log_prob, solver_error, standard_error = torch.cat([torch.empty(0, 3, dtype=torch.float64), *pieces]).unbind(dim=1)
     _refuse_no_numbers(log_prob, "Log-densities")
-    in_units = log_prob + torch.from_numpy(model.codec.log_abs_det_jacobian(values))
+    in_units = log_prob + log_volume
     possible = torch.from_numpy(model.codec.holds_constants(values, model.schema.dtypes).all(axis=1))
     return LogDensity(in_units.where(possible, -torch.inf), solver_error, standard_error)
 
@@ -213,6 +220,21 @@ def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: 
         f"but got {values[row, j]} at row {row} (rows count from 0){more}: the model cannot make such rows, so drop "
         "them, or fit it to some too."
     )
+
+
+def _scored_rows(
+    model: DiffusionModel, values: NDArray[np.float64], cells: Stream | None
+) -> tuple[NDArray[np.float64], Tensor]:
+    """Return the rows that are scored, (n, d) in the user's units, and what is added to their log p(z): (n,), nats.
+
+    With `cells` whole numbers are spread over theirs, and p is taken against the spread q: ln(p / q) is the logarithm
+    of a number's probability, or less on average, and a model that bulges at whole numbers gains nothing by it.
+    Without, p at the centre is, against q there: the same where the model has learnt the spread, and always the same.
+    """
+    codec = model.codec
+    rows = values if cells is None else codec.spread(values, stream=cells)
+    log_q = codec.log_spread(rows if cells is not None else np.rint(np.asarray(rows)))
+    return rows, torch.from_numpy(codec.log_abs_det_jacobian(rows) - log_q)
 
 
 def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:

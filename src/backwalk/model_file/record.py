@@ -101,6 +101,7 @@ class _Card(_Strict):
     parameters: dict[str, Any]
     settings: dict[str, Any]
     seed: int
+    split_seed: int
     data_sha256: _Text
     n_rows: _Count
     n_validation_rows: _Count

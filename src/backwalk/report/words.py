@@ -98,20 +98,20 @@ def prior_words(fidelity: Fidelity, schedule: NoiseSchedule) -> str:
     lost = f"at least {mismatch:.3f} nats are" if mismatch >= 1e-3 else "less than 0.001 nats is known to be"
     words = (
         f"After the last step ᾱ_N = {alpha_bar} of the variance is signal. The bound's prior term is {term} nats per "
-        f"row; of that, {lost} lost because sampling starts from "
+        f"row; of that, {lost} lost because the chain starts from "
         "pure noise instead of from where the data end (the prior mismatch). "
     )
     if mismatch >= MISMATCH_THAT_MATTERS:
         return words + (
-            "This matters: no training removes it, and every sample starts from the wrong place. More steps or larger "
-            "betas do."
+            "This matters: no training removes it from the bound, and every sample starts from the wrong place. More "
+            "steps or larger betas do."
         )
     words += "That is nothing to worry about."
     if schedule == TEXTBOOK:
         return words
     words += (
         " The textbook's schedule, 100 steps with β from 0.001 to 0.02, would lose at least "
-        f"{fidelity.textbook_mismatch:.3f} nats on the same encoded rows: a lower bound, which no network beats."
+        f"{fidelity.textbook_mismatch:.3f} nats of the bound on the same encoded rows, whatever the network."
     )
     if fidelity.textbook_chain is None:
         return words

@@ -12,6 +12,7 @@ from backwalk.errors import InvalidInput
 
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
 USUAL_EVALUATIONS = 20
+_FARTHEST_LEVEL = 80.0  # beyond, x_0_hat is the data's mean: Karras et al. 2022 begin there
 _EVEN_POWER = 0.4  # of the angle in which few steps are even; from 0.35 to 0.5 a classifier finds no difference
 
 
@@ -62,9 +63,9 @@ class Sampler:
     def times(self, schedule: NoiseSchedule) -> list[int]:
         """Return the steps of a chain that are visited: increasing, ending at n_steps.
 
-        Few steps are even in s^(1/7) of the noise level s, as in Karras et al. 2022, those of "multistep-sde" in
-        arctan(s)^0.4, rounded to steps of the chain. A model fits those of "multistep" to its own denoiser
-        (`fitted_times`). A student is asked at the last step alone.
+        Few steps are even in s^(1/7) of the noise level s, as in Karras et al. 2022, up to s = 80 and from there to the
+        last in one; those of "multistep-sde" are even in arctan(s)^0.4; rounded to steps of the chain. A model fits
+        those of "multistep" to its own denoiser (`fitted_times`). A student is asked at the last step alone.
         """
         n, k = schedule.n_steps, self.n_evaluations
         if self.solver == "distilled":
@@ -73,7 +74,7 @@ class Sampler:
             return list(range(1, n + 1))
         if self.solver == "multistep-sde":
             return spread_times(angle_places(schedule, _EVEN_POWER), k)
-        return spread_times(schedule.noise_level[1:].clamp(max=1e6).numpy() ** (1 / 7), k)
+        return spread_times(schedule.noise_level[1:].clamp(max=_FARTHEST_LEVEL).numpy() ** (1 / 7), k)
 
     def describe(self, schedule: NoiseSchedule) -> str:
         """Return one line: the solver, what a row costs on a schedule, and which model the row is drawn from.

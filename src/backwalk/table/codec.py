@@ -3,14 +3,15 @@
 Each column is brought to mean 0 and variance 1 on its own, by a straight line or, where its tails are heavy, by a bent
 one (`columns.py`). A column that never varies has no density; it is set aside and put back exactly. A column of whole
 numbers has no density either, and a model could gain without end by putting spikes on the numbers; each value is
-therefore spread uniformly over its cell [x - 1/2, x + 1/2] before encoding, and rounded after decoding. The density
-over the spread values, integrated over a cell, is the probability of the whole number in it. (New rows that lie beyond
-the range of the fitted numbers are reflected into it: see `within_range`.)
+therefore spread over its cell [x - 1/2, x + 1/2], by a density q, before encoding, and rounded after decoding. The
+density p of spread values, integrated over a cell, is the probability P of the whole number in it, and ln (p / q) at a
+spread value is no more than ln P on average (Jensen). (New rows that lie beyond the range of the fitted numbers are
+reflected into it: see `within_range`.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -29,7 +30,9 @@ from backwalk.table.columns import (
     ScaledColumn,
     bent,
     column_from_dict,
+    log_bell,
     log_slope,
+    spread_over_cell,
     unbent,
 )
 from backwalk.table.frame import Table
@@ -62,14 +65,16 @@ class Codec:
             )
 
     @classmethod
-    def fit(cls, table: Table, *, scale: bool = True, bend: bool = True, whole: Collection[int] | None = None) -> Codec:
+    def fit(
+        cls, table: Table, *, scale: bool = True, bend: bool = True, whole: Mapping[int, bool] | None = None
+    ) -> Codec:
         """Return the codec that gives each column of a table mean 0 and variance 1.
 
         Columns with heavy tails are bent first (`fitted_tails`), unless `bend` is False. A column of a DataFrame that
-        holds whole numbers alone, whatever its dtype, counts with the variance of its cell, 1/12; or it is these
-        columns that do, `whole`, by number. With `scale=False` centres are 0 and scales 1, and nothing is bent, as in
-        code that trains on the raw points; constant columns are set aside all the same. Raises InvalidInput for a
-        single row, for columns none of which varies, and for a spread too small for float64.
+        holds whole numbers alone, whatever its dtype, counts with the variance of its spread; or it is these columns
+        that do, `whole`, by number, with whether they are spread by a bell. With `scale=False` centres are 0 and scales
+        1, and nothing is bent, as in code that trains on the raw points; constant columns are set aside all the same.
+        Raises InvalidInput for a single row, for columns none of which varies, and for a spread too small for float64.
         """
         return cls(fitted_columns(table, scale=scale, bend=bend, whole=whole))
 
@@ -105,6 +110,11 @@ class Codec:
         return {j: (float(a), float(b)) for j, a, b in zip(whole, *self._range, strict=True)}
 
     @cached_property
+    def bells(self) -> dict[int, bool]:
+        """Whether whole numbers are spread by a bell, or evenly, by the column's number among the user's."""
+        return {j: bool(self._bell[self.encoded_columns.index(j)]) for j in self.whole_columns}
+
+    @cached_property
     def constants(self) -> dict[int, float]:
         """The values of the columns that never vary, by their number among the user's."""
         return {j: column.value for j, column in enumerate(self.columns) if isinstance(column, ConstantColumn)}
@@ -125,20 +135,26 @@ class Codec:
         return np.clip(units, 0.0, LARGEST)
 
     def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
-        """Return the codec's share of log-densities: log p(x) = log p(z) + this, with z = encode(x). (n,), nats.
-
-        log |det dz/dx| = - sum_j log dx_j/dz_j over the columns that vary; the density is one over those columns alone.
-        `values` is (n, d) in the user's units.
-        """
+        """Return log |det dz/dx| = - sum_j log dx_j/dz_j of rows, (n, d), over the columns that vary: (n,), nats."""
         x = self._rows(values, self.n_columns, "values")[:, self.encoded_columns]
         heavy, middle, core = self._tails
         log_det: FloatArray = log_slope(x[:, heavy], middle, core).sum(axis=1) - np.log(self._scale).sum()
         return log_det
 
+    def log_spread(self, values: npt.ArrayLike) -> FloatArray:
+        """Return ln q of the places in their cells where rows, (n, d), have whole numbers that were spread: (n,), nats.
+
+        Of evenly spread numbers it is 0. Against q a density of rows is one of whole numbers: see `columns.py`.
+        """
+        place = self._rows(values, self.n_columns, "values")[:, self.encoded_columns][:, self._bell]
+        place /= self._cell[self._bell]
+        log_q: FloatArray = log_bell(place - np.rint(place)).sum(axis=1)
+        return log_q
+
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None) -> FloatArray:
         """Return rows in encoded units.
 
-        x is spread uniformly over its cell where a `stream` is given, and at its cell's centre otherwise. `values` is
+        x is spread over its cell where a `stream` is given, and at its cell's centre otherwise. `values` is
         (n, d) in the user's units; NaN stays NaN. Returns (n, k). Raises InvalidInput for another shape, and for a
         value so far out that its encoded number overflows.
         """
@@ -163,7 +179,7 @@ class Codec:
         return z
 
     def spread(self, values: npt.ArrayLike, *, stream: Stream) -> FloatArray:
-        """Return rows, (n, d) in the user's units, whose whole numbers are spread uniformly over their cells."""
+        """Return rows, (n, d) in the user's units, whose whole numbers are spread over their cells."""
         rows = self._rows(values, self.n_columns, "values").copy()
         varying = rows[:, self.encoded_columns]
         self._spread(varying, stream)
@@ -175,7 +191,7 @@ class Codec:
         whole = np.flatnonzero(self._cell)
         if len(whole):
             draws = stream.uniform(0, len(varying), len(whole)).numpy()
-            varying[:, whole] += self._cell[whole] * (draws - 0.5)
+            varying[:, whole] += self._cell[whole] * spread_over_cell(draws, self._bell[whole])
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
         """Return rows in the user's units, whole numbers rounded, constants put back.
@@ -273,6 +289,10 @@ class Codec:
     @cached_property
     def _cell(self) -> FloatArray:
         return np.array([column.cell for column in self._varying])
+
+    @cached_property
+    def _bell(self) -> npt.NDArray[np.bool_]:
+        return np.array([isinstance(column, ScaledColumn) and column.bell for column in self._varying])
 
     @cached_property
     def _range(self) -> tuple[FloatArray, FloatArray]:

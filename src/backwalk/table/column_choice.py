@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table.columns import LEAST_SCALE, Column, ConstantColumn, HeavyTailedColumn, ScaledColumn, bent, log_slope
+from backwalk.table.columns import (
+    BELL_VARIANCE,
+    EVEN_VARIANCE,
+    LEAST_SCALE,
+    Column,
+    ConstantColumn,
+    HeavyTailedColumn,
+    ScaledColumn,
+    bent,
+    log_slope,
+)
 from backwalk.table.frame import Table
 from backwalk.table.schema import FloatArray
 
@@ -20,12 +30,13 @@ _IQR_OF_A_NORMAL = 1.3489795
 # which bending changed nothing, and 2 times for a log-normal one of sigma 1, on which it took the gap of a fit from
 # 0.027 to 0.015 nats.
 _HEAVY = 1.75
+_BELL = 0.75  # standard deviations: numbers whose cell is so wide are spread by a bell
 _ROWS_LOOKED_AT = 10_000
 _DENSE = 2.0**53  # from here on all numbers in float64 are whole
 
 
 def fitted_columns(
-    table: Table, *, scale: bool, bend: bool, whole: Collection[int] | None = None
+    table: Table, *, scale: bool, bend: bool, whole: Mapping[int, bool] | None = None
 ) -> tuple[Column, ...]:
     """Return a column for each of a table's: see `Codec.fit`."""
     x = table.values
@@ -33,17 +44,21 @@ def fitted_columns(
         raise InvalidInput("At least 2 rows are needed to tell how columns vary, but got 1 sample: give more rows.")
     varies = x.min(axis=0) != x.max(axis=0)
     cell = np.array([float(_is_whole(table, j) if whole is None else j in whole) for j in range(x.shape[1])])
-    centre, spread = np.zeros(x.shape[1]), np.ones(x.shape[1])
     middle, core = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
-    if scale:
-        centre, spread = _moments(x, cell)
-        if bend:
-            middle, core = fitted_tails(x, spread, cell)
+    centre, spread = _moments(x, cell, EVEN_VARIANCE)
+    bell = cell >= _BELL * spread if whole is None else np.array([whole.get(j, False) for j in range(x.shape[1])])
+    centre, spread = _moments(x, cell, np.where(bell, BELL_VARIANCE, EVEN_VARIANCE))
+    if not scale:
+        centre, spread = np.zeros(x.shape[1]), np.ones(x.shape[1])
+    elif bend:
+        middle, core = fitted_tails(x, spread, cell)
+        core[bell] = np.inf  # few numbers have no tails
         heavy = np.flatnonzero(np.isfinite(core))
         if len(heavy):
             slope = np.exp(log_slope(x[:, heavy], middle[heavy], core[heavy]))
             cells = np.sqrt(np.square(cell[heavy] * slope).mean(axis=0))
-            centre[heavy], spread[heavy] = _moments(bent(x[:, heavy], middle[heavy], core[heavy]), cells)
+            bends = bent(x[:, heavy], middle[heavy], core[heavy])
+            centre[heavy], spread[heavy] = _moments(bends, cells, EVEN_VARIANCE)
     for j in map(int, np.flatnonzero(varies & (spread < LEAST_SCALE))):
         raise InvalidInput(
             f"A column's standard deviation should be at least {LEAST_SCALE:.1e}, but {table.schema.label(j)} "
@@ -54,10 +69,10 @@ def fitted_columns(
         if not varies[j]:
             return ConstantColumn(float(x[0, j]))
         ends = (float(x[:, j].min()), float(x[:, j].max())) if cell[j] else (None, None)
-        scaled = float(centre[j]), float(spread[j]), float(cell[j]), *ends
+        scaled = float(centre[j]), float(spread[j]), float(cell[j])
         if np.isinf(core[j]):
-            return ScaledColumn(*scaled)
-        return HeavyTailedColumn(float(middle[j]), float(core[j]), *scaled)
+            return ScaledColumn(*scaled, bool(cell[j] and bell[j]), *ends)
+        return HeavyTailedColumn(float(middle[j]), float(core[j]), *scaled, *ends)
 
     return tuple(map(column, range(x.shape[1])))
 
@@ -125,14 +140,14 @@ def _log_likelihood(x: FloatArray, bend: tuple[float, float]) -> float:
     return float(log_slope(x, middle, core).mean()) - math.log(spread) if spread > 0.0 else -math.inf
 
 
-def _moments(x: FloatArray, cell: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the mean and the standard deviation of each column: (d,), (d,).
+def _moments(x: FloatArray, cell: FloatArray, of_spread: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+    """Return the mean and the standard deviation of each column, spread over its cell: (d,), (d,).
 
-    Columns are first multiplied by a power of two, which is exact, so that squares of 1e300 and of 1e-300 neither
-    overflow nor vanish.
+    `of_spread` is the variance of the place in a cell of width 1. Columns are first multiplied by a power of two, which
+    is exact, so that squares of 1e300 and of 1e-300 neither overflow nor vanish.
     """
     exponent = np.frexp(np.abs(x).max(axis=0))[1]
     unit = np.ldexp(x, -exponent)
     mean = unit.mean(axis=0)
-    variance = np.square(unit - mean).mean(axis=0) + np.square(np.ldexp(cell, -exponent)) / 12.0
+    variance = np.square(unit - mean).mean(axis=0) + np.square(np.ldexp(cell, -exponent)) * of_spread
     return np.ldexp(mean, exponent), np.ldexp(np.sqrt(variance), exponent)

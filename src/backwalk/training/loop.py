@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ from backwalk.training.state import (
     choice_state,
     fill,
     fingerprint,
+    network_words,
     numbered,
     restored_choice,
     restored_records,
@@ -50,8 +52,9 @@ class Trainer:
     """Training of one denoiser on encoded rows x_0, (n, d).
 
     `x_validation`, (m, d), serves the choice of weights; without it the last (averaged) weights are kept. `max_time`,
-    in seconds, ends the run early; the learning rates then follow the clock, and two runs are no longer bit-equal.
-    `eps`, (n, d), is noise that belongs to the rows, in the place of what every step draws.
+    in seconds, is for all that the run is a part of: it ends early enough to leave `elsewhere` of them to the rest, but
+    gets half of them at least. The learning rates then follow the clock, and two runs are no longer bit-equal. `eps`,
+    (n, d), is noise that belongs to the rows, in the place of what every step draws.
     """
 
     def __init__(
@@ -64,14 +67,14 @@ class Trainer:
         stream: Stream,
         x_validation: Tensor | None = None,
         max_time: float | None = None,
+        elsewhere: float = 0.0,
         eps: Tensor | None = None,
     ) -> None:
         self.denoiser, self.x_0, self.levels, self.training = denoiser, x_0, levels, training
         self.stream, self.max_time = stream, max_time
         self.max_steps = training.steps_for(len(x_0))
-        self.fingerprint = fingerprint(
-            denoiser, x_0, x_validation, levels, training, stream, eps, by_clock=max_time is not None
-        )
+        self._own_time = math.inf if max_time is None else max(max_time - elsewhere, 0.5 * max_time)
+        self._network_at_first, self._x_validation, self._eps = network_words(denoiser), x_validation, eps
         self._learners = Learners(denoiser, training)
         self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream)
         self._choice = Choice()
@@ -81,14 +84,35 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.seconds_before = 0.0  # of the run that this one goes on with
-        self._seconds_of_looks = 0.0
+        self._seconds_of_looks = self._shortest_look = 0.0
+        self._ended_after = 0.0  # the `max_time` after which the clock ended the run
         self.diverged = False
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """What decides every bit of the run: see `state.fingerprint`. To read all rows takes its time."""
+        return fingerprint(
+            self._network_at_first,
+            self.x_0,
+            self._x_validation,
+            self.levels,
+            self.training,
+            self.stream,
+            self._eps,
+            by_clock=self.max_time is not None,
+        )
 
     @property
     def done(self) -> bool:
-        """Whether there is no step left to take."""
-        late = self.max_time is not None and self.seconds >= self.max_time
-        return self.diverged or self.step >= self.max_steps or late
+        """Whether there is no step left to take. By the clock: where a last look at the weights takes what is left."""
+        # What setting up takes is not the same twice, and a run that the clock ended should not begin again.
+        ended = self.max_time is not None and self.max_time <= self._ended_after
+        return self.diverged or self.step >= self.max_steps or ended or self.seconds >= self._time_for_steps
+
+    @property
+    def _time_for_steps(self) -> float:
+        """The seconds that are left for steps, and looks at weights but for the last: infinite without `max_time`."""
+        return self._own_time - self._shortest_look
 
     def run(self) -> Generator[Progress]:
         """Train to the end, yielding after every step, and put the chosen weights into the denoiser.
@@ -111,8 +135,10 @@ class Trainer:
             self.seconds = time.monotonic() - began
             if kept:
                 self._keep(float(loss))
+            if self.seconds >= self._time_for_steps:
+                self._ended_after = max(self._ended_after, self.max_time or 0.0)
             validation = self._look(side_by_side) if self._look_due(progress) else None
-            share = min(self._progress(), 1.0)
+            share = 1.0 if self.done else min(self._progress(), 1.0)
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds, share)
         if not self.diverged and (self._choice.last is None or self._choice.last.step < self.step):
             self._look(side_by_side)  # restored with less time than it had taken
@@ -125,7 +151,13 @@ class Trainer:
             for name, pairs in self._recorded().items()
             for part, values in (("step", [step for step, _ in pairs]), ("loss", [loss for _, loss in pairs]))
         }
-        record = {"step": self.step, "seconds": self.seconds, "diverged": self.diverged, "choice": choice.record}
+        record = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "diverged": self.diverged,
+            "ended_after": self._ended_after,
+            "choice": choice.record,
+        }
         return TrainerState({**self._moving(), **choice.tensors, **rows}, record)
 
     def restore(self, state: TrainerState) -> None:
@@ -142,6 +174,7 @@ class Trainer:
         self.step = whole_number(record["step"], "step", self.max_steps)
         self.seconds, self.diverged = seconds(record["seconds"]), record["diverged"] is True
         self.seconds_before = self.seconds
+        self._ended_after = seconds(record["ended_after"])
         strange = set(tensors) - set(self.state().tensors)
         if strange:
             raise ValueError(f"{min(strange)[:80]!r} is none of such a run's tensors")
@@ -194,7 +227,7 @@ class Trainer:
 
     def _progress(self) -> float:
         by_steps = self.step / self.max_steps
-        return by_steps if self.max_time is None else max(by_steps, self.seconds / self.max_time)
+        return max(by_steps, self.seconds / self._time_for_steps) if self._time_for_steps > 0.0 else 1.0
 
     def _look_due(self, progress_before: float) -> bool:
         if self.done:
@@ -210,7 +243,9 @@ class Trainer:
         with _weights_set(self._learners.parameters, self._learners.averages):
             by_row = self._validation.by_row(side_by_side) if self._validation else torch.empty(0, dtype=torch.float64)
             weights = [parameter.clone() for parameter in self._parameters()]
-        self._seconds_of_looks += time.monotonic() - began
+        took = time.monotonic() - began
+        self._shortest_look = min(took, self._shortest_look or took)
+        self._seconds_of_looks += took
         candidate = Candidate(self.step, by_row, weights)
         if not candidate.is_finite:
             what = "loss on validation rows" if all(w.isfinite().all() for w in weights) else "weights"

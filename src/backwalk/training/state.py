@@ -32,8 +32,15 @@ class TrainerState:
     record: Mapping[str, Any]
 
 
+def network_words(denoiser: EnsembleDenoiser) -> str:
+    """Return what a denoiser is, in words: its weights, buffers and plain attributes, and its device."""
+    plain = {name: value for name, value in vars(denoiser).items() if isinstance(value, (int, float, tuple))}
+    parameters = list(denoiser.parameters())
+    return f"{_digest([*parameters, *denoiser.buffers()])} {plain} on {parameters[0].device.type}"
+
+
 def fingerprint(
-    denoiser: EnsembleDenoiser,
+    network: str,
     x_0: Tensor,
     x_validation: Tensor | None,
     levels: NoiseLevels,
@@ -46,19 +53,17 @@ def fingerprint(
     """Return what decides every bit of a run: rows, starting weights, noise levels, plan, seed, versions.
 
     The kind of machine, which does too, is left out: a fit should not be lost where another machine goes on with it.
-    `by_clock` says whether the rates follow the clock. Noise that belongs to the rows counts as theirs.
-
-    Noise levels are told by a draw from them, and the denoiser by its weights, buffers and plain attributes. Whether
-    products are of bfloat16 numbers, which by default follows from the device, has a name of its own.
+    `network` are the `network_words` of the denoiser as the run began. `by_clock` says whether the rates follow the
+    clock. Noise that belongs to the rows counts as theirs. Noise levels are told by a draw from them. Whether products
+    are of bfloat16 numbers, which by default follows from the device, has a name of its own.
     """
     drawn = levels.draw(1, 4096, stream=Stream(0))
     plan = asdict(training)
     products = "bfloat16" if plan.pop("half_products") else "float32"
-    plain = {name: value for name, value in vars(denoiser).items() if isinstance(value, (int, float, tuple))}
     return {
         "rows": _digest([x_0] if eps is None else [x_0, eps]),
         "validation rows": _digest([] if x_validation is None else [x_validation]),
-        "network": f"{_digest([*denoiser.parameters(), *denoiser.buffers()])} {plain} on {x_0.device.type}",
+        "network": network,
         "noise levels": _digest([drawn, levels.weight(drawn)]),
         "training plan": str(plan),
         "products (by default the device's)": products,

@@ -45,7 +45,7 @@ class Validation:
     """The bound's diffusion part in nats per point on fixed rows, levels and noise: what weights are chosen by.
 
     (1/2) integral of E |x_0 - x_0_hat|^2 dSNR = integral of SNR E |x_0 - x_0_hat|^2 d ln s, over the denoiser's range
-    up to s = 1,000; it is taken by levels even in ln s, one per row. Source: Kingma et al. 2021, the bound in
+    up to s = 1,000; it is taken by levels even in ln s, one per noisy point. Source: Kingma et al. 2021, the bound in
     continuous time.
     """
 
