@@ -46,8 +46,10 @@ def fitted_columns(
     cell = np.array([float(_is_whole(table, j) if whole is None else j in whole) for j in range(x.shape[1])])
     middle, core = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
     centre, spread = _moments(x, cell, EVEN_VARIANCE)
-    bell = cell >= _BELL * spread if whole is None else np.array([whole.get(j, False) for j in range(x.shape[1])])
-    centre, spread = _moments(x, cell, np.where(bell, BELL_VARIANCE, EVEN_VARIANCE))
+    wide = (cell > 0.0) & (cell >= _BELL * spread)
+    bell = wide if whole is None else np.array([whole.get(j, False) for j in range(x.shape[1])])
+    if bell.any():  # another look at all rows, which most tables do not need
+        centre, spread = _moments(x, cell, np.where(bell, BELL_VARIANCE, EVEN_VARIANCE))
     if not scale:
         centre, spread = np.zeros(x.shape[1]), np.ones(x.shape[1])
     elif bend:
@@ -71,7 +73,7 @@ def fitted_columns(
         ends = (float(x[:, j].min()), float(x[:, j].max())) if cell[j] else (None, None)
         scaled = float(centre[j]), float(spread[j]), float(cell[j])
         if np.isinf(core[j]):
-            return ScaledColumn(*scaled, bool(cell[j] and bell[j]), *ends)
+            return ScaledColumn(*scaled, bool(bell[j]), *ends)
         return HeavyTailedColumn(float(middle[j]), float(core[j]), *scaled, *ends)
 
     return tuple(map(column, range(x.shape[1])))
