@@ -463,7 +463,7 @@ def test_options_can_come_from_the_environment(run, rows_file, tmp_path, monkeyp
     _, out, _ = run("info", tmp_path / "model", "--json")
     facts = json.loads(out)
     assert facts["training_step_kept"].endswith("of 3")
-    assert facts["network"] == "Residual(width=48, n_blocks=3, n_members=2)"
+    assert facts["network"] == "Residual(width=48, n_blocks=3, n_members=4)"
     assert facts["training"] == "3 steps of 256 rows per member"
 
 

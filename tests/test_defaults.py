@@ -139,7 +139,7 @@ def test_the_schedule_is_even_in_log_snr_and_begins_below_the_finest_scale(n_ste
 @pytest.mark.parametrize("n", [2, 50, 999, 10_000, 1_000_000])
 @pytest.mark.parametrize("d", [1, 2, 10])
 def test_plans_follow_from_the_size_of_the_data(n, d):
-    training, fraction = default_training(n, d), default_validation_fraction(n)
+    training, fraction = default_training(n, d), default_validation_fraction(n, d)
     assert default_training(n, d, 17).max_steps == 17
     assert training.max_steps <= default_training(2 * n, d).max_steps
     assert training.batch_size <= max(n, 256)
@@ -164,6 +164,34 @@ def test_in_the_plane_time_buys_members_before_it_buys_more_passes(n, seconds):
     members = default_architecture(n, 2, seconds).n_members
     steps = default_training(n, 2, max_time=seconds).max_steps / _MOST_FASTER
     assert members == 16 or steps <= 1.5 * max(default_training(n, 2).max_steps, 0.375 * n)
+
+
+@pytest.mark.parametrize("d", [2, 8])
+@pytest.mark.parametrize("n", [100, 300, 900])
+@pytest.mark.parametrize("seconds", [5.0, 15.0, 45.0])
+def test_with_few_rows_time_buys_members_before_it_buys_more_steps(n, d, seconds):
+    """500 rows of two moons were at 0.113 nats in the usual time, and at 0.147 in three times as much."""
+    members = default_architecture(n, d, seconds).n_members
+    assert members >= 4
+    steps = default_training(n, d, max_time=seconds).max_steps / _MOST_FASTER
+    assert members == 16 or steps <= 1.5 * default_training(n, d).max_steps
+
+
+def test_few_rows_get_more_members_and_beyond_the_plane_more_decay_and_fewer_steps():
+    sizes = (100, 1000, 2300, 100_000)
+    assert [default_architecture(n, 2).n_members for n in sizes] == [4, 4, 2, 2]
+    assert [default_architecture(n, 8).n_members for n in sizes] == [4, 4, 2, 2]
+    assert [default_training(n, 2).weight_decay for n in sizes] == [0.0] * 4
+    decay = [default_training(n, 8).weight_decay for n in sizes]
+    assert decay == pytest.approx([0.4, 0.2, 200 / 2300, 0.05])
+    assert default_training(100, 8).max_steps == 400
+    # A student has as many rows as it asks for.
+    assert default_distillation(8, Residual(64, 3)).weight_decay == 0.05
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(19, 0, 0), (100, 5, 10), (1000, 50, 100), (10**4, 316, 316)])
+def test_rows_that_choose_the_weights_become_a_smaller_share_of_more_rows(n, low, high):
+    assert [round(n * default_validation_fraction(n, d)) for d in (3, 4)] == [low, high]
 
 
 def test_time_beyond_the_usual_buys_members_in_pairs():

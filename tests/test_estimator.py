@@ -116,7 +116,7 @@ def test_the_model_learns_what_it_is_shown():
     """Data a third as wide across as along: the samples' covariance and the score both tell."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 2)) @ np.array([[2.0, 1.0], [0.0, 0.4]]) + [10.0, -3.0]
-    model = Diffusion(n_steps=100, max_steps=150, denoiser=Residual(16, 1), random_state=0, verbose=False).fit(X)
+    model = Diffusion(n_steps=100, max_steps=400, denoiser=Residual(16, 1), random_state=0, verbose=False).fit(X)
     samples = model.sample(4096, random_state=1, n_evaluations=25)
     np.testing.assert_allclose(samples.mean(0), [10.0, -3.0], atol=0.15)
     np.testing.assert_allclose(np.cov(samples.T), np.cov(X.T), atol=0.3)
@@ -536,7 +536,7 @@ def test_save_and_load(fitted, rows, tmp_path):
 def test_the_card_is_plain_json_and_says_what_was_done(fitted):
     card = json.loads(json.dumps(fitted.model_.card))
     assert card == fitted.model_.card
-    assert (card["seed"], card["n_columns"], card["n_rows"], card["n_validation_rows"]) == (0, 3, 270, 30)
+    assert (card["seed"], card["n_columns"], card["n_rows"], card["n_validation_rows"]) == (0, 3, 285, 15)
     assert card["steps_taken"] == 30
     assert card["versions"]["torch"] == torch.__version__
 

@@ -28,10 +28,13 @@ _FINEST, _COARSEST = 0.016, 0.5
 _LEVELS_BELOW_FLOOR = 8.0
 _MOST_MEMBERS = 16
 _STEPS_PER_ROW = 0.375  # in the plane, beyond which time goes to more members: 560 passes in batches of 1,500
-_SECONDS_A_MEMBER_STEP = {True: 2e-3, False: 5e-3}  # in up to three dimensions, and beyond; two cores of 2024
+_LARGEST_BATCH = {True: 1500, False: 1000}  # in up to three dimensions, and beyond
+_MANY_ROWS = 1000  # that are worth a wide network beyond the plane
 _MOST_FASTER = 100  # than the machine that the seconds above are of
+_FEW_STEPS = 800  # fewer than 1,300 rows in the plane, 2,200 beyond
 _CALM_STEPS, _MOST_HASTE = 1600, 2.5  # at so many steps a run in the plane need not hurry
 _HURRIED_SECONDS, _HURRIED_BATCH = 1.3, 511  # a batch that is not cut into shards
+_DECAYED_ROWS, _DECAYS = 200.0, (0.05, 0.4)  # weights decay by 200 / n beyond three dimensions, within these
 _LEAST_HALF_WIDTH = 128  # at 48 rounding to bfloat16 took what its products saved
 _PROBED_PRODUCTS = 2 * 10**10  # of the covariances of `finest_scale`: some seconds
 _MOST_SEARCHED = 10**6  # rows in a search for neighbours; of ten times as many it took longer than the training
@@ -119,7 +122,9 @@ def default_training(
     With `max_time` the clock ends a run, and the rates follow it; the steps given here are then an upper bound, for
     machines a hundred times as fast as those that the plan was made on. Beyond three dimensions the weights of the
     blocks decay: on a curved chain (d = 8, 20,000 rows) the gap to the truth fell from 0.135 to 0.120 nats, and most of
-    it was overfitting; in the plane, where there is little of it, decay only cost.
+    it was overfitting; in the plane, where there is little of it, decay only cost. Of fewer rows more is overfitting,
+    and they decay faster: with 0.05 for 0.4 two members of 800 steps lose 0.0 to 2.9 nats on four real tables of
+    120 to 450 rows, and 0.25 on 300 of a curved chain; of 4,000 0.1 is no better than 0.05, and 0.17 worse.
 
     In the plane a run of few steps takes larger ones, up to 1.6 times as large in the blocks and four times elsewhere,
     and in a second or less small batches train a small network. Larger steps still leave two moons as they are, and
@@ -128,7 +133,7 @@ def default_training(
     """
     _, steps = _members_and_steps(n, d, max_time)
     hurried = _is_hurried(d, max_time)
-    largest = _HURRIED_BATCH if hurried else 1500 if is_low(d) else 1000
+    largest = _HURRIED_BATCH if hurried else _LARGEST_BATCH[is_low(d)]
     length = (max_steps or steps) if max_time is None else min(steps, max_steps or steps)
     haste = float(np.clip(_CALM_STEPS / length, 1.0, _MOST_HASTE)) if is_low(d) else 1.0
     return Training(
@@ -136,7 +141,7 @@ def default_training(
         batch_size=int(np.clip(n, 256, largest)),
         learning_rate=0.005 * haste**1.5 if is_low(d) else 0.01,
         hidden_rate=0.02 * haste**0.5,
-        weight_decay=0.0 if is_low(d) else 0.05,
+        weight_decay=0.0 if is_low(d) else float(np.clip(_DECAYED_ROWS / n, *_DECAYS)),
         half_products=_is_wide(architecture or default_architecture(n, d, max_time), d)
         and has_fast_half_products(device),
     )
@@ -164,7 +169,7 @@ def default_distillation(
     .0040 for .0084 and .0037.)
     """
     steps = _STUDENT_STEPS if max_time is None else math.ceil(max_time / _LEAST_STEP_SECONDS)
-    plan = default_training(1000, d, max_steps or steps, architecture=student, device=device)
+    plan = default_training(default_pairs(d), d, max_steps or steps, architecture=student, device=device)
     return replace(plan, batch_size=_STUDENT_BATCH)
 
 
@@ -210,16 +215,24 @@ def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int
     some 560 passes over the rows, goes to more members as long as there are fewer than 16. They cost as much more in
     sampling and scoring. (In 60 s on 10,000 rows eight of 4,700 steps are at 0.0074 nats, and six of 6,800 at 0.0084:
     two moons, two draws; a checkerboard is at 0.050 for 0.049. In 20 s on 1,000 rows twelve of 1,400 are at 0.061, and
-    six of 2,200 at 0.074; rings at 0.133 for 0.139.)
+    six of 2,200 at 0.074; rings at 0.133 for 0.139.) So it is with few rows beyond the plane.
+
+    Of few rows each member learns accidents of its own, so that four are worth their time, and beyond the plane runs
+    are shorter. (1,000 rows in 8 and 12 columns: four of 537 steps are 0.08, 0.22 and 0.14 nats better than two of 800;
+    120 to 450 rows of real tables in 4 to 30: four of 400, with the decay of `default_training`, 3.5, 0.4, 2.4 and 0.6
+    nats better than two of 800 with that of many rows; in the plane four of 800 are 0.00 to 0.05 better than two: 300
+    and 1,000 rows of two moons, a pinwheel, rings.)
     """
-    members, steps = 2, int(np.clip((22 if is_low(d) else 17) * math.sqrt(n), 800, 2200 if is_low(d) else 2500))
+    steps = int(np.clip(22 * math.sqrt(n), 800, 2200) if is_low(d) else np.clip(17 * math.sqrt(n), 400, 2500))
+    is_small = steps <= _FEW_STEPS
     if max_time is None:
-        return members, steps
-    affordable = max_time / _SECONDS_A_MEMBER_STEP[is_low(d)]
+        return 4 if is_small else 2, steps
+    members = 4 if is_small and not is_low(d) else 2
+    affordable = max_time / _seconds_a_member_step(n, d)
     least = 2 if is_low(d) and not _is_hurried(d, max_time) else 1
     wanted = members * math.sqrt(affordable / (members * steps))
     even = 2 * math.floor(wanted / 2.0 + (0.75 if is_low(d) else 0.5))
-    if is_low(d):
+    if is_low(d) or is_small:
         even = max(even, 2 * round(affordable / max(steps, _STEPS_PER_ROW * n) / 2.0))
     members = int(np.clip(even if wanted >= 1.5 else 1, least, _MOST_MEMBERS))
     return members, max(1, round(affordable / members))
@@ -228,7 +241,13 @@ def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int
 def _width(n: int, d: int, max_time: float | None) -> int:
     if is_low(d):
         return 32 if _is_hurried(d, max_time) else 48
-    return 128 if n >= 1000 else 64
+    return 128 if n >= _MANY_ROWS else 64
+
+
+def _seconds_a_member_step(n: int, d: int) -> float:
+    """Return about how long a step of one member takes on two cores of 2024: a third of it whatever the batch."""
+    of_large_batches = 2e-3 if is_low(d) else 5e-3 if n >= _MANY_ROWS else 3e-3
+    return of_large_batches * (1.0 + 2.0 * min(1.0, n / _LARGEST_BATCH[is_low(d)])) / 3.0
 
 
 def _is_wide(architecture: Architecture, d: int) -> bool:
@@ -241,6 +260,14 @@ def _is_hurried(d: int, max_time: float | None) -> bool:
     return is_low(d) and max_time is not None and max_time < _HURRIED_SECONDS
 
 
-def default_validation_fraction(n: int) -> float:
-    """Return the share of rows that choose the weights: a tenth, at most 1,000 rows, none of fewer than 20."""
-    return 0.0 if n < 20 else min(0.1, 1000 / n)
+def default_validation_fraction(n: int, d: int) -> float:
+    """Return the share of n rows in R^d that choose the weights, and are not learnt from.
+
+    A tenth of up to 1,000 rows, sqrt(10 n) of more, at most 1,000: the more rows there are, the less there is to
+    overfit. In the plane, where there is little of it, no more than a twentieth. None of fewer than 20 rows.
+
+    On two moons (10,000 rows, 2.5 s, 42 draws) with 200 to 316 rows apart, not 1,000, C2ST minus real is .0044, not
+    .0051 (.0007 +- .0003 less), and the gap 0.0103 nats, not 0.0112. In small tables of many columns overfitting is
+    what is to be avoided: of 143 rows of 13 columns the best weights are those of a fifth of the run.
+    """
+    return 0.0 if n < 20 else min(0.05 if is_low(d) else 0.1, math.sqrt(10.0 / n), 1000 / n)

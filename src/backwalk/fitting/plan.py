@@ -56,7 +56,7 @@ def planned(
     """
     n, k = z.shape
     fraction = settings.validation_fraction
-    fraction = default_validation_fraction(n) if fraction is None else fraction
+    fraction = default_validation_fraction(n, k) if fraction is None else fraction
     n_validation = round(fraction * n)
     if fraction and not n_validation:
         raise InvalidInput(
