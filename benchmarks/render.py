@@ -420,8 +420,9 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, Path], str]]] = {
 _SCALES = (
     "Peers are given standardised columns, a kernel density also whitened ones; `Diffusion` also bends columns with "
     "heavy tails, which among these are the funnel's. Its defaults were chosen on other draws of some of these "
-    "densities (two moons, four rings, spirals, the checkerboard, the curved chain; the bend also on the funnel), and "
-    "without a limit of time; peers choose from a few settings within the budget."
+    "densities (two moons, four rings, spirals, the checkerboard, the pinwheel, the curved chain; for small tables "
+    "the rotated chain and the mixtures too; the bend on the funnel), nearly all without a limit of time; peers choose "
+    "from a few settings within the budget."
 )
 Draws = dict[int, Figures]
 

@@ -536,7 +536,7 @@ def test_save_and_load(fitted, rows, tmp_path):
 def test_the_card_is_plain_json_and_says_what_was_done(fitted):
     card = json.loads(json.dumps(fitted.model_.card))
     assert card == fitted.model_.card
-    assert (card["seed"], card["n_columns"], card["n_rows"], card["n_validation_rows"]) == (0, 3, 285, 15)
+    assert (card["seed"], card["n_columns"], card["n_rows"], card["n_validation_rows"]) == (0, 3, 270, 30)
     assert card["steps_taken"] == 30
     assert card["versions"]["torch"] == torch.__version__
 

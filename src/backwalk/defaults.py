@@ -27,11 +27,11 @@ _MOST_MISMATCH = 1e-4  # nats per point
 _FINEST, _COARSEST = 0.016, 0.5
 _LEVELS_BELOW_FLOOR = 8.0
 _MOST_MEMBERS = 16
-_STEPS_PER_ROW = 0.375  # in the plane, beyond which time goes to more members: 560 passes in batches of 1,500
+_STEPS_PER_ROW = 0.375  # beyond which time goes to more members: 560 passes in the plane's batches of 1,500
 _LARGEST_BATCH = {True: 1500, False: 1000}  # in up to three dimensions, and beyond
 _MANY_ROWS = 1000  # that are worth a wide network beyond the plane
-_MOST_FASTER = 100  # than the machine that the seconds above are of
-_FEW_STEPS = 800  # fewer than 1,300 rows in the plane, 2,200 beyond
+_FEW_ROWS = {True: 1300, False: 2200}  # trained on, for which a usual fit has no more than 800 steps
+_MOST_FASTER = 100  # than the machine that `_seconds_a_member_step` is of
 _CALM_STEPS, _MOST_HASTE = 1600, 2.5  # at so many steps a run in the plane need not hurry
 _HURRIED_SECONDS, _HURRIED_BATCH = 1.3, 511  # a batch that is not cut into shards
 _DECAYED_ROWS, _DECAYS = 200.0, (0.05, 0.4)  # weights decay by 200 / n beyond three dimensions, within these
@@ -97,7 +97,7 @@ def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None =
 
 
 def default_architecture(n: int, d: int, max_time: float | None = None) -> Residual:
-    """Return the network for n rows in R^d, with more members where there is more time, in seconds, than usual.
+    """Return the network for n rows in R^d: more members for few rows, and for more time, in seconds, than usual.
 
     What an ensemble's members have learnt from the noise of their own training averages out. On two moons two small
     members beat one larger network of the same cost (an excess of 0.0078 against 0.0087 nats), and four, trained twice
@@ -122,9 +122,10 @@ def default_training(
     With `max_time` the clock ends a run, and the rates follow it; the steps given here are then an upper bound, for
     machines a hundred times as fast as those that the plan was made on. Beyond three dimensions the weights of the
     blocks decay: on a curved chain (d = 8, 20,000 rows) the gap to the truth fell from 0.135 to 0.120 nats, and most of
-    it was overfitting; in the plane, where there is little of it, decay only cost. Of fewer rows more is overfitting,
-    and they decay faster: with 0.05 for 0.4 two members of 800 steps lose 0.0 to 2.9 nats on four real tables of
-    120 to 450 rows, and 0.25 on 300 of a curved chain; of 4,000 0.1 is no better than 0.05, and 0.17 worse.
+    it was overfitting; in the plane, where there is little of it, decay only cost. With fewer rows more of the
+    gap is overfitting, and weights decay faster (200 / n). Two members of 800 steps are 0.0 to 2.9 nats better with 0.4
+    than with 0.05 on four real tables of 120 to 450 rows, and 0.25 on 300 rows of a curved chain; on 4,000 rows 0.1 is
+    no better than 0.05, and 0.17 worse.
 
     In the plane a run of few steps takes larger ones, up to 1.6 times as large in the blocks and four times elsewhere,
     and in a second or less small batches train a small network. Larger steps still leave two moons as they are, and
@@ -133,12 +134,11 @@ def default_training(
     """
     _, steps = _members_and_steps(n, d, max_time)
     hurried = _is_hurried(d, max_time)
-    largest = _HURRIED_BATCH if hurried else _LARGEST_BATCH[is_low(d)]
     length = (max_steps or steps) if max_time is None else min(steps, max_steps or steps)
     haste = float(np.clip(_CALM_STEPS / length, 1.0, _MOST_HASTE)) if is_low(d) else 1.0
     return Training(
         max_steps=max_steps or (steps if max_time is None else _MOST_FASTER * steps),
-        batch_size=int(np.clip(n, 256, largest)),
+        batch_size=min(_batch_size(n, d), _HURRIED_BATCH) if hurried else _batch_size(n, d),
         learning_rate=0.005 * haste**1.5 if is_low(d) else 0.01,
         hidden_rate=0.02 * haste**0.5,
         weight_decay=0.0 if is_low(d) else float(np.clip(_DECAYED_ROWS / n, *_DECAYS)),
@@ -211,29 +211,31 @@ def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int
     or in the plane the next one from a quarter of the way on. (In 18 s two members of 5,600 steps are at 0.0076 nats,
     as they are in 6 s, and four of 2,900 at 0.0062: two moons, four draws.)
 
-    In the plane, where weights do not decay, a member remembers the rows in the end: time beyond the usual steps, or
-    some 560 passes over the rows, goes to more members as long as there are fewer than 16. They cost as much more in
-    sampling and scoring. (In 60 s on 10,000 rows eight of 4,700 steps are at 0.0074 nats, and six of 6,800 at 0.0084:
-    two moons, two draws; a checkerboard is at 0.050 for 0.049. In 20 s on 1,000 rows twelve of 1,400 are at 0.061, and
-    six of 2,200 at 0.074; rings at 0.133 for 0.139.) So it is with few rows beyond the plane.
+    A member remembers the rows in the end, in the plane, where weights do not decay, and of few rows beyond it: time
+    beyond the usual steps, or some 560 passes over the rows, goes to more members as long as there are fewer than 16.
+    They cost as much more in sampling and scoring. (In 60 s on 10,000 rows eight of 4,700 steps are at 0.0074 nats, and
+    six of 6,800 at 0.0084: two moons, two draws; a checkerboard is at 0.050 for 0.049. In 20 s on 1,000 rows twelve of
+    1,400 are at 0.061, and six of 2,200 at 0.074; rings at 0.133 for 0.139. 500 rows of two moons are at 0.101 in the
+    usual 2.4 s, at 0.099 in 3 s and at 0.106 in 9 s; 300 of a chain in 12 columns at 2.83 in 3 s and at 2.69 in 9 s.)
 
     Of few rows each member learns accidents of its own, so that four are worth their time, and beyond the plane runs
-    are shorter. (1,000 rows in 8 and 12 columns: four of 537 steps are 0.08, 0.22 and 0.14 nats better than two of 800;
-    120 to 450 rows of real tables in 4 to 30: four of 400, with the decay of `default_training`, 3.5, 0.4, 2.4 and 0.6
-    nats better than two of 800 with that of many rows; in the plane four of 800 are 0.00 to 0.05 better than two: 300
-    and 1,000 rows of two moons, a pinwheel, rings.)
+    are shorter. Of more rows two do, so that a fit of 10,000 stays as short. (1,000 rows of two chains and of a warped
+    mixture: four of 537 steps are 0.08, 0.22 and 0.14 nats better than two of 800; 120 to 450 rows of real tables in 4
+    to 30 columns: four of 400, with the decay of `default_training`, 3.5, 0.4, 2.4 and 0.6 nats better than two of 800
+    with that of many rows; in the plane four of 800 are 0.00 to 0.05 better than two: 300 and 1,000 rows of two moons,
+    a pinwheel, rings.)
     """
     steps = int(np.clip(22 * math.sqrt(n), 800, 2200) if is_low(d) else np.clip(17 * math.sqrt(n), 400, 2500))
-    is_small = steps <= _FEW_STEPS
+    has_few_rows = n <= _FEW_ROWS[is_low(d)]
     if max_time is None:
-        return 4 if is_small else 2, steps
-    members = 4 if is_small and not is_low(d) else 2
+        return 4 if has_few_rows else 2, steps
+    # In the plane, where runs are not shortened, four of few steps would leave rings unlearnt.
+    members = 4 if has_few_rows and not is_low(d) else 2
     affordable = max_time / _seconds_a_member_step(n, d)
     least = 2 if is_low(d) and not _is_hurried(d, max_time) else 1
     wanted = members * math.sqrt(affordable / (members * steps))
     even = 2 * math.floor(wanted / 2.0 + (0.75 if is_low(d) else 0.5))
-    if is_low(d) or is_small:
-        even = max(even, 2 * round(affordable / max(steps, _STEPS_PER_ROW * n) / 2.0))
+    even = max(even, 2 * round(affordable / max(steps, _STEPS_PER_ROW * n) / 2.0))
     members = int(np.clip(even if wanted >= 1.5 else 1, least, _MOST_MEMBERS))
     return members, max(1, round(affordable / members))
 
@@ -246,8 +248,12 @@ def _width(n: int, d: int, max_time: float | None) -> int:
 
 def _seconds_a_member_step(n: int, d: int) -> float:
     """Return about how long a step of one member takes on two cores of 2024: a third of it whatever the batch."""
-    of_large_batches = 2e-3 if is_low(d) else 5e-3 if n >= _MANY_ROWS else 3e-3
-    return of_large_batches * (1.0 + 2.0 * min(1.0, n / _LARGEST_BATCH[is_low(d)])) / 3.0
+    of_largest_batches = 2e-3 if is_low(d) else 5e-3 if n >= _MANY_ROWS else 3e-3
+    return of_largest_batches * (1.0 + 2.0 * _batch_size(n, d) / _LARGEST_BATCH[is_low(d)]) / 3.0
+
+
+def _batch_size(n: int, d: int) -> int:
+    return int(np.clip(n, 256, _LARGEST_BATCH[is_low(d)]))
 
 
 def _is_wide(architecture: Architecture, d: int) -> bool:
@@ -261,13 +267,14 @@ def _is_hurried(d: int, max_time: float | None) -> bool:
 
 
 def default_validation_fraction(n: int, d: int) -> float:
-    """Return the share of n rows in R^d that choose the weights, and are not learnt from.
+    """Return the share of n rows in R^d that choose the weights and fit the reverse variances, and are not learnt from.
 
     A tenth of up to 1,000 rows, sqrt(10 n) of more, at most 1,000: the more rows there are, the less there is to
-    overfit. In the plane, where there is little of it, no more than a twentieth. None of fewer than 20 rows.
+    overfit. In the plane, where there is little of it, no more than 50 rows or a twentieth. None of fewer than 20 rows.
 
     On two moons (10,000 rows, 2.5 s, 42 draws) with 200 to 316 rows apart, not 1,000, C2ST minus real is .0044, not
     .0051 (.0007 +- .0003 less), and the gap 0.0103 nats, not 0.0112. In small tables of many columns overfitting is
-    what is to be avoided: of 143 rows of 13 columns the best weights are those of a fifth of the run.
+    what is to be avoided: 143 rows of wine in 13 columns are best known after a fifth of their 400 steps.
     """
-    return 0.0 if n < 20 else min(0.05 if is_low(d) else 0.1, math.sqrt(10.0 / n), 1000 / n)
+    most = max(0.05, 50 / n) if is_low(d) else 0.1
+    return 0.0 if n < 20 else min(0.1, most, math.sqrt(10.0 / n), 1000 / n)

@@ -31,7 +31,7 @@ def test_denoising_errors_are_of_validation_rows_where_there_are_any(fraction):
     given = {"n_steps": 9, "max_steps": 3, "denoiser": SMALL, "validation_fraction": fraction, "verbose": False}
     model = Diffusion(random_state=5, **given).fit(X).model_
     z = torch.from_numpy(model.codec.encode(X)).float()
-    n_validation = {None: 20, 0.0: 0, 0.3: 120}[fraction]
+    n_validation = {None: 40, 0.0: 0, 0.3: 120}[fraction]
     validation, trained = split_rows(len(X), n_validation, stream=Stream(5))
     rows = z[validation if n_validation else trained][:1000]
     expected = measured_denoising_error(model.denoiser, rows, model.schedule, stream=Stream(5).child("denoising error"))
@@ -47,7 +47,7 @@ def test_the_floor_and_the_split_are_those_of_the_seed():
     z = two_moons().sample(400, random_state=0)
     plan = planned(z, settings(), Stream(3), None, Stream(3))
     assert plan.denoiser.floor == finest_scale(z, stream=Stream(3).child("floor"))
-    validation, trained = split_rows(400, 20, stream=Stream(3))
+    validation, trained = split_rows(400, 40, stream=Stream(3))
     assert torch.equal(plan.x_0, torch.from_numpy(z[trained]).float())
     assert torch.equal(plan.x_validation, torch.from_numpy(z[validation]).float())
 

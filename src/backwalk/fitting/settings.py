@@ -84,7 +84,7 @@ def checked_settings(given: Mapping[str, Any]) -> Settings:
         )
     if fraction is not None and not (is_number(fraction) and 0.0 <= fraction <= 0.5):
         raise InvalidInput(
-            f"validation_fraction should lie in [0, 0.5] or be None, but got {fraction!r}: 0.1 is usual."
+            f"validation_fraction should lie in [0, 0.5] or be None, but got {fraction!r}: None is usual."
         )
     for name, kind, text in (
         ("schedule", NoiseSchedule, "a NoiseSchedule"),

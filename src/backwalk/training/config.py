@@ -62,7 +62,7 @@ class Training:
         if MOST_TURNS * shrinks >= 1.0:
             raise InvalidInput(
                 f"hidden_rate x weight_decay should be below {1 / MOST_TURNS:g}, or weights of wide networks would "
-                f"turn their sign, but is {shrinks:g}: lower weight_decay, of which 0.05 is usual."
+                f"turn their sign, but is {shrinks:g}: lower weight_decay, of which 0.05 to 0.4 is usual."
             )
         if not isinstance(self.half_products, bool):
             raise InvalidInput(f"half_products should be True or False, but got {self.half_products!r}.")
