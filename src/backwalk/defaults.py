@@ -274,7 +274,7 @@ def default_validation_fraction(n: int, d: int) -> float:
 
     On two moons (10,000 rows, 2.5 s, 42 draws) with 200 to 316 rows apart, not 1,000, C2ST minus real is .0044, not
     .0051 (.0007 +- .0003 less), and the gap 0.0103 nats, not 0.0112. In small tables of many columns overfitting is
-    what is to be avoided: 143 rows of wine in 13 columns are best known after a fifth of their 400 steps.
+    what is to be avoided: 134 rows of wine in 13 columns are best known after a fifth of their 400 steps.
     """
     most = max(0.05, 50 / n) if is_low(d) else 0.1
     return 0.0 if n < 20 else min(0.1, most, math.sqrt(10.0 / n), 1000 / n)
