@@ -82,8 +82,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         after about 6 s for 10,000 rows in two columns.
     validation_fraction : float, default=None
         The share of the rows given to `fit` that are not trained on, but choose the weights and fit the reverse
-        variance. None is a tenth of few rows, sqrt(10 n) of many, at most 1,000, and none of fewer than 20; 0 trains
-        on all.
+        variance. None is a tenth of n rows, of many sqrt(10 n) rows, at most 1,000, and none of fewer than 20; in up to
+        three columns at most the larger of 50 rows and a twentieth. 0 trains on all.
     scale : bool, default=True
         Whether columns are brought to mean 0 and variance 1, those with heavy tails transformed before.
     device : str, default="auto"
