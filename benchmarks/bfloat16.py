@@ -31,7 +31,7 @@ class Sizes:
     n_seeds: int
     max_steps: int
     n_unseen: int
-    n_train: int | None = None
+    most_rows: int | None = None
 
 
 SIZES = {
@@ -52,7 +52,7 @@ def run(store: Store, sizes: Sizes) -> None:
 
 
 def _both(case: Case, width: int, seed: int, sizes: Sizes) -> Figures:
-    X = case.training_rows(sizes.n_train, seed)
+    X = case.training_rows(sizes.most_rows, seed)
     unseen = case.make().sample(sizes.n_unseen, random_state=seed + 1000)
     network = Residual(width=width, n_blocks=3)
     plan = default_training(*X.shape, max_steps=sizes.max_steps, architecture=network)

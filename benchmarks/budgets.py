@@ -44,8 +44,7 @@ def run(store: Store, sizes: Sizes) -> None:
 
 
 def _both(case: Case, budget: float, seed: int, sizes: Sizes) -> Figures:
-    density = case.make()
-    X = density.sample(sizes.most_rows or case.n_train, random_state=seed)
+    density, X = case.make(), case.training_rows(sizes.most_rows, seed)
     unseen = density.sample(sizes.n_unseen, random_state=seed + 1000)
     log_p = density.log_prob(unseen)
     short, long = (

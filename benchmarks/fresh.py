@@ -1,11 +1,13 @@
 """Running one measurement in a fresh process, so that its time and memory are its own.
 
-`in_fresh_process("benchmarks.growth:fit_and_sample", n=1000)` calls that function there with those arguments; what it
-returns, and the peak of its memory, comes back as JSON in the last line of its output.
+`in_fresh_process("benchmarks.sampling:to_file", n=1000, max_steps=9)` would call that function there with those
+arguments; what it returns, and the peak of its memory, comes back as JSON in the last line of its output.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib
 import json
 import os
@@ -47,7 +49,13 @@ def held_bytes() -> int:
 
 
 def forget_peak() -> None:
-    """Start the peak anew from what is held now, where the system can."""
+    """Start the peak anew from what is in use now, where the system can.
+
+    What was freed and is kept for later goes back to the system first: it would hide as much of what comes.
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError):  # of other systems than Linux with glibc
+        ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -75,7 +74,6 @@ def fit_sample_and_judge(
     few = chain.sample(100, random_state=1)
     Diffusion(n_steps=10, max_steps=1, random_state=0, verbose=False).fit(few)
     X = chain.sample(n, random_state=0)
-    gc.collect()
     forget_peak()
     before = held_bytes()
     model = Diffusion(n_steps=n_steps, max_steps=max_steps, random_state=0, verbose=False)
@@ -84,7 +82,6 @@ def fit_sample_and_judge(
     model.sample(100, n_evaluations=n_evaluations, random_state=1)  # which, once for a model, fits the few steps to it
     model.bound(few, random_state=1)
     model.score_samples(few[:1])
-    gc.collect()
     forget_peak()
     before = held_bytes()
     _, sampling = timed(

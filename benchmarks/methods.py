@@ -2,7 +2,8 @@
 
 A method is `fit(X, budget, seed) -> Fitted`: rows (n, d) in, and within `budget` seconds, the choice of settings
 included, something that samples and, where it has a density, scores. Each chooses its settings by itself, from the
-rows that it was given: by BIC or on a tenth that it holds out. What it may choose from is stated in its docstring.
+rows that it was given: by BIC, on a tenth that it holds out, or by what the time allows. What it may choose from is
+stated in its docstring.
 """
 
 from __future__ import annotations

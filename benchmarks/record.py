@@ -2,7 +2,7 @@
 
 A file holds the machine and a list of results, each with its key (method, density, seed, ...), its commit, and either
 its figures or the reason why there are none. Figures of another machine, or of other versions of the packages, are
-never mixed into a file.
+never mixed into a file; a package may be added to those that were there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 from backwalk.durable import whole_file
 
 PACKAGES = ("backwalk", "torch", "numpy", "scipy", "scikit-learn", "zuko", "diffusers", "ForestDiffusion")
-_MUST_MATCH = ("cpu", "cores", "threads", "python", "versions")
+_MUST_MATCH = ("cpu", "cores", "threads", "python")
 
 Key = Mapping[str, Any]
 Figures = dict[str, Any]
@@ -39,13 +39,15 @@ class Store:
         here = machine()
         if path.exists():
             record = json.loads(path.read_text())
+            then, now = record["machine"]["versions"], here["versions"]
             differs = [name for name in _MUST_MATCH if record["machine"][name] != here[name]]
+            differs += [f"{name}'s version" for name in sorted(then.keys() & now.keys()) if then[name] != now[name]]
             if differs:
                 raise SystemExit(
                     f"{path} should go on as it began, but {', '.join(differs)} differ from then: move it away, or "
                     "give another folder with --results."
                 )
-            self.machine, self.results = record["machine"], record["results"]
+            self.machine, self.results = record["machine"] | {"versions": then | now}, record["results"]
         else:
             self.machine, self.results = here, list[Figures]()
 

@@ -32,7 +32,7 @@ def render(results: Path, curves: Path) -> str:
     sections = [
         "# Benchmarks\n",
         "Written by `python -m benchmarks` from the files in `benchmarks/results`; `benchmarks/README.md` says how "
-        "each figure is made. ± is one standard error; each part says of what. **Bold**: first, or not shown to be "
+        "each figure is made. ± is one standard error; each part says of what. **Bold**: first. ≈: not shown to be "
         "worse than the first, in pairs on the same rows at the level of two standard errors, by Student's t, each "
         "comparison by itself. That is no proof of being as good: where ± is wide, little can be shown.\n",
         "C2ST is the accuracy of a classifier that tells generated from real rows, 0.5 to 1, by boosted trees unless "
@@ -105,7 +105,7 @@ def _quality_table(groups: dict[tuple[Any, ...], Draws], real: Draws) -> tuple[s
         figures = (
             _minus(draws, real, "c2st_boosting"),
             _over(draws, real, "sliced_w1"),
-            mean_of(_parts(draws, "gap")) if all("gap" in draw for draw in draws.values()) else None,
+            _gap(draws),
         )
         for title, figure in zip(plots, figures, strict=True):
             if figure is not None:
@@ -115,7 +115,8 @@ def _quality_table(groups: dict[tuple[Any, ...], Draws], real: Draws) -> tuple[s
             f"{budget:g}",
             str(len(draws)),
             f"{seconds:.2f}",
-            *("" if f is None else shown(f) for f in figures),
+            *("" if f is None else shown(f) for f in figures[:2]),
+            _infinite(draws) or ("" if figures[2] is None else shown(figures[2])),
             count(speed),
         )
         rows.append((method, *cells, _choices(draws)))
@@ -333,7 +334,15 @@ def in_turns(results: Results, curves: Path) -> str:  # noqa: ARG001
             ),
         ]
         texts.append(
-            table(("two moons, 10,000 rows", "an epoch, ms", "whole fit, s", "the notebook's time over this"), rows)
+            table(
+                (
+                    f"two moons, {result['key']['n_points']:,} rows",
+                    "an epoch, ms",
+                    "whole fit, s",
+                    "the notebook's time over this",
+                ),
+                rows,
+            )
         )
     return "\n".join(texts)
 
@@ -418,11 +427,12 @@ SECTIONS: dict[str, tuple[str, Callable[[Results, Path], str]]] = {
 }
 
 _SCALES = (
-    "Peers are given standardised columns, a kernel density also whitened ones; `Diffusion` also bends columns with "
-    "heavy tails, which among these are the funnel's. Its defaults were chosen on other draws of some of these "
-    "densities (two moons, four rings, spirals, the checkerboard, the pinwheel, the curved chain; for small tables "
-    "the rotated chain and the mixtures too; the bend on the funnel), nearly all without a limit of time; peers choose "
-    "from a few settings within the budget."
+    "Peers are given standardised columns, a kernel density also whitened ones, and ForestDiffusion, which scales by "
+    "itself, the rows as they are; `Diffusion` also bends columns with heavy tails, which among these are the "
+    "funnel's. Its defaults were chosen on other draws of some of these densities (two moons, four rings, spirals, "
+    "the checkerboard, the pinwheel, the curved chain; for small tables the rotated chain and the mixtures too; the "
+    "bend on the funnel), nearly all without a limit of time; peers choose from a few settings within the budget. "
+    f"A method with fewer than {LEAST_DRAWS} of more draws is not compared."
 )
 Draws = dict[int, Figures]
 
@@ -507,19 +517,38 @@ def _figure_table(groups: dict[tuple[Any, ...], Draws], name: str) -> str:
         real = groups.get((density, REAL), {})
         draws = {method: groups[density, method] for method in methods if (density, method) in groups}
         has = {method: [seed for seed in sorted(real) if name in d.get(seed, {})] for method, d in draws.items()}
-        best = first_and_tied({method: {s: draws[method][s][name] for s in seeds} for method, seeds in has.items()})
+        infinite = {method: _infinite(d) if name == "gap" else "" for method, d in draws.items()}
+        compared = {method: seeds for method, seeds in has.items() if not infinite[method]}
+        first, tied = first_and_tied({m: {s: draws[m][s][name] for s in seeds} for m, seeds in compared.items()})
         cells = []
         for method in methods:
-            seeds = has.get(method, [])
+            seeds = compared.get(method, [])
             figure = _minus({seed: draws[method][seed] for seed in seeds}, real, name) if seeds else None
             if figure is None:
-                infinite = any("infinite_gaps" in draw for draw in draws.get(method, {}).values())
-                cells.append("infinite" if name == "gap" and infinite else "")
+                cells.append(infinite.get(method, ""))
                 continue
-            cell = shown(figure) + (f" ({len(seeds)} of {len(real)} draws)" if len(seeds) < len(real) else "")
-            cells.append(f"**{cell}**" if method in best else cell)
+            cell = shown(figure) + _of_draws(len(seeds), len(real))
+            cells.append(f"**{cell}**" if method == first else f"≈ {cell}" if method in tied else cell)
         rows.append((density, *cells))
     return table(("density", *methods), rows)
+
+
+def _of_draws(n: int, n_all: int) -> str:
+    """Return of how many of the draws a figure is, where that is not all of them, and whether its error is another."""
+    if n == n_all:
+        return ""
+    return f" ({n} of {n_all} draws{', ± over rows' if n < LEAST_DRAWS <= n_all else ''})"
+
+
+def _infinite(draws: Draws) -> str:
+    """Return in how many draws the gap is infinite, in words, or nothing: the mean over the others would hide it."""
+    n = sum("infinite_gaps" in draw for draw in draws.values())
+    return f"infinite in {n} of {len(draws)} draws" if n else ""
+
+
+def _gap(draws: Draws) -> Mean | None:
+    """Return the mean gap, None where a method has no density, or an infinite gap."""
+    return mean_of(_parts(draws, "gap")) if all("gap" in draw for draw in draws.values()) else None
 
 
 def _plain_table(groups: dict[tuple[Any, ...], Draws], name: str, word: Callable[[float], str]) -> str:
@@ -551,13 +580,28 @@ def _machine(machine: Figures, results: Results) -> str:
     steady = ""
     if paces:
         usual = statistics.median(paces)
-        off = sum(min(result["pace"]) < 0.9 * usual for result in results if "pace" in result)
-        steady = f" Before and after each measurement the machine made products at {min(paces) / usual:.2f} to "
-        steady += f"{max(paces) / usual:.2f} of its usual pace, below 0.9 of it at {off}."
+        steady = f" Before and after a measurement the machine made products at {min(paces) / usual:.2f} to "
+        steady += f"{max(paces) / usual:.2f} of its usual pace{_slowed(results, 0.9 * usual)}."
     return (
         f"<sub>{machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB, {machine['threads']} threads; "
         f"Python {machine['python']}, {versions}; {when}; commit {_commits(results)}.{steady}</sub>\n"
     )
+
+
+def _slowed(results: Results, least: float) -> str:
+    """Return at how many measurements of each method the machine was slower, and of how many that is not known."""
+    by_method: dict[str, list[bool]] = {}
+    for result in results:
+        if "pace" in result:
+            by_method.setdefault(result["key"].get("method", ""), []).append(min(result["pace"]) < least)
+    slowed = [
+        f"{sum(slow)} of {len(slow)}" + (f" ({method})" if method else "")
+        for method, slow in by_method.items()
+        if any(slow)
+    ]
+    unknown = sum("pace" not in result for result in results)
+    words = f", below 0.9 of it at {', '.join(slowed)}" if slowed else ", never below 0.9 of it"
+    return words + (f"; of {unknown} that is not known" if unknown else "")
 
 
 def _commits(results: Results) -> str:

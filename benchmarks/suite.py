@@ -8,7 +8,7 @@ from functools import partial
 from benchmarks.densities import CASES, Case, cases, refuse_unknown
 from benchmarks.judge import JudgeSizes, draw_reference, judge
 from benchmarks.methods import Kernel, Method, Mixture, MixtureHeldOut, Ours, Truth, timed
-from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow
+from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow, set_up
 from benchmarks.record import Figures, Store
 
 MAIN = ("Diffusion", "zuko NSF", "GaussianMixture", "held-out GaussianMixture", "KernelDensity")
@@ -46,6 +46,7 @@ SIZES = {
 def run(store: Store, sizes: Sizes) -> None:
     """Fit and judge all, one draw of the data after the other, so that a run that is stopped has whole tables."""
     chosen = cases(sizes.densities)
+    set_up()
     refuse_unknown("methods", sizes.methods, [method.name for method in METHODS])
     for seed in range(sizes.n_seeds):
         for case in chosen:

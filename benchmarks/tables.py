@@ -51,27 +51,28 @@ def difference(a: Parts, b: Parts) -> Mean:
     return mean_of([np.subtract(x, y).tolist() for x, y in zip(a, b, strict=True)])
 
 
-def first_and_tied(figures: Mapping[str, Mapping[int, Sequence[float]]]) -> set[str]:
-    """Return the method with the least mean, and those that are not shown to be worse than it.
+def first_and_tied(figures: Mapping[str, Mapping[int, Sequence[float]]]) -> tuple[str | None, set[str]]:
+    """Return the method with the least mean, and the others that are not shown to be worse than it.
 
     Each method's parts are given by the seed of the draw. The first is one of those with the most draws; one with fewer
-    is compared with it on the draws that it has.
+    is compared with it on the draws that it has. With fewer than `LEAST_DRAWS` of more it is not compared: the chance
+    of another fit would be missing from its error, and not from the others'.
 
-    >>> sorted(first_and_tied({"a": {0: [1.0, 2.0]}, "b": {0: [1.2, 1.9]}, "c": {0: [5.0, 6.1]}, "d": {}}))
-    ['a', 'b']
+    >>> first_and_tied({"a": {0: [1.0, 2.0]}, "b": {0: [1.2, 1.9]}, "c": {0: [5.0, 6.1]}, "d": {}})
+    ('a', {'b'})
     """
     most = max((len(draws) for draws in figures.values()), default=0)
     if most == 0:
-        return set()
+        return None, set()
     means = {name: mean_of(list(draws.values())).value for name, draws in figures.items() if len(draws) == most}
-    first = figures[min(means, key=lambda name: means[name])]
+    first = min(means, key=lambda name: means[name])
 
     def is_tied(draws: Mapping[int, Sequence[float]]) -> bool:
-        common = sorted(draws.keys() & first.keys())
-        pairs = [draws[seed] for seed in common], [first[seed] for seed in common]
-        return bool(common) and not difference(*pairs).is_shown_positive()
+        common = sorted(draws.keys() & figures[first].keys())
+        pairs = [draws[seed] for seed in common], [figures[first][seed] for seed in common]
+        return len(common) >= min(most, LEAST_DRAWS) and not difference(*pairs).is_shown_positive()
 
-    return {name for name, draws in figures.items() if is_tied(draws)}
+    return first, {name for name, draws in figures.items() if name != first and is_tied(draws)}
 
 
 def shown(mean: Mean) -> str:
@@ -89,11 +90,11 @@ def shown(mean: Mean) -> str:
 def count(value: float) -> str:
     """Return a number in three digits with a word for its size.
 
-    >>> [count(v) for v in (12.34, 1234.0, 5.6e7, 0.1234)]
-    ['12.3', '1.23 k', '56 M', '0.123']
+    >>> [count(v) for v in (12.34, 999.7, 1234.0, 5.6e7, 0.1234)]
+    ['12.3', '1 k', '1.23 k', '56 M', '0.123']
     """
     for size, word in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= size:
+        if float(f"{value:.3g}") >= size:
             return f"{value / size:.3g}{word}"
     return f"{value:.3g}"
 

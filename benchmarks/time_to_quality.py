@@ -8,7 +8,7 @@ from functools import partial
 from benchmarks.densities import CASES, MOONS_ON_A_GRID
 from benchmarks.judge import JudgeSizes
 from benchmarks.methods import Kernel, Method, Mixture, MixtureHeldOut, NotebookAsWritten, Ours, Truth
-from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow
+from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow, set_up
 from benchmarks.record import Store
 from benchmarks.suite import fitted_and_judged
 
@@ -91,6 +91,7 @@ SIZES = {
 
 def run(store: Store, sizes: Sizes) -> None:
     """Fit and judge each method at each of its budgets."""
+    set_up()
     for case, plan in ((TWO_MOONS, sizes.plan), (MOONS_ON_A_GRID, sizes.plan_on_a_grid)):
         given = replace(case, n_train=sizes.n_train)
         every_draw = ((Truth(case.make()), (0.0,)), *sizes.plan_closely)
