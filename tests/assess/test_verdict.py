@@ -12,10 +12,11 @@ def figure(value, error=0.001, name=C2ST):
     return Figure(name, value, error, 0.5, 0.001, value - 0.5, error, "accuracy", 10_000, 8)
 
 
-def contender(name, accuracy, advantage=None, seconds=1.0, density_of="exact"):
+def contender(name, accuracy, advantage=None, seconds=1.0, density_of="exact", errors=(0.001, 0.002)):
     nats = Estimate(0.3, 0.02, 1000)
-    own = None if advantage is None else Estimate(advantage, 0.002, 1000)
-    return Contender(name, (figure(accuracy),), density_of, nats, own, None, None, seconds, 0.1, f"code of {name}")
+    own = None if advantage is None else Estimate(advantage, errors[1], 1000)
+    accuracies = (figure(accuracy, errors[0]),)
+    return Contender(name, accuracies, density_of, nats, own, None, None, seconds, 0.1, f"code of {name}")
 
 
 MODEL = contender("Diffusion model", 0.52, seconds=40.0, density_of="ode")
@@ -52,6 +53,24 @@ def test_small_differences_do_not_count_however_sure():
     assert "no difference" in text
 
 
+@pytest.mark.parametrize(
+    ("advantage", "errors", "words"),
+    [
+        (0.1, (0.001, 0.051), "no difference that matters"),
+        (0.1, (0.001, 0.049), "Use Rival: it gives unseen rows"),
+        # Accuracies of .52 and .50, each with this error: the difference's is the square root of 2 times as large, and
+        # with eight pairs 2.43 errors are what 2 are of a normal.
+        (0.0, (0.0064, 0.002), "no difference that matters"),
+        (0.0, (0.0052, 0.002), "Use Rival: its rows are harder to tell"),
+    ],
+)
+def test_large_differences_count_only_where_they_are_sure(advantage, errors, words):
+    """Found by review: no test would have missed the errors."""
+    model = contender("Diffusion model", 0.52, seconds=40.0, density_of="ode", errors=errors)
+    text, _ = verdict(model, (contender("Rival", 0.50 if not advantage else 0.52, advantage, errors=errors),), None)
+    assert words in text
+
+
 def test_the_rival_is_the_baseline_with_most_density():
     text, chosen = verdict(MODEL, (contender("Worse", 0.5, 0.1), contender("Better", 0.5, 0.2)), None)
     assert chosen.name == "Better"
@@ -86,6 +105,8 @@ FINE = {
         ({"mismatch": 0.0799}, "at least 0.080 nats"),
         ({"gain": Estimate(0.3, 0.02, 1000)}, "overfitted: its bound is 0.30 ± 0.02 nats"),
         ({"share": Estimate(0.7, 0.01, 1000)}, "repeats training rows"),
+        ({"share": Estimate(0.7, 0.049, 1000)}, "repeats training rows"),
+        ({"columns": (figure(0.54, error=0.01, name="height"),)}, "real ones in height"),  # 3.0 errors are asked for
         ({"n_unseen": 30}, "only 30 unseen rows"),
         ({"seen": True}, "by the very rows that it was fitted to"),
         ({"seen": True, "overlap": 1.0}, "by the very rows that it was fitted to"),
@@ -113,7 +134,10 @@ def test_each_warning_has_its_cause(change, words):
         {"gain": Estimate(0.3, 0.1, 1000)},
         {"gain": Estimate(0.04, 0.001, 1000)},
         {"share": Estimate(0.54, 0.001, 1000)},
+        {"share": Estimate(0.7, 0.051, 1000)},
         {"columns": (figure(0.505, error=0.0001, name="height"),)},
+        # Eight pairs: 0.01 over 50 columns is a tail of 2e-4, for which Student's t asks for 6.1 errors.
+        {"columns": (figure(0.54, error=0.01, name="height"), *(figure(0.5, name=f"x{j}") for j in range(49)))},
     ],
 )
 def test_what_is_small_or_unsure_is_not_warned_about(change):

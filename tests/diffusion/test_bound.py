@@ -228,7 +228,8 @@ def test_float32_agrees_with_float64():
 
 
 def test_random_noise_estimates_the_exact_bound_and_repeats():
-    # 4,000 rows at one point: the mean of the noise lies within 6 standard errors (false alarm 2e-9 a term, 60 terms).
+    # 4,000 rows at one point: the mean of the noise lies within 6 standard errors. Squares are skewed, so that a false
+    # alarm has up to some 2e-8 a term, 1e-6 for all 60.
     schedule = SCHEDULES["linear"]
     mean, covariance, x_0 = problem(2)
     denoiser, sigma_sq, rows = GaussianDenoiser(mean, covariance), beta_variance(schedule), x_0[:1].expand(4000, 2)
@@ -448,6 +449,22 @@ def test_errors_give_rule_value_and_remedy():
         variational_bound(denoiser, x_0, schedule, sigma_sq[:-1], stream=Stream(0))
     with pytest.raises(InvalidInput, match="mean and covariance should be"):
         prior_mismatch(mean, covariance[:1], schedule)
+
+
+@pytest.mark.parametrize("bound", [variational_bound, full_covariance_bound])
+def test_noise_is_lost_sooner_in_rows_far_from_zero(bound):
+    """Found by review: float32 numbers near 100 are too far apart for noise that those near 1 keep."""
+    schedule = NoiseSchedule.log_snr_uniform(20, log_snr_max=28.0, log_snr_min=-9.0)
+    given = (beta_variance(schedule),) if bound is variational_bound else ()
+    single, double = torch.float32, torch.float64
+    for mean, dtype, is_lost in ((0.0, single, False), (100.0, single, True), (100.0, double, False)):
+        denoiser = GaussianDenoiser(torch.full((1,), mean), torch.eye(1))
+        x_0 = mean + Stream(8).normal(0, 50, 1, dtype)
+        if is_lost:
+            with pytest.raises(InvalidInput, match=r"lost in the rounding of torch\.float32 rows of size 1e"):
+                bound(denoiser, x_0, schedule, *given, stream=Stream(9))
+        else:
+            assert math.isfinite(bound(denoiser, x_0, schedule, *given, stream=Stream(9)).total)
 
 
 @pytest.mark.parametrize(("dtype", "log_snr_max"), [(torch.float32, 28.0), (torch.float64, 60.0)])

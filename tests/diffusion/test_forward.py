@@ -56,7 +56,7 @@ def test_a_time_for_each_row_equals_row_by_row(q, schedule):
 
 
 def test_sample_follows_the_marginal():
-    # Moments of 10^5 draws; 6 standard errors is a false-alarm rate of 4e-9 a comparison (4 of them: 1.6e-8 in all).
+    # Moments of 10^5 draws; 6 standard errors is a false-alarm rate of 2e-9 a comparison (4 of them: 8e-9 in all).
     schedule, n, x_0 = NoiseSchedule.linear(10, beta_max=0.5), 100_000, torch.tensor([[1.0, -2.0]], dtype=torch.float64)
     x_t = q_sample(x_0.expand(n, 2), 7, Stream(2).normal(0, n, 2), schedule)
     marginal = q_marginal(x_0, 7, schedule)

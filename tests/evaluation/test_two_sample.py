@@ -18,9 +18,15 @@ def normal(seed, n, d=2):
 
 @pytest.mark.parametrize("classifier", [boosting, perceptron, neighbours])
 def test_rows_of_one_density_cannot_be_told_apart(classifier):
-    """Each held-out answer is right with probability 1/2; their dependence at most doubles the spread seen here."""
-    accuracy = c2st(normal(0, 200), normal(1, 200), classifier=classifier, stream=Stream(0))
-    assert abs(accuracy - 0.5) < 2.0 * Z * 0.5 / 400**0.5
+    """Each held-out answer is right with probability 1/2; their dependence at most doubles the spread of a mean.
+
+    Of eight pairs the bound is 0.10: an answer that knows of the row it is asked for would be seen.
+    """
+    pairs = 1 if classifier is perceptron else 8  # which takes a second each
+    accuracies = [
+        c2st(normal(2 * k, 200), normal(2 * k + 1, 200), classifier=classifier, stream=Stream(k)) for k in range(pairs)
+    ]
+    assert abs(np.mean(accuracies) - 0.5) < 2.0 * Z * 0.5 / (400 * pairs) ** 0.5
 
 
 @pytest.mark.parametrize("classifier", [boosting, perceptron, neighbours])

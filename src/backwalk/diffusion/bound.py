@@ -86,6 +86,7 @@ def variational_bound(
     n_draws: int = 1,
     first_row: int = 0,
     log_volume: Tensor | None = None,
+    size: float | None = None,
 ) -> BoundTerms:
     """Return the bound L on E[-log p_theta(x_0)] for the chain with reverse variances `sigma_sq`, (n_steps + 1,).
 
@@ -97,7 +98,8 @@ def variational_bound(
     `merged_terms`.
 
     `log_volume`, (n,), is ln |det dx/dx_0| of each row where x_0 stands for a point x in other units: it is added to
-    the reconstruction term, and the bound is then one on E[-log p_theta(x)].
+    the reconstruction term, and the bound is then one on E[-log p_theta(x)]. `size` is that of the rows in whose
+    rounding noise might be lost; None is their own, the largest column's median.
 
     With a decoder variance sigma_sq[1] = 0 the bound is infinite, as it should be.
 
@@ -119,7 +121,7 @@ def variational_bound(
         )
     noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws, first_row)
     check_schedule(denoiser, schedule)
-    refuse_lost_noise(x_0.dtype, schedule)
+    refuse_lost_noise(x_0.dtype, schedule, typical_size(x_0) if size is None else size)
 
     d, variance = x_0.shape[1], in_float64(sigma_sq)
 
@@ -132,6 +134,11 @@ def variational_bound(
         for times in _taken_together(2, schedule, x_0)
     )
     return collect_terms(prior_term(x_0, schedule), reconstruction, transitions, log_volume)
+
+
+def typical_size(x_0: Tensor) -> float:
+    """Return the size of rows, (n, d), that decides what is lost in their rounding: the largest column's median."""
+    return float(x_0.detach().abs().median(dim=0).values.max()) if x_0.numel() else 0.0
 
 
 def refuse_lost_noise(dtype: torch.dtype, schedule: NoiseSchedule, size: float = 1.0) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from backwalk.diffusion.bound import NoiseDraws, refuse_lost_noise
+from backwalk.diffusion.bound import NoiseDraws, refuse_lost_noise, typical_size
 from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.diffusion.forward import q_sample
 from backwalk.diffusion.parameterization import Denoiser, check_schedule, mu_from_x_0, scales
@@ -99,6 +99,7 @@ def full_covariance_bound(
     n_draws: int = 1,
     first_row: int = 0,
     log_volume: Tensor | None = None,
+    size: float | None = None,
 ) -> BoundTerms:
     """Return the bound L for the chain with full reverse covariances: nats per point, for the rows of x_0, (n, d).
 
@@ -110,8 +111,8 @@ def full_covariance_bound(
 
     `least_decoder_variance` floors the covariance of p_theta(x_0 | x_1), which alone has no beta_tilde to keep it
     positive; the default is a hundredth of 1 / SNR_1. `decoder_variance`, where given, takes that covariance's place,
-    as a multiple of I. `stream`, `eps`, `n_draws`, `first_row` and `log_volume` are those of `variational_bound`. An
-    evaluation costs d forward-mode passes and n d^2 numbers.
+    as a multiple of I. `stream`, `eps`, `n_draws`, `first_row`, `log_volume` and `size` are those of
+    `variational_bound`. An evaluation costs d forward-mode passes and n d^2 numbers.
 
     Raises InvalidInput at zero terminal SNR, where x_N has no information about x_0 and Tweedie's formula is 0/0, and
     as `variational_bound` does.
@@ -120,7 +121,7 @@ def full_covariance_bound(
         raise InvalidInput(f"decoder_variance should be > 0, but got {decoder_variance:g}: 1 / SNR_1 is a usual size.")
     noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws, first_row)
     check_schedule(denoiser, schedule)
-    refuse_lost_noise(x_0.dtype, schedule)
+    refuse_lost_noise(x_0.dtype, schedule, typical_size(x_0) if size is None else size)
     _refuse_pure_noise(schedule.n_steps, schedule)
     x_0 = x_0.detach()
     clean = in_float64(x_0)

@@ -125,9 +125,9 @@ def total_variation(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:
 def coverage(real: ArrayLike, generated: ArrayLike, k: int = 5) -> float:
     """Return the share of real rows that have a generated row within the distance of their k-th nearest real neighbour.
 
-    For n real and m generated rows of the same density its mean is 1 - C(n-1, k) / C(n+m-1, k), about 1 - 2^-k for
-    n = m: see `expected_coverage`. Source: Naeem et al. 2020. Distances are Euclidean, and the ball is closed, so that
-    a copy of a repeated row covers it.
+    For n real and m generated rows of the same density its mean is 1 - C(n-1, k) / C(n+m-1, k), about 1 - 2^-k for n =
+    m, as the k nearest of a row are not all real. Source: Naeem et al. 2020. Distances are Euclidean, and the ball is
+    closed, so that a copy of a repeated row covers it.
 
     real (n, d) with n > k; generated (m, d). Returns a share in [0, 1]. Raises InvalidInput if n <= k or k < 1.
 
@@ -140,12 +140,6 @@ def coverage(real: ArrayLike, generated: ArrayLike, k: int = 5) -> float:
     tree = cKDTree(real_rows)
     radius = tree.query(real_rows, k=[k + 1])[0][:, 0]  # the nearest is the row itself
     return float(np.mean(nearest(real_rows, generated_rows)[0] <= radius))
-
-
-def expected_coverage(n_real: int, n_generated: int, k: int = 5) -> float:
-    """Return the mean of `coverage` where both sets come from one density: the k nearest of a row are not all real."""
-    i = np.arange(1, k + 1)
-    return float(1.0 - np.prod((n_real - i) / (n_real + n_generated - i)))
 
 
 def nearest(queries: Rows, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

@@ -79,12 +79,12 @@ def bound(
     z = encode_for_scoring(model, rows).float()
     times = chosen_times(model, steps, decoder_variance=decoder_variance)
     schedule = model.schedule.respace(times)
-    bound_of: Callable[..., BoundTerms]
+    bound_of: Callable[..., BoundTerms]  # the size of a model's rows was looked at when it was made
     if kind == "full":
-        bound_of = partial(full_covariance_bound, schedule=schedule, decoder_variance=decoder_variance)
+        bound_of = partial(full_covariance_bound, schedule=schedule, decoder_variance=decoder_variance, size=1.0)
     else:
         sigma_sq = reverse_variances(model, times, reverse_variance=kind, decoder_variance=decoder_variance)
-        bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq)
+        bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq, size=1.0)
 
     piece_rows = min(max(-(-len(z) // 2), _FEWEST_ROWS), _MOST_ROWS) if z.device.type == "cpu" else TILE_ROWS
 
