@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from matplotlib import rcParams
+from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 
 from backwalk.diffusion import BoundTerms, NoiseSchedule, beta_variance
@@ -43,6 +43,21 @@ FIGURES = {
     "chain": lambda: figures.plot_chain([X, X * 0.5], captions=("t = 0", "t = 9")),
     "density": lambda: figures.plot_density(lambda x: -0.5 * (x**2).sum(1), (-2.0, 2.0, -2.0, 2.0), resolution=20),
 }
+
+
+def test_the_user_s_settings_of_matplotlib_do_not_reach_them():
+    """Found by review: with LaTeX for text, reports failed at their very end, and column names were LaTeX."""
+    with rc_context():
+        plain = svg(figures.plot_points(X, title="a_b ᾱ"), label="", salt="")
+        rcParams.update({"text.usetex": True, "savefig.bbox": "tight", "lines.linewidth": 9.0})
+        assert svg(figures.plot_points(X, title="a_b ᾱ"), label="", salt="") == plain
+
+
+def test_text_is_in_the_page_s_fonts_and_says_what_it_said():
+    """Found by review: only texts that looked like a style were changed."""
+    name = "font-family: x; font: 3px 'y"
+    text = svg(figures.plot_points(X, title=name), label="", salt="")
+    assert text.count("font-family") == text.count(name.replace("'", "&apos;")) + text.count(name) == 1
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -178,12 +178,12 @@ def telling_pairs(
     """
     x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
     pairs = [farthest_pair(distance)]
-    rows, columns = np.triu_indices(x.shape[1], k=1)
-    off = np.abs(correlation_matrix(x) - correlation_matrix(y))[rows, columns]
-    for k in np.argsort(-off, kind="stable"):
-        pair = (int(rows[k]), int(columns[k]))
-        if len(pairs) < n_pairs and pair not in pairs:
-            pairs.append(pair)
+    off = np.nan_to_num(np.abs(correlation_matrix(x) - correlation_matrix(y)))
+    off[np.tril_indices(len(off))] = off[pairs[0]] = -1.0
+    while len(pairs) < n_pairs and off.max() >= 0.0:
+        pair = divmod(int(off.argmax()), len(off))
+        off[pair] = -1.0
+        pairs.append(pair)
     return pairs
 
 

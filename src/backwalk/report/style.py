@@ -1,8 +1,8 @@
 """How every figure looks: Okabe and Ito's colours, which the colour-blind can tell apart, and one ink.
 
 The ink is a middle grey that reads on white and on black; `svg` turns it into the page's own text colour, and colours
-into variables that the page may set. Backgrounds
-are transparent. Nothing here touches matplotlib's global state.
+into variables that the page may set. Backgrounds are transparent. The user's own settings of matplotlib (LaTeX for
+text, another style) neither reach these figures nor are touched.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,6 +29,8 @@ P = ParamSpec("P")
 _VARIABLES = {"blue": BLUE, "orange": ORANGE, "green": GREEN, "red": RED}
 """Colours that a page may set otherwise, for example brighter on a dark ground."""
 _NAMED = re.compile(r'\bid="|href="#|url\(#')  # what comes before an inner name
+_FAMILY = re.compile(r'font-family:[^;"]*;?\s*')  # the page has fonts of its own
+_SHORTHAND = re.compile(r"""(font: [^;"']*)'[^;"]*""")  # as older versions of matplotlib write the family
 _SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -54,12 +57,21 @@ _SETTINGS: dict[Any, Any] = {
 }
 
 
+@contextmanager
+def _style(**more: Any) -> Iterator[None]:
+    """Draw by matplotlib's defaults and ours for the length of a block."""
+    with rc_context():
+        rcdefaults()
+        rcParams.update(_SETTINGS | more)
+        yield
+
+
 def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
     """Make a function draw its figure in this style, and leave matplotlib's settings as they were."""
 
     @wraps(plot)
     def in_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with rc_context(_SETTINGS):
+        with _style():
             return plot(*args, **kwargs)
 
     return in_style
@@ -94,7 +106,7 @@ def svg(figure: Figure, *, label: str, salt: str) -> str:
     `salt` differs between the figures of a page, so that their inner names do. Equal figures give equal text.
     """
     buffer = io.StringIO()
-    with rc_context(_SETTINGS | {"svg.hashsalt": salt}), warnings.catch_warnings():
+    with _style(**{"svg.hashsalt": salt}), warnings.catch_warnings():
         # The page has fonts for letters that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
@@ -104,9 +116,13 @@ def svg(figure: Figure, *, label: str, salt: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     head, rest = text.split(">", 1)
     text = re.sub(r'\s(xmlns(:xlink)?|version|width|height)="[^"]*"', "", head) + ">" + rest
-    text = re.sub(r"font: ([\d.]+)px '[^;\"]*", r"font-size: \1px", text)
     prefix = f"f{hashlib.sha256(salt.encode()).hexdigest()[:8]}-"
-    text = re.sub("<[^>]*>", lambda tag: _NAMED.sub(rf"\g<0>{prefix}", tag.group()), text)
+
+    def of_page(tag: re.Match[str]) -> str:  # what stands between tags is a stranger's text, and left as it is
+        named = _NAMED.sub(rf"\g<0>{prefix}", tag.group())
+        return _SHORTHAND.sub(r"\1system-ui, sans-serif", _FAMILY.sub("", named))
+
+    text = re.sub("<[^>]*>", of_page, text)
     label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     text = text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).replace(INK, "currentColor")
     for name, color in _VARIABLES.items():
