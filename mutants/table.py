@@ -840,7 +840,7 @@ MUTANTS = (
     Mutant(
         "tiles of a GPU on other threads",
         "sampling/tiles.py",
-        'single_threads(device.type == "cpu")',
+        "single_threads(is_cpu)",
         "single_threads()",
         "whether a GPU's rows are there when they are read",
         ("sampling/test_tiles.py",),

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 from backwalk.errors import BackwalkError
 from backwalk.model_file import load
 from backwalk.table import as_table, read_table, write_table
+from backwalk.training import Progress
 from soak.campaign import Skipped, outcome_of
 from soak.children import forked, left
 from soak.material import bits, estimator, fitted, listing, rows
@@ -48,8 +50,8 @@ def small_disk(n: int, seed: int, folder: Path) -> Iterator[str]:
         if subprocess.run(mount, capture_output=True, check=False).returncode:
             raise Skipped("a tmpfs cannot be mounted here: it takes root")
         try:
-            (place / "room").write_bytes(b"\0" * int(rng.integers(16, 33)) * 1024)
-            yield outcome_of(partial(_limited, place, _WRITERS[i % len(_WRITERS)], None, before=False))
+            before, taken = i // len(_WRITERS) % 2 == 1, int(rng.integers(16, 33)) * 1024
+            yield outcome_of(partial(_limited, place, _WRITERS[i % len(_WRITERS)], None, before, taken))
         finally:
             subprocess.run(["umount", str(place)], check=True)
 
@@ -92,7 +94,16 @@ def _old(path: Path) -> None:
     elif path.name.startswith("t"):
         write_table(path, as_table(rows()[:2]))
     else:
-        estimator(max_steps=3).fit(rows(), checkpoint=path)
+        with suppress(_Enough):
+            estimator(max_steps=3, callbacks=[_one_step]).fit(rows(), checkpoint=path, checkpoint_every=0)
+
+
+class _Enough(Exception):
+    pass
+
+
+def _one_step(progress: Progress) -> None:
+    raise _Enough
 
 
 def _content(path: Path) -> object:
@@ -101,12 +112,19 @@ def _content(path: Path) -> object:
     return read_table(path).values.tobytes() if path.name.startswith("t") else path.read_bytes()
 
 
-def _limited(place: Path, writer: tuple[str, Callable[[Path], object]], limit: int | None, before: bool) -> None:
+def _limited(
+    place: Path, writer: tuple[str, Callable[[Path], object]], limit: int | None, before: bool, taken: int = 0
+) -> None:
+    """Write, over something old where `before`, with a limit on a file's size, or so many bytes of the disk taken."""
     name, write = writer
     path = place / name
     fitted()
     if before:
         _old(path)
+    if taken:
+        with suppress(OSError), (place / "room").open("wb", buffering=0) as room:
+            for _ in range(taken // 1024):
+                room.write(b"\0" * 1024)
     was, names = _content(path) if before else None, listing(place)
 
     def work() -> None:

@@ -48,6 +48,7 @@ def folder_and_file(n: int, seed: int, folder: Path) -> Iterator[str]:
         for i, status in enumerate(seen):
             yield "" if status == 0 else f"reader left with {status}: {(folder / f'{name}.r{i}').read_text()[-300:]}"
         names = listing(path) if path.is_dir() else []
+        names += [each.name for each in folder.glob(f".{name}.*")]
         yield "" if len(names) == 2 * path.is_dir() else f"litter: {names}"
 
 

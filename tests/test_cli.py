@@ -1,6 +1,7 @@
 """The command line: what it writes, where, and with which exit status."""
 
 import html
+import importlib
 import io
 import json
 import os
@@ -8,14 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import click
 import numpy as np
 import pyarrow.parquet
 import pytest
 
+from backwalk import Diffusion
 from backwalk.cli import main, output, program
+from backwalk.cli.commands import cli
 from backwalk.datasets import two_moons
+from backwalk.durable import held_alone
 from backwalk.sampling import FEWEST_WITH_NOISE, USUAL_EVALUATIONS
 from backwalk.table import as_table, read_table, write_table
 
@@ -50,6 +56,29 @@ def model(run, rows_file, tmp_path):
     return path
 
 
+def test_a_density_is_told_of_by_its_name(run):
+    """Found by review: the help pointed to a command that answered with an error."""
+    status, out, _ = run("info", "two_moons", "--json")
+    facts = json.loads(out)
+    assert (status, facts["density"], facts["d"]) == (0, "two_moons", 2)
+    assert facts["entropy_nats"] == pytest.approx(two_moons().entropy)
+
+
+def test_a_folder_that_is_no_model_is_called_so(run, tmp_path):
+    for command in (["info", tmp_path], ["sample", tmp_path], ["distil", tmp_path]):
+        status, _, err = run(*command)
+        assert (status, f"{tmp_path} cannot be read: it is a folder without model.json" in err) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_row_numbers_can_be_left_out(run, tmp_path, name):
+    numbers = "".join(f"{i},{i * 0.37 % 1},{i * 0.71 % 1}\n" for i in range(40))
+    (tmp_path / "t.csv").write_text(f"{name},a,b\n{numbers}")
+    status, _, err = run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *QUICK)
+    assert (status, f"by --drop {name!r}" in err) == (1, True)
+    assert run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *QUICK, "--drop", name)[0] == 0
+
+
 def test_help_is_there_for_every_command(run):
     status, out, _ = run("-h")
     assert status == 0
@@ -59,8 +88,6 @@ def test_help_is_there_for_every_command(run):
 
 
 def test_texts_name_the_numbers_of_evaluations_that_are_meant(run):
-    from backwalk import Diffusion
-
     _, out, _ = run("sample", "-h")
     for text in (" ".join(out.split()), " ".join(Diffusion.sample.__doc__.split())):
         assert f"fewer than {FEWEST_WITH_NOISE}" in text
@@ -80,7 +107,6 @@ def test_fit_then_sample_keeps_columns_and_seed(run, model, tmp_path):
 
 
 def test_sample_is_written_as_it_is_drawn(run, model, tmp_path, monkeypatch):
-    from backwalk import Diffusion
     from backwalk.table import writing
 
     monkeypatch.setattr(writing, "BLOCK_CELLS", 2 * 1000)
@@ -93,8 +119,6 @@ def test_sample_is_written_as_it_is_drawn(run, model, tmp_path, monkeypatch):
 
 
 def test_distil_then_sample_by_one_evaluation(run, model, tmp_path, monkeypatch):
-    from backwalk import Diffusion
-
     monkeypatch.setattr("backwalk.estimator.default_pairs", lambda _: 3000)
     other, options = tmp_path / "other.safetensors", ["--max-steps", 3, "--seed", 7]
     status, _, err = run("sample", model, "--sampler", "distilled", "-o", tmp_path / "none.csv")
@@ -175,8 +199,6 @@ def test_data_on_stdout_messages_on_stderr(run, model):
 
 
 def test_score_writes_the_estimators_log_density(run, model, rows_file, tmp_path):
-    from backwalk import Diffusion
-
     status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.npy")
     expected = Diffusion.load(model).score_samples(read_table(rows_file))
     error = expected.std(ddof=1) / len(expected) ** 0.5
@@ -188,8 +210,6 @@ def test_score_writes_the_estimators_log_density(run, model, rows_file, tmp_path
 
 
 def test_score_adds_the_bound_of_the_chain_that_is_asked_for(run, model, rows_file, tmp_path):
-    from backwalk import Diffusion
-
     options = ["--bound", "optimal", "--steps", 9, "--seed", 4]
     status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.csv", *options)
     scores, estimator, rows = read_table(tmp_path / "scores.csv"), Diffusion.load(model), read_table(rows_file)
@@ -204,7 +224,7 @@ def test_score_adds_the_bound_of_the_chain_that_is_asked_for(run, model, rows_fi
     assert run("score", model, rows_file, "--steps", 9)[0] == 2
 
 
-def test_a_row_that_the_model_cannot_make_scores_minus_infinity_and_has_no_bound(run, tmp_path):
+def test_a_row_that_the_model_cannot_make_scores_minus_infinity_in_both_columns(run, tmp_path):
     rows, path = np.random.default_rng(0).normal(size=(60, 2)), tmp_path / "site.csv"
     rows[:, 1] = 3.0
     write_table(path, as_table(rows))
@@ -217,7 +237,14 @@ def test_a_row_that_the_model_cannot_make_scores_minus_infinity_and_has_no_bound
     assert status == 0
     assert np.flatnonzero(np.isneginf(scores)).tolist() == [7]
     status, out, err = run("score", tmp_path / "m", path, "--bound", "beta")
-    assert (status, out, "cannot make such rows" in err) == (1, "", True)
+    elbo = [float(line.split(",")[3]) for line in out.splitlines()[1:]]
+    assert (status, np.flatnonzero(np.isneginf(elbo)).tolist()) == (0, [7])
+    mean = np.mean([value for value in elbo if np.isfinite(value)])
+    assert f"log p >= {mean:.4f} +-" in err
+    rows[:, 1] = 4.0
+    write_table(path, as_table(rows), overwrite=True)
+    status, out, err = run("score", tmp_path / "m", path, "--bound", "beta")
+    assert (status, out.splitlines()[1].split(",")[3], "log p >=" in err) == (0, "-inf", False)
 
 
 @pytest.mark.parametrize("output", ["there.csv", "scores.txt", "nowhere/scores.csv"])
@@ -310,8 +337,6 @@ def test_a_built_in_density_gives_rows_that_no_fit_was_given(run, tmp_path, monk
         np.testing.assert_array_equal(judged["training"], fitted)  # those of the fit, whatever the seed and --rows
         assert judged["model_path"] == str(model)
     assert run("score", model, "two_moons", "--rows", 200, "--seed", 1, "-o", tmp_path / "s.csv")[0] == 0
-    from backwalk import Diffusion
-
     expected = Diffusion.load(model).score_samples(two_moons().sample(200, random_state=1))
     assert not set(read_table(tmp_path / "s.csv").values[:, 0]) & set(expected)
 
@@ -457,6 +482,15 @@ def test_the_notebooks_settings_warn_of_the_mismatch(run, tmp_path):
     assert "nats per row" in warning
 
 
+def test_each_option_has_the_variable_of_its_name():
+    """Found by review: --bound, --training and --json had others, and were passed over without a word."""
+    for command in cli.commands.values():
+        for option in command.params:
+            if isinstance(option, click.Option) and option.expose_value:
+                (name,) = [flag for flag in option.opts if flag.startswith("--")]
+                assert option.name == name.removeprefix("--").replace("-", "_")
+
+
 def test_options_can_come_from_the_environment(run, rows_file, tmp_path, monkeypatch):
     monkeypatch.setenv("BACKWALK_FIT_MAX_STEPS", "3")
     assert run("fit", rows_file, "-o", tmp_path / "model")[0] == 0
@@ -571,8 +605,6 @@ def signal_at(monkeypatch):
 
 @pytest.mark.parametrize(("number", "status", "word"), [(2, 130, "interrupted"), (15, 143, "terminated")])
 def test_a_stopped_fit_goes_on_to_the_same_model(run, rows_file, model, tmp_path, signal_at, number, status, word):
-    from backwalk import Diffusion
-
     output, checkpoint = tmp_path / "other model", tmp_path / "other model.checkpoint"
     arguments = ("fit", rows_file, "-o", output, *QUICK)
     handlers = [signal.getsignal(each) for each in (2, 15)]
@@ -610,6 +642,54 @@ def test_force_begins_a_stopped_fit_anew(run, rows_file, tmp_path, signal_at):
     assert not (tmp_path / "other.checkpoint").exists()
 
 
+@pytest.mark.parametrize("options", [[], ["--force"], ["--resume"]])
+def test_another_program_s_file_is_never_taken_for_a_checkpoint(run, rows_file, tmp_path, options):
+    """Found by review: --force, which the message advised, deleted it."""
+    (tmp_path / "m.checkpoint").write_text("of PyTorch, for one")
+    status, _, err = run("fit", rows_file, "-o", tmp_path / "m", *QUICK, *options)
+    assert (status, "but is another file" in err) == (1, True)
+    assert (tmp_path / "m.checkpoint").read_text() == "of PyTorch, for one"
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_fit_that_is_done_leaves_a_checkpoint_that_another_one_is_writing(run, rows_file, tmp_path, monkeypatch):
+    """Found by review: the other one's was deleted."""
+    saved = Diffusion.save
+
+    def save(self, path, **options):
+        saved(self, path, **options)
+        stack.enter_context(held_alone(tmp_path / "m.checkpoint"))
+
+    monkeypatch.setattr(Diffusion, "save", save)
+    with ExitStack() as stack:
+        assert run("fit", rows_file, "-o", tmp_path / "m", *QUICK)[0] == 0
+        assert (tmp_path / "m.checkpoint").exists()
+
+
+def test_a_model_that_was_replaced_while_it_was_distilled_stays(run, rows_file, model, monkeypatch):
+    """Found by review: the old one was written over the new."""
+    monkeypatch.setattr("backwalk.estimator.default_pairs", lambda _: 3000)
+    distil = Diffusion.distil
+
+    def while_another_fits(self, **options):
+        assert run("fit", rows_file, "-o", model, "--max-steps", "6", "--force")[0] == 0
+        return distil(self, **options)
+
+    monkeypatch.setattr(Diffusion, "distil", while_another_fits)
+    status, _, err = run("distil", model, "--max-steps", "2")
+    assert (status, "was replaced meanwhile" in err) == (1, True)
+    assert (Diffusion.load(model).history_.n_steps, Diffusion.load(model).model_.student) == (6, None)
+
+
+@pytest.mark.parametrize("name", ["backwalk", "torch", "numpy"])
+def test_a_fit_by_other_versions_is_not_the_same_fit(run, rows_file, model, monkeypatch, name):
+    """Found by review: defaults may be others by now."""
+    module = importlib.import_module(name)
+    monkeypatch.setattr(module, "__version__", "9.9.9")
+    status, _, err = run("fit", rows_file, "-o", model, *QUICK, "--resume")
+    assert (status, "exists already" in err) == (1, True)
+
+
 def stopped_fit(run, rows_file, output, signal_at):
     signal_at(2, 3)
     assert run("fit", rows_file, "-o", output, *QUICK)[0] == 130
@@ -632,8 +712,6 @@ def test_force_deletes_no_checkpoint_before_the_new_data_are_read_and_checked(
 @pytest.mark.parametrize("left", [[], ["model-0123456789abcdef.safetensors"], [".model.json.0123abcd.part"]])
 def test_a_fit_that_was_killed_within_its_first_save_goes_on(run, rows_file, model, tmp_path, signal_at, left):
     """Found by review: its folder was there, and was taken for a model."""
-    from backwalk import Diffusion
-
     checkpoint = stopped_fit(run, rows_file, tmp_path / "m", signal_at)
     (tmp_path / "m").mkdir()
     for name in left:
@@ -685,7 +763,7 @@ def test_a_folder_of_other_things_is_refused_before_training(run, rows_file, tmp
 
 def test_a_signal_is_answered_as_such_beside_a_damaged_checkpoint(run, rows_file, tmp_path, monkeypatch):
     """Found by review: the damage was told of, with status 1."""
-    (tmp_path / "m.checkpoint").write_bytes(b"damaged")
+    (tmp_path / "m.checkpoint").write_bytes(b"a damaged backwalk-checkpoint")
 
     def read(path, selection):
         signal.raise_signal(signal.SIGTERM)
@@ -699,7 +777,6 @@ def test_what_a_file_says_reaches_no_terminal_as_a_command(run, model, tmp_path)
     """Found by review: a stranger's model could set a terminal's title, and more."""
     from dataclasses import replace
 
-    from backwalk import Diffusion
     from backwalk.model_file import save
 
     found = Diffusion.load(model).model_
@@ -829,7 +906,8 @@ def test_a_table_with_texts_and_gaps_goes_all_the_way(run, tmp_path):
     assert (len(read_table(training).values), len(read_table(unseen).values)) == (64, 16)
     assert run("fit", tmp_path / "all.csv", "-o", model, *options, *QUICK)[0] == 0
     status, _, err = run("score", model, tmp_path / "all.csv", "--drop-missing", "-o", tmp_path / "s.csv")
-    assert (status, len(read_table(tmp_path / "s.csv").values)) == (0, 80)
+    scores = read_table(tmp_path / "s.csv")
+    assert (status, scores.columns[0], scores.values[:, 0].tolist()) == (0, "row", [i for i in range(90) if i % 9 != 4])
     assert "left out id, kind" in err
     status, _, err = run("report", model, tmp_path / "all.csv", "--drop-missing", "-o", tmp_path / "r.html")
     assert status == 0
@@ -880,7 +958,7 @@ def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, t
         patch.setattr("backwalk.estimator.Diffusion.save", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
         assert run("fit", other, "-o", model, *QUICK, "--force")[0] == 143
     assert checkpoint.exists()
-    of_another, damaged = checkpoint.read_bytes(), b"damaged"
+    of_another, damaged = checkpoint.read_bytes(), b"a damaged backwalk-checkpoint"
     for left in (of_another, damaged):
         checkpoint.write_bytes(left)
         assert run("fit", rows_file, "-o", model, *QUICK, "--resume")[2].endswith("which was fitted already\n")

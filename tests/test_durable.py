@@ -93,6 +93,49 @@ def test_a_file_that_is_overwritten_keeps_its_mode(tmp_path):
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "c")] == [0o600, 0o600]
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="files of other groups take root")
+@pytest.mark.parametrize("member", [True, False])
+def test_a_file_that_is_overwritten_keeps_its_group_or_shuts_it_out(tmp_path, monkeypatch, member):
+    """Found by review: what a group had shared was readable for the writer's own group, and not for that one."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    os.chown(path, -1, 12345)
+    path.chmod(0o640)
+    if not member:
+        monkeypatch.setattr(os, "fchown", lambda *_: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+    with whole_file(path, overwrite=True) as file:
+        file.write(b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == (0o640 if member else 0o600)
+    assert (path.stat().st_gid == 12345) == member
+
+
+def test_a_folder_that_cannot_be_read_is_written_to(tmp_path, monkeypatch):
+    """Found by review: the file was there, and the writer said that it was not."""
+    opened = os.open
+
+    def refusing(path, *options, **more):
+        if path == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *options, **more)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with whole_file(tmp_path / "a") as file:
+        file.write(b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_lock_that_is_never_the_file_s_own_ends(tmp_path, monkeypatch):
+    """Found by review: on a file system that tells other inodes it went on for ever, and left a file each time."""
+    monkeypatch.setattr(durable, "_is_at", lambda *_: False)
+    with pytest.raises(OSError, match="choose a folder on another disk"), whole_file(tmp_path / "a"):
+        pass
+    with pytest.raises(OSError, match="choose a folder on another disk"), locked_folder(tmp_path / "m"):
+        pass
+    with pytest.raises(OSError, match="choose a folder on another disk"), held_alone(tmp_path / "c"):
+        pass
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".c.lock"] == []
+
+
 def test_a_new_folder_s_own_entry_is_flushed_too(tmp_path, monkeypatch):
     """Found by review."""
     flushed = []
@@ -252,7 +295,7 @@ def test_a_part_that_somebody_clears_up_is_left_to_him(tmp_path, monkeypatch):
     monkeypatch.setattr(durable, "_lock_at_once", lock)
     with whole_file(tmp_path / "a") as file:
         assert file.name.endswith(".a.bb.part")
-        (tmp_path / ".a.aa.part").unlink()
+        (tmp_path / ".a.aa.part").unlink(missing_ok=True)
         file.write(b"new")
     others[0].close()
     assert (tmp_path / "a").read_bytes() == b"new"

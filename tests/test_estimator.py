@@ -35,7 +35,7 @@ from backwalk.errors import (
     TrainingDiverged,
 )
 from backwalk.estimator import Diffusion
-from backwalk.fitting import trained_rows
+from backwalk.fitting import checked_settings, trained_rows
 from backwalk.fitting.settings import check_length, chosen_device
 from backwalk.latent import to_latent
 from backwalk.model import bound, log_density
@@ -254,7 +254,7 @@ BAD_SETTINGS = {
     "random_state": [-1, "x"],
     "callbacks": [print, [1]],
     "scale": ["yes", None, 2, np.ones(2)],
-    "verbose": ["no", None],
+    "verbose": ["no", None, -1, 0.5],
     "warm_start": [2.0, None],
 }
 
@@ -597,6 +597,38 @@ def test_a_resumed_fit_keeps_the_seed_that_chance_gave(rows, tmp_path):
     assert bits(resumed) == bits(tiny(max_steps=9, random_state=resumed.model_.card["seed"]).fit(rows))
 
 
+def test_a_resumed_fit_keeps_the_seed_that_a_generator_gave(rows, tmp_path):
+    """Found by review: the next call drew another seed, and the checkpoint was another fit's."""
+    rng = np.random.default_rng(0)
+    with pytest.raises(Stop):
+        tiny(max_steps=9, random_state=rng, callbacks=[stopping_at(4)]).fit(rows, checkpoint=tmp_path / "c")
+    resumed = tiny(max_steps=9, random_state=rng).fit(rows, checkpoint=tmp_path / "c", resume=True)
+    assert bits(resumed) == bits(tiny(max_steps=9, random_state=resumed.model_.card["seed"]).fit(rows))
+
+
+def test_the_plan_of_a_fit_can_be_changed_and_given_back(rows, tmp_path):
+    model = tiny().fit(rows)
+    assert bits(tiny(max_steps=None, training=model.training_).fit(rows)) == bits(model)
+    changed = tiny(max_steps=None, training=replace(model.training_, learning_rate=0.003)).fit(rows)
+    assert changed.training_.learning_rate == 0.003
+    model.save(tmp_path / "m")
+    assert Diffusion.load(tmp_path / "m").training_ == model.training_
+
+
+def test_verbosity_may_be_a_number_as_elsewhere_in_scikit_learn():
+    assert [checked_settings(tiny(verbose=level).get_params(deep=False)).verbose for level in (0, 1, 2)] == [0, 1, 1]
+
+
+def test_between_two_rows_whole_numbers_stay_within_their_range():
+    """Found by review: of flags it made -1 and 2."""
+    flags = pd.DataFrame({"flag": np.arange(60) % 2, "x": np.random.default_rng(0).normal(size=60)})
+    model = tiny(max_steps=2).fit(flags)
+    far = flags[:1].assign(flag=5)
+    between = model.interpolate(far, flags[1:2], 9)
+    assert between["flag"].iloc[0] == 5  # the ends are the caller's rows
+    assert between["flag"].iloc[1:].between(0, 1).all()
+
+
 def test_another_fit_s_checkpoint_is_refused(rows, tmp_path):
     with pytest.raises(Stop):
         tiny(callbacks=[stopping_at(1)]).fit(rows, checkpoint=tmp_path / "c")
@@ -740,7 +772,7 @@ def test_a_checkpoint_is_begun_over_only_once_all_checks_are_passed(rows, tmp_pa
     before = (tmp_path / "c").read_bytes()
     with pytest.raises(InvalidInput):
         tiny().fit(np.ones((5, 2)), checkpoint=tmp_path / "c", overwrite=True)
-    with pytest.raises(InvalidInput, match="should not both be set"):
+    with pytest.raises(InvalidInput, match="should not both be True"):
         tiny().fit(rows, checkpoint=tmp_path / "c", overwrite=True, resume=True)
     assert (tmp_path / "c").read_bytes() == before
     model = tiny(random_state=1).fit(rows, checkpoint=tmp_path / "c", overwrite=True)
@@ -777,8 +809,12 @@ def test_names_of_features_on_one_side_alone_are_warned_of_in_scikit_learn_s_wor
     """Found by review: columns in another order were scored in silence."""
     frame = pd.DataFrame(rows, columns=[f"c{j}" for j in range(rows.shape[1])])
     named, nameless = tiny().fit(frame), tiny().fit(rows)
-    with pytest.warns(UserWarning, match="X does not have valid feature names, but Diffusion was fitted with feature"):
-        named.score_samples(rows[:3])
+    for method in (named.score_samples, named.bound, named.score):
+        with pytest.warns(
+            UserWarning, match="X does not have valid feature names, but Diffusion was fitted with"
+        ) as told:
+            method(rows[:3])
+        assert [warning.filename for warning in told] == [__file__]  # not a line of the library
     with pytest.warns(UserWarning, match="X has feature names, but Diffusion was fitted without feature names"):
         nameless.score_samples(frame[:3])
     with pytest.warns(UserWarning, match="x_a does not have valid"):

@@ -50,6 +50,7 @@ def test_errors_are_what_their_tree_says():
     of_ours = {name: error for name, error in vars(errors).items() if isinstance(error, type)}
     tree = {
         "BackwalkError": (Exception,),
+        "NotANumber": (errors.InvalidInput, TypeError),
         **dict.fromkeys(
             ("CheckpointError", "InvalidInput", "ModelFileError", "TableFileError"), (errors.BackwalkError, ValueError)
         ),

@@ -128,7 +128,7 @@ def default_training(
     no better than 0.05, and 0.17 worse.
 
     In the plane a run of few steps takes larger ones, up to 1.6 times as large in the blocks and four times elsewhere,
-    and in a second or less small batches train a small network. Larger steps still leave two moons as they are, and
+    and in less than 1.3 s small batches train a small network. Larger steps still leave two moons as they are, and
     four rings unlearnt now and then: with 1.4 times as large ones in the blocks 811 steps end at 0.05 to 0.21 nats,
     with these at 0.05 to 0.08 (four seeds).
     """

@@ -17,15 +17,17 @@ try:
 except ImportError:  # elsewhere than on POSIX systems
     fcntl = None  # type: ignore[assignment]
 
+_MOST_TURNS = 1000  # in which others take a name away before it is locked; some network file systems never end that
+
 
 @contextmanager
 def whole_file(path: str | Path, *, overwrite: bool = False, like: Path | None = None) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name whole, on leaving the block, or not at all.
 
     It is written under a temporary name in the same folder, flushed to the disk and renamed, and the folder is flushed
-    too. Whoever may read the file that it replaces (or `like`, where that is there) may read it, and nobody else. A
-    symbolic link is replaced, and never followed. Raises OSError, among others FileExistsError where it exists already
-    and `overwrite` is False.
+    too. Whoever may read the file that it replaces (or `like`, where that is there) may read it, and nobody else, by
+    its mode and its group; where the group cannot be kept, it loses its rights. A symbolic link is replaced, and never
+    followed. Raises OSError, among others FileExistsError where it exists already and `overwrite` is False.
     """
     target = Path(path)
     check_writable(target, overwrite=overwrite)
@@ -119,12 +121,15 @@ def locked_folder(folder: Path) -> Iterator[None]:
     made: list[Path] = []
     descriptor = None
     try:
-        while True:
+        for _ in range(_MOST_TURNS):
             made += _make(folder)
             descriptor = _locked(folder)
             if descriptor is None or _is_at(descriptor, folder):
                 break
             os.close(descriptor)  # whoever had it took it away while we waited
+            descriptor = None
+        else:
+            raise _never_ours(folder)
         yield
     finally:
         _remove_empty(made)
@@ -135,7 +140,10 @@ def locked_folder(folder: Path) -> Iterator[None]:
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names to the disk, where the system can."""
     if os.name == "posix":  # elsewhere a folder cannot be opened
-        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except PermissionError:  # a folder may be one to write to and not to read
+            return
         try:
             os.fsync(descriptor)
         except OSError as error:
@@ -147,7 +155,7 @@ def sync_folder(folder: Path) -> None:
 
 def _new_part(target: Path) -> tuple[Path, BinaryIO, int | None]:
     """Make a temporary file beside the target, and lock it; return its name, the file, and what holds the lock."""
-    while True:
+    for _ in range(_MOST_TURNS):
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         file = part.open("xb")
         if fcntl is None:
@@ -158,6 +166,8 @@ def _new_part(target: Path) -> tuple[Path, BinaryIO, int | None]:
             return part, file, lock
         file.close()  # somebody who clears up takes it for a dead writer's, as it was not locked yet
         os.close(lock)
+        part.unlink(missing_ok=True)
+    raise _never_ours(target)
 
 
 def _lock_at_once(descriptor: int) -> bool | None:
@@ -194,8 +204,16 @@ def _exists_already() -> FileExistsError:
 
 
 def _take_mode(file: BinaryIO, like: Path) -> None:
-    if os.name == "posix" and like.exists():
-        os.fchmod(file.fileno(), stat.S_IMODE(like.stat().st_mode))
+    if os.name != "posix" or not like.exists():
+        return
+    of_like, own = like.stat(), os.fstat(file.fileno())
+    mode = stat.S_IMODE(of_like.st_mode)
+    if of_like.st_gid != own.st_gid:
+        try:
+            os.fchown(file.fileno(), -1, of_like.st_gid)
+        except OSError:  # the user is not in that group
+            mode &= ~stat.S_IRWXG
+    os.fchmod(file.fileno(), mode)
 
 
 def _put_where_nothing_is(temporary: Path, target: Path) -> None:
@@ -213,7 +231,7 @@ def _put_where_nothing_is(temporary: Path, target: Path) -> None:
 def _locked_file(lock: Path) -> int | None:
     if fcntl is None:
         return None
-    while True:
+    for _ in range(_MOST_TURNS):
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         if _lock_at_once(descriptor) is False:
             os.close(descriptor)
@@ -221,6 +239,11 @@ def _locked_file(lock: Path) -> int | None:
         if _is_at(descriptor, lock):
             return descriptor
         os.close(descriptor)  # whoever had it took the file away before we locked it
+    raise _never_ours(lock)
+
+
+def _never_ours(path: Path) -> OSError:
+    return OSError(errno.EIO, f"{path.name} was never the file that was locked; choose a folder on another disk")
 
 
 def _locked(folder: Path) -> int | None:

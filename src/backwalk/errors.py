@@ -3,6 +3,7 @@
 ```
 BackwalkError
 ├── InvalidInput (ValueError)       data or settings that a caller can put right
+│   └── NotANumber (TypeError)      a cell that is no number
 ├── TableFileError (ValueError)     a table file that cannot be read or written
 ├── ModelFileError (ValueError)     a model file that is incomplete, altered, or from another version
 ├── CheckpointError (ValueError)    a checkpoint that is damaged, or belongs to another fit
@@ -20,6 +21,10 @@ class BackwalkError(Exception):
 
 class InvalidInput(BackwalkError, ValueError):
     """Data or settings outside what is accepted; the message says what to change."""
+
+
+class NotANumber(InvalidInput, TypeError):
+    """A cell that is no number. Also a TypeError, which is what NumPy and scikit-learn raise here."""
 
 
 class TableFileError(BackwalkError, ValueError):

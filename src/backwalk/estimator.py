@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -72,7 +73,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         is then too small for a model that remembers them.
     sampler : Sampler or str, default=None
         What the fitted model keeps as the default of `sample`, or a solver's name; None is "multistep-sde" with 20
-        evaluations.
+        evaluations, and in a chain of fewer steps what these allow.
     max_steps : int, default=None
         The number of training steps (not of the chain), in place of the plan's.
     max_time : float, default=None
@@ -92,7 +93,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         The same integer gives the same model, on the same kind of machine and with the same versions.
     callbacks : sequence of callables, default=()
         Each is called with a `Progress` after every training step.
-    verbose : bool, default=True
+    verbose : bool or int, default=True
         Whether a fit that takes longer than a moment shows its progress, on a terminal or in a notebook; in a log, one
         line every half minute.
     warm_start : bool, default=False
@@ -105,6 +106,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         What the fit has left; the methods below are about it.
     schedule_, denoiser_, codec_, history_ : NoiseSchedule, EnsembleDenoiser, Codec, History
         Its parts.
+    training_ : Training
+        The training plan of its fit. To change one thing of it, give `dataclasses.replace(training_, ...)` back as
+        `training`.
     n_features_in_, feature_names_in_ : int, ndarray of str
         As everywhere in scikit-learn.
 
@@ -133,7 +137,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         device: str = "auto",
         random_state: RandomState = None,
         callbacks: Sequence[Callback] = (),
-        verbose: bool = True,
+        verbose: bool | int = True,
         warm_start: bool = False,
     ) -> None:
         self.n_steps = n_steps
@@ -160,7 +164,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         max_time: float | None = None,
         device: str = "auto",
         random_state: RandomState = None,
-        verbose: bool = True,
+        verbose: bool | int = True,
     ) -> Diffusion:
         """Return the model of the usual course notebook to the letter: Ho et al. 2020 on points, with N = 100.
 
@@ -225,8 +229,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         resume : bool, default=False
             Go on from the checkpoint, or begin where there is none. The model is then the very same, bit for bit, on
             the same kind of machine, as if it had never been stopped (but for its `history_.seconds`, and unless
-            `max_time` is set). Same rows, settings, seed and versions are asked for; where `random_state` is None, the
-            checkpoint's own seed is taken.
+            `max_time` is set). Same rows, settings, seed and versions are asked for; where `random_state` is no
+            integer, the checkpoint's own seed is taken.
         checkpoint_every : float, default=30.0
             Seconds between two checkpoints.
         overwrite : bool, default=False
@@ -242,8 +246,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         InvalidInput
             A ValueError, for what cannot be fitted, before any training.
         CheckpointError
-            Where a checkpoint is there and `resume` is False, where it is damaged or of another fit, or where it cannot
-            be written.
+            Where a checkpoint is there and `resume` is False, where it is damaged or of another fit, where another
+            program's file stands in its place, or where it cannot be written.
         TrainingDiverged
             Where the loss or the weights stop being finite. The estimator is then a model of its last good weights, if
             there were any: the message says of which step. A checkpoint keeps them too.
@@ -280,7 +284,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def distil(
-        self, max_steps: int | None = None, max_time: float | None = None, random_state: RandomState = None
+        self, *, max_steps: int | None = None, max_time: float | None = None, random_state: RandomState = None
     ) -> Self:
         """Give the fitted model a student, with which `sample(n, sampler="distilled")` costs one evaluation per row.
 
@@ -396,7 +400,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         if not is_whole(n_samples) or n_samples < 1:
-            raise InvalidInput(f"n_samples should be an integer >= 1, but got {n_samples!r}.")
+            raise InvalidInput(f"n_samples should be an integer >= 1, but got {n_samples!r}: ask for 1 at least.")
         return sample_pieces(
             self.model_,
             0,
@@ -550,7 +554,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def from_latent(self, Z: ArrayLike) -> Any:
         """Return the rows that latents come from.
 
-        `backwalk.latent.from_latent(model_, Z)` also returns the solver's error of each number.
+        `backwalk.latent.from_latent(model_, Z)` also returns the solver's error of each number. Whole numbers are not
+        kept within the fitted range, as those of `sample` are: latents of rows beyond it lead back to these rows.
 
         Parameters
         ----------
@@ -570,7 +575,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         The latents of the two are mixed as cos(phi) z_a + sin(phi) z_b, phi from 0 to pi / 2: for independent rows a
         mix is again a draw of N(0, I), and so a row like others. (For rows that depend on each other it is not:
-        half-way between a row and itself lies sqrt(2) z_a.)
+        half-way between a row and itself lies sqrt(2) z_a.) Between the ends whole numbers stay within the fitted
+        range.
 
         Parameters
         ----------
@@ -585,17 +591,21 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             The m ways follow each other. Of the kind, columns and dtypes of the fitted rows.
         """
         if not is_whole(n) or n < 2:
-            raise InvalidInput(f"n should be an integer >= 2, as both ends count, but got {n!r}.")
+            raise InvalidInput(f"n should be an integer >= 2, as both ends count, but got {n!r}: 9 is usual.")
         ends = [self._matched(x, name).values for x, name in ((x_a, "x_a"), (x_b, "x_b"))]
         for end, name in zip(ends, ("x_a", "x_b"), strict=True):
             refuse_impossible(self.model_, end, name)
         if len(ends[0]) != len(ends[1]):
             raise InvalidInput(
-                f"x_a and x_b should have equally many rows, but have {len(ends[0])} and {len(ends[1])}."
+                f"x_a and x_b should have equally many rows, but have {len(ends[0])} and {len(ends[1])}: give one row "
+                "of each for every way."
             )
         latent_a, latent_b = np.split(to_latent(self.model_, np.concatenate(ends)).points, 2)
         path = mixed(latent_a, latent_b, int(n))
-        return self.from_latent(path.reshape(-1, path.shape[-1]))
+        rows = from_latent(self.model_, path.reshape(-1, path.shape[-1])).points
+        is_between = np.tile(np.arange(n) % (n - 1) > 0, len(path))  # the ends are the caller's own rows
+        rows[is_between] = self.model_.codec.within_range(rows[is_between])
+        return from_values(rows, self.model_.schema)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the fitted model to disk.
@@ -620,8 +630,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def load(cls, path: str | Path, *, device: str = "auto") -> Diffusion:
         """Return the model that `save` wrote. Nothing in the file is run.
 
-        The parameters are those of the fit, but for `callbacks`, which no file can hold, and `random_state`, which is
-        None where it was no integer (the seed that was used is `model_.card["seed"]`).
+        The parameters are those of the fit, but for `callbacks`, which no file can hold, `device`, which is given here,
+        and `random_state`, which is None where it was no integer (the seed that was used is `model_.card["seed"]`); a
+        solver's name is a `Sampler` now, and `verbose` a truth value.
 
         Parameters
         ----------
@@ -644,24 +655,27 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         try:
             estimator.set_params(**parameters_from(model.card["parameters"], model.schedule))
             checked_settings(estimator.get_params(deep=False))
+            estimator._adopt(model)
         except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
             raise ModelFileError(
-                f"{path} cannot be read: in its card, parameters: {str(error).rstrip('.')}."
+                f"{path} cannot be read: in its card, parameters or training: {str(error).rstrip('.')}."
             ) from error
         assert isinstance(model.denoiser, EnsembleDenoiser)  # no file holds another
         for network in (model.denoiser, *([model.student.denoiser] if model.student else [])):
             network.to(place)
-        estimator._adopt(model)
         return estimator
 
     def _stream(self, keeping: Keeping | None) -> Stream:
         """Return the stream of a fit: where the seed is left to chance, a resumed one keeps what chance gave."""
-        if self.random_state is None and keeping is not None and keeping.resume and keeping.path.exists():
+        state = self.random_state
+        by_chance = state is None or isinstance(state, (np.random.Generator, np.random.RandomState))
+        if by_chance and keeping is not None and keeping.resume and keeping.path.exists():
             return Stream(checkpoint_seed(keeping.path))
         return as_stream(self.random_state)
 
     def _adopt(self, model: DiffusionModel) -> None:
         self.model_ = model
+        self.training_ = Training(**model.card["settings"]["training"])
         self.schedule_, self.denoiser_, self.codec_ = model.schedule, model.denoiser, model.codec
         self.history_: History = model.history
         self.n_features_in_ = model.schema.n_columns
@@ -675,9 +689,18 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         same = (table.columns is None) == (self.model_.schema.columns is None)
         if not same and not isinstance(X, Table):  # in scikit-learn's words
             has, was = ("does not have valid", "with") if table.columns is None else ("has", "without")
-            warnings.warn(f"{name} {has} feature names, but {own} was fitted {was} feature names", stacklevel=3)
+            words = f"{name} {has} feature names, but {own} was fitted {was} feature names"
+            warnings.warn(words, stacklevel=_callers_level())
         return match_columns(table, self.model_.schema, name=name, estimator=own)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether `fit` or `load` has been called."""
         return hasattr(self, "model_")
+
+
+def _callers_level() -> int:
+    """Return the `stacklevel` by which a warning points to the line that called into this module."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
+        frame, level = frame.f_back, level + 1
+    return level

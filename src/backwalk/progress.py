@@ -23,7 +23,7 @@ _BETWEEN_LINES = 30.0  # where every line stays: a log's
 
 
 @contextmanager
-def progress_bar(verbose: bool) -> Iterator[Callback]:
+def progress_bar(verbose: bool | int) -> Iterator[Callback]:
     """Give a callback that shows training progress: after a second, a bar on a terminal's stderr, a line in a notebook.
 
     Elsewhere a run that takes longer than half a minute gets a plain line on stderr every half minute. Where `verbose`

@@ -52,6 +52,19 @@ def single_threads(side_by_side: bool = True) -> Iterator[Map]:
         _OPEN_BLOCKS.leave()
 
 
+@contextmanager
+def callers_own_threads() -> Iterator[None]:
+    """Give this thread its own setting back for the length of a block, within one of `single_threads`.
+
+    For the moments in which a generator waits for whoever reads it, and who has work of his own.
+    """
+    _OPEN_BLOCKS.leave()
+    try:
+        yield
+    finally:
+        _OPEN_BLOCKS.enter()
+
+
 def _use_one_thread() -> None:
     """Set this thread's torch to one thread.
 

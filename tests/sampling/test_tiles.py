@@ -49,6 +49,18 @@ def test_a_bounded_number_of_results_waits(n_threads):
     assert torch.get_num_threads() == n_threads
 
 
+def test_between_two_results_the_caller_has_his_threads(n_threads):
+    """Found by review: whoever read ten million rows in pieces worked on one thread meanwhile."""
+
+    def threads_within(first, last):
+        return torch.full((last - first, 1), torch.get_num_threads())
+
+    for tile in over_tiles(threads_within, 0, 9 * TILE_ROWS):
+        assert bool((tile == 1).all())
+        assert torch.get_num_threads() == n_threads
+    assert torch.get_num_threads() == n_threads
+
+
 def test_inside_no_gradients_are_kept_and_one_thread_is_used(n_threads):
     def check(first, last):
         assert not torch.is_grad_enabled()

@@ -12,6 +12,7 @@ import pytest
 
 from backwalk.errors import TableFileError
 from backwalk.table import as_table, read_table, write_table
+from soak.material import mutated
 
 TABLE = as_table(pa.table({"a": np.linspace(-1.0, 1.0, 12), "count": list(range(12)), "flag": [True, False] * 6}))
 
@@ -27,26 +28,6 @@ def original(tmp_path, suffix):
         return parquet_bytes()
     write_table(tmp_path / f"whole{suffix}", TABLE)
     return (tmp_path / f"whole{suffix}").read_bytes()
-
-
-def mutated(data, rng):
-    """One to four bytes changed, cut out, doubled or put in."""
-    damaged = bytearray(data)
-    for _ in range(rng.integers(1, 5)):
-        place = int(rng.integers(len(damaged)))
-        match rng.integers(5):
-            case 0:
-                damaged[place] = int(rng.integers(256))
-            case 1:
-                damaged[place] ^= 1 << int(rng.integers(8))
-            case 2:
-                del damaged[place : place + int(rng.integers(1, 9))]
-            case 3:
-                damaged[place:place] = damaged[place : place + int(rng.integers(1, 9))]
-            case _:
-                damaged[place:place] = bytes([rng.choice(list(b'\0\n\r,"=-eE.9;\xff'))])
-        damaged = damaged or bytearray(b"\n")
-    return bytes(damaged)
 
 
 def check(path, data):

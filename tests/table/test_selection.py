@@ -28,7 +28,7 @@ def test_columns_are_left_out_by_name_and_rows_by_what_is_missing_in_the_others(
     reading = read_part(path, Selection(drop=("kind", "id"), complete=True))
     assert reading.table.columns == ("a", "b")
     np.testing.assert_array_equal(reading.table.values, [[1.5, 2.0], [3.5, 8.0]])
-    assert (reading.columns_left_out, reading.n_rows_left_out) == (("id", "kind"), 2)
+    assert (reading.columns_left_out, int((~reading.is_taken).sum())) == (("id", "kind"), 2)
     assert read_part(path, Selection(drop=("kind", "a", "b"))).table.values.tolist() == [[7], [8], [9], [10]]
 
 
@@ -66,13 +66,13 @@ def test_arrays_have_no_names_but_rows_with_gaps(tmp_path):
     np.save(tmp_path / "t.npy", rows)
     reading = read_part(tmp_path / "t.npy", Selection(only=("a",), complete=True))
     np.testing.assert_array_equal(reading.table.values, rows[[0, 2]])
-    assert (reading.n_rows_left_out, reading.table.dtypes) == (1, ("float32", "float32"))
+    assert (int((~reading.is_taken).sum()), reading.table.dtypes) == (1, ("float32", "float32"))
     with pytest.raises(TableFileError, match="an array, whose columns have none"):
         read_part(tmp_path / "t.npy", Selection(drop=("x1",)))
     with pytest.raises(TableFileError, match="NaN at row 1, column 0"):
         read_table(tmp_path / "t.npy")
     np.save(tmp_path / "whole.npy", np.arange(6).reshape(3, 2))
-    assert read_part(tmp_path / "whole.npy", Selection(complete=True)).n_rows_left_out == 0
+    assert read_part(tmp_path / "whole.npy", Selection(complete=True)).is_taken.all()
     assert facts_of_columns(tmp_path / "t.npy")[1][0] == {
         "name": "x1",
         "dtype": "float32",

@@ -195,6 +195,15 @@ def test_another_fit_s_checkpoint_is_refused_by_what_differs(what, change, tmp_p
         next(checkpointed(residual(**change), tmp_path / "c", resume=True))
 
 
+def test_another_kind_of_device_is_named(tmp_path, monkeypatch):
+    """Found by review: the network was said to differ, which it did not."""
+    stopped_at(residual, tmp_path / "c", 3)
+    own = residual().fingerprint
+    monkeypatch.setattr(Trainer, "fingerprint", {**own, "device": "cuda"})
+    with pytest.raises(CheckpointError, match="as device differ: give the same data, settings, seed, device and"):
+        next(checkpointed(residual(), tmp_path / "c", resume=True))
+
+
 def test_another_chain_is_another_network_where_that_is_told_the_time(tmp_path):
     """Found by review: a chain with the same ends was taken for the same, though the network is told t / N."""
 

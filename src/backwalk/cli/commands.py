@@ -30,6 +30,8 @@ from backwalk.cli.options import (
 from backwalk.cli.output import echo, print_json, say
 from backwalk.cli.stops import Stopped, how_to_go_on
 from backwalk.cli.work import (
+    bound_of,
+    check_checkpoint,
     check_output,
     check_report,
     check_split,
@@ -42,12 +44,15 @@ from backwalk.cli.work import (
     remove_left,
     score_facts,
     score_words,
+    scored_rows,
     write_samples,
     write_split,
 )
 from backwalk.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from backwalk.estimator import Diffusion
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKWALK", "max_content_width": 100}
@@ -59,8 +64,8 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKW
 def cli() -> None:
     """Generative models of points in R^d by denoising diffusion.
 
-    Noise walks data forward; backwalk walks it back. DATA is a .csv, .parquet or .npy file of numeric columns, or the
-    name of a built-in density such as two_moons (see `backwalk info`).
+    Noise walks data forward; backwalk walks it back. DATA is a .csv, .parquet or .npy file of numeric columns, - for
+    CSV from standard input, or the name of a built-in density such as two_moons (see `backwalk info`).
     """
 
 
@@ -80,7 +85,7 @@ def cli() -> None:
 @reply_options
 @click.pass_context
 def demo(
-    context: click.Context, /, output: Path, device: str, seed: int, force: bool, as_json: bool, **training: Any
+    context: click.Context, /, output: Path, device: str, seed: int, force: bool, json: bool, **training: Any
 ) -> None:
     """Fit two moons, sample, judge, and write a report: the whole way in one go, within a minute by default."""
     if output.exists() and not force:
@@ -104,7 +109,7 @@ def demo(
     ]
     write_samples(context, estimator, 10_000, seed, output / "samples.csv", force)
     unseen = read_data(context, "two_moons", None, seed, unseen=True)
-    judge(context, estimator, unseen, data, seed, report, force, commands, model_path=model, as_json=as_json)
+    judge(context, estimator, unseen, data, seed, report, force, commands, model_path=model, as_json=json)
 
 
 @cli.command()
@@ -144,7 +149,7 @@ def fit(
     force: bool,
     resume: bool,
     checkpoint_every: float,
-    as_json: bool,
+    json: bool,
     **training: Any,
 ) -> None:
     """Fit a model to DATA and save it.
@@ -158,6 +163,7 @@ def fit(
             f"OUTPUT should name a file or a folder of its own, but got {str(output)!r}: give it a name."
         )
     checkpoint = output.with_name(f"{output.name}.checkpoint")
+    check_checkpoint(checkpoint)
     if checkpoint.exists() and not (resume or force):
         raise InvalidInput(
             f"{checkpoint} holds a fit that was stopped: go on with --resume, or begin anew with --force."
@@ -172,7 +178,7 @@ def fit(
             done = fitted_already(output, estimator, given)
             if done is not None:
                 remove_left(checkpoint, output, done)
-                _tell_of_model(context, output, done, as_json=as_json, note=", which was fitted already")
+                _tell_of_model(context, output, done, as_json=json, note=", which was fitted already")
                 return
             check_output(output, force)
         fit_model(
@@ -188,8 +194,8 @@ def fit(
     except Stopped as stopped:
         stopped.advice = how_to_go_on(checkpoint, invocation_of(context).arguments)
         raise
-    checkpoint.unlink(missing_ok=True)
-    _tell_of_model(context, output, estimator, as_json=as_json)
+    remove_left(checkpoint, output, estimator)
+    _tell_of_model(context, output, estimator, as_json=json)
 
 
 def _tell_of_model(
@@ -230,7 +236,7 @@ def split(
     drop_missing: bool,
     seed: int,
     force: bool,
-    as_json: bool,
+    json: bool,
 ) -> None:
     """Deal the rows of DATA at random into two files: TRAINING, to fit a model to, and UNSEEN, to judge it by.
 
@@ -240,7 +246,7 @@ def split(
     check_split(data, places, force)
     table = read_data(context, data, rows, seed, drop=drop, drop_missing=drop_missing).table
     sizes = write_split(table, places, share, seed, force)
-    if as_json:
+    if json:
         print_json({"training": training, "training_rows": sizes[0], "unseen": unseen, "unseen_rows": sizes[1]})
     else:
         say(context, f"{training}: {sizes[0]:,} rows; {unseen}: {sizes[1]:,}")
@@ -268,7 +274,7 @@ def distil(
     device: str,
     seed: int,
     force: bool,
-    as_json: bool,
+    json: bool,
     **budget: Any,
 ) -> None:
     """Give a saved MODEL a student, for `sample --sampler distilled`: one evaluation per row.
@@ -277,7 +283,9 @@ def distil(
     it was, log-density and bound included. Without -o the student is saved into MODEL.
     """
     from backwalk.model import student_words
+    from backwalk.model_file import stamp
 
+    before = stamp(model)
     estimator = load_model(model, device)
     if output is not None:
         check_output(output, force)
@@ -291,8 +299,13 @@ def distil(
     assert student is not None
     seconds = time.monotonic() - began
     say(context, f"distilled in {seconds:.1f} s: {student_words(student)}")
+    if output is None and stamp(model) != before:
+        raise InvalidInput(
+            f"{model} should be the model that was distilled, but was replaced meanwhile: distil it again, or name "
+            "another file with -o."
+        )
     estimator.save(output or model, overwrite=output is None or force)
-    if as_json:
+    if json:
         network = repr(student.architecture)
         print_json({"model": str(output or model), "student": network, "error": student.error, "seconds": seconds})
     else:
@@ -339,7 +352,7 @@ def sample(
     device: str,
     seed: int,
     force: bool,
-    as_json: bool,
+    json: bool,
 ) -> None:
     """Generate rows from a saved MODEL.
 
@@ -348,7 +361,7 @@ def sample(
     """
     from backwalk.sampling import asked_sampler
 
-    if as_json and output == "-":
+    if json and output == "-":
         raise click.UsageError("--json goes with -o FILE, so that the rows are not on stdout too.")
     if eta is not None and sampler != "ddim":
         raise click.UsageError("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
@@ -356,7 +369,7 @@ def sample(
     own, schedule = estimator.model_.sampler, estimator.model_.schedule
     used = asked_sampler(own, schedule, sampler, evaluations, eta or 0.0)
     write_samples(context, estimator, rows, seed, output, force, raw_headers=raw_headers, sampler=used)
-    if as_json:
+    if json:
         print_json(
             {"output": output, "rows": rows, "sampler": used.describe(schedule), "seconds": time.monotonic() - began}
         )
@@ -368,9 +381,8 @@ def sample(
 @table_output_option
 @click.option(
     "--bound",
-    "reverse_variance",
     type=click.Choice(BOUND_VARIANCES),
-    help="Add a column: the chain's lower bound on log p (ELBO), with this reverse variance.",
+    help="Add a column, elbo: the chain's lower bound on log p, with this reverse variance.",
 )
 @click.option(
     "--steps",
@@ -390,52 +402,56 @@ def score(
     model: Path,
     data: str,
     output: str,
-    reverse_variance: str | None,
+    bound: str | None,
     steps: int | None,
     device: str,
     rows: int | None,
     drop_missing: bool,
     seed: int,
     force: bool,
-    as_json: bool,
+    json: bool,
 ) -> None:
     """Write the log-density of every row of DATA under a saved MODEL, in nats.
 
     It is the probability-flow ODE's. Beside it stand the ODE solver's error and the standard error of the random probes
     that serve beyond 32 columns (0 up to there). Whole numbers are scored at the centres of their cells, against the
     density there of what they were spread by; in a report they are first spread, so that its means differ. A row whose
-    constant column differs from the fit's gets -inf. --bound adds the variational bound (ELBO), from below; it is the
-    chain's, which is another model. The means go to stderr; with --json to stdout, and the table is then written with
-    -o FILE only. A built-in density gives rows that no fit was given. Columns of DATA that MODEL does not have are left
-    out.
+    constant column differs from the fit's gets -inf, and is left out of the means. --bound adds the variational bound
+    (ELBO), from below; it is the chain's, which is another model. With --drop-missing a first column, row, says which
+    rows of DATA these are, counted from 0. The means go to stderr; with --json to stdout, and the table is then written
+    with -o FILE only. A built-in density gives rows that no fit was given. Columns of DATA that MODEL does not have are
+    left out.
     """
     import numpy as np
 
     from backwalk.table import Schema, Table, check_table_path, write_table
 
-    if steps is not None and reverse_variance is None:
+    if steps is not None and bound is None:
         raise click.UsageError("--steps goes with --bound: it says how many of the chain's steps the bound is for.")
     check_table_path(output, overwrite=force)
     estimator = load_model(model, device)
     found = read_data(context, data, rows, seed, unseen=True, drop_missing=drop_missing, model=estimator.model_)
-    table = found.table
-    terms = None
-    if reverse_variance is not None:  # first, as it refuses rows that the model cannot make
-        terms = estimator.bound(table, reverse_variance=reverse_variance, steps=steps, random_state=seed)
-        say(context, f"log p >= {-terms.total:.4f} +- {terms.total_standard_error:.4f} nats per row, by the chain")
-    result = log_density_of(context, estimator, table, seed)
-    columns = {
+    scored = scored_rows(found.table, estimator)
+    columns, terms = dict[str, "NDArray[Any]"](), None
+    if drop_missing and found.is_taken is not None:
+        columns["row"] = np.flatnonzero(found.is_taken)
+    elbo = {}
+    if bound is not None:  # first, as it refuses what cannot be asked of the model
+        terms, elbo["elbo"] = bound_of(context, estimator, scored, seed, bound, steps)
+    result = log_density_of(context, estimator, scored, seed)
+    columns |= {
         "log_density": result.log_prob.numpy(),
         "solver_error": result.solver_error.numpy(),
         "standard_error": result.standard_error.numpy(),
+        **elbo,
     }
-    if terms is not None:
-        columns["elbo"] = -terms.per_row.numpy()
-    schema = Schema(tuple(columns), ("float64",) * len(columns), "pyarrow")
-    if output != "-" or not as_json:
+    schema = Schema(tuple(columns), tuple(str(column.dtype) for column in columns.values()), "pyarrow")
+    if output != "-" or not json:
         write_table(output, Table(np.column_stack(list(columns.values())), schema), overwrite=force)
     facts = score_facts(result, terms)
-    if as_json:
+    if bound is not None and terms is None:
+        facts |= {"elbo": None, "elbo_standard_error": None}
+    if json:
         print_json(facts)
     else:
         say(context, score_words(facts))
@@ -444,7 +460,7 @@ def score(
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
-@click.option("--training", "training_data", help="The rows of the fit, for baselines and memorisation.")
+@click.option("--training", help="The rows of the fit, for baselines and memorisation.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The report, an .html file.")
 @device_option
 @rows_option
@@ -457,14 +473,14 @@ def report(
     context: click.Context,
     model: Path,
     data: str,
-    training_data: str | None,
+    training: str | None,
     output: Path,
     device: str,
     rows: int | None,
     drop_missing: bool,
     seed: int,
     force: bool,
-    as_json: bool,
+    json: bool,
 ) -> None:
     """Judge a saved MODEL by DATA that its fit never saw, and write a report.
 
@@ -474,19 +490,19 @@ def report(
     check_report(output, force)
     estimator = load_model(model, device)
     own = estimator.model_
-    training = read_training(context, training_data, own, drop_missing=drop_missing) if training_data else None
+    fitted = read_training(context, training, own, drop_missing=drop_missing) if training else None
     unseen = read_data(context, data, rows, seed, unseen=True, drop_missing=drop_missing, model=own)
     commands = [shlex.join(["backwalk", *invocation_of(context).arguments])]
-    judge(context, estimator, unseen, training, seed, output, force, commands, model_path=model, as_json=as_json)
+    judge(context, estimator, unseen, fitted, seed, output, force, commands, model_path=model, as_json=json)
 
 
 @cli.command()
 @click.argument("path", required=False)
 @reply_options
-def info(path: str | None, as_json: bool) -> None:
-    """Say what a saved model or a table file holds; without PATH, list the built-in densities."""
+def info(path: str | None, json: bool) -> None:
+    """Say what a saved model or a table file holds, or a built-in density is; without PATH, list the densities."""
     facts = facts_of(path)
-    if as_json:
+    if json:
         print_json(facts)
         return
     lines = list(lines_of(facts))

@@ -14,6 +14,9 @@ from backwalk.errors import InvalidInput
 from backwalk.plain import listed
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from backwalk.datasets import Density
     from backwalk.model import DiffusionModel
     from backwalk.table import Table
@@ -23,10 +26,11 @@ _USUALLY_DRAWN, _MOST_DRAWN = 10_000, 10_000_000
 
 @dataclass(frozen=True)
 class Data:
-    """Rows, and the density that they were drawn from where it is a built-in one."""
+    """Rows, the density that they were drawn from where it is a built-in one, and which rows of a file are taken."""
 
     table: Table
     density: Density | None
+    is_taken: NDArray[np.bool_] | None = None
 
 
 def read_data(
@@ -51,7 +55,7 @@ def read_data(
     from backwalk.streams import Stream
     from backwalk.table import Selection, as_table, read_part
 
-    if _is_built_in(source):
+    if is_built_in(source):
         if drop:
             raise click.UsageError(f"--drop goes with a file: the columns of {source!r} belong together.")
         density, stream = DENSITIES[source](), Stream(seed)
@@ -65,15 +69,16 @@ def read_data(
     reading = read_part(source, Selection(tuple(drop), only, drop_missing))
     if reading.columns_left_out:
         say(context, f"{source}: left out {listed(reading.columns_left_out)}")
-    if reading.n_rows_left_out:
-        n = len(reading.table.values) + reading.n_rows_left_out
-        say(context, f"{source}: left out {reading.n_rows_left_out:,} of {n:,} rows, in which values are missing")
-    return Data(reading.table, None)
+    n_left_out = int((~reading.is_taken).sum())
+    if n_left_out:
+        n = len(reading.is_taken)
+        say(context, f"{source}: left out {n_left_out:,} of {n:,} rows, in which values are missing")
+    return Data(reading.table, None, reading.is_taken)
 
 
 def read_training(context: click.Context, source: str, model: DiffusionModel, *, drop_missing: bool) -> Data:
     """Return the rows of a file, or of a built-in density those that `fit` drew for this model."""
-    if not _is_built_in(source):
+    if not is_built_in(source):
         return read_data(context, source, None, 0, name="--training", drop_missing=drop_missing, model=model)
     drawn = model.card["n_rows"] + model.card["n_validation_rows"]
     # The numbers of a stranger's file: more rows than these nobody has waited for.
@@ -86,7 +91,8 @@ def check_source(source: str, *, name: str) -> None:
 
     if source != "-" and not Path(source).exists():
         raise InvalidInput(
-            f"{name} should be a file that is there or one of {', '.join(DENSITIES)}, but got {source!r}."
+            f"{name} should be a file that is there or one of {', '.join(DENSITIES)}, but got {source!r}: look for "
+            "another spelling."
         )
     if Path(source).is_dir():
         raise InvalidInput(
@@ -94,7 +100,7 @@ def check_source(source: str, *, name: str) -> None:
         )
 
 
-def _is_built_in(source: str) -> bool:
+def is_built_in(source: str) -> bool:
     """Return whether a source names a built-in density; a folder of that name, such as a model's, is no table."""
     from backwalk.datasets import DENSITIES
 

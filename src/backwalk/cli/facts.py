@@ -1,4 +1,4 @@
-"""What `backwalk info` says: of a model, of a table, or of the built-in densities."""
+"""What `backwalk info` says: of a model, of a table, of a built-in density, or of all of these."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from backwalk.cli.data import check_source
+from backwalk.cli.data import check_source, is_built_in
 from backwalk.cli.output import printable
 
 
 def facts_of(path: str | None) -> dict[str, Any]:
-    """Return what a model or a table file holds, or, without a path, the built-in densities: plain JSON values."""
+    """Return what a model or a table holds or a density is, or, without a path, the densities: plain JSON values."""
     if path is None:
         from backwalk.datasets import DENSITIES
 
         return {"densities": [{"name": name, "d": make().d} for name, make in DENSITIES.items()]}
     if Path(path).is_dir() or Path(path).suffix == ".safetensors":
         return _of_model(path)
+    if is_built_in(path):
+        return _of_density(path)
     return _of_table(path)
 
 
@@ -70,6 +72,13 @@ def _of_model(path: str) -> dict[str, Any]:
         **{name: value for name, value in model.card.items() if not isinstance(value, dict)},
         **{f"{name}_version": version for name, version in model.card["versions"].items()},
     }
+
+
+def _of_density(name: str) -> dict[str, Any]:
+    from backwalk.datasets import DENSITIES
+
+    density = DENSITIES[name]()
+    return {"density": name, "d": density.d, "entropy_nats": density.entropy}
 
 
 def _of_table(path: str) -> dict[str, Any]:

@@ -96,5 +96,5 @@ verbosity_options = together(
     ),
 )
 reply_options = together(
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."), verbosity_options
+    click.option("--json", is_flag=True, help="Print one JSON object on stdout."), verbosity_options
 )

@@ -71,8 +71,8 @@ def fit_model(context: click.Context, estimator: Diffusion, data: Data, **keepin
 
 
 def fitted_already(output: Path, estimator: Diffusion, data: Data) -> Diffusion | None:
-    """Return the saved model where it is what this very fit would give: same rows, parameters and seed."""
-    from backwalk.fitting import checked_settings, is_of_the_fit, parameters_record
+    """Return the saved model where it is what this very fit would give: same rows, parameters, seed and versions."""
+    from backwalk.fitting import checked_settings, is_of_the_fit, is_of_these_versions, parameters_record
 
     try:
         saved = load_model(output, "cpu")
@@ -81,7 +81,8 @@ def fitted_already(output: Path, estimator: Diffusion, data: Data) -> Diffusion 
     card, asked = saved.model_.card, parameters_record(checked_settings(estimator.get_params(deep=False)))
     theirs = {**card["parameters"], "verbose": asked["verbose"]}
     same_rows = saved.model_.schema == data.table.schema and is_of_the_fit(card, data.table.values)
-    return saved if same_rows and theirs == asked and card["seed"] == estimator.random_state else None
+    same = same_rows and theirs == asked and card["seed"] == estimator.random_state
+    return saved if same and is_of_these_versions(card) else None
 
 
 def load_model(path: Path, device: str = "auto") -> Diffusion:
@@ -121,13 +122,47 @@ def _watched(pieces: Iterator[NDArray[np.float64]], watch: Callable[[int], None]
         watch(len(piece))
 
 
-def log_density_of(context: click.Context, estimator: Diffusion, table: Table, seed: int) -> LogDensity:
+def scored_rows(table: Table, estimator: Diffusion) -> NDArray[np.float64]:
+    """Return the rows of DATA with the columns in the order of the fitted ones, (n, d)."""
+    from backwalk.table import match_columns
+
+    return match_columns(table, estimator.model_.schema, name="DATA").values
+
+
+def bound_of(
+    context: click.Context,
+    estimator: Diffusion,
+    rows: NDArray[np.float64],
+    seed: int,
+    reverse_variance: str,
+    steps: int | None,
+) -> tuple[BoundTerms | None, NDArray[np.float64]]:
+    """Return the terms of the bound over the rows that the model can make, and the ELBO of every row, -inf of others.
+
+    The terms are None where it can make none. Their mean is said.
+    """
+    import numpy as np
+
+    from backwalk.model import bound
+    from backwalk.streams import Stream
+
+    model = estimator.model_
+    is_possible = model.codec.holds_constants(rows, model.schema.dtypes).all(axis=1)
+    elbo = np.full(len(rows), -np.inf)
+    if not is_possible.any():
+        return None, elbo
+    stream = Stream(seed).child("bound")
+    terms = bound(model, rows[is_possible], stream=stream, reverse_variance=reverse_variance, steps=steps)
+    elbo[is_possible] = -terms.per_row.numpy()
+    say(context, f"log p >= {-terms.total:.4f} +- {terms.total_standard_error:.4f} nats per row, by the chain")
+    return terms, elbo
+
+
+def log_density_of(context: click.Context, estimator: Diffusion, rows: NDArray[np.float64], seed: int) -> LogDensity:
     """Return the log-density of every row, and say now and then how far that is."""
     from backwalk.model import log_density
     from backwalk.streams import Stream
-    from backwalk.table import match_columns
 
-    rows = match_columns(table, estimator.model_.schema, name="DATA").values
     count = counted(context, "scored", len(rows))
     return log_density(estimator.model_, rows, stream=Stream(seed), watch=count)
 
@@ -276,15 +311,25 @@ def check_output(output: Path, force: bool) -> None:
     check_target(output, overwrite=force)
 
 
-def remove_left(checkpoint: Path, output: Path, done: Diffusion) -> None:
-    """Remove a checkpoint that the fit of a saved model has left: it was killed after it had saved the model.
+def check_checkpoint(checkpoint: Path) -> None:
+    """Raise CheckpointError where what stands in a checkpoint's place is another program's file."""
+    from backwalk.training.checkpoint import refuse_foreign
 
-    So it is older than what was saved. Another fit's, which was to replace the model, is younger, and is left alone.
+    refuse_foreign(checkpoint)
+
+
+def remove_left(checkpoint: Path, output: Path, done: Diffusion) -> None:
+    """Remove the checkpoint that the fit of a saved model has left, be it now or when it was killed at this point.
+
+    So it is older than what was saved. Another fit's, which is to replace the model, is younger, or is being written,
+    and is left alone.
     """
+    from backwalk.durable import held_alone
     from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
 
     model = done.model_
-    with suppress(CheckpointError):  # there is none, or none that is whole
+    # There is none, or none that is whole; or another process is at it.
+    with suppress(CheckpointError, OSError), held_alone(checkpoint):
         whose = checkpoint_seed(checkpoint), checkpoint_step(checkpoint)
         saved = max(path.stat().st_mtime_ns for path in (output, *output.glob("*")) if path.is_file())
         if whose == (model.card["seed"], model.history.n_steps) and checkpoint.stat().st_mtime_ns <= saved:

@@ -58,12 +58,7 @@ def model_card(
         "n_columns": n_columns,
         "n_parameters": sum(parameter.numel() for parameter in plan.denoiser.parameters()),
         "steps_taken": history.n_steps,
-        "versions": {
-            "backwalk": backwalk.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": {**_versions(), "python": platform.python_version()},
         "fit_seconds": round(seconds, 3),
     }
 
@@ -71,6 +66,16 @@ def model_card(
 def is_of_the_fit(card: Mapping[str, Any], values: NDArray[np.float64]) -> bool:
     """Return whether these rows, (n, d), are the table that a card tells of."""
     return bool(card.get("data_sha256") == digest(values))
+
+
+def is_of_these_versions(card: Mapping[str, Any]) -> bool:
+    """Return whether a card's fit was made by what decides the bits of one here: this backwalk, torch and NumPy."""
+    theirs = card.get("versions", {})
+    return all(theirs.get(name) == version for name, version in _versions().items())
+
+
+def _versions() -> dict[str, str]:
+    return {"backwalk": backwalk.__version__, "torch": torch.__version__, "numpy": np.__version__}
 
 
 def digest(values: NDArray[np.float64]) -> str:

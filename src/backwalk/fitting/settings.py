@@ -27,7 +27,7 @@ from backwalk.model import check_reverse_variance
 from backwalk.progress import Callback
 from backwalk.sampling import Sampler
 from backwalk.training import Training
-from backwalk.training.checkpoint import refuse_begun
+from backwalk.training.checkpoint import refuse_begun, refuse_foreign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +93,23 @@ def checked_settings(given: Mapping[str, Any]) -> Settings:
         ("sampler", Sampler, "a Sampler, a solver's name"),
     ):
         if given[name] is not None and not isinstance(given[name], kind):
-            raise InvalidInput(f"{name} should be {text} or None, but got {given[name]!r}.")
-    for name in ("scale", "verbose", "warm_start"):
+            raise InvalidInput(
+                f"{name} should be {text} or None, but got {given[name]!r}: leave it out, and it follows from the data."
+            )
+    verbose = given["verbose"]
+    if not (isinstance(verbose, (bool, np.bool_)) or (is_whole(verbose) and verbose >= 0)):
+        raise InvalidInput(
+            f"verbose should be True, False or an integer >= 0, but got {verbose!r}: give False for silence."
+        )
+    for name in ("scale", "warm_start"):
         if not (isinstance(given[name], (bool, np.bool_)) or (is_whole(given[name]) and given[name] in (0, 1))):
-            raise InvalidInput(f"{name} should be True or False, but got {given[name]!r}.")
+            raise InvalidInput(f"{name} should be True or False, but got {given[name]!r}: give one of them.")
     if schedule is not None:
         _check_schedule(schedule)
     if not (isinstance(given["callbacks"], Sequence) and all(map(callable, given["callbacks"]))):
-        raise InvalidInput(f"callbacks should be a list of functions, but got {given['callbacks']!r}.")
+        raise InvalidInput(
+            f"callbacks should be a list of functions, but got {given['callbacks']!r}: give one alone as [function]."
+        )
     plain = {
         "n_steps": None if n_steps is None else int(n_steps),
         "max_time": None if given["max_time"] is None else float(given["max_time"]),
@@ -164,12 +173,17 @@ def checked_keeping(
             )
         return None
     if not isinstance(checkpoint, (str, Path)):
-        raise InvalidInput(f"checkpoint should be a file's name or None, but got {checkpoint!r}.")
+        raise InvalidInput(
+            f"checkpoint should be a file's name or None, but got {checkpoint!r}: give a path, such as 'a.checkpoint'."
+        )
     if resume and overwrite:
-        raise InvalidInput("resume and overwrite should not both be set: the one goes on, the other begins anew.")
+        raise InvalidInput("resume and overwrite should not both be True: the one goes on, the other begins anew.")
     path = Path(checkpoint)
     if not path.name or path.is_dir():
-        raise InvalidInput(f"checkpoint should be a file's name, but got {str(checkpoint)!r}, a folder's.")
+        raise InvalidInput(
+            f"checkpoint should be a file's name, but got {str(checkpoint)!r}, a folder's: name a file in it."
+        )
+    refuse_foreign(path)
     if not (resume or overwrite):
         refuse_begun(path)  # it is looked at again, under a lock, when training begins
     return Keeping(path, bool(resume), float(every), bool(overwrite))

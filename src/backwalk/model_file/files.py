@@ -8,6 +8,7 @@ one, whole; writers wait for each other. Both forms are read by the same few lin
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -79,6 +80,17 @@ def load(path: str | Path) -> DiffusionModel:
     """Return the model at `path`, file or folder. Raises ModelFileError where it is not one, whole and unaltered."""
     with _told(path, "read"):
         return model_of(*(_read_folder(Path(path)) if Path(path).is_dir() else _read_file(Path(path))))
+
+
+def stamp(path: str | Path) -> tuple[int, ...]:
+    """Return what tells the model that is at `path` now from another that is saved there later. Raises ModelFileError.
+
+    It is of the file that is replaced last: its inode, size, and time of writing.
+    """
+    target = Path(path)
+    with _told(path, "read"):
+        status = (_index_of(target) if target.is_dir() else target).stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _refuse_to_overwrite(target: Path, overwrite: bool) -> None:
@@ -155,9 +167,18 @@ def _read_file(path: Path, written: object = None) -> tuple[Record, dict[str, Te
         return record, file.tensors()
 
 
-def _parsed_index(folder: Path) -> Any:
+def _index_of(folder: Path) -> Path:
     path = folder / _INDEX
-    if path.exists() and not path.is_file():
+    if not path.exists():
+        raise FileNotFoundError(
+            errno.ENOENT, f"it is a folder without {_INDEX}, and so no model; name what `save` or `fit -o` has written"
+        )
+    return path
+
+
+def _parsed_index(folder: Path) -> Any:
+    path = _index_of(folder)
+    if not path.is_file():
         raise ModelFileError(f"{_INDEX} should be a file.")  # a pipe, for one, would never end
     with path.open("rb") as file:
         text = file.read(MODEL_INDEX_BYTES + 1)

@@ -8,11 +8,12 @@ number, each on one thread; several tiles run side by side. A tile also fits in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
-from backwalk.threads import single_threads
+from backwalk.threads import callers_own_threads, single_threads
 
 TILE_ROWS = 2048
 TILES_AHEAD = 64  # computed before the caller has taken the first of them: the bound on memory
@@ -34,9 +35,12 @@ def over_tiles(
             rows = function(first, first + tile_rows)
         return rows[max(start - first, 0) : min(stop - first, tile_rows)]
 
-    with single_threads(device.type == "cpu") as side_by_side:
+    is_cpu = device.type == "cpu"
+    with single_threads(is_cpu) as side_by_side:
         for group in range(0, len(firsts), TILES_AHEAD):
-            yield from side_by_side(compute, firsts[group : group + TILES_AHEAD])
+            for rows in side_by_side(compute, firsts[group : group + TILES_AHEAD]):
+                with callers_own_threads() if is_cpu else nullcontext():
+                    yield rows
 
 
 def padded_tile(rows: Tensor, tile_rows: int = TILE_ROWS) -> Tensor:

@@ -154,9 +154,9 @@ class Codec:
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None) -> FloatArray:
         """Return rows in encoded units.
 
-        x is spread over its cell where a `stream` is given, and at its cell's centre otherwise. `values` is
-        (n, d) in the user's units; NaN stays NaN. Returns (n, k). Raises InvalidInput for another shape, and for a
-        value so far out that its encoded number overflows.
+        Whole numbers are spread over their cells where a `stream` is given, and taken where they stand otherwise: at
+        the centres. `values` is (n, d) in the user's units; NaN stays NaN. Returns (n, k). Raises InvalidInput for
+        another shape, and for a value so far out that its encoded number overflows.
         """
         # Row by row in memory: picked columns lie column by column, and the bits of a row's sums depend on that.
         given = self._rows(values, self.n_columns, "values")

@@ -16,15 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-from backwalk.errors import InvalidInput
+from backwalk.errors import InvalidInput, NotANumber
 from backwalk.plain import listed
 from backwalk.table.schema import FloatArray, Kind, Schema, numpy_dtype, refuse_duplicates, shown, unescaped
 
 _FRAME_KINDS = ("pandas", "polars", "pyarrow")
-
-
-class NotANumber(InvalidInput, TypeError):
-    """A cell that is no number. Also a TypeError, which is what NumPy and scikit-learn raise here."""
 
 
 @dataclass(frozen=True, eq=False)

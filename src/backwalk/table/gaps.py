@@ -21,16 +21,17 @@ _GAPS = pa.array(pyarrow.csv.ConvertOptions().null_values)  # in a column of num
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
-def complete_rows(rows: NativeRows) -> NativeRows:
-    """Return the rows that have a value in every column. Raises TableFileError, as `refuse_missing`, for none."""
+def complete_rows(rows: NativeRows) -> npt.NDArray[np.bool_]:
+    """Return which rows have a value in every column. Raises TableFileError, as `refuse_missing`, for none."""
     if isinstance(rows, np.ndarray):
-        return rows[~np.isnan(rows).any(axis=1)] if rows.dtype.kind == "f" and rows.ndim == 2 else rows
+        may_miss = rows.dtype.kind == "f" and rows.ndim == 2
+        return np.asarray(~np.isnan(rows).any(axis=1)) if may_miss else np.ones(rows.shape[:1], dtype=bool)
     missing = np.zeros(rows.num_rows, dtype=bool)
     for column in rows.columns:
         missing |= missing_in(column)
     if missing.all():
         refuse_missing(rows)
-    return rows.filter(pa.array(~missing)) if missing.any() else rows
+    return ~missing
 
 
 def refuse_missing(rows: NativeRows) -> None:

@@ -52,11 +52,14 @@ _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.form
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """The rows that were taken from a file, and what was left out as was asked: columns, and a number of rows."""
+    """The rows that were taken from a file, and what was left out as was asked.
+
+    `is_taken` says of each row of the file, (n,), whether it is in the table.
+    """
 
     table: Table
     columns_left_out: tuple[str, ...]
-    n_rows_left_out: int
+    is_taken: npt.NDArray[np.bool_]
 
 
 def read_table(path: str | Path) -> Table:
@@ -78,12 +81,15 @@ def read_part(path: str | Path, selection: Selection) -> Reading:
             refuse_almost_numbers(native)
             held = [field for field in native.schema if not pa.types.is_null(field.type)]
             frame_dtypes([field.name for field in held], [str(field.type) for field in held], "the table")
-        rows = native
+        is_taken = np.ones(native.shape[:1], dtype=bool)
         if selection.complete:
-            rows = complete_rows(native)
+            is_taken = complete_rows(native)
         else:
             refuse_missing(native)
-        return Reading(as_table(rows, name="the table"), tuple(left_out), native.shape[0] - rows.shape[0])
+        rows = native
+        if not is_taken.all():
+            rows = native[is_taken] if isinstance(native, np.ndarray) else native.filter(pa.array(is_taken))
+        return Reading(as_table(rows, name="the table"), tuple(left_out), is_taken)
 
     return made_of_file(path, selection, checked)
 
@@ -256,7 +262,8 @@ def _refuse_unusable(schema: pa.Schema) -> None:
     for name in schema.names:
         if not name or name.startswith("__index_level_") or _UNNAMED.fullmatch(name):
             raise TableFileError(
-                f"Columns should have names, but got {shown(name)}, likely row numbers: save without index, or name it."
+                f"Columns should have names, but got {shown(name)}, likely row numbers: save without index, or name "
+                f"it, or leave it out (on the command line by --drop {shown(name)})."
             )
     for field in schema:
         if pa.types.is_binary(field.type):

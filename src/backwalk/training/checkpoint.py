@@ -26,6 +26,7 @@ from backwalk.training.state import TrainerState, whole_number
 FORMAT: Final = "backwalk-checkpoint"
 VERSION: Final = 2
 SECONDS_BETWEEN = 30.0
+_HEAD_BYTES = 1024  # in which a sealed file names its format
 _LARGEST_SHARE = 0.05  # of the time that may go into writing, however large the network
 
 
@@ -35,10 +36,10 @@ def checkpointed(
     """Train to the end as `trainer.run` does, and keep a checkpoint at `path`, written every so many seconds.
 
     With `resume` the run goes on from the checkpoint that is there, or begins where there is none; with `overwrite` it
-    begins, and what is there is deleted. After a divergence the checkpoint holds the last good weights, and resuming
-    takes them for the result. The checkpoint stays when the run is done: resuming then gives the result again at once.
-    Raises CheckpointError where a checkpoint is there and neither is asked for, where it is damaged or belongs to
-    another run, where another process keeps it, and where it cannot be written.
+    begins, and what is there is deleted, unless it is no checkpoint at all. After a divergence the checkpoint holds the
+    last good weights, and resuming takes them for the result. The checkpoint stays when the run is done: resuming then
+    gives the result again at once. Raises CheckpointError where a checkpoint is there and neither is asked for, where
+    it is damaged or belongs to another run, where another process keeps it, and where it cannot be written.
     """
     with ExitStack() as stack:
         try:
@@ -50,6 +51,7 @@ def checkpointed(
             ) from error
         except OSError as error:
             raise CheckpointError(f"{path} cannot be written: {one_line(error)}.") from error
+        refuse_foreign(path)
         if resume and path.exists():
             restore(trainer, path)
         elif overwrite:
@@ -61,8 +63,21 @@ def checkpointed(
         yield from _checkpointed(trainer, path, every)
 
 
+def refuse_foreign(path: Path) -> None:
+    """Raise CheckpointError where another program's file stands under a checkpoint's name: it is never deleted."""
+    if not path.is_file():
+        return
+    with _told(path, "read"), path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if head and FORMAT.encode() not in head:
+        raise CheckpointError(
+            f"{path} should be a checkpoint, but is another file: move it away, or choose another name for the fit's."
+        )
+
+
 def refuse_begun(path: Path) -> None:
     """Raise CheckpointError where a checkpoint is there."""
+    refuse_foreign(path)
     if path.exists():
         raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
 
@@ -123,8 +138,8 @@ def restore(trainer: Trainer, path: Path) -> None:
         other = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         if other:
             raise CheckpointError(
-                f"{path} belongs to another fit, as {' and '.join(other)} differ: give the same data, settings, seed "
-                "and versions, or delete it to begin anew."
+                f"{path} belongs to another fit, as {' and '.join(other)} differ: give the same data, settings, seed, "
+                "device and versions, or delete it to begin anew."
             )
         trainer.restore(TrainerState(tensors, file.record))
 

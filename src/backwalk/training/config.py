@@ -48,15 +48,19 @@ class Training:
             if not is_whole(value) or value < 1:
                 raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}: give 1 at least.")
             object.__setattr__(self, name, int(value))  # NumPy's too, which no JSON takes
-        for name, most in (("learning_rate", 1.0), ("hidden_rate", 1.0), ("ema_width", 0.25)):
+        for name, most, usual in (
+            ("learning_rate", 1.0, "0.005 or 0.01"),
+            ("hidden_rate", 1.0, "0.02, or None for Adam alone,"),
+            ("ema_width", 0.25, "0.05, or None for the last weights,"),
+        ):
             value = getattr(self, name)
             if value is None and name != "learning_rate":
                 continue
             if not is_number(value) or not 0.0 < value <= most:
-                raise InvalidInput(f"{name} should lie in (0, {most:g}], but got {value!r}.")
+                raise InvalidInput(f"{name} should lie in (0, {most:g}], but got {value!r}: {usual} is usual.")
             object.__setattr__(self, name, float(value))
         if not is_number(self.weight_decay) or not 0.0 <= self.weight_decay <= 10.0:
-            raise InvalidInput(f"weight_decay should lie in [0, 10], but got {self.weight_decay!r}.")
+            raise InvalidInput(f"weight_decay should lie in [0, 10], but got {self.weight_decay!r}: 0 to 0.4 is usual.")
         object.__setattr__(self, "weight_decay", float(self.weight_decay))
         shrinks = (self.hidden_rate or 0.0) * self.weight_decay
         if MOST_TURNS * shrinks >= 1.0:
@@ -65,14 +69,18 @@ class Training:
                 f"turn their sign, but is {shrinks:g}: lower weight_decay, of which 0.05 to 0.4 is usual."
             )
         if not isinstance(self.half_products, bool):
-            raise InvalidInput(f"half_products should be True or False, but got {self.half_products!r}.")
+            raise InvalidInput(
+                f"half_products should be True or False, but got {self.half_products!r}: give False where in doubt."
+            )
         if (self.max_steps is None) == (self.n_epochs is None):
             raise InvalidInput(
                 f"One of max_steps and n_epochs should be given, and the other None, but got {self.max_steps!r} and "
                 f"{self.n_epochs!r}: say how long training goes by one of them."
             )
         if self.levels not in ("log_normal", "chain"):
-            raise InvalidInput(f'levels should be "log_normal" or "chain", but got {self.levels!r}.')
+            raise InvalidInput(
+                f'levels should be "log_normal" or "chain", but got {self.levels!r}: leave it out where in doubt.'
+            )
 
     def steps_for(self, n: int) -> int:
         """Return the number of steps that n rows get."""

@@ -33,10 +33,9 @@ class TrainerState:
 
 
 def network_words(denoiser: EnsembleDenoiser) -> str:
-    """Return what a denoiser is, in words: its weights, buffers and plain attributes, and its device."""
+    """Return what a denoiser is, in words: its weights, buffers and plain attributes."""
     plain = {name: value for name, value in vars(denoiser).items() if isinstance(value, (int, float, tuple))}
-    parameters = list(denoiser.parameters())
-    return f"{_digest([*parameters, *denoiser.buffers()])} {plain} on {parameters[0].device.type}"
+    return f"{_digest([*denoiser.parameters(), *denoiser.buffers()])} {plain}"
 
 
 def fingerprint(
@@ -52,7 +51,8 @@ def fingerprint(
 ) -> dict[str, str]:
     """Return what decides every bit of a run: rows, starting weights, noise levels, plan, seed, versions.
 
-    The kind of machine, which does too, is left out: a fit should not be lost where another machine goes on with it.
+    The kind of processor, which does too, is left out: a fit should not be lost where another machine goes on with it.
+    From a GPU to a CPU it cannot go on, as members of an ensemble are laid out in another way there.
     `network` are the `network_words` of the denoiser as the run began. `by_clock` says whether the rates follow the
     clock. Noise that belongs to the rows counts as theirs. Noise levels are told by a draw from them. Whether products
     are of bfloat16 numbers, which by default follows from the device, has a name of its own.
@@ -64,6 +64,7 @@ def fingerprint(
         "rows": _digest([x_0] if eps is None else [x_0, eps]),
         "validation rows": _digest([] if x_validation is None else [x_validation]),
         "network": network,
+        "device": x_0.device.type,
         "noise levels": _digest([drawn, levels.weight(drawn)]),
         "training plan": str(plan),
         "products (by default the device's)": products,
