@@ -32,14 +32,15 @@ def render(results: Path, curves: Path) -> str:
     sections = [
         "# Benchmarks\n",
         "Written by `python -m benchmarks` from the files in `benchmarks/results`; `benchmarks/README.md` says how "
-        "each figure is made. ± is one standard error; each part says of what. **Bold**: first. ≈: not shown to be "
+        "each figure is made. ± is one standard error; each part says of what. **Bold**: the first, which has the "
+        "least mean of those with the most draws of the data; fewer draws may give a smaller one. ≈: not shown to be "
         "worse than the first, in pairs on the same rows at the level of two standard errors, by Student's t, each "
         "comparison by itself. That is no proof of being as good: where ± is wide, little can be shown.\n",
         "C2ST is the accuracy of a classifier that tells generated from real rows, 0.5 to 1, by boosted trees unless "
-        "said otherwise; sliced W1 is a distance. Both stand beside those of other real rows, which cannot be improved "
-        "on, but not be reached either from some thousands of rows to learn from. The gap is how many nats per row the "
-        "model's log-density lies below the truth; `Diffusion`'s is the probability-flow ODE's, its rows are those of "
-        "its default sampler.\n",
+        "said otherwise; sliced W1 is a distance. Both stand beside those of other real rows, on which no model can "
+        "improve; one that has learnt from some thousands of rows does not quite reach them. The gap is how many nats "
+        "per row the model's log-density lies below the truth; `Diffusion`'s is the probability-flow ODE's, its rows "
+        "are those of its default sampler.\n",
         _methods_in_words(),
     ]
     for name, (title, write) in SECTIONS.items():
@@ -201,10 +202,13 @@ def gemm(results: Results, curves: Path) -> str:  # noqa: ARG001
     )
 
 
+_AXES = {"n": "rows n", "d": "columns d", "n_steps": "steps of the chain, N", "n_evaluations": "evaluations"}
+
+
 def growth(results: Results, curves: Path) -> str:
     """Return a table an axis, and draw the seconds along each."""
     texts, plots, labels = [], dict[str, dict[str, Curve]](), []
-    for axis, label in (("n", "rows n"), ("d", "columns d"), ("n_steps", "steps N"), ("n_evaluations", "evaluations")):
+    for axis, label in _AXES.items():
         points = sorted(
             (result for result in results if result["key"]["axis"] == axis), key=lambda result: result["key"][axis]
         )
@@ -234,7 +238,7 @@ def growth(results: Results, curves: Path) -> str:
             label,
             "fit, s",
             "of it training, s",
-            "steps",
+            "training steps",
             "peak of fit, MiB",
             "data, MiB",
             "rows sampled per second",
@@ -432,7 +436,7 @@ _SCALES = (
     "funnel's. Its defaults were chosen on other draws of some of these densities (two moons, four rings, spirals, "
     "the checkerboard, the pinwheel, the curved chain; for small tables the rotated chain and the mixtures too; the "
     "bend on the funnel), nearly all without a limit of time; peers choose from a few settings within the budget. "
-    f"A method with fewer than {LEAST_DRAWS} of more draws is not compared."
+    f"A method that has fewer than {LEAST_DRAWS} draws, where others have more, is not compared."
 )
 Draws = dict[int, Figures]
 

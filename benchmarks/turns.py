@@ -7,15 +7,17 @@ A is an epoch of the notebook's loop as written, B of the same loop with rows ga
 from __future__ import annotations
 
 import statistics
-import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 from backwalk import Diffusion, PriorMismatchWarning
+from benchmarks.methods import timed
 from benchmarks.notebook import N_EPOCHS, Notebook, Rows, notebook_points
 from benchmarks.record import Figures, Store
 
 WARM_UP_EPOCHS = 3
+SERIES = ("notebook_epoch", "indexed_epoch", "ddpm_epoch", "default_fit")
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,15 @@ def time_in_turns(points: Rows, sizes: Sizes) -> dict[str, list[float]]:
     by_index.train(WARM_UP_EPOCHS)
     _fit_ddpm(points, n_epochs=WARM_UP_EPOCHS, seed=0)
     _fit_default(points, max_steps=WARM_UP_EPOCHS, seed=0)
-    names = ("notebook_epoch", "indexed_epoch", "ddpm_epoch", "default_fit")
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in SERIES}
     for round_ in range(sizes.n_rounds):
         for name, model in (("notebook_epoch", notebook), ("indexed_epoch", by_index)):
-            began = time.perf_counter()
-            model.train(sizes.n_epochs)
-            seconds[name].append((time.perf_counter() - began) / sizes.n_epochs)
+            _, taken = timed(partial(model.train, sizes.n_epochs))
+            seconds[name].append(taken / sizes.n_epochs)
         ddpm = _fit_ddpm(points, n_epochs=sizes.n_epochs, seed=round_)
         seconds["ddpm_epoch"].append(ddpm.history_.seconds / sizes.n_epochs)
-        began = time.perf_counter()
-        _fit_default(points, max_steps=sizes.max_steps, seed=round_)
-        seconds["default_fit"].append(time.perf_counter() - began)
+        _, taken = timed(partial(_fit_default, points, max_steps=sizes.max_steps, seed=round_))
+        seconds["default_fit"].append(taken)
     return seconds
 
 
@@ -64,9 +63,8 @@ def summary(seconds: Figures) -> dict[str, float]:
     """Return the medians, and the notebook's seconds over ours: the median over the rounds of the round's ratio."""
     whole = [N_EPOCHS * epoch for epoch in seconds["notebook_epoch"]]
     indexed = [N_EPOCHS * epoch for epoch in seconds["indexed_epoch"]]
-    names = ("notebook_epoch", "indexed_epoch", "ddpm_epoch", "default_fit")
     return {
-        **{name: statistics.median(seconds[name]) for name in names},
+        **{name: statistics.median(seconds[name]) for name in SERIES},
         "notebook_epoch_over_ddpm_epoch": median_ratio(seconds["notebook_epoch"], seconds["ddpm_epoch"]),
         "indexed_epoch_over_ddpm_epoch": median_ratio(seconds["indexed_epoch"], seconds["ddpm_epoch"]),
         "notebook_training_over_default_fit": median_ratio(whole, seconds["default_fit"]),

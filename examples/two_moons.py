@@ -329,7 +329,7 @@ plot_side_by_side(
 
 # %%
 mean, covariance = x_0.mean(0), torch.cov(x_0.T, correction=0)
-print(f"prior mismatch: at least {prior_mismatch(mean, covariance, schedule):.3f} nats a point")
+print(f"prior mismatch: at least {prior_mismatch(mean, covariance, schedule):.3f} nats per row")
 
 # %% [markdown]
 # Now the whole bound, term by term, on points that the fit has not seen. They are drawn from the true density, whose
@@ -350,8 +350,8 @@ plot_bound(terms, entropy=density.entropy)
 # - **C2ST**: how often a classifier tells generated points from real ones. Guessing is right half of the time.
 # - **Sliced Wasserstein-1**: how far points have to be moved to turn one set into the other.
 #
-# Neither is 0 (or 1/2) for two honest samples of the same density, so each stands beside the same figure for real
-# points against other real points, over several independent pairs.
+# For two honest samples of one density the distance is not 0, and the accuracy is 1/2 only on average, so each stands
+# beside the same figure for real points against other real points, over several independent pairs.
 
 # %%
 pairs = disjoint_pairs(density.sample(2 * N_PAIRS * N_ROWS, random_state=4), N_PAIRS, stream=Stream(5))
@@ -425,9 +425,10 @@ show_nats("default", default)
 
 # %% [markdown]
 # The same as a picture, with the default network's bound for four choices of the reverse variance as well, each on
-# the best 50 of its 1,000 steps: the textbook's two scalars $\beta$ and $\tilde\beta$, the best scalar (fitted on
-# rows that were kept apart), and the full covariance that the network's Jacobian gives. First $-\log p$ or its bound
-# beside the entropy, then, with the sampling error of the rows themselves taken out, the excess over the truth.
+# the 50 of its 1,000 steps that are best for the best scalar: the paper's two scalars $\beta$ and $\tilde\beta$,
+# the best scalar (fitted on rows that were kept apart), and the full covariance that the network's Jacobian gives.
+# First $-\log p$ or its bound beside the entropy, then, with the sampling error of the rows themselves taken out, the
+# excess over the truth.
 
 # %%
 costs = {}

@@ -844,7 +844,7 @@ def test_steps_of_a_bound_may_be_an_array(fitted, rows):
 
 def test_what_is_said_of_rows_is_a_line(fitted, rows):
     bound, density = fitted.bound(rows[:9], random_state=0), fitted.log_density(rows[:9])
-    assert repr(bound).startswith(f"BoundTerms({bound.total:.4f} +- {bound.total_standard_error:.4f} nats per point")
+    assert repr(bound).startswith(f"BoundTerms({bound.total:.4f} +- {bound.total_standard_error:.4f} nats per row")
     assert "over 9 rows" in repr(density)
     assert "\n" not in repr(bound) + repr(density)
 

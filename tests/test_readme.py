@@ -23,7 +23,7 @@ def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr("backwalk.estimator.default_distillation", lambda d, *_: _short_training(1000, d))
     monkeypatch.setattr("backwalk.estimator.default_pairs", lambda _: 3000)
     names: dict[str, object] = {}
-    assert len(blocks("python")) == 5
+    assert len(blocks("python")) == 6
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
 

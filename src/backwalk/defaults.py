@@ -23,7 +23,7 @@ from backwalk.training import Training
 _CPU = torch.device("cpu")
 USUAL_STEPS = 1000  # a tight bound wants many: with the best scalar it is .009 nats above the truth, at 100 it is .09
 _LEVEL_MAX = 20.0
-_MOST_MISMATCH = 1e-4  # nats per point
+_MOST_MISMATCH = 1e-4  # nats per row
 _FINEST, _COARSEST = 0.016, 0.5
 _LEVELS_BELOW_FLOOR = 8.0
 _MOST_MEMBERS = 16

@@ -43,12 +43,10 @@ from backwalk.model import (
 )
 from backwalk.progress import Callback, progress_bar
 from backwalk.sampling import Sampler, asked_sampler
-from backwalk.streams import Stream, as_stream
+from backwalk.streams import RandomState, Stream, as_stream
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
 from backwalk.training import History, Training
 from backwalk.training.checkpoint import SECONDS_BETWEEN, checkpoint_seed
-
-RandomState = int | np.random.Generator | np.random.RandomState | None
 
 
 class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -360,7 +358,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             "ancestral" one for each step of the chain, "distilled" one.
         n_evaluations : int, default=None
             Evaluations per row. A number alone keeps the model's solver; only the default one, "multistep-sde", is
-            replaced by "multistep" for fewer than 15 evaluations, where that does better.
+            replaced by "multistep" for fewer than 15 evaluations. With fewer than 6 no solver does well: see `distil`.
         random_state : int, numpy.random.Generator or RandomState, default=None
 
         Returns
@@ -430,11 +428,11 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     ) -> LogDensity:
         """Return the log-density of each row by the probability-flow ODE, with its errors: nats, in the user's units.
 
-        A row whose constant column differs from the fitted constant gets -inf. Whole numbers are scored at the centres
-        of their cells, against the density there of what they were spread by: the logarithm of a number's probability
-        where the model has learnt that. A model that bulges at whole numbers scores higher, so compare models by
-        the report, which spreads them again. The density is blurred by noise of standard deviation `model_.blur`, and
-        of more in the tails of columns that are transformed.
+        A row whose constant column differs from the fitted constant gets -inf. A whole number j was spread over j +-
+        1/2 before the fit: it is scored by ln p(j) - ln q(0), with p the model's density and q the spread's, which is
+        the logarithm of the number's probability where the model has learnt the spread. A model that bulges at whole
+        numbers scores higher, so compare models by the report, which spreads them again. The density is blurred by
+        noise of standard deviation `model_.blur`, and of more in the tails of columns that are transformed.
 
         Parameters
         ----------
@@ -464,7 +462,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return log_density(self.model_, values, n_intervals=n_intervals, n_probes=n_probes, stream=stream)
 
     def score(self, X: Any, y: None = None) -> float:
-        """Return the mean log-density of the rows, nats per point: larger is better, but see `log_density` for whole
+        """Return the mean log-density of the rows, nats per row: larger is better, but see `log_density` for whole
         numbers.
 
         It is -inf where the model cannot make some row, whose constant columns hold other values than the fit's.
@@ -492,7 +490,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         n_draws: int = 1,
         random_state: RandomState = None,
     ) -> BoundTerms:
-        """Return the variational bound on a chain's -log p(x), term by term with standard errors: nats per point.
+        """Return the variational bound on a chain's -log p(x), term by term with standard errors: nats per row.
 
         The chain is a model of its own: its density is another than the ODE's, which `score_samples` gives. It is the
         fitted chain unless said otherwise. Whole numbers are taken as in `log_density`.
@@ -552,7 +550,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return to_latent(self.model_, self._matched(X).values).points
 
     def from_latent(self, Z: ArrayLike) -> Any:
-        """Return the rows that latents come from.
+        """Return the rows that latents become by the probability-flow ODE: the way back from `to_latent`.
 
         `backwalk.latent.from_latent(model_, Z)` also returns the solver's error of each number. Whole numbers are not
         kept within the fitted range, as those of `sample` are: latents of rows beyond it lead back to these rows.
@@ -573,9 +571,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def interpolate(self, x_a: Any, x_b: Any, n: int = 9) -> Any:
         """Return rows on the way from a row to another.
 
-        The latents of the two are mixed as cos(phi) z_a + sin(phi) z_b, phi from 0 to pi / 2: for independent rows a
+        The latents of the two are mixed as cos(phi) Z_a + sin(phi) Z_b, phi from 0 to pi / 2: for independent rows a
         mix is again a draw of N(0, I), and so a row like others. (For rows that depend on each other it is not:
-        half-way between a row and itself lies sqrt(2) z_a.) Between the ends whole numbers stay within the fitted
+        half-way between a row and itself lies sqrt(2) Z_a.) Between the ends whole numbers stay within the fitted
         range.
 
         Parameters

@@ -10,7 +10,7 @@ two independent points of N(0, I) has variance 1/2, and lies where no latent of 
 Points are carried in float64 whatever the network's precision, as a thin direction of the data is stretched a
 thousandfold on the way, and its rounding errors with it.
 
-Source: Song et al. 2021, "Score-based generative modeling through stochastic differential equations".
+Source: Song et al. 2021 (SDE), "Score-based generative modeling through stochastic differential equations".
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals
 
 
 def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int = N_INTERVALS) -> Transported:
-    """Return the rows that latents, (n, k), come from: (n, d), in the user's units.
+    """Return the rows that latents, (n, k), become: (n, d), in the user's units.
 
     Whole numbers are rounded after the solver's error was taken; constant columns have none. Raises InvalidInput for
     latents of another shape, or far from where N(0, I) has any, and SamplingDiverged where a row is not finite.

@@ -75,7 +75,7 @@ def _line() -> Callback:
 
     def draw(progress: Progress, words: str) -> None:
         nonlocal handle
-        line = {"text/plain": f"training {progress.share:4.0%}  {words}  {progress.seconds:.0f} s"}
+        line = {"text/plain": _in_a_line(progress, words)}
         if handle is None:
             handle = display(line, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         else:
@@ -86,9 +86,13 @@ def _line() -> Callback:
 
 def _plain_lines() -> Callback:
     def draw(progress: Progress, words: str) -> None:
-        print(f"training {progress.share:4.0%}  {words}  {progress.seconds:.0f} s", file=sys.stderr, flush=True)
+        print(_in_a_line(progress, words), file=sys.stderr, flush=True)
 
     return _now_and_then(draw, _BETWEEN_LINES, first=_BETWEEN_LINES)
+
+
+def _in_a_line(progress: Progress, words: str) -> str:
+    return f"training {progress.share:4.0%}  {words}  {progress.seconds:.0f} s"
 
 
 def _now_and_then(draw: Callable[[Progress, str], None], seconds: float, *, first: float | None = None) -> Callback:

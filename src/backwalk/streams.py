@@ -94,7 +94,11 @@ class Stream:
         return np.asarray(words)[skip:].reshape(stop - start, per_row)
 
 
-def as_stream(random_state: int | np.random.Generator | np.random.RandomState | None) -> Stream:
+RandomState = int | np.random.Generator | np.random.RandomState | None
+"""What scikit-learn takes as a `random_state`."""
+
+
+def as_stream(random_state: RandomState) -> Stream:
     """Return the stream that scikit-learn's `random_state` stands for.
 
     An integer always gives the same stream; a generator gives another one at each call, and advances; None takes fresh

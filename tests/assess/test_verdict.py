@@ -63,6 +63,7 @@ def test_small_differences_do_not_count_however_sure():
         (0.0, (0.0064, 0.002), "no difference that matters"),
         (0.0, (0.0052, 0.002), "Use Rival: its rows are harder to tell"),
     ],
+    ids=["nats-unsure", "nats-sure", "rows-unsure", "rows-sure"],
 )
 def test_large_differences_count_only_where_they_are_sure(advantage, errors, words):
     """Found by review: no test would have missed the errors."""

@@ -114,7 +114,7 @@ def test_bounds_stand_beside_the_entropy_and_the_textbook_s_setting_is_told():
         "σ² = β̃",
         "σ² fitted",
         "full covariance",
-        "The textbook's setting",
+        "The course notebook's chain",
         "on the same 100 unseen rows",
     ]
     places = [table.index(name) for name in names]

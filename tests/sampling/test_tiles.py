@@ -82,7 +82,7 @@ def test_an_error_in_a_tile_reaches_the_caller(n_threads):
 
 @pytest.mark.parametrize("n", [1, TILE_ROWS - 1, TILE_ROWS])
 def test_a_tile_is_filled_up_with_copies_of_its_first_row(n):
-    tile = padded_tile(rows(7, 7 + n))
+    tile = padded_tile(rows(7, 7 + n), TILE_ROWS)
     assert tile.shape == (TILE_ROWS, 1)
     assert torch.equal(tile[:n], rows(7, 7 + n))
     assert bool((tile[n:] == 7).all())

@@ -38,7 +38,7 @@ from backwalk.evaluation import (
 )
 from backwalk.evaluation.rows import Rows, as_rows
 from backwalk.fitting import cells_of_the_fit, is_of_the_fit, trained_rows
-from backwalk.model import DiffusionModel, refuse_impossible, sample_rows
+from backwalk.model import DiffusionModel, possible_rows, refuse_impossible, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, Table, as_table, match_columns
 from backwalk.threads import single_threads
@@ -137,7 +137,7 @@ def rows_to_judge(x: Any, model: DiffusionModel, name: str) -> tuple[Rows, int]:
     Raises InvalidInput, as `refuse_impossible` does, where fewer than 20 are left.
     """
     rows = matched_rows(x, model, name)
-    possible = model.codec.holds_constants(rows, model.schema.dtypes).all(axis=1)
+    possible = possible_rows(model, rows)
     if possible.sum() < _FEWEST_UNSEEN:
         refuse_impossible(model, rows, name)
     return rows[possible], int((~possible).sum())

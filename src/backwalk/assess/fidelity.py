@@ -74,7 +74,7 @@ class Fidelity:
     `real_rows` says where the real sets come from. Statistics are of columns in standard deviations, those of
     `bent_columns`, which have heavy tails, bent by asinh before. `columns` holds the model's Kolmogorov-Smirnov figure
     per column. `bound` is the chain's, `bound_gap` its row-paired excess over the truth where that is known, as is
-    `entropy`; `other_chains` are the bounds of shorter ones, the textbook's variances among them; `textbook_mismatch`
+    `entropy`; `other_chains` are the bounds of shorter ones, the paper's variances among them; `textbook_mismatch`
     is the prior mismatch that the course notebook's schedule would have on the judged rows, in the model's units, a
     lower bound on what it costs, and `textbook_chain` the bound of that schedule with sigma^2 = beta and the model's
     own network (None where that does not reach so far). `ode_solver_error` is the mean over rows of the ODE's error,

@@ -73,7 +73,7 @@ class Scored:
         return float(error.square().sum().sqrt()) / len(error)
 
     def gap(self, log_p: Rows) -> Estimate | None:
-        """Return the mean of log p_true - log_p, nats per point, or None where the truth is not known."""
+        """Return the mean of log p_true - log_p, nats per row, or None where the truth is not known."""
         return None if self.log_p_true is None else paired_gap(self.log_p_true, log_p)
 
     def distance(self, log_p: Rows) -> Estimate | None:
@@ -91,8 +91,12 @@ def _other_chains(
         if kind == "full" and (model.codec.n_encoded > _MOST_EXACT_COLUMNS or ends_in_noise):
             continue
         terms = bound(model, rows, stream=stream, reverse_variance=kind, steps=k, n_draws=_DRAWS, cells=cells)
-        by_row = terms.per_row.numpy()
-        yield ChainBound(kind, k, mean_estimate(by_row), None if truth is None else paired_gap(truth, -by_row))
+        yield _chain_bound(kind, k, terms, truth)
+
+
+def _chain_bound(kind: str, n_steps: int, terms: BoundTerms, truth: Rows | None) -> ChainBound:
+    by_row = terms.per_row.numpy()
+    return ChainBound(kind, n_steps, mean_estimate(by_row), None if truth is None else paired_gap(truth, -by_row))
 
 
 def textbook_chain(
@@ -110,11 +114,9 @@ def textbook_chain(
     terms = bound(
         respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_DRAWS, cells=cells
     )
-    by_row = terms.per_row.numpy()
-    gap = None if truth is None else paired_gap(truth, -by_row)
-    return ChainBound("beta", TEXTBOOK.n_steps, mean_estimate(by_row), gap)
+    return _chain_bound("beta", TEXTBOOK.n_steps, terms, truth)
 
 
 def textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
-    """Return the prior mismatch of the textbook's schedule on such rows, nats per point."""
+    """Return the prior mismatch of the textbook's schedule on such rows, nats per row."""
     return prior_mismatch(*moments(torch.from_numpy(model.codec.encode(rows))), TEXTBOOK)

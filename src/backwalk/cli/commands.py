@@ -387,7 +387,7 @@ def sample(
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
-    help="With --bound: bound a shorter chain, of those K steps that make the bound the tightest.",
+    help="With --bound: bound a shorter chain, of the K steps that are best with the best scalar variances.",
     metavar="K",
 )
 @device_option
@@ -414,8 +414,9 @@ def score(
     """Write the log-density of every row of DATA under a saved MODEL, in nats.
 
     It is the probability-flow ODE's. Beside it stand the ODE solver's error and the standard error of the random probes
-    that serve beyond 32 columns (0 up to there). Whole numbers are scored at the centres of their cells, against the
-    density there of what they were spread by; in a report they are first spread, so that its means differ. A row whose
+    that serve beyond 32 columns (0 up to there). A whole number j was spread over j +- 1/2 before the fit: it is
+    scored by ln p(j) - ln q(0), with p the model's density and q the spread's, about the logarithm of its probability.
+    A report spreads the numbers again, so that its means differ. A row whose
     constant column differs from the fit's gets -inf, and is left out of the means. --bound adds the variational bound
     (ELBO), from below; it is the chain's, which is another model. With --drop-missing a first column, row, says which
     rows of DATA these are, counted from 0. The means go to stderr; with --json to stdout, and the table is then written
@@ -448,9 +449,7 @@ def score(
     schema = Schema(tuple(columns), tuple(str(column.dtype) for column in columns.values()), "pyarrow")
     if output != "-" or not json:
         write_table(output, Table(np.column_stack(list(columns.values())), schema), overwrite=force)
-    facts = score_facts(result, terms)
-    if bound is not None and terms is None:
-        facts |= {"elbo": None, "elbo_standard_error": None}
+    facts = score_facts(result, terms, bounded=bound is not None)
     if json:
         print_json(facts)
     else:

@@ -64,7 +64,8 @@ training_options = together(
     click.option(
         "--max-time",
         type=click.FloatRange(min=0, min_open=True),
-        help="Seconds for the whole fit, which are all used: more time gives a better model.",
+        help="Seconds for the whole fit, which are all used: more time gives a better model, until the rows have no "
+        "more to tell.",
     ),
 )
 

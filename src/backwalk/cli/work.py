@@ -143,11 +143,11 @@ def bound_of(
     """
     import numpy as np
 
-    from backwalk.model import bound
+    from backwalk.model import bound, possible_rows
     from backwalk.streams import Stream
 
     model = estimator.model_
-    is_possible = model.codec.holds_constants(rows, model.schema.dtypes).all(axis=1)
+    is_possible = possible_rows(model, rows)
     elbo = np.full(len(rows), -np.inf)
     if not is_possible.any():
         return None, elbo
@@ -202,8 +202,10 @@ def write_split(table: Table, places: tuple[str, str], share: float, seed: int, 
     return n - n_unseen, n_unseen
 
 
-def score_facts(density: LogDensity, terms: BoundTerms | None) -> dict[str, Any]:
+def score_facts(density: LogDensity, terms: BoundTerms | None, *, bounded: bool) -> dict[str, Any]:
     """Return the means over the rows, nats per row, with their errors: None where there is none.
+
+    Where they are `bounded`, the bound's `terms` are among them.
 
     Rows of -inf, whose constant columns are not the fit's, are counted and left out.
     """
@@ -216,8 +218,9 @@ def score_facts(density: LogDensity, terms: BoundTerms | None) -> dict[str, Any]
         "standard_error": float(possible.std() / n**0.5) if n > 1 else None,
         "solver_error": float(density.solver_error[finite].mean()) if n else None,
     }
-    if terms is not None:
-        facts |= {"elbo": -terms.total, "elbo_standard_error": terms.total_standard_error}
+    if bounded:
+        facts["elbo"] = None if terms is None else -terms.total
+        facts["elbo_standard_error"] = None if terms is None else terms.total_standard_error
     return facts
 
 

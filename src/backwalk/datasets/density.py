@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from backwalk.errors import InvalidInput
 from backwalk.evaluation.estimates import Estimate
 from backwalk.evaluation.rows import Rows, as_rows
-from backwalk.streams import Stream, as_stream
+from backwalk.streams import RandomState, Stream, as_stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Density(ABC):
     name: str
     d: int
 
-    def sample(self, n: int, *, random_state: int | np.random.Generator | np.random.RandomState | None = None) -> Rows:
+    def sample(self, n: int, *, random_state: RandomState = None) -> Rows:
         """Return n independent draws: (n, d), float64. `random_state` as in scikit-learn; an integer repeats."""
         if n < 0:
             raise InvalidInput(f"n should be at least 0, but got {n}: say how many rows to draw.")

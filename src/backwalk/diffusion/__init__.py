@@ -4,7 +4,8 @@ Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `prior
 `likelihood`, the deterministic view; `oracle` and `gaussian_chain` hold cases with exact answers; `covariance` and
 `step_choice` tighten the bound.
 
-Glossary (Ho et al. 2020's names; arrays are indexed by t = 0..n_steps, so `beta[t]` reads beta_t):
+Glossary (Ho et al. 2020's names where there are such, but N for their T; arrays are indexed by t = 0..n_steps, so
+`beta[t]` reads beta_t):
 
 ==================  =================================================================================================
 n, d                rows and dimensions; points are (n, d)
@@ -14,12 +15,13 @@ eps, eps_theta      standard normal noise in x_t = sqrt(alpha_bar_t) x_0 + sqrt(
 x_0_hat             the estimate of x_0, E[x_0 | x_t]: what a `Denoiser` returns
 v                   sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0
 beta, alpha         the variance that a forward step adds, and 1 - beta
-alpha_bar           the product of the alphas up to t: the share of signal in x_t
+alpha_bar           the product of the alphas up to t: the share of signal in the variance of x_t, for unit variance
 snr, log_snr        alpha_bar / (1 - alpha_bar), and its natural logarithm
-noise_level, s      Karras' sigma, sqrt((1 - alpha_bar) / alpha_bar): the noise in unscaled points x = x_0 + s n
+noise_level, s      Karras' sigma, sqrt((1 - alpha_bar) / alpha_bar): the noise in unscaled points x = x_0 + s eps
 s_min, s_max        the least and the greatest noise level of a chain, at t = 1 and t = N
-a, b                sqrt(alpha_bar) and sqrt(1 - alpha_bar): the shares of signal and noise in x_t = a x_0 + b eps
-theta               arctan s, the angle: a = cos theta and b = sin theta; pi / 2 is noise alone
+a, b                sqrt(alpha_bar) and sqrt(1 - alpha_bar): the factors of signal and noise in x_t = a x_0 + b eps
+theta               arctan s, the angle: a = cos theta and b = sin theta; as an index, a network's weights
+score               the gradient of ln q(x_t) by x_t; but `score_samples` is scikit-learn's name of a log-density
 lambda, h, r        log_snr / 2; its rise in a step of a solver; the step before over this one
 eta                 the share of fresh noise in a DDIM step, 0..1: its variance is eta^2 beta_tilde
 mu_tilde            the mean of q(x_{t-1} | x_t, x_0)
@@ -30,13 +32,13 @@ denoising_error, m  the mean of |x_0 - x_0_hat|^2 / d, at each t
 L_N, L_{t-1}, L_0   the bound's prior, transition and reconstruction terms
 z                   rows in encoded units, as the codec makes them: d columns that vary, of mean 0 and variance 1
 Z                   latents: the x_N that the probability-flow ODE carries rows to
-k, K                a number of the chain's N steps that are kept; also a number of random probes
-nats                the unit of every log-density and divergence, summed over d: "nats per point"
+k, K                a number of steps that are kept, of probes, of components, or of columns that vary
+nats                the unit of every log-density and divergence, summed over d: "nats per row"; a row is a point
 q_..., p_...        functions of the forward and of the reverse process
 ==================  =================================================================================================
 """
 
-from backwalk.diffusion.bound import denoising_error, refuse_lost_noise, simple_loss, variational_bound
+from backwalk.diffusion.bound import denoising_error, refuse_lost_noise, simple_loss, typical_size, variational_bound
 from backwalk.diffusion.covariance import (
     FullGaussian,
     belief_about_x_0,
@@ -124,6 +126,7 @@ __all__ = [
     "score_from_eps",
     "score_from_x_0",
     "simple_loss",
+    "typical_size",
     "v_from_eps",
     "v_from_x_0",
     "variational_bound",

@@ -8,7 +8,7 @@ E[-log p_theta(x_0)] <= L = L_N + sum_{t=2..N} L_{t-1} + L_0:
 
 Both means in a transition share the part that x_t contributes, so only c_t^2 |x_0 - x_0_hat|^2 is left of their
 distance, c_t being the factor of x_0 in mu_tilde. That is how it is computed: the difference of two nearly equal
-means would lose its digits in float32. Everything is in nats per point, summed over d, in encoded units.
+means would lose its digits in float32. Everything is in nats per row, summed over d, in encoded units.
 
 Source: Ho et al. 2020, Eq. 5.
 """
@@ -141,7 +141,7 @@ def typical_size(x_0: Tensor) -> float:
     return float(x_0.detach().abs().median(dim=0).values.max()) if x_0.numel() else 0.0
 
 
-def refuse_lost_noise(dtype: torch.dtype, schedule: NoiseSchedule, size: float = 1.0) -> None:
+def refuse_lost_noise(dtype: torch.dtype, schedule: NoiseSchedule, size: float) -> None:
     """Raise InvalidInput where the first step's noise is lost in the rounding of rows of this dtype and size.
 
     Then x_t = x_0, a denoiser errs by nothing, and what should be a bound from above falls without end.

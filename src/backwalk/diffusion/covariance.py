@@ -101,7 +101,7 @@ def full_covariance_bound(
     log_volume: Tensor | None = None,
     size: float | None = None,
 ) -> BoundTerms:
-    """Return the bound L for the chain with full reverse covariances: nats per point, for the rows of x_0, (n, d).
+    """Return the bound L for the chain with full reverse covariances: nats per row, for the rows of x_0, (n, d).
 
     With w the eigenvalues of Cov(x_0 | x_t), e the components of x_0 - x_0_hat along its axes, D = SNR_{t-1} - SNR_t,
 

@@ -1,7 +1,7 @@
 """Gaussians with independent coordinates, which is all that the forward process and the textbook reverse process need.
 
 Densities are with respect to Lebesgue measure, logarithms natural, and every result is summed over the d coordinates:
-nats per point. A variance of 0 is a point mass, and is treated as the limit: its density is infinite at its mean and
+nats per row. A variance of 0 is a point mass, and is treated as the limit: its density is infinite at its mean and
 zero elsewhere, never a number made finite by a small constant.
 """
 

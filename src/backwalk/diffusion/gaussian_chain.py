@@ -23,7 +23,7 @@ from backwalk.diffusion.schedule import NoiseSchedule
 class GaussianChain:
     """The chain on `schedule` for data N(mean, covariance), (d,) and (d, d), with reverse variances `sigma_sq`.
 
-    Everything is float64 and in nats per point.
+    Everything is float64 and in nats per row.
 
     >>> from backwalk.diffusion.reverse import beta_variance
     >>> schedule = NoiseSchedule.linear(100)

@@ -11,7 +11,7 @@ x is scored as it is: adding noise to it first would bias the mean. The ODE is a
 bound `variational_bound` gives; once the denoiser is imperfect the two densities differ, and neither is always the
 larger.
 
-Source: Song et al. 2021; Grathwohl et al. 2019 for the trace by random probes.
+Source: Song et al. 2021 (SDE); Grathwohl et al. 2019 for the trace by random probes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from backwalk.errors import InvalidInput
 
 @dataclass(frozen=True, eq=False)
 class LogDensity:
-    """Log-densities with their two errors, each (n,), float64, nats per point.
+    """Log-densities with their two errors, each (n,), float64, nats per row.
 
     `solver_error` is the change that halving the number of intervals makes; `standard_error` is that of the random
     probes, 0 with the exact divergence and NaN with a single probe. The density is that of data blurred by the least
@@ -62,7 +62,7 @@ def log_density(
     n_intervals: int,
     divergence: Literal["exact"] | Tensor = "exact",
 ) -> LogDensity:
-    """Return the log-density of each row of x, (n, d), under the probability-flow ODE: nats per point.
+    """Return the log-density of each row of x, (n, d), under the probability-flow ODE: nats per row.
 
     `divergence` is "exact" (d forward-mode passes per evaluation), or probes, (k, n, d), of random signs for
     Hutchinson's estimate of the trace; the same probes serve the whole path, so that it stays smooth. `n_intervals` is

@@ -16,7 +16,7 @@ nearly always more than that of the result. It costs half as much again. (The es
 but sees each interval by itself; measured on mixtures it missed errors thirty times its size, just where the grid was
 too coarse.)
 
-Source: Song et al. 2021; the form in the angle follows from Salimans & Ho 2022, Appendix D.
+Source: Song et al. 2021 (SDE); the form in the angle follows from Salimans & Ho 2022, Appendix D.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Denoisers in closed form: the posterior mean E[x_0 | x_t] of data whose distribution is known.
 
 They stand where a trained network would, so everything built on a `Denoiser` (samplers, bound, likelihood) can be
-checked against exact answers, and a student can watch a perfect denoiser at work. For Gaussian data the posterior
+checked against exact answers, and a reader can watch a perfect denoiser at work. For Gaussian data the posterior
 mean is linear; for a mixture it is the components' posterior means weighted by how well each explains x_t; for a
 finite set of points, which is the mixture's limit, it is what a network that memorises its training rows would learn.
 

@@ -109,13 +109,13 @@ def v_from_eps(x_t: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
 
 
 def score_from_eps(eps: Tensor, log_snr: Tensor) -> Tensor:
-    """Return the gradient of ln q(x_t) by x_t, -eps / b. Source: Song et al. 2021."""
+    """Return the gradient of ln q(x_t) by x_t, -eps / b. Source: Song et al. 2021 (SDE)."""
     _, b = scales(log_snr, eps)
     return -eps / _noise(b)
 
 
 def eps_from_score(score: Tensor, log_snr: Tensor) -> Tensor:
-    """Return eps = -b score. Source: Song et al. 2021."""
+    """Return eps = -b score. Source: Song et al. 2021 (SDE)."""
     _, b = scales(log_snr, score)
     return -b * score
 

@@ -40,7 +40,7 @@ def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) -> float:
-    """Return KL(N(sqrt(alpha_bar_N) m, alpha_bar_N S + (1 - alpha_bar_N) I) || N(0, I)), nats per point.
+    """Return KL(N(sqrt(alpha_bar_N) m, alpha_bar_N S + (1 - alpha_bar_N) I) || N(0, I)), nats per row.
 
     For data with mean m, (d,), and covariance S, (d, d), the bound lies above the entropy by at least this much,
     whatever the network, as whole paths cannot be nearer to each other than their ends; so does the -log p of a perfect

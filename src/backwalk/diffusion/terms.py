@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class BoundTerms:
-    """The bound's terms as means over rows, with their standard errors over rows: nats per point.
+    """The bound's terms as means over rows, with their standard errors over rows: nats per row.
 
     `transitions` and its error are (n_steps + 1,): entry t is L_{t-1} for t = 2..n_steps, and entries 0 and 1 are 0.
     `per_row` is (n,), the bound of each row. A standard error is NaN for a single row, or where its term is infinite.
@@ -29,7 +29,7 @@ class BoundTerms:
     def __repr__(self) -> str:
         """Say what the terms are, in a line."""
         return (
-            f"BoundTerms({self.total:.4f} +- {self.total_standard_error:.4f} nats per point over {self.n_rows:,} rows: "
+            f"BoundTerms({self.total:.4f} +- {self.total_standard_error:.4f} nats per row over {self.n_rows:,} rows: "
             f"prior {self.prior:.4f}, transitions {float(self.transitions.sum()):.4f}, reconstruction "
             f"{self.reconstruction:.4f})"
         )

@@ -26,6 +26,7 @@ from backwalk.model.judging import (
     encode_for_scoring,
     log_density,
     measured_denoising_error,
+    possible_rows,
     refuse_impossible,
 )
 
@@ -46,6 +47,7 @@ __all__ = [
     "log_density",
     "measured_denoising_error",
     "mismatch_warning",
+    "possible_rows",
     "refuse_impossible",
     "reverse_variances",
     "sample_pieces",

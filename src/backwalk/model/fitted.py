@@ -52,7 +52,7 @@ class DiffusionModel:
     has no architecture (`backwalk.oracle.oracle_model`).
     `denoising_error` holds m_t, (n_steps + 1,), measured on validation rows, or on training rows where there are none;
     it gives the "optimal" reverse variances. `decoder_variance` is that of p(x_0 | x_1), in squared encoded units.
-    `prior_mismatch` is in nats per point, from the moments of the rows that were fitted. `card` is plain JSON:
+    `prior_mismatch` is in nats per row, from the moments of the rows that were fitted. `card` is plain JSON:
     settings, versions, seed, sizes, seconds. `student` serves the sampler "distilled", and nothing else.
     """
 

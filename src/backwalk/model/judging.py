@@ -56,7 +56,7 @@ def bound(
     n_draws: int = 1,
     cells: Stream | None = None,
 ) -> BoundTerms:
-    """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats per point.
+    """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats per row.
 
     The chain is the model's own unless said otherwise: `reverse_variance` is one of `BOUND_VARIANCES`, `steps` the
     times that are visited or the number of them (then those of `chosen_times`), and `decoder_variance`, in squared
@@ -135,7 +135,7 @@ def log_density(
     cells: Stream | None = None,
     watch: Callable[[int], object] = lambda _: None,
 ) -> LogDensity:
-    """Return the log-density of rows under the probability-flow ODE, in the user's units: nats per point.
+    """Return the log-density of rows under the probability-flow ODE, in the user's units: nats per row.
 
     The divergence is exact up to 32 encoded columns, at the cost of d + 1 evaluations each time; beyond, or where
     `n_probes` is given, so many random sign vectors per row (16) estimate it, with the standard error that the result
@@ -177,7 +177,7 @@ def log_density(
     log_prob, solver_error, standard_error = torch.cat([torch.empty(0, 3, dtype=torch.float64), *pieces]).unbind(dim=1)
     _refuse_no_numbers(log_prob, "Log-densities")
     in_units = log_prob + log_volume
-    possible = torch.from_numpy(model.codec.holds_constants(values, model.schema.dtypes).all(axis=1))
+    possible = torch.from_numpy(possible_rows(model, values))
     return LogDensity(in_units.where(possible, -torch.inf), solver_error, standard_error)
 
 
@@ -200,6 +200,11 @@ def _refuse_no_numbers(of_rows: Tensor, what: str) -> None:
             f"{what} should be numbers, but row {int(broken[0])} (rows count from 0) has none: "
             "fit anew with a `training` of lower learning_rate."
         )
+
+
+def possible_rows(model: DiffusionModel, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which rows (n, d) the model can make: those whose constant columns hold the fitted constants."""
+    return np.asarray(model.codec.holds_constants(values, model.schema.dtypes).all(axis=1))
 
 
 def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> None:

@@ -125,7 +125,7 @@ def nats_points(fidelity: Fidelity) -> list[NatsPoint]:
     if fidelity.textbook_chain is not None:
         textbook = fidelity.textbook_chain
         note = f"{textbook.n_steps} steps, β from 0.001 to 0.02, σ² = β; with this model's network"
-        points.append(NatsPoint("The textbook's setting", note, textbook.bound, textbook.gap))
+        points.append(NatsPoint("The course notebook's chain", note, textbook.bound, textbook.gap))
     return points
 
 

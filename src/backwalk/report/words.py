@@ -36,8 +36,8 @@ DENSITIES: Mapping[str, str] = MappingProxyType(
 
 VARIANCES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "beta": ("σ² = β", "the textbook's larger variance"),
-        "beta_tilde": ("σ² = β̃", "the textbook's smaller variance"),
+        "beta": ("σ² = β", "the larger of the paper's two"),
+        "beta_tilde": ("σ² = β̃", "the smaller of the paper's two"),
         "optimal": ("σ² fitted", "the best scalar per step, as the fit measured it"),
         "full": ("full covariance", "from the network's Jacobian, row by row"),
     }
@@ -97,9 +97,9 @@ def prior_words(fidelity: Fidelity, schedule: NoiseSchedule) -> str:
     mismatch = fidelity.prior_mismatch
     lost = f"at least {mismatch:.3f} nats are" if mismatch >= 1e-3 else "less than 0.001 nats is known to be"
     words = (
-        f"After the last step ᾱ_N = {alpha_bar} of the variance is signal. The bound's prior term is {term} nats per "
-        f"row; of that, {lost} lost because the chain starts from "
-        "pure noise instead of from where the data end (the prior mismatch). "
+        f"After the last step ᾱ_N = {alpha_bar} of the variance is signal, for columns of variance 1. The bound's "
+        f"prior term is {term} nats per row; of that, {lost} lost because the chain starts from pure noise instead of "
+        "from where the data end (the prior mismatch). "
     )
     if mismatch >= MISMATCH_THAT_MATTERS:
         return words + (
@@ -110,8 +110,9 @@ def prior_words(fidelity: Fidelity, schedule: NoiseSchedule) -> str:
     if schedule == TEXTBOOK:
         return words
     words += (
-        " The textbook's schedule, 100 steps with β from 0.001 to 0.02, would lose at least "
-        f"{fidelity.textbook_mismatch:.3f} nats of the bound on the same encoded rows, whatever the network."
+        " The course notebook's schedule, 100 steps with β from 0.001 to 0.02 (the paper's has 1,000, from 0.0001), "
+        f"would lose at least {fidelity.textbook_mismatch:.3f} nats of the bound on the same encoded rows, whatever "
+        "the network."
     )
     if fidelity.textbook_chain is None:
         return words

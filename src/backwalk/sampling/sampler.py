@@ -123,7 +123,7 @@ def asked_sampler(
     """Return the sampler that is meant by a solver's name or a `Sampler`, and a number of evaluations.
 
     Without both it is a model's `own`, on its `schedule`. A number alone keeps the model's solver, unless that is the
-    default one, which gives way to the solver that does best with so many evaluations. `eta` goes with a name.
+    default one, which gives way to the `usual_solver` of so many. `eta` goes with a name.
     """
     if isinstance(sampler, Sampler):
         if n_evaluations is not None:
@@ -140,7 +140,7 @@ def asked_sampler(
 
 
 def usual_solver(n_evaluations: int) -> SolverName:
-    """Return the solver that does best with so many evaluations."""
+    """Return the solver that is taken for so many evaluations, where none is named."""
     return "multistep" if n_evaluations < FEWEST_WITH_NOISE else "multistep-sde"
 
 

@@ -110,7 +110,7 @@ class Ddim(Step):
 
     eta = 0 is deterministic: an Euler step of the probability-flow ODE in s = SNR^(-1/2), the noise level, where it
     reads d(x_t / a) / ds = eps_theta. eta = 1 is the ancestral step with beta_tilde. Raises InvalidInput for an eta
-    outside [0, 1]. Source: Song et al. 2021, "Denoising diffusion implicit models", Eq. 12 and 16.
+    outside [0, 1]. Source: Song, Meng & Ermon 2021 (DDIM), Eq. 12 and 16.
     """
 
     eta: float = 0.0

@@ -43,6 +43,6 @@ def over_tiles(
                     yield rows
 
 
-def padded_tile(rows: Tensor, tile_rows: int = TILE_ROWS) -> Tensor:
+def padded_tile(rows: Tensor, tile_rows: int) -> Tensor:
     """Return the rows, at most `tile_rows` of them, filled up to a whole tile with copies of the first one."""
     return torch.cat([rows, rows[:1].expand(tile_rows - len(rows), -1)]) if len(rows) < tile_rows else rows

@@ -42,15 +42,14 @@ def checkpointed(
     it is damaged or belongs to another run, where another process keeps it, and where it cannot be written.
     """
     with ExitStack() as stack:
-        try:
+        with _told(path, "written"):
             stack.enter_context(made_folder(path.parent))
-            stack.enter_context(held_alone(path))
-        except BlockingIOError as error:
-            raise CheckpointError(
-                f"{path} should be one fit's, but another one is writing it: wait for it, or choose another name."
-            ) from error
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be written: {one_line(error)}.") from error
+            try:
+                stack.enter_context(held_alone(path))
+            except BlockingIOError as error:
+                raise CheckpointError(
+                    f"{path} should be one fit's, but another one is writing it: wait for it, or choose another name."
+                ) from error
         refuse_foreign(path)
         if resume and path.exists():
             restore(trainer, path)
@@ -77,7 +76,6 @@ def refuse_foreign(path: Path) -> None:
 
 def refuse_begun(path: Path) -> None:
     """Raise CheckpointError where a checkpoint is there."""
-    refuse_foreign(path)
     if path.exists():
         raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
 

@@ -5,7 +5,7 @@ a run has no hidden random state: batches are cut from one shuffled order of the
 come from counter-based streams. `state` is therefore all that a resumed run needs, and it goes on bit for bit.
 
 The loss is the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed over d. On the validation rows it is
-another thing: the bound's diffusion part in nats per point, at noise and levels that are the same each time, so that
+another thing: the bound's diffusion part in nats per row, at noise and levels that are the same each time, so that
 two values differ by the weights alone (see `validation.py`).
 """
 

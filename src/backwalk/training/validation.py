@@ -42,7 +42,7 @@ def n_points(m: int, d: int) -> int:
 
 
 class Validation:
-    """The bound's diffusion part in nats per point on fixed rows, levels and noise: what weights are chosen by.
+    """The bound's diffusion part in nats per row on fixed rows, levels and noise: what weights are chosen by.
 
     (1/2) integral of E |x_0 - x_0_hat|^2 dSNR = integral of SNR E |x_0 - x_0_hat|^2 d ln s, over the denoiser's range
     up to s = 1,000; it is taken by levels even in ln s, one per noisy point. Source: Kingma et al. 2021, the bound in
@@ -93,7 +93,7 @@ class Candidate:
 
     @property
     def loss(self) -> float:
-        """The mean over the validation rows, nats per point."""
+        """The mean over the validation rows, nats per row."""
         return float(self.by_row.mean())
 
     @property
