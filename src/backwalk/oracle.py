@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from numpy.typing import ArrayLike
 
-from backwalk.diffusion import Denoiser, NoiseSchedule, moments, prior_mismatch, refuse_lost_noise, typical_size
+from backwalk.diffusion import Denoiser, NoiseSchedule, moments, prior_mismatch, refuse_lost_noise
 from backwalk.model import (
     DiffusionModel,
     check_reverse_variance,
@@ -64,7 +64,7 @@ def oracle_model(
     units = Codec((ScaledColumn(0.0, 1.0),) * d) if codec is None else codec
     noise = Stream(0).child("oracle") if stream is None else stream
     z = units.encode(values, stream=noise.child("cells"))
-    refuse_lost_noise(torch.float32, schedule, typical_size(torch.from_numpy(z)))
+    refuse_lost_noise(torch.from_numpy(z).float(), schedule)
     error = measured_denoising_error(
         denoiser, torch.from_numpy(z).float().to(device_of(denoiser)), schedule, stream=noise
     )

@@ -414,14 +414,13 @@ def score(
     """Write the log-density of every row of DATA under a saved MODEL, in nats.
 
     It is the probability-flow ODE's. Beside it stand the ODE solver's error and the standard error of the random probes
-    that serve beyond 32 columns (0 up to there). A whole number j was spread over j +- 1/2 before the fit: it is
-    scored by ln p(j) - ln q(0), with p the model's density and q the spread's, about the logarithm of its probability.
-    A report spreads the numbers again, so that its means differ. A row whose
-    constant column differs from the fit's gets -inf, and is left out of the means. --bound adds the variational bound
-    (ELBO), from below; it is the chain's, which is another model. With --drop-missing a first column, row, says which
-    rows of DATA these are, counted from 0. The means go to stderr; with --json to stdout, and the table is then written
-    with -o FILE only. A built-in density gives rows that no fit was given. Columns of DATA that MODEL does not have are
-    left out.
+    that serve beyond 32 columns (0 up to there). A whole number j was spread over j +- 1/2 before the fit: it is scored
+    by ln p(j) - ln q(0), with p the model's density and q the spread's, about the logarithm of its probability. A
+    report spreads the numbers again, so that its means differ. A row whose constant column differs from the fit's gets
+    -inf, and is left out of the means. --bound adds the variational bound (ELBO), from below; it is the chain's, which
+    is another model. With --drop-missing a first column, row, says which rows of DATA these are, counted from 0. The
+    means go to stderr; with --json to stdout, and the table is then written with -o FILE only. A built-in density gives
+    rows that no fit was given. Columns of DATA that MODEL does not have are left out.
     """
     import numpy as np
 
@@ -433,19 +432,19 @@ def score(
     estimator = load_model(model, device)
     found = read_data(context, data, rows, seed, unseen=True, drop_missing=drop_missing, model=estimator.model_)
     scored = scored_rows(found.table, estimator)
-    columns, terms = dict[str, "NDArray[Any]"](), None
+    columns = dict[str, "NDArray[Any]"]()
     if drop_missing and found.is_taken is not None:
         columns["row"] = np.flatnonzero(found.is_taken)
-    elbo = {}
-    if bound is not None:  # first, as it refuses what cannot be asked of the model
-        terms, elbo["elbo"] = bound_of(context, estimator, scored, seed, bound, steps)
+    # First, as it refuses what cannot be asked of the model.
+    terms, elbo = (None, None) if bound is None else bound_of(context, estimator, scored, seed, bound, steps)
     result = log_density_of(context, estimator, scored, seed)
     columns |= {
         "log_density": result.log_prob.numpy(),
         "solver_error": result.solver_error.numpy(),
         "standard_error": result.standard_error.numpy(),
-        **elbo,
     }
+    if elbo is not None:
+        columns["elbo"] = elbo
     schema = Schema(tuple(columns), tuple(str(column.dtype) for column in columns.values()), "pyarrow")
     if output != "-" or not json:
         write_table(output, Table(np.column_stack(list(columns.values())), schema), overwrite=force)

@@ -38,7 +38,7 @@ q_..., p_...        functions of the forward and of the reverse process
 ==================  =================================================================================================
 """
 
-from backwalk.diffusion.bound import denoising_error, refuse_lost_noise, simple_loss, typical_size, variational_bound
+from backwalk.diffusion.bound import denoising_error, refuse_lost_noise, simple_loss, variational_bound
 from backwalk.diffusion.covariance import (
     FullGaussian,
     belief_about_x_0,
@@ -126,7 +126,6 @@ __all__ = [
     "score_from_eps",
     "score_from_x_0",
     "simple_loss",
-    "typical_size",
     "v_from_eps",
     "v_from_x_0",
     "variational_bound",

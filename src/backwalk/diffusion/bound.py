@@ -121,7 +121,7 @@ def variational_bound(
         )
     noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws, first_row)
     check_schedule(denoiser, schedule)
-    refuse_lost_noise(x_0.dtype, schedule, typical_size(x_0) if size is None else size)
+    refuse_lost_noise(x_0, schedule, size)
 
     d, variance = x_0.shape[1], in_float64(sigma_sq)
 
@@ -136,22 +136,20 @@ def variational_bound(
     return collect_terms(prior_term(x_0, schedule), reconstruction, transitions, log_volume)
 
 
-def typical_size(x_0: Tensor) -> float:
-    """Return the size of rows, (n, d), that decides what is lost in their rounding: the largest column's median."""
-    return float(x_0.detach().abs().median(dim=0).values.max()) if x_0.numel() else 0.0
+def refuse_lost_noise(x_0: Tensor, schedule: NoiseSchedule, size: float | None = None) -> None:
+    """Raise InvalidInput where the first step's noise is lost in the rounding of rows, (n, d), in their dtype.
 
-
-def refuse_lost_noise(dtype: torch.dtype, schedule: NoiseSchedule, size: float) -> None:
-    """Raise InvalidInput where the first step's noise is lost in the rounding of rows of this dtype and size.
-
-    Then x_t = x_0, a denoiser errs by nothing, and what should be a bound from above falls without end.
+    Then x_t = x_0, a denoiser errs by nothing, and what should be a bound from above falls without end. Their size is
+    the largest column's median, unless it is given.
     """
-    least = 4.0 * torch.finfo(dtype).eps * max(1.0, size)
+    if size is None:
+        size = float(x_0.detach().abs().median(dim=0).values.max()) if x_0.numel() else 0.0
+    least = 4.0 * torch.finfo(x_0.dtype).eps * max(1.0, size)
     if float(schedule.noise_level[1]) < least:
         raise InvalidInput(
             f"The first step's noise level should be at least {least:.2g}, as less is lost in the rounding of "
-            f"{dtype} rows of size {size:.2g}, but is {float(schedule.noise_level[1]):.2g}: begin the schedule with "
-            "more noise, or scale the columns."
+            f"{x_0.dtype} rows of size {size:.2g}, but is {float(schedule.noise_level[1]):.2g}: begin the schedule "
+            "with more noise, or scale the columns."
         )
 
 

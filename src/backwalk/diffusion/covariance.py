@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from backwalk.diffusion.bound import NoiseDraws, refuse_lost_noise, typical_size
+from backwalk.diffusion.bound import NoiseDraws, refuse_lost_noise
 from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.diffusion.forward import q_sample
 from backwalk.diffusion.parameterization import Denoiser, check_schedule, mu_from_x_0, scales
@@ -121,7 +121,7 @@ def full_covariance_bound(
         raise InvalidInput(f"decoder_variance should be > 0, but got {decoder_variance:g}: 1 / SNR_1 is a usual size.")
     noise = NoiseDraws(None if stream is None else stream.child("bound"), eps, n_draws, first_row)
     check_schedule(denoiser, schedule)
-    refuse_lost_noise(x_0.dtype, schedule, typical_size(x_0) if size is None else size)
+    refuse_lost_noise(x_0, schedule, size)
     _refuse_pure_noise(schedule.n_steps, schedule)
     x_0 = x_0.detach()
     clean = in_float64(x_0)

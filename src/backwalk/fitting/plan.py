@@ -18,7 +18,7 @@ from backwalk.defaults import (
     finest_scale,
 )
 from backwalk.denoiser import Architecture, EnsembleDenoiser, build_denoiser
-from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch, refuse_lost_noise, typical_size
+from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch, refuse_lost_noise
 from backwalk.errors import InvalidInput
 from backwalk.fitting.settings import Settings, check_length, chosen_device
 from backwalk.model import DiffusionModel
@@ -70,7 +70,7 @@ def planned(
     schedule = settings.schedule or default_schedule(z, floor, settings.n_steps)
     if not settings.scale:
         _refuse_narrow(z, float(schedule.noise_level[1]))
-        refuse_lost_noise(torch.float32, schedule, typical_size(torch.from_numpy(z)))
+        refuse_lost_noise(torch.from_numpy(z).float(), schedule)
     of_before = None if before is None else before.architecture
     architecture = settings.denoiser or of_before or default_architecture(len(x_0), k, settings.max_time)
     training = settings.training or default_training(
