@@ -525,6 +525,15 @@ def test_columns_narrower_than_the_first_noise_have_to_be_scaled(rows):
         tiny(scale=False, callbacks=[never]).fit(1e-4 * rows / rows.std(axis=0).clip(min=1e-9))
 
 
+def test_columns_wider_than_any_noise_that_is_learnt_have_to_be_scaled(rows):
+    """Found by review: the levels at which such columns begin to show were never trained at, and nothing said so."""
+    tiny(scale=False).fit(10.0 * rows)
+    with pytest.raises(
+        InvalidInput, match=r"mean square of at most 50, .* the largest has 3\.\d+e\+03: set scale=True"
+    ):
+        tiny(scale=False, callbacks=[never]).fit(1000.0 * rows)
+
+
 def test_save_and_load(fitted, rows, tmp_path):
     fitted.save(tmp_path / "m")
     loaded = Diffusion.load(tmp_path / "m")

@@ -122,9 +122,9 @@ def test_small_tiles_are_for_denoisers_that_know_their_own_derivative(monkeypatc
     """Others go through PyTorch's forward mode one at a time, whose calls are dear: they get whole tiles."""
     seen = set()
 
-    def tiles(function, start, stop, tile_rows, device):
+    def tiles(function, start, stop, tile_rows, **options):
         seen.add(tile_rows)
-        return over_tiles(function, start, stop, tile_rows, device=device)
+        return over_tiles(function, start, stop, tile_rows, **options)
 
     monkeypatch.setattr("backwalk.model.judging.over_tiles", tiles)
     log_density(wide(8), ROWS[:3, :1].expand(3, 8).numpy(), n_intervals=2)

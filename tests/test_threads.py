@@ -2,7 +2,7 @@
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 import torch
@@ -53,6 +53,26 @@ def test_a_block_within_a_piece_leaves_its_thread_at_one():
         torch.set_num_threads(before)
 
 
+def test_who_wants_no_more_results_waits_for_no_more_pieces():
+    before, done, may_end = torch.get_num_threads(), [], Event()
+    torch.set_num_threads(2)
+
+    def piece(i):
+        if i:
+            may_end.wait(60)
+            done.append(i)
+
+    try:
+        with single_threads() as side_by_side:
+            results = side_by_side(piece, range(50))
+            next(results)
+            results.close()
+            may_end.set()
+        assert len(done) <= 2  # those that had begun
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_elsewhere_than_on_a_cpu_nothing_changes(n_threads):
     with single_threads(side_by_side=False) as one_by_one:
         assert list(one_by_one(lambda _: torch.get_num_threads(), "ab")) == [n_threads] * 2
@@ -97,6 +117,42 @@ def test_each_thread_gets_its_setting_back_whoever_leaves_last():
             assert [future.result() for future in [pool.submit(first), pool.submit(second)]] == [2, 2]
         with ThreadPoolExecutor(1) as pool:  # a thread that torch has not seen
             assert pool.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_that_begin_meanwhile_are_as_wide_as_ever():
+    """Found by review: a server's threads that began during a fit stayed at one thread, and spread that."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    all_three = Barrier(3, timeout=60)
+    try:
+        with single_threads() as side_by_side:
+            list(side_by_side(lambda _: all_three.wait(), range(3)))  # the threads of the block have set theirs too
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(torch.get_num_threads).result() == 3
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("own", [1, 3])
+def test_a_thread_with_a_setting_of_its_own_keeps_it(own):
+    """Found by review: whoever sampled beside a fit was left with the setting of the fit's thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+
+    def other() -> int:
+        torch.set_num_threads(own)
+        with single_threads() as side_by_side:
+            assert list(side_by_side(lambda _: torch.get_num_threads(), range(3))) == [1, 1, 1]
+        return torch.get_num_threads()
+
+    try:
+        with single_threads(), ThreadPoolExecutor(1) as pool:
+            assert pool.submit(other).result() == own
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 

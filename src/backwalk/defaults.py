@@ -22,7 +22,7 @@ from backwalk.training import Training
 
 _CPU = torch.device("cpu")
 USUAL_STEPS = 1000  # a tight bound wants many: with the best scalar it is .009 nats above the truth, at 100 it is .09
-_LEVEL_MAX = 20.0
+USUAL_LEVEL = 20.0  # of noise at the end of a chain, for columns of deviation 1
 _MOST_MISMATCH = 1e-4  # nats per row
 _FINEST, _COARSEST = 0.016, 0.5
 _LEVELS_BELOW_FLOOR = 8.0
@@ -30,10 +30,12 @@ _MOST_MEMBERS = 16
 _STEPS_PER_ROW = 0.375  # beyond which time goes to more members: 560 passes in the plane's batches of 1,500
 _LARGEST_BATCH = {True: 1500, False: 1000}  # in up to three dimensions, and beyond
 _MANY_ROWS = 1000  # that are worth a wide network beyond the plane
+_MOST_WIDTH = 512
 _FEW_ROWS = {True: 1300, False: 2200}  # trained on, for which a usual fit has no more than 800 steps
 _MOST_FASTER = 100  # than the machine that `_seconds_a_member_step` is of
 _CALM_STEPS, _MOST_HASTE = 1600, 2.5  # at so many steps a run in the plane need not hurry
-_HURRIED_SECONDS, _HURRIED_BATCH = 1.3, 511  # a batch that is not cut into shards
+_HURRIED_SECONDS = 1.3
+_LEAST_FOR_TWO = 1200  # steps in the plane, which two members share
 _DECAYED_ROWS, _DECAYS = 200.0, (0.05, 0.4)  # weights decay by 200 / n beyond three dimensions, within these
 _LEAST_HALF_WIDTH = 128  # at 48 rounding to bfloat16 took what its products saved
 _PROBED_PRODUCTS = 2 * 10**10  # of the covariances of `finest_scale`: some seconds
@@ -84,7 +86,7 @@ def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None =
     """
     mean, covariance = moments(torch.from_numpy(z))
     variances = torch.linalg.eigvalsh(covariance)
-    level_max = _LEVEL_MAX
+    level_max = USUAL_LEVEL
     while True:
         schedule = NoiseSchedule.log_snr_uniform(
             n_steps or USUAL_STEPS,
@@ -96,14 +98,18 @@ def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None =
         level_max *= math.sqrt(2.0)
 
 
-def default_architecture(n: int, d: int, max_time: float | None = None) -> Residual:
+def default_architecture(n: int, d: int, max_time: float | None = None, max_steps: int | None = None) -> Residual:
     """Return the network for n rows in R^d: more members for few rows, and for more time, in seconds, than usual.
+
+    But not for more time with a number of steps, which then is a limit on what these take.
 
     What an ensemble's members have learnt from the noise of their own training averages out. On two moons two small
     members beat one larger network of the same cost (an excess of 0.0078 against 0.0087 nats), and four, trained twice
     as long, reach 0.005.
     """
     members, _ = _members_and_steps(n, d, max_time)
+    if max_time is not None and max_steps is not None:
+        members = min(members, _members_and_steps(n, d, None)[0])
     return Residual(width=_width(n, d, max_time), n_blocks=3, n_members=members)
 
 
@@ -127,20 +133,17 @@ def default_training(
     than with 0.05 on four real tables of 120 to 450 rows, and 0.25 on 300 rows of a curved chain; on 4,000 rows 0.1 is
     no better than 0.05, and 0.17 worse.
 
-    In the plane a run of few steps takes larger ones, up to 1.6 times as large in the blocks and four times elsewhere,
-    and in less than 1.3 s small batches train a small network. Larger steps still leave two moons as they are, and
-    four rings unlearnt now and then: with 1.4 times as large ones in the blocks 811 steps end at 0.05 to 0.21 nats,
-    with these at 0.05 to 0.08 (four seeds).
+    In the plane a run of few steps takes larger ones, up to 1.6 times as large in the blocks and four times elsewhere.
+    Larger steps still leave two moons as they are, and four rings unlearnt now and then: with 1.4 times as large ones
+    in the blocks 811 steps end at 0.05 to 0.21 nats, with these at 0.05 to 0.08 (four seeds). So do smaller batches,
+    however many more there are of them: in 0.8 s batches of 511 leave the rings at 0.81 nats, and these at 0.16.
     """
     _, steps = _members_and_steps(n, d, max_time)
-    batch_size = _batch_size(n, d)
-    if _is_hurried(d, max_time):
-        batch_size = min(batch_size, _HURRIED_BATCH)
     length = (max_steps or steps) if max_time is None else min(steps, max_steps or steps)
     haste = float(np.clip(_CALM_STEPS / length, 1.0, _MOST_HASTE)) if is_low(d) else 1.0
     return Training(
         max_steps=max_steps or (steps if max_time is None else _MOST_FASTER * steps),
-        batch_size=batch_size,
+        batch_size=_batch_size(n, d),
         learning_rate=0.005 * haste**1.5 if is_low(d) else 0.01,
         hidden_rate=0.02 * haste**0.5,
         weight_decay=0.0 if is_low(d) else float(np.clip(_DECAYED_ROWS / n, *_DECAYS)),
@@ -206,8 +209,10 @@ def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int
 
     Their product is what a fit costs. As it grows with a given time, both grow alike at first: on two moons four
     members of 3,200 steps (an excess of 0.005 nats) beat eight of 1,600 (0.007). With less time than usual two members
-    are worth their steps in the plane (in 2.5 s an excess of 0.014 against 0.017 nats), and beyond three dimensions
-    they are not (in 8 s 0.245 against 0.185 on a curved chain).
+    are worth their steps in the plane from 600 each on: in 2.5 s they are at 0.011, 0.041, 0.105 and 0.044 nats on two
+    moons, rings, a checkerboard and a pinwheel, and one at 0.013, 0.045, 0.093 and 0.035; in 1.6 s two are at 0.019,
+    0.123, 0.129 and 0.069, and one at 0.014, 0.067, 0.113 and 0.049. Beyond three dimensions they are not (in 8 s 0.245
+    against 0.185 on a curved chain).
 
     Members learn side by side on two threads or more, so that beyond one there is an even number of them: the nearest,
     or in the plane the next one from a quarter of the way on. (In 18 s two members of 5,600 steps are at 0.0076 nats,
@@ -234,7 +239,7 @@ def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int
     # In the plane, where runs are not shortened, four of few steps would leave rings unlearnt.
     members = 4 if has_few_rows and not is_low(d) else 2
     affordable = max_time / _seconds_a_member_step(n, d)
-    least = 2 if is_low(d) and not _is_hurried(d, max_time) else 1
+    least = 2 if is_low(d) and affordable >= _LEAST_FOR_TWO else 1
     wanted = members * math.sqrt(affordable / (members * steps))
     even = 2 * math.floor(wanted / 2.0 + (0.75 if is_low(d) else 0.5))
     even = max(even, 2 * round(affordable / max(steps, _STEPS_PER_ROW * n) / 2.0))
@@ -245,12 +250,16 @@ def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int
 def _width(n: int, d: int, max_time: float | None) -> int:
     if is_low(d):
         return 32 if _is_hurried(d, max_time) else 48
-    return 128 if n >= _MANY_ROWS else 64
+    if n < _MANY_ROWS:
+        return 64
+    # What a network adds to a multiple of x_t lies in a space of as many dimensions as its last layer is wide: 10,000
+    # rows of 256 columns, a Gaussian chain with a correlation of 0.9, are at 52 nats with 128 units, and at 9 with 256.
+    return int(np.clip(64 * math.ceil(d / 64), 128, _MOST_WIDTH))
 
 
 def _seconds_a_member_step(n: int, d: int) -> float:
     """Return about how long a step of one member takes on two cores of 2024: a third of it whatever the batch."""
-    of_largest_batches = 2e-3 if is_low(d) else 5e-3 if n >= _MANY_ROWS else 3e-3
+    of_largest_batches = 2e-3 if is_low(d) else 5e-3 * (_width(n, d, None) / 128) ** 2 if n >= _MANY_ROWS else 3e-3
     return of_largest_batches * (1.0 + 2.0 * _batch_size(n, d) / _LARGEST_BATCH[is_low(d)]) / 3.0
 
 
@@ -264,7 +273,11 @@ def _is_wide(architecture: Architecture, d: int) -> bool:
 
 
 def _is_hurried(d: int, max_time: float | None) -> bool:
-    """Return whether there is time for so few steps that many small ones of a small network do more."""
+    """Return whether there is time for so few steps that those of a narrow network, of which there are more, do more.
+
+    (In 0.8 s a width of 32 is at 0.029, 0.157 and 0.142 nats on two moons, rings and a checkerboard, 48 at 0.031, 0.256
+    and 0.169; in 1.1 s at 0.022, 0.081 and 0.130, and 0.026, 0.114 and 0.131; in 1.6 s they are even.)
+    """
     return is_low(d) and max_time is not None and max_time < _HURRIED_SECONDS
 
 

@@ -111,7 +111,8 @@ def pairs(
         states = walk(model, first, last, stream=stream, sampler=sampler)
         return torch.cat([next(states).x_t, last_state(states).x_t], dim=1)
 
-    both = torch.cat(list(over_tiles(tile, start, stop, device=device_of(model.denoiser))))
+    tiles = over_tiles(tile, start, stop, n_columns=2 * model.codec.n_encoded, device=device_of(model.denoiser))
+    both = torch.cat(list(tiles))
     if not bool(both.isfinite().all()):
         raise SamplingDiverged(
             f"Pairs should be finite to learn from, but some that {sampler.solver} makes are not: "

@@ -73,7 +73,8 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         What the fitted model keeps as the default of `sample`, or a solver's name; None is "multistep-sde" with 20
         evaluations, and in a chain of fewer steps what these allow.
     max_steps : int, default=None
-        The number of training steps (not of the chain), in place of the plan's.
+        The number of training steps (not of the chain), in place of the plan's; with `max_time` whichever of the two is
+        reached first ends the training.
     max_time : float, default=None
         Seconds that the whole fit, from rows to model, takes; but half of them at least are for training, whatever
         reading the rows and measuring took. They are used: more time trains more networks for longer, and the learning
@@ -90,7 +91,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
     random_state : int, numpy.random.Generator or RandomState, default=None
         The same integer gives the same model, on the same kind of machine and with the same versions.
     callbacks : sequence of callables, default=()
-        Each is called with a `Progress` after every training step.
+        Each is called with a `Progress` after every training step; torch is set to one thread meanwhile.
     verbose : bool or int, default=True
         Whether a fit that takes longer than a moment shows its progress, on a terminal or in a notebook; in a log, one
         line every half minute.
@@ -250,11 +251,11 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             Where the loss or the weights stop being finite. The estimator is then a model of its last good weights, if
             there were any: the message says of which step. A checkpoint keeps them too.
         """
+        began = time.perf_counter()
         del y  # scikit-learn's signature
         table = as_table(X)
         settings = checked_settings(self.get_params(deep=False))
         keeping = checked_keeping(checkpoint, resume, checkpoint_every, overwrite)
-        began = time.perf_counter()
         codec = Codec.fit(table, scale=settings.scale)
         stream = self._stream(keeping)
         z = codec.encode(table.values, stream=cells(stream))

@@ -131,7 +131,8 @@ def _transport(
         rows = padded_tile(start[first:last], tile_rows)
         return torch.cat(integrate_ode(denoiser, rows, level_from, level_to, n_intervals), dim=1)
 
-    both = torch.cat(list(over_tiles(of_tile, 0, len(start), tile_rows, device=start.device))).cpu().numpy()
+    tiles = over_tiles(of_tile, 0, len(start), tile_rows, n_columns=2 * start.shape[1], device=start.device)
+    both = torch.cat(list(tiles)).cpu().numpy()
     broken = np.flatnonzero(~np.isfinite(both).all(axis=1))
     if len(broken):
         raise SamplingDiverged(

@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from backwalk.assess import assess, assessment, rivals
-from backwalk.assess.remembered import as_many, training_gain
+from backwalk.assess.battery import column_figures
+from backwalk.assess.remembered import as_many, gain_by_level, training_gain
 from backwalk.assess.scored import Scored, textbook_chain
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual, build_denoiser
-from backwalk.diffusion import EmpiricalDenoiser, NoiseSchedule, beta_variance, variational_bound
+from backwalk.diffusion import EmpiricalDenoiser, NoiseSchedule, beta_variance, simple_loss, variational_bound
 from backwalk.errors import InvalidInput, RepeatedValueWarning
 from backwalk.estimator import Diffusion
+from backwalk.evaluation import disjoint_pairs, marginal_ks
 from backwalk.fitting import trained_rows
 from backwalk.model import log_density, reverse_variances
 from backwalk.oracle import oracle_model
@@ -170,6 +172,24 @@ def test_rows_that_only_chose_the_weights_are_left_out_of_memory_s_figures():
         assert set(map(tuple, rows.tolist())) == set(map(tuple, told.tolist()))
 
 
+def test_rows_that_chose_the_weights_are_in_no_figure_of_memory(monkeypatch):
+    asked = {}
+
+    def noting(name, function, place):
+        def noted(*given, **options):
+            asked[name] = len(given[place])
+            return function(*given, **options)
+
+        monkeypatch.setattr(assessment, name, noted)
+
+    noting("nearest_row_share", assessment.nearest_row_share, 1)
+    noting("as_many", assessment.as_many, 0)
+    assess(fitted(), UNSEEN, training=TRAINING, stream=Stream(0), n_pairs=2, n_rows=100, baselines=False)
+    assert asked == dict.fromkeys(asked, fitted().card["n_rows"])
+    assert len(asked) == 2
+    assert fitted().card["n_rows"] < len(TRAINING)
+
+
 def test_memory_is_seen_at_the_levels_where_it_is():
     """A denoiser of the training rows themselves remembers them where noise does not hide them, and nowhere else."""
     schedule = NoiseSchedule.log_snr_uniform(40, log_snr_max=8.0, log_snr_min=-8.0)
@@ -194,6 +214,32 @@ def test_rows_that_memory_is_told_by_share_their_noise():
     assert paired.n == n
     same = training_gain(model, pair[0], pair[0], Stream(4))
     assert same.value == same.standard_error == 0.0
+    for level in gain_by_level(model, pair[0], pair[0], Stream(4)):
+        assert level.gain.value == level.gain.standard_error == 0.0
+    first = next(gain_by_level(model, *pair, Stream(4)))
+    z = [torch.from_numpy(model.codec.encode(rows)).float() for rows in pair]
+    gains = []
+    for draw in range(4):
+        eps = Stream(4).child(1, draw).normal(0, n, 2, torch.float32)
+        with torch.no_grad():
+            trained, unseen = (simple_loss(model.denoiser, x, 1, eps, model.schedule) for x in z)
+        gains.append(unseen - trained)
+    assert first.t == 1
+    assert first.gain.value == pytest.approx(float(torch.stack(gains).mean()), rel=1e-4, abs=1e-7)
+
+
+def test_seconds_are_told_for_ten_thousand_rows():
+    assert assessment._per_10_000(3.0, 1500) == 20.0
+
+
+def test_each_column_is_judged_by_its_own_values():
+    rows = [Stream(5).child(k).normal(0, 400, 3).numpy() * [1.0, 2.0, 5.0] for k in range(3)]
+    pairs = disjoint_pairs(rows[0], 2, stream=Stream(6))
+    found = column_figures(pairs, rows[1], "abc")
+    for j, figure in enumerate(found):
+        split = np.split(rows[1][: pairs.n_generated], len(pairs.pairs))
+        by_hand = [marginal_ks(a, g)[j] for (a, _), g in zip(pairs.pairs, split, strict=True)]
+        assert figure.value == pytest.approx(np.mean(by_hand))
 
 
 def test_the_record_is_plain_json():

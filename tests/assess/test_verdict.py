@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from backwalk.assess.battery import C2ST
@@ -76,6 +78,15 @@ def test_the_rival_is_the_baseline_with_most_density():
     text, chosen = verdict(MODEL, (contender("Worse", 0.5, 0.1), contender("Better", 0.5, 0.2)), None)
     assert chosen.name == "Better"
     assert "40 times faster" in text
+
+
+def test_the_gap_to_the_truth_is_told_where_the_truth_is_known():
+    model = replace(MODEL, gap=Estimate(0.05, 0.002, 1000))
+    rivals = (contender("Rival", 0.52, -0.1),)
+    told = "Its gap to the true log-density, 0 at best, is 0.050 ± 0.002 nats per row."
+    assert told in verdict(model, rivals, 0.3)[0]
+    assert "gap to the true" not in verdict(model, rivals, None)[0]
+    assert "gap to the true" not in verdict(MODEL, rivals, 0.3)[0]
 
 
 def test_without_baselines_the_model_is_only_described():

@@ -1,6 +1,7 @@
 """Networks: the functions that they are, member by member, and how their weights start."""
 
 import math
+from itertools import combinations
 
 import pytest
 import torch
@@ -73,6 +74,16 @@ def test_members_start_apart_and_the_same_stream_starts_them_alike():
     assert not torch.equal(enter[0], enter[1])
     assert torch.equal(enter, Residual(8, 1, 2).build(2, stream=STREAM).enter.weight)
     assert not torch.equal(enter, Residual(8, 1, 2).build(2, stream=Stream(2)).enter.weight)
+
+
+def test_layers_start_apart_and_blocks_as_wide_as_is_said():
+    deep, plain = Residual(8, 3).build(2, stream=STREAM), Textbook(8, 3).build(2, stream=STREAM)
+    for one, other in [*combinations(deep.open, 2), *combinations(plain.layers[1:-1], 2)]:
+        assert not torch.equal(one.weight, other.weight)
+    weight = Residual(200, 1).build(2, stream=STREAM).open[0].weight.detach().double()
+    scaled = weight * math.sqrt(200 / 2.0)  # a variance of 2 / width, which silu's halves
+    # 5.7 standard errors of a normal draw's mean square: false alarm 1e-8.
+    assert abs(float(scaled.square().mean()) - 1.0) < 5.73 * math.sqrt(2.0 / weight.numel())
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, None, "64", 70_000])

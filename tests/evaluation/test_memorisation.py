@@ -50,6 +50,12 @@ def test_error_is_that_of_repeating_the_study_where_a_binomial_is_not():
     assert np.mean(deviation**2) > 5.0 * 0.25 / 600
 
 
+def test_many_training_rows_are_no_memory():
+    """Rows of a density lie nearest to the larger of two sets of it: here in some ten of eleven cases."""
+    study = nearest_row_share(normal(0, 500), normal(1, 5000), normal(2, 500), stream=Stream(0))
+    assert abs(study.value - 0.5) < Z * study.standard_error
+
+
 def test_error_is_binomial_for_few_generated_rows_among_many():
     study = nearest_row_share(normal(0, 20), normal(1, 20_000), normal(2, 20_000), stream=Stream(0))
     assert study.standard_error == pytest.approx(0.5 / 20**0.5, rel=0.1)

@@ -54,6 +54,8 @@ def test_random_rows_are_a_subset():
     rows = np.arange(50.0)[:, None]
     assert len(np.unique(random_rows(rows, 20, stream=Stream(0)))) == 20
     assert sorted(random_rows(rows, 80, stream=Stream(0))[:, 0]) == list(range(50))
+    some = random_rows(np.arange(10_000.0)[:, None], 1000, stream=Stream(0))
+    assert abs(some.mean() - 4999.5) < Z * 10_000 * math.sqrt(0.9 / 12 / 1000)  # of all, and not of the first
 
 
 @pytest.mark.parametrize(("pairing", "wider"), [(disjoint_pairs, 1.0), (resampled_pairs, math.sqrt(1.0 + 4.0))])

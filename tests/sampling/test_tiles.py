@@ -10,7 +10,7 @@ from backwalk import sampling
 from backwalk.sampling import TILE_ROWS, padded_tile
 from backwalk.sampling.tiles import TILES_AHEAD
 
-over_tiles = partial(sampling.over_tiles, device=torch.device("cpu"))
+over_tiles = partial(sampling.over_tiles, n_columns=1, device=torch.device("cpu"))
 
 
 def rows(first, last):
@@ -47,6 +47,22 @@ def test_a_bounded_number_of_results_waits(n_threads):
     assert len(done) <= TILES_AHEAD
     pieces.close()
     assert torch.get_num_threads() == n_threads
+
+
+def test_of_wide_rows_fewer_tiles_wait(n_threads):
+    """Found by review: 64 tiles of 10,000 columns were five gigabytes."""
+    done = []
+    pieces = over_tiles(
+        lambda first, last: done.append(first) or rows(first, last), 0, 100 * TILE_ROWS, n_columns=10_000
+    )
+    next(pieces)
+    assert len(done) <= 2
+    pieces.close()
+
+
+def test_more_rows_than_a_list_can_have_are_begun():
+    """Found by review: an OverflowError."""
+    assert len(next(over_tiles(rows, 0, 10**30))) == TILE_ROWS
 
 
 def test_between_two_results_the_caller_has_his_threads(n_threads):
@@ -97,6 +113,6 @@ def test_on_another_device_tiles_are_computed_by_the_caller_who_reads_them(n_thr
         assert torch.get_num_threads() == n_threads  # no block of single threads is open
         return rows(first, last)
 
-    pieces = list(sampling.over_tiles(tile, 0, 10 * TILE_ROWS, device=torch.device("meta")))
+    pieces = list(sampling.over_tiles(tile, 0, 10 * TILE_ROWS, n_columns=1, device=torch.device("meta")))
     assert len(pieces) == 10
     assert threads == {get_ident()}

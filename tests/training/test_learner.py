@@ -10,8 +10,8 @@ from backwalk.diffusion import NoiseSchedule, scales
 from backwalk.streams import Stream
 from backwalk.threads import without_lock
 from backwalk.training import LogNormalLevels, Trainer, Training, learner
+from backwalk.training.ensemble_learner import EnsembleLearner
 from backwalk.training.learner import Learner, Mover, moved
-from backwalk.training.learners import Learners
 from backwalk.training.muon import Turns
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
@@ -47,6 +47,17 @@ def rough(width=16, n_blocks=1, members=2):
     return denoiser
 
 
+def test_half_the_rate_is_half_the_step_of_every_weight():
+    """Whoever lowers the rate along a run relies on it, for Muon's matrices as for Adam's."""
+    batch, moves = trainer()._batches.at(0), []
+    for rate in (0.5, 0.25):
+        moving = Learner(rough(), PLAN, cut=True)
+        moving.step(batch, rate, 0)
+        moves.append([new - old for new, old in zip(moving.parameters, rough().parameters(), strict=True)])
+    assert all(bool(move.any()) for move in moves[0])
+    torch.testing.assert_close([2.0 * move for move in moves[1]], moves[0], rtol=1e-3, atol=1e-6)
+
+
 def trainer(denoiser=None, plan=PLAN):
     return Trainer(denoiser or rough(), X_0, LEVELS, plan, stream=STREAM, x_validation=X_0[:50])
 
@@ -75,7 +86,7 @@ def test_gradients_of_the_shards_add_up_to_those_of_the_batch(monkeypatch, shard
 @pytest.mark.parametrize(("width", "n_blocks"), [(16, 2), (80, 1), (80, 2), (80, 4)])  # from 65 on matrices are dealt
 def test_members_learn_apart_as_they_do_together(width, n_blocks):
     together, apart = rough(width, n_blocks), rough(width, n_blocks)
-    whole, learners, batches = Learner(together, PLAN, cut=True), Learners(apart, PLAN), trainer()._batches
+    whole, learners, batches = Learner(together, PLAN, cut=True), EnsembleLearner(apart, PLAN), trainer()._batches
     for number in range(4):
         loss = whole.step(batches.at(number), 0.5, number)
         torch.testing.assert_close(learners.step(batches, 0.5, number), loss)
@@ -89,7 +100,7 @@ def test_members_learn_apart_as_they_do_together(width, n_blocks):
 
 @pytest.mark.parametrize(("members", "batch_size", "apart"), [(1, 64, 1), (2, 64, 2), (3, 64, 1), (2, 5000, 1)])
 def test_members_learn_apart_where_two_threads_have_equally_many_and_no_fewer_than_shards(members, batch_size, apart):
-    learners = Learners(rough(members=members), replace(PLAN, batch_size=batch_size))
+    learners = EnsembleLearner(rough(members=members), replace(PLAN, batch_size=batch_size))
     assert len(learners._learners) == apart
 
 

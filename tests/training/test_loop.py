@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from backwalk.denoiser import Residual, Textbook, build_denoiser
-from backwalk.diffusion import NoiseSchedule
+from backwalk.diffusion import NoiseSchedule, scales
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, loop
@@ -127,6 +127,15 @@ def test_an_epoch_shows_every_row_equally_often(batch_size):
     assert not torch.equal(rows[0], rows[1])
 
 
+def test_the_loss_told_is_a_member_s():
+    run = trainer()
+    batch = run._batches.at(0)
+    a, b = scales(batch.log_snr.unsqueeze(-1), batch.x_0)
+    error = batch.x_0 - run.denoiser.by_member(a * batch.x_0 + b * batch.eps, batch.log_snr)
+    expected = (LEVELS.weight(batch.log_snr) * error.square().sum(-1)).mean()
+    assert next(run.run()).loss == pytest.approx(expected.item(), rel=1e-4)
+
+
 def test_progress_is_told_after_every_step():
     told = list(trainer(x_validation=X_VALIDATION).run())
     assert [progress.step for progress in told] == list(range(1, 26))
@@ -241,7 +250,7 @@ def test_weights_that_are_not_finite_are_never_kept():
     progress = run.run()
     for _ in range(2):
         next(progress)
-    run._learners.averages[0].fill_(math.nan)  # the average, which no loss has seen
+    run._learner.averages[0].fill_(math.nan)  # the average, which no loss has seen
     with pytest.raises(TrainingDiverged, match="weights should stay finite"):
         next(progress)
 
@@ -258,11 +267,13 @@ def scripted(monkeypatch, by_call):
     monkeypatch.setattr(Validation, "by_row", lambda *_: next(calls))
 
 
+@pytest.mark.parametrize("spread", [1.0, 10.0])
 @pytest.mark.parametrize(("worse_by", "chosen"), [(0.0, 20), (0.01, 20), (-0.5, 20), (0.5, 10)])
-def test_earlier_weights_are_kept_only_where_clearly_better(monkeypatch, worse_by, chosen):
-    """50 rows whose difference has a standard error of 0.14: 0.01 is chance, 0.5 is not."""
+def test_earlier_weights_are_kept_only_where_clearly_better(monkeypatch, worse_by, chosen, spread):
+    """50 rows whose difference has a standard error of 0.14, however they spread: 0.01 is chance, 0.5 is not."""
     row = STREAM.child("rows").normal(0, 50, 2)
-    before, after = 5.0 + row[:, 0], 5.0 + row[:, 0] + (row[:, 1] - row[:, 1].mean()) + worse_by
+    before = 5.0 + spread * row[:, 0]
+    after = before + (row[:, 1] - row[:, 1].mean()) + worse_by
     scripted(monkeypatch, [before + (0.1 if call < 9 else 0.0) for call in range(10)] + [after] * 10)
     run = trainer(Training(max_steps=20, batch_size=16, learning_rate=0.01, ema_width=None), x_validation=X_VALIDATION)
     at = {progress.step: weights(run.denoiser) for progress in run.run()}
@@ -322,6 +333,14 @@ def test_validation_is_the_bound_s_diffusion_part():
     by_row = Validation(untrained(), X_0, STREAM).by_row()
     assert by_row.shape == (230,)
     assert abs(float(by_row.mean() - expected)) < 5.73 * float(by_row.std()) / math.sqrt(230)
+
+
+def test_a_row_s_validation_is_its_own():
+    """The spread over rows decides what chance is: a mean over noisy points of other rows would hide it."""
+    moved = X_0.clone()
+    moved[7] += 5.0
+    one, other = (Validation(untrained(), rows, STREAM).by_row() for rows in (X_0, moved))
+    assert torch.equal(one != other, torch.arange(230) == 7)
 
 
 def test_validation_is_finite_where_the_chain_ends_in_pure_noise():

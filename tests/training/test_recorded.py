@@ -15,8 +15,8 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training
 from backwalk.training.batches import Batches
+from backwalk.training.ensemble_learner import EnsembleLearner
 from backwalk.training.learner import Learner
-from backwalk.training.learners import Learners
 from backwalk.training.recorded import RecordedLearner
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
@@ -153,8 +153,8 @@ def test_a_run_of_recorded_steps_is_the_run_and_goes_on_where_another_stopped():
         return Trainer(denoiser, X_0, LEVELS, PLAN, stream=STREAM, x_validation=X_0[:20])
 
     def recorded(trainer):
-        one = trainer._learners._learners[0]
-        trainer._learners._recorded = RecordedLearner(one, recorder(one, []))
+        one = trainer._learner._learners[0]
+        trainer._learner._recorded = RecordedLearner(one, recorder(one, []))
         return trainer
 
     def ended(trainer):
@@ -177,12 +177,12 @@ def test_a_run_of_recorded_steps_is_the_run_and_goes_on_where_another_stopped():
 @pytest.mark.parametrize("architecture", [Residual(16, 1, 2), Textbook(8, 1)])
 def test_steps_are_recorded_on_a_gpu_alone(architecture):
     denoiser = build_denoiser(architecture, 2, schedule=SCHEDULE, floor=0.1, stream=STREAM)
-    assert Learners(denoiser, PLAN)._recorded is None
+    assert EnsembleLearner(denoiser, PLAN)._recorded is None
     with FakeTensorMode():  # a GPU that is none
         for module in denoiser.modules():
             for name, parameter in list(module.named_parameters(recurse=False)):
                 setattr(module, name, torch.nn.Parameter(torch.empty(parameter.shape, device="cuda")))
-        learners = Learners(denoiser, PLAN)
+        learners = EnsembleLearner(denoiser, PLAN)
     assert len(learners._learners) == 1
     assert learners._recorded is not None
 

@@ -39,6 +39,7 @@ q_..., p_...        functions of the forward and of the reverse process
 """
 
 from backwalk.diffusion.bound import denoising_error, refuse_lost_noise, simple_loss, variational_bound
+from backwalk.diffusion.closed_forms import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from backwalk.diffusion.covariance import (
     FullGaussian,
     belief_about_x_0,
@@ -51,7 +52,6 @@ from backwalk.diffusion.gaussian import Gaussian
 from backwalk.diffusion.gaussian_chain import GaussianChain
 from backwalk.diffusion.likelihood import LogDensity, log_density
 from backwalk.diffusion.ode import integrate_ode
-from backwalk.diffusion.oracle import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from backwalk.diffusion.parameterization import (
     Denoiser,
     check_log_snr_range,

@@ -103,7 +103,7 @@ def variational_bound(
 
     With a decoder variance sigma_sq[1] = 0 the bound is infinite, as it should be.
 
-    >>> from backwalk.diffusion.oracle import GaussianDenoiser
+    >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
     >>> from backwalk.diffusion.reverse import beta_variance
     >>> denoiser, schedule = GaussianDenoiser(torch.zeros(1), torch.eye(1)), NoiseSchedule.linear(100)
     >>> x_0 = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)

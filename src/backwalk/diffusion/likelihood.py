@@ -70,7 +70,7 @@ def log_density(
     the other rows; memory grows with n times d (or k), so pass many rows in tiles. The integral is summed in float64
     whatever the dtype of x.
 
-    >>> from backwalk.diffusion.oracle import GaussianDenoiser
+    >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
     >>> standard = GaussianDenoiser(torch.zeros(2), torch.eye(2))
     >>> x = torch.zeros(1, 2, dtype=torch.float64)
     >>> result = log_density(standard, x, level_min=1e-3, level_max=20.0, n_intervals=32)

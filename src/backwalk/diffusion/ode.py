@@ -87,7 +87,7 @@ def integrate_ode(
     from a large level to a small one this samples, the other way it finds latents. `n_intervals` is even; there are
     9 n_intervals evaluations, a third of them for the error estimate.
 
-    >>> from backwalk.diffusion.oracle import GaussianDenoiser
+    >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
     >>> narrow = GaussianDenoiser(torch.zeros(1), 0.25 * torch.eye(1))
     >>> x, error = integrate_ode(narrow, torch.ones(1, 1, dtype=torch.float64), 1e-3, 20.0, 20)
     >>> round(float(x), 3)  # sqrt((0.25 + 20^2) / 0.25 / (1 + 20^2))

@@ -52,7 +52,7 @@ def fitted(
     the time of `max_time` runs from `began`, a reading of `time.perf_counter`.
     """
     with torch.inference_mode(False):  # whatever the caller set: threads move what is made here
-        data_sha256 = digest(table.values)  # before the clock is read: of many rows it takes a while
+        data_sha256 = digest(table.values)
         split = stream if before is None else split_of(before.card, data_sha256, stream)
         with _enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
             plan = planned(z, settings, stream, before, split)

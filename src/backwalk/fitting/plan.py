@@ -11,6 +11,7 @@ from torch import Tensor
 
 from backwalk.accepted import GREATEST_LEVEL
 from backwalk.defaults import (
+    USUAL_LEVEL,
     default_architecture,
     default_schedule,
     default_training,
@@ -71,8 +72,12 @@ def planned(
     if not settings.scale:
         _refuse_narrow(z, float(schedule.noise_level[1]))
         refuse_lost_noise(torch.from_numpy(z).float(), schedule)
+        if settings.schedule is None:
+            _refuse_wide(z)
     of_before = None if before is None else before.architecture
-    architecture = settings.denoiser or of_before or default_architecture(len(x_0), k, settings.max_time)
+    architecture = (
+        settings.denoiser or of_before or default_architecture(len(x_0), k, settings.max_time, settings.max_steps)
+    )
     training = settings.training or default_training(
         len(x_0), k, settings.max_steps, settings.max_time, architecture, device
     )
@@ -99,6 +104,15 @@ def _refuse_narrow(z: NDArray[np.float64], level: float) -> None:
             f"Columns should spread more widely than the noise of the chain's first step, {level:.2g}, but the "
             f"narrowest has a standard deviation of {spread.min():.2g}: set scale=True (leave --ddpm out), or "
             "give larger numbers."
+        )
+
+
+def _refuse_wide(z: NDArray[np.float64]) -> None:
+    size, most = float(np.sqrt(np.square(z).mean(axis=0).max())), GREATEST_LEVEL / USUAL_LEVEL
+    if size > most:
+        raise InvalidInput(
+            f"Columns that are not scaled should have a root mean square of at most {most:g}, as no noise beyond "
+            f"{GREATEST_LEVEL:g} is learnt, but the largest has {size:.3g}: set scale=True, or give smaller numbers."
         )
 
 

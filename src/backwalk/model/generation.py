@@ -88,7 +88,7 @@ def _pieces(
         return last_state(_walk(model, chain, first, last, stream)).x_t
 
     first = start
-    for piece in over_tiles(tile, start, stop, device=device_of(model.denoiser)):
+    for piece in over_tiles(tile, start, stop, n_columns=model.codec.n_encoded, device=device_of(model.denoiser)):
         z = piece.double().cpu().numpy()
         broken = np.flatnonzero(~np.isfinite(z).all(axis=1))
         if len(broken):

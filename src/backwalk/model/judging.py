@@ -171,7 +171,7 @@ def log_density(
         return torch.stack([result.log_prob, result.solver_error, result.standard_error], dim=1)
 
     pieces = []
-    for piece in over_tiles(tile, 0, len(z), tile_rows, device=z.device):
+    for piece in over_tiles(tile, 0, len(z), tile_rows, n_columns=3, device=z.device):
         pieces.append(piece)
         watch(len(piece))
     log_prob, solver_error, standard_error = torch.cat([torch.empty(0, 3, dtype=torch.float64), *pieces]).unbind(dim=1)

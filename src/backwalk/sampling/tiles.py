@@ -17,18 +17,26 @@ from backwalk.threads import callers_own_threads, single_threads
 
 TILE_ROWS = 2048
 TILES_AHEAD = 64  # computed before the caller has taken the first of them: the bound on memory
+_NUMBERS_AHEAD = 2**25  # of wide rows there are fewer tiles
 
 
 def over_tiles(
-    function: Callable[[int, int], Tensor], start: int, stop: int, tile_rows: int = TILE_ROWS, *, device: torch.device
+    function: Callable[[int, int], Tensor],
+    start: int,
+    stop: int,
+    tile_rows: int = TILE_ROWS,
+    *,
+    n_columns: int,
+    device: torch.device,
 ) -> Iterator[Tensor]:
     """Yield the results of function(tile_start, tile_stop) for rows start..stop-1, in order, cut to those rows.
 
-    `function` is called for whole tiles, which may reach beyond the rows asked for, and returns `tile_rows` rows.
-    Memory is bounded: at most `TILES_AHEAD` results wait for the caller. On another `device` than a CPU they come one
-    after the other, on the caller's thread and in the order of its own work there.
+    `function` is called for whole tiles, which may reach beyond the rows asked for, and returns `tile_rows` rows of
+    `n_columns` numbers. Memory is bounded: at most `TILES_AHEAD` results wait for the caller, of wide rows fewer. On
+    another `device` than a CPU they come one after the other, on the caller's thread and in the order of its own work
+    there.
     """
-    firsts = range(start - start % tile_rows, stop, tile_rows)
+    ahead = max(2, min(TILES_AHEAD, _NUMBERS_AHEAD // (tile_rows * n_columns)))
 
     def compute(first: int) -> Tensor:
         with torch.no_grad():
@@ -37,8 +45,9 @@ def over_tiles(
 
     is_cpu = device.type == "cpu"
     with single_threads(is_cpu) as side_by_side:
-        for group in range(0, len(firsts), TILES_AHEAD):
-            for rows in side_by_side(compute, firsts[group : group + TILES_AHEAD]):
+        for group in range(start - start % tile_rows, stop, ahead * tile_rows):
+            firsts = range(group, min(group + ahead * tile_rows, stop), tile_rows)
+            for rows in side_by_side(compute, firsts):
                 with callers_own_threads() if is_cpu else nullcontext():
                     yield rows
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from backwalk.training.numbers import numbers_beside
+from backwalk.training.step_numbers import numbers_beside
 
 
 class AdamStep(NamedTuple):

@@ -26,8 +26,8 @@ from backwalk.streams import Stream
 from backwalk.threads import Map, single_threads
 from backwalk.training.batches import Batches
 from backwalk.training.config import Training
+from backwalk.training.ensemble_learner import EnsembleLearner
 from backwalk.training.history import History, Progress
-from backwalk.training.learners import Learners
 from backwalk.training.noise_levels import NoiseLevels
 from backwalk.training.state import (
     TrainerState,
@@ -75,7 +75,7 @@ class Trainer:
         self.max_steps = training.steps_for(len(x_0))
         self._own_time = math.inf if max_time is None else max(max_time - elsewhere, 0.5 * max_time)
         self._network_at_first, self._x_validation, self._eps = network_words(denoiser), x_validation, eps
-        self._learners = Learners(denoiser, training)
+        self._learner = EnsembleLearner(denoiser, training)
         self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream)
         self._choice = Choice()
         self._batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps)
@@ -205,7 +205,7 @@ class Trainer:
 
     def _update(self, rate: float, side_by_side: Map) -> Tensor:
         """Take a step at so many times the plan's rates, and return the members' mean loss."""
-        loss = self._learners.step(self._batches, rate, self.step, side_by_side)
+        loss = self._learner.step(self._batches, rate, self.step, side_by_side)
         return loss / self.denoiser.n_members
 
     def _loss_is_kept(self, progress: float, before: float) -> bool:
@@ -240,7 +240,7 @@ class Trainer:
         if self.x_0.device.type == "cuda":
             torch.cuda.synchronize(self.x_0.device)  # or the steps that still wait there would count as looking
         began = time.monotonic()
-        with _weights_set(self._learners.parameters, self._learners.averages):
+        with _weights_set(self._learner.parameters, self._learner.averages):
             by_row = self._validation.by_row(side_by_side) if self._validation else torch.empty(0, dtype=torch.float64)
             weights = [parameter.clone() for parameter in self._parameters()]
         took = time.monotonic() - began
@@ -261,7 +261,7 @@ class Trainer:
 
     def _moving(self) -> dict[str, Tensor]:
         """Return everything that a step moves, by name; not copies."""
-        parts = self._learners.moving()
+        parts = self._learner.moving()
         return {name: tensor for part, tensors in parts.items() for name, tensor in numbered(part, tensors).items()}
 
     def _recorded(self) -> dict[str, list[tuple[int, float]]]:

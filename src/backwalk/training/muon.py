@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from backwalk.training.config import MOST_TURNS
-from backwalk.training.numbers import numbers_beside
+from backwalk.training.step_numbers import numbers_beside
 
 _LARGEST_CHEAP, _LEAST_DEAR = 64, 256  # widths up to and from which orthogonal matrices are a small and a large part
 

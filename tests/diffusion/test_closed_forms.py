@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from backwalk.diffusion import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser, scales
-from backwalk.diffusion.oracle import _ENTRIES_AT_ONCE
+from backwalk.diffusion.closed_forms import _ENTRIES_AT_ONCE
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 

@@ -18,7 +18,7 @@ from backwalk.training.learner import SHARD_ROWS, Learner, joined
 from backwalk.training.recorded import RecordedLearner
 
 
-class Learners:
+class EnsembleLearner:
     """Everything that a step moves: a denoiser's weights, their average, and what the optimisers remember."""
 
     def __init__(self, denoiser: EnsembleDenoiser, training: Training) -> None:
