@@ -45,7 +45,7 @@ bench: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks --size short
 
 bench-full: $(BENCH_STAMP)
-	$(BIN)/python -m benchmarks --size full
+	$(BIN)/python -m benchmarks --size full --seeds 1
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache

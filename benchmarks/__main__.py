@@ -23,40 +23,51 @@ PARTS: dict[str, ModuleType] = {
     "suite": suite,
 }
 HERE = Path(__file__).parent
-PLACES = {
-    "full": (HERE / "results", HERE.parent / "docs" / "benchmarks.md"),
-    "short": (HERE.parent / "out" / "bench", HERE.parent / "out" / "bench" / "benchmarks.md"),
-    "quick": (HERE.parent / "out" / "bench-quick", HERE.parent / "out" / "bench-quick" / "benchmarks.md"),
-}
+OUT = HERE.parent / "out"
+FOLDERS = {"full": OUT / "bench-full", "short": OUT / "bench", "quick": OUT / "bench-quick"}
 
 
 @click.command(help=__doc__)
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
-@click.option("--size", type=click.Choice(list(PLACES)), default="short", show_default=True)
+@click.option("--size", type=click.Choice(list(FOLDERS)), default="short", show_default=True)
 @click.option("--budget", type=float, help="Seconds of every fit of the suite.")
 @click.option("--seeds", type=int, help="Draws of the data, in suite, time_to_quality, budgets and bfloat16.")
 @click.option("--densities", help="Densities of suite, budgets and bfloat16, with commas.")
 @click.option("--methods", help="Methods of the suite, with commas.")
-@click.option("--results", type=click.Path(path_type=Path), help="Folder of the results.")
-@click.option("--page", type=click.Path(path_type=Path), help="The page, with its figures in a folder beside it.")
+@click.option("--results", type=click.Path(path_type=Path), help="Folder of the results, in place of out/bench...")
+@click.option("--page", type=click.Path(path_type=Path), help="The page, in place of benchmarks.md in that folder.")
+@click.option("--publish", is_flag=True, help="Results and page are the project's own: benchmarks/results, docs.")
 @click.option("--render-only", is_flag=True, help="Measure nothing.")
 def main(
-    parts: tuple[str, ...], size: str, results: Path | None, page: Path | None, render_only: bool, **changes: Any
+    parts: tuple[str, ...],
+    size: str,
+    results: Path | None,
+    page: Path | None,
+    publish: bool,
+    render_only: bool,
+    **changes: Any,
 ) -> None:
     """Run the parts, all of them where none is named, and render what there is."""
-    folder, where = results or PLACES[size][0], page or PLACES[size][1]
+    if publish and not (render_only or size == "full"):
+        raise SystemExit(f"--publish should go with --size full, but got {size}.")
+    folder = results or (HERE / "results" if publish else FOLDERS[size])
+    where = page or (HERE.parent / "docs" / "benchmarks.md" if publish else folder / "benchmarks.md")
     chosen = () if render_only else parts or tuple(PARTS)
     given, sizes = _given(**changes), {part: PARTS[part].SIZES[size] for part in chosen}
     idle = [name for name in given if not any(hasattr(each, name) for each in sizes.values())]
     if idle:
         named = ", ".join(chosen) or "--render-only"
         raise SystemExit(f"--{idle[0].removeprefix('n_')} should go with a part that has it, but got {named}.")
-    for part in chosen:
-        print(f"{part}:", flush=True)
-        own = {name: value for name, value in given.items() if hasattr(sizes[part], name)}
-        PARTS[part].run(Store(folder / f"{part}.json"), replace(sizes[part], **own))
-    render.write_page(folder, where)
-    print(f"page: {where}")
+    for part, usual in sizes.items():  # so that an unknown name is refused before anything is measured
+        sizes[part] = replace(usual, **{name: value for name, value in given.items() if hasattr(usual, name)})
+    stores = {part: Store(folder / f"{part}.json") for part in chosen}
+    try:
+        for part, store in stores.items():
+            print(f"{part}:", flush=True)
+            PARTS[part].run(store, sizes[part])
+    finally:  # of what there is, also where it was stopped
+        render.write_page(folder, where)
+        print(f"page: {where}")
 
 
 def _given(budget: float | None, seeds: int | None, densities: str | None, methods: str | None) -> dict[str, Any]:

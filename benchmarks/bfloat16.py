@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -18,8 +19,12 @@ from backwalk.defaults import default_training
 from backwalk.denoiser import Residual
 from backwalk.evaluation import mean_estimate
 from benchmarks.densities import Case, cases
+from benchmarks.draws import Results
 from benchmarks.methods import timed
 from benchmarks.record import Figures, Store
+from benchmarks.tables import Mean, mean_of, shown, table
+
+TITLE = "Does bfloat16 cost fidelity?"
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,9 @@ class Sizes:
     n_unseen: int
     most_rows: int | None = None
 
+    def __post_init__(self) -> None:
+        cases(self.densities)
+
 
 SIZES = {
     "quick": Sizes((8,), ("two_moons",), 1, 5, 20, 100),
@@ -43,9 +51,8 @@ SIZES = {
 
 def run(store: Store, sizes: Sizes) -> None:
     """Fit with both kinds of products for each density, width and draw."""
-    chosen = cases(sizes.densities)
     for seed in range(sizes.n_seeds):
-        for case in chosen:
+        for case in cases(sizes.densities):
             for width in sizes.widths:
                 key = {"density": case.name, "width": width, "steps": sizes.max_steps, "seed": seed}
                 store.once(key, partial(_both, case, width, seed, sizes))
@@ -80,3 +87,61 @@ def _both(case: Case, width: int, seed: int, sizes: Sizes) -> Figures:
             worse = mean_estimate(np.asarray(less))
             figures[f"{what}_of_{name}_worse_by"] = [worse.value, worse.standard_error]
     return figures
+
+
+def told(results: Results, curves: Path) -> str:  # noqa: ARG001
+    """Return the table of what bfloat16 changes, in nats, beside what another seed does."""
+    order = sorted(results, key=lambda r: (r["key"]["density"], r["key"]["width"], r["key"]["seed"]))
+    rows = [
+        (
+            f"{result['key']['density']}, width {result['key']['width']}",
+            str(result["key"]["seed"]),
+            f"{result['bound']['float32']:.3f}",
+            *(
+                shown(Mean(*result[f"{what}_of_{name}_worse_by"], freedom=0))
+                for what in ("bound", "nats")
+                for name in ("bfloat16", "float32_again")
+            ),
+            f"{result['fit_seconds']['float32'] / result['fit_seconds']['bfloat16']:.2f}",
+        )
+        for result in order
+    ]
+    steps = sorted({result["key"]["steps"] for result in results})
+    words = (
+        f"The same fit, of {' or '.join(map(str, steps))} steps, with products in float32 and in bfloat16, and a third "
+        "in float32 from other weights and batches: how much worse the second and the third are than the first, in "
+        "nats per row, by the chain's bound and by the ODE's log-density. ± is over the same unseen rows. Fits come "
+        "one after another, so their ratio of seconds is rough; the table above has that in turns.\n"
+    )
+    head = (
+        "density, network",
+        "draw",
+        "bound in float32, nats",
+        "bound: bfloat16",
+        "bound: another seed",
+        "log-density: bfloat16",
+        "log-density: another seed",
+        "seconds of float32 over bfloat16",
+    )
+    # The widths share their rows, so that only draws and densities are independent.
+    rows_of = {(result["key"]["density"], result["key"]["seed"]) for result in order}
+    half, again = (
+        shown(
+            mean_of(
+                [
+                    [
+                        r[f"bound_of_{name}_worse_by"][0]
+                        for r in order
+                        if (r["key"]["density"], r["key"]["seed"]) == rows
+                    ]
+                    for rows in sorted(rows_of)
+                ]
+            )
+        )
+        for name in ("bfloat16", "float32_again")
+    )
+    means = (
+        f"Over all of these, the widths averaged, with ± over the {len(rows_of)} tables of rows: bfloat16 {half}, "
+        f"another seed {again} nats of bound.\n"
+    )
+    return f"{words}\n{table(head, rows)}\n{means}"

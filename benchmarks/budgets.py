@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from backwalk import Diffusion
 from backwalk.evaluation import mean_estimate, paired_gap
 from benchmarks.densities import Case, cases
+from benchmarks.draws import Results
 from benchmarks.record import Figures, Store
+from benchmarks.tables import table
+
+TITLE = "Is more time ever worse?"
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,9 @@ class Sizes:
     n_seeds: int
     n_unseen: int
     most_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        cases(self.densities)
 
 
 SIZES = {
@@ -35,9 +43,8 @@ SIZES = {
 
 def run(store: Store, sizes: Sizes) -> None:
     """Fit both budgets for each density and draw."""
-    chosen = cases(sizes.densities)
     for seed in range(sizes.n_seeds):
-        for case in chosen:
+        for case in cases(sizes.densities):
             for budget in sizes.budgets:
                 key = {"density": case.name, "budget": budget, "seed": seed}
                 store.once(key, partial(_both, case, budget, seed, sizes))
@@ -58,3 +65,29 @@ def _both(case: Case, budget: float, seed: int, sizes: Sizes) -> Figures:
         "worse_by": worse_by.value,
         "worse_by_standard_error": worse_by.standard_error,
     }
+
+
+def told(results: Results, curves: Path) -> str:  # noqa: ARG001
+    """Return the table of gaps at T and 3 T, and whether any is worse by more than its error."""
+    order = sorted(
+        results, key=lambda result: (result["key"]["density"], result["key"]["budget"], result["key"]["seed"])
+    )
+    worse = [result for result in order if result["worse_by"] > result["worse_by_standard_error"]]
+    rows = [
+        (
+            result["key"]["density"],
+            f"{result['key']['budget']:g} and {3 * result['key']['budget']:g}",
+            str(result["key"]["seed"]),
+            f"{result['gap']:.4f}",
+            f"{result['gap_of_three_times']:.4f}",
+            f"{result['worse_by']:+.4f} ± {result['worse_by_standard_error']:.4f}"
+            + (" worse" if result in worse else ""),
+        )
+        for result in order
+    ]
+    verdict = (
+        f"Three times the budget is worse by more than a standard error in {len(worse)} of {len(order)} pairs. One fit "
+        "each; ± is over the same unseen rows, and leaves out the chance of another fit.\n"
+    )
+    head = ("density", "budgets, s", "seed", "gap at T", "gap at 3 T", "gap at 3 T less that at T, nats")
+    return f"{verdict}\n{table(head, rows)}"

@@ -3,16 +3,20 @@
 A product of (m, k) with (k, n) is 2 m n k operations. A forward pass is the sum over the layers; training counts three
 times that, for the two products of the backward pass; the products of the optimiser (Muon) are a column of their own,
 and nothing else counts. The peak is that of products of the same shapes: the better of one product spread over all
-threads, and as many products side by side as there are threads, each on one. All are measured in turns, some rounds of
-them, and a share is the median of the rounds' own ratios, as a machine's speed drifts.
+threads, and as many products side by side as there are threads, each on one. The shapes are those of the forward pass;
+of the two products of the backward pass one has a long inner side, which is slower, so that a step's limit is a little
+lower. All are measured in turns, some rounds of them, and a share is one of a round's own peak, as a machine's speed
+drifts: the median of the rounds, with the least and the most.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,10 +30,14 @@ from backwalk.sampling import TILE_ROWS
 from backwalk.threads import single_threads
 from backwalk.training import Training
 from backwalk.training.muon import rounds_for, turns_for
+from benchmarks.draws import Results
 from benchmarks.record import Figures, Store
+from benchmarks.tables import table
 
 D, N_BLOCKS, N_EVALUATIONS = 8, 3, 20
 PEAKS = ("peak_training", "peak_sampling", "peak_bfloat16")
+
+TITLE = "Share of the machine's matrix products"
 
 
 @dataclass(frozen=True)
@@ -63,21 +71,15 @@ def run(store: Store, sizes: Sizes) -> None:
 
 
 def measure(width: int, sizes: Sizes) -> Figures:
-    """Return operations per second, the medians of some rounds, and the `shares` of the float32 peak of the round."""
+    """Return operations per second, the medians of some rounds, and the `shares` of the peak of each round."""
     rounds = [one_round(width, sizes) for _ in range(sizes.n_rounds)]
-
-    def median(figure: Callable[[Figures], float]) -> float:
-        return float(np.median([figure(one) for one in rounds]))
-
-    names = [name for name in rounds[0] if name not in PEAKS]
-    shares = {name: median(lambda one, name=name: one[name] / one[peak_of(name)]) for name in names}
-    shares["peak_bfloat16"] = median(lambda one: one["peak_bfloat16"] / one["peak_training"])
-    medians = {name: median(lambda one, name=name: one[name]) for name in rounds[0]}
-    return medians | {"shares": shares}
+    medians = {name: float(np.median([one[name] for one in rounds])) for name in rounds[0]}
+    names = [name for name in rounds[0] if name not in PEAKS or name == "peak_bfloat16"]
+    return medians | {"shares": {name: [one[name] / one[peak_of(name)] for one in rounds] for name in names}}
 
 
 def peak_of(name: str) -> str:
-    """Return the peak that a figure is a share of: that of its own shapes, in float32."""
+    """Return the peak that a figure is a share of: that of the forward pass's products, in float32."""
     return "peak_sampling" if name == "sampling" else "peak_training"
 
 
@@ -193,3 +195,56 @@ def repeats_a_second(call: Callable[[], object], seconds: float) -> float:
         call()
         count += 1
     return count / (time.perf_counter() - began)
+
+
+def told(results: Results, curves: Path) -> str:  # noqa: ARG001
+    """Return the tables of operations per second, as shares of the peaks in float32 and in bfloat16."""
+    by_width = sorted(results, key=lambda result: result["key"]["width"])
+
+    def shares(columns: dict[str, str], *, peak: str | None = None) -> str:
+        rows = []
+        for result in by_width:
+            rounds = result["shares"]
+            tops = rounds[peak] if peak else [1.0 for _ in rounds["training"]]
+            rows.append(
+                (
+                    str(result["key"]["width"]),
+                    f"{result[peak or 'peak_training'] / 1e9:.0f}",
+                    *(median_and_range(rounds[figure], tops) for figure in columns.values()),
+                )
+            )
+        return table(("width", "peak, GFLOP/s", *columns), rows)
+
+    single = {
+        "training": "training",
+        "with Muon's products": "training_with_muon",
+        "loss and gradients alone": "passes",
+        "sampling": "sampling",
+    }
+    half = {
+        "training": "training_bfloat16",
+        "with Muon's products": "training_bfloat16_with_muon",
+        "loss and gradients alone": "passes_bfloat16",
+    }
+    faster = [
+        (
+            str(result["key"]["width"]),
+            median_and_range(result["shares"]["training_bfloat16"]),
+            median_and_range(result["shares"]["training_bfloat16"], result["shares"]["training"]),
+        )
+        for result in by_width
+    ]
+    return (
+        "Operations per second as shares of the peak, that of the forward pass's products alone: the median of rounds "
+        "in turns (the least to the most).\n\n"
+        f"### float32, as shares of its peak\n\n{shares(single)}\n"
+        f"### bfloat16 (`half_products`), as shares of its own peak\n\n{shares(half, peak='peak_bfloat16')}\n"
+        "### Training in bfloat16 beside float32\n\n"
+        + table(("width", "over the peak of float32", "over training in float32"), faster)
+    )
+
+
+def median_and_range(values: Sequence[float], over: Sequence[float] | None = None) -> str:
+    """Return the median of values, or of their ratios to others, with the least and the most."""
+    ratios = [a / b for a, b in zip(values, over or [1.0 for _ in values], strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"

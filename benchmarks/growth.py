@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from backwalk import Diffusion
 from backwalk.datasets import curved_chain
+from benchmarks.curves import Curve, drawn, write_svg
+from benchmarks.draws import Results
 from benchmarks.fresh import forget_peak, held_bytes, in_fresh_process, peak_bytes
 from benchmarks.methods import timed
 from benchmarks.record import Store
+from benchmarks.tables import count, mib, table
 
 BASE = {"n": 10_000, "d": 2, "n_steps": 1_000, "n_evaluations": 20}
+
+TITLE = "Growth"
 
 
 @dataclass(frozen=True)
@@ -102,3 +109,61 @@ def fit_sample_and_judge(
         "rows_bounded_a_second": n_judged / bounding,
         "rows_scored_a_second": n_judged / scoring,
     }
+
+
+_AXES = {"n": "rows n", "d": "columns d", "n_steps": "steps of the chain, N", "n_evaluations": "evaluations"}
+
+
+_Columns = dict[str, tuple[str, Callable[[float], str]]]
+
+
+_OF_FITS: _Columns = {
+    "fit, s": ("fit_seconds", "{:.1f}".format),
+    "of it training, s": ("training_seconds", "{:.1f}".format),
+    "training steps": ("training_steps", "{:,}".format),
+    "peak of fit, MiB": ("fit_bytes", mib),
+    "data, MiB": ("data_bytes", mib),
+}
+
+
+_OF_SAMPLING: _Columns = {
+    "rows sampled per second": ("rows_sampled_a_second", count),
+    "peak of sampling, MiB": ("sample_bytes", mib),
+}
+
+
+_OF_JUDGING: _Columns = {
+    "rows bounded per second": ("rows_bounded_a_second", count),
+    "rows scored per second": ("rows_scored_a_second", count),
+}
+
+
+def told(results: Results, curves: Path) -> str:
+    """Return a table an axis, and draw the seconds along each."""
+    texts, plots, labels = [], dict[str, dict[str, Curve]](), []
+    for axis, label in _AXES.items():
+        points = sorted(
+            (result for result in results if result["key"]["axis"] == axis), key=lambda result: result["key"][axis]
+        )
+        if not points:
+            continue
+        plots[f"seconds along {label}"] = {
+            "fit": [(point["key"][axis], point["fit_seconds"], 0.0) for point in points],
+            "10,000 sampled rows": [(p["key"][axis], 1e4 / p["rows_sampled_a_second"], 0.0) for p in points],
+        }
+        labels.append(label)
+        columns = _OF_SAMPLING if axis == "n_evaluations" else _OF_FITS | _OF_SAMPLING | _OF_JUDGING
+        rows = [
+            (f"{point['key'][axis]:,}", *(word(point[name]) for name, word in columns.values())) for point in points
+        ]
+        texts.append(table((label, *columns), rows))
+    picture = curves / "growth.svg"
+    write_svg(drawn(plots, x=labels, log_y=list(plots)), picture, note="Seconds of fits and samples along four axes")
+    base = (
+        f"Peaks are above what was held before. Where an axis is not varied: {BASE['n']:,} rows, d = {BASE['d']}, "
+        f"N = {BASE['n_steps']:,} and the {BASE['n_evaluations']} evaluations of a default model. One fit each; "
+        f"{max(result['n_judged'] for result in results)} rows are bounded and scored, up to 32 columns with the exact "
+        "divergence, beyond by 16 probes. A default fit of other n and d has another network, and another number of "
+        "steps.\n"
+    )
+    return "\n".join((f"![Seconds along four axes]({curves.name}/{picture.name})\n", base, *texts))

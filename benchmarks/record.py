@@ -62,6 +62,7 @@ class Store:
         """
         known = self.find(key)
         if known is not None and "failed" not in known:
+            print(", ".join(map(str, key.values())), f" kept, of commit {known['commit']}", flush=True)
             return known
         if known is not None:
             self.results.remove(known)

@@ -1,13 +1,15 @@
 """Sampling: rows per second of the notebook's sampler and of ours, with what they are worth; and ten million to a file.
 
-The samplers take turns, A B C A B C, in one process. Beside each rate stands the C2ST of its rows minus that of real
-rows, so that speed is not bought with quality unseen.
+The samplers take turns, A B C A B C, in one process. In its turn a sampler is called again and again for half a second,
+so that pauses that come now and then, as Python's collection of garbage, are in every rate. Beside each rate stands the
+C2ST of its rows minus that of real rows, so that speed is not bought with quality unseen.
 """
 
 from __future__ import annotations
 
+import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,30 +20,42 @@ import numpy as np
 from backwalk import Diffusion
 from backwalk.datasets import two_moons
 from backwalk.streams import Stream
+from benchmarks import turns
+from benchmarks.draws import ERRORS_BY_DRAWS, Results
 from benchmarks.fresh import in_fresh_process
 from benchmarks.judge import STATISTICS
-from benchmarks.methods import Rows, timed
+from benchmarks.methods import Clock, Rows, timed
 from benchmarks.notebook import N_EPOCHS, N_STEPS, Notebook
 from benchmarks.record import Figures, Store
+from benchmarks.tables import count, mean_of, mib, shown, table
+
+AS_WRITTEN = "as written"
+
+TITLE = "Sampling"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How long the models train, rows per turn and turns, the pairs of the C2ST, and the rows written to files."""
+    """How long the models train, rows per call, seconds per turn and turns, what is judged, and rows written to files.
+
+    Ours are fitted, and their students taught, on `n_fits` draws of the data; the notebook is trained on the first.
+    """
 
     n_epochs: int
     max_steps: int | None
     evaluations: tuple[int, ...]
     n_rows: int
+    seconds: float
     n_turns: int
+    n_fits: int
     n_pairs: int
     n_to_file: tuple[int, ...]
 
 
 SIZES = {
-    "quick": Sizes(1, 2, (5,), 200, 2, 2, (2_000,)),
-    "short": Sizes(300, None, (10, 20, 100), 10_000, 3, 3, (100_000, 1_000_000)),
-    "full": Sizes(N_EPOCHS, None, (5, 7, 10, 20, 50, 100), 10_000, 7, 5, (100_000, 1_000_000, 10_000_000)),
+    "quick": Sizes(1, 2, (5,), 200, 0.01, 2, 1, 2, (2_000,)),
+    "short": Sizes(300, None, (10, 20, 100), 10_000, 0.5, 3, 1, 3, (100_000, 1_000_000)),
+    "full": Sizes(N_EPOCHS, None, (5, 7, 10, 20, 50, 100), 10_000, 0.5, 7, 3, 5, (100_000, 1_000_000, 10_000_000)),
 }
 
 
@@ -54,39 +68,63 @@ def run(store: Store, sizes: Sizes) -> None:
 
 
 def rates(sizes: Sizes) -> Figures:
-    """Return, for each sampler, the seconds of its first call and of its turns, and its C2ST pair by pair."""
+    """Return, for each sampler, the seconds of its first call and per call in each turn, and its C2ST pair by pair."""
     density = two_moons()
-    X = density.sample(10_000, random_state=0)
-    notebook = Notebook(X, seed=0)
+    draws = [density.sample(10_000, random_state=seed) for seed in range(sizes.n_fits)]
+    notebook = Notebook(draws[0], seed=0)
     notebook.train(sizes.n_epochs)
-    ours = Diffusion(max_steps=sizes.max_steps, random_state=0, verbose=False).fit(X)
-    _, distilling = timed(lambda: ours.distil(max_steps=sizes.max_steps, random_state=0))
-    samplers: dict[str, Callable[[int, int], Rows]] = {
-        f"notebook, {N_STEPS} steps, as written": lambda n, seed: _reseeded(notebook, seed).sample(n, autograd=True),
-        f"notebook, {N_STEPS} steps, no_grad": lambda n, seed: _reseeded(notebook, seed).sample(n),
+    fits = [Diffusion(max_steps=sizes.max_steps, random_state=0, verbose=False).fit(X) for X in draws]
+    distilling = [timed(partial(ours.distil, max_steps=sizes.max_steps, random_state=0))[1] for ours in fits]
+    samplers = _samplers(notebook, fits[0], sizes)
+    first = {name: timed(partial(sampler, sizes.n_rows, 0))[1] for name, sampler in samplers.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in samplers}
+    for turn in range(sizes.n_turns):
+        for name in in_turn(list(samplers), turn):
+            seconds[name].append(seconds_a_call(partial(samplers[name], sizes.n_rows, turn), sizes.seconds))
+    c2st: dict[str, list[list[float]]] = {}
+    for seed, ours in enumerate(fits):
+        for name, parts in _c2st_minus_real(_samplers(notebook if seed == 0 else None, ours, sizes), seed, sizes):
+            c2st.setdefault(name, []).append(parts)
+    return {"first_seconds": first, "seconds": seconds, "c2st_minus_real": c2st, "distilling_seconds": distilling}
+
+
+def _samplers(notebook: Notebook | None, ours: Diffusion, sizes: Sizes) -> dict[str, Callable[[int, int], Rows]]:
+    """Return each sampler, a function (n, seed) -> rows, by its name."""
+    loops: dict[str, Callable[[int, int], Rows]] = {}
+    if notebook is not None:
+        loops[f"notebook, {N_STEPS} steps, {AS_WRITTEN}"] = partial(_notebooks, notebook, autograd=True)
+        loops[f"notebook, {N_STEPS} steps, no_grad"] = partial(_notebooks, notebook)
+    return {
+        **loops,
         **{f"Diffusion, {k} evaluations": partial(_ours, ours, n_evaluations=k) for k in sizes.evaluations},
         "Diffusion, distilled to 1 evaluation": partial(_ours, ours, sampler="distilled"),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in samplers}
-    first = {name: timed(lambda: sampler(sizes.n_rows, 0))[1] for name, sampler in samplers.items()}  # noqa: B023
-    names = list(samplers)
-    for turn in range(sizes.n_turns):
-        for name in in_turn(names, turn):
-            seconds[name].append(timed(lambda: samplers[name](sizes.n_rows, turn))[1])  # noqa: B023 - called at once
-    n_sets = sizes.n_pairs * sizes.n_rows
-    real, other = (np.split(density.sample(n_sets, random_state=seed), sizes.n_pairs) for seed in (1, 2))
+
+
+def _c2st_minus_real(
+    samplers: dict[str, Callable[[int, int], Rows]], seed: int, sizes: Sizes
+) -> Iterator[tuple[str, list[float]]]:
+    """Yield the C2ST of each sampler less that of real rows, pair by pair. Real rows are other ones for each seed."""
+    density, n = two_moons(), sizes.n_pairs * sizes.n_rows
+    real, other = (np.split(density.sample(n, random_state=1000 + 2 * seed + k), sizes.n_pairs) for k in (0, 1))
 
     def told(rows: list[Rows]) -> list[float]:
-        statistic, stream = STATISTICS["c2st_boosting"], Stream(0).child("benchmark sampling")
+        statistic, stream = STATISTICS["c2st_boosting"], Stream(seed).child("benchmark sampling")
         return [statistic(x, y, stream.child(k)) for k, (x, y) in enumerate(zip(real, rows, strict=True))]
 
     null = told(other)
-    c2st = {
-        name: list(np.subtract(told(np.split(sampler(n_sets, 3), sizes.n_pairs)), null))
-        for name, sampler in samplers.items()
-        if not name.endswith("as written")  # whose rows are those of no_grad
-    }
-    return {"first_seconds": first, "seconds": seconds, "c2st_minus_real": c2st, "distilling_seconds": distilling}
+    for name, sampler in samplers.items():
+        if not name.endswith(AS_WRITTEN):  # whose rows are those of no_grad
+            yield name, np.subtract(told(np.split(sampler(n, seed), sizes.n_pairs)), null).tolist()
+
+
+def seconds_a_call(call: Callable[[], object], seconds: float) -> float:
+    """Return the mean seconds of a call that is repeated for so long."""
+    clock, calls = Clock(seconds), 0
+    while calls == 0 or clock.left() > 0.0:
+        call()
+        calls += 1
+    return (seconds - clock.left()) / calls
 
 
 def in_turn(names: Sequence[str], turn: int) -> list[str]:
@@ -133,6 +171,62 @@ def _ours(model: Diffusion, n: int, seed: int, **sampler: Any) -> Rows:
     return np.asarray(model.sample(n, random_state=seed, **sampler))
 
 
-def _reseeded(model: Notebook, seed: int) -> Notebook:
+def _notebooks(model: Notebook, n: int, seed: int, *, autograd: bool = False) -> Rows:
     model.generator.manual_seed(seed)
-    return model
+    return model.sample(n, autograd=autograd)
+
+
+def told(results: Results, curves: Path) -> str:  # noqa: ARG001
+    """Return the rates with their worth, and the files."""
+    texts = []
+    for result in (result for result in results if result["key"]["what"] == "rates"):
+        n, seconds, c2st = result["key"]["n"], result["seconds"], result["c2st_minus_real"]
+        first = next(iter(seconds))
+        rows = [
+            (
+                name,
+                count(n / statistics.median(times)),
+                f"{count(n / max(times))} to {count(n / min(times))}",
+                f"{turns.median_ratio(seconds[first], times):.1f}",
+                *((shown(mean_of(c2st[name])), str(len(c2st[name]))) if name in c2st else ("as no_grad", "")),
+            )
+            for name, times in seconds.items()
+        ]
+        head = ("two moons", "rows per second", "in the turns", "times the first line", "C2ST minus real", "fits")
+        texts.append(
+            f"Rows in calls of {n:,}, repeated within a turn: the median of {len(seconds[first])} turns, with the "
+            "least and the most. The ratio is the median of the turns' own ratios, so that it is not that of the two "
+            "medians.\n"
+        )
+        texts.append(table(head, rows))
+        student = statistics.median(result["distilling_seconds"])
+        texts.append(
+            f"A student took {student:.0f} s more than the fit, its pairs included. Of the C2ST {ERRORS_BY_DRAWS}\n"
+        )
+        besides = {name: result["first_seconds"][name] - statistics.median(times) for name, times in seconds.items()}
+        slower = [f"{more:.2f} s ({name})" for name, more in besides.items() if more >= 0.05]
+        texts.append(
+            "Rates are those of a program that goes on sampling. Its first call took longer, as steps are then "
+            f"fitted to the model, or memory is set up: by {', '.join(slower)}.\n"
+            if slower
+            else "First calls took less than 0.05 s more.\n"
+        )
+    files = sorted(
+        (result for result in results if result["key"]["what"] == "file"), key=lambda result: result["key"]["n"]
+    )
+    if files:
+        texts.append("`backwalk sample -n N -o x.parquet`: seconds after the imports, memory of the whole process.\n")
+        written = [
+            (
+                f"{result['key']['n']:,}",
+                f"{result['seconds']:.1f}",
+                count(result["rows_a_second"]),
+                mib(result["peak_bytes"]),
+                mib(result["above_loaded_bytes"]),
+                mib(result["file_bytes"]),
+            )
+            for result in files
+        ]
+        head = ("rows", "seconds", "rows per second", "peak, MiB", "above the loaded model, MiB", "file, MiB")
+        texts.append(table(head, written))
+    return "\n".join(texts)

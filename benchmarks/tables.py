@@ -84,7 +84,8 @@ def shown(mean: Mean) -> str:
     if not math.isfinite(mean.standard_error) or mean.standard_error == 0.0:
         return f"{mean.value:.3g}"
     decimals = min(6, max(0, 1 - math.floor(math.log10(mean.standard_error))))
-    return f"{mean.value:.{decimals}f} ± {mean.standard_error:.{decimals}f}"
+    value = round(mean.value, decimals) + 0.0  # never -0
+    return f"{value:.{decimals}f} ± {mean.standard_error:.{decimals}f}"
 
 
 def count(value: float) -> str:
@@ -103,3 +104,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown: the first column to the left, the others to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def mib(n_bytes: float) -> str:
+    """Return bytes as whole MiB."""
+    return f"{n_bytes / 2**20:,.0f}"

@@ -1,7 +1,7 @@
 """The notebook's training beside ours, in turns: A B C D A B C D in one process, so that a machine's drift cancels.
 
 A is an epoch of the notebook's loop as written, B of the same loop with rows gathered by an index, C of
-`Diffusion.ddpm()`, which is the same model, and D the whole of `Diffusion().fit`.
+`Diffusion.ddpm()`, which is the same model, and D the whole of `Diffusion().fit`; then fits in a given time.
 """
 
 from __future__ import annotations
@@ -10,14 +10,20 @@ import statistics
 import warnings
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from backwalk import Diffusion, PriorMismatchWarning
+from benchmarks.draws import Results
 from benchmarks.methods import timed
 from benchmarks.notebook import N_EPOCHS, Notebook, Rows, notebook_points
 from benchmarks.record import Figures, Store
+from benchmarks.tables import table
 
 WARM_UP_EPOCHS = 3
 SERIES = ("notebook_epoch", "indexed_epoch", "ddpm_epoch", "default_fit")
+BUDGETS = (0.8, 2.5)  # seconds, of fits that are held against a share of the notebook's time
+
+TITLE = "The notebook's training, in turns"
 
 
 @dataclass(frozen=True)
@@ -41,13 +47,13 @@ def run(store: Store, sizes: Sizes) -> None:
 
 
 def time_in_turns(points: Rows, sizes: Sizes) -> dict[str, list[float]]:
-    """Return each round's seconds: of an epoch of the three loops, and of a whole default fit."""
+    """Return each round's seconds: of an epoch of the three loops, of a default fit, and of fits in a given time."""
     notebook, by_index = Notebook(points, seed=0), Notebook(points, seed=0, by_index=True)
     notebook.train(WARM_UP_EPOCHS)
     by_index.train(WARM_UP_EPOCHS)
     _fit_ddpm(points, n_epochs=WARM_UP_EPOCHS, seed=0)
     _fit_default(points, max_steps=WARM_UP_EPOCHS, seed=0)
-    seconds: dict[str, list[float]] = {name: [] for name in SERIES}
+    seconds: dict[str, list[float]] = {name: [] for name in (*SERIES, *map(of_budget, BUDGETS))}
     for round_ in range(sizes.n_rounds):
         for name, model in (("notebook_epoch", notebook), ("indexed_epoch", by_index)):
             _, taken = timed(partial(model.train, sizes.n_epochs))
@@ -56,20 +62,26 @@ def time_in_turns(points: Rows, sizes: Sizes) -> dict[str, list[float]]:
         seconds["ddpm_epoch"].append(ddpm.history_.seconds / sizes.n_epochs)
         _, taken = timed(partial(_fit_default, points, max_steps=sizes.max_steps, seed=round_))
         seconds["default_fit"].append(taken)
+        for budget in BUDGETS:
+            _, taken = timed(partial(_fit_default, points, max_steps=sizes.max_steps, seed=round_, max_time=budget))
+            seconds[of_budget(budget)].append(taken)
     return seconds
+
+
+def of_budget(budget: float) -> str:
+    """Return the name of the series of fits in so many seconds."""
+    return f"fit_in_{budget:g}_s"
 
 
 def summary(seconds: Figures) -> dict[str, float]:
     """Return the medians, and the notebook's seconds over ours: the median over the rounds of the round's ratio."""
-    whole = [N_EPOCHS * epoch for epoch in seconds["notebook_epoch"]]
-    indexed = [N_EPOCHS * epoch for epoch in seconds["indexed_epoch"]]
-    return {
-        **{name: statistics.median(seconds[name]) for name in SERIES},
-        "notebook_epoch_over_ddpm_epoch": median_ratio(seconds["notebook_epoch"], seconds["ddpm_epoch"]),
-        "indexed_epoch_over_ddpm_epoch": median_ratio(seconds["indexed_epoch"], seconds["ddpm_epoch"]),
-        "notebook_training_over_default_fit": median_ratio(whole, seconds["default_fit"]),
-        "indexed_training_over_default_fit": median_ratio(indexed, seconds["default_fit"]),
+    fits = ("default_fit", *map(of_budget, BUDGETS))
+    ratios = {
+        f"{loop}_over_{name}": times * median_ratio(seconds[f"{loop}_epoch"], seconds[name])
+        for loop in ("notebook", "indexed")
+        for name, times in (("ddpm_epoch", 1), *((fit, N_EPOCHS) for fit in fits))
     }
+    return {name: statistics.median(seconds[name]) for name in (*SERIES, *fits[1:])} | ratios
 
 
 def median_ratio(numerators: list[float], denominators: list[float]) -> float:
@@ -83,5 +95,47 @@ def _fit_ddpm(points: Rows, *, n_epochs: int, seed: int) -> Diffusion:
         return Diffusion.ddpm(n_epochs=n_epochs, random_state=seed, verbose=False).fit(points)
 
 
-def _fit_default(points: Rows, *, max_steps: int | None, seed: int) -> Diffusion:
-    return Diffusion(max_steps=max_steps, random_state=seed, verbose=False).fit(points)
+def _fit_default(points: Rows, *, max_steps: int | None, seed: int, max_time: float | None = None) -> Diffusion:
+    return Diffusion(max_steps=max_steps, max_time=max_time, random_state=seed, verbose=False).fit(points)
+
+
+def told(results: Results, curves: Path) -> str:  # noqa: ARG001
+    """Return the notebook's times beside ours."""
+    texts = []
+    for result in results:
+        figures = summary(result)
+        rows = [
+            ("the notebook's loop as written", f"{1e3 * figures['notebook_epoch']:.1f}", "", ""),
+            ("the same, rows by index", f"{1e3 * figures['indexed_epoch']:.1f}", "", ""),
+            (
+                "`Diffusion.ddpm()`",
+                f"{1e3 * figures['ddpm_epoch']:.1f}",
+                "",
+                f"{figures['notebook_over_ddpm_epoch']:.2f} (by index {figures['indexed_over_ddpm_epoch']:.2f})",
+            ),
+            *(
+                (
+                    f"`Diffusion({argument})`, the whole fit",
+                    "",
+                    f"{figures[fit]:.2f}",
+                    f"{figures[f'notebook_over_{fit}']:.0f} (by index {figures[f'indexed_over_{fit}']:.0f}), of "
+                    f"{N_EPOCHS:,} epochs, extrapolated",
+                )
+                for fit, argument in (
+                    ("default_fit", ""),
+                    *((of_budget(budget), f"max_time={budget:g}") for budget in BUDGETS),
+                )
+            ),
+        ]
+        texts.append(
+            table(
+                (
+                    f"two moons, {result['key']['n_points']:,} rows",
+                    "an epoch, ms",
+                    "whole fit, s",
+                    "the notebook's time over this",
+                ),
+                rows,
+            )
+        )
+    return "\n".join(texts)

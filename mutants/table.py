@@ -154,7 +154,7 @@ MUTANTS = (
         "diffusion/forward.py",
         "mean = at_time(schedule.alpha_bar, t, x_0).sqrt() * x_0",
         "mean = at_time(schedule.alpha_bar, t, x_0) * x_0",
-        "the mean of q(x_t | x_0)",
+        "the mean of x_t given x_0",
         _FORWARD,
     ),
     Mutant(
@@ -1105,7 +1105,7 @@ MUTANTS = (
         _DERIVATIVES,
     ),
     Mutant(
-        "half of |x_i|^2 lost",
+        "half of the points' squared lengths lost",
         "diffusion/closed_forms.py",
         "- 0.5 * alpha_bar * points.square().sum(1)",
         "- alpha_bar * points.square().sum(1)",
@@ -1606,11 +1606,11 @@ MUTANTS = (
         ("assess/test_verdict.py",),
     ),
     Mutant(
-        "the setting of whoever came first",
+        "one thread put back as a setting",
         "threads.py",
-        "torch.set_num_threads(own.setting)",
-        "torch.set_num_threads(self._to_come)",
-        "the threads of another caller",
+        "own.is_ours = own.setting > 1",
+        "own.is_ours = True",
+        "the threads of callers to come",
         ("test_threads.py",),
     ),
     Mutant(

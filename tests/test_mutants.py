@@ -25,6 +25,8 @@ def test_the_page_has_every_mutant():
     missing = [m.name for m in MUTANTS if f"| {m.name} | `{m.file}` | {m.breaks} |" not in page]
     assert not missing, "run `make mutants`"
     assert page.count("\n| ") == len(MUTANTS) + 1
+    caught_by = [line.split("|")[4] for line in page.splitlines() if line.startswith("| ")][1:]
+    assert [cell for cell in caught_by if ".py::test_" not in cell] == []
 
 
 def test_mutants_are_many_and_each_is_another():

@@ -121,37 +121,43 @@ def test_each_thread_gets_its_setting_back_whoever_leaves_last():
         torch.set_num_threads(before)
 
 
-def test_threads_that_begin_meanwhile_are_as_wide_as_ever():
-    """Found by review: a server's threads that began during a fit stayed at one thread, and spread that."""
+def test_a_thread_that_begins_meanwhile_leaves_the_setting_of_others_alone():
+    """Found by review: it began with one thread, and gave that to all that came after it."""
     before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    all_three = Barrier(3, timeout=60)
-    try:
+    torch.set_num_threads(2)
+
+    def newcomer() -> int:
         with single_threads() as side_by_side:
-            list(side_by_side(lambda _: all_three.wait(), range(3)))  # the threads of the block have set theirs too
-            with ThreadPoolExecutor(1) as pool:
-                assert pool.submit(torch.get_num_threads).result() == 3
-            assert torch.get_num_threads() == 1
-        assert torch.get_num_threads() == 3
+            assert list(side_by_side(abs, [-1, -2])) == [1, 2]
+        return torch.get_num_threads()
+
+    try:
+        with ThreadPoolExecutor(1) as early, ThreadPoolExecutor(1) as late:
+            with single_threads():
+                assert late.submit(torch.get_num_threads).result() == 1
+                assert early.submit(newcomer).result() == 2  # by the block that it met
+            assert torch.get_num_threads() == 2
+            assert late.submit(newcomer).result() == 1
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
     finally:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("own", [1, 3])
-def test_a_thread_with_a_setting_of_its_own_keeps_it(own):
+def test_a_thread_with_a_setting_of_its_own_keeps_it():
     """Found by review: whoever sampled beside a fit was left with the setting of the fit's thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
 
     def other() -> int:
-        torch.set_num_threads(own)
+        torch.set_num_threads(3)
         with single_threads() as side_by_side:
             assert list(side_by_side(lambda _: torch.get_num_threads(), range(3))) == [1, 1, 1]
         return torch.get_num_threads()
 
     try:
         with single_threads(), ThreadPoolExecutor(1) as pool:
-            assert pool.submit(other).result() == own
+            assert pool.submit(other).result() == 3
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

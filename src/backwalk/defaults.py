@@ -209,10 +209,10 @@ def _members_and_steps(n: int, d: int, max_time: float | None) -> tuple[int, int
 
     Their product is what a fit costs. As it grows with a given time, both grow alike at first: on two moons four
     members of 3,200 steps (an excess of 0.005 nats) beat eight of 1,600 (0.007). With less time than usual two members
-    are worth their steps in the plane from 600 each on: in 2.5 s they are at 0.011, 0.041, 0.105 and 0.044 nats on two
-    moons, rings, a checkerboard and a pinwheel, and one at 0.013, 0.045, 0.093 and 0.035; in 1.6 s two are at 0.019,
-    0.123, 0.129 and 0.069, and one at 0.014, 0.067, 0.113 and 0.049. Beyond three dimensions they are not (in 8 s 0.245
-    against 0.185 on a curved chain).
+    begin to be worth their steps in the plane from 600 each on: in 2.5 s they are at 0.011, 0.041, 0.105 and 0.044 nats
+    on two moons, rings, a checkerboard and a pinwheel, and one, which is better on the latter two, at 0.013, 0.045,
+    0.093 and 0.035; in 1.6 s two are at 0.019, 0.123, 0.129 and 0.069, and one at 0.014, 0.067, 0.113 and 0.049. Beyond
+    three dimensions they are not (in 8 s 0.245 against 0.185 on a curved chain).
 
     Members learn side by side on two threads or more, so that beyond one there is an even number of them: the nearest,
     or in the plane the next one from a quarter of the way on. (In 18 s two members of 5,600 steps are at 0.0076 nats,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial, wraps
-from threading import Lock, Thread, local
+from threading import Lock, RLock, local
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
@@ -62,19 +62,17 @@ def callers_own_threads() -> Iterator[None]:
     try:
         yield
     finally:
-        _OPEN_BLOCKS.enter(again=True)
+        _OPEN_BLOCKS.enter()
 
 
-def _use_one_thread() -> bool:
-    """Set this thread's torch to one thread, and return whether that was a change.
+def _use_one_thread() -> None:
+    """Set this thread's torch to one thread.
 
     On first use in a thread torch overwrites the thread's setting with that of threads to come. To ask for the setting
     makes that happen before ours is made.
     """
-    if torch.get_num_threads() == 1:
-        return False
-    torch.set_num_threads(1)
-    return True
+    if torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
 
 
 def _taking_part(
@@ -109,40 +107,38 @@ class _OpenBlocks:
     """Counts open blocks: a thread's first to open notes torch's setting there, its last to close puts it back.
 
     torch keeps a setting for every thread, and one for threads to come, which each change of the other sets too. So a
-    thread gets its own back when it has no block open any more, whatever other threads hold, and threads that begin
-    during a block have what they had without us. Generators hold such blocks open, and may be exhausted in any order,
-    and on another thread than they began on.
+    thread gets its own back when it has no block open any more, whatever other threads hold. One that meets torch
+    during a block of another finds one thread, and with a block of its own gets the other's setting. Generators hold
+    such blocks open, and may be exhausted in any order, and on another thread than they began on.
     """
 
     def __init__(self) -> None:
-        self._lock, self._count, self._to_come, self._round = Lock(), 0, 1, 0
+        # Any allocation may run the collector, which may close a generator that leaves its block.
+        self._lock, self._count, self._to_come, self._round = RLock(), 0, 1, 0
         self._own = local()
 
-    def enter(self, *, again: bool = False) -> int:
-        """Set this thread's torch to one thread, and return how many there were before its first block.
-
-        Where a block is entered `again`, as between any two tiles, threads to come are not looked after: a thread that
-        does it takes longer than a small tile.
-        """
+    def enter(self) -> int:
+        """Set this thread's torch to one thread, and return how many there were before its first block."""
         keep_freed_memory()
         with self._lock:
-            own, here = self._own, self._open_here()
+            own, here, is_first = self._own, self._open_here(), self._count == 0
             if not getattr(own, "is_ours", False):  # else it still is, of a block that was left on another thread
-                own.setting, own.is_ours = torch.get_num_threads(), True
-            if self._count == 0:
+                own.setting = torch.get_num_threads()
+                if own.setting == 1 and not is_first and not getattr(own, "works_for_another", False):
+                    own.setting = self._to_come
+            own.is_ours = own.setting > 1
+            if is_first:
                 self._round += 1
                 self._to_come = own.setting
             self._count += 1
             own.open, own.round = here + 1, self._round
-            if _use_one_thread() and not again:
-                self._keep_those_to_come()
+            _use_one_thread()
             return int(own.setting)
 
     def work_for_another(self) -> None:
         """Set this thread's torch to one thread for good: it computes pieces of another thread's block."""
-        with self._lock:
-            if _use_one_thread():
-                self._keep_those_to_come()
+        self._own.works_for_another = True
+        _use_one_thread()
 
     def leave(self) -> None:
         """Put this thread's setting back if it has no block left, or if none is left at all."""
@@ -153,19 +149,11 @@ class _OpenBlocks:
             if getattr(own, "is_ours", False) and (own.open == 0 or self._count == 0):
                 torch.set_num_threads(own.setting)
                 own.is_ours = False
-                if own.setting != self._to_come:
-                    self._keep_those_to_come()
 
     def _open_here(self) -> int:
         """Return how many blocks this thread has open."""
         of_this_round = getattr(self._own, "round", None) == self._round
         return int(self._own.open) if of_this_round and self._count else 0
-
-    def _keep_those_to_come(self) -> None:
-        """Put the setting of threads to come back: from another thread, which has one of its own to change."""
-        restoring = Thread(target=torch.set_num_threads, args=(self._to_come,))
-        restoring.start()
-        restoring.join()
 
 
 _OPEN_BLOCKS = _OpenBlocks()

@@ -139,11 +139,9 @@ def test_checkpoints_come_at_intervals_and_take_a_small_share(tmp_path, monkeypa
 def test_a_clocked_run_is_another_than_one_without_a_limit(tmp_path):
     """Found by review: the rates would have leapt."""
     stopped_at(partial(residual, max_time=100.0), tmp_path / "c", 3)
-    with pytest.raises(CheckpointError, match=r"another fit, as .*max_time .* differ"):
+    with pytest.raises(CheckpointError, match=r"another fit, as max_time .* differ"):
         list(checkpointed(residual(), tmp_path / "c", resume=True))
-    # The upper bound on steps follows from the time that is given, and more of it is no other run.
-    more = residual(replace(PLAN, max_steps=50), max_time=200.0)
-    with closing(checkpointed(more, tmp_path / "c", resume=True)) as steps:
+    with closing(checkpointed(residual(max_time=50.0), tmp_path / "c", resume=True)) as steps:
         assert next(steps).step == 4
 
 

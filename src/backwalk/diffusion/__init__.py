@@ -1,8 +1,8 @@
 """Denoising diffusion as mathematics: pure functions of tensors, without learned weights, files or column names.
 
 Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `prior`, `terms`, `bound`; then `ode` and
-`likelihood`, the deterministic view; `oracle` and `gaussian_chain` hold cases with exact answers; `covariance` and
-`step_choice` tighten the bound.
+`likelihood`, the deterministic view; `closed_forms` and `gaussian_chain` hold cases with exact answers; `covariance`
+and `step_choice` tighten the bound.
 
 Glossary (Ho et al. 2020's names where there are such, but N for their T; arrays are indexed by t = 0..n_steps, so
 `beta[t]` reads beta_t):

@@ -36,7 +36,7 @@ def over_tiles(
     another `device` than a CPU they come one after the other, on the caller's thread and in the order of its own work
     there.
     """
-    ahead = max(2, min(TILES_AHEAD, _NUMBERS_AHEAD // (tile_rows * n_columns)))
+    ahead = max(torch.get_num_threads(), min(TILES_AHEAD, _NUMBERS_AHEAD // (tile_rows * n_columns)))
 
     def compute(first: int) -> Tensor:
         with torch.no_grad():

@@ -3,7 +3,7 @@
 A step of a small network is some hundred operations, and a processor takes longer to launch them one by one than a GPU
 to carry them out. So they are recorded once, as a CUDA graph, and launched together from then on. A recording runs on
 the same memory each time: the batch is copied to where it was, and the optimisers' numbers lie in memory too
-(`numbers.py`). Which of Muon's matrices move does not, and so each of their turns has a recording of its own.
+(`step_numbers.py`). Which of Muon's matrices move does not, and so each of their turns has a recording of its own.
 """
 
 from __future__ import annotations

@@ -52,17 +52,14 @@ def fingerprint(
     """Return what decides every bit of a run: rows, starting weights, noise levels, plan, seed, versions.
 
     The kind of processor, which does too, is left out: a fit should not be lost where another machine goes on with it.
-    From a GPU to a CPU it cannot go on, as members of an ensemble are laid out in another way there. `network` are the
-    `network_words` of the denoiser as the run began. `by_clock` says whether the rates follow the clock: `max_steps` is
-    then an upper bound that follows from `max_time`, and no part of the plan. Noise that belongs to the rows counts as
-    theirs. Noise levels are told by a draw from them. Whether products are of bfloat16 numbers, which by default
-    follows from the device, has a name of its own.
+    From a GPU to a CPU it cannot go on, as members of an ensemble are laid out in another way there.
+    `network` are the `network_words` of the denoiser as the run began. `by_clock` says whether the rates follow the
+    clock. Noise that belongs to the rows counts as theirs. Noise levels are told by a draw from them. Whether products
+    are of bfloat16 numbers, which by default follows from the device, has a name of its own.
     """
     drawn = levels.draw(1, 4096, stream=Stream(0))
     plan = asdict(training)
     products = "bfloat16" if plan.pop("half_products") else "float32"
-    if by_clock:
-        del plan["max_steps"]
     return {
         "rows": _digest([x_0] if eps is None else [x_0, eps]),
         "validation rows": _digest([] if x_validation is None else [x_validation]),
