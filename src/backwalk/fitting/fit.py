@@ -69,7 +69,8 @@ def fitted(
             plan.schedule,
             stream=stream.child("denoising error"),
         )
-        with _enough_memory():
+        # Whoever forks after a fit has no team of OpenMP's threads to wait for, if none ever began here.
+        with _enough_memory(), single_threads():
             trainer = Trainer(
                 plan.denoiser,
                 plan.x_0,

@@ -85,11 +85,11 @@ def _pieces(
 ) -> Iterator[NDArray[np.float64]]:
     @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
-        return last_state(_walk(model, chain, first, last, stream)).x_t
+        return last_state(_walk(model, chain, first, last, stream)).x_t.double()
 
     first = start
     for piece in over_tiles(tile, start, stop, n_columns=model.codec.n_encoded, device=device_of(model.denoiser)):
-        z = piece.double().cpu().numpy()
+        z = piece.cpu().numpy()
         broken = np.flatnonzero(~np.isfinite(z).all(axis=1))
         if len(broken):
             raise SamplingDiverged(

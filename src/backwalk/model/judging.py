@@ -265,8 +265,8 @@ def measured_denoising_error(
     # Increasing. The farthest levels of a chain that ends in noise alone are as one.
     place = -schedule.log_snr[1:].clamp(min=-2.0 * math.log(GREATEST_LEVEL)).numpy()
     times = sorted({1, *spread_times(place, min(n_levels, schedule.n_steps))})
-    rows = z.repeat(-(-2048 // len(z)), 1)  # copies and not draws, which would be thousands of calls on a few rows
-    with single_threads(rows.device.type == "cpu") as side_by_side:
+    with single_threads(z.device.type == "cpu") as side_by_side:
+        rows = z.repeat(-(-2048 // len(z)), 1)  # copies and not draws, which would be thousands of calls on a few rows
         chain = schedule.respace(times)
         measured = denoising_error(denoiser, rows, chain, stream=stream, side_by_side=side_by_side)[1:]
     at = place[np.array(times) - 1]
