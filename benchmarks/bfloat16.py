@@ -123,25 +123,15 @@ def told(results: Results, curves: Path) -> str:  # noqa: ARG001
         "log-density: another seed",
         "seconds of float32 over bfloat16",
     )
-    # The widths share their rows, so that only draws and densities are independent.
-    rows_of = {(result["key"]["density"], result["key"]["seed"]) for result in order}
+    tables = dict[tuple[str, int], Results]()  # the widths share their rows, so that only these are independent
+    for result in order:
+        tables.setdefault((result["key"]["density"], result["key"]["seed"]), []).append(result)
     half, again = (
-        shown(
-            mean_of(
-                [
-                    [
-                        r[f"bound_of_{name}_worse_by"][0]
-                        for r in order
-                        if (r["key"]["density"], r["key"]["seed"]) == rows
-                    ]
-                    for rows in sorted(rows_of)
-                ]
-            )
-        )
+        shown(mean_of([[result[f"bound_of_{name}_worse_by"][0] for result in same] for same in tables.values()]))
         for name in ("bfloat16", "float32_again")
     )
     means = (
-        f"Over all of these, the widths averaged, with ± over the {len(rows_of)} tables of rows: bfloat16 {half}, "
+        f"Over all of these, the widths averaged, with ± over the {len(tables)} tables of rows: bfloat16 {half}, "
         f"another seed {again} nats of bound.\n"
     )
     return f"{words}\n{table(head, rows)}\n{means}"

@@ -112,11 +112,7 @@ def fit_sample_and_judge(
 
 
 _AXES = {"n": "rows n", "d": "columns d", "n_steps": "steps of the chain, N", "n_evaluations": "evaluations"}
-
-
 _Columns = dict[str, tuple[str, Callable[[float], str]]]
-
-
 _OF_FITS: _Columns = {
     "fit, s": ("fit_seconds", "{:.1f}".format),
     "of it training, s": ("training_seconds", "{:.1f}".format),
@@ -124,14 +120,10 @@ _OF_FITS: _Columns = {
     "peak of fit, MiB": ("fit_bytes", mib),
     "data, MiB": ("data_bytes", mib),
 }
-
-
 _OF_SAMPLING: _Columns = {
     "rows sampled per second": ("rows_sampled_a_second", count),
     "peak of sampling, MiB": ("sample_bytes", mib),
 }
-
-
 _OF_JUDGING: _Columns = {
     "rows bounded per second": ("rows_bounded_a_second", count),
     "rows scored per second": ("rows_scored_a_second", count),

@@ -23,6 +23,7 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 from torch import Tensor, nn
 
+from backwalk.denoiser import is_low
 from benchmarks.methods import Clock, Fitted, Rows, Scale, batches, split, timed
 from benchmarks.notebook import perceptron, seeded
 
@@ -84,7 +85,7 @@ class SplineFlow:
             )
             return loss, flow
 
-        settings = self.settings if X.shape[1] <= 3 else self.settings_beyond
+        settings = self.settings if is_low(X.shape[1]) else self.settings_beyond
         trial = budget / (4.0 * len(settings))
         losses = [trained(*setting, trial, 1)[0] for setting in settings] if len(settings) > 1 else [0.0]
         chosen = settings[int(np.argmin(losses))]

@@ -27,8 +27,8 @@ def render(results: Path, curves: Path) -> str:
     sections = [
         "# Benchmarks\n",
         "Written by `python -m benchmarks` from the results beside it (of the page in `docs`: `benchmarks/results`); "
-        "`benchmarks/README.md` says how "
-        "each figure is made. ± is one standard error; each part says of what. **Bold**: the first, which has the "
+        "`benchmarks/README.md` says how each figure is made. ± is one standard error; each part says of what. "
+        "**Bold**: the first, which has the "
         "least mean of those with the most draws of the data; fewer draws may give a smaller one. ≈: not shown to be "
         "worse than the first, in pairs on the same rows at the level of two standard errors, by Student's t, each "
         "comparison by itself. That is no proof of being as good: where ± is wide, little can be shown.\n",

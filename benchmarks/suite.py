@@ -87,8 +87,6 @@ _SUITE = {
     "c2st_neighbours": "C2ST minus that of real rows, nearest neighbours (which see little beyond a few columns)",
     "energy": "Energy distance minus that of real rows, standardised columns",
 }
-
-
 _SCALES = (
     "Peers are given standardised columns, a kernel density also whitened ones, and ForestDiffusion, which scales by "
     "itself, the rows as they are; `Diffusion` also bends columns with heavy tails, which among these are the "

@@ -13,13 +13,19 @@ from backwalk.table import Codec, ScaledColumn
 TINY = Residual(width=16, n_blocks=1, n_members=2)
 
 
-@pytest.fixture(params=[1, 2])
-def n_threads(request):
-    """Run the test with torch set to one thread, and to two."""
+@pytest.fixture
+def own_setting():
+    """Put torch's number of threads back after the test."""
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
+    yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=[1, 2])
+def n_threads(request, own_setting):
+    """Run the test with torch set to one thread, and to two."""
+    torch.set_num_threads(request.param)
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import torch
 from backwalk.threads import _scripted, single_threads, without_lock
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("own_setting")
 
 
 def test_results_come_in_order_each_from_one_thread(n_threads):
@@ -35,7 +36,6 @@ def test_blocks_within_blocks_leave_the_setting_as_it_was(n_threads):
 
 def test_a_block_within_a_piece_leaves_its_thread_at_one():
     """Found by review: a thread of the pool had none of its own open, and went back to torch's setting."""
-    before = torch.get_num_threads()
     torch.set_num_threads(2)
     both = Barrier(2, timeout=60)
 
@@ -45,16 +45,13 @@ def test_a_block_within_a_piece_leaves_its_thread_at_one():
             pass
         return torch.get_num_threads()
 
-    try:
-        with single_threads() as side_by_side:
-            assert list(side_by_side(piece, range(2))) == [1, 1]
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    with single_threads() as side_by_side:
+        assert list(side_by_side(piece, range(2))) == [1, 1]
+    assert torch.get_num_threads() == 2
 
 
 def test_who_wants_no_more_results_waits_for_no_more_pieces():
-    before, done, may_end = torch.get_num_threads(), [], Event()
+    done, may_end = [], Event()
     torch.set_num_threads(2)
 
     def piece(i):
@@ -62,15 +59,12 @@ def test_who_wants_no_more_results_waits_for_no_more_pieces():
             may_end.wait(60)
             done.append(i)
 
-    try:
-        with single_threads() as side_by_side:
-            results = side_by_side(piece, range(50))
-            next(results)
-            results.close()
-            may_end.set()
-        assert len(done) <= 2  # those that had begun
-    finally:
-        torch.set_num_threads(before)
+    with single_threads() as side_by_side:
+        results = side_by_side(piece, range(50))
+        next(results)
+        results.close()
+        may_end.set()
+    assert len(done) <= 2  # those that had begun
 
 
 def test_elsewhere_than_on_a_cpu_nothing_changes(n_threads):
@@ -79,23 +73,18 @@ def test_elsewhere_than_on_a_cpu_nothing_changes(n_threads):
 
 
 def test_blocks_that_end_in_any_order_put_the_setting_back():
-    before = torch.get_num_threads()
     torch.set_num_threads(2)
-    try:
-        first, second = single_threads(), single_threads()
-        first.__enter__()
-        second.__enter__()
-        first.__exit__(None, None, None)
-        assert torch.get_num_threads() == 1
-        second.__exit__(None, None, None)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    first, second = single_threads(), single_threads()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert torch.get_num_threads() == 1
+    second.__exit__(None, None, None)
+    assert torch.get_num_threads() == 2
 
 
 def test_each_thread_gets_its_setting_back_whoever_leaves_last():
     """Found by review: the thread that left first stayed at one thread, and so did all that it began later."""
-    before = torch.get_num_threads()
     torch.set_num_threads(2)
     entered, left = Barrier(2, timeout=60), Barrier(2, timeout=60)
 
@@ -112,18 +101,14 @@ def test_each_thread_gets_its_setting_back_whoever_leaves_last():
             assert torch.get_num_threads() == 1
         return torch.get_num_threads()
 
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            assert [future.result() for future in [pool.submit(first), pool.submit(second)]] == [2, 2]
-        with ThreadPoolExecutor(1) as pool:  # a thread that torch has not seen
-            assert pool.submit(torch.get_num_threads).result() == 2
-    finally:
-        torch.set_num_threads(before)
+    with ThreadPoolExecutor(2) as pool:
+        assert [future.result() for future in [pool.submit(first), pool.submit(second)]] == [2, 2]
+    with ThreadPoolExecutor(1) as pool:  # a thread that torch has not seen
+        assert pool.submit(torch.get_num_threads).result() == 2
 
 
 def test_a_thread_that_begins_meanwhile_leaves_the_setting_of_others_alone():
     """Found by review: it began with one thread, and gave that to all that came after it."""
-    before = torch.get_num_threads()
     torch.set_num_threads(2)
 
     def newcomer() -> int:
@@ -131,22 +116,18 @@ def test_a_thread_that_begins_meanwhile_leaves_the_setting_of_others_alone():
             assert list(side_by_side(abs, [-1, -2])) == [1, 2]
         return torch.get_num_threads()
 
-    try:
-        with ThreadPoolExecutor(1) as early, ThreadPoolExecutor(1) as late:
-            with single_threads():
-                assert late.submit(torch.get_num_threads).result() == 1
-                assert early.submit(newcomer).result() == 2  # by the block that it met
-            assert torch.get_num_threads() == 2
-            assert late.submit(newcomer).result() == 1
-        with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(torch.get_num_threads).result() == 2
-    finally:
-        torch.set_num_threads(before)
+    with ThreadPoolExecutor(1) as early, ThreadPoolExecutor(1) as late:
+        with single_threads():
+            assert late.submit(torch.get_num_threads).result() == 1
+            assert early.submit(newcomer).result() == 2  # by the block that it met
+        assert torch.get_num_threads() == 2
+        assert late.submit(newcomer).result() == 1
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 2
 
 
 def test_a_thread_with_a_setting_of_its_own_keeps_it():
     """Found by review: whoever sampled beside a fit was left with the setting of the fit's thread."""
-    before = torch.get_num_threads()
     torch.set_num_threads(2)
 
     def other() -> int:
@@ -155,27 +136,20 @@ def test_a_thread_with_a_setting_of_its_own_keeps_it():
             assert list(side_by_side(lambda _: torch.get_num_threads(), range(3))) == [1, 1, 1]
         return torch.get_num_threads()
 
-    try:
-        with single_threads(), ThreadPoolExecutor(1) as pool:
-            assert pool.submit(other).result() == 3
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    with single_threads(), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(other).result() == 3
+    assert torch.get_num_threads() == 2
 
 
 def test_a_block_that_ends_on_another_thread_does_not_lose_the_setting():
-    before = torch.get_num_threads()
     torch.set_num_threads(2)
-    try:
-        block = single_threads()
-        block.__enter__()
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(block.__exit__, None, None, None).result()
-        with single_threads():
-            assert torch.get_num_threads() == 1
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    block = single_threads()
+    block.__enter__()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(block.__exit__, None, None, None).result()
+    with single_threads():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
 
 
 def double_or_add(x: torch.Tensor, twice: bool) -> torch.Tensor:

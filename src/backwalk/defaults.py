@@ -108,7 +108,7 @@ def default_architecture(n: int, d: int, max_time: float | None = None, max_step
     as long, reach 0.005.
     """
     members, _ = _members_and_steps(n, d, max_time)
-    if max_time is not None and max_steps is not None:
+    if max_steps is not None:
         members = min(members, _members_and_steps(n, d, None)[0])
     return Residual(width=_width(n, d, max_time), n_blocks=3, n_members=members)
 

@@ -22,11 +22,7 @@ X_0 = STREAM.child("x_0").normal(0, 1300, 2, torch.float32)
 PLAN = Training(max_steps=4, batch_size=1300, learning_rate=0.01, hidden_rate=0.02)  # two shards of 650 rows
 
 
-@pytest.fixture(autouse=True)
-def own_setting():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("own_setting")
 
 
 @pytest.mark.parametrize(("decay", "kept"), [(True, 0.99), (False, 0.999)])
