@@ -71,7 +71,7 @@ def _both(case: Case, width: int, seed: int, sizes: Sizes) -> Figures:
     ):
         estimator = Diffusion(
             denoiser=network,
-            training=replace(plan, half_products=half),
+            training=replace(plan, bfloat16=half),
             random_state=fit_seed,
             verbose=False,
         )

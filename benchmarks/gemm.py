@@ -85,8 +85,8 @@ def peak_of(name: str) -> str:
 
 def one_round(width: int, sizes: Sizes) -> Figures:
     """Return operations per second of training, of sampling and of bare products, and what bfloat16 would change."""
-    model, step_seconds = fitted(width, sizes, half_products=False)
-    _, step_seconds_bfloat16 = fitted(width, sizes, half_products=True)
+    model, step_seconds = fitted(width, sizes, bfloat16=False)
+    _, step_seconds_bfloat16 = fitted(width, sizes, bfloat16=True)
     forward = forward_operations(product_shapes(model.denoiser_))
     trained = 3 * forward * sizes.batch
     with_muon = trained + muon_operations(model.denoiser_)
@@ -100,12 +100,12 @@ def one_round(width: int, sizes: Sizes) -> Figures:
         "peak_training": product_peak(sizes.batch, width, torch.float32, sizes.seconds),
         "peak_sampling": product_peak(TILE_ROWS * torch.get_num_threads(), width, torch.float32, sizes.seconds),
         "peak_bfloat16": product_peak(sizes.batch, width, torch.bfloat16, sizes.seconds),
-        "passes": 3 * forward * passes_a_second(model.denoiser_, sizes, half_products=False),
-        "passes_bfloat16": 3 * forward * passes_a_second(model.denoiser_, sizes, half_products=True),
+        "passes": 3 * forward * passes_a_second(model.denoiser_, sizes, bfloat16=False),
+        "passes_bfloat16": 3 * forward * passes_a_second(model.denoiser_, sizes, bfloat16=True),
     }
 
 
-def fitted(width: int, sizes: Sizes, *, half_products: bool) -> tuple[Diffusion, float]:
+def fitted(width: int, sizes: Sizes, *, bfloat16: bool) -> tuple[Diffusion, float]:
     """Return a fit of this width, and the seconds of a step: the median over rounds of Muon's turns.
 
     The first rounds, in which TorchScript reads the passes and memory is taken for the first time, do not count.
@@ -116,7 +116,7 @@ def fitted(width: int, sizes: Sizes, *, half_products: bool) -> tuple[Diffusion,
         learning_rate=1e-3,
         hidden_rate=0.01,
         max_steps=sizes.n_steps * min(max(1, 512 // width), 8),
-        half_products=half_products,
+        bfloat16=bfloat16,
     )
     model = Diffusion(
         denoiser=Residual(width=width, n_blocks=N_BLOCKS),
@@ -159,8 +159,8 @@ def product_peak(rows: int, width: int, dtype: torch.dtype, seconds: float) -> f
 
     spread = repeats_a_second(one(rows), seconds) * rows
     share = -(-rows // n_threads)
-    with single_threads() as side_by_side:
-        rates = side_by_side(lambda _: repeats_a_second(one(share), seconds), range(n_threads))
+    with single_threads() as parallel_map:
+        rates = parallel_map(lambda _: repeats_a_second(one(share), seconds), range(n_threads))
         apart = sum(rates) * share
     return 2.0 * width * width * max(spread, apart)
 
@@ -171,7 +171,7 @@ def muon_operations(module: nn.Module) -> int:
     return sum(rounds_for(n) * 3 * 2 * members * n**3 // turns_for(n, len(square)).every for members, n, _ in square)
 
 
-def passes_a_second(denoiser: EnsembleDenoiser, sizes: Sizes, *, half_products: bool) -> float:
+def passes_a_second(denoiser: EnsembleDenoiser, sizes: Sizes, *, bfloat16: bool) -> float:
     """Return the rows per second of the loss and its gradients alone, in one shard on each thread."""
     n_threads = torch.get_num_threads()
     share = -(-sizes.batch // n_threads)
@@ -180,11 +180,11 @@ def passes_a_second(denoiser: EnsembleDenoiser, sizes: Sizes, *, half_products: 
 
     def one(_: int) -> float:
         return repeats_a_second(
-            lambda: denoiser.loss_and_gradients(rows, rows, levels, weight, half_products=half_products), sizes.seconds
+            lambda: denoiser.loss_and_gradients(rows, rows, levels, weight, bfloat16=bfloat16), sizes.seconds
         )
 
-    with single_threads() as side_by_side:
-        return share * sum(side_by_side(one, range(n_threads)))
+    with single_threads() as parallel_map:
+        return share * sum(parallel_map(one, range(n_threads)))
 
 
 def repeats_a_second(call: Callable[[], object], seconds: float) -> float:
@@ -238,7 +238,7 @@ def told(results: Results, curves: Path) -> str:  # noqa: ARG001
         "Operations per second as shares of the peak, that of the forward pass's products alone: the median of rounds "
         "in turns (the least to the most).\n\n"
         f"### float32, as shares of its peak\n\n{shares(single)}\n"
-        f"### bfloat16 (`half_products`), as shares of its own peak\n\n{shares(half, peak='peak_bfloat16')}\n"
+        f"### bfloat16 (`bfloat16`), as shares of its own peak\n\n{shares(half, peak='peak_bfloat16')}\n"
         "### Training in bfloat16 beside float32\n\n"
         + table(("width", "over the peak of float32", "over training in float32"), faster)
     )

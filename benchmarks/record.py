@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from backwalk.durable import whole_file
+from backwalk.atomic_files import whole_file
 
 PACKAGES = ("backwalk", "torch", "numpy", "scipy", "scikit-learn", "zuko", "diffusers", "ForestDiffusion")
 _MUST_MATCH = ("cpu", "cores", "threads", "python")

@@ -960,7 +960,7 @@ MUTANTS = (
     ),
     Mutant(
         "the first rows' volume for every tile",
-        "model/judging.py",
+        "model/scoring.py",
         "log_volume=-log_volume[piece]",
         "log_volume=-log_volume[: len(z[piece])]",
         "the bound of many rows in the user's units",
@@ -976,7 +976,7 @@ MUTANTS = (
     ),
     Mutant(
         "bound shifted the wrong way",
-        "model/judging.py",
+        "model/scoring.py",
         "log_volume=-log_volume[piece]",
         "log_volume=log_volume[piece]",
         "the bound in the user's units",
@@ -984,7 +984,7 @@ MUTANTS = (
     ),
     Mutant(
         "log-density shifted the wrong way",
-        "model/judging.py",
+        "model/scoring.py",
         "in_units = log_prob + log_volume",
         "in_units = log_prob - log_volume",
         "the log-density in the user's units",
@@ -1131,7 +1131,7 @@ MUTANTS = (
     # What is asked of a model.
     Mutant(
         "denoising errors joined without logarithms",
-        "model/judging.py",
+        "model/scoring.py",
         "np.exp(np.interp(place, at, measured.clamp(min=1e-30).log()))",
         "np.interp(place, at, measured)",
         "m_t between the measured steps",
@@ -1139,7 +1139,7 @@ MUTANTS = (
     ),
     Mutant(
         "only the ends of the chain measured",
-        "model/judging.py",
+        "model/scoring.py",
         "{1, *spread_times(place, min(n_levels, schedule.n_steps))}",
         "{1, schedule.n_steps}",
         "m_t between a chain's ends",
@@ -1147,7 +1147,7 @@ MUTANTS = (
     ),
     Mutant(
         "denoising errors joined along the steps",
-        "model/judging.py",
+        "model/scoring.py",
         "-schedule.log_snr[1:].clamp(min=-2.0 * math.log(GREATEST_LEVEL)).numpy()",
         "np.arange(float(schedule.n_steps))",
         "m_t of schedules that are not even in log-SNR",
@@ -1155,7 +1155,7 @@ MUTANTS = (
     ),
     Mutant(
         "decoder's variance ignored in the choice of steps",
-        "model/judging.py",
+        "model/scoring.py",
         "int(steps), decoder_variance=decoder_variance)",
         "int(steps))",
         "the best K of N steps",
@@ -1171,7 +1171,7 @@ MUTANTS = (
     ),
     Mutant(
         "a density that is not against the bell",
-        "model/judging.py",
+        "model/scoring.py",
         "codec.log_abs_det_jacobian(rows) - log_q",
         "codec.log_abs_det_jacobian(rows) - 0.0 * log_q",
         "the probability of a whole number",
@@ -1179,7 +1179,7 @@ MUTANTS = (
     ),
     Mutant(
         "whole numbers scored where they stand, spread or not",
-        "model/judging.py",
+        "model/scoring.py",
         "values if cells is None else codec.spread(values, stream=cells)",
         "values",
         "the log-density of whole numbers",
@@ -1205,7 +1205,7 @@ MUTANTS = (
         "the last weights validated in place of the average",
         "training/loop.py",
         "with _weights_set(self._learner.parameters, self._learner.averages):\n            by_row",
-        "by_row = self._validation.by_row(side_by_side) if self._validation else torch.empty(0, dtype=torch.float64)\n"
+        "by_row = self._validation.by_row(parallel_map) if self._validation else torch.empty(0, dtype=torch.float64)\n"
         "        with _weights_set(self._learner.parameters, self._learner.averages):\n            _",
         "the choice of weights",
         _LOOP,
@@ -1228,7 +1228,7 @@ MUTANTS = (
     ),
     Mutant(
         "the same probes for all rows",
-        "model/judging.py",
+        "model/scoring.py",
         "probes.child(bits.hex())",
         "probes.child('all')",
         "the errors of estimated log-densities, which do not average out",
@@ -1310,7 +1310,7 @@ MUTANTS = (
     ),
     Mutant(
         "a false-alarm rate for each column",
-        "assess/cautions.py",
+        "assess/warnings.py",
         "tail=_FALSE_ALARM / n_columns",
         "tail=_FALSE_ALARM",
         "the rate of false warnings of wide tables",
@@ -1318,7 +1318,7 @@ MUTANTS = (
     ),
     Mutant(
         "memorisation however unsure",
-        "assess/cautions.py",
+        "assess/warnings.py",
         "max(_SHARE_THAT_MATTERS, 0.5 + _Z * share.standard_error)",
         "_SHARE_THAT_MATTERS",
         "the warning of copies",
@@ -1583,7 +1583,7 @@ MUTANTS = (
     ),
     Mutant(
         "the sum over draws",
-        "assess/remembered.py",
+        "assess/memorisation.py",
         " / _DRAWS_TO_SEE_GAIN",
         "",
         "the gain of training rows at a level",
@@ -1591,7 +1591,7 @@ MUTANTS = (
     ),
     Mutant(
         "the first column for all",
-        "assess/battery.py",
+        "assess/statistics.py",
         "generated[: pairs.n_generated, j : j + 1]",
         "generated[: pairs.n_generated, :1]",
         "the columns that are warned of",

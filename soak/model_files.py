@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from backwalk import Diffusion
+from backwalk.checksummed import checksummed_bytes, open_checksummed
 from backwalk.errors import CheckpointError, ModelFileError
 from backwalk.model_file import FORMAT, VERSION, load
-from backwalk.sealed import open_sealed, sealed
 from backwalk.training import Trainer
 from backwalk.training.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from backwalk.training.checkpoint import VERSION as CHECKPOINT_VERSION
@@ -179,14 +179,14 @@ def _refused(folder: Path, i: int, make: Callable[[Path], object], words: str) -
 def _state_refused(path: Path, changes: dict[str, Any]) -> None:
     """Put other tensors and entries of the record (None: none) into a checkpoint; it is refused, and no run goes on."""
     path.write_bytes(_originals()["c"])
-    with open_sealed(path, form=CHECKPOINT_FORMAT, version=CHECKPOINT_VERSION) as file:
+    with open_checksummed(path, form=CHECKPOINT_FORMAT, version=CHECKPOINT_VERSION) as file:
         record, tensors = file.record, file.tensors()
     for name, value in changes.items():
         for place in (record, tensors):
             place.pop(name, None)
         if value is not None:
             (tensors if isinstance(value, torch.Tensor) else record)[name] = value
-    path.write_bytes(_with_huge(sealed(record, tensors, form=CHECKPOINT_FORMAT, version=CHECKPOINT_VERSION)))
+    path.write_bytes(_with_huge(checksummed_bytes(record, tensors, form=CHECKPOINT_FORMAT, version=CHECKPOINT_VERSION)))
     trainer = _untrained()
     with _within_memory(path):
         try:
@@ -201,7 +201,7 @@ def _state_refused(path: Path, changes: dict[str, Any]) -> None:
 
 
 def _with_huge(content: bytes) -> bytes:
-    """Return a sealed file with 1e999 for each text "HUGE" in its record, and the checksum that belongs to it."""
+    """Return a checksummed file with 1e999 for each text "HUGE" in its record, and the checksum that belongs to it."""
     length = int.from_bytes(content[:8], "little")
     text = content[8 : 8 + length].replace(b'\\"HUGE\\"', b"1e999 ")
     if text == content[8 : 8 + length]:
@@ -231,12 +231,12 @@ def _parts() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "m"
         path.write_bytes(_originals()["m.safetensors"])
-        with open_sealed(path, form=FORMAT, version=VERSION) as file:
+        with open_checksummed(path, form=FORMAT, version=VERSION) as file:
             return file.record, file.tensors()
 
 
 def _record(**changes: Any) -> Callable[[Path], bytes]:
-    """Return a maker of a sealed model whose record has other entries; dots lead inwards, None takes away."""
+    """Return a maker of a checksummed model whose record has other entries; dots lead inwards, None takes away."""
 
     def make(_: Path) -> bytes:
         record, tensors = _parts()
@@ -249,7 +249,7 @@ def _record(**changes: Any) -> Callable[[Path], bytes]:
                 place.pop(last)
             else:
                 place[last] = value
-        return sealed(record, tensors, form=FORMAT, version=VERSION)
+        return checksummed_bytes(record, tensors, form=FORMAT, version=VERSION)
 
     return make
 
@@ -261,7 +261,9 @@ def _tensor(name: str, value: Callable[[torch.Tensor], torch.Tensor | None]) -> 
     def make(_: Path) -> bytes:
         record, tensors = _parts()
         changed = value(tensors.pop(name, torch.zeros(1)))
-        return sealed(record, tensors if changed is None else {**tensors, name: changed}, form=FORMAT, version=VERSION)
+        return checksummed_bytes(
+            record, tensors if changed is None else {**tensors, name: changed}, form=FORMAT, version=VERSION
+        )
 
     return make
 
@@ -367,12 +369,15 @@ _HOSTILE: list[tuple[Callable[[Path], object], str]] = [
     (lambda place: (4).to_bytes(8, "little") + b"null", "without the record"),
     (lambda place: (2**21).to_bytes(8, "little") + b"[]," * 2**20, "at most 400000 values"),
     (lambda place: (2**23).to_bytes(8, "little") + b" " * 2**23, "not a safetensors file"),
-    (lambda place: sealed({"deep": json.loads("[" * 500 + "]" * 500)}, {}, form=FORMAT, version=VERSION), "record"),
-    (lambda place: sealed({}, {}, form=FORMAT, version=VERSION), "architecture required"),
-    (lambda place: sealed({}, {}, form="another", version=VERSION), "should be a backwalk-model"),
-    (lambda place: sealed({}, {}, form=CHECKPOINT_FORMAT, version=VERSION), "should be a backwalk-model"),
-    (lambda place: sealed(*_parts(), form=FORMAT, version=2), "version should be 1, but got 2"),
-    (lambda place: sealed(*_parts(), form=FORMAT, version=-1), "version should be 1, but got -1"),
+    (
+        lambda place: checksummed_bytes({"deep": json.loads("[" * 500 + "]" * 500)}, {}, form=FORMAT, version=VERSION),
+        "record",
+    ),
+    (lambda place: checksummed_bytes({}, {}, form=FORMAT, version=VERSION), "architecture required"),
+    (lambda place: checksummed_bytes({}, {}, form="another", version=VERSION), "should be a backwalk-model"),
+    (lambda place: checksummed_bytes({}, {}, form=CHECKPOINT_FORMAT, version=VERSION), "should be a backwalk-model"),
+    (lambda place: checksummed_bytes(*_parts(), form=FORMAT, version=2), "version should be 1, but got 2"),
+    (lambda place: checksummed_bytes(*_parts(), form=FORMAT, version=-1), "version should be 1, but got -1"),
     *(
         (_index(file=name), "should name the model's file")
         for name in ("../m", "/etc/passwd", "model.json", "", "model-0123456789ABCDEF.safetensors", "a\0b", 3, None)

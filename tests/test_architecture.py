@@ -9,8 +9,8 @@ import backwalk
 
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
-    {"accepted", "chance", "errors", "memory", "plain"},
-    {"durable", "sealed", "signals", "threads"},
+    {"errors", "formatting", "limits", "memory", "t_quantile"},
+    {"atomic_files", "checksummed", "signals", "threads"},
     {"streams"},
     {"diffusion", "table", "evaluation"},
     {"datasets", "denoiser"},

@@ -18,10 +18,10 @@ import pyarrow.parquet
 import pytest
 
 from backwalk import Diffusion
+from backwalk.atomic_files import held_alone
 from backwalk.cli import main, output, program
 from backwalk.cli.commands import cli
 from backwalk.datasets import two_moons
-from backwalk.durable import held_alone
 from backwalk.sampling import FEWEST_WITH_NOISE, USUAL_EVALUATIONS
 from backwalk.table import as_table, read_table, write_table
 
@@ -978,7 +978,7 @@ def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, t
 
 def test_long_work_says_now_and_then_how_far_it_is(run, model, rows_file, tmp_path, monkeypatch):
     monkeypatch.setattr("backwalk.cli.output._BETWEEN_LINES", 0.0)
-    monkeypatch.setattr("backwalk.model.judging.rows_scored_at_once", lambda _: 50)
+    monkeypatch.setattr("backwalk.model.scoring.rows_scored_at_once", lambda _: 50)
     _, _, err = run("score", model, rows_file, "-o", tmp_path / "s.npy")
     assert [line.partition(", some ")[0] for line in err.splitlines()[:-1]] == [
         "scored 50 of 120 rows",

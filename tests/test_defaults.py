@@ -293,18 +293,18 @@ def test_a_run_in_the_plane_hurries_by_its_own_length_and_not_by_the_usual_one()
         ({}, False),
     ],
 )
-def test_wide_networks_are_trained_by_half_products_where_the_processor_gains_by_them(monkeypatch, capabilities, fast):
+def test_wide_networks_are_trained_in_bfloat16_where_the_processor_gains_by_it(monkeypatch, capabilities, fast):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert default_training(20_000, 8).half_products is fast
-    assert not default_training(20_000, 2).half_products
-    assert not default_training(20_000, 2, architecture=Residual(width=128)).half_products
-    assert not default_training(200, 8).half_products
+    assert default_training(20_000, 8).bfloat16 is fast
+    assert not default_training(20_000, 2).bfloat16
+    assert not default_training(20_000, 2, architecture=Residual(width=128)).bfloat16
+    assert not default_training(200, 8).bfloat16
     # It is the network that is trained which counts, and not the usual one for so many rows.
-    assert default_training(200, 8, architecture=Residual(width=128)).half_products is fast
-    assert default_distillation(8, Residual(width=128)).half_products is fast
+    assert default_training(200, 8, architecture=Residual(width=128)).bfloat16 is fast
+    assert default_distillation(8, Residual(width=128)).bfloat16 is fast
     for narrow in (Residual(width=64), Textbook(width=256)):
-        assert not default_training(20_000, 8, architecture=narrow).half_products
-        assert not default_distillation(8, narrow).half_products
+        assert not default_training(20_000, 8, architecture=narrow).bfloat16
+        assert not default_distillation(8, narrow).bfloat16
 
 
 @pytest.mark.parametrize("supported", [False, True])
@@ -316,7 +316,7 @@ def test_on_a_gpu_its_own_products_count(monkeypatch, supported):
     asked = []
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext(asked.append(device)))
     second = torch.device("cuda", 1)
-    assert default_training(20_000, 8, device=second).half_products is supported
-    assert default_distillation(8, Residual(width=128), device=second).half_products is supported
+    assert default_training(20_000, 8, device=second).bfloat16 is supported
+    assert default_distillation(8, Residual(width=128), device=second).bfloat16 is supported
     assert asked == [second, second]
-    assert not default_training(20_000, 8, device=torch.device("mps")).half_products
+    assert not default_training(20_000, 8, device=torch.device("mps")).bfloat16

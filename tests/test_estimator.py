@@ -22,7 +22,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from backwalk.accepted import HISTORY_LENGTH
 from backwalk.defaults import default_distillation, default_training
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
@@ -38,6 +37,7 @@ from backwalk.estimator import Diffusion
 from backwalk.fitting import checked_settings, trained_rows
 from backwalk.fitting.settings import check_length, chosen_device
 from backwalk.latent import to_latent
+from backwalk.limits import HISTORY_LENGTH
 from backwalk.model import bound, log_density
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from backwalk.assess import assess
-from backwalk.assess.rivals import fitted_rivals
+from backwalk.assess.baselines import fitted_rivals
 from backwalk.datasets import funnel
 from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, merged_terms, variational_bound

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from backwalk import sealed as sealed_module
+from backwalk import atomic_files
+from backwalk import checksummed as checksummed_module
+from backwalk.checksummed import checksummed_bytes, open_checksummed
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.distillation import distilled
@@ -24,7 +26,6 @@ from backwalk.estimator import Diffusion
 from backwalk.model import log_density, sample_rows
 from backwalk.model_file import FORMAT, VERSION, check_target, files, load, record, save
 from backwalk.sampling import Sampler
-from backwalk.sealed import open_sealed, sealed
 from backwalk.streams import Stream
 from backwalk.training import Training
 
@@ -97,12 +98,12 @@ def plain_student(model):
 
 def change(path, record=None, tensors=None):
     """Alter what a model is made of, and make all names and checksums right again, as someone hostile would."""
-    with open_sealed(sealed_file(path), form=FORMAT, version=VERSION) as file:
+    with open_checksummed(sealed_file(path), form=FORMAT, version=VERSION) as file:
         parts = file.record, file.tensors()
     for part, function in zip(parts, (record, tensors), strict=True):
         if function is not None:
             function(part)
-    content = sealed(*parts, form=FORMAT, version=VERSION)
+    content = checksummed_bytes(*parts, form=FORMAT, version=VERSION)
     if path.is_file():
         path.write_bytes(content)
     else:
@@ -142,7 +143,7 @@ def test_a_student_makes_the_round_trip(model, taught, tmp_path, name):
     assert all(parameter.data_ptr() % 64 == 0 for parameter in loaded.student.denoiser.parameters())
     save(model, tmp_path / name, overwrite=True)
     assert load(tmp_path / name).student is None
-    with open_sealed(sealed_file(tmp_path / name), form=FORMAT, version=VERSION) as file:
+    with open_checksummed(sealed_file(tmp_path / name), form=FORMAT, version=VERSION) as file:
         assert "student" not in file.record  # written as it was before there were students
 
 
@@ -359,8 +360,8 @@ def test_a_pickle_in_the_model_s_place_is_not_run(copy, tmp_path):
 
 
 def test_a_future_version_asks_for_another_release(copy, folder):
-    with open_sealed(sealed_file(copy), form=FORMAT, version=VERSION) as file:
-        content = sealed({**file.record, "new": "things"}, file.tensors(), form=FORMAT, version=2)
+    with open_checksummed(sealed_file(copy), form=FORMAT, version=VERSION) as file:
+        content = checksummed_bytes({**file.record, "new": "things"}, file.tensors(), form=FORMAT, version=2)
     sealed_file(copy).write_bytes(content)
     index = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**index, "version": 2, "new": "things"}))
@@ -444,10 +445,10 @@ def test_what_could_not_be_read_is_not_written(model, tmp_path, monkeypatch):
     for module, limit, message in (
         (record, "HISTORY_LENGTH", "history.step should have at most 5 numbers"),
         (record, "MOST_STEPS", "schedule.log_snr should have at most 5 numbers"),
-        (sealed_module, "SEALED_HEADER_BYTES", "its record should have at most 5 bytes"),
-        (sealed_module, "SEALED_HEADER_VALUES", "its record should have at most 5 values"),
+        (checksummed_module, "CHECKSUMMED_HEADER_BYTES", "its record should have at most 5 bytes"),
+        (checksummed_module, "CHECKSUMMED_HEADER_VALUES", "its record should have at most 5 values"),
         (files, "MODEL_INDEX_BYTES", "model.json should have at most 5 bytes"),
-        (sealed_module, "SEALED_BYTES", "its tensors should take at most"),
+        (checksummed_module, "CHECKSUMMED_BYTES", "its tensors should take at most"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, limit, 5)
@@ -625,7 +626,6 @@ def test_the_litter_of_a_model_that_never_was_goes_too(model, folder):
 @pytest.mark.parametrize("same_content", [False, True])
 def test_a_model_whose_index_is_there_is_not_taken_away(model, folder, monkeypatch, same_content):
     """Found by review: a stop after the index's renaming took away the numbers that it named, and all was lost."""
-    from backwalk import durable
 
     new = model if same_content else dataclasses.replace(model, decoder_variance=0.125)
     flushed = []
@@ -635,7 +635,7 @@ def test_a_model_whose_index_is_there_is_not_taken_away(model, folder, monkeypat
         if len(flushed) == 2:  # of the numbers, and then of the index
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(durable, "sync_folder", sync)
+    monkeypatch.setattr(atomic_files, "sync_folder", sync)
     with pytest.raises(KeyboardInterrupt):
         save(new, folder, overwrite=True)
     assert same(load(folder), new)
@@ -643,10 +643,9 @@ def test_a_model_whose_index_is_there_is_not_taken_away(model, folder, monkeypat
 
 @pytest.mark.parametrize("failing", [1, 2])
 def test_a_save_that_fails_before_the_index_leaves_the_old_model(model, folder, monkeypatch, failing):
-    from backwalk import durable
 
     replaced = []
-    replace = durable.Path.replace
+    replace = atomic_files.Path.replace
 
     def failing_replace(part, target):
         replaced.append(target)
@@ -654,7 +653,7 @@ def test_a_save_that_fails_before_the_index_leaves_the_old_model(model, folder, 
             raise OSError("no space")
         return replace(part, target)
 
-    monkeypatch.setattr(durable.Path, "replace", failing_replace)
+    monkeypatch.setattr(atomic_files.Path, "replace", failing_replace)
     with pytest.raises(ModelFileError, match="no space"):
         save(dataclasses.replace(model, decoder_variance=0.125), folder, overwrite=True)
     monkeypatch.undo()

@@ -13,13 +13,13 @@ import pytest
 import torch
 from scipy import stats
 
-from backwalk.accepted import BOUND_VARIANCES
 from backwalk.assess import assess
 from backwalk.denoiser import Residual
 from backwalk.diffusion import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput, ModelFileError
 from backwalk.estimator import Diffusion
 from backwalk.latent import from_latent, to_latent
+from backwalk.limits import BOUND_VARIANCES
 from backwalk.model import bound, device_of, generation, log_density, sample_rows
 from backwalk.model_file import save
 from backwalk.oracle import oracle_model
@@ -126,7 +126,7 @@ def test_small_tiles_are_for_denoisers_that_know_their_own_derivative(monkeypatc
         seen.add(tile_rows)
         return over_tiles(function, start, stop, tile_rows, **options)
 
-    monkeypatch.setattr("backwalk.model.judging.over_tiles", tiles)
+    monkeypatch.setattr("backwalk.model.scoring.over_tiles", tiles)
     log_density(wide(8), ROWS[:3, :1].expand(3, 8).numpy(), n_intervals=2)
     assert seen == {TILE_ROWS}
 

@@ -7,15 +7,15 @@ from threading import Barrier, Event
 import pytest
 import torch
 
-from backwalk.threads import _scripted, single_threads, without_lock
+from backwalk.threads import _scripted, scripted, single_threads
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("own_setting")
 
 
 def test_results_come_in_order_each_from_one_thread(n_threads):
-    with single_threads() as side_by_side:
-        assert list(side_by_side(lambda piece: (piece, torch.get_num_threads()), range(9))) == [
+    with single_threads() as parallel_map:
+        assert list(parallel_map(lambda piece: (piece, torch.get_num_threads()), range(9))) == [
             (i, 1) for i in range(9)
         ]
         assert torch.get_num_threads() == 1
@@ -23,14 +23,14 @@ def test_results_come_in_order_each_from_one_thread(n_threads):
 
 
 def test_the_setting_comes_back_after_an_error(n_threads):
-    with pytest.raises(ZeroDivisionError), single_threads() as side_by_side:
-        list(side_by_side(lambda piece: 1 / piece, [1, 0]))
+    with pytest.raises(ZeroDivisionError), single_threads() as parallel_map:
+        list(parallel_map(lambda piece: 1 / piece, [1, 0]))
     assert torch.get_num_threads() == n_threads
 
 
 def test_blocks_within_blocks_leave_the_setting_as_it_was(n_threads):
-    with single_threads(), single_threads() as side_by_side:
-        assert list(side_by_side(abs, [-1, -2])) == [1, 2]
+    with single_threads(), single_threads() as parallel_map:
+        assert list(parallel_map(abs, [-1, -2])) == [1, 2]
     assert torch.get_num_threads() == n_threads
 
 
@@ -45,8 +45,8 @@ def test_a_block_within_a_piece_leaves_its_thread_at_one():
             pass
         return torch.get_num_threads()
 
-    with single_threads() as side_by_side:
-        assert list(side_by_side(piece, range(2))) == [1, 1]
+    with single_threads() as parallel_map:
+        assert list(parallel_map(piece, range(2))) == [1, 1]
     assert torch.get_num_threads() == 2
 
 
@@ -59,8 +59,8 @@ def test_who_wants_no_more_results_waits_for_no_more_pieces():
             may_end.wait(60)
             done.append(i)
 
-    with single_threads() as side_by_side:
-        results = side_by_side(piece, range(50))
+    with single_threads() as parallel_map:
+        results = parallel_map(piece, range(50))
         next(results)
         results.close()
         may_end.set()
@@ -68,7 +68,7 @@ def test_who_wants_no_more_results_waits_for_no_more_pieces():
 
 
 def test_elsewhere_than_on_a_cpu_nothing_changes(n_threads):
-    with single_threads(side_by_side=False) as one_by_one:
+    with single_threads(parallel_map=False) as one_by_one:
         assert list(one_by_one(lambda _: torch.get_num_threads(), "ab")) == [n_threads] * 2
 
 
@@ -112,8 +112,8 @@ def test_a_thread_that_begins_meanwhile_leaves_the_setting_of_others_alone():
     torch.set_num_threads(2)
 
     def newcomer() -> int:
-        with single_threads() as side_by_side:
-            assert list(side_by_side(abs, [-1, -2])) == [1, 2]
+        with single_threads() as parallel_map:
+            assert list(parallel_map(abs, [-1, -2])) == [1, 2]
         return torch.get_num_threads()
 
     with ThreadPoolExecutor(1) as early, ThreadPoolExecutor(1) as late:
@@ -132,8 +132,8 @@ def test_a_thread_with_a_setting_of_its_own_keeps_it():
 
     def other() -> int:
         torch.set_num_threads(3)
-        with single_threads() as side_by_side:
-            assert list(side_by_side(lambda _: torch.get_num_threads(), range(3))) == [1, 1, 1]
+        with single_threads() as parallel_map:
+            assert list(parallel_map(lambda _: torch.get_num_threads(), range(3))) == [1, 1, 1]
         return torch.get_num_threads()
 
     with single_threads(), ThreadPoolExecutor(1) as pool:
@@ -158,15 +158,15 @@ def double_or_add(x: torch.Tensor, twice: bool) -> torch.Tensor:
 
 def test_a_function_is_the_same_with_and_without_the_lock(monkeypatch):
     x = torch.arange(3.0)
-    freed = without_lock(double_or_add, CPU)
-    assert freed is without_lock(double_or_add, CPU)
+    freed = scripted(double_or_add, CPU)
+    assert freed is scripted(double_or_add, CPU)
     assert freed is not double_or_add
     for twice in (False, True):
         assert torch.equal(freed(x, twice), double_or_add(x, twice))
-    assert without_lock(double_or_add, torch.device("meta")) is double_or_add  # as on a GPU
+    assert scripted(double_or_add, torch.device("meta")) is double_or_add  # as on a GPU
     _scripted.cache_clear()
     monkeypatch.delattr(torch.jit, "script")
-    assert without_lock(double_or_add, CPU) is double_or_add
+    assert scripted(double_or_add, CPU) is double_or_add
     _scripted.cache_clear()
 
 
@@ -175,7 +175,7 @@ def test_torchscript_of_ours_is_not_compiled_and_that_of_others_as_before(monkey
     told, optimized_execution = [], torch.jit.optimized_execution
     monkeypatch.setattr(torch.jit, "optimized_execution", lambda on: told.append(on) or optimized_execution(on))
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(without_lock(double_or_add, CPU), torch.arange(3.0), True).result()
+        pool.submit(scripted(double_or_add, CPU), torch.arange(3.0), True).result()
         assert pool.submit(torch._C._get_graph_executor_optimize).result()
     assert told == [False]
     assert torch._C._get_graph_executor_optimize()
@@ -184,9 +184,9 @@ def test_torchscript_of_ours_is_not_compiled_and_that_of_others_as_before(monkey
 def test_threads_that_ask_at_once_are_given_one_function(n_threads):
     """Found by review: each made its own, under a filter of warnings that is not for several threads."""
     _scripted.cache_clear()
-    with single_threads() as side_by_side, warnings.catch_warnings():
+    with single_threads() as parallel_map, warnings.catch_warnings():
         warnings.simplefilter("error")
-        freed = list(side_by_side(lambda _: without_lock(double_or_add, CPU), range(8)))
+        freed = list(parallel_map(lambda _: scripted(double_or_add, CPU), range(8)))
         filters = list(warnings.filters)
     assert len(set(map(id, freed))) == 1
     assert filters[0][0] == "error"

@@ -147,8 +147,7 @@ def default_training(
         learning_rate=0.005 * haste**1.5 if is_low(d) else 0.01,
         hidden_rate=0.02 * haste**0.5,
         weight_decay=0.0 if is_low(d) else float(np.clip(_DECAYED_ROWS / n, *_DECAYS)),
-        half_products=_is_wide(architecture or default_architecture(n, d, max_time), d)
-        and has_fast_half_products(device),
+        bfloat16=_is_wide(architecture or default_architecture(n, d, max_time), d) and has_fast_bfloat16(device),
     )
 
 
@@ -186,7 +185,7 @@ def default_pairs(d: int) -> int:
     return max(1, min(_MOST_PAIRS, _MOST_PAIRED_CELLS // d))
 
 
-def has_fast_half_products(device: torch.device = _CPU) -> bool:
+def has_fast_bfloat16(device: torch.device = _CPU) -> bool:
     """Return whether a device makes products of bfloat16 numbers faster than of float32 ones.
 
     Processors with matrix units (AMX) do. Vector instructions (AVX-512 BF16) do on AMD's, where the passes of a wide

@@ -15,23 +15,23 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk import model_file
-from backwalk.accepted import FARTHEST_TO_FIT, is_whole
 from backwalk.defaults import default_distillation, default_pairs, default_student
 from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
 from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule
 from backwalk.distillation import distilled
 from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
 from backwalk.fitting import (
-    Keeping,
+    CheckpointOptions,
     cells,
     check_budget,
-    checked_keeping,
+    checked_checkpoint_options,
     checked_settings,
     chosen_device,
     fitted,
     parameters_from,
 )
 from backwalk.latent import from_latent, mixed, to_latent
+from backwalk.limits import FARTHEST_TO_FIT, is_whole
 from backwalk.model import (
     DiffusionModel,
     bound,
@@ -255,7 +255,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         del y  # scikit-learn's signature
         table = as_table(X)
         settings = checked_settings(self.get_params(deep=False))
-        keeping = checked_keeping(checkpoint, resume, checkpoint_every, overwrite)
+        keeping = checked_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         codec = Codec.fit(table, scale=settings.scale)
         stream = self._stream(keeping)
         z = codec.encode(table.values, stream=cells(stream))
@@ -664,7 +664,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             network.to(place)
         return estimator
 
-    def _stream(self, keeping: Keeping | None) -> Stream:
+    def _stream(self, keeping: CheckpointOptions | None) -> Stream:
         """Return the stream of a fit: where the seed is left to chance, a resumed one keeps what chance gave."""
         state = self.random_state
         by_chance = state is None or isinstance(state, (np.random.Generator, np.random.RandomState))

@@ -33,12 +33,12 @@ class Map(Protocol):
 
 
 @contextmanager
-def single_threads(side_by_side: bool = True) -> Iterator[Map]:
+def single_threads(parallel_map: bool = True) -> Iterator[Map]:
     """Give a `map` that runs pieces side by side, on as many threads as torch is set to use, each operation on one.
 
-    Without `side_by_side`, as for a GPU, it is the plain `map`. torch's own setting is put back at the end.
+    Without `parallel_map`, as for a GPU, it is the plain `map`. torch's own setting is put back at the end.
     """
-    if not side_by_side:
+    if not parallel_map:
         yield map
         return
     n_threads = _OPEN_BLOCKS.enter()
@@ -159,7 +159,7 @@ class _OpenBlocks:
 _OPEN_BLOCKS = _OpenBlocks()
 
 
-def without_lock(function: _Function, device: torch.device) -> _Function:
+def scripted(function: _Function, device: torch.device) -> _Function:
     """Return a function of tensors on a device as TorchScript, which runs without Python's lock.
 
     It is returned as it is where there is no TorchScript, and for other devices than a CPU, where nothing runs side by
@@ -172,8 +172,7 @@ def without_lock(function: _Function, device: torch.device) -> _Function:
     if device.type != "cpu":
         return function
     with _SCRIPTING:  # which is not for several threads at once
-        scripted: _Function = _scripted(function)
-    return scripted
+        return cast("_Function", _scripted(function))
 
 
 _SCRIPTING = Lock()
@@ -186,12 +185,12 @@ def _scripted(function: _Function) -> _Function:
         return function
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        scripted: _Function = script(function)
+        compiled: _Function = script(function)
 
     @wraps(function)
     def freed(*arguments: Any) -> Any:
         # Its own compiler makes the passes no faster, but holds up the first calls by some hundred milliseconds.
         with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-            return scripted(*arguments)
+            return compiled(*arguments)
 
     return cast("_Function", freed)

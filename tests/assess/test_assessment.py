@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from backwalk.assess import assess, assessment, rivals
-from backwalk.assess.battery import column_figures
-from backwalk.assess.remembered import as_many, gain_by_level, training_gain
+from backwalk.assess.memorisation import as_many, gain_by_level, training_gain
 from backwalk.assess.scored import Scored, textbook_chain
+from backwalk.assess.statistics import column_figures
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual, build_denoiser
 from backwalk.diffusion import EmpiricalDenoiser, NoiseSchedule, beta_variance, simple_loss, variational_bound

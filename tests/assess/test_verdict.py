@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from backwalk.assess.battery import C2ST
-from backwalk.assess.cautions import cautions
 from backwalk.assess.fidelity import Contender
+from backwalk.assess.statistics import C2ST
 from backwalk.assess.verdict import verdict
+from backwalk.assess.warnings import cautions
 from backwalk.diffusion import NoiseSchedule
 from backwalk.evaluation import Estimate, Figure
 

@@ -205,12 +205,12 @@ def test_a_member_is_that_member_and_shares_its_weights(asked_before):
     assert not torch.allclose(members[1](x, log_snr), members[2](x, log_snr))
 
 
-def test_half_products_change_gradients_by_their_rounding_alone():
+def test_bfloat16_changes_gradients_by_their_rounding_alone():
     denoiser = residual(n_members=2)
     x_0, eps = (STREAM.child(name).normal(0, 400, 2, torch.float32).reshape(2, 200, 2) for name in ("x_0", "eps"))
     log_snr, weight = torch.linspace(-5.0, 5.0, 200).expand(2, 200), torch.full((2, 200), 1 / 200)
     (loss, whole), (half_loss, half) = (
-        denoiser.loss_and_gradients(x_0, eps, log_snr, weight, half_products=given) for given in (False, True)
+        denoiser.loss_and_gradients(x_0, eps, log_snr, weight, bfloat16=given) for given in (False, True)
     )
     assert half_loss != loss
     torch.testing.assert_close(half_loss, loss, rtol=0.01, atol=0)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from backwalk.accepted import SOLVERS
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.limits import SOLVERS
 from backwalk.sampling import Sampler, default_sampler
 
 SCHEDULES = {

@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from backwalk.durable import whole_file
+from backwalk.atomic_files import whole_file
 from backwalk.errors import TableFileError
 from backwalk.table import Schema, Table, as_table, read_table, reading, write_rows, write_table, writing
 

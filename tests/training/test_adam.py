@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from backwalk.streams import Stream
-from backwalk.threads import without_lock
+from backwalk.threads import scripted
 from backwalk.training.adam import Adam, adam_step
 
 CPU = torch.device("cpu")
 STREAM = Stream(6)
 
 
-@pytest.mark.parametrize("take", [adam_step, without_lock(adam_step, CPU)], ids=["python", "torchscript"])
+@pytest.mark.parametrize("take", [adam_step, scripted(adam_step, CPU)], ids=["python", "torchscript"])
 def test_steps_are_those_of_pytorch(take):
     starts = [STREAM.child("start", i).normal(0, 5, d, torch.float32) for i, d in enumerate((1, 8, 33))]
     ours, theirs = [start.clone() for start in starts], [nn.Parameter(start.clone()) for start in starts]

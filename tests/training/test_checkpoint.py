@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 import torch
 
-from backwalk import sealed as sealed_module
+from backwalk import checksummed as sealed_module
 from backwalk.denoiser import Residual, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import CheckpointError, TrainingDiverged
@@ -75,9 +75,9 @@ def test_stopped_at_any_step_and_resumed_is_the_run_that_never_stopped(make, tmp
         assert everything(resumed) == everything(whole)
 
 
-@pytest.mark.parametrize("half_products", [False, True])
-def test_a_wide_run_goes_on_as_if_it_had_not_been_stopped(half_products, tmp_path):
-    make = partial(dealt, replace(PLAN, max_steps=8, weight_decay=0.05, half_products=half_products))
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_wide_run_goes_on_as_if_it_had_not_been_stopped(bfloat16, tmp_path):
+    make = partial(dealt, replace(PLAN, max_steps=8, weight_decay=0.05, bfloat16=bfloat16))
     whole = make()
     list(whole.run())
     for step in (1, 2, 3, 7):
@@ -180,7 +180,7 @@ OTHER = {
     "rows": {"x_0": torch.cat([X_0[:-1], X_0[-1:] + 1e-6])},
     "validation rows": {"x_validation": X_VALIDATION.flip(0)},
     "training plan": {"plan": Training(max_steps=25, batch_size=64, learning_rate=0.01, hidden_rate=0.02)},
-    "products": {"plan": replace(PLAN, half_products=True)},
+    "products": {"plan": replace(PLAN, bfloat16=True)},
     "noise levels": {"levels": LogNormalLevels(math.exp(-4.0), math.exp(3.0), centre=-1.1)},
     "seed": {"stream": Stream(8, ("training",))},
     "purpose": {"stream": Stream(7, ("other",))},
@@ -402,7 +402,7 @@ def test_a_hostile_checkpoint_is_refused(name, tmp_path, monkeypatch):
     """Found by review: moments of one number were read, and written, beyond their end."""
     path, dumps, change = tmp_path / "c", json.dumps, HOSTILE[name]
     stopped_at(residual, path, 3)
-    with checkpoint.open_sealed(path, form=checkpoint.FORMAT, version=checkpoint.VERSION) as file:
+    with checkpoint.open_checksummed(path, form=checkpoint.FORMAT, version=checkpoint.VERSION) as file:
         record, tensors = json.loads(json.dumps(file.record)), file.tensors()
     for entry, value in change.items():
         for place in (tensors, record):
@@ -410,7 +410,7 @@ def test_a_hostile_checkpoint_is_refused(name, tmp_path, monkeypatch):
         if value is not None:
             (tensors if isinstance(value, torch.Tensor) else record)[entry] = value
     monkeypatch.setattr(sealed_module.json, "dumps", lambda value, **_: dumps(value).replace(f'"{HUGE}"', HUGE))
-    path.write_bytes(checkpoint.sealed(record, tensors, form=checkpoint.FORMAT, version=checkpoint.VERSION))
+    path.write_bytes(checkpoint.checksummed_bytes(record, tensors, form=checkpoint.FORMAT, version=checkpoint.VERSION))
     with pytest.raises(CheckpointError, match=f"holds no state of such a fit.*{SAID.get(name, '')}"):
         list(checkpointed(residual(), path, resume=True))
 
@@ -420,7 +420,9 @@ def test_hostile_numbers_asked_of_a_checkpoint_are_refused(tmp_path, monkeypatch
     record = {"step": HUGE, "fingerprint": {"seed": "-1"}}
     dumps = json.dumps
     monkeypatch.setattr(sealed_module.json, "dumps", lambda value, **_: dumps(value).replace(f'"{HUGE}"', HUGE))
-    (tmp_path / "c").write_bytes(checkpoint.sealed(record, {}, form=checkpoint.FORMAT, version=checkpoint.VERSION))
+    (tmp_path / "c").write_bytes(
+        checkpoint.checksummed_bytes(record, {}, form=checkpoint.FORMAT, version=checkpoint.VERSION)
+    )
     for ask in (checkpoint_step, checkpoint_seed):
         with pytest.raises(CheckpointError, match="should be a whole number"):
             ask(tmp_path / "c")

@@ -55,7 +55,7 @@ def test_short_runs_warm_up_over_a_twentieth_of_their_steps(n_steps):
         {"weight_decay": 11.0},
         {"weight_decay": None},
         {"hidden_rate": 0.1, "weight_decay": 5.0},
-        {"half_products": 1},
+        {"bfloat16": 1},
         {"ema_width": 0.3},
         {"max_steps": 0},
         {"max_steps": None},

@@ -8,7 +8,7 @@ import torch
 from backwalk.denoiser import Residual, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule, scales
 from backwalk.streams import Stream
-from backwalk.threads import without_lock
+from backwalk.threads import scripted
 from backwalk.training import LogNormalLevels, Trainer, Training, learner
 from backwalk.training.ensemble_learner import EnsembleLearner
 from backwalk.training.learner import Learner, Mover, moved
@@ -100,14 +100,14 @@ def test_members_learn_apart_where_two_threads_have_equally_many_and_no_fewer_th
     assert len(learners._learners) == apart
 
 
-@pytest.mark.parametrize("half_products", [False, True])
+@pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_torchscript_moves_what_python_moves(half_products, weight_decay):
+def test_torchscript_moves_what_python_moves(bfloat16, weight_decay):
     """It leaves out a change in place that it takes for one of a new tensor: once all that Muon moves stood still."""
-    plan = replace(PLAN, half_products=half_products, weight_decay=weight_decay)
+    plan = replace(PLAN, bfloat16=bfloat16, weight_decay=weight_decay)
     gradients = [0.1 * parameter.detach() for parameter in rough().parameters()]
     ends = []
-    for take in (moved, without_lock(moved, CPU)):
+    for take in (moved, scripted(moved, CPU)):
         parameters = [parameter.detach() for parameter in rough().parameters()]
         of_adam = [i for i in range(len(parameters)) if i not in (2, 4)]
         mover = Mover(parameters, [2, 4], of_adam, Turns(2, 2), plan)
@@ -119,9 +119,9 @@ def test_torchscript_moves_what_python_moves(half_products, weight_decay):
 
 
 @pytest.mark.parametrize(("members", "width"), [(1, 16), (2, 16), (3, 16), (4, 16), (1, 80), (3, 80)])
-@pytest.mark.parametrize("half_products", [False, True])
-def test_any_number_of_threads_gives_the_same_bits(members, width, half_products):
-    plan = replace(PLAN, half_products=half_products)
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_any_number_of_threads_gives_the_same_bits(members, width, bfloat16):
+    plan = replace(PLAN, bfloat16=bfloat16)
     losses, validation, weights = trained(1, plan, members=members, width=width)
     for n_threads in (2, 3):
         other_losses, other_validation, other_weights = trained(n_threads, plan, members=members, width=width)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from backwalk.streams import Stream
-from backwalk.threads import without_lock
+from backwalk.threads import scripted
 from backwalk.training.muon import Muon, Turns, muon_step, orthogonalised, rounds_for, turns_for
 
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ def test_nothing_moves_without_a_gradient():
     assert not orthogonalised(torch.zeros(1, 4, 4), rounds_for(4)).any()
 
 
-@pytest.mark.parametrize("take", [muon_step, without_lock(muon_step, CPU)], ids=["python", "torchscript"])
+@pytest.mark.parametrize("take", [muon_step, scripted(muon_step, CPU)], ids=["python", "torchscript"])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
 @pytest.mark.parametrize(
     "turns", [Turns(1, 1), Turns(2, 2), Turns(3, 3), Turns(4, 2)], ids=lambda turns: f"{turns.busy}-of-{turns.every}"
@@ -62,10 +62,10 @@ def test_one_large_singular_value_stays_in_range_in_bfloat16(rounds):
     """There the norm is that value, and rounding may bring it above 1, where the first polynomial rises 19-fold."""
     column = matrices(64, 32)[:, :, :1]
     one_large = (column @ column.mT).float()
-    largest = torch.linalg.matrix_norm(orthogonalised(one_large, rounds, half_products=True), ord=2)
+    largest = torch.linalg.matrix_norm(orthogonalised(one_large, rounds, bfloat16=True), ord=2)
     assert float(largest.max()) < 1.35
     assert float(largest.min()) > 0.65
-    assert not orthogonalised(torch.zeros(1, 4, 4), rounds, half_products=True).any()
+    assert not orthogonalised(torch.zeros(1, 4, 4), rounds, bfloat16=True).any()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_nothing_to_move_is_no_error():
     muon_step([], Muon([], Turns(2, 2)).at(0.02, 0))
 
 
-@pytest.mark.parametrize("take", [muon_step, without_lock(muon_step, CPU)], ids=["python", "torchscript"])
+@pytest.mark.parametrize("take", [muon_step, scripted(muon_step, CPU)], ids=["python", "torchscript"])
 def test_momentum_is_the_running_mean_looked_at_ahead(take):
     parameter, gradients = torch.zeros(1, 4, 4, dtype=torch.float64), matrices(6, 4)
     muon, momentum, place = (

@@ -83,13 +83,13 @@ def recorder(one, tapes):
 def as_on_a_gpu(monkeypatch):
     """TorchScript is for processors."""
     for room in ("training.learner", "denoiser.preconditioning"):
-        monkeypatch.setattr(f"backwalk.{room}.without_lock", lambda function, _: function)
+        monkeypatch.setattr(f"backwalk.{room}.scripted", lambda function, _: function)
 
 
 VARIANTS = {
     "two-turns": ({}, RESIDUAL),
     "three-turns": ({}, Residual(80, 2, 2)),
-    "bfloat16": ({"half_products": True}, RESIDUAL),
+    "bfloat16": ({"bfloat16": True}, RESIDUAL),
     "Adam-alone": ({"hidden_rate": None}, RESIDUAL),
     "no-average": ({"ema_width": None}, RESIDUAL),
     "no-decay": ({"weight_decay": 0.0}, RESIDUAL),
@@ -132,10 +132,10 @@ def test_a_recording_reads_nothing_but_what_stays_where_it_is():
             known |= {tensor.untyped_storage().data_ptr() for tensor in tensors_of(result)}
 
 
-@pytest.mark.parametrize("half_products", [False, True])
-def test_all_that_a_step_touches_lies_on_the_device_of_the_weights(half_products, monkeypatch):
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_all_that_a_step_touches_lies_on_the_device_of_the_weights(bfloat16, monkeypatch):
     monkeypatch.delattr("backwalk.threads._scripted")  # which nothing that is elsewhere than on a CPU should want
-    plan = replace(PLAN, half_products=half_products)
+    plan = replace(PLAN, bfloat16=bfloat16)
     one = learner(plan, device="meta")
     batch = Batches(X_0.to("meta"), LEVELS, plan, 2, STREAM).at(0)
     steps = one.at(0.5, 0)

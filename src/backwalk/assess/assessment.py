@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from backwalk.accepted import is_whole
-from backwalk.assess.battery import Judge, battery, column_figures
-from backwalk.assess.cautions import cautions
+from backwalk.assess.baselines import Rival, fitted_rivals
 from backwalk.assess.fidelity import Contender, Fidelity
-from backwalk.assess.remembered import as_many, gain_by_level, training_gain
-from backwalk.assess.rivals import Rival, fitted_rivals
+from backwalk.assess.memorisation import as_many, gain_by_level, training_gain
 from backwalk.assess.scored import Scored, textbook_mismatch
+from backwalk.assess.statistics import Judge, battery, column_figures
 from backwalk.assess.verdict import verdict
+from backwalk.assess.warnings import cautions
 from backwalk.assess.words import column_name
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
@@ -38,6 +37,7 @@ from backwalk.evaluation import (
 )
 from backwalk.evaluation.rows import Rows, as_rows
 from backwalk.fitting import cells_of_the_fit, is_of_the_fit, trained_rows
+from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel, possible_rows, refuse_impossible, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, Table, as_table, match_columns

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from backwalk.diffusion import BoundTerms
 from backwalk.evaluation import Estimate, Figure
-from backwalk.plain import as_json
+from backwalk.formatting import as_json
 
 VERSION = 1
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from backwalk.accepted import BOUND_VARIANCES
 from backwalk.assess.fidelity import ChainBound
 from backwalk.datasets import Density
 from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule, check_schedule, moments, prior_mismatch
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import Estimate, mean_estimate, paired_gap, random_rows, total_variation
 from backwalk.evaluation.rows import Rows
+from backwalk.limits import BOUND_VARIANCES
 from backwalk.model import DiffusionModel, bound, log_density
 from backwalk.streams import Stream
 from backwalk.table import Codec

@@ -8,11 +8,11 @@ is advised: that is what a friend would say.
 
 from __future__ import annotations
 
-from backwalk.assess.battery import C2ST
 from backwalk.assess.fidelity import Contender
+from backwalk.assess.statistics import C2ST
 from backwalk.assess.words import seconds, with_error
-from backwalk.chance import student_quantile
 from backwalk.evaluation import Estimate
+from backwalk.t_quantile import student_quantile
 
 NATS_THAT_MATTER = 0.01
 ACCURACY_THAT_MATTERS = 0.003

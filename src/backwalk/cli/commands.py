@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backwalk import __version__
-from backwalk.accepted import BOUND_VARIANCES, SOLVERS
 from backwalk.cli.data import read_data, read_training
 from backwalk.cli.facts import facts_of, lines_of
 from backwalk.cli.invocation import invocation_of
@@ -49,6 +48,7 @@ from backwalk.cli.work import (
     write_split,
 )
 from backwalk.errors import InvalidInput
+from backwalk.limits import BOUND_VARIANCES, SOLVERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ import click
 
 from backwalk.cli.output import say
 from backwalk.errors import InvalidInput
-from backwalk.plain import listed
+from backwalk.formatting import listed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from backwalk.cli.invocation import invocation_of
-from backwalk.plain import as_json
+from backwalk.formatting import as_json
 
 JSON_VERSION = 1
 _BETWEEN_LINES = 10.0  # seconds

@@ -19,7 +19,7 @@ from backwalk.cli.data import Data
 from backwalk.cli.invocation import invocation_of
 from backwalk.cli.output import counted, echo, print_json, printable, say
 from backwalk.errors import BackwalkError, CheckpointError, InvalidInput
-from backwalk.plain import one_line
+from backwalk.formatting import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -288,7 +288,7 @@ def judge(
 
 def check_report(output: Path, force: bool) -> None:
     """Raise InvalidInput where a report could not be written, before anybody waits for it."""
-    from backwalk.durable import check_writable
+    from backwalk.atomic_files import check_writable
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise InvalidInput(
@@ -327,7 +327,7 @@ def remove_left(checkpoint: Path, output: Path, done: Diffusion) -> None:
     So it is older than what was saved. Another fit's, which is to replace the model, is younger, or is being written,
     and is left alone.
     """
-    from backwalk.durable import held_alone
+    from backwalk.atomic_files import held_alone
     from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
 
     model = done.model_

@@ -16,12 +16,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from backwalk.accepted import NETWORK_DEPTH, NETWORK_SIZE, is_whole
 from backwalk.denoiser.passes import affine, prediction, prediction_and_slopes, product, pushed
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
+from backwalk.limits import NETWORK_DEPTH, NETWORK_SIZE, is_whole
 from backwalk.streams import Stream
-from backwalk.threads import without_lock
+from backwalk.threads import scripted
 
 
 class MemberLinear(nn.Module):
@@ -158,8 +158,8 @@ class ResidualNetwork(Network):
         """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
         parameters = [parameter.detach() for parameter in self.in_order]  # passes that write over what has served
         points = torch.cat([x.detach(), level], dim=-1)
-        value, *slopes = without_lock(prediction_and_slopes, x.device)(points, parameters)
-        return value, lambda tangents: without_lock(pushed, x.device)(tangents, slopes, parameters)
+        value, *slopes = scripted(prediction_and_slopes, x.device)(points, parameters)
+        return value, lambda tangents: scripted(pushed, x.device)(tangents, slopes, parameters)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Return the weights of the blocks, (members, width, width) each."""

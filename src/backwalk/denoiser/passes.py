@@ -5,7 +5,7 @@
 Parameters come as one flat list, (weight, bias) layer by layer in the order in which they are passed; a weight is
 (members, n_in, n_out), a bias (members, 1, n_out).
 
-The functions keep to what TorchScript knows, so that `threads.without_lock` can free them of Python's lock.
+The functions keep to what TorchScript knows, so that `threads.scripted` can free them of Python's lock.
 """
 
 from __future__ import annotations

@@ -23,14 +23,14 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from backwalk.accepted import LEAST_LOG_SNR
 from backwalk.denoiser.network import Network, ResidualNetwork, TextbookNetwork
 from backwalk.denoiser.passes import loss_and_gradients, residual_mean, residual_parts
 from backwalk.denoiser.textbook_passes import noise_loss_and_gradients, time_share
 from backwalk.diffusion import NoiseSchedule, x_0_from_eps
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
-from backwalk.threads import without_lock
+from backwalk.limits import LEAST_LOG_SNR
+from backwalk.threads import scripted
 
 
 class EnsembleDenoiser(nn.Module, ABC):
@@ -52,11 +52,11 @@ class EnsembleDenoiser(nn.Module, ABC):
 
     @abstractmethod
     def loss_and_gradients(
-        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, half_products: bool = False
+        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the sum over rows of weight |x_0 - x_0_hat|^2, and its gradients by every parameter, for training.
 
-        x_0 and eps are (members, rows, d), log_snr and weight (members, rows). `half_products` allows products of
+        x_0 and eps are (members, rows, d), log_snr and weight (members, rows). `bfloat16` allows products of
         numbers rounded to bfloat16 where a denoiser has them.
         """
 
@@ -124,12 +124,12 @@ class NoiseDenoiser(EnsembleDenoiser):
         )
 
     def loss_and_gradients(
-        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, half_products: bool = False
+        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
         """Return what every denoiser's does, by passes that are written by hand, and without half products."""
-        del half_products
+        del bfloat16
         with torch.no_grad():
-            loss, *gradients = without_lock(noise_loss_and_gradients, x_0.device)(
+            loss, *gradients = scripted(noise_loss_and_gradients, x_0.device)(
                 x_0, eps, log_snr.unsqueeze(-1), weight.unsqueeze(-1), self._grid, self.network.in_order
             )
         return loss, gradients
@@ -149,7 +149,7 @@ class ResidualDenoiser(EnsembleDenoiser):
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
         if not torch.is_grad_enabled():  # so that the passes may write over what has served
-            passes = without_lock(residual_mean, x_t.device)
+            passes = scripted(residual_mean, x_t.device)
             mean: Tensor = passes(x_t, log_snr.to(x_t), self.floor, self.network.in_order)
             return mean
         return super().forward(x_t, log_snr)
@@ -170,18 +170,18 @@ class ResidualDenoiser(EnsembleDenoiser):
         )
 
     def loss_and_gradients(
-        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, half_products: bool = False
+        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
         """Return what every denoiser's does, by passes that are written by hand."""
         with torch.no_grad():
-            loss, *gradients = without_lock(loss_and_gradients, x_0.device)(
+            loss, *gradients = scripted(loss_and_gradients, x_0.device)(
                 x_0,
                 eps,
                 log_snr.unsqueeze(-1),
                 weight.unsqueeze(-1),
                 self.floor,
                 self.network.in_order,
-                half_products,
+                bfloat16,
             )
         return loss, [gradients[i] for i in self._places]
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backwalk.accepted import is_whole
 from backwalk.diffusion.forward import q_sample
 from backwalk.diffusion.gaussian import variance_cost
 from backwalk.diffusion.parameterization import Denoiser, check_schedule, denoise_at_time
@@ -31,6 +30,7 @@ from backwalk.diffusion.prior import prior_term
 from backwalk.diffusion.schedule import NoiseSchedule, at_time
 from backwalk.diffusion.terms import BoundTerms, collect_terms
 from backwalk.errors import InvalidInput
+from backwalk.limits import is_whole
 from backwalk.streams import Stream
 from backwalk.threads import Map
 
@@ -58,12 +58,12 @@ def denoising_error(
     *,
     stream: Stream,
     n_draws: int = 1,
-    side_by_side: Map = map,
+    parallel_map: Map = map,
 ) -> Tensor:
     """Return m_t, the mean over the rows of x_0, (n, d), of |x_0 - x_0_hat|^2 / d: (n_steps + 1,), float64.
 
     Entry 0 is 0. Each (row, t, draw) has noise of its own, from stream.child("denoising_error", t, draw). The steps may
-    be computed `side_by_side`.
+    be computed `parallel_map`.
     """
     noise = NoiseDraws(stream.child("denoising_error"), None, n_draws)
     check_schedule(denoiser, schedule)
@@ -71,7 +71,7 @@ def denoising_error(
     def over_rows(times: Tensor) -> Tensor:
         return _mean_squared_error(denoiser, x_0, times, schedule, noise).mean(1)
 
-    errors = side_by_side(over_rows, _taken_together(1, schedule, x_0))
+    errors = parallel_map(over_rows, _taken_together(1, schedule, x_0))
     return torch.cat([torch.zeros(1, dtype=torch.float64), *errors]) / x_0.shape[1]
 
 

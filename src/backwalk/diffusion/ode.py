@@ -28,9 +28,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from backwalk.accepted import is_whole
 from backwalk.diffusion.parameterization import Denoiser, check_log_snr_range
 from backwalk.errors import InvalidInput
+from backwalk.limits import is_whole
 
 State = tuple[Tensor, ...]
 

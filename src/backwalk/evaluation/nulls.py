@@ -25,11 +25,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from backwalk.chance import student_quantile
 from backwalk.errors import InvalidInput
 from backwalk.evaluation.estimates import Estimate, log_ratio, mean_estimate
 from backwalk.evaluation.rows import Rows, as_rows
 from backwalk.streams import Stream
+from backwalk.t_quantile import student_quantile
 
 
 @dataclass(frozen=True)

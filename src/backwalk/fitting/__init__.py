@@ -14,15 +14,22 @@ from backwalk.fitting.card import (
     trained_rows,
 )
 from backwalk.fitting.fit import fitted
-from backwalk.fitting.settings import Keeping, Settings, check_budget, checked_keeping, checked_settings, chosen_device
+from backwalk.fitting.settings import (
+    CheckpointOptions,
+    Settings,
+    check_budget,
+    checked_checkpoint_options,
+    checked_settings,
+    chosen_device,
+)
 
 __all__ = [
-    "Keeping",
+    "CheckpointOptions",
     "Settings",
     "cells",
     "cells_of_the_fit",
     "check_budget",
-    "checked_keeping",
+    "checked_checkpoint_options",
     "checked_settings",
     "chosen_device",
     "fitted",

@@ -18,7 +18,8 @@ from torch import Tensor
 from backwalk.errors import InvalidInput, PriorMismatchWarning, RepeatedValueWarning, TrainingDiverged
 from backwalk.fitting.card import digest, model_card, split_of
 from backwalk.fitting.plan import planned
-from backwalk.fitting.settings import Keeping, Settings
+from backwalk.fitting.settings import CheckpointOptions, Settings
+from backwalk.formatting import listed
 from backwalk.model import (
     N_MEASURED_LEVELS,
     DiffusionModel,
@@ -26,7 +27,6 @@ from backwalk.model import (
     measured_denoising_error,
     mismatch_warning,
 )
-from backwalk.plain import listed
 from backwalk.progress import progress_bar
 from backwalk.sampling import default_sampler
 from backwalk.streams import Stream
@@ -43,7 +43,7 @@ def fitted(
     *,
     stream: Stream,
     before: DiffusionModel | None,
-    keeping: Keeping | None,
+    keeping: CheckpointOptions | None,
     began: float,
 ) -> tuple[DiffusionModel, TrainingDiverged | None]:
     """Return a fitted model, and where training diverged, so that it has the last good weights, the error.
@@ -126,7 +126,7 @@ def _seconds_elsewhere(began: float, denoising_error: Callable[..., Tensor], n_s
     return time.perf_counter() - began + afterwards
 
 
-def _run(trainer: Trainer, settings: Settings, keeping: Keeping | None) -> TrainingDiverged | None:
+def _run(trainer: Trainer, settings: Settings, keeping: CheckpointOptions | None) -> TrainingDiverged | None:
     """Train to the end, and return the error where training diverged and the trainer has the last good weights."""
     steps: Generator[Progress] = (
         trainer.run()

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk.accepted import GREATEST_LEVEL
 from backwalk.defaults import (
     USUAL_LEVEL,
     default_architecture,
@@ -22,6 +21,7 @@ from backwalk.denoiser import Architecture, EnsembleDenoiser, build_denoiser
 from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch, refuse_lost_noise
 from backwalk.errors import InvalidInput
 from backwalk.fitting.settings import Settings, check_length, chosen_device
+from backwalk.limits import GREATEST_LEVEL
 from backwalk.model import DiffusionModel
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Training, split_rows

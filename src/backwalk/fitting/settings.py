@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from backwalk.accepted import (
+from backwalk.denoiser import Architecture
+from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import InvalidInput
+from backwalk.limits import (
     GREATEST_LEVEL,
     HISTORY_LENGTH,
     LARGEST_LOG_SNR,
@@ -20,9 +23,6 @@ from backwalk.accepted import (
     is_number,
     is_whole,
 )
-from backwalk.denoiser import Architecture
-from backwalk.diffusion import NoiseSchedule
-from backwalk.errors import InvalidInput
 from backwalk.model import check_reverse_variance
 from backwalk.progress import Callback
 from backwalk.sampling import Sampler
@@ -52,7 +52,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Keeping:
+class CheckpointOptions:
     """Where and how often, in seconds, a fit keeps its state, and whether it goes on from there."""
 
     path: Path
@@ -160,9 +160,9 @@ def check_length(training: Training, n: int) -> None:
         )
 
 
-def checked_keeping(
+def checked_checkpoint_options(
     checkpoint: str | Path | None, resume: bool, every: float, overwrite: bool = False
-) -> Keeping | None:
+) -> CheckpointOptions | None:
     """Return what the arguments of `fit` say of its checkpoint, None where there is to be none."""
     if not (is_number(every) and every >= 0):
         raise InvalidInput(f"checkpoint_every should be a number of seconds >= 0, but got {every!r}: 30 is usual.")
@@ -186,7 +186,7 @@ def checked_keeping(
     refuse_foreign(path)
     if not (resume or overwrite):
         refuse_begun(path)  # it is looked at again, under a lock, when training begins
-    return Keeping(path, bool(resume), float(every), bool(overwrite))
+    return CheckpointOptions(path, bool(resume), float(every), bool(overwrite))
 
 
 def chosen_device(device: str) -> str:

@@ -18,7 +18,7 @@ from backwalk.model.fitted import (
     training_words,
 )
 from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
-from backwalk.model.judging import (
+from backwalk.model.scoring import (
     MOST_FULL_COLUMNS,
     N_MEASURED_LEVELS,
     bound,

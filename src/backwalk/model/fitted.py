@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from backwalk.accepted import REVERSE_VARIANCES
 from backwalk.denoiser import Architecture, Residual, ResidualDenoiser
 from backwalk.diffusion import (
     Denoiser,
@@ -22,7 +21,8 @@ from backwalk.diffusion import (
     optimal_variance,
 )
 from backwalk.errors import InvalidInput
-from backwalk.plain import listed
+from backwalk.formatting import listed
+from backwalk.limits import REVERSE_VARIANCES
 from backwalk.sampling import Sampler
 from backwalk.table import Codec, Schema
 from backwalk.training import History
@@ -123,7 +123,7 @@ def training_words(model: DiffusionModel) -> str:
     words = f"{model.history.n_steps:,} steps"
     if isinstance(plan.get("batch_size"), int):
         words += f" of {plan['batch_size']:,} rows per member"
-    return words + (", products in bfloat16" if plan.get("half_products") is True else "")
+    return words + (", products in bfloat16" if plan.get("bfloat16") is True else "")
 
 
 def student_words(student: Student) -> str:

@@ -1,4 +1,4 @@
-"""Models on disk: one sealed safetensors file, alone or in a folder beside a `model.json` that people can read.
+"""Models on disk: one checksummed safetensors file, alone or in a folder beside a `model.json` that people can read.
 
 `files.py` knows paths and who else may be writing; `record.py` knows what a model is made of, and checks it.
 """

@@ -1,6 +1,6 @@
 """Where models lie, and how they are replaced while others read or write.
 
-A path that ends in `.safetensors` is one sealed file, which holds everything. Any other is a folder with such a file,
+A path that ends in `.safetensors` is one file, which holds everything. Any other path is a folder with such a file,
 under a name made from its checksum, and `model.json`, which names it and repeats its record for people to read.
 `model.json` is replaced last, so that whoever reads a folder while it is written anew meets the old model or the new
 one, whole; writers wait for each other. Both forms are read by the same few lines.
@@ -20,9 +20,11 @@ from typing import Any, Final
 from pydantic import ValidationError
 from torch import Tensor
 
-from backwalk.accepted import MODEL_INDEX_BYTES
-from backwalk.durable import check_folder_writable, locked_folder, made_folder, whole_file
+from backwalk.atomic_files import check_folder_writable, locked_folder, made_folder, whole_file
+from backwalk.checksummed import NotChecksummed, check_json, checksummed_bytes, open_checksummed
 from backwalk.errors import BackwalkError, ModelFileError
+from backwalk.formatting import one_line
+from backwalk.limits import MODEL_INDEX_BYTES
 from backwalk.model import DiffusionModel
 from backwalk.model_file.record import (
     FORMAT,
@@ -34,8 +36,6 @@ from backwalk.model_file.record import (
     record_of,
     tensors_of,
 )
-from backwalk.plain import one_line
-from backwalk.sealed import NotSealed, check_json, open_sealed, sealed
 from backwalk.signals import HeldSignals
 
 SUFFIX: Final = ".safetensors"
@@ -57,7 +57,7 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
         _refuse_to_overwrite(target, overwrite)
         record, tensors = record_of(model).model_dump(exclude_unset=True), tensors_of(model)
         check_tensors(tensors)
-        content = sealed(record, tensors, form=FORMAT, version=VERSION)
+        content = checksummed_bytes(record, tensors, form=FORMAT, version=VERSION)
         # A signal that asks to end waits until all is written, and cleared up; but not while others write.
         if target.suffix == SUFFIX:
             with HeldSignals(), made_folder(target.parent), whole_file(target, overwrite=overwrite) as file:
@@ -156,8 +156,8 @@ def _read_folder(folder: Path) -> tuple[Record, dict[str, Tensor]]:
 
 
 def _read_file(path: Path, written: object = None) -> tuple[Record, dict[str, Tensor]]:
-    """Return what a sealed file holds; `written` is the record that it should have, where that is known."""
-    with open_sealed(path, form=FORMAT, version=VERSION) as file:
+    """Return what a checksummed file holds; `written` is the record that it should have, where that is known."""
+    with open_checksummed(path, form=FORMAT, version=VERSION) as file:
         if written is not None and written != file.record:
             raise ModelFileError(f"{_INDEX} was altered: it says another thing than {path.name}.")
         record = Record.model_validate(file.record)
@@ -218,7 +218,7 @@ def _told(path: str | Path, done: str) -> Iterator[None]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "it"
         raise ModelFileError(f"{path} cannot be {done}: in the model's record, {where}: {first['msg']}.") from error
-    except (ModelFileError, NotSealed) as error:
+    except (ModelFileError, NotChecksummed) as error:
         raise ModelFileError(f"{path} cannot be {done}: {error}") from error
     except (BackwalkError, ValueError, RuntimeError, RecursionError) as error:
         raise ModelFileError(f"{path} cannot be {done} as a whole backwalk model: {one_line(error)}.") from error

@@ -14,10 +14,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from backwalk.accepted import HISTORY_LENGTH, MOST_STEPS, NETWORK_DEPTH, NETWORK_SIZE, ReverseVariance, SolverName
 from backwalk.denoiser import Architecture, EnsembleDenoiser, Residual, ResidualDenoiser, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
+from backwalk.limits import HISTORY_LENGTH, MOST_STEPS, NETWORK_DEPTH, NETWORK_SIZE, ReverseVariance, SolverName
 from backwalk.model import DiffusionModel, Student
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream

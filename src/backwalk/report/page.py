@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from backwalk.assess import Fidelity
 from backwalk.assess.words import column_name
-from backwalk.durable import whole_file
+from backwalk.atomic_files import whole_file
 from backwalk.evaluation.rows import Rows
 from backwalk.model import DiffusionModel, blur_words, sample_rows
 from backwalk.report import figures

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from backwalk.assess import Contender, Fidelity
-from backwalk.assess.battery import C2ST
+from backwalk.assess.statistics import C2ST
 from backwalk.assess.words import column_name, seconds, significant, with_error
-from backwalk.chance import student_quantile
 from backwalk.diffusion import evenly_spaced
 from backwalk.evaluation import Estimate, Figure
 from backwalk.evaluation.rows import Rows
 from backwalk.model import DiffusionModel
 from backwalk.report.words import DENSITIES, EXPLANATIONS, VARIANCES
+from backwalk.t_quantile import student_quantile
 from backwalk.table import Schema
 
 Row = dict[str, Any]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from backwalk.accepted import SOLVERS, SolverName, is_number, is_whole
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.limits import SOLVERS, SolverName, is_number, is_whole
 
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
 USUAL_EVALUATIONS = 20

@@ -23,7 +23,7 @@ from torch import Tensor
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.sampling.sampler import check_eta
-from backwalk.threads import without_lock
+from backwalk.threads import scripted
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Step(ABC):
         if weights.eps:
             terms.append((_given(eps), weights.eps))
         values, factors = zip(*((value, factor) for value, factor in terms if factor), strict=True)
-        total: Tensor = without_lock(weighted_sum, values[0].device)(list(values), list(factors))
+        total: Tensor = scripted(weighted_sum, values[0].device)(list(values), list(factors))
         return total
 
 

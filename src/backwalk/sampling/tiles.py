@@ -44,10 +44,10 @@ def over_tiles(
         return rows[max(start - first, 0) : min(stop - first, tile_rows)]
 
     is_cpu = device.type == "cpu"
-    with single_threads(is_cpu) as side_by_side:
+    with single_threads(is_cpu) as parallel_map:
         for group in range(start - start % tile_rows, stop, ahead * tile_rows):
             firsts = range(group, min(group + ahead * tile_rows, stop), tile_rows)
-            for rows in side_by_side(compute, firsts):
+            for rows in parallel_map(compute, firsts):
                 with callers_own_threads() if is_cpu else nullcontext():
                     yield rows
 

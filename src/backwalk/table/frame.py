@@ -17,7 +17,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from backwalk.errors import InvalidInput, NotANumber
-from backwalk.plain import listed
+from backwalk.formatting import listed
 from backwalk.table.schema import FloatArray, Kind, Schema, numpy_dtype, refuse_duplicates, shown, unescaped
 
 _FRAME_KINDS = ("pandas", "polars", "pyarrow")

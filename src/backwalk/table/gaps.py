@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from backwalk.errors import TableFileError
-from backwalk.plain import listed
+from backwalk.formatting import listed
 from backwalk.table.schema import shown
 
 NativeRows: TypeAlias = pa.Table | npt.NDArray[Any]

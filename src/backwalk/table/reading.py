@@ -1,6 +1,6 @@
 """Table files in: CSV, Parquet and NumPy.
 
-A file may come from anywhere, so reading is bounded (`backwalk.accepted`), and whatever is wrong with it becomes one
+A file may come from anywhere, so reading is bounded (`backwalk.limits`), and whatever is wrong with it becomes one
 `TableFileError` in one line that names the file.
 """
 
@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from backwalk.accepted import TABLE_FILE_BYTES, TABLE_FILE_CELLS, TABLE_FILE_COLUMNS
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.plain import listed, one_line
+from backwalk.formatting import listed, one_line
+from backwalk.limits import TABLE_FILE_BYTES, TABLE_FILE_CELLS, TABLE_FILE_COLUMNS
 from backwalk.table.formats import suffix_of
 from backwalk.table.frame import Table, as_table, frame_dtypes
 from backwalk.table.gaps import NativeRows, complete_rows, refuse_almost_numbers, refuse_missing

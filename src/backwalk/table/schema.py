@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
-from backwalk.plain import listed
+from backwalk.formatting import listed
 
 Kind = Literal["numpy", "pandas", "polars", "pyarrow"]
 FloatArray = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backwalk.errors import TableFileError
-from backwalk.plain import listed
+from backwalk.formatting import listed
 from backwalk.table.schema import shown, unescaped
 
 

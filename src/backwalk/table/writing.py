@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from backwalk.durable import check_writable, whole_file
+from backwalk.atomic_files import check_writable, whole_file
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.plain import one_line
+from backwalk.formatting import one_line
 from backwalk.table.formats import suffix_of
 from backwalk.table.frame import Table
 from backwalk.table.schema import FloatArray, Schema, escaped, from_values

@@ -1,6 +1,6 @@
 """Checkpoints: a run's state on disk, so that a run that was killed goes on as if it had not been.
 
-A checkpoint is one sealed file (see `sealed.py`), replaced whole; it is written between two steps: at intervals, at the
+A checkpoint is one file (`checksummed.py`), replaced whole. It is written between two steps: at intervals, at the
 end, and when the run is stopped by Ctrl-C, SIGTERM, SIGHUP or by whoever takes its progress. A resumed run equals one
 that was never stopped, bit for bit, but for the seconds in its history; a run with `max_time` follows the clock and
 does not.
@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from backwalk.durable import held_alone, made_folder, remove_parts, whole_file
+from backwalk.atomic_files import held_alone, made_folder, remove_parts, whole_file
+from backwalk.checksummed import NotChecksummed, checksummed_bytes, open_checksummed
 from backwalk.errors import CheckpointError, TrainingDiverged
-from backwalk.plain import one_line
-from backwalk.sealed import NotSealed, open_sealed, sealed
+from backwalk.formatting import one_line
 from backwalk.signals import HeldSignals
 from backwalk.training.history import Progress
 from backwalk.training.loop import Trainer
@@ -26,7 +26,7 @@ from backwalk.training.state import TrainerState, whole_number
 FORMAT: Final = "backwalk-checkpoint"
 VERSION: Final = 2
 SECONDS_BETWEEN = 30.0
-_HEAD_BYTES = 1024  # in which a sealed file names its format
+_HEAD_BYTES = 1024  # in which a checksummed file names its format
 _LARGEST_SHARE = 0.05  # of the time that may go into writing, however large the network
 
 
@@ -113,24 +113,24 @@ def write(trainer: Trainer, path: Path) -> None:
     state = trainer.state()
     record = {**state.record, "fingerprint": trainer.fingerprint}
     with _told(path, "written"), whole_file(path, overwrite=True) as file:
-        file.write(sealed(record, state.tensors, form=FORMAT, version=VERSION))
+        file.write(checksummed_bytes(record, state.tensors, form=FORMAT, version=VERSION))
 
 
 def checkpoint_seed(path: Path) -> int:
     """Return the seed of the run that a checkpoint is of. Raises CheckpointError where it is none."""
-    with _reading(path), open_sealed(path, form=FORMAT, version=VERSION) as file:
+    with _reading(path), open_checksummed(path, form=FORMAT, version=VERSION) as file:
         return whole_number(int(file.record["fingerprint"]["seed"]), "seed")
 
 
 def checkpoint_step(path: Path) -> int:
     """Return the number of steps that a checkpoint's run had taken. Raises CheckpointError where it is none."""
-    with _reading(path), open_sealed(path, form=FORMAT, version=VERSION) as file:
+    with _reading(path), open_checksummed(path, form=FORMAT, version=VERSION) as file:
         return whole_number(file.record["step"], "step")
 
 
 def restore(trainer: Trainer, path: Path) -> None:
     """Bring a run to the state in a checkpoint of its own. Raises CheckpointError where it is damaged or another's."""
-    with _reading(path), open_sealed(path, form=FORMAT, version=VERSION) as file:
+    with _reading(path), open_checksummed(path, form=FORMAT, version=VERSION) as file:
         tensors = file.tensors()  # first, as this alone tells a damaged file from another fit's
         ours, theirs = trainer.fingerprint, dict(file.record["fingerprint"])
         other = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
@@ -147,7 +147,7 @@ def _told(path: Path, done: str) -> Iterator[None]:
     """Turn what keeps a file from being dealt with into one line that names it."""
     try:
         yield
-    except (OSError, NotSealed) as error:
+    except (OSError, NotChecksummed) as error:
         raise CheckpointError(f"{path} cannot be {done}: {one_line(error)}.") from error
 
 
@@ -159,7 +159,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {one_line(error)}.") from error
-    except NotSealed as error:
+    except NotChecksummed as error:
         raise CheckpointError(f"{path} is not a whole checkpoint: {error} Delete it to begin anew.") from error
     except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from backwalk.accepted import is_number, is_whole
 from backwalk.errors import InvalidInput
+from backwalk.limits import is_number, is_whole
 
 WARM_UP_STEPS, WARM_UP_SHARE = 50, 0.05  # whichever ends first
 MOST_TURNS = 4  # in which Muon's matrices move (`muon.turns_for`), each then by as many times the rate
@@ -21,8 +21,8 @@ class Training:
     `max_steps` or `n_epochs`: how long; one epoch is n // batch_size steps, the last short batch being dropped.
     `hidden_rate`: Muon's rate for the square matrices of residual blocks; None leaves all to Adam.
     `weight_decay`: by which, times its rate, Muon shrinks those matrices each time that they move.
-    `half_products`: products in the blocks from numbers rounded to bfloat16, in training alone; weights, sums and
-    everything else stay float32. It pays on some devices (`defaults.has_fast_half_products`).
+    `bfloat16`: products in the blocks from numbers rounded to bfloat16, in training alone; weights, sums and
+    everything else stay float32. It pays on some devices (`defaults.has_fast_bfloat16`).
     `ema_width`: the relative width of the average of weights; None keeps the last weights.
     `decay`: after a short warm-up the rates fall to 0 along a half cosine, and Adam remembers squares for some hundred
     steps (0.99); otherwise rates are constant from the start and it remembers a thousand (0.999, its authors' own).
@@ -35,7 +35,7 @@ class Training:
     n_epochs: int | None = None
     hidden_rate: float | None = None
     weight_decay: float = 0.0
-    half_products: bool = False
+    bfloat16: bool = False
     ema_width: float | None = 0.05
     decay: bool = True
     levels: str = "log_normal"
@@ -68,9 +68,9 @@ class Training:
                 f"hidden_rate x weight_decay should be below {1 / MOST_TURNS:g}, or weights of wide networks would "
                 f"turn their sign, but is {shrinks:g}: lower weight_decay, of which 0.05 to 0.4 is usual."
             )
-        if not isinstance(self.half_products, bool):
+        if not isinstance(self.bfloat16, bool):
             raise InvalidInput(
-                f"half_products should be True or False, but got {self.half_products!r}: give False where in doubt."
+                f"bfloat16 should be True or False, but got {self.bfloat16!r}: give False where in doubt."
             )
         if (self.max_steps is None) == (self.n_epochs is None):
             raise InvalidInput(

@@ -29,18 +29,18 @@ class EnsembleLearner:
         self._learners = [Learner(each, training, cut=on_cpu and not self._apart) for each in denoisers]
         self._recorded = RecordedLearner(self._learners[0]) if device == "cuda" else None
 
-    def step(self, batches: Batches, rate: float, number: int, side_by_side: Map = map) -> Tensor:
+    def step(self, batches: Batches, rate: float, number: int, parallel_map: Map = map) -> Tensor:
         """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""
         if not self._apart:
             batch = batches.at(number)
             if self._recorded is not None:
                 return self._recorded.step(batch, rate, number)
-            return self._learners[0].step(batch, rate, number, side_by_side)
+            return self._learners[0].step(batch, rate, number, parallel_map)
 
         def of_member(k: int) -> Tensor:
             return self._learners[k].step(batches.of_member(k, number), rate, number)
 
-        return torch.stack(list(side_by_side(of_member, range(len(self._learners))))).sum()
+        return torch.stack(list(parallel_map(of_member, range(len(self._learners))))).sum()
 
     @property
     def parameters(self) -> list[Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from backwalk.denoiser import EnsembleDenoiser
 from backwalk.denoiser.network import ResidualNetwork
-from backwalk.threads import Map, without_lock
+from backwalk.threads import Map, scripted
 from backwalk.training.adam import Adam, AdamStep, adam_step
 from backwalk.training.batches import Batch
 from backwalk.training.config import Training
@@ -68,26 +68,26 @@ class Learner:
             **joined([mover.moving() for mover in self._movers]),
         }
 
-    def step(self, batch: Batch, rate: float, number: int, side_by_side: Map = map) -> Tensor:
+    def step(self, batch: Batch, rate: float, number: int, parallel_map: Map = map) -> Tensor:
         """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""
-        return self.take(batch, self.at(rate, number), side_by_side)
+        return self.take(batch, self.at(rate, number), parallel_map)
 
     def at(self, rate: float, number: int) -> list[MoverStep]:
         """Return what `take` wants to take step `number`; it holds until the next is asked."""
         return [mover.at(rate, number) for mover in self._movers]
 
-    def take(self, batch: Batch, steps: list[MoverStep], side_by_side: Map = map) -> Tensor:
+    def take(self, batch: Batch, steps: list[MoverStep], parallel_map: Map = map) -> Tensor:
         """Take a step with each mover's part, and return the members' summed loss."""
-        loss, gradients = self.gradients(batch, side_by_side)
+        loss, gradients = self.gradients(batch, parallel_map)
 
         def move(k: int) -> None:
             self._movers[k].take(gradients, steps[k])
 
-        for _ in side_by_side(move, range(len(steps))):
+        for _ in parallel_map(move, range(len(steps))):
             pass
         return loss
 
-    def gradients(self, batch: Batch, side_by_side: Map = map) -> tuple[Tensor, list[Tensor]]:
+    def gradients(self, batch: Batch, parallel_map: Map = map) -> tuple[Tensor, list[Tensor]]:
         """Return the loss, the mean over the rows and the sum over the members, and its gradient by each parameter.
 
         Each shard is computed on one thread, so that nothing waits at a barrier after every layer and its activations
@@ -99,11 +99,11 @@ class Learner:
         def of_shard(start: int) -> list[Tensor]:
             part = batch.rows(start, start + shard_rows)
             loss, gradients = self._denoiser.loss_and_gradients(
-                part.x_0, part.eps, part.log_snr, part.weight / rows, half_products=self._training.half_products
+                part.x_0, part.eps, part.log_snr, part.weight / rows, bfloat16=self._training.bfloat16
             )
             return [loss, *gradients]
 
-        shards = side_by_side(of_shard, range(0, rows, shard_rows))
+        shards = parallel_map(of_shard, range(0, rows, shard_rows))
         loss, *gradients = reduce(lambda one, other: list(torch._foreach_add(one, other)), shards)
         return loss, gradients
 
@@ -134,7 +134,7 @@ class Mover:
             [parameters[i] for i in of_muon],
             turns,
             weight_decay=training.weight_decay,
-            half_products=training.half_products,
+            bfloat16=training.bfloat16,
         )
         self._adam = Adam([parameters[i] for i in of_adam], betas=(0.9, 0.99) if training.decay else (0.9, 0.999))
         own = [parameters[i] for i in self._places]
@@ -164,7 +164,7 @@ class Mover:
     def take(self, gradients: list[Tensor], step: MoverStep) -> None:
         """Take a step with the gradients by all of the denoiser's parameters."""
         own = [gradients[i] for i in self._places]
-        without_lock(moved, own[0].device)(own, *step)
+        scripted(moved, own[0].device)(own, *step)
 
 
 def moved(gradients: list[Tensor], muon: MuonStep, adam: AdamStep, average: AverageStep) -> None:

@@ -119,17 +119,17 @@ class Trainer:
 
         Raises TrainingDiverged when the loss stops being finite. A run that was left, or restored, goes on.
         """
-        with single_threads(self.x_0.device.type == "cpu") as side_by_side:
-            yield from self._run(side_by_side)
+        with single_threads(self.x_0.device.type == "cpu") as parallel_map:
+            yield from self._run(parallel_map)
         self._finish()
 
-    def _run(self, side_by_side: Map) -> Iterator[Progress]:
+    def _run(self, parallel_map: Map) -> Iterator[Progress]:
         began = time.monotonic() - self.seconds
         # Of the step before this one, as an uninterrupted run would know it.
         progress = max(self.step - 1, 0) / self.max_steps if self.max_time is None else self._progress()
         while not self.done:
             before, progress = progress, self._progress()
-            loss = self._update(self.training.rate_at(self.step, progress), side_by_side)
+            loss = self._update(self.training.rate_at(self.step, progress), parallel_map)
             kept = self._loss_is_kept(progress, before)
             self.step += 1
             self.seconds = time.monotonic() - began
@@ -137,11 +137,11 @@ class Trainer:
                 self._keep(float(loss))
             if self.seconds >= self._time_for_steps:
                 self._ended_after = max(self._ended_after, self.max_time or 0.0)
-            validation = self._look(side_by_side) if self._look_due(progress) else None
+            validation = self._look(parallel_map) if self._look_due(progress) else None
             share = 1.0 if self.done else min(self._progress(), 1.0)
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds, share)
         if not self.diverged and (self._choice.last is None or self._choice.last.step < self.step):
-            self._look(side_by_side)  # restored with less time than it had taken
+            self._look(parallel_map)  # restored with less time than it had taken
 
     def state(self) -> TrainerState:
         """Return everything that steps change; the tensors are the run's own, not copies."""
@@ -203,9 +203,9 @@ class Trainer:
             seconds=self.seconds,
         )
 
-    def _update(self, rate: float, side_by_side: Map) -> Tensor:
+    def _update(self, rate: float, parallel_map: Map) -> Tensor:
         """Take a step at so many times the plan's rates, and return the members' mean loss."""
-        loss = self._learner.step(self._batches, rate, self.step, side_by_side)
+        loss = self._learner.step(self._batches, rate, self.step, parallel_map)
         return loss / self.denoiser.n_members
 
     def _loss_is_kept(self, progress: float, before: float) -> bool:
@@ -235,13 +235,13 @@ class Trainer:
         dear = self.max_time is not None and self._seconds_of_looks > _LARGEST_SHARE_OF_LOOKS * self.seconds
         return not dear and int(self._progress() * N_LOOKS) > int(progress_before * N_LOOKS)
 
-    def _look(self, side_by_side: Map) -> float | None:
+    def _look(self, parallel_map: Map) -> float | None:
         """Take the (averaged) weights in as a candidate; return their validation loss where there are rows for it."""
         if self.x_0.device.type == "cuda":
             torch.cuda.synchronize(self.x_0.device)  # or the steps that still wait there would count as looking
         began = time.monotonic()
         with _weights_set(self._learner.parameters, self._learner.averages):
-            by_row = self._validation.by_row(side_by_side) if self._validation else torch.empty(0, dtype=torch.float64)
+            by_row = self._validation.by_row(parallel_map) if self._validation else torch.empty(0, dtype=torch.float64)
             weights = [parameter.clone() for parameter in self._parameters()]
         took = time.monotonic() - began
         self._shortest_look = min(took, self._shortest_look or took)

@@ -42,7 +42,7 @@ class MuonStep(NamedTuple):
     kept: Tensor
     decays: bool
     n_rounds: int
-    half_products: bool
+    bfloat16: bool
 
 
 class Muon:
@@ -50,15 +50,15 @@ class Muon:
 
     The matrices take `turns`, each then by as many times the rate. Orthogonal matrices are a dear part of a step
     (without turns a third of its operations at width 512), and the momentum, which takes in every gradient, changes
-    little from one step to the next. `half_products` makes the products in bfloat16. Before it moves, a matrix shrinks
+    little from one step to the next. `bfloat16` makes the products in bfloat16. Before it moves, a matrix shrinks
     by `weight_decay` times the rate.
     """
 
     def __init__(
-        self, parameters: Iterable[Tensor], turns: Turns, *, weight_decay: float = 0.0, half_products: bool = False
+        self, parameters: Iterable[Tensor], turns: Turns, *, weight_decay: float = 0.0, bfloat16: bool = False
     ) -> None:
         self._parameters, self._turns = list(parameters), turns
-        self._weight_decay, self._half_products = weight_decay, half_products
+        self._weight_decay, self._bfloat16 = weight_decay, bfloat16
         self._n_rounds = rounds_for(self._parameters[0].shape[-1]) if self._parameters else 0
         self.momentum = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._rate, self._kept = numbers_beside(self._parameters, 2)
@@ -79,7 +79,7 @@ class Muon:
             self._kept,
             decay > 0.0,
             self._n_rounds,
-            self._half_products,
+            self._bfloat16,
         )
 
 
@@ -97,7 +97,7 @@ def muon_step(gradients: list[Tensor], step: MuonStep) -> None:
     if n == 0:
         return
     ahead = torch._foreach_lerp(gradients[step.first :: step.stride], step.momentum[step.first :: step.stride], decay)
-    directions = orthogonalised(torch.cat(ahead), step.n_rounds, step.half_products).chunk(n)
+    directions = orthogonalised(torch.cat(ahead), step.n_rounds, step.bfloat16).chunk(n)
     if step.decays:
         torch._foreach_mul_(step.moving, step.kept)
     torch._foreach_addcmul_(step.moving, directions, [step.rate] * n, value=-1.0)
@@ -128,7 +128,7 @@ def rounds_for(width: int) -> int:
     return 3 if width <= _LARGEST_CHEAP else 2
 
 
-def orthogonalised(matrices: Tensor, n_rounds: int, half_products: bool = False) -> Tensor:
+def orthogonalised(matrices: Tensor, n_rounds: int, bfloat16: bool = False) -> Tensor:
     """Return matrices with the singular vectors of these, (k, n, n), and singular values that are nearly alike.
 
     Two or three rounds of an odd polynomial of the singular values, as shares of 1.01 times the fourth root of the sum
@@ -141,7 +141,7 @@ def orthogonalised(matrices: Tensor, n_rounds: int, half_products: bool = False)
     """
     # Of about unit size, or X X^T would leave the range of its numbers.
     x: Tensor = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-20)
-    if half_products:
+    if bfloat16:
         x = x.to(torch.bfloat16)
     assert n_rounds in (2, 3)
     if n_rounds == 2:

@@ -59,7 +59,7 @@ def fingerprint(
     """
     drawn = levels.draw(1, 4096, stream=Stream(0))
     plan = asdict(training)
-    products = "bfloat16" if plan.pop("half_products") else "float32"
+    products = "bfloat16" if plan.pop("bfloat16") else "float32"
     return {
         "rows": _digest([x_0] if eps is None else [x_0, eps]),
         "validation rows": _digest([] if x_validation is None else [x_validation]),

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk.accepted import GREATEST_LEVEL
-from backwalk.chance import student_quantile
 from backwalk.denoiser import EnsembleDenoiser
 from backwalk.diffusion import scales
+from backwalk.limits import GREATEST_LEVEL
 from backwalk.streams import Stream
+from backwalk.t_quantile import student_quantile
 from backwalk.threads import Map
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
@@ -68,7 +68,7 @@ class Validation:
         """The number m of validation rows."""
         return len(self._x_0) // self._draws
 
-    def by_row(self, side_by_side: Map = map) -> Tensor:
+    def by_row(self, parallel_map: Map = map) -> Tensor:
         """Return the value of each validation row, the mean over its noisy points: (m,), float64."""
 
         @torch.inference_mode()
@@ -78,7 +78,7 @@ class Validation:
             by_point: Tensor = self._nats[rows] * error.square().sum(-1)
             return by_point
 
-        pieces = list(side_by_side(nats, range(0, len(self._x_0), _ROWS_AT_ONCE)))
+        pieces = list(parallel_map(nats, range(0, len(self._x_0), _ROWS_AT_ONCE)))
         return torch.cat(pieces).double().reshape(self._draws, -1).mean(0).cpu().clone()
 
 

@@ -8,8 +8,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from backwalk import durable
-from backwalk.durable import (
+from backwalk import atomic_files
+from backwalk.atomic_files import (
     check_folder_writable,
     check_writable,
     held_alone,
@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_read_is_written_to(tmp_path, monkeypatch):
 
 def test_a_lock_that_is_never_the_file_s_own_ends(tmp_path, monkeypatch):
     """Found by review: on a file system that tells other inodes it went on for ever, and left a file each time."""
-    monkeypatch.setattr(durable, "_is_at", lambda *_: False)
+    monkeypatch.setattr(atomic_files, "_is_at", lambda *_: False)
     with pytest.raises(OSError, match="choose a folder on another disk"), whole_file(tmp_path / "a"):
         pass
     with pytest.raises(OSError, match="choose a folder on another disk"), locked_folder(tmp_path / "m"):
@@ -139,7 +139,7 @@ def test_a_lock_that_is_never_the_file_s_own_ends(tmp_path, monkeypatch):
 def test_a_new_folder_s_own_entry_is_flushed_too(tmp_path, monkeypatch):
     """Found by review."""
     flushed = []
-    monkeypatch.setattr(durable, "sync_folder", flushed.append)
+    monkeypatch.setattr(atomic_files, "sync_folder", flushed.append)
     with made_folder(tmp_path / "a" / "b"):
         assert set(flushed) == {tmp_path, tmp_path / "a"}
 
@@ -238,7 +238,7 @@ def test_what_cannot_be_written_is_known_beforehand(tmp_path, monkeypatch):
 
 def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
     done = []
-    fsync, replace = os.fsync, durable.Path.replace
+    fsync, replace = os.fsync, atomic_files.Path.replace
 
     def noted_fsync(descriptor):
         done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "bytes")
@@ -252,9 +252,9 @@ def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_end(tmp_pa
         done.append("name")
         os.link(part, target)
 
-    monkeypatch.setattr(durable.os, "fsync", noted_fsync)
-    monkeypatch.setattr(durable.Path, "replace", noted_replace)
-    monkeypatch.setattr(durable.Path, "hardlink_to", noted_link)
+    monkeypatch.setattr(atomic_files.os, "fsync", noted_fsync)
+    monkeypatch.setattr(atomic_files.Path, "replace", noted_replace)
+    monkeypatch.setattr(atomic_files.Path, "hardlink_to", noted_link)
     for overwrite in (False, True):
         done.clear()
         with whole_file(tmp_path / "a", overwrite=overwrite) as file:
@@ -272,7 +272,7 @@ def test_file_systems_that_flush_no_folders_are_written_to(tmp_path, monkeypatch
             raise OSError(number, os.strerror(number))
         fsync(descriptor)
 
-    monkeypatch.setattr(durable.os, "fsync", failing)
+    monkeypatch.setattr(atomic_files.os, "fsync", failing)
     outcome = nullcontext() if passes else pytest.raises(OSError, match=os.strerror(number))
     with outcome, whole_file(tmp_path / "a") as file:
         file.write(b"new")
@@ -282,8 +282,8 @@ def test_file_systems_that_flush_no_folders_are_written_to(tmp_path, monkeypatch
 def test_a_part_that_somebody_clears_up_is_left_to_him(tmp_path, monkeypatch):
     """Found by review: a writer whose part was just being looked at went on with it, unlocked, and lost it."""
     fcntl = pytest.importorskip("fcntl")
-    names, lock_at_once = iter(["aa", "bb"]), durable._lock_at_once
-    monkeypatch.setattr(durable.secrets, "token_hex", lambda _: next(names))
+    names, lock_at_once = iter(["aa", "bb"]), atomic_files._lock_at_once
+    monkeypatch.setattr(atomic_files.secrets, "token_hex", lambda _: next(names))
     others = []
 
     def lock(descriptor):
@@ -292,7 +292,7 @@ def test_a_part_that_somebody_clears_up_is_left_to_him(tmp_path, monkeypatch):
             fcntl.flock(others[0].fileno(), fcntl.LOCK_EX)
         return lock_at_once(descriptor)
 
-    monkeypatch.setattr(durable, "_lock_at_once", lock)
+    monkeypatch.setattr(atomic_files, "_lock_at_once", lock)
     with whole_file(tmp_path / "a") as file:
         assert file.name.endswith(".a.bb.part")
         (tmp_path / ".a.aa.part").unlink(missing_ok=True)

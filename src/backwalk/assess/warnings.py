@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from backwalk.assess.words import with_error
-from backwalk.chance import student_quantile
 from backwalk.diffusion import NoiseSchedule
 from backwalk.evaluation import Estimate, Figure
+from backwalk.formatting import listed
 from backwalk.model import mismatch_warning
-from backwalk.plain import listed
+from backwalk.t_quantile import student_quantile
 
 _FEW_ROWS = 500
 _GAIN_THAT_MATTERS = 0.05  # nats per row

@@ -8,20 +8,20 @@ import pytest
 import safetensors.torch
 import torch
 
-from backwalk import sealed as module
-from backwalk.sealed import NotSealed, open_sealed, sealed
+from backwalk import checksummed as module
+from backwalk.checksummed import NotChecksummed, checksummed_bytes, open_checksummed
 
 TENSORS = {"a": torch.tensor([1.5, -0.0, float("nan")]), "b": torch.arange(6).reshape(2, 3), "none": torch.empty(0)}
 RECORD = {"text": 'ä"\\ \n', "zeros": "0" * 64, "number": 0.1, "list": [1, None, True]}
 
 
 def write(path, record=RECORD, tensors=TENSORS, **options):
-    path.write_bytes(sealed(record, tensors, **{"form": "thing", "version": 3, **options}))
+    path.write_bytes(checksummed_bytes(record, tensors, **{"form": "thing", "version": 3, **options}))
     return path
 
 
 def read(path, **options):
-    with open_sealed(path, **{"form": "thing", "version": 3, **options}) as file:
+    with open_checksummed(path, **{"form": "thing", "version": 3, **options}) as file:
         return file.record, file.tensors()
 
 
@@ -54,10 +54,10 @@ def test_every_truncation_is_refused(path):
     content = path.read_bytes()
     for length in range(len(content)):
         path.write_bytes(content[:length])
-        with pytest.raises(NotSealed):
+        with pytest.raises(NotChecksummed):
             read(path)
     path.write_bytes(content + b"\0")
-    with pytest.raises(NotSealed, match="checksum"):
+    with pytest.raises(NotChecksummed, match="checksum"):
         read(path)
 
 
@@ -67,14 +67,14 @@ def test_every_changed_byte_is_refused(path):
         altered = bytearray(content)
         altered[place] ^= rng.randrange(1, 256)
         path.write_bytes(altered)
-        with pytest.raises(NotSealed):
+        with pytest.raises(NotChecksummed):
             read(path)
 
 
 def test_another_form_or_version_is_told_apart(path):
-    with pytest.raises(NotSealed, match="should be a other"):
+    with pytest.raises(NotChecksummed, match="should be a other"):
         read(path, form="other")
-    with pytest.raises(NotSealed, match="should be 4, but got 3: use another"):
+    with pytest.raises(NotChecksummed, match="should be 4, but got 3: use another"):
         read(path, version=4)
 
 
@@ -95,24 +95,24 @@ def test_another_form_or_version_is_told_apart(path):
 )
 def test_a_safetensors_file_without_our_seal_is_refused(tmp_path, metadata):
     safetensors.torch.save_file(TENSORS, tmp_path / "f", metadata=metadata)
-    with pytest.raises(NotSealed):
+    with pytest.raises(NotChecksummed):
         read(tmp_path / "f")
 
 
 def test_size_is_looked_at_before_the_file_is_read(path, monkeypatch):
     length = len(path.read_bytes())
-    monkeypatch.setattr(module, "SEALED_BYTES", length - 1)
-    with pytest.raises(NotSealed, match=f"at most {length - 1} bytes, but has {length}"):
+    monkeypatch.setattr(module, "CHECKSUMMED_BYTES", length - 1)
+    with pytest.raises(NotChecksummed, match=f"at most {length - 1} bytes, but has {length}"):
         read(path)
     path.write_bytes((2**63).to_bytes(8, "little") + b"{}")
-    with pytest.raises(NotSealed, match="not a whole one"):
+    with pytest.raises(NotChecksummed, match="not a whole one"):
         read(path)
 
 
 def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(NotSealed, match="should be a file"):
+        with pytest.raises(NotChecksummed, match="should be a file"):
             read(path)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nowhere")
@@ -127,7 +127,7 @@ def test_a_file_that_goes_while_it_is_looked_at_is_missed_and_not_called_another
 
 def test_a_file_that_is_written_to_between_two_looks_is_refused(tmp_path):
     path = write(tmp_path / "file", {"text": "x" * 100_000})  # more than Python reads ahead
-    with open_sealed(path, form="thing", version=3) as file:
+    with open_checksummed(path, form="thing", version=3) as file:
         path.write_bytes(path.read_bytes().replace(b"x" * 100, b"y" * 100))
-        with pytest.raises(NotSealed, match="it was written to while it was read"):
+        with pytest.raises(NotChecksummed, match="it was written to while it was read"):
             file.tensors()

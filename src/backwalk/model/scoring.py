@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk import diffusion
-from backwalk.accepted import BOUND_VARIANCES, FARTHEST_TO_SCORE, GREATEST_LEVEL, is_whole
 from backwalk.diffusion import (
     BoundTerms,
     Denoiser,
@@ -29,6 +28,7 @@ from backwalk.diffusion import (
     variational_bound,
 )
 from backwalk.errors import InvalidInput, SamplingDiverged
+from backwalk.limits import BOUND_VARIANCES, FARTHEST_TO_SCORE, GREATEST_LEVEL, is_whole
 from backwalk.model.fitted import (
     DiffusionModel,
     check_reverse_variance,
@@ -94,8 +94,8 @@ def bound(
             model.denoiser, z[piece], stream=stream, n_draws=n_draws, first_row=first, log_volume=-log_volume[piece]
         )
 
-    with single_threads(z.device.type == "cpu") as side_by_side:
-        terms = merged_terms(list(side_by_side(of_piece, range(0, len(z), piece_rows))))
+    with single_threads(z.device.type == "cpu") as parallel_map:
+        terms = merged_terms(list(parallel_map(of_piece, range(0, len(z), piece_rows))))
     _refuse_no_numbers(terms.per_row, "Bounds")
     return terms
 
@@ -265,10 +265,10 @@ def measured_denoising_error(
     # Increasing. The farthest levels of a chain that ends in noise alone are as one.
     place = -schedule.log_snr[1:].clamp(min=-2.0 * math.log(GREATEST_LEVEL)).numpy()
     times = sorted({1, *spread_times(place, min(n_levels, schedule.n_steps))})
-    with single_threads(z.device.type == "cpu") as side_by_side:
+    with single_threads(z.device.type == "cpu") as parallel_map:
         rows = z.repeat(-(-2048 // len(z)), 1)  # copies and not draws, which would be thousands of calls on a few rows
         chain = schedule.respace(times)
-        measured = denoising_error(denoiser, rows, chain, stream=stream, side_by_side=side_by_side)[1:]
+        measured = denoising_error(denoiser, rows, chain, stream=stream, parallel_map=parallel_map)[1:]
     at = place[np.array(times) - 1]
     return torch.from_numpy(np.concatenate([[0.0], np.exp(np.interp(place, at, measured.clamp(min=1e-30).log()))]))
 

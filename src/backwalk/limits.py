@@ -32,9 +32,9 @@ TABLE_FILE_BYTES = 2**30
 TABLE_FILE_CELLS = 2**26
 TABLE_FILE_COLUMNS = 10_000  # and a file's numbers, unpacked, should take no more than TABLE_FILE_BYTES either
 
-SEALED_HEADER_BYTES, SEALED_HEADER_VALUES = 4 * 2**20, 400_000  # JSON's values take more memory than its text
-MODEL_INDEX_BYTES = 2 * SEALED_HEADER_BYTES  # the same values, but one per line
-SEALED_BYTES = 4 * 2**30
+CHECKSUMMED_HEADER_BYTES, CHECKSUMMED_HEADER_VALUES = 4 * 2**20, 400_000  # JSON's values take more memory than its text
+MODEL_INDEX_BYTES = 2 * CHECKSUMMED_HEADER_BYTES  # the same values, but one per line
+CHECKSUMMED_BYTES = 4 * 2**30
 NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; blocks or layers
 MOST_STEPS = 10**6  # of a chain
 HISTORY_LENGTH = 2**18  # losses that a model keeps of its training; as Python numbers they take nine times their bytes

@@ -21,20 +21,20 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from backwalk.accepted import SEALED_BYTES, SEALED_HEADER_BYTES, SEALED_HEADER_VALUES
-from backwalk.plain import one_line
+from backwalk.formatting import one_line
+from backwalk.limits import CHECKSUMMED_BYTES, CHECKSUMMED_HEADER_BYTES, CHECKSUMMED_HEADER_VALUES
 
 _KEY = "backwalk"
 _ZEROS = b"0" * 64
 _LENGTH_BYTES = 8  # safetensors: the header's length, little-endian; the header, in JSON; the numbers
 
 
-class NotSealed(ValueError):
-    """A file that is no sealed file of the format asked for, not a whole and unaltered one, or too large to be one."""
+class NotChecksummed(ValueError):
+    """Not an intact checksummed file of the expected format, or too large to be one."""
 
 
 @dataclass(frozen=True)
-class SealedFile:
+class ChecksummedFile:
     """An open file of which only the header was read: its `record`, unchecked, and the size of all tensors."""
 
     record: dict[str, Any]
@@ -44,27 +44,29 @@ class SealedFile:
     _file: BinaryIO
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors, once every byte of the file is checked. Raises NotSealed and OSError."""
+        """Return the tensors, once every byte of the file is checked. Raises NotChecksummed and OSError."""
         self._file.seek(0)
         content = self._file.read(len(self._head) + self.data_bytes + 1)
         if content[: len(self._head)] != self._head:
-            raise NotSealed("it was written to while it was read.")
+            raise NotChecksummed("it was written to while it was read.")
         if _checksum(content, self.sha256) != self.sha256:
-            raise NotSealed("it was altered or is incomplete: its checksum does not match.")
+            raise NotChecksummed("it was altered or is incomplete: its checksum does not match.")
         try:
             return safetensors.torch.load(content)
         except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError, AssertionError) as error:
-            raise NotSealed(f"its tensors cannot be read: {one_line(error)}.") from error
+            raise NotChecksummed(f"its tensors cannot be read: {one_line(error)}.") from error
 
 
-def sealed(record: Mapping[str, Any], tensors: Mapping[str, Tensor], *, form: str, version: int) -> bytes:
-    """Return the bytes of a sealed file. `record` is plain JSON; tensors may be on any device.
+def checksummed_bytes(record: Mapping[str, Any], tensors: Mapping[str, Tensor], *, form: str, version: int) -> bytes:
+    """Return the bytes of a checksummed file. `record` is plain JSON; tensors may be on any device.
 
-    Raises NotSealed where the file would be too large to be read again.
+    Raises NotChecksummed where the file would be too large to be read again.
     """
     size = sum(tensor.nbytes for tensor in tensors.values())
-    if size > SEALED_BYTES - SEALED_HEADER_BYTES:
-        raise NotSealed(f"its tensors should take at most {SEALED_BYTES - SEALED_HEADER_BYTES} bytes, but take {size}.")
+    if size > CHECKSUMMED_BYTES - CHECKSUMMED_HEADER_BYTES:
+        raise NotChecksummed(
+            f"its tensors should take at most {CHECKSUMMED_BYTES - CHECKSUMMED_HEADER_BYTES} bytes, but take {size}."
+        )
     whole = {"sha256": _ZEROS.decode(), "format": form, "version": version, "record": record}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = safetensors.torch.save(plain, metadata={_KEY: json.dumps(whole, allow_nan=False)})
@@ -73,8 +75,11 @@ def sealed(record: Mapping[str, Any], tensors: Mapping[str, Tensor], *, form: st
 
 
 @contextmanager
-def open_sealed(path: Path, *, form: str, version: int) -> Iterator[SealedFile]:
-    """Open a sealed file and read its header, before memory is taken for tensors. Raises NotSealed and OSError."""
+def open_checksummed(path: Path, *, form: str, version: int) -> Iterator[ChecksummedFile]:
+    """Open a checksummed file and read its header, before memory is taken for tensors.
+
+    Raises NotChecksummed and OSError.
+    """
     with _regular(path) as file:
         yield _opened(file, form, version)
 
@@ -85,43 +90,47 @@ def _regular(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise NotSealed("it should be a file.")
+        raise NotChecksummed("it should be a file.")
     return os.fdopen(descriptor, "rb")
 
 
-def _opened(file: BinaryIO, form: str, version: int) -> SealedFile:
+def _opened(file: BinaryIO, form: str, version: int) -> ChecksummedFile:
     size = os.fstat(file.fileno()).st_size
     start = file.read(_LENGTH_BYTES)
     length = int.from_bytes(start, "little")
-    if size > SEALED_BYTES:
-        raise NotSealed(f"it should have at most {SEALED_BYTES} bytes, but has {size}.")
-    if not _LENGTH_BYTES + 2 <= _LENGTH_BYTES + length <= min(size, SEALED_HEADER_BYTES):
-        raise NotSealed("it is not a safetensors file, or not a whole one.")
+    if size > CHECKSUMMED_BYTES:
+        raise NotChecksummed(f"it should have at most {CHECKSUMMED_BYTES} bytes, but has {size}.")
+    if not _LENGTH_BYTES + 2 <= _LENGTH_BYTES + length <= min(size, CHECKSUMMED_HEADER_BYTES):
+        raise NotChecksummed("it is not a safetensors file, or not a whole one.")
     head = start + file.read(length)
     _refuse_long(head)
     try:
         whole = json.loads(json.loads(head[_LENGTH_BYTES:])["__metadata__"][_KEY])
         found, sha256, record = (whole["format"], whole["version"]), whole["sha256"], whole["record"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise NotSealed(f"it is a safetensors file without the record of a {form}.") from error
+        raise NotChecksummed(f"it is a safetensors file without the record of a {form}.") from error
     if found[0] != form or not isinstance(sha256, str) or not isinstance(record, dict):
-        raise NotSealed(f"it should be a {form}, but is something else.")
+        raise NotChecksummed(f"it should be a {form}, but is something else.")
     if found[1] != version:
-        raise NotSealed(f"the format version should be {version}, but got {found[1]!r}: use another backwalk release.")
-    return SealedFile(record, sha256, size - len(head), head, file)
+        raise NotChecksummed(
+            f"the format version should be {version}, but got {found[1]!r}: use another backwalk release."
+        )
+    return ChecksummedFile(record, sha256, size - len(head), head, file)
 
 
 def check_json(text: bytes, most_bytes: int, what: str) -> None:
-    """Raise NotSealed for JSON that is too long, or of more values than memory should be taken for."""
+    """Raise NotChecksummed for JSON that is too long, or of more values than memory should be taken for."""
     if len(text) > most_bytes:
-        raise NotSealed(f"{what} should have at most {most_bytes} bytes, but has {len(text)}: shorten column names.")
+        raise NotChecksummed(
+            f"{what} should have at most {most_bytes} bytes, but has {len(text)}: shorten column names."
+        )
     values = sum(map(text.count, (b",", b"[", b"{")))
-    if values > SEALED_HEADER_VALUES:
-        raise NotSealed(f"{what} should have at most {SEALED_HEADER_VALUES} values, but has {values}.")
+    if values > CHECKSUMMED_HEADER_VALUES:
+        raise NotChecksummed(f"{what} should have at most {CHECKSUMMED_HEADER_VALUES} values, but has {values}.")
 
 
 def _refuse_long(head: bytes) -> None:
-    check_json(head, SEALED_HEADER_BYTES, "its record")
+    check_json(head, CHECKSUMMED_HEADER_BYTES, "its record")
 
 
 def _checksum(content: bytes, own: str) -> str:
