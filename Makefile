@@ -9,13 +9,17 @@ BENCH_STAMP := $(VENV)/.installed-bench
 # Tests run side by side, each on one thread: threads that wait for a busy core make small products far slower.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
-.PHONY: demo test test-slow mutants soak check format notebook bench bench-full clean
+.PHONY: demo test trust test-slow mutants soak check format notebook bench bench-full clean
 
 demo: $(STAMP)
 	$(BIN)/backwalk demo --force
 
 test: $(STAMP)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not campaign"
+
+# Whole programs from end to end: README's commands, the notebook, the demos, a short part of every campaign of `soak`.
+trust: $(STAMP)
+	$(PYTEST) -m campaign
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow

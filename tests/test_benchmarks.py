@@ -559,6 +559,7 @@ def test_rows_on_a_grid_are_of_the_same_density_and_others_are_independent_draws
         assert -truth.log_prob(rows).mean() == pytest.approx(truth.entropy, abs=0.05)
 
 
+@pytest.mark.campaign
 def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):
     tiny = time_to_quality.Sizes(
         tuple((method, (0.2,)) for method in (Ours(), NotebookAsWritten(), Mixture(n_components=(1, 2)))),

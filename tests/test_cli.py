@@ -506,6 +506,7 @@ def test_quiet_says_nothing(run, rows_file, tmp_path):
     assert run("fit", rows_file, "-o", tmp_path / "other", *QUICK, "-q") == (0, "", "")
 
 
+@pytest.mark.campaign
 def test_demo_ends_in_a_report(run, tmp_path, monkeypatch):
     monkeypatch.setattr("backwalk.assess.assessment._MOST_IN_A_SET", 500)
     status, out, _ = run("demo", "-o", tmp_path / "demo", "--max-steps", 20)
@@ -516,6 +517,7 @@ def test_demo_ends_in_a_report(run, tmp_path, monkeypatch):
     assert read_table(tmp_path / "demo" / "samples.csv").values.shape == (10_000, 2)
 
 
+@pytest.mark.campaign
 def test_demo_s_lines_to_repeat_it_name_all_that_it_was_given(run, tmp_path, monkeypatch):
     """Found by review: --device was left out, and a GPU makes another model."""
     monkeypatch.setattr("backwalk.assess.assessment._MOST_IN_A_SET", 500)

@@ -56,6 +56,7 @@ def run_shortened(script):
         exec(compile(code_of(cell), str(script), "exec"), namespace)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_script_runs_shortened(script, capsys):
     with pytest.warns(PriorMismatchWarning, match=r"alpha_bar_N = 0\.3475"):

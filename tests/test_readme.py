@@ -17,6 +17,7 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
+@pytest.mark.campaign
 def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("backwalk.fitting.plan.default_training", _short_training)
@@ -34,6 +35,7 @@ def _short_training(n, d, max_steps=None, max_time=None, *_):
     return default_training(n, d, max_steps or 30, max_time)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("block", [block for block in blocks("sh") if "backwalk" in block and "make" not in block])
 def test_the_command_lines_run(block, tmp_path):
     rng = np.random.default_rng(0)

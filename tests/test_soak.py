@@ -6,12 +6,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from soak.campaign import Campaign, Skipped, run
 from soak.table import CAMPAIGNS
 
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.campaign
 def test_the_short_campaigns_hold():
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
