@@ -15,13 +15,13 @@ from backwalk.estimator import Diffusion
 from backwalk.model import (
     bound,
     check_reverse_variance,
-    judging,
     log_density,
     measured_denoising_error,
     mismatch_warning,
     reverse_variances,
     sample_pieces,
     sample_rows,
+    scoring,
     walk,
 )
 from backwalk.model.scoring import rows_scored_at_once
@@ -119,8 +119,8 @@ def test_the_bound_is_the_chain_s_plus_the_units(model, rows):
 
 def test_a_bound_in_pieces_has_every_rows_own_noise(model, rows, monkeypatch):
     whole = bound(model, rows, stream=STREAM)
-    monkeypatch.setattr(judging, "_FEWEST_ROWS", 7)
-    monkeypatch.setattr(judging, "_MOST_ROWS", 7)
+    monkeypatch.setattr(scoring, "_FEWEST_ROWS", 7)
+    monkeypatch.setattr(scoring, "_MOST_ROWS", 7)
     pieces = bound(model, rows, stream=STREAM)
     torch.testing.assert_close(pieces.per_row, whole.per_row, rtol=1e-4, atol=1e-4)
     assert pieces.total == pytest.approx(whole.total, rel=1e-5)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from backwalk.assess import assess, assessment, rivals
+from backwalk.assess import assess, assessment, baselines
 from backwalk.assess.memorisation import as_many, gain_by_level, training_gain
 from backwalk.assess.scored import Scored, textbook_chain
 from backwalk.assess.statistics import column_figures
@@ -463,7 +463,7 @@ def test_densities_of_a_baseline_without_bends_are_over_the_same_columns():
     other = frame[:300].assign(c=0.25)
     table = as_table(other)
     codec = assessment._judging_codec(model, table.values)
-    unbent = rivals._unbent(codec, table)
+    unbent = baselines._unbent(codec, table)
     assert unbent.encoded_columns == codec.encoded_columns == (0, 1)
     assert not unbent.heavy_tailed_columns
     assert unbent.columns[1] == codec.columns[1] == model.codec.columns[1]
