@@ -3,6 +3,7 @@
 import math
 import tracemalloc
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,16 +12,18 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from backwalk import defaults
 from backwalk.defaults import (
-    _MOST_FASTER,
+    STRUCTURE,
     default_architecture,
     default_distillation,
     default_schedule,
     default_training,
     default_validation_fraction,
     finest_scale,
+    reference_step_seconds,
+    structure,
 )
+from backwalk.defaults.fit import _MOST_FASTER
 from backwalk.denoiser import Residual, Textbook, build_denoiser
 from backwalk.diffusion import prior_mismatch
 from backwalk.streams import Stream
@@ -49,7 +52,7 @@ def test_the_finest_scale_is_that_of_all_rows_and_not_of_the_first(monkeypatch):
     """Tables are sorted, or come in groups."""
     z = np.concatenate([100.0 + 10.0 * normal(300, 2), sine(1700, 0.03)])
     assert finest_scale(z, stream=STREAM) == pytest.approx(0.03, rel=0.3)
-    monkeypatch.setattr(defaults, "_MOST_SEARCHED", 300)
+    monkeypatch.setattr(structure, "STRUCTURE", replace(STRUCTURE, most_searched=300))
     assert finest_scale(z, stream=STREAM) < 0.1
 
 
@@ -83,7 +86,7 @@ def test_the_finest_scale_repeats():
 def test_the_finest_scale_is_the_same_in_pieces_and_takes_little_memory(monkeypatch):
     z = normal(300, 40)
     whole = finest_scale(z, stream=STREAM)
-    monkeypatch.setattr(defaults, "_CELLS_AT_ONCE", 10_000)
+    monkeypatch.setattr(structure, "STRUCTURE", replace(STRUCTURE, numbers_at_once=10_000))
     assert finest_scale(z, stream=STREAM) == pytest.approx(whole, rel=1e-12)
     monkeypatch.undo()
     tracemalloc.start()
@@ -101,7 +104,7 @@ def test_a_few_rows_tell_the_finest_scale_of_a_wide_table(monkeypatch):
     whole = finest_scale(sine(1000, 0.03), stream=STREAM)
     assert sum(asked) == 300
     asked.clear()
-    monkeypatch.setattr(defaults, "_PROBED_PRODUCTS", 1)
+    monkeypatch.setattr(structure, "STRUCTURE", replace(STRUCTURE, most_products=1))
     assert finest_scale(sine(1000, 0.03), stream=STREAM) == pytest.approx(whole, rel=0.3)
     assert sum(asked) == 3
     asked.clear()
@@ -121,7 +124,7 @@ def test_neighbours_are_found_on_one_thread(monkeypatch):
             seen.extend(pool["num_threads"] for pool in threadpool_info())
             return super().kneighbors(*arguments, **options)
 
-    monkeypatch.setattr(defaults, "NearestNeighbors", Watched)
+    monkeypatch.setattr(structure, "NearestNeighbors", Watched)
     with threadpool_limits(2):
         finest_scale(normal(100, 3), stream=STREAM)
     assert set(seen) == {1}
@@ -247,7 +250,7 @@ def test_time_is_no_more_than_a_limit_where_steps_are_given():
 @pytest.mark.parametrize(("n", "d", "seconds"), [(10_000, 2, 60.0), (10_000, 2, 0.8), (20_000, 8, 60.0), (500, 8, 4.0)])
 def test_members_and_steps_take_the_time_that_is_given(n, d, seconds):
     """On the machine that the plan is of; faster ones have a hundred times as many steps before the clock ends them."""
-    of_a_step = default_architecture(n, d, seconds).n_members * defaults._seconds_a_member_step(n, d)
+    of_a_step = default_architecture(n, d, seconds).n_members * reference_step_seconds(n, d)
     assert default_training(n, d, max_time=seconds).max_steps / 100 * of_a_step == pytest.approx(seconds, rel=0.01)
 
 

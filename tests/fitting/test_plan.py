@@ -1,6 +1,7 @@
 """The plan of a fit: which rows serve what, and that it is the same on any number of threads."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from backwalk.datasets import curved_chain, two_moons
-from backwalk.defaults import finest_scale
+from backwalk.defaults import STRUCTURE, finest_scale, structure
 from backwalk.denoiser import Residual
 from backwalk.distillation import distilled
 from backwalk.errors import InvalidInput
@@ -80,7 +81,7 @@ def test_a_file_of_a_fit_does_not_depend_on_the_number_of_threads(rows, d):
 def test_the_finest_scale_of_many_rows_is_that_of_some(monkeypatch):
     X = curved_chain(3).sample(20_000, random_state=0)
     whole = finest_scale(X, stream=Stream(0))
-    monkeypatch.setattr("backwalk.defaults._MOST_SEARCHED", 10_000)
+    monkeypatch.setattr(structure, "STRUCTURE", replace(STRUCTURE, most_searched=10_000))
     some = finest_scale(X, stream=Stream(0))
     assert some != whole
     assert some == pytest.approx(whole, rel=0.15)  # 300 probes and some hundred neighbours

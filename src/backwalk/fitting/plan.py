@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.defaults import (
-    USUAL_LEVEL,
+    STRUCTURE,
     default_architecture,
     default_schedule,
     default_training,
@@ -108,7 +108,7 @@ def _refuse_narrow(z: NDArray[np.float64], level: float) -> None:
 
 
 def _refuse_wide(z: NDArray[np.float64]) -> None:
-    size, most = float(np.sqrt(np.square(z).mean(axis=0).max())), GREATEST_LEVEL / USUAL_LEVEL
+    size, most = float(np.sqrt(np.square(z).mean(axis=0).max())), GREATEST_LEVEL / STRUCTURE.last_level
     if size > most:
         raise InvalidInput(
             f"Columns that are not scaled should have a root mean square of at most {most:g}, as no noise beyond "

@@ -1,0 +1,226 @@
+"""The network of a fit and its training, from the numbers of rows (n) and columns (d) and the time limit.
+
+The rules have the same form for all d; their numbers differ for up to three columns (`LOW`) and for more (`HIGH`), as
+in the plane networks hardly overfit but need many steps, and beyond it the reverse holds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from backwalk.defaults.bfloat16 import has_fast_bfloat16
+from backwalk.denoiser import Architecture, Residual, is_low
+from backwalk.training import Training
+
+_CPU = torch.device("cpu")
+_MOST_FASTER = 100  # a time limit ends a run long before the steps of a machine so many times as fast are taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRules:
+    """The numbers behind a fit's defaults; docs/defaults.md says how each was measured.
+
+    - Steps of a fit without a time limit: `steps_per_root` sqrt(n), within `least_steps`..`most_steps`.
+    - Members of the ensemble without a time limit: 4 for up to `few_rows` rows, 2 for more.
+    - Members with a time limit T: T buys A = T / (seconds of a step of one member) steps, which m members share.
+      m = M sqrt(A / (M steps)), with M = `timed_members` for up to `few_rows` rows and 2 for more, so that members and
+      steps grow alike; more where each would take more steps than usual, or more than `steps_per_row` n, as a member
+      then overfits. m is even (members train in pairs), rounded up from `round_up` of a pair on, at most
+      `most_members`; 1 below 1.5, unless A >= `steps_for_two`.
+    - Width: 64 ceil(d / 64) units, within `least_width`..`most_width`; `narrow_width` for fewer than `narrow_rows`
+      rows, and `hurried_width` for a time limit below `hurried_seconds`. What a network adds to a multiple of x_t lies
+      in a space of as many dimensions as its last layer has units.
+    - Batch: n rows, within `least_batch`..`most_batch`.
+    - Rates: Adam's `learning_rate` haste^1.5 and Muon's `hidden_rate` haste^0.5, with haste = `calm_steps` / steps
+      within 1..`most_haste`.
+    - Weight decay: `decayed_rows` / n, within `least_decay`..`most_decay`.
+    - Held-out rows: a tenth, at most sqrt(10 n), 1,000, and the larger of `held_out_share` n and `held_out_rows`.
+    - Products in bfloat16: from `bfloat16_width` units on, on devices where they are fast.
+    - `step_seconds`: a training step of one member at the largest batch and `least_width`, on two cores of 2024;
+      `narrow_step_seconds` for fewer than `narrow_rows` rows.
+    """
+
+    steps_per_root: float
+    least_steps: int
+    most_steps: int
+    few_rows: int
+    timed_members: int
+    most_members: int = 16
+    steps_per_row: float = 0.375
+    steps_for_two: float = math.inf
+    round_up: float
+    least_width: int
+    most_width: int
+    narrow_rows: int = 0
+    narrow_width: int = 0
+    hurried_seconds: float = 0.0
+    hurried_width: int = 0
+    least_batch: int = 256
+    most_batch: int
+    learning_rate: float
+    hidden_rate: float = 0.02
+    calm_steps: int = 1600
+    most_haste: float = 1.0
+    decayed_rows: float = 200.0
+    least_decay: float
+    most_decay: float
+    held_out_share: float
+    held_out_rows: int = 0
+    bfloat16_width: float = math.inf
+    step_seconds: float
+    narrow_step_seconds: float = 0.0
+
+
+LOW = FitRules(  # up to three columns
+    steps_per_root=22,
+    least_steps=800,
+    most_steps=2200,
+    few_rows=1300,
+    timed_members=2,  # runs are not shortened here, and four of few steps would leave rings unlearnt
+    steps_for_two=1200,
+    round_up=0.25,
+    least_width=48,
+    most_width=48,
+    hurried_seconds=1.3,
+    hurried_width=32,
+    most_batch=1500,
+    learning_rate=0.005,
+    most_haste=2.5,  # of fewer steps each should be larger
+    least_decay=0.0,  # decay only costs here
+    most_decay=0.0,
+    held_out_share=0.05,
+    held_out_rows=50,
+    step_seconds=2e-3,
+)
+HIGH = FitRules(  # four columns and more
+    steps_per_root=17,
+    least_steps=400,
+    most_steps=2500,
+    few_rows=2200,
+    timed_members=4,
+    round_up=0.5,
+    least_width=128,
+    most_width=512,
+    narrow_rows=1000,
+    narrow_width=64,
+    most_batch=1000,
+    learning_rate=0.01,
+    least_decay=0.05,
+    most_decay=0.4,
+    held_out_share=0.1,
+    bfloat16_width=128,  # at 48, rounding took what the products saved
+    step_seconds=5e-3,
+    narrow_step_seconds=3e-3,
+)
+
+
+def fit_rules(d: int) -> FitRules:
+    """Return the rules for rows of d columns."""
+    return LOW if is_low(d) else HIGH
+
+
+def usual_steps(n: int, d: int) -> int:
+    """Return the training steps of a fit to n rows in R^d without a time limit."""
+    rules = fit_rules(d)
+    return int(np.clip(rules.steps_per_root * math.sqrt(n), rules.least_steps, rules.most_steps))
+
+
+def default_architecture(
+    n: int, d: int, max_time: float | None = None, max_steps: int | None = None, *, slowness: float = 1.0
+) -> Residual:
+    """Return the network for n rows in R^d. A time limit in seconds buys members and steps.
+
+    With `max_steps` there are no more members than without a time limit, which then is a limit alone. `slowness` is
+    how many times as long a step takes here as on the reference machine (`reference_step_seconds`).
+    """
+    members, _ = _members_and_steps(n, d, max_time, slowness)
+    if max_steps is not None:
+        members = min(members, _members_and_steps(n, d, None, slowness)[0])
+    return Residual(
+        width=_width(n, d, None if max_time is None else max_time / slowness), n_blocks=3, n_members=members
+    )
+
+
+def default_training(
+    n: int,
+    d: int,
+    max_steps: int | None = None,
+    max_time: float | None = None,
+    architecture: Architecture | None = None,
+    device: torch.device = _CPU,
+    *,
+    slowness: float = 1.0,
+) -> Training:
+    """Return the training of a network (by default the usual one) for n rows in R^d on a device.
+
+    With `max_time` the clock ends the run and the learning rates follow it; the steps in the plan are then an upper
+    bound, for a machine a hundred times as fast. `slowness` is as for `default_architecture`.
+    """
+    rules, (_, steps) = fit_rules(d), _members_and_steps(n, d, max_time, slowness)
+    length = (max_steps or steps) if max_time is None else min(steps, max_steps or steps)
+    haste = float(np.clip(rules.calm_steps / length, 1.0, rules.most_haste))
+    network = architecture or default_architecture(n, d, max_time, slowness=slowness)
+    is_wide = isinstance(network, Residual) and network.width >= rules.bfloat16_width
+    return Training(
+        max_steps=max_steps or (steps if max_time is None else _MOST_FASTER * steps),
+        batch_size=_batch_size(n, d),
+        learning_rate=rules.learning_rate * haste**1.5,
+        hidden_rate=rules.hidden_rate * haste**0.5,
+        weight_decay=float(np.clip(rules.decayed_rows / n, rules.least_decay, rules.most_decay)),
+        bfloat16=is_wide and has_fast_bfloat16(device),
+    )
+
+
+def default_validation_fraction(n: int, d: int) -> float:
+    """Return the share of n rows in R^d that is held out, to choose the weights and to fit the reverse variances.
+
+    The more rows there are, the less there is to overfit, and the smaller the share. None of fewer than 20 rows.
+    """
+    rules = fit_rules(d)
+    most = max(rules.held_out_share, rules.held_out_rows / n)
+    return 0.0 if n < 20 else min(0.1, most, math.sqrt(10.0 / n), 1000 / n)
+
+
+def reference_step_seconds(n: int, d: int) -> float:
+    """Return how long a training step of one member takes on two cores of 2024: a third of it whatever the batch."""
+    rules = fit_rules(d)
+    if n < rules.narrow_rows:
+        of_largest_batch = rules.narrow_step_seconds
+    else:
+        of_largest_batch = rules.step_seconds * (_width(n, d, None) / rules.least_width) ** 2
+    return of_largest_batch * (1.0 + 2.0 * _batch_size(n, d) / rules.most_batch) / 3.0
+
+
+def _members_and_steps(n: int, d: int, max_time: float | None, slowness: float) -> tuple[int, int]:
+    """Return the members of the ensemble and the training steps of each, as `FitRules` describes."""
+    rules, steps = fit_rules(d), usual_steps(n, d)
+    has_few_rows = n <= rules.few_rows
+    if max_time is None:
+        return 4 if has_few_rows else 2, steps
+    start = rules.timed_members if has_few_rows else 2
+    affordable = max_time / (slowness * reference_step_seconds(n, d))
+    wanted = start * math.sqrt(affordable / (start * steps))
+    even = 2 * math.floor(wanted / 2.0 + (1.0 - rules.round_up))
+    even = max(even, 2 * round(affordable / max(steps, rules.steps_per_row * n) / 2.0))
+    least = 2 if affordable >= rules.steps_for_two else 1
+    members = int(np.clip(even if wanted >= 1.5 else 1, least, rules.most_members))
+    return members, max(1, round(affordable / members))
+
+
+def _width(n: int, d: int, seconds: float | None) -> int:
+    """Return the units of a layer; `seconds` is the time limit, as the reference machine would need."""
+    rules = fit_rules(d)
+    if seconds is not None and seconds < rules.hurried_seconds:
+        return rules.hurried_width
+    if n < rules.narrow_rows:
+        return rules.narrow_width
+    return int(np.clip(64 * math.ceil(d / 64), rules.least_width, rules.most_width))
+
+
+def _batch_size(n: int, d: int) -> int:
+    rules = fit_rules(d)
+    return int(np.clip(n, rules.least_batch, rules.most_batch))

@@ -1,0 +1,92 @@
+"""The noise levels that follow from the rows: the finest structure that they show, and a chain that covers it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
+
+from backwalk.diffusion import NoiseSchedule, mismatch_along_axes, moments
+from backwalk.streams import Stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureRules:
+    """The numbers behind `finest_scale` and `default_schedule`, in encoded units.
+
+    The finest scale lies in `finest`..`coarsest`. The chain has `n_steps` steps, begins at the finest scale over
+    `levels_below`, and ends at `last_level` or at more noise, until the prior mismatch is at most `most_mismatch` nats
+    a row. `most_searched` rows take part in the search for neighbours, `most_products` multiplications go into
+    covariances, and `numbers_at_once` numbers are in memory at a time.
+    """
+
+    finest: float = 0.016
+    coarsest: float = 0.5
+    levels_below: float = 8.0  # so small a blur costs a Gaussian of that thickness 6e-5 nats
+    n_steps: int = 1000  # a tight bound wants many
+    last_level: float = 20.0
+    most_mismatch: float = 1e-4
+    most_searched: int = 10**6  # a search among ten times as many took longer than the training
+    most_products: int = 2 * 10**10  # some seconds
+    numbers_at_once: int = 2**22  # 32 MiB
+
+
+STRUCTURE = StructureRules()
+
+
+def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
+    """Return the finest structure that rows (n, d) show, as a standard deviation in encoded units.
+
+    At a random row, the covariance of its sqrt(n) nearest neighbours (2 d + 2, where these are more) is thin where the
+    data are; the square root of its least eigenvalue is that thickness, or the neighbours' own spread where nothing is
+    thinner. The result is the median over up to 300 rows (of wide tables at least 3), within 0.016..0.5, so that
+    repeated values and tiny tables give something sane. Of more than a million rows, a random million is searched for
+    proportionally fewer neighbours.
+    """
+    n, d = z.shape
+    if n <= d:
+        return STRUCTURE.finest  # no more rows than columns are flat in some direction
+    k = min(n, max(2 * d + 2, math.isqrt(n)))
+    if n > STRUCTURE.most_searched:
+        z = z[stream.child("searched").permutation(n)[: STRUCTURE.most_searched]]
+        n, k = STRUCTURE.most_searched, max(2 * d + 2, k * STRUCTURE.most_searched // n)
+    # Where all rows are neighbours, every probe has the same ones.
+    n_probes = 1 if k == n else int(np.clip(STRUCTURE.most_products // (d * d * k), 3, 300))
+    probes = z[stream.child("probes").permutation(n)[:n_probes]]
+    n_pieces = -(-len(probes) * d * max(k, d) // STRUCTURE.numbers_at_once)
+    with threadpool_limits(1):  # so that the bits do not depend on the number of threads
+        neighbours = NearestNeighbors(n_neighbors=k).fit(z).kneighbors(probes, return_distance=False)
+        least = np.concatenate([_least_variance(z[rows]) for rows in np.array_split(neighbours, n_pieces)])
+    return float(np.clip(math.sqrt(max(float(np.median(least)), 0.0)), STRUCTURE.finest, STRUCTURE.coarsest))
+
+
+def _least_variance(groups: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the least eigenvalue of the covariance of each group of rows: groups is (p, k, d)."""
+    around = groups - groups.mean(axis=1, keepdims=True)
+    least: NDArray[np.float64] = np.linalg.eigvalsh(around.swapaxes(1, 2) @ around / groups.shape[1])[:, 0]
+    return least
+
+
+def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None = None) -> NoiseSchedule:
+    """Return a chain whose log-SNR falls evenly from well below the data's finest scale to noise alone.
+
+    The greatest noise level is 20, or more until the data's first two moments give a prior mismatch of at most 1e-4
+    nats. The least is an eighth of the finest scale.
+    """
+    mean, covariance = moments(torch.from_numpy(z))
+    variances = torch.linalg.eigvalsh(covariance)
+    level_max = STRUCTURE.last_level
+    while True:
+        schedule = NoiseSchedule.log_snr_uniform(
+            n_steps or STRUCTURE.n_steps,
+            log_snr_max=-2.0 * math.log(floor / STRUCTURE.levels_below),
+            log_snr_min=-2.0 * math.log(level_max),
+        )
+        if mismatch_along_axes(mean, variances, schedule) <= STRUCTURE.most_mismatch:
+            return schedule
+        level_max *= math.sqrt(2.0)
