@@ -1293,6 +1293,14 @@ MUTANTS = (
         ("evaluation/test_nulls.py",),
     ),
     Mutant(
+        "nulls that share rows",
+        "evaluation/nulls.py",
+        "(of_real, n_pairs**-0.5)",
+        "(of_real, shared)",
+        "the error of a null",
+        ("evaluation/test_nulls.py",),
+    ),
+    Mutant(
         "differences that count however unsure",
         "assess/verdict.py",
         "abs(difference.value) > max(least, errors * difference.standard_error)",

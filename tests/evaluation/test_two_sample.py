@@ -73,5 +73,5 @@ def test_wrong_input_is_refused(n, m, folds, message):
 def test_rows_too_few_for_the_classifier_are_refused():
     """Found by review: scikit-learn's own error came."""
     x = Stream(0).normal(0, 10, 2).numpy()
-    with pytest.raises(InvalidInput, match=r"with 5 of each it says: Expected n_neigh.* Give more rows"):
+    with pytest.raises(InvalidInput, match=r"with 5 of each .*: Expected n_neigh.* Give more rows"):
         c2st(x[:5], x[5:], classifier=neighbours, stream=Stream(1))

@@ -51,8 +51,7 @@ class Judge:
     @classmethod
     def ready(cls, statistic: Statistic, pairs: RealPairs) -> Judge:
         """Return the judge of some pairs, its nulls computed."""
-        n = min(pairs.n_rows, statistic.most_rows)
-        heads = RealPairs(tuple((a[:n], b[:n]) for a, b in pairs.pairs), pairs.correlation)
+        heads = pairs.head(statistic.most_rows)
         return cls(statistic, heads, tuple(statistic.measure(a, b) for a, b in heads.pairs))
 
     def judge(self, generated: Rows) -> Figure:
@@ -84,7 +83,7 @@ def column_figures(pairs: RealPairs, generated: Rows, labels: Sequence[str]) -> 
     """Return the Kolmogorov-Smirnov distance of each column beside its null: as many figures as labels."""
     figures = []
     for j, label in enumerate(labels):
-        column = RealPairs(tuple((a[:, j : j + 1], b[:, j : j + 1]) for a, b in pairs.pairs), pairs.correlation)
+        column = pairs.column(j)
         rows = generated[: pairs.n_generated, j : j + 1]
         figure = compare(lambda x, y: float(marginal_ks(x, y)[0]), column, rows, name=label, unit="probability")
         figures.append(figure)

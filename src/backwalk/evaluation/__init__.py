@@ -1,8 +1,8 @@
-"""Judging points, whoever made them: NumPy arrays in, numbers with errors out.
+"""Statistics that compare two sets of points: NumPy arrays in, numbers with standard errors out.
 
-`compare` sets a statistic of generated rows beside the same of real rows, its null; `distances` and `two_sample` hold
-the statistics; `paired_gap` and `total_variation` are for densities that can be scored; `nearest_row_share` looks for
-copies of training rows. Nothing here knows a model.
+`compare` puts a statistic of generated rows beside its null, the same statistic of real rows. `distances` and
+`two_sample` hold the statistics. `paired_gap` and `total_variation` compare densities that can be evaluated;
+`nearest_row_share` looks for copies of training rows. Nothing here depends on a model.
 """
 
 from backwalk.evaluation.distances import (

@@ -1,8 +1,7 @@
-"""Simple generative models to hold a diffusion model against: a Gaussian mixture and a kernel density.
+"""Baselines for a diffusion model: a Gaussian mixture and a kernel density estimate.
 
-Both are fitted in seconds, have an exact density, and are hard to beat in the plane. A report that left them out
-would flatter. Points are expected in one common scale (mean 0 and variance 1 in each column): the mixture's starting
-values and the kernel's single bandwidth both assume it.
+Both are fitted in seconds, have an exact density, and are hard to beat in two columns. Points should have mean 0 and
+variance 1 in each column: the mixture's starting values and the kernel's single bandwidth assume it.
 """
 
 from __future__ import annotations
@@ -23,17 +22,18 @@ from sklearn.neighbors import KernelDensity
 from backwalk.evaluation.rows import Rows, as_rows, random_rows
 from backwalk.streams import Stream
 
-_MOST_ROWS = 20_000  # to fit on: more takes minutes and hardly moves either model
-_HELD_OUT_ROWS = 500  # a fold that the bandwidth is judged by
+_MOST_ROWS = 20_000  # to fit on: more takes minutes and hardly changes either model
+_HELD_OUT_ROWS = 500  # of a fold that scores the bandwidth
 _ROWS_A_COMPONENT = 10
 _RELATIVE_TOLERANCE = 1e-6  # of the kernel sum: far below any standard error
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """A fitted simple model: what it is called, scikit-learn's words for it, what it cost, and what it can do.
+    """A fitted baseline.
 
-    `expression` makes it in scikit-learn. `log_prob` maps rows (n, d) to (n,), nats; `sample(n, stream)` draws (n, d).
+    `expression` is the Python expression that constructs it with scikit-learn. `log_prob` maps rows (n, d) to
+    log-densities (n,), nats; `sample(n, stream)` returns rows (n, d).
     """
 
     name: str
@@ -64,7 +64,7 @@ def mixture_baseline(
         if best is not None and (k > len(rows) // _ROWS_A_COMPONENT or risen == 2):
             break
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # judged by its BIC, however far it came
+            warnings.simplefilter("ignore", ConvergenceWarning)  # its BIC decides, converged or not
             mixture = GaussianMixture(min(k, len(rows)), random_state=seed).fit(rows)
         bic = mixture.bic(rows)
         risen = 0 if bic < least else risen + 1

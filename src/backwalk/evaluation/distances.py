@@ -1,8 +1,7 @@
-"""Distances between two sets of points: arrays in, one number out, smaller is nearer.
+"""Distances between two sets of points.
 
-None of them reaches 0 for two honest samples of the same density, so a value says nothing until it stands beside the
-same statistic of real rows against other real rows (`nulls.compare`). All of them need memory that grows like n, not
-like n^2.
+Two samples of the same density have a distance above 0, so a value means something only beside its null: the same
+statistic of real rows against other real rows (`nulls.compare`). Memory grows like n, not like n^2.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A number measured on rows, with the standard error that belongs to it.
+"""A number measured on rows, with its standard error.
 
-Two densities are compared at the same rows, row by row: log p varies by whole nats from one row to the next, but the
-difference of two densities that are both nearly right hardly at all, so pairing takes most of the error away.
+Two densities are compared row by row at the same rows: log p varies by whole nats between rows, the difference of two
+densities that are both nearly right hardly at all. Pairing therefore removes most of the error.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Does the model repeat its training rows? A generated row should lie as near to rows that it never saw.
+"""Memorisation: do generated rows lie nearer to training rows than to unseen rows?
 
 Take equally many training and unseen rows. If the model has learned the density and not the rows, the two kinds are
-exchangeable, and the nearest real row of a generated row is of either kind with probability 1/2. This is a figure about
-copying, never one about privacy.
+exchangeable, and the nearest real row of a generated row is of either kind with probability 1/2. The share measures
+copying; it says nothing about privacy.
 """
 
 from __future__ import annotations

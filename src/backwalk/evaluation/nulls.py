@@ -1,20 +1,24 @@
-"""A figure beside its null: the statistic of (real, generated) pairs minus that of (real, real) pairs.
+"""A figure beside its null: a statistic of (real, generated) pairs minus the same of (real, other real) pairs.
 
-The k-th pair of real sets is (a_k, b_k). The model is judged by T(a_k, g_k), its null is T(a_k, b_k), and the
-difference is taken pair by pair, so that what is peculiar to a_k cancels. What the error of the mean over J pairs is
-depends on where the pairs come from:
+The k-th pair of real sets is (a_k, b_k). A model scores T(a_k, g_k), its null is T(a_k, b_k), and the difference is
+taken pair by pair, so that what is peculiar to a_k cancels. The standard error of the mean over J pairs, whose
+standard deviation is s, depends on the source of the pairs:
 
 - `disjoint_pairs`: no row occurs twice. The pairs are independent, and the error is s / sqrt(J). Where the truth can be
   drawn from, draw 2 J n rows and cut them; a table of m unseen rows gives sets of m / (2 J).
-- `resampled_pairs`: J random splits of all m rows into halves. The sets are J times larger than disjoint ones, but the
-  pairs share rows, and J does not make the table larger. Two halves share half of their rows, so a statistic that is
-  a mean over rows has a correlation of rho = 1/2 between splits, and one of higher order (a distance) a smaller one.
-  With rho taken as 1/2, the error is s sqrt(1/J + rho / (1 - rho)) = s sqrt(1/J + 1): that of Nadeau and Bengio 2003
-  for repeated splits. It does not vanish as J grows, and it errs on the wide side (with 6 pairs by a factor of 1.5 to
-  2.6), since the generated rows of the pairs are independent after all.
+- `resampled_pairs`: J random splits of all m rows into halves. The sets are J times larger than disjoint ones, but two
+  splits share a share f = 1/2 of the rows of a_k (f = n / m where a statistic looks at n rows of each set).
+  Nulls: a split only deals labels to rows. The mean of T over the labels hardly depends on the rows (of ranks, of an
+  accuracy and of the unbiased energy distance it does not at all), so nulls of different splits are uncorrelated, and
+  the error is s / sqrt(J).
+  Values and differences: the part of T that is linear in the rows of a_k has a correlation of f between splits, that of
+  g_k, which are independent, has none. Both have the same variance where the model is nearly right, so the correlation
+  is rho = f / 2, and the error is s sqrt(1/J + rho / (1 - rho)). Parts of higher order are less correlated, so that the
+  error of a distance near its null is too wide, by a factor of up to 1.5. Source for the formula with a given rho:
+  Nadeau and Bengio 2003.
 
-Within a pair no row ever occurs twice, in either kind: with bootstrap copies, nearest neighbours and classifiers
-recognise the copy, and the null is no longer that of independent rows.
+Within a pair no row occurs twice, in either kind: nearest neighbours and classifiers recognise the copies of a
+bootstrap, and the null is no longer that of independent rows.
 """
 
 from __future__ import annotations
@@ -34,10 +38,13 @@ from backwalk.t_quantile import student_quantile
 
 @dataclass(frozen=True)
 class RealPairs:
-    """Pairs of equally large sets of real rows, and the correlation to allow for between pairs (0: independent)."""
+    """Pairs of equally large sets of real rows, and the share of a set's rows that other pairs' sets have, too.
+
+    `overlap` is 0 for pairs that share no rows.
+    """
 
     pairs: tuple[tuple[Rows, Rows], ...]
-    correlation: float
+    overlap: float
 
     @property
     def n_rows(self) -> int:
@@ -49,6 +56,20 @@ class RealPairs:
         """The number of generated rows that `compare` needs."""
         return self.n_rows * len(self.pairs)
 
+    @property
+    def correlation(self) -> float:
+        """The correlation of T(a_k, g_k) between pairs, where real and generated rows add equally to its variance."""
+        return 0.5 * self.overlap
+
+    def head(self, n: int) -> RealPairs:
+        """Return the pairs of the first n rows of each set: all of them, if there are no more."""
+        n = min(n, self.n_rows)
+        return RealPairs(tuple((a[:n], b[:n]) for a, b in self.pairs), self.overlap * n / self.n_rows)
+
+    def column(self, j: int) -> RealPairs:
+        """Return the pairs of column j alone: sets of shape (n, 1)."""
+        return RealPairs(tuple((a[:, j : j + 1], b[:, j : j + 1]) for a, b in self.pairs), self.overlap)
+
 
 def disjoint_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPairs:
     """Cut rows (m, d), in random order, into 2 n_pairs sets of m // (2 n_pairs) rows without a common row.
@@ -59,7 +80,7 @@ def disjoint_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPair
     real = _enough_rows(rows, n_pairs, at_least=4 * n_pairs)
     size = len(real) // (2 * n_pairs)
     sets = real[stream.permutation(len(real))[: 2 * n_pairs * size]].reshape(n_pairs, 2, size, -1)
-    return RealPairs(tuple((a, b) for a, b in sets), correlation=0.0)
+    return RealPairs(tuple((a, b) for a, b in sets), overlap=0.0)
 
 
 def resampled_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPairs:
@@ -71,7 +92,7 @@ def resampled_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPai
     real = _enough_rows(rows, n_pairs, at_least=4)
     size = len(real) // 2
     orders = (stream.child(k).permutation(len(real)) for k in range(n_pairs))
-    return RealPairs(tuple((real[order[:size]], real[order[size : 2 * size]]) for order in orders), correlation=0.5)
+    return RealPairs(tuple((real[order[:size]], real[order[size : 2 * size]]) for order in orders), overlap=0.5)
 
 
 @dataclass(frozen=True)
@@ -90,11 +111,11 @@ class Figure:
     n_pairs: int
 
     def within(self, margin: float, z: float = 2.0) -> bool:
-        """Say whether the difference from the null is shown to lie in (-margin, margin): "at the limit".
+        """Return whether the whole interval of the difference from the null lies in (-margin, margin).
 
         The interval is difference -+ q * standard error, with q the quantile of Student's t for n_pairs - 1 degrees of
         freedom that has the tail of a normal's z (for z = 2: 2.9 with 5 pairs, 2.3 with 10). Too few or too noisy pairs
-        therefore answer False. `margin` has the figure's unit. Source: Schuirmann 1987 (two one-sided tests).
+        therefore return False. `margin` has the figure's unit. Source: Schuirmann 1987 (two one-sided tests).
         """
         reach = student_quantile(self.n_pairs - 1, z) * self.difference_standard_error
         return abs(self.difference) + reach < margin
@@ -109,7 +130,7 @@ def compare(
     unit: str = "",
     nulls: Sequence[float] | None = None,
 ) -> Figure:
-    """Return the mean of statistic(real, generated) beside that of statistic(real, other real rows).
+    """Compare the mean of statistic(real, generated) with that of statistic(real, other real rows).
 
     `statistic` takes two arrays (n, d), the real one first, and returns a number. `generated` is (m, d) with m >=
     n_pairs * n_rows independent rows; the k-th n_rows of them meet the k-th pair. `nulls` are the statistics of the
@@ -130,11 +151,12 @@ def compare(
     known = [statistic(a, b) for a, b in real_pairs.pairs] if nulls is None else nulls
     of_real = np.array(known)
     rho = real_pairs.correlation
-    errors = [
-        float(x.std(ddof=1)) * (1.0 / n_pairs + rho / (1.0 - rho)) ** 0.5 for x in (values, of_real, values - of_real)
-    ]
-    value, null = float(values.mean()), float(of_real.mean())
-    return Figure(name, value, errors[0], null, errors[1], value - null, errors[2], unit, n_rows, n_pairs)
+    shared = (1.0 / n_pairs + rho / (1.0 - rho)) ** 0.5
+    value, null, difference = (
+        (float(x.mean()), float(x.std(ddof=1)) * factor)
+        for x, factor in ((values, shared), (of_real, n_pairs**-0.5), (values - of_real, shared))
+    )
+    return Figure(name, *value, *null, *difference, unit, n_rows, n_pairs)
 
 
 def paired_gap(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:

@@ -1,7 +1,7 @@
-"""What every judge asks of its points first: finite numbers, one point per row, the same columns on both sides.
+"""Checks of the points that all statistics take: finite numbers, one point per row, the same columns in both sets.
 
-All of this room works on NumPy float64 arrays of shape (n, d). Distances mix the columns, so the caller brings them to
-one scale first (for example by the training rows' standard deviations); the figures then have that unit.
+This package works on NumPy float64 arrays of shape (n, d). Distances mix the columns, so the caller scales them first
+(for example by the standard deviations of the training rows); the figures then have that unit.
 """
 
 from __future__ import annotations

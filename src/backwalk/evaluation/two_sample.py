@@ -1,8 +1,8 @@
 """Classifier two-sample tests: can a classifier tell generated rows from real ones?
 
-An accuracy of 1/2 says that this classifier, with this many rows, cannot; it does not say that the densities agree. A
-pair of 10,000 rows has a standard deviation of about 0.004 under the null, so one pair proves little: take the mean of
-several through `nulls.compare`. Source: Lopez-Paz and Oquab 2017.
+An accuracy of 1/2 means that this classifier, with this many rows, cannot tell them apart; the densities may still
+differ. For two sets of 10,000 rows of one density the accuracy has a standard deviation of about 0.004: take the mean
+of several pairs by `nulls.compare`. Source: Lopez-Paz and Oquab 2017.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ClassifierFactory = Callable[[int, int], Any]
 """(d, seed) -> a fresh scikit-learn classifier."""
 
 
-def boosting(d: int, seed: int) -> Any:  # noqa: ARG001 - every factory is told d
+def boosting(d: int, seed: int) -> Any:  # noqa: ARG001 - every factory takes d
     """Return histogram gradient boosting with scikit-learn's defaults: fast, sharp on single columns."""
     return HistGradientBoostingClassifier(random_state=seed)
 
@@ -43,7 +43,7 @@ def perceptron(d: int, seed: int) -> Any:
     return make_pipeline(StandardScaler(), network)
 
 
-def neighbours(d: int, seed: int) -> Any:  # noqa: ARG001 - every factory is told both
+def neighbours(d: int, seed: int) -> Any:  # noqa: ARG001 - every factory takes both
     """Return a vote of the 15 nearest rows on standardised columns: sharp on local density in few dimensions."""
     return make_pipeline(StandardScaler(), KNeighborsClassifier(15))
 
@@ -77,13 +77,13 @@ def c2st(
     labels = np.repeat([0, 1], len(x_rows))
     rows = np.concatenate([x_rows, y_rows])
     with warnings.catch_warnings():
-        # A network that has not converged answers honestly all the same: its accuracy is its own.
+        # A network that has not converged has a valid accuracy all the same.
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
             scores = cross_val_score(model, rows, labels, cv=folds, scoring="accuracy", error_score="raise")
         except ValueError as error:
             raise InvalidInput(
-                f"The classifier should learn from the rows of x and y, but with {len(x_rows)} of each it says: "
+                f"The classifier should learn from the rows of x and y, but with {len(x_rows)} of each it raised: "
                 f"{' '.join(str(error).split()).rstrip('.')}. Give more rows, or another classifier."
             ) from error
     return float(scores.mean())
