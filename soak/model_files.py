@@ -20,7 +20,7 @@ import torch
 from backwalk import Diffusion
 from backwalk.checksummed import checksummed_bytes, open_checksummed
 from backwalk.errors import CheckpointError, ModelFileError
-from backwalk.model_file import FORMAT, VERSION, load
+from backwalk.model_file import FORMAT, VERSION, files, load
 from backwalk.training import Trainer
 from backwalk.training.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from backwalk.training.checkpoint import VERSION as CHECKPOINT_VERSION
@@ -323,6 +323,20 @@ def _pipe(place: Path) -> Path:
     return place / "m.safetensors"
 
 
+def _large_index(parameters: dict[str, Any]) -> Callable[[Path], Path]:
+    """Return a maker of a folder whose model, in both of its files, has such parameters."""
+
+    def make(place: Path) -> Path:
+        fitted().save(place / "m")
+        record, tensors = _parts()
+        record["card"]["parameters"] = parameters
+        content = checksummed_bytes(record, tensors, form=FORMAT, version=VERSION)
+        files._write_folder(place / "m", content, record)
+        return place / "m"
+
+    return make
+
+
 def _linked(target: str) -> Callable[[Path], Path]:
     """Return a maker of a folder whose model is a link to another place."""
 
@@ -365,9 +379,9 @@ _HOSTILE: list[tuple[Callable[[Path], object], str]] = [
     (lambda place: b"import os; os.system('touch trapped')", "not a safetensors file"),
     (lambda place: (2**63).to_bytes(8, "little") + b"{}", "not a safetensors file"),
     (lambda place: (2**64 - 1).to_bytes(8, "little") + b"{}" * 100, "not a safetensors file"),
-    (lambda place: (10**6).to_bytes(8, "little") + b'{"a":' * 200_000, "without the record"),
+    (lambda place: (750_000).to_bytes(8, "little") + b'{"a":' * 150_000, "without the record"),
     (lambda place: (4).to_bytes(8, "little") + b"null", "without the record"),
-    (lambda place: (2**21).to_bytes(8, "little") + b"[]," * 2**20, "at most 400000 values"),
+    (lambda place: (2**21).to_bytes(8, "little") + b"[]," * 2**20, "at most 160000 values"),
     (lambda place: (2**23).to_bytes(8, "little") + b" " * 2**23, "not a safetensors file"),
     (
         lambda place: checksummed_bytes({"deep": json.loads("[" * 500 + "]" * 500)}, {}, form=FORMAT, version=VERSION),
@@ -390,7 +404,7 @@ _HOSTILE: list[tuple[Callable[[Path], object], str]] = [
     (_index(model=3), "should repeat the model's record"),
     (_raw_index(b"{}"), "should be that of a backwalk-model"),
     (_raw_index(b"[" * 100_000), "cannot be read"),
-    (_raw_index(b"[" + b"{}," * 200_001 + b"{}]"), "at most 400000 values"),
+    (_raw_index(b"[" + b"{}," * 200_001 + b"{}]"), "at most 160000 values"),
     (_raw_index(b" " * (2**23 + 1)), "at most 8388608 bytes"),
     (_raw_index(b"\xff\xfe{}"), "cannot be read"),
     (_linked("itself"), "cannot be read"),
@@ -460,6 +474,10 @@ _HOSTILE: list[tuple[Callable[[Path], object], str]] = [
     (_record(card__parameters={"max_time": 10**400}), "card max_time should be"),
     (_record(card__parameters={"nothing": 1}), "card nothing"),
     (_record(card__parameters=None), "card.parameters required"),
+    (_record(card__parameters={f"{i:x}": 1 for i in range(150_000)}), "card.parameters at most 100"),
+    (_record(card__parameters={"denoiser": [{f"{i}": {}} for i in range(50_000)]}), "card denoiser"),
+    (_large_index({f"{i:x}": 1 for i in range(150_000)}), "card.parameters at most 100"),
+    (_large_index({"denoiser": [{f"{i}": {}} for i in range(50_000)]}), "card denoiser"),
     (_record(card__versions={"torch": ["x"]}), "card.versions.torch"),
     (_record(card__fit_seconds="x"), "card.fit_seconds"),
     (_record(card__description=3), "card.description"),

@@ -80,7 +80,7 @@ def hostile(n: int, seed: int, folder: Path) -> Iterator[str]:
 def csv_headers(n: int, seed: int, folder: Path) -> Iterator[str]:
     """Yield outcomes of headers that begin with a formula's sign: escaped by default, and numbers never touched."""
     rng = np.random.default_rng(seed)
-    signs = ["=", "+", "-", "@", "\t", "\r", ""]
+    signs = ["=", "+", "-", "@", "\uff1d", "\uff20", "\t", "\r", "\n", ""]
     for i in range(n):
         sign, escape = signs[i % len(signs)], i // len(signs) % 2 == 0
         yield outcome_of(partial(_escaped, folder / f"{i}.csv", sign, escape, rng))

@@ -17,6 +17,7 @@ from backwalk.atomic_files import (
     made_folder,
     remove_parts,
     whole_file,
+    whole_files,
 )
 
 
@@ -154,6 +155,83 @@ def test_a_name_is_held_by_one_alone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["link", "broken link", "content", "pipe"])
+def test_what_is_no_lock_file_is_not_locked_and_stays(tmp_path, kind):
+    """Found by attack: a symbolic link was followed, and a file made or locked where it leads."""
+    lock, elsewhere = tmp_path / ".a.lock", tmp_path / "elsewhere"
+    if kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "content":
+        lock.write_text("mine")
+    else:
+        lock.symlink_to(elsewhere)
+        if kind == "link":
+            elsewhere.touch()
+    with pytest.raises(OSError, match=r"lock file|symbolic links"), held_alone(tmp_path / "a"):
+        pass
+    assert os.path.lexists(lock)
+    assert elsewhere.exists() == (kind == "link")
+
+
+def pair(folder, overwrite, text, *, fault=None):
+    with whole_files(folder / "t", folder / "u", overwrite=overwrite) as files:
+        for file in files:
+            file.write(text)
+        if fault is not None:
+            raise fault
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("before", [{}, {"t": b"old"}, {"u": b"old"}, {"t": b"old", "u": b"old"}], ids=len)
+def test_of_two_files_both_appear_or_none(tmp_path, before, overwrite):
+    for name, text in before.items():
+        (tmp_path / name).write_bytes(text)
+    with pytest.raises(KeyboardInterrupt):
+        pair(tmp_path, True, b"half", fault=KeyboardInterrupt())
+    assert contents(tmp_path) == before
+    if before and not overwrite:
+        with pytest.raises(FileExistsError):
+            pair(tmp_path, overwrite, b"new")
+        assert contents(tmp_path) == before
+    else:
+        pair(tmp_path, overwrite, b"new")
+        assert contents(tmp_path) == {"t": b"new", "u": b"new"}
+
+
+@pytest.mark.parametrize("before", [{}, {"t": b"old"}, {"t": b"old", "u": b"old"}], ids=len)
+@pytest.mark.parametrize("renames", range(5))
+def test_two_files_are_never_of_two_writers(tmp_path, monkeypatch, before, renames):
+    """Found by attack: killed between its two files, a split left new training rows beside old unseen ones.
+
+    After some renames the next one fails, or the process is killed, as the state of the folder then shows.
+    """
+    for name, text in before.items():
+        (tmp_path / name).write_bytes(text)
+    replace, done, if_killed = atomic_files.Path.replace, [], []
+
+    def failing(path, target):
+        if len(done) == renames:
+            if_killed.append({name: text for name, text in contents(tmp_path).items() if name in ("t", "u")})
+            done.append(None)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done.append(None)
+        return replace(path, target)
+
+    monkeypatch.setattr(atomic_files.Path, "replace", failing)
+    if renames < 2 + len(before):
+        with pytest.raises(OSError, match="No space left"):
+            pair(tmp_path, True, b"new")
+        assert contents(tmp_path) == before
+        assert len(set(if_killed[0].values())) <= 1
+    else:
+        pair(tmp_path, True, b"new")
+        assert contents(tmp_path) == {"t": b"new", "u": b"new"}
+
+
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path):
     with (
         pytest.raises(OSError, match=r"there is no folder .*no; make it first"),
@@ -195,13 +273,18 @@ def test_whoever_asks_for_a_locked_folder_waits_and_finds_it(tmp_path):
     assert (tmp_path / "a" / "file").exists()
 
 
-def test_parts_of_one_file_are_removed(tmp_path):
-    for name in (".a.0123.part", ".a.part", ".[a].1.part", "a", ".b.0123.part"):
+def test_only_parts_of_one_file_are_removed(tmp_path):
+    """Found by attack: a user's `.z.csv.my-draft.part` was removed."""
+    parts = {".z.csv.01234567.part", ".[z].csv.89abcdef.part"}
+    others = {".z.csv.my-draft.part", ".z.csv.0123.part", ".z.csv.part", ".z.csv.x.01234567.part", ".b.01234567.part"}
+    for name in {*parts, *others, "z.csv", "z"}:
         (tmp_path / name).write_text("x")
-    remove_parts(tmp_path / "a")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".[a].1.part", ".a.part", ".b.0123.part", "a"]
-    remove_parts(tmp_path / "[a]")
-    assert not (tmp_path / ".[a].1.part").exists()
+    (tmp_path / ".z.csv.ffffffff.part").symlink_to(tmp_path / "z")
+    os.mkfifo(tmp_path / ".z.csv.eeeeeeee.part")
+    for name in ("z", "z.csv", "[z].csv"):
+        remove_parts(tmp_path / name)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*others, "z.csv", "z", ".z.csv.ffffffff.part", ".z.csv.eeeeeeee.part"}
 
 
 def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(tmp_path):
@@ -226,7 +309,7 @@ def test_what_cannot_be_written_is_known_beforehand(tmp_path, monkeypatch):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for name in ("folder", "pipe"):
-        with pytest.raises(OSError, match="no regular file"):
+        with pytest.raises(OSError, match="not a regular file"):
             check_writable(tmp_path / name, overwrite=True)
     monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
     with pytest.raises(PermissionError, match="Permission denied in"):
@@ -282,7 +365,7 @@ def test_file_systems_that_flush_no_folders_are_written_to(tmp_path, monkeypatch
 def test_a_part_that_somebody_clears_up_is_left_to_him(tmp_path, monkeypatch):
     """Found by review: a writer whose part was just being looked at went on with it, unlocked, and lost it."""
     fcntl = pytest.importorskip("fcntl")
-    names, lock_at_once = iter(["aa", "bb"]), atomic_files._lock_at_once
+    names, try_lock = iter(["aa", "bb"]), atomic_files._try_lock
     monkeypatch.setattr(atomic_files.secrets, "token_hex", lambda _: next(names))
     others = []
 
@@ -290,9 +373,9 @@ def test_a_part_that_somebody_clears_up_is_left_to_him(tmp_path, monkeypatch):
         if not others:  # who clears up is a moment earlier
             others.append((tmp_path / ".a.aa.part").open("rb"))
             fcntl.flock(others[0].fileno(), fcntl.LOCK_EX)
-        return lock_at_once(descriptor)
+        return try_lock(descriptor)
 
-    monkeypatch.setattr(atomic_files, "_lock_at_once", lock)
+    monkeypatch.setattr(atomic_files, "_try_lock", lock)
     with whole_file(tmp_path / "a") as file:
         assert file.name.endswith(".a.bb.part")
         (tmp_path / ".a.aa.part").unlink(missing_ok=True)

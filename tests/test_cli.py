@@ -280,7 +280,7 @@ def test_a_place_where_no_student_model_or_report_can_be_is_told_before_long_wor
     os.mkfifo(model.parent / "pipe.html")
     status, out, err = run("report", model, rows_file, "-o", model.parent / "pipe.html", "--force")
     assert (status, out) == (1, "")
-    assert "no regular file" in err
+    assert "not a regular file" in err
 
 
 def test_a_sampler_that_the_model_lacks_is_told_before_a_header(run, model):

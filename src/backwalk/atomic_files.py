@@ -1,63 +1,75 @@
-"""Writing files so that nothing is lost: the old one whole or the new one whole, never a mixture."""
+"""Atomic file replacement: a reader finds the old file or the new file, never a mixture of both."""
 
 from __future__ import annotations
 
 import errno
-import glob
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 try:
     import fcntl
-except ImportError:  # elsewhere than on POSIX systems
+except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
-_MOST_TURNS = 1000  # in which others take a name away before it is locked; some network file systems never end that
+PART: Final = r"\.[0-9a-f]{8}\.part"  # how the temporary name of a file ends, after a dot and the file's own name
+_MOST_ATTEMPTS = 1000  # to lock a name that others keep replacing; some network file systems never succeed
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 @contextmanager
 def whole_file(path: str | Path, *, overwrite: bool = False, like: Path | None = None) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name whole, on leaving the block, or not at all.
+    """Open a file for writing that appears under its name when the block ends without an error, or not at all.
 
-    It is written under a temporary name in the same folder, flushed to the disk and renamed, and the folder is flushed
-    too. Whoever may read the file that it replaces (or `like`, where that is there) may read it, and nobody else, by
-    its mode and its group; where the group cannot be kept, it loses its rights. A symbolic link is replaced, and never
-    followed. Raises OSError, among others FileExistsError where it exists already and `overwrite` is False.
+    The file is written under a temporary name in the same folder, flushed to the disk and renamed; then the folder is
+    flushed. The new file takes the mode and the group of the file that it replaces, or of `like` where that exists; if
+    the group cannot be kept, the group gets no rights. A symbolic link is replaced, not followed. Raises OSError;
+    FileExistsError if the file exists and `overwrite` is False.
     """
-    target = Path(path)
-    check_writable(target, overwrite=overwrite)
-    remove_parts(target)
-    temporary, file, lock = _new_part(target)
-    try:
-        with file:
-            _take_mode(file, like or target)
-            yield file
+    with whole_files(path, overwrite=overwrite, like=like) as (file,):
+        yield file
+
+
+@contextmanager
+def whole_files(
+    *paths: str | Path, overwrite: bool = False, like: Path | None = None
+) -> Iterator[tuple[BinaryIO, ...]]:
+    """Open several files as `whole_file` does one; nobody ever finds new files beside old ones.
+
+    Old files are moved aside before the first new file gets its name. If a rename fails, the old files are put back. If
+    the process is killed between two renames, files are missing, but no old file is left beside a new one.
+    """
+    targets = [Path(path) for path in paths]
+    for target in targets:
+        check_writable(target, overwrite=overwrite)
+    with ExitStack() as stack:
+        parts = []
+        for target in targets:
+            remove_parts(target)
+            parts.append(stack.enter_context(_part(target, like or target)))
+        yield tuple(file for _, file in parts)
+        for _, file in parts:
             file.flush()
             os.fsync(file.fileno())
-        if overwrite:
-            temporary.replace(target)
-        else:
-            _put_where_nothing_is(temporary, target)
-        sync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-        if lock is not None:
-            os.close(lock)
+            file.close()
+        _rename([(part, target) for (part, _), target in zip(parts, targets, strict=True)], overwrite=overwrite)
+        for folder in {target.parent for target in targets}:
+            sync_folder(folder)
 
 
 def check_writable(path: str | Path, *, overwrite: bool = False) -> None:
-    """Raise OSError where `whole_file` could not write: what is there may not be replaced, or the folder not written.
+    """Raise OSError if `whole_file` could not write `path`.
 
-    A device, a pipe or a folder is never replaced.
+    Devices, pipes and folders are never replaced.
     """
     target = Path(path)
     if target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, "it is no regular file; choose another name")
+        raise OSError(errno.EINVAL, "it is not a regular file; choose another name")
     if target.exists() and not overwrite:
         raise _exists_already()
     if not target.absolute().parent.is_dir():
@@ -66,9 +78,9 @@ def check_writable(path: str | Path, *, overwrite: bool = False) -> None:
 
 
 def check_folder_writable(folder: Path) -> None:
-    """Raise OSError where no file could be made in a folder, or the folder itself could not be made."""
+    """Raise OSError if no file could be created in a folder, or the folder itself could not be created."""
     there = next((path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()), None)
-    if there is None:  # a drive that is not there
+    if there is None:  # a missing drive
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     if not there.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -77,20 +89,27 @@ def check_folder_writable(folder: Path) -> None:
 
 
 def remove_parts(path: str | Path) -> None:
-    """Remove what writers of this file that were killed have left behind; those that still write hold a lock."""
+    """Remove the temporary files that killed writers of `path` left; running writers hold a lock on theirs."""
     target = Path(path)
-    for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        with suppress(OSError), part.open("rb") as file:
-            if _lock_at_once(file.fileno()):
-                part.unlink(missing_ok=True)
+    of_target = re.compile(rf"\.{re.escape(target.name)}{PART}")
+    for part in target.parent.glob(".*.part"):
+        if of_target.fullmatch(part.name):
+            with suppress(OSError):
+                descriptor = os.open(part, os.O_RDONLY | _NO_FOLLOW)
+                try:
+                    if stat.S_ISREG(os.fstat(descriptor).st_mode) and _try_lock(descriptor):
+                        part.unlink(missing_ok=True)
+                finally:
+                    os.close(descriptor)
 
 
 @contextmanager
 def held_alone(path: Path) -> Iterator[None]:
-    """Keep what stands, or will stand, under a name to this process: others that ask get BlockingIOError at once.
+    """Lock a name for this process; another process that asks for it gets BlockingIOError at once.
 
-    The lock is on an empty file beside it, `.NAME.lock`, which is taken away in the end; one that a killed process left
-    behind holds nobody up. On systems without `flock` nobody is kept away. Raises OSError where it cannot be made.
+    The lock is on an empty file, `.NAME.lock`, which is removed at the end; if a process is killed, its lock file stays
+    but locks nobody out. A symbolic link or a file with content under that name is left alone, with OSError. On systems
+    without `flock` nothing is locked.
     """
     lock = path.with_name(f".{path.name}.lock")
     descriptor = _locked_file(lock)
@@ -104,7 +123,7 @@ def held_alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
-    """Make a folder where it is not there; if it is still empty in the end, as writing failed, take it away again."""
+    """Create a folder if it is missing, and remove it at the end if it is still empty because writing failed."""
     made = _make(folder)
     try:
         yield
@@ -114,22 +133,22 @@ def made_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder, made as by `made_folder`, so that others who ask for it wait until the block is left.
+    """Create a folder as `made_folder` does, and lock it: others that ask for the lock wait until the block ends.
 
     On systems without `flock` nobody waits. Raises OSError.
     """
     made: list[Path] = []
     descriptor = None
     try:
-        for _ in range(_MOST_TURNS):
+        for _ in range(_MOST_ATTEMPTS):
             made += _make(folder)
             descriptor = _locked(folder)
             if descriptor is None or _is_at(descriptor, folder):
                 break
-            os.close(descriptor)  # whoever had it took it away while we waited
+            os.close(descriptor)  # the previous holder removed the folder while we waited
             descriptor = None
         else:
-            raise _never_ours(folder)
+            raise _lock_failed(folder)
         yield
     finally:
         _remove_empty(made)
@@ -138,53 +157,99 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names to the disk, where the system can."""
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    """Flush a folder's entries to the disk, if the system can."""
+    if os.name == "posix":  # other systems cannot open a folder
         try:
             descriptor = os.open(folder, os.O_RDONLY)
-        except PermissionError:  # a folder may be one to write to and not to read
+        except PermissionError:  # the folder may be writable but not readable
             return
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # of file systems that flush no folders
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # no such operation
                 raise
         finally:
             os.close(descriptor)
 
 
+@contextmanager
+def _part(target: Path, like: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Open a locked temporary file beside a target, with the mode and group of `like`, and remove it at the end."""
+    part, file, lock = _new_part(target)
+    try:
+        with file:
+            _take_mode(file, like)
+            yield part, file
+    finally:
+        part.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _rename(parts: list[tuple[Path, Path]], *, overwrite: bool) -> None:
+    """Give each temporary file its target's name, or none of them if one rename fails."""
+    set_aside = []
+    with ExitStack() as undo:
+        if overwrite and len(parts) > 1:
+            for _, target in parts:
+                if target.exists():
+                    set_aside.append(_part_name(target))
+                    undo.callback(_put_back, set_aside[-1], target)
+                    target.replace(set_aside[-1])
+            for folder in {target.parent for _, target in parts}:
+                sync_folder(folder)  # no power failure may leave a new file on the disk and an old one
+        for part, target in parts:
+            if overwrite:
+                part.replace(target)
+            else:
+                _put_where_nothing_is(part, target)
+            if len(parts) > 1:
+                undo.callback(target.unlink, missing_ok=True)
+        undo.pop_all()
+    for old in set_aside:
+        old.unlink(missing_ok=True)
+
+
+def _put_back(old: Path, target: Path) -> None:
+    with suppress(FileNotFoundError):
+        old.replace(target)
+
+
+def _part_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+
+
 def _new_part(target: Path) -> tuple[Path, BinaryIO, int | None]:
-    """Make a temporary file beside the target, and lock it; return its name, the file, and what holds the lock."""
-    for _ in range(_MOST_TURNS):
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    """Create and lock a temporary file beside the target; return its name, the file and the lock's descriptor."""
+    for _ in range(_MOST_ATTEMPTS):
+        part = _part_name(target)
         file = part.open("xb")
         if fcntl is None:
             return part, file, None
-        # A copy, as the lock has to outlive the file's closing: until it has its name.
-        lock = os.dup(file.fileno())
-        if _lock_at_once(lock) is not False and _is_at(lock, part):
+        lock = os.dup(file.fileno())  # a copy, because the lock is held until the rename, after the file is closed
+        if _try_lock(lock) is not False and _is_at(lock, part):
             return part, file, lock
-        file.close()  # somebody who clears up takes it for a dead writer's, as it was not locked yet
+        file.close()  # another writer is removing it as a dead writer's, because it was not locked yet
         os.close(lock)
         part.unlink(missing_ok=True)
-    raise _never_ours(target)
+    raise _lock_failed(target)
 
 
-def _lock_at_once(descriptor: int) -> bool | None:
-    """Lock a file; return whether that was possible: False where another has it, None where there are no locks."""
+def _try_lock(descriptor: int) -> bool | None:
+    """Lock a file without waiting; return False if another holds the lock, and None if there are no locks."""
     if fcntl is None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # some network file systems have none
+    except OSError:  # some network file systems have no locks
         return None
     return True
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make a folder and its parents, and return those that were made, outermost first."""
+    """Create a folder and its parents, and return those that were missing, outermost first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
@@ -194,13 +259,14 @@ def _make(folder: Path) -> list[Path]:
 
 def _remove_empty(folders: list[Path]) -> None:
     for folder in reversed(folders):
-        with suppress(OSError):  # not empty, as it should be
+        with suppress(OSError):  # not empty
             folder.rmdir()
 
 
 def _exists_already() -> FileExistsError:
-    remedy = "choose another name, or overwrite it (overwrite=True, --force)"
-    return FileExistsError(errno.EEXIST, f"it exists already; {remedy}")
+    return FileExistsError(
+        errno.EEXIST, "it exists already; choose another name, or overwrite it (overwrite=True, --force)"
+    )
 
 
 def _take_mode(file: BinaryIO, like: Path) -> None:
@@ -211,18 +277,18 @@ def _take_mode(file: BinaryIO, like: Path) -> None:
     if of_like.st_gid != own.st_gid:
         try:
             os.fchown(file.fileno(), -1, of_like.st_gid)
-        except OSError:  # the user is not in that group
+        except OSError:  # the user is not a member of that group
             mode &= ~stat.S_IRWXG
     os.fchmod(file.fileno(), mode)
 
 
 def _put_where_nothing_is(temporary: Path, target: Path) -> None:
-    """Give a file its name, unless somebody else has taken that name in the meantime."""
+    """Rename a file, unless another process has taken the name in the meantime."""
     try:
         target.hardlink_to(temporary)
     except FileExistsError as error:
         raise _exists_already() from error
-    except OSError:  # not all file systems have links; there a moment is left between the look and the renaming
+    except OSError:  # no hard links on this file system: a moment is left between the check and the rename
         if target.exists():
             raise _exists_already() from None
         temporary.replace(target)
@@ -231,26 +297,31 @@ def _put_where_nothing_is(temporary: Path, target: Path) -> None:
 def _locked_file(lock: Path) -> int | None:
     if fcntl is None:
         return None
-    for _ in range(_MOST_TURNS):
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        if _lock_at_once(descriptor) is False:
+    for _ in range(_MOST_ATTEMPTS):
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode) or os.fstat(descriptor).st_size:
+                raise OSError(errno.EEXIST, f"{lock.name} should be an empty lock file, but is not; move it away")
+            if _try_lock(descriptor) is False:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        except OSError:
             os.close(descriptor)
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            raise
         if _is_at(descriptor, lock):
             return descriptor
-        os.close(descriptor)  # whoever had it took the file away before we locked it
-    raise _never_ours(lock)
+        os.close(descriptor)  # the previous holder removed the file before we locked it
+    raise _lock_failed(lock)
 
 
-def _never_ours(path: Path) -> OSError:
-    return OSError(errno.EIO, f"{path.name} was never the file that was locked; choose a folder on another disk")
+def _lock_failed(path: Path) -> OSError:
+    return OSError(errno.EIO, f"{path.name} cannot be locked here; choose a folder on another disk")
 
 
 def _locked(folder: Path) -> int | None:
     if fcntl is None:
         return None
     descriptor = os.open(folder, os.O_RDONLY)
-    with suppress(OSError):  # some network file systems lock no folders
+    with suppress(OSError):  # some network file systems do not lock folders
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor
 

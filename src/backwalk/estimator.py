@@ -30,6 +30,7 @@ from backwalk.fitting import (
     fitted,
     parameters_from,
 )
+from backwalk.formatting import one_line
 from backwalk.latent import from_latent, mixed, to_latent
 from backwalk.limits import FARTHEST_TO_FIT, is_whole
 from backwalk.model import (
@@ -657,7 +658,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             estimator._adopt(model)
         except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
             raise ModelFileError(
-                f"{path} cannot be read: in its card, parameters or training: {str(error).rstrip('.')}."
+                f"{path} cannot be read: in its card, parameters or training: {one_line(error)}."
             ) from error
         assert isinstance(model.denoiser, EnsembleDenoiser)  # no file holds another
         for network in (model.denoiser, *([model.student.denoiser] if model.student else [])):

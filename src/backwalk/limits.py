@@ -32,7 +32,8 @@ TABLE_FILE_BYTES = 2**30
 TABLE_FILE_CELLS = 2**26
 TABLE_FILE_COLUMNS = 10_000  # and a file's numbers, unpacked, should take no more than TABLE_FILE_BYTES either
 
-CHECKSUMMED_HEADER_BYTES, CHECKSUMMED_HEADER_VALUES = 4 * 2**20, 400_000  # JSON's values take more memory than its text
+CHECKSUMMED_HEADER_BYTES = 4 * 2**20
+CHECKSUMMED_HEADER_VALUES = 160_000  # counted before JSON is parsed: a value may take 30 times the memory of its text
 MODEL_INDEX_BYTES = 2 * CHECKSUMMED_HEADER_BYTES  # the same values, but one per line
 CHECKSUMMED_BYTES = 4 * 2**30
 NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; blocks or layers

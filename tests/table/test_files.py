@@ -83,7 +83,10 @@ def test_standard_input_and_output_are_csv(monkeypatch):
     assert "standard input: The file is empty" in complaint("-")
 
 
-@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r"])
+SIGNS = ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n"]
+
+
+@pytest.mark.parametrize("sign", SIGNS)
 @pytest.mark.parametrize("escape", [True, False])
 def test_headers_that_a_spreadsheet_would_run_are_escaped_and_numbers_are_not(tmp_path, sign, escape):
     header = f"{sign}1+1"

@@ -92,14 +92,15 @@ class _History(_Strict):
 
 _Text = Annotated[str, Field(max_length=1000)]
 _Count = Annotated[int, Field(ge=0)]
+_Settings = Annotated[dict[str, Any], Field(max_length=100)]
 
 
 class _Card(_Strict):
     """What `model_card` writes. Its parameters and settings are looked at by whoever makes an estimator of them."""
 
     description: _Text
-    parameters: dict[str, Any]
-    settings: dict[str, Any]
+    parameters: _Settings
+    settings: _Settings
     seed: int
     split_seed: int
     data_sha256: _Text

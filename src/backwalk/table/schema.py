@@ -24,7 +24,7 @@ Kind = Literal["numpy", "pandas", "polars", "pyarrow"]
 FloatArray = npt.NDArray[np.float64]
 
 _KINDS = get_args(Kind)
-_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")  # also full-width
 _ARROW_NAMES = {"boolean": "bool", "double": "float64", "float": "float32", "halffloat": "float16"}
 _WHOLE = {"bool"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _IN_BYTE_ORDER = re.compile("[<>]([iu][1248]|f[248])")
@@ -124,9 +124,10 @@ def shown(name: object) -> str:
 
 
 def escaped(name: str) -> str:
-    """Return a column's name as a CSV header: with an apostrophe before what a spreadsheet would run as a formula.
+    """Return a column's name as a CSV header, with an apostrophe before a name that a spreadsheet runs as a formula.
 
-    Names that begin with apostrophes and then such a sign get one more, so that `unescaped` gives every name back.
+    Such a name begins with =, +, -, @, one of their full-width forms, a tab or a line end. A name that begins with
+    apostrophes and then such a sign gets one more apostrophe, so that `unescaped` restores every name.
 
     >>> [escaped(name) for name in ("=1+1", "'=1+1", "length")]
     ["'=1+1", "''=1+1", 'length']
@@ -135,7 +136,7 @@ def escaped(name: str) -> str:
 
 
 def unescaped(name: str) -> str:
-    """Return the name that `escaped` was given."""
+    """Return the name that was given to `escaped`."""
     return name[1:] if name.startswith("'") and name.lstrip("'").startswith(_FORMULA_SIGNS) else name
 
 
