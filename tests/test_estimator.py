@@ -796,6 +796,7 @@ def test_the_plans_are_made_for_the_device_of_the_weights(monkeypatch, rows):
 
     monkeypatch.setattr("backwalk.fitting.plan.default_training", spy(default_training))
     monkeypatch.setattr("backwalk.estimator.default_distillation", spy(default_distillation))
+    monkeypatch.setattr("backwalk.estimator.default_pairs", lambda _: 50)
     Diffusion(max_steps=2, random_state=0, verbose=False).fit(rows).distil(max_steps=2, random_state=0)
     assert told == [torch.device("cpu")] * 2
 

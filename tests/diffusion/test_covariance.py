@@ -117,7 +117,7 @@ def test_bound_of_a_gaussian_is_entropy_plus_prior_mismatch_at_any_number_of_ste
     assert terms.total == pytest.approx(entropy + prior_mismatch(MEAN, COVARIANCE, schedule), rel=1e-9)
 
 
-@pytest.mark.parametrize("d", [1, 2, 10, 50])
+@pytest.mark.parametrize("d", [1, 2, 8])
 def test_every_term_equals_its_closed_form(d, schedule):
     """Along the axes of S all is scalar: x_0 - x_0_hat = (b^2 delta - a b s eps) / c, with c = a^2 s + b^2."""
     stream = Stream(19).child(d)
