@@ -21,6 +21,7 @@ LAYERS = [
     {"estimator"},
     {"assess"},
     {"report"},
+    {"tasks"},
     {"cli"},
     {"__main__"},
 ]

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from backwalk import progress
-from backwalk.progress import progress_bar
+from backwalk.progress import progress_bar, progress_display
 from backwalk.training import Progress
 
 STEPS = [Progress(step, 5000, 1.5, 0.25 if step == 2000 else None, 0.1, step / 3000) for step in (1000, 2000, 3000)]
@@ -48,6 +48,27 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys, between, n_lines):
     assert (out, err.count("\n")) == ("", n_lines)
     if n_lines:
         assert err.splitlines()[-1] == "training 100%  step 3,000  loss 1.5000  validation 0.2500  0 s"
+
+
+def test_activities_follow_each_other_and_messages_remove_the_bar(monkeypatch, terminal, capsys):
+    monkeypatch.setattr(progress, "_MOMENT", 0.0)
+    with progress_display(verbose=True) as display:
+        display.count("scoring", 50, 100)
+        display.clear()
+        capsys.readouterr()
+        display.count("scoring", 100, 100)
+        display.count("judging", 1, 3)
+        assert "scoring" in capsys.readouterr().err
+    with progress_display(verbose=False) as display:
+        display.count("scoring", 1, 2)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_log_s_line_says_how_long_is_left(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_BETWEEN_LINES", 0.0)
+    with progress_display(verbose=True) as display:
+        display.count("scoring", 50, 1000)
+    assert " ".join(capsys.readouterr().err.split()) == "scoring 5% 50 of 1,000 0 s, 0 s left"
 
 
 def test_nothing_is_said_without_leave(monkeypatch, terminal, capsys):

@@ -51,6 +51,7 @@ def test_errors_are_what_their_tree_says():
     tree = {
         "BackwalkError": (Exception,),
         "NotANumber": (errors.InvalidInput, TypeError),
+        "IncompatibleArguments": (errors.InvalidInput,),
         **dict.fromkeys(
             ("CheckpointError", "InvalidInput", "ModelFileError", "TableFileError"), (errors.BackwalkError, ValueError)
         ),

@@ -3,7 +3,8 @@
 ```
 BackwalkError
 ├── InvalidInput (ValueError)       data or settings that a caller can put right
-│   └── NotANumber (TypeError)      a cell that is no number
+│   ├── NotANumber (TypeError)      a cell that is no number
+│   └── IncompatibleArguments       arguments that do not go together
 ├── TableFileError (ValueError)     a table file that cannot be read or written
 ├── ModelFileError (ValueError)     a model file that is incomplete, altered, or from another version
 ├── CheckpointError (ValueError)    a checkpoint that is damaged, or belongs to another fit
@@ -25,6 +26,10 @@ class InvalidInput(BackwalkError, ValueError):
 
 class NotANumber(InvalidInput, TypeError):
     """A cell that is no number. Also a TypeError, which is what NumPy and scikit-learn raise here."""
+
+
+class IncompatibleArguments(InvalidInput):
+    """Arguments that do not go together. The command line ends with the status of wrong usage, 2."""
 
 
 class TableFileError(BackwalkError, ValueError):

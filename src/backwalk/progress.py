@@ -1,4 +1,4 @@
-"""Progress of a fit: on a terminal or in a notebook after a moment, elsewhere in a line now and then."""
+"""Progress of long work: a bar on a terminal, a line in a notebook, and a plain line now and then in a log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,95 +16,144 @@ from backwalk.training import Progress
 
 Callback = Callable[[Progress], object]
 
-_MOMENT = 1.0  # seconds without a word
+_MOMENT = 1.0  # seconds before anything is shown
 _REFRESH = 0.1
-_REFRESH_IN_A_NOTEBOOK = 0.5  # whose every line goes through a browser
-_BETWEEN_LINES = 30.0  # where every line stays: a log's
+_REFRESH_IN_A_NOTEBOOK = 0.5  # every update passes through a browser
+_BETWEEN_LINES = 30.0  # in a log, where every line stays
+
+
+class _View(Protocol):
+    def draw(self, activity: str, share: float, words: str, seconds: float, /) -> None: ...
+
+    def clear(self) -> None: ...
+
+
+class Display:
+    """Shows how far an activity is: first after a moment, then at a fixed interval, and when it is done."""
+
+    def __init__(self, view: _View, *, first: float, interval: float) -> None:
+        self._view, self._first, self._interval = view, first, interval
+        self._activity, self._began, self._due, self._is_shown = "", 0.0, 0.0, False
+
+    def show(self, activity: str, share: float, words: Callable[[], str]) -> None:
+        """Show that a share of an activity is done; `words()` say more about it."""
+        now = time.monotonic()
+        if activity != self._activity:
+            self._activity, self._began, self._due, self._is_shown = activity, now, now + self._first, False
+        if now >= self._due or (self._is_shown and share >= 1.0):
+            self._view.draw(activity, share, words(), now - self._began)
+            self._due, self._is_shown = time.monotonic() + self._interval, True
+
+    def count(self, activity: str, done: int, total: int) -> None:
+        """Show that `done` of `total` rows are done."""
+        self.show(activity, done / total, lambda: f"{done:,} of {total:,}")
+
+    def clear(self) -> None:
+        """Remove the bar from the terminal, so that another line can be printed."""
+        self._view.clear()
+
+
+@contextmanager
+def progress_display(verbose: bool | int) -> Iterator[Display]:
+    """Give a `Display` on stderr, or in a notebook; it shows nothing where `verbose` is False."""
+    console = Console(stderr=True)
+    if not verbose:
+        display = Display(_Nothing(), first=float("inf"), interval=float("inf"))
+    elif console.is_jupyter:
+        display = Display(_NotebookLine(), first=_MOMENT, interval=_REFRESH_IN_A_NOTEBOOK)
+    elif console.is_terminal:
+        display = Display(_TerminalBar(console), first=_MOMENT, interval=_REFRESH)
+    else:
+        display = Display(_LogLines(), first=_BETWEEN_LINES, interval=_BETWEEN_LINES)
+    try:
+        yield display
+    finally:
+        display.clear()
 
 
 @contextmanager
 def progress_bar(verbose: bool | int) -> Iterator[Callback]:
-    """Give a callback that shows training progress: after a second, a bar on a terminal's stderr, a line in a notebook.
+    """Give a callback that shows the progress of training: step, loss, and the last validation loss."""
+    with progress_display(verbose) as display:
+        validation = ""
 
-    Elsewhere a run that takes longer than half a minute gets a plain line on stderr every half minute. Where `verbose`
-    is False, nothing is shown.
-    """
-    console = Console(stderr=True)
-    if verbose and console.is_jupyter:
-        yield _line()
-    elif verbose and console.is_terminal:
-        with _bar(console) as show:
-            yield show
-    else:
-        yield _plain_lines() if verbose else lambda _: None
+        def show(progress: Progress) -> None:
+            nonlocal validation
+            if progress.validation_loss is not None:
+                validation = f"  validation {progress.validation_loss:.4f}"
+            display.show(
+                "training", progress.share, lambda: f"step {progress.step:,}  loss {progress.loss:.4f}{validation}"
+            )
+
+        yield show
 
 
-@contextmanager
-def _bar(console: Console) -> Iterator[Callback]:
-    bar = Bar(
-        TextColumn("training"),
-        BarColumn(),
-        TextColumn("{task.fields[words]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        auto_refresh=False,
-    )
-    task = bar.add_task("training", total=1.0, words="")
+class _Nothing:
+    def draw(self, *_: object) -> None:
+        pass
 
-    def draw(progress: Progress, words: str) -> None:
-        bar.update(task, completed=progress.share, words=words)
-        bar.start()  # does nothing the second time
-        bar.refresh()
+    def clear(self) -> None:
+        pass
 
-    try:
-        yield _now_and_then(draw, _REFRESH)
-    finally:
-        if bar.live.is_started:
-            with suppress(OSError):  # the terminal may be gone, which is told in another way
-                bar.stop()
+
+class _TerminalBar:
+    def __init__(self, console: Console) -> None:
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[words]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            auto_refresh=False,
+        )
+        self._activity = ""
+
+    def draw(self, activity: str, share: float, words: str, _: float) -> None:
+        if activity != self._activity:
+            for task in self._bar.task_ids:
+                self._bar.remove_task(task)
+            self._task, self._activity = self._bar.add_task(activity, total=1.0, words=""), activity
+        self._bar.update(self._task, completed=share, words=words)
+        self._bar.start()  # does nothing where it is started
+        self._bar.refresh()
+
+    def clear(self) -> None:
+        if self._bar.live.is_started:
+            with suppress(OSError):  # the terminal may be closed, which the program handles elsewhere
+                self._bar.stop()
                 sys.stderr.flush()
 
 
-def _line() -> Callback:
-    """Return a callback that shows one line, which stays with what it said last. Nothing but IPython is needed."""
-    from IPython.display import display
+class _NotebookLine:
+    """One line, which keeps its last text. Needs IPython alone."""
 
-    handle: Any = None
+    def __init__(self) -> None:
+        self._activity, self._handle = "", None
 
-    def draw(progress: Progress, words: str) -> None:
-        nonlocal handle
-        line = {"text/plain": _in_a_line(progress, words)}
-        if handle is None:
-            handle = display(line, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    def draw(self, activity: str, share: float, words: str, seconds: float) -> None:
+        from IPython.display import display
+
+        line: dict[str, Any] = {"text/plain": _in_a_line(activity, share, words, seconds)}
+        if activity != self._activity or self._handle is None:
+            self._handle = display(line, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            self._activity = activity
         else:
-            handle.update(line, raw=True)
+            self._handle.update(line, raw=True)
 
-    return _now_and_then(draw, _REFRESH_IN_A_NOTEBOOK)
-
-
-def _plain_lines() -> Callback:
-    def draw(progress: Progress, words: str) -> None:
-        print(_in_a_line(progress, words), file=sys.stderr, flush=True)
-
-    return _now_and_then(draw, _BETWEEN_LINES, first=_BETWEEN_LINES)
+    def clear(self) -> None:
+        pass
 
 
-def _in_a_line(progress: Progress, words: str) -> str:
-    return f"training {progress.share:4.0%}  {words}  {progress.seconds:.0f} s"
+class _LogLines:
+    def draw(self, activity: str, share: float, words: str, seconds: float) -> None:
+        print(_in_a_line(activity, share, words, seconds), file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        pass
 
 
-def _now_and_then(draw: Callable[[Progress, str], None], seconds: float, *, first: float | None = None) -> Callback:
-    """Return a callback that draws after a moment (or `first`), then so many seconds apart, and when all is done."""
-    due, validation, drawn = time.monotonic() + (_MOMENT if first is None else first), "", False
-
-    def show(progress: Progress) -> None:
-        nonlocal due, validation, drawn
-        if progress.validation_loss is not None:
-            validation = f"  validation {progress.validation_loss:.4f}"
-        if time.monotonic() >= due or (drawn and progress.share >= 1.0):
-            draw(progress, f"step {progress.step:,}  loss {progress.loss:.4f}{validation}")
-            due, drawn = time.monotonic() + seconds, True
-
-    return show
+def _in_a_line(activity: str, share: float, words: str, seconds: float) -> str:
+    left = f", {seconds * (1.0 - share) / share:.0f} s left" if 0.0 < share < 1.0 else ""
+    return f"{activity} {share:4.0%}  {words}  {seconds:.0f} s{left}"

@@ -1,8 +1,8 @@
-"""The command line: argv in, one call into the library, an exit status out.
+"""The command line: it parses the arguments, calls a task of `backwalk.tasks`, and prints the result.
 
-Data go to stdout, messages to stderr. Exit status: 0 done; 1 an error of ours, in one line; 2 wrong usage; 130 Ctrl-C;
-143 SIGTERM; 129 SIGHUP, its terminal was closed. Nothing heavy is imported before a command needs it, so that `--help`
-answers at once.
+Data go to stdout, messages to stderr. Exit status: 0 done; 1 an error, reported in one line; 2 wrong usage;
+130 Ctrl-C; 143 SIGTERM; 129 SIGHUP (the terminal was closed). Tasks, and torch with them, are imported when a command
+runs, so that `--help` answers at once.
 """
 
 from backwalk.cli.commands import cli

@@ -1,4 +1,4 @@
-"""One call of the program: its arguments, and how much it is to say."""
+"""One call of the program: its arguments, and how much it prints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 @dataclass
 class Invocation:
-    """The arguments as they were given, and whether -q and -v stood among them, before the command or after it."""
+    """The arguments, and whether -q and -v are among them, before the command or after it."""
 
     arguments: Sequence[str] = ()
     quiet: bool = False

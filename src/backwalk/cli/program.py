@@ -15,11 +15,11 @@ from backwalk.cli.commands import cli
 from backwalk.cli.invocation import Invocation
 from backwalk.cli.output import echo
 from backwalk.cli.stops import Stopped, how_stopped, signals_raised
-from backwalk.errors import BackwalkError, PriorMismatchWarning, RepeatedValueWarning
+from backwalk.errors import BackwalkError, IncompatibleArguments, PriorMismatchWarning, RepeatedValueWarning
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line, and leave with its exit status."""
+    """Run the command line, and exit with its status."""
     invocation = Invocation(list(sys.argv[1:] if arguments is None else arguments))
 
     def show_warning(message: object, *_: object, **__: object) -> None:
@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             status = _run(invocation)
             try:
                 sys.stdout.flush()
-            except OSError:  # told by _run; in the end Python would try again, and fail with another status
+            except OSError:  # reported by _run; at exit Python would flush again, and end with another status
                 with suppress(OSError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Stopped as stopped:  # when all was done or told
+    except Stopped as stopped:  # after everything was done or reported
         status = 128 + stopped.number
     sys.exit(status)
 
@@ -51,27 +51,27 @@ def _run(invocation: Invocation) -> int:
         error.show()
         return error.exit_code
     except Stopped as stopped:
-        with suppress(OSError):  # the terminal may be gone
+        with suppress(OSError):  # the terminal may be closed
             echo(f"{how_stopped(stopped.number)}{stopped.advice}", err=True)
         return 128 + stopped.number
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
     except SystemExit:
-        return 0  # click leaves so, and only so, when whoever reads our stdout has had enough
+        return 0  # click exits so only where the reader of our stdout has closed it
     except (BackwalkError, OSError, MemoryError) as error:
         if invocation.verbose:
             traceback.print_exc()
-        text = " ".join(str(error).split()) or "there is not enough memory: ask for fewer rows"
-        # Whatever else is written names its path; a library that cannot be loaded has no number.
+        text = " ".join(str(error).split()) or "out of memory: ask for fewer rows"
+        # Errors of other files name their path; a library that cannot be loaded has no errno.
         if isinstance(error, OSError) and error.filename is None and error.errno is not None:
             text = f"standard output cannot be written: {error.strerror or text}"
         echo(f"error: {text}", err=True)
-        return 1
-    except Exception as error:  # a fault of ours, in one line too
+        return 2 if isinstance(error, IncompatibleArguments) else 1
+    except Exception as error:  # a bug of ours, in one line too
         if invocation.verbose:
             traceback.print_exc()
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        remedy = ", and --device cpu avoids the GPU" if "CUDA" in said else ""
-        echo(f"error: unexpected, {said}: -v shows where{remedy}", err=True)
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        remedy = "; --device cpu avoids the GPU" if "CUDA" in text else ""
+        echo(f"error: unexpected {text} (-v shows the traceback){remedy}", err=True)
         return 1

@@ -1,4 +1,4 @@
-"""How Ctrl-C, SIGTERM and SIGHUP end a command: once with what is to be kept kept, twice at once."""
+"""How Ctrl-C, SIGTERM and SIGHUP end a command: the first in good order, a second at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backwalk.signals import HANG_UP, STOPPING
 
 
 class Stopped(BaseException):
-    """A signal asked the program to end; `advice` says how to go on."""
+    """A signal asked the program to end; `advice` is what to do next, for the end of the message."""
 
     def __init__(self, number: int) -> None:
         self.number, self.advice = number, ""
@@ -23,9 +23,9 @@ class Stopped(BaseException):
 
 @contextmanager
 def signals_raised() -> Iterator[None]:
-    """Let SIGINT, SIGTERM and, unless it is ignored, SIGHUP raise `Stopped`.
+    """Make SIGINT, SIGTERM and, unless it is ignored, SIGHUP raise `Stopped`.
 
-    Whoever signals again, while it is cleaned up, ends the program at once, but for SIGHUP.
+    A second signal during the cleaning up ends the program at once, except SIGHUP, which is ignored then.
     """
 
     def stop(number: int, _: object) -> None:
@@ -37,7 +37,7 @@ def signals_raised() -> Iterator[None]:
     before = {
         number: handler
         for number, handler in zip(numbers, map(signal.getsignal, numbers), strict=True)
-        if not (number == HANG_UP and handler is signal.SIG_IGN)  # as by nohup
+        if not (number == HANG_UP and handler is signal.SIG_IGN)  # as under nohup
     }
     for number in before:
         signal.signal(number, stop)
@@ -47,23 +47,23 @@ def signals_raised() -> Iterator[None]:
         try:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        except KeyboardInterrupt:  # a second Ctrl-C, taken by Python's own handler, which is back already
+        except KeyboardInterrupt:  # a second Ctrl-C, which Python's own handler, put back already, has raised
             os._exit(128 + signal.SIGINT)
 
 
 def how_stopped(number: int) -> str:
-    """Return what a signal has done to a command, for the beginning of a message."""
+    """Return the word for what a signal did to a command."""
     return {signal.SIGINT: "interrupted", HANG_UP: "hung up"}.get(number, "terminated")
 
 
-def how_to_go_on(checkpoint: Path, arguments: Sequence[str]) -> str:
-    """Return what to do after a fit was stopped, for the end of a message."""
+def how_to_continue(checkpoint: Path, arguments: Sequence[str]) -> str:
+    """Return the command that continues a stopped fit, for the end of a message."""
     if not checkpoint.exists():
         return " before there was anything to keep"
     from backwalk.training.checkpoint import checkpoint_step
 
     command = shlex.join(["backwalk", *(argument for argument in arguments if argument != "--resume"), "--resume"])
     try:
-        return f"; {checkpoint} keeps step {checkpoint_step(checkpoint)}: go on with {command}"
-    except BackwalkError:  # damaged, which is no answer to a signal; the next fit says so
+        return f"; {checkpoint} keeps step {checkpoint_step(checkpoint)}: continue with {command}"
+    except BackwalkError:  # a damaged checkpoint: the next fit reports it
         return ""

@@ -7,6 +7,7 @@ back, and `from_values`, `write_table` and `write_rows` give rows out as they ca
 from backwalk.table.codec import Codec
 from backwalk.table.columns import ConstantColumn, HeavyTailedColumn, ScaledColumn
 from backwalk.table.facts import facts_of_columns
+from backwalk.table.formats import SUFFIXES
 from backwalk.table.frame import Table, as_table, match_columns
 from backwalk.table.reading import read_part, read_table
 from backwalk.table.schema import Schema, from_values
@@ -14,6 +15,7 @@ from backwalk.table.selection import Selection
 from backwalk.table.writing import check_table_path, write_rows, write_table
 
 __all__ = [
+    "SUFFIXES",
     "Codec",
     "ConstantColumn",
     "HeavyTailedColumn",

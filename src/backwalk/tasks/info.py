@@ -1,20 +1,21 @@
-"""What `backwalk info` says: of a model, of a table, of a built-in density, or of all of these."""
+"""Describe a saved model, a table file or a built-in density."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from backwalk.cli.data import check_source, is_built_in
-from backwalk.cli.output import printable
+from backwalk.datasets import DENSITIES
+from backwalk.model import blur_words, student_words, training_words
+from backwalk.model_file import load
+from backwalk.table import facts_of_columns
+from backwalk.tasks.data import check_source, is_built_in
 
 
-def facts_of(path: str | None) -> dict[str, Any]:
-    """Return what a model or a table holds or a density is, or, without a path, the densities: plain JSON values."""
+def info(path: str | None = None) -> dict[str, Any]:
+    """Describe a model, a table file or a built-in density as JSON values; without a path, list the densities."""
     if path is None:
-        from backwalk.datasets import DENSITIES
-
         return {"densities": [{"name": name, "d": make().d} for name, make in DENSITIES.items()]}
     if Path(path).is_dir() or Path(path).suffix == ".safetensors":
         return _of_model(path)
@@ -23,30 +24,7 @@ def facts_of(path: str | None) -> dict[str, Any]:
     return _of_table(path)
 
 
-def lines_of(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the facts as a label and a text each, both on one line and harmless for a terminal."""
-    for name, value in facts.items():
-        label = name.replace("_", " ")
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            for of_one in value:
-                others = (
-                    f"{fact.replace('_', ' ')} = {_worded(number)}" for fact, number in of_one.items() if fact != "name"
-                )
-                yield printable(of_one["name"]), ", ".join(others)  # as it is typed
-        elif isinstance(value, list):
-            yield label, ", ".join(map(_worded, value))
-        else:
-            yield label, _worded(value)
-
-
-def _worded(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
-
-
 def _of_model(path: str) -> dict[str, Any]:
-    from backwalk.model import blur_words, student_words, training_words
-    from backwalk.model_file import load
-
     model = load(Path(path))
     columns = list(model.schema.names)
     codec = model.codec
@@ -65,7 +43,7 @@ def _of_model(path: str) -> dict[str, Any]:
         "alpha_bar_N": float(model.schedule.alpha_bar[-1]),
         "prior_mismatch_nats": model.prior_mismatch,
         "reverse_variance": model.reverse_variance,
-        "log_density": f"the probability-flow ODE's, blurred by {blur_words(model)}",
+        "log_density": f"probability-flow ODE, blurred by {blur_words(model)}",
         "sampler": model.sampler.describe(model.schedule),
         **({"student": student_words(model.student)} if model.student else {}),
         "training_step_kept": f"{model.history.chosen_step} of {model.history.n_steps}",
@@ -75,15 +53,11 @@ def _of_model(path: str) -> dict[str, Any]:
 
 
 def _of_density(name: str) -> dict[str, Any]:
-    from backwalk.datasets import DENSITIES
-
     density = DENSITIES[name]()
     return {"density": name, "d": density.d, "entropy_nats": density.entropy}
 
 
 def _of_table(path: str) -> dict[str, Any]:
-    from backwalk.table import facts_of_columns
-
     check_source(path, name="PATH")
     n_rows, columns = facts_of_columns(path)
     return {"table": path, "rows": n_rows, "n_columns": len(columns), "columns": columns}

@@ -1,0 +1,33 @@
+"""The commands, one a file: each reads its options, calls the task of its name, and prints the result."""
+
+import click
+
+from backwalk import __version__
+from backwalk.cli.commands.demo import demo
+from backwalk.cli.commands.distil import distil
+from backwalk.cli.commands.fit import fit
+from backwalk.cli.commands.info import info
+from backwalk.cli.commands.report import report
+from backwalk.cli.commands.sample import sample
+from backwalk.cli.commands.score import score
+from backwalk.cli.commands.split import split
+from backwalk.cli.options import verbosity_options
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKWALK", "max_content_width": 100}
+
+
+@click.group(context_settings=_SETTINGS)
+@click.version_option(__version__, "--version", prog_name="backwalk")
+@verbosity_options
+def cli() -> None:
+    """Fit diffusion models to tables of numbers, draw new rows from them, and judge them.
+
+    DATA is a .csv, .parquet or .npy file of numeric columns, - for CSV from standard input, or the name of a built-in
+    density such as two_moons (`backwalk info` lists them). Begin with `backwalk demo`.
+    """
+
+
+for _command in (demo, split, fit, sample, score, report, distil, info):
+    cli.add_command(_command)
+
+__all__ = ["cli"]

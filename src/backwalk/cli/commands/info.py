@@ -1,0 +1,44 @@
+"""`backwalk info`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from backwalk.cli.options import reply_options
+from backwalk.cli.output import echo, print_json, printable
+
+
+@click.command()
+@click.argument("path", required=False)
+@reply_options
+def info(path: str | None, json: bool) -> None:
+    """Describe a saved model, a table file or a built-in density; without PATH, list the densities."""
+    from backwalk.tasks.info import info as run
+
+    facts = run(path)
+    if json:
+        print_json(facts)
+        return
+    lines = list(_lines(facts))
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
+        echo(f"{label:<{width}}  {text}")
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each fact as a label and a text, both on one line."""
+    for name, value in facts.items():
+        label = name.replace("_", " ")
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            for item in value:
+                others = (f"{key.replace('_', ' ')} = {_text(fact)}" for key, fact in item.items() if key != "name")
+                yield printable(item["name"]), ", ".join(others)
+        elif isinstance(value, list):
+            yield label, ", ".join(map(_text, value))
+        else:
+            yield label, _text(value)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

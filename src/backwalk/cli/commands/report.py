@@ -1,0 +1,63 @@
+"""`backwalk report`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backwalk.cli.invocation import invocation_of
+from backwalk.cli.options import (
+    device_option,
+    drop_missing_option,
+    force_option,
+    reply_options,
+    rows_option,
+    seed_option,
+)
+from backwalk.cli.output import echo, observed, print_json
+
+if TYPE_CHECKING:
+    from backwalk.tasks.report import ReportResult
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option("--training", help="The rows of the fit: adds baselines, and looks for copies of training rows.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The report, an .html file.")
+@device_option
+@rows_option
+@drop_missing_option
+@seed_option
+@force_option
+@reply_options
+@click.pass_context
+def report(context: click.Context, /, json: bool, **options: Any) -> None:
+    """Judge a saved MODEL by the rows of DATA, which its fit did not see, and write a report.
+
+    Of a built-in density, DATA is --rows rows that no fit was given, and --training the rows that `backwalk fit` drew.
+    Columns that MODEL does not have are ignored.
+    """
+    from backwalk.tasks.report import report as run
+
+    command = shlex.join(["backwalk", *invocation_of(context).arguments])
+    with observed(context) as observer:
+        result = run(**options, commands=[command], observer=observer)
+    if json:
+        print_json(result.record())
+    else:
+        print_verdict(result)
+
+
+def print_verdict(result: ReportResult) -> None:
+    """Print the verdict, the warnings, and where the report is."""
+    echo(result.fidelity.verdict)
+    if result.fidelity.warnings:
+        echo("\nBefore you use it:")
+        for warning in result.fidelity.warnings:
+            echo(f"- {warning}")
+        echo("")
+    echo(f"report: {result.path.resolve()}")

@@ -1,0 +1,93 @@
+"""The rows that a task is given: those of a file, or draws from a built-in density."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.datasets import DENSITIES, Density
+from backwalk.errors import IncompatibleArguments, InvalidInput
+from backwalk.formatting import listed
+from backwalk.model import DiffusionModel
+from backwalk.streams import Stream
+from backwalk.table import Selection, Table, as_table, read_part
+from backwalk.tasks.observer import Observer
+
+_USUALLY_DRAWN, _MOST_DRAWN = 10_000, 10_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Rows; the built-in density they were drawn from, if any; and which rows of a file were read, (n,)."""
+
+    table: Table
+    density: Density | None
+    is_taken: NDArray[np.bool_] | None = None
+
+
+def read_data(
+    source: str,
+    rows: int | None,
+    seed: int,
+    *,
+    unseen: bool = False,
+    name: str = "DATA",
+    drop: Sequence[str] = (),
+    drop_missing: bool = False,
+    model: DiffusionModel | None = None,
+    observer: Observer,
+) -> Data:
+    """Read a file, or draw `rows` rows (10,000 by default) from a built-in density.
+
+    With `unseen`, the draws are independent of those that a fit is given, whatever the seed. Of a file, the columns
+    named by `drop` and those that `model` does not have are left out, and with `drop_missing` the rows with missing
+    values; a message reports what was left out. Error messages call the source `name`.
+    """
+    if is_built_in(source):
+        if drop:
+            raise IncompatibleArguments(f"--drop goes with a file, but {source!r} is a built-in density.")
+        density, stream = DENSITIES[source](), Stream(seed)
+        n = _USUALLY_DRAWN if rows is None else rows
+        drawn = density.sample_rows(0, n, stream=stream.child("unseen") if unseen else stream)
+        return Data(as_table(drawn), density)
+    if rows is not None:
+        raise IncompatibleArguments(f"--rows goes with a built-in density, but {source!r} is a file: it is read whole.")
+    check_source(source, name=name)
+    only = None if model is None else model.schema.columns
+    reading = read_part(source, Selection(tuple(drop), only, drop_missing))
+    if reading.columns_left_out:
+        observer.message(f"{source}: left out {listed(reading.columns_left_out)}")
+    n_left_out = int((~reading.is_taken).sum())
+    if n_left_out:
+        n = len(reading.is_taken)
+        observer.message(f"{source}: left out {n_left_out:,} of {n:,} rows, in which values are missing")
+    return Data(reading.table, None, reading.is_taken)
+
+
+def read_training(source: str, model: DiffusionModel, *, drop_missing: bool, observer: Observer) -> Data:
+    """Read the training rows of a model: those of a file, or of a built-in density the draws that `fit` made."""
+    if not is_built_in(source):
+        return read_data(source, None, 0, name="--training", drop_missing=drop_missing, model=model, observer=observer)
+    drawn = model.card["n_rows"] + model.card["n_validation_rows"]
+    # The card may be a stranger's: its number of rows is limited.
+    return read_data(source, min(drawn, _MOST_DRAWN), model.card["seed"], name="--training", observer=observer)
+
+
+def check_source(source: str, *, name: str) -> None:
+    """Raise InvalidInput unless a source is a file or "-", standard input."""
+    if source != "-" and not Path(source).exists():
+        raise InvalidInput(
+            f"{name} should be an existing file or one of {', '.join(DENSITIES)}, but got {source!r}: check the "
+            "spelling."
+        )
+    if Path(source).is_dir():
+        raise InvalidInput(f"{name} should be a table file, but {source!r} is a folder: name a file of rows.")
+
+
+def is_built_in(source: str) -> bool:
+    """Return whether a source names a built-in density; a folder of that name, such as a model's, does not hide it."""
+    return source in DENSITIES and not Path(source).is_file()

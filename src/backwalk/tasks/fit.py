@@ -1,0 +1,166 @@
+"""Fit a model to a table and save it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backwalk.atomic_files import held_alone
+from backwalk.errors import BackwalkError, CheckpointError, IncompatibleArguments, InvalidInput
+from backwalk.estimator import Diffusion
+from backwalk.fitting import checked_settings, is_of_the_fit, is_of_these_versions, parameters_record
+from backwalk.model import training_words
+from backwalk.tasks.data import Data, read_data
+from backwalk.tasks.models import check_model_target, load_model
+from backwalk.tasks.observer import SILENT, Observer
+from backwalk.training.checkpoint import SECONDS_BETWEEN, checkpoint_seed, checkpoint_step, refuse_foreign
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """The saved model, where it is, and whether it was there before, from the same fit."""
+
+    path: Path
+    estimator: Diffusion
+    was_fitted: bool
+
+    def record(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        model = self.estimator.model_
+        return {"model": str(self.path), "card": model.card, "prior_mismatch": model.prior_mismatch}
+
+
+def fit(
+    data: str,
+    output: str | Path | None = None,
+    *,
+    ddpm: bool = False,
+    epochs: int | None = None,
+    max_steps: int | None = None,
+    max_time: float | None = None,
+    device: str = "auto",
+    rows: int | None = None,
+    drop: Sequence[str] = (),
+    drop_missing: bool = False,
+    seed: int = 0,
+    force: bool = False,
+    resume: bool = False,
+    checkpoint_every: float = SECONDS_BETWEEN,
+    observer: Observer = SILENT,
+) -> FitResult:
+    """Fit a model to a table file or to draws from a built-in density, and save it.
+
+    Without `output`, the model is saved in the current folder, under the name of the data. The state of training is
+    kept in `checkpoint_of(output)` until the model is saved. With `resume` a stopped fit continues, and a model that
+    this very fit has saved already is returned as it is.
+    """
+    path = Path(default_output(data) if output is None else output)
+    checkpoint = checkpoint_of(path)
+    refuse_foreign(checkpoint)
+    if checkpoint.exists() and not (resume or force):
+        raise InvalidInput(f"{checkpoint} holds a stopped fit: continue it with --resume, or start over with --force.")
+    may_be_done = resume and not force and path.exists()
+    if not may_be_done:
+        check_model_target(path, force)
+    estimator = _estimator(ddpm, epochs, max_steps, max_time, device, seed, observer)
+    found = read_data(data, rows, seed, drop=drop, drop_missing=drop_missing, observer=observer)
+    if may_be_done:
+        done = _same_fit(path, estimator, found)
+        if done is not None:
+            _remove_checkpoint(checkpoint, path, done)
+            return FitResult(path, done, was_fitted=True)
+        check_model_target(path, force)
+    began = time.monotonic()
+    estimator.fit(
+        found.table,
+        checkpoint=checkpoint,
+        resume=resume,
+        overwrite=force and not resume,
+        checkpoint_every=checkpoint_every,
+    )
+    model = estimator.model_
+    observer.message(
+        f"fitted {len(found.table.values):,} rows in {time.monotonic() - began:.1f} s: {model.architecture}, "
+        f"{training_words(model)}"
+    )
+    estimator.save(path, overwrite=force)
+    _remove_checkpoint(checkpoint, path, estimator)
+    return FitResult(path, estimator, was_fitted=False)
+
+
+def default_output(data: str) -> str:
+    """Return the name of a model of this data: its file name with .backwalk for the suffix.
+
+    >>> default_output("data/iris.csv.gz"), default_output("two_moons")
+    ('iris.backwalk', 'two_moons.backwalk')
+    """
+    if data == "-":
+        raise InvalidInput("Standard input has no name to call the model by: give one with -o.")
+    return f"{Path(data).name.removesuffix('.gz').rsplit('.', 1)[0] or 'model'}.backwalk"
+
+
+def checkpoint_of(output: str | Path) -> Path:
+    """Return where a fit keeps the state of its training while it runs."""
+    output = Path(output)
+    if not output.name:
+        raise InvalidInput(f"OUTPUT should name a file or a folder, but got {str(output)!r}: give it a name.")
+    return output.with_name(f"{output.name}.checkpoint")
+
+
+def _estimator(
+    ddpm: bool,
+    epochs: int | None,
+    max_steps: int | None,
+    max_time: float | None,
+    device: str,
+    seed: int,
+    observer: Observer,
+) -> Diffusion:
+    if ddpm and max_steps is not None:
+        raise IncompatibleArguments("--max-steps goes with the default settings: with --ddpm, give --epochs.")
+    if epochs is not None and not ddpm:
+        raise IncompatibleArguments("--epochs goes with --ddpm: with the default settings, give --max-steps.")
+    common: dict[str, Any] = {
+        "max_time": max_time,
+        "device": device,
+        "random_state": seed,
+        "verbose": observer.verbose,
+    }
+    if ddpm:
+        estimator = Diffusion.ddpm(**(common if epochs is None else {"n_epochs": epochs, **common}))
+    else:
+        estimator = Diffusion(max_steps=max_steps, **common)
+    estimator.set_params(callbacks=tuple(observer.callbacks))
+    return estimator
+
+
+def _same_fit(output: Path, estimator: Diffusion, data: Data) -> Diffusion | None:
+    """Return the saved model if this very fit would give it: same rows, parameters, seed and versions."""
+    try:
+        saved = load_model(output, "cpu")
+    except BackwalkError:
+        return None
+    card, asked = saved.model_.card, parameters_record(checked_settings(estimator.get_params(deep=False)))
+    theirs = {**card["parameters"], "verbose": asked["verbose"]}
+    same_rows = saved.model_.schema == data.table.schema and is_of_the_fit(card, data.table.values)
+    same = same_rows and theirs == asked and card["seed"] == estimator.random_state
+    return saved if same and is_of_these_versions(card) else None
+
+
+def _remove_checkpoint(checkpoint: Path, output: Path, done: Diffusion) -> None:
+    """Remove the checkpoint of the fit that saved `output`, whether this run or one that was killed left it.
+
+    Such a checkpoint is older than the model. A younger or locked one belongs to another fit, which is about to replace
+    the model, and stays.
+    """
+    model = done.model_
+    # The checkpoint may be absent or damaged, or another process may hold it.
+    with suppress(CheckpointError, OSError), held_alone(checkpoint):
+        whose = checkpoint_seed(checkpoint), checkpoint_step(checkpoint)
+        saved = max(path.stat().st_mtime_ns for path in (output, *output.glob("*")) if path.is_file())
+        if whose == (model.card["seed"], model.history.n_steps) and checkpoint.stat().st_mtime_ns <= saved:
+            checkpoint.unlink(missing_ok=True)

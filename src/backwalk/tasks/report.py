@@ -1,0 +1,96 @@
+"""Judge a saved model by unseen rows, and write the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import backwalk.assess as assessment
+import backwalk.report as page
+from backwalk.assess import Fidelity
+from backwalk.model import DiffusionModel
+from backwalk.streams import Stream
+from backwalk.tasks.data import read_data, read_training
+from backwalk.tasks.models import check_report_target, load_model, report_errors
+from backwalk.tasks.observer import SILENT, Observer
+
+
+@dataclass(frozen=True, eq=False)
+class ReportResult:
+    """The page, and what it says."""
+
+    path: Path
+    fidelity: Fidelity
+    model: DiffusionModel
+    commands: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """Return every figure of the page as JSON values."""
+        return {"report": str(self.path), **page.report_record(self.fidelity, self.model, self.commands)}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the verdict, the warnings, and each contender's figures as name, value and null: JSON values."""
+        contenders = {
+            contender.name: {
+                "negative_log_density": contender.negative_log_density.value,
+                "fit_seconds": contender.fit_seconds,
+                **{figure.name: {"value": figure.value, "null": figure.null} for figure in contender.figures},
+            }
+            for contender in self.fidelity.contenders
+        }
+        return {"verdict": self.fidelity.verdict, "warnings": list(self.fidelity.warnings), "figures": contenders}
+
+
+def report(
+    model: str | Path,
+    data: str,
+    output: str | Path,
+    *,
+    training: str | None = None,
+    device: str = "auto",
+    rows: int | None = None,
+    drop_missing: bool = False,
+    seed: int = 0,
+    force: bool = False,
+    commands: Sequence[str] = (),
+    observer: Observer = SILENT,
+) -> ReportResult:
+    """Judge a saved model by rows that its fit did not see, and write a report to `output`, an .html file.
+
+    With the rows of the fit as `training`, baselines are fitted to them, and copies of them are looked for. `commands`
+    are the command lines that the page shows.
+    """
+    path, stream = Path(output), Stream(seed).child("report")
+    check_report_target(path, force)
+    own = load_model(Path(model), device, data=data).model_
+    training_rows = None
+    if training is not None:
+        fitted = read_training(training, own, drop_missing=drop_missing, observer=observer)
+        training_rows = assessment.matched_rows(fitted.table, own, "--training")
+    unseen = read_data(data, rows, seed, unseen=True, drop_missing=drop_missing, model=own, observer=observer)
+    judged, _ = assessment.rows_to_judge(unseen.table, own, "DATA")
+    observer.message(f"judging by {len(judged):,} unseen rows")
+    began = time.monotonic()
+    fidelity = assessment.assess(
+        own,
+        unseen.table,
+        training=training_rows,
+        density=unseen.density,
+        stream=stream.child("assess"),
+        model_path=str(model),
+    )
+    observer.message(f"judged in {time.monotonic() - began:.1f} s")
+    with report_errors(path):
+        page.write_report(
+            path,
+            fidelity,
+            own,
+            data=judged if training_rows is None else training_rows,
+            stream=stream.child("pictures"),
+            commands=list(commands),
+            overwrite=force,
+        )
+    return ReportResult(path, fidelity, own, tuple(commands))

@@ -1,0 +1,81 @@
+"""Draw rows from a saved model and write them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.errors import IncompatibleArguments
+from backwalk.sampling import asked_sampler
+from backwalk.table import check_table_path, write_rows
+from backwalk.tasks.models import load_model
+from backwalk.tasks.observer import SILENT, Observer
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """Where the rows are, how many, the seed that draws them again, the sampler in words, and the seconds it took."""
+
+    output: str
+    rows: int
+    seed: int
+    sampler: str
+    seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return vars(self).copy()
+
+
+def sample(
+    model: str | Path,
+    output: str = "-",
+    *,
+    rows: int = 1000,
+    sampler: str | None = None,
+    evaluations: int | None = None,
+    eta: float | None = None,
+    raw_headers: bool = False,
+    header: Callable[[str], str] = str,
+    device: str = "auto",
+    seed: int | None = None,
+    force: bool = False,
+    observer: Observer = SILENT,
+) -> SampleResult:
+    """Draw rows from a saved model, and write them as they are drawn.
+
+    Without a `seed`, a new one is drawn by chance. `header` is applied to the columns' names.
+    """
+    if eta is not None and sampler != "ddim":
+        raise IncompatibleArguments("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
+    check_table_path(output, overwrite=force)
+    estimator, began = load_model(Path(model), device), time.monotonic()
+    own, schedule, schema = estimator.model_.sampler, estimator.model_.schedule, estimator.model_.schema
+    used = asked_sampler(own, schedule, sampler, evaluations, eta or 0.0)
+    visited = len(used.times(schedule))
+    if evaluations is not None and evaluations > visited:
+        observer.message(f"--evaluations {evaluations:,} is more than the chain has steps: {visited:,} are made")
+    chosen = secrets.randbits(32) if seed is None else seed
+    if schema.columns is not None:
+        schema = replace(schema, columns=tuple(map(header, schema.columns)))
+    pieces = estimator.sample_pieces(rows, random_state=chosen, sampler=used)
+    count = observer.counter("sampling", rows)
+    write_rows(output, _counted(pieces, count), schema, n_rows=rows, escape_formulas=not raw_headers, overwrite=force)
+    place = "" if output == "-" else f"{output}: {rows:,} rows, "
+    again = "" if seed is not None else f" (drawn by chance; --seed {chosen} gives the same rows)"
+    if place or again:
+        observer.message(f"{place}seed {chosen}{again}")
+    return SampleResult(output, rows, chosen, used.describe(schedule), time.monotonic() - began)
+
+
+def _counted(pieces: Iterator[NDArray[np.float64]], count: Callable[[int], None]) -> Iterator[NDArray[np.float64]]:
+    for piece in pieces:
+        yield piece
+        count(len(piece))

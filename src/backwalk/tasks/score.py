@@ -1,0 +1,147 @@
+"""Write the log-density of every row of a table under a saved model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.diffusion import BoundTerms, LogDensity
+from backwalk.errors import IncompatibleArguments
+from backwalk.estimator import Diffusion
+from backwalk.model import bound as model_bound
+from backwalk.model import log_density, possible_rows
+from backwalk.streams import Stream
+from backwalk.table import Schema, Table, check_table_path, match_columns, write_table
+from backwalk.tasks.data import read_data
+from backwalk.tasks.models import load_model
+from backwalk.tasks.observer import SILENT, Observer
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreResult:
+    """The scores of the rows, and their means in nats per row with standard errors.
+
+    The means are over the rows of finite density; they are None where there is none. `impossible_rows` counts the
+    others, whose constant columns differ from the fitted ones. The ELBO is None where no bound was asked for.
+    """
+
+    table: Table
+    rows: int
+    impossible_rows: int
+    log_density: float | None
+    standard_error: float | None
+    solver_error: float | None
+    is_bounded: bool
+    elbo: float | None
+    elbo_standard_error: float | None
+
+    def record(self) -> dict[str, Any]:
+        """Return the means as JSON values."""
+        facts = {name: value for name, value in vars(self).items() if name not in ("table", "is_bounded")}
+        if not self.is_bounded:
+            del facts["elbo"], facts["elbo_standard_error"]
+        return facts
+
+    def words(self) -> str:
+        """Return the mean log-density, with its standard error and the solver's error, in one line."""
+        if self.log_density is None:
+            return "log p = -inf in every row: the constant columns differ from the fitted ones"
+        error = "" if self.standard_error is None else f" +- {self.standard_error:.4f}"
+        words = (
+            f"log p = {self.log_density:.4f}{error} nats per row on average, by the ODE "
+            f"(solver's error {self.solver_error:.1g})"
+        )
+        n = self.impossible_rows
+        return words + (f"; without {n:,} row{'s' * (n > 1)} of -inf" if n else "")
+
+
+def score(
+    model: str | Path,
+    data: str,
+    output: str | None = None,
+    *,
+    bound: str | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    rows: int | None = None,
+    drop_missing: bool = False,
+    seed: int = 0,
+    force: bool = False,
+    observer: Observer = SILENT,
+) -> ScoreResult:
+    """Score every row of a table file, or of draws from a built-in density, and write the scores to `output`, if given.
+
+    The columns are row (with `drop_missing`: the row's number in the file), log_density, solver_error, standard_error,
+    and with a `bound`, the name of a reverse variance, elbo.
+    """
+    if steps is not None and bound is None:
+        raise IncompatibleArguments(
+            "--steps goes with --bound: it is the number of steps of the chain that is bounded."
+        )
+    if output is not None:
+        check_table_path(output, overwrite=force)
+    estimator = load_model(Path(model), device, data=data)
+    own = estimator.model_
+    found = read_data(data, rows, seed, unseen=True, drop_missing=drop_missing, model=own, observer=observer)
+    scored = match_columns(found.table, own.schema, name="DATA").values
+    columns = dict[str, NDArray[Any]]()
+    if drop_missing and found.is_taken is not None:
+        columns["row"] = np.flatnonzero(found.is_taken)
+    # The bound comes first, as it refuses what the model cannot do.
+    terms, elbo = None, None
+    if bound is not None:
+        terms, elbo = _bound(estimator, scored, seed, bound, steps, observer)
+    density = log_density(own, scored, stream=Stream(seed), watch=observer.counter("scoring", len(scored)))
+    columns |= {
+        "log_density": density.log_prob.numpy(),
+        "solver_error": density.solver_error.numpy(),
+        "standard_error": density.standard_error.numpy(),
+    }
+    if elbo is not None:
+        columns["elbo"] = elbo
+    schema = Schema(tuple(columns), tuple(str(column.dtype) for column in columns.values()), "pyarrow")
+    table = Table(np.column_stack(list(columns.values())), schema)
+    if output is not None:
+        write_table(output, table, overwrite=force)
+    return _result(table, density, terms, is_bounded=bound is not None)
+
+
+def _bound(
+    estimator: Diffusion,
+    rows: NDArray[np.float64],
+    seed: int,
+    reverse_variance: str,
+    steps: int | None,
+    observer: Observer,
+) -> tuple[BoundTerms | None, NDArray[np.float64]]:
+    """Return the bound's terms over the rows that the model can make, None without any, and each row's ELBO."""
+    model = estimator.model_
+    is_possible = possible_rows(model, rows)
+    elbo = np.full(len(rows), -np.inf)
+    if not is_possible.any():
+        return None, elbo
+    stream = Stream(seed).child("bound")
+    terms = model_bound(model, rows[is_possible], stream=stream, reverse_variance=reverse_variance, steps=steps)
+    elbo[is_possible] = -terms.per_row.numpy()
+    observer.message(f"log p >= {-terms.total:.4f} +- {terms.total_standard_error:.4f} nats per row, by the chain")
+    return terms, elbo
+
+
+def _result(table: Table, density: LogDensity, terms: BoundTerms | None, *, is_bounded: bool) -> ScoreResult:
+    finite = density.log_prob.isfinite()
+    possible, n = density.log_prob[finite], int(finite.sum())
+    return ScoreResult(
+        table=table,
+        rows=len(finite),
+        impossible_rows=len(finite) - n,
+        log_density=float(possible.mean()) if n else None,
+        standard_error=float(possible.std() / n**0.5) if n > 1 else None,
+        solver_error=float(density.solver_error[finite].mean()) if n else None,
+        is_bounded=is_bounded,
+        elbo=None if terms is None else -terms.total,
+        elbo_standard_error=None if terms is None else terms.total_standard_error,
+    )

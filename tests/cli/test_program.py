@@ -1,0 +1,319 @@
+"""The program around the commands: help, usage, errors, warnings, streams and exit statuses."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from backwalk import Diffusion
+from backwalk.cli import output
+from backwalk.cli.commands import cli
+from backwalk.sampling import FEWEST_WITH_NOISE, USUAL_EVALUATIONS
+from backwalk.table import as_table, write_table
+
+QUICK = ["--max-steps", "5"]
+COMMANDS = ("demo", "split", "fit", "sample", "score", "report", "distil", "info")
+
+
+def test_help_is_there_for_every_command(run):
+    status, out, _ = run("-h")
+    assert (status, set(cli.commands)) == (0, set(COMMANDS))
+    for command in COMMANDS:
+        assert command in out
+        status, text, _ = run(command, "-h")
+        assert status == 0
+        assert all(parameter.help for parameter in cli.commands[command].params if isinstance(parameter, click.Option))
+        assert "Usage: backwalk" in text
+
+
+def test_help_loads_no_torch():
+    code = """if True:
+        import sys, backwalk.cli
+        try:
+            backwalk.cli.main(["fit", "-h"])
+        except SystemExit:
+            assert "torch" not in sys.modules
+    """
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_tasks_need_no_click():
+    """A web page calls them."""
+    source = Path(sys.modules["backwalk"].__file__).parent / "tasks"
+    assert not [path.name for path in source.glob("*.py") if "click" in path.read_text()]
+
+
+def test_texts_name_the_numbers_of_evaluations_that_are_meant(run):
+    _, out, _ = run("sample", "-h")
+    for text in (" ".join(out.split()), " ".join(Diffusion.sample.__doc__.split())):
+        assert f"ewer than {FEWEST_WITH_NOISE}" in text
+        assert f"takes {USUAL_EVALUATIONS}" in text
+
+
+def test_each_option_has_the_variable_of_its_name():
+    """Found by review: --bound, --training and --json had others, and were passed over without a word."""
+    for command in cli.commands.values():
+        for option in command.params:
+            if isinstance(option, click.Option) and option.expose_value:
+                (name,) = [flag for flag in option.opts if flag.startswith("--")]
+                assert option.name == name.removeprefix("--").replace("-", "_")
+
+
+def test_options_can_come_from_the_environment(run, rows_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("BACKWALK_FIT_MAX_STEPS", "3")
+    assert run("fit", rows_file, "-o", tmp_path / "model")[0] == 0
+    facts = json.loads(run("info", tmp_path / "model", "--json")[1])
+    assert facts["training_step_kept"].endswith("of 3")
+    assert facts["network"] == "Residual(width=16, n_blocks=1, n_members=2)"
+    assert facts["training"] == "3 steps of 256 rows per member"
+
+
+def test_a_completion_script_is_given_for_a_shell(run, monkeypatch, capsys):
+    monkeypatch.setenv("_BACKWALK_COMPLETE", "zsh_source")
+    with pytest.raises(SystemExit):
+        cli.main([], prog_name="backwalk")
+    assert "#compdef backwalk" in capsys.readouterr().out
+
+
+def test_wrong_usage_is_status_2(run, model):
+    assert run("sample", model, "-n", "0")[0] == 2
+    assert run("sample", model, "--sampler", "magic")[0] == 2
+    for wrong in (("--eta", "0.5"), ("--sampler", "ddim", "--eta", "1.5"), ("--sampler", "multistep", "--eta", "0")):
+        assert run("sample", model, *wrong)[0] == 2
+    assert run("sample", model, "-n", "3", "--sampler", "ddim", "--eta", "0.5")[0] == 0
+    assert run("fit", "two_moons", "--epochs", "3", "-o", "never")[0] == 2
+    assert run("fit", "two_moons", "--ddpm", "--max-steps", "3", "-o", "never")[0] == 2
+    assert run("fit")[0] == 2
+    assert run("nonsense")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", "rows.csv", "-o", "m", "--rows", "9"], "--rows goes with a built-in density"),
+        (["split", "rows.csv", "a.csv", "b.csv", "--rows", "9"], "--rows goes with a built-in density"),
+        (["fit", "two_moons", "-o", "m", "--drop", "x1"], "--drop goes with a file"),
+    ],
+)
+def test_options_of_another_kind_of_source_are_refused(run, rows_file, tmp_path, monkeypatch, arguments, words):
+    """Found by review: --rows was passed over for a file."""
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert words in err
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("a,b\n1,2\n3,nan\n", "missing are 'b' (1)"),
+        ("a,b\n1,2\n3,inf\n", "inf"),
+        ("a,b\n", "0 sample"),
+        ("a,b\n1,x\n2,y\n", "text"),
+        ("a,b\n1,2\n", "1 sample"),
+        ("a,b\n1,2\n1,2\n", "constant"),
+        ("1,2\n3,4\n", "header"),
+        ("", "empty"),
+    ],
+)
+def test_bad_tables_are_one_line_and_status_1(run, tmp_path, content, part):
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    status, out, err = run("fit", path, "-o", tmp_path / "model", *QUICK)
+    assert (status, out) == (1, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert part in err
+    assert not (tmp_path / "model").exists()
+
+
+def test_other_faults_are_one_line_and_status_1(run, model, tmp_path):
+    wide = tmp_path / "wide.csv"
+    write_table(wide, as_table(np.ones((25, 3)) * np.arange(25.0)[:, None]))
+    for arguments in (
+        ["fit", tmp_path / "missing.csv", "-o", tmp_path / "m"],
+        ["fit", "three_moons", "-o", tmp_path / "m"],
+        ["fit", tmp_path / "rows.xlsx", "-o", tmp_path / "m"],
+        ["fit", model, "-o", tmp_path / "m"],
+        ["info", tmp_path / "missing.backwalk"],
+        ["fit", "two_moons", "-o", "."],
+        ["sample", tmp_path / "missing"],
+        ["sample", tmp_path],
+        ["score", model, wide],
+        ["report", model, wide, "-o", tmp_path / "r.html"],
+        ["sample", model, "-n", 2, "-o", "/dev/full/x.csv"],
+    ):
+        status, out, err = run(*arguments)
+        assert (status, out) == (1, ""), arguments
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+
+
+def test_a_folder_that_is_no_model_is_called_so(run, tmp_path):
+    for command in (["info", tmp_path], ["sample", tmp_path], ["distil", tmp_path]):
+        status, _, err = run(*command)
+        assert (status, f"{tmp_path} cannot be read: it is a folder without model.json" in err) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["score", "report"])
+def test_swapped_arguments_are_named_in_their_order(run, model, rows_file, tmp_path, command):
+    options = ["-o", tmp_path / "r.html"] if command == "report" else []
+    status, _, err = run(command, rows_file, model, *options)
+    assert (status, "MODEL comes first" in err, str(rows_file) in err) == (1, True, True)
+
+
+def test_a_table_in_the_place_of_a_model_is_named(run, rows_file):
+    for command in ("sample", "distil"):
+        status, _, err = run(command, rows_file)
+        assert (status, "is a table" in err, "comes first" in err) == (1, True, False)
+
+
+def test_a_bug_of_ours_is_one_line_too(run, model, monkeypatch):
+    def fault(*_, **__):
+        raise KeyError("oops")
+
+    monkeypatch.setattr("backwalk.tasks.info.info", fault)
+    status, out, err = run("info", model)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "unexpected KeyError: 'oops'" in err
+    status, _, err = run("info", model, "-v")
+    assert status == 1
+    assert "Traceback" in err
+
+
+def test_a_library_that_cannot_be_loaded_is_no_fault_of_standard_output(run, model, monkeypatch):
+    """Found by review."""
+
+    def load(*_, **__):
+        raise OSError("libcudart.so.12: cannot open shared object file")
+
+    monkeypatch.setattr("backwalk.tasks.sample.load_model", load)
+    status, _, err = run("sample", model)
+    assert (status, err) == (1, "error: libcudart.so.12: cannot open shared object file\n")
+
+
+def test_a_fault_of_a_gpu_names_the_way_around_it(run, model, monkeypatch):
+    def load(*_, **__):
+        raise RuntimeError("CUDA error: no kernel image is available")
+
+    monkeypatch.setattr("backwalk.tasks.sample.load_model", load)
+    assert "--device cpu avoids the GPU" in run("sample", model)[2]
+
+
+def test_ctrl_c_is_status_130(run, model, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("backwalk.estimator.Diffusion.sample_pieces", interrupted)
+    assert run("sample", model)[0] == 130
+
+
+def test_json_is_one_versioned_object(run, rows_file, model, tmp_path):
+    for arguments, key in (
+        (["fit", rows_file, "-o", tmp_path / "other", *QUICK], "card"),
+        (["distil", tmp_path / "other", "--max-steps", 1], "student"),
+        (["sample", model, "-n", 5, "-o", tmp_path / "five.csv"], "sampler"),
+        (["score", model, rows_file, "-o", tmp_path / "scores.csv"], "log_density"),
+        (["info", model], "model"),
+        (["info", rows_file], "table"),
+    ):
+        status, out, _ = run(*arguments, "--json")
+        assert status == 0
+        record = json.loads(out)
+        assert record["version"] == 1
+        assert key in record
+
+
+def test_quiet_prints_nothing(run, rows_file, tmp_path):
+    assert run("-q", "fit", rows_file, "-o", tmp_path / "model", *QUICK) == (0, "", "")
+    assert run("fit", rows_file, "-o", tmp_path / "other", *QUICK, "-q") == (0, "", "")
+
+
+def test_a_device_can_be_named(run, model, rows_file, tmp_path):
+    for arguments in (
+        ["fit", rows_file, "-o", tmp_path / "other", *QUICK],
+        ["distil", model, "-o", tmp_path / "student", "--max-steps", 1],
+        ["sample", model, "-n", 3, "-o", tmp_path / "new.csv"],
+        ["score", model, rows_file, "-o", tmp_path / "scores.csv"],
+    ):
+        assert run(*arguments, "--device", "cpu")[0] == 0
+    for command in (
+        ["demo", "-o", tmp_path / "demo"],
+        ["fit", rows_file, "-o", tmp_path / "never"],
+        ["fit", rows_file, "-o", tmp_path / "never", "--ddpm"],
+        ["distil", model],
+        ["sample", model],
+        ["score", model, rows_file],
+        ["report", model, rows_file, "-o", tmp_path / "r.html"],
+    ):
+        status, out, err = run(*command, "--device", "warp")
+        assert (status, out) == (1, "")
+        assert "device should be" in err
+
+
+def test_long_work_shows_now_and_then_how_far_it_is(run, model, rows_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("backwalk.progress._BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("backwalk.model.scoring.rows_scored_at_once", lambda _: 50)
+    _, _, err = run("score", model, rows_file, "-o", tmp_path / "s.npy")
+    lines = [" ".join(line.split()) for line in err.splitlines()[:-1]]
+    done = ["scoring 42% 50 of 120", "scoring 83% 100 of 120", "scoring 100% 120 of 120"]
+    assert [line.startswith(words) for line, words in zip(lines, done, strict=True)] == [True] * 3
+    assert "left" in lines[0]
+    assert "sampling 100%" in run("sample", model, "-n", 9, "-o", tmp_path / "n.csv")[2]
+    monkeypatch.undo()
+    assert run("score", model, rows_file, "-o", tmp_path / "at_once.npy")[2] == err.splitlines()[-1] + "\n"
+
+
+def test_what_a_file_says_reaches_no_terminal_as_a_command(run, model, tmp_path):
+    """Found by review: a stranger's model could set a terminal's title, and more."""
+    from dataclasses import replace
+
+    from backwalk.model_file import save
+
+    found = Diffusion.load(model).model_
+    schema = replace(found.schema, columns=("\x1b]0;owned\x07", "weight\u202e"))
+    hostile = replace(found, card={**found.card, "description": "\x1b[2J\rok\x9b1m"}, schema=schema)
+    save(hostile, tmp_path / "m")
+    for arguments in (["info", tmp_path / "m"], ["score", tmp_path / "m", tmp_path / "\x1b[2J.csv"]):
+        _, out, err = run(*arguments)
+        assert not set("\x1b\x07\r\x9b\u202e") & set(out + err)
+        assert "\\x1b[2J" in out + err
+
+
+def test_a_terminal_without_a_letter_gets_it_written_out(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", write_through=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    output.echo("difference −0.1 ±")
+    assert stream.buffer.getvalue() == b"difference \\u22120.1 \xb1\n"
+
+
+def test_it_runs_as_a_module_and_a_closed_pipe_is_no_fault(model):
+    command = f"{sys.executable} -m backwalk -q sample {model} -n 5000 | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == '"length","weight"\n'
+
+
+def test_a_full_standard_output_is_named():
+    """Found by review: the status was Python's own, or no path was named."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "backwalk", "-h"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: standard output cannot be written: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", [["info"], ["info", "--json"]])
+def test_a_full_standard_output_is_named_by_a_command(run, monkeypatch, arguments):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        status, _, err = run(*arguments)
+    assert (status, err) == (1, "error: standard output cannot be written: No space left on device\n")

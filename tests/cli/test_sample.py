@@ -1,0 +1,126 @@
+"""`backwalk sample` and `backwalk distil`."""
+
+import json
+import re
+
+import numpy as np
+import pyarrow.parquet
+
+from backwalk import Diffusion
+from backwalk.table import as_table, read_table
+
+QUICK = ["--max-steps", "5"]
+
+
+def test_fit_then_sample_keeps_columns_and_seed(run, model, tmp_path):
+    first, again, other = (tmp_path / name for name in ("a.csv", "b.parquet", "c.csv"))
+    assert run("sample", model, "-n", 30, "--seed", 3, "-o", first)[0] == 0
+    assert run("sample", model, "-n", 30, "--seed", 3, "-o", again)[0] == 0
+    assert run("sample", model, "-n", 30, "--seed", 4, "-o", other)[0] == 0
+    table = read_table(first)
+    assert table.columns == ("length", "weight")
+    assert table.values.shape == (30, 2)
+    np.testing.assert_array_equal(table.values, read_table(again).values)
+    assert not (table.values == read_table(other).values).any()
+
+
+def test_sample_is_written_as_it_is_drawn(run, model, tmp_path, monkeypatch):
+    from backwalk.table import writing
+
+    monkeypatch.setattr(writing, "BLOCK_CELLS", 2 * 1000)
+    path = tmp_path / "rows.parquet"
+    assert run("sample", model, "-n", 3000, "--evaluations", 3, "--seed", 0, "-o", path)[0] == 0
+    groups = pyarrow.parquet.ParquetFile(path).metadata
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [1000, 1000, 1000]
+    expected = Diffusion.load(model).sample(3000, n_evaluations=3, random_state=0)
+    np.testing.assert_array_equal(read_table(path).values, as_table(expected).values)
+
+
+def test_data_go_to_stdout_and_messages_to_stderr(run, model):
+    status, out, err = run("sample", model, "-n", 2, "--seed", 0)
+    assert status == 0
+    assert out.splitlines()[0] == '"length","weight"'
+    assert len(out.splitlines()) == 3
+    assert err == ""
+
+
+def test_each_call_draws_other_rows_and_prints_the_seed_that_repeats_them(run, model, tmp_path):
+    """Found by a cross-check: rows of two calls were the same, so that appending them made duplicates."""
+    _, first, said = run("sample", model, "-n", 5)
+    _, second, _ = run("sample", model, "-n", 5)
+    assert not set(first.splitlines()[1:]) & set(second.splitlines()[1:])
+    (seed,) = re.findall(r"--seed (\d+)", said)
+    assert run("sample", model, "-n", 5, "--seed", seed)[1] == first
+    status, out, _ = run("sample", model, "-n", 5, "-o", tmp_path / "rows.csv", "--json")
+    again = run("sample", model, "-n", 5, "--seed", json.loads(out)["seed"])[1]
+    assert (status, (tmp_path / "rows.csv").read_text()) == (0, again)
+
+
+def test_no_file_is_overwritten_without_force(run, model, tmp_path):
+    (tmp_path / "out.csv").write_text("mine")
+    status, _, err = run("sample", model, "-o", tmp_path / "out.csv")
+    assert (status, "--force" in err) == (1, True)
+    assert (tmp_path / "out.csv").read_text() == "mine"
+
+
+def test_more_evaluations_than_the_chain_has_steps_are_reported(run, model):
+    status, _, err = run("sample", model, "-n", 3, "--evaluations", 5000, "--seed", 1)
+    assert (status, "5,000" in err, "1,000" in err) == (0, True, True)
+
+
+def test_a_sampler_that_the_model_lacks_is_told_before_a_header(run, model):
+    status, out, err = run("sample", model, "--sampler", "distilled")
+    assert (status, out) == (1, "")
+    assert "should have a student" in err
+
+
+def test_headers_can_be_left_as_they_are(run, rows_file, tmp_path):
+    rows_file.write_text(rows_file.read_text().replace("length,weight", "-length,=weight"))
+    assert run("fit", rows_file, "-o", tmp_path / "m", *QUICK)[0] == 0
+    for options, header in (([], '"\'-length","\'=weight"'), (["--raw-headers"], '"-length","=weight"')):
+        assert run("sample", tmp_path / "m", "-n", 3, *options)[1].splitlines()[0] == header
+        assert run("sample", tmp_path / "m", "-n", 3, "-o", tmp_path / "s.csv", "--force", *options)[0] == 0
+        assert run("score", tmp_path / "m", tmp_path / "s.csv")[0] == 0
+
+
+def test_distil_then_sample_by_one_evaluation(run, model, tmp_path, monkeypatch):
+    other, options = tmp_path / "other.safetensors", ["--max-steps", 3, "--seed", 7]
+    status, _, err = run("sample", model, "--sampler", "distilled", "-o", tmp_path / "none.csv")
+    assert status == 1
+    assert "`backwalk distil`" in err
+    assert not (tmp_path / "none.csv").exists()
+    before = (model / "model.json").read_bytes()
+    status, out, err = run("distil", model, "-o", other, *options)
+    assert (status, out) == (0, "")
+    assert "root mean square error of" in err
+    assert f"model: {other}" in err
+    assert (model / "model.json").read_bytes() == before
+    assert run("distil", model, *options)[0] == 0  # into the model itself, which loses nothing
+    assert run("sample", model, "-n", 9, "--sampler", "distilled", "--seed", 5, "-o", tmp_path / "a.csv")[0] == 0
+    expected = Diffusion.load(model).distil(max_steps=3, random_state=7).sample(9, sampler="distilled", random_state=5)
+    np.testing.assert_array_equal(read_table(tmp_path / "a.csv").values, as_table(expected).values)
+    assert run("sample", other, "-n", 9, "--sampler", "distilled", "--seed", 5, "-o", tmp_path / "b.csv")[0] == 0
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert "student" in run("info", model)[1]
+    assert "root mean square error" in json.loads(run("info", model, "--json")[1])["student"]
+    for arguments in (["distil", model], ["distil", model, "-o", other]):
+        status, _, err = run(*arguments, *options)
+        assert (status, err.count("\n")) == (1, 1)
+        assert "--force" in err
+        assert run("-q", *arguments, *options, "--force")[::2] == (0, "")
+    assert run("sample", model, "--sampler", "distilled", "--evaluations", 5)[0] == 1
+    assert run("distil", model, "--max-time", 0)[0] == 2
+
+
+def test_a_model_that_was_replaced_while_it_was_distilled_stays(run, rows_file, model, monkeypatch):
+    """Found by review: the old one was written over the new."""
+    distil = Diffusion.distil
+
+    def while_another_fits(self, **options):
+        assert run("fit", rows_file, "-o", model, "--max-steps", "6", "--force")[0] == 0
+        return distil(self, **options)
+
+    monkeypatch.setattr(Diffusion, "distil", while_another_fits)
+    status, _, err = run("distil", model, "--max-steps", "2")
+    assert (status, f"{model} was replaced" in err) == (1, True)
+    assert (Diffusion.load(model).history_.n_steps, Diffusion.load(model).model_.student) == (6, None)

@@ -1,0 +1,76 @@
+"""`backwalk score`."""
+
+import json
+
+import numpy as np
+import pytest
+
+from backwalk import Diffusion
+from backwalk.table import as_table, read_table, write_table
+
+QUICK = ["--max-steps", "5"]
+
+
+def test_score_writes_the_estimators_log_density(run, model, rows_file, tmp_path):
+    status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.npy")
+    expected = Diffusion.load(model).score_samples(read_table(rows_file))
+    error = expected.std(ddof=1) / len(expected) ** 0.5
+    assert status == 0
+    assert err.startswith(
+        f"log p = {expected.mean():.4f} +- {error:.4f} nats per row on average, by the ODE (solver's error "
+    )
+    np.testing.assert_array_equal(read_table(tmp_path / "scores.npy").values[:, 0], expected)
+
+
+def test_score_adds_the_bound_of_the_chain_that_is_asked_for(run, model, rows_file, tmp_path):
+    options = ["--bound", "optimal", "--steps", 9, "--seed", 4]
+    status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.csv", *options)
+    scores, estimator, rows = read_table(tmp_path / "scores.csv"), Diffusion.load(model), read_table(rows_file)
+    expected = estimator.bound(rows, reverse_variance="optimal", steps=9, random_state=4)
+    assert (status, scores.columns) == (0, ("log_density", "solver_error", "standard_error", "elbo"))
+    density = estimator.log_density(rows)
+    np.testing.assert_array_equal(scores.values[:, 0], density.log_prob)
+    np.testing.assert_array_equal(scores.values[:, 1], density.solver_error)
+    assert (scores.values[:, 2] == 0.0).all()
+    np.testing.assert_array_equal(scores.values[:, 3], -expected.per_row)
+    assert f"log p >= {-expected.total:.4f} +- {expected.total_standard_error:.4f} nats per row" in err
+    assert run("score", model, rows_file, "--steps", 9)[0] == 2
+
+
+def test_a_row_that_the_model_cannot_make_scores_minus_infinity_in_both_columns(run, tmp_path):
+    rows, path = np.random.default_rng(0).normal(size=(60, 2)), tmp_path / "site.csv"
+    rows[:, 1] = 3.0
+    write_table(path, as_table(rows))
+    assert run("fit", path, "-o", tmp_path / "m", *QUICK)[0] == 0
+    rows[7, 1] = 4.0
+    write_table(path, as_table(rows[:9]), overwrite=True)
+    status, out, err = run("score", tmp_path / "m", path)
+    assert "without 1 row of -inf\n" in err
+    scores = [float(line.split(",")[0]) for line in out.splitlines()[1:]]
+    assert status == 0
+    assert np.flatnonzero(np.isneginf(scores)).tolist() == [7]
+    status, out, err = run("score", tmp_path / "m", path, "--bound", "beta")
+    elbo = [float(line.split(",")[3]) for line in out.splitlines()[1:]]
+    assert (status, np.flatnonzero(np.isneginf(elbo)).tolist()) == (0, [7])
+    mean = np.mean([value for value in elbo if np.isfinite(value)])
+    assert f"log p >= {mean:.4f} +-" in err
+    rows[:, 1] = 4.0
+    write_table(path, as_table(rows), overwrite=True)
+    status, out, err = run("score", tmp_path / "m", path, "--bound", "beta")
+    assert (status, out.splitlines()[1].split(",")[3], "log p >=" in err) == (0, "-inf", False)
+
+
+def test_json_and_rows_do_not_share_standard_output(run, rows_file, model, tmp_path):
+    status, out, err = run("sample", model, "--json")
+    assert (status, out) == (2, "")
+    assert "--json goes with -o FILE" in err
+    _, table, said = run("score", model, rows_file)
+    _, out, bound_said = run("score", model, rows_file, "--json", "--bound", "optimal")
+    facts = json.loads(out)
+    scores = np.array([float(line.split(",")[0]) for line in table.splitlines()[1:]])
+    assert facts["rows"] == len(scores)
+    assert facts["impossible_rows"] == 0
+    assert facts["log_density"] == pytest.approx(scores.mean())
+    assert facts["standard_error"] == pytest.approx(scores.std(ddof=1) / len(scores) ** 0.5)
+    assert f"log p = {facts['log_density']:.4f} +- {facts['standard_error']:.4f} nats" in said
+    assert f"log p >= {facts['elbo']:.4f} +- {facts['elbo_standard_error']:.4f} nats" in bound_said

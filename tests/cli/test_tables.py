@@ -1,0 +1,114 @@
+"""`backwalk split`, `backwalk info`, and tables with text and gaps on their way through all commands."""
+
+import json
+
+import numpy as np
+import pytest
+
+from backwalk.datasets import two_moons
+from backwalk.table import read_table
+
+QUICK = ["--max-steps", "5"]
+
+
+def test_split_deals_every_row_into_one_of_two_files(run, tmp_path):
+    table = tmp_path / "all.csv"
+    table.write_text("id,y\n" + "".join(f"{i},{i / 8}\n" for i in range(50)))
+    training, unseen, other = (tmp_path / f"{name}.csv" for name in ("training", "unseen", "other"))
+    assert run("split", table, training, unseen, "--share", 0.3)[0] == 0
+    kept, held = read_table(training), read_table(unseen)
+    assert (len(kept.values), len(held.values), kept.columns, held.schema) == (35, 15, ("id", "y"), kept.schema)
+    dealt = np.concatenate([kept.values, held.values])
+    np.testing.assert_array_equal(dealt[dealt[:, 0].argsort()], read_table(table).values)
+    for part in (kept, held):  # at random, but in their order; 15 rows in a row are one of 10^12 deals
+        assert (np.diff(part.values[:, 0]) > 0).all()
+    assert (np.diff(held.values[:, 0]) > 1).any()
+    status, out, _ = run("split", table, training, other, "--share", 0.3, "--force", "--json")
+    assert (status, json.loads(out)["unseen_rows"], other.read_bytes()) == (0, 15, unseen.read_bytes())
+    assert run("split", table, training, other, "--share", 0.3, "--force", "--seed", 1)[0] == 0
+    assert other.read_bytes() != unseen.read_bytes()
+    for suffix in ("parquet", "npy"):
+        places = [tmp_path / f"{name}.{suffix}" for name in ("training", "unseen")]
+        assert run("split", table, *places, "--share", 0.3)[0] == 0
+        for place, part in zip(places, (kept, held), strict=True):
+            np.testing.assert_array_equal(read_table(place).values, part.values)
+
+
+def test_a_split_that_cannot_be_is_refused_and_leaves_no_file(run, tmp_path):
+    (tmp_path / "all.csv").write_text("x\n1\n2\n3\n")
+    (tmp_path / "there.csv").write_text("mine")
+    for places, options, words in (
+        (("a.csv", "a.csv"), (), "should be three different files"),
+        (("all.csv", "a.csv"), ("--force",), "should be three different files"),
+        (("-", "a.csv"), (), "should be three different files"),
+        (("a.csv", "b.csv"), ("--share", 0.1), "0.1 of 3 rows are 0: give another --share"),
+        (("a.csv", "there.csv"), ("--share", 0.4), "overwrite it (overwrite=True, --force)"),
+        (("a.csv", "b.txt"), ("--share", 0.4), ".csv, .parquet, .npy"),
+        (("a.csv", "no/b.csv"), ("--share", 0.4), "there is no folder"),
+    ):
+        places = [place if place == "-" else tmp_path / place for place in places]
+        status, _, err = run("split", tmp_path / "all.csv", *places, *options)
+        assert (status, words in err) == (1, True), err
+        assert not (tmp_path / "a.csv").exists()
+    assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_a_density_is_told_of_by_its_name(run):
+    """Found by review: the help pointed to a command that answered with an error."""
+    status, out, _ = run("info", "two_moons", "--json")
+    facts = json.loads(out)
+    assert (status, facts["density"], facts["d"]) == (0, "two_moons", 2)
+    assert facts["entropy_nats"] == pytest.approx(two_moons().entropy)
+
+
+def test_info_tells_every_column_of_a_table_by_its_whole_name(run, tmp_path):
+    """Found by review: of two names that begin with the same 56 letters one was left out."""
+    names = ["a" * 60, "a" * 60 + "b"]
+    (tmp_path / "t.csv").write_text(",".join(names) + "\n1,2\n3,6\n")
+    _, out, _ = run("info", tmp_path / "t.csv", "--json")
+    columns = json.loads(out)["columns"]
+    assert columns[1] == {"name": names[1], "dtype": "int64", "mean": 4.0, "sd": 2.0, "least": 2.0, "largest": 6.0}
+    _, text, _ = run("info", tmp_path / "t.csv")
+    assert [line.split() for line in text.splitlines()[3:]] == [
+        f"{names[0]} dtype = int64, mean = 2, sd = 1, least = 1, largest = 3".split(),
+        f"{names[1]} dtype = int64, mean = 4, sd = 2, least = 2, largest = 6".split(),
+    ]
+    assert "d = 2" in run("info")[1]
+    (tmp_path / "two_lines.csv").write_text('"a\nrows   99",b\n1,2\n3,6\n')  # found by review: a line of its own
+    assert [line.split()[0] for line in run("info", tmp_path / "two_lines.csv")[1].splitlines()] == [
+        *("table", "rows", "n", "a\\nrows", "b")
+    ]
+
+
+GAPS = "id,length,kind,weight\n" + "".join(
+    f"{i},{float(np.sin(i))!r},a,{'' if i % 9 == 4 else i % 5}\n" for i in range(90)
+)
+
+
+def test_a_table_with_texts_and_gaps_goes_all_the_way(run, tmp_path, judged):
+    """Found by review: the first command ended in advice that no command could follow."""
+    (tmp_path / "all.csv").write_text(GAPS)
+    _, out, _ = run("info", tmp_path / "all.csv")
+    assert "dtype = string, cannot be fitted = it holds no numbers" in out
+    assert "missing = 10" in out
+    training, unseen, model = tmp_path / "t.csv", tmp_path / "u.parquet", tmp_path / "m"
+    status, _, err = run("split", tmp_path / "all.csv", training, unseen)
+    assert (status, "--drop NAME" in err) == (1, True)
+    status, _, err = run("split", tmp_path / "all.csv", training, unseen, "--drop", "kind", "--drop", "id")
+    assert (status, "10 of 90 rows" in err, "'weight' (10)" in err, "--drop-missing" in err) == (1, True, True, True)
+    options = ["--drop", "kind", "--drop", "id", "--drop-missing"]
+    status, _, err = run("split", tmp_path / "all.csv", training, unseen, *options)
+    assert status == 0
+    assert f"{tmp_path / 'all.csv'}: left out id, kind" in err
+    assert "left out 10 of 90 rows, in which values are missing" in err
+    assert read_table(training).columns == ("length", "weight")
+    assert (len(read_table(training).values), len(read_table(unseen).values)) == (64, 16)
+    assert run("fit", tmp_path / "all.csv", "-o", model, *options, *QUICK)[0] == 0
+    status, _, err = run("score", model, tmp_path / "all.csv", "--drop-missing", "-o", tmp_path / "s.csv")
+    scores = read_table(tmp_path / "s.csv")
+    assert (status, scores.columns[0], scores.values[:, 0].tolist()) == (0, "row", [i for i in range(90) if i % 9 != 4])
+    assert "left out id, kind" in err
+    status, _, err = run("report", model, tmp_path / "all.csv", "--drop-missing", "-o", tmp_path / "r.html")
+    assert (status, judged["unseen"].values.shape) == (0, (80, 2))
+    _, out, _ = run("info", model, "--json")
+    assert json.loads(out)["whole_numbers"] == ["weight"]
