@@ -32,6 +32,7 @@ _CLOSED_FORMS = ("diffusion/test_closed_forms.py", "diffusion/test_gaussian_chai
 _ODE = ("diffusion/test_ode.py", "diffusion/test_likelihood.py")
 _STEPS = ("sampling/test_steps.py", "sampling/test_chain.py")
 _DENOISER = ("denoiser/test_preconditioning.py",)
+_OWN_NETWORK = ("denoiser/test_own_network.py",)
 _LEVELS = ("training/test_noise_levels.py",)
 _RATES = ("training/test_config.py",)
 _LOOP = ("training/test_loop.py",)
@@ -678,12 +679,12 @@ MUTANTS = (
         _DENOISER,
     ),
     Mutant(
-        "tanh taken for a straight line on the way back",
-        "denoiser/textbook_passes.py",
-        "by_h.addcmul_(by_h * h, h, value=-1.0)",
-        "by_h",
-        "the notebook's gradients",
-        _DENOISER,
+        "a user's network without the preconditioning's level",
+        "denoiser/own_network.py",
+        "self.network(x_t.squeeze(0), level.reshape(-1))",
+        "self.network(x_t.squeeze(0), 8.0 * level.reshape(-1))",
+        "what a user's network is given",
+        _OWN_NETWORK,
     ),
     Mutant(
         "tangents at the wrong activation",
@@ -702,8 +703,24 @@ MUTANTS = (
         _DENOISER,
     ),
     Mutant(
+        "a frozen weight given another's gradient",
+        "denoiser/preconditioning.py",
+        "next(found) if p.requires_grad else torch.zeros_like(p)",
+        "next(found, torch.zeros_like(p))",
+        "frozen weights of a user's network",
+        _OWN_NETWORK,
+    ),
+    Mutant(
+        "a network that rows share passes",
+        "denoiser/own_network.py",
+        "slice(0, 1), slice(2, None)",
+        "slice(0, None)",
+        "whether rows are independent",
+        _OWN_NETWORK,
+    ),
+    Mutant(
         "time off by one",
-        "denoiser/textbook_passes.py",
+        "denoiser/preconditioning.py",
         "return (n - steps_from_end) / n",
         "return (n - 1 - steps_from_end) / n",
         "what the textbook network is told",

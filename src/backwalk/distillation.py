@@ -25,7 +25,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from backwalk.denoiser import Residual, ResidualDenoiser, build_denoiser
+from backwalk.denoiser import PreconditionedDenoiser, Residual, ResidualDenoiser, build_denoiser
 from backwalk.diffusion import Denoiser, eps_from_x_0
 from backwalk.errors import SamplingDiverged
 from backwalk.model import DiffusionModel, Student, device_of, visited_times, walk
@@ -70,7 +70,7 @@ def distilled(
     _, x_0_fresh = pairs(model, 0, N_FRESH, stream=fresh)
     x_N, x_0 = _pairs_in_time(model, n_pairs, late, stream.child("pairs"))
     teacher, d = model.denoiser, model.codec.n_encoded
-    floor = teacher.floor if isinstance(teacher, ResidualDenoiser) else 0.0  # as in a model's file
+    floor = teacher.floor if isinstance(teacher, PreconditionedDenoiser) else 0.0  # as in a model's file
     denoiser = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=stream.child("weights"))
     assert isinstance(denoiser, ResidualDenoiser)
     _start_from_a_member(denoiser, teacher)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from backwalk import model_file
 from backwalk.defaults import default_distillation, default_pairs, default_student
@@ -63,8 +64,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         The number N of steps of the chain's default schedule; None is 1,000.
     schedule : NoiseSchedule, default=None
         The chain's noise levels; None is even in the log-SNR, from below the data's finest scale to noise alone.
-    denoiser : Residual or Textbook, default=None
-        The network's sizes; None is what n and d suggest.
+    denoiser : Residual, Textbook or torch.nn.Module, default=None
+        The network's sizes, or a network of your own: a module that maps points, (n, d), and noise levels, (n,), to
+        (n, d), as `backwalk.denoiser.own_network` says; its copy is trained. None is what n and d suggest.
     training : Training, default=None
         The training plan; None is what n and d suggest.
     reverse_variance : {"optimal", "beta", "beta_tilde"}, default="optimal"
@@ -627,7 +629,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         model_file.save(self.model_, path, overwrite=overwrite)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto") -> Diffusion:
+    def load(cls, path: str | Path, *, device: str = "auto", denoiser: nn.Module | None = None) -> Diffusion:
         """Return the model that `save` wrote. Nothing in the file is run.
 
         The parameters are those of the fit, but for `callbacks`, which no file can hold, `device`, which is given here,
@@ -639,6 +641,9 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         path : str or Path
         device : str, default="auto"
             "auto" is CUDA where there is one.
+        denoiser : torch.nn.Module, default=None
+            For a model with a network of your own: an instance of the same class, whose copy takes the weights. A file
+            holds no code.
 
         Returns
         -------
@@ -647,13 +652,13 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ModelFileError
-            Where there is no such model, or one that is not whole and unaltered.
+            Where there is no such model, or one that is not whole and unaltered, or of another network.
         """
         place = chosen_device(device)
-        model = model_file.load(path)
+        model = model_file.load(path, denoiser)
         estimator = cls(device=device)
         try:
-            estimator.set_params(**parameters_from(model.card["parameters"], model.schedule))
+            estimator.set_params(**parameters_from(model.card["parameters"], model.schedule, denoiser))
             checked_settings(estimator.get_params(deep=False))
             estimator._adopt(model)
         except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from backwalk.defaults.bfloat16 import has_fast_bfloat16
 from backwalk.denoiser import Architecture, Residual, is_low
 from backwalk.training import Training
 
 _CPU = torch.device("cpu")
+_OWN_NETWORK_RATE = 0.005  # of Adam alone, for a user's network
 _MOST_FASTER = 100  # a time limit ends a run long before the steps of a machine so many times as fast are taken
 
 
@@ -163,10 +165,13 @@ def default_training(
     rules, (_, steps) = fit_rules(d), _members_and_steps(n, d, max_time, slowness)
     length = (max_steps or steps) if max_time is None else min(steps, max_steps or steps)
     haste = float(np.clip(rules.calm_steps / length, 1.0, rules.most_haste))
+    most = max_steps or (steps if max_time is None else _MOST_FASTER * steps)
     network = architecture or default_architecture(n, d, max_time, slowness=slowness)
+    if isinstance(network, nn.Module):
+        return Training(max_steps=most, batch_size=_batch_size(n, d), learning_rate=_OWN_NETWORK_RATE)
     is_wide = isinstance(network, Residual) and network.width >= rules.bfloat16_width
     return Training(
-        max_steps=max_steps or (steps if max_time is None else _MOST_FASTER * steps),
+        max_steps=most,
         batch_size=_batch_size(n, d),
         learning_rate=rules.learning_rate * haste**1.5,
         hidden_rate=rules.hidden_rate * haste**0.5,

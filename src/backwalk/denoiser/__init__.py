@@ -1,23 +1,38 @@
 """Learned weights: networks, and the adapters that make denoisers of them.
 
-`Textbook` and `Residual` are records of sizes; `build_denoiser` makes an untrained denoiser of one.
+`Textbook` and `Residual` are records of sizes; a user may give any `torch.nn.Module` in their place
+(`own_network.py`). `build_denoiser` makes an untrained denoiser of either.
 """
 
+from torch import nn
+
 from backwalk.denoiser.network import Residual, Textbook, is_low
-from backwalk.denoiser.preconditioning import EnsembleDenoiser, NoiseDenoiser, ResidualDenoiser
+from backwalk.denoiser.own_network import NetworkDenoiser, answers, check_answers, checked_copy
+from backwalk.denoiser.preconditioning import (
+    EnsembleDenoiser,
+    NoiseDenoiser,
+    PreconditionedDenoiser,
+    ResidualDenoiser,
+)
 from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
 
-Architecture = Textbook | Residual
+Architecture = Textbook | Residual | nn.Module
+"""What a denoiser is made of: the sizes of a network of ours, or a user's module with its initial weights."""
 
 __all__ = [
     "Architecture",
     "EnsembleDenoiser",
+    "NetworkDenoiser",
     "NoiseDenoiser",
+    "PreconditionedDenoiser",
     "Residual",
     "ResidualDenoiser",
     "Textbook",
+    "answers",
     "build_denoiser",
+    "check_answers",
+    "described",
     "is_low",
 ]
 
@@ -27,13 +42,25 @@ def build_denoiser(
 ) -> EnsembleDenoiser:
     """Return an untrained denoiser of points in R^d, valid on the log-SNRs of a schedule.
 
-    `floor` is the finest structure that the data can show, in encoded units; the textbook network ignores it.
+    `floor` is the finest structure that the data can show, in encoded units; the textbook network ignores it. `stream`
+    gives the initial weights; a user's module is copied with its own. Raises InvalidInput for a module that cannot
+    denoise such points.
     """
+    log_snr_range = (float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
     denoiser: EnsembleDenoiser
-    if isinstance(architecture, Textbook):
-        denoiser = NoiseDenoiser(architecture.build(d, stream=stream), architecture.n_members, schedule)
-    else:
-        log_snr_range = (float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
-        network = architecture.build(d, stream=stream)
-        denoiser = ResidualDenoiser(network, architecture.n_members, floor, log_snr_range)
-    return denoiser.eval()  # no layer of these behaves otherwise in training
+    match architecture:
+        case Textbook():
+            denoiser = NoiseDenoiser(architecture.build(d, stream=stream), architecture.n_members, schedule)
+        case Residual():
+            network = architecture.build(d, stream=stream)
+            denoiser = ResidualDenoiser(network, architecture.n_members, floor, log_snr_range)
+        case nn.Module():
+            denoiser = NetworkDenoiser(checked_copy(architecture, d), floor, log_snr_range)
+    return denoiser.eval()
+
+
+def described(architecture: Architecture) -> str:
+    """Return an architecture in one line: its sizes, or the class of a user's module and its number of parameters."""
+    if not isinstance(architecture, nn.Module):
+        return repr(architecture)
+    return f"{type(architecture).__name__} ({sum(p.numel() for p in architecture.parameters()):,} parameters)"

@@ -8,7 +8,6 @@ product, or each by itself; a single network is an ensemble of one. Each archite
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -34,18 +33,6 @@ class MemberLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x W + b."""
         return affine(x, self.weight, self.bias)
-
-
-class Network(nn.Module, ABC):
-    """A function of a point and of one number that says the noise level, for several members side by side."""
-
-    @abstractmethod
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """Return the prediction, (members, rows, d): x is (members, rows, d), level (members, rows, 1)."""
-
-    @abstractmethod
-    def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
-        """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +85,7 @@ class Residual:
         return ResidualNetwork(self, d, stream)
 
 
-class TextbookNetwork(Network):
+class TextbookNetwork(nn.Module):
     """See `Textbook`. The weights start as torch's own `nn.Linear` does: uniform within 1/sqrt(n_in)."""
 
     def __init__(self, sizes: Textbook, d: int, stream: Stream) -> None:
@@ -131,13 +118,8 @@ class TextbookNetwork(Network):
 
         return self.layers[-1](h), push
 
-    @property
-    def in_order(self) -> list[Tensor]:
-        """Weight and bias of every layer, in the order in which they are passed: that of `parameters`."""
-        return list(self.parameters())
 
-
-class ResidualNetwork(Network):
+class ResidualNetwork(nn.Module):
     """See `Residual`."""
 
     def __init__(self, sizes: Residual, d: int, stream: Stream) -> None:
@@ -161,7 +143,7 @@ class ResidualNetwork(Network):
         value, *slopes = scripted(prediction_and_slopes, x.device)(points, parameters)
         return value, lambda tangents: scripted(pushed, x.device)(tangents, slopes, parameters)
 
-    def hidden_matrices(self) -> list[nn.Parameter]:
+    def hidden_matrices(self) -> list[Tensor]:
         """Return the weights of the blocks, (members, width, width) each."""
         return [layer.weight for layer in (*self.open, *self.close) if isinstance(layer, MemberLinear)]
 

@@ -1,14 +1,15 @@
-"""From a network to a denoiser: adapters that turn what a network predicts into x_0_hat = E[x_0 | x_t].
+"""Adapters that turn the output of a network into x_0_hat = E[x_0 | x_t].
 
-Each adapter knows one parametrisation and hides it: samplers, bound, likelihood and training see a `Denoiser`. With
+Each adapter hides one parametrisation: samplers, bound, likelihood and training see a `Denoiser`. With
 a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar) and the noise level s = b / a:
 
-- `NoiseDenoiser`: the network sees (x_t, t/N) and predicts eps, so x_0_hat = (x_t - b eps) / a. The notebook's choice.
-- `ResidualDenoiser`: x_0_hat = a x_t + b g F(x_t, ln q / 4), where a x_t is the best guess for data of unit variance
-  and F, the network, learns the rest. Without g this is Karras' preconditioning and F = -v. Here g = s / q and
-  q = sqrt(s^2 + floor^2), with `floor` the finest structure that the data can show. At noise levels far below the
-  floor the posterior mean is x_t plus s^2 times a score that no longer changes with s; then b g F has just that form,
-  one function serves all those levels, and the network need not learn from noise alone that there is nothing to remove.
+- `NoiseDenoiser`: the network gets (x_t, t/N) and predicts eps, so x_0_hat = (x_t - b eps) / a. The notebook's choice.
+- `PreconditionedDenoiser`: x_0_hat = a x_t + b g F(x_t, ln q / 4). Here a x_t is the best estimate for data of unit
+  variance, and the network F learns the rest. Without g this is Karras' preconditioning and F = -v. g = s / q with
+  q = sqrt(s^2 + floor^2), where `floor` is the finest structure that the data can show. At noise levels far below the
+  floor the posterior mean is x_t plus s^2 times a score that no longer changes with s. b g F has just that form there,
+  so that one function F serves all those levels and the network need not learn from noise that nothing is to be
+  removed. `ResidualDenoiser` is this for the default network, `own_network.NetworkDenoiser` for a user's.
 
 Source: Ho et al. 2020, Eq. 15; Karras et al. 2022, Eq. 7; the floor is this library's own.
 """
@@ -18,15 +19,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from copy import deepcopy
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from backwalk.denoiser.network import Network, ResidualNetwork, TextbookNetwork
+from backwalk.denoiser.network import ResidualNetwork, TextbookNetwork
 from backwalk.denoiser.passes import loss_and_gradients, residual_mean, residual_parts
-from backwalk.denoiser.textbook_passes import noise_loss_and_gradients, time_share
-from backwalk.diffusion import NoiseSchedule, x_0_from_eps
+from backwalk.diffusion import NoiseSchedule, scales, x_0_from_eps
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
 from backwalk.limits import LEAST_LOG_SNR
@@ -34,13 +34,16 @@ from backwalk.threads import scripted
 
 
 class EnsembleDenoiser(nn.Module, ABC):
-    """A denoiser whose members' mean is its answer.
+    """A trainable denoiser whose output is the mean over its members.
 
-    The training loss, and the bound for given reverse variances, are convex in x_0_hat, so that in them the mean is
-    never worse than the members are on average.
+    The training loss, and the bound for given reverse variances, are convex in x_0_hat, so that the mean is never worse
+    than the members on average. A subclass defines `by_member`; autograd gives the derivatives that it does not define.
     """
 
-    def __init__(self, network: Network, n_members: int, log_snr_range: tuple[float, float]) -> None:
+    has_fixed_operations: ClassVar[bool] = True
+    """Whether each step of training runs the same operations, so that a GPU can record them."""
+
+    def __init__(self, network: nn.Module, n_members: int, log_snr_range: tuple[float, float]) -> None:
         super().__init__()
         self.network = network
         self.n_members = n_members
@@ -48,44 +51,66 @@ class EnsembleDenoiser(nn.Module, ABC):
 
     @abstractmethod
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return each member's own x_0_hat: x_t is (members, rows, d), log_snr (members, rows)."""
+        """Return x_0_hat of each member: x_t is (members, rows, d), log_snr (members, rows)."""
 
-    @abstractmethod
     def loss_and_gradients(
         self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return the sum over rows of weight |x_0 - x_0_hat|^2, and its gradients by every parameter, for training.
+        """Return the sum over rows of weight |x_0 - x_0_hat|^2 and its gradient by every parameter.
 
-        x_0 and eps are (members, rows, d), log_snr and weight (members, rows). `bfloat16` allows products of
-        numbers rounded to bfloat16 where a denoiser has them.
+        x_0 and eps are (members, rows, d), log_snr and weight (members, rows). `bfloat16` allows matrix products in
+        bfloat16, for denoisers that have them. The gradient by a frozen parameter is 0.
         """
+        del bfloat16
+        parameters = list(self.parameters())
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        with torch.enable_grad():
+            a, b = scales(log_snr.unsqueeze(-1), x_0)
+            error = x_0 - self.by_member(a * x_0 + b * eps, log_snr)
+            loss = (weight.unsqueeze(-1) * error.square()).sum()
+            found = iter(torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True))
+        return loss.detach(), [next(found) if p.requires_grad else torch.zeros_like(p) for p in parameters]
+
+    def hidden_matrices(self) -> list[Tensor]:
+        """Return the square matrices, (members, width, width) each, that Muon trains."""
+        return []
 
     def member(self, k: int) -> Self:
-        """Return the denoiser of member k alone, which shares its weights: a change of either changes both.
-
-        So it is until one of the two goes to another device or type.
-        """
+        """Return the denoiser of member k alone. Both share its weights, until one moves to another device or dtype."""
         shared = {id(parameter): nn.Parameter(parameter.detach()[k : k + 1]) for parameter in self.parameters()}
         alone = deepcopy(self, shared)  # which takes these for the copies
         alone.n_members = 1
         return alone
-
-    @abstractmethod
-    def linearize_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
-        """Return each member's x_0_hat, and the map from tangents, (members, k, rows, d), to its derivatives."""
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
         return self.by_member(*self._for_members(x_t, log_snr)).mean(dim=0)
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
-        """Return x_0_hat, and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
-        value, push = self.linearize_members(*self._for_members(x_t, log_snr))
-        return value.mean(dim=0), lambda tangents: push(tangents.expand(self.n_members, *tangents.shape)).mean(dim=0)
+        """Return x_0_hat, and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d).
+
+        By reverse mode twice: u -> u' J is linear, so that its derivative along v is J v. Unlike forward mode it works
+        for every operation that autograd knows, and in several threads at once.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x_t.clone().requires_grad_()  # clones, as autograd keeps no tensors of inference mode
+            value = self(x, log_snr.clone())
+            u = torch.zeros_like(value, requires_grad=True)
+            (pulled,) = torch.autograd.grad(value, x, u, create_graph=True, materialize_grads=True)
+
+        def push(tangents: Tensor) -> Tensor:
+            along = (torch.autograd.grad(pulled, u, v.clone(), retain_graph=True)[0] for v in tangents)
+            return torch.stack(list(along))
+
+        return value.detach(), push
 
     def _for_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         rows = x_t.expand(self.n_members, *x_t.shape)
         return rows, log_snr.to(x_t).expand(rows.shape[:-1])
+
+    def _mean(self, value: Tensor, push: Push) -> tuple[Tensor, Push]:
+        """Return the mean over members of x_0_hat, (members, n, d), and of its directional derivatives."""
+        return value.mean(dim=0), lambda tangents: push(tangents.expand(self.n_members, *tangents.shape)).mean(dim=0)
 
 
 class NoiseDenoiser(EnsembleDenoiser):
@@ -104,75 +129,92 @@ class NoiseDenoiser(EnsembleDenoiser):
                 f"nothing of x_0, but got {float(schedule.log_snr[-1]):g} at t = {schedule.n_steps}: end the schedule "
                 "at a larger one, or use Residual."
             )
-        # Increasing, as searchsorted wants it, and in float32, as the network's inputs are.
+        # Increasing, as searchsorted requires, and in float32, as the network's inputs are.
         self.register_buffer("_grid", schedule.log_snr[1:].flip(0).float(), persistent=False)
         self._grid: Tensor
 
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return each member's x_0_hat."""
+        """Return x_0_hat of each member."""
         eps = self.network(x_t, time_share(log_snr, self._grid).unsqueeze(-1).to(x_t))
         return x_0_from_eps(x_t, eps, log_snr.unsqueeze(-1))
 
-    def linearize_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
-        """Return each member's x_0_hat, and its derivative: x_0_hat is linear in (x_t, eps)."""
+    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return x_0_hat, and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
+        x_t, log_snr = self._for_members(x_t, log_snr)
         log_snr = log_snr.unsqueeze(-1)
         eps, push = self.network.linearize(x_t, time_share(log_snr, self._grid).to(x_t))
         per_tangent = log_snr.unsqueeze(1)
-        return (
+        return self._mean(
             x_0_from_eps(x_t, eps, log_snr),
             lambda tangents: x_0_from_eps(tangents, push(tangents), per_tangent),
         )
 
-    def loss_and_gradients(
-        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return what every denoiser's does, by passes that are written by hand, and without half products."""
-        del bfloat16
-        with torch.no_grad():
-            loss, *gradients = scripted(noise_loss_and_gradients, x_0.device)(
-                x_0, eps, log_snr.unsqueeze(-1), weight.unsqueeze(-1), self._grid, self.network.in_order
-            )
-        return loss, gradients
+
+def time_share(log_snr: Tensor, grid: Tensor) -> Tensor:
+    """Return t/N of log-SNRs, of their shape. `grid`, (N,), holds those of t = N..1, which increase.
+
+    t is interpolated linearly between two steps and constant beyond the first and the last.
+    """
+    n = grid.shape[0]
+    position = log_snr.to(grid)
+    if n == 1:
+        return torch.ones_like(position)
+    above = torch.searchsorted(grid, position.contiguous()).clamp(1, n - 1)
+    low, high = grid[above - 1], grid[above]
+    steps_from_end = above - 1 + ((position - low) / (high - low)).clamp(0.0, 1.0)
+    return (n - steps_from_end) / n
 
 
-class ResidualDenoiser(EnsembleDenoiser):
-    """A network that predicts what the best linear denoiser leaves over; see the module's docstring."""
+class PreconditionedDenoiser(EnsembleDenoiser):
+    """A network F that predicts the residual of the best linear denoiser; see the module's docstring."""
 
-    network: ResidualNetwork
-
-    def __init__(
-        self, network: ResidualNetwork, n_members: int, floor: float, log_snr_range: tuple[float, float]
-    ) -> None:
+    def __init__(self, network: nn.Module, n_members: int, floor: float, log_snr_range: tuple[float, float]) -> None:
         super().__init__(network, n_members, log_snr_range)
         self.floor = floor
 
+    def predict(self, x_t: Tensor, level: Tensor) -> Tensor:
+        """Return F, (members, rows, d): x_t is (members, rows, d), level = ln q / 4 (members, rows, 1)."""
+        f: Tensor = self.network(x_t, level)
+        return f
+
+    def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """Return x_0_hat of each member."""
+        a, share, level = self._parts(x_t, log_snr)
+        return a * x_t + share * self.predict(x_t, level)
+
+    def _parts(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a, b g and ln q / 4, each of log_snr's shape with one axis more."""
+        a, _, share, level = residual_parts(log_snr.unsqueeze(-1), x_t, self.floor)
+        return a, share, level
+
+
+class ResidualDenoiser(PreconditionedDenoiser):
+    """The default denoiser: a preconditioned `ResidualNetwork`, with passes written by hand (`passes.py`)."""
+
+    network: ResidualNetwork
+
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
-        if not torch.is_grad_enabled():  # so that the passes may write over what has served
+        if not torch.is_grad_enabled():  # so that the passes may work in place
             passes = scripted(residual_mean, x_t.device)
             mean: Tensor = passes(x_t, log_snr.to(x_t), self.floor, self.network.in_order)
             return mean
         return super().forward(x_t, log_snr)
 
-    def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return each member's x_0_hat."""
+    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return x_0_hat, and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
+        x_t, log_snr = self._for_members(x_t, log_snr)
         a, share, level = self._parts(x_t, log_snr)
-        left_over: Tensor = self.network(x_t, level)
-        return a * x_t + share * left_over
-
-    def linearize_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
-        """Return each member's x_0_hat, and its derivative: x_0_hat is linear in (x_t, F)."""
-        a, share, level = self._parts(x_t, log_snr)
-        left_over, push = self.network.linearize(x_t, level)
-        return (
-            a * x_t + share * left_over,
+        f, push = self.network.linearize(x_t, level)
+        return self._mean(
+            a * x_t + share * f,
             lambda tangents: a.unsqueeze(1) * tangents + share.unsqueeze(1) * push(tangents),
         )
 
     def loss_and_gradients(
         self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return what every denoiser's does, by passes that are written by hand."""
+        """Return the loss and its gradients, as every denoiser does, without autograd."""
         with torch.no_grad():
             loss, *gradients = scripted(loss_and_gradients, x_0.device)(
                 x_0,
@@ -185,13 +227,12 @@ class ResidualDenoiser(EnsembleDenoiser):
             )
         return loss, [gradients[i] for i in self._places]
 
+    def hidden_matrices(self) -> list[Tensor]:
+        """Return the weights of the residual blocks."""
+        return self.network.hidden_matrices()
+
     @cached_property
     def _places(self) -> list[int]:
-        """Where the gradient by each parameter stands among those in the order in which they are passed."""
+        """The place of each parameter among those in the order of the passes."""
         places = {id(parameter): i for i, parameter in enumerate(self.network.in_order)}
         return [places[id(parameter)] for parameter in self.parameters()]
-
-    def _parts(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a, b g and the network's ln q / 4, each of log_snr's shape and one axis more."""
-        a, _, share, level = residual_parts(log_snr.unsqueeze(-1), x_t, self.floor)
-        return a, share, level

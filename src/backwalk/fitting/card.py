@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 import backwalk
 from backwalk.denoiser import Residual, Textbook
@@ -27,6 +28,7 @@ from backwalk.training import History, Training, split_rows
 _NOT_KEPT = ("callbacks", "device")  # functions are no data, and another machine has other devices
 _KINDS = {kind.__name__: kind for kind in (Residual, Textbook, Sampler, Training)}
 _AS_FITTED = "as fitted"
+_OWN = "Module"  # a network of the user's own
 
 
 def model_card(
@@ -123,12 +125,17 @@ def parameters_record(settings: Settings) -> dict[str, Any]:
     return {name: _plain(getattr(settings, name)) for name in names}
 
 
-def parameters_from(record: Mapping[str, Any], schedule: NoiseSchedule) -> dict[str, Any]:
-    """Return the parameters that `parameters_record` wrote. Raises InvalidInput or TypeError for what it cannot be."""
+def parameters_from(
+    record: Mapping[str, Any], schedule: NoiseSchedule, network: nn.Module | None = None
+) -> dict[str, Any]:
+    """Return the parameters that `parameters_record` wrote; `network` takes the place of a user's network.
+
+    Raises InvalidInput or TypeError for values that it cannot have written.
+    """
     for name in _NOT_KEPT:
         if name in record:
             raise InvalidInput(f"{name} should be the caller's, but the file names one.")
-    return {name: schedule if value == _AS_FITTED else _revived(value) for name, value in record.items()}
+    return {name: schedule if value == _AS_FITTED else _revived(value, network) for name, value in record.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -137,6 +144,8 @@ def _plain(value: Any) -> Any:
             return _AS_FITTED
         case Residual() | Textbook() | Sampler() | Training():
             return {"kind": type(value).__name__, **asdict(value)}
+        case nn.Module():
+            return {"kind": _OWN, "name": type(value).__name__}
         case None | str():
             return value
         case bool() | np.bool_():
@@ -148,11 +157,13 @@ def _plain(value: Any) -> Any:
     return None
 
 
-def _revived(value: Any) -> Any:
+def _revived(value: Any, network: nn.Module | None) -> Any:
     if not isinstance(value, Mapping):
         return value
     fields = dict(value)
     kind = fields.pop("kind", None)
+    if kind == _OWN:
+        return network
     if kind not in _KINDS:
         raise InvalidInput(f"a parameter should be one of {', '.join(_KINDS)}, but got {str(kind)[:80]!r}.")
     return _KINDS[kind](**fields)

@@ -88,7 +88,7 @@ def checked_settings(given: Mapping[str, Any]) -> Settings:
         )
     for name, kind, text in (
         ("schedule", NoiseSchedule, "a NoiseSchedule"),
-        ("denoiser", Architecture, "a Residual or a Textbook"),
+        ("denoiser", Architecture, "a Residual, a Textbook or a torch.nn.Module"),
         ("training", Training, "a Training"),
         ("sampler", Sampler, "a Sampler, a solver's name"),
     ):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from backwalk.denoiser import Architecture, Residual, ResidualDenoiser
+from backwalk.denoiser import Architecture, Residual, ResidualDenoiser, described
 from backwalk.diffusion import (
     Denoiser,
     NoiseSchedule,
@@ -48,8 +48,8 @@ class Student:
 class DiffusionModel:
     """Everything that a fit leaves behind.
 
-    `denoiser` is the network, of the sizes that `architecture` names, or any other `Denoiser` of encoded points, which
-    has no architecture (`backwalk.oracle.oracle_model`).
+    `denoiser` is the trained network of the given `architecture`, or any other `Denoiser` of encoded points, which has
+    no architecture (`backwalk.oracle.oracle_model`).
     `denoising_error` holds m_t, (n_steps + 1,), measured on validation rows, or on training rows where there are none;
     it gives the "optimal" reverse variances. `decoder_variance` is that of p(x_0 | x_1), in squared encoded units.
     `prior_mismatch` is in nats per row, from the moments of the rows that were fitted. `card` is plain JSON:
@@ -95,7 +95,7 @@ class DiffusionModel:
 
     def __repr__(self) -> str:
         """Return in a few lines what the model is, and which of its parts say what."""
-        network = type(self.denoiser).__name__ if self.architecture is None else repr(self.architecture)
+        network = type(self.denoiser).__name__ if self.architecture is None else described(self.architecture)
         trained = f"  training: {training_words(self)};\n" if self.history.n_steps else ""
         return (
             f"DiffusionModel({network}, {self.codec.n_columns} columns, {self.schedule!r},\n{trained}"

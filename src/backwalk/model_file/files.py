@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from backwalk.atomic_files import check_folder_writable, locked_folder, made_folder, whole_file
 from backwalk.checksummed import NotChecksummed, check_json, checksummed_bytes, open_checksummed
@@ -76,10 +76,15 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> None:
         check_folder_writable(target.parent if target.suffix == SUFFIX else target)
 
 
-def load(path: str | Path) -> DiffusionModel:
-    """Return the model at `path`, file or folder. Raises ModelFileError where it is not one, whole and unaltered."""
+def load(path: str | Path, network: nn.Module | None = None) -> DiffusionModel:
+    """Return the model at `path`, file or folder.
+
+    A model of the user's own network needs an instance of it, `network`, whose copy takes the weights. Raises
+    ModelFileError where `path` is no model, whole and unaltered, or of another network.
+    """
     with _told(path, "read"):
-        return model_of(*(_read_folder(Path(path)) if Path(path).is_dir() else _read_file(Path(path))))
+        record, tensors = _read_folder(Path(path)) if Path(path).is_dir() else _read_file(Path(path))
+        return model_of(record, tensors, network)
 
 
 def stamp(path: str | Path) -> tuple[int, ...]:

@@ -12,9 +12,19 @@ from typing import Annotated, Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from backwalk.denoiser import Architecture, EnsembleDenoiser, Residual, ResidualDenoiser, Textbook, build_denoiser
+from backwalk.denoiser import (
+    Architecture,
+    EnsembleDenoiser,
+    PreconditionedDenoiser,
+    Residual,
+    ResidualDenoiser,
+    Textbook,
+    answers,
+    build_denoiser,
+    check_answers,
+)
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
 from backwalk.limits import HISTORY_LENGTH, MOST_STEPS, NETWORK_DEPTH, NETWORK_SIZE, ReverseVariance, SolverName
@@ -53,6 +63,14 @@ class _Residual(_Strict):
 
     def architecture(self) -> Residual:
         return Residual(**self.model_dump(exclude={"kind"}))
+
+
+class _OwnNetwork(_Strict):
+    """A user's network: the class that it had, and what it answers at a few fixed points (`denoiser.answers`)."""
+
+    kind: Literal["Module"]
+    name: Annotated[str, Field(max_length=200)]
+    answers: Annotated[list[float], Field(max_length=100)]
 
 
 class _Blank(Stream):
@@ -116,7 +134,7 @@ class _Card(_Strict):
 class Record(_Strict):
     """A model without its tensors."""
 
-    architecture: Annotated[_Textbook | _Residual, Field(discriminator="kind")]
+    architecture: Annotated[_Textbook | _Residual | _OwnNetwork, Field(discriminator="kind")]
     floor: Annotated[float, Field(ge=0, le=1e6)]
     codec: dict[str, Any]
     data_schema: dict[str, Any]
@@ -134,7 +152,7 @@ def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
     assert isinstance(model.denoiser, EnsembleDenoiser)  # as `record_of` saw to
     networks = {"denoiser": model.denoiser} | ({"student": model.student.denoiser} if model.student else {})
     tensors = {
-        f"{network}.{name}": tensor.cpu().contiguous()
+        f"{network}.{name}": tensor.cpu().contiguous().clone()  # each in memory of its own, also where two are shared
         for network, denoiser in networks.items()
         for name, tensor in denoiser.state_dict().items()
     }
@@ -147,19 +165,14 @@ def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
 
 def record_of(model: DiffusionModel) -> Record:
     """Return the record of a model. Raises pydantic's ValidationError for a model that no file may hold."""
-    if model.architecture is None:
-        raise ModelFileError(
-            "a model's denoiser should be a network to be kept in a file, but this one's is a "
-            f"{type(model.denoiser).__name__}: keep the code that makes it."
-        )
     student = {}
     if model.student is not None:  # models without one are written as they were before there were any
         student = {"student": {"architecture": _sizes(model.student.architecture), "error": model.student.error}}
     history = {field: getattr(model.history, field) for field in _History.model_fields}
     return Record.model_validate(
         {
-            "architecture": _sizes(model.architecture),
-            "floor": model.denoiser.floor if isinstance(model.denoiser, ResidualDenoiser) else 0.0,
+            "architecture": _architecture_record(model),
+            "floor": model.denoiser.floor if isinstance(model.denoiser, PreconditionedDenoiser) else 0.0,
             "codec": model.codec.to_dict(),
             "data_schema": model.schema.to_dict(),
             "reverse_variance": model.reverse_variance,
@@ -174,10 +187,12 @@ def record_of(model: DiffusionModel) -> Record:
 
 
 def least_data_bytes(record: Record) -> int:
-    """Return how many bytes a model's tensors take, at least."""
+    """Return the least number of bytes that a model's tensors take; those of a user's network count as none."""
     architectures = [record.architecture, *([record.student.architecture] if record.student else [])]
     d = Codec.from_dict(record.codec).n_encoded
-    return 4 * sum(sizes.architecture().n_parameters(d) for sizes in architectures)
+    return 4 * sum(
+        sizes.architecture().n_parameters(d) for sizes in architectures if not isinstance(sizes, _OwnNetwork)
+    )
 
 
 def check_tensors(tensors: dict[str, Tensor]) -> None:
@@ -204,19 +219,21 @@ def check_tensors(tensors: dict[str, Tensor]) -> None:
             raise ModelFileError("the history should have a loss for every step that it names.")
 
 
-def model_of(record: Record, tensors: dict[str, Tensor]) -> DiffusionModel:
+def model_of(record: Record, tensors: dict[str, Tensor], own_network: nn.Module | None = None) -> DiffusionModel:
     """Return the model that a record and its tensors make, and take the weights out of `tensors`.
 
-    Raises ModelFileError, InvalidInput and RuntimeError.
+    A copy of `own_network` takes the weights of a user's network. Raises ModelFileError, InvalidInput and RuntimeError.
     """
     check_tensors(tensors)
-    architecture: Architecture = record.architecture.architecture()
+    architecture = _architecture_of(record, own_network)
     codec, schema = Codec.from_dict(record.codec), Schema.from_dict(record.data_schema)
     if codec.n_columns != schema.n_columns:
         raise ModelFileError(f"the codec has {codec.n_columns} columns, but the schema {schema.n_columns}.")
     schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
     d, student = codec.n_encoded, None
     denoiser = _network_of(architecture, d, schedule, record.floor, "denoiser.", tensors)
+    if isinstance(record.architecture, _OwnNetwork):
+        check_answers(denoiser.network, d, record.architecture.answers)
     if record.student is not None:
         sizes, last = record.student.architecture.architecture(), schedule.respace([schedule.n_steps])
         network = _network_of(sizes, d, last, record.floor, "student.", tensors)
@@ -254,7 +271,35 @@ def model_of(record: Record, tensors: dict[str, Tensor]) -> DiffusionModel:
     )
 
 
-def _sizes(architecture: Architecture) -> dict[str, Any]:
+def _architecture_record(model: DiffusionModel) -> dict[str, Any]:
+    architecture = model.architecture
+    if architecture is None:
+        raise ModelFileError(
+            "a model's denoiser should be a network to be kept in a file, but this one's is a "
+            f"{type(model.denoiser).__name__}: keep the code that makes it."
+        )
+    if isinstance(architecture, nn.Module):
+        assert isinstance(model.denoiser, EnsembleDenoiser)
+        said = answers(model.denoiser.network, model.codec.n_encoded)
+        return {"kind": "Module", "name": type(architecture).__name__[:200], "answers": said}
+    return _sizes(architecture)
+
+
+def _architecture_of(record: Record, own_network: nn.Module | None) -> Architecture:
+    if not isinstance(record.architecture, _OwnNetwork):
+        if own_network is not None:
+            raise ModelFileError("the model has a network of this library: leave `denoiser` out.")
+        return record.architecture.architecture()
+    name = record.architecture.name
+    if own_network is None:
+        raise ModelFileError(
+            f"it holds the weights of a network of the user's own, {name}, but not its code: load it in Python by "
+            f"Diffusion.load(path, denoiser={name}(...))."
+        )
+    return own_network
+
+
+def _sizes(architecture: Residual | Textbook) -> dict[str, Any]:
     return {"kind": type(architecture).__name__, **vars(architecture)}
 
 
@@ -262,9 +307,13 @@ def _network_of(
     architecture: Architecture, d: int, schedule: NoiseSchedule, floor: float, prefix: str, tensors: dict[str, Tensor]
 ) -> EnsembleDenoiser:
     """Return a network with the weights whose names begin with `prefix`, which are taken out of `tensors`."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    if isinstance(architecture, nn.Module):  # whose own tensors are filled: some may be shared, or be buffers
+        own = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0))
+        own.load_state_dict({name.removeprefix(prefix): tensors.pop(name) for name in names})
+        return own
     with torch.device("meta"):  # weights of no memory, in whose place the file's are put
         network = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0))
-    names = [name for name in tensors if name.startswith(prefix)]
     # Copies, one by one, in memory of torch's own, as products' bits may depend on where in memory weights lie.
     weights = {name.removeprefix(prefix): tensors.pop(name).clone() for name in names}
     network.load_state_dict(weights, assign=True)

@@ -27,7 +27,9 @@ class EnsembleLearner:
         self._apart = on_cpu and members % 2 == 0 and members >= training.batch_size / SHARD_ROWS
         denoisers = [denoiser.member(k) for k in range(members)] if self._apart else [denoiser]
         self._learners = [Learner(each, training, cut=on_cpu and not self._apart) for each in denoisers]
-        self._recorded = RecordedLearner(self._learners[0]) if device == "cuda" else None
+        self._recorded = (
+            RecordedLearner(self._learners[0]) if device == "cuda" and denoiser.has_fixed_operations else None
+        )
 
     def step(self, batches: Batches, rate: float, number: int, parallel_map: Map = map) -> Tensor:
         """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""

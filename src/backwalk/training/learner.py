@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from backwalk.denoiser import EnsembleDenoiser
-from backwalk.denoiser.network import ResidualNetwork
 from backwalk.threads import Map, scripted
 from backwalk.training.adam import Adam, AdamStep, adam_step
 from backwalk.training.batches import Batch
@@ -39,9 +38,7 @@ class Learner:
         self._denoiser, self._training, self._cut = denoiser, training, cut
         parameters = list(denoiser.parameters())
         self.parameters: list[Tensor] = [parameter.detach() for parameter in parameters]
-        matrices: list[Tensor] = []
-        if isinstance(denoiser.network, ResidualNetwork) and training.hidden_rate is not None:
-            matrices = list(denoiser.network.hidden_matrices())
+        matrices = denoiser.hidden_matrices() if training.hidden_rate is not None else []
         places = {id(parameter): i for i, parameter in enumerate(parameters)}
         of_muon = [places.pop(id(matrix)) for matrix in matrices]
         width = matrices[0].shape[-1] if matrices else 0

@@ -1,0 +1,310 @@
+"""A user's `torch.nn.Module` as the network: trained, sampled, scored, saved and loaded; and what is refused."""
+
+import math
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from torch import nn
+
+from backwalk import Diffusion, InvalidInput, ModelFileError, Residual, Training
+from backwalk.datasets import two_moons
+from backwalk.denoiser import NetworkDenoiser, build_denoiser, described
+from backwalk.diffusion import NoiseSchedule, scales
+from backwalk.diffusion.derivatives import value_and_jacobian
+from backwalk.streams import Stream
+
+STREAM = Stream(3)
+SCHEDULE = NoiseSchedule.log_snr_uniform(30, log_snr_max=10.0, log_snr_min=-6.0)
+ROWS = two_moons().sample(200, random_state=0)
+
+
+class Mlp(nn.Module):
+    """Twenty lines of a user; `last` starts at zero, as that of many networks does."""
+
+    def __init__(self, d=2, width=16, *extra):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Linear(d + 1, width)
+        self.extra = nn.Sequential(*extra)
+        self.last = nn.Linear(width, d)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x_t, level):
+        h = torch.tanh(self.first(torch.cat([x_t, level[:, None]], dim=1)))
+        return self.last(self.extra(h))
+
+
+class Shared(Mlp):
+    """One weight in two places, frequencies in a buffer, and a frozen layer."""
+
+    def __init__(self):
+        super().__init__(2, 16, nn.Linear(16, 16), nn.SiLU(), nn.Linear(16, 16))
+        self.extra[2].weight = self.extra[0].weight
+        self.extra[0].bias.requires_grad_(False)
+        self.register_buffer("frequencies", torch.linspace(1.0, 2.0, 16))
+
+    def forward(self, x_t, level):
+        h = torch.sin(self.first(torch.cat([x_t, level[:, None]], dim=1)) * self.frequencies)
+        return self.last(self.extra(h))
+
+
+def estimator(network, **settings):
+    return Diffusion(30, denoiser=network, random_state=0, verbose=False, **{"max_steps": 12, **settings})
+
+
+def built(network, d=2):
+    return build_denoiser(network, d, schedule=SCHEDULE, floor=0.1, stream=STREAM)
+
+
+@pytest.fixture(scope="module", params=[Mlp, Shared])
+def trained(request):
+    return request.param, estimator(request.param()).fit(ROWS)
+
+
+def test_a_users_network_is_trained_and_its_own_weights_stay(trained):
+    make, model = trained
+    network, started = model.denoiser, make().state_dict()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, started[name])
+    moved = model.model_.denoiser.network.state_dict()
+    assert not torch.equal(moved["last.weight"], started["last.weight"])
+    losses = model.history_.loss
+    assert losses[-1] < losses[0]
+    if make is Shared:
+        assert torch.equal(moved["extra.0.weight"], moved["extra.2.weight"])
+        assert torch.equal(moved["extra.0.bias"], started["extra.0.bias"])
+        assert torch.equal(moved["frequencies"], started["frequencies"])
+
+
+def test_it_samples_and_scores_like_ours(trained):
+    _, model = trained
+    assert model.sample(5, random_state=1).shape == (5, 2)
+    scores = model.score_samples(ROWS[:3])
+    assert np.array_equal(scores[:1], model.score_samples(ROWS[:1]))
+    assert np.isfinite([*scores, model.bound(ROWS[:9], steps=5, reverse_variance="full", random_state=0).total]).all()
+    assert np.allclose(model.from_latent(model.to_latent(ROWS[:2])), ROWS[:2], atol=0.01)
+
+
+def test_a_saved_model_is_loaded_into_a_network_of_the_same_class(trained, tmp_path):
+    make, model = trained
+    model.save(tmp_path / "model")
+    template = make()
+    with torch.no_grad():
+        template.first.weight.add_(1.0)
+    before = deepcopy(template.state_dict())
+    loaded = Diffusion.load(tmp_path / "model", denoiser=template)
+    assert np.array_equal(loaded.sample(4, random_state=2), model.sample(4, random_state=2))
+    assert np.array_equal(loaded.score_samples(ROWS[:2]), model.score_samples(ROWS[:2]))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in template.state_dict().items())
+    assert loaded.get_params()["denoiser"] is template
+    again = tmp_path / "again.safetensors"
+    loaded.save(again)
+    assert np.array_equal(
+        Diffusion.load(again, denoiser=make()).sample(4, random_state=2), loaded.sample(4, random_state=2)
+    )
+
+
+class Swapped(Mlp):
+    def forward(self, x_t, level):
+        return 2.0 * super().forward(x_t, level)
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        (None, r"Mlp.*denoiser=Mlp\("),
+        (Mlp(2, 24), r"size mismatch.*first\.weight"),
+        (Swapped(), "another function"),
+        (Mlp(3), "should map points"),
+    ],
+)
+def test_weights_of_another_network_are_refused(network, says, tmp_path):
+    path = tmp_path / "model.safetensors"
+    estimator(Mlp(), max_steps=2).fit(ROWS).save(path)
+    with pytest.raises(ModelFileError, match=says):
+        Diffusion.load(path, denoiser=network)
+
+
+def test_a_network_is_refused_where_the_file_has_one_of_ours(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match="denoiser"):
+        Diffusion.load(tmp_path / "model", denoiser=Mlp())
+
+
+def test_a_resumed_fit_of_it_is_the_same_bit_for_bit(tmp_path):
+    def stop(progress):
+        if progress.step == 7:
+            raise KeyboardInterrupt
+
+    whole = estimator(Shared()).fit(ROWS)
+    path = tmp_path / "fit.checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        estimator(Shared(), callbacks=[stop]).fit(ROWS, checkpoint=path)
+    resumed = estimator(Shared()).fit(ROWS, checkpoint=path, resume=True)
+    for one, other in zip(whole.denoiser_.parameters(), resumed.denoiser_.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_clones_begin_with_the_same_weights_and_fit_alike():
+    model = estimator(Mlp(), max_steps=3)
+    one, other = (clone(model).fit(ROWS).sample(2, random_state=0) for _ in range(2))
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_fit_of_it_does_not_depend_on_the_number_of_threads(n, own_setting):
+    torch.set_num_threads(n)
+    weights = estimator(Mlp(), max_steps=3).fit(np.tile(ROWS, (4, 1))).denoiser_.network.first.weight
+    torch.set_num_threads(1)
+    alone = estimator(Mlp(), max_steps=3).fit(np.tile(ROWS, (4, 1))).denoiser_.network.first.weight
+    assert torch.equal(weights, alone)
+
+
+def test_warm_start_goes_on_with_its_weights():
+    model = estimator(Mlp(), max_steps=3, warm_start=True).fit(ROWS)
+    first = model.denoiser_.network.last.weight.detach().clone()
+    model.set_params(denoiser=None, max_steps=1).fit(ROWS)
+    assert isinstance(model.denoiser_, NetworkDenoiser)
+    torch.testing.assert_close(model.denoiser_.network.last.weight.detach(), first, atol=0.1, rtol=0)
+
+
+def test_a_network_of_zeros_is_the_best_linear_denoiser_for_unit_variance():
+    network = Mlp()
+    nn.init.zeros_(network.last.bias)
+    x_t, log_snr = STREAM.normal(0, 9, 2, torch.float32), torch.linspace(-5.0, 9.0, 9)
+    a, _ = scales(log_snr, x_t)
+    torch.testing.assert_close(built(network)(x_t, log_snr), a * x_t)
+
+
+def test_its_level_is_a_quarter_of_the_log_of_the_smoothed_noise_level():
+    seen = []
+
+    class Level(Mlp):
+        def forward(self, x_t, level):
+            seen.append(level.detach())
+            return super().forward(x_t, level)
+
+    built(Level())(torch.zeros(3, 2), torch.full((3,), -2 * math.log(0.5)))
+    torch.testing.assert_close(seen[-1], torch.full((3,), 0.25 * math.log(math.hypot(0.5, 0.1))))
+
+
+def test_derivatives_are_those_of_forward_mode():
+    denoiser = built(Mlp(2, 16, nn.Linear(16, 16), nn.SiLU()))
+    nn.init.normal_(denoiser.network.last.weight)
+    x, log_snr = STREAM.normal(0, 6, 2, torch.float32), torch.tensor(1.0)
+    for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+        with mode():
+            value, jacobian = value_and_jacobian(denoiser, x, log_snr)
+        torch.testing.assert_close(value, denoiser(x, log_snr).detach())
+        by_row = torch.func.vmap(torch.func.jacrev(lambda row: denoiser(row[None], log_snr)[0]))(x)
+        torch.testing.assert_close(jacobian, by_row.detach())
+
+
+def test_gradients_of_frozen_and_of_idle_parameters_are_zero():
+    network = Shared()
+    network.idle = nn.Parameter(torch.ones(3))
+    denoiser = built(network)
+    x = STREAM.normal(0, 8, 2, torch.float32)[None]
+    _, gradients = denoiser.loss_and_gradients(x, x, torch.zeros(1, 8), torch.ones(1, 8))
+    by_name = dict(zip((name for name, _ in denoiser.named_parameters()), gradients, strict=True))
+    assert not by_name["network.idle"].any()
+    assert not by_name["network.extra.0.bias"].any()
+    assert bool(by_name["network.last.weight"].any())
+
+
+class Returning(Mlp):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x_t, level):
+        return self.function(super().forward(x_t, level))
+
+
+class OfPointsAlone(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+
+
+class Noisy(Mlp):
+    def forward(self, x_t, level):
+        return super().forward(x_t, level) + torch.randn_like(x_t)
+
+
+class Lost(Mlp):
+    def forward(self, x_t, level):
+        with torch.no_grad():
+            return super().forward(x_t, level)
+
+
+REFUSED = {
+    "one column too few": (lambda: Returning(lambda f: f[:, :1]), r"shape \(6, 2\).*\(6, 1\)"),
+    "no tensor": (lambda: Returning(lambda f: (f, f)), "a tuple"),
+    "half precision": (lambda: Returning(lambda f: f.half()), "float16"),
+    "NaN": (lambda: Returning(lambda f: f / 0 * 0), "NaN"),
+    "other columns": (lambda: Mlp(5), "should map points"),
+    "no level": (OfPointsAlone, "raised TypeError"),
+    "random": (Noisy, "same arguments"),
+    "rows together": (lambda: Returning(lambda f: f - f.mean(0)), "every row on its own"),
+    "batch normalisation": (lambda: Mlp(2, 16, nn.BatchNorm1d(16)), r"extra\.0: BatchNorm1d"),
+    "dropout": (lambda: Mlp(2, 16, nn.Dropout(0.5)), r"extra\.0: Dropout"),
+    "float64": (lambda: Mlp().double(), r"first\.weight.*float32.*float64"),
+    "a float64 buffer": (
+        lambda: Mlp(2, 16, nn.BatchNorm1d(16, affine=False).double()),
+        r"running_mean should be float32",
+    ),
+    "meta": (lambda: Mlp().to("meta"), '"meta"'),
+    "frozen": (lambda: Mlp().requires_grad_(False), "requires_grad"),
+    "no gradient": (Lost, "no gradient"),
+    "lazy": (lambda: nn.LazyLinear(2), "not initialised"),
+    "infinite weights": (lambda: Mlp(2, 16, filled(nn.Linear(16, 16), math.inf)), r"extra\.0\.weight.*finite"),
+    "a denoiser": (lambda: built(Mlp()), "NetworkDenoiser"),
+    "a class": (lambda: Mlp, "torch.nn.Module"),
+}
+
+
+def filled(layer, value):
+    nn.init.constant_(layer.weight, value)
+    return layer
+
+
+@pytest.mark.parametrize(("make", "says"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_trained_is_refused_before_any_training(make, says):
+    def never(progress):
+        raise AssertionError
+
+    state = torch.get_rng_state()
+    network = make()
+    torch.set_rng_state(state)
+    with pytest.raises(InvalidInput, match=says):
+        estimator(network, callbacks=[never]).fit(ROWS)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_dropout_of_nothing_and_layer_normalisation_are_fine():
+    built(Mlp(2, 16, nn.LayerNorm(16), nn.Dropout(0.0)))
+
+
+def test_a_transposed_weight_is_trained_like_a_plain_one():
+    """The fused step of Adam reads memory, whatever the strides."""
+    plain, turned = Mlp(), Mlp()
+    turned.first.weight.data = turned.first.weight.data.t().contiguous().t()
+    one, other = (estimator(network, max_steps=3).fit(ROWS).denoiser_.network for network in (plain, turned))
+    torch.testing.assert_close(one.first.weight, other.first.weight)
+
+
+def test_it_is_described_by_its_class(trained):
+    _, model = trained
+    assert type(model.denoiser).__name__ in repr(model.model_)
+    assert described(Mlp()) == "Mlp (98 parameters)"
+    assert described(Residual(8, 1)) == repr(Residual(8, 1))
+    assert model.model_.card["settings"]["denoiser"]["name"] == type(model.denoiser).__name__
+
+
+def test_a_given_training_plan_is_followed():
+    plan = Training(batch_size=32, learning_rate=0.002, n_epochs=1)
+    history = estimator(Mlp(), max_steps=None, training=plan, validation_fraction=0.0).fit(ROWS).history_
+    assert history.n_steps == len(ROWS) // 32
