@@ -53,22 +53,22 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys, between, n_lines):
 def test_activities_follow_each_other_and_messages_remove_the_bar(monkeypatch, terminal, capsys):
     monkeypatch.setattr(progress, "_MOMENT", 0.0)
     with progress_display(verbose=True) as display:
-        display.count("scoring", 50, 100)
+        display.show("scoring", 0.5, "50 of 100 rows")
         display.clear()
         capsys.readouterr()
-        display.count("scoring", 100, 100)
-        display.count("judging", 1, 3)
+        display.show("scoring", 1.0, "100 of 100 rows")
+        display.show("judging", 0.2, "baselines")
         assert "scoring" in capsys.readouterr().err
     with progress_display(verbose=False) as display:
-        display.count("scoring", 1, 2)
+        display.show("scoring", 0.5, "half")
     assert capsys.readouterr().out == ""
 
 
 def test_a_log_s_line_says_how_long_is_left(monkeypatch, capsys):
     monkeypatch.setattr(progress, "_BETWEEN_LINES", 0.0)
     with progress_display(verbose=True) as display:
-        display.count("scoring", 50, 1000)
-    assert " ".join(capsys.readouterr().err.split()) == "scoring 5% 50 of 1,000 0 s, 0 s left"
+        display.show("scoring", 0.05, "50 of 1,000 rows")
+    assert " ".join(capsys.readouterr().err.split()) == "scoring 5% 50 of 1,000 rows 0 s, 0 s left"
 
 
 def test_nothing_is_said_without_leave(monkeypatch, terminal, capsys):

@@ -68,3 +68,22 @@ def test_every_figure_with_an_error_is_on_the_page_of_benchmarks():
 def test_the_files_that_it_names_exist():
     for link in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\"]+)\"", README):
         assert (ROOT / (link[0] or link[1])).exists(), link
+
+
+def test_the_table_of_symbols_names_what_there_is():
+    from backwalk import Diffusion, NoiseSchedule, diffusion
+
+    table = [line for line in (ROOT / "docs" / "symbols.md").read_text().splitlines() if line.startswith("| ")]
+    spans = [span for line in table for span in re.findall(r"`([^`]+)`", line.split("|")[-2])]
+    assert len(spans) > 40
+    for span in spans:
+        name = span.partition("(")[0].removesuffix("_")
+        owner, _, attribute = name.partition(".")
+        if owner == "schedule":
+            assert hasattr(NoiseSchedule, attribute) or attribute == "log_snr", span
+        elif owner in ("NoiseSchedule", ""):
+            assert hasattr(NoiseSchedule, attribute), span
+        elif owner in ("Diffusion", "model") and attribute not in ("denoiser", "model_.sigma_sq"):
+            assert hasattr(Diffusion, attribute), span
+        elif not attribute:
+            assert hasattr(diffusion, name), span

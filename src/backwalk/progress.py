@@ -35,18 +35,14 @@ class Display:
         self._view, self._first, self._interval = view, first, interval
         self._activity, self._began, self._due, self._is_shown = "", 0.0, 0.0, False
 
-    def show(self, activity: str, share: float, words: Callable[[], str]) -> None:
-        """Show that a share of an activity is done; `words()` say more about it."""
+    def show(self, activity: str, share: float, words: str | Callable[[], str]) -> None:
+        """Show the share of an activity that is done, and words about it, or a function that returns them."""
         now = time.monotonic()
         if activity != self._activity:
             self._activity, self._began, self._due, self._is_shown = activity, now, now + self._first, False
         if now >= self._due or (self._is_shown and share >= 1.0):
-            self._view.draw(activity, share, words(), now - self._began)
+            self._view.draw(activity, share, words if isinstance(words, str) else words(), now - self._began)
             self._due, self._is_shown = time.monotonic() + self._interval, True
-
-    def count(self, activity: str, done: int, total: int) -> None:
-        """Show that `done` of `total` rows are done."""
-        self.show(activity, done / total, lambda: f"{done:,} of {total:,}")
 
     def clear(self) -> None:
         """Remove the bar from the terminal, so that another line can be printed."""

@@ -94,6 +94,8 @@ def test_a_table_with_texts_and_gaps_goes_all_the_way(run, tmp_path, judged):
     training, unseen, model = tmp_path / "t.csv", tmp_path / "u.parquet", tmp_path / "m"
     status, _, err = run("split", tmp_path / "all.csv", training, unseen)
     assert (status, "--drop NAME" in err) == (1, True)
+    status, _, err = run("split", tmp_path / "all.csv", training, unseen, "--drop", "kind,id")
+    assert (status, "--drop 'kind' --drop 'id'" in err) == (1, True)
     status, _, err = run("split", tmp_path / "all.csv", training, unseen, "--drop", "kind", "--drop", "id")
     assert (status, "10 of 90 rows" in err, "'weight' (10)" in err, "--drop-missing" in err) == (1, True, True, True)
     options = ["--drop", "kind", "--drop", "id", "--drop-missing"]

@@ -44,7 +44,7 @@ def observed(context: click.Context) -> Iterator[Observer]:
             display.clear()
             say(context, text)
 
-        yield Observer(message=message, progress=display.count, verbose=verbose)
+        yield Observer(message=message, progress=display.show, verbose=verbose)
 
 
 def echo(text: str, *, err: bool = False) -> None:

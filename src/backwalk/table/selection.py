@@ -33,6 +33,12 @@ class Selection:
         there, dropped = set(columns), set(self.drop)
         strange = [name for name in self.drop if name not in there]
         if strange:
+            parts = [part.strip() for name in strange for part in name.split(",")]
+            if len(parts) > len(strange) and there.issuperset(parts):
+                raise TableFileError(
+                    f"A column to leave out should be one name, but got {shown(strange[0])}: repeat the option, "
+                    f"{' '.join(f'--drop {shown(part)}' for part in parts)}."
+                )
             raise TableFileError(
                 f"Columns to leave out should be there, but {listed(map(shown, strange))} is not: name others; there "
                 f"are {listed(map(shown, columns))}."

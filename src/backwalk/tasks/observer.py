@@ -16,13 +16,13 @@ def _ignore(*_: object) -> None:
 class Observer:
     """What a task calls while it runs; the default ignores everything.
 
-    `message` receives a line of text; `progress` receives an activity such as "scoring", how much of it is done, and
-    the total; each of `callbacks` receives a `Progress` after every training step. `verbose` lets the library show the
-    progress of training itself, on stderr.
+    `message` receives a line of text; `progress` an activity such as "scoring", the share of it that is done, and a few
+    words; each of `callbacks` a `Progress` after every training step. `verbose` lets the library show the progress of
+    training itself, on stderr.
     """
 
     message: Callable[[str], object] = _ignore
-    progress: Callable[[str, int, int], object] = _ignore
+    progress: Callable[[str, float, str], object] = _ignore
     callbacks: Sequence[Callback] = ()
     verbose: bool = False
 
@@ -33,7 +33,7 @@ class Observer:
         def count(rows: int) -> None:
             nonlocal done
             done += rows
-            self.progress(activity, done, total)
+            self.progress(activity, done / total, f"{done:,} of {total:,} rows")
 
         return count
 
