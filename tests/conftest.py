@@ -8,7 +8,7 @@ from backwalk.denoiser import Residual
 from backwalk.estimator import Diffusion
 from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
-from backwalk.table import Codec, ScaledColumn
+from backwalk.table import Codec, NumberColumn
 
 TINY = Residual(width=16, n_blocks=1, n_members=2)
 
@@ -45,7 +45,7 @@ def oracle_in_units():
     """Make a model of a closed-form denoiser; z are encoded rows, centre and scale the units of the user's."""
 
     def make(exact, schedule, z, *, centre, scale):
-        codec = Codec(tuple(ScaledColumn(float(c), float(s)) for c, s in zip(centre, scale, strict=True)))
+        codec = Codec(tuple(NumberColumn(float(c), float(s)) for c, s in zip(centre, scale, strict=True)))
         return oracle_model(exact, codec.decode(z), schedule, codec=codec, stream=Stream(1).child("error"))
 
     return make

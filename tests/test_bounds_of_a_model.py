@@ -25,7 +25,7 @@ from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.model import MOST_FULL_COLUMNS, bound, chosen_times, reverse_variances
 from backwalk.streams import Stream
-from backwalk.table import Codec, ScaledColumn
+from backwalk.table import Codec, NumberColumn
 
 STREAM = Stream(31)
 Z = stats.norm.isf(0.5e-8)
@@ -169,7 +169,7 @@ def test_tiles_change_neither_the_terms_nor_their_errors(model, n_threads, kind)
 
 
 def test_a_full_covariance_is_for_few_columns(model):
-    wide = dataclasses.replace(model, codec=Codec((ScaledColumn(0.0, 1.0),) * (MOST_FULL_COLUMNS + 1)))
+    wide = dataclasses.replace(model, codec=Codec((NumberColumn(0.0, 1.0),) * (MOST_FULL_COLUMNS + 1)))
     with pytest.raises(InvalidInput, match=r'at most 64 columns, but the model has 65: use "optimal"'):
         bound(wide, ROWS, stream=STREAM, reverse_variance="full")
 

@@ -14,7 +14,7 @@ from backwalk.model import bound, log_density, measured_denoising_error, sample_
 from backwalk.oracle import oracle_model
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import Codec, ConstantColumn, ScaledColumn
+from backwalk.table import Codec, ConstantColumn, NumberColumn
 
 STREAM = Stream(6).child("test")
 ALARM = 1e-8
@@ -36,7 +36,7 @@ def exact_rows(n):
 @pytest.fixture(scope="module")
 def exact():
     """A model of those data beside the constant 7."""
-    first, second = (ScaledColumn(*map(float, pair)) for pair in zip(CENTRE, SCALE, strict=True))
+    first, second = (NumberColumn(*map(float, pair)) for pair in zip(CENTRE, SCALE, strict=True))
     codec = Codec((first, ConstantColumn(7.0), second))
     denoiser = GaussianDenoiser(MEAN, COVARIANCE)
     return oracle_model(denoiser, exact_rows(500), SCHEDULE, codec=codec, reverse_variance="beta")

@@ -26,7 +26,7 @@ from backwalk.oracle import oracle_model
 from backwalk.report import write_report
 from backwalk.sampling import TILE_ROWS, Sampler, over_tiles
 from backwalk.streams import Stream
-from backwalk.table import Codec, ConstantColumn, ScaledColumn
+from backwalk.table import Codec, ConstantColumn, IntegerColumn, NumberColumn
 
 STREAM = Stream(71)
 Z = stats.norm.isf(0.5e-8)
@@ -149,7 +149,7 @@ def test_a_number_of_probes_is_checked(n_probes):
 
 def test_the_blur_is_the_least_level_in_the_user_s_units():
     """Scored in its own units, N(c, S) has the density of N(c, S + blur^2)."""
-    codec = Codec((ScaledColumn(3.0, 0.5), ConstantColumn(7.0), ScaledColumn(-100.0, 20.0)))
+    codec = Codec((NumberColumn(3.0, 0.5), ConstantColumn(7.0), NumberColumn(-100.0, 20.0)))
     schedule = NoiseSchedule.log_snr_uniform(40, log_snr_max=2.0, log_snr_min=-12.0)  # a blur that tells
     rows = codec.decode(STREAM.normal(0, 200, 2))
     model = oracle_model(GaussianDenoiser(torch.zeros(2), torch.eye(2)), rows, schedule, codec=codec)
@@ -194,7 +194,9 @@ def test_sampling_keeps_no_state_but_the_last(monkeypatch):
 
 def whole(bell):
     """A codec of a column on a continuous scale, and one of 0 and 1."""
-    return Codec((ScaledColumn(0.0, 1.0), ScaledColumn(0.0, 1.0, cell=1.0, bell=bell, least=0.0, largest=1.0)))
+    return Codec(
+        (NumberColumn(0.0, 1.0), IntegerColumn(NumberColumn(0.0, 1.0), 0.0, 1.0, "cosine" if bell else "uniform"))
+    )
 
 
 def of_flags(deviation, bell):
@@ -219,9 +221,9 @@ def test_bulges_at_whole_numbers_gain_nothing_where_these_are_spread(bell):
     assert float(spread.mean()) < -entropy
     assert float(bound(model, rows, stream=Stream(2), cells=cells).total) > entropy
     # The density of the spread rows, by a model that knows of no cells, against what they were spread by.
-    plain = dataclasses.replace(model, codec=Codec((ScaledColumn(0.0, 1.0),) * 2))
-    given = whole(bell).spread(rows, stream=cells)
-    of_given = log_density(plain, given).log_prob.numpy() - whole(bell).log_spread(given)
+    plain = dataclasses.replace(model, codec=Codec((NumberColumn(0.0, 1.0),) * 2))
+    given = whole(bell).dequantise(rows, stream=cells)
+    of_given = log_density(plain, given).log_prob.numpy() - whole(bell).log_dequantisation(given)
     np.testing.assert_allclose(spread, of_given, atol=1e-9)
 
 

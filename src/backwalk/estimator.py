@@ -46,7 +46,7 @@ from backwalk.model import (
 from backwalk.progress import Callback, progress_bar
 from backwalk.sampling import Sampler, asked_sampler
 from backwalk.streams import RandomState, Stream, as_stream
-from backwalk.table import Codec, Table, as_table, from_values, match_columns
+from backwalk.table import Codec, Table, as_table, complete, from_values, match_columns
 from backwalk.training import History, Training
 from backwalk.training.checkpoint import SECONDS_BETWEEN, checkpoint_seed
 
@@ -256,7 +256,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         began = time.perf_counter()
         del y  # scikit-learn's signature
-        table = as_table(X)
+        table = complete(as_table(X))
         settings = checked_settings(self.get_params(deep=False))
         keeping = checked_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         codec = Codec.fit(table, scale=settings.scale)
@@ -690,7 +690,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def _matched(self, X: Any, name: str = "X") -> Table:
         check_is_fitted(self)
-        table, own = as_table(X, name=name), type(self).__name__
+        table, own = complete(as_table(X, name=name), name=name), type(self).__name__
         same = (table.columns is None) == (self.model_.schema.columns is None)
         if not same and not isinstance(X, Table):  # in scikit-learn's words
             has, was = ("does not have valid", "with") if table.columns is None else ("has", "without")

@@ -27,7 +27,7 @@ from backwalk.diffusion import Denoiser, integrate_ode
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.model import DiffusionModel, device_of, encode_for_scoring, refuse_impossible
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
-from backwalk.table import as_table
+from backwalk.table import as_table, complete
 
 N_INTERVALS = 16
 _TILE_ROWS = 256  # on a CPU: one row costs 144 evaluations of a whole tile
@@ -65,7 +65,7 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
     latents of another shape, or far from where N(0, I) has any, and SamplingDiverged where a row is not finite.
     """
     codec = model.codec
-    x_N = np.array(as_table(latents, name="Z").values)
+    x_N = np.array(complete(as_table(latents, name="Z"), name="Z").values)
     if x_N.shape[1] != codec.n_encoded:
         raise InvalidInput(
             f"Latents should have shape (n, {codec.n_encoded}), n >= 1, a number for each column that varies, but got "
@@ -79,9 +79,7 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
     start = torch.from_numpy(x_N).to(device_of(model.denoiser))
     x_t, error = _transport(model, start, high, low, n_intervals)
     scale = math.hypot(1.0, low)  # of x_t against the unscaled rows
-    in_units = np.zeros((len(x_N), codec.n_columns))
-    in_units[:, codec.encoded_columns] = scale * error * codec.units(scale * x_t)
-    return Transported(codec.decode(scale * x_t), in_units)
+    return Transported(codec.decode(scale * x_t), codec.in_user_units(scale * error, scale * x_t))
 
 
 def mixed(latent_a: NDArray[np.float64], latent_b: NDArray[np.float64], n: int) -> NDArray[np.float64]:

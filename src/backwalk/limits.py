@@ -1,8 +1,10 @@
 """What is accepted from outside, stated once. Everything else is refused, with the rule, the value and the remedy.
 
 - **Arrays** (`table.as_table`): (n, d) with n, d >= 1, of floats, integers or truth values of any width, order or
-  strides, or of Python numbers; finite. `fit` wants two rows at least and one column that varies. Nothing is changed in
-  place; the result is that of the float64 copy. Not taken: 1-D and 3-D arrays, text, dates, complex and sparse arrays.
+  strides, or of Python numbers; no infinities, no integers that float64 rounds. NaN and null are missing values, which
+  `table.complete` refuses wherever complete rows are needed: everywhere, as yet. `fit` wants two rows at least and one
+  column that varies. Nothing is changed in place; the result is that of the float64 copy. Not taken: 1-D and 3-D
+  arrays, text, dates, complex and sparse arrays.
 - **Latents** (`latent.from_latent`): arrays as above, with a column for each fitted column that varies, within 1e6.
 - **Tables** (`table.as_table`, `table.match_columns`): pandas, polars or pyarrow tables of numbers and truth values,
   with names that differ. Columns of a fitted model are found by name; all of them have to be there, and no others.

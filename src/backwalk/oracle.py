@@ -20,7 +20,7 @@ from backwalk.model import (
 )
 from backwalk.sampling import Sampler, default_sampler
 from backwalk.streams import Stream
-from backwalk.table import Codec, ScaledColumn, Schema, as_table
+from backwalk.table import Codec, NumberColumn, Schema, as_table, complete
 from backwalk.training import History
 
 
@@ -58,10 +58,10 @@ def oracle_model(
     Raises InvalidInput for rows that are no table of numbers, or of another width than the codec's, and for those so
     far from 0 that float32 loses the chain's first noise on them.
     """
-    values = as_table(rows).values
+    values = complete(as_table(rows)).values
     d = values.shape[1]
     check_reverse_variance(reverse_variance)
-    units = Codec((ScaledColumn(0.0, 1.0),) * d) if codec is None else codec
+    units = Codec((NumberColumn(0.0, 1.0),) * d) if codec is None else codec
     noise = Stream(0).child("oracle") if stream is None else stream
     z = units.encode(values, stream=noise.child("cells"))
     refuse_lost_noise(torch.from_numpy(z).float(), schedule)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from backwalk.assess import assess, assessment, baselines
+from backwalk.assess import assess, assessment
 from backwalk.assess.memorisation import as_many, gain_by_level, training_gain
 from backwalk.assess.scored import Scored, textbook_chain
 from backwalk.assess.statistics import column_figures
@@ -22,7 +22,7 @@ from backwalk.model import log_density, reverse_variances
 from backwalk.oracle import oracle_model
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import as_table
+from backwalk.table import Codec, NumberColumn, as_table
 from backwalk.training import Trainer
 
 SMALL = Residual(width=8, n_blocks=1, n_members=1)
@@ -235,7 +235,7 @@ def test_seconds_are_told_for_ten_thousand_rows():
 def test_each_column_is_judged_by_its_own_values():
     rows = [Stream(5).child(k).normal(0, 400, 3).numpy() * [1.0, 2.0, 5.0] for k in range(3)]
     pairs = disjoint_pairs(rows[0], 2, stream=Stream(6))
-    found = column_figures(pairs, rows[1], "abc")
+    found = column_figures(pairs, rows[1], Codec((NumberColumn(0.0, 1.0),) * 3), "abc")
     for j, figure in enumerate(found):
         split = np.split(rows[1][: pairs.n_generated], len(pairs.pairs))
         by_hand = [marginal_ks(a, g)[j] for (a, _), g in zip(pairs.pairs, split, strict=True)]
@@ -313,7 +313,7 @@ def test_the_gain_of_training_rows_is_that_of_encoded_ones():
     """Found by review: the volumes of columns with heavy tails were in it, and hid memorisation in their spread."""
     wild, even = (np.exp(2.0 * Stream(5).child(name).normal(0, 300, 1).numpy()) for name in ("training", "unseen"))
     model = Diffusion(n_steps=40, max_steps=30, denoiser=SMALL, random_state=0, verbose=False).fit(wild).model_
-    assert list(model.codec.heavy_tailed_columns) == [0]
+    assert [bool(column.axis.asinh) for column in model.codec.columns] == [True]
     times = Sampler("ancestral", 50).times(model.schedule)
     schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)
     expected = [
@@ -451,7 +451,7 @@ def test_which_columns_hold_whole_numbers_is_the_model_s_to_say():
     other = frame[:200].copy()
     other.loc[0, "count"] = 2.5
     fidelity = assess(model, frame[200:], training=other, stream=Stream(0), n_pairs=2)
-    assert all("whole = [0]" in rival.code for rival in fidelity.baselines)
+    assert all("integers = [0]" in rival.code for rival in fidelity.baselines)
 
 
 def test_densities_of_a_baseline_without_bends_are_over_the_same_columns():
@@ -459,11 +459,11 @@ def test_densities_of_a_baseline_without_bends_are_over_the_same_columns():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": np.exp(2.0 * rng.normal(size=600)), "c": rng.normal(size=600)})
     model = Diffusion(n_steps=20, max_steps=20, denoiser=SMALL, random_state=0, verbose=False).fit(frame[:300]).model_
-    assert list(model.codec.heavy_tailed_columns) == [0]
+    assert [bool(column.axis.asinh) for column in model.codec.columns] == [True, False]
     other = frame[:300].assign(c=0.25)
     table = as_table(other)
     codec = assessment._judging_codec(model, table.values)
-    unbent = baselines._unbent(codec, table)
-    assert unbent.encoded_columns == codec.encoded_columns == (0, 1)
-    assert not unbent.heavy_tailed_columns
+    unbent = codec.refitted(table, asinh=False)
+    assert unbent.varying == codec.varying == (0, 1)
+    assert unbent.columns[0].kind == "number"
     assert unbent.columns[1] == codec.columns[1] == model.codec.columns[1]

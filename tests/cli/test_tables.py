@@ -113,4 +113,4 @@ def test_a_table_with_texts_and_gaps_goes_all_the_way(run, tmp_path, judged):
     status, _, err = run("report", model, tmp_path / "all.csv", "--drop-missing", "-o", tmp_path / "r.html")
     assert (status, judged["unseen"].values.shape) == (0, (80, 2))
     _, out, _ = run("info", model, "--json")
-    assert json.loads(out)["whole_numbers"] == ["weight"]
+    assert [column["kind"] for column in json.loads(out)["columns"]] == ["number", "integer"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from backwalk.errors import InvalidInput
-from backwalk.table import Schema, Table, as_table, match_columns
+from backwalk.table import Schema, Table, as_table, complete, match_columns
 
 X = np.arange(12.0).reshape(4, 3)
 MAKE_FRAME = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}
@@ -127,7 +127,7 @@ def test_a_number_that_is_not_finite_is_named_with_row_and_column(kind, bad):
     word = "NaN" if np.isnan(bad) else str(bad)
     found = rf"got {word} at row 2, {where} .*; 2 of {len(X)} rows have such numbers"
     with pytest.raises(InvalidInput, match=found):
-        as_table(rows)
+        complete(as_table(rows))
 
 
 GAPS = {
@@ -148,17 +148,46 @@ GAPS = {
 
 
 @pytest.mark.parametrize("rows", GAPS.values(), ids=GAPS.keys())
-def test_missing_values_are_refused(rows):
+def test_missing_values_are_marked_and_refused_where_rows_should_be_complete(rows):
+    table = as_table(rows)
+    assert table.observed.tolist() == [[True], [False]]
     with pytest.raises(InvalidInput, match="NaN at row 1"):
-        as_table(rows)
+        complete(table, name="rows")
 
 
 def test_a_table_comes_back_as_it_is_once_it_is_checked():
     table = as_table(X)
     assert as_table(table) is table
-    for values, message in ((np.array([[np.nan]]), "NaN at row 0"), (np.empty((0, 1)), "0 sample")):
+    assert complete(table) is table
+    for values, message in ((np.array([[np.inf]]), "inf at row 0"), (np.empty((0, 1)), "0 sample")):
         with pytest.raises(InvalidInput, match=message):
             as_table(Table(values, Schema(None, ("float64",), "numpy")))
+
+
+INTEGERS = {
+    "int64": np.array([[2**53 + 1]]),
+    "the least int64": np.array([[1], [-(2**63) + 1]]),
+    "uint64": np.array([[2**64 - 1]], dtype=np.uint64),
+    "objects": [[2**64 + 1]],
+    "pandas": pd.DataFrame({"id": [1, 2**53 + 1]}),
+    "pandas Int64": pd.DataFrame({"id": pd.array([None, 2**63 - 1], dtype="Int64")}),
+    "polars": pl.DataFrame({"id": [2**53 + 1]}),
+    "arrow": pa.table({"id": pa.array([2**64 - 1], pa.uint64())}),
+}
+
+
+@pytest.mark.parametrize("rows", INTEGERS.values(), ids=INTEGERS.keys())
+def test_integers_that_float64_would_round_are_refused(rows):
+    """Found by review: 2**53 + 1 came back as 2**53."""
+    with pytest.raises(InvalidInput, match=r"exact in float64.*(740993|775807|551615|551617).*column (0|'id').*floats"):
+        as_table(rows)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, object])
+def test_integers_that_float64_holds_are_kept(dtype):
+    exact = [2**53, 2**62, 2**63 - 1024, 3 * 2**60]
+    assert [int(x) for x in as_table(np.array([exact], dtype=dtype)).values[0]] == exact
+    assert int(as_table(np.array([[-(2**63)]])).values[0, 0]) == -(2**63)
 
 
 @settings(derandomize=True, max_examples=200, deadline=None)

@@ -154,8 +154,15 @@ GOOD = {"columns": ["a", "b"], "dtypes": ["float64", "int64"], "kind": "pandas"}
         {"kind": ["pandas"]},
         {"kind": "polars", "columns": None},
         {"extra": 1},
+        {"columns": ["a", "\ud800"]},
+        {"dtypes": ["float64", "DOUBLE"]},
+        {"dtypes": ["float64", "halffloat"]},
+        {"dtypes": ["float64", "FLOAT[pyarrow]"]},
+        {"dtypes": ["float64", "float64[pyarrow]"]},
+        {"kind": "polars", "dtypes": ["float64", "Int64"]},
+        {"kind": "numpy", "dtypes": ["float64", "double[pyarrow]"]},
     ],
-    ids=str,
+    ids=ascii,
 )
 def test_a_record_that_is_no_schema_is_refused(change):
     assert Schema.from_dict(GOOD).n_columns == 2

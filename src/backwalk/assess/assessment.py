@@ -40,7 +40,7 @@ from backwalk.fitting import cells_of_the_fit, is_of_the_fit, trained_rows
 from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel, possible_rows, refuse_impossible, sample_rows
 from backwalk.streams import Stream
-from backwalk.table import Codec, ConstantColumn, Table, as_table, match_columns
+from backwalk.table import Codec, Table, as_table, complete, match_columns
 from backwalk.threads import single_threads
 
 _FEWEST_UNSEEN = 20  # below, no classifier and no error can be had
@@ -128,7 +128,8 @@ def matched_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
 
     Raises InvalidInput, in which they are called `name`, for other columns and for fewer than 20 rows.
     """
-    return as_rows(match_columns(as_table(x, name=name), model.schema, name=name).values, name, at_least=_FEWEST_UNSEEN)
+    table = match_columns(complete(as_table(x, name=name), name=name), model.schema, name=name)
+    return as_rows(table.values, name, at_least=_FEWEST_UNSEEN)
 
 
 def rows_to_judge(x: Any, model: DiffusionModel, name: str) -> tuple[Rows, int]:
@@ -156,17 +157,14 @@ def _alike(
 
     `chosen`, (n,), says which of `training` were trained on. Memory may be finer than a cell.
     """
-    trained = model.codec.spread(training, stream=cells_of_the_fit(model.card))[chosen]
-    others = model.codec.spread(unseen, stream=stream.child("gain", "cells"))
+    trained = model.codec.dequantise(training, stream=cells_of_the_fit(model.card))[chosen]
+    others = model.codec.dequantise(unseen, stream=stream.child("gain", "cells"))
     return as_many(trained, others, stream.child("gain"))
 
 
 def _judging_codec(model: DiffusionModel, rows: Rows) -> Codec:
     """Return the scale of the statistics: that of these rows, in the very columns that vary for the model."""
-    own = model.codec.columns
-    found = Codec.fit(Table(rows, model.schema), whole=model.codec.bells).columns
-    same = (isinstance(a, ConstantColumn) == isinstance(b, ConstantColumn) for a, b in zip(own, found, strict=True))
-    return Codec(tuple(theirs if agree else ours for agree, ours, theirs in zip(same, own, found, strict=True)))
+    return model.codec.refitted(Table(rows, model.schema))
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +214,7 @@ def _judged(case: _Case, *, baselines: bool, stream: Stream, load: str) -> Fidel
     density = case.density
     entropy = None if density is None else density.entropy
     words, advised = verdict(ours, rivals, entropy, could_have_more=training is None)
-    columns = column_figures(pairs, sample.encoded, [column_name(model.schema, j) for j in codec.encoded_columns])
+    columns = column_figures(pairs, sample.encoded, codec, [column_name(model.schema, j) for j in codec.varying])
     share = None
     if trained is not None:
         some = sample.encoded[:_MOST_IN_A_SET]
@@ -261,7 +259,9 @@ def _judged(case: _Case, *, baselines: bool, stream: Stream, load: str) -> Fidel
         are_others=not seen and overlap == 0.0,
         n_training=None if trained is None else len(trained),
         real_rows=case.real_rows,
-        bent_columns=tuple(column_name(model.schema, j) for j in codec.heavy_tailed_columns),
+        asinh_columns=tuple(
+            column_name(model.schema, j) for j, column in enumerate(codec.columns) if column.axis.asinh
+        ),
         sampler=model.sampler.describe(model.schedule),
     )
 

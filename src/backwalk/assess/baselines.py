@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from backwalk.evaluation.baselines import Baseline, kernel_baseline, mixture_baseline
 from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
-from backwalk.table import Codec, ConstantColumn, Schema, Table
+from backwalk.table import Codec, ConstantColumn, IntegerColumn, Schema, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +35,23 @@ class Rival:
     @property
     def code(self) -> str:
         """The lines that fit a baseline to rows X with scikit-learn, and draw from it."""
-        baseline, codec = self.baseline, self.codec
-        heavy, whole, constants = codec.heavy_tailed_columns, codec.whole_columns, codec.constants
-        even, bell = [j for j in whole if not codec.bells[j]], [j for j in whole if codec.bells[j]]
-        is_mixture, is_changed = baseline.name.startswith("GaussianMixture"), bool(heavy or whole)
+        baseline = self.baseline
+        asinh: dict[int, tuple[float, float]] = {}
+        integers: dict[int, IntegerColumn] = {}
+        constants: dict[int, float] = {}
+        for j, column in enumerate(self.codec.columns):
+            if column.axis.asinh:
+                asinh[j] = column.axis.asinh
+            if isinstance(column, IntegerColumn):
+                integers[j] = column
+            if isinstance(column, ConstantColumn):
+                constants[j] = column.value
+        uniform = [j for j, column in integers.items() if column.dequantisation == "uniform"]
+        cosine = [j for j, column in integers.items() if column.dequantisation == "cosine"]
+        is_mixture, is_changed = baseline.name.startswith("GaussianMixture"), bool(asinh or integers)
         lines = [
             *(["import numpy as np"] if is_changed else []),
-            *(["from scipy import stats"] if bell else []),
+            *(["from scipy import stats"] if cosine else []),
             f"from sklearn.{'mixture' if is_mixture else 'neighbors'} import {baseline.name.partition('(')[0]}",
             "from sklearn.preprocessing import StandardScaler",
             "",
@@ -51,39 +59,38 @@ class Rival:
         rows = "Z" if is_changed else "X"
         if is_changed:
             lines += ["Z = np.array(X, dtype=float)"]
-        if even:
+        if uniform:
             lines += [
-                f"even = {even}  # columns of whole numbers, spread over their cells",
-                "Z[:, even] += np.random.default_rng(0).uniform(-0.5, 0.5, (len(Z), len(even)))",
+                f"uniform = {uniform}  # columns of integers, dequantised",
+                "Z[:, uniform] += np.random.default_rng(0).uniform(-0.5, 0.5, (len(Z), len(uniform)))",
             ]
-        if bell:
+        if cosine:
             lines += [
-                f"bell = {bell}  # columns of few whole numbers, spread over their cells by a bell",
-                "Z[:, bell] += stats.cosine.rvs(size=(len(Z), len(bell)), random_state=0) / (2 * np.pi)",
+                f"cosine = {cosine}  # columns of few integers, dequantised by a cosine density",
+                "Z[:, cosine] += stats.cosine.rvs(size=(len(Z), len(cosine)), random_state=0) / (2 * np.pi)",
             ]
-        if heavy:
+        if asinh:
             lines += [
-                f"heavy = {list(heavy)}  # columns with heavy tails",
-                f"middle = np.array([{', '.join(f'{column.middle!r}' for column in heavy.values())}])",
-                f"core = np.array([{', '.join(f'{column.core!r}' for column in heavy.values())}])",
-                "Z[:, heavy] = np.arcsinh((Z[:, heavy] - middle) / core)",
+                f"heavy = {list(asinh)}  # columns with heavy tails",
+                f"centre, scale = np.array({list(asinh.values())}).T",
+                "Z[:, heavy] = np.arcsinh((Z[:, heavy] - centre) / scale)",
             ]
         lines += [
             f"scaler = StandardScaler().fit({rows})",
             f"model = {baseline.expression}.fit(scaler.transform({rows}))",
             f"X_new = scaler.inverse_transform(model.sample(10_000){'[0]' if is_mixture else ''})",
         ]
-        if heavy:
-            lines += ["X_new[:, heavy] = middle + core * np.sinh(X_new[:, heavy])"]
-        if whole:
-            least, largest = np.array(list(whole.values())).T.tolist()
+        if asinh:
+            lines += ["X_new[:, heavy] = centre + scale * np.sinh(X_new[:, heavy])"]
+        if integers:
+            least, largest = ([getattr(column, end) for column in integers.values()] for end in ("least", "largest"))
             lines += [
-                f"whole = {list(whole)}",
-                f"least, largest = np.array({least}), np.array({largest})  # beyond, new numbers are reflected",
-                "x = np.rint(X_new[:, whole])",
+                f"integers = {list(integers)}",
+                f"least, largest = np.array({least}), np.array({largest})  # beyond, new integers are reflected",
+                "x = np.rint(X_new[:, integers])",
                 "mirrored = np.where(x < least, 2 * least - 1 - x, np.where(x > largest, 2 * largest + 1 - x, x))",
                 "is_inside = (mirrored >= least) & (mirrored <= largest)",
-                "X_new[:, whole] = np.where(is_inside, mirrored, np.clip(x, least, largest))",
+                "X_new[:, integers] = np.where(is_inside, mirrored, np.clip(x, least, largest))",
             ]
         if constants:
             lines += [f"X_new[:, {list(constants)}] = {list(constants.values())}  # constant in X"]
@@ -92,26 +99,15 @@ class Rival:
 
 def fitted_rivals(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> list[Rival]:
     """Return a Gaussian mixture and a kernel density, fitted to training rows, of the encoding that suits each best."""
-    codecs = [codec, *([_unbent(codec, training)] if codec.heavy_tailed_columns else [])]
+    has_heavy_tails = any(column.axis.asinh for column in codec.columns)
+    codecs = [codec, *([codec.refitted(training, asinh=False)] if has_heavy_tails else [])]
     by_codec = [_fitted(training, each, unseen, stream) for each in codecs]
     return [max(kind, key=lambda rival: float(rival.log_p.mean())) for kind in zip(*by_codec, strict=True)]
 
 
-def _unbent(codec: Codec, training: Table) -> Codec:
-    """Return the codec without its bends: all other columns stay, so that densities are over the same."""
-    plain = Codec.fit(training, bend=False, whole=codec.bells).columns
-    heavy = codec.heavy_tailed_columns
-    return Codec(
-        tuple(
-            other if j in heavy and not isinstance(other, ConstantColumn) else own
-            for j, (own, other) in enumerate(zip(codec.columns, plain, strict=True))
-        )
-    )
-
-
 def _fitted(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> Iterator[Rival]:
     x, z = codec.encode(training.values, stream=stream.child("cells")), codec.encode(unseen)
-    volume = codec.log_abs_det_jacobian(unseen) - codec.log_spread(unseen)
+    volume = codec.log_abs_det_jacobian(unseen) - codec.log_dequantisation(unseen)
     for baseline in (
         mixture_baseline(x, stream=stream.child("mixture")),
         kernel_baseline(x, stream=stream.child("kernel")),

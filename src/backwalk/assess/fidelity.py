@@ -72,7 +72,7 @@ class Fidelity:
     """How faithful a model is: the verdict, the warnings, and every number behind them.
 
     `real_rows` says where the real sets come from. Statistics are of columns in standard deviations, those of
-    `bent_columns`, which have heavy tails, bent by asinh before. `columns` holds the model's Kolmogorov-Smirnov figure
+    `asinh_columns`, which have heavy tails, bent by asinh before. `columns` holds the model's Kolmogorov-Smirnov figure
     per column. `bound` is the chain's, `bound_gap` its row-paired excess over the truth where that is known, as is
     `entropy`; `other_chains` are the bounds of shorter ones, the paper's variances among them; `textbook_mismatch`
     is the prior mismatch that the course notebook's schedule would have on the judged rows, in the model's units, a
@@ -115,7 +115,7 @@ class Fidelity:
     are_others: bool
     n_training: int | None
     real_rows: str
-    bent_columns: tuple[str, ...]
+    asinh_columns: tuple[str, ...]
     sampler: str
 
     @property

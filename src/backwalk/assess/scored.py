@@ -47,7 +47,7 @@ class Scored:
         density that bulges there looks better than the truth; spread, none does on average.
         """
         rows, cells = random_rows(unseen, _MOST_SCORED, stream=stream.child("rows")), stream.child("cells")
-        spread = model.codec.spread(rows, stream=cells)
+        spread = model.codec.dequantise(rows, stream=cells)
         terms = bound(model, rows, stream=stream.child("bound"), cells=cells)
         truth = None if density is None else density.log_prob(spread)
         n_probes = None if codec.n_encoded <= _MOST_EXACT_COLUMNS else _PROBES

@@ -25,6 +25,7 @@ from backwalk.evaluation import (
 )
 from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
+from backwalk.table import Codec
 
 C2ST = "C2ST, boosting"
 SPREAD = "standard deviations"
@@ -79,12 +80,19 @@ def battery(d: int, *, stream: Stream) -> tuple[Statistic, ...]:
     return tuple(s for s in statistics if d > 1 or s.name != "Correlations")
 
 
-def column_figures(pairs: RealPairs, generated: Rows, labels: Sequence[str]) -> tuple[Figure, ...]:
-    """Return the Kolmogorov-Smirnov distance of each column beside its null: as many figures as labels."""
+_DISTANCES: dict[str, Callable[[Rows, Rows], float]] = {
+    "Kolmogorov-Smirnov": lambda x, y: float(marginal_ks(x, y)[0]),
+}
+
+
+def column_figures(pairs: RealPairs, generated: Rows, codec: Codec, labels: Sequence[str]) -> tuple[Figure, ...]:
+    """Return the distance of each column that varies, by its own measure, beside its null.
+
+    The rows of the pairs and the generated ones, (m, k), are encoded by `codec`; `labels` name its varying columns.
+    """
     figures = []
-    for j, label in enumerate(labels):
-        column = pairs.column(j)
-        rows = generated[: pairs.n_generated, j : j + 1]
-        figure = compare(lambda x, y: float(marginal_ks(x, y)[0]), column, rows, name=label, unit="probability")
-        figures.append(figure)
+    for j, label in zip(codec.varying, labels, strict=True):
+        block, measure = codec.slices[j], _DISTANCES[codec.columns[j].distance]
+        rows = generated[: pairs.n_generated, block]
+        figures.append(compare(measure, pairs.columns(block), rows, name=label, unit="probability"))
     return tuple(figures)

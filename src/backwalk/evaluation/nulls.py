@@ -66,9 +66,9 @@ class RealPairs:
         n = min(n, self.n_rows)
         return RealPairs(tuple((a[:n], b[:n]) for a, b in self.pairs), self.overlap * n / self.n_rows)
 
-    def column(self, j: int) -> RealPairs:
-        """Return the pairs of column j alone: sets of shape (n, 1)."""
-        return RealPairs(tuple((a[:, j : j + 1], b[:, j : j + 1]) for a, b in self.pairs), self.overlap)
+    def columns(self, block: slice) -> RealPairs:
+        """Return the pairs of some columns alone: sets of shape (n, w)."""
+        return RealPairs(tuple((a[:, block], b[:, block]) for a, b in self.pairs), self.overlap)
 
 
 def disjoint_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPairs:

@@ -86,12 +86,12 @@ class DiffusionModel:
 
         The probability-flow ODE stops at the least noise level s_min = SNR_1^(-1/2), so that its model is, for a
         perfect denoiser, the data with noise of standard deviation s_min added in encoded units: s_min times a column's
-        scale, in the user's units; in a heavy-tailed column it grows outwards with `Codec.units`. 0 for constant ones.
+        scale, in the user's units (`Codec.in_user_units`); in a heavy-tailed column it grows outwards. 0 for constant
+        ones.
         """
-        by_column = np.zeros(self.codec.n_columns)
-        units = self.codec.units(np.zeros((1, self.codec.n_encoded)))[0]
-        by_column[list(self.codec.encoded_columns)] = float(self.schedule.noise_level[1]) * units
-        return by_column
+        middle = np.zeros((1, self.codec.n_encoded))
+        noise = middle + float(self.schedule.noise_level[1])
+        return np.asarray(self.codec.in_user_units(noise, middle)[0])
 
     def __repr__(self) -> str:
         """Return in a few lines what the model is, and which of its parts say what."""
@@ -108,10 +108,11 @@ class DiffusionModel:
 
 def blur_words(model: DiffusionModel) -> str:
     """Return the blur of a model's log-density in words: a column's standard deviation in its own units."""
-    heavy, size = model.codec.heavy_tailed_columns, model.blur
+    columns = zip(model.schema.names, model.codec.columns, model.blur, strict=True)
     blur = [
-        f"{size[j]:.2g} in {model.schema.names[j]}{' (more in its tails)' if j in heavy else ''}"
-        for j in model.codec.encoded_columns
+        f"{size:.2g} in {name}{' (more in its tails)' if column.axis.asinh else ''}"
+        for name, column, size in columns
+        if column.width
     ]
     return f"noise of standard deviation {listed(blur)}"
 

@@ -37,6 +37,7 @@ from backwalk.model.fitted import (
 )
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile, spread_times
 from backwalk.streams import Stream
+from backwalk.table import Table, complete
 from backwalk.threads import single_threads
 
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
@@ -204,7 +205,7 @@ def _refuse_no_numbers(of_rows: Tensor, what: str) -> None:
 
 def possible_rows(model: DiffusionModel, values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which rows (n, d) the model can make: those whose constant columns hold the fitted constants."""
-    return np.asarray(model.codec.holds_constants(values, model.schema.dtypes).all(axis=1))
+    return np.asarray(model.codec.supports(values, model.schema.dtypes).all(axis=1))
 
 
 def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> None:
@@ -212,18 +213,18 @@ def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: 
 
     The model makes no other rows: they have no finite bound, no latents, and a log-density of -inf.
     """
-    held = model.codec.holds_constants(values, model.schema.dtypes)
+    held = model.codec.supports(values, model.schema.dtypes)
     differ = np.flatnonzero(~held.all(axis=1))
     if not len(differ):
         return
     row = int(differ[0])
-    j = list(model.codec.constants)[int(held[row].argmin())]
+    j = int(held[row].argmin())
     others = len(differ) - 1
     more = f", and {others:,} more row{' differs' if others == 1 else 's differ'}" if others else ""
     raise InvalidInput(
-        f"{name} should hold {model.codec.constants[j]} in {model.schema.label(j)}, which was constant in the fit, "
-        f"but got {values[row, j]} at row {row} (rows count from 0){more}: the model cannot make such rows, so drop "
-        "them, or fit it to some too."
+        f"{name} should hold values that the model can make, but got {values[row, j]} at row {row} (rows count from 0) "
+        f"in {model.schema.label(j)}, which is {model.codec.columns[j].description}{more}: drop such rows, or fit the "
+        "model to some too."
     )
 
 
@@ -237,14 +238,15 @@ def _scored_rows(
     Without, p at the centre is, against q there: the same where the model has learnt the spread, and always the same.
     """
     codec = model.codec
-    rows = values if cells is None else codec.spread(values, stream=cells)
-    log_q = codec.log_spread(rows if cells is not None else np.rint(np.asarray(rows)))
+    rows = values if cells is None else codec.dequantise(values, stream=cells)
+    log_q = codec.log_dequantisation(rows if cells is not None else np.rint(np.asarray(rows)))
     return rows, torch.from_numpy(codec.log_abs_det_jacobian(rows) - log_q)
 
 
 def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:
-    """Return rows in encoded units, float64, on the network's device. Raises InvalidInput beyond its range."""
-    z = model.codec.encode(values)
+    """Return rows in encoded units, float64, on the network's device. Raises InvalidInput beyond its range, and for
+    missing values."""
+    z = model.codec.encode(complete(Table(values, model.schema)).values)
     far = np.flatnonzero(np.abs(z).max(axis=1) > FARTHEST_TO_SCORE)
     if len(far):
         raise InvalidInput(

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import ArrayLike
 
 from backwalk.evaluation.rows import Rows
-from backwalk.table.columns import bent, unbent
+from backwalk.table.maps import asinh_inverse, asinh_transform
 
 Limits = tuple[float, float, float, float]
 """(left, right, bottom, top) of the plane."""
@@ -40,12 +40,12 @@ def limits_of(*sets: ArrayLike, bends: Bends = (None, None)) -> Limits:
 
 def place_on(x: Rows, bend: Bend | None) -> Rows:
     """Return where numbers stand along an axis."""
-    return x if bend is None else bent(np.asarray(x), *map(np.array, bend))
+    return x if bend is None else asinh_transform(np.asarray(x), *map(np.array, bend))
 
 
 def number_at(place: Rows, bend: Bend | None) -> Rows:
     """Return the numbers that stand at places along an axis."""
-    return place if bend is None else unbent(np.asarray(place), *map(np.array, bend))
+    return place if bend is None else asinh_inverse(np.asarray(place), *map(np.array, bend))
 
 
 def fit_axes(axes: Axes, limits: Limits, bends: Bends = (None, None)) -> None:

@@ -78,12 +78,12 @@ def chain_frames(
     of a forward row is the same in all frames, so that its path is smooth: each frame alone is distributed as q(x_t).
     Backward frames are states of the model's own sampler. Raises InvalidInput for a column that does not vary.
     """
-    encoded = model.codec.encoded_columns
-    chosen = columns or (encoded[0], encoded[min(1, len(encoded) - 1)])
+    varying = model.codec.varying
+    chosen = columns or (varying[0], varying[min(1, len(varying) - 1)])
     for column in chosen:
-        if column not in encoded:
-            raise InvalidInput(f"columns should vary, but column {column} is constant: choose among {encoded}.")
-    places = [encoded.index(column) for column in chosen]
+        if column not in varying:
+            raise InvalidInput(f"columns should vary, but column {column} is constant: choose among {varying}.")
+    places = [model.codec.slices[column].start for column in chosen]
     shown = some_rows(np.asarray(rows, dtype=np.float64), n_points)
     z = model.codec.encode(shown, stream=stream.child("cells"))[:, places]
     eps = stream.child("forward").normal(0, len(z), model.codec.n_encoded).numpy()[:, places]

@@ -68,7 +68,7 @@ def render_report(
     draw = _Pictures(
         model.schema, model.codec, np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
     )
-    varying = model.codec.encoded_columns  # as those of the figures: see `assess`
+    varying = model.codec.varying  # as those of the figures: see `assess`
     shown = varying[:_MOST_COLUMNS]
     return _ENVIRONMENT.get_template("report.html.j2").render(
         fidelity=fidelity,
@@ -84,7 +84,7 @@ def render_report(
         memory=memory_lines(fidelity),
         levels=list(draw.levels(fidelity)),
         blur=blur_words(model),
-        whole=[column_name(model.schema, j) for j in model.codec.whole_columns],
+        whole=[column_name(model.schema, j) for j, column in enumerate(model.codec.columns) if column.axis.integers],
         entropy=entropy_words(fidelity),
         training=loss_words(model.history),
         loss=list(draw.loss(model)),
@@ -129,7 +129,7 @@ def write_report(
     drawn = None
     if model.codec.n_encoded > 1:
         i, j = figures.farthest_pair([figure.difference for figure in fidelity.columns])
-        drawn = model.codec.encoded_columns[i], model.codec.encoded_columns[j]
+        drawn = model.codec.varying[i], model.codec.varying[j]
     page = render_report(
         fidelity,
         model,
@@ -179,8 +179,7 @@ class _Pictures:
 
     def bend(self, column: int) -> Bend | None:
         """Return how a column's axis is bent: not at all, unless it has heavy tails."""
-        heavy = self.codec.heavy_tailed_columns.get(column)
-        return None if heavy is None else (heavy.middle, heavy.core)
+        return self.codec.columns[column].axis.asinh
 
     def clouds(self, fidelity: Fidelity, columns: Sequence[int]) -> Iterator[Markup]:
         """Yield data and generated rows in turn, for each telling pair of columns."""
@@ -189,7 +188,7 @@ class _Pictures:
         n = min(len(self.data), len(self.generated))
         # Whole numbers on a lattice would hide each other.
         x, y = (
-            self.codec.spread(some_rows(rows, n), stream=Stream(0).child("clouds", k))[:, columns]
+            self.codec.dequantise(some_rows(rows, n), stream=Stream(0).child("clouds", k))[:, columns]
             for k, rows in enumerate((self.data, self.generated))
         )
         distance = np.array([figure.difference for figure in fidelity.columns])
@@ -211,7 +210,7 @@ class _Pictures:
         for k in sorted(worst):
             name = column_name(self.schema, columns[k])
             x, y = self.data[:, columns[k]], self.generated[:, columns[k]]
-            whole = columns[k] in self.codec.whole_columns
+            whole = self.codec.columns[columns[k]].axis.integers
             figure = figures.plot_marginal(x, y, label=name, bend=self.bend(columns[k]), whole=whole)
             yield _element(figure, f"Histograms of {name}, data and generated", f"marginal {k}")
 

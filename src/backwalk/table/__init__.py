@@ -5,10 +5,10 @@ back, and `from_values`, `write_table` and `write_rows` give rows out as they ca
 """
 
 from backwalk.table.codec import Codec
-from backwalk.table.columns import ConstantColumn, HeavyTailedColumn, ScaledColumn
+from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, IntegerColumn, NumberColumn
 from backwalk.table.facts import facts_of_columns
 from backwalk.table.formats import SUFFIXES
-from backwalk.table.frame import Table, as_table, match_columns
+from backwalk.table.frame import Table, as_table, complete, match_columns
 from backwalk.table.reading import read_part, read_table
 from backwalk.table.schema import Schema, from_values
 from backwalk.table.selection import Selection
@@ -16,15 +16,19 @@ from backwalk.table.writing import check_table_path, write_rows, write_table
 
 __all__ = [
     "SUFFIXES",
+    "Axis",
     "Codec",
+    "Column",
     "ConstantColumn",
     "HeavyTailedColumn",
-    "ScaledColumn",
+    "IntegerColumn",
+    "NumberColumn",
     "Schema",
     "Selection",
     "Table",
     "as_table",
     "check_table_path",
+    "complete",
     "facts_of_columns",
     "from_values",
     "match_columns",

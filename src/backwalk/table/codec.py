@@ -1,19 +1,19 @@
-"""From the user's units to encoded units and back, column by column.
+"""From the user's units to encoded coordinates and back: a codec is the columns of a table and their slices.
 
-Each column is brought to mean 0 and variance 1 on its own, by a straight line or, where its tails are heavy, by a bent
-one (`columns.py`). A column that never varies has no density; it is set aside and put back exactly. A column of whole
-numbers has no density either, and a model could gain without end by putting spikes on the numbers; each value is
-therefore spread over its cell [x - 1/2, x + 1/2], by a density q, before encoding, and rounded after decoding. The
-density p of spread values, integrated over a cell, is the probability P of the whole number in it, and ln (p / q) at a
-spread value is no more than ln P on average (Jensen). (New rows that lie beyond the range of the fitted numbers are
-reflected into it: see `within_range`.)
+Column j of the table has the coordinates `slices[j]` of an encoded row: none where it is constant, one for a number or
+an integer. `columns.py` has the kinds, `maps.py` their maps. NaN marks a missing value, in the user's rows and in all
+coordinates of its column.
+
+The density p of dequantised integers, integrated over a cell, is the probability P of the integer, and ln (p / q) at
+x + u is no more than ln P on average over u ~ q (Jensen).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -22,29 +22,29 @@ import numpy.typing as npt
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table.column_choice import fitted_columns, rows_looked_at
-from backwalk.table.columns import (
-    LARGEST,
-    Column,
-    ConstantColumn,
-    HeavyTailedColumn,
-    ScaledColumn,
-    bent,
-    column_from_dict,
-    log_bell,
-    log_slope,
-    spread_over_cell,
-    unbent,
-)
-from backwalk.table.frame import Table
-from backwalk.table.schema import FloatArray, numpy_dtype
+from backwalk.table.columns import Column, IntegerColumn, column_from_dict
+from backwalk.table.frame import Table, complete
+from backwalk.table.maps import BoolArray, ConstantMaps, IntegerMaps, Maps
+from backwalk.table.schema import FloatArray
 
 _SHARE_THAT_TELLS = 3  # one row in so many
 _FEW = 10  # rows, which may be alike by chance
+_Index = slice | npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """Columns that are mapped together, by their numbers, with their coordinates and the uniforms that they take."""
+
+    columns: _Index
+    coordinates: _Index
+    uniforms: _Index
+    maps: Maps
 
 
 @dataclass(frozen=True)
 class Codec:
-    """The map between rows in the user's units (n, d) and encoded rows (n, k), k the number of columns that vary.
+    """The map between rows in the user's units (n, d) and encoded rows (n, k), k the sum of the columns' widths.
 
     >>> from backwalk.table import as_table
     >>> table = as_table([[1.0, 7.0], [3.0, 7.0]])
@@ -59,24 +59,35 @@ class Codec:
     columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
-        if not self.encoded_columns:
+        if not self.n_encoded:
             raise InvalidInput(
                 f"At least one column should vary, but all {len(self.columns)} are constant: give rows that differ."
             )
 
     @classmethod
-    def fit(
-        cls, table: Table, *, scale: bool = True, bend: bool = True, whole: Mapping[int, bool] | None = None
-    ) -> Codec:
-        """Return the codec that gives each column of a table mean 0 and variance 1.
+    def fit(cls, table: Table, *, scale: bool = True, asinh: bool = True) -> Codec:
+        """Return the codec that gives each coordinate of a table's rows mean 0 and variance 1.
 
-        Columns with heavy tails are bent first (`fitted_tails`), unless `bend` is False. A column of a DataFrame that
-        holds whole numbers alone, whatever its dtype, counts with the variance of its spread; or it is these columns
-        that do, `whole`, by number, with whether they are spread by a bell. With `scale=False` centres are 0 and scales
-        1, and nothing is bent, as in code that trains on the raw points; constant columns are set aside all the same.
-        Raises InvalidInput for a single row, for columns none of which varies, and for a spread too small for float64.
+        Numbers with heavy tails are transformed by asinh first (`fitted_tails`), unless `asinh` is False. A column of a
+        DataFrame that holds integers alone, whatever its dtype, is dequantised, and has the variance of its places in
+        the cells too. With `scale=False` numbers stay as they are, as in code that trains on the raw points; constant
+        columns are set aside all the same. Raises InvalidInput for missing values, for a single row, where no column
+        varies, and for a spread too small for float64.
         """
-        return cls(fitted_columns(table, scale=scale, bend=bend, whole=whole))
+        return cls(fitted_columns(complete(table), scale=scale, asinh=asinh))
+
+    def refitted(self, table: Table, *, asinh: bool = True) -> Codec:
+        """Return the codec of other rows of the same table, with densities over the same coordinates.
+
+        The same columns hold integers, dequantised by the same density. A column that is constant in one of the two
+        tables alone stays as it is. `asinh` is that of `fit`.
+        """
+        integers = {
+            j: column.dequantisation for j, column in enumerate(self.columns) if isinstance(column, IntegerColumn)
+        }
+        found = fitted_columns(complete(table), scale=True, asinh=asinh, integers=integers)
+        pairs = zip(self.columns, found, strict=True)
+        return Codec(tuple(theirs if theirs.width == own.width else own for own, theirs in pairs))
 
     @property
     def n_columns(self) -> int:
@@ -85,166 +96,122 @@ class Codec:
 
     @property
     def n_encoded(self) -> int:
-        """The number of columns in encoded rows, k."""
-        return len(self.encoded_columns)
+        """The number of coordinates of encoded rows, k."""
+        return self.slices[-1].stop if self.slices else 0
 
     @cached_property
-    def encoded_columns(self) -> tuple[int, ...]:
-        """The numbers of the columns that vary, in order: encoded column i is the user's `encoded_columns[i]`."""
-        return tuple(j for j, column in enumerate(self.columns) if not isinstance(column, ConstantColumn))
+    def slices(self) -> tuple[slice, ...]:
+        """The coordinates of each column."""
+        ends = accumulate((column.width for column in self.columns), initial=0)
+        return tuple(slice(start, stop) for start, stop in pairwise(ends))
 
     @cached_property
-    def heavy_tailed_columns(self) -> dict[int, HeavyTailedColumn]:
-        """The columns that are bent before they are scaled, by their number among the user's."""
-        return {j: column for j, column in enumerate(self.columns) if isinstance(column, HeavyTailedColumn)}
+    def varying(self) -> tuple[int, ...]:
+        """The numbers of the columns that have coordinates, in order."""
+        return tuple(j for j, column in enumerate(self.columns) if column.width)
 
     @property
     def is_scaled(self) -> bool:
-        """Whether columns were brought to mean 0 and variance 1, rather than left as they are."""
-        return bool((self._centre != 0.0).any() or (self._scale != 1.0).any())
+        """Whether coordinates were brought to mean 0 and variance 1, rather than left as the values are."""
+        return any(column.is_scaled for column in self.columns)
 
-    @cached_property
-    def whole_columns(self) -> dict[int, tuple[float, float]]:
-        """The least and the largest number of the columns of whole numbers, by the column's number among the user's."""
-        whole = [j for j, cell in zip(self.encoded_columns, self._cell, strict=True) if cell]
-        return {j: (float(a), float(b)) for j, a, b in zip(whole, *self._range, strict=True)}
-
-    @cached_property
-    def bells(self) -> dict[int, bool]:
-        """Whether whole numbers are spread by a bell, or evenly, by the column's number among the user's."""
-        return {j: bool(self._bell[self.encoded_columns.index(j)]) for j in self.whole_columns}
-
-    @cached_property
-    def constants(self) -> dict[int, float]:
-        """The values of the columns that never vary, by their number among the user's."""
-        return {j: column.value for j, column in enumerate(self.columns) if isinstance(column, ConstantColumn)}
-
-    def units(self, z: npt.ArrayLike) -> FloatArray:
-        """Return dx/dz, what one encoded unit is in the user's units, at encoded rows z: (n, k).
-
-        scale where a column is scaled; scale core cosh(centre + scale z), more and more outwards, where it is bent.
-        What float64 cannot hold is clipped to its largest number.
-        """
-        encoded = self._rows(z, self.n_encoded, "z")
-        units = np.broadcast_to(self._scale, encoded.shape).copy()
-        heavy, _, core = self._tails
-        w = self._centre[heavy] + self._scale[heavy] * encoded[:, heavy]
-        with np.errstate(over="ignore"):
-            log_cosh = np.logaddexp(w, -w) - np.log(2.0)
-            units[:, heavy] = np.exp(np.log(self._scale[heavy]) + np.log(core) + log_cosh)
-        return np.clip(units, 0.0, LARGEST)
-
-    def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
-        """Return log |det dz/dx| = - sum_j log dx_j/dz_j of rows, (n, d), over the columns that vary: (n,), nats."""
-        x = self._rows(values, self.n_columns, "values")[:, self.encoded_columns]
-        heavy, middle, core = self._tails
-        log_det: FloatArray = log_slope(x[:, heavy], middle, core).sum(axis=1) - np.log(self._scale).sum()
-        return log_det
-
-    def log_spread(self, values: npt.ArrayLike) -> FloatArray:
-        """Return ln q of the places in their cells where rows, (n, d), have whole numbers that were spread: (n,), nats.
-
-        Of evenly spread numbers it is 0. Against q a density of rows is one of whole numbers: see `columns.py`.
-        """
-        place = self._rows(values, self.n_columns, "values")[:, self.encoded_columns][:, self._bell]
-        place /= self._cell[self._bell]
-        log_q: FloatArray = log_bell(place - np.rint(place)).sum(axis=1)
-        return log_q
+    def observed(self, observed: BoolArray) -> BoolArray:
+        """Return which coordinates are observed, (n, k), where `observed`, (n, d), says which values are."""
+        return np.repeat(observed, [column.width for column in self.columns], axis=1)
 
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None) -> FloatArray:
-        """Return rows in encoded units.
+        """Return encoded rows.
 
-        Whole numbers are spread over their cells where a `stream` is given, and taken where they stand otherwise: at
-        the centres. `values` is (n, d) in the user's units; NaN stays NaN. Returns (n, k). Raises InvalidInput for
-        another shape, and for a value so far out that its encoded number overflows.
+        Integers are dequantised where a `stream` is given, and stand at the centres of their cells otherwise. `values`
+        is (n, d) in the user's units; all coordinates of a missing value are NaN. Returns (n, k). Raises InvalidInput
+        for another shape, and for a value so far out that a coordinate overflows.
         """
-        # Row by row in memory: picked columns lie column by column, and the bits of a row's sums depend on that.
-        given = self._rows(values, self.n_columns, "values")
-        x = np.ascontiguousarray(given[:, self.encoded_columns])
-        if stream is not None:
-            self._spread(x, stream)
-        heavy, middle, core = self._tails
-        x[:, heavy] = bent(x[:, heavy], middle, core)
-        with np.errstate(over="ignore"):
-            # Halves, so that the difference of two numbers near the limits of float64 stays finite.
-            z: FloatArray = (0.5 * x - 0.5 * self._centre) / (0.5 * self._scale)
+        x = self._rows(values, self.n_columns, "values")
+        z = np.empty((len(x), self.n_encoded))  # row by row in memory: the bits of a row's sums depend on that
+        v = None if stream is None else self._uniforms(stream, len(x))
+        for family in self._varying_families:
+            draws = None if v is None else v[:, family.uniforms]
+            z[:, family.coordinates] = family.maps.encode(x[:, family.columns], draws)
         far = np.isinf(z)
         if far.any():
             row, i = divmod(int(far.argmax()), self.n_encoded)
-            column = self.encoded_columns[i]
+            j = next(j for j, of_column in enumerate(self.slices) if of_column.start <= i < of_column.stop)
             raise InvalidInput(
-                f"Values should lie within 1e308 scales of the fitted ones, but got {given[row, column]} at row {row}, "
-                f"column {column} (rows count from 0), where one scale is {self._scale[i]}: drop the row."
+                f"Values should lie within 1e308 scales of the fitted ones, but got {x[row, j]} at row {row}, column "
+                f"{j} (rows count from 0), a {self.columns[j].description}: drop the row."
             )
         return z
 
-    def spread(self, values: npt.ArrayLike, *, stream: Stream) -> FloatArray:
-        """Return rows, (n, d) in the user's units, whose whole numbers are spread over their cells."""
+    def dequantise(self, values: npt.ArrayLike, *, stream: Stream) -> FloatArray:
+        """Return rows, (n, d) in the user's units, with integers moved within their cells by their densities' draws."""
         rows = self._rows(values, self.n_columns, "values").copy()
-        varying = rows[:, self.encoded_columns]
-        self._spread(varying, stream)
-        rows[:, self.encoded_columns] = varying
+        v = self._uniforms(stream, len(rows))
+        for columns, maps, uniforms in self._integers:
+            rows[:, columns] = maps.dequantise(rows[:, columns], v[:, uniforms])
         return rows
 
-    def _spread(self, varying: FloatArray, stream: Stream) -> None:
-        """Spread whole numbers in place: `varying` is (n, k), in the user's units."""
-        whole = np.flatnonzero(self._cell)
-        if len(whole):
-            draws = stream.uniform(0, len(varying), len(whole)).numpy()
-            varying[:, whole] += self._cell[whole] * spread_over_cell(draws, self._bell[whole])
-
     def decode(self, z: npt.ArrayLike) -> FloatArray:
-        """Return rows in the user's units, whole numbers rounded, constants put back.
+        """Return rows in the user's units, integers rounded, constants put back.
 
-        `z` is (n, k) in encoded units. Returns (n, d); what float64 cannot hold is clipped to its largest number.
-        Raises InvalidInput for another shape.
+        `z` is (n, k). Returns (n, d); what float64 cannot hold is clipped to its largest number. Raises InvalidInput
+        for another shape.
         """
         encoded = self._rows(z, self.n_encoded, "z")
-        with np.errstate(over="ignore"):
-            half = 0.5 * self._centre + 0.5 * self._scale * encoded
-        x = 2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST)
-        heavy, middle, core = self._tails
-        x[:, heavy] = unbent(x[:, heavy], middle, core)
-        whole = np.flatnonzero(self._cell)
-        x[:, whole] = np.rint(x[:, whole] / self._cell[whole]) * self._cell[whole]
-        rows = np.empty((len(x), self.n_columns))
-        rows[:, self.encoded_columns] = x
-        positions, constants = self._constants
-        rows[:, positions] = constants
+        rows = np.empty((len(encoded), self.n_columns))
+        for family in self._families:
+            rows[:, family.columns] = family.maps.decode(encoded[:, family.coordinates])
         return rows
 
     def within_range(self, rows: FloatArray) -> FloatArray:
-        """Return new rows, (n, d) in the user's units, whose whole numbers are within the range of the fitted ones.
+        """Return new rows, (n, d) in the user's units, whose integers are within the range of the fitted ones.
 
-        What lies beyond is reflected at the edge of the last cell, as clipping would heap it up at the last number;
-        what is too far out for that becomes the last number.
+        What lies beyond is reflected at the edge of the last cell.
         """
-        if not self.whole_columns:
-            return rows
-        places, (least, largest) = list(self.whole_columns), self._range
-        cell, x = self._cell[self._cell > 0.0], rows[:, places]
-        mirrored = np.where(x < least, 2.0 * least - cell - x, np.where(x > largest, 2.0 * largest + cell - x, x))
-        is_inside = (mirrored >= least) & (mirrored <= largest)
-        kept = rows.copy()
-        kept[:, places] = np.where(is_inside, mirrored, np.clip(x, least, largest))
+        kept = rows.copy() if self._integers else rows
+        for columns, maps, _ in self._integers:
+            kept[:, columns] = maps.within_range(rows[:, columns])
         return kept
 
-    def holds_constants(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> npt.NDArray[np.bool_]:
-        """Return, for each row and each of `constants`, whether the row holds it: (n, k).
+    def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
+        """Return log |det dz/dx| of rows, (n, d), over the columns that vary: (n,), nats."""
+        x = self._rows(values, self.n_columns, "values")
+        log_det = np.zeros(len(x))
+        for family in self._varying_families:
+            log_det += family.maps.log_slope(x[:, family.columns])
+        return log_det
 
-        The fitted density is over the columns that vary. A row whose constant column differs cannot come from the
-        model: its log-density is -inf. The same table may come in float32 and in float64: a constant is met by its
-        rounding to float32, and by what rounds to it in the dtype that its column was fitted in.
+    def log_dequantisation(self, values: npt.ArrayLike) -> FloatArray:
+        """Return ln q of the places in their cells where rows, (n, d), have dequantised integers: (n,), nats.
+
+        It is 0 for the uniform density. Relative to q the density of dequantised rows is a probability of integers.
         """
-        positions, constants = self._constants
-        given = self._rows(values, self.n_columns, "values")[:, positions]
-        with np.errstate(over="ignore"):
-            same = (given == constants) | (given == constants.astype(np.float32))
-            for j, position in enumerate(positions):
-                dtype = None if dtypes is None else numpy_dtype(dtypes[position])
-                if dtype in ("float16", "float32"):
-                    same[:, j] |= given[:, j].astype(dtype) == constants[j]
-        return np.asarray(same)
+        x = self._rows(values, self.n_columns, "values")
+        log_q = np.zeros(len(x))
+        for columns, maps, _ in self._integers:
+            log_q += maps.log_dequantisation(x[:, columns])
+        return log_q
+
+    def in_user_units(self, deviation: npt.ArrayLike, z: npt.ArrayLike) -> FloatArray:
+        """Return a small deviation of encoded rows z, both (n, k), in the user's units: (n, d), 0 for constants."""
+        encoded, deviations = self._rows(z, self.n_encoded, "z"), self._rows(deviation, self.n_encoded, "deviation")
+        rows = np.empty((len(encoded), self.n_columns))
+        for family in self._families:
+            at, by = encoded[:, family.coordinates], deviations[:, family.coordinates]
+            rows[:, family.columns] = family.maps.in_user_units(by, at)
+        return rows
+
+    def supports(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> BoolArray:
+        """Return which values of rows a model can make: (n, d), False where a constant column holds another value.
+
+        The fitted density is over the columns that vary, so a row with such a value has a log-density of -inf.
+        `dtypes` are those in which the columns were fitted: a constant of float32 equals what rounds to it.
+        """
+        x = self._rows(values, self.n_columns, "values")
+        held = np.ones(x.shape, dtype=bool)
+        for family in self._families:
+            of_family = None if dtypes is None else [dtypes[j] for j in np.arange(self.n_columns)[family.columns]]
+            held[:, family.columns] = family.maps.supports(x[:, family.columns], of_family)
+        return held
 
     def repeated_values(self, values: FloatArray, blur: float) -> dict[int, tuple[float, float]]:
         """Return the columns that hold one number in a third of the rows or more: that number and its share of rows.
@@ -253,19 +220,20 @@ class Codec:
         rounding brings them back. `values` is (n, d); of more than 10,000 rows so many are looked at.
         """
         some, found = rows_looked_at(values, "repeated"), {}
-        for i, (j, cell) in enumerate(zip(self.encoded_columns, self._cell, strict=True)):
+        for j in self.varying:
             numbers, counts = np.unique(some[:, j], return_counts=True)
             most = int(counts.argmax())
             if counts[most] < max(len(some) / _SHARE_THAT_TELLS, _FEW):
                 continue
-            row = some[[int((some[:, j] == numbers[most]).argmax())]]
-            if cell == 0.0 or 0.5 * cell < blur * self.units(self.encode(row))[0, i]:
+            maps, number = self.columns[j].maps, numbers[[[most]]]
+            z = maps.encode(number)
+            if 0.5 * self.columns[j].cell <= float(maps.in_user_units(np.full_like(z, blur), z)[0, 0]):
                 found[j] = float(numbers[most]), float(counts[most] / len(some))
         return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec as plain JSON values, exactly."""
-        return {"columns": [{"kind": column.kind, **asdict(column)} for column in self.columns]}
+        return {"columns": [column.to_dict() for column in self.columns]}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Codec:
@@ -275,44 +243,33 @@ class Codec:
         return cls(tuple(column_from_dict(column) for column in record["columns"]))
 
     @cached_property
-    def _varying(self) -> tuple[ScaledColumn | HeavyTailedColumn, ...]:
-        return tuple(column for column in self.columns if not isinstance(column, ConstantColumn))
+    def _families(self) -> tuple[_Family, ...]:
+        return tuple(self._grouped())
 
     @cached_property
-    def _centre(self) -> FloatArray:
-        return np.array([column.centre for column in self._varying])
+    def _varying_families(self) -> tuple[_Family, ...]:
+        return tuple(family for family in self._families if not isinstance(family.maps, ConstantMaps))
 
     @cached_property
-    def _scale(self) -> FloatArray:
-        return np.array([column.scale for column in self._varying])
+    def _integers(self) -> tuple[tuple[_Index, IntegerMaps, _Index], ...]:
+        """The families of integers: their columns, maps and uniforms."""
+        families = ((family.columns, family.maps, family.uniforms) for family in self._families)
+        return tuple((columns, maps, uniforms) for columns, maps, uniforms in families if isinstance(maps, IntegerMaps))
 
-    @cached_property
-    def _cell(self) -> FloatArray:
-        return np.array([column.cell for column in self._varying])
+    def _uniforms(self, stream: Stream, n: int) -> FloatArray:
+        """Return the uniform draws for n rows, of all columns that take some."""
+        return stream.uniform(0, n, sum(column.n_uniforms for column in self.columns)).numpy()
 
-    @cached_property
-    def _bell(self) -> npt.NDArray[np.bool_]:
-        return np.array([isinstance(column, ScaledColumn) and column.bell for column in self._varying])
-
-    @cached_property
-    def _range(self) -> tuple[FloatArray, FloatArray]:
-        """The ends of the columns of whole numbers, infinite where there is none: two of as many as there are such."""
-        whole = [column for column in self._varying if column.cell]
-        return (
-            np.array([-np.inf if column.least is None else column.least for column in whole]),
-            np.array([np.inf if column.largest is None else column.largest for column in whole]),
-        )
-
-    @cached_property
-    def _tails(self) -> tuple[npt.NDArray[np.intp], FloatArray, FloatArray]:
-        """The encoded columns that are bent, with the middle and the core of each."""
-        found = [(i, column) for i, column in enumerate(self._varying) if isinstance(column, HeavyTailedColumn)]
-        places = np.array([i for i, _ in found], dtype=np.intp)
-        return places, np.array([column.middle for _, column in found]), np.array([column.core for _, column in found])
-
-    @cached_property
-    def _constants(self) -> tuple[npt.NDArray[np.intp], FloatArray]:
-        return np.array(list(self.constants), dtype=np.intp), np.array(list(self.constants.values()))
+    def _grouped(self) -> Iterator[_Family]:
+        numbers: dict[str, list[int]] = {}
+        for j, column in enumerate(self.columns):
+            numbers.setdefault(column.family, []).append(j)
+        drawn = list(accumulate((column.n_uniforms for column in self.columns), initial=0))
+        for found in numbers.values():
+            columns = [self.columns[j] for j in found]
+            coordinates = [i for j in found for i in range(self.slices[j].start, self.slices[j].stop)]
+            uniforms = [i for j in found for i in range(drawn[j], drawn[j + 1])]
+            yield _Family(_index(found), _index(coordinates), _index(uniforms), type(columns[0]).stacked(columns))
 
     @staticmethod
     def _rows(values: npt.ArrayLike, width: int, name: str) -> FloatArray:
@@ -320,3 +277,12 @@ class Codec:
         if rows.ndim != 2 or rows.shape[1] != width:
             raise InvalidInput(f"{name} should have shape (n, {width}), but got {rows.shape}.")
         return rows
+
+
+def _index(numbers: Sequence[int]) -> _Index:
+    """Return what picks these columns of an array, increasing numbers: a slice, which copies nothing, where it can."""
+    if not numbers:
+        return slice(0, 0)
+    if numbers[-1] - numbers[0] + 1 == len(numbers):
+        return slice(numbers[0], numbers[-1] + 1)
+    return np.array(numbers, dtype=np.intp)

@@ -1,4 +1,4 @@
-"""How each column of a table is to be encoded: what its rows say of centre, scale, cell and tails."""
+"""How each column of a table is encoded: the kind and the parameters that follow from its rows."""
 
 from __future__ import annotations
 
@@ -11,56 +11,60 @@ import numpy as np
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table.columns import (
-    BELL_VARIANCE,
-    EVEN_VARIANCE,
     LEAST_SCALE,
     Column,
     ConstantColumn,
+    Dequantisation,
     HeavyTailedColumn,
-    ScaledColumn,
-    bent,
-    log_slope,
+    IntegerColumn,
+    NumberColumn,
 )
 from backwalk.table.frame import Table
+from backwalk.table.maps import COSINE_VARIANCE, UNIFORM_VARIANCE, BoolArray, asinh_log_slope, asinh_transform
 from backwalk.table.schema import FloatArray
 
 _IQR_OF_A_NORMAL = 1.3489795
-# A column has heavy tails where its standard deviation is more than so many times that of a normal column with the same
-# quartiles. It is 1.2 times that for an exponential column and 1.5 times for Student's t with 3 degrees of freedom, on
-# which bending changed nothing, and 2 times for a log-normal one of sigma 1, on which it took the gap of a fit from
-# 0.027 to 0.015 nats.
+# A column has heavy tails where its standard deviation is more than this many times that of a normal column with the
+# same quartiles. The factor is 1.2 for an exponential column, 1.5 for Student's t with 3 degrees of freedom and 2 for a
+# log-normal one of sigma 1 (`docs/defaults.md`).
 _HEAVY = 1.75
-_BELL = 0.75  # standard deviations: numbers whose cell is so wide are spread by a bell
+_COSINE = 0.75  # standard deviations: integers with wider cells are dequantised by the cosine
 _ROWS_LOOKED_AT = 10_000
-_DENSE = 2.0**53  # from here on all numbers in float64 are whole
+_DENSE = 2.0**53  # from here on all numbers in float64 are integers
 
 
 def fitted_columns(
-    table: Table, *, scale: bool, bend: bool, whole: Mapping[int, bool] | None = None
+    table: Table, *, scale: bool, asinh: bool, integers: Mapping[int, Dequantisation] | None = None
 ) -> tuple[Column, ...]:
-    """Return a column for each of a table's: see `Codec.fit`."""
+    """Return a column for each of a table's: see `Codec.fit`.
+
+    `integers` says which columns hold integers, and their density; without it both follow from the rows.
+    """
     x = table.values
     if len(x) == 1:
         raise InvalidInput("At least 2 rows are needed to tell how columns vary, but got 1 sample: give more rows.")
+    d = x.shape[1]
     varies = x.min(axis=0) != x.max(axis=0)
-    cell = np.array([float(_is_whole(table, j) if whole is None else j in whole) for j in range(x.shape[1])])
-    middle, core = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
-    centre, spread = _moments(x, cell, EVEN_VARIANCE)
-    wide = (cell > 0.0) & (cell >= _BELL * spread)
-    bell = wide if whole is None else np.array([whole.get(j, False) for j in range(x.shape[1])])
-    if bell.any():  # another look at all rows, which most tables do not need
-        centre, spread = _moments(x, cell, np.where(bell, BELL_VARIANCE, EVEN_VARIANCE))
+    is_integer = np.array([_holds_integers(table, j) if integers is None else j in integers for j in range(d)])
+    asinh_centre, asinh_scale = np.zeros(d), np.full(d, np.inf)
+    centre, spread = _moments(x, is_integer * UNIFORM_VARIANCE)
+    if integers is None:
+        is_cosine = is_integer & (spread * _COSINE <= 1.0)
+    else:
+        is_cosine = np.array([integers.get(j) == "cosine" for j in range(d)])
+    if is_cosine.any():  # another look at all rows, which most tables do not need
+        centre, spread = _moments(x, is_integer * np.where(is_cosine, COSINE_VARIANCE, UNIFORM_VARIANCE))
     if not scale:
-        centre, spread = np.zeros(x.shape[1]), np.ones(x.shape[1])
-    elif bend:
-        middle, core = fitted_tails(x, spread, cell)
-        core[bell] = np.inf  # few numbers have no tails
-        heavy = np.flatnonzero(np.isfinite(core))
+        centre, spread = np.zeros(d), np.ones(d)
+    elif asinh:
+        asinh_centre, asinh_scale = fitted_tails(x, spread, is_integer)
+        asinh_scale[is_cosine] = np.inf  # few integers have no tails
+        heavy = np.flatnonzero(np.isfinite(asinh_scale))
         if len(heavy):
-            slope = np.exp(log_slope(x[:, heavy], middle[heavy], core[heavy]))
-            cells = np.sqrt(np.square(cell[heavy] * slope).mean(axis=0))
-            bends = bent(x[:, heavy], middle[heavy], core[heavy])
-            centre[heavy], spread[heavy] = _moments(bends, cells, EVEN_VARIANCE)
+            parameters = asinh_centre[heavy], asinh_scale[heavy]
+            slope = is_integer[heavy] * np.exp(asinh_log_slope(x[:, heavy], *parameters))
+            of_cells = np.square(slope).mean(axis=0) * UNIFORM_VARIANCE
+            centre[heavy], spread[heavy] = _moments(asinh_transform(x[:, heavy], *parameters), of_cells)
     for j in map(int, np.flatnonzero(varies & (spread < LEAST_SCALE))):
         raise InvalidInput(
             f"A column's standard deviation should be at least {LEAST_SCALE:.1e}, but {table.schema.label(j)} "
@@ -70,54 +74,58 @@ def fitted_columns(
     def column(j: int) -> Column:
         if not varies[j]:
             return ConstantColumn(float(x[0, j]))
-        ends = (float(x[:, j].min()), float(x[:, j].max())) if cell[j] else (None, None)
-        scaled = float(centre[j]), float(spread[j]), float(cell[j])
-        if np.isinf(core[j]):
-            return ScaledColumn(*scaled, bool(bell[j]), *ends)
-        return HeavyTailedColumn(float(middle[j]), float(core[j]), *scaled, *ends)
+        number: NumberColumn | HeavyTailedColumn = NumberColumn(float(centre[j]), float(spread[j]))
+        if np.isfinite(asinh_scale[j]):
+            number = HeavyTailedColumn(float(asinh_centre[j]), float(asinh_scale[j]), number.centre, number.scale)
+        if not is_integer[j]:
+            return number
+        least, largest = float(x[:, j].min()), float(x[:, j].max())
+        return IntegerColumn(number, least, largest, "cosine" if is_cosine[j] else "uniform")
 
-    return tuple(map(column, range(x.shape[1])))
+    return tuple(map(column, range(d)))
 
 
-def _is_whole(table: Table, j: int) -> bool:
-    """Return whether a column holds whole numbers: by its dtype, or, as pandas has no NaN in integers, by its rows.
+def _holds_integers(table: Table, j: int) -> bool:
+    """Return whether a column holds integers: by its dtype, or by its rows, as pandas has no NaN in integers.
 
-    Arrays have one dtype for all, and are taken as numbers on a continuous scale.
+    Arrays have one dtype for all columns, and are taken as numbers on a continuous scale.
     """
     if table.kind == "numpy":
         return False
-    if table.schema.is_whole(j):
+    if table.schema.is_integer(j):
         return True
     column = table.values[:, j]
     return bool((np.abs(column) < _DENSE).all() and (column == np.rint(column)).all())
 
 
-def fitted_tails(x: FloatArray, spread: FloatArray, cell: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return `middle` and `core` for each column of x, (n, d): (d,), (d,), with an infinite core where none is heavy.
+def fitted_tails(x: FloatArray, spread: FloatArray, is_integer: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Return the asinh transform's centre and scale for each column of x, (n, d): (d,) each, an infinite scale where
+    tails are not heavy.
 
-    `spread` and `cell`, (d,), are the columns' standard deviations and cells. A column is heavy-tailed where its spread
-    is more than 1.75 times that of a normal one with its quartiles; columns whose quartiles are equal are not, as they
-    are of one value with exceptions. The bend is, of a few, the likeliest if bent rows are normal, with mean and
-    variance as they come: around the median, with 1/8 to 4 times the distance of the quartiles as core; or, for rows of
-    one sign, around 0 with a core far below all of them, which is their logarithm. A core is a cell at least. Quartiles
-    and likelihoods are those of up to 10,000 rows, picked at random.
+    `spread`, (d,), are the columns' standard deviations. A column is heavy-tailed where its spread is more than 1.75
+    times that of a normal one with its quartiles; columns whose quartiles are equal are not, as they hold one value
+    with exceptions. The transform is, of a few, the likeliest if transformed rows are normal, with mean and variance as
+    they come: around the median, with 1/8 to 4 times the distance of the quartiles as scale; or, for rows of one sign,
+    around 0 with a scale far below all of them, which is their logarithm. The scale of integers is 1 at least.
+    Quartiles and likelihoods are those of up to 10,000 rows, picked at random.
 
     >>> x = np.array([[-100.0], [-1.0], [0.0], [1.0], [100.0]])
-    >>> fitted_tails(x, x.std(axis=0), np.zeros(1))
+    >>> fitted_tails(x, x.std(axis=0), np.array([False]))
     (array([0.]), array([0.25]))
     """
     some = rows_looked_at(x, "tails")
     low, median, high = np.quantile(some, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")  # rows, without arithmetic
     with np.errstate(over="ignore"):
         width = high - low
-    middle, core = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
+    centre, scale = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
     for j in map(int, np.flatnonzero((spread / _HEAVY > width / _IQR_OF_A_NORMAL) & (width > 0.0))):
-        least = max(float(cell[j]), LEAST_SCALE)
-        bends = [(float(median[j]), max(float(width[j]) * 2.0**k, least)) for k in range(-3, 3)]
-        if x[:, j].min() > -cell[j] or x[:, j].max() < cell[j]:
-            bends.append((0.0, max(_far_below(float(np.abs(x[:, j]).min())), least)))
-        middle[j], core[j] = max(bends, key=partial(_log_likelihood, some[:, j : j + 1]))
-    return middle, core
+        cell = float(is_integer[j])
+        least = max(cell, LEAST_SCALE)
+        candidates = [(float(median[j]), max(float(width[j]) * 2.0**k, least)) for k in range(-3, 3)]
+        if x[:, j].min() > -cell or x[:, j].max() < cell:
+            candidates.append((0.0, max(_far_below(float(np.abs(x[:, j]).min())), least)))
+        centre[j], scale[j] = max(candidates, key=partial(_log_likelihood, some[:, j : j + 1]))
+    return centre, scale
 
 
 def rows_looked_at(x: FloatArray, purpose: str) -> FloatArray:
@@ -128,28 +136,28 @@ def rows_looked_at(x: FloatArray, purpose: str) -> FloatArray:
 
 
 def _far_below(x: float) -> float:
-    """Return some ten-millionth of a number: a power of two, which does not give away the number.
+    """Return about a ten-millionth of a number: a power of two, which does not give away the number.
 
-    So the other side of 0 is 17 natural logarithms from the nearest row, and hardly any model comes there.
+    The other side of 0 is then 17 natural logarithms from the nearest row, and hardly any model comes there.
     """
     return math.ldexp(0.5, math.frexp(x)[1] - 24)
 
 
-def _log_likelihood(x: FloatArray, bend: tuple[float, float]) -> float:
-    """Return the mean log-likelihood of rows (n, 1) if they are normal once bent, but for a constant: nats."""
-    middle, core = (np.array([number]) for number in bend)
-    spread = float(bent(x, middle, core).std())
-    return float(log_slope(x, middle, core).mean()) - math.log(spread) if spread > 0.0 else -math.inf
+def _log_likelihood(x: FloatArray, transform: tuple[float, float]) -> float:
+    """Return the mean log-likelihood of rows (n, 1) if their asinh transform is normal, but for a constant: nats."""
+    centre, scale = (np.array([number]) for number in transform)
+    spread = float(asinh_transform(x, centre, scale).std())
+    return float(asinh_log_slope(x, centre, scale).mean()) - math.log(spread) if spread > 0.0 else -math.inf
 
 
-def _moments(x: FloatArray, cell: FloatArray, of_spread: FloatArray | float) -> tuple[FloatArray, FloatArray]:
-    """Return the mean and the standard deviation of each column, spread over its cell: (d,), (d,).
+def _moments(x: FloatArray, of_cells: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the mean and the standard deviation of each column: (d,), (d,). The variance `of_cells`, (d,), is added.
 
-    `of_spread` is the variance of the place in a cell of width 1. Columns are first multiplied by a power of two, which
-    is exact, so that squares of 1e300 and of 1e-300 neither overflow nor vanish.
+    Columns are first multiplied by a power of two, which is exact, so that squares of 1e300 and of 1e-300 neither
+    overflow nor vanish.
     """
     exponent = np.frexp(np.abs(x).max(axis=0))[1]
     unit = np.ldexp(x, -exponent)
     mean = unit.mean(axis=0)
-    variance = np.square(unit - mean).mean(axis=0) + np.square(np.ldexp(cell, -exponent)) * of_spread
+    variance = np.square(unit - mean).mean(axis=0) + np.ldexp(of_cells, -2 * exponent)
     return np.ldexp(mean, exponent), np.ldexp(np.sqrt(variance), exponent)

@@ -1,171 +1,270 @@
-"""The kinds of columns, and their maps.
+"""The kinds of columns: one frozen record for each column of the user's table.
 
-A network learns best from columns of mean 0 and variance 1, so a column is shifted and scaled,
-
-    z = (x - centre) / scale,
-
-or, where its tails are so heavy that most rows would then lie in a small part of the scale, bent first,
-
-    z = (asinh((x - middle) / core) - centre) / scale,
-
-which is linear within `core` of the middle and logarithmic beyond; with 0 as the middle and a core far below all rows,
-it is the logarithm of rows of one sign. Both maps are smooth and go on for ever, so that densities stay exact. A column
-that never varies has no density.
-
-A column of whole numbers has no density either: numbers are spread over their cells, x + cell u, u in (-1/2, 1/2),
-
-    evenly, q(u) = 1, or, where cells are wide, by a bell, q(u) = 2 cos^2(pi u),
-
-which is 0 at the edges of a cell: little of what a model blurs there comes out as the number next to it, and a bell is
-easier to learn than a step. In a table of nine columns, four of them of 0 and 1 or of small counts, a classifier told
-rows from real ones by .013 more than real ones from each other, for .031 with even spreads; log-densities were 0.03
-nats lower (20,000 rows, 10 s, three draws). Where cells are narrow bells are not learnt: that would cost E ln q = 0.31
-nats a column.
+A record says everything about its column: how many encoded coordinates it has (`width`), its maps between values and
+coordinates (`maps`), and how reports describe, draw and compare it. The maps are vectorised over the columns of one
+kind (`maps.py`), and a `Codec` uses them so.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
-import numpy.typing as npt
-from scipy import stats
 
 from backwalk.errors import InvalidInput
-from backwalk.table.schema import FloatArray
+from backwalk.table.maps import AsinhMaps, ConstantMaps, IntegerMaps, Maps, NumberMaps
 
 LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
-LARGEST = float(np.finfo(np.float64).max)
-EVEN_VARIANCE, BELL_VARIANCE = 1.0 / 12.0, 1.0 / 12.0 - 0.5 / math.pi**2  # of u
-_SINH_RANGE = 700.0
+Dequantisation = Literal["uniform", "cosine"]
+"""The density by which an integer is dequantised: see `maps.py`."""
 
 
 @dataclass(frozen=True)
-class ScaledColumn:
-    """A column that varies: `centre` and `scale` in the user's units, `cell` the width of a rounded value's cell.
+class Axis:
+    """How pictures draw a column's values: along asinh((x - centre) / scale) where `asinh` holds the two numbers, else
+    linearly; `integers` says whether a histogram's bins end half-way between integers."""
 
-    `bell` says whether numbers are spread over it by a bell, or evenly. `least` and `largest`, where there are such,
-    are the ends of a new row's whole number.
-    """
+    asinh: tuple[float, float] | None = None
+    integers: bool = False
 
-    centre: float
-    scale: float
-    cell: float = 0.0
-    bell: bool = False
-    least: float | None = None
-    largest: float | None = None
-    kind: ClassVar[str] = "scaled"
 
-    def __post_init__(self) -> None:
-        _check(self, positive=("scale",))
+class Column(ABC):
+    """A column of the user's table. Its kinds are frozen dataclasses of plain numbers."""
+
+    kind: ClassVar[str]
+    distance: ClassVar[Literal["Kolmogorov-Smirnov"]] = "Kolmogorov-Smirnov"
+    """The distance by which reports compare the column's generated values with real ones."""
+
+    @property
+    def width(self) -> int:
+        """The number of encoded coordinates."""
+        return 1
+
+    @property
+    def family(self) -> str:
+        """Columns of the same family are mapped together."""
+        return self.kind
+
+    @property
+    def n_uniforms(self) -> int:
+        """The number of uniform draws that encoding a value takes."""
+        return 0
+
+    @property
+    def cell(self) -> float:
+        """The width of the interval of numbers that are decoded to the same value; 0 on a continuous scale."""
+        return 0.0
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the coordinate differs from the value itself."""
+        return True
+
+    @property
+    def axis(self) -> Axis:
+        """How pictures draw the column."""
+        return Axis()
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """What the column is and how it is encoded, in one line."""
+
+    @property
+    def maps(self) -> Maps:
+        """The maps of this column alone."""
+        return self.stacked((self,))
+
+    @classmethod
+    @abstractmethod
+    def stacked(cls, columns: Sequence[Self]) -> Maps:
+        """Return the maps of columns of one family side by side."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain JSON values, exactly."""
+        return {"kind": self.kind, **{name: _plain(value) for name, value in vars(self).items()}}
 
 
 @dataclass(frozen=True)
-class HeavyTailedColumn:
-    """A column that is bent before it is scaled: `middle`, `core` and `cell` in the user's units.
-
-    `centre` and `scale` are the mean and the standard deviation of asinh((x - middle) / core); the rest is as of a
-    `ScaledColumn`.
-    """
-
-    middle: float
-    core: float
-    centre: float
-    scale: float
-    cell: float = 0.0
-    least: float | None = None
-    largest: float | None = None
-    kind: ClassVar[str] = "heavy-tailed"
-
-    def __post_init__(self) -> None:
-        _check(self, positive=("core", "scale"))
-
-
-@dataclass(frozen=True)
-class ConstantColumn:
-    """A column that holds one `value` in every row."""
+class ConstantColumn(Column):
+    """A column that holds one `value` in every row. It has no coordinates, and comes back exactly."""
 
     value: float
     kind: ClassVar[str] = "constant"
 
     def __post_init__(self) -> None:
-        _check(self, positive=())
+        _check_numbers(self)
+
+    @property
+    def width(self) -> int:
+        return 0
+
+    @property
+    def is_scaled(self) -> bool:
+        return False
+
+    @property
+    def description(self) -> str:
+        return f"constant, {self.value:.6g}"
+
+    @classmethod
+    def stacked(cls, columns: Sequence[Self]) -> Maps:
+        return ConstantMaps(_stack(columns, "value"))
 
 
-Column = ScaledColumn | HeavyTailedColumn | ConstantColumn
+@dataclass(frozen=True)
+class NumberColumn(Column):
+    """A number: `centre` and `scale` in the user's units."""
 
-_KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (ScaledColumn, HeavyTailedColumn, ConstantColumn)}
+    centre: float
+    scale: float
+    kind: ClassVar[str] = "number"
 
+    def __post_init__(self) -> None:
+        _check_numbers(self, positive=("scale",))
 
-def bent(x: FloatArray, middle: FloatArray, core: FloatArray) -> FloatArray:
-    """Return asinh((x - middle) / core), finite for every finite x, (n, k): middle and core are (k,)."""
-    half = 0.5 * x - 0.5 * middle  # the difference of two numbers near the limits of float64 stays finite
-    with np.errstate(over="ignore"):
-        w: FloatArray = np.arcsinh(half / (0.5 * core))
-    far = np.isinf(w)
-    if far.any():
-        w[far] = (np.sign(half) * (np.log(np.abs(half, where=far, out=np.ones_like(half))) - np.log(0.25 * core)))[far]
-    return w
+    @property
+    def is_scaled(self) -> bool:
+        return self.centre != 0.0 or self.scale != 1.0
 
+    @property
+    def description(self) -> str:
+        if not self.is_scaled:
+            return "number, as it is"
+        return f"number of mean {self.centre:.4g} and standard deviation {self.scale:.4g}"
 
-def unbent(w: FloatArray, middle: FloatArray, core: FloatArray) -> FloatArray:
-    """Return middle + core sinh(w), (n, k); what float64 cannot hold is clipped to its largest number."""
-    with np.errstate(over="ignore"):
-        near = 0.5 * core * np.sinh(np.clip(w, -_SINH_RANGE, _SINH_RANGE))
-        far = np.sign(w) * np.exp(np.abs(w) + np.log(0.25 * core))
-        half = 0.5 * middle + np.where(np.abs(w) < _SINH_RANGE, near, far)
-    return 2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST)
-
-
-def log_slope(x: FloatArray, middle: FloatArray, core: FloatArray) -> FloatArray:
-    """Return ln(dw/dx) for w = bent(x), (n, k): -ln sqrt((x - middle)^2 + core^2)."""
-    slope: FloatArray = -np.log(np.hypot(0.25 * x - 0.25 * middle, 0.25 * core)) - math.log(4.0)
-    return slope
+    @classmethod
+    def stacked(cls, columns: Sequence[Self]) -> NumberMaps:
+        return NumberMaps(_stack(columns, "centre"), _stack(columns, "scale"))
 
 
-def spread_over_cell(v: FloatArray, bell: npt.NDArray[np.bool_]) -> FloatArray:
-    """Return u in (-1/2, 1/2) for uniform v in (0, 1), by a bell or evenly: v is (n, k), `bell` (k,)."""
-    u = v - 0.5
-    u[:, bell] = stats.cosine.ppf(v[:, bell]) / (2.0 * np.pi)
-    return u
+@dataclass(frozen=True)
+class HeavyTailedColumn(Column):
+    """A number with heavy tails: `asinh_centre` and `asinh_scale` in the user's units.
+
+    `centre` and `scale` are the mean and the standard deviation of asinh((x - asinh_centre) / asinh_scale).
+    """
+
+    asinh_centre: float
+    asinh_scale: float
+    centre: float
+    scale: float
+    kind: ClassVar[str] = "heavy-tailed"
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, positive=("asinh_scale", "scale"))
+
+    @property
+    def axis(self) -> Axis:
+        return Axis(asinh=(self.asinh_centre, self.asinh_scale))
+
+    @property
+    def description(self) -> str:
+        return (
+            "number with heavy tails, transformed by asinh "
+            f"(linear within {self.asinh_scale:.4g} of {self.asinh_centre:.4g})"
+        )
+
+    @classmethod
+    def stacked(cls, columns: Sequence[Self]) -> AsinhMaps:
+        linear = NumberMaps(_stack(columns, "centre"), _stack(columns, "scale"))
+        return AsinhMaps(_stack(columns, "asinh_centre"), _stack(columns, "asinh_scale"), linear)
 
 
-def log_bell(u: FloatArray) -> FloatArray:
-    """Return ln q(u) = ln(2 cos^2(pi u)), as of u = 0.49 where u is nearer to an edge: there it would end at -inf."""
-    density: FloatArray = np.log1p(np.cos(2.0 * np.pi * np.clip(u, -0.49, 0.49)))
-    return density
+@dataclass(frozen=True)
+class IntegerColumn(Column):
+    """A column of integers from `least` to `largest`: dequantised by a density, then encoded as `number` is."""
+
+    number: NumberColumn | HeavyTailedColumn
+    least: float
+    largest: float
+    dequantisation: Dequantisation
+    kind: ClassVar[str] = "integer"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.number, (NumberColumn, HeavyTailedColumn)):
+            raise InvalidInput(f"number should be a number or heavy-tailed, but got {self.number!r}.")
+        if self.dequantisation not in get_args(Dequantisation):
+            raise InvalidInput(f'dequantisation should be "uniform" or "cosine", but got {self.dequantisation!r}.')
+        _check_numbers(self, but=("number", "dequantisation"))
+        if self.least > self.largest:
+            raise InvalidInput(f"least should be at most largest, but got {self.least} and {self.largest}.")
+
+    @property
+    def family(self) -> str:
+        return f"{self.kind} {self.number.kind}"
+
+    @property
+    def n_uniforms(self) -> int:
+        return 1
+
+    @property
+    def cell(self) -> float:
+        return 1.0
+
+    @property
+    def is_scaled(self) -> bool:
+        return self.number.is_scaled
+
+    @property
+    def axis(self) -> Axis:
+        return Axis(self.number.axis.asinh, integers=True)
+
+    @property
+    def description(self) -> str:
+        return (
+            f"integers {self.least:.6g} to {self.largest:.6g}, dequantised by a {self.dequantisation} density; "
+            f"{self.number.description}"
+        )
+
+    @classmethod
+    def stacked(cls, columns: Sequence[Self]) -> IntegerMaps:
+        numbers = [column.number for column in columns]
+        return IntegerMaps(
+            type(numbers[0]).stacked(numbers),  # type: ignore[arg-type]  # a family has numbers of one kind
+            _stack(columns, "least"),
+            _stack(columns, "largest"),
+            np.array([column.dequantisation == "cosine" for column in columns]),
+        )
+
+
+_KINDS: dict[str, type[Column]] = {
+    kind.kind: kind for kind in (ConstantColumn, NumberColumn, HeavyTailedColumn, IntegerColumn)
+}
 
 
 def column_from_dict(record: Any) -> Column:
-    """Return the column that a codec's record holds. Raises InvalidInput where it is none."""
+    """Return the column that `Column.to_dict` wrote. Raises InvalidInput where the record is not one."""
     kind = record.get("kind") if isinstance(record, Mapping) else None
     made = _KINDS.get(kind) if isinstance(kind, str) else None
-    if made is None or set(record) != {"kind", *(field.name for field in fields(made))}:
+    names = {field.name for field in fields(made)} if made is not None else set()  # type: ignore[arg-type]
+    if made is None or set(record) != {"kind", *names}:
         raise InvalidInput(
-            "A codec's column should be scaled (centre, scale, cell, bell, least, largest), heavy-tailed (middle, "
-            "core, centre, scale, cell, least, largest) or constant (value), and no more."
+            f"A column should be one of {', '.join(_KINDS)} with its own fields, but got another record."
         )
-    return made(**{name: number for name, number in record.items() if name != "kind"})
+    values = {name: record[name] for name in names}
+    if made is IntegerColumn:
+        values["number"] = column_from_dict(values["number"])
+    return made(**values)
 
 
-def _check(column: Column, positive: tuple[str, ...]) -> None:
+def _plain(value: Any) -> Any:
+    return value.to_dict() if isinstance(value, Column) else value
+
+
+def _stack(columns: Sequence[Column], name: str) -> np.ndarray:
+    return np.array([getattr(column, name) for column in columns], dtype=np.float64)
+
+
+def _check_numbers(column: Column, *, positive: tuple[str, ...] = (), but: tuple[str, ...] = ()) -> None:
     for name, value in vars(column).items():
-        if value is None and name in ("least", "largest"):
-            continue
-        if name == "bell":
-            if not isinstance(value, bool) or (value and not vars(column)["cell"]):
-                raise InvalidInput(f"bell should be False, or True where numbers have cells, but got {value!r}.")
+        if name in but:
             continue
         if not isinstance(value, float) or not math.isfinite(value):
-            raise InvalidInput(f"A codec's numbers should be finite floats, but got {value!r}: fit the codec again.")
+            raise InvalidInput(f"{name} of a column should be a finite float, but got {value!r}: fit the codec again.")
         if name in positive and value < LEAST_SCALE:
             raise InvalidInput(f"{name} should be at least {LEAST_SCALE:.1e}, but got {value}: fit the codec again.")
-        if name == "cell" and value < 0.0:
-            raise InvalidInput(f"cell should be 0 or more, but got {value}: 1 for whole numbers, 0 for others.")
-    if isinstance(column, ConstantColumn) or column.least is None or column.largest is None:
-        return
-    if column.least > column.largest:
-        raise InvalidInput(f"least should be at most largest, but got {column.least} and {column.largest}.")

@@ -1,14 +1,16 @@
 """The way in: arrays and DataFrames of any library become one checked float64 table.
 
 Everything that a user hands over passes `as_table` before anything else happens, so the code behind it never meets
-NaN, text, a wrong shape or another library's types. Each refusal names the rule, the value with its row and column,
-and the remedy. DataFrames are read through narwhals, which imports neither pandas nor polars by itself.
+text, infinities, a wrong shape or another library's types. Missing values are NaN; what needs complete rows asks for
+them by `complete`. Each refusal names the rule, the value with its row and column, and the remedy. DataFrames are read
+through narwhals, which imports neither pandas nor polars by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import narwhals as nw
@@ -21,11 +23,15 @@ from backwalk.formatting import listed
 from backwalk.table.schema import FloatArray, Kind, Schema, numpy_dtype, refuse_duplicates, shown, unescaped
 
 _FRAME_KINDS = ("pandas", "polars", "pyarrow")
+_EXACT = 2**53  # all integers up to here are exact in float64
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Checked rows: `values` (n, d) in the user's units, float64, C-contiguous and read-only, with their schema."""
+    """Checked rows: `values` (n, d) in the user's units, float64, C-contiguous and read-only, with their schema.
+
+    A missing value is NaN.
+    """
 
     values: FloatArray
     schema: Schema
@@ -37,6 +43,11 @@ class Table:
             raise InvalidInput(f"values should have shape (n, {self.schema.n_columns}), but got {values.shape}.")
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
+
+    @cached_property
+    def observed(self) -> npt.NDArray[np.bool_]:
+        """Which values are observed rather than missing, (n, d)."""
+        return ~np.isnan(self.values)
 
     @property
     def columns(self) -> tuple[str, ...] | None:
@@ -57,21 +68,21 @@ class Table:
 def as_table(X: Any, *, name: str = "X") -> Table:
     """Return rows from an array, lists of lists, or a pandas, polars or pyarrow table, checked and in float64.
 
-    `X` is (n, d) with n, d >= 1, of numbers or truth values, and is never changed; a `Table` comes back as
-    it is. `name` is what messages call it. An array of float32 is given back as float32, any other array
-    as float64. Raises InvalidInput, with row and column where there is one.
+    `X` is (n, d) with n, d >= 1, of numbers or truth values, and is never changed; a `Table` comes back as it is. NaN
+    and null are missing values. Messages call the rows `name`. Arrays of float32 are given back as float32, all others
+    as float64. Raises InvalidInput, with row and column where there is one, for infinities, for integers that float64
+    cannot hold exactly, and for what is no table of numbers.
 
     >>> as_table([[1, 2], [3, 4]]).values
     array([[1., 2.],
            [3., 4.]])
-    >>> as_table([[1, 2], [3, float("nan")]])
-    Traceback (most recent call last):
-    ...
-    backwalk.errors.InvalidInput: X should hold finite numbers, but got NaN at row 1, column 1 (rows count from 0): ...
+    >>> as_table([[1, 2], [3, float("nan")]]).observed
+    array([[ True,  True],
+           [ True, False]])
     """
     if isinstance(X, Table):
         _refuse_empty(X.values.shape, name)
-        _refuse_not_finite(X.values, X.schema, name)
+        _refuse_numbers(X.values, np.isinf(X.values), X.schema, name)
         return X
     try:
         frame = nw.from_native(X, pass_through=True)
@@ -81,8 +92,20 @@ def as_table(X: Any, *, name: str = "X") -> Table:
     if isinstance(frame, nw.LazyFrame):
         raise InvalidInput(f"{name} should hold rows, but got a lazy {type(X).__name__}: collect it first.")
     values, schema = _from_frame(frame, name) if isinstance(frame, nw.DataFrame) else _from_array(X, name)
-    _refuse_not_finite(values, schema, name)
+    _refuse_numbers(values, np.isinf(values), schema, name)
     return Table(values, schema)
+
+
+def complete(table: Table, *, name: str = "X") -> Table:
+    """Return a table without missing values as it is. Raises InvalidInput, with the place of the first, otherwise.
+
+    >>> complete(as_table([[1, 2], [3, float("nan")]]))
+    Traceback (most recent call last):
+    ...
+    backwalk.errors.InvalidInput: X should hold finite numbers, but got NaN at row 1, column 1 (rows count from 0): ...
+    """
+    _refuse_numbers(table.values, ~table.observed, table.schema, name)
+    return table
 
 
 def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: str = "Diffusion") -> Table:
@@ -156,7 +179,9 @@ def _from_frame(frame: nw.DataFrame[Any], name: str) -> tuple[FloatArray, Schema
         gaps = column.is_null().to_numpy()
         if gaps.any():
             column = column.fill_null(False if numpy_dtype(dtypes[j]) == "bool" else 0)
-        values[:, j] = column.to_numpy()
+        numbers = column.to_numpy()
+        _refuse_rounded(numbers, schema.label(j), name)
+        values[:, j] = numbers
         values[gaps, j] = np.nan
     return values, schema
 
@@ -199,6 +224,8 @@ def _from_array(X: Any, name: str) -> tuple[FloatArray, Schema]:
     if array.dtype.kind == "O":
         values = _from_objects(array, name)
     else:
+        for column, numbers in enumerate(array.T if array.dtype.kind in "iu" else ()):
+            _refuse_rounded(numbers, f"column {column}", name)
         with np.errstate(over="ignore"):  # what overflows float64 becomes infinite, and is refused by its place
             values = array.astype(np.float64, order="C", copy=False)
     if np.ma.isMaskedArray(X):
@@ -219,6 +246,8 @@ def _from_objects(array: npt.NDArray[np.object_], name: str) -> FloatArray:
                 f"{name} should hold numbers, but got {shown(cell)} at row {row}, column {column} "
                 f"(rows count from 0): {error}."
             ) from error
+        if isinstance(cell, (int, np.integer)) and int(values[row, column]) != cell:
+            raise InvalidInput(_rounded_words(cell, f"row {row}, column {column}", name))
     return values
 
 
@@ -231,19 +260,38 @@ def _refuse_empty(shape: tuple[int, ...], name: str) -> None:
             )
 
 
-def _refuse_not_finite(values: FloatArray, schema: Schema, name: str) -> None:
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row, column = divmod(int(bad.argmax()), values.shape[1])
-        value = "NaN" if np.isnan(values[row, column]) else str(values[row, column])
-        n_rows = int(bad.any(axis=1).sum())
-        such, remedy = "", "give a finite number, or drop the row"
-        if n_rows > 1:
-            such, remedy = (
-                f"; {n_rows:,} of {len(values):,} rows have such numbers",
-                "give finite ones, or drop the rows",
-            )
-        raise InvalidInput(
-            f"{name} should hold finite numbers, but got {value} at row {row}, {schema.label(column)} "
-            f"(rows count from 0){such}: {remedy}."
-        )
+def _refuse_numbers(values: FloatArray, bad: npt.NDArray[np.bool_], schema: Schema, name: str) -> None:
+    """Raise InvalidInput where any number is `bad`, infinite or missing, (n, d)."""
+    if not bad.any():
+        return
+    row, column = divmod(int(bad.argmax()), values.shape[1])
+    value = "NaN" if np.isnan(values[row, column]) else str(values[row, column])
+    n_rows = int(bad.any(axis=1).sum())
+    such, remedy = "", "give a finite number, or drop the row"
+    if n_rows > 1:
+        such = f"; {n_rows:,} of {len(values):,} rows have such numbers"
+        remedy = "give finite ones, or drop the rows"
+    raise InvalidInput(
+        f"{name} should hold finite numbers, but got {value} at row {row}, {schema.label(column)} "
+        f"(rows count from 0){such}: {remedy}."
+    )
+
+
+def _refuse_rounded(integers: npt.NDArray[Any], label: str, name: str) -> None:
+    """Raise InvalidInput where float64 does not hold an integer of (n,) exactly: beyond 2^53 it holds some alone."""
+    if integers.dtype.kind not in "iu" or (integers.max() <= _EXACT and integers.min() >= -_EXACT):
+        return
+    rounded = integers.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        is_exact = (rounded < float(np.iinfo(integers.dtype).max)) & (rounded.astype(integers.dtype) == integers)
+    if not is_exact.all():
+        row = int(is_exact.argmin())
+        raise InvalidInput(_rounded_words(integers[row], f"row {row}, {label}", name))
+
+
+def _rounded_words(value: object, place: str, name: str) -> str:
+    return (
+        f"Integers of {name} should be exact in float64, as those up to 2**53 are, but got {value} at {place} (rows "
+        "count from 0): drop the column if it is an identifier, subtract an offset, or give floats to have them "
+        "rounded."
+    )

@@ -27,7 +27,7 @@ from backwalk.errors import InvalidInput, TableFileError
 from backwalk.formatting import listed, one_line
 from backwalk.limits import TABLE_FILE_BYTES, TABLE_FILE_CELLS, TABLE_FILE_COLUMNS
 from backwalk.table.formats import suffix_of
-from backwalk.table.frame import Table, as_table, frame_dtypes
+from backwalk.table.frame import Table, as_table, complete, frame_dtypes
 from backwalk.table.gaps import NativeRows, complete_rows, refuse_almost_numbers, refuse_missing
 from backwalk.table.schema import numpy_dtype, refuse_duplicates, shown, unescaped
 from backwalk.table.selection import Selection
@@ -89,7 +89,7 @@ def read_part(path: str | Path, selection: Selection) -> Reading:
         rows = native
         if not is_taken.all():
             rows = native[is_taken] if isinstance(native, np.ndarray) else native.filter(pa.array(is_taken))
-        return Reading(as_table(rows, name="the table"), tuple(left_out), is_taken)
+        return Reading(complete(as_table(rows, name="the table"), name="the table"), tuple(left_out), is_taken)
 
     return made_of_file(path, selection, checked)
 

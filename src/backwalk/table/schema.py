@@ -26,9 +26,13 @@ FloatArray = npt.NDArray[np.float64]
 _KINDS = get_args(Kind)
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")  # also full-width
 _ARROW_NAMES = {"boolean": "bool", "double": "float64", "float": "float32", "halffloat": "float16"}
-_WHOLE = {"bool"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_INTEGERS = {"bool"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _IN_BYTE_ORDER = re.compile("[<>]([iu][1248]|f[248])")
-_NUMERIC = _WHOLE | {"float16", "float32", "float64"}
+_NUMERIC = _INTEGERS | {"float16", "float32", "float64"}
+# pandas has dtypes that NumPy lacks, in capitals and of pyarrow; the other libraries' are named as NumPy's.
+_OF_PANDAS = _NUMERIC | {"boolean", "Float32", "Float64"}
+_OF_PANDAS |= {name.replace("i", "I").replace("u", "U") for name in _INTEGERS if "int" in name}
+_OF_PANDAS |= {f"{name}[pyarrow]" for name in _INTEGERS | {"halffloat", "float", "double"}}
 
 
 def numpy_dtype(dtype: str) -> str | None:
@@ -65,9 +69,12 @@ class Schema:
             raise InvalidInput(f"kind should be one of {', '.join(_KINDS)}, but got {self.kind!r}.")
         if self.columns is None and self.kind in ("polars", "pyarrow"):
             raise InvalidInput(f"A {self.kind} table should have column names, but got none: name the columns.")
+        known = _OF_PANDAS if self.kind == "pandas" else _NUMERIC
         for dtype in self.dtypes:
-            if numpy_dtype(dtype) is None:
-                raise InvalidInput(f"A column's dtype should be a number's, but got {dtype!r}: encode or drop it.")
+            if dtype not in known and not (self.kind == "pandas" and _IN_BYTE_ORDER.fullmatch(dtype)):
+                raise InvalidInput(
+                    f"A column's dtype should be a number's of {self.kind}, but got {shown(dtype)}: encode or drop it."
+                )
         if self.columns is None:
             return
         if len(self.columns) != len(self.dtypes):
@@ -75,6 +82,11 @@ class Schema:
                 f"There should be a dtype for each column, but got {len(self.columns)} names and {len(self.dtypes)} "
                 "dtypes: give as many of one as of the other."
             )
+        for name in self.columns:
+            if any("\ud800" <= sign <= "\udfff" for sign in name):
+                raise InvalidInput(
+                    f"Column names should be texts that UTF-8 can encode, but got {shown(name)}: rename the column."
+                )
         refuse_duplicates(self.columns)
 
     @property
@@ -91,9 +103,9 @@ class Schema:
         """Return what messages call a column: its name in quotes, or its number."""
         return f"column {column}" if self.columns is None else f"column {shown(self.columns[column])}"
 
-    def is_whole(self, column: int) -> bool:
-        """Return whether a column holds whole numbers or truth values, rather than numbers on a continuous scale."""
-        return numpy_dtype(self.dtypes[column]) in _WHOLE
+    def is_integer(self, column: int) -> bool:
+        """Return whether a column's dtype holds integers or truth values, rather than numbers on a continuous scale."""
+        return numpy_dtype(self.dtypes[column]) in _INTEGERS
 
     def clipped(self, values: FloatArray) -> FloatArray:
         """Return rows, (n, d), with every number within the range of its column's dtype; that of bool is 0 to 1."""
@@ -191,7 +203,7 @@ def _restored(values: FloatArray, dtype: str, label: str) -> npt.NDArray[Any]:
     name = numpy_dtype(dtype)
     if name == "float64":
         return values.copy()
-    if name not in _WHOLE:
+    if name not in _INTEGERS:
         return np.clip(values, *_range(dtype)).astype(name)
     if np.isnan(values).any():
         raise InvalidInput(f"{label} has dtype {dtype}, which has no NaN, but got one: fill the gaps first.")
@@ -205,7 +217,7 @@ def _range(dtype: str) -> tuple[float, float]:
     name = numpy_dtype(dtype)
     if name == "bool":
         return 0.0, 1.0
-    info: Any = np.iinfo(name) if name in _WHOLE else np.finfo(str(name))
+    info: Any = np.iinfo(name) if name in _INTEGERS else np.finfo(str(name))
     low, high = float(info.min), float(info.max)
     # The largest 64-bit integers round up, out of their own range, as float64.
     return low, high if high <= info.max else float(np.nextafter(high, 0.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,10 @@ def info(path: str | None = None) -> dict[str, Any]:
 
 def _of_model(path: str) -> dict[str, Any]:
     model = load(Path(path))
-    columns = list(model.schema.names)
-    codec = model.codec
-    kinds: dict[str, Iterable[int]] = {
-        "whole_numbers": codec.whole_columns,
-        "heavy_tailed": codec.heavy_tailed_columns,
-        "constant": codec.constants,
-    }
+    columns = zip(model.schema.names, model.codec.columns, strict=True)
     return {
         "model": path,
-        "columns": columns,
-        **{kind: [columns[j] for j in found] for kind, found in kinds.items() if found},
+        "columns": [{"name": name, "kind": column.kind, "encoded_as": column.description} for name, column in columns],
         "network": repr(model.architecture),
         "training": training_words(model),
         "schedule": repr(model.schedule),

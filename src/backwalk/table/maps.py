@@ -1,0 +1,240 @@
+"""The maps between values and encoded coordinates, vectorised over the columns of one kind.
+
+A network learns best from coordinates of mean 0 and variance 1. A number is shifted and scaled,
+
+    z = (x - centre) / scale.
+
+Where its tails are so heavy that most rows would lie in a small part of the scale, it is transformed first,
+
+    z = (asinh((x - asinh_centre) / asinh_scale) - centre) / scale,
+
+which is linear within `asinh_scale` of `asinh_centre` and logarithmic beyond. With `asinh_centre` = 0 and an
+`asinh_scale` far below all rows, it is the logarithm of rows of one sign. Both maps are smooth and defined for every
+number, so densities stay exact.
+
+An integer has no density, and a model could gain without bound from spikes on the integers. So it is dequantised
+before it is encoded: x + u, with u in (-1/2, 1/2) drawn from the density
+
+    q(u) = 1 (uniform), or, where cells are wide, q(u) = 2 cos^2(pi u) (cosine),
+
+and rounded after it is decoded. The density p of x + u, integrated over a cell, is the probability P of the integer.
+The cosine is 0 at the edges of a cell, so little of what a model blurs there is rounded to the next integer, and it is
+easier to learn than a step.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from backwalk.table.schema import FloatArray, numpy_dtype
+
+LARGEST = float(np.finfo(np.float64).max)
+UNIFORM_VARIANCE, COSINE_VARIANCE = 1.0 / 12.0, 1.0 / 12.0 - 0.5 / math.pi**2  # of u
+_SINH_RANGE = 700.0
+BoolArray = npt.NDArray[np.bool_]
+
+
+def asinh_transform(x: FloatArray, centre: FloatArray, scale: FloatArray) -> FloatArray:
+    """Return asinh((x - centre) / scale), finite for every finite x, (n, k): centre and scale are (k,)."""
+    half = 0.5 * x - 0.5 * centre  # the difference of two numbers near the limits of float64 stays finite
+    with np.errstate(over="ignore"):
+        w: FloatArray = np.arcsinh(half / (0.5 * scale))
+    far = np.isinf(w)
+    if far.any():
+        w[far] = (np.sign(half) * (np.log(np.abs(half, where=far, out=np.ones_like(half))) - np.log(0.25 * scale)))[far]
+    return w
+
+
+def asinh_inverse(w: FloatArray, centre: FloatArray, scale: FloatArray) -> FloatArray:
+    """Return centre + scale sinh(w), (n, k); what float64 cannot hold is clipped to its largest number."""
+    with np.errstate(over="ignore"):
+        near = 0.5 * scale * np.sinh(np.clip(w, -_SINH_RANGE, _SINH_RANGE))
+        far = np.sign(w) * np.exp(np.abs(w) + np.log(0.25 * scale))
+        half = 0.5 * centre + np.where(np.abs(w) < _SINH_RANGE, near, far)
+    return 2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST)
+
+
+def asinh_log_slope(x: FloatArray, centre: FloatArray, scale: FloatArray) -> FloatArray:
+    """Return ln(dw/dx) for w = asinh_transform(x), (n, k): -ln sqrt((x - centre)^2 + scale^2)."""
+    slope: FloatArray = -np.log(np.hypot(0.25 * x - 0.25 * centre, 0.25 * scale)) - math.log(4.0)
+    return slope
+
+
+def place_in_cell(v: FloatArray, is_cosine: BoolArray) -> FloatArray:
+    """Return u in (-1/2, 1/2), the quantile of the dequantisation density at v in (0, 1).
+
+    v is (n, k), `is_cosine`, (k,), says where the density is the cosine.
+    """
+    u = v - 0.5
+    u[:, is_cosine] = stats.cosine.ppf(v[:, is_cosine]) / (2.0 * np.pi)
+    return u
+
+
+def log_cosine(u: FloatArray) -> FloatArray:
+    """Return ln q(u) = ln(2 cos^2(pi u)). Nearer to an edge than 0.01 it is that at 0.49, as at the edge it is -inf."""
+    density: FloatArray = np.log1p(np.cos(2.0 * np.pi * np.clip(u, -0.49, 0.49)))
+    return density
+
+
+class Maps(ABC):
+    """The maps of m columns of one kind: values x, (n, m), in the user's units, and their coordinates z, (n, w).
+
+    NaN in x becomes NaN in all coordinates of the column.
+    """
+
+    @abstractmethod
+    def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
+        """Return coordinates, (n, w), drawn by uniforms v in (0, 1), (n, `n_uniforms` of the columns), where a kind has
+        draws; without v they are those of no draw, such as the centre of a cell."""
+
+    @abstractmethod
+    def decode(self, z: FloatArray) -> FloatArray:
+        """Return values, integers rounded: (n, m). What float64 cannot hold is clipped to its largest number."""
+
+    @abstractmethod
+    def log_slope(self, x: FloatArray) -> FloatArray | float:
+        """Return log |det dz/dx|, summed over the columns: (n,), nats, or one number that serves all rows."""
+
+    @abstractmethod
+    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
+        """Return a small deviation of the coordinates, (n, w), at z in the user's units: (n, m)."""
+
+    def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
+        """Return which values a model can make: (n, m). `dtypes` are those in which the columns were fitted."""
+        return np.ones(x.shape, dtype=bool)
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantMaps(Maps):
+    """Columns without coordinates, each of one value: (m,)."""
+
+    value: FloatArray
+
+    def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
+        return np.empty((len(x), 0))
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        return np.broadcast_to(self.value, (len(z), len(self.value)))
+
+    def log_slope(self, x: FloatArray) -> float:
+        return 0.0
+
+    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
+        return np.zeros((len(z), len(self.value)))
+
+    def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
+        # The same table may come in float32 and in float64: a constant equals its rounding to float32, and what rounds
+        # to it in the dtype in which its column was fitted.
+        with np.errstate(over="ignore"):
+            same = (x == self.value) | (x == self.value.astype(np.float32))
+            for j, dtype in enumerate(map(numpy_dtype, dtypes or ())):
+                if dtype in ("float16", "float32"):
+                    same[:, j] |= x[:, j].astype(dtype) == self.value[j]
+        return np.asarray(same)
+
+
+@dataclass(frozen=True, eq=False)
+class NumberMaps(Maps):
+    """Columns that are shifted and scaled: (m,) each, in the user's units."""
+
+    centre: FloatArray
+    scale: FloatArray
+
+    def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
+        with np.errstate(over="ignore"):
+            # Halves, so that the difference of two numbers near the limits of float64 stays finite.
+            z: FloatArray = (0.5 * x - 0.5 * self.centre) / (0.5 * self.scale)
+        return z
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore"):
+            half = 0.5 * self.centre + 0.5 * self.scale * z
+        x: FloatArray = 2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST)
+        return x
+
+    def log_slope(self, x: FloatArray) -> float:
+        return -float(np.log(self.scale).sum())
+
+    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore"):
+            return np.asarray(np.clip(deviation * self.scale, -LARGEST, LARGEST))
+
+
+@dataclass(frozen=True, eq=False)
+class AsinhMaps(Maps):
+    """Columns that are transformed by asinh, and then shifted and scaled by `linear`: (m,) each."""
+
+    centre: FloatArray
+    scale: FloatArray
+    linear: NumberMaps
+
+    def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
+        return self.linear.encode(asinh_transform(x, self.centre, self.scale))
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        return asinh_inverse(self.linear.decode(z), self.centre, self.scale)
+
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        by_row: FloatArray = asinh_log_slope(x, self.centre, self.scale).sum(axis=1)
+        return by_row + self.linear.log_slope(x)
+
+    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
+        # dx/dz = linear.scale * scale * cosh(w), larger and larger outwards.
+        w = self.linear.centre + self.linear.scale * z
+        with np.errstate(over="ignore"):
+            log_cosh = np.logaddexp(w, -w) - np.log(2.0)
+            units = np.exp(np.log(self.linear.scale) + np.log(self.scale) + log_cosh)
+            return np.asarray(np.clip(deviation * np.minimum(units, LARGEST), -LARGEST, LARGEST))
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerMaps(Maps):
+    """Columns of integers: dequantised, then mapped as `number` maps them. (m,) each.
+
+    `least` and `largest` are the ends of the fitted range.
+    """
+
+    number: Maps
+    least: FloatArray
+    largest: FloatArray
+    is_cosine: BoolArray
+
+    def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
+        return self.number.encode(x if v is None else self.dequantise(x, v))
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        return np.rint(self.number.decode(z))
+
+    def log_slope(self, x: FloatArray) -> FloatArray | float:
+        return self.number.log_slope(x)
+
+    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
+        return self.number.in_user_units(deviation, z)
+
+    def dequantise(self, x: FloatArray, v: FloatArray) -> FloatArray:
+        """Return values moved within their cells to the densities' quantiles at v, uniform on (0, 1): (n, m)."""
+        return x + place_in_cell(v, self.is_cosine)
+
+    def log_dequantisation(self, x: FloatArray) -> FloatArray:
+        """Return ln q of the places of dequantised values in their cells, summed over the columns: (n,), nats."""
+        place = x[:, self.is_cosine]
+        by_row: FloatArray = log_cosine(place - np.rint(place)).sum(axis=1)
+        return by_row
+
+    def within_range(self, x: FloatArray) -> FloatArray:
+        """Return new values within the range of the fitted ones: (n, m).
+
+        What lies beyond is reflected at the edge of the last cell, as clipping would pile it up at the last integer;
+        what is too far out for that becomes the last integer.
+        """
+        least, largest = self.least, self.largest
+        mirrored = np.where(x < least, 2.0 * least - 1.0 - x, np.where(x > largest, 2.0 * largest + 1.0 - x, x))
+        is_inside = (mirrored >= least) & (mirrored <= largest)
+        return np.where(is_inside, mirrored, np.clip(x, least, largest))
