@@ -29,6 +29,7 @@ _BOUND = ("diffusion/test_bound.py",)
 _COVARIANCE = ("diffusion/test_covariance.py",)
 _CHOICE = ("diffusion/test_step_choice.py",)
 _CLOSED_FORMS = ("diffusion/test_closed_forms.py", "diffusion/test_gaussian_chain.py")
+_CONDITIONING = ("diffusion/test_conditioning.py",)
 _ODE = ("diffusion/test_ode.py", "diffusion/test_likelihood.py")
 _STEPS = ("sampling/test_steps.py", "sampling/test_chain.py")
 _DENOISER = ("denoiser/test_preconditioning.py",)
@@ -260,8 +261,8 @@ MUTANTS = (
     Mutant(
         "L_simple without the SNR",
         "diffusion/bound.py",
-        "t.cpu() if isinstance(t, Tensor) else t, squares, least=1) * squares)",
-        "t.cpu() if isinstance(t, Tensor) else t, squares, least=1) ** 0 * squares)",
+        "return (snr * squares).where(",
+        "return squares.where(",
         "the simple loss",
         _BOUND,
     ),
@@ -1100,8 +1101,8 @@ MUTANTS = (
     Mutant(
         "Jacobian transposed",
         "diffusion/derivatives.py",
-        "columns.permute(1, 2, 0)",
-        "columns.permute(1, 0, 2)",
+        "push(_unit_vectors(x_t)).permute(1, 2, 0)",
+        "push(_unit_vectors(x_t)).permute(1, 0, 2)",
         "the Jacobian of a denoiser",
         _DERIVATIVES,
     ),
@@ -1116,8 +1117,8 @@ MUTANTS = (
     Mutant(
         "tangent without the probe",
         "diffusion/derivatives.py",
-        "products = (tangents * directional).sum(-1)",
-        "products = directional.sum(-1)",
+        "products = (tangents * push(tangents)).sum(-1)",
+        "products = push(tangents).sum(-1)",
         "traces, exact and estimated",
         _DERIVATIVES,
     ),
@@ -1144,6 +1145,95 @@ MUTANTS = (
         "behind_best",
         "the posterior mean of a finite set",
         _CLOSED_FORMS,
+    ),
+    # A log-SNR for each coordinate: conditionals and marginals.
+    Mutant(
+        "levels of coordinates: S A for A S A",
+        "diffusion/closed_forms.py",
+        "covariances * (a / scale)[..., None, :]",
+        "covariances / scale[..., None, :]",
+        "the covariance of x_t with a level per coordinate",
+        _CONDITIONING,
+    ),
+    Mutant(
+        "levels of coordinates: b for b squared",
+        "diffusion/closed_forms.py",
+        "(point - b_sq * u)",
+        "(point - b_sq.sqrt() * u)",
+        "the posterior mean where the signal prevails",
+        _CONDITIONING,
+    ),
+    Mutant(
+        "levels of coordinates: A left out of the regression",
+        "diffusion/closed_forms.py",
+        '"...nke,kde->...nkd", a * u, covariances',
+        '"...nke,kde->...nkd", u, covariances',
+        "absent and noisy coordinates",
+        _CONDITIONING,
+    ),
+    Mutant(
+        "levels of coordinates: determinants left out",
+        "diffusion/closed_forms.py",
+        "(along.square() / marginal + marginal.log())",
+        "(along.square() / marginal)",
+        "the components' weights given known values",
+        _CONDITIONING,
+    ),
+    Mutant(
+        "null space of known coordinates kept",
+        "diffusion/closed_forms.py",
+        ".where(marginal > _NULL, 0.0)",
+        ".where(marginal > -1.0, 0.0)",
+        "known coordinates that determine each other",
+        _CONDITIONING,
+    ),
+    Mutant(
+        "derivatives of the weights left out",
+        "diffusion/closed_forms.py",
+        'torch.einsum("nk,tnkd->tnd", weight, slopes) + torch.einsum("tnk,nkd->tnd", of_weights, values)',
+        'torch.einsum("nk,tnkd->tnd", weight, slopes) + 0.0 * torch.einsum("tnk,nkd->tnd", of_weights, values)',
+        "the Jacobian of a mixture",
+        _CONDITIONING,
+    ),
+    Mutant(
+        "known values of a set of points left to chance",
+        "diffusion/closed_forms.py",
+        ".where(~impossible, -math.inf)",
+        ".where(in_known >= 0.0, -math.inf)",
+        "conditionals of a finite set",
+        _CONDITIONING,
+    ),
+    Mutant(
+        "absent coordinates taken as known",
+        "diffusion/conditioning.py",
+        "self.n_free), -math.inf)",
+        "self.n_free), math.inf)",
+        "marginals",
+        _CONDITIONING,
+    ),
+    Mutant(
+        "known and absent coordinates in each other's places",
+        "diffusion/conditioning.py",
+        "groups.argsort(stable=True).argsort()",
+        "groups.argsort(stable=True)",
+        "which coordinate is which",
+        _CONDITIONING,
+    ),
+    Mutant(
+        "known values of the wrong rows",
+        "diffusion/conditioning.py",
+        "values.repeat(copies, 1)",
+        "values.repeat_interleave(copies, 0)",
+        "the bound given known values",
+        _CONDITIONING,
+    ),
+    Mutant(
+        "loss with the SNR of the noise",
+        "diffusion/bound.py",
+        "if log_snr.ndim == 1 else log_snr).exp()",
+        "if log_snr.ndim == 1 else log_snr).neg().exp()",
+        "the simple loss at given levels",
+        _BOUND,
     ),
     # What is asked of a model.
     Mutant(

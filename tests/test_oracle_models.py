@@ -20,7 +20,7 @@ from backwalk.errors import InvalidInput, ModelFileError
 from backwalk.estimator import Diffusion
 from backwalk.latent import from_latent, to_latent
 from backwalk.limits import BOUND_VARIANCES
-from backwalk.model import bound, device_of, generation, log_density, sample_rows
+from backwalk.model import bound, generation, log_density, sample_rows
 from backwalk.model_file import save
 from backwalk.oracle import oracle_model
 from backwalk.report import write_report
@@ -45,7 +45,7 @@ DENOISERS = [
 def test_everything_can_be_asked_of_a_model_around_any_oracle(denoiser):
     model = oracle_model(denoiser, ROWS, SCHEDULE)
     x = ROWS[20:40].numpy()
-    assert device_of(denoiser) == torch.device("cpu")
+    assert denoiser.device == torch.device("cpu")
     assert sample_rows(model, 0, 5, stream=STREAM, sampler=Sampler("multistep", 8)).shape == (5, 2)
     density = log_density(model, x, n_intervals=32)
     assert density.log_prob.isfinite().all()

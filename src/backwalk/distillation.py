@@ -28,7 +28,7 @@ from torch import Tensor
 from backwalk.denoiser import PreconditionedDenoiser, Residual, ResidualDenoiser, build_denoiser
 from backwalk.diffusion import Denoiser, eps_from_x_0
 from backwalk.errors import SamplingDiverged
-from backwalk.model import DiffusionModel, Student, device_of, visited_times, walk
+from backwalk.model import DiffusionModel, Student, visited_times, walk
 from backwalk.sampling import TILE_ROWS, Sampler, last_state, over_tiles
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
@@ -111,7 +111,7 @@ def pairs(
         states = walk(model, first, last, stream=stream, sampler=sampler)
         return torch.cat([next(states).x_t, last_state(states).x_t], dim=1)
 
-    tiles = over_tiles(tile, start, stop, n_columns=2 * model.codec.n_encoded, device=device_of(model.denoiser))
+    tiles = over_tiles(tile, start, stop, n_columns=2 * model.codec.n_encoded, device=model.denoiser.device)
     both = torch.cat(list(tiles))
     if not bool(both.isfinite().all()):
         raise SamplingDiverged(

@@ -37,7 +37,6 @@ from backwalk.limits import FARTHEST_TO_FIT, is_whole
 from backwalk.model import (
     DiffusionModel,
     bound,
-    device_of,
     gathered,
     log_density,
     refuse_impossible,
@@ -333,7 +332,7 @@ class Diffusion(DensityMixin, BaseEstimator):  # type: ignore[misc]
             model = distilled(
                 self.model_,
                 architecture,
-                default_distillation(k, architecture, steps, max_time, device_of(self.model_.denoiser)),
+                default_distillation(k, architecture, steps, max_time, self.model_.denoiser.device),
                 n_pairs=default_pairs(k),
                 stream=stream.child("distil"),
                 max_time=max_time,

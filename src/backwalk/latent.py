@@ -25,7 +25,7 @@ from torch import Tensor
 
 from backwalk.diffusion import Denoiser, integrate_ode
 from backwalk.errors import InvalidInput, SamplingDiverged
-from backwalk.model import DiffusionModel, device_of, encode_for_scoring, refuse_impossible
+from backwalk.model import DiffusionModel, encode_for_scoring, refuse_impossible
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
 from backwalk.table import as_table, complete
 
@@ -76,7 +76,7 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
             f"Latents should lie within {_FARTHEST:g}, but the farthest is {np.abs(x_N).max():g}: draw from N(0, I)."
         )
     low, high = _levels(model)
-    start = torch.from_numpy(x_N).to(device_of(model.denoiser))
+    start = torch.from_numpy(x_N).to(model.denoiser.device)
     x_t, error = _transport(model, start, high, low, n_intervals)
     scale = math.hypot(1.0, low)  # of x_t against the unscaled rows
     return Transported(codec.decode(scale * x_t), codec.in_user_units(scale * error, scale * x_t))
@@ -111,6 +111,10 @@ class _InFloat64:
     @property
     def log_snr_range(self) -> tuple[float, float]:
         return self.denoiser.log_snr_range
+
+    @property
+    def device(self) -> torch.device:
+        return self.denoiser.device
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         return self.denoiser(x_t.float(), log_snr.float()).double()

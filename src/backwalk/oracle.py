@@ -15,7 +15,6 @@ from backwalk.model import (
     DiffusionModel,
     check_reverse_variance,
     default_decoder_variance,
-    device_of,
     measured_denoising_error,
 )
 from backwalk.sampling import Sampler, default_sampler
@@ -65,9 +64,7 @@ def oracle_model(
     noise = Stream(0).child("oracle") if stream is None else stream
     z = units.encode(values, stream=noise.child("cells"))
     refuse_lost_noise(torch.from_numpy(z).float(), schedule)
-    error = measured_denoising_error(
-        denoiser, torch.from_numpy(z).float().to(device_of(denoiser)), schedule, stream=noise
-    )
+    error = measured_denoising_error(denoiser, torch.from_numpy(z).float().to(denoiser.device), schedule, stream=noise)
     return DiffusionModel(
         schedule=schedule,
         architecture=None,

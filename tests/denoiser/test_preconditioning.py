@@ -121,6 +121,16 @@ def test_rows_are_denoised_each_on_its_own(make):
         torch.testing.assert_close(denoiser(x_t[i : i + 1], log_snr[i])[0], together[i])
 
 
+@pytest.mark.parametrize(
+    "make", [residual, lambda: NoiseDenoiser(Textbook(8, 1).build(2, stream=STREAM), 1, SCHEDULES["linear"])]
+)
+def test_levels_of_coordinates_are_refused_by_networks(make):
+    denoiser, x_t = make(), STREAM.normal(0, 9, 2, torch.float32)
+    for call in (denoiser, torch.no_grad()(denoiser.forward), denoiser.linearize):
+        with pytest.raises(InvalidInput, match=r"one noise level per row, but got shape \(9, 2\)"):
+            call(x_t, torch.zeros(9, 2))
+
+
 def test_denoisers_are_valid_on_their_schedule():
     for architecture in (Textbook(8, 1), Residual(8, 1)):
         schedule = SCHEDULES["even"]

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from backwalk.denoiser.network import ResidualNetwork, TextbookNetwork
 from backwalk.denoiser.passes import loss_and_gradients, residual_mean, residual_parts
-from backwalk.diffusion import NoiseSchedule, scales, x_0_from_eps
+from backwalk.diffusion import NoiseSchedule, refuse_levels_per_coordinate, scales, x_0_from_eps
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
 from backwalk.limits import LEAST_LOG_SNR
@@ -48,6 +48,11 @@ class EnsembleDenoiser(nn.Module, ABC):
         self.network = network
         self.n_members = n_members
         self.log_snr_range = log_snr_range
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.parameters()).device
 
     @abstractmethod
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
@@ -105,6 +110,7 @@ class EnsembleDenoiser(nn.Module, ABC):
         return value.detach(), push
 
     def _for_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        refuse_levels_per_coordinate(log_snr, x_t)
         rows = x_t.expand(self.n_members, *x_t.shape)
         return rows, log_snr.to(x_t).expand(rows.shape[:-1])
 
@@ -195,6 +201,7 @@ class ResidualDenoiser(PreconditionedDenoiser):
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
+        refuse_levels_per_coordinate(log_snr, x_t)
         if not torch.is_grad_enabled():  # so that the passes may work in place
             passes = scripted(residual_mean, x_t.device)
             mean: Tensor = passes(x_t, log_snr.to(x_t), self.floor, self.network.in_order)

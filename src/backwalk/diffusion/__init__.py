@@ -38,16 +38,17 @@ q_..., p_...        functions of the forward and of the reverse process
 ==================  =================================================================================================
 """
 
-from backwalk.diffusion.bound import denoising_error, refuse_lost_noise, simple_loss, variational_bound
+from backwalk.diffusion.bound import denoising_error, refuse_lost_noise, simple_loss, simple_loss_at, variational_bound
 from backwalk.diffusion.closed_forms import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
+from backwalk.diffusion.conditioning import ConditionalDenoiser, log_snr_by_coordinate
 from backwalk.diffusion.covariance import (
     FullGaussian,
     belief_about_x_0,
     full_covariance_bound,
     full_covariance_transition,
 )
-from backwalk.diffusion.derivatives import Linearizable
-from backwalk.diffusion.forward import q_marginal, q_posterior, q_sample, q_step
+from backwalk.diffusion.derivatives import Linearizable, linearize
+from backwalk.diffusion.forward import q_marginal, q_marginal_at, q_posterior, q_sample, q_sample_at, q_step
 from backwalk.diffusion.gaussian import Gaussian
 from backwalk.diffusion.gaussian_chain import GaussianChain
 from backwalk.diffusion.likelihood import LogDensity, log_density
@@ -62,7 +63,7 @@ from backwalk.diffusion.parameterization import (
     eps_from_x_0,
     mu_from_eps,
     mu_from_x_0,
-    scales,
+    refuse_levels_per_coordinate,
     score_from_eps,
     score_from_x_0,
     v_from_eps,
@@ -74,12 +75,13 @@ from backwalk.diffusion.parameterization import (
 )
 from backwalk.diffusion.prior import mismatch_along_axes, moments, prior_mismatch, prior_term
 from backwalk.diffusion.reverse import beta_tilde_variance, beta_variance, optimal_variance, p_transition
-from backwalk.diffusion.schedule import NoiseSchedule, at_time, evenly_spaced
+from backwalk.diffusion.schedule import NoiseSchedule, at_time, evenly_spaced, scales
 from backwalk.diffusion.step_choice import best_steps, optimal_step_cost
 from backwalk.diffusion.terms import BoundTerms, merged_terms
 
 __all__ = [
     "BoundTerms",
+    "ConditionalDenoiser",
     "Denoiser",
     "EmpiricalDenoiser",
     "FullGaussian",
@@ -106,7 +108,9 @@ __all__ = [
     "full_covariance_bound",
     "full_covariance_transition",
     "integrate_ode",
+    "linearize",
     "log_density",
+    "log_snr_by_coordinate",
     "merged_terms",
     "mismatch_along_axes",
     "moments",
@@ -118,14 +122,18 @@ __all__ = [
     "prior_mismatch",
     "prior_term",
     "q_marginal",
+    "q_marginal_at",
     "q_posterior",
     "q_sample",
+    "q_sample_at",
     "q_step",
+    "refuse_levels_per_coordinate",
     "refuse_lost_noise",
     "scales",
     "score_from_eps",
     "score_from_x_0",
     "simple_loss",
+    "simple_loss_at",
     "v_from_eps",
     "v_from_x_0",
     "variational_bound",

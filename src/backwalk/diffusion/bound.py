@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backwalk.diffusion.forward import q_sample
+from backwalk.diffusion.forward import q_sample, q_sample_at
 from backwalk.diffusion.gaussian import variance_cost
 from backwalk.diffusion.parameterization import Denoiser, check_schedule, denoise_at_time
 from backwalk.diffusion.precision import in_float64
@@ -40,15 +40,25 @@ _ROWS_OF_A_CALL = 2048  # of the denoiser: fewer rows go through at several step
 def simple_loss(denoiser: Denoiser, x_0: Tensor, t: int | Tensor, eps: Tensor, schedule: NoiseSchedule) -> Tensor:
     """Return |eps_theta(x_t, t) - eps|^2 for x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: (n,).
 
-    It is computed as SNR_t |x_0 - x_0_hat|^2, the same number, which is also defined at zero SNR. Gradients flow. x_0
-    and eps are (n, d); t is an integer or a LongTensor (n,) within 1..n_steps; the result is summed over d, in float64
-    on the CPU.
+    x_0 and eps are (n, d); t is an integer or a LongTensor (n,) within 1..n_steps. See `simple_loss_at`.
 
     Source: Ho et al. 2020, Eq. 14.
     """
-    x_0_hat = denoise_at_time(denoiser, q_sample(x_0, t, eps, schedule), t, schedule)
+    levels = at_time(schedule.log_snr, t, schedule.log_snr.to(x_0.device), least=1)
+    return simple_loss_at(denoiser, x_0, levels.squeeze(-1), eps)
+
+
+def simple_loss_at(denoiser: Denoiser, x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
+    """Return |eps_theta(x_t) - eps|^2 for x_t = a x_0 + b eps at given log-SNRs, (), (n,) or (n, d): (n,).
+
+    It is computed as the sum of SNR (x_0 - x_0_hat)^2 over the coordinates. This is the same number where the SNR is
+    finite, is 0 at zero SNR, and leaves out known coordinates, which have no noise to predict. Gradients flow. The sum
+    is in float64 on the CPU.
+    """
+    x_0_hat = denoiser(q_sample_at(x_0, log_snr, eps), log_snr)
     squares = in_float64(x_0 - x_0_hat).square()  # of float32 rows far out they have no place in float32
-    return (at_time(schedule.snr, t.cpu() if isinstance(t, Tensor) else t, squares, least=1) * squares).sum(-1)
+    snr = in_float64(log_snr.unsqueeze(-1) if log_snr.ndim == 1 else log_snr).exp()
+    return (snr * squares).where(snr < math.inf, 0.0).sum(-1)
 
 
 def denoising_error(

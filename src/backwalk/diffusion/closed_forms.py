@@ -1,11 +1,21 @@
 """Denoisers in closed form: the posterior mean E[x_0 | x_t] of data whose distribution is known.
 
-They stand where a trained network would, so everything built on a `Denoiser` (samplers, bound, likelihood) can be
-checked against exact answers, and a reader can watch a perfect denoiser at work. For Gaussian data the posterior
-mean is linear; for a mixture it is the components' posterior means weighted by how well each explains x_t; for a
-finite set of points, which is the mixture's limit, it is what a network that memorises its training rows would learn.
+They take the place of a trained network, so that samplers, bound and likelihood can be checked against exact answers.
+For Gaussian data the posterior mean is linear. For a mixture it is the mean of the components' posterior means,
+weighted by how well each explains x_t. For a finite set of points, the limit of a mixture, it is what a network that
+memorises its training rows would learn.
 
-All of them compute in float64, return the dtype of x_t, and hold at every log-SNR, infinite ones included.
+With a log-SNR for each coordinate, A = diag(a) and B = diag(b), the posterior mean of Gaussian data N(m, S) is
+
+    E[x_0 | x_t] = m + S A u,    u = M^-1 (x_t - A m),    M = A S A + B^2,
+
+and, as A S A u = (x_t - A m) - B^2 u, also (x_t - b^2 u) / a in every coordinate with a > 0. The first form is used
+where the noise prevails, the second where the signal does. So an absent coordinate (a = 0, b = 1) gets its regression
+m + S A u on the others, and a known one (a = 1, b = 0) is returned exactly. M is singular where known coordinates
+determine each other; its null space then holds no possible x_t and is left out.
+
+All denoisers compute in float64 on the CPU, return the dtype of x_t, and are valid at every log-SNR, infinite ones
+included.
 """
 
 from __future__ import annotations
@@ -18,14 +28,31 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from backwalk.diffusion.derivatives import Push
 from backwalk.diffusion.precision import in_float64
 from backwalk.errors import InvalidInput
 
 _ENTRIES_AT_ONCE = 2**22  # of the (rows, components, d) intermediates: 32 MiB in float64
+_NULL = 1e-13  # eigenvalues of a matrix with entries up to 1 that are rounding errors of 0
+_LEAST_NOISE = 1e-200  # a variance whose inverse times a square still is a float64
+
+
+class _ClosedForm:
+    """What the denoisers in closed form have in common."""
+
+    @property
+    def log_snr_range(self) -> tuple[float, float]:
+        """Every log-SNR."""
+        return -math.inf, math.inf
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU, where float64 is; points elsewhere are moved there and back."""
+        return torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianDenoiser:
+class GaussianDenoiser(_ClosedForm):
     """E[x_0 | x_t] for data N(mean, covariance), with mean (d,) and covariance (d, d), which may be singular.
 
     x_0_hat = m + sqrt(alpha_bar) S [alpha_bar S + (1 - alpha_bar) I]^-1 (x_t - sqrt(alpha_bar) m).
@@ -41,14 +68,13 @@ class GaussianDenoiser:
     def __post_init__(self) -> None:
         _ = self._as_mixture  # so that a bad covariance is refused at once
 
-    @property
-    def log_snr_range(self) -> tuple[float, float]:
-        """Every log-SNR."""
-        return -math.inf, math.inf
-
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr () or (n,)."""
+        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,) or (n, d)."""
         return self._as_mixture(x_t, log_snr)
+
+    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return E[x_0 | x_t] and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
+        return self._as_mixture.linearize(x_t, log_snr)
 
     @cached_property
     def _as_mixture(self) -> GaussianMixtureDenoiser:
@@ -56,7 +82,7 @@ class GaussianDenoiser:
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianMixtureDenoiser:
+class GaussianMixtureDenoiser(_ClosedForm):
     """E[x_0 | x_t] for a mixture of k Gaussians: weights (k,), means (k, d), covariances (k, d, d).
 
     The weights are >= 0 and are scaled to sum to 1. Covariances may be singular.
@@ -71,7 +97,7 @@ class GaussianMixtureDenoiser:
         if self.weights.shape != (k,) or self.covariances.shape != (k, d, d):
             raise InvalidInput(
                 f"weights and covariances should be ({k},) and ({k}, {d}, {d}) to go with the means, but got "
-                f"{tuple(self.weights.shape)} and {tuple(self.covariances.shape)}: give one of each a component."
+                f"{tuple(self.weights.shape)} and {tuple(self.covariances.shape)}: give one of each per component."
             )
         if not bool((self.weights >= 0).all()) or not bool(self.weights.sum() > 0):
             raise InvalidInput(
@@ -89,16 +115,23 @@ class GaussianMixtureDenoiser:
                 f"covariances should have eigenvalues >= 0, but the least is {least.min():g}: add a multiple of I."
             )
 
-    @property
-    def log_snr_range(self) -> tuple[float, float]:
-        """Every log-SNR."""
-        return -math.inf, math.inf
-
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr () or (n,)."""
-        return _tile_by_tile(self._posterior_mean, x_t, log_snr, entries_a_row=self.means.numel())
+        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,) or (n, d)."""
+        k, d = self.means.shape
+        entries = k * d * d if log_snr.ndim == 2 else k * d
+        return _tile_by_tile(lambda x, levels: self._posterior(x, levels)[0], x_t, log_snr, entries_a_row=entries)
 
-    def _posterior_mean(self, x: Tensor, log_snr: Tensor) -> Tensor:
+    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return E[x_0 | x_t] and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
+        value, push = self._posterior(*_in_float64(x_t, log_snr))
+        return value.to(x_t), lambda tangents: push(in_float64(tangents)).to(tangents)
+
+    def _posterior(self, x: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return the posterior mean and its derivative for log_snr (n,) or (n, d)."""
+        return self._at_levels_of_coordinates(x, log_snr) if log_snr.ndim == 2 else self._at_levels_of_rows(x, log_snr)
+
+    def _at_levels_of_rows(self, x: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return `_posterior` for log_snr (n,), where M has the axes of S at every level."""
         alpha_bar = torch.sigmoid(log_snr)[:, None, None]
         noise = torch.sigmoid(-log_snr)[:, None, None]
         variances, axes, means = self._principal_axes
@@ -109,8 +142,58 @@ class GaussianMixtureDenoiser:
         gain = alpha_bar.sqrt() * variances / marginal
         component_mean = means + torch.einsum("nke,kde->nkd", gain * offset, axes)
         log_density = -0.5 * (offset.square() / marginal + marginal.log()).sum(-1)
+        weight = self._responsibilities(log_density)
+
+        def push(tangents: Tensor) -> Tensor:
+            along = torch.einsum("tnd,kde->tnke", tangents, axes)
+            slope = torch.einsum("tnke,kde->tnkd", gain * along, axes)
+            return _mixed(component_mean, slope, weight, -(offset / marginal * along).sum(-1))
+
+        return torch.einsum("nk,nkd->nd", weight, component_mean), push
+
+    def _at_levels_of_coordinates(self, x: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return `_posterior` for log_snr (n, d). M is decomposed once for each distinct row of log_snr.
+
+        M is scaled by the standard deviations of x_t, the largest among the components, so that its eigenvalues do not
+        lose their digits to coordinates of other scales.
+        """
+        means, covariances = in_float64(self.means), self._symmetric_covariances
+        levels, row = torch.unique(log_snr, dim=0, return_inverse=True)
+        a, variance = (part[:, None] for part in _signal_and_noise(levels))  # (levels, 1, d)
+        scale = (a.square() * covariances.diagonal(dim1=1, dim2=2).amax(0) + variance).sqrt()
+        scale = scale.where(scale > 0, 1.0)
+        signal = (a / scale)[..., None] * covariances * (a / scale)[..., None, :]
+        marginal, axes = torch.linalg.eigh(signal + torch.diag_embed(variance / scale.square()))
+        inverse = (1.0 / marginal).where(marginal > _NULL, 0.0)[row]
+        marginal, axes, scale, a = marginal.clamp(min=_NULL)[row], axes[row], scale[row], a[row]
+
+        def solve(along: Tensor) -> tuple[Tensor, Tensor]:
+            """Return u and S A u, each (..., n, k, d), from M's scaled argument along its axes."""
+            u = torch.einsum("...nke,nkde->...nkd", along * inverse, axes) / scale
+            return u, torch.einsum("...nke,kde->...nkd", a * u, covariances)
+
+        mostly_signal, (b_sq, divisor) = log_snr > 0, (variance[row, 0], a[:, 0].where(log_snr > 0, 1.0))
+
+        def combined(point: Tensor, u: Tensor, regressed: Tensor) -> Tensor:
+            return torch.where(mostly_signal, (point - b_sq * u) / divisor, regressed)
+
+        along = torch.einsum("nkd,nkde->nke", (x[:, None] - a * means) / scale, axes)
+        weight = self._responsibilities(-0.5 * (along.square() / marginal + marginal.log()).sum(-1))
+        u, regressed = solve(along)
+        regressed = means + regressed
+
+        def push(tangents: Tensor) -> Tensor:
+            slope_u, slope_regressed = solve(torch.einsum("tnkd,nkde->tnke", tangents[:, :, None] / scale, axes))
+            log_slope = -(tangents[:, :, None] * u).sum(-1)
+            slopes = (_mixed(u, slope_u, weight, log_slope), _mixed(regressed, slope_regressed, weight, log_slope))
+            return combined(tangents, *slopes)
+
+        return combined(x, *(torch.einsum("nk,nkd->nd", weight, part) for part in (u, regressed))), push
+
+    def _responsibilities(self, log_density: Tensor) -> Tensor:
+        """Return the components' posterior probabilities from their log-densities of x_t, (n, k)."""
         log_density = log_density.clamp(min=torch.finfo(torch.float64).min)  # where no component can explain x_t
-        return torch.einsum("nk,nkd->nd", torch.softmax(self._log_weights + log_density, dim=1), component_mean)
+        return torch.softmax(self._log_weights + log_density, dim=1)
 
     @cached_property
     def _principal_axes(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -134,11 +217,11 @@ class GaussianMixtureDenoiser:
 
 
 @dataclass(frozen=True, eq=False)
-class EmpiricalDenoiser:
+class EmpiricalDenoiser(_ClosedForm):
     """E[x_0 | x_t] for data that are exactly these points, (m, d), each equally probable.
 
-    x_0_hat = sum_i x_i softmax_i(-|x_t - sqrt(alpha_bar) x_i|^2 / (2 (1 - alpha_bar))). Without noise it is the
-    nearest point.
+    x_0_hat = sum_i x_i softmax_i(-sum_j (x_t,j - a_j x_ij)^2 / (2 b_j^2)). Without noise it is the nearest point. With
+    known coordinates the sum is over the points that are nearest in these, and the known values are returned.
     """
 
     points: Tensor
@@ -149,25 +232,54 @@ class EmpiricalDenoiser:
                 f"points should be (m, d) with m >= 1, but got {tuple(self.points.shape)}: pass the rows."
             )
 
-    @property
-    def log_snr_range(self) -> tuple[float, float]:
-        """Every log-SNR."""
-        return -math.inf, math.inf
-
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr () or (n,)."""
-        return _tile_by_tile(self._posterior_mean, x_t, log_snr, entries_a_row=len(self.points))
+        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,) or (n, d)."""
+        if log_snr.ndim == 2:
+            return _tile_by_tile(self._at_levels_of_coordinates, x_t, log_snr, entries_a_row=self.points.numel())
+        return _tile_by_tile(self._at_levels_of_rows, x_t, log_snr, entries_a_row=len(self.points))
 
-    def _posterior_mean(self, x: Tensor, log_snr: Tensor) -> Tensor:
+    def _at_levels_of_rows(self, x: Tensor, log_snr: Tensor) -> Tensor:
         given = in_float64(self.points)
-        centre = given.mean(0)  # wherever the points lie, what counts is how far they are from each other
+        centre = given.mean(0)  # distances between points matter, not where they lie
         alpha_bar, noise = torch.sigmoid(log_snr)[:, None], torch.sigmoid(-log_snr)[:, None]
         points, x = given - centre, x - alpha_bar.sqrt() * centre
-        # -|x - a p|^2 / 2 but for |x|^2 / 2, which is the same for all points and cancels in the softmax.
+        # -|x - a p|^2 / 2 without |x|^2 / 2, which is the same for all points and cancels in the softmax.
         closeness = alpha_bar.sqrt() * (x @ points.T) - 0.5 * alpha_bar * points.square().sum(1)
         behind_best = closeness - closeness.amax(dim=1, keepdim=True)
         tiny = torch.finfo(torch.float64).tiny  # without noise: 0 for the nearest point, -inf for the others
         return torch.softmax(behind_best / noise.clamp(min=tiny), dim=1) @ given
+
+    def _at_levels_of_coordinates(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        points = in_float64(self.points)
+        a, variance = _signal_and_noise(log_snr)
+        known = log_snr == math.inf
+        squares = (x[:, None] - a[:, None] * points).square()  # (n, m, d)
+        in_known = squares.where(known[:, None], 0.0).sum(-1)
+        in_noisy = (squares / variance.clamp(min=_LEAST_NOISE)[:, None]).where(~known[:, None], 0.0).sum(-1)
+        impossible = in_known > in_known.amin(dim=1, keepdim=True)
+        x_0_hat = torch.softmax((-0.5 * in_noisy).where(~impossible, -math.inf), dim=1) @ points
+        return torch.where(known, x, x_0_hat)
+
+
+def _signal_and_noise(log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a and b^2."""
+    return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr)
+
+
+def _mixed(values: Tensor, slopes: Tensor, weight: Tensor, log_slopes: Tensor) -> Tensor:
+    """Return the derivatives of sum_k weight_k values_k, (t, n, d), for weights that are a softmax.
+
+    `values` is (n, k, d) and `weight` (n, k); `slopes`, (t, n, k, d), are the derivatives of the values, `log_slopes`,
+    (t, n, k), those of the logarithms of the weights before they are normalised.
+    """
+    of_weights = weight * (log_slopes - (weight * log_slopes).sum(-1, keepdim=True))
+    return torch.einsum("nk,tnkd->tnd", weight, slopes) + torch.einsum("tnk,nkd->tnd", of_weights, values)
+
+
+def _in_float64(x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the points and their levels, (n,) or (n, d)."""
+    levels = in_float64(log_snr)
+    return in_float64(x_t), levels if levels.ndim == 2 else levels.expand(len(x_t))
 
 
 def _tile_by_tile(
@@ -175,6 +287,6 @@ def _tile_by_tile(
 ) -> Tensor:
     """Return posterior_mean(x_t, log_snr) in the dtype of x_t, with float64 within and bounded memory."""
     rows = max(1, _ENTRIES_AT_ONCE // entries_a_row)
-    x, levels = in_float64(x_t), in_float64(log_snr).expand(len(x_t))
+    x, levels = _in_float64(x_t, log_snr)
     tiles = [posterior_mean(x[i : i + rows], levels[i : i + rows]) for i in range(0, max(1, len(x)), rows)]
     return torch.cat(tiles).to(x_t)

@@ -22,10 +22,10 @@ from torch import Tensor
 from backwalk.diffusion.bound import NoiseDraws, refuse_lost_noise
 from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.diffusion.forward import q_sample
-from backwalk.diffusion.parameterization import Denoiser, check_schedule, mu_from_x_0, scales
+from backwalk.diffusion.parameterization import Denoiser, check_schedule, mu_from_x_0
 from backwalk.diffusion.precision import in_float64
 from backwalk.diffusion.prior import prior_term
-from backwalk.diffusion.schedule import NoiseSchedule, at_time
+from backwalk.diffusion.schedule import NoiseSchedule, at_time, scales
 from backwalk.diffusion.terms import BoundTerms, collect_terms
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream

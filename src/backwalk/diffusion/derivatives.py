@@ -1,11 +1,11 @@
-"""Derivatives of a denoiser by its point, by forward mode.
+"""Derivatives of a denoiser by x_t, in forward mode.
 
-A denoiser treats every row on its own, so one tangent vector per row gives a directional derivative of all n rows at
-once. The d unit vectors give the whole Jacobian; random sign vectors give its trace without bias, at a cost that does
-not grow with d.
+A denoiser treats every row independently, so one tangent vector per row gives a directional derivative of all n rows at
+once. The d unit vectors give the whole Jacobian. Random sign vectors give an unbiased estimate of its trace, at a cost
+that does not grow with d.
 
-A denoiser that can say its own linear part (`linearize`) is asked; any other goes through PyTorch's forward mode, which
-costs two to three times as much.
+A denoiser with a method `linearize` computes its own directional derivatives. For the others PyTorch's forward mode
+does, which costs two to three times as much. The log-SNR, of any of its three shapes, is held constant.
 """
 
 from __future__ import annotations
@@ -24,20 +24,42 @@ from backwalk.diffusion.parameterization import Denoiser
 
 Push = Callable[[Tensor], Tensor]
 
-# More only fill the cache: half the speed, with 16 times as many of four members of width 128.
+# More overflow the cache: 16 times as many halve the speed of four members of width 128.
 _TANGENT_ROWS_AT_ONCE = 1024
 _TANGENT_ROWS_OF_A_GPU = 2**15
-_TANGENTS_AT_ONCE = 8  # by forward mode, which holds what a denoiser computes on its way so many times over
-_FORWARD_MODE = Lock()  # PyTorch keeps one state of it for all threads of the process
+_TANGENTS_AT_ONCE = 8  # in forward mode, whose memory is that of 8 evaluations
+_FORWARD_MODE = Lock()  # PyTorch has one state of forward mode for all threads of the process
 
 
 @runtime_checkable
 class Linearizable(Protocol):
-    """A denoiser that knows its own derivative."""
+    """A denoiser that computes its own directional derivatives."""
 
     def linearize(self, x_t: Tensor, log_snr: Tensor, /) -> tuple[Tensor, Push]:
         """Return x_0_hat, (n, d), and the map from tangents, (k, n, d), to directional derivatives, (k, n, d)."""
         ...
+
+
+def linearize(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+    """Return x_0_hat, (n, d), and the map from tangents, (k, n, d), to directional derivatives, (k, n, d).
+
+    Tangents go through in groups, so memory does not grow with k.
+    """
+    if isinstance(denoiser, Linearizable):
+        value, push = denoiser.linearize(x_t, log_snr)
+        rows = _TANGENT_ROWS_AT_ONCE if x_t.device.type == "cpu" else _TANGENT_ROWS_OF_A_GPU
+        return value, _in_groups(push, max(1, rows // max(len(x_t), 1)))
+
+    def push_forward(tangents: Tensor) -> Tensor:
+        def along(v: Tensor) -> Any:
+            return jvp(lambda x: denoiser(x, log_snr), (x_t,), (v,))[1]
+
+        with _FORWARD_MODE:
+            _load_forward_mode()
+            result: Tensor = vmap(along)(tangents)
+            return result
+
+    return denoiser(x_t, log_snr), _in_groups(push_forward, _TANGENTS_AT_ONCE)
 
 
 def value_and_jacobian(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,8 +71,8 @@ def value_and_jacobian(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> tupl
     tensor([[[0.7071, 0.0000],
              [0.0000, 0.7071]]])
     """
-    value, columns = _value_and_directional(denoiser, x_t, log_snr, _unit_vectors(x_t))
-    return value, columns.permute(1, 2, 0)
+    value, push = linearize(denoiser, x_t, log_snr)
+    return value, push(_unit_vectors(x_t)).permute(1, 2, 0)
 
 
 def value_and_trace(
@@ -62,32 +84,18 @@ def value_and_trace(
     estimates v' J v of probe k, and their mean is unbiased (Hutchinson 1989).
     """
     tangents = _unit_vectors(x_t) if probes is None else probes
-    value, directional = _value_and_directional(denoiser, x_t, log_snr, tangents)
-    products = (tangents * directional).sum(-1)
+    value, push = linearize(denoiser, x_t, log_snr)
+    products = (tangents * push(tangents)).sum(-1)
     return value, products if probes is not None else products.sum(0, keepdim=True)
 
 
-def _value_and_directional(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
-    if isinstance(denoiser, Linearizable):
-        value, push = denoiser.linearize(x_t, log_snr)
-        rows = _TANGENT_ROWS_AT_ONCE if x_t.device.type == "cpu" else _TANGENT_ROWS_OF_A_GPU
-        at_once = max(1, rows // max(len(x_t), 1))
-        return value, torch.cat([push(some) for some in torch.split(tangents, at_once)])
-    with _FORWARD_MODE:
-        _load_forward_mode()
-
-        # The value is computed once for some tangents: they alone carry the batch dimension that vmap adds.
-        def along(v: Tensor) -> Any:
-            return jvp(lambda x: denoiser(x, log_snr), (x_t,), (v,))
-
-        push = vmap(along, out_dims=(None, 0))  # type: ignore[arg-type]
-        results: list[Any] = [push(some) for some in torch.split(tangents, _TANGENTS_AT_ONCE)]
-        return results[0][0], torch.cat([result[1] for result in results])
+def _in_groups(push: Push, at_once: int) -> Push:
+    return lambda tangents: torch.cat([push(some) for some in torch.split(tangents, at_once)])
 
 
 @cache
 def _load_forward_mode() -> None:
-    """Make the first forward-mode call of the process, in which PyTorch warns about code of its own."""
+    """Make the first forward-mode call of the process without the warning that PyTorch raises about itself."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
         jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))

@@ -1,12 +1,15 @@
-"""What a network may predict, and how each prediction becomes the others.
+"""The `Denoiser` protocol, and conversions between the quantities that a network may predict.
 
-With a = sqrt(alpha_bar) and b = sqrt(1 - alpha_bar), x_t = a x_0 + b eps. Knowing x_t and the noise level, any one of
-x_0, eps, v = a eps - b x_0, the score -eps / b and the reverse mean mu_theta determines the rest. This library settles
-on x_0: a `Denoiser` returns the posterior mean E[x_0 | x_t], and samplers, bound and likelihood never ask what the
-network inside it predicts.
+With a = sqrt(alpha_bar) and b = sqrt(1 - alpha_bar), x_t = a x_0 + b eps. Given x_t and the noise level, any one of
+x_0, eps, v = a eps - b x_0, the score -eps / b and the reverse mean mu_theta determines the others. A `Denoiser`
+returns x_0_hat = E[x_0 | x_t], so samplers, bound and likelihood do not depend on what the network inside it predicts.
 
-A conversion that divides by a (by b) has no value where a = 0 (b = 0), and says so: at zero SNR the noise says nothing
-about x_0, so a network that predicts eps cannot be used there; one that predicts x_0 or v can.
+Every function takes the log-SNR in one of three shapes: () for all rows, (n,) for one level per row, or (n, d) for one
+level per coordinate. In the last shape a and b are diagonal matrices, and their ends have a meaning: a coordinate at
++inf is known (a = 1, b = 0, so x_t is x_0), one at -inf is absent (a = 0, b = 1, so x_t carries no signal).
+
+Conversions that divide by a (or b) raise InvalidInput where a = 0 (or b = 0). At zero SNR the noise says nothing about
+x_0, so a network that predicts eps cannot be used there; one that predicts x_0 or v can.
 """
 
 from __future__ import annotations
@@ -17,25 +20,44 @@ import torch
 from torch import Tensor
 
 from backwalk.diffusion.forward import q_posterior
-from backwalk.diffusion.schedule import NoiseSchedule, at_time
+from backwalk.diffusion.schedule import NoiseSchedule, at_time, scales
 from backwalk.errors import InvalidInput
 
 
 class Denoiser(Protocol):
-    """The posterior mean: (x_t, log_snr) -> x_0_hat = E[x_0 | x_t], each row on its own."""
+    """The posterior mean (x_t, log_snr) -> x_0_hat = E[x_0 | x_t], computed row by row.
+
+    No row's result may depend on the other rows.
+    """
 
     @property
     def log_snr_range(self) -> tuple[float, float]:
-        """The least and the greatest log-SNR at which the denoiser is valid."""
+        """The least and the greatest log-SNR of the noisy coordinates at which the denoiser is valid."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """The device on which x_t should lie."""
         ...
 
     def __call__(self, x_t: Tensor, log_snr: Tensor, /) -> Tensor:
-        """Return x_0_hat, (n, d).
+        """Return x_0_hat, (n, d), in the dtype and on the device of x_t.
 
-        `x_t` is (n, d), in variance-preserving scaling sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps; `log_snr` is ()
-        for all rows or (n,).
+        `x_t` is (n, d), in variance-preserving scaling sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps. `log_snr` is (),
+        (n,) or (n, d). At a known coordinate, +inf, x_0_hat is x_t; at an absent one, -inf, x_0_hat is the mean of x_0
+        given the other coordinates, whatever x_t holds there. A denoiser that has one level per row raises InvalidInput
+        for (n, d): see `refuse_levels_per_coordinate`.
         """
         ...
+
+
+def refuse_levels_per_coordinate(log_snr: Tensor, x_t: Tensor) -> None:
+    """Raise InvalidInput where log_snr is (n, d), for denoisers that were trained with one noise level per row."""
+    if log_snr.ndim >= x_t.ndim:
+        raise InvalidInput(
+            f"log_snr should be () or (n,) for this denoiser, which has one noise level per row, but got shape "
+            f"{tuple(log_snr.shape)}: use a denoiser in closed form, or condition on no columns."
+        )
 
 
 def denoise_at_time(denoiser: Denoiser, x_t: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
@@ -58,18 +80,6 @@ def check_log_snr_range(denoiser: Denoiser, log_snr_min: float, log_snr_max: flo
 def check_schedule(denoiser: Denoiser, schedule: NoiseSchedule) -> None:
     """Raise InvalidInput unless the denoiser is valid at every step of the schedule."""
     check_log_snr_range(denoiser, float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
-
-
-def scales(log_snr: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a = sqrt(alpha_bar) and b = sqrt(1 - alpha_bar), shaped to multiply x, (n, d), and in its dtype.
-
-    Each is exact at its own end, as it is never formed as a difference from 1. `log_snr` is () or (n,).
-
-    >>> scales(torch.tensor([-100.0, 0.0, 100.0], dtype=torch.float64), torch.zeros(3, 1))[1].flatten()
-    tensor([1.0000e+00, 7.0711e-01, 1.9287e-22])
-    """
-    column = log_snr.unsqueeze(-1) if log_snr.ndim == 1 else log_snr
-    return torch.sigmoid(column).sqrt().to(x), torch.sigmoid(-column).sqrt().to(x)
 
 
 def x_0_from_eps(x_t: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
@@ -151,7 +161,7 @@ def mu_from_eps(x_t: Tensor, eps: Tensor, t: int | Tensor, schedule: NoiseSchedu
 def _signal(a: Tensor) -> Tensor:
     if bool((a == 0).any()):
         raise InvalidInput(
-            "log-SNR should be finite to divide by the signal, but got zero SNR: predict x_0 or v, "
+            "log-SNR should be above -inf to divide by the signal, but got zero SNR: predict x_0 or v, "
             "or end the schedule at a finite log-SNR."
         )
     return a
@@ -159,5 +169,5 @@ def _signal(a: Tensor) -> Tensor:
 
 def _noise(b: Tensor) -> Tensor:
     if bool((b == 0).any()):
-        raise InvalidInput("log-SNR should be finite to divide by the noise, but got no noise at all: use t >= 1.")
+        raise InvalidInput("log-SNR should be below +inf to divide by the noise, but got no noise: use t >= 1.")
     return b

@@ -266,6 +266,18 @@ def evenly_spaced(n_steps: int, k: int) -> list[int]:
     return [(2 * i * n_steps + k) // (2 * k) for i in range(1, k + 1)]
 
 
+def scales(log_snr: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a = sqrt(alpha_bar) and b = sqrt(1 - alpha_bar), shaped to multiply x, (n, d), in its dtype and device.
+
+    Neither is computed as a difference from 1, so both are exact at both ends. `log_snr` is (), (n,) or (n, d).
+
+    >>> scales(torch.tensor([-100.0, 0.0, 100.0], dtype=torch.float64), torch.zeros(3, 1))[1].flatten()
+    tensor([1.0000e+00, 7.0711e-01, 1.9287e-22])
+    """
+    column = log_snr.unsqueeze(-1) if log_snr.ndim == 1 else log_snr
+    return torch.sigmoid(column).sqrt().to(x), torch.sigmoid(-column).sqrt().to(x)
+
+
 def at_time(array: Tensor, t: int | Tensor, x: Tensor, *, least: int = 0) -> Tensor:
     """Return array[t] in the dtype and on the device of x, shaped to multiply x.
 

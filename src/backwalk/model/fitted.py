@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from backwalk.denoiser import Architecture, Residual, ResidualDenoiser, described
 from backwalk.diffusion import (
@@ -176,9 +175,3 @@ def check_reverse_variance(name: str, names: Sequence[str] = REVERSE_VARIANCES) 
     """Raise InvalidInput unless the name is one of the reverse variances."""
     if name not in names:
         raise InvalidInput(f"reverse_variance should be one of {', '.join(names)}, but got {name!r}.")
-
-
-def device_of(denoiser: Denoiser) -> torch.device:
-    """Return where a denoiser wants its points: where its parameters are, or on the CPU where it has none."""
-    first = next(denoiser.parameters(), None) if isinstance(denoiser, nn.Module) else None
-    return torch.device("cpu") if first is None else first.device

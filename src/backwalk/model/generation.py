@@ -17,7 +17,7 @@ from torch import Tensor
 
 from backwalk.diffusion import Denoiser, NoiseSchedule
 from backwalk.errors import InvalidInput, SamplingDiverged
-from backwalk.model.fitted import DiffusionModel, device_of, reverse_variances
+from backwalk.model.fitted import DiffusionModel, reverse_variances
 from backwalk.sampling import (
     N_PILOT,
     Ancestral,
@@ -88,7 +88,7 @@ def _pieces(
         return last_state(_walk(model, chain, first, last, stream)).x_t.double()
 
     first = start
-    for piece in over_tiles(tile, start, stop, n_columns=model.codec.n_encoded, device=device_of(model.denoiser)):
+    for piece in over_tiles(tile, start, stop, n_columns=model.codec.n_encoded, device=model.denoiser.device):
         z = piece.cpu().numpy()
         broken = np.flatnonzero(~np.isfinite(z).all(axis=1))
         if len(broken):
@@ -120,7 +120,7 @@ def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
         return sampler.times(schedule)
     with _FITTING:  # several threads may come for the same
         if k not in model._fitted_times:
-            device = device_of(model.denoiser)
+            device = model.denoiser.device
             x_N = Stream(0).child("pilot").normal(0, N_PILOT, model.codec.n_encoded, torch.float32).to(device)
             model._fitted_times[k] = tuple(fitted_times(model.denoiser, schedule, Multistep(), k, x_N))
         return list(model._fitted_times[k])
@@ -159,7 +159,7 @@ def _walk(
     model: DiffusionModel, chain: tuple[Denoiser, NoiseSchedule, Step], start: int, stop: int, stream: Stream
 ) -> Iterator[ChainState]:
     (denoiser, schedule, step), width = chain, model.codec.n_encoded
-    device = device_of(denoiser)
+    device = denoiser.device
 
     @lru_cache(maxsize=1)
     def drawn(*names: str | int, steps: int = 1) -> Tensor:

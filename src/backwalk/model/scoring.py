@@ -32,7 +32,6 @@ from backwalk.limits import BOUND_VARIANCES, FARTHEST_TO_SCORE, GREATEST_LEVEL, 
 from backwalk.model.fitted import (
     DiffusionModel,
     check_reverse_variance,
-    device_of,
     reverse_variances,
 )
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile, spread_times
@@ -253,7 +252,7 @@ def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Te
             f"Rows should lie within {FARTHEST_TO_SCORE:.0e} scales of the fitted ones, but row {far[0]} (rows count "
             "from 0) does not: drop it."
         )
-    return torch.from_numpy(z).to(device_of(model.denoiser))
+    return torch.from_numpy(z).to(model.denoiser.device)
 
 
 def measured_denoising_error(
