@@ -9,7 +9,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 # Tests run side by side, each on one thread: threads that wait for a busy core make small products far slower.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
-.PHONY: demo test trust test-slow mutants soak check format notebook bench bench-full clean
+.PHONY: demo test trust test-slow floor versions mutants soak check format notebook bench bench-full clean
 
 demo: $(STAMP)
 	$(BIN)/backwalk demo --force
@@ -23,6 +23,16 @@ trust: $(STAMP)
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow
+
+# A few tests with every dependency but torch at its lowest version. `make versions` takes torch's too, and then the newest
+# of all on each Python: gigabytes to download.
+floor: $(STAMP)
+	$(BIN)/python .ci/versions.py lowest --borrow-torch
+
+PYTHONS ?= python3.11 python3.12 python3.13
+versions: $(STAMP)
+	$(BIN)/python .ci/versions.py lowest --python $(firstword $(PYTHONS))
+	$(BIN)/python .ci/versions.py newest $(addprefix --python ,$(PYTHONS))
 
 mutants: $(STAMP)
 	$(BIN)/python -m mutants.run --write docs/mutants.md

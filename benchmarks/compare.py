@@ -30,6 +30,13 @@ from benchmarks.tables import Mean, difference, mean_of, shown, table
 HERE = Path(__file__).parent
 MOST_SLOWER = 0.05  # of the ratio of seconds
 JUDGED = JudgeSizes(n_unseen=2048, n_unseen_beyond_plane=1024, n_pairs=1, n_rows=4096)
+PLAN = {
+    "max_steps": None,  # the default fit
+    "n_sampled": 40_960,  # 20 tiles: an even number, so that two threads end together
+    "n_scored": 512,
+    "n_epochs": 40,
+    "repeats": 3,  # of sampling and scoring
+}
 QUALITY = ("gap, nats", "C2ST, boosted trees", "C2ST, neighbours")
 
 
@@ -39,9 +46,11 @@ def in_child(checkout: Path, training: Rows, reference: Reference, seed: int) ->
         folder, source = Path(name), (checkout / "src").resolve()
         np.save(folder / "training.npy", training)
         np.save(folder / "unseen.npy", reference.unseen)
+        plan = {**PLAN, "seed": seed, "n_judged": len(reference.sets[0])}
+        (folder / "plan.json").write_text(json.dumps(plan))
         # -P keeps the script's folder off sys.path: it holds modules with common names, such as `tables`.
         done = subprocess.run(
-            [sys.executable, "-P", str(HERE / "compare_child.py"), str(folder), str(seed)],
+            [sys.executable, "-P", str(HERE / "compare_child.py"), str(folder)],
             env={**os.environ, "PYTHONPATH": str(source)},
             capture_output=True,
             text=True,
@@ -59,7 +68,7 @@ def in_child(checkout: Path, training: Rows, reference: Reference, seed: int) ->
 def _quality(samples: Rows, scores: Rows, reference: Reference, seed: int) -> dict[str, list[float]]:
     real, made = ((rows - reference.centre) / reference.scale for rows in (reference.sets[0], samples))
     stream = Stream(seed).child("benchmark compare")
-    c2st = (STATISTICS[name](real, made[: len(real)], stream) for name in ("c2st_boosting", "c2st_neighbours"))
+    c2st = (STATISTICS[name](real, made, stream) for name in ("c2st_boosting", "c2st_neighbours"))
     return dict(zip(QUALITY, (block_means(reference.log_p - scores), *([value] for value in c2st)), strict=True))
 
 

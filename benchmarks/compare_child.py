@@ -1,7 +1,7 @@
-"""The child process of `compare`: time one fit of the `backwalk` on the path, `python compare_child.py FOLDER SEED`.
+"""The child process of `compare`: time one fit of the `backwalk` on the path, `python compare_child.py FOLDER`.
 
-It reads `training.npy` and `unseen.npy` from the folder and writes `samples.npy`, `scores.npy` and `figures.json`
-there. It uses only what all versions have in common: `Diffusion`, `fit`, `sample`, `score_samples` and `ddpm`.
+It reads `plan.json`, `training.npy` and `unseen.npy` from the folder and writes `samples.npy`, `scores.npy` and
+`figures.json` there. It uses only what all versions share: `Diffusion`, `fit`, `sample`, `score_samples` and `ddpm`.
 """
 
 from __future__ import annotations
@@ -19,25 +19,21 @@ import numpy as np
 import backwalk
 from backwalk import Diffusion
 
-N_SCORED_FOR_TIME = 512
-N_SAMPLED_FOR_TIME = 40_960  # 20 tiles: an even number, so that two threads end together
-N_EPOCHS = 40
-REPEATS = 3
 
-
-def main(folder: Path, seed: int) -> None:
+def main(folder: Path) -> None:
     """Fit, sample, score and time them."""
+    plan = json.loads((folder / "plan.json").read_text())
     training, unseen = (np.load(folder / f"{name}.npy") for name in ("training", "unseen"))
+    seed, repeats = plan["seed"], range(plan["repeats"])
     warnings.simplefilter("ignore")
     Diffusion(max_steps=3, random_state=0, verbose=False).fit(training[:500])  # one-time set-up
-    model = Diffusion(random_state=seed, verbose=False)
+    model = Diffusion(max_steps=plan["max_steps"], random_state=seed, verbose=False)
     fit_s, fit_cpu = _timed(lambda: model.fit(training))
-    n_rows = len(unseen)
-    np.save(folder / "samples.npy", np.asarray(model.sample(n_rows, random_state=seed + 1)))
+    np.save(folder / "samples.npy", np.asarray(model.sample(plan["n_judged"], random_state=seed + 1)))
     np.save(folder / "scores.npy", np.asarray(model.score_samples(unseen)))
-    sampling = [_timed(lambda k=k: model.sample(N_SAMPLED_FOR_TIME, random_state=k)) for k in range(REPEATS)]
-    scoring = [_timed(lambda: model.score_samples(unseen[:N_SCORED_FOR_TIME])) for _ in range(REPEATS)]
-    ddpm = Diffusion.ddpm(n_epochs=N_EPOCHS, random_state=seed, verbose=False)
+    sampling = [_timed(lambda k=k: model.sample(plan["n_sampled"], random_state=k)) for k in repeats]
+    scoring = [_timed(lambda: model.score_samples(unseen[: plan["n_scored"]])) for _ in repeats]
+    ddpm = Diffusion.ddpm(n_epochs=plan["n_epochs"], random_state=seed, verbose=False)
     ddpm_s, ddpm_cpu = _timed(lambda: ddpm.fit(training))
     figures = {"of": str(Path(backwalk.__file__).parent), "fit, s": fit_s, "fit, CPU s": fit_cpu}
     for name, runs in (("sampling", sampling), ("scoring", scoring)):
@@ -54,4 +50,4 @@ def _timed(call: Callable[[], object]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]))

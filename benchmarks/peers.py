@@ -27,7 +27,12 @@ from backwalk.denoiser import is_low
 from benchmarks.methods import Clock, Fitted, Rows, Scale, batches, split, timed
 from benchmarks.notebook import perceptron, seeded
 
-_IMPORTED = {"zuko.flows": "NSF", "diffusers": "DDPMScheduler", "ForestDiffusion": "ForestDiffusionModel"}
+_IMPORTED = {
+    "zuko.flows": "NSF",
+    "diffusers": "DDPMScheduler",
+    "azula.sample": "HeunSampler",
+    "ForestDiffusion": "ForestDiffusionModel",
+}
 
 
 def set_up() -> None:

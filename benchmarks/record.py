@@ -24,7 +24,7 @@ import torch
 
 from backwalk.atomic_files import whole_file
 
-PACKAGES = ("backwalk", "torch", "numpy", "scipy", "scikit-learn", "zuko", "diffusers", "ForestDiffusion")
+PACKAGES = ("backwalk", "torch", "numpy", "scipy", "scikit-learn", "zuko", "diffusers", "azula", "ForestDiffusion")
 _MUST_MATCH = ("cpu", "cores", "threads", "python")
 
 Key = Mapping[str, Any]

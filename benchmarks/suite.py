@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.densities import CASES, Case, cases, refuse_unknown
 from benchmarks.draws import Draws, Results, choices, grouped, infinite, judged, minus
+from benchmarks.edm import Edm
 from benchmarks.judge import JudgeSizes, draw_reference, judge
 from benchmarks.methods import REAL, Kernel, Method, Mixture, MixtureHeldOut, Ours, Truth, timed
 from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow, set_up
@@ -18,7 +19,7 @@ from benchmarks.record import Figures, Store
 from benchmarks.tables import LEAST_DRAWS, count, first_and_tied, shown, table
 
 MAIN = ("Diffusion", "zuko NSF", "GaussianMixture", "held-out GaussianMixture", "KernelDensity")
-"""Those that have a density. The others are added with --methods: they take the whole budget and show less."""
+"""The methods with a density. The others, which take the whole budget, are added by --methods."""
 METHODS: tuple[Method, ...] = (
     Ours(),
     SplineFlow(),
@@ -27,6 +28,7 @@ METHODS: tuple[Method, ...] = (
     Kernel(),
     Forest(),
     SchedulerDdpm(),
+    Edm(),
 )
 
 TITLE = "Densities with a known logarithm"

@@ -24,6 +24,7 @@ from benchmarks.draws import (
     over,
     parts,
 )
+from benchmarks.edm import Edm
 from benchmarks.judge import JudgeSizes
 from benchmarks.methods import REAL, Kernel, Method, Mixture, MixtureHeldOut, NotebookAsWritten, Ours, Truth
 from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow, set_up
@@ -62,6 +63,7 @@ SIZES = {
             (Ours(), (0.5,)),
             (NotebookAsWritten(), (0.5,)),
             (SchedulerDdpm(), (0.5,)),
+            (Edm(), (0.5,)),
             (SplineFlow(), (0.5,)),
             (Mixture(), (1.0,)),
             (Kernel(), (1.0,)),
@@ -76,6 +78,7 @@ SIZES = {
             (Ours(), (0.8, 2.5, 7.0)),
             (NotebookAsWritten(), (10.0, 30.0)),
             (SchedulerDdpm(), (20.0,)),
+            (Edm(), (10.0, 40.0)),
             (SplineFlow(), (3.0, 13.0)),
             (Mixture(), (10.0,)),
             (Kernel(), (10.0,)),
@@ -89,6 +92,7 @@ SIZES = {
             (Ours(), (4.0, 7.0, 30.0)),
             (NotebookAsWritten(), (10.0, 50.0, 1000.0)),
             (SchedulerDdpm(), (10.0, 40.0)),
+            (Edm(), (7.0, 30.0, 150.0)),
             (SplineFlow(), (3.0, 13.0, 40.0)),
             (Mixture(), (1.0, 20.0)),
             (MixtureHeldOut(), (2.5, 20.0)),

@@ -1,9 +1,11 @@
-"""Make every mistake of the table, one at a time, and see whether the tests notice.
+"""Make the mistakes of the table one at a time and check that the tests notice each of them.
 
     python -m mutants.run [--only WORD] [--jobs N] [--write docs/mutants.md]
 
-Sources and tests are copied to a temporary folder; the working tree is not touched. The tests have to pass on the
-unchanged copy first. Exit status: 0 all caught, 1 some survived, 2 the tests fail without any mistake.
+Sources and tests are copied to a temporary folder; the working tree is not touched. For each mistake, the test that
+caught it last time (`docs/mutants.md`) runs first, then all tests that the table names, until one fails. Every test
+that caught a mistake has to pass on the unchanged copy. Exit status: 0 all caught, 1 some survived, 2 a test fails
+without any mistake.
 """
 
 from __future__ import annotations
@@ -23,12 +25,13 @@ from pathlib import Path
 from mutants.table import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "mutants.md"
 LIMIT_S = 900
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the tests said of a mutant: the first of them that failed, or None where all passed."""
+    """A mutant and the first test that failed on it, or None if all passed."""
 
     mutant: Mutant
     caught_by: str | None
@@ -46,7 +49,7 @@ def mutated(source: str, mutant: Mutant) -> str:
 
 def first_failure(folder: Path, tests: Sequence[str]) -> str | None:
     """Run tests, within tests/, on the copy in a folder, and return the first that fails, or None."""
-    # No bytecode: a file may change twice within the second that its time stamp resolves.
+    # No bytecode: a file can change twice within one tick of its time stamp.
     settings = {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider"]
     try:
@@ -66,13 +69,33 @@ def first_failure(folder: Path, tests: Sequence[str]) -> str | None:
     return failed.group(1) if failed else f"exit status {done.returncode}"
 
 
-def try_out(mutant: Mutant) -> Outcome:
-    """Run a mutant's tests on a copy of the project with the mistake in it."""
+def last_catchers(page: str) -> dict[str, str]:
+    """Return the test that caught each mutant when the page was written, by the mutant's name, where it still exists.
+
+    Parameters are left out: `file.py::test_x[a]` gives `file.py::test_x`.
+    """
+    rows = re.findall(r"^\| ([^|]+) \| `[^`]+` \| [^|]+ \| `(\S+\.py)::(\w+)", page, flags=re.MULTILINE)
+    return {
+        name: f"{file}::{function}"
+        for name, file, function in rows
+        if (path := ROOT / "tests" / file).is_file() and f"def {function}(" in path.read_text()
+    }
+
+
+def try_out(mutant: Mutant, first: str | None = None) -> Outcome:
+    """Run a mutant's tests, a likely one first, on a copy of the project with the mistake in it."""
     with tempfile.TemporaryDirectory() as name:
         folder = copied(Path(name))
         path = folder / "src" / "backwalk" / mutant.file
         path.write_text(mutated(path.read_text(), mutant))
-        return Outcome(mutant, first_failure(folder, mutant.tests))
+        found = None if first is None else first_failure(folder, [first])
+        return Outcome(mutant, found or first_failure(folder, mutant.tests))
+
+
+def fails_unchanged(tests: Sequence[str]) -> str | None:
+    """Return the first of the tests that fails on an unchanged copy, or None."""
+    with tempfile.TemporaryDirectory() as name:
+        return first_failure(copied(Path(name)), sorted(tests)) if tests else None
 
 
 def copied(folder: Path) -> Path:
@@ -111,16 +134,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [mutant for mutant in MUTANTS if given.only in mutant.name or given.only in mutant.file]
     if not chosen:
         parser.error(f"--only should be in some mutant's name or file, but got {given.only!r}.")
-    with tempfile.TemporaryDirectory() as name:
-        failed = first_failure(copied(Path(name)), sorted({test for mutant in chosen for test in mutant.tests}))
+    last = last_catchers(PAGE.read_text())
+    first = {last[mutant.name] for mutant in chosen if mutant.name in last}
+    outcomes = []
+    if (failed := fails_unchanged(first)) is None:
+        with ThreadPoolExecutor(given.jobs) as pool:
+            for outcome in pool.map(lambda mutant: try_out(mutant, last.get(mutant.name)), chosen):
+                outcomes.append(outcome)
+                print(f"{outcome.mutant.name}: {outcome.caught_by or 'SURVIVED'}", flush=True)
+        caught_by = {outcome.caught_by.partition("[")[0] for outcome in outcomes if outcome.caught_by is not None}
+        failed = fails_unchanged({test for test in caught_by - first if ".py" in test})
     if failed is not None:
         print(f"the tests fail without any mistake: {failed}", file=sys.stderr)
         return 2
-    outcomes = []
-    with ThreadPoolExecutor(given.jobs) as pool:
-        for outcome in pool.map(try_out, chosen):
-            outcomes.append(outcome)
-            print(f"{outcome.mutant.name}: {outcome.caught_by or 'SURVIVED'}", flush=True)
     survived = [outcome.mutant.name for outcome in outcomes if outcome.caught_by is None]
     if given.write is not None:
         given.write.write_text(table_of(outcomes))

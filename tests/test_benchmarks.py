@@ -22,9 +22,10 @@ from backwalk.diffusion import NoiseSchedule, beta_variance, mu_from_eps
 from backwalk.streams import Stream
 from backwalk.training.muon import Muon, muon_step, turns_for
 from benchmarks import __main__ as command
-from benchmarks import bfloat16, budgets, gemm, render, sampling, suite, tables, time_to_quality, turns
+from benchmarks import bfloat16, budgets, compare, gemm, render, sampling, suite, tables, time_to_quality, turns
 from benchmarks.densities import CASES, MOONS_ON_A_GRID
 from benchmarks.draws import choices, over
+from benchmarks.edm import Edm, Setting
 from benchmarks.fresh import in_fresh_process
 from benchmarks.judge import N_BLOCKS, JudgeSizes, block_means, draw_reference, judge
 from benchmarks.methods import Fitted, Kernel, Mixture, MixtureHeldOut, NotebookAsWritten, Ours, Scale, Truth
@@ -135,10 +136,55 @@ def test_operations_of_muon_are_those_that_torch_counts(width):
     assert counter.get_total_flops() == pytest.approx(turns.every * gemm.muon_operations(network), rel=1e-3)
 
 
-def test_doctests_of_the_tables_hold():
-    result = doctest.testmod(tables)
+@pytest.mark.parametrize("module", [tables, compare], ids=lambda module: module.__name__)
+def test_doctests_hold(module):
+    result = doctest.testmod(module)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("ratio", "error", "verdict"),
+    [
+        (1.10, 0.01, "SLOWER"),
+        (1.10, 0.06, "undecided: more pairs"),
+        (1.04, 0.001, "as fast"),
+        (1.04, 0.02, "undecided: more pairs"),
+        (0.90, 0.01, "faster"),
+        (0.99, 0.01, "as fast"),
+    ],
+)
+def test_a_ratio_of_seconds_is_judged_by_its_size_and_its_error(ratio, error, verdict):
+    assert compare.verdict_of_speed(ratio, error) == verdict
+
+
+def test_checkouts_are_compared_pair_by_pair(tmp_path, monkeypatch, capsys):
+    """The other checkout takes half of the time and fits as well; the order alternates."""
+    other, order = tmp_path / "other", []
+    (other / "src" / "backwalk").mkdir(parents=True)
+
+    def child(checkout, training, reference, seed):
+        order.append(checkout == other)
+        figures = {name: [seed + 0.1 * k for k in range(4)] for name in compare.QUALITY}
+        return {"fit, s": 1.0 + seed if checkout == other else 2.0 * (1.0 + seed), **figures}
+
+    monkeypatch.setattr(compare, "in_child", child)
+    monkeypatch.setattr(compare, "JUDGED", SMALL)
+    assert compare.main([str(other), "--pairs", "3", "--rows", "50"]) == 1
+    assert order == [False, True, True, False, False, True]
+    page = capsys.readouterr().out
+    assert "| fit, s | 4 | 2 | 2.000 ± 0.000 | SLOWER |" in page
+    assert page.count("no difference shown") == len(compare.QUALITY)
+
+
+@pytest.mark.campaign
+def test_a_checkout_compared_with_itself_gives_the_same_models(monkeypatch):
+    monkeypatch.setattr(compare, "PLAN", {"max_steps": 2, "n_sampled": 50, "n_scored": 8, "n_epochs": 1, "repeats": 1})
+    X = two_moons().sample(300, random_state=0)
+    reference = draw_reference(two_moons(), X, SMALL, seed=0)
+    one, other = (compare.in_child(ROOT, X, reference, 0) for _ in range(2))
+    assert [one[name] for name in compare.QUALITY] == [other[name] for name in compare.QUALITY]
+    assert one["ddpm() fit, CPU s"] > 0.0
 
 
 def test_error_is_over_parts_for_few_draws_and_over_draws_for_many():
@@ -269,6 +315,7 @@ def test_training_of_a_peer_leaves_the_weights_that_were_best_on_held_out_rows(m
     [
         ("zuko", SplineFlow(settings=((1, (8,), 1e-3), (1, (8,), 5e-3))), True),
         ("diffusers", SchedulerDdpm(n_steps=3), False),
+        ("azula", Edm(n_steps=3, settings=(Setting(8, 1, 1e-3, (-1.0, 1.0)), Setting(8, 1, 1e-2, (-1.0, 1.0)))), False),
         ("ForestDiffusion", Forest(settings=((2, 3),)), False),
     ],
 )
@@ -616,6 +663,8 @@ def test_a_run_that_is_stopped_leaves_a_page_beside_its_results(tmp_path, monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(gemm, "run", stopped)
+    series = (*turns.SERIES, *map(turns.of_budget, turns.BUDGETS))
+    monkeypatch.setattr(turns, "time_in_turns", lambda *_: {name: [1.0, 2.0] for name in series})
     options = ["turns", "gemm", "--size", "quick", "--results", str(tmp_path)]
     assert CliRunner().invoke(command.main, options).exit_code == 1
     assert "| `Diffusion(max_time=0.8)`, the whole fit |" in (tmp_path / "benchmarks.md").read_text()
@@ -632,6 +681,7 @@ def _file_figures(n, max_steps):
     return dict.fromkeys(names, float(n))
 
 
+@pytest.mark.campaign
 def test_growth_is_measured_in_a_fresh_process():
     settings = {"n": 100, "d": 2, "n_steps": 10, "n_evaluations": 3, "max_steps": 1, "n_sampled": 10, "n_judged": 5}
     result = in_fresh_process("benchmarks.growth:fit_sample_and_judge", **settings)

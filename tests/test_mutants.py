@@ -41,6 +41,15 @@ def test_a_text_that_is_not_there_once_is_refused():
             run.mutated(source, MUTANTS[0])
 
 
+def test_the_test_that_caught_a_mutant_last_time_is_known_if_it_still_exists():
+    name, file = MUTANTS[0].name, "test_mutants.py"
+    row = f"| {name} | `{MUTANTS[0].file}` | {MUTANTS[0].breaks} | `{file}::{{}}` |\n"
+    known = "test_mutants_are_many_and_each_is_another"
+    assert run.last_catchers(row.format(f"{known}[linear-2]")) == {name: f"{file}::{known}"}
+    assert run.last_catchers(row.format("test_long_gone")) == {}
+    assert len(run.last_catchers(run.PAGE.read_text())) > 0.8 * len(MUTANTS)
+
+
 def test_the_page_tells_survivors():
     page = run.table_of([run.Outcome(MUTANTS[0], "diffusion/test_x.py::test_y"), run.Outcome(MUTANTS[1], None)])
     assert "1 of 2 mistakes" in page
