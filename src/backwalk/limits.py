@@ -12,8 +12,11 @@
   ones; for bounds and latents its constant columns hold the fitted constants (`score_samples` says -inf otherwise). A
   row to be fitted lies within FARTHEST_TO_FIT where columns are not scaled.
 - **Settings** (`fitting.checked_settings`): see there and in `Diffusion`; checked before any training.
-- **Table files** (`table.read_table`): UTF-8 CSV with a header, Parquet, `.npy` of real numbers, each a regular file,
-  up to the sizes below; CSV also from standard input.
+- **Table files** (`table.read_table`): `.csv` and `.tsv` in UTF-8 with a header, either compressed as `.gz`, `.parquet`,
+  and `.npy` of real numbers, each a regular file, up to the sizes below, compressed or not. CSV also from standard
+  input. Reading takes at most 16 bytes for each cell, the bytes of texts, and 1 GiB for what is being decompressed or
+  parsed: at most 2 GiB in all. Text is parsed in blocks of whole rows of 16 MiB; of Parquet, the sizes of all pages are
+  added up before one is decompressed. A whole number in text that float64 would round is refused.
 - **Model files and checkpoints** (`model_file`, `training.checkpoint`): whole and unaltered ones of this format's
   version, up to the sizes below, which are looked at before memory is taken, and before anything is written that could
   not be read. A checkpoint belongs to one fit, and one process at a time. Nothing in any file is ever run.
@@ -30,9 +33,10 @@ SOLVERS: tuple[str, ...] = get_args(SolverName)
 REVERSE_VARIANCES: tuple[str, ...] = get_args(ReverseVariance)
 BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 
-TABLE_FILE_BYTES = 2**30
+TABLE_FILE_BYTES = 2**30  # of the file, and of all that it unpacks to
 TABLE_FILE_CELLS = 2**26
-TABLE_FILE_COLUMNS = 10_000  # and a file's numbers, unpacked, should take no more than TABLE_FILE_BYTES either
+TABLE_FILE_COLUMNS = 10_000
+PARQUET_FOOTER_BYTES = 2**25
 
 CHECKSUMMED_HEADER_BYTES = 4 * 2**20
 CHECKSUMMED_HEADER_VALUES = 160_000  # counted before JSON is parsed: a value may take 30 times the memory of its text

@@ -14,9 +14,10 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from backwalk import limits
 from backwalk.atomic_files import whole_file
 from backwalk.errors import TableFileError
-from backwalk.table import Schema, Table, as_table, read_table, reading, write_rows, write_table, writing
+from backwalk.table import Schema, Table, as_table, delimited, read_table, write_rows, write_table, writing
 
 ROWS = pa.table(
     {
@@ -51,7 +52,10 @@ def complaint(path, **options):
     return message
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".CSV"])
+TEXT_SUFFIXES = [".csv", ".tsv", ".csv.gz", ".tsv.gz"]
+
+
+@pytest.mark.parametrize("suffix", [*TEXT_SUFFIXES, ".parquet", ".CSV"])
 def test_rows_survive_a_file_exactly(tmp_path, suffix):
     path = tmp_path / f"rows{suffix}"
     write_table(path, as_table(ROWS))
@@ -107,7 +111,7 @@ def test_escaped_headers_make_the_round_trip(tmp_path):
     assert read_table(tmp_path / "rows.csv").columns == names
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv.gz", ".parquet", ".npy"])
 def test_rows_in_pieces_give_the_file_that_they_give_at_once(tmp_path, suffix, monkeypatch):
     values = np.random.default_rng(0).normal(size=(50, 3))
     schema = Schema(("length", "single", "count"), ("float64", "float32", "int64"), "pandas")
@@ -123,6 +127,7 @@ def test_rows_in_pieces_give_the_file_that_they_give_at_once(tmp_path, suffix, m
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
 def test_no_more_than_a_block_of_pieces_is_held(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(writing, "BLOCK_CELLS", 100)
+    monkeypatch.setattr(writing, "GROUP_CELLS", 100)
     alive, most = [], 0
 
     def pieces():
@@ -237,7 +242,7 @@ def test_cells_that_other_signs_part_are_refused(tmp_path, header):
 
 def test_a_header_of_many_quotes_takes_no_more_memory_than_its_file(tmp_path, monkeypatch):
     """Found by review: what stood between them was cut out first, in millions of pieces."""
-    monkeypatch.setattr(reading, "TABLE_FILE_BYTES", 2**23)  # which is asked for before a file is read
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 2**23)
     (tmp_path / "quotes.csv").write_bytes(b'""xy' * 2**20 + b";")
     tracemalloc.start()
     with pytest.raises(TableFileError, match="separated by commas"):
@@ -252,11 +257,11 @@ def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):
     path.write_bytes(b"a,b,c\n" + b"1,2,3\n" * 10)
     for limit, value, message in (
         ("TABLE_FILE_BYTES", 60, "bytes"),
-        ("TABLE_FILE_CELLS", 30, "cells"),
+        ("TABLE_FILE_CELLS", 29, "cells"),
         ("TABLE_FILE_COLUMNS", 2, "columns"),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(reading, limit, value)
+            patch.setattr(limits, limit, value)
             assert f"at most {value} {message}" in complaint(path)
     assert read_table(path).values.shape == (10, 3)
 
@@ -268,7 +273,7 @@ def test_columns_are_counted_before_a_csv_is_parsed(tmp_path, monkeypatch, heade
     """Found by review: a line of a hundred million commas was parsed first."""
     path = tmp_path / "rows.csv"
     path.write_bytes(header + b"\n1,2\n")
-    monkeypatch.setattr(reading, "TABLE_FILE_COLUMNS", 10)
+    monkeypatch.setattr(limits, "TABLE_FILE_COLUMNS", 10)
     monkeypatch.setattr(pyarrow.csv, "read_csv", lambda *_, **__: pytest.fail("it was parsed"))
     assert "at most 10 columns, but got 2" in complaint(path)
 
@@ -281,9 +286,9 @@ def test_quotes_and_commas_in_headers_are_no_columns_too_many(tmp_path):
 def test_a_parquet_file_is_refused_by_its_unpacked_size(tmp_path, monkeypatch):
     """Found by review: cells were counted, and not their bytes."""
     pyarrow.parquet.write_table(pa.table({"a": np.zeros(1000)}), tmp_path / "rows.parquet", use_dictionary=False)
-    monkeypatch.setattr(reading, "TABLE_FILE_BYTES", 7999)
+    monkeypatch.setattr(limits, "TABLE_FILE_BYTES", 7999)
     monkeypatch.setattr(pyarrow.parquet.ParquetFile, "read", lambda *_: pytest.fail("it was read"))
-    assert "at most 7999 bytes, but take 80" in complaint(tmp_path / "rows.parquet")
+    assert "at most 7999 bytes unpacked, but takes 80" in complaint(tmp_path / "rows.parquet")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])

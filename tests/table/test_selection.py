@@ -43,7 +43,8 @@ def test_what_is_missing_is_told_column_by_column(path):
         read_part(path, Selection(drop=("kind",)))
     told = str(caught.value)
     assert "In 2 of 4 rows values are missing, first in row 1 (rows count from 0)" in told
-    assert told.endswith("(on the command line by --drop-missing) or columns; missing are 'a' (1), 'b' (1).")
+    assert "--drop-missing" in told
+    assert told.endswith("missing are 'a' (1), 'b' (1).")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,9 @@ def test_arrays_have_no_names_but_rows_with_gaps(tmp_path):
         (["1", "2", "?", "3e-1"], "'?' at row 2 (rows count from 0) is none, beside 3 that are"),
         (["<0.01", "5", " -.5", "n/a", "+7."], "'<0.01' at row 0 (rows count from 0) is none, beside 3 that are"),
         (["cm", "5", "5", "in", "ft", "6", "7"], "'cm' at row 0 (rows count from 0) and 2 more are none, beside 4"),
+        (["$1.50", "$2", "-$3.25"], "'$1.50' at row 0 (rows count from 0) and 2 more are none"),
+        (["10%", '"2,5 %"', "", "n/a"], "'10%' at row 0 (rows count from 0) and 1 more is none"),
+        (["0x10", "0xFFFFFFFFFFFFFFFF", "3", "4", "5"], "'0x10' at row 0 (rows count from 0) and 1 more is none"),
         (["5", '"1,234"', '"1,000"', "6", "7"], "'1,234' at row 1 (rows count from 0) and 1 more is none, beside 3"),
     ],
 )
@@ -127,7 +131,9 @@ def test_texts_of_a_parquet_file_are_not_even_read(tmp_path, monkeypatch):
     pa.parquet.write_table(pa.table({"x": [1.0, 2.0], "text": ["a", "b"]}), tmp_path / "t.parquet")
     asked, read = [], pa.parquet.ParquetFile.read
     monkeypatch.setattr(
-        pa.parquet.ParquetFile, "read", lambda self, columns=None: asked.append(columns) or read(self, columns)
+        pa.parquet.ParquetFile,
+        "read",
+        lambda self, columns=None, **options: asked.append(columns) or read(self, columns, **options),
     )
     facts_of_columns(tmp_path / "t.parquet")
     read_part(tmp_path / "t.parquet", Selection(drop=("text",)))
@@ -212,3 +218,9 @@ def test_facts_of_the_largest_numbers_are_told_without_a_warning(tmp_path):
         assert facts_of_columns(tmp_path / "t.csv")[1][0]["largest"] == 1.7e308
     np.save(tmp_path / "t.npy", np.array([[1.0], [np.inf], [3.0]], dtype=np.longdouble))
     assert facts_of_columns(tmp_path / "t.npy")[1][0]["mean"] == 2.0
+
+
+@pytest.mark.parametrize("cells", [["red", "blue", "3"], ["2020-01-01", "2020-01-02"], ["A-1", "B-2"], ["12:30", "1"]])
+def test_texts_and_dates_are_not_called_numbers(tmp_path, cells):
+    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{cell},1\n" for cell in cells))
+    assert "but" not in facts_of_columns(tmp_path / "t.csv")[1][0]

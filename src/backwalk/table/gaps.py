@@ -1,4 +1,4 @@
-"""Missing values in a file's rows, and cells that are no numbers in a column of numbers."""
+"""Missing values in a file's rows, and cells that are not numbers in a column of numbers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from backwalk.table.schema import shown
 NativeRows: TypeAlias = pa.Table | npt.NDArray[Any]
 """Rows as a file holds them: columns with names, or an array without."""
 
-_GAPS = pa.array(pyarrow.csv.ConvertOptions().null_values)  # in a column of numbers; in one of texts it is a text
+_GAPS = pa.array(pyarrow.csv.ConvertOptions().null_values)  # texts that mean a missing value in a column of numbers
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+_SIGNS = "$€£¥₹"
+# A number with a currency or percent sign, thousands separators or a decimal comma.
+_WRITTEN_NUMBER = rf"^\s*[-+(]?\s*[{_SIGNS}]?\s*[-+]?(\d{{1,3}}([,' ]\d{{3}})+|\d+)([.,]\d+)?\s*[%‰{_SIGNS}]?\s*\)?\s*$"
 
 
 def complete_rows(rows: NativeRows) -> npt.NDArray[np.bool_]:
-    """Return which rows have a value in every column. Raises TableFileError, as `refuse_missing`, for none."""
+    """Return which rows have a value in every column. Raises TableFileError, as `refuse_missing`, if no row has."""
     if isinstance(rows, np.ndarray):
         may_miss = rows.dtype.kind == "f" and rows.ndim == 2
         return np.asarray(~np.isnan(rows).any(axis=1)) if may_miss else np.ones(rows.shape[:1], dtype=bool)
@@ -35,9 +38,9 @@ def complete_rows(rows: NativeRows) -> npt.NDArray[np.bool_]:
 
 
 def refuse_missing(rows: NativeRows) -> None:
-    """Raise TableFileError where values are missing, with their number in each column.
+    """Raise TableFileError with the number of missing values in each column, if there are any.
 
-    Arrays are left to `as_table`, which tells the place.
+    Arrays are left to `as_table`, which names the first place.
     """
     if isinstance(rows, np.ndarray):
         return
@@ -47,39 +50,42 @@ def refuse_missing(rows: NativeRows) -> None:
         where = listed(f"{shown(name)} ({of_column.sum():,})" for name, of_column in missing.items() if of_column.any())
         raise TableFileError(
             f"In {in_any.sum():,} of {rows.num_rows:,} rows values are missing, first in row {int(in_any.argmax())} "
-            "(rows count from 0): fill them, or leave out such rows (on the command line by --drop-missing) or "
-            f"columns; missing are {where}"
+            "(rows count from 0): fill them, or leave out such rows (--drop-missing on the command line) or columns; "
+            f"missing are {where}"
         )
 
 
 def missing_in(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """Return which values of a column are missing: null or NaN."""
-    if pa.types.is_float16(column.type):  # in which not every Arrow tells NaN
+    if pa.types.is_float16(column.type):  # not every version of Arrow finds NaN in it
         column = column.cast(pa.float32())
     return np.asarray(pc.is_null(column, nan_is_null=True))
 
 
 def refuse_almost_numbers(rows: pa.Table) -> None:
-    """Raise TableFileError where a column of texts holds numbers for the most part, with a cell that is none."""
+    """Raise TableFileError if most cells of a text column are numbers, or numbers with signs or separators."""
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         told = almost_numbers(column)
         if told:
             raise TableFileError(
-                f"Column {shown(name)} should hold numbers, but {told}: correct such cells, or empty them and leave "
-                "out their rows (on the command line by --drop-missing)"
+                f"Column {shown(name)} should hold numbers, but {told}: write plain numbers, such as 1234.5, or empty "
+                "these cells and leave out their rows (--drop-missing on the command line)"
             )
 
 
 def almost_numbers(column: pa.ChunkedArray) -> str:
-    """Return what is no number in a column of texts most of which are, or nothing in any other."""
+    """Return which cells of a text column are not numbers if most are, plainly or with signs; otherwise nothing."""
     if not pa.types.is_string(column.type):
         return ""
-    is_number = np.asarray(pc.fill_null(pc.match_substring_regex(column, pattern=_NUMBER), False))
-    is_gap = missing_in(column) | np.asarray(pc.is_in(column, value_set=_GAPS))
-    is_text = ~is_number & ~is_gap
+    is_number, is_written = (
+        np.asarray(pc.fill_null(pc.match_substring_regex(column, pattern=pattern), False))
+        for pattern in (_NUMBER, _WRITTEN_NUMBER)
+    )
+    is_text = ~is_number & ~missing_in(column) & ~np.asarray(pc.is_in(column, value_set=_GAPS))
     n_texts, n_numbers = int(is_text.sum()), int(is_number.sum())
-    if not 0 < n_texts < n_numbers:
+    if not n_texts or int((is_number | is_written).sum()) <= int((is_text & ~is_written).sum()):
         return ""
     row = int(is_text.argmax())
     more = f" and {n_texts - 1:,} more {'are' if n_texts > 2 else 'is'} none" if n_texts > 1 else " is none"
-    return f"{shown(column[row].as_py())} at row {row} (rows count from 0){more}, beside {n_numbers:,} that are"
+    beside = f", beside {n_numbers:,} that are" if n_numbers else ""
+    return f"{shown(column[row].as_py())} at row {row} (rows count from 0){more}{beside}"

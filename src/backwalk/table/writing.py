@@ -1,16 +1,13 @@
-"""Table files out: CSV, Parquet and NumPy.
-
-A file is written under a temporary name in the same folder, flushed to the disk and renamed, so that a reader meets the
-old file or the new one, never a part.
-"""
+"""Table files out: CSV and TSV, Parquet and NumPy, each replaced atomically (`backwalk.atomic_files`)."""
 
 from __future__ import annotations
 
+import gzip
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +17,12 @@ import pyarrow.parquet
 from backwalk.atomic_files import check_writable, whole_file
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.formatting import one_line
-from backwalk.table.formats import suffix_of
+from backwalk.table.formats import Format, format_of
 from backwalk.table.frame import Table
 from backwalk.table.schema import FloatArray, Schema, escaped, from_values
 
-BLOCK_CELLS = 2**18  # written at once: 2 MiB of numbers
+BLOCK_CELLS = 2**18  # of text and NumPy files, written at once: 2 MiB of numbers
+GROUP_CELLS = 2**22  # of a row group of Parquet; the footer has an entry for each group and column
 
 
 def write_table(path: str | Path, table: Table, *, escape_formulas: bool = True, overwrite: bool = False) -> None:
@@ -48,57 +46,69 @@ def write_rows(
     escape_formulas: bool = True,
     overwrite: bool = False,
 ) -> None:
-    """Write rows that come piece by piece, in the format of the file's suffix; "-" is CSV to standard output.
+    """Write rows that come piece by piece, in the format that the suffix names (see `read_table`); "-" is CSV to
+    standard output.
 
-    `pieces` are (m, d) each, in the user's units, and `n_rows` in all. They are written in blocks of about 2^18 cells
-    (a row group of Parquet each), so that memory does not grow with the number of rows.
+    `pieces` are arrays (m, d) in the user's units with `n_rows` rows in total. They are written in blocks of about
+    2^18 cells (2^22 in Parquet, a row group each), so that memory does not grow with the number of rows.
 
-    Columns without names are called x1, x2, ... The columns of CSV and Parquet keep their dtypes (in CSV a column of
-    floats that are all whole reads back as whole numbers); a `.npy` file holds float32 if every column is, else
-    float64. A spreadsheet takes text that begins with = + - @ or a tab for a formula: with `escape_formulas` a CSV
-    header gets an apostrophe before it; numbers are never touched. Raises TableFileError, among others where the file
-    exists already and `overwrite` is False.
+    Columns without names are called x1, x2, ... Text and Parquet keep the dtypes of columns, except that a column of
+    floats that are all whole reads back from text as integers. A `.npy` file holds float32 if every column does, else
+    float64. With `escape_formulas` a header in text that a spreadsheet would run as a formula gets an apostrophe
+    (`schema.escaped`); numbers are never changed. Raises TableFileError; also if the file exists and `overwrite` is
+    False.
     """
-    blocks = _blocks(pieces, schema, n_rows)
+    form = format_of(path)
+    blocks = _blocks(pieces, schema, n_rows, GROUP_CELLS if form.kind == "parquet" else BLOCK_CELLS)
     if str(path) == "-":
         try:
-            _write_csv(sys.stdout.buffer, blocks, schema, escape_formulas)
+            _write_text(sys.stdout.buffer, blocks, schema, form, escape_formulas)
             sys.stdout.buffer.flush()
         except BrokenPipeError:
-            raise  # the reader has had enough: no fault, and the command line knows what to do
+            raise  # the reader wants no more rows; the command line handles this
         except OSError as error:
             raise TableFileError(f"standard output cannot be written: {one_line(error)}.") from error
         return
-    suffix = suffix_of(path)
-    with _told(path), whole_file(path, overwrite=overwrite) as file:
-        if suffix == ".csv":
-            _write_csv(file, blocks, schema, escape_formulas)
-        elif suffix == ".parquet":
+    with writing(path), whole_file(path, overwrite=overwrite) as file:
+        if form.kind == "text":
+            with packed(file, form) as text:
+                _write_text(text, blocks, schema, form, escape_formulas)
+        elif form.kind == "parquet":
             _write_parquet(file, blocks, schema)
         else:
             _write_npy(file, blocks, schema, n_rows)
 
 
 def check_table_path(path: str | Path, *, overwrite: bool = False) -> None:
-    """Raise TableFileError where `write_rows` could not write, before long work."""
+    """Raise TableFileError if `write_rows` could not write to `path`; to be called before long work."""
     if str(path) != "-":
-        suffix_of(path)
-        with _told(path):
+        format_of(path)
+        with writing(path):
             check_writable(path, overwrite=overwrite)
 
 
 @contextmanager
-def _told(path: str | Path) -> Iterator[None]:
-    """Turn what keeps a file from being written into one line that names it."""
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn errors of writing into a TableFileError that names the file."""
     try:
         yield
     except (OSError, ValueError) as error:
         raise TableFileError(f"{path} cannot be written: {one_line(error)}.") from error
 
 
-def _blocks(pieces: Iterable[FloatArray], schema: Schema, n_rows: int) -> Iterator[FloatArray]:
-    """Yield the rows of all pieces in blocks of about `BLOCK_CELLS` cells."""
-    most = max(1, BLOCK_CELLS // schema.n_columns)
+@contextmanager
+def packed(file: BinaryIO, form: Format) -> Iterator[BinaryIO]:
+    """Return a file to write text into, which compresses it where the format says so; equal rows give equal bytes."""
+    if not form.compressed:
+        yield file
+        return
+    with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as text:
+        yield cast("BinaryIO", text)
+
+
+def _blocks(pieces: Iterable[FloatArray], schema: Schema, n_rows: int, cells: int) -> Iterator[FloatArray]:
+    """Yield the rows of all pieces in blocks of about so many cells."""
+    most = max(1, cells // schema.n_columns)
     waiting, n_waiting, n_written = list[FloatArray](), 0, 0
     for piece in pieces:
         for start in range(0, len(piece), most):
@@ -114,14 +124,17 @@ def _blocks(pieces: Iterable[FloatArray], schema: Schema, n_rows: int) -> Iterat
         raise InvalidInput(f"pieces should hold n_rows = {n_rows} rows, but held {n_written}: count them again.")
 
 
-def _write_csv(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, escape_formulas: bool) -> None:
+def _write_text(
+    file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, form: Format, escape_formulas: bool
+) -> None:
     def table(values: FloatArray) -> pa.Table:
         rows = _arrow_table(values, schema)
         if not escape_formulas:
             return rows
         return rows.rename_columns(list(map(escaped, rows.column_names)))
 
-    with pyarrow.csv.CSVWriter(file, table(_no_rows(schema)).schema) as writer:
+    options = pyarrow.csv.WriteOptions(delimiter=form.delimiter)
+    with pyarrow.csv.CSVWriter(file, table(_no_rows(schema)).schema, write_options=options) as writer:
         for values in blocks:
             writer.write_table(table(values))
 

@@ -1,0 +1,357 @@
+"""Delimited text, CSV and TSV, read in blocks of whole rows, so that memory holds one block and the parsed columns.
+
+Arrow parses each block; this module finds where rows end, and chooses one type for each column over all blocks. Arrow
+reads blocks from memory of its own, because its threads may outlive a call: one that releases a Python object while
+the interpreter shuts down aborts the process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from backwalk import limits
+from backwalk.errors import TableFileError
+from backwalk.formatting import listed
+from backwalk.table.formats import refuse_large
+from backwalk.table.schema import shown, unescaped
+
+BLOCK_BYTES = 2**24  # and the most that one row may take
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NOT_BLANK = re.compile(rb"\S")
+_FIRST_LINE = re.compile(rb"[^\r\n]*")
+_LINE_END = re.compile(rb"[ \t]*(?:\r\n|\r|\n)?")
+_DELIMITERS = {b",": "commas", b"\t": "tabs", b";": "semicolons"}
+# A field in quotes may hold anything, line ends too; what follows its last quote belongs to it.
+_QUOTED = rb"""(?:"(?:[^"]++|"")*+")"""
+_ROW_NUMBER = re.compile(r"Row #(\d+)")
+
+# The types that a column may have, each for cells that the ones before do not fit.
+_NUMBERS = (pa.int64(), pa.bool_(), pa.float64())
+_TYPES = (pa.null(), *_NUMBERS, pa.string(), pa.binary())
+_FIRST_CELLS = 64  # tried first, because Arrow converts a whole array before it reports a cell that does not fit
+_DATES = (pa.date32(), pa.timestamp("s"), pa.timestamp("ns"))
+_WHOLE = re.compile(r"\s*[-+]?\d+\s*")
+
+
+class DelimitedText:
+    """An open text file whose header was read: its `header`, as bytes, and its columns' `names`.
+
+    Raises TableFileError for text that is no table: empty, not UTF-8, with other delimiters, without a header, beyond
+    `backwalk.limits`.
+    """
+
+    def __init__(self, file: BinaryIO, delimiter: str) -> None:
+        self._file, self._n_read = file, 0
+        self.delimiter = delimiter.encode()
+        sign = re.escape(self.delimiter)
+        self._field = re.compile(rb"(?:%b[^%b\r\n]*+|(?!\")[^%b\r\n]*+)" % (_QUOTED, sign, sign))
+        self._row = re.compile(rb"(?:%b%b)*+%b(?:\r\n|\r|\n)" % (self._field.pattern, sign, self._field.pattern))
+        self._rest = self._first_block()
+        self._read_header()
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the rows after the header in blocks of whole rows, each row with its line end."""
+        rest, self._rest = self._rest, b""
+        blank = b""  # lines of a single column, which are missing values unless they end the file
+        while True:
+            while rest.endswith(b"\r") and (more := self._read(1)):
+                rest += more  # the line end may be \r\n
+            end = max(rest.rfind(b"\n"), rest.rfind(b"\r")) + 1
+            if b'"' in rest:
+                ends = self._row_ends(rest)
+                end = int(ends[-1]) if len(ends) else 0
+            block, rest = rest[:end], rest[end:]
+            if len(self.names) == 1:
+                block = blank + block
+                text = block.rstrip()
+                kept = _LINE_END.match(block, len(text))
+                end = kept.end() if text and kept else 0
+                block, blank = block[:end], block[end:]
+                refuse_large(blank.count(b"\n"), 1)
+            if block:
+                yield block
+            more = self._read(BLOCK_BYTES)
+            if not more:
+                break
+            if len(rest) > BLOCK_BYTES:
+                raise TableFileError(
+                    f"A row should have at most {BLOCK_BYTES} bytes, but one has more: close its quotation mark, or "
+                    "shorten it."
+                )
+            rest += more
+        if rest.strip() or (rest and len(self.names) > 1):
+            if not self._row.fullmatch(rest + b"\n"):
+                raise TableFileError("A quotation mark in the last row should be closed, but is not: close it.")
+            yield blank + rest + b"\n"
+
+    def rows(self, block: bytes) -> list[bytes]:
+        """Return the rows of a block one by one; blank lines among several columns are none."""
+        if b'"' not in block:
+            rows = block.splitlines(keepends=True)
+        else:
+            ends = self._row_ends(block).tolist()
+            rows = [block[start:end] for start, end in itertools.pairwise([0, *ends])]
+        return rows if len(self.names) == 1 else [row for row in rows if row.strip(b"\r\n")]
+
+    def fields(self, row: bytes) -> list[bytes]:
+        """Return the fields of a row as they are in the file, with their quotes."""
+        line, fields, place = row.rstrip(b"\r\n"), [], -1
+        while place < len(line):
+            match = self._field.match(line, place + 1)
+            assert match is not None  # as `blocks` yields whole rows alone
+            fields.append(match.group())
+            place = match.end()
+        return fields
+
+    def cells(self, block: bytes, columns: Sequence[int], rows_before: int = 0) -> list[pa.Array]:
+        """Return the cells of some columns of a block, as bytes; cells that mean a missing value are null."""
+        names = [str(j) for j in range(len(self.names))]
+        taken = [names[j] for j in columns]
+        try:
+            table = pyarrow.csv.read_csv(
+                pa.BufferReader(_arrow_bytes(block)),
+                pyarrow.csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
+                pyarrow.csv.ParseOptions(
+                    delimiter=self.delimiter.decode(),
+                    newlines_in_values=True,
+                    ignore_empty_lines=len(names) > 1,
+                ),
+                pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(taken, pa.binary()), include_columns=taken, strings_can_be_null=True
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            text = _ROW_NUMBER.sub(lambda match: f"Row #{int(match[1]) + rows_before + 1}", str(error))
+            raise TableFileError(text) from error
+        return [column.combine_chunks() for column in table.columns]
+
+    def _first_block(self) -> bytes:
+        """Return the first block that is not blank, from its first character."""
+        block = self._read(BLOCK_BYTES)
+        if block.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise _not_text()
+        block = block.removeprefix(_BYTE_ORDER_MARK)
+        while (begin := _NOT_BLANK.search(block)) is None:
+            block = self._read(BLOCK_BYTES)
+            if not block:
+                raise TableFileError("The file is empty: it should hold a header line and rows.")
+        return block[begin.start() :]
+
+    def _read_header(self) -> None:
+        block = self._rest
+        by_sign = {
+            sign: bool(re.match(rb"(?:%b|[^\"\r\n%b]++)*+%b" % (_QUOTED, sign, sign), block)) for sign in _DELIMITERS
+        }
+        first = _FIRST_LINE.match(block)
+        line = first.group() if first else b""
+        if any(by_sign.values()) and not by_sign[self.delimiter]:
+            name = line[:1000].decode(errors="replace")
+            raise TableFileError(
+                f"Cells should be separated by {_DELIMITERS[self.delimiter]}, but the header is {shown(name)}: save it "
+                "so."
+            )
+        fields = re.match(rb"(?:%b?+[^%b\r\n]*+%b)*+" % (_QUOTED, *[re.escape(self.delimiter)] * 2), block)
+        refuse_large(0, 1 + (block.count(self.delimiter, 0, fields.end()) if fields else 0))
+        while block.endswith(b"\r") and (more := self._read(1)):
+            block += more
+        whole = self._row.match(block) or self._row.match(block + b"\n")
+        if whole is None:
+            raise TableFileError("The header should end within a block, but has an open quotation mark: close it.")
+        self.header, self._rest = whole.group(), block[whole.end() :]
+        try:
+            names = pyarrow.csv.read_csv(
+                pa.BufferReader(_arrow_bytes(self.header)),
+                pyarrow.csv.ReadOptions(use_threads=False, block_size=len(self.header) + 1),
+                pyarrow.csv.ParseOptions(delimiter=self.delimiter.decode(), newlines_in_values=True),
+            ).column_names
+        except UnicodeDecodeError as error:
+            raise TableFileError("The header is not UTF-8 text (Latin-1?): save the file as UTF-8.") from error
+        quoted_alone = line.startswith(b'"') and not self._rest[:1000].lstrip().startswith(b'"')  # as our headers are
+        if all(map(_is_number, names)) and not quoted_alone:
+            raise TableFileError(
+                f"The first line should name the columns, but holds only numbers, {listed(map(shown, names))}: put a "
+                "header line of names above it, or, if these are names, put them in quotation marks."
+            )
+        self.names = tuple(map(unescaped, names))
+
+    def _row_ends(self, block: bytes) -> NDArray[np.int64]:
+        """Return where the rows of a block that begins with a row end; a last row that is not whole has no end."""
+        data = np.frombuffer(block, np.uint8)
+        quotes = np.flatnonzero(data == ord('"'))
+        opening = quotes[::2]  # if each quotation mark opens a field, or closes or doubles one in it
+        before = data[np.maximum(opening - 1, 0)]
+        if not np.all((opening == 0) | np.isin(before, list(self.delimiter + b'\r\n"'))):
+            ends, row = [0], self._row.match(block)  # some are plain characters within a field
+            while row is not None:
+                ends.append(row.end())
+                row = self._row.match(block, row.end())
+            return np.array(ends[1:], dtype=np.int64)
+        followed = np.append(data[1:] == ord("\n"), False)
+        line_ends = np.flatnonzero((data == ord("\n")) | ((data == ord("\r")) & ~followed))
+        row_ends: NDArray[np.int64] = line_ends[np.searchsorted(quotes, line_ends) % 2 == 0] + 1
+        return row_ends
+
+    def _read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._n_read += len(data)
+        if self._n_read > limits.TABLE_FILE_BYTES:
+            raise TableFileError(
+                f"Text should have at most {limits.TABLE_FILE_BYTES} bytes: save it as Parquet, or give fewer rows."
+            )
+        if b"\0" in data:
+            raise _not_text()
+        return data
+
+
+def read_columns(file: BinaryIO, text: DelimitedText, columns: Sequence[int]) -> pa.Table:
+    """Return some columns of a text file, each with the first type that fits all of its cells.
+
+    The types are integers, truth values, floats, dates, text and bytes. A column that turns out to be text only after
+    blocks of numbers is read again, so that its cells are as they stand in the file.
+    """
+    readers = [_Column(text.names[j]) for j in columns]
+    _fill(readers, text, columns)
+    late = [j for j, reader in zip(columns, readers, strict=True) if reader.lost_text]
+    if late:
+        file.seek(0)
+        again = {j: _Column(text.names[j], pa.string()) for j in late}
+        _fill(list(again.values()), DelimitedText(file, text.delimiter.decode()), late)
+        readers = [again.get(j, reader) for j, reader in zip(columns, readers, strict=True)]
+    return pa.table([reader.column() for reader in readers], names=[reader.name for reader in readers])
+
+
+def _fill(readers: Sequence[_Column], text: DelimitedText, columns: Sequence[int]) -> None:
+    n_rows = 0
+    for block in text.blocks():
+        if len(text.names) > 1 and not block.strip(b"\r\n"):
+            continue
+        cells = text.cells(block, columns, n_rows)
+        for reader, of_column in zip(readers, cells, strict=True):
+            reader.add(of_column)
+        n_rows += len(cells[0])
+        refuse_large(n_rows * len(text.names), len(text.names))
+
+
+class _Column:
+    """The cells of one column, block by block, in the first of `_TYPES` that fits them all."""
+
+    def __init__(self, name: str, of_type: pa.DataType = _TYPES[0]) -> None:
+        self.name, self.lost_text = name, False
+        self._type, self._chunks = of_type, list[pa.Array]()
+
+    def add(self, cells: pa.Array) -> None:
+        """Take the cells of the next block."""
+        if cells.null_count == len(cells):
+            self._chunks.append(pa.nulls(len(cells), self._type))
+            return
+        for wider in _TYPES[max(_TYPES.index(self._type), 1) :]:
+            chunk = _converted(cells, wider)
+            if chunk is not None and self._widen(wider):
+                if wider == pa.float64():
+                    _refuse_rounded(self.name, cells, chunk, sum(map(len, self._chunks)))
+                self._chunks.append(chunk)
+                return
+
+    def _widen(self, wider: pa.DataType) -> bool:
+        """Turn the blocks so far into a wider type; return whether their cells allow it."""
+        if wider == self._type:
+            return True
+        if self._type in _NUMBERS:
+            if wider == pa.bool_() and not all(map(_is_binary, self._chunks)):
+                return False
+            if wider == pa.float64() and self._type == pa.bool_():
+                return False
+            if wider == pa.float64():
+                before = 0
+                for chunk in self._chunks:
+                    _refuse_rounded(self.name, chunk, chunk.cast(wider, safe=False), before)
+                    before += len(chunk)
+            if wider not in _NUMBERS:
+                self.lost_text = True
+        self._chunks = [chunk.cast(wider, safe=False) for chunk in self._chunks]
+        self._type = wider
+        return True
+
+    def column(self) -> pa.ChunkedArray:
+        """Return all cells; texts that are all dates become dates."""
+        column = pa.chunked_array(self._chunks, self._type)
+        if self._type == pa.string():
+            return next((dated for dates in _DATES if (dated := _cast(column, dates)) is not None), column)
+        return column
+
+
+def _converted(cells: pa.Array, of_type: pa.DataType) -> pa.Array | None:
+    """Return cells, given as bytes, in a type, or None where one of them does not fit it."""
+    if of_type == pa.binary():
+        return cells
+    try:
+        text = cells.cast(pa.string())  # which checks that it is UTF-8
+    except pa.ArrowInvalid:
+        return None
+    if of_type == pa.string():
+        return text
+    values = _cast(text, of_type)
+    if values is None:
+        values = _cast(pc.ascii_trim_whitespace(text), of_type)
+    if values is None or of_type != pa.int64():
+        return values
+    # Arrow reads 0xFFFFFFFFFFFFFFFF as -1.
+    return None if pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py() else values
+
+
+def _cast(text: Any, of_type: pa.DataType) -> Any:
+    """Return an array of texts in another type, or None where a text does not fit it."""
+    try:
+        text[:_FIRST_CELLS].cast(of_type)
+        return text.cast(of_type)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _is_binary(chunk: pa.Array) -> bool:
+    """Return whether integers are all 0 or 1."""
+    ends = pc.min_max(chunk).as_py()
+    return ends["min"] in (None, 0, 1) and ends["max"] in (None, 0, 1)
+
+
+def _refuse_rounded(name: str, cells: pa.Array, values: pa.Array, rows_before: int) -> None:
+    """Raise TableFileError for a whole number that its float64 rounds; `cells` are its text, or integers."""
+    numbers = values.to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(np.isfinite(numbers) & (np.abs(numbers) >= 2.0**53)):
+        cell = cells[int(row)].as_py()
+        text = cell.decode() if isinstance(cell, bytes) else str(cell)
+        if _WHOLE.fullmatch(text) and int(text) != int(numbers[row]):
+            raise TableFileError(
+                f"Whole numbers should be at most 2^53 in size or exact as floats, but column {shown(name)} has "
+                f"{text.strip()} in row {rows_before + int(row)} (rows count from 0): scale it, or drop it if it is an "
+                "identifier."
+            )
+
+
+def _arrow_bytes(data: bytes) -> pa.Buffer:
+    """Return bytes in Arrow's own memory, which its threads may release at any time."""
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return sink.getvalue()
+
+
+def _not_text() -> TableFileError:
+    return TableFileError("The file is not UTF-8 text but looks like UTF-16 or binary data: save it as UTF-8.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,193 @@
+"""The size of a Parquet file's pages once they are decompressed, from the pages' own headers.
+
+Sizes in the footer are claims: a file of 100 KB may claim 1 MB and hold pages that decompress to gigabytes. Arrow
+allocates what each page header says, so this module reads the headers, without decompressing a page. It also counts
+the footer's entries, because Arrow's records of them take many times their bytes.
+
+Footer and headers are in Thrift's compact protocol. Whatever Arrow could read in another way than this module, such as
+a field that occurs twice, is refused. Source: parquet.thrift of the Apache Parquet format.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, BinaryIO, Final
+
+from backwalk import limits
+from backwalk.errors import TableFileError
+
+_MAGIC = b"PAR1"
+_MOST_ENTRIES = 2**20  # structures in the footer's lists; a column of a row group is one
+_HEADER_READS = (2**9, 2**14, 2**24)  # bytes to try to read a page header from; Arrow tries up to 16 MiB
+_DEEPEST = 32
+
+_BYTE, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 3, 5, 6, 7, 8, 9, 10, 11, 12
+_Spec = dict[int, Any]  # the type of each wanted field, or (list or struct, its own spec)
+
+_COLUMN: Final[_Spec] = {5: _I64, 7: _I64, 9: _I64, 11: _I64}  # values, compressed size, data page, dictionary page
+_FOOTER: Final[_Spec] = {4: (_LIST, {1: (_LIST, {3: (_STRUCT, _COLUMN)})})}
+_PAGE: Final[_Spec] = {
+    2: _I32,
+    3: _I32,
+    **{kind: (_STRUCT, {1: _I32}) for kind in (5, 8)},
+}  # data pages of both versions
+
+
+class _Malformed(Exception):
+    pass
+
+
+def unpacked_bytes(file: BinaryIO) -> int:
+    """Return the bytes of all pages of a Parquet file, decompressed, or of the file if these are more.
+
+    Counting stops at the first total beyond `limits.TABLE_FILE_BYTES`. Raises TableFileError for a malformed file.
+    """
+    size = os.fstat(file.fileno()).st_size
+    try:
+        return max(size, _sum_of_pages(file, size)) if size <= limits.TABLE_FILE_BYTES else size
+    except (_Malformed, IndexError) as error:
+        raise TableFileError(f"The Parquet file is damaged ({error}): copy it anew, or write it again.") from error
+
+
+def _sum_of_pages(file: BinaryIO, size: int) -> int:
+    file.seek(max(size - 8, 0))
+    tail = file.read(8)
+    length = int.from_bytes(tail[:4], "little")
+    if tail[4:] != _MAGIC or not 0 < length <= size - 12:
+        raise _Malformed("it has no footer")
+    if length > limits.PARQUET_FOOTER_BYTES:
+        raise TableFileError(
+            f"A Parquet footer should have at most {limits.PARQUET_FOOTER_BYTES} bytes, but has {length}: write larger "
+            "row groups."
+        )
+    file.seek(size - 8 - length)
+    groups = _Compact(file.read(length)).struct(_FOOTER).get(4, [])
+    total = 0
+    for chunk in (chunk for group in groups for chunk in group.get(1, [])):
+        total += _bytes_of_column(file, chunk.get(3, {}), limits.TABLE_FILE_BYTES - total)
+        if total > limits.TABLE_FILE_BYTES:
+            break
+    return total
+
+
+def _bytes_of_column(file: BinaryIO, column: dict[int, Any], allowed: int) -> int:
+    """Return the bytes of the pages of one column in one row group, found as Arrow finds them."""
+    try:
+        n_values, compressed, start, dictionary = column[5], column[7], column[9], column.get(11, 0)
+    except KeyError as error:
+        raise _Malformed("a column has no place") from error
+    if 0 < dictionary < start:
+        start = dictionary
+    place, end, seen, total = start, start + compressed, 0, 0
+    while seen < n_values and place < end and total <= allowed:
+        header, length = _page_header(file, place)
+        if 2 not in header or 3 not in header or min(header[2], header[3]) < 0:
+            raise _Malformed("a page has no size")
+        place += length + header[3]
+        total += max(header[2], header[3])
+        seen += sum(max(header[kind].get(1, 0), 0) for kind in (5, 8) if kind in header)
+    return total
+
+
+def _page_header(file: BinaryIO, place: int) -> tuple[dict[int, Any], int]:
+    if place < 0:
+        raise _Malformed("a page has no place")
+    for n_bytes in _HEADER_READS:
+        file.seek(place)
+        compact = _Compact(file.read(n_bytes))
+        try:
+            return compact.struct(_PAGE), compact.place
+        except IndexError:
+            if len(compact.data) < n_bytes:
+                break
+    raise _Malformed("a page is cut off")
+
+
+class _Compact:
+    """A reader of Thrift's compact protocol that keeps the wanted fields; it raises IndexError beyond the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.place, self._entries = data, 0, 0
+
+    def struct(self, spec: _Spec, depth: int = 0) -> dict[int, Any]:
+        """Read a structure, and return its fields of `spec` by number."""
+        if depth > _DEEPEST:
+            raise _Malformed("its structures are too deep")
+        found: dict[int, Any] = {}
+        field, seen = 0, set()
+        while head := self._byte():
+            kind = head & 15
+            field = field + (head >> 4) if head >> 4 else self._zigzag()
+            if field in seen:
+                raise _Malformed("a field occurs twice")
+            seen.add(field)
+            wanted = spec.get(field)
+            if wanted is None:
+                self._skip(kind, depth)
+            elif kind != (wanted if isinstance(wanted, int) else wanted[0]):
+                raise _Malformed("a field has another type")
+            elif isinstance(wanted, int):
+                found[field] = self._zigzag()
+            elif kind == _STRUCT:
+                found[field] = self.struct(wanted[1], depth + 1)
+            else:
+                found[field] = self._structs(wanted[1], depth + 1)
+        return found
+
+    def _structs(self, spec: _Spec, depth: int) -> list[dict[int, Any]]:
+        n, kind = self._list_head()
+        if kind != _STRUCT and n:
+            raise _Malformed("a field has another type")
+        return [self.struct(spec, depth) for _ in range(n)]
+
+    def _list_head(self) -> tuple[int, int]:
+        head = self._byte()
+        n = head >> 4 if head >> 4 < 15 else self._varint()
+        if n > len(self.data) - self.place:
+            raise IndexError("a list is longer than the data")
+        if head & 15 == _STRUCT:
+            self._entries += n
+            if self._entries > _MOST_ENTRIES:
+                raise _Malformed(f"its footer has more than {_MOST_ENTRIES} entries")
+        return n, head & 15
+
+    def _skip(self, kind: int, depth: int) -> None:
+        if kind in (1, 2):  # a truth value, which is its type
+            return
+        if kind == _BYTE:
+            self.place += 1
+        elif _BYTE < kind <= _I64:
+            self._varint()
+        elif kind == _DOUBLE:
+            self.place += 8
+        elif kind == _BINARY:
+            length = self._varint()
+            self.place += length
+        elif kind in (_LIST, _SET):
+            n, of = self._list_head()
+            for _ in range(n):
+                self._skip(_BYTE if of in (1, 2) else of, depth + 1)
+        elif kind == _STRUCT:
+            self.struct({}, depth + 1)
+        else:  # maps, which Parquet does not have, and what is no type
+            raise _Malformed("a field has no known type")
+        if self.place > len(self.data) or depth > _DEEPEST:
+            raise IndexError("it is cut off")
+
+    def _byte(self) -> int:
+        byte = self.data[self.place]
+        self.place += 1
+        return byte
+
+    def _varint(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+        raise _Malformed("a number has no end")
+
+    def _zigzag(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
