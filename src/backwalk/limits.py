@@ -1,25 +1,25 @@
-"""What is accepted from outside, stated once. Everything else is refused, with the rule, the value and the remedy.
+"""What backwalk accepts from outside. Everything else is refused with the rule, the value and the remedy.
 
 - **Arrays** (`table.as_table`): (n, d) with n, d >= 1, of floats, integers or truth values of any width, order or
-  strides, or of Python numbers; no infinities, no integers that float64 rounds. NaN and null are missing values, which
-  `table.complete` refuses wherever complete rows are needed: everywhere, as yet. `fit` wants two rows at least and one
-  column that varies. Nothing is changed in place; the result is that of the float64 copy. Not taken: 1-D and 3-D
-  arrays, text, dates, complex and sparse arrays.
+  strides, or of Python numbers; no infinities, no integers that float64 rounds. NaN and null are missing values;
+  `table.complete` refuses them wherever complete rows are needed, which today is everywhere. `fit` needs at least two
+  rows and one column that varies. Arrays are never changed, and the result is that of the float64 copy. 1-D and 3-D
+  arrays, text, dates, complex and sparse arrays are refused.
 - **Latents** (`latent.from_latent`): arrays as above, with a column for each fitted column that varies, within 1e6.
-- **Tables** (`table.as_table`, `table.match_columns`): pandas, polars or pyarrow tables of numbers and truth values,
-  with names that differ. Columns of a fitted model are found by name; all of them have to be there, and no others.
-- **Conditions**: a row to be scored, bounded or taken to latents lies within FARTHEST_TO_SCORE scales of the fitted
-  ones; for bounds and latents its constant columns hold the fitted constants (`score_samples` says -inf otherwise). A
-  row to be fitted lies within FARTHEST_TO_FIT where columns are not scaled.
-- **Settings** (`fitting.checked_settings`): see there and in `Diffusion`; checked before any training.
-- **Table files** (`table.read_table`): `.csv` and `.tsv` in UTF-8 with a header, either compressed as `.gz`, `.parquet`,
-  and `.npy` of real numbers, each a regular file, up to the sizes below, compressed or not. CSV also from standard
-  input. Reading takes at most 16 bytes for each cell, the bytes of texts, and 1 GiB for what is being decompressed or
-  parsed: at most 2 GiB in all. Text is parsed in blocks of whole rows of 16 MiB; of Parquet, the sizes of all pages are
-  added up before one is decompressed. A whole number in text that float64 would round is refused.
-- **Model files and checkpoints** (`model_file`, `training.checkpoint`): whole and unaltered ones of this format's
-  version, up to the sizes below, which are looked at before memory is taken, and before anything is written that could
-  not be read. A checkpoint belongs to one fit, and one process at a time. Nothing in any file is ever run.
+- **Tables** (`table.as_table`, `table.match_columns`): pandas, polars or pyarrow tables of numbers and truth values
+  with distinct names. The columns of a fitted model are found by name; all must be there, and no others.
+- **Conditions**: a row to be scored, bounded or mapped to latents lies within FARTHEST_TO_SCORE scales of the fitted
+  rows; for bounds and latents its constant columns hold the fitted constants (`score_samples` returns -inf otherwise).
+  A row to be fitted lies within FARTHEST_TO_FIT if columns are not scaled.
+- **Settings** (`fitting.checked_settings`, `Diffusion`): checked before any training.
+- **Table files** (`table.read_table`): `.csv` and `.tsv` in UTF-8 with a header, plain or with `.gz`; `.parquet`; and
+  `.npy` of real numbers. Each is a regular file within the sizes below, compressed or not; CSV is also read from
+  standard input. Reading takes at most 16 bytes for each cell, the bytes of texts, and 1 GiB for what is decompressed
+  or parsed at a time, and at most 2 GiB in total. Text is parsed in blocks of 16 MiB. The sizes of Parquet's pages are
+  summed before a page is decompressed. A whole number in text that float64 rounds is refused.
+- **Model files and checkpoints** (`model_file`, `training.checkpoint`): complete and unaltered files of this version of
+  the format, within the sizes below. Sizes are checked before memory is taken for reading, and before a file is written
+  that could not be read. A checkpoint belongs to one fit, and to one process at a time. Nothing in any file is run.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ MODEL_INDEX_BYTES = 2 * CHECKSUMMED_HEADER_BYTES  # the same values, but one per
 CHECKSUMMED_BYTES = 4 * 2**30
 NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; blocks or layers
 MOST_STEPS = 10**6  # of a chain
-HISTORY_LENGTH = 2**18  # losses that a model keeps of its training; as Python numbers they take nine times their bytes
-LARGEST_LOG_SNR = 28.0  # of a chain's first step: less noise than 1e-6 is lost in the rounding of float32
-LEAST_LOG_SNR = -80.0  # of a chain's last step, where it has to tell a network something
-GREATEST_LEVEL = 1e3  # of noise: what is beyond tells the network nothing, and is neither trained on nor measured
+HISTORY_LENGTH = 2**18  # losses in a model's history; as Python numbers they take nine times their bytes
+LARGEST_LOG_SNR = 28.0  # of a chain's first step: float32 rounds away noise below 1e-6
+LEAST_LOG_SNR = -80.0  # of a chain's last step: a network needs a finite level
+GREATEST_LEVEL = 1e3  # noise level: points beyond tell a network nothing, and are neither trained on nor measured
 LONGEST_TIME = 1e9  # seconds of training, thirty years
 
-FARTHEST_TO_FIT = 1e6  # in encoded units: at the noise levels of larger numbers, losses leave float32
-FARTHEST_TO_SCORE = 1e30  # in encoded units: what networks make of larger numbers overflows float32
+FARTHEST_TO_FIT = 1e6  # in encoded units: losses at the noise levels of larger numbers overflow float32
+FARTHEST_TO_SCORE = 1e30  # in encoded units: a network's products with larger numbers overflow float32
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Return whether a setting is an integer, Python's or NumPy's, and no truth value."""
+    """Return whether a setting is an integer of Python or NumPy, and not a truth value."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """Return whether a setting is a real number, Python's or NumPy's, and no truth value."""
+    """Return whether a setting is a real number of Python or NumPy, and not a truth value."""
     return isinstance(value, Real) and not isinstance(value, bool)

@@ -29,6 +29,7 @@ FORMATS = {
     ".parquet": Format("parquet"),
     ".npy": Format("npy"),
 }
+SUFFIXES = tuple(FORMATS)
 
 
 def format_of(path: str | Path) -> Format:
@@ -39,7 +40,7 @@ def format_of(path: str | Path) -> Format:
         if Path(path).name.lower().endswith(suffix) and len(Path(path).name) > len(suffix):
             return form
     raise TableFileError(
-        f"A table file should end in {', '.join(FORMATS)}, but got {shown(str(path))}: save it as one of these."
+        f"A table file should end in {', '.join(SUFFIXES)}, but got {shown(str(path))}: save it as one of these."
     )
 
 

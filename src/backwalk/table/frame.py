@@ -219,7 +219,11 @@ def _from_array(X: Any, name: str) -> tuple[FloatArray, Schema]:
             "column, or array.reshape(1, -1) if it is one row."
         )
     if array.ndim > 2:
-        raise InvalidInput(f"Found {name} with dim {array.ndim}, expected 2: use X.reshape(len(X), -1).")
+        raise InvalidInput(
+            f"Found {name} with dim {array.ndim} and shape {array.shape}, expected 2: use X.reshape(-1, X.shape[-1]) if "
+            "the last axis holds the columns, as in chains x draws x parameters, or X.reshape(len(X), -1) if each X[i] is "
+            "one row."
+        )
     _refuse_empty(array.shape, name)
     if array.dtype.kind == "O":
         values = _from_objects(array, name)
