@@ -67,6 +67,7 @@ REFUSED = {
     "1-D list": ([1.0, 2.0], "Reshape your data"),
     "pandas series": (pd.Series([1.0, 2.0]), "Reshape your data"),
     "3-D": (np.zeros((2, 2, 2)), "dim 3"),
+    "chains x draws x parameters": (np.zeros((4, 100, 3)), r"X\.reshape\(-1, X\.shape\[-1\]\) where the last axis"),
     "no rows": (np.zeros((0, 3)), r"0 sample\(s\)"),
     "no columns": (np.zeros((12, 0)), r"0 feature\(s\) \(shape=\(\d*, 0\)\) while a minimum of \d* is required."),
     "frame without rows": (pa.table({"a": pa.array([], pa.float64())}), r"0 sample\(s\)"),

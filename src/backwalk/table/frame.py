@@ -220,9 +220,9 @@ def _from_array(X: Any, name: str) -> tuple[FloatArray, Schema]:
         )
     if array.ndim > 2:
         raise InvalidInput(
-            f"Found {name} with dim {array.ndim} and shape {array.shape}, expected 2: use X.reshape(-1, X.shape[-1]) if "
-            "the last axis holds the columns, as in chains x draws x parameters, or X.reshape(len(X), -1) if each X[i] is "
-            "one row."
+            f"Found {name} with dim {array.ndim} and shape {array.shape}, expected 2: use X.reshape(-1, X.shape[-1]) "
+            "where the last axis holds the columns, as in chains x draws x parameters, or X.reshape(len(X), -1) where "
+            "each X[i] is one row."
         )
     _refuse_empty(array.shape, name)
     if array.dtype.kind == "O":
