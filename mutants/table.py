@@ -720,6 +720,22 @@ MUTANTS = (
         _OWN_NETWORK,
     ),
     Mutant(
+        "autocast of the caller left on",
+        "torch_state.py",
+        "torch.autocast(device, enabled=False)",
+        "torch.autocast(device, enabled=True)",
+        "whether a fit depends on the caller's autocast",
+        ("test_torch_state.py",),
+    ),
+    Mutant(
+        "one category of TorchScript's deprecation alone",
+        "threads.py",
+        'warnings.simplefilter("ignore")',
+        'warnings.simplefilter("ignore", DeprecationWarning)',
+        "whether newer versions of torch are silent",
+        ("test_threads.py",),
+    ),
+    Mutant(
         "time off by one",
         "denoiser/preconditioning.py",
         "return (n - steps_from_end) / n",

@@ -9,7 +9,7 @@ import backwalk
 
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
-    {"errors", "formatting", "limits", "memory", "t_quantile"},
+    {"errors", "formatting", "limits", "memory", "t_quantile", "torch_state"},
     {"atomic_files", "checksummed", "signals", "threads"},
     {"streams"},
     {"diffusion", "table", "evaluation"},

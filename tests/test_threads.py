@@ -7,7 +7,10 @@ from threading import Barrier, Event
 import pytest
 import torch
 
+from backwalk.denoiser.passes import loss_and_gradients, prediction_and_slopes, pushed, residual_mean
+from backwalk.sampling.steps import weighted_sum
 from backwalk.threads import _scripted, scripted, single_threads
+from backwalk.training.learner import moved
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("own_setting")
@@ -164,10 +167,45 @@ def test_a_function_is_the_same_with_and_without_the_lock(monkeypatch):
     for twice in (False, True):
         assert torch.equal(freed(x, twice), double_or_add(x, twice))
     assert scripted(double_or_add, torch.device("meta")) is double_or_add  # as on a GPU
+
+
+@pytest.fixture
+def compiled_anew():
+    """Forget compiled functions before the test, and after it."""
     _scripted.cache_clear()
-    monkeypatch.delattr(torch.jit, "script")
+    yield
+    _scripted.cache_clear()
+
+
+@pytest.mark.parametrize("error", [None, NotImplementedError, RuntimeError])
+def test_without_torchscript_a_function_is_returned_as_it_is(error, compiled_anew, monkeypatch):
+    def refuse(function):
+        raise error
+
+    if error is None:
+        monkeypatch.delattr(torch.jit, "script")
+    else:
+        monkeypatch.setattr(torch.jit, "script", refuse)
     assert scripted(double_or_add, CPU) is double_or_add
-    _scripted.cache_clear()
+
+
+@pytest.mark.parametrize("category", [DeprecationWarning, FutureWarning, UserWarning])
+def test_torchscript_s_deprecation_is_silent_whatever_its_category(category, compiled_anew, monkeypatch):
+    script = torch.jit.script
+
+    def deprecated(function):
+        warnings.warn("torch.jit.script is deprecated", category, stacklevel=2)
+        return script(function)
+
+    monkeypatch.setattr(torch.jit, "script", deprecated)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert scripted(double_or_add, CPU) is not double_or_add
+
+
+def test_every_function_of_ours_is_known_to_torchscript():
+    for function in (residual_mean, loss_and_gradients, prediction_and_slopes, pushed, moved, weighted_sum):
+        assert scripted(function, CPU) is not function
 
 
 def test_torchscript_of_ours_is_not_compiled_and_that_of_others_as_before(monkeypatch):

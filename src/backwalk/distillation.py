@@ -32,6 +32,7 @@ from backwalk.model import DiffusionModel, Student, visited_times, walk
 from backwalk.sampling import TILE_ROWS, Sampler, last_state, over_tiles
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
+from backwalk.torch_state import in_initial_torch_state
 from backwalk.training import OneLevel, Progress, Trainer, Training
 
 TEACHER = Sampler("multistep", 25)  # near enough to the ODE itself
@@ -40,7 +41,7 @@ _LEAST_PAIRS_AT_ONCE, _MOST_PAIRS_AT_ONCE = 2 * TILE_ROWS, 8 * TILE_ROWS  # the 
 _SHARE_OF_PAIRS = 1 / 3  # of the time that there is
 
 
-@torch.inference_mode(False)  # whatever the caller set: threads move what is made here
+@in_initial_torch_state
 def distilled(
     model: DiffusionModel,
     architecture: Residual,

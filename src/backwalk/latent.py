@@ -28,6 +28,7 @@ from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.model import DiffusionModel, encode_for_scoring, refuse_impossible
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
 from backwalk.table import as_table, complete
+from backwalk.torch_state import in_initial_torch_state
 
 N_INTERVALS = 16
 _TILE_ROWS = 256  # on a CPU: one row costs 144 evaluations of a whole tile
@@ -45,6 +46,7 @@ class Transported:
     solver_error: NDArray[np.float64]
 
 
+@in_initial_torch_state
 def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals: int = N_INTERVALS) -> Transported:
     """Return the latents of rows, (n, d) in the user's units: (n, k), k the number of columns that vary.
 
@@ -58,6 +60,7 @@ def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals
     return Transported(*_transport(model, z / math.hypot(1.0, low), low, high, n_intervals))
 
 
+@in_initial_torch_state
 def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int = N_INTERVALS) -> Transported:
     """Return the rows that latents, (n, k), become: (n, d), in the user's units.
 

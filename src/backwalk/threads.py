@@ -160,18 +160,15 @@ _OPEN_BLOCKS = _OpenBlocks()
 
 
 def scripted(function: _Function, device: torch.device) -> _Function:
-    """Return a function of tensors on a device as TorchScript, which runs without Python's lock.
+    """Compile a function of tensors by TorchScript, so that it runs without Python's global lock.
 
-    It is returned as it is where there is no TorchScript, and for other devices than a CPU, where nothing runs side by
-    side.
-
-    Several threads that call operations of some ten microseconds from Python wait for the lock, and to be woken, for
-    longer than the operations take. PyTorch calls TorchScript deprecated, and offers `torch.compile`, which wants a
-    C++ compiler at run time; should a version come without it, the very same functions run as they stand, and slower.
+    Threads that call operations of some ten microseconds from Python wait for the lock longer than the operations take
+    (docs/architecture.md, 17). On other devices than a CPU, where one thread works, the function is returned as it is;
+    so it is where torch has no TorchScript any more, which is deprecated: it is then slower, and returns the same.
     """
     if device.type != "cpu":
         return function
-    with _SCRIPTING:  # which is not for several threads at once
+    with _SCRIPTING:  # TorchScript compiles in one thread at a time
         return cast("_Function", _scripted(function))
 
 
@@ -180,17 +177,18 @@ _SCRIPTING = Lock()
 
 @cache
 def _scripted(function: _Function) -> _Function:
-    script = getattr(torch.jit, "script", None)
-    if script is None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the deprecation, whatever category a version gives it
+            compiled = torch.jit.script(function)
+            optimized_execution = torch.jit.optimized_execution  # type: ignore[attr-defined]
+    except (AttributeError, NotImplementedError, RuntimeError):
         return function
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        compiled: _Function = script(function)
 
     @wraps(function)
-    def freed(*arguments: Any) -> Any:
-        # Its own compiler makes the passes no faster, but holds up the first calls by some hundred milliseconds.
-        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+    def released(*arguments: Any) -> Any:
+        # TorchScript's own optimiser makes the passes no faster, but delays the first calls by some hundred ms.
+        with optimized_execution(False):
             return compiled(*arguments)
 
-    return cast("_Function", freed)
+    return cast("_Function", released)

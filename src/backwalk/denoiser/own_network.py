@@ -102,7 +102,7 @@ def _check_tensors(network: nn.Module, name: str) -> None:
     for key, tensor in tensors.items():
         if tensor.is_floating_point() and key in kept:
             _check_dtype(tensor, f"{name}.{key}")
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if tensor.is_floating_point() and not bool(tensor.detach().isfinite().all()):
             raise InvalidInput(f"{name}.{key} should hold finite numbers, but holds NaN or inf: initialise it anew.")
 
 

@@ -97,7 +97,7 @@ def _in_groups(push: Push, at_once: int) -> Push:
 def _load_forward_mode() -> None:
     """Make the first forward-mode call of the process without the warning that PyTorch raises about itself."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit")
         jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
 
 

@@ -23,6 +23,7 @@ from torch.nn.functional import logsigmoid
 
 from backwalk.diffusion.precision import in_float64
 from backwalk.errors import InvalidInput
+from backwalk.torch_state import in_initial_torch_state
 
 _FARTHEST_LOG_SNR = 700.0
 
@@ -46,6 +47,7 @@ class NoiseSchedule:
 
     log_snr: Tensor
 
+    @in_initial_torch_state
     def __post_init__(self) -> None:
         log_snr = in_float64(torch.as_tensor(self.log_snr).detach()).clone()
         object.__setattr__(self, "log_snr", log_snr)
@@ -74,6 +76,7 @@ class NoiseSchedule:
             )
 
     @classmethod
+    @in_initial_torch_state
     def linear(cls, n_steps: int, *, beta_min: float = 1e-3, beta_max: float = 0.02) -> NoiseSchedule:
         """Return the schedule whose beta_t rises linearly from `beta_min` at t = 1 to `beta_max` at t = n_steps.
 
@@ -85,6 +88,7 @@ class NoiseSchedule:
         return cls.from_beta(torch.linspace(beta_min, beta_max, _checked_n_steps(n_steps), dtype=torch.float64))
 
     @classmethod
+    @in_initial_torch_state
     def cosine(cls, n_steps: int, *, offset: float = 0.008, beta_max: float = 0.999) -> NoiseSchedule:
         """Return the schedule whose alpha_bar_t follows a squared cosine from 1 to 0.
 
@@ -103,6 +107,7 @@ class NoiseSchedule:
         return cls.from_beta(beta.clamp(max=beta_max))
 
     @classmethod
+    @in_initial_torch_state
     def log_snr_uniform(cls, n_steps: int, *, log_snr_max: float, log_snr_min: float) -> NoiseSchedule:
         """Return the schedule whose log-SNR falls evenly from `log_snr_max` at t = 1 to `log_snr_min` at t = n_steps.
 
@@ -120,6 +125,7 @@ class NoiseSchedule:
         return cls._from_steps(torch.linspace(log_snr_max, log_snr_min, n_steps, dtype=torch.float64))
 
     @classmethod
+    @in_initial_torch_state
     def from_beta(cls, beta: Sequence[float] | Tensor) -> NoiseSchedule:
         """Return the schedule with these variances beta_1..beta_N, each in (0, 1)."""
         beta = torch.as_tensor(beta, dtype=torch.float64)
@@ -134,6 +140,7 @@ class NoiseSchedule:
         return cls._from_steps(log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar)))
 
     @classmethod
+    @in_initial_torch_state
     def from_noise_levels(cls, levels: Sequence[float] | Tensor) -> NoiseSchedule:
         """Return the schedule with these noise levels (Karras' sigma, the noise's standard deviation on unscaled data).
 
@@ -154,6 +161,7 @@ class NoiseSchedule:
     def _from_steps(cls, log_snr: Tensor) -> NoiseSchedule:
         return cls(torch.cat([log_snr.new_tensor([math.inf]), log_snr]))
 
+    @in_initial_torch_state
     def respace(self, times: Sequence[int] | Tensor) -> NoiseSchedule:
         """Return the schedule that visits only these steps of this one: t = 1 of it is times[0], and so on.
 

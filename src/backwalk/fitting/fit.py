@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,6 +31,7 @@ from backwalk.sampling import default_sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, Table
 from backwalk.threads import single_threads
+from backwalk.torch_state import initial_torch_state
 from backwalk.training import Progress, Trainer, checkpointed
 
 
@@ -51,7 +51,7 @@ def fitted(
     z, (n, k), are the encoded rows of `table`. The weights start from those of the model `before`, where there is one;
     the time of `max_time` runs from `began`, a reading of `time.perf_counter`.
     """
-    with torch.inference_mode(False):  # whatever the caller set: threads move what is made here
+    with initial_torch_state():
         data_sha256 = digest(table.values)
         split = stream if before is None else split_of(before.card, data_sha256, stream)
         with _enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads

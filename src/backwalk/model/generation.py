@@ -34,6 +34,7 @@ from backwalk.sampling import (
     walk_back,
 )
 from backwalk.streams import Stream
+from backwalk.torch_state import in_initial_torch_state
 
 _NUMBERS_TOGETHER = 64  # of noise, per row, drawn for several steps of the chain
 _FITTING = Lock()
@@ -69,6 +70,7 @@ def gathered(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[n
     return rows
 
 
+@in_initial_torch_state
 def sample_pieces(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
 ) -> Iterator[NDArray[np.float64]]:
@@ -80,6 +82,7 @@ def sample_pieces(
     return _pieces(model, _chain(model, sampler or model.sampler), start, stop, stream)
 
 
+@in_initial_torch_state
 def _pieces(
     model: DiffusionModel, chain: tuple[Denoiser, NoiseSchedule, Step], start: int, stop: int, stream: Stream
 ) -> Iterator[NDArray[np.float64]]:
@@ -101,6 +104,7 @@ def _pieces(
         yield model.schema.clipped(model.codec.within_range(model.codec.decode(z)))
 
 
+@in_initial_torch_state
 @torch.no_grad()  # not a `with` block, which would stay in force in the caller between two states
 def walk(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None

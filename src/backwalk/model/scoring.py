@@ -38,6 +38,7 @@ from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile, spread_times
 from backwalk.streams import Stream
 from backwalk.table import Table, complete
 from backwalk.threads import single_threads
+from backwalk.torch_state import in_initial_torch_state
 
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
@@ -45,6 +46,7 @@ _FEWEST_ROWS, _MOST_ROWS = 128, 512  # of a bound's piece on a CPU: few rows sho
 MOST_FULL_COLUMNS = 64  # of a full covariance: 2,048 rows' take 32 MiB, and their eigenvectors seconds per step
 
 
+@in_initial_torch_state
 def bound(
     model: DiffusionModel,
     values: NDArray[np.float64],
@@ -125,6 +127,7 @@ def chosen_times(
     raise InvalidInput(f"steps should be a number of steps, a list of times or None, but got {steps!r}.")
 
 
+@in_initial_torch_state
 def log_density(
     model: DiffusionModel,
     values: NDArray[np.float64],

@@ -37,6 +37,7 @@ from backwalk.model_file.record import (
     tensors_of,
 )
 from backwalk.signals import HeldSignals
+from backwalk.torch_state import in_initial_torch_state
 
 SUFFIX: Final = ".safetensors"
 
@@ -45,6 +46,7 @@ _NAME = re.compile(r"model-[0-9a-f]{16}\.safetensors")
 _PART = re.compile(r"\.(model-[0-9a-f]{16}\.safetensors|model\.json)\.[0-9a-f]+\.part")
 
 
+@in_initial_torch_state
 def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) -> None:
     """Write a model to `path`: one file where it ends in `.safetensors`, a folder otherwise.
 
@@ -76,6 +78,7 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> None:
         check_folder_writable(target.parent if target.suffix == SUFFIX else target)
 
 
+@in_initial_torch_state
 def load(path: str | Path, network: nn.Module | None = None) -> DiffusionModel:
     """Return the model at `path`, file or folder.
 

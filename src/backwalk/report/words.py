@@ -77,7 +77,7 @@ def loss_words(history: History) -> str:
         words += (
             " From time to time the weights are judged by rows kept apart: by the part of the bound between "
             "its two ends, of encoded rows, so that it compares with no other number on this page. The last weights "
-            "are kept, unless earlier ones are shown to be better."
+            "are kept, unless earlier ones were better by half a standard error of the difference or more."
         )
     return words
 

@@ -1,7 +1,8 @@
-"""Which weights a run keeps: rows kept apart, a measure of weights on them, and the choice of the best or the last.
+"""Which weights a run keeps: held-out rows, a measure of weights on them, and the choice of the best or the last.
 
-The last weights are kept, unless earlier ones were better on the validation rows by more than chance would have it (at
-the level of two standard errors, by Student's t): the least of many noisy values is often least by chance.
+The last weights are kept, unless earlier ones were better on the held-out rows by half a standard error of the paired
+difference. A stricter test keeps weights of a run that overfits, as few rows with heavy tails show little for certain;
+the least value of all would often be chosen by chance. docs/defaults.md has the measurements.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from backwalk.denoiser import EnsembleDenoiser
 from backwalk.diffusion import scales
 from backwalk.limits import GREATEST_LEVEL
 from backwalk.streams import Stream
-from backwalk.t_quantile import student_quantile
 from backwalk.threads import Map
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
+_LEAST_LEAD = 0.5  # of earlier weights over the last, in standard errors
 _ROWS_AT_ONCE = 1024  # whose activations stay in the cache
 
 
@@ -116,12 +117,11 @@ class Choice:
             self.best = candidate
 
     def chosen(self) -> Candidate | None:
-        """Return the last candidate, or the best where it was clearly better; None before the first."""
+        """Return the last candidate, or the best where that was better by enough; None before the first."""
         if self.best is None or self.last is None:
             return self.last
         worse_by = self.last.by_row - self.best.by_row
         if len(worse_by) < 2:
-            return self.last  # a single row says nothing of chance
+            return self.last  # a single row has no standard error
         standard_error = float(worse_by.std()) / math.sqrt(len(worse_by))
-        limit = student_quantile(len(worse_by) - 1) * standard_error
-        return self.best if float(worse_by.mean()) > limit else self.last
+        return self.best if float(worse_by.mean()) > _LEAST_LEAD * standard_error else self.last
