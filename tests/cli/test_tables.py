@@ -43,7 +43,7 @@ def test_a_split_that_cannot_be_is_refused_and_leaves_no_file(run, tmp_path):
         (("-", "a.csv"), (), "should be three different files"),
         (("a.csv", "b.csv"), ("--share", 0.1), "0.1 of 3 rows are 0: give another --share"),
         (("a.csv", "there.csv"), ("--share", 0.4), "overwrite it (overwrite=True, --force)"),
-        (("a.csv", "b.txt"), ("--share", 0.4), ".csv, .parquet, .npy"),
+        (("a.csv", "b.txt"), ("--share", 0.4), ".parquet, .npy"),
         (("a.csv", "no/b.csv"), ("--share", 0.4), "there is no folder"),
     ):
         places = [place if place == "-" else tmp_path / place for place in places]
@@ -92,11 +92,14 @@ def test_a_table_with_texts_and_gaps_goes_all_the_way(run, tmp_path, judged):
     assert "dtype = string, cannot be fitted = it holds no numbers" in out
     assert "missing = 10" in out
     training, unseen, model = tmp_path / "t.csv", tmp_path / "u.parquet", tmp_path / "m"
-    status, _, err = run("split", tmp_path / "all.csv", training, unseen)
+    assert run("split", tmp_path / "all.csv", training, tmp_path / "u.csv")[0] == 0
+    assert set(training.read_text().splitlines()) <= set(GAPS.splitlines())
+    status, _, err = run("fit", training, "-o", model)
     assert (status, "--drop NAME" in err) == (1, True)
+    training.unlink()
     status, _, err = run("split", tmp_path / "all.csv", training, unseen, "--drop", "kind,id")
     assert (status, "--drop 'kind' --drop 'id'" in err) == (1, True)
-    status, _, err = run("split", tmp_path / "all.csv", training, unseen, "--drop", "kind", "--drop", "id")
+    status, _, err = run("fit", tmp_path / "all.csv", "-o", model, "--drop", "kind", "--drop", "id")
     assert (status, "10 of 90 rows" in err, "'weight' (10)" in err, "--drop-missing" in err) == (1, True, True, True)
     options = ["--drop", "kind", "--drop", "id", "--drop-missing"]
     status, _, err = run("split", tmp_path / "all.csv", training, unseen, *options)

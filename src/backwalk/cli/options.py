@@ -32,7 +32,11 @@ seed_option = click.option(
 )
 force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
 table_output_option = click.option(
-    "-o", "--output", default="-", show_default=True, help="A .csv, .parquet or .npy file; - is CSV to stdout."
+    "-o",
+    "--output",
+    default="-",
+    show_default=True,
+    help="A .csv, .tsv, .parquet or .npy file, also .csv.gz and .tsv.gz; - is CSV to stdout.",
 )
 raw_headers_option = click.option(
     "--raw-headers", is_flag=True, help="Write CSV headers that a spreadsheet would run as formulas as they are."

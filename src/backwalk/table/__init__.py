@@ -1,7 +1,7 @@
 """Tables: column names, units and files, and nothing about models.
 
 `read_table` and `as_table` take in files, arrays and DataFrames, `Codec` turns their columns into encoded units and
-back, and `from_values`, `write_table` and `write_rows` give rows out as they came.
+back, and `from_values`, `write_table` and `write_rows` give rows out as they came. `deal_rows` splits a file's rows.
 """
 
 from backwalk.table.codec import Codec
@@ -12,6 +12,7 @@ from backwalk.table.frame import Table, as_table, complete, match_columns
 from backwalk.table.reading import read_part, read_table
 from backwalk.table.schema import Schema, from_values
 from backwalk.table.selection import Selection
+from backwalk.table.splitting import deal_rows
 from backwalk.table.writing import check_table_path, write_rows, write_table
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "as_table",
     "check_table_path",
     "complete",
+    "deal_rows",
     "facts_of_columns",
     "from_values",
     "match_columns",

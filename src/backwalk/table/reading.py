@@ -100,10 +100,10 @@ def made_of_file(
     """
     with opened(path) as (file, form):
         if form.kind == "text":
-            return made(*_read_text(file, form, selection))
+            return made(*read_text(file, form, selection))
         if form.kind == "parquet":
             return made(*_read_parquet(file, selection, only_numbers=only_numbers))
-        return made(*_read_npy(file, selection))
+        return made(*read_npy(file, selection))
 
 
 @contextmanager
@@ -142,7 +142,8 @@ def opened(path: str | Path) -> Iterator[tuple[BinaryIO, Format]]:
         raise TableFileError(f"{where} cannot be parsed as a table: {one_line(error)}.") from error
 
 
-def _read_text(file: BinaryIO, form: Format, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
+def read_text(file: BinaryIO, form: Format, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
+    """Return the selected columns of a text file, and the names of the others."""
     text = DelimitedText(file, form.delimiter)
     refuse_duplicates(text.names)
     taken = selection.names(text.names)
@@ -191,7 +192,8 @@ def _has_parts(column_type: pa.DataType) -> bool:
     return bool(pa.types.is_nested(column_type)) or isinstance(column_type, pa.BaseExtensionType)
 
 
-def _read_npy(file: BinaryIO, selection: Selection) -> tuple[npt.NDArray[Any], dict[str, str]]:
+def read_npy(file: BinaryIO, selection: Selection) -> tuple[npt.NDArray[Any], dict[str, str]]:
+    """Return the array of real numbers in a NumPy file, of any shape."""
     selection.refuse_unnamed()
     if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
         raise TableFileError("The file is not a NumPy array: write it by numpy.save.")

@@ -54,17 +54,10 @@ def read_data(
         n = _USUALLY_DRAWN if rows is None else rows
         drawn = density.sample_rows(0, n, stream=stream.child("unseen") if unseen else stream)
         return Data(as_table(drawn), density)
-    if rows is not None:
-        raise IncompatibleArguments(f"--rows goes with a built-in density, but {source!r} is a file: it is read whole.")
-    check_source(source, name=name)
+    check_file(source, rows, name=name)
     only = None if model is None else model.schema.columns
     reading = read_part(source, Selection(tuple(drop), only, drop_missing))
-    if reading.columns_left_out:
-        observer.message(f"{source}: left out {listed(reading.columns_left_out)}")
-    n_left_out = int((~reading.is_taken).sum())
-    if n_left_out:
-        n = len(reading.is_taken)
-        observer.message(f"{source}: left out {n_left_out:,} of {n:,} rows, in which values are missing")
+    tell_left_out(source, reading.columns_left_out, reading.is_taken, observer)
     return Data(reading.table, None, reading.is_taken)
 
 
@@ -75,6 +68,22 @@ def read_training(source: str, model: DiffusionModel, *, drop_missing: bool, obs
     drawn = model.card["n_rows"] + model.card["n_validation_rows"]
     # The card may be a stranger's: its number of rows is limited.
     return read_data(source, min(drawn, _MOST_DRAWN), model.card["seed"], name="--training", observer=observer)
+
+
+def check_file(source: str, rows: int | None, *, name: str) -> None:
+    """Raise an error unless a source is a file or "-", of which no number of `rows` was asked for."""
+    if rows is not None:
+        raise IncompatibleArguments(f"--rows goes with a built-in density, but {source!r} is a file: it is read whole.")
+    check_source(source, name=name)
+
+
+def tell_left_out(source: str, columns: Sequence[str], is_taken: NDArray[np.bool_], observer: Observer) -> None:
+    """Report the columns and the number of rows of a file that were left out."""
+    if columns:
+        observer.message(f"{source}: left out {listed(columns)}")
+    n_left_out = int((~is_taken).sum())
+    if n_left_out:
+        observer.message(f"{source}: left out {n_left_out:,} of {len(is_taken):,} rows, in which values are missing")
 
 
 def check_source(source: str, *, name: str) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Table, check_table_path, write_table
-from backwalk.tasks.data import read_data
+from backwalk.table import Selection, check_table_path, deal_rows
+from backwalk.tasks.data import check_file, is_built_in, read_data, tell_left_out
 from backwalk.tasks.observer import SILENT, Observer
 
 
@@ -45,7 +46,7 @@ def split(
 ) -> SplitResult:
     """Deal the rows of `data` at random into two files, the second of which gets `share` of them.
 
-    In each file the rows keep their order.
+    The table may hold texts and dates, too; rows of CSV are copied as they stand. In each file rows keep their order.
     """
     places = (training, unseen)
     if "-" in places or len({Path(place).resolve() for place in (data, *places)}) < 3:
@@ -54,16 +55,24 @@ def split(
         )
     for place in places:
         check_table_path(place, overwrite=force)
-    table = read_data(data, rows, seed, drop=drop, drop_missing=drop_missing, observer=observer).table
-    n = len(table.values)
-    n_unseen = round(share * n)
-    if not 0 < n_unseen < n:
-        raise InvalidInput(
-            f"Each file should get at least one row, but {share:g} of {n:,} rows are {n_unseen:,}: give another "
-            "--share."
-        )
-    is_unseen = np.zeros(n, dtype=bool)
-    is_unseen[Stream(seed).child("held back").permutation(n)[:n_unseen]] = True
-    for place, chosen in zip(places, (~is_unseen, is_unseen), strict=True):
-        write_table(place, Table(table.values[chosen], table.schema), overwrite=force)
-    return SplitResult(training, n - n_unseen, unseen, n_unseen)
+    selection = Selection(tuple(drop), complete=drop_missing)
+
+    def chosen(n: int) -> NDArray[np.bool_]:
+        n_unseen = round(share * n)
+        if not 0 < n_unseen < n:
+            raise InvalidInput(
+                f"Each file should get at least one row, but {share:g} of {n:,} rows are {n_unseen:,}: give another "
+                "--share."
+            )
+        is_unseen = np.zeros(n, dtype=bool)
+        is_unseen[Stream(seed).child("held back").permutation(n)[:n_unseen]] = True
+        return is_unseen
+
+    if is_built_in(data):
+        drawn = read_data(data, rows, seed, drop=drop, observer=observer).table
+        dealt = deal_rows(drawn, places, chosen, overwrite=force)
+    else:
+        check_file(data, rows, name="DATA")
+        dealt = deal_rows(data, places, chosen, selection=selection, overwrite=force)
+        tell_left_out(data, dealt.columns_left_out, dealt.is_taken, observer)
+    return SplitResult(training, dealt.sizes[0], unseen, dealt.sizes[1])

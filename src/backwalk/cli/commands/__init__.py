@@ -22,8 +22,8 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKW
 def cli() -> None:
     """Fit diffusion models to tables of numbers, draw new rows from them, and judge them.
 
-    DATA is a .csv, .parquet or .npy file of numeric columns, - for CSV from standard input, or the name of a built-in
-    density such as two_moons (`backwalk info` lists them). Begin with `backwalk demo`.
+    DATA is a .csv, .tsv (or .gz), .parquet or .npy file of numeric columns, - for CSV from standard input, or the name
+    of a built-in density such as two_moons (`backwalk info` lists them). Begin with `backwalk demo`.
     """
 
 

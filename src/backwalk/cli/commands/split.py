@@ -28,7 +28,8 @@ from backwalk.cli.output import observed, print_json, say
 def split(context: click.Context, /, json: bool, **options: Any) -> None:
     """Split the rows of DATA at random into two files: TRAINING for fit, and UNSEEN for score and report.
 
-    Both are .csv, .parquet or .npy files.
+    Any table is split, text included; rows of text files are copied unchanged. Files end in .csv or .tsv, either with
+    .gz, in .parquet or in .npy.
     """
     from backwalk.tasks.split import split as run
 
