@@ -1162,6 +1162,14 @@ MUTANTS = (
         "the posterior mean of a finite set",
         _CLOSED_FORMS,
     ),
+    Mutant(
+        "pure noise before the last step",
+        "diffusion/schedule.py",
+        "inside[-1] |= beta[-1] == 1",
+        "inside |= beta == 1",
+        "what from_beta refuses",
+        _SCHEDULE,
+    ),
     # A log-SNR for each coordinate: conditionals and marginals.
     Mutant(
         "levels of coordinates: S A for A S A",

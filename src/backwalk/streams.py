@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from backwalk.errors import InvalidInput
+from backwalk.threads import on_one_thread
 
 _WORDS_PER_BLOCK = 4  # Philox 4x64 makes four 64-bit words from one value of its counter
 
@@ -54,6 +55,7 @@ class Stream:
         words = self._words(start, stop, d)
         return torch.from_numpy(((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
 
+    @on_one_thread
     def normal(self, start: int, stop: int, d: int, dtype: torch.dtype = torch.float64) -> Tensor:
         """Return rows start..stop-1 of d standard normal numbers: (stop - start, d).
 

@@ -65,6 +65,24 @@ def callers_own_threads() -> Iterator[None]:
         _OPEN_BLOCKS.enter()
 
 
+def on_one_thread(function: _Function) -> _Function:
+    """Return a function whose torch operations run on one thread.
+
+    For mathematics in the caller's thread. There log, exp or sqrt of a few hundred numbers start OpenMP's threads, and
+    a process that is forked afterwards waits for them for ever.
+    """
+
+    @wraps(function)
+    def alone(*arguments: Any, **named: Any) -> Any:
+        _OPEN_BLOCKS.enter()
+        try:
+            return function(*arguments, **named)
+        finally:
+            _OPEN_BLOCKS.leave()
+
+    return cast("_Function", alone)
+
+
 def _use_one_thread() -> None:
     """Set this thread's torch to one thread.
 

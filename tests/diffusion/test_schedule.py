@@ -140,7 +140,7 @@ def test_schedule_is_a_copy():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: NoiseSchedule.linear(40, beta_max=1.2), r"beta should lie in \(0, 1\), but got .* lower beta_max"),
+        (lambda: NoiseSchedule.linear(40, beta_max=1.2), r"but got 1.01554 at t = 34: lower beta_max"),
         (lambda: NoiseSchedule.linear(40, beta_min=0.0), r"got 0 at t = 1: raise beta_min"),
         (lambda: NoiseSchedule.from_beta([0.1, math.nan]), r"got nan at t = 2"),
         (lambda: NoiseSchedule.linear(0), "n_steps should be at least 1"),
@@ -193,3 +193,12 @@ def test_a_ratio_that_float64_cannot_hold_is_refused():
     assert NoiseSchedule.log_snr_uniform(20, log_snr_max=10.0, log_snr_min=-700.0).n_steps == 20
     with pytest.raises(InvalidInput, match=r"within 700 of 0, or end at -inf, but got -752.* at t = 10"):
         NoiseSchedule.log_snr_uniform(20, log_snr_max=10.0, log_snr_min=-1600.0)
+
+
+def test_the_last_beta_may_be_one_which_is_zero_terminal_snr():
+    schedule = NoiseSchedule.from_beta([0.1, 0.5, 1.0])
+    assert schedule.log_snr[-1] == -math.inf
+    torch.testing.assert_close(schedule.beta, torch.tensor([0.0, 0.1, 0.5, 1.0]).double())
+    assert NoiseSchedule.linear(10, beta_max=1.0).alpha_bar[-1] == 0
+    with pytest.raises(InvalidInput, match="but got 1 at t = 2"):
+        NoiseSchedule.from_beta([0.1, 1.0, 0.5])

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,9 +24,17 @@ from torch.nn.functional import logsigmoid
 
 from backwalk.diffusion.precision import in_float64
 from backwalk.errors import InvalidInput
+from backwalk.threads import on_one_thread
 from backwalk.torch_state import in_initial_torch_state
 
 _FARTHEST_LOG_SNR = 700.0
+
+
+class _Array(cached_property[Tensor]):
+    """An array that follows from a schedule's log-SNRs, computed at first use and on one thread."""
+
+    def __init__(self, function: Callable[[Any], Tensor]) -> None:
+        super().__init__(on_one_thread(function))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,6 +86,7 @@ class NoiseSchedule:
 
     @classmethod
     @in_initial_torch_state
+    @on_one_thread
     def linear(cls, n_steps: int, *, beta_min: float = 1e-3, beta_max: float = 0.02) -> NoiseSchedule:
         """Return the schedule whose beta_t rises linearly from `beta_min` at t = 1 to `beta_max` at t = n_steps.
 
@@ -89,6 +99,7 @@ class NoiseSchedule:
 
     @classmethod
     @in_initial_torch_state
+    @on_one_thread
     def cosine(cls, n_steps: int, *, offset: float = 0.008, beta_max: float = 0.999) -> NoiseSchedule:
         """Return the schedule whose alpha_bar_t follows a squared cosine from 1 to 0.
 
@@ -108,6 +119,7 @@ class NoiseSchedule:
 
     @classmethod
     @in_initial_torch_state
+    @on_one_thread
     def log_snr_uniform(cls, n_steps: int, *, log_snr_max: float, log_snr_min: float) -> NoiseSchedule:
         """Return the schedule whose log-SNR falls evenly from `log_snr_max` at t = 1 to `log_snr_min` at t = n_steps.
 
@@ -126,21 +138,32 @@ class NoiseSchedule:
 
     @classmethod
     @in_initial_torch_state
+    @on_one_thread
     def from_beta(cls, beta: Sequence[float] | Tensor) -> NoiseSchedule:
-        """Return the schedule with these variances beta_1..beta_N, each in (0, 1)."""
+        """Return the schedule with these variances beta_1..beta_N, each in (0, 1).
+
+        beta_N may be 1, which is zero terminal SNR.
+
+        >>> NoiseSchedule.from_beta([0.1, 0.5, 1.0])
+        NoiseSchedule(3 steps, log-SNR 2.2 to -inf)
+        """
         beta = torch.as_tensor(beta, dtype=torch.float64)
         if beta.ndim != 1 or not len(beta):
             raise InvalidInput(f"beta should be one row of variances, but got shape {tuple(beta.shape)}: flatten it.")
-        outside = torch.nonzero(~((beta > 0) & (beta < 1))).flatten()
-        if len(outside):
-            t = int(outside[0]) + 1
+        inside = (beta > 0) & (beta < 1)
+        inside[-1] |= beta[-1] == 1
+        if not bool(inside.all()):
+            t = int((~inside).nonzero()[0]) + 1
             remedy = "raise beta_min" if beta[t - 1] <= 0 else "lower beta_max"
-            raise InvalidInput(f"beta should lie in (0, 1), but got {beta[t - 1]:g} at t = {t}: {remedy}.")
+            raise InvalidInput(
+                f"beta should lie in (0, 1), or be 1 at the last step, but got {beta[t - 1]:g} at t = {t}: {remedy}."
+            )
         log_alpha_bar = torch.log1p(-beta).cumsum(0)
         return cls._from_steps(log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar)))
 
     @classmethod
     @in_initial_torch_state
+    @on_one_thread
     def from_noise_levels(cls, levels: Sequence[float] | Tensor) -> NoiseSchedule:
         """Return the schedule with these noise levels (Karras' sigma, the noise's standard deviation on unscaled data).
 
@@ -184,38 +207,38 @@ class NoiseSchedule:
         """The number N of steps of the chain."""
         return len(self.log_snr) - 1
 
-    @cached_property
+    @_Array
     def alpha_bar(self) -> Tensor:
         """The share of the variance of x_t that is signal, for data of unit variance: 1 at t = 0."""
         return torch.sigmoid(self.log_snr)
 
-    @cached_property
+    @_Array
     def one_minus_alpha_bar(self) -> Tensor:
         """The variance of the noise in x_t: 0 at t = 0, to full relative precision everywhere."""
         return torch.sigmoid(-self.log_snr)
 
-    @cached_property
+    @_Array
     def snr(self) -> Tensor:
         """alpha_bar / (1 - alpha_bar): +inf at t = 0."""
         return self.log_snr.exp()
 
-    @cached_property
+    @_Array
     def noise_level(self) -> Tensor:
         """Karras' sigma, sqrt((1 - alpha_bar) / alpha_bar): 0 at t = 0."""
         return torch.exp(-0.5 * self.log_snr)
 
-    @cached_property
+    @_Array
     def alpha(self) -> Tensor:
         """alpha_bar_t / alpha_bar_{t-1} = 1 - beta_t."""
         log_alpha_bar = logsigmoid(self.log_snr)
         return _after_index_0(1.0, torch.exp(log_alpha_bar[1:] - log_alpha_bar[:-1]))
 
-    @cached_property
+    @_Array
     def beta(self) -> Tensor:
         """The variance that step t of the forward process adds."""
         return _after_index_0(0.0, self.one_minus_alpha_bar[1:] * self._lost)
 
-    @cached_property
+    @_Array
     def beta_tilde(self) -> Tensor:
         """The variance of q(x_{t-1} | x_t, x_0): beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t), so 0 at t = 1.
 
@@ -223,12 +246,12 @@ class NoiseSchedule:
         """
         return _after_index_0(0.0, self.one_minus_alpha_bar[:-1] * self._lost)
 
-    @cached_property
+    @_Array
     def snr_drop(self) -> Tensor:
         """SNR_{t-1} - SNR_t, what step t destroys: +inf at t = 1."""
         return _after_index_0(0.0, self.snr[:-1] * self._lost)
 
-    @cached_property
+    @_Array
     def x_0_weight(self) -> Tensor:
         """The factor of x_0 in mu_tilde: sqrt(alpha_bar_{t-1}) beta_t / (1 - alpha_bar_t), so 1 at t = 1.
 
@@ -236,7 +259,7 @@ class NoiseSchedule:
         """
         return _after_index_0(0.0, self.alpha_bar[:-1].sqrt() * self._lost)
 
-    @cached_property
+    @_Array
     def x_t_weight(self) -> Tensor:
         """The factor of x_t in mu_tilde: sqrt(alpha_t) (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t), so 0 at t = 1.
 
@@ -245,7 +268,7 @@ class NoiseSchedule:
         noise = self.one_minus_alpha_bar
         return _after_index_0(1.0, self.alpha[1:].sqrt() * noise[:-1] / noise[1:])
 
-    @cached_property
+    @_Array
     def _lost(self) -> Tensor:
         return -torch.expm1(self.log_snr[1:] - self.log_snr[:-1])
 

@@ -17,10 +17,12 @@ from torch import Tensor
 from backwalk.diffusion.precision import in_float64
 from backwalk.diffusion.schedule import NoiseSchedule, evenly_spaced
 from backwalk.errors import InvalidInput
+from backwalk.threads import on_one_thread
 
 _MOST_STEPS = 2000  # 32 MiB for each of the costs' parts
 
 
+@on_one_thread
 def optimal_step_cost(
     schedule: NoiseSchedule, denoising_error: Tensor, *, decoder_variance: float | None = None
 ) -> Tensor:
@@ -42,6 +44,7 @@ def optimal_step_cost(
     return torch.where(allowed, torch.cat([decoder[None, :], cost]), math.inf)
 
 
+@on_one_thread
 def best_steps(
     schedule: NoiseSchedule, denoising_error: Tensor, k: int, *, decoder_variance: float | None = None
 ) -> list[int]:

@@ -37,7 +37,7 @@ from backwalk.model.fitted import (
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile, spread_times
 from backwalk.streams import Stream
 from backwalk.table import Table, complete
-from backwalk.threads import single_threads
+from backwalk.threads import on_one_thread, single_threads
 from backwalk.torch_state import in_initial_torch_state
 
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
@@ -47,6 +47,7 @@ MOST_FULL_COLUMNS = 64  # of a full covariance: 2,048 rows' take 32 MiB, and the
 
 
 @in_initial_torch_state
+@on_one_thread
 def bound(
     model: DiffusionModel,
     values: NDArray[np.float64],
@@ -128,6 +129,7 @@ def chosen_times(
 
 
 @in_initial_torch_state
+@on_one_thread
 def log_density(
     model: DiffusionModel,
     values: NDArray[np.float64],
@@ -258,6 +260,7 @@ def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Te
     return torch.from_numpy(z).to(model.denoiser.device)
 
 
+@on_one_thread
 def measured_denoising_error(
     denoiser: Denoiser, z: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_levels: int = N_MEASURED_LEVELS
 ) -> Tensor:
