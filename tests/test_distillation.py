@@ -37,7 +37,7 @@ SCHEDULES = {
 
 @pytest.fixture
 def few_pairs(monkeypatch):
-    monkeypatch.setattr("backwalk.estimator.default_pairs", lambda _: 3000)
+    monkeypatch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 3000)
 
 
 @pytest.fixture
@@ -200,7 +200,9 @@ def test_refused(fitted, rows):
 
 
 def test_a_model_whose_student_fails_is_as_it_was(own, fitted, few_pairs, monkeypatch):
-    monkeypatch.setattr("backwalk.estimator.default_distillation", lambda *_: Training(512, 1.0, 50, hidden_rate=1.0))
+    monkeypatch.setattr(
+        "backwalk.estimator.diffusion.default_distillation", lambda *_: Training(512, 1.0, 50, hidden_rate=1.0)
+    )
     own.callbacks = [lambda _: 1 / 0]
     with pytest.raises(ZeroDivisionError):
         own.distil(random_state=0)

@@ -13,7 +13,7 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, integrate_ode
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.latent import from_latent, mixed, to_latent
+from backwalk.latent import from_latent, interpolated, mixed, to_latent
 from backwalk.sampling import TILE_ROWS
 from backwalk.streams import Stream
 
@@ -158,8 +158,8 @@ def test_interpolation_starts_and_ends_at_its_rows(fitted, rows):
 
 
 def test_a_way_has_two_ends():
-    with pytest.raises(InvalidInput, match="n should be at least 2"):
-        mixed(np.zeros((1, 2)), np.ones((1, 2)), 1)
+    with pytest.raises(InvalidInput, match="n should be an integer >= 2"):
+        interpolated(None, np.zeros((1, 2)), np.ones((1, 2)), 1)
 
 
 def test_refused(fitted, rows, model):

@@ -11,7 +11,9 @@ from backwalk import errors
 NAMES = [
     "BackwalkError",
     "CheckpointError",
+    "DegenerateRowsWarning",
     "Diffusion",
+    "ImpossibleRowsWarning",
     "InvalidInput",
     "ModelFileError",
     "NoiseSchedule",
@@ -20,6 +22,7 @@ NAMES = [
     "Residual",
     "Sampler",
     "SamplingDiverged",
+    "ShortTrainingWarning",
     "TableFileError",
     "Textbook",
     "Training",
@@ -56,6 +59,15 @@ def test_errors_are_what_their_tree_says():
             ("CheckpointError", "InvalidInput", "ModelFileError", "TableFileError"), (errors.BackwalkError, ValueError)
         ),
         **dict.fromkeys(("SamplingDiverged", "TrainingDiverged"), (errors.BackwalkError, RuntimeError)),
-        **dict.fromkeys(("PriorMismatchWarning", "RepeatedValueWarning"), (UserWarning,)),
+        **dict.fromkeys(
+            (
+                "DegenerateRowsWarning",
+                "ImpossibleRowsWarning",
+                "PriorMismatchWarning",
+                "RepeatedValueWarning",
+                "ShortTrainingWarning",
+            ),
+            (UserWarning,),
+        ),
     }
     assert {name: error.__bases__ for name, error in of_ours.items()} == tree

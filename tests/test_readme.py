@@ -21,15 +21,15 @@ def blocks(language):
 def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("backwalk.fitting.plan.default_training", _short_training)
-    monkeypatch.setattr("backwalk.estimator.default_distillation", lambda d, *_: _short_training(1000, d))
-    monkeypatch.setattr("backwalk.estimator.default_pairs", lambda _: 3000)
+    monkeypatch.setattr("backwalk.estimator.diffusion.default_distillation", lambda d, *_: _short_training(1000, d))
+    monkeypatch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 3000)
     names: dict[str, object] = {}
     assert len(blocks("python")) == 6
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
 
 
-def _short_training(n, d, max_steps=None, max_time=None, *_):
+def _short_training(n, d, max_steps=None, max_time=None, *_, **__):
     from backwalk.defaults import default_training
 
     return default_training(n, d, max_steps or 30, max_time)

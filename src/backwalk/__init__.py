@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from backwalk.errors import (
         BackwalkError,
         CheckpointError,
+        DegenerateRowsWarning,
+        ImpossibleRowsWarning,
         InvalidInput,
         ModelFileError,
         PriorMismatchWarning,
         RepeatedValueWarning,
         SamplingDiverged,
+        ShortTrainingWarning,
         TableFileError,
         TrainingDiverged,
     )
@@ -37,7 +40,9 @@ __version__ = "0.1.0"
 __all__ = [
     "BackwalkError",
     "CheckpointError",
+    "DegenerateRowsWarning",
     "Diffusion",
+    "ImpossibleRowsWarning",
     "InvalidInput",
     "ModelFileError",
     "NoiseSchedule",
@@ -46,6 +51,7 @@ __all__ = [
     "Residual",
     "Sampler",
     "SamplingDiverged",
+    "ShortTrainingWarning",
     "TableFileError",
     "Textbook",
     "Training",

@@ -1,31 +1,39 @@
-"""The errors that backwalk raises on purpose. Each message gives the rule, the value and the remedy.
+"""The exceptions and warnings of backwalk.
 
 ```
 BackwalkError
-├── InvalidInput (ValueError)       data or settings that a caller can put right
-│   ├── NotANumber (TypeError)      a cell that is no number
+├── InvalidInput (ValueError)       data or settings that the caller can correct
+│   ├── NotANumber (TypeError)      a cell that is not a number
 │   └── IncompatibleArguments       arguments that do not go together
 ├── TableFileError (ValueError)     a table file that cannot be read or written
 ├── ModelFileError (ValueError)     a model file that is incomplete, altered, or from another version
 ├── CheckpointError (ValueError)    a checkpoint that is damaged, or belongs to another fit
-├── TrainingDiverged (RuntimeError) the loss stopped being finite
-└── SamplingDiverged (RuntimeError) a walk between noise and rows left the finite numbers
+├── TrainingDiverged (RuntimeError) the loss or the weights are not finite
+└── SamplingDiverged (RuntimeError) rows, latents or scores are not finite
+
+UserWarning
+├── DegenerateRowsWarning           rows that lie in fewer dimensions, repeat each other, or are very few
+├── ImpossibleRowsWarning           rows that the model cannot make are left out of a score
+├── PriorMismatchWarning            the chain ends before the data are noise
+├── RepeatedValueWarning            one number stands in many rows of a column
+└── ShortTrainingWarning            a time limit ended training after far too few steps
 ```
 
-Only the command line turns these into one line on stderr; everything else lets them through.
+Each message says what is wrong, which value was given, and what to do. The command line turns errors into one line on
+stderr; everything else lets them propagate.
 """
 
 
 class BackwalkError(Exception):
-    """The root: `except BackwalkError` catches what this library raises on purpose, and nothing else."""
+    """The base class of all errors that backwalk raises on purpose."""
 
 
 class InvalidInput(BackwalkError, ValueError):
-    """Data or settings outside what is accepted; the message says what to change."""
+    """Data or settings that cannot be used; the message says what to change."""
 
 
 class NotANumber(InvalidInput, TypeError):
-    """A cell that is no number. Also a TypeError, which is what NumPy and scikit-learn raise here."""
+    """A cell that is not a number. Also a TypeError, which NumPy and scikit-learn raise here."""
 
 
 class IncompatibleArguments(InvalidInput):
@@ -37,24 +45,36 @@ class TableFileError(BackwalkError, ValueError):
 
 
 class ModelFileError(BackwalkError, ValueError):
-    """A model file that is missing, incomplete, altered, or written by another format version."""
+    """A model file that is missing, incomplete, altered, or of another format version."""
 
 
 class CheckpointError(BackwalkError, ValueError):
-    """A checkpoint that is incomplete, altered or of another fit, or that cannot be written."""
+    """A checkpoint that is incomplete, altered, of another fit, or that cannot be written."""
 
 
 class TrainingDiverged(BackwalkError, RuntimeError):
-    """Training met a loss that is not finite, and stopped."""
+    """The loss or the weights stopped being finite during training."""
 
 
 class SamplingDiverged(BackwalkError, RuntimeError):
-    """A walk from noise to rows, or from rows to noise, left the finite numbers; nothing of it is returned."""
+    """Rows, latents or scores computed by the network are not finite; none of them is returned."""
 
 
-class RepeatedValueWarning(UserWarning):
-    """A column holds one number in many rows, which a density cannot give back."""
+class DegenerateRowsWarning(UserWarning):
+    """Rows that no density describes well: they lie in fewer dimensions, repeat each other, or are very few."""
+
+
+class ImpossibleRowsWarning(UserWarning):
+    """Rows that the model cannot make, as their constant columns differ from the fit's, are left out of a score."""
 
 
 class PriorMismatchWarning(UserWarning):
-    """The chain ends before the data are noise, so that sampling starts from the wrong place."""
+    """The chain ends before the data are noise, so that sampling starts from the wrong distribution."""
+
+
+class RepeatedValueWarning(UserWarning):
+    """One number stands in many rows of a column; a density cannot represent such a point mass."""
+
+
+class ShortTrainingWarning(UserWarning):
+    """A time limit ended training after far fewer steps than a sound fit takes."""

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from backwalk.diffusion import Denoiser, integrate_ode
 from backwalk.errors import InvalidInput, SamplingDiverged
+from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel, encode_for_scoring, refuse_impossible
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
 from backwalk.table import as_table, complete
@@ -85,6 +86,31 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
     return Transported(codec.decode(scale * x_t), codec.in_user_units(scale * error, scale * x_t))
 
 
+def interpolated(
+    model: DiffusionModel, x_a: NDArray[np.float64], x_b: NDArray[np.float64], n: int
+) -> NDArray[np.float64]:
+    """Return n rows on the way from each row of x_a to the same row of x_b, both (m, d): (m n, d), ways in order.
+
+    Between the ends, integers stay within the fitted range. Raises InvalidInput for another number of rows, for n < 2,
+    and for rows that the model cannot make.
+    """
+    if not is_whole(n) or n < 2:
+        raise InvalidInput(f"n should be an integer >= 2, as both ends count, but got {n!r}: 9 is usual.")
+    for end, name in ((x_a, "x_a"), (x_b, "x_b")):
+        refuse_impossible(model, end, name)
+    if len(x_a) != len(x_b):
+        raise InvalidInput(
+            f"x_a and x_b should have equally many rows, but have {len(x_a)} and {len(x_b)}: give one row of each for "
+            "every way."
+        )
+    latent_a, latent_b = np.split(to_latent(model, np.concatenate([x_a, x_b])).points, 2)
+    path = mixed(latent_a, latent_b, int(n))
+    rows = from_latent(model, path.reshape(-1, path.shape[-1])).points
+    is_between = np.tile(np.arange(n) % (n - 1) > 0, len(path))  # the ends are the caller's own rows
+    rows[is_between] = model.codec.within_range(rows[is_between])
+    return rows
+
+
 def mixed(latent_a: NDArray[np.float64], latent_b: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     """Return n latents on the way from each row of one array, (m, k), to the same row of another: (m, n, k).
 
@@ -96,8 +122,6 @@ def mixed(latent_a: NDArray[np.float64], latent_b: NDArray[np.float64], n: int) 
             [0.7071, 0.7071],
             [0.    , 1.    ]]])
     """
-    if n < 2:
-        raise InvalidInput(f"n should be at least 2, as both ends count, but got {n}.")
     phi = np.linspace(0.0, 0.5 * np.pi, n)[:, None]
     weight_a, weight_b = np.cos(phi), np.sin(phi)
     weight_a[-1] = 0.0  # cos(pi / 2) in float64 is 6e-17

@@ -84,6 +84,20 @@ def progress_bar(verbose: bool | int) -> Iterator[Callback]:
         yield show
 
 
+@contextmanager
+def progress_of_rows(verbose: bool | int, activity: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Give a function that adds the rows it is given to those done, and shows how many of `total` they are."""
+    with progress_display(verbose) as display:
+        done = 0
+
+        def count(rows: int) -> None:
+            nonlocal done
+            done += rows
+            display.show(activity, done / total, f"{done:,} of {total:,} rows")
+
+        yield count
+
+
 class _Nothing:
     def draw(self, *_: object) -> None:
         pass

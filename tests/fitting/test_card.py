@@ -99,3 +99,18 @@ def test_the_card_has_the_data_s_checksum(rows, fitted):
 
     assert fitted.model_.card["data_sha256"] == hashlib.sha256(rows.tobytes()).hexdigest()
     assert fitted.model_.schema.n_columns == 3
+
+
+def test_the_description_counts_the_rows_as_the_card_does(fitted):
+    """Found by trying: 9,684 rows stood under a title of 10,000."""
+    card = fitted.model_.card
+    assert card["description"] == "diffusion model of 3 columns, fitted to 300 rows, 30 of them held out"
+    assert (card["n_rows"], card["n_validation_rows"]) == (270, 30)
+
+
+def test_a_history_is_a_line(fitted):
+    """Found by trying: a notebook showed every step."""
+    text = repr(fitted.history_)
+    assert text.startswith("History(30 steps in ")
+    assert f"validation {fitted.history_.validation_loss[-1]:.4f}" in text
+    assert len(text) < 120

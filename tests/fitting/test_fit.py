@@ -4,16 +4,22 @@ import itertools
 import multiprocessing
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 
+from backwalk.defaults import reference_step_seconds
 from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule
-from backwalk.errors import InvalidInput, PriorMismatchWarning, RepeatedValueWarning
+from backwalk.errors import InvalidInput, PriorMismatchWarning, RepeatedValueWarning, ShortTrainingWarning
 from backwalk.estimator import Diffusion
+from backwalk.fitting import checked_settings, speed
 from backwalk.fitting import fit as module
-from backwalk.training import Trainer
+from backwalk.fitting.plan import planned
+from backwalk.streams import Stream
+from backwalk.training import Trainer, loop
+from backwalk.training.checkpoint import checkpoint_slowness
 
 
 def tiny(**settings):
@@ -32,9 +38,76 @@ def test_what_comes_before_and_after_training_is_counted(monkeypatch, n_steps, e
     assert asked == [2, 4]
 
 
-def test_a_fit_ends_by_the_clock(rows):
-    model = Diffusion(max_time=0.3, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(rows).model_
-    assert model.history.n_steps < model.card["settings"]["training"]["max_steps"]
+@pytest.fixture
+def slow(monkeypatch):
+    """A machine on which a training step takes 16 times as long as on the reference machine."""
+    monkeypatch.setattr(speed, "_step_seconds", lambda n, d, _: 16.0 * reference_step_seconds(n, d))
+
+
+def clocked(monkeypatch, step_seconds):
+    """Let training steps take so many seconds by its own clock, and nothing else."""
+    now = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    update = Trainer._update
+
+    def slow_update(self, *given):
+        now[0] += step_seconds
+        return update(self, *given)
+
+    monkeypatch.setattr(Trainer, "_update", slow_update)
+
+
+@pytest.mark.parametrize("steps", [89, 201])
+def test_a_fit_that_the_time_limit_cuts_short_says_so_and_warns_where_it_is_far_too_short(monkeypatch, rows, steps):
+    """Found by an attack: on a busy machine 15 s became 16 networks of 89 steps, a nat worse than 4 of 400."""
+    monkeypatch.setattr(module, "measured_slowness", lambda *_: 1.0)
+    X = np.random.default_rng(0).normal(size=(100, 5))
+    clocked(monkeypatch, 1000.0 / steps)
+    model = Diffusion(n_steps=10, max_time=1000.0, denoiser=Residual(8, 1), random_state=0, verbose=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X)
+    card = model.model_.card
+    assert (card["stopped_by"], card["usual_steps"]) == ("time limit", 400)
+    assert card["steps_taken"] == model.history_.n_steps <= steps
+    words = f"stopped by the time limit after {card['steps_taken']} of about 400 steps"
+    assert words in repr(model.model_)
+    told = [warning for warning in caught if warning.category is ShortTrainingWarning]
+    assert len(told) == (steps < 200)
+    assert all(words in str(warning.message) and warning.filename == __file__ for warning in told)
+
+
+def test_a_fit_that_takes_its_steps_is_stopped_by_them(rows):
+    card = tiny(max_time=1000.0).fit(rows).model_.card
+    assert (card["stopped_by"], card["usual_steps"], card["steps_taken"]) == ("steps", 3, 3)
+
+
+def test_a_slow_machine_trains_fewer_networks(slow):
+    """Rows and time for which the reference machine trains 16."""
+    X = np.random.default_rng(0).normal(size=(100, 5))
+    given = checked_settings(Diffusion(max_time=15.0).get_params(deep=False))
+    assert module._slowness(given, *X.shape, keeping=None) == 16.0
+    plans = [planned(X, given, Stream(0), None, Stream(0), slowness) for slowness in (1.0, 16.0)]
+    assert [plan.architecture.n_members for plan in plans] == [16, 2]
+
+
+def test_a_resumed_fit_keeps_the_speed_that_was_measured_when_it_began(monkeypatch, rows, tmp_path):
+    """Else it would plan other networks than those in the checkpoint."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress):
+        raise Stop
+
+    ratios = iter([4.0, 1.0])
+    monkeypatch.setattr(speed, "_step_seconds", lambda n, d, _: next(ratios) * reference_step_seconds(n, d))
+    given = {"n_steps": 10, "max_time": 5.0, "random_state": 0, "verbose": False}
+    with pytest.raises(Stop):
+        Diffusion(**given, callbacks=[stop]).fit(rows, checkpoint=tmp_path / "c")
+    assert checkpoint_slowness(tmp_path / "c") == 4.0
+    with pytest.raises(Stop):
+        Diffusion(**given, callbacks=[stop]).fit(rows, checkpoint=tmp_path / "c", resume=True)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: x")])

@@ -125,7 +125,7 @@ def test_checkpoints_come_at_intervals_and_take_a_small_share(tmp_path, monkeypa
     now, written = [0.0], []
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
 
-    def write(trainer, path):
+    def write(trainer, path, slowness):
         written.append(trainer.step)
         now[0] += took
 

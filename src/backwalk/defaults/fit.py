@@ -32,7 +32,7 @@ class FitRules:
       m = M sqrt(A / (M steps)), with M = `timed_members` for up to `few_rows` rows and 2 for more, so that members and
       steps grow alike; more where each would take more steps than usual, or more than `steps_per_row` n, as a member
       then overfits. m is even (members train in pairs), rounded up from `round_up` of a pair on, at most
-      `most_members`; 1 below 1.5, unless A >= `steps_for_two`.
+      `most_members`; 1 below 1.5, unless A >= `steps_for_two`; and no more than leave each `sound_steps`.
     - Width: 64 ceil(d / 64) units, within `least_width`..`most_width`; `narrow_width` for fewer than `narrow_rows`
       rows, and `hurried_width` for a time limit below `hurried_seconds`. What a network adds to a multiple of x_t lies
       in a space of as many dimensions as its last layer has units.
@@ -75,6 +75,11 @@ class FitRules:
     bfloat16_width: float = math.inf
     step_seconds: float
     narrow_step_seconds: float = 0.0
+
+    @property
+    def sound_steps(self) -> int:
+        """The training steps below which a fit is worth little."""
+        return self.least_steps // 2
 
 
 LOW = FitRules(  # up to three columns
@@ -212,7 +217,8 @@ def _members_and_steps(n: int, d: int, max_time: float | None, slowness: float) 
     even = 2 * math.floor(wanted / 2.0 + (1.0 - rules.round_up))
     even = max(even, 2 * round(affordable / max(steps, rules.steps_per_row * n) / 2.0))
     least = 2 if affordable >= rules.steps_for_two else 1
-    members = int(np.clip(even if wanted >= 1.5 else 1, least, rules.most_members))
+    most = min(rules.most_members, max(1, int(affordable / rules.sound_steps)))
+    members = int(np.clip(even if wanted >= 1.5 else 1, least, most))
     return members, max(1, round(affordable / members))
 
 

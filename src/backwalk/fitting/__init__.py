@@ -5,7 +5,6 @@ and measures, and `card.py` writes down what was done.
 """
 
 from backwalk.fitting.card import (
-    cells,
     cells_of_the_fit,
     is_of_the_fit,
     is_of_these_versions,
@@ -26,7 +25,6 @@ from backwalk.fitting.settings import (
 __all__ = [
     "CheckpointOptions",
     "Settings",
-    "cells",
     "cells_of_the_fit",
     "check_budget",
     "checked_checkpoint_options",

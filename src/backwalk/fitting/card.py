@@ -41,25 +41,31 @@ def model_card(
     *,
     seed: int,
     seconds: float,
+    stopped_by: str,
 ) -> dict[str, Any]:
-    """Return the card of a fit that took so many seconds: `n_rows` are those that were trained on.
+    """Return the card of a fit that took `seconds`.
 
-    `data_sha256` is the `digest` of the table, and `split` the stream that picked the rows for validation.
+    `data_sha256` is the `digest` of the table, `split` the stream that drew the held-out rows, and `stopped_by` what
+    ended training: "steps", "time limit" or "divergence". In the card, `n_rows` counts the training rows.
     """
     n_columns = table.schema.n_columns
     columns = f"{n_columns} column{'s' * (n_columns > 1)}"
+    n_held_out = 0 if plan.x_validation is None else len(plan.x_validation)
+    held_out = f", {n_held_out:,} of them held out" if n_held_out else ""
     return {
-        "description": f"diffusion model of {columns}, fitted to {len(table.values):,} rows",
+        "description": f"diffusion model of {columns}, fitted to {len(table.values):,} rows{held_out}",
         "parameters": parameters_record(settings),
         "settings": {"denoiser": _plain(plan.architecture), "training": asdict(plan.training)},
         "seed": seed,
         "split_seed": split.seed,
         "data_sha256": data_sha256,
         "n_rows": len(plan.x_0),
-        "n_validation_rows": 0 if plan.x_validation is None else len(plan.x_validation),
+        "n_validation_rows": n_held_out,
         "n_columns": n_columns,
         "n_parameters": sum(parameter.numel() for parameter in plan.denoiser.parameters()),
         "steps_taken": history.n_steps,
+        "usual_steps": plan.usual_steps,
+        "stopped_by": stopped_by,
         "versions": {**_versions(), "python": platform.python_version()},
         "fit_seconds": round(seconds, 3),
     }

@@ -11,57 +11,67 @@ from contextlib import closing, contextmanager
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 from torch import Tensor
 
-from backwalk.errors import InvalidInput, PriorMismatchWarning, RepeatedValueWarning, TrainingDiverged
-from backwalk.fitting.card import digest, model_card, split_of
+from backwalk.defaults import fit_rules
+from backwalk.errors import (
+    InvalidInput,
+    ShortTrainingWarning,
+    TrainingDiverged,
+)
+from backwalk.fitting.card import cells, digest, model_card, split_of
+from backwalk.fitting.cautions import cautions
 from backwalk.fitting.plan import planned
-from backwalk.fitting.settings import CheckpointOptions, Settings
-from backwalk.formatting import listed
+from backwalk.fitting.settings import CheckpointOptions, Settings, chosen_device, stream_of
+from backwalk.fitting.speed import measured_slowness
+from backwalk.limits import FARTHEST_TO_FIT
 from backwalk.model import (
     N_MEASURED_LEVELS,
     DiffusionModel,
     default_decoder_variance,
     measured_denoising_error,
-    mismatch_warning,
+    time_limit_words,
 )
 from backwalk.progress import progress_bar
 from backwalk.sampling import default_sampler
-from backwalk.streams import Stream
 from backwalk.table import Codec, Table
 from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
 from backwalk.training import Progress, Trainer, checkpointed
+from backwalk.training.checkpoint import checkpoint_slowness
 
 
 def fitted(
-    z: NDArray[np.float64],
     table: Table,
-    codec: Codec,
     settings: Settings,
     *,
-    stream: Stream,
     before: DiffusionModel | None,
     keeping: CheckpointOptions | None,
     began: float,
 ) -> tuple[DiffusionModel, TrainingDiverged | None]:
-    """Return a fitted model, and where training diverged, so that it has the last good weights, the error.
+    """Fit a model to a table; where training diverged and finite weights are left, return the error too.
 
-    z, (n, k), are the encoded rows of `table`. The weights start from those of the model `before`, where there is one;
-    the time of `max_time` runs from `began`, a reading of `time.perf_counter`.
+    The weights start from those of the model `before`, where there is one. The time limit counts from `began`, a
+    reading of `time.perf_counter`.
     """
+    codec = Codec.fit(table, scale=settings.scale)
+    stream = stream_of(settings.random_state, keeping)
+    z = codec.encode(table.values, stream=cells(stream))
+    if np.abs(z).max() > FARTHEST_TO_FIT:
+        raise InvalidInput(
+            f"X should stay within {FARTHEST_TO_FIT:g} where columns are not scaled, but got {np.abs(z).max():g}: set "
+            "scale=True (leave --ddpm out), or give smaller numbers."
+        )
     with initial_torch_state():
         data_sha256 = digest(table.values)
         split = stream if before is None else split_of(before.card, data_sha256, stream)
         with _enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
-            plan = planned(z, settings, stream, before, split)
-        warning = mismatch_warning(plan.prior_mismatch, plan.schedule)
-        if warning:
-            warnings.warn(warning, PriorMismatchWarning, stacklevel=3)  # at the caller of `fit`
-        repeated = _repeated_words(codec, table, float(plan.schedule.noise_level[1]))
-        if repeated:
-            warnings.warn(repeated, RepeatedValueWarning, stacklevel=3)
+            slowness = _slowness(settings, *z.shape, keeping=keeping)
+            plan = planned(z, settings, stream, before, split, slowness)
+            found = list(cautions(plan, codec, table, z))
+        for category, text in found:
+            warnings.warn(text, category, stacklevel=3)  # at the caller of `fit`
         denoising_error = partial(
             measured_denoising_error,
             plan.denoiser,
@@ -83,10 +93,20 @@ def fitted(
                 if settings.max_time is None
                 else _seconds_elsewhere(began, denoising_error, plan.schedule.n_steps),
             )
-        diverged = _run(trainer, settings, keeping)
+        diverged = _run(trainer, settings, keeping, slowness)
         with _enough_memory():
             error, history = denoising_error(), trainer.history()
         seconds = trainer.seconds_before + time.perf_counter() - began
+        stopped_by = (
+            "divergence" if trainer.diverged else "steps" if trainer.step == trainer.max_steps else "time limit"
+        )
+        if stopped_by == "time limit" and trainer.step < min(plan.usual_steps // 2, fit_rules(z.shape[1]).sound_steps):
+            warnings.warn(
+                f"training was {time_limit_words(trainer.step, plan.usual_steps)}, which is too few: give a longer "
+                "max_time, or leave it out.",
+                ShortTrainingWarning,
+                stacklevel=3,
+            )
         model = DiffusionModel(
             schedule=plan.schedule,
             architecture=plan.architecture,
@@ -99,22 +119,28 @@ def fitted(
             sampler=settings.sampler or default_sampler(plan.schedule),
             prior_mismatch=plan.prior_mismatch,
             history=history,
-            card=model_card(settings, table, plan, history, data_sha256, split, seed=stream.seed, seconds=seconds),
+            card=model_card(
+                settings,
+                table,
+                plan,
+                history,
+                data_sha256,
+                split,
+                seed=stream.seed,
+                seconds=seconds,
+                stopped_by=stopped_by,
+            ),
         )
     return model, diverged
 
 
-def _repeated_words(codec: Codec, table: Table, blur: float) -> str | None:
-    """Return which columns hold a number again and again that no density gives back, in words, or None."""
-    repeated = codec.repeated_values(table.values, blur)
-    if not repeated:
-        return None
-    columns = [f"{table.schema.label(j)} ({value:g} in {share:.0%})" for j, (value, share) in repeated.items()]
-    return (
-        f"one number in many rows: {listed(columns)}. A density cannot hold such a point mass: new rows will scatter "
-        "around the number, and nats will mainly tell how narrow that spike is. Fit the rows that hold other numbers "
-        "in a model of their own; or, if the column holds small counts, give it as integers of a DataFrame or a file."
-    )
+def _slowness(settings: Settings, n: int, k: int, *, keeping: CheckpointOptions | None) -> float:
+    """Return the slowness by which a fit to n rows in R^k is planned: a resumed one keeps its checkpoint's."""
+    if settings.max_time is None or (settings.denoiser is not None and settings.training is not None):
+        return 1.0  # nothing depends on it
+    if keeping is not None and keeping.resume and keeping.path.exists():
+        return checkpoint_slowness(keeping.path)
+    return measured_slowness(n, k, settings.max_time, torch.device(chosen_device(settings.device)))
 
 
 def _seconds_elsewhere(began: float, denoising_error: Callable[..., Tensor], n_steps: int) -> float:
@@ -126,13 +152,20 @@ def _seconds_elsewhere(began: float, denoising_error: Callable[..., Tensor], n_s
     return time.perf_counter() - began + afterwards
 
 
-def _run(trainer: Trainer, settings: Settings, keeping: CheckpointOptions | None) -> TrainingDiverged | None:
+def _run(
+    trainer: Trainer, settings: Settings, keeping: CheckpointOptions | None, slowness: float
+) -> TrainingDiverged | None:
     """Train to the end, and return the error where training diverged and the trainer has the last good weights."""
     steps: Generator[Progress] = (
         trainer.run()
         if keeping is None
         else checkpointed(
-            trainer, keeping.path, resume=keeping.resume, overwrite=keeping.overwrite, every=keeping.every
+            trainer,
+            keeping.path,
+            resume=keeping.resume,
+            overwrite=keeping.overwrite,
+            every=keeping.every,
+            slowness=slowness,
         )
     )
     try:

@@ -1,4 +1,4 @@
-"""What a fit goes by: what the settings leave open follows from the rows."""
+"""The plan of a fit: what the settings leave open follows from the rows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from backwalk.defaults import (
     default_training,
     default_validation_fraction,
     finest_scale,
+    usual_steps,
 )
 from backwalk.denoiser import Architecture, EnsembleDenoiser, build_denoiser
 from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch, refuse_lost_noise
@@ -31,7 +32,10 @@ _MOST_MEASURED = 1000  # rows by which the denoising errors are measured
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The rows to train on and to choose by, (n, k), the chain, the network as it begins, and how it is trained."""
+    """The training rows and the held-out rows, (n, k), the chain, the untrained network, and its training.
+
+    `covariance` is that of all rows, and `usual_steps` the number of training steps without a time limit.
+    """
 
     x_0: Tensor
     x_validation: Tensor | None
@@ -40,20 +44,28 @@ class Plan:
     architecture: Architecture
     training: Training
     denoiser: EnsembleDenoiser
+    covariance: Tensor
     prior_mismatch: float
+    usual_steps: int
 
     @property
     def measured(self) -> Tensor:
-        """Rows by which the denoising errors are measured: of those to choose by, where there are any."""
+        """The rows on which the denoising errors are measured: held-out ones, where there are any."""
         return (self.x_0 if self.x_validation is None else self.x_validation)[:_MOST_MEASURED]
 
 
 def planned(
-    z: NDArray[np.float64], settings: Settings, stream: Stream, before: DiffusionModel | None, split: Stream
+    z: NDArray[np.float64],
+    settings: Settings,
+    stream: Stream,
+    before: DiffusionModel | None,
+    split: Stream,
+    slowness: float = 1.0,
 ) -> Plan:
-    """Return the plan of a fit to encoded rows, (n, k), of which those apart that `split` picks.
+    """Plan a fit to encoded rows, (n, k); the rows drawn by `split` are held out for validation.
 
-    Raises InvalidInput before any long work.
+    `slowness` says how many times as long a training step takes here as on the reference machine: with a time limit,
+    network and training follow from it. Raises InvalidInput before any long work.
     """
     n, k = z.shape
     fraction = settings.validation_fraction
@@ -75,16 +87,18 @@ def planned(
         if settings.schedule is None:
             _refuse_wide(z)
     of_before = None if before is None else before.architecture
+    max_steps, max_time = settings.max_steps, settings.max_time
     architecture = (
-        settings.denoiser or of_before or default_architecture(len(x_0), k, settings.max_time, settings.max_steps)
+        settings.denoiser or of_before or default_architecture(len(x_0), k, max_time, max_steps, slowness=slowness)
     )
     training = settings.training or default_training(
-        len(x_0), k, settings.max_steps, settings.max_time, architecture, device
+        len(x_0), k, max_steps, max_time, architecture, device, slowness=slowness
     )
     check_length(training, len(x_0))
     denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
     if before is not None:
         _start_from(denoiser, before)
+    mean, covariance = moments(torch.from_numpy(z))
     return Plan(
         x_0,
         x_validation if n_validation else None,
@@ -93,7 +107,9 @@ def planned(
         architecture,
         training,
         denoiser.to(device),
-        prior_mismatch(*moments(torch.from_numpy(z)), schedule),
+        covariance,
+        prior_mismatch(mean, covariance, schedule),
+        training.steps_for(len(x_0)) if settings.training else settings.max_steps or usual_steps(len(x_0), k),
     )
 
 

@@ -26,8 +26,9 @@ from backwalk.limits import (
 from backwalk.model import check_reverse_variance
 from backwalk.progress import Callback
 from backwalk.sampling import Sampler
+from backwalk.streams import RandomState, Stream, as_stream
 from backwalk.training import Training
-from backwalk.training.checkpoint import refuse_begun, refuse_foreign
+from backwalk.training.checkpoint import checkpoint_seed, refuse_begun, refuse_foreign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +188,14 @@ def checked_checkpoint_options(
     if not (resume or overwrite):
         refuse_begun(path)  # it is looked at again, under a lock, when training begins
     return CheckpointOptions(path, bool(resume), float(every), bool(overwrite))
+
+
+def stream_of(state: RandomState, checkpoint: CheckpointOptions | None) -> Stream:
+    """Return the stream of a fit; where the state is not an integer, a resumed fit keeps the seed of its checkpoint."""
+    is_random = state is None or isinstance(state, (np.random.Generator, np.random.RandomState))
+    if is_random and checkpoint is not None and checkpoint.resume and checkpoint.path.exists():
+        return Stream(checkpoint_seed(checkpoint.path))
+    return as_stream(state)
 
 
 def chosen_device(device: str) -> str:

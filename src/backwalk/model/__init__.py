@@ -1,7 +1,7 @@
 """A fitted model, and what can be asked of it.
 
 Rows go in and come out in the user's units; between, everything is encoded. `fitted.py` is what a fit leaves behind,
-`generation.py` makes rows of it, and `judging.py` says what it thinks of rows.
+`generation.py` makes rows of it, and `scoring.py` scores rows.
 """
 
 from backwalk.model.fitted import (
@@ -14,6 +14,7 @@ from backwalk.model.fitted import (
     mismatch_warning,
     reverse_variances,
     student_words,
+    time_limit_words,
     training_words,
 )
 from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
@@ -23,11 +24,14 @@ from backwalk.model.scoring import (
     bound,
     chosen_times,
     encode_for_scoring,
+    impossible_words,
     log_density,
     measured_denoising_error,
     possible_rows,
+    ranks,
     refuse_impossible,
 )
+from backwalk.model.walks import WalkState, walk_backward, walk_forward
 
 __all__ = [
     "MISMATCH_THAT_MATTERS",
@@ -35,6 +39,7 @@ __all__ = [
     "N_MEASURED_LEVELS",
     "DiffusionModel",
     "Student",
+    "WalkState",
     "blur_words",
     "bound",
     "check_reverse_variance",
@@ -42,16 +47,21 @@ __all__ = [
     "default_decoder_variance",
     "encode_for_scoring",
     "gathered",
+    "impossible_words",
     "log_density",
     "measured_denoising_error",
     "mismatch_warning",
     "possible_rows",
+    "ranks",
     "refuse_impossible",
     "reverse_variances",
     "sample_pieces",
     "sample_rows",
     "student_words",
+    "time_limit_words",
     "training_words",
     "visited_times",
     "walk",
+    "walk_backward",
+    "walk_forward",
 ]

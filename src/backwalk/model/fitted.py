@@ -120,10 +120,17 @@ def training_words(model: DiffusionModel) -> str:
     """Return how a model was trained, in words: what its fit chose or was given."""
     plan = model.card.get("settings", {}).get("training")  # of a file, maybe: no more than JSON
     plan = plan if isinstance(plan, dict) else {}
-    words = f"{model.history.n_steps:,} steps"
+    words, usual = f"{model.history.n_steps:,} steps", model.card.get("usual_steps", 0)
+    if model.card.get("stopped_by") == "time limit" and model.history.n_steps < usual:
+        words = time_limit_words(model.history.n_steps, usual)
     if isinstance(plan.get("batch_size"), int):
         words += f" of {plan['batch_size']:,} rows per member"
     return words + (", products in bfloat16" if plan.get("bfloat16") is True else "")
+
+
+def time_limit_words(n_steps: int, usual_steps: int) -> str:
+    """Return how far a time limit let training come, in words."""
+    return f"stopped by the time limit after {n_steps:,} of about {usual_steps:,} steps"
 
 
 def student_words(student: Student) -> str:

@@ -1,14 +1,16 @@
-"""From noise to rows: which steps a sampler visits, the walk back, and rows by their number.
+"""From noise to rows: the steps that a sampler visits, the walk back, and rows by their number.
 
-A sample is a function of the model, the stream and the row's number: `sample_rows(model, start, stop)` is the unit of
-all generation.
+A row is a function of the model, the stream and its number: `sample_rows(model, start, stop)` is the unit of all
+generation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from backwalk.sampling import (
     Sampler,
     Step,
     StochasticMultistep,
+    asked_sampler,
     fitted_times,
     last_state,
     over_tiles,
@@ -41,11 +44,12 @@ _FITTING = Lock()
 
 
 def sample_rows(
-    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
+    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | str | None = None
 ) -> NDArray[np.float64]:
-    """Return rows start..stop-1 of the sample that `stream` names: (stop - start, d), the user's units.
+    """Return rows start..stop-1 of the sample of a stream: (stop - start, d), in the user's units.
 
-    A row is the same whatever range it is asked for in. Raises InvalidInput for more rows than memory can hold.
+    A row does not depend on the range. `sampler` is a `Sampler` or a solver's name; None is the model's own. Raises
+    InvalidInput for more rows than memory can hold.
     """
     pieces = sample_pieces(model, start, stop, stream=stream, sampler=sampler)
     return gathered(pieces, stop - start, model.codec.n_columns)
@@ -54,7 +58,7 @@ def sample_rows(
 def gathered(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[np.float64]:
     """Return pieces of rows as one array, (n, d).
 
-    Raises InvalidInput, before any piece is made, where memory does not hold so many.
+    Raises InvalidInput, before any piece is made, where memory does not hold n rows.
     """
     try:
         rows = np.empty((n, d))
@@ -72,19 +76,19 @@ def gathered(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[n
 
 @in_initial_torch_state
 def sample_pieces(
-    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
+    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | str | None = None
 ) -> Iterator[NDArray[np.float64]]:
-    """Return an iterator over what `sample_rows` returns, in pieces of at most 2,048 rows: memory does not grow.
+    """Return an iterator over the rows of `sample_rows`, in pieces of at most 2,048 rows.
 
-    Raises InvalidInput at once for a sampler that the model cannot be asked by; the iterator raises SamplingDiverged in
-    the place of rows that are not finite.
+    Raises InvalidInput at once for a sampler that the model does not have; the iterator raises SamplingDiverged in the
+    place of rows that are not finite.
     """
-    return _pieces(model, _chain(model, sampler or model.sampler), start, stop, stream)
+    return _pieces(model, _chain(model, sampler), start, stop, stream)
 
 
 @in_initial_torch_state
 def _pieces(
-    model: DiffusionModel, chain: tuple[Denoiser, NoiseSchedule, Step], start: int, stop: int, stream: Stream
+    model: DiffusionModel, chain: _Chain, start: int, stop: int, stream: Stream
 ) -> Iterator[NDArray[np.float64]]:
     @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
@@ -101,23 +105,34 @@ def _pieces(
                 "learning_rate."
             )
         first += len(z)
-        yield model.schema.clipped(model.codec.within_range(model.codec.decode(z)))
+        yield in_user_units(model, z, new=True)
+
+
+def in_user_units(model: DiffusionModel, z: NDArray[np.float64], *, new: bool = False) -> NDArray[np.float64]:
+    """Return encoded rows, (n, k), in the user's units, (n, d); `new` rows stay within their columns' ranges."""
+    rows = model.codec.decode(z)
+    return model.schema.clipped(model.codec.within_range(rows)) if new else rows
 
 
 @in_initial_torch_state
 @torch.no_grad()  # not a `with` block, which would stay in force in the caller between two states
 def walk(
-    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | None = None
+    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | str | None = None
 ) -> Iterator[ChainState]:
-    """Yield the chain's states on the way to rows start..stop-1 of a sample, from x_N to x_0, in encoded units."""
-    yield from _walk(model, _chain(model, sampler or model.sampler), start, stop, stream)
+    """Yield the states on the way to rows start..stop-1 of a sample, from x_N to x_0, in encoded units.
+
+    `t` is the step of the model's chain, also where the sampler visits only some of its steps.
+    """
+    chain = _chain(model, sampler)
+    for state in _walk(model, chain, start, stop, stream):
+        yield replace(state, t=chain.times[state.t])
 
 
 def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
-    """Return the steps of the chain that a sampler visits on its way through this model: increasing, ending at n_steps.
+    """Return the steps of the model's chain that a sampler visits: increasing, ending at n_steps.
 
-    Those of a few evaluations by "multistep" are fitted to the denoiser at their first use (some tenths of a second for
-    ten of them in the plane, a second or two beyond), on noise of their own: they follow from the model alone.
+    Those of "multistep" are fitted to the denoiser at first use (some tenths of a second for ten of them in the plane,
+    a second or two beyond). They follow from the model alone.
     """
     k, schedule = sampler.n_evaluations, model.schedule
     if sampler.solver != "multistep" or k is None or not 1 < k < schedule.n_steps:
@@ -130,17 +145,27 @@ def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
         return list(model._fitted_times[k])
 
 
-def _chain(model: DiffusionModel, sampler: Sampler) -> tuple[Denoiser, NoiseSchedule, Step]:
-    times = visited_times(model, sampler)
+class _Chain(NamedTuple):
+    """What a walk needs; `times` are the steps of the model's chain, with 0."""
+
+    denoiser: Denoiser
+    schedule: NoiseSchedule
+    step: Step
+    times: list[int]
+
+
+def _chain(model: DiffusionModel, sampler: Sampler | str | None) -> _Chain:
+    chosen = asked_sampler(model.sampler, model.schedule, sampler, None)
+    times = visited_times(model, chosen)
     denoiser = model.denoiser
-    if sampler.solver == "distilled":
+    if chosen.solver == "distilled":
         if model.student is None:
             raise InvalidInput(
                 'A model should have a student to be sampled by "distilled", but this one has none: call distil() '
                 "first, or `backwalk distil`."
             )
         denoiser = model.student.denoiser
-    return denoiser, model.schedule.respace(times), _step(model, sampler, times)
+    return _Chain(denoiser, model.schedule.respace(times), _step(model, chosen, times), [0, *times])
 
 
 def _step(model: DiffusionModel, sampler: Sampler, times: list[int]) -> Step:
@@ -159,11 +184,9 @@ def _step(model: DiffusionModel, sampler: Sampler, times: list[int]) -> Step:
             return Ddim()  # whose one step returns x_0_hat
 
 
-def _walk(
-    model: DiffusionModel, chain: tuple[Denoiser, NoiseSchedule, Step], start: int, stop: int, stream: Stream
-) -> Iterator[ChainState]:
-    (denoiser, schedule, step), width = chain, model.codec.n_encoded
-    device = denoiser.device
+def _walk(model: DiffusionModel, chain: _Chain, start: int, stop: int, stream: Stream) -> Iterator[ChainState]:
+    denoiser, schedule, step, _ = chain
+    width, device = model.codec.n_encoded, denoiser.device
 
     @lru_cache(maxsize=1)
     def drawn(*names: str | int, steps: int = 1) -> Tensor:

@@ -58,6 +58,7 @@ def bound(
     decoder_variance: float | None = None,
     n_draws: int = 1,
     cells: Stream | None = None,
+    watch: Callable[[int], object] = lambda _: None,
 ) -> BoundTerms:
     """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats per row.
 
@@ -98,7 +99,11 @@ def bound(
         )
 
     with single_threads(z.device.type == "cpu") as parallel_map:
-        terms = merged_terms(list(parallel_map(of_piece, range(0, len(z), piece_rows))))
+        pieces = []
+        for piece in parallel_map(of_piece, range(0, len(z), piece_rows)):
+            pieces.append(piece)
+            watch(piece.n_rows)
+        terms = merged_terms(pieces)
     _refuse_no_numbers(terms.per_row, "Bounds")
     return terms
 
@@ -207,29 +212,42 @@ def _refuse_no_numbers(of_rows: Tensor, what: str) -> None:
         )
 
 
+def ranks(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of the reference scores, (m,), that are no higher than each score: (n,), from 0 to 1."""
+    places = np.searchsorted(np.sort(reference), scores, side="right")
+    return np.asarray(places / max(len(reference), 1))
+
+
 def possible_rows(model: DiffusionModel, values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which rows (n, d) the model can make: those whose constant columns hold the fitted constants."""
     return np.asarray(model.codec.supports(values, model.schema.dtypes).all(axis=1))
 
 
-def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> None:
-    """Raise InvalidInput unless the constant columns of rows (n, d) hold the fitted constants.
+def impossible_words(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> str | None:
+    """Return which of the rows (n, d) the model cannot make, in words, or None where it can make all.
 
-    The model makes no other rows: they have no finite bound, no latents, and a log-density of -inf.
+    It makes only rows whose constant columns hold the fitted constants: others have no finite bound, no latents, and a
+    log-density of -inf.
     """
     held = model.codec.supports(values, model.schema.dtypes)
     differ = np.flatnonzero(~held.all(axis=1))
     if not len(differ):
-        return
+        return None
     row = int(differ[0])
     j = int(held[row].argmin())
     others = len(differ) - 1
     more = f", and {others:,} more row{' differs' if others == 1 else 's differ'}" if others else ""
-    raise InvalidInput(
+    return (
         f"{name} should hold values that the model can make, but got {values[row, j]} at row {row} (rows count from 0) "
-        f"in {model.schema.label(j)}, which is {model.codec.columns[j].description}{more}: drop such rows, or fit the "
-        "model to some too."
+        f"in {model.schema.label(j)}, which is {model.codec.columns[j].description}{more}"
     )
+
+
+def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> None:
+    """Raise InvalidInput for rows (n, d) that the model cannot make: see `impossible_words`."""
+    words = impossible_words(model, values, name)
+    if words:
+        raise InvalidInput(f"{words}: drop such rows, or fit the model to some too.")
 
 
 def _scored_rows(

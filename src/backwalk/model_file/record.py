@@ -127,6 +127,8 @@ class _Card(_Strict):
     n_columns: _Count
     n_parameters: _Count
     steps_taken: _Count
+    usual_steps: _Count
+    stopped_by: Literal["steps", "time limit", "divergence"]
     versions: dict[_Text, _Text]
     fit_seconds: Annotated[float, Field(ge=0)] = 0.0
 

@@ -21,17 +21,23 @@ from backwalk.formatting import one_line
 from backwalk.signals import HeldSignals
 from backwalk.training.history import Progress
 from backwalk.training.loop import Trainer
-from backwalk.training.state import TrainerState, whole_number
+from backwalk.training.state import TrainerState, seconds, whole_number
 
 FORMAT: Final = "backwalk-checkpoint"
-VERSION: Final = 2
+VERSION: Final = 3
 SECONDS_BETWEEN = 30.0
 _HEAD_BYTES = 1024  # in which a checksummed file names its format
 _LARGEST_SHARE = 0.05  # of the time that may go into writing, however large the network
 
 
 def checkpointed(
-    trainer: Trainer, path: Path, *, resume: bool = False, overwrite: bool = False, every: float = SECONDS_BETWEEN
+    trainer: Trainer,
+    path: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    every: float = SECONDS_BETWEEN,
+    slowness: float = 1.0,
 ) -> Generator[Progress]:
     """Train to the end as `trainer.run` does, and keep a checkpoint at `path`, written every so many seconds.
 
@@ -40,6 +46,8 @@ def checkpointed(
     last good weights, and resuming takes them for the result. The checkpoint stays when the run is done: resuming then
     gives the result again at once. Raises CheckpointError where a checkpoint is there and neither is asked for, where
     it is damaged or belongs to another run, where another process keeps it, and where it cannot be written.
+
+    `slowness`, by which a fit with a time limit was planned, is kept too (`checkpoint_slowness`).
     """
     with ExitStack() as stack:
         with _told(path, "written"):
@@ -59,7 +67,7 @@ def checkpointed(
         else:
             refuse_begun(path)
         remove_parts(path)
-        yield from _checkpointed(trainer, path, every)
+        yield from _checkpointed(trainer, path, every, slowness)
 
 
 def refuse_foreign(path: Path) -> None:
@@ -80,7 +88,7 @@ def refuse_begun(path: Path) -> None:
         raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
 
 
-def _checkpointed(trainer: Trainer, path: Path, every: float) -> Iterator[Progress]:
+def _checkpointed(trainer: Trainer, path: Path, every: float, slowness: float) -> Iterator[Progress]:
     due = time.monotonic() + every
     try:
         with HeldSignals() as held:
@@ -88,7 +96,7 @@ def _checkpointed(trainer: Trainer, path: Path, every: float) -> Iterator[Progre
                 began = time.monotonic()
                 stop = held.waiting  # once: a signal that comes later finds its state written at the next step
                 if began >= due or trainer.done or stop:
-                    write(trainer, path)
+                    write(trainer, path, slowness)
                     took = time.monotonic() - began
                     due = began + took + max(every, took / _LARGEST_SHARE)
                 if stop:
@@ -96,22 +104,22 @@ def _checkpointed(trainer: Trainer, path: Path, every: float) -> Iterator[Progre
                 try:
                     yield progress
                 except GeneratorExit:
-                    write(trainer, path)
+                    write(trainer, path, slowness)
                     raise
     except TrainingDiverged as error:
         good = trainer.give_up()
         if good is None:
             raise
-        write(trainer, path)
+        write(trainer, path, slowness)
         raise TrainingDiverged(
             f"{error} {path} keeps the weights of step {good}: resume to make a model of them."
         ) from error
 
 
-def write(trainer: Trainer, path: Path) -> None:
+def write(trainer: Trainer, path: Path, slowness: float = 1.0) -> None:
     """Write a run's state. Raises CheckpointError where that is not possible."""
     state = trainer.state()
-    record = {**state.record, "fingerprint": trainer.fingerprint}
+    record = {**state.record, "fingerprint": trainer.fingerprint, "slowness": slowness}
     with _told(path, "written"), whole_file(path, overwrite=True) as file:
         file.write(checksummed_bytes(record, state.tensors, form=FORMAT, version=VERSION))
 
@@ -120,6 +128,12 @@ def checkpoint_seed(path: Path) -> int:
     """Return the seed of the run that a checkpoint is of. Raises CheckpointError where it is none."""
     with _reading(path), open_checksummed(path, form=FORMAT, version=VERSION) as file:
         return whole_number(int(file.record["fingerprint"]["seed"]), "seed")
+
+
+def checkpoint_slowness(path: Path) -> float:
+    """Return the slowness by which a checkpoint's run was planned. Raises CheckpointError where it is none."""
+    with _reading(path), open_checksummed(path, form=FORMAT, version=VERSION) as file:
+        return max(1.0, seconds(file.record["slowness"]))
 
 
 def checkpoint_step(path: Path) -> int:

@@ -20,12 +20,12 @@ class Progress:
     share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class History:
-    """What a run recorded: losses at steps, counted from 0, and the validation loss after so many steps.
+    """The record of a run: losses at steps, counted from 0, and the validation loss after `validation_step` steps.
 
-    `chosen_step` is the number of steps after which the kept weights stood. `seconds` is the clock's: of all numbers of
-    a run it alone differs from one run to the next.
+    `chosen_step` is the number of steps after which the kept weights stood. `seconds` alone differs between two equal
+    runs.
     """
 
     step: tuple[int, ...]
@@ -36,3 +36,10 @@ class History:
     n_steps: int
     chosen_step: int
     seconds: float
+
+    def __repr__(self) -> str:
+        """Return the run in one line: its steps, its time, and the losses at its end."""
+        last = f", last {self.loss_name} {self.loss[-1]:.4f}" if self.loss else ""
+        validated = f", validation {self.validation_loss[-1]:.4f}" if self.validation_loss else ""
+        chosen = f", weights of step {self.chosen_step:,}" if self.chosen_step != self.n_steps else ""
+        return f"History({self.n_steps:,} steps in {self.seconds:.1f} s{last}{validated}{chosen})"

@@ -1,0 +1,355 @@
+"""`Diffusion`: its parameters, its fit, its student and its files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from backwalk import model_file
+from backwalk.defaults import default_distillation, default_pairs, default_student
+from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
+from backwalk.diffusion import NoiseSchedule
+from backwalk.distillation import distilled
+from backwalk.errors import ModelFileError, TrainingDiverged
+from backwalk.estimator.draws import Draws
+from backwalk.estimator.scores import Scores
+from backwalk.fitting import (
+    check_budget,
+    checked_checkpoint_options,
+    checked_settings,
+    chosen_device,
+    fitted,
+    parameters_from,
+)
+from backwalk.model import DiffusionModel
+from backwalk.progress import Callback, progress_bar
+from backwalk.sampling import Sampler
+from backwalk.streams import RandomState, as_stream
+from backwalk.table import as_table, complete
+from backwalk.training import History, Training
+from backwalk.training.checkpoint import SECONDS_BETWEEN
+
+
+class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Denoising diffusion model of rows of numbers.
+
+    Noise is added to the rows in small steps until only noise is left, and a network learns to remove it; new rows are
+    made by walking back from noise. All defaults follow from the data (docs/defaults.md). `Diffusion.ddpm()` has the
+    settings of the course notebook.
+
+    Parameters
+    ----------
+    n_steps : int, default=None
+        Number N of steps of the default schedule; None is 1,000.
+    schedule : NoiseSchedule, default=None
+        Noise levels of the chain; None is even in the log-SNR, from below the data's finest scale to noise alone.
+    denoiser : Residual, Textbook or torch.nn.Module, default=None
+        Sizes of the network; or a network of your own, of which a copy is trained: a module that maps points, (n, d),
+        and noise levels, (n,), to (n, d) (see `backwalk.denoiser.own_network`). None follows from the numbers of rows
+        and columns.
+    training : Training, default=None
+        Training plan; None follows from the numbers of rows and columns.
+    reverse_variance : {"optimal", "beta", "beta_tilde"}, default="optimal"
+        sigma_t^2 of p_theta. "optimal" is fitted to held-out rows, or to the training rows where none are held out; it
+        is then too small for a model that overfits.
+    sampler : Sampler or str, default=None
+        Default sampler of the fitted model, or the name of a solver; None is "multistep-sde" with 20 evaluations.
+    max_steps : int, default=None
+        Number of training steps, in place of the plan's. With `max_time`, training ends by whichever comes first.
+    max_time : float, default=None
+        Time limit of the whole fit, in seconds; at least half of it goes into training. More time trains more networks
+        for longer. Fits with a time limit are not reproducible bit for bit. None ends by itself, after about 6 s for
+        10,000 rows in two columns.
+    validation_fraction : float, default=None
+        Share of the rows that is held out to choose the weights and to fit the reverse variances. None follows from the
+        numbers of rows and columns: a tenth at most, and none of fewer than 20 rows. 0 trains on all rows.
+    scale : bool, default=True
+        Whether columns are standardised, and those with heavy tails transformed before.
+    device : str, default="auto"
+        "cpu", "cuda", or "auto", which is CUDA where torch finds it.
+    random_state : int, numpy.random.Generator or RandomState, default=None
+        An integer makes the fit reproducible, on the same kind of machine with the same versions.
+    callbacks : sequence of callables, default=()
+        Functions that are called with a `Progress` after every training step.
+    verbose : bool or int, default=True
+        Whether work that takes longer than a moment shows its progress: a bar on a terminal, a line in a notebook, and
+        a line every half minute in a log.
+    warm_start : bool, default=False
+        Whether `fit` starts from the weights of the previous fit. On the same rows the same rows are held out, unless
+        more are asked for; other rows may have been trained on before.
+
+    Attributes
+    ----------
+    model_ : DiffusionModel
+        The fitted model.
+    schedule_, denoiser_, codec_, history_ : NoiseSchedule, EnsembleDenoiser, Codec, History
+        Its parts.
+    training_ : Training
+        Its training plan. `dataclasses.replace(training_, ...)` makes another one for `training`.
+    n_features_in_, feature_names_in_ : int, ndarray of str
+        Number and names of the columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal([1.0, 5.0], [1.0, 0.1], size=(500, 2))
+    >>> model = Diffusion(max_steps=60, random_state=0).fit(X)
+    >>> model.sample(3, random_state=1).shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        n_steps: int | None = None,
+        *,
+        schedule: NoiseSchedule | None = None,
+        denoiser: Architecture | None = None,
+        training: Training | None = None,
+        reverse_variance: str = "optimal",
+        sampler: Sampler | str | None = None,
+        max_steps: int | None = None,
+        max_time: float | None = None,
+        validation_fraction: float | None = None,
+        scale: bool = True,
+        device: str = "auto",
+        random_state: RandomState = None,
+        callbacks: Sequence[Callback] = (),
+        verbose: bool | int = True,
+        warm_start: bool = False,
+    ) -> None:
+        self.n_steps = n_steps
+        self.schedule = schedule
+        self.denoiser = denoiser
+        self.training = training
+        self.reverse_variance = reverse_variance
+        self.sampler = sampler
+        self.max_steps = max_steps
+        self.max_time = max_time
+        self.validation_fraction = validation_fraction
+        self.scale = scale
+        self.device = device
+        self.random_state = random_state
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.warm_start = warm_start
+
+    @classmethod
+    def ddpm(cls, *, n_epochs: int = 5000, **parameters: Any) -> Diffusion:
+        """Return an unfitted model with the settings of the usual course notebook (Ho et al. 2020 on points).
+
+        N = 100, beta linear from 0.001 to 0.02; 4 hidden layers of 100 tanh units on (x, t/N) that predict eps; Adam at
+        1e-3 on L_simple, batches of 1,000, the last short one dropped, 5,000 epochs; no average of weights, no scaling,
+        no held-out rows; sampling with sigma^2 = beta and no noise at t = 1. Its alpha_bar_N is 0.3475, and `fit` warns
+        of what that costs.
+
+        Parameters
+        ----------
+        n_epochs : int, default=5000
+        **parameters
+            Other parameters of `Diffusion`, such as `max_time`, `random_state` or `device`.
+        """
+        notebook = {
+            "schedule": NoiseSchedule.linear(100, beta_min=1e-3, beta_max=0.02),
+            "denoiser": Textbook(width=100, n_hidden=4),
+            "training": Training(
+                n_epochs=n_epochs, batch_size=1000, learning_rate=1e-3, ema_width=None, decay=False, levels="chain"
+            ),
+            "reverse_variance": "beta",
+            "sampler": Sampler("ancestral"),
+            "validation_fraction": 0.0,
+            "scale": False,
+        }
+        return cls(**{**notebook, **parameters})
+
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        checkpoint_every: float = SECONDS_BETWEEN,
+        overwrite: bool = False,
+    ) -> Self:
+        """Fit the model to rows.
+
+        Parameters
+        ----------
+        X : array or pandas, polars or pyarrow table of numbers, (n, d)
+        y : None
+            Ignored.
+        checkpoint : str or Path, default=None
+            File that keeps the state of training: it is written at intervals, and when Ctrl-C, SIGTERM or SIGHUP stops
+            the fit. It is not deleted when the fit is done.
+        resume : bool, default=False
+            Continue from the checkpoint, or begin where there is none. The result equals that of an uninterrupted fit
+            bit for bit (without `max_time`). Data, parameters, seed and versions have to be the same; where
+            `random_state` is not an integer, the seed of the checkpoint is used.
+        checkpoint_every : float, default=30.0
+            Seconds between two checkpoints.
+        overwrite : bool, default=False
+            Delete the checkpoint that is there, once all checks are passed.
+
+        Returns
+        -------
+        Diffusion
+            The fitted estimator.
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: the rows or parameters cannot be used. It is raised before training.
+        CheckpointError
+            There is a checkpoint and `resume` is False, or it cannot be used.
+        TrainingDiverged
+            The loss or the weights are not finite. The estimator is then the model of its last finite weights, if there
+            are any.
+
+        Warns
+        -----
+        DegenerateRowsWarning, RepeatedValueWarning, PriorMismatchWarning, ShortTrainingWarning
+            Before training, for rows or a schedule that spoil the model; after it, where a time limit cut it short.
+        """
+        began = time.perf_counter()
+        del y  # part of scikit-learn's signature
+        table = complete(as_table(X))
+        settings = checked_settings(self.get_params(deep=False))
+        options = checked_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
+        before = getattr(self, "model_", None) if settings.warm_start else None
+        model, diverged = fitted(table, settings, before=before, keeping=options, began=began)
+        self._adopt(model)
+        if diverged is not None:
+            raise TrainingDiverged(
+                f"{diverged} This estimator is now the model of its last finite weights, of step "
+                f"{model.history.chosen_step}: check it before it is used."
+            ) from diverged
+        return self
+
+    def distil(
+        self, *, max_steps: int | None = None, max_time: float | None = None, random_state: RandomState = None
+    ) -> Self:
+        """Train a student of the fitted model, which samples with one evaluation per row: `sampler="distilled"`.
+
+        The student is a small network that learns where the probability-flow ODE carries noise. Its rows approximate
+        those of the ODE; `model_.student.error` is the root mean square difference in units of a column's scale. All
+        else stays as it is. `fit` removes the student.
+
+        Parameters
+        ----------
+        max_steps : int, default=None
+            Number of training steps; None is 3,000.
+        max_time : float, default=None
+            Time limit in seconds, pairs of noise and rows included.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+
+        Returns
+        -------
+        Diffusion
+            The estimator.
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: a limit cannot be used.
+        SamplingDiverged, TrainingDiverged
+            The model's rows or the student's loss are not finite. The model is unchanged.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X).distil(max_time=0.1, random_state=1)
+        >>> model.sample(5, sampler="distilled", random_state=2).shape
+        (5, 2)
+        """
+        check_is_fitted(self)
+        check_budget(max_steps, max_time)
+        k = self.model_.codec.n_encoded
+        architecture = default_student(k, self.model_.architecture)
+        steps = None if max_steps is None else int(max_steps)
+        with progress_bar(self.verbose) as show:
+            model = distilled(
+                self.model_,
+                architecture,
+                default_distillation(k, architecture, steps, max_time, self.model_.denoiser.device),
+                n_pairs=default_pairs(k),
+                stream=as_stream(random_state).child("distil"),
+                max_time=max_time,
+                watch=lambda progress: [callback(progress) for callback in (show, *self.callbacks)],
+            )
+        self._adopt(model)
+        return self
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the fitted model to disk.
+
+        Parameters
+        ----------
+        path : str or Path
+            A name that ends in `.safetensors` makes one file; any other name makes a folder with the same file beside a
+            readable `model.json`.
+        overwrite : bool, default=False
+
+        Raises
+        ------
+        ModelFileError
+            The file exists and `overwrite` is False, or it cannot be written. What was there is unchanged.
+        """
+        check_is_fitted(self)
+        model_file.save(self.model_, path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto", denoiser: nn.Module | None = None) -> Diffusion:
+        """Return the model that `save` wrote; nothing in the file is run.
+
+        The parameters are those of the fit, except `callbacks`, `device`, a `random_state` that was not an integer
+        (None; the seed is `model_.card["seed"]`), and names of solvers, which become a `Sampler`.
+
+        Parameters
+        ----------
+        path : str or Path
+        device : str, default="auto"
+        denoiser : torch.nn.Module, default=None
+            For a model with a network of your own: an instance of the same class, whose copy takes the weights, as a
+            file holds no code.
+
+        Returns
+        -------
+        Diffusion
+
+        Raises
+        ------
+        ModelFileError
+            There is no model, or it is incomplete, altered, or of another network.
+        """
+        place = chosen_device(device)
+        model = model_file.load(path, denoiser)
+        estimator = cls(device=device)
+        try:
+            estimator.set_params(**parameters_from(model.card["parameters"], model.schedule, denoiser))
+            checked_settings(estimator.get_params(deep=False))
+            estimator._adopt(model)
+        except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
+            raise ModelFileError(
+                f"{path} cannot be read: in its card, parameters or training: {str(error).rstrip('.')}."
+            ) from error
+        assert isinstance(model.denoiser, EnsembleDenoiser)  # no file holds another
+        for network in (model.denoiser, *([model.student.denoiser] if model.student else [])):
+            network.to(place)
+        return estimator
+
+    def _adopt(self, model: DiffusionModel) -> None:
+        self.model_ = model
+        self.training_ = Training(**model.card["settings"]["training"])
+        self.schedule_, self.denoiser_, self.codec_ = model.schedule, model.denoiser, model.codec
+        self.history_: History = model.history
+        self.n_features_in_ = model.schema.n_columns
+        self.__dict__.pop("feature_names_in_", None)  # scikit-learn: there only where the columns have names
+        if model.schema.columns is not None:
+            self.feature_names_in_ = np.array(model.schema.columns, dtype=object)

@@ -1,0 +1,243 @@
+"""The methods of an estimator that make rows: samples, the chain, latents and the rows between two rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from backwalk import latent
+from backwalk.errors import InvalidInput
+from backwalk.estimator.fitted import Fitted
+from backwalk.limits import is_whole
+from backwalk.model import WalkState, gathered, sample_pieces, walk_backward, walk_forward
+from backwalk.sampling import Sampler, asked_sampler
+from backwalk.streams import RandomState, as_stream
+from backwalk.table import from_values
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Direction = Literal["backward", "forward"]
+
+
+class Draws(Fitted):
+    """Makes rows."""
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        sampler: Sampler | str | None = None,
+        n_evaluations: int | None = None,
+        random_state: RandomState = None,
+    ) -> Any:
+        """Draw new rows.
+
+        A row depends on `random_state` and its number alone: sample(100) is the head of sample(1000).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        sampler : Sampler or str, default=None
+            Sampler, or the name of a solver; None is the model's own. A name alone takes 20 evaluations ("ancestral":
+            one for each step of the chain; "distilled": one).
+        n_evaluations : int, default=None
+            Evaluations of the network per row. A number alone keeps the model's solver, but the default one gives way
+            to "multistep" below 15.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+
+        Returns
+        -------
+        array or table, (n_samples, d)
+            Rows of the kind, columns and dtypes of the fitted ones (arrays: float32 or float64).
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: the number or the sampler cannot be used.
+        SamplingDiverged
+            A row is not finite.
+        """
+        pieces = self.sample_pieces(n_samples, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state)
+        return from_values(gathered(pieces, int(n_samples), self.model_.codec.n_columns), self.model_.schema)
+
+    def sample_pieces(
+        self,
+        n_samples: int = 1,
+        *,
+        sampler: Sampler | str | None = None,
+        n_evaluations: int | None = None,
+        random_state: RandomState = None,
+    ) -> Iterator[NDArray[np.float64]]:
+        """Draw the rows of `sample` in pieces, so that there may be more of them than memory holds.
+
+        Parameters
+        ----------
+        n_samples, sampler, n_evaluations, random_state
+            See `sample`.
+
+        Returns
+        -------
+        iterator of ndarray, (m, d)
+            Pieces of m <= 2,048 rows, float64.
+        """
+        check_is_fitted(self)
+        return sample_pieces(
+            self.model_,
+            0,
+            _count(n_samples),
+            stream=as_stream(random_state).child("sample"),
+            sampler=asked_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations),
+        )
+
+    def walk(
+        self,
+        start: int | Any = 1,
+        *,
+        direction: Direction = "backward",
+        sampler: Sampler | str | None = None,
+        n_evaluations: int | None = None,
+        random_state: RandomState = None,
+    ) -> Iterator[WalkState]:
+        """Iterate over the states of the chain: backward from noise to new rows, or forward from rows to noise.
+
+        The last state backward holds the rows that `sample` draws with the same arguments. Forward, noise is added to
+        rows step by step, at the steps of the chain that the sampler visits.
+
+        Parameters
+        ----------
+        start : int or (array or table, (n, d)), default=1
+            Number of rows; or, forward, the rows to begin with. A number of rows is then drawn from the model.
+        direction : {"backward", "forward"}, default="backward"
+        sampler, n_evaluations, random_state
+            See `sample`. `sampler="ancestral"` visits every step.
+
+        Returns
+        -------
+        iterator of WalkState
+            Each has `t`, the step of the chain; `log_snr` and `noise_level`; `rows`, (n, d), in the user's units; and
+            `x_0_hat`, the network's estimate of the final rows, None where there is none.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
+        >>> [state.t for state in model.walk(5, n_evaluations=4)]
+        [1000, 668, 352, 1, 0]
+        """
+        check_is_fitted(self)
+        stream = as_stream(random_state).child("sample")
+        chosen = asked_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations)
+        if direction == "backward":
+            return walk_backward(self.model_, _count(start), stream=stream, sampler=chosen)
+        if direction != "forward":
+            raise InvalidInput(f'direction should be "backward" or "forward", but got {direction!r}.')
+        if is_whole(start):
+            pieces = sample_pieces(self.model_, 0, _count(start), stream=stream, sampler=chosen)
+            rows = gathered(pieces, int(start), self.model_.codec.n_columns)
+        else:
+            rows = self._matched(start, "start").values
+        return walk_forward(self.model_, rows, stream=stream.child("forward"), sampler=chosen)
+
+    def plot_chain(
+        self,
+        start: int | Any = 2000,
+        *,
+        columns: tuple[int, int] = (0, 1),
+        n_panels: int = 6,
+        **walked: Any,
+    ) -> Figure:
+        """Draw two columns of the rows at a few steps of the chain; the model needs two columns or more.
+
+        Parameters
+        ----------
+        start : int or (array or table, (n, d)), default=2000
+            See `walk`.
+        columns : tuple of int, default=(0, 1)
+            Numbers of the columns on the two axes.
+        n_panels : int, default=6
+        **walked
+            `direction`, `sampler`, `n_evaluations` and `random_state` of `walk`.
+
+        Returns
+        -------
+        matplotlib Figure
+        """
+        from backwalk.report import figures
+
+        check_is_fitted(self)
+        d = self.model_.codec.n_columns
+        if len(columns) != 2 or not all(is_whole(j) and 0 <= j < d for j in columns):
+            raise InvalidInput(f"columns should be two numbers in 0..{d - 1}, but got {columns!r}.")
+        if not is_whole(n_panels) or n_panels < 2:
+            raise InvalidInput(f"n_panels should be an integer >= 2, but got {n_panels!r}: 6 is usual.")
+        states = list(self.walk(start, **walked))
+        places = np.linspace(0, len(states) - 1, min(int(n_panels), len(states))).round().astype(int)
+        shown = [states[i] for i in places]
+        frames = [state.rows[:, list(columns)] for state in shown]
+        return figures.plot_chain(frames, captions=[f"t = {state.t:,}" for state in shown])
+
+    def to_latent(self, X: Any) -> NDArray[np.float64]:
+        """Return the noise from which each row comes by the probability-flow ODE.
+
+        Latents of data are draws of N(0, I) where the model is right. `from_latent` is the inverse, up to the errors of
+        the solver, which `backwalk.latent.to_latent` and `from_latent` return too.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+
+        Returns
+        -------
+        ndarray, (n, k)
+            A coordinate for each of the k columns that vary.
+        """
+        return latent.to_latent(self.model_, self._matched(X).values).points
+
+    def from_latent(self, Z: ArrayLike) -> Any:
+        """Return the rows into which the probability-flow ODE carries latents: the inverse of `to_latent`.
+
+        Integers may lie beyond the fitted range, unlike those of `sample`.
+
+        Parameters
+        ----------
+        Z : array, (n, k)
+
+        Returns
+        -------
+        array or table, (n, d)
+            Rows of the kind, columns and dtypes of the fitted ones.
+        """
+        check_is_fitted(self)
+        return from_values(latent.from_latent(self.model_, Z).points, self.model_.schema)
+
+    def interpolate(self, x_a: Any, x_b: Any, n: int = 9) -> Any:
+        """Return rows on the way from one row to another.
+
+        The latents are mixed as cos(phi) Z_a + sin(phi) Z_b, phi from 0 to pi / 2: a mix of independent draws of
+        N(0, I) is another one. Between the ends, integers stay within the fitted range.
+
+        Parameters
+        ----------
+        x_a, x_b : array or table, (m, d)
+            The ends of m ways, such as X[:1] and X[1:2].
+        n : int, default=9
+            Rows of each way, both ends included.
+
+        Returns
+        -------
+        array or table, (m n, d)
+            The ways one after the other, of the kind, columns and dtypes of the fitted rows.
+        """
+        first, last = self._matched(x_a, "x_a").values, self._matched(x_b, "x_b").values
+        return from_values(latent.interpolated(self.model_, first, last, n), self.model_.schema)
+
+
+def _count(n_samples: Any) -> int:
+    if not is_whole(n_samples) or n_samples < 1:
+        raise InvalidInput(f"n_samples should be an integer >= 1, but got {n_samples!r}: ask for 1 at least.")
+    return int(n_samples)

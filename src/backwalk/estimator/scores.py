@@ -1,0 +1,262 @@
+"""The methods of an estimator that judge rows, and the model by rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from backwalk.diffusion import BoundTerms, LogDensity
+from backwalk.errors import ImpossibleRowsWarning
+from backwalk.estimator.fitted import Fitted, callers_level
+from backwalk.model import bound, impossible_words, log_density, ranks
+from backwalk.progress import progress_of_rows
+from backwalk.streams import RandomState, as_stream
+
+if TYPE_CHECKING:
+    from backwalk.assess import Fidelity
+    from backwalk.datasets import Density
+
+
+class Scores(Fitted):
+    """Judges rows, and the model by rows."""
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Return the log-density of each row by the probability-flow ODE: the `log_prob` of `log_density`.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+
+        Returns
+        -------
+        ndarray, (n,)
+            Nats, in the user's units; -inf for rows that the model cannot make.
+        """
+        return self.log_density(X).log_prob.numpy()
+
+    def score_ranks(self, X: Any, reference: Any) -> NDArray[np.float64]:
+        """Return the share of reference rows whose log-density is no higher than that of each row.
+
+        A row of rank 0.01 is among the one per cent of least density: an outlier. Ranks among rows that `fit` has not
+        seen are unbiased; ranks among training rows are a little too low.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+        reference : array or table, (m, d), or ndarray, (m,)
+            Rows, such as held-out rows; or their log-densities, the `score_samples` of them.
+
+        Returns
+        -------
+        ndarray, (n,)
+            Numbers from 0 to 1.
+        """
+        is_scores = isinstance(reference, np.ndarray) and reference.ndim == 1
+        return ranks(self.score_samples(X), reference if is_scores else self.score_samples(reference))
+
+    def log_density(
+        self, X: Any, *, n_intervals: int = 16, n_probes: int | None = None, random_state: RandomState = 0
+    ) -> LogDensity:
+        """Return the log-density of each row by the probability-flow ODE, with its errors.
+
+        A row whose constant column differs from the fitted constant has -inf. The density is blurred by noise of
+        standard deviation `model_.blur`, and of more in the tails of columns that are transformed. An integer j was
+        dequantised before the fit: it is scored by ln p(j) - ln q(0), with q the density of the dequantisation. That is
+        the logarithm of the integer's probability where the model has learnt q; a model that bulges at integers scores
+        higher, so compare models by the report.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+        n_intervals : int, default=16
+            Even number of steps of the ODE; more make the solver's error smaller.
+        n_probes : int, default=None
+            Random probes per row that estimate the divergence. None computes it exactly up to 32 columns that vary, and
+            takes 16 probes beyond.
+        random_state : int, numpy.random.Generator or RandomState, default=0
+            Seed of the probes. They also depend on the row's content, so that a row has the same score in any batch.
+
+        Returns
+        -------
+        LogDensity
+            `log_prob`, `solver_error` and `standard_error` (that of the probes), (n,), in nats in the user's units.
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: the columns differ from the fitted ones, or a row is too far away from the fitted ones.
+        SamplingDiverged
+            A score is not a number.
+        """
+        values = self._matched(X).values
+        stream = as_stream(random_state)
+        with progress_of_rows(self.verbose, "scoring", len(values)) as watch:
+            return log_density(
+                self.model_, values, n_intervals=n_intervals, n_probes=n_probes, stream=stream, watch=watch
+            )
+
+    def score(self, X: Any, y: None = None) -> float:
+        """Return the mean log-density of the rows, in nats per row; larger is better.
+
+        Rows that the model cannot make, as their constant columns differ from the fitted constants, have -inf. They are
+        left out with a warning, as a column may be constant in a fold of a cross-validation, and one such row would
+        make the mean of all models -inf. Without any other row the score is -inf.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+
+        Warns
+        -----
+        ImpossibleRowsWarning
+            Rows are left out.
+        """
+        del y  # part of scikit-learn's signature
+        table = self._matched(X)
+        words = impossible_words(self.model_, table.values)
+        if words:
+            text = (
+                f"{words}: such rows have a log-density of -inf, and the score leaves them out. Drop that column, or "
+                "fit rows in which it varies."
+            )
+            warnings.warn(text, ImpossibleRowsWarning, stacklevel=callers_level())
+        scores = self.score_samples(table)
+        possible = scores[scores > -np.inf]
+        return float(possible.mean()) if len(possible) else -np.inf
+
+    def bound(
+        self,
+        X: Any,
+        *,
+        reverse_variance: str | None = None,
+        steps: int | Sequence[int] | None = None,
+        decoder_variance: float | None = None,
+        n_draws: int = 1,
+        random_state: RandomState = None,
+    ) -> BoundTerms:
+        """Return the variational bound on -log p(x) of a chain, term by term with standard errors.
+
+        The chain's density differs from that of the ODE, which `score_samples` gives. The chain is the fitted one,
+        unless the arguments say otherwise. Integers are scored as by `log_density`.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+        reverse_variance : {"beta", "beta_tilde", "optimal", "full"}, default=None
+            "optimal" is the best scalar of each step, fitted to held-out rows; "full" is the covariance from the
+            denoiser's Jacobian, for at most 64 columns, the tightest and slowest. None is the model's own.
+        steps : int or sequence of int, default=None
+            Number K of steps, which are then the best K of the chain's N by the fitted denoising errors; or the steps
+            themselves, increasing and ending at N. None is all.
+        decoder_variance : float, default=None
+            Variance of p(x_0 | x_1), in squared encoded units.
+        n_draws : int, default=1
+            Noises per row and step.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+
+        Returns
+        -------
+        BoundTerms
+            `prior`, `transitions`, `reconstruction` and `total` with standard errors, and `per_row`, (n,), in nats.
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: the columns differ from the fitted ones, the model cannot make a row, or there is no such
+            chain.
+        SamplingDiverged
+            A term is not a number.
+        """
+        values = self._matched(X).values
+        with progress_of_rows(self.verbose, "bounding", len(values)) as watch:
+            return bound(
+                self.model_,
+                values,
+                stream=as_stream(random_state).child("bound"),
+                reverse_variance=reverse_variance,
+                steps=steps,
+                decoder_variance=decoder_variance,
+                n_draws=n_draws,
+                watch=watch,
+            )
+
+    def assess(
+        self,
+        X: Any,
+        *,
+        training: Any = None,
+        density: Density | None = None,
+        random_state: RandomState = 0,
+        **more: Any,
+    ) -> Fidelity:
+        """Judge the model by rows that `fit` has not seen: every figure with its null and error, and a verdict.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+            At least 20 rows, better 500 or more.
+        training : array or table, default=None
+            The rows of the fit: baselines are fitted to them, and copies of them looked for.
+        density : Density, default=None
+            The true density, where it is known.
+        random_state : int, numpy.random.Generator or RandomState, default=0
+        **more
+            Other arguments of `backwalk.assess.assess`.
+
+        Returns
+        -------
+        Fidelity
+        """
+        from backwalk.assess import assess
+
+        check_is_fitted(self)
+        stream = as_stream(random_state).child("report", "assess")
+        return assess(self.model_, X, training=training, density=density, stream=stream, **more)
+
+    def report(
+        self,
+        path: str | Path,
+        X: Any,
+        *,
+        training: Any = None,
+        density: Density | None = None,
+        random_state: RandomState = 0,
+        overwrite: bool = False,
+    ) -> Fidelity:
+        """Write the page of figures of `assess`, in one HTML file, and return them.
+
+        Parameters
+        ----------
+        path : str or Path
+        X, training, density, random_state
+            See `assess`.
+        overwrite : bool, default=False
+
+        Returns
+        -------
+        Fidelity
+        """
+        from backwalk.assess import matched_rows, rows_to_judge
+        from backwalk.report import write_report
+
+        fidelity = self.assess(X, training=training, density=density, random_state=random_state)
+        drawn = (
+            rows_to_judge(X, self.model_, "X")[0]
+            if training is None
+            else matched_rows(training, self.model_, "training")
+        )
+        stream = as_stream(random_state).child("report", "pictures")
+        write_report(path, fidelity, self.model_, data=drawn, stream=stream, overwrite=overwrite)
+        return fidelity

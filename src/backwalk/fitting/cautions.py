@@ -1,0 +1,96 @@
+"""What a fit warns of before training: rows that no density describes well, and a chain that does not fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk.errors import DegenerateRowsWarning, PriorMismatchWarning, RepeatedValueWarning
+from backwalk.fitting.plan import Plan
+from backwalk.formatting import listed
+from backwalk.model import mismatch_warning
+from backwalk.table import Codec, Table
+
+FEWEST_ROWS = 20  # from which on some are held out
+_MOST_COUNTED = 10**6  # rows in the search for identical ones
+_MOST_NAMED = 1000  # columns of a covariance whose eigenvectors are computed
+_LEAST_PART = 0.1  # of a column in a direction without spread, for it to be named
+
+
+def cautions(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) -> Iterator[tuple[type[Warning], str]]:
+    """Yield the category and the text of each warning about a planned fit to the rows of a table, encoded as z."""
+    level = float(plan.schedule.noise_level[1])
+    mismatch = mismatch_warning(plan.prior_mismatch, plan.schedule)
+    if mismatch:
+        yield PriorMismatchWarning, mismatch
+    repeated = codec.repeated_values(table.values, level)
+    if repeated:
+        columns = [f"{table.schema.label(j)} ({value:g} in {share:.0%})" for j, (value, share) in repeated.items()]
+        yield (
+            RepeatedValueWarning,
+            f"one number in many rows: {listed(columns)}. A density cannot represent such a point mass: new rows will "
+            "scatter around the number. Fit the rows with other numbers in a model of their own; or, if the column "
+            "holds small counts, give it as integers of a DataFrame or a file.",
+        )
+    n, k = z.shape
+    if n < FEWEST_ROWS or n <= k:
+        yield (
+            DegenerateRowsWarning,
+            f"{n} rows of {k} columns that vary are too few to learn a density from: give at least {FEWEST_ROWS}, and "
+            "more than there are columns.",
+        )
+        return
+    flat = flat_directions(plan.covariance, level)
+    if flat is not None:
+        names = [table.schema.label(j) for j in dict.fromkeys(_column_of(codec, i) for i in flat)]
+        which = f": {listed(names)}" if names else ""
+        yield (
+            DegenerateRowsWarning,
+            f"columns that determine each other{which}. In some direction the rows do not vary, where their density is "
+            "infinite: drop a column that the others determine.",
+        )
+    distinct = distinct_rows(codec, table)
+    if distinct is not None and 2 * distinct < n:
+        yield (
+            DegenerateRowsWarning,
+            f"many identical rows: only {distinct:,} of {n:,} rows differ, and held-out rows are copies of training "
+            "rows. Give each row once; or, if the columns hold integers, give them as a DataFrame or a file.",
+        )
+
+
+def flat_directions(covariance: Tensor, level: float) -> list[int] | None:
+    """Return the coordinates that span directions with less spread than the chain's least noise level.
+
+    None where there is no such direction. The list is empty beyond 1,000 coordinates, which are not looked at singly.
+    """
+    k = len(covariance)
+    if not int(torch.linalg.cholesky_ex(covariance - level**2 * torch.eye(k, dtype=covariance.dtype)).info):
+        return None
+    if k > _MOST_NAMED:
+        return []
+    variances, directions = torch.linalg.eigh(covariance)
+    part = directions[:, variances <= level**2].square().sum(dim=1).sqrt()
+    return [int(i) for i in (part > _LEAST_PART).nonzero().flatten()]
+
+
+def distinct_rows(codec: Codec, table: Table) -> int | None:
+    """Return how many rows differ from each other, None where all columns are dequantised integers, which repeat.
+
+    Of more than a million rows the first million is counted, and taken for the rest.
+    """
+    continuous = [j for j in codec.varying if codec.columns[j].n_uniforms == 0]
+    if not continuous:
+        return None
+    rows = table.values[:_MOST_COUNTED]
+    found = len(np.unique(rows[:, continuous[0]]))
+    if 2 * found < len(rows):  # else the rows differ as well
+        found = len(np.unique(rows, axis=0))
+    return found * len(table.values) // len(rows)
+
+
+def _column_of(codec: Codec, coordinate: int) -> int:
+    return next(j for j, place in enumerate(codec.slices) if place.start <= coordinate < place.stop)

@@ -1,0 +1,91 @@
+"""What an estimator says of rows, and of itself by rows: ranks, folds with a constant column, assess and report."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV
+
+from backwalk import progress
+from backwalk.assess import Fidelity
+from backwalk.denoiser import Residual
+from backwalk.errors import ImpossibleRowsWarning
+from backwalk.estimator import Diffusion
+from backwalk.model import bound, log_density, ranks
+from backwalk.streams import Stream
+
+
+def tiny(**settings):
+    given = {"n_steps": 10, "max_steps": 3, "denoiser": Residual(8, 1), "random_state": 0, "verbose": False}
+    return Diffusion(**{**given, **settings})
+
+
+def test_a_rank_is_the_share_of_the_reference_that_is_no_more_likely():
+    reference = np.array([3.0, 1.0, 2.0, 2.0])
+    assert ranks(np.array([-math.inf, 0.9, 1.0, 2.0, 2.5, 9.0]), reference).tolist() == [0, 0, 0.25, 0.75, 0.75, 1]
+    assert ranks(np.array([1.0]), np.array([])).tolist() == [0.0]
+
+
+def test_outliers_have_low_ranks(fitted, rows):
+    far = np.array([[30.0, 7.25, 3.0]])
+    X, reference = np.concatenate([far, rows[:40]]), rows[40:140]
+    found = fitted.score_ranks(X, reference)
+    assert found[0] == 0.0
+    assert 0.2 < found[1:].mean() < 0.8
+    np.testing.assert_array_equal(found, fitted.score_ranks(X, fitted.score_samples(reference)))
+
+
+def test_a_score_leaves_out_rows_that_the_model_cannot_make_and_says_so(fitted, rows):
+    other = rows[:3].copy()
+    other[1, 1] += 1e-9
+    with pytest.warns(ImpossibleRowsWarning, match=r"7.25 in column 1.* row 1 .*leaves.* out") as caught:
+        score = fitted.score(other)
+    assert score == fitted.score(rows[[0, 2]])
+    assert [warning.filename for warning in caught] == [__file__]
+    assert fitted.score_samples(other)[1] == -math.inf
+    with pytest.warns(ImpossibleRowsWarning):
+        assert fitted.score(other[1:2]) == -math.inf
+
+
+def test_a_column_that_is_constant_in_a_fold_does_not_spoil_a_search():
+    """Found by an attack: the mean was -inf for every candidate, and none was chosen."""
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    X[:, 1] = 0.0
+    X[50, 1] = 1.0
+    folds = [(np.arange(50), np.arange(50, 60))]
+    search = GridSearchCV(tiny(), {"max_steps": [1, 300]}, cv=folds, refit=False, error_score="raise")
+    with pytest.warns(ImpossibleRowsWarning, match="column 1"):
+        search.fit(X)
+    scores = search.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).all()
+    assert scores[0] != scores[1]
+
+
+def test_a_model_judges_itself_and_writes_its_report(fitted, rows, tmp_path):
+    """Found by trying: the README's first hour needed `model_` and `Stream`."""
+    judged = fitted.assess(rows[:60], baselines=False, n_pairs=2)
+    assert isinstance(judged, Fidelity)
+    fidelity = fitted.report(tmp_path / "r.html", rows[:60], training=rows[60:])
+    assert fidelity.baselines
+    page = (tmp_path / "r.html").read_text()
+    assert fidelity.baselines[0].name in page
+    with pytest.raises(FileExistsError):
+        fitted.report(tmp_path / "r.html", rows[:60])
+
+
+def test_scoring_and_bounding_tell_how_many_rows_are_done(fitted, rows, monkeypatch, capsys):
+    """Found by trying: minutes passed without a word."""
+    X = np.tile(rows, (3, 1))
+    for ask in (bound, log_density):
+        told = []
+        ask(fitted.model_, X, stream=Stream(0), watch=told.append)
+        assert sum(told) == len(X)
+        assert len(told) > 1
+    monkeypatch.setattr(progress, "_BETWEEN_LINES", 0.0)
+    loud = copy.copy(fitted).set_params(verbose=True)
+    loud.score_samples(X)
+    loud.bound(X, random_state=0)
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("scoring 100%  900 of 900") for line in lines)
+    assert any(line.startswith("bounding 100%  900 of 900") for line in lines)
