@@ -7,7 +7,8 @@ STAMP := $(VENV)/.installed-from-pyproject
 BENCH_STAMP := $(VENV)/.installed-bench
 
 # Tests run side by side, each on one thread: threads that wait for a busy core make small products far slower.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+# `worksteal` starts each worker on a contiguous part, so that tests of one file share what they fit.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 .PHONY: demo test trust test-slow floor versions mutants soak check format notebook bench bench-full clean
 

@@ -85,6 +85,7 @@ def test_notebook_is_small_and_names_no_place_of_a_machine(script):
     assert not any(place in text for place in ("/tmp/", "/home/", "/root/", "/Users/", "site-packages"))
 
 
+@pytest.mark.campaign
 def test_build_keeps_what_cells_say_and_nothing_of_the_machine(tmp_path):
     script = tmp_path / "tiny.py"
     script.write_text(_TINY)
