@@ -154,7 +154,7 @@ def test_a_model_file_keeps_its_bends(fitted, tables, tmp_path):
 
 def test_the_report_names_the_columns_and_the_advised_lines_bend_them_too(fitted, tables, tmp_path):
     training, unseen = (table.to_numpy(dtype=np.float64) for table in tables)
-    fidelity = assess(fitted.model_, unseen, training=training, stream=Stream(0), n_pairs=2, n_rows=200)
+    fidelity = assess(fitted.model_, unseen[:300], training=training, stream=Stream(0), n_pairs=2, n_rows=50)
     write_report(tmp_path / "r.html", fidelity, fitted.model_, data=training, stream=Stream(0))
     assert "heavy\n  tails (amount, hits) were transformed by asinh" in (tmp_path / "r.html").read_text()
     assert fidelity.asinh_columns == ("amount", "hits")
