@@ -1,4 +1,4 @@
-"""The README's examples run as they stand."""
+"""The examples in the README and docs run as they stand, and what they name exists."""
 
 import os
 import re
@@ -11,22 +11,31 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+SYMBOLS = (ROOT / "docs" / "symbols.md").read_text()
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language, text=README):
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_first_screen_says_what_it_is_and_how_to_begin():
+    first = "\n".join(README.splitlines()[:25])
+    for words in ("Denoising diffusion", "DataFrame", "make demo", "pip install .", "Diffusion(random_state=0).fit(X)"):
+        assert words in first
 
 
 @pytest.mark.campaign
-def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("text", "n_blocks"), [(README, 4), (SYMBOLS, 2)], ids=["README", "symbols"])
+def test_the_python_examples_run_in_order(text, n_blocks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("backwalk.fitting.plan.default_training", _short_training)
     monkeypatch.setattr("backwalk.estimator.diffusion.default_distillation", lambda d, *_: _short_training(1000, d))
-    monkeypatch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 3000)
+    monkeypatch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
+    monkeypatch.setattr("backwalk.assess.assessment._MOST_IN_A_SET", 200)
     names: dict[str, object] = {}
-    assert len(blocks("python")) == 6
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), names)
+    assert len(blocks("python", text)) == n_blocks
+    for block in blocks("python", text):
+        exec(compile(block.replace("10_000", "1_000"), "README.md", "exec"), names)
 
 
 def _short_training(n, d, max_steps=None, max_time=None, *_, **__):
@@ -36,8 +45,8 @@ def _short_training(n, d, max_steps=None, max_time=None, *_, **__):
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("block", [block for block in blocks("sh") if "backwalk" in block and "make" not in block])
-def test_the_command_lines_run(block, tmp_path):
+def test_the_command_lines_run(tmp_path):
+    (block,) = [block for block in blocks("sh") if block.startswith("backwalk")]
     rng = np.random.default_rng(0)
     rows = rng.normal([5.0, 3.0], [0.8, 0.4], size=(600, 2))
     np.savetxt(tmp_path / "all.csv", rows, delimiter=",", header="length,width", comments="")
@@ -65,15 +74,29 @@ def test_every_figure_with_an_error_is_on_the_page_of_benchmarks():
     assert [figure for figure in figures if figure not in page] == []
 
 
-def test_the_files_that_it_names_exist():
-    for link in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\"]+)\"", README):
-        assert (ROOT / (link[0] or link[1])).exists(), link
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_the_files_that_a_page_links_to_exist(page):
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)|src=\"([^\"]+)\"", (ROOT / page).read_text()):
+        assert ((ROOT / page).parent / (link[0] or link[1])).exists(), link
+
+
+def test_pictures_are_small():
+    for picture in (ROOT / "docs").glob("*.png"):
+        assert picture.stat().st_size < 300_000
+
+
+def test_the_map_of_the_code_names_every_room():
+    tree = README[README.index("src/backwalk/\n") :].split("```")[0]
+    rooms = {path.name for path in (ROOT / "src" / "backwalk").iterdir() if (path / "__init__.py").exists()}
+    assert {room for room in rooms if f"{room}/" not in tree} == set()
 
 
 def test_the_table_of_symbols_names_what_there_is():
     from backwalk import Diffusion, NoiseSchedule, diffusion
 
-    table = [line for line in (ROOT / "docs" / "symbols.md").read_text().splitlines() if line.startswith("| ")]
+    table = [line for line in SYMBOLS.splitlines() if line.startswith("| ")]
     spans = [span for line in table for span in re.findall(r"`([^`]+)`", line.split("|")[-2])]
     assert len(spans) > 40
     for span in spans:

@@ -9,6 +9,7 @@ from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColu
 from backwalk.table.facts import facts_of_columns
 from backwalk.table.formats import SUFFIXES
 from backwalk.table.frame import Table, as_table, complete, match_columns
+from backwalk.table.labels import read_labels, write_labelled
 from backwalk.table.reading import read_part, read_table
 from backwalk.table.schema import Schema, from_values
 from backwalk.table.selection import Selection
@@ -34,8 +35,10 @@ __all__ = [
     "facts_of_columns",
     "from_values",
     "match_columns",
+    "read_labels",
     "read_part",
     "read_table",
+    "write_labelled",
     "write_rows",
     "write_table",
 ]

@@ -70,7 +70,9 @@ def deal_rows(
             if native.ndim != 2:
                 as_table(native, name="the table")  # which refuses it
         else:
-            native, others = read_text(file, form, selection) if form.kind == "text" else _read_parquet(file, selection)
+            native, others = (
+                read_text(file, form, selection) if form.kind == "text" else read_any_parquet(file, selection)
+            )
         return _deal(native, tuple(others), places, forms, chosen, selection.complete, overwrite)
 
 
@@ -138,7 +140,7 @@ def _deal(
     masks = (is_taken & ~is_second, is_second)
     with _written(places, forms, overwrite) as files:
         for out, form, mask in zip(files, forms, masks, strict=True):
-            _write(out, form, rows[mask] if isinstance(rows, np.ndarray) else rows.filter(pa.array(mask)))
+            write_any(out, form, rows[mask] if isinstance(rows, np.ndarray) else rows.filter(pa.array(mask)))
     return Dealt(is_taken, (int(masks[0].sum()), int(masks[1].sum())), tuple(left_out))
 
 
@@ -153,7 +155,8 @@ def _written(places: Places, forms: list[Format], overwrite: bool) -> Iterator[l
         yield [stack.enter_context(packed(file, form)) for file, form in zip(files, forms, strict=True)]
 
 
-def _write(file: BinaryIO, form: Format, rows: NativeRows) -> None:
+def write_any(file: BinaryIO, form: Format, rows: NativeRows) -> None:
+    """Write a table of any types, or an array, into an open file."""
     if form.kind == "npy":
         array = rows if isinstance(rows, np.ndarray) else as_table(rows, name="the table").values
         np.lib.format.write_array(file, array, allow_pickle=False)
@@ -168,7 +171,7 @@ def _write(file: BinaryIO, form: Format, rows: NativeRows) -> None:
     pyarrow.csv.write_csv(pa.table(columns, names=list(map(escaped, rows.column_names))), file, options)
 
 
-def _read_parquet(file: BinaryIO, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
+def read_any_parquet(file: BinaryIO, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
     """Return the selected columns of a Parquet file; texts are measured, as dictionaries, before they are expanded."""
     parquet, taken = opened_parquet(file, selection)
     schema = parquet.schema_arrow

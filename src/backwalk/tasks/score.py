@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from backwalk.diffusion import BoundTerms, LogDensity
-from backwalk.errors import IncompatibleArguments
+from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.model import bound as model_bound
-from backwalk.model import log_density, possible_rows
+from backwalk.model import log_density, possible_rows, ranks
 from backwalk.streams import Stream
-from backwalk.table import Schema, Table, check_table_path, match_columns, write_table
-from backwalk.tasks.data import read_data
+from backwalk.table import check_table_path, match_columns, read_labels, write_labelled
+from backwalk.tasks.data import Data, is_built_in, read_data
 from backwalk.tasks.models import load_model
 from backwalk.tasks.observer import SILENT, Observer
+
+_COLUMNS = ("row", "log_density", "solver_error", "standard_error", "rank", "elbo")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class ScoreResult:
     others, whose constant columns differ from the fitted ones. The ELBO is None where no bound was asked for.
     """
 
-    table: Table
+    table: pa.Table
     rows: int
     impossible_rows: int
     log_density: float | None
@@ -64,6 +67,8 @@ def score(
     data: str,
     output: str | None = None,
     *,
+    id: str | None = None,
+    reference: str | None = None,
     bound: str | None = None,
     steps: int | None = None,
     device: str = "auto",
@@ -75,8 +80,9 @@ def score(
 ) -> ScoreResult:
     """Score every row of a table file, or of draws from a built-in density, and write the scores to `output`, if given.
 
-    The columns are row (with `drop_missing`: the row's number in the file), log_density, solver_error, standard_error,
-    and with a `bound`, the name of a reverse variance, elbo.
+    The columns are the one named `id`, as it stands in `data`; row (with `drop_missing`: the row's number in the file);
+    log_density, solver_error, standard_error; with a `reference`, which names rows as `data` does, rank, the share of
+    these that score no higher; and with a `bound`, the name of a reverse variance, elbo.
     """
     if steps is not None and bound is None:
         raise IncompatibleArguments(
@@ -84,11 +90,22 @@ def score(
         )
     if output is not None:
         check_table_path(output, overwrite=force)
+    if id is not None:
+        _check_id(id, data, output)
     estimator = load_model(Path(model), device, data=data)
     own = estimator.model_
-    found = read_data(data, rows, seed, unseen=True, drop_missing=drop_missing, model=own, observer=observer)
-    scored = match_columns(found.table, own.schema, name="DATA").values
-    columns = dict[str, NDArray[Any]]()
+
+    def read(source: str, name: str, n: int | None = None) -> tuple[Data, NDArray[np.float64]]:
+        found = read_data(
+            source, n, seed, unseen=True, name=name, drop_missing=drop_missing, model=own, observer=observer
+        )
+        return found, match_columns(found.table, own.schema, name=name).values
+
+    found, scored = read(data, "DATA", rows)
+    others = None if reference is None else read(reference, "--reference")[1]
+    columns = dict[str, Any]()
+    if id is not None:
+        columns[id] = read_labels(data, id).filter(pa.array(found.is_taken))
     if drop_missing and found.is_taken is not None:
         columns["row"] = np.flatnonzero(found.is_taken)
     # The bound comes first, as it refuses what the model cannot do.
@@ -101,13 +118,28 @@ def score(
         "solver_error": density.solver_error.numpy(),
         "standard_error": density.standard_error.numpy(),
     }
+    if others is not None:
+        watch = observer.counter("scoring the reference", len(others))
+        of_others = log_density(own, others, stream=Stream(seed), watch=watch).log_prob.numpy()
+        columns["rank"] = ranks(columns["log_density"], of_others)
     if elbo is not None:
         columns["elbo"] = elbo
-    schema = Schema(tuple(columns), tuple(str(column.dtype) for column in columns.values()), "pyarrow")
-    table = Table(np.column_stack(list(columns.values())), schema)
+    table = pa.table(columns)
     if output is not None:
-        write_table(output, table, overwrite=force)
+        write_labelled(output, table, overwrite=force)
     return _result(table, density, terms, is_bounded=bound is not None)
+
+
+def _check_id(name: str, data: str, output: str | None) -> None:
+    """Raise an error where a column cannot be carried from this source to this output."""
+    if is_built_in(data):
+        raise IncompatibleArguments(f"--id goes with a file, but {data!r} is a built-in density.")
+    if data == "-":
+        raise IncompatibleArguments("--id goes with a file, because standard input cannot be read twice.")
+    if name in _COLUMNS:
+        raise InvalidInput(f"--id should differ from the columns of scores, but got {name!r}: rename the column.")
+    if output is not None and output.lower().endswith(".npy"):
+        raise IncompatibleArguments("--id goes with a text or Parquet file as -o: an array has no column names.")
 
 
 def _bound(
@@ -131,7 +163,7 @@ def _bound(
     return terms, elbo
 
 
-def _result(table: Table, density: LogDensity, terms: BoundTerms | None, *, is_bounded: bool) -> ScoreResult:
+def _result(table: pa.Table, density: LogDensity, terms: BoundTerms | None, *, is_bounded: bool) -> ScoreResult:
     finite = density.log_prob.isfinite()
     possible, n = density.log_prob[finite], int(finite.sum())
     return ScoreResult(

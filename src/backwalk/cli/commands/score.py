@@ -22,6 +22,12 @@ from backwalk.limits import BOUND_VARIANCES
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
 @table_output_option
+@click.option("--id", metavar="NAME", help="Carry this column of DATA through; the model need not have it.")
+@click.option(
+    "--reference",
+    metavar="DATA",
+    help="Add a column, rank: the share of these rows, for example the training rows, with no higher log-density.",
+)
 @click.option(
     "--bound",
     type=click.Choice(BOUND_VARIANCES),
@@ -46,11 +52,13 @@ def score(context: click.Context, /, output: str, json: bool, **options: Any) ->
     The columns:
 
     \b
+    NAME            the column named by --id, as it stands in DATA
     row             number of the row in DATA, from 0 (with --drop-missing)
     log_density     log p by the probability-flow ODE; -inf where a constant
                     column differs from the fitted one
     solver_error    error of the ODE solver
     standard_error  error of the random probes, used beyond 32 columns
+    rank            with --reference: near 0, the row is an outlier
     elbo            with --bound: a lower bound on log p of the chain, which
                     is another model than the ODE
 
