@@ -29,7 +29,8 @@ from backwalk.denoiser.network import MemberLinear
 from backwalk.sampling import TILE_ROWS
 from backwalk.threads import single_threads
 from backwalk.training import Training
-from backwalk.training.muon import rounds_for, turns_for
+from backwalk.training.optimizer import rotation_for
+from backwalk.training.orthogonal import rounds_for
 from benchmarks.draws import Results
 from benchmarks.record import Figures, Store
 from benchmarks.tables import table
@@ -126,9 +127,9 @@ def fitted(width: int, sizes: Sizes, *, bfloat16: bool) -> tuple[Diffusion, floa
         random_state=0,
         verbose=False,
     ).fit(curved_chain(D).sample(2 * sizes.batch, random_state=0))
-    turns = turns_for(width, 2 * N_BLOCKS).every
-    rounds = np.diff(ends[::turns])
-    return model, float(np.median(rounds[len(rounds) // 4 :])) / turns
+    every = rotation_for(width, 2 * N_BLOCKS).update_every
+    rounds = np.diff(ends[::every])
+    return model, float(np.median(rounds[len(rounds) // 4 :])) / every
 
 
 def sample(model: Diffusion, n: int) -> None:
@@ -168,7 +169,9 @@ def product_peak(rows: int, width: int, dtype: torch.dtype, seconds: float) -> f
 def muon_operations(module: nn.Module) -> int:
     """Return the operations of a step of Muon: its rounds of three products for each matrix whose turn it is."""
     square = [shape for shape in product_shapes(module) if shape[1] == shape[2]]
-    return sum(rounds_for(n) * 3 * 2 * members * n**3 // turns_for(n, len(square)).every for members, n, _ in square)
+    return sum(
+        rounds_for(n) * 3 * 2 * members * n**3 // rotation_for(n, len(square)).update_every for members, n, _ in square
+    )
 
 
 def passes_a_second(denoiser: EnsembleDenoiser, sizes: Sizes, *, bfloat16: bool) -> float:

@@ -21,7 +21,8 @@ from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule, beta_variance, mu_from_eps
 from backwalk.streams import Stream
-from backwalk.training.muon import Muon, muon_step, turns_for
+from backwalk.training import Training
+from backwalk.training.optimizer import Optimizer, rotation_for, update
 from benchmarks import __main__ as command
 from benchmarks import bfloat16, budgets, compare, gemm, render, sampling, suite, tables, time_to_quality, turns
 from benchmarks.densities import CASES, MOONS_ON_A_GRID
@@ -129,12 +130,13 @@ def test_operations_are_those_that_torch_counts():
 def test_operations_of_muon_are_those_that_torch_counts(width):
     network = Residual(width=width, n_blocks=2, n_members=2).build(3, stream=Stream(0))
     matrices = [matrix.detach() for matrix in network.hidden_matrices()]
-    turns = turns_for(width, len(matrices))
-    muon = Muon(matrices, turns)
+    rotation = rotation_for(width, len(matrices))
+    plan = Training(max_steps=9, batch_size=1, learning_rate=0.01, hidden_rate=0.01)
+    muon = Optimizer(matrices, list(range(len(matrices))), [], rotation, plan)
     with FlopCounterMode(display=False) as counter:
-        for number in range(turns.every):
-            muon_step([torch.ones_like(matrix) for matrix in matrices], muon.at(0.01, number))
-    assert counter.get_total_flops() == pytest.approx(turns.every * gemm.muon_operations(network), rel=1e-3)
+        for number in range(rotation.update_every):
+            update([torch.ones_like(matrix) for matrix in matrices], muon.at(1.0, number))
+    assert counter.get_total_flops() == pytest.approx(rotation.update_every * gemm.muon_operations(network), rel=1e-3)
 
 
 @pytest.mark.parametrize("module", [tables, compare], ids=lambda module: module.__name__)

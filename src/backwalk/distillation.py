@@ -83,7 +83,7 @@ def distilled(
         training,
         stream=stream.child("training"),
         max_time=max_time,
-        elsewhere=time.perf_counter() - began,
+        time_outside_training=time.perf_counter() - began,
         eps=eps_from_x_0(x_N, x_0, schedule.log_snr[-1]),
     )
     with closing(trainer.run()) as steps:

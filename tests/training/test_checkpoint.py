@@ -315,8 +315,8 @@ def test_a_divergence_before_any_look_keeps_nothing(tmp_path):
 def test_a_run_that_the_clock_ended_gives_its_result_again_and_goes_on_with_more_time(tmp_path):
     """Found by review: what setting up takes is not the same twice, and the run went on for what was left."""
 
-    def run(max_time, elsewhere):
-        return residual(replace(PLAN, max_steps=10**9), max_time=max_time, elsewhere=elsewhere)
+    def run(max_time, time_outside_training):
+        return residual(replace(PLAN, max_steps=10**9), max_time=max_time, time_outside_training=time_outside_training)
 
     ended = run(0.1, 0.04)
     list(checkpointed(ended, tmp_path / "c"))

@@ -11,8 +11,8 @@ from backwalk.streams import Stream
 from backwalk.threads import scripted
 from backwalk.training import LogNormalLevels, Trainer, Training, learner
 from backwalk.training.ensemble_learner import EnsembleLearner
-from backwalk.training.learner import Learner, Mover, moved
-from backwalk.training.muon import Turns
+from backwalk.training.learner import Learner
+from backwalk.training.optimizer import Optimizer, Rotation, update
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
 LEVELS = LogNormalLevels(0.02, 20.0, centre=-1.0)
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.usefixtures("own_setting")
 
 @pytest.mark.parametrize(("decay", "kept"), [(True, 0.99), (False, 0.999)])
 def test_adam_remembers_squares_for_as_long_as_the_plan_says(decay, kept):
-    mover = Mover([torch.zeros(3)], [], [0], Turns(1, 1), replace(PLAN, decay=decay))
-    mover.take([torch.full((3,), 2.0)], mover.at(1.0, 0))
-    (squares,) = mover.moving()["adam.mean_square"]
+    adam = Optimizer([torch.zeros(3)], [], [0], Rotation(1, 1), replace(PLAN, decay=decay))
+    adam.take([torch.full((3,), 2.0)], adam.at(1.0, 0))
+    (squares,) = adam.moving()["adam.mean_square"]
     torch.testing.assert_close(squares, torch.full((3,), 4.0 * (1.0 - kept)))
 
 
@@ -107,14 +107,14 @@ def test_torchscript_moves_what_python_moves(bfloat16, weight_decay):
     plan = replace(PLAN, bfloat16=bfloat16, weight_decay=weight_decay)
     gradients = [0.1 * parameter.detach() for parameter in rough().parameters()]
     ends = []
-    for take in (moved, scripted(moved, CPU)):
+    for take in (update, scripted(update, CPU)):
         parameters = [parameter.detach() for parameter in rough().parameters()]
         of_adam = [i for i in range(len(parameters)) if i not in (2, 4)]
-        mover = Mover(parameters, [2, 4], of_adam, Turns(2, 2), plan)
+        optimizer = Optimizer(parameters, [2, 4], of_adam, Rotation(2, 2), plan)
         for number in range(3):
-            take([gradients[i] for i in mover._places], *mover.at(0.5, number))
+            take([gradients[i] for i in optimizer._places], optimizer.at(0.5, number))
         assert not any(torch.equal(*pair) for pair in zip(parameters, rough().parameters(), strict=True))
-        ends.append([*parameters, *(average for _, average in mover.averages())])
+        ends.append([*parameters, *(average for _, average in optimizer.averages())])
     torch.testing.assert_close(*ends)
 
 

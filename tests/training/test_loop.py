@@ -12,7 +12,7 @@ from backwalk.diffusion import NoiseSchedule, scales
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, loop
-from backwalk.training.ema import _gamma
+from backwalk.training.optimizer import _gamma
 from backwalk.training.validation import Validation, n_points
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
@@ -151,9 +151,14 @@ def test_max_time_ends_the_run(monkeypatch):
     assert told[-1].validation_loss is not None
 
 
-@pytest.mark.parametrize(("elsewhere", "n_steps"), [(4.0, 8), (9.0, 6), (100.0, 6)])
-def test_max_time_leaves_what_is_needed_elsewhere_but_trains_for_half_of_it(monkeypatch, elsewhere, n_steps):
-    assert len(list(Clock(monkeypatch, of_a_look=0.0).run(12.0, elsewhere=elsewhere).run())) == n_steps
+@pytest.mark.parametrize(("time_outside_training", "n_steps"), [(4.0, 8), (9.0, 6), (100.0, 6)])
+def test_max_time_leaves_what_is_needed_elsewhere_but_trains_for_half_of_it(
+    monkeypatch, time_outside_training, n_steps
+):
+    assert (
+        len(list(Clock(monkeypatch, of_a_look=0.0).run(12.0, time_outside_training=time_outside_training).run()))
+        == n_steps
+    )
 
 
 def test_the_last_look_is_within_max_time(monkeypatch):

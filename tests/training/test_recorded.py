@@ -82,13 +82,13 @@ def recorder(one, tapes):
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """TorchScript is for processors."""
-    for room in ("training.learner", "denoiser.preconditioning"):
+    for room in ("training.optimizer", "denoiser.preconditioning"):
         monkeypatch.setattr(f"backwalk.{room}.scripted", lambda function, _: function)
 
 
 VARIANTS = {
-    "two-turns": ({}, RESIDUAL),
-    "three-turns": ({}, Residual(80, 2, 2)),
+    "every-second": ({}, RESIDUAL),
+    "every-third": ({}, Residual(80, 2, 2)),
     "bfloat16": ({"bfloat16": True}, RESIDUAL),
     "Adam-alone": ({"hidden_rate": None}, RESIDUAL),
     "no-average": ({"ema_width": None}, RESIDUAL),
@@ -110,7 +110,7 @@ def test_recorded_steps_are_the_learners_own(changes, architecture):
         batch = batches.at(number)
         assert torch.equal(recorded.step(batch, rate, number), own.step(batch, rate, number))
         assert all(map(torch.equal, everything(other), everything(own)))
-    assert len(tapes) == own.turns
+    assert len(tapes) == own.update_every
     for tape in tapes:
         names = {operation.name().removeprefix("aten::") for operation, *_ in tape.operations}
         assert {"bmm", "_fused_adam_.tensor_lr"} <= names
@@ -249,4 +249,4 @@ def test_a_gpu_records_steps_that_are_the_learners_own():
         loss = recorded.step(batches.at(number), 0.5, number)
         assert torch.equal(loss, own.step(batches.at(number), 0.5, number))
     assert all(map(torch.equal, everything(other), everything(own)))
-    assert len(recorded._recordings) == own.turns
+    assert len(recorded._recordings) == own.update_every

@@ -89,7 +89,7 @@ def fitted(
                 stream=stream.child("training"),
                 x_validation=plan.x_validation,
                 max_time=settings.max_time,
-                elsewhere=0.0
+                time_outside_training=0.0
                 if settings.max_time is None
                 else _seconds_elsewhere(began, denoising_error, plan.schedule.n_steps),
             )

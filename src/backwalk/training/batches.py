@@ -1,4 +1,4 @@
-"""What a step sees: slices of one shuffled order of the rows per epoch, for each member its own, levels and noise."""
+"""The batch of each step and member: rows, in one shuffled order per epoch, with noise levels and noise."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Batch(NamedTuple):
         return Batch(*(tensor.clone() for tensor in self))
 
     def copy_(self, other: Batch) -> None:
-        """Take another batch's numbers, of the same sizes, into this one's memory."""
+        """Copy the numbers of a batch of the same sizes into this one's memory."""
         torch._foreach_copy_(list(self), list(other))
 
 
 class Batches:
-    """The batches of a run on rows x_0, (n, d): a function of member and step, whatever was asked before.
+    """The batches of a run on rows x_0, (n, d). Each is a function of member and step alone.
 
     `eps`, (n, d), is noise that belongs to the rows; without it each batch draws its own.
     """
@@ -59,12 +59,12 @@ class Batches:
         return Batch(*map(torch.cat, zip(*parts, strict=True)))
 
     def of_member(self, member: int, step: int) -> Batch:
-        """Return what one member sees in a step. Members may ask side by side."""
+        """Return the batch of one member. Several threads may call this for different members."""
         return self._of_members[member].at(step)
 
 
 class _OfMember:
-    """A member's batches. Noise and levels are drawn for several steps at once: a call costs more than numbers."""
+    """A member's batches. Noise and levels are drawn for several steps at once, as a call costs more than numbers."""
 
     _MOST_STEPS, _NUMBERS = 16, 2**16  # at most at once, but a step's own at least
 
@@ -94,7 +94,7 @@ class _OfMember:
         return Batch(self._x_0[None, rows], eps, log_snr, self._levels.weight(log_snr))
 
     def _draw(self, stream: Stream) -> tuple[Tensor, Tensor]:
-        """Return log-SNRs, (steps, rows), and noise, (steps, rows, d), none where rows have it."""
+        """Return log-SNRs, (steps, rows), and noise, (steps, rows, d), empty where it belongs to the rows."""
         steps, rows, d = self._steps_together, self._batch_size, self._x_0.shape[1]
         device = self._x_0.device
         log_snr = self._levels.draw(steps, rows, stream=stream.child("level"))
@@ -104,7 +104,7 @@ class _OfMember:
         return _sent(log_snr, device), _sent(eps.reshape(steps, rows, d), device)
 
     def _places(self, step: int) -> Tensor:
-        """Return which rows a step sees, (rows,)."""
+        """Return the indices of a step's rows, (rows,)."""
         epoch, position = divmod(step, self._steps_an_epoch)
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, _sent(torch.from_numpy(self._shuffled(epoch)), self._x_0.device))
@@ -117,11 +117,11 @@ class _OfMember:
         stream = self._stream.child("order", epoch, self._member, 0)
         if repeats == 1:
             return stream.permutation(n)
-        # Of one generator: to make one takes as long as to shuffle a hundred rows.
+        # One generator for all, as making one takes as long as shuffling a hundred rows.
         orders: np.ndarray = stream.generator().permuted(np.tile(np.arange(n), (repeats, 1)), axis=1)
         return orders.reshape(-1)[:batch]
 
 
 def _sent(drawn: Tensor, device: torch.device) -> Tensor:
-    """Return what was drawn on a device. To a GPU it is sent while the processor goes on."""
+    """Return a tensor on a device. The copy to a GPU is asynchronous."""
     return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)

@@ -9,7 +9,7 @@ from backwalk.errors import InvalidInput
 from backwalk.limits import is_number, is_whole
 
 WARM_UP_STEPS, WARM_UP_SHARE = 50, 0.05  # whichever ends first
-MOST_TURNS = 4  # in which Muon's matrices move (`muon.turns_for`), each then by as many times the rate
+MOST_UPDATE_EVERY = 4  # steps of which Muon moves a matrix in one, by as many times the rate (`optimizer.py`)
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Training:
             raise InvalidInput(f"weight_decay should lie in [0, 10], but got {self.weight_decay!r}: 0 to 0.4 is usual.")
         object.__setattr__(self, "weight_decay", float(self.weight_decay))
         shrinks = (self.hidden_rate or 0.0) * self.weight_decay
-        if MOST_TURNS * shrinks >= 1.0:
+        if MOST_UPDATE_EVERY * shrinks >= 1.0:
             raise InvalidInput(
-                f"hidden_rate x weight_decay should be below {1 / MOST_TURNS:g}, or weights of wide networks would "
-                f"turn their sign, but is {shrinks:g}: lower weight_decay, of which 0.05 to 0.4 is usual."
+                f"hidden_rate x weight_decay should be below {1 / MOST_UPDATE_EVERY:g}, or weights of wide networks "
+                f"change sign, but is {shrinks:g}: lower weight_decay, of which 0.05 to 0.4 is usual."
             )
         if not isinstance(self.bfloat16, bool):
             raise InvalidInput(

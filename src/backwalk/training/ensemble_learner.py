@@ -1,9 +1,4 @@
-"""All that a step moves, and how it is shared out.
-
-Members of an ensemble learn each for itself. On a CPU they do so side by side, each on one thread from the drawing of
-its batch to the average of its weights: nothing waits but for the step's end. Where they are too few for that, or
-cannot be dealt evenly to two threads, all learn together, as they do on a GPU, where their steps are recorded.
-"""
+"""The step of a whole ensemble: each member by itself on a CPU, all members together elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +14,7 @@ from backwalk.training.recorded import RecordedLearner
 
 
 class EnsembleLearner:
-    """Everything that a step moves: a denoiser's weights, their average, and what the optimisers remember."""
+    """A denoiser's weights, their average and the optimisers' state; see `learner.py` for how a step is shared out."""
 
     def __init__(self, denoiser: EnsembleDenoiser, training: Training) -> None:
         device, members = next(denoiser.parameters()).device.type, denoiser.n_members
@@ -32,7 +27,7 @@ class EnsembleLearner:
         )
 
     def step(self, batches: Batches, rate: float, number: int, parallel_map: Map = map) -> Tensor:
-        """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss."""
+        """Take step `number`, counted from 0, at `rate` times the plan's rates; return the members' summed loss."""
         if not self._apart:
             batch = batches.at(number)
             if self._recorded is not None:
@@ -51,9 +46,9 @@ class EnsembleLearner:
 
     @property
     def averages(self) -> list[Tensor]:
-        """The averages of `parameters`, or these themselves where the plan wants none."""
+        """The averages of `parameters`, or the weights themselves where the plan has no average."""
         return [average for learner in self._learners for average in learner.averages]
 
     def moving(self) -> dict[str, list[Tensor]]:
-        """Return everything that a step moves, by what it is; not copies."""
+        """Return all that a step changes, by name; not copies."""
         return joined([learner.moving() for learner in self._learners])

@@ -1,12 +1,12 @@
-"""The one training loop: rows and noise in, weights out.
+"""The training loop: rows and noise in, weights out.
 
-A `Trainer` holds everything that a step changes. What a step draws is a function of the seed and the step's number, so
-a run has no hidden random state: batches are cut from one shuffled order of the rows per epoch, noise and noise levels
-come from counter-based streams. `state` is therefore all that a resumed run needs, and it goes on bit for bit.
+A `Trainer` holds all that a step changes. What a step draws is a function of the seed and the step's number: batches
+are slices of one shuffled order of the rows per epoch, noise and noise levels come from counter-based streams. There is
+no other random state, so that a run resumed from `state` continues bit for bit.
 
-The loss is the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed over d. On the validation rows it is
-another thing: the bound's diffusion part in nats per row, at noise and levels that are the same each time, so that
-two values differ by the weights alone (see `validation.py`).
+The training loss is the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed over d. The validation loss is the
+bound's diffusion part in nats per row, at fixed noise and levels, so that two values differ by the weights alone
+(`validation.py`).
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ _LARGEST_SHARE_OF_LOOKS = 0.05  # of a given time
 class Trainer:
     """Training of one denoiser on encoded rows x_0, (n, d).
 
-    `x_validation`, (m, d), serves the choice of weights; without it the last (averaged) weights are kept. `max_time`,
-    in seconds, is for all that the run is a part of: it ends early enough to leave `elsewhere` of them to the rest, but
-    gets half of them at least. The learning rates then follow the clock, and two runs are no longer bit-equal. `eps`,
-    (n, d), is noise that belongs to the rows, in the place of what every step draws.
+    `x_validation`, (m, d), are held-out rows that choose the weights; without them the last (averaged) weights are
+    kept. `max_time` limits the seconds of the whole fit: the run leaves `time_outside_training` of them, but trains for
+    at least half. The learning rates then follow the clock, and two runs are no longer bit-equal. `eps`, (n, d), is
+    noise that belongs to the rows; without it every step draws its own.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class Trainer:
         stream: Stream,
         x_validation: Tensor | None = None,
         max_time: float | None = None,
-        elsewhere: float = 0.0,
+        time_outside_training: float = 0.0,
         eps: Tensor | None = None,
     ) -> None:
         self.denoiser, self.x_0, self.levels, self.training = denoiser, x_0, levels, training
         self.stream, self.max_time = stream, max_time
         self.max_steps = training.steps_for(len(x_0))
-        self._own_time = math.inf if max_time is None else max(max_time - elsewhere, 0.5 * max_time)
+        self._own_time = math.inf if max_time is None else max(max_time - time_outside_training, 0.5 * max_time)
         self._network_at_first, self._x_validation, self._eps = network_words(denoiser), x_validation, eps
         self._learner = EnsembleLearner(denoiser, training)
         self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream)
@@ -90,7 +90,7 @@ class Trainer:
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
-        """What decides every bit of the run: see `state.fingerprint`. To read all rows takes its time."""
+        """What decides every bit of the run (`state.fingerprint`); computed once, as it reads all rows."""
         return fingerprint(
             self._network_at_first,
             self.x_0,
@@ -104,20 +104,20 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether there is no step left to take. By the clock: where a last look at the weights takes what is left."""
-        # What setting up takes is not the same twice, and a run that the clock ended should not begin again.
+        """Whether no step is left: all are taken, or only the time for a last look at the weights is left."""
+        # A run that the clock ended should not begin again, though setting up may have been faster this time.
         ended = self.max_time is not None and self.max_time <= self._ended_after
         return self.diverged or self.step >= self.max_steps or ended or self.seconds >= self._time_for_steps
 
     @property
     def _time_for_steps(self) -> float:
-        """The seconds that are left for steps, and looks at weights but for the last: infinite without `max_time`."""
+        """The seconds for steps and all looks at weights but the last: infinite without `max_time`."""
         return self._own_time - self._shortest_look
 
     def run(self) -> Generator[Progress]:
         """Train to the end, yielding after every step, and put the chosen weights into the denoiser.
 
-        Raises TrainingDiverged when the loss stops being finite. A run that was left, or restored, goes on.
+        Raises TrainingDiverged when the loss stops being finite. A run that was stopped or restored continues.
         """
         with single_threads(self.x_0.device.type == "cpu") as parallel_map:
             yield from self._run(parallel_map)
@@ -204,14 +204,14 @@ class Trainer:
         )
 
     def _update(self, rate: float, parallel_map: Map) -> Tensor:
-        """Take a step at so many times the plan's rates, and return the members' mean loss."""
+        """Take a step at `rate` times the plan's rates, and return the members' mean loss."""
         loss = self._learner.step(self._batches, rate, self.step, parallel_map)
         return loss / self.denoiser.n_members
 
     def _loss_is_kept(self, progress: float, before: float) -> bool:
-        """The notebook keeps the first loss of every epoch; other runs keep `N_RECORDS`, as evenly as time allows.
+        """Whether a step's loss is recorded: the first of each epoch at the chain's levels, else `N_RECORDS` in all.
 
-        `progress` is that at the step's begin, `before` at the begin of the one before.
+        `progress` is the run's progress at the start of this step, `before` at the start of the previous one.
         """
         if self.training.levels == "chain":
             return self.step % self.training.steps_an_epoch(len(self.x_0)) == 0
@@ -236,9 +236,9 @@ class Trainer:
         return not dear and int(self._progress() * N_LOOKS) > int(progress_before * N_LOOKS)
 
     def _look(self, parallel_map: Map) -> float | None:
-        """Take the (averaged) weights in as a candidate; return their validation loss where there are rows for it."""
+        """Consider the (averaged) weights for the choice; return their validation loss, None without such rows."""
         if self.x_0.device.type == "cuda":
-            torch.cuda.synchronize(self.x_0.device)  # or the steps that still wait there would count as looking
+            torch.cuda.synchronize(self.x_0.device)  # else the time of queued steps would count as looking
         began = time.monotonic()
         with _weights_set(self._learner.parameters, self._learner.averages):
             by_row = self._validation.by_row(parallel_map) if self._validation else torch.empty(0, dtype=torch.float64)

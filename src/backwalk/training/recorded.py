@@ -1,9 +1,9 @@
-"""Steps on a GPU, each launched as a whole.
+"""Training steps on a GPU, recorded as CUDA graphs.
 
-A step of a small network is some hundred operations, and a processor takes longer to launch them one by one than a GPU
-to carry them out. So they are recorded once, as a CUDA graph, and launched together from then on. A recording runs on
-the same memory each time: the batch is copied to where it was, and the optimisers' numbers lie in memory too
-(`step_numbers.py`). Which of Muon's matrices move does not, and so each of their turns has a recording of its own.
+A step of a small network is some hundred operations, which take longer to launch one by one than to run. They are
+recorded once and launched together from then on. A recording runs on the same memory each time: the batch is copied to
+where it was, and the optimiser's numbers are tensors (`optimizer.Step`). Which of Muon's matrices move is part of the
+recording, so that each of the `update_every` kinds of step has its own.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 
 _RECORDING = Lock()  # torch allows one at a time in a process
 _FAILED = list[object]()  # graphs that were not finished: torch still refers to them, and records no more after one
-_STEPS_BEFORE = 3  # of each turn, in which libraries are set up and kernels loaded: that must not be recorded
+_STEPS_BEFORE = 3  # of each kind: libraries are set up and kernels loaded, which must not be recorded
 
 
 class RecordedLearner:
-    """A learner whose steps are recorded with `record`, and launched from then on.
+    """A learner whose steps are recorded by `record` and launched from then on.
 
-    The first steps are the learner's own, and so are all if a step cannot be recorded, which a warning says.
+    The first steps run operation by operation. So do all, after a warning, where a step cannot be recorded.
     """
 
     def __init__(self, learner: Learner, record: Record | None = None) -> None:
         self._learner, self._record = learner, record or partial(_as_cuda_graph, learner.parameters[0].device)
-        self._own_steps: float = _STEPS_BEFORE * learner.turns
+        self._own_steps: float = _STEPS_BEFORE * learner.update_every
         self._batch: Batch | None = None
         self._recordings: dict[int, tuple[Callable[[], None], Tensor]] = {}
 
     def step(self, batch: Batch, rate: float, number: int) -> Tensor:
-        """Take step `number`, counted from 0, at so many times the plan's rates; return the members' summed loss.
+        """Take step `number`, counted from 0, at `rate` times the plan's rates; return the members' summed loss.
 
         All batches have the sizes of the first.
         """
         if self._own_steps > 0:
             self._own_steps -= 1
             return self._learner.step(batch, rate, number)
-        turn = number % self._learner.turns
+        kind = number % self._learner.update_every
         here, steps = self._placed(batch), self._learner.at(rate, number)
         try:
-            if turn not in self._recordings:
-                self._recordings[turn] = self._record(lambda: self._learner.take(here, steps))  # which moves nothing
+            if kind not in self._recordings:
+                self._recordings[kind] = self._record(lambda: self._learner.take(here, steps))  # which moves nothing
         except RuntimeError as error:
             warnings.warn(
                 f"The GPU does not record a step, so that each of its operations is launched alone: {error}",
@@ -60,7 +60,7 @@ class RecordedLearner:
             )
             self._own_steps = float("inf")
             return self._learner.take(here, steps)
-        launch, loss = self._recordings[turn]
+        launch, loss = self._recordings[kind]
         launch()
         return loss.clone()
 

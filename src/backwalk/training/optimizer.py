@@ -1,0 +1,213 @@
+"""The update of a training step: Muon for the residual blocks' matrices, Adam for the rest, and the average of weights.
+
+Muon replaces the momentum of each matrix by (about) the nearest orthogonal matrix (`orthogonal.py`), so that every
+direction of the gradient moves by the same amount, however weak it was. On the square matrices of residual blocks this
+reaches a lower loss in as many steps as Adam; input and output layers and biases stay with Adam. For W with gradient G:
+
+    M <- 0.95 M + 0.05 G,   W <- (1 - rate decay) W - rate orthogonal(0.95 M + 0.05 G).
+
+Orthogonal matrices are a large part of a step and the momentum changes little between steps, so that each matrix moves
+once in `update_every` steps, by as many times the rate. Adam, for w with gradient g at step k = 1, 2, ...:
+
+    m <- beta_1 m + (1 - beta_1) g,  v <- beta_2 v + (1 - beta_2) g^2,
+    w <- w - rate m / (1 - beta_1^k) / (sqrt(v / (1 - beta_2^k)) + 1e-8).
+
+The average after step k is the mean of the weights w_1..w_k with density proportional to (j / k)^gamma. Its window
+grows with training, so that it forgets the start whatever the number of steps.
+
+`torch.optim.Adam` does the same by the same fused operation, but importing it imports PyTorch's compiler, which takes
+longer than a small fit; `torch.optim.Muon` multiplies in bfloat16, which most CPUs do slowly.
+
+Source: Jordan et al. 2024 for Muon; Kingma & Ba 2015 for Adam; Karras et al. 2024 for the average.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from backwalk.threads import scripted
+from backwalk.training.config import MOST_UPDATE_EVERY, Training
+from backwalk.training.orthogonal import LARGEST_CHEAP_WIDTH, orthogonalised, rounds_for
+
+_LEAST_DEAR_WIDTH = 256  # from which orthogonal matrices are a large part of a step
+
+
+class Rotation(NamedTuple):
+    """Which matrices Muon moves when: of every `update_every` steps, step k moves group k of `n_groups`, if any.
+
+    Matrix i belongs to group i mod n_groups.
+    """
+
+    update_every: int
+    n_groups: int
+
+
+def rotation_for(width: int, n_matrices: int) -> Rotation:
+    """Return the rotation of matrices of this width: the larger they are, the more rarely each moves.
+
+    A group has two matrices at least, one for each of two threads. docs/defaults.md has the measurements.
+    """
+    every = 2 if width <= LARGEST_CHEAP_WIDTH else 3 if width < _LEAST_DEAR_WIDTH else MOST_UPDATE_EVERY
+    return Rotation(every, max(1, min(every, n_matrices // 2)))
+
+
+class Step(NamedTuple):
+    """All that `update` takes beside the gradients, in types that TorchScript knows.
+
+    Numbers that change from step to step are tensors beside the weights, as a recorded step reads them from memory.
+    """
+
+    # Muon: the momentum of all its matrices, and those that move in this step: first, first + stride, ...
+    momentum: list[Tensor]
+    moving: list[Tensor]
+    first: int
+    stride: int
+    muon_rate: Tensor
+    kept: Tensor  # 1 - rate decay
+    decays: bool
+    n_rounds: int
+    bfloat16: bool
+    # Adam
+    by_adam: list[Tensor]
+    mean: list[Tensor]
+    mean_square: list[Tensor]
+    adam_rate: Tensor
+    number: Tensor
+    beta_2: float
+    # The average, and the weights that it takes in
+    average: list[Tensor]
+    weights: list[Tensor]
+    share: Tensor
+
+
+class Optimizer:
+    """What moves and averages some parameters of a denoiser, given by their places: some by Muon, others by Adam."""
+
+    def __init__(
+        self, parameters: list[Tensor], of_muon: list[int], of_adam: list[int], rotation: Rotation, training: Training
+    ) -> None:
+        self._places, self._training, self._rotation = [*of_muon, *of_adam], training, rotation
+        self._matrices, self._by_adam = [parameters[i] for i in of_muon], [parameters[i] for i in of_adam]
+        self._n_rounds = rounds_for(self._matrices[0].shape[-1]) if self._matrices else 0
+        self._momentum = [torch.zeros_like(matrix) for matrix in self._matrices]
+        self._mean, self._mean_square = ([torch.zeros_like(p) for p in self._by_adam] for _ in range(2))
+        own = [*self._matrices, *self._by_adam]
+        self._weights = own if training.ema_width else []
+        self._average = [weight.clone() for weight in self._weights]
+        self._exponent = 1.0 + _gamma(training.ema_width) if training.ema_width else 1.0
+        self._muon_rate, self._kept, self._share = (own[0].new_zeros(()) for _ in range(3))
+        # float32, as the fused operation of Adam requires.
+        self._adam_rate, self._number = (own[0].new_zeros((), dtype=torch.float32) for _ in range(2))
+
+    def averages(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield the place of each parameter that is averaged, and its average."""
+        if self._average:
+            yield from zip(self._places, self._average, strict=True)
+
+    def moving(self) -> dict[str, list[Tensor]]:
+        """Return the optimiser's state by name; not copies."""
+        return {"momentum": self._momentum, "adam.mean": self._mean, "adam.mean_square": self._mean_square}
+
+    def at(self, rate: float, number: int) -> Step:
+        """Return step `number`, counted from 0, at `rate` times the plan's rates. It is valid until the next call."""
+        (every, n_groups), decay = self._rotation, self._training.weight_decay
+        group, muon_rate = number % every, every * ((self._training.hidden_rate or 0.0) * rate)
+        self._muon_rate.fill_(muon_rate)
+        self._kept.fill_(1.0 - muon_rate * decay)
+        self._adam_rate.fill_(self._training.learning_rate * rate)
+        self._number.fill_(number + 1)
+        self._share.fill_(1.0 - (1.0 - 1.0 / (number + 1)) ** self._exponent)
+        first = group if group < n_groups else len(self._matrices)
+        return Step(
+            self._momentum,
+            self._matrices[first::n_groups],
+            first,
+            n_groups,
+            self._muon_rate,
+            self._kept,
+            decay > 0.0,
+            self._n_rounds,
+            self._training.bfloat16,
+            self._by_adam,
+            self._mean,
+            self._mean_square,
+            self._adam_rate,
+            self._number,
+            0.99 if self._training.decay else 0.999,
+            self._average,
+            self._weights,
+            self._share,
+        )
+
+    def take(self, gradients: list[Tensor], step: Step) -> None:
+        """Take a step with the gradients by all parameters of the denoiser."""
+        own = [gradients[i] for i in self._places]
+        scripted(update, own[0].device)(own, step)
+
+
+def update(gradients: list[Tensor], step: Step) -> None:
+    """Move all weights by their gradients, those of Muon's matrices first, and take them into the average.
+
+    TorchScript treats a slice of a list as new tensors and drops changes to them: lists that change are passed whole.
+    """
+    n = len(step.momentum)
+    if n > 0:
+        torch._foreach_lerp_(step.momentum, gradients[:n], 1.0 - 0.95)
+        _move_matrices(gradients[:n], step)
+    if len(step.by_adam) > 0:
+        _move_by_adam(gradients[n:], step)
+    if len(step.average) > 0:
+        torch._foreach_lerp_(step.average, step.weights, [step.share] * len(step.average))
+
+
+def _move_matrices(gradients: list[Tensor], step: Step) -> None:
+    n = len(step.moving)
+    if n == 0:
+        return
+    # Nesterov's momentum, which looks one step ahead.
+    ahead = torch._foreach_lerp(gradients[step.first :: step.stride], step.momentum[step.first :: step.stride], 0.95)
+    directions = orthogonalised(torch.cat(ahead), step.n_rounds, step.bfloat16).chunk(n)
+    if step.decays:
+        torch._foreach_mul_(step.moving, step.kept)
+    torch._foreach_addcmul_(step.moving, directions, [step.muon_rate] * n, value=-1.0)
+
+
+def _move_by_adam(gradients: list[Tensor], step: Step) -> None:
+    # The fused operation reads memory in order, whatever the strides: a transposed gradient would move other weights.
+    by_rows = [gradient.contiguous() for gradient in gradients]
+    nothing: list[Tensor] = []
+    torch._fused_adam_(  # not torch.ops.aten's, which would take the rate for a number that the processor reads
+        step.by_adam,
+        by_rows,
+        step.mean,
+        step.mean_square,
+        nothing,
+        [step.number] * len(by_rows),
+        lr=step.adam_rate,
+        beta1=0.9,
+        beta2=step.beta_2,
+        weight_decay=0.0,
+        eps=1e-8,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def _gamma(width: float) -> float:
+    """Return the power of an average whose window has `width` as standard deviation, a share of the steps so far.
+
+    (gamma + 1) / ((gamma + 2)^2 (gamma + 3)) = width^2, by bisection in ln gamma.
+    """
+    low, high = 1e-3, 1e6
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        if (middle + 1.0) / ((middle + 2.0) ** 2 * (middle + 3.0)) > width**2:
+            low = middle
+        else:
+            high = middle
+    return low
