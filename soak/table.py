@@ -70,18 +70,21 @@ CAMPAIGNS = [
     ),
     Campaign("table files", "CSV with a few other bytes", _WHOLE_TABLE, table_files.csv_mutations, 20_000, 60),
     Campaign("table files", "Parquet with a few other bytes", _WHOLE_TABLE, table_files.parquet_mutations, 20_000, 60),
+    Campaign(
+        "table files", "`.tsv.gz` with a few other bytes", _WHOLE_TABLE, table_files.compressed_mutations, 5_000, 30
+    ),
     Campaign("table files", "`.npy` with a few other bytes", _WHOLE_TABLE, table_files.npy_mutations, 2_000, 60),
     Campaign(
         "table files",
-        "UTF-16, Latin-1, BOM, NUL, 100,000 columns, Parquet bombs, pickles in `.npy`",
+        "UTF-16, Latin-1, NUL, 100,000 columns, bombs of gzip and Parquet, footers that lie, pickles in `.npy`",
         _WHOLE_TABLE,
         table_files.hostile,
-        len(table_files._HOSTILE),
-        6,
+        len(table_files.ALL_HOSTILE),
+        3,
     ),
     Campaign(
         "CSV out",
-        "headers that begin with = + - @, tab or return",
+        "headers that begin with = + - @, their full-width forms, a tab or a line end",
         "escaped by default, as they are when asked for; numbers untouched",
         table_files.csv_headers,
         42,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -28,31 +29,33 @@ from backwalk.table import (
 from soak.campaign import outcome_of
 from soak.children import guarded
 from soak.material import mutated
+from soak.parquet_files import LIST, STRUCT, parquet_file, parquet_of_zeros, struct
 
+SUFFIXES = (".csv", ".tsv.gz", ".parquet", ".npy")
 _TABLE = pa.table({"a": np.linspace(-1.0, 1.0, 12), "count": list(range(12)), "flag": [True, False] * 6})
 
 
 @cache
-def _whole(suffix: str) -> bytes:
+def whole(suffix: str) -> bytes:
+    """Return a sound file, whose damages are tried."""
     if suffix == ".npy":
         file = io.BytesIO()
         np.save(file, as_table(_TABLE).values)
         return file.getvalue()
-    if suffix == ".csv":
-        return b'"a","count","flag"\n' + b"".join(
-            b"%.3f,%d,%s\n" % (i / 7, i, (b"true", b"false")[i % 2]) for i in range(12)
-        )
-    file = io.BytesIO()
-    pyarrow.parquet.write_table(_TABLE.drop_columns(["flag"]), file)
-    return file.getvalue()
+    if suffix == ".parquet":
+        return _arrow_file(_TABLE.drop_columns(["flag"]))
+    text = b'"a","count","flag"\n' + b"".join(
+        b"%.3f,%d,%s\n" % (i / 7, i, (b"true", b"false")[i % 2]) for i in range(12)
+    )
+    return text if suffix == ".csv" else gzip.compress(text.replace(b",", b"\t"), mtime=0)
 
 
 def truncated(n: int, seed: int, folder: Path) -> Iterator[str]:
     """Yield outcomes of files cut off after every byte (or at n places)."""
     del seed
-    cuts = [(suffix, length) for suffix in (".csv", ".parquet", ".npy") for length in range(len(_whole(suffix)))]
+    cuts = [(suffix, length) for suffix in SUFFIXES for length in range(len(whole(suffix)))]
     chosen = [cuts[i] for i in np.unique(np.linspace(0, len(cuts) - 1, min(n, len(cuts))).astype(int))]
-    yield from guarded([partial(_read, folder, suffix, lambda s=suffix, k=k: _whole(s)[:k]) for suffix, k in chosen])
+    yield from guarded([partial(check, folder, suffix, lambda s=suffix, k=k: whole(s)[:k]) for suffix, k in chosen])
 
 
 def csv_mutations(n: int, seed: int, folder: Path) -> Iterator[str]:
@@ -65,6 +68,11 @@ def parquet_mutations(n: int, seed: int, folder: Path) -> Iterator[str]:
     yield from _mutations(n, seed, folder, ".parquet")
 
 
+def compressed_mutations(n: int, seed: int, folder: Path) -> Iterator[str]:
+    """Yield outcomes of compressed TSV files in which a few bytes are others."""
+    yield from _mutations(n, seed, folder, ".tsv.gz")
+
+
 def npy_mutations(n: int, seed: int, folder: Path) -> Iterator[str]:
     """Yield outcomes of NumPy files in which a few bytes are others."""
     yield from _mutations(n, seed, folder, ".npy")
@@ -73,8 +81,10 @@ def npy_mutations(n: int, seed: int, folder: Path) -> Iterator[str]:
 def hostile(n: int, seed: int, folder: Path) -> Iterator[str]:
     """Yield outcomes of files in other encodings, with strange line ends, too large, or promising too much."""
     del seed
-    made = [(suffix, make()) for suffix, make in islice(_HOSTILE * n, n)]  # here: cases are given seconds to read alone
-    yield from guarded([partial(_read, folder, suffix, partial(bytes, data)) for suffix, data in made])
+    made = [
+        (suffix, make()) for suffix, make in islice(ALL_HOSTILE * n, n)
+    ]  # here: cases are given seconds to read alone
+    yield from guarded([partial(check, folder, suffix, partial(bytes, data)) for suffix, data in made])
 
 
 def csv_headers(n: int, seed: int, folder: Path) -> Iterator[str]:
@@ -88,12 +98,13 @@ def csv_headers(n: int, seed: int, folder: Path) -> Iterator[str]:
 
 def _mutations(n: int, seed: int, folder: Path, suffix: str) -> Iterator[str]:
     def make(i: int) -> bytes:
-        return mutated(_whole(suffix), np.random.default_rng([seed, i]))
+        return mutated(whole(suffix), np.random.default_rng([seed, i]))
 
-    yield from guarded([partial(_read, folder, suffix, partial(make, i)) for i in range(n)])
+    yield from guarded([partial(check, folder, suffix, partial(make, i)) for i in range(n)])
 
 
-def _read(folder: Path, suffix: str, make: Callable[[], bytes]) -> None:
+def check(folder: Path, suffix: str, make: Callable[[], bytes]) -> None:
+    """Check that a file is refused in one line, or read as a table that passes every check, in every way to read it."""
     path = folder / f"file{suffix}"
     path.write_bytes(make())
     facts = _refused_or_made(path, lambda: facts_of_columns(path)[1])
@@ -146,33 +157,27 @@ def _deep_array() -> bytes:
     return file.getvalue()
 
 
+def _zeros(**changes: Any) -> bytes:
+    sizes = {"n_columns": 4, "n_rows": 100, "page_bytes": 2**31 - 2**20, "claimed_bytes": 900}
+    return parquet_of_zeros(**{**sizes, **changes})
+
+
 _WIDE = ",".join(f"c{j}" for j in range(100_000)).encode()
-_HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
-    (".csv", lambda: _whole(".csv").decode().encode("utf-16")),
-    (".csv", lambda: _whole(".csv").decode().encode("utf-16-be")),
+HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
+    (".csv", lambda: whole(".csv").decode().encode("utf-16")),
+    (".csv", lambda: whole(".csv").decode().encode("utf-16-be")),
     (".csv", lambda: "größe,b\n1,2\n3,4\n".encode("latin-1")),
-    (".csv", lambda: b"\xef\xbb\xbf" + _whole(".csv")),
-    (".csv", lambda: _whole(".csv").replace(b"\n", b"\r\n", 5).replace(b"\n", b"\r", 2)),
-    (".csv", lambda: _whole(".csv").replace(b"1", b"\0")),
-    (".csv", lambda: _WIDE + b"\n" + b",".join([b"1"] * 100_000) + b"\n"),
-    (".csv", lambda: _WIDE),
-    (".csv", lambda: b"a\n" + b"1" * 10_000_000 + b"\n"),
-    (".csv", lambda: b"a\n" + b'"' + b"1\n" * 1_000_000),
-    (".csv", lambda: b"," * 5_000_000 + b"\n"),
-    (".csv", lambda: b"\n" * 5_000_000),
-    (".csv", lambda: b"a,b\n" + b"1,2\n" * 2_000_000),
-    (".csv", lambda: b"a\n" + b"1\n2,3\n" * 100_000),
+    (".csv", lambda: b"\xef\xbb\xbf" + whole(".csv")),
+    (".csv", lambda: whole(".csv").replace(b"\n", b"\r\n", 5).replace(b"\n", b"\r", 2)),
+    (".csv", lambda: whole(".csv").replace(b"1", b"\0")),
     (".csv", lambda: b"a\n1e400\n-1e400\n"),
     (".csv", lambda: b"a\n0x10\n1_000\n"),
     (".csv", lambda: b"a\nNaN\nnull\n#N/A\n"),
     (".csv", lambda: bytes(range(256)) * 100),
-    (".npy", _deep_array),
-    (".parquet", _texts),
-    (".parquet", lambda: _arrow_file(pa.table({"." * 1_000_000: [1.0, 2.0]}))),
-    (".parquet", lambda: _arrow_file(pa.table({".".join("a" * 100_000): [1.0, 2.0], "a": [1.0, 3.0]}))),
-    (".parquet", lambda: _bomb(2**26)),
-    (".parquet", lambda: _bomb(2**28)),
-    (".parquet", lambda: _bomb(2**20, 2_000)),
+    (".csv", lambda: b"a\n12345678901234567890\n"),
+    (".csv", lambda: b"a\n0xFFFFFFFFFFFFFFFF\n1\n2\n"),
+    (".csv.gz", lambda: whole(".csv")),
+    (".tsv.gz", lambda: whole(".tsv.gz") * 2),
     (".parquet", lambda: b"PAR1" + b"\xff" * 100 + (2**31 - 1).to_bytes(4, "little") + b"PAR1"),
     (".parquet", lambda: b"PAR1PAR1"),
     (".parquet", lambda: _arrow_file(pa.table({"a": [[1.0]] * 3}))),
@@ -181,18 +186,51 @@ _HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
     (".parquet", lambda: _arrow_file(pa.table({"a": pa.array([1, None, 3])}))),
     (".parquet", lambda: _arrow_file(pa.table({"a": pa.array([], pa.float64())}))),
     (".parquet", lambda: _arrow_file(pa.table({}))),
-    (".npy", lambda: _whole(".npy").replace(b"(12, 3)", b"(9999999999, 3)")),
-    (".npy", lambda: _whole(".npy").replace(b"(12, 3)", b"(%d, 3)" % 2**63)),
-    (".npy", lambda: _whole(".npy").replace(b"'<f8'", b"'|O' ")),
-    (".npy", lambda: _whole(".npy").replace(b"'<f8'", b"'<c8'")),
+    (".npy", lambda: whole(".npy").replace(b"(12, 3)", b"(9999999999, 3)")),
+    (".npy", lambda: whole(".npy").replace(b"(12, 3)", b"(%d, 3)" % 2**63)),
+    (".npy", lambda: whole(".npy").replace(b"'<f8'", b"'|O' ")),
+    (".npy", lambda: whole(".npy").replace(b"'<f8'", b"'<c8'")),
     (".npy", lambda: b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + b"{" * 1000),
     (".npy", lambda: b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535),
     (".npy", lambda: b"PK\x03\x04" + b"\0" * 100),
-    (".npy", lambda: _whole(".npy").replace(b"'<f8'", b"'|S268435456'").replace(b"(12, 3)", b"(1, 1)")),
-    (".npy", lambda: _whole(".npy").replace(b"(12, 3)", b"(-4, -9)")),
+    (".npy", lambda: whole(".npy").replace(b"'<f8'", b"'|S268435456'").replace(b"(12, 3)", b"(1, 1)")),
+    (".npy", lambda: whole(".npy").replace(b"(12, 3)", b"(-4, -9)")),
+]
+# Files that take seconds to make, or to read.
+BOMBS: list[tuple[str, Callable[[], bytes]]] = [
+    (".csv", lambda: _WIDE + b"\n" + b",".join([b"1"] * 100_000) + b"\n"),
+    (".csv", lambda: _WIDE),
+    (".csv", lambda: b"a\n" + b"1" * 10_000_000 + b"\n"),
+    (".csv", lambda: b"a\n" + b'"' + b"1\n" * 1_000_000),
+    (".csv", lambda: b"," * 5_000_000 + b"\n"),
+    (".csv", lambda: b"\n" * 5_000_000),
+    (".csv", lambda: b"a,b\n" + b"1,2\n" * 2_000_000),
+    (".csv", lambda: b"a\n" + b"1\n2,3\n" * 100_000),
+    (".csv", lambda: b"a\n1\n" + b"\n" * 10_000_000 + b"2\n"),
+    (".csv", lambda: b"a,b\n" + b"1,2\n" * 5_000_000 + b"x,2\n"),
+    (".csv", lambda: b"a,b\n" + b'"1","2"\n' * 2_000_000),
+    (".csv", lambda: b"a,b\n" + b'1,5" pipe\n' * 500_000),
+    (".csv.gz", lambda: gzip.compress(b"a\n" + b"1\n" * 10_000_000, 1)),
+    (".csv.gz", lambda: gzip.compress(gzip.compress(b" " * 2**30, 1) * 2, 1)),
+    (".tsv.gz", lambda: gzip.compress(b"\n" * (2**30 + 1), 1)),
+    (".npy", _deep_array),
+    (".parquet", _texts),
+    (".parquet", lambda: _arrow_file(pa.table({"." * 1_000_000: [1.0, 2.0]}))),
+    (".parquet", lambda: _arrow_file(pa.table({".".join("a" * 100_000): [1.0, 2.0], "a": [1.0, 3.0]}))),
+    (".parquet", lambda: _bomb(2**26)),
+    (".parquet", lambda: _bomb(2**28)),
+    (".parquet", lambda: _bomb(2**20, 2_000)),
+    (".parquet", _zeros),
+    (".parquet", lambda: _zeros(n_columns=1, page_bytes=2**30 - 2**10)),
+    (".parquet", lambda: _zeros(n_columns=1000, page_bytes=2**21)),
+    (".parquet", lambda: _zeros(n_rows=2**31 - 1)),
+    (".parquet", lambda: parquet_file(b"", struct([(4, LIST, (STRUCT, [[]] * 2**21))]))),
+    (".parquet", lambda: parquet_file(b"", b"\xff" * (2**25 + 1))),
+    (".parquet", lambda: parquet_file(b"", b"\x1c" * 10_000_000)),
     (".csv", lambda: b'"\n"' + b",c" * 1_000_000 + b"\n1\n"),
     (".csv", lambda: b"a,b\n" + b",\n" * 1_000_000),
 ]
+ALL_HOSTILE = [*BOMBS, *HOSTILE]
 
 
 def _escaped(path: Path, sign: str, escape: bool, rng: np.random.Generator) -> None:

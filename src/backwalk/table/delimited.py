@@ -27,7 +27,6 @@ from backwalk.table.schema import shown, unescaped
 BLOCK_BYTES = 2**24  # and the most that one row may take
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_NOT_BLANK = re.compile(rb"\S")
 _FIRST_LINE = re.compile(rb"[^\r\n]*")
 _LINE_END = re.compile(rb"[ \t]*(?:\r\n|\r|\n)?")
 _DELIMITERS = {b",": "commas", b"\t": "tabs", b";": "semicolons"}
@@ -141,11 +140,11 @@ class DelimitedText:
         if block.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise _not_text()
         block = block.removeprefix(_BYTE_ORDER_MARK)
-        while (begin := _NOT_BLANK.search(block)) is None:
+        while not (block := block.lstrip()):
             block = self._read(BLOCK_BYTES)
             if not block:
                 raise TableFileError("The file is empty: it should hold a header line and rows.")
-        return block[begin.start() :]
+        return block
 
     def _read_header(self) -> None:
         block = self._rest
