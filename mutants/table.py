@@ -553,8 +553,8 @@ MUTANTS = (
     Mutant(
         "added noise at t = 1",
         "sampling/chain.py",
-        "if step.is_random and t > 1 else None",
-        "if step.is_random else None",
+        "if step.is_stochastic and t > 1 else None",
+        "if step.is_stochastic else None",
         "the last step",
         _STEPS,
     ),

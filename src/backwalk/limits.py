@@ -27,9 +27,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Literal, TypeGuard, get_args
 
-SolverName = Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]
 ReverseVariance = Literal["beta", "beta_tilde", "optimal"]
-SOLVERS: tuple[str, ...] = get_args(SolverName)
 REVERSE_VARIANCES: tuple[str, ...] = get_args(ReverseVariance)
 BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 

@@ -84,7 +84,7 @@ def test_moments(d, name, schedule):
     mean, covariance = data(d)
     step, sigma_sq = solver(name, covariance, schedule)
     corners = torch.cat([torch.zeros(1, d), torch.eye(d)]).double()
-    n = schedule.n_steps if step.is_random else 0
+    n = schedule.n_steps if step.is_stochastic else 0
     start = torch.zeros((n + 1) * (d + 1), d, dtype=torch.float64)
     start[: d + 1] = corners
 

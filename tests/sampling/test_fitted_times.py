@@ -11,8 +11,7 @@ import torch
 from backwalk.diffusion import GaussianMixtureDenoiser, NoiseSchedule
 from backwalk.model import sample_rows, visited_times
 from backwalk.oracle import oracle_model
-from backwalk.sampling import DpmSolver, Multistep, Sampler, fitted_times, last_state, walk_back
-from backwalk.sampling.sampler import spread_times
+from backwalk.sampling import DpmSolver, Multistep, Sampler, fitted_times, last_state, spread_times, walk_back
 from backwalk.streams import Stream
 
 STREAM = Stream(29)

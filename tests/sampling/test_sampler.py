@@ -9,8 +9,7 @@ import torch
 
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.limits import SOLVERS
-from backwalk.sampling import Sampler, default_sampler
+from backwalk.sampling import SOLVERS, Ddim, Sampler, default_sampler
 
 SCHEDULES = {
     "linear": NoiseSchedule.linear(100),
@@ -115,3 +114,23 @@ def test_few_steps_are_not_spent_where_there_is_noise_alone(schedule):
     visited = schedule.noise_level[Sampler("ddim", 20).times(schedule)]
     assert (visited > 18.0).sum() <= 5
     assert (visited < 1.0).sum() >= 8
+
+
+def test_a_solver_registers_itself_with_all_that_is_asked_of_it():
+    class Halfway(Ddim):
+        name = "halfway"
+        default_evaluations = 2
+
+        @classmethod
+        def few_times(cls, schedule, k):
+            return [schedule.n_steps // k, schedule.n_steps]
+
+    try:
+        sampler = Sampler("halfway")
+        assert (sampler.n_evaluations, sampler.times(NoiseSchedule.linear(10))) == (2, [5, 10])
+        assert isinstance(sampler.solver_class.make(torch.zeros(3), 0.0), Halfway)
+        assert not sampler.solver_class().is_stochastic
+    finally:
+        del SOLVERS["halfway"]
+    with pytest.raises(InvalidInput, match=r"solver should be one of ancestral, .* but got 'halfway'"):
+        Sampler("halfway")

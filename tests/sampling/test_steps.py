@@ -62,7 +62,7 @@ def generated(step, schedule, *, to=0, start=STANDARD):
 
     end = next(state.x_t for state in walk_back(PERFECT, schedule, step, x_N, noise=noise) if state.t == to)
     gains = (end.reshape(n + 1, 3, 2)[:, 1:] - end.reshape(n + 1, 3, 2)[:, :1]).mT
-    gains = gains if step.is_random else gains[:1]
+    gains = gains if step.is_stochastic else gains[:1]
     mean, covariance = start
     return end[0] + gains[0] @ mean, gains[0] @ covariance @ gains[0].mT + (gains[1:] @ gains[1:].mT).sum(0)
 

@@ -66,7 +66,7 @@ def checked_settings(given: Mapping[str, Any]) -> Settings:
     """Return a `Diffusion`'s parameters as settings. Raises InvalidInput for the first that is not accepted."""
     n_steps, fraction, schedule = given["n_steps"], given["validation_fraction"], given["schedule"]
     if isinstance(given["sampler"], str):
-        given = {**given, "sampler": Sampler(given["sampler"])}  # type: ignore[arg-type]
+        given = {**given, "sampler": Sampler(given["sampler"])}
     check_reverse_variance(given["reverse_variance"])
     if n_steps is not None and not (is_whole(n_steps) and 2 <= n_steps <= MOST_STEPS):
         raise InvalidInput(

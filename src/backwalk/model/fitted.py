@@ -70,7 +70,7 @@ class DiffusionModel:
     student: Student | None = None
 
     @cached_property
-    def _fitted_times(self) -> dict[int, tuple[int, ...]]:
+    def _fitted_times(self) -> dict[tuple[str, int], tuple[int, ...]]:
         """The times of `visited_times`, by their number."""
         return {}
 

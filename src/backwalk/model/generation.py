@@ -22,14 +22,9 @@ from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.model.fitted import DiffusionModel, reverse_variances
 from backwalk.sampling import (
     N_PILOT,
-    Ancestral,
     ChainState,
-    Ddim,
-    DpmSolver,
-    Multistep,
     Sampler,
     Step,
-    StochasticMultistep,
     asked_sampler,
     fitted_times,
     last_state,
@@ -135,14 +130,16 @@ def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
     a second or two beyond). They follow from the model alone.
     """
     k, schedule = sampler.n_evaluations, model.schedule
-    if sampler.solver != "multistep" or k is None or not 1 < k < schedule.n_steps:
+    if not sampler.solver_class.fits_times or k is None or not 1 < k < schedule.n_steps:
         return sampler.times(schedule)
+    key = (sampler.solver, k)
     with _FITTING:  # several threads may come for the same
-        if k not in model._fitted_times:
-            device = model.denoiser.device
-            x_N = Stream(0).child("pilot").normal(0, N_PILOT, model.codec.n_encoded, torch.float32).to(device)
-            model._fitted_times[k] = tuple(fitted_times(model.denoiser, schedule, Multistep(), k, x_N))
-        return list(model._fitted_times[k])
+        if key not in model._fitted_times:
+            x_N = Stream(0).child("pilot").normal(0, N_PILOT, model.codec.n_encoded, torch.float32)
+            step = _step(model, sampler, [schedule.n_steps])
+            times = fitted_times(model.denoiser, schedule, step, k, x_N.to(model.denoiser.device))
+            model._fitted_times[key] = tuple(times)
+        return list(model._fitted_times[key])
 
 
 class _Chain(NamedTuple):
@@ -158,7 +155,7 @@ def _chain(model: DiffusionModel, sampler: Sampler | str | None) -> _Chain:
     chosen = asked_sampler(model.sampler, model.schedule, sampler, None)
     times = visited_times(model, chosen)
     denoiser = model.denoiser
-    if chosen.solver == "distilled":
+    if chosen.solver_class.needs_student:
         if model.student is None:
             raise InvalidInput(
                 'A model should have a student to be sampled by "distilled", but this one has none: call distil() '
@@ -169,19 +166,7 @@ def _chain(model: DiffusionModel, sampler: Sampler | str | None) -> _Chain:
 
 
 def _step(model: DiffusionModel, sampler: Sampler, times: list[int]) -> Step:
-    match sampler.solver:
-        case "ancestral":
-            return Ancestral(reverse_variances(model, times))
-        case "ddim":
-            return Ddim(sampler.eta)
-        case "dpm++2m":
-            return DpmSolver()
-        case "multistep":
-            return Multistep()
-        case "multistep-sde":
-            return StochasticMultistep()
-        case "distilled":
-            return Ddim()  # whose one step returns x_0_hat
+    return sampler.solver_class.make(reverse_variances(model, times), sampler.eta)
 
 
 def _walk(model: DiffusionModel, chain: _Chain, start: int, stop: int, stream: Stream) -> Iterator[ChainState]:

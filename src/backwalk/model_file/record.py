@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from backwalk.denoiser import (
@@ -27,9 +27,9 @@ from backwalk.denoiser import (
 )
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
-from backwalk.limits import HISTORY_LENGTH, MOST_STEPS, NETWORK_DEPTH, NETWORK_SIZE, ReverseVariance, SolverName
+from backwalk.limits import HISTORY_LENGTH, MOST_STEPS, NETWORK_DEPTH, NETWORK_SIZE, ReverseVariance
 from backwalk.model import DiffusionModel, Student
-from backwalk.sampling import Sampler
+from backwalk.sampling import SOLVERS, Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, Schema
 from backwalk.training import History
@@ -90,8 +90,14 @@ class _Blank(Stream):
         return self
 
 
+def _registered(solver: str) -> str:
+    if solver not in SOLVERS:
+        raise ValueError(f"should be one of {', '.join(SOLVERS)}")
+    return solver
+
+
 class _Sampler(_Strict):
-    solver: SolverName
+    solver: Annotated[str, AfterValidator(_registered)]
     n_evaluations: Annotated[int, Field(ge=1)] | None
     eta: Annotated[float, Field(ge=0, le=1)]
 

@@ -36,7 +36,7 @@ def walk_back(
     for t in range(schedule.n_steps, 0, -1):
         x_0_hat = denoiser(x_t, log_snr[t])
         past = [Visit(x_t, x_0_hat), *past][: step.n_visits]
-        eps = noise(t) if step.is_random and t > 1 else None
+        eps = noise(t) if step.is_stochastic and t > 1 else None
         x_t = step(past, t, schedule, eps)
         yield ChainState(t - 1, float(schedule.log_snr[t - 1]), x_t, x_0_hat)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from backwalk.diffusion import Denoiser, NoiseSchedule
 from backwalk.sampling.chain import last_state, walk_back
-from backwalk.sampling.sampler import angle_places, spread_times
 from backwalk.sampling.steps import Step
+from backwalk.sampling.times import angle_places, spread_times
 from backwalk.threads import single_threads
 
 N_PILOT = 256  # rows that judge a choice of times

@@ -1,10 +1,13 @@
-"""Solvers: one class each, which says by which weights a step from x_t to x_{t-1} sums what was visited.
+"""Solvers, one class each. A step from x_t to x_{t-1} is a weighted sum of the visits so far and of noise.
 
-All of them walk over a schedule's own steps, so a short chain is a respaced schedule and nothing else. They get what
-was visited so far, (x_t, x_0_hat) newest first: a multistep solver looks back, the others use the first. With
-a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar), lambda = ln(a / b) = log_snr / 2 and h = lambda_{t-1} - lambda_t; the
-angle is theta = arctan(b / a) = arctan s. In the last step, t = 1, b_0 = 0 and h is infinite: every solver returns
-x_0_hat there and adds no noise.
+A solver is a subclass of `Step` with a `name`, under which it registers itself in `SOLVERS`. The class also states the
+steps of a chain that it visits, its default number of evaluations, and its options. A new solver needs nothing else.
+
+All solvers walk over a schedule's own steps: a short chain is a respaced schedule. They get the visits so far,
+(x_t, x_0_hat), newest first. Multistep solvers look back, the others use the first. Below, a = sqrt(alpha_bar),
+b = sqrt(1 - alpha_bar), lambda = ln(a / b) = log_snr / 2 and h = lambda_{t-1} - lambda_t; the angle is
+theta = arctan(b / a) = arctan s. In the last step, t = 1, b_0 = 0 and h is infinite: every solver returns x_0_hat there
+and adds no noise.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -22,13 +26,20 @@ from torch import Tensor
 
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.sampling.sampler import check_eta
+from backwalk.limits import is_number
+from backwalk.sampling.times import angle_places, karras_times, spread_times
 from backwalk.threads import scripted
+
+USUAL_EVALUATIONS = 20
+_EVEN_POWER = 0.4  # of the angle in which few steps are even; from 0.35 to 0.5 a classifier finds no difference
+
+SOLVERS: dict[str, type[Step]] = {}
+"""The solvers by name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """A point that the chain came through and the denoiser's estimate there, each (n, d)."""
+    """A point of the chain and the denoiser's estimate there, each (n, d)."""
 
     x_t: Tensor
     x_0_hat: Tensor
@@ -36,7 +47,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a step multiplies each visit's x_t and x_0_hat with, newest first, and eps."""
+    """The factors of each visit's x_t and x_0_hat, newest first, and of eps."""
 
     x_t: tuple[float, ...]
     x_0_hat: tuple[float, ...]
@@ -44,21 +55,59 @@ class Weights:
 
 
 class Step(ABC):
-    """A solver's step from x_t to x_{t-1}: a weighted sum of what was visited, and of eps where it is random.
+    """A solver's step from x_t to x_{t-1}: a weighted sum of the visits, and of eps where it is stochastic.
 
-    So a step of a thousand rows is one call that does not hold Python's lock, and its weights serve all tiles.
+    So a step of a thousand rows is one call outside Python's lock, and all tiles share its weights.
     """
 
-    n_visits = 1  # that a step looks back on, itself included
+    name: ClassVar[str]
+    default_evaluations: ClassVar[int | None] = USUAL_EVALUATIONS  # None: one per step of the chain
+    takes_eta: ClassVar[bool] = False
+    fits_times: ClassVar[bool] = False  # whether a model fits the visited steps to its denoiser
+    needs_student: ClassVar[bool] = False  # whether the denoiser is the model's student
+    n_visits: ClassVar[int] = 1  # that a step uses, the newest included
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" in vars(cls):
+            SOLVERS[cls.name] = cls
+
+    @classmethod
+    def make(cls, sigma_sq: Tensor, eta: float) -> Self:
+        """Return the solver for a chain with reverse variances `sigma_sq`, (n_steps + 1,), and a sampler's `eta`."""
+        del sigma_sq, eta
+        return cls()
+
+    @classmethod
+    def checked_evaluations(cls, k: int | None) -> int | None:
+        """Return the number of evaluations per row, the default for None. Raises InvalidInput for others."""
+        return cls.default_evaluations if k is None else k
+
+    @classmethod
+    def times(cls, schedule: NoiseSchedule, k: int | None) -> list[int]:
+        """Return the k steps of a chain that are visited, or all: increasing, ending at n_steps."""
+        n = schedule.n_steps
+        return list(range(1, n + 1)) if k is None or k >= n else cls.few_times(schedule, k)
+
+    @classmethod
+    def few_times(cls, schedule: NoiseSchedule, k: int) -> list[int]:
+        """Return k < n_steps of a chain's steps, increasing, ending at n_steps."""
+        return karras_times(schedule, k)
+
+    @classmethod
+    def source(cls, k: int, n: int, eta: float) -> str:
+        """Return in words which model rows are drawn from, by k of a chain's n steps."""
+        del k, n, eta
+        return "an approximation of the probability-flow ODE's model"
 
     @property
     @abstractmethod
-    def is_random(self) -> bool:
+    def is_stochastic(self) -> bool:
         """Whether the step uses eps."""
 
     @abstractmethod
     def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
-        """Return the weights of the step from t, where the chain came through so many of t, t + 1, ..."""
+        """Return the weights of the step from t, with n_visits visits, those of t, t + 1, ..."""
 
     def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
         """Return x_{t-1}, (n, d), from the visits at t, t + 1, ... and standard normal eps."""
@@ -95,7 +144,23 @@ class Ancestral(Step):
     """
 
     sigma_sq: Tensor
-    is_random = True
+    name = "ancestral"
+    default_evaluations = None
+    is_stochastic = True
+
+    @classmethod
+    def make(cls, sigma_sq: Tensor, eta: float) -> Self:
+        """Return the solver with these reverse variances."""
+        del eta
+        return cls(sigma_sq)
+
+    @classmethod
+    def source(cls, k: int, n: int, eta: float) -> str:
+        """Return in words which model rows are drawn from."""
+        del eta
+        if k < n:
+            return f"{_shorter(k)} with reverse variances of its own, but for the noise of its decoder"
+        return "the chain p_theta that the bound is about, but for the noise of its decoder"
 
     def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
         """Return the weights of mu_theta, those of q's posterior, and sigma_t."""
@@ -114,12 +179,30 @@ class Ddim(Step):
     """
 
     eta: float = 0.0
+    name = "ddim"
+    takes_eta = True
 
     def __post_init__(self) -> None:
         check_eta(self.eta)
 
+    @classmethod
+    def make(cls, sigma_sq: Tensor, eta: float) -> Self:
+        """Return the solver with this eta."""
+        del sigma_sq
+        return cls(eta)
+
+    @classmethod
+    def source(cls, k: int, n: int, eta: float) -> str:
+        """Return in words which model rows are drawn from."""
+        if eta == 0.0:
+            return super().source(k, n, eta)
+        if eta < 1.0:
+            return "DDIM's own chain, a model between beta_tilde's and the probability-flow ODE's"
+        chain = "the chain" if k == n else _shorter(k)
+        return f"{chain} with the reverse variance beta_tilde, but for the noise of its decoder"
+
     @property
-    def is_random(self) -> bool:
+    def is_stochastic(self) -> bool:
         """Whether eta > 0."""
         return self.eta > 0.0
 
@@ -133,6 +216,37 @@ class Ddim(Step):
 
 
 @dataclass(frozen=True)
+class Distilled(Ddim):
+    """One step from x_N to the x_0 that a student returns; see `backwalk.distillation`."""
+
+    name = "distilled"
+    default_evaluations = 1
+    takes_eta = False
+    needs_student = True
+
+    @classmethod
+    def checked_evaluations(cls, k: int | None) -> int | None:
+        """Return 1. Raises InvalidInput for other numbers."""
+        if k not in (None, 1):
+            raise InvalidInput(
+                f'n_evaluations should be 1 or None for "{cls.name}", but got {k}: for more, take another solver.'
+            )
+        return cls.default_evaluations
+
+    @classmethod
+    def times(cls, schedule: NoiseSchedule, k: int | None) -> list[int]:
+        """Return the last step of the chain."""
+        del k
+        return [schedule.n_steps]
+
+    @classmethod
+    def source(cls, k: int, n: int, eta: float) -> str:
+        """Return in words which model rows are drawn from."""
+        del k, n, eta
+        return "the student's map, an approximation of the probability-flow ODE's model"
+
+
+@dataclass(frozen=True)
 class DpmSolver(Step):
     """DPM-Solver++(2M): the exponential integrator in lambda with the denoiser extrapolated from two steps.
 
@@ -140,7 +254,8 @@ class DpmSolver(Step):
     D = D_t. Source: Lu et al. 2022, "DPM-Solver++".
     """
 
-    is_random = False
+    name = "dpm++2m"
+    is_stochastic = False
     n_visits = 2
 
     def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
@@ -166,7 +281,9 @@ class Multistep(Step):
     Source: Salimans & Ho 2022 for v and the angle; Zhao et al. 2023 for correcting with the evaluation at hand.
     """
 
-    is_random = False
+    name = "multistep"
+    fits_times = True
+    is_stochastic = False
     n_visits = 3
 
     def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
@@ -203,6 +320,7 @@ class StochasticMultistep(Step):
     """
 
     noise: float = 0.5
+    name = "multistep-sde"
     n_visits = 2
 
     def __post_init__(self) -> None:
@@ -211,8 +329,19 @@ class StochasticMultistep(Step):
                 f"noise should be finite and >= 0, but got {self.noise!r}: 0 is the ODE, 0.5 the usual share."
             )
 
+    @classmethod
+    def few_times(cls, schedule: NoiseSchedule, k: int) -> list[int]:
+        """Return k times even in arctan(s)^0.4 of the noise level s."""
+        return spread_times(angle_places(schedule, _EVEN_POWER), k)
+
+    @classmethod
+    def source(cls, k: int, n: int, eta: float) -> str:
+        """Return in words which model rows are drawn from."""
+        del k, n, eta
+        return "an approximation of the reverse SDE's model, with half of its noise"
+
     @property
-    def is_random(self) -> bool:
+    def is_stochastic(self) -> bool:
         """Whether there is fresh noise."""
         return self.noise > 0.0
 
@@ -229,6 +358,16 @@ class StochasticMultistep(Step):
             ((1.0 + beyond) * estimate, -beyond * estimate),
             b_s * math.sqrt(-math.expm1(-2.0 * forgotten)),
         )
+
+
+def check_eta(eta: float) -> None:
+    """Raise InvalidInput unless eta, the share of fresh noise in a DDIM step, lies in [0, 1]."""
+    if not is_number(eta) or not 0.0 <= eta <= 1.0:
+        raise InvalidInput(f"eta should lie in [0, 1], but got {eta!r}: 0 adds no noise, 1 that of beta_tilde.")
+
+
+def _shorter(k: int) -> str:
+    return f"a shorter chain of {k:,} step{'s' * (k > 1)}"
 
 
 def _turn(start: float, end: float) -> float:

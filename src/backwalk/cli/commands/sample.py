@@ -8,7 +8,21 @@ import click
 
 from backwalk.cli.options import device_option, force_option, raw_headers_option, reply_options, table_output_option
 from backwalk.cli.output import observed, print_json, printable
-from backwalk.limits import SOLVERS
+
+
+class _Solver(click.Choice):  # type: ignore[type-arg]
+    """The registered solvers, looked up when they are needed, as they load torch."""
+
+    case_sensitive = True
+
+    def __init__(self) -> None:
+        pass  # the base class would set `choices`
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override]
+        from backwalk.sampling import SOLVERS
+
+        return tuple(SOLVERS)
 
 
 @click.command()
@@ -17,7 +31,7 @@ from backwalk.limits import SOLVERS
 @table_output_option
 @click.option(
     "--sampler",
-    type=click.Choice(SOLVERS),
+    type=_Solver(),
     help="The solver, instead of the model's own. It takes 20 evaluations, ancestral one for each step of the chain, "
     "distilled one.",
 )

@@ -1,0 +1,44 @@
+"""Which steps of a chain a solver visits: spread evenly in some function of the noise level."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backwalk.diffusion import NoiseSchedule
+
+_FARTHEST_LEVEL = 80.0  # beyond, x_0_hat is the data's mean: Karras et al. 2022 begin there
+
+
+def karras_times(schedule: NoiseSchedule, k: int) -> list[int]:
+    """Return k times even in s^(1/7) of the noise level s, up to s = 80, and from there to the last in one step.
+
+    Source: Karras et al. 2022, for the power.
+    """
+    return spread_times(schedule.noise_level[1:].clamp(max=_FARTHEST_LEVEL).numpy() ** (1 / 7), k)
+
+
+def angle_places(schedule: NoiseSchedule, power: float) -> np.ndarray:
+    """Return arctan(s)^power of the noise level s at a chain's steps, (n_steps,)."""
+    place: np.ndarray = np.arctan(schedule.noise_level[1:].numpy()) ** power
+    return place
+
+
+def spread_times(place: np.ndarray, k: int) -> list[int]:
+    """Return k times of a chain, increasing and ending at n_steps, that are spread evenly in `place`, (n_steps,).
+
+    `place` does not fall along the chain.
+    """
+    targets = np.linspace(place[0], place[-1], k) if k > 1 else place[-1:]
+    above = np.searchsorted(place, targets).clip(max=len(place) - 1)
+    below = np.maximum(above - 1, 0)
+    nearest = np.where(targets - place[below] <= place[above] - targets, below, above)
+    return _made_distinct(1 + nearest, len(place))
+
+
+def _made_distinct(times: np.ndarray, n_steps: int) -> list[int]:
+    """Return the times moved apart by as little as is needed, downwards from n_steps."""
+    distinct = [n_steps]
+    for time in reversed(times[:-1].tolist()):
+        distinct.append(min(time, distinct[-1] - 1))
+    # Some may have been pushed below the first step: the i-th visited is at least i.
+    return [max(time, i) for i, time in enumerate(reversed(distinct), start=1)]
