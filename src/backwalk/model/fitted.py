@@ -71,7 +71,7 @@ class DiffusionModel:
 
     @cached_property
     def _fitted_times(self) -> dict[tuple[str, int], tuple[int, ...]]:
-        """The times of `visited_times`, by their number."""
+        """The times of `visited_times`, by solver and number of evaluations."""
         return {}
 
     @property
