@@ -41,6 +41,12 @@ def test_a_number_in_many_rows_is_a_warning_and_no_fault(run, tmp_path):
     assert run("fit", tmp_path / "heaped.csv", "-o", tmp_path / "b", *QUICK, "-q") == (0, "", "")
 
 
+def test_a_fit_that_the_time_limit_cut_short_says_so_on_the_terminal(run, rows_file, tmp_path, monkeypatch):
+    words = "stopped by the time limit after 89 of about 1,200 steps"
+    monkeypatch.setattr("backwalk.tasks.fit.training_words", lambda _: words)
+    assert words in run("fit", rows_file, "-o", tmp_path / "m", *QUICK)[2]
+
+
 def test_the_notebooks_settings_warn_of_the_mismatch(run, tmp_path):
     status, _, err = run("fit", "two_moons", "--rows", 2000, "--ddpm", "--epochs", 1, "-o", tmp_path / "ddpm")
     assert status == 0

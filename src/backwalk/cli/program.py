@@ -11,11 +11,12 @@ from contextlib import suppress
 
 import click
 
+from backwalk import errors
 from backwalk.cli.commands import cli
 from backwalk.cli.invocation import Invocation
 from backwalk.cli.output import echo
 from backwalk.cli.stops import Stopped, how_stopped, signals_raised
-from backwalk.errors import BackwalkError, IncompatibleArguments, PriorMismatchWarning, RepeatedValueWarning
+from backwalk.errors import BackwalkError, IncompatibleArguments
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         with signals_raised(), warnings.catch_warnings():
-            for ours in (PriorMismatchWarning, RepeatedValueWarning):
-                warnings.simplefilter("always", ours)
+            for ours in vars(errors).values():
+                if isinstance(ours, type) and issubclass(ours, UserWarning):
+                    warnings.simplefilter("always", ours)
             warnings.showwarning = show_warning
             status = _run(invocation)
             try:
