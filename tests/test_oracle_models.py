@@ -173,7 +173,7 @@ def test_a_chain_that_ends_in_noise_alone_can_be_scored_carried_assessed_and_rep
     torch.testing.assert_close(scores.log_prob, log_density(near, x).log_prob, atol=0.05, rtol=0)
     np.testing.assert_allclose(estimator.from_latent(estimator.to_latent(x)), x, atol=1e-2)
     fidelity = assess(model, x, training=ROWS[40:].numpy(), stream=STREAM, n_pairs=2, baselines=False)
-    write_report(tmp_path / "r.html", fidelity, model, data=x, stream=STREAM, json_path=tmp_path / "r.json")
+    write_report(tmp_path / "r.html", fidelity, model, stream=STREAM, json_path=tmp_path / "r.json")
     assert b"nan" not in (tmp_path / "r.json").read_bytes().lower()
 
 

@@ -1,22 +1,26 @@
-"""Values as others take them: as JSON, and in a sentence; and what an error says, in a line."""
+"""Values as JSON and in sentences, errors in one line, and text without control characters."""
 
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 MOST_NAMED = 6
 
 
 def as_json(value: Any) -> Any:
-    """Return a value as JSON has it: mappings, lists, numbers and texts, and None for a number that is not finite.
+    """Return a value as plain JSON: mappings, lists, numbers and texts, and None for a number that is not finite.
 
-    What has a `tolist` (a tensor, an array, a NumPy number) becomes what that returns; all else stays as it is.
+    Dataclasses become mappings; tensors, arrays and NumPy numbers what their `tolist` returns; other values stay.
 
     >>> as_json({"bound": (1.5, float("inf"))})
     {'bound': [1.5, None]}
     """
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -27,14 +31,14 @@ def as_json(value: Any) -> Any:
 
 
 def one_line(error: Exception) -> str:
-    """Return what an error says, on one line, without the full stop, and not endless."""
+    """Return the message of an error on one line of at most 300 characters, without the full stop."""
     known = error.strerror if isinstance(error, OSError) else None
     text = " ".join((known or str(error) or type(error).__name__).split())
     return text.rstrip(".") if len(text) <= 300 else f"{text[:297]}..."
 
 
 def listed(texts: Iterable[str]) -> str:
-    """Return the first few of some texts, and how many more there are.
+    """Return the first six of some texts, and the number of the others.
 
     >>> listed("abcdefghi")
     'a, b, c, d, e, f and 3 more'
@@ -42,3 +46,17 @@ def listed(texts: Iterable[str]) -> str:
     texts = list(texts)
     more = len(texts) - MOST_NAMED
     return ", ".join(texts[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def visible(text: str) -> str:
+    """Return text whose control characters, and those that reorder text, are written as escapes; line ends stay.
+
+    >>> visible("price\u202e\x1b[31m")
+    'price\\u202e\\x1b[31m'
+    """
+    return "".join(
+        c.encode("unicode_escape").decode()
+        if c not in "\n\u200c\u200d" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else c
+        for c in text
+    )

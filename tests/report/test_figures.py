@@ -24,8 +24,8 @@ FIGURES = {
     "points": lambda: figures.plot_points(X, title="Points"),
     "side by side": lambda: figures.plot_side_by_side(X, X[:100] * 2),
     "marginal": lambda: figures.plot_marginal(X[:, 0], X[:, 1], label="height"),
-    "points with heavy tails": lambda: figures.plot_points(np.sinh(4.0 * X), bends=((0.0, 0.3), None)),
-    "marginal with heavy tails": lambda: figures.plot_marginal(np.sinh(4.0 * X[:, 0]), X[:, 1], bend=(7.0, 0.3)),
+    "points with heavy tails": lambda: figures.plot_points(np.sinh(4.0 * X), asinh=((0.0, 0.3), None)),
+    "marginal with heavy tails": lambda: figures.plot_marginal(np.sinh(4.0 * X[:, 0]), X[:, 1], asinh=(7.0, 0.3)),
     "constant marginal": lambda: figures.plot_marginal(np.ones(20), np.ones(20)),
     "loss": lambda: figures.plot_loss(range(50), np.exp(-np.arange(50.0))),
     "validation": lambda: figures.plot_loss(
@@ -101,14 +101,14 @@ def test_limits_hold_the_bulk_of_both_sets():
 @pytest.mark.parametrize("middle", [0.0, 1e6])
 def test_axes_of_heavy_tails_are_even_in_their_decades(middle):
     tailed = np.column_stack([middle + np.sinh(6.0 * X[:, 0]), X[:, 1]])
-    bend = (middle, 1.0)
-    limits = figures.limits_of(tailed, bends=(bend, None))
+    asinh = (middle, 1.0)
+    limits = figures.limits_of(tailed, asinh=(asinh, None))
     assert limits[2:] == figures.limits_of(X)[2:]
     left, right = np.arcsinh(np.array(limits[:2]) - middle)
     margin = 0.06 / 1.12 * (right - left)
     place = np.arcsinh(tailed[:, 0] - middle)
     assert np.mean((place > left + margin) & (place < right - margin)) > 0.998
-    (axes,) = figures.plot_points(tailed, bends=(bend, None)).axes
+    (axes,) = figures.plot_points(tailed, asinh=(asinh, None)).axes
     ticks = axes.get_xticks() - middle
     assert 0.0 in ticks
     for side in (ticks[ticks > 0], -ticks[ticks < 0]):
@@ -131,10 +131,10 @@ def test_telling_pairs_are_those_that_differ():
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (18, 90), (-3, 4), (0, 10_000)])
-def test_bins_of_whole_numbers_hold_equally_many_of_them(low, high):
+def test_bins_of_integers_hold_equally_many_of_them(low, high):
     """Found by review: 72 ages in 50 bins made combs, which looked like the model's."""
     x = np.arange(low, high + 1).repeat(30)
-    figure = figures.plot_marginal(x, x, whole=True)
+    figure = figures.plot_marginal(x, x, integers=True)
     heights, edges = _outline(figure)
     assert (edges % 1 == 0.5).all()
     far = 0.001 * (high - low)  # a thousandth of the rows is left out on each side
@@ -142,11 +142,53 @@ def test_bins_of_whole_numbers_hold_equally_many_of_them(low, high):
     assert edges[-1] >= high - far + 0.5
     assert len(heights) <= 60 or high - low < 60
     np.testing.assert_allclose(heights[:-1], heights[0], rtol=1e-6)
-    bent = figures.plot_marginal(x, x, whole=True, bend=(0.0, 1.0))
-    assert (_outline(bent)[1] % 1 == 0.5).all()
+    curved = figures.plot_marginal(x, x, integers=True, asinh=(0.0, 1.0))
+    assert (_outline(curved)[1] % 1 == 0.5).all()
 
 
 def _outline(figure):
     """The heights of the filled histogram's bins, and their edges."""
     values = figure.axes[0].patches[0].get_data()
     return values.values, values.edges
+
+
+def inside(figure):
+    """Return whether all texts of a figure lie within it, as `savefig` draws it."""
+    figure.draw_without_rendering()
+    texts = [
+        text for axes in figure.axes for text in (axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label)
+    ]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    width, height = figure.bbox.width, figure.bbox.height
+    return all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
+
+
+LONG = "a title of many words that does not fit into one line of a panel as wide as this"
+
+
+@pytest.mark.parametrize("x", [X, X * [3.0, 1.0], X * [1.0, 2.0]], ids=["square", "wide", "tall"])
+def test_titles_are_not_cut(x):
+    """Found by users: titles of plot_chain and plot_side_by_side were cut in what savefig wrote."""
+    assert inside(figures.plot_chain([x] * 5, captions=["t = 1000", "t = 5", "x_0, the data", LONG, ""]))
+    assert inside(figures.plot_side_by_side(x, x, titles=("x_N, where the data end, with its noise", LONG)))
+    assert inside(figures.plot_points(x, title=LONG, labels=(LONG, "y")))
+    names = ["Probability-flow ODE", "chain"]
+    assert inside(figures.plot_nats(names, [(0.3, 0.01), (0.4, 0.1)], truth=(0.28, 0.0), title="−log p, or its bound"))
+
+
+def test_a_value_far_above_all_others_does_not_flatten_them():
+    """Found by a user: the bound of beta_tilde, nats above all others, left these on one spot."""
+    values = [(0.29, 0.01), (0.35, 0.01), (4.9, 0.1), (0.32, 0.01)]
+    axes = figures.plot_nats("abcd", values, truth=(0.28, 0.0)).axes[0]
+    assert axes.get_xlim()[1] < 0.5
+    assert "beyond this axis" in axes.get_xlabel()
+    assert [text.get_text() for text in axes.child_axes[0].get_yticklabels()] == ["0.290", "0.350", "4.900", "0.320"]
+    even = figures.plot_nats("abc", [(0.1, 0.01), (0.2, 0.01), (0.4, 0.01)], truth=(0.0, 0.01)).axes[0]
+    assert even.get_xlim()[1] > 0.4
+    assert "beyond" not in even.get_xlabel()
+
+
+def test_control_characters_in_names_are_written_as_escapes():
+    text = svg(figures.plot_points(X, labels=("a\u202eb", "c\x07")), label="d\u2066", salt="s")
+    assert not re.search(r"[\u202e\x07\u2066]", text)
+    assert r"a\u202eb" in text

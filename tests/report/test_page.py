@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -10,17 +11,21 @@ import pandas as pd
 import pytest
 
 from backwalk.assess import assess
-from backwalk.assess.words import with_error
+from backwalk.assess.words import significant
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.evaluation import Figure
-from backwalk.report import chain_frames, render_report, tables, write_report
-from backwalk.report.words import dataset_words, loss_words, prior_words
+from backwalk.report import chain_frames, render_report, row_sections, write_report
+from backwalk.report.card_section import card_rows
+from backwalk.report.model_sections import prior_text, training_section
+from backwalk.report.row_sections import row_section, rows_text
+from backwalk.report.score_sections import statistics_section
+from backwalk.report.sections import Context
 from backwalk.streams import Stream
 
-NAMES = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script> & co"]
+NAMES = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script> & co\u202e\x1b[31m"]
 SMALL = Residual(width=8, n_blocks=1, n_members=1)
 MOONS = two_moons(noise=0.2)
 ROWS, UNSEEN = MOONS.sample(300, random_state=0), MOONS.sample(100, random_state=1)
@@ -41,9 +46,12 @@ def fidelity():
 def page():
     frames = chain_frames(model(), ROWS, Stream(1), n_points=50)
     commands = ["backwalk report '<b>moons</b>.csv'"]
-    return render_report(
-        fidelity(), model(), data=ROWS, generated=UNSEEN, frames=frames, commands=commands, title="<u>Moons</u>"
-    )
+    return render_report(fidelity(), model(), frames=frames, commands=commands, title="<u>Moons</u>")
+
+
+def context(**changed):
+    frames = chain_frames(model(), ROWS, Stream(1), n_points=50)
+    return Context(replace(fidelity(), **changed), model(), frames)
 
 
 class Elements(HTMLParser):
@@ -79,23 +87,47 @@ def test_markup_from_users_stays_text():
     assert not {"u", "b"} & {tag for tag, _ in elements.tags}
 
 
+def test_characters_that_control_or_reorder_text_are_written_as_escapes():
+    """Found by an attack: U+202E in a column's name reordered the page."""
+    assert not re.search(r"[\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f\x7f]", page())
+    assert "co\\u202e\\x1b[31m" in Elements(page()).text
+
+
+def test_the_policy_allows_the_page_s_own_style_and_script_alone():
+    metas = [attributes for tag, attributes in Elements(page()).tags if tag == "meta"]
+    (policy,) = [meta["content"] for meta in metas if meta.get("http-equiv") == "Content-Security-Policy"]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    for rule, tag in (("script-src", "script"), ("style-src-elem", "style")):
+        (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", page(), re.DOTALL)
+        assert rules[rule] == f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
 def test_everything_asked_for_is_there_in_order():
     text = Elements(page()).text
-    headings = ["Data beside generated", "How near is it", "Training", "The noise schedule", "Does the chain end"]
-    headings += ["The bound, term by term", "The chain, there and back", "Model card", "What made this"]
+    headings = ["Real rows beside generated", "How close are", "How likely are", "Does it copy", "Training"]
+    headings += [
+        "The noise schedule",
+        "Does the chain end",
+        "The bound, term by term",
+        "The chain, forward and backward",
+    ]
+    headings += ["Model card", "Commands"]
     places = [text.index(heading) for heading in headings]
     assert places == sorted(places)
     for figure in fidelity().model.figures:
         assert figure.name in text
-    for contender in fidelity().contenders:
-        assert contender.name in text
+    for scores in fidelity().models:
+        assert scores.name in text
 
 
 @pytest.mark.parametrize(("errors", "bold"), [(2.3, False), (2.5, True)])
 def test_a_difference_of_eight_pairs_is_bold_by_student_s_t(errors, bold):
     """2.43 errors, for the 2 of a normal."""
-    figure = Figure("C2ST", 0.5, 0.1, 0.5, 0.1, errors * 0.1, 0.1, "accuracy", 100, 8)
-    assert tables._figure_cell(figure, percent=False)["shown"] is bold
+    figure = Figure("C2ST, boosting", 0.5, 0.1, 0.5, 0.1, errors * 0.1, 0.1, "accuracy", 100, 8)
+    section = statistics_section(context(model=replace(fidelity().model, figures=(figure,)), baselines=()))
+    (row,) = section.blocks[1].rows
+    assert row.cells[1].matters is bold
 
 
 def test_bounds_stand_beside_the_entropy_and_the_textbook_s_setting_is_told():
@@ -105,7 +137,7 @@ def test_bounds_stand_beside_the_entropy_and_the_textbook_s_setting_is_told():
         "The truth",
         f"{MOONS.entropy:.4f}",
         "Probability-flow ODE",
-        "solver error",
+        "error of the solver",
         "The model's chain",
         "30 steps",
     ]
@@ -115,22 +147,17 @@ def test_bounds_stand_beside_the_entropy_and_the_textbook_s_setting_is_told():
         "σ² fitted",
         "full covariance",
         "The course notebook's chain",
-        "on the same 100 unseen rows",
     ]
     places = [table.index(name) for name in names]
     assert places == sorted(places)
     assert f"would lose at least {fidelity().textbook_mismatch:.3f} nats of the bound" in text
-    assert "whatever the network" in text
     labels = [a.get("aria-label", "") for tag, a in Elements(page()).tags if tag == "svg"]
     assert sum("beside the entropy" in label or "to the truth" in label for label in labels) == 2
 
 
-def test_memory_stands_beside_chance_and_is_told_level_by_level():
+def test_memorisation_stands_level_by_level():
     text = Elements(page()).text
-    n = fidelity().nearest_row_share.n
-    chance = with_error(0.5, 0.5 / n**0.5, percent=True).replace(" ", "\u00a0")
-    assert f"Without any copying it would be {chance} by the luck of the draw" in text
-    assert "level by level, with the same noise" in text
+    assert "Without copying, 50\u00a0% would" in text
     assert any(a.get("aria-label", "").startswith("L_simple") for tag, a in Elements(page()).tags if tag == "svg")
 
 
@@ -138,14 +165,18 @@ def test_the_blur_of_the_density_is_told_in_the_user_s_units():
     assert f"noise of standard deviation {model().blur[0]:.2g} in {model().schema.names[0]}" in Elements(page()).text
 
 
-def test_the_losses_are_told_for_what_they_are():
-    text = " ".join(Elements(page()).text.split())
-    assert "40 steps were taken. Each aims to lower the v-loss = |v − v_θ|²" in text
-    assert "it compares with no other number on this page" in text
+def test_the_losses_are_named():
+    text = training_section(context()).blocks[0].text
+    assert "40 steps. Each step lowers the v-loss |v − v_θ|²" in text
+    assert "held-out rows" in text
     notebook = replace(model().history, loss_name="L_simple", validation_step=(), validation_loss=())
-    words = loss_words(notebook)
-    assert "L_simple = |ε − ε_θ|²" in words
-    assert "kept apart" not in words
+    of_notebook = Context(fidelity(), replace(model(), history=notebook), context().frames)
+    text = training_section(of_notebook).blocks[0].text
+    assert "L_simple = |ε − ε_θ|²" in text
+    assert "held-out" not in text
+    card = {**model().card, "stopped_by": "time limit", "usual_steps": 1200}
+    stopped = Context(fidelity(), replace(model(), card=card), context().frames)
+    assert "40 steps of about 1,200, when its time limit ended" in training_section(stopped).blocks[0].text
 
 
 def test_ids_differ():
@@ -169,14 +200,39 @@ def test_the_page_is_small():
     assert len(page()) < 4_000_000
 
 
-def test_rows_are_called_what_they_are():
-    assert "300 training rows of 2 columns; judged by 100 others" in Elements(page()).text
-    assert "100 rows, some of which" in dataset_words(ROWS, replace(fidelity(), are_others=False), (0, 1))
+def test_training_held_out_and_scored_rows_are_counted():
+    n, held_out = model().card["n_rows"], model().card["n_validation_rows"]
+    assert n + held_out == 300
+    text = rows_text(fidelity(), 2, 2)
+    for words in (
+        f"scored on 100 rows of 2 columns, and was trained on {n} rows",
+        "300 rows given",
+        f"other {held_out}",
+    ):
+        assert words in text
     alone = assess(model(), UNSEEN, stream=Stream(0), n_pairs=2)
     frames = chain_frames(model(), UNSEEN, Stream(1), n_points=50)
-    text = Elements(render_report(alone, model(), data=UNSEEN, generated=UNSEEN, frames=frames)).text
-    assert "100 rows of 2 columns, by which the model is judged; its training rows were not given" in text
-    assert "standard deviations of the judged rows" in text
+    text = Elements(render_report(alone, model(), frames=frames)).text
+    assert "its training rows were not given" in text
+    assert "standard deviations of the scored rows" in text
+
+
+def test_columns_that_are_left_out_are_counted(monkeypatch):
+    """Found by a user: six of 17 columns were drawn, and nothing said so."""
+    headings = lambda: [block.text for block in row_section(context()).blocks if block.kind == "heading"]  # noqa: E731
+    assert headings() == ["Column by column"]
+    monkeypatch.setattr("backwalk.report.row_sections._MOST_HISTOGRAMS", 1)
+    assert headings() == ["Column by column: the 1 of 2 columns that differ most"]
+
+
+def test_the_pictures_show_the_compared_rows(monkeypatch):
+    """Found by review: the report drew other rows than it compared."""
+    drawn = []
+    plot = row_sections.figures.plot_points
+    monkeypatch.setattr(row_sections.figures, "plot_points", lambda x, **look: drawn.append(x) or plot(x, **look))
+    row_section(context())
+    for points, rows in zip(drawn, (fidelity().rows.real, fidelity().rows.generated), strict=True):
+        assert set(map(bytes, points)) <= set(map(bytes, np.ascontiguousarray(rows)))
 
 
 def test_frames_run_from_data_to_noise():
@@ -205,45 +261,55 @@ def test_frames_are_of_columns_that_vary():
     with pytest.raises(InvalidInput, match="constant"):
         chain_frames(single, frame.to_numpy(), Stream(0), columns=(0, 1))
     judged = assess(single, frame.to_numpy(), stream=Stream(0), n_pairs=2)
-    text = render_report(judged, single, data=frame, generated=frame, frames=frames)
-    assert "1 of the columns hold" in text
+    assert "1 column is constant" in render_report(judged, single, frames=frames)
 
 
 def test_files_are_written_whole_and_not_over_others(tmp_path):
     path, numbers = tmp_path / "report.html", tmp_path / "report.json"
-    write_report(path, fidelity(), model(), data=ROWS, stream=Stream(0), json_path=numbers)
+    write_report(path, fidelity(), model(), stream=Stream(0), json_path=numbers)
     record = json.loads(numbers.read_text())
     assert record["verdict"] == fidelity().verdict
     assert record["card"]["n_columns"] == 2
     before = path.read_bytes()
     with pytest.raises(FileExistsError):
-        write_report(path, fidelity(), model(), data=ROWS, stream=Stream(1))
+        write_report(path, fidelity(), model(), stream=Stream(1))
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["report.html", "report.json"]
 
 
-def test_the_card_leaves_out_a_number_of_steps_that_the_clock_made_meaningless():
+def test_the_card_leaves_out_a_number_of_steps_that_is_only_a_limit():
     for seconds, there in ((None, True), (1.5, False)):
         card = {**model().card, "parameters": {**model().card["parameters"], "max_time": seconds}}
-        names = [name for name, _ in tables.card_rows(replace(model(), card=card))]
+        names = [name for name, _ in card_rows(replace(model(), card=card))]
         assert ("training: max steps" in names) == there
         assert "training: batch size" in names
+
+
+def test_the_card_has_no_empty_rows_and_plain_names():
+    """Found by a user: rows of dashes, and "n rows" of 9,684 below a title of 10,000."""
+    rows = dict(card_rows(model()))
+    assert rows["training rows"] == str(model().card["n_rows"])
+    assert not {"–", "None", ""} & set(rows.values())
+    assert "max_time" in rows["parameters left to the fit"].split(", ")
 
 
 def test_the_page_says_what_its_chain_draws():
     """Found by review: of many columns two were drawn, and nothing said which."""
     a, b = model().schema.names
-    assert f"Drawn: {a} across,\n  {b} up, in encoded units." in Elements(page()).text
+    b = b.replace("\u202e", "\\u202e").replace("\x1b", "\\x1b")
+    assert f"Axes: {a} across, {b} upwards, encoded units." in Elements(page()).text
 
 
 def test_no_sentence_points_at_a_line_that_is_not_there():
     """Found by review: of a network that does not reach so far, the textbook's bound was said to stand in a table."""
-    words, schedule = "stands in the table of the bounds", model().schedule
-    assert words in prior_words(fidelity(), schedule)
-    assert words not in prior_words(replace(fidelity(), textbook_chain=None), schedule)
+    words = "table of bounds"
+    assert words in prior_text(context())
+    assert words not in prior_text(context(textbook_chain=None))
 
 
 def test_the_columns_numbers_are_those_of_both():
-    (row, *_) = tables.column_rows(ROWS, UNSEEN, fidelity(), model().schema, [0])
-    assert row["cells"][2:4] == [tables.significant(ROWS[:, 0].min()), tables.significant(ROWS[:, 0].max())]
-    assert row["cells"][6:8] == [tables.significant(UNSEEN[:, 0].min()), tables.significant(UNSEEN[:, 0].max())]
+    details = row_section(context()).blocks[-1]
+    cells = [cell.value for cell in details.blocks[0].rows[0].cells]
+    real, generated = fidelity().rows.real[:, 0], fidelity().rows.generated[:, 0]
+    assert cells[2:4] == [significant(real.min()), significant(real.max())]
+    assert cells[6:8] == [significant(generated.min()), significant(generated.max())]

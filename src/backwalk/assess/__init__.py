@@ -1,10 +1,11 @@
-"""Judging a fitted model: every figure beside its null and with its error, simple baselines beside the model.
+"""Scoring a fitted model on unseen rows: every statistic beside its null, with errors, and baselines beside the model.
 
-`assess` takes a model and rows that its fit never saw, and returns a `Fidelity`: figures, nats, warnings and a verdict
-in words. The judges themselves live in `backwalk.evaluation` and know no model; this room introduces the two.
+`assess` returns a `Fidelity`: the figures, the warnings, and a verdict in words. The statistics come from
+`backwalk.evaluation`, which does not depend on models.
 """
 
-from backwalk.assess.assessment import assess, matched_rows, rows_to_judge
-from backwalk.assess.fidelity import ChainBound, Contender, Fidelity, LevelGain
+from backwalk.assess.assessment import assess
+from backwalk.assess.fidelity import ChainBound, Fidelity, LevelGain, ModelScores
+from backwalk.assess.rows import matched_rows, rows_to_score
 
-__all__ = ["ChainBound", "Contender", "Fidelity", "LevelGain", "assess", "matched_rows", "rows_to_judge"]
+__all__ = ["ChainBound", "Fidelity", "LevelGain", "ModelScores", "assess", "matched_rows", "rows_to_score"]

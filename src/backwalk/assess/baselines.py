@@ -1,12 +1,13 @@
-"""The simple models that stand beside a diffusion model, fitted to the same rows.
+"""The baselines beside a diffusion model, fitted to the same training rows.
 
-They are fitted in standard deviations, whole numbers spread over their cells. Where columns have heavy tails, each is
-fitted with these bent, as for the model, and without, and the one stands that gives the unseen rows more density. Which
-suits a simple model depends on the data, and it should rather look a little better than it is than worse.
+They are fitted to columns in standard deviations, integers dequantised. Where columns have heavy tails, each baseline
+is fitted with the model's asinh transform and without it; the fit that gives unseen rows more density is kept. Which
+one suits a baseline depends on the data, and a baseline should look a little too good rather than too bad.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,10 +18,10 @@ from backwalk.table import Codec, ConstantColumn, IntegerColumn, Schema, Table
 
 
 @dataclass(frozen=True, eq=False)
-class Rival:
-    """A baseline, codec and schema of the rows that it was fitted to, and its log-density of unseen rows, (n,), nats.
+class FittedBaseline:
+    """A baseline with the codec and the schema of its training rows, and its log-density of unseen rows, (n,), nats.
 
-    The density is in the user's units, of whole numbers that are spread over their cells.
+    The density is in the user's units, of integers that are dequantised.
     """
 
     baseline: Baseline
@@ -28,13 +29,25 @@ class Rival:
     schema: Schema
     log_p: Rows
 
-    def sample(self, n: int, stream: Stream) -> Rows:
-        """Return n rows in the user's units."""
-        return self.schema.clipped(self.codec.within_range(self.codec.decode(self.baseline.sample(n, stream))))
+    @property
+    def name(self) -> str:
+        """The model in scikit-learn's notation, such as GaussianMixture(8)."""
+        return self.baseline.name
+
+    @property
+    def fit_seconds(self) -> float:
+        """The time that the fit took."""
+        return self.baseline.fit_seconds
+
+    def timed_sample(self, n: int, stream: Stream) -> tuple[Rows, float]:
+        """Return n rows in the user's units, and the seconds that they took."""
+        started = time.perf_counter()
+        rows = self.schema.clipped(self.codec.within_range(self.codec.decode(self.baseline.sample(n, stream))))
+        return rows, time.perf_counter() - started
 
     @property
     def code(self) -> str:
-        """The lines that fit a baseline to rows X with scikit-learn, and draw from it."""
+        """The lines of Python that fit the baseline to rows X with scikit-learn and draw rows from it."""
         baseline = self.baseline
         asinh: dict[int, tuple[float, float]] = {}
         integers: dict[int, IntegerColumn] = {}
@@ -97,19 +110,19 @@ class Rival:
         return "\n".join(lines)
 
 
-def fitted_rivals(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> list[Rival]:
-    """Return a Gaussian mixture and a kernel density, fitted to training rows, of the encoding that suits each best."""
+def fitted_baselines(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> list[FittedBaseline]:
+    """Fit a Gaussian mixture and a kernel density estimate to training rows, each in the better encoding."""
     has_heavy_tails = any(column.axis.asinh for column in codec.columns)
     codecs = [codec, *([codec.refitted(training, asinh=False)] if has_heavy_tails else [])]
     by_codec = [_fitted(training, each, unseen, stream) for each in codecs]
-    return [max(kind, key=lambda rival: float(rival.log_p.mean())) for kind in zip(*by_codec, strict=True)]
+    return [max(kind, key=lambda fitted: float(fitted.log_p.mean())) for kind in zip(*by_codec, strict=True)]
 
 
-def _fitted(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> Iterator[Rival]:
+def _fitted(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> Iterator[FittedBaseline]:
     x, z = codec.encode(training.values, stream=stream.child("cells")), codec.encode(unseen)
     volume = codec.log_abs_det_jacobian(unseen) - codec.log_dequantisation(unseen)
     for baseline in (
         mixture_baseline(x, stream=stream.child("mixture")),
         kernel_baseline(x, stream=stream.child("kernel")),
     ):
-        yield Rival(baseline, codec, training.schema, baseline.log_prob(z) + volume)
+        yield FittedBaseline(baseline, codec, training.schema, baseline.log_prob(z) + volume)

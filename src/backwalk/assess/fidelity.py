@@ -1,28 +1,29 @@
-"""The record of an assessment: plain numbers with their errors, which a report draws and JSON carries."""
+"""The record of an assessment: numbers with their errors, for the report, the terminal and JSON."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from backwalk.diffusion import BoundTerms
 from backwalk.evaluation import Estimate, Figure
+from backwalk.evaluation.rows import Rows
 from backwalk.formatting import as_json
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One generative model: its figures, its nats per row, what it costs, and the code that makes it.
+class ModelScores:
+    """The scores of one generative model: of the diffusion model, or of a baseline.
 
-    `negative_log_density` is the mean of -log p over unseen rows, in the user's units. `density_of` says what that is:
-    "exact" for baselines; for the diffusion model "ode", the density of its probability-flow ODE up to a solver error
-    and, beyond 16 columns, the noise of random probes, which its standard error contains. `advantage` is the row-paired
-    mean of log p minus the diffusion model's, positive where this contender gives unseen rows more density (None for
-    the diffusion model itself). `gap` is the row-paired excess over the truth, and `total_variation` the distance from
-    it, where the truth is known (and the density without noise). Seconds are of this machine, those of the diffusion
-    model's fit, which its card tells, of the one that fitted it; those of sampling are for 10,000 rows.
+    `negative_log_density` is the mean of -log p over unseen rows, in the user's units. `density_of` names the density:
+    "exact" for baselines; "ode" for the diffusion model, the density of its probability-flow ODE up to the solver's
+    error and, beyond 32 coordinates, the noise of random probes, which its standard error contains. `advantage` is the
+    row-paired mean of log p minus the diffusion model's log p (None for the diffusion model itself). `gap` is the
+    row-paired mean of the true log p minus this log p, and `total_variation` the distance from the truth, where the
+    truth is known (and the density has no noise of probes). Seconds are of this machine, except `fit_seconds` of the
+    diffusion model, which come from its card; `sample_seconds` are for 10,000 rows. `code` is Python to copy.
     """
 
     name: str
@@ -43,9 +44,9 @@ class Contender:
 
 @dataclass(frozen=True)
 class ChainBound:
-    """The bound of one chain of the model, which `reverse_variance` and `n_steps` name: nats per row, from above.
+    """The bound of one chain, of `n_steps` steps with the variances `reverse_variance`: nats per row.
 
-    `gap` is its row-paired excess over the truth, where that is known.
+    `gap` is the row-paired mean of bound + true log p, where the truth is known.
     """
 
     reverse_variance: str
@@ -56,9 +57,9 @@ class ChainBound:
 
 @dataclass(frozen=True)
 class LevelGain:
-    """What the network remembers at one noise level: |eps - eps_theta|^2 on unseen rows minus that on training rows.
+    """Memorisation at one noise level: |eps - eps_theta|^2 on unseen rows minus that on training rows.
 
-    Both at step `t` of the chain and with the same noise; summed over columns, about 0 without memorisation.
+    Both at step `t` of the chain and with the same noise; summed over coordinates, about 0 without memorisation.
     `noise_level` is s = SNR_t^(-1/2), in encoded units.
     """
 
@@ -68,33 +69,65 @@ class LevelGain:
 
 
 @dataclass(frozen=True)
-class Fidelity:
-    """How faithful a model is: the verdict, the warnings, and every number behind them.
+class RowChecks:
+    """The scored rows in relation to the rows of the fit.
 
-    `real_rows` says where the real sets come from. Statistics are of columns in standard deviations, those of
-    `asinh_columns`, which have heavy tails, bent by asinh before. `columns` holds the model's Kolmogorov-Smirnov figure
-    per column. `bound` is the chain's, `bound_gap` its row-paired excess over the truth where that is known, as is
-    `entropy`; `other_chains` are the bounds of shorter ones, the paper's variances among them; `textbook_mismatch`
-    is the prior mismatch that the course notebook's schedule would have on the judged rows, in the model's units, a
-    lower bound on what it costs, and `textbook_chain` the bound of that schedule with sigma^2 = beta and the model's
-    own network (None where that does not reach so far). `ode_solver_error` is the mean over rows of the ODE's error,
-    and `ode_probe_error` the share of random probes in the standard error of its mean. All in nats per row, and all on
-    the same unseen rows.
+    `n_unseen` rows were scored; `n_impossible` more hold values that the model cannot make, and were left out.
+    `is_of_fit` says that the scored rows are the table of the fit. `copied_share` is the share of scored rows that are
+    training rows, beyond the share of training rows that repeat other training rows anyway. `n_training` rows were
+    trained on, of `n_given` that were given as training rows (None without them); the others chose the weights.
+    `is_other_training` says that the given training rows are not the table of the fit. `repeated` names columns in
+    which one number stands in a third of the rows or more, with that number and its share.
+    """
+
+    n_unseen: int
+    n_impossible: int = 0
+    is_of_fit: bool = False
+    copied_share: float = 0.0
+    n_training: int | None = None
+    n_given: int | None = None
+    is_other_training: bool = False
+    repeated: tuple[str, ...] = ()
+
+    @property
+    def share_of_fit(self) -> float:
+        """The share of the scored rows that are rows of the fit."""
+        return 1.0 if self.is_of_fit else self.copied_share
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedRows:
+    """The rows that the statistics compare, in the user's units: real rows (n, d) and generated rows (m, d)."""
+
+    real: Rows
+    generated: Rows
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How faithful a model is: the verdict, the warnings, and the numbers behind them.
+
+    `code` is Python to copy for the recommended model. `real_rows` says where the real sets come from, and `rows` holds
+    them. Statistics are of columns in standard deviations, those of `asinh_columns`, which have heavy tails, after an
+    asinh transform. `columns` holds the model's figure for each column.
+
+    `bound` is that of the model's chain, `bound_gap` its row-paired excess over the truth where that is known, as is
+    `entropy`. `other_chains` are the bounds of shorter chains with each reverse variance. `textbook_mismatch` is the
+    prior mismatch that the course notebook's schedule would have on the scored rows, a lower bound on its cost, and
+    `textbook_chain` the bound of that schedule with sigma^2 = beta and the model's own network (None where the network
+    is not valid at its levels). `ode_solver_error` is the mean error of the ODE's solver, and `ode_probe_error` the
+    part of random probes in the standard error of its mean. All are in nats per row, and of the same unseen rows.
 
     `nearest_row_share` is the share of generated rows whose nearest real row was trained on (1/2 without memorisation),
     `training_gain` the bound on unseen rows minus that on training rows, of a chain of 50 steps, and
-    `training_gain_by_level` the same of L_simple, level by level; all None where no training rows were given. Rows of
-    the fit that only chose its weights (`n_training` does not count them) are left out of these, where the rows given
-    are those that the model's card tells of. `n_impossible` unseen rows, which `n_unseen` does not count, were left
-    out, as the model cannot make them: their constant columns hold other values than the fit's. `are_others` says that
-    no judged row was found among the training rows, and that they are not the fit's table.
+    `training_gain_by_level` the same of L_simple, level by level; all None where no training rows were given.
     """
 
     verdict: str
     code: str
     warnings: tuple[str, ...]
-    model: Contender
-    baselines: tuple[Contender, ...]
+    model: ModelScores
+    baselines: tuple[ModelScores, ...]
     columns: tuple[Figure, ...]
     bound: BoundTerms
     bound_gap: Estimate | None
@@ -110,24 +143,33 @@ class Fidelity:
     nearest_row_share: Estimate | None
     training_gain: Estimate | None
     training_gain_by_level: tuple[LevelGain, ...] | None
-    n_unseen: int
-    n_impossible: int
-    are_others: bool
-    n_training: int | None
+    checks: RowChecks
+    rows: ComparedRows
     real_rows: str
     asinh_columns: tuple[str, ...]
     sampler: str
 
     @property
-    def contenders(self) -> tuple[Contender, ...]:
-        """The model, then the baselines."""
+    def models(self) -> tuple[ModelScores, ...]:
+        """The diffusion model, then the baselines."""
         return (self.model, *self.baselines)
 
+    def lines(self) -> list[str]:
+        """Return the verdict and the warnings as lines of text, for a terminal.
+
+        >>> print("\\n".join(fidelity.lines()))  # doctest: +SKIP
+        """
+        if not self.warnings:
+            return [self.verdict]
+        return [self.verdict, "Before you use it:", *(f"- {warning}" for warning in self.warnings)]
+
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values; a number that is not finite becomes None."""
-        record: dict[str, Any] = as_json({"version": VERSION} | asdict(self))
-        record["bound"]["n_rows"] = self.bound.n_rows
-        record["bound"]["total"] = as_json(self.bound.total)
-        record["bound"]["total_standard_error"] = as_json(self.bound.total_standard_error)
-        del record["bound"]["per_row"]
+        """Return everything but the rows as plain JSON values; a number that is not finite becomes None."""
+        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("rows", "bound")}
+        bound = {
+            name: getattr(self.bound, name)
+            for name in (*(field.name for field in fields(self.bound)), "n_rows", "total", "total_standard_error")
+            if name != "per_row"
+        }
+        record: dict[str, Any] = as_json({"version": VERSION, **kept, "bound": bound})
         return record

@@ -1,11 +1,11 @@
-"""Densities of unseen rows: the ODE's, the chain's bound and those of other chains, beside the truth where it is known.
+"""The densities of unseen rows: the ODE's, the bounds of the model's chain and of other chains, and the truth if known.
 
-All are scored on the same rows, row by row, so that differences carry small errors.
+All are evaluated at the same rows, so that differences are taken row by row and have small errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,19 +17,19 @@ from backwalk.errors import InvalidInput
 from backwalk.evaluation import Estimate, mean_estimate, paired_gap, random_rows, total_variation
 from backwalk.evaluation.rows import Rows
 from backwalk.limits import BOUND_VARIANCES
-from backwalk.model import DiffusionModel, bound, log_density
+from backwalk.model import MOST_EXACT_COLUMNS, DiffusionModel, bound, log_density
 from backwalk.streams import Stream
-from backwalk.table import Codec
 
-_MOST_SCORED = 2_048  # rows whose density and bounds are computed: the same for all
-_MOST_EXACT_COLUMNS, _PROBES = 16, 8  # beyond, the exact divergence of the ODE takes minutes, and probes estimate it
+_MOST_ROWS = 2_048
+_N_PROBES = 8  # of a divergence beyond MOST_EXACT_COLUMNS coordinates
+_MOST_FULL_COORDINATES = 16  # beyond, the bound with full covariances takes minutes
 TEXTBOOK = NoiseSchedule.linear(100)
-_FEW_STEPS, _DRAWS = 50, 2  # of the chains beside the model's own: where reverse variances tell, for little time
+_FEW_STEPS, _N_DRAWS = 50, 2  # of the other chains: in few steps the reverse variances make a difference
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """The unseen rows that densities are scored on, whole numbers spread, under the model, its chains and the truth."""
+    """Densities at the same unseen rows, integers dequantised: of the model, its chains, and the truth where known."""
 
     terms: BoundTerms
     bound_gap: Estimate | None
@@ -40,24 +40,45 @@ class Scored:
     log_p_true: Rows | None
 
     @classmethod
-    def of(cls, model: DiffusionModel, unseen: Rows, codec: Codec, density: Density | None, stream: Stream) -> Scored:
-        """Return the densities of up to 2,048 of the unseen rows; `codec` is that of the figures.
+    def of(
+        cls,
+        model: DiffusionModel,
+        unseen: Rows,
+        density: Density | None,
+        stream: Stream,
+        *,
+        watch: Callable[[float, str], object] = lambda _share, _stage: None,
+    ) -> Scored:
+        """Evaluate the densities of up to 2,048 of the unseen rows.
 
-        Whole numbers are spread over their cells, as in the training of all that is compared. At a cell's centre a
-        density that bulges there looks better than the truth; spread, none does on average.
+        Integers are dequantised, as in the training of all models. At the integer itself a density with a bump on each
+        integer looks better than the truth; dequantised, none does on average. `watch` is called with the share done
+        and the next stage.
         """
-        rows, cells = random_rows(unseen, _MOST_SCORED, stream=stream.child("rows")), stream.child("cells")
+        rows, cells = random_rows(unseen, _MOST_ROWS, stream=stream.child("rows")), stream.child("cells")
         spread = model.codec.dequantise(rows, stream=cells)
+        watch(0.0, "the bound of the chain")
         terms = bound(model, rows, stream=stream.child("bound"), cells=cells)
         truth = None if density is None else density.log_prob(spread)
-        n_probes = None if codec.n_encoded <= _MOST_EXACT_COLUMNS else _PROBES
+        watch(0.2, "the bounds of other chains")
+        other_chains = tuple(_other_chains(model, rows, truth, stream.child("bound"), cells))
+        textbook = textbook_chain(model, rows, truth, stream.child("bound"), cells)
+        done = 0
+
+        def count(n: int) -> None:
+            nonlocal done
+            done += n
+            watch(0.5 + 0.5 * done / len(rows), "log-densities")
+
+        count(0)
+        n_probes = None if model.codec.n_encoded <= MOST_EXACT_COLUMNS else _N_PROBES
         return cls(
             terms=terms,
             bound_gap=None if truth is None else paired_gap(truth, -terms.per_row.numpy()),
-            other_chains=tuple(_other_chains(model, rows, truth, stream.child("bound"), cells)),
-            textbook_chain=textbook_chain(model, rows, truth, stream.child("bound"), cells),
+            other_chains=other_chains,
+            textbook_chain=textbook,
             rows=spread,
-            ode=log_density(model, rows, n_probes=n_probes, stream=stream.child("probes"), cells=cells),
+            ode=log_density(model, rows, n_probes=n_probes, stream=stream.child("probes"), cells=cells, watch=count),
             log_p_true=truth,
         )
 
@@ -68,7 +89,7 @@ class Scored:
 
     @property
     def probe_error(self) -> float:
-        """The share of the probes in the standard error of the mean: 0 where the divergence is exact."""
+        """The part of random probes in the standard error of the mean: 0 where the divergence is exact."""
         error = self.ode.standard_error
         return float(error.square().sum().sqrt()) / len(error)
 
@@ -84,13 +105,13 @@ class Scored:
 def _other_chains(
     model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream, cells: Stream
 ) -> Iterator[ChainBound]:
-    """Yield the bounds of the best few steps with every reverse variance that the model allows, on the same noise."""
+    """Yield the bounds of the best 50 steps with every reverse variance that the model allows, with the same noise."""
     k = min(_FEW_STEPS, model.schedule.n_steps)
     ends_in_noise = bool(model.schedule.log_snr[-1].isinf())
     for kind in BOUND_VARIANCES:
-        if kind == "full" and (model.codec.n_encoded > _MOST_EXACT_COLUMNS or ends_in_noise):
+        if kind == "full" and (model.codec.n_encoded > _MOST_FULL_COORDINATES or ends_in_noise):
             continue
-        terms = bound(model, rows, stream=stream, reverse_variance=kind, steps=k, n_draws=_DRAWS, cells=cells)
+        terms = bound(model, rows, stream=stream, reverse_variance=kind, steps=k, n_draws=_N_DRAWS, cells=cells)
         yield _chain_bound(kind, k, terms, truth)
 
 
@@ -102,9 +123,9 @@ def _chain_bound(kind: str, n_steps: int, terms: BoundTerms, truth: Rows | None)
 def textbook_chain(
     model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream, cells: Stream
 ) -> ChainBound | None:
-    """Return the bound of the model's own network on the textbook's schedule and variances, or None beyond its range.
+    """Return the bound of the model's own network with the textbook's schedule and variances, or None beyond its range.
 
-    It needs no training of its own, as a denoiser knows noise levels and not steps.
+    A denoiser depends on noise levels and not on steps, so another schedule needs no other training.
     """
     try:
         check_schedule(model.denoiser, TEXTBOOK)
@@ -112,11 +133,11 @@ def textbook_chain(
         return None
     respaced, decoder = replace(model, schedule=TEXTBOOK), float(TEXTBOOK.beta[1])
     terms = bound(
-        respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_DRAWS, cells=cells
+        respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_N_DRAWS, cells=cells
     )
     return _chain_bound("beta", TEXTBOOK.n_steps, terms, truth)
 
 
 def textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
-    """Return the prior mismatch of the textbook's schedule on such rows, nats per row."""
+    """Return the prior mismatch of the textbook's schedule on these rows, nats per row."""
     return prior_mismatch(*moments(torch.from_numpy(model.codec.encode(rows))), TEXTBOOK)

@@ -1,8 +1,8 @@
-"""The statistics that every contender meets, on the same pairs of real sets.
+"""The statistics that compare generated rows with real rows, for the model and every baseline on the same pairs.
 
-All of them get rows in standard deviations of the training rows, columns with heavy tails bent and constant ones left
-out. Some see fewer rows than there are, because their time grows faster than the rows; their nulls see as few. A null
-depends on the real pairs alone, so it is computed once and serves every contender.
+They take encoded rows: columns in standard deviations of the training rows, heavy tails transformed by asinh, constant
+columns left out. Those whose time grows faster than the number of rows use fewer rows; their nulls use as many. A null
+depends on the real pairs alone, so it is computed once for all models.
 """
 
 from __future__ import annotations
@@ -10,6 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from backwalk.assess.margins import (
+    C2ST,
+    C2ST_NEAREST,
+    CORRELATIONS,
+    COVERAGE,
+    ENERGY,
+    WASSERSTEIN,
+    WORST_COLUMN,
+)
 from backwalk.evaluation import (
     Figure,
     RealPairs,
@@ -27,13 +36,17 @@ from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
 from backwalk.table import Codec
 
-C2ST = "C2ST, boosting"
-SPREAD = "standard deviations"
+STANDARD_DEVIATIONS = "standard deviations"
+
+_DISTANCES: dict[str, Callable[[Rows, Rows], float]] = {
+    "Kolmogorov-Smirnov": lambda x, y: float(marginal_ks(x, y)[0]),
+}
+"""The distances that a column of the codec may name."""
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """A number that two sets of rows give, (real, other) -> float, and the most rows of a set that it is worth."""
+    """A function of two sets of rows, (real, other) -> float, and the most rows per set that it uses."""
 
     name: str
     unit: str
@@ -42,57 +55,55 @@ class Statistic:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A statistic with its nulls: what it gives for each pair of real sets."""
+class PairedStatistic:
+    """A statistic with its nulls: its value for each pair of real sets."""
 
     statistic: Statistic
     pairs: RealPairs
     nulls: tuple[float, ...]
 
     @classmethod
-    def ready(cls, statistic: Statistic, pairs: RealPairs) -> Judge:
-        """Return the judge of some pairs, its nulls computed."""
+    def of(cls, statistic: Statistic, pairs: RealPairs) -> PairedStatistic:
+        """Compute the nulls of a statistic."""
         heads = pairs.head(statistic.most_rows)
         return cls(statistic, heads, tuple(statistic.measure(a, b) for a, b in heads.pairs))
 
-    def judge(self, generated: Rows) -> Figure:
-        """Return the figure of generated rows (m, d), with m at least the pairs' number of rows."""
+    def figure(self, generated: Rows) -> Figure:
+        """Return the figure of generated rows (m, d), with m at least `pairs.n_generated`."""
         rows, own = generated[: self.pairs.n_generated], self.statistic
         return compare(own.measure, self.pairs, rows, name=own.name, unit=own.unit, nulls=self.nulls)
 
 
-def battery(d: int, *, stream: Stream) -> tuple[Statistic, ...]:
-    """Return the statistics for rows with d columns. A classifier's folds and the directions are the stream's."""
+def statistics_of(d: int, *, stream: Stream) -> tuple[Statistic, ...]:
+    """Return the statistics for rows of d coordinates.
+
+    The classifiers' folds and the directions of projection are functions of the stream.
+    """
     classifier, directions = stream.child("classifier"), stream.child("directions")
     statistics = [
         Statistic(C2ST, "accuracy", lambda x, y: c2st(x, y, classifier=boosting, stream=classifier)),
+        Statistic(C2ST_NEAREST, "accuracy", lambda x, y: c2st(x, y, classifier=neighbours, stream=classifier), 2_000),
         Statistic(
-            "C2ST, nearest rows", "accuracy", lambda x, y: c2st(x, y, classifier=neighbours, stream=classifier), 2_000
+            WASSERSTEIN,
+            STANDARD_DEVIATIONS,
+            lambda x, y: sliced_wasserstein(x, y, n_projections=32, stream=directions),
         ),
-        Statistic(
-            "Sliced Wasserstein", SPREAD, lambda x, y: sliced_wasserstein(x, y, n_projections=32, stream=directions)
-        ),
-        Statistic("Energy distance", SPREAD, energy_distance, 1_500),
-        Statistic("Worst column (KS)", "probability", lambda x, y: float(marginal_ks(x, y).max())),
-        Statistic("Correlations", "mean difference", correlation_difference),
-        Statistic("Coverage", "share of real rows", coverage, 5_000),
+        Statistic(ENERGY, STANDARD_DEVIATIONS, energy_distance, 1_500),
+        Statistic(WORST_COLUMN, "probability", lambda x, y: float(marginal_ks(x, y).max())),
+        Statistic(CORRELATIONS, "mean difference", correlation_difference),
+        Statistic(COVERAGE, "share of real rows", coverage, 5_000),
     ]
-    return tuple(s for s in statistics if d > 1 or s.name != "Correlations")
-
-
-_DISTANCES: dict[str, Callable[[Rows, Rows], float]] = {
-    "Kolmogorov-Smirnov": lambda x, y: float(marginal_ks(x, y)[0]),
-}
+    return tuple(s for s in statistics if d > 1 or s.name != CORRELATIONS)
 
 
 def column_figures(pairs: RealPairs, generated: Rows, codec: Codec, labels: Sequence[str]) -> tuple[Figure, ...]:
-    """Return the distance of each column that varies, by its own measure, beside its null.
+    """Return the figure of each column that varies, by the distance that the column names.
 
-    The rows of the pairs and the generated ones, (m, k), are encoded by `codec`; `labels` name its varying columns.
+    The rows of the pairs and the generated rows (m, k) are encoded by `codec`; `labels` name its varying columns.
     """
     figures = []
     for j, label in zip(codec.varying, labels, strict=True):
-        block, measure = codec.slices[j], _DISTANCES[codec.columns[j].distance]
+        block, distance = codec.slices[j], _DISTANCES[codec.columns[j].distance]
         rows = generated[: pairs.n_generated, block]
-        figures.append(compare(measure, pairs.columns(block), rows, name=label, unit="probability"))
+        figures.append(compare(distance, pairs.columns(block), rows, name=label, unit="probability"))
     return tuple(figures)

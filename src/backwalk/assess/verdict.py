@@ -1,105 +1,199 @@
-"""The headline: which model to use, in words, from the figures and their errors alone.
+"""The verdict: which model to use, in words, from the figures and their errors.
 
-Two things are asked of the model and of the best simple baseline: the log-density of unseen rows, and how well a
-classifier tells generated rows from real ones. A difference counts when it exceeds two standard errors (of few pairs,
-as many as Student's t asks for) and is large enough to matter. Where no difference counts, the simpler and faster model
-is advised: that is what a friend would say.
+The model is compared with its best baseline, the one that gives unseen rows most density. The statistics of drawn rows
+answer which of the two to draw rows from, the densities which of the two to score rows with; in each group the first
+statistic that shows a difference that matters (`margins.py`) decides, and the verdict names those that disagree. Where
+no statistic shows one, the verdict recommends the baseline, as it is the simpler and faster model.
 """
 
 from __future__ import annotations
 
-from backwalk.assess.fidelity import Contender
-from backwalk.assess.statistics import C2ST
-from backwalk.assess.words import seconds, with_error
-from backwalk.evaluation import Estimate
-from backwalk.t_quantile import student_quantile
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-NATS_THAT_MATTER = 0.01
-ACCURACY_THAT_MATTERS = 0.003
+from backwalk.assess.fidelity import ModelScores
+from backwalk.assess.margins import (
+    C2ST,
+    C2ST_NEAREST,
+    CORRELATIONS,
+    COVERAGE,
+    ENERGY,
+    LOG_DENSITY,
+    TOTAL_VARIATION,
+    WASSERSTEIN,
+    WORST_COLUMN,
+    sign_that_matters,
+)
+from backwalk.assess.words import in_percent, seconds, with_error
+from backwalk.evaluation import Estimate, Figure
+
+_ROWS = (C2ST, C2ST_NEAREST, ENERGY, WASSERSTEIN, WORST_COLUMN, CORRELATIONS, COVERAGE)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A statistic of the model and of a baseline, and whom a difference that matters favours.
+
+    `favours` is 1 for the baseline, -1 for the model, and 0 where no difference matters.
+    """
+
+    name: str
+    model: str
+    baseline: str
+    favours: int
+
+    def values(self, winner: int) -> str:
+        """Return both values as text, the winner's first."""
+        pair = (self.baseline, self.model) if winner > 0 else (self.model, self.baseline)
+        return " against ".join(pair)
+
+
+def compared_rows(model: ModelScores, baseline: ModelScores) -> Iterator[Comparison]:
+    """Compare the rows of a model with those of a baseline, by every statistic, the leading one first.
+
+    Both meet the same nulls, which cancel. The real rows are the same too, which is not used: the error is too wide.
+    """
+    for ours in sorted(model.figures, key=lambda figure: _ROWS.index(figure.name)):
+        name, theirs = ours.name, baseline.figure(ours.name)
+        worse = ours.value - theirs.value if name != COVERAGE else theirs.value - ours.value
+        percent = in_percent(ours)
+        yield Comparison(
+            name,
+            with_error(ours.value, ours.standard_error, percent=percent),
+            with_error(theirs.value, theirs.standard_error, percent=percent),
+            sign_that_matters(name, worse, _error(ours, theirs), n_pairs=ours.n_pairs),
+        )
+
+
+def compared_densities(model: ModelScores, baseline: ModelScores) -> Iterator[Comparison]:
+    """Compare the log-densities of a model and a baseline, and their total variations where they are known."""
+    advantage = baseline.advantage
+    assert advantage is not None
+    yield Comparison(
+        LOG_DENSITY,
+        _text(model.negative_log_density),
+        _text(baseline.negative_log_density),
+        sign_that_matters(LOG_DENSITY, advantage.value, advantage.standard_error),
+    )
+    ours, theirs = model.total_variation, baseline.total_variation
+    if ours is not None and theirs is not None:
+        sign = sign_that_matters(TOTAL_VARIATION, ours.value - theirs.value, _error(ours, theirs))
+        yield Comparison(TOTAL_VARIATION, _text(ours), _text(theirs), sign)
 
 
 def verdict(
-    model: Contender, baselines: tuple[Contender, ...], entropy: float | None, *, could_have_more: bool = False
-) -> tuple[str, Contender]:
-    """Return the verdict in words, and the contender that it advises.
+    model: ModelScores,
+    baselines: tuple[ModelScores, ...],
+    *,
+    share_of_fit: float = 0.0,
+    training_given: bool = True,
+) -> tuple[str, ModelScores]:
+    """Return the verdict in words, and the recommended model.
 
-    `could_have_more`: there would be baselines, had the rows of the fit been given.
+    `share_of_fit` is the share of the scored rows that are rows of the fit: where it is more than a half there is no
+    verdict. `training_given` says whether the training rows were given, without which there are no baselines.
     """
+    if share_of_fit > 0.5:
+        return (
+            f"No verdict: {share_of_fit:.0%} of the scored rows are training rows, on which a model that repeats its "
+            "training rows looks perfect. Score rows that the fit never saw."
+        ), model
     if not baselines:
-        how = ": for that, give the rows of the fit (--training FILE, or training=X)" if could_have_more else ""
-        hint = f"No baseline was fitted beside it{how}."
-        return f"{_against_real(model, 'The diffusion model')} {hint}", model
-    rival = max(baselines, key=lambda baseline: baseline.advantage.value if baseline.advantage else 0.0)
-    assert rival.advantage is not None
-    nats = _sign(rival.advantage, NATS_THAT_MATTER)  # +1: for the rival
-    pairs = model.figure(C2ST).n_pairs
-    rows = _sign(_classifier_difference(model, rival), ACCURACY_THAT_MATTERS, student_quantile(pairs - 1))
-    difference = with_error(rival.advantage.value, rival.advantage.standard_error)
-    amount = with_error(abs(rival.advantage.value), rival.advantage.standard_error)
-    if nats == 0 and rows == 0:
-        chosen = rival
+        hint = "" if training_given else " Give the training rows (--training FILE, or training=X) to fit baselines."
+        return f"{_against_real(model)} No baseline was fitted for comparison.{hint}", model
+    best = max(baselines, key=lambda baseline: baseline.advantage.value if baseline.advantage else 0.0)
+    rows, densities = list(compared_rows(model, best)), list(compared_densities(model, best))
+    by_rows, by_densities = _decided(rows), _decided(densities)
+    names = {1: best.name, -1: "the diffusion model"}
+    speed = _speed(model, best)
+    if by_rows * by_densities < 0:
+        chosen = best if by_rows > 0 else model
         words = (
-            f"Use {rival.name}: no difference that matters from the diffusion model can be shown, neither in nats (its "
-            f"log-density less the diffusion model's: {difference} per row) nor by a classifier{_speed(model, rival)}."
+            f"To draw rows, use {names[by_rows]}: {_reasons(rows, by_rows, best)}{speed if by_rows > 0 else ''}. "
+            f"To score rows, use {names[by_densities]}: {_reasons(densities, by_densities, best)}."
         )
-    elif nats >= 0 and rows >= 0:
-        chosen = rival
-        gains = [f"it gives unseen rows {amount} nats per row more density than the diffusion model"] * (nats > 0)
-        gains += ["its rows are harder to tell from real ones"] * (rows > 0)
-        words = f"Use {rival.name}: {' and '.join(gains)}{_speed(model, rival)}."
-    elif nats <= 0 and rows <= 0:
-        chosen = model
-        gains = [f"it gives unseen rows {amount} nats per row more density than {rival.name}, the best baseline,"] * (
-            nats < 0
-        )
-        gains += [f"its rows are harder to tell from real ones than those of {rival.name}"] * (rows < 0)
-        words = f"Use the diffusion model: {' and '.join(gains).rstrip(',')}."
-    elif rows < 0:
-        chosen = model
+    elif by_rows or by_densities:
+        winner = by_rows or by_densities
+        chosen = best if winner > 0 else model
+        reasons = [_reasons(group, winner, best) for group, by in ((densities, by_densities), (rows, by_rows)) if by]
+        words = f"Use {names[winner]}: {', and '.join(reasons)}{speed if winner > 0 else ''}."
+    else:
+        chosen = best
         words = (
-            f"To draw rows, use the diffusion model: they are harder to tell from real ones than those of "
-            f"{rival.name}. To score rows, use {rival.name}: it gives unseen rows {amount} nats per row more density "
-            "than the diffusion model."
+            f"Use {best.name}, the simpler model: no statistic in this report shows a difference that matters between "
+            f"it and the diffusion model{speed}."
+        )
+    against = [
+        f"{case.name} ({case.values(-by)})"
+        for group, by in ((rows, by_rows), (densities, by_densities))
+        if by
+        for case in group
+        if case.favours == -by
+    ]
+    if against:
+        words += f" Against this: {', '.join(against)}."
+    return f"{words} {_against_real(chosen)}{_below_truth(chosen)}", chosen
+
+
+def _error(ours: Figure | Estimate, theirs: Figure | Estimate) -> float:
+    return math.hypot(ours.standard_error, theirs.standard_error)
+
+
+def _decided(group: Sequence[Comparison]) -> int:
+    return next((comparison.favours for comparison in group if comparison.favours), 0)
+
+
+def _reasons(group: Sequence[Comparison], winner: int, best: ModelScores) -> str:
+    """Return why the winner is better by the statistics of a group: a clause that begins with "it" or "its"."""
+    lead, *others = [comparison for comparison in group if comparison.favours == winner]
+    loser = "the diffusion model" if winner > 0 else best.name
+    if lead.name == LOG_DENSITY:
+        assert best.advantage is not None
+        amount = with_error(abs(best.advantage.value), best.advantage.standard_error)
+        clause = f"it gives unseen rows {amount} nats per row more log-density than {loser}"
+    elif lead.name == C2ST:
+        clause = f"its rows are harder to tell from real rows than those of {loser}"
+    elif lead.name == TOTAL_VARIATION:
+        clause = (
+            f"its probabilities are closer to the true ones than those of {loser} ({_lowered(lead.name)} "
+            f"{lead.values(winner)})"
         )
     else:
-        chosen = rival
-        words = (
-            f"To draw rows, use {rival.name}: they are harder to tell from real ones{_speed(model, rival)}. To score "
-            f"rows, use the diffusion model: it gives unseen rows {amount} nats per row more density."
-        )
-    subject = "The diffusion model" if chosen is model else chosen.name
-    return f"{words} {_against_real(chosen, subject)}{_below_truth(chosen, entropy)}", chosen
+        clause = f"its rows are closer to real rows than those of {loser} ({_lowered(lead.name)} {lead.values(winner)})"
+    if others:
+        clause += f" (also better by: {', '.join(_lowered(other.name) for other in others)})"
+    return clause
 
 
-def _against_real(contender: Contender, subject: str) -> str:
-    figure = contender.figure(C2ST)
+def _lowered(name: str) -> str:
+    return name if name.startswith("C2ST") else name[:1].lower() + name[1:]
+
+
+def _against_real(scores: ModelScores) -> str:
+    figure = scores.figure(C2ST)
     found = with_error(figure.value, figure.standard_error, percent=True)
     null = with_error(figure.null, figure.null_standard_error, percent=True)
-    return f"{subject} against real rows: a classifier is right in {found} of cases; between two real sets, in {null}."
+    whose = "the diffusion model" if scores.advantage is None else scores.name
+    return (
+        f"A classifier recognises rows of {whose} among real rows in {found} of cases. For two sets of real rows it is "
+        f"right in {null}; guessing gives 50 %."
+    )
 
 
-def _below_truth(contender: Contender, entropy: float | None) -> str:
-    if entropy is None or contender.gap is None:
+def _below_truth(scores: ModelScores) -> str:
+    if scores.gap is None:
         return ""
-    gap = with_error(contender.gap.value, contender.gap.standard_error)
-    return f" Its gap to the true log-density, 0 at best, is {gap} nats per row."
+    return f" Its log-density lies {_text(scores.gap)} nats per row below that of the true density, on average."
 
 
-def _classifier_difference(model: Contender, rival: Contender) -> Estimate:
-    ours, theirs = model.figure(C2ST), rival.figure(C2ST)
-    # Both nulls are the same number, and cancel; what the pairs have in common is not subtracted: on the wide side.
-    error = (ours.standard_error**2 + theirs.standard_error**2) ** 0.5
-    return Estimate(ours.value - theirs.value, error, ours.n_rows * ours.n_pairs)
+def _text(estimate: Estimate) -> str:
+    return with_error(estimate.value, estimate.standard_error)
 
 
-def _sign(difference: Estimate, least: float, errors: float = 2.0) -> int:
-    counts = abs(difference.value) > max(least, errors * difference.standard_error)
-    return int(counts) * (1 if difference.value > 0 else -1)
-
-
-def _speed(model: Contender, rival: Contender) -> str:
-    if model.fit_seconds is None or rival.fit_seconds is None or model.fit_seconds < 1.5 * rival.fit_seconds:
+def _speed(model: ModelScores, baseline: ModelScores) -> str:
+    if model.fit_seconds is None or baseline.fit_seconds is None or model.fit_seconds < 1.5 * baseline.fit_seconds:
         return ""
-    times = model.fit_seconds / max(rival.fit_seconds, 1e-3)
+    times = model.fit_seconds / max(baseline.fit_seconds, 1e-3)
     ratio = f"{times:.1f}" if times < 3 else f"{times:,.0f}"
-    return f", and it is fitted {ratio} times faster ({seconds(rival.fit_seconds)})"
+    return f"; it is fitted {ratio} times faster ({seconds(baseline.fit_seconds)})"

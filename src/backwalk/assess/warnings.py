@@ -1,87 +1,57 @@
-"""What a reader should be told without asking: plain sentences, each with its number and a remedy."""
+"""The warnings of a report: sentences with their number and a remedy, for what a user should know before all else."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from backwalk.assess.fidelity import RowChecks
+from backwalk.assess.margins import MARGINS, WORST_COLUMN
 from backwalk.assess.words import with_error
-from backwalk.diffusion import NoiseSchedule
 from backwalk.evaluation import Estimate, Figure
 from backwalk.formatting import listed
-from backwalk.model import mismatch_warning
+from backwalk.model import DiffusionModel, mismatch_warning, time_limit_words
 from backwalk.t_quantile import student_quantile
 
 _FEW_ROWS = 500
+_SOUND_SHARE = 0.5  # of the usual number of training steps
 _GAIN_THAT_MATTERS = 0.05  # nats per row
 _SHARE_THAT_MATTERS = 0.55
-_KS_THAT_MATTERS = 0.01
 _Z = 4.0
 _FALSE_ALARM = 0.01  # over all columns of a table
-_OVERLAP_THAT_MATTERS = 0.01
+_COPIES_THAT_MATTER = 0.01
 
 
-def cautions(
-    schedule: NoiseSchedule,
-    mismatch: float,
+def warnings_of(
+    model: DiffusionModel,
     columns: Sequence[Figure],
-    share: Estimate | None,
-    gain: Estimate | None,
-    n_unseen: int,
-    *,
-    seen: bool,
-    overlap: float,
-    other_training: bool,
-    repeated: Sequence[str] = (),
-    n_impossible: int = 0,
+    nearest_row_share: Estimate | None,
+    training_gain: Estimate | None,
+    checks: RowChecks,
 ) -> Iterator[str]:
-    """Yield the warnings that these numbers call for; none if all is well.
-
-    `seen`: the judged rows are those of the fit. `overlap`: the share of them that stands among the training rows too.
-    `other_training`: the training rows are not those of the fit, by the checksum in the model's card.
-    `repeated`: columns in which one number stands in a third of the rows, with that number and its share.
-    `n_impossible`: unseen rows, besides `n_unseen`, whose constant columns hold other values than the fit's.
-    """
-    if seen:
-        yield (
-            "The model is judged by the very rows that it was fitted to: a model that repeats them would look perfect. "
-            "Judge it by rows that the fit never saw."
-        )
-    elif overlap > _OVERLAP_THAT_MATTERS:
-        yield (
-            f"Of the judged rows {100.0 * overlap:.0f} % stand among the training rows too. Unless the data repeat "
-            "themselves by nature, as whole numbers may, hold those rows back from the fit."
-        )
-    if other_training:
-        yield (
-            "The training rows given are not, number by number and in order, those that the model was fitted to. If "
-            "they are others, the baselines had other rows than the model, and rows that it repeats may have gone "
-            "unnoticed: give the very table of the fit."
-        )
-    if n_impossible:
-        yield (
-            f"Of {n_impossible + n_unseen:,} unseen rows {n_impossible:,} hold another value in a column that was "
-            "constant in the fit. The model never makes such rows: their log p is −∞. They are left out of all figures "
-            "here. Fit it to some too, or leave the column out."
-        )
-    start = mismatch_warning(mismatch, schedule)
+    """Yield the warnings that a model and its scores, as in `Fidelity`, call for; none if all is well."""
+    yield from _about_rows(checks)
+    if (
+        model.card.get("stopped_by") == "time limit"
+        and model.history.n_steps < _SOUND_SHARE * model.card["usual_steps"]
+    ):
+        words = time_limit_words(model.history.n_steps, model.card["usual_steps"])
+        yield f"Training was {words}. Fit again with a larger max_time."
+    start = mismatch_warning(model.prior_mismatch, model.schedule)
     if start is not None:
         yield start[:1].upper() + start[1:]
-    if gain is not None and gain.value > max(_GAIN_THAT_MATTERS, _Z * gain.standard_error):
+    if training_gain is not None and training_gain.value > max(_GAIN_THAT_MATTERS, _Z * training_gain.standard_error):
         yield (
-            f"The model is overfitted: its bound is {with_error(gain.value, gain.standard_error)} nats per row better "
-            "on training rows than on unseen ones. Train on more rows, for fewer steps, or with a smaller network."
+            f"The model is overfitted: its bound on training rows is "
+            f"{with_error(training_gain.value, training_gain.standard_error)} nats per row better than on unseen rows. "
+            "Train on more rows, for fewer steps, or with a smaller network."
         )
-    if share is not None and share.value > max(_SHARE_THAT_MATTERS, 0.5 + _Z * share.standard_error):
+    if nearest_row_share is not None and nearest_row_share.value > max(
+        _SHARE_THAT_MATTERS, 0.5 + _Z * nearest_row_share.standard_error
+    ):
+        share = with_error(nearest_row_share.value, nearest_row_share.standard_error, percent=True)
         yield (
-            f"The model repeats training rows: of generated rows, "
-            f"{with_error(share.value, share.standard_error, percent=True)} lie nearer to a training row than to "
-            "any of equally many unseen rows, where 50 % would be chance. Train for fewer steps, or on more rows."
-        )
-    if repeated:
-        yield (
-            f"One number stands in a third of the rows or more in {listed(repeated)}. A density cannot hold such a "
-            "point mass: new rows scatter around the number, and nats mainly tell how narrow a spike on it is. Judge "
-            "by the distances, or fit the rows that hold other numbers in a model of their own."
+            f"The model repeats training rows: {share} of generated rows lie nearer to a training row than to any of "
+            "equally many unseen rows (50 % without copying). Train for fewer steps, or on more rows."
         )
     failed = [
         f"{figure.name} ({with_error(figure.difference, figure.difference_standard_error)})"
@@ -90,17 +60,49 @@ def cautions(
     ]
     if failed:
         yield (
-            f"Generated values differ in distribution from real ones in {listed(failed)} (in brackets: the "
-            "Kolmogorov-Smirnov distance less that between real rows). Where a column holds one value in many rows, "
-            "fit the others by themselves; otherwise train for longer."
+            f"Generated values are distributed differently from real ones in {listed(failed)}; in brackets, the "
+            "largest difference of the cumulative distributions, minus that between real rows. Train for longer; where "
+            "a column holds one number in many rows, fit the other rows by themselves."
         )
-    if n_unseen < _FEW_ROWS:
+
+
+def _about_rows(checks: RowChecks) -> Iterator[str]:
+    if checks.is_of_fit:
         yield (
-            f"There are only {n_unseen} unseen rows, so the errors are wide and small faults stay invisible. Hold back "
-            "more rows if you can."
+            "The scored rows are the rows that the model was fitted to. A model that repeats its training rows looks "
+            "perfect on them: score rows that the fit never saw."
+        )
+    elif checks.copied_share > _COPIES_THAT_MATTER:
+        yield (
+            f"{checks.copied_share:.0%} of the scored rows are training rows too. Remove them from the scored rows, or "
+            "from the training rows before you fit."
+        )
+    if checks.is_other_training:
+        yield (
+            "The given training rows are not the rows of the fit, or are in another order. If they are other rows, the "
+            "baselines were fitted to other rows than the model, and copies of the model's training rows may go "
+            "unnoticed: give the table that was fitted."
+        )
+    if checks.n_impossible:
+        n = checks.n_impossible + checks.n_unseen
+        yield (
+            f"{checks.n_impossible:,} of {n:,} unseen rows hold a value that the model cannot make, such as another "
+            "number in a column that was constant in the fit. No score counts these rows; their log-density is −∞. "
+            "Include such rows in the fit, or drop the column."
+        )
+    if checks.repeated:
+        yield (
+            f"One number stands in a third of the rows or more in {listed(checks.repeated)}. A density cannot "
+            "represent that: generated values scatter around it, and nats mostly measure how closely. Compare models "
+            "by the distances, or fit the rows with other numbers by themselves."
+        )
+    if checks.n_unseen < _FEW_ROWS:
+        yield (
+            f"There are only {checks.n_unseen} unseen rows, so standard errors are wide and small faults stay hidden. "
+            "Hold out more rows if you can."
         )
 
 
 def _fails(figure: Figure, n_columns: int) -> bool:
     quantile = student_quantile(figure.n_pairs - 1, tail=_FALSE_ALARM / n_columns)
-    return figure.difference > max(_KS_THAT_MATTERS, quantile * figure.difference_standard_error)
+    return figure.difference > max(MARGINS[WORST_COLUMN], quantile * figure.difference_standard_error)

@@ -1,12 +1,13 @@
-"""Numbers and names as readers want them: a value with its error, as many digits as the error allows."""
+"""Numbers and names as text: a value with its error, in as many digits as the error allows."""
 
 from __future__ import annotations
 
 import math
 
+from backwalk.evaluation import Figure
 from backwalk.table import Schema
 
-_LARGE = 1e9  # from here on digits tell less than an exponent
+_LARGE = 1e9  # from here on an exponent is easier to read than digits
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -49,6 +50,21 @@ def seconds(value: float) -> str:
     return f"{value:.2f} s" if value < 1.0 else f"{value:.1f} s" if value < 100.0 else f"{value:,.0f} s"
 
 
+def signed(text: str) -> str:
+    """Return a number's text with a plus sign where it is positive.
+
+    >>> signed("0.12 ± 0.02"), signed("0.00 ± 0.02"), signed("−0.1")
+    ('+0.12 ± 0.02', '0.00 ± 0.02', '−0.1')
+    """
+    value = text.partition(" ")[0]
+    return f"+{text}" if value[:1].isdigit() and value.strip("0.,") else text
+
+
+def in_percent(figure: Figure) -> bool:
+    """Return whether a figure is a share of rows, which is shown in percent."""
+    return figure.unit in ("accuracy", "share of real rows")
+
+
 def minus(text: str) -> str:
     """Return a number's text with a true minus sign, and none before zero."""
     if text.startswith("-") and not text.strip("-0.,"):
@@ -57,5 +73,5 @@ def minus(text: str) -> str:
 
 
 def column_name(schema: Schema, column: int) -> str:
-    """Return what readers call a column: its name, or x₁, x₂, ... where it has none."""
+    """Return the name of a column for readers, or x₁, x₂, ... where it has none; see `shown` for odd characters."""
     return schema.columns[column] if schema.columns else "x" + str(column + 1).translate(_SUBSCRIPTS)

@@ -201,7 +201,7 @@ class Scores(Fitted):
         random_state: RandomState = 0,
         **more: Any,
     ) -> Fidelity:
-        """Judge the model by rows that `fit` has not seen: every figure with its null and error, and a verdict.
+        """Score the model on rows that `fit` has not seen: statistics with nulls and errors, and a verdict.
 
         Parameters
         ----------
@@ -235,7 +235,7 @@ class Scores(Fitted):
         random_state: RandomState = 0,
         overwrite: bool = False,
     ) -> Fidelity:
-        """Write the page of figures of `assess`, in one HTML file, and return them.
+        """Write a report of `assess` to one HTML file, and return its record.
 
         Parameters
         ----------
@@ -248,15 +248,9 @@ class Scores(Fitted):
         -------
         Fidelity
         """
-        from backwalk.assess import matched_rows, rows_to_judge
         from backwalk.report import write_report
 
         fidelity = self.assess(X, training=training, density=density, random_state=random_state)
-        drawn = (
-            rows_to_judge(X, self.model_, "X")[0]
-            if training is None
-            else matched_rows(training, self.model_, "training")
-        )
         stream = as_stream(random_state).child("report", "pictures")
-        write_report(path, fidelity, self.model_, data=drawn, stream=stream, overwrite=overwrite)
+        write_report(path, fidelity, self.model_, stream=stream, overwrite=overwrite)
         return fidelity

@@ -19,6 +19,7 @@ from backwalk.model.fitted import (
 )
 from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
 from backwalk.model.scoring import (
+    MOST_EXACT_COLUMNS,
     MOST_FULL_COLUMNS,
     N_MEASURED_LEVELS,
     bound,
@@ -35,6 +36,7 @@ from backwalk.model.walks import WalkState, walk_backward, walk_forward
 
 __all__ = [
     "MISMATCH_THAT_MATTERS",
+    "MOST_EXACT_COLUMNS",
     "MOST_FULL_COLUMNS",
     "N_MEASURED_LEVELS",
     "DiffusionModel",

@@ -1,7 +1,7 @@
-"""Axes of the plane that fit what they hold: their limits, their proportions, and bent ones for heavy tails.
+"""The axes of figures: limits, proportions, and asinh scales for heavy tails.
 
-A `Bend` is a middle and a core: an axis with one is linear so far from its middle, and logarithmic beyond, as a column
-with heavy tails wants it. Points of the plane keep their proportions where both columns span similar lengths.
+An `Asinh` is a centre and a scale: such an axis is linear within one scale of the centre and logarithmic beyond. Two
+linear axes have equal units where both columns span similar lengths.
 """
 
 from __future__ import annotations
@@ -20,62 +20,62 @@ from backwalk.table.maps import asinh_inverse, asinh_transform
 
 Limits = tuple[float, float, float, float]
 """(left, right, bottom, top) of the plane."""
-Bend = tuple[float, float]
-"""(middle, core) of an axis whose places are asinh((x - middle) / core)."""
-Bends = tuple[Bend | None, Bend | None]
+Asinh = tuple[float, float]
+"""(centre, scale) of an axis whose places are asinh((x - centre) / scale)."""
+AsinhPair = tuple[Asinh | None, Asinh | None]
 
-_MOST_DECADES = 3  # with ticks, on either side of an axis's middle
+_MOST_DECADES = 3  # with ticks, on either side of an axis's centre
 
 
-def limits_of(*sets: ArrayLike, bends: Bends = (None, None)) -> Limits:
+def limits_of(*sets: ArrayLike, asinh: AsinhPair = (None, None)) -> Limits:
     """Return limits of the plane that hold all but the farthest thousandth of each set (n, 2), with a margin."""
     ends = []
-    for column, bend in enumerate(bends):
-        quantiles = [place_on(np.quantile(np.asarray(x)[:, column], [0.0005, 0.9995]), bend) for x in sets]
+    for column, scale in enumerate(asinh):
+        quantiles = [place_on(np.quantile(np.asarray(x)[:, column], [0.0005, 0.9995]), scale) for x in sets]
         low, high = min(q[0] for q in quantiles), max(q[1] for q in quantiles)
         margin = 0.06 * (high - low) or 1.0
-        ends += number_at(np.array([low - margin, high + margin]), bend).tolist()
+        ends += number_at(np.array([low - margin, high + margin]), scale).tolist()
     return ends[0], ends[1], ends[2], ends[3]
 
 
-def place_on(x: Rows, bend: Bend | None) -> Rows:
-    """Return where numbers stand along an axis."""
-    return x if bend is None else asinh_transform(np.asarray(x), *map(np.array, bend))
+def place_on(x: Rows, asinh: Asinh | None) -> Rows:
+    """Return the places of numbers along an axis."""
+    return x if asinh is None else asinh_transform(np.asarray(x), *map(np.array, asinh))
 
 
-def number_at(place: Rows, bend: Bend | None) -> Rows:
-    """Return the numbers that stand at places along an axis."""
-    return place if bend is None else asinh_inverse(np.asarray(place), *map(np.array, bend))
+def number_at(place: Rows, asinh: Asinh | None) -> Rows:
+    """Return the numbers at places along an axis."""
+    return place if asinh is None else asinh_inverse(np.asarray(place), *map(np.array, asinh))
 
 
-def fit_axes(axes: Axes, limits: Limits, bends: Bends = (None, None)) -> None:
-    """Give axes their limits, one unit as long on the one as on the other where that fits, bends and a few ticks."""
-    if _alike(limits, bends):
+def fit_axes(axes: Axes, limits: Limits, asinh: AsinhPair = (None, None)) -> None:
+    """Give axes their limits, scales and a few ticks, and equal units where both span similar lengths."""
+    if _alike(limits, asinh):
         axes.set_aspect("equal")
-    _fit_axis(axes, "x", limits[:2], bends[0])
-    _fit_axis(axes, "y", limits[2:], bends[1])
+    _fit_axis(axes, "x", limits[:2], asinh[0])
+    _fit_axis(axes, "y", limits[2:], asinh[1])
 
 
-def fitting_height(limits: Limits, bends: Bends = (None, None)) -> float:
+def fitting_height(limits: Limits, asinh: AsinhPair = (None, None)) -> float:
     """Return the height, in inches, at which axes 4 inches wide are filled."""
-    if not _alike(limits, bends):
+    if not _alike(limits, asinh):
         return 3.6
     return min(4.6, max(2.6, 3.9 * (limits[3] - limits[2]) / (limits[1] - limits[0]) + 0.75))
 
 
-def bend_axis(axes: Axes, name: Literal["x", "y"], low: float, high: float, bend: Bend) -> None:
-    """Bend an axis, with ticks at its middle and at powers of ten from there, beyond the core."""
-    functions = partial(place_on, bend=bend), partial(number_at, bend=bend)
+def asinh_axis(axes: Axes, name: Literal["x", "y"], low: float, high: float, asinh: Asinh) -> None:
+    """Give an axis an asinh scale, with ticks at its centre and, beyond one scale, at powers of ten from there."""
+    functions = partial(place_on, asinh=asinh), partial(number_at, asinh=asinh)
     (axes.set_xscale if name == "x" else axes.set_yscale)("function", functions=functions)
-    middle, core = bend
-    decade = math.floor(math.log10(core))
-    if abs(middle) < 10.0 * core:
-        middle = 0.0
+    centre, scale = asinh
+    decade = math.floor(math.log10(scale))
+    if abs(centre) < 10.0 * scale:
+        centre = 0.0
     else:
-        middle = round(middle, -decade)
-    below = _powers(max(2.0 * core, middle - high), middle - low)
-    above = _powers(max(2.0 * core, low - middle), high - middle)
-    ticks = [tick for tick in (*(middle - below)[::-1], middle, *(middle + above)) if low <= tick <= high]
+        centre = round(centre, -decade)
+    below = _powers(max(2.0 * scale, centre - high), centre - low)
+    above = _powers(max(2.0 * scale, low - centre), high - centre)
+    ticks = [tick for tick in (*(centre - below)[::-1], centre, *(centre + above)) if low <= tick <= high]
     axis = axes.xaxis if name == "x" else axes.yaxis
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FuncFormatter(lambda tick, _: _tick_text(tick)))
@@ -83,7 +83,7 @@ def bend_axis(axes: Axes, name: Literal["x", "y"], low: float, high: float, bend
 
 
 def _powers(least: float, most: float) -> Rows:
-    """Return a few powers of ten between two numbers, the largest among them."""
+    """Return a few powers of ten between two numbers, including the largest."""
     if not 0.0 < least <= most:
         return np.empty(0)
     first, last = math.ceil(math.log10(least)), math.floor(math.log10(most))
@@ -97,14 +97,14 @@ def _tick_text(tick: float) -> str:
     return f"{tick:g}".replace("-", "\u2212")
 
 
-def _alike(limits: Limits, bends: Bends) -> bool:
-    """Say whether both axes span so similar lengths that one unit may be as long on the one as on the other."""
-    return not any(bends) and 0.4 < (limits[1] - limits[0]) / (limits[3] - limits[2]) < 2.5
+def _alike(limits: Limits, asinh: AsinhPair) -> bool:
+    """Return whether both axes span lengths similar enough for equal units."""
+    return not any(asinh) and 0.4 < (limits[1] - limits[0]) / (limits[3] - limits[2]) < 2.5
 
 
-def _fit_axis(axes: Axes, name: Literal["x", "y"], ends: tuple[float, float], bend: Bend | None) -> None:
-    if bend is None:
+def _fit_axis(axes: Axes, name: Literal["x", "y"], ends: tuple[float, float], asinh: Asinh | None) -> None:
+    if asinh is None:
         axes.locator_params(name, nbins=5)
     else:
-        bend_axis(axes, name, *ends, bend)
+        asinh_axis(axes, name, *ends, asinh)
     (axes.set_xlim if name == "x" else axes.set_ylim)(*ends)

@@ -1,22 +1,21 @@
-"""One function a figure: arrays in, a matplotlib `Figure` out, for the report and for notebooks alike.
+"""One function per figure: arrays in, a matplotlib `Figure` out, for the report and for notebooks.
 
-Figures are drawn on matplotlib's `Figure` itself, so nothing is shown or kept until the caller asks: in a notebook,
-as the last expression of a cell. This is the list of them; `row_figures`, `chain_figures` and `loss_figures` draw.
+Figures are made without pyplot, so they are neither shown nor kept in memory: a notebook shows the figure that is the
+last expression of a cell.
 """
 
 from backwalk.report.axes import limits_of
 from backwalk.report.chain_figures import (
     plot_bound,
     plot_bound_parts,
-    plot_gain_by_level,
     plot_log_snr,
-    plot_nats,
     plot_noise,
     plot_schedule,
     plot_signal,
     plot_transitions,
 )
 from backwalk.report.loss_figures import plot_loss, plot_training_loss, plot_validation_loss
+from backwalk.report.nats_figures import plot_gain_by_level, plot_nats
 from backwalk.report.row_figures import (
     farthest_pair,
     plot_chain,

@@ -1,4 +1,4 @@
-"""Pictures of a run: the loss of its batches, and that on rows kept apart."""
+"""Pictures of training: the loss of its batches, and the validation loss on held-out rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from backwalk.evaluation.rows import Rows
-from backwalk.report.style import BLUE, INK, ORANGE, literal, panels, quiet_grid, styled
+from backwalk.report.style import BLUE, INK, ORANGE, literal, panels, quiet_grid, set_title, styled
 
 
 @styled
@@ -23,9 +23,9 @@ def plot_loss(
     validation_loss: Sequence[float] = (),
     chosen_step: int | None = None,
 ) -> Figure:
-    """Draw the loss of batches against the step and, where there is one, the validation loss on axes of its own.
+    """Draw the loss of batches against the training step and, where there is one, the validation loss beside it.
 
-    The two are different quantities: only the second is on rows kept apart. `chosen_step` marks the weights kept.
+    The two are different quantities: only the second is on held-out rows. `chosen_step` marks the weights kept.
     """
     figure, axes = panels(2 if validation_step else 1, height=3.1)
     _draw_training_loss(axes[0], step, loss, loss_name)
@@ -36,7 +36,7 @@ def plot_loss(
 
 @styled
 def plot_training_loss(step: Sequence[int], loss: Sequence[float], *, loss_name: str = "loss") -> Figure:
-    """Draw the loss of batches against the step, with its running mean."""
+    """Draw the loss of batches against the training step, with its running mean."""
     figure, (axes,) = panels(height=3.1)
     _draw_training_loss(axes, step, loss, loss_name)
     return figure
@@ -44,7 +44,7 @@ def plot_training_loss(step: Sequence[int], loss: Sequence[float], *, loss_name:
 
 @styled
 def plot_validation_loss(step: Sequence[int], loss: Sequence[float], *, chosen_step: int | None = None) -> Figure:
-    """Draw the loss on rows kept apart, in nats per row, and where the kept weights stood."""
+    """Draw the loss on held-out rows, in nats per row, and mark the step whose weights were kept."""
     figure, (axes,) = panels(height=3.1)
     _draw_validation_loss(axes, step, loss, chosen_step)
     return figure
@@ -74,20 +74,17 @@ def _draw_validation_loss(axes: Axes, step: Sequence[int], loss: Sequence[float]
             fontsize=9,
             color=INK,
         )
-    _finish_loss(axes, np.asarray(loss, dtype=np.float64), "Loss on validation rows")
+    _finish_loss(axes, np.asarray(loss, dtype=np.float64), "Loss on held-out rows")
 
 
 def _finish_loss(axes: Axes, drawn: Rows, title: str) -> None:
     if drawn.min() > 0 and drawn.max() > 20 * np.median(drawn):
         axes.set_yscale("log")
-    axes.set_xlabel("step")
-    axes.set_title(literal(title))
+    axes.set_xlabel("training step")
+    set_title(axes, title)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     quiet_grid(axes)
 
 
 def _running_mean(values: Rows, width: int) -> Rows:
-    padded = np.concatenate([np.zeros(1), np.cumsum(values)])
-    last = np.arange(1, len(values) + 1)
-    first = np.maximum(0, last - width)
-    return np.asarray((padded[last] - padded[first]) / (last - first))
+    return np.array([values[max(0, last - width) : last].mean() for last in range(1, len(values) + 1)])

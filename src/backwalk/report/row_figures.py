@@ -1,6 +1,6 @@
 """Pictures of rows: points, histograms, densities, frames of the chain.
 
-Clouds of points are rasterised, everything else is lines and text. Axes are as `axes` fits them.
+Clouds of points are rasterised; lines and text are not.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from numpy.typing import ArrayLike
 from backwalk.evaluation import correlation_matrix
 from backwalk.evaluation.rows import Rows
 from backwalk.report.axes import (
-    Bend,
-    Bends,
+    Asinh,
+    AsinhPair,
     Limits,
-    bend_axis,
+    asinh_axis,
     fit_axes,
     fitting_height,
     limits_of,
     number_at,
     place_on,
 )
-from backwalk.report.style import BLUE, GENERATED, INK, REAL, literal, panels, styled
+from backwalk.report.style import BLUE, GENERATED, INK, REAL, literal, panels, set_title, styled
 from backwalk.streams import Stream
 
 _MOST_POINTS = 5_000
@@ -41,12 +41,12 @@ def plot_points(
     labels: tuple[str, str] = ("x₁", "x₂"),
     limits: Limits | None = None,
     color: str = BLUE,
-    bends: Bends = (None, None),
+    asinh: AsinhPair = (None, None),
 ) -> Figure:
-    """Draw points (n, 2) of the plane; of more than 5,000, that many, picked at random."""
-    shown = limits or limits_of(points, bends=bends)
-    figure, (axes,) = panels(height=fitting_height(shown, bends))
-    _draw_points(axes, np.asarray(points), shown, color, labels, title, bends)
+    """Draw points (n, 2) of the plane; of more than 5,000, a random 5,000."""
+    shown = limits or limits_of(points, asinh=asinh)
+    figure, (axes,) = panels(height=fitting_height(shown, asinh))
+    _draw_points(axes, np.asarray(points), shown, color, labels, title, asinh)
     return figure
 
 
@@ -74,39 +74,39 @@ def plot_marginal(
     *,
     label: str = "x",
     title: str = "",
-    bend: Bend | None = None,
-    whole: bool = False,
+    asinh: Asinh | None = None,
+    integers: bool = False,
 ) -> Figure:
     """Draw the histograms of one column, data (n,) filled and generated (m,) as a line.
 
-    They are densities; with a `bend`, along whose axis bins grow, the share of the rows in each bin. In a column of
-    `whole` numbers equally many stand in each bin, or in each about as many as its neighbours.
+    Heights are densities; with `asinh`, where bins grow along the axis, they are shares of the rows. Bins of `integers`
+    end half-way between integers, so that equally many fall into each bin.
     """
     figure, (axes,) = panels(width=3.7, height=2.7)
     x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
-    low, high = place_on(np.quantile(np.concatenate([x, y]), [0.0005, 0.9995]), bend)
+    low, high = place_on(np.quantile(np.concatenate([x, y]), [0.0005, 0.9995]), asinh)
     n_bins = min(60, max(10, int(2 * len(x) ** (1 / 3))))
-    bins = number_at(np.linspace(low, high if high > low else low + 1.0, 1 + n_bins), bend)
-    if whole:
-        bins = _between_numbers(bins, even=bend is None)
-    if bend is not None:
-        bend_axis(axes, "x", float(bins[0]), float(bins[-1]), bend)
+    bins = number_at(np.linspace(low, high if high > low else low + 1.0, 1 + n_bins), asinh)
+    if integers:
+        bins = _between_numbers(bins, even=asinh is None)
+    if asinh is not None:
+        asinh_axis(axes, "x", float(bins[0]), float(bins[-1]), asinh)
     else:
-        axes.locator_params("x", nbins=5, integer=whole)
-    widths = np.diff(bins) if bend is None else 1.0
-    for values, color, name, filled in ((x, REAL, "data", True), (y, GENERATED, "generated", False)):
+        axes.locator_params("x", nbins=5, integer=integers)
+    widths = np.diff(bins) if asinh is None else 1.0
+    for values, color, name, filled in ((x, REAL, "real", True), (y, GENERATED, "generated", False)):
         heights = np.histogram(values, bins)[0] / (len(values) * widths)
         look: dict[str, Any] = {"alpha": 0.45, "linewidth": 0.0} if filled else {"linewidth": 1.6}
         axes.stairs(heights, bins, fill=filled, color=color, label=name, **look)
-    height = "density" if bend is None else "share of rows"
+    height = "density" if asinh is None else "share of rows"
     axes.set(xlabel=literal(label), ylabel=height, ylim=(0.0, 1.25 * axes.get_ylim()[1]))  # room for the legend
-    axes.set_title(literal(title))
+    set_title(axes, title)
     axes.legend(loc="upper right", labelcolor=INK)
     return figure
 
 
 def _between_numbers(bins: Rows, *, even: bool) -> Rows:
-    """Return bins with about these edges whose edges lie half-way between whole numbers, if `even` of equal widths."""
+    """Return bins near these whose edges lie half-way between integers, of equal widths if `even`."""
     first, last = np.floor(bins[0] + 0.5) - 0.5, np.ceil(bins[-1] - 0.5) + 0.5
     if not even:
         return np.unique(np.concatenate([[first], np.floor(bins[1:-1]) + 0.5, [last]]))
@@ -123,15 +123,20 @@ def plot_chain(
     limits: Limits | None = None,
 ) -> Figure:
     """Draw a row of clouds of points, each (n, 2), on the same axes: the chain at a few of its steps."""
-    figure, axes = panels(len(frames), width=1.75, height=2.0)
     shared = limits or limits_of(*frames)
+    figure, axes = panels(len(frames), width=1.75, height=_frame_height(shared))
     for k, (ax, points) in enumerate(zip(axes, frames, strict=True)):
+        ax.title.set_fontsize(9)
         _draw_points(ax, np.asarray(points), shared, color, ("", ""), captions[k] if captions else "")
         ax.set(xticks=[], yticks=[])
-        ax.title.set_fontsize(9)
         for side in ax.spines.values():
             side.set(visible=True, alpha=0.4)
     return figure
+
+
+def _frame_height(limits: Limits) -> float:
+    """Return the height, in inches, of a frame 1.6 inches wide with its caption."""
+    return min(2.1, max(1.1, 1.6 * (limits[3] - limits[2]) / (limits[1] - limits[0]) + 0.5))
 
 
 @styled
@@ -150,20 +155,20 @@ def plot_density(
     ).reshape(-1, 2)
     density = np.exp(np.asarray(log_prob(grid), dtype=np.float64)).reshape(resolution, resolution)
     figure, (axes,) = panels(width=5.2, height=fitting_height(limits))
-    # From transparent to opaque blue, so that an empty plane has the page's colour.
+    # From transparent to opaque blue, so that an empty plane has the colour of the page.
     shades = LinearSegmentedColormap.from_list("shades", [(0.0, 0.447, 0.698, 0.0), (0.0, 0.447, 0.698, 1.0)])
     image = axes.imshow(
         density, extent=limits, origin="lower", cmap=shades, interpolation="bilinear", aspect="equal", rasterized=True
     )
     axes.set(xlabel=literal(labels[0]), ylabel=literal(labels[1]))
-    axes.set_title(literal(title))
+    set_title(axes, title)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, label="density")
     bar.outline.set_visible(False)
     return figure
 
 
 def farthest_pair(distance: ArrayLike) -> tuple[int, int]:
-    """Return the two columns with the largest marginal `distance`, (d,), d >= 2, in their order."""
+    """Return the two columns with the largest marginal `distance`, (d,), d >= 2, in the order of the table."""
     first, second = sorted(np.argsort(-np.asarray(distance), kind="stable")[:2].tolist())
     return first, second
 
@@ -173,8 +178,8 @@ def telling_pairs(
 ) -> list[tuple[int, int]]:
     """Return the pairs of columns in which data (n, d) and generated rows (m, d) differ most, d >= 2.
 
-    The first is the `farthest_pair` by the marginal `distance` (d,); the others are those whose correlation is farthest
-    off.
+    The first is the `farthest_pair` by the marginal `distance` (d,); the others have the largest differences of
+    correlations.
     """
     x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
     pairs = [farthest_pair(distance)]
@@ -194,7 +199,7 @@ def _draw_points(
     color: str,
     labels: tuple[str, str],
     title: str,
-    bends: Bends = (None, None),
+    asinh: AsinhPair = (None, None),
 ) -> None:
     shown = some_rows(points, _MOST_POINTS)
     n = max(1, len(shown))
@@ -208,12 +213,12 @@ def _draw_points(
         rasterized=True,
     )
     axes.set(xlabel=literal(labels[0]), ylabel=literal(labels[1]))
-    axes.set_title(literal(title))
-    fit_axes(axes, limits, bends)
+    set_title(axes, title)
+    fit_axes(axes, limits, asinh)
 
 
 def some_rows(points: Rows, n: int) -> Rows:
-    """Return n of the points, picked at random but always the same, or all."""
+    """Return n random points, always the same, or all if there are no more."""
     if len(points) <= n:
         return points
     return points[Stream(0).child("shown").generator().choice(len(points), n, replace=False, shuffle=False)]

@@ -1,8 +1,8 @@
-"""How every figure looks: Okabe and Ito's colours, which the colour-blind can tell apart, and one ink.
+"""The style of all figures: Okabe and Ito's colours, which colour-blind readers can distinguish, and one ink.
 
-The ink is a middle grey that reads on white and on black; `svg` turns it into the page's own text colour, and colours
-into variables that the page may set. Backgrounds are transparent. The user's own settings of matplotlib (LaTeX for
-text, another style) neither reach these figures nor are touched.
+The ink is a middle grey that is legible on white and on black; `svg` replaces it by the page's text colour, and the
+colours by CSS variables. Backgrounds are transparent. The user's settings of matplotlib (LaTeX for text, another style)
+have no effect on these figures, and stay unchanged.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,18 +20,21 @@ from typing import Any, ParamSpec
 from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from backwalk.formatting import visible
 
 INK = "#7b7f86"
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 REAL, GENERATED = BLUE, RED
-"""Real rows are blue and generated rows vermilion, wherever they are drawn."""
+"""Real rows are blue and generated rows vermilion in all figures."""
 
 P = ParamSpec("P")
 _VARIABLES = {"blue": BLUE, "orange": ORANGE, "green": GREEN, "red": RED}
-"""Colours that a page may set otherwise, for example brighter on a dark ground."""
-_NAMED = re.compile(r'\bid="|href="#|url\(#')  # what comes before an inner name
-_FAMILY = re.compile(r'font-family:[^;"]*;?\s*')  # the page has fonts of its own
-_SHORTHAND = re.compile(r"""(font: [^;"']*)'[^;"]*""")  # as older versions of matplotlib write the family
+"""Colours that a page may replace, for example by brighter ones on a dark background."""
+_NAMED = re.compile(r'\bid="|href="#|url\(#')  # precedes the name of an element
+_FAMILY = re.compile(r'font-family:[^;"]*;?\s*')  # the page sets its fonts
+_SHORTHAND = re.compile(r"""(font: [^;"']*)'[^;"]*""")  # of older versions of matplotlib
 _SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -59,7 +63,7 @@ _SETTINGS: dict[Any, Any] = {
 
 @contextmanager
 def _style(**more: Any) -> Iterator[None]:
-    """Draw by matplotlib's defaults and ours for the length of a block."""
+    """Use matplotlib's defaults and `_SETTINGS` within a block."""
     with rc_context():
         rcdefaults()
         rcParams.update(_SETTINGS | more)
@@ -67,7 +71,7 @@ def _style(**more: Any) -> Iterator[None]:
 
 
 def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Make a function draw its figure in this style, and leave matplotlib's settings as they were."""
+    """Decorate a function that draws a figure, so that it uses this style and restores matplotlib's settings."""
 
     @wraps(plot)
     def in_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -81,16 +85,27 @@ def panels(
     n_columns: int = 1, *, width: float = 4.6, height: float = 3.4, ratios: list[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with a row of axes, each `width` by `height` inches on average."""
-    figure = Figure(figsize=(width * n_columns, height), layout="constrained", facecolor="none")
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.1)  # with less, titles are cut at the top
+    figure = Figure(figsize=(width * n_columns, height), layout=layout, facecolor="none")
     axes = figure.subplots(1, n_columns, squeeze=False, width_ratios=ratios)[0]
     for ax in axes:
         ax.set_facecolor("none")
     return figure, list(axes)
 
 
-def literal(text: str) -> str:
-    """Return text for axes: cut to 30 characters, and drawn as it is, where a dollar sign would begin a formula."""
-    return (text if len(text) <= 30 else f"{text[:29]}…").replace("$", r"\$")
+def literal(text: str, most: int = 40) -> str:
+    """Return text for a figure: cut to `most` characters, odd ones as escapes, dollar signs as dollar signs."""
+    text = visible(text)
+    return (text if len(text) <= most else f"{text[: most - 1]}…").replace("$", r"\$")
+
+
+def set_title(axes: Axes, text: str) -> None:
+    """Give axes a title of up to three lines, broken where the panel ends."""
+    grid = axes.get_subplotspec().get_gridspec()  # type: ignore[union-attr]
+    width = axes.get_figure().get_figwidth() / grid.ncols  # type: ignore[union-attr]
+    letters = int(0.8 * 72.0 * width / (0.65 * float(axes.title.get_fontsize())))
+    lines = textwrap.wrap(visible(text), letters, max_lines=3, placeholder=" …")
+    axes.set_title("\n".join(literal(line, letters) for line in lines))
 
 
 def quiet_grid(axes: Axes, axis: str = "y") -> None:
@@ -100,30 +115,31 @@ def quiet_grid(axes: Axes, axis: str = "y") -> None:
 
 
 def svg(figure: Figure, *, label: str, salt: str) -> str:
-    """Return a figure as an SVG element to put into a page, with `label` for screen readers.
+    """Return a figure as an SVG element for an HTML page, with `label` for screen readers.
 
-    Text stays text, in the page's fonts and colour. Large clouds of points, which figures rasterise, are PNG within.
-    `salt` differs between the figures of a page, so that their inner names do. Equal figures give equal text.
+    Text stays text, in the page's fonts and colour. Clouds of points, which figures rasterise, are PNG images in it.
+    `salt` should differ between the figures of a page, so that the names of their elements do. Equal figures give equal
+    text.
     """
     buffer = io.StringIO()
     with _style(**{"svg.hashsalt": salt}), warnings.catch_warnings():
-        # The page has fonts for letters that matplotlib's own font lacks.
+        # The page's fonts have letters that matplotlib's font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would reach out into the page
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would apply to the whole page
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     head, rest = text.split(">", 1)
     text = re.sub(r'\s(xmlns(:xlink)?|version|width|height)="[^"]*"', "", head) + ">" + rest
     prefix = f"f{hashlib.sha256(salt.encode()).hexdigest()[:8]}-"
 
-    def of_page(tag: re.Match[str]) -> str:  # what stands between tags is a stranger's text, and left as it is
+    def of_page(tag: re.Match[str]) -> str:  # text between tags is a user's, and stays as it is
         named = _NAMED.sub(rf"\g<0>{prefix}", tag.group())
         return _SHORTHAND.sub(r"\1system-ui, sans-serif", _FAMILY.sub("", named))
 
     text = re.sub("<[^>]*>", of_page, text)
-    label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    label = visible(label).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     text = text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).replace(INK, "currentColor")
     for name, color in _VARIABLES.items():
         text = text.replace(color, f"var(--{name}, {color})")

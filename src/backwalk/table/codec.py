@@ -201,9 +201,10 @@ class Codec:
         return rows
 
     def supports(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> BoolArray:
-        """Return which values of rows a model can make: (n, d), False where a constant column holds another value.
+        """Return which values of rows a model can make: (n, d), False for another value of a constant, and for a
+        fraction among integers.
 
-        The fitted density is over the columns that vary, so a row with such a value has a log-density of -inf.
+        A row with such a value has a log-density of -inf.
         `dtypes` are those in which the columns were fitted: a constant of float32 equals what rounds to it.
         """
         x = self._rows(values, self.n_columns, "values")

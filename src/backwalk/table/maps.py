@@ -218,6 +218,10 @@ class IntegerMaps(Maps):
     def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
         return self.number.in_user_units(deviation, z)
 
+    def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
+        del dtypes
+        return np.asarray(x == np.rint(x))
+
     def dequantise(self, x: FloatArray, v: FloatArray) -> FloatArray:
         """Return values moved within their cells to the densities' quantiles at v, uniform on (0, 1): (n, m)."""
         return x + place_in_cell(v, self.is_cosine)

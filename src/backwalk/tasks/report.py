@@ -1,10 +1,11 @@
-"""Judge a saved model by unseen rows, and write the report."""
+"""Score a saved model on unseen rows, and write the report."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,16 @@ class ReportResult:
         return {"report": str(self.path), **page.report_record(self.fidelity, self.model, self.commands)}
 
     def summary(self) -> dict[str, Any]:
-        """Return the verdict, the warnings, and each contender's figures as name, value and null: JSON values."""
-        contenders = {
-            contender.name: {
-                "negative_log_density": contender.negative_log_density.value,
-                "fit_seconds": contender.fit_seconds,
-                **{figure.name: {"value": figure.value, "null": figure.null} for figure in contender.figures},
+        """Return the verdict, the warnings, and each model's figures as name, value and null: JSON values."""
+        figures = {
+            scores.name: {
+                "negative_log_density": scores.negative_log_density.value,
+                "fit_seconds": scores.fit_seconds,
+                **{figure.name: {"value": figure.value, "null": figure.null} for figure in scores.figures},
             }
-            for contender in self.fidelity.contenders
+            for scores in self.fidelity.models
         }
-        return {"verdict": self.fidelity.verdict, "warnings": list(self.fidelity.warnings), "figures": contenders}
+        return {"verdict": self.fidelity.verdict, "warnings": list(self.fidelity.warnings), "figures": figures}
 
 
 def report(
@@ -58,7 +59,7 @@ def report(
     commands: Sequence[str] = (),
     observer: Observer = SILENT,
 ) -> ReportResult:
-    """Judge a saved model by rows that its fit did not see, and write a report to `output`, an .html file.
+    """Score a saved model on rows that its fit did not see, and write a report to `output`, an .html file.
 
     With the rows of the fit as `training`, baselines are fitted to them, and copies of them are looked for. `commands`
     are the command lines that the page shows.
@@ -71,8 +72,8 @@ def report(
         fitted = read_training(training, own, drop_missing=drop_missing, observer=observer)
         training_rows = assessment.matched_rows(fitted.table, own, "--training")
     unseen = read_data(data, rows, seed, unseen=True, drop_missing=drop_missing, model=own, observer=observer)
-    judged, _ = assessment.rows_to_judge(unseen.table, own, "DATA")
-    observer.message(f"judging by {len(judged):,} unseen rows")
+    scored, _ = assessment.rows_to_score(unseen.table, own, "DATA")
+    observer.message(f"scoring {len(scored):,} unseen rows")
     began = time.monotonic()
     fidelity = assessment.assess(
         own,
@@ -81,14 +82,14 @@ def report(
         density=unseen.density,
         stream=stream.child("assess"),
         model_path=str(model),
+        watch=partial(observer.progress, "scoring"),
     )
-    observer.message(f"judged in {time.monotonic() - began:.1f} s")
+    observer.message(f"scored in {time.monotonic() - began:.1f} s")
     with report_errors(path):
         page.write_report(
             path,
             fidelity,
             own,
-            data=judged if training_rows is None else training_rows,
             stream=stream.child("pictures"),
             commands=list(commands),
             overwrite=force,

@@ -54,10 +54,6 @@ def report(context: click.Context, /, json: bool, **options: Any) -> None:
 
 def print_verdict(result: ReportResult) -> None:
     """Print the verdict, the warnings, and where the report is."""
-    echo(result.fidelity.verdict)
-    if result.fidelity.warnings:
-        echo("\nBefore you use it:")
-        for warning in result.fidelity.warnings:
-            echo(f"- {warning}")
-        echo("")
+    for line in result.fidelity.lines():
+        echo(line)
     echo(f"report: {result.path.resolve()}")

@@ -37,7 +37,7 @@
   function stop() {
     clearInterval(timer);
     timer = null;
-    play.textContent = "Walk back";
+    play.textContent = "Play backward";
   }
   play.addEventListener("click", () => {
     if (timer !== null) return stop();

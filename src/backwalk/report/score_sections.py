@@ -1,0 +1,180 @@
+"""The sections of scores: statistics of rows beside their nulls, nats and seconds, and memorisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from backwalk.assess import Fidelity, ModelScores
+from backwalk.assess import margins as m
+from backwalk.assess.verdict import compared_densities
+from backwalk.assess.words import in_percent, seconds, signed, with_error
+from backwalk.evaluation import Estimate, Figure
+from backwalk.model import blur_words
+from backwalk.report import figures
+from backwalk.report.sections import Bullets, Cell, Context, Pictures, Row, Section, Table, Text, picture
+
+_EXPLANATIONS: Mapping[str, str] = MappingProxyType(
+    {
+        m.C2ST: "How often boosted trees tell generated rows from real rows. Guessing gives 50 %.",
+        m.C2ST_NEAREST: "The same by a vote of the 15 nearest rows, which sees local differences better.",
+        m.WASSERSTEIN: "How far rows have to be moved to match the real ones, on average over random directions.",
+        m.ENERGY: "How much farther apart rows of different sets are than rows of the same set. About 0 if alike.",
+        m.WORST_COLUMN: "The largest difference between the cumulative distributions of any one column.",
+        m.CORRELATIONS: "How far the correlation of two columns is off, on average over pairs of columns.",
+        m.COVERAGE: "The share of real rows with a generated row within their five nearest real rows. More is better.",
+    }
+)
+_DENSITIES: Mapping[str, str] = MappingProxyType(
+    {"exact": "exact density", "ode": "density of its probability-flow ODE"}
+)
+
+
+def estimate_text(estimate: Estimate | None) -> str:
+    """Return an estimate with its error; "–" for None."""
+    return "–" if estimate is None else with_error(estimate.value, estimate.standard_error)
+
+
+def entropy_text(fidelity: Fidelity) -> str:
+    """Return the entropy of the true density, with its error where it was estimated."""
+    if fidelity.entropy is None:
+        return ""
+    error = fidelity.entropy_standard_error
+    return with_error(fidelity.entropy, error) if error else f"{fidelity.entropy:.4f}"
+
+
+def tiles(fidelity: Fidelity) -> Iterator[tuple[str, str, str]]:
+    """Yield the numbers at the top of the page: a name, the value, and a note."""
+    figure, bound = fidelity.model.figure(m.C2ST), fidelity.bound
+    null = with_error(figure.null, figure.null_standard_error, percent=True)
+    value = with_error(figure.value, figure.standard_error, percent=True)
+    yield "A classifier recognises generated rows in", value, f"of cases; for two sets of real rows: {null}"
+    own, of_ode = fidelity.model, _DENSITIES[fidelity.model.density_of]
+    yield "−log p of an unseen row", estimate_text(own.negative_log_density), f"nats, {of_ode}; smaller is better"
+    yield (
+        "Bound of the chain",
+        with_error(bound.total, bound.total_standard_error),
+        "nats per row; −log p is at most this",
+    )
+    if own.gap is not None:
+        yield "Gap to the truth", estimate_text(own.gap), f"nats per row, {of_ode}; 0 is best"
+
+
+def statistics_section(context: Context) -> Section:
+    """Show the statistics of generated rows beside those of real rows, for the model and the baselines."""
+    fidelity = context.fidelity
+    whose = "scored" if fidelity.checks.n_training is None else "training"
+    unit = f"Distances are in standard deviations of the {whose} rows"
+    if fidelity.asinh_columns:
+        unit += f", after an asinh transform of columns with heavy tails ({', '.join(fidelity.asinh_columns)})"
+    blocks = [
+        Text(
+            "Two sets of real rows also differ, by chance. So the first column holds each statistic for real rows "
+            f"against other real rows ({fidelity.real_rows}); below each value stands its difference from that. ± is "
+            "one standard error. A difference in bold matters: it is larger than chance explains (two standard errors, "
+            "by Student's t) and larger than the margin in the last column."
+        ),
+        Table(
+            ("Statistic", "Real against real", *(scores.name for scores in fidelity.models), "Margin"),
+            [_statistic_row(figure, fidelity) for figure in fidelity.model.figures],
+        ),
+        Text(f"{unit}.", note=True),
+    ]
+    return Section("How close are generated rows to real rows?", blocks)
+
+
+def density_section(context: Context) -> Section:
+    """Show the log-densities of unseen rows, and the times to fit and to draw."""
+    fidelity = context.fidelity
+    known = fidelity.entropy is not None
+    n = fidelity.model.negative_log_density.n
+    integers = [context.name(j) for j, column in enumerate(context.model.codec.columns) if column.axis.integers]
+    notes = [
+        f"−log p is measured in nats: one nat less makes a row 2.7 times as likely. All models score the same {n:,} "
+        "unseen rows, and differences are taken row by row. Differences in bold matter: they are larger than two "
+        f"standard errors and than {m.MARGINS[m.LOG_DENSITY]:g}."
+    ]
+    if known:
+        notes.append(
+            f"The entropy of the true density, {entropy_text(fidelity)} nats, is the least possible −log p on average."
+        )
+    notes.append(f"The density of the ODE is that of rows with a little noise, {blur_words(context.model)}.")
+    if integers:
+        notes.append(
+            f"Integers ({', '.join(integers)}) are dequantised for every model; in these columns −log p is that of the "
+            "integer's probability, or more on average."
+        )
+    head = ["Model", "−log p of unseen rows, nats per row", "Log-density minus the diffusion model's, nats per row"]
+    if known:
+        head += ["Gap to the truth, nats per row", "Largest error in the probability of any event (total variation)"]
+    rows = [_density_row(scores, fidelity) for scores in fidelity.models]
+    return Section(
+        "How likely are unseen rows?",
+        [Table([*head, "Time to fit", "Time to draw 10,000 rows"], rows), *(Text(note, note=True) for note in notes)],
+    )
+
+
+def memorisation_section(context: Context) -> Section | None:
+    """Show whether the model copies its training rows, where these were given."""
+    fidelity, lines = context.fidelity, []
+    share, gain, levels = fidelity.nearest_row_share, fidelity.training_gain, fidelity.training_gain_by_level
+    if share is not None:
+        lines.append(
+            f"{with_error(share.value, share.standard_error, percent=True)} of generated rows lie nearer to a training "
+            "row than to any of equally many unseen rows. Without copying, 50 % would; more than that means copies."
+        )
+    if gain is not None:
+        lines.append(
+            f"Unseen rows cost {estimate_text(gain)} nats per row more than training rows (the bound of a chain of 50 "
+            "steps, with the same noise). Without memorisation the difference is 0."
+        )
+    if not lines:
+        return None
+    blocks: list[Bullets | Pictures] = [Bullets(lines)]
+    if levels is not None:
+        figure = figures.plot_gain_by_level(
+            [level.noise_level for level in levels], [(level.gain.value, level.gain.standard_error) for level in levels]
+        )
+        caption = "|ε − ε_θ|² on unseen rows minus that on training rows, at each noise level, with the same noise."
+        blocks.append(Pictures([picture(figure, "L_simple, unseen minus training rows", "levels", caption)]))
+    return Section("Does it copy training rows?", blocks)
+
+
+def _statistic_row(own: Figure, fidelity: Fidelity) -> Row:
+    percent = in_percent(own)
+    cells = [Cell(with_error(own.null, own.null_standard_error, percent=percent))]
+    for scores in fidelity.models:
+        figure = scores.figure(own.name)
+        difference = with_error(figure.difference, figure.difference_standard_error, percent=percent)
+        cells.append(
+            Cell(
+                with_error(figure.value, figure.standard_error, percent=percent),
+                signed(difference),
+                _differs(figure),
+            )
+        )
+    margin = m.MARGINS[own.name]
+    cells.append(Cell(f"{100 * margin:g} %" if percent else f"{margin:g}"))
+    return Row(own.name, cells, _EXPLANATIONS[own.name])
+
+
+def _differs(figure: Figure) -> bool:
+    """Return whether the difference of a figure from its null matters."""
+    return bool(
+        m.sign_that_matters(figure.name, figure.difference, figure.difference_standard_error, n_pairs=figure.n_pairs)
+    )
+
+
+def _density_row(scores: ModelScores, fidelity: Fidelity) -> Row:
+    matters = set()
+    if scores is not fidelity.model:
+        matters = {case.name for case in compared_densities(fidelity.model, scores) if case.favours}
+    cells = [
+        Cell(estimate_text(scores.negative_log_density)),
+        Cell(signed(estimate_text(scores.advantage)), matters=m.LOG_DENSITY in matters),
+    ]
+    if fidelity.entropy is not None:
+        cells.append(Cell(estimate_text(scores.gap)))
+        cells.append(Cell(estimate_text(scores.total_variation), matters=m.TOTAL_VARIATION in matters))
+    cells.append(Cell("–" if scores.fit_seconds is None else seconds(scores.fit_seconds)))
+    return Row(scores.name, [*cells, Cell(seconds(scores.sample_seconds))], _DENSITIES[scores.density_of])

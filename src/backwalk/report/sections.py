@@ -1,0 +1,153 @@
+"""The report as sections of blocks: plain records, which the template turns into HTML.
+
+A section is a function from a `Context` to a `Section`, or to None where it does not apply. Blocks hold text as users
+gave it; the template escapes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from backwalk.assess import Fidelity
+from backwalk.assess.words import column_name
+from backwalk.model import DiffusionModel
+from backwalk.report.frames import ChainFrames
+from backwalk.report.style import svg
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a report is made of: the scores, the model, frames of the chain, and the command lines that made them."""
+
+    fidelity: Fidelity
+    model: DiffusionModel
+    frames: ChainFrames
+    commands: Sequence[str] = ()
+
+    @property
+    def varying(self) -> tuple[int, ...]:
+        """The columns that vary: those of `fidelity.columns`."""
+        return self.model.codec.varying
+
+    def name(self, column: int) -> str:
+        """Return the name of a column for readers."""
+        return column_name(self.model.schema, column)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; a `note` is smaller."""
+
+    text: str
+    note: bool = False
+    kind: ClassVar[str] = "text"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section."""
+
+    text: str
+    kind: ClassVar[str] = "heading"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: Sequence[str]
+    kind: ClassVar[str] = "bullets"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to copy."""
+
+    text: str
+    kind: ClassVar[str] = "code"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as SVG, with a caption below."""
+
+    svg: Markup
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Figures side by side: two in a row, or three `small` ones."""
+
+    pictures: Sequence[Picture]
+    small: bool = False
+    kind: ClassVar[str] = "pictures"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value, the difference from its reference below it, and whether that difference matters."""
+
+    value: str
+    difference: str = ""
+    matters: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: its name, an explanation below the name, and its cells."""
+
+    name: str
+    cells: Sequence[Cell]
+    explanation: str = ""
+
+    @classmethod
+    def of(cls, name: str, *texts: str, explanation: str = "") -> Row:
+        """Return a row of plain texts."""
+        return cls(name, [Cell(text) for text in texts], explanation)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: a heading per column, and rows. On a narrow screen each row of a `stacked` table becomes a list."""
+
+    head: Sequence[str]
+    rows: Sequence[Row]
+    stacked: bool = True
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks that open on a click."""
+
+    summary: str
+    blocks: Sequence[Any]
+    kind: ClassVar[str] = "details"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The chain that readers move through with a slider, and a strip of frames where no script runs."""
+
+    frames: ChainFrames
+    strips: Sequence[Picture]
+    kind: ClassVar[str] = "chain"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of the page."""
+
+    title: str
+    blocks: Sequence[Any]
+
+
+def picture(figure: Figure, label: str, salt: str, caption: str = "") -> Picture:
+    """Return a figure as a picture of the page; `label` is for screen readers, `salt` differs between pictures."""
+    return Picture(Markup(svg(figure, label=label, salt=salt)), caption)
