@@ -1,14 +1,14 @@
-"""Latents: the noise that a row comes from, by the probability-flow ODE, and the rows between two rows.
+"""Latents: the noise that the probability-flow ODE maps a row to, and interpolation between rows.
 
-The ODE is a one-to-one map between the model's rows, blurred by the least noise level s_min, and x_N at the greatest:
-the latent of a row, a point of N(0, I) where the model is right, in as many dimensions as there are columns that vary.
-Back from any draw of N(0, I), the ODE makes a new row.
+The ODE is a one-to-one map between rows of the model, blurred by the least noise level s_min, and x_N at the greatest.
+x_N is the latent of a row, with one coordinate per encoded coordinate. For a perfect model latents follow N(0, I), and
+the ODE maps a draw of N(0, I) back to a new row.
 
-Mixing happens between latents, where a mix of two Gaussians is a Gaussian. Their plain average would not do: half of
-two independent points of N(0, I) has variance 1/2, and lies where no latent of a row is.
+Rows are interpolated by mixing their latents with weights cos(phi) and sin(phi), which keeps N(0, I). A plain average
+of two independent points of N(0, I) has variance 1/2 and is not a typical latent.
 
-Points are carried in float64 whatever the network's precision, as a thin direction of the data is stretched a
-thousandfold on the way, and its rounding errors with it.
+Points are float64 whatever the network's precision, as the ODE can stretch a thin direction of the data, and its
+rounding errors, a thousandfold.
 
 Source: Song et al. 2021 (SDE), "Score-based generative modeling through stochastic differential equations".
 """
@@ -38,9 +38,9 @@ _FARTHEST = 1e6  # of a latent: at the row that it would come from, a network's 
 
 @dataclass(frozen=True, eq=False)
 class Transported:
-    """Points where the ODE carried rows or latents to, and the size of the solver's error there, of the same shape.
+    """The points that the ODE maps rows or latents to, and the solver's error, of the same shape and in their units.
 
-    The error is the change that halving the number of intervals makes, in the points' own units.
+    The error is the change from halving the number of intervals.
     """
 
     points: NDArray[np.float64]
@@ -112,10 +112,10 @@ def interpolated(
 
 
 def mixed(latent_a: NDArray[np.float64], latent_b: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Return n latents on the way from each row of one array, (m, k), to the same row of another: (m, n, k).
+    """Return n latents from each row of one array, (m, k), to the same row of another: (m, n, k).
 
-    cos(phi) a + sin(phi) b at n >= 2 even angles from 0 to pi / 2. As cos^2 + sin^2 = 1, every mix of two independent
-    points of N(0, I) is again one of N(0, I).
+    They are cos(phi) a + sin(phi) b at n >= 2 even angles from 0 to pi / 2. As cos^2 + sin^2 = 1, the mix of two
+    independent points of N(0, I) follows N(0, I).
 
     >>> mixed(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), 3).round(4)
     array([[[1.    , 0.    ],

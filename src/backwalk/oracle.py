@@ -1,8 +1,8 @@
-"""Models whose denoiser is known and not learned: all that can be asked of a fitted model can be asked of them.
+"""Models around a given denoiser, with everything that a fitted model has except a file.
 
-A closed-form denoiser (`backwalk.diffusion.closed_forms`), or any other `Denoiser`, a function (x_t, log_snr) ->
-x_0_hat with a `log_snr_range`, stands where a network would. What a sampler, a schedule or a bound loses is then seen
-alone, without what a network adds.
+A denoiser in closed form (`backwalk.diffusion.closed_forms`), or any other `Denoiser` (a function (x_t, log_snr) ->
+x_0_hat with a `log_snr_range` and a `device`) takes the place of a network. So the errors of a sampler, a schedule or a
+bound can be studied without those of a network.
 """
 
 from __future__ import annotations

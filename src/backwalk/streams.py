@@ -1,8 +1,8 @@
-"""Counter-based random streams: every draw is a function of (seed, path, row), never of what was drawn before.
+"""Counter-based random streams: every draw is a function of (seed, path, row), not of earlier draws.
 
-Philox turns (key, counter) into random words. The key is made from the seed and the path of names that led to a
-stream; the counter comes from the row. So row 712 of a sample is the same whether it is drawn alone, in a batch of
-ten or in a batch of a million, in this process or in another one; and nothing reads or sets a global random state.
+Philox maps (key, counter) to random words. The key is made from the seed and the path of names of a stream, the counter
+from the row. So row 712 of a sample is the same in a batch of one, ten or a million, and in every process. No global
+random state is read or set.
 
 Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 """
@@ -28,8 +28,8 @@ _WORDS_PER_BLOCK = 4  # Philox 4x64 makes four 64-bit words from one value of it
 class Stream:
     """A source of random numbers that is addressed by row.
 
-    `seed` is any integer >= 0. `path` names the purpose of the stream; `child` extends it. Two streams with another
-    seed or another path are independent.
+    `seed` is an integer >= 0. `path` names the purpose of the stream; `child` extends it. Streams with different seeds
+    or paths are independent.
 
     >>> stream = Stream(seed=0).child("example", 3)
     >>> bool((stream.normal(0, 10, 2)[4:6] == stream.normal(4, 6, 2)).all())
@@ -42,7 +42,7 @@ class Stream:
     def child(self, *names: str | int) -> Stream:
         """Return the stream for one purpose within this one, for example `stream.child("step", t)`.
 
-        NumPy's numbers and texts name the same streams as Python's.
+        NumPy's numbers and texts are the same names as Python's.
         """
         plain = (name.item() if isinstance(name, np.generic) else name for name in names)
         return Stream(self.seed, (*self.path, *plain))
@@ -76,11 +76,11 @@ class Stream:
         return self.generator().permutation(n)
 
     def generator(self) -> np.random.Generator:
-        """Return a NumPy generator at the head of this stream, for libraries that want one."""
+        """Return a NumPy generator at the start of this stream, for libraries that need one."""
         return np.random.Generator(np.random.Philox(key=self._key()))
 
     def integer(self) -> int:
-        """Return one integer in 0..2^31 - 1, for libraries that want a seed."""
+        """Return one integer in 0..2^31 - 1, for libraries that need a seed."""
         return int(self.generator().integers(2**31))
 
     def _key(self) -> np.ndarray:
@@ -101,9 +101,9 @@ RandomState = int | np.random.Generator | np.random.RandomState | None
 
 
 def as_stream(random_state: RandomState) -> Stream:
-    """Return the stream that scikit-learn's `random_state` stands for.
+    """Return the stream for a `random_state` as in scikit-learn.
 
-    An integer always gives the same stream; a generator gives another one at each call, and advances; None takes fresh
+    An integer gives the same stream every time. A generator gives a new one at each call and is advanced. None takes
     entropy from the operating system.
     """
     if random_state is None:

@@ -1,25 +1,29 @@
-"""Denoising diffusion as mathematics: pure functions of tensors, without learned weights, files or column names.
+"""The mathematics of denoising diffusion: pure functions of tensors, without learned weights, files or column names.
 
 Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `prior`, `terms`, `bound`; then `ode` and
-`likelihood`, the deterministic view; `closed_forms` and `gaussian_chain` hold cases with exact answers; `covariance`
-and `step_choice` tighten the bound.
+`likelihood` for the deterministic view. `closed_forms` and `gaussian_chain` have exact answers, `conditioning` gives
+conditionals and marginals, `covariance` and `step_choice` tighten the bound.
 
-Glossary (Ho et al. 2020's names where there are such, but N for their T; arrays are indexed by t = 0..n_steps, so
-`beta[t]` reads beta_t):
+Glossary (the names of Ho et al. 2020 where they exist, but N for their T; arrays are indexed by t = 0..n_steps, so
+`beta[t]` is beta_t):
 
 ==================  =================================================================================================
 n, d                rows and dimensions; points are (n, d)
 n_steps, N          the number of steps of the chain; t = 1..N, and t = 0 is clean data
 x_0, x_t, x_s, x_N  a data point; the same point after t steps, after s < t steps, after all
 eps, eps_theta      standard normal noise in x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps; its estimate
-x_0_hat             the estimate of x_0, E[x_0 | x_t]: what a `Denoiser` returns
+x_0_hat             the estimate of x_0 that a `Denoiser` returns, E[x_0 | x_t]
 v                   sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0
 beta, alpha         the variance that a forward step adds, and 1 - beta
 alpha_bar           the product of the alphas up to t: the share of signal in the variance of x_t, for unit variance
-snr, log_snr        alpha_bar / (1 - alpha_bar), and its natural logarithm
+snr, log_snr        alpha_bar / (1 - alpha_bar), and its natural logarithm: () for all rows, (n,) for one noise level
+                    per row, (n, d) for one per coordinate
+known, absent       coordinates at log-SNR +inf, where x_t is x_0, and at -inf, where x_t carries no signal
+free                coordinates that are neither known nor absent, at the chain's noise level
 noise_level, s      Karras' sigma, sqrt((1 - alpha_bar) / alpha_bar): the noise in unscaled points x = x_0 + s eps
 s_min, s_max        the least and the greatest noise level of a chain, at t = 1 and t = N
 a, b                sqrt(alpha_bar) and sqrt(1 - alpha_bar): the factors of signal and noise in x_t = a x_0 + b eps
+A, B                diag(a) and diag(b), with a noise level for each coordinate
 theta               arctan s, the angle: a = cos theta and b = sin theta; as an index, a network's weights
 score               the gradient of ln q(x_t) by x_t; but `score_samples` is scikit-learn's name of a log-density
 lambda, h, r        log_snr / 2; its rise in a step of a solver; the step before over this one
@@ -30,10 +34,10 @@ mu_theta            the mean of p_theta(x_{t-1} | x_t)
 sigma_sq            the reverse variances sigma_t^2 of p_theta(x_{t-1} | x_t); sigma_sq[1] is the decoder's
 denoising_error, m  the mean of |x_0 - x_0_hat|^2 / d, at each t
 L_N, L_{t-1}, L_0   the bound's prior, transition and reconstruction terms
-z                   rows in encoded units, as the codec makes them: d columns that vary, of mean 0 and variance 1
+z                   rows in the codec's encoded units: d coordinates, most of mean 0 and variance 1
 Z                   latents: the x_N that the probability-flow ODE carries rows to
-k, K                a number of steps that are kept, of probes, of components, or of columns that vary
-nats                the unit of every log-density and divergence, summed over d: "nats per row"; a row is a point
+k, K                a number of visited steps, of probes, of components, or of encoded coordinates
+nats                the unit of every log-density and divergence, summed over d: "nats per row"
 q_..., p_...        functions of the forward and of the reverse process
 ==================  =================================================================================================
 """

@@ -1,14 +1,15 @@
-"""The variational bound on -log p_theta(x_0), term by term, and the loss that replaces it in training.
+"""The variational bound on -log p_theta(x_0), term by term, and the simple loss of training.
 
 E[-log p_theta(x_0)] <= L = L_N + sum_{t=2..N} L_{t-1} + L_0:
 
 - L_N = KL(q(x_N | x_0) || N(0, I)), the prior term;
 - L_{t-1} = E KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)), the transitions;
-- L_0 = E[-log p_theta(x_0 | x_1)], the reconstruction: a density of vectors, with a decoder variance of its own.
+- L_0 = E[-log p_theta(x_0 | x_1)], the reconstruction: a density of vectors, with its own decoder variance.
 
-Both means in a transition share the part that x_t contributes, so only c_t^2 |x_0 - x_0_hat|^2 is left of their
-distance, c_t being the factor of x_0 in mu_tilde. That is how it is computed: the difference of two nearly equal
-means would lose its digits in float32. Everything is in nats per row, summed over d, in encoded units.
+Both means in a transition have the same term in x_t, so their squared distance is c_t^2 |x_0 - x_0_hat|^2, with c_t
+the factor of x_0 in mu_tilde. It is computed in this form, as the difference of two nearly equal means would lose its
+digits in float32. Everything is in nats per row, summed over d, in encoded units. The bound of a conditional or a
+marginal is that of a `ConditionalDenoiser` on the free coordinates.
 
 Source: Ho et al. 2020, Eq. 5.
 """
@@ -72,8 +73,8 @@ def denoising_error(
 ) -> Tensor:
     """Return m_t, the mean over the rows of x_0, (n, d), of |x_0 - x_0_hat|^2 / d: (n_steps + 1,), float64.
 
-    Entry 0 is 0. Each (row, t, draw) has noise of its own, from stream.child("denoising_error", t, draw). The steps may
-    be computed `parallel_map`.
+    Entry 0 is 0. Each (row, t, draw) has independent noise, from stream.child("denoising_error", t, draw).
+    `parallel_map` maps over groups of steps.
     """
     noise = NoiseDraws(stream.child("denoising_error"), None, n_draws)
     check_schedule(denoiser, schedule)
@@ -101,17 +102,16 @@ def variational_bound(
     """Return the bound L on E[-log p_theta(x_0)] for the chain with reverse variances `sigma_sq`, (n_steps + 1,).
 
     Every step t = 1..n_steps is evaluated for every row of x_0, (n, d). The noise is random, from
-    stream.child("bound", t, draw), one for each (row, t, draw); or it is `eps`, (k, d), the k points used with equal
-    weights for every row and step. For a linear denoiser the 2d points +-sqrt(d) e_i make every term exact. The work
-    is n_steps * n_draws evaluations of all n rows, and the memory that of one call, on several steps of few rows at
-    once: pass many rows in pieces, with the absolute number of a piece's `first_row`, and join the pieces by
-    `merged_terms`.
+    stream.child("bound", t, draw), independent for each (row, t, draw), or it is `eps`, (k, d): k points of equal
+    weight for every row and step. For a linear denoiser the 2d points +-sqrt(d) e_i make every term exact. The work is
+    n_steps * n_draws evaluations of all n rows. Few rows go through at several steps in one call. Pass many rows in
+    pieces, with the number of each piece's `first_row`, and join the pieces by `merged_terms`.
 
-    `log_volume`, (n,), is ln |det dx/dx_0| of each row where x_0 stands for a point x in other units: it is added to
-    the reconstruction term, and the bound is then one on E[-log p_theta(x)]. `size` is that of the rows in whose
-    rounding noise might be lost; None is their own, the largest column's median.
+    `log_volume`, (n,), is ln |det dx/dx_0| of each row where x_0 is a point x in other units. It is added to the
+    reconstruction term, and the bound is then on E[-log p_theta(x)]. `size` is the size of the rows for
+    `refuse_lost_noise`.
 
-    With a decoder variance sigma_sq[1] = 0 the bound is infinite, as it should be.
+    With a decoder variance sigma_sq[1] = 0 the bound is infinite.
 
     >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
     >>> from backwalk.diffusion.reverse import beta_variance
@@ -121,8 +121,8 @@ def variational_bound(
     >>> round(terms.total, 4)  # the entropy of N(0, 1), which this chain generates exactly
     1.4189
 
-    Raises InvalidInput unless exactly one of stream and eps is given, where the denoiser is not valid on the schedule,
-    and where the first step's noise is lost in the rounding of x_0.
+    Raises InvalidInput unless exactly one of stream and eps is given, the denoiser is valid on the schedule, and the
+    first step's noise is larger than the rounding of x_0.
     """
     if sigma_sq.shape != schedule.log_snr.shape or not bool((sigma_sq[1:] >= 0).all()):
         raise InvalidInput(
@@ -149,8 +149,8 @@ def variational_bound(
 def refuse_lost_noise(x_0: Tensor, schedule: NoiseSchedule, size: float | None = None) -> None:
     """Raise InvalidInput where the first step's noise is lost in the rounding of rows, (n, d), in their dtype.
 
-    Then x_t = x_0, a denoiser errs by nothing, and what should be a bound from above falls without end. Their size is
-    the largest column's median, unless it is given.
+    There x_t = x_0, the denoising error is 0, and the result would not be a bound. The rows' `size` is the largest of
+    the columns' median absolute values, unless it is given.
     """
     if size is None:
         size = float(x_0.detach().abs().median(dim=0).values.max()) if x_0.numel() else 0.0
@@ -165,9 +165,9 @@ def refuse_lost_noise(x_0: Tensor, schedule: NoiseSchedule, size: float | None =
 
 @dataclass(frozen=True, eq=False)
 class NoiseDraws:
-    """The noise at which an expectation over eps is taken: random draws, or given points of equal weight.
+    """The noise for an expectation over eps: random draws, or given points of equal weight.
 
-    Random draws are those of the rows from `first_row` on, so that a piece of the rows meets what the whole would.
+    Random draws are those of the rows from `first_row` on, so that they do not depend on the division into pieces.
     """
 
     stream: Stream | None

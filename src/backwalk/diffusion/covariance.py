@@ -1,14 +1,14 @@
-"""Reverse steps with a full covariance, for small d: the bound no longer pays for treating directions alike.
+"""Reverse steps with a full covariance, for small d.
 
-The denoiser's Jacobian holds the uncertainty that is left about x_0 (Tweedie's formula, second order):
+The denoiser's Jacobian gives the posterior covariance of x_0 (Tweedie's formula, second order):
 
     Cov(x_0 | x_t) = (1 - alpha_bar_t) / sqrt(alpha_bar_t) * d x_0_hat / d x_t.
 
 So p_theta(x_{t-1} | x_t) = N(mu_theta, beta_tilde_t I + c_t^2 Cov(x_0 | x_t)). For a perfect denoiser of Gaussian
-data this is the true reverse step, and the bound is tight for any number of steps, but for the prior mismatch. A
-learned Jacobian is neither symmetric nor positive: it is symmetrised, its eigenvalues are floored, and the KL
-divergence is that of the covariance so obtained, not the simpler form which holds only for the exact one. The bound
-therefore stays a bound.
+data this is the true reverse step, and the bound exceeds the entropy by the prior mismatch alone, for any number of
+steps. A learned Jacobian need not be symmetric or positive: it is symmetrised, its eigenvalues are floored, and the KL
+divergence is that of the resulting covariance, not the simpler form that holds for the exact one. So the bound remains
+a bound.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def full_covariance_bound(
     For an exact denoiser this is the best possible, E ln det(I + D Cov) / 2.
 
     `least_decoder_variance` floors the covariance of p_theta(x_0 | x_1), which alone has no beta_tilde to keep it
-    positive; the default is a hundredth of 1 / SNR_1. `decoder_variance`, where given, takes that covariance's place,
-    as a multiple of I. `stream`, `eps`, `n_draws`, `first_row`, `log_volume` and `size` are those of
+    positive; the default is 0.01 / SNR_1. `decoder_variance`, where given, replaces this covariance by a multiple of I.
+    `stream`, `eps`, `n_draws`, `first_row`, `log_volume` and `size` are those of
     `variational_bound`. An evaluation costs d forward-mode passes and n d^2 numbers.
 
     Raises InvalidInput at zero terminal SNR, where x_N has no information about x_0 and Tweedie's formula is 0/0, and

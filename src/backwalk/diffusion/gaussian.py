@@ -1,8 +1,8 @@
-"""Gaussians with independent coordinates, which is all that the forward process and the textbook reverse process need.
+"""Gaussians with independent coordinates, for the forward process and for reverse steps with scalar variances.
 
-Densities are with respect to Lebesgue measure, logarithms natural, and every result is summed over the d coordinates:
-nats per row. A variance of 0 is a point mass, and is treated as the limit: its density is infinite at its mean and
-zero elsewhere, never a number made finite by a small constant.
+Densities are with respect to Lebesgue measure, logarithms are natural, and every result is summed over the d
+coordinates: nats per row. A variance of 0 is a point mass, the exact limit: its density is infinite at its mean and
+zero elsewhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The log-density of the probability-flow ODE's model, exact but for a solver error that is reported.
+"""The log-density of the probability-flow ODE's model, exact up to a reported solver error.
 
 The ODE carries x at the least noise level s_min to x_N at the greatest, s_max, which may be infinite (theta = pi / 2).
 Volumes change on the way by the divergence of the flow, so with theta = arctan s and v the prediction of `ode`,
@@ -7,9 +7,9 @@ Volumes change on the way by the divergence of the flow, so with theta = arctan 
 
 where the last term is the scaling x_t = x / sqrt(1 + s_min^2) at the start.
 For a perfect denoiser and a large s_max this is the density of the data blurred by noise of standard deviation s_min.
-x is scored as it is: adding noise to it first would bias the mean. The ODE is another model than the chain whose
-bound `variational_bound` gives; once the denoiser is imperfect the two densities differ, and neither is always the
-larger.
+x is scored without added noise, which would bias the mean. The ODE defines another model than the chain of
+`variational_bound`: for an imperfect denoiser the two densities differ, and neither is always the larger. The
+log-density of a conditional or a marginal is that of a `ConditionalDenoiser` on the free coordinates.
 
 Source: Song et al. 2021 (SDE); Grathwohl et al. 2019 for the trace by random probes.
 """
@@ -44,7 +44,7 @@ class LogDensity:
     standard_error: Tensor
 
     def __repr__(self) -> str:
-        """Say the means over the rows, in a line."""
+        """Return the means over the rows in one line."""
         means = (float(values.mean()) for values in (self.log_prob, self.solver_error, self.standard_error))
         log_prob, solver_error, standard_error = means
         return (

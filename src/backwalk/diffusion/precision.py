@@ -1,4 +1,4 @@
-"""In which precision the mathematics is summed, whatever the network's."""
+"""Sums are in float64, whatever the precision of the network."""
 
 import torch
 from torch import Tensor

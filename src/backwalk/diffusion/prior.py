@@ -1,8 +1,8 @@
-"""The end of the chain: what the bound pays for x_N's distance from N(0, I), and what of it no network mends.
+"""The end of the chain: the bound's prior term, and the part of it that no network can remove.
 
-The prior term of a row is what knowing x_N tells of it. Averaged over the data a part of that is no waste, as the chain
-would have to tell it anyway. What is lost is the mismatch, the divergence of the distribution that all rows' x_N have
-together from N(0, I), where sampling starts.
+The prior term of a row is the divergence of q(x_N | x_0) from N(0, I), where sampling starts. Averaged over the data
+it is the information that x_N holds about x_0, which the chain would have to supply otherwise, plus the prior mismatch:
+the divergence of the aggregate q(x_N) from N(0, I). Only the mismatch is a loss.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def prior_term(x_0: Tensor, schedule: NoiseSchedule) -> Tensor:
 
 
 def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean, (d,), and covariance, (d, d), of rows, (n, d), as `prior_mismatch` wants them.
+    """Return the mean, (d,), and the covariance, (d, d), of rows, (n, d), for `prior_mismatch`.
 
     >>> moments(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
     (tensor([1., 1.]), tensor([[1., 0.],
@@ -42,10 +42,11 @@ def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
 def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) -> float:
     """Return KL(N(sqrt(alpha_bar_N) m, alpha_bar_N S + (1 - alpha_bar_N) I) || N(0, I)), nats per row.
 
-    For data with mean m, (d,), and covariance S, (d, d), the bound lies above the entropy by at least this much,
-    whatever the network, as whole paths cannot be nearer to each other than their ends; so does the -log p of a perfect
-    denoiser's probability-flow ODE. It is known before training. (`prior_term` is larger: it is not all waste. Samples
-    of a chain start from the wrong place, and their noise makes them forget a part of that, but not of the bound.)
+    For data with mean m, (d,), and covariance S, (d, d), the bound exceeds the entropy by at least this much, whatever
+    the network, as the divergence of whole paths is at least that of their ends. So does the mean -log p of a perfect
+    denoiser's probability-flow ODE. It can be computed before training. (`prior_term` is larger, as it includes
+    information. Samples of a chain start from the wrong distribution too, but the noise of later steps reduces their
+    error.)
     """
     mean, covariance = in_float64(mean.detach()), in_float64(covariance.detach())
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
@@ -57,7 +58,7 @@ def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) ->
 
 
 def mismatch_along_axes(mean: Tensor, variances: Tensor, schedule: NoiseSchedule) -> float:
-    """Return `prior_mismatch` from the variances along the covariance's own axes, (d,): its eigenvalues."""
+    """Return `prior_mismatch` from the covariance's eigenvalues, (d,); only the mean's length matters."""
     alpha_bar = schedule.alpha_bar[-1]
     gap = alpha_bar * (variances - 1.0)
     log_ratio = torch.log(alpha_bar * variances.clamp(min=0.0) + schedule.one_minus_alpha_bar[-1])

@@ -1,9 +1,9 @@
 """The reverse process p_theta: Gaussian steps from noise back to data.
 
-Its mean follows from the denoiser. Its variance is a choice, and here it is data: a float64 tensor `sigma_sq` of length
+Its mean follows from the denoiser. Its variance is a choice, passed as a float64 tensor `sigma_sq` of length
 n_steps + 1, whose entry t is the variance of p_theta(x_{t-1} | x_t). Entry 1 is the variance of the decoder
-p_theta(x_0 | x_1), which the bound needs and which no formula dictates (beta_tilde_1 is 0, a decoder that makes every
-bound infinite); a sampler adds no noise in that last step.
+p_theta(x_0 | x_1). Only the bound needs it, and it is a free choice: beta_tilde_1 is 0, and a decoder of variance 0
+makes every bound infinite. Samplers add no noise in that last step.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def beta_tilde_variance(schedule: NoiseSchedule, *, decoder_variance: float | No
 def optimal_variance(
     schedule: NoiseSchedule, denoising_error: Tensor, *, decoder_variance: float | None = None
 ) -> Tensor:
-    """Return the scalar variances that make the bound least: sigma_t^2 = beta_tilde_t + c_t^2 m_t, (n_steps + 1,).
+    """Return the scalar variances that minimise the bound: sigma_t^2 = beta_tilde_t + c_t^2 m_t, (n_steps + 1,).
 
     m_t is `denoising_error`, (n_steps + 1,), the mean of |x_0 - x_0_hat|^2 / d; c_t is the factor of x_0 in mu_tilde.
     At t = 1 this is m_1 unless `decoder_variance` is given. Unlike Analytic-DPM's estimate (Bao et al. 2022) it does
-    not assume that the denoiser is exact. Measure m_t on other rows than those the bound is reported for.
+    not assume that the denoiser is exact. Measure m_t on other rows than those of the reported bound.
     """
     if denoising_error.shape != schedule.log_snr.shape or not bool((denoising_error >= 0).all()):
         raise InvalidInput(

@@ -1,11 +1,10 @@
-"""The noise schedule: how much of the data is left after t steps of the forward process.
+"""The noise schedule: how much signal is left after t steps of the forward process.
 
-One array says everything: `log_snr[t]`, the logarithm of the signal-to-noise ratio alpha_bar_t / (1 - alpha_bar_t),
-for t = 0..n_steps. It falls from +inf (clean data, t = 0) to something small. All other arrays follow from it, and
-from it they follow without cancellation: with `lost = 1 - SNR_t / SNR_{t-1}`, the share of the signal-to-noise ratio
-that step t destroys, beta_t = (1 - alpha_bar_t) lost and beta_tilde_t = (1 - alpha_bar_{t-1}) lost, to full relative
-precision at both ends of the chain. Every array is float64 and has length n_steps + 1; index 0 is the step that does
-nothing.
+A schedule is one array: `log_snr[t]`, the logarithm of the signal-to-noise ratio alpha_bar_t / (1 - alpha_bar_t), for
+t = 0..n_steps. It decreases from +inf (clean data, t = 0). All other arrays are computed from it without cancellation:
+with `lost = 1 - SNR_t / SNR_{t-1}`, the share of the signal-to-noise ratio that step t destroys,
+beta_t = (1 - alpha_bar_t) lost and beta_tilde_t = (1 - alpha_bar_{t-1}) lost, to full relative precision at both ends
+of the chain. Every array is float64 and has length n_steps + 1; index 0 stands for clean data.
 """
 
 from __future__ import annotations
@@ -41,9 +40,8 @@ class _Array(cached_property[Tensor]):
 class NoiseSchedule:
     """The noise levels of a chain, as its log signal-to-noise ratios.
 
-    `log_snr` is (n_steps + 1,), strictly decreasing, with log_snr[0] = +inf and the others within 700 of 0. But the
-    last may be -inf, which is zero terminal SNR: x_N is then pure noise. The tensor is copied; treat a schedule as
-    immutable.
+    `log_snr` is (n_steps + 1,), strictly decreasing, with log_snr[0] = +inf and the others within 700 of 0. The last
+    may also be -inf (zero terminal SNR): x_N is then pure noise. The tensor is copied; do not change it afterwards.
 
     >>> schedule = NoiseSchedule.linear(100)
     >>> schedule
@@ -90,8 +88,8 @@ class NoiseSchedule:
     def linear(cls, n_steps: int, *, beta_min: float = 1e-3, beta_max: float = 0.02) -> NoiseSchedule:
         """Return the schedule whose beta_t rises linearly from `beta_min` at t = 1 to `beta_max` at t = n_steps.
 
-        The betas are used as they are, not rescaled with n_steps: more steps destroy more of the signal. (Ho et al.
-        take 1e-4..0.02 over 1,000 steps.) A single step takes `beta_min`.
+        The betas do not depend on n_steps, so more steps destroy more of the signal. (Ho et al. take 1e-4..0.02 over
+        1,000 steps.) A single step has `beta_min`.
 
         Source: Ho et al. 2020.
         """
@@ -104,7 +102,7 @@ class NoiseSchedule:
         """Return the schedule whose alpha_bar_t follows a squared cosine from 1 to 0.
 
         alpha_bar_t = f(t) / f(0) with f(t) = cos^2((t / n_steps + offset) / (1 + offset) pi / 2).
-        beta_t is capped at `beta_max`, which matters in the last steps only.
+        beta_t is at most `beta_max`, which changes the last steps only.
 
         Source: Nichol & Dhariwal 2021.
         """
@@ -186,10 +184,10 @@ class NoiseSchedule:
 
     @in_initial_torch_state
     def respace(self, times: Sequence[int] | Tensor) -> NoiseSchedule:
-        """Return the schedule that visits only these steps of this one: t = 1 of it is times[0], and so on.
+        """Return the schedule that visits only the steps `times` of this one: its t = 1 is times[0], and so on.
 
-        `times` increases within 1..n_steps and ends at n_steps. 0 is not named: every chain ends there. So a short
-        chain is a schedule like any other, and no code asks for "the step before t" in another way than t - 1.
+        `times` increases within 1..n_steps and ends at n_steps. It leaves out 0, where every chain ends. As a short
+        chain is a schedule too, the step before t is always t - 1.
 
         >>> NoiseSchedule.linear(100).respace(evenly_spaced(100, 3))
         NoiseSchedule(3 steps, log-SNR 1.94 to -0.63)
@@ -209,7 +207,7 @@ class NoiseSchedule:
 
     @_Array
     def alpha_bar(self) -> Tensor:
-        """The share of the variance of x_t that is signal, for data of unit variance: 1 at t = 0."""
+        """The signal's share of the variance of x_t, for data of unit variance: 1 at t = 0."""
         return torch.sigmoid(self.log_snr)
 
     @_Array
@@ -248,7 +246,7 @@ class NoiseSchedule:
 
     @_Array
     def snr_drop(self) -> Tensor:
-        """SNR_{t-1} - SNR_t, what step t destroys: +inf at t = 1."""
+        """SNR_{t-1} - SNR_t, the loss in step t: +inf at t = 1."""
         return _after_index_0(0.0, self.snr[:-1] * self._lost)
 
     @_Array
@@ -280,7 +278,7 @@ class NoiseSchedule:
         return hash(tuple(self.log_snr.tolist()))
 
     def __hash__(self) -> int:
-        return self._hash  # each step of a solver looks its weights up by the schedule
+        return self._hash  # a solver's weights are cached by the schedule
 
     def __repr__(self) -> str:
         return f"NoiseSchedule({self.n_steps} steps, log-SNR {self.log_snr[1]:.3g} to {self.log_snr[-1]:.3g})"
@@ -314,7 +312,7 @@ def at_time(array: Tensor, t: int | Tensor, x: Tensor, *, least: int = 0) -> Ten
 
     `array` is (n_steps + 1,), x is (n, d). An integer t gives shape (); a LongTensor t of shape (n,) gives (n, 1).
 
-    Raises InvalidInput unless every t lies in `least`..n_steps; a negative index would silently count from the end.
+    Raises InvalidInput unless every t lies in `least`..n_steps, as a negative index would count from the end.
     """
     n_steps = len(array) - 1
     first, last = (int(t.min()), int(t.max())) if isinstance(t, Tensor) else (t, t)

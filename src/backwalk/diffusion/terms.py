@@ -1,4 +1,4 @@
-"""The terms of a bound: means over rows with their errors, collected step by step, and merged from pieces of rows."""
+"""The terms of a bound: means over rows with standard errors, collected step by step and merged from pieces of rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BoundTerms:
     per_row: Tensor
 
     def __repr__(self) -> str:
-        """Say what the terms are, in a line."""
+        """Return the terms in one line."""
         return (
             f"BoundTerms({self.total:.4f} +- {self.total_standard_error:.4f} nats per row over {self.n_rows:,} rows: "
             f"prior {self.prior:.4f}, transitions {float(self.transitions.sum()):.4f}, reconstruction "
@@ -46,7 +46,7 @@ class BoundTerms:
 
     @property
     def total_standard_error(self) -> float:
-        """The standard error of the bound, in which the terms' covariance is taken into account."""
+        """The standard error of the bound, which includes the covariance of the terms."""
         return float(_standard_error(self.per_row))
 
 
@@ -55,7 +55,7 @@ def collect_terms(
 ) -> BoundTerms:
     """Return the BoundTerms of the terms row by row: two of (n,), and those of steps 2, 3, ... as blocks (steps, n).
 
-    `log_volume`, (n,), is added to the reconstruction. Blocks are taken one at a time, and not kept.
+    `log_volume`, (n,), is added to the reconstruction. Blocks are consumed one at a time.
     """
     if log_volume is not None:
         reconstruction = reconstruction + log_volume

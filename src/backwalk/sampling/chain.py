@@ -1,4 +1,4 @@
-"""The one loop from x_N back to x_0, which yields every state on the way."""
+"""The loop from x_N back to x_0, which yields every state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backwalk.sampling.steps import Step, Visit
 
 @dataclass(frozen=True, eq=False)
 class ChainState:
-    """Where a chain stands after step t + 1: x_t, (n, d), and the x_0_hat that led there, None at the start."""
+    """The state of a chain after step t + 1: x_t, (n, d), and the x_0_hat of that step, None at the start."""
 
     t: int
     log_snr: float
@@ -27,8 +27,9 @@ def walk_back(
 ) -> Iterator[ChainState]:
     """Yield the states of the reverse chain, from x_N to x_0: n_steps + 1 of them.
 
-    `x_N` is (n, d) in variance-preserving scaling; `noise(t)` returns the eps of step t, (n, d), and is called only for
-    a solver that uses it.
+    `x_N` is (n, d) in variance-preserving scaling. `noise(t)` returns the eps of step t, (n, d); it is called for
+    stochastic solvers only. For rows of a conditional or a marginal, pass a `ConditionalDenoiser` and the free
+    coordinates.
     """
     check_schedule(denoiser, schedule)
     x_t, past, log_snr = x_N, list[Visit](), schedule.log_snr.to(x_N)
@@ -42,6 +43,6 @@ def walk_back(
 
 
 def last_state(states: Iterable[ChainState]) -> ChainState:
-    """Return a chain's last state without keeping those before it: a tile of wide rows takes megabytes at each."""
+    """Return a chain's last state without storing the others, which take megabytes each for a tile of wide rows."""
     (last,) = deque(states, maxlen=1)
     return last

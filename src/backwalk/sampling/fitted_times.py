@@ -1,7 +1,6 @@
-"""Which k of a chain's steps a deterministic solver should visit: those that do best with the denoiser at hand.
+"""The choice of the k steps of a chain with which a deterministic solver is most accurate for a given denoiser.
 
-Where paths bend depends on the data: four rings want their few steps elsewhere than two moons. Any rule in the noise
-level alone, tuned on some data, wastes steps on others.
+The curvature of the ODE's paths depends on the data, so no rule in the noise level alone is good for all of them.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ _LEAST_ERROR = 1e-7  # of float32
 
 
 def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int, x_N: Tensor) -> list[int]:
-    """Return the k times from which a deterministic `step` comes nearest to the ODE's x_0: increasing, ending at N.
+    """Return the k times with which a deterministic `step` comes nearest to the ODE's x_0: increasing, ending at N.
 
-    Times even in arctan(s)^p of the noise level s, for the best of a few p, and then, up to 16 of them, each moved
-    towards its neighbours where that helps, in three rounds of smaller and smaller moves. What is minimised is the
-    geometric mean over the rows of `x_N`, (n, d), of their distance to the x_0 of 100 steps. Rows on the watershed
-    between two modes err much on any grid, and would rule a mean of squares. Four rings, 7 evaluations: a C2ST of .513,
-    and of .577 at a fixed p = 0.45. Nothing judges 100 times and more: those are even with p = 0.4.
+    The times are even in arctan(s)^p of the noise level s, for the best of a few p. Up to 16 of them are then moved
+    towards their neighbours where this helps, in three rounds of decreasing moves. The objective is the geometric mean
+    over the rows of `x_N`, (n, d), of the distance to the x_0 of 100 steps: a mean of squares would be dominated by the
+    rows between two modes, whose error is large on every grid. 100 times and more are not fitted: they are even with
+    p = 0.4.
 
-    All is computed on one thread, so that the times do not depend on the number of threads.
+    Everything is computed on one thread, so that the times do not depend on the number of threads.
     """
     usual = angle_places(schedule, _USUAL_POWER)
     if k >= _FINE:
@@ -64,9 +63,9 @@ def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int
 
 
 def _moves(times: list[int], i: int, stride: float, place: np.ndarray) -> list[list[int]]:
-    """Return the times with the i-th moved up, and moved down, by a share of the way to the next, where there is one.
+    """Return the times with the i-th moved up, and moved down, by a share of the distance to its neighbour.
 
-    `place`, (n_steps,), says how far apart times are.
+    `place`, (n_steps,), is the scale in which times are even.
     """
     below, above = times[i - 1] if i else 0, times[i + 1]
     here = place[times[i] - 1]

@@ -1,8 +1,8 @@
 """Fixed tiles of rows: the unit in which networks are evaluated.
 
-The bits of a matrix product depend on its shape, and so would a sample's on the batch that it was drawn in. Rows are
-therefore always computed in tiles of one size, `TILE_ROWS` unless the caller names another, aligned to the absolute row
-number, each on one thread; several tiles run side by side. A tile also fits in the cache, which a million rows do not.
+The bits of a matrix product depend on its shape, so a sample's bits would depend on the batch size. Rows are therefore
+computed in tiles of a fixed size, `TILE_ROWS` by default, aligned to the absolute row number, each on one thread, with
+several tiles in parallel. A tile also fits in the cache.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 from backwalk.threads import callers_own_threads, single_threads
 
 TILE_ROWS = 2048
-TILES_AHEAD = 64  # computed before the caller has taken the first of them: the bound on memory
-_NUMBERS_AHEAD = 2**25  # of wide rows there are fewer tiles
+TILES_AHEAD = 64  # computed before the caller takes the first: the bound on memory
+_NUMBERS_AHEAD = 2**25  # fewer tiles of wide rows
 
 
 def over_tiles(
@@ -31,10 +31,9 @@ def over_tiles(
 ) -> Iterator[Tensor]:
     """Yield the results of function(tile_start, tile_stop) for rows start..stop-1, in order, cut to those rows.
 
-    `function` is called for whole tiles, which may reach beyond the rows asked for, and returns `tile_rows` rows of
-    `n_columns` numbers. Memory is bounded: at most `TILES_AHEAD` results wait for the caller, of wide rows fewer. On
-    another `device` than a CPU they come one after the other, on the caller's thread and in the order of its own work
-    there.
+    `function` is called for whole tiles, which may include rows outside start..stop-1, and returns `tile_rows` rows of
+    `n_columns` numbers. Memory is bounded: at most `TILES_AHEAD` results, fewer of wide rows, wait for the caller. On
+    other devices than a CPU tiles are computed one after the other in the caller's thread.
     """
     ahead = max(torch.get_num_threads(), min(TILES_AHEAD, _NUMBERS_AHEAD // (tile_rows * n_columns)))
 
@@ -53,5 +52,5 @@ def over_tiles(
 
 
 def padded_tile(rows: Tensor, tile_rows: int) -> Tensor:
-    """Return the rows, at most `tile_rows` of them, filled up to a whole tile with copies of the first one."""
+    """Return at most `tile_rows` rows padded to a whole tile with copies of the first one."""
     return torch.cat([rows, rows[:1].expand(tile_rows - len(rows), -1)]) if len(rows) < tile_rows else rows
