@@ -522,18 +522,14 @@ def test_a_number_in_many_rows_is_warned_of(rows):
 
 def test_columns_narrower_than_the_first_noise_have_to_be_scaled(rows):
     """Found by review: all that they hold was drowned, and nothing said so."""
-    with pytest.raises(
-        InvalidInput, match=r"first step, .* narrowest has a standard deviation of 0.0001: set scale=True"
-    ):
+    with pytest.raises(InvalidInput, match=r"first step, .* smallest is 0.0001: set scale=True"):
         tiny(scale=False, callbacks=[never]).fit(1e-4 * rows / rows.std(axis=0).clip(min=1e-9))
 
 
 def test_columns_wider_than_any_noise_that_is_learnt_have_to_be_scaled(rows):
     """Found by review: the levels at which such columns begin to show were never trained at, and nothing said so."""
     tiny(scale=False).fit(10.0 * rows)
-    with pytest.raises(
-        InvalidInput, match=r"mean square of at most 50, .* the largest has 3\.\d+e\+03: set scale=True"
-    ):
+    with pytest.raises(InvalidInput, match=r"mean square of at most 50, .* the largest is 3\.\d+e\+03: set scale=True"):
         tiny(scale=False, callbacks=[never]).fit(1000.0 * rows)
 
 
@@ -702,7 +698,7 @@ def test_after_a_divergence_resuming_gives_the_last_good_weights(rows, tmp_path,
     stopped = tiny(max_steps=9)
     with pytest.raises(TrainingDiverged, match="keeps the weights of step 7"):
         stopped.fit(rows, checkpoint=tmp_path / "c")
-    with pytest.warns(RuntimeWarning, match="diverged at step 8: these are its last good weights, of step 7"):
+    with pytest.warns(RuntimeWarning, match="diverged at step 8: last finite weights, of step 7"):
         model = tiny(max_steps=9).fit(rows, checkpoint=tmp_path / "c", resume=True)
     assert np.isfinite(model.sample(20, random_state=0)).all()
     assert model.history_.chosen_step == 7
@@ -716,7 +712,7 @@ def test_after_a_divergence_without_a_checkpoint_the_last_good_weights_are_the_m
         Trainer, "_update", lambda self, *given: update(self, *given) * (math.nan if self.step == 7 else 1)
     )
     model = tiny(max_steps=9)
-    with pytest.raises(TrainingDiverged, match="now the model of its last good weights, of step 7: judge it"):
+    with pytest.raises(TrainingDiverged, match="last finite weights, of step 7"):
         model.fit(rows)
     monkeypatch.undo()
     assert model.history_.chosen_step == 7
@@ -881,7 +877,7 @@ def test_a_gpu_that_is_full_for_a_moment_is_told_and_not_passed_over(monkeypatch
     for full in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")):
         monkeypatch.setattr("torch.zeros", lambda *_, error=full, **__: (_ for _ in ()).throw(error))
         for device in ("auto", "cuda"):
-            with pytest.raises(InvalidInput, match="The GPU should have memory left, but has none"):
+            with pytest.raises(InvalidInput, match=r"GPU .* memory.*wait"):
                 chosen_device(device)
 
 

@@ -1,4 +1,4 @@
-"""A model's card: what a fit was given and what came of it, as plain JSON, in the model and in its file."""
+"""A model's card: the parameters of its fit and facts about it, as plain JSON, in the model and in its file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from backwalk.streams import Stream
 from backwalk.table import Table
 from backwalk.training import History, Training, split_rows
 
-_NOT_KEPT = ("callbacks", "device")  # functions are no data, and another machine has other devices
+_NOT_KEPT = ("callbacks", "device")  # a file holds no functions, and another machine has other devices
 _KINDS = {kind.__name__: kind for kind in (Residual, Textbook, Sampler, Training)}
 _AS_FITTED = "as fitted"
 _OWN = "Module"  # a network of the user's own
@@ -72,12 +72,12 @@ def model_card(
 
 
 def is_of_the_fit(card: Mapping[str, Any], values: NDArray[np.float64]) -> bool:
-    """Return whether these rows, (n, d), are the table that a card tells of."""
+    """Return whether rows, (n, d), are those of the fit that a card describes."""
     return bool(card.get("data_sha256") == digest(values))
 
 
 def is_of_these_versions(card: Mapping[str, Any]) -> bool:
-    """Return whether a card's fit was made by what decides the bits of one here: this backwalk, torch and NumPy."""
+    """Return whether a card's fit was made with the versions of backwalk, torch and NumPy that are installed here."""
     theirs = card.get("versions", {})
     return all(theirs.get(name) == version for name, version in _versions().items())
 
@@ -87,14 +87,14 @@ def _versions() -> dict[str, str]:
 
 
 def digest(values: NDArray[np.float64]) -> str:
-    """Return the SHA-256 of rows, (n, d), by which a table is told from others."""
+    """Return the SHA-256 of rows, (n, d), which identifies a table."""
     return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).data).hexdigest()
 
 
 def trained_rows(card: Mapping[str, Any], values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which rows of a fit's table, (n, d), were trained on: (n,), False for those kept apart for validation.
+    """Return which rows of a fit's table, (n, d), were trained on: (n,), False for held-out rows.
 
-    The split follows from its seed. For another table than the one that the card tells of, nothing is known: all True.
+    The split follows from its seed. For another table than the card's, all are True.
     """
     n_validation, trained = card.get("n_validation_rows", 0), np.ones(len(values), dtype=bool)
     if n_validation and is_of_the_fit(card, values):
@@ -104,28 +104,29 @@ def trained_rows(card: Mapping[str, Any], values: NDArray[np.float64]) -> NDArra
 
 
 def split_of(card: Mapping[str, Any], data_sha256: str, otherwise: Stream) -> Stream:
-    """Return the stream that picks the rows for validation where a fit goes on with the weights of another, of a card.
+    """Return the stream that draws the held-out rows of a fit that starts from another fit's weights.
 
-    On the same table it is the other's, whose rows for validation these weights have never seen.
+    On the same table it is the other fit's, so that the weights have not seen the held-out rows. `card` is the other
+    fit's.
     """
     return Stream(card["split_seed"]) if card.get("data_sha256") == data_sha256 else otherwise
 
 
 def cells_of_the_fit(card: Mapping[str, Any]) -> Stream:
-    """Return the stream by which a fit spread the whole numbers of its table over their cells."""
+    """Return the stream by which a fit dequantised the integers of its table."""
     return cells(Stream(card.get("seed", 0)))
 
 
 def cells(stream: Stream) -> Stream:
-    """Return the part of a fit's stream that spreads whole numbers over their cells."""
+    """Return the part of a fit's stream that dequantises integers."""
     return stream.child("cells")
 
 
 def parameters_record(settings: Settings) -> dict[str, Any]:
-    """Return an estimator's parameters as plain JSON.
+    """Return an estimator's parameters as plain JSON, without callbacks and device.
 
-    Callbacks and the device are left out. A schedule is the fitted one, which the model holds; a random state that is
-    no integer becomes None (the seed that it gave stands in the card).
+    A schedule becomes a reference to the fitted one, which the model holds, and a random state that is not an integer
+    becomes None (the card holds the seed).
     """
     names = [field.name for field in fields(settings) if field.name not in _NOT_KEPT]
     return {name: _plain(getattr(settings, name)) for name in names}

@@ -1,4 +1,4 @@
-"""A fit: the plan is carried out, and what sampling and bounds want to know of the result is measured."""
+"""A fit: plan, warn, train, and measure the denoising errors that sampling and bounds need."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def fitted(
             plan.schedule,
             stream=stream.child("denoising error"),
         )
-        # Whoever forks after a fit has no team of OpenMP's threads to wait for, if none ever began here.
+        # A process can be forked after a fit only if no OpenMP threads have begun in it.
         with _enough_memory(), single_threads():
             trainer = Trainer(
                 plan.denoiser,
@@ -144,8 +144,8 @@ def _slowness(settings: Settings, n: int, k: int, *, keeping: CheckpointOptions 
 
 
 def _seconds_elsewhere(began: float, denoising_error: Callable[..., Tensor], n_steps: int) -> float:
-    """Return the seconds that a fit takes before and after training: what comes after is measured, in part."""
-    denoising_error(n_levels=2)  # what the first call sets up is not needed again afterwards
+    """Return the seconds that a fit takes before and after training; the latter are estimated from a few levels."""
+    denoising_error(n_levels=2)  # the first call sets up what later ones reuse
     before_trial = time.perf_counter()
     denoising_error(n_levels=4)
     afterwards = min(N_MEASURED_LEVELS, n_steps) / min(4, n_steps) * (time.perf_counter() - before_trial)
@@ -155,7 +155,7 @@ def _seconds_elsewhere(began: float, denoising_error: Callable[..., Tensor], n_s
 def _run(
     trainer: Trainer, settings: Settings, keeping: CheckpointOptions | None, slowness: float
 ) -> TrainingDiverged | None:
-    """Train to the end, and return the error where training diverged and the trainer has the last good weights."""
+    """Train to the end; return the error where training diverged and the trainer has finite weights."""
     steps: Generator[Progress] = (
         trainer.run()
         if keeping is None
@@ -169,7 +169,7 @@ def _run(
         )
     )
     try:
-        with progress_bar(settings.verbose) as show, closing(_with_memory_told(steps)) as told:
+        with progress_bar(settings.verbose) as show, closing(_memory_checked(steps)) as told:
             for progress in told:
                 for callback in (show, *settings.callbacks):
                     callback(progress)
@@ -177,11 +177,11 @@ def _run(
         if trainer.give_up() is None:
             raise
         with _enough_memory():
-            deque(trainer.run(), maxlen=0)  # takes no step, but puts the weights in their place
+            deque(trainer.run(), maxlen=0)  # takes no step, but puts the chosen weights into the network
         return stopped
     if trainer.diverged:
         warnings.warn(
-            f"Training diverged at step {trainer.step}: these are its last good weights, of step "
+            f"Training diverged at step {trainer.step}: the model has the last finite weights, of step "
             f"{trainer.history().chosen_step}.",
             RuntimeWarning,
             stacklevel=4,
@@ -189,8 +189,8 @@ def _run(
     return None
 
 
-def _with_memory_told(steps: Generator[Progress]) -> Generator[Progress]:
-    """Yield the steps. Where memory runs out in one, that is told; what a caller raises between two passes through."""
+def _memory_checked(steps: Generator[Progress]) -> Generator[Progress]:
+    """Turn running out of memory in a step into InvalidInput; exceptions of callbacks propagate."""
     with closing(steps):
         while True:
             with _enough_memory():
@@ -202,13 +202,13 @@ def _with_memory_told(steps: Generator[Progress]) -> Generator[Progress]:
 
 @contextmanager
 def _enough_memory() -> Iterator[None]:
-    """Say in our own words where memory does not do, which NumPy and torch tell by several errors."""
+    """Turn the errors by which NumPy and torch say that memory runs out into InvalidInput."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search("can't allocate|out of memory|bad_alloc", str(error)):
             raise
         raise InvalidInput(
-            "A fit should find the memory that it takes, but there is too little: give fewer rows, or a `denoiser` of "
-            "smaller width and a `training` of smaller batch_size."
+            "The fit needs more memory than there is: give fewer rows, or a `denoiser` of smaller width and a "
+            "`training` of smaller batch_size."
         ) from error

@@ -27,7 +27,7 @@ from backwalk.model import DiffusionModel
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Training, split_rows
 
-_MOST_MEASURED = 1000  # rows by which the denoising errors are measured
+_MOST_MEASURED = 1000  # rows on which the denoising errors are measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,8 @@ def planned(
     n_validation = round(fraction * n)
     if fraction and not n_validation:
         raise InvalidInput(
-            f"validation_fraction should be a row of {n} at least, but {fraction:g} is none: give more, or 0."
+            f"validation_fraction should hold out at least one of {n} rows, but {fraction:g} holds out none: give "
+            "more, or 0."
         )
     device = torch.device(chosen_device(settings.device))
     x_validation, x_0 = (
@@ -117,9 +118,8 @@ def _refuse_narrow(z: NDArray[np.float64], level: float) -> None:
     spread = z.std(axis=0)
     if spread.min() < level:
         raise InvalidInput(
-            f"Columns should spread more widely than the noise of the chain's first step, {level:.2g}, but the "
-            f"narrowest has a standard deviation of {spread.min():.2g}: set scale=True (leave --ddpm out), or "
-            "give larger numbers."
+            f"Columns should have a larger standard deviation than the noise of the chain's first step, {level:.2g}, "
+            f"but the smallest is {spread.min():.2g}: set scale=True (leave --ddpm out), or give larger numbers."
         )
 
 
@@ -127,8 +127,8 @@ def _refuse_wide(z: NDArray[np.float64]) -> None:
     size, most = float(np.sqrt(np.square(z).mean(axis=0).max())), GREATEST_LEVEL / STRUCTURE.last_level
     if size > most:
         raise InvalidInput(
-            f"Columns that are not scaled should have a root mean square of at most {most:g}, as no noise beyond "
-            f"{GREATEST_LEVEL:g} is learnt, but the largest has {size:.3g}: set scale=True, or give smaller numbers."
+            f"Columns that are not scaled should have a root mean square of at most {most:g}, as networks learn no "
+            f"noise beyond {GREATEST_LEVEL:g}, but the largest is {size:.3g}: set scale=True, or give smaller numbers."
         )
 
 
@@ -136,7 +136,7 @@ def _noise_levels(training: Training, schedule: NoiseSchedule, floor: float) -> 
     if training.levels == "chain":
         return ChainLevels(schedule)
     level = schedule.noise_level.clamp(max=GREATEST_LEVEL)
-    # Half-way in ln s between the finest scale and a little above the data's own: where most is to be learnt.
+    # Half-way in ln s between the finest scale and a little above the data's own scale, where most is to be learnt.
     centre = 0.5 * (float(np.log(floor)) + 0.3)
     return LogNormalLevels(float(level[1]), float(level[-1]), centre)
 
@@ -147,6 +147,6 @@ def _start_from(denoiser: torch.nn.Module, before: DiffusionModel) -> None:
         denoiser.load_state_dict(before.denoiser.state_dict())
     except RuntimeError as error:
         raise InvalidInput(
-            "warm_start should go on with the same network and columns, but the sizes differ: give the same denoiser "
-            "and columns, or set warm_start=False."
+            "warm_start needs the same network and columns as the previous fit, but the sizes differ: give the same "
+            "denoiser and columns, or set warm_start=False."
         ) from error
