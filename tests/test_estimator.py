@@ -200,17 +200,17 @@ def test_constant_columns_come_back_exactly_and_nothing_else_is_possible(fitted,
     np.testing.assert_array_equal(np.isfinite(fitted.score_samples(other)), [True, False, True])
     with pytest.raises(
         InvalidInput,
-        match=r"X should hold 7.25 in column 1, .* but got 7.250000001 at row 1 \(rows count from 0\): the",
+        match=r"X should hold .* but got 7.250000001 at row 1 .* column 1, which is constant, 7.25: drop",
     ):
         fitted.bound(other)
     assert log_density(fitted.model_, other).log_prob.isfinite().tolist() == [True, False, True]
     for of_model in (bound, to_latent):  # by themselves too, and not the estimator alone
-        with pytest.raises(InvalidInput, match="the model cannot make such rows"):
+        with pytest.raises(InvalidInput, match="values that the model can make"):
             of_model(fitted.model_, other, **({"stream": Stream(0)} if of_model is bound else {}))
-    with pytest.raises(InvalidInput, match=r"x_b should hold 7.25 in column 1, .* at row 1"):
+    with pytest.raises(InvalidInput, match=r"x_b should hold .* at row 1 .* column 1"):
         fitted.interpolate(rows[:3], other)
     other[2, 1] = 8.0
-    with pytest.raises(InvalidInput, match=r"at row 1 \(rows count from 0\), and 1 more row differs: the"):
+    with pytest.raises(InvalidInput, match=r"at row 1 .* and 1 more row differs: drop"):
         fitted.bound(other)
 
 
@@ -467,9 +467,10 @@ def test_a_schedule_that_is_all_noise_is_refused(rows, log_snr):
 
 
 def test_pipelines_and_grid_search(rough_scores, rows):
-    pipeline = make_pipeline(StandardScaler(), tiny()).fit(rows)
-    scaled = pipeline[:-1].transform(rows[:4])
-    assert pipeline.score(rows[:4]) == pipeline[-1].score(scaled) != pipeline[-1].score(rows[:4])
+    varying = rows[:, [0, 2]]
+    pipeline = make_pipeline(StandardScaler(), tiny()).fit(varying)
+    scaled = pipeline[:-1].transform(varying[:4])
+    assert pipeline.score(varying[:4]) == pipeline[-1].score(scaled) != pipeline[-1].score(varying[:4])
     assert rough_scores == [16, 16, 16]
     assert np.abs(pipeline[-1].sample(100, random_state=0)[:, 0]).max() < 10  # in the last step's units
     few = rows[:40, :1]

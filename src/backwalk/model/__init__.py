@@ -1,7 +1,7 @@
-"""A fitted model, and what can be asked of it.
+"""A fitted model: new rows from it, and scores of rows.
 
-Rows go in and come out in the user's units; between, everything is encoded. `fitted.py` is what a fit leaves behind,
-`generation.py` makes rows of it, and `scoring.py` scores rows.
+Rows go in and come out in the user's units; inside, they are encoded. `fitted.py` has the record of a fitted model,
+`generation.py` makes rows, `walks.py` shows the chain state by state, and `scoring.py` scores rows.
 """
 
 from backwalk.model.fitted import (

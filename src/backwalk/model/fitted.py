@@ -1,4 +1,4 @@
-"""Everything that a fit leaves behind: the schedule, the denoiser and the codec introduced to each other."""
+"""The fitted model, as one record: schedule, denoiser, codec, and what was measured of them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ MISMATCH_THAT_MATTERS = 0.01  # nats per row
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """A network that has learnt the way of a model's probability-flow ODE from x_N to x_0 (`backwalk.distillation`).
+    """A network that maps x_N to the x_0 of a model's probability-flow ODE (`backwalk.distillation`).
 
-    `denoiser` is used at the chain's last log-SNR alone, where it returns not E[x_0 | x_N] but the ODE's x_0. `error`
-    is the root mean square of the difference to the model's own x_0, a coordinate, in encoded units, on draws of x_N
+    `denoiser` is used at the chain's last log-SNR only, where it returns the ODE's x_0 in place of E[x_0 | x_N].
+    `error` is the root mean square difference to the model's own x_0 per coordinate, in encoded units, on draws of x_N
     that it was not trained on.
     """
 
@@ -45,14 +45,14 @@ class Student:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DiffusionModel:
-    """Everything that a fit leaves behind.
+    """A fitted model.
 
     `denoiser` is the trained network of the given `architecture`, or any other `Denoiser` of encoded points, which has
     no architecture (`backwalk.oracle.oracle_model`).
-    `denoising_error` holds m_t, (n_steps + 1,), measured on validation rows, or on training rows where there are none;
-    it gives the "optimal" reverse variances. `decoder_variance` is that of p(x_0 | x_1), in squared encoded units.
-    `prior_mismatch` is in nats per row, from the moments of the rows that were fitted. `card` is plain JSON:
-    settings, versions, seed, sizes, seconds. `student` serves the sampler "distilled", and nothing else.
+    `denoising_error` holds m_t, (n_steps + 1,), measured on held-out rows, or on training rows where there are none;
+    the "optimal" reverse variances follow from it. `decoder_variance` is that of p(x_0 | x_1), in squared encoded
+    units. `prior_mismatch` is in nats per row, from the moments of the fitted rows. `card` is plain JSON: parameters,
+    versions, seed, sizes, seconds. `student` serves the sampler "distilled" only.
     """
 
     schedule: NoiseSchedule
@@ -93,7 +93,7 @@ class DiffusionModel:
         return np.asarray(self.codec.in_user_units(noise, middle)[0])
 
     def __repr__(self) -> str:
-        """Return in a few lines what the model is, and which of its parts say what."""
+        """Return a few lines: the network, its training, the reverse variance, the sampler and the blur."""
         network = type(self.denoiser).__name__ if self.architecture is None else described(self.architecture)
         trained = f"  training: {training_words(self)};\n" if self.history.n_steps else ""
         return (
@@ -106,7 +106,7 @@ class DiffusionModel:
 
 
 def blur_words(model: DiffusionModel) -> str:
-    """Return the blur of a model's log-density in words: a column's standard deviation in its own units."""
+    """Return the blur of a model's log-density in words, in the units of each column."""
     columns = zip(model.schema.names, model.codec.columns, model.blur, strict=True)
     blur = [
         f"{size:.2g} in {name}{' (more in its tails)' if column.axis.asinh else ''}"
@@ -117,8 +117,8 @@ def blur_words(model: DiffusionModel) -> str:
 
 
 def training_words(model: DiffusionModel) -> str:
-    """Return how a model was trained, in words: what its fit chose or was given."""
-    plan = model.card.get("settings", {}).get("training")  # of a file, maybe: no more than JSON
+    """Return how a model was trained, in words: steps, rows per step, precision."""
+    plan = model.card.get("settings", {}).get("training")  # a file's card may hold anything
     plan = plan if isinstance(plan, dict) else {}
     words, usual = f"{model.history.n_steps:,} steps", model.card.get("usual_steps", 0)
     if model.card.get("stopped_by") == "time limit" and model.history.n_steps < usual:
@@ -129,17 +129,17 @@ def training_words(model: DiffusionModel) -> str:
 
 
 def time_limit_words(n_steps: int, usual_steps: int) -> str:
-    """Return how far a time limit let training come, in words."""
+    """Return that a time limit ended training, and after how many steps, in words."""
     return f"stopped by the time limit after {n_steps:,} of about {usual_steps:,} steps"
 
 
 def student_words(student: Student) -> str:
-    """Return what a student is and how far it errs, in words."""
+    """Return a student's network and its error, in words."""
     return f"{student.architecture}, with a root mean square error of {student.error:.2g} of a column's scale"
 
 
 def mismatch_warning(prior_mismatch: float, schedule: NoiseSchedule) -> str | None:
-    """Return what a wrong start of the reverse chain costs, in words, or None where that does not matter."""
+    """Return the cost of a prior mismatch in words, or None below 0.01 nats per row."""
     if prior_mismatch < MISMATCH_THAT_MATTERS:
         return None
     return (
@@ -164,8 +164,8 @@ def reverse_variances(
 ) -> Tensor:
     """Return sigma_t^2 for the chain that visits only `times`: (len(times) + 1,).
 
-    `reverse_variance` is the model's own unless named. So is `decoder_variance` for the model's own kind on a chain
-    that keeps the first step; for others it is m_t of their first step ("optimal") or their beta_1.
+    `reverse_variance` is by default the model's own. So is `decoder_variance` for the model's own kind on a chain that
+    keeps the first step; for others it is m_t of their first step ("optimal") or their beta_1.
     """
     kind = model.reverse_variance if reverse_variance is None else reverse_variance
     schedule = model.schedule.respace(times)
