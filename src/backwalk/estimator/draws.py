@@ -46,8 +46,8 @@ class Draws(Fitted):
             Sampler, or the name of a solver; None is the model's own. A name alone takes 20 evaluations ("ancestral":
             one for each step of the chain; "distilled": one).
         n_evaluations : int, default=None
-            Evaluations of the network per row. A number alone keeps the model's solver, but for fewer than 15 the default
-            solver gives way to "multistep".
+            Evaluations of the network per row. A number alone keeps the model's solver, but for fewer than 15 the
+            default solver gives way to "multistep".
         random_state : int, numpy.random.Generator or RandomState, default=None
 
         Returns
