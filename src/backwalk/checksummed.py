@@ -1,8 +1,8 @@
-"""Sealed files: tensors and a JSON record in one safetensors file, under a checksum of every byte.
+"""Checksummed files: tensors and a JSON record in one safetensors file, with a checksum of every byte.
 
-The record stands in safetensors' metadata, as {"sha256", "format", "version", "record"}. The checksum is the SHA-256 of
-the file with 64 zeros in the checksum's own place. It finds damage, not malice: whoever reads a record still checks
-what it says. Nothing in such a file can run.
+The record is in safetensors' metadata, as {"sha256", "format", "version", "record"}. The checksum is the SHA-256 of the
+file with 64 zeros in place of the checksum itself. It detects damage, not malice, so that readers of a record still
+check its values. Nothing in such a file can run.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _LENGTH_BYTES = 8  # safetensors: the header's length, little-endian; the header
 
 
 class NotChecksummed(ValueError):
-    """Not an intact checksummed file of the expected format, or too large to be one."""
+    """A file that is not an intact checksummed file of the expected format, or that is too large."""
 
 
 @dataclass(frozen=True)
 class ChecksummedFile:
-    """An open file of which only the header was read: its `record`, unchecked, and the size of all tensors."""
+    """An open file whose header was read: its `record`, not yet checked, and the size of all tensors."""
 
     record: dict[str, Any]
     sha256: str
@@ -44,7 +44,7 @@ class ChecksummedFile:
     _file: BinaryIO
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors, once every byte of the file is checked. Raises NotChecksummed and OSError."""
+        """Check every byte of the file and return the tensors. Raises NotChecksummed and OSError."""
         self._file.seek(0)
         content = self._file.read(len(self._head) + self.data_bytes + 1)
         if content[: len(self._head)] != self._head:
@@ -60,7 +60,7 @@ class ChecksummedFile:
 def checksummed_bytes(record: Mapping[str, Any], tensors: Mapping[str, Tensor], *, form: str, version: int) -> bytes:
     """Return the bytes of a checksummed file. `record` is plain JSON; tensors may be on any device.
 
-    Raises NotChecksummed where the file would be too large to be read again.
+    Raises NotChecksummed if the file would be too large to be read again.
     """
     size = sum(tensor.nbytes for tensor in tensors.values())
     if size > CHECKSUMMED_BYTES - CHECKSUMMED_HEADER_BYTES:
@@ -85,8 +85,8 @@ def open_checksummed(path: Path, *, form: str, version: int) -> Iterator[Checksu
 
 
 def _regular(path: Path) -> BinaryIO:
-    """Open a file, and look at what was opened: a name may come to stand for another thing between two looks."""
-    # A pipe, for one, would never end; opening it would already wait for a writer.
+    """Open a file and check that it is a regular file, after opening it, as the name may be replaced in between."""
+    # O_NONBLOCK, because opening a pipe waits for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -119,7 +119,7 @@ def _opened(file: BinaryIO, form: str, version: int) -> ChecksummedFile:
 
 
 def check_json(text: bytes, most_bytes: int, what: str) -> None:
-    """Raise NotChecksummed for JSON that is too long, or of more values than memory should be taken for."""
+    """Raise NotChecksummed for JSON that is too long, or that has too many values for the memory they take."""
     if len(text) > most_bytes:
         raise NotChecksummed(
             f"{what} should have at most {most_bytes} bytes, but has {len(text)}: shorten column names."
@@ -134,7 +134,7 @@ def _refuse_long(head: bytes) -> None:
 
 
 def _checksum(content: bytes, own: str) -> str:
-    """Return the SHA-256, in hexadecimal, of bytes with zeros where their `own` checksum first stands."""
+    """Return the hexadecimal SHA-256 of bytes, with zeros in the first place of their `own` checksum."""
     place = content.find(own.encode("ascii", "replace"))
     digest, view = hashlib.sha256(), memoryview(content)
     for part in (

@@ -1,9 +1,8 @@
-"""The allocator, told not to give memory back between the steps of training and sampling.
+"""Settings of glibc's allocator that keep freed memory between the steps of training and sampling.
 
 A step allocates and frees the same few megabytes of activations each time. By default glibc returns such blocks to the
-system and takes fresh, zeroed pages for the next step; on small networks that was a third of the time of a step
-(measured: 10.4 against 6.8 ms of CPU for a step of training of 2,000 rows and 64 units, 11.3 against 7.8 ms for an
-evaluation of 2,048 rows by two members of 128). Elsewhere than on glibc nothing is done.
+system and takes fresh, zeroed pages for the next step, which on small networks is a third of a step's time
+(docs/architecture.md). On other systems this module does nothing.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ _LARGEST_KEPT_BLOCK = 2**25  # older versions of glibc refuse more
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let the process keep up to 256 MiB of freed memory for its next allocations; return whether that was possible."""
+    """Let the process keep up to 256 MiB of freed memory; return whether the allocator accepts the settings."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    # The size of blocks comes first: setting the other ends glibc's own adjustment of it, so that it would stay small.
+    # The block size is set first: setting the other value stops glibc's own adjustment of it while it is small.
     return (
         mallopt is not None
         and mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK) == 1

@@ -1,4 +1,4 @@
-"""Signals held back until a moment that suits: between two training steps, or after a model is saved."""
+"""Signals deferred to a safe moment: between two training steps, or after a model is saved."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import Self
 
-# What asks a program to end: Ctrl-C, `kill`, and the closing of its terminal, which Windows does not tell.
+# Ctrl-C, `kill`, and the closing of the terminal, for which Windows has no signal.
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-# Shells and the system both tell of a closed terminal, so that a second one is no sign of impatience.
+# Shells and the system both send it for one closed terminal, so that a second one does not mean impatience.
 HANG_UP = getattr(signal, "SIGHUP", None)
 
 
 class HeldSignals:
-    """A block in which the first SIGINT, SIGTERM or SIGHUP is held back until `deliver`, or the end of the block.
+    """A block that defers the first SIGINT, SIGTERM or SIGHUP until `deliver` or the end of the block.
 
-    It then goes to whatever handler was there before: Python's own raises KeyboardInterrupt. A second signal is not
-    held, but a second that is SIGHUP does nothing. Ignored signals stay ignored; outside the main thread, which alone
-    gets signals, nothing is done.
+    The signal then goes to the handler that was installed before; Python's own raises KeyboardInterrupt. A second
+    signal is delivered at once, except SIGHUP, which is then dropped. Ignored signals stay ignored. In other threads
+    than the main thread, which alone receives signals, the block does nothing.
     """
 
     def __enter__(self) -> Self:
@@ -34,20 +34,20 @@ class HeldSignals:
         }
         try:
             self._hold()
-        except BaseException:  # a handler of the caller's, of a signal that was not held yet
+        except BaseException:  # raised by the caller's handler of a signal that was not deferred yet
             self._let_through()
             raise
         return self
 
     @property
     def waiting(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal is waiting."""
         return self._waiting is not None
 
     def deliver(self) -> None:
-        """Let the signal that waits take effect; if its handler returns, signals are held as before."""
+        """Deliver the waiting signal; if its handler returns, signals are deferred again."""
         if not self.waiting:
-            return  # handlers stay: a signal that came while they were exchanged would take effect at once
+            return  # leave the handlers: a signal that comes while they are exchanged would be delivered at once
         self._let_through()
         if not self._leaving:
             self._hold()
@@ -57,7 +57,7 @@ class HeldSignals:
         self._let_through()
 
     def _let_through(self) -> None:
-        # The handlers first: a signal that comes while they are put back is one that waits, and none is lost.
+        # Handlers are restored first: a signal that comes meanwhile is still noted, and none is lost.
         try:
             self._put_back()
         finally:
@@ -70,7 +70,7 @@ class HeldSignals:
             signal.signal(number, self._note)
 
     def _put_back(self) -> None:
-        with ExitStack() as every_one:  # also after one whose signal came at once, and whose handler raised
+        with ExitStack() as every_one:  # restores all, even if a signal comes and its handler raises
             for number, handler in self._before.items():
                 every_one.callback(signal.signal, number, handler)
 

@@ -28,6 +28,7 @@ from backwalk.fitting import (
     fitted,
     parameters_from,
 )
+from backwalk.formatting import one_line
 from backwalk.model import DiffusionModel
 from backwalk.progress import Callback, progress_bar
 from backwalk.sampling import Sampler
@@ -337,7 +338,7 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
             estimator._adopt(model)
         except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
             raise ModelFileError(
-                f"{path} cannot be read: in its card, parameters or training: {str(error).rstrip('.')}."
+                f"{path} cannot be read: in its card, parameters or training: {one_line(error)}."
             ) from error
         assert isinstance(model.denoiser, EnsembleDenoiser)  # no file holds another
         for network in (model.denoiser, *([model.student.denoiser] if model.student else [])):

@@ -1,6 +1,6 @@
-"""Models on disk: one checksummed safetensors file, alone or in a folder beside a `model.json` that people can read.
+"""Models on disk: one checksummed safetensors file, alone or in a folder with a `model.json` that people can read.
 
-`files.py` knows paths and who else may be writing; `record.py` knows what a model is made of, and checks it.
+`files.py` handles paths and concurrent writers; `record.py` converts a model to a record and tensors, and checks them.
 """
 
 from backwalk.model_file.files import check_target, load, save, stamp

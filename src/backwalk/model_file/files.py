@@ -1,9 +1,8 @@
-"""Where models lie, and how they are replaced while others read or write.
+"""Saving and loading models, also while other processes read or write them.
 
 A path that ends in `.safetensors` is one file, which holds everything. Any other path is a folder with such a file,
-under a name made from its checksum, and `model.json`, which names it and repeats its record for people to read.
-`model.json` is replaced last, so that whoever reads a folder while it is written anew meets the old model or the new
-one, whole; writers wait for each other. Both forms are read by the same few lines.
+named by its checksum, and `model.json`, which names that file and repeats its record for people to read. `model.json`
+is replaced last, so that a reader finds the complete old model or the complete new one. Writers wait for each other.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from backwalk.atomic_files import check_folder_writable, locked_folder, made_folder, whole_file
+from backwalk.atomic_files import PART, check_folder_writable, locked_folder, made_folder, whole_file
 from backwalk.checksummed import NotChecksummed, check_json, checksummed_bytes, open_checksummed
 from backwalk.errors import BackwalkError, ModelFileError
 from backwalk.formatting import one_line
@@ -43,16 +42,16 @@ SUFFIX: Final = ".safetensors"
 
 _INDEX = "model.json"
 _NAME = re.compile(r"model-[0-9a-f]{16}\.safetensors")
-_PART = re.compile(r"\.(model-[0-9a-f]{16}\.safetensors|model\.json)\.[0-9a-f]+\.part")
+_PART = re.compile(rf"\.(model-[0-9a-f]{{16}}\.safetensors|model\.json){PART}")
 
 
 @in_initial_torch_state
 def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) -> None:
     """Write a model to `path`: one file where it ends in `.safetensors`, a folder otherwise.
 
-    Raises ModelFileError where it exists (unless `overwrite`) or cannot be written. Only a folder that holds a model,
-    or is empty, is ever overwritten. Writers of one folder wait for each other, where the system has `flock`; a first
-    Ctrl-C, SIGTERM or SIGHUP waits until the model is there.
+    Raises ModelFileError if it exists (unless `overwrite`) or cannot be written. Only a folder that is empty or holds a
+    model is overwritten. Writers of one folder wait for each other if the system has `flock`; a first Ctrl-C, SIGTERM
+    or SIGHUP waits until the model is saved.
     """
     target = Path(path)
     with _told(path, "written"):
@@ -60,7 +59,7 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
         record, tensors = record_of(model).model_dump(exclude_unset=True), tensors_of(model)
         check_tensors(tensors)
         content = checksummed_bytes(record, tensors, form=FORMAT, version=VERSION)
-        # A signal that asks to end waits until all is written, and cleared up; but not while others write.
+        # Signals are deferred until everything is written and cleaned up, but not while waiting for other writers.
         if target.suffix == SUFFIX:
             with HeldSignals(), made_folder(target.parent), whole_file(target, overwrite=overwrite) as file:
                 file.write(content)
@@ -71,7 +70,7 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
 
 
 def check_target(path: str | Path, *, overwrite: bool = False) -> None:
-    """Raise ModelFileError where `save` would not write, so that nobody trains for it in vain."""
+    """Raise ModelFileError if `save` could not write to `path`; to be called before long training."""
     target = Path(path)
     with _told(path, "written"):
         _refuse_to_overwrite(target, overwrite)
@@ -91,9 +90,9 @@ def load(path: str | Path, network: nn.Module | None = None) -> DiffusionModel:
 
 
 def stamp(path: str | Path) -> tuple[int, ...]:
-    """Return what tells the model that is at `path` now from another that is saved there later. Raises ModelFileError.
+    """Return numbers that change when another model is saved to `path`. Raises ModelFileError.
 
-    It is of the file that is replaced last: its inode, size, and time of writing.
+    They are the inode, the size and the modification time of the file that is replaced last.
     """
     target = Path(path)
     with _told(path, "read"):
@@ -115,7 +114,7 @@ def _refuse_to_overwrite(target: Path, overwrite: bool) -> None:
 
 
 def _is_model(folder: Path) -> bool:
-    """Return whether a folder holds a model of ours, be it damaged: others, too, call their files model.json."""
+    """Return whether a folder holds a model, possibly damaged; other programs, too, write files named model.json."""
     try:
         index = _parsed_index(folder)
     except (OSError, ValueError, RecursionError):
@@ -125,12 +124,12 @@ def _is_model(folder: Path) -> bool:
 
 
 def _is_litter(path: Path) -> bool:
-    """Return whether a file is a piece of a model, which a writer that was killed has left where no index names it."""
+    """Return whether a file is a part of a model that a killed writer left behind."""
     return bool(_NAME.fullmatch(path.name) or _PART.fullmatch(path.name))
 
 
 def _write_folder(folder: Path, content: bytes, record: dict[str, Any]) -> None:
-    """Write a model into a folder that no other writer is in."""
+    """Write a model into a folder that this process has locked."""
     name = f"model-{hashlib.sha256(content).hexdigest()[:16]}{SUFFIX}"
     index = {"format": FORMAT, "version": VERSION, "file": name, "model": record}
     text = json.dumps(index, indent=1, allow_nan=False).encode()
@@ -141,10 +140,10 @@ def _write_folder(folder: Path, content: bytes, record: dict[str, Any]) -> None:
         with whole_file(folder / _INDEX, overwrite=True) as file:
             file.write(text)
     except BaseException:
-        if _name_in(folder) != name:  # the index may have its name already, when the folder cannot be flushed
+        if _name_in(folder) != name:  # if flushing the folder failed, the index may already name the new file
             (folder / name).unlink(missing_ok=True)
         raise
-    for path in folder.iterdir():  # what the old model was made of, and what killed writers have left
+    for path in folder.iterdir():  # the old model's file, and what killed writers left
         if _is_litter(path) and path.name != name:
             path.unlink(missing_ok=True)
 
@@ -158,13 +157,13 @@ def _read_folder(folder: Path) -> tuple[Record, dict[str, Tensor]]:
         try:
             return _read_file(folder / name, written)
         except FileNotFoundError:
-            # Replaced between the two reads; or, where the index still says the same, gone.
+            # It was replaced between the two reads, or, if the index still names it, is missing.
             if _name_in(folder) == name:
                 raise
 
 
 def _read_file(path: Path, written: object = None) -> tuple[Record, dict[str, Tensor]]:
-    """Return what a checksummed file holds; `written` is the record that it should have, where that is known."""
+    """Read a checksummed file; `written` is the record that `model.json` has, if there is one."""
     with open_checksummed(path, form=FORMAT, version=VERSION) as file:
         if written is not None and written != file.record:
             raise ModelFileError(f"{_INDEX} was altered: it says another thing than {path.name}.")
@@ -187,7 +186,7 @@ def _index_of(folder: Path) -> Path:
 def _parsed_index(folder: Path) -> Any:
     path = _index_of(folder)
     if not path.is_file():
-        raise ModelFileError(f"{_INDEX} should be a file.")  # a pipe, for one, would never end
+        raise ModelFileError(f"{_INDEX} should be a file.")  # reading a pipe would never end
     with path.open("rb") as file:
         text = file.read(MODEL_INDEX_BYTES + 1)
     check_json(text, MODEL_INDEX_BYTES, _INDEX)
@@ -208,7 +207,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _name_in(folder: Path) -> str | None:
-    """Return the name of the file that a folder's model is made of, None where it holds no sound index."""
+    """Return the name of the file that a folder's `model.json` names, or None if that file is not sound."""
     try:
         return str(_read_index(folder).get("file"))
     except (OSError, ValueError, RecursionError):
@@ -217,7 +216,7 @@ def _name_in(folder: Path) -> str | None:
 
 @contextmanager
 def _told(path: str | Path, done: str) -> Iterator[None]:
-    """Turn whatever can go wrong with a model file into a ModelFileError that names it."""
+    """Turn every error of a model file into a ModelFileError that names it."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
 """Table files in: CSV and TSV, Parquet and NumPy.
 
 A file may come from anywhere, so that sizes are checked before memory is taken (`backwalk.limits`), and every fault
-becomes one `TableFileError` that names the file. Arrow works in the caller's thread.
+becomes one `TableFileError` that names the file.
 """
 
 from __future__ import annotations
