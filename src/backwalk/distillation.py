@@ -1,15 +1,12 @@
-"""Distillation: a small network learns where the probability-flow ODE ends, and answers at once.
+"""Distillation: a student network learns the map of the probability-flow ODE, for one evaluation per row.
 
-Nothing is random on the ODE's way from x_N, a draw of N(0, I), to x_0: it is a map. A student, a residual denoiser of
-one member, learns that map from pairs (x_N, x_0) that the model itself makes, and a row then costs one evaluation.
+The ODE carries x_N, a draw of N(0, I), to x_0 without randomness. A student, a residual denoiser of one member, learns
+this map from pairs (x_N, x_0) that the model makes. The usual training loop forms x_t = a x_0 + b eps, so that
 
-It is trained by the loop that trains all networks, which knows x_t = a x_0 + b eps and no x_N. So that the point is
-x_N, the noise of a pair is
+    eps = (x_N - a_N x_0) / b_N
 
-    eps = (x_N - a_N x_0) / b_N,
-
-and not x_N, be a_N as small as 0.05: on two moons that alone made a C2ST worse by .013. Where the chain ends in noise
-alone, a_N = 0 and b_N = 1, and the two are the same.
+makes x_t the pair's x_N. (x_N in the place of eps made a C2ST on two moons worse by .013, with an a_N of only 0.05.)
+Where the chain ends in noise alone, a_N = 0 and b_N = 1, and the two are the same.
 
 Source: Luhman & Luhman 2021, "Knowledge distillation in iterative generative models for improved sampling speed".
 """
@@ -52,12 +49,12 @@ def distilled(
     max_time: float | None = None,
     watch: Callable[[Progress], object] = lambda _: None,
 ) -> DiffusionModel:
-    """Return a model with a student of this architecture, trained on `n_pairs` pairs; all else is the same.
+    """Return the model with a student of this architecture, trained on `n_pairs` pairs.
 
-    `max_time`, in seconds, is for pairs and training together, at most a third of it for pairs: there are then fewer,
-    but 4,096 at least, beside 8,192 that measure the error. Training has half of it at least, and the rates follow the
-    clock. `watch` is called after every training step. The student begins with the weights of the model's first member
-    where that is a network of the same sizes.
+    `max_time` limits the seconds of pairs and training together. At most a third is for pairs, of which there are at
+    least 4,096, beside 8,192 that measure the error; at least half is for training, whose rates follow the clock.
+    `watch` is called after every training step. The student starts from the weights of the model's first member where
+    the sizes are the same.
 
     Raises SamplingDiverged where the model's own x_0 are not finite, and TrainingDiverged.
     """
@@ -105,7 +102,7 @@ def pairs(
 
     Raises SamplingDiverged where an x_0 is not finite.
     """
-    visited_times(model, sampler)  # fitted on first use: here, and not by whichever tile comes first
+    visited_times(model, sampler)  # fitted on first use: before the tiles, not by the first of them
 
     @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
@@ -126,7 +123,7 @@ def pairs(
 def _pairs_in_time(
     model: DiffusionModel, n_pairs: int, late: Callable[[], bool], stream: Stream
 ) -> tuple[Tensor, Tensor]:
-    """Return so many pairs, or the fewer that are there when it is late: the first pieces are small."""
+    """Return `n_pairs` pairs, or those made by the time that `late` returns True. The first pieces are small."""
     made: list[tuple[Tensor, Tensor]] = []
     first, piece = 0, _LEAST_PAIRS_AT_ONCE
     while first < n_pairs and not (made and late()):

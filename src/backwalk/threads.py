@@ -1,8 +1,8 @@
-"""One kind of parallelism: pieces that follow from sizes alone, each on a single thread, several side by side.
+"""Parallelism by pieces: work is cut by sizes alone, and each piece runs on a single thread.
 
-Letting every tensor operation spread over all threads has two faults for small networks. The bits of a sum depend on
-the number of threads; and the threads wait for each other, spinning, after each operation, which on a machine that
-other programs use as well can take a hundred times as long as the work itself (measured).
+torch by default spreads every operation over all threads. For small networks that has two faults: the bits of a sum
+depend on the number of threads, and threads spin after each operation until all are done, which on a busy machine took
+up to a hundred times as long as the work itself.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Map(Protocol):
 
 @contextmanager
 def single_threads(parallel_map: bool = True) -> Iterator[Map]:
-    """Give a `map` that runs pieces side by side, on as many threads as torch is set to use, each operation on one.
+    """Yield a `map` that runs pieces in parallel, on as many threads as torch is set to use, one for each piece.
 
-    Without `parallel_map`, as for a GPU, it is the plain `map`. torch's own setting is put back at the end.
+    Without `parallel_map`, as for a GPU, it is the built-in `map`. torch's setting is restored at the end.
     """
     if not parallel_map:
         yield map
@@ -54,9 +54,9 @@ def single_threads(parallel_map: bool = True) -> Iterator[Map]:
 
 @contextmanager
 def callers_own_threads() -> Iterator[None]:
-    """Give this thread its own setting back for the length of a block, within one of `single_threads`.
+    """Restore this thread's setting for the length of a block within one of `single_threads`.
 
-    For the moments in which a generator waits for whoever reads it, and who has work of his own.
+    A generator uses it while the caller works on what it has yielded.
     """
     _OPEN_BLOCKS.leave()
     try:
@@ -86,8 +86,8 @@ def on_one_thread(function: _Function) -> _Function:
 def _use_one_thread() -> None:
     """Set this thread's torch to one thread.
 
-    On first use in a thread torch overwrites the thread's setting with that of threads to come. To ask for the setting
-    makes that happen before ours is made.
+    On first use in a thread torch replaces the thread's setting by that of new threads. Reading the setting makes that
+    happen before we write it.
     """
     if torch.get_num_threads() > 1:
         torch.set_num_threads(1)
@@ -96,9 +96,9 @@ def _use_one_thread() -> None:
 def _taking_part(
     pool: ThreadPoolExecutor, function: Callable[[_Piece], _Result], pieces: Iterable[_Piece]
 ) -> Iterator[_Result]:
-    """Yield function(piece) for every piece, in order; the caller, who would otherwise wait, computes pieces too.
+    """Yield function(piece) for every piece, in order. The calling thread computes pieces too, instead of waiting.
 
-    A thread that sleeps takes some hundred microseconds to be woken, as long as many a piece takes.
+    To wake a sleeping thread takes some hundred microseconds, as long as many a piece.
     """
     todo = list(pieces)
     futures = [pool.submit(function, piece) for piece in todo[1:]]
@@ -116,22 +116,22 @@ def _taking_part(
         for i, future in enumerate(futures):
             take_part_until(i)
             yield own.pop(i) if i in own else future.result()
-    finally:  # whoever stops taking results wants no more of them
+    finally:  # a caller that stops early needs no more results
         for future in futures:
             future.cancel()
 
 
 class _OpenBlocks:
-    """Counts open blocks: a thread's first to open notes torch's setting there, its last to close puts it back.
+    """Counts open blocks: a thread's first block saves torch's setting in that thread, its last restores it.
 
-    torch keeps a setting for every thread, and one for threads to come, which each change of the other sets too. So a
-    thread gets its own back when it has no block open any more, whatever other threads hold. One that meets torch
-    during a block of another finds one thread, and with a block of its own gets the other's setting. Generators hold
-    such blocks open, and may be exhausted in any order, and on another thread than they began on.
+    torch keeps a setting for every thread and one for new threads, which each change of the former sets too. A thread's
+    setting is restored when it has no open block left, whatever other threads hold. A thread that first uses torch
+    during another's block finds one thread; with a block of its own it gets the other's setting. Generators hold blocks
+    open, and may end in any order, and on another thread than they began on.
     """
 
     def __init__(self) -> None:
-        # Any allocation may run the collector, which may close a generator that leaves its block.
+        # Re-entrant: any allocation may run the garbage collector, which may close a generator that leaves its block.
         self._lock, self._count, self._to_come, self._round = RLock(), 0, 1, 0
         self._own = local()
 
@@ -140,7 +140,7 @@ class _OpenBlocks:
         keep_freed_memory()
         with self._lock:
             own, here, is_first = self._own, self._open_here(), self._count == 0
-            if not getattr(own, "is_ours", False):  # else it still is, of a block that was left on another thread
+            if not getattr(own, "is_ours", False):  # else it still is, from a block that was left on another thread
                 own.setting = torch.get_num_threads()
                 if own.setting == 1 and not is_first and not getattr(own, "works_for_another", False):
                     own.setting = self._to_come
@@ -154,12 +154,12 @@ class _OpenBlocks:
             return int(own.setting)
 
     def work_for_another(self) -> None:
-        """Set this thread's torch to one thread for good: it computes pieces of another thread's block."""
+        """Set this thread's torch to one thread for good, as it computes pieces of another thread's block."""
         self._own.works_for_another = True
         _use_one_thread()
 
     def leave(self) -> None:
-        """Put this thread's setting back if it has no block left, or if none is left at all."""
+        """Restore this thread's setting if it has no open block left, or if no thread has."""
         with self._lock:
             self._count -= 1
             own = self._own

@@ -1,8 +1,8 @@
-"""The networks: functions of a noisy point and a noise level, several members side by side.
+"""The networks: functions of noisy points and noise levels, for all members of an ensemble.
 
-An ensemble is one network whose every tensor has a leading axis of members, so that all members can run in one batched
-product, or each by itself; a single network is an ensemble of one. Each architecture is a frozen record of its sizes
-(what a user chooses and a file stores) and a module that `build` makes from it.
+An ensemble is one network whose tensors have a leading axis of members, so that members run in one batched product or
+each alone; a single network is an ensemble of one. An architecture is a frozen record of sizes, which a user chooses
+and a file stores; `build` makes a module of it.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class ResidualNetwork(nn.Module):
 
     def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
         """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
-        parameters = [parameter.detach() for parameter in self.in_order]  # passes that write over what has served
+        parameters = [parameter.detach() for parameter in self.in_order]  # the passes work in place
         points = torch.cat([x.detach(), level], dim=-1)
         value, *slopes = scripted(prediction_and_slopes, x.device)(points, parameters)
         return value, lambda tangents: scripted(pushed, x.device)(tangents, slopes, parameters)
@@ -149,29 +149,23 @@ class ResidualNetwork(nn.Module):
 
     @property
     def in_order(self) -> list[Tensor]:
-        """Weight and bias of every layer, in the order in which they are passed."""
+        """Weight and bias of every layer, in the order of the passes."""
         return [tensor for layer in self._layers for tensor in (layer.weight, layer.bias)]
 
     @cached_property
     def _layers(self) -> list[MemberLinear]:
-        # Kept, as looking them up took 40 us of every pass, with Python's lock held.
+        # Cached, as looking them up takes 40 us of every pass.
         blocks = (layer for pair in zip(self.open, self.close, strict=True) for layer in pair)
         return [layer for layer in (self.enter, *blocks, self.leave) if isinstance(layer, MemberLinear)]
 
 
 def _input_gain(d: int) -> float:
-    """Return how steep the first layer's units start, for d coordinates and a level of variance 1.
-
-    Data of unit variance bend within a fraction of a unit. In the plane, four rings were learnt or not by chance with 2
-    (gaps of 0.13, 0.21, 0.02 after a default fit, 0.02, 0.04, 0.02 with 3), not at all with 6, and hardly any with
-    biases that spread the units' bends over the plane; two moons, spirals and a checkerboard do not mind. In 8 and 12
-    dimensions 3 is a little worse than 2.
-    """
+    """Return the gain of the first layer's initial weights; docs/defaults.md has the measurements."""
     return 3.0 if is_low(d) else 2.0
 
 
 def is_low(d: int) -> bool:
-    """Return whether points in R^d lie as in the plane: what their densities ask of a network differs from there on."""
+    """Return whether rows have at most three columns, for which networks and their training have other defaults."""
     return d <= 3
 
 
@@ -203,7 +197,7 @@ def _zero_linear(members: int, n_in: int, n_out: int) -> MemberLinear:
 
 
 def _set_sizes(architecture: Textbook | Residual, **most: int) -> None:
-    """Make sizes Python's integers, as JSON takes no others, or raise InvalidInput."""
+    """Convert sizes to Python's integers, as JSON requires, or raise InvalidInput."""
     for name, largest in most.items():
         size = getattr(architecture, name)
         if not is_whole(size) or not 1 <= size <= largest:

@@ -1,11 +1,9 @@
-"""The passes through a residual network, written by hand: where nearly all of the time of training and sampling goes.
+"""The passes through a residual network, written by hand, as they take nearly all of the time of training and sampling.
 
     h_0 = W_in (x, level) + b_in,  h <- h + B silu(A silu(h) + a) + b for each block,  F = W_out silu(h) + b_out.
 
-Parameters come as one flat list, (weight, bias) layer by layer in the order in which they are passed; a weight is
-(members, n_in, n_out), a bias (members, 1, n_out).
-
-The functions keep to what TorchScript knows, so that `threads.scripted` can free them of Python's lock.
+Parameters are one flat list, (weight, bias) layer by layer in the order of the passes; a weight is
+(members, n_in, n_out), a bias (members, 1, n_out). The functions use only what TorchScript knows (`threads.scripted`).
 """
 
 from __future__ import annotations
@@ -18,18 +16,14 @@ from backwalk.diffusion import scales
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return x W + b, (members, rows, n_out), the fast way."""
+    """Return x W + b, (members, rows, n_out)."""
     if _has_few_columns(weight):
         return product(x, weight) + bias
     return torch.baddbmm(bias, x, weight)
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
-    """Return x W, (members, rows, n_out), the fast way, which for few columns is the transpose of W^T x^T.
-
-    With 2 to 15 columns MKL takes two to fourteen times as long for the plain product (width 128, 8 columns, a thousand
-    rows: 147 us for 48 us), with more of them less.
-    """
+    """Return x W, (members, rows, n_out); for few columns as (W^T x^T)^T, which MKL computes 2 to 14 times as fast."""
     if _has_few_columns(weight):
         return torch.bmm(weight.transpose(1, 2).contiguous(), x.transpose(1, 2)).transpose(1, 2).contiguous()
     return torch.bmm(x, weight)
@@ -50,7 +44,7 @@ def prediction(x: Tensor, parameters: list[Tensor]) -> Tensor:
 
 
 def prediction_in_place(x: Tensor, parameters: list[Tensor]) -> Tensor:
-    """Return what `prediction` does, bit for bit, by operations that write over what has served: not for autograd."""
+    """Return the same as `prediction`, bit for bit, by operations in place, which autograd does not allow."""
     n = len(parameters)
     h = torch.baddbmm(parameters[1], x, parameters[0])
     for k in range(2, n - 2, 4):
@@ -60,7 +54,7 @@ def prediction_in_place(x: Tensor, parameters: list[Tensor]) -> Tensor:
 
 
 def prediction_and_slopes(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:
-    """Return F, (members, rows, d), and then the slope of every silu, (members, rows, width), which `pushed` takes."""
+    """Return F, (members, rows, d), and the slope of every silu, (members, rows, width), for `pushed`."""
     n, one = len(parameters), torch.ones([], dtype=x.dtype, device=x.device)
     slopes: list[Tensor] = []
     h = torch.baddbmm(parameters[1], x, parameters[0])
@@ -107,8 +101,8 @@ def residual_parts(log_snr: Tensor, x: Tensor, floor: float) -> tuple[Tensor, Te
 def residual_mean(x_t: Tensor, log_snr: Tensor, floor: float, parameters: list[Tensor]) -> Tensor:
     """Return x_0_hat, (n, d), the mean over a residual denoiser's members: x_t is (n, d), log_snr () or (n,).
 
-    On a CPU one member after the other, as the activations of all at once do not fit in the cache: with four of width
-    128 a tile takes 0.90 of the time, with two of width 48 0.99.
+    On a CPU members are computed one by one, so that activations stay in the cache: a tile of four members of width 128
+    takes 0.90 of the time.
     """
     a, _, share, level = residual_parts(log_snr.reshape(-1, 1), x_t, floor)
     x = torch.cat([x_t, level.expand(x_t.shape[0], 1)], dim=-1).unsqueeze(0)

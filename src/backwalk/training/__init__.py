@@ -1,4 +1,4 @@
-"""The only room that changes weights: `Trainer` runs the loop that a `Training` record describes."""
+"""Training, the only code that changes weights: `Trainer` runs the loop that a `Training` record describes."""
 
 from backwalk.training.checkpoint import checkpointed
 from backwalk.training.config import Training

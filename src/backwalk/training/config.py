@@ -1,4 +1,4 @@
-"""How a training run goes, as one record."""
+"""The settings of a training run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Training:
 
     `batch_size`: rows per step; more than there are rows means several noises per row.
     `learning_rate`: Adam's, at its highest.
-    `max_steps` or `n_epochs`: how long; one epoch is n // batch_size steps, the last short batch being dropped.
+    `max_steps` or `n_epochs`: its length; one epoch is n // batch_size steps, as the last short batch is dropped.
     `hidden_rate`: Muon's rate for the square matrices of residual blocks; None leaves all to Adam.
-    `weight_decay`: by which, times its rate, Muon shrinks those matrices each time that they move.
-    `bfloat16`: products in the blocks from numbers rounded to bfloat16, in training alone; weights, sums and
-    everything else stay float32. It pays on some devices (`defaults.has_fast_bfloat16`).
+    `weight_decay`: times its rate, the share by which Muon shrinks those matrices each time they move.
+    `bfloat16`: products in the blocks are of numbers rounded to bfloat16, in training alone; weights, sums and
+    all else stay float32. It pays on some devices (`defaults.has_fast_bfloat16`).
     `ema_width`: the relative width of the average of weights; None keeps the last weights.
     `decay`: after a short warm-up the rates fall to 0 along a half cosine, and Adam remembers squares for some hundred
-    steps (0.99); otherwise rates are constant from the start and it remembers a thousand (0.999, its authors' own).
+    steps (beta_2 = 0.99); otherwise rates are constant and it remembers a thousand (0.999, its authors' default).
     `levels`: "log_normal", or "chain" for t uniform on 1..n_steps with L_simple as loss.
     """
 
@@ -47,7 +47,7 @@ class Training:
                 continue
             if not is_whole(value) or value < 1:
                 raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}: give 1 at least.")
-            object.__setattr__(self, name, int(value))  # NumPy's too, which no JSON takes
+            object.__setattr__(self, name, int(value))  # also of NumPy's, which JSON refuses
         for name, most, usual in (
             ("learning_rate", 1.0, "0.005 or 0.01"),
             ("hidden_rate", 1.0, "0.02, or None for Adam alone,"),
@@ -87,11 +87,11 @@ class Training:
         return self.max_steps if self.max_steps is not None else (self.n_epochs or 0) * self.steps_an_epoch(n)
 
     def steps_an_epoch(self, n: int) -> int:
-        """Return the number of whole batches in n rows, or 1 where a batch holds more."""
+        """Return the number of whole batches in n rows, or 1 where there are fewer rows than in a batch."""
         return max(1, n // self.batch_size)
 
     def rate_at(self, step: int, progress: float) -> float:
-        """Return the share of the full learning rate at a step, 0-based, when `progress`, in 0..1, is done."""
+        """Return the share of the full learning rate at a step, counted from 0, at a progress in 0..1."""
         if not self.decay:
             return 1.0
         warm_up = min(1.0, max((step + 1) / WARM_UP_STEPS, progress / WARM_UP_SHARE))

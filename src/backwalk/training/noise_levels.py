@@ -1,10 +1,10 @@
-"""At which noise levels a denoiser is trained, and how much each of them weighs.
+"""The distribution of noise levels in training, and the weight of each level in the loss.
 
-Training draws a log-SNR for every row and minimises the mean of weight(log_snr) |x_0 - x_0_hat|^2. What the network
-predicts decides which weight is natural: with the SNR as weight the loss is |eps - eps_theta|^2, Ho's L_simple; with
-1 + SNR it is |v - v_theta|^2, which stays of the order of the data's variance at all levels.
+Training draws a log-SNR for every row and minimises the mean of weight(log_snr) |x_0 - x_0_hat|^2. With the SNR as
+weight the loss is |eps - eps_theta|^2, Ho's L_simple; with 1 + SNR it is |v - v_theta|^2, which stays of the order of
+the data's variance at all levels.
 
-The distribution of levels in training is not the chain's schedule: it says where learning is hard.
+The distribution is not the chain's schedule: it favours levels that are hard to learn.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class OneLevel:
     log_snr: float
 
     def draw(self, batches: int, rows: int, *, stream: Stream) -> Tensor:
-        """Return the one log-SNR, so many times."""
+        """Return the one log-SNR, repeated."""
         del stream
         return torch.full((batches, rows), self.log_snr, dtype=torch.float32)
 
@@ -71,7 +71,7 @@ class OneLevel:
 class LogNormalLevels:
     """ln s normal around `centre` for most rows, uniform from `level_min` to `level_max` for a share of them.
 
-    What the normal has beyond these two lies at them.
+    Draws of the normal beyond these two are moved to them.
 
     The batch is stratified: its rows' levels are the distribution's quantiles, shifted at random, so that every batch
     covers all levels. s = sqrt((1 - alpha_bar) / alpha_bar) on data of unit variance; the weight makes the loss

@@ -1,7 +1,6 @@
-"""What a run's steps change, as named tensors and plain numbers, and what a run is, as a few short texts.
+"""The state of a run as named tensors and plain numbers, and the fingerprint that tells it from other runs.
 
-A `TrainerState` is enough to go on bit for bit, as all draws are functions of the seed and the step's number. It
-belongs to one run alone, which its `fingerprint` tells from others.
+A `TrainerState` is enough to continue bit for bit, as all draws are functions of the seed and the step's number.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class TrainerState:
 
 
 def network_words(denoiser: EnsembleDenoiser) -> str:
-    """Return what a denoiser is, in words: its weights, buffers and plain attributes."""
+    """Return a digest of a denoiser's weights and buffers, with its plain attributes."""
     plain = {name: value for name, value in vars(denoiser).items() if isinstance(value, (int, float, tuple))}
     return f"{_digest([*denoiser.parameters(), *denoiser.buffers()])} {plain}"
 
@@ -49,13 +48,12 @@ def fingerprint(
     *,
     by_clock: bool = False,
 ) -> dict[str, str]:
-    """Return what decides every bit of a run: rows, starting weights, noise levels, plan, seed, versions.
+    """Return what decides every bit of a run: rows, initial weights, noise levels, plan, seed, versions.
 
-    The kind of processor, which does too, is left out: a fit should not be lost where another machine goes on with it.
-    From a GPU to a CPU it cannot go on, as members of an ensemble are laid out in another way there.
-    `network` are the `network_words` of the denoiser as the run began. `by_clock` says whether the rates follow the
-    clock. Noise that belongs to the rows counts as theirs. Noise levels are told by a draw from them. Whether products
-    are of bfloat16 numbers, which by default follows from the device, has a name of its own.
+    The kind of processor decides too, but is left out, so that another machine can continue a fit. A GPU's fit cannot
+    continue on a CPU, where members of an ensemble are laid out differently. `network` are the `network_words` of the
+    untrained denoiser. `by_clock` says whether the rates follow the clock. `eps`, the rows' own noise, counts as rows.
+    Noise levels are identified by a draw. bfloat16, whose default depends on the device, has its own entry.
     """
     drawn = levels.draw(1, 4096, stream=Stream(0))
     plan = asdict(training)
