@@ -182,9 +182,10 @@ class Trainer:
             raise ValueError("a run should have recorded a loss, and one that diverged a look at its weights")
 
     def give_up(self) -> int | None:
-        """Declare a diverged run done, with the weights of its last look; return that look's step, None without one."""
-        self.diverged = self._choice.last is not None
-        return self._choice.last.step if self._choice.last else None
+        """Declare a diverged run done, with the weights chosen among its looks; return their step, None without any."""
+        chosen = self._choice.chosen()
+        self.diverged = chosen is not None
+        return chosen.step if chosen else None
 
     def history(self) -> History:
         """Return what was recorded so far."""
