@@ -26,9 +26,9 @@ from backwalk.cli.output import observed, print_json
 @reply_options
 @click.pass_context
 def demo(context: click.Context, /, json: bool, **options: Any) -> None:
-    """Fit two moons, draw rows, and write a report: all steps in one go, in about a minute.
+    """Fit two moons, draw rows and write a report.
 
-    --json prints a summary; `backwalk report --json` prints all figures.
+    All steps in one go, in about a minute. --json prints a summary; `backwalk report --json` prints all figures.
     """
     from backwalk.tasks.demo import demo as run
 

@@ -24,10 +24,11 @@ from backwalk.cli.output import observed, print_json, say
 @reply_options
 @click.pass_context
 def distil(context: click.Context, /, json: bool, **options: Any) -> None:
-    """Train a student of MODEL, for `sample --sampler distilled`: one evaluation per row.
+    """Train a student of MODEL, which needs one evaluation per row.
 
-    The student is a small network that maps noise to the rows that the probability-flow ODE of MODEL reaches. The model
-    itself does not change: log-density, bound and the other samplers stay as they are.
+    `sample --sampler distilled` uses it. The student is a small network that maps noise to the rows that the
+    probability-flow ODE of MODEL reaches. The model itself does not change: log-density, bound and the other samplers
+    stay as they are.
     """
     from backwalk.tasks.distil import distil as run
 

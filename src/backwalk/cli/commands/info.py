@@ -13,7 +13,10 @@ from backwalk.cli.output import echo, print_json, printable
 @click.argument("path", required=False)
 @reply_options
 def info(path: str | None, json: bool) -> None:
-    """Describe a saved model, a table file or a built-in density; without PATH, list the densities."""
+    """Describe a model, a table or a built-in density.
+
+    Without PATH, list the densities.
+    """
     from backwalk.tasks.info import info as run
 
     facts = run(path)

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 @reply_options
 @click.pass_context
 def report(context: click.Context, /, json: bool, **options: Any) -> None:
-    """Judge a saved MODEL by the rows of DATA, which its fit did not see, and write a report.
+    """Judge a saved MODEL by unseen rows, and write a report.
 
-    Of a built-in density, DATA is --rows rows that no fit was given, and --training the rows that `backwalk fit` drew.
+    DATA holds rows that the fit did not see. Of a built-in density these are --rows new draws, and --training are the
+    rows that `backwalk fit` drew.
     Columns that MODEL does not have are ignored.
     """
     from backwalk.tasks.report import report as run

@@ -47,9 +47,9 @@ from backwalk.limits import BOUND_VARIANCES
 @reply_options
 @click.pass_context
 def score(context: click.Context, /, output: str, json: bool, **options: Any) -> None:
-    """Write the log-density of each row of DATA under a saved MODEL, in nats.
+    """Write the log-density of each row of DATA.
 
-    The columns:
+    It is the density of a saved MODEL, in nats. The columns:
 
     \b
     NAME            the column named by --id, as it stands in DATA

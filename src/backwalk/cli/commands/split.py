@@ -26,10 +26,10 @@ from backwalk.cli.output import observed, print_json, say
 @reply_options
 @click.pass_context
 def split(context: click.Context, /, json: bool, **options: Any) -> None:
-    """Split the rows of DATA at random into two files: TRAINING for fit, and UNSEEN for score and report.
+    """Split the rows of DATA at random into two files.
 
-    Any table is split, text included; rows of text files are copied unchanged. Files end in .csv or .tsv, either with
-    .gz, in .parquet or in .npy.
+    TRAINING is for fit, UNSEEN for score and report. Any table is split, text included; rows of text files are copied
+    unchanged. Files end in .csv or .tsv, either with .gz, in .parquet or in .npy.
     """
     from backwalk.tasks.split import split as run
 
