@@ -1,8 +1,7 @@
-"""What every density here can do: draw independent rows, give their exact log-density, and state its entropy.
+"""The base class of densities: independent rows, their exact log-density, and the entropy.
 
-A generative model is judged by nats above the entropy and by two-sample figures on fresh draws, so the truth must be
-known and its draws independent. Row i of a draw is a function of (seed, i): the head of
-a longer draw is the shorter draw.
+Generative models are judged by nats above the entropy and by two-sample statistics on fresh draws. Row i of a draw is a
+function of (seed, i), so a shorter draw is the head of a longer one.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Density(ABC):
         return self.sample_rows(0, n, stream=as_stream(random_state))
 
     def sample_rows(self, start: int, stop: int, *, stream: Stream) -> Rows:
-        """Return rows start..stop-1 of the endless sample that the stream stands for: (stop - start, d), float64."""
+        """Return rows start..stop-1 of the stream's sample: (stop - start, d), float64."""
         return self._draw(start, stop, stream.child("datasets", self.name))
 
     def log_prob(self, x: ArrayLike) -> Rows:
@@ -51,7 +50,7 @@ class Density(ABC):
 
     @property
     def entropy(self) -> float:
-        """The differential entropy -E[log p(x)], nats: what no model's mean of -log p can be below."""
+        """The differential entropy -E[log p(x)], nats: the least mean of -log p of any model."""
         return self._entropy.value
 
     @property
@@ -74,7 +73,7 @@ class Density(ABC):
 
 
 def exact(value: float) -> Estimate:
-    """Return a value that carries no sampling error."""
+    """Return a value without sampling error."""
     return Estimate(float(value), 0.0, 0)
 
 

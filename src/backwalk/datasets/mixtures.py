@@ -1,8 +1,8 @@
-"""Gaussian mixtures, and what volume-preserving maps make of them: a pinwheel, a warped mixture.
+"""Gaussian mixtures, and their images under volume-preserving maps: a pinwheel, a warped mixture.
 
-The entropy of a mixture splits into parts that are known and one that is small: H(x) = H(x | k) + H(k) - H(k | x), with
-k the component. Only H(k | x), how much a point leaves open about its component, needs sampling, and it is the mean of
-a quantity between 0 and log K whose spread is far below that of log p.
+The entropy of a mixture is H(x) = H(x | k) + H(k) - H(k | x), with k the component. The first two terms are known.
+H(k | x), the uncertainty about a point's component, is estimated by sampling: the mean of a quantity between 0 and
+log K, whose standard deviation is far below that of log p.
 """
 
 from __future__ import annotations

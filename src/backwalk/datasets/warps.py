@@ -1,7 +1,7 @@
 """Invertible maps that preserve volume: rotations, twists and shears.
 
-With |det J| = 1 everywhere, a warped density is p(x) = p_base(inverse(x)), and its entropy is that of the base exactly,
-however bent it looks. So curved truths in many dimensions stay as well known as the simple ones that they come from.
+With |det J| = 1 everywhere, a warped density is p(x) = p_base(inverse(x)), and its entropy is exactly that of the base.
+So curved densities in many dimensions have a known log-density and entropy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Warp(Protocol):
         """Return the images of points z (n, d)."""
 
     def inverse(self, x: Rows) -> Rows:
-        """Return the points that x (n, d) are the images of."""
+        """Return the preimages of points x (n, d)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,10 +1,9 @@
-"""What a chain does to Gaussian data with a perfect denoiser, in closed form.
+"""The chain on Gaussian data with a perfect denoiser, in closed form.
 
 For x_0 ~ N(m, S) every x_t is Gaussian with covariance C_t = alpha_bar_t S + (1 - alpha_bar_t) I, the best denoiser
 is linear, so each reverse step is x_{t-1} = A_t x_t + b_t + noise, and the generated density, the bound and each of
-its terms follow by matrix algebra. They are what simulations of the very same quantities are tested against, and they
-show what no training can mend: how a schedule, a number of steps and a reverse variance alone move the result away
-from N(m, S).
+its terms follow by matrix algebra. Simulations of the same quantities are tested against them. They also show the
+errors that training cannot remove: those of the schedule, the number of steps and the reverse variance.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The probability-flow ODE: a deterministic path from data to noise and back with the diffusion's own marginals.
+"""The probability-flow ODE: a deterministic path between data and noise with the marginals of the diffusion.
 
 At noise level s let theta = arctan s, so that sqrt(alpha_bar) = cos theta and sqrt(1 - alpha_bar) = sin theta. Along
 the path x_t = cos(theta) x_0 + sin(theta) eps the ODE is simply
@@ -6,15 +6,13 @@ the path x_t = cos(theta) x_0 + sin(theta) eps the ODE is simply
     dx_t / d theta = v(x_t, theta) = (cos(theta) x_t - x_0_hat) / sin(theta),
 
 the prediction v of Salimans & Ho 2022. At theta = pi / 2, an infinite noise level (zero terminal SNR), it is simply
--x_0_hat. It vanishes for standard normal data, which the ODE then leaves alone, without an error. A method of order 5
-does well with few evaluations on a grid that is even in ln(theta + 0.1): closest where the noise is of the data's own
-size. (Measured on a model of two moons with 16 intervals: a root mean square error of a log-density of 0.0005 nats;
-0.006 in unscaled points on a grid even in ln s.) One stepper serves transport and likelihood alike.
+-x_0_hat. It is 0 for standard normal data, which the ODE then leaves unchanged, without error. A method of order 5
+needs few evaluations on a grid that is even in ln(theta + 0.1), which is finest where the noise is of the size of the
+data. One stepper serves transport and likelihood.
 
-The error estimate is the change that halving the number of intervals makes: the error of the coarser grid, and so
-nearly always more than that of the result. It costs half as much again. (The estimate embedded in the method is free,
-but sees each interval by itself; measured on mixtures it missed errors thirty times its size, just where the grid was
-too coarse.)
+The error estimate is the change from halving the number of intervals: the error of the coarser grid, and so nearly
+always larger than that of the result. It costs half as much again. (The estimate embedded in the method costs nothing,
+but is local to each interval, and misses errors many times its size where the grid is too coarse.)
 
 Source: Song et al. 2021 (SDE); the form in the angle follows from Salimans & Ho 2022, Appendix D.
 """

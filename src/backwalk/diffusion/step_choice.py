@@ -1,4 +1,4 @@
-"""Which k of a chain's N steps to keep, so that the bound of the shorter chain is least.
+"""The choice of the k of a chain's N steps whose shorter chain has the least bound.
 
 With the best scalar variances, a step that jumps from t down to s costs (d/2) ln(1 + (SNR_s - SNR_t) m_t) nats, and the
 last one, from t to 0, (d/2) ln(2 pi e m_t), where m_t is the denoising error at t. The costs add up along the chain and

@@ -271,12 +271,11 @@ class Multistep(Step):
     """Adams' methods for the probability-flow ODE, in the angle theta = arctan(b / a): predict, then correct.
 
     With x_t = cos(theta) x_0 + sin(theta) eps the ODE reads dx / dtheta = v, and v is 0 where data of unit variance
-    stay as they are. It is smooth, and theta runs from pi / 2 (noise alone) to 0 (clean data), so that few steps do:
+    stay as they are. It is smooth, and theta runs from pi / 2 (noise alone) to 0 (clean data), so few steps suffice:
     x_s = x_t + int v dtheta, with v the straight line through its last two values (Bashforth). Once v is known at the
-    end of a step, that step is made again with the parabola through it and the two before (Moulton), at no further
-    evaluation: the order becomes 3, and the median error of ten steps five times smaller. (Predicting by the parabola
-    as well is better on smooth paths and worse where paths part; in lambda, where the other solvers extrapolate, ten
-    steps are too long.)
+    end of a step, the step is repeated with the parabola through it and the two values before (Moulton), at no further
+    evaluation: the order becomes 3. (Predicting by the parabola as well is better on smooth paths and worse where paths
+    diverge.)
 
     Source: Salimans & Ho 2022 for v and the angle; Zhao et al. 2023 for correcting with the evaluation at hand.
     """
@@ -304,16 +303,15 @@ class Multistep(Step):
 class StochasticMultistep(Step):
     """Adams' method for a reverse SDE, of second order in the moments, with the denoiser extrapolated in the angle.
 
-    There is a reverse SDE for each `noise` >= 0, its fresh noise's variance as a share of that of Song's: 0 is the
-    probability-flow ODE. All have q's marginals; noise makes errors on the way forgotten, and asks for more steps. With
+    There is a reverse SDE for each `noise` >= 0, the variance of its fresh noise relative to Song's; 0 is the
+    probability-flow ODE. All have q's marginals. Noise reduces the effect of earlier errors, but needs more steps. With
     r = 1 + noise,
 
         x_s = (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-r h}) D + b_s sqrt(1 - e^{-2 noise h}) eps,
 
     where D is the mean of x_0_hat over the step, weighted by e^{-r (lambda_s - lambda)}: of the straight line in theta
-    through the last two estimates, and of the last one alone in the first step. A line in lambda, in which steps at
-    both ends of the chain are long, reaches too far (a curved chain, d = 8, 20 evaluations: C2ST minus real .030 for
-    .007).
+    through the last two estimates, and of the last one alone in the first step. (A line in lambda would extrapolate
+    too far, as steps at both ends of the chain are long in lambda.)
 
     Raises InvalidInput for a noise that is negative or not finite. Source: Xue et al. 2023, "SA-Solver", but for the
     angle.
@@ -371,9 +369,9 @@ def _shorter(k: int) -> str:
 
 
 def _turn(start: float, end: float) -> float:
-    """Return theta(end) - theta(start), both told by lambda.
+    """Return theta(end) - theta(start), both given as lambda.
 
-    The difference of two angles has no digits left where both are nearly pi / 2.
+    The difference of the angles themselves would lose its digits where both are nearly pi / 2.
     """
     if start == -math.inf or end == -math.inf:
         return math.atan(math.exp(start)) - math.atan(math.exp(end))
@@ -395,7 +393,7 @@ def _mean_turn(start: float, h: float, rate: float) -> float:
 def _integration_weights(nodes: Sequence[float], h: float) -> list[float]:
     """Return the w with sum_k w_k f(nodes[k]) = int f from 0 to h, exact for polynomials through the nodes.
 
-    They are found on u = node / h, as powers of small nodes would cancel.
+    They are computed on u = node / h, as powers of small nodes would cancel.
     """
     places = [node / h for node in nodes]
     weights = []
