@@ -1,4 +1,4 @@
-# Every target sets itself up: a virtual environment in .venv, re-used while pyproject.toml is unchanged.
+# Every target sets itself up: a virtual environment in .venv, reused while pyproject.toml is unchanged.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-pyproject
 BENCH_STAMP := $(VENV)/.installed-bench
 
-# Tests run side by side, each on one thread: threads that wait for a busy core make small products far slower.
+# Each worker runs its tests on one thread: threads that wait for a busy core make small products far slower.
 # `worksteal` starts each worker on a contiguous part, so that tests of one file share what they fit.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
@@ -18,7 +18,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(PYTEST) -m "not slow and not campaign"
 
-# Whole programs from end to end: README's commands, the notebook, the demos, a short part of every campaign of `soak`.
+# Whole programs end to end: the README's commands, the notebook, the demos, a short part of every campaign of `soak`.
 trust: $(STAMP)
 	$(PYTEST) -m campaign
 
@@ -44,7 +44,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_architecture.py
 
-# Half an hour: every row of docs/trust.md at its full size, and the page made anew. One thread, so that children can be forked.
+# Half an hour: every campaign at its full size, and docs/trust.md from the results. One thread, so that children can be forked.
 soak: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m soak --write
 
@@ -55,7 +55,7 @@ format: $(STAMP)
 notebook: $(STAMP)
 	$(BIN)/python examples/build.py
 
-# What is compared with is an extra. A package that does not install is reported as failed, and tried again next time.
+# The peers are an extra. A package that does not install is reported as failed and tried again next time.
 bench: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks --size short
 
