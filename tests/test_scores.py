@@ -62,10 +62,12 @@ def test_a_column_that_is_constant_in_a_fold_does_not_spoil_a_search():
     assert scores[0] != scores[1]
 
 
-def test_a_model_judges_itself_and_writes_its_report(fitted, rows, tmp_path):
+def test_a_model_judges_itself_and_writes_its_report(fitted, rows, tmp_path, monkeypatch, capsys):
     """Found by trying: the README's first hour needed `model_` and `Stream`."""
-    judged = fitted.assess(rows[:60], baselines=False, n_pairs=2)
-    assert isinstance(judged, Fidelity)
+    monkeypatch.setattr(progress, "_BETWEEN_LINES", 0.0)
+    loud = copy.copy(fitted).set_params(verbose=True)
+    assert isinstance(loud.assess(rows[:60], baselines=False, n_pairs=2), Fidelity)
+    assert any(line.startswith("judging 100%") for line in capsys.readouterr().err.splitlines())
     fidelity = fitted.report(tmp_path / "r.html", rows[:60], training=rows[60:])
     assert fidelity.baselines
     page = (tmp_path / "r.html").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from backwalk.diffusion import BoundTerms, LogDensity
 from backwalk.errors import ImpossibleRowsWarning
 from backwalk.estimator.fitted import Fitted, callers_level
 from backwalk.model import bound, impossible_words, log_density, ranks
-from backwalk.progress import progress_of_rows
+from backwalk.progress import progress_display, progress_of_rows
 from backwalk.streams import RandomState, as_stream
 
 if TYPE_CHECKING:
@@ -223,7 +224,9 @@ class Scores(Fitted):
 
         check_is_fitted(self)
         stream = as_stream(random_state).child("report", "assess")
-        return assess(self.model_, X, training=training, density=density, stream=stream, **more)
+        with progress_display(self.verbose) as display:
+            watch = partial(display.show, "judging")
+            return assess(self.model_, X, training=training, density=density, stream=stream, watch=watch, **more)
 
     def report(
         self,
