@@ -12,12 +12,12 @@ from pathlib import Path
 
 from PIL import Image
 
-WIDTH, HEIGHT = 1000, 1180
+WIDTH, HEIGHT = 1000, 1290
 
 with tempfile.TemporaryDirectory() as folder:
-    report = Path(sys.argv[1] if len(sys.argv) > 1 else f"{folder}/demo/report.html").resolve()
+    report = Path(sys.argv[1] if len(sys.argv) > 1 else f"{folder}/out/demo/report.html").resolve()
     if len(sys.argv) == 1:
-        subprocess.run([sys.executable, "-m", "backwalk", "demo", "-o", f"{folder}/demo"], check=True)
+        subprocess.run([sys.executable, "-m", "backwalk", "demo"], check=True, cwd=folder)
     shot = Path(folder) / "shot.png"
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
