@@ -1771,8 +1771,8 @@ MUTANTS = (
     Mutant(
         "more coverage for worse",
         "assess/verdict.py",
-        "if name != COVERAGE else theirs.value - ours.value",
-        "if name != COVERAGE else ours.value - theirs.value",
+        "if name != m.COVERAGE else theirs.value - ours.value",
+        "if name != m.COVERAGE else ours.value - theirs.value",
         "the verdict",
         ("assess/test_verdict.py",),
     ),

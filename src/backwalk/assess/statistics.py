@@ -10,15 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from backwalk.assess.margins import (
-    C2ST,
-    C2ST_NEAREST,
-    CORRELATIONS,
-    COVERAGE,
-    ENERGY,
-    WASSERSTEIN,
-    WORST_COLUMN,
-)
+from backwalk.assess import margins as m
 from backwalk.evaluation import (
     Figure,
     RealPairs,
@@ -81,19 +73,19 @@ def statistics_of(d: int, *, stream: Stream) -> tuple[Statistic, ...]:
     """
     classifier, directions = stream.child("classifier"), stream.child("directions")
     statistics = [
-        Statistic(C2ST, "accuracy", lambda x, y: c2st(x, y, classifier=boosting, stream=classifier)),
-        Statistic(C2ST_NEAREST, "accuracy", lambda x, y: c2st(x, y, classifier=neighbours, stream=classifier), 2_000),
+        Statistic(m.C2ST, "accuracy", lambda x, y: c2st(x, y, classifier=boosting, stream=classifier)),
+        Statistic(m.C2ST_NEAREST, "accuracy", lambda x, y: c2st(x, y, classifier=neighbours, stream=classifier), 2_000),
         Statistic(
-            WASSERSTEIN,
+            m.WASSERSTEIN,
             STANDARD_DEVIATIONS,
             lambda x, y: sliced_wasserstein(x, y, n_projections=32, stream=directions),
         ),
-        Statistic(ENERGY, STANDARD_DEVIATIONS, energy_distance, 1_500),
-        Statistic(WORST_COLUMN, "probability", lambda x, y: float(marginal_ks(x, y).max())),
-        Statistic(CORRELATIONS, "mean difference", correlation_difference),
-        Statistic(COVERAGE, "share of real rows", coverage, 5_000),
+        Statistic(m.ENERGY, STANDARD_DEVIATIONS, energy_distance, 1_500),
+        Statistic(m.WORST_COLUMN, "probability", lambda x, y: float(marginal_ks(x, y).max())),
+        Statistic(m.CORRELATIONS, "mean difference", correlation_difference),
+        Statistic(m.COVERAGE, "share of real rows", coverage, 5_000),
     ]
-    return tuple(s for s in statistics if d > 1 or s.name != CORRELATIONS)
+    return tuple(s for s in statistics if d > 1 or s.name != m.CORRELATIONS)
 
 
 def column_figures(pairs: RealPairs, generated: Rows, codec: Codec, labels: Sequence[str]) -> tuple[Figure, ...]:

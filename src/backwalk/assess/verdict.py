@@ -12,23 +12,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from backwalk.assess import margins as m
 from backwalk.assess.fidelity import ModelScores
-from backwalk.assess.margins import (
-    C2ST,
-    C2ST_NEAREST,
-    CORRELATIONS,
-    COVERAGE,
-    ENERGY,
-    LOG_DENSITY,
-    TOTAL_VARIATION,
-    WASSERSTEIN,
-    WORST_COLUMN,
-    sign_that_matters,
-)
 from backwalk.assess.words import in_percent, seconds, with_error
 from backwalk.evaluation import Estimate, Figure
 
-_ROWS = (C2ST, C2ST_NEAREST, ENERGY, WASSERSTEIN, WORST_COLUMN, CORRELATIONS, COVERAGE)
+_ROWS = (m.C2ST, m.C2ST_NEAREST, m.ENERGY, m.WASSERSTEIN, m.WORST_COLUMN, m.CORRELATIONS, m.COVERAGE)
 
 
 @dataclass(frozen=True)
@@ -56,13 +45,13 @@ def compared_rows(model: ModelScores, baseline: ModelScores) -> Iterator[Compari
     """
     for ours in sorted(model.figures, key=lambda figure: _ROWS.index(figure.name)):
         name, theirs = ours.name, baseline.figure(ours.name)
-        worse = ours.value - theirs.value if name != COVERAGE else theirs.value - ours.value
+        worse = ours.value - theirs.value if name != m.COVERAGE else theirs.value - ours.value
         percent = in_percent(ours)
         yield Comparison(
             name,
             with_error(ours.value, ours.standard_error, percent=percent),
             with_error(theirs.value, theirs.standard_error, percent=percent),
-            sign_that_matters(name, worse, _error(ours, theirs), n_pairs=ours.n_pairs),
+            m.sign_that_matters(name, worse, _error(ours, theirs), n_pairs=ours.n_pairs),
         )
 
 
@@ -71,15 +60,15 @@ def compared_densities(model: ModelScores, baseline: ModelScores) -> Iterator[Co
     advantage = baseline.advantage
     assert advantage is not None
     yield Comparison(
-        LOG_DENSITY,
+        m.LOG_DENSITY,
         _text(model.negative_log_density),
         _text(baseline.negative_log_density),
-        sign_that_matters(LOG_DENSITY, advantage.value, advantage.standard_error),
+        m.sign_that_matters(m.LOG_DENSITY, advantage.value, advantage.standard_error),
     )
     ours, theirs = model.total_variation, baseline.total_variation
     if ours is not None and theirs is not None:
-        sign = sign_that_matters(TOTAL_VARIATION, ours.value - theirs.value, _error(ours, theirs))
-        yield Comparison(TOTAL_VARIATION, _text(ours), _text(theirs), sign)
+        sign = m.sign_that_matters(m.TOTAL_VARIATION, ours.value - theirs.value, _error(ours, theirs))
+        yield Comparison(m.TOTAL_VARIATION, _text(ours), _text(theirs), sign)
 
 
 def verdict(
@@ -148,13 +137,13 @@ def _reasons(group: Sequence[Comparison], winner: int, best: ModelScores) -> str
     """Return why the winner is better by the statistics of a group: a clause that begins with "it" or "its"."""
     lead, *others = [comparison for comparison in group if comparison.favours == winner]
     loser = "the diffusion model" if winner > 0 else best.name
-    if lead.name == LOG_DENSITY:
+    if lead.name == m.LOG_DENSITY:
         assert best.advantage is not None
         amount = with_error(abs(best.advantage.value), best.advantage.standard_error)
         clause = f"it gives unseen rows {amount} nats per row more log-density than {loser}"
-    elif lead.name == C2ST:
+    elif lead.name == m.C2ST:
         clause = f"its rows are harder to tell from real rows than those of {loser}"
-    elif lead.name == TOTAL_VARIATION:
+    elif lead.name == m.TOTAL_VARIATION:
         clause = (
             f"its probabilities are closer to the true ones than those of {loser} ({_lowered(lead.name)} "
             f"{lead.values(winner)})"
@@ -171,7 +160,7 @@ def _lowered(name: str) -> str:
 
 
 def _against_real(scores: ModelScores) -> str:
-    figure = scores.figure(C2ST)
+    figure = scores.figure(m.C2ST)
     found = with_error(figure.value, figure.standard_error, percent=True)
     null = with_error(figure.null, figure.null_standard_error, percent=True)
     whose = "the diffusion model" if scores.advantage is None else scores.name
