@@ -26,7 +26,7 @@ from backwalk.oracle import oracle_model
 from backwalk.report import write_report
 from backwalk.sampling import TILE_ROWS, Sampler, over_tiles
 from backwalk.streams import Stream
-from backwalk.table import Codec, ConstantColumn, IntegerColumn, NumberColumn
+from backwalk.table import Codec, ConstantColumn, NumberColumn
 
 STREAM = Stream(71)
 Z = stats.norm.isf(0.5e-8)
@@ -192,49 +192,3 @@ def test_sampling_keeps_no_state_but_the_last(monkeypatch):
     assert sample_rows(model, 0, 5, stream=STREAM).shape == (5, 2)
     assert len(most) == model.sampler.n_evaluations + 1
     assert max(most) <= 3  # the newest, and those in the hands of the two loops
-
-
-def whole(bell):
-    """A codec of a column on a continuous scale, and one of 0 and 1."""
-    return Codec(
-        (NumberColumn(0.0, 1.0), IntegerColumn(NumberColumn(0.0, 1.0), 0.0, 1.0, "cosine" if bell else "uniform"))
-    )
-
-
-def of_flags(deviation, bell):
-    """A mixture of two bumps at 0 and 1, of shares .7 and .3, as a model of whole numbers, rows, and their entropy."""
-    weights, spreads = torch.tensor([0.7, 0.3]), torch.tensor([1.0, deviation])
-    means = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
-    denoiser = GaussianMixtureDenoiser(weights, means, torch.diag(spreads**2).expand(2, 2, 2))
-    rows = Stream(1).normal(0, 600, 2).numpy()
-    rows[:, 1] = np.arange(600) % 10 < 3
-    schedule = NoiseSchedule.log_snr_uniform(50, log_snr_max=12.0, log_snr_min=-9.0)
-    entropy = 0.5 * math.log(2.0 * math.pi) + 0.5 * np.mean(rows[:, 0] ** 2) - 0.7 * math.log(0.7) - 0.3 * math.log(0.3)
-    return oracle_model(denoiser, rows, schedule, codec=whole(bell)), rows, entropy
-
-
-@pytest.mark.parametrize("bell", [False, True])
-def test_bulges_at_whole_numbers_gain_nothing_where_these_are_spread(bell):
-    """Scored at the centres of their cells, they beat the truth by .7 nats and more."""
-    model, rows, entropy = of_flags(0.1, bell)
-    assert float(log_density(model, rows).log_prob.mean()) > 0.6 - entropy
-    cells = Stream(3)
-    spread = log_density(model, rows, cells=cells).log_prob
-    assert float(spread.mean()) < -entropy
-    assert float(bound(model, rows, stream=Stream(2), cells=cells).total) > entropy
-    # The density of the spread rows, by a model that knows of no cells, against what they were spread by.
-    plain = dataclasses.replace(model, codec=Codec((NumberColumn(0.0, 1.0),) * 2))
-    given = whole(bell).dequantise(rows, stream=cells)
-    of_given = log_density(plain, given).log_prob.numpy() - whole(bell).log_dequantisation(given)
-    np.testing.assert_allclose(spread, of_given, atol=1e-9)
-
-
-def test_a_model_that_has_learnt_the_bell_gives_the_probabilities_of_whole_numbers():
-    """A bump of the bell's own variance is nearly the bell: ln(p / q) is ln P, within .1 nats, at the centre too."""
-    model, rows, _ = of_flags(math.sqrt(1.0 / 12.0 - 0.5 / math.pi**2), True)
-    normal = -0.5 * math.log(2.0 * math.pi) - 0.5 * rows[:, 0] ** 2
-    probability = np.log(np.where(rows[:, 1] == 1.0, 0.3, 0.7))
-    np.testing.assert_allclose(log_density(model, rows).log_prob.numpy() - normal, probability, atol=0.15)
-    spread = log_density(model, rows, cells=Stream(3)).log_prob.numpy() - normal
-    assert float(spread.mean()) == pytest.approx(probability.mean(), abs=0.1)
-    assert float(log_density(model, np.array([[0.0, 0.5]])).log_prob) < -3.0  # a number that is not whole gains nothing

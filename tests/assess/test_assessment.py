@@ -135,14 +135,14 @@ def test_the_textbook_s_setting_is_paid_in_full_by_the_model_s_own_network():
     z = torch.from_numpy(model.codec.encode(UNSEEN)).float()
     schedule = NoiseSchedule.linear(100)
     terms = variational_bound(model.denoiser, z, schedule, beta_variance(schedule), stream=Stream(4), n_draws=2)
-    same_noise = textbook_chain(model, UNSEEN, None, Stream(4), Stream(1))
+    same_noise = textbook_chain(model, UNSEEN, None, Stream(4))
     expected = terms.total - model.codec.log_abs_det_jacobian(UNSEEN).mean()
     assert same_noise.bound.value == pytest.approx(expected, abs=1e-5)
     # Other noise on the same rows: the error over the rows is on the wide side.
     assert abs(textbook.bound.value - expected) < 5.7 * 2**0.5 * textbook.bound.standard_error
     narrow = build_denoiser(SMALL, 2, schedule=NoiseSchedule.linear(50), floor=0.1, stream=Stream(0))
     narrow = dataclasses.replace(model, denoiser=narrow)  # not valid at the textbook's last levels
-    assert textbook_chain(narrow, UNSEEN, None, Stream(0), Stream(1)) is None
+    assert textbook_chain(narrow, UNSEEN, None, Stream(0)) is None
 
 
 def test_beyond_32_columns_probes_estimate_the_ode_s_density_with_their_error():

@@ -15,6 +15,7 @@ from scipy.integrate import trapezoid
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, HeavyTailedColumn, IntegerColumn, NumberColumn, as_table
+from backwalk.table.maps import log_cell_density, place_in_cell
 
 RNG = np.random.default_rng(3)
 MIXED = pd.DataFrame(
@@ -313,6 +314,15 @@ def test_whole_numbers_are_spread_over_their_cells_and_rounded_back(scale):
     decoded = codec.decode(z)
     np.testing.assert_array_equal(decoded[:, 1:], table.values[:, 1:])
     np.testing.assert_allclose(decoded[:, 0], table.values[:, 0], rtol=1e-15)
+
+
+@pytest.mark.parametrize("cosine", [0.0, 0.25, 0.5, 1.0])
+def test_places_are_quantiles_of_their_density(cosine):
+    v = np.linspace(0.001, 0.999, 999)[:, None]
+    u = place_in_cell(v.copy(), np.array([cosine]))
+    np.testing.assert_allclose(u + 0.5 + cosine * np.sin(2.0 * np.pi * u) / (2.0 * np.pi), v, atol=1e-9)
+    middle = (np.arange(4000)[:, None] + 0.5) / 4000 - 0.5
+    assert np.exp(log_cell_density(middle, np.array([cosine]))).mean() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_whole_number_column_counts_with_the_variance_of_its_cell():

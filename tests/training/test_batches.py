@@ -1,11 +1,13 @@
 """Batches: noise that belongs to rows stays with them."""
 
+import numpy as np
 import pytest
 import torch
 
 from backwalk.denoiser import Residual, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
+from backwalk.table import Codec, ConstantColumn, HeavyTailedColumn, IntegerColumn, NumberColumn
 from backwalk.training import LogNormalLevels, OneLevel, Trainer, Training
 from backwalk.training.batches import Batches
 
@@ -47,3 +49,31 @@ def test_a_run_is_told_by_the_noise_of_its_rows():
     ]
     assert len({one.pop("rows") for one in prints}) == 3
     assert prints[0] == prints[1] == prints[2]
+
+
+def test_integers_are_dequantised_anew_for_each_batch():
+    """Found by review: the noise in the cells was drawn once a fit, and learnt."""
+    flag = IntegerColumn(NumberColumn(0.5, 2.0), 0.0, 1.0, "cosine")
+    count = IntegerColumn(HeavyTailedColumn(0.0, 1.0, 0.0, 2.0), 0.0, 90.0, "uniform")
+    codec = Codec((flag, NumberColumn(0.0, 1.0), ConstantColumn(7.0), count))
+    values = np.column_stack([np.arange(50) % 2, np.linspace(-1.0, 1.0, 50), np.full(50, 7.0), np.arange(50)])
+    x_0 = torch.from_numpy(codec.encode(values, stream=STREAM)).float()
+    training = Training(batch_size=50, learning_rate=0.01, max_steps=99)
+    drawn, again = (Batches(x_0, OneLevel(-1.0), training, 2, STREAM, redraw=codec.redraw(values)) for _ in range(2))
+    plain = Batches(x_0, OneLevel(-1.0), training, 2, STREAM)
+    seen = []
+    for step in (0, 1, 40):
+        batch, other = drawn.at(step), plain.at(step)
+        assert torch.equal(batch.x_0, again.at(step).x_0)  # a function of seed, member and step
+        assert torch.equal(batch.eps, other.eps)
+        assert torch.equal(batch.x_0[..., 1], other.x_0[..., 1])  # a number on a continuous scale
+        for member in (0, 1):
+            rows, same = (codec.decode(x[member].double().numpy()) for x in (batch.x_0, other.x_0))
+            np.testing.assert_allclose(rows, same, atol=1e-6)  # the same rows, at other places in their cells
+            seen.append(batch.x_0[member, batch.x_0[member, :, 1].argsort()])
+    places = torch.stack(seen)[..., [0, 2]]
+    assert all((a != b).all() for i, a in enumerate(places) for b in places[:i])
+    of_some = codec.redraw(values).of(np.array([4, 7]))
+    v = np.full((2, 2), 0.5)
+    np.testing.assert_allclose(of_some(np.arange(2), v), codec.encode(values[[4, 7]])[:, [0, 2]], atol=1e-12)
+    assert Codec((NumberColumn(0.0, 1.0),)).redraw(values[:, :1]) is None

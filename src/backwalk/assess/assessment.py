@@ -28,7 +28,6 @@ from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import Estimate, Figure, mean_estimate, nearest_row_share
 from backwalk.evaluation.rows import Rows
-from backwalk.fitting import cells_of_the_fit
 from backwalk.model import DiffusionModel, refuse_impossible, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Table
@@ -159,13 +158,10 @@ def assess(
 def _equally_many(
     model: DiffusionModel, training: Rows, trained: NDArray[np.bool_], unseen: Rows, stream: Stream
 ) -> tuple[Rows, Rows]:
-    """Return equally many training and unseen rows, integers dequantised, those of the training rows as in the fit.
-
-    A network may memorise finer places than integers.
-    """
-    of_fit = model.codec.dequantise(training, stream=cells_of_the_fit(model.card))[trained]
-    others = model.codec.dequantise(unseen, stream=stream.child("gain", "cells"))
-    return equally_many(of_fit, others, stream.child("gain"))
+    """Return equally many training and unseen rows, integers dequantised, at the same places in their cells."""
+    places = stream.child("gain", "dequantisation")
+    of_fit, others = equally_many(training[trained], unseen, stream.child("gain"))
+    return model.codec.dequantise(of_fit, stream=places), model.codec.dequantise(others, stream=places)
 
 
 def _figures(paired: list[PairedStatistic], encoded: Rows) -> tuple[Figure, ...]:

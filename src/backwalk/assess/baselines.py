@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from backwalk.evaluation.baselines import Baseline, kernel_baseline, mixture_baseline
 from backwalk.evaluation.rows import Rows
+from backwalk.model import log_prob_of_rows
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, IntegerColumn, Schema, Table
 
@@ -21,7 +22,7 @@ from backwalk.table import Codec, ConstantColumn, IntegerColumn, Schema, Table
 class FittedBaseline:
     """A baseline with the codec and the schema of its training rows, and its log-density of unseen rows, (n,), nats.
 
-    The density is in the user's units, of integers that are dequantised.
+    The density is in the user's units; of integers it is the probability.
     """
 
     baseline: Baseline
@@ -119,10 +120,14 @@ def fitted_baselines(training: Table, codec: Codec, unseen: Rows, stream: Stream
 
 
 def _fitted(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> Iterator[FittedBaseline]:
-    x, z = codec.encode(training.values, stream=stream.child("cells")), codec.encode(unseen)
-    volume = codec.log_abs_det_jacobian(unseen) - codec.log_dequantisation(unseen)
+    x = codec.encode(training.values, stream=stream.child("dequantisation"))
     for baseline in (
         mixture_baseline(x, stream=stream.child("mixture")),
         kernel_baseline(x, stream=stream.child("kernel")),
     ):
-        yield FittedBaseline(baseline, codec, training.schema, baseline.log_prob(z) + volume)
+
+        def log_density(rows: Rows, baseline: Baseline = baseline) -> Rows:
+            return baseline.log_prob(codec.encode(rows)) + codec.log_abs_det_jacobian(rows)
+
+        log_p = log_prob_of_rows(log_density, codec, unseen, stream=stream.child("places"))
+        yield FittedBaseline(baseline, codec, training.schema, log_p)

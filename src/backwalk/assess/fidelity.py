@@ -116,7 +116,8 @@ class Fidelity:
     prior mismatch that the course notebook's schedule would have on the scored rows, a lower bound on its cost, and
     `textbook_chain` the bound of that schedule with sigma^2 = beta and the model's own network (None where the network
     is not valid at its levels). `ode_solver_error` is the mean error of the ODE's solver, and `ode_probe_error` the
-    part of random probes in the standard error of its mean. All are in nats per row, and of the same unseen rows.
+    part of random probes and places in the standard error of its mean. All are in nats per row, and of the same unseen
+    rows.
 
     `nearest_row_share` is the share of generated rows whose nearest real row was trained on (1/2 without memorisation),
     `training_gain` the bound on unseen rows minus that on training rows, of a chain of 50 steps, and

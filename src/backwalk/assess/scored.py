@@ -17,10 +17,11 @@ from backwalk.errors import InvalidInput
 from backwalk.evaluation import Estimate, mean_estimate, paired_gap, random_rows, total_variation
 from backwalk.evaluation.rows import Rows
 from backwalk.limits import BOUND_VARIANCES
-from backwalk.model import MOST_EXACT_COLUMNS, DiffusionModel, bound, log_density
+from backwalk.model import MOST_EXACT_COLUMNS, DiffusionModel, bound, log_density, log_prob_of_rows
 from backwalk.streams import Stream
 
 _MOST_ROWS = 2_048
+_MOST_ROWS_OF_INTEGERS = 512  # each is scored at several places
 _N_PROBES = 8  # of a divergence beyond MOST_EXACT_COLUMNS coordinates
 _MOST_FULL_COORDINATES = 16  # beyond, the bound with full covariances takes minutes
 TEXTBOOK = NoiseSchedule.linear(100)
@@ -29,7 +30,7 @@ _FEW_STEPS, _N_DRAWS = 50, 2  # of the other chains: in few steps the reverse va
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Densities at the same unseen rows, integers dequantised: of the model, its chains, and the truth where known."""
+    """Densities of the same unseen rows: of the model, its chains, and the truth where known."""
 
     terms: BoundTerms
     bound_gap: Estimate | None
@@ -51,18 +52,17 @@ class Scored:
     ) -> Scored:
         """Evaluate the densities of up to 2,048 of the unseen rows.
 
-        Integers are dequantised, as in the training of all models. At the integer itself a density with a bump on each
-        integer looks better than the truth; dequantised, none does on average. `watch` is called with the share done
-        and the next stage.
+        Rows of integers, up to 512, are scored by their log-probabilities (`model.integers`), and by bounds on these.
+        `watch` is called with the share done and the next stage.
         """
-        rows, cells = random_rows(unseen, _MOST_ROWS, stream=stream.child("rows")), stream.child("cells")
-        spread = model.codec.dequantise(rows, stream=cells)
+        most = _MOST_ROWS_OF_INTEGERS if model.codec.n_uniforms else _MOST_ROWS
+        rows, draws = random_rows(unseen, most, stream=stream.child("rows")), stream.child("probes")
         watch(0.0, "the bound of the chain")
-        terms = bound(model, rows, stream=stream.child("bound"), cells=cells)
-        truth = None if density is None else density.log_prob(spread)
+        terms = bound(model, rows, stream=stream.child("bound"))
+        truth = None if density is None else log_prob_of_rows(density.log_prob, model.codec, rows, stream=draws)
         watch(0.2, "the bounds of other chains")
-        other_chains = tuple(_other_chains(model, rows, truth, stream.child("bound"), cells))
-        textbook = textbook_chain(model, rows, truth, stream.child("bound"), cells)
+        other_chains = tuple(_other_chains(model, rows, truth, stream.child("bound")))
+        textbook = textbook_chain(model, rows, truth, stream.child("bound"))
         done = 0
 
         def count(n: int) -> None:
@@ -77,8 +77,8 @@ class Scored:
             bound_gap=None if truth is None else paired_gap(truth, -terms.per_row.numpy()),
             other_chains=other_chains,
             textbook_chain=textbook,
-            rows=spread,
-            ode=log_density(model, rows, n_probes=n_probes, stream=stream.child("probes"), cells=cells, watch=count),
+            rows=rows,
+            ode=log_density(model, rows, n_probes=n_probes, stream=draws, watch=count),
             log_p_true=truth,
         )
 
@@ -89,7 +89,7 @@ class Scored:
 
     @property
     def probe_error(self) -> float:
-        """The part of random probes in the standard error of the mean: 0 where the divergence is exact."""
+        """The part of random probes and places in the standard error of the mean: 0 where the density is exact."""
         error = self.ode.standard_error
         return float(error.square().sum().sqrt()) / len(error)
 
@@ -102,16 +102,14 @@ class Scored:
         return None if self.log_p_true is None else total_variation(self.log_p_true, log_p)
 
 
-def _other_chains(
-    model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream, cells: Stream
-) -> Iterator[ChainBound]:
+def _other_chains(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> Iterator[ChainBound]:
     """Yield the bounds of the best 50 steps with every reverse variance that the model allows, with the same noise."""
     k = min(_FEW_STEPS, model.schedule.n_steps)
     ends_in_noise = bool(model.schedule.log_snr[-1].isinf())
     for kind in BOUND_VARIANCES:
         if kind == "full" and (model.codec.n_encoded > _MOST_FULL_COORDINATES or ends_in_noise):
             continue
-        terms = bound(model, rows, stream=stream, reverse_variance=kind, steps=k, n_draws=_N_DRAWS, cells=cells)
+        terms = bound(model, rows, stream=stream, reverse_variance=kind, steps=k, n_draws=_N_DRAWS)
         yield _chain_bound(kind, k, terms, truth)
 
 
@@ -120,9 +118,7 @@ def _chain_bound(kind: str, n_steps: int, terms: BoundTerms, truth: Rows | None)
     return ChainBound(kind, n_steps, mean_estimate(by_row), None if truth is None else paired_gap(truth, -by_row))
 
 
-def textbook_chain(
-    model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream, cells: Stream
-) -> ChainBound | None:
+def textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> ChainBound | None:
     """Return the bound of the model's own network with the textbook's schedule and variances, or None beyond its range.
 
     A denoiser depends on noise levels and not on steps, so another schedule needs no other training.
@@ -132,9 +128,7 @@ def textbook_chain(
     except InvalidInput:
         return None
     respaced, decoder = replace(model, schedule=TEXTBOOK), float(TEXTBOOK.beta[1])
-    terms = bound(
-        respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_N_DRAWS, cells=cells
-    )
+    terms = bound(respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_N_DRAWS)
     return _chain_bound("beta", TEXTBOOK.n_steps, terms, truth)
 
 

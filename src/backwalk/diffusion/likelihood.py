@@ -34,9 +34,10 @@ from backwalk.errors import InvalidInput
 class LogDensity:
     """Log-densities with their two errors, each (n,), float64, nats per row.
 
-    `solver_error` is the change that halving the number of intervals makes; `standard_error` is that of the random
-    probes, 0 with the exact divergence and NaN with a single probe. The density is that of data blurred by the least
-    noise level; `DiffusionModel.blur` says how much that is in the user's units.
+    `solver_error` is the change that halving the number of intervals makes. `standard_error` is that of the random
+    probes, 0 with the exact divergence and NaN with a single probe; of a model's rows of integers it is that of probes
+    and of places in their cells. The density is that of data blurred by the least noise level; `DiffusionModel.blur`
+    says how much that is in the user's units.
     """
 
     log_prob: Tensor

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from backwalk.diffusion import BoundTerms, LogDensity
 from backwalk.errors import ImpossibleRowsWarning
 from backwalk.estimator.fitted import Fitted, callers_level
-from backwalk.model import bound, impossible_words, log_density, ranks
+from backwalk.model import N_PLACES, bound, impossible_words, log_density, ranks
 from backwalk.progress import progress_display, progress_of_rows
 from backwalk.streams import RandomState, as_stream
 
@@ -62,15 +62,20 @@ class Scores(Fitted):
         return ranks(self.score_samples(X), reference if is_scores else self.score_samples(reference))
 
     def log_density(
-        self, X: Any, *, n_intervals: int = 16, n_probes: int | None = None, random_state: RandomState = 0
+        self,
+        X: Any,
+        *,
+        n_intervals: int = 16,
+        n_probes: int | None = None,
+        n_places: int = N_PLACES,
+        random_state: RandomState = 0,
     ) -> LogDensity:
         """Return the log-density of each row by the probability-flow ODE, with its errors.
 
-        A row whose constant column differs from the fitted constant has -inf. The density is blurred by noise of
-        standard deviation `model_.blur`, and of more in the tails of columns that are transformed. An integer j was
-        dequantised before the fit: it is scored by ln p(j) - ln q(0), with q the density of the dequantisation. That is
-        the logarithm of the integer's probability where the model has learnt q; a model that bulges at integers scores
-        higher, so compare models by the report.
+        In columns of integers it is the log-probability: the density, integrated over the cell j +- 1/2 of each integer
+        j. The integral is estimated at `n_places` places. A row has -inf where a constant column differs from the
+        fitted constant, and where a column of integers holds another number. The density is blurred by noise of
+        standard deviation `model_.blur`, and of more in the tails of columns that are transformed.
 
         Parameters
         ----------
@@ -80,13 +85,17 @@ class Scores(Fitted):
         n_probes : int, default=None
             Random probes per row that estimate the divergence. None computes it exactly up to 32 columns that vary, and
             takes 16 probes beyond.
+        n_places : int, default=16
+            Places in the joint cell of a row's integers. Time grows with them; tables without integers have none.
         random_state : int, numpy.random.Generator or RandomState, default=0
-            Seed of the probes. They also depend on the row's content, so that a row has the same score in any batch.
+            Seed of probes and places. They also depend on the row's content, so that a row has the same score in any
+            batch.
 
         Returns
         -------
         LogDensity
-            `log_prob`, `solver_error` and `standard_error` (that of the probes), (n,), in nats in the user's units.
+            `log_prob`, `solver_error` and `standard_error` (that of probes and places), (n,), in nats in the user's
+            units.
 
         Raises
         ------
@@ -99,13 +108,19 @@ class Scores(Fitted):
         stream = as_stream(random_state)
         with progress_of_rows(self.verbose, "scoring", len(values)) as watch:
             return log_density(
-                self.model_, values, n_intervals=n_intervals, n_probes=n_probes, stream=stream, watch=watch
+                self.model_,
+                values,
+                n_intervals=n_intervals,
+                n_probes=n_probes,
+                n_places=n_places,
+                stream=stream,
+                watch=watch,
             )
 
     def score(self, X: Any, y: None = None) -> float:
         """Return the mean log-density of the rows, in nats per row; larger is better.
 
-        Rows that the model cannot make, as their constant columns differ from the fitted constants, have -inf. They are
+        Rows that the model cannot make (see `log_density`) have -inf. They are
         left out with a warning, as a column may be constant in a fold of a cross-validation, and one such row would
         make the mean of all models -inf. Without any other row the score is -inf.
 
@@ -150,7 +165,8 @@ class Scores(Fitted):
         """Return the variational bound on -log p(x) of a chain, term by term with standard errors.
 
         The chain's density differs from that of the ODE, which `score_samples` gives. The chain is the fitted one,
-        unless the arguments say otherwise. Integers are scored as by `log_density`.
+        unless the arguments say otherwise. In columns of integers it is a bound on -log of their probability, computed
+        at a random place in each cell.
 
         Parameters
         ----------

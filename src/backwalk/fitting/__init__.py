@@ -5,7 +5,6 @@
 """
 
 from backwalk.fitting.card import (
-    cells_of_the_fit,
     is_of_the_fit,
     is_of_these_versions,
     parameters_from,
@@ -25,7 +24,6 @@ from backwalk.fitting.settings import (
 __all__ = [
     "CheckpointOptions",
     "Settings",
-    "cells_of_the_fit",
     "check_budget",
     "checked_checkpoint_options",
     "checked_settings",

@@ -112,16 +112,6 @@ def split_of(card: Mapping[str, Any], data_sha256: str, otherwise: Stream) -> St
     return Stream(card["split_seed"]) if card.get("data_sha256") == data_sha256 else otherwise
 
 
-def cells_of_the_fit(card: Mapping[str, Any]) -> Stream:
-    """Return the stream by which a fit dequantised the integers of its table."""
-    return cells(Stream(card.get("seed", 0)))
-
-
-def cells(stream: Stream) -> Stream:
-    """Return the part of a fit's stream that dequantises integers."""
-    return stream.child("cells")
-
-
 def parameters_record(settings: Settings) -> dict[str, Any]:
     """Return an estimator's parameters as plain JSON, without callbacks and device.
 

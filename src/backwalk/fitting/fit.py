@@ -20,7 +20,7 @@ from backwalk.errors import (
     ShortTrainingWarning,
     TrainingDiverged,
 )
-from backwalk.fitting.card import cells, digest, model_card, split_of
+from backwalk.fitting.card import digest, model_card, split_of
 from backwalk.fitting.cautions import cautions
 from backwalk.fitting.plan import planned
 from backwalk.fitting.settings import CheckpointOptions, Settings, chosen_device, stream_of
@@ -57,7 +57,7 @@ def fitted(
     """
     codec = Codec.fit(table, scale=settings.scale)
     stream = stream_of(settings.random_state, keeping)
-    z = codec.encode(table.values, stream=cells(stream))
+    z = codec.encode(table.values, stream=stream.child("dequantisation"))
     if np.abs(z).max() > FARTHEST_TO_FIT:
         raise InvalidInput(
             f"X should stay within {FARTHEST_TO_FIT:g} where columns are not scaled, but got {np.abs(z).max():g}: set "
@@ -68,7 +68,7 @@ def fitted(
         split = stream if before is None else split_of(before.card, data_sha256, stream)
         with _enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
             slowness = _slowness(settings, *z.shape, keeping=keeping)
-            plan = planned(z, settings, stream, before, split, slowness)
+            plan = planned(z, settings, stream, before, split, slowness, redraw=codec.redraw(table.values))
             found = list(cautions(plan, codec, table, z))
         for category, text in found:
             warnings.warn(text, category, stacklevel=3)  # at the caller of `fit`
@@ -88,6 +88,7 @@ def fitted(
                 plan.training,
                 stream=stream.child("training"),
                 x_validation=plan.x_validation,
+                redraw=plan.redraw,
                 max_time=settings.max_time,
                 time_outside_training=0.0
                 if settings.max_time is None

@@ -25,6 +25,7 @@ from backwalk.fitting.settings import Settings, check_length, chosen_device
 from backwalk.limits import GREATEST_LEVEL
 from backwalk.model import DiffusionModel
 from backwalk.streams import Stream
+from backwalk.table import Redraw
 from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Training, split_rows
 
 _MOST_MEASURED = 1000  # rows on which the denoising errors are measured
@@ -47,6 +48,7 @@ class Plan:
     covariance: Tensor
     prior_mismatch: float
     usual_steps: int
+    redraw: Redraw | None  # of x_0
 
     @property
     def measured(self) -> Tensor:
@@ -61,6 +63,8 @@ def planned(
     before: DiffusionModel | None,
     split: Stream,
     slowness: float = 1.0,
+    *,
+    redraw: Redraw | None = None,
 ) -> Plan:
     """Plan a fit to encoded rows, (n, k); the rows drawn by `split` are held out for validation.
 
@@ -77,9 +81,8 @@ def planned(
             "more, or 0."
         )
     device = torch.device(chosen_device(settings.device))
-    x_validation, x_0 = (
-        torch.from_numpy(z[rows]).float().to(device) for rows in split_rows(n, n_validation, stream=split)
-    )
+    held_out, trained = split_rows(n, n_validation, stream=split)
+    x_validation, x_0 = (torch.from_numpy(z[rows]).float().to(device) for rows in (held_out, trained))
     floor = finest_scale(z, stream=stream.child("floor"))
     schedule = settings.schedule or default_schedule(z, floor, settings.n_steps)
     if not settings.scale:
@@ -111,6 +114,7 @@ def planned(
         covariance,
         prior_mismatch(mean, covariance, schedule),
         training.steps_for(len(x_0)) if settings.training else settings.max_steps or usual_steps(len(x_0), k),
+        None if redraw is None else redraw.of(trained),
     )
 
 

@@ -18,6 +18,7 @@ from backwalk.model.fitted import (
     training_words,
 )
 from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
+from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.scoring import (
     MOST_EXACT_COLUMNS,
     MOST_FULL_COLUMNS,
@@ -39,6 +40,7 @@ __all__ = [
     "MOST_EXACT_COLUMNS",
     "MOST_FULL_COLUMNS",
     "N_MEASURED_LEVELS",
+    "N_PLACES",
     "DiffusionModel",
     "Student",
     "WalkState",
@@ -51,6 +53,7 @@ __all__ = [
     "gathered",
     "impossible_words",
     "log_density",
+    "log_prob_of_rows",
     "measured_denoising_error",
     "mismatch_warning",
     "possible_rows",

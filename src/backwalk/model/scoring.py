@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -34,6 +35,7 @@ from backwalk.model.fitted import (
     check_reverse_variance,
     reverse_variances,
 )
+from backwalk.model.integers import N_PLACES, log_mean, places_in_cells
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile, spread_times
 from backwalk.streams import Stream
 from backwalk.table import Table, complete
@@ -42,6 +44,7 @@ from backwalk.torch_state import in_initial_torch_state
 
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
+_ROWS_AT_ONCE = 2**15  # places of rows of integers whose log-densities are computed before the next ones
 _FEWEST_ROWS, _MOST_ROWS = 128, 512  # of a bound's piece on a CPU: few rows should keep two threads busy, too
 MOST_FULL_COLUMNS = 64  # of a full covariance: 2,048 rows' take 32 MiB, and their eigenvectors seconds per step
 
@@ -57,7 +60,6 @@ def bound(
     steps: int | Sequence[int] | None = None,
     decoder_variance: float | None = None,
     n_draws: int = 1,
-    cells: Stream | None = None,
     watch: Callable[[int], object] = lambda _: None,
 ) -> BoundTerms:
     """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats per row.
@@ -65,11 +67,11 @@ def bound(
     The chain is the model's own unless said otherwise: `reverse_variance` is one of `BOUND_VARIANCES`, `steps` the
     times that are visited or the number of them (then those of `chosen_times`), and `decoder_variance`, in squared
     encoded units, defaults as in `reverse_variances`, or with "full" to the covariance that the denoiser's Jacobian
-    gives. Whole numbers are spread by the stream `cells`, row by row, or without it scored at the centres of their
-    cells, in both cases against what they were spread by. The codec's log |det J| is part of the reconstruction term,
-    and of every row's total. Rows go through in pieces, so that memory does not grow with them. Raises InvalidInput for
-    rows that the model cannot make (`refuse_impossible`), and SamplingDiverged where the network's answers are no
-    numbers.
+    gives. Integers are dequantised by the stream, row by row, and the bound is one on -log (p / q): it lies above the
+    negative log-probability, on average over the places in the cells (Jensen). The codec's log |det J| is part of the
+    reconstruction term, and of every row's total. Rows go through in pieces, so that memory does not grow with them.
+    Raises InvalidInput for rows that the model cannot make (`refuse_impossible`), and SamplingDiverged where the
+    network's answers are no numbers.
     """
     kind = model.reverse_variance if reverse_variance is None else reverse_variance
     check_reverse_variance(kind, BOUND_VARIANCES)
@@ -79,7 +81,9 @@ def bound(
             f'{model.codec.n_encoded}: use "optimal".'
         )
     refuse_impossible(model, values)
-    rows, log_volume = _scored_rows(model, values, cells)
+    codec = model.codec
+    rows = codec.dequantise(values, stream=stream.child("dequantisation"))
+    volume = torch.from_numpy(codec.log_abs_det_jacobian(rows) - codec.log_dequantisation(rows))
     z = encode_for_scoring(model, rows).float()
     times = chosen_times(model, steps, decoder_variance=decoder_variance)
     schedule = model.schedule.respace(times)
@@ -95,7 +99,7 @@ def bound(
     def of_piece(first: int) -> BoundTerms:
         piece = slice(first, first + piece_rows)
         return bound_of(
-            model.denoiser, z[piece], stream=stream, n_draws=n_draws, first_row=first, log_volume=-log_volume[piece]
+            model.denoiser, z[piece], stream=stream, n_draws=n_draws, first_row=first, log_volume=-volume[piece]
         )
 
     with single_threads(z.device.type == "cpu") as parallel_map:
@@ -141,30 +145,69 @@ def log_density(
     *,
     n_intervals: int = 16,
     n_probes: int | None = None,
+    n_places: int = N_PLACES,
     stream: Stream | None = None,
-    cells: Stream | None = None,
     watch: Callable[[int], object] = lambda _: None,
 ) -> LogDensity:
     """Return the log-density of rows under the probability-flow ODE, in the user's units: nats per row.
 
-    The divergence is exact up to 32 encoded columns, at the cost of d + 1 evaluations each time; beyond, or where
-    `n_probes` is given, so many random sign vectors per row (16) estimate it, with the standard error that the result
-    holds. They come from `stream`, by default always the same, and from the row's own content. Rows are integrated in
-    tiles. So a row's result does not depend on the others, and equal rows have equal results; the probes of different
-    rows are independent, and their errors average out in a mean. Whole numbers are spread by the stream `cells`, row by
-    row, or without it scored at the centres of their cells, in both cases against what they were spread by. `watch` is
-    told of each tile's number of rows. The density is blurred by `model.blur`. Rows that the model cannot make, as
-    their constant columns hold other values than the fitted ones, have -inf. Raises SamplingDiverged where the
-    network's answers are no numbers.
+    In columns of integers it is the log-probability: estimated from p at `n_places` places in the joint cell
+    (`integers.py`); the estimate is low by about half of its squared standard error.
+
+    The divergence is exact up to 32 encoded columns, at the cost of d + 1 evaluations each time. Beyond, or where
+    `n_probes` is given, that many random sign vectors per row (16) estimate it. Probes and places come from `stream`,
+    by default always the same, and from the row's own content. So a row's result does not depend on the others, and
+    equal rows have equal results; the draws of different rows are independent, and their errors average out in a mean.
+    `standard_error` is that of the places and probes together.
+
+    Rows are integrated in tiles; `watch` is called with the number of rows of each. The density is blurred by
+    `model.blur`. Rows that the model cannot make have -inf: another value than the fitted one in a constant column, or
+    no integer in a column of integers. Raises SamplingDiverged where the network's answers are no numbers.
     """
-    rows, log_volume = _scored_rows(model, values, cells)
-    z = encode_for_scoring(model, rows).float()
-    level = model.schedule.noise_level
-    if n_probes is None and z.shape[1] > MOST_EXACT_COLUMNS:
+    if n_probes is None and model.codec.n_encoded > MOST_EXACT_COLUMNS:
         n_probes = DEFAULT_PROBES
     if n_probes is not None and (not is_whole(n_probes) or n_probes < 1):
         raise InvalidInput(f"n_probes should be an integer >= 1 or None, but got {n_probes!r}: 16 is usual.")
-    probes = Stream(0) if stream is None else stream
+    if not is_whole(n_places) or n_places < 1:
+        raise InvalidInput(f"n_places should be an integer >= 1, but got {n_places!r}: {N_PLACES} is usual.")
+    seed = Stream(0) if stream is None else stream
+    of_rows = partial(_log_density_of, model, n_intervals=n_intervals, n_probes=n_probes, stream=seed)
+    if not model.codec.n_uniforms:
+        result = of_rows(values, watch=watch)
+    else:
+        rows = complete(Table(values, model.schema)).values
+        rows_at_once = max(_ROWS_AT_ONCE // n_places, 1)
+        pieces = [LogDensity(*[torch.empty(0, dtype=torch.float64)] * 3)]
+        for first in range(0, len(rows), rows_at_once):
+            piece = rows[first : first + rows_at_once]
+            places, log_r = places_in_cells(model.codec, piece, n_places, stream=seed)
+            pieces.append(_mean_over_places(of_rows(places.reshape(-1, values.shape[1])), torch.from_numpy(log_r)))
+            watch(len(piece))
+        names = ("log_prob", "solver_error", "standard_error")
+        result = LogDensity(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in names))
+    possible = torch.from_numpy(possible_rows(model, values))
+    return replace(result, log_prob=result.log_prob.where(possible, -torch.inf))
+
+
+def _mean_over_places(of_places: LogDensity, log_r: Tensor) -> LogDensity:
+    """Return the log-probabilities of rows from the log-densities at their places, (n k,), and ln r there, (n, k)."""
+    log_prob, standard_error = log_mean(of_places.log_prob.reshape(log_r.shape) - log_r)
+    solver_error = of_places.solver_error.reshape(log_r.shape).mean(dim=1)
+    return LogDensity(log_prob, solver_error, standard_error)
+
+
+def _log_density_of(
+    model: DiffusionModel,
+    rows: NDArray[np.float64],
+    *,
+    n_intervals: int,
+    n_probes: int | None,
+    stream: Stream,
+    watch: Callable[[int], object] = lambda _: None,
+) -> LogDensity:
+    """Return the log-density of rows where they stand, dequantised or without integers."""
+    z = encode_for_scoring(model, rows).float()
+    level = model.schedule.noise_level
     cut = z.device.type == "cpu" and isinstance(model.denoiser, Linearizable)
     tile_rows = rows_scored_at_once(z.shape[1] if n_probes is None else int(n_probes)) if cut else TILE_ROWS
 
@@ -176,7 +219,7 @@ def log_density(
             level_min=float(level[1]),
             level_max=float(level[-1]),
             n_intervals=n_intervals,
-            divergence="exact" if n_probes is None else _signs(probes, rows, int(n_probes)),
+            divergence="exact" if n_probes is None else _signs(stream, rows, int(n_probes)),
         )
         return torch.stack([result.log_prob, result.solver_error, result.standard_error], dim=1)
 
@@ -186,9 +229,8 @@ def log_density(
         watch(len(piece))
     log_prob, solver_error, standard_error = torch.cat([torch.empty(0, 3, dtype=torch.float64), *pieces]).unbind(dim=1)
     _refuse_no_numbers(log_prob, "Log-densities")
-    in_units = log_prob + log_volume
-    possible = torch.from_numpy(possible_rows(model, values))
-    return LogDensity(in_units.where(possible, -torch.inf), solver_error, standard_error)
+    volume = torch.from_numpy(model.codec.log_abs_det_jacobian(rows))
+    return LogDensity(log_prob + volume, solver_error, standard_error)
 
 
 def rows_scored_at_once(n_tangents: int) -> int:
@@ -219,15 +261,14 @@ def ranks(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArra
 
 
 def possible_rows(model: DiffusionModel, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which rows (n, d) the model can make: those whose constant columns hold the fitted constants."""
+    """Return which rows (n, d) the model can make: see `Codec.supports`."""
     return np.asarray(model.codec.supports(values, model.schema.dtypes).all(axis=1))
 
 
 def impossible_words(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> str | None:
     """Return which of the rows (n, d) the model cannot make, in words, or None where it can make all.
 
-    It makes only rows whose constant columns hold the fitted constants: others have no finite bound, no latents, and a
-    log-density of -inf.
+    See `Codec.supports`. Other rows have no finite bound, no latents, and a log-density of -inf.
     """
     held = model.codec.supports(values, model.schema.dtypes)
     differ = np.flatnonzero(~held.all(axis=1))
@@ -250,24 +291,11 @@ def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: 
         raise InvalidInput(f"{words}: drop such rows, or fit the model to some too.")
 
 
-def _scored_rows(
-    model: DiffusionModel, values: NDArray[np.float64], cells: Stream | None
-) -> tuple[NDArray[np.float64], Tensor]:
-    """Return the rows that are scored, (n, d) in the user's units, and what is added to their log p(z): (n,), nats.
-
-    With `cells` whole numbers are spread over theirs, and p is taken against the spread q: ln(p / q) is the logarithm
-    of a number's probability, or less on average, and a model that bulges at whole numbers gains nothing by it.
-    Without, p at the centre is, against q there: the same where the model has learnt the spread, and always the same.
-    """
-    codec = model.codec
-    rows = values if cells is None else codec.dequantise(values, stream=cells)
-    log_q = codec.log_dequantisation(rows if cells is not None else np.rint(np.asarray(rows)))
-    return rows, torch.from_numpy(codec.log_abs_det_jacobian(rows) - log_q)
-
-
 def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:
-    """Return rows in encoded units, float64, on the network's device. Raises InvalidInput beyond its range, and for
-    missing values."""
+    """Return rows in encoded units, float64, on the network's device, each number where it stands.
+
+    Raises InvalidInput beyond the network's range, and for missing values.
+    """
     z = model.codec.encode(complete(Table(values, model.schema)).values)
     far = np.flatnonzero(np.abs(z).max(axis=1) > FARTHEST_TO_SCORE)
     if len(far):

@@ -214,7 +214,7 @@ def _network_models(context: Context) -> Iterator[tuple[str, str, Estimate, Esti
     own, terms = fidelity.model, fidelity.bound
     note = f"−log p itself; error of the solver {significant(fidelity.ode_solver_error, 2)} nats"
     if fidelity.ode_probe_error:
-        note += f", part of random probes in the standard error {significant(fidelity.ode_probe_error, 2)}"
+        note += f", part of random probes and places in the standard error {significant(fidelity.ode_probe_error, 2)}"
     yield "Probability-flow ODE", note, own.negative_log_density, own.gap
     whole = Estimate(terms.total, terms.total_standard_error, terms.n_rows)
     yield "The model's chain", f"{len(terms.transitions) - 1:,} steps", whole, fidelity.bound_gap

@@ -101,8 +101,8 @@ def density_section(context: Context) -> Section:
     notes.append(f"The density of the ODE is that of rows with a little noise, {blur_words(context.model)}.")
     if integers:
         notes.append(
-            f"Integers ({', '.join(integers)}) are dequantised for every model; in these columns −log p is that of the "
-            "integer's probability, or more on average."
+            f"Integers ({', '.join(integers)}) are scored by their probability: the density, integrated over the cell "
+            "of each integer."
         )
     head = ["Model", "−log p of unseen rows, nats per row", "Log-density minus the diffusion model's, nats per row"]
     if known:

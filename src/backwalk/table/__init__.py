@@ -4,7 +4,7 @@
 back, and `from_values`, `write_table` and `write_rows` give rows out as they came. `deal_rows` splits a file's rows.
 """
 
-from backwalk.table.codec import Codec
+from backwalk.table.codec import Codec, Redraw
 from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, IntegerColumn, NumberColumn
 from backwalk.table.facts import facts_of_columns
 from backwalk.table.formats import SUFFIXES
@@ -25,6 +25,7 @@ __all__ = [
     "HeavyTailedColumn",
     "IntegerColumn",
     "NumberColumn",
+    "Redraw",
     "Schema",
     "Selection",
     "Table",

@@ -11,7 +11,7 @@ x + u is no more than ln P on average over u ~ q (Jensen).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
@@ -40,6 +40,26 @@ class _Family:
     coordinates: _Index
     uniforms: _Index
     maps: Maps
+
+
+@dataclass(frozen=True, eq=False)
+class Redraw:
+    """The encoded coordinates that depend on random draws, as those of integers do, for a fit that draws them anew.
+
+    `coordinates`, (m,), are their numbers; encoding a row takes `n_uniforms` draws.
+    """
+
+    coordinates: npt.NDArray[np.intp]
+    n_uniforms: int
+    _parts: tuple[tuple[FloatArray, _Index, Maps], ...]
+
+    def of(self, rows: npt.NDArray[np.intp]) -> Redraw:
+        """Return that of some of the rows."""
+        return replace(self, _parts=tuple((x[rows], uniforms, maps) for x, uniforms, maps in self._parts))
+
+    def __call__(self, rows: npt.NDArray[np.intp], v: FloatArray) -> FloatArray:
+        """Return the coordinates of some rows, (b, m), by uniforms v in (0, 1), (b, `n_uniforms`)."""
+        return np.concatenate([maps.encode(x[rows], v[:, uniforms]) for x, uniforms, maps in self._parts], axis=1)
 
 
 @dataclass(frozen=True)
@@ -128,7 +148,7 @@ class Codec:
         """
         x = self._rows(values, self.n_columns, "values")
         z = np.empty((len(x), self.n_encoded))  # row by row in memory: the bits of a row's sums depend on that
-        v = None if stream is None else self._uniforms(stream, len(x))
+        v = None if stream is None else stream.uniform(0, len(x), self.n_uniforms).numpy()
         for family in self._varying_families:
             draws = None if v is None else v[:, family.uniforms]
             z[:, family.coordinates] = family.maps.encode(x[:, family.columns], draws)
@@ -142,12 +162,33 @@ class Codec:
             )
         return z
 
+    @property
+    def n_uniforms(self) -> int:
+        """The number of uniform draws that encoding a row takes."""
+        return sum(column.n_uniforms for column in self.columns)
+
+    def redraw(self, values: FloatArray) -> Redraw | None:
+        """Return what draws the coordinates of rows, (n, d), anew, or None where no coordinate depends on draws."""
+        drawn = [family for family in self._families if _size(family.uniforms)]
+        if not drawn:
+            return None
+        coordinates = np.concatenate([np.arange(self.n_encoded)[family.coordinates] for family in drawn])
+        parts = tuple((values[:, family.columns], family.uniforms, family.maps) for family in drawn)
+        return Redraw(coordinates, self.n_uniforms, parts)
+
     def dequantise(self, values: npt.ArrayLike, *, stream: Stream) -> FloatArray:
         """Return rows, (n, d) in the user's units, with integers moved within their cells by their densities' draws."""
+        rows = self._rows(values, self.n_columns, "values")
+        return self.dequantised_at(rows, stream.uniform(0, len(rows), self.n_uniforms).numpy())
+
+    def dequantised_at(self, values: npt.ArrayLike, v: FloatArray, *, weight: float = 1.0) -> FloatArray:
+        """Return `dequantise`d rows, the places in their cells given by v in (0, 1), (n, `n_uniforms`).
+
+        `weight` multiplies the cosine in the densities: with less, fewer places are in the middle of their cells.
+        """
         rows = self._rows(values, self.n_columns, "values").copy()
-        v = self._uniforms(stream, len(rows))
         for columns, maps, uniforms in self._integers:
-            rows[:, columns] = maps.dequantise(rows[:, columns], v[:, uniforms])
+            rows[:, columns] = maps.dequantise(rows[:, columns], v[:, uniforms], weight)
         return rows
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
@@ -180,7 +221,7 @@ class Codec:
             log_det += family.maps.log_slope(x[:, family.columns])
         return log_det
 
-    def log_dequantisation(self, values: npt.ArrayLike) -> FloatArray:
+    def log_dequantisation(self, values: npt.ArrayLike, *, weight: float = 1.0) -> FloatArray:
         """Return ln q of the places in their cells where rows, (n, d), have dequantised integers: (n,), nats.
 
         It is 0 for the uniform density. Relative to q the density of dequantised rows is a probability of integers.
@@ -188,7 +229,7 @@ class Codec:
         x = self._rows(values, self.n_columns, "values")
         log_q = np.zeros(len(x))
         for columns, maps, _ in self._integers:
-            log_q += maps.log_dequantisation(x[:, columns])
+            log_q += maps.log_dequantisation(x[:, columns], weight)
         return log_q
 
     def in_user_units(self, deviation: npt.ArrayLike, z: npt.ArrayLike) -> FloatArray:
@@ -201,10 +242,10 @@ class Codec:
         return rows
 
     def supports(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> BoolArray:
-        """Return which values of rows a model can make: (n, d), False for another value of a constant, and for a
-        fraction among integers.
+        """Return which values of rows a model can make: (n, d).
 
-        A row with such a value has a log-density of -inf.
+        It is False where a constant column holds another value than the fitted one, and where a column of integers
+        holds another number. Rows with such values have a log-density of -inf.
         `dtypes` are those in which the columns were fitted: a constant of float32 equals what rounds to it.
         """
         x = self._rows(values, self.n_columns, "values")
@@ -257,10 +298,6 @@ class Codec:
         families = ((family.columns, family.maps, family.uniforms) for family in self._families)
         return tuple((columns, maps, uniforms) for columns, maps, uniforms in families if isinstance(maps, IntegerMaps))
 
-    def _uniforms(self, stream: Stream, n: int) -> FloatArray:
-        """Return the uniform draws for n rows, of all columns that take some."""
-        return stream.uniform(0, n, sum(column.n_uniforms for column in self.columns)).numpy()
-
     def _grouped(self) -> Iterator[_Family]:
         numbers: dict[str, list[int]] = {}
         for j, column in enumerate(self.columns):
@@ -278,6 +315,10 @@ class Codec:
         if rows.ndim != 2 or rows.shape[1] != width:
             raise InvalidInput(f"{name} should have shape (n, {width}), but got {rows.shape}.")
         return rows
+
+
+def _size(index: _Index) -> int:
+    return index.stop - index.start if isinstance(index, slice) else len(index)
 
 
 def _index(numbers: Sequence[int]) -> _Index:

@@ -228,7 +228,7 @@ class IntegerColumn(Column):
             type(numbers[0]).stacked(numbers),  # type: ignore[arg-type]  # a family has numbers of one kind
             _stack(columns, "least"),
             _stack(columns, "largest"),
-            np.array([column.dequantisation == "cosine" for column in columns]),
+            np.array([float(column.dequantisation == "cosine") for column in columns]),
         )
 
 

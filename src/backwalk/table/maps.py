@@ -38,6 +38,7 @@ from backwalk.table.schema import FloatArray, numpy_dtype
 LARGEST = float(np.finfo(np.float64).max)
 UNIFORM_VARIANCE, COSINE_VARIANCE = 1.0 / 12.0, 1.0 / 12.0 - 0.5 / math.pi**2  # of u
 _SINH_RANGE = 700.0
+_NEWTON_STEPS = 8  # from c = 1/2 downwards they reach the precision of float64
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -67,19 +68,31 @@ def asinh_log_slope(x: FloatArray, centre: FloatArray, scale: FloatArray) -> Flo
     return slope
 
 
-def place_in_cell(v: FloatArray, is_cosine: BoolArray) -> FloatArray:
-    """Return u in (-1/2, 1/2), the quantile of the dequantisation density at v in (0, 1).
+def place_in_cell(v: FloatArray, cosine: FloatArray) -> FloatArray:
+    """Return u in (-1/2, 1/2), the quantile at v in (0, 1) of the density 1 + c cos(2 pi u).
 
-    v is (n, k), `is_cosine`, (k,), says where the density is the cosine.
+    v is (n, k); `cosine`, (k,), is c: 0 for the uniform density, 1 for 2 cos^2(pi u), or between.
     """
     u = v - 0.5
-    u[:, is_cosine] = stats.cosine.ppf(v[:, is_cosine]) / (2.0 * np.pi)
+    whole, partial = cosine == 1.0, (cosine > 0.0) & (cosine < 1.0)
+    u[:, whole] = stats.cosine.ppf(v[:, whole]) / (2.0 * np.pi)
+    if partial.any():
+        c, distribution = cosine[partial], u[:, partial]
+        place = distribution.copy()
+        for _ in range(_NEWTON_STEPS):  # Kepler's equation
+            off = place + c * np.sin(2.0 * np.pi * place) / (2.0 * np.pi) - distribution
+            place -= off / (1.0 + c * np.cos(2.0 * np.pi * place))
+        u[:, partial] = place
     return u
 
 
-def log_cosine(u: FloatArray) -> FloatArray:
-    """Return ln q(u) = ln(2 cos^2(pi u)). Nearer to an edge than 0.01 it is that at 0.49, as at the edge it is -inf."""
-    density: FloatArray = np.log1p(np.cos(2.0 * np.pi * np.clip(u, -0.49, 0.49)))
+def log_cell_density(u: FloatArray, cosine: FloatArray) -> FloatArray:
+    """Return ln (1 + c cos(2 pi u)), (n, k), for c = `cosine`, (k,).
+
+    Where c is 1, places nearer to an edge than 0.01 have the density at 0.49, as at the edge it is 0.
+    """
+    edge = np.where(cosine == 1.0, 0.49, 0.5)
+    density: FloatArray = np.log1p(cosine * np.cos(2.0 * np.pi * np.clip(u, -edge, edge)))
     return density
 
 
@@ -204,7 +217,7 @@ class IntegerMaps(Maps):
     number: Maps
     least: FloatArray
     largest: FloatArray
-    is_cosine: BoolArray
+    cosine: FloatArray  # the weight c of the dequantisation density 1 + c cos(2 pi u)
 
     def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
         return self.number.encode(x if v is None else self.dequantise(x, v))
@@ -218,19 +231,21 @@ class IntegerMaps(Maps):
     def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
         return self.number.in_user_units(deviation, z)
 
-    def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
-        del dtypes
-        return np.asarray(x == np.rint(x))
+    def dequantise(self, x: FloatArray, v: FloatArray, weight: float = 1.0) -> FloatArray:
+        """Return values moved within their cells to the densities' quantiles at v, uniform on (0, 1): (n, m).
 
-    def dequantise(self, x: FloatArray, v: FloatArray) -> FloatArray:
-        """Return values moved within their cells to the densities' quantiles at v, uniform on (0, 1): (n, m)."""
-        return x + place_in_cell(v, self.is_cosine)
+        `weight` multiplies the densities' c.
+        """
+        return x + place_in_cell(v, weight * self.cosine)
 
-    def log_dequantisation(self, x: FloatArray) -> FloatArray:
+    def log_dequantisation(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
         """Return ln q of the places of dequantised values in their cells, summed over the columns: (n,), nats."""
-        place = x[:, self.is_cosine]
-        by_row: FloatArray = log_cosine(place - np.rint(place)).sum(axis=1)
+        place, cosine = x[:, self.cosine > 0.0], self.cosine[self.cosine > 0.0]
+        by_row: FloatArray = log_cell_density(place - np.rint(place), weight * cosine).sum(axis=1)
         return by_row
+
+    def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
+        return np.asarray(x == np.rint(x))
 
     def within_range(self, x: FloatArray) -> FloatArray:
         """Return new values within the range of the fitted ones: (n, m).

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from backwalk.streams import Stream
+from backwalk.table import Redraw
 from backwalk.training.config import Training
 from backwalk.training.noise_levels import NoiseLevels
 
@@ -37,7 +38,8 @@ class Batch(NamedTuple):
 class Batches:
     """The batches of a run on rows x_0, (n, d). Each is a function of member and step alone.
 
-    `eps`, (n, d), is noise that belongs to the rows; without it each batch draws its own.
+    `eps`, (n, d), is noise that belongs to the rows; without it each batch draws its own. Coordinates that depend on
+    draws, as those of dequantised integers do, are drawn anew for each batch by `redraw`.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Batches:
         members: int,
         stream: Stream,
         eps: Tensor | None = None,
+        redraw: Redraw | None = None,
     ) -> None:
-        self._of_members = [_OfMember(x_0, levels, training, member, stream, eps) for member in range(members)]
+        self._of_members = [_OfMember(x_0, levels, training, member, stream, eps, redraw) for member in range(members)]
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0, on the rows' device."""
@@ -76,7 +79,10 @@ class _OfMember:
         member: int,
         stream: Stream,
         eps: Tensor | None,
+        redraw: Redraw | None,
     ) -> None:
+        self._redraw = redraw
+        self._uniforms: tuple[int, np.ndarray] | None = None
         self._x_0, self._levels, self._member, self._stream, self._eps = x_0, levels, member, stream, eps
         self._batch_size = training.batch_size
         self._steps_an_epoch = training.steps_an_epoch(len(x_0))
@@ -91,7 +97,21 @@ class _OfMember:
         _, levels, noise = self._drawn
         rows, log_snr = self._places(step), levels[None, place]
         eps = noise[None, place] if self._eps is None else self._eps[None, rows]
-        return Batch(self._x_0[None, rows], eps, log_snr, self._levels.weight(log_snr))
+        x_0 = self._x_0[None, rows]
+        if self._redraw is not None:
+            drawn = self._redraw(rows.numpy(force=True), self._uniforms_at(step))
+            x_0[..., self._redraw.coordinates] = _sent(torch.from_numpy(drawn).to(x_0.dtype), x_0.device)
+        return Batch(x_0, eps, log_snr, self._levels.weight(log_snr))
+
+    def _uniforms_at(self, step: int) -> np.ndarray:
+        """Return the uniforms that a step's redraw takes, (rows, `n_uniforms`)."""
+        assert self._redraw is not None
+        block, place = divmod(step, self._steps_together)
+        if self._uniforms is None or self._uniforms[0] != block:
+            stream = self._stream.child("steps", self._member, block, "redraw")
+            drawn = stream.uniform(0, self._steps_together * self._batch_size, self._redraw.n_uniforms).numpy()
+            self._uniforms = block, drawn.reshape(self._steps_together, self._batch_size, -1)
+        return np.asarray(self._uniforms[1][place])
 
     def _draw(self, stream: Stream) -> tuple[Tensor, Tensor]:
         """Return log-SNRs, (steps, rows), and noise, (steps, rows, d), empty where it belongs to the rows."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from backwalk.denoiser import EnsembleDenoiser
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
+from backwalk.table import Redraw
 from backwalk.threads import Map, single_threads
 from backwalk.training.batches import Batches
 from backwalk.training.config import Training
@@ -69,6 +70,7 @@ class Trainer:
         max_time: float | None = None,
         time_outside_training: float = 0.0,
         eps: Tensor | None = None,
+        redraw: Redraw | None = None,
     ) -> None:
         self.denoiser, self.x_0, self.levels, self.training = denoiser, x_0, levels, training
         self.stream, self.max_time = stream, max_time
@@ -78,7 +80,7 @@ class Trainer:
         self._learner = EnsembleLearner(denoiser, training)
         self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream)
         self._choice = Choice()
-        self._batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps)
+        self._batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps, redraw)
         self._losses: list[tuple[int, float]] = []
         self._validations: list[tuple[int, float]] = []
         self.step = 0
