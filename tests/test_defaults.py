@@ -233,9 +233,9 @@ def test_with_a_row_more_a_plan_in_a_given_time_is_hardly_another(d):
 
 
 def test_time_beyond_the_usual_buys_members_in_pairs():
-    in_the_plane = [default_architecture(10_000, 2, seconds).n_members for seconds in (0.8, 2.5, 13, 18, 30, 60)]
+    in_the_plane = [default_architecture(10_000, 2, seconds).n_members for seconds in (0.8, 2.0, 2.5, 13, 18, 30, 60)]
     beyond = [default_architecture(20_000, 8, seconds).n_members for seconds in (8, 20, 50, 60)]
-    assert in_the_plane == [1, 2, 2, 4, 4, 8]
+    assert in_the_plane == [1, 1, 2, 2, 4, 4, 8]
     assert beyond == [1, 2, 2, 4]
     assert default_architecture(1_000, 2, 2.5).n_members == 2  # four of so few steps would leave rings unlearnt
 
