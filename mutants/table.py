@@ -1065,12 +1065,12 @@ MUTANTS = (
         ("test_latent.py",),
     ),
     Mutant(
-        "transport's error in encoded units",
+        "transport's error in the units of the middle",
         "latent.py",
         "codec.in_user_units(scale * error, scale * x_t)",
         "codec.in_user_units(scale * error, 0.0 * x_t)",
         "the reported error of rows",
-        ("test_latent.py",),
+        ("test_heavy_tails.py",),
     ),
     # The third-order solver.
     Mutant(
