@@ -5,8 +5,7 @@ this map from pairs (x_N, x_0) that the model makes. The usual training loop for
 
     eps = (x_N - a_N x_0) / b_N
 
-makes x_t the pair's x_N. (x_N in the place of eps made a C2ST on two moons worse by .013, with an a_N of only 0.05.)
-Where the chain ends in noise alone, a_N = 0 and b_N = 1, and the two are the same.
+makes x_t the pair's x_N. Where the chain ends in noise alone, a_N = 0 and b_N = 1, and eps is x_N.
 
 Source: Luhman & Luhman 2021, "Knowledge distillation in iterative generative models for improved sampling speed".
 """
@@ -32,10 +31,10 @@ from backwalk.threads import single_threads
 from backwalk.torch_state import in_initial_torch_state
 from backwalk.training import OneLevel, Progress, Trainer, Training
 
-TEACHER = Sampler("multistep", 25)  # near enough to the ODE itself
-N_FRESH = 4 * TILE_ROWS  # pairs that measure the error
-_LEAST_PAIRS_AT_ONCE, _MOST_PAIRS_AT_ONCE = 2 * TILE_ROWS, 8 * TILE_ROWS  # the first few soon say how long they take
-_SHARE_OF_PAIRS = 1 / 3  # of the time that there is
+TEACHER = Sampler("multistep", 25)  # close to the ODE
+N_FRESH = 4 * TILE_ROWS  # pairs on which the error is measured
+_LEAST_PAIRS_AT_ONCE, _MOST_PAIRS_AT_ONCE = 2 * TILE_ROWS, 8 * TILE_ROWS  # small at first, to watch the time
+_SHARE_OF_PAIRS = 1 / 3  # of `max_time`
 
 
 @in_initial_torch_state
@@ -51,10 +50,10 @@ def distilled(
 ) -> DiffusionModel:
     """Return the model with a student of this architecture, trained on `n_pairs` pairs.
 
-    `max_time` limits the seconds of pairs and training together. At most a third is for pairs, of which there are at
-    least 4,096, beside 8,192 that measure the error; at least half is for training, whose rates follow the clock.
-    `watch` is called after every training step. The student starts from the weights of the model's first member where
-    the sizes are the same.
+    `max_time` limits the seconds of pairs and training together. At most a third is for making pairs, at least 4,096 to
+    learn from and 8,192 to measure the error; at least half is for training, whose rates follow the time. `watch` is
+    called after every training step. The student starts from the weights of the model's first member where the sizes
+    are the same.
 
     Raises SamplingDiverged where the model's own x_0 are not finite, and TrainingDiverged.
     """
@@ -98,11 +97,11 @@ def distilled(
 def pairs(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler = TEACHER
 ) -> tuple[Tensor, Tensor]:
-    """Return x_N and the x_0 that a deterministic sampler makes of it for rows start..stop-1: (n, k), encoded units.
+    """Return x_N and the x_0 that a deterministic sampler maps it to for rows start..stop-1: (n, k), encoded units.
 
     Raises SamplingDiverged where an x_0 is not finite.
     """
-    visited_times(model, sampler)  # fitted on first use: before the tiles, not by the first of them
+    visited_times(model, sampler)  # fits them at first use, which the tiles' threads should not do
 
     @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
@@ -113,8 +112,8 @@ def pairs(
     both = torch.cat(list(tiles))
     if not bool(both.isfinite().all()):
         raise SamplingDiverged(
-            f"Pairs should be finite to learn from, but some that {sampler.solver} makes are not: "
-            "fit anew with a `training` of lower learning_rate."
+            f"Pairs should be finite, but some of {sampler.solver} are not: fit anew with a `training` of lower "
+            "learning_rate."
         )
     x_N, x_0 = both.chunk(2, dim=1)
     return x_N.contiguous(), x_0.contiguous()
@@ -123,7 +122,7 @@ def pairs(
 def _pairs_in_time(
     model: DiffusionModel, n_pairs: int, late: Callable[[], bool], stream: Stream
 ) -> tuple[Tensor, Tensor]:
-    """Return `n_pairs` pairs, or those made by the time that `late` returns True. The first pieces are small."""
+    """Return `n_pairs` pairs, or fewer if `late` returns True. The first pieces are small."""
     made: list[tuple[Tensor, Tensor]] = []
     first, piece = 0, _LEAST_PAIRS_AT_ONCE
     while first < n_pairs and not (made and late()):

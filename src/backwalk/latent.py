@@ -1,14 +1,14 @@
 """Latents: the noise that the probability-flow ODE maps a row to, and interpolation between rows.
 
-The ODE is a one-to-one map between rows of the model, blurred by the least noise level s_min, and x_N at the greatest.
-x_N is the latent of a row, with one coordinate per encoded coordinate. For a perfect model latents follow N(0, I), and
+The ODE is a one-to-one map between rows of the model, blurred by the least noise level s_min, and x_N at the greatest
+noise level. x_N is the latent of a row, with the k encoded coordinates. For a perfect model latents follow N(0, I), and
 the ODE maps a draw of N(0, I) back to a new row.
 
 Rows are interpolated by mixing their latents with weights cos(phi) and sin(phi), which keeps N(0, I). A plain average
 of two independent points of N(0, I) has variance 1/2 and is not a typical latent.
 
-Points are float64 whatever the network's precision, as the ODE can stretch a thin direction of the data, and its
-rounding errors, a thousandfold.
+Points are float64 whatever the network's precision, as the ODE can stretch a thin direction of the data a thousandfold,
+and rounding errors with it.
 
 Source: Song et al. 2021 (SDE), "Score-based generative modeling through stochastic differential equations".
 """
@@ -32,8 +32,8 @@ from backwalk.table import as_table, complete
 from backwalk.torch_state import in_initial_torch_state
 
 N_INTERVALS = 16
-_TILE_ROWS = 256  # on a CPU: one row costs 144 evaluations of a whole tile
-_FARTHEST = 1e6  # of a latent: at the row that it would come from, a network's float32 has no digits left
+_TILE_ROWS = 256  # on a CPU, where even one row takes 144 evaluations of a tile
+_FARTHEST = 1e6  # the largest coordinate of a latent: float32 does not resolve the rows of larger ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +49,11 @@ class Transported:
 
 @in_initial_torch_state
 def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals: int = N_INTERVALS) -> Transported:
-    """Return the latents of rows, (n, d) in the user's units: (n, k), k the number of columns that vary.
+    """Return the latents, (n, k), of rows, (n, d) in the user's units. k is the number of encoded coordinates.
 
-    Whole numbers are taken where they stand. `n_intervals` is even. A row's latent does not
-    depend on the other rows. Raises InvalidInput for rows beyond the network's range, and for those that the model
-    cannot make, and SamplingDiverged where a latent is not finite.
+    Integers are not dequantised. `n_intervals` is even. A row's latent does not depend on the other rows. Raises
+    InvalidInput for rows outside the network's range and for rows that the model cannot generate, and SamplingDiverged
+    where a latent is not finite.
     """
     refuse_impossible(model, values)
     z = encode_for_scoring(model, values)
@@ -63,17 +63,17 @@ def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals
 
 @in_initial_torch_state
 def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int = N_INTERVALS) -> Transported:
-    """Return the rows that latents, (n, k), become: (n, d), in the user's units.
+    """Return the rows, (n, d) in the user's units, of latents, (n, k).
 
-    Whole numbers are rounded after the solver's error was taken; constant columns have none. Raises InvalidInput for
-    latents of another shape, or far from where N(0, I) has any, and SamplingDiverged where a row is not finite.
+    Integers are rounded, which the solver's error does not include; constant columns have no error. Raises InvalidInput
+    for latents of another shape or with coordinates beyond 1e6, and SamplingDiverged where a row is not finite.
     """
     codec = model.codec
     x_N = np.array(complete(as_table(latents, name="Z"), name="Z").values)
     if x_N.shape[1] != codec.n_encoded:
         raise InvalidInput(
-            f"Latents should have shape (n, {codec.n_encoded}), n >= 1, a number for each column that varies, but got "
-            f"{x_N.shape}."
+            f"Latents should have shape (n, {codec.n_encoded}), a number for each encoded coordinate, but got "
+            f"{x_N.shape}: make them by to_latent, or draw them from N(0, I)."
         )
     if np.abs(x_N).max() > _FARTHEST:
         raise InvalidInput(
@@ -89,10 +89,10 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
 def interpolated(
     model: DiffusionModel, x_a: NDArray[np.float64], x_b: NDArray[np.float64], n: int
 ) -> NDArray[np.float64]:
-    """Return n rows on the way from each row of x_a to the same row of x_b, both (m, d): (m n, d), ways in order.
+    """Return n rows from each row of x_a to the same row of x_b, both (m, d) and included: (m n, d), path by path.
 
-    Between the ends, integers stay within the fitted range. Raises InvalidInput for another number of rows, for n < 2,
-    and for rows that the model cannot make.
+    Between the ends, integers stay within the fitted range. Raises InvalidInput for different numbers of rows, for
+    n < 2, and for rows that the model cannot generate.
     """
     if not is_whole(n) or n < 2:
         raise InvalidInput(f"n should be an integer >= 2, as both ends count, but got {n!r}: 9 is usual.")
@@ -101,7 +101,7 @@ def interpolated(
     if len(x_a) != len(x_b):
         raise InvalidInput(
             f"x_a and x_b should have equally many rows, but have {len(x_a)} and {len(x_b)}: give one row of each for "
-            "every way."
+            "every path."
         )
     latent_a, latent_b = np.split(to_latent(model, np.concatenate([x_a, x_b])).points, 2)
     path = mixed(latent_a, latent_b, int(n))
@@ -131,7 +131,7 @@ def mixed(latent_a: NDArray[np.float64], latent_b: NDArray[np.float64], n: int) 
 
 @dataclass(frozen=True, eq=False)
 class _InFloat64:
-    """A float32 network's denoiser, for points in float64."""
+    """A float32 denoiser, for points in float64."""
 
     denoiser: Denoiser
 
@@ -165,7 +165,7 @@ def _transport(
     broken = np.flatnonzero(~np.isfinite(both).all(axis=1))
     if len(broken):
         raise SamplingDiverged(
-            f"The ODE should lead to finite numbers, but from row {broken[0]} (rows count from 0) it does not: "
+            f"The ODE should give finite numbers, but does not for row {broken[0]} (rows count from 0): "
             "fit anew with a `training` of lower learning_rate."
         )
     return both[:, : start.shape[1]], both[:, start.shape[1] :]

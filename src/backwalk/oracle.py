@@ -1,8 +1,7 @@
-"""Models around a given denoiser, with everything that a fitted model has except a file.
+"""Models around a given denoiser, to study samplers, schedules and bounds without the errors of a network.
 
-A denoiser in closed form (`backwalk.diffusion.closed_forms`), or any other `Denoiser` (a function (x_t, log_snr) ->
-x_0_hat with a `log_snr_range` and a `device`) takes the place of a network. So the errors of a sampler, a schedule or a
-bound can be studied without those of a network.
+The denoiser is one in closed form (`backwalk.diffusion.closed_forms`), or any other `Denoiser`: a function (x_t,
+log_snr) -> x_0_hat with a `log_snr_range` and a `device`.
 """
 
 from __future__ import annotations
@@ -33,13 +32,11 @@ def oracle_model(
     sampler: Sampler | None = None,
     stream: Stream | None = None,
 ) -> DiffusionModel:
-    """Return a model around a denoiser of encoded points.
+    """Return a model around a denoiser of encoded points. It cannot be saved, as a function is no data.
 
-    `rows`, (n, d) in the user's units, are draws of the data: the denoising errors m_t are measured on them, and with
-    them the "optimal" reverse variances, and their moments give the prior mismatch. `codec` is between the user's units
-    and the denoiser's; without one they are the same. The stream is that of the noise in m_t, and
-    of the places of whole numbers in their cells. Such a model is for
-    `backwalk.model`, `backwalk.latent`, `assess` and `report`; there is no file for it, as a function is no data.
+    `rows`, (n, d) in the user's units, are draws of the data. The denoising errors m_t, and so the "optimal" reverse
+    variances, are measured on them, and their moments give the prior mismatch. `codec` maps between the user's units
+    and the denoiser's; without one they are the same. `stream` draws the noise in m_t, and dequantises integers.
 
     >>> import torch
     >>> from backwalk.diffusion import GaussianMixtureDenoiser
@@ -54,8 +51,8 @@ def oracle_model(
     >>> log_density(model, rows[:50]).log_prob.shape, bound(model, rows[:50], stream=Stream(2)).n_rows
     (torch.Size([50]), 50)
 
-    Raises InvalidInput for rows that are no table of numbers, or of another width than the codec's, and for those so
-    far from 0 that float32 loses the chain's first noise on them.
+    Raises InvalidInput for rows that are no table of numbers or have another number of columns than the codec, and for
+    rows so far from 0 that float32 rounds away the chain's first noise.
     """
     values = complete(as_table(rows)).values
     d = values.shape[1]

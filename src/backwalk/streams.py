@@ -42,7 +42,7 @@ class Stream:
     def child(self, *names: str | int) -> Stream:
         """Return the stream for one purpose within this one, for example `stream.child("step", t)`.
 
-        NumPy's numbers and texts are the same names as Python's.
+        Scalars of NumPy count as the equal ones of Python.
         """
         plain = (name.item() if isinstance(name, np.generic) else name for name in names)
         return Stream(self.seed, (*self.path, *plain))
@@ -66,7 +66,7 @@ class Stream:
         halves = self._words(start, stop, pairs).view(np.uint32).reshape(stop - start, pairs, 2)
         unit = torch.from_numpy(halves.astype(np.float64)).add_(0.5).mul_(2.0**-32).to(dtype)
         radius = unit[..., 0].log().mul_(-2.0).sqrt_()
-        # In float32 the largest of the 2^32 values rounds to 1, whose logarithm is 0: a radius of 0, as it should be.
+        # In float32 the largest of the 2^32 values rounds to 1: its radius is 0, the limit.
         angle = unit[..., 1].mul(2.0 * math.pi)
         both = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
         return both[:, :d].contiguous()
@@ -97,7 +97,7 @@ class Stream:
 
 
 RandomState = int | np.random.Generator | np.random.RandomState | None
-"""What scikit-learn takes as a `random_state`."""
+"""The types that scikit-learn accepts as a `random_state`."""
 
 
 def as_stream(random_state: RandomState) -> Stream:

@@ -1,8 +1,7 @@
-"""Parallelism by pieces: work is cut by sizes alone, and each piece runs on a single thread.
+"""Parallelism by pieces: work is cut into pieces by sizes alone, and each piece runs on a single thread.
 
-torch by default spreads every operation over all threads. For small networks that has two faults: the bits of a sum
-depend on the number of threads, and threads spin after each operation until all are done, which on a busy machine took
-up to a hundred times as long as the work itself.
+torch by default spreads every operation over all threads. Then the bits of a sum depend on the number of threads, and
+threads wait for each other after each operation, which is slow for small networks on a busy machine.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Map(Protocol):
 
 @contextmanager
 def single_threads(parallel_map: bool = True) -> Iterator[Map]:
-    """Yield a `map` that runs pieces in parallel, on as many threads as torch is set to use, one for each piece.
+    """Yield a `map` that runs pieces in parallel, each on one thread, on as many threads as torch is set to use.
 
     Without `parallel_map`, as for a GPU, it is the built-in `map`. torch's setting is restored at the end.
     """
@@ -68,8 +67,8 @@ def callers_own_threads() -> Iterator[None]:
 def on_one_thread(function: _Function) -> _Function:
     """Return a function whose torch operations run on one thread.
 
-    For mathematics in the caller's thread. There log, exp or sqrt of a few hundred numbers start OpenMP's threads, and
-    a process that is forked afterwards waits for them for ever.
+    Computations in the caller's thread use it, as log, exp or sqrt of a few hundred numbers would otherwise start
+    OpenMP's threads, for which a process that is forked afterwards waits for ever.
     """
 
     @wraps(function)
@@ -86,8 +85,8 @@ def on_one_thread(function: _Function) -> _Function:
 def _use_one_thread() -> None:
     """Set this thread's torch to one thread.
 
-    On first use in a thread torch replaces the thread's setting by that of new threads. Reading the setting makes that
-    happen before we write it.
+    At its first use in a thread torch replaces the thread's setting by that of new threads. Reading the setting first
+    makes this happen before it is set here.
     """
     if torch.get_num_threads() > 1:
         torch.set_num_threads(1)
@@ -98,7 +97,7 @@ def _taking_part(
 ) -> Iterator[_Result]:
     """Yield function(piece) for every piece, in order. The calling thread computes pieces too, instead of waiting.
 
-    To wake a sleeping thread takes some hundred microseconds, as long as many a piece.
+    Waking a sleeping thread would take as long as computing a small piece.
     """
     todo = list(pieces)
     futures = [pool.submit(function, piece) for piece in todo[1:]]
@@ -124,10 +123,10 @@ def _taking_part(
 class _OpenBlocks:
     """Counts open blocks: a thread's first block saves torch's setting in that thread, its last restores it.
 
-    torch keeps a setting for every thread and one for new threads, which each change of the former sets too. A thread's
-    setting is restored when it has no open block left, whatever other threads hold. A thread that first uses torch
-    during another's block finds one thread; with a block of its own it gets the other's setting. Generators hold blocks
-    open, and may end in any order, and on another thread than they began on.
+    torch has a setting for each thread and one for new threads; to change the former also changes the latter. A
+    thread's setting is restored when it has no open block left, even if other threads have some. A thread that first
+    uses torch while another has a block open finds a setting of one thread; the first block in it takes over the
+    other's setting. Generators hold blocks open, and may end in any order and on another thread than they began on.
     """
 
     def __init__(self) -> None:
@@ -140,7 +139,7 @@ class _OpenBlocks:
         keep_freed_memory()
         with self._lock:
             own, here, is_first = self._own, self._open_here(), self._count == 0
-            if not getattr(own, "is_ours", False):  # else it still is, from a block that was left on another thread
+            if not getattr(own, "is_ours", False):  # else a block that began here was left on another thread
                 own.setting = torch.get_num_threads()
                 if own.setting == 1 and not is_first and not getattr(own, "works_for_another", False):
                     own.setting = self._to_come
@@ -154,7 +153,7 @@ class _OpenBlocks:
             return int(own.setting)
 
     def work_for_another(self) -> None:
-        """Set this thread's torch to one thread for good, as it computes pieces of another thread's block."""
+        """Set torch to one thread for the whole life of this thread, which computes pieces of another's block."""
         self._own.works_for_another = True
         _use_one_thread()
 
@@ -180,9 +179,9 @@ _OPEN_BLOCKS = _OpenBlocks()
 def scripted(function: _Function, device: torch.device) -> _Function:
     """Compile a function of tensors by TorchScript, so that it runs without Python's global lock.
 
-    Threads that call operations of some ten microseconds from Python wait for the lock longer than the operations take
-    (docs/architecture.md, 17). On other devices than a CPU, where one thread works, the function is returned as it is;
-    so it is where torch has no TorchScript any more, which is deprecated: it is then slower, and returns the same.
+    Threads that call short operations from Python wait for the lock longer than the operations take
+    (docs/architecture.md, 17). The function is returned as it is for devices other than the CPU, which one thread
+    serves, and where torch has no TorchScript, which is deprecated: results are the same.
     """
     if device.type != "cpu":
         return function
@@ -205,7 +204,7 @@ def _scripted(function: _Function) -> _Function:
 
     @wraps(function)
     def released(*arguments: Any) -> Any:
-        # TorchScript's own optimiser makes the passes no faster, but delays the first calls by some hundred ms.
+        # TorchScript's optimiser makes the passes no faster, and delays the first calls.
         with optimized_execution(False):
             return compiled(*arguments)
 

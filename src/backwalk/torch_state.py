@@ -1,9 +1,9 @@
 """Independence of torch's state in the caller: autocast, the default device, and the gradient modes.
 
-A user may call in `with torch.autocast(...)`, `torch.inference_mode()` or `torch.no_grad()`, or after
-`torch.set_default_device(...)`. All of these belong to the calling thread. What a fit leaves behind and what it says of
-rows should not depend on them. (torch's default dtype belongs to the whole process, so no guard may change it: all
-constructors of tensors name their dtype instead.)
+A user may call the library within `with torch.autocast(...)`, `torch.inference_mode()` or `torch.no_grad()`, or after
+`torch.set_default_device(...)`. These settings belong to the calling thread, and no result should depend on them.
+(torch's default dtype belongs to the whole process, so it is not changed here: all constructors of tensors name their
+dtype instead.)
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _Result = TypeVar("_Result")
 
 @contextmanager
 def initial_torch_state() -> Iterator[None]:
-    """Run a block as in a thread that has set nothing: full precision, tensors on the CPU, gradients enabled."""
+    """Run a block with torch's initial settings: full precision, tensors on the CPU, gradients enabled."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))  # which enables gradients, too
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
-        if torch.get_default_device().type != "cpu":  # a device in force costs every call of torch some microseconds
+        if torch.get_default_device().type != "cpu":  # a device context slows every call of torch
             stack.enter_context(torch.device("cpu"))
         yield
 

@@ -434,9 +434,9 @@ def test_errors_give_rule_value_and_remedy():
     schedule = SCHEDULES["linear"]
     mean, covariance, x_0 = problem(2)
     denoiser, sigma_sq = GaussianDenoiser(mean, covariance), beta_variance(schedule)
-    with pytest.raises(InvalidInput, match="exactly one of stream and eps"):
+    with pytest.raises(InvalidInput, match="stream and eps should be given, but got"):
         variational_bound(denoiser, x_0, schedule, sigma_sq)
-    with pytest.raises(InvalidInput, match="exactly one of stream and eps"):
+    with pytest.raises(InvalidInput, match="stream and eps should be given, but got"):
         variational_bound(denoiser, x_0, schedule, sigma_sq, stream=Stream(0), eps=exact_points(2))
     for n_draws in (0, -1, 1.5, True, "a", None):
         with pytest.raises(InvalidInput, match="n_draws should be an integer >= 1"):

@@ -298,7 +298,7 @@ def test_noise_and_loss_at_levels_of_coordinates():
     ("make", "message"),
     [
         (lambda: ConditionalDenoiser(MIXTURE, X, KNOWN[:2]), r"got \(2,\) for \(5, 4\)"),
-        (lambda: ConditionalDenoiser(MIXTURE, X, KNOWN.double()), "known and absent should be truth values"),
+        (lambda: ConditionalDenoiser(MIXTURE, X, KNOWN.double()), "known and absent should be boolean"),
         (lambda: ConditionalDenoiser(MIXTURE, X, KNOWN, KNOWN), "coordinate 1 is both"),
         (lambda: ConditionalDenoiser(MIXTURE, X, KNOWN, ~KNOWN), "At least one coordinate should be free"),
         (lambda: ConditionalDenoiser(MIXTURE, X / 0.0, KNOWN), "Known values should be finite, but row 0"),

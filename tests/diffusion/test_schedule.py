@@ -191,7 +191,7 @@ def test_betas_are_one_row():
 def test_a_ratio_that_float64_cannot_hold_is_refused():
     """Found by review: such a chain was fitted, and sampling ended in an OverflowError."""
     assert NoiseSchedule.log_snr_uniform(20, log_snr_max=10.0, log_snr_min=-700.0).n_steps == 20
-    with pytest.raises(InvalidInput, match=r"within 700 of 0, or end at -inf, but got -752.* at t = 10"):
+    with pytest.raises(InvalidInput, match=r"within 700 of 0, .* but got -752.* at t = 10"):
         NoiseSchedule.log_snr_uniform(20, log_snr_max=10.0, log_snr_min=-1600.0)
 
 

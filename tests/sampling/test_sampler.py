@@ -67,9 +67,9 @@ def test_the_default_is_the_solver_that_does_best_with_as_many_evaluations(n_ste
 @pytest.mark.parametrize(
     ("sampler", "cost", "source"),
     [
-        (Sampler("ancestral"), "100 evaluations, one for each", "from the chain p_theta that the bound is about"),
-        (Sampler("ancestral", 250), "100 evaluations, one for each", "from the chain p_theta that the bound is about"),
-        (Sampler("ancestral", 10), "10 evaluations;", "a shorter chain of 10 steps with reverse variances of its own"),
+        (Sampler("ancestral"), "100 evaluations, one for each", "from the chain p_theta of the bound"),
+        (Sampler("ancestral", 250), "100 evaluations, one for each", "from the chain p_theta of the bound"),
+        (Sampler("ancestral", 10), "10 evaluations;", "a shorter chain of 10 steps with its own reverse variances"),
         (Sampler("ddim", 10), "10 evaluations;", "an approximation of the probability-flow ODE"),
         (Sampler("ddim", 10, 0.5), "10 evaluations;", "DDIM's own chain"),
         (Sampler("ddim", 10, 1.0), "10 evaluations;", "a shorter chain of 10 steps with the reverse variance beta_t"),

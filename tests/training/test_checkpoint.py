@@ -394,7 +394,7 @@ HOSTILE = {  # entries of the record and tensors put in the place of what was th
 
 SAID = {  # where another check than the one that is meant could find the fault
     "uneven losses": "shorter|longer",
-    "a divergence without weights": "one that diverged a look at its weights",
+    "a divergence without weights": "a diverged run candidate weights",
 }
 
 

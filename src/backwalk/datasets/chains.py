@@ -1,4 +1,4 @@
-"""Densities built one column at a time: Neal's funnel, a curved chain, a rotated one.
+"""Densities that are defined column by column: Neal's funnel, a curved chain, a rotated chain.
 
 By the chain rule log p(x) is a sum of one-dimensional normal log-densities, and the entropy the sum of their entropies.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backwalk.datasets.density import Density, exact, normal_rows
+from backwalk.datasets.density import Density, check_at_least, exact, normal_rows
 from backwalk.datasets.warps import Rotation, Warped, random_rotation
 from backwalk.errors import InvalidInput
 from backwalk.evaluation.estimates import Estimate
@@ -36,13 +36,13 @@ class Funnel(Density):
         )
 
     def _find_entropy(self) -> Estimate:
-        # The mean of log exp(x_1 / 2) is 0, so the narrow and the wide places cancel.
+        # The mean of x_1 is 0, so the scales exp(x_1 / 2) add nothing.
         return exact(_normal_entropy(3.0) + (self.d - 1) * _normal_entropy(1.0))
 
 
 @dataclass(frozen=True, eq=False)
 class SineChain(Density):
-    """x_1 ~ N(0, 1) and x_{i+1} = sin(2 x_i) + noise * Z_i: each column is a curve of the one before."""
+    """x_1 ~ N(0, 1) and x_{i+1} = sin(2 x_i) + noise * Z_i, with Z_i standard normal."""
 
     noise: float
 
@@ -66,16 +66,20 @@ def funnel(d: int = 10) -> Density:
     >>> round(funnel(d=2).entropy, 4)
     3.9365
     """
-    return Funnel("funnel", _at_least_two(d))
+    check_at_least(2, d=d)
+    return Funnel("funnel", d)
 
 
 def curved_chain(d: int = 8, noise: float = 0.1) -> Density:
     """Return the chain x_{i+1} = sin(2 x_i) + noise * Z_i, d >= 2."""
-    return SineChain("curved_chain", _at_least_two(d), _positive(noise))
+    check_at_least(2, d=d)
+    if not 0.0 < noise < math.inf:
+        raise InvalidInput(f"noise should be finite and positive, but got {noise}: 0.1 is usual.")
+    return SineChain("curved_chain", d, noise)
 
 
 def rotated_chain(d: int = 10, noise: float = 0.1, *, seed: int = 0) -> Density:
-    """Return the curved chain turned by a random rotation, d >= 2, so that no column shows its structure alone."""
+    """Return the curved chain under a random rotation, d >= 2, so that no single column shows its structure."""
     base = curved_chain(d, noise)
     rotation = Rotation(random_rotation(d, Stream(seed).child("datasets", "rotated_chain", d)))
     return Warped("rotated_chain", d, base, (rotation,))
@@ -87,15 +91,3 @@ def _log_normal(x: Rows, scale: float) -> Rows:
 
 def _normal_entropy(scale: float) -> float:
     return 0.5 * math.log(2.0 * math.pi * math.e) + math.log(scale)
-
-
-def _at_least_two(d: int) -> int:
-    if d < 2:
-        raise InvalidInput(f"d should be at least 2, but got {d}: a chain needs two columns.")
-    return d
-
-
-def _positive(noise: float) -> float:
-    if not 0.0 < noise < math.inf:
-        raise InvalidInput(f"noise should be positive, but got {noise}: without noise there is no density.")
-    return noise

@@ -1,8 +1,8 @@
 """Curves in the plane, blurred by Gaussian noise: two moons, spirals, circles, rings; and a checkerboard.
 
 A point is c_k(W) + noise * Z, with the curve k uniform, W its position along the curve and Z normal, so the density is
-the integral of N(x; c_k(w), noise^2 I) over w. Gauss-Legendre panels of some three noise widths give its logarithm
-within 1e-8 up to ten noise widths from a curve; farther out, where it is below -50, within a thousandth of itself. On a
+the integral of N(x; c_k(w), noise^2 I) over w. Gauss-Legendre quadrature on panels three noise widths long gives its
+logarithm to 1e-8 within ten noise widths of a curve, and to a relative 1e-3 farther out, where it is below -50. On a
 full circle the integral is a Bessel function.
 """
 
@@ -19,24 +19,25 @@ from scipy.special import i0e, logsumexp
 
 from backwalk.datasets.density import (
     Density,
+    check_at_least,
     exact,
     in_chunks,
     normal_rows,
     panel_nodes,
     uniform_rows,
 )
-from backwalk.errors import InvalidInput
 from backwalk.evaluation.estimates import Estimate
 from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
 
 Curve = Callable[[Rows], Rows]
-_TAIL = 7.0  # noise widths beyond which the density is below 1e-10 of its height
+_TAIL = 7.0  # noise widths from a curve, beyond which the density is below 1e-10 of its maximum
+_LEAST_NOISE = 0.005  # that the quadrature resolves
 
 
 @dataclass(frozen=True, eq=False)
 class NoisyCurves(Density):
-    """Points on smooth curves of the plane, each as probable as the others, plus isotropic normal noise.
+    """Points on smooth, equally probable curves of the plane, plus isotropic normal noise.
 
     A curve maps positions w (n,) in [0, 1] to points (n, 2); w = U^(1/power), with U uniform, has density
     power w^(power - 1).
@@ -66,8 +67,8 @@ class NoisyCurves(Density):
         return in_chunks(of_chunk, x, len(points)) - math.log(2.0 * math.pi * self.noise**2)
 
     def _find_entropy(self) -> Estimate:
-        # The trapezoidal rule converges very fast for a density that is smooth on the grid's scale and gone at the
-        # border: half a noise width gives the entropy within 1e-5 nats. Points far from every curve are left out.
+        # The trapezoidal rule converges fast for a density that is smooth on the grid's scale and 0 at its border: a
+        # spacing of half a noise width gives the entropy to 1e-5 nats. Points far from every curve are left out.
         points, spacing, tail = self._nodes()[0], 0.5 * self.noise, _TAIL * self.noise
         axes = [
             np.arange(a, b, spacing) for a, b in zip(points.min(axis=0) - tail, points.max(axis=0) + tail, strict=True)
@@ -89,25 +90,27 @@ class NoisyCurves(Density):
 
 
 def two_moons(noise: float = 0.05) -> Density:
-    """Return scikit-learn's two half circles with noise, d = 2, except that the angles are independent.
+    """Return scikit-learn's two half circles with noise, d = 2, with independent angles.
 
     The outer arc is (cos a, sin a), the inner (1 - cos a, 1/2 - sin a), a uniform on (0, pi). `make_moons` puts its
-    angles on a grid, so that two of its sets lie nearer to each other than honest samples can.
+    angles on a grid, so that two of its samples are closer to each other than independent ones.
 
     >>> two_moons().sample(3, random_state=0).shape
     (3, 2)
     """
-    return NoisyCurves("two_moons", 2, (_outer_moon, _inner_moon), _positive_noise(noise))
+    check_at_least(_LEAST_NOISE, noise=noise)
+    return NoisyCurves("two_moons", 2, (_outer_moon, _inner_moon), noise)
 
 
 def spirals(noise: float = 0.05) -> Density:
     """Return two arms +-(r/3) (-cos r, sin r), r = 3 pi sqrt(U), with noise, d = 2: radii of 0 to pi."""
-    return NoisyCurves("spirals", 2, (_spiral, _opposite_spiral), _positive_noise(noise), power=2)
+    check_at_least(_LEAST_NOISE, noise=noise)
+    return NoisyCurves("spirals", 2, (_spiral, _opposite_spiral), noise, power=2)
 
 
 @dataclass(frozen=True, eq=False)
 class NoisyCircles(Density):
-    """Points on circles about the origin, each as probable as the others, plus isotropic normal noise.
+    """Points on equally probable circles about the origin, plus isotropic normal noise.
 
     For one circle of radius R, with r = |x| and z = r R / noise^2,
     log p(x) = -(r - R)^2 / (2 noise^2) + log[exp(-z) I_0(z)] - log(2 pi noise^2).
@@ -139,12 +142,14 @@ class NoisyCircles(Density):
 
 def circles(noise: float = 0.05) -> Density:
     """Return two circles of radius 1 and 1/2 with noise, d = 2."""
-    return NoisyCircles("circles", 2, (1.0, 0.5), _positive_noise(noise))
+    check_at_least(_LEAST_NOISE, noise=noise)
+    return NoisyCircles("circles", 2, (1.0, 0.5), noise)
 
 
 def rings(noise: float = 0.03) -> Density:
     """Return four circles of radius 1, 3/4, 1/2 and 1/4 with noise, d = 2."""
-    return NoisyCircles("rings", 2, (1.0, 0.75, 0.5, 0.25), _positive_noise(noise))
+    check_at_least(_LEAST_NOISE, noise=noise)
+    return NoisyCircles("rings", 2, (1.0, 0.75, 0.5, 0.25), noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,10 +179,9 @@ class Checkerboard(Density):
 def checkerboard(n_cells: int = 4) -> Density:
     """Return the uniform density on the dark cells of a board on [-n_cells/2, n_cells/2]^2, d = 2.
 
-    Its edges are sharp: a model with smooth density can come near, but not reach it.
+    Its edges are sharp: a smooth density can approach it, but not reach it.
     """
-    if n_cells < 2:
-        raise InvalidInput(f"n_cells should be at least 2, but got {n_cells}: 4 is usual.")
+    check_at_least(2, n_cells=n_cells)
     return Checkerboard("checkerboard", 2, n_cells)
 
 
@@ -196,11 +200,3 @@ def _spiral(w: Rows) -> Rows:
 
 def _opposite_spiral(w: Rows) -> Rows:
     return -_spiral(w)
-
-
-def _positive_noise(noise: float) -> float:
-    if not 0.005 <= noise < math.inf:
-        raise InvalidInput(
-            f"noise should be at least 0.005, but got {noise}: a thinner curve is no density that a grid resolves."
-        )
-    return noise

@@ -1,11 +1,12 @@
 """The base class of densities: independent rows, their exact log-density, and the entropy.
 
-Generative models are judged by nats above the entropy and by two-sample statistics on fresh draws. Row i of a draw is a
+Generative models are compared by nats above the entropy and by two-sample statistics on new draws. Row i of a draw is a
 function of (seed, i), so a shorter draw is the head of a longer one.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,9 +36,11 @@ class Density(ABC):
     d: int
 
     def sample(self, n: int, *, random_state: RandomState = None) -> Rows:
-        """Return n independent draws: (n, d), float64. `random_state` as in scikit-learn; an integer repeats."""
-        if n < 0:
-            raise InvalidInput(f"n should be at least 0, but got {n}: say how many rows to draw.")
+        """Return n independent draws: (n, d), float64.
+
+        `random_state` is as in scikit-learn; the same integer gives the same rows.
+        """
+        check_at_least(0, n=n)
         return self.sample_rows(0, n, stream=as_stream(random_state))
 
     def sample_rows(self, start: int, stop: int, *, stream: Stream) -> Rows:
@@ -72,6 +75,15 @@ class Density(ABC):
     def _find_entropy(self) -> Estimate: ...
 
 
+def check_at_least(least: float, **arguments: float) -> None:
+    """Raise InvalidInput unless every argument is finite and at least `least`."""
+    for name, value in arguments.items():
+        if not least <= value < math.inf:
+            raise InvalidInput(
+                f"{name} should be finite and at least {least:g}, but got {value}: choose another value."
+            )
+
+
 def exact(value: float) -> Estimate:
     """Return a value without sampling error."""
     return Estimate(float(value), 0.0, 0)
@@ -90,7 +102,7 @@ def normal_rows(start: int, stop: int, d: int, stream: Stream) -> Rows:
 def transform(x: Rows, matrix: Rows) -> Rows:
     """Return x @ matrix.T (n, k), summed column by column.
 
-    A library's matrix product may round a row differently in a larger batch; this sum does not.
+    A library's matrix product may round a row differently in a larger batch. This sum does not.
     """
     result = np.zeros((len(x), len(matrix)))
     for j in range(x.shape[1]):

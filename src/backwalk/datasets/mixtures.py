@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import entr, logsumexp, softmax
 
-from backwalk.datasets.density import Density, in_chunks, normal_rows, transform, uniform_rows
+from backwalk.datasets.density import Density, check_at_least, in_chunks, normal_rows, transform, uniform_rows
 from backwalk.datasets.warps import Rotation, Shear, Twist, Warped, random_rotation
-from backwalk.errors import InvalidInput
 from backwalk.evaluation.estimates import Estimate, mean_estimate
 from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
@@ -68,14 +67,13 @@ class GaussianMixture(Density):
 def gaussian_mixture(d: int = 2, n_components: int = 8, *, seed: int = 0) -> Density:
     """Return a mixture with means from N(0, (18/d) I) and standard deviations of 0.2 to 1 along random axes.
 
-    So two means are about 6 apart in any number of dimensions.
-    The seed chooses the mixture; `sample`'s `random_state` chooses the rows.
+    Two means are about 6 apart in any number of dimensions. The seed chooses the mixture; `sample`'s `random_state`
+    chooses the rows.
 
     >>> gaussian_mixture(d=5).d
     5
     """
-    if d < 1 or n_components < 1:
-        raise InvalidInput(f"d and n_components should be at least 1, but got {d} and {n_components}.")
+    check_at_least(1, d=d, n_components=n_components)
     stream = Stream(seed).child("datasets", "gaussian_mixture", d)
     means = math.sqrt(18.0 / d) * normal_rows(0, n_components, d, stream.child("means"))
     spreads = 0.2 + 0.8 * uniform_rows(0, n_components, d, stream.child("spreads"))
@@ -89,8 +87,7 @@ def pinwheel(n_arms: int = 5) -> Density:
     The twist turns a point by an angle that grows with its distance from the origin. It preserves volume, so the
     entropy is that of the Gaussians.
     """
-    if n_arms < 1:
-        raise InvalidInput(f"n_arms should be at least 1, but got {n_arms}: 5 is usual.")
+    check_at_least(1, n_arms=n_arms)
     angles = 2.0 * math.pi * np.arange(n_arms) / n_arms
     turns = np.stack([np.cos(angles), -np.sin(angles), np.sin(angles), np.cos(angles)], axis=1).reshape(-1, 2, 2)
     base = GaussianMixture("pinwheel", 2, 1.4 * turns[:, :, 0], turns * np.array([0.4, 0.12]))
@@ -101,10 +98,9 @@ def warped_mixture(d: int = 32, n_components: int = 6, n_layers: int = 2, *, see
     """Return a Gaussian mixture bent by layers of rotations and shears, any d >= 2.
 
     A shear adds sines of one half of the columns to the other half. Every layer preserves volume, so log p(x) is the
-    mixture's at the point that x came from, and the entropy is the mixture's.
+    mixture's at the preimage of x, and the entropy is the mixture's.
     """
-    if d < 2:
-        raise InvalidInput(f"d should be at least 2, but got {d}: a shear needs two columns.")
+    check_at_least(2, d=d)
     base = gaussian_mixture(d, n_components, seed=seed)
     stream = Stream(seed).child("datasets", "warped_mixture", d)
     half = d // 2

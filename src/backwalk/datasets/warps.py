@@ -44,7 +44,7 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Twist:
-    """Turn a point z of the plane by rate |z|^2: circles stay circles, so area is preserved."""
+    """Turn a point z of the plane by the angle rate |z|^2, which preserves areas."""
 
     rate: float
 

@@ -18,7 +18,7 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
 
 Architecture = Textbook | Residual | nn.Module
-"""What a denoiser is made of: the sizes of a network of ours, or a user's module with its initial weights."""
+"""The sizes of a network of this library, or a user's module with its initial weights."""
 
 __all__ = [
     "Architecture",

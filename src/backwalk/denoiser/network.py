@@ -47,7 +47,7 @@ class Textbook:
 
     @property
     def n_members(self) -> int:
-        """A single network."""
+        """1: a single network."""
         return 1
 
     def n_parameters(self, d: int) -> int:
@@ -62,9 +62,9 @@ class Textbook:
 
 @dataclass(frozen=True)
 class Residual:
-    """Pre-activation residual blocks h <- h + B silu(A silu(h)): `n_blocks` of `width` units, `n_members` side by side.
+    """An ensemble of `n_members` networks of `n_blocks` residual blocks h <- h + B silu(A silu(h)) of `width` units.
 
-    Block and output layers start at zero, so that the untrained denoiser is the best linear one for data of unit
+    B and the output layer start at zero, so that the untrained denoiser is the best linear one for data of unit
     variance. Source: He et al. 2016 for the form of the block.
     """
 
@@ -111,7 +111,7 @@ class TextbookNetwork(nn.Module):
             slopes.append((1.0 - h.square()).unsqueeze(1))
 
         def push(tangent: Tensor) -> Tensor:
-            tangent = _with_level_at_rest(tangent)
+            tangent = nn.functional.pad(tangent, (0, 1))  # the level is constant
             for layer, slope in zip(self.layers, slopes, strict=False):
                 tangent = _pushed(layer, tangent).mul_(slope)
             return _pushed(self.layers[-1], tangent)
@@ -154,7 +154,7 @@ class ResidualNetwork(nn.Module):
 
     @cached_property
     def _layers(self) -> list[MemberLinear]:
-        # Cached, as looking them up takes 40 us of every pass.
+        # Cached, as every pass needs them and looking them up is slow.
         blocks = (layer for pair in zip(self.open, self.close, strict=True) for layer in pair)
         return [layer for layer in (self.enter, *blocks, self.leave) if isinstance(layer, MemberLinear)]
 
@@ -174,11 +174,6 @@ def _pushed(layer: nn.Module, tangent: Tensor) -> Tensor:
     assert isinstance(layer, MemberLinear)
     members, k, rows, _ = tangent.shape
     return product(tangent.reshape(members, k * rows, -1), layer.weight).reshape(members, k, rows, -1)
-
-
-def _with_level_at_rest(tangent: Tensor) -> Tensor:
-    """Return tangents of (x, level) that move x alone."""
-    return nn.functional.pad(tangent, (0, 1))
 
 
 def _uniform_linear(n_in: int, n_out: int, stream: Stream) -> MemberLinear:

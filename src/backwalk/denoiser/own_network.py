@@ -1,4 +1,4 @@
-"""Networks of the user's own: any `torch.nn.Module` becomes a denoiser.
+"""Denoisers from any `torch.nn.Module` of the user.
 
 The module is a function `network(x_t, level)` of noisy points x_t, (n, d), and their noise levels, (n,), both float32.
 It returns F, (n, d), of the preconditioning in `preconditioning.py`,
@@ -9,9 +9,9 @@ so that an F of zero is already the best linear denoiser for data of unit varian
 logarithm of the noise level s, as in Karras et al. 2022, and lies in about -1..0.8 for the default schedule. Training
 needs the derivatives of `network` by its parameters, scoring those by x_t; both come from autograd.
 
-The module is copied and runs in evaluation mode throughout. Each row has to be a function of its own point and level,
-and two calls with the same arguments have to return the same. Several threads may call the module at the same time, so
-its forward should change nothing.
+The module is copied and always runs in evaluation mode. Each row of F should depend on its own point and level only,
+and two calls with the same arguments should return the same. Several threads may call the module at the same time, so
+`forward` should not change it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SUSPECTS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
 class NetworkDenoiser(PreconditionedDenoiser):
-    """A denoiser of one member around a user's module; see the module's docstring for what that has to compute."""
+    """A denoiser of one member around a user's network, which `own_network.py` describes."""
 
     has_fixed_operations = False
 
@@ -69,7 +69,7 @@ def checked_copy(network: nn.Module, d: int) -> nn.Module:
 
 
 def answers(network: nn.Module, d: int) -> list[float]:
-    """Return what a network says at a few fixed points, one number for each: a mark by which it is recognised."""
+    """Return a network's mean output at each of a few fixed points, by which `check_answers` recognises it."""
     device = next(network.parameters()).device
     x_t, level = (probe.to(device) for probe in _probes(d))
     with torch.inference_mode():
@@ -78,7 +78,7 @@ def answers(network: nn.Module, d: int) -> list[float]:
 
 
 def check_answers(network: nn.Module, d: int, expected: list[float]) -> None:
-    """Raise InvalidInput where a network does not say what `answers` returned when it was saved."""
+    """Raise InvalidInput where a network's `answers` are not the `expected` ones, from when it was saved."""
     found = torch.tensor(answers(network, d), dtype=torch.float64, device="cpu")
     wanted = torch.tensor(expected, dtype=torch.float64, device="cpu")
     if found.shape != wanted.shape or not _alike(found, wanted):
@@ -91,7 +91,9 @@ def check_answers(network: nn.Module, d: int, expected: list[float]) -> None:
 def _check_tensors(network: nn.Module, name: str) -> None:
     parameters = dict(network.named_parameters())
     if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise InvalidInput(f"{name} should have parameters to train, but has none with requires_grad=True.")
+        raise InvalidInput(
+            f"{name} should have parameters with requires_grad=True, but has none: add or unfreeze some."
+        )
     tensors = {**parameters, **dict(network.named_buffers())}
     for key, tensor in tensors.items():
         if is_lazy(tensor):
@@ -121,7 +123,7 @@ def _check_function(network: nn.Module, name: str, d: int) -> None:
     whole = _answer(network.eval(), x_t, level, name)
     if not _alike(whole, _answer(network, x_t, level, name)):
         raise InvalidInput(
-            f"{name} should return the same for the same arguments, but draws random numbers: it must not."
+            f"{name} should return the same for the same arguments, but does not: draw no random numbers in it."
         )
     for rows in (slice(0, 1), slice(2, None)):
         if not _alike(whole[rows], _answer(network, x_t[rows], level[rows], name)):
@@ -132,7 +134,8 @@ def _check_function(network: nn.Module, name: str, d: int) -> None:
     inputs = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not whole.requires_grad or all(g is None for g in torch.autograd.grad(whole.sum(), inputs, allow_unused=True)):
         raise InvalidInput(
-            f"{name} should depend on its parameters by operations of torch, but has no gradient by them."
+            f"{name} should depend on its parameters by operations of torch, but has no gradient by them: call no "
+            "detach() and no NumPy."
         )
     before = [buffer.clone() for buffer in network.buffers()]
     in_training = _answer(network.train(), x_t, level, name)
@@ -141,8 +144,8 @@ def _check_function(network: nn.Module, name: str, d: int) -> None:
         suspects = [key or name for key, module in network.named_modules() if isinstance(module, _SUSPECTS)]
         raise InvalidInput(
             f"{name} should compute the same in training and evaluation mode, but does not"
-            f"{f' ({suspects[0]}: {network.get_submodule(suspects[0])})' if suspects else ''}: leave out dropout and "
-            "batch normalisation, LayerNorm is fine."
+            f"{f' ({suspects[0]}: {network.get_submodule(suspects[0])})' if suspects else ''}: remove dropout, and "
+            "replace batch normalisation by LayerNorm."
         )
 
 

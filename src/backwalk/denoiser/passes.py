@@ -1,4 +1,4 @@
-"""The passes through a residual network, written by hand, as they take nearly all of the time of training and sampling.
+"""Hand-written passes through a residual network, in which training and sampling spend nearly all of their time.
 
     h_0 = W_in (x, level) + b_in,  h <- h + B silu(A silu(h) + a) + b for each block,  F = W_out silu(h) + b_out.
 
@@ -23,7 +23,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
-    """Return x W, (members, rows, n_out); for few columns as (W^T x^T)^T, which MKL computes 2 to 14 times as fast."""
+    """Return x W, (members, rows, n_out); for few columns as (W^T x^T)^T, which MKL computes faster."""
     if _has_few_columns(weight):
         return torch.bmm(weight.transpose(1, 2).contiguous(), x.transpose(1, 2)).transpose(1, 2).contiguous()
     return torch.bmm(x, weight)
@@ -44,7 +44,7 @@ def prediction(x: Tensor, parameters: list[Tensor]) -> Tensor:
 
 
 def prediction_in_place(x: Tensor, parameters: list[Tensor]) -> Tensor:
-    """Return the same as `prediction`, bit for bit, by operations in place, which autograd does not allow."""
+    """Return the bits of `prediction` by operations in place, which autograd does not allow."""
     n = len(parameters)
     h = torch.baddbmm(parameters[1], x, parameters[0])
     for k in range(2, n - 2, 4):
@@ -75,7 +75,7 @@ def prediction_and_slopes(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:
 
 
 def pushed(tangents: Tensor, slopes: list[Tensor], parameters: list[Tensor]) -> Tensor:
-    """Return the derivatives of F along tangents of the points, (members, k, rows, d); the level is at rest."""
+    """Return the derivatives of F along tangents of the points, (members, k, rows, d), at a constant level."""
     members, k, rows, d = tangents.shape
     n = len(parameters)
     flat, apart = (members, k * rows, -1), (members, k, rows, -1)
@@ -92,7 +92,7 @@ def pushed(tangents: Tensor, slopes: list[Tensor], parameters: list[Tensor]) -> 
 def residual_parts(log_snr: Tensor, x: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return a, b, b g and the network's ln q / 4 of `ResidualDenoiser`, of log_snr's shape: (members, rows, 1)."""
     a, b = scales(log_snr, x)
-    # The square of GREATEST_LEVEL, beyond which a level tells the network nothing new.
+    # 1e6 is the square of GREATEST_LEVEL, at which x_t is noise alone.
     level_sq = torch.exp(-log_snr).clamp(max=1e6)
     smoothed_sq = level_sq + floor**2
     return a, b, b * torch.sqrt(level_sq / smoothed_sq), 0.125 * torch.log(smoothed_sq)
@@ -101,8 +101,7 @@ def residual_parts(log_snr: Tensor, x: Tensor, floor: float) -> tuple[Tensor, Te
 def residual_mean(x_t: Tensor, log_snr: Tensor, floor: float, parameters: list[Tensor]) -> Tensor:
     """Return x_0_hat, (n, d), the mean over a residual denoiser's members: x_t is (n, d), log_snr () or (n,).
 
-    On a CPU members are computed one by one, so that activations stay in the cache: a tile of four members of width 128
-    takes 0.90 of the time.
+    On a CPU members are computed one by one, so that activations stay in the cache.
     """
     a, _, share, level = residual_parts(log_snr.reshape(-1, 1), x_t, floor)
     x = torch.cat([x_t, level.expand(x_t.shape[0], 1)], dim=-1).unsqueeze(0)

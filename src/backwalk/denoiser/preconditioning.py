@@ -7,9 +7,9 @@ a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar) and the noise level s = b / a:
 - `PreconditionedDenoiser`: x_0_hat = a x_t + b g F(x_t, ln q / 4). Here a x_t is the best estimate for data of unit
   variance, and the network F learns the rest. Without g this is Karras' preconditioning and F = -v. g = s / q with
   q = sqrt(s^2 + floor^2), where `floor` is the finest structure that the data can show. At noise levels far below the
-  floor the posterior mean is x_t plus s^2 times a score that no longer changes with s. b g F has just that form there,
-  so that one function F serves all those levels and the network need not learn from noise that nothing is to be
-  removed. `ResidualDenoiser` is this for the default network, `own_network.NetworkDenoiser` for a user's.
+  floor the posterior mean is x_t plus s^2 times a score that no longer changes with s. b g F has this form there, so
+  that one function F serves all those levels, and does not fit their noise. `ResidualDenoiser` is this for the default
+  network, `own_network.NetworkDenoiser` for a user's.
 
 Source: Ho et al. 2020, Eq. 15; Karras et al. 2022, Eq. 7; the floor is this library's own.
 """
@@ -83,7 +83,7 @@ class EnsembleDenoiser(nn.Module, ABC):
     def member(self, k: int) -> Self:
         """Return the denoiser of member k alone. Both share its weights, until one moves to another device or dtype."""
         shared = {id(parameter): nn.Parameter(parameter.detach()[k : k + 1]) for parameter in self.parameters()}
-        alone = deepcopy(self, shared)  # which takes these for the copies
+        alone = deepcopy(self, shared)  # with these in the place of the parameters' copies
         alone.n_members = 1
         return alone
 
@@ -94,8 +94,8 @@ class EnsembleDenoiser(nn.Module, ABC):
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
         """Return x_0_hat, and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d).
 
-        By reverse mode twice: u -> u' J is linear, so that its derivative along v is J v. Unlike forward mode it works
-        for every operation that autograd knows, and in several threads at once.
+        Reverse mode is applied twice: u -> u' J is linear, and its derivative along v is J v. Unlike forward mode this
+        works for every operation of autograd, and in several threads at once.
         """
         with torch.inference_mode(False), torch.enable_grad():
             x = x_t.clone().requires_grad_()  # clones, as autograd keeps no tensors of inference mode
@@ -131,9 +131,9 @@ class NoiseDenoiser(EnsembleDenoiser):
         super().__init__(network, n_members, (float(schedule.log_snr[-1]), float(schedule.log_snr[1])))
         if float(schedule.log_snr[-1]) < LEAST_LOG_SNR:  # there float32 has no signal left
             raise InvalidInput(
-                f"log-SNR should be at least {LEAST_LOG_SNR:g} for a network that predicts eps, as noise alone says "
-                f"nothing of x_0, but got {float(schedule.log_snr[-1]):g} at t = {schedule.n_steps}: end the schedule "
-                "at a larger one, or use Residual."
+                f"log-SNR should be at least {LEAST_LOG_SNR:g} for a network that predicts eps, but got "
+                f"{float(schedule.log_snr[-1]):g} at t = {schedule.n_steps}: end the schedule at a larger one, or use "
+                "Residual."
             )
         # Increasing, as searchsorted requires, and in float32, as the network's inputs are.
         self.register_buffer("_grid", schedule.log_snr[1:].flip(0).float(), persistent=False)
@@ -143,7 +143,7 @@ class NoiseDenoiser(EnsembleDenoiser):
         """Return x_0_hat of each member."""
         eps: Tensor = self.network(x_t, time_share(log_snr, self._grid).unsqueeze(-1).to(x_t))
         a, b = scales(log_snr.unsqueeze(-1), x_t)
-        return (x_t - b * eps) / a  # a > 0 on the schedule: `x_0_from_eps` would make a GPU wait to look
+        return (x_t - b * eps) / a  # a > 0 on the schedule; the check in `x_0_from_eps` would synchronise a GPU
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
         """Return x_0_hat, and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
@@ -222,7 +222,7 @@ class ResidualDenoiser(PreconditionedDenoiser):
     def loss_and_gradients(
         self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return the loss and its gradients, as every denoiser does, without autograd."""
+        """Return the loss and its gradients, without autograd."""
         with torch.no_grad():
             loss, *gradients = scripted(loss_and_gradients, x_0.device)(
                 x_0,

@@ -35,7 +35,7 @@ from backwalk.limits import is_whole
 from backwalk.streams import Stream
 from backwalk.threads import Map
 
-_ROWS_OF_A_CALL = 2048  # of the denoiser: fewer rows go through at several steps at once
+_ROWS_OF_A_CALL = 2048  # of the denoiser; with fewer rows, several steps share a call
 
 
 def simple_loss(denoiser: Denoiser, x_0: Tensor, t: int | Tensor, eps: Tensor, schedule: NoiseSchedule) -> Tensor:
@@ -57,7 +57,7 @@ def simple_loss_at(denoiser: Denoiser, x_0: Tensor, log_snr: Tensor, eps: Tensor
     is in float64 on the CPU.
     """
     x_0_hat = denoiser(q_sample_at(x_0, log_snr, eps), log_snr)
-    squares = in_float64(x_0 - x_0_hat).square()  # of float32 rows far out they have no place in float32
+    squares = in_float64(x_0 - x_0_hat).square()  # in float32 they may overflow
     snr = in_float64(log_snr.unsqueeze(-1) if log_snr.ndim == 1 else log_snr).exp()
     return (snr * squares).where(snr < math.inf, 0.0).sum(-1)
 
@@ -103,9 +103,9 @@ def variational_bound(
 
     Every step t = 1..n_steps is evaluated for every row of x_0, (n, d). The noise is random, from
     stream.child("bound", t, draw), independent for each (row, t, draw), or it is `eps`, (k, d): k points of equal
-    weight for every row and step. For a linear denoiser the 2d points +-sqrt(d) e_i make every term exact. The work is
-    n_steps * n_draws evaluations of all n rows. Few rows go through at several steps in one call. Pass many rows in
-    pieces, with the number of each piece's `first_row`, and join the pieces by `merged_terms`.
+    weight for every row and step. For a linear denoiser the 2d points +-sqrt(d) e_i make every term exact. This takes
+    n_steps * n_draws evaluations of each row. Pass many rows in pieces, each with the number of its `first_row`, and
+    join the results by `merged_terms`.
 
     `log_volume`, (n,), is ln |det dx/dx_0| of each row where x_0 is a point x in other units. It is added to the
     reconstruction term, and the bound is then on E[-log p_theta(x)]. `size` is the size of the rows for
@@ -177,8 +177,9 @@ class NoiseDraws:
 
     def __post_init__(self) -> None:
         if (self.stream is None) == (self.points is None):
+            got = "neither" if self.stream is None else "both"
             raise InvalidInput(
-                "exactly one of stream and eps should be given: stream for random noise, eps for points."
+                f"Exactly one of stream and eps should be given, but got {got}: stream draws noise, eps gives points."
             )
         if self.points is not None and not len(self.points):
             raise InvalidInput("eps should hold at least one point, but is empty: give the points of the mean.")
@@ -199,7 +200,7 @@ class NoiseDraws:
 
 
 def _taken_together(first: int, schedule: NoiseSchedule, x_0: Tensor) -> tuple[Tensor, ...]:
-    """Return the steps from `first` to the last, in groups whose rows make one call of the denoiser."""
+    """Return the steps from `first` to the last, in groups that share a call of the denoiser."""
     times = torch.arange(first, schedule.n_steps + 1)
     return torch.split(times, max(1, _ROWS_OF_A_CALL // max(1, len(x_0)))) if len(times) else ()
 

@@ -33,12 +33,12 @@ from backwalk.diffusion.precision import in_float64
 from backwalk.errors import InvalidInput
 
 _ENTRIES_AT_ONCE = 2**22  # of the (rows, components, d) intermediates: 32 MiB in float64
-_NULL = 1e-13  # eigenvalues of a matrix with entries up to 1 that are rounding errors of 0
-_LEAST_NOISE = 1e-200  # a variance whose inverse times a square still is a float64
+_NULL = 1e-13  # up to here, an eigenvalue of a matrix with entries up to 1 counts as 0
+_LEAST_NOISE = 1e-200  # squares divided by this variance do not overflow
 
 
 class _ClosedForm:
-    """What the denoisers in closed form have in common."""
+    """Base class of the denoisers in closed form."""
 
     @property
     def log_snr_range(self) -> tuple[float, float]:
@@ -47,7 +47,7 @@ class _ClosedForm:
 
     @property
     def device(self) -> torch.device:
-        """The CPU, where float64 is; points elsewhere are moved there and back."""
+        """The CPU, as some accelerators have no float64; points on others are moved there and back."""
         return torch.device("cpu")
 
 
@@ -103,7 +103,7 @@ class GaussianMixtureDenoiser(_ClosedForm):
             raise InvalidInput(
                 f"weights should be >= 0 and not all 0, but got {self.weights.tolist()}: drop or raise them."
             )
-        tolerance = 1e-6 * in_float64(self.covariances).abs().amax(dim=(1, 2))  # what float32 may have rounded
+        tolerance = 1e-6 * in_float64(self.covariances).abs().amax(dim=(1, 2))  # the rounding of float32
         skew = in_float64(self.covariances - self.covariances.mT).abs().amax(dim=(1, 2))
         if not bool((skew <= tolerance).all()):
             raise InvalidInput(
@@ -135,8 +135,8 @@ class GaussianMixtureDenoiser(_ClosedForm):
         alpha_bar = torch.sigmoid(log_snr)[:, None, None]
         noise = torch.sigmoid(-log_snr)[:, None, None]
         variances, axes, means = self._principal_axes
-        # The variance of x_t along each component's axes, (n, k, d), kept off the 0 of a flat component without noise,
-        # but not so little that the squares over it overflow, which would make the components alike.
+        # The variance of x_t along each component's axes, (n, k, d). Without noise it is 0 for a singular component:
+        # the floor is so large that squares divided by it do not overflow.
         marginal = (alpha_bar * variances + noise).clamp(min=self._least_variance)
         offset = torch.einsum("nkd,kde->nke", x[:, None] - alpha_bar.sqrt() * means, axes)
         gain = alpha_bar.sqrt() * variances / marginal
@@ -192,7 +192,7 @@ class GaussianMixtureDenoiser(_ClosedForm):
 
     def _responsibilities(self, log_density: Tensor) -> Tensor:
         """Return the components' posterior probabilities from their log-densities of x_t, (n, k)."""
-        log_density = log_density.clamp(min=torch.finfo(torch.float64).min)  # where no component can explain x_t
+        log_density = log_density.clamp(min=torch.finfo(torch.float64).min)  # -inf for all would give NaN
         return torch.softmax(self._log_weights + log_density, dim=1)
 
     @cached_property
@@ -240,7 +240,7 @@ class EmpiricalDenoiser(_ClosedForm):
 
     def _at_levels_of_rows(self, x: Tensor, log_snr: Tensor) -> Tensor:
         given = in_float64(self.points)
-        centre = given.mean(0)  # distances between points matter, not where they lie
+        centre = given.mean(0)  # only distances matter, and products of centred points keep more digits
         alpha_bar, noise = torch.sigmoid(log_snr)[:, None], torch.sigmoid(-log_snr)[:, None]
         points, x = given - centre, x - alpha_bar.sqrt() * centre
         # -|x - a p|^2 / 2 without |x|^2 / 2, which is the same for all points and cancels in the softmax.

@@ -1,12 +1,12 @@
-"""Conditionals and marginals of a denoiser, as denoisers of their own.
+"""Conditionals and marginals of a denoiser, which are denoisers again.
 
 The coordinates of a row are divided into known, absent and free ones. The free coordinates of x_t, together with the
 known values, have the posterior mean
 
     E[x_0,free | x_t,free, x_0,known],
 
-which is what the denoiser of whole rows returns where the known coordinates stand at log-SNR +inf and the absent ones
-at -inf. `ConditionalDenoiser` is this function of the free coordinates alone. It is an ordinary `Denoiser`, so
+which the denoiser of whole rows returns with the known coordinates at log-SNR +inf and the absent ones at -inf.
+`ConditionalDenoiser` is this function of the free coordinates alone. It is an ordinary `Denoiser`, so
 samplers, the probability-flow ODE and the bound work on p(free | known) as they do on p(x). Without known coordinates
 it is the denoiser of a marginal, p(free).
 
@@ -46,10 +46,10 @@ def log_snr_by_coordinate(log_snr: Tensor, known: Tensor, absent: Tensor | None 
 class ConditionalDenoiser:
     """The denoiser of the free coordinates of rows, given the known ones, with the absent ones integrated out.
 
-    `denoiser` is that of whole rows, and takes log-SNRs of shape (n, d). `known` and `absent` are (d,), of truth
-    values, and the same for all rows; the coordinates in neither are free. `rows`, (n, d) or (1, d), holds the known
-    values; its other entries are not read. Where they differ from row to row, x_t should hold the rows in this order,
-    once or several times over, as the bound does for several steps.
+    `denoiser` is that of whole rows, and takes log-SNRs of shape (n, d). `known` and `absent` are boolean, (d,), and
+    the same for all rows; the coordinates in neither are free. `rows`, (n, d) or (1, d), holds the known values; its
+    other entries are not read. With n > 1, x_t should hold the same rows in the same order, once or several times, as
+    the bound does for several steps.
 
     >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
     >>> joint = GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
@@ -71,7 +71,7 @@ class ConditionalDenoiser:
         if self.rows.ndim != 2 or any(mask.shape != (d,) or mask.dtype != torch.bool for mask in masks):
             shapes = ", ".join(str(tuple(mask.shape)) for mask in masks)
             raise InvalidInput(
-                f"known and absent should be truth values of shape (d,) for rows of shape (n, d), but got {shapes} for "
+                f"known and absent should be boolean of shape (d,) for rows of shape (n, d), but got {shapes} for "
                 f"{tuple(self.rows.shape)}: give one truth value per coordinate."
             )
         if self.absent is not None and bool((both := self.known & self.absent).any()):
@@ -79,12 +79,12 @@ class ConditionalDenoiser:
                 f"A coordinate should be known or absent, but coordinate {int(both.nonzero()[0])} is both: choose one."
             )
         if not self.n_free:
-            raise InvalidInput("At least one coordinate should be free, but all are known or absent: leave one out.")
+            raise InvalidInput("At least one coordinate should be free, but all are known or absent: free one of them.")
         if not bool(self.rows[:, self.known].isfinite().all()):
             row = int((~self.rows[:, self.known].isfinite()).any(1).nonzero()[0])
             raise InvalidInput(
-                f"Known values should be finite, but row {row} (rows count from 0) has one that is not: call missing "
-                "values absent."
+                f"Known values should be finite, but row {row} (rows count from 0) has one that is not: mark missing "
+                "values as absent."
             )
 
     @property
@@ -108,10 +108,7 @@ class ConditionalDenoiser:
         return int(self.free.sum())
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return x_0_hat of the free coordinates, (n, n_free), for x_t of this shape and log_snr of any.
-
-        The three shapes of log_snr are those of the free coordinates: (), (n,) or (n, n_free).
-        """
+        """Return x_0_hat of the free coordinates, for x_t (n, n_free) and log_snr (), (n,) or (n, n_free)."""
         return self.denoiser(self._whole(x_t, self._known_values(x_t)), self._levels(x_t, log_snr))[:, self.free]
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
@@ -133,7 +130,7 @@ class ConditionalDenoiser:
         copies, rest = divmod(len(x_t), len(values))
         if rest:
             raise InvalidInput(
-                f"x_t should hold the {len(values)} rows that have known values, once or several times over, but has "
+                f"x_t should hold the {len(values)} rows that have known values, once or several times, but has "
                 f"{len(x_t)} rows: give known values for these rows."
             )
         return values.repeat(copies, 1)
@@ -152,6 +149,6 @@ class ConditionalDenoiser:
 
     @cached_property
     def _order(self) -> Tensor:
-        """Where each coordinate stands among the free, then the known, then the absent ones: (d,)."""
+        """The position of each coordinate in the order free, known, absent: (d,)."""
         groups = torch.where(self.free, 0, torch.where(self.known, 1, 2))
         return groups.argsort(stable=True).argsort()

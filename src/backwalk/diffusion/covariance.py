@@ -109,10 +109,9 @@ def full_covariance_bound(
 
     For an exact denoiser this is the best possible, E ln det(I + D Cov) / 2.
 
-    `least_decoder_variance` floors the covariance of p_theta(x_0 | x_1), which alone has no beta_tilde to keep it
-    positive; the default is 0.01 / SNR_1. `decoder_variance`, where given, replaces this covariance by a multiple of I.
-    `stream`, `eps`, `n_draws`, `first_row`, `log_volume` and `size` are those of
-    `variational_bound`. An evaluation costs d forward-mode passes and n d^2 numbers.
+    `least_decoder_variance` is the least eigenvalue of the covariance of p_theta(x_0 | x_1), as beta_tilde is 0 there;
+    the default is 0.01 / SNR_1. `decoder_variance`, where given, replaces this covariance by a multiple of I. The other
+    arguments are those of `variational_bound`. An evaluation takes d forward-mode passes and memory for n d^2 numbers.
 
     Raises InvalidInput at zero terminal SNR, where x_N has no information about x_0 and Tweedie's formula is 0/0, and
     as `variational_bound` does.
@@ -161,7 +160,7 @@ def _refuse_pure_noise(t: int, schedule: NoiseSchedule) -> None:
 
 
 def _transition_cost(belief: FullGaussian, x_0: Tensor, snr_drop: Tensor) -> Tensor:
-    growth = snr_drop * belief.variances  # the true variance over beta_tilde, less 1
+    growth = snr_drop * belief.variances  # the true variance / beta_tilde - 1
     error = belief.along_axes(x_0 - belief.mean)
     spread = torch.log1p(growth) - growth / (1.0 + growth)
     return 0.5 * (spread + snr_drop * error.square() / (1.0 + growth)).sum(-1)

@@ -4,8 +4,8 @@ A denoiser treats every row independently, so one tangent vector per row gives a
 once. The d unit vectors give the whole Jacobian. Random sign vectors give an unbiased estimate of its trace, at a cost
 that does not grow with d.
 
-A denoiser with a method `linearize` computes its own directional derivatives. For the others PyTorch's forward mode
-does, which costs two to three times as much. The log-SNR, of any of its three shapes, is held constant.
+A denoiser with a method `linearize` computes its own directional derivatives. The others are differentiated by
+PyTorch's forward mode, which is slower. The log-SNR, of any of its three shapes, is held constant.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from backwalk.diffusion.parameterization import Denoiser
 
 Push = Callable[[Tensor], Tensor]
 
-# More overflow the cache: 16 times as many halve the speed of four members of width 128.
-_TANGENT_ROWS_AT_ONCE = 1024
+_TANGENT_ROWS_AT_ONCE = 1024  # on a CPU, whose cache holds their activations
 _TANGENT_ROWS_OF_A_GPU = 2**15
-_TANGENTS_AT_ONCE = 8  # in forward mode, whose memory is that of 8 evaluations
+_TANGENTS_AT_ONCE = 8  # in forward mode, with the memory of 8 evaluations
 _FORWARD_MODE = Lock()  # PyTorch has one state of forward mode for all threads of the process
 
 
@@ -95,7 +94,7 @@ def _in_groups(push: Push, at_once: int) -> Push:
 
 @cache
 def _load_forward_mode() -> None:
-    """Make the first forward-mode call of the process without the warning that PyTorch raises about itself."""
+    """Make the process's first forward-mode call without the warning that PyTorch gives about its own code."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit")
         jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))

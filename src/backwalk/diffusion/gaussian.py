@@ -32,7 +32,7 @@ class Gaussian:
         """Return the log-density at x, (n, d): (n,), nats."""
         squares = _ratio((x - self.mean) ** 2, self.variance)
         log_normalizer = torch.log(2.0 * math.pi * self.variance)
-        impossible = (squares == math.inf).any(-1)  # off a point mass, where inf - inf would follow
+        impossible = (squares == math.inf).any(-1)  # x differs from a point mass: inf - inf would be NaN
         return torch.where(impossible, -math.inf, -0.5 * (squares + log_normalizer).sum(-1))
 
     def kl_divergence(self, other: Gaussian) -> Tensor:
@@ -51,10 +51,10 @@ class Gaussian:
 
 
 def variance_cost(gap: Tensor, log_ratio: Tensor) -> Tensor:
-    """Return KL(N(0, v) || N(0, w)) = (gap - ln(v/w)) / 2, nats, for gap = v/w - 1: infinite at both ends.
+    """Return KL(N(0, v) || N(0, w)) = (gap - ln(v/w)) / 2, nats, for gap = v/w - 1: infinite where v or w alone is 0.
 
-    The logarithm is taken of 1 + gap where the two variances are nearly equal, which keeps its digits, and is
-    `log_ratio`, ln v - ln w, elsewhere: of a v far below w the gap knows no more than that it is -1.
+    ln(v/w) is log1p(gap) where the two variances are nearly equal, which keeps its digits. Elsewhere it is `log_ratio`,
+    ln v - ln w, as the gap of a v far below w rounds to -1.
     """
     near = gap.abs() < 0.5
     log = torch.where(near, torch.log1p(gap.where(near, 0.0)), log_ratio)

@@ -118,7 +118,7 @@ class GaussianChain:
         return float(self.schedule.alpha_bar[t] * solved.trace())
 
     def expected_bound(self) -> float:
-        """Return E[L] over x_0 ~ N(m, S), by way of covariances alone.
+        """Return E[L] over x_0 ~ N(m, S), from covariances alone.
 
         Half of ln det(2 pi e S) + [alpha_bar_N |m|^2 + tr C_N - d - ln det C_N]
         + sum_t [tr V_t / sigma_t^2 - d - ln det(V_t / sigma_t^2)], with V_t = beta_t C_{t-1} C_t^-1 the true reverse

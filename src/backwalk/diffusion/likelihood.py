@@ -84,7 +84,8 @@ def log_density(
         raise InvalidInput(f'divergence should be "exact" or a tensor of probes, but got "{divergence}": use "exact".')
     if probes is not None and (probes.ndim != 3 or probes.shape[1:] != x.shape):
         raise InvalidInput(
-            f"probes should be (k, {n}, {d}) for these rows, but got {tuple(probes.shape)}: draw k signs a coordinate."
+            f"probes should be (k, {n}, {d}) for these rows, but got {tuple(probes.shape)}: draw k random signs for "
+            "each coordinate."
         )
     if not level_min <= level_max:
         raise InvalidInput(

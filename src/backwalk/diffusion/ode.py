@@ -5,10 +5,10 @@ the path x_t = cos(theta) x_0 + sin(theta) eps the ODE is simply
 
     dx_t / d theta = v(x_t, theta) = (cos(theta) x_t - x_0_hat) / sin(theta),
 
-the prediction v of Salimans & Ho 2022. At theta = pi / 2, an infinite noise level (zero terminal SNR), it is simply
--x_0_hat. It is 0 for standard normal data, which the ODE then leaves unchanged, without error. A method of order 5
-needs few evaluations on a grid that is even in ln(theta + 0.1), which is finest where the noise is of the size of the
-data. One stepper serves transport and likelihood.
+the prediction v of Salimans & Ho 2022. At theta = pi / 2, an infinite noise level (zero terminal SNR), v is -x_0_hat.
+For standard normal data v is 0, and the ODE leaves them unchanged, without error. A method of order 5 needs few
+evaluations on a grid that is even in ln(theta + 0.1): in ln s, it is finest where the noise is of the size of the data.
+Transport and likelihood use the same stepper.
 
 The error estimate is the change from halving the number of intervals: the error of the coarser grid, and so nearly
 always larger than that of the result. It costs half as much again. (The estimate embedded in the method costs nothing,
@@ -32,7 +32,7 @@ from backwalk.limits import is_whole
 
 State = tuple[Tensor, ...]
 
-# Dormand & Prince 1980: where in the interval each stage lies, what it is made of, and the weights of order 5.
+# Dormand & Prince 1980: the stages' nodes in the interval, their coefficients, and the weights of order 5.
 _NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0)
 _STAGES: tuple[tuple[float, ...], ...] = (
     (1 / 5,),
@@ -45,9 +45,9 @@ _WEIGHTS = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84)
 
 
 def dormand_prince(slope_at: Callable[[float, State], State], state: State, grid: Sequence[float]) -> State:
-    """Return the state that d state / du = slope_at(u, state) reaches at the end of a grid of u, from its start.
+    """Integrate d state / du = slope_at(u, state) along a grid of u, and return the final state.
 
-    The state is a tuple of tensors, each of which keeps its own dtype. There are 6 evaluations an interval.
+    The state is a tuple of tensors, each of which keeps its dtype. There are 6 evaluations per interval.
     """
     for u, next_u in pairwise(grid):
         h = next_u - u
@@ -69,7 +69,7 @@ def angle_grid(level_from: float, level_to: float, n_intervals: int) -> list[flo
 def log_snr_at_angle(angle: float, x_t: Tensor, level_max: float) -> Tensor:
     """Return the log-SNR -2 ln tan(theta), () with the dtype and device of x_t: -inf at pi / 2, noise alone.
 
-    It is kept from falling below that of the greatest level: the angle of a level beyond 6e15 rounds to pi / 2.
+    It is at least that of `level_max`, as the angles of levels beyond 6e15 round to pi / 2.
     """
     log_snr = -math.inf if angle == 0.5 * math.pi else -2.0 * math.log(math.tan(angle))
     log_snr = max(log_snr, -2.0 * math.log(level_max))

@@ -1,4 +1,4 @@
-"""Sums are in float64, whatever the precision of the network."""
+"""Conversion to float64, in which sums are computed whatever the precision of the network."""
 
 import torch
 from torch import Tensor

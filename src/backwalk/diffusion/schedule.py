@@ -41,7 +41,7 @@ class NoiseSchedule:
     """The noise levels of a chain, as its log signal-to-noise ratios.
 
     `log_snr` is (n_steps + 1,), strictly decreasing, with log_snr[0] = +inf and the others within 700 of 0. The last
-    may also be -inf (zero terminal SNR): x_N is then pure noise. The tensor is copied; do not change it afterwards.
+    may also be -inf (zero terminal SNR): x_N is then pure noise. The tensor is copied.
 
     >>> schedule = NoiseSchedule.linear(100)
     >>> schedule
@@ -78,8 +78,8 @@ class NoiseSchedule:
         if len(far):
             t = int(far[0]) + 1
             raise InvalidInput(
-                f"log_snr should lie within {_FARTHEST_LOG_SNR:g} of 0, or end at -inf, but got {log_snr[t]:g} at "
-                f"t = {t}: beyond, its exponential has no place in float64. Use fewer steps or smaller betas."
+                f"log_snr should lie within {_FARTHEST_LOG_SNR:g} of 0, or end at -inf, as its exponential would "
+                f"overflow, but got {log_snr[t]:g} at t = {t}: use fewer steps or smaller betas."
             )
 
     @classmethod

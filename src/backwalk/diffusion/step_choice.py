@@ -19,7 +19,7 @@ from backwalk.diffusion.schedule import NoiseSchedule, evenly_spaced
 from backwalk.errors import InvalidInput
 from backwalk.threads import on_one_thread
 
-_MOST_STEPS = 2000  # 32 MiB for each of the costs' parts
+_MOST_STEPS = 2000  # for matrices of 32 MiB
 
 
 @on_one_thread
@@ -51,9 +51,9 @@ def best_steps(
     """Return the k times, for `NoiseSchedule.respace`, whose chain has the least bound with the best scalar variances.
 
     `denoising_error` is m_t on `schedule`, (N + 1,). The decoder's variance is the best, m_t of its step, unless given.
-    The choice is exact for these m_t and variances, in O(k N^2) operations and O(N^2) memory; of chains beyond 2,000
-    steps it is the best among 2,000 that are spread evenly (of k beyond 2,000, k that are). With other variances (beta,
-    a full covariance) another choice may be a little better.
+    The choice is exact for these m_t and variances, in O(k N^2) operations and O(N^2) memory. Of a chain with more than
+    2,000 steps only 2,000 evenly spaced ones are considered; from k = 2,000 on, k evenly spaced ones are returned. With
+    other variances (beta, a full covariance) another choice may be a little better.
 
     >>> schedule = NoiseSchedule.log_snr_uniform(8, log_snr_max=8.0, log_snr_min=-6.0)
     >>> best_steps(schedule, 1 / (1 + schedule.snr), 4)

@@ -87,10 +87,10 @@ def merged_terms(pieces: Sequence[BoundTerms]) -> BoundTerms:
     n = torch.tensor([[float(piece.n_rows)] for piece in pieces], dtype=torch.float64)
     means, errors = torch.stack([_means(piece) for piece in pieces]), torch.stack([_errors(piece) for piece in pieces])
     mean = (n * means).sum(0) / n.sum()
-    within = torch.where(n == 1.0, 0.0, n * (n - 1.0) * errors.square())  # a single row does not deviate from itself
+    within = torch.where(n == 1.0, 0.0, n * (n - 1.0) * errors.square())  # the error of a single row is NaN
     variance = (within + n * (means - mean).square()).sum(0) / (n.sum() - 1.0)
     error = (variance / n.sum()).sqrt()
-    error[2:4] = 0.0  # of the entries that stand for no step, also where all others are NaN
+    error[2:4] = 0.0  # the transitions' entries 0 and 1 stand for no step
     return BoundTerms(
         prior=float(mean[0]),
         prior_standard_error=float(error[0]),

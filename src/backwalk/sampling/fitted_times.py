@@ -17,12 +17,12 @@ from backwalk.sampling.steps import Step
 from backwalk.sampling.times import angle_places, spread_times
 from backwalk.threads import single_threads
 
-N_PILOT = 256  # rows that judge a choice of times
+N_PILOT = 256  # rows on which a choice of times is tried
 _FINE = 100  # steps of the chain that stands for the ODE
 _POWERS, _USUAL_POWER = (0.2, 0.3, 0.4, 0.5, 0.6), 0.4
-_MOST_MOVED = 16  # times that are moved one by one; more are near enough to the ODE, and would take seconds
-_STRIDES = (0.5, 0.3, 0.2)  # of the way to the next time, one for each round
-_LEAST_ERROR = 1e-7  # of float32
+_MOST_MOVED = 16  # times that are moved one by one; with more the error is small, and moving takes seconds
+_STRIDES = (0.5, 0.3, 0.2)  # the moves of each round, as shares of the distance to the next time
+_LEAST_ERROR = 1e-7  # the rounding of float32
 
 
 def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int, x_N: Tensor) -> list[int]:

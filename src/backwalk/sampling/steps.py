@@ -31,7 +31,7 @@ from backwalk.sampling.times import angle_places, karras_times, spread_times
 from backwalk.threads import scripted
 
 USUAL_EVALUATIONS = 20
-_EVEN_POWER = 0.4  # of the angle in which few steps are even; from 0.35 to 0.5 a classifier finds no difference
+_EVEN_POWER = 0.4  # few steps are even in this power of the angle
 
 SOLVERS: dict[str, type[Step]] = {}
 """The solvers by name."""
@@ -57,7 +57,7 @@ class Weights:
 class Step(ABC):
     """A solver's step from x_t to x_{t-1}: a weighted sum of the visits, and of eps where it is stochastic.
 
-    So a step of a thousand rows is one call outside Python's lock, and all tiles share its weights.
+    The sum is one call that releases Python's lock, and all tiles share its weights.
     """
 
     name: ClassVar[str]
@@ -159,8 +159,8 @@ class Ancestral(Step):
         """Return in words which model rows are drawn from."""
         del eta
         if k < n:
-            return f"{_shorter(k)} with reverse variances of its own, but for the noise of its decoder"
-        return "the chain p_theta that the bound is about, but for the noise of its decoder"
+            return f"{_shorter(k)} with its own reverse variances, without the decoder's noise"
+        return "the chain p_theta of the bound, without the decoder's noise"
 
     def weights(self, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
         """Return the weights of mu_theta, those of q's posterior, and sigma_t."""
@@ -199,7 +199,7 @@ class Ddim(Step):
         if eta < 1.0:
             return "DDIM's own chain, a model between beta_tilde's and the probability-flow ODE's"
         chain = "the chain" if k == n else _shorter(k)
-        return f"{chain} with the reverse variance beta_tilde, but for the noise of its decoder"
+        return f"{chain} with the reverse variance beta_tilde, without the decoder's noise"
 
     @property
     def is_stochastic(self) -> bool:

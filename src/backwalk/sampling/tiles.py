@@ -16,8 +16,8 @@ from torch import Tensor
 from backwalk.threads import callers_own_threads, single_threads
 
 TILE_ROWS = 2048
-TILES_AHEAD = 64  # computed before the caller takes the first: the bound on memory
-_NUMBERS_AHEAD = 2**25  # fewer tiles of wide rows
+TILES_AHEAD = 64  # tiles computed ahead of the caller, at most, which bounds memory
+_NUMBERS_AHEAD = 2**25  # numbers in these tiles, at most
 
 
 def over_tiles(

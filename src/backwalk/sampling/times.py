@@ -6,7 +6,7 @@ import numpy as np
 
 from backwalk.diffusion import NoiseSchedule
 
-_FARTHEST_LEVEL = 80.0  # beyond, x_0_hat is the data's mean: Karras et al. 2022 begin there
+_FARTHEST_LEVEL = 80.0  # where Karras et al. 2022 begin: at higher levels x_0_hat is nearly the data's mean
 
 
 def karras_times(schedule: NoiseSchedule, k: int) -> list[int]:

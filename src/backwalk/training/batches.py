@@ -1,4 +1,4 @@
-"""The batch of each step and member: rows, in one shuffled order per epoch, with noise levels and noise."""
+"""Training batches: rows, in one shuffled order per epoch and member, with noise levels and noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backwalk.training.noise_levels import NoiseLevels
 
 
 class Batch(NamedTuple):
-    """Rows and noise, (members, rows, d), log-SNRs and the weights of the loss, (members, rows)."""
+    """Rows x_0 and noise eps, (members, rows, d); log-SNRs and the loss's weights, (members, rows)."""
 
     x_0: Tensor
     eps: Tensor
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     weight: Tensor
 
     def rows(self, start: int, stop: int) -> Batch:
-        """Return the part of some rows."""
+        """Return rows start..stop-1 of each member."""
         return Batch(*(tensor[:, start:stop] for tensor in self))
 
     def clone(self) -> Batch:
@@ -31,15 +31,15 @@ class Batch(NamedTuple):
         return Batch(*(tensor.clone() for tensor in self))
 
     def copy_(self, other: Batch) -> None:
-        """Copy the numbers of a batch of the same sizes into this one's memory."""
+        """Copy a batch of the same sizes into this one's memory."""
         torch._foreach_copy_(list(self), list(other))
 
 
 class Batches:
-    """The batches of a run on rows x_0, (n, d). Each is a function of member and step alone.
+    """The batches of a run on rows x_0, (n, d), as functions of member and step alone.
 
-    `eps`, (n, d), is noise that belongs to the rows; without it each batch draws its own. Coordinates that depend on
-    draws, as those of dequantised integers do, are drawn anew for each batch by `redraw`.
+    `eps`, (n, d), is fixed noise, one for each row; without it, each batch draws new noise. `redraw` draws random
+    coordinates, as those of dequantised integers, anew for each batch.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class Batches:
 
 
 class _OfMember:
-    """A member's batches. Noise and levels are drawn for several steps at once, as a call costs more than numbers."""
+    """A member's batches. Noise and levels are drawn for several steps at once, to make fewer calls."""
 
-    _MOST_STEPS, _NUMBERS = 16, 2**16  # at most at once, but a step's own at least
+    _MOST_STEPS, _NUMBERS = 16, 2**16  # drawn at once, at most; a single step may need more numbers
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _OfMember:
         return np.asarray(self._uniforms[1][place])
 
     def _draw(self, stream: Stream) -> tuple[Tensor, Tensor]:
-        """Return log-SNRs, (steps, rows), and noise, (steps, rows, d), empty where it belongs to the rows."""
+        """Return log-SNRs, (steps, rows), and noise, (steps, rows, d), empty where it is fixed."""
         steps, rows, d = self._steps_together, self._batch_size, self._x_0.shape[1]
         device = self._x_0.device
         log_snr = self._levels.draw(steps, rows, stream=stream.child("level"))
@@ -137,7 +137,7 @@ class _OfMember:
         stream = self._stream.child("order", epoch, self._member, 0)
         if repeats == 1:
             return stream.permutation(n)
-        # One generator for all, as making one takes as long as shuffling a hundred rows.
+        # One generator for all orders, as creating one takes long.
         orders: np.ndarray = stream.generator().permuted(np.tile(np.arange(n), (repeats, 1)), axis=1)
         return orders.reshape(-1)[:batch]
 

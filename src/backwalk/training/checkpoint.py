@@ -1,9 +1,9 @@
-"""Checkpoints: a run's state on disk, so that a run that was killed goes on as if it had not been.
+"""Checkpoints: the state of a run on disk, from which a stopped or killed run can be resumed.
 
-A checkpoint is one file (`checksummed.py`), replaced whole. It is written between two steps: at intervals, at the
-end, and when the run is stopped by Ctrl-C, SIGTERM, SIGHUP or by whoever takes its progress. A resumed run equals one
-that was never stopped, bit for bit, but for the seconds in its history; a run with `max_time` follows the clock and
-does not.
+A checkpoint is one file (`checksummed.py`), replaced as a whole. It is written between two steps: at intervals, at the
+end, and when the run is stopped by Ctrl-C, SIGTERM, SIGHUP or by closing the generator. Except for the seconds in its
+history, a resumed run equals an uninterrupted one bit for bit; one with `max_time` does not, as its rates follow the
+time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from backwalk.atomic_files import held_alone, made_folder, remove_parts, whole_file
-from backwalk.checksummed import NotChecksummed, checksummed_bytes, open_checksummed
+from backwalk.checksummed import ChecksummedFile, NotChecksummed, checksummed_bytes, open_checksummed
 from backwalk.errors import CheckpointError, TrainingDiverged
 from backwalk.formatting import one_line
 from backwalk.signals import HeldSignals
@@ -26,8 +26,8 @@ from backwalk.training.state import TrainerState, seconds, whole_number
 FORMAT: Final = "backwalk-checkpoint"
 VERSION: Final = 3
 SECONDS_BETWEEN = 30.0
-_HEAD_BYTES = 1024  # in which a checksummed file names its format
-_LARGEST_SHARE = 0.05  # of the time that may go into writing, however large the network
+_HEAD_BYTES = 1024  # a checksummed file names its format within these
+_LARGEST_SHARE = 0.05  # of the run's time that writing may take, for networks of any size
 
 
 def checkpointed(
@@ -39,30 +39,32 @@ def checkpointed(
     every: float = SECONDS_BETWEEN,
     slowness: float = 1.0,
 ) -> Generator[Progress]:
-    """Train to the end as `trainer.run` does, and keep a checkpoint at `path`, written every so many seconds.
+    """Train as `trainer.run` does, and write a checkpoint at `path` about every `every` seconds.
 
-    With `resume` the run goes on from the checkpoint that is there, or begins where there is none; with `overwrite` it
-    begins, and what is there is deleted, unless it is no checkpoint at all. After a divergence the checkpoint holds the
-    last good weights, and resuming takes them for the result. The checkpoint stays when the run is done: resuming then
-    gives the result again at once. Raises CheckpointError where a checkpoint is there and neither is asked for, where
-    it is damaged or belongs to another run, where another process keeps it, and where it cannot be written.
+    With `resume` the run continues from an existing checkpoint; with `overwrite` an existing checkpoint is deleted.
+    Files of other programs are never deleted. After a divergence the checkpoint holds the last good weights, which a
+    resumed run returns as its result. The checkpoint of a finished run stays, and resuming it returns the result again.
 
-    `slowness`, by which a fit with a time limit was planned, is kept too (`checkpoint_slowness`).
+    `slowness`, which the plan of a fit with `max_time` was based on, is stored as well (`checkpoint_slowness`).
+
+    Raises CheckpointError where a checkpoint exists and neither option is set, where it is damaged, belongs to another
+    run or is being written by another process, and where it cannot be written.
     """
     with ExitStack() as stack:
-        with _told(path, "written"):
+        with _file_errors(path, "written"):
             stack.enter_context(made_folder(path.parent))
             try:
                 stack.enter_context(held_alone(path))
             except BlockingIOError as error:
                 raise CheckpointError(
-                    f"{path} should be one fit's, but another one is writing it: wait for it, or choose another name."
+                    f"{path} should belong to one fit, but another one is writing it: wait for it, or choose another "
+                    "name."
                 ) from error
         refuse_foreign(path)
         if resume and path.exists():
             restore(trainer, path)
         elif overwrite:
-            with _told(path, "replaced"):
+            with _file_errors(path, "replaced"):
                 path.unlink(missing_ok=True)
         else:
             refuse_begun(path)
@@ -71,19 +73,19 @@ def checkpointed(
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise CheckpointError where another program's file stands under a checkpoint's name: it is never deleted."""
+    """Raise CheckpointError where `path` is a file of another program, which must not be deleted."""
     if not path.is_file():
         return
-    with _told(path, "read"), path.open("rb") as file:
+    with _file_errors(path, "read"), path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if head and FORMAT.encode() not in head:
         raise CheckpointError(
-            f"{path} should be a checkpoint, but is another file: move it away, or choose another name for the fit's."
+            f"{path} should be a checkpoint, but is another file: move it away, or choose another name."
         )
 
 
 def refuse_begun(path: Path) -> None:
-    """Raise CheckpointError where a checkpoint is there."""
+    """Raise CheckpointError where a checkpoint exists."""
     if path.exists():
         raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
 
@@ -94,7 +96,7 @@ def _checkpointed(trainer: Trainer, path: Path, every: float, slowness: float) -
         with HeldSignals() as held:
             for progress in trainer.run():
                 began = time.monotonic()
-                stop = held.waiting  # once: a signal that comes later finds its state written at the next step
+                stop = held.waiting  # read once; for a later signal the state is written at the next step
                 if began >= due or trainer.done or stop:
                     write(trainer, path, slowness)
                     took = time.monotonic() - began
@@ -111,54 +113,52 @@ def _checkpointed(trainer: Trainer, path: Path, every: float, slowness: float) -
         if good is None:
             raise
         write(trainer, path, slowness)
-        raise TrainingDiverged(
-            f"{error} {path} keeps the weights of step {good}: resume to make a model of them."
-        ) from error
+        raise TrainingDiverged(f"{error} {path} keeps the weights of step {good}: resume to use them.") from error
 
 
 def write(trainer: Trainer, path: Path, slowness: float = 1.0) -> None:
-    """Write a run's state. Raises CheckpointError where that is not possible."""
+    """Write a run's state. Raises CheckpointError where it cannot be written."""
     state = trainer.state()
     record = {**state.record, "fingerprint": trainer.fingerprint, "slowness": slowness}
-    with _told(path, "written"), whole_file(path, overwrite=True) as file:
+    with _file_errors(path, "written"), whole_file(path, overwrite=True) as file:
         file.write(checksummed_bytes(record, state.tensors, form=FORMAT, version=VERSION))
 
 
 def checkpoint_seed(path: Path) -> int:
-    """Return the seed of the run that a checkpoint is of. Raises CheckpointError where it is none."""
-    with _reading(path), open_checksummed(path, form=FORMAT, version=VERSION) as file:
+    """Return the seed of a checkpoint's run. Raises CheckpointError for an invalid checkpoint."""
+    with _opened(path) as file:
         return whole_number(int(file.record["fingerprint"]["seed"]), "seed")
 
 
 def checkpoint_slowness(path: Path) -> float:
-    """Return the slowness by which a checkpoint's run was planned. Raises CheckpointError where it is none."""
-    with _reading(path), open_checksummed(path, form=FORMAT, version=VERSION) as file:
+    """Return the slowness that a checkpoint's run was planned for. Raises CheckpointError for an invalid checkpoint."""
+    with _opened(path) as file:
         return max(1.0, seconds(file.record["slowness"]))
 
 
 def checkpoint_step(path: Path) -> int:
-    """Return the number of steps that a checkpoint's run had taken. Raises CheckpointError where it is none."""
-    with _reading(path), open_checksummed(path, form=FORMAT, version=VERSION) as file:
+    """Return the number of steps of a checkpoint's run. Raises CheckpointError for an invalid checkpoint."""
+    with _opened(path) as file:
         return whole_number(file.record["step"], "step")
 
 
 def restore(trainer: Trainer, path: Path) -> None:
-    """Bring a run to the state in a checkpoint of its own. Raises CheckpointError where it is damaged or another's."""
-    with _reading(path), open_checksummed(path, form=FORMAT, version=VERSION) as file:
-        tensors = file.tensors()  # first, as this alone tells a damaged file from another fit's
+    """Set a run to the state in its checkpoint. Raises CheckpointError for a damaged one and for another run's."""
+    with _opened(path) as file:
+        tensors = file.tensors()  # first, as this verifies the checksum
         ours, theirs = trainer.fingerprint, dict(file.record["fingerprint"])
         other = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         if other:
             raise CheckpointError(
                 f"{path} belongs to another fit, as {' and '.join(other)} differ: give the same data, settings, seed, "
-                "device and versions, or delete it to begin anew."
+                "device and versions, or delete the file to start again."
             )
         trainer.restore(TrainerState(tensors, file.record))
 
 
 @contextmanager
-def _told(path: Path, done: str) -> Iterator[None]:
-    """Turn what keeps a file from being dealt with into one line that names it."""
+def _file_errors(path: Path, done: str) -> Iterator[None]:
+    """Turn errors of files into a CheckpointError of one line: `path` cannot be `done`."""
     try:
         yield
     except (OSError, NotChecksummed) as error:
@@ -166,16 +166,18 @@ def _told(path: Path, done: str) -> Iterator[None]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[ChecksummedFile]:
+    """Open a checkpoint. Errors in opening and reading it become CheckpointError."""
     try:
-        yield
+        with open_checksummed(path, form=FORMAT, version=VERSION) as file:
+            yield file
     except CheckpointError:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {one_line(error)}.") from error
     except NotChecksummed as error:
-        raise CheckpointError(f"{path} is not a whole checkpoint: {error} Delete it to begin anew.") from error
+        raise CheckpointError(f"{path} is not a whole checkpoint: {error} Delete it to start again.") from error
     except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} holds no state of such a fit: {one_line(error)}. Delete it to begin anew."
+            f"{path} holds no state of such a fit: {one_line(error)}. Delete it to start again."
         ) from error

@@ -9,23 +9,23 @@ from backwalk.errors import InvalidInput
 from backwalk.limits import is_number, is_whole
 
 WARM_UP_STEPS, WARM_UP_SHARE = 50, 0.05  # whichever ends first
-MOST_UPDATE_EVERY = 4  # steps of which Muon moves a matrix in one, by as many times the rate (`optimizer.py`)
+MOST_UPDATE_EVERY = 4  # the most steps in which Muon moves a matrix once, by as many times the rate (`optimizer.py`)
 
 
 @dataclass(frozen=True)
 class Training:
     """The settings of a training run.
 
-    `batch_size`: rows per step; more than there are rows means several noises per row.
-    `learning_rate`: Adam's, at its highest.
-    `max_steps` or `n_epochs`: its length; one epoch is n // batch_size steps, as the last short batch is dropped.
-    `hidden_rate`: Muon's rate for the square matrices of residual blocks; None leaves all to Adam.
-    `weight_decay`: times its rate, the share by which Muon shrinks those matrices each time they move.
-    `bfloat16`: products in the blocks are of numbers rounded to bfloat16, in training alone; weights, sums and
-    all else stay float32. It pays on some devices (`defaults.has_fast_bfloat16`).
+    `batch_size`: rows per step; with fewer rows than that, each row occurs with several noises.
+    `learning_rate`: Adam's greatest learning rate.
+    `max_steps` or `n_epochs`: the length; one epoch is n // batch_size steps, as the last short batch is dropped.
+    `hidden_rate`: Muon's greatest rate, for the square matrices of residual blocks; with None, Adam trains them too.
+    `weight_decay`: each time Muon moves a matrix, it first shrinks it by the share rate x `weight_decay`.
+    `bfloat16`: round the factors of the matrix products in the blocks to bfloat16, in training only; weights and sums
+    stay float32. This is faster on some devices (`defaults.has_fast_bfloat16`).
     `ema_width`: the relative width of the average of weights; None keeps the last weights.
-    `decay`: after a short warm-up the rates fall to 0 along a half cosine, and Adam remembers squares for some hundred
-    steps (beta_2 = 0.99); otherwise rates are constant and it remembers a thousand (0.999, its authors' default).
+    `decay`: after a short warm-up the rates fall to 0 along a half cosine, and Adam's beta_2 is 0.99. Otherwise rates
+    are constant and beta_2 is 0.999, its authors' default.
     `levels`: "log_normal", or "chain" for t uniform on 1..n_steps with L_simple as loss.
     """
 
@@ -46,8 +46,8 @@ class Training:
             if value is None and name != "batch_size":
                 continue
             if not is_whole(value) or value < 1:
-                raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}: give 1 at least.")
-            object.__setattr__(self, name, int(value))  # also of NumPy's, which JSON refuses
+                raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}: choose another number.")
+            object.__setattr__(self, name, int(value))  # JSON takes no integers of NumPy
         for name, most, usual in (
             ("learning_rate", 1.0, "0.005 or 0.01"),
             ("hidden_rate", 1.0, "0.02, or None for Adam alone,"),
@@ -65,33 +65,31 @@ class Training:
         shrinks = (self.hidden_rate or 0.0) * self.weight_decay
         if MOST_UPDATE_EVERY * shrinks >= 1.0:
             raise InvalidInput(
-                f"hidden_rate x weight_decay should be below {1 / MOST_UPDATE_EVERY:g}, or weights of wide networks "
-                f"change sign, but is {shrinks:g}: lower weight_decay, of which 0.05 to 0.4 is usual."
+                f"hidden_rate x weight_decay should be below {1 / MOST_UPDATE_EVERY:g}, as weights may change sign "
+                f"otherwise, but is {shrinks:g}: lower weight_decay; 0.05 to 0.4 is usual."
             )
         if not isinstance(self.bfloat16, bool):
-            raise InvalidInput(
-                f"bfloat16 should be True or False, but got {self.bfloat16!r}: give False where in doubt."
-            )
+            raise InvalidInput(f"bfloat16 should be True or False, but got {self.bfloat16!r}: False works everywhere.")
         if (self.max_steps is None) == (self.n_epochs is None):
             raise InvalidInput(
-                f"One of max_steps and n_epochs should be given, and the other None, but got {self.max_steps!r} and "
-                f"{self.n_epochs!r}: say how long training goes by one of them."
+                f"Exactly one of max_steps and n_epochs should be given, but got {self.max_steps!r} and "
+                f"{self.n_epochs!r}: set the other to None."
             )
         if self.levels not in ("log_normal", "chain"):
             raise InvalidInput(
-                f'levels should be "log_normal" or "chain", but got {self.levels!r}: leave it out where in doubt.'
+                f'levels should be "log_normal" or "chain", but got {self.levels!r}: "log_normal" is the default.'
             )
 
     def steps_for(self, n: int) -> int:
-        """Return the number of steps that n rows get."""
+        """Return the number of training steps for n rows."""
         return self.max_steps if self.max_steps is not None else (self.n_epochs or 0) * self.steps_an_epoch(n)
 
     def steps_an_epoch(self, n: int) -> int:
-        """Return the number of whole batches in n rows, or 1 where there are fewer rows than in a batch."""
+        """Return the number of whole batches in n rows, or 1 for fewer rows than a batch."""
         return max(1, n // self.batch_size)
 
     def rate_at(self, step: int, progress: float) -> float:
-        """Return the share of the full learning rate at a step, counted from 0, at a progress in 0..1."""
+        """Return the factor of the learning rates at a step, counted from 0, and a progress in 0..1."""
         if not self.decay:
             return 1.0
         warm_up = min(1.0, max((step + 1) / WARM_UP_STEPS, progress / WARM_UP_SHARE))

@@ -1,4 +1,4 @@
-"""The step of a whole ensemble: each member by itself on a CPU, all members together elsewhere."""
+"""Training steps of an ensemble: member by member on a CPU, all members at once elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backwalk.training.recorded import RecordedLearner
 
 
 class EnsembleLearner:
-    """A denoiser's weights, their average and the optimisers' state; see `learner.py` for how a step is shared out."""
+    """A denoiser's weights, their average and the optimisers' state; `learner.py` describes the pieces of a step."""
 
     def __init__(self, denoiser: EnsembleDenoiser, training: Training) -> None:
         device, members = next(denoiser.parameters()).device.type, denoiser.n_members
@@ -27,7 +27,7 @@ class EnsembleLearner:
         )
 
     def step(self, batches: Batches, rate: float, number: int, parallel_map: Map = map) -> Tensor:
-        """Take step `number`, counted from 0, at `rate` times the plan's rates; return the members' summed loss."""
+        """Take step `number`, counted from 0, at `rate` times the full rates; return the members' summed loss."""
         if not self._apart:
             batch = batches.at(number)
             if self._recorded is not None:
@@ -46,9 +46,9 @@ class EnsembleLearner:
 
     @property
     def averages(self) -> list[Tensor]:
-        """The averages of `parameters`, or the weights themselves where the plan has no average."""
+        """The averages of `parameters`, or the parameters themselves without `ema_width`."""
         return [average for learner in self._learners for average in learner.averages]
 
     def moving(self) -> dict[str, list[Tensor]]:
-        """Return all that a step changes, by name; not copies."""
+        """Return all tensors that a step changes, by name; not copies."""
         return joined([learner.moving() for learner in self._learners])

@@ -1,4 +1,4 @@
-"""What a run tells: where it is, while it goes on, and what it recorded, once it is done."""
+"""The progress of a run, and the record of its losses."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: `step` of at most `max_steps`, the loss last recorded, the validation loss where just measured.
+    """The progress of a run after `step` of at most `max_steps` steps.
 
-    `share` is the part of the run that is done, from 0 to 1: by steps, or by the clock where that is further on.
+    `loss` is the last recorded one; `validation_loss` is None unless it was measured after this step. `share` is the
+    fraction of the run that is done, from 0 to 1: of its steps or of its time, whichever is larger.
     """
 
     step: int
@@ -22,10 +23,9 @@ class Progress:
 
 @dataclass(frozen=True, repr=False)
 class History:
-    """The record of a run: losses at steps, counted from 0, and the validation loss after `validation_step` steps.
+    """The record of a run: losses at steps, counted from 0, and validation losses after `validation_step` steps.
 
-    `chosen_step` is the number of steps after which the kept weights stood. `seconds` alone differs between two equal
-    runs.
+    The kept weights are those after `chosen_step` steps. Two equal runs differ in `seconds` alone.
     """
 
     step: tuple[int, ...]

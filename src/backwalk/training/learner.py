@@ -1,9 +1,9 @@
 """The training step of a denoiser: gradients of a batch, and the update of all weights.
 
 Members of an ensemble learn independently. On a CPU they do so in parallel, each on one thread from drawing its batch
-to averaging its weights. Where there are too few of them for that, or an odd number, all members learn together, and a
-step is cut into shards of the batch's rows and groups of Muon's matrices. The pieces depend on sizes alone, so that the
-result does not depend on the number of threads. On a GPU nothing is cut and steps are recorded (`recorded.py`).
+to averaging its weights. Where their number is too small or odd, all members learn together, and a step is cut into
+shards of the batch's rows and groups of Muon's matrices. The pieces depend on sizes alone, so that the result does not
+depend on the number of threads. On a GPU nothing is cut and steps are recorded (`recorded.py`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from backwalk.training.config import Training
 from backwalk.training.optimizer import Optimizer, Step, rotation_for
 
 LEAST_SHARDED_ROWS, SHARD_ROWS = 512, 1024  # a batch of fewer rows is one shard; no shard has more rows
-UNCUT_ROWS = 2048  # of a batch on one thread: 1,500 rows of width 48 take 2.5 ms at once, 2.85 ms in two shards
-LEAST_DEALT_WIDTH = 65  # smaller matrices are not worth handing over to threads
+UNCUT_ROWS = 2048  # greatest shard of a learner on one thread, for which shards save nothing but memory
+LEAST_DEALT_WIDTH = 65  # smaller matrices are not distributed among threads
 
 
 class Learner:
-    """A denoiser and the optimisers of its weights. With `cut` a step is in pieces for several threads.
+    """A denoiser and the optimisers of its weights. With `cut` a step is cut into pieces for several threads.
 
-    Steps differ by their number modulo `update_every` in the matrices that move, and otherwise in numbers alone.
+    Which matrices move depends on the step's number modulo `update_every`; all steps of one remainder run the same
+    operations.
     """
 
     def __init__(self, denoiser: EnsembleDenoiser, training: Training, *, cut: bool) -> None:
@@ -40,7 +41,7 @@ class Learner:
         of_muon = [places.pop(id(matrix)) for matrix in matrices]
         width = matrices[0].shape[-1] if matrices else 0
         rotation = rotation_for(width, len(matrices))
-        # Of as many neighbouring matrices as there are groups, one moves in a step.
+        # Each optimiser has `n_groups` neighbouring matrices, of which at most one moves in a step.
         n_dealt = rotation.n_groups if cut and width >= LEAST_DEALT_WIDTH else max(1, len(of_muon))
         dealt = [of_muon[first : first + n_dealt] for first in range(0, len(of_muon), n_dealt)]
         self._optimizers = [
@@ -51,12 +52,12 @@ class Learner:
 
     @property
     def averages(self) -> list[Tensor]:
-        """The average of each of `parameters`, or the parameters themselves where the plan has no average."""
+        """The average of each of `parameters`, or the parameters themselves without `ema_width`."""
         averages = {i: average for optimizer in self._optimizers for i, average in optimizer.averages()}
         return [averages.get(i, parameter) for i, parameter in enumerate(self.parameters)]
 
     def moving(self) -> dict[str, list[Tensor]]:
-        """Return all that a step changes, by name; not copies."""
+        """Return all tensors that a step changes, by name; not copies."""
         average = self.averages if self._training.ema_width else []
         return {
             "weights": self.parameters,
@@ -65,11 +66,11 @@ class Learner:
         }
 
     def step(self, batch: Batch, rate: float, number: int, parallel_map: Map = map) -> Tensor:
-        """Take step `number`, counted from 0, at `rate` times the plan's rates; return the members' summed loss."""
+        """Take step `number`, counted from 0, at `rate` times the full rates; return the members' summed loss."""
         return self.take(batch, self.at(rate, number), parallel_map)
 
     def at(self, rate: float, number: int) -> list[Step]:
-        """Return what `take` needs for step `number`. It is valid until the next call."""
+        """Return the arguments of `take` for step `number`. They are valid until the next call."""
         return [optimizer.at(rate, number) for optimizer in self._optimizers]
 
     def take(self, batch: Batch, steps: list[Step], parallel_map: Map = map) -> Tensor:
@@ -86,8 +87,8 @@ class Learner:
     def gradients(self, batch: Batch, parallel_map: Map = map) -> tuple[Tensor, list[Tensor]]:
         """Return the loss, the mean over rows and sum over members, and its gradient by each parameter.
 
-        Each shard of rows is computed on one thread, so that no thread waits after a layer and activations stay in the
-        cache. Their gradients are added in a fixed order.
+        Each shard of rows is computed on one thread, so that threads do not wait for each other after every layer, and
+        activations stay in the cache. The shards' gradients are added in a fixed order.
         """
         rows = batch.x_0.shape[1]
         shard_rows = -(-rows // self._n_shards(rows))

@@ -44,18 +44,18 @@ from backwalk.training.state import (
 )
 from backwalk.training.validation import Candidate, Choice, Validation
 
-N_RECORDS = 200  # losses kept of a run, at least, where it has so many steps
-N_LOOKS = 20  # how often weights are taken in as candidates, and validated
-_LARGEST_SHARE_OF_LOOKS = 0.05  # of a given time
+N_RECORDS = 200  # losses recorded in a run of at least as many steps
+N_LOOKS = 20  # candidate weights in a run, each validated
+_LARGEST_SHARE_OF_LOOKS = 0.05  # of the training time, with `max_time`
 
 
 class Trainer:
     """Training of one denoiser on encoded rows x_0, (n, d).
 
-    `x_validation`, (m, d), are held-out rows that choose the weights; without them the last (averaged) weights are
-    kept. `max_time` limits the seconds of the whole fit: the run leaves `time_outside_training` of them, but trains for
-    at least half. The learning rates then follow the clock, and two runs are no longer bit-equal. `eps`, (n, d), is
-    noise that belongs to the rows; without it every step draws its own.
+    `x_validation`, (m, d), are held-out rows by which weights are chosen; without them the last (averaged) weights are
+    kept. `max_time` limits the seconds of the whole fit: training takes max_time - time_outside_training, but at least
+    half of `max_time`. The learning rates then follow the time, and two runs are no longer bit-equal. `eps`, (n, d), is
+    fixed noise, one for each row; without it every step draws new noise.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class Trainer:
         self._validations: list[tuple[int, float]] = []
         self.step = 0
         self.seconds = 0.0
-        self.seconds_before = 0.0  # of the run that this one goes on with
+        self.seconds_before = 0.0  # of the run that was resumed
         self._seconds_of_looks = self._shortest_look = 0.0
-        self._ended_after = 0.0  # the `max_time` after which the clock ended the run
+        self._ended_after = 0.0  # the greatest `max_time` that has ended the run
         self.diverged = False
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
-        """What decides every bit of the run (`state.fingerprint`); computed once, as it reads all rows."""
+        """Everything that determines the run's result (`state.fingerprint`); computed once, as it reads all rows."""
         return fingerprint(
             self._network_at_first,
             self.x_0,
@@ -106,20 +106,20 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether no step is left: all are taken, or only the time for a last look at the weights is left."""
-        # A run that the clock ended should not begin again, though setting up may have been faster this time.
+        """Whether training is over: all steps are taken, or only the time to validate the last weights is left."""
+        # A run that `max_time` has ended stays ended when it is resumed, even where setting up was faster this time.
         ended = self.max_time is not None and self.max_time <= self._ended_after
         return self.diverged or self.step >= self.max_steps or ended or self.seconds >= self._time_for_steps
 
     @property
     def _time_for_steps(self) -> float:
-        """The seconds for steps and all looks at weights but the last: infinite without `max_time`."""
+        """The seconds for all steps and validations except the last validation; infinite without `max_time`."""
         return self._own_time - self._shortest_look
 
     def run(self) -> Generator[Progress]:
         """Train to the end, yielding after every step, and put the chosen weights into the denoiser.
 
-        Raises TrainingDiverged when the loss stops being finite. A run that was stopped or restored continues.
+        A stopped or restored run continues. Raises TrainingDiverged when the loss is no longer finite.
         """
         with single_threads(self.x_0.device.type == "cpu") as parallel_map:
             yield from self._run(parallel_map)
@@ -127,7 +127,7 @@ class Trainer:
 
     def _run(self, parallel_map: Map) -> Iterator[Progress]:
         began = time.monotonic() - self.seconds
-        # Of the step before this one, as an uninterrupted run would know it.
+        # The progress at the start of the previous step, as in an uninterrupted run.
         progress = max(self.step - 1, 0) / self.max_steps if self.max_time is None else self._progress()
         while not self.done:
             before, progress = progress, self._progress()
@@ -143,10 +143,10 @@ class Trainer:
             share = 1.0 if self.done else min(self._progress(), 1.0)
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds, share)
         if not self.diverged and (self._choice.last is None or self._choice.last.step < self.step):
-            self._look(parallel_map)  # restored with less time than it had taken
+            self._look(parallel_map)  # restored with a `max_time` below the time that the run had taken
 
     def state(self) -> TrainerState:
-        """Return everything that steps change; the tensors are the run's own, not copies."""
+        """Return everything that steps change; the tensors are not copies."""
         choice = choice_state(self._choice)
         rows = {
             f"{name}.{part}": torch.tensor(values, dtype=torch.float64)
@@ -163,9 +163,9 @@ class Trainer:
         return TrainerState({**self._moving(), **choice.tensors, **rows}, record)
 
     def restore(self, state: TrainerState) -> None:
-        """Go to the state of a run of the same fingerprint.
+        """Set the run to the state of a run with the same fingerprint.
 
-        Raises KeyError, TypeError, ValueError or RuntimeError where it is no such state.
+        Raises KeyError, TypeError, ValueError or RuntimeError for an invalid state.
         """
         tensors, record = state.tensors, state.record
         fill(self._moving(), tensors)
@@ -179,18 +179,18 @@ class Trainer:
         self._ended_after = seconds(record["ended_after"])
         strange = set(tensors) - set(self.state().tensors)
         if strange:
-            raise ValueError(f"{min(strange)[:80]!r} is none of such a run's tensors")
+            raise ValueError(f"{min(strange)[:80]!r} is no tensor of such a run")
         if not self._losses or (self.diverged and self._choice.last is None):
-            raise ValueError("a run should have recorded a loss, and one that diverged a look at its weights")
+            raise ValueError("a run should have recorded a loss, and a diverged run candidate weights")
 
     def give_up(self) -> int | None:
-        """Declare a diverged run done, with the weights chosen among its looks; return their step, None without any."""
+        """End a diverged run with the weights chosen so far, and return their step; None where there are none."""
         chosen = self._choice.chosen()
         self.diverged = chosen is not None
         return chosen.step if chosen else None
 
     def history(self) -> History:
-        """Return what was recorded so far."""
+        """Return the record of the run so far."""
         chosen = self._choice.chosen()
         steps, losses = zip(*self._losses, strict=True) if self._losses else ((), ())
         validated, validations = zip(*self._validations, strict=True) if self._validations else ((), ())
@@ -207,14 +207,14 @@ class Trainer:
         )
 
     def _update(self, rate: float, parallel_map: Map) -> Tensor:
-        """Take a step at `rate` times the plan's rates, and return the members' mean loss."""
+        """Take a step at `rate` times the full rates, and return the members' mean loss."""
         loss = self._learner.step(self._batches, rate, self.step, parallel_map)
         return loss / self.denoiser.n_members
 
     def _loss_is_kept(self, progress: float, before: float) -> bool:
-        """Whether a step's loss is recorded: the first of each epoch at the chain's levels, else `N_RECORDS` in all.
+        """Whether a step's loss is recorded: the first of each epoch at the chain's levels, else `N_RECORDS` per run.
 
-        `progress` is the run's progress at the start of this step, `before` at the start of the previous one.
+        `progress` is the run's progress at the start of this step, `before` that at the start of the previous one.
         """
         if self.training.levels == "chain":
             return self.step % self.training.steps_an_epoch(len(self.x_0)) == 0
@@ -222,11 +222,14 @@ class Trainer:
 
     def _keep(self, loss: float) -> None:
         if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"The loss should stay finite, but got {loss} at step {self.step}: look for far outliers in the data, "
-                f"or give a `training` of lower learning_rate (it is {self.training.learning_rate:g})."
-            )
+            raise self._diverged("loss", f"{loss}")
         self._losses.append((self.step - 1, loss))
+
+    def _diverged(self, what: str, value: str) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"The {what} should stay finite, but got {value} at step {self.step}: look for far outliers in the data, "
+            f"or give a `training` of lower learning_rate (it is {self.training.learning_rate:g})."
+        )
 
     def _progress(self) -> float:
         by_steps = self.step / self.max_steps
@@ -235,13 +238,13 @@ class Trainer:
     def _look_due(self, progress_before: float) -> bool:
         if self.done:
             return True
-        dear = self.max_time is not None and self._seconds_of_looks > _LARGEST_SHARE_OF_LOOKS * self.seconds
-        return not dear and int(self._progress() * N_LOOKS) > int(progress_before * N_LOOKS)
+        too_long = self.max_time is not None and self._seconds_of_looks > _LARGEST_SHARE_OF_LOOKS * self.seconds
+        return not too_long and int(self._progress() * N_LOOKS) > int(progress_before * N_LOOKS)
 
     def _look(self, parallel_map: Map) -> float | None:
-        """Consider the (averaged) weights for the choice; return their validation loss, None without such rows."""
+        """Add the (averaged) weights to the candidates; return their validation loss, or None without held-out rows."""
         if self.x_0.device.type == "cuda":
-            torch.cuda.synchronize(self.x_0.device)  # else the time of queued steps would count as looking
+            torch.cuda.synchronize(self.x_0.device)  # else the time of queued steps would count as validation
         began = time.monotonic()
         with _weights_set(self._learner.parameters, self._learner.averages):
             by_row = self._validation.by_row(parallel_map) if self._validation else torch.empty(0, dtype=torch.float64)
@@ -252,10 +255,7 @@ class Trainer:
         candidate = Candidate(self.step, by_row, weights)
         if not candidate.is_finite:
             what = "loss on validation rows" if all(w.isfinite().all() for w in weights) else "weights"
-            raise TrainingDiverged(
-                f"The {what} should stay finite, but got NaN or inf after {self.step} steps: look for far outliers in "
-                f"the data, or give a `training` of lower learning_rate (it is {self.training.learning_rate:g})."
-            )
+            raise self._diverged(what, "NaN or inf")
         self._choice.consider(candidate)
         if self._validation is None:
             return None
@@ -263,7 +263,7 @@ class Trainer:
         return candidate.loss
 
     def _moving(self) -> dict[str, Tensor]:
-        """Return everything that a step moves, by name; not copies."""
+        """Return all tensors that a step changes, by name; not copies."""
         parts = self._learner.moving()
         return {name: tensor for part, tensors in parts.items() for name, tensor in numbered(part, tensors).items()}
 
@@ -276,13 +276,13 @@ class Trainer:
     def _finish(self) -> None:
         """Put the chosen weights into the denoiser."""
         chosen = self._choice.chosen()
-        assert chosen is not None, "the last step is followed by a look"
+        assert chosen is not None, "the last step is followed by a validation"
         torch._foreach_copy_(self._parameters(), chosen.weights)
 
 
 @contextmanager
 def _weights_set(parameters: list[Tensor], weights: list[Tensor]) -> Iterator[None]:
-    """Put other weights into parameters for the length of a `with` block."""
+    """Replace the values of parameters within a `with` block."""
     before = [parameter.clone() for parameter in parameters]
     torch._foreach_copy_(parameters, weights)
     try:

@@ -53,12 +53,12 @@ class ChainLevels:
 
 @dataclass(frozen=True)
 class OneLevel:
-    """The same log-SNR for every row, be it -inf, and the weight that makes the loss |v - v_theta|^2."""
+    """The same log-SNR, possibly -inf, for every row, and the weight that makes the loss |v - v_theta|^2."""
 
     log_snr: float
 
     def draw(self, batches: int, rows: int, *, stream: Stream) -> Tensor:
-        """Return the one log-SNR, repeated."""
+        """Return the log-SNR, repeated."""
         del stream
         return torch.full((batches, rows), self.log_snr, dtype=torch.float32)
 
@@ -69,13 +69,12 @@ class OneLevel:
 
 @dataclass(frozen=True)
 class LogNormalLevels:
-    """ln s normal around `centre` for most rows, uniform from `level_min` to `level_max` for a share of them.
+    """ln s ~ N(centre, width^2), or uniform from ln level_min to ln level_max for the `uniform_share` of the rows.
 
-    Draws of the normal beyond these two are moved to them.
-
-    The batch is stratified: its rows' levels are the distribution's quantiles, shifted at random, so that every batch
-    covers all levels. s = sqrt((1 - alpha_bar) / alpha_bar) on data of unit variance; the weight makes the loss
-    |v - v_theta|^2. Source: Karras et al. 2022 for the log-normal part.
+    Normal draws outside this range are clipped to it. Batches are stratified: the levels of a batch are the
+    distribution's quantiles, shifted at random, so that every batch covers all levels. s = sqrt((1 - alpha_bar) /
+    alpha_bar) on data of unit variance; the weight makes the loss |v - v_theta|^2. Source: Karras et al. 2022 for the
+    log-normal part.
     """
 
     level_min: float

@@ -1,22 +1,22 @@
 """The update of a training step: Muon for the residual blocks' matrices, Adam for the rest, and the average of weights.
 
-Muon replaces the momentum of each matrix by (about) the nearest orthogonal matrix (`orthogonal.py`), so that every
-direction of the gradient moves by the same amount, however weak it was. On the square matrices of residual blocks this
-reaches a lower loss in as many steps as Adam; input and output layers and biases stay with Adam. For W with gradient G:
+Muon replaces the momentum of each matrix by (about) the nearest orthogonal matrix (`orthogonal.py`), so that weak
+directions of the gradient move as far as strong ones. For the square matrices of residual blocks its loss is lower than
+Adam's after equally many steps; input and output layers and biases are trained by Adam. For W with gradient G:
 
     M <- 0.95 M + 0.05 G,   W <- (1 - rate decay) W - rate orthogonal(0.95 M + 0.05 G).
 
-Orthogonal matrices are a large part of a step and the momentum changes little between steps, so that each matrix moves
-once in `update_every` steps, by as many times the rate. Adam, for w with gradient g at step k = 1, 2, ...:
+Orthogonal matrices take a large part of a step's time, and the momentum changes little between steps. So each matrix
+moves only once in `update_every` steps, by as many times the rate. Adam, for w with gradient g at step k = 1, 2, ...:
 
     m <- beta_1 m + (1 - beta_1) g,  v <- beta_2 v + (1 - beta_2) g^2,
     w <- w - rate m / (1 - beta_1^k) / (sqrt(v / (1 - beta_2^k)) + 1e-8).
 
-The average after step k is the mean of the weights w_1..w_k with density proportional to (j / k)^gamma. Its window
-grows with training, so that it forgets the start whatever the number of steps.
+The average after step k is the mean of w_1..w_k with weights proportional to (j / k)^gamma. Its window grows with
+training, so that the first steps lose their influence whatever the number of steps.
 
-`torch.optim.Adam` does the same by the same fused operation, but importing it imports PyTorch's compiler, which takes
-longer than a small fit; `torch.optim.Muon` multiplies in bfloat16, which most CPUs do slowly.
+`torch.optim.Adam` uses the same fused operation, but importing it imports PyTorch's compiler, which takes longer than a
+small fit. `torch.optim.Muon` multiplies in bfloat16, which is slow on most CPUs.
 
 Source: Jordan et al. 2024 for Muon; Kingma & Ba 2015 for Adam; Karras et al. 2024 for the average.
 """
@@ -34,11 +34,11 @@ from backwalk.threads import scripted
 from backwalk.training.config import MOST_UPDATE_EVERY, Training
 from backwalk.training.orthogonal import LARGEST_CHEAP_WIDTH, orthogonalised, rounds_for
 
-_LEAST_DEAR_WIDTH = 256  # from which orthogonal matrices are a large part of a step
+_LEAST_COSTLY_WIDTH = 256  # from which orthogonal matrices take a large part of a step's time
 
 
 class Rotation(NamedTuple):
-    """Which matrices Muon moves when: of every `update_every` steps, step k moves group k of `n_groups`, if any.
+    """The order in which Muon moves matrices: of every `update_every` steps, step k moves group k, if k < n_groups.
 
     Matrix i belongs to group i mod n_groups.
     """
@@ -48,18 +48,18 @@ class Rotation(NamedTuple):
 
 
 def rotation_for(width: int, n_matrices: int) -> Rotation:
-    """Return the rotation of matrices of this width: the larger they are, the more rarely each moves.
+    """Return the rotation of matrices of this width: wider ones move less often.
 
-    A group has two matrices at least, one for each of two threads. docs/defaults.md has the measurements.
+    A group has at least two matrices, one for each of two threads. docs/defaults.md has the measurements.
     """
-    every = 2 if width <= LARGEST_CHEAP_WIDTH else 3 if width < _LEAST_DEAR_WIDTH else MOST_UPDATE_EVERY
+    every = 2 if width <= LARGEST_CHEAP_WIDTH else 3 if width < _LEAST_COSTLY_WIDTH else MOST_UPDATE_EVERY
     return Rotation(every, max(1, min(every, n_matrices // 2)))
 
 
 class Step(NamedTuple):
-    """All that `update` takes beside the gradients, in types that TorchScript knows.
+    """The arguments of `update` other than the gradients, in types that TorchScript knows.
 
-    Numbers that change from step to step are tensors beside the weights, as a recorded step reads them from memory.
+    Numbers that change from step to step are tensors on the weights' device, where a recorded step reads them.
     """
 
     # Muon: the momentum of all its matrices, and those that move in this step: first, first + stride, ...
@@ -79,14 +79,14 @@ class Step(NamedTuple):
     adam_rate: Tensor
     number: Tensor
     beta_2: float
-    # The average, and the weights that it takes in
+    # The average, the weights that enter it, and their share in it
     average: list[Tensor]
     weights: list[Tensor]
     share: Tensor
 
 
 class Optimizer:
-    """What moves and averages some parameters of a denoiser, given by their places: some by Muon, others by Adam."""
+    """Moves the parameters at some places, those `of_muon` by Muon and those `of_adam` by Adam, and averages them."""
 
     def __init__(
         self, parameters: list[Tensor], of_muon: list[int], of_adam: list[int], rotation: Rotation, training: Training
@@ -101,11 +101,11 @@ class Optimizer:
         self._average = [weight.clone() for weight in self._weights]
         self._exponent = 1.0 + _gamma(training.ema_width) if training.ema_width else 1.0
         self._muon_rate, self._kept, self._share = (own[0].new_zeros(()) for _ in range(3))
-        # float32, as the fused operation of Adam requires.
+        # Adam's fused operation requires float32.
         self._adam_rate, self._number = (own[0].new_zeros((), dtype=torch.float32) for _ in range(2))
 
     def averages(self) -> Iterator[tuple[int, Tensor]]:
-        """Yield the place of each parameter that is averaged, and its average."""
+        """Yield the place and the average of each averaged parameter."""
         if self._average:
             yield from zip(self._places, self._average, strict=True)
 
@@ -114,7 +114,7 @@ class Optimizer:
         return {"momentum": self._momentum, "adam.mean": self._mean, "adam.mean_square": self._mean_square}
 
     def at(self, rate: float, number: int) -> Step:
-        """Return step `number`, counted from 0, at `rate` times the plan's rates. It is valid until the next call."""
+        """Return step `number`, counted from 0, at `rate` times the full rates. It is valid until the next call."""
         (every, n_groups), decay = self._rotation, self._training.weight_decay
         group, muon_rate = number % every, every * ((self._training.hidden_rate or 0.0) * rate)
         self._muon_rate.fill_(muon_rate)
@@ -151,9 +151,9 @@ class Optimizer:
 
 
 def update(gradients: list[Tensor], step: Step) -> None:
-    """Move all weights by their gradients, those of Muon's matrices first, and take them into the average.
+    """Move all weights by their gradients, those of Muon's matrices first, and add them to the average.
 
-    TorchScript treats a slice of a list as new tensors and drops changes to them: lists that change are passed whole.
+    TorchScript drops changes to the tensors of a slice of a list, so lists that change are passed whole.
     """
     n = len(step.momentum)
     if n > 0:
@@ -178,10 +178,10 @@ def _move_matrices(gradients: list[Tensor], step: Step) -> None:
 
 
 def _move_by_adam(gradients: list[Tensor], step: Step) -> None:
-    # The fused operation reads memory in order, whatever the strides: a transposed gradient would move other weights.
+    # The fused operation ignores strides, so that a transposed gradient would move the wrong weights.
     by_rows = [gradient.contiguous() for gradient in gradients]
     nothing: list[Tensor] = []
-    torch._fused_adam_(  # not torch.ops.aten's, which would take the rate for a number that the processor reads
+    torch._fused_adam_(  # not that of torch.ops.aten, for which the CPU would have to read the rate
         step.by_adam,
         by_rows,
         step.mean,
@@ -199,7 +199,7 @@ def _move_by_adam(gradients: list[Tensor], step: Step) -> None:
 
 
 def _gamma(width: float) -> float:
-    """Return the power of an average whose window has `width` as standard deviation, a share of the steps so far.
+    """Return the power of an average whose window has standard deviation `width`, as a share of the steps so far.
 
     (gamma + 1) / ((gamma + 2)^2 (gamma + 3)) = width^2, by bisection in ln gamma.
     """

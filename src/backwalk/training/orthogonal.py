@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LARGEST_CHEAP_WIDTH = 64  # up to which orthogonal matrices are a small part of a training step
+LARGEST_CHEAP_WIDTH = 64  # up to which orthogonal matrices take a small part of a step's time
 
 
 def rounds_for(width: int) -> int:
@@ -14,17 +14,16 @@ def rounds_for(width: int) -> int:
 
 
 def orthogonalised(matrices: Tensor, n_rounds: int, bfloat16: bool = False) -> Tensor:
-    """Return matrices with the singular vectors of these, (k, n, n), and singular values that are nearly alike.
+    """Return matrices with the singular vectors of these, (k, n, n), and singular values near 1.
 
-    Two or three rounds of an odd polynomial of the singular values, as shares of 1.01 times the fourth root of the sum
-    of their fourth powers: the root of the norm of X X^T, which is at hand, and at most n^(1/4) times the largest of
-    them, where Frobenius' norm may be n^(1/2) times it. Shares above 0.04 become 0.71 to 1.29 in two rounds, and
-    smaller ones up to 19 times as large; above 0.01, 0.73 to 1.27 in three, and up to 78 times. Of all such polynomials
-    each round's has the least maximal error on the range that the round before leaves (a linear program for its three
-    coefficients, as in Amsel et al. 2025, "The Polar Express"). Jordan's coefficients take five rounds, by Frobenius'
-    norm.
+    The singular values are divided by 1.01 times the fourth root of the sum of their fourth powers. This is the root of
+    the Frobenius norm of X X^T, and at most n^(1/4) times the largest of them (the Frobenius norm of X may be n^(1/2)
+    times it). Then each round applies an odd polynomial. Two rounds take values above 0.04 to 0.71..1.29, and multiply
+    smaller ones by up to 19; three rounds take those above 0.01 to 0.73..1.27, and multiply smaller ones by up to 78.
+    The three coefficients of a round minimise the maximal error on the range that the previous round leaves (a linear
+    program, as in Amsel et al. 2025, "The Polar Express"). Jordan's coefficients need five rounds.
     """
-    # Of about unit size, or X X^T would leave the range of its numbers.
+    # About unit size, as X X^T might overflow or underflow otherwise.
     x: Tensor = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-20)
     if bfloat16:
         x = x.to(torch.bfloat16)
@@ -34,7 +33,7 @@ def orthogonalised(matrices: Tensor, n_rounds: int, bfloat16: bool = False) -> T
     else:
         rounds = [(8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526)]
     gram = torch.bmm(x, x.transpose(1, 2))
-    # The polynomials are steep at 1, above which rounding to bfloat16 may bring a single large value: so 1.01 times.
+    # 1.02 = 1.01^2, as bfloat16 may round a single large value above 1, where the polynomials are steep.
     size = 1.02 * torch.linalg.matrix_norm(gram.to(matrices), keepdim=True).to(x) + 1e-20
     x, gram = x * size.rsqrt(), gram / size
     for k, (once, thrice, five_times) in enumerate(rounds):

@@ -1,9 +1,9 @@
 """Training steps on a GPU, recorded as CUDA graphs.
 
 A step of a small network is some hundred operations, which take longer to launch one by one than to run. They are
-recorded once and launched together from then on. A recording runs on the same memory each time: the batch is copied to
-where it was, and the optimiser's numbers are tensors (`optimizer.Step`). Which of Muon's matrices move is part of the
-recording, so that each of the `update_every` kinds of step has its own.
+recorded once and launched together from then on. A recording always uses the same memory: each batch is copied to that
+of the recorded one, and the optimiser's numbers are tensors (`optimizer.Step`). Which of Muon's matrices move is part
+of a recording, so there is one for each of `update_every` kinds of steps.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch import Tensor
 from backwalk.training.batches import Batch
 from backwalk.training.learner import Learner
 
-# Takes what computes a tensor, and returns what computes it anew, into the same memory, with that tensor.
+# Takes a function that computes a tensor. Returns a function that repeats it in the same memory, and the tensor.
 Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 
 _RECORDING = Lock()  # torch allows one at a time in a process
-_FAILED = list[object]()  # graphs that were not finished: torch still refers to them, and records no more after one
-_STEPS_BEFORE = 3  # of each kind: libraries are set up and kernels loaded, which must not be recorded
+_FAILED = list[object]()  # unfinished graphs: torch still refers to them, and cannot record after one
+_STEPS_BEFORE = 3  # of each kind, as setting up libraries and loading kernels must not be recorded
 
 
 class RecordedLearner:
-    """A learner whose steps are recorded by `record` and launched from then on.
+    """A learner whose steps are recorded by `record`, and then launched from the recordings.
 
-    The first steps run operation by operation. So do all, after a warning, where a step cannot be recorded.
+    The first steps run operation by operation. So do all steps, after a warning, where recording fails.
     """
 
     def __init__(self, learner: Learner, record: Record | None = None) -> None:
@@ -51,10 +51,10 @@ class RecordedLearner:
         here, steps = self._placed(batch), self._learner.at(rate, number)
         try:
             if kind not in self._recordings:
-                self._recordings[kind] = self._record(lambda: self._learner.take(here, steps))  # which moves nothing
+                self._recordings[kind] = self._record(lambda: self._learner.take(here, steps))  # weights do not move
         except RuntimeError as error:
             warnings.warn(
-                f"The GPU does not record a step, so that each of its operations is launched alone: {error}",
+                f"A training step cannot be recorded on this GPU, so that training is slower: {error}",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -74,12 +74,12 @@ class RecordedLearner:
 
 
 def _as_cuda_graph(device: torch.device, take: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-    """Record on a GPU; what other threads ask of it in the meantime is no part of the recording."""
+    """Record a step on a GPU, without the operations of other threads."""
     with _RECORDING, torch.cuda.device(device):
         if _FAILED:
             raise RuntimeError("an earlier recording failed in this process")
         graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-        # One for each: some versions of torch lose the workspaces of all graphs of a stream with the first that ends.
+        # A stream for each graph: some versions of torch free the workspaces of all graphs of a stream with the first.
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         try:
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
@@ -88,5 +88,5 @@ def _as_cuda_graph(device: torch.device, take: Callable[[], Tensor]) -> tuple[Ca
             _FAILED.append(graph)
             raise
         finally:
-            torch.cuda.set_stream(before)  # which torch forgets where it fails
+            torch.cuda.set_stream(before)  # torch does not restore it after a failure
     return graph.replay, result

@@ -1,6 +1,6 @@
-"""The state of a run as named tensors and plain numbers, and the fingerprint that tells it from other runs.
+"""The state of a run, as named tensors and JSON values, and the fingerprint that identifies a run.
 
-A `TrainerState` is enough to continue bit for bit, as all draws are functions of the seed and the step's number.
+A run continues bit for bit from its `TrainerState`, as all draws are functions of the seed and the step's number.
 """
 
 from __future__ import annotations
@@ -48,12 +48,13 @@ def fingerprint(
     *,
     by_clock: bool = False,
 ) -> dict[str, str]:
-    """Return what decides every bit of a run: rows, initial weights, noise levels, plan, seed, versions.
+    """Return everything that determines a run's result: rows, initial weights, noise levels, settings, seed, versions.
 
-    The kind of processor decides too, but is left out, so that another machine can continue a fit. A GPU's fit cannot
-    continue on a CPU, where members of an ensemble are laid out differently. `network` are the `network_words` of the
-    untrained denoiser. `by_clock` says whether the rates follow the clock. `eps`, the rows' own noise, counts as rows.
-    Noise levels are identified by a draw. bfloat16, whose default depends on the device, has its own entry.
+    Bits also depend on the kind of processor, which is left out, so that another machine can continue a fit. A GPU's
+    fit cannot continue on a CPU, where members of an ensemble are laid out differently. `network` are the
+    `network_words` of the untrained denoiser. `by_clock` says whether the rates follow the time. Fixed noise `eps`
+    counts as rows. Noise levels are identified by a draw. bfloat16, whose default depends on the device, has its own
+    entry.
     """
     drawn = levels.draw(1, 4096, stream=Stream(0))
     plan = asdict(training)
@@ -74,7 +75,7 @@ def fingerprint(
 
 
 def choice_state(choice: Choice) -> TrainerState:
-    """Return a choice of weights as a state; where the last candidate is the best, it is there once."""
+    """Return a choice of weights as a state; a candidate that is both last and best is stored once."""
     found = {name: c for name, c in (("last", choice.last), ("best", choice.best)) if c is not None}
     tensors: dict[str, Tensor] = {}
     for name, candidate in found.items():
@@ -84,9 +85,9 @@ def choice_state(choice: Choice) -> TrainerState:
 
 
 def restored_choice(state: TrainerState, like: list[Tensor], n_validation: int) -> Choice:
-    """Return the choice that `choice_state` was given, with weights on the device of these parameters.
+    """Return the choice of weights from its state, with weights on the device of the parameters `like`.
 
-    Raises KeyError, TypeError or ValueError where it is no such choice.
+    Raises KeyError, TypeError or ValueError for an invalid state.
     """
 
     def candidate(name: str) -> Candidate:
@@ -107,7 +108,7 @@ def restored_choice(state: TrainerState, like: list[Tensor], n_validation: int) 
 
 
 def restored_records(tensors: Mapping[str, Tensor], name: str) -> list[tuple[int, float]]:
-    """Return the (step, loss) that were recorded. Raises KeyError or ValueError where they are no such rows."""
+    """Return the recorded pairs (step, loss). Raises KeyError or ValueError for an invalid state."""
     steps, losses = tensors[f"{name}.step"], tensors[f"{name}.loss"]
     for row in (steps, losses):
         if row.ndim != 1 or row.dtype != torch.float64 or not bool(row.isfinite().all()):
@@ -116,14 +117,14 @@ def restored_records(tensors: Mapping[str, Tensor], name: str) -> list[tuple[int
 
 
 def whole_number(value: object, name: str, most: float = math.inf) -> int:
-    """Return a whole number in 0..most. Raises ValueError for anything else."""
+    """Return an integer in 0..most. Raises ValueError for anything else."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise ValueError(f"{name} should be a whole number in 0..{most:g}, but got {str(value)[:80]!r}")
     return value
 
 
 def seconds(value: object) -> float:
-    """Return a length of time. Raises ValueError for anything else than a finite number >= 0."""
+    """Return a finite number of seconds >= 0. Raises ValueError for anything else."""
     if not isinstance(value, (int, float)) or not 0.0 <= value < math.inf:
         raise ValueError(f"seconds should be a number >= 0, but got {str(value)[:80]!r}")
     return float(value)
@@ -136,7 +137,7 @@ def numbered(name: str, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def fill(targets: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
-    """Copy the numbers of `source` into the tensors of the same names. Raises ValueError for another shape or type."""
+    """Copy the tensors of `source` into those of the same names. Raises ValueError for another shape or dtype."""
     for name, target in targets.items():
         if source[name].shape != target.shape or source[name].dtype != target.dtype:
             raise ValueError(f"{name} should be {target.dtype} of shape {tuple(target.shape)}")

@@ -1,8 +1,8 @@
-"""Which weights a run keeps: held-out rows, a measure of weights on them, and the choice of the best or the last.
+"""Validation on held-out rows, and the choice of the weights that a run keeps.
 
 The last weights are kept, unless earlier ones were better on the held-out rows by half a standard error of the paired
-difference. A stricter test keeps weights of a run that overfits, as few rows with heavy tails show little for certain;
-the least value of all would often be chosen by chance. docs/defaults.md has the measurements.
+difference. A stricter test would keep overfitted weights where held-out rows are few and have heavy tails; the least of
+all values is often least by chance. docs/defaults.md has the measurements.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from backwalk.threads import Map
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
 _LEAST_LEAD = 0.5  # of earlier weights over the last, in standard errors
-_ROWS_AT_ONCE = 1024  # whose activations stay in the cache
+_ROWS_AT_ONCE = 1024  # a cache holds their activations
 
 
 def split_rows(n: int, n_validation: int, *, stream: Stream) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return which of n rows choose the weights, (m,), and which are trained on, (n - m,), at random."""
+    """Return the indices of held-out rows, (m,), and of rows to train on, (n - m,): a random split of n rows."""
     order = stream.child("split").permutation(n)
     return order[:n_validation], order[n_validation:]
 
 
 def n_points(m: int, d: int) -> int:
-    """Return how many noisy points, at least, a validation of m rows in R^d is over: one for each row, or more.
+    """Return the least number of noisy points for a validation on m rows in R^d.
 
-    64 for each row, within 2,048..8,192: enough for the noise to matter less than which rows there are. Very wide rows
-    get fewer, so that all points together are 2^24 numbers.
+    There are 64 per row, within 2,048..8,192 in all, so that the noise of the points is smaller than that of the choice
+    of rows. All points together have at most 2^24 numbers, but every row has a point.
     """
     wanted = min(max(_POINTS_A_ROW * m, _LEAST_POINTS), _MOST_POINTS)
     return max(m, min(wanted, _MOST_NUMBERS // d))
 
 
 class Validation:
-    """The bound's diffusion part in nats per row on fixed rows, levels and noise: what weights are chosen by.
+    """The validation loss: the bound's diffusion part in nats per row, on fixed rows, levels and noise.
 
     (1/2) integral of E |x_0 - x_0_hat|^2 dSNR = integral of SNR E |x_0 - x_0_hat|^2 d ln s, over the denoiser's range
-    up to s = 1,000; it is taken by levels even in ln s, one per noisy point. Source: Kingma et al. 2021, the bound in
+    up to s = 1,000. The levels are even in ln s, one per noisy point. Source: Kingma et al. 2021, the bound in
     continuous time.
     """
 
@@ -55,7 +55,7 @@ class Validation:
         self._draws = -(-n_points(*x_0.shape) // len(x_0))
         self._x_0 = x_0.repeat(self._draws, 1)
         n, d = self._x_0.shape
-        # Beyond the greatest level the integrand is nil, and a chain may end at -inf.
+        # Beyond the greatest level the integrand is nearly 0, and a chain may end at -inf.
         low, high = max(denoiser.log_snr_range[0], -2.0 * math.log(GREATEST_LEVEL)), denoiser.log_snr_range[1]
         places = (torch.from_numpy(stream.child("validation level").permutation(n)).double() + 0.5) / n
         self._log_snr = (low + (high - low) * places).to(x_0)
@@ -85,8 +85,7 @@ class Validation:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """Weights as they stood after `step` steps, and their value on each validation row: (m,), m = 0 without such
-    rows."""
+    """The weights after `step` steps, and their loss on each held-out row, (m,): m = 0 without held-out rows."""
 
     step: int
     by_row: Tensor
@@ -111,13 +110,13 @@ class Choice:
         self.last: Candidate | None = None
 
     def consider(self, candidate: Candidate) -> None:
-        """Take in the newest candidate."""
+        """Add the newest candidate."""
         self.last = candidate
         if len(candidate.by_row) and (self.best is None or candidate.loss < self.best.loss):
             self.best = candidate
 
     def chosen(self) -> Candidate | None:
-        """Return the last candidate, or the best where that was better by enough; None before the first."""
+        """Return the last candidate, or the best if it was better by half a standard error; None before the first."""
         if self.best is None or self.last is None:
             return self.last
         worse_by = self.last.by_row - self.best.by_row
