@@ -112,7 +112,7 @@ def pairs(
     both = torch.cat(list(tiles))
     if not bool(both.isfinite().all()):
         raise SamplingDiverged(
-            f"Pairs should be finite, but some of {sampler.solver} are not: fit anew with a `training` of lower "
+            f"Pairs should be finite, but some of {sampler.solver} are not: fit again with a `training` of lower "
             "learning_rate."
         )
     x_N, x_0 = both.chunk(2, dim=1)

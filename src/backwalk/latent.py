@@ -166,6 +166,6 @@ def _transport(
     if len(broken):
         raise SamplingDiverged(
             f"The ODE should give finite numbers, but does not for row {broken[0]} (rows count from 0): "
-            "fit anew with a `training` of lower learning_rate."
+            "fit again with a `training` of lower learning_rate."
         )
     return both[:, : start.shape[1]], both[:, start.shape[1] :]

@@ -17,10 +17,7 @@ from backwalk.errors import InvalidInput
 
 @dataclass(frozen=True, eq=False)
 class RealTable:
-    """A table: its `columns`' names (d), their values `rows` (n, d), and the `target` (n,).
-
-    The target is the class's name, or for a regression table a number.
-    """
+    """A table: names of `columns`, (d,), values `rows`, (n, d), and `target`, (n,): class names, or numbers."""
 
     name: str
     columns: tuple[str, ...]

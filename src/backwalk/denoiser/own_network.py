@@ -105,7 +105,9 @@ def _check_tensors(network: nn.Module, name: str) -> None:
         if tensor.is_floating_point() and key in kept:
             _check_dtype(tensor, f"{name}.{key}")
         if tensor.is_floating_point() and not bool(tensor.detach().isfinite().all()):
-            raise InvalidInput(f"{name}.{key} should hold finite numbers, but holds NaN or inf: initialise it anew.")
+            raise InvalidInput(
+                f"{name}.{key} should hold finite numbers, but holds NaN or inf: check its initial values."
+            )
 
 
 def _check_dtype(tensor: Tensor, name: str) -> None:

@@ -129,7 +129,7 @@ class NoiseDenoiser(EnsembleDenoiser):
 
     def __init__(self, network: TextbookNetwork, n_members: int, schedule: NoiseSchedule) -> None:
         super().__init__(network, n_members, (float(schedule.log_snr[-1]), float(schedule.log_snr[1])))
-        if float(schedule.log_snr[-1]) < LEAST_LOG_SNR:  # there float32 has no signal left
+        if float(schedule.log_snr[-1]) < LEAST_LOG_SNR:  # below, x_t has no signal in float32
             raise InvalidInput(
                 f"log-SNR should be at least {LEAST_LOG_SNR:g} for a network that predicts eps, but got "
                 f"{float(schedule.log_snr[-1]):g} at t = {schedule.n_steps}: end the schedule at a larger one, or use "

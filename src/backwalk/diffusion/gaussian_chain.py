@@ -73,7 +73,7 @@ class GaussianChain:
         for t in range(self.schedule.n_steps, 0, -1):
             kept = (signal[t - 1] * signal[t]).sqrt() * self.covariance
             kept = kept + (noise[t - 1] * noise[t]).sqrt() * self._identity
-            slope = torch.linalg.solve(self._marginal_covariance(t), kept)  # they commute
+            slope = torch.linalg.solve(self._marginal_covariance(t), kept)  # the two matrices commute
             mean = signal[t - 1].sqrt() * self.mean + slope @ (mean - signal[t].sqrt() * self.mean)
             covariance = slope @ covariance @ slope.T
         return mean, covariance

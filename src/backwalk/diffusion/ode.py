@@ -10,9 +10,9 @@ For standard normal data v is 0, and the ODE leaves them unchanged, without erro
 evaluations on a grid that is even in ln(theta + 0.1): in ln s, it is finest where the noise is of the size of the data.
 Transport and likelihood use the same stepper.
 
-The error estimate is the change from halving the number of intervals: the error of the coarser grid, and so nearly
-always larger than that of the result. It costs half as much again. (The estimate embedded in the method costs nothing,
-but is local to each interval, and misses errors many times its size where the grid is too coarse.)
+The error estimate is the change from halving the number of intervals. This is about the error of the coarser grid, so
+it is nearly always larger than that of the result. It adds half of the cost. (The estimate embedded in the method costs
+nothing, but is local to each interval, and misses errors many times its size where the grid is too coarse.)
 
 Source: Song et al. 2021 (SDE); the form in the angle follows from Salimans & Ho 2022, Appendix D.
 """

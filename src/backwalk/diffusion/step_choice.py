@@ -34,7 +34,7 @@ def optimal_step_cost(
     """
     m = _checked(schedule, denoising_error, decoder_variance)
     log_snr, snr = schedule.log_snr, schedule.snr
-    lost = -torch.expm1(log_snr[None, :] - log_snr[1:, None])  # from s = 1 on, as row 0 has a form of its own
+    lost = -torch.expm1(log_snr[None, :] - log_snr[1:, None])  # for s >= 1, as row 0 has another form
     cost = 0.5 * torch.log1p((snr[1:, None] * lost * m).clamp(min=0.0))
     if decoder_variance is None:
         decoder = 0.5 * (math.log(2.0 * math.pi * math.e) + m.log())

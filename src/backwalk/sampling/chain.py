@@ -43,6 +43,6 @@ def walk_back(
 
 
 def last_state(states: Iterable[ChainState]) -> ChainState:
-    """Return a chain's last state without storing the others, which take megabytes each for a tile of wide rows."""
+    """Return a chain's last state without storing the others, which are large for wide rows."""
     (last,) = deque(states, maxlen=1)
     return last

@@ -77,7 +77,7 @@ class Sampler:
 
 
 def default_sampler(schedule: NoiseSchedule) -> Sampler:
-    """Return the sampler of a model that was given none: 20 evaluations, or one per step of a shorter chain."""
+    """Return the default sampler for a schedule: 20 evaluations, or one per step of a shorter chain."""
     k = min(USUAL_EVALUATIONS, schedule.n_steps)
     return Sampler(usual_solver(k), k)
 

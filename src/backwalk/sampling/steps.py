@@ -65,6 +65,7 @@ class Step(ABC):
     takes_eta: ClassVar[bool] = False
     fits_times: ClassVar[bool] = False  # whether a model fits the visited steps to its denoiser
     needs_student: ClassVar[bool] = False  # whether the denoiser is the model's student
+    draws_from: ClassVar[str] = "an approximation of the probability-flow ODE's model"
     n_visits: ClassVar[int] = 1  # that a step uses, the newest included
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -98,7 +99,7 @@ class Step(ABC):
     def source(cls, k: int, n: int, eta: float) -> str:
         """Return in words which model rows are drawn from, by k of a chain's n steps."""
         del k, n, eta
-        return "an approximation of the probability-flow ODE's model"
+        return cls.draws_from
 
     @property
     @abstractmethod
@@ -223,6 +224,7 @@ class Distilled(Ddim):
     default_evaluations = 1
     takes_eta = False
     needs_student = True
+    draws_from = "the student's map, an approximation of the probability-flow ODE's model"
 
     @classmethod
     def checked_evaluations(cls, k: int | None) -> int | None:
@@ -238,12 +240,6 @@ class Distilled(Ddim):
         """Return the last step of the chain."""
         del k
         return [schedule.n_steps]
-
-    @classmethod
-    def source(cls, k: int, n: int, eta: float) -> str:
-        """Return in words which model rows are drawn from."""
-        del k, n, eta
-        return "the student's map, an approximation of the probability-flow ODE's model"
 
 
 @dataclass(frozen=True)
@@ -320,6 +316,7 @@ class StochasticMultistep(Step):
     noise: float = 0.5
     name = "multistep-sde"
     n_visits = 2
+    draws_from = "an approximation of the reverse SDE's model, with half of its noise"
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.noise < math.inf:
@@ -331,12 +328,6 @@ class StochasticMultistep(Step):
     def few_times(cls, schedule: NoiseSchedule, k: int) -> list[int]:
         """Return k times even in arctan(s)^0.4 of the noise level s."""
         return spread_times(angle_places(schedule, _EVEN_POWER), k)
-
-    @classmethod
-    def source(cls, k: int, n: int, eta: float) -> str:
-        """Return in words which model rows are drawn from."""
-        del k, n, eta
-        return "an approximation of the reverse SDE's model, with half of its noise"
 
     @property
     def is_stochastic(self) -> bool:

@@ -36,7 +36,7 @@ def spread_times(place: np.ndarray, k: int) -> list[int]:
 
 
 def _made_distinct(times: np.ndarray, n_steps: int) -> list[int]:
-    """Return the times moved apart by as little as is needed, downwards from n_steps."""
+    """Make increasing times distinct, with the last at n_steps, by lowering them as little as possible."""
     distinct = [n_steps]
     for time in reversed(times[:-1].tolist()):
         distinct.append(min(time, distinct[-1] - 1))

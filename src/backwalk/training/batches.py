@@ -104,7 +104,7 @@ class _OfMember:
         return Batch(x_0, eps, log_snr, self._levels.weight(log_snr))
 
     def _uniforms_at(self, step: int) -> np.ndarray:
-        """Return the uniforms that a step's redraw takes, (rows, `n_uniforms`)."""
+        """Return the uniform numbers for a step's `redraw`, (rows, n_uniforms)."""
         assert self._redraw is not None
         block, place = divmod(step, self._steps_together)
         if self._uniforms is None or self._uniforms[0] != block:

@@ -103,7 +103,7 @@ class Candidate:
 
 
 class Choice:
-    """The last candidate and the best so far, and which of the two is kept."""
+    """The last candidate and the best so far, and the choice between them."""
 
     def __init__(self) -> None:
         self.best: Candidate | None = None
