@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line in a notebook, and a plain line now and then in a log."""
+"""Progress of long work: a bar on a terminal, a line in a notebook, and a line every half minute in a log."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class _View(Protocol):
 
 
 class Display:
-    """Shows how far an activity is: first after a moment, then at a fixed interval, and when it is done."""
+    """Shows the progress of an activity: first after a second, then at a fixed interval, and when it is done."""
 
     def __init__(self, view: _View, *, first: float, interval: float) -> None:
         self._view, self._first, self._interval = view, first, interval
         self._activity, self._began, self._due, self._is_shown = "", 0.0, 0.0, False
 
     def show(self, activity: str, share: float, words: str | Callable[[], str]) -> None:
-        """Show the share of an activity that is done, and words about it, or a function that returns them."""
+        """Show the share of an activity that is done, and a few words; a function of words is called only if shown."""
         now = time.monotonic()
         if activity != self._activity:
             self._activity, self._began, self._due, self._is_shown = activity, now, now + self._first, False
@@ -86,16 +86,21 @@ def progress_bar(verbose: bool | int) -> Iterator[Callback]:
 
 @contextmanager
 def progress_of_rows(verbose: bool | int, activity: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that adds the rows it is given to those done, and shows how many of `total` they are."""
+    """Give a function that counts rows, see `row_counter`, and shows the progress."""
     with progress_display(verbose) as display:
-        done = 0
+        yield row_counter(display.show, activity, total)
 
-        def count(rows: int) -> None:
-            nonlocal done
-            done += rows
-            display.show(activity, done / total, f"{done:,} of {total:,} rows")
 
-        yield count
+def row_counter(show: Callable[[str, float, str], object], activity: str, total: int) -> Callable[[int], None]:
+    """Return a function that adds a number of rows to those done, and shows how many of `total` are done."""
+    done = 0
+
+    def count(rows: int) -> None:
+        nonlocal done
+        done += rows
+        show(activity, done / total, f"{done:,} of {total:,} rows")
+
+    return count
 
 
 class _Nothing:
@@ -126,7 +131,7 @@ class _TerminalBar:
                 self._bar.remove_task(task)
             self._task, self._activity = self._bar.add_task(activity, total=1.0, words=""), activity
         self._bar.update(self._task, completed=share, words=words)
-        self._bar.start()  # does nothing where it is started
+        self._bar.start()  # does nothing if it is started already
         self._bar.refresh()
 
     def clear(self) -> None:
@@ -137,7 +142,7 @@ class _TerminalBar:
 
 
 class _NotebookLine:
-    """One line, which keeps its last text. Needs IPython alone."""
+    """One line that is updated in place. Needs only IPython."""
 
     def __init__(self) -> None:
         self._activity, self._handle = "", None

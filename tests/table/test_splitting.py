@@ -1,4 +1,4 @@
-"""Rows are dealt as they stand, each to one of two files."""
+"""Rows are result as they stand, each to one of two files."""
 
 import datetime
 import gzip
@@ -11,7 +11,7 @@ import pytest
 
 from backwalk import limits
 from backwalk.errors import TableFileError
-from backwalk.table import Schema, Selection, Table, deal_rows, delimited, read_table
+from backwalk.table import Schema, Selection, Table, delimited, read_table, split_table
 
 ROWS = [
     b"007,red,1.50,2020-01-01",
@@ -40,26 +40,26 @@ def test_rows_of_text_are_copied_byte_by_byte(text, suffix, block, monkeypatch):
     path, end = text
     monkeypatch.setattr(delimited, "BLOCK_BYTES", block)
     places = path.with_name(f"t{suffix}"), path.with_name(f"u{suffix}")
-    dealt = deal_rows(path, places, every_second)
+    result = split_table(path, places, every_second)
     found = [gzip.decompress(each.read_bytes()) if suffix == ".csv.gz" else each.read_bytes() for each in places]
     assert found == [HEADER.replace(b"\n", end) + b"".join(row + end for row in ROWS[k::2]) for k in (0, 1)]
-    assert (dealt.sizes, dealt.is_taken.tolist(), dealt.columns_left_out) == ((3, 2), [True] * 5, ())
+    assert (result.sizes, result.is_taken.tolist(), result.columns_left_out) == ((3, 2), [True] * 5, ())
 
 
 def test_columns_and_incomplete_rows_are_left_out(text):
     path, _ = text
     places = path.with_name("t.csv"), path.with_name("u.csv")
-    dealt = deal_rows(path, places, every_second, selection=Selection(drop=("=x",), complete=True))
+    result = split_table(path, places, every_second, selection=Selection(drop=("=x",), complete=True))
     assert places[0].read_bytes() == b'id,"na,me",day\n007,red,2020-01-01\n3, x ,2020-01-04\n'
     assert places[1].read_bytes() == b'id,"na,me",day\n1,"a, ""b""",2020-01-02\n4,\xff,2020-01-05\n'
-    assert (dealt.sizes, dealt.is_taken.tolist()) == ((2, 2), [True, True, False, True, True])
-    assert dealt.columns_left_out == ("=x",)
+    assert (result.sizes, result.is_taken.tolist()) == ((2, 2), [True, True, False, True, True])
+    assert result.columns_left_out == ("=x",)
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\n\n\n"])
 def test_a_single_column_keeps_its_gaps(tmp_path, end):
     (tmp_path / "one.csv").write_text(f"a\n1\n\n3\nx{end}")
-    deal_rows(tmp_path / "one.csv", (tmp_path / "t.csv", tmp_path / "u.csv"), every_second)
+    split_table(tmp_path / "one.csv", (tmp_path / "t.csv", tmp_path / "u.csv"), every_second)
     assert (tmp_path / "t.csv").read_text() == "a\n1\n3\n"
     assert (tmp_path / "u.csv").read_text() == "a\n\nx\n"
 
@@ -77,31 +77,31 @@ TABLE = pa.table(
 
 def test_parquet_is_dealt_with_its_types(tmp_path):
     pyarrow.parquet.write_table(TABLE, tmp_path / "rows.parquet")
-    deal_rows(tmp_path / "rows.parquet", (tmp_path / "t.parquet", tmp_path / "u.csv"), every_second)
+    split_table(tmp_path / "rows.parquet", (tmp_path / "t.parquet", tmp_path / "u.csv"), every_second)
     assert pyarrow.parquet.read_table(tmp_path / "t.parquet").equals(TABLE.take([0, 2]))
     assert pyarrow.csv.read_csv(tmp_path / "u.csv")["kind"].to_pylist() == ["blue", "red"]
     complete = Selection(drop=("level",), complete=True)
-    dealt = deal_rows(
+    result = split_table(
         tmp_path / "rows.parquet", (tmp_path / "a.tsv", tmp_path / "b.tsv"), every_second, selection=complete
     )
-    assert dealt.is_taken.tolist() == [True, False, False, True]
+    assert result.is_taken.tolist() == [True, False, False, True]
     assert (tmp_path / "b.tsv").read_text().splitlines()[1].split("\t") == ["3.5", "4", '"red"', "2020-01-04"]
 
 
 def test_text_and_arrays_become_other_formats(tmp_path):
     (tmp_path / "rows.tsv").write_text("a\tb\n1\t0.5\n2\t1.5\n3\t2.5\n")
-    deal_rows(tmp_path / "rows.tsv", (tmp_path / "t.parquet", tmp_path / "u.npy"), every_second)
+    split_table(tmp_path / "rows.tsv", (tmp_path / "t.parquet", tmp_path / "u.npy"), every_second)
     assert read_table(tmp_path / "t.parquet").dtypes == ("int64", "float64")
     assert np.load(tmp_path / "u.npy").tolist() == [[2.0, 1.5]]
     np.save(tmp_path / "rows.npy", np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]], dtype=np.float32))
-    deal_rows(tmp_path / "rows.npy", (tmp_path / "v.npy", tmp_path / "w.csv"), every_second)
+    split_table(tmp_path / "rows.npy", (tmp_path / "v.npy", tmp_path / "w.csv"), every_second)
     np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), np.array([[1.0, np.nan], [4.0, 5.0]], dtype=np.float32))
     assert (tmp_path / "w.csv").read_text() == '"x1","x2"\n2,3\n'
 
 
 def test_a_table_is_dealt_with_its_dtypes(tmp_path):
     table = Table(np.array([[0.5, 1.0], [1.5, 2.0]]), Schema(("x", "n"), ("float64", "int64"), "pandas"))
-    deal_rows(table, (tmp_path / "t.csv", tmp_path / "u.csv"), every_second)
+    split_table(table, (tmp_path / "t.csv", tmp_path / "u.csv"), every_second)
     assert (tmp_path / "u.csv").read_text() == '"x","n"\n1.5,2\n'
 
 
@@ -112,14 +112,14 @@ def test_what_cannot_be_dealt_leaves_both_files(tmp_path, monkeypatch):
     source = tmp_path / "rows.parquet"
     pyarrow.parquet.write_table(pa.table({"x": [1.0, 2.0], "list": [[1], [2]]}), source)
     with pytest.raises(TableFileError, match="'list' is nested"):
-        deal_rows(source, places, every_second, overwrite=True)
+        split_table(source, places, every_second, overwrite=True)
     pyarrow.parquet.write_table(pa.table({"text": ["x" * 1000] * 1000}), source)
     assert source.stat().st_size < 10_000
     monkeypatch.setattr(limits, "TABLE_FILE_BYTES", 10**5)
     with pytest.raises(TableFileError, match="at most 100000 bytes, but take 1000000"):
-        deal_rows(source, places, every_second, overwrite=True)
+        split_table(source, places, every_second, overwrite=True)
     monkeypatch.undo()
     with pytest.raises(TableFileError, match="exists already"):
-        deal_rows(source, places, every_second)
+        split_table(source, places, every_second)
     assert [place.read_bytes() for place in places] == [b"old"] * 2
     assert len(list(tmp_path.iterdir())) == 3

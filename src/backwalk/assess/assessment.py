@@ -112,14 +112,12 @@ def assess(
         if baselines and training_rows is not None:
             watch(0.8, "fitting baselines")
             found = fitted_baselines(Table(training_rows, model.schema), codec, scored.rows, stream)
-            for k, baseline in enumerate(found):
-                watch(0.85 + 0.15 * k / len(found), f"rows of {baseline.name} against real rows")
-                drawn, seconds = baseline.timed_sample(pairs.n_generated, stream.child("baseline", baseline.name))
-                others.append(
-                    _baseline_scores(
-                        baseline, _figures(paired, codec.encode(drawn)), scored, _per_10_000(seconds, len(drawn))
-                    )
-                )
+            for k, fitted in enumerate(found):
+                name = fitted.baseline.name
+                watch(0.85 + 0.15 * k / len(found), f"rows of {name} against real rows")
+                drawn, seconds = fitted.timed_sample(pairs.n_generated, stream.child("baseline", name))
+                figures = _figures(paired, codec.encode(drawn))
+                others.append(_baseline_scores(fitted, figures, scored, _per_10_000(seconds, len(drawn))))
     watch(1.0, "done")
     words, recommended = verdict(
         ours, tuple(others), share_of_fit=checks.share_of_fit, training_given=training_rows is not None
@@ -189,20 +187,20 @@ def _model_scores(
 
 
 def _baseline_scores(
-    baseline: FittedBaseline, figures: tuple[Figure, ...], scored: Scored, sample_seconds: float
+    fitted: FittedBaseline, figures: tuple[Figure, ...], scored: Scored, sample_seconds: float
 ) -> ModelScores:
-    log_p = baseline.log_p
+    log_p = fitted.log_p
     return ModelScores(
-        name=baseline.name,
+        name=fitted.baseline.name,
         figures=figures,
         density_of="exact",
         negative_log_density=mean_estimate(-log_p),
         advantage=mean_estimate(log_p - scored.log_p_model),
         gap=scored.gap(log_p),
         total_variation=scored.distance(log_p),
-        fit_seconds=baseline.fit_seconds,
+        fit_seconds=fitted.baseline.fit_seconds,
         sample_seconds=sample_seconds,
-        code=baseline.code,
+        code=fitted.code,
     )
 
 

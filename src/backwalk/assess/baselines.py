@@ -1,8 +1,8 @@
 """The baselines beside a diffusion model, fitted to the same training rows.
 
-They are fitted to columns in standard deviations, integers dequantised. Where columns have heavy tails, each baseline
-is fitted with the model's asinh transform and without it; the fit that gives unseen rows more density is kept. Which
-one suits a baseline depends on the data, and a baseline should look a little too good rather than too bad.
+They are fitted to columns in standard deviations, integers dequantised. If columns have heavy tails, each baseline is
+fitted with the model's asinh transform and without it, and the fit with the higher log-density of unseen rows is kept.
+Which one suits a baseline depends on the data; this choice errs in favour of the baseline.
 """
 
 from __future__ import annotations
@@ -29,16 +29,6 @@ class FittedBaseline:
     codec: Codec
     schema: Schema
     log_p: Rows
-
-    @property
-    def name(self) -> str:
-        """The model in scikit-learn's notation, such as GaussianMixture(8)."""
-        return self.baseline.name
-
-    @property
-    def fit_seconds(self) -> float:
-        """The time that the fit took."""
-        return self.baseline.fit_seconds
 
     def timed_sample(self, n: int, stream: Stream) -> tuple[Rows, float]:
         """Return n rows in the user's units, and the seconds that they took."""

@@ -1,9 +1,9 @@
 """The verdict: which model to use, in words, from the figures and their errors.
 
-The model is compared with its best baseline, the one that gives unseen rows most density. The statistics of drawn rows
-answer which of the two to draw rows from, the densities which of the two to score rows with; in each group the first
-statistic that shows a difference that matters (`margins.py`) decides, and the verdict names those that disagree. Where
-no statistic shows one, the verdict recommends the baseline, as it is the simpler and faster model.
+The model is compared with its best baseline, the one with the highest log-density of unseen rows. The statistics of
+generated rows decide which of the two to draw rows from, the densities which of the two to score rows with. In each
+group the first statistic whose difference matters (`margins.py`) decides, and the verdict names those that disagree. If
+no difference matters, the verdict recommends the baseline, as it is the simpler and faster model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from backwalk.assess import margins as m
 from backwalk.assess.fidelity import ModelScores
-from backwalk.assess.words import in_percent, seconds, with_error
+from backwalk.assess.words import estimate_text, figure_texts, seconds, with_error
 from backwalk.evaluation import Estimate, Figure
 
 _ROWS = (m.C2ST, m.C2ST_NEAREST, m.ENERGY, m.WASSERSTEIN, m.WORST_COLUMN, m.CORRELATIONS, m.COVERAGE)
@@ -22,9 +22,9 @@ _ROWS = (m.C2ST, m.C2ST_NEAREST, m.ENERGY, m.WASSERSTEIN, m.WORST_COLUMN, m.CORR
 
 @dataclass(frozen=True)
 class Comparison:
-    """A statistic of the model and of a baseline, and whom a difference that matters favours.
+    """A statistic of the model and of a baseline, and which of the two it favours.
 
-    `favours` is 1 for the baseline, -1 for the model, and 0 where no difference matters.
+    `favours` is 1 for the baseline, -1 for the model, and 0 if the difference does not matter.
     """
 
     name: str
@@ -41,18 +41,14 @@ class Comparison:
 def compared_rows(model: ModelScores, baseline: ModelScores) -> Iterator[Comparison]:
     """Compare the rows of a model with those of a baseline, by every statistic, the leading one first.
 
-    Both meet the same nulls, which cancel. The real rows are the same too, which is not used: the error is too wide.
+    Both have the same nulls, which cancel. The standard error is too wide, as it treats the two values as independent
+    although both are computed against the same real rows.
     """
     for ours in sorted(model.figures, key=lambda figure: _ROWS.index(figure.name)):
         name, theirs = ours.name, baseline.figure(ours.name)
         worse = ours.value - theirs.value if name != m.COVERAGE else theirs.value - ours.value
-        percent = in_percent(ours)
-        yield Comparison(
-            name,
-            with_error(ours.value, ours.standard_error, percent=percent),
-            with_error(theirs.value, theirs.standard_error, percent=percent),
-            m.sign_that_matters(name, worse, _error(ours, theirs), n_pairs=ours.n_pairs),
-        )
+        sign = m.sign_that_matters(name, worse, _error(ours, theirs), n_pairs=ours.n_pairs)
+        yield Comparison(name, figure_texts(ours)[0], figure_texts(theirs)[0], sign)
 
 
 def compared_densities(model: ModelScores, baseline: ModelScores) -> Iterator[Comparison]:
@@ -61,14 +57,14 @@ def compared_densities(model: ModelScores, baseline: ModelScores) -> Iterator[Co
     assert advantage is not None
     yield Comparison(
         m.LOG_DENSITY,
-        _text(model.negative_log_density),
-        _text(baseline.negative_log_density),
+        estimate_text(model.negative_log_density),
+        estimate_text(baseline.negative_log_density),
         m.sign_that_matters(m.LOG_DENSITY, advantage.value, advantage.standard_error),
     )
     ours, theirs = model.total_variation, baseline.total_variation
     if ours is not None and theirs is not None:
         sign = m.sign_that_matters(m.TOTAL_VARIATION, ours.value - theirs.value, _error(ours, theirs))
-        yield Comparison(m.TOTAL_VARIATION, _text(ours), _text(theirs), sign)
+        yield Comparison(m.TOTAL_VARIATION, estimate_text(ours), estimate_text(theirs), sign)
 
 
 def verdict(
@@ -80,8 +76,8 @@ def verdict(
 ) -> tuple[str, ModelScores]:
     """Return the verdict in words, and the recommended model.
 
-    `share_of_fit` is the share of the scored rows that are rows of the fit: where it is more than a half there is no
-    verdict. `training_given` says whether the training rows were given, without which there are no baselines.
+    `share_of_fit` is the share of the scored rows that are rows of the fit; above a half there is no verdict.
+    `training_given` says whether the training rows were given; without them there are no baselines.
     """
     if share_of_fit > 0.5:
         return (
@@ -160,9 +156,7 @@ def _lowered(name: str) -> str:
 
 
 def _against_real(scores: ModelScores) -> str:
-    figure = scores.figure(m.C2ST)
-    found = with_error(figure.value, figure.standard_error, percent=True)
-    null = with_error(figure.null, figure.null_standard_error, percent=True)
+    found, null, _ = figure_texts(scores.figure(m.C2ST))
     whose = "the diffusion model" if scores.advantage is None else scores.name
     return (
         f"A classifier recognises rows of {whose} among real rows in {found} of cases. For two sets of real rows it is "
@@ -173,11 +167,7 @@ def _against_real(scores: ModelScores) -> str:
 def _below_truth(scores: ModelScores) -> str:
     if scores.gap is None:
         return ""
-    return f" Its log-density lies {_text(scores.gap)} nats per row below that of the true density, on average."
-
-
-def _text(estimate: Estimate) -> str:
-    return with_error(estimate.value, estimate.standard_error)
+    return f" Its log-density lies {estimate_text(scores.gap)} nats per row below that of the true density, on average."
 
 
 def _speed(model: ModelScores, baseline: ModelScores) -> str:

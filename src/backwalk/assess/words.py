@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from backwalk.evaluation import Figure
+from backwalk.evaluation import Estimate, Figure
 from backwalk.table import Schema
 
 _LARGE = 1e9  # from here on an exponent is easier to read than digits
@@ -26,6 +26,19 @@ def with_error(value: float, error: float, *, percent: bool = False) -> str:
     exponent = math.floor(math.log10(error))
     decimals = max(0, -exponent + (error / 10.0**exponent < 1.95))
     return f"{minus(f'{value:.{decimals}f}')} ± {error:.{decimals}f}{unit}"
+
+
+def estimate_text(estimate: Estimate | None) -> str:
+    """Return an estimate with its error; "–" for None."""
+    return "–" if estimate is None else with_error(estimate.value, estimate.standard_error)
+
+
+def figure_texts(figure: Figure) -> tuple[str, str, str]:
+    """Return a figure's value, its null and their difference with errors, in percent if they are shares of rows."""
+    percent = in_percent(figure)
+    value = with_error(figure.value, figure.standard_error, percent=percent)
+    null = with_error(figure.null, figure.null_standard_error, percent=percent)
+    return value, null, with_error(figure.difference, figure.difference_standard_error, percent=percent)
 
 
 def significant(value: float, digits: int = 4) -> str:

@@ -1,7 +1,7 @@
 """From encoded rows to a fitted model.
 
 `settings.py` checks the parameters, `speed.py` measures the machine, `plan.py` derives network and training,
-`cautions.py` warns of rows and schedules that spoil a model, `fit.py` trains, and `card.py` records what was done.
+`warnings.py` warns of rows and schedules that spoil a model, `fit.py` trains, and `card.py` records what was done.
 """
 
 from backwalk.fitting.card import (

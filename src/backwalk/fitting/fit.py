@@ -21,10 +21,10 @@ from backwalk.errors import (
     TrainingDiverged,
 )
 from backwalk.fitting.card import digest, model_card, split_of
-from backwalk.fitting.cautions import cautions
 from backwalk.fitting.plan import planned
 from backwalk.fitting.settings import CheckpointOptions, Settings, chosen_device, stream_of
 from backwalk.fitting.speed import measured_slowness
+from backwalk.fitting.warnings import warnings_of
 from backwalk.limits import FARTHEST_TO_FIT
 from backwalk.model import (
     N_MEASURED_LEVELS,
@@ -69,7 +69,7 @@ def fitted(
         with _enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
             slowness = _slowness(settings, *z.shape, keeping=keeping)
             plan = planned(z, settings, stream, before, split, slowness, redraw=codec.redraw(table.values))
-            found = list(cautions(plan, codec, table, z))
+            found = list(warnings_of(plan, codec, table, z))
         for category, text in found:
             warnings.warn(text, category, stacklevel=3)  # at the caller of `fit`
         denoising_error = partial(

@@ -1,8 +1,8 @@
-"""Saving and loading models, also while other processes read or write them.
+"""Save and load models, safely while other processes read or write them.
 
-A path that ends in `.safetensors` is one file, which holds everything. Any other path is a folder with such a file,
-named by its checksum, and `model.json`, which names that file and repeats its record for people to read. `model.json`
-is replaced last, so that a reader finds the complete old model or the complete new one. Writers wait for each other.
+A path that ends in `.safetensors` is a single file. Any other path is a folder with such a file, named by its checksum,
+and `model.json`, which names that file and repeats its record in readable form. `model.json` is replaced last, so that
+a reader finds the complete old model or the complete new one. Writers wait for each other.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
     or SIGHUP waits until the model is saved.
     """
     target = Path(path)
-    with _told(path, "written"):
+    with _errors_named(path, "written"):
         _refuse_to_overwrite(target, overwrite)
         record, tensors = record_of(model).model_dump(exclude_unset=True), tensors_of(model)
         check_tensors(tensors)
@@ -72,19 +72,19 @@ def save(model: DiffusionModel, path: str | Path, *, overwrite: bool = False) ->
 def check_target(path: str | Path, *, overwrite: bool = False) -> None:
     """Raise ModelFileError if `save` could not write to `path`; to be called before long training."""
     target = Path(path)
-    with _told(path, "written"):
+    with _errors_named(path, "written"):
         _refuse_to_overwrite(target, overwrite)
         check_folder_writable(target.parent if target.suffix == SUFFIX else target)
 
 
 @in_initial_torch_state
 def load(path: str | Path, network: nn.Module | None = None) -> DiffusionModel:
-    """Return the model at `path`, file or folder.
+    """Load the model at `path`, a file or a folder.
 
-    A model of the user's own network needs an instance of it, `network`, whose copy takes the weights. Raises
-    ModelFileError where `path` is no model, whole and unaltered, or of another network.
+    For a model of a user's network, `network` is an instance of it; the weights are loaded into a copy. Raises
+    ModelFileError if `path` is not a complete and unaltered model, or has another network.
     """
-    with _told(path, "read"):
+    with _errors_named(path, "read"):
         record, tensors = _read_folder(Path(path)) if Path(path).is_dir() else _read_file(Path(path))
         return model_of(record, tensors, network)
 
@@ -95,7 +95,7 @@ def stamp(path: str | Path) -> tuple[int, ...]:
     They are the inode, the size and the modification time of the file that is replaced last.
     """
     target = Path(path)
-    with _told(path, "read"):
+    with _errors_named(path, "read"):
         status = (_index_of(target) if target.is_dir() else target).stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -107,14 +107,14 @@ def _refuse_to_overwrite(target: Path, overwrite: bool) -> None:
         should, is_ = ("file", "folder") if target.is_dir() else ("folder", "file")
         raise ModelFileError(f"it should be a {should}, but is a {is_}: choose another name.")
     if target.is_dir() and not _is_model(target):
-        if any(not _is_litter(path) for path in target.iterdir()):
+        if any(not _is_leftover(path) for path in target.iterdir()):
             raise ModelFileError("it holds other things than a model: choose another name.")
     elif not overwrite:
         raise ModelFileError("it exists already: choose another name, or overwrite it (overwrite=True, --force).")
 
 
 def _is_model(folder: Path) -> bool:
-    """Return whether a folder holds a model, possibly damaged; other programs, too, write files named model.json."""
+    """Return whether a folder holds a model, possibly a damaged one; other programs also write a `model.json`."""
     try:
         index = _parsed_index(folder)
     except (OSError, ValueError, RecursionError):
@@ -123,8 +123,8 @@ def _is_model(folder: Path) -> bool:
     return isinstance(index, dict) and index.get("format") == FORMAT
 
 
-def _is_litter(path: Path) -> bool:
-    """Return whether a file is a part of a model that a killed writer left behind."""
+def _is_leftover(path: Path) -> bool:
+    """Return whether a file may be left over from a writer that was killed."""
     return bool(_NAME.fullmatch(path.name) or _PART.fullmatch(path.name))
 
 
@@ -144,7 +144,7 @@ def _write_folder(folder: Path, content: bytes, record: dict[str, Any]) -> None:
             (folder / name).unlink(missing_ok=True)
         raise
     for path in folder.iterdir():  # the old model's file, and what killed writers left
-        if _is_litter(path) and path.name != name:
+        if _is_leftover(path) and path.name != name:
             path.unlink(missing_ok=True)
 
 
@@ -157,7 +157,7 @@ def _read_folder(folder: Path) -> tuple[Record, dict[str, Tensor]]:
         try:
             return _read_file(folder / name, written)
         except FileNotFoundError:
-            # It was replaced between the two reads, or, if the index still names it, is missing.
+            # Another process replaced the model between the two reads; if the index still names the file, it is lost.
             if _name_in(folder) == name:
                 raise
 
@@ -166,7 +166,7 @@ def _read_file(path: Path, written: object = None) -> tuple[Record, dict[str, Te
     """Read a checksummed file; `written` is the record that `model.json` has, if there is one."""
     with open_checksummed(path, form=FORMAT, version=VERSION) as file:
         if written is not None and written != file.record:
-            raise ModelFileError(f"{_INDEX} was altered: it says another thing than {path.name}.")
+            raise ModelFileError(f"{_INDEX} was altered: its record differs from that of {path.name}.")
         record = Record.model_validate(file.record)
         needed = least_data_bytes(record)
         if file.data_bytes < needed:
@@ -178,7 +178,7 @@ def _index_of(folder: Path) -> Path:
     path = folder / _INDEX
     if not path.exists():
         raise FileNotFoundError(
-            errno.ENOENT, f"it is a folder without {_INDEX}, and so no model; name what `save` or `fit -o` has written"
+            errno.ENOENT, f"it is a folder without {_INDEX}; give the path that was given to `save` or `fit -o`"
         )
     return path
 
@@ -196,7 +196,7 @@ def _parsed_index(folder: Path) -> Any:
 def _read_index(folder: Path) -> dict[str, Any]:
     index = _parsed_index(folder)
     if not isinstance(index, dict) or index.get("format") != FORMAT:
-        raise ModelFileError(f"{_INDEX} should be that of a {FORMAT}.")
+        raise ModelFileError(f"{_INDEX} should have the format {FORMAT!r}.")
     if index.get("version") != VERSION:
         raise ModelFileError(
             f"the format version should be {VERSION}, but got {index.get('version')!r}: use another backwalk release."
@@ -215,7 +215,7 @@ def _name_in(folder: Path) -> str | None:
 
 
 @contextmanager
-def _told(path: str | Path, done: str) -> Iterator[None]:
+def _errors_named(path: str | Path, done: str) -> Iterator[None]:
     """Turn every error of a model file into a ModelFileError that names it."""
     try:
         yield

@@ -1,7 +1,7 @@
-"""What a model is made of on disk: a record of plain JSON values, and tensors; and every check of the two.
+"""A model as a record of JSON values and tensors, and the checks of both.
 
-Every number's range is checked before it is used, and that the tensors are of the size that the record says, before
-memory is taken for them.
+The range of every number in the record is checked before it is used. Tensors are read only if the file is large enough
+for the sizes in the record.
 """
 
 from __future__ import annotations
@@ -46,10 +46,18 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+_Size = Annotated[int, Field(ge=1, le=NETWORK_SIZE)]
+_Depth = Annotated[int, Field(ge=1, le=NETWORK_DEPTH)]
+_Text = Annotated[str, Field(max_length=1000)]
+_Count = Annotated[int, Field(ge=0)]
+_NonNegative = Annotated[float, Field(ge=0)]
+_Settings = Annotated[dict[str, Any], Field(max_length=100)]
+
+
 class _Textbook(_Strict):
     kind: Literal["Textbook"]
-    width: Annotated[int, Field(ge=1, le=NETWORK_SIZE)]
-    n_hidden: Annotated[int, Field(ge=1, le=NETWORK_DEPTH)]
+    width: _Size
+    n_hidden: _Depth
 
     def architecture(self) -> Textbook:
         return Textbook(**self.model_dump(exclude={"kind"}))
@@ -57,16 +65,16 @@ class _Textbook(_Strict):
 
 class _Residual(_Strict):
     kind: Literal["Residual"]
-    width: Annotated[int, Field(ge=1, le=NETWORK_SIZE)]
-    n_blocks: Annotated[int, Field(ge=1, le=NETWORK_DEPTH)]
-    n_members: Annotated[int, Field(ge=1, le=NETWORK_SIZE)]
+    width: _Size
+    n_blocks: _Depth
+    n_members: _Size
 
     def architecture(self) -> Residual:
         return Residual(**self.model_dump(exclude={"kind"}))
 
 
 class _OwnNetwork(_Strict):
-    """A user's network: the class that it had, and what it answers at a few fixed points (`denoiser.answers`)."""
+    """A user's network: the name of its class, and its output at a few fixed points (`denoiser.answers`)."""
 
     kind: Literal["Module"]
     name: Annotated[str, Field(max_length=200)]
@@ -74,14 +82,14 @@ class _OwnNetwork(_Strict):
 
 
 class _Blank(Stream):
-    """Zeros in the place of random numbers, for weights that are about to be filled in."""
+    """A stream of zeros that takes no memory, for initial weights that are replaced by those of a file."""
 
     def uniform(self, start: int, stop: int, d: int) -> Tensor:
-        """Return zeros that take no memory."""
+        """Return zeros, (stop - start, d)."""
         return torch.zeros((), dtype=torch.float32).expand(stop - start, d)
 
     def normal(self, start: int, stop: int, d: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return zeros that take no memory."""
+        """Return zeros, (stop - start, d)."""
         return torch.zeros((), dtype=dtype).expand(stop - start, d)
 
     def child(self, *names: str | int) -> Stream:
@@ -104,23 +112,18 @@ class _Sampler(_Strict):
 
 class _Student(_Strict):
     architecture: _Residual
-    error: Annotated[float, Field(ge=0)]
+    error: _NonNegative
 
 
 class _History(_Strict):
     loss_name: Annotated[str, Field(max_length=100)]
-    n_steps: Annotated[int, Field(ge=0)]
-    chosen_step: Annotated[int, Field(ge=0)]
-    seconds: Annotated[float, Field(ge=0)]
-
-
-_Text = Annotated[str, Field(max_length=1000)]
-_Count = Annotated[int, Field(ge=0)]
-_Settings = Annotated[dict[str, Any], Field(max_length=100)]
+    n_steps: _Count
+    chosen_step: _Count
+    seconds: _NonNegative
 
 
 class _Card(_Strict):
-    """What `model_card` writes. Its parameters and settings are looked at by whoever makes an estimator of them."""
+    """The card of a model. `Diffusion.load` checks its parameters and settings."""
 
     description: _Text
     parameters: _Settings
@@ -136,7 +139,7 @@ class _Card(_Strict):
     usual_steps: _Count
     stopped_by: Literal["steps", "time limit", "divergence"]
     versions: dict[_Text, _Text]
-    fit_seconds: Annotated[float, Field(ge=0)] = 0.0
+    fit_seconds: _NonNegative = 0.0
 
 
 class Record(_Strict):
@@ -147,7 +150,7 @@ class Record(_Strict):
     codec: dict[str, Any]
     data_schema: dict[str, Any]
     reverse_variance: ReverseVariance
-    decoder_variance: Annotated[float, Field(ge=0)]
+    decoder_variance: _NonNegative
     sampler: _Sampler
     prior_mismatch: Annotated[float, Field(ge=-1e-6)]
     history: _History
@@ -156,11 +159,11 @@ class Record(_Strict):
 
 
 def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
-    """Return the tensors that a model is made of, by name."""
-    assert isinstance(model.denoiser, EnsembleDenoiser)  # as `record_of` saw to
+    """Return the tensors of a model by name."""
+    assert isinstance(model.denoiser, EnsembleDenoiser)  # `record_of` refuses others
     networks = {"denoiser": model.denoiser} | ({"student": model.student.denoiser} if model.student else {})
     tensors = {
-        f"{network}.{name}": tensor.cpu().contiguous().clone()  # each in memory of its own, also where two are shared
+        f"{network}.{name}": tensor.cpu().contiguous().clone()  # safetensors refuses tensors that share memory
         for network, denoiser in networks.items()
         for name, tensor in denoiser.state_dict().items()
     }
@@ -172,9 +175,9 @@ def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
 
 
 def record_of(model: DiffusionModel) -> Record:
-    """Return the record of a model. Raises pydantic's ValidationError for a model that no file may hold."""
+    """Return the record of a model. Raises pydantic's ValidationError if a value is out of range."""
     student = {}
-    if model.student is not None:  # models without one are written as they were before there were any
+    if model.student is not None:
         student = {"student": {"architecture": _sizes(model.student.architecture), "error": model.student.error}}
     history = {field: getattr(model.history, field) for field in _History.model_fields}
     return Record.model_validate(
@@ -195,7 +198,7 @@ def record_of(model: DiffusionModel) -> Record:
 
 
 def least_data_bytes(record: Record) -> int:
-    """Return the least number of bytes that a model's tensors take; those of a user's network count as none."""
+    """Return a lower bound on the bytes of a model's tensors; a user's network counts as 0."""
     architectures = [record.architecture, *([record.student.architecture] if record.student else [])]
     d = Codec.from_dict(record.codec).n_encoded
     return 4 * sum(
@@ -204,9 +207,9 @@ def least_data_bytes(record: Record) -> int:
 
 
 def check_tensors(tensors: dict[str, Tensor]) -> None:
-    """Raise ModelFileError for tensors that no model file may hold, whether they come from one or go there."""
+    """Raise ModelFileError for tensors of a wrong name, type, length or value, before writing and after reading."""
     for name, tensor in tensors.items():
-        # Numbers of another type could be finite here and overflow in the network.
+        # Finite numbers of another type may overflow when they become float32.
         if name.startswith(_NETWORKS) and tensor.dtype != torch.float32:
             raise ModelFileError(f"its weights should be float32, but {name} is {tensor.dtype}.")
         if name != "schedule.log_snr" and not _is_finite(tensor):
@@ -228,9 +231,10 @@ def check_tensors(tensors: dict[str, Tensor]) -> None:
 
 
 def model_of(record: Record, tensors: dict[str, Tensor], own_network: nn.Module | None = None) -> DiffusionModel:
-    """Return the model that a record and its tensors make, and take the weights out of `tensors`.
+    """Build a model from its record and tensors; weights are removed from `tensors`, to save memory.
 
-    A copy of `own_network` takes the weights of a user's network. Raises ModelFileError, InvalidInput and RuntimeError.
+    For a user's network, the weights are loaded into a copy of `own_network`. Raises ModelFileError, InvalidInput and
+    RuntimeError.
     """
     check_tensors(tensors)
     architecture = _architecture_of(record, own_network)
@@ -247,11 +251,9 @@ def model_of(record: Record, tensors: dict[str, Tensor], own_network: nn.Module 
         network = _network_of(sizes, d, last, record.floor, "student.", tensors)
         assert isinstance(network, ResidualDenoiser)
         student = Student(sizes, network, record.student.error)
-    strange = [name for name in tensors if name.startswith("student.")]
-    if strange:
-        raise ModelFileError(
-            f"it should hold a student's weights only where its record names one, but has {strange[0][:80]!r}."
-        )
+    unused = [name for name in tensors if name.startswith("student.")]
+    if unused:
+        raise ModelFileError(f"its record names no student, but it holds a student's weights, {unused[0][:80]!r}.")
     step, loss, validation_step, validation_loss = (
         tuple((row.long() if name.endswith("step") else row).tolist())
         for name, row in ((name, tensors[f"history.{name}"]) for name in _HISTORY)
@@ -283,13 +285,13 @@ def _architecture_record(model: DiffusionModel) -> dict[str, Any]:
     architecture = model.architecture
     if architecture is None:
         raise ModelFileError(
-            "a model's denoiser should be a network to be kept in a file, but this one's is a "
-            f"{type(model.denoiser).__name__}: keep the code that makes it."
+            f"a model file holds networks only, but the denoiser is a {type(model.denoiser).__name__}: keep the code "
+            "that makes it."
         )
     if isinstance(architecture, nn.Module):
         assert isinstance(model.denoiser, EnsembleDenoiser)
-        said = answers(model.denoiser.network, model.codec.n_encoded)
-        return {"kind": "Module", "name": type(architecture).__name__[:200], "answers": said}
+        outputs = answers(model.denoiser.network, model.codec.n_encoded)
+        return {"kind": "Module", "name": type(architecture).__name__[:200], "answers": outputs}
     return _sizes(architecture)
 
 
@@ -301,7 +303,7 @@ def _architecture_of(record: Record, own_network: nn.Module | None) -> Architect
     name = record.architecture.name
     if own_network is None:
         raise ModelFileError(
-            f"it holds the weights of a network of the user's own, {name}, but not its code: load it in Python by "
+            f"it holds the weights of a user's network, {name}, but not its code: load it in Python by "
             f"Diffusion.load(path, denoiser={name}(...))."
         )
     return own_network
@@ -314,20 +316,20 @@ def _sizes(architecture: Residual | Textbook) -> dict[str, Any]:
 def _network_of(
     architecture: Architecture, d: int, schedule: NoiseSchedule, floor: float, prefix: str, tensors: dict[str, Tensor]
 ) -> EnsembleDenoiser:
-    """Return a network with the weights whose names begin with `prefix`, which are taken out of `tensors`."""
+    """Build a network with the weights whose names begin with `prefix`, and remove these from `tensors`."""
     names = [name for name in tensors if name.startswith(prefix)]
-    if isinstance(architecture, nn.Module):  # whose own tensors are filled: some may be shared, or be buffers
+    if isinstance(architecture, nn.Module):  # copied into its tensors: some may be shared, or be buffers
         own = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0))
         own.load_state_dict({name.removeprefix(prefix): tensors.pop(name) for name in names})
         return own
-    with torch.device("meta"):  # weights of no memory, in whose place the file's are put
+    with torch.device("meta"):  # initial weights take no memory; the file's replace them
         network = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0))
-    # Copies, one by one, in memory of torch's own, as products' bits may depend on where in memory weights lie.
+    # Each is copied into torch's own memory: the bits of products may depend on the alignment of the weights.
     weights = {name.removeprefix(prefix): tensors.pop(name).clone() for name in names}
     network.load_state_dict(weights, assign=True)
     return network
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Return whether all numbers are finite, without another tensor of that size."""
+    """Return whether all numbers are finite, in pieces, to save memory."""
     return all(bool(part.isfinite().all()) for part in torch.split(tensor.flatten(), 2**20))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -86,13 +85,12 @@ def write_report(
     stream: Stream,
     commands: Sequence[str] = (),
     title: str | None = None,
-    json_path: str | Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write the page of `render_report` and, where `json_path` is given, its numbers as JSON; each file atomically.
+    """Write the page of `render_report` to a file, which is replaced atomically.
 
-    The frames of the chain are drawn here, from the stream. Raises OSError where a file cannot be written, and
-    FileExistsError where it exists and `overwrite` is False.
+    The frames of the chain are drawn here, from the stream. Raises OSError if the file cannot be written, and
+    FileExistsError if it exists and `overwrite` is False.
     """
     drawn = None
     if len(model.codec.varying) > 1:
@@ -102,10 +100,6 @@ def write_report(
     page = render_report(fidelity, model, frames=frames, commands=commands, title=title)
     with whole_file(path, overwrite=overwrite) as file:
         file.write(page.encode())
-    if json_path is not None:
-        record = report_record(fidelity, model, commands)
-        with whole_file(json_path, overwrite=overwrite) as file:
-            file.write(json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False).encode())
 
 
 def report_record(fidelity: Fidelity, model: DiffusionModel, commands: Sequence[str] = ()) -> dict[str, Any]:

@@ -42,16 +42,12 @@ def row_section(context: Context) -> Section:
             if clouds and integers
             else []
         ),
-        *(
-            [
-                Heading(
-                    "Column by column"
-                    if len(histograms) == n
-                    else f"Column by column: the {len(histograms)} of {n} columns that differ most"
-                ),
-                Pictures(histograms, small=True),
-            ]
+        Heading(
+            "Column by column"
+            if len(histograms) == n
+            else f"Column by column: the {len(histograms)} of {n} columns that differ most"
         ),
+        Pictures(histograms, small=True),
         Details(
             "Columns in numbers" if len(shown) == n else f"Columns in numbers: the first {len(shown)} of {n}",
             [Table(_COLUMN_HEADS, [_column_row(context, k, j) for k, j in enumerate(shown)], stacked=False)],

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from backwalk.assess import Fidelity, ModelScores
 from backwalk.assess import margins as m
 from backwalk.assess.verdict import compared_densities
-from backwalk.assess.words import in_percent, seconds, signed, with_error
-from backwalk.evaluation import Estimate, Figure
+from backwalk.assess.words import estimate_text, figure_texts, in_percent, seconds, signed, with_error
+from backwalk.evaluation import Figure
 from backwalk.model import blur_words
 from backwalk.report import figures
 from backwalk.report.sections import Bullets, Cell, Context, Pictures, Row, Section, Table, Text, picture
@@ -30,11 +30,6 @@ _DENSITIES: Mapping[str, str] = MappingProxyType(
 )
 
 
-def estimate_text(estimate: Estimate | None) -> str:
-    """Return an estimate with its error; "–" for None."""
-    return "–" if estimate is None else with_error(estimate.value, estimate.standard_error)
-
-
 def entropy_text(fidelity: Fidelity) -> str:
     """Return the entropy of the true density, with its error where it was estimated."""
     if fidelity.entropy is None:
@@ -45,9 +40,8 @@ def entropy_text(fidelity: Fidelity) -> str:
 
 def tiles(fidelity: Fidelity) -> Iterator[tuple[str, str, str]]:
     """Yield the numbers at the top of the page: a name, the value, and a note."""
-    figure, bound = fidelity.model.figure(m.C2ST), fidelity.bound
-    null = with_error(figure.null, figure.null_standard_error, percent=True)
-    value = with_error(figure.value, figure.standard_error, percent=True)
+    bound = fidelity.bound
+    value, null, _ = figure_texts(fidelity.model.figure(m.C2ST))
     yield "A classifier recognises generated rows in", value, f"of cases; for two sets of real rows: {null}"
     own, of_ode = fidelity.model, _DENSITIES[fidelity.model.density_of]
     yield "−log p of an unseen row", estimate_text(own.negative_log_density), f"nats, {of_ode}; smaller is better"
@@ -141,20 +135,13 @@ def memorisation_section(context: Context) -> Section | None:
 
 
 def _statistic_row(own: Figure, fidelity: Fidelity) -> Row:
-    percent = in_percent(own)
-    cells = [Cell(with_error(own.null, own.null_standard_error, percent=percent))]
+    cells = [Cell(figure_texts(own)[1])]
     for scores in fidelity.models:
         figure = scores.figure(own.name)
-        difference = with_error(figure.difference, figure.difference_standard_error, percent=percent)
-        cells.append(
-            Cell(
-                with_error(figure.value, figure.standard_error, percent=percent),
-                signed(difference),
-                _differs(figure),
-            )
-        )
+        value, _, difference = figure_texts(figure)
+        cells.append(Cell(value, signed(difference), _differs(figure)))
     margin = m.MARGINS[own.name]
-    cells.append(Cell(f"{100 * margin:g} %" if percent else f"{margin:g}"))
+    cells.append(Cell(f"{100 * margin:g} %" if in_percent(own) else f"{margin:g}"))
     return Row(own.name, cells, _EXPLANATIONS[own.name])
 
 

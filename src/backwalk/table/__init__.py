@@ -1,7 +1,7 @@
 """Tables: column names, units and files, and nothing about models.
 
 `read_table` and `as_table` take in files, arrays and DataFrames, `Codec` turns their columns into encoded units and
-back, and `from_values`, `write_table` and `write_rows` give rows out as they came. `deal_rows` splits a file's rows.
+back, and `from_values`, `write_table` and `write_rows` give rows out as they came. `split_table` splits a file's rows.
 """
 
 from backwalk.table.codec import Codec, Redraw
@@ -13,7 +13,7 @@ from backwalk.table.labels import read_labels, write_labelled
 from backwalk.table.reading import read_part, read_table
 from backwalk.table.schema import Schema, from_values
 from backwalk.table.selection import Selection
-from backwalk.table.splitting import deal_rows
+from backwalk.table.splitting import split_table
 from backwalk.table.writing import check_table_path, write_rows, write_table
 
 __all__ = [
@@ -32,13 +32,13 @@ __all__ = [
     "as_table",
     "check_table_path",
     "complete",
-    "deal_rows",
     "facts_of_columns",
     "from_values",
     "match_columns",
     "read_labels",
     "read_part",
     "read_table",
+    "split_table",
     "write_labelled",
     "write_rows",
     "write_table",

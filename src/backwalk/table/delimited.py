@@ -1,7 +1,7 @@
-"""Delimited text, CSV and TSV, read in blocks of whole rows, so that memory holds one block and the parsed columns.
+"""Read delimited text, CSV and TSV, in blocks of whole rows: memory holds one block and the parsed columns.
 
-Arrow parses each block; this module finds where rows end, and chooses one type for each column over all blocks. Arrow
-reads blocks from memory of its own, because its threads may outlive a call: one that releases a Python object while
+Arrow parses each block; this module finds where rows end, and chooses one type for each column over all blocks. Blocks
+are copied into Arrow's own memory, because its threads may outlive a call: a thread that releases a Python object while
 the interpreter shuts down aborts the process.
 """
 
@@ -34,7 +34,7 @@ _DELIMITERS = {b",": "commas", b"\t": "tabs", b";": "semicolons"}
 _QUOTED = rb"""(?:"(?:[^"]++|"")*+")"""
 _ROW_NUMBER = re.compile(r"Row #(\d+)")
 
-# The types that a column may have, each for cells that the ones before do not fit.
+# The types of columns, in the order in which they are tried.
 _NUMBERS = (pa.int64(), pa.bool_(), pa.float64())
 _TYPES = (pa.null(), *_NUMBERS, pa.string(), pa.binary())
 _FIRST_CELLS = 64  # tried first, because Arrow converts a whole array before it reports a cell that does not fit
@@ -45,8 +45,8 @@ _WHOLE = re.compile(r"\s*[-+]?\d+\s*")
 class DelimitedText:
     """An open text file whose header was read: its `header`, as bytes, and its columns' `names`.
 
-    Raises TableFileError for text that is no table: empty, not UTF-8, with other delimiters, without a header, beyond
-    `backwalk.limits`.
+    Raises TableFileError for text that is not a table: empty, not UTF-8, with other delimiters, without a header, or
+    beyond `backwalk.limits`.
     """
 
     def __init__(self, file: BinaryIO, delimiter: str) -> None:
@@ -59,7 +59,10 @@ class DelimitedText:
         self._read_header()
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the rows after the header in blocks of whole rows, each row with its line end."""
+        """Yield the rows after the header in blocks of whole rows, each row with its line end.
+
+        Blocks of blank lines alone are left out.
+        """
         rest, self._rest = self._rest, b""
         blank = b""  # lines of a single column, which are missing values unless they end the file
         while True:
@@ -77,7 +80,7 @@ class DelimitedText:
                 end = kept.end() if text and kept else 0
                 block, blank = block[:end], block[end:]
                 refuse_large(blank.count(b"\n"), 1)
-            if block:
+            if block.strip(b"\r\n"):
                 yield block
             more = self._read(BLOCK_BYTES)
             if not more:
@@ -94,7 +97,7 @@ class DelimitedText:
             yield blank + rest + b"\n"
 
     def rows(self, block: bytes) -> list[bytes]:
-        """Return the rows of a block one by one; blank lines among several columns are none."""
+        """Return the rows of a block as a list; in files of several columns blank lines are not rows."""
         if b'"' not in block:
             rows = block.splitlines(keepends=True)
         else:
@@ -103,7 +106,7 @@ class DelimitedText:
         return rows if len(self.names) == 1 else [row for row in rows if row.strip(b"\r\n")]
 
     def fields(self, row: bytes) -> list[bytes]:
-        """Return the fields of a row as they are in the file, with their quotes."""
+        """Return the fields of a row unchanged, with their quotation marks."""
         line, fields, place = row.rstrip(b"\r\n"), [], -1
         while place < len(line):
             match = self._field.match(line, place + 1)
@@ -116,23 +119,33 @@ class DelimitedText:
         """Return the cells of some columns of a block, as bytes; cells that mean a missing value are null."""
         names = [str(j) for j in range(len(self.names))]
         taken = [names[j] for j in columns]
+        options = pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(taken, pa.binary()), include_columns=taken, strings_can_be_null=True
+        )
         try:
-            table = pyarrow.csv.read_csv(
-                pa.BufferReader(_arrow_bytes(block)),
-                pyarrow.csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
-                pyarrow.csv.ParseOptions(
-                    delimiter=self.delimiter.decode(),
-                    newlines_in_values=True,
-                    ignore_empty_lines=len(names) > 1,
-                ),
-                pyarrow.csv.ConvertOptions(
-                    column_types=dict.fromkeys(taken, pa.binary()), include_columns=taken, strings_can_be_null=True
-                ),
-            )
+            table = self._parsed(block, names, options, ignore_empty_lines=len(names) > 1)
         except pa.ArrowInvalid as error:
             text = _ROW_NUMBER.sub(lambda match: f"Row #{int(match[1]) + rows_before + 1}", str(error))
             raise TableFileError(text) from error
         return [column.combine_chunks() for column in table.columns]
+
+    def _parsed(
+        self,
+        text: bytes,
+        names: list[str] | None = None,
+        options: pyarrow.csv.ConvertOptions | None = None,
+        *,
+        ignore_empty_lines: bool = True,
+    ) -> pa.Table:
+        """Parse a block with Arrow; without `names`, its first row is the header."""
+        return pyarrow.csv.read_csv(
+            pa.BufferReader(_arrow_bytes(text)),
+            pyarrow.csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=names),
+            pyarrow.csv.ParseOptions(
+                delimiter=self.delimiter.decode(), newlines_in_values=True, ignore_empty_lines=ignore_empty_lines
+            ),
+            options,
+        )
 
     def _first_block(self) -> bytes:
         """Return the first block that is not blank, from its first character."""
@@ -157,7 +170,7 @@ class DelimitedText:
             name = line[:1000].decode(errors="replace")
             raise TableFileError(
                 f"Cells should be separated by {_DELIMITERS[self.delimiter]}, but the header is {shown(name)}: save it "
-                "so."
+                "with that delimiter."
             )
         fields = re.match(rb"(?:%b?+[^%b\r\n]*+%b)*+" % (_QUOTED, *[re.escape(self.delimiter)] * 2), block)
         refuse_large(0, 1 + (block.count(self.delimiter, 0, fields.end()) if fields else 0))
@@ -168,11 +181,7 @@ class DelimitedText:
             raise TableFileError("The header should end within a block, but has an open quotation mark: close it.")
         self.header, self._rest = whole.group(), block[whole.end() :]
         try:
-            names = pyarrow.csv.read_csv(
-                pa.BufferReader(_arrow_bytes(self.header)),
-                pyarrow.csv.ReadOptions(use_threads=False, block_size=len(self.header) + 1),
-                pyarrow.csv.ParseOptions(delimiter=self.delimiter.decode(), newlines_in_values=True),
-            ).column_names
+            names = self._parsed(self.header).column_names
         except UnicodeDecodeError as error:
             raise TableFileError("The header is not UTF-8 text (Latin-1?): save the file as UTF-8.") from error
         quoted_alone = line.startswith(b'"') and not self._rest[:1000].lstrip().startswith(b'"')  # as our headers are
@@ -184,13 +193,13 @@ class DelimitedText:
         self.names = tuple(map(unescaped, names))
 
     def _row_ends(self, block: bytes) -> NDArray[np.int64]:
-        """Return where the rows of a block that begins with a row end; a last row that is not whole has no end."""
+        """Return the offsets at which the complete rows of a block end; the block begins with a row."""
         data = np.frombuffer(block, np.uint8)
         quotes = np.flatnonzero(data == ord('"'))
-        opening = quotes[::2]  # if each quotation mark opens a field, or closes or doubles one in it
+        opening = quotes[::2]  # in valid quoting, every second mark opens a field or is the second of a doubled one
         before = data[np.maximum(opening - 1, 0)]
         if not np.all((opening == 0) | np.isin(before, list(self.delimiter + b'\r\n"'))):
-            ends, row = [0], self._row.match(block)  # some are plain characters within a field
+            ends, row = [0], self._row.match(block)  # some marks are ordinary characters within a field
             while row is not None:
                 ends.append(row.end())
                 row = self._row.match(block, row.end())
@@ -215,8 +224,8 @@ class DelimitedText:
 def read_columns(file: BinaryIO, text: DelimitedText, columns: Sequence[int]) -> pa.Table:
     """Return some columns of a text file, each with the first type that fits all of its cells.
 
-    The types are integers, truth values, floats, dates, text and bytes. A column that turns out to be text only after
-    blocks of numbers is read again, so that its cells are as they stand in the file.
+    The types are integers, truth values, floats, dates, text and bytes. If a column holds numbers in its first blocks
+    and text in a later one, it is read again as text, so that its cells stay unchanged.
     """
     readers = [_Column(text.names[j]) for j in columns]
     _fill(readers, text, columns)
@@ -232,8 +241,6 @@ def read_columns(file: BinaryIO, text: DelimitedText, columns: Sequence[int]) ->
 def _fill(readers: Sequence[_Column], text: DelimitedText, columns: Sequence[int]) -> None:
     n_rows = 0
     for block in text.blocks():
-        if len(text.names) > 1 and not block.strip(b"\r\n"):
-            continue
         cells = text.cells(block, columns, n_rows)
         for reader, of_column in zip(readers, cells, strict=True):
             reader.add(of_column)
@@ -262,7 +269,7 @@ class _Column:
                 return
 
     def _widen(self, wider: pa.DataType) -> bool:
-        """Turn the blocks so far into a wider type; return whether their cells allow it."""
+        """Convert the blocks read so far to a wider type; return False, and leave them, if their cells do not fit."""
         if wider == self._type:
             return True
         if self._type in _NUMBERS:
@@ -282,7 +289,7 @@ class _Column:
         return True
 
     def column(self) -> pa.ChunkedArray:
-        """Return all cells; texts that are all dates become dates."""
+        """Return all cells; if all texts are dates, they become dates."""
         column = pa.chunked_array(self._chunks, self._type)
         if self._type == pa.string():
             return next((dated for dates in _DATES if (dated := _cast(column, dates)) is not None), column)
@@ -290,7 +297,7 @@ class _Column:
 
 
 def _converted(cells: pa.Array, of_type: pa.DataType) -> pa.Array | None:
-    """Return cells, given as bytes, in a type, or None where one of them does not fit it."""
+    """Convert cells from bytes to a type; return None if a cell does not fit it."""
     if of_type == pa.binary():
         return cells
     try:
@@ -309,7 +316,7 @@ def _converted(cells: pa.Array, of_type: pa.DataType) -> pa.Array | None:
 
 
 def _cast(text: Any, of_type: pa.DataType) -> Any:
-    """Return an array of texts in another type, or None where a text does not fit it."""
+    """Convert an array of texts to another type; return None if a text does not fit it."""
     try:
         text[:_FIRST_CELLS].cast(of_type)
         return text.cast(of_type)
@@ -324,7 +331,7 @@ def _is_binary(chunk: pa.Array) -> bool:
 
 
 def _refuse_rounded(name: str, cells: pa.Array, values: pa.Array, rows_before: int) -> None:
-    """Raise TableFileError for a whole number that its float64 rounds; `cells` are its text, or integers."""
+    """Raise TableFileError if float64 rounds one of the whole numbers in `cells`, texts or integers."""
     numbers = values.to_numpy(zero_copy_only=False)
     for row in np.flatnonzero(np.isfinite(numbers) & (np.abs(numbers) >= 2.0**53)):
         cell = cells[int(row)].as_py()

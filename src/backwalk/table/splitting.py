@@ -1,14 +1,15 @@
-"""Deal the rows of a table file into two files as they stand, whatever its columns hold.
+"""Split the rows of a table file into two files, whatever types its columns have.
 
-Text is copied row by row: a cell `007` or `1.50` stays as it is. Other formats, and files of different formats, go
-through Arrow's types. Both files are replaced together, so that they are never of two splits.
+Text is copied row by row: a cell `007` or `1.50` stays unchanged. Other formats, and files of different formats, are
+converted by Arrow. Both files are replaced together, so that they always belong to the same split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,38 +34,41 @@ from backwalk.table.writing import packed, writing
 
 Places = tuple[str | Path, str | Path]
 Chosen = Callable[[int], npt.NDArray[np.bool_]]
-"""Which of n rows go to the second file, (n,)."""
+"""Returns which of n rows go to the second file, (n,)."""
+Written = Callable[[], AbstractContextManager[list[tuple[BinaryIO, Format]]]]
+"""Opens both files, see `_written`."""
 
 
 @dataclass(frozen=True, eq=False)
-class Dealt:
-    """The rows of the file that were dealt, (n,), the sizes of both files, and the names of columns left out."""
+class SplitFiles:
+    """Which rows of the file were taken, (n,), the sizes of both files, and the names of columns left out."""
 
     is_taken: npt.NDArray[np.bool_]
     sizes: tuple[int, int]
     columns_left_out: tuple[str, ...]
 
 
-def deal_rows(
+def split_table(
     source: str | Path | Table,
     places: Places,
     chosen: Chosen,
     *,
     selection: Selection = Selection(),  # noqa: B008
     overwrite: bool = False,
-) -> Dealt:
+) -> SplitFiles:
     """Write the selected rows and columns of a table file, or of a table, into two files, in their order.
 
-    `chosen` gets the number of rows and returns which go to the second file. Raises TableFileError, also for nested
-    columns and for texts beyond `limits.TABLE_FILE_BYTES`.
+    `chosen` takes the number of rows and returns which of them go to the second file. Raises TableFileError; also for
+    nested columns, and for texts beyond `limits.TABLE_FILE_BYTES`.
     """
     forms = [format_of(place) for place in places]
+    written = partial(_written, places, forms, overwrite)
     if isinstance(source, Table):
         names = Schema(source.schema.names, source.schema.dtypes, "pyarrow")
-        return _deal(from_values(source.values, names), (), places, forms, chosen, selection.complete, overwrite)
+        return _split(from_values(source.values, names), (), chosen, selection.complete, written)
     with opened(source) as (file, form):
         if form.kind == "text" and all(each.delimiter == form.delimiter and each.kind == "text" for each in forms):
-            return _copy_rows(file, form, places, forms, chosen, selection, overwrite)
+            return _copy_rows(file, form, chosen, selection, written)
         if form.kind == "npy":
             native, others = read_npy(file, selection)
             if native.ndim != 2:
@@ -73,19 +77,11 @@ def deal_rows(
             native, others = (
                 read_text(file, form, selection) if form.kind == "text" else read_any_parquet(file, selection)
             )
-        return _deal(native, tuple(others), places, forms, chosen, selection.complete, overwrite)
+        return _split(native, others, chosen, selection.complete, written)
 
 
-def _copy_rows(
-    file: BinaryIO,
-    form: Format,
-    places: Places,
-    forms: list[Format],
-    chosen: Chosen,
-    selection: Selection,
-    overwrite: bool,
-) -> Dealt:
-    """Copy rows of text, byte by byte; a first pass counts them and finds missing values."""
+def _copy_rows(file: BinaryIO, form: Format, chosen: Chosen, selection: Selection, written: Written) -> SplitFiles:
+    """Copy rows of text byte by byte; a first pass counts them and finds missing values."""
     text = DelimitedText(file, form.delimiter)
     refuse_duplicates(text.names)
     taken = set(selection.names(text.names))
@@ -93,31 +89,27 @@ def _copy_rows(
     masks, n_before = list[npt.NDArray[np.bool_]](), 0
     for block in text.blocks():
         n_rows = len(text.rows(block))
-        if n_rows:
-            cells = text.cells(block, kept if selection.complete else kept[:1], n_before)
-            if len(cells[0]) != n_rows:
-                raise TableFileError("The file's rows cannot be told apart: write it anew with quoted texts.")
-            missing = [np.asarray(column.is_null()) for column in cells] if selection.complete else []
-            n_before += n_rows
-            masks.append(~np.logical_or.reduce(missing) if missing else np.ones(n_rows, dtype=bool))
+        cells = text.cells(block, kept if selection.complete else kept[:1], n_before)
+        if len(cells[0]) != n_rows:
+            raise TableFileError("The ends of the file's rows are ambiguous: write it anew with quoted texts.")
+        missing = [np.asarray(column.is_null()) for column in cells] if selection.complete else []
+        n_before += n_rows
+        masks.append(~np.logical_or.reduce(missing) if missing else np.ones(n_rows, dtype=bool))
     is_taken = np.concatenate(masks) if masks else np.zeros(0, dtype=bool)
-    is_second = np.zeros(len(is_taken), dtype=bool)
-    is_second[is_taken] = chosen(int(is_taken.sum()))
-    destination = np.where(is_taken, is_second.astype(np.int8), -1)
+    masks = _both(is_taken, chosen)
     all_kept = len(kept) == len(text.names)
     file.seek(0)
     text, row_number = DelimitedText(file, form.delimiter), 0
-    with _written(places, forms, overwrite) as files:
-        for out in files:
+    with written() as files:
+        for out, _ in files:
             out.write(text.header if all_kept else _without(text, text.header, kept))
         for block in text.blocks():
             rows = text.rows(block)
-            for k, out in enumerate(files):
-                here = np.flatnonzero(destination[row_number : row_number + len(rows)] == k).tolist()
+            for (out, _), mask in zip(files, masks, strict=True):
+                here = np.flatnonzero(mask[row_number : row_number + len(rows)]).tolist()
                 out.write(b"".join(rows[i] if all_kept else _without(text, rows[i], kept) for i in here))
             row_number += len(rows)
-    left_out = tuple(name for name in text.names if name not in taken)
-    return Dealt(is_taken, (int((destination == 0).sum()), int((destination == 1).sum())), left_out)
+    return SplitFiles(is_taken, _sizes(masks), tuple(name for name in text.names if name not in taken))
 
 
 def _without(text: DelimitedText, row: bytes, kept: list[int]) -> bytes:
@@ -125,34 +117,35 @@ def _without(text: DelimitedText, row: bytes, kept: list[int]) -> bytes:
     return text.delimiter.join(fields[j] for j in kept) + b"\n"
 
 
-def _deal(
-    rows: NativeRows,
-    left_out: Iterable[str],
-    places: Places,
-    forms: list[Format],
-    chosen: Chosen,
-    complete: bool,
-    overwrite: bool,
-) -> Dealt:
+def _split(rows: NativeRows, left_out: Iterable[str], chosen: Chosen, complete: bool, written: Written) -> SplitFiles:
     is_taken = complete_rows(rows) if complete else np.ones(len(rows), dtype=bool)
-    is_second = np.zeros(len(rows), dtype=bool)
-    is_second[is_taken] = chosen(int(is_taken.sum()))
-    masks = (is_taken & ~is_second, is_second)
-    with _written(places, forms, overwrite) as files:
-        for out, form, mask in zip(files, forms, masks, strict=True):
+    masks = _both(is_taken, chosen)
+    with written() as files:
+        for (out, form), mask in zip(files, masks, strict=True):
             write_any(out, form, rows[mask] if isinstance(rows, np.ndarray) else rows.filter(pa.array(mask)))
-    return Dealt(is_taken, (int(masks[0].sum()), int(masks[1].sum())), tuple(left_out))
+    return SplitFiles(is_taken, _sizes(masks), tuple(left_out))
+
+
+def _both(is_taken: npt.NDArray[np.bool_], chosen: Chosen) -> list[npt.NDArray[np.bool_]]:
+    """Return which rows go to the first file, and which to the second."""
+    is_second = np.zeros(len(is_taken), dtype=bool)
+    is_second[is_taken] = chosen(int(is_taken.sum()))
+    return [is_taken & ~is_second, is_second]
+
+
+def _sizes(masks: list[npt.NDArray[np.bool_]]) -> tuple[int, int]:
+    return int(masks[0].sum()), int(masks[1].sum())
 
 
 @contextmanager
-def _written(places: Places, forms: list[Format], overwrite: bool) -> Iterator[list[BinaryIO]]:
-    """Open two files that appear together, and compress where their formats say so."""
+def _written(places: Places, forms: list[Format], overwrite: bool) -> Iterator[list[tuple[BinaryIO, Format]]]:
+    """Open two files that replace the old ones together, and compress where their formats say so."""
     with (
         writing(" and ".join(map(str, places))),
         whole_files(*places, overwrite=overwrite) as files,
         ExitStack() as stack,
     ):
-        yield [stack.enter_context(packed(file, form)) for file, form in zip(files, forms, strict=True)]
+        yield [(stack.enter_context(packed(file, form)), form) for file, form in zip(files, forms, strict=True)]
 
 
 def write_any(file: BinaryIO, form: Format, rows: NativeRows) -> None:
@@ -172,7 +165,7 @@ def write_any(file: BinaryIO, form: Format, rows: NativeRows) -> None:
 
 
 def read_any_parquet(file: BinaryIO, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
-    """Return the selected columns of a Parquet file; texts are measured, as dictionaries, before they are expanded."""
+    """Return the selected columns of a Parquet file; the size of texts is checked before dictionaries are expanded."""
     parquet, taken = opened_parquet(file, selection)
     schema = parquet.schema_arrow
     nested = [name for name in taken if pa.types.is_nested(schema.field(name).type)]
@@ -194,7 +187,7 @@ def _is_text(column_type: pa.DataType) -> bool:
 
 
 def _decoded(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a dictionary's values row by row. Raises TableFileError where they take more than a file may."""
+    """Return a dictionary column's values row by row. Raises TableFileError if its texts are larger than the limit."""
     if not pa.types.is_dictionary(column.type):
         return column
     if _is_text(column.type.value_type):

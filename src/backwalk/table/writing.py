@@ -46,8 +46,7 @@ def write_rows(
     escape_formulas: bool = True,
     overwrite: bool = False,
 ) -> None:
-    """Write rows that come piece by piece, in the format that the suffix names (see `read_table`); "-" is CSV to
-    standard output.
+    """Write rows that arrive in pieces, in the format that the suffix names (see `read_table`); "-" is CSV on stdout.
 
     `pieces` are arrays (m, d) in the user's units with `n_rows` rows in total. They are written in blocks of about
     2^18 cells (2^22 in Parquet, a row group each), so that memory does not grow with the number of rows.
@@ -60,19 +59,9 @@ def write_rows(
     """
     form = format_of(path)
     blocks = _blocks(pieces, schema, n_rows, GROUP_CELLS if form.kind == "parquet" else BLOCK_CELLS)
-    if str(path) == "-":
-        try:
-            _write_text(sys.stdout.buffer, blocks, schema, form, escape_formulas)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            raise  # the reader wants no more rows; the command line handles this
-        except OSError as error:
-            raise TableFileError(f"standard output cannot be written: {one_line(error)}.") from error
-        return
-    with writing(path), whole_file(path, overwrite=overwrite) as file:
+    with output_file(path, form, overwrite=overwrite) as file:
         if form.kind == "text":
-            with packed(file, form) as text:
-                _write_text(text, blocks, schema, form, escape_formulas)
+            _write_text(file, blocks, schema, form, escape_formulas)
         elif form.kind == "parquet":
             _write_parquet(file, blocks, schema)
         else:
@@ -92,22 +81,36 @@ def writing(path: str | Path) -> Iterator[None]:
     """Turn errors of writing into a TableFileError that names the file."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # the reader of standard output wants no more rows; the command line handles this
     except (OSError, ValueError) as error:
         raise TableFileError(f"{path} cannot be written: {one_line(error)}.") from error
 
 
 @contextmanager
+def output_file(path: str | Path, form: Format, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """Open a table file for writing, compressed where its format says so; "-" is standard output."""
+    if str(path) == "-":
+        with writing("standard output"):
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        return
+    with writing(path), whole_file(path, overwrite=overwrite) as file, packed(file, form) as packed_file:
+        yield packed_file
+
+
+@contextmanager
 def packed(file: BinaryIO, form: Format) -> Iterator[BinaryIO]:
-    """Return a file to write text into, which compresses it where the format says so; equal rows give equal bytes."""
+    """Compress what is written to a file where the format says so; equal rows give equal bytes."""
     if not form.compressed:
         yield file
         return
-    with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as text:
-        yield cast("BinaryIO", text)
+    with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as compressed:
+        yield cast("BinaryIO", compressed)
 
 
 def _blocks(pieces: Iterable[FloatArray], schema: Schema, n_rows: int, cells: int) -> Iterator[FloatArray]:
-    """Yield the rows of all pieces in blocks of about so many cells."""
+    """Yield the rows of all pieces in blocks of about `cells` cells."""
     most = max(1, cells // schema.n_columns)
     waiting, n_waiting, n_written = list[FloatArray](), 0, 0
     for piece in pieces:

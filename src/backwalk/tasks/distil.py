@@ -9,14 +9,14 @@ from typing import Any
 
 from backwalk.errors import InvalidInput
 from backwalk.model import Student, student_words
-from backwalk.model_file import stamp
-from backwalk.tasks.models import check_model_target, load_model
+from backwalk.model_file import check_target, stamp
+from backwalk.tasks.models import load_model
 from backwalk.tasks.observer import SILENT, Observer
 
 
 @dataclass(frozen=True, eq=False)
 class DistilResult:
-    """The model that was saved, its student, and the seconds that training it took."""
+    """The path of the model, its student, and the seconds that training the student took."""
 
     path: Path
     student: Student
@@ -39,19 +39,19 @@ def distil(
     force: bool = False,
     observer: Observer = SILENT,
 ) -> DistilResult:
-    """Train a student of a saved model, and save both, without `output` in the model's own place."""
+    """Train a student of a saved model, and save both to `output`, by default over the model."""
     source = Path(model)
     target = source if output is None else Path(output)
     before = stamp(source)
     estimator = load_model(source, device)
     if output is not None:
-        check_model_target(target, force)
+        check_target(target, overwrite=force)
     elif estimator.model_.student is not None and not force:
         raise InvalidInput(
             f"{source} has a student already: save to another place with -o, or replace it with --force."
         )
     else:
-        check_model_target(source, force=True)
+        check_target(source, overwrite=True)
     estimator.set_params(verbose=observer.verbose, callbacks=tuple(observer.callbacks))
     began = time.monotonic()
     student = estimator.distil(max_steps=max_steps, max_time=max_time, random_state=seed).model_.student

@@ -14,15 +14,16 @@ from backwalk.errors import BackwalkError, CheckpointError, IncompatibleArgument
 from backwalk.estimator import Diffusion
 from backwalk.fitting import checked_settings, is_of_the_fit, is_of_these_versions, parameters_record
 from backwalk.model import training_words
+from backwalk.model_file import check_target
 from backwalk.tasks.data import Data, read_data
-from backwalk.tasks.models import check_model_target, load_model
+from backwalk.tasks.models import load_model
 from backwalk.tasks.observer import SILENT, Observer
 from backwalk.training.checkpoint import SECONDS_BETWEEN, checkpoint_seed, checkpoint_step, refuse_foreign
 
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """The saved model, where it is, and whether it was there before, from the same fit."""
+    """The saved model, its path, and whether an earlier run of the same fit had saved it already."""
 
     path: Path
     estimator: Diffusion
@@ -55,8 +56,8 @@ def fit(
     """Fit a model to a table file or to draws from a built-in density, and save it.
 
     Without `output`, the model is saved in the current folder, under the name of the data. The state of training is
-    kept in `checkpoint_of(output)` until the model is saved. With `resume` a stopped fit continues, and a model that
-    this very fit has saved already is returned as it is.
+    kept in `checkpoint_of(output)` until the model is saved. With `resume` a stopped fit continues; a model that an
+    earlier run of the same fit has saved is returned without another fit.
     """
     path = Path(default_output(data) if output is None else output)
     checkpoint = checkpoint_of(path)
@@ -65,7 +66,7 @@ def fit(
         raise InvalidInput(f"{checkpoint} holds a stopped fit: continue it with --resume, or start over with --force.")
     may_be_done = resume and not force and path.exists()
     if not may_be_done:
-        check_model_target(path, force)
+        check_target(path, overwrite=force)
     estimator = _estimator(ddpm, epochs, max_steps, max_time, device, seed, observer)
     found = read_data(data, rows, seed, drop=drop, drop_missing=drop_missing, observer=observer)
     if may_be_done:
@@ -73,7 +74,7 @@ def fit(
         if done is not None:
             _remove_checkpoint(checkpoint, path, done)
             return FitResult(path, done, was_fitted=True)
-        check_model_target(path, force)
+        check_target(path, overwrite=force)
     began = time.monotonic()
     estimator.fit(
         found.table,
@@ -99,7 +100,7 @@ def default_output(data: str) -> str:
     ('iris.backwalk', 'two_moons.backwalk')
     """
     if data == "-":
-        raise InvalidInput("Standard input has no name to call the model by: give one with -o.")
+        raise InvalidInput("A model of standard input needs a name: give one with -o.")
     return f"{Path(data).name.removesuffix('.gz').rsplit('.', 1)[0] or 'model'}.backwalk"
 
 
@@ -139,7 +140,7 @@ def _estimator(
 
 
 def _same_fit(output: Path, estimator: Diffusion, data: Data) -> Diffusion | None:
-    """Return the saved model if this very fit would give it: same rows, parameters, seed and versions."""
+    """Return the saved model if this fit would give the same one: same rows, parameters, seed and versions."""
     try:
         saved = load_model(output, "cpu")
     except BackwalkError:
@@ -152,10 +153,9 @@ def _same_fit(output: Path, estimator: Diffusion, data: Data) -> Diffusion | Non
 
 
 def _remove_checkpoint(checkpoint: Path, output: Path, done: Diffusion) -> None:
-    """Remove the checkpoint of the fit that saved `output`, whether this run or one that was killed left it.
+    """Remove the checkpoint of the fit that saved `output`, in this run or in an earlier one that was killed.
 
-    Such a checkpoint is older than the model. A younger or locked one belongs to another fit, which is about to replace
-    the model, and stays.
+    Such a checkpoint is older than the model. One that is newer or locked belongs to another fit, and stays.
     """
     model = done.model_
     # The checkpoint may be absent or damaged, or another process may hold it.

@@ -10,13 +10,14 @@ from backwalk.model import blur_words, student_words, training_words
 from backwalk.model_file import load
 from backwalk.table import facts_of_columns
 from backwalk.tasks.data import check_source, is_built_in
+from backwalk.tasks.models import is_model
 
 
 def info(path: str | None = None) -> dict[str, Any]:
     """Describe a model, a table file or a built-in density as JSON values; without a path, list the densities."""
     if path is None:
         return {"densities": [{"name": name, "d": make().d} for name, make in DENSITIES.items()]}
-    if Path(path).is_dir() or Path(path).suffix == ".safetensors":
+    if is_model(path):
         return _of_model(path)
     if is_built_in(path):
         return _of_density(path)

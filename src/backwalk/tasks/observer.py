@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from backwalk.progress import Callback
+from backwalk.progress import Callback, row_counter
 
 
 def _ignore(*_: object) -> None:
@@ -14,7 +14,7 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Observer:
-    """What a task calls while it runs; the default ignores everything.
+    """The functions that a task calls while it runs; the default ignores everything.
 
     `message` receives a line of text; `progress` an activity such as "scoring", the share of it that is done, and a few
     words; each of `callbacks` a `Progress` after every training step. `verbose` lets the library show the progress of
@@ -27,15 +27,8 @@ class Observer:
     verbose: bool = False
 
     def counter(self, activity: str, total: int) -> Callable[[int], None]:
-        """Return a function that adds the rows it is given to those done, and reports the sum as progress."""
-        done = 0
-
-        def count(rows: int) -> None:
-            nonlocal done
-            done += rows
-            self.progress(activity, done / total, f"{done:,} of {total:,} rows")
-
-        return count
+        """Return a function that adds a number of rows to those done, and reports the progress."""
+        return row_counter(self.progress, activity, total)
 
 
 SILENT = Observer()

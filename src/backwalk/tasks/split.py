@@ -1,4 +1,4 @@
-"""Deal the rows of a table into two files."""
+"""Split the rows of a table into two files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Selection, check_table_path, deal_rows
+from backwalk.table import Selection, check_table_path, split_table
 from backwalk.tasks.data import check_file, is_built_in, read_data, tell_left_out
 from backwalk.tasks.observer import SILENT, Observer
 
@@ -44,9 +44,9 @@ def split(
     force: bool = False,
     observer: Observer = SILENT,
 ) -> SplitResult:
-    """Deal the rows of `data` at random into two files, the second of which gets `share` of them.
+    """Split the rows of `data` at random into two files, of which the second gets `share` of them.
 
-    The table may hold texts and dates, too; rows of CSV are copied as they stand. In each file rows keep their order.
+    The table may hold texts and dates too; rows of CSV are copied unchanged. In each file rows keep their order.
     """
     places = (training, unseen)
     if "-" in places or len({Path(place).resolve() for place in (data, *places)}) < 3:
@@ -70,9 +70,9 @@ def split(
 
     if is_built_in(data):
         drawn = read_data(data, rows, seed, drop=drop, observer=observer).table
-        dealt = deal_rows(drawn, places, chosen, overwrite=force)
+        result = split_table(drawn, places, chosen, overwrite=force)
     else:
         check_file(data, rows, name="DATA")
-        dealt = deal_rows(data, places, chosen, selection=selection, overwrite=force)
-        tell_left_out(data, dealt.columns_left_out, dealt.is_taken, observer)
-    return SplitResult(training, dealt.sizes[0], unseen, dealt.sizes[1])
+        result = split_table(data, places, chosen, selection=selection, overwrite=force)
+        tell_left_out(data, result.columns_left_out, result.is_taken, observer)
+    return SplitResult(training, result.sizes[0], unseen, result.sizes[1])

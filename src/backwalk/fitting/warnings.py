@@ -21,7 +21,7 @@ _MOST_NAMED = 1000  # columns of a covariance whose eigenvectors are computed
 _LEAST_PART = 0.1  # of a column in a direction without spread, for it to be named
 
 
-def cautions(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) -> Iterator[tuple[type[Warning], str]]:
+def warnings_of(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) -> Iterator[tuple[type[Warning], str]]:
     """Yield the category and the text of each warning about a planned fit to the rows of a table, encoded as z."""
     level = float(plan.schedule.noise_level[1])
     mismatch = mismatch_warning(plan.prior_mismatch, plan.schedule)

@@ -13,8 +13,8 @@ from backwalk.datasets import two_moons
 from backwalk.errors import DegenerateRowsWarning, RepeatedValueWarning
 from backwalk.estimator import Diffusion
 from backwalk.fitting import checked_settings
-from backwalk.fitting.cautions import cautions, flat_directions
 from backwalk.fitting.plan import planned
+from backwalk.fitting.warnings import flat_directions, warnings_of
 from backwalk.streams import Stream
 from backwalk.table import Codec, as_table
 
@@ -29,7 +29,7 @@ def told(X, **settings):
     z = codec.encode(table.values, stream=Stream(0))
     given = checked_settings(Diffusion(**settings).get_params(deep=False))
     plan = planned(z, given, Stream(0), None, Stream(0))
-    return [text for category, text in cautions(plan, codec, table, z) if category is DegenerateRowsWarning]
+    return [text for category, text in warnings_of(plan, codec, table, z) if category is DegenerateRowsWarning]
 
 
 def frame(X):
