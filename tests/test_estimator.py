@@ -767,11 +767,11 @@ def test_samples_that_are_not_finite_are_an_error(rows, value):
         lambda: model.to_latent(rows[:2]),
         lambda: model.interpolate(rows[:1], rows[1:2]),
     ):
-        with pytest.raises(SamplingDiverged, match=r"from row 0 \(rows count from 0\) it does not: fit anew"):
+        with pytest.raises(SamplingDiverged, match=r"does not for row 0 \(rows count from 0\): fit again"):
             ask()
     if math.isnan(value):
         for ask in (model.score_samples, model.bound):
-            with pytest.raises(SamplingDiverged, match=r"should be numbers, but row 0 .* has none: fit anew"):
+            with pytest.raises(SamplingDiverged, match=r"should be numbers, but row 0 .* has none: fit again"):
                 ask(rows[:2])
 
 

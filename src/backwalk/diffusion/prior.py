@@ -1,8 +1,8 @@
 """The end of the chain: the bound's prior term, and the part of it that no network can remove.
 
 The prior term of a row is the divergence of q(x_N | x_0) from N(0, I), where sampling starts. Averaged over the data
-it is the information that x_N holds about x_0, which the chain would have to supply otherwise, plus the prior mismatch:
-the divergence of the aggregate q(x_N) from N(0, I). Only the mismatch is a loss.
+it is the mutual information of x_0 and x_N plus the prior mismatch, the divergence of the aggregate q(x_N) from
+N(0, I). Only the mismatch is a loss.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) ->
 
     For data with mean m, (d,), and covariance S, (d, d), the bound exceeds the entropy by at least this much, whatever
     the network, as the divergence of whole paths is at least that of their ends. So does the mean -log p of a perfect
-    denoiser's probability-flow ODE. It can be computed before training. (`prior_term` is larger, as it includes
-    information. Samples of a chain start from the wrong distribution too, but the noise of later steps reduces their
-    error.)
+    denoiser's probability-flow ODE. It can be computed before training. (The mean of `prior_term` is larger by the
+    mutual information of x_0 and x_N. Samples of a chain start from the wrong distribution too, but the noise of later
+    steps reduces their error.)
     """
     mean, covariance = in_float64(mean.detach()), in_float64(covariance.detach())
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):

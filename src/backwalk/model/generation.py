@@ -96,7 +96,7 @@ def _pieces(
         if len(broken):
             raise SamplingDiverged(
                 f"Samples should be finite, but row {first + broken[0]} (rows count from 0) is not: take more "
-                "evaluations or another sampler; if that does not help, fit anew with a `training` of lower "
+                "evaluations or another sampler; if that does not help, fit again with a `training` of lower "
                 "learning_rate."
             )
         first += len(z)

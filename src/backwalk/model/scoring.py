@@ -250,7 +250,7 @@ def _refuse_no_numbers(of_rows: Tensor, what: str) -> None:
     if len(broken):
         raise SamplingDiverged(
             f"{what} should be numbers, but row {int(broken[0])} (rows count from 0) has none: "
-            "fit anew with a `training` of lower learning_rate."
+            "fit again with a `training` of lower learning_rate."
         )
 
 
