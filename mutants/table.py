@@ -1327,8 +1327,8 @@ MUTANTS = (
     Mutant(
         "integers dequantised once for several steps",
         "training/batches.py",
-        "self._uniforms[1][place]",
-        "self._uniforms[1][0]",
+        "uniforms[place]",
+        "uniforms[0]",
         "what a fit learns of integers",
         ("training/test_batches.py",),
     ),

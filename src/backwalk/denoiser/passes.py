@@ -71,7 +71,7 @@ def prediction_and_slopes(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:
     gate = torch.sigmoid(h)
     last = h.mul_(gate)
     slopes.append(torch.lerp(last, one, gate, out=gate))
-    return [affine(last, parameters[n - 2], parameters[n - 1])] + slopes  # noqa: RUF005 - TorchScript knows no stars
+    return [affine(last, parameters[n - 2], parameters[n - 1])] + slopes  # noqa: RUF005 - TorchScript cannot unpack
 
 
 def pushed(tangents: Tensor, slopes: list[Tensor], parameters: list[Tensor]) -> Tensor:
@@ -167,7 +167,7 @@ def loss_and_gradients(
         by_opening = torch.bmm(outer.transpose(1, 2), behind_factor).to(whole)
         through = torch.bmm(behind_factor, factors[k].transpose(1, 2)).to(whole)
         by_a, by_b = behind.sum([1], keepdim=True), by_h.sum([1], keepdim=True)
-        gradients = [by_opening, by_a, by_closing, by_b] + gradients  # noqa: RUF005 - TorchScript knows no stars
+        gradients = [by_opening, by_a, by_closing, by_b] + gradients  # noqa: RUF005 - TorchScript cannot unpack
         by_h.addcmul_(through, outer_slope)
     by_enter = torch.bmm(x.transpose(1, 2), by_h)
     return [loss, by_enter, by_h.sum([1], keepdim=True)] + gradients  # noqa: RUF005

@@ -81,47 +81,40 @@ class _OfMember:
         eps: Tensor | None,
         redraw: Redraw | None,
     ) -> None:
-        self._redraw = redraw
-        self._uniforms: tuple[int, np.ndarray] | None = None
-        self._x_0, self._levels, self._member, self._stream, self._eps = x_0, levels, member, stream, eps
+        self._x_0, self._levels, self._member, self._stream = x_0, levels, member, stream
+        self._eps, self._redraw = eps, redraw
         self._batch_size = training.batch_size
         self._steps_an_epoch = training.steps_an_epoch(len(x_0))
         self._steps_together = max(1, min(self._MOST_STEPS, self._NUMBERS // (self._batch_size * x_0.shape[1])))
         self._order: tuple[int, Tensor] | None = None
-        self._drawn: tuple[int, Tensor, Tensor] | None = None
+        self._drawn: tuple[int, Tensor, Tensor, np.ndarray] | None = None
 
     def at(self, step: int) -> Batch:
         block, place = divmod(step, self._steps_together)
         if self._drawn is None or self._drawn[0] != block:
             self._drawn = (block, *self._draw(self._stream.child("steps", self._member, block)))
-        _, levels, noise = self._drawn
+        _, levels, noise, uniforms = self._drawn
         rows, log_snr = self._places(step), levels[None, place]
         eps = noise[None, place] if self._eps is None else self._eps[None, rows]
         x_0 = self._x_0[None, rows]
         if self._redraw is not None:
-            drawn = self._redraw(rows.numpy(force=True), self._uniforms_at(step))
+            drawn = self._redraw(rows.numpy(force=True), uniforms[place])
             x_0[..., self._redraw.coordinates] = _sent(torch.from_numpy(drawn).to(x_0.dtype), x_0.device)
         return Batch(x_0, eps, log_snr, self._levels.weight(log_snr))
 
-    def _uniforms_at(self, step: int) -> np.ndarray:
-        """Return the uniform numbers for a step's `redraw`, (rows, n_uniforms)."""
-        assert self._redraw is not None
-        block, place = divmod(step, self._steps_together)
-        if self._uniforms is None or self._uniforms[0] != block:
-            stream = self._stream.child("steps", self._member, block, "redraw")
-            drawn = stream.uniform(0, self._steps_together * self._batch_size, self._redraw.n_uniforms).numpy()
-            self._uniforms = block, drawn.reshape(self._steps_together, self._batch_size, -1)
-        return np.asarray(self._uniforms[1][place])
+    def _draw(self, stream: Stream) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Return log-SNRs, (steps, rows), noise, (steps, rows, d), and uniform numbers, (steps, rows, n_uniforms).
 
-    def _draw(self, stream: Stream) -> tuple[Tensor, Tensor]:
-        """Return log-SNRs, (steps, rows), and noise, (steps, rows, d), empty where it is fixed."""
+        The noise is empty where it is fixed, and n_uniforms is 0 without `redraw`.
+        """
         steps, rows, d = self._steps_together, self._batch_size, self._x_0.shape[1]
-        device = self._x_0.device
-        log_snr = self._levels.draw(steps, rows, stream=stream.child("level"))
+        device, k = self._x_0.device, 0 if self._redraw is None else self._redraw.n_uniforms
+        log_snr = _sent(self._levels.draw(steps, rows, stream=stream.child("level")), device)
+        uniforms = stream.child("redraw").uniform(0, steps * rows, k).numpy().reshape(steps, rows, k)
         if self._eps is not None:
-            return _sent(log_snr, device), self._eps[:0]
+            return log_snr, self._eps[:0], uniforms
         eps = stream.child("eps").normal(0, steps * rows, d, torch.float32)
-        return _sent(log_snr, device), _sent(eps.reshape(steps, rows, d), device)
+        return log_snr, _sent(eps.reshape(steps, rows, d), device), uniforms
 
     def _places(self, step: int) -> Tensor:
         """Return the indices of a step's rows, (rows,)."""
