@@ -89,7 +89,7 @@ def log_density(
         )
     if not level_min <= level_max:
         raise InvalidInput(
-            f"level_min should not lie above level_max, but got {level_min:g} and {level_max:g}: exchange them."
+            f"level_min should not lie above level_max, but got {level_min:g} and {level_max:g}: swap them."
         )
     check_grid(denoiser, level_min, level_max, n_intervals)
 

@@ -130,7 +130,7 @@ class NoiseSchedule:
         if not -math.inf < log_snr_min < log_snr_max < math.inf:
             raise InvalidInput(
                 f"log_snr_min should lie below log_snr_max, both finite, but got {log_snr_min:g} and {log_snr_max:g}: "
-                "exchange them, or widen the range."
+                "swap them, or widen the range."
             )
         return cls._from_steps(torch.linspace(log_snr_max, log_snr_min, n_steps, dtype=torch.float64))
 

@@ -85,14 +85,16 @@ def default_sampler(schedule: NoiseSchedule) -> Sampler:
 def asked_sampler(
     own: Sampler, schedule: NoiseSchedule, sampler: Sampler | str | None, n_evaluations: int | None, eta: float = 0.0
 ) -> Sampler:
-    """Return the sampler for a solver's name or a `Sampler`, and a number of evaluations.
+    """Return the sampler for a `Sampler`, or for a solver's name with a number of evaluations and `eta`.
 
-    Without both it is the model's `own`, on its `schedule`. A number alone keeps the model's solver, except that the
-    default solver is replaced by the `usual_solver` for this number. `eta` goes with a name.
+    Without arguments it is the model's `own`, on its `schedule`. A number alone keeps the model's solver, except that
+    the default solver is replaced by the `usual_solver` for this number.
     """
     if isinstance(sampler, Sampler):
         if n_evaluations is not None:
-            raise InvalidInput("n_evaluations should be None where a Sampler is given: it holds its own.")
+            raise InvalidInput(
+                f"n_evaluations should be None with a Sampler, but got {n_evaluations!r}: give it to the Sampler."
+            )
         return sampler
     if sampler is not None:
         return Sampler(sampler, n_evaluations, eta)

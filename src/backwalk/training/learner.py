@@ -41,7 +41,7 @@ class Learner:
         of_muon = [places.pop(id(matrix)) for matrix in matrices]
         width = matrices[0].shape[-1] if matrices else 0
         rotation = rotation_for(width, len(matrices))
-        # Each optimiser has `n_groups` neighbouring matrices, of which at most one moves in a step.
+        # For threads, each optimiser has `n_groups` neighbouring matrices, of which at most one moves in a step.
         n_dealt = rotation.n_groups if cut and width >= LEAST_DEALT_WIDTH else max(1, len(of_muon))
         dealt = [of_muon[first : first + n_dealt] for first in range(0, len(of_muon), n_dealt)]
         self._optimizers = [
