@@ -425,7 +425,7 @@ def test_warm_start_goes_on_where_the_fit_before_ended(rows):
         for model in (cold, warm)
     ]
     assert far[1] < 1e-6 < far[0]
-    with pytest.raises(InvalidInput, match="warm_start should go on with the same network"):
+    with pytest.raises(InvalidInput, match=r"warm_start.*same network"):
         warm.set_params(denoiser=Residual(9, 1), callbacks=[never]).fit(rows)
 
 

@@ -49,7 +49,7 @@ def listed(texts: Iterable[str]) -> str:
 
 
 def visible(text: str) -> str:
-    """Return text whose control characters, and those that reorder text, are written as escapes; line ends stay.
+    r"""Return text whose control characters, and those that reorder text, are written as escapes; line ends stay.
 
     >>> visible("price\u202e\x1b[31m")
     'price\\u202e\\x1b[31m'

@@ -27,7 +27,7 @@ def test_fit_then_sample_keeps_columns_and_seed(run, model, tmp_path):
 def test_sample_is_written_as_it_is_drawn(run, model, tmp_path, monkeypatch):
     from backwalk.table import writing
 
-    monkeypatch.setattr(writing, "BLOCK_CELLS", 2 * 1000)
+    monkeypatch.setattr(writing, "GROUP_CELLS", 2 * 1000)
     path = tmp_path / "rows.parquet"
     assert run("sample", model, "-n", 3000, "--evaluations", 3, "--seed", 0, "-o", path)[0] == 0
     groups = pyarrow.parquet.ParquetFile(path).metadata

@@ -124,10 +124,12 @@ class Draws(Fitted):
 
         Examples
         --------
+        >>> from backwalk import Diffusion
         >>> X = np.random.default_rng(0).normal(size=(200, 2))
         >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
-        >>> [state.t for state in model.walk(5, n_evaluations=4)]
-        [1000, 668, 352, 1, 0]
+        >>> steps = [state.t for state in model.walk(5, sampler="ancestral")]
+        >>> steps[:3], steps[-2:]
+        ([1000, 999, 998], [1, 0])
         """
         check_is_fitted(self)
         stream = as_stream(random_state).child("sample")
