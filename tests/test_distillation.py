@@ -167,7 +167,7 @@ def test_the_steps_of_a_few_evaluations_are_fitted_once_students_or_not(own, few
 def test_a_student_can_be_the_model_s_own_sampler_and_goes_with_the_next_fit(rows, few_pairs):
     settings = {"n_steps": 20, "max_steps": 3, "denoiser": SMALL, "random_state": 0, "verbose": False}
     model = Diffusion(sampler=DISTILLED, **settings).fit(rows)
-    with pytest.raises(InvalidInput, match="should have a student"):
+    with pytest.raises(InvalidInput, match="needs a student"):
         model.sample(2)
     model.distil(max_steps=3, random_state=0)
     expected = model.sample(4, random_state=0, sampler="distilled")
@@ -188,7 +188,7 @@ def test_the_notebook_s_kind_of_model_can_be_distilled(rows, few_pairs):
 
 
 def test_refused(fitted, rows):
-    with pytest.raises(InvalidInput, match=r"should have a student .* but this one has none: call distil\(\) first"):
+    with pytest.raises(InvalidInput, match=r"needs a student, but the model has none: call distil\(\)"):
         fitted.sample(2, sampler="distilled")
     for options in ({"max_time": 0}, {"max_time": math.nan}, {"max_time": "1"}, {"max_steps": 0}, {"max_steps": 1.5}):
         with pytest.raises(InvalidInput, match=f"{next(iter(options))} should be"):

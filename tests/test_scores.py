@@ -67,7 +67,7 @@ def test_a_model_judges_itself_and_writes_its_report(fitted, rows, tmp_path, mon
     monkeypatch.setattr(progress, "_BETWEEN_LINES", 0.0)
     loud = copy.copy(fitted).set_params(verbose=True)
     assert isinstance(loud.assess(rows[:60], baselines=False, n_pairs=2), Fidelity)
-    assert any(line.startswith("judging 100%") for line in capsys.readouterr().err.splitlines())
+    assert any(line.startswith("scoring 100%") for line in capsys.readouterr().err.splitlines())
     fidelity = fitted.report(tmp_path / "r.html", rows[:60], training=rows[60:])
     assert fidelity.baselines
     page = (tmp_path / "r.html").read_text()

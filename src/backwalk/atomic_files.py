@@ -39,10 +39,10 @@ def whole_file(path: str | Path, *, overwrite: bool = False, like: Path | None =
 def whole_files(
     *paths: str | Path, overwrite: bool = False, like: Path | None = None
 ) -> Iterator[tuple[BinaryIO, ...]]:
-    """Open several files as `whole_file` does one; nobody ever finds new files beside old ones.
+    """Open several files as `whole_file` opens one, and replace them together.
 
-    Old files are moved aside before the first new file gets its name. If a rename fails, the old files are put back. If
-    the process is killed between two renames, files are missing, but no old file is left beside a new one.
+    Old files are moved aside before the first new file gets its name. If a rename fails, the old files are restored. If
+    the process is killed between two renames, files may be missing, but old and new files are never mixed.
     """
     targets = [Path(path) for path in paths]
     for target in targets:
@@ -89,7 +89,7 @@ def check_folder_writable(folder: Path) -> None:
 
 
 def remove_parts(path: str | Path) -> None:
-    """Remove the temporary files that killed writers of `path` left; running writers hold a lock on theirs."""
+    """Remove temporary files of writers of `path` that were killed; files of running writers are locked, and stay."""
     target = Path(path)
     of_target = re.compile(rf"\.{re.escape(target.name)}{PART}")
     for part in target.parent.glob(".*.part"):
@@ -145,7 +145,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
             descriptor = _locked(folder)
             if descriptor is None or _is_at(descriptor, folder):
                 break
-            os.close(descriptor)  # the previous holder removed the folder while we waited
+            os.close(descriptor)  # the previous holder removed the folder during the wait
             descriptor = None
         else:
             raise _lock_failed(folder)
@@ -197,7 +197,7 @@ def _rename(parts: list[tuple[Path, Path]], *, overwrite: bool) -> None:
                     undo.callback(_put_back, set_aside[-1], target)
                     target.replace(set_aside[-1])
             for folder in {target.parent for _, target in parts}:
-                sync_folder(folder)  # no power failure may leave a new file on the disk and an old one
+                sync_folder(folder)  # so that a power failure does not leave old and new files together
         for part, target in parts:
             if overwrite:
                 part.replace(target)
@@ -229,7 +229,7 @@ def _new_part(target: Path) -> tuple[Path, BinaryIO, int | None]:
         lock = os.dup(file.fileno())  # a copy, because the lock is held until the rename, after the file is closed
         if _try_lock(lock) is not False and _is_at(lock, part):
             return part, file, lock
-        file.close()  # another writer is removing it as a dead writer's, because it was not locked yet
+        file.close()  # another writer is removing it as a leftover, because it was not locked yet
         os.close(lock)
         part.unlink(missing_ok=True)
     raise _lock_failed(target)
@@ -288,7 +288,7 @@ def _put_where_nothing_is(temporary: Path, target: Path) -> None:
         target.hardlink_to(temporary)
     except FileExistsError as error:
         raise _exists_already() from error
-    except OSError:  # no hard links on this file system: a moment is left between the check and the rename
+    except OSError:  # the file system has no hard links; the check and the rename are then not atomic
         if target.exists():
             raise _exists_already() from None
         temporary.replace(target)

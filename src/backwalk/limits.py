@@ -1,10 +1,10 @@
-"""What backwalk accepts from outside. Everything else is refused with the rule, the value and the remedy.
+"""Limits of the input that backwalk accepts. Other input raises an error with the rule, the value and the remedy.
 
 - **Arrays** (`table.as_table`): (n, d) with n, d >= 1, of floats, integers or truth values of any width, order or
   strides, or of Python numbers; no infinities, no integers that float64 rounds. NaN and null are missing values;
   `table.complete` refuses them wherever complete rows are needed, which today is everywhere. `fit` needs at least two
-  rows and one column that varies. Arrays are never changed, and the result is that of the float64 copy. 1-D and 3-D
-  arrays, text, dates, complex and sparse arrays are refused.
+  rows and one column that varies. Arrays are never changed; results are those of a float64 copy. 1-D and 3-D arrays,
+  text, dates, complex and sparse arrays are refused.
 - **Latents** (`latent.from_latent`): arrays as above, with a column for each fitted column that varies, within 1e6.
 - **Tables** (`table.as_table`, `table.match_columns`): pandas, polars or pyarrow tables of numbers and truth values
   with distinct names. The columns of a fitted model are found by name; all must be there, and no others.
@@ -37,7 +37,7 @@ TABLE_FILE_COLUMNS = 10_000
 PARQUET_FOOTER_BYTES = 2**25
 
 CHECKSUMMED_HEADER_BYTES = 4 * 2**20
-CHECKSUMMED_HEADER_VALUES = 160_000  # counted before JSON is parsed: a value may take 30 times the memory of its text
+CHECKSUMMED_HEADER_VALUES = 160_000  # counted before JSON is parsed: a value may take 30 times the bytes of its text
 MODEL_INDEX_BYTES = 2 * CHECKSUMMED_HEADER_BYTES  # the same values, but one per line
 CHECKSUMMED_BYTES = 4 * 2**30
 NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; blocks or layers
@@ -45,7 +45,7 @@ MOST_STEPS = 10**6  # of a chain
 HISTORY_LENGTH = 2**18  # losses in a model's history; as Python numbers they take nine times their bytes
 LARGEST_LOG_SNR = 28.0  # of a chain's first step: float32 rounds away noise below 1e-6
 LEAST_LOG_SNR = -80.0  # of a chain's last step: a network needs a finite level
-GREATEST_LEVEL = 1e3  # noise level: points beyond tell a network nothing, and are neither trained on nor measured
+GREATEST_LEVEL = 1e3  # noise level; beyond it networks are neither trained nor measured
 LONGEST_TIME = 1e9  # seconds of training, thirty years
 
 FARTHEST_TO_FIT = 1e6  # in encoded units: losses at the noise levels of larger numbers overflow float32

@@ -10,7 +10,7 @@ from typing import Self
 
 # Ctrl-C, `kill`, and the closing of the terminal, for which Windows has no signal.
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-# Shells and the system both send it for one closed terminal, so that a second one does not mean impatience.
+# For one closed terminal, both the shell and the system send it, so that a second one is not a second request.
 HANG_UP = getattr(signal, "SIGHUP", None)
 
 
@@ -47,7 +47,7 @@ class HeldSignals:
     def deliver(self) -> None:
         """Deliver the waiting signal; if its handler returns, signals are deferred again."""
         if not self.waiting:
-            return  # leave the handlers: a signal that comes while they are exchanged would be delivered at once
+            return  # and do not exchange the handlers: a signal in between would be delivered at once
         self._let_through()
         if not self._leaving:
             self._hold()
@@ -57,7 +57,7 @@ class HeldSignals:
         self._let_through()
 
     def _let_through(self) -> None:
-        # Handlers are restored first: a signal that comes meanwhile is still noted, and none is lost.
+        # Handlers are restored first: a signal that arrives meanwhile is still noted, and none is lost.
         try:
             self._put_back()
         finally:

@@ -258,7 +258,7 @@ def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, t
     of_another, damaged = checkpoint.read_bytes(), b"a damaged backwalk-checkpoint"
     for left in (of_another, damaged):
         checkpoint.write_bytes(left)
-        assert run("fit", rows_file, "-o", model, *QUICK, "--resume")[2].endswith("which was fitted already\n")
+        assert run("fit", rows_file, "-o", model, *QUICK, "--resume")[2].endswith("(fitted before)\n")
         assert checkpoint.read_bytes() == left
     unlink(checkpoint)
     for arguments in (["--max-steps", 6], [*QUICK, "--seed", 1], ["--ddpm"]):

@@ -111,7 +111,7 @@ def test_options_of_another_kind_of_source_are_refused(run, rows_file, tmp_path,
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        ("a,b\n1,2\n3,nan\n", "missing are 'b' (1)"),
+        ("a,b\n1,2\n3,nan\n", "missing values in 'b' (1)"),
         ("a,b\n1,2\n3,inf\n", "inf"),
         ("a,b\n", "0 sample"),
         ("a,b\n1,x\n2,y\n", "text"),

@@ -71,7 +71,7 @@ def test_more_evaluations_than_the_chain_has_steps_are_reported(run, model):
 def test_a_sampler_that_the_model_lacks_is_told_before_a_header(run, model):
     status, out, err = run("sample", model, "--sampler", "distilled")
     assert (status, out) == (1, "")
-    assert "should have a student" in err
+    assert "needs a student" in err
 
 
 def test_headers_can_be_left_as_they_are(run, rows_file, tmp_path):

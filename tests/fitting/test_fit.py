@@ -33,7 +33,7 @@ def test_what_comes_before_and_after_training_is_counted(monkeypatch, n_steps, e
     """Found by review: a short chain, which is measured at all of its steps, kept back six times what it took."""
     clock, asked = itertools.count(7.0), []
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
-    found = module._seconds_elsewhere(0.0, lambda n_levels: asked.append(n_levels), n_steps)
+    found = module._seconds_outside_training(0.0, lambda n_levels: asked.append(n_levels), n_steps)
     assert found == elsewhere
     assert asked == [2, 4]
 
@@ -86,7 +86,7 @@ def test_a_slow_machine_trains_fewer_networks(slow):
     """Rows and time for which the reference machine trains 16."""
     X = np.random.default_rng(0).normal(size=(100, 5))
     given = checked_settings(Diffusion(max_time=15.0).get_params(deep=False))
-    assert module._slowness(given, *X.shape, keeping=None) == 16.0
+    assert module._slowness(given, *X.shape, options=None) == 16.0
     plans = [planned(X, given, Stream(0), None, Stream(0), slowness) for slowness in (1.0, 16.0)]
     assert [plan.architecture.n_members for plan in plans] == [16, 2]
 

@@ -159,14 +159,14 @@ CSV_FAULTS = {
     "pandas' row numbers": (b"Unnamed: 0,a\n0,1.5\n1,2.5\n", "row numbers"),
     "a gap in one column": (
         b"a\n1\n\n3\n",
-        "In 1 of 3 rows values are missing, first in row 1 (rows count from 0)",
+        "1 of 3 rows have missing values in 'a' (1), first row 1",
     ),
     "duplicate names": (b"a,b,a\n1,2,3\n", "'a'"),
     "row numbers": (b",a\n0,1.5\n1,2.5\n", "row numbers"),
     "text": (b"a,b\n1,x\n", "column 'b': text columns"),
     "dates": (b"a\n2020-01-01\n", "column 'a'"),
-    "nulls": (b"a,b\n,1\n,2\n", "missing are 'a' (2)"),
-    "a gap": (b"a,b\n1,2\n3,\n", "missing are 'b' (1)"),
+    "nulls": (b"a,b\n,1\n,2\n", "missing values in 'a' (2)"),
+    "a gap": (b"a,b\n1,2\n3,\n", "missing values in 'b' (1)"),
     "infinity": (b"a\n1\n-inf\n", "-inf at row 1"),
     "long row": (b"a,b\n1,2\n3,4,5\n", "Expected 2 columns, got 3"),
     "short row": (b"a,b\n1,2\n3\n", "Expected 2 columns, got 1"),
@@ -357,7 +357,7 @@ PARQUET_FAULTS = {
     "no rows": (pa.table({"a": pa.array([], pa.float64())}), "0 sample(s)"),
     "no columns": (pa.table({}), "0 "),
     "row numbers": (pa.table({"__index_level_0__": [0, 5], "a": [1.0, 2.0]}), "row numbers"),
-    "a gap": (pa.table({"a": [1.0, None]}), "missing are 'a' (1)"),
+    "a gap": (pa.table({"a": [1.0, None]}), "missing values in 'a' (1)"),
 }
 
 

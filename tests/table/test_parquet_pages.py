@@ -74,7 +74,7 @@ def test_what_arrow_could_read_in_another_way_is_refused(tmp_path, extra, words)
         (b"\x49\xfc\xff\xff\xff\xff\x0f", "longer than the data"),
         (b"\x1c" * 1000, "too deep"),
         (b"\x16" + b"\xff" * 20, "no end"),
-        (struct([(4, LIST, (STRUCT, [[(1, LIST, (STRUCT, [[(3, STRUCT, [])]]))]]))]), "no place"),
+        (struct([(4, LIST, (STRUCT, [[(1, LIST, (STRUCT, [[(3, STRUCT, [])]]))]]))]), "no offset"),
         (struct([(4, I32, 5)]), "another type"),
     ],
     ids=range(7),

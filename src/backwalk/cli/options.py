@@ -57,15 +57,14 @@ device_option = click.option(
 )
 training_options = _together(
     click.option("--ddpm", is_flag=True, help="The course notebook's settings: 100 steps, beta from 0.001 to 0.02."),
-    click.option("--epochs", type=click.IntRange(min=1), help="With --ddpm: number of epochs, instead of 5,000."),
+    click.option("--epochs", type=click.IntRange(min=1), help="With --ddpm: number of epochs (default: 5,000)."),
     click.option(
-        "--max-steps", type=click.IntRange(min=1), help="Number of training steps, instead of one that fits the data."
+        "--max-steps", type=click.IntRange(min=1), help="Number of training steps; by default it follows from DATA."
     ),
     click.option(
         "--max-time",
         type=click.FloatRange(min=0, min_open=True),
-        help="Time budget of the fit in seconds, all of which is used: more time gives a better model, until more "
-        "training no longer helps.",
+        help="Time budget of the fit in seconds, all of which is used: more time gives a better model, up to a point.",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What is printed on stdout and stderr. Text that files have brought along is made harmless for a terminal."""
+"""Printing on stdout and stderr. Control characters of text from files are escaped."""
 
 from __future__ import annotations
 

@@ -36,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             status = _run(invocation)
             try:
                 sys.stdout.flush()
-            except OSError:  # reported by _run; at exit Python would flush again, and end with another status
+            except OSError:  # _run reported it; Python flushes again at exit, which would change the status
                 with suppress(OSError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Stopped as stopped:  # after everything was done or reported
+    except Stopped as stopped:  # the command had ended
         status = 128 + stopped.number
     sys.exit(status)
 

@@ -1,4 +1,4 @@
-"""How Ctrl-C, SIGTERM and SIGHUP end a command: the first in good order, a second at once."""
+"""How Ctrl-C, SIGTERM and SIGHUP end a command: the first one orderly, a second one at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backwalk.signals import HANG_UP, STOPPING
 
 
 class Stopped(BaseException):
-    """A signal asked the program to end; `advice` is what to do next, for the end of the message."""
+    """A signal asked the program to end; `advice` ends the message with what to do next."""
 
     def __init__(self, number: int) -> None:
         self.number, self.advice = number, ""
@@ -25,7 +25,7 @@ class Stopped(BaseException):
 def signals_raised() -> Iterator[None]:
     """Make SIGINT, SIGTERM and, unless it is ignored, SIGHUP raise `Stopped`.
 
-    A second signal during the cleaning up ends the program at once, except SIGHUP, which is ignored then.
+    A second signal during cleanup ends the program at once; a second SIGHUP is ignored.
     """
 
     def stop(number: int, _: object) -> None:
@@ -47,12 +47,12 @@ def signals_raised() -> Iterator[None]:
         try:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        except KeyboardInterrupt:  # a second Ctrl-C, which Python's own handler, put back already, has raised
+        except KeyboardInterrupt:  # a second Ctrl-C, raised by Python's own handler, which is restored already
             os._exit(128 + signal.SIGINT)
 
 
 def how_stopped(number: int) -> str:
-    """Return the word for what a signal did to a command."""
+    """Return how a signal ended a command, in a word."""
     return {signal.SIGINT: "interrupted", HANG_UP: "hung up"}.get(number, "terminated")
 
 

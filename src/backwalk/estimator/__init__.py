@@ -1,7 +1,7 @@
 """`Diffusion`, the model as a scikit-learn estimator: a shell around `fitting`, `model`, `latent`, `assess`, `report`.
 
 `diffusion.py` has its parameters, fit and files, `draws.py` the methods that make rows, and `scores.py` those that
-judge them.
+score them.
 """
 
 from backwalk.estimator.diffusion import Diffusion

@@ -41,9 +41,9 @@ from backwalk.training.checkpoint import SECONDS_BETWEEN
 class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[misc]
     """Denoising diffusion model of rows of numbers.
 
-    Noise is added to the rows in small steps until only noise is left, and a network learns to remove it; new rows are
-    made by walking back from noise. All defaults follow from the data (docs/defaults.md). `Diffusion.ddpm()` has the
-    settings of the course notebook.
+    Noise is added to the rows in small steps until only noise is left, and a network learns to remove it. New rows are
+    made by starting from noise and removing it step by step. All defaults follow from the data (docs/defaults.md).
+    `Diffusion.ddpm()` has the settings of the course notebook.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
     schedule : NoiseSchedule, default=None
         Noise levels of the chain; None is even in the log-SNR, from below the data's finest scale to noise alone.
     denoiser : Residual, Textbook or torch.nn.Module, default=None
-        Sizes of the network; or a network of your own, of which a copy is trained: a module that maps points, (n, d),
-        and noise levels, (n,), to (n, d) (see `backwalk.denoiser.own_network`). None follows from the numbers of rows
-        and columns.
+        Sizes of the network; or your own network, a module that maps points, (n, d), and noise levels, (n,), to (n, d),
+        of which a copy is trained (see `backwalk.denoiser.own_network`). None follows from the numbers of rows and
+        columns.
     training : Training, default=None
         Training plan; None follows from the numbers of rows and columns.
     reverse_variance : {"optimal", "beta", "beta_tilde"}, default="optimal"
@@ -63,16 +63,16 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
     sampler : Sampler or str, default=None
         Default sampler of the fitted model, or the name of a solver; None is "multistep-sde" with 20 evaluations.
     max_steps : int, default=None
-        Number of training steps, in place of the plan's. With `max_time`, training ends by whichever comes first.
+        Number of training steps. With `max_time`, training ends at whichever limit is reached first. None follows from
+        the numbers of rows and columns.
     max_time : float, default=None
         Time limit of the whole fit, in seconds; at least half of it goes into training. More time trains more networks
-        for longer. Fits with a time limit are not reproducible bit for bit. None ends by itself, after about 6 s for
-        10,000 rows in two columns.
+        for longer. Fits with a time limit are not reproducible bit for bit. None sets no limit.
     validation_fraction : float, default=None
         Share of the rows that is held out to choose the weights and to fit the reverse variances. None follows from the
         numbers of rows and columns: a tenth at most, and none of fewer than 20 rows. 0 trains on all rows.
     scale : bool, default=True
-        Whether columns are standardised, and those with heavy tails transformed before.
+        Whether columns are standardised; columns with heavy tails are first transformed by asinh.
     device : str, default="auto"
         "cpu", "cuda", or "auto", which is CUDA where torch finds it.
     random_state : int, numpy.random.Generator or RandomState, default=None
@@ -80,11 +80,11 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
     callbacks : sequence of callables, default=()
         Functions that are called with a `Progress` after every training step.
     verbose : bool or int, default=True
-        Whether work that takes longer than a moment shows its progress: a bar on a terminal, a line in a notebook, and
+        Whether work that takes longer than a second shows its progress: a bar on a terminal, a line in a notebook, and
         a line every half minute in a log.
     warm_start : bool, default=False
-        Whether `fit` starts from the weights of the previous fit. On the same rows the same rows are held out, unless
-        more are asked for; other rows may have been trained on before.
+        Whether `fit` starts from the weights of the previous fit. On the same table the same rows are held out,
+        unless more are asked for; rows of another table may have been trained on before.
 
     Attributes
     ----------
@@ -187,16 +187,16 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
         y : None
             Ignored.
         checkpoint : str or Path, default=None
-            File that keeps the state of training: it is written at intervals, and when Ctrl-C, SIGTERM or SIGHUP stops
-            the fit. It is not deleted when the fit is done.
+            File for the state of training: it is written at intervals, and when Ctrl-C, SIGTERM or SIGHUP stops the
+            fit. It is not deleted when the fit is done.
         resume : bool, default=False
-            Continue from the checkpoint, or begin where there is none. The result equals that of an uninterrupted fit
-            bit for bit (without `max_time`). Data, parameters, seed and versions have to be the same; where
-            `random_state` is not an integer, the seed of the checkpoint is used.
+            Whether to continue from the checkpoint, if there is one. The result equals that of an uninterrupted fit bit
+            for bit (without `max_time`). Data, parameters, seed and versions have to be the same; if `random_state` is
+            not an integer, the seed of the checkpoint is used.
         checkpoint_every : float, default=30.0
             Seconds between two checkpoints.
         overwrite : bool, default=False
-            Delete the checkpoint that is there, once all checks are passed.
+            Whether to delete an existing checkpoint, after all checks.
 
         Returns
         -------
@@ -210,13 +210,12 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
         CheckpointError
             There is a checkpoint and `resume` is False, or it cannot be used.
         TrainingDiverged
-            The loss or the weights are not finite. The estimator is then the model of its last finite weights, if there
-            are any.
+            The loss or the weights are not finite. The estimator then has the last finite weights, if there are any.
 
         Warns
         -----
         DegenerateRowsWarning, RepeatedValueWarning, PriorMismatchWarning, ShortTrainingWarning
-            Before training, for rows or a schedule that spoil the model; after it, where a time limit cut it short.
+            Before training, about rows or a schedule that spoil the model; after it, if a time limit ended it too soon.
         """
         began = time.perf_counter()
         del y  # part of scikit-learn's signature
@@ -224,12 +223,12 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
         settings = checked_settings(self.get_params(deep=False))
         options = checked_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         before = getattr(self, "model_", None) if settings.warm_start else None
-        model, diverged = fitted(table, settings, before=before, keeping=options, began=began)
+        model, diverged = fitted(table, settings, before=before, options=options, began=began)
         self._adopt(model)
         if diverged is not None:
             raise TrainingDiverged(
-                f"{diverged} This estimator is now the model of its last finite weights, of step "
-                f"{model.history.chosen_step}: check it before it is used."
+                f"{diverged} The estimator has the last finite weights, of step {model.history.chosen_step}: check it "
+                "before use."
             ) from diverged
         return self
 
@@ -238,9 +237,9 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
     ) -> Self:
         """Train a student of the fitted model, which samples with one evaluation per row: `sampler="distilled"`.
 
-        The student is a small network that learns where the probability-flow ODE carries noise. Its rows approximate
-        those of the ODE; `model_.student.error` is the root mean square difference in units of a column's scale. All
-        else stays as it is. `fit` removes the student.
+        The student is a small network that maps noise to the rows that the probability-flow ODE reaches from it, up to
+        an error: `model_.student.error` is the root mean square difference in units of a column's scale. The model
+        itself is unchanged. `fit` removes the student.
 
         Parameters
         ----------
@@ -307,18 +306,18 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto", denoiser: nn.Module | None = None) -> Diffusion:
-        """Return the model that `save` wrote; nothing in the file is run.
+        """Return the model that `save` wrote. No code in the file is run.
 
-        The parameters are those of the fit, except `callbacks`, `device`, a `random_state` that was not an integer
-        (None; the seed is `model_.card["seed"]`), and names of solvers, which become a `Sampler`.
+        The parameters are those of the fit, except `callbacks` and `device`. A `random_state` that was not an integer
+        is None (`model_.card["seed"]` has the seed), and the name of a solver is a `Sampler`.
 
         Parameters
         ----------
         path : str or Path
         device : str, default="auto"
         denoiser : torch.nn.Module, default=None
-            For a model with a network of your own: an instance of the same class, whose copy takes the weights, as a
-            file holds no code.
+            For a model with your own network, whose code the file does not hold: an instance of the same class. The
+            weights are loaded into a copy of it.
 
         Returns
         -------
@@ -327,7 +326,7 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
         Raises
         ------
         ModelFileError
-            There is no model, or it is incomplete, altered, or of another network.
+            There is no model, or it is incomplete, altered, or has another network.
         """
         place = chosen_device(device)
         model = model_file.load(path, denoiser)
@@ -351,6 +350,6 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
         self.schedule_, self.denoiser_, self.codec_ = model.schedule, model.denoiser, model.codec
         self.history_: History = model.history
         self.n_features_in_ = model.schema.n_columns
-        self.__dict__.pop("feature_names_in_", None)  # scikit-learn: there only where the columns have names
+        self.__dict__.pop("feature_names_in_", None)  # scikit-learn sets it only if the columns have names
         if model.schema.columns is not None:
             self.feature_names_in_ = np.array(model.schema.columns, dtype=object)

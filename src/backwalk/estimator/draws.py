@@ -1,4 +1,4 @@
-"""The methods of an estimator that make rows: samples, the chain, latents and the rows between two rows."""
+"""The methods of an estimator that make rows: samples, the chain, latents and interpolation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Direction = Literal["backward", "forward"]
 
 
 class Draws(Fitted):
-    """Makes rows."""
+    """Draws and transforms rows."""
 
     def sample(
         self,
@@ -37,17 +37,17 @@ class Draws(Fitted):
     ) -> Any:
         """Draw new rows.
 
-        A row depends on `random_state` and its number alone: sample(100) is the head of sample(1000).
+        A row depends only on `random_state` and its number: sample(100) is the head of sample(1000).
 
         Parameters
         ----------
         n_samples : int, default=1
         sampler : Sampler or str, default=None
-            Sampler, or the name of a solver; None is the model's own. A name alone takes 20 evaluations ("ancestral":
-            one for each step of the chain; "distilled": one).
+            Sampler, or the name of a solver; None is the model's own. By default a named solver takes 20 evaluations
+            ("ancestral": one for each step of the chain; "distilled": one).
         n_evaluations : int, default=None
-            Evaluations of the network per row. A number alone keeps the model's solver, but for fewer than 15 the
-            default solver gives way to "multistep".
+            Evaluations of the network per row. Without `sampler` the model's solver is used, but "multistep" replaces
+            the default solver for fewer than 15.
         random_state : int, numpy.random.Generator or RandomState, default=None
 
         Returns
@@ -111,7 +111,7 @@ class Draws(Fitted):
         Parameters
         ----------
         start : int or (array or table, (n, d)), default=1
-            Number of rows; or, forward, the rows to begin with. A number of rows is then drawn from the model.
+            Number of rows. Forward, also the rows to begin with; rows for a number are drawn from the model.
         direction : {"backward", "forward"}, default="backward"
         sampler, n_evaluations, random_state
             See `sample`. `sampler="ancestral"` visits every step.
@@ -184,10 +184,10 @@ class Draws(Fitted):
         return figures.plot_chain(frames, captions=[f"t = {state.t:,}" for state in shown])
 
     def to_latent(self, X: Any) -> NDArray[np.float64]:
-        """Return the noise from which each row comes by the probability-flow ODE.
+        """Return the latents of rows: the noise that the probability-flow ODE maps to each row.
 
-        Latents of data are draws of N(0, I) where the model is right. `from_latent` is the inverse, up to the errors of
-        the solver, which `backwalk.latent.to_latent` and `from_latent` return too.
+        If the model is right, latents of data are draws of N(0, I). `from_latent` is the inverse up to the solver's
+        error, which `backwalk.latent.to_latent` and `from_latent` also return.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class Draws(Fitted):
         return latent.to_latent(self.model_, self._matched(X).values).points
 
     def from_latent(self, Z: ArrayLike) -> Any:
-        """Return the rows into which the probability-flow ODE carries latents: the inverse of `to_latent`.
+        """Return the rows to which the probability-flow ODE maps latents: the inverse of `to_latent`.
 
         Integers may lie beyond the fitted range, unlike those of `sample`.
 
@@ -218,22 +218,22 @@ class Draws(Fitted):
         return from_values(latent.from_latent(self.model_, Z).points, self.model_.schema)
 
     def interpolate(self, x_a: Any, x_b: Any, n: int = 9) -> Any:
-        """Return rows on the way from one row to another.
+        """Interpolate between rows, in latent space.
 
-        The latents are mixed as cos(phi) Z_a + sin(phi) Z_b, phi from 0 to pi / 2: a mix of independent draws of
-        N(0, I) is another one. Between the ends, integers stay within the fitted range.
+        The latents are cos(phi) Z_a + sin(phi) Z_b, phi from 0 to pi / 2, which have the distribution N(0, I) if Z_a
+        and Z_b are independent draws of it. Between the ends, integers stay within the fitted range.
 
         Parameters
         ----------
         x_a, x_b : array or table, (m, d)
-            The ends of m ways, such as X[:1] and X[1:2].
+            The ends of m paths, such as X[:1] and X[1:2].
         n : int, default=9
-            Rows of each way, both ends included.
+            Rows of each path, both ends included.
 
         Returns
         -------
         array or table, (m n, d)
-            The ways one after the other, of the kind, columns and dtypes of the fitted rows.
+            The paths one after the other, of the kind, columns and dtypes of the fitted rows.
         """
         first, last = self._matched(x_a, "x_a").values, self._matched(x_b, "x_b").values
         return from_values(latent.interpolated(self.model_, first, last, n), self.model_.schema)

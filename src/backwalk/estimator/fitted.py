@@ -1,4 +1,4 @@
-"""A fitted estimator: the model that it holds, and the rows that a method is given."""
+"""The base of the estimator: its fitted model, and checks of the rows that methods are given."""
 
 from __future__ import annotations
 

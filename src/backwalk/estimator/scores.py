@@ -1,4 +1,4 @@
-"""The methods of an estimator that judge rows, and the model by rows."""
+"""The methods of an estimator that score rows, and that assess the model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Scores(Fitted):
-    """Judges rows, and the model by rows."""
+    """Scores rows, and assesses the model."""
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Return the log-density of each row by the probability-flow ODE: the `log_prob` of `log_density`.
@@ -86,7 +86,7 @@ class Scores(Fitted):
             Random probes per row that estimate the divergence. None computes it exactly up to 32 columns that vary, and
             takes 16 probes beyond.
         n_places : int, default=16
-            Places in the joint cell of a row's integers. Time grows with them; tables without integers have none.
+            Places in the joint cell of a row's integers; time is proportional to them. Unused without integers.
         random_state : int, numpy.random.Generator or RandomState, default=0
             Seed of probes and places. They also depend on the row's content, so that a row has the same score in any
             batch.
@@ -100,7 +100,7 @@ class Scores(Fitted):
         Raises
         ------
         InvalidInput
-            A ValueError: the columns differ from the fitted ones, or a row is too far away from the fitted ones.
+            A ValueError: the columns differ from the fitted ones, or a row is too far from the fitted rows.
         SamplingDiverged
             A score is not a number.
         """
@@ -120,9 +120,9 @@ class Scores(Fitted):
     def score(self, X: Any, y: None = None) -> float:
         """Return the mean log-density of the rows, in nats per row; larger is better.
 
-        Rows that the model cannot make (see `log_density`) have -inf. They are
-        left out with a warning, as a column may be constant in a fold of a cross-validation, and one such row would
-        make the mean of all models -inf. Without any other row the score is -inf.
+        Rows that the model cannot make (see `log_density`) have -inf. They are left out with a warning, because a
+        column may be constant in a fold of a cross-validation, and one such row would make every model's mean -inf. If
+        no other row is left, the score is -inf.
 
         Parameters
         ----------
@@ -164,9 +164,9 @@ class Scores(Fitted):
     ) -> BoundTerms:
         """Return the variational bound on -log p(x) of a chain, term by term with standard errors.
 
-        The chain's density differs from that of the ODE, which `score_samples` gives. The chain is the fitted one,
-        unless the arguments say otherwise. In columns of integers it is a bound on -log of their probability, computed
-        at a random place in each cell.
+        The chain's density differs from that of the ODE, which `score_samples` gives. By default the chain is the
+        fitted one. In columns of integers it is a bound on -log of their probability, computed at a random place in
+        each cell.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class Scores(Fitted):
             "optimal" is the best scalar of each step, fitted to held-out rows; "full" is the covariance from the
             denoiser's Jacobian, for at most 64 columns, the tightest and slowest. None is the model's own.
         steps : int or sequence of int, default=None
-            Number K of steps, which are then the best K of the chain's N by the fitted denoising errors; or the steps
+            Number K of steps: the best K of the chain's N are taken, by the fitted denoising errors. Or the steps
             themselves, increasing and ending at N. None is all.
         decoder_variance : float, default=None
             Variance of p(x_0 | x_1), in squared encoded units.
@@ -225,7 +225,7 @@ class Scores(Fitted):
         X : array or table, (n, d)
             At least 20 rows, better 500 or more.
         training : array or table, default=None
-            The rows of the fit: baselines are fitted to them, and copies of them looked for.
+            The rows of the fit, to which baselines are fitted and of which copies are counted.
         density : Density, default=None
             The true density, where it is known.
         random_state : int, numpy.random.Generator or RandomState, default=0
@@ -241,7 +241,7 @@ class Scores(Fitted):
         check_is_fitted(self)
         stream = as_stream(random_state).child("report", "assess")
         with progress_display(self.verbose) as display:
-            watch = partial(display.show, "judging")
+            watch = partial(display.show, "scoring")
             return assess(self.model_, X, training=training, density=density, stream=stream, watch=watch, **more)
 
     def report(

@@ -1,4 +1,4 @@
-"""A model's card: the parameters of its fit and facts about it, as plain JSON, in the model and in its file."""
+"""The card of a model: the parameters and the facts of its fit, as plain JSON."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from backwalk.streams import Stream
 from backwalk.table import Table
 from backwalk.training import History, Training, split_rows
 
-_NOT_KEPT = ("callbacks", "device")  # a file holds no functions, and another machine has other devices
+_LEFT_OUT = ("callbacks", "device")  # a file holds no functions, and another machine has other devices
 _KINDS = {kind.__name__: kind for kind in (Residual, Textbook, Sampler, Training)}
 _AS_FITTED = "as fitted"
-_OWN = "Module"  # a network of the user's own
+_OWN = "Module"  # a user's network
 
 
 def model_card(
@@ -104,10 +104,10 @@ def trained_rows(card: Mapping[str, Any], values: NDArray[np.float64]) -> NDArra
 
 
 def split_of(card: Mapping[str, Any], data_sha256: str, otherwise: Stream) -> Stream:
-    """Return the stream that draws the held-out rows of a fit that starts from another fit's weights.
+    """Return the stream that draws the held-out rows of a fit that starts from the weights of an earlier fit.
 
-    On the same table it is the other fit's, so that the weights have not seen the held-out rows. `card` is the other
-    fit's.
+    `card` is that of the earlier fit. On the same table its split is used again, so that the initial weights were not
+    trained on held-out rows.
     """
     return Stream(card["split_seed"]) if card.get("data_sha256") == data_sha256 else otherwise
 
@@ -118,7 +118,7 @@ def parameters_record(settings: Settings) -> dict[str, Any]:
     A schedule becomes a reference to the fitted one, which the model holds, and a random state that is not an integer
     becomes None (the card holds the seed).
     """
-    names = [field.name for field in fields(settings) if field.name not in _NOT_KEPT]
+    names = [field.name for field in fields(settings) if field.name not in _LEFT_OUT]
     return {name: _plain(getattr(settings, name)) for name in names}
 
 
@@ -129,9 +129,9 @@ def parameters_from(
 
     Raises InvalidInput or TypeError for values that it cannot have written.
     """
-    for name in _NOT_KEPT:
+    for name in _LEFT_OUT:
         if name in record:
-            raise InvalidInput(f"{name} should be the caller's, but the file names one.")
+            raise InvalidInput(f"a file should not set {name}, but this one does.")
     return {name: schedule if value == _AS_FITTED else _revived(value, network) for name, value in record.items()}
 
 

@@ -47,16 +47,16 @@ def fitted(
     settings: Settings,
     *,
     before: DiffusionModel | None,
-    keeping: CheckpointOptions | None,
+    options: CheckpointOptions | None,
     began: float,
 ) -> tuple[DiffusionModel, TrainingDiverged | None]:
-    """Fit a model to a table; where training diverged and finite weights are left, return the error too.
+    """Fit a model to a table; if training diverged and left finite weights, return the error too.
 
-    The weights start from those of the model `before`, where there is one. The time limit counts from `began`, a
-    reading of `time.perf_counter`.
+    The weights start from those of the model `before`, if given. The time limit counts from `began`, a reading of
+    `time.perf_counter`.
     """
     codec = Codec.fit(table, scale=settings.scale)
-    stream = stream_of(settings.random_state, keeping)
+    stream = stream_of(settings.random_state, options)
     z = codec.encode(table.values, stream=stream.child("dequantisation"))
     if np.abs(z).max() > FARTHEST_TO_FIT:
         raise InvalidInput(
@@ -67,7 +67,7 @@ def fitted(
         data_sha256 = digest(table.values)
         split = stream if before is None else split_of(before.card, data_sha256, stream)
         with _enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
-            slowness = _slowness(settings, *z.shape, keeping=keeping)
+            slowness = _slowness(settings, *z.shape, options=options)
             plan = planned(z, settings, stream, before, split, slowness, redraw=codec.redraw(table.values))
             found = list(warnings_of(plan, codec, table, z))
         for category, text in found:
@@ -92,9 +92,9 @@ def fitted(
                 max_time=settings.max_time,
                 time_outside_training=0.0
                 if settings.max_time is None
-                else _seconds_elsewhere(began, denoising_error, plan.schedule.n_steps),
+                else _seconds_outside_training(began, denoising_error, plan.schedule.n_steps),
             )
-        diverged = _run(trainer, settings, keeping, slowness)
+        diverged = _run(trainer, settings, options, slowness)
         with _enough_memory():
             error, history = denoising_error(), trainer.history()
         seconds = trainer.seconds_before + time.perf_counter() - began
@@ -135,17 +135,17 @@ def fitted(
     return model, diverged
 
 
-def _slowness(settings: Settings, n: int, k: int, *, keeping: CheckpointOptions | None) -> float:
-    """Return the slowness by which a fit to n rows in R^k is planned: a resumed one keeps its checkpoint's."""
+def _slowness(settings: Settings, n: int, k: int, *, options: CheckpointOptions | None) -> float:
+    """Return the slowness for the plan of a fit to n rows in R^k; a resumed fit takes it from its checkpoint."""
     if settings.max_time is None or (settings.denoiser is not None and settings.training is not None):
         return 1.0  # nothing depends on it
-    if keeping is not None and keeping.resume and keeping.path.exists():
-        return checkpoint_slowness(keeping.path)
+    if options is not None and options.resume and options.path.exists():
+        return checkpoint_slowness(options.path)
     return measured_slowness(n, k, settings.max_time, torch.device(chosen_device(settings.device)))
 
 
-def _seconds_elsewhere(began: float, denoising_error: Callable[..., Tensor], n_steps: int) -> float:
-    """Return the seconds that a fit takes before and after training; the latter are estimated from a few levels."""
+def _seconds_outside_training(began: float, denoising_error: Callable[..., Tensor], n_steps: int) -> float:
+    """Return the seconds that a fit takes before and after training; those after are estimated from a few levels."""
     denoising_error(n_levels=2)  # the first call sets up what later ones reuse
     before_trial = time.perf_counter()
     denoising_error(n_levels=4)
@@ -154,31 +154,31 @@ def _seconds_elsewhere(began: float, denoising_error: Callable[..., Tensor], n_s
 
 
 def _run(
-    trainer: Trainer, settings: Settings, keeping: CheckpointOptions | None, slowness: float
+    trainer: Trainer, settings: Settings, options: CheckpointOptions | None, slowness: float
 ) -> TrainingDiverged | None:
     """Train to the end; return the error where training diverged and the trainer has finite weights."""
     steps: Generator[Progress] = (
         trainer.run()
-        if keeping is None
+        if options is None
         else checkpointed(
             trainer,
-            keeping.path,
-            resume=keeping.resume,
-            overwrite=keeping.overwrite,
-            every=keeping.every,
+            options.path,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            every=options.every,
             slowness=slowness,
         )
     )
     try:
-        with progress_bar(settings.verbose) as show, closing(_memory_checked(steps)) as told:
-            for progress in told:
+        with progress_bar(settings.verbose) as show, closing(_memory_checked(steps)) as checked_steps:
+            for progress in checked_steps:
                 for callback in (show, *settings.callbacks):
                     callback(progress)
     except TrainingDiverged as stopped:
         if trainer.give_up() is None:
             raise
         with _enough_memory():
-            deque(trainer.run(), maxlen=0)  # takes no step, but puts the chosen weights into the network
+            deque(trainer.run(), maxlen=0)  # takes no step, but copies the chosen weights into the network
         return stopped
     if trainer.diverged:
         warnings.warn(
@@ -203,7 +203,7 @@ def _memory_checked(steps: Generator[Progress]) -> Generator[Progress]:
 
 @contextmanager
 def _enough_memory() -> Iterator[None]:
-    """Turn the errors by which NumPy and torch say that memory runs out into InvalidInput."""
+    """Turn out-of-memory errors of NumPy and torch into InvalidInput."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

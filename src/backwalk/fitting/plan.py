@@ -1,4 +1,4 @@
-"""The plan of a fit: what the settings leave open follows from the rows."""
+"""The plan of a fit: parameters that the settings leave open follow from the rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_MEASURED = 1000  # rows on which the denoising errors are measured
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The training rows and the held-out rows, (n, k), the chain, the untrained network, and its training.
+    """The training rows and the held-out rows, (n, k), the schedule, the untrained network, and its training.
 
     `covariance` is that of all rows, and `usual_steps` the number of training steps without a time limit.
     """
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def measured(self) -> Tensor:
-        """The rows on which the denoising errors are measured: held-out ones, where there are any."""
+        """The rows on which the denoising errors are measured: held-out rows, if there are any."""
         return (self.x_0 if self.x_validation is None else self.x_validation)[:_MOST_MEASURED]
 
 
@@ -68,8 +68,8 @@ def planned(
 ) -> Plan:
     """Plan a fit to encoded rows, (n, k); the rows drawn by `split` are held out for validation.
 
-    `slowness` says how many times as long a training step takes here as on the reference machine: with a time limit,
-    network and training follow from it. Raises InvalidInput before any long work.
+    `slowness` is the time of a training step here, relative to the reference machine; with a time limit, network and
+    training follow from it. Raises InvalidInput before any long work.
     """
     n, k = z.shape
     fraction = settings.validation_fraction
@@ -131,8 +131,8 @@ def _refuse_wide(z: NDArray[np.float64]) -> None:
     size, most = float(np.sqrt(np.square(z).mean(axis=0).max())), GREATEST_LEVEL / STRUCTURE.last_level
     if size > most:
         raise InvalidInput(
-            f"Columns that are not scaled should have a root mean square of at most {most:g}, as networks learn no "
-            f"noise beyond {GREATEST_LEVEL:g}, but the largest is {size:.3g}: set scale=True, or give smaller numbers."
+            f"Columns that are not scaled should have a root mean square of at most {most:g}, but the largest is "
+            f"{size:.3g}: set scale=True, or give smaller numbers."
         )
 
 
@@ -140,7 +140,7 @@ def _noise_levels(training: Training, schedule: NoiseSchedule, floor: float) -> 
     if training.levels == "chain":
         return ChainLevels(schedule)
     level = schedule.noise_level.clamp(max=GREATEST_LEVEL)
-    # Half-way in ln s between the finest scale and a little above the data's own scale, where most is to be learnt.
+    # In ln s, half-way between the finest scale and exp(0.3), a little above the data's scale of 1.
     centre = 0.5 * (float(np.log(floor)) + 0.3)
     return LogNormalLevels(float(level[1]), float(level[-1]), centre)
 

@@ -54,7 +54,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """Where a fit keeps its state, how often (in seconds), and whether it continues from there."""
+    """The file for the state of a fit, the seconds between writes, and whether the fit continues from it."""
 
     path: Path
     resume: bool
@@ -64,7 +64,7 @@ class CheckpointOptions:
 
 @dataclass(frozen=True)
 class _Rule:
-    """What a parameter should be, in words and as a test, and the remedy where it is not."""
+    """The rule for a parameter, in words and as a test, and the remedy for other values."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -164,13 +164,13 @@ def _check_schedule(schedule: NoiseSchedule) -> None:
         )
     if float(schedule.log_snr[1]) > LARGEST_LOG_SNR:
         raise InvalidInput(
-            f"schedule should begin at a log-SNR of at most {LARGEST_LOG_SNR:g}, as float32 loses less noise, but "
-            f"begins at {float(schedule.log_snr[1]):g}: give a smaller log_snr_max, or a larger beta_min."
+            f"schedule should begin at a log-SNR of at most {LARGEST_LOG_SNR:g}, as float32 rounds away less noise, "
+            f"but begins at {float(schedule.log_snr[1]):g}: give a smaller log_snr_max, or a larger beta_min."
         )
     if float(schedule.noise_level[1]) >= GREATEST_LEVEL:
         raise InvalidInput(
-            f"schedule should begin at a noise level below {GREATEST_LEVEL:g}, as no network learns beyond, but begins "
-            f"at {float(schedule.noise_level[1]):g}: give a larger log_snr_max, or a smaller beta_min."
+            f"schedule should begin at a noise level below {GREATEST_LEVEL:g}, but begins at "
+            f"{float(schedule.noise_level[1]):g}: give a larger log_snr_max, or a smaller beta_min."
         )
 
 
@@ -230,7 +230,7 @@ def chosen_device(device: str) -> str:
         torch.zeros(1, dtype=torch.float64, device=torch.device(wanted)).item()
     except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises differs by its build
         if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
-            # The CPU in its place would give another model than another day.
+            # Falling back to the CPU would give another model than when the GPU is free.
             raise InvalidInput('The GPU should have free memory, but has none: wait for it, or give "cpu".') from error
         if device == "auto":
             return "cpu"

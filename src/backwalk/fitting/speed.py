@@ -1,4 +1,4 @@
-"""How fast this machine trains: a few training steps are timed before a fit with a time limit is planned."""
+"""The speed of this machine: a few training steps are timed before a fit with a time limit is planned."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
 from backwalk.training import LogNormalLevels, Trainer
 
-_N_MEMBERS = 2  # which train side by side, as those of a fit do
+_N_MEMBERS = 2  # as members of a fit train in pairs
 _LEAST_TIMED, _MOST_TIMED = 3, 16
 _SHARE = 0.02  # of the time limit, which the timed steps may take
 
 
 def measured_slowness(n: int, d: int, max_time: float, device: torch.device) -> float:
-    """Return how many times as long a training step takes here as on the reference machine: 1, 2, 4, ...
+    """Return the time of a training step here, relative to the reference machine: 1, 2, 4, ...
 
     Steps of the usual network for n rows in R^d are timed, on rows of noise. The result is rounded to a power of two,
-    so that two fits on one machine rarely get other plans, and is at least 1: a faster machine takes more steps of the
-    same networks. It is 1 on a GPU, whose first steps are recorded and tell nothing.
+    so that repeated fits on one machine rarely differ in their plan, and is at least 1: a faster machine takes more
+    steps with the same networks. It is 1 on a GPU, where the first steps are slow because they are recorded.
     """
     if device.type != "cpu":
         return 1.0

@@ -1,4 +1,4 @@
-"""What a fit warns of before training: rows that no density describes well, and a chain that does not fit them."""
+"""Warnings before training: rows that no density describes well, and a chain that does not end in noise."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from backwalk.formatting import listed
 from backwalk.model import mismatch_warning
 from backwalk.table import Codec, Table
 
-FEWEST_ROWS = 20  # from which on some are held out
+FEWEST_ROWS = 20  # with fewer, none are held out
 _MOST_COUNTED = 10**6  # rows in the search for identical ones
 _MOST_NAMED = 1000  # columns of a covariance whose eigenvectors are computed
-_LEAST_PART = 0.1  # of a column in a direction without spread, for it to be named
+_LEAST_PART = 0.1  # of a coordinate in the directions without spread, for its column to be named
 
 
 def warnings_of(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) -> Iterator[tuple[type[Warning], str]]:
@@ -33,8 +33,8 @@ def warnings_of(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) 
         yield (
             RepeatedValueWarning,
             f"one number in many rows: {listed(columns)}. A density cannot represent such a point mass: new rows will "
-            "scatter around the number. Fit the rows with other numbers in a model of their own; or, if the column "
-            "holds small counts, give it as integers of a DataFrame or a file.",
+            "scatter around the number. Fit a separate model to the rows with other numbers; or, if the column holds "
+            "small counts, give it as integers of a DataFrame or a file.",
         )
     n, k = z.shape
     if n < FEWEST_ROWS or n <= k:
@@ -50,8 +50,8 @@ def warnings_of(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) 
         which = f": {listed(names)}" if names else ""
         yield (
             DegenerateRowsWarning,
-            f"columns that determine each other{which}. In some direction the rows do not vary, where their density is "
-            "infinite: drop a column that the others determine.",
+            f"columns that determine each other{which}. The rows do not vary in some direction, so that their density "
+            "is infinite: drop a column that the others determine.",
         )
     distinct = distinct_rows(codec, table)
     if distinct is not None and 2 * distinct < n:
@@ -63,9 +63,9 @@ def warnings_of(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) 
 
 
 def flat_directions(covariance: Tensor, level: float) -> list[int] | None:
-    """Return the coordinates that span directions with less spread than the chain's least noise level.
+    """Return the coordinates that contribute to directions with less spread than the chain's least noise level.
 
-    None where there is no such direction. The list is empty beyond 1,000 coordinates, which are not looked at singly.
+    Returns None if there is no such direction, and an empty list for more than 1,000 coordinates.
     """
     k = len(covariance)
     if not int(torch.linalg.cholesky_ex(covariance - level**2 * torch.eye(k, dtype=covariance.dtype)).info):
@@ -78,16 +78,16 @@ def flat_directions(covariance: Tensor, level: float) -> list[int] | None:
 
 
 def distinct_rows(codec: Codec, table: Table) -> int | None:
-    """Return how many rows differ from each other, None where all columns are dequantised integers, which repeat.
+    """Return the number of distinct rows, or None if all columns are dequantised integers, whose rows repeat anyway.
 
-    Of more than a million rows the first million is counted, and taken for the rest.
+    For more than a million rows the number is extrapolated from the first million.
     """
     continuous = [j for j in codec.varying if codec.columns[j].n_uniforms == 0]
     if not continuous:
         return None
     rows = table.values[:_MOST_COUNTED]
     found = len(np.unique(rows[:, continuous[0]]))
-    if 2 * found < len(rows):  # else the rows differ as well
+    if 2 * found < len(rows):  # otherwise this column alone shows that most rows differ
         found = len(np.unique(rows, axis=0))
     return found * len(table.values) // len(rows)
 

@@ -1,4 +1,4 @@
-"""The fitted model, as one record: schedule, denoiser, codec, and what was measured of them."""
+"""The record of a fitted model: schedule, denoiser, codec, and measurements of them."""
 
 from __future__ import annotations
 
@@ -83,17 +83,17 @@ class DiffusionModel:
     def blur(self) -> NDArray[np.float64]:
         """The blur of the ODE's density in the middle of the data: a standard deviation for each column, (d,).
 
-        The probability-flow ODE stops at the least noise level s_min = SNR_1^(-1/2), so that its model is, for a
-        perfect denoiser, the data with noise of standard deviation s_min added in encoded units: s_min times a column's
-        scale, in the user's units (`Codec.in_user_units`); in a heavy-tailed column it grows outwards. 0 for constant
-        ones.
+        The probability-flow ODE stops at the least noise level s_min = SNR_1^(-1/2). With a perfect denoiser, its
+        density is that of the data with noise of standard deviation s_min added in encoded units. In the user's units
+        this is s_min times a column's scale (`Codec.in_user_units`), more in the tails of heavy-tailed columns, and 0
+        for constant columns.
         """
         middle = np.zeros((1, self.codec.n_encoded))
         noise = middle + float(self.schedule.noise_level[1])
         return np.asarray(self.codec.in_user_units(noise, middle)[0])
 
     def __repr__(self) -> str:
-        """Return a few lines: the network, its training, the reverse variance, the sampler and the blur."""
+        """Return a summary: the network, its training, the reverse variance, the sampler and the blur."""
         network = type(self.denoiser).__name__ if self.architecture is None else described(self.architecture)
         trained = f"  training: {training_words(self)};\n" if self.history.n_steps else ""
         return (
@@ -106,7 +106,7 @@ class DiffusionModel:
 
 
 def blur_words(model: DiffusionModel) -> str:
-    """Return the blur of a model's log-density in words, in the units of each column."""
+    """Describe the blur of a model's log-density, in the units of each column."""
     columns = zip(model.schema.names, model.codec.columns, model.blur, strict=True)
     blur = [
         f"{size:.2g} in {name}{' (more in its tails)' if column.axis.asinh else ''}"
@@ -117,7 +117,7 @@ def blur_words(model: DiffusionModel) -> str:
 
 
 def training_words(model: DiffusionModel) -> str:
-    """Return how a model was trained, in words: steps, rows per step, precision."""
+    """Describe the training of a model: steps, rows per step, precision."""
     plan = model.card.get("settings", {}).get("training")  # a file's card may hold anything
     plan = plan if isinstance(plan, dict) else {}
     words, usual = f"{model.history.n_steps:,} steps", model.card.get("usual_steps", 0)
@@ -129,17 +129,17 @@ def training_words(model: DiffusionModel) -> str:
 
 
 def time_limit_words(n_steps: int, usual_steps: int) -> str:
-    """Return that a time limit ended training, and after how many steps, in words."""
+    """Describe a training that a time limit ended."""
     return f"stopped by the time limit after {n_steps:,} of about {usual_steps:,} steps"
 
 
 def student_words(student: Student) -> str:
-    """Return a student's network and its error, in words."""
+    """Describe a student: its network and its error."""
     return f"{student.architecture}, with a root mean square error of {student.error:.2g} of a column's scale"
 
 
 def mismatch_warning(prior_mismatch: float, schedule: NoiseSchedule) -> str | None:
-    """Return the cost of a prior mismatch in words, or None below 0.01 nats per row."""
+    """Describe the cost of a prior mismatch; None below 0.01 nats per row."""
     if prior_mismatch < MISMATCH_THAT_MATTERS:
         return None
     return (
@@ -151,7 +151,7 @@ def mismatch_warning(prior_mismatch: float, schedule: NoiseSchedule) -> str | No
 
 
 def default_decoder_variance(reverse_variance: str, schedule: NoiseSchedule, denoising_error: Tensor) -> float:
-    """Return the variance of p(x_0 | x_1) that goes with a reverse variance: m_1 with "optimal", else beta_1."""
+    """Return the default variance of p(x_0 | x_1): m_1 for the reverse variance "optimal", beta_1 for the others."""
     return float(denoising_error[1] if reverse_variance == "optimal" else schedule.beta[1])
 
 
@@ -164,8 +164,8 @@ def reverse_variances(
 ) -> Tensor:
     """Return sigma_t^2 for the chain that visits only `times`: (len(times) + 1,).
 
-    `reverse_variance` is by default the model's own. So is `decoder_variance` for the model's own kind on a chain that
-    keeps the first step; for others it is m_t of their first step ("optimal") or their beta_1.
+    `reverse_variance` defaults to the model's own. `decoder_variance` defaults to the model's own if both the kind is
+    the model's and the chain keeps the first step; otherwise to m_t of the first step ("optimal") or its beta_1.
     """
     kind = model.reverse_variance if reverse_variance is None else reverse_variance
     schedule = model.schedule.respace(times)

@@ -1,7 +1,7 @@
-"""From noise to rows: the steps that a sampler visits, the walk back, and rows by their number.
+"""Generate rows: the steps that a sampler visits, the reverse chain, and ranges of rows.
 
-A row is a function of the model, the stream and its number: `sample_rows(model, start, stop)` is the unit of all
-generation.
+A row is a function of the model, the stream and its row number. All generation is by `sample_rows(model, start, stop)`
+or its pieces.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def sample_rows(
 
 
 def gathered(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[np.float64]:
-    """Return pieces of rows as one array, (n, d).
+    """Concatenate pieces of rows into one array, (n, d).
 
-    Raises InvalidInput, before any piece is made, where memory does not hold n rows.
+    Raises InvalidInput, before the first piece is made, if n rows do not fit into memory.
     """
     try:
         rows = np.empty((n, d))
@@ -75,8 +75,8 @@ def sample_pieces(
 ) -> Iterator[NDArray[np.float64]]:
     """Return an iterator over the rows of `sample_rows`, in pieces of at most 2,048 rows.
 
-    Raises InvalidInput at once for a sampler that the model does not have; the iterator raises SamplingDiverged in the
-    place of rows that are not finite.
+    Raises InvalidInput at once for a sampler that the model does not have. The iterator raises SamplingDiverged if rows
+    are not finite.
     """
     return _pieces(model, _chain(model, sampler), start, stop, stream)
 
@@ -104,7 +104,7 @@ def _pieces(
 
 
 def in_user_units(model: DiffusionModel, z: NDArray[np.float64], *, new: bool = False) -> NDArray[np.float64]:
-    """Return encoded rows, (n, k), in the user's units, (n, d); `new` rows stay within their columns' ranges."""
+    """Decode rows, (n, k), into the user's units, (n, d); `new` rows are kept within their columns' ranges."""
     rows = model.codec.decode(z)
     return model.schema.clipped(model.codec.within_range(rows)) if new else rows
 
@@ -114,9 +114,9 @@ def in_user_units(model: DiffusionModel, z: NDArray[np.float64], *, new: bool = 
 def walk(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | str | None = None
 ) -> Iterator[ChainState]:
-    """Yield the states on the way to rows start..stop-1 of a sample, from x_N to x_0, in encoded units.
+    """Yield the states of rows start..stop-1 of a sample, from x_N to x_0, in encoded units.
 
-    `t` is the step of the model's chain, also where the sampler visits only some of its steps.
+    `t` counts the steps of the model's chain, also if the sampler visits only some of them.
     """
     chain = _chain(model, sampler)
     for state in _walk(model, chain, start, stop, stream):
@@ -126,14 +126,14 @@ def walk(
 def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
     """Return the steps of the model's chain that a sampler visits: increasing, ending at n_steps.
 
-    Those of "multistep" are fitted to the denoiser at first use (some tenths of a second for ten of them in the plane,
-    a second or two beyond). They follow from the model alone.
+    For solvers with fitted times, such as "multistep", they are fitted to the denoiser at first use. They depend only
+    on the model.
     """
     k, schedule = sampler.n_evaluations, model.schedule
     if not sampler.solver_class.fits_times or k is None or not 1 < k < schedule.n_steps:
         return sampler.times(schedule)
     key = (sampler.solver, k)
-    with _FITTING:  # several threads may come for the same
+    with _FITTING:  # several threads may ask for the same times
         if key not in model._fitted_times:
             x_N = Stream(0).child("pilot").normal(0, N_PILOT, model.codec.n_encoded, torch.float32)
             step = _step(model, sampler, [schedule.n_steps])
@@ -143,7 +143,7 @@ def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
 
 
 class _Chain(NamedTuple):
-    """What a walk needs; `times` are the steps of the model's chain, with 0."""
+    """The parts of a reverse chain; `times` are the visited steps of the model's chain, including 0."""
 
     denoiser: Denoiser
     schedule: NoiseSchedule
@@ -158,8 +158,8 @@ def _chain(model: DiffusionModel, sampler: Sampler | str | None) -> _Chain:
     if chosen.solver_class.needs_student:
         if model.student is None:
             raise InvalidInput(
-                'A model should have a student to be sampled by "distilled", but this one has none: call distil() '
-                "first, or `backwalk distil`."
+                'The sampler "distilled" needs a student, but the model has none: call distil() or `backwalk distil` '
+                "first."
             )
         denoiser = model.student.denoiser
     return _Chain(denoiser, model.schedule.respace(times), _step(model, chosen, times), [0, *times])
@@ -178,7 +178,7 @@ def _walk(model: DiffusionModel, chain: _Chain, start: int, stop: int, stream: S
         eps = stream.child(*names).normal(start, stop, steps * width, torch.float32)
         return eps.reshape(stop - start, steps, width).transpose(0, 1).contiguous().to(device)
 
-    # Drawn for several steps at once, as a call costs more than its numbers. No step draws any at t = 1.
+    # Noise is drawn for several steps at once, because calls are expensive. The step to t = 0 needs none.
     calls = -(-(schedule.n_steps - 1) // max(1, _NUMBERS_TOGETHER // width))
     together = max(1, -(-(schedule.n_steps - 1) // max(1, calls)))
 

@@ -7,8 +7,8 @@ joint cell of its integer columns,
 
 estimated by the mean of p / r at a few places: Sobol's points, shifted at random, the shift seeded by the row's own
 content, so that equal rows have equal places. In each column r is the density 1 + c cos(2 pi u) with half of the c by
-which the column was dequantised. With all of it p / r would have no bound at the edges of a cell, where a model has
-some of what belongs to the next integer. Columns on a continuous scale keep their density.
+which the column was dequantised. With the whole c, r would be 0 at the edges of a cell, where a model has some density
+of the next integer, and p / r would be unbounded. Columns on a continuous scale keep their density.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def log_prob_of_rows(
     *,
     stream: Stream,
 ) -> NDArray[np.float64]:
-    """Return the log-density of rows (n, d), in columns of integers the log-probability: (n,), nats.
+    """Return the log-density of rows (n, d), with the log-probability of integers: (n,), nats.
 
-    `log_density` is that of dequantised rows, in the user's units, of whatever model.
+    `log_density` is a model's log-density of dequantised rows, in the user's units.
     """
     if not codec.n_uniforms:
         return log_density(values)
@@ -70,7 +70,7 @@ def log_prob_of_rows(
 def log_mean(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logarithm of the mean of exp(log_ratio), (n, k), over the k places, and its standard error: (n,) each.
 
-    The error is that of independent places, and so an upper limit for stratified ones; with one place it is NaN.
+    The error is that of independent places, an upper bound for stratified ones; it is NaN for one place.
     """
     k = log_ratio.shape[1]
     most = log_ratio.max(dim=1, keepdim=True).values
@@ -83,7 +83,7 @@ def log_mean(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _points(d: int, n: int) -> NDArray[np.float64]:
-    """Return n points of the unit cube, (n, d), of low discrepancy: of Sobol's sequence in its first columns."""
+    """Return n points of low discrepancy, (n, d): Sobol's sequence; columns repeat beyond its largest dimension."""
     sobol = min(d, _MOST_SOBOL_COLUMNS)
     points = qmc.Sobol(sobol, scramble=False).random_base2(max(n - 1, 0).bit_length())[:n]
     return np.asarray(points[:, np.arange(d) % sobol])

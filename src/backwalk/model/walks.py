@@ -1,4 +1,4 @@
-"""The chain in the user's units, state by state: backward from noise to new rows, forward from rows to noise."""
+"""The states of the chain in the user's units: backward from noise to new rows, forward from rows to noise."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from backwalk.torch_state import in_initial_torch_state
 
 @dataclass(frozen=True, eq=False)
 class WalkState:
-    """The chain at step `t`: `rows`, (n, d), and the network's estimate of x_0 that led there, in the user's units.
+    """The chain at step `t`: `rows`, (n, d), and the estimate of x_0 of the step before, in the user's units.
 
-    `x_0_hat` is None where no estimate led there: at the start, and on the way forward. `log_snr` is that of step t,
-    inf at t = 0. Rows amid the chain are sqrt(alpha_bar_t) x_0 plus noise, decoded as if they were data.
+    `x_0_hat` is None at the start, and forward. `log_snr` is that of step t, inf at t = 0. Rows with 0 < t are
+    sqrt(alpha_bar_t) x_0 plus noise, decoded as if they were data.
     """
 
     t: int
@@ -45,7 +45,7 @@ class WalkState:
 
 @in_initial_torch_state
 def walk_backward(model: DiffusionModel, n: int, *, stream: Stream, sampler: Sampler | str) -> Iterator[WalkState]:
-    """Yield the states on the way from noise to n new rows, those of `sample_rows` up to rounding."""
+    """Yield the states from noise to n new rows, which are those of `sample_rows` up to rounding."""
     for state in walk(model, 0, n, stream=stream, sampler=sampler):
         rows, estimate = (
             None if z is None else in_user_units(model, z.double().cpu().numpy(), new=state.t == 0)
@@ -58,9 +58,9 @@ def walk_backward(model: DiffusionModel, n: int, *, stream: Stream, sampler: Sam
 def walk_forward(
     model: DiffusionModel, values: NDArray[np.float64], *, stream: Stream, sampler: Sampler
 ) -> Iterator[WalkState]:
-    """Yield the states on the way from rows, (n, d), to noise, at the steps that a sampler visits.
+    """Yield the states from rows, (n, d), to noise, at the steps that a sampler visits.
 
-    Each state is drawn from q(x_t | x_s), given the one before. Raises InvalidInput at once for rows that the model
+    Each state is drawn from q(x_t | x_s) given the previous one. Raises InvalidInput at once for rows that the model
     cannot make.
     """
     refuse_impossible(model, values, "start")

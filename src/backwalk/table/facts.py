@@ -1,4 +1,4 @@
-"""What the columns of a file hold, whether a model can be fitted to them or not."""
+"""Describe the columns of a table file, also those that a model cannot be fitted to."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _UNFIT = {"cannot_be_fitted": "it holds no numbers"}
 
 
 def facts_of_columns(path: str | Path) -> tuple[int, list[dict[str, Any]]]:
-    """Return a table file's number of rows, and of each column what it holds: plain JSON values.
+    """Return a table file's number of rows, and facts of each column as plain JSON values.
 
-    Columns of a Parquet file that hold no numbers are not read, and stand at the end. Raises TableFileError.
+    Columns of a Parquet file that hold no numbers are not read, and come last. Raises TableFileError.
     """
 
     def facts(native: NativeRows, unread: Mapping[str, str]) -> tuple[int, list[dict[str, Any]]]:
@@ -38,7 +38,7 @@ def facts_of_columns(path: str | Path) -> tuple[int, list[dict[str, Any]]]:
 def _of_array(rows: Any) -> tuple[int, list[dict[str, Any]]]:
     with np.errstate(over="ignore"):
         numbers = np.asarray(rows, dtype=np.float64)
-    filled = as_table(np.nan_to_num(numbers), name="the table")  # which refuses what is no table
+    filled = as_table(np.nan_to_num(numbers), name="the table")  # refuses arrays that are not tables
     columns = (pa.chunked_array([np.ascontiguousarray(x)]) for x in numbers.T)
     return len(rows), [_facts(name, rows.dtype.name, x) for name, x in zip(filled.schema.names, columns, strict=True)]
 
@@ -49,8 +49,8 @@ def _facts(name: str, dtype: str, column: pa.ChunkedArray) -> dict[str, Any]:
     if missing.any():
         facts["missing"] = int(missing.sum())
     if numpy_dtype(str(column.type)) is None:
-        told = almost_numbers(column)
-        return {**facts, **_UNFIT, **({"but": told} if told else {})}
+        others = almost_numbers(column)
+        return {**facts, **_UNFIT, **({"but": others} if others else {})}
     x = column.to_numpy().astype(np.float64, copy=False) if not missing.any() else _without(column, missing)
     if not np.isfinite(x).all():
         x = x[np.isfinite(x)]

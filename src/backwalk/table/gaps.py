@@ -25,7 +25,7 @@ _WRITTEN_NUMBER = rf"^\s*[-+(]?\s*[{_SIGNS}]?\s*[-+]?(\d{{1,3}}([,' ]\d{{3}})+|\
 
 
 def complete_rows(rows: NativeRows) -> npt.NDArray[np.bool_]:
-    """Return which rows have a value in every column. Raises TableFileError, as `refuse_missing`, if no row has."""
+    """Return which rows have a value in every column. Raises TableFileError if there is no such row."""
     if isinstance(rows, np.ndarray):
         may_miss = rows.dtype.kind == "f" and rows.ndim == 2
         return np.asarray(~np.isnan(rows).any(axis=1)) if may_miss else np.ones(rows.shape[:1], dtype=bool)
@@ -40,7 +40,7 @@ def complete_rows(rows: NativeRows) -> npt.NDArray[np.bool_]:
 def refuse_missing(rows: NativeRows) -> None:
     """Raise TableFileError with the number of missing values in each column, if there are any.
 
-    Arrays are left to `as_table`, which names the first place.
+    Arrays are not checked: `as_table` does it.
     """
     if isinstance(rows, np.ndarray):
         return
@@ -49,9 +49,9 @@ def refuse_missing(rows: NativeRows) -> None:
     if in_any.any():
         where = listed(f"{shown(name)} ({of_column.sum():,})" for name, of_column in missing.items() if of_column.any())
         raise TableFileError(
-            f"In {in_any.sum():,} of {rows.num_rows:,} rows values are missing, first in row {int(in_any.argmax())} "
-            "(rows count from 0): fill them, or leave out such rows (--drop-missing on the command line) or columns; "
-            f"missing are {where}"
+            f"{in_any.sum():,} of {rows.num_rows:,} rows have missing values in {where}, first row "
+            f"{int(in_any.argmax())} (rows count from 0): fill them, or leave out these rows (--drop-missing on the "
+            "command line) or columns"
         )
 
 
@@ -63,18 +63,18 @@ def missing_in(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
 
 
 def refuse_almost_numbers(rows: pa.Table) -> None:
-    """Raise TableFileError if most cells of a text column are numbers, or numbers with signs or separators."""
+    """Raise TableFileError for a text column whose cells mostly are numbers, possibly with signs or separators."""
     for name, column in zip(rows.column_names, rows.columns, strict=True):
-        told = almost_numbers(column)
-        if told:
+        others = almost_numbers(column)
+        if others:
             raise TableFileError(
-                f"Column {shown(name)} should hold numbers, but {told}: write plain numbers, such as 1234.5, or empty "
-                "these cells and leave out their rows (--drop-missing on the command line)"
+                f"Column {shown(name)} should hold numbers, but {others}: write plain numbers, such as 1234.5, or "
+                "empty these cells and leave out their rows (--drop-missing on the command line)"
             )
 
 
 def almost_numbers(column: pa.ChunkedArray) -> str:
-    """Return which cells of a text column are not numbers if most are, plainly or with signs; otherwise nothing."""
+    """Describe the cells of a text column that are not numbers, if most cells are; otherwise return an empty text."""
     if not pa.types.is_string(column.type):
         return ""
     is_number, is_written = (

@@ -1,11 +1,11 @@
-"""The size of a Parquet file's pages once they are decompressed, from the pages' own headers.
+"""The decompressed size of a Parquet file's pages, from the pages' own headers.
 
-Sizes in the footer are claims: a file of 100 KB may claim 1 MB and hold pages that decompress to gigabytes. Arrow
-allocates what each page header says, so this module reads the headers, without decompressing a page. It also counts
+The sizes in the footer may be false: a file of 100 KB may claim 1 MB and hold pages that decompress to gigabytes. Arrow
+allocates the size in each page header, so this module reads the headers, without decompressing a page. It also counts
 the footer's entries, because Arrow's records of them take many times their bytes.
 
-Footer and headers are in Thrift's compact protocol. Whatever Arrow could read in another way than this module, such as
-a field that occurs twice, is refused. Source: parquet.thrift of the Apache Parquet format.
+Footer and headers are in Thrift's compact protocol. Input that Arrow may interpret differently from this module, such
+as a field that occurs twice, is refused. Source: parquet.thrift of the Apache Parquet format.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _bytes_of_column(file: BinaryIO, column: dict[int, Any], allowed: int) -> in
     try:
         n_values, compressed, start, dictionary = column[5], column[7], column[9], column.get(11, 0)
     except KeyError as error:
-        raise _Malformed("a column has no place") from error
+        raise _Malformed("a column has no offset") from error
     if 0 < dictionary < start:
         start = dictionary
     place, end, seen, total = start, start + compressed, 0, 0
@@ -91,7 +91,7 @@ def _bytes_of_column(file: BinaryIO, column: dict[int, Any], allowed: int) -> in
 
 def _page_header(file: BinaryIO, place: int) -> tuple[dict[int, Any], int]:
     if place < 0:
-        raise _Malformed("a page has no place")
+        raise _Malformed("a page has no offset")
     for n_bytes in _HEADER_READS:
         file.seek(place)
         compact = _Compact(file.read(n_bytes))
@@ -152,7 +152,7 @@ class _Compact:
         return n, head & 15
 
     def _skip(self, kind: int, depth: int) -> None:
-        if kind in (1, 2):  # a truth value, which is its type
+        if kind in (1, 2):  # a truth value has no bytes beyond its type
             return
         if kind == _BYTE:
             self.place += 1
@@ -169,7 +169,7 @@ class _Compact:
                 self._skip(_BYTE if of in (1, 2) else of, depth + 1)
         elif kind == _STRUCT:
             self.struct({}, depth + 1)
-        else:  # maps, which Parquet does not have, and what is no type
+        else:  # a map, which Parquet does not use, or an unknown type
             raise _Malformed("a field has no known type")
         if self.place > len(self.data) or depth > _DEEPEST:
             raise IndexError("it is cut off")

@@ -1,7 +1,7 @@
-"""Table files in: CSV and TSV, Parquet and NumPy.
+"""Read table files: CSV and TSV, Parquet and NumPy.
 
-A file may come from anywhere, so that sizes are checked before memory is taken (`backwalk.limits`), and every fault
-becomes one `TableFileError` that names the file.
+A file may come from anywhere: sizes are checked before memory is taken (`backwalk.limits`), and every error becomes a
+`TableFileError` that names the file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from backwalk.table.selection import Selection
 
 _Result = TypeVar("_Result")
 
-_UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas calls a column without a name
+_UNNAMED = re.compile(r"Unnamed: \d+")  # pandas' name of a column without one
 _NPY_MAGIC = b"\x93NUMPY"
 _LONGEST_NPY_HEADER = 10_000  # NumPy's own limit, which it checks only after reading the header
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -44,9 +44,9 @@ _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.form
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """The rows that were taken from a file, and the names of the columns that were left out.
+    """The table that was read from a file, and the names of the columns that were left out.
 
-    `is_taken` tells for each row of the file, (n,), whether it is in the table.
+    `is_taken`, (n,), says which rows of the file are in the table.
     """
 
     table: Table
@@ -93,10 +93,10 @@ def made_of_file(
     *,
     only_numbers: bool = False,
 ) -> _Result:
-    """Return `made` of the selected columns of a file, and of the names and types of the others.
+    """Call `made` with the selected columns of a file, and the names and types of the other columns.
 
-    Columns of a Parquet file that hold no numbers are refused unread, or, with `only_numbers`, among the others.
-    Raises TableFileError for any fault of the file.
+    Columns of a Parquet file that hold no numbers are refused before they are read; with `only_numbers` they are among
+    the others instead. Raises TableFileError for any fault of the file.
     """
     with opened(path) as (file, form):
         if form.kind == "text":
@@ -108,7 +108,7 @@ def made_of_file(
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[tuple[BinaryIO, Format]]:
-    """Open a table file, decompressed, with its format; every fault in the block becomes a TableFileError.
+    """Open a table file, decompressed, with its format; every error in the block becomes a TableFileError.
 
     Standard input is copied into a temporary file first, so that it can be read twice.
     """
@@ -120,12 +120,12 @@ def opened(path: str | Path) -> Iterator[tuple[BinaryIO, Format]]:
                 while data := sys.stdin.buffer.read(BLOCK_BYTES):
                     copy.write(data)
                     if copy.tell() > limits.TABLE_FILE_BYTES:
-                        break  # which the reader refuses
+                        break  # the reader refuses it
                 copy.seek(0)
                 yield cast("BinaryIO", copy), form
             return
         if Path(path).exists() and not Path(path).is_file():
-            raise TableFileError("A table file should be a regular file: read a pipe as CSV from standard input, by -.")
+            raise TableFileError("A table file should be a regular file: give a pipe as standard input, named -.")
         with Path(path).open("rb") as file:
             if form.compressed:
                 with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
@@ -175,9 +175,9 @@ def opened_parquet(
     schema = parquet.schema_arrow
     refuse_duplicates(schema.names)
     taken = selection.names(schema.names)
-    if only_numbers:  # texts are not read: a few bytes may stand for a long one in every row
+    if only_numbers:  # texts are not read: a few compressed bytes may expand to a long text in every row
         taken = [name for name in taken if numpy_dtype(str(schema.field(name).type))]
-    # To pyarrow "a.b" also means b within a nested column a, such as a text, which it would read.
+    # pyarrow also reads b within a nested column a for the name "a.b".
     nested = tuple(f"{field.name}." for field in schema if _has_parts(field.type))
     twice = [name for name in taken if name.startswith(nested)]
     if twice:
@@ -229,7 +229,7 @@ def _refuse_many_bytes(size: int) -> None:
 
 
 def _refuse_unusable(schema: pa.Schema) -> None:
-    # pandas writes its index so, and a model would learn the row numbers as if they were data.
+    # pandas writes its index under these names; a model would learn row numbers as if they were data.
     for name in schema.names:
         if not name or name.startswith("__index_level_") or _UNNAMED.fullmatch(name):
             raise TableFileError(

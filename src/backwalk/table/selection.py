@@ -12,10 +12,10 @@ from backwalk.table.schema import shown, unescaped
 
 @dataclass(frozen=True)
 class Selection:
-    """The columns that are left out, `drop`, or the ones that alone are taken, `only`; and whether rows with missing
-    values are left out, `complete`.
+    """Which columns and rows of a file are read.
 
-    Of `only` those that are there are taken; what is missing is told where they are matched with a model's.
+    The columns named by `drop` are left out. With `only`, no other columns are read; names that the file lacks are
+    ignored here, and reported by `match_columns`. With `complete`, rows with missing values are left out.
     """
 
     drop: tuple[str, ...] = ()
@@ -23,9 +23,9 @@ class Selection:
     complete: bool = False
 
     def names(self, columns: Sequence[str]) -> list[str]:
-        """Return which of a file's columns are taken, in its order.
+        """Return the names of the columns to read, in the file's order.
 
-        Raises TableFileError where one to drop is not there, and where none is left.
+        Raises TableFileError if a column to drop is not in the file, or if no column is left.
 
         >>> Selection(drop=("b",)).names(["a", "b", "c"]), Selection(only=("c", "d")).names(["a", "b", "c"])
         (['a', 'c'], ['c'])
@@ -40,25 +40,25 @@ class Selection:
                     f"{' '.join(f'--drop {shown(part)}' for part in parts)}."
                 )
             raise TableFileError(
-                f"Columns to leave out should be there, but {listed(map(shown, strange))} is not: name others; there "
-                f"are {listed(map(shown, columns))}."
+                f"Columns to leave out should be in the file, but {listed(map(shown, strange))} is not: choose among "
+                f"{listed(map(shown, columns))}."
             )
         taken = [name for name in columns if name not in dropped]
         if self.only is not None:
             wanted, absent = set(self.only), set(self.only) - there
-            # Another program may have kept the apostrophe that CSV headers like `=1+1` are given.
+            # Another program may have kept the apostrophe that `escaped` puts before headers like `=1+1`.
             taken = [name for name in taken if name in wanted or unescaped(name) in absent]
         if taken or not columns:
             return taken
         if self.only is None:
-            raise TableFileError("A column should be left to take, but none is: leave out fewer.")
+            raise TableFileError("At least one column should be left to read, but none is: leave out fewer.")
         raise TableFileError(
-            f"The model's columns should be there, but none of {listed(map(shown, self.only))} is: give a table that "
-            f"has them; this one has {listed(map(shown, columns))}."
+            f"The file should have the model's columns, {listed(map(shown, self.only))}, but has only "
+            f"{listed(map(shown, columns))}: give another table."
         )
 
     def refuse_unnamed(self) -> None:
-        """Raise TableFileError where columns without names are to be left out by name."""
+        """Raise TableFileError if columns are to be left out by name, for files whose columns have no names."""
         if self.drop:
             raise TableFileError(
                 f"Columns to leave out should have names, but got {listed(map(shown, self.drop))} for an array, whose "

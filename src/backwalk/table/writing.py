@@ -1,4 +1,4 @@
-"""Table files out: CSV and TSV, Parquet and NumPy, each replaced atomically (`backwalk.atomic_files`)."""
+"""Write table files: CSV and TSV, Parquet and NumPy, each replaced atomically (`backwalk.atomic_files`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows that a task is given: those of a file, or draws from a built-in density."""
+"""The rows of a task: those of a file, or draws from a built-in density."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _USUALLY_DRAWN, _MOST_DRAWN = 10_000, 10_000_000
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Rows; the built-in density they were drawn from, if any; and which rows of a file were read, (n,)."""
+    """Rows; the built-in density that they were drawn from, if any; and which rows of a file were taken, (n,)."""
 
     table: Table
     density: Density | None
@@ -66,12 +66,12 @@ def read_training(source: str, model: DiffusionModel, *, drop_missing: bool, obs
     if not is_built_in(source):
         return read_data(source, None, 0, name="--training", drop_missing=drop_missing, model=model, observer=observer)
     drawn = model.card["n_rows"] + model.card["n_validation_rows"]
-    # The card may be a stranger's: its number of rows is limited.
+    # The model may come from anywhere: the number of rows in its card is limited.
     return read_data(source, min(drawn, _MOST_DRAWN), model.card["seed"], name="--training", observer=observer)
 
 
 def check_file(source: str, rows: int | None, *, name: str) -> None:
-    """Raise an error unless a source is a file or "-", of which no number of `rows` was asked for."""
+    """Raise an error unless a source is a file or "-", and `rows` is None."""
     if rows is not None:
         raise IncompatibleArguments(f"--rows goes with a built-in density, but {source!r} is a file: it is read whole.")
     check_source(source, name=name)

@@ -1,4 +1,4 @@
-"""The whole way in one go: fit two moons, draw rows, write a report."""
+"""Fit two moons, draw rows and write a report, in one call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROWS = 10_000
 
 @dataclass(frozen=True, eq=False)
 class DemoResult:
-    """The three files, and what the report says."""
+    """The three files, and the report's result."""
 
     model: Path
     samples: Path

@@ -21,7 +21,7 @@ from backwalk.tasks.observer import SILENT, Observer
 
 @dataclass(frozen=True, eq=False)
 class ReportResult:
-    """The page, and what it says."""
+    """The page's path, and the assessment, the model and the command lines that it shows."""
 
     path: Path
     fidelity: Fidelity
@@ -61,8 +61,8 @@ def report(
 ) -> ReportResult:
     """Score a saved model on rows that its fit did not see, and write a report to `output`, an .html file.
 
-    With the rows of the fit as `training`, baselines are fitted to them, and copies of them are looked for. `commands`
-    are the command lines that the page shows.
+    With the rows of the fit as `training`, baselines are fitted to them and copies of them are counted. `commands` are
+    the command lines that the page shows.
     """
     path, stream = Path(output), Stream(seed).child("report")
     check_report_target(path, force)

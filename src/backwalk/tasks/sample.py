@@ -21,7 +21,7 @@ from backwalk.tasks.observer import SILENT, Observer
 
 @dataclass(frozen=True)
 class SampleResult:
-    """Where the rows are, how many, the seed that draws them again, the sampler in words, and the seconds it took."""
+    """The output, the number of rows, the seed that gives the same rows, the sampler, and the seconds it took."""
 
     output: str
     rows: int
@@ -49,9 +49,9 @@ def sample(
     force: bool = False,
     observer: Observer = SILENT,
 ) -> SampleResult:
-    """Draw rows from a saved model, and write them as they are drawn.
+    """Draw rows from a saved model, and write each piece as soon as it is drawn.
 
-    Without a `seed`, a new one is drawn by chance. `header` is applied to the columns' names.
+    Without a `seed`, a random one is used and reported. `header` is applied to the columns' names.
     """
     if eta is not None and sampler != "ddim":
         raise IncompatibleArguments("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
@@ -61,7 +61,7 @@ def sample(
     used = asked_sampler(own, schedule, sampler, evaluations, eta or 0.0)
     visited = len(used.times(schedule))
     if evaluations is not None and evaluations > visited:
-        observer.message(f"--evaluations {evaluations:,} is more than the chain has steps: {visited:,} are made")
+        observer.message(f"--evaluations {evaluations:,} exceeds the steps of the chain: {visited:,} are used")
     chosen = secrets.randbits(32) if seed is None else seed
     if schema.columns is not None:
         schema = replace(schema, columns=tuple(map(header, schema.columns)))
@@ -69,7 +69,7 @@ def sample(
     count = observer.counter("sampling", rows)
     write_rows(output, _counted(pieces, count), schema, n_rows=rows, escape_formulas=not raw_headers, overwrite=force)
     place = "" if output == "-" else f"{output}: {rows:,} rows, "
-    again = "" if seed is not None else f" (drawn by chance; --seed {chosen} gives the same rows)"
+    again = "" if seed is not None else f" (chosen at random; --seed {chosen} gives the same rows)"
     if place or again:
         observer.message(f"{place}seed {chosen}{again}")
     return SampleResult(output, rows, chosen, used.describe(schedule), time.monotonic() - began)

@@ -28,8 +28,8 @@ _COLUMNS = ("row", "log_density", "solver_error", "standard_error", "rank", "elb
 class ScoreResult:
     """The scores of the rows, and their means in nats per row with standard errors.
 
-    The means are over the rows of finite density; they are None where there is none. `impossible_rows` counts the
-    others, whose constant columns differ from the fitted ones. The ELBO is None where no bound was asked for.
+    The means are over the rows of finite log-density, and None if there are none. `impossible_rows` counts the rows
+    that the model cannot make. The ELBO is None without a bound.
     """
 
     table: pa.Table
@@ -52,7 +52,7 @@ class ScoreResult:
     def words(self) -> str:
         """Return the mean log-density, with its standard error and the solver's error, in one line."""
         if self.log_density is None:
-            return "log p = -inf in every row: the constant columns differ from the fitted ones"
+            return "log p = -inf in every row: the model cannot make any of them"
         error = "" if self.standard_error is None else f" +- {self.standard_error:.4f}"
         words = (
             f"log p = {self.log_density:.4f}{error} nats per row on average, by the ODE "
@@ -80,9 +80,9 @@ def score(
 ) -> ScoreResult:
     """Score every row of a table file, or of draws from a built-in density, and write the scores to `output`, if given.
 
-    The columns are the one named `id`, as it stands in `data`; row (with `drop_missing`: the row's number in the file);
-    log_density, solver_error, standard_error; with a `reference`, which names rows as `data` does, rank, the share of
-    these that score no higher; and with a `bound`, the name of a reverse variance, elbo.
+    The columns are: the one named `id`, unchanged; row, the row's number in the file (with `drop_missing`);
+    log_density, solver_error, standard_error; rank, the share of the rows of `reference` that score no higher (with a
+    `reference`, a file or a density like `data`); elbo (with a `bound`, the name of a reverse variance).
     """
     if steps is not None and bound is None:
         raise IncompatibleArguments(
@@ -108,7 +108,7 @@ def score(
         columns[id] = read_labels(data, id).filter(pa.array(found.is_taken))
     if drop_missing and found.is_taken is not None:
         columns["row"] = np.flatnonzero(found.is_taken)
-    # The bound comes first, as it refuses what the model cannot do.
+    # The bound is computed first, because it checks its arguments.
     terms, elbo = None, None
     if bound is not None:
         terms, elbo = _bound(estimator, scored, seed, bound, steps, observer)

@@ -1,4 +1,4 @@
-"""The commands, one a file: each reads its options, calls the task of its name, and prints the result."""
+"""The commands, one per file: each reads its options, calls the task of its name, and prints the result."""
 
 import click
 
@@ -20,7 +20,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKW
 @click.version_option(__version__, "--version", prog_name="backwalk")
 @verbosity_options
 def cli() -> None:
-    """Fit diffusion models to tables of numbers, draw new rows from them, and judge them.
+    """Fit diffusion models to tables of numbers, draw new rows from them, and assess them.
 
     DATA is a .csv, .tsv (or .gz), .parquet or .npy file of numeric columns, - for CSV from standard input, or the name
     of a built-in density such as two_moons (`backwalk info` lists them). Begin with `backwalk demo`.

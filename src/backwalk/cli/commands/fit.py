@@ -48,8 +48,8 @@ def fit(context: click.Context, /, data: str, output: Path | None, json: bool, *
     """Fit a model to DATA and save it.
 
     During training the state is saved in OUTPUT.checkpoint. After an interruption, the same command with --resume
-    continues from there and gives the same model, bit for bit, as an uninterrupted fit (except with --max-time, which
-    follows the clock). With --resume, a fit that is complete is not repeated.
+    continues from there and gives the same model, bit for bit, as an uninterrupted fit (except with --max-time). With
+    --resume, a fit that is complete is not repeated.
     """
     from backwalk.tasks.fit import checkpoint_of, default_output
     from backwalk.tasks.fit import fit as run
@@ -64,4 +64,4 @@ def fit(context: click.Context, /, data: str, output: Path | None, json: bool, *
     if json:
         print_json(result.record())
     else:
-        say(context, f"model: {result.path}{', which was fitted already' if result.was_fitted else ''}")
+        say(context, f"model: {result.path}{' (fitted before)' if result.was_fitted else ''}")

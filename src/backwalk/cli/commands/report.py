@@ -36,11 +36,10 @@ if TYPE_CHECKING:
 @reply_options
 @click.pass_context
 def report(context: click.Context, /, json: bool, **options: Any) -> None:
-    """Judge a saved MODEL by unseen rows, and write a report.
+    """Score a saved MODEL on unseen rows, and write a report.
 
-    DATA holds rows that the fit did not see. Of a built-in density these are --rows new draws, and --training are the
-    rows that `backwalk fit` drew.
-    Columns that MODEL does not have are ignored.
+    DATA holds rows that the fit did not see. If DATA is a built-in density, these are --rows new draws, and --training
+    with its name gives the rows that `backwalk fit` drew. Columns that MODEL does not have are ignored.
     """
     from backwalk.tasks.report import report as run
 

@@ -22,11 +22,11 @@ from backwalk.limits import BOUND_VARIANCES
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
 @table_output_option
-@click.option("--id", metavar="NAME", help="Carry this column of DATA through; the model need not have it.")
+@click.option("--id", metavar="NAME", help="Copy this column of DATA to the output; the model need not have it.")
 @click.option(
     "--reference",
     metavar="DATA",
-    help="Add a column, rank: the share of these rows, for example the training rows, with no higher log-density.",
+    help="Add a column, rank: the share of these rows (such as the training rows) whose log-density is no higher.",
 )
 @click.option(
     "--bound",
@@ -54,17 +54,18 @@ def score(context: click.Context, /, output: str, json: bool, **options: Any) ->
     \b
     NAME            the column named by --id, as it stands in DATA
     row             number of the row in DATA, from 0 (with --drop-missing)
-    log_density     log p by the probability-flow ODE; -inf where a constant
-                    column differs from the fitted one
+    log_density     log p by the probability-flow ODE; -inf if the model
+                    cannot make the row, such as another constant
     solver_error    error of the ODE solver
-    standard_error  error of the random probes, used beyond 32 columns
+    standard_error  error of random probes (beyond 32 columns) and of random
+                    places in the cells of integers
     rank            with --reference: near 0, the row is an outlier
     elbo            with --bound: a lower bound on log p of the chain, which
                     is another model than the ODE
 
-    A whole number is scored at the centre of its cell; a report dequantises it, so that the means differ. The means go
-    to stderr, or with --json to stdout; the table is then written with -o FILE only. Columns of DATA that MODEL does
-    not have are ignored. Of a built-in density, rows are drawn that no fit was given.
+    Integers are scored by their log-probability: the density, integrated over their cell. The means go to stderr, or
+    with --json to stdout; the table is then written only with -o FILE. Columns of DATA that MODEL does not have are
+    ignored. If DATA is a built-in density, the rows are new draws, which no fit has seen.
     """
     from backwalk.tasks.score import score as run
 
