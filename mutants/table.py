@@ -1675,7 +1675,7 @@ MUTANTS = (
     Mutant(
         "the speed measured anew",
         "fitting/fit.py",
-        "return checkpoint_slowness(keeping.path)",
+        "return checkpoint_slowness(options.path)",
         "pass",
         "a resumed fit with a time limit",
         ("fitting/test_fit.py",),

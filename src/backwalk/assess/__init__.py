@@ -1,4 +1,4 @@
-"""Scoring a fitted model on unseen rows: every statistic beside its null, with errors, and baselines beside the model.
+"""Score a fitted model on unseen rows: statistics with their nulls and errors, beside those of baselines.
 
 `assess` returns a `Fidelity`: the figures, the warnings, and a verdict in words. The statistics come from
 `backwalk.evaluation`, which does not depend on models.

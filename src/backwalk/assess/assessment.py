@@ -50,17 +50,17 @@ def assess(
     model_path: str = "model.backwalk",
     watch: Watch = lambda _share, _stage: None,
 ) -> Fidelity:
-    """Score a model on unseen rows: every statistic beside its null, with errors, baselines, and a verdict in words.
+    """Score a model on unseen rows: statistics with nulls and errors, baselines, and a verdict in words.
 
-    `unseen` is (m, d), in the user's units, an array or a table: at least 20 rows that the fit never saw. `training` is
-    (n, d), the rows of the fit: baselines are fitted to them and copies of them are counted; without them there are no
+    `unseen` is (m, d), an array or a table in the user's units: at least 20 rows that the fit never saw. `training` is
+    (n, d), the rows of the fit: baselines are fitted to them, and copies of them are counted; without them there are no
     baselines. With a `density`, the real sets are `n_pairs` pairs of `n_rows` (10,000 by default, at least 10) fresh
-    draws from it, and its log-density is the truth. Without, they are cut from `unseen`: disjoint sets where these have
-    500 rows or more, otherwise random halves. `model_path` stands in the code to copy. `watch` is called with the share
-    done and the next stage. Two moons take some 15 seconds on two free cores.
+    draws from it, and its log-density is the truth. Otherwise they are drawn from `unseen`: disjoint sets if these have
+    500 rows or more, random halves if not. `model_path` appears in the code to copy. `watch` is called with the share
+    done and the next stage.
 
     Unseen rows that the model cannot make are left out and counted. Raises InvalidInput for too few rows, for other
-    columns than the model's, and for training rows that it cannot make; SamplingDiverged where the network returns NaN.
+    columns than the model's, and for training rows that it cannot make; SamplingDiverged if the network returns NaN.
     """
     if not isinstance(model, DiffusionModel):
         raise InvalidInput(f"model should be a fitted model, but got {type(model).__name__}: give model.model_.")

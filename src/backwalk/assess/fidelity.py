@@ -1,4 +1,4 @@
-"""The record of an assessment: numbers with their errors, for the report, the terminal and JSON."""
+"""The record of an assessment: figures with their errors, for the report, the terminal and JSON."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ModelScores:
 
     `negative_log_density` is the mean of -log p over unseen rows, in the user's units. `density_of` names the density:
     "exact" for baselines; "ode" for the diffusion model, the density of its probability-flow ODE up to the solver's
-    error and, beyond 32 coordinates, the noise of random probes, which its standard error contains. `advantage` is the
-    row-paired mean of log p minus the diffusion model's log p (None for the diffusion model itself). `gap` is the
-    row-paired mean of the true log p minus this log p, and `total_variation` the distance from the truth, where the
-    truth is known (and the density has no noise of probes). Seconds are of this machine, except `fit_seconds` of the
-    diffusion model, which come from its card; `sample_seconds` are for 10,000 rows. `code` is Python to copy.
+    error and, beyond 32 coordinates, the noise of random probes, which the standard error includes. `advantage` is the
+    row-paired mean of log p minus the diffusion model's log p (None for the diffusion model itself). If the truth is
+    known, `gap` is the row-paired mean of the true log p minus this log p, and `total_variation` the distance from the
+    truth (None if random probes add noise to the density). `fit_seconds` of the diffusion model come from its card,
+    other seconds were measured here; `sample_seconds` are for 10,000 rows. `code` is Python to copy.
     """
 
     name: str
@@ -70,14 +70,14 @@ class LevelGain:
 
 @dataclass(frozen=True)
 class RowChecks:
-    """The scored rows in relation to the rows of the fit.
+    """Checks of the scored rows, and of the rows given as training rows.
 
     `n_unseen` rows were scored; `n_impossible` more hold values that the model cannot make, and were left out.
     `is_of_fit` says that the scored rows are the table of the fit. `copied_share` is the share of scored rows that are
-    training rows, beyond the share of training rows that repeat other training rows anyway. `n_training` rows were
-    trained on, of `n_given` that were given as training rows (None without them); the others chose the weights.
-    `is_other_training` says that the given training rows are not the table of the fit. `repeated` names columns in
-    which one number stands in a third of the rows or more, with that number and its share.
+    training rows, minus the share of training rows that equal other training rows. Of the `n_given` training rows
+    `n_training` were trained on, and the others were held out to choose the weights (both are None without training
+    rows). `is_other_training` says that the given training rows are not the table of the fit. `repeated` names columns
+    in which a third of the rows or more hold the same number, with that number and its share.
     """
 
     n_unseen: int
@@ -111,17 +111,18 @@ class Fidelity:
     them. Statistics are of columns in standard deviations, those of `asinh_columns`, which have heavy tails, after an
     asinh transform. `columns` holds the model's figure for each column.
 
-    `bound` is that of the model's chain, `bound_gap` its row-paired excess over the truth where that is known, as is
-    `entropy`. `other_chains` are the bounds of shorter chains with each reverse variance. `textbook_mismatch` is the
-    prior mismatch that the course notebook's schedule would have on the scored rows, a lower bound on its cost, and
-    `textbook_chain` the bound of that schedule with sigma^2 = beta and the model's own network (None where the network
-    is not valid at its levels). `ode_solver_error` is the mean error of the ODE's solver, and `ode_probe_error` the
-    part of random probes and places in the standard error of its mean. All are in nats per row, and of the same unseen
-    rows.
+    All of the following are in nats per row, at the same unseen rows. `bound` is that of the model's chain; if the true
+    density is known, `bound_gap` is its row-paired excess over the true -log p, and `entropy` the true entropy.
+    `other_chains` are the bounds of shorter chains with each reverse variance. `textbook_mismatch` is the prior
+    mismatch of the course notebook's schedule on the scored rows, a lower bound on its cost, and `textbook_chain` the
+    bound of that schedule with sigma^2 = beta and the model's own network (None if the network is not valid at its
+    noise levels). `ode_solver_error` is the mean error of the ODE's solver, and `ode_probe_error` the part of random
+    probes and places in the standard error of the mean log-density.
 
     `nearest_row_share` is the share of generated rows whose nearest real row was trained on (1/2 without memorisation),
-    `training_gain` the bound on unseen rows minus that on training rows, of a chain of 50 steps, and
-    `training_gain_by_level` the same of L_simple, level by level; all None where no training rows were given.
+    `training_gain` the bound on unseen rows minus that on training rows, for a chain of 50 steps, and
+    `training_gain_by_level` the same difference of L_simple at several noise levels. Without training rows all are
+    None.
     """
 
     verdict: str

@@ -1,7 +1,7 @@
 """The one definition of a difference that matters, for the verdict, the warnings and the marks in the tables.
 
-A difference matters where it is shown (larger than two standard errors; of few pairs, the quantile of Student's t with
-the same tail) and large enough to care about (larger than the margin of its statistic). The margins are choices:
+A difference matters if it is significant (larger than two standard errors, or for few pairs the quantile of Student's
+t with the same tail) and larger than the margin of its statistic. The margins are choices:
 
 - log-density, 0.01 nats per row: the densities of a typical row differ by 1 %;
 - total variation, 0.01: some event's probability is wrong by one percentage point more;
@@ -41,9 +41,9 @@ MARGINS: Mapping[str, float] = MappingProxyType(
 
 
 def sign_that_matters(name: str, difference: float, standard_error: float, *, n_pairs: int | None = None) -> int:
-    """Return the sign of a difference of the statistic `name` that matters, or 0 where it does not.
+    """Return the sign of a difference of the statistic `name` if it matters, otherwise 0.
 
-    `n_pairs` is the number of pairs that the standard error was estimated from; None for means over many rows.
+    `n_pairs` is the number of pairs from which the standard error was estimated; None for means over many rows.
 
     >>> sign_that_matters(C2ST, -0.01, 0.002, n_pairs=8), sign_that_matters(C2ST, 0.01, 0.005, n_pairs=8)
     (-1, 0)

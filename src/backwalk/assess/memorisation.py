@@ -1,4 +1,4 @@
-"""Memorisation: how much better a model denoises its training rows than unseen rows."""
+"""Memorisation: the difference of a model's loss and bound between unseen rows and training rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _N_LEVELS, _N_DRAWS = 8, 4
 
 
 def equally_many(trained: Rows, unseen: Rows, stream: Stream) -> tuple[Rows, Rows]:
-    """Return equally many random rows of each, at most 5,000; row i of one shares its noise with row i of the other."""
+    """Return equally many random rows of each, at most 5,000; later, row i of both sets gets the same noise."""
     n = min(len(trained), len(unseen), _MOST_ROWS)
     return random_rows(trained, n, stream=stream.child("training")), random_rows(
         unseen, n, stream=stream.child("unseen")
@@ -30,9 +30,8 @@ def equally_many(trained: Rows, unseen: Rows, stream: Stream) -> tuple[Rows, Row
 def training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, stream: Stream) -> Estimate:
     """Return the bound on unseen rows minus that on as many training rows, with the same noise: nats per row.
 
-    It is the bound on encoded rows: the log-determinants of columns with heavy tails have the same mean for both and
-    would only add variance. A chain of 50 of the steps shows memorisation in a fraction of the time. The standard error
-    is that of the differences of rows that share their noise.
+    The bound is on encoded rows: the log-determinants of columns with heavy tails have the same mean for both sets and
+    would only add variance. A chain of 50 steps saves time. The standard error is that of the row-paired differences.
     """
     times, noise = Sampler("ancestral", _N_STEPS).times(model.schedule), stream.child("noise")
     schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)

@@ -1,4 +1,4 @@
-"""The rows of an assessment: matched to the model's columns, compared with the rows of the fit, cut into pairs."""
+"""The rows of an assessment: matching columns, comparison with the rows of the fit, and pairs of real sets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FEWEST_IN_A_SET = 500  # of disjoint sets; with fewer, halves of all unseen row
 
 
 def matched_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
-    """Return the rows of an array or a table with the model's columns, matched by name where there are names.
+    """Return the rows of an array or a table with the model's columns, which are matched by name if they have names.
 
     Raises InvalidInput, which calls the rows `name`, for other columns, missing values and fewer than 20 rows.
     """
@@ -36,7 +36,7 @@ def matched_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
 def rows_to_score(x: Any, model: DiffusionModel, name: str) -> tuple[Rows, int]:
     """Return the rows of `matched_rows` that the model can make, and the number of the others.
 
-    Raises InvalidInput, as `refuse_impossible` does, where fewer than 20 are left.
+    Raises InvalidInput, as `refuse_impossible` does, if fewer than 20 are left.
     """
     rows = matched_rows(x, model, name)
     possible = possible_rows(model, rows)
@@ -70,10 +70,10 @@ def row_checks(
 
 
 def copied_share(unseen: Rows, training: Rows) -> float:
-    """Return the share of unseen rows (m, d) that are training rows (n, d), beyond what repeats itself anyway.
+    """Return the share of unseen rows (m, d) that are training rows (n, d), minus the share expected by chance.
 
-    Rows of integers and categories repeat by nature: as many unseen rows are then among the training rows as training
-    rows are equal to another training row, and that share is subtracted.
+    Rows of integers and categories repeat without copying. The share of training rows that equal another training row
+    estimates this, and is subtracted.
 
     >>> rows = np.arange(8.0)[:, None]
     >>> copied_share(rows[:2], rows), copied_share(rows[:2] % 2.0, rows % 2.0)

@@ -1,4 +1,4 @@
-"""The densities of unseen rows: the ODE's, the bounds of the model's chain and of other chains, and the truth if known.
+"""Densities of unseen rows: by the ODE, by the bounds of the model's chain and of other chains, and the true density.
 
 All are evaluated at the same rows, so that differences are taken row by row and have small errors.
 """
@@ -30,7 +30,7 @@ _FEW_STEPS, _N_DRAWS = 50, 2  # of the other chains: in few steps the reverse va
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Densities of the same unseen rows: of the model, its chains, and the truth where known."""
+    """Densities of the same unseen rows: of the model, of its chains, and the truth if it is known."""
 
     terms: BoundTerms
     bound_gap: Estimate | None
@@ -98,7 +98,7 @@ class Scored:
         return None if self.log_p_true is None else paired_gap(self.log_p_true, log_p)
 
     def distance(self, log_p: Rows) -> Estimate | None:
-        """Return the total variation between the truth and the density of this log_p, or None as well."""
+        """Return the total variation between the truth and the density of this log_p, or None without the truth."""
         return None if self.log_p_true is None else total_variation(self.log_p_true, log_p)
 
 
@@ -119,9 +119,10 @@ def _chain_bound(kind: str, n_steps: int, terms: BoundTerms, truth: Rows | None)
 
 
 def textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> ChainBound | None:
-    """Return the bound of the model's own network with the textbook's schedule and variances, or None beyond its range.
+    """Return the bound of the model's network with the textbook's schedule and variances.
 
-    A denoiser depends on noise levels and not on steps, so another schedule needs no other training.
+    A denoiser depends on noise levels and not on steps, so that another schedule needs no training. Returns None if
+    the schedule's levels are beyond the network's range.
     """
     try:
         check_schedule(model.denoiser, TEXTBOOK)

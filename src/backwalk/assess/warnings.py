@@ -1,4 +1,4 @@
-"""The warnings of a report: sentences with their number and a remedy, for what a user should know before all else."""
+"""The warnings of a report: each says what is wrong, by how much, and what to do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def warnings_of(
     training_gain: Estimate | None,
     checks: RowChecks,
 ) -> Iterator[str]:
-    """Yield the warnings that a model and its scores, as in `Fidelity`, call for; none if all is well."""
+    """Yield the warnings about a model, from its scores as in `Fidelity`."""
     yield from _about_rows(checks)
     if (
         model.card.get("stopped_by") == "time limit"
@@ -61,8 +61,8 @@ def warnings_of(
     if failed:
         yield (
             f"Generated values are distributed differently from real ones in {listed(failed)}; in brackets, the "
-            "largest difference of the cumulative distributions, minus that between real rows. Train for longer; where "
-            "a column holds one number in many rows, fit the other rows by themselves."
+            "largest difference of the cumulative distributions, minus that between real rows. Train for longer; if a "
+            "column holds the same number in many rows, fit a separate model to the other rows."
         )
 
 
@@ -92,14 +92,14 @@ def _about_rows(checks: RowChecks) -> Iterator[str]:
         )
     if checks.repeated:
         yield (
-            f"One number stands in a third of the rows or more in {listed(checks.repeated)}. A density cannot "
-            "represent that: generated values scatter around it, and nats mostly measure how closely. Compare models "
-            "by the distances, or fit the rows with other numbers by themselves."
+            f"A third of the rows or more hold the same number in {listed(checks.repeated)}. A density cannot "
+            "represent that: generated values scatter around the number, and nats mostly measure how closely. Compare "
+            "models by the distances, or fit a separate model to the rows with other numbers."
         )
     if checks.n_unseen < _FEW_ROWS:
         yield (
-            f"There are only {checks.n_unseen} unseen rows, so standard errors are wide and small faults stay hidden. "
-            "Hold out more rows if you can."
+            f"There are only {checks.n_unseen} unseen rows, so that standard errors are large. Hold out more rows if "
+            "you can."
         )
 
 

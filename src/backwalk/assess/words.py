@@ -1,4 +1,4 @@
-"""Numbers and names as text: a value with its error, in as many digits as the error allows."""
+"""Numbers and names as text, with the digits that their standard errors justify."""
 
 from __future__ import annotations
 
@@ -86,5 +86,5 @@ def minus(text: str) -> str:
 
 
 def column_name(schema: Schema, column: int) -> str:
-    """Return the name of a column for readers, or x₁, x₂, ... where it has none; see `shown` for odd characters."""
+    """Return the name of a column for readers: x₁, x₂, ... if it has none."""
     return schema.columns[column] if schema.columns else "x" + str(column + 1).translate(_SUBSCRIPTS)

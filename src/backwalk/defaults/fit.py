@@ -1,7 +1,7 @@
-"""The network of a fit and its training, from the numbers of rows (n) and columns (d) and the time limit.
+"""Default network and training of a fit, from the numbers of rows (n) and columns (d) and the time limit.
 
-The rules have the same form for all d; their numbers differ for up to three columns (`LOW`) and for more (`HIGH`), as
-in the plane networks hardly overfit but need many steps, and beyond it the reverse holds.
+The rules have the same form for all d. Their numbers differ between up to three columns (`LOW`), where networks hardly
+overfit but need many steps, and more columns (`HIGH`), where the reverse holds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backwalk.training import Training
 
 _CPU = torch.device("cpu")
 _OWN_NETWORK_RATE = 0.005  # of Adam alone, for a user's network
-_MOST_FASTER = 100  # a time limit ends a run long before the steps of a machine so many times as fast are taken
+_MOST_FASTER = 100  # speed relative to the reference machine at which the planned steps would end a timed run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class FitRules:
 
     @property
     def sound_steps(self) -> int:
-        """The training steps below which a fit is worth little."""
+        """The number of training steps below which a fit warns."""
         return self.least_steps // 2
 
 
@@ -87,7 +87,7 @@ LOW = FitRules(  # up to three columns
     least_steps=800,
     most_steps=2200,
     few_rows=1300,
-    timed_members=2,  # runs are not shortened here, and four of few steps would leave rings unlearnt
+    timed_members=2,  # four members of few steps each would not learn rings
     steps_for_two=1200,
     round_up=0.25,
     least_width=48,
@@ -96,7 +96,7 @@ LOW = FitRules(  # up to three columns
     hurried_width=32,
     most_batch=1500,
     learning_rate=0.005,
-    most_haste=2.5,  # of fewer steps each should be larger
+    most_haste=2.5,  # fewer steps should be larger
     least_decay=0.0,  # decay only costs here
     most_decay=0.0,
     held_out_share=0.05,
@@ -141,8 +141,8 @@ def default_architecture(
 ) -> Residual:
     """Return the network for n rows in R^d. A time limit in seconds buys members and steps.
 
-    With `max_steps` there are no more members than without a time limit, which then is a limit alone. `slowness` is
-    how many times as long a step takes here as on the reference machine (`reference_step_seconds`).
+    With `max_steps` there are no more members than without a time limit. `slowness` is the time of a training step
+    relative to that on the reference machine (`reference_step_seconds`).
     """
     members, _ = _members_and_steps(n, d, max_time, slowness)
     if max_steps is not None:
@@ -164,8 +164,8 @@ def default_training(
 ) -> Training:
     """Return the training of a network (by default the usual one) for n rows in R^d on a device.
 
-    With `max_time` the clock ends the run and the learning rates follow it; the steps in the plan are then an upper
-    bound, for a machine a hundred times as fast. `slowness` is as for `default_architecture`.
+    With `max_time` the time limit ends the run, and the learning rates follow the elapsed time; the number of steps is
+    an upper bound. `slowness` is as for `default_architecture`.
     """
     rules, (_, steps) = fit_rules(d), _members_and_steps(n, d, max_time, slowness)
     length = (max_steps or steps) if max_time is None else min(steps, max_steps or steps)
@@ -188,7 +188,7 @@ def default_training(
 def default_validation_fraction(n: int, d: int) -> float:
     """Return the share of n rows in R^d that is held out, to choose the weights and to fit the reverse variances.
 
-    The more rows there are, the less there is to overfit, and the smaller the share. None of fewer than 20 rows.
+    The share falls with n, as networks overfit less; it is 0 for fewer than 20 rows.
     """
     rules = fit_rules(d)
     most = max(rules.held_out_share, rules.held_out_rows / n)
@@ -196,7 +196,7 @@ def default_validation_fraction(n: int, d: int) -> float:
 
 
 def reference_step_seconds(n: int, d: int) -> float:
-    """Return how long a training step of one member takes on two cores of 2024: a third of it whatever the batch."""
+    """Return the seconds of a training step of one member on two cores of 2024, a third of them for any batch."""
     rules = fit_rules(d)
     if n < rules.narrow_rows:
         of_largest_batch = rules.narrow_step_seconds
@@ -223,7 +223,7 @@ def _members_and_steps(n: int, d: int, max_time: float | None, slowness: float) 
 
 
 def _width(n: int, d: int, seconds: float | None) -> int:
-    """Return the units of a layer; `seconds` is the time limit, as the reference machine would need."""
+    """Return the units of a layer; `seconds` is the time limit in seconds of the reference machine."""
     rules = fit_rules(d)
     if seconds is not None and seconds < rules.hurried_seconds:
         return rules.hurried_width

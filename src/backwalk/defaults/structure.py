@@ -1,4 +1,4 @@
-"""The noise levels that follow from the rows: the finest structure that they show, and a chain that covers it."""
+"""Default noise levels: the finest scale of the rows, and a schedule that covers it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StructureRules:
     n_steps: int = 1000  # a tight bound wants many
     last_level: float = 20.0
     most_mismatch: float = 1e-4
-    most_searched: int = 10**6  # a search among ten times as many took longer than the training
+    most_searched: int = 10**6  # in more rows the search takes longer than training
     most_products: int = 2 * 10**10  # some seconds
     numbers_at_once: int = 2**22  # 32 MiB
 
@@ -40,17 +40,16 @@ STRUCTURE = StructureRules()
 
 
 def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
-    """Return the finest structure that rows (n, d) show, as a standard deviation in encoded units.
+    """Return the finest scale of rows (n, d), as a standard deviation in encoded units.
 
-    At a random row, the covariance of its sqrt(n) nearest neighbours (2 d + 2, where these are more) is thin where the
-    data are; the square root of its least eigenvalue is that thickness, or the neighbours' own spread where nothing is
-    thinner. The result is the median over up to 300 rows (of wide tables at least 3), within 0.016..0.5, so that
-    repeated values and tiny tables give something sane. Of more than a million rows, a random million is searched for
-    proportionally fewer neighbours.
+    At a random row, the square root of the least eigenvalue of the covariance of its max(sqrt(n), 2 d + 2) nearest
+    neighbours measures the thickness of the data; if nothing is thinner, it is the spread of the neighbours. The result
+    is the median over up to 300 rows (for wide tables at least 3), clipped to 0.016..0.5. Of more than a million rows,
+    a random million is searched for proportionally fewer neighbours.
     """
     n, d = z.shape
     if n <= d:
-        return STRUCTURE.finest  # no more rows than columns are flat in some direction
+        return STRUCTURE.finest  # the covariance of n <= d rows is singular
     k = min(n, max(2 * d + 2, math.isqrt(n)))
     if n > STRUCTURE.most_searched:
         z = z[stream.child("searched").permutation(n)[: STRUCTURE.most_searched]]
@@ -73,7 +72,7 @@ def _least_variance(groups: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None = None) -> NoiseSchedule:
-    """Return a chain whose log-SNR falls evenly from well below the data's finest scale to noise alone.
+    """Return a schedule whose log-SNR falls evenly from well below the data's finest scale to pure noise.
 
     The greatest noise level is 20, or more until the data's first two moments give a prior mismatch of at most 1e-4
     nats. The least is an eighth of the finest scale.

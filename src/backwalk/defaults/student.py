@@ -1,4 +1,4 @@
-"""The network of a distilled student, its training and its pairs."""
+"""Defaults of a distilled student: its network, its training and the number of pairs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CPU = torch.device("cpu")
 
 
 def default_student(d: int, teacher: Architecture | None) -> Residual:
-    """Return the network of a student in R^d: one member of the teacher's, or of a fit's where that is no ensemble."""
+    """Return the network of a student in R^d: one member of the teacher's ensemble, or of a default network."""
     return replace(teacher if isinstance(teacher, Residual) else default_architecture(1000, d), n_members=1)
 
 
@@ -31,7 +31,7 @@ def default_distillation(
 ) -> Training:
     """Return the training of a student in R^d on a device, at the rates of a fit of as many steps.
 
-    With `max_time` the clock ends it, and the steps are an upper bound.
+    With `max_time` the time limit ends it, and the number of steps is an upper bound.
     """
     steps = _STEPS if max_time is None else math.ceil(max_time / _LEAST_STEP_SECONDS)
     plan = default_training(default_pairs(d), d, max_steps or steps, architecture=student, device=device)
@@ -39,5 +39,5 @@ def default_distillation(
 
 
 def default_pairs(d: int) -> int:
-    """Return the number of pairs that a student in R^d learns from: too few are learnt by heart, many fill memory."""
+    """Return the number of training pairs of a student in R^d: few would be memorised, many would not fit in memory."""
     return max(1, min(_MOST_PAIRS, _MOST_NUMBERS // d))

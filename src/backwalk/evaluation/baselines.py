@@ -22,7 +22,7 @@ from sklearn.neighbors import KernelDensity
 from backwalk.evaluation.rows import Rows, as_rows, random_rows
 from backwalk.streams import Stream
 
-_MOST_ROWS = 20_000  # to fit on: more takes minutes and hardly changes either model
+_MOST_ROWS = 20_000  # more rows take minutes and hardly change either model
 _HELD_OUT_ROWS = 500  # of a fold that scores the bandwidth
 _ROWS_A_COMPONENT = 10
 _RELATIVE_TOLERANCE = 1e-6  # of the kernel sum: far below any standard error
@@ -49,8 +49,8 @@ def mixture_baseline(
     """Return the Gaussian mixture, with full covariances, whose number of components has the least BIC.
 
     BIC = -2 log p(x) + (number of parameters) ln n. Source: Schwarz 1978. The numbers are tried in order, up to one for
-    every ten rows, until BIC has risen twice in succession. x is (n, d) in one scale; of more than 20,000 rows, that
-    many at random are used. Raises InvalidInput for points that are not finite rows.
+    every ten rows, until BIC has risen twice in succession. x is (n, d) in one scale; of more than 20,000 rows, a
+    random 20,000 are used. Raises InvalidInput for points that are not finite rows.
 
     >>> x = Stream(0).normal(0, 500, 2).numpy() + np.repeat([[0.0], [9.0]], 250, axis=0)
     >>> mixture_baseline(x, stream=Stream(1)).name
@@ -88,9 +88,9 @@ def kernel_baseline(
 ) -> Baseline:
     """Return the Gaussian kernel density whose bandwidth gives held-out rows the largest log-density.
 
-    Five folds; of each, at most 500 rows are scored, by all rows of the others, so that the bandwidth suits the
-    number of rows that it will be used with. From 2,500 rows on one fold says enough. x is (n, d) in one scale; of more
-    than 20,000 rows, that many at random are used. Raises InvalidInput for points that are not finite rows.
+    The bandwidth is chosen by five folds, from 2,500 rows on by one of them. At most 500 rows of a fold are scored, by
+    all rows of the others, so that the bandwidth suits the number of rows. x is (n, d) in one scale; of more than
+    20,000 rows, a random 20,000 are used. Raises InvalidInput for points that are not finite rows.
 
     >>> kernel_baseline(Stream(0).normal(0, 500, 1).numpy(), stream=Stream(1)).name
     'KernelDensity(0.33)'

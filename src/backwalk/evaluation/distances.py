@@ -1,7 +1,7 @@
 """Distances between two sets of points.
 
-Two samples of the same density have a distance above 0, so a value means something only beside its null: the same
-statistic of real rows against other real rows (`nulls.compare`). Memory grows like n, not like n^2.
+Two samples of the same density have a distance above 0, so that a value has to be compared with its null: the same
+statistic of real rows against other real rows (`nulls.compare`). Memory is O(n).
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def energy_distance(x: ArrayLike, y: ArrayLike, *, unbiased: bool = True) -> flo
     for equal densities, sometimes negative. `unbiased=False` keeps them (the V-statistic): never negative, and larger
     by about E|X - X'| (1/n + 1/m). Source: Szekely and Rizzo 2013.
 
-    x (n, d), y (m, d) with n, m >= 2. Time grows like n m d (a second for 10^4 rows each in the plane): give it
-    `random_rows(x, 10_000, stream=...)` of more. Returns the unit of the columns. Raises InvalidInput as above.
+    x (n, d), y (m, d) with n, m >= 2. Time is O(n m d): of many rows, give `random_rows(x, 10_000, stream=...)`.
+    Returns the unit of the columns. Raises InvalidInput as above.
 
     >>> energy_distance([[0.0], [2.0]], [[0.0], [2.0]], unbiased=False)
     0.0
@@ -87,7 +87,7 @@ def correlation_matrix(x: ArrayLike) -> NDArray[np.float64]:
     """Return the matrix of correlations (d, d) of x (n, d); a constant column is correlated with nothing but itself."""
     rows = as_rows(x, at_least=2)
     centred = rows - rows.mean(axis=0)
-    # A constant such as 0.1 has a mean that is off by rounding: what is left of it is no spread.
+    # The computed mean of a constant such as 0.1 may differ from it by rounding; the remainder is not spread.
     spread = np.where(np.ptp(rows, axis=0) > 0.0, np.linalg.norm(centred, axis=0), np.inf)
     matrix = (centred / spread).T @ (centred / spread)
     np.fill_diagonal(matrix, 1.0)

@@ -1,7 +1,7 @@
 """A number measured on rows, with its standard error.
 
-Two densities are compared row by row at the same rows: log p varies by whole nats between rows, the difference of two
-densities that are both nearly right hardly at all. Pairing therefore removes most of the error.
+Two densities are compared row by row, at the same rows. log p varies by several nats between rows, but the difference
+of two good models varies little, so that pairing removes most of the error.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Memorisation: do generated rows lie nearer to training rows than to unseen rows?
 
 Take equally many training and unseen rows. If the model has learned the density and not the rows, the two kinds are
-exchangeable, and the nearest real row of a generated row is of either kind with probability 1/2. The share measures
-copying; it says nothing about privacy.
+exchangeable, and the nearest real row of a generated row is a training row with probability 1/2. The share measures
+copying; it is no measure of privacy.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def nearest_row_share(generated: ArrayLike, training: ArrayLike, unseen: ArrayLi
 
     The error is the exact one of exchangeable labels: with w_i the share of generated rows that are nearest to real
     row i of M, without ties, share = sum of w_i over training rows, and over random labels Var = M / (4 (M - 1))
-    sum_i (w_i - mean w)^2. It is the binomial 1 / (4 n) while generated rows are few, and allows for the chance of
-    which real rows lie where when they are many.
+    sum_i (w_i - mean w)^2. For few generated rows it is the binomial 1 / (4 n); for many, it includes the variation due
+    to the real rows.
 
     Returns the share, its standard error and the number of generated rows. Raises InvalidInput for no rows
     and for another number of columns.

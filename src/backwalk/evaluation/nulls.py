@@ -1,7 +1,7 @@
 """A figure beside its null: a statistic of (real, generated) pairs minus the same of (real, other real) pairs.
 
 The k-th pair of real sets is (a_k, b_k). A model scores T(a_k, g_k), its null is T(a_k, b_k), and the difference is
-taken pair by pair, so that what is peculiar to a_k cancels. The standard error of the mean over J pairs, whose
+taken pair by pair, so that the effect of a_k cancels. The standard error of the mean over J pairs, whose
 standard deviation is s, depends on the source of the pairs:
 
 - `disjoint_pairs`: no row occurs twice. The pairs are independent, and the error is s / sqrt(J). Where the truth can be

@@ -1,6 +1,6 @@
-"""Classifier two-sample tests: can a classifier tell generated rows from real ones?
+"""Classifier two-sample tests: the accuracy of a classifier that separates generated rows from real rows.
 
-An accuracy of 1/2 means that this classifier, with this many rows, cannot tell them apart; the densities may still
+An accuracy of 1/2 means that this classifier cannot separate them with this number of rows; the densities may still
 differ. For two sets of 10,000 rows of one density the accuracy has a standard deviation of about 0.004: take the mean
 of several pairs by `nulls.compare`. Source: Lopez-Paz and Oquab 2017.
 """
@@ -53,8 +53,8 @@ def c2st(
 ) -> float:
     """Return the cross-validated accuracy of a classifier trained to tell the rows of x from the rows of y.
 
-    x and y are (n, d), with equally many rows, so that guessing scores 1/2. No row may stand in both, nor twice in one:
-    a copy in the training folds gives away the one held out. Folds and classifier are seeded from the stream.
+    x and y are (n, d), with equally many rows, so that guessing has accuracy 1/2. No row may occur twice, in one set or
+    in both: a copy in the training folds would reveal the held-out row. The stream seeds folds and classifier.
     `classifier` is one of `boosting`, `perceptron`, `neighbours`, or any (d, seed) -> scikit-learn classifier.
 
     Returns an accuracy in [0, 1]. Raises InvalidInput for unequal numbers, for fewer rows than folds, and for fewer

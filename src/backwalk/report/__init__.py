@@ -1,7 +1,7 @@
-"""Numbers in, pages and pictures out, for readers.
+"""Reports as HTML pages, and figures.
 
 `chain_frames` walks the chain for the page, `render_report` and `write_report` make the page, and `figures` holds one
-function a picture, for notebooks too.
+function per figure, for notebooks too.
 """
 
 from backwalk.report.frames import ChainFrames, chain_frames

@@ -1,8 +1,7 @@
-"""The chain as frames: real rows on their way to noise, and generated rows on their way back, at the same levels.
+"""The chain as frames: real rows as noise is added, and generated rows as noise is removed, at the same noise levels.
 
-Side by side the two show what a diffusion model claims: at every noise level the generated cloud should look like the
-real one. At the end of the chain the left cloud shows what is left of the data, and the right one starts from pure
-noise: where they differ, the schedule stops too early.
+At every noise level the two clouds should look alike. At the end of the chain the forward cloud may still show the
+data, while the backward one starts from pure noise: if they differ there, the schedule ends too early.
 """
 
 from __future__ import annotations
@@ -71,12 +70,11 @@ def chain_frames(
     n_frames: int = 24,
     n_points: int = 800,
 ) -> ChainFrames:
-    """Return up to `n_frames` of the chain, forward for `n_points` of rows (n, d), picked at random, and backward for
-    as many.
+    """Return up to `n_frames` frames, forward of `n_points` random rows of `rows`, (n, d), and backward of as many.
 
-    `rows` are in the user's units; `columns` are the two that are drawn, by default the first two that vary. The noise
-    of a forward row is the same in all frames, so that its path is smooth: each frame alone is distributed as q(x_t).
-    Backward frames are states of the model's own sampler. Raises InvalidInput for a column that does not vary.
+    `rows` are in the user's units; `columns` are the two to draw, by default the first two that vary. A forward row has
+    the same noise in all frames, so that its path is smooth; each single frame is distributed as q(x_t). Backward
+    frames are states of the model's own sampler. Raises InvalidInput for a column that does not vary.
     """
     varying = model.codec.varying
     chosen = columns or (varying[0], varying[min(1, len(varying) - 1)])
@@ -106,7 +104,7 @@ def chain_frames(
 
 
 def _times(log_snr: NDArray[np.float64], model: DiffusionModel) -> NDArray[np.float64]:
-    """Return the step of the model's chain at which each log-SNR stands, between steps where it has to."""
+    """Return the step of the model's chain with each log-SNR, interpolated between steps."""
     known = model.schedule.log_snr[1:].numpy()
     n_steps = model.schedule.n_steps
     times = np.interp(-log_snr, -known, np.arange(1, n_steps + 1))

@@ -25,7 +25,7 @@ def plot_loss(
 ) -> Figure:
     """Draw the loss of batches against the training step and, where there is one, the validation loss beside it.
 
-    The two are different quantities: only the second is on held-out rows. `chosen_step` marks the weights kept.
+    The two are different quantities: only the second is on held-out rows. `chosen_step` marks the chosen weights.
     """
     figure, axes = panels(2 if validation_step else 1, height=3.1)
     _draw_training_loss(axes[0], step, loss, loss_name)

@@ -41,7 +41,7 @@ _VARIANCES: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 def training_section(context: Context) -> Section | None:
-    """Show the losses of training; None where a model has no history, as closed-form ones."""
+    """Show the losses of training; None for models without a history, such as closed-form ones."""
     history, card = context.model.history, context.model.card
     if not history.step:
         return None
@@ -103,7 +103,7 @@ def schedule_section(context: Context) -> Section:
 
 
 def prior_text(context: Context) -> str:
-    """Return what the prior term and the prior mismatch are, and whether they matter."""
+    """Return the prior term and the prior mismatch in words, and whether the mismatch matters."""
     fidelity, schedule = context.fidelity, context.model.schedule
     mismatch = fidelity.prior_mismatch
     least = f"at least {mismatch:.3f} nats of it are" if mismatch >= 1e-3 else "a part of less than 0.001 nats is"
@@ -131,7 +131,7 @@ def prior_text(context: Context) -> str:
 
 
 def bound_section(context: Context) -> Section:
-    """Show the bound term by term, and beside it the other models that the network stands for."""
+    """Show the bound term by term, and the densities and bounds of other models with the same network."""
     fidelity = context.fidelity
     terms, known = fidelity.bound, fidelity.entropy is not None
     words = (

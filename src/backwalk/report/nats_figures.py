@@ -77,7 +77,7 @@ def plot_nats(
 
 
 def _far_off(values: NDArray[np.float64], others: list[float]) -> NDArray[np.bool_]:
-    """Return which values lie so far above all others that a common linear axis would hide the differences of these."""
+    """Return which values lie so far above the others that a common linear axis would hide the others' differences."""
     ordered = np.sort(np.concatenate([values, others]))
     for k in range(max(3, len(ordered) // 2), len(ordered)):
         if ordered[k] - ordered[0] > _FAR * (ordered[k - 1] - ordered[0]) > 0.0:

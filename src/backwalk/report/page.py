@@ -1,8 +1,8 @@
-"""The fidelity report: one HTML file that needs no other, and the same numbers as JSON.
+"""The fidelity report: one self-contained HTML file, and the same numbers as JSON.
 
-The page is a list of sections. Whatever comes from a user (column names, settings, commands) is escaped by the
-template, and by XML's rules in pictures, so that markup in it stays text; characters that control or reorder text are
-written as escapes. A Content Security Policy allows only the page's own style and script.
+The page is a list of sections. Text from a user (column names, settings, commands) is escaped by the template, and in
+pictures by XML's rules, so that markup stays text; characters that control or reorder text are written as escapes. A
+Content Security Policy allows only the page's own style and script.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _hash(text: str) -> str:
 
 
 _STYLE, _SCRIPT = _own("report.css"), _own("report.js")
-# Pictures have style attributes, which cannot load or run anything here. `style-src` is for browsers that know no more.
+# Pictures have style attributes, which cannot load or run anything here. `style-src` is for older browsers.
 _POLICY = "; ".join(
     [
         "default-src 'none'",

@@ -109,7 +109,7 @@ def density_section(context: Context) -> Section:
 
 
 def memorisation_section(context: Context) -> Section | None:
-    """Show whether the model copies its training rows, where these were given."""
+    """Show whether the model copies its training rows, if these were given."""
     fidelity, lines = context.fidelity, []
     share, gain, levels = fidelity.nearest_row_share, fidelity.training_gain, fidelity.training_gain_by_level
     if share is not None:

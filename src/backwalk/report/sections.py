@@ -22,7 +22,7 @@ from backwalk.report.style import svg
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What a report is made of: the scores, the model, frames of the chain, and the command lines that made them."""
+    """The content of a report: the scores, the model, frames of the chain, and the command lines that made them."""
 
     fidelity: Fidelity
     model: DiffusionModel
@@ -133,7 +133,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Chain:
-    """The chain that readers move through with a slider, and a strip of frames where no script runs."""
+    """The chain with a slider, and strips of frames for browsers without scripts."""
 
     frames: ChainFrames
     strips: Sequence[Picture]

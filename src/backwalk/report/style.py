@@ -1,8 +1,7 @@
-"""The style of all figures: Okabe and Ito's colours, which colour-blind readers can distinguish, and one ink.
+"""The style of all figures: Okabe and Ito's colours, which colour-blind readers can distinguish, and a grey for text.
 
-The ink is a middle grey that is legible on white and on black; `svg` replaces it by the page's text colour, and the
-colours by CSS variables. Backgrounds are transparent. The user's settings of matplotlib (LaTeX for text, another style)
-have no effect on these figures, and stay unchanged.
+The grey, `INK`, is legible on white and on black; `svg` replaces it by the page's text colour, and the colours by CSS
+variables. Backgrounds are transparent. The user's settings of matplotlib have no effect here, and stay unchanged.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def _style(**more: Any) -> Iterator[None]:
 
 
 def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorate a function that draws a figure, so that it uses this style and restores matplotlib's settings."""
+    """Decorate a function that draws a figure: use this style, and restore matplotlib's settings afterwards."""
 
     @wraps(plot)
     def in_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
