@@ -73,6 +73,34 @@ def test_blocks_give_the_table_that_arrow_gives_at_once(monkeypatch, seed):
     assert n_compared > 80
 
 
+@pytest.mark.parametrize(
+    ("suffix", "data", "names", "rows"),
+    [
+        (".tsv", b"\tx\ty\n0\t1.5\t3\n", ("", "x", "y"), [b"0\t1.5\t3\n"]),
+        (".tsv", b"\n  \n\r\n\tx\n0\t1\n", ("", "x"), [b"0\t1\n"]),
+        (".csv", b" x,y\n1,2\n", (" x", "y"), [b"1,2\n"]),
+        (".csv", b"\xef\xbb\xbf \t\n x\n1\n", (" x",), [b"1\n"]),
+    ],
+)
+def test_white_space_before_the_first_name_stays(tmp_path, suffix, data, names, rows):
+    """Found by review: pandas begins a TSV with a tab, which was stripped, so that every column was read shifted."""
+    text = DelimitedText(io.BytesIO(data), "\t" if suffix == ".tsv" else ",")
+    assert text.names == names
+    assert [row for block in text.blocks() for row in text.rows(block)] == rows
+    (tmp_path / f"rows{suffix}").write_bytes(data)
+    if "" in names:
+        with pytest.raises(TableFileError, match=r"''.*without index"):
+            read_table(tmp_path / f"rows{suffix}")
+        dropped = read_part(tmp_path / f"rows{suffix}", Selection(drop=("",))).table
+        assert dropped.columns == names[1:]
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"  \n\t", b"\xef\xbb\xbf\r\n"])
+def test_a_file_of_white_space_is_empty(data):
+    with pytest.raises(TableFileError, match="empty"):
+        DelimitedText(io.BytesIO(data), ",")
+
+
 @pytest.mark.parametrize("suffix", [".csv.gz", ".tsv.gz"])
 def test_compressed_text_is_limited_unpacked(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"bomb{suffix}"

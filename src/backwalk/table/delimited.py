@@ -115,12 +115,17 @@ class DelimitedText:
             place = match.end()
         return fields
 
-    def cells(self, block: bytes, columns: Sequence[int], rows_before: int = 0) -> list[pa.Array]:
-        """Return the cells of some columns of a block, as bytes; cells that mean a missing value are null."""
+    def cells(
+        self, block: bytes, columns: Sequence[int], rows_before: int = 0, *, nulls: bool = True
+    ) -> list[pa.Array]:
+        """Return the cells of some columns of a block, as bytes.
+
+        Cells that mean a missing value, such as NA, are null, unless `nulls` is False.
+        """
         names = [str(j) for j in range(len(self.names))]
         taken = [names[j] for j in columns]
         options = pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(taken, pa.binary()), include_columns=taken, strings_can_be_null=True
+            column_types=dict.fromkeys(taken, pa.binary()), include_columns=taken, strings_can_be_null=nulls
         )
         try:
             table = self._parsed(block, names, options, ignore_empty_lines=len(names) > 1)
@@ -148,16 +153,20 @@ class DelimitedText:
         )
 
     def _first_block(self) -> bytes:
-        """Return the first block that is not blank, from its first character."""
+        """Return the first block that is not blank, from its first line that is not.
+
+        White space at the head of that line stays: a tab there follows an empty name.
+        """
         block = self._read(BLOCK_BYTES)
         if block.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise _not_text()
         block = block.removeprefix(_BYTE_ORDER_MARK)
-        while not (block := block.lstrip()):
+        while not block.strip():
             block = self._read(BLOCK_BYTES)
             if not block:
                 raise TableFileError("The file is empty: it should hold a header line and rows.")
-        return block
+        blank = re.match(rb"(?:[%b]*+[\r\n]++)*+" % b" \t\v\f".replace(self.delimiter, b""), block)
+        return block[blank.end() :] if blank else block
 
     def _read_header(self) -> None:
         block = self._rest

@@ -21,6 +21,7 @@ from backwalk.table.writing import output_file
 def read_labels(path: str | Path, name: str) -> pa.ChunkedArray:
     """Read one column of a table file unchanged: from text files as text, from Parquet in its own type.
 
+    In text no cell is a missing value: "NA" may be an identifier, and an empty cell is the empty text.
     Raises TableFileError; also if there is no such column.
     """
     with opened(path) as (file, form):
@@ -35,7 +36,7 @@ def read_labels(path: str | Path, name: str) -> pa.ChunkedArray:
         _refuse_absent(name, text.names)
         cells, n_rows = list[pa.Array](), 0
         for block in text.blocks():
-            (column,) = text.cells(block, [text.names.index(name)], n_rows)
+            (column,) = text.cells(block, [text.names.index(name)], n_rows, nulls=False)
             cells.append(column.cast(pa.string()))
             n_rows += len(column)
         return pa.chunked_array(cells, type=pa.string())
