@@ -87,6 +87,20 @@ def test_footers_that_harm_are_refused_before_arrow_reads_them(tmp_path, monkeyp
         read_table(path)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"PAR1" + bytes(20) + (20).to_bytes(4, "little") + b"PARE",
+        parquet_file(b"", struct([(4, LIST, (STRUCT, [[(1, LIST, (STRUCT, [[(8, STRUCT, [])]]))]]))])),
+    ],
+    ids=["footer", "column"],
+)
+def test_an_encrypted_file_is_not_called_damaged(tmp_path, data):
+    (tmp_path / "rows.parquet").write_bytes(data)
+    with pytest.raises(TableFileError, match="encrypted: decrypt it first"):
+        read_table(tmp_path / "rows.parquet")
+
+
 def test_a_footer_is_limited(tmp_path, monkeypatch):
     pyarrow.parquet.write_table(pa.table(ROWS), tmp_path / "rows.parquet")
     monkeypatch.setattr(limits, "PARQUET_FOOTER_BYTES", 100)

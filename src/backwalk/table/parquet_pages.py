@@ -17,6 +17,7 @@ from backwalk import limits
 from backwalk.errors import TableFileError
 
 _MAGIC = b"PAR1"
+_MAGIC_OF_ENCRYPTED = b"PARE"  # of a file whose footer is encrypted as well
 _MOST_ENTRIES = 2**20  # structures in the footer's lists; a column of a row group is one
 _HEADER_READS = (2**9, 2**14, 2**24)  # bytes to try to read a page header from; Arrow tries up to 16 MiB
 _DEEPEST = 32
@@ -25,7 +26,8 @@ _BYTE, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 3, 5, 6, 7, 8,
 _Spec = dict[int, Any]  # the type of each wanted field, or (list or struct, its own spec)
 
 _COLUMN: Final[_Spec] = {5: _I64, 7: _I64, 9: _I64, 11: _I64}  # values, compressed size, data page, dictionary page
-_FOOTER: Final[_Spec] = {4: (_LIST, {1: (_LIST, {3: (_STRUCT, _COLUMN)})})}
+_CHUNK: Final[_Spec] = {3: (_STRUCT, _COLUMN), 8: (_STRUCT, {})}  # 8 says how its pages are encrypted
+_FOOTER: Final[_Spec] = {4: (_LIST, {1: (_LIST, _CHUNK)})}
 _PAGE: Final[_Spec] = {
     2: _I32,
     3: _I32,
@@ -53,6 +55,8 @@ def _sum_of_pages(file: BinaryIO, size: int) -> int:
     file.seek(max(size - 8, 0))
     tail = file.read(8)
     length = int.from_bytes(tail[:4], "little")
+    if tail[4:] == _MAGIC_OF_ENCRYPTED:
+        raise _encrypted()
     if tail[4:] != _MAGIC or not 0 < length <= size - 12:
         raise _Malformed("it has no footer")
     if length > limits.PARQUET_FOOTER_BYTES:
@@ -64,10 +68,16 @@ def _sum_of_pages(file: BinaryIO, size: int) -> int:
     groups = _Compact(file.read(length)).struct(_FOOTER).get(4, [])
     total = 0
     for chunk in (chunk for group in groups for chunk in group.get(1, [])):
+        if 8 in chunk:
+            raise _encrypted()
         total += _bytes_of_column(file, chunk.get(3, {}), limits.TABLE_FILE_BYTES - total)
         if total > limits.TABLE_FILE_BYTES:
             break
     return total
+
+
+def _encrypted() -> TableFileError:
+    return TableFileError("The Parquet file is encrypted: decrypt it first.")
 
 
 def _bytes_of_column(file: BinaryIO, column: dict[int, Any], allowed: int) -> int:
