@@ -69,7 +69,7 @@ class GaussianDenoiser(_ClosedForm):
         _ = self._as_mixture  # so that a bad covariance is refused at once
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,) or (n, d)."""
+        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,), (1, d) or (n, d)."""
         return self._as_mixture(x_t, log_snr)
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
@@ -116,7 +116,7 @@ class GaussianMixtureDenoiser(_ClosedForm):
             )
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,) or (n, d)."""
+        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,), (1, d) or (n, d)."""
         k, d = self.means.shape
         entries = k * d * d if log_snr.ndim == 2 else k * d
         return _tile_by_tile(lambda x, levels: self._posterior(x, levels)[0], x_t, log_snr, entries_a_row=entries)
@@ -233,7 +233,7 @@ class EmpiricalDenoiser(_ClosedForm):
             )
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,) or (n, d)."""
+        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,), (1, d) or (n, d)."""
         if log_snr.ndim == 2:
             return _tile_by_tile(self._at_levels_of_coordinates, x_t, log_snr, entries_a_row=self.points.numel())
         return _tile_by_tile(self._at_levels_of_rows, x_t, log_snr, entries_a_row=len(self.points))
@@ -279,7 +279,7 @@ def _mixed(values: Tensor, slopes: Tensor, weight: Tensor, log_slopes: Tensor) -
 def _in_float64(x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
     """Return the points and their levels, (n,) or (n, d)."""
     levels = in_float64(log_snr)
-    return in_float64(x_t), levels if levels.ndim == 2 else levels.expand(len(x_t))
+    return in_float64(x_t), levels.expand(len(x_t), -1) if levels.ndim == 2 else levels.expand(len(x_t))
 
 
 def _tile_by_tile(
