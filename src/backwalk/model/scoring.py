@@ -1,6 +1,6 @@
-"""What a model says of given rows: the bound on -log p term by term, the log-density, and the denoising errors.
+"""Score rows by a model: the bound on -log p term by term, the log-density, and the denoising errors.
 
-Rows come in the user's units and are encoded; what is said of them is in the user's units again.
+Rows and results are in the user's units.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from backwalk.torch_state import in_initial_torch_state
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
 _ROWS_AT_ONCE = 2**15  # places of rows of integers whose log-densities are computed before the next ones
-_FEWEST_ROWS, _MOST_ROWS = 128, 512  # of a bound's piece on a CPU: few rows should keep two threads busy, too
+_FEWEST_ROWS, _MOST_ROWS = 128, 512  # of a bound's piece on a CPU, so that few rows occupy two threads as well
 MOST_FULL_COLUMNS = 64  # of a full covariance: 2,048 rows' take 32 MiB, and their eigenvectors seconds per step
 
 
@@ -64,20 +64,19 @@ def bound(
 ) -> BoundTerms:
     """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats per row.
 
-    The chain is the model's own unless said otherwise: `reverse_variance` is one of `BOUND_VARIANCES`, `steps` the
-    times that are visited or the number of them (then those of `chosen_times`), and `decoder_variance`, in squared
-    encoded units, defaults as in `reverse_variances`, or with "full" to the covariance that the denoiser's Jacobian
-    gives. Integers are dequantised by the stream, row by row, and the bound is one on -log (p / q): it lies above the
-    negative log-probability, on average over the places in the cells (Jensen). The codec's log |det J| is part of the
-    reconstruction term, and of every row's total. Rows go through in pieces, so that memory does not grow with them.
-    Raises InvalidInput for rows that the model cannot make (`refuse_impossible`), and SamplingDiverged where the
-    network's answers are no numbers.
+    By default the chain is the model's own. `reverse_variance` is one of `BOUND_VARIANCES`; `steps` are the visited
+    times, or their number (see `chosen_times`); `decoder_variance`, in squared encoded units, defaults as in
+    `reverse_variances`, or with "full" to the covariance from the denoiser's Jacobian. Integers are dequantised by the
+    stream, row by row, and the bound is on -log (p / q): its mean over the places in the cells lies above the negative
+    log-probability (Jensen). The codec's log |det J| is part of the reconstruction term, and of every row's total. Rows
+    are processed in pieces, to save memory. Raises InvalidInput for rows that the model cannot make
+    (`refuse_impossible`), and SamplingDiverged if the network returns NaN.
     """
     kind = model.reverse_variance if reverse_variance is None else reverse_variance
     check_reverse_variance(kind, BOUND_VARIANCES)
     if kind == "full" and model.codec.n_encoded > MOST_FULL_COLUMNS:
         raise InvalidInput(
-            f'reverse_variance="full" should be asked for at most {MOST_FULL_COLUMNS} columns, but the model has '
+            f'reverse_variance="full" takes at most {MOST_FULL_COLUMNS} columns, but the model has '
             f'{model.codec.n_encoded}: use "optimal".'
         )
     refuse_impossible(model, values)
@@ -87,7 +86,7 @@ def bound(
     z = encode_for_scoring(model, rows).float()
     times = chosen_times(model, steps, decoder_variance=decoder_variance)
     schedule = model.schedule.respace(times)
-    bound_of: Callable[..., BoundTerms]  # the size of a model's rows was looked at when it was made
+    bound_of: Callable[..., BoundTerms]  # size=1: the fit has checked the scale of its rows
     if kind == "full":
         bound_of = partial(full_covariance_bound, schedule=schedule, decoder_variance=decoder_variance, size=1.0)
     else:
@@ -115,13 +114,12 @@ def bound(
 def chosen_times(
     model: DiffusionModel, steps: int | Sequence[int] | None, *, decoder_variance: float | None = None
 ) -> list[int]:
-    """Return the times of the chain that `bound`'s `steps` means, increasing and ending at n_steps.
+    """Return the times of the chain for the argument `steps` of `bound`, increasing and ending at n_steps.
 
-    None is the whole chain. K is the K steps whose bound is least with the best scalar variance in each, by the
-    denoising errors that the fit measured, and with the decoder's variance where it is given. All kinds
-    of variance are given these same steps; for the others than "optimal" another K might be a little better.
-
-    Raises InvalidInput for any other thing than these and a list of times.
+    None gives the whole chain. A number K gives the K steps whose bound with optimal scalar variances is least, by the
+    measured denoising errors and, if given, the decoder's variance. These steps serve all kinds of reverse variance,
+    although others may be slightly better for kinds other than "optimal". A list of times is returned unchanged. Raises
+    InvalidInput for anything else.
     """
     n_steps = model.schedule.n_steps
     if steps is None:
@@ -151,18 +149,18 @@ def log_density(
 ) -> LogDensity:
     """Return the log-density of rows under the probability-flow ODE, in the user's units: nats per row.
 
-    In columns of integers it is the log-probability: estimated from p at `n_places` places in the joint cell
-    (`integers.py`); the estimate is low by about half of its squared standard error.
+    In columns of integers it is the log-probability, estimated from p at `n_places` places in the joint cell
+    (`integers.py`). The estimate is biased downwards by about half of its squared standard error.
 
-    The divergence is exact up to 32 encoded columns, at the cost of d + 1 evaluations each time. Beyond, or where
-    `n_probes` is given, that many random sign vectors per row (16) estimate it. Probes and places come from `stream`,
-    by default always the same, and from the row's own content. So a row's result does not depend on the others, and
-    equal rows have equal results; the draws of different rows are independent, and their errors average out in a mean.
-    `standard_error` is that of the places and probes together.
+    The divergence is exact up to 32 encoded columns, at the cost of d + 1 evaluations each time. Beyond, or if
+    `n_probes` is given, it is estimated by that many random sign vectors per row (by default 16). Probes and places
+    depend only on `stream` (by default a fixed one) and the row's content: a row's result does not depend on the other
+    rows, and equal rows have equal results. Draws of different rows are independent, so that their errors average out.
+    `standard_error` is that of places and probes together.
 
     Rows are integrated in tiles; `watch` is called with the number of rows of each. The density is blurred by
-    `model.blur`. Rows that the model cannot make have -inf: another value than the fitted one in a constant column, or
-    no integer in a column of integers. Raises SamplingDiverged where the network's answers are no numbers.
+    `model.blur`. Rows that the model cannot make have -inf (`Codec.supports`). Raises SamplingDiverged if the network
+    returns NaN.
     """
     if n_probes is None and model.codec.n_encoded > MOST_EXACT_COLUMNS:
         n_probes = DEFAULT_PROBES
@@ -205,7 +203,7 @@ def _log_density_of(
     stream: Stream,
     watch: Callable[[int], object] = lambda _: None,
 ) -> LogDensity:
-    """Return the log-density of rows where they stand, dequantised or without integers."""
+    """Return the log-density of rows that are dequantised or have no integers."""
     z = encode_for_scoring(model, rows).float()
     level = model.schedule.noise_level
     cut = z.device.type == "cpu" and isinstance(model.denoiser, Linearizable)
@@ -236,10 +234,9 @@ def _log_density_of(
 def rows_scored_at_once(n_tangents: int) -> int:
     """Return the rows of a tile in which a CPU computes log-densities: fewer, the more tangents each row has.
 
-    A single row costs a whole tile, so a tile should be small; but every operation on it should be worth its call.
-    With 512 rows in the plane, 256 in 8 dimensions and 128 from 16 on, many rows go through as fast as in any other
-    tile (widths 64 and 128, three and four members), and one row in a fraction of the time. It is a power of two: of
-    170 rows the last are a remainder to the matrix products, and have other bits than the same rows elsewhere.
+    A single row costs a whole tile, so that tiles should be small, but large enough for the cost of calls not to
+    matter: 512 rows in the plane, 256 in 8 dimensions and 128 from 16 on. The number is a power of two, because matrix
+    products treat a remainder differently, so that its rows would have other bits.
     """
     most = max(2048 // max(n_tangents, 1), 1)
     return min(max(1 << (most.bit_length() - 1), 128), 512)
@@ -255,7 +252,7 @@ def _refuse_no_numbers(of_rows: Tensor, what: str) -> None:
 
 
 def ranks(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the share of the reference scores, (m,), that are no higher than each score: (n,), from 0 to 1."""
+    """Return, for each score, (n,), the share of the reference scores, (m,), that are no higher."""
     places = np.searchsorted(np.sort(reference), scores, side="right")
     return np.asarray(places / max(len(reference), 1))
 
@@ -266,9 +263,9 @@ def possible_rows(model: DiffusionModel, values: NDArray[np.float64]) -> NDArray
 
 
 def impossible_words(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> str | None:
-    """Return which of the rows (n, d) the model cannot make, in words, or None where it can make all.
+    """Describe the rows (n, d) that the model cannot make, see `Codec.supports`; None if it can make all.
 
-    See `Codec.supports`. Other rows have no finite bound, no latents, and a log-density of -inf.
+    Such rows have no finite bound, no latents, and a log-density of -inf.
     """
     held = model.codec.supports(values, model.schema.dtypes)
     differ = np.flatnonzero(~held.all(axis=1))
@@ -288,13 +285,13 @@ def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: 
     """Raise InvalidInput for rows (n, d) that the model cannot make: see `impossible_words`."""
     words = impossible_words(model, values, name)
     if words:
-        raise InvalidInput(f"{words}: drop such rows, or fit the model to some too.")
+        raise InvalidInput(f"{words}: drop such rows, or include some in the fit.")
 
 
 def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:
-    """Return rows in encoded units, float64, on the network's device, each number where it stands.
+    """Return encoded rows, not dequantised, in float64 on the network's device.
 
-    Raises InvalidInput beyond the network's range, and for missing values.
+    Raises InvalidInput for rows beyond the network's range, and for missing values.
     """
     z = model.codec.encode(complete(Table(values, model.schema)).values)
     far = np.flatnonzero(np.abs(z).max(axis=1) > FARTHEST_TO_SCORE)
@@ -312,14 +309,14 @@ def measured_denoising_error(
 ) -> Tensor:
     """Return m_t for every step of a chain, from about `n_levels` of its steps: (n_steps + 1,), float64.
 
-    ln m_t is smooth in the log-SNR, however a schedule's steps lie there: in it the levels are spread evenly, the first
-    and the last step among them, and between them ln m_t is interpolated.
+    The measured steps are spread evenly in the log-SNR, including the first and the last one. Between them ln m_t,
+    which is smooth in the log-SNR for any schedule, is interpolated.
     """
-    # Increasing. The farthest levels of a chain that ends in noise alone are as one.
+    # Increasing. The last levels of a chain that ends in pure noise are clamped to one.
     place = -schedule.log_snr[1:].clamp(min=-2.0 * math.log(GREATEST_LEVEL)).numpy()
     times = sorted({1, *spread_times(place, min(n_levels, schedule.n_steps))})
     with single_threads(z.device.type == "cpu") as parallel_map:
-        rows = z.repeat(-(-2048 // len(z)), 1)  # copies and not draws, which would be thousands of calls on a few rows
+        rows = z.repeat(-(-2048 // len(z)), 1)  # copies of few rows are faster than many draws
         chain = schedule.respace(times)
         measured = denoising_error(denoiser, rows, chain, stream=stream, parallel_map=parallel_map)[1:]
     at = place[np.array(times) - 1]
@@ -329,12 +326,12 @@ def measured_denoising_error(
 def _signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:
     """Return random signs for rows z, (n, d): (n_probes, n, d), float32.
 
-    A row's signs come from a stream that its bits name. Its place, which would do for samples, says nothing about a
-    row that is scored: the same row may stand anywhere.
+    A row's signs come from a stream that is named by its bits and not by its number, because the same row may occur
+    anywhere in a table.
     """
     d, probes = z.shape[1], stream.child("probes")
 
-    @cache  # a tile is filled up with copies
+    @cache  # the last tile is padded with copies
     def of_row(bits: bytes) -> Tensor:
         return probes.child(bits.hex()).uniform(0, n_probes, d)
 

@@ -1,11 +1,11 @@
-"""From the user's units to encoded coordinates and back: a codec is the columns of a table and their slices.
+"""The codec: maps between rows in the user's units and encoded rows, column by column.
 
-Column j of the table has the coordinates `slices[j]` of an encoded row: none where it is constant, one for a number or
+Column j of the table has the coordinates `slices[j]` of an encoded row: none if it is constant, one for a number or
 an integer. `columns.py` has the kinds, `maps.py` their maps. NaN marks a missing value, in the user's rows and in all
 coordinates of its column.
 
-The density p of dequantised integers, integrated over a cell, is the probability P of the integer, and ln (p / q) at
-x + u is no more than ln P on average over u ~ q (Jensen).
+The density p of dequantised integers, integrated over a cell, is the probability P of the integer. The mean of
+ln (p / q) at x + u over u ~ q is at most ln P (Jensen).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from backwalk.table.frame import Table, complete
 from backwalk.table.maps import BoolArray, ConstantMaps, IntegerMaps, Maps
 from backwalk.table.schema import FloatArray
 
-_SHARE_THAT_TELLS = 3  # one row in so many
-_FEW = 10  # rows, which may be alike by chance
+_ROWS_PER_REPEAT = 3  # a number counts as repeated from one row in three on
+_FEWEST_REPEATS = 10  # rows; fewer may be equal by chance
 _Index = slice | npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
 class _Family:
-    """Columns that are mapped together, by their numbers, with their coordinates and the uniforms that they take."""
+    """Columns of one kind, which are mapped together: their numbers, coordinates and uniforms."""
 
     columns: _Index
     coordinates: _Index
@@ -44,7 +44,7 @@ class _Family:
 
 @dataclass(frozen=True, eq=False)
 class Redraw:
-    """The encoded coordinates that depend on random draws, as those of integers do, for a fit that draws them anew.
+    """Draws again the encoded coordinates that depend on random draws, those of integers, for each training batch.
 
     `coordinates`, (m,), are their numbers; encoding a row takes `n_uniforms` draws.
     """
@@ -54,11 +54,11 @@ class Redraw:
     _parts: tuple[tuple[FloatArray, _Index, Maps], ...]
 
     def of(self, rows: npt.NDArray[np.intp]) -> Redraw:
-        """Return that of some of the rows."""
+        """Return the `Redraw` of some of the rows."""
         return replace(self, _parts=tuple((x[rows], uniforms, maps) for x, uniforms, maps in self._parts))
 
     def __call__(self, rows: npt.NDArray[np.intp], v: FloatArray) -> FloatArray:
-        """Return the coordinates of some rows, (b, m), by uniforms v in (0, 1), (b, `n_uniforms`)."""
+        """Return the coordinates of some rows, (b, m), given uniforms v in (0, 1), (b, `n_uniforms`)."""
         return np.concatenate([maps.encode(x[rows], v[:, uniforms]) for x, uniforms, maps in self._parts], axis=1)
 
 
@@ -89,18 +89,17 @@ class Codec:
         """Return the codec that gives each coordinate of a table's rows mean 0 and variance 1.
 
         Numbers with heavy tails are transformed by asinh first (`fitted_tails`), unless `asinh` is False. A column of a
-        DataFrame that holds integers alone, whatever its dtype, is dequantised, and has the variance of its places in
-        the cells too. With `scale=False` numbers stay as they are, as in code that trains on the raw points; constant
-        columns are set aside all the same. Raises InvalidInput for missing values, for a single row, where no column
-        varies, and for a spread too small for float64.
+        DataFrame that holds only integers, of any dtype, is dequantised; its variance includes that of the places in
+        the cells. With `scale=False` numbers are not scaled. Constant columns are never encoded. Raises InvalidInput
+        for missing values, for a single row, if no column varies, and for a spread too small for float64.
         """
         return cls(fitted_columns(complete(table), scale=scale, asinh=asinh))
 
     def refitted(self, table: Table, *, asinh: bool = True) -> Codec:
-        """Return the codec of other rows of the same table, with densities over the same coordinates.
+        """Return a codec fitted to other rows of the same table, with densities over the same coordinates.
 
-        The same columns hold integers, dequantised by the same density. A column that is constant in one of the two
-        tables alone stays as it is. `asinh` is that of `fit`.
+        The same columns hold integers, dequantised by the same density. A column that is constant in only one of the
+        two tables keeps its encoding. `asinh` is as for `fit`.
         """
         integers = {
             j: column.dequantisation for j, column in enumerate(self.columns) if isinstance(column, IntegerColumn)
@@ -132,22 +131,22 @@ class Codec:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether coordinates were brought to mean 0 and variance 1, rather than left as the values are."""
+        """Whether coordinates have mean 0 and variance 1, rather than the units of the values."""
         return any(column.is_scaled for column in self.columns)
 
     def observed(self, observed: BoolArray) -> BoolArray:
-        """Return which coordinates are observed, (n, k), where `observed`, (n, d), says which values are."""
+        """Return which coordinates are observed, (n, k), from which values are, (n, d)."""
         return np.repeat(observed, [column.width for column in self.columns], axis=1)
 
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None) -> FloatArray:
         """Return encoded rows.
 
-        Integers are dequantised where a `stream` is given, and stand at the centres of their cells otherwise. `values`
+        Integers are dequantised if a `stream` is given, and otherwise encoded as the centres of their cells. `values`
         is (n, d) in the user's units; all coordinates of a missing value are NaN. Returns (n, k). Raises InvalidInput
-        for another shape, and for a value so far out that a coordinate overflows.
+        for another shape, and for a value so large that a coordinate overflows.
         """
         x = self._rows(values, self.n_columns, "values")
-        z = np.empty((len(x), self.n_encoded))  # row by row in memory: the bits of a row's sums depend on that
+        z = np.empty((len(x), self.n_encoded))  # in row order: the bits of a row's sums depend on it
         v = None if stream is None else stream.uniform(0, len(x), self.n_uniforms).numpy()
         for family in self._varying_families:
             draws = None if v is None else v[:, family.uniforms]
@@ -168,7 +167,7 @@ class Codec:
         return sum(column.n_uniforms for column in self.columns)
 
     def redraw(self, values: FloatArray) -> Redraw | None:
-        """Return what draws the coordinates of rows, (n, d), anew, or None where no coordinate depends on draws."""
+        """Return the `Redraw` of rows, (n, d), or None if no coordinate depends on draws."""
         drawn = [family for family in self._families if _size(family.uniforms)]
         if not drawn:
             return None
@@ -177,14 +176,14 @@ class Codec:
         return Redraw(coordinates, self.n_uniforms, parts)
 
     def dequantise(self, values: npt.ArrayLike, *, stream: Stream) -> FloatArray:
-        """Return rows, (n, d) in the user's units, with integers moved within their cells by their densities' draws."""
+        """Return rows, (n, d) in the user's units, with random places in the cells of integers."""
         rows = self._rows(values, self.n_columns, "values")
         return self.dequantised_at(rows, stream.uniform(0, len(rows), self.n_uniforms).numpy())
 
     def dequantised_at(self, values: npt.ArrayLike, v: FloatArray, *, weight: float = 1.0) -> FloatArray:
-        """Return `dequantise`d rows, the places in their cells given by v in (0, 1), (n, `n_uniforms`).
+        """Return rows as `dequantise` does, with the places given by uniforms v in (0, 1), (n, `n_uniforms`).
 
-        `weight` multiplies the cosine in the densities: with less, fewer places are in the middle of their cells.
+        `weight` multiplies the cosine in the densities; below 1, fewer places are in the middle of their cells.
         """
         rows = self._rows(values, self.n_columns, "values").copy()
         for columns, maps, uniforms in self._integers:
@@ -192,10 +191,10 @@ class Codec:
         return rows
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
-        """Return rows in the user's units, integers rounded, constants put back.
+        """Return rows in the user's units, with integers rounded, and constants restored.
 
-        `z` is (n, k). Returns (n, d); what float64 cannot hold is clipped to its largest number. Raises InvalidInput
-        for another shape.
+        `z` is (n, k). Returns (n, d); numbers beyond the range of float64 are clipped. Raises InvalidInput for another
+        shape.
         """
         encoded = self._rows(z, self.n_encoded, "z")
         rows = np.empty((len(encoded), self.n_columns))
@@ -204,9 +203,9 @@ class Codec:
         return rows
 
     def within_range(self, rows: FloatArray) -> FloatArray:
-        """Return new rows, (n, d) in the user's units, whose integers are within the range of the fitted ones.
+        """Return new rows, (n, d) in the user's units, with integers within the fitted range.
 
-        What lies beyond is reflected at the edge of the last cell.
+        Integers beyond are reflected at the edge of the last cell.
         """
         kept = rows.copy() if self._integers else rows
         for columns, maps, _ in self._integers:
@@ -222,9 +221,9 @@ class Codec:
         return log_det
 
     def log_dequantisation(self, values: npt.ArrayLike, *, weight: float = 1.0) -> FloatArray:
-        """Return ln q of the places in their cells where rows, (n, d), have dequantised integers: (n,), nats.
+        """Return ln q of the places of dequantised integers in their cells, of rows (n, d): (n,), nats.
 
-        It is 0 for the uniform density. Relative to q the density of dequantised rows is a probability of integers.
+        It is 0 for the uniform density. `integers.py` of `model` uses it to estimate probabilities of integers.
         """
         x = self._rows(values, self.n_columns, "values")
         log_q = np.zeros(len(x))
@@ -244,9 +243,9 @@ class Codec:
     def supports(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> BoolArray:
         """Return which values of rows a model can make: (n, d).
 
-        It is False where a constant column holds another value than the fitted one, and where a column of integers
-        holds another number. Rows with such values have a log-density of -inf.
-        `dtypes` are those in which the columns were fitted: a constant of float32 equals what rounds to it.
+        It is False for another value than the fitted one in a constant column, and for other numbers than integers in a
+        column of integers. Rows with such values have a log-density of -inf. `dtypes` are those in which the columns
+        were fitted: numbers that round to a constant in float32 equal it.
         """
         x = self._rows(values, self.n_columns, "values")
         held = np.ones(x.shape, dtype=bool)
@@ -256,16 +255,16 @@ class Codec:
         return held
 
     def repeated_values(self, values: FloatArray, blur: float) -> dict[int, tuple[float, float]]:
-        """Return the columns that hold one number in a third of the rows or more: that number and its share of rows.
+        """Return the columns in which a third of the rows or more hold the same number, with it and its share of rows.
 
-        Left out are numbers whose cell is wider than what the model blurs them by, `blur` encoded units to either side:
-        rounding brings them back. `values` is (n, d); of more than 10,000 rows so many are looked at.
+        Numbers whose cell is wider than the model's blur, `blur` encoded units to either side, are left out, because
+        rounding restores them. `values` is (n, d), of which at most 10,000 random rows are used.
         """
         some, found = rows_looked_at(values, "repeated"), {}
         for j in self.varying:
             numbers, counts = np.unique(some[:, j], return_counts=True)
             most = int(counts.argmax())
-            if counts[most] < max(len(some) / _SHARE_THAT_TELLS, _FEW):
+            if counts[most] < max(len(some) / _ROWS_PER_REPEAT, _FEWEST_REPEATS):
                 continue
             maps, number = self.columns[j].maps, numbers[[[most]]]
             z = maps.encode(number)
@@ -279,7 +278,7 @@ class Codec:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Codec:
-        """Return the codec that `to_dict` wrote. Raises InvalidInput where the record is not one."""
+        """Return the codec that `to_dict` wrote. Raises InvalidInput for any other record."""
         if not isinstance(record, Mapping) or set(record) != {"columns"} or not isinstance(record["columns"], list):
             raise InvalidInput("A codec should have one key, columns, with a list of columns.")
         return cls(tuple(column_from_dict(column) for column in record["columns"]))
@@ -322,7 +321,7 @@ def _size(index: _Index) -> int:
 
 
 def _index(numbers: Sequence[int]) -> _Index:
-    """Return what picks these columns of an array, increasing numbers: a slice, which copies nothing, where it can."""
+    """Return the index of some columns of an array, in increasing order: a slice, which copies nothing, if possible."""
     if not numbers:
         return slice(0, 0)
     if numbers[-1] - numbers[0] + 1 == len(numbers):

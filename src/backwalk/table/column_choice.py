@@ -1,4 +1,4 @@
-"""How each column of a table is encoded: the kind and the parameters that follow from its rows."""
+"""Choose the encoding of each column of a table: its kind and parameters, from its rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from backwalk.table.maps import COSINE_VARIANCE, UNIFORM_VARIANCE, BoolArray, as
 from backwalk.table.schema import FloatArray
 
 _IQR_OF_A_NORMAL = 1.3489795
-# A column has heavy tails where its standard deviation is more than this many times that of a normal column with the
+# A column has heavy tails if its standard deviation is more than this factor times that of a normal column with the
 # same quartiles. The factor is 1.2 for an exponential column, 1.5 for Student's t with 3 degrees of freedom and 2 for a
 # log-normal one of sigma 1 (`docs/defaults.md`).
 _HEAVY = 1.75
@@ -42,7 +42,7 @@ def fitted_columns(
     """
     x = table.values
     if len(x) == 1:
-        raise InvalidInput("At least 2 rows are needed to tell how columns vary, but got 1 sample: give more rows.")
+        raise InvalidInput("At least 2 rows are needed to scale columns, but got 1 sample: give more rows.")
     d = x.shape[1]
     varies = x.min(axis=0) != x.max(axis=0)
     is_integer = np.array([_holds_integers(table, j) if integers is None else j in integers for j in range(d)])
@@ -52,7 +52,7 @@ def fitted_columns(
         is_cosine = is_integer & (spread * _COSINE <= 1.0)
     else:
         is_cosine = np.array([integers.get(j) == "cosine" for j in range(d)])
-    if is_cosine.any():  # another look at all rows, which most tables do not need
+    if is_cosine.any():  # a second pass over all rows, which most tables do not need
         centre, spread = _moments(x, is_integer * np.where(is_cosine, COSINE_VARIANCE, UNIFORM_VARIANCE))
     if not scale:
         centre, spread = np.zeros(d), np.ones(d)
@@ -99,15 +99,15 @@ def _holds_integers(table: Table, j: int) -> bool:
 
 
 def fitted_tails(x: FloatArray, spread: FloatArray, is_integer: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Return the asinh transform's centre and scale for each column of x, (n, d): (d,) each, an infinite scale where
-    tails are not heavy.
+    """Return the centre and the scale of the asinh transform for each column of x, (n, d): (d,) each.
 
-    `spread`, (d,), are the columns' standard deviations. A column is heavy-tailed where its spread is more than 1.75
-    times that of a normal one with its quartiles; columns whose quartiles are equal are not, as they hold one value
-    with exceptions. The transform is, of a few, the likeliest if transformed rows are normal, with mean and variance as
-    they come: around the median, with 1/8 to 4 times the distance of the quartiles as scale; or, for rows of one sign,
-    around 0 with a scale far below all of them, which is their logarithm. The scale of integers is 1 at least.
-    Quartiles and likelihoods are those of up to 10,000 rows, picked at random.
+    The scale is infinite if the tails are not heavy. `spread`, (d,), has the columns' standard deviations. A column is
+    heavy-tailed if its spread is more than 1.75 times that of a normal column with the same quartiles; columns whose
+    quartiles are equal are not, as they hold one value with exceptions. Of a few transforms the one is chosen under
+    which the rows have the highest likelihood as draws of a normal distribution: around the median, with 1/8 to 4 times
+    the interquartile range as scale; or, for rows of one sign, around 0 with a scale far below all of them, which is
+    their logarithm. The scale of integers is at least 1. Quartiles and likelihoods are those of up to 10,000 random
+    rows.
 
     >>> x = np.array([[-100.0], [-1.0], [0.0], [1.0], [100.0]])
     >>> fitted_tails(x, x.std(axis=0), np.array([False]))
@@ -129,32 +129,31 @@ def fitted_tails(x: FloatArray, spread: FloatArray, is_integer: BoolArray) -> tu
 
 
 def rows_looked_at(x: FloatArray, purpose: str) -> FloatArray:
-    """Return the rows of x, (n, d), or 10,000 of them: at random, as every other row may be of another kind."""
+    """Return the rows of x, (n, d), or 10,000 of them at random."""
     if len(x) <= _ROWS_LOOKED_AT:
         return x
     return np.asarray(x[Stream(0).child(purpose).generator().integers(len(x), size=_ROWS_LOOKED_AT)])
 
 
 def _far_below(x: float) -> float:
-    """Return about a ten-millionth of a number: a power of two, which does not give away the number.
+    """Return about a ten-millionth of a number: a power of two, which does not reveal the number.
 
-    The other side of 0 is then 17 natural logarithms from the nearest row, and hardly any model comes there.
+    Numbers of the other sign are then 17 natural logarithms from the nearest row, where models have hardly any density.
     """
     return math.ldexp(0.5, math.frexp(x)[1] - 24)
 
 
 def _log_likelihood(x: FloatArray, transform: tuple[float, float]) -> float:
-    """Return the mean log-likelihood of rows (n, 1) if their asinh transform is normal, but for a constant: nats."""
+    """Return the mean log-likelihood of rows (n, 1) whose asinh transform is normal, up to a constant: nats."""
     centre, scale = (np.array([number]) for number in transform)
     spread = float(asinh_transform(x, centre, scale).std())
     return float(asinh_log_slope(x, centre, scale).mean()) - math.log(spread) if spread > 0.0 else -math.inf
 
 
 def _moments(x: FloatArray, of_cells: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the mean and the standard deviation of each column: (d,), (d,). The variance `of_cells`, (d,), is added.
+    """Return the mean and the standard deviation of each column, (d,) each, with the variance `of_cells`, (d,), added.
 
-    Columns are first multiplied by a power of two, which is exact, so that squares of 1e300 and of 1e-300 neither
-    overflow nor vanish.
+    Columns are first multiplied by a power of two, which is exact, so that squares do not overflow or underflow.
     """
     exponent = np.frexp(np.abs(x).max(axis=0))[1]
     unit = np.ldexp(x, -exponent)

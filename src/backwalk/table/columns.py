@@ -1,8 +1,8 @@
 """The kinds of columns: one frozen record for each column of the user's table.
 
-A record says everything about its column: how many encoded coordinates it has (`width`), its maps between values and
-coordinates (`maps`), and how reports describe, draw and compare it. The maps are vectorised over the columns of one
-kind (`maps.py`), and a `Codec` uses them so.
+A record has the number of encoded coordinates of its column (`width`), the maps between values and coordinates
+(`maps`), and how reports describe, draw and compare it. A `Codec` uses the maps vectorised over the columns of one kind
+(`maps.py`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ Dequantisation = Literal["uniform", "cosine"]
 
 @dataclass(frozen=True)
 class Axis:
-    """How pictures draw a column's values: along asinh((x - centre) / scale) where `asinh` holds the two numbers, else
-    linearly; `integers` says whether a histogram's bins end half-way between integers."""
+    """How pictures draw a column's values.
+
+    The axis is linear, or asinh((x - centre) / scale) if `asinh` is (centre, scale). With `integers`, the bins of
+    histograms end half-way between integers.
+    """
 
     asinh: tuple[float, float] | None = None
     integers: bool = False
@@ -72,7 +75,7 @@ class Column(ABC):
     @property
     @abstractmethod
     def description(self) -> str:
-        """What the column is and how it is encoded, in one line."""
+        """The column's kind and encoding, in one line."""
 
     @property
     def maps(self) -> Maps:
@@ -91,7 +94,7 @@ class Column(ABC):
 
 @dataclass(frozen=True)
 class ConstantColumn(Column):
-    """A column that holds one `value` in every row. It has no coordinates, and comes back exactly."""
+    """A column with the same `value` in every row. It has no coordinates, and is decoded exactly."""
 
     value: float
     kind: ClassVar[str] = "constant"
@@ -238,7 +241,7 @@ _KINDS: dict[str, type[Column]] = {
 
 
 def column_from_dict(record: Any) -> Column:
-    """Return the column that `Column.to_dict` wrote. Raises InvalidInput where the record is not one."""
+    """Return the column that `Column.to_dict` wrote. Raises InvalidInput for any other record."""
     kind = record.get("kind") if isinstance(record, Mapping) else None
     made = _KINDS.get(kind) if isinstance(kind, str) else None
     names = {field.name for field in fields(made)} if made is not None else set()  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""The way in: arrays and DataFrames of any library become one checked float64 table.
+"""Convert arrays and DataFrames of any library to one checked float64 table.
 
-Everything that a user hands over passes `as_table` before anything else happens, so the code behind it never meets
-text, infinities, a wrong shape or another library's types. Missing values are NaN; what needs complete rows asks for
-them by `complete`. Each refusal names the rule, the value with its row and column, and the remedy. DataFrames are read
-through narwhals, which imports neither pandas nor polars by itself.
+All input from users passes `as_table` first, so that other modules need not handle text, infinities, wrong shapes or
+other libraries' types. Missing values are NaN; functions that need complete rows call `complete`. Error messages have
+the rule, the value with its row and column, and the remedy. DataFrames are read through narwhals, which imports neither
+pandas nor polars by itself.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...] | None:
-        """The column names, or None where the columns have none."""
+        """The column names, or None if the columns have none."""
         return self.schema.columns
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """One dtype per column, in which rows are given back."""
+        """One dtype per column, in which rows are returned."""
         return self.schema.dtypes
 
     @property
@@ -66,12 +66,12 @@ class Table:
 
 
 def as_table(X: Any, *, name: str = "X") -> Table:
-    """Return rows from an array, lists of lists, or a pandas, polars or pyarrow table, checked and in float64.
+    """Convert an array, lists of lists, or a pandas, polars or pyarrow table to a checked float64 table.
 
-    `X` is (n, d) with n, d >= 1, of numbers or truth values, and is never changed; a `Table` comes back as it is. NaN
-    and null are missing values. Messages call the rows `name`. Arrays of float32 are given back as float32, all others
-    as float64. Raises InvalidInput, with row and column where there is one, for infinities, for integers that float64
-    cannot hold exactly, and for what is no table of numbers.
+    `X` is (n, d) with n, d >= 1, of numbers or truth values, and is never changed; a `Table` is returned unchanged. NaN
+    and null are missing values. Messages call the rows `name`. The schema of float32 arrays has float32, that of all
+    other arrays float64. Raises InvalidInput, with row and column if there is one, for infinities, for integers that
+    float64 cannot hold exactly, and for objects that are not tables of numbers.
 
     >>> as_table([[1, 2], [3, 4]]).values
     array([[1., 2.],
@@ -97,7 +97,7 @@ def as_table(X: Any, *, name: str = "X") -> Table:
 
 
 def complete(table: Table, *, name: str = "X") -> Table:
-    """Return a table without missing values as it is. Raises InvalidInput, with the place of the first, otherwise.
+    """Return a table unchanged if it has no missing values. Raises InvalidInput with the place of the first otherwise.
 
     >>> complete(as_table([[1, 2], [3, float("nan")]]))
     Traceback (most recent call last):
@@ -111,9 +111,9 @@ def complete(table: Table, *, name: str = "X") -> Table:
 def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: str = "Diffusion") -> Table:
     """Return a table with its columns in the order of a fitted schema.
 
-    Named columns are found by name, in whatever order they come, also where another program has kept the apostrophe
-    that CSV headers like `=1+1` are given. Where either side has no names, columns are taken by
-    position and only their number is checked. Raises InvalidInput for missing and for extra columns.
+    Columns are matched by name; a name may still have the apostrophe that `escaped` puts before CSV headers like
+    `=1+1`. If the table or the schema has no names, columns are matched by position and only their number is checked.
+    Raises InvalidInput for missing and for extra columns.
 
     >>> fitted = Schema(("a", "b"), ("float64", "float64"), "pandas")
     >>> swapped = Table(np.array([[2.0, 1.0]]), Schema(("b", "a"), ("float64", "float64"), "pandas"))
@@ -149,7 +149,7 @@ def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: s
 
 
 def frame_dtypes(columns: Sequence[str], dtypes: Sequence[str], name: str) -> tuple[str, ...]:
-    """Return the dtypes of a frame's columns, or raise InvalidInput naming those that hold no numbers."""
+    """Return the dtypes of a frame's columns. Raises InvalidInput if a column does not hold numbers."""
     refused = [j for j, dtype in enumerate(dtypes) if numpy_dtype(dtype) is None]
     if refused:
         raise InvalidInput(
@@ -171,7 +171,7 @@ def _from_frame(frame: nw.DataFrame[Any], name: str) -> tuple[FloatArray, Schema
     natives = [column.to_native() for column in series]
     texts = [str(native.type if kind == "pyarrow" else native.dtype) for native in natives]
     dtypes = frame_dtypes(columns or [str(label) for label in frame.columns], texts, name)
-    if kind != "pandas":  # pandas has several dtypes for one kind of number, the others have one
+    if kind != "pandas":  # pandas has several dtypes for the same kind of number
         dtypes = tuple(cast("str", numpy_dtype(dtype)) for dtype in dtypes)
     schema = Schema(columns, dtypes, cast("Kind", kind))
     values = np.empty(frame.shape)
@@ -230,7 +230,7 @@ def _from_array(X: Any, name: str) -> tuple[FloatArray, Schema]:
     else:
         for column, numbers in enumerate(array.T if array.dtype.kind in "iu" else ()):
             _refuse_rounded(numbers, f"column {column}", name)
-        with np.errstate(over="ignore"):  # what overflows float64 becomes infinite, and is refused by its place
+        with np.errstate(over="ignore"):  # overflow gives infinity, which is refused later
             values = array.astype(np.float64, order="C", copy=False)
     if np.ma.isMaskedArray(X):
         values = np.where(np.ma.getmaskarray(X), np.nan, values)
@@ -265,7 +265,7 @@ def _refuse_empty(shape: tuple[int, ...], name: str) -> None:
 
 
 def _refuse_numbers(values: FloatArray, bad: npt.NDArray[np.bool_], schema: Schema, name: str) -> None:
-    """Raise InvalidInput where any number is `bad`, infinite or missing, (n, d)."""
+    """Raise InvalidInput if any number is `bad`, (n, d): infinite or missing."""
     if not bad.any():
         return
     row, column = divmod(int(bad.argmax()), values.shape[1])
@@ -282,7 +282,7 @@ def _refuse_numbers(values: FloatArray, bad: npt.NDArray[np.bool_], schema: Sche
 
 
 def _refuse_rounded(integers: npt.NDArray[Any], label: str, name: str) -> None:
-    """Raise InvalidInput where float64 does not hold an integer of (n,) exactly: beyond 2^53 it holds some alone."""
+    """Raise InvalidInput if float64 rounds one of the integers, (n,): it holds only some beyond 2^53."""
     if integers.dtype.kind not in "iu" or (integers.max() <= _EXACT and integers.min() >= -_EXACT):
         return
     rounded = integers.astype(np.float64)

@@ -4,7 +4,7 @@ A network learns best from coordinates of mean 0 and variance 1. A number is shi
 
     z = (x - centre) / scale.
 
-Where its tails are so heavy that most rows would lie in a small part of the scale, it is transformed first,
+If its tails are heavy, so that most rows would lie close together, it is transformed first,
 
     z = (asinh((x - asinh_centre) / asinh_scale) - centre) / scale,
 
@@ -12,14 +12,14 @@ which is linear within `asinh_scale` of `asinh_centre` and logarithmic beyond. W
 `asinh_scale` far below all rows, it is the logarithm of rows of one sign. Both maps are smooth and defined for every
 number, so densities stay exact.
 
-An integer has no density, and a model could gain without bound from spikes on the integers. So it is dequantised
-before it is encoded: x + u, with u in (-1/2, 1/2) drawn from the density
+Integers have no density, and spikes on the integers would make the likelihood of a model infinite. So an integer is
+dequantised before it is encoded: x + u, with u in (-1/2, 1/2) drawn from the density
 
     q(u) = 1 (uniform), or, where cells are wide, q(u) = 2 cos^2(pi u) (cosine),
 
 and rounded after it is decoded. The density p of x + u, integrated over a cell, is the probability P of the integer.
-The cosine is 0 at the edges of a cell, so little of what a model blurs there is rounded to the next integer, and it is
-easier to learn than a step.
+The cosine density is 0 at the edges of a cell, so that little of a model's blur is rounded to the next integer, and it
+is easier to learn than a step.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def place_in_cell(v: FloatArray, cosine: FloatArray) -> FloatArray:
 def log_cell_density(u: FloatArray, cosine: FloatArray) -> FloatArray:
     """Return ln (1 + c cos(2 pi u)), (n, k), for c = `cosine`, (k,).
 
-    Where c is 1, places nearer to an edge than 0.01 have the density at 0.49, as at the edge it is 0.
+    If c is 1, the density is 0 at the edges; places within 0.01 of an edge have the density at 0.49.
     """
     edge = np.where(cosine == 1.0, 0.49, 0.5)
     density: FloatArray = np.log1p(cosine * np.cos(2.0 * np.pi * np.clip(u, -edge, edge)))
@@ -104,8 +104,10 @@ class Maps(ABC):
 
     @abstractmethod
     def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
-        """Return coordinates, (n, w), drawn by uniforms v in (0, 1), (n, `n_uniforms` of the columns), where a kind has
-        draws; without v they are those of no draw, such as the centre of a cell."""
+        """Return coordinates, (n, w). Kinds with random draws take uniforms v in (0, 1), (n, `n_uniforms`).
+
+        Without v nothing is drawn: integers are at the centres of their cells.
+        """
 
     @abstractmethod
     def decode(self, z: FloatArray) -> FloatArray:
@@ -113,7 +115,7 @@ class Maps(ABC):
 
     @abstractmethod
     def log_slope(self, x: FloatArray) -> FloatArray | float:
-        """Return log |det dz/dx|, summed over the columns: (n,), nats, or one number that serves all rows."""
+        """Return log |det dz/dx|, summed over the columns: (n,), nats, or one number for all rows."""
 
     @abstractmethod
     def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
@@ -143,8 +145,8 @@ class ConstantMaps(Maps):
         return np.zeros((len(z), len(self.value)))
 
     def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
-        # The same table may come in float32 and in float64: a constant equals its rounding to float32, and what rounds
-        # to it in the dtype in which its column was fitted.
+        # The same table may be given in float32 or in float64. A constant equals its rounding to float32, and numbers
+        # that round to it in the dtype in which its column was fitted.
         with np.errstate(over="ignore"):
             same = (x == self.value) | (x == self.value.astype(np.float32))
             for j, dtype in enumerate(map(numpy_dtype, dtypes or ())):
@@ -199,7 +201,7 @@ class AsinhMaps(Maps):
         return by_row + self.linear.log_slope(x)
 
     def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
-        # dx/dz = linear.scale * scale * cosh(w), larger and larger outwards.
+        # dx/dz = linear.scale * scale * cosh(w), which grows outwards.
         w = self.linear.centre + self.linear.scale * z
         with np.errstate(over="ignore"):
             log_cosh = np.logaddexp(w, -w) - np.log(2.0)
@@ -209,9 +211,9 @@ class AsinhMaps(Maps):
 
 @dataclass(frozen=True, eq=False)
 class IntegerMaps(Maps):
-    """Columns of integers: dequantised, then mapped as `number` maps them. (m,) each.
+    """Columns of integers: dequantised, then mapped by `number`.
 
-    `least` and `largest` are the ends of the fitted range.
+    `least` and `largest`, (m,), are the ends of the fitted ranges.
     """
 
     number: Maps
@@ -250,8 +252,8 @@ class IntegerMaps(Maps):
     def within_range(self, x: FloatArray) -> FloatArray:
         """Return new values within the range of the fitted ones: (n, m).
 
-        What lies beyond is reflected at the edge of the last cell, as clipping would pile it up at the last integer;
-        what is too far out for that becomes the last integer.
+        Values beyond are reflected at the edge of the last cell, because clipping would make the last integer too
+        frequent; those too far out to be reflected into the range are clipped.
         """
         least, largest = self.least, self.largest
         mirrored = np.where(x < least, 2.0 * least - 1.0 - x, np.where(x > largest, 2.0 * largest + 1.0 - x, x))

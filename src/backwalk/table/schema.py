@@ -1,8 +1,8 @@
-"""What a table looked like: its column names, its dtypes and the library that it came from.
+"""The schema of a table: its column names, its dtypes and the library that it came from.
 
-A model keeps the `Schema` of the rows that it was fitted on, so that generated rows go out as the same kind of object
-with the same columns and dtypes. A schema is plain text (JSON), holds no data, and needs pandas or polars only when
-rows are handed out as one of theirs.
+A model has the `Schema` of the rows that it was fitted to, so that generated rows are returned as the same kind of
+object with the same columns and dtypes. A schema is plain JSON and holds no data. pandas or polars are imported only to
+return rows as their DataFrame.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _ARROW_NAMES = {"boolean": "bool", "double": "float64", "float": "float32", "hal
 _INTEGERS = {"bool"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _IN_BYTE_ORDER = re.compile("[<>]([iu][1248]|f[248])")
 _NUMERIC = _INTEGERS | {"float16", "float32", "float64"}
-# pandas has dtypes that NumPy lacks, in capitals and of pyarrow; the other libraries' are named as NumPy's.
+# pandas has more dtypes than NumPy: capitalised ones and those of pyarrow. Other libraries use NumPy's names.
 _OF_PANDAS = _NUMERIC | {"boolean", "Float32", "Float64"}
 _OF_PANDAS |= {name.replace("i", "I").replace("u", "U") for name in _INTEGERS if "int" in name}
 _OF_PANDAS |= {f"{name}[pyarrow]" for name in _INTEGERS | {"halffloat", "float", "double"}}
 
 
 def numpy_dtype(dtype: str) -> str | None:
-    """Return NumPy's name of a column's dtype, or None where the column does not hold numbers.
+    """Return NumPy's name of a column's dtype, or None if the column does not hold numbers.
 
     >>> [numpy_dtype(name) for name in ("float32", "Int64", "double[pyarrow]", "boolean", ">f8", "<U4")]
     ['float32', 'int64', 'float64', 'bool', 'float64', None]
     """
-    if _IN_BYTE_ORDER.fullmatch(dtype):  # as files of instruments hold numbers
+    if _IN_BYTE_ORDER.fullmatch(dtype):  # with an explicit byte order, as in FITS files
         dtype = np.dtype(dtype).name
     plain = dtype.lower().removesuffix("[pyarrow]")
     plain = _ARROW_NAMES.get(plain, plain)
@@ -52,8 +52,8 @@ def numpy_dtype(dtype: str) -> str | None:
 class Schema:
     """The columns, dtypes and kind of a table.
 
-    `columns` is None where the columns have no names (arrays, and DataFrames made from arrays). `dtypes` has one entry
-    a column, the dtype in which rows are given back: for arrays "float32" or "float64", for DataFrames their own.
+    `columns` is None if the columns have no names (arrays, and DataFrames made from arrays). `dtypes` has one entry per
+    column, the dtype in which rows are returned: for arrays "float32" or "float64", for DataFrames their own.
 
     >>> schema = Schema(columns=("length", "count"), dtypes=("float64", "int64"), kind="pandas")
     >>> Schema.from_dict(schema.to_dict()) == schema
@@ -73,14 +73,14 @@ class Schema:
         for dtype in self.dtypes:
             if dtype not in known and not (self.kind == "pandas" and _IN_BYTE_ORDER.fullmatch(dtype)):
                 raise InvalidInput(
-                    f"A column's dtype should be a number's of {self.kind}, but got {shown(dtype)}: encode or drop it."
+                    f"A column's dtype should be numeric in {self.kind}, but got {shown(dtype)}: encode or drop it."
                 )
         if self.columns is None:
             return
         if len(self.columns) != len(self.dtypes):
             raise InvalidInput(
                 f"There should be a dtype for each column, but got {len(self.columns)} names and {len(self.dtypes)} "
-                "dtypes: give as many of one as of the other."
+                "dtypes."
             )
         for name in self.columns:
             if any("\ud800" <= sign <= "\udfff" for sign in name):
@@ -96,19 +96,19 @@ class Schema:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns' names, or x1, x2, ..., as files and pages call columns without."""
+        """The columns' names; x1, x2, ... if they have none."""
         return self.columns or tuple(f"x{j}" for j in range(1, self.n_columns + 1))
 
     def label(self, column: int) -> str:
-        """Return what messages call a column: its name in quotes, or its number."""
+        """Return a column's name in messages: its name in quotes, or its number."""
         return f"column {column}" if self.columns is None else f"column {shown(self.columns[column])}"
 
     def is_integer(self, column: int) -> bool:
-        """Return whether a column's dtype holds integers or truth values, rather than numbers on a continuous scale."""
+        """Return whether a column's dtype is one of integers or truth values."""
         return numpy_dtype(self.dtypes[column]) in _INTEGERS
 
     def clipped(self, values: FloatArray) -> FloatArray:
-        """Return rows, (n, d), with every number within the range of its column's dtype; that of bool is 0 to 1."""
+        """Clip rows, (n, d), to the ranges of their columns' dtypes; that of bool is 0 to 1."""
         low, high = zip(*map(_range, self.dtypes), strict=True)
         return np.clip(values, low, high)
 
@@ -119,7 +119,7 @@ class Schema:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Schema:
-        """Return the schema that `to_dict` wrote. Raises InvalidInput where the record is not one."""
+        """Return the schema that `to_dict` wrote. Raises InvalidInput for any other record."""
         if not isinstance(record, Mapping) or set(record) != {"columns", "dtypes", "kind"}:
             raise InvalidInput("A schema should have the keys columns, dtypes and kind, and no others.")
         columns, dtypes = record["columns"], record["dtypes"]
@@ -130,7 +130,7 @@ class Schema:
 
 
 def shown(name: object) -> str:
-    """Return a column's name as messages show it: quoted, on one line, not endless."""
+    """Return a column's name for messages: quoted, on one line, of at most 60 characters."""
     text = repr(name)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -153,7 +153,7 @@ def unescaped(name: str) -> str:
 
 
 def refuse_duplicates(columns: Sequence[str]) -> None:
-    """Raise InvalidInput where two columns have the same name."""
+    """Raise InvalidInput if two columns have the same name."""
     twice = [name for name, n in Counter(columns).items() if n > 1]
     if twice:
         raise InvalidInput(
@@ -162,12 +162,12 @@ def refuse_duplicates(columns: Sequence[str]) -> None:
 
 
 def from_values(values: npt.ArrayLike, schema: Schema) -> Any:
-    """Return rows as the kind of table that a schema describes: the way out, as `as_table` is the way in.
+    """Return rows as the kind of table that a schema describes: the inverse of `as_table`.
 
-    Whole-number columns are rounded, truth values are "at least 1/2", and every number is clipped to the range of its
+    Columns of integers are rounded, truth values are True from 1/2 on, and every number is clipped to the range of its
     dtype. `values` is (n, d) in the user's units. Returns an array, a DataFrame or a pyarrow Table of n rows. Raises
-    InvalidInput for another number of columns, for NaN where whole numbers are due, and where the library of
-    `schema.kind` is not installed.
+    InvalidInput for another number of columns, for NaN in columns of integers, and if the library of `schema.kind` is
+    not installed.
 
     >>> from_values([[0.25, 2.7]], Schema(("length", "count"), ("float64", "int64"), "pyarrow")).to_pydict()
     {'length': [0.25], 'count': [3]}
@@ -181,7 +181,7 @@ def from_values(values: npt.ArrayLike, schema: Schema) -> Any:
         library = importlib.import_module(schema.kind)
     except ImportError as error:
         raise InvalidInput(
-            f"Rows go out as a {schema.kind} table, as the fitted rows came in, but {schema.kind} is not installed: "
+            f"Rows are returned as a {schema.kind} table, like the fitted rows, but {schema.kind} is not installed: "
             f"pip install {schema.kind}."
         ) from error
     names: Sequence[Any] = range(schema.n_columns) if schema.columns is None else schema.columns
@@ -219,5 +219,5 @@ def _range(dtype: str) -> tuple[float, float]:
         return 0.0, 1.0
     info: Any = np.iinfo(name) if name in _INTEGERS else np.finfo(str(name))
     low, high = float(info.min), float(info.max)
-    # The largest 64-bit integers round up, out of their own range, as float64.
+    # As float64, the largest 64-bit integers round up, beyond the range of their dtype.
     return low, high if high <= info.max else float(np.nextafter(high, 0.0))
