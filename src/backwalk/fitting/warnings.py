@@ -18,7 +18,9 @@ from backwalk.table import Codec, Table
 FEWEST_ROWS = 20  # with fewer, none are held out
 _MOST_COUNTED = 10**6  # rows in the search for identical ones
 _MOST_NAMED = 1000  # columns of a covariance whose eigenvectors are computed
-_LEAST_PART = 0.1  # of a coordinate in the directions without spread, for its column to be named
+_LEAST_PART = 0.1  # of a column in a direction without spread, for it to be named
+_ROUNDING = 1e-6  # spread of scaled columns below which one is the others' sum but for rounding
+_TELLING = 0.9  # of the distinct rows, which a column's distinct values have to reach to tell them apart
 
 
 def warnings_of(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) -> Iterator[tuple[type[Warning], str]]:
@@ -48,17 +50,23 @@ def warnings_of(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) 
     if flat is not None:
         names = [table.schema.label(j) for j in dict.fromkeys(_column_of(codec, i) for i in flat)]
         which = f": {listed(names)}" if names else ""
+        exact = _is_flat(plan.covariance, _ROUNDING)
         yield (
             DegenerateRowsWarning,
-            f"columns that determine each other{which}. The rows do not vary in some direction, so that their density "
-            "is infinite: drop a column that the others determine.",
+            f"columns that {'' if exact else 'almost '}determine each other{which}. In some direction the rows vary by "
+            f"less than the chain's least noise ({level:.2g}), so that the model does not resolve it: "
+            + (
+                "drop a column that the others determine."
+                if exact
+                else "give a schedule with less noise at its first step."
+            ),
         )
     distinct = distinct_rows(codec, table)
-    if distinct is not None and 2 * distinct < n:
+    if distinct is not None:
         yield (
             DegenerateRowsWarning,
             f"many identical rows: only {distinct:,} of {n:,} rows differ, and held-out rows are copies of training "
-            "rows. Give each row once; or, if the columns hold integers, give them as a DataFrame or a file.",
+            "rows. Give each row once.",
         )
 
 
@@ -67,10 +75,9 @@ def flat_directions(covariance: Tensor, level: float) -> list[int] | None:
 
     Returns None if there is no such direction, and an empty list for more than 1,000 coordinates.
     """
-    k = len(covariance)
-    if not int(torch.linalg.cholesky_ex(covariance - level**2 * torch.eye(k, dtype=covariance.dtype)).info):
+    if not _is_flat(covariance, level):
         return None
-    if k > _MOST_NAMED:
+    if len(covariance) > _MOST_NAMED:
         return []
     variances, directions = torch.linalg.eigh(covariance)
     part = directions[:, variances <= level**2].square().sum(dim=1).sqrt()
@@ -78,18 +85,31 @@ def flat_directions(covariance: Tensor, level: float) -> list[int] | None:
 
 
 def distinct_rows(codec: Codec, table: Table) -> int | None:
-    """Return the number of distinct rows, or None if all columns are dequantised integers, whose rows repeat anyway.
+    """Return the number of distinct rows if most rows are copies of others, else None.
 
-    For more than a million rows the number is extrapolated from the first million.
+    Rows of dequantised integers or of rounded numbers repeat without being copies: rows that agree in one such column
+    differ in the others. Among copies, each continuous column determines the row. So rows count as copies if two
+    columns do; copies of rows with a single continuous column are not found. For more than a million rows, or ten
+    million numbers, the number is extrapolated from the first of them.
     """
-    continuous = [j for j in codec.varying if codec.columns[j].n_uniforms == 0]
-    if not continuous:
+    rows = table.values[: min(_MOST_COUNTED, 10 * _MOST_COUNTED // table.values.shape[1])]
+    values = list[int]()
+    for j in codec.varying:
+        if codec.columns[j].n_uniforms == 0:
+            values.append(len(np.unique(rows[:, j])))
+            if 2 * values[-1] >= len(rows):
+                return None
+    if len(values) < 2:
         return None
-    rows = table.values[:_MOST_COUNTED]
-    found = len(np.unique(rows[:, continuous[0]]))
-    if 2 * found < len(rows):  # otherwise this column alone shows that most rows differ
-        found = len(np.unique(rows, axis=0))
-    return found * len(table.values) // len(rows)
+    found = len(np.unique(rows, axis=0))
+    copied = 2 * found < len(rows) and sorted(values)[-2] >= _TELLING * found
+    return found * len(table.values) // len(rows) if copied else None
+
+
+def _is_flat(covariance: Tensor, level: float) -> bool:
+    """Return whether the rows have less spread than `level` in some direction."""
+    noise = level**2 * torch.eye(len(covariance), dtype=covariance.dtype)
+    return bool(torch.linalg.cholesky_ex(covariance - noise).info)
 
 
 def _column_of(codec: Codec, coordinate: int) -> int:
