@@ -1737,6 +1737,14 @@ MUTANTS = (
         ("denoiser/test_network.py",),
     ),
     Mutant(
+        "rows of rounded numbers taken for copies",
+        "fitting/warnings.py",
+        "sorted(values)[-2] >= _TELLING * found",
+        "max(values) >= _TELLING * found",
+        "the warning of identical rows",
+        ("fitting/test_warnings.py",),
+    ),
+    Mutant(
         "trained at the finest scale",
         "fitting/plan.py",
         "centre = 0.5 * (float(np.log(floor)) + 0.3)",
