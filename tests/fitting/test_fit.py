@@ -1,9 +1,6 @@
 """What stands around training: the time that is left for it, what memory's end is called, and where warnings point."""
 
 import itertools
-import multiprocessing
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -148,26 +145,3 @@ def test_warnings_point_at_the_caller_of_fit(rows):
     with pytest.warns(RepeatedValueWarning) as caught:
         tiny().fit(repeated)
     assert [warning.filename for warning in caught] == [__file__]
-
-
-FORKS = """
-import multiprocessing, numpy, torch
-from backwalk import Diffusion
-torch.set_num_threads(2)
-X = numpy.random.default_rng(0).normal(size=(5000, 8))
-def fit(seed):
-    return Diffusion(max_steps=5, random_state=seed, verbose=False).fit(X).sample(3000, random_state=0)
-fit(0)
-child = multiprocessing.get_context("fork").Process(target=fit, args=(1,))
-child.start()
-child.join(300)  # of hangs alone
-print(child.exitcode)
-child.kill()
-"""
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
-def test_a_process_that_has_fitted_can_fork_one_that_fits():
-    """Found by review: sums over all rows began a team of OpenMP's threads, for which the child waited for ever."""
-    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True, timeout=900)
-    assert done.stdout.split() == ["0"]
