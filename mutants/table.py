@@ -971,8 +971,8 @@ MUTANTS = (
     Mutant(
         "arrays of integers dequantised too",
         "table/column_choice.py",
-        'if table.kind == "numpy":\n        return False',
-        'if table.kind == "":\n        return False',
+        'if table.schema.kind == "numpy":\n        return False',
+        'if table.schema.kind == "":\n        return False',
         "which columns hold integers",
         ("table/test_codec.py",),
     ),

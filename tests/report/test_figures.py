@@ -41,7 +41,6 @@ FIGURES = {
     "memory": lambda: figures.plot_gain_by_level([0.01, 1.0, np.inf], [(0.1, 0.05), (0.0, 0.01), (0.0, 0.0)]),
     "bound of many steps": lambda: figures.plot_bound(terms(1000)),
     "chain": lambda: figures.plot_chain([X, X * 0.5], captions=("t = 0", "t = 9")),
-    "density": lambda: figures.plot_density(lambda x: -0.5 * (x**2).sum(1), (-2.0, 2.0, -2.0, 2.0), resolution=20),
 }
 
 

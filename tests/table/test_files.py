@@ -62,10 +62,10 @@ def test_rows_survive_a_file_exactly(tmp_path, suffix):
     table = read_table(path)
     np.testing.assert_array_equal(table.values[:, [0, 2, 3]], as_table(ROWS).values[:, [0, 2, 3]])
     np.testing.assert_array_equal(table.values[:, 1].astype(np.float32), ROWS["single"].to_numpy())
-    assert table.kind == "pyarrow"
+    assert table.schema.kind == "pyarrow"
     assert table.columns == tuple(ROWS.column_names)
     # CSV has no word for float32.
-    assert table.dtypes == ("float64", "float32" if suffix == ".parquet" else "float64", "int64", "bool")
+    assert table.schema.dtypes == ("float64", "float32" if suffix == ".parquet" else "float64", "int64", "bool")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -66,7 +66,7 @@ def test_arrays_have_no_names_but_rows_with_gaps(tmp_path):
     np.save(tmp_path / "t.npy", rows)
     reading = read_part(tmp_path / "t.npy", Selection(only=("a",), complete=True))
     np.testing.assert_array_equal(reading.table.values, rows[[0, 2]])
-    assert (int((~reading.is_taken).sum()), reading.table.dtypes) == (1, ("float32", "float32"))
+    assert (int((~reading.is_taken).sum()), reading.table.schema.dtypes) == (1, ("float32", "float32"))
     with pytest.raises(TableFileError, match="an array, whose columns have none"):
         read_part(tmp_path / "t.npy", Selection(drop=("x1",)))
     with pytest.raises(TableFileError, match="NaN at row 1, column 0"):

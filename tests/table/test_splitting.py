@@ -91,7 +91,7 @@ def test_parquet_is_dealt_with_its_types(tmp_path):
 def test_text_and_arrays_become_other_formats(tmp_path):
     (tmp_path / "rows.tsv").write_text("a\tb\n1\t0.5\n2\t1.5\n3\t2.5\n")
     split_table(tmp_path / "rows.tsv", (tmp_path / "t.parquet", tmp_path / "u.npy"), every_second)
-    assert read_table(tmp_path / "t.parquet").dtypes == ("int64", "float64")
+    assert read_table(tmp_path / "t.parquet").schema.dtypes == ("int64", "float64")
     assert np.load(tmp_path / "u.npy").tolist() == [[2.0, 1.5]]
     np.save(tmp_path / "rows.npy", np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]], dtype=np.float32))
     split_table(tmp_path / "rows.npy", (tmp_path / "v.npy", tmp_path / "w.csv"), every_second)

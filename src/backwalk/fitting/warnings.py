@@ -48,7 +48,7 @@ def warnings_of(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) 
         return
     flat = flat_directions(plan.covariance, level)
     if flat is not None:
-        names = [table.schema.label(j) for j in dict.fromkeys(_column_of(codec, i) for i in flat)]
+        names = [table.schema.label(j) for j in dict.fromkeys(map(codec.column_of, flat))]
         which = f": {listed(names)}" if names else ""
         exact = _is_flat(plan.covariance, _ROUNDING)
         yield (
@@ -110,7 +110,3 @@ def _is_flat(covariance: Tensor, level: float) -> bool:
     """Return whether the rows have less spread than `level` in some direction."""
     noise = level**2 * torch.eye(len(covariance), dtype=covariance.dtype)
     return bool(torch.linalg.cholesky_ex(covariance - noise).info)
-
-
-def _column_of(codec: Codec, coordinate: int) -> int:
-    return next(j for j, place in enumerate(codec.slices) if place.start <= coordinate < place.stop)

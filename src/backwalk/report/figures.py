@@ -19,7 +19,6 @@ from backwalk.report.nats_figures import plot_gain_by_level, plot_nats
 from backwalk.report.row_figures import (
     farthest_pair,
     plot_chain,
-    plot_density,
     plot_marginal,
     plot_points,
     plot_side_by_side,
@@ -32,7 +31,6 @@ __all__ = [
     "plot_bound",
     "plot_bound_parts",
     "plot_chain",
-    "plot_density",
     "plot_gain_by_level",
     "plot_log_snr",
     "plot_loss",

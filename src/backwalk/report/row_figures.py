@@ -1,16 +1,15 @@
-"""Pictures of rows: points, histograms, densities, frames of the chain.
+"""Pictures of rows: points, histograms, frames of the chain.
 
 Clouds of points are rasterised; lines and text are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
@@ -137,34 +136,6 @@ def plot_chain(
 def _frame_height(limits: Limits) -> float:
     """Return the height, in inches, of a frame 1.6 inches wide with its caption."""
     return min(2.1, max(1.1, 1.6 * (limits[3] - limits[2]) / (limits[1] - limits[0]) + 0.5))
-
-
-@styled
-def plot_density(
-    log_prob: Callable[[Rows], ArrayLike],
-    limits: Limits,
-    *,
-    resolution: int = 160,
-    title: str = "",
-    labels: tuple[str, str] = ("x₁", "x₂"),
-) -> Figure:
-    """Draw a density over the plane. `log_prob` maps points (n, 2) to log-densities (n,), nats."""
-    left, right, bottom, top = limits
-    grid = np.stack(
-        np.meshgrid(np.linspace(left, right, resolution), np.linspace(bottom, top, resolution)), axis=-1
-    ).reshape(-1, 2)
-    density = np.exp(np.asarray(log_prob(grid), dtype=np.float64)).reshape(resolution, resolution)
-    figure, (axes,) = panels(width=5.2, height=fitting_height(limits))
-    # From transparent to opaque blue, so that an empty plane has the colour of the page.
-    shades = LinearSegmentedColormap.from_list("shades", [(0.0, 0.447, 0.698, 0.0), (0.0, 0.447, 0.698, 1.0)])
-    image = axes.imshow(
-        density, extent=limits, origin="lower", cmap=shades, interpolation="bilinear", aspect="equal", rasterized=True
-    )
-    axes.set(xlabel=literal(labels[0]), ylabel=literal(labels[1]))
-    set_title(axes, title)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, label="density")
-    bar.outline.set_visible(False)
-    return figure
 
 
 def farthest_pair(distance: ArrayLike) -> tuple[int, int]:

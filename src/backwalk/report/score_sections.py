@@ -139,17 +139,13 @@ def _statistic_row(own: Figure, fidelity: Fidelity) -> Row:
     for scores in fidelity.models:
         figure = scores.figure(own.name)
         value, _, difference = figure_texts(figure)
-        cells.append(Cell(value, signed(difference), _differs(figure)))
+        matters = m.sign_that_matters(
+            figure.name, figure.difference, figure.difference_standard_error, n_pairs=figure.n_pairs
+        )
+        cells.append(Cell(value, signed(difference), bool(matters)))
     margin = m.MARGINS[own.name]
     cells.append(Cell(f"{100 * margin:g} %" if in_percent(own) else f"{margin:g}"))
     return Row(own.name, cells, _EXPLANATIONS[own.name])
-
-
-def _differs(figure: Figure) -> bool:
-    """Return whether the difference of a figure from its null matters."""
-    return bool(
-        m.sign_that_matters(figure.name, figure.difference, figure.difference_standard_error, n_pairs=figure.n_pairs)
-    )
 
 
 def _density_row(scores: ModelScores, fidelity: Fidelity) -> Row:

@@ -129,6 +129,10 @@ class Codec:
         """The numbers of the columns that have coordinates, in order."""
         return tuple(j for j, column in enumerate(self.columns) if column.width)
 
+    def column_of(self, coordinate: int) -> int:
+        """Return the number of the column that has a coordinate."""
+        return next(j for j, place in enumerate(self.slices) if place.start <= coordinate < place.stop)
+
     @property
     def is_scaled(self) -> bool:
         """Whether coordinates have mean 0 and variance 1, rather than the units of the values."""
@@ -154,7 +158,7 @@ class Codec:
         far = np.isinf(z)
         if far.any():
             row, i = divmod(int(far.argmax()), self.n_encoded)
-            j = next(j for j, of_column in enumerate(self.slices) if of_column.start <= i < of_column.stop)
+            j = self.column_of(i)
             raise InvalidInput(
                 f"Values should lie within 1e308 scales of the fitted ones, but got {x[row, j]} at row {row}, column "
                 f"{j} (rows count from 0), a {self.columns[j].description}: drop the row."

@@ -90,7 +90,7 @@ def _holds_integers(table: Table, j: int) -> bool:
 
     Arrays have one dtype for all columns, and are taken as numbers on a continuous scale.
     """
-    if table.kind == "numpy":
+    if table.schema.kind == "numpy":
         return False
     if table.schema.is_integer(j):
         return True

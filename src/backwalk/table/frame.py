@@ -54,16 +54,6 @@ class Table:
         """The column names, or None if the columns have none."""
         return self.schema.columns
 
-    @property
-    def dtypes(self) -> tuple[str, ...]:
-        """One dtype per column, in which rows are returned."""
-        return self.schema.dtypes
-
-    @property
-    def kind(self) -> Kind:
-        """The library that the rows came from."""
-        return self.schema.kind
-
 
 def as_table(X: Any, *, name: str = "X") -> Table:
     """Convert an array, lists of lists, or a pandas, polars or pyarrow table to a checked float64 table.
@@ -144,8 +134,8 @@ def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: s
             "give exactly the columns that the model was fitted on."
         )
     order = [position[column] for column in schema.columns]
-    dtypes = tuple(table.dtypes[j] for j in order)
-    return Table(table.values[:, order], Schema(schema.columns, dtypes, table.kind))
+    dtypes = tuple(table.schema.dtypes[j] for j in order)
+    return Table(table.values[:, order], Schema(schema.columns, dtypes, table.schema.kind))
 
 
 def frame_dtypes(columns: Sequence[str], dtypes: Sequence[str], name: str) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """The decompressed size of a Parquet file's pages, from the pages' own headers.
 
 The sizes in the footer may be false: a file of 100 KB may claim 1 MB and hold pages that decompress to gigabytes. Arrow
-allocates the size in each page header, so this module reads the headers, without decompressing a page. It also counts
-the footer's entries, because Arrow's records of them take many times their bytes.
+allocates the size in each page header, so this module reads the headers, without decompressing a page. (Reading in
+batches does not help: the first batch of ten rows decompresses whole pages.) It also counts the footer's entries,
+because Arrow's records of them take many times their bytes.
 
 Footer and headers are in Thrift's compact protocol. Input that Arrow may interpret differently from this module, such
 as a field that occurs twice, is refused. Source: parquet.thrift of the Apache Parquet format.
