@@ -360,9 +360,9 @@ def _raw_index(content: bytes) -> Callable[[Path], Path]:
 
 
 _ENTER = "denoiser.network.enter.weight"
-_SCALED = {"kind": "scaled", "centre": 0.0, "scale": 1.0, "cell": 0.0, "bell": False, "least": None, "largest": None}
-_HEAVY = {"kind": "heavy-tailed", "middle": 0.0, "core": 1.0, "centre": 0.0, "scale": 1.0, "cell": 0.0}
-_HEAVY |= {"least": None, "largest": None}
+_NUMBER = {"kind": "number", "centre": 0.0, "scale": 1.0}
+_HEAVY = {"kind": "heavy-tailed", "asinh_centre": 0.0, "asinh_scale": 1.0, "centre": 0.0, "scale": 1.0}
+_INTEGER = {"kind": "integer", "number": _NUMBER, "least": 0.0, "largest": 3.0, "dequantisation": "cosine"}
 _CONSTANT = {"kind": "constant", "value": 1.0}
 _WIDE = (2**40, 2**40)
 _HOSTILE: list[tuple[Callable[[Path], object], str]] = [
@@ -399,10 +399,10 @@ _HOSTILE: list[tuple[Callable[[Path], object], str]] = [
     (_index(file="model-0123456789abcdef.safetensors"), "No such file"),
     (_index(version=99), "version should be 1, but got 99"),
     (_index(version="1"), "version should be 1, but got '1'"),
-    (_index(format="pickle"), "should be that of a backwalk-model"),
+    (_index(format="pickle"), "should have the format"),
     (_index(model={}), "model.json was altered"),
     (_index(model=3), "should repeat the model's record"),
-    (_raw_index(b"{}"), "should be that of a backwalk-model"),
+    (_raw_index(b"{}"), "should have the format"),
     (_raw_index(b"[" * 100_000), "cannot be read"),
     (_raw_index(b"[" + b"{}," * 200_001 + b"{}]"), "at most 160000 values"),
     (_raw_index(b" " * (2**23 + 1)), "at most 8388608 bytes"),
@@ -448,19 +448,20 @@ _HOSTILE: list[tuple[Callable[[Path], object], str]] = [
     (_record(history__loss_name="x" * 101), "history loss_name"),
     (_record(codec__columns=[]), "column"),
     (_record(codec__columns=[_CONSTANT] * 3), "column should vary"),
-    (_record(codec__columns=[{**_SCALED, "scale": 0.0}] * 3), "scale should be"),
-    (_record(codec__columns=[{**_SCALED, "centre": "x"}] * 3), "cannot be read"),
-    (_record(codec__columns=[{**_SCALED, "cell": -1.0}] * 3), "cell should be"),
-    (_record(codec__columns=[{**_SCALED, "bell": True}] * 3), "bell should be"),
-    (_record(codec__columns=[{**_SCALED, "kind": "eval"}] * 3), "codec's column should"),
-    (_record(codec__columns=[{**_SCALED, "more": 0.0}] * 3), "codec's column should"),
-    (_record(codec__columns=[{**_HEAVY, "core": 0.0}] * 3), "core should be"),
-    (_record(codec__columns=[{**_HEAVY, "core": 1e-320}] * 3), "core should be"),
-    (_record(codec__columns=[{**_HEAVY, "middle": 10**400}] * 3), "finite floats"),
-    (_record(codec__columns=[{**_HEAVY, "kind": "scaled"}] * 3), "codec's column should"),
-    (_record(codec__columns=[_SCALED, _SCALED]), "codec has 2 columns, but the schema 3"),
+    (_record(codec__columns=[{**_NUMBER, "scale": 0.0}] * 3), "scale should be"),
+    (_record(codec__columns=[{**_NUMBER, "centre": "x"}] * 3), "centre finite float"),
+    (_record(codec__columns=[{**_INTEGER, "least": 4.0}] * 3), "least should be at most largest"),
+    (_record(codec__columns=[{**_INTEGER, "dequantisation": True}] * 3), "dequantisation should be"),
+    (_record(codec__columns=[{**_INTEGER, "number": _CONSTANT}] * 3), "number should be"),
+    (_record(codec__columns=[{**_NUMBER, "kind": "eval"}] * 3), "column should be one of"),
+    (_record(codec__columns=[{**_NUMBER, "more": 0.0}] * 3), "column should be one of"),
+    (_record(codec__columns=[{**_HEAVY, "asinh_scale": 0.0}] * 3), "asinh_scale should be"),
+    (_record(codec__columns=[{**_HEAVY, "asinh_scale": 1e-320}] * 3), "asinh_scale should be"),
+    (_record(codec__columns=[{**_HEAVY, "asinh_centre": 10**400}] * 3), "asinh_centre finite float"),
+    (_record(codec__columns=[{**_HEAVY, "kind": "number"}] * 3), "column should be one of"),
+    (_record(codec__columns=[_NUMBER, _NUMBER]), "codec has 2 columns, but the schema 3"),
     (_record(codec=None), "codec required"),
-    (_record(codec__columns=[_SCALED] * 10_000), "should take bytes"),
+    (_record(codec__columns=[_NUMBER] * 10_000), "should take bytes"),
     (_record(data_schema__columns=["a"]), "a dtype for each column"),
     (_record(data_schema__columns=["a", "a", "b"]), "names should differ"),
     (_record(data_schema__columns=["a", 3, None]), "lists of texts"),
