@@ -13,6 +13,7 @@ import threading
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from backwalk import atomic_files
@@ -303,7 +304,13 @@ def test_a_hostile_record_is_refused_with_the_reason(copy, alter, message):
         (lambda t: t.update({"schedule.log_snr": torch.zeros(3, 3, dtype=torch.float64)}), "row"),
         (lambda t: t.update({"history.step": torch.zeros((), dtype=torch.float64)}), "row"),
         (lambda t: t.update({"history.step": torch.zeros(1, dtype=torch.float64)}), "history"),
-        (lambda t: t.update({"history.loss": torch.zeros(3, dtype=torch.complex64)}), "row"),
+        pytest.param(
+            lambda t: t.update({"history.loss": torch.zeros(3, dtype=torch.complex64)}),
+            "row",
+            marks=pytest.mark.skipif(
+                torch.complex64 not in safetensors.torch._SIZE, reason="old safetensors write no complex numbers"
+            ),
+        ),
         (lambda t: t.update({"history.more": torch.zeros(3, dtype=torch.float64)}), "row"),
         (lambda t: t.pop("schedule.log_snr"), "schedule.log_snr"),
         (lambda t: t.pop("history.loss"), "history.loss"),
