@@ -115,7 +115,7 @@ def test_a_few_rows_tell_the_finest_scale_of_a_wide_table(monkeypatch):
     assert not asked
 
 
-def test_neighbours_are_found_on_one_thread(monkeypatch):
+def test_neighbours_are_found_on_one_thread(monkeypatch, own_setting):
     """Found by review: beyond 15 columns, which of several equally distant rows is taken depends on the threads."""
     seen = []
 
