@@ -21,9 +21,10 @@ from backwalk.report import chain_frames, render_report, report_record, row_sect
 from backwalk.report.card_section import card_rows
 from backwalk.report.model_sections import prior_text, training_section
 from backwalk.report.row_sections import row_section, rows_text
-from backwalk.report.score_sections import statistics_section
-from backwalk.report.sections import Context
+from backwalk.report.score_sections import density_section, statistics_section
+from backwalk.report.sections import Context, Text
 from backwalk.streams import Stream
+from backwalk.table import Schema
 
 NAMES = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script> & co\u202e\x1b[31m"]
 SMALL = Residual(width=8, n_blocks=1, n_members=1)
@@ -163,6 +164,10 @@ def test_memorisation_stands_level_by_level():
 
 def test_the_blur_of_the_density_is_told_in_the_user_s_units():
     assert f"noise of standard deviation {model().blur[0]:.2g} in {model().schema.names[0]}" in Elements(page()).text
+    nameless = replace(model(), schema=Schema(None, model().schema.dtypes, "numpy"))
+    blocks = density_section(Context(fidelity(), nameless, context().frames)).blocks
+    notes = " ".join(block.text for block in blocks if isinstance(block, Text))
+    assert re.search(r"standard deviation \S+ in x₁, \S+ in x₂", notes)
 
 
 def test_the_losses_are_named():

@@ -92,7 +92,8 @@ def density_section(context: Context) -> Section:
         notes.append(
             f"The entropy of the true density, {entropy_text(fidelity)} nats, is the least possible −log p on average."
         )
-    notes.append(f"The density of the ODE is that of rows with a little noise, {blur_words(context.model)}.")
+    names = [context.name(j) for j in range(context.model.schema.n_columns)]
+    notes.append(f"The density of the ODE is that of rows with a little noise, {blur_words(context.model, names)}.")
     if integers:
         notes.append(
             f"Integers ({', '.join(integers)}) are scored by their probability: the density, integrated over the cell "
