@@ -1659,7 +1659,7 @@ MUTANTS = (
     Mutant(
         "as many members in however few steps",
         "defaults/fit.py",
-        "most = min(rules.most_members, max(1, int(affordable / rules.sound_steps)))",
+        "most = min(rules.most_members, max(1, int(trainable / rules.sound_steps)))",
         "most = rules.most_members",
         "members of fewer steps than a sound run takes",
         ("fitting/test_speed.py",),

@@ -19,6 +19,7 @@ from backwalk.training import Training
 
 _CPU = torch.device("cpu")
 _OWN_NETWORK_RATE = 0.005  # of Adam alone, for a user's network
+_SETUP_SECONDS = 0.4  # of a time limit, in which the reference machine does not train
 _MOST_FASTER = 100  # speed relative to the reference machine at which the planned steps would end a timed run
 
 
@@ -32,7 +33,8 @@ class FitRules:
       m = M sqrt(A / (M steps)), with M = `timed_members` for up to `few_rows` rows and 2 for more, so that members and
       steps grow alike; more where each would take more steps than usual, or more than `steps_per_row` n, as a member
       then overfits. m is even (members train in pairs), rounded up from `round_up` of a pair on, at most
-      `most_members`; 1 below 1.5, unless A >= `steps_for_two`; and no more than leave each `sound_steps`.
+      `most_members`; 1 below 1.5, unless A >= `steps_for_two`; and no more than leave each `sound_steps` in the
+      time after set-up.
     - Width: 64 ceil(d / 64) units, within `least_width`..`most_width`; `narrow_width` for fewer than `narrow_rows`
       rows, and `hurried_width` for a time limit below `hurried_seconds`. What a network adds to a multiple of x_t lies
       in a space of as many dimensions as its last layer has units.
@@ -217,7 +219,8 @@ def _members_and_steps(n: int, d: int, max_time: float | None, slowness: float) 
     even = 2 * math.floor(wanted / 2.0 + (1.0 - rules.round_up))
     even = max(even, 2 * round(affordable / max(steps, rules.steps_per_row * n) / 2.0))
     least = 2 if affordable >= rules.steps_for_two else 1
-    most = min(rules.most_members, max(1, int(affordable / rules.sound_steps)))
+    trainable = affordable - _SETUP_SECONDS / reference_step_seconds(n, d)
+    most = min(rules.most_members, max(1, int(trainable / rules.sound_steps)))
     members = int(np.clip(even if wanted >= 1.5 else 1, least, most))
     return members, max(1, round(affordable / members))
 
