@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -150,13 +151,15 @@ def log_density(
     """Return the log-density of rows under the probability-flow ODE, in the user's units: nats per row.
 
     In columns of integers it is the log-probability, estimated from p at `n_places` places in the joint cell
-    (`integers.py`). The estimate is biased downwards by about half of its squared standard error.
+    (`integers.py`). The estimate is biased downwards by about half of its squared standard error where that is well
+    below 1. Where it is 1 or more, a few places dominate, and the bias is about as large as the standard error.
 
     The divergence is exact up to 32 encoded columns, at the cost of d + 1 evaluations each time. Beyond, or if
-    `n_probes` is given, it is estimated by that many random sign vectors per row (by default 16). Probes and places
-    depend only on `stream` (by default a fixed one) and the row's content: a row's result does not depend on the other
-    rows, and equal rows have equal results. Draws of different rows are independent, so that their errors average out.
-    `standard_error` is that of places and probes together.
+    `n_probes` is given, it is estimated by that many random sign vectors per row (by default 16). All places of a row
+    share these: their error is then nearly the same at all places, and the mean of exp(log p) does not turn it into a
+    bias. Probes and places depend only on `stream` (by default a fixed one) and the row's content: a row's result does
+    not depend on the other rows, and equal rows have equal results. Draws of different rows are independent, so that
+    their errors average out. `standard_error` is that of places and probes together.
 
     Rows are integrated in tiles; `watch` is called with the number of rows of each. The density is blurred by
     `model.blur`. Rows that the model cannot make have -inf (`Codec.supports`). Raises SamplingDiverged if the network
@@ -169,18 +172,19 @@ def log_density(
     if not is_whole(n_places) or n_places < 1:
         raise InvalidInput(f"n_places should be an integer >= 1, but got {n_places!r}: {N_PLACES} is usual.")
     seed = Stream(0) if stream is None else stream
-    of_rows = partial(_log_density_of, model, n_intervals=n_intervals, n_probes=n_probes, stream=seed)
+    of_places = partial(_log_density_of, model, n_intervals=n_intervals, n_probes=n_probes, stream=seed)
+    own = encode_for_scoring(model, values).float()
     if not model.codec.n_uniforms:
-        result = of_rows(values, watch=watch)
+        result = of_places(values, own, watch=watch)
     else:
-        rows = complete(Table(values, model.schema)).values
         rows_at_once = max(_ROWS_AT_ONCE // n_places, 1)
         pieces = [LogDensity(*[torch.empty(0, dtype=torch.float64)] * 3)]
-        for first in range(0, len(rows), rows_at_once):
-            piece = rows[first : first + rows_at_once]
-            places, log_r = places_in_cells(model.codec, piece, n_places, stream=seed)
-            pieces.append(_mean_over_places(of_rows(places.reshape(-1, values.shape[1])), torch.from_numpy(log_r)))
-            watch(len(piece))
+        for first in range(0, len(values), rows_at_once):
+            piece = slice(first, first + rows_at_once)
+            places, log_r = places_in_cells(model.codec, values[piece], n_places, stream=seed)
+            at_places = of_places(places.reshape(-1, values.shape[1]), own[piece])
+            pieces.append(_mean_over_places(at_places, torch.from_numpy(log_r)))
+            watch(len(log_r))
         names = ("log_prob", "solver_error", "standard_error")
         result = LogDensity(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in names))
     possible = torch.from_numpy(possible_rows(model, values))
@@ -188,36 +192,52 @@ def log_density(
 
 
 def _mean_over_places(of_places: LogDensity, log_r: Tensor) -> LogDensity:
-    """Return the log-probabilities of rows from the log-densities at their places, (n k,), and ln r there, (n, k)."""
-    log_prob, standard_error = log_mean(of_places.log_prob.reshape(log_r.shape) - log_r)
-    solver_error = of_places.solver_error.reshape(log_r.shape).mean(dim=1)
-    return LogDensity(log_prob, solver_error, standard_error)
+    """Return the log-probabilities of rows from the log-densities at their places, (n k,), and ln r there, (n, k).
+
+    The errors of the solver and of the probes are means over the places, weighted as the places contribute. The probes'
+    is an upper limit, reached where their errors are the same at all places.
+    """
+    log_ratio = of_places.log_prob.reshape(log_r.shape) - log_r
+    log_prob, standard_error = log_mean(log_ratio)
+    share = log_ratio.softmax(dim=1)
+    solver_error = (share * of_places.solver_error.reshape(log_r.shape)).sum(dim=1)
+    probe_error = (share * of_places.standard_error.reshape(log_r.shape)).sum(dim=1)
+    return LogDensity(log_prob, solver_error, standard_error.hypot(probe_error))
 
 
 def _log_density_of(
     model: DiffusionModel,
-    rows: NDArray[np.float64],
+    places: NDArray[np.float64],
+    own: Tensor,
     *,
     n_intervals: int,
     n_probes: int | None,
     stream: Stream,
     watch: Callable[[int], object] = lambda _: None,
 ) -> LogDensity:
-    """Return the log-density of rows that are dequantised or have no integers."""
-    z = encode_for_scoring(model, rows).float()
+    """Return the log-density at the places of rows, (n k, d), k consecutive ones of each row.
+
+    `own`, (n, n_encoded), are the rows, encoded. They seed the probes, which are the same at all places of a row.
+    """
+    z, n_places = encode_for_scoring(model, places).float(), len(places) // max(len(own), 1)
     level = model.schedule.noise_level
     cut = z.device.type == "cpu" and isinstance(model.denoiser, Linearizable)
     tile_rows = rows_scored_at_once(z.shape[1] if n_probes is None else int(n_probes)) if cut else TILE_ROWS
 
+    def signs(first: int, last: int) -> Tensor | Literal["exact"]:
+        if n_probes is None:
+            return "exact"
+        rows = own[torch.arange(first, min(last, len(z)), device=own.device) // n_places]
+        return _signs(stream, padded_tile(rows, tile_rows), int(n_probes))
+
     def tile(first: int, last: int) -> Tensor:
-        rows = padded_tile(z[first:last], tile_rows)
         result = diffusion.log_density(
             model.denoiser,
-            rows,
+            padded_tile(z[first:last], tile_rows),
             level_min=float(level[1]),
             level_max=float(level[-1]),
             n_intervals=n_intervals,
-            divergence="exact" if n_probes is None else _signs(stream, rows, int(n_probes)),
+            divergence=signs(first, last),
         )
         return torch.stack([result.log_prob, result.solver_error, result.standard_error], dim=1)
 
@@ -227,7 +247,7 @@ def _log_density_of(
         watch(len(piece))
     log_prob, solver_error, standard_error = torch.cat([torch.empty(0, 3, dtype=torch.float64), *pieces]).unbind(dim=1)
     _refuse_no_numbers(log_prob, "Log-densities")
-    volume = torch.from_numpy(model.codec.log_abs_det_jacobian(rows))
+    volume = torch.from_numpy(model.codec.log_abs_det_jacobian(places))
     return LogDensity(log_prob + volume, solver_error, standard_error)
 
 
@@ -331,7 +351,7 @@ def _signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:
     """
     d, probes = z.shape[1], stream.child("probes")
 
-    @cache  # the last tile is padded with copies
+    @cache  # the places of a row share its signs, and the last tile is padded with copies
     def of_row(bits: bytes) -> Tensor:
         return probes.child(bits.hex()).uniform(0, n_probes, d)
 
