@@ -188,7 +188,8 @@ def test_the_advised_lines_make_rows_like_those_that_were_judged():
     codec = Codec.fit(as_table(training))
     some = fitted_baselines(as_table(training), codec, unseen.to_numpy(dtype=float), Stream(0))
     integer_share = {
-        baseline.name: np.isin(baseline.timed_sample(10_000, Stream(1))[0][:, 0], [0, 1]).mean() for baseline in some
+        baseline.baseline.name: np.isin(baseline.timed_sample(10_000, Stream(1))[0][:, 0], [0, 1]).mean()
+        for baseline in some
     }
     for baseline in fidelity.baselines:
         made = run(baseline.code, training)
