@@ -86,12 +86,12 @@ def log_prob_of_rows(
 def log_mean(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logarithm of the mean of exp(log_ratio), (n, k), over a row's k places, and its standard error.
 
-    Both are (n,). The error is s sqrt(1 + g^2). Here s is the standard error of the mean, relative to the mean, from
-    the variances within the components of the mixture, as if the places of a component were independent: that is more
-    than the error of stratified ones. It is at most about 1 even where a few places dominate and the estimate is far
-    too low. So g is the gap ln mean - mean ln (Jensen) within the component that contributes most, small for even
-    weights and as large as the usual bias for very uneven ones. For fewer than 8 places the mixture counts as one
-    component. The error is NaN for one place, and where all places have -inf, as the result then has.
+    Both are (n,). The standard error is s sqrt(1 + g^2). s is the standard error of the mean relative to the mean, from
+    the variances within the components of the mixture. It treats the places of a component as independent, an upper
+    bound for stratified ones, and is at most about 1 even if a few places dominate and the estimate is far too low. So
+    g adds the unevenness of the weights: it is ln mean - mean ln (Jensen's gap) within the component that contributes
+    most, near 0 for even weights and about the bias for very uneven ones. Fewer than 8 places count as one component.
+    If all places have -inf, the result is -inf with an error of NaN. The error is also NaN for one place.
     """
     k = log_ratio.shape[1]
     most = log_ratio.max(dim=1, keepdim=True).values.clamp(min=torch.finfo(log_ratio.dtype).min)
