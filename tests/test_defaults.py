@@ -262,7 +262,9 @@ def test_in_little_time_one_member_is_trained_and_in_very_little_a_narrow_one():
     assert [default_architecture(10_000, 8, seconds).width for seconds in (1.0, None)] == [128, 128]
 
 
-@pytest.mark.parametrize(("n", "d", "seconds", "members"), [(300, 2, 1.0, 1), (1000, 10, 2.0, 1), (10_000, 2, 2.4, 2)])
+@pytest.mark.parametrize(
+    ("n", "d", "seconds", "members"), [(300, 2, 1.0, 1), (1000, 10, 2.0, 1), (300, 4, 1.5, 2), (10_000, 2, 2.4, 2)]
+)
 def test_set_up_leaves_each_member_of_a_short_fit_enough_steps(n, d, seconds, members):
     """Found by review: in 1 s two networks took 379 steps each, and the fit warned that 400 are too few."""
     assert default_architecture(n, d, seconds).n_members == members

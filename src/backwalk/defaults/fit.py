@@ -222,6 +222,7 @@ def _members_and_steps(n: int, d: int, max_time: float | None, slowness: float) 
     trainable = affordable - _SETUP_SECONDS / reference_step_seconds(n, d)
     most = min(rules.most_members, max(1, int(trainable / rules.sound_steps)))
     members = int(np.clip(even if wanted >= 1.5 else 1, least, most))
+    members -= members % 2 if members > 1 else 0
     return members, max(1, round(affordable / members))
 
 
