@@ -16,15 +16,22 @@ QUICK = ["--max-steps", "5"]
 TINY = Residual(width=16, n_blocks=1, n_members=2)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@contextlib.contextmanager
 def small_and_fast():
-    """Make every fit, student and report of these tests small, as the commands and not the models are tested."""
+    """Make every fit, student and report small, as the commands and not the models are tested."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("backwalk.fitting.plan.default_architecture", lambda *_, **__: TINY)
         patch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
         patch.setattr("backwalk.tasks.data._USUALLY_DRAWN", 200)
         patch.setattr("backwalk.tasks.demo._ROWS", 300)
         patch.setattr("backwalk.assess.rows.MOST_IN_A_SET", 50)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _small_and_fast():
+    """For each test and not for the session, whose later tests of other folders would meet these settings."""
+    with small_and_fast():
         yield
 
 
@@ -48,7 +55,8 @@ def saved(tmp_path_factory):
     values = np.random.default_rng(0).normal([1.0, 20.0], [1.0, 5.0], size=(120, 2))
     rows, model = folder / "rows.csv", folder / "model.backwalk"
     rows.write_text("length,weight\n" + "\n".join(f"{a!r},{b!r}" for a, b in values.tolist()) + "\n")
-    assert quietly("-q", "fit", rows, "-o", model, *QUICK)[0] == 0
+    with small_and_fast():
+        assert quietly("-q", "fit", rows, "-o", model, *QUICK)[0] == 0
     return rows, model
 
 
@@ -71,7 +79,7 @@ def demo(tmp_path_factory):
         found.append(assess(*given, **options, n_pairs=2))
         return found[-1]
 
-    with pytest.MonkeyPatch.context() as patch:
+    with small_and_fast(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(backwalk.assess, "assess", kept)
         done = quietly("demo", "-o", folder, "--max-steps", 20, "--device", "cpu", "--seed", 3, "--json")
     return folder, *done, found[0]
