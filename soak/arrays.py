@@ -57,7 +57,7 @@ def generated(n: int, seed_: int, _: Path) -> Iterator[str]:
             assert np.isfinite(z).all()
             back = codec.decode(z)
             assert np.isfinite(back).all()
-            constant = [j for j in range(X.shape[1]) if j not in codec.encoded_columns]
+            constant = [j for j in range(X.shape[1]) if j not in codec.varying]
             assert (back[:, constant] == table.values[:, constant]).all()
             largest = np.abs(table.values).max(axis=0).clip(min=1e-300)  # of each column
             np.testing.assert_allclose(back / largest, table.values / largest, rtol=1e-9, atol=1e-12)

@@ -610,6 +610,7 @@ def test_rows_on_a_grid_are_of_the_same_density_and_others_are_independent_draws
 
 
 @pytest.mark.campaign
+@pytest.mark.filterwarnings("ignore::backwalk.ShortTrainingWarning")  # on a slow machine the tiny budgets are too short
 def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):
     tiny = time_to_quality.Sizes(
         tuple((method, (0.2,)) for method in (Ours(), NotebookAsWritten(), Mixture(n_components=(1, 2)))),
