@@ -736,6 +736,14 @@ MUTANTS = (
         ("test_threads.py",),
     ),
     Mutant(
+        "the textbook's tanh with another slope",
+        "denoiser/textbook_passes.py",
+        "by_h.addcmul_(by_h * h, h, value=-1.0)",
+        "by_h.addcmul_(by_h * h, h, value=1.0)",
+        "the gradients of the textbook network",
+        _DENOISER,
+    ),
+    Mutant(
         "time off by one",
         "denoiser/preconditioning.py",
         "return (n - steps_from_end) / n",

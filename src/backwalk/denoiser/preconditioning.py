@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from backwalk.denoiser.network import ResidualNetwork, TextbookNetwork
 from backwalk.denoiser.passes import loss_and_gradients, residual_mean, residual_parts
+from backwalk.denoiser.textbook_passes import noise_loss_and_gradients
 from backwalk.diffusion import NoiseSchedule, refuse_levels_per_coordinate, scales, x_0_from_eps
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
@@ -144,6 +145,19 @@ class NoiseDenoiser(EnsembleDenoiser):
         eps: Tensor = self.network(x_t, time_share(log_snr, self._grid).unsqueeze(-1).to(x_t))
         a, b = scales(log_snr.unsqueeze(-1), x_t)
         return (x_t - b * eps) / a  # a > 0 on the schedule; the check in `x_0_from_eps` would synchronise a GPU
+
+    def loss_and_gradients(
+        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the loss and its gradients as the base class does, without autograd and bfloat16."""
+        del bfloat16
+        with torch.no_grad():
+            a, b = scales(log_snr.unsqueeze(-1), x_0)
+            time = time_share(log_snr, self._grid).unsqueeze(-1).to(x_0)
+            loss, *gradients = scripted(noise_loss_and_gradients, x_0.device)(
+                eps, a * x_0 + b * eps, time, b / a, weight.unsqueeze(-1), list(self.parameters())
+            )
+        return loss, gradients
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
         """Return x_0_hat, and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
