@@ -1,12 +1,12 @@
-"""How far chance reaches: beyond so many standard errors a difference is shown."""
+"""Quantiles of Student's t: how many standard errors show a difference."""
 
 from scipy.special import ndtr, stdtrit
 
 
 def student_quantile(freedom: int, z: float = 2.0, *, tail: float | None = None) -> float:
-    """Return the quantile of Student's t, with so many degrees of freedom, that has the tail of a normal's z.
+    """Return the quantile of Student's t with `freedom` degrees of freedom that leaves a given tail above it.
 
-    With `tail` it is the one that is exceeded with this probability.
+    The tail is that of a standard normal above `z`, or `tail`, a probability.
 
     >>> [round(student_quantile(freedom), 1) for freedom in (1, 4, 9, 1000)]
     [14.0, 2.9, 2.3, 2.0]
