@@ -4,6 +4,7 @@
 back, and `from_values`, `write_table` and `write_rows` give rows out as they came. `split_table` splits a file's rows.
 """
 
+from backwalk.table.blocks import Block
 from backwalk.table.codec import Codec, Redraw
 from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, IntegerColumn, NumberColumn
 from backwalk.table.facts import facts_of_columns
@@ -19,6 +20,7 @@ from backwalk.table.writing import check_table_path, write_rows, write_table
 __all__ = [
     "SUFFIXES",
     "Axis",
+    "Block",
     "Codec",
     "Column",
     "ConstantColumn",

@@ -1,0 +1,39 @@
+"""The levels of a table's columns, as codes in encoded rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backwalk.table.schema import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The L levels of one column, and their codes in encoded rows.
+
+    - `column`: the number of the user's column.
+    - `coordinates`: the coordinates of the codes in an encoded row, of width w.
+    - `codes`: the code of each level, (L, w).
+    - `frequencies`: the share of each level in the fitted rows, (L,), positive.
+    - `values`: the value of each level in the user's units, (L,); NaN for a missing value and for `continuous`.
+    - `number`, `continuous`: for a number with atoms, the coordinate of the number, and the level at which it applies;
+      at the other levels the column equals an atom, and the coordinate is NaN in encoded rows. Otherwise None.
+    """
+
+    column: int
+    coordinates: slice
+    codes: FloatArray
+    frequencies: FloatArray
+    values: FloatArray
+    number: int | None = None
+    continuous: int | None = None
+
+    @property
+    def n_levels(self) -> int:
+        """The number of levels, L."""
+        return len(self.frequencies)
+
+    @property
+    def is_one_hot(self) -> bool:
+        """Whether the codes are the unit vectors."""
+        return self.codes.shape[0] == self.codes.shape[1] > 1
