@@ -29,6 +29,7 @@ _BOUND = ("diffusion/test_bound.py",)
 _COVARIANCE = ("diffusion/test_covariance.py",)
 _CHOICE = ("diffusion/test_step_choice.py",)
 _CLOSED_FORMS = ("diffusion/test_closed_forms.py", "diffusion/test_gaussian_chain.py")
+_MIXED_FORMS = ("diffusion/test_mixed_forms.py",)
 _CONDITIONING = ("diffusion/test_conditioning.py",)
 _ODE = ("diffusion/test_ode.py", "diffusion/test_likelihood.py")
 _STEPS = ("sampling/test_steps.py", "sampling/test_chain.py")
@@ -443,6 +444,38 @@ MUTANTS = (
         "(offset.square() / marginal)",
         "the mixture's posterior weights",
         _CLOSED_FORMS,
+    ),
+    Mutant(
+        "joint levels weighed without their volumes",
+        "diffusion/mixed_forms.py",
+        "log_weight = self._log_table + self._log_fit_of_codes(x, a, b_sq, known) - log_det",
+        "log_weight = self._log_table + self._log_fit_of_codes(x, a, b_sq, known)",
+        "the levels' posterior, given noisy numbers",
+        _MIXED_FORMS,
+    ),
+    Mutant(
+        "codes' squares without their half",
+        "diffusion/mixed_forms.py",
+        "fit = (-0.5 * in_noisy)",
+        "fit = (-in_noisy)",
+        "the levels' posterior, given noisy codes",
+        _MIXED_FORMS,
+    ),
+    Mutant(
+        "absent coordinates read",
+        "diffusion/mixed_forms.py",
+        "x = x.where(~absent, 0.0)",
+        "x = 1.0 * x",
+        "marginals of rows with NaN where nothing is known",
+        _MIXED_FORMS,
+    ),
+    Mutant(
+        "known codes that count as noisy ones",
+        "diffusion/mixed_forms.py",
+        "fit = (-0.5 * in_noisy).where(~impossible, _IMPOSSIBLE)",
+        "fit = -0.5 * in_noisy",
+        "conditions on levels",
+        _MIXED_FORMS,
     ),
     Mutant(
         "noise on the last step of the exact chain",

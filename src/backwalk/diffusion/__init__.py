@@ -1,8 +1,8 @@
 """The mathematics of denoising diffusion: pure functions of tensors, without learned weights, files or column names.
 
 Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `prior`, `terms`, `bound`; then `ode` and
-`likelihood` for the deterministic view. `closed_forms` and `gaussian_chain` have exact answers, `conditioning` gives
-conditionals and marginals, `covariance` and `step_choice` tighten the bound.
+`likelihood` for the deterministic view. `closed_forms`, `mixed_forms` and `gaussian_chain` have exact answers,
+`conditioning` gives conditionals and marginals, `covariance` and `step_choice` tighten the bound.
 
 Glossary (the names of Ho et al. 2020 where they exist, but N for their T; arrays are indexed by t = 0..n_steps, so
 `beta[t]` is beta_t):
@@ -56,6 +56,7 @@ from backwalk.diffusion.forward import q_marginal, q_marginal_at, q_posterior, q
 from backwalk.diffusion.gaussian import Gaussian
 from backwalk.diffusion.gaussian_chain import GaussianChain
 from backwalk.diffusion.likelihood import LogDensity, log_density
+from backwalk.diffusion.mixed_forms import ConditionalGaussianDenoiser
 from backwalk.diffusion.ode import integrate_ode
 from backwalk.diffusion.parameterization import (
     Denoiser,
@@ -86,6 +87,7 @@ from backwalk.diffusion.terms import BoundTerms, merged_terms
 __all__ = [
     "BoundTerms",
     "ConditionalDenoiser",
+    "ConditionalGaussianDenoiser",
     "Denoiser",
     "EmpiricalDenoiser",
     "FullGaussian",

@@ -36,4 +36,4 @@ class Block:
     @property
     def is_one_hot(self) -> bool:
         """Whether the codes are the unit vectors."""
-        return self.codes.shape[0] == self.codes.shape[1] > 1
+        return bool(self.codes.shape[0] == self.codes.shape[1] > 1)
