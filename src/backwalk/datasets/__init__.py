@@ -1,7 +1,8 @@
 """Densities with a known log-density and entropy, drawn independently; and small real tables.
 
 Each function returns a `Density` with `sample(n, random_state=...)`, `log_prob(x)` and `entropy`, in nats. `DENSITIES`
-maps their names to the functions, all of whose arguments have defaults.
+maps their names to the functions, all of whose arguments have defaults. `MIXED_DENSITIES` does so for rows with
+categories, numbers and spikes, whose marginals and conditionals are known as well.
 
 >>> from backwalk.datasets import DENSITIES
 >>> DENSITIES["rings"]().sample(5, random_state=0).shape
@@ -14,6 +15,8 @@ from types import MappingProxyType
 from backwalk.datasets.chains import curved_chain, funnel, rotated_chain
 from backwalk.datasets.curves import checkerboard, circles, rings, spirals, two_moons
 from backwalk.datasets.density import Density
+from backwalk.datasets.mixed import Category, MixedDensity, Number
+from backwalk.datasets.mixed_members import MIXED_DENSITIES, levels_alone, mixed_arcs, mixed_spikes
 from backwalk.datasets.mixtures import gaussian_mixture, pinwheel, warped_mixture
 from backwalk.datasets.tables import TABLES, RealTable, load_table
 
@@ -35,15 +38,22 @@ DENSITIES: Mapping[str, Callable[[], Density]] = MappingProxyType(
 
 __all__ = [
     "DENSITIES",
+    "MIXED_DENSITIES",
     "TABLES",
+    "Category",
     "Density",
+    "MixedDensity",
+    "Number",
     "RealTable",
     "checkerboard",
     "circles",
     "curved_chain",
     "funnel",
     "gaussian_mixture",
+    "levels_alone",
     "load_table",
+    "mixed_arcs",
+    "mixed_spikes",
     "pinwheel",
     "rings",
     "rotated_chain",
