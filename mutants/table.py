@@ -39,6 +39,7 @@ _LEVELS = ("training/test_noise_levels.py",)
 _RATES = ("training/test_config.py",)
 _LOOP = ("training/test_loop.py",)
 _CODEC = ("table/test_codec.py",)
+_LEVEL_COLUMNS = ("table/test_level_columns.py",)
 _WARM_START = ("test_estimator.py",)
 _DERIVATIVES = ("diffusion/test_derivatives.py",)
 _ORACLE_MODELS = ("test_oracle_models.py",)
@@ -972,16 +973,16 @@ MUTANTS = (
     Mutant(
         "codec's Jacobian with the wrong sign",
         "table/maps.py",
-        "return -float(np.log(self.scale).sum())",
-        "return float(np.log(self.scale).sum())",
+        "return np.asarray(-np.log(self.scale))",
+        "return np.asarray(np.log(self.scale))",
         "every density in the user's units",
         ("table/test_codec.py",),
     ),
     Mutant(
         "slope of an asinh transform with the wrong sign",
         "table/maps.py",
-        "= asinh_log_slope(x, self.centre, self.scale).sum(axis=1)",
-        "= -asinh_log_slope(x, self.centre, self.scale).sum(axis=1)",
+        "return asinh_log_slope(x, self.centre, self.scale) +",
+        "return -asinh_log_slope(x, self.centre, self.scale) +",
         "the density of a heavy-tailed column in the user's units",
         ("table/test_codec.py",),
     ),
@@ -1016,6 +1017,54 @@ MUTANTS = (
         'if table.schema.kind == "":\n        return False',
         "which columns hold integers",
         ("table/test_codec.py",),
+    ),
+    Mutant(
+        "levels' codes not relative to their mean",
+        "table/level_columns.py",
+        "numbers -= numbers @ self.frequencies",
+        "numbers -= numbers.mean()",
+        "the scale of levels coded by their values",
+        _LEVEL_COLUMNS,
+    ),
+    Mutant(
+        "the next larger level instead of the nearest",
+        "table/level_maps.py",
+        "between = 0.5 * values[:, :-1] + 0.5 * values[:, 1:]",
+        "between = values[:, :-1]",
+        "which level coordinates are decoded to",
+        _LEVEL_COLUMNS,
+    ),
+    Mutant(
+        "a number's coordinate kept at its atoms",
+        "table/level_maps.py",
+        "self.number.encode(np.where(elsewhere, x, np.nan), v)",
+        "self.number.encode(x, v)",
+        "that a number does not apply at an atom",
+        _LEVEL_COLUMNS,
+    ),
+    Mutant(
+        "the volume of a number counted at its atoms",
+        "table/level_maps.py",
+        "self.number.log_slope(np.where(elsewhere, x, np.nan)), 0.0)",
+        "self.number.log_slope(x), self.number.log_slope(x))",
+        "the probability of an atom",
+        _LEVEL_COLUMNS,
+    ),
+    Mutant(
+        "the volume of missing values counted",
+        "table/codec.py",
+        "np.where(missing, 0.0, by_column)",
+        "np.where(missing, by_column, by_column)",
+        "the marginal density of rows with gaps",
+        _LEVEL_COLUMNS,
+    ),
+    Mutant(
+        "the number of an atoms column off by one",
+        "table/level_columns.py",
+        "number=coordinates.start + m,",
+        "number=coordinates.start + m - 1,",
+        "which coordinate applies off the atoms",
+        _LEVEL_COLUMNS,
     ),
     Mutant(
         "times of steps that are taken together mixed up",

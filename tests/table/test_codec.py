@@ -522,8 +522,8 @@ def test_a_column_alone_maps_as_among_others():
     for j, column in enumerate(codec.columns):
         np.testing.assert_array_equal(column.maps.encode(x[:, [j]]), z[:, codec.slices[j]])
         np.testing.assert_array_equal(column.maps.decode(z[:, codec.slices[j]]), codec.decode(z)[:, [j]])
-    each = [np.broadcast_to(column.maps.log_slope(x[:, [j]]), len(x)) for j, column in enumerate(codec.columns)]
-    np.testing.assert_allclose(sum(each), codec.log_abs_det_jacobian(x), rtol=1e-12)
+    each = [np.broadcast_to(column.maps.log_slope(x[:, [j]]), (len(x), 1)) for j, column in enumerate(codec.columns)]
+    np.testing.assert_allclose(sum(each)[:, 0], codec.log_abs_det_jacobian(x), rtol=1e-12)
 
 
 def test_new_whole_numbers_are_brought_within_the_range_of_the_fitted_ones():

@@ -5,12 +5,14 @@ back, and `from_values`, `write_table` and `write_rows` give rows out as they ca
 """
 
 from backwalk.table.blocks import Block
-from backwalk.table.codec import Codec, Redraw
+from backwalk.table.codec import Codec
 from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, IntegerColumn, NumberColumn
 from backwalk.table.facts import facts_of_columns
+from backwalk.table.families import Redraw
 from backwalk.table.formats import SUFFIXES
 from backwalk.table.frame import Table, as_table, complete, match_columns
 from backwalk.table.labels import read_labels, write_labelled
+from backwalk.table.level_columns import AtomsColumn, LevelsColumn
 from backwalk.table.reading import read_part, read_table
 from backwalk.table.schema import Schema, from_values
 from backwalk.table.selection import Selection
@@ -19,6 +21,7 @@ from backwalk.table.writing import check_table_path, write_rows, write_table
 
 __all__ = [
     "SUFFIXES",
+    "AtomsColumn",
     "Axis",
     "Block",
     "Codec",
@@ -26,6 +29,7 @@ __all__ = [
     "ConstantColumn",
     "HeavyTailedColumn",
     "IntegerColumn",
+    "LevelsColumn",
     "NumberColumn",
     "Redraw",
     "Schema",

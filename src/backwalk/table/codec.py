@@ -1,8 +1,9 @@
 """The codec: maps between rows in the user's units and encoded rows, column by column.
 
 Column j of the table has the coordinates `slices[j]` of an encoded row: none if it is constant, one for a number or
-an integer. `columns.py` has the kinds, `maps.py` their maps. NaN marks a missing value, in the user's rows and in all
-coordinates of its column.
+an integer, the code of its level for a column with levels. `columns.py` and `level_columns.py` have the kinds,
+`maps.py` and `level_maps.py` their maps. NaN marks a missing value, in the user's rows and in all coordinates of its
+column. At an atom, the coordinate of the column's number alone is NaN: it does not apply.
 
 The density p of dequantised integers, integrated over a cell, is the probability P of the integer. The mean of
 ln (p / q) at x + u over u ~ q is at most ln P (Jensen).
@@ -10,8 +11,8 @@ ln (p / q) at x + u over u ~ q is at most ln P (Jensen).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
@@ -21,45 +22,17 @@ import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
+from backwalk.table.blocks import Block
 from backwalk.table.column_choice import fitted_columns, rows_looked_at
-from backwalk.table.columns import Column, IntegerColumn, column_from_dict
+from backwalk.table.column_kinds import column_from_dict
+from backwalk.table.columns import Column, IntegerColumn
+from backwalk.table.families import Family, Redraw, families_of, size
 from backwalk.table.frame import Table, complete
-from backwalk.table.maps import BoolArray, ConstantMaps, IntegerMaps, Maps
+from backwalk.table.maps import BoolArray
 from backwalk.table.schema import FloatArray
 
 _ROWS_PER_REPEAT = 3  # a number counts as repeated from one row in three on
 _FEWEST_REPEATS = 10  # rows; fewer may be equal by chance
-_Index = slice | npt.NDArray[np.intp]
-
-
-@dataclass(frozen=True, eq=False)
-class _Family:
-    """Columns of one kind, which are mapped together: their numbers, coordinates and uniforms."""
-
-    columns: _Index
-    coordinates: _Index
-    uniforms: _Index
-    maps: Maps
-
-
-@dataclass(frozen=True, eq=False)
-class Redraw:
-    """Draws again the encoded coordinates that depend on random draws, those of integers, for each training batch.
-
-    `coordinates`, (m,), are their numbers; encoding a row takes `n_uniforms` draws.
-    """
-
-    coordinates: npt.NDArray[np.intp]
-    n_uniforms: int
-    _parts: tuple[tuple[FloatArray, _Index, Maps], ...]
-
-    def of(self, rows: npt.NDArray[np.intp]) -> Redraw:
-        """Return the `Redraw` of some of the rows."""
-        return replace(self, _parts=tuple((x[rows], uniforms, maps) for x, uniforms, maps in self._parts))
-
-    def __call__(self, rows: npt.NDArray[np.intp], v: FloatArray) -> FloatArray:
-        """Return the coordinates of some rows, (b, m), given uniforms v in (0, 1), (b, `n_uniforms`)."""
-        return np.concatenate([maps.encode(x[rows], v[:, uniforms]) for x, uniforms, maps in self._parts], axis=1)
 
 
 @dataclass(frozen=True)
@@ -129,6 +102,20 @@ class Codec:
         """The numbers of the columns that have coordinates, in order."""
         return tuple(j for j, column in enumerate(self.columns) if column.width)
 
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The levels of each column that has some, in the order of the columns."""
+        blocks = (column.block(j, at) for j, (column, at) in enumerate(zip(self.columns, self.slices, strict=True)))
+        return tuple(block for block in blocks if block is not None)
+
+    @cached_property
+    def numbers(self) -> npt.NDArray[np.intp]:
+        """The coordinates that are numbers, and not part of the code of a level."""
+        is_number = np.ones(self.n_encoded, dtype=bool)
+        for block in self.blocks:
+            is_number[block.coordinates] = False
+        return np.flatnonzero(is_number)
+
     def column_of(self, coordinate: int) -> int:
         """Return the number of the column that has a coordinate."""
         return next(j for j, place in enumerate(self.slices) if place.start <= coordinate < place.stop)
@@ -139,15 +126,16 @@ class Codec:
         return any(column.is_scaled for column in self.columns)
 
     def observed(self, observed: BoolArray) -> BoolArray:
-        """Return which coordinates are observed, (n, k), from which values are, (n, d)."""
+        """Return which coordinates belong to the columns that are marked in rows: (n, k) from (n, d)."""
         return np.repeat(observed, [column.width for column in self.columns], axis=1)
 
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None) -> FloatArray:
         """Return encoded rows.
 
         Integers are dequantised if a `stream` is given, and otherwise encoded as the centres of their cells. `values`
-        is (n, d) in the user's units; all coordinates of a missing value are NaN. Returns (n, k). Raises InvalidInput
-        for another shape, and for a value so large that a coordinate overflows.
+        is (n, d) in the user's units; all coordinates of a missing value are NaN, and at an atom that of the number.
+        Returns (n, k). Raises InvalidInput for another shape, for a value that is no level of a column with levels, and
+        for one so large that a coordinate overflows.
         """
         x = self._rows(values, self.n_columns, "values")
         z = np.empty((len(x), self.n_encoded))  # in row order: the bits of a row's sums depend on it
@@ -160,8 +148,8 @@ class Codec:
             row, i = divmod(int(far.argmax()), self.n_encoded)
             j = self.column_of(i)
             raise InvalidInput(
-                f"Values should lie within 1e308 scales of the fitted ones, but got {x[row, j]} at row {row}, column "
-                f"{j} (rows count from 0), a {self.columns[j].description}: drop the row."
+                f"Values should {self.columns[j].accepted}, but got {x[row, j]} at row {row}, column {j} (rows count "
+                "from 0): drop the row."
             )
         return z
 
@@ -172,7 +160,7 @@ class Codec:
 
     def redraw(self, values: FloatArray) -> Redraw | None:
         """Return the `Redraw` of rows, (n, d), or None if no coordinate depends on draws."""
-        drawn = [family for family in self._families if _size(family.uniforms)]
+        drawn = self._drawn_families
         if not drawn:
             return None
         coordinates = np.concatenate([np.arange(self.n_encoded)[family.coordinates] for family in drawn])
@@ -190,12 +178,13 @@ class Codec:
         `weight` multiplies the cosine in the densities; below 1, fewer places are in the middle of their cells.
         """
         rows = self._rows(values, self.n_columns, "values").copy()
-        for columns, maps, uniforms in self._integers:
-            rows[:, columns] = maps.dequantise(rows[:, columns], v[:, uniforms], weight)
+        for family in self._drawn_families:
+            columns, draws = family.columns, v[:, family.uniforms]
+            rows[:, columns] = family.maps.dequantise(rows[:, columns], draws, weight)
         return rows
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
-        """Return rows in the user's units, with integers rounded, and constants restored.
+        """Return rows in the user's units, with levels of the nearest code, integers rounded, and constants restored.
 
         `z` is (n, k). Returns (n, d); numbers beyond the range of float64 are clipped. Raises InvalidInput for another
         shape.
@@ -211,17 +200,20 @@ class Codec:
 
         Integers beyond are reflected at the edge of the last cell.
         """
-        kept = rows.copy() if self._integers else rows
-        for columns, maps, _ in self._integers:
-            kept[:, columns] = maps.within_range(rows[:, columns])
+        kept = rows.copy()
+        for family in self._varying_families:
+            kept[:, family.columns] = family.maps.within_range(rows[:, family.columns])
         return kept
 
     def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
-        """Return log |det dz/dx| of rows, (n, d), over the columns that vary: (n,), nats."""
+        """Return log |det dz/dx| of rows, (n, d), over the numbers of each row: (n,), nats.
+
+        Missing values, levels and atoms count as 0.
+        """
         x = self._rows(values, self.n_columns, "values")
         log_det = np.zeros(len(x))
         for family in self._varying_families:
-            log_det += family.maps.log_slope(x[:, family.columns])
+            log_det += _sum_of_observed(family.maps.log_slope(x[:, family.columns]), x[:, family.columns])
         return log_det
 
     def log_dequantisation(self, values: npt.ArrayLike, *, weight: float = 1.0) -> FloatArray:
@@ -231,8 +223,9 @@ class Codec:
         """
         x = self._rows(values, self.n_columns, "values")
         log_q = np.zeros(len(x))
-        for columns, maps, _ in self._integers:
-            log_q += maps.log_dequantisation(x[:, columns], weight)
+        for family in self._drawn_families:
+            columns = x[:, family.columns]
+            log_q += _sum_of_observed(family.maps.log_dequantisation(columns, weight), columns)
         return log_q
 
     def in_user_units(self, deviation: npt.ArrayLike, z: npt.ArrayLike) -> FloatArray:
@@ -248,32 +241,38 @@ class Codec:
         """Return which values of rows a model can make: (n, d).
 
         It is False for another value than the fitted one in a constant column, and for other numbers than integers in a
-        column of integers. Rows with such values have a log-density of -inf. `dtypes` are those in which the columns
-        were fitted: numbers that round to a constant in float32 equal it.
+        column of integers, and for values that are no level. Rows with such values have a log-density of -inf. Missing
+        values are True. `dtypes` are those in which the columns were fitted: numbers that round to a constant in
+        float32 equal it.
         """
         x = self._rows(values, self.n_columns, "values")
         held = np.ones(x.shape, dtype=bool)
         for family in self._families:
             of_family = None if dtypes is None else [dtypes[j] for j in np.arange(self.n_columns)[family.columns]]
             held[:, family.columns] = family.maps.supports(x[:, family.columns], of_family)
-        return held
+        return np.asarray(held | np.isnan(x))
 
     def repeated_values(self, values: FloatArray, blur: float) -> dict[int, tuple[float, float]]:
         """Return the columns in which a third of the rows or more hold the same number, with it and its share of rows.
 
         Numbers whose cell is wider than the model's blur, `blur` encoded units to either side, are left out, because
-        rounding restores them. `values` is (n, d), of which at most 10,000 random rows are used.
+        rounding restores them, and so are columns with levels. `values` is (n, d), of which at most 10,000 random rows
+        are used; missing values do not count.
         """
         some, found = rows_looked_at(values, "repeated"), {}
+        with_levels = {block.column for block in self.blocks}
         for j in self.varying:
-            numbers, counts = np.unique(some[:, j], return_counts=True)
-            most = int(counts.argmax())
-            if counts[most] < max(len(some) / _ROWS_PER_REPEAT, _FEWEST_REPEATS):
+            if j in with_levels:
+                continue
+            observed = some[~np.isnan(some[:, j]), j]
+            numbers, counts = np.unique(observed, return_counts=True)
+            most = int(counts.argmax()) if len(counts) else 0
+            if not len(counts) or counts[most] < max(len(observed) / _ROWS_PER_REPEAT, _FEWEST_REPEATS):
                 continue
             maps, number = self.columns[j].maps, numbers[[[most]]]
             z = maps.encode(number)
             if 0.5 * self.columns[j].cell <= float(maps.in_user_units(np.full_like(z, blur), z)[0, 0]):
-                found[j] = float(numbers[most]), float(counts[most] / len(some))
+                found[j] = float(numbers[most]), float(counts[most] / len(observed))
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -288,29 +287,17 @@ class Codec:
         return cls(tuple(column_from_dict(column) for column in record["columns"]))
 
     @cached_property
-    def _families(self) -> tuple[_Family, ...]:
-        return tuple(self._grouped())
+    def _families(self) -> tuple[Family, ...]:
+        return families_of(self.columns)
 
     @cached_property
-    def _varying_families(self) -> tuple[_Family, ...]:
-        return tuple(family for family in self._families if not isinstance(family.maps, ConstantMaps))
+    def _varying_families(self) -> tuple[Family, ...]:
+        return tuple(family for family in self._families if size(family.coordinates))
 
     @cached_property
-    def _integers(self) -> tuple[tuple[_Index, IntegerMaps, _Index], ...]:
-        """The families of integers: their columns, maps and uniforms."""
-        families = ((family.columns, family.maps, family.uniforms) for family in self._families)
-        return tuple((columns, maps, uniforms) for columns, maps, uniforms in families if isinstance(maps, IntegerMaps))
-
-    def _grouped(self) -> Iterator[_Family]:
-        numbers: dict[str, list[int]] = {}
-        for j, column in enumerate(self.columns):
-            numbers.setdefault(column.family, []).append(j)
-        drawn = list(accumulate((column.n_uniforms for column in self.columns), initial=0))
-        for found in numbers.values():
-            columns = [self.columns[j] for j in found]
-            coordinates = [i for j in found for i in range(self.slices[j].start, self.slices[j].stop)]
-            uniforms = [i for j in found for i in range(drawn[j], drawn[j + 1])]
-            yield _Family(_index(found), _index(coordinates), _index(uniforms), type(columns[0]).stacked(columns))
+    def _drawn_families(self) -> tuple[Family, ...]:
+        """The families whose encoding takes random draws."""
+        return tuple(family for family in self._families if size(family.uniforms))
 
     @staticmethod
     def _rows(values: npt.ArrayLike, width: int, name: str) -> FloatArray:
@@ -320,14 +307,7 @@ class Codec:
         return rows
 
 
-def _size(index: _Index) -> int:
-    return index.stop - index.start if isinstance(index, slice) else len(index)
-
-
-def _index(numbers: Sequence[int]) -> _Index:
-    """Return the index of some columns of an array, in increasing order: a slice, which copies nothing, if possible."""
-    if not numbers:
-        return slice(0, 0)
-    if numbers[-1] - numbers[0] + 1 == len(numbers):
-        return slice(numbers[0], numbers[-1] + 1)
-    return np.array(numbers, dtype=np.intp)
+def _sum_of_observed(by_column: FloatArray, x: FloatArray) -> FloatArray:
+    """Return the sum over columns of numbers (n, m) or (m,), without those of missing values in x, (n, m)."""
+    missing = np.isnan(x)
+    return np.asarray(np.where(missing, 0.0, by_column).sum(axis=1) if missing.any() else by_column.sum(axis=-1))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 
 from backwalk.errors import InvalidInput
+from backwalk.table.blocks import Block
 from backwalk.table.maps import AsinhMaps, ConstantMaps, IntegerMaps, Maps, NumberMaps
 
 LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
@@ -28,18 +29,19 @@ class Axis:
     """How pictures draw a column's values.
 
     The axis is linear, or asinh((x - centre) / scale) if `asinh` is (centre, scale). With `integers`, the bins of
-    histograms end half-way between integers.
+    histograms end half-way between integers. With `levels`, there is a bar for each of these values.
     """
 
     asinh: tuple[float, float] | None = None
     integers: bool = False
+    levels: tuple[float, ...] | None = None
 
 
 class Column(ABC):
     """A column of the user's table. Its kinds are frozen dataclasses of plain numbers."""
 
     kind: ClassVar[str]
-    distance: ClassVar[Literal["Kolmogorov-Smirnov"]] = "Kolmogorov-Smirnov"
+    distance: ClassVar[Literal["Kolmogorov-Smirnov", "total variation"]] = "Kolmogorov-Smirnov"
     """The distance by which reports compare the column's generated values with real ones."""
 
     @property
@@ -78,6 +80,15 @@ class Column(ABC):
         """The column's kind and encoding, in one line."""
 
     @property
+    def accepted(self) -> str:
+        """The values that can be encoded, as the end of the sentence "Values should ..."."""
+        return "lie within 1e308 scales of the fitted ones"
+
+    def block(self, column: int, coordinates: slice) -> Block | None:
+        """Return the levels of the column, the `column`-th of its table, or None if it has none."""
+        return None
+
+    @property
     def maps(self) -> Maps:
         """The maps of this column alone."""
         return self.stacked((self,))
@@ -89,7 +100,7 @@ class Column(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain JSON values, exactly."""
-        return {"kind": self.kind, **{name: _plain(value) for name, value in vars(self).items()}}
+        return {"kind": self.kind, **{field.name: _plain(getattr(self, field.name)) for field in fields(self)}}  # type: ignore[arg-type]  # kinds are dataclasses
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,7 @@ class ConstantColumn(Column):
     kind: ClassVar[str] = "constant"
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        check_numbers(self)
 
     @property
     def width(self) -> int:
@@ -116,7 +127,7 @@ class ConstantColumn(Column):
 
     @classmethod
     def stacked(cls, columns: Sequence[Self]) -> Maps:
-        return ConstantMaps(_stack(columns, "value"))
+        return ConstantMaps(stack(columns, "value"))
 
 
 @dataclass(frozen=True)
@@ -128,7 +139,7 @@ class NumberColumn(Column):
     kind: ClassVar[str] = "number"
 
     def __post_init__(self) -> None:
-        _check_numbers(self, positive=("scale",))
+        check_numbers(self, positive=("scale",))
 
     @property
     def is_scaled(self) -> bool:
@@ -142,7 +153,7 @@ class NumberColumn(Column):
 
     @classmethod
     def stacked(cls, columns: Sequence[Self]) -> NumberMaps:
-        return NumberMaps(_stack(columns, "centre"), _stack(columns, "scale"))
+        return NumberMaps(stack(columns, "centre"), stack(columns, "scale"))
 
 
 @dataclass(frozen=True)
@@ -159,7 +170,7 @@ class HeavyTailedColumn(Column):
     kind: ClassVar[str] = "heavy-tailed"
 
     def __post_init__(self) -> None:
-        _check_numbers(self, positive=("asinh_scale", "scale"))
+        check_numbers(self, positive=("asinh_scale", "scale"))
 
     @property
     def axis(self) -> Axis:
@@ -174,8 +185,8 @@ class HeavyTailedColumn(Column):
 
     @classmethod
     def stacked(cls, columns: Sequence[Self]) -> AsinhMaps:
-        linear = NumberMaps(_stack(columns, "centre"), _stack(columns, "scale"))
-        return AsinhMaps(_stack(columns, "asinh_centre"), _stack(columns, "asinh_scale"), linear)
+        linear = NumberMaps(stack(columns, "centre"), stack(columns, "scale"))
+        return AsinhMaps(stack(columns, "asinh_centre"), stack(columns, "asinh_scale"), linear)
 
 
 @dataclass(frozen=True)
@@ -193,7 +204,7 @@ class IntegerColumn(Column):
             raise InvalidInput(f"number should be a number or heavy-tailed, but got {self.number!r}.")
         if self.dequantisation not in get_args(Dequantisation):
             raise InvalidInput(f'dequantisation should be "uniform" or "cosine", but got {self.dequantisation!r}.')
-        _check_numbers(self, but=("number", "dequantisation"))
+        check_numbers(self, but=("number", "dequantisation"))
         if self.least > self.largest:
             raise InvalidInput(f"least should be at most largest, but got {self.least} and {self.largest}.")
 
@@ -229,41 +240,26 @@ class IntegerColumn(Column):
         numbers = [column.number for column in columns]
         return IntegerMaps(
             type(numbers[0]).stacked(numbers),  # type: ignore[arg-type]  # a family has numbers of one kind
-            _stack(columns, "least"),
-            _stack(columns, "largest"),
+            stack(columns, "least"),
+            stack(columns, "largest"),
             np.array([float(column.dequantisation == "cosine") for column in columns]),
         )
 
 
-_KINDS: dict[str, type[Column]] = {
-    kind.kind: kind for kind in (ConstantColumn, NumberColumn, HeavyTailedColumn, IntegerColumn)
-}
-
-
-def column_from_dict(record: Any) -> Column:
-    """Return the column that `Column.to_dict` wrote. Raises InvalidInput for any other record."""
-    kind = record.get("kind") if isinstance(record, Mapping) else None
-    made = _KINDS.get(kind) if isinstance(kind, str) else None
-    names = {field.name for field in fields(made)} if made is not None else set()  # type: ignore[arg-type]
-    if made is None or set(record) != {"kind", *names}:
-        raise InvalidInput(
-            f"A column should be one of {', '.join(_KINDS)} with its own fields, but got another record."
-        )
-    values = {name: record[name] for name in names}
-    if made is IntegerColumn:
-        values["number"] = column_from_dict(values["number"])
-    return made(**values)
-
-
 def _plain(value: Any) -> Any:
-    return value.to_dict() if isinstance(value, Column) else value
+    if isinstance(value, Column):
+        return value.to_dict()
+    # NaN is not JSON.
+    return [None if math.isnan(number) else number for number in value] if isinstance(value, tuple) else value
 
 
-def _stack(columns: Sequence[Column], name: str) -> np.ndarray:
+def stack(columns: Sequence[Column], name: str) -> np.ndarray:
+    """Return one field of each column: (m,)."""
     return np.array([getattr(column, name) for column in columns], dtype=np.float64)
 
 
-def _check_numbers(column: Column, *, positive: tuple[str, ...] = (), but: tuple[str, ...] = ()) -> None:
+def check_numbers(column: Column, *, positive: tuple[str, ...] = (), but: tuple[str, ...] = ()) -> None:
+    """Raise InvalidInput if a field is not a finite float, or one of the `positive` ones too small."""
     for name, value in vars(column).items():
         if name in but:
             continue

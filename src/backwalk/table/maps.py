@@ -96,6 +96,20 @@ def log_cell_density(u: FloatArray, cosine: FloatArray) -> FloatArray:
     return density
 
 
+def same_numbers(x: FloatArray, values: FloatArray, dtypes: Sequence[str] | None = None) -> BoolArray:
+    """Return where x, (n, m), equals `values`, (n, m) or (m,).
+
+    The same table may be given in float32 or in float64. A value equals its rounding to float32, and numbers that round
+    to it in the dtype in which its column was fitted.
+    """
+    with np.errstate(over="ignore"):
+        same: BoolArray = (x == values) | (x == values.astype(np.float32))
+        for j, dtype in enumerate(map(numpy_dtype, dtypes or ())):
+            if dtype in ("float16", "float32"):
+                same[:, j] |= x[:, j].astype(dtype) == values[..., j]
+    return same
+
+
 class Maps(ABC):
     """The maps of m columns of one kind: values x, (n, m), in the user's units, and their coordinates z, (n, w).
 
@@ -114,16 +128,34 @@ class Maps(ABC):
         """Return values, integers rounded: (n, m). What float64 cannot hold is clipped to its largest number."""
 
     @abstractmethod
-    def log_slope(self, x: FloatArray) -> FloatArray | float:
-        """Return log |det dz/dx|, summed over the columns: (n,), nats, or one number for all rows."""
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        """Return log |dz/dx| of each column: (n, m), nats, or (m,) for all rows."""
 
     @abstractmethod
     def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
         """Return a small deviation of the coordinates, (n, w), at z in the user's units: (n, m)."""
 
     def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
-        """Return which values a model can make: (n, m). `dtypes` are those in which the columns were fitted."""
+        """Return which values a model can make: (n, m). `dtypes` are those in which the columns were fitted.
+
+        Missing values have any answer.
+        """
         return np.ones(x.shape, dtype=bool)
+
+    def dequantise(self, x: FloatArray, v: FloatArray, weight: float = 1.0) -> FloatArray:
+        """Return values moved within their cells to the densities' quantiles at v, uniform on (0, 1): (n, m).
+
+        `weight` multiplies the densities' c. v is (n, `n_uniforms`).
+        """
+        return x
+
+    def log_dequantisation(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
+        """Return ln q of the places of dequantised values in their cells: (n, m), nats."""
+        return np.zeros(x.shape)
+
+    def within_range(self, x: FloatArray) -> FloatArray:
+        """Return new values within the range of the fitted ones, for kinds that have one: (n, m)."""
+        return x
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,21 +170,14 @@ class ConstantMaps(Maps):
     def decode(self, z: FloatArray) -> FloatArray:
         return np.broadcast_to(self.value, (len(z), len(self.value)))
 
-    def log_slope(self, x: FloatArray) -> float:
-        return 0.0
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        return np.zeros(len(self.value))
 
     def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
         return np.zeros((len(z), len(self.value)))
 
     def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
-        # The same table may be given in float32 or in float64. A constant equals its rounding to float32, and numbers
-        # that round to it in the dtype in which its column was fitted.
-        with np.errstate(over="ignore"):
-            same = (x == self.value) | (x == self.value.astype(np.float32))
-            for j, dtype in enumerate(map(numpy_dtype, dtypes or ())):
-                if dtype in ("float16", "float32"):
-                    same[:, j] |= x[:, j].astype(dtype) == self.value[j]
-        return np.asarray(same)
+        return same_numbers(x, self.value, dtypes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,8 +199,8 @@ class NumberMaps(Maps):
         x: FloatArray = 2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST)
         return x
 
-    def log_slope(self, x: FloatArray) -> float:
-        return -float(np.log(self.scale).sum())
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        return np.asarray(-np.log(self.scale))
 
     def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):
@@ -197,13 +222,12 @@ class AsinhMaps(Maps):
         return asinh_inverse(self.linear.decode(z), self.centre, self.scale)
 
     def log_slope(self, x: FloatArray) -> FloatArray:
-        by_row: FloatArray = asinh_log_slope(x, self.centre, self.scale).sum(axis=1)
-        return by_row + self.linear.log_slope(x)
+        return asinh_log_slope(x, self.centre, self.scale) + self.linear.log_slope(x)
 
     def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
         # dx/dz = linear.scale * scale * cosh(w), which grows outwards.
         w = self.linear.centre + self.linear.scale * z
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # of NaN
             log_cosh = np.logaddexp(w, -w) - np.log(2.0)
             units = np.exp(np.log(self.linear.scale) + np.log(self.scale) + log_cosh)
             return np.asarray(np.clip(deviation * np.minimum(units, LARGEST), -LARGEST, LARGEST))
@@ -227,24 +251,20 @@ class IntegerMaps(Maps):
     def decode(self, z: FloatArray) -> FloatArray:
         return np.rint(self.number.decode(z))
 
-    def log_slope(self, x: FloatArray) -> FloatArray | float:
+    def log_slope(self, x: FloatArray) -> FloatArray:
         return self.number.log_slope(x)
 
     def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
         return self.number.in_user_units(deviation, z)
 
     def dequantise(self, x: FloatArray, v: FloatArray, weight: float = 1.0) -> FloatArray:
-        """Return values moved within their cells to the densities' quantiles at v, uniform on (0, 1): (n, m).
-
-        `weight` multiplies the densities' c.
-        """
         return x + place_in_cell(v, weight * self.cosine)
 
     def log_dequantisation(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
-        """Return ln q of the places of dequantised values in their cells, summed over the columns: (n,), nats."""
-        place, cosine = x[:, self.cosine > 0.0], self.cosine[self.cosine > 0.0]
-        by_row: FloatArray = log_cell_density(place - np.rint(place), weight * cosine).sum(axis=1)
-        return by_row
+        log_q, drawn = np.zeros(x.shape), self.cosine > 0.0
+        place = x[:, drawn]
+        log_q[:, drawn] = log_cell_density(place - np.rint(place), weight * self.cosine[drawn])
+        return log_q
 
     def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
         return np.asarray(x == np.rint(x))
