@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from backwalk.errors import InvalidInput
-from backwalk.evaluation.memorisation import nearest_row_share
+from backwalk.evaluation.memorisation import nearest_row_share, rare_copies
 from backwalk.streams import Stream
 
 Z = stats.norm.isf(0.5e-8)
@@ -67,3 +67,39 @@ def test_wrong_input_is_refused():
         nearest_row_share(normal(0, 5), normal(1, 5), normal(2, 5, 3), stream=Stream(0))
     with pytest.raises(InvalidInput, match="training should have at least 1 rows"):
         nearest_row_share(normal(0, 5), normal(1, 5)[:0], normal(2, 5), stream=Stream(0))
+
+
+def levels(seed, n):
+    """Four columns of levels, of which many combinations are rare; every ninth cell of the last is missing."""
+    rows = np.floor(8 * Stream(seed).uniform(0, n, 4).numpy() ** 1.5)
+    rows[::9, 3] = np.nan
+    return rows
+
+
+def test_rare_rows_that_are_repeated_are_found():
+    training, unseen, fresh = levels(0, 800), levels(1, 900), levels(2, 700)
+    found = rare_copies(np.concatenate([fresh, training[:300]]), training, unseen, stream=Stream(0))
+    alone = rare_copies(fresh, training, unseen, stream=Stream(0))
+    assert found.excess.value > 4.0 * alone.excess.standard_error
+    assert abs(alone.excess.value) < Z * alone.excess.standard_error
+    assert found.of_training - found.of_unseen == pytest.approx(found.excess.value)
+    assert rare_copies(training[:50], training, unseen, stream=Stream(0)).of_training > 0.1
+
+
+def test_the_error_of_rare_copies_is_that_of_repetitions():
+    """Over 60 tables the excess over its error has a standard deviation near 1: within 5.7 / sqrt(120) of it."""
+    ratios = []
+    for seed in range(60):
+        sets = levels(100 + seed, 900)
+        found = rare_copies(sets[:300], sets[300:600], sets[600:], stream=Stream(0))
+        ratios.append(found.excess.value / found.excess.standard_error)
+    assert abs(np.std(ratios) - 1.0) < 5.7 / 120**0.5
+    assert abs(np.mean(ratios)) < 5.7 / 60**0.5
+
+
+def test_rare_rows_are_those_of_one_real_row():
+    training, unseen = np.array([[0.0, np.nan], [1.0, 1.0], [1.0, 1.0]]), np.array([[2.0, 1.0], [1.0, 1.0], [3.0, 3.0]])
+    generated = np.array([[0.0, np.nan], [0.0, np.nan], [1.0, 1.0], [3.0, 3.0]])
+    found = rare_copies(generated, training, unseen, stream=Stream(0))
+    assert (found.of_training, found.of_unseen, found.n_rare) == (0.5, 0.25, 3)
+    assert found.excess.standard_error == pytest.approx((0.5**2 + 0.25**2) ** 0.5)

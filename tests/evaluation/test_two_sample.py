@@ -6,7 +6,8 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
 from backwalk.errors import InvalidInput
-from backwalk.evaluation.two_sample import boosting, c2st, neighbours, perceptron
+from backwalk.evaluation.kinds import ColumnKind
+from backwalk.evaluation.two_sample import boosting, boosting_of, c2st, neighbours, perceptron
 from backwalk.streams import Stream
 
 Z = stats.norm.isf(0.5e-8)
@@ -75,3 +76,20 @@ def test_rows_too_few_for_the_classifier_are_refused():
     x = Stream(0).normal(0, 10, 2).numpy()
     with pytest.raises(InvalidInput, match=r"with 5 of each .*: Expected n_neigh.* Give more rows"):
         c2st(x[:5], x[5:], classifier=neighbours, stream=Stream(1))
+
+
+def test_boosted_trees_see_levels_as_categories_and_take_gaps():
+    """Half of 12 levels in no order of their codes: one split tells the sets apart, where codes would take many."""
+    some = np.array([0.0, 2.0, 3.0, 5.0, 8.0, 9.0])
+    rest = np.setdiff1d(np.arange(12.0), some)
+    u = Stream(0).uniform(0, 120, 2).numpy()
+    x, y = (np.column_stack([own[(6 * u[:, 0]).astype(int)], u[:, 1]]) for own in (some, rest))
+    x[::10, 0], y[::10, 0] = np.nan, np.nan
+    kinds = (ColumnKind(tuple(np.arange(12.0))), ColumnKind())
+    assert c2st(x, y, classifier=boosting_of(kinds), stream=Stream(1)) > 0.9
+    assert boosting_of((ColumnKind(tuple(np.arange(300.0))), ColumnKind((0.0, 1.0))))(
+        2, 0
+    ).categorical_features.tolist() == [
+        False,
+        True,
+    ]

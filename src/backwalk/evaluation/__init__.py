@@ -1,10 +1,23 @@
 """Statistics that compare two sets of points: NumPy arrays in, numbers with standard errors out.
 
 `compare` puts a statistic of generated rows beside its null, the same statistic of real rows. `distances` and
-`two_sample` hold the statistics. `paired_gap` and `total_variation` compare densities that can be evaluated;
-`nearest_row_share` looks for copies of training rows. Nothing here depends on a model.
+`two_sample` hold the statistics; `columns` and `associations` those of tables, whose columns have kinds (`kinds`).
+`paired_gap` and `total_variation` compare densities that can be evaluated; `calibration` scores stated probabilities
+and draws, `downstream` models trained on generated rows. `nearest_row_share` and `rare_copies` look for copies of
+training rows. Nothing here depends on a model.
 """
 
+from backwalk.evaluation.associations import association_difference, associations
+from backwalk.evaluation.calibration import (
+    RankHistogram,
+    Reliability,
+    interval_coverage,
+    log_loss,
+    rank_histogram,
+    ranks_in_draws,
+    reliability,
+)
+from backwalk.evaluation.columns import LevelBands, atom_shares, column_distance, level_bands, level_shares
 from backwalk.evaluation.distances import (
     correlation_difference,
     correlation_matrix,
@@ -15,34 +28,67 @@ from backwalk.evaluation.distances import (
     total_variation,
     wasserstein_1d,
 )
+from backwalk.evaluation.downstream import Utility, frequency_probabilities, level_probabilities, utility
 from backwalk.evaluation.estimates import Estimate, mean_estimate
-from backwalk.evaluation.memorisation import nearest_row_share
+from backwalk.evaluation.features import Feature, MixedBaseline
+from backwalk.evaluation.kinds import ColumnKind, level_index
+from backwalk.evaluation.memorisation import RareCopies, nearest_row_share, rare_copies
 from backwalk.evaluation.nulls import Figure, RealPairs, compare, disjoint_pairs, paired_gap, resampled_pairs
+from backwalk.evaluation.product_mixtures import independent_baseline, product_mixture_baseline
 from backwalk.evaluation.rows import random_rows
-from backwalk.evaluation.two_sample import ClassifierFactory, boosting, c2st, neighbours, perceptron
+from backwalk.evaluation.tree_synthesis import tree_baseline
+from backwalk.evaluation.two_sample import ClassifierFactory, boosting, boosting_of, c2st, neighbours, perceptron
 
 __all__ = [
     "ClassifierFactory",
+    "ColumnKind",
     "Estimate",
+    "Feature",
     "Figure",
+    "LevelBands",
+    "MixedBaseline",
+    "RankHistogram",
+    "RareCopies",
     "RealPairs",
+    "Reliability",
+    "Utility",
+    "association_difference",
+    "associations",
+    "atom_shares",
     "boosting",
+    "boosting_of",
     "c2st",
+    "column_distance",
     "compare",
     "correlation_difference",
     "correlation_matrix",
     "coverage",
     "disjoint_pairs",
     "energy_distance",
+    "frequency_probabilities",
+    "independent_baseline",
+    "interval_coverage",
+    "level_bands",
+    "level_index",
+    "level_probabilities",
+    "level_shares",
+    "log_loss",
     "marginal_ks",
     "mean_estimate",
     "nearest_row_share",
     "neighbours",
     "paired_gap",
     "perceptron",
+    "product_mixture_baseline",
     "random_rows",
+    "rank_histogram",
+    "ranks_in_draws",
+    "rare_copies",
+    "reliability",
     "resampled_pairs",
     "sliced_wasserstein",
     "total_variation",
+    "tree_baseline",
+    "utility",
     "wasserstein_1d",
 ]

@@ -80,7 +80,7 @@ def marginal_ks(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
     [0.0, 1.0]
     """
     x_rows, y_rows = as_two_sets(x, y)
-    return np.array([_ks(a, b) for a, b in zip(x_rows.T, y_rows.T, strict=True)])
+    return np.array([ks_distance(a, b) for a, b in zip(x_rows.T, y_rows.T, strict=True)])
 
 
 def correlation_matrix(x: ArrayLike) -> NDArray[np.float64]:
@@ -161,7 +161,8 @@ def _sum_within(x: Rows) -> float:
     return float(2.0 * (inside + across))
 
 
-def _ks(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+def ks_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the Kolmogorov-Smirnov distance sup |F_a - F_b| of two sets of numbers, (n,) and (m,)."""
     points = np.concatenate([a, b])
     shares = [np.searchsorted(np.sort(values), points, side="right") / len(values) for values in (a, b)]
     return float(np.abs(shares[0] - shares[1]).max())

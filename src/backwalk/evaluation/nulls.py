@@ -19,6 +19,8 @@ standard deviation is s, depends on the source of the pairs:
 
 Within a pair no row occurs twice, in either kind: nearest neighbours and classifiers recognise the copies of a
 bootstrap, and the null is no longer that of independent rows.
+
+Cells may be NaN, for missing; the statistic decides what that means.
 """
 
 from __future__ import annotations
@@ -145,7 +147,8 @@ def compare(
     (True, False)
     """
     n_rows, n_pairs = real_pairs.n_rows, len(real_pairs.pairs)
-    rows = as_rows(generated, "generated", d=real_pairs.pairs[0][0].shape[1], at_least=real_pairs.n_generated)
+    d = real_pairs.pairs[0][0].shape[1]
+    rows = as_rows(generated, "generated", d=d, at_least=real_pairs.n_generated, allow_gaps=True)
     sets = [rows[k * n_rows : (k + 1) * n_rows] for k in range(n_pairs)]
     values = np.array([statistic(a, g) for (a, _), g in zip(real_pairs.pairs, sets, strict=True)])
     known = [statistic(a, b) for a, b in real_pairs.pairs] if nulls is None else nulls
@@ -177,4 +180,4 @@ def _enough_rows(rows: ArrayLike, n_pairs: int, *, at_least: int) -> Rows:
         raise InvalidInput(
             f"n_pairs should be at least 2, so that an error can be had, but got {n_pairs}: 5 or 10 serve."
         )
-    return as_rows(rows, "rows", at_least=at_least)
+    return as_rows(rows, "rows", at_least=at_least, allow_gaps=True)

@@ -17,8 +17,13 @@ from backwalk.streams import Stream
 Rows = NDArray[np.float64]
 
 
-def as_rows(x: ArrayLike, name: str = "x", *, d: int | None = None, at_least: int = 1) -> Rows:
-    """Return x as float64 rows (n, d), or raise InvalidInput that calls it `name`."""
+def as_rows(
+    x: ArrayLike, name: str = "x", *, d: int | None = None, at_least: int = 1, allow_gaps: bool = False
+) -> Rows:
+    """Return x as float64 rows (n, d), or raise InvalidInput that calls it `name`.
+
+    Only with `allow_gaps` may cells be NaN, for missing.
+    """
     rows = np.asarray(x)
     if rows.dtype.kind not in "fiub":
         raise InvalidInput(f"{name} should hold real numbers, but has dtype {rows.dtype}: encode its columns first.")
@@ -31,18 +36,19 @@ def as_rows(x: ArrayLike, name: str = "x", *, d: int | None = None, at_least: in
         raise InvalidInput(f"{name} should have {d} columns, but has {rows.shape[1]}: give points of the same space.")
     if len(rows) < at_least:
         raise InvalidInput(f"{name} should have at least {at_least} rows, but has {len(rows)}: give more points.")
-    if not np.isfinite(rows).all():
-        row, column = np.argwhere(~np.isfinite(rows))[0]
+    refused = np.isinf(rows) if allow_gaps else ~np.isfinite(rows)
+    if refused.any():
+        row, column = np.argwhere(refused)[0]
         raise InvalidInput(
             f"{name} should be finite, but holds {rows[row, column]} in row {row}, column {column}: drop that row."
         )
     return rows
 
 
-def as_two_sets(x: ArrayLike, y: ArrayLike, *, at_least: int = 1) -> tuple[Rows, Rows]:
+def as_two_sets(x: ArrayLike, y: ArrayLike, *, at_least: int = 1, allow_gaps: bool = False) -> tuple[Rows, Rows]:
     """Return x (n, d) and y (m, d) as float64 rows of the same space."""
-    x_rows = as_rows(x, "x", at_least=at_least)
-    return x_rows, as_rows(y, "y", d=x_rows.shape[1], at_least=at_least)
+    x_rows = as_rows(x, "x", at_least=at_least, allow_gaps=allow_gaps)
+    return x_rows, as_rows(y, "y", d=x_rows.shape[1], at_least=at_least, allow_gaps=allow_gaps)
 
 
 def random_rows(rows: NDArray[Any], n: int, *, stream: Stream) -> NDArray[Any]:

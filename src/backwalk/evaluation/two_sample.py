@@ -8,7 +8,7 @@ of several pairs by `nulls.compare`. Source: Lopez-Paz and Oquab 2017.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from backwalk.errors import InvalidInput
+from backwalk.evaluation.kinds import ColumnKind, categories_of
 from backwalk.evaluation.rows import as_two_sets
 from backwalk.streams import Stream
 
@@ -32,6 +33,19 @@ ClassifierFactory = Callable[[int, int], Any]
 def boosting(d: int, seed: int) -> Any:  # noqa: ARG001 - every factory takes d
     """Return histogram gradient boosting with scikit-learn's defaults: fast, sharp on single columns."""
     return HistGradientBoostingClassifier(random_state=seed)
+
+
+def boosting_of(kinds: Sequence[ColumnKind]) -> ClassifierFactory:
+    """Return the factory of boosted trees that treat categories as such, on rows of `kinds`.
+
+    A split sends any set of levels to the left. Categories of more than 255 levels, the most that these trees take, are
+    ordered by their codes instead. Missing cells are a side of each split.
+    """
+
+    def factory(d: int, seed: int) -> Any:  # noqa: ARG001 - every factory takes d
+        return HistGradientBoostingClassifier(categorical_features=categories_of(kinds), random_state=seed)
+
+    return factory
 
 
 def perceptron(d: int, seed: int) -> Any:
@@ -55,7 +69,8 @@ def c2st(
 
     x and y are (n, d), with equally many rows, so that guessing has accuracy 1/2. No row may occur twice, in one set or
     in both: a copy in the training folds would reveal the held-out row. The stream seeds folds and classifier.
-    `classifier` is one of `boosting`, `perceptron`, `neighbours`, or any (d, seed) -> scikit-learn classifier.
+    `classifier` is one of `boosting`, `perceptron`, `neighbours`, `boosting_of(kinds)`, or any (d, seed) ->
+    scikit-learn classifier. Cells may be NaN, for missing, where the classifier takes them, as boosted trees do.
 
     Returns an accuracy in [0, 1]. Raises InvalidInput for unequal numbers, for fewer rows than folds, and for fewer
     than the classifier can learn from.
@@ -66,7 +81,7 @@ def c2st(
     """
     if n_folds < 2:
         raise InvalidInput(f"n_folds should be at least 2, but got {n_folds}: 5 is usual.")
-    x_rows, y_rows = as_two_sets(x, y, at_least=n_folds)
+    x_rows, y_rows = as_two_sets(x, y, at_least=n_folds, allow_gaps=True)
     if len(x_rows) != len(y_rows):
         raise InvalidInput(
             f"x and y should have equally many rows, but have {len(x_rows)} and {len(y_rows)}: take random_rows of the "
