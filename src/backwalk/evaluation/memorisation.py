@@ -41,9 +41,9 @@ def nearest_row_share(generated: ArrayLike, training: ArrayLike, unseen: ArrayLi
     trained, other = (
         as_rows(real, name, d=rows.shape[1]) for real, name in ((training, "training"), (unseen, "unseen"))
     )
-    n_real = min(len(trained), len(other))
-    to_training, training_index = nearest(rows, random_rows(trained, n_real, stream=stream.child("training")))
-    to_unseen, unseen_index = nearest(rows, random_rows(other, n_real, stream=stream.child("unseen")))
+    trained, other = _equally_many(trained, other, stream)
+    n_real = len(trained)
+    (to_training, training_index), (to_unseen, unseen_index) = nearest(rows, trained), nearest(rows, other)
     won, lost = to_training < to_unseen, to_training > to_unseen
     weights = np.concatenate([np.bincount(training_index, won, n_real), np.bincount(unseen_index, lost, n_real)]) / len(
         rows
@@ -87,14 +87,9 @@ def rare_copies(generated: ArrayLike, training: ArrayLike, unseen: ArrayLike, *,
     trained, other = (
         as_rows(real, name, d=d, allow_gaps=True) for real, name in ((training, "training"), (unseen, "unseen"))
     )
-    n_real = min(len(trained), len(other))
-    real = np.concatenate(
-        [
-            random_rows(trained, n_real, stream=stream.child("training")),
-            random_rows(other, n_real, stream=stream.child("unseen")),
-        ]
-    )
-    combination = _combinations(np.concatenate([real, rows]))
+    trained, other = _equally_many(trained, other, stream)
+    n_real = len(trained)
+    combination = _combinations(np.concatenate([trained, other, rows]))
     of_real, of_rows = combination[: 2 * n_real], combination[2 * n_real :]
     rare = np.bincount(of_real, minlength=len(combination))[of_real] == 1
     weights = np.bincount(of_rows, minlength=len(combination))[of_real[rare]] / len(rows)
@@ -102,6 +97,14 @@ def rare_copies(generated: ArrayLike, training: ArrayLike, unseen: ArrayLike, *,
     of_training, of_unseen = float(weights[is_training].sum()), float(weights[~is_training].sum())
     error = float(np.sum(weights**2)) ** 0.5
     return RareCopies(of_training, of_unseen, Estimate(of_training - of_unseen, error, len(rows)), int(rare.sum()))
+
+
+def _equally_many(trained: Rows, unseen: Rows, stream: Stream) -> tuple[Rows, Rows]:
+    n_real = min(len(trained), len(unseen))
+    return (
+        random_rows(trained, n_real, stream=stream.child("training")),
+        random_rows(unseen, n_real, stream=stream.child("unseen")),
+    )
 
 
 def _combinations(rows: Rows) -> np.ndarray:
