@@ -109,12 +109,17 @@ def check(folder: Path, suffix: str, make: Callable[[], bytes]) -> None:
     path.write_bytes(make())
     facts = _refused_or_made(path, lambda: facts_of_columns(path)[1])
     dropped = (facts[0]["name"],) if facts and len(facts) > 1 and suffix != ".npy" else ()
-    for ask in (lambda: read_part(path, Selection(drop=dropped, complete=True)).table, lambda: read_table(path)):
+    for ask, is_complete in (
+        (lambda: read_part(path, Selection(drop=dropped, complete=True)).table, True),
+        (lambda: read_table(path), False),
+    ):
         table = _refused_or_made(path, ask)
         if table is not None:
             assert table.values.ndim == 2
             assert table.values.size > 0
-            assert np.isfinite(table.values).all()
+            assert not np.isinf(table.values).any()
+            assert not is_complete or table.observed.all()
+            np.testing.assert_array_equal(table.schema.clipped(table.values), table.values)
         del table
 
 
@@ -151,6 +156,13 @@ def _texts() -> bytes:
     return _arrow_file(pa.table({"a.b": pa.repeat(1.0, 2**22), "a": pa.StructArray.from_arrays([words], ["b"])}))
 
 
+def _long_levels() -> bytes:
+    """A few bytes that stand for a long text in millions of rows."""
+    levels = pa.array(["x" * 10_000, "y" * 10_000])
+    indices = pa.array(np.arange(2**22) % 2, pa.int32())
+    return _arrow_file(pa.table({"a": pa.DictionaryArray.from_arrays(indices, levels)}).replace_schema_metadata({}))
+
+
 def _deep_array() -> bytes:
     file = io.BytesIO()
     np.save(file, np.zeros((1, 1, 2**22), dtype=np.uint8))
@@ -183,6 +195,9 @@ HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
     (".parquet", lambda: _arrow_file(pa.table({"a": [[1.0]] * 3}))),
     (".parquet", lambda: _arrow_file(pa.table({"a": [{"x": 1.0}] * 3}))),
     (".parquet", lambda: _arrow_file(pa.table({"a": ["x"] * 3}))),
+    (".parquet", lambda: _arrow_file(pa.table({"a": pa.array([2**62, 5], pa.timestamp("us"))}))),
+    (".csv", lambda: b'a,b\n0001-01-01,x\n9999-12-31 23:59:59.999999999,""\n'),
+    (".csv", lambda: "a,b\n'=1,'\n'NA,\ufeff\n".encode()),
     (".parquet", lambda: _arrow_file(pa.table({"a": pa.array([1, None, 3])}))),
     (".parquet", lambda: _arrow_file(pa.table({"a": pa.array([], pa.float64())}))),
     (".parquet", lambda: _arrow_file(pa.table({}))),
@@ -215,6 +230,7 @@ BOMBS: list[tuple[str, Callable[[], bytes]]] = [
     (".tsv.gz", lambda: gzip.compress(b"\n" * (2**30 + 1), 1)),
     (".npy", _deep_array),
     (".parquet", _texts),
+    (".parquet", _long_levels),
     (".parquet", lambda: _arrow_file(pa.table({"." * 1_000_000: [1.0, 2.0]}))),
     (".parquet", lambda: _arrow_file(pa.table({".".join("a" * 100_000): [1.0, 2.0], "a": [1.0, 3.0]}))),
     (".parquet", lambda: _bomb(2**26)),

@@ -34,6 +34,7 @@ BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
 TABLE_FILE_BYTES = 2**30  # of the file, and of all that it unpacks to
 TABLE_FILE_CELLS = 2**26
 TABLE_FILE_COLUMNS = 10_000
+TABLE_LEVELS = 2**22  # labels of texts and categories in all columns together
 PARQUET_FOOTER_BYTES = 2**25
 
 CHECKSUMMED_HEADER_BYTES = 4 * 2**20

@@ -89,13 +89,13 @@ def test_a_table_with_texts_and_gaps_goes_all_the_way(run, tmp_path, judged):
     """Found by review: the first command ended in advice that no command could follow."""
     (tmp_path / "all.csv").write_text(GAPS)
     _, out, _ = run("info", tmp_path / "all.csv")
-    assert "dtype = string, cannot be fitted = it holds no numbers" in out
+    assert "dtype = string, levels = 1, most frequent = a, rows of most frequent = 90" in out
     assert "missing = 10" in out
     training, unseen, model = tmp_path / "t.csv", tmp_path / "u.parquet", tmp_path / "m"
     assert run("split", tmp_path / "all.csv", training, tmp_path / "u.csv")[0] == 0
     assert set(training.read_text().splitlines()) <= set(GAPS.splitlines())
     status, _, err = run("fit", training, "-o", model)
-    assert (status, "--drop NAME" in err) == (1, True)
+    assert (status, "--drop-missing" in err) == (1, True)
     training.unlink()
     status, _, err = run("split", tmp_path / "all.csv", training, unseen, "--drop", "kind,id")
     assert (status, "--drop 'kind' --drop 'id'" in err) == (1, True)

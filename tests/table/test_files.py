@@ -17,7 +17,7 @@ import pytest
 from backwalk import limits
 from backwalk.atomic_files import whole_file
 from backwalk.errors import TableFileError
-from backwalk.table import Schema, Table, as_table, delimited, read_table, write_rows, write_table, writing
+from backwalk.table import Schema, Table, as_table, delimited, frame, read_table, write_rows, write_table, writing
 
 ROWS = pa.table(
     {
@@ -157,16 +157,8 @@ CSV_FAULTS = {
     "no header": (b"1,2\n3,4\n", "put a header line of names above it"),
     "rows in quotation marks": (b'"1","2"\n"3","4"\n', "put a header line of names above it"),
     "pandas' row numbers": (b"Unnamed: 0,a\n0,1.5\n1,2.5\n", "row numbers"),
-    "a gap in one column": (
-        b"a\n1\n\n3\n",
-        "1 of 3 rows have missing values in 'a' (1), first row 1",
-    ),
     "duplicate names": (b"a,b,a\n1,2,3\n", "'a'"),
     "row numbers": (b",a\n0,1.5\n1,2.5\n", "row numbers"),
-    "text": (b"a,b\n1,x\n", "column 'b': text columns"),
-    "dates": (b"a\n2020-01-01\n", "column 'a'"),
-    "nulls": (b"a,b\n,1\n,2\n", "missing values in 'a' (2)"),
-    "a gap": (b"a,b\n1,2\n3,\n", "missing values in 'b' (1)"),
     "infinity": (b"a\n1\n-inf\n", "-inf at row 1"),
     "long row": (b"a,b\n1,2\n3,4,5\n", "Expected 2 columns, got 3"),
     "short row": (b"a,b\n1,2\n3\n", "Expected 2 columns, got 1"),
@@ -186,6 +178,30 @@ def test_a_fault_in_a_csv_is_told_in_one_line_with_the_path(tmp_path, data, mess
     path.write_bytes(data)
     assert complaint(path).startswith(str(path))
     assert message in complaint(path)
+
+
+def test_cells_without_a_value_are_missing(tmp_path):
+    (tmp_path / "t.csv").write_text("a,x,d,b,nothing\n1,NA,2024-01-01,true,\n,y,,,\nnan,,2024-01-02,false,\n")
+    table = read_table(tmp_path / "t.csv")
+    assert table.schema.dtypes == ("int64", "string", "date32[day]", "bool", "float64")
+    assert table.observed.astype(int).tolist() == [[1, 0, 1, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 1, 0]]
+    (tmp_path / "one.csv").write_bytes(b"a\n1\n\n3\n")
+    np.testing.assert_array_equal(read_table(tmp_path / "one.csv").values, [[1.0], [np.nan], [3.0]])
+
+
+def test_cells_are_of_the_first_type_that_fits_them_all(tmp_path):
+    cells = {
+        "date32[day]": ("2024-02-29", "1969-12-31"),
+        "timestamp[s]": ("2024-02-29 05:06:07", "1969-12-31T00:00:00"),
+        "timestamp[ms]": ("2024-02-29 05:06:07.5", "1969-12-31 00:00:00"),
+        "timestamp[s, tz=UTC]": ("2024-02-29T05:06:07Z", "1969-12-31T00:00:00+02:00"),
+        "time32[s]": ("05:06", "23:59:59"),
+        "time32[ms]": ("05:06:07.125", "23:59:59"),
+        "string": ("2024-02-30", "24:00"),
+    }
+    lines = [[f"c{j}" for j in range(len(cells))], *zip(*cells.values(), strict=True)]
+    (tmp_path / "t.csv").write_text("".join(f"{','.join(line)}\n" for line in lines))
+    assert read_table(tmp_path / "t.csv").schema.dtypes == tuple(cells)
 
 
 @pytest.mark.parametrize(
@@ -351,13 +367,12 @@ def test_a_parquet_file_that_would_unfold_without_end_is_refused_unread(tmp_path
 
 
 PARQUET_FAULTS = {
-    "text": (pa.table({"a": [1.0], "b": ["x"]}), "column 'b': text columns"),
+    "bytes": (pa.table({"a": [1.0], "b": [b"x"]}), "'binary' in column 'b'"),
     "nested": (pa.table({"a": [{"b": 1.0}]}), "column 'a'"),
     "duplicate names": (pa.table([[1.0], [2.0]], names=["a", "a"]), "'a'"),
     "no rows": (pa.table({"a": pa.array([], pa.float64())}), "0 sample(s)"),
     "no columns": (pa.table({}), "0 "),
     "row numbers": (pa.table({"__index_level_0__": [0, 5], "a": [1.0, 2.0]}), "row numbers"),
-    "a gap": (pa.table({"a": [1.0, None]}), "missing values in 'a' (1)"),
 }
 
 
@@ -365,6 +380,32 @@ PARQUET_FAULTS = {
 def test_a_fault_in_a_parquet_file_is_told_in_one_line(tmp_path, rows, message):
     pyarrow.parquet.write_table(rows, tmp_path / "rows.parquet")
     assert message in complaint(tmp_path / "rows.parquet")
+
+
+def test_texts_of_parquet_are_read_as_dictionaries(tmp_path, monkeypatch):
+    """A few bytes may stand for a long text in every row."""
+    rows = pa.table({"x": ["a" * 10_000] * 20_000, "n": list(range(20_000))})
+    pyarrow.parquet.write_table(rows, tmp_path / "t.parquet")
+    before, most = pa.total_allocated_bytes(), 0
+
+    def noted(*arguments):
+        nonlocal most
+        most = pa.total_allocated_bytes() - before
+        return coded(*arguments)
+
+    coded = frame.coded
+    monkeypatch.setattr(frame, "coded", noted)
+    del rows
+    before = pa.total_allocated_bytes()
+    table = read_table(tmp_path / "t.parquet")
+    assert 0 < most < 2**22  # and the texts are 200 MB
+    assert (table.schema.dtypes, table.schema.labels) == (("string", "int64"), (("a" * 10_000,), None))
+
+
+def test_more_labels_than_a_table_may_have_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "TABLE_LEVELS", 5)
+    (tmp_path / "t.csv").write_text("x,y\na,d\nb,e\nc,f\n")
+    assert "at most 5 different values, but there are 6" in complaint(tmp_path / "t.csv")
 
 
 def test_pickles_archives_and_false_headers_are_refused_as_numpy_files(tmp_path):

@@ -95,9 +95,11 @@ def test_whole_numbers_are_rounded_and_truth_values_cut_at_one_half():
     assert rows.to_pydict() == {"n": [1, 2, -2], "flag": [False, True, True]}
 
 
-def test_a_gap_cannot_go_out_as_a_whole_number():
+@pytest.mark.parametrize("dtype", ["int64", "bool"])
+def test_a_gap_cannot_go_out_in_a_dtype_of_pandas_without_missing_values(dtype):
     with pytest.raises(InvalidInput, match=r"column 'n'.*NaN"):
-        from_values([[np.nan]], Schema(("n",), ("int64",), "pyarrow"))
+        from_values([[np.nan]], Schema(("n",), (dtype,), "pandas"))
+    assert from_values([[np.nan]], Schema(("n",), (dtype,), "pyarrow"))["n"].to_pylist() == [None]
 
 
 def test_a_missing_library_is_named(monkeypatch):
@@ -138,7 +140,14 @@ def test_values_of_another_shape_are_refused(shape):
         from_values(np.ones(shape), Schema(("a", "b"), ("float64", "float64"), "pyarrow"))
 
 
-GOOD = {"columns": ["a", "b"], "dtypes": ["float64", "int64"], "kind": "pandas"}
+GOOD = {
+    "columns": ["a", "b"],
+    "dtypes": ["float64", "int64"],
+    "kind": "pandas",
+    "labels": [None, None],
+    "units": [None, None],
+    "set_aside": ["id"],
+}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +158,20 @@ GOOD = {"columns": ["a", "b"], "dtypes": ["float64", "int64"], "kind": "pandas"}
         {"columns": ["a", 1]},
         {"columns": "ab"},
         {"dtypes": ["float64", "object"]},
+        {"dtypes": ["float64", "category[period[D]]"]},
+        {"dtypes": ["float64", "str"]},
+        {"dtypes": ["float64", "str"], "labels": [None, ["a", "a"]]},
+        {"dtypes": ["float64", "str"], "labels": [None, [1.0]]},
+        {"dtypes": ["float64", "str"], "labels": [["a"]]},
+        {"labels": [None, ["a"]]},
+        {"labels": None},
+        {"units": [None, "D"]},
+        {"dtypes": ["float64", "datetime64[ns]"]},
+        {"dtypes": ["float64", "datetime64[ns]"], "units": [None, "h"]},
+        {"dtypes": ["float64", "date32[day][pyarrow]"], "units": [None, "s"]},
+        {"dtypes": ["float64", "timestamp[us, tz=a b][pyarrow]"], "units": [None, "s"]},
+        {"set_aside": ["a"]},
+        {"set_aside": "id"},
         {"dtypes": None},
         {"kind": "excel"},
         {"kind": ["pandas"]},

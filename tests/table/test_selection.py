@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from backwalk.errors import TableFileError
-from backwalk.table import Selection, facts_of_columns, read_part, read_table
+from backwalk.errors import InvalidInput, TableFileError
+from backwalk.table import Selection, complete, facts_of_columns, read_part, read_table
 
 TEXT = "id,a,b,kind\n7,1.5,2,x\n8,,4,y\n9,2.5,,x\n10,3.5,8,\n"
 
@@ -39,17 +39,19 @@ def test_only_those_of_a_model_are_taken_in_the_file_s_order(path):
 
 
 def test_what_is_missing_is_told_column_by_column(path):
-    with pytest.raises(TableFileError) as caught:
-        read_part(path, Selection(drop=("kind",)))
+    table = read_part(path, Selection(drop=("kind",))).table
+    assert table.observed.sum(axis=0).tolist() == [4, 3, 3]
+    with pytest.raises(InvalidInput) as caught:
+        complete(table, name=path.name)
     told = str(caught.value)
-    assert "2 of 4 rows have missing values in 'a' (1), 'b' (1), first row 1 (rows count from 0)" in told
+    assert f"{path.name} should have no missing values, but got NaN at row 1, column 'a'" in told
+    assert "2 of 4 rows have gaps in column 'a' (1), column 'b' (1)" in told
     assert "--drop-missing" in told
 
 
 @pytest.mark.parametrize(
     ("selection", "words"),
     [
-        (Selection(), "--drop NAME"),
         (Selection(drop=("Kind",)), "'Kind' is not: choose among 'id', 'a', 'b', 'kind'"),
         (Selection(drop=("id", "a", "b", "kind")), "one column should be left"),
         (Selection(only=("other",)), "should have the model's columns, 'other', but has only 'id'"),
@@ -69,8 +71,7 @@ def test_arrays_have_no_names_but_rows_with_gaps(tmp_path):
     assert (int((~reading.is_taken).sum()), reading.table.schema.dtypes) == (1, ("float32", "float32"))
     with pytest.raises(TableFileError, match="an array, whose columns have none"):
         read_part(tmp_path / "t.npy", Selection(drop=("x1",)))
-    with pytest.raises(TableFileError, match="NaN at row 1, column 0"):
-        read_table(tmp_path / "t.npy")
+    assert read_table(tmp_path / "t.npy").observed.sum() == 5
     np.save(tmp_path / "whole.npy", np.arange(6).reshape(3, 2))
     assert read_part(tmp_path / "whole.npy", Selection(complete=True)).is_taken.all()
     assert facts_of_columns(tmp_path / "t.npy")[1][0] == {
@@ -106,13 +107,12 @@ def test_a_cell_that_spoils_a_column_of_numbers_is_named(tmp_path, cells, words)
     assert words in facts_of_columns(tmp_path / "t.csv")[1][0]["but"]
 
 
-def test_a_column_of_texts_is_called_one(tmp_path):
+def test_a_column_with_some_numbers_is_one_of_texts(tmp_path):
     (tmp_path / "t.csv").write_text("x,y\nred,1\nblue,1\n3,1\n")
-    with pytest.raises(TableFileError, match="text columns are not supported yet"):
-        read_table(tmp_path / "t.csv")
+    assert read_table(tmp_path / "t.csv").schema.labels == (("3", "blue", "red"), None)
 
 
-def test_facts_are_told_of_columns_that_no_model_can_be_fitted_to(path):
+def test_facts_are_told_of_every_column(path):
     n_rows, columns = facts_of_columns(path)
     facts = {column["name"]: column for column in columns}
     assert (n_rows, list(facts)) == (4, ["id", "a", "b", "kind"])
@@ -121,24 +121,35 @@ def test_facts_are_told_of_columns_that_no_model_can_be_fitted_to(path):
         "least": 1.5,
         "largest": 3.5,
     }
-    assert facts["kind"]["cannot_be_fitted"] == "it holds no numbers"
     assert facts["kind"]["dtype"] == "string"
 
 
-def test_texts_of_a_parquet_file_are_not_even_read(tmp_path, monkeypatch):
-    """A few bytes may stand for a long text in every row."""
-    pa.parquet.write_table(pa.table({"x": [1.0, 2.0], "text": ["a", "b"]}), tmp_path / "t.parquet")
+def test_nested_and_binary_columns_of_a_parquet_file_are_not_even_read(tmp_path, monkeypatch):
+    """A few bytes may stand for a long value in every row."""
+    rows = pa.table({"x": [1.0, 2.0], "bytes": [b"a", b"b"], "list": [["a"], ["b"]]})
+    pa.parquet.write_table(rows, tmp_path / "t.parquet")
     asked, read = [], pa.parquet.ParquetFile.read
     monkeypatch.setattr(
         pa.parquet.ParquetFile,
         "read",
         lambda self, columns=None, **options: asked.append(columns) or read(self, columns, **options),
     )
-    facts_of_columns(tmp_path / "t.parquet")
-    read_part(tmp_path / "t.parquet", Selection(drop=("text",)))
-    with pytest.raises(TableFileError, match="text"):
-        read_table(tmp_path / "t.parquet")
+    columns = facts_of_columns(tmp_path / "t.parquet")[1]
+    assert ["cannot_be_fitted" in column for column in columns] == [False, True, True]
+    read_part(tmp_path / "t.parquet", Selection(drop=("bytes", "list")))
+    for name in ("bytes", "list"):
+        with pytest.raises(TableFileError, match=f"in column '{name}'.*--drop NAME"):
+            read_part(tmp_path / "t.parquet", Selection(drop=tuple({"bytes", "list"} - {name})))
     assert asked == [["x"], ["x"]]
+
+
+def test_columns_may_be_read_as_texts(tmp_path):
+    (tmp_path / "t.csv").write_text('zip,price,day,n\n00501,"1,234",2024-01-01,1\n02134,5,2024-01-02,2\n,7,,3\n')
+    with pytest.raises(TableFileError, match=r"'1,234' at row 0.*--column 'price'=levels"):
+        read_table(tmp_path / "t.csv")
+    table = read_part(tmp_path / "t.csv", Selection(texts=("zip", "price", "day", "absent"))).table
+    assert table.schema.labels == (("00501", "02134"), ("1,234", "5", "7"), ("2024-01-01", "2024-01-02"), None)
+    np.testing.assert_array_equal(table.values[:, 0], [0, 1, np.nan])
 
 
 def test_names_that_differ_by_an_apostrophe_are_told_apart():
@@ -181,10 +192,7 @@ def test_row_numbers_and_other_texts_can_be_left_out(tmp_path, suffix):
 def test_a_column_without_any_value_is_named_where_it_leaves_no_row(tmp_path):
     """Found by review: it was told that there were no rows."""
     (tmp_path / "t.csv").write_text("a,b\n1,\n2,\n")
-    with pytest.raises(TableFileError, match=r"missing values in 'b' \(2\)"):
-        read_part(tmp_path / "t.csv", Selection(complete=True))
-    (tmp_path / "t.csv").write_text("a,b,kind\n1,,x\n2,,y\n")
-    with pytest.raises(TableFileError, match=r"dtype 'string' in column 'kind'"):
+    with pytest.raises(TableFileError, match=r"missing values, but all 2 have some, in 'b' \(2\)"):
         read_part(tmp_path / "t.csv", Selection(complete=True))
 
 
@@ -223,3 +231,29 @@ def test_facts_of_the_largest_numbers_are_told_without_a_warning(tmp_path):
 def test_texts_and_dates_are_not_called_numbers(tmp_path, cells):
     (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{cell},1\n" for cell in cells))
     assert "but" not in facts_of_columns(tmp_path / "t.csv")[1][0]
+
+
+def test_facts_of_texts_dates_and_truth_values(path, tmp_path):
+    assert facts_of_columns(path)[1][3] == {
+        "name": "kind",
+        "dtype": "string",
+        "missing": 1,
+        "levels": 2,
+        "most_frequent": "x",
+        "rows_of_most_frequent": 2,
+    }
+    rows = "d,m,t,b,nothing\n2024-02-29,2024-02-29 05:06:07,05:06,true,\n1969-12-31,,23:59,true,\n,,,false,\n"
+    (tmp_path / "dates.csv").write_text(rows)
+    columns = {column.pop("name"): column for column in facts_of_columns(tmp_path / "dates.csv")[1]}
+    assert columns["d"] == {"dtype": "date32[day]", "missing": 1, "first": "1969-12-31", "last": "2024-02-29"}
+    assert columns["m"]["first"] == columns["m"]["last"] == "2024-02-29 05:06:07"
+    assert (columns["t"]["first"], columns["t"]["last"]) == ("05:06:00", "23:59:00")
+    assert columns["b"]["mean"] == pytest.approx(2 / 3)
+    assert columns["nothing"] == {"dtype": "null", "missing": 3}
+    spans = pa.table(
+        {"s": pa.array([3, None, -4], pa.duration("s")), "c": pa.array(["b", "b", None]).dictionary_encode()}
+    )
+    pa.parquet.write_table(spans, tmp_path / "s.parquet")
+    spans, categories = facts_of_columns(tmp_path / "s.parquet")[1]
+    assert (spans["first"], spans["last"]) == ("-1 day, 23:59:56", "0:00:03")
+    assert (categories["levels"], categories["most_frequent"]) == (1, "b")

@@ -4,17 +4,20 @@
 back, and `from_values`, `write_table` and `write_rows` give rows out as they came. `split_table` splits a file's rows.
 """
 
+from backwalk.table.aside import set_aside
 from backwalk.table.blocks import Block
 from backwalk.table.codec import Codec
 from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, IntegerColumn, NumberColumn
 from backwalk.table.facts import facts_of_columns
 from backwalk.table.families import Redraw
 from backwalk.table.formats import SUFFIXES
-from backwalk.table.frame import Table, as_table, complete, match_columns
+from backwalk.table.frame import Table, as_table, complete
 from backwalk.table.labels import read_labels, write_labelled
 from backwalk.table.level_columns import AtomsColumn, LevelsColumn
+from backwalk.table.matching import match_columns
 from backwalk.table.reading import read_part, read_table
-from backwalk.table.schema import Schema, from_values
+from backwalk.table.restoring import from_values
+from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
 from backwalk.table.splitting import split_table
 from backwalk.table.writing import check_table_path, write_rows, write_table
@@ -44,6 +47,7 @@ __all__ = [
     "read_labels",
     "read_part",
     "read_table",
+    "set_aside",
     "split_table",
     "write_labelled",
     "write_rows",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -38,7 +38,10 @@ _ROW_NUMBER = re.compile(r"Row #(\d+)")
 _NUMBERS = (pa.int64(), pa.bool_(), pa.float64())
 _TYPES = (pa.null(), *_NUMBERS, pa.string(), pa.binary())
 _FIRST_CELLS = 64  # tried first, because Arrow converts a whole array before it reports a cell that does not fit
-_DATES = (pa.date32(), pa.timestamp("s"), pa.timestamp("ns"))
+_UNITS = ("s", "ms", "us", "ns")
+_DATES = (pa.date32(), *(pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in _UNITS))
+_TIMES = (pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"))
+_TIME = r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?$"
 _WHOLE = re.compile(r"\s*[-+]?\d+\s*")
 
 
@@ -230,13 +233,14 @@ class DelimitedText:
         return data
 
 
-def read_columns(file: BinaryIO, text: DelimitedText, columns: Sequence[int]) -> pa.Table:
+def read_columns(file: BinaryIO, text: DelimitedText, columns: Sequence[int], texts: Collection[str] = ()) -> pa.Table:
     """Return some columns of a text file, each with the first type that fits all of its cells.
 
-    The types are integers, truth values, floats, dates, text and bytes. If a column holds numbers in its first blocks
-    and text in a later one, it is read again as text, so that its cells stay unchanged.
+    The types are integers, truth values, floats, dates, times, text and bytes; the columns named by `texts` are text.
+    If a column holds numbers in its first blocks and text in a later one, it is read again as text, so that its cells
+    stay unchanged.
     """
-    readers = [_Column(text.names[j]) for j in columns]
+    readers = [_Column(text.names[j], *([pa.string()] if text.names[j] in texts else [])) for j in columns]
     _fill(readers, text, columns)
     late = [j for j, reader in zip(columns, readers, strict=True) if reader.lost_text]
     if late:
@@ -244,7 +248,9 @@ def read_columns(file: BinaryIO, text: DelimitedText, columns: Sequence[int]) ->
         again = {j: _Column(text.names[j], pa.string()) for j in late}
         _fill(list(again.values()), DelimitedText(file, text.delimiter.decode()), late)
         readers = [again.get(j, reader) for j, reader in zip(columns, readers, strict=True)]
-    return pa.table([reader.column() for reader in readers], names=[reader.name for reader in readers])
+    return pa.table(
+        [reader.column(is_text=reader.name in texts) for reader in readers], names=[reader.name for reader in readers]
+    )
 
 
 def _fill(readers: Sequence[_Column], text: DelimitedText, columns: Sequence[int]) -> None:
@@ -297,12 +303,16 @@ class _Column:
         self._type = wider
         return True
 
-    def column(self) -> pa.ChunkedArray:
-        """Return all cells; if all texts are dates, they become dates."""
+    def column(self, *, is_text: bool = False) -> pa.ChunkedArray:
+        """Return all cells; if all texts are dates or times, they become dates or times, unless it `is_text`."""
         column = pa.chunked_array(self._chunks, self._type)
-        if self._type == pa.string():
-            return next((dated for dates in _DATES if (dated := _cast(column, dates)) is not None), column)
-        return column
+        if self._type != pa.string() or is_text:
+            return column
+        if pc.all(pc.match_substring_regex(column, pattern=_TIME), skip_nulls=True).as_py():
+            moments = pc.binary_join_element_wise("1970-01-01", column, " ")
+            found = next(stamp for unit in _UNITS if (stamp := _cast(moments, pa.timestamp(unit))) is not None)
+            return found.cast(_TIMES[_UNITS.index(found.type.unit)])
+        return next((dated for dates in _DATES if (dated := _cast(column, dates)) is not None), column)
 
 
 def _converted(cells: pa.Array, of_type: pa.DataType) -> pa.Array | None:

@@ -8,31 +8,35 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from backwalk.table.arrow_columns import coded
+from backwalk.table.dtypes import has_labels, is_time, numpy_dtype
 from backwalk.table.frame import as_table
-from backwalk.table.gaps import NativeRows, almost_numbers, missing_in
-from backwalk.table.reading import made_of_file
-from backwalk.table.schema import numpy_dtype
+from backwalk.table.gaps import almost_numbers, missing_in
+from backwalk.table.reading import Columns, made_of_file
 from backwalk.table.selection import Selection
 
-_UNFIT = {"cannot_be_fitted": "it holds no numbers"}
+_UNFIT = {"cannot_be_fitted": "it holds neither numbers, texts, dates nor times"}
 
 
 def facts_of_columns(path: str | Path) -> tuple[int, list[dict[str, Any]]]:
     """Return a table file's number of rows, and facts of each column as plain JSON values.
 
-    Columns of a Parquet file that hold no numbers are not read, and come last. Raises TableFileError.
+    Nested and binary columns of a Parquet file are not read, and come last. Raises TableFileError.
     """
 
-    def facts(native: NativeRows, unread: Mapping[str, str]) -> tuple[int, list[dict[str, Any]]]:
-        if isinstance(native, np.ndarray):
-            return _of_array(native)
-        columns = zip(native.column_names, native.columns, strict=True)
+    def facts(native: Columns, unread: Mapping[str, str]) -> tuple[int, list[dict[str, Any]]]:
+        rows = native.rows
+        if isinstance(rows, np.ndarray):
+            return _of_array(rows)
+        columns = zip(rows.column_names, rows.columns, strict=True)
         others = [{"name": name, "dtype": dtype, **_UNFIT} for name, dtype in unread.items()]
-        return native.num_rows, [*(_facts(name, str(column.type), column) for name, column in columns), *others]
+        known = [_facts(name, native.types.get(name, column.type), column) for name, column in columns]
+        return rows.num_rows, [*known, *others]
 
-    return made_of_file(path, Selection(), facts, only_numbers=True)
+    return made_of_file(path, Selection(), facts, skip_unfit=True)
 
 
 def _of_array(rows: Any) -> tuple[int, list[dict[str, Any]]]:
@@ -40,17 +44,24 @@ def _of_array(rows: Any) -> tuple[int, list[dict[str, Any]]]:
         numbers = np.asarray(rows, dtype=np.float64)
     filled = as_table(np.nan_to_num(numbers), name="the table")  # refuses arrays that are not tables
     columns = (pa.chunked_array([np.ascontiguousarray(x)]) for x in numbers.T)
-    return len(rows), [_facts(name, rows.dtype.name, x) for name, x in zip(filled.schema.names, columns, strict=True)]
+    facts = [_facts(name, x.type, x) for name, x in zip(filled.schema.names, columns, strict=True)]
+    return len(rows), [{**each, "dtype": rows.dtype.name} for each in facts]
 
 
-def _facts(name: str, dtype: str, column: pa.ChunkedArray) -> dict[str, Any]:
+def _facts(name: str, of_type: pa.DataType, column: pa.ChunkedArray) -> dict[str, Any]:
     missing = missing_in(column)
+    dtype = str(of_type)
     facts: dict[str, Any] = {"name": name, "dtype": numpy_dtype(dtype) or dtype}
     if missing.any():
         facts["missing"] = int(missing.sum())
+    if pa.types.is_decimal(of_type):
+        column = column.cast(pa.float64())
+    if has_labels(of_type):
+        return {**facts, **_of_levels(column, missing)}
+    if is_time(of_type):
+        return {**facts, **_of_times(column)}
     if numpy_dtype(str(column.type)) is None:
-        others = almost_numbers(column)
-        return {**facts, **_UNFIT, **({"but": others} if others else {})}
+        return facts if pa.types.is_null(of_type) else {**facts, **_UNFIT}
     x = column.to_numpy().astype(np.float64, copy=False) if not missing.any() else _without(column, missing)
     if not np.isfinite(x).all():
         x = x[np.isfinite(x)]
@@ -59,6 +70,33 @@ def _facts(name: str, dtype: str, column: pa.ChunkedArray) -> dict[str, Any]:
     with np.errstate(over="ignore"):  # of sums and of squares
         mean, sd = float(x.mean()), float(x.std())
     return {**facts, "mean": mean, "sd": sd, "least": float(x.min()), "largest": float(x.max())}
+
+
+def _of_levels(column: pa.ChunkedArray, missing: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the number of levels, the most frequent one (of several the first) and its number of rows."""
+    if missing.all():
+        return {"levels": 0}
+    found = coded(column, pa.large_string())
+    rows = np.bincount(found.values[~missing].astype(np.intp))
+    most, labels = int(rows.argmax()), found.labels or ()
+    others = almost_numbers(column)
+    return {
+        "levels": len(labels),
+        "most_frequent": labels[most],
+        "rows_of_most_frequent": int(rows[most]),
+        **({"but": others} if others else {}),
+    }
+
+
+def _of_times(column: pa.ChunkedArray) -> dict[str, Any]:
+    """Return the first and the last date or time as texts."""
+    if pa.types.is_duration(column.type):
+        ends = pc.min_max(column.cast(pa.int64()))
+        first, last = (ends[key].cast(column.type) for key in ("min", "max"))
+    else:
+        ends = pc.min_max(column)
+        first, last = ends["min"], ends["max"]
+    return {} if not first.is_valid else {"first": str(first), "last": str(last)}
 
 
 def _without(column: pa.ChunkedArray, missing: NDArray[np.bool_]) -> NDArray[np.float64]:

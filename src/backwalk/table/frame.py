@@ -1,14 +1,14 @@
 """Convert arrays and DataFrames of any library to one checked float64 table.
 
-All input from users passes `as_table` first, so that other modules need not handle text, infinities, wrong shapes or
-other libraries' types. Missing values are NaN; functions that need complete rows call `complete`. Error messages have
-the rule, the value with its row and column, and the remedy. DataFrames are read through narwhals, which imports neither
-pandas nor polars by itself.
+All input from users passes `as_table` first, so that other modules need not handle text, dates, infinities, wrong
+shapes or other libraries' types. Missing values are NaN; functions that need complete rows call `complete`. Error
+messages have the rule, the value with its row and column, and the remedy. DataFrames are read through narwhals, which
+imports neither pandas nor polars by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -16,21 +16,26 @@ from typing import Any, cast
 import narwhals as nw
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
+import pyarrow as pa
 
-from backwalk.errors import InvalidInput, NotANumber
+from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.table.schema import FloatArray, Kind, Schema, numpy_dtype, refuse_duplicates, shown, unescaped
+from backwalk.table.arrays import from_array
+from backwalk.table.arrow_columns import Coded, coded, refuse_many_levels
+from backwalk.table.checks import refuse_empty, refuse_infinite, refuse_rounded
+from backwalk.table.dtypes import Kind, arrow_type, numpy_dtype
+from backwalk.table.schema import FloatArray, Schema, refuse_duplicates, shown
 
 _FRAME_KINDS = ("pandas", "polars", "pyarrow")
-_EXACT = 2**53  # all integers up to here are exact in float64
+_OF_POLARS = ("String", "Categorical", "Enum", "Date", "Datetime", "Duration", "Time", "Decimal", "Null")
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
     """Checked rows: `values` (n, d) in the user's units, float64, C-contiguous and read-only, with their schema.
 
-    A missing value is NaN.
+    A missing value is NaN. Texts and categories are codes of `schema.labels`, dates and times numbers in
+    `schema.units`, truth values 0 and 1.
     """
 
     values: FloatArray
@@ -58,21 +63,25 @@ class Table:
 def as_table(X: Any, *, name: str = "X") -> Table:
     """Convert an array, lists of lists, or a pandas, polars or pyarrow table to a checked float64 table.
 
-    `X` is (n, d) with n, d >= 1, of numbers or truth values, and is never changed; a `Table` is returned unchanged. NaN
-    and null are missing values. Messages call the rows `name`. The schema of float32 arrays has float32, that of all
-    other arrays float64. Raises InvalidInput, with row and column if there is one, for infinities, for integers that
-    float64 cannot hold exactly, and for objects that are not tables of numbers.
+    `X` is (n, d) with n, d >= 1, and is never changed; a `Table` is returned unchanged. Its columns hold numbers, truth
+    values, texts, categories, dates, times or durations. Texts and categories become the codes 0..L-1 of their labels,
+    dates and times numbers in the coarsest exact unit (nanoseconds are rounded to microseconds), decimals floats. NaN
+    and null are missing values; a column without any value is one of floats. Messages call the rows `name`. The schema
+    of float32 arrays has float32, that of all other arrays of numbers float64. Raises InvalidInput, with row and column
+    if there is one, for infinities, for integers and times that float64 cannot hold exactly, for columns of several
+    types, and for objects that are not tables.
 
-    >>> as_table([[1, 2], [3, 4]]).values
-    array([[1., 2.],
-           [3., 4.]])
     >>> as_table([[1, 2], [3, float("nan")]]).observed
     array([[ True,  True],
            [ True, False]])
+    >>> table = as_table([["red", 1.5], ["blue", 2.5]])
+    >>> table.values, table.schema.labels
+    (array([[1. , 1.5],
+           [0. , 2.5]]), (('blue', 'red'), None))
     """
     if isinstance(X, Table):
-        _refuse_empty(X.values.shape, name)
-        _refuse_numbers(X.values, np.isinf(X.values), X.schema, name)
+        refuse_empty(X.values.shape, name)
+        refuse_infinite(X.values, X.schema, name)
         return X
     try:
         frame = nw.from_native(X, pass_through=True)
@@ -81,8 +90,18 @@ def as_table(X: Any, *, name: str = "X") -> Table:
         raise InvalidInput(f"Column names of {name} should differ: {detail}: rename one of them.") from error
     if isinstance(frame, nw.LazyFrame):
         raise InvalidInput(f"{name} should hold rows, but got a lazy {type(X).__name__}: collect it first.")
-    values, schema = _from_frame(frame, name) if isinstance(frame, nw.DataFrame) else _from_array(X, name)
-    _refuse_numbers(values, np.isinf(values), schema, name)
+    values, schema = _from_frame(frame, name, {}) if isinstance(frame, nw.DataFrame) else from_array(X, name)
+    refuse_infinite(values, schema, name)
+    return Table(values, schema)
+
+
+def table_of_arrow(rows: pa.Table, types: Mapping[str, pa.DataType], *, name: str) -> Table:
+    """Convert a pyarrow table as `as_table` does, with the types that its columns have for their user.
+
+    A column of texts may come as a dictionary, which takes less memory.
+    """
+    values, schema = _from_frame(nw.from_native(rows, eager_only=True), name, types)
+    refuse_infinite(values, schema, name)
     return Table(values, schema)
 
 
@@ -92,88 +111,47 @@ def complete(table: Table, *, name: str = "X") -> Table:
     >>> complete(as_table([[1, 2], [3, float("nan")]]))
     Traceback (most recent call last):
     ...
-    backwalk.errors.InvalidInput: X should hold finite numbers, but got NaN at row 1, column 1 (rows count from 0): ...
+    backwalk.errors.InvalidInput: X should have no missing values, but got NaN at row 1, column 1 (rows count from 0)...
     """
-    _refuse_numbers(table.values, ~table.observed, table.schema, name)
+    missing = ~table.observed
+    if missing.any():
+        row, column = divmod(int(missing.argmax()), missing.shape[1])
+        counts = missing.sum(axis=0)
+        where = listed(f"{table.schema.label(int(j))} ({counts[j]:,})" for j in np.flatnonzero(counts))
+        raise InvalidInput(
+            f"{name} should have no missing values, but got NaN at row {row}, {table.schema.label(column)} (rows count "
+            f"from 0), and {missing.any(axis=1).sum():,} of {len(missing):,} rows have gaps in {where}: fill them, or "
+            "leave out these rows (--drop-missing on the command line) or columns."
+        )
     return table
 
 
-def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: str = "Diffusion") -> Table:
-    """Return a table with its columns in the order of a fitted schema.
-
-    Columns are matched by name; a name may still have the apostrophe that `escaped` puts before CSV headers like
-    `=1+1`. If the table or the schema has no names, columns are matched by position and only their number is checked.
-    Raises InvalidInput for missing and for extra columns.
-
-    >>> fitted = Schema(("a", "b"), ("float64", "float64"), "pandas")
-    >>> swapped = Table(np.array([[2.0, 1.0]]), Schema(("b", "a"), ("float64", "float64"), "pandas"))
-    >>> match_columns(swapped, fitted).values
-    array([[1., 2.]])
-    """
-    if table.columns is None or schema.columns is None:
-        if table.schema.n_columns != schema.n_columns:
-            raise InvalidInput(
-                f"{name} has {table.schema.n_columns} features, but {estimator} is expecting {schema.n_columns} "
-                "features as input: give the columns that it was fitted on."
-            )
-        return table
-    if table.columns == schema.columns:
-        return table
-    fitted = set(schema.columns)
-    names = [column if column in fitted else unescaped(column) for column in table.columns]
-    if len(set(names)) < len(names):
-        names = list(table.columns)
-    position = {column: j for j, column in enumerate(names)}
-    missing = [column for column in schema.columns if column not in position]
-    unseen = [column for column in names if column not in fitted]
-    if missing or unseen:
-        found = (("lacks", missing), ("also has", unseen))
-        faults = [f"{what} {listed(map(shown, those))}" for what, those in found if those]
-        raise InvalidInput(
-            f"The feature names should match those that were passed during fit, but {name} {' and '.join(faults)}: "
-            "give exactly the columns that the model was fitted on."
-        )
-    order = [position[column] for column in schema.columns]
-    dtypes = tuple(table.schema.dtypes[j] for j in order)
-    return Table(table.values[:, order], Schema(schema.columns, dtypes, table.schema.kind))
+def refused_dtype(dtype: str, column: str, name: str) -> InvalidInput:
+    """Return the error about a column whose dtype is neither of numbers, texts, categories, dates nor times."""
+    return InvalidInput(
+        f"{name} should hold numbers, texts, categories, truth values, dates and times, but got dtype {shown(dtype)} "
+        f"in column {shown(column)}: convert it, or leave it out (`fit` and `split` by --drop NAME)."
+    )
 
 
-def frame_dtypes(columns: Sequence[str], dtypes: Sequence[str], name: str) -> tuple[str, ...]:
-    """Return the dtypes of a frame's columns. Raises InvalidInput if a column does not hold numbers."""
-    refused = [j for j, dtype in enumerate(dtypes) if numpy_dtype(dtype) is None]
-    if refused:
-        raise InvalidInput(
-            f"{name} should hold numbers, but got dtype {shown(dtypes[refused[0]])} in column "
-            f"{listed(shown(columns[j]) for j in refused)}: text columns are not supported yet, "
-            "so encode them as numbers or leave them out (`fit` and `split` by --drop NAME; dates, empty and nested "
-            "columns likewise), and cast decimals to float64."
-        )
-    return tuple(dtypes)
-
-
-def _from_frame(frame: nw.DataFrame[Any], name: str) -> tuple[FloatArray, Schema]:
+def _from_frame(frame: nw.DataFrame[Any], name: str, types: Mapping[str, pa.DataType]) -> tuple[FloatArray, Schema]:
     kind = frame.implementation.name.lower()
     if kind not in _FRAME_KINDS:
         raise InvalidInput(f"{name} should be a pandas, polars or pyarrow table, but got {kind}: convert it to one.")
-    _refuse_empty(frame.shape, name)
-    columns = _column_names(list(frame.columns), name)
-    series = list(frame.iter_columns())
-    natives = [column.to_native() for column in series]
-    texts = [str(native.type if kind == "pyarrow" else native.dtype) for native in natives]
-    dtypes = frame_dtypes(columns or [str(label) for label in frame.columns], texts, name)
-    if kind != "pandas":  # pandas has several dtypes for the same kind of number
-        dtypes = tuple(cast("str", numpy_dtype(dtype)) for dtype in dtypes)
-    schema = Schema(columns, dtypes, cast("Kind", kind))
-    values = np.empty(frame.shape)
-    for j, column in enumerate(series):
-        gaps = column.is_null().to_numpy()
-        if gaps.any():
-            column = column.fill_null(False if numpy_dtype(dtypes[j]) == "bool" else 0)
-        numbers = column.to_numpy()
-        _refuse_rounded(numbers, schema.label(j), name)
-        values[:, j] = numbers
-        values[gaps, j] = np.nan
-    return values, schema
+    refuse_empty(frame.shape, name)
+    names = _column_names(list(frame.columns), name)
+    values, dtypes, n_labels = np.empty(frame.shape), list[str](), 0
+    labels, units = list[tuple[str, ...] | None](), list[str | None]()
+    for j, (label, series) in enumerate(zip(frame.columns, frame.iter_columns(), strict=True)):
+        where = f"column {j}" if names is None else f"column {shown(label)}"
+        dtype, column = _column(series, cast("Kind", kind), where, str(label), name, types.get(label))
+        values[:, j] = column.values
+        n_labels += len(column.labels or ())
+        refuse_many_levels(n_labels)
+        dtypes.append(dtype)
+        labels.append(column.labels)
+        units.append(column.unit)
+    return values, Schema(names, tuple(dtypes), cast("Kind", kind), tuple(labels), tuple(units))
 
 
 def _column_names(labels: list[Any], name: str) -> tuple[str, ...] | None:
@@ -188,104 +166,81 @@ def _column_names(labels: list[Any], name: str) -> tuple[str, ...] | None:
     return tuple(labels)
 
 
-def _from_array(X: Any, name: str) -> tuple[FloatArray, Schema]:
-    if scipy.sparse.issparse(X):
-        raise NotANumber(f"{name} should be dense, but got sparse data ({type(X).__name__}): use X.toarray().")
+def _column(
+    series: Any, kind: Kind, where: str, label: str, name: str, of_type: pa.DataType | None
+) -> tuple[str, Coded]:
+    """Return the dtype and the numbers of a DataFrame's column, which is a Series of narwhals."""
+    native = series.to_native()
+    dtype = str(native.type if kind == "pyarrow" else native.dtype)
+    if number := numpy_dtype(dtype):
+        # pandas has several dtypes for the same kind of number
+        return dtype if kind == "pandas" else number, Coded(_numbers(series, number == "bool", where, name))
+    if dtype == "category":
+        return _category(native, label, name)
+    if kind == "polars" and not dtype.startswith(_OF_POLARS):
+        raise refused_dtype(dtype, label, name)
     try:
-        array = np.asarray(X)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InvalidInput(f"{name} should be an (n, d) array with rows of equal length: {error}") from error
-    if array.dtype.kind == "c":
-        raise InvalidInput(f"Complex data not supported: {name} has dtype {array.dtype}; give .real and .imag apart.")
-    if array.dtype.kind in "USTMmV" or (array.ndim == 0 and array.dtype.kind == "O"):
-        what = type(X).__name__ if array.ndim == 0 else f"dtype {array.dtype}"
+        column = _as_arrow(native, kind)
+    except (ValueError, TypeError, OverflowError) as error:
+        detail = " ".join(str(error).split())
         raise InvalidInput(
-            f"{name} should hold numbers, but got {what}: encode text and dates as numbers, or drop them."
-        )
-    if array.ndim < 2:
-        got = "scalar array" if array.ndim == 0 else f"1D array of shape {array.shape}"
-        raise InvalidInput(
-            f"Expected 2D array for {name}, got {got} instead. Reshape your data: array.reshape(-1, 1) if it is one "
-            "column, or array.reshape(1, -1) if it is one row."
-        )
-    if array.ndim > 2:
-        raise InvalidInput(
-            f"Found {name} with dim {array.ndim} and shape {array.shape}, expected 2: use X.reshape(-1, X.shape[-1]) "
-            "where the last axis holds the columns, as in chains x draws x parameters, or X.reshape(len(X), -1) where "
-            "each X[i] is one row."
-        )
-    _refuse_empty(array.shape, name)
-    if array.dtype.kind == "O":
-        values = _from_objects(array, name)
-    else:
-        for column, numbers in enumerate(array.T if array.dtype.kind in "iu" else ()):
-            _refuse_rounded(numbers, f"column {column}", name)
-        with np.errstate(over="ignore"):  # overflow gives infinity, which is refused later
-            values = array.astype(np.float64, order="C", copy=False)
-    if np.ma.isMaskedArray(X):
-        values = np.where(np.ma.getmaskarray(X), np.nan, values)
-    single = array.dtype.kind == "f" and array.dtype.itemsize == 4
-    return values, Schema(None, ("float32" if single else "float64",) * array.shape[1], "numpy")
+            f"{where} of {name} has dtype {shown(dtype)}, whose values should be of one type, but: {detail}. Convert "
+            "it, for example by .astype(str) to texts, or leave it out."
+        ) from error
+    if pa.types.is_null(column.type) or pa.types.is_decimal(column.type):
+        return "float64", Coded(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    if numpy_dtype(str(column.type)):  # Python objects that are numbers
+        floats = nw.from_native(column, series_only=True)
+        dtype = f"object[{column.type}]"
+        numbers = _numbers(floats, pa.types.is_boolean(column.type), where, name)
+        return dtype if arrow_type(dtype, kind) is not None else "float64", Coded(numbers)
+    of_type = of_type or column.type
+    dtype = _name_of_dtype(dtype, of_type, kind)
+    if arrow_type(dtype, kind) is None:
+        raise refused_dtype(dtype, label, name)
+    # polars has no order of categories of its own: they are taken as texts, and the levels of an Enum as they are
+    try:
+        return dtype, coded(column, pa.large_string() if dtype == "categorical" else of_type)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where} of {name}: {error}.") from error
 
 
-def _from_objects(array: npt.NDArray[np.object_], name: str) -> FloatArray:
-    values = np.empty(array.shape)
-    for (row, column), cell in np.ndenumerate(array):
-        try:
-            if isinstance(cell, (str, bytes)):
-                raise TypeError("text columns are not supported yet, encode or drop them")
-            values[row, column] = np.nan if cell is None else float(cell)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise NotANumber(
-                f"{name} should hold numbers, but got {shown(cell)} at row {row}, column {column} "
-                f"(rows count from 0): {error}."
-            ) from error
-        if isinstance(cell, (int, np.integer)) and int(values[row, column]) != cell:
-            raise InvalidInput(_rounded_words(cell, f"row {row}, column {column}", name))
+def _as_arrow(native: Any, kind: Kind) -> pa.ChunkedArray:
+    if kind == "pyarrow":
+        return native
+    column = native.to_arrow() if kind == "polars" else pa.array(native, from_pandas=True)
+    return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+
+
+def _name_of_dtype(dtype: str, of_type: pa.DataType, kind: Kind) -> str:
+    """Return the name by which a schema calls a dtype of texts, categories, dates or times."""
+    if kind == "pandas":
+        return f"object[{of_type}]" if dtype == "object" else dtype
+    if kind == "polars":
+        named = {"String": "string", "Categorical": "categorical", "Enum": "enum"}
+        return named.get(dtype.partition("(")[0], str(of_type))
+    return str(of_type)
+
+
+def _category(native: Any, label: str, name: str) -> tuple[str, Coded]:
+    """Return the dtype and the codes of a categorical column of pandas."""
+    categories = native.cat.categories
+    dtype = f"category[{categories.dtype}{', ordered' if native.cat.ordered else ''}]"
+    known = categories.tolist()
+    is_text = numpy_dtype(str(categories.dtype)) is None and not str(categories.dtype).startswith("interval")
+    if arrow_type(dtype, "pandas") is None or (is_text and not all(isinstance(each, str) for each in known)):
+        raise refused_dtype(f"category of {categories.dtype}", label, name)
+    codes = native.cat.codes.to_numpy().astype(np.float64)
+    codes[codes < 0] = np.nan
+    return dtype, Coded(codes, tuple(map(str, known)))
+
+
+def _numbers(series: Any, is_boolean: bool, where: str, name: str) -> FloatArray:
+    gaps = series.is_null().to_numpy()
+    if gaps.any():
+        series = series.fill_null(False if is_boolean else 0)
+    numbers = series.to_numpy()
+    refuse_rounded(numbers, where, name)
+    values: FloatArray = numbers.astype(np.float64)
+    values[gaps] = np.nan
     return values
-
-
-def _refuse_empty(shape: tuple[int, ...], name: str) -> None:
-    for size, what, remedy in ((shape[0], "sample", "row"), (shape[1], "feature", "column")):
-        if size == 0:
-            raise InvalidInput(
-                f"Found {name} with 0 {what}(s) (shape={shape}) while a minimum of 1 is required: "
-                f"give at least one {remedy}."
-            )
-
-
-def _refuse_numbers(values: FloatArray, bad: npt.NDArray[np.bool_], schema: Schema, name: str) -> None:
-    """Raise InvalidInput if any number is `bad`, (n, d): infinite or missing."""
-    if not bad.any():
-        return
-    row, column = divmod(int(bad.argmax()), values.shape[1])
-    value = "NaN" if np.isnan(values[row, column]) else str(values[row, column])
-    n_rows = int(bad.any(axis=1).sum())
-    such, remedy = "", "give a finite number, or drop the row"
-    if n_rows > 1:
-        such = f"; {n_rows:,} of {len(values):,} rows have such numbers"
-        remedy = "give finite ones, or drop the rows"
-    raise InvalidInput(
-        f"{name} should hold finite numbers, but got {value} at row {row}, {schema.label(column)} "
-        f"(rows count from 0){such}: {remedy}."
-    )
-
-
-def _refuse_rounded(integers: npt.NDArray[Any], label: str, name: str) -> None:
-    """Raise InvalidInput if float64 rounds one of the integers, (n,): it holds only some beyond 2^53."""
-    if integers.dtype.kind not in "iu" or (integers.max() <= _EXACT and integers.min() >= -_EXACT):
-        return
-    rounded = integers.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        is_exact = (rounded < float(np.iinfo(integers.dtype).max)) & (rounded.astype(integers.dtype) == integers)
-    if not is_exact.all():
-        row = int(is_exact.argmin())
-        raise InvalidInput(_rounded_words(integers[row], f"row {row}, {label}", name))
-
-
-def _rounded_words(value: object, place: str, name: str) -> str:
-    return (
-        f"Integers of {name} should be exact in float64, as those up to 2**53 are, but got {value} at {place} (rows "
-        "count from 0): drop the column if it is an identifier, subtract an offset, or give floats to have them "
-        "rounded."
-    )

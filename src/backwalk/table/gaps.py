@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed
-from backwalk.table.schema import shown
+from backwalk.table.dtypes import is_text
+from backwalk.table.schema import MISSING_WORDS, shown
 
 NativeRows: TypeAlias = pa.Table | npt.NDArray[Any]
 """Rows as a file holds them: columns with names, or an array without."""
 
-_GAPS = pa.array(pyarrow.csv.ConvertOptions().null_values)  # texts that mean a missing value in a column of numbers
+_GAPS = pa.array(sorted(MISSING_WORDS))  # texts that mean a missing value in a column of numbers
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 _SIGNS = "$€£¥₹"
 # A number with a currency or percent sign, thousands separators or a decimal comma.
@@ -32,60 +33,67 @@ def complete_rows(rows: NativeRows) -> npt.NDArray[np.bool_]:
     missing = np.zeros(rows.num_rows, dtype=bool)
     for column in rows.columns:
         missing |= missing_in(column)
-    if missing.all():
-        refuse_missing(rows)
-    return ~missing
-
-
-def refuse_missing(rows: NativeRows) -> None:
-    """Raise TableFileError with the number of missing values in each column, if there are any.
-
-    Arrays are not checked: `as_table` does it.
-    """
-    if isinstance(rows, np.ndarray):
-        return
-    missing = {name: missing_in(column) for name, column in zip(rows.column_names, rows.columns, strict=True)}
-    in_any = np.logical_or.reduce(list(missing.values()), axis=0) if missing else np.zeros(0, dtype=bool)
-    if in_any.any():
-        where = listed(f"{shown(name)} ({of_column.sum():,})" for name, of_column in missing.items() if of_column.any())
+    if missing.all() and len(missing):
+        counts = {shown(name): missing_in(rows[name]).sum() for name in rows.column_names}
+        where = listed(f"{name} ({n:,})" for name, n in counts.items() if n)
         raise TableFileError(
-            f"{in_any.sum():,} of {rows.num_rows:,} rows have missing values in {where}, first row "
-            f"{int(in_any.argmax())} (rows count from 0): fill them, or leave out these rows (--drop-missing on the "
-            "command line) or columns"
+            f"Some rows should have no missing values, but all {len(missing):,} have some, in {where}: leave out a "
+            "column"
         )
+    return ~missing
 
 
 def missing_in(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """Return which values of a column are missing: null or NaN."""
+    if pa.types.is_dictionary(column.type):
+        return np.asarray(column.is_null())
     if pa.types.is_float16(column.type):  # not every version of Arrow finds NaN in it
         column = column.cast(pa.float32())
     return np.asarray(pc.is_null(column, nan_is_null=True))
 
 
-def refuse_almost_numbers(rows: pa.Table) -> None:
-    """Raise TableFileError for a text column whose cells mostly are numbers, possibly with signs or separators."""
+def refuse_almost_numbers(rows: pa.Table, texts: Collection[str] = ()) -> None:
+    """Raise TableFileError for a text column whose cells mostly are numbers, possibly with signs or separators.
+
+    The columns named by `texts` may hold such texts.
+    """
     for name, column in zip(rows.column_names, rows.columns, strict=True):
-        others = almost_numbers(column)
+        others = "" if name in texts else almost_numbers(column)
         if others:
             raise TableFileError(
                 f"Column {shown(name)} should hold numbers, but {others}: write plain numbers, such as 1234.5, or "
-                "empty these cells and leave out their rows (--drop-missing on the command line)"
+                f"empty these cells, or take the column as one of texts (--column {shown(name)}=levels on the command "
+                "line)"
             )
 
 
 def almost_numbers(column: pa.ChunkedArray) -> str:
     """Describe the cells of a text column that are not numbers, if most cells are; otherwise return an empty text."""
-    if not pa.types.is_string(column.type):
+    if not is_plain_text(column.type):
         return ""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    if not len(column):
+        return ""
+    whole = column.unify_dictionaries().combine_chunks()
+    texts, indices = whole.dictionary, pc.fill_null(whole.indices.cast(pa.int64()), -1).to_numpy()
     is_number, is_written = (
-        np.asarray(pc.fill_null(pc.match_substring_regex(column, pattern=pattern), False))
+        np.asarray(pc.fill_null(pc.match_substring_regex(texts, pattern=pattern), False))
         for pattern in (_NUMBER, _WRITTEN_NUMBER)
     )
-    is_text = ~is_number & ~missing_in(column) & ~np.asarray(pc.is_in(column, value_set=_GAPS))
-    n_texts, n_numbers = int(is_text.sum()), int(is_number.sum())
-    if not n_texts or int((is_number | is_written).sum()) <= int((is_text & ~is_written).sum()):
+    is_other = (
+        ~is_number & ~np.asarray(texts.is_null()) & ~np.asarray(pc.is_in(texts, value_set=_GAPS.cast(texts.type)))
+    )
+    rows = np.bincount(indices[indices >= 0], minlength=len(texts))  # of each text
+    n_texts, n_numbers = int(rows @ is_other), int(rows @ is_number)
+    if not n_texts or rows @ (is_number | is_written) <= rows @ (is_other & ~is_written):
         return ""
-    row = int(is_text.argmax())
+    row = int(np.append(is_other, False)[indices].argmax())
     more = f" and {n_texts - 1:,} more {'are' if n_texts > 2 else 'is'} none" if n_texts > 1 else " is none"
     beside = f", beside {n_numbers:,} that are" if n_numbers else ""
-    return f"{shown(column[row].as_py())} at row {row} (rows count from 0){more}{beside}"
+    return f"{shown(texts[int(indices[row])].as_py())} at row {row} (rows count from 0){more}{beside}"
+
+
+def is_plain_text(of_type: pa.DataType) -> bool:
+    """Return whether a column of a file holds texts, which Parquet's are read as dictionaries of."""
+    return is_text(of_type.value_type if pa.types.is_dictionary(of_type) else of_type)

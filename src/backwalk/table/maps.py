@@ -33,7 +33,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from backwalk.table.schema import FloatArray, numpy_dtype
+from backwalk.table.dtypes import numpy_dtype
+from backwalk.table.schema import FloatArray
 
 LARGEST = float(np.finfo(np.float64).max)
 UNIFORM_VARIANCE, COSINE_VARIANCE = 1.0 / 12.0, 1.0 / 12.0 - 0.5 / math.pi**2  # of u

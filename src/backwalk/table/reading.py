@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -27,11 +27,12 @@ from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.formatting import listed, one_line
 from backwalk.table.delimited import BLOCK_BYTES, DelimitedText, read_columns
+from backwalk.table.dtypes import arrow_type, is_text, numpy_dtype
 from backwalk.table.formats import Format, format_of, refuse_large
-from backwalk.table.frame import Table, as_table, complete, frame_dtypes
-from backwalk.table.gaps import NativeRows, complete_rows, refuse_almost_numbers, refuse_missing
+from backwalk.table.frame import Table, as_table, refused_dtype, table_of_arrow
+from backwalk.table.gaps import NativeRows, complete_rows, refuse_almost_numbers
 from backwalk.table.parquet_pages import unpacked_bytes
-from backwalk.table.schema import numpy_dtype, refuse_duplicates, shown
+from backwalk.table.schema import refuse_duplicates, shown, unescaped_cell
 from backwalk.table.selection import Selection
 
 _Result = TypeVar("_Result")
@@ -59,7 +60,9 @@ def read_table(path: str | Path) -> Table:
 
     The suffix names the format: `.csv` (UTF-8, commas, a header line), `.tsv` (tabs), either followed by `.gz`,
     `.parquet` or `.npy`; "-" is CSV from standard input. Text and Parquet give a table of kind "pyarrow", in which
-    columns of whole numbers are integers. Headers that `write_rows` escaped are restored. Raises TableFileError.
+    columns of whole numbers are integers. In text, a column has the first type that fits all of its cells: integers,
+    truth values, floats, dates, times, texts; empty cells and those like NA are missing values. Headers and texts that
+    `write_rows` escaped are restored. Raises TableFileError.
     """
     return read_part(path, Selection()).table
 
@@ -67,43 +70,65 @@ def read_table(path: str | Path) -> Table:
 def read_part(path: str | Path, selection: Selection) -> Reading:
     """Read the selected columns and rows of a table file, and check them as `read_table` does."""
 
-    def checked(native: NativeRows, left_out: Mapping[str, str]) -> Reading:
-        if not isinstance(native, np.ndarray):
-            _refuse_unusable(native.schema)
-            refuse_almost_numbers(native)
-            held = [field for field in native.schema if not pa.types.is_null(field.type)]
-            frame_dtypes([field.name for field in held], [str(field.type) for field in held], "the table")
-        is_taken = np.ones(native.shape[:1], dtype=bool)
-        if selection.complete:
-            is_taken = complete_rows(native)
-        else:
-            refuse_missing(native)
-        rows = native
-        if not is_taken.all():
-            rows = native[is_taken] if isinstance(native, np.ndarray) else native.filter(pa.array(is_taken))
-        return Reading(complete(as_table(rows, name="the table"), name="the table"), tuple(left_out), is_taken)
+    def checked(native: Columns, left_out: Mapping[str, str]) -> Reading:
+        if isinstance(native.rows, np.ndarray):
+            is_taken = complete_rows(native.rows) if selection.complete else np.ones(native.rows.shape[:1], dtype=bool)
+            rows = native.rows if is_taken.all() else native.rows[is_taken]
+            return Reading(as_table(rows, name="the table"), tuple(left_out), is_taken)
+        _refuse_unusable(native.rows.schema)
+        refuse_almost_numbers(native.rows, selection.texts)
+        is_taken = complete_rows(native.rows) if selection.complete else np.ones(native.rows.num_rows, dtype=bool)
+        chosen = native.rows if is_taken.all() else native.rows.filter(pa.array(is_taken))
+        table = table_of_arrow(chosen, native.types, name="the table")
+        return Reading(_unescaped(table) if native.is_text else table, tuple(left_out), is_taken)
 
     return made_of_file(path, selection, checked)
+
+
+def _unescaped(table: Table) -> Table:
+    """Return a table whose labels are without the apostrophes of `escaped_cell`."""
+    values, labels = table.values, list(table.schema.labels)
+    for j, own in enumerate(labels):
+        if own is None or not any(label.startswith("'") for label in own):
+            continue
+        plain = list(map(unescaped_cell, own))
+        labels[j] = tuple(sorted(set(plain)))
+        place = {label: float(code) for code, label in enumerate(labels[j] or ())}
+        codes = np.array([*(place[label] for label in plain), np.nan])
+        values = values.copy()
+        values[:, j] = codes[np.where(np.isnan(values[:, j]), -1, values[:, j]).astype(np.intp)]
+    return Table(values, replace(table.schema, labels=tuple(labels)))
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The columns of a file, and the types that they have for their user: texts of Parquet come as dictionaries."""
+
+    rows: NativeRows
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    is_text: bool = False
 
 
 def made_of_file(
     path: str | Path,
     selection: Selection,
-    made: Callable[[NativeRows, Mapping[str, str]], _Result],
+    made: Callable[[Columns, Mapping[str, str]], _Result],
     *,
-    only_numbers: bool = False,
+    skip_unfit: bool = False,
 ) -> _Result:
     """Call `made` with the selected columns of a file, and the names and types of the other columns.
 
-    Columns of a Parquet file that hold no numbers are refused before they are read; with `only_numbers` they are among
-    the others instead. Raises TableFileError for any fault of the file.
+    Columns of a Parquet file that are nested or binary are refused before they are read; with `skip_unfit` they are
+    among the others instead. Raises TableFileError for any fault of the file.
     """
     with opened(path) as (file, form):
         if form.kind == "text":
-            return made(*read_text(file, form, selection))
+            rows, others = read_text(file, form, selection)
+            return made(Columns(rows, is_text=True), others)
         if form.kind == "parquet":
-            return made(*_read_parquet(file, selection, only_numbers=only_numbers))
-        return made(*read_npy(file, selection))
+            return made(*_read_parquet(file, selection, skip_unfit=skip_unfit))
+        array, others = read_npy(file, selection)
+        return made(Columns(array), others)
 
 
 @contextmanager
@@ -149,20 +174,28 @@ def read_text(file: BinaryIO, form: Format, selection: Selection) -> tuple[pa.Ta
     taken = selection.names(text.names)
     place = {name: j for j, name in enumerate(text.names)}
     others = {name: "not read" for name in text.names if name not in set(taken)}
-    return read_columns(file, text, [place[name] for name in taken]), others
+    return read_columns(file, text, [place[name] for name in taken], selection.texts), others
 
 
-def _read_parquet(file: BinaryIO, selection: Selection, *, only_numbers: bool) -> tuple[pa.Table, dict[str, str]]:
-    parquet, taken = opened_parquet(file, selection, only_numbers=only_numbers)
+def _read_parquet(file: BinaryIO, selection: Selection, *, skip_unfit: bool) -> tuple[Columns, dict[str, str]]:
+    parquet, taken = opened_parquet(file, selection, skip_unfit=skip_unfit)
     schema = parquet.schema_arrow
-    frame_dtypes(taken, [str(schema.field(name).type) for name in taken], "the table")
+    types = {name: schema.field(name).type for name in taken}
+    for name, of_type in types.items():
+        if not _is_fit(of_type):
+            raise refused_dtype(str(of_type), name, "the table")
     kept = set(taken)
     others = {field.name: str(field.type) for field in schema if field.name not in kept}
-    return parquet.read(taken if others else None, use_threads=False), others
+    # A few compressed bytes may stand for a long text in every row: texts are read as dictionaries.
+    texts = [name for name, of_type in types.items() if is_text(of_type)]
+    if texts:
+        file.seek(0)
+        parquet = pyarrow.parquet.ParquetFile(file, metadata=parquet.metadata, read_dictionary=texts)
+    return Columns(parquet.read(taken if others else None, use_threads=False), types), others
 
 
 def opened_parquet(
-    file: BinaryIO, selection: Selection, *, only_numbers: bool = False
+    file: BinaryIO, selection: Selection, *, skip_unfit: bool = False
 ) -> tuple[pyarrow.parquet.ParquetFile, list[str]]:
     """Return a Parquet file whose size is within the limits, and the names of the columns to read."""
     _refuse_many_bytes(unpacked_bytes(file))
@@ -175,8 +208,8 @@ def opened_parquet(
     schema = parquet.schema_arrow
     refuse_duplicates(schema.names)
     taken = selection.names(schema.names)
-    if only_numbers:  # texts are not read: a few compressed bytes may expand to a long text in every row
-        taken = [name for name in taken if numpy_dtype(str(schema.field(name).type))]
+    if skip_unfit:
+        taken = [name for name in taken if _is_fit(schema.field(name).type)]
     # pyarrow also reads b within a nested column a for the name "a.b".
     nested = tuple(f"{field.name}." for field in schema if _has_parts(field.type))
     twice = [name for name in taken if name.startswith(nested)]
@@ -186,6 +219,13 @@ def opened_parquet(
             "column too: rename it."
         )
     return parquet, taken
+
+
+def _is_fit(of_type: pa.DataType) -> bool:
+    """Return whether a model may be fitted to a column of a type."""
+    name = str(of_type)
+    known = pa.types.is_null(of_type) or pa.types.is_decimal(of_type)
+    return bool(known or arrow_type(numpy_dtype(name) or name, "pyarrow") is not None)
 
 
 def _has_parts(column_type: pa.DataType) -> bool:
@@ -236,6 +276,6 @@ def _refuse_unusable(schema: pa.Schema) -> None:
                 f"Columns should have names, but got {shown(name)}, likely row numbers: save without index, or name "
                 f"it, or leave it out (on the command line by --drop {shown(name)})."
             )
-    for field in schema:
-        if pa.types.is_binary(field.type):
-            raise TableFileError(f"Column {shown(field.name)} is not UTF-8 text (Latin-1?): save the file as UTF-8.")
+    for column in schema:
+        if pa.types.is_binary(column.type):
+            raise TableFileError(f"Column {shown(column.name)} is not UTF-8 text (Latin-1?): save the file as UTF-8.")

@@ -1,61 +1,53 @@
-"""The schema of a table: its column names, its dtypes and the library that it came from.
+"""The schema of a table: its column names, its dtypes, its labels and the library that it came from.
 
 A model has the `Schema` of the rows that it was fitted to, so that generated rows are returned as the same kind of
-object with the same columns and dtypes. A schema is plain JSON and holds no data. pandas or polars are imported only to
-return rows as their DataFrame.
+object with the same columns, dtypes and categories. A schema is plain JSON and holds no data but labels.
 """
 
 from __future__ import annotations
 
-import importlib
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
+from backwalk.table.arrow_columns import UNITS, FloatArray, value_range
+from backwalk.table.dtypes import KINDS, Kind, arrow_type, has_labels, is_time, numpy_dtype
 
-Kind = Literal["numpy", "pandas", "polars", "pyarrow"]
-FloatArray = npt.NDArray[np.float64]
+__all__ = ["FloatArray", "Kind", "Schema", "escaped", "escaped_cell", "shown", "unescaped", "unescaped_cell"]
 
-_KINDS = get_args(Kind)
+Labels = tuple[str, ...]
+
+MISSING_WORDS = frozenset(pyarrow.csv.ConvertOptions().null_values)
+"""Cells of text files that are missing values, such as NA and the empty cell."""
+
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")  # also full-width
-_ARROW_NAMES = {"boolean": "bool", "double": "float64", "float": "float32", "halffloat": "float16"}
-_INTEGERS = {"bool"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
-_IN_BYTE_ORDER = re.compile("[<>]([iu][1248]|f[248])")
-_NUMERIC = _INTEGERS | {"float16", "float32", "float64"}
-# pandas has more dtypes than NumPy: capitalised ones and those of pyarrow. Other libraries use NumPy's names.
-_OF_PANDAS = _NUMERIC | {"boolean", "Float32", "Float64"}
-_OF_PANDAS |= {name.replace("i", "I").replace("u", "U") for name in _INTEGERS if "int" in name}
-_OF_PANDAS |= {f"{name}[pyarrow]" for name in _INTEGERS | {"halffloat", "float", "double"}}
-
-
-def numpy_dtype(dtype: str) -> str | None:
-    """Return NumPy's name of a column's dtype, or None if the column does not hold numbers.
-
-    >>> [numpy_dtype(name) for name in ("float32", "Int64", "double[pyarrow]", "boolean", ">f8", "<U4")]
-    ['float32', 'int64', 'float64', 'bool', 'float64', None]
-    """
-    if _IN_BYTE_ORDER.fullmatch(dtype):  # with an explicit byte order, as in FITS files
-        dtype = np.dtype(dtype).name
-    plain = dtype.lower().removesuffix("[pyarrow]")
-    plain = _ARROW_NAMES.get(plain, plain)
-    return plain if plain in _NUMERIC else None
+_KEYS = {"columns", "dtypes", "kind", "labels", "units", "set_aside"}
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns, dtypes and kind of a table.
+    """The columns, dtypes and kind of a table, and what its numbers mean.
 
-    `columns` is None if the columns have no names (arrays, and DataFrames made from arrays). `dtypes` has one entry per
-    column, the dtype in which rows are returned: for arrays "float32" or "float64", for DataFrames their own.
+    - `columns`: the names, or None if the columns have no names (arrays, and DataFrames made from arrays).
+    - `dtypes`: for each column the dtype in which rows are returned (see `backwalk.table.dtypes`).
+    - `kind`: the library of the rows.
+    - `labels`: for each column of texts or categories the labels of its codes 0..L-1, otherwise None. They are in the
+      order of the categories, or sorted.
+    - `units`: for each column of dates, times or durations "D", "s", "ms" or "us", the unit of its numbers since
+      1970-01-01 (of a time: since midnight), otherwise None.
+    - `set_aside`: names of columns that the fit left out, which later tables may have.
 
-    >>> schema = Schema(columns=("length", "count"), dtypes=("float64", "int64"), kind="pandas")
+    Without `labels` and `units`, no column has any.
+
+    >>> schema = Schema(("grade", "count"), ("string", "int64"), "pyarrow", labels=(("A", "B"), None))
     >>> Schema.from_dict(schema.to_dict()) == schema
     True
     """
@@ -63,18 +55,27 @@ class Schema:
     columns: tuple[str, ...] | None
     dtypes: tuple[str, ...]
     kind: Kind
+    labels: tuple[Labels | None, ...] = ()
+    units: tuple[str | None, ...] = ()
+    set_aside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise InvalidInput(f"kind should be one of {', '.join(_KINDS)}, but got {self.kind!r}.")
+        if self.kind not in KINDS:
+            raise InvalidInput(f"kind should be one of {', '.join(KINDS)}, but got {self.kind!r}.")
         if self.columns is None and self.kind in ("polars", "pyarrow"):
             raise InvalidInput(f"A {self.kind} table should have column names, but got none: name the columns.")
-        known = _OF_PANDAS if self.kind == "pandas" else _NUMERIC
-        for dtype in self.dtypes:
-            if dtype not in known and not (self.kind == "pandas" and _IN_BYTE_ORDER.fullmatch(dtype)):
-                raise InvalidInput(
-                    f"A column's dtype should be numeric in {self.kind}, but got {shown(dtype)}: encode or drop it."
-                )
+        for name in ("labels", "units"):
+            object.__setattr__(self, name, getattr(self, name) or (None,) * len(self.dtypes))
+        if not len(self.labels) == len(self.units) == len(self.dtypes):
+            raise InvalidInput("A schema should have labels and a unit, or None, for each column.")
+        for dtype, labels, unit in zip(self.dtypes, self.labels, self.units, strict=True):
+            found = arrow_type(dtype, self.kind)
+            if found is None:
+                raise InvalidInput(f"A column of {self.kind} has no dtype {shown(dtype)} here: convert or drop it.")
+            if has_labels(found) != (labels is not None) or len(set(labels or ())) < len(labels or ()):
+                raise InvalidInput(f"A column of dtype {shown(dtype)} should have distinct labels, and others none.")
+            if is_time(found) != (unit in UNITS) or (unit != "D" and pa.types.is_date32(found)):
+                raise InvalidInput(f"A column of dtype {shown(dtype)} has no unit {unit!r}.")
         if self.columns is None:
             return
         if len(self.columns) != len(self.dtypes):
@@ -82,12 +83,12 @@ class Schema:
                 f"There should be a dtype for each column, but got {len(self.columns)} names and {len(self.dtypes)} "
                 "dtypes."
             )
-        for name in self.columns:
+        for name in (*self.columns, *self.set_aside):
             if any("\ud800" <= sign <= "\udfff" for sign in name):
                 raise InvalidInput(
                     f"Column names should be texts that UTF-8 can encode, but got {shown(name)}: rename the column."
                 )
-        refuse_duplicates(self.columns)
+        refuse_duplicates((*self.columns, *self.set_aside))
 
     @property
     def n_columns(self) -> int:
@@ -99,34 +100,81 @@ class Schema:
         """The columns' names; x1, x2, ... if they have none."""
         return self.columns or tuple(f"x{j}" for j in range(1, self.n_columns + 1))
 
+    @cached_property
+    def types(self) -> tuple[pa.DataType, ...]:
+        """The Arrow type of each column's values."""
+        return tuple(arrow_type(dtype, self.kind) for dtype in self.dtypes)
+
     def label(self, column: int) -> str:
         """Return a column's name in messages: its name in quotes, or its number."""
         return f"column {column}" if self.columns is None else f"column {shown(self.columns[column])}"
 
     def is_integer(self, column: int) -> bool:
-        """Return whether a column's dtype is one of integers or truth values."""
-        return numpy_dtype(self.dtypes[column]) in _INTEGERS
+        """Return whether a column holds whole numbers: integers, truth values, codes of labels, or times in a unit."""
+        found = self.types[column]
+        return bool(pa.types.is_integer(found) or has_labels(found) or is_time(found) or self.is_boolean(column))
+
+    def is_boolean(self, column: int) -> bool:
+        """Return whether a column's dtype is one of truth values."""
+        return bool(pa.types.is_boolean(self.types[column]))
+
+    def is_ordered(self, column: int) -> bool:
+        """Return whether a column holds categories in an order."""
+        found = self.types[column]
+        return bool(pa.types.is_dictionary(found) and found.ordered)
+
+    def value_range(self, column: int) -> tuple[float, float]:
+        """Return the least and the largest number that a column may hold: of its dtype, its codes or its dates."""
+        return value_range(self.types[column], self.labels[column], self.units[column])
 
     def clipped(self, values: FloatArray) -> FloatArray:
-        """Clip rows, (n, d), to the ranges of their columns' dtypes; that of bool is 0 to 1."""
-        low, high = zip(*map(_range, self.dtypes), strict=True)
+        """Clip rows, (n, d), to the ranges of their columns; that of bool is 0 to 1."""
+        low, high = zip(*map(self.value_range, range(self.n_columns)), strict=True)
         return np.clip(values, low, high)
+
+    def taken(self, columns: Sequence[int]) -> Schema:
+        """Return the schema of some of the columns, by their numbers."""
+        names = None if self.columns is None else tuple(self.columns[j] for j in columns)
+        dtypes, labels, units = (tuple(each[j] for j in columns) for each in (self.dtypes, self.labels, self.units))
+        return Schema(names, cast("Any", dtypes), self.kind, cast("Any", labels), cast("Any", units), self.set_aside)
+
+    def as_arrow(self) -> Schema:
+        """Return the schema of the same columns, all with names, in a table of pyarrow."""
+        dtypes = tuple(numpy_dtype(str(of_type)) or str(of_type) for of_type in self.types)
+        return Schema(self.names, dtypes, "pyarrow", self.labels, self.units)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the schema as plain JSON values."""
-        columns = None if self.columns is None else list(self.columns)
-        return {"columns": columns, "dtypes": list(self.dtypes), "kind": self.kind}
+        return {
+            "columns": None if self.columns is None else list(self.columns),
+            "dtypes": list(self.dtypes),
+            "kind": self.kind,
+            "labels": [None if labels is None else list(labels) for labels in self.labels],
+            "units": list(self.units),
+            "set_aside": list(self.set_aside),
+        }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Schema:
         """Return the schema that `to_dict` wrote. Raises InvalidInput for any other record."""
-        if not isinstance(record, Mapping) or set(record) != {"columns", "dtypes", "kind"}:
-            raise InvalidInput("A schema should have the keys columns, dtypes and kind, and no others.")
-        columns, dtypes = record["columns"], record["dtypes"]
-        for texts in (dtypes, [] if columns is None else columns):
+        if not isinstance(record, Mapping) or set(record) != _KEYS:
+            raise InvalidInput(f"A schema should have the keys {', '.join(sorted(_KEYS))}, and no others.")
+        labels, units = record["labels"], record["units"]
+        if not isinstance(labels, list) or not isinstance(units, list):
+            raise InvalidInput("A schema's labels and units should be lists.")
+        known = (each for each in (record["columns"], *labels) if each is not None)
+        for texts in (record["dtypes"], record["set_aside"], *known, [unit for unit in units if unit is not None]):
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-                raise InvalidInput("A schema's columns and dtypes should be lists of texts.")
-        return cls(None if columns is None else tuple(columns), tuple(dtypes), record["kind"])
+                raise InvalidInput("A schema's columns, dtypes, labels, units and set_aside should be lists of texts.")
+        columns = record["columns"]
+        return cls(
+            None if columns is None else tuple(columns),
+            tuple(record["dtypes"]),
+            record["kind"],
+            tuple(None if each is None else tuple(each) for each in labels),
+            tuple(units),
+            tuple(record["set_aside"]),
+        )
 
 
 def shown(name: object) -> str:
@@ -152,6 +200,20 @@ def unescaped(name: str) -> str:
     return name[1:] if name.startswith("'") and name.lstrip("'").startswith(_FORMULA_SIGNS) else name
 
 
+def escaped_cell(text: str) -> str:
+    """Return a text as a cell of a text file: `escaped`, and with an apostrophe if it reads as a missing value.
+
+    >>> [escaped_cell(text) for text in ("=1+1", "NA", "'NA", "", "red")]
+    ["'=1+1", "'NA", "''NA", "'", 'red']
+    """
+    return f"'{text}" if text.lstrip("'") in MISSING_WORDS else escaped(text)
+
+
+def unescaped_cell(text: str) -> str:
+    """Return the text that was given to `escaped_cell`."""
+    return text[1:] if text.startswith("'") and text.lstrip("'") in MISSING_WORDS else unescaped(text)
+
+
 def refuse_duplicates(columns: Sequence[str]) -> None:
     """Raise InvalidInput if two columns have the same name."""
     twice = [name for name, n in Counter(columns).items() if n > 1]
@@ -159,65 +221,3 @@ def refuse_duplicates(columns: Sequence[str]) -> None:
         raise InvalidInput(
             f"Column names should differ, but got {listed(map(shown, twice))} more than once: rename one of them."
         )
-
-
-def from_values(values: npt.ArrayLike, schema: Schema) -> Any:
-    """Return rows as the kind of table that a schema describes: the inverse of `as_table`.
-
-    Columns of integers are rounded, truth values are True from 1/2 on, and every number is clipped to the range of its
-    dtype. `values` is (n, d) in the user's units. Returns an array, a DataFrame or a pyarrow Table of n rows. Raises
-    InvalidInput for another number of columns, for NaN in columns of integers, and if the library of `schema.kind` is
-    not installed.
-
-    >>> from_values([[0.25, 2.7]], Schema(("length", "count"), ("float64", "int64"), "pyarrow")).to_pydict()
-    {'length': [0.25], 'count': [3]}
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2 or array.shape[1] != schema.n_columns:
-        raise InvalidInput(f"values should have shape (n, {schema.n_columns}), but got {array.shape}.")
-    if schema.kind == "numpy":
-        return _restored(array, schema.dtypes[0], "values")
-    try:
-        library = importlib.import_module(schema.kind)
-    except ImportError as error:
-        raise InvalidInput(
-            f"Rows are returned as a {schema.kind} table, like the fitted rows, but {schema.kind} is not installed: "
-            f"pip install {schema.kind}."
-        ) from error
-    names: Sequence[Any] = range(schema.n_columns) if schema.columns is None else schema.columns
-    data = {
-        name: _restored(array[:, j], dtype, schema.label(j))
-        for j, (name, dtype) in enumerate(zip(names, schema.dtypes, strict=True))
-    }
-    if schema.kind == "pyarrow":
-        return library.table(data)
-    frame = library.DataFrame(data)
-    if schema.kind == "polars":
-        return frame
-    # pandas has dtypes that NumPy lacks, such as Int64 and double[pyarrow].
-    extended = {name: dtype for name, dtype in zip(names, schema.dtypes, strict=True) if dtype != numpy_dtype(dtype)}
-    return frame.astype(extended) if extended else frame
-
-
-def _restored(values: FloatArray, dtype: str, label: str) -> npt.NDArray[Any]:
-    name = numpy_dtype(dtype)
-    if name == "float64":
-        return values.copy()
-    if name not in _INTEGERS:
-        return np.clip(values, *_range(dtype)).astype(name)
-    if np.isnan(values).any():
-        raise InvalidInput(f"{label} has dtype {dtype}, which has no NaN, but got one: fill the gaps first.")
-    if name == "bool":
-        return values >= 0.5
-    return np.clip(np.rint(values), *_range(dtype)).astype(name)
-
-
-def _range(dtype: str) -> tuple[float, float]:
-    """Return the least and the largest number of a column's dtype, as float64."""
-    name = numpy_dtype(dtype)
-    if name == "bool":
-        return 0.0, 1.0
-    info: Any = np.iinfo(name) if name in _INTEGERS else np.finfo(str(name))
-    low, high = float(info.min), float(info.max)
-    # As float64, the largest 64-bit integers round up, beyond the range of their dtype.
-    return low, high if high <= info.max else float(np.nextafter(high, 0.0))

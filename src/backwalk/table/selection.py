@@ -15,12 +15,15 @@ class Selection:
     """Which columns and rows of a file are read.
 
     The columns named by `drop` are left out. With `only`, no other columns are read; names that the file lacks are
-    ignored here, and reported by `match_columns`. With `complete`, rows with missing values are left out.
+    ignored here, and reported by `match_columns`. With `complete`, rows with missing values are left out. The columns
+    named by `texts` are read from text files as texts, even if all of their cells are numbers or dates; names that the
+    file lacks are ignored.
     """
 
     drop: tuple[str, ...] = ()
     only: tuple[str, ...] | None = None
     complete: bool = False
+    texts: tuple[str, ...] = ()
 
     def names(self, columns: Sequence[str]) -> list[str]:
         """Return the names of the columns to read, in the file's order.

@@ -28,7 +28,8 @@ from backwalk.table.formats import Format, format_of
 from backwalk.table.frame import Table, as_table
 from backwalk.table.gaps import NativeRows, complete_rows
 from backwalk.table.reading import opened, opened_parquet, read_npy, read_text
-from backwalk.table.schema import Schema, escaped, from_values, refuse_duplicates, shown
+from backwalk.table.restoring import from_values
+from backwalk.table.schema import escaped, refuse_duplicates, shown
 from backwalk.table.selection import Selection
 from backwalk.table.writing import packed, writing
 
@@ -64,8 +65,8 @@ def split_table(
     forms = [format_of(place) for place in places]
     written = partial(_written, places, forms, overwrite)
     if isinstance(source, Table):
-        names = Schema(source.schema.names, source.schema.dtypes, "pyarrow")
-        return _split(from_values(source.values, names), (), chosen, selection.complete, written)
+        rows = from_values(source.values, source.schema.as_arrow())
+        return _split(rows, (), chosen, selection.complete, written)
     with opened(source) as (file, form):
         if form.kind == "text" and all(each.delimiter == form.delimiter and each.kind == "text" for each in forms):
             return _copy_rows(file, form, chosen, selection, written)

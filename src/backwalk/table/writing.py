@@ -6,6 +6,7 @@ import gzip
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -16,10 +17,12 @@ import pyarrow.parquet
 
 from backwalk.atomic_files import check_writable, whole_file
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.formatting import one_line
+from backwalk.formatting import listed, one_line
+from backwalk.table.dtypes import numpy_dtype
 from backwalk.table.formats import Format, format_of
 from backwalk.table.frame import Table
-from backwalk.table.schema import FloatArray, Schema, escaped, from_values
+from backwalk.table.restoring import from_values
+from backwalk.table.schema import FloatArray, Schema, escaped, escaped_cell, shown
 
 BLOCK_CELLS = 2**18  # of text and NumPy files, written at once: 2 MiB of numbers
 GROUP_CELLS = 2**22  # of a row group of Parquet; the footer has an entry for each group and column
@@ -51,13 +54,16 @@ def write_rows(
     `pieces` are arrays (m, d) in the user's units with `n_rows` rows in total. They are written in blocks of about
     2^18 cells (2^22 in Parquet, a row group each), so that memory does not grow with the number of rows.
 
-    Columns without names are called x1, x2, ... Text and Parquet keep the dtypes of columns, except that a column of
-    floats that are all whole reads back from text as integers. A `.npy` file holds float32 if every column does, else
-    float64. With `escape_formulas` a header in text that a spreadsheet would run as a formula gets an apostrophe
-    (`schema.escaped`); numbers are never changed. Raises TableFileError; also if the file exists and `overwrite` is
-    False.
+    Columns without names are called x1, x2, ... Text and Parquet keep the dtypes of columns, except that text has no
+    types: it reads back as the first type that fits all cells of a column. Dates and times in text are those of ISO
+    8601, durations whole numbers of their dtype's unit, missing values empty cells. A `.npy` file takes only numbers:
+    float32 if every column does, else float64. With `escape_formulas` a header or a text that a spreadsheet would run
+    as a formula, and a text that reads as a missing value, gets an apostrophe (`schema.escaped_cell`), which reading
+    removes; numbers are never changed. Raises TableFileError; also if the file exists and `overwrite` is False.
     """
     form = format_of(path)
+    if form.kind == "npy":
+        _refuse_labels(path, schema)
     blocks = _blocks(pieces, schema, n_rows, GROUP_CELLS if form.kind == "parquet" else BLOCK_CELLS)
     with output_file(path, form, overwrite=overwrite) as file:
         if form.kind == "text":
@@ -130,35 +136,61 @@ def _blocks(pieces: Iterable[FloatArray], schema: Schema, n_rows: int, cells: in
 def _write_text(
     file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, form: Format, escape_formulas: bool
 ) -> None:
-    def table(values: FloatArray) -> pa.Table:
-        rows = _arrow_table(values, schema)
-        if not escape_formulas:
-            return rows
-        return rows.rename_columns(list(map(escaped, rows.column_names)))
-
+    written = _as_written(schema.as_arrow(), escape_formulas)
     options = pyarrow.csv.WriteOptions(delimiter=form.delimiter)
-    with pyarrow.csv.CSVWriter(file, table(_no_rows(schema)).schema, write_options=options) as writer:
+    with pyarrow.csv.CSVWriter(file, from_values(_no_rows(written), written).schema, write_options=options) as writer:
         for values in blocks:
-            writer.write_table(table(values))
+            writer.write_table(from_values(values, written))
+
+
+def _as_written(schema: Schema, escape_formulas: bool) -> Schema:
+    """Return the schema of a text file: names and labels escaped, dates and times no finer than their unit."""
+    types = map(_coarsest, schema.types, schema.units)
+    dtypes = tuple(old if of_type is None else str(of_type) for old, of_type in zip(schema.dtypes, types, strict=True))
+    if not escape_formulas:
+        return replace(schema, dtypes=dtypes)
+    labels = tuple(None if own is None else tuple(map(escaped_cell, own)) for own in schema.labels)
+    return replace(schema, columns=tuple(map(escaped, schema.names)), dtypes=dtypes, labels=labels)
+
+
+def _coarsest(of_type: pa.DataType, unit: str | None) -> pa.DataType | None:
+    """Return the type in which dates or times of a unit are written, or None for the type that they have.
+
+    Categories are written as texts, whatever their own type.
+    """
+    if pa.types.is_dictionary(of_type):
+        return pa.string()
+    stored = "s" if unit == "D" else unit
+    if pa.types.is_timestamp(of_type):
+        return pa.timestamp(stored, of_type.tz)
+    if pa.types.is_time(of_type):
+        return pa.time64("us") if stored == "us" else pa.time32(stored)
+    return None
+
+
+def _refuse_labels(path: str | Path, schema: Schema) -> None:
+    others = [name for name, of_type in zip(schema.names, schema.types, strict=True) if not numpy_dtype(str(of_type))]
+    if others:
+        raise TableFileError(
+            f"{path} takes only numbers, but column {listed(map(shown, others))} holds texts, dates or times: write "
+            "CSV or Parquet."
+        )
 
 
 def _write_parquet(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema) -> None:
-    with pyarrow.parquet.ParquetWriter(file, _arrow_table(_no_rows(schema), schema).schema) as writer:
+    written = schema.as_arrow()
+    with pyarrow.parquet.ParquetWriter(file, from_values(_no_rows(written), written).schema) as writer:
         for values in blocks:
-            writer.write_table(_arrow_table(values, schema))
+            writer.write_table(from_values(values, written))
 
 
 def _write_npy(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, n_rows: int) -> None:
-    dtype = "float32" if all(dtype == "float32" for dtype in schema.dtypes) else "float64"
+    dtype = "float32" if all(str(of_type) == "float" for of_type in schema.types) else "float64"
     array = Schema(None, (dtype,) * schema.n_columns, "numpy")
     header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (n_rows, schema.n_columns)}
     np.lib.format.write_array_header_1_0(file, header)
     for values in blocks:
         file.write(np.ascontiguousarray(from_values(values, array)).data)
-
-
-def _arrow_table(values: FloatArray, schema: Schema) -> pa.Table:
-    return from_values(values, Schema(schema.names, schema.dtypes, "pyarrow"))
 
 
 def _no_rows(schema: Schema) -> FloatArray:
