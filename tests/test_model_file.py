@@ -28,6 +28,7 @@ from backwalk.model import log_density, sample_rows
 from backwalk.model_file import FORMAT, VERSION, check_target, files, load, record, save
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
+from backwalk.table import Schema
 from backwalk.training import Training
 
 FEW = Sampler("dpm++2m", 3)
@@ -257,7 +258,7 @@ def test_an_index_that_says_another_thing_is_refused(folder):
         (lambda record: record.pop("codec"), "codec"),
         (lambda record: record.update(codec={"columns": []}), "column"),
         (
-            lambda record: record.update(data_schema={"columns": None, "dtypes": ["float64"], "kind": "numpy"}),
+            lambda record: record.update(data_schema=Schema(None, ("float64",), "numpy").to_dict()),
             "columns",
         ),
         (lambda record: record["architecture"].update(width=65536, n_blocks=1000, n_members=1000), "bytes"),
