@@ -207,8 +207,8 @@ _BAD: list[tuple[Callable[[np.random.Generator], Any], str]] = [
     (lambda rng: rng.normal(size=(5, 3)) * 1j, "Complex"),
     (lambda rng: scipy.sparse.csr_matrix(rng.normal(size=(5, 3))), "sparse"),
     (lambda rng: scipy.sparse.coo_array(rng.normal(size=(5, 3))), "sparse"),
-    (lambda rng: np.array([["a", "b", "c"]] * 4), "numbers"),
-    (lambda rng: np.array([["2020-01-01"] * 3] * 4, dtype="datetime64[D]"), "numbers"),
+    (lambda rng: np.array([[b"a", b"b", b"c"]] * 4), "dtype"),
+    (lambda rng: np.array([["NaT"] * 3] * 4, dtype="datetime64"), "unit"),
     (lambda rng: np.ma.masked_less(rng.normal(size=(9, 3)), 0.5), "NaN row"),
     (lambda rng: [[1.0, 2.0, 3.0], [1.0, 2.0]], "rows"),
     (lambda rng: "text", "numbers"),
@@ -338,7 +338,7 @@ def _same_as_copy(change: Callable[[np.ndarray, np.random.Generator], Any], rng:
 
 _NAMES = ["length", "count", "fixed"]
 _KINDS: list[Callable[[dict[str, Any]], Any]] = [pd.DataFrame, pl.DataFrame, pa.table]
-_FAULTS = ["order", "missing", "extra", "renamed", "twice", "text", "unseen category"]
+_FAULTS = ["order", "missing", "extra", "renamed", "twice", "text", "date", "mixed"]
 _MODELS: dict[object, Diffusion] = {}
 
 
@@ -392,8 +392,10 @@ def _columns(kind: Callable[[dict[str, Any]], Any], fault: str, rng: np.random.G
         changed = {f"{each} " if each == name else each: values for each, values in few.items()}
     elif fault == "text":
         changed[name] = ["x"] * 5
-    elif fault == "unseen category":
-        changed[name] = np.array(["u", "v", "u", "v", "w"])
+    elif fault == "date":
+        changed[name] = np.array(["2024-02-29"] * 5, dtype="datetime64[s]")
+    elif fault == "mixed":
+        changed[name] = pd.Categorical(["u", 1.5, "u", 1.5, "u"]) if kind is pd.DataFrame else [[1.0]] * 5
     try:
         if fault == "twice":
             given = pd.DataFrame(few)

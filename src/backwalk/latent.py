@@ -28,7 +28,7 @@ from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel, encode_for_scoring, refuse_impossible
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
-from backwalk.table import as_table, complete
+from backwalk.table import as_table, complete, only_numbers
 from backwalk.torch_state import in_initial_torch_state
 
 N_INTERVALS = 16
@@ -69,7 +69,7 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
     for latents of another shape or with coordinates beyond 1e6, and SamplingDiverged where a row is not finite.
     """
     codec = model.codec
-    x_N = np.array(complete(as_table(latents, name="Z"), name="Z").values)
+    x_N = np.array(complete(only_numbers(as_table(latents, name="Z"), name="Z"), name="Z").values)
     if x_N.shape[1] != codec.n_encoded:
         raise InvalidInput(
             f"Latents should have shape (n, {codec.n_encoded}), a number for each encoded coordinate, but got "

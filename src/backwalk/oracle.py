@@ -18,7 +18,7 @@ from backwalk.model import (
 )
 from backwalk.sampling import Sampler, default_sampler
 from backwalk.streams import Stream
-from backwalk.table import Codec, NumberColumn, Schema, as_table, complete
+from backwalk.table import Codec, NumberColumn, Schema, as_table, complete, only_numbers
 from backwalk.training import History
 
 
@@ -54,7 +54,7 @@ def oracle_model(
     Raises InvalidInput for rows that are no table of numbers or have another number of columns than the codec, and for
     rows so far from 0 that float32 rounds away the chain's first noise.
     """
-    values = complete(as_table(rows)).values
+    values = complete(only_numbers(as_table(rows))).values
     d = values.shape[1]
     check_reverse_variance(reverse_variance)
     units = Codec((NumberColumn(0.0, 1.0),) * d) if codec is None else codec

@@ -111,10 +111,10 @@ def test_options_of_another_kind_of_source_are_refused(run, rows_file, tmp_path,
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        ("a,b\n1,2\n3,nan\n", "missing values in 'b' (1)"),
+        ("a,b\n1,2\n3,nan\n", "gaps in column 'b' (1)"),
         ("a,b\n1,2\n3,inf\n", "inf"),
         ("a,b\n", "0 sample"),
-        ("a,b\n1,x\n2,y\n", "text"),
+        ("a,b\n1,x\n2,\xff\n", "UTF-8"),
         ("a,b\n1,2\n", "1 sample"),
         ("a,b\n1,2\n1,2\n", "constant"),
         ("1,2\n3,4\n", "header"),
@@ -123,7 +123,7 @@ def test_options_of_another_kind_of_source_are_refused(run, rows_file, tmp_path,
 )
 def test_bad_tables_are_one_line_and_status_1(run, tmp_path, content, part):
     path = tmp_path / "bad.csv"
-    path.write_text(content)
+    path.write_text(content, encoding="latin-1")
     status, out, err = run("fit", path, "-o", tmp_path / "model", *QUICK)
     assert (status, out) == (1, "")
     assert err.startswith("error: ")

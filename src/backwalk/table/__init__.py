@@ -11,7 +11,7 @@ from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColu
 from backwalk.table.facts import facts_of_columns
 from backwalk.table.families import Redraw
 from backwalk.table.formats import SUFFIXES
-from backwalk.table.frame import Table, as_table, complete
+from backwalk.table.frame import Table, as_table, complete, only_numbers
 from backwalk.table.labels import read_labels, write_labelled
 from backwalk.table.level_columns import AtomsColumn, LevelsColumn
 from backwalk.table.matching import match_columns
@@ -44,6 +44,7 @@ __all__ = [
     "facts_of_columns",
     "from_values",
     "match_columns",
+    "only_numbers",
     "read_labels",
     "read_part",
     "read_table",

@@ -126,6 +126,24 @@ def complete(table: Table, *, name: str = "X") -> Table:
     return table
 
 
+def only_numbers(table: Table, *, name: str = "X") -> Table:
+    """Return a table unchanged if it holds neither labels nor times. Raises InvalidInput otherwise.
+
+    >>> only_numbers(as_table([["red", 1.5]]), name="Z")
+    Traceback (most recent call last):
+    ...
+    backwalk.errors.InvalidInput: Z should hold numbers alone, but column 0 has dtype 'object[string]': ...
+    """
+    schema = table.schema
+    for j in range(schema.n_columns):
+        if schema.labels[j] is not None or schema.units[j] is not None:
+            raise InvalidInput(
+                f"{name} should hold numbers alone, but {schema.label(j)} has dtype {shown(schema.dtypes[j])}: convert "
+                "it to numbers."
+            )
+    return table
+
+
 def refused_dtype(dtype: str, column: str, name: str) -> InvalidInput:
     """Return the error about a column whose dtype is neither of numbers, texts, categories, dates nor times."""
     return InvalidInput(
