@@ -9,7 +9,22 @@ from typing import Any
 
 import click
 
-from benchmarks import bfloat16, budgets, gemm, growth, render, sampling, suite, time_to_quality, turns
+from benchmarks import (
+    adult,
+    any_cost,
+    bfloat16,
+    budgets,
+    gaps,
+    gemm,
+    growth,
+    magic,
+    mixed,
+    render,
+    sampling,
+    suite,
+    time_to_quality,
+    turns,
+)
 from benchmarks.record import Store
 
 PARTS: dict[str, ModuleType] = {
@@ -21,6 +36,11 @@ PARTS: dict[str, ModuleType] = {
     "time_to_quality": time_to_quality,
     "budgets": budgets,
     "suite": suite,
+    "mixed": mixed,
+    "adult": adult,
+    "magic": magic,
+    "gaps": gaps,
+    "any_cost": any_cost,
 }
 HERE = Path(__file__).parent
 OUT = HERE.parent / "out"
@@ -30,10 +50,10 @@ FOLDERS = {"full": OUT / "bench-full", "short": OUT / "bench", "quick": OUT / "b
 @click.command(help=__doc__)
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 @click.option("--size", type=click.Choice(list(FOLDERS)), default="short", show_default=True)
-@click.option("--budget", type=float, help="Seconds of every fit of the suite.")
-@click.option("--seeds", type=int, help="Draws of the data, in suite, time_to_quality, budgets and bfloat16.")
-@click.option("--densities", help="Densities of suite, budgets and bfloat16, with commas.")
-@click.option("--methods", help="Methods of the suite, with commas.")
+@click.option("--budget", type=float, help="Seconds of every fit of suite, mixed, adult, magic, gaps and any_cost.")
+@click.option("--seeds", type=int, help="Draws of the data, in parts that have them.")
+@click.option("--densities", help="Densities of suite, budgets, bfloat16, mixed and any_cost, with commas.")
+@click.option("--methods", help="Methods of suite, mixed, adult, magic and gaps, with commas.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of the results, in place of out/bench...")
 @click.option("--page", type=click.Path(path_type=Path), help="The page, in place of benchmarks.md in that folder.")
 @click.option("--publish", is_flag=True, help="Results and page are the project's own: benchmarks/results, docs.")

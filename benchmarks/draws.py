@@ -40,6 +40,11 @@ def parts(draws: Draws, name: str, seeds: Sequence[int] | None = None) -> Parts:
     return [draws[seed][name] for seed in (sorted(draws) if seeds is None else seeds)]
 
 
+def mean_over(draws: Draws, name: str) -> Mean | None:
+    """Return the mean of a figure, or None where a draw does not have it."""
+    return mean_of(parts(draws, name)) if all(name in draw for draw in draws.values()) else None
+
+
 def minus(draws: Draws, real: Draws, name: str) -> Mean | None:
     """Return the mean of a figure minus that of real rows, in pairs, over the draws that have both; None of no draw."""
     seeds = [seed for seed in sorted(draws) if seed in real and name in draws[seed]]
@@ -61,7 +66,7 @@ def over(draws: Draws, real: Draws, name: str) -> Mean | None:
 
 def gap(draws: Draws) -> Mean | None:
     """Return the mean gap, None where a method has no density, or an infinite gap."""
-    return mean_of(parts(draws, "gap")) if all("gap" in draw for draw in draws.values()) else None
+    return mean_over(draws, "gap")
 
 
 def infinite(draws: Draws) -> str:

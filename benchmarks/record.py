@@ -24,7 +24,18 @@ import torch
 
 from backwalk.atomic_files import whole_file
 
-PACKAGES = ("backwalk", "torch", "numpy", "scipy", "scikit-learn", "zuko", "diffusers", "azula", "ForestDiffusion")
+PACKAGES = (
+    "backwalk",
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "zuko",
+    "diffusers",
+    "azula",
+    "ForestDiffusion",
+    "xgboost",
+)
 _MUST_MATCH = ("cpu", "cores", "threads", "python")
 
 Key = Mapping[str, Any]

@@ -7,13 +7,42 @@ import math
 import statistics
 from pathlib import Path
 
-from benchmarks import bfloat16, budgets, gemm, growth, sampling, suite, time_to_quality, turns
+from benchmarks import (
+    adult,
+    any_cost,
+    bfloat16,
+    budgets,
+    gaps,
+    gemm,
+    growth,
+    magic,
+    mixed,
+    sampling,
+    suite,
+    time_to_quality,
+    turns,
+)
 from benchmarks.draws import Results
 from benchmarks.methods import NotebookAsWritten
 from benchmarks.record import Figures
+from benchmarks.table_methods import IndependentColumns
 from benchmarks.tables import table
 
-SECTIONS = (time_to_quality, suite, turns, sampling, budgets, gemm, bfloat16, growth)
+SECTIONS = (
+    time_to_quality,
+    suite,
+    mixed,
+    adult,
+    magic,
+    gaps,
+    any_cost,
+    turns,
+    sampling,
+    budgets,
+    gemm,
+    bfloat16,
+    growth,
+)
 
 
 def write_page(results: Path, page: Path) -> None:
@@ -56,7 +85,9 @@ def render(results: Path, curves: Path) -> str:
 
 def _methods_in_words() -> str:
     """Return what each method is: the first paragraph of its docstring."""
-    methods = {method.name: method for method in (*suite.METHODS, NotebookAsWritten())}
+    methods = {
+        method.name: method for method in (*suite.METHODS, NotebookAsWritten(), *gaps.METHODS[1:], IndependentColumns())
+    }
     words = {name: " ".join((method.__doc__ or "").split("\n\n")[0].split()) for name, method in methods.items()}
     return "\n".join(f"- **{name}**: {text}" for name, text in sorted(words.items())) + "\n"
 
