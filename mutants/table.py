@@ -692,8 +692,8 @@ MUTANTS = (
     Mutant(
         "gradient of the loss without its 2",
         "denoiser/passes.py",
-        "by_f = -2.0 * share",
-        "by_f = -1.0 * share",
+        "-2.0 * share * weighted",
+        "-1.0 * share * weighted",
         "training's gradients",
         _DENOISER,
     ),
@@ -708,8 +708,8 @@ MUTANTS = (
     Mutant(
         "slope at the wrong activation",
         "denoiser/passes.py",
-        "factors[k + 2].transpose(1, 2)).to(whole).mul_(inner_slope)",
-        "factors[k + 2].transpose(1, 2)).to(whole).mul_(outer_slope)",
+        "parameters[k + 2].to(factor).transpose(1, 2)).to(whole).mul_(inner_slope)",
+        "parameters[k + 2].to(factor).transpose(1, 2)).to(whole).mul_(outer_slope)",
         "training's gradients",
         _DENOISER,
     ),
@@ -1084,7 +1084,7 @@ MUTANTS = (
     ),
     Mutant(
         "the first rows' volume for every tile",
-        "model/scoring.py",
+        "model/bounds.py",
         "log_volume=-volume[piece]",
         "log_volume=-volume[: len(z[piece])]",
         "the bound of many rows in the user's units",
@@ -1100,7 +1100,7 @@ MUTANTS = (
     ),
     Mutant(
         "bound shifted the wrong way",
-        "model/scoring.py",
+        "model/bounds.py",
         "log_volume=-volume[piece]",
         "log_volume=volume[piece]",
         "the bound in the user's units",
@@ -1108,7 +1108,7 @@ MUTANTS = (
     ),
     Mutant(
         "log-density shifted the wrong way",
-        "model/scoring.py",
+        "model/log_density.py",
         "LogDensity(log_prob + volume, solver_error",
         "LogDensity(log_prob - volume, solver_error",
         "the log-density in the user's units",
@@ -1352,7 +1352,7 @@ MUTANTS = (
     # What is asked of a model.
     Mutant(
         "denoising errors joined without logarithms",
-        "model/scoring.py",
+        "model/bounds.py",
         "np.exp(np.interp(place, at, measured.clamp(min=1e-30).log()))",
         "np.interp(place, at, measured)",
         "m_t between the measured steps",
@@ -1360,7 +1360,7 @@ MUTANTS = (
     ),
     Mutant(
         "only the ends of the chain measured",
-        "model/scoring.py",
+        "model/bounds.py",
         "{1, *spread_times(place, min(n_levels, schedule.n_steps))}",
         "{1, schedule.n_steps}",
         "m_t between a chain's ends",
@@ -1368,7 +1368,7 @@ MUTANTS = (
     ),
     Mutant(
         "denoising errors joined along the steps",
-        "model/scoring.py",
+        "model/bounds.py",
         "-schedule.log_snr[1:].clamp(min=-2.0 * math.log(GREATEST_LEVEL)).numpy()",
         "np.arange(float(schedule.n_steps))",
         "m_t of schedules that are not even in log-SNR",
@@ -1376,7 +1376,7 @@ MUTANTS = (
     ),
     Mutant(
         "decoder's variance ignored in the choice of steps",
-        "model/scoring.py",
+        "model/bounds.py",
         "int(steps), decoder_variance=decoder_variance)",
         "int(steps))",
         "the best K of N steps",
@@ -1392,7 +1392,7 @@ MUTANTS = (
     ),
     Mutant(
         "a density that is not relative to the dequantisation",
-        "model/scoring.py",
+        "model/bounds.py",
         "codec.log_abs_det_jacobian(rows) - codec.log_dequantisation(rows)",
         "codec.log_abs_det_jacobian(rows) + 2.0 * codec.log_dequantisation(rows)",
         "the bound of integers",
@@ -1448,7 +1448,7 @@ MUTANTS = (
     ),
     Mutant(
         "probes of their own at each place of a row",
-        "model/scoring.py",
+        "model/log_density.py",
         "own[torch.arange(first, min(last, len(z)), device=own.device) // n_places]",
         "z[first:last]",
         "the log-probability of integers by probes",
@@ -1456,7 +1456,7 @@ MUTANTS = (
     ),
     Mutant(
         "an error of places alone where probes err too",
-        "model/scoring.py",
+        "model/log_density.py",
         "standard_error.hypot(probe_error)",
         "standard_error",
         "the stated error of integers by probes",
@@ -1513,7 +1513,7 @@ MUTANTS = (
     ),
     Mutant(
         "the same probes for all rows",
-        "model/scoring.py",
+        "model/log_density.py",
         "probes.child(bits.hex())",
         "probes.child('all')",
         "the errors of estimated log-densities, which do not average out",
@@ -1861,8 +1861,8 @@ MUTANTS = (
     Mutant(
         "a mean over other rows' points",
         "training/validation.py",
-        ".reshape(self._draws, -1).mean(0)",
-        ".reshape(-1, self._draws).mean(1)",
+        ".reshape(-1, self.n_rows).sum(0)",
+        ".reshape(self.n_rows, -1).sum(1)",
         "the error of the choice of weights",
         ("training/test_loop.py",),
     ),

@@ -25,7 +25,7 @@ from backwalk.defaults import (
 )
 from backwalk.defaults.fit import _MOST_FASTER
 from backwalk.denoiser import Residual, Textbook, build_denoiser
-from backwalk.diffusion import prior_mismatch
+from backwalk.diffusion import moments, prior_mismatch
 from backwalk.streams import Stream
 
 STREAM = Stream(4)
@@ -134,14 +134,14 @@ def test_neighbours_are_found_on_one_thread(monkeypatch, own_setting):
 @pytest.mark.parametrize("d", [1, 3])
 def test_the_schedule_ends_in_noise_whatever_the_data(d, factor):
     z = factor * (1.0 + normal(500, d))
-    schedule = default_schedule(z, 0.1)
+    schedule = default_schedule(*moments(torch.from_numpy(z)), 0.1)
     covariance = np.atleast_2d(np.cov(z, rowvar=False, bias=True))
     assert prior_mismatch(torch.from_numpy(z.mean(0)), torch.from_numpy(covariance), schedule) <= 1e-4
 
 
 @pytest.mark.parametrize("n_steps", [2, 37])
 def test_the_schedule_is_even_in_log_snr_and_begins_below_the_finest_scale(n_steps):
-    schedule = default_schedule(normal(500, 2), 0.2, n_steps)
+    schedule = default_schedule(*moments(torch.from_numpy(normal(500, 2))), 0.2, n_steps)
     assert schedule.n_steps == n_steps
     assert float(schedule.noise_level[1]) < 0.2 / 4
     steps = schedule.log_snr[1:].diff()
@@ -151,7 +151,7 @@ def test_the_schedule_is_even_in_log_snr_and_begins_below_the_finest_scale(n_ste
 def test_the_schedule_goes_from_an_eighth_of_the_finest_scale_to_twenty_deviations():
     """Rows with the moments of noise and nothing else of it: by moments alone any end would do."""
     corners = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-    levels = default_schedule(corners, 0.2).noise_level
+    levels = default_schedule(*moments(torch.from_numpy(corners)), 0.2).noise_level
     assert float(levels[1]) == pytest.approx(0.2 / 8)
     assert float(levels[-1]) == pytest.approx(20.0)
 
@@ -176,7 +176,7 @@ def test_plans_follow_from_the_size_of_the_data(n, d):
     assert [size.n_members for size in sizes] == sorted(size.n_members for size in sizes)
     assert all(size.n_members == 1 or size.n_members % 2 == 0 for size in sizes)  # equally many for two threads
     assert default_training(n, d, max_time=60.0).max_steps > training.max_steps
-    schedule = default_schedule(normal(100, d), 0.1, 5)
+    schedule = default_schedule(*moments(torch.from_numpy(normal(100, d))), 0.1, 5)
     denoiser = build_denoiser(default_architecture(n, d), d, schedule=schedule, floor=0.1, stream=STREAM)
     low, high = denoiser.log_snr_range
     assert low == pytest.approx(-2.0 * math.log(float(schedule.noise_level[-1])))

@@ -237,8 +237,6 @@ BAD_ROWS = {
     "3-D": (np.zeros((2, 2, 2)), "dim 3"),
     "all constant": (np.ones((9, 2)), "should vary"),
     "complex": (np.ones((9, 2)) * 1j, "Complex"),
-    "text": (np.array([["a", "b"], ["c", "d"]]), "numbers"),
-    "text column": (pd.DataFrame({"x": [1.0, 2.0], "name": ["a", "b"]}), "'name'"),
     "None": (None, "numbers"),
 }
 BAD_SETTINGS = {

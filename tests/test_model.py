@@ -14,6 +14,7 @@ from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.model import (
     bound,
+    bounds,
     check_reverse_variance,
     log_density,
     measured_denoising_error,
@@ -21,10 +22,9 @@ from backwalk.model import (
     reverse_variances,
     sample_pieces,
     sample_rows,
-    scoring,
     walk,
 )
-from backwalk.model.scoring import rows_scored_at_once
+from backwalk.model.log_density import rows_scored_at_once
 from backwalk.sampling import TILE_ROWS, Sampler, StochasticMultistep
 from backwalk.streams import Stream
 
@@ -119,8 +119,8 @@ def test_the_bound_is_the_chain_s_plus_the_units(model, rows):
 
 def test_a_bound_in_pieces_has_every_rows_own_noise(model, rows, monkeypatch):
     whole = bound(model, rows, stream=STREAM)
-    monkeypatch.setattr(scoring, "_FEWEST_ROWS", 7)
-    monkeypatch.setattr(scoring, "_MOST_ROWS", 7)
+    monkeypatch.setattr(bounds, "_FEWEST_ROWS", 7)
+    monkeypatch.setattr(bounds, "_MOST_ROWS", 7)
     pieces = bound(model, rows, stream=STREAM)
     torch.testing.assert_close(pieces.per_row, whole.per_row, rtol=1e-4, atol=1e-4)
     assert pieces.total == pytest.approx(whole.total, rel=1e-5)

@@ -15,6 +15,7 @@ from backwalk.model import (
     check_reverse_variance,
     default_decoder_variance,
     measured_denoising_error,
+    of_numbers,
 )
 from backwalk.sampling import Sampler, default_sampler
 from backwalk.streams import Stream
@@ -59,9 +60,10 @@ def oracle_model(
     check_reverse_variance(reverse_variance)
     units = Codec((NumberColumn(0.0, 1.0),) * d) if codec is None else codec
     noise = Stream(0).child("oracle") if stream is None else stream
-    z = units.encode(values, stream=noise.child("cells"))
-    refuse_lost_noise(torch.from_numpy(z).float(), schedule)
-    error = measured_denoising_error(denoiser, torch.from_numpy(z).float().to(denoiser.device), schedule, stream=noise)
+    z = torch.from_numpy(units.encode(values, stream=noise.child("cells"))).float().to(denoiser.device)
+    of_noise, points = of_numbers(denoiser, units, z) if units.blocks else (denoiser, z)
+    refuse_lost_noise(points, schedule)
+    error = measured_denoising_error(of_noise, points, schedule, stream=noise)
     return DiffusionModel(
         schedule=schedule,
         architecture=None,
@@ -72,7 +74,7 @@ def oracle_model(
         denoising_error=error,
         decoder_variance=default_decoder_variance(reverse_variance, schedule, error),
         sampler=sampler or default_sampler(schedule),
-        prior_mismatch=prior_mismatch(*moments(torch.from_numpy(z)), schedule),
+        prior_mismatch=prior_mismatch(*moments(points.double().cpu()), schedule),
         history=History((), (), (), (), "none", 0, 0, 0.0),
         card={"description": f"{type(denoiser).__name__}, a denoiser of {d} columns that was not learned"},
     )

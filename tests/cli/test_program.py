@@ -258,7 +258,7 @@ def test_a_device_can_be_named(run, model, rows_file, tmp_path):
 
 def test_long_work_shows_now_and_then_how_far_it_is(run, model, rows_file, tmp_path, monkeypatch):
     monkeypatch.setattr("backwalk.progress._BETWEEN_LINES", 0.0)
-    monkeypatch.setattr("backwalk.model.scoring.rows_scored_at_once", lambda _: 50)
+    monkeypatch.setattr("backwalk.model.log_density.rows_scored_at_once", lambda _: 50)
     _, _, err = run("score", model, rows_file, "-o", tmp_path / "s.npy")
     lines = [" ".join(line.split()) for line in err.splitlines()[:-1]]
     done = ["scoring 42% 50 of 120", "scoring 83% 100 of 120", "scoring 100% 120 of 120"]

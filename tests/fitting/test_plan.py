@@ -19,9 +19,10 @@ from backwalk.fitting.plan import planned
 from backwalk.model import measured_denoising_error
 from backwalk.model_file.record import record_of, tensors_of
 from backwalk.streams import Stream
+from backwalk.table import Codec, NumberColumn
 from backwalk.training import Training, split_rows
 
-SMALL = Residual(8, 1)
+SMALL, NUMBERS = Residual(8, 1), Codec((NumberColumn(0.0, 1.0),) * 2)
 
 
 def settings(**given):
@@ -48,7 +49,7 @@ def test_denoising_errors_are_of_validation_rows_where_there_are_any(fraction):
 
 def test_the_floor_and_the_split_are_those_of_the_seed():
     z = two_moons().sample(400, random_state=0)
-    plan = planned(z, settings(), Stream(3), None, Stream(3))
+    plan = planned(z, settings(), Stream(3), None, Stream(3), codec=NUMBERS)
     assert plan.denoiser.floor == finest_scale(z, stream=Stream(3).child("floor"))
     validation, trained = split_rows(400, 40, stream=Stream(3))
     assert torch.equal(plan.x_0, torch.from_numpy(z[trained]).float())
@@ -92,11 +93,11 @@ def test_a_share_for_validation_that_is_no_row_is_refused():
     """Found by review: 1 % of 40 rows was none, and variances were fitted on rows that were trained on."""
     z = two_moons().sample(40, random_state=0)
     with pytest.raises(InvalidInput, match=r"one of 40 rows, but 0.01 .*give more, or 0"):
-        planned(z, settings(validation_fraction=0.01), Stream(3), None, Stream(3))
+        planned(z, settings(validation_fraction=0.01), Stream(3), None, Stream(3), codec=NUMBERS)
 
 
 def test_columns_too_far_from_0_for_the_noise_are_refused_where_they_are_not_scaled():
     """Found by review: noise that is lost in rounding makes a bound below the entropy."""
     z = two_moons().sample(400, random_state=0)
     with pytest.raises(InvalidInput, match=r"is lost in the rounding of torch.float32 rows of size 1e\+06"):
-        planned(z + 1e6, settings(scale=False), Stream(3), None, Stream(3))
+        planned(z + 1e6, settings(scale=False), Stream(3), None, Stream(3), codec=NUMBERS)

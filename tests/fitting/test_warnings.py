@@ -29,7 +29,7 @@ def told(X, **settings):
     codec = Codec.fit(table)
     z = codec.encode(table.values, stream=Stream(0))
     given = checked_settings(Diffusion(**settings).get_params(deep=False))
-    plan = planned(z, given, Stream(0), None, Stream(0))
+    plan = planned(z, given, Stream(0), None, Stream(0), codec=codec)
     return [text for category, text in warnings_of(plan, codec, table, z) if category is DegenerateRowsWarning]
 
 

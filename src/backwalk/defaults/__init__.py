@@ -1,7 +1,8 @@
 """Choices that follow from the data: noise levels, network and training.
 
 `structure.py` derives the noise levels from the rows, `fit.py` the network and its training from the numbers of rows
-and columns, `student.py` those of a distilled student, and `bfloat16.py` the precision of the products from the device.
+and columns, `tables.py` the patterns in which a table's columns are given or absent, `student.py` those of a distilled
+student, and `bfloat16.py` the precision of the products from the device.
 All rows are encoded. docs/defaults.md has the measurements: none was made on the rows of a benchmark, though some
 densities are the benchmark's too.
 """
@@ -16,16 +17,20 @@ from backwalk.defaults.fit import (
     reference_step_seconds,
     usual_steps,
 )
-from backwalk.defaults.structure import STRUCTURE, default_schedule, finest_scale
+from backwalk.defaults.structure import STRUCTURE, complete_cases, default_schedule, finest_scale
 from backwalk.defaults.student import default_distillation, default_pairs, default_student
+from backwalk.defaults.tables import LEAST_TABLE_WIDTH, default_shares
 
 __all__ = [
+    "LEAST_TABLE_WIDTH",
     "STRUCTURE",
     "FitRules",
+    "complete_cases",
     "default_architecture",
     "default_distillation",
     "default_pairs",
     "default_schedule",
+    "default_shares",
     "default_student",
     "default_training",
     "default_validation_fraction",

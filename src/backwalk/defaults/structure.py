@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
-from backwalk.diffusion import NoiseSchedule, mismatch_along_axes, moments
+from backwalk.diffusion import NoiseSchedule, mismatch_along_axes
 from backwalk.streams import Stream
 
 
@@ -48,6 +49,8 @@ def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
     a random million is searched for proportionally fewer neighbours.
     """
     n, d = z.shape
+    if not d:
+        return STRUCTURE.coarsest  # no numbers
     if n <= d:
         return STRUCTURE.finest  # the covariance of n <= d rows is singular
     k = min(n, max(2 * d + 2, math.isqrt(n)))
@@ -71,13 +74,30 @@ def _least_variance(groups: NDArray[np.float64]) -> NDArray[np.float64]:
     return least
 
 
-def default_schedule(z: NDArray[np.float64], floor: float, n_steps: int | None = None) -> NoiseSchedule:
+def complete_cases(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rows of z, (n, k), without missing coordinates.
+
+    Where they are too few to show structure, missing coordinates are filled by those of other rows instead, which
+    leaves each coordinate its distribution.
+    """
+    gaps = np.isnan(z)
+    whole = ~gaps.any(axis=1)
+    if whole.sum() >= min(len(z), 2 * (z.shape[1] + 1) ** 2):
+        return z[whole]
+    filled = z.copy()
+    for i in np.flatnonzero(gaps.any(axis=0)):
+        seen = z[~gaps[:, i], i]
+        missing = np.flatnonzero(gaps[:, i])
+        filled[missing, i] = seen[np.arange(len(missing)) % len(seen)] if len(seen) else 0.0
+    return filled
+
+
+def default_schedule(mean: Tensor, covariance: Tensor, floor: float, n_steps: int | None = None) -> NoiseSchedule:
     """Return a schedule whose log-SNR falls evenly from well below the data's finest scale to pure noise.
 
-    The greatest noise level is 20, or more until the data's first two moments give a prior mismatch of at most 1e-4
-    nats. The least is an eighth of the finest scale.
+    The greatest noise level is 20, or more until the data's first two moments, (k,) and (k, k), give a prior mismatch
+    of at most 1e-4 nats. The least is an eighth of the finest scale.
     """
-    mean, covariance = moments(torch.from_numpy(z))
     variances = torch.linalg.eigvalsh(covariance)
     level_max = STRUCTURE.last_level
     while True:

@@ -6,6 +6,7 @@
 
 from torch import nn
 
+from backwalk.denoiser.layout import TableLayout
 from backwalk.denoiser.network import Residual, Textbook, is_low
 from backwalk.denoiser.own_network import NetworkDenoiser, answers, check_answers, checked_copy
 from backwalk.denoiser.preconditioning import (
@@ -14,7 +15,9 @@ from backwalk.denoiser.preconditioning import (
     PreconditionedDenoiser,
     ResidualDenoiser,
 )
+from backwalk.denoiser.table_denoiser import TableDenoiser
 from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 
 Architecture = Textbook | Residual | nn.Module
@@ -28,6 +31,8 @@ __all__ = [
     "PreconditionedDenoiser",
     "Residual",
     "ResidualDenoiser",
+    "TableDenoiser",
+    "TableLayout",
     "Textbook",
     "answers",
     "build_denoiser",
@@ -38,17 +43,31 @@ __all__ = [
 
 
 def build_denoiser(
-    architecture: Architecture, d: int, *, schedule: NoiseSchedule, floor: float, stream: Stream
+    architecture: Architecture,
+    d: int,
+    *,
+    schedule: NoiseSchedule,
+    floor: float,
+    stream: Stream,
+    layout: TableLayout | None = None,
 ) -> EnsembleDenoiser:
     """Return an untrained denoiser of points in R^d, valid on the log-SNRs of a schedule.
 
     `floor` is the finest structure that the data can show, in encoded units; the textbook network ignores it. `stream`
-    gives the initial weights; a user's module is copied with its own. Raises InvalidInput for a module that cannot
-    denoise such points.
+    gives the initial weights; a user's module is copied with its own. With a `layout` the denoiser is a
+    `TableDenoiser`. Raises InvalidInput for a module that cannot denoise such points.
     """
     log_snr_range = (float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
     denoiser: EnsembleDenoiser
     match architecture:
+        case Residual() if layout is not None:
+            network = architecture.build(layout.n_inputs, stream=stream, n_outputs=layout.n_outputs)
+            denoiser = TableDenoiser(network, architecture.n_members, floor, log_snr_range, layout)
+        case _ if layout is not None:
+            raise InvalidInput(
+                "Tables with levels, gaps or conditions take a Residual network, but denoiser is "
+                f"{described(architecture)}: leave it out, or fit columns of numbers with conditions=None."
+            )
         case Textbook():
             denoiser = NoiseDenoiser(architecture.build(d, stream=stream), architecture.n_members, schedule)
         case Residual():

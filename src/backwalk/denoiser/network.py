@@ -75,14 +75,14 @@ class Residual:
     def __post_init__(self) -> None:
         _set_sizes(self, width=NETWORK_SIZE, n_blocks=NETWORK_DEPTH, n_members=NETWORK_SIZE)
 
-    def n_parameters(self, d: int) -> int:
-        """Return how many weights and biases the module for points in R^d has."""
-        w = self.width
-        return self.n_members * ((d + 2) * w + 2 * self.n_blocks * (w + 1) * w + (w + 1) * d)
+    def n_parameters(self, d: int, n_outputs: int | None = None) -> int:
+        """Return how many weights and biases the module has; see `build`."""
+        w, n_out = self.width, d if n_outputs is None else n_outputs
+        return self.n_members * ((d + 2) * w + 2 * self.n_blocks * (w + 1) * w + (w + 1) * n_out)
 
-    def build(self, d: int, *, stream: Stream) -> ResidualNetwork:
-        """Return the module for points in R^d, with initial weights from `stream`."""
-        return ResidualNetwork(self, d, stream)
+    def build(self, d: int, *, stream: Stream, n_outputs: int | None = None) -> ResidualNetwork:
+        """Return the module from R^d and a level to R^n_outputs, by default R^d, with initial weights from `stream`."""
+        return ResidualNetwork(self, d, d if n_outputs is None else n_outputs, stream)
 
 
 class TextbookNetwork(nn.Module):
@@ -122,7 +122,7 @@ class TextbookNetwork(nn.Module):
 class ResidualNetwork(nn.Module):
     """See `Residual`."""
 
-    def __init__(self, sizes: Residual, d: int, stream: Stream) -> None:
+    def __init__(self, sizes: Residual, d: int, n_outputs: int, stream: Stream) -> None:
         super().__init__()
         m, w = sizes.n_members, sizes.width
         self.enter = _normal_linear(m, d + 1, w, _input_gain(d), stream.child("enter"))
@@ -130,10 +130,10 @@ class ResidualNetwork(nn.Module):
             _normal_linear(m, w, w, math.sqrt(2.0), stream.child("open", i)) for i in range(sizes.n_blocks)
         )
         self.close = nn.ModuleList(_zero_linear(m, w, w) for _ in range(sizes.n_blocks))
-        self.leave = _zero_linear(m, w, d)
+        self.leave = _zero_linear(m, w, n_outputs)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """Return the prediction: x is (members, rows, d), level (members, rows, 1)."""
+        """Return the prediction, (members, rows, n_outputs): x is (members, rows, d), level (members, rows, 1)."""
         return prediction(torch.cat([x, level], dim=-1), self.in_order)
 
     def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:

@@ -114,21 +114,14 @@ def residual_mean(x_t: Tensor, log_snr: Tensor, floor: float, parameters: list[T
     return a * x_t + share / members * total[0]
 
 
-def loss_and_gradients(
-    x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, floor: float, parameters: list[Tensor], half: bool
-) -> list[Tensor]:
-    """Return the sum over rows of weight |x_0 - x_0_hat|^2 for a residual denoiser, and its gradients by `parameters`.
+def prediction_kept(x: Tensor, parameters: list[Tensor], half: bool) -> list[Tensor]:
+    """Return F, (members, rows, d), and the activations that `gradients_by` reads: x is (members, rows, n_in).
 
-    x_0 and eps are (members, rows, d), log_snr and weight (members, rows, 1). With `half` the blocks' products are of
-    numbers rounded to bfloat16; what leaves them is of x_0's type again.
+    With `half` the blocks' products are of numbers rounded to bfloat16; what leaves them is of x's type again.
     """
-    whole = x_0.dtype
+    whole = x.dtype
     factor = torch.bfloat16 if half else whole
-    a, b, share, level = residual_parts(log_snr, x_0, floor)
-    x_t = a * x_0 + b * eps
-    x = torch.cat([x_t, level], dim=-1)
     n, one = len(parameters), torch.ones([], dtype=x.dtype, device=x.device)
-    factors = [parameter.to(factor) for parameter in parameters]
     kept: list[Tensor] = []
     h = torch.baddbmm(parameters[1], x, parameters[0])
     for k in range(2, n - 2, 4):
@@ -137,37 +130,57 @@ def loss_and_gradients(
         value = h * gate
         outer, outer_slope = value.to(factor), torch.lerp(value, one, gate, out=gate)
         if half:
-            middle = torch.bmm(outer, factors[k]).to(whole).add_(parameters[k + 1])
+            middle = torch.bmm(outer, parameters[k].to(factor)).to(whole).add_(parameters[k + 1])
         else:
             middle = torch.baddbmm(parameters[k + 1], outer, parameters[k])
         gate = torch.sigmoid(middle)
         value = middle.mul_(gate)
         inner, inner_slope = value.to(factor), torch.lerp(value, one, gate, out=gate)
         if half:
-            h.add_(torch.bmm(inner, factors[k + 2]).to(whole)).add_(parameters[k + 3])
+            h.add_(torch.bmm(inner, parameters[k + 2].to(factor)).to(whole)).add_(parameters[k + 3])
         else:
             h.baddbmm_(inner, parameters[k + 2]).add_(parameters[k + 3])
         kept += [outer, outer_slope, inner, inner_slope]
     gate = torch.sigmoid(h)
     last = h.mul_(gate)
-    f = affine(last, parameters[n - 2], parameters[n - 1])
-    error = x_0 - a * x_t - share * f
-    weighted = weight * error
-    loss = (weighted * error).sum()
+    kept += [last, torch.lerp(last, one, gate)]
+    return [affine(last, parameters[n - 2], parameters[n - 1])] + kept  # noqa: RUF005 - TorchScript cannot unpack
 
-    by_f = -2.0 * share * weighted
+
+def gradients_by(by_f: Tensor, x: Tensor, kept: list[Tensor], parameters: list[Tensor], half: bool) -> list[Tensor]:
+    """Return the gradients by `parameters` of a loss whose gradient by F is `by_f`, from `prediction_kept`."""
+    whole, n = x.dtype, len(parameters)
+    factor = torch.bfloat16 if half else whole
+    last, last_slope = kept[n - 4], kept[n - 3]
     gradients = [product(last.transpose(1, 2), by_f), by_f.sum([1], keepdim=True)]
-    by_h = torch.bmm(by_f, parameters[n - 2].transpose(1, 2)).mul_(last.lerp_(one, gate))
+    by_h = torch.bmm(by_f, parameters[n - 2].transpose(1, 2)).mul_(last_slope)
     for k in range(n - 6, 1, -4):
         outer, outer_slope, inner, inner_slope = kept[k - 2], kept[k - 1], kept[k], kept[k + 1]
         by_h_factor = by_h.to(factor)
         by_closing = torch.bmm(inner.transpose(1, 2), by_h_factor).to(whole)
-        behind = torch.bmm(by_h_factor, factors[k + 2].transpose(1, 2)).to(whole).mul_(inner_slope)
+        behind = torch.bmm(by_h_factor, parameters[k + 2].to(factor).transpose(1, 2)).to(whole).mul_(inner_slope)
         behind_factor = behind.to(factor)
         by_opening = torch.bmm(outer.transpose(1, 2), behind_factor).to(whole)
-        through = torch.bmm(behind_factor, factors[k].transpose(1, 2)).to(whole)
+        through = torch.bmm(behind_factor, parameters[k].to(factor).transpose(1, 2)).to(whole)
         by_a, by_b = behind.sum([1], keepdim=True), by_h.sum([1], keepdim=True)
         gradients = [by_opening, by_a, by_closing, by_b] + gradients  # noqa: RUF005 - TorchScript cannot unpack
         by_h.addcmul_(through, outer_slope)
     by_enter = torch.bmm(x.transpose(1, 2), by_h)
-    return [loss, by_enter, by_h.sum([1], keepdim=True)] + gradients  # noqa: RUF005
+    return [by_enter, by_h.sum([1], keepdim=True)] + gradients  # noqa: RUF005
+
+
+def loss_and_gradients(
+    x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, floor: float, parameters: list[Tensor], half: bool
+) -> list[Tensor]:
+    """Return the sum over rows of weight |x_0 - x_0_hat|^2 for a residual denoiser, and its gradients by `parameters`.
+
+    x_0 and eps are (members, rows, d), log_snr and weight (members, rows, 1). `half` is as for `prediction_kept`.
+    """
+    a, b, share, level = residual_parts(log_snr, x_0, floor)
+    x_t = a * x_0 + b * eps
+    x = torch.cat([x_t, level], dim=-1)
+    passed = prediction_kept(x, parameters, half)
+    error = x_0 - a * x_t - share * passed[0]
+    weighted = weight * error
+    loss = (weighted * error).sum()
+    return [loss] + gradients_by(-2.0 * share * weighted, x, passed[1:], parameters, half)  # noqa: RUF005

@@ -77,6 +77,15 @@ class EnsembleDenoiser(nn.Module, ABC):
             found = iter(torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True))
         return loss.detach(), [next(found) if p.requires_grad else torch.zeros_like(p) for p in parameters]
 
+    def losses(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> Tensor:
+        """Return weight |x_0 - x_0_hat|^2 of each row for the members' mean: (n,).
+
+        x_0 and eps are (n, d), log_snr and weight (n,).
+        """
+        a, b = scales(log_snr, x_0)
+        error: Tensor = x_0 - self(a * x_0 + b * eps, log_snr)
+        return weight * error.square().sum(-1)
+
     def hidden_matrices(self) -> list[Tensor]:
         """Return the square matrices, (members, width, width) each, that Muon trains."""
         return []

@@ -44,7 +44,7 @@ q_..., p_...        functions of the forward and of the reverse process
 
 from backwalk.diffusion.bound import denoising_error, refuse_lost_noise, simple_loss, simple_loss_at, variational_bound
 from backwalk.diffusion.closed_forms import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
-from backwalk.diffusion.conditioning import ConditionalDenoiser, log_snr_by_coordinate
+from backwalk.diffusion.conditioning import ConditionalDenoiser, RowwiseConditional, log_snr_by_coordinate
 from backwalk.diffusion.covariance import (
     FullGaussian,
     belief_about_x_0,
@@ -55,6 +55,8 @@ from backwalk.diffusion.derivatives import Linearizable, linearize
 from backwalk.diffusion.forward import q_marginal, q_marginal_at, q_posterior, q_sample, q_sample_at, q_step
 from backwalk.diffusion.gaussian import Gaussian
 from backwalk.diffusion.gaussian_chain import GaussianChain
+from backwalk.diffusion.joint_gaussian import GaussianPosterior, JointGaussian, moments_with_gaps
+from backwalk.diffusion.levels import LevelsDenoiser, level_log_posterior
 from backwalk.diffusion.likelihood import LogDensity, log_density
 from backwalk.diffusion.mixed_forms import ConditionalGaussianDenoiser
 from backwalk.diffusion.ode import integrate_ode
@@ -82,7 +84,7 @@ from backwalk.diffusion.prior import mismatch_along_axes, moments, prior_mismatc
 from backwalk.diffusion.reverse import beta_tilde_variance, beta_variance, optimal_variance, p_transition
 from backwalk.diffusion.schedule import NoiseSchedule, at_time, evenly_spaced, scales
 from backwalk.diffusion.step_choice import best_steps, optimal_step_cost
-from backwalk.diffusion.terms import BoundTerms, merged_terms
+from backwalk.diffusion.terms import BoundTerms, collect_terms, merged_terms, with_levels
 
 __all__ = [
     "BoundTerms",
@@ -95,9 +97,13 @@ __all__ = [
     "GaussianChain",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
+    "GaussianPosterior",
+    "JointGaussian",
+    "LevelsDenoiser",
     "Linearizable",
     "LogDensity",
     "NoiseSchedule",
+    "RowwiseConditional",
     "at_time",
     "belief_about_x_0",
     "best_steps",
@@ -105,6 +111,7 @@ __all__ = [
     "beta_variance",
     "check_log_snr_range",
     "check_schedule",
+    "collect_terms",
     "denoise_at_time",
     "denoising_error",
     "eps_from_score",
@@ -114,12 +121,14 @@ __all__ = [
     "full_covariance_bound",
     "full_covariance_transition",
     "integrate_ode",
+    "level_log_posterior",
     "linearize",
     "log_density",
     "log_snr_by_coordinate",
     "merged_terms",
     "mismatch_along_axes",
     "moments",
+    "moments_with_gaps",
     "mu_from_eps",
     "mu_from_x_0",
     "optimal_step_cost",
@@ -143,6 +152,7 @@ __all__ = [
     "v_from_eps",
     "v_from_x_0",
     "variational_bound",
+    "with_levels",
     "x_0_from_eps",
     "x_0_from_mu",
     "x_0_from_score",

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from backwalk.diffusion.derivatives import Push, linearize
 from backwalk.diffusion.parameterization import Denoiser
+from backwalk.diffusion.schedule import scales
 from backwalk.errors import InvalidInput
 
 
@@ -152,3 +153,76 @@ class ConditionalDenoiser:
         """The position of each coordinate in the order free, known, absent: (d,)."""
         groups = torch.where(self.free, 0, torch.where(self.known, 1, 2))
         return groups.argsort(stable=True).argsort()
+
+
+@dataclass(frozen=True, eq=False)
+class RowwiseConditional:
+    """The denoiser of some coordinates of rows, of which each row may have other ones known or absent.
+
+    `coordinates`, (i,), are those of the points x_t, (n, i). `rows`, (n, k), holds known values, and `known` and
+    `absent`, (n, k), are the pattern of each row; all coordinates outside `coordinates` are known or absent. At a
+    coordinate of x_t that is known or absent in its row, x_0_hat is a x_t: such a coordinate goes its own way as an
+    independent draw of N(0, 1), so that rows of different patterns share a call, and its share of a log-density is
+    that of N(0, 1), which `log_prob_of_rest` gives. With n rows, x_t may hold them several times, in the same order.
+    """
+
+    denoiser: Denoiser
+    rows: Tensor
+    known: Tensor
+    absent: Tensor
+    coordinates: Tensor
+
+    @property
+    def log_snr_range(self) -> tuple[float, float]:
+        """The range of the denoiser of whole rows."""
+        return self.denoiser.log_snr_range
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the denoiser of whole rows."""
+        return self.denoiser.device
+
+    @cached_property
+    def fixed(self) -> Tensor:
+        """Which coordinates of x_t are known or absent, (n, i)."""
+        return (self.known | self.absent)[:, self.coordinates]
+
+    def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """Return x_0_hat, (n, i), for x_t, (n, i), at log_snr, () or (n,)."""
+        x_0_hat = self.denoiser(*self._whole(x_t, log_snr))[:, self.coordinates]
+        a, _ = scales(log_snr, x_t)
+        return torch.where(self._repeated(self.fixed, x_t), a * x_t, x_0_hat)
+
+    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return x_0_hat, and the map from tangents, (t, n, i), to its directional derivatives of this shape."""
+        whole, levels = self._whole(x_t, log_snr)
+        value, push = linearize(self.denoiser, whole, levels)
+        fixed, (a, _) = self._repeated(self.fixed, x_t), scales(log_snr, x_t)
+
+        def push_free(tangents: Tensor) -> Tensor:
+            moved = tangents.new_zeros(*tangents.shape[:-1], whole.shape[1])
+            moved[..., self.coordinates] = tangents.masked_fill(fixed, 0.0)
+            return torch.where(fixed, a * tangents, push(moved)[..., self.coordinates])
+
+        return torch.where(fixed, a * x_t, value[:, self.coordinates]), push_free
+
+    def log_prob_of_rest(self, level_min: float) -> Tensor:
+        """Return the log-density at 0 of the coordinates of x_t that are known or absent, (n,), float64.
+
+        An independent N(0, 1) coordinate, blurred by noise of level s, has -ln(2 pi (1 + s^2)) / 2 at 0.
+        """
+        return self.fixed.sum(dim=1).double().cpu() * (-0.5 * math.log(2.0 * math.pi * (1.0 + level_min**2)))
+
+    def _whole(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        """Return whole rows, (n, k), and the log-SNR of each of their coordinates."""
+        known, absent, rows = (self._repeated(part, x_t) for part in (self.known, self.absent, self.rows))
+        whole = rows.to(x_t).clone()
+        fixed = (known | absent)[:, self.coordinates]
+        whole[:, self.coordinates] = torch.where(fixed, whole[:, self.coordinates], x_t)
+        levels = log_snr_by_coordinate(log_snr.to(x_t), known, absent)
+        return whole.nan_to_num(), levels.expand(whole.shape)
+
+    @staticmethod
+    def _repeated(of_rows: Tensor, x_t: Tensor) -> Tensor:
+        copies = len(x_t) // max(len(of_rows), 1)
+        return of_rows if copies <= 1 else of_rows.repeat(copies, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ class BoundTerms:
 
     `transitions` and its error are (n_steps + 1,): entry t is L_{t-1} for t = 2..n_steps, and entries 0 and 1 are 0.
     `per_row` is (n,), the bound of each row. A standard error is NaN for a single row, or where its term is infinite.
+    `levels` is -ln P of the levels of a table's rows, and the other terms are those of the numbers given the levels.
     """
 
     prior: float
@@ -25,12 +26,15 @@ class BoundTerms:
     reconstruction: float
     reconstruction_standard_error: float
     per_row: Tensor
+    levels: float = 0.0
+    levels_standard_error: float = 0.0
 
     def __repr__(self) -> str:
         """Return the terms in one line."""
+        levels = f"levels {self.levels:.4f}, " if self.levels else ""
         return (
             f"BoundTerms({self.total:.4f} +- {self.total_standard_error:.4f} nats per row over {self.n_rows:,} rows: "
-            f"prior {self.prior:.4f}, transitions {float(self.transitions.sum()):.4f}, reconstruction "
+            f"{levels}prior {self.prior:.4f}, transitions {float(self.transitions.sum()):.4f}, reconstruction "
             f"{self.reconstruction:.4f})"
         )
 
@@ -48,6 +52,16 @@ class BoundTerms:
     def total_standard_error(self) -> float:
         """The standard error of the bound, which includes the covariance of the terms."""
         return float(_standard_error(self.per_row))
+
+
+def with_levels(terms: BoundTerms, of_levels: Tensor) -> BoundTerms:
+    """Return the terms of numbers given levels with -ln P of the levels added, (n,)."""
+    return replace(
+        terms,
+        levels=float(of_levels.mean()),
+        levels_standard_error=float(_standard_error(of_levels)),
+        per_row=terms.per_row + of_levels,
+    )
 
 
 def collect_terms(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -85,6 +85,15 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
     warm_start : bool, default=False
         Whether `fit` starts from the weights of the previous fit. On the same table the same rows are held out,
         unless more are asked for; rows of another table may have been trained on before.
+    columns : mapping, default=None
+        Kinds of columns that should not follow from the data, by name: "number", "levels", "integer", or `Number(...)`,
+        `Levels(...)`. See docs/tables.md.
+    missing : {"absent", "generate"}, default="absent"
+        "absent" learns from rows with missing cells without generating any; "generate" makes gaps like the data's.
+    conditions : "auto", "any", None or list of lists of columns, default="auto"
+        Which columns may be given to `sample`, `score_samples` and `impute`: any, none, or one of some sets of columns.
+        "auto" is any for tables with levels or gaps, and none for numbers alone, whose whole rows are then learnt
+        better in the same time (docs/defaults.md).
 
     Attributes
     ----------
@@ -124,7 +133,13 @@ class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[mis
         callbacks: Sequence[Callback] = (),
         verbose: bool | int = True,
         warm_start: bool = False,
+        columns: Mapping[str, Any] | None = None,
+        missing: str = "absent",
+        conditions: Any = "auto",
     ) -> None:
+        self.columns = columns
+        self.missing = missing
+        self.conditions = conditions
         self.n_steps = n_steps
         self.schedule = schedule
         self.denoiser = denoiser

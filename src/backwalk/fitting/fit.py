@@ -58,9 +58,10 @@ def fitted(
     codec = Codec.fit(table, scale=settings.scale)
     stream = stream_of(settings.random_state, options)
     z = codec.encode(table.values, stream=stream.child("dequantisation"))
-    if np.abs(z).max() > FARTHEST_TO_FIT:
+    farthest = float(np.nanmax(np.abs(z)))
+    if farthest > FARTHEST_TO_FIT:
         raise InvalidInput(
-            f"X should stay within {FARTHEST_TO_FIT:g} where columns are not scaled, but got {np.abs(z).max():g}: set "
+            f"X should stay within {FARTHEST_TO_FIT:g} where columns are not scaled, but got {farthest:g}: set "
             "scale=True (leave --ddpm out), or give smaller numbers."
         )
     with initial_torch_state():
@@ -68,14 +69,24 @@ def fitted(
         split = stream if before is None else split_of(before.card, data_sha256, stream)
         with _enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
             slowness = _slowness(settings, *z.shape, options=options)
-            plan = planned(z, settings, stream, before, split, slowness, redraw=codec.redraw(table.values))
+            has_patterns = bool(codec.blocks) or bool(np.isnan(z).any())
+            plan = planned(
+                z,
+                settings,
+                stream,
+                before,
+                split,
+                slowness,
+                codec=codec,
+                conditions=settings.conditions_for(has_patterns=has_patterns, schema=table.schema),
+                redraw=codec.redraw(table.values),
+            )
             found = list(warnings_of(plan, codec, table, z))
         for category, text in found:
             warnings.warn(text, category, stacklevel=3)  # at the caller of `fit`
         denoising_error = partial(
             measured_denoising_error,
-            plan.denoiser,
-            plan.measured,
+            *plan.measured,
             plan.schedule,
             stream=stream.child("denoising error"),
         )
@@ -89,6 +100,7 @@ def fitted(
                 stream=stream.child("training"),
                 x_validation=plan.x_validation,
                 redraw=plan.redraw,
+                patterns=plan.patterns,
                 max_time=settings.max_time,
                 time_outside_training=0.0
                 if settings.max_time is None
@@ -114,6 +126,7 @@ def fitted(
             denoiser=plan.denoiser,
             codec=codec,
             schema=table.schema,
+            conditions=plan.conditions,
             reverse_variance=settings.reverse_variance,
             denoising_error=error,
             decoder_variance=default_decoder_variance(settings.reverse_variance, plan.schedule, error),

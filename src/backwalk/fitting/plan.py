@@ -10,23 +10,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.defaults import (
+    LEAST_TABLE_WIDTH,
     STRUCTURE,
+    complete_cases,
     default_architecture,
     default_schedule,
+    default_shares,
     default_training,
     default_validation_fraction,
     finest_scale,
     usual_steps,
 )
-from backwalk.denoiser import Architecture, EnsembleDenoiser, build_denoiser
-from backwalk.diffusion import NoiseSchedule, moments, prior_mismatch, refuse_lost_noise
+from backwalk.denoiser import Architecture, EnsembleDenoiser, TableLayout, build_denoiser
+from backwalk.diffusion import (
+    Denoiser,
+    JointGaussian,
+    NoiseSchedule,
+    moments,
+    moments_with_gaps,
+    prior_mismatch,
+    refuse_lost_noise,
+)
 from backwalk.errors import InvalidInput
 from backwalk.fitting.settings import Settings, check_length, chosen_device
 from backwalk.limits import GREATEST_LEVEL
-from backwalk.model import DiffusionModel
+from backwalk.model import Conditions, DiffusionModel, of_numbers
 from backwalk.streams import Stream
-from backwalk.table import Redraw
-from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Training, split_rows
+from backwalk.table import Codec, Redraw
+from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Patterns, Training, split_rows
 
 _MOST_MEASURED = 1000  # rows on which the denoising errors are measured
 
@@ -48,12 +59,21 @@ class Plan:
     covariance: Tensor
     prior_mismatch: float
     usual_steps: int
+    codec: Codec
     redraw: Redraw | None  # of x_0
+    patterns: Patterns | None = None
+    conditions: Conditions = None
 
     @property
-    def measured(self) -> Tensor:
-        """The rows on which the denoising errors are measured: held-out rows, if there are any."""
-        return (self.x_0 if self.x_validation is None else self.x_validation)[:_MOST_MEASURED]
+    def measured(self) -> tuple[Denoiser, Tensor]:
+        """The denoiser and the rows on which the denoising errors are measured: held-out rows, if there are any.
+
+        For tables it is the denoiser of the numbers with all levels given.
+        """
+        rows = self.x_0 if self.x_validation is None else self.x_validation
+        if self.patterns is None:
+            return self.denoiser, rows[:_MOST_MEASURED]
+        return of_numbers(self.denoiser, self.codec, rows[:_MOST_MEASURED])
 
 
 def planned(
@@ -64,12 +84,14 @@ def planned(
     split: Stream,
     slowness: float = 1.0,
     *,
+    codec: Codec,
+    conditions: Conditions = None,
     redraw: Redraw | None = None,
 ) -> Plan:
     """Plan a fit to encoded rows, (n, k); the rows drawn by `split` are held out for validation.
 
     `slowness` is the time of a training step here, relative to the reference machine; with a time limit, network and
-    training follow from it. Raises InvalidInput before any long work.
+    training follow from it. `conditions` are the columns that may be given. Raises InvalidInput before any long work.
     """
     n, k = z.shape
     fraction = settings.validation_fraction
@@ -83,8 +105,14 @@ def planned(
     device = torch.device(chosen_device(settings.device))
     held_out, trained = split_rows(n, n_validation, stream=split)
     x_validation, x_0 = (torch.from_numpy(z[rows]).float().to(device) for rows in (held_out, trained))
-    floor = finest_scale(z, stream=stream.child("floor"))
-    schedule = settings.schedule or default_schedule(z, floor, settings.n_steps)
+    is_table = bool(codec.blocks) or bool(np.isnan(z).any()) or conditions is not None
+    of_noise = z[:, codec.numbers] if is_table else z  # the coordinates that the chain makes from noise
+    floor = finest_scale(complete_cases(of_noise), stream=stream.child("floor"))
+    if is_table:
+        mean, covariance = map(torch.from_numpy, moments_with_gaps(of_noise, stream=stream))
+    else:
+        mean, covariance = moments(torch.from_numpy(z))
+    schedule = settings.schedule or default_schedule(mean, covariance, floor, settings.n_steps)
     if not settings.scale:
         _refuse_narrow(z, float(schedule.noise_level[1]))
         refuse_lost_noise(torch.from_numpy(z).float(), schedule)
@@ -92,17 +120,20 @@ def planned(
             _refuse_wide(z)
     of_before = None if before is None else before.architecture
     max_steps, max_time = settings.max_steps, settings.max_time
+    sizes = len(x_0), max(k, LEAST_TABLE_WIDTH) if is_table else k
     architecture = (
-        settings.denoiser or of_before or default_architecture(len(x_0), k, max_time, max_steps, slowness=slowness)
+        settings.denoiser or of_before or default_architecture(*sizes, max_time, max_steps, slowness=slowness)
     )
     training = settings.training or default_training(
-        len(x_0), k, max_steps, max_time, architecture, device, slowness=slowness
+        *sizes, max_steps, max_time, architecture, device, slowness=slowness
     )
     check_length(training, len(x_0))
-    denoiser = build_denoiser(architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"))
+    layout = TableLayout(codec, JointGaussian.fit(z[trained], stream=stream.child("start"))) if is_table else None
+    denoiser = build_denoiser(
+        architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"), layout=layout
+    )
     if before is not None:
         _start_from(denoiser, before)
-    mean, covariance = moments(torch.from_numpy(z))
     return Plan(
         x_0,
         x_validation if n_validation else None,
@@ -113,8 +144,11 @@ def planned(
         denoiser.to(device),
         covariance,
         prior_mismatch(mean, covariance, schedule),
-        training.steps_for(len(x_0)) if settings.training else settings.max_steps or usual_steps(len(x_0), k),
+        training.steps_for(len(x_0)) if settings.training else settings.max_steps or usual_steps(*sizes),
+        codec,
         None if redraw is None else redraw.of(trained),
+        Patterns.of(codec, default_shares(codec, conditions), conditions) if is_table else None,
+        conditions,
     )
 
 

@@ -23,10 +23,11 @@ from backwalk.limits import (
     is_number,
     is_whole,
 )
-from backwalk.model import check_reverse_variance
+from backwalk.model import Conditions, check_reverse_variance, column_numbers
 from backwalk.progress import Callback
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
+from backwalk.table import Schema
 from backwalk.training import Training
 from backwalk.training.checkpoint import checkpoint_seed, refuse_begun, refuse_foreign
 
@@ -50,6 +51,19 @@ class Settings:
     callbacks: tuple[Callback, ...]
     verbose: bool
     warm_start: bool
+    columns: Mapping[str, Any] | None
+    missing: str
+    conditions: Any
+
+    def conditions_for(self, *, has_patterns: bool, schema: Schema) -> Conditions:
+        """Return the conditions of a fit. `has_patterns` says whether the table has levels or gaps."""
+        if self.conditions is None:
+            return None
+        if self.conditions == "any":
+            return "any"
+        if self.conditions == "auto":
+            return "any" if has_patterns else None
+        return tuple(tuple(sorted(column_numbers(schema, columns))) for columns in self.conditions)
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,15 @@ def _is_truth_value(value: Any) -> bool:
     return isinstance(value, (bool, np.bool_)) or (is_whole(value) and value in (0, 1))
 
 
+def _is_list_of_lists(value: Any) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and bool(value)
+        and all(isinstance(columns, Sequence) and not isinstance(columns, str) and bool(columns) for columns in value)
+    )
+
+
 _FOLLOWS = "leave it out, and it follows from the data"
 _OR_NONE = {
     "n_steps": _Rule(
@@ -103,6 +126,12 @@ _OR_NONE = {
     ),
 }
 _REQUIRED = {
+    "missing": _Rule('"absent" or "generate"', lambda value: value in ("absent", "generate"), '"absent" is usual'),
+    "conditions": _Rule(
+        '"auto", "any", None or a list of lists of columns',
+        lambda value: value is None or value in ("auto", "any") or _is_list_of_lists(value),
+        'for example "any", or [["species"], ["species", "year"]]',
+    ),
     "verbose": _Rule(
         "True, False or an integer >= 0",
         lambda value: isinstance(value, (bool, np.bool_)) or (is_whole(value) and value >= 0),

@@ -48,7 +48,8 @@ def warnings_of(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) 
         return
     flat = flat_directions(plan.covariance, level)
     if flat is not None:
-        names = [table.schema.label(j) for j in dict.fromkeys(map(codec.column_of, flat))]
+        coordinates = range(k) if plan.patterns is None else codec.numbers.tolist()
+        names = [table.schema.label(j) for j in dict.fromkeys(codec.column_of(coordinates[i]) for i in flat)]
         which = f": {listed(names)}" if names else ""
         exact = _is_flat(plan.covariance, _ROUNDING)
         yield (

@@ -4,8 +4,17 @@ Rows go in and come out in the user's units; inside, they are encoded. `fitted.p
 `generation.py` makes rows, `walks.py` shows the chain state by state, and `scoring.py` scores rows.
 """
 
+from backwalk.model.bounds import (
+    MOST_FULL_COLUMNS,
+    N_MEASURED_LEVELS,
+    bound,
+    chosen_times,
+    measured_denoising_error,
+)
+from backwalk.model.conditions import Encoded, column_numbers, encoded, numbers_given, of_numbers
 from backwalk.model.fitted import (
     MISMATCH_THAT_MATTERS,
+    Conditions,
     DiffusionModel,
     Student,
     blur_words,
@@ -19,20 +28,8 @@ from backwalk.model.fitted import (
 )
 from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
-from backwalk.model.scoring import (
-    MOST_EXACT_COLUMNS,
-    MOST_FULL_COLUMNS,
-    N_MEASURED_LEVELS,
-    bound,
-    chosen_times,
-    encode_for_scoring,
-    impossible_words,
-    log_density,
-    measured_denoising_error,
-    possible_rows,
-    ranks,
-    refuse_impossible,
-)
+from backwalk.model.log_density import MOST_EXACT_COLUMNS, log_density
+from backwalk.model.scoring import encode_for_scoring, impossible_words, possible_rows, ranks, refuse_impossible
 from backwalk.model.walks import WalkState, walk_backward, walk_forward
 
 __all__ = [
@@ -41,21 +38,27 @@ __all__ = [
     "MOST_FULL_COLUMNS",
     "N_MEASURED_LEVELS",
     "N_PLACES",
+    "Conditions",
     "DiffusionModel",
+    "Encoded",
     "Student",
     "WalkState",
     "blur_words",
     "bound",
     "check_reverse_variance",
     "chosen_times",
+    "column_numbers",
     "default_decoder_variance",
     "encode_for_scoring",
+    "encoded",
     "gathered",
     "impossible_words",
     "log_density",
     "log_prob_of_rows",
     "measured_denoising_error",
     "mismatch_warning",
+    "numbers_given",
+    "of_numbers",
     "possible_rows",
     "ranks",
     "refuse_impossible",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from backwalk.table import Codec, Schema
 from backwalk.training import History
 
 MISMATCH_THAT_MATTERS = 0.01  # nats per row
+Conditions: TypeAlias = Literal["any"] | tuple[tuple[int, ...], ...] | None
+"""Which columns may be given: any, one of some sets of column numbers, or none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,8 @@ class DiffusionModel:
     `denoising_error` holds m_t, (n_steps + 1,), measured on held-out rows, or on training rows where there are none;
     the "optimal" reverse variances follow from it. `decoder_variance` is that of p(x_0 | x_1), in squared encoded
     units. `prior_mismatch` is in nats per row, from the moments of the fitted rows. `card` is plain JSON: parameters,
-    versions, seed, sizes, seconds. `student` serves the sampler "distilled" only.
+    versions, seed, sizes, seconds. `conditions` says for which given columns the denoiser is valid. `student` serves
+    the sampler "distilled" only.
     """
 
     schedule: NoiseSchedule
@@ -67,12 +70,30 @@ class DiffusionModel:
     prior_mismatch: float
     history: History
     card: dict[str, Any]
+    conditions: Conditions = "any"
     student: Student | None = None
 
     @cached_property
     def _fitted_times(self) -> dict[tuple[str, int], tuple[int, ...]]:
         """The times of `visited_times`, by solver and number of evaluations."""
         return {}
+
+    def check_pattern(self, given: Sequence[int], *, absent: bool = False) -> None:
+        """Raise InvalidInput unless the model was trained for these given columns and, if any are, absent ones."""
+        if self.conditions == "any" or not (len(given) or absent):
+            return
+        names = self.schema.names
+        asked = f"{listed(names[j] for j in given)} given" if len(given) else "missing or left-out cells"
+        if self.conditions is None:
+            raise InvalidInput(
+                f'The model was fitted for whole rows, but got {asked}: fit again with conditions="any".'
+            )
+        if absent or set(given) not in map(set, self.conditions):
+            sets = "; ".join(", ".join(names[j] for j in columns) for columns in self.conditions)
+            raise InvalidInput(
+                f"The model was fitted with conditions on {sets}, but got {asked}: give all columns of one of these "
+                'sets, or fit again with conditions="any".'
+            )
 
     @property
     def sigma_sq(self) -> Tensor:

@@ -6,6 +6,7 @@ or its pieces.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -19,7 +20,9 @@ from torch import Tensor
 
 from backwalk.diffusion import Denoiser, NoiseSchedule
 from backwalk.errors import InvalidInput, SamplingDiverged
+from backwalk.model.conditions import Encoded, numbers_given
 from backwalk.model.fitted import DiffusionModel, reverse_variances
+from backwalk.model.levels import draw_levels
 from backwalk.sampling import (
     N_PILOT,
     ChainState,
@@ -39,14 +42,20 @@ _FITTING = Lock()
 
 
 def sample_rows(
-    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | str | None = None
+    model: DiffusionModel,
+    start: int,
+    stop: int,
+    *,
+    stream: Stream,
+    sampler: Sampler | str | None = None,
+    given: Encoded | None = None,
 ) -> NDArray[np.float64]:
     """Return rows start..stop-1 of the sample of a stream: (stop - start, d), in the user's units.
 
-    A row does not depend on the range. `sampler` is a `Sampler` or a solver's name; None is the model's own. Raises
-    InvalidInput for more rows than memory can hold.
+    A row does not depend on the range. `sampler` is a `Sampler` or a solver's name; None is the model's own. `given`
+    holds known columns, of one row for all or of each row. Raises InvalidInput for more rows than memory can hold.
     """
-    pieces = sample_pieces(model, start, stop, stream=stream, sampler=sampler)
+    pieces = sample_pieces(model, start, stop, stream=stream, sampler=sampler, given=given)
     return gathered(pieces, stop - start, model.codec.n_columns)
 
 
@@ -71,23 +80,33 @@ def gathered(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[n
 
 @in_initial_torch_state
 def sample_pieces(
-    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | str | None = None
+    model: DiffusionModel,
+    start: int,
+    stop: int,
+    *,
+    stream: Stream,
+    sampler: Sampler | str | None = None,
+    given: Encoded | None = None,
 ) -> Iterator[NDArray[np.float64]]:
     """Return an iterator over the rows of `sample_rows`, in pieces of at most 2,048 rows.
 
     Raises InvalidInput at once for a sampler that the model does not have. The iterator raises SamplingDiverged if rows
     are not finite.
     """
-    return _pieces(model, _chain(model, sampler), start, stop, stream)
+    return _pieces(model, _chain(model, sampler), start, stop, stream, given)
 
 
 @in_initial_torch_state
 def _pieces(
-    model: DiffusionModel, chain: _Chain, start: int, stop: int, stream: Stream
+    model: DiffusionModel, chain: _Chain, start: int, stop: int, stream: Stream, given: Encoded | None
 ) -> Iterator[NDArray[np.float64]]:
+    whole = given is None and not model.codec.blocks
+
     @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
-        return last_state(_walk(model, chain, first, last, stream)).x_t.double()
+        if whole:
+            return last_state(_walk(model, chain, first, last, stream)).x_t.double()
+        return _completed(model, chain, _tile_of(model, given, first - start, last - start), first, stream).double()
 
     first = start
     for piece in over_tiles(tile, start, stop, n_columns=model.codec.n_encoded, device=model.denoiser.device):
@@ -99,8 +118,34 @@ def _pieces(
                 "evaluations or another sampler; if that does not help, fit again with a `training` of lower "
                 "learning_rate."
             )
+        rows = in_user_units(model, z, new=True)
+        if given is not None:
+            own = given.values[np.arange(first - start, first - start + len(z)).clip(0, len(given.values) - 1)]
+            rows = np.where(np.isnan(own), rows, own)  # as they were, not decoded
         first += len(z)
-        yield in_user_units(model, z, new=True)
+        yield rows
+
+
+def _tile_of(model: DiffusionModel, given: Encoded | None, first: int, last: int) -> tuple[Tensor, Tensor]:
+    """Return rows first..last-1 of `given` and which of their coordinates are known; rows beyond its ends repeat."""
+    if given is None:
+        shape = last - first, model.codec.n_encoded
+        return torch.full(shape, math.nan), torch.zeros(shape, dtype=torch.bool)
+    rows = torch.arange(first, last).clamp(0, len(given.rows) - 1)
+    return given.rows[rows], given.given[rows]
+
+
+def _completed(model: DiffusionModel, chain: _Chain, tile: tuple[Tensor, Tensor], first: int, stream: Stream) -> Tensor:
+    """Return encoded rows from number `first` on with everything drawn that is not known."""
+    rows, known = draw_levels(model.denoiser, model.codec.blocks, *tile, first_row=first, stream=stream)
+    numbers = torch.from_numpy(model.codec.numbers).to(rows.device)
+    fixed = known[:, numbers]
+    if bool(fixed.all()):
+        return rows
+    of_numbers = chain._replace(denoiser=numbers_given(model, rows, known))
+    x = last_state(_walk(model, of_numbers, first, first + len(rows), stream, len(numbers))).x_t
+    rows[:, numbers] = torch.where(fixed, rows[:, numbers], x)
+    return rows.nan_to_num()
 
 
 def in_user_units(model: DiffusionModel, z: NDArray[np.float64], *, new: bool = False) -> NDArray[np.float64]:
@@ -130,16 +175,28 @@ def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
     on the model.
     """
     k, schedule = sampler.n_evaluations, model.schedule
-    if not sampler.solver_class.fits_times or k is None or not 1 < k < schedule.n_steps:
+    fits = sampler.solver_class.fits_times and len(model.codec.numbers) > 0
+    if not fits or k is None or not 1 < k < schedule.n_steps:
         return sampler.times(schedule)
     key = (sampler.solver, k)
     with _FITTING:  # several threads may ask for the same times
         if key not in model._fitted_times:
-            x_N = Stream(0).child("pilot").normal(0, N_PILOT, model.codec.n_encoded, torch.float32)
+            denoiser, width = _pilot(model)
+            x_N = Stream(0).child("pilot").normal(0, N_PILOT, width, torch.float32)
             step = _step(model, sampler, [schedule.n_steps])
-            times = fitted_times(model.denoiser, schedule, step, k, x_N.to(model.denoiser.device))
+            times = fitted_times(denoiser, schedule, step, k, x_N.to(denoiser.device))
             model._fitted_times[key] = tuple(times)
         return list(model._fitted_times[key])
+
+
+def _pilot(model: DiffusionModel) -> tuple[Denoiser, int]:
+    """Return the denoiser to which times are fitted, that of numbers given drawn levels, and its width."""
+    if not model.codec.blocks:
+        return model.denoiser, model.codec.n_encoded
+    stream = Stream(0).child("pilot levels")
+    tile = _tile_of(model, None, 0, N_PILOT)
+    rows, known = draw_levels(model.denoiser, model.codec.blocks, *tile, first_row=0, stream=stream)
+    return numbers_given(model, rows, known), len(model.codec.numbers)
 
 
 class _Chain(NamedTuple):
@@ -169,9 +226,12 @@ def _step(model: DiffusionModel, sampler: Sampler, times: list[int]) -> Step:
     return sampler.solver_class.make(reverse_variances(model, times), sampler.eta)
 
 
-def _walk(model: DiffusionModel, chain: _Chain, start: int, stop: int, stream: Stream) -> Iterator[ChainState]:
+def _walk(
+    model: DiffusionModel, chain: _Chain, start: int, stop: int, stream: Stream, width: int | None = None
+) -> Iterator[ChainState]:
+    """Yield the states of a chain of `width` coordinates, by default all of an encoded row."""
     denoiser, schedule, step, _ = chain
-    width, device = model.codec.n_encoded, denoiser.device
+    width, device = width or model.codec.n_encoded, denoiser.device
 
     @lru_cache(maxsize=1)
     def drawn(*names: str | int, steps: int = 1) -> Tensor:

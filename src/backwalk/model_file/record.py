@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from backwalk.denoiser import (
     Architecture,
     EnsembleDenoiser,
-    PreconditionedDenoiser,
     Residual,
     ResidualDenoiser,
+    TableDenoiser,
+    TableLayout,
     Textbook,
     answers,
     build_denoiser,
@@ -28,7 +29,7 @@ from backwalk.denoiser import (
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
 from backwalk.limits import HISTORY_LENGTH, MOST_STEPS, NETWORK_DEPTH, NETWORK_SIZE, ReverseVariance
-from backwalk.model import DiffusionModel, Student
+from backwalk.model import Conditions, DiffusionModel, Student
 from backwalk.sampling import SOLVERS, Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, Schema
@@ -146,6 +147,7 @@ class Record(_Strict):
     """A model without its tensors."""
 
     architecture: Annotated[_Textbook | _Residual | _OwnNetwork, Field(discriminator="kind")]
+    has_patterns: bool
     floor: Annotated[float, Field(ge=0, le=1e6)]
     codec: dict[str, Any]
     data_schema: dict[str, Any]
@@ -155,6 +157,7 @@ class Record(_Strict):
     prior_mismatch: Annotated[float, Field(ge=-1e-6)]
     history: _History
     card: _Card
+    conditions: Literal["any"] | list[list[_Count]] | None
     student: _Student | None = None
 
 
@@ -183,7 +186,8 @@ def record_of(model: DiffusionModel) -> Record:
     return Record.model_validate(
         {
             "architecture": _architecture_record(model),
-            "floor": model.denoiser.floor if isinstance(model.denoiser, PreconditionedDenoiser) else 0.0,
+            "has_patterns": isinstance(model.denoiser, TableDenoiser),
+            "floor": getattr(model.denoiser, "floor", 0.0),
             "codec": model.codec.to_dict(),
             "data_schema": model.schema.to_dict(),
             "reverse_variance": model.reverse_variance,
@@ -192,6 +196,9 @@ def record_of(model: DiffusionModel) -> Record:
             "prior_mismatch": model.prior_mismatch,
             "history": history,
             "card": model.card,
+            "conditions": [list(columns) for columns in model.conditions]
+            if isinstance(model.conditions, tuple)
+            else model.conditions,
             **student,
         }
     )
@@ -199,11 +206,17 @@ def record_of(model: DiffusionModel) -> Record:
 
 def least_data_bytes(record: Record) -> int:
     """Return a lower bound on the bytes of a model's tensors; a user's network counts as 0."""
-    architectures = [record.architecture, *([record.student.architecture] if record.student else [])]
-    d = Codec.from_dict(record.codec).n_encoded
-    return 4 * sum(
-        sizes.architecture().n_parameters(d) for sizes in architectures if not isinstance(sizes, _OwnNetwork)
-    )
+    codec = Codec.from_dict(record.codec)
+    d, own = codec.n_encoded, record.architecture
+    numbers = 0
+    if isinstance(own, _Residual) and record.has_patterns:
+        layout = TableLayout(codec)
+        numbers = own.architecture().n_parameters(layout.n_inputs, layout.n_outputs)
+    elif not isinstance(own, _OwnNetwork):
+        numbers = own.architecture().n_parameters(d)
+    if record.student:
+        numbers += record.student.architecture.architecture().n_parameters(d)
+    return 4 * numbers
 
 
 def check_tensors(tensors: dict[str, Tensor]) -> None:
@@ -243,7 +256,8 @@ def model_of(record: Record, tensors: dict[str, Tensor], own_network: nn.Module 
         raise ModelFileError(f"the codec has {codec.n_columns} columns, but the schema {schema.n_columns}.")
     schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
     d, student = codec.n_encoded, None
-    denoiser = _network_of(architecture, d, schedule, record.floor, "denoiser.", tensors)
+    layout = TableLayout(codec) if record.has_patterns else None
+    denoiser = _network_of(architecture, d, schedule, record.floor, "denoiser.", tensors, layout)
     if isinstance(record.architecture, _OwnNetwork):
         check_answers(denoiser.network, d, record.architecture.answers)
     if record.student is not None:
@@ -277,6 +291,7 @@ def model_of(record: Record, tensors: dict[str, Tensor], own_network: nn.Module 
             **record.history.model_dump(),
         ),
         card=record.card.model_dump(exclude_unset=True),
+        conditions=_conditions_of(record, schema),
         student=student,
     )
 
@@ -309,12 +324,26 @@ def _architecture_of(record: Record, own_network: nn.Module | None) -> Architect
     return own_network
 
 
+def _conditions_of(record: Record, schema: Schema) -> Conditions:
+    if not isinstance(record.conditions, list):
+        return record.conditions
+    if any(column >= schema.n_columns for columns in record.conditions for column in columns):
+        raise ModelFileError(f"its conditions should name some of its {schema.n_columns} columns, but name others.")
+    return tuple(map(tuple, record.conditions))
+
+
 def _sizes(architecture: Residual | Textbook) -> dict[str, Any]:
     return {"kind": type(architecture).__name__, **vars(architecture)}
 
 
 def _network_of(
-    architecture: Architecture, d: int, schedule: NoiseSchedule, floor: float, prefix: str, tensors: dict[str, Tensor]
+    architecture: Architecture,
+    d: int,
+    schedule: NoiseSchedule,
+    floor: float,
+    prefix: str,
+    tensors: dict[str, Tensor],
+    layout: TableLayout | None = None,
 ) -> EnsembleDenoiser:
     """Build a network with the weights whose names begin with `prefix`, and remove these from `tensors`."""
     names = [name for name in tensors if name.startswith(prefix)]
@@ -323,7 +352,7 @@ def _network_of(
         own.load_state_dict({name.removeprefix(prefix): tensors.pop(name) for name in names})
         return own
     with torch.device("meta"):  # initial weights take no memory; the file's replace them
-        network = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0))
+        network = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0), layout=layout)
     # Each is copied into torch's own memory: the bits of products may depend on the alignment of the weights.
     weights = {name.removeprefix(prefix): tensors.pop(name).clone() for name in names}
     network.load_state_dict(weights, assign=True)

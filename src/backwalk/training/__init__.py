@@ -5,6 +5,7 @@ from backwalk.training.config import Training
 from backwalk.training.history import History, Progress
 from backwalk.training.loop import Trainer
 from backwalk.training.noise_levels import ChainLevels, LogNormalLevels, NoiseLevels, OneLevel
+from backwalk.training.patterns import Patterns, Shares
 from backwalk.training.validation import split_rows
 
 __all__ = [
@@ -13,7 +14,9 @@ __all__ = [
     "LogNormalLevels",
     "NoiseLevels",
     "OneLevel",
+    "Patterns",
     "Progress",
+    "Shares",
     "Trainer",
     "Training",
     "checkpointed",

@@ -12,10 +12,14 @@ from backwalk.streams import Stream
 from backwalk.table import Redraw
 from backwalk.training.config import Training
 from backwalk.training.noise_levels import NoiseLevels
+from backwalk.training.patterns import Patterns
 
 
 class Batch(NamedTuple):
-    """Rows x_0 and noise eps, (members, rows, d); log-SNRs and the loss's weights, (members, rows)."""
+    """Rows x_0 and noise eps, (members, rows, d); log-SNRs and the loss's weights, (members, rows).
+
+    Batches of tables with `Patterns` have a log-SNR and a weight for each coordinate, (members, rows, d).
+    """
 
     x_0: Tensor
     eps: Tensor
@@ -39,7 +43,8 @@ class Batches:
     """The batches of a run on rows x_0, (n, d), as functions of member and step alone.
 
     `eps`, (n, d), is fixed noise, one for each row; without it, each batch draws new noise. `redraw` draws random
-    coordinates, as those of dequantised integers, anew for each batch.
+    coordinates, as those of dequantised integers, anew for each batch. With `patterns`, x_0 is NaN where there is no
+    value, and some columns are given or absent.
     """
 
     def __init__(
@@ -51,8 +56,13 @@ class Batches:
         stream: Stream,
         eps: Tensor | None = None,
         redraw: Redraw | None = None,
+        patterns: Patterns | None = None,
+        row_weight: Tensor | None = None,
     ) -> None:
-        self._of_members = [_OfMember(x_0, levels, training, member, stream, eps, redraw) for member in range(members)]
+        self._of_members = [
+            _OfMember(x_0, levels, training, member, stream, eps, redraw, patterns, row_weight)
+            for member in range(members)
+        ]
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0, on the rows' device."""
@@ -80,41 +90,53 @@ class _OfMember:
         stream: Stream,
         eps: Tensor | None,
         redraw: Redraw | None,
+        patterns: Patterns | None,
+        row_weight: Tensor | None,
     ) -> None:
         self._x_0, self._levels, self._member, self._stream = x_0, levels, member, stream
-        self._eps, self._redraw = eps, redraw
+        self._eps, self._redraw, self._patterns, self._row_weight = eps, redraw, patterns, row_weight
         self._batch_size = training.batch_size
         self._steps_an_epoch = training.steps_an_epoch(len(x_0))
         self._steps_together = max(1, min(self._MOST_STEPS, self._NUMBERS // (self._batch_size * x_0.shape[1])))
         self._order: tuple[int, Tensor] | None = None
-        self._drawn: tuple[int, Tensor, Tensor, np.ndarray] | None = None
+        self._drawn: tuple[int, Tensor, Tensor, np.ndarray, list[Tensor]] | None = None
 
     def at(self, step: int) -> Batch:
         block, place = divmod(step, self._steps_together)
         if self._drawn is None or self._drawn[0] != block:
             self._drawn = (block, *self._draw(self._stream.child("steps", self._member, block)))
-        _, levels, noise, uniforms = self._drawn
+        _, levels, noise, uniforms, states = self._drawn
         rows, log_snr = self._places(step), levels[None, place]
         eps = noise[None, place] if self._eps is None else self._eps[None, rows]
         x_0 = self._x_0[None, rows]
         if self._redraw is not None:
             drawn = self._redraw(rows.numpy(force=True), uniforms[place])
             x_0[..., self._redraw.coordinates] = _sent(torch.from_numpy(drawn).to(x_0.dtype), x_0.device)
-        return Batch(x_0, eps, log_snr, self._levels.weight(log_snr))
+        weight = self._levels.weight(log_snr)
+        if self._row_weight is not None:
+            weight = weight * self._row_weight[rows]
+        if self._patterns is None:
+            return Batch(x_0, eps, log_snr, weight)
+        log_snr, weight = self._patterns.by_coordinate(x_0, log_snr, weight, states[place][None])
+        # Where there is no value, noise of another row: x_t is then N(0, 1), and has no weight.
+        return Batch(torch.where(x_0.isnan(), eps.roll(1, dims=1), x_0), eps, log_snr, weight)
 
-    def _draw(self, stream: Stream) -> tuple[Tensor, Tensor, np.ndarray]:
-        """Return log-SNRs, (steps, rows), noise, (steps, rows, d), and uniform numbers, (steps, rows, n_uniforms).
+    def _draw(self, stream: Stream) -> tuple[Tensor, Tensor, np.ndarray, list[Tensor]]:
+        """Return log-SNRs, (steps, rows), noise, (steps, rows, d), uniform numbers, (steps, rows, n_uniforms).
 
-        The noise is empty where it is fixed, and n_uniforms is 0 without `redraw`.
+        The last part are the states of the patterns for each step. The noise is empty where it is fixed, n_uniforms is
+        0 without `redraw`, and there are no states without patterns.
         """
         steps, rows, d = self._steps_together, self._batch_size, self._x_0.shape[1]
         device, k = self._x_0.device, 0 if self._redraw is None else self._redraw.n_uniforms
         log_snr = _sent(self._levels.draw(steps, rows, stream=stream.child("level")), device)
         uniforms = stream.child("redraw").uniform(0, steps * rows, k).numpy().reshape(steps, rows, k)
+        of_patterns = [] if self._patterns is None else [stream.child("pattern", i) for i in range(steps)]
+        states = [self._patterns.draw(rows, stream=each) for each in of_patterns] if self._patterns else []
         if self._eps is not None:
-            return log_snr, self._eps[:0], uniforms
+            return log_snr, self._eps[:0], uniforms, states
         eps = stream.child("eps").normal(0, steps * rows, d, torch.float32)
-        return log_snr, _sent(eps.reshape(steps, rows, d), device), uniforms
+        return log_snr, _sent(eps.reshape(steps, rows, d), device), uniforms, states
 
     def _places(self, step: int) -> Tensor:
         """Return the indices of a step's rows, (rows,)."""

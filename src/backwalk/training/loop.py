@@ -30,6 +30,7 @@ from backwalk.training.config import Training
 from backwalk.training.ensemble_learner import EnsembleLearner
 from backwalk.training.history import History, Progress
 from backwalk.training.noise_levels import NoiseLevels
+from backwalk.training.patterns import Patterns
 from backwalk.training.state import (
     TrainerState,
     choice_state,
@@ -55,7 +56,8 @@ class Trainer:
     `x_validation`, (m, d), are held-out rows by which weights are chosen; without them the last (averaged) weights are
     kept. `max_time` limits the seconds of the whole fit: training takes max_time - time_outside_training, but at least
     half of `max_time`. The learning rates then follow the time, and two runs are no longer bit-equal. `eps`, (n, d), is
-    fixed noise, one for each row; without it every step draws new noise.
+    fixed noise, one for each row; without it every step draws new noise. `patterns` make columns given or absent, for a
+    denoiser of tables, and `row_weight`, (n,), weighs rows in the loss.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Trainer:
         time_outside_training: float = 0.0,
         eps: Tensor | None = None,
         redraw: Redraw | None = None,
+        patterns: Patterns | None = None,
+        row_weight: Tensor | None = None,
     ) -> None:
         self.denoiser, self.x_0, self.levels, self.training = denoiser, x_0, levels, training
         self.stream, self.max_time = stream, max_time
@@ -78,9 +82,10 @@ class Trainer:
         self._own_time = math.inf if max_time is None else max(max_time - time_outside_training, 0.5 * max_time)
         self._network_at_first, self._x_validation, self._eps = network_words(denoiser), x_validation, eps
         self._learner = EnsembleLearner(denoiser, training)
-        self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream)
+        self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream, patterns)
         self._choice = Choice()
-        self._batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps, redraw)
+        self._batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps, redraw, patterns, row_weight)
+        self._patterns, self._row_weight = patterns, row_weight
         self._losses: list[tuple[int, float]] = []
         self._validations: list[tuple[int, float]] = []
         self.step = 0
@@ -100,7 +105,8 @@ class Trainer:
             self.levels,
             self.training,
             self.stream,
-            self._eps,
+            [part for part in (self._eps, self._row_weight) if part is not None],
+            self._patterns,
             by_clock=self.max_time is not None,
         )
 

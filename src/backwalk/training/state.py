@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from backwalk.denoiser import EnsembleDenoiser
 from backwalk.streams import Stream
 from backwalk.training.config import Training
 from backwalk.training.noise_levels import NoiseLevels
+from backwalk.training.patterns import Patterns
 from backwalk.training.validation import Candidate, Choice
 
 
@@ -44,7 +45,8 @@ def fingerprint(
     levels: NoiseLevels,
     training: Training,
     stream: Stream,
-    eps: Tensor | None = None,
+    of_rows: Sequence[Tensor] = (),
+    patterns: Patterns | None = None,
     *,
     by_clock: bool = False,
 ) -> dict[str, str]:
@@ -52,20 +54,21 @@ def fingerprint(
 
     Bits also depend on the kind of processor, which is left out, so that another machine can continue a fit. A GPU's
     fit cannot continue on a CPU, where members of an ensemble are laid out differently. `network` are the
-    `network_words` of the untrained denoiser. `by_clock` says whether the rates follow the time. Fixed noise `eps`
-    counts as rows. Noise levels are identified by a draw. bfloat16, whose default depends on the device, has its own
-    entry.
+    `network_words` of the untrained denoiser. `by_clock` says whether the rates follow the time. Fixed noise and
+    weights, `of_rows`, count as rows. Noise levels are identified by a draw. bfloat16, whose default depends on the
+    device, has its own entry.
     """
     drawn = levels.draw(1, 4096, stream=Stream(0))
     plan = asdict(training)
     products = "bfloat16" if plan.pop("bfloat16") else "float32"
     return {
-        "rows": _digest([x_0] if eps is None else [x_0, eps]),
+        "rows": _digest([x_0, *of_rows]),
         "validation rows": _digest([] if x_validation is None else [x_validation]),
         "network": network,
         "device": x_0.device.type,
         "noise levels": _digest([drawn, levels.weight(drawn)]),
         "training plan": str(plan),
+        "patterns": str(patterns),
         "products (by default the device's)": products,
         "seed": str(stream.seed),
         "purpose": "/".join(map(str, stream.path)),

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.denoiser import EnsembleDenoiser
-from backwalk.diffusion import scales
 from backwalk.limits import GREATEST_LEVEL
 from backwalk.streams import Stream
 from backwalk.threads import Map
+from backwalk.training.patterns import Patterns
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
 _LEAST_LEAD = 0.5  # of earlier weights over the last, in standard errors
@@ -48,39 +48,56 @@ class Validation:
     (1/2) integral of E |x_0 - x_0_hat|^2 dSNR = integral of SNR E |x_0 - x_0_hat|^2 d ln s, over the denoiser's range
     up to s = 1,000. The levels are even in ln s, one per noisy point. Source: Kingma et al. 2021, the bound in
     continuous time.
+
+    With `patterns` it is the bound for rows that are drawn level by level: -ln P(l_j | l_1..l_{j-1}) at a random j,
+    times the number of columns with levels, and the diffusion part of the numbers with all levels given. x_0 is NaN
+    where there is no value.
     """
 
-    def __init__(self, denoiser: EnsembleDenoiser, x_0: Tensor, stream: Stream) -> None:
+    def __init__(
+        self, denoiser: EnsembleDenoiser, x_0: Tensor, stream: Stream, patterns: Patterns | None = None
+    ) -> None:
         self._denoiser = denoiser
-        self._draws = -(-n_points(*x_0.shape) // len(x_0))
-        self._x_0 = x_0.repeat(self._draws, 1)
-        n, d = self._x_0.shape
+        self.n_rows = len(x_0)
+        draws = -(-n_points(*x_0.shape) // len(x_0))
+        rows = x_0.repeat(draws, 1)
+        n, d = rows.shape
         # Beyond the greatest level the integrand is nearly 0, and a chain may end at -inf.
         low, high = max(denoiser.log_snr_range[0], -2.0 * math.log(GREATEST_LEVEL)), denoiser.log_snr_range[1]
         places = (torch.from_numpy(stream.child("validation level").permutation(n)).double() + 0.5) / n
-        self._log_snr = (low + (high - low) * places).to(x_0)
+        log_snr = (low + (high - low) * places).to(x_0)
         eps = stream.child("validation eps").normal(0, n, d, x_0.dtype).to(x_0.device)
-        a, b = scales(self._log_snr, x_0)
-        self._x_t = a * self._x_0 + b * eps
-        self._nats = 0.5 * (high - low) * self._log_snr.exp()
-
-    @property
-    def n_rows(self) -> int:
-        """The number m of validation rows."""
-        return len(self._x_0) // self._draws
+        nats = 0.5 * (high - low) * log_snr.exp() / draws
+        if patterns is None:
+            self._points = [(rows, eps, log_snr, nats)]
+            return
+        columns = torch.from_numpy(stream.child("validation column").permutation(n)).double()
+        chain = patterns.chain((columns / n * patterns.n_levels).floor())
+        self._points = []
+        for states in (chain, patterns.levels_given(n)):
+            levels, weight = patterns.by_coordinate(rows, log_snr, nats, states)
+            is_code = torch.tensor(patterns.is_code, device=x_0.device)
+            if states is chain:  # only the next column of levels counts
+                weight = (weight > 0.0) * is_code * patterns.is_next(chain).to(x_0.device)
+                weight = weight * (patterns.n_levels / draws)
+            else:
+                weight = weight.masked_fill(is_code, 0.0)
+            if bool((weight > 0.0).any()):
+                filled = torch.where(rows.isnan(), eps.roll(1, dims=0), rows)
+                self._points.append((filled, eps, levels, weight.to(x_0)))
 
     def by_row(self, parallel_map: Map = map) -> Tensor:
         """Return the value of each validation row, the mean over its noisy points: (m,), float64."""
+        total = torch.zeros(self.n_rows, dtype=torch.float64)
+        for points in self._points:
 
-        @torch.inference_mode()
-        def nats(start: int) -> Tensor:
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            error = self._x_0[rows] - self._denoiser(self._x_t[rows], self._log_snr[rows])
-            by_point: Tensor = self._nats[rows] * error.square().sum(-1)
-            return by_point
+            @torch.inference_mode()
+            def nats(start: int, points: tuple[Tensor, ...] = points) -> Tensor:
+                return self._denoiser.losses(*(part[start : start + _ROWS_AT_ONCE] for part in points))
 
-        pieces = list(parallel_map(nats, range(0, len(self._x_0), _ROWS_AT_ONCE)))
-        return torch.cat(pieces).double().reshape(self._draws, -1).mean(0).cpu().clone()
+            pieces = list(parallel_map(nats, range(0, len(points[0]), _ROWS_AT_ONCE)))
+            total += torch.cat(pieces).double().reshape(-1, self.n_rows).sum(0).cpu()
+        return total.clone()
 
 
 @dataclass(frozen=True, eq=False)

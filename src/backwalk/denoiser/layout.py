@@ -1,0 +1,206 @@
+"""How the coordinates of an encoded table are divided: levels in groups of equal size, numbers, and columns.
+
+`TableLayout` has no learned weights, only the exact answers from which a `TableDenoiser` starts: the posterior of a
+column of levels alone, and a joint Gaussian for the numbers. Blocks of the same number of levels form a group, whose
+operations run together. A row of logits, (M,), holds the levels of all blocks, group after group.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from backwalk.diffusion import JointGaussian, level_log_posterior
+from backwalk.diffusion.levels import LEAST_NOISE_SQ
+from backwalk.table import Codec
+
+_LEAST_VARIANCE = 0.05  # of a column of levels, by which inputs are divided
+
+
+class Group(NamedTuple):
+    """G blocks with L levels each and codes of one width w.
+
+    `coordinates`, (G, w), are those of the codes, and `outputs` is the group's slice of a row of logits. `codes` is
+    (G, L, w), or None for one-hot codes; `log_prior` is (G, L).
+    """
+
+    coordinates: Tensor
+    outputs: slice
+    codes: Tensor | None
+    log_prior: Tensor
+
+
+class TableLayout(nn.Module):
+    """The layout of the encoded rows of a codec, (n, k), with B blocks of M levels in all, I numbers and J columns.
+
+    `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). Tensors by block
+    are in the order of the groups.
+    """
+
+    numbers: Tensor  # the coordinates of the numbers, (I,)
+    first_of_column: Tensor  # the first coordinate of each column, (J,)
+    prior: Tensor  # of every level, (M,)
+    block_of_level: Tensor  # (M,), values in 0..B-1
+    block_coordinates: Tensor  # the first coordinate of each block, (B,)
+    input_scale: Tensor  # the factors of a network's inputs, (n_inputs + 1,)
+    _continuous_levels: Tensor
+    _numbers_with_atoms: Tensor
+    _codes_of_atoms: Tensor
+
+    def __init__(self, codec: Codec, gaussian: JointGaussian | None = None) -> None:
+        super().__init__()
+        self.k = codec.n_encoded
+        widths = [column.width for column in codec.columns if column.width]
+        self.n_columns = len(widths)
+        self._keep("first_of_column", np.cumsum([0, *widths[:-1]]))
+        self._keep("numbers", codec.numbers)
+        self.n_numbers = len(codec.numbers)
+        blocks = codec.blocks
+        self.n_blocks = len(blocks)
+        alike: dict[tuple[int, int, bool], list[int]] = {}
+        for i, block in enumerate(blocks):
+            alike.setdefault((*block.codes.shape, block.is_one_hot), []).append(i)
+        order = [i for members in alike.values() for i in members]
+        sizes = [blocks[i].n_levels for i in order]
+        starts = np.cumsum([0, *sizes])
+        self.n_levels = int(starts[-1])
+        self.outputs = [slice(0, 0)] * len(blocks)
+        """The slice of a row of logits that belongs to each block, in the codec's order."""
+        for i, start, size in zip(order, starts.tolist(), sizes, strict=False):
+            self.outputs[i] = slice(start, start + size)
+        self._spans: list[slice] = []
+        for number, ((_, _, one_hot), members) in enumerate(alike.items()):
+            of_group = [blocks[i] for i in members]
+            places = [np.arange(block.coordinates.start, block.coordinates.stop) for block in of_group]
+            codes = np.zeros(0) if one_hot else np.stack([block.codes for block in of_group])
+            self._keep(f"coordinates_{number}", np.stack(places))
+            self._keep(f"codes_{number}", codes.astype(np.float32))
+            frequencies = np.stack([block.frequencies for block in of_group])
+            self._keep(f"log_prior_{number}", np.log(frequencies).astype(np.float32))
+            self._spans.append(slice(self.outputs[members[0]].start, self.outputs[members[-1]].stop))
+        prior = [blocks[i].frequencies for i in order]
+        self._keep("prior", np.concatenate([np.zeros(0), *prior]).astype(np.float32))
+        self._keep("block_of_level", np.repeat(np.arange(len(order)), sizes))
+        self._keep("block_coordinates", np.array([blocks[i].coordinates.start for i in order], dtype=np.intp))
+        place = {int(coordinate): i for i, coordinate in enumerate(codec.numbers)}
+        atoms = [
+            (self.outputs[i].start + block.continuous, place[block.number], block.coordinates.start)
+            for i, block in enumerate(blocks)
+            if block.number is not None and block.continuous is not None
+        ]
+        outputs, numbers, firsts = zip(*atoms, strict=True) if atoms else ((), (), ())
+        self._keep("_continuous_levels", np.array(outputs, dtype=np.intp))
+        self._keep("_numbers_with_atoms", np.array(numbers, dtype=np.intp))
+        self._keep("_codes_of_atoms", np.array(firsts, dtype=np.intp))
+        self.n_inputs = self.n_levels + 2 * self.n_numbers + 2 * self.n_columns
+        """The number of a network's inputs without the noise level, and of its outputs."""
+        self.n_outputs = self.n_levels + self.n_numbers
+        self._keep("input_scale", self._input_scales([block.frequencies for block in blocks], order))
+        start = JointGaussian.standard(self.k) if gaussian is None else gaussian
+        for name in ("mean", "directions", "rest"):
+            self.register_buffer(f"gaussian_{name}", getattr(start, name))
+
+    def _input_scales(self, frequencies: list[np.ndarray], order: list[int]) -> np.ndarray:
+        """Return the factors of the network's inputs, by which each column has a variance of about 1.
+
+        The weights of a first layer begin with a variance of 1 / n_in, for inputs of variance 1. Those of a column of
+        levels have a variance of 1 - sum pi^2 together, so all are multiplied by a common factor as well.
+        """
+        of_blocks = [np.full(len(pi), 1.0 - np.square(pi).sum()) for pi in (frequencies[i] for i in order)]
+        levels = np.maximum(np.concatenate([np.zeros(0), *of_blocks]), _LEAST_VARIANCE) ** -0.5
+        n_inputs = self.n_inputs + 1
+        energy = self.n_blocks + 2.0 * self.n_numbers + 0.5 * self.n_columns + 1.0
+        scale = np.concatenate([levels, np.ones(n_inputs - self.n_levels)]) * (n_inputs / energy) ** 0.5
+        return np.asarray(scale, dtype=np.float32)
+
+    @property
+    def gaussian(self) -> JointGaussian:
+        """The joint Gaussian of the encoded rows."""
+        return JointGaussian(self.gaussian_mean, self.gaussian_directions, self.gaussian_rest)  # type: ignore[arg-type]
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups of blocks; their outputs follow each other."""
+        made = []
+        for i, span in enumerate(self._spans):
+            codes, log_prior = getattr(self, f"codes_{i}"), getattr(self, f"log_prior_{i}")
+            made.append(Group(getattr(self, f"coordinates_{i}"), span, codes if codes.numel() else None, log_prior))
+        return made
+
+    def log_posterior(self, x_t: Tensor, a: Tensor, b_sq: Tensor) -> Tensor:
+        """Return ln q of every level, (..., M), for x_t, a and b_sq, (..., k)."""
+        parts = [x_t.new_empty((*x_t.shape[:-1], 0))]
+        for group in self.groups:
+            first = group.coordinates[:, 0]
+            level = a[..., first].unsqueeze(-1), b_sq[..., first].unsqueeze(-1)
+            log_q = level_log_posterior(x_t[..., group.coordinates], *level, group.codes, group.log_prior)
+            parts.append(log_q.flatten(-2))
+        return torch.cat(parts, dim=-1)
+
+    def push_posterior(self, tangent: Tensor, a: Tensor, b_sq: Tensor, q: Tensor) -> Tensor:
+        """Return the derivative of `log_posterior` along tangents of x_t, (..., k): (..., M), with q = exp(ln q)."""
+        parts = [tangent.new_empty((*tangent.shape[:-1], 0))]
+        for group in self.groups:
+            first = group.coordinates[:, 0]
+            gain = a[..., first] / b_sq[..., first].clamp(min=LEAST_NOISE_SQ)
+            t = tangent[..., group.coordinates]
+            along = t if group.codes is None else torch.einsum("...gw,glw->...gl", t, group.codes)
+            parts.append((gain.unsqueeze(-1) * along).flatten(-2))
+        return self.centred(torch.cat(parts, dim=-1), q)
+
+    def centred(self, logits: Tensor, p: Tensor) -> Tensor:
+        """Return logits, (..., M), minus their mean within each block by the probabilities p."""
+        return logits - self._by_block(p * logits)[..., self.block_of_level]
+
+    def normalised(self, logits: Tensor) -> Tensor:
+        """Return the log-softmax of logits, (..., M), within each block."""
+        parts = [logits.new_empty((*logits.shape[:-1], 0))]
+        for group in self.groups:
+            grouped = _grouped(logits, group)
+            parts.append(torch.log_softmax(grouped, dim=-1).flatten(-2))
+        return torch.cat(parts, dim=-1)
+
+    def levels_of(self, x_0: Tensor) -> Tensor:
+        """Return the place of each block's level in a row of logits, (..., B): the level of the nearest code."""
+        log_q = self.log_posterior(x_0, torch.ones_like(x_0), torch.zeros_like(x_0))
+        parts = [x_0.new_empty((*x_0.shape[:-1], 0), dtype=torch.long)]
+        for group in self.groups:
+            n_blocks, n_levels = group.log_prior.shape
+            starts = group.outputs.start + n_levels * torch.arange(n_blocks, device=x_0.device)
+            parts.append(_grouped(log_q, group).argmax(-1) + starts)
+        return torch.cat(parts, dim=-1)
+
+    def expected_codes(self, p: Tensor) -> Tensor:
+        """Return sum_l p_l c_l, (..., k), for probabilities p, (..., M); numbers are 0."""
+        x = p.new_zeros((*p.shape[:-1], self.k))
+        for group in self.groups:
+            grouped = _grouped(p, group)
+            codes = grouped if group.codes is None else torch.einsum("...gl,glw->...gw", grouped, group.codes)
+            x[..., group.coordinates.reshape(-1)] = codes.flatten(-2)
+        return x
+
+    def at_an_atom(self, q: Tensor, known: Tensor) -> Tensor:
+        """Return which numbers do not apply, (..., I), as their level is known to be an atom.
+
+        q is (..., M), known (..., k).
+        """
+        found = torch.zeros((*q.shape[:-1], self.n_numbers), dtype=torch.bool, device=q.device)
+        at_atom = known[..., self._codes_of_atoms] & (q[..., self._continuous_levels] < 0.5)
+        found[..., self._numbers_with_atoms] = at_atom
+        return found
+
+    def _by_block(self, of_levels: Tensor) -> Tensor:
+        """Return the sums of (..., M) over the levels of each block: (..., B)."""
+        sums = [_grouped(of_levels, group).sum(-1) for group in self.groups]
+        return torch.cat([of_levels.new_empty((*of_levels.shape[:-1], 0)), *sums], dim=-1)
+
+    def _keep(self, name: str, values: np.ndarray) -> None:
+        self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
+
+
+def _grouped(of_levels: Tensor, group: Group) -> Tensor:
+    """Return the levels of a group, (..., G, L), out of (..., M)."""
+    return of_levels[..., group.outputs].reshape(*of_levels.shape[:-1], *group.log_prior.shape)

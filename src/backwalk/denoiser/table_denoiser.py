@@ -1,0 +1,254 @@
+"""The denoiser of tables: levels and numbers, any of them known or absent.
+
+Each column of an encoded row has its own log-SNR: +inf where it is given, -inf where it is absent, and the noise level
+of the chain elsewhere. The network F starts from answers that are exact for simple tables, and adds corrections:
+
+- levels: p(l | x_t) = softmax_l(ln q(l | x_t) + F_l), where q is the posterior of the column alone
+  (`diffusion/levels.py`). With F = 0 the model has the fitted frequencies of every column, and is exact where columns
+  are independent. x_0_hat = sum_l p(l | x_t) c_l.
+- numbers: x_0_hat = m + e g F, where m and e are the mean and the standard deviation of the number given x_t under the
+  joint Gaussian of the encoded rows (`diffusion/joint_gaussian.py`), and g = s / sqrt(s^2 + floor^2) as in
+  `preconditioning.py`. For data of unit variance without correlation, m = a x_t and e = b. The Gaussian's error is an
+  upper bound of the best denoiser's, so F is of order 1 at most.
+
+The network reads q (one-hot where a level is given, the frequencies where it is absent), the numbers and m, the noise
+level, and which columns are given and absent. A number with atoms does not apply at its atoms: once its level is given
+as an atom, the number is absent for the rest, and x_0_hat = a x_t, as for an independent N(0, 1) coordinate.
+
+Training minimises the cross-entropy -ln p(l_0 | x_t) of levels and the weighted squared error of numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from backwalk.denoiser.layout import TableLayout
+from backwalk.denoiser.network import ResidualNetwork
+from backwalk.denoiser.passes import (
+    gradients_by,
+    prediction,
+    prediction_and_slopes,
+    prediction_in_place,
+    prediction_kept,
+    pushed,
+)
+from backwalk.denoiser.preconditioning import EnsembleDenoiser
+from backwalk.diffusion import GaussianPosterior, scales
+from backwalk.diffusion.derivatives import Push
+from backwalk.limits import GREATEST_LEVEL
+from backwalk.threads import scripted
+
+_LEAST_PROBABILITY = 1e-30
+
+
+class _Start(NamedTuple):
+    """What the denoiser computes before the network, (..., n, .): see the module's docstring.
+
+    `inputs` are the network's; those that depend on x_t come first. `mean` and `scale`, which is e g, are of the
+    numbers. `known` marks numbers that are given, and `free` those whose level is given as an atom.
+    """
+
+    inputs: Tensor
+    alpha: Tensor
+    a: Tensor
+    b_sq: Tensor
+    log_q: Tensor
+    mean: Tensor
+    scale: Tensor
+    known: Tensor
+    free: Tensor
+    posterior: GaussianPosterior
+
+
+class TableDenoiser(EnsembleDenoiser):
+    """See the module's docstring. `layout` says how many inputs and outputs the `network` has."""
+
+    network: ResidualNetwork
+    has_fixed_operations = False
+
+    def __init__(
+        self,
+        network: ResidualNetwork,
+        n_members: int,
+        floor: float,
+        log_snr_range: tuple[float, float],
+        layout: TableLayout,
+    ) -> None:
+        super().__init__(network, n_members, log_snr_range)
+        self.floor, self.layout = floor, layout
+
+    def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """Return x_0_hat of each member: x_t is (members, rows, k), log_snr (members, rows) or of x_t's shape."""
+        start = self._start(x_t, log_snr)
+        f = prediction(start.inputs, self.network.in_order)
+        return self._assembled(self._log_p(start, f).exp(), self._numbers_hat(start, x_t, f))
+
+    def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """Return x_0_hat, (n, k), for x_t, (n, k), at log_snr, (), (n,) or (n, k)."""
+        return self._assembled(*self._means(x_t, log_snr))
+
+    def level_log_probs(self, x_t: Tensor, log_snr: Tensor, block: int) -> Tensor:
+        """Return ln p(l | x_t) of a block's levels, (n, L), for x_t, (n, k): p is the members' mean."""
+        start = self._start(x_t.unsqueeze(0), _levels(x_t, log_snr))
+        outputs = self.layout.outputs[block]
+        of_members = [
+            torch.log_softmax(start.log_q[..., outputs] + f, dim=-1) for f in self._by_members(start, outputs)
+        ]
+        return torch.logsumexp(torch.cat(of_members), dim=0) - math.log(self.n_members)
+
+    def losses(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss of each row, (n,), for the members' mean; all arguments are (n, k).
+
+        It is the sum of weight (x_0 - x_0_hat)^2 over numbers and of -weight ln p(l_0 | x_t) over blocks of levels,
+        whose weight is that of their first coordinate.
+        """
+        layout = self.layout
+        a, b = scales(log_snr, x_0)
+        p, x_0_hat = self._means(a * x_0 + b * eps, log_snr)
+        log_p = p.gather(-1, layout.levels_of(x_0)).clamp(min=_LEAST_PROBABILITY).log()
+        error = x_0[..., layout.numbers] - x_0_hat
+        of_numbers = (weight[..., layout.numbers] * error.square()).sum(-1)
+        return of_numbers - (weight[..., layout.block_coordinates] * log_p).sum(-1)
+
+    def loss_and_gradients(
+        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the sum of `losses` over rows and members, each for itself, and its gradients, without autograd.
+
+        All tensors are (members, rows, k).
+        """
+        layout = self.layout
+        with torch.no_grad():
+            a, b = scales(log_snr, x_0)
+            x_t = a * x_0 + b * eps
+            start = self._start(x_t, log_snr)
+            parameters = self.network.in_order
+            f, *kept = scripted(prediction_kept, x_0.device)(start.inputs, parameters, bfloat16)
+            log_p = self._log_p(start, f)
+            levels, of_blocks = layout.levels_of(x_0), weight[..., layout.block_coordinates]
+            cross_entropy = -(of_blocks * log_p.gather(-1, levels)).sum()
+            error = x_0[..., layout.numbers] - self._numbers_hat(start, x_t, f)
+            weighted = weight[..., layout.numbers] * error
+            by_logits = log_p.exp_().scatter_add_(-1, levels, torch.full_like(of_blocks, -1.0))
+            by_logits *= of_blocks[..., layout.block_of_level]
+            by_numbers = (-2.0 * start.scale * weighted).masked_fill(start.known | start.free, 0.0)
+            by_f = torch.cat([by_logits, by_numbers], dim=-1)
+            gradients = scripted(gradients_by, x_0.device)(by_f, start.inputs, kept, parameters, bfloat16)
+        return cross_entropy + (weighted * error).sum(), [gradients[i] for i in self._places]
+
+    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return x_0_hat, and the map from tangents, (t, n, k), to its directional derivatives, (t, n, k)."""
+        layout, x = self.layout, x_t.unsqueeze(0)
+        start = self._start(x, _levels(x_t, log_snr))
+        inputs = start.inputs.expand(self.n_members, -1, -1).contiguous()
+        parameters = [parameter.detach() for parameter in self.network.in_order]
+        f, *slopes = scripted(prediction_and_slopes, x_t.device)(inputs, parameters)
+        q, p = start.log_q.exp(), self._log_p(start, f).exp()
+        value = self._assembled(p, self._numbers_hat(start, x, f)).mean(dim=0)
+        n_varying = layout.n_levels + 2 * layout.n_numbers
+
+        def push(tangents: Tensor) -> Tensor:
+            by_q = layout.push_posterior(tangents, start.a, start.b_sq, q)
+            by_mean = start.posterior.push(tangents)
+            own = tangents[..., layout.numbers]
+            moved = torch.cat([q * by_q, own * (start.a[..., layout.numbers] > 0.0), by_mean], dim=-1)
+            moved = (moved * layout.input_scale[:n_varying]).expand(self.n_members, -1, -1, -1)
+            by_f = scripted(pushed, x_t.device)(moved, slopes, parameters)
+            probabilities = p.unsqueeze(1)
+            by_p = probabilities * layout.centred(by_q + by_f[..., : layout.n_levels], probabilities)
+            hat = by_mean + start.scale.unsqueeze(1) * by_f[..., layout.n_levels :]
+            hat = self._restored(hat, own, start)
+            return self._assembled(by_p, hat).mean(dim=0)
+
+        return value, push
+
+    def hidden_matrices(self) -> list[Tensor]:
+        """Return the weights of the residual blocks."""
+        return self.network.hidden_matrices()
+
+    def _start(self, x_t: Tensor, log_snr: Tensor) -> _Start:
+        """Return the start for x_t, (members, rows, k), and log_snr of the same shape or (members, rows)."""
+        layout, numbers = self.layout, self.layout.numbers
+        if log_snr.ndim < x_t.ndim:
+            log_snr = log_snr.unsqueeze(-1)
+        log_snr = log_snr.to(x_t).expand(x_t.shape)
+        a, b = scales(log_snr, x_t)
+        known, absent = b == 0.0, a == 0.0
+        log_q = layout.log_posterior(x_t, a, b.square())
+        q = log_q.exp()
+        free = layout.at_an_atom(q, known)
+        seen, noise_sq = a, b.square()
+        if bool(free.any()):
+            seen, noise_sq = a.clone(), noise_sq.clone()
+            seen[..., numbers] = seen[..., numbers].masked_fill(free, 0.0)
+            noise_sq[..., numbers] = noise_sq[..., numbers].masked_fill(free, 1.0)
+        rows = slice(0, 1) if _alike(seen, noise_sq) else slice(None)
+        posterior = layout.gaussian.posterior(seen[..., rows, :], noise_sq[..., rows, :], numbers)
+        mean = posterior.mean(x_t)
+        level_sq = torch.exp(-log_snr).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
+        own_sq = level_sq[..., rows, :][..., numbers]
+        scale = posterior.deviation() * torch.sqrt(own_sq / (own_sq + self.floor**2))
+        of_row = level_sq.masked_fill(known | absent, GREATEST_LEVEL**2).amin(-1, keepdim=True)
+        constants = [state[..., layout.first_of_column].to(x_t) for state in (known, absent)]
+        visible = x_t[..., numbers] * (seen[..., numbers] > 0.0)
+        level = 0.125 * torch.log(of_row + self.floor**2)
+        inputs = torch.cat([q - layout.prior, visible, mean, *constants, level], dim=-1) * layout.input_scale
+        return _Start(inputs, a, seen, noise_sq, log_q, mean, scale, known[..., numbers] & ~free, free, posterior)
+
+    def _by_members(self, start: _Start, outputs: slice = slice(None)) -> Iterator[Tensor]:
+        """Yield the network's outputs, (1, n, .), member by member."""
+        for k in range(self.n_members):
+            parameters = [parameter[k : k + 1] for parameter in self.network.in_order]
+            parameters[-2:] = [parameter[..., outputs].contiguous() for parameter in parameters[-2:]]
+            if torch.is_grad_enabled():
+                yield prediction(start.inputs, parameters)
+            else:
+                yield scripted(prediction_in_place, start.inputs.device)(start.inputs, parameters)
+
+    def _means(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the members' mean probabilities, (n, M), and mean x_0_hat of the numbers, (n, I)."""
+        x = x_t.unsqueeze(0)
+        start = self._start(x, _levels(x_t, log_snr))
+        parts = [(self._log_p(start, f).exp(), self._numbers_hat(start, x, f)) for f in self._by_members(start)]
+        p, x_0_hat = (sum(each[1:], start=each[0])[0] / self.n_members for each in zip(*parts, strict=True))
+        return p, x_0_hat
+
+    def _log_p(self, start: _Start, f: Tensor) -> Tensor:
+        return self.layout.normalised(start.log_q + f[..., : self.layout.n_levels])
+
+    def _numbers_hat(self, start: _Start, x_t: Tensor, f: Tensor) -> Tensor:
+        hat = start.mean + start.scale * f[..., self.layout.n_levels :]
+        return self._restored(hat, x_t[..., self.layout.numbers], start)
+
+    def _restored(self, hat: Tensor, own: Tensor, start: _Start) -> Tensor:
+        """Return x_0_hat of the numbers with known ones as they are, and a x_t for those at an atom."""
+        a = start.alpha[..., self.layout.numbers]
+        return torch.where(start.known, own, torch.where(start.free, a * own, hat))
+
+    def _assembled(self, p: Tensor, numbers: Tensor) -> Tensor:
+        """Return x_0_hat, (..., k), from probabilities, (..., M), and the numbers, (..., I)."""
+        x_0_hat = self.layout.expected_codes(p)
+        x_0_hat[..., self.layout.numbers] = numbers.expand(*x_0_hat.shape[:-1], -1)
+        return x_0_hat
+
+    @cached_property
+    def _places(self) -> list[int]:
+        """The place of each parameter among those in the order of the passes."""
+        places = {id(parameter): i for i, parameter in enumerate(self.network.in_order)}
+        return [places[id(parameter)] for parameter in self.parameters()]
+
+
+def _levels(x_t: Tensor, log_snr: Tensor) -> Tensor:
+    """Return log-SNRs of x_t, (n, k), for one member: (1, n) or (1, n, k)."""
+    return log_snr.unsqueeze(0) if log_snr.ndim == 2 else log_snr.expand(1, len(x_t))
+
+
+def _alike(a: Tensor, b_sq: Tensor) -> bool:
+    """Return whether all rows have the same noise levels."""
+    return all(bool((part == part[..., :1, :]).all()) for part in (a, b_sq))

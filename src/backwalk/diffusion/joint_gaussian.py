@@ -1,0 +1,153 @@
+"""A joint Gaussian of encoded rows, fitted where values are missing, and its posteriors at any log-SNRs.
+
+The model is mu + V z + D^(1/2) e with z ~ N(0, I_r) and e ~ N(0, I_k): V, (k, r), holds the leading directions of the
+covariance and the diagonal D the rest, at least `RIDGE`. With A and B^2 the diagonal matrices of alpha_bar and
+1 - alpha_bar (A of their roots), x_t = A x_0 + B eps has
+
+    E[z | x_t] = P^-1 V' A W (x_t - A mu),   P = I + V' A W A V,   W = (A D A + B^2)^-1,
+
+so that a row costs r x r systems only, whichever coordinates are known (A = 1, B = 0) or absent (A = 0, B = 1).
+
+Source: Dempster, Laird & Rubin 1977 for EM; Woodbury's identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk.streams import Stream
+
+RIDGE = 0.01  # in encoded units, of variance about 1
+MOST_DIRECTIONS = 32
+_ITERATIONS = 10
+_ROWS_OF_EM, _NUMBERS_OF_EM = 5_000, 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class JointGaussian:
+    """The mean mu, (k,), the directions V, (k, r), and the remaining variances D, (k,)."""
+
+    mean: Tensor
+    directions: Tensor
+    rest: Tensor
+
+    @classmethod
+    def fit(cls, z: NDArray[np.float64], *, stream: Stream) -> JointGaussian:
+        """Return the Gaussian of rows z, (n, k), in which NaN marks missing coordinates."""
+        mean, covariance = moments_with_gaps(z, stream=stream)
+        k = len(mean)
+        values, vectors = np.linalg.eigh(covariance)
+        r = min(k, MOST_DIRECTIONS)
+        # What the leading directions leave over is spread evenly (Tipping & Bishop 1999), as D.
+        left = float(values[: k - r].mean()) if r < k else 0.0
+        lengths = np.sqrt(np.maximum(values[k - r :] - left, 0.0))
+        directions = vectors[:, k - r :] * lengths
+        rest = np.maximum(np.diag(covariance) - np.square(directions).sum(axis=1), 0.0) + RIDGE
+        return cls(*(torch.from_numpy(np.ascontiguousarray(part)).float() for part in (mean, directions, rest)))
+
+    @classmethod
+    def standard(cls, k: int) -> JointGaussian:
+        """Return N(0, I), in the shapes of a fitted one."""
+        return cls(torch.zeros(k), torch.zeros(k, min(k, MOST_DIRECTIONS)), torch.ones(k))
+
+    def posterior(self, a: Tensor, b_sq: Tensor, wanted: Tensor) -> GaussianPosterior:
+        """Return the posterior of the `wanted` coordinates, (i,), at a and b_sq, (..., n, k) or (..., 1, k)."""
+        return GaussianPosterior(self, a, b_sq, wanted)
+
+
+class GaussianPosterior:
+    """E[x_0 | x_t] and the standard deviations of some coordinates of a `JointGaussian`, at fixed noise levels."""
+
+    def __init__(self, joint: JointGaussian, a: Tensor, b_sq: Tensor, wanted: Tensor) -> None:
+        v = joint.directions
+        r = v.shape[1]
+        self._weight = a / (a.square() * joint.rest + b_sq)
+        squares = (v.unsqueeze(-1) * v.unsqueeze(-2)).reshape(-1, r * r)
+        precision = (a * self._weight) @ squares + torch.eye(r, dtype=v.dtype, device=v.device).reshape(-1)
+        factor = torch.linalg.cholesky(precision.reshape(*precision.shape[:-1], r, r))
+        self._inverse = torch.cholesky_inverse(factor)
+        self._joint, self._a, self._wanted = joint, a, wanted
+        self._own = joint.rest[wanted] * self._weight[..., wanted]  # of x_t, in the mean
+        self._others = 1.0 - self._own * a[..., wanted]
+        of_directions = self._inverse.flatten(-2) @ squares[wanted].T
+        self._variance = of_directions * self._others.square() + joint.rest[wanted] * self._others
+
+    def mean(self, x_t: Tensor) -> Tensor:
+        """Return E[x_0 | x_t] of the wanted coordinates, (..., n, i): x_t is (..., n, k)."""
+        return self._joint.mean[self._wanted] + self.push(x_t - self._a * self._joint.mean)
+
+    def push(self, tangent: Tensor) -> Tensor:
+        """Return the derivative of `mean` along tangents of x_t, (..., n, k): (..., n, i)."""
+        u = (self._weight * tangent) @ self._joint.directions
+        z = (self._inverse @ u.unsqueeze(-1)).squeeze(-1)
+        return self._others * (z @ self._joint.directions[self._wanted].T) + self._own * tangent[..., self._wanted]
+
+    def deviation(self) -> Tensor:
+        """Return the standard deviations of the wanted coordinates given x_t, (..., n or 1, i)."""
+        return self._variance.clamp(min=0.0).sqrt()
+
+
+def moments_with_gaps(z: NDArray[np.float64], *, stream: Stream) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean, (k,), and covariance, (k, k), of rows z, (n, k), by EM where coordinates are NaN.
+
+    EM takes at most 5,000 random rows. A coordinate that is always missing has mean 0 and variance 1.
+    """
+    seen = ~np.isnan(z)
+    if seen.all():
+        mean = z.mean(axis=0)
+        return mean, np.cov(z, rowvar=False, bias=True).reshape(len(mean), -1)
+    if len(z) > _ROWS_OF_EM:
+        some = stream.child("moments").generator().integers(len(z), size=_ROWS_OF_EM)
+        z, seen = z[some], seen[some]
+    n, k = z.shape
+    n_seen = seen.sum(axis=0)
+    filled = np.where(seen, z, 0.0)
+    mean = np.where(n_seen > 0, filled.sum(axis=0) / np.maximum(n_seen, 1), 0.0)
+    centred = np.where(seen, z - mean, 0.0)
+    variance = np.where(n_seen > 1, np.square(centred).sum(axis=0) / np.maximum(n_seen, 1), 1.0)
+    covariance = np.diag(variance)
+    at_once = max(1, _NUMBERS_OF_EM // (k * k))
+    for _ in range(_ITERATIONS):
+        total, square = np.zeros(k), np.zeros((k, k))
+        ridged = covariance + RIDGE * np.eye(k)
+        for first in range(0, n, at_once):
+            piece = slice(first, first + at_once)
+            expected, spread = _posterior(filled[piece], seen[piece], mean, ridged)
+            total += expected.sum(axis=0)
+            off = expected - mean
+            square += off.T @ off + spread
+        shift = total / n - mean
+        mean = mean + shift
+        covariance = square / n - np.outer(shift, shift)
+        covariance = 0.5 * (covariance + covariance.T)
+    return mean, covariance
+
+
+def _posterior(
+    filled: NDArray[np.float64], seen: NDArray[np.bool_], mean: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return E[z | seen], (m, k), and the sum over the rows of Cov[z | seen], (k, k)."""
+    k = len(mean)
+    of_rows = np.zeros((len(seen), k))
+    spread = np.zeros((k, k))
+    patterns, which = np.unique(seen, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        rows = np.flatnonzero(which.reshape(-1) == number)
+        of_rows[rows] = mean
+        if pattern.any():
+            within = covariance[np.ix_(pattern, pattern)]
+            gain = np.linalg.solve(within, covariance[pattern]).T
+            of_rows[rows] += (filled[rows][:, pattern] - mean[pattern]) @ gain.T
+            left = covariance - gain @ covariance[pattern]
+        else:
+            left = covariance.copy()
+        of_rows[np.ix_(rows, np.flatnonzero(pattern))] = filled[rows][:, pattern]
+        left[pattern] = 0.0
+        left[:, pattern] = 0.0
+        spread += len(rows) * left
+    return of_rows, spread

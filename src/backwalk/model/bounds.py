@@ -1,0 +1,201 @@
+"""The variational bound of a fitted model, and the denoising errors that it needs, for rows in the user's units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk.diffusion import (
+    BoundTerms,
+    ConditionalDenoiser,
+    Denoiser,
+    NoiseSchedule,
+    best_steps,
+    collect_terms,
+    denoising_error,
+    full_covariance_bound,
+    merged_terms,
+    variational_bound,
+    with_levels,
+)
+from backwalk.errors import InvalidInput
+from backwalk.limits import BOUND_VARIANCES, GREATEST_LEVEL, is_whole
+from backwalk.model.conditions import Encoded, encoded
+from backwalk.model.fitted import DiffusionModel, check_reverse_variance, reverse_variances
+from backwalk.model.log_density import log_prob_of_levels
+from backwalk.model.scoring import encode_for_scoring, refuse_impossible, refuse_no_numbers
+from backwalk.sampling import TILE_ROWS, spread_times
+from backwalk.streams import Stream
+from backwalk.threads import on_one_thread, single_threads
+from backwalk.torch_state import in_initial_torch_state
+
+N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
+_FEWEST_ROWS, _MOST_ROWS = 128, 512  # of a bound's piece on a CPU, so that few rows occupy two threads as well
+MOST_FULL_COLUMNS = 64  # of a full covariance: 2,048 rows' take 32 MiB, and their eigenvectors seconds per step
+
+
+@in_initial_torch_state
+@on_one_thread
+def bound(
+    model: DiffusionModel,
+    values: NDArray[np.float64],
+    *,
+    stream: Stream,
+    reverse_variance: str | None = None,
+    steps: int | Sequence[int] | None = None,
+    decoder_variance: float | None = None,
+    n_draws: int = 1,
+    watch: Callable[[int], object] = lambda _: None,
+) -> BoundTerms:
+    """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats per row.
+
+    By default the chain is the model's own. `reverse_variance` is one of `BOUND_VARIANCES`; `steps` are the visited
+    times, or their number (see `chosen_times`); `decoder_variance`, in squared encoded units, defaults as in
+    `reverse_variances`, or with "full" to the covariance from the denoiser's Jacobian. Integers are dequantised by the
+    stream, row by row, and the bound is on -log (p / q): its mean over the places in the cells lies above the negative
+    log-probability (Jensen). The codec's log |det J| is part of the reconstruction term, and of every row's total. Rows
+    are processed in pieces, to save memory. Raises InvalidInput for rows that the model cannot make
+    (`refuse_impossible`), and SamplingDiverged if the network returns NaN.
+    """
+    kind = model.reverse_variance if reverse_variance is None else reverse_variance
+    check_reverse_variance(kind, BOUND_VARIANCES)
+    if kind == "full" and model.codec.n_encoded > MOST_FULL_COLUMNS:
+        raise InvalidInput(
+            f'reverse_variance="full" takes at most {MOST_FULL_COLUMNS} columns, but the model has '
+            f'{model.codec.n_encoded}: use "optimal".'
+        )
+    values = np.asarray(values)
+    refuse_impossible(model, values)
+    codec = model.codec
+    rows = codec.dequantise(values, stream=stream.child("dequantisation"))
+    volume = torch.from_numpy(codec.log_abs_det_jacobian(rows) - codec.log_dequantisation(rows))
+    times = chosen_times(model, steps, decoder_variance=decoder_variance)
+    schedule = model.schedule.respace(times)
+    bound_of: Callable[..., BoundTerms]  # size=1: the fit has checked the scale of its rows
+    if kind == "full":
+        bound_of = partial(full_covariance_bound, schedule=schedule, decoder_variance=decoder_variance, size=1.0)
+    else:
+        sigma_sq = reverse_variances(model, times, reverse_variance=kind, decoder_variance=decoder_variance)
+        bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq, size=1.0)
+    bound_of = partial(bound_of, stream=stream, n_draws=n_draws)
+    if codec.blocks or np.isnan(values).any():
+        terms = _bound_of_table(model, encoded(model, rows), volume, schedule.n_steps, bound_of, watch)
+    else:
+        z = encode_for_scoring(model, rows).float()
+        terms = _in_pieces(lambda _: model.denoiser, z, volume, bound_of, watch)
+    refuse_no_numbers(terms.per_row, "Bounds")
+    return terms
+
+
+def _in_pieces(
+    denoiser_of: Callable[[slice], Denoiser],
+    z: Tensor,
+    volume: Tensor,
+    bound_of: Callable[..., BoundTerms],
+    watch: Callable[[int], object],
+) -> BoundTerms:
+    """Return the bound of encoded rows piece by piece; `denoiser_of` returns the denoiser of some of the rows."""
+    piece_rows = min(max(-(-len(z) // 2), _FEWEST_ROWS), _MOST_ROWS) if z.device.type == "cpu" else TILE_ROWS
+
+    def of_piece(first: int) -> BoundTerms:
+        piece = slice(first, first + piece_rows)
+        return bound_of(denoiser_of(piece), z[piece], first_row=first, log_volume=-volume[piece])
+
+    with single_threads(z.device.type == "cpu") as parallel_map:
+        pieces = []
+        for piece in parallel_map(of_piece, range(0, len(z), piece_rows)):
+            pieces.append(piece)
+            watch(piece.n_rows)
+        return merged_terms(pieces)
+
+
+def _bound_of_table(
+    model: DiffusionModel,
+    asked: Encoded,
+    volume: Tensor,
+    n_steps: int,
+    bound_of: Callable[..., BoundTerms],
+    watch: Callable[[int], object],
+) -> BoundTerms:
+    """Return the bound on -ln p of rows with levels and gaps: that of the levels, exactly, and of numbers given these.
+
+    Rows with the same observed coordinates are bounded together.
+    """
+    is_number = torch.zeros(model.codec.n_encoded, dtype=torch.bool, device=asked.rows.device)
+    is_number[torch.from_numpy(model.codec.numbers)] = True
+    of_levels = -log_prob_of_levels(model, asked)
+    patterns, which = torch.unique(asked.asked, dim=0, return_inverse=True)
+    found, places = list[BoundTerms](), list[Tensor]()
+    for i, pattern in enumerate(patterns):
+        of_pattern = (which == i).nonzero().flatten()
+        free, known = pattern & is_number, pattern & ~is_number
+        rows = asked.rows[of_pattern]
+        if not bool(free.any()):
+            nothing = torch.zeros(len(rows), dtype=torch.float64)
+            found.append(collect_terms(nothing, nothing, [nothing.expand(n_steps - 1, -1)]))
+            watch(len(rows))
+        else:
+            conditional = ConditionalDenoiser(model.denoiser, rows, known, ~pattern)
+            denoiser_of = partial(_of_rows, conditional)
+            found.append(_in_pieces(denoiser_of, rows[:, free], volume[of_pattern.cpu()], bound_of, watch))
+        places.append(of_pattern.cpu())
+    terms = merged_terms(found)
+    order = torch.cat(places).argsort()
+    return with_levels(replace(terms, per_row=terms.per_row[order]), of_levels)
+
+
+def _of_rows(conditional: ConditionalDenoiser, piece: slice) -> Denoiser:
+    return replace(conditional, rows=conditional.rows[piece])
+
+
+def chosen_times(
+    model: DiffusionModel, steps: int | Sequence[int] | None, *, decoder_variance: float | None = None
+) -> list[int]:
+    """Return the times of the chain for the argument `steps` of `bound`, increasing and ending at n_steps.
+
+    None gives the whole chain. A number K gives the K steps whose bound with optimal scalar variances is least, by the
+    measured denoising errors and, if given, the decoder's variance. These steps serve all kinds of reverse variance,
+    although others may be slightly better for kinds other than "optimal". A list of times is returned unchanged. Raises
+    InvalidInput for anything else.
+    """
+    n_steps = model.schedule.n_steps
+    if steps is None:
+        return list(range(1, n_steps + 1))
+    if is_whole(steps):
+        if not 1 <= steps <= n_steps:
+            raise InvalidInput(f"steps should lie in 1..{n_steps}, but got {steps}: the chain has no more.")
+        return best_steps(model.schedule, model.denoising_error, int(steps), decoder_variance=decoder_variance)
+    if isinstance(steps, np.ndarray) and steps.ndim == 1:
+        steps = steps.tolist()
+    if isinstance(steps, Sequence) and all(map(is_whole, steps)):
+        return [int(t) for t in steps]
+    raise InvalidInput(f"steps should be a number of steps, a list of times or None, but got {steps!r}.")
+
+
+@on_one_thread
+def measured_denoising_error(
+    denoiser: Denoiser, z: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_levels: int = N_MEASURED_LEVELS
+) -> Tensor:
+    """Return m_t for every step of a chain, from about `n_levels` of its steps: (n_steps + 1,), float64.
+
+    The measured steps are spread evenly in the log-SNR, including the first and the last one. Between them ln m_t,
+    which is smooth in the log-SNR for any schedule, is interpolated.
+    """
+    # Increasing. The last levels of a chain that ends in pure noise are clamped to one.
+    place = -schedule.log_snr[1:].clamp(min=-2.0 * math.log(GREATEST_LEVEL)).numpy()
+    times = sorted({1, *spread_times(place, min(n_levels, schedule.n_steps))})
+    if not z.shape[1]:  # levels alone: nothing is denoised
+        return schedule.one_minus_alpha_bar
+    with single_threads(z.device.type == "cpu") as parallel_map:
+        rows = z.repeat(-(-2048 // len(z)), 1)  # copies of few rows are faster than many draws
+        chain = schedule.respace(times)
+        measured = denoising_error(denoiser, rows, chain, stream=stream, parallel_map=parallel_map)[1:]
+    at = place[np.array(times) - 1]
+    return torch.from_numpy(np.concatenate([[0.0], np.exp(np.interp(place, at, measured.clamp(min=1e-30).log()))]))

@@ -1,0 +1,131 @@
+"""Rows of which some columns are given: their encoding, and draws of the others.
+
+Rows are drawn in the order in which their probability is computed: first the levels that are not given, one column
+after the other (`levels.py`), then the numbers together, by the solver, given all levels. Without columns of levels and
+without given columns this is the chain of whole rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk.diffusion import Denoiser, RowwiseConditional
+from backwalk.errors import InvalidInput
+from backwalk.formatting import listed
+from backwalk.limits import FARTHEST_TO_SCORE
+from backwalk.model.fitted import DiffusionModel
+from backwalk.table import Codec, LevelsColumn, Schema
+from backwalk.table.schema import shown
+
+_FEWEST_ROWS = 20  # to which all numbers apply
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Encoded rows, (n, k), of which the coordinates in `given` are known, and those in `asked` are in question.
+
+    The others are absent. Values are NaN where a cell is missing, or where a number does not apply at its atom; such
+    coordinates are neither given nor asked, except as the part of a column whose level is. `values`, (n, d), are the
+    rows in the user's units.
+    """
+
+    rows: Tensor
+    given: Tensor
+    asked: Tensor
+    values: NDArray[np.float64]
+
+
+def encoded(
+    model: DiffusionModel,
+    values: NDArray[np.float64],
+    given: Sequence[int] = (),
+    columns: Sequence[int] | None = None,
+) -> Encoded:
+    """Encode rows, (n, d), with NaN for missing cells, to ask for the probability of some columns given others.
+
+    `given` are the numbers of columns that are known, and `columns` those in question, by default all others. A known
+    number that is no level of its column counts as the nearest one. Raises
+    InvalidInput for patterns for which the model was not trained, and for rows beyond the network's range.
+    """
+    codec, d = model.codec, model.codec.n_columns
+    asked = np.ones(d, dtype=bool) if columns is None else np.isin(np.arange(d), columns)
+    known = np.isin(np.arange(d), given)
+    asked &= ~known
+    model.check_pattern(given, absent=bool(np.isnan(values).any()) or columns is not None)
+    z = codec.encode(np.where(known, _nearest_levels(codec, values), values))
+    far = np.flatnonzero((np.abs(z) > FARTHEST_TO_SCORE).any(axis=1))
+    if len(far):
+        raise InvalidInput(
+            f"Rows should lie within {FARTHEST_TO_SCORE:.0e} scales of the fitted ones, but row {far[0]} (rows count "
+            "from 0) does not: drop it."
+        )
+    seen = ~np.isnan(values)  # a missing value that is generated is a level, and seen
+    seen |= np.stack([~np.isnan(z[:, place]).all(axis=1) for place in codec.slices], axis=1)
+    of_given, of_asked = codec.observed(seen & known), codec.observed(seen & asked) & ~np.isnan(z)
+    device = model.denoiser.device
+    rows, known_at, asked_at = (
+        torch.from_numpy(part).to(device) for part in (z.astype(np.float32), of_given, of_asked)
+    )
+    return Encoded(rows, known_at, asked_at, np.where(known, values, np.nan))
+
+
+def _nearest_levels(codec: Codec, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rows, (n, d), in which a number that is no level of its column is replaced by the nearest one."""
+    rows = values.copy()
+    for column, own in zip(codec.columns, rows.T, strict=True):
+        if isinstance(column, LevelsColumn) and column.coding == "value":
+            levels = np.array(column.values)
+            nearest = levels[np.searchsorted(0.5 * (levels[1:] + levels[:-1]), own)]
+            own[:] = np.where(np.isnan(own), own, nearest)
+    return rows
+
+
+def numbers_given(
+    model: DiffusionModel, rows: Tensor, known: Tensor, asked: Tensor | None = None
+) -> RowwiseConditional:
+    """Return the denoiser of the numbers of rows, (n, k), given the `known` coordinates.
+
+    `asked` says which numbers are in question, by default all that are not known; the others are absent.
+    """
+    numbers = torch.from_numpy(model.codec.numbers).to(rows.device)
+    absent = ~known if asked is None else ~(known | asked)
+    if asked is None:
+        absent[:, numbers] = False
+    return RowwiseConditional(model.denoiser, rows, known, absent, numbers)
+
+
+def of_numbers(denoiser: Denoiser, codec: Codec, z: Tensor) -> tuple[Denoiser, Tensor]:
+    """Return the denoiser of the numbers of encoded rows, (n, k), given all levels, and the numbers: (n, i).
+
+    Rows to which all numbers apply are taken, if there are 20; of others, numbers that do not apply are absent.
+    """
+    numbers = torch.from_numpy(codec.numbers).to(z.device)
+    whole = z[~z[:, numbers].isnan().any(dim=1)]
+    rows = whole if len(whole) >= _FEWEST_ROWS else z
+    known, absent = ~rows.isnan(), rows.isnan()
+    known[:, numbers] = False
+    return RowwiseConditional(denoiser, rows, known, absent, numbers), rows[:, numbers].nan_to_num()
+
+
+def column_numbers(schema: Schema, names: Sequence[str | int]) -> list[int]:
+    """Return the numbers of columns that are given by name or number. Raises InvalidInput for others."""
+    found, labels = list[int](), list(schema.names)
+    for name in names:
+        if isinstance(name, str) and name in labels:
+            found.append(labels.index(name))
+        elif isinstance(name, (int, np.integer)) and not isinstance(name, bool) and 0 <= name < len(labels):
+            found.append(int(name))
+        else:
+            raise InvalidInput(
+                f"Columns should be among {listed(map(shown, labels))}, or numbers from 0, but got {shown(name)}: "
+                "choose one of these."
+            )
+    if len(set(found)) < len(found):
+        raise InvalidInput(f"Columns should differ, but got {listed(map(shown, names))}: name each once.")
+    return found
