@@ -16,12 +16,13 @@ from benchmarks.draws import ERRORS_BY_DRAWS, Results, grouped, mean_over, minus
 from benchmarks.judge import block_means
 from benchmarks.methods import REAL, timed
 from benchmarks.record import Figures, Store
+from benchmarks.table_baselines import PRODUCT_MIXTURE, TREE_SYNTHESIS
 from benchmarks.table_judge import boosted_c2st
 from benchmarks.table_methods import FittedTable, IndependentColumns, MixedTruth, OursOnTables, TableMethod
 from benchmarks.tables import shown, table
 
 TITLE = "Known densities of mixed rows"
-METHODS: tuple[TableMethod, ...] = (OursOnTables(), IndependentColumns())
+METHODS: tuple[TableMethod, ...] = (OursOnTables(), TREE_SYNTHESIS, PRODUCT_MIXTURE, IndependentColumns())
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,14 @@ def judge(fitted: FittedTable, density: MixedDensity, sizes: Sizes, *, seed: int
         figures["c2st_boosting"] = [
             boosted_c2st(real[here], generated[here], stream=stream.child("c2st", k)) for k, here in enumerate(sets)
         ]
-    if fitted.log_prob is not None and (fitted.scores_numbers or not density.numbers):
+    if fitted.log_prob is not None and (fitted.scores != "levels" or not density.numbers):
         of_rows = fitted.log_prob(frame, density.names, ())
         figures["gap"] = block_means(-log_ratio(log_p, of_rows))
-        first, last = np.array_split(np.array(density.names), 2)
-        of_last = fitted.log_prob(frame, last.tolist(), ())
-        of_first = fitted.log_prob(frame, first.tolist(), last.tolist())
-        figures["self_test"] = block_means(np.abs(of_rows - of_last - of_first))
+        if fitted.scores == "any":
+            first, last = np.array_split(np.array(density.names), 2)
+            of_last = fitted.log_prob(frame, last.tolist(), ())
+            of_first = fitted.log_prob(frame, first.tolist(), last.tolist())
+            figures["self_test"] = block_means(np.abs(of_rows - of_last - of_first))
         if not density.numbers:
             every = density.as_frame(np.argwhere(density.table[..., 0] >= 0))
             figures["sum_of_probabilities"] = [float(np.exp(fitted.log_prob(every, density.names, ())).sum() - 1.0)]

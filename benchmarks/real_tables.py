@@ -16,6 +16,7 @@ from benchmarks.draws import ERRORS_BY_DRAWS, Results, grouped, mean_over
 from benchmarks.judge import block_means
 from benchmarks.methods import REAL, Rows, timed
 from benchmarks.record import Figures, Store
+from benchmarks.table_baselines import PRODUCT_MIXTURE, TREE_SYNTHESIS
 from benchmarks.table_judge import (
     copying_share,
     known_rows,
@@ -28,7 +29,7 @@ from benchmarks.tables import Mean, shown, table
 from benchmarks.wheels import Split
 
 TREES = "HistGradientBoosting"
-METHODS: tuple[TableMethod, ...] = (OursOnTables(), IndependentColumns())
+METHODS: tuple[TableMethod, ...] = (OursOnTables(), TREE_SYNTHESIS, PRODUCT_MIXTURE, IndependentColumns())
 WORDS = (
     "XGB-C2ST is 2 (1 - AUC) of a default XGBClassifier that tells drawn from real rows, 1 is best: categories "
     "one-hot, three stratified folds, an AUC below .5 counted as .5. *Real rows* have in each column the figure of a "

@@ -17,6 +17,7 @@ from benchmarks import (
     growth,
     magic,
     mixed,
+    real_tables,
     sampling,
     suite,
     time_to_quality,
@@ -25,7 +26,6 @@ from benchmarks import (
 from benchmarks.draws import Results
 from benchmarks.methods import NotebookAsWritten
 from benchmarks.record import Figures
-from benchmarks.table_methods import IndependentColumns
 from benchmarks.tables import table
 
 SECTIONS = (
@@ -85,9 +85,8 @@ def render(results: Path, curves: Path) -> str:
 
 def _methods_in_words() -> str:
     """Return what each method is: the first paragraph of its docstring."""
-    methods = {
-        method.name: method for method in (*suite.METHODS, NotebookAsWritten(), *gaps.METHODS[1:], IndependentColumns())
-    }
+    every = (*suite.METHODS, NotebookAsWritten(), *real_tables.METHODS[1:], *gaps.METHODS[1:])
+    methods = {method.name: method for method in every}
     words = {name: " ".join((method.__doc__ or "").split("\n\n")[0].split()) for name, method in methods.items()}
     return "\n".join(f"- **{name}**: {text}" for name, text in sorted(words.items())) + "\n"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -26,9 +26,11 @@ INDEPENDENT = "independent columns"
 class FittedTable:
     """What a fit left. All but `sample` are None where a method does not have them.
 
-    sample: (n, seed) -> data frame. log_prob: (frame, columns, given) -> ln p(columns | given), (n,), nats; only for
-    columns with levels unless `scores_numbers`. level_log_probs: (frame, column) -> its levels, and ln P(level | all
-    other columns), (n, L). bound: (frame, seed) -> the variational bound on -ln p(row), (n,), nats.
+    - sample: (n, seed) -> data frame.
+    - log_prob: (frame, columns, given) -> ln p(columns | given), (n,), nats. `scores` says for which: "any"; "rows",
+      all columns or all with levels, given none; "levels", columns with levels alone.
+    - level_log_probs: (frame, column) -> its levels, and ln P(level | all other columns), (n, L).
+    - bound: (frame, seed) -> the variational bound on -ln p(row), (n,), nats.
     """
 
     sample: Callable[[int, int], pd.DataFrame]
@@ -36,7 +38,7 @@ class FittedTable:
     level_log_probs: Callable[[pd.DataFrame, str], tuple[Sequence[Any], Rows]] | None
     bound: Callable[[pd.DataFrame, int], Rows] | None
     choice: str = ""
-    scores_numbers: bool = True
+    scores: Literal["any", "rows", "levels"] = "any"
 
 
 class TableMethod(Protocol):
@@ -99,7 +101,7 @@ class IndependentColumns:
         def log_prob(rows: pd.DataFrame, columns: Sequence[str], given: Sequence[str]) -> Rows:  # noqa: ARG001
             return -independent_nats(frame, rows, columns)
 
-        return FittedTable(sample, log_prob, level_log_probs, None, scores_numbers=False)
+        return FittedTable(sample, log_prob, level_log_probs, None, scores="levels")
 
 
 @dataclass(frozen=True, eq=False)

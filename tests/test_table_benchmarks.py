@@ -18,6 +18,7 @@ from benchmarks import adult, any_cost, gaps, magic, mixed, real_tables, render,
 from benchmarks.gaps import N_DRAWS, Column, Imputed
 from benchmarks.methods import REAL, Fitted
 from benchmarks.record import Store
+from benchmarks.table_baselines import PRODUCT_MIXTURE, TREE_SYNTHESIS
 from benchmarks.table_judge import (
     Features,
     boosted_c2st,
@@ -234,6 +235,26 @@ def test_columns_are_imputed_by_their_means():
     np.testing.assert_array_equal(imputed.mean, [[1, 0], [3, 2], [2, 4]])
     assert len(imputed.draws) == N_DRAWS
     assert {draw[2, 0] for draw in imputed.draws} == {1.0, 3.0}
+
+
+@pytest.mark.parametrize("method", [TREE_SYNTHESIS, PRODUCT_MIXTURE], ids=lambda method: method.name)
+def test_baselines_draw_and_score_rows_in_the_users_units(method):
+    frame = ARCS.as_frame(ARCS.sample(2000, random_state=0))
+    fitted = method.fit(frame, 1.0, 0)
+    drawn = fitted.sample(1000, 0)
+    assert list(drawn) == list(frame)
+    assert set(drawn["plan"]) <= set(frame["plan"])
+    assert (drawn["rain"] == 0).mean() == pytest.approx((frame["rain"] == 0).mean(), abs=0.1)
+    unseen = ARCS.sample(500, random_state=1)
+    gap = ARCS.log_prob(unseen) - fitted.log_prob(ARCS.as_frame(unseen), ARCS.names, ())
+    assert 0.1 < gap.mean() < 2.0
+    # In other units a density changes by their factor in the rows in which the number is not at its atom.
+    rows = frame.head(50)
+    scaled = method.fit(frame.assign(rain=1000.0 * frame["rain"]), 1.0, 0)
+    change = scaled.log_prob(rows.assign(rain=1000.0 * rows["rain"]), ARCS.names, ()) - fitted.log_prob(
+        rows, ARCS.names, ()
+    )
+    np.testing.assert_allclose(change, -np.log(1000.0) * (rows["rain"] != 0), atol=1e-6)
 
 
 def results(tmp_path, part, sizes):
