@@ -39,6 +39,7 @@ _LEVELS = ("training/test_noise_levels.py",)
 _RATES = ("training/test_config.py",)
 _LOOP = ("training/test_loop.py",)
 _CODEC = ("table/test_codec.py",)
+_CHOICE_OF_KINDS = ("table/test_column_choice.py",)
 _LEVEL_COLUMNS = ("table/test_level_columns.py",)
 _WARM_START = ("test_estimator.py",)
 _DERIVATIVES = ("diffusion/test_derivatives.py",)
@@ -988,7 +989,7 @@ MUTANTS = (
     ),
     Mutant(
         "heavy tails never found",
-        "table/column_choice.py",
+        "table/heavy_tails.py",
         "_HEAVY = 1.75",
         "_HEAVY = 1e9",
         "which columns are transformed by asinh",
@@ -1005,7 +1006,7 @@ MUTANTS = (
     Mutant(
         "numbers beyond the range reflected a cell too far",
         "table/maps.py",
-        "2.0 * largest + 1.0 - x, x))",
+        "2.0 * (largest + edge) - x, x))",
         "2.0 * largest - x, x))",
         "new integers at the edge of their range",
         ("table/test_codec.py",),
@@ -1013,8 +1014,8 @@ MUTANTS = (
     Mutant(
         "arrays of integers dequantised too",
         "table/column_choice.py",
-        'if table.schema.kind == "numpy":\n        return False',
-        'if table.schema.kind == "":\n        return False',
+        'return table.schema.kind != "numpy"',
+        'return table.schema.kind != ""',
         "which columns hold integers",
         ("table/test_codec.py",),
     ),
@@ -1067,6 +1068,62 @@ MUTANTS = (
         _LEVEL_COLUMNS,
     ),
     Mutant(
+        "a step of decimals taken for a step of one",
+        "table/rounded_maps.py",
+        "np.broadcast_to(-np.log(self.step / self.per), x.shape)",
+        "np.broadcast_to(0.0 * self.step, x.shape)",
+        "the probability of a rounded number",
+        _CHOICE_OF_KINDS,
+    ),
+    Mutant(
+        "rounded numbers moved over a cell of one",
+        "table/rounded_maps.py",
+        "x + self.step / self.per * place_in_cell",
+        "x + place_in_cell",
+        "the dequantisation of rounded numbers",
+        _CHOICE_OF_KINDS,
+    ),
+    Mutant(
+        "a common step by chance",
+        "table/grids.py",
+        "(len(np.unique(numerators)) - 2) * math.log(step) < -math.log(_CHANCE)",
+        "len(np.unique(numerators)) < 2",
+        "the step of few integers",
+        _CHOICE_OF_KINDS,
+    ),
+    Mutant(
+        "values in few rows taken for atoms",
+        "table/level_choice.py",
+        "often = counts > _LEAST_SHARE * len(some)",
+        "often = counts > 0.01 * len(some)",
+        "which values are atoms",
+        _CHOICE_OF_KINDS,
+    ),
+    Mutant(
+        "frequent values that do not stand out taken for atoms",
+        "table/level_choice.py",
+        "counts[often] >= _SPIKE * beside",
+        "counts[often] >= 0.0 * beside",
+        "which values are atoms",
+        _CHOICE_OF_KINDS,
+    ),
+    Mutant(
+        "gaps counted as zeros",
+        "table/column_statistics.py",
+        "share = np.where(missing, 0.0, 1.0 if",
+        "share = np.where(missing, 1.0, 1.0 if",
+        "the moments of columns with gaps",
+        _CHOICE_OF_KINDS,
+    ),
+    Mutant(
+        "weights of rows ignored in moments",
+        "table/column_statistics.py",
+        "weights[:, None])",
+        "np.ones((len(x), 1)))",
+        "the moments of weighted rows",
+        _CHOICE_OF_KINDS,
+    ),
+    Mutant(
         "times of steps that are taken together mixed up",
         "diffusion/bound.py",
         "times.repeat_interleave(len(x_0))",
@@ -1076,7 +1133,7 @@ MUTANTS = (
     ),
     Mutant(
         "asinh scale where transformed rows are least normal",
-        "table/column_choice.py",
+        "table/heavy_tails.py",
         "= max(candidates",
         "= min(candidates",
         "how a heavy-tailed column is transformed",
@@ -1384,9 +1441,9 @@ MUTANTS = (
     ),
     Mutant(
         "the cosine counted with the uniform variance",
-        "table/column_choice.py",
-        "np.where(is_cosine, COSINE_VARIANCE, UNIFORM_VARIANCE)",
-        "np.where(is_cosine, UNIFORM_VARIANCE, UNIFORM_VARIANCE)",
+        "table/number_choice.py",
+        "np.square(cell[is_cosine]) * COSINE_VARIANCE",
+        "np.square(cell[is_cosine]) * UNIFORM_VARIANCE",
         "the scale of few integers",
         _CODEC,
     ),

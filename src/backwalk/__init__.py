@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from backwalk.estimator import Diffusion
     from backwalk.sampling import Sampler
+    from backwalk.table import Levels, Number
     from backwalk.training import Training
 
 __version__ = "0.1.0"
@@ -44,8 +45,10 @@ __all__ = [
     "Diffusion",
     "ImpossibleRowsWarning",
     "InvalidInput",
+    "Levels",
     "ModelFileError",
     "NoiseSchedule",
+    "Number",
     "PriorMismatchWarning",
     "RepeatedValueWarning",
     "Residual",
@@ -60,7 +63,9 @@ __all__ = [
 
 _HOMES = {
     "Diffusion": "estimator",
+    "Levels": "table",
     "NoiseSchedule": "diffusion",
+    "Number": "table",
     "Residual": "denoiser",
     "Sampler": "sampling",
     "Textbook": "denoiser",

@@ -212,7 +212,7 @@ def test_a_codec_with_levels_survives_json_exactly():
 
 
 LEVELS = {"kind": "levels", "values": [0.0, 1.0], "frequencies": [0.5, 0.5], "coding": "one-hot"}
-NUMBER = {"kind": "number", "centre": 0.0, "scale": 1.0}
+NUMBER = {"kind": "number", "centre": 0.0, "scale": 1.0, "least": None, "largest": None}
 ATOMS = {"kind": "atoms", "number": NUMBER, "atoms": [0.0, None], "frequencies": [0.5, 0.25, 0.25]}
 
 
@@ -221,7 +221,9 @@ ATOMS = {"kind": "atoms", "number": NUMBER, "atoms": [0.0, None], "frequencies":
     [
         {**LEVELS, "values": [0.0]},
         {**LEVELS, "values": [1.0, 0.0]},
-        {**LEVELS, "values": [0.0, None]},
+        {**LEVELS, "values": [None, 0.0]},
+        {**LEVELS, "values": [0.0, None], "coding": "value"},
+        {**LEVELS, "values": [0.0, 0.0], "coding": "rank"},
         {**LEVELS, "values": [0.0, float("inf")]},
         {**LEVELS, "values": [0, 1]},
         {**LEVELS, "values": 3.0},
@@ -253,4 +255,4 @@ def test_columns_with_levels_describe_themselves():
     assert (SITE.axis.levels, RAIN.axis.asinh) == ((0.0, 1.0, 2.0), (0.0, 0.5))
     assert (RAIN.kind, RAIN.distance, VISITS.cell, VISITS.n_uniforms) == ("atoms", "Kolmogorov-Smirnov", 1.0, 1)
     assert SITE.description == "3 levels, one-hot codes"
-    assert RAIN.description.startswith("0 in 0.6 of rows, missing in 0.1 of rows; otherwise number with heavy tails")
+    assert RAIN.description.startswith("0 in 60%, missing in 10% of rows; otherwise number with heavy tails")

@@ -8,14 +8,25 @@ Which one suits a baseline depends on the data; this choice errs in favour of th
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from backwalk.evaluation.baselines import Baseline, kernel_baseline, mixture_baseline
 from backwalk.evaluation.rows import Rows
 from backwalk.model import log_prob_of_rows
 from backwalk.streams import Stream
-from backwalk.table import Codec, ConstantColumn, IntegerColumn, Schema, Table
+from backwalk.table import (
+    Codec,
+    Column,
+    ConstantColumn,
+    HeavyTailedColumn,
+    IntegerColumn,
+    NumberColumn,
+    Schema,
+    Table,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +64,9 @@ class FittedBaseline:
         uniform = [j for j, column in integers.items() if column.dequantisation == "uniform"]
         cosine = [j for j, column in integers.items() if column.dequantisation == "cosine"]
         is_mixture, is_changed = baseline.name.startswith("GaussianMixture"), bool(asinh or integers)
+        is_bounded = any(_bounds(column) != (-np.inf, np.inf) for column in self.codec.columns)
         lines = [
-            *(["import numpy as np"] if is_changed else []),
+            *(["import numpy as np"] if is_changed or is_bounded else []),
             *(["from scipy import stats"] if cosine else []),
             f"from sklearn.{'mixture' if is_mixture else 'neighbors'} import {baseline.name.partition('(')[0]}",
             "from sklearn.preprocessing import StandardScaler",
@@ -65,13 +77,15 @@ class FittedBaseline:
             lines += ["Z = np.array(X, dtype=float)"]
         if uniform:
             lines += [
-                f"uniform = {uniform}  # columns of integers, dequantised",
-                "Z[:, uniform] += np.random.default_rng(0).uniform(-0.5, 0.5, (len(Z), len(uniform)))",
+                f"uniform = {uniform}  # columns of integers or of other steps, dequantised",
+                f"Z[:, uniform] += {_array(integers[j].cell for j in uniform)} * "
+                "np.random.default_rng(0).uniform(-0.5, 0.5, (len(Z), len(uniform)))",
             ]
         if cosine:
             lines += [
-                f"cosine = {cosine}  # columns of few integers, dequantised by a cosine density",
-                "Z[:, cosine] += stats.cosine.rvs(size=(len(Z), len(cosine)), random_state=0) / (2 * np.pi)",
+                f"cosine = {cosine}  # columns of few integers or steps, dequantised by a cosine density",
+                f"Z[:, cosine] += {_array(integers[j].cell for j in cosine)} * "
+                "stats.cosine.rvs(size=(len(Z), len(cosine)), random_state=0) / (2 * np.pi)",
             ]
         if asinh:
             lines += [
@@ -87,18 +101,41 @@ class FittedBaseline:
         if asinh:
             lines += ["X_new[:, heavy] = centre + scale * np.sinh(X_new[:, heavy])"]
         if integers:
-            least, largest = ([getattr(column, end) for column in integers.values()] for end in ("least", "largest"))
+            step = [column.cell for column in integers.values()]
+            offset = [column.offset / column.per for column in integers.values()]
             lines += [
-                f"integers = {list(integers)}",
-                f"least, largest = np.array({least}), np.array({largest})  # beyond, new integers are reflected",
-                "x = np.rint(X_new[:, integers])",
-                "mirrored = np.where(x < least, 2 * least - 1 - x, np.where(x > largest, 2 * largest + 1 - x, x))",
+                f"rounded, step, offset = {list(integers)}, {_array(step)}, {_array(offset)}",
+                "X_new[:, rounded] = offset + step * np.rint((X_new[:, rounded] - offset) / step)",
+            ]
+        bounded = {j: column for j, column in enumerate(self.codec.columns) if _bounds(column) != (-np.inf, np.inf)}
+        if bounded:
+            least, largest = zip(*map(_bounds, bounded.values()), strict=True)
+            lines += [
+                f"bounded, step = {list(bounded)}, {_array(column.cell for column in bounded.values())}",
+                f"least, largest = {_array(least)}, {_array(largest)}  # beyond, new values are reflected",
+                "x = X_new[:, bounded]",
+                "low, high = 2 * least - step - x, 2 * largest + step - x",
+                "mirrored = np.where(x < least, low, np.where(x > largest, high, x))",
                 "is_inside = (mirrored >= least) & (mirrored <= largest)",
-                "X_new[:, integers] = np.where(is_inside, mirrored, np.clip(x, least, largest))",
+                "X_new[:, bounded] = np.where(is_inside, mirrored, np.clip(x, least, largest))",
             ]
         if constants:
             lines += [f"X_new[:, {list(constants)}] = {list(constants.values())}  # constant in X"]
         return "\n".join(lines)
+
+
+def _array(numbers: Iterable[float]) -> str:
+    """Return the Python of an array of numbers."""
+    return f"np.array([{', '.join(map(str, numbers)).replace('inf', 'np.inf')}])"
+
+
+def _bounds(column: Column) -> tuple[float, float]:
+    if not isinstance(column, (NumberColumn, HeavyTailedColumn, IntegerColumn)):
+        return -np.inf, np.inf
+    return (
+        -np.inf if column.least is None else column.least,
+        np.inf if column.largest is None else column.largest,
+    )
 
 
 def fitted_baselines(training: Table, codec: Codec, unseen: Rows, stream: Stream) -> list[FittedBaseline]:

@@ -35,7 +35,7 @@ from backwalk.model import (
 )
 from backwalk.progress import progress_bar
 from backwalk.sampling import default_sampler
-from backwalk.table import Codec, Table
+from backwalk.table import Codec, Table, complete
 from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
 from backwalk.training import Progress, Trainer, checkpointed
@@ -55,7 +55,7 @@ def fitted(
     The weights start from those of the model `before`, if given. The time limit counts from `began`, a reading of
     `time.perf_counter`.
     """
-    codec = Codec.fit(table, scale=settings.scale)
+    codec = Codec.fit(complete(table), scale=settings.scale)
     stream = stream_of(settings.random_state, options)
     z = codec.encode(table.values, stream=stream.child("dequantisation"))
     farthest = float(np.nanmax(np.abs(z)))

@@ -7,7 +7,8 @@ back, and `from_values`, `write_table` and `write_rows` give rows out as they ca
 from backwalk.table.aside import set_aside
 from backwalk.table.blocks import Block
 from backwalk.table.codec import Codec
-from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, IntegerColumn, NumberColumn
+from backwalk.table.column_options import Levels, Number, Option
+from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, NumberColumn
 from backwalk.table.facts import facts_of_columns
 from backwalk.table.families import Redraw
 from backwalk.table.formats import SUFFIXES
@@ -17,6 +18,7 @@ from backwalk.table.level_columns import AtomsColumn, LevelsColumn
 from backwalk.table.matching import match_columns
 from backwalk.table.reading import read_part, read_table
 from backwalk.table.restoring import from_values
+from backwalk.table.rounded_columns import IntegerColumn
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
 from backwalk.table.splitting import split_table
@@ -32,8 +34,11 @@ __all__ = [
     "ConstantColumn",
     "HeavyTailedColumn",
     "IntegerColumn",
+    "Levels",
     "LevelsColumn",
+    "Number",
     "NumberColumn",
+    "Option",
     "Redraw",
     "Schema",
     "Selection",

@@ -23,11 +23,13 @@ import numpy.typing as npt
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table.blocks import Block
-from backwalk.table.column_choice import fitted_columns, rows_looked_at
+from backwalk.table.column_choice import Missing, fitted_columns, refitted_columns
 from backwalk.table.column_kinds import column_from_dict
-from backwalk.table.columns import Column, IntegerColumn
+from backwalk.table.column_options import Option
+from backwalk.table.column_statistics import rows_looked_at
+from backwalk.table.columns import Column
 from backwalk.table.families import Family, Redraw, families_of, size
-from backwalk.table.frame import Table, complete
+from backwalk.table.frame import Table
 from backwalk.table.maps import BoolArray
 from backwalk.table.schema import FloatArray
 
@@ -58,28 +60,46 @@ class Codec:
             )
 
     @classmethod
-    def fit(cls, table: Table, *, scale: bool = True, asinh: bool = True) -> Codec:
-        """Return the codec that gives each coordinate of a table's rows mean 0 and variance 1.
+    def fit(
+        cls,
+        table: Table,
+        *,
+        scale: bool = True,
+        asinh: bool = True,
+        levels: bool = False,
+        columns: Mapping[str, Option] | None = None,
+        missing: Missing = "absent",
+        weights: npt.ArrayLike | None = None,
+    ) -> Codec:
+        """Return the codec that gives each number of a table's rows mean 0 and variance 1.
 
-        Numbers with heavy tails are transformed by asinh first (`fitted_tails`), unless `asinh` is False. A column of a
-        DataFrame that holds only integers, of any dtype, is dequantised; its variance includes that of the places in
-        the cells. With `scale=False` numbers are not scaled. Constant columns are never encoded. Raises InvalidInput
-        for missing values, for a single row, if no column varies, and for a spread too small for float64.
+        Numbers with heavy tails are transformed by asinh first (`fitted_tails`), unless `asinh` is False. With
+        `scale=False` numbers are not scaled. Constant columns are never encoded. Missing values do not count.
+
+        The columns of a DataFrame, of any dtype, may be rounded, and new values lie within the range of the fitted
+        ones. Numbers that all lie on a grid, such as integers, are dequantised, unless the grid is too fine for a
+        model; their variance includes that of the places in the cells. Texts have levels. With `levels`, numbers with
+        few distinct values have levels too, and those that equal some values in many rows have atoms.
+
+        `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.
+        `missing` is "absent" for missing values that are not generated; with "generate", a column with gaps has the
+        level "missing". `weights`, (n,), are those of the rows in moments and frequencies. Raises InvalidInput for a
+        single row, a column without values, if no column varies, and for a spread too small for float64.
         """
-        return cls(fitted_columns(complete(table), scale=scale, asinh=asinh))
+        by_row = None if weights is None else np.asarray(weights, dtype=np.float64)
+        return cls(
+            fitted_columns(
+                table, scale=scale, asinh=asinh, levels=levels, columns=columns, missing=missing, weights=by_row
+            )
+        )
 
     def refitted(self, table: Table, *, asinh: bool = True) -> Codec:
         """Return a codec fitted to other rows of the same table, with densities over the same coordinates.
 
-        The same columns hold integers, dequantised by the same density. A column that is constant in only one of the
-        two tables keeps its encoding. `asinh` is as for `fit`.
+        Numbers are fitted again, with the same steps, dequantisation and bounds; `asinh` is as for `fit`. Columns with
+        levels keep their encoding, and so does a column that is constant in one of the two tables.
         """
-        integers = {
-            j: column.dequantisation for j, column in enumerate(self.columns) if isinstance(column, IntegerColumn)
-        }
-        found = fitted_columns(complete(table), scale=True, asinh=asinh, integers=integers)
-        pairs = zip(self.columns, found, strict=True)
-        return Codec(tuple(theirs if theirs.width == own.width else own for own, theirs in pairs))
+        return Codec(refitted_columns(table, self.columns, asinh=asinh))
 
     @property
     def n_columns(self) -> int:
@@ -196,14 +216,18 @@ class Codec:
         return rows
 
     def within_range(self, rows: FloatArray) -> FloatArray:
-        """Return new rows, (n, d) in the user's units, with integers within the fitted range.
+        """Return new rows, (n, d) in the user's units, within the bounds of their columns.
 
-        Integers beyond are reflected at the edge of the last cell.
+        Numbers beyond are reflected at the bound, and integers at the edge of the last cell.
         """
         kept = rows.copy()
         for family in self._varying_families:
             kept[:, family.columns] = family.maps.within_range(rows[:, family.columns])
         return kept
+
+    def share_beyond_range(self, rows: FloatArray) -> FloatArray:
+        """Return the share of decoded rows, (n, d), whose values `within_range` changes: (d,)."""
+        return np.asarray((self.within_range(rows) != rows).mean(axis=0, where=~np.isnan(rows)))
 
     def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
         """Return log |det dz/dx| of rows, (n, d), over the numbers of each row: (n,), nats.

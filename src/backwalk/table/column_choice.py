@@ -2,161 +2,170 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
 from backwalk.errors import InvalidInput
-from backwalk.streams import Stream
-from backwalk.table.columns import (
-    LEAST_SCALE,
-    Column,
-    ConstantColumn,
-    Dequantisation,
-    HeavyTailedColumn,
-    IntegerColumn,
-    NumberColumn,
-)
+from backwalk.table.column_options import Levels, Number, Option, column_options
+from backwalk.table.column_statistics import observed_range, rows_looked_at
+from backwalk.table.columns import Column, ConstantColumn, HeavyTailedColumn, NumberColumn
 from backwalk.table.frame import Table
-from backwalk.table.maps import COSINE_VARIANCE, UNIFORM_VARIANCE, BoolArray, asinh_log_slope, asinh_transform
+from backwalk.table.grids import Grid, grid_of
+from backwalk.table.level_choice import atoms_of, facts, fitted_levels, frequencies_of, has_few_values
+from backwalk.table.level_columns import AtomsColumn
+from backwalk.table.number_choice import Bounds, NumberPlan, fitted_numbers
+from backwalk.table.rounded_columns import IntegerColumn
 from backwalk.table.schema import FloatArray
 
-_IQR_OF_A_NORMAL = 1.3489795
-# A column has heavy tails if its standard deviation is more than this factor times that of a normal column with the
-# same quartiles. The factor is 1.2 for an exponential column, 1.5 for Student's t with 3 degrees of freedom and 2 for a
-# log-normal one of sigma 1 (`docs/defaults.md`).
-_HEAVY = 1.75
-_COSINE = 0.75  # standard deviations: integers with wider cells are dequantised by the cosine
-_ROWS_LOOKED_AT = 10_000
-_DENSE = 2.0**53  # from here on all numbers in float64 are integers
+Missing = Literal["absent", "generate"]
 
 
 def fitted_columns(
-    table: Table, *, scale: bool, asinh: bool, integers: Mapping[int, Dequantisation] | None = None
+    table: Table,
+    *,
+    scale: bool,
+    asinh: bool,
+    levels: bool,
+    columns: Mapping[str, Option] | None,
+    missing: Missing,
+    weights: FloatArray | None,
 ) -> tuple[Column, ...]:
-    """Return a column for each of a table's: see `Codec.fit`.
-
-    `integers` says which columns hold integers, and their density; without it both follow from the rows.
-    """
-    x = table.values
+    """Return a column for each of a table's: see `Codec.fit`."""
+    if missing not in ("absent", "generate"):
+        raise InvalidInput(f'missing should be "absent" or "generate", but got {missing!r}.')
+    options = column_options(columns, table.schema)
+    x, weights = _weighed(table.values, weights)
     if len(x) == 1:
         raise InvalidInput("At least 2 rows are needed to scale columns, but got 1 sample: give more rows.")
-    d = x.shape[1]
-    varies = x.min(axis=0) != x.max(axis=0)
-    is_integer = np.array([_holds_integers(table, j) if integers is None else j in integers for j in range(d)])
-    asinh_centre, asinh_scale = np.zeros(d), np.full(d, np.inf)
-    centre, spread = _moments(x, is_integer * UNIFORM_VARIANCE)
-    if integers is None:
-        is_cosine = is_integer & (spread * _COSINE <= 1.0)
-    else:
-        is_cosine = np.array([integers.get(j) == "cosine" for j in range(d)])
-    if is_cosine.any():  # a second pass over all rows, which most tables do not need
-        centre, spread = _moments(x, is_integer * np.where(is_cosine, COSINE_VARIANCE, UNIFORM_VARIANCE))
-    if not scale:
-        centre, spread = np.zeros(d), np.ones(d)
-    elif asinh:
-        asinh_centre, asinh_scale = fitted_tails(x, spread, is_integer)
-        asinh_scale[is_cosine] = np.inf  # few integers have no tails
-        heavy = np.flatnonzero(np.isfinite(asinh_scale))
-        if len(heavy):
-            parameters = asinh_centre[heavy], asinh_scale[heavy]
-            slope = is_integer[heavy] * np.exp(asinh_log_slope(x[:, heavy], *parameters))
-            of_cells = np.square(slope).mean(axis=0) * UNIFORM_VARIANCE
-            centre[heavy], spread[heavy] = _moments(asinh_transform(x[:, heavy], *parameters), of_cells)
-    for j in map(int, np.flatnonzero(varies & (spread < LEAST_SCALE))):
-        raise InvalidInput(
-            f"A column's standard deviation should be at least {LEAST_SCALE:.1e}, but {table.schema.label(j)} "
-            f"has {spread[j]:.1e}: give it in smaller units."
-        )
-
-    def column(j: int) -> Column:
-        if not varies[j]:
-            return ConstantColumn(float(x[0, j]))
-        number: NumberColumn | HeavyTailedColumn = NumberColumn(float(centre[j]), float(spread[j]))
-        if np.isfinite(asinh_scale[j]):
-            number = HeavyTailedColumn(float(asinh_centre[j]), float(asinh_scale[j]), number.centre, number.scale)
-        if not is_integer[j]:
-            return number
-        least, largest = float(x[:, j].min()), float(x[:, j].max())
-        return IntegerColumn(number, least, largest, "cosine" if is_cosine[j] else "uniform")
-
-    return tuple(map(column, range(d)))
+    least, largest = observed_range(x)
+    for j in map(int, np.flatnonzero(np.isnan(least))):
+        raise InvalidInput(f"A column should have values, but {table.schema.label(j)} has none: leave it out.")
+    some, chosen, plans, atoms = rows_looked_at(x, "kinds", weights), dict[int, Column](), {}, {}
+    for j in range(x.shape[1]):
+        is_missing = np.isnan(x[:, j])
+        option, has_gaps = options.get(j), bool(is_missing.any())
+        generate = missing == "generate" and has_gaps
+        if least[j] == largest[j] and not generate:
+            chosen[j] = ConstantColumn(float(least[j]))
+            continue
+        if option == "constant":
+            raise InvalidInput(
+                f"A constant column should have one value, but {table.schema.label(j)} has {least[j]:g} and "
+                f"{largest[j]:g}{' and gaps' if has_gaps else ''}: leave out its kind."
+            )
+        observed = x[~is_missing, j] if has_gaps else x[:, j]
+        looked_at = some[~np.isnan(some[:, j]), j]
+        if _has_levels(table, j, observed, looked_at, option, levels=levels) or least[j] == largest[j]:
+            wish = option if isinstance(option, Levels) else Levels()
+            chosen[j] = fitted_levels(x[:, j], weights, table.schema, j, wish, generate=generate)
+            continue
+        found = atoms_of(looked_at) if levels and option is None and _is_table(table) else np.empty(0)
+        if generate or len(found):
+            atoms[j] = np.append(found, np.nan) if generate else found
+        others = observed[~np.isin(observed, found)] if len(found) else observed
+        plans[j] = _plan(table, j, others, option)
+    places = list(plans)
+    numbers = np.ascontiguousarray(x[:, places])  # a copy; the bits of sums depend on how the rows lie
+    for at, j in enumerate(places):
+        if j in atoms:
+            numbers[np.isin(numbers[:, at], atoms[j]), at] = np.nan
+    found_numbers = fitted_numbers(numbers, list(plans.values()), scale=scale, asinh=asinh, weights=weights)
+    for j, number in zip(places, found_numbers, strict=True):
+        chosen[j] = _with_atoms(number, atoms[j], x[:, j], weights) if j in atoms else number
+    return tuple(chosen[j] for j in range(x.shape[1]))
 
 
-def _holds_integers(table: Table, j: int) -> bool:
-    """Return whether a column holds integers: by its dtype, or by its rows, as pandas has no NaN in integers.
+def refitted_columns(table: Table, columns: Sequence[Column], *, asinh: bool) -> tuple[Column, ...]:
+    """Return a column for each of a table's, like those of another codec: see `Codec.refitted`."""
+    least, largest = observed_range(table.values)
+    places, plans = list[int](), list[NumberPlan]()
+    for j, column in enumerate(columns):
+        label = table.schema.label(j)
+        if least[j] == largest[j] or not isinstance(column, (NumberColumn, HeavyTailedColumn, IntegerColumn)):
+            continue
+        places.append(j)
+        if isinstance(column, IntegerColumn):
+            bounds = column.least, column.largest
+            plans.append(NumberPlan(label, column.grid, bounds, column.dequantisation))
+        else:
+            plans.append(NumberPlan(label, None, (column.least, column.largest)))
+    found = fitted_numbers(np.ascontiguousarray(table.values[:, places]), plans, scale=True, asinh=asinh, weights=None)
+    of = dict(zip(places, found, strict=True))
+    return tuple(of.get(j, column) for j, column in enumerate(columns))
 
-    Arrays have one dtype for all columns, and are taken as numbers on a continuous scale.
-    """
-    if table.schema.kind == "numpy":
-        return False
-    if table.schema.is_integer(j):
+
+def _weighed(x: FloatArray, weights: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
+    """Return the rows that have a weight, with their weights, if there are weights."""
+    if weights is None:
+        return x, None
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.shape != (len(x),):
+        raise InvalidInput(f"weights should have one number for each of {len(x)} rows, but got {weights.shape}.")
+    if not np.isfinite(weights).all() or (weights < 0.0).any() or not weights.any():
+        raise InvalidInput("weights should be finite and 0 or more, some above 0: drop the rows with others.")
+    return x[weights > 0.0], weights[weights > 0.0]
+
+
+def _is_table(table: Table) -> bool:
+    """Return whether columns may be rounded, bounded and have levels: arrays are on a continuous scale."""
+    return table.schema.kind != "numpy"
+
+
+def _has_levels(table: Table, j: int, x: FloatArray, some: FloatArray, option: Option | None, *, levels: bool) -> bool:
+    """Return whether a column has levels. x, (n,), are its observed values, and `some` random ones of them."""
+    labels = facts(table.schema, j)[0]
+    if labels is not None:
+        if option is not None and not isinstance(option, Levels):
+            raise InvalidInput(
+                f"{table.schema.label(j)} holds texts, and should have levels, but got {option!r}: leave out its kind, "
+                "or give numbers."
+            )
         return True
-    column = table.values[:, j]
-    return bool((np.abs(column) < _DENSE).all() and (column == np.rint(column)).all())
+    if option is not None:
+        return isinstance(option, Levels)
+    return levels and _is_table(table) and has_few_values(some, x)
 
 
-def fitted_tails(x: FloatArray, spread: FloatArray, is_integer: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Return the centre and the scale of the asinh transform for each column of x, (n, d): (d,) each.
-
-    The scale is infinite if the tails are not heavy. `spread`, (d,), has the columns' standard deviations. A column is
-    heavy-tailed if its spread is more than 1.75 times that of a normal column with the same quartiles; columns whose
-    quartiles are equal are not, as they hold one value with exceptions. Of a few transforms the one is chosen under
-    which the rows have the highest likelihood as draws of a normal distribution: around the median, with 1/8 to 4 times
-    the interquartile range as scale; or, for rows of one sign, around 0 with a scale far below all of them, which is
-    their logarithm. The scale of integers is at least 1. Quartiles and likelihoods are those of up to 10,000 random
-    rows.
-
-    >>> x = np.array([[-100.0], [-1.0], [0.0], [1.0], [100.0]])
-    >>> fitted_tails(x, x.std(axis=0), np.array([False]))
-    (array([0.]), array([0.25]))
-    """
-    some = rows_looked_at(x, "tails")
-    low, median, high = np.quantile(some, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")  # rows, without arithmetic
-    with np.errstate(over="ignore"):
-        width = high - low
-    centre, scale = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
-    for j in map(int, np.flatnonzero((spread / _HEAVY > width / _IQR_OF_A_NORMAL) & (width > 0.0))):
-        cell = float(is_integer[j])
-        least = max(cell, LEAST_SCALE)
-        candidates = [(float(median[j]), max(float(width[j]) * 2.0**k, least)) for k in range(-3, 3)]
-        if x[:, j].min() > -cell or x[:, j].max() < cell:
-            candidates.append((0.0, max(_far_below(float(np.abs(x[:, j]).min())), least)))
-        centre[j], scale[j] = max(candidates, key=partial(_log_likelihood, some[:, j : j + 1]))
-    return centre, scale
+def _plan(table: Table, j: int, x: FloatArray, option: Option | None) -> NumberPlan:
+    """Return the plan of a column of numbers, whose values are x, (n,), without gaps and atoms."""
+    label, dtype = table.schema.label(j), table.schema.dtypes[j]
+    grid = grid_of(x, dtype) if _is_table(table) or option == "integer" else None
+    if option == "integer" and (grid is None or grid.per != 1.0):
+        value = next((number for number in x if number != np.rint(number)), x[0])
+        raise InvalidInput(f"{label} should hold integers, but has {value}: choose another kind.")
+    bounds: Bounds = (None, None)
+    if isinstance(option, Number) and option.bounds is not None:
+        bounds = _checked(option.bounds, x, label)
+    elif grid is not None or _is_table(table):
+        bounds = float(x.min()), float(x.max())
+    return NumberPlan(label, grid, bounds if grid is None else _on_grid(bounds, grid))
 
 
-def rows_looked_at(x: FloatArray, purpose: str) -> FloatArray:
-    """Return the rows of x, (n, d), or 10,000 of them at random."""
-    if len(x) <= _ROWS_LOOKED_AT:
-        return x
-    return np.asarray(x[Stream(0).child(purpose).generator().integers(len(x), size=_ROWS_LOOKED_AT)])
+def _checked(bounds: Bounds, x: FloatArray, label: str) -> Bounds:
+    low, high = bounds
+    beyond = x[((x < low) if low is not None else False) | ((x > high) if high is not None else False)]
+    if len(beyond):
+        raise InvalidInput(
+            f"Values of {label} should lie within its bounds, {low} and {high}, but there is {beyond[0]}: give wider "
+            "bounds."
+        )
+    return bounds
 
 
-def _far_below(x: float) -> float:
-    """Return about a ten-millionth of a number: a power of two, which does not reveal the number.
-
-    Numbers of the other sign are then 17 natural logarithms from the nearest row, where models have hardly any density.
-    """
-    return math.ldexp(0.5, math.frexp(x)[1] - 24)
-
-
-def _log_likelihood(x: FloatArray, transform: tuple[float, float]) -> float:
-    """Return the mean log-likelihood of rows (n, 1) whose asinh transform is normal, up to a constant: nats."""
-    centre, scale = (np.array([number]) for number in transform)
-    spread = float(asinh_transform(x, centre, scale).std())
-    return float(asinh_log_slope(x, centre, scale).mean()) - math.log(spread) if spread > 0.0 else -math.inf
+def _on_grid(bounds: Bounds, grid: Grid) -> Bounds:
+    """Return the outermost numbers of a grid within bounds."""
+    low, high = (None if bound is None else grid.places(np.array([bound])) for bound in bounds)
+    return (
+        None if low is None else float(grid.values(np.ceil(low.round(6)))[0]),
+        None if high is None else float(grid.values(np.floor(high.round(6)))[0]),
+    )
 
 
-def _moments(x: FloatArray, of_cells: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the mean and the standard deviation of each column, (d,) each, with the variance `of_cells`, (d,), added.
-
-    Columns are first multiplied by a power of two, which is exact, so that squares do not overflow or underflow.
-    """
-    exponent = np.frexp(np.abs(x).max(axis=0))[1]
-    unit = np.ldexp(x, -exponent)
-    mean = unit.mean(axis=0)
-    variance = np.square(unit - mean).mean(axis=0) + np.ldexp(of_cells, -2 * exponent)
-    return np.ldexp(mean, exponent), np.ldexp(np.sqrt(variance), exponent)
+def _with_atoms(number: Column, atoms: FloatArray, x: FloatArray, weights: FloatArray | None) -> AtomsColumn:
+    is_atom = (x[:, None] == atoms) | (np.isnan(x)[:, None] & np.isnan(atoms))
+    level = np.where(is_atom.any(axis=1), is_atom.argmax(axis=1), len(atoms))
+    keep = ~np.isnan(x) | is_atom.any(axis=1)
+    shares = frequencies_of(level[keep].astype(float), None if weights is None else weights[keep])[1]
+    return AtomsColumn(number, tuple(atoms.tolist()), tuple(shares.tolist()))  # type: ignore[arg-type]  # of numbers

@@ -8,8 +8,9 @@ from dataclasses import fields
 from typing import Any
 
 from backwalk.errors import InvalidInput
-from backwalk.table.columns import Column, ConstantColumn, HeavyTailedColumn, IntegerColumn, NumberColumn
+from backwalk.table.columns import Column, ConstantColumn, HeavyTailedColumn, NumberColumn
 from backwalk.table.level_columns import AtomsColumn, LevelsColumn
+from backwalk.table.rounded_columns import IntegerColumn
 
 KINDS: dict[str, type[Column]] = {
     kind.kind: kind

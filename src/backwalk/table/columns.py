@@ -11,17 +11,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.table.blocks import Block
-from backwalk.table.maps import AsinhMaps, ConstantMaps, IntegerMaps, Maps, NumberMaps
+from backwalk.table.maps import AsinhMaps, ConstantMaps, Maps, NumberMaps
 
 LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
-Dequantisation = Literal["uniform", "cosine"]
-"""The density by which an integer is dequantised: see `maps.py`."""
 
 
 @dataclass(frozen=True)
@@ -132,14 +130,17 @@ class ConstantColumn(Column):
 
 @dataclass(frozen=True)
 class NumberColumn(Column):
-    """A number: `centre` and `scale` in the user's units."""
+    """A number: `centre` and `scale` in the user's units. New values lie within `least` and `largest`, if given."""
 
     centre: float
     scale: float
+    least: float | None = None
+    largest: float | None = None
     kind: ClassVar[str] = "number"
 
     def __post_init__(self) -> None:
         check_numbers(self, positive=("scale",))
+        check_range(self.least, self.largest)
 
     @property
     def is_scaled(self) -> bool:
@@ -153,24 +154,28 @@ class NumberColumn(Column):
 
     @classmethod
     def stacked(cls, columns: Sequence[Self]) -> NumberMaps:
-        return NumberMaps(stack(columns, "centre"), stack(columns, "scale"))
+        return NumberMaps(*range_of(columns), stack(columns, "centre"), stack(columns, "scale"))
 
 
 @dataclass(frozen=True)
 class HeavyTailedColumn(Column):
     """A number with heavy tails: `asinh_centre` and `asinh_scale` in the user's units.
 
-    `centre` and `scale` are the mean and the standard deviation of asinh((x - asinh_centre) / asinh_scale).
+    `centre` and `scale` are the mean and the standard deviation of asinh((x - asinh_centre) / asinh_scale). New values
+    lie within `least` and `largest`, if given.
     """
 
     asinh_centre: float
     asinh_scale: float
     centre: float
     scale: float
+    least: float | None = None
+    largest: float | None = None
     kind: ClassVar[str] = "heavy-tailed"
 
     def __post_init__(self) -> None:
         check_numbers(self, positive=("asinh_scale", "scale"))
+        check_range(self.least, self.largest)
 
     @property
     def axis(self) -> Axis:
@@ -185,65 +190,8 @@ class HeavyTailedColumn(Column):
 
     @classmethod
     def stacked(cls, columns: Sequence[Self]) -> AsinhMaps:
-        linear = NumberMaps(stack(columns, "centre"), stack(columns, "scale"))
-        return AsinhMaps(stack(columns, "asinh_centre"), stack(columns, "asinh_scale"), linear)
-
-
-@dataclass(frozen=True)
-class IntegerColumn(Column):
-    """A column of integers from `least` to `largest`: dequantised by a density, then encoded as `number` is."""
-
-    number: NumberColumn | HeavyTailedColumn
-    least: float
-    largest: float
-    dequantisation: Dequantisation
-    kind: ClassVar[str] = "integer"
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.number, (NumberColumn, HeavyTailedColumn)):
-            raise InvalidInput(f"number should be a number or heavy-tailed, but got {self.number!r}.")
-        if self.dequantisation not in get_args(Dequantisation):
-            raise InvalidInput(f'dequantisation should be "uniform" or "cosine", but got {self.dequantisation!r}.')
-        check_numbers(self, but=("number", "dequantisation"))
-        if self.least > self.largest:
-            raise InvalidInput(f"least should be at most largest, but got {self.least} and {self.largest}.")
-
-    @property
-    def family(self) -> str:
-        return f"{self.kind} {self.number.kind}"
-
-    @property
-    def n_uniforms(self) -> int:
-        return 1
-
-    @property
-    def cell(self) -> float:
-        return 1.0
-
-    @property
-    def is_scaled(self) -> bool:
-        return self.number.is_scaled
-
-    @property
-    def axis(self) -> Axis:
-        return Axis(self.number.axis.asinh, integers=True)
-
-    @property
-    def description(self) -> str:
-        return (
-            f"integers {self.least:.6g} to {self.largest:.6g}, dequantised by a {self.dequantisation} density; "
-            f"{self.number.description}"
-        )
-
-    @classmethod
-    def stacked(cls, columns: Sequence[Self]) -> IntegerMaps:
-        numbers = [column.number for column in columns]
-        return IntegerMaps(
-            type(numbers[0]).stacked(numbers),  # type: ignore[arg-type]  # a family has numbers of one kind
-            stack(columns, "least"),
-            stack(columns, "largest"),
-            np.array([float(column.dequantisation == "cosine") for column in columns]),
-        )
+        linear = NumberMaps(*range_of(()), stack(columns, "centre"), stack(columns, "scale"))
+        return AsinhMaps(*range_of(columns), stack(columns, "asinh_centre"), stack(columns, "asinh_scale"), linear)
 
 
 def _plain(value: Any) -> Any:
@@ -258,10 +206,22 @@ def stack(columns: Sequence[Column], name: str) -> np.ndarray:
     return np.array([getattr(column, name) for column in columns], dtype=np.float64)
 
 
+def range_of(columns: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bounds of each column, (m,) each; infinite where there is none."""
+    least = [-math.inf if column.least is None else column.least for column in columns]
+    return np.array(least), np.array([math.inf if column.largest is None else column.largest for column in columns])
+
+
+def check_range(least: float | None, largest: float | None) -> None:
+    """Raise InvalidInput if bounds do not increase."""
+    if least is not None and largest is not None and least > largest:
+        raise InvalidInput(f"least should be at most largest, but got {least} and {largest}.")
+
+
 def check_numbers(column: Column, *, positive: tuple[str, ...] = (), but: tuple[str, ...] = ()) -> None:
     """Raise InvalidInput if a field is not a finite float, or one of the `positive` ones too small."""
     for name, value in vars(column).items():
-        if name in but:
+        if name in but or (value is None and name in ("least", "largest")):
             continue
         if not isinstance(value, float) or not math.isfinite(value):
             raise InvalidInput(f"{name} of a column should be a finite float, but got {value!r}: fit the codec again.")

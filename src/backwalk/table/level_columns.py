@@ -19,9 +19,10 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.streams import Stream
 from backwalk.table.blocks import Block
-from backwalk.table.columns import Axis, Column, HeavyTailedColumn, IntegerColumn, NumberColumn
+from backwalk.table.columns import Axis, Column, HeavyTailedColumn, NumberColumn
 from backwalk.table.level_maps import AtomsMaps, OneHotMaps, RandomMaps, ScalarMaps
 from backwalk.table.maps import Maps
+from backwalk.table.rounded_columns import IntegerColumn
 from backwalk.table.schema import FloatArray
 
 Coding = Literal["one-hot", "value", "rank", "random"]
@@ -41,7 +42,8 @@ class LevelsColumn(Column):
 
     The levels' codes c_1..c_L are in R^w. For `coding` "one-hot" they are the unit vectors, w = L. For "value" they
     are the values, for "rank" the numbers 0..L-1, with w = 1, and are shifted and scaled such that the rows have mean 0
-    and variance 1. For "random" they are fixed pseudo-random unit vectors, w = 16.
+    and variance 1; with "rank" the values may be in any order. For "random" they are fixed pseudo-random unit vectors,
+    w = 16. NaN, at the end, stands for a missing value that is generated.
     """
 
     values: tuple[float, ...]
@@ -53,9 +55,10 @@ class LevelsColumn(Column):
     def __post_init__(self) -> None:
         if self.coding not in get_args(Coding):
             raise InvalidInput(f"coding should be one of {', '.join(_CODINGS)}, but got {self.coding!r}.")
-        _check_levels(self.values, self.frequencies)
-        if math.isnan(self.values[-1]):
-            raise InvalidInput("values of levels should be finite, but got NaN: fit the codec again.")
+        _check_levels(self.values, self.frequencies, in_order=self.coding != "rank")
+        if math.isnan(self.values[-1]) and self.coding == "value":
+            raise InvalidInput("A missing value has no value as its code: fit the codec again.")
+        object.__setattr__(self, "values", one_nan(self.values))
 
     @property
     def n_levels(self) -> int:
@@ -82,7 +85,7 @@ class LevelsColumn(Column):
 
     @property
     def accepted(self) -> str:
-        return f"be one of the {self.n_levels:,} fitted levels, {listed(f'{value:.6g}' for value in self.values)}"
+        return f"be one of the {self.n_levels:,} fitted levels, {listed(map(_shown, self.values))}"
 
     @cached_property
     def codes(self) -> FloatArray:
@@ -106,7 +109,8 @@ class LevelsColumn(Column):
             return OneHotMaps(values)
         if coding == "random":
             return RandomMaps(values, columns[0].codes)
-        return ScalarMaps(values, np.stack([column.codes[:, 0] for column in columns]))
+        order, codes = values.argsort(axis=1), np.stack([column.codes[:, 0] for column in columns])
+        return ScalarMaps(np.take_along_axis(values, order, axis=1), np.take_along_axis(codes, order, axis=1))
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,7 @@ class AtomsColumn(Column):
         if not isinstance(self.number, (NumberColumn, HeavyTailedColumn, IntegerColumn)):
             raise InvalidInput(f"number should be a number or integers, but got {self.number!r}.")
         _check_levels(self.atoms, self.frequencies, n_others=1)
-        # One NaN for all, so that equal columns compare equal.
-        object.__setattr__(self, "atoms", tuple(math.nan if math.isnan(atom) else atom for atom in self.atoms))
+        object.__setattr__(self, "atoms", one_nan(self.atoms))
 
     @property
     def width(self) -> int:
@@ -152,11 +155,8 @@ class AtomsColumn(Column):
 
     @property
     def description(self) -> str:
-        shares = [
-            f"{'missing' if math.isnan(atom) else f'{atom:.6g}'} in {share:.2g} of rows"
-            for atom, share in zip(self.atoms, self.frequencies, strict=False)
-        ]
-        return f"{listed(shares)}; otherwise {self.number.description}"
+        shares = [f"{_shown(atom)} in {share:.0%}" for atom, share in zip(self.atoms, self.frequencies, strict=False)]
+        return f"{listed(shares)} of rows; otherwise {self.number.description}"
 
     def block(self, column: int, coordinates: slice) -> Block:
         m = len(self.frequencies)
@@ -182,13 +182,25 @@ def _random_codes(n: int) -> FloatArray:
     return np.asarray(codes / np.linalg.norm(codes, axis=1, keepdims=True))
 
 
-def _check_levels(values: tuple[float, ...], frequencies: tuple[float, ...], n_others: int = 0) -> None:
+def one_nan(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Return values with one object for every NaN, so that equal columns compare equal."""
+    return tuple(math.nan if math.isnan(value) else value for value in values)
+
+
+def _shown(value: float) -> str:
+    return "missing" if math.isnan(value) else f"{value:.6g}"
+
+
+def _check_levels(
+    values: tuple[float, ...], frequencies: tuple[float, ...], *, n_others: int = 0, in_order: bool = True
+) -> None:
     """Raise InvalidInput unless values increase, NaN last, and they and `n_others` more have frequencies."""
     for name, numbers in (("values", values), ("frequencies", frequencies)):
         if not isinstance(numbers, tuple) or not all(isinstance(number, float) for number in numbers):
             raise InvalidInput(f"{name} of levels should be a tuple of floats, but got {numbers!r:.60}.")
     finite = values[:-1] if values and math.isnan(values[-1]) else values
-    if not all(map(math.isfinite, finite)) or any(a >= b for a, b in pairwise(finite)):
+    increasing = finite if in_order else sorted(finite)
+    if not all(map(math.isfinite, finite)) or any(a >= b for a, b in pairwise(increasing)):
         raise InvalidInput("values of levels should be finite and increase: fit the codec again.")
     if len(frequencies) < 2 or len(frequencies) != len(values) + n_others:
         raise InvalidInput(f"There should be a frequency for each of two or more levels, but got {len(frequencies)}.")

@@ -44,17 +44,17 @@ def nearest(x: FloatArray, values: FloatArray) -> _IndexArray:
 
 @dataclass(frozen=True, eq=False)
 class LevelMaps(Maps):
-    """Columns of L levels each: `values`, (m, L), increasing."""
+    """Columns of L levels each: `values`, (m, L), increasing; NaN, at the end, stands for a missing value."""
 
     values: FloatArray
 
     def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
-        level = nearest(x, self.values)
+        level = self._level(x)
         codes = self._codes(level)
-        is_level = same_numbers(x, self._values(level))
+        is_level = self._is_level(x, level)
         if not is_level.all():
             codes[~is_level] = np.inf
-            codes[np.isnan(x)] = np.nan
+            codes[~is_level & np.isnan(x)] = np.nan
         return codes.reshape(len(x), -1)
 
     def decode(self, z: FloatArray) -> FloatArray:
@@ -71,7 +71,17 @@ class LevelMaps(Maps):
         return np.zeros((len(z), len(self.values)))
 
     def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
-        return same_numbers(x, self._values(nearest(x, self.values)), dtypes)
+        return self._is_level(x, self._level(x), dtypes)
+
+    def _level(self, x: FloatArray) -> _IndexArray:
+        """Return the nearest level to each value, and the last one to a missing value: (n, m)."""
+        level = nearest(x, np.where(np.isnan(self.values), np.inf, self.values))
+        level[np.isnan(x)] = self.values.shape[1] - 1
+        return level
+
+    def _is_level(self, x: FloatArray, level: _IndexArray, dtypes: Sequence[str] | None = None) -> BoolArray:
+        values = self._values(level)
+        return same_numbers(x, values, dtypes) | (np.isnan(x) & np.isnan(values))
 
     def _values(self, level: _IndexArray) -> FloatArray:
         return np.asarray(self.values[np.arange(len(self.values)), level])
@@ -100,15 +110,20 @@ class OneHotMaps(LevelMaps):
 
 @dataclass(frozen=True, eq=False)
 class ScalarMaps(LevelMaps):
-    """Columns of L levels with a number as the code of each: `codes`, (m, L), increasing."""
+    """Columns of L levels with a number as the code of each: `codes`, (m, L)."""
 
     codes: FloatArray
+
+    @cached_property
+    def _by_code(self) -> _IndexArray:
+        return np.asarray(self.codes.argsort(axis=1))
 
     def _codes(self, level: _IndexArray) -> FloatArray:
         return np.asarray(self.codes[np.arange(len(self.codes)), level])[:, :, None]
 
     def _nearest(self, codes: FloatArray) -> _IndexArray:
-        return nearest(codes[:, :, 0], self.codes)
+        place = nearest(codes[:, :, 0], np.take_along_axis(self.codes, self._by_code, axis=1))
+        return np.asarray(self._by_code[np.arange(len(self.codes)), place])
 
 
 @dataclass(frozen=True, eq=False)

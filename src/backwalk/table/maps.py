@@ -11,15 +11,6 @@ If its tails are heavy, so that most rows would lie close together, it is transf
 which is linear within `asinh_scale` of `asinh_centre` and logarithmic beyond. With `asinh_centre` = 0 and an
 `asinh_scale` far below all rows, it is the logarithm of rows of one sign. Both maps are smooth and defined for every
 number, so densities stay exact.
-
-Integers have no density, and spikes on the integers would make the likelihood of a model infinite. So an integer is
-dequantised before it is encoded: x + u, with u in (-1/2, 1/2) drawn from the density
-
-    q(u) = 1 (uniform), or, where cells are wide, q(u) = 2 cos^2(pi u) (cosine),
-
-and rounded after it is decoded. The density p of x + u, integrated over a cell, is the probability P of the integer.
-The cosine density is 0 at the edges of a cell, so that little of a model's blur is rounded to the next integer, and it
-is easier to learn than a step.
 """
 
 from __future__ import annotations
@@ -31,15 +22,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from backwalk.table.dtypes import numpy_dtype
 from backwalk.table.schema import FloatArray
 
 LARGEST = float(np.finfo(np.float64).max)
-UNIFORM_VARIANCE, COSINE_VARIANCE = 1.0 / 12.0, 1.0 / 12.0 - 0.5 / math.pi**2  # of u
 _SINH_RANGE = 700.0
-_NEWTON_STEPS = 8  # from c = 1/2 downwards they reach the precision of float64
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -69,34 +57,6 @@ def asinh_log_slope(x: FloatArray, centre: FloatArray, scale: FloatArray) -> Flo
     return slope
 
 
-def place_in_cell(v: FloatArray, cosine: FloatArray) -> FloatArray:
-    """Return u in (-1/2, 1/2), the quantile at v in (0, 1) of the density 1 + c cos(2 pi u).
-
-    v is (n, k); `cosine`, (k,), is c: 0 for the uniform density, 1 for 2 cos^2(pi u), or between.
-    """
-    u = v - 0.5
-    whole, partial = cosine == 1.0, (cosine > 0.0) & (cosine < 1.0)
-    u[:, whole] = stats.cosine.ppf(v[:, whole]) / (2.0 * np.pi)
-    if partial.any():
-        c, distribution = cosine[partial], u[:, partial]
-        place = distribution.copy()
-        for _ in range(_NEWTON_STEPS):  # Kepler's equation
-            off = place + c * np.sin(2.0 * np.pi * place) / (2.0 * np.pi) - distribution
-            place -= off / (1.0 + c * np.cos(2.0 * np.pi * place))
-        u[:, partial] = place
-    return u
-
-
-def log_cell_density(u: FloatArray, cosine: FloatArray) -> FloatArray:
-    """Return ln (1 + c cos(2 pi u)), (n, k), for c = `cosine`, (k,).
-
-    If c is 1, the density is 0 at the edges; places within 0.01 of an edge have the density at 0.49.
-    """
-    edge = np.where(cosine == 1.0, 0.49, 0.5)
-    density: FloatArray = np.log1p(cosine * np.cos(2.0 * np.pi * np.clip(u, -edge, edge)))
-    return density
-
-
 def same_numbers(x: FloatArray, values: FloatArray, dtypes: Sequence[str] | None = None) -> BoolArray:
     """Return where x, (n, m), equals `values`, (n, m) or (m,).
 
@@ -109,6 +69,17 @@ def same_numbers(x: FloatArray, values: FloatArray, dtypes: Sequence[str] | None
             if dtype in ("float16", "float32"):
                 same[:, j] |= x[:, j].astype(dtype) == values[..., j]
     return same
+
+
+def reflected(x: FloatArray, least: FloatArray, largest: FloatArray, edge: float = 0.0) -> FloatArray:
+    """Return x, (n, m), with values beyond `least` or `largest`, (m,), reflected at `edge` beyond them.
+
+    Values too far out to be reflected into the range are clipped.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        mirrored = np.where(x < least, 2.0 * (least - edge) - x, np.where(x > largest, 2.0 * (largest + edge) - x, x))
+    is_inside = (mirrored >= least) & (mirrored <= largest)
+    return np.where(is_inside, mirrored, np.clip(x, least, largest))
 
 
 class Maps(ABC):
@@ -182,7 +153,18 @@ class ConstantMaps(Maps):
 
 
 @dataclass(frozen=True, eq=False)
-class NumberMaps(Maps):
+class BoundedMaps(Maps):
+    """Columns whose new values lie within `least` and `largest`, (m,), which are infinite where there is no bound."""
+
+    least: FloatArray
+    largest: FloatArray
+
+    def within_range(self, x: FloatArray) -> FloatArray:
+        return reflected(x, self.least, self.largest)
+
+
+@dataclass(frozen=True, eq=False)
+class NumberMaps(BoundedMaps):
     """Columns that are shifted and scaled: (m,) each, in the user's units."""
 
     centre: FloatArray
@@ -209,7 +191,7 @@ class NumberMaps(Maps):
 
 
 @dataclass(frozen=True, eq=False)
-class AsinhMaps(Maps):
+class AsinhMaps(BoundedMaps):
     """Columns that are transformed by asinh, and then shifted and scaled by `linear`: (m,) each."""
 
     centre: FloatArray
@@ -232,51 +214,3 @@ class AsinhMaps(Maps):
             log_cosh = np.logaddexp(w, -w) - np.log(2.0)
             units = np.exp(np.log(self.linear.scale) + np.log(self.scale) + log_cosh)
             return np.asarray(np.clip(deviation * np.minimum(units, LARGEST), -LARGEST, LARGEST))
-
-
-@dataclass(frozen=True, eq=False)
-class IntegerMaps(Maps):
-    """Columns of integers: dequantised, then mapped by `number`.
-
-    `least` and `largest`, (m,), are the ends of the fitted ranges.
-    """
-
-    number: Maps
-    least: FloatArray
-    largest: FloatArray
-    cosine: FloatArray  # the weight c of the dequantisation density 1 + c cos(2 pi u)
-
-    def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
-        return self.number.encode(x if v is None else self.dequantise(x, v))
-
-    def decode(self, z: FloatArray) -> FloatArray:
-        return np.rint(self.number.decode(z))
-
-    def log_slope(self, x: FloatArray) -> FloatArray:
-        return self.number.log_slope(x)
-
-    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
-        return self.number.in_user_units(deviation, z)
-
-    def dequantise(self, x: FloatArray, v: FloatArray, weight: float = 1.0) -> FloatArray:
-        return x + place_in_cell(v, weight * self.cosine)
-
-    def log_dequantisation(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
-        log_q, drawn = np.zeros(x.shape), self.cosine > 0.0
-        place = x[:, drawn]
-        log_q[:, drawn] = log_cell_density(place - np.rint(place), weight * self.cosine[drawn])
-        return log_q
-
-    def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
-        return np.asarray(x == np.rint(x))
-
-    def within_range(self, x: FloatArray) -> FloatArray:
-        """Return new values within the range of the fitted ones: (n, m).
-
-        Values beyond are reflected at the edge of the last cell, because clipping would make the last integer too
-        frequent; those too far out to be reflected into the range are clipped.
-        """
-        least, largest = self.least, self.largest
-        mirrored = np.where(x < least, 2.0 * least - 1.0 - x, np.where(x > largest, 2.0 * largest + 1.0 - x, x))
-        is_inside = (mirrored >= least) & (mirrored <= largest)
-        return np.where(is_inside, mirrored, np.clip(x, least, largest))

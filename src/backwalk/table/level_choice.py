@@ -1,0 +1,100 @@
+"""Which columns have levels, which numbers have atoms, and their frequencies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from backwalk.errors import InvalidInput
+from backwalk.formatting import listed
+from backwalk.table.column_options import Levels
+from backwalk.table.level_columns import Coding, LevelsColumn
+from backwalk.table.schema import FloatArray, Schema, shown
+
+_MOST_VALUES = 200  # of a number with few distinct values
+_ROWS_PER_VALUE = 20  # at least, of a number with few distinct values
+_MOST_ONE_HOT = 64  # levels
+_LEAST_GAP = 0.016  # standard deviations between levels coded by their values: the finest structure that a model shows
+_LEAST_SHARE = 0.05  # of rows that equal an atom
+_SPIKE = 5.0  # times as frequent as the values on either side
+_FEWEST_OTHERS = 20  # distinct values that are no atoms, of a number with atoms
+
+
+def facts(schema: Schema, column: int) -> tuple[tuple[str, ...] | None, bool, bool]:
+    """Return a column's labels, or None; whether they are in an order; and whether the column holds truth values."""
+    return schema.labels[column], schema.is_ordered(column), schema.is_boolean(column)
+
+
+def has_few_values(some: FloatArray, values: FloatArray) -> bool:
+    """Return whether a number has two distinct values, or few: at most 200, and one in 20 rows.
+
+    `values`, (n,), are the observed ones, and `some` random ones of them.
+    """
+    most = max(2.0, min(_MOST_VALUES, len(values) / _ROWS_PER_VALUE))
+    return len(np.unique(some)) <= most and len(np.unique(values)) <= most
+
+
+def atoms_of(some: FloatArray) -> FloatArray:
+    """Return the values, increasing, that a number equals in more than 5 % of rows and that stand out.
+
+    Each is at least 5 times as frequent as the nearest values on either side that are less frequent, of which there are
+    at least 20 distinct ones in all. `some`, (n,), are random rows.
+
+    >>> atoms_of(np.array([0.0] * 10 + [0.1 * i for i in range(1, 31)]))
+    array([0.])
+    """
+    values, counts = np.unique(some, return_counts=True)
+    often = counts > _LEAST_SHARE * len(some)
+    if not often.any() or (~often).sum() < _FEWEST_OTHERS:
+        return np.empty(0)
+    others, at = counts[~often], np.searchsorted(values[~often], values[often])
+    beside = np.maximum(others[np.maximum(at - 1, 0)], others[np.minimum(at, len(others) - 1)])
+    return np.asarray(values[often][counts[often] >= _SPIKE * beside])
+
+
+def frequencies_of(x: FloatArray, weights: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+    """Return the distinct values of x, (n,), with NaN at the end if there is one, and their shares of the weight."""
+    values, index = np.unique(x, return_inverse=True)
+    share = np.bincount(index, weights)
+    return values, share / share.sum()
+
+
+def fitted_levels(
+    x: FloatArray, weights: FloatArray | None, schema: Schema, j: int, option: Levels, *, generate: bool
+) -> LevelsColumn:
+    """Return the levels of column j, whose values are x, (n,). With `generate`, a missing value is a level too."""
+    labels, is_ordered, is_boolean = facts(schema, j)
+    keep = slice(None) if generate else ~np.isnan(x)
+    values, shares = frequencies_of(x[keep], None if weights is None else weights[keep])
+    coding = _coding(values, shares, is_number=labels is None and not is_boolean, is_ordered=is_ordered)
+    if option.order is not None:
+        at = _in_order(values, option.order, labels, schema.label(j))
+        values, shares, coding = values[at], shares[at], "rank"
+    return LevelsColumn(tuple(values.tolist()), tuple(shares.tolist()), coding)
+
+
+def _coding(values: FloatArray, shares: FloatArray, *, is_number: bool, is_ordered: bool) -> Coding:
+    if not (is_number or is_ordered) or len(values) == 2:
+        return "one-hot" if len(values) <= _MOST_ONE_HOT else "random"
+    if is_ordered or math.isnan(values[-1]):
+        return "rank"
+    unit = values / np.abs(values).max()
+    spread = math.sqrt(np.square(unit - unit @ shares) @ shares)
+    return "value" if np.diff(unit).min() > _LEAST_GAP * spread else "rank"
+
+
+def _in_order(values: FloatArray, order: Sequence[object], labels: tuple[str, ...] | None, label: str) -> np.ndarray:
+    """Return the numbers of the values, (L,), in the order that a user gives; a missing value is last."""
+    names = list[object](values.tolist() if labels is None else [labels[int(v)] for v in values[~np.isnan(values)]])
+    if math.isnan(values[-1]):
+        names = [*names[: len(values) - 1], math.nan]
+    places = {level: i for i, level in enumerate(order)}
+    unknown = [level for level in names if level == level and level not in places]
+    if unknown:
+        raise InvalidInput(
+            f"order of Levels should have every level of {label}, but lacks {listed(map(shown, unknown))}: add "
+            f"{'it' if len(unknown) == 1 else 'them'}."
+        )
+    return np.argsort([places.get(level, len(order)) for level in names])

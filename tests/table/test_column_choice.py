@@ -1,0 +1,332 @@
+"""Kinds of columns follow from the data, and from what a user asks for."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backwalk.errors import InvalidInput
+from backwalk.streams import Stream
+from backwalk.table import Codec, Levels, Number, as_table
+from backwalk.table.grids import Grid, grid_of
+from backwalk.table.level_choice import atoms_of
+
+N = 4000
+RNG = np.random.default_rng(11)
+NORMAL = RNG.normal(size=N)
+TABLE = pd.DataFrame(
+    {
+        "flag": RNG.random(N) < 0.3,
+        "side": np.where(RNG.random(N) < 0.5, -1.0, 1.0),
+        "rating": RNG.integers(1, 6, N),
+        "gain": RNG.choice([0, 114, 7298, 7299, 99_999], N, p=[0.9, 0.03, 0.03, 0.02, 0.02]),
+        "rain": np.where(RNG.random(N) < 0.4, 0.0, RNG.exponential(size=N)),
+        "capped": np.where(np.abs(NORMAL) > 1.5, 1.5 * np.sign(NORMAL), NORMAL),
+        "length": np.round(40.0 + 3.0 * RNG.normal(size=N), 0) / 10.0,
+        "mass": 25.0 * np.rint(260.0 + 45.0 * RNG.normal(size=N)),
+        "weight": RNG.integers(10_000, 1_000_000, N),
+        "plain": RNG.normal(size=N),
+        "tailed": RNG.standard_cauchy(N),
+        "constant": np.full(N, 3),
+    }
+)
+
+
+def kinds(codec, names=TABLE.columns):
+    return {name: column.kind for name, column in zip(names, codec.columns, strict=True)}
+
+
+def test_kinds_follow_from_the_data():
+    codec = Codec.fit(as_table(TABLE), levels=True)
+    of = dict(zip(TABLE.columns, codec.columns, strict=True))
+    assert kinds(codec) == {
+        **dict.fromkeys(("flag", "side", "rating", "gain", "length"), "levels"),
+        **dict.fromkeys(("rain", "capped"), "atoms"),
+        **dict.fromkeys(("mass", "weight"), "integer"),
+        "plain": "number",
+        "tailed": "heavy-tailed",
+        "constant": "constant",
+    }
+    coding = {name: of[name].coding for name in ("flag", "side", "rating", "gain", "length")}
+    # Levels closer than the finest structure, as 7298 and 7299 here, are coded by their ranks.
+    assert coding == {"flag": "one-hot", "side": "one-hot", "rating": "value", "gain": "rank", "length": "value"}
+    assert (of["rain"].atoms, of["capped"].atoms) == ((0.0,), (-1.5, 1.5))
+    assert of["rain"].frequencies[0] == pytest.approx((TABLE["rain"] == 0.0).mean(), rel=1e-12)
+    np.testing.assert_allclose(of["rating"].frequencies, np.bincount(TABLE["rating"])[1:] / N, rtol=1e-12)
+    values = as_table(TABLE).values
+    rows = codec.decode(codec.encode(values, stream=Stream(0)))
+    exact = [j for j, name in enumerate(TABLE.columns) if name not in ("plain", "tailed", "rain", "capped")]
+    np.testing.assert_array_equal(rows[:, exact], values[:, exact])
+    np.testing.assert_allclose(rows, values, rtol=1e-9, atol=1e-9)
+    assert codec.supports(values).all()
+
+
+def test_without_levels_columns_of_few_values_are_numbers():
+    found = kinds(Codec.fit(as_table(TABLE)))
+    assert {found[name] for name in ("flag", "side", "rating", "gain", "length", "mass", "weight")} == {"integer"}
+    assert (found["rain"], found["capped"]) == ("number", "number")
+
+
+def test_arrays_are_on_a_continuous_scale():
+    numbers = as_table(TABLE).values
+    found = Codec.fit(as_table(numbers), levels=True)
+    assert {column.kind for column in found.columns} == {"number", "heavy-tailed", "constant"}
+    assert found.within_range(1e6 + numbers)[0, 9] == 1e6 + numbers[0, 9]
+
+
+def test_many_values_are_levels_only_in_many_rows():
+    x = np.repeat(np.arange(150.0), 20)
+    assert Codec.fit(as_table(pd.DataFrame({"x": x})), levels=True).columns[0].kind == "levels"
+    assert Codec.fit(as_table(pd.DataFrame({"x": x[:-1]})), levels=True).columns[0].kind == "integer"
+    of_250 = pd.DataFrame({"x": np.repeat(np.arange(250.0), 40)})
+    assert Codec.fit(as_table(of_250), levels=True).columns[0].kind == "integer"
+    two = pd.DataFrame({"x": [0.5, 2.5, 0.5, 0.5]})
+    assert Codec.fit(as_table(two), levels=True).columns[0].coding == "one-hot"
+
+
+def test_counts_have_no_atoms():
+    for x in (RNG.poisson(3.0, 100), np.rint(20.0 + 5.0 * RNG.normal(size=300)), RNG.integers(0, 19, 300)):
+        assert Codec.fit(as_table(pd.DataFrame({"x": x})), levels=True).columns[0].kind == "integer"
+
+
+def test_atoms_are_frequent_and_stand_out():
+    spread = np.linspace(1.0, 2.0, 900)
+    assert atoms_of(np.append(spread, np.full(60, 1.5))).tolist() == [1.5]
+    assert atoms_of(np.append(spread, np.full(30, 1.5))).tolist() == []  # in 3 % of rows
+    # Values beside 1 are a third as frequent; with 20 others than 0..4.
+    heaps = np.concatenate([np.repeat(np.arange(25.0), 4), np.full(8, 1.0), spread[:20]])
+    assert atoms_of(heaps).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("x", "dtype", "grid"),
+    [
+        ([39.1, 46.7, -3.2], "float64", Grid(per=10.0)),
+        (np.float64(np.float32([39.1, 46.7, -3.2])), "float32", Grid(per=10.0)),
+        (np.arange(-30.0, 30.0) * 25.0, "int64", Grid(step=25.0)),
+        (np.arange(60.0) * 25.0 + 10.0, "int64", Grid(step=25.0, offset=10.0)),
+        (np.arange(60) * 5 / 100, "float64", Grid(step=5.0, per=100.0)),
+        (np.arange(60) / 4, "float64", Grid(step=25.0, per=100.0)),
+        ([0.0, 25.0, 75.0], "float64", Grid()),  # too few to tell
+        ([0.1, 1.0 / 3.0], "float64", None),
+        (np.random.default_rng(0).random(5), "float64", None),
+        (np.float64(np.random.default_rng(0).random(100, dtype=np.float32)), "float32", None),
+        ([0.1 + 0.2, 0.5], "float64", None),
+        ([1e300, 2.0], "float64", None),
+        ([2.0**53 - 1.0, 0.0], "float64", Grid()),
+    ],
+    ids=str,
+)
+def test_the_coarsest_grid_is_found_exactly(x, dtype, grid):
+    x = np.asarray(x)
+    assert grid_of(x, dtype) == grid
+    if grid is not None:
+        again = grid.values(np.rint(grid.places(x)))
+        same = again.astype(np.float32) == x.astype(np.float32) if dtype == "float32" else again == x
+        assert same.all()
+
+
+def test_rounded_numbers_come_back_with_their_decimals():
+    rows = pd.DataFrame({"mm": np.round(RNG.normal(45.0, 0.5, 500), 1), "g": 25.0 * RNG.integers(100, 240, 500)})
+    table = as_table(rows)
+    codec = Codec.fit(table)
+    # A step of .1 is a fifth of a standard deviation; one of 25 a fortieth, finer than a model resolves.
+    assert [column.dequantisation for column in codec.columns] == ["uniform", None]
+    assert (codec.n_uniforms, [column.cell for column in codec.columns]) == (1, [0.1, 25.0])
+    new = codec.within_range(codec.decode(3.0 * Stream(1).normal(0, 4000, 2).numpy()))
+    assert set(new[:, 0]) <= {round(40.0 + 0.1 * i, 1) for i in range(101)}
+    assert (new[:, 1] % 25.0 == 0.0).all()
+    assert (new.min(axis=0) == rows.min()).all()
+    assert (new.max(axis=0) == rows.max()).all()
+    np.testing.assert_array_equal(codec.decode(codec.encode(table.values, stream=Stream(2))), table.values)
+    np.testing.assert_array_equal(codec.supports([[45.15, 2512.5]]), [[False, True]])
+    assert "in steps of 0.1" in codec.columns[0].description
+
+
+def test_the_density_of_a_step_is_that_of_its_cell():
+    """The mean of p / q over places drawn from q is the integral of p over the cell."""
+    codec = Codec.fit(as_table(pd.DataFrame({"x": np.round(RNG.normal(2.0, 0.3, 2000), 1)})))
+    rows = np.full((4000, 1), 2.1)
+    places = codec.dequantise(rows, stream=Stream(3))
+    np.testing.assert_allclose(np.abs(places - rows).max(), 0.05, rtol=0.01)
+    slope = 7.0  # a density of 1 + 7 (x - 2.1) has the probability .1 in the cell
+    ratio = (1.0 + slope * (places[:, 0] - 2.1)) / np.exp(codec.log_dequantisation(places))
+    assert abs(ratio.mean() - 0.1) < 5.7 * ratio.std() / 4000**0.5  # a false alarm of 1e-8
+
+
+def test_new_values_of_a_table_keep_the_range_of_its_rows():
+    lengths = pd.DataFrame({"x": RNG.exponential(size=500), "y": np.exp(3.0 * RNG.normal(size=500))})
+    codec = Codec.fit(as_table(lengths))
+    rows = codec.decode(5.0 * Stream(4).normal(0, 2000, 2).numpy())
+    kept = codec.within_range(rows)
+    assert (kept >= lengths.min().to_numpy()).all()
+    assert (kept <= lengths.max().to_numpy()).all()
+    beyond = (rows < lengths.min().to_numpy()) | (rows > lengths.max().to_numpy())
+    np.testing.assert_allclose(codec.share_beyond_range(rows), beyond.mean(axis=0))
+    np.testing.assert_array_equal(kept[~beyond], rows[~beyond])
+    low = lengths["x"].min()
+    np.testing.assert_allclose(codec.within_range(np.array([[low - 0.1, 1.0]]))[0, 0], low + 0.1)
+
+
+def test_bounds_are_set_and_released():
+    share = pd.DataFrame({"x": np.array([0.2, 1.0 / 3.0, 0.9]), "y": [1.0, 2.0, 4.0]})
+    codec = Codec.fit(as_table(share), columns={"x": Number(bounds=(0.0, 1.0)), "y": Number(bounds=(None, None))})
+    kept = codec.within_range(np.array([[-0.1, -5.0], [1.25, 9.0]]))
+    np.testing.assert_allclose(kept, [[0.1, -5.0], [0.75, 9.0]])
+    array = Codec.fit(as_table(share.to_numpy()), columns={"x1": Number(bounds=(0.0, None))})
+    np.testing.assert_allclose(array.within_range(np.array([[-0.1, -5.0]])), [[0.1, -5.0]])
+    rounded = Codec.fit(as_table(pd.DataFrame({"x": [1.0, 2.0, 4.0, 9.0]})), columns={"x": Number(bounds=(0.5, 9.5))})
+    assert (rounded.columns[0].least, rounded.columns[0].largest) == (1.0, 9.0)
+    with pytest.raises(InvalidInput, match=r"'x'.*0\.0 and 0\.5.*0\.9"):
+        Codec.fit(as_table(share), columns={"x": Number(bounds=(0.0, 0.5))})
+    for bounds in ((1.0, 0.0), (0.0,), "ab", (float("nan"), 1.0), 3):
+        with pytest.raises(InvalidInput, match="bounds"):
+            Number(bounds=bounds)
+
+
+def test_a_user_chooses_kinds():
+    chosen = {"rating": "number", "weight": "integer", "plain": Number(), "rain": "number", "flag": "integer"}
+    of = dict(zip(TABLE.columns, Codec.fit(as_table(TABLE), levels=True, columns=chosen).columns, strict=True))
+    kinds = {name: of[name].kind for name in chosen}
+    assert kinds == {
+        "rating": "integer",
+        "weight": "integer",
+        "plain": "number",
+        "rain": "number",
+        "flag": "integer",
+    }
+    ordered = Codec.fit(as_table(TABLE), columns={"rating": Levels(order=[5, 1, 2, 4, 3])}).columns[2]
+    assert (ordered.coding, ordered.values) == ("rank", (5.0, 1.0, 2.0, 4.0, 3.0))
+    codec = Codec((ordered,))
+    z = codec.encode([[5.0], [1.0], [3.0]])
+    assert (np.diff(z[:, 0]) > 0.0).all()
+    np.testing.assert_array_equal(codec.decode(z), [[5.0], [1.0], [3.0]])
+    assert Codec.from_dict(codec.to_dict()) == codec
+    many = Codec.fit(as_table(TABLE), columns={"weight": "levels"}).columns[8]
+    assert (many.kind, many.n_levels) == ("levels", TABLE["weight"].nunique())
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"age": "number"}, "'age'.*'flag'"),
+        ({"plain": "text"}, "'plain'.*number, integer, levels, constant.*'text'"),
+        ({"plain": ["number"]}, "'plain'"),
+        ({"plain": "integer"}, "'plain' should hold integers"),
+        ({"length": "integer"}, "'length' should hold integers"),
+        ({"rating": "constant"}, "'rating' has 1 and 5"),
+        ({"rating": Levels(order=[1, 2, 3, 5])}, r"'rating', but lacks 4\.0"),
+        (["number"], "mapping"),
+    ],
+    ids=str,
+)
+def test_kinds_that_do_not_fit_are_refused_by_name(columns, words):
+    with pytest.raises(InvalidInput, match=words):
+        Codec.fit(as_table(TABLE), columns=columns)
+    assert Codec.fit(as_table(TABLE), columns={"constant": "constant"}).columns[11].kind == "constant"
+
+
+@pytest.mark.parametrize("order", ["abc", 3, [1, 1]])
+def test_an_order_that_is_none_is_refused(order):
+    with pytest.raises(InvalidInput, match="order"):
+        Levels(order=order)
+
+
+GAPS = TABLE.astype(float).mask(RNG.random(TABLE.shape) < 0.1)
+
+
+def test_gaps_do_not_count():
+    codec = Codec.fit(as_table(GAPS), levels=True)
+    assert kinds(codec) == kinds(Codec.fit(as_table(TABLE), levels=True))
+    for j in (9, 10):
+        observed = GAPS.iloc[:, [j]].dropna()
+        alone = Codec.fit(as_table(observed)).columns[0]
+        for name, value in vars(alone).items():
+            # The quartiles of a heavy-tailed column are those of the same rows.
+            assert vars(codec.columns[j])[name] == pytest.approx(value, rel=1e-12)
+    values = as_table(GAPS).values
+    z = codec.encode(values, stream=Stream(0))
+    decoded = codec.decode(z)
+    np.testing.assert_allclose(decoded[:, :-1], values[:, :-1], rtol=1e-9, atol=1e-9)
+    assert (decoded[:, -1] == 3.0).all()
+    assert codec.supports(values).all()
+    assert np.isfinite(codec.log_abs_det_jacobian(values)).all()
+    assert np.isfinite(codec.log_dequantisation(values)).all()
+    assert not codec.share_beyond_range(values).any()
+    assert codec.refitted(as_table(GAPS)) == codec
+
+
+def test_gaps_can_be_generated():
+    codec = Codec.fit(as_table(GAPS), levels=True, missing="generate")
+    assert [column.kind for column in codec.columns] == ["levels"] * 4 + ["atoms", "atoms", "levels"] + [
+        "atoms",
+        "atoms",
+        "atoms",
+        "atoms",
+        "levels",
+    ]
+    values = as_table(GAPS).values
+    np.testing.assert_allclose(codec.decode(codec.encode(values)), values, rtol=1e-9, atol=1e-9)
+    for block, share in zip(codec.blocks, np.isnan(values).mean(axis=0), strict=True):
+        at = np.isnan(block.values)
+        if block.continuous is not None:
+            at[block.continuous] = False
+        assert block.frequencies[at] == pytest.approx(share)
+    with pytest.raises(InvalidInput, match=r"missing.*'drop'"):
+        Codec.fit(as_table(GAPS), missing="drop")
+
+
+def test_a_column_without_values_is_refused_by_name():
+    with pytest.raises(InvalidInput, match="'b' has none"):
+        Codec.fit(as_table(pd.DataFrame({"a": [1.0, 2.0], "b": [np.nan, np.nan]})))
+
+
+def test_weights_are_those_of_rows_given_several_times():
+    rows = pd.DataFrame({"x": RNG.normal(size=300), "k": RNG.integers(0, 3, 300), "y": RNG.standard_cauchy(300)})
+    rows["r"] = np.where(np.arange(300) % 3 == 0, 0.0, rows["x"])
+    times = RNG.integers(0, 4, 300)
+    weighed = Codec.fit(as_table(rows), levels=True, weights=times, asinh=False)
+    repeated = Codec.fit(as_table(rows.loc[np.repeat(np.arange(300), times)]), levels=True, asinh=False)
+    assert [column.kind for column in weighed.columns] == ["number", "levels", "number", "atoms"]
+    np.testing.assert_allclose(weighed.columns[1].frequencies, repeated.columns[1].frequencies, rtol=1e-12)
+    np.testing.assert_allclose(weighed.columns[3].frequencies, repeated.columns[3].frequencies, rtol=1e-12)
+    for j in (0, 2):
+        assert weighed.columns[j].centre == pytest.approx(repeated.columns[j].centre, rel=1e-9)
+        assert weighed.columns[j].scale == pytest.approx(repeated.columns[j].scale, rel=1e-9)
+    assert Codec.fit(as_table(rows), weights=times).columns[2].kind == "heavy-tailed"
+    for weights in (np.ones(299), -np.ones(300), np.zeros(300), np.full(300, np.nan)):
+        with pytest.raises(InvalidInput, match="weights"):
+            Codec.fit(as_table(rows), weights=weights)
+
+
+def test_a_column_of_twenty_thousand_levels_is_fitted():
+    ids = pd.DataFrame({"id": np.arange(20_000) * 1.0, "x": RNG.normal(size=20_000)})
+    codec = Codec.fit(as_table(ids), columns={"id": "levels"})
+    assert codec.columns[0].n_levels == 20_000
+
+
+def test_texts_and_truth_values_have_levels():
+    grades = pd.Categorical(["lo", "hi", "mid", "lo"] * 30, categories=["lo", "mid", "hi", "never"], ordered=True)
+    rows = pd.DataFrame(
+        {
+            "site": ["a", "b", "a", "c"] * 30,
+            "grade": grades,
+            "flag": pd.array([True, None, False, True] * 30, dtype="boolean"),
+            "week": pd.date_range("2020-01-01", periods=120, freq="7D"),
+            "id": [f"{i:03}" for i in range(120)],
+        }
+    )
+    table = as_table(rows)
+    site, grade, flag, week, many = Codec.fit(table, levels=True).columns
+    assert (site.coding, grade.coding, flag.coding, many.coding) == ("one-hot", "rank", "one-hot", "random")
+    assert (grade.values, grade.frequencies) == ((0.0, 1.0, 2.0), (0.5, 0.25, 0.25))
+    assert week.cell == 7.0
+    with_gaps = Codec.fit(table, levels=True, missing="generate")
+    assert with_gaps.columns[2].values[:2] == (0.0, 1.0)
+    assert np.isnan(with_gaps.columns[2].values[2])
+    np.testing.assert_allclose(with_gaps.decode(with_gaps.encode(table.values)), table.values)
+    ordered = Codec.fit(table, columns={"site": Levels(order=["c", "a", "b"])}).columns[0]
+    assert (ordered.values, ordered.coding) == ((2.0, 0.0, 1.0), "rank")
+    with pytest.raises(InvalidInput, match="'site', but lacks 'c'"):
+        Codec.fit(table, columns={"site": Levels(order=["a", "b"])})
+    with pytest.raises(InvalidInput, match="'site' holds texts"):
+        Codec.fit(table, columns={"site": "number"})
