@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -214,16 +215,19 @@ _BAD: list[tuple[Callable[[np.random.Generator], Any], str]] = [
     (lambda rng: "text", "numbers"),
     (lambda rng: None, "numbers"),
     (lambda rng: {"a": [1.0]}, ""),
-    (lambda rng: pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"], "c": [1.0, 2.0]}), "'b'"),
-    (lambda rng: pd.DataFrame({"a": pd.Categorical(["u", "v"]), "b": [1.0, 2.0], "c": [1.0, 2.0]}), "'a'"),
+    (lambda rng: pd.DataFrame({"a": [1.0, 2.0], "b": [["x"], ["y"]], "c": [1.0, 2.0]}), "'b'"),
+    (lambda rng: pd.DataFrame({"a": pd.Categorical(["u", 1]), "b": [1.0, 2.0], "c": [1.0, 2.0]}), "'a'"),
     (lambda rng: np.full((4, 3), 1e308) * np.array([[1], [-1], [1], [np.nan]]), "row"),
 ]
 
+_ROWS_OF_THE_FIT = {"score_samples", "bound", "to_latent", "from_latent", "interpolate"}
 _BAD_FOR: list[tuple[tuple[Callable[[np.random.Generator], Any], str], set[str]]] = [
     ((lambda rng: rng.normal(size=(1, 3)), "2 rows 1 sample"), {"fit"}),
     ((lambda rng: np.ones((9, 3)), "constant"), {"fit"}),
     ((lambda rng: rng.normal(size=(5, 2)), "2 features 3"), {"score_samples", "bound", "to_latent", "interpolate"}),
     ((lambda rng: rng.normal(size=(5, 4)), "4 features 3"), {"score_samples", "bound", "to_latent", "interpolate"}),
+    ((lambda rng: np.array([["a", "b", "c"]] * 4), "numbers"), _ROWS_OF_THE_FIT),
+    ((lambda rng: np.array([["2020-01-01"] * 3] * 4, dtype="datetime64[D]"), "numbers"), _ROWS_OF_THE_FIT),
     ((lambda rng: rng.normal(size=(5, 3)), "shape 2 3"), {"from_latent"}),
     ((lambda rng: rng.normal(size=(5, 1)), "shape 2 1"), {"from_latent"}),
     ((lambda rng: np.full((5, 2), 1e7), "1e+06 1e+07"), {"from_latent"}),
@@ -393,7 +397,7 @@ def _columns(kind: Callable[[dict[str, Any]], Any], fault: str, rng: np.random.G
     elif fault == "text":
         changed[name] = ["x"] * 5
     elif fault == "date":
-        changed[name] = np.array(["2024-02-29"] * 5, dtype="datetime64[s]")
+        changed[name] = [datetime.date(2024, 2, 29)] * 5
     elif fault == "mixed":
         changed[name] = pd.Categorical(["u", 1.5, "u", 1.5, "u"]) if kind is pd.DataFrame else [[1.0]] * 5
     try:

@@ -1,22 +1,25 @@
 """Limits of the input that backwalk accepts. Other input raises an error with the rule, the value and the remedy.
 
-- **Arrays** (`table.as_table`): (n, d) with n, d >= 1, of floats, integers or truth values of any width, order or
-  strides, or of Python numbers; no infinities, no integers that float64 rounds. NaN and null are missing values;
-  `table.complete` refuses them wherever complete rows are needed, which today is everywhere. `fit` needs at least two
-  rows and one column that varies. Arrays are never changed; results are those of a float64 copy. 1-D and 3-D arrays,
-  text, dates, complex and sparse arrays are refused.
+- **Arrays** (`table.as_table`): (n, d) with n, d >= 1, of floats, integers, truth values, texts, dates or times of any
+  width, order or strides, or of Python objects, each column of one type; no infinities, no integers or times that
+  float64 rounds. NaN and null are missing values; `table.complete` refuses them where complete rows are needed. `fit`
+  needs at least two rows and one column that varies. Arrays are never changed; results are those of a float64 copy. 1-D
+  and 3-D arrays, bytes, complex and sparse arrays are refused.
 - **Latents** (`latent.from_latent`): arrays as above, with a column for each fitted column that varies, within 1e6.
-- **Tables** (`table.as_table`, `table.match_columns`): pandas, polars or pyarrow tables of numbers and truth values
-  with distinct names. The columns of a fitted model are found by name; all must be there, and no others.
+- **Tables** (`table.as_table`, `table.match_columns`): pandas, polars or pyarrow tables of numbers, truth values,
+  texts, categories, dates, times and durations with distinct names, with at most TABLE_LEVELS different texts in all
+  columns. Nested and binary columns are refused. The columns of a fitted model are found by name; all must be there,
+  and no others but those that the fit set aside. Labels are those that the fit saw.
 - **Conditions**: a row to be scored, bounded or mapped to latents lies within FARTHEST_TO_SCORE scales of the fitted
   rows; for bounds and latents its constant columns hold the fitted constants (`score_samples` returns -inf otherwise).
   A row to be fitted lies within FARTHEST_TO_FIT if columns are not scaled.
 - **Settings** (`fitting.checked_settings`, `Diffusion`): checked before any training.
 - **Table files** (`table.read_table`): `.csv` and `.tsv` in UTF-8 with a header, plain or with `.gz`; `.parquet`; and
   `.npy` of real numbers. Each is a regular file within the sizes below, compressed or not; CSV is also read from
-  standard input. Reading takes at most 16 bytes for each cell, the bytes of texts, and 1 GiB for what is decompressed
-  or parsed at a time, and at most 2 GiB in total. Text is parsed in blocks of 16 MiB. The sizes of Parquet's pages are
-  summed before a page is decompressed. A whole number in text that float64 rounds is refused.
+  standard input. Reading takes at most 16 bytes for each cell, the bytes of texts (in Parquet, of different texts), 100
+  bytes for each of their labels, and 1 GiB for what is decompressed or parsed at a time. Text is parsed in blocks of 16
+  MiB. The sizes of Parquet's pages are summed before a page is decompressed. A whole number in text that float64 rounds
+  is refused.
 - **Model files and checkpoints** (`model_file`, `training.checkpoint`): complete and unaltered files of this version of
   the format, within the sizes below. Sizes are checked before memory is taken for reading, and before a file is written
   that could not be read. A checkpoint belongs to one fit, and to one process at a time. Nothing in any file is run.

@@ -117,3 +117,16 @@ def test_a_table_with_texts_and_gaps_goes_all_the_way(run, tmp_path, judged):
     assert (status, judged["unseen"].values.shape) == (0, (80, 2))
     _, out, _ = run("info", model, "--json")
     assert [column["kind"] for column in json.loads(out)["columns"]] == ["number", "integer"]
+
+
+def test_a_file_is_read_with_the_texts_of_the_model(run, tmp_path):
+    """Codes such as 007 are numbers in a file that holds no others."""
+    (tmp_path / "t.csv").write_text(
+        "x,code\n" + "".join(f"{i / 7},{('007', '07', 'K1', 'K2', 'K3')[i % 5]}\n" for i in range(60))
+    )
+    (tmp_path / "u.csv").write_text("x,code\n0.5,007\n0.7,07\n")
+    assert run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *QUICK)[0] == 0
+    assert run("score", tmp_path / "m", tmp_path / "u.csv", "-o", tmp_path / "s.csv")[0] == 0
+    (tmp_path / "u.csv").write_text("x,code\n0.5,007\n0.7,7\n")
+    status, _, err = run("score", tmp_path / "m", tmp_path / "u.csv", "-o", tmp_path / "s.csv", "--force")
+    assert (status, "column 'code' has '7' at row 1" in err) == (1, True), err

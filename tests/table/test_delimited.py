@@ -223,3 +223,23 @@ def test_text_takes_the_memory_of_its_numbers_and_not_of_its_bytes(tmp_path, mon
     assert size == 2**22
     assert path.stat().st_size > 4.5 * size
     assert peak < 40 * 2**20  # and it was 65 MiB
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak of memory is read from /proc")
+def test_texts_take_the_memory_of_their_bytes_and_of_their_labels(tmp_path, monkeypatch):
+    """20 MB of texts with 100 labels: their bytes once, 16 bytes for each cell, and no Python object for each row."""
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 2**18)
+    path, told = tmp_path / "rows.csv", tmp_path / "told"
+    path.write_text("a,b\n" + "".join(f"{'level' * 6}{i:02d},{'level' * 6}{i:02d}\n" for i in range(100)) * 3000)
+
+    def work():
+        Path("/proc/self/clear_refs").write_text("5")
+        before = resident("VmRSS")
+        table = read_table(path)
+        assert [len(labels) for labels in table.schema.labels] == [100, 100]
+        told.write_text(f"{table.values.nbytes} {resident('VmHWM') - before}")
+
+    assert left(forked(work), 60.0) == 0
+    size, peak = map(int, told.read_text().split())
+    assert size == 16 * 300_000
+    assert peak < 60 * 2**20

@@ -191,3 +191,10 @@ def test_a_record_that_is_no_schema_is_refused(change):
     assert Schema.from_dict(GOOD).n_columns == 2
     with pytest.raises(InvalidInput):
         Schema.from_dict({**GOOD, **change})
+
+
+def test_columns_of_texts_are_known_by_name():
+    schema = Schema(("a", "b"), ("string", "int64"), "pyarrow", labels=(("x",), None))
+    assert (schema.labelled, Schema(None, ("float64",), "numpy").labelled) == (("a",), ())
+    assert schema.taken([1, 0]).labelled == ("a",)
+    assert schema.taken([1]) == Schema(("b",), ("int64",), "pyarrow")

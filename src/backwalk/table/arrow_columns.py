@@ -72,7 +72,7 @@ def refuse_many_levels(n: int) -> None:
     if n > limits.TABLE_LEVELS:
         raise InvalidInput(
             f"Texts of a table should have at most {limits.TABLE_LEVELS} different values, but there are {n}: leave "
-            "out columns of identifiers and free text"
+            "out columns of identifiers and free text."
         )
 
 
@@ -98,7 +98,7 @@ def _times(column: pa.ChunkedArray, of_type: pa.DataType) -> Coded:
         row = int(np.abs(numbers).argmax())
         raise InvalidInput(
             f"Times should be exact in float64, as those within 285 years of 1970 are, but got {column[row]} at row "
-            f"{row} (rows count from 0): round them to seconds, or empty such cells"
+            f"{row} (rows count from 0): round them to seconds, or empty such cells."
         )
     values = numbers.astype(np.float64)
     values[missing] = np.nan

@@ -220,7 +220,7 @@ def _column(
     try:
         return dtype, coded(column, pa.large_string() if dtype == "categorical" else of_type)
     except InvalidInput as error:
-        raise InvalidInput(f"{where} of {name}: {error}.") from error
+        raise InvalidInput(f"{where} of {name}: {error}") from error
 
 
 def _as_arrow(native: Any, kind: Kind) -> pa.ChunkedArray:

@@ -100,6 +100,11 @@ class Schema:
         """The columns' names; x1, x2, ... if they have none."""
         return self.columns or tuple(f"x{j}" for j in range(1, self.n_columns + 1))
 
+    @property
+    def labelled(self) -> tuple[str, ...]:
+        """The names of the columns of texts and categories."""
+        return tuple(name for name, labels in zip(self.names, self.labels, strict=True) if labels is not None)
+
     @cached_property
     def types(self) -> tuple[pa.DataType, ...]:
         """The Arrow type of each column's values."""
