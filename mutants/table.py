@@ -2103,8 +2103,8 @@ MUTANTS = (
     Mutant(
         "rows that only chose the weights",
         "assess/assessment.py",
-        "codec.encode(training_rows[trained])",
-        "codec.encode(training_rows)",
+        "view.rows(training_rows[trained])",
+        "view.rows(training_rows)",
         "the share of rows that are copies",
         ("assess/test_assessment.py",),
     ),

@@ -12,6 +12,7 @@ from backwalk.assess.memorisation import equally_many, gain_by_level, training_g
 from backwalk.assess.rows import copied_share
 from backwalk.assess.scored import Scored, textbook_chain
 from backwalk.assess.statistics import column_figures
+from backwalk.assess.views import View
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual, build_denoiser
 from backwalk.diffusion import EmpiricalDenoiser, NoiseSchedule, beta_variance, simple_loss, variational_bound
@@ -247,7 +248,7 @@ def test_each_column_is_compared_by_its_own_values():
     codec = Codec.fit(as_table(rows[0]))
     pairs = disjoint_pairs(codec.encode(rows[0]), 2, stream=Stream(6))
     generated = codec.encode(rows[1])
-    for j, figure in enumerate(column_figures(pairs, generated, codec, "abc")):
+    for j, figure in enumerate(column_figures(pairs, generated, View(codec), "abc")):
         split = np.split(generated[: pairs.n_generated], len(pairs.pairs))
         by_hand = [marginal_ks(a, g)[j] for (a, _), g in zip(pairs.pairs, split, strict=True)]
         assert figure.value == pytest.approx(np.mean(by_hand))
@@ -255,7 +256,7 @@ def test_each_column_is_compared_by_its_own_values():
 
 def test_the_record_is_plain_json():
     record = json.loads(json.dumps(assessed().to_dict(), allow_nan=False))
-    assert record["version"] == 2
+    assert record["version"] == 3
     assert "rows" not in record
     assert record["bound"]["n_rows"] == 400
     assert len(record["bound"]["transitions"]) == 41
@@ -374,7 +375,7 @@ def test_the_rows_of_the_pictures_are_those_of_the_figures():
     fidelity = assess(fitted(), UNSEEN, baselines=False, **SOME)
     codec = fitted().codec.refitted(as_table(UNSEEN))
     pairs = disjoint_pairs(codec.encode(fidelity.rows.real), 2, stream=Stream(0).child("real"))
-    found = column_figures(pairs, codec.encode(fidelity.rows.generated), codec, ["x₁", "x₂"])
+    found = column_figures(pairs, codec.encode(fidelity.rows.generated), View(codec), ["x₁", "x₂"])
     assert found == fidelity.columns
     assert set(map(bytes, fidelity.rows.real)) <= set(map(bytes, UNSEEN))
 

@@ -7,5 +7,18 @@
 from backwalk.assess.assessment import assess
 from backwalk.assess.fidelity import ChainBound, Fidelity, LevelGain, ModelScores
 from backwalk.assess.rows import matched_rows, rows_to_score
+from backwalk.assess.table_baselines import TableBaseline, table_baseline
+from backwalk.assess.table_fidelity import TableScores
 
-__all__ = ["ChainBound", "Fidelity", "LevelGain", "ModelScores", "assess", "matched_rows", "rows_to_score"]
+__all__ = [
+    "ChainBound",
+    "Fidelity",
+    "LevelGain",
+    "ModelScores",
+    "TableBaseline",
+    "TableScores",
+    "assess",
+    "matched_rows",
+    "rows_to_score",
+    "table_baseline",
+]

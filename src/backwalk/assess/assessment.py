@@ -8,27 +8,30 @@ Densities are evaluated at the same unseen rows (`scored.py`). Baselines are fit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from backwalk.assess.baselines import FittedBaseline, fitted_baselines
+from backwalk.assess.baselines import fitted_baselines
 from backwalk.assess.fidelity import ComparedRows, Fidelity, ModelScores
 from backwalk.assess.memorisation import equally_many, gain_by_level, training_gain
 from backwalk.assess.rows import MOST_IN_A_SET, check_set_size, matched_rows, real_pairs, row_checks, rows_to_score
 from backwalk.assess.scored import Scored, textbook_mismatch
 from backwalk.assess.statistics import PairedStatistic, column_figures, statistics_of
+from backwalk.assess.table_baselines import baseline_code, fitted_table_baselines
+from backwalk.assess.table_scores import table_scores
 from backwalk.assess.verdict import verdict
+from backwalk.assess.views import View
 from backwalk.assess.warnings import warnings_of
 from backwalk.assess.words import column_name
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import Estimate, Figure, mean_estimate, nearest_row_share
 from backwalk.evaluation.rows import Rows
-from backwalk.model import DiffusionModel, refuse_impossible, sample_rows
+from backwalk.model import DiffusionModel, column_numbers, refuse_impossible, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Table
 from backwalk.threads import single_threads
@@ -37,12 +40,23 @@ Watch = Callable[[float, str], object]
 """Called with the share of an assessment that is done, and what comes next."""
 
 
+class _Baseline(NamedTuple):
+    """A fitted baseline, its log-density of the scored rows, (n,), and the code that makes it."""
+
+    name: str
+    fit_seconds: float
+    log_p: Rows
+    timed_sample: Callable[[int, Stream], tuple[Rows, float]]
+    code: str
+
+
 def assess(
     model: DiffusionModel,
     unseen: Any,
     *,
     training: Any = None,
     density: Density | None = None,
+    target: str | int | None = None,
     stream: Stream,
     n_pairs: int = 8,
     n_rows: int | None = None,
@@ -58,6 +72,10 @@ def assess(
     draws from it, and its log-density is the truth. Otherwise they are drawn from `unseen`: disjoint sets if these have
     500 rows or more, random halves if not. `model_path` appears in the code to copy. `watch` is called with the share
     done and the next stage.
+
+    A table with levels or gaps has statistics by the kinds of its columns, and scores of its conditionals (`table`).
+    With a `target`, the name or the number of a column, models that predict it are trained on generated and on real
+    rows. Generated rows are compared with the gaps of random training rows, unless the model generates gaps itself.
 
     Unseen rows that the model cannot make are left out and counted. Raises InvalidInput for too few rows, for other
     columns than the model's, and for training rows that it cannot make; SamplingDiverged if the network returns NaN.
@@ -75,13 +93,17 @@ def assess(
     if training_rows is not None:
         refuse_impossible(model, training_rows, "training")
 
+    place = None if target is None else column_numbers(model.schema, [target])[0]
+
     watch(0.0, "drawing rows")
     checks, trained = row_checks(model, rows, n_impossible, training_rows)
-    codec = model.codec.refitted(Table(rows if training_rows is None else training_rows, model.schema))
-    real, pairs, origin = real_pairs(rows, codec, density, n_pairs, n_rows, stream.child("real"))
+    view = _view_of(model, rows, training_rows)
+    codec = view.codec
+    real, pairs, origin = real_pairs(rows, view, density, n_pairs, n_rows, stream.child("real"))
     started = time.perf_counter()
     generated = sample_rows(model, 0, pairs.n_generated, stream=stream.child("generated"))
     sample_seconds = _per_10_000(time.perf_counter() - started, len(generated))
+    generated = view.with_gaps(generated, stream.child("gaps"))
     scored = Scored.of(
         model, rows, density, stream.child("scored"), watch=lambda share, stage: watch(0.1 + 0.4 * share, stage)
     )
@@ -92,32 +114,37 @@ def assess(
         gain = training_gain(model, *alike, stream.child("gain"))
     # The rest consists of small operations, for which a second thread costs more than it saves.
     with single_threads(), threadpool_limits(1):
-        levels = None if alike is None else tuple(gain_by_level(model, *alike, stream.child("levels")))
+        levels = (
+            None
+            if alike is None or not view.is_of_numbers
+            else tuple(gain_by_level(model, *alike, stream.child("levels")))
+        )
         watch(0.6, "real rows against real rows")
-        some = statistics_of(codec.n_encoded, stream=stream.child("statistics"))
+        some = statistics_of(view, stream=stream.child("statistics"))
         paired = [PairedStatistic.of(statistic, pairs) for statistic in some]
         watch(0.7, "generated rows against real rows")
-        z = codec.encode(generated)
-        columns = column_figures(pairs, z, codec, [column_name(model.schema, j) for j in codec.varying])
+        z = view.rows(generated)
+        columns = column_figures(pairs, z, view, [column_name(model.schema, j) for j in codec.varying])
         share = None
         if training_rows is not None:
-            share = nearest_row_share(
-                z[:MOST_IN_A_SET],
-                codec.encode(training_rows[trained]),
-                codec.encode(rows),
-                stream=stream.child("nearest"),
-            )
+            sets = z[:MOST_IN_A_SET], view.rows(training_rows[trained]), view.rows(rows)
+            share = nearest_row_share(*(x[:, view.coordinates] for x in sets), stream=stream.child("nearest"))
         ours = _model_scores(model, _figures(paired, z), scored, sample_seconds, model_path)
         others: list[ModelScores] = []
         if baselines and training_rows is not None:
             watch(0.8, "fitting baselines")
-            found = fitted_baselines(Table(training_rows, model.schema), codec, scored.rows, stream)
+            found = list(_fitted(model, view, training_rows, scored.rows, model_path, stream))
             for k, fitted in enumerate(found):
-                name = fitted.baseline.name
-                watch(0.85 + 0.15 * k / len(found), f"rows of {name} against real rows")
+                name = fitted.name
+                watch(0.85 + 0.1 * k / len(found), f"rows of {name} against real rows")
                 drawn, seconds = fitted.timed_sample(pairs.n_generated, stream.child("baseline", name))
-                figures = _figures(paired, codec.encode(drawn))
+                figures = _figures(paired, view.rows(view.with_gaps(drawn, stream.child("gaps"))))
                 others.append(_baseline_scores(fitted, figures, scored, _per_10_000(seconds, len(drawn))))
+        watch(0.95, "conditionals")
+        table = None
+        if not view.is_of_numbers:
+            fit_rows = None if training_rows is None else training_rows[trained]
+            table = table_scores(model, view, pairs, z, generated, rows, fit_rows, place, stream=stream.child("table"))
     watch(1.0, "done")
     words, recommended = verdict(
         ours, tuple(others), share_of_fit=checks.share_of_fit, training_given=training_rows is not None
@@ -125,10 +152,11 @@ def assess(
     return Fidelity(
         verdict=words,
         code=recommended.code,
-        warnings=tuple(warnings_of(model, columns, share, gain, checks)),
+        warnings=tuple(warnings_of(model, columns, share, gain, checks, table)),
         model=ours,
         baselines=tuple(others),
         columns=columns,
+        table=table,
         bound=scored.terms,
         bound_gap=scored.bound_gap,
         other_chains=scored.other_chains,
@@ -162,6 +190,28 @@ def _equally_many(
     return model.codec.dequantise(of_fit, stream=places), model.codec.dequantise(others, stream=places)
 
 
+def _view_of(model: DiffusionModel, unseen: Rows, training: Rows | None) -> View:
+    scales = unseen if training is None else training
+    if model.codec.blocks or np.isnan(unseen).any() or np.isnan(scales).any():
+        return View.of_table(model.codec, scales)
+    return View(model.codec.refitted(Table(scales, model.schema)))
+
+
+def _fitted(
+    model: DiffusionModel, view: View, training: Rows, scored: Rows, path: str, stream: Stream
+) -> Iterator[_Baseline]:
+    """Yield the baselines for the kind of table, with their log-densities of the `scored` rows."""
+    if view.is_of_numbers:
+        for fitted in fitted_baselines(Table(training, model.schema), view.codec, scored, stream):
+            own = fitted.baseline
+            yield _Baseline(own.name, own.fit_seconds, fitted.log_p, fitted.timed_sample, fitted.code)
+        return
+    for kind, of_table in fitted_table_baselines(training, model, stream):
+        log_p = of_table.log_density(scored, stream=stream.child("places"))
+        mixed = of_table.baseline
+        yield _Baseline(mixed.name, mixed.fit_seconds, log_p, of_table.timed_sample, baseline_code(kind, path))
+
+
 def _figures(paired: list[PairedStatistic], encoded: Rows) -> tuple[Figure, ...]:
     return tuple(statistic.figure(encoded) for statistic in paired)
 
@@ -187,18 +237,18 @@ def _model_scores(
 
 
 def _baseline_scores(
-    fitted: FittedBaseline, figures: tuple[Figure, ...], scored: Scored, sample_seconds: float
+    fitted: _Baseline, figures: tuple[Figure, ...], scored: Scored, sample_seconds: float
 ) -> ModelScores:
     log_p = fitted.log_p
     return ModelScores(
-        name=fitted.baseline.name,
+        name=fitted.name,
         figures=figures,
         density_of="exact",
         negative_log_density=mean_estimate(-log_p),
         advantage=mean_estimate(log_p - scored.log_p_model),
         gap=scored.gap(log_p),
         total_variation=scored.distance(log_p),
-        fit_seconds=fitted.baseline.fit_seconds,
+        fit_seconds=fitted.fit_seconds,
         sample_seconds=sample_seconds,
         code=fitted.code,
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from backwalk.assess.table_fidelity import TableScores
 from backwalk.diffusion import BoundTerms
 from backwalk.evaluation import Estimate, Figure
 from backwalk.evaluation.rows import Rows
 from backwalk.formatting import as_json
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class Fidelity:
 
     `code` is Python to copy for the recommended model. `real_rows` says where the real sets come from, and `rows` holds
     them. Statistics are of columns in standard deviations, those of `asinh_columns`, which have heavy tails, after an
-    asinh transform. `columns` holds the model's figure for each column.
+    asinh transform. `columns` holds the model's figure for each column, and `table` the further scores of a table with
+    levels or gaps (None for complete tables of numbers).
 
     All of the following are in nats per row, at the same unseen rows. `bound` is that of the model's chain; if the true
     density is known, `bound_gap` is its row-paired excess over the true -log p, and `entropy` the true entropy.
@@ -131,6 +133,7 @@ class Fidelity:
     model: ModelScores
     baselines: tuple[ModelScores, ...]
     columns: tuple[Figure, ...]
+    table: TableScores | None
     bound: BoundTerms
     bound_gap: Estimate | None
     other_chains: tuple[ChainBound, ...]
@@ -173,5 +176,7 @@ class Fidelity:
             for name in (*(field.name for field in fields(self.bound)), "n_rows", "total", "total_standard_error")
             if name != "per_row"
         }
+        if self.table is not None:
+            kept["table"] = self.table.to_dict()
         record: dict[str, Any] = as_json({"version": VERSION, **kept, "bound": bound})
         return record

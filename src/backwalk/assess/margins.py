@@ -8,8 +8,8 @@ t with the same tail) and larger than the margin of its statistic. The margins a
 - accuracy of a classifier, 0.003: it is right in three more of 1,000 cases;
 - sliced Wasserstein, 0.01 standard deviations: rows have to be moved by 1 % of a column's spread further;
 - energy distance, 0.001 standard deviations: about what a shift of every column by 4 % of its spread adds;
-- Kolmogorov-Smirnov, 0.01: a cumulative distribution is off by one percentage point more;
-- correlations, 0.01: correlations are off by 0.01 more, on average over pairs of columns;
+- worst column, 0.01: a cumulative distribution, or the frequencies of levels, are off by one percentage point more;
+- correlations and associations, 0.01: they are off by 0.01 more, on average over pairs of columns;
 - coverage, 0.01: one more of 100 real rows has no generated row nearby.
 """
 
@@ -24,6 +24,7 @@ LOG_DENSITY, TOTAL_VARIATION = "Log-density", "Total variation"
 C2ST, C2ST_NEAREST = "C2ST, boosting", "C2ST, nearest rows"
 ENERGY, WASSERSTEIN, WORST_COLUMN = "Energy distance", "Sliced Wasserstein", "Worst column (KS)"
 CORRELATIONS, COVERAGE = "Correlations", "Coverage"
+WORST_OF_KINDS, ASSOCIATIONS = "Worst column", "Associations"
 
 MARGINS: Mapping[str, float] = MappingProxyType(
     {
@@ -34,7 +35,9 @@ MARGINS: Mapping[str, float] = MappingProxyType(
         ENERGY: 0.001,
         WASSERSTEIN: 0.01,
         WORST_COLUMN: 0.01,
+        WORST_OF_KINDS: 0.01,
         CORRELATIONS: 0.01,
+        ASSOCIATIONS: 0.01,
         COVERAGE: 0.01,
     }
 )

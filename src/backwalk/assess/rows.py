@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.assess.fidelity import RowChecks
+from backwalk.assess.views import View
 from backwalk.assess.words import column_name
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
@@ -17,7 +18,7 @@ from backwalk.fitting import is_of_the_fit, trained_rows
 from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel, possible_rows, refuse_impossible
 from backwalk.streams import Stream
-from backwalk.table import Codec, as_table, complete, match_columns
+from backwalk.table import as_table, complete, match_columns
 
 FEWEST_ROWS = 20  # below, classifiers and standard errors are not possible
 MOST_IN_A_SET = 10_000
@@ -27,10 +28,13 @@ _FEWEST_IN_A_SET = 500  # of disjoint sets; with fewer, halves of all unseen row
 def matched_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
     """Return the rows of an array or a table with the model's columns, which are matched by name if they have names.
 
-    Raises InvalidInput, which calls the rows `name`, for other columns, missing values and fewer than 20 rows.
+    Raises InvalidInput, which calls the rows `name`, for other columns, for fewer than 20 rows, and for missing values
+    if the model was fitted for whole rows.
     """
-    table = match_columns(complete(as_table(x, name=name), name=name), model.schema, name=name)
-    return as_rows(table.values, name, at_least=FEWEST_ROWS)
+    table = match_columns(as_table(x, name=name), model.schema, name=name)
+    if model.conditions != "any":
+        complete(table, name=name)
+    return as_rows(table.values, name, at_least=FEWEST_ROWS, allow_gaps=True)
 
 
 def rows_to_score(x: Any, model: DiffusionModel, name: str) -> tuple[Rows, int]:
@@ -96,18 +100,18 @@ def check_set_size(n_rows: int | None) -> None:
 
 
 def real_pairs(
-    unseen: Rows, codec: Codec, density: Density | None, n_pairs: int, n_rows: int | None, stream: Stream
+    unseen: Rows, view: View, density: Density | None, n_pairs: int, n_rows: int | None, stream: Stream
 ) -> tuple[Rows, RealPairs, str]:
-    """Return the real rows of the statistics in the user's units, their encoded pairs, and their origin in words."""
+    """Return the real rows of the statistics in the user's units, their pairs as seen, and their origin in words."""
     most = MOST_IN_A_SET if n_rows is None else n_rows
     if density is not None:
         rows = density.sample_rows(0, 2 * n_pairs * most, stream=stream.child("draws"))
-        pairs = disjoint_pairs(codec.encode(rows), n_pairs, stream=stream)
+        pairs = disjoint_pairs(view.rows(rows), n_pairs, stream=stream)
         return rows, pairs, f"{n_pairs} pairs of {pairs.n_rows:,} fresh draws from the true density"
     if len(unseen) >= 2 * n_pairs * min(most, _FEWEST_IN_A_SET):
         rows = random_rows(unseen, 2 * n_pairs * most, stream=stream.child("kept"))
-        pairs = disjoint_pairs(codec.encode(rows), n_pairs, stream=stream)
+        pairs = disjoint_pairs(view.rows(rows), n_pairs, stream=stream)
         return rows, pairs, f"{n_pairs} pairs of {pairs.n_rows:,} unseen rows, none of them used twice"
     rows = random_rows(unseen, 2 * most, stream=stream.child("kept"))
-    pairs = resampled_pairs(codec.encode(rows), n_pairs, stream=stream)
+    pairs = resampled_pairs(view.rows(rows), n_pairs, stream=stream)
     return rows, pairs, f"{n_pairs} random splits of the unseen rows into halves of {pairs.n_rows:,}"

@@ -17,7 +17,7 @@ from backwalk.errors import InvalidInput
 from backwalk.evaluation import Estimate, mean_estimate, paired_gap, random_rows, total_variation
 from backwalk.evaluation.rows import Rows
 from backwalk.limits import BOUND_VARIANCES
-from backwalk.model import MOST_EXACT_COLUMNS, DiffusionModel, bound, log_density, log_prob_of_rows
+from backwalk.model import MOST_EXACT_COLUMNS, DiffusionModel, bound, log_density, log_prob_of_rows, of_numbers
 from backwalk.streams import Stream
 
 _MOST_ROWS = 2_048
@@ -134,5 +134,8 @@ def textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream
 
 
 def textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
-    """Return the prior mismatch of the textbook's schedule on these rows, nats per row."""
-    return prior_mismatch(*moments(torch.from_numpy(model.codec.encode(rows))), TEXTBOOK)
+    """Return the prior mismatch of the textbook's schedule on these rows, nats per row; of a table, of its numbers."""
+    z = torch.from_numpy(model.codec.encode(rows))
+    if model.codec.blocks or bool(z.isnan().any()):
+        z = of_numbers(model.denoiser, model.codec, z)[1]
+    return prior_mismatch(*moments(z), TEXTBOOK)

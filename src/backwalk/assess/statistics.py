@@ -1,21 +1,28 @@
 """The statistics that compare generated rows with real rows, for the model and every baseline on the same pairs.
 
-They take encoded rows: columns in standard deviations of the training rows, heavy tails transformed by asinh, constant
-columns left out. Those whose time grows faster than the number of rows use fewer rows; their nulls use as many. A null
-depends on the real pairs alone, so it is computed once for all models.
+They take rows as a `View` shows them, constant columns left out: of numbers, columns in standard deviations of the
+training rows, heavy tails transformed by asinh; of tables with levels or gaps, values of each kind beside coordinates.
+Statistics whose time grows faster than the number of rows use fewer rows; their nulls use as many. A null depends on
+the real pairs alone, so it is computed once for all models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from backwalk.assess import margins as m
+from backwalk.assess.views import View
 from backwalk.evaluation import (
+    ColumnKind,
     Figure,
     RealPairs,
+    association_difference,
     boosting,
+    boosting_of,
     c2st,
+    column_distance,
     compare,
     correlation_difference,
     coverage,
@@ -26,14 +33,8 @@ from backwalk.evaluation import (
 )
 from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
-from backwalk.table import Codec
 
 STANDARD_DEVIATIONS = "standard deviations"
-
-_DISTANCES: dict[str, Callable[[Rows, Rows], float]] = {
-    "Kolmogorov-Smirnov": lambda x, y: float(marginal_ks(x, y)[0]),
-}
-"""The distances that a column of the codec may name."""
 
 
 @dataclass(frozen=True)
@@ -66,36 +67,69 @@ class PairedStatistic:
         return compare(own.measure, self.pairs, rows, name=own.name, unit=own.unit, nulls=self.nulls)
 
 
-def statistics_of(d: int, *, stream: Stream) -> tuple[Statistic, ...]:
-    """Return the statistics for rows of d coordinates.
+def statistics_of(view: View, *, stream: Stream) -> tuple[Statistic, ...]:
+    """Return the statistics for rows that a view shows.
 
     The classifiers' folds and the directions of projection are functions of the stream.
     """
     classifier, directions = stream.child("classifier"), stream.child("directions")
+    trees = boosting if view.is_of_numbers else boosting_of(view.kinds)
+    seen_by_trees = view.coordinates if view.is_of_numbers else view.values
+
+    def on(part: slice, measure: Callable[[Rows, Rows], float]) -> Callable[[Rows, Rows], float]:
+        return lambda x, y: measure(x[:, part], y[:, part])
+
+    def by_trees(x: Rows, y: Rows) -> float:
+        return c2st(x, y, classifier=trees, stream=classifier)
+
+    def by_neighbours(x: Rows, y: Rows) -> float:
+        return c2st(x, y, classifier=neighbours, stream=classifier)
+
+    def projected(x: Rows, y: Rows) -> float:
+        return sliced_wasserstein(x, y, n_projections=32, stream=directions)
+
+    def worst(x: Rows, y: Rows) -> float:
+        return max(column_distance(a, b, kind) for a, b, kind in zip(x.T, y.T, view.kinds, strict=True))
+
+    if view.is_of_numbers:
+        of_columns = Statistic(m.WORST_COLUMN, "probability", lambda x, y: float(marginal_ks(x, y).max()))
+        of_pairs = Statistic(m.CORRELATIONS, "mean difference", correlation_difference)
+        n_columns = view.codec.n_encoded
+    else:
+        of_columns = Statistic(m.WORST_OF_KINDS, "probability", on(view.values, worst))
+        measure = on(view.values, lambda x, y: association_difference(x, y, view.kinds))
+        of_pairs = Statistic(m.ASSOCIATIONS, "mean difference", measure)
+        n_columns = len(view.kinds)
     statistics = [
-        Statistic(m.C2ST, "accuracy", lambda x, y: c2st(x, y, classifier=boosting, stream=classifier)),
-        Statistic(m.C2ST_NEAREST, "accuracy", lambda x, y: c2st(x, y, classifier=neighbours, stream=classifier), 2_000),
-        Statistic(
-            m.WASSERSTEIN,
-            STANDARD_DEVIATIONS,
-            lambda x, y: sliced_wasserstein(x, y, n_projections=32, stream=directions),
-        ),
-        Statistic(m.ENERGY, STANDARD_DEVIATIONS, energy_distance, 1_500),
-        Statistic(m.WORST_COLUMN, "probability", lambda x, y: float(marginal_ks(x, y).max())),
-        Statistic(m.CORRELATIONS, "mean difference", correlation_difference),
-        Statistic(m.COVERAGE, "share of real rows", coverage, 5_000),
+        Statistic(m.C2ST, "accuracy", on(seen_by_trees, by_trees)),
+        Statistic(m.C2ST_NEAREST, "accuracy", on(view.coordinates, by_neighbours), 2_000),
+        Statistic(m.WASSERSTEIN, STANDARD_DEVIATIONS, on(view.coordinates, projected)),
+        Statistic(m.ENERGY, STANDARD_DEVIATIONS, on(view.coordinates, energy_distance), 1_500),
+        of_columns,
+        *([of_pairs] if n_columns > 1 else []),
+        Statistic(m.COVERAGE, "share of real rows", on(view.coordinates, coverage), 5_000),
     ]
-    return tuple(s for s in statistics if d > 1 or s.name != m.CORRELATIONS)
+    return tuple(statistics)
 
 
-def column_figures(pairs: RealPairs, generated: Rows, codec: Codec, labels: Sequence[str]) -> tuple[Figure, ...]:
-    """Return the figure of each column that varies, by the distance that the column names.
+def column_figures(pairs: RealPairs, generated: Rows, view: View, labels: Sequence[str]) -> tuple[Figure, ...]:
+    """Return the figure of each column that varies, by the distance of its kind.
 
-    The rows of the pairs and the generated rows (m, k) are encoded by `codec`; `labels` name its varying columns.
+    The rows of the pairs and the generated rows (m, v + k) are those of the `view`; `labels` name its columns.
     """
     figures = []
-    for j, label in zip(codec.varying, labels, strict=True):
-        block, distance = codec.slices[j], _DISTANCES[codec.columns[j].distance]
+    for k, (j, label) in enumerate(zip(view.codec.varying, labels, strict=True)):
+        distance, block = _ks, view.codec.slices[j]
+        if not view.is_of_numbers:
+            distance, block = partial(_of_kind, kind=view.kinds[k]), slice(k, k + 1)
         rows = generated[: pairs.n_generated, block]
         figures.append(compare(distance, pairs.columns(block), rows, name=label, unit="probability"))
     return tuple(figures)
+
+
+def _ks(x: Rows, y: Rows) -> float:
+    return float(marginal_ks(x, y)[0])
+
+
+def _of_kind(x: Rows, y: Rows, kind: ColumnKind) -> float:
+    return column_distance(x[:, 0], y[:, 0], kind)

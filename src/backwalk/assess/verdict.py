@@ -17,7 +17,10 @@ from backwalk.assess.fidelity import ModelScores
 from backwalk.assess.words import estimate_text, figure_texts, seconds, with_error
 from backwalk.evaluation import Estimate, Figure
 
-_ROWS = (m.C2ST, m.C2ST_NEAREST, m.ENERGY, m.WASSERSTEIN, m.WORST_COLUMN, m.CORRELATIONS, m.COVERAGE)
+_ROWS = (
+    *(m.C2ST, m.C2ST_NEAREST, m.ENERGY, m.WASSERSTEIN),
+    *(m.WORST_COLUMN, m.WORST_OF_KINDS, m.CORRELATIONS, m.ASSOCIATIONS, m.COVERAGE),
+)
 
 
 @dataclass(frozen=True)

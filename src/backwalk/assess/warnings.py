@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from backwalk.assess.fidelity import RowChecks
 from backwalk.assess.margins import MARGINS, WORST_COLUMN
-from backwalk.assess.words import with_error
+from backwalk.assess.table_fidelity import TableScores
+from backwalk.assess.words import column_name, percent, with_error
 from backwalk.evaluation import Estimate, Figure
 from backwalk.formatting import listed
 from backwalk.model import DiffusionModel, mismatch_warning, time_limit_words
@@ -19,6 +20,9 @@ _SHARE_THAT_MATTERS = 0.55
 _Z = 4.0
 _FALSE_ALARM = 0.01  # over all columns of a table
 _COPIES_THAT_MATTER = 0.01
+_BEYOND_THAT_MATTERS = 0.001  # of the rows
+_CALIBRATION_THAT_MATTERS = 0.01
+_CONTRADICTION_THAT_MATTERS = 0.5  # nats per row
 
 
 def warnings_of(
@@ -27,6 +31,7 @@ def warnings_of(
     nearest_row_share: Estimate | None,
     training_gain: Estimate | None,
     checks: RowChecks,
+    table: TableScores | None = None,
 ) -> Iterator[str]:
     """Yield the warnings about a model, from its scores as in `Fidelity`."""
     yield from _about_rows(checks)
@@ -58,12 +63,20 @@ def warnings_of(
         for figure in columns
         if _fails(figure, len(columns))
     ]
-    if failed:
+    if failed and table is None:
         yield (
             f"Generated values are distributed differently from real ones in {listed(failed)}; in brackets, the "
             "largest difference of the cumulative distributions, minus that between real rows. Train for longer; if a "
             "column holds the same number in many rows, fit a separate model to the other rows."
         )
+    elif failed:
+        yield (
+            f"Generated values are distributed differently from real ones in {listed(failed)}; in brackets, the "
+            "distance of cumulative distributions or of the levels' frequencies, minus that between real rows. Train "
+            "for longer, or check the kinds of these columns."
+        )
+    if table is not None:
+        yield from _about_tables(model, table)
 
 
 def _about_rows(checks: RowChecks) -> Iterator[str]:
@@ -101,6 +114,51 @@ def _about_rows(checks: RowChecks) -> Iterator[str]:
             f"There are only {checks.n_unseen} unseen rows, so that standard errors are large. Hold out more rows if "
             "you can."
         )
+
+
+def _about_tables(model: DiffusionModel, table: TableScores) -> Iterator[str]:
+    rare = table.rare_copies
+    if rare is not None and rare.excess.value > max(_COPIES_THAT_MATTER, _Z * rare.excess.standard_error):
+        yield (
+            f"The model repeats rare rows of the training rows: {percent(rare.of_training)} of generated rows have a "
+            f"combination of levels that one training row alone holds, and {percent(rare.of_unseen)} one that one of "
+            "equally many unseen rows alone holds. Train for fewer steps, or on more rows."
+        )
+    outside = [
+        f"{column_name(model.schema, beyond.column)} ({percent(beyond.generated)} of them, and "
+        f"{percent(beyond.unseen)} of unseen numbers)"
+        for beyond in table.beyond
+        if beyond.generated > _BEYOND_THAT_MATTERS + 2.0 * beyond.unseen
+    ]
+    if outside:
+        yield (
+            f"Generated numbers lie beyond the range of the training rows in {listed(outside)}. If a column has a "
+            "bound, give it when you fit."
+        )
+    unsure = [
+        f"{column_name(model.schema, scores.column)} ({scores.reliability.error:.3f}, by chance "
+        f"{scores.reliability.null:.3f})"
+        for scores in table.levels
+        if scores.reliability.error - scores.reliability.null > _CALIBRATION_THAT_MATTERS
+        and scores.reliability.excess > _Z
+    ]
+    if unsure:
+        yield (
+            f"Stated probabilities of levels differ from the frequencies found in unseen rows, on average, in "
+            f"{listed(unsure)}. Train on more rows or for fewer steps before you use them as probabilities."
+        )
+    test = table.self_test
+    if test is not None:
+        for estimate, what in (
+            (test.halves, "ln p(A, B) and ln p(B) + ln p(A | B) of two halves of the columns"),
+            (test.orders, "ln p with the levels in their order and in reverse"),
+        ):
+            if estimate is not None and estimate.value > _CONTRADICTION_THAT_MATTERS:
+                yield (
+                    f"The model's probabilities contradict each other: {what} differ by "
+                    f"{with_error(estimate.value, estimate.standard_error)} nats per row on average. Differences of "
+                    "log-probabilities below that mean little."
+                )
 
 
 def _fails(figure: Figure, n_columns: int) -> bool:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from backwalk.evaluation import Estimate, Figure
 from backwalk.table import Schema
+from backwalk.table.arrow_columns import restored
 
 _LARGE = 1e9  # from here on an exponent is easier to read than digits
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -63,6 +66,15 @@ def seconds(value: float) -> str:
     return f"{value:.2f} s" if value < 1.0 else f"{value:.1f} s" if value < 100.0 else f"{value:,.0f} s"
 
 
+def percent(share: float, digits: int = 2) -> str:
+    """Return a share of rows in percent.
+
+    >>> percent(0.00384), percent(0.0)
+    ('0.38 %', '0 %')
+    """
+    return f"{100.0 * share:.{digits}g} %"
+
+
 def signed(text: str) -> str:
     """Return a number's text with a plus sign where it is positive.
 
@@ -83,6 +95,20 @@ def minus(text: str) -> str:
     if text.startswith("-") and not text.strip("-0.,"):
         return text[1:]
     return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def value_text(schema: Schema, column: int, value: float) -> str:
+    """Return a value of a column for readers: the label of a code, a truth value, a date, or a number.
+
+    >>> value_text(Schema(("grade",), ("string",), "pyarrow", labels=(("A", "B"),)), 0, 1.0)
+    'B'
+    """
+    if np.isnan(value):
+        return "missing"
+    labels, unit = schema.labels[column], schema.units[column]
+    if labels is None and unit is None and not schema.is_boolean(column):
+        return significant(value)
+    return str(restored(np.array([value]), schema.types[column], labels, unit)[0].as_py())
 
 
 def column_name(schema: Schema, column: int) -> str:

@@ -132,7 +132,7 @@ def blur_words(model: DiffusionModel, names: Sequence[str] | None = None) -> str
     blur = [
         f"{size:.2g} in {name}{' (more in its tails)' if column.axis.asinh else ''}"
         for name, column, size in columns
-        if column.width
+        if size
     ]
     return f"noise of standard deviation {listed(blur)}"
 

@@ -20,6 +20,7 @@ from backwalk.model import DiffusionModel, walk
 from backwalk.report.axes import limits_of
 from backwalk.report.row_figures import some_rows
 from backwalk.streams import Stream
+from backwalk.table import Codec
 
 _LEVELS = 2**16 - 1  # a coordinate is sent to the page as an unsigned number of 16 bits
 
@@ -72,18 +73,21 @@ def chain_frames(
 ) -> ChainFrames:
     """Return up to `n_frames` frames, forward of `n_points` random rows of `rows`, (n, d), and backward of as many.
 
-    `rows` are in the user's units; `columns` are the two to draw, by default the first two that vary. A forward row has
-    the same noise in all frames, so that its path is smooth; each single frame is distributed as q(x_t). Backward
-    frames are states of the model's own sampler. Raises InvalidInput for a column that does not vary.
+    `rows` are in the user's units; `columns` are the two to draw, by default the first two of `drawable`. Rows with a
+    gap in them, or at an atom, are left out. A forward row has the same noise in all frames, so that its path is
+    smooth; each single frame is distributed as q(x_t). Backward frames are states of the model's own sampler, with all
+    coordinates in one chain. Raises InvalidInput for a column that does not vary.
     """
-    varying = model.codec.varying
-    chosen = columns or (varying[0], varying[min(1, len(varying) - 1)])
+    varying, shown = model.codec.varying, drawable(model.codec)
+    chosen = columns or (shown[0], shown[min(1, len(shown) - 1)])
     for column in chosen:
         if column not in varying:
             raise InvalidInput(f"columns should vary, but column {column} is constant: choose among {varying}.")
-    places = [model.codec.slices[column].start for column in chosen]
-    shown = some_rows(np.asarray(rows, dtype=np.float64), n_points)
-    z = model.codec.encode(shown, stream=stream.child("cells"))[:, places]
+    numbers = {block.column: block.number for block in model.codec.blocks if block.number is not None}
+    places = [numbers.get(column, model.codec.slices[column].start) for column in chosen]
+    whole = np.asarray(rows, dtype=np.float64)
+    whole = whole[~np.isnan(model.codec.encode(whole)[:, places]).any(axis=1)]
+    z = model.codec.encode(some_rows(whole, n_points), stream=stream.child("cells"))[:, places]
     eps = stream.child("forward").normal(0, len(z), model.codec.n_encoded).numpy()[:, places]
 
     states = [
@@ -101,6 +105,12 @@ def chain_frames(
         forward[..., 1] = backward[..., 1] = spread
         labels = (labels[0], "spread out")
     return ChainFrames(_times(log_snr, model), log_snr, forward, backward, labels)
+
+
+def drawable(codec: Codec) -> tuple[int, ...]:
+    """Return the columns that hold numbers, or all that vary if none does."""
+    with_levels = {block.column for block in codec.blocks if block.number is None}
+    return tuple(j for j in codec.varying if j not in with_levels) or codec.varying
 
 
 def _times(log_snr: NDArray[np.float64], model: DiffusionModel) -> NDArray[np.float64]:

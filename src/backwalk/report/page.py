@@ -23,7 +23,7 @@ from backwalk.formatting import visible
 from backwalk.model import DiffusionModel
 from backwalk.report import figures
 from backwalk.report.card_section import card_section, commands_section
-from backwalk.report.frames import ChainFrames, chain_frames
+from backwalk.report.frames import ChainFrames, chain_frames, drawable
 from backwalk.report.model_sections import (
     bound_section,
     chain_section,
@@ -33,12 +33,17 @@ from backwalk.report.model_sections import (
 from backwalk.report.row_sections import row_section
 from backwalk.report.score_sections import density_section, memorisation_section, statistics_section, tiles
 from backwalk.report.sections import Context
+from backwalk.report.table_sections import association_section, given_section, probability_section, utility_section
 from backwalk.streams import Stream
 
 SECTIONS = (
     row_section,
     statistics_section,
+    association_section,
     density_section,
+    probability_section,
+    given_section,
+    utility_section,
     memorisation_section,
     training_section,
     schedule_section,
@@ -92,10 +97,11 @@ def write_report(
     The frames of the chain are drawn here, from the stream. Raises OSError if the file cannot be written, and
     FileExistsError if it exists and `overwrite` is False.
     """
-    drawn = None
-    if len(model.codec.varying) > 1:
-        i, j = figures.farthest_pair([figure.difference for figure in fidelity.columns])
-        drawn = model.codec.varying[i], model.codec.varying[j]
+    drawn, numbers = None, drawable(model.codec)
+    if len(numbers) > 1:
+        difference = dict(zip(model.codec.varying, fidelity.columns, strict=True))
+        i, j = figures.farthest_pair([difference[column].difference for column in numbers])
+        drawn = numbers[i], numbers[j]
     frames = chain_frames(model, fidelity.rows.real, stream.child("frames"), columns=drawn)
     page = render_report(fidelity, model, frames=frames, commands=commands, title=title)
     with whole_file(path, overwrite=overwrite) as file:

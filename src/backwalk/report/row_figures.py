@@ -83,6 +83,13 @@ def plot_marginal(
     """
     figure, (axes,) = panels(width=3.7, height=2.7)
     x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
+    draw_histograms(axes, x, y, label=label, asinh=asinh, integers=integers)
+    set_title(axes, title)
+    return figure
+
+
+def draw_histograms(axes: Axes, x: Rows, y: Rows, *, label: str, asinh: Asinh | None, integers: bool) -> None:
+    """Draw the histograms of real numbers x (n,), filled, and of generated ones y (m,), as a line."""
     low, high = place_on(np.quantile(np.concatenate([x, y]), [0.0005, 0.9995]), asinh)
     n_bins = min(60, max(10, int(2 * len(x) ** (1 / 3))))
     bins = number_at(np.linspace(low, high if high > low else low + 1.0, 1 + n_bins), asinh)
@@ -99,9 +106,7 @@ def plot_marginal(
         axes.stairs(heights, bins, fill=filled, color=color, label=name, **look)
     height = "density" if asinh is None else "share of rows"
     axes.set(xlabel=literal(label), ylabel=height, ylim=(0.0, 1.25 * axes.get_ylim()[1]))  # room for the legend
-    set_title(axes, title)
     axes.legend(loc="upper right", labelcolor=INK)
-    return figure
 
 
 def _between_numbers(bins: Rows, *, even: bool) -> Rows:

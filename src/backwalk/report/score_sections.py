@@ -8,7 +8,7 @@ from types import MappingProxyType
 from backwalk.assess import Fidelity, ModelScores
 from backwalk.assess import margins as m
 from backwalk.assess.verdict import compared_densities
-from backwalk.assess.words import estimate_text, figure_texts, in_percent, seconds, signed, with_error
+from backwalk.assess.words import estimate_text, figure_texts, in_percent, percent, seconds, signed, with_error
 from backwalk.evaluation import Figure
 from backwalk.model import blur_words
 from backwalk.report import figures
@@ -21,6 +21,8 @@ _EXPLANATIONS: Mapping[str, str] = MappingProxyType(
         m.WASSERSTEIN: "How far rows have to be moved to match the real ones, on average over random directions.",
         m.ENERGY: "How much farther apart rows of different sets are than rows of the same set. About 0 if alike.",
         m.WORST_COLUMN: "The largest difference between the cumulative distributions of any one column.",
+        m.WORST_OF_KINDS: "The largest difference in any one column, of cumulative distributions or levels' shares.",
+        m.ASSOCIATIONS: "How far the association of two columns is off, on average over pairs of columns.",
         m.CORRELATIONS: "How far the correlation of two columns is off, on average over pairs of columns.",
         m.COVERAGE: "The share of real rows with a generated row within their five nearest real rows. More is better.",
     }
@@ -59,6 +61,8 @@ def statistics_section(context: Context) -> Section:
     fidelity = context.fidelity
     whose = "scored" if fidelity.checks.n_training is None else "training"
     unit = f"Distances are in standard deviations of the {whose} rows"
+    if fidelity.table is not None:
+        unit += "; two levels of a category are 1 apart, and missing cells have their column's mean"
     if fidelity.asinh_columns:
         unit += f", after an asinh transform of columns with heavy tails ({', '.join(fidelity.asinh_columns)})"
     blocks = [
@@ -94,6 +98,10 @@ def density_section(context: Context) -> Section:
         )
     names = [context.name(j) for j in range(context.model.schema.n_columns)]
     notes.append(f"The density of the ODE is that of rows with a little noise, {blur_words(context.model, names)}.")
+    if context.model.codec.blocks:
+        notes.append(
+            "Levels and atoms are scored by their probability, numbers by their density: p is the product of both."
+        )
     if integers:
         notes.append(
             f"Integers ({', '.join(integers)}) are scored by their probability: the density, integrated over the cell "
@@ -122,6 +130,13 @@ def memorisation_section(context: Context) -> Section | None:
         lines.append(
             f"Unseen rows cost {estimate_text(gain)} nats per row more than training rows (the bound of a chain of 50 "
             "steps, with the same noise). Without memorisation the difference is 0."
+        )
+    rare = None if fidelity.table is None else fidelity.table.rare_copies
+    if rare is not None and rare.n_rare:
+        lines.append(
+            f"{percent(rare.of_training)} of generated rows have a combination of levels that one training row alone "
+            f"holds, {percent(rare.of_unseen)} one that one of equally many unseen rows alone holds: a difference of "
+            f"{with_error(rare.excess.value, rare.excess.standard_error, percent=True)}. Without copying it is 0."
         )
     if not lines:
         return None

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from backwalk.assess import Fidelity
-from backwalk.assess.words import column_name
+from backwalk.assess.words import column_name, value_text
 from backwalk.model import DiffusionModel
 from backwalk.report.frames import ChainFrames
 from backwalk.report.style import svg
@@ -37,6 +37,10 @@ class Context:
     def name(self, column: int) -> str:
         """Return the name of a column for readers."""
         return column_name(self.model.schema, column)
+
+    def value(self, column: int, value: float) -> str:
+        """Return a value of a column for readers."""
+        return value_text(self.model.schema, column, value)
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Figures side by side: two in a row, or three `small` ones."""
+    """Figures side by side: two in a row, three `small` ones, or a `wide` one."""
 
     pictures: Sequence[Picture]
     small: bool = False
+    wide: bool = False
     kind: ClassVar[str] = "pictures"
 
 

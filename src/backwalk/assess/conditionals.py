@@ -1,0 +1,170 @@
+"""Conditionals of a table's model on unseen rows: calibration, self-tests, and draws given a level.
+
+Each column is predicted from all others: levels in one evaluation, numbers by draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+
+from backwalk.assess.table_fidelity import GivenPanel, LevelScores, NumberScores, SelfTest
+from backwalk.assess.views import kinds_of
+from backwalk.diffusion import LevelsDenoiser
+from backwalk.evaluation import (
+    ColumnKind,
+    associations,
+    frequency_probabilities,
+    interval_coverage,
+    level_index,
+    level_probabilities,
+    level_shares,
+    log_loss,
+    mean_estimate,
+    random_rows,
+    rank_histogram,
+    ranks_in_draws,
+    reliability,
+)
+from backwalk.evaluation.rows import Rows
+from backwalk.model import DiffusionModel, encoded, log_density, sample_rows
+from backwalk.model.log_density import log_prob_of_levels
+from backwalk.streams import Stream
+
+_MOST_ROWS = 2_048  # whose levels are predicted
+_MOST_LEVELS = 64
+_MOST_TREES = 16  # per round of boosting, over all columns that trees are trained for
+_MOST_NUMBERS, _N_DRAWN, _N_DRAWS = 6, 256, 19  # columns, rows, and draws of each
+_N_TESTED = 256  # rows of the self-test
+_MOST_PANELS, _MOST_GIVEN, _N_GIVEN = 3, 4, 1_000  # columns, levels, and rows drawn given each
+_FEWEST_GIVEN = 30  # real rows that hold a level
+
+
+def predicted_levels(model: DiffusionModel, rows: Rows, block: int) -> Rows:
+    """Return P(level | all other cells) of one block of levels, (n, L), for rows (n, d) in the user's units."""
+    codec, denoiser = model.codec, cast("LevelsDenoiser", model.denoiser)
+    z = torch.from_numpy(codec.encode(rows)).float()
+    known = ~z.isnan()
+    known[:, codec.slices[codec.blocks[block].column]] = False
+    levels = torch.where(known, math.inf, -math.inf).to(z)
+    with torch.no_grad():
+        log_p = denoiser.level_log_probs(z.masked_fill(~known, 0.0), levels, block)
+    return np.asarray(log_p.double().softmax(dim=1).numpy())
+
+
+def level_scores(
+    model: DiffusionModel, unseen: Rows, training: Rows | None, target: int | None, stream: Stream
+) -> Iterator[LevelScores]:
+    """Yield the scores of each column with up to 64 levels, of up to 2,048 unseen rows (n, d) in the user's units.
+
+    Trees are trained for the target and for columns of few levels, until they are 16 per round.
+    """
+    kinds, blocks = kinds_of(model.codec), model.codec.blocks
+    some = random_rows(unseen, _MOST_ROWS, stream=stream.child("rows"))
+    shown = [i for i, b in enumerate(blocks) if b.continuous is None and b.n_levels <= _MOST_LEVELS]
+    with_trees, n_trees = set[int](), 0
+    for i in sorted(shown, key=lambda i: (blocks[i].column != target, blocks[i].n_levels)):
+        n_trees += 1 if blocks[i].n_levels == 2 else blocks[i].n_levels
+        if n_trees > _MOST_TREES:
+            break
+        with_trees.add(i)
+    for i in shown:
+        j = blocks[i].column
+        rows = some[~np.isnan(some[:, j])]
+        if len(rows) < 2:
+            continue
+        level = level_index(rows[:, j], kinds[j].levels)
+        p = predicted_levels(model, rows, i)
+        own, frequencies, trees = log_loss(p, level), None, None
+        if training is not None:
+            frequencies = log_loss(frequency_probabilities(training, len(rows), kinds[j], j), level)
+            if i in with_trees:
+                by_trees = level_probabilities(training, rows, kinds, j, stream=stream.child("trees", j))
+                trees = log_loss(by_trees, level)
+        yield LevelScores(
+            j,
+            blocks[i].n_levels,
+            mean_estimate(own),
+            None if frequencies is None else mean_estimate(frequencies),
+            None if trees is None else mean_estimate(trees),
+            None if trees is None else mean_estimate(own - trees),
+            reliability(p, level, stream=stream.child("reliability", j)),
+        )
+
+
+def number_scores(
+    model: DiffusionModel, unseen: Rows, columns: Sequence[int], stream: Stream
+) -> Iterator[NumberScores]:
+    """Yield the ranks of 256 unseen numbers among 19 draws each, given all other columns, of up to six `columns`."""
+    kinds, d = kinds_of(model.codec), model.codec.n_columns
+    for j in [j for j in columns if not kinds[j].levels][:_MOST_NUMBERS]:
+        rows = unseen[~np.isnan(unseen[:, j])]
+        if len(rows) < 2:
+            continue
+        rows = random_rows(rows, _N_DRAWN, stream=stream.child("rows", j))
+        given = encoded(model, np.repeat(rows, _N_DRAWS, axis=0), [i for i in range(d) if i != j])
+        drawn = sample_rows(model, 0, len(given.rows), stream=stream.child("draws", j), given=given)
+        ranks = ranks_in_draws(drawn[:, j].reshape(-1, _N_DRAWS), rows[:, j], stream=stream.child("ranks", j))
+        coverage = [interval_coverage(ranks, probability) for probability in (0.5, 0.9)]
+        yield NumberScores(j, _N_DRAWS, rank_histogram(ranks), *coverage)
+
+
+def self_test(model: DiffusionModel, unseen: Rows, stream: Stream) -> SelfTest:
+    """Compare probabilities that one distribution would make equal, on up to 256 unseen rows."""
+    rows = random_rows(unseen, _N_TESTED, stream=stream.child("rows"))
+    order = stream.child("halves").permutation(len(model.codec.varying))
+    half_a, half_b = (
+        sorted(model.codec.varying[k] for k in part) for part in (order[::2].tolist(), order[1::2].tolist())
+    )
+    halves, orders = None, None
+    if half_b:
+        whole, of_b, of_a = (
+            log_density(model, rows, columns=columns, given=given, stream=stream).log_prob.numpy()
+            for columns, given in ((None, ()), (half_b, ()), (half_a, half_b))
+        )
+        finite = np.isfinite(whole)
+        halves = mean_estimate(np.abs(whole - of_b - of_a)[finite])
+    n_blocks = len(model.codec.blocks)
+    if n_blocks > 1:
+        own = encoded(model, rows)
+        forth, back = (log_prob_of_levels(model, own, order).numpy() for order in (None, range(n_blocks - 1, -1, -1)))
+        orders = mean_estimate(np.abs(forth - back))
+    return SelfTest(halves, orders)
+
+
+def given_panels(model: DiffusionModel, real: Rows, stream: Stream) -> Iterator[GivenPanel]:
+    """Yield panels of columns given levels: the category with the strongest associations, and what depends on it most.
+
+    `real` are unseen rows, (n, d) in the user's units. For each of the category's four most frequent levels 1,000 rows
+    are drawn given it.
+    """
+    kinds, varying = kinds_of(model.codec), list(model.codec.varying)
+    own = [kinds[j] for j in varying]
+    candidates = [k for k, kind in enumerate(own) if 2 <= len(kind.levels) <= _MOST_LEVELS]
+    if not candidates or len(varying) < 2:
+        return
+    strength = np.abs(associations(real[:, varying], own)) - np.eye(len(varying))
+    chosen = max(candidates, key=lambda k: float(np.sort(strength[k])[-_MOST_PANELS:].sum()))
+    given = varying[chosen]
+    columns = [varying[k] for k in np.argsort(-strength[chosen], kind="stable")[:_MOST_PANELS] if k != chosen]
+    for level in _frequent_levels(real[:, given], own[chosen]):
+        holds = real[real[:, given] == level]
+        known = np.full((1, model.codec.n_columns), np.nan)
+        known[0, given] = level
+        drawn = sample_rows(
+            model, 0, _N_GIVEN, stream=stream.child("given", f"{level!r}"), given=encoded(model, known, [given])
+        )
+        for column in sorted(columns):
+            yield GivenPanel(given, level, column, holds[:, column], drawn[:, column])
+
+
+def _frequent_levels(values: Rows, kind: ColumnKind) -> list[float]:
+    """Return up to four of the most frequent levels with 30 rows or more, in their order."""
+    shares = level_shares(values, kind.levels)
+    n = int((~np.isnan(values)).sum())
+    most = [k for k in np.argsort(-shares, kind="stable")[:_MOST_GIVEN] if shares[k] * n >= _FEWEST_GIVEN]
+    return [kind.levels[k] for k in sorted(most)]

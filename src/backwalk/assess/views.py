@@ -1,0 +1,99 @@
+"""Rows as the statistics see them.
+
+Of a table of numbers they see encoded rows: columns in standard deviations, heavy tails transformed by asinh. Of a
+table with levels or gaps they see both the values of each column with its kind, and coordinates for distances.
+
+Two levels of a category lie at distance 1, two numbers at their distance in standard deviations. A missing cell has the
+column's mean coordinates, as each row then has one place whatever the others are, so that trees, projections and
+nearest rows can use it. Any function of single rows keeps the nulls valid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.evaluation import ColumnKind
+from backwalk.evaluation.rows import Rows
+from backwalk.streams import Stream
+from backwalk.table import Codec
+
+_BETWEEN_LEVELS = 0.5**0.5  # of one-hot codes, whose distance is sqrt(2)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The map from rows in the user's units, (n, d), to rows of statistics, (n, v + k).
+
+    The first v cells are the values of the columns that vary, of the `kinds`; v = 0 for complete tables of numbers. The
+    others are coordinates: those of the codec, minus `centre`, times `factor`, each (k,). `gaps` are patterns of
+    missing cells of real rows, (m, d), which are given to the rows of a model that makes complete rows.
+    """
+
+    codec: Codec
+    kinds: tuple[ColumnKind, ...] = ()
+    centre: Rows | None = None
+    factor: Rows | None = None
+    gaps: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def of_table(cls, codec: Codec, training: Rows) -> View:
+        """Return the view of a table with levels or gaps; the rows `training`, (n, d), give the scales and the gaps."""
+        z = codec.encode(training)
+        observed = ~np.isnan(z)
+        n = np.maximum(1, observed.sum(axis=0))
+        centre = np.where(observed, z, 0.0).sum(axis=0) / n
+        spread = (np.where(observed, z - centre, 0.0) ** 2).sum(axis=0) / n
+        factor = 1.0 / np.sqrt(np.where(spread > 0.0, spread, 1.0))
+        for block in codec.blocks:
+            if block.codes.shape[1] > 1:
+                factor[block.coordinates] = _BETWEEN_LEVELS
+        kinds = kinds_of(codec)
+        gaps = np.isnan(training)
+        gaps[:, [j for j, kind in enumerate(kinds) if kind.generates_gaps]] = False
+        return cls(codec, tuple(kinds[j] for j in codec.varying), centre, factor, gaps if gaps.any() else None)
+
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether the table holds complete numbers alone."""
+        return self.centre is None
+
+    @property
+    def values(self) -> slice:
+        """The cells that are values."""
+        return slice(0, len(self.kinds))
+
+    @property
+    def coordinates(self) -> slice:
+        """The cells that are coordinates."""
+        return slice(len(self.kinds), len(self.kinds) + self.codec.n_encoded)
+
+    def rows(self, rows: Rows) -> Rows:
+        """Return real rows, (n, d) in the user's units, as the statistics see them: (n, v + k)."""
+        z = self.codec.encode(rows)
+        if self.centre is None or self.factor is None:
+            return z
+        z = np.nan_to_num((z - self.centre) * self.factor)
+        return np.concatenate([rows[:, list(self.codec.varying)], z], axis=1)
+
+    def with_gaps(self, rows: Rows, stream: Stream) -> Rows:
+        """Return generated rows, (n, d), with the gaps of random training rows, the same for all models."""
+        if self.gaps is None:
+            return rows
+        drawn = (stream.uniform(0, len(rows), 1).numpy()[:, 0] * len(self.gaps)).astype(np.intp)
+        return np.where(self.gaps[drawn], np.nan, rows)
+
+
+def kinds_of(codec: Codec) -> tuple[ColumnKind, ...]:
+    """Return the kind of each of a table's columns, (d,)."""
+    kinds = [ColumnKind()] * codec.n_columns
+    for block in codec.blocks:
+        if block.continuous is None:
+            kinds[block.column] = ColumnKind(tuple(block.values.tolist()), is_ordered=block.codes.shape[1] == 1)
+        else:
+            atoms = np.delete(block.values, block.continuous)
+            known = tuple(atoms[~np.isnan(atoms)].tolist())
+            kinds[block.column] = ColumnKind(atoms=known, generates_gaps=bool(np.isnan(atoms).any()))
+    return tuple(kinds)

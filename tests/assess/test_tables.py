@@ -1,0 +1,185 @@
+"""Scores of a table with levels, atoms and gaps by a model in closed form. Statistical tests: false-alarm rate 1e-8."""
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from backwalk.assess import assess, conditionals, scored, statistics, table_baseline
+from backwalk.assess import margins as m
+from backwalk.assess.conditionals import predicted_levels
+from backwalk.assess.table_baselines import Features
+from backwalk.assess.table_scores import association_scores, beyond_range
+from backwalk.assess.views import View, kinds_of
+from backwalk.errors import InvalidInput
+from backwalk.evaluation import RealPairs, column_distance
+from backwalk.streams import Stream
+
+from .tables import LABELS, frame, log_prob, model, parameters, table
+
+TRAINING, UNSEEN = table(400, 1), table(160, 2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cheap():
+    """Few draws, and a distance in place of the classifiers, which tests of the evaluation try."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "c2st", lambda x, y, **_: 0.5 + abs(float(np.nanmean(x) - np.nanmean(y))))
+        patch.setattr(scored, "_other_chains", lambda *_: iter(()))
+        patch.setattr(scored, "textbook_chain", lambda *_: None)
+        patch.setattr(conditionals, "_N_GIVEN", 60)
+        patch.setattr(conditionals, "_N_DRAWN", 60)
+        patch.setattr(conditionals, "_N_TESTED", 60)
+        yield
+
+
+@cache
+def assessed():
+    return assess(
+        model(), frame(UNSEEN), training=frame(TRAINING), stream=Stream(0), n_pairs=2, target="flag", n_rows=80
+    )
+
+
+def with_gaps(rows, seed):
+    return np.where(Stream(seed).uniform(0, *rows.shape).numpy() < 0.15, np.nan, rows)
+
+
+def test_statistics_are_those_of_the_kinds():
+    names = [figure.name for figure in assessed().model.figures]
+    assert names[4:6] == [m.WORST_OF_KINDS, m.ASSOCIATIONS]
+    assert [figure.name for figure in assessed().columns] == ["region", "rain", "flag", "grade"]
+    assert [scores.name.partition(" (")[0] for scores in assessed().baselines] == [
+        "Independent columns",
+        "Product mixture",
+        "Trees, column by column",
+    ]
+    for scores in assessed().baselines:
+        assert [figure.null for figure in scores.figures] == [figure.null for figure in assessed().model.figures]
+
+
+def test_log_probabilities_of_mixed_rows_are_comparable():
+    """The exact model loses nothing to the truth but its solver's error; independent columns lose their association."""
+    fidelity = assessed()
+    truth = -log_prob(UNSEEN).mean()
+    assert fidelity.model.negative_log_density.value == pytest.approx(truth, abs=0.01)
+    independent, mixture, trees = (scores.negative_log_density.value for scores in fidelity.baselines)
+    assert truth + 0.05 < independent
+    assert truth - 0.02 < mixture < independent
+    assert truth - 0.02 < trees < truth + 0.5
+    assert fidelity.baselines[0].advantage.value == pytest.approx(
+        fidelity.model.negative_log_density.value - independent, abs=1e-9
+    )
+
+
+def test_conditionals_are_bayes_rule():
+    p, means = parameters(0.0)
+    row = np.array([[0.0, 11.0, 1.0, 1.5]])
+    joint = p[:, 1, 1, 1] * np.exp(-0.5 * ((0.5 - means[:, 1, 1, 1]) / 0.6) ** 2)
+    assert_allclose(predicted_levels(model(), row, 0)[0], joint / joint.sum(), atol=1e-5)
+    dry = p[:, 0, 1, :].sum(axis=1)
+    assert_allclose(predicted_levels(model(), np.array([[0.0, 0.0, 1.0, np.nan]]), 0)[0], dry / dry.sum(), atol=1e-5)
+
+
+def test_an_exact_model_is_calibrated_and_agrees_with_itself():
+    table_scores = assessed().table
+    assert [scores.column for scores in table_scores.levels] == [0, 2, 3]
+    for scores in table_scores.levels:
+        assert scores.reliability.excess < 6.0
+        assert scores.loss.value < scores.frequencies.value
+        assert scores.excess.value == pytest.approx(scores.loss.value - scores.trees.value)
+    (number,) = table_scores.numbers
+    assert number.column == 1
+    assert number.ranks.p_value > 1e-8
+    assert abs(number.coverage_90.value - 0.9) < 5.8 * (0.9 * 0.1 / 60) ** 0.5
+    assert table_scores.self_test.halves.value < 0.02
+    assert table_scores.self_test.orders.value < 1e-5
+    assert table_scores.target == 2
+    assert abs(table_scores.utility.excess.value) < 5.8 * table_scores.utility.excess.standard_error + 0.05
+
+
+def test_panels_hold_rows_given_a_level():
+    panels = assessed().table.panels
+    assert {panel.given for panel in panels} == {panels[0].given}
+    for panel in panels:
+        assert len(panel.drawn) == 60
+        held = UNSEEN[UNSEEN[:, panel.given] == panel.level, panel.column]
+        assert_array_equal(panel.real, held)
+
+
+def test_the_record_is_plain_json_without_rows():
+    record = json.loads(json.dumps(assessed().to_dict(), allow_nan=False))
+    assert "panels" not in record["table"]
+    assert record["table"]["levels"][0]["n_levels"] == 3
+    assert record["training_gain_by_level"] is None
+    assert abs(assessed().training_gain.value) < 6 * assessed().training_gain.standard_error
+
+
+def test_gaps_are_those_of_training_rows_in_all_models():
+    training, unseen = with_gaps(TRAINING, 3), with_gaps(UNSEEN, 4)
+    fidelity = assess(
+        model(), frame(unseen), training=frame(training), stream=Stream(0), n_pairs=2, n_rows=80, baselines=False
+    )
+    assert fidelity.table.gaps
+    generated = fidelity.rows.generated
+    patterns = {bytes(row) for row in np.isnan(training)}
+    assert {bytes(row) for row in np.isnan(generated)} <= patterns
+    assert all(np.isfinite(figure.value) for figure in fidelity.model.figures)
+    assert np.isfinite(fidelity.model.negative_log_density.value)
+
+
+def test_a_view_has_values_and_coordinates():
+    view = View.of_table(model().codec, TRAINING)
+    seen = view.rows(with_gaps(UNSEEN, 5))
+    values, z = seen[:, view.values], seen[:, view.coordinates]
+    assert values.shape[1] + z.shape[1] == seen.shape[1]
+    assert not np.isnan(z).any()
+    one, other = view.rows(np.array([[0.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]]))[:, view.coordinates]
+    assert np.linalg.norm(one - other) == pytest.approx(1.0)  # of two levels
+    grade = next(block for block in model().codec.blocks if block.column == 3).coordinates
+    assert view.rows(TRAINING)[:, view.coordinates][:, grade].std() == pytest.approx(1.0)
+    assert view.with_gaps(UNSEEN, Stream(0)) is UNSEEN
+    kinds = kinds_of(model().codec)
+    assert kinds[0].is_category
+    assert kinds[1].atoms == (0.0,)
+    assert kinds[3].is_ordered
+
+
+def test_features_are_restored():
+    features = Features(model().codec)
+    rows = features.rows(UNSEEN)
+    assert_array_equal(np.isnan(rows[:, 2]), UNSEEN[:, 1] == 0.0)  # the number where it does not apply
+    assert_allclose(features.values(rows), UNSEEN, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["independent", "mixture", "trees"])
+def test_a_baseline_alone_gives_tables_of_the_fitted_kind(kind):
+    drawn = table_baseline(kind, frame(TRAINING), model()).sample(50, random_state=0)
+    assert list(drawn.columns) == ["region", "rain", "flag", "grade"]
+    assert set(drawn["region"]) <= set(LABELS)
+    assert (drawn["rain"] == 0.0).any()
+    with pytest.raises(InvalidInput, match="independent, mixture, trees"):
+        table_baseline("forest", frame(TRAINING), model())
+
+
+def test_numbers_beyond_the_training_range_are_counted():
+    view, wide = View.of_table(model().codec, TRAINING), UNSEEN.copy()
+    wide[:16, 1] = 99.0
+    (found,) = beyond_range(wide, TRAINING, UNSEEN, view)
+    assert (found.column, found.generated_above) == (1, 0.1)
+    assert found.generated_below == 0.0
+
+
+def test_association_differences_that_matter_are_marked():
+    view = View.of_table(model().codec, TRAINING)
+    rows = view.rows(table(4000, 7))
+    pairs = RealPairs(tuple((rows[k : k + 500], rows[k + 500 : k + 1000]) for k in range(0, 4000, 1000)), 0.0)
+    own = association_scores(pairs, view.rows(table(2000, 8)), view)
+    shuffled = table(2000, 8).copy()
+    shuffled[:, 2] = shuffled[Stream(0).permutation(2000), 2]
+    other = association_scores(pairs, view.rows(shuffled), view)
+    assert not own.matters.any()
+    assert other.matters[0, 2]
+    assert other.difference[0, 2] == pytest.approx(-other.real[0, 2], abs=0.1)
+    assert column_distance(rows[:, 0], view.rows(shuffled)[:, 0], view.kinds[0]) < 0.06
