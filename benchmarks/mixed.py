@@ -76,6 +76,7 @@ def judge(fitted: FittedTable, density: MixedDensity, sizes: Sizes, *, seed: int
     - conditional_gap: the Kullback-Leibler divergence of the model's P(level | all other columns) from the truth's,
       nats, averaged over the columns of levels and over blocks of unseen rows.
     - self_test: |ln p(A, B) - ln p(B) - ln p(A | B)|, nats, where B is the later half of the columns.
+    - order_spread: |ln p - ln p with the levels in the reverse order|, nats.
     - sum_of_probabilities: that of all rows of a table of levels, minus 1.
     """
     stream = Stream(seed).child("benchmark mixed")
@@ -103,6 +104,8 @@ def judge(fitted: FittedTable, density: MixedDensity, sizes: Sizes, *, seed: int
             of_last = fitted.log_prob(frame, last.tolist(), ())
             of_first = fitted.log_prob(frame, first.tolist(), last.tolist())
             figures["self_test"] = block_means(np.abs(of_rows - of_last - of_first))
+        if fitted.reversed_log_prob is not None:
+            figures["order_spread"] = block_means(np.abs(of_rows - fitted.reversed_log_prob(frame)))
         if not density.numbers:
             every = density.as_frame(np.argwhere(density.table[..., 0] >= 0))
             figures["sum_of_probabilities"] = [float(np.exp(fitted.log_prob(every, density.names, ())).sum() - 1.0)]
@@ -159,5 +162,6 @@ _FIGURES = {
     "bound_gap": "bound's gap, nats",
     "conditional_gap": "P(level given the rest), nats",
     "self_test": "self-test, nats",
+    "order_spread": "spread over orders, nats",
     "sum_of_probabilities": "sum of all probabilities - 1",
 }

@@ -15,6 +15,7 @@ import pandas as pd
 
 from backwalk import Diffusion
 from backwalk.datasets import MixedDensity
+from backwalk.model.log_density import log_density
 from backwalk.streams import Stream
 from benchmarks.methods import REAL, Rows
 from benchmarks.table_judge import independent_nats
@@ -30,6 +31,7 @@ class FittedTable:
     - log_prob: (frame, columns, given) -> ln p(columns | given), (n,), nats. `scores` says for which: "any"; "rows",
       all columns or all with levels, given none; "levels", columns with levels alone.
     - level_log_probs: (frame, column) -> its levels, and ln P(level | all other columns), (n, L).
+    - reversed_log_prob: frame -> ln p(row) with the levels in the reverse order, (n,), nats.
     - bound: (frame, seed) -> the variational bound on -ln p(row), (n,), nats.
     """
 
@@ -39,6 +41,7 @@ class FittedTable:
     bound: Callable[[pd.DataFrame, int], Rows] | None
     choice: str = ""
     scores: Literal["any", "rows", "levels"] = "any"
+    reversed_log_prob: Callable[[pd.DataFrame], Rows] | None = None
 
 
 class TableMethod(Protocol):
@@ -70,12 +73,17 @@ class OursOnTables:
             with np.errstate(divide="ignore"):
                 return list(conditional.levels), np.log(np.asarray(conditional.probabilities))
 
+        def reversed_log_prob(rows: pd.DataFrame) -> Rows:
+            order = range(len(model.model_.codec.blocks))[::-1]
+            return log_density(model.model_, model._matched(rows).values, order=order).log_prob
+
         return FittedTable(
             sample=lambda n, seed: model.sample(n, random_state=seed),
             log_prob=lambda rows, columns, given: model.score_samples(rows, columns=list(columns), given=list(given)),
             level_log_probs=level_log_probs,
             bound=lambda rows, seed: model.bound(rows, random_state=seed).per_row,
             choice=f"{model.history_.n_steps} steps",
+            reversed_log_prob=reversed_log_prob,
         )
 
 

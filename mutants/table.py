@@ -1739,6 +1739,38 @@ MUTANTS = (
         "the entropy of the curved chain",
         ("datasets/test_densities.py",),
     ),
+    Mutant(
+        "components without their volumes",
+        "datasets/components.py",
+        "+ len(chosen) * _LOG_2_PI) - log_det",
+        "+ len(chosen) * _LOG_2_PI)",
+        "the density of mixed rows",
+        ("datasets/test_mixed.py",),
+    ),
+    Mutant(
+        "a slope without its rate",
+        "datasets/monotone.py",
+        "-np.log(self.rate * positive)",
+        "-np.log(positive)",
+        "the density of a positive number",
+        ("datasets/test_mixed.py",),
+    ),
+    Mutant(
+        "an atom beyond itself",
+        "datasets/mixed.py",
+        "(value >= atom)[:, None]",
+        "(value > atom)[:, None]",
+        "the distribution function of a number with an atom",
+        ("datasets/test_mixed.py",),
+    ),
+    Mutant(
+        "a number that applies at its atom",
+        "datasets/mixed.py",
+        "(True if number.atom is None else x[:, j] != number.atom)",
+        "True",
+        "the probability of an atom",
+        ("datasets/test_mixed.py",),
+    ),
     # Defaults, and what review found that no test saw.
     Mutant(
         "a variance for a deviation",

@@ -198,8 +198,16 @@ def test_gaps_of_a_wrong_model_are_its_divergences():
     def flat(rows, column):
         return ["a1", "a0"] if column == "a" else ["b1", "b0"], np.full((len(rows), 2), -np.log(2))
 
-    fitted = FittedTable(truth.sample, lambda rows, c, g: truth.log_prob(rows, c, g) - len(g), flat, lambda *_: 1.0)
+    fitted = FittedTable(
+        truth.sample,
+        lambda rows, c, g: truth.log_prob(rows, c, g) - len(g),
+        flat,
+        bound=lambda rows, _: 0.5 - truth.log_prob(rows, density.names, ()),
+        reversed_log_prob=lambda rows: truth.log_prob(rows, density.names, ()) + 0.25,
+    )
     figures = mixed.judge(fitted, density, SMALL, seed=0)
+    np.testing.assert_allclose(figures["bound_gap"], 0.5)
+    np.testing.assert_allclose(figures["order_spread"], 0.25)
     np.testing.assert_allclose(figures["gap"], 0.0, atol=1e-12)
     np.testing.assert_allclose(figures["self_test"], 1.0)  # one column is given
     rows = density.sample(60, random_state=0)
