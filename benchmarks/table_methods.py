@@ -75,7 +75,7 @@ class OursOnTables:
 
         def reversed_log_prob(rows: pd.DataFrame) -> Rows:
             order = range(len(model.model_.codec.blocks))[::-1]
-            return log_density(model.model_, model._matched(rows).values, order=order).log_prob
+            return log_density(model.model_, model._matched(rows).values, order=order).log_prob.numpy()
 
         return FittedTable(
             sample=lambda n, seed: model.sample(n, random_state=seed),
