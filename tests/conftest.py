@@ -1,14 +1,19 @@
 """What many tests need: a number of threads, and a tiny fitted model of correlated rows beside a constant column."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from backwalk.datasets.mixed import Category, MixedDensity, Number
 from backwalk.denoiser import Residual
+from backwalk.diffusion import NoiseSchedule
+from backwalk.diffusion.mixed_forms import ConditionalGaussianDenoiser
 from backwalk.estimator import Diffusion
 from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
-from backwalk.table import Codec, NumberColumn
+from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
 
 TINY = Residual(width=16, n_blocks=1, n_members=2)
 
@@ -52,3 +57,52 @@ def oracle_in_units():
         return oracle_model(exact, codec.decode(z), schedule, codec=codec, stream=Stream(1).child("error"))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def penguins_density():
+    """A known density of labels, a number, levels 0 and 1, and another number."""
+    rng = np.random.default_rng(3)
+    factors = rng.normal(size=(3, 2, 1, 2, 2))
+    columns = (Category("species", ("Adelie", "Chinstrap", "Gentoo")), Number("x"), Category("sex", ("f", "m")))
+    return MixedDensity(
+        "penguins",
+        4,
+        (*columns, Number("y")),
+        rng.dirichlet(np.full(6, 2.0)).reshape(3, 2, 1),
+        rng.normal(size=(3, 2, 1, 2)),
+        0.3 * np.eye(2) + 0.2 * factors @ factors.swapaxes(-1, -2),
+    )
+
+
+@pytest.fixture(scope="session")
+def penguins(penguins_density):
+    """An estimator around the denoiser of that density, which is exact; tests may use but not change it."""
+    density, (species, sex) = penguins_density, penguins_density.table.sum(2).shape
+    joint = density.table[..., 0]
+    columns = (
+        LevelsColumn(tuple(map(float, range(species))), tuple(joint.sum(1).tolist()), "one-hot"),
+        NumberColumn(0.0, 1.0),
+        LevelsColumn(tuple(map(float, range(sex))), tuple(joint.sum(0).tolist()), "value"),
+        NumberColumn(0.0, 1.0),
+    )
+    codec = Codec(columns)
+    denoiser = ConditionalGaussianDenoiser(
+        codes=tuple(torch.from_numpy(block.codes) for block in codec.blocks),
+        coordinates=tuple(block.coordinates for block in codec.blocks),
+        probabilities=torch.from_numpy(joint),
+        numbers=torch.from_numpy(codec.numbers),
+        means=torch.from_numpy(density.means[:, :, 0]),
+        covariances=torch.from_numpy(density.covariances[:, :, 0]),
+    )
+    schedule = NoiseSchedule.log_snr_uniform(100, log_snr_max=14.0, log_snr_min=-18.0)
+    model = oracle_model(denoiser, density.sample(200, random_state=0), schedule, codec=codec)
+    schema = Schema(
+        density.names,
+        ("string", "float64", "bool", "float64"),
+        "pandas",
+        labels=(density.columns[0].labels, None, None, None),
+    )
+    estimator = Diffusion(verbose=False)
+    estimator.model_ = replace(model, schema=schema)
+    return estimator

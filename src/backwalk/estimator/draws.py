@@ -13,7 +13,15 @@ from backwalk import latent
 from backwalk.errors import InvalidInput
 from backwalk.estimator.fitted import Fitted
 from backwalk.limits import is_whole
-from backwalk.model import WalkState, gathered, sample_pieces, walk_backward, walk_forward
+from backwalk.model import (
+    WalkState,
+    conditional_pieces,
+    conditions_of,
+    gathered,
+    sample_pieces,
+    walk_backward,
+    walk_forward,
+)
 from backwalk.sampling import Sampler, asked_sampler
 from backwalk.streams import RandomState, as_stream
 from backwalk.table import from_values
@@ -31,17 +39,25 @@ class Draws(Fitted):
         self,
         n_samples: int = 1,
         *,
+        given: Any = None,
         sampler: Sampler | str | None = None,
         n_evaluations: int | None = None,
         random_state: RandomState = None,
     ) -> Any:
-        """Draw new rows.
+        """Draw new rows, or rows of which some columns are given.
 
-        A row depends only on `random_state` and its number: sample(100) is the head of sample(1000).
+        A row depends only on `random_state`, its number and what is given: sample(100) is the head of sample(1000).
+        Levels are drawn column by column, and then the numbers by the solver, given these: rows follow the probability
+        that `score_samples` gives. Ranges and sets keep those draws that lie within, given all exact values.
 
         Parameters
         ----------
         n_samples : int, default=1
+        given : mapping or table, default=None
+            Conditions. A mapping has columns, by name or number, and for each a value, a list of one value per row, a
+            range (low, high) with both ends, of which None is open, or a set of values. A table has a row of values for
+            each row to draw. Values are labels, truth values, dates or numbers as in the fitted table; a missing value
+            leaves the column free. `conditions` of the fit says which columns may be given.
         sampler : Sampler or str, default=None
             Sampler, or the name of a solver; None is the model's own. By default a named solver takes 20 evaluations
             ("ancestral": one for each step of the chain; "distilled": one).
@@ -58,17 +74,30 @@ class Draws(Fitted):
         Raises
         ------
         InvalidInput
-            A ValueError: the number or the sampler cannot be used.
+            A ValueError: the number, the conditions or the sampler cannot be used, or fewer than one draw in a thousand
+            meets the ranges and sets.
         SamplingDiverged
             A row is not finite.
+
+        Examples
+        --------
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, conditions="any", random_state=0).fit(X)
+        >>> rows = model.sample(5, given={0: 1.5, 1: (0, None)}, random_state=1)
+        >>> (rows[:, 0] == 1.5).all() and (rows[:, 1] >= 0.0).all()
+        np.True_
         """
-        pieces = self.sample_pieces(n_samples, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state)
+        pieces = self.sample_pieces(
+            n_samples, given=given, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state
+        )
         return from_values(gathered(pieces, int(n_samples), self.model_.codec.n_columns), self.model_.schema)
 
     def sample_pieces(
         self,
         n_samples: int = 1,
         *,
+        given: Any = None,
         sampler: Sampler | str | None = None,
         n_evaluations: int | None = None,
         random_state: RandomState = None,
@@ -77,7 +106,7 @@ class Draws(Fitted):
 
         Parameters
         ----------
-        n_samples, sampler, n_evaluations, random_state
+        n_samples, given, sampler, n_evaluations, random_state
             See `sample`.
 
         Returns
@@ -86,13 +115,12 @@ class Draws(Fitted):
             Pieces of m <= 2,048 rows, float64.
         """
         check_is_fitted(self)
-        return sample_pieces(
-            self.model_,
-            0,
-            _count(n_samples),
-            stream=as_stream(random_state).child("sample"),
-            sampler=asked_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations),
-        )
+        n, stream = _count(n_samples), as_stream(random_state).child("sample")
+        chosen = asked_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations)
+        if given is None:
+            return sample_pieces(self.model_, 0, n, stream=stream, sampler=chosen)
+        conditions = conditions_of(self.model_, given, n)
+        return conditional_pieces(self.model_, n, conditions, stream=stream, sampler=chosen)
 
     def walk(
         self,

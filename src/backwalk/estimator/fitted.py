@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk.model import DiffusionModel
-from backwalk.table import Table, as_table, complete, match_columns
+from backwalk.table import FILL_GAPS, Schema, Table, as_table, complete, match_columns
+from backwalk.table.schema import unescaped
 
+_FIT_WITH_GAPS = (
+    'fill them, leave out these rows (--drop-missing on the command line) or columns, or fit with conditions="any"'
+)
 _HERE = __name__.rpartition(".")[0]
 
 
@@ -20,20 +26,52 @@ class Fitted:
     model_: DiffusionModel
     verbose: bool | int
 
-    def _matched(self, X: Any, name: str = "X") -> Table:
-        """Return rows as a table with the model's columns in the model's order."""
+    def _matched(self, X: Any, name: str = "X", *, gaps: bool = False, columns: Sequence[int] | None = None) -> Table:
+        """Return rows as a table with the model's columns in the model's order.
+
+        With `gaps` they may have missing values if the model takes any conditions. With `columns`, numbers of columns,
+        the others may be missing from the table.
+        """
         check_is_fitted(self)
-        table, own = complete(as_table(X, name=name), name=name), type(self).__name__
-        same = (table.columns is None) == (self.model_.schema.columns is None)
+        table, own = as_table(X, name=name), type(self).__name__
+        schema = self.model_.schema
+        same = (table.columns is None) == (schema.columns is None)
         if not same and not isinstance(X, Table):  # in scikit-learn's words
             has, was = ("does not have valid", "with") if table.columns is None else ("has", "without")
             words = f"{name} {has} feature names, but {own} was fitted {was} feature names"
             warnings.warn(words, stacklevel=callers_level())
-        return match_columns(table, self.model_.schema, name=name, estimator=own)
+        if columns is not None:
+            return match_columns(_widened(table, schema, columns), schema, name=name, estimator=own)
+        matched = match_columns(table, schema, name=name, estimator=own)
+        if gaps and self.model_.conditions == "any":
+            return matched
+        generated = list(self.model_.codec.missing_levels)
+        filled = matched.values.copy()
+        filled[:, generated] = np.nan_to_num(filled[:, generated])
+        complete(Table(filled, schema), name=name, remedy=_FIT_WITH_GAPS if gaps else FILL_GAPS)
+        return matched
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether `fit` or `load` has been called."""
         return hasattr(self, "model_")
+
+
+def _widened(table: Table, schema: Schema, columns: Sequence[int]) -> Table:
+    """Return a table with the columns of a schema that it lacks, other than these `columns`, without values."""
+    if table.columns is None or schema.columns is None:
+        return table
+    own = {*table.columns, *map(unescaped, table.columns)}
+    absent = tuple(name for j, name in enumerate(schema.columns) if name not in own and j not in columns)
+    if not absent:
+        return table
+    widened = Schema(
+        (*table.columns, *absent),
+        (*table.schema.dtypes, *["float64"] * len(absent)),
+        table.schema.kind,
+        (*table.schema.labels, *[None] * len(absent)),
+        (*table.schema.units, *[None] * len(absent)),
+    )
+    return Table(np.column_stack([table.values, np.full((len(table.values), len(absent)), np.nan)]), widened)
 
 
 def callers_level() -> int:

@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk.diffusion import BoundTerms, LogDensity
-from backwalk.errors import ImpossibleRowsWarning
+from backwalk.errors import ImpossibleRowsWarning, InvalidInput
 from backwalk.estimator.fitted import Fitted, callers_level
-from backwalk.model import N_PLACES, bound, impossible_words, log_density, ranks
+from backwalk.formatting import listed
+from backwalk.model import N_PLACES, bound, column_numbers, impossible_words, log_density, ranks
 from backwalk.progress import progress_display, progress_of_rows
 from backwalk.streams import RandomState, as_stream
+
+Columns = Sequence[str | int]
+"""Columns by name, or by number from 0."""
 
 if TYPE_CHECKING:
     from backwalk.assess import Fidelity
@@ -27,19 +31,32 @@ if TYPE_CHECKING:
 class Scores(Fitted):
     """Scores rows, and assesses the model."""
 
-    def score_samples(self, X: Any) -> NDArray[np.float64]:
+    def score_samples(
+        self, X: Any, *, given: Columns | None = None, columns: Columns | None = None
+    ) -> NDArray[np.float64]:
         """Return the log-density of each row by the probability-flow ODE: the `log_prob` of `log_density`.
 
         Parameters
         ----------
         X : array or table, (n, d)
+            A missing value is integrated out.
+        given, columns : list of columns, default=None
+            See `log_density`.
 
         Returns
         -------
         ndarray, (n,)
             Nats, in the user's units; -inf for rows that the model cannot make.
+
+        Examples
+        --------
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, conditions="any", random_state=0).fit(X)
+        >>> model.score_samples(X[:3], columns=[0]).shape, model.score_samples(X[:3], given=[0]).shape
+        ((3,), (3,))
         """
-        return self.log_density(X).log_prob.numpy()
+        return self.log_density(X, given=given, columns=columns).log_prob.numpy()
 
     def score_ranks(self, X: Any, reference: Any) -> NDArray[np.float64]:
         """Return the share of reference rows whose log-density is no higher than that of each row.
@@ -65,6 +82,8 @@ class Scores(Fitted):
         self,
         X: Any,
         *,
+        given: Columns | None = None,
+        columns: Columns | None = None,
         n_intervals: int = 16,
         n_probes: int | None = None,
         n_places: int = N_PLACES,
@@ -72,14 +91,24 @@ class Scores(Fitted):
     ) -> LogDensity:
         """Return the log-density of each row by the probability-flow ODE, with its errors.
 
-        In columns of integers it is the log-probability: the density, integrated over the cell j +- 1/2 of each integer
-        j. The integral is estimated at `n_places` places. A row has -inf where a constant column differs from the
-        fitted constant, and where a column of integers holds another number. The density is blurred by noise of
-        standard deviation `model_.blur`, and of more in the tails of columns that are transformed.
+        It is ln p(columns | given), and ln p of whole rows by default. Columns with levels (labels, truth values, few
+        distinct numbers), atoms of numbers, and integers count with their probability; other numbers with their
+        density, per unit of the column. Levels follow column by column, ln P(l_j | l_1..l_{j-1}), and then the numbers,
+        given all levels. Columns that are neither in question nor given are integrated out, and so are missing values.
+
+        For an integer j the density is integrated over the cell j +- 1/2, at `n_places` places. A row has -inf where a
+        constant column differs from the fitted constant, where a column of integers holds another number, and where a
+        value is no level of its column. The density is blurred by noise of standard deviation `model_.blur`, and of
+        more in the tails of columns that are transformed.
 
         Parameters
         ----------
         X : array or table, (n, d)
+            Columns that are neither in question nor given may be left out of a table with names.
+        given : list of columns, default=None
+            Columns that are known, by name or number. `conditions` of the fit says which may be given.
+        columns : list of columns, default=None
+            Columns in question; None is all that are not given.
         n_intervals : int, default=16
             Even number of steps of the ODE; more make the solver's error smaller.
         n_probes : int, default=None
@@ -100,16 +129,28 @@ class Scores(Fitted):
         Raises
         ------
         InvalidInput
-            A ValueError: the columns differ from the fitted ones, or a row is too far from the fitted rows.
+            A ValueError: the columns differ from the fitted ones, a row is too far from the fitted rows, or the model
+            was not trained for what is given or missing.
         SamplingDiverged
             A score is not a number.
         """
-        values = self._matched(X).values
+        check_is_fitted(self)
+        known = column_numbers(self.model_.schema, given or ())
+        asked = None if columns is None else column_numbers(self.model_.schema, columns)
+        if asked is not None and set(asked) & set(known):
+            both = listed(self.model_.schema.label(j) for j in sorted(set(asked) & set(known)))
+            raise InvalidInput(f"A column should be in question or given, but {both} is both: choose one.")
+        if asked is None:
+            values = self._matched(X, gaps=True).values
+        else:
+            values = self._matched(X, columns=[*known, *asked]).values
         stream = as_stream(random_state)
         with progress_of_rows(self.verbose, "scoring", len(values)) as watch:
             return log_density(
                 self.model_,
                 values,
+                given=known,
+                columns=asked,
                 n_intervals=n_intervals,
                 n_probes=n_probes,
                 n_places=n_places,
@@ -127,6 +168,7 @@ class Scores(Fitted):
         Parameters
         ----------
         X : array or table, (n, d)
+            A row with missing values counts with the marginal density of the others.
         y : None
             Ignored.
 
@@ -140,7 +182,7 @@ class Scores(Fitted):
             Rows are left out.
         """
         del y  # part of scikit-learn's signature
-        table = self._matched(X)
+        table = self._matched(X, gaps=True)
         words = impossible_words(self.model_, table.values)
         if words:
             text = (
@@ -166,11 +208,12 @@ class Scores(Fitted):
 
         The chain's density differs from that of the ODE, which `score_samples` gives. By default the chain is the
         fitted one. In columns of integers it is a bound on -log of their probability, computed at a random place in
-        each cell.
+        each cell. The probability of levels is exact, and a part of its own (`levels`).
 
         Parameters
         ----------
         X : array or table, (n, d)
+            Missing values are integrated out.
         reverse_variance : {"beta", "beta_tilde", "optimal", "full"}, default=None
             "optimal" is the best scalar of each step, fitted to held-out rows; "full" is the covariance from the
             denoiser's Jacobian, for at most 64 columns, the tightest and slowest. None is the model's own.
@@ -196,7 +239,7 @@ class Scores(Fitted):
         SamplingDiverged
             A term is not a number.
         """
-        values = self._matched(X).values
+        values = self._matched(X, gaps=True).values
         with progress_of_rows(self.verbose, "bounding", len(values)) as watch:
             return bound(
                 self.model_,

@@ -11,7 +11,7 @@ from backwalk.model.bounds import (
     chosen_times,
     measured_denoising_error,
 )
-from backwalk.model.conditions import Encoded, column_numbers, encoded, numbers_given, of_numbers
+from backwalk.model.conditions import Encoded, column_numbers, encoded, known_cells, numbers_given, of_numbers
 from backwalk.model.fitted import (
     MISMATCH_THAT_MATTERS,
     Conditions,
@@ -27,8 +27,10 @@ from backwalk.model.fitted import (
     training_words,
 )
 from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
+from backwalk.model.given import Allowed, Given, conditions_of, user_terms, values_of
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.log_density import MOST_EXACT_COLUMNS, log_density
+from backwalk.model.rejection import conditional_pieces, rows_by_number
 from backwalk.model.scoring import encode_for_scoring, impossible_words, possible_rows, ranks, refuse_impossible
 from backwalk.model.walks import WalkState, walk_backward, walk_forward
 
@@ -38,9 +40,11 @@ __all__ = [
     "MOST_FULL_COLUMNS",
     "N_MEASURED_LEVELS",
     "N_PLACES",
+    "Allowed",
     "Conditions",
     "DiffusionModel",
     "Encoded",
+    "Given",
     "Student",
     "WalkState",
     "blur_words",
@@ -48,11 +52,14 @@ __all__ = [
     "check_reverse_variance",
     "chosen_times",
     "column_numbers",
+    "conditional_pieces",
+    "conditions_of",
     "default_decoder_variance",
     "encode_for_scoring",
     "encoded",
     "gathered",
     "impossible_words",
+    "known_cells",
     "log_density",
     "log_prob_of_rows",
     "measured_denoising_error",
@@ -63,11 +70,14 @@ __all__ = [
     "ranks",
     "refuse_impossible",
     "reverse_variances",
+    "rows_by_number",
     "sample_pieces",
     "sample_rows",
     "student_words",
     "time_limit_words",
     "training_words",
+    "user_terms",
+    "values_of",
     "visited_times",
     "walk",
     "walk_backward",

@@ -58,13 +58,7 @@ def encoded(
     known = np.isin(np.arange(d), given)
     asked &= ~known
     model.check_pattern(given, absent=bool(np.isnan(values).any()) or columns is not None)
-    z = codec.encode(np.where(known, _nearest_levels(codec, values), values))
-    far = np.flatnonzero((np.abs(z) > FARTHEST_TO_SCORE).any(axis=1))
-    if len(far):
-        raise InvalidInput(
-            f"Rows should lie within {FARTHEST_TO_SCORE:.0e} scales of the fitted ones, but row {far[0]} (rows count "
-            "from 0) does not: drop it."
-        )
+    z = _encoded(codec, np.where(known, _nearest_levels(codec, values), values))
     seen = ~np.isnan(values)  # a missing value that is generated is a level, and seen
     seen |= np.stack([~np.isnan(z[:, place]).all(axis=1) for place in codec.slices], axis=1)
     of_given, of_asked = codec.observed(seen & known), codec.observed(seen & asked) & ~np.isnan(z)
@@ -73,6 +67,31 @@ def encoded(
         torch.from_numpy(part).to(device) for part in (z.astype(np.float32), of_given, of_asked)
     )
     return Encoded(rows, known_at, asked_at, np.where(known, values, np.nan))
+
+
+def known_cells(model: DiffusionModel, values: NDArray[np.float64]) -> Encoded:
+    """Encode rows, (n, d), whose observed cells are known, to draw the others: those with NaN.
+
+    A known number that is no level of its column counts as the nearest one. Raises InvalidInput for patterns for which
+    the model was not trained, and for rows beyond the network's range.
+    """
+    known = ~np.isnan(values)
+    for pattern in np.unique(known, axis=0):
+        model.check_pattern(np.flatnonzero(pattern).tolist())
+    z = _encoded(model.codec, _nearest_levels(model.codec, values))
+    at = torch.from_numpy(model.codec.observed(known)).to(model.denoiser.device)
+    return Encoded(torch.from_numpy(z.astype(np.float32)).to(at.device), at, torch.zeros_like(at), values)
+
+
+def _encoded(codec: Codec, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    z = codec.encode(values)
+    far = np.flatnonzero((np.abs(z) > FARTHEST_TO_SCORE).any(axis=1))
+    if len(far):
+        raise InvalidInput(
+            f"Rows should lie within {FARTHEST_TO_SCORE:.0e} scales of the fitted ones, but row {far[0]} (rows count "
+            "from 0) does not: drop it."
+        )
+    return z
 
 
 def _nearest_levels(codec: Codec, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -90,10 +90,17 @@ def sample_pieces(
 ) -> Iterator[NDArray[np.float64]]:
     """Return an iterator over the rows of `sample_rows`, in pieces of at most 2,048 rows.
 
-    Raises InvalidInput at once for a sampler that the model does not have. The iterator raises SamplingDiverged if rows
+    Raises InvalidInput at once for a sampler that the model does not have, or that does not take conditions. The
+    iterator raises SamplingDiverged if rows
     are not finite.
     """
-    return _pieces(model, _chain(model, sampler), start, stop, stream, given)
+    chain = _chain(model, sampler)
+    if given is not None and chain.denoiser is not model.denoiser:
+        raise InvalidInput(
+            'The sampler "distilled" draws whole rows alone, but columns are given: choose another, such as '
+            '"multistep".'
+        )
+    return _pieces(model, chain, start, stop, stream, given)
 
 
 @in_initial_torch_state

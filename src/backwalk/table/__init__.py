@@ -12,10 +12,10 @@ from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColu
 from backwalk.table.facts import facts_of_columns
 from backwalk.table.families import Redraw
 from backwalk.table.formats import SUFFIXES
-from backwalk.table.frame import Table, as_table, complete, only_numbers
+from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numbers
 from backwalk.table.labels import read_labels, write_labelled
 from backwalk.table.level_columns import AtomsColumn, LevelsColumn
-from backwalk.table.matching import match_columns
+from backwalk.table.matching import label_words, match_columns
 from backwalk.table.reading import read_part, read_table
 from backwalk.table.restoring import from_values
 from backwalk.table.rounded_columns import IntegerColumn
@@ -25,6 +25,7 @@ from backwalk.table.splitting import split_table
 from backwalk.table.writing import check_table_path, write_rows, write_table
 
 __all__ = [
+    "FILL_GAPS",
     "SUFFIXES",
     "AtomsColumn",
     "Axis",
@@ -48,6 +49,7 @@ __all__ = [
     "complete",
     "facts_of_columns",
     "from_values",
+    "label_words",
     "match_columns",
     "only_numbers",
     "read_labels",

@@ -129,6 +129,17 @@ class Codec:
         return tuple(block for block in blocks if block is not None)
 
     @cached_property
+    def missing_levels(self) -> tuple[int, ...]:
+        """The numbers of the columns that have a missing value among their levels, which is generated."""
+        found = []
+        for block in self.blocks:
+            is_missing = np.isnan(block.values)
+            if block.continuous is not None:
+                is_missing[block.continuous] = False
+            found += [block.column] if is_missing.any() else []
+        return tuple(found)
+
+    @cached_property
     def numbers(self) -> npt.NDArray[np.intp]:
         """The coordinates that are numbers, and not part of the code of a level."""
         is_number = np.ones(self.n_encoded, dtype=bool)

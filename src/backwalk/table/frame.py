@@ -26,6 +26,7 @@ from backwalk.table.checks import refuse_empty, refuse_infinite, refuse_rounded
 from backwalk.table.dtypes import Kind, arrow_type, numpy_dtype
 from backwalk.table.schema import FloatArray, Schema, refuse_duplicates, shown
 
+FILL_GAPS = "fill them, or leave out these rows (--drop-missing on the command line) or columns"
 _FRAME_KINDS = ("pandas", "polars", "pyarrow")
 _OF_POLARS = ("String", "Categorical", "Enum", "Date", "Datetime", "Duration", "Time", "Decimal", "Null")
 
@@ -105,7 +106,7 @@ def table_of_arrow(rows: pa.Table, types: Mapping[str, pa.DataType], *, name: st
     return Table(values, schema)
 
 
-def complete(table: Table, *, name: str = "X") -> Table:
+def complete(table: Table, *, name: str = "X", remedy: str = FILL_GAPS) -> Table:
     """Return a table unchanged if it has no missing values. Raises InvalidInput with the place of the first otherwise.
 
     >>> complete(as_table([[1, 2], [3, float("nan")]]))
@@ -120,8 +121,7 @@ def complete(table: Table, *, name: str = "X") -> Table:
         where = listed(f"{table.schema.label(int(j))} ({counts[j]:,})" for j in np.flatnonzero(counts))
         raise InvalidInput(
             f"{name} should have no missing values, but got NaN at row {row}, {table.schema.label(column)} (rows count "
-            f"from 0), and {missing.any(axis=1).sum():,} of {len(missing):,} rows have gaps in {where}: fill them, or "
-            "leave out these rows (--drop-missing on the command line) or columns."
+            f"from 0), and {missing.any(axis=1).sum():,} of {len(missing):,} rows have gaps in {where}: {remedy}."
         )
     return table
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -109,6 +110,20 @@ def _text_of(own: Schema, j: int) -> Callable[[float], str]:
     return lambda value: str(int(value)) if value == np.rint(value) else repr(float(value))
 
 
+def label_words(text: str, labels: Sequence[str]) -> str:
+    """Name the labels that are most like a text, or the first ones if none is like it.
+
+    >>> label_words("Gento", ("Adelie", "Chinstrap", "Gentoo"))
+    "the nearest is 'Gentoo'"
+    >>> label_words("x", ("Adelie", "Gentoo"))
+    "there are 'Adelie', 'Gentoo'"
+    """
+    near = difflib.get_close_matches(text, labels, n=3)
+    if not near:
+        return f"there are {listed(map(shown, labels))}"
+    return f"the nearest {'is' if len(near) == 1 else 'are'} {listed(map(shown, near))}"
+
+
 def _codes(
     values: FloatArray, text_of: Callable[[float], str], labels: tuple[str, ...], column: str, name: str
 ) -> FloatArray:
@@ -123,9 +138,11 @@ def _codes(
     if unseen:
         found = codes[inverse]
         row = int((found == -1.0).argmax())
+        text = str(texts[inverse[row]])
+        at = f" at row {row} (rows count from 0)" if len(values) > 1 else ""
         more = f" and {len(unseen) - 1:,} more" if len(unseen) > 1 else ""
         raise InvalidInput(
-            f"{name} should hold labels that the fit saw, but {column} has {shown(texts[inverse[row]])} at row {row} "
-            f"(rows count from 0){more}: there are {listed(map(shown, labels))}. Leave out such rows, or fit with them."
+            f"{name} should hold labels that the fit saw, but {column} has {shown(text)}{at}{more}: "
+            f"{label_words(text, labels)}. Leave out such rows, or fit with them."
         )
     return np.asarray(codes[inverse])

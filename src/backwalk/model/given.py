@@ -1,0 +1,235 @@
+"""Conditions on rows in the user's terms: values, ranges and sets of columns, as numbers.
+
+`given` is a mapping from columns to conditions, or a table with one row of values for each row to draw. In a mapping
+
+- one value, or a list of one value per row, gives the column;
+- a pair `(low, high)` gives a range with both ends, of which None is open;
+- a set gives the values that are allowed.
+
+Values are labels, truth values, dates, times or numbers, as in the fitted table, or texts as in the cells of a text
+file. A missing value leaves the column free.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from backwalk.errors import InvalidInput
+from backwalk.formatting import listed
+from backwalk.model.conditions import column_numbers
+from backwalk.model.fitted import DiffusionModel
+from backwalk.table import Column, LevelsColumn, Schema, Table, as_table, label_words, match_columns
+from backwalk.table.schema import shown
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The values that a column may have: those within a range, or those of a set, which are `levels`."""
+
+    column: int
+    low: float = -math.inf
+    high: float = math.inf
+    levels: tuple[float, ...] | None = None
+
+    def holds(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which rows, (n, d), meet the condition."""
+        values = rows[:, self.column]
+        if self.levels is not None:
+            return np.asarray(np.isin(values, self.levels))
+        return np.asarray((values >= self.low) & (values <= self.high))
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Conditions: known `values`, (m, d), NaN where a column is free, and values that are `allowed`.
+
+    m is 1 for the same conditions in all rows.
+    """
+
+    values: NDArray[np.float64]
+    allowed: tuple[Allowed, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is given."""
+        return not self.allowed and bool(np.isnan(self.values).all())
+
+    def holds(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which rows, (n, d), have allowed values."""
+        return np.asarray(np.all([allowed.holds(rows) for allowed in self.allowed], axis=0))
+
+
+def conditions_of(model: DiffusionModel, given: Any, n: int) -> Given:
+    """Return the conditions on n rows to draw: see the module's docstring.
+
+    Raises InvalidInput for columns that the model does not have, for values that it cannot make, for a range of labels
+    without an order, for a set of numbers on a continuous scale, and for a number of rows that is neither 1 nor n.
+    """
+    found = _of_mapping(model, given) if isinstance(given, Mapping) else Given(_of_table(model.schema, given))
+    if len(found.values) not in (1, n):
+        raise InvalidInput(
+            f"given should have one row, or one for each of {n:,} rows to draw, but has {len(found.values):,}: draw as "
+            "many rows."
+        )
+    _refuse_impossible(model, found.values)
+    return found
+
+
+def user_terms(schema: Schema, column: int, value: float) -> str:
+    """Return a value of a column as a user writes it.
+
+    >>> user_terms(Schema(("species",), ("string",), "pyarrow", labels=(("Adelie", "Gentoo"),)), 0, 1.0)
+    "'Gentoo'"
+    """
+    labels = schema.labels[column]
+    if labels is not None and 0 <= value < len(labels):
+        return shown(labels[int(value)])
+    if schema.is_boolean(column):
+        return str(value >= 0.5)
+    return f"{value:.6g}"
+
+
+def values_of(schema: Schema, column: int, cells: Sequence[Any], name: str) -> NDArray[np.float64]:
+    """Return the values, (n,), of cells of a column in the user's terms; NaN for those that are missing."""
+    own = schema.names[column]
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if schema.labels[column] is None and texts and len(texts) == sum(cell is not None for cell in cells):
+        table = _parsed(schema, column, cells, name)
+    elif cells and all(isinstance(cell, (np.datetime64, np.timedelta64)) for cell in cells):
+        table = as_table(np.array(cells)[:, None], name=name)
+    else:
+        array = np.empty((len(cells), 1), dtype=object)
+        array[:, 0] = cells
+        table = as_table(array, name=name)
+    table = Table(table.values, replace(table.schema, columns=(own,)))
+    return match_columns(table, replace(schema.taken([column]), columns=(own,)), name=name).values[:, 0]
+
+
+def _parsed(schema: Schema, column: int, cells: Sequence[Any], name: str) -> Table:
+    """Return texts as a table of one column of dates, times, truth values or numbers."""
+    of_type = schema.types[column]
+    of_type = of_type if schema.units[column] is not None or schema.is_boolean(column) else pa.float64()
+    try:
+        return as_table(pa.table({schema.names[column]: pa.array(cells, pa.string()).cast(of_type)}), name=name)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InvalidInput(
+            f"{name} should hold values of {schema.label(column)}, which has dtype {shown(schema.dtypes[column])}, but "
+            f"got {listed(map(shown, cells))}: write them as in the fitted table."
+        ) from error
+
+
+def _of_table(schema: Schema, given: Any) -> NDArray[np.float64]:
+    table = as_table(given, name="given")
+    names = table.columns
+    if names is None:
+        return match_columns(table, schema, name="given").values
+    places = column_numbers(schema, names)
+    values = np.full((len(table.values), schema.n_columns), np.nan)
+    own = replace(schema.taken(places), columns=names)
+    values[:, places] = match_columns(table, own, name="given").values
+    return values
+
+
+def _of_mapping(model: DiffusionModel, given: Mapping[Any, Any]) -> Given:
+    schema, known, allowed = model.schema, dict[int, NDArray[np.float64]](), list[Allowed]()
+    for j, condition in zip(column_numbers(schema, list(given)), given.values(), strict=True):
+        if isinstance(condition, tuple):
+            allowed.append(_range(model, j, condition))
+        elif isinstance(condition, Set):
+            allowed.append(_set(model, j, condition))
+        else:
+            is_list = hasattr(condition, "__len__") and not isinstance(condition, (str, bytes))
+            known[j] = values_of(schema, j, list(condition) if is_list else [condition], "given")
+    lengths = {len(values) for values in known.values()} - {1}
+    if len(lengths) > 1 or 0 in lengths:
+        raise InvalidInput(
+            f"Lists in given should have equal lengths, but have {listed(map(str, sorted(lengths)))}: give one value "
+            "for each row."
+        )
+    values = np.full((max(lengths, default=1), schema.n_columns), np.nan)
+    for j, column in known.items():
+        values[:, j] = column
+    return Given(values, tuple(allowed))
+
+
+def _range(model: DiffusionModel, j: int, ends: tuple[Any, ...]) -> Allowed:
+    schema, column = model.schema, model.codec.columns[j]
+    if len(ends) != 2:
+        raise InvalidInput(
+            f"A range of {schema.label(j)} should be a pair (low, high), but got {shown(ends)}: give values of several "
+            "rows as a list."
+        )
+    low, high = (_end(schema, j, end, open_end) for end, open_end in zip(ends, (-math.inf, math.inf), strict=True))
+    has_ranks = isinstance(column, LevelsColumn) and column.coding == "rank"
+    if schema.labels[j] is not None and not (schema.is_ordered(j) or has_ranks):
+        raise InvalidInput(
+            f"A range should be of numbers, dates or ordered categories, but {schema.label(j)} has labels without an "
+            "order: give a set of labels."
+        )
+    if isinstance(column, LevelsColumn) and has_ranks:
+        values = np.array(column.values)
+        order = {value: float(rank) for rank, value in enumerate(column.values)}
+        first, last = order.get(low, -math.inf if low < 0 else low), order.get(high, high)
+        inside = [value for value in values if first <= order[value] <= last and not math.isnan(value)]
+        return Allowed(j, levels=_not_empty(schema, j, ends, inside))
+    if not low <= high:
+        raise InvalidInput(
+            f"A range of {schema.label(j)} should have low <= high, but got {shown(ends)}: exchange them."
+        )
+    return Allowed(j, low, high)
+
+
+def _end(schema: Schema, j: int, end: Any, open_end: float) -> float:
+    if end is None or (isinstance(end, float) and math.isinf(end)):
+        return open_end if end is None else float(end)
+    return float(values_of(schema, j, [end], "given")[0])
+
+
+def _set(model: DiffusionModel, j: int, members: Set[Any]) -> Allowed:
+    schema, column = model.schema, model.codec.columns[j]
+    values = values_of(schema, j, list(members), "given") if members else np.empty(0)
+    has_levels = j in {block.column for block in model.codec.blocks}
+    if not (has_levels or column.cell or not column.width):
+        raise InvalidInput(
+            f"A set should be of labels or of whole numbers, but {schema.label(j)} is on a continuous scale: give a "
+            "range (low, high)."
+        )
+    rows = np.full((len(values), schema.n_columns), np.nan)
+    rows[:, j] = values
+    _refuse_impossible(model, rows)
+    return Allowed(j, levels=_not_empty(schema, j, members, values[~np.isnan(values)].tolist()))
+
+
+def _not_empty(schema: Schema, j: int, given: Any, values: list[float]) -> tuple[float, ...]:
+    if not values:
+        raise InvalidInput(f"{schema.label(j)} should be allowed some values, but got {shown(given)}: give others.")
+    return tuple(sorted(map(float, values)))
+
+
+def _refuse_impossible(model: DiffusionModel, values: NDArray[np.float64]) -> None:
+    """Raise InvalidInput for given values, (m, d), that the model cannot make; a number may lie between two levels."""
+    schema, codec = model.schema, model.codec
+    held = codec.supports(values, schema.dtypes)
+    for j in np.flatnonzero(~held.all(axis=0)).tolist():
+        column, value = codec.columns[j], float(values[held[:, j].argmin(), j])
+        if isinstance(column, LevelsColumn) and column.coding == "value":
+            continue
+        raise InvalidInput(
+            f"given should hold values that the model can make, but got {user_terms(schema, j, value)} in "
+            f"{schema.label(j)}: {_possible(schema, column, j, value)}."
+        )
+
+
+def _possible(schema: Schema, column: Column, j: int, value: float) -> str:
+    labels = schema.labels[j]
+    if labels is None or not isinstance(column, LevelsColumn):
+        return f"it is {column.description}"
+    known = [labels[int(level)] for level in column.values if not math.isnan(level)]
+    return f"no fitted row has it; {label_words(labels[int(value)], known)}"

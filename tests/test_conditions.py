@@ -1,0 +1,183 @@
+"""Rows under conditions, and scores of any columns given any others, in the user's terms."""
+
+import datetime
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from backwalk.errors import InvalidInput
+from backwalk.estimator import Diffusion
+from backwalk.model import conditions_of, rows_by_number, sample_rows
+from backwalk.model.rejection import _OfRows
+from backwalk.streams import Stream
+from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
+
+
+@pytest.fixture(scope="module")
+def frame(penguins_density):
+    rows = penguins_density.sample(40, random_state=4)
+    frame = penguins_density.as_frame(rows)
+    return frame.assign(species=frame["species"].astype("string"), sex=rows[:, 2] == 1.0)
+
+
+def test_given_values_come_back_and_the_others_follow_their_conditional(penguins, penguins_density):
+    """By the conditional distribution functions: a false alarm in 1e8."""
+    drawn = penguins.sample(600, given={"species": "Gentoo", "x": 0.3}, random_state=1)
+    assert (drawn["species"] == "Gentoo").all()
+    assert (drawn["x"] == 0.3).all()
+    assert drawn.dtypes.astype(str).tolist() == ["string", "float64", "bool", "float64"]
+    rows = np.column_stack([np.full(600, 2.0), drawn["x"], drawn["sex"], drawn["y"]]).astype(float)
+    p = np.exp(penguins_density.level_log_probs(rows[:1], "sex", given=["species", "x"]))[0]
+    assert stats.binomtest(int(rows[:, 2].sum()), 600, p[1]).pvalue > 1e-8
+    u = penguins_density.conditional_cdf(rows, "y")
+    assert stats.kstest(u, "uniform").pvalue > 1e-8
+
+
+def test_ranges_and_sets_draw_from_the_conditional_within_them(penguins, penguins_density):
+    """The shares of the levels, by Pearson's chi-squared: a false alarm in 1e8."""
+    drawn = penguins.sample(400, given={"x": (0.0, 1.0), "species": {"Adelie", "Gentoo"}}, random_state=2)
+    assert drawn["x"].between(0.0, 1.0).all()
+    assert set(drawn["species"]) == {"Adelie", "Gentoo"}
+    real = penguins_density.sample(200_000, random_state=5)
+    real = real[(real[:, 1] >= 0.0) & (real[:, 1] <= 1.0) & (real[:, 0] != 1.0)]
+    shares = np.histogram2d(real[:, 0], real[:, 2], bins=[[-1, 1, 3], [-1, 0.5, 2]])[0].ravel() / len(real)
+    codes = drawn["species"].map({"Adelie": 0, "Gentoo": 2}).to_numpy(float)
+    observed = np.histogram2d(codes, drawn["sex"].to_numpy(float), bins=[[-1, 1, 3], [-1, 0.5, 2]])[0].ravel()
+    assert stats.chisquare(observed, 400 * shares).pvalue > 1e-8
+    assert stats.ks_2samp(drawn["y"], real[:, 3]).pvalue > 1e-8
+
+
+@pytest.mark.parametrize("given", [{"species": "Adelie"}, {"x": (0.5, None)}])
+def test_a_row_does_not_depend_on_how_many_are_drawn(penguins, given):
+    few, many = (penguins.sample(n, given=given, random_state=3) for n in (3, 60))
+    pd.testing.assert_frame_equal(few, many.head(3))
+
+
+def test_each_row_has_its_own_conditions(penguins):
+    table = pd.DataFrame({"x": [0.1, np.nan, 0.3], "species": ["Gentoo", "Adelie", None]})
+    drawn = penguins.sample(3, given=table, random_state=0)
+    assert drawn["x"].iloc[[0, 2]].tolist() == [0.1, 0.3]
+    assert drawn["species"].iloc[:2].tolist() == ["Gentoo", "Adelie"]
+    lists = penguins.sample(3, given={"x": [0.1, np.nan, 0.3], 0: ["Gentoo", "Adelie", None]}, random_state=0)
+    pd.testing.assert_frame_equal(drawn, lists)
+    with pytest.raises(InvalidInput, match=r"each of 5 .* has 3"):
+        penguins.sample(5, given=table)
+
+
+def test_nothing_given_is_a_sample(penguins):
+    expected = penguins.sample(4, random_state=0)
+    for given in ({}, {"x": None}, {"species": np.nan}):
+        pd.testing.assert_frame_equal(penguins.sample(4, given=given, random_state=0), expected)
+
+
+def test_a_row_of_a_sample_is_drawn_by_its_number(penguins):
+    rows = sample_rows(penguins.model_, 0, 40, stream=Stream(3))
+    numbers = np.array([7, 0, 39, 38])
+    np.testing.assert_allclose(rows_by_number(penguins.model_, numbers, stream=Stream(3)), rows[numbers], atol=1e-5)
+
+
+def test_a_stream_of_rows_is_that_of_their_numbers_and_candidates():
+    numbers, tries = np.array([5, 900, 6, 5]), np.array([0, 0, 2, 2])
+    stream = _OfRows(seed=1, path=("a",), numbers=numbers, tries=tries).child("b")
+    expected = [
+        Stream(1, ("a", "candidate", t, "b")).normal(i, i + 1, 3)[0]
+        for i, t in zip(numbers.tolist(), tries.tolist(), strict=True)
+    ]
+    np.testing.assert_array_equal(stream.normal(0, 4, 3), np.stack(expected))
+    np.testing.assert_array_equal(stream.uniform(1, 6, 2)[[2, 4]], stream.uniform(3, 4, 2).expand(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"species": "Gento"}, "'species' has 'Gento': the nearest is 'Gentoo'"),
+        ({"species": {"Adelie", "Rex"}}, "'species' has 'Rex'"),
+        ({"specie": "Gentoo"}, "'specie'"),
+        ({"x": (2.0, 1.0)}, "low <= high"),
+        ({"x": (1.0, 2.0, 3.0)}, "pair"),
+        ({"species": ("Adelie", "Gentoo")}, "without an order"),
+        ({"x": {1.0, 2.0}}, "continuous"),
+        ({"sex": set()}, "'sex'"),
+        ({"x": [1.0, 2.0], "y": [1.0, 2.0, 3.0]}, "2, 3"),
+        ({"x": "tall"}, "'tall'"),
+        ({"x": (50.0, None)}, "held for 0 of 2,048"),
+    ],
+)
+def test_conditions_that_cannot_be_met_are_refused(penguins, given, words, monkeypatch):
+    monkeypatch.setattr("backwalk.model.rejection.MOST_CANDIDATES", 2048)
+    with pytest.raises(InvalidInput, match=words):
+        penguins.sample(1, given=given, random_state=0)
+
+
+def test_values_are_in_the_users_terms(penguins):
+    """Labels, truth values, dates, and texts as in the cells of a file; a label without rows names the nearest."""
+    model = penguins.model_
+    found = conditions_of(model, {"species": "Gentoo", "sex": True, "x": "0.25"}, 1).values
+    np.testing.assert_array_equal(found, [[2.0, 0.25, 1.0, np.nan]])
+    schema = Schema(
+        ("day", "grade"),
+        ("date32[day]", "string"),
+        "pyarrow",
+        labels=(None, ("high", "low", "lower")),
+        units=("D", None),
+    )
+    codec = Codec((NumberColumn(20_000.0, 9.0), LevelsColumn((0.0, 1.0), (0.5, 0.5), "rank")))
+    dated = replace(model, schema=schema, codec=codec)
+    for day in (datetime.date(2024, 3, 1), "2024-03-01", np.datetime64("2024-03-01"), pd.Timestamp("2024-03-01")):
+        assert conditions_of(dated, {"day": day}, 1).values[0, 0] == 19_783.0
+    (within,) = conditions_of(dated, {"day": ("2024-03-01", None)}, 1).allowed
+    assert (within.low, within.high) == (19_783.0, np.inf)
+    assert conditions_of(dated, {"grade": ("low", "low")}, 1).allowed[0].levels == (1.0,)
+    with pytest.raises(InvalidInput, match=r"'lower' .* the nearest is 'low'"):
+        conditions_of(dated, {"grade": "lower"}, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "columns"),
+    [((), ["species"]), ((), ["x", "species"]), (["species"], None), (["x", "sex"], ["y"]), (["x"], ["sex"])],
+)
+def test_any_columns_are_scored_given_any_others(penguins, penguins_density, frame, given, columns):
+    rows = penguins_density.from_frame(frame.assign(sex=np.where(frame["sex"], "m", "f")))
+    asked = [name for name in penguins_density.names if name not in given] if columns is None else columns
+    expected = penguins_density.marginal_log_prob(rows, [*asked, *given])
+    if given:
+        expected = expected - penguins_density.marginal_log_prob(rows, given)
+    found = penguins.log_density(frame, given=given, columns=columns, n_intervals=8).log_prob
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+    if columns is not None:
+        np.testing.assert_array_equal(
+            penguins.log_density(frame[[*columns, *given]], given=given, columns=columns, n_intervals=8).log_prob, found
+        )
+
+
+def test_rows_with_gaps_have_the_density_of_what_is_observed(penguins, penguins_density, frame):
+    gaps = frame.drop(columns="y").assign(y=np.nan)
+    expected = penguins.score_samples(frame, columns=["species", "x", "sex"])
+    np.testing.assert_allclose(penguins.score_samples(gaps), expected, atol=1e-6)
+    assert penguins.score(gaps) == pytest.approx(expected.mean(), abs=1e-6)
+    terms = penguins.bound(gaps[:5], steps=3, random_state=0)
+    assert terms.per_row.shape == (5,)
+
+
+def test_models_of_whole_rows_refuse_gaps_and_conditions(fitted, rows):
+    gaps = rows[:3].copy()
+    gaps[1, 0] = np.nan
+    with pytest.raises(InvalidInput, match=r'row 1, column 0 .* conditions="any"'):
+        fitted.score_samples(gaps)
+    for call in (lambda: fitted.sample(2, given={0: 1.0}), lambda: fitted.score_samples(rows[:3], given=[0])):
+        with pytest.raises(InvalidInput, match='conditions="any"'):
+            call()
+    with pytest.raises(InvalidInput, match="column 2 is both"):
+        fitted.score_samples(rows[:3], given=[2], columns=[2])
+
+
+def test_sets_of_conditions_take_their_columns_and_no_others():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(100, 3)), columns=["x", "y", "z"])
+    model = Diffusion(n_steps=10, max_steps=3, conditions=[["x"]], random_state=0, verbose=False).fit(frame)
+    assert (model.sample(3, given={"x": 1.5}, random_state=0)["x"] == 1.5).all()
+    with pytest.raises(InvalidInput, match="y given"):
+        model.sample(3, given={"y": 1.5})
+    assert model.log_density(frame[:3], given=["x"], n_intervals=2).log_prob.isfinite().all()
