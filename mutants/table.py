@@ -40,6 +40,7 @@ _RATES = ("training/test_config.py",)
 _LOOP = ("training/test_loop.py",)
 _CODEC = ("table/test_codec.py",)
 _CHOICE_OF_KINDS = ("table/test_column_choice.py",)
+_QUANTILE_MAPS = ("table/test_quantile_maps.py",)
 _LEVEL_COLUMNS = ("table/test_level_columns.py",)
 _WARM_START = ("test_estimator.py",)
 _DERIVATIVES = ("diffusion/test_derivatives.py",)
@@ -1179,6 +1180,54 @@ MUTANTS = (
         "np.ones((len(x), 1)))",
         "the moments of weighted rows",
         _CHOICE_OF_KINDS,
+    ),
+    Mutant(
+        "the volume of a map without the square",
+        "table/quantile_maps.py",
+        "np.log(s**2 * above) - 2.0 * np.log",
+        "np.log(s**2 * above) - np.log",
+        "the density of mapped numbers",
+        _QUANTILE_MAPS,
+    ),
+    Mutant(
+        "the volume towards a bound left out",
+        "table/quantile_maps.py",
+        "slope - np.log1p(-np.clip(way, 0.0, _LAST))",
+        "slope - 0.0 * np.log1p(-np.clip(way, 0.0, _LAST))",
+        "the density near a known bound",
+        _QUANTILE_MAPS,
+    ),
+    Mutant(
+        "a map's slope at a knot with the wrong sign",
+        "table/quantile_maps.py",
+        "(before + after) / (before / secant[:, :-1] + after / secant[:, 1:])",
+        "-0.5 * (secant[:, :-1] + secant[:, 1:])",
+        "that a map increases",
+        _QUANTILE_MAPS,
+    ),
+    Mutant(
+        "a map without evidence",
+        "table/map_choice.py",
+        "return _is_clear(of_map + slope - of_plain, d)",
+        "return True",
+        "which numbers are mapped through quantiles",
+        _QUANTILE_MAPS,
+    ),
+    Mutant(
+        "evidence in the units of each encoding",
+        "table/map_choice.py",
+        "_is_clear(of_map + slope - of_plain, d)",
+        "_is_clear(of_map - of_plain, d)",
+        "which numbers are mapped through quantiles",
+        _QUANTILE_MAPS,
+    ),
+    Mutant(
+        "knots at the first of equal ranks",
+        "table/map_choice.py",
+        "/ (2.0 * n)",
+        "/ (3.0 * n)",
+        "the quantiles of a map",
+        _QUANTILE_MAPS,
     ),
     Mutant(
         "times of steps that are taken together mixed up",

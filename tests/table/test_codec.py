@@ -158,7 +158,7 @@ def test_heavy_tails_are_bent_and_others_are_not():
             np.where(RNG.random(5000) < 0.9, 0.0, 1e6 * RNG.exponential(size=5000)),  # its quartiles are equal
         ]
     )
-    assert {column.kind for column in Codec.fit(as_table(light)).columns} == {"number"}
+    assert not any(column.axis.asinh for column in Codec.fit(as_table(light)).columns)
     assert not any(column.axis.asinh for column in Codec.fit(as_table(TAILED), scale=False).columns)
 
 

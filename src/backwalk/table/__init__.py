@@ -16,6 +16,7 @@ from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numb
 from backwalk.table.labels import read_labels, write_labelled
 from backwalk.table.level_columns import AtomsColumn, LevelsColumn
 from backwalk.table.matching import label_words, match_columns
+from backwalk.table.quantile_columns import QuantileColumn
 from backwalk.table.reading import read_part, read_table
 from backwalk.table.restoring import from_values
 from backwalk.table.rounded_columns import IntegerColumn
@@ -40,6 +41,7 @@ __all__ = [
     "Number",
     "NumberColumn",
     "Option",
+    "QuantileColumn",
     "Redraw",
     "Schema",
     "Selection",

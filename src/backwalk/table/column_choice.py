@@ -14,8 +14,10 @@ from backwalk.table.columns import Column, ConstantColumn, HeavyTailedColumn, Nu
 from backwalk.table.frame import Table
 from backwalk.table.grids import Grid, grid_of
 from backwalk.table.level_choice import atoms_of, facts, fitted_levels, frequencies_of, has_few_values
-from backwalk.table.level_columns import AtomsColumn
+from backwalk.table.level_columns import AtomsColumn, LevelsColumn
+from backwalk.table.map_choice import mapped
 from backwalk.table.number_choice import Bounds, NumberPlan, fitted_numbers
+from backwalk.table.quantile_columns import QuantileColumn
 from backwalk.table.rounded_columns import IntegerColumn
 from backwalk.table.schema import FloatArray
 
@@ -72,9 +74,31 @@ def fitted_columns(
         if j in atoms:
             numbers[np.isin(numbers[:, at], atoms[j]), at] = np.nan
     found_numbers = fitted_numbers(numbers, list(plans.values()), scale=scale, asinh=asinh, weights=weights)
+    if scale and asinh:
+        found_numbers = _mapped(table, found_numbers, places, rows_looked_at(numbers, "maps"), options, atoms)
     for j, number in zip(places, found_numbers, strict=True):
         chosen[j] = _with_atoms(number, atoms[j], x[:, j], weights) if j in atoms else number
     return tuple(chosen[j] for j in range(x.shape[1]))
+
+
+def _mapped(
+    table: Table,
+    columns: Sequence[Column],
+    places: Sequence[int],
+    x: FloatArray,
+    options: Mapping[int, Option],
+    atoms: Mapping[int, FloatArray],
+) -> list[Column]:
+    """Return the columns of numbers x, at `places` in the table, with maps where these help or are asked for."""
+    asked, bounds = dict[int, bool](), dict[int, Bounds]()
+    for at, j in enumerate(places):
+        option = options.get(j)
+        if isinstance(option, Number) and option.map is not None:
+            asked[at] = option.map
+        if isinstance(option, Number) and option.bounds is not None:
+            bounds[at] = option.bounds
+    among = [at for at, j in enumerate(places) if j not in atoms]
+    return mapped(columns, x, asked, bounds, among, is_table=_is_table(table))
 
 
 def refitted_columns(table: Table, columns: Sequence[Column], *, asinh: bool) -> tuple[Column, ...]:
@@ -83,13 +107,13 @@ def refitted_columns(table: Table, columns: Sequence[Column], *, asinh: bool) ->
     places, plans = list[int](), list[NumberPlan]()
     for j, column in enumerate(columns):
         label = table.schema.label(j)
-        if least[j] == largest[j] or not isinstance(column, (NumberColumn, HeavyTailedColumn, IntegerColumn)):
+        if least[j] == largest[j] or isinstance(column, (ConstantColumn, LevelsColumn, AtomsColumn)):
             continue
         places.append(j)
         if isinstance(column, IntegerColumn):
             bounds = column.least, column.largest
             plans.append(NumberPlan(label, column.grid, bounds, column.dequantisation))
-        else:
+        elif isinstance(column, (NumberColumn, HeavyTailedColumn, QuantileColumn)):
             plans.append(NumberPlan(label, None, (column.least, column.largest)))
     found = fitted_numbers(np.ascontiguousarray(table.values[:, places]), plans, scale=True, asinh=asinh, weights=None)
     of = dict(zip(places, found, strict=True))

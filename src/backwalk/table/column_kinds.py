@@ -10,11 +10,20 @@ from typing import Any
 from backwalk.errors import InvalidInput
 from backwalk.table.columns import Column, ConstantColumn, HeavyTailedColumn, NumberColumn
 from backwalk.table.level_columns import AtomsColumn, LevelsColumn
+from backwalk.table.quantile_columns import QuantileColumn
 from backwalk.table.rounded_columns import IntegerColumn
 
 KINDS: dict[str, type[Column]] = {
     kind.kind: kind
-    for kind in (ConstantColumn, NumberColumn, HeavyTailedColumn, IntegerColumn, LevelsColumn, AtomsColumn)
+    for kind in (
+        ConstantColumn,
+        NumberColumn,
+        HeavyTailedColumn,
+        QuantileColumn,
+        IntegerColumn,
+        LevelsColumn,
+        AtomsColumn,
+    )
 }
 
 

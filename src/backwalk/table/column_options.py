@@ -36,12 +36,16 @@ class Number:
     """A column with a density.
 
     `bounds` is (least, largest): new values lie within, and None in place of one is no bound. Without `bounds`, new
-    values of a table lie within the range of the fitted ones, and those of an array anywhere.
+    values of a table lie within the range of the fitted ones, and those of an array anywhere. `map` says whether the
+    number is mapped to a normal through its quantiles; None leaves it to the data.
     """
 
     bounds: tuple[float | None, float | None] | None = None
+    map: bool | None = None
 
     def __post_init__(self) -> None:
+        if self.map not in (None, True, False):
+            raise InvalidInput(f"map of Number should be True, False or None, but got {shown(self.map)}.")
         if self.bounds is None:
             return
         try:

@@ -22,6 +22,7 @@ from backwalk.table.blocks import Block
 from backwalk.table.columns import Axis, Column, HeavyTailedColumn, NumberColumn
 from backwalk.table.level_maps import AtomsMaps, OneHotMaps, RandomMaps, ScalarMaps
 from backwalk.table.maps import Maps
+from backwalk.table.quantile_columns import QuantileColumn
 from backwalk.table.rounded_columns import IntegerColumn
 from backwalk.table.schema import FloatArray
 
@@ -122,13 +123,13 @@ class AtomsColumn(Column):
     of `number`, which is NaN at an atom.
     """
 
-    number: NumberColumn | HeavyTailedColumn | IntegerColumn
+    number: NumberColumn | HeavyTailedColumn | QuantileColumn | IntegerColumn
     atoms: tuple[float, ...]
     frequencies: tuple[float, ...]
     kind: ClassVar[str] = "atoms"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.number, (NumberColumn, HeavyTailedColumn, IntegerColumn)):
+        if not isinstance(self.number, (NumberColumn, HeavyTailedColumn, QuantileColumn, IntegerColumn)):
             raise InvalidInput(f"number should be a number or integers, but got {self.number!r}.")
         _check_levels(self.atoms, self.frequencies, n_others=1)
         object.__setattr__(self, "atoms", one_nan(self.atoms))

@@ -20,6 +20,7 @@ from backwalk.table.columns import (
     stack,
 )
 from backwalk.table.grids import Grid
+from backwalk.table.quantile_columns import QuantileColumn
 from backwalk.table.rounded_maps import IntegerMaps, RoundedMaps
 
 Dequantisation = Literal["uniform", "cosine"]
@@ -35,7 +36,7 @@ class IntegerColumn(Column):
     within `least` and `largest`, if given.
     """
 
-    number: NumberColumn | HeavyTailedColumn
+    number: NumberColumn | HeavyTailedColumn | QuantileColumn
     least: float | None
     largest: float | None
     dequantisation: Dequantisation | None
@@ -45,8 +46,8 @@ class IntegerColumn(Column):
     kind: ClassVar[str] = "integer"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.number, (NumberColumn, HeavyTailedColumn)):
-            raise InvalidInput(f"number should be a number or heavy-tailed, but got {self.number!r}.")
+        if not isinstance(self.number, (NumberColumn, HeavyTailedColumn, QuantileColumn)):
+            raise InvalidInput(f"number should be a number, heavy-tailed or mapped, but got {self.number!r}.")
         if self.dequantisation not in (None, *get_args(Dequantisation)):
             raise InvalidInput(f'dequantisation should be "uniform" or "cosine", but got {self.dequantisation!r}.')
         check_numbers(self, positive=("step", "per"), but=("number", "dequantisation"))

@@ -1,0 +1,86 @@
+"""The kind of columns that are mapped to about a standard normal through knots at their quantiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Self
+
+import numpy as np
+
+from backwalk.errors import InvalidInput
+from backwalk.table.columns import Axis, Column, HeavyTailedColumn, NumberColumn
+from backwalk.table.quantile_maps import QuantileMaps
+
+
+@dataclass(frozen=True)
+class QuantileColumn(Column):
+    """A number that is encoded as `number` is, and then mapped from `knots` to `quantiles` of a standard normal.
+
+    The knots are coordinates of `number`, and increase, as do the quantiles. `low` and `high` are known bounds in the
+    same coordinates, which the map reaches at infinity.
+    """
+
+    number: NumberColumn | HeavyTailedColumn
+    knots: tuple[float, ...]
+    quantiles: tuple[float, ...]
+    low: float | None = None
+    high: float | None = None
+    kind: ClassVar[str] = "quantile"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.number, (NumberColumn, HeavyTailedColumn)):
+            raise InvalidInput(f"number should be a number or heavy-tailed, but got {self.number!r}.")
+        for name, values in (("knots", self.knots), ("quantiles", self.quantiles)):
+            if not isinstance(values, tuple) or not all(isinstance(v, float) and math.isfinite(v) for v in values):
+                raise InvalidInput(f"{name} should be a tuple of finite floats, but got {values!r:.60}.")
+            if len(values) < 2 or any(a >= b for a, b in pairwise(values)):
+                raise InvalidInput(f"{name} should be two or more that increase: fit the codec again.")
+        if len(self.knots) != len(self.quantiles):
+            raise InvalidInput(f"There should be a quantile for each of {len(self.knots)} knots: fit the codec again.")
+        for bound in (self.low, self.high):
+            if bound is not None and not (isinstance(bound, float) and math.isfinite(bound)):
+                raise InvalidInput(f"low and high should be finite floats or None, but got {bound!r}.")
+        if not (-math.inf if self.low is None else self.low) < self.knots[0]:
+            raise InvalidInput(f"low should lie below the knots, but got {self.low}: fit the codec again.")
+        if not self.knots[-1] < (math.inf if self.high is None else self.high):
+            raise InvalidInput(f"high should lie above the knots, but got {self.high}: fit the codec again.")
+
+    @property
+    def family(self) -> str:
+        return f"{self.kind} {len(self.knots)} {self.number.family}"
+
+    @property
+    def axis(self) -> Axis:
+        return self.number.axis
+
+    @property
+    def description(self) -> str:
+        return f"{self.number.description}, mapped to a normal through {len(self.knots)} quantiles"
+
+    @property
+    def accepted(self) -> str:
+        return "lie within their bounds" if (self.low, self.high) != (None, None) else super().accepted
+
+    @property
+    def least(self) -> float | None:
+        """The least new value, or None."""
+        return self.number.least
+
+    @property
+    def largest(self) -> float | None:
+        """The largest new value, or None."""
+        return self.number.largest
+
+    @classmethod
+    def stacked(cls, columns: Sequence[Self]) -> QuantileMaps:
+        numbers = [column.number for column in columns]
+        return QuantileMaps(
+            type(numbers[0]).stacked(numbers),  # type: ignore[arg-type]  # a family has numbers of one kind
+            np.array([column.knots for column in columns]),
+            np.array([column.quantiles for column in columns]),
+            np.array([-np.inf if column.low is None else column.low for column in columns]),
+            np.array([np.inf if column.high is None else column.high for column in columns]),
+        )
