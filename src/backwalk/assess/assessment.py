@@ -34,7 +34,7 @@ from backwalk.evaluation.rows import Rows
 from backwalk.model import DiffusionModel, column_numbers, refuse_impossible, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Table
-from backwalk.threads import single_threads
+from backwalk.threads import Map, single_threads
 
 Watch = Callable[[float, str], object]
 """Called with the share of an assessment that is done, and what comes next."""
@@ -113,7 +113,7 @@ def assess(
         alike = _equally_many(model, training_rows, trained, rows, stream)
         gain = training_gain(model, *alike, stream.child("gain"))
     # The rest consists of small operations, for which a second thread costs more than it saves.
-    with single_threads(), threadpool_limits(1):
+    with single_threads() as parallel_map, threadpool_limits(1):
         levels = (
             None
             if alike is None or not view.is_of_numbers
@@ -121,7 +121,7 @@ def assess(
         )
         watch(0.6, "real rows against real rows")
         some = statistics_of(view, stream=stream.child("statistics"))
-        paired = [PairedStatistic.of(statistic, pairs) for statistic in some]
+        paired = [PairedStatistic.of(statistic, pairs, parallel_map) for statistic in some]
         watch(0.7, "generated rows against real rows")
         z = view.rows(generated)
         columns = column_figures(pairs, z, view, [column_name(model.schema, j) for j in codec.varying])
@@ -129,7 +129,7 @@ def assess(
         if training_rows is not None:
             sets = z[:MOST_IN_A_SET], view.rows(training_rows[trained]), view.rows(rows)
             share = nearest_row_share(*(x[:, view.coordinates] for x in sets), stream=stream.child("nearest"))
-        ours = _model_scores(model, _figures(paired, z), scored, sample_seconds, model_path)
+        ours = _model_scores(model, _figures(paired, z, parallel_map), scored, sample_seconds, model_path)
         others: list[ModelScores] = []
         if baselines and training_rows is not None:
             watch(0.8, "fitting baselines")
@@ -138,7 +138,7 @@ def assess(
                 name = fitted.name
                 watch(0.85 + 0.1 * k / len(found), f"rows of {name} against real rows")
                 drawn, seconds = fitted.timed_sample(pairs.n_generated, stream.child("baseline", name))
-                figures = _figures(paired, view.rows(view.with_gaps(drawn, stream.child("gaps"))))
+                figures = _figures(paired, view.rows(view.with_gaps(drawn, stream.child("gaps"))), parallel_map)
                 others.append(_baseline_scores(fitted, figures, scored, _per_10_000(seconds, len(drawn))))
         watch(0.95, "conditionals")
         table = None
@@ -212,8 +212,8 @@ def _fitted(
         yield _Baseline(mixed.name, mixed.fit_seconds, log_p, of_table.timed_sample, baseline_code(kind, path))
 
 
-def _figures(paired: list[PairedStatistic], encoded: Rows) -> tuple[Figure, ...]:
-    return tuple(statistic.figure(encoded) for statistic in paired)
+def _figures(paired: list[PairedStatistic], seen: Rows, parallel_map: Map) -> tuple[Figure, ...]:
+    return tuple(statistic.figure(seen, parallel_map) for statistic in paired)
 
 
 def _model_scores(

@@ -33,6 +33,7 @@ from backwalk.evaluation import (
 )
 from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
+from backwalk.threads import Map
 
 STANDARD_DEVIATIONS = "standard deviations"
 
@@ -56,15 +57,23 @@ class PairedStatistic:
     nulls: tuple[float, ...]
 
     @classmethod
-    def of(cls, statistic: Statistic, pairs: RealPairs) -> PairedStatistic:
-        """Compute the nulls of a statistic."""
+    def of(cls, statistic: Statistic, pairs: RealPairs, parallel_map: Map = map) -> PairedStatistic:
+        """Compute the nulls of a statistic, pair by pair."""
         heads = pairs.head(statistic.most_rows)
-        return cls(statistic, heads, tuple(statistic.measure(a, b) for a, b in heads.pairs))
+        return cls(statistic, heads, tuple(parallel_map(lambda pair: statistic.measure(*pair), heads.pairs)))
 
-    def figure(self, generated: Rows) -> Figure:
+    def figure(self, generated: Rows, parallel_map: Map = map) -> Figure:
         """Return the figure of generated rows (m, d), with m at least `pairs.n_generated`."""
         rows, own = generated[: self.pairs.n_generated], self.statistic
-        return compare(own.measure, self.pairs, rows, name=own.name, unit=own.unit, nulls=self.nulls)
+        return compare(
+            own.measure,
+            self.pairs,
+            rows,
+            name=own.name,
+            unit=own.unit,
+            nulls=self.nulls,
+            parallel_map=parallel_map,
+        )
 
 
 def statistics_of(view: View, *, stream: Stream) -> tuple[Statistic, ...]:
@@ -107,7 +116,12 @@ def statistics_of(view: View, *, stream: Stream) -> tuple[Statistic, ...]:
         Statistic(m.ENERGY, STANDARD_DEVIATIONS, on(view.coordinates, energy_distance), 1_500),
         of_columns,
         *([of_pairs] if n_columns > 1 else []),
-        Statistic(m.COVERAGE, "share of real rows", on(view.coordinates, coverage), 5_000),
+        Statistic(
+            m.COVERAGE,
+            "share of real rows",
+            on(view.coordinates, coverage),
+            5_000 if view.is_of_numbers else 1_000,  # codes of levels have many coordinates, where trees do not help
+        ),
     ]
     return tuple(statistics)
 

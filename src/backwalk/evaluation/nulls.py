@@ -36,6 +36,7 @@ from backwalk.evaluation.estimates import Estimate, log_ratio, mean_estimate
 from backwalk.evaluation.rows import Rows, as_rows
 from backwalk.streams import Stream
 from backwalk.t_quantile import student_quantile
+from backwalk.threads import Map
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,14 @@ def compare(
     name: str,
     unit: str = "",
     nulls: Sequence[float] | None = None,
+    parallel_map: Map = map,
 ) -> Figure:
     """Compare the mean of statistic(real, generated) with that of statistic(real, other real rows).
 
     `statistic` takes two arrays (n, d), the real one first, and returns a number. `generated` is (m, d) with m >=
     n_pairs * n_rows independent rows; the k-th n_rows of them meet the k-th pair. `nulls` are the statistics of the
-    real pairs, where they are known already. Returns a `Figure` in the statistic's unit. Raises InvalidInput if there
-    are too few generated rows.
+    real pairs, where they are known already. `parallel_map` maps over pairs. Returns a `Figure` in the statistic's
+    unit. Raises InvalidInput if there are too few generated rows.
 
     >>> from backwalk.evaluation.distances import energy_distance
     >>> pairs = disjoint_pairs(Stream(0).normal(0, 4000, 2).numpy(), 5, stream=Stream(1))
@@ -150,7 +152,8 @@ def compare(
     d = real_pairs.pairs[0][0].shape[1]
     rows = as_rows(generated, "generated", d=d, at_least=real_pairs.n_generated, allow_gaps=True)
     sets = [rows[k * n_rows : (k + 1) * n_rows] for k in range(n_pairs)]
-    values = np.array([statistic(a, g) for (a, _), g in zip(real_pairs.pairs, sets, strict=True)])
+    with_generated = [(a, g) for (a, _), g in zip(real_pairs.pairs, sets, strict=True)]
+    values = np.array(list(parallel_map(lambda pair: statistic(*pair), with_generated)))
     known = [statistic(a, b) for a, b in real_pairs.pairs] if nulls is None else nulls
     of_real = np.array(known)
     rho = real_pairs.correlation
