@@ -18,6 +18,7 @@ from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.distillation import distilled
 from backwalk.errors import ModelFileError, TrainingDiverged
+from backwalk.estimator.conditionals import Conditionals
 from backwalk.estimator.draws import Draws
 from backwalk.estimator.scores import Scores
 from backwalk.fitting import (
@@ -38,7 +39,7 @@ from backwalk.training import History, Training
 from backwalk.training.checkpoint import SECONDS_BETWEEN
 
 
-class Diffusion(Draws, Scores, DensityMixin, BaseEstimator):  # type: ignore[misc]
+class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # type: ignore[misc]
     """Denoising diffusion model of rows of numbers.
 
     Noise is added to the rows in small steps until only noise is left, and a network learns to remove it. New rows are

@@ -17,6 +17,9 @@ from backwalk.table.schema import unescaped
 _FIT_WITH_GAPS = (
     'fill them, leave out these rows (--drop-missing on the command line) or columns, or fit with conditions="any"'
 )
+Columns = Sequence[str | int]
+"""Columns by name, or by number from 0."""
+
 _HERE = __name__.rpartition(".")[0]
 
 

@@ -14,14 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from backwalk.diffusion import BoundTerms, LogDensity
 from backwalk.errors import ImpossibleRowsWarning, InvalidInput
-from backwalk.estimator.fitted import Fitted, callers_level
+from backwalk.estimator.fitted import Columns, Fitted, callers_level
 from backwalk.formatting import listed
 from backwalk.model import N_PLACES, bound, column_numbers, impossible_words, log_density, ranks
 from backwalk.progress import progress_display, progress_of_rows
 from backwalk.streams import RandomState, as_stream
-
-Columns = Sequence[str | int]
-"""Columns by name, or by number from 0."""
 
 if TYPE_CHECKING:
     from backwalk.assess import Fidelity

@@ -11,6 +11,7 @@ from backwalk.model.bounds import (
     chosen_times,
     measured_denoising_error,
 )
+from backwalk.model.conditional import Conditional, conditional
 from backwalk.model.conditions import Encoded, column_numbers, encoded, known_cells, numbers_given, of_numbers
 from backwalk.model.fitted import (
     MISMATCH_THAT_MATTERS,
@@ -28,6 +29,7 @@ from backwalk.model.fitted import (
 )
 from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
 from backwalk.model.given import Allowed, Given, conditions_of, user_terms, values_of
+from backwalk.model.imputation import estimated, imputed
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.log_density import MOST_EXACT_COLUMNS, log_density
 from backwalk.model.rejection import conditional_pieces, rows_by_number
@@ -41,6 +43,7 @@ __all__ = [
     "N_MEASURED_LEVELS",
     "N_PLACES",
     "Allowed",
+    "Conditional",
     "Conditions",
     "DiffusionModel",
     "Encoded",
@@ -52,13 +55,16 @@ __all__ = [
     "check_reverse_variance",
     "chosen_times",
     "column_numbers",
+    "conditional",
     "conditional_pieces",
     "conditions_of",
     "default_decoder_variance",
     "encode_for_scoring",
     "encoded",
+    "estimated",
     "gathered",
     "impossible_words",
+    "imputed",
     "known_cells",
     "log_density",
     "log_prob_of_rows",

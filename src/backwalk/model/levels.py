@@ -41,7 +41,7 @@ def draw_levels(
         unknown = ~known[:, block.coordinates.start]
         if not bool(unknown.any()):
             continue
-        p = _log_probs(denoiser, rows, known, i).double().softmax(dim=1)
+        p = level_log_probs(denoiser, rows, known, i).double().softmax(dim=1)
         u = stream.child("level", i).uniform(first_row, first_row + len(rows), 1).to(p.device)
         drawn = (p.cumsum(dim=1) < u).sum(dim=1).clamp(max=block.n_levels - 1)
         codes = torch.as_tensor(block.codes, device=rows.device).to(rows)[drawn]
@@ -68,7 +68,7 @@ def levels_log_prob(
         asked = scored[:, blocks[i].coordinates.start]
         if not bool(asked.any()):
             continue
-        log_p = _log_probs(denoiser, rows, known, i).double()
+        log_p = level_log_probs(denoiser, rows, known, i).double()
         level = level_of(blocks[i], rows)
         found[:, i] = torch.where(asked, log_p.gather(1, level[:, None])[:, 0], 0.0)
         known[:, blocks[i].coordinates] |= asked[:, None]
@@ -84,6 +84,7 @@ def level_of(block: Block, rows: Tensor) -> Tensor:
     return (x @ codes.T - 0.5 * codes.square().sum(dim=1)).argmax(dim=1)
 
 
-def _log_probs(denoiser: Denoiser, rows: Tensor, known: Tensor, block: int) -> Tensor:
+def level_log_probs(denoiser: Denoiser, rows: Tensor, known: Tensor, block: int) -> Tensor:
+    """Return ln P(level | known) of a block, (n, L), for encoded rows, (n, k): all that is not known is absent."""
     levels = torch.where(known, math.inf, -math.inf).to(rows)
     return cast("LevelsDenoiser", denoiser).level_log_probs(rows.nan_to_num().masked_fill(~known, 0.0), levels, block)

@@ -1,0 +1,167 @@
+"""The methods of an estimator that tell a column given others, and that fill gaps."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from backwalk.errors import InvalidInput
+from backwalk.estimator.fitted import Columns, Fitted
+from backwalk.limits import is_whole
+from backwalk.model import Conditional, column_numbers, conditional, estimated, imputed
+from backwalk.streams import RandomState, as_stream
+from backwalk.table import Table, from_values
+
+N_DRAWS = 100  # of a number's distribution
+
+
+class Conditionals(Fitted):
+    """Tells columns given others, and fills gaps."""
+
+    def conditional(
+        self,
+        X: Any,
+        column: str | int,
+        *,
+        given: Columns | None = None,
+        n_draws: int = N_DRAWS,
+        random_state: RandomState = 0,
+    ) -> Conditional:
+        """Return the distribution of a column given other columns, row by row.
+
+        A classifier of any column is `model.conditional(X, column).mode`, and a regression `.mean`. Both take one
+        evaluation of the network for each row, where the number is not transformed.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+            Missing values are integrated out. The column itself is not read; a table with names may lack it, and all
+            columns that are not given.
+        column : str or int
+            Name or number of the column.
+        given : list of columns, default=None
+            Columns that are known; None is all others.
+        n_draws : int, default=100
+            Draws of a number for each row. Unused for columns of levels.
+        random_state : int, numpy.random.Generator or RandomState, default=0
+
+        Returns
+        -------
+        Conditional
+            With `levels`, `probabilities`, `mode` and `log_prob` of a column of levels; with `draws`, `mean`,
+            `quantile`, `interval`, `cdf` and `pit` of a number.
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: the columns differ from the fitted ones, the column is constant or given, or the model was not
+            trained for what is given.
+
+        Examples
+        --------
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, conditions="any", random_state=0).fit(X)
+        >>> model.conditional(X[:5], 1, n_draws=20)
+        Conditional(column 1, 5 rows, 20 draws each)
+        """
+        check_is_fitted(self)
+        _check_draws(n_draws)
+        schema = self.model_.schema
+        (place,) = column_numbers(schema, [column])
+        others = [j for j in range(schema.n_columns) if j != place]
+        known = others if given is None else column_numbers(schema, given)
+        if place in known:
+            raise InvalidInput(f"The column should not be given, but {schema.label(place)} is: give others.")
+        values = self._matched(X, columns=known).values
+        rows = np.where(np.isin(np.arange(schema.n_columns), known), values, np.nan)
+        stream = as_stream(random_state).child("conditional")
+        return conditional(self.model_, rows, place, n_draws=int(n_draws), stream=stream)
+
+    def impute(
+        self,
+        X: Any,
+        *,
+        n_draws: int | None = None,
+        statistic: Literal["mean", "median"] | None = None,
+        random_state: RandomState = None,
+    ) -> Any:
+        """Fill the gaps of rows, given the observed cells of the same row.
+
+        By default all gaps of a row are drawn jointly, such that the completed rows follow the model's distribution.
+        Several draws carry the uncertainty of the gaps into later estimates: see `backwalk.pooled`. Estimates are
+        closer to the missing values on average, but vary less than these.
+
+        Parameters
+        ----------
+        X : array or table, (n, d)
+        n_draws : int, default=None
+            Number of completed tables to draw; with `statistic`, the number of draws behind it (100 by default) where
+            one evaluation of the network does not give it.
+        statistic : {"mean", "median"}, default=None
+            Fill gaps of numbers with their conditional mean or median, and those of labels and truth values with the
+            most probable one. None draws.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+
+        Returns
+        -------
+        array or table, (n, d), or list of these
+            Rows of the kind, columns and dtypes of the fitted ones; observed cells are unchanged. With `n_draws` and
+            without `statistic`, a list of so many tables.
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: the columns differ from the fitted ones, or the model was not trained for these gaps.
+        SamplingDiverged
+            A row is not finite.
+
+        Examples
+        --------
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, conditions="any", random_state=0).fit(X)
+        >>> X[::5, 1] = np.nan
+        >>> bool(np.isnan(model.impute(X, random_state=1)).any()), len(model.impute(X, n_draws=3, random_state=1))
+        (False, 3)
+        """
+        check_is_fitted(self)
+        if n_draws is not None:
+            _check_draws(n_draws)
+        if statistic not in (None, "mean", "median"):
+            raise InvalidInput(f'statistic should be "mean", "median" or None, but got {statistic!r}: None draws.')
+        values = self._with_gaps(X).values
+        stream = as_stream(random_state).child("impute")
+        if statistic is not None:
+            draws = int(n_draws or N_DRAWS)
+            return self._completed(estimated(self.model_, values, statistic, draws, stream=stream), X)
+        tables = [self._completed(rows, X) for rows in imputed(self.model_, values, int(n_draws or 1), stream=stream)]
+        return tables if n_draws is not None else tables[0]
+
+    def _with_gaps(self, X: Any) -> Table:
+        """Return rows to be completed, of which the observed cells are the model's."""
+        table = self._matched(X, columns=range(self.model_.schema.n_columns))
+        schema = table.schema
+        for j in range(schema.n_columns):
+            x = table.values[table.observed[:, j], j]
+            broken = x[x != np.rint(x)] if schema.is_integer(j) else x[:0]
+            if len(broken):
+                raise InvalidInput(
+                    f"X should hold whole numbers in {schema.label(j)}, as in the fit, but got {broken[0]:.6g}: round "
+                    "such values, or fit with them."
+                )
+        return table
+
+    def _completed(self, rows: NDArray[np.float64], X: Any) -> Any:
+        found = from_values(rows, self.model_.schema)
+        if self.model_.schema.kind == "pandas" and hasattr(X, "index") and not callable(X.index):
+            found.index = X.index
+        return found
+
+
+def _check_draws(n_draws: Any) -> None:
+    if not is_whole(n_draws) or n_draws < 1:
+        raise InvalidInput(f"n_draws should be an integer >= 1, but got {n_draws!r}: 5 to 100 are usual.")

@@ -1,0 +1,314 @@
+"""The distribution of one column given others, row by row: probabilities of levels, or draws of a number.
+
+P(level | known) and E[number | known] are single evaluations of the denoiser with known coordinates at log-SNR +inf and
+all others at -inf (`diffusion/conditioning.py`). The distribution of a number is that of rows drawn given what is
+known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from backwalk.diffusion import log_snr_by_coordinate
+from backwalk.errors import InvalidInput
+from backwalk.formatting import listed
+from backwalk.model.conditions import Encoded, known_cells
+from backwalk.model.fitted import DiffusionModel
+from backwalk.model.given import user_terms, values_of
+from backwalk.model.levels import level_log_probs
+from backwalk.model.rejection import rows_by_number
+from backwalk.sampling import TILE_ROWS, Sampler, over_tiles, padded_tile
+from backwalk.streams import RandomState, Stream, as_stream
+from backwalk.table import Column, IntegerColumn, NumberColumn, Schema, from_values
+from backwalk.torch_state import in_initial_torch_state
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Conditional:
+    """The distribution of a column given others, of n rows.
+
+    A column of levels has `levels`, `probabilities`, `mode` and `log_prob`; a number has `draws`, (n, m). Numbers of
+    either kind have `mean`, `quantile`, `interval`, `cdf` and `pit`. Results are in the user's terms: labels, truth
+    values, dates, or numbers.
+
+    `points` are the levels' values, (L,), with `weights`, (n, L), or draws, (n, m), increasing, without. `expected` is
+    the mean of a number, (n,), where it is known without draws. `schema` is that of the column alone, and `label` its
+    name in messages.
+    """
+
+    label: str
+    schema: Schema
+    points: Array
+    weights: Array | None = None
+    expected: Array | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows, n."""
+        return len(self.points if self.weights is None else self.weights)
+
+    @property
+    def levels(self) -> NDArray[Any]:
+        """The levels in the order of `probabilities`, (L,)."""
+        self._of_levels("levels")
+        return self._in_user_terms(self.points)
+
+    @property
+    def probabilities(self) -> Array:
+        """The probability of each level, (n, L)."""
+        return self._of_levels("probabilities")
+
+    @property
+    def mode(self) -> NDArray[Any]:
+        """The most probable level of each row, (n,)."""
+        return self._in_user_terms(self.most_probable)
+
+    @property
+    def most_probable(self) -> Array:
+        """The value of the most probable level of each row, as a number: (n,)."""
+        return np.asarray(self.points[self._of_levels("mode").argmax(axis=1)])
+
+    def log_prob(self, values: ArrayLike) -> Array:
+        """Return ln P of a level for each row, (n,), nats; -inf for numbers that are no level."""
+        weights, own = self._of_levels("log_prob"), self._values(values)
+        place = np.argmax(_equal(self.points, own[:, None]), axis=1)
+        found = _equal(self.points[place], own)
+        with np.errstate(divide="ignore"):
+            return np.where(found, np.log(weights[np.arange(len(own)), place]), -np.inf)
+
+    @property
+    def draws(self) -> NDArray[Any]:
+        """The draws of each row, (n, m), increasing."""
+        if self.weights is not None:
+            raise InvalidInput(f"{self.label} has levels, and no draws: take its probabilities, or sample(given=...).")
+        return self._numbers_in_user_terms(self.points)
+
+    @property
+    def mean(self) -> NDArray[Any]:
+        """The mean of each row, (n,)."""
+        self._refuse_labels("mean")
+        return self._numbers_in_user_terms(self.mean_value)
+
+    @property
+    def mean_value(self) -> Array:
+        """The mean of each row as a number, (n,)."""
+        if self.expected is not None:
+            return self.expected
+        points, weights = self._points_and_weights()
+        return np.asarray((points * weights).sum(axis=1))
+
+    def quantile(self, q: ArrayLike) -> NDArray[Any]:
+        """Return quantiles of each row: (n,) for one q in [0, 1], or (n, len(q)).
+
+        Those of m draws are interpolated between order statistics: the k-th is the quantile k / (m + 1), such that a
+        further draw lies below the result with probability q.
+        """
+        self._refuse_labels("quantiles")
+        share = np.asarray(q, dtype=np.float64)
+        if share.ndim > 1 or not bool(((share >= 0.0) & (share <= 1.0)).all()):
+            raise InvalidInput(f"q should be numbers in [0, 1], but got {q!r}: 0.5 is the median.")
+        found = self.quantile_values(np.atleast_1d(share))
+        return self._numbers_in_user_terms(found if share.ndim else found[:, 0])
+
+    def quantile_values(self, q: Array) -> Array:
+        """Return quantiles of each row as numbers, (n, len(q))."""
+        if self.weights is None:
+            return np.asarray(np.quantile(self.points, q, axis=1, method="weibull").T)
+        points, weights = self._points_and_weights()
+        below = np.cumsum(weights, axis=1)
+        place = (below[:, :, None] < q * (1.0 - 1e-12)).sum(axis=1).clip(max=points.shape[1] - 1)
+        return np.asarray(np.take_along_axis(points, place, axis=1))
+
+    def interval(self, share: float = 0.9) -> NDArray[Any]:
+        """Return the central interval that holds this share of the probability: (n, 2)."""
+        return self.quantile([0.5 - 0.5 * share, 0.5 + 0.5 * share])
+
+    def cdf(self, values: ArrayLike) -> Array:
+        """Return P(column <= value) for one value of each row, (n,)."""
+        return self._at_most(self._values(values))[1]
+
+    def pit(self, values: ArrayLike, *, random_state: RandomState = 0) -> Array:
+        """Return the probability integral transform of one value of each row, (n,), in (0, 1).
+
+        If the values follow the distribution, the results are uniform and independent. Ties are broken at random.
+        """
+        below, at_most = self._at_most(self._values(values))
+        u = as_stream(random_state).child("pit").uniform(0, self.n_rows, 1).numpy()[:, 0]
+        if self.weights is None:  # the rank of a value among itself and m draws is uniform on 0..m
+            m = self.points.shape[1]
+            below, at_most = below * m / (m + 1), (at_most * m + 1) / (m + 1)
+        return np.asarray(below + u * (at_most - below))
+
+    def __repr__(self) -> str:
+        """Return the column, the number of rows, and the levels or the number of draws."""
+        rows = f"{self.n_rows:,} row{'' if self.n_rows == 1 else 's'}"
+        if self.weights is None:
+            return f"Conditional({self.label}, {rows}, {self.points.shape[1]:,} draws each)"
+        levels = listed(user_terms(self.schema, 0, value) for value in self.points)
+        return f"Conditional({self.label}, {rows}, levels {levels})"
+
+    def _of_levels(self, what: str) -> Array:
+        if self.weights is None:
+            raise InvalidInput(
+                f"{self.label} is a number and has no {what}, which levels have: take its mean or quantiles, or "
+                "score_samples for its density."
+            )
+        return self.weights
+
+    def _refuse_labels(self, what: str) -> None:
+        if self.schema.labels[0] is not None:
+            raise InvalidInput(f"{self.label} has labels and no {what}: take its probabilities or its mode.")
+
+    def _points_and_weights(self) -> tuple[Array, Array]:
+        """Return the points of each row, increasing, and their weights, (n, m) each."""
+        if self.weights is None:
+            return self.points, np.full(self.points.shape, 1.0 / self.points.shape[1])
+        order = np.argsort(self.points)
+        return np.broadcast_to(self.points[order], self.weights.shape), self.weights[:, order]
+
+    def _at_most(self, values: Array) -> tuple[Array, Array]:
+        """Return P(column < value) and P(column <= value), (n,) each."""
+        self._refuse_labels("distribution function")
+        points, weights = self._points_and_weights()
+        below, at_most = points < values[:, None], points <= values[:, None]
+        return (weights * below).sum(axis=1), (weights * at_most).sum(axis=1)
+
+    def _values(self, values: ArrayLike) -> Array:
+        own = values_of(self.schema, 0, list(np.atleast_1d(np.asarray(values))), "values")
+        if len(own) != self.n_rows:
+            raise InvalidInput(
+                f"values should have one value for each of {self.n_rows:,} rows, but has {len(own):,}: give as many."
+            )
+        return own
+
+    def _in_user_terms(self, values: Array) -> NDArray[Any]:
+        rows = from_values(values.reshape(-1, 1), self.schema)
+        if self.schema.kind == "numpy":
+            column = rows[:, 0]
+        elif self.schema.kind == "pandas":
+            column = rows.iloc[:, 0].to_numpy()
+        elif self.schema.kind == "polars":
+            column = rows.to_series().to_numpy()
+        else:
+            column = rows.column(0).to_numpy(zero_copy_only=False)
+        return np.asarray(column).reshape(values.shape)
+
+    def _numbers_in_user_terms(self, values: Array) -> NDArray[Any]:
+        """Return means and the like: numbers as they are, dates and times in the column's dtype."""
+        return values if self.schema.units[0] is None else self._in_user_terms(values)
+
+
+@in_initial_torch_state
+def conditional(
+    model: DiffusionModel,
+    values: Array,
+    column: int,
+    *,
+    n_draws: int,
+    stream: Stream,
+    sampler: Sampler | str | None = None,
+) -> Conditional:
+    """Return the distribution of a column given the observed cells of rows, (n, d), of which it is none.
+
+    A column of levels takes one evaluation per row; a number `n_draws` draws, and one evaluation for its mean where the
+    column is a linear function of its coordinate. Raises InvalidInput for a column that is constant, and for patterns
+    for which the model was not trained.
+    """
+    codec, schema, label = model.codec, model.schema.taken([column]), model.schema.label(column)
+    if not codec.columns[column].width:
+        raise InvalidInput(
+            f"The column should vary, but {label} is {codec.columns[column].description}: choose another."
+        )
+    rows = values.copy()
+    rows[:, column] = np.nan
+    known = known_cells(model, rows)
+    for i, block in enumerate(codec.blocks):
+        if block.column == column and block.continuous is None:
+            return Conditional(label, schema, block.values, probabilities_of_levels(model, known, i))
+    drawn = draws_given(model, known, np.arange(len(rows)), n_draws, stream=stream, sampler=sampler)[..., column]
+    expected = None
+    if is_linear(codec.columns[column]):
+        expected = means_of_numbers(model, known)[:, column]
+    return Conditional(label, schema, np.sort(drawn, axis=1), expected=expected)
+
+
+def is_linear(column: Column) -> bool:
+    """Return whether the mean of a column's coordinate gives the mean of its values."""
+    return isinstance(column.number if isinstance(column, IntegerColumn) else column, NumberColumn)
+
+
+def draws_given(
+    model: DiffusionModel,
+    known: Encoded,
+    numbers: NDArray[np.intp],
+    n_draws: int,
+    *,
+    stream: Stream,
+    sampler: Sampler | str | None = None,
+) -> Array:
+    """Return draws of rows with known cells, (n, n_draws, d); row i has the number `numbers[i]` in the stream."""
+    n, place = len(numbers), torch.arange(len(numbers), device=known.rows.device).repeat_interleave(n_draws)
+    repeated = Encoded(
+        known.rows[place], known.given[place], known.asked[place], np.repeat(known.values, n_draws, axis=0)
+    )
+    rows = rows_by_number(
+        model,
+        np.repeat(numbers, n_draws),
+        stream=stream,
+        sampler=sampler,
+        given=repeated,
+        tries=np.tile(np.arange(n_draws), n),
+    )
+    return rows.reshape(n, n_draws, -1)
+
+
+def probabilities_of_levels(model: DiffusionModel, known: Encoded, block: int) -> Array:
+    """Return P(level | known) of a block's levels, (n, L), in one evaluation."""
+
+    def of_tile(rows: Tensor, given: Tensor) -> Tensor:
+        return level_log_probs(model.denoiser, rows, given, block).double().softmax(dim=1)
+
+    return _by_tiles(known, of_tile, model.codec.blocks[block].n_levels)
+
+
+def means_of_numbers(model: DiffusionModel, known: Encoded) -> Array:
+    """Return E[column | known] of the linear columns of numbers, (n, d), in one evaluation; NaN for other columns.
+
+    Means lie within the range of their columns.
+    """
+    codec = model.codec
+
+    def of_tile(rows: Tensor, given: Tensor) -> Tensor:
+        levels = log_snr_by_coordinate(torch.tensor(-torch.inf, device=rows.device), given).to(rows)
+        return model.denoiser(rows.nan_to_num().masked_fill(~given, 0.0), levels).double()
+
+    z = _by_tiles(known, of_tile, codec.n_encoded)
+    means = np.full((len(z), codec.n_columns), np.nan)
+    for j, (column, place) in enumerate(zip(codec.columns, codec.slices, strict=True)):
+        number = column.number if isinstance(column, IntegerColumn) else column
+        if isinstance(number, NumberColumn):
+            least, largest = column.least, column.largest  # type: ignore[attr-defined]  # of numbers of either kind
+            means[:, j] = np.clip(number.centre + number.scale * z[:, place.start], least, largest)
+    return model.schema.clipped(means)
+
+
+def _by_tiles(known: Encoded, of_tile: Callable[[Tensor, Tensor], Tensor], width: int) -> Array:
+    def tile(first: int, last: int) -> Tensor:
+        rows, given = (padded_tile(part[first:last], TILE_ROWS) for part in (known.rows, known.given))
+        return of_tile(rows, given)
+
+    pieces = over_tiles(tile, 0, len(known.rows), n_columns=width, device=known.rows.device)
+    return torch.cat([torch.empty(0, width, dtype=torch.float64), *(piece.cpu() for piece in pieces)]).numpy()
+
+
+def _equal(one: Array, other: Array) -> NDArray[np.bool_]:
+    return np.asarray((one == other) | (np.isnan(one) & np.isnan(other)))

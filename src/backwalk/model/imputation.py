@@ -1,0 +1,123 @@
+"""Missing cells of rows, drawn or estimated given the observed cells of the same row.
+
+Draws fill all gaps of a row jointly. Estimates take each gap by itself: the conditional mean or median of a number, the
+most probable level of a label. Observed cells stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.errors import InvalidInput
+from backwalk.model.conditional import (
+    Conditional,
+    draws_given,
+    is_linear,
+    means_of_numbers,
+    probabilities_of_levels,
+)
+from backwalk.model.conditions import known_cells
+from backwalk.model.fitted import DiffusionModel
+from backwalk.model.rejection import rows_by_number
+from backwalk.sampling import Sampler
+from backwalk.streams import Stream
+from backwalk.torch_state import in_initial_torch_state
+
+Array = NDArray[np.float64]
+Statistic = Literal["mean", "median"]
+_DRAWS_AT_ONCE = 2**16
+
+
+def imputed(
+    model: DiffusionModel,
+    values: Array,
+    n_draws: int,
+    *,
+    stream: Stream,
+    sampler: Sampler | str | None = None,
+) -> Iterator[Array]:
+    """Yield `n_draws` copies of rows, (n, d), whose missing cells are drawn given the observed ones.
+
+    Draw m of row i depends only on the stream, on m and i, and on the row. Raises InvalidInput for gaps that the model
+    was not trained for, and in columns whose missing values it generates.
+    """
+    filled, with_gaps = _with_constants(model, values)
+    known = known_cells(model, filled[with_gaps]) if len(with_gaps) else None
+    for m in range(n_draws):
+        rows = filled.copy()
+        if known is not None:
+            own = stream.child("draw", m)
+            rows[with_gaps] = rows_by_number(model, with_gaps, stream=own, sampler=sampler, given=known)
+        yield rows
+
+
+@in_initial_torch_state
+def estimated(
+    model: DiffusionModel,
+    values: Array,
+    statistic: Statistic,
+    n_draws: int,
+    *,
+    stream: Stream,
+    sampler: Sampler | str | None = None,
+) -> Array:
+    """Return rows, (n, d), whose missing cells are the mean or the median given the observed ones.
+
+    Labels and truth values are the most probable ones. Levels take one evaluation for each column, and so do the means
+    of all numbers that are linear in their coordinates; means of others, and medians, are those of `n_draws` draws.
+    Raises as `imputed` does.
+    """
+    codec, schema = model.codec, model.schema
+    found, with_gaps = _with_constants(model, values)
+    if not len(with_gaps):
+        return found
+    rows = found[with_gaps]
+    gaps, known = np.isnan(rows), known_cells(model, rows)
+    pending: NDArray[np.bool_] = np.asarray(gaps.any(axis=0))
+    for i, block in enumerate(codec.blocks):
+        j = block.column
+        if not pending[j] or block.continuous is not None:
+            continue
+        of_levels = Conditional(
+            schema.label(j), schema.taken([j]), block.values, probabilities_of_levels(model, known, i)
+        )
+        is_named = schema.labels[j] is not None or schema.is_boolean(j)
+        rows[gaps[:, j], j] = (of_levels.most_probable if is_named else _of(of_levels, statistic))[gaps[:, j]]
+        pending[j] = False
+    linear = np.array([is_linear(column) for column in codec.columns]) & (statistic == "mean")
+    if (pending & linear).any():
+        rows = np.where(gaps & linear, means_of_numbers(model, known), rows)
+        pending &= ~linear
+    if pending.any():
+        still = np.flatnonzero((gaps & pending).any(axis=1))
+        at_once = max(_DRAWS_AT_ONCE // n_draws, 1)
+        take: Callable[..., Array] = np.mean if statistic == "mean" else np.median
+        for first in range(0, len(still), at_once):
+            part = still[first : first + at_once]
+            of_part = known_cells(model, found[with_gaps[part]])
+            drawn = draws_given(model, of_part, with_gaps[part], n_draws, stream=stream, sampler=sampler)
+            rows[part] = np.where(gaps[part] & pending, take(drawn, axis=1), rows[part])
+    found[with_gaps] = rows
+    return found
+
+
+def _of(conditional: Conditional, statistic: Statistic) -> Array:
+    return conditional.mean_value if statistic == "mean" else conditional.quantile_values(np.array([0.5]))[:, 0]
+
+
+def _with_constants(model: DiffusionModel, values: Array) -> tuple[Array, NDArray[np.intp]]:
+    """Return rows, (n, d), with the gaps of constant columns filled, and the numbers of the rows with other gaps."""
+    filled, codec, schema = values.copy(), model.codec, model.schema
+    for j in np.flatnonzero(np.isnan(values).any(axis=0)).tolist():
+        if j in codec.missing_levels:
+            raise InvalidInput(
+                f'Gaps of {schema.label(j)} cannot be filled, as the model generates them: fit with missing="absent".'
+            )
+        if not codec.columns[j].width:
+            gaps = np.isnan(values[:, j])
+            filled[gaps, j] = codec.decode(np.zeros((1, codec.n_encoded)))[0, j]
+    return filled, np.flatnonzero(np.isnan(filled).any(axis=1))

@@ -1,0 +1,157 @@
+"""A column given others, gaps filled by draws and by estimates, and their observed cells."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy import stats
+
+from backwalk.errors import InvalidInput
+
+GAPS = [(0, "x"), (1, "species"), (2, "y"), (2, "sex"), (3, "species"), (3, "x")]
+
+
+@pytest.fixture(scope="module")
+def whole(penguins_density):
+    """The rows as numbers, and as a frame of the fitted columns and dtypes."""
+    rows = penguins_density.sample(12, random_state=6)
+    frame = penguins_density.as_frame(rows)
+    return rows, frame.assign(species=frame["species"].astype("string"), sex=rows[:, 2] == 1.0)
+
+
+@pytest.fixture(scope="module")
+def gaps(whole):
+    frame = whole[1].astype({"sex": "boolean"})
+    for i, name in GAPS:
+        frame.loc[i, name] = None
+    return frame.set_axis([f"row {i}" for i in range(12)])
+
+
+@pytest.mark.parametrize("given", [None, ["x"]])
+def test_levels_given_others_have_their_probabilities(penguins, penguins_density, whole, given):
+    rows, frame = whole
+    found = penguins.conditional(frame.drop(columns="species"), "species", given=given)
+    expected = penguins_density.level_log_probs(rows, "species", given=given)
+    np.testing.assert_allclose(found.probabilities, np.exp(expected), atol=1e-6)
+    assert found.levels.tolist() == ["Adelie", "Chinstrap", "Gentoo"]
+    assert found.mode.tolist() == found.levels[expected.argmax(axis=1)].tolist()
+    own = expected[np.arange(12), rows[:, 0].astype(int)]
+    np.testing.assert_allclose(found.log_prob(frame["species"]), own, atol=1e-5)
+    assert repr(found) == "Conditional(column 'species', 12 rows, levels 'Adelie', 'Chinstrap', 'Gentoo')"
+    with pytest.raises(InvalidInput, match="'species' has labels"):
+        found.quantile(0.5)
+    with pytest.raises(InvalidInput, match="'species' has levels"):
+        _ = found.draws
+
+
+def test_levels_that_are_numbers_have_a_distribution_function(penguins, penguins_density, whole):
+    rows, frame = whole
+    found = penguins.conditional(frame, "sex")
+    p = np.exp(penguins_density.level_log_probs(rows, "sex"))[:, 1]
+    assert found.levels.tolist() == [False, True]
+    np.testing.assert_allclose(found.mean, p, atol=1e-6)
+    np.testing.assert_allclose(found.cdf(np.zeros(12)), 1.0 - p, atol=1e-6)
+    np.testing.assert_array_equal(found.quantile([0.0, 0.5, 1.0])[:, 1], p > 0.5)
+    ties = found.pit(frame["sex"])
+    low = np.where(frame["sex"], 1.0 - p, 0.0)
+    assert ((ties > low) & (ties < low + np.where(frame["sex"], p, 1.0 - p))).all()
+    assert found.mode.dtype == bool
+
+
+def test_a_number_given_others_has_their_mean_and_quantiles(penguins, penguins_density, whole):
+    rows, frame = whole
+    found = penguins.conditional(frame, "y", n_draws=99)
+    species, sex = rows[:, 0].astype(int), rows[:, 2].astype(int)
+    means = penguins_density.means[species, sex, 0]
+    covariances = penguins_density.covariances[species, sex, 0]
+    gain = covariances[:, 0, 1] / covariances[:, 0, 0]
+    np.testing.assert_allclose(found.mean, means[:, 1] + gain * (rows[:, 1] - means[:, 0]), atol=1e-4)
+    assert found.draws.shape == (12, 99)
+    np.testing.assert_array_equal(found.quantile(0.5), np.sort(found.draws, axis=1)[:, 49])
+    at = [penguins_density.conditional_cdf(np.column_stack([rows[:, :3], y]), "y") for y in found.draws.T]
+    assert stats.kstest(np.ravel(at), "uniform").pvalue > 1e-8
+    np.testing.assert_allclose(found.interval(0.8), found.quantile([0.1, 0.9]), rtol=1e-9)
+    assert stats.kstest(found.pit(frame["y"]), "uniform").pvalue > 1e-8
+    for what in ("levels", "probabilities", "mode"):
+        with pytest.raises(InvalidInput, match="'y' is a number"):
+            getattr(found, what)
+    assert repr(found) == "Conditional(column 'y', 12 rows, 99 draws each)"
+
+
+def test_columns_that_cannot_be_told_are_refused(penguins, fitted, rows, whole):
+    _, frame = whole
+    with pytest.raises(InvalidInput, match="'y' is"):
+        penguins.conditional(frame, "y", given=["x", "y"])
+    with pytest.raises(InvalidInput, match="column 1 is constant"):
+        fitted.conditional(rows[:2], 1)
+    with pytest.raises(InvalidInput, match='conditions="any"'):
+        fitted.conditional(rows[:2], 2)
+    with pytest.raises(InvalidInput, match="'x'"):
+        penguins.conditional(frame.drop(columns="x"), "y")
+    with pytest.raises(InvalidInput, match="12 rows, but has 2"):
+        penguins.conditional(frame, "sex").log_prob([True, False])
+
+
+def test_draws_fill_gaps_and_leave_the_rest(penguins, gaps, whole):
+    draws = penguins.impute(gaps, n_draws=2, random_state=0)
+    assert len(draws) == 2
+    is_gap = gaps.isna().to_numpy()
+    for drawn in draws:
+        assert drawn.dtypes.astype(str).tolist() == ["string", "float64", "bool", "float64"]
+        assert drawn.index.tolist() == gaps.index.tolist()
+        assert not drawn.isna().to_numpy().any()
+        same = drawn.to_numpy(object) == whole[1].to_numpy(object)
+        assert same[~is_gap].all()
+    assert (draws[0].loc["row 2", "y"]) != (draws[1].loc["row 2", "y"])
+    pd.testing.assert_frame_equal(penguins.impute(gaps, random_state=0), draws[0])
+
+
+def test_a_gap_is_drawn_in_whatever_table_its_row_stands(penguins, gaps):
+    """Row 2 is the same where the rows after it are missing, up to rounding."""
+    one, other = (penguins.impute(table, random_state=5) for table in (gaps, gaps.head(3)))
+    assert one.loc["row 2", "y"] == pytest.approx(other.loc["row 2", "y"], abs=1e-5)
+
+
+def test_draws_of_gaps_follow_the_conditional(penguins, penguins_density):
+    """By the conditional distribution function: a false alarm in 1e8."""
+    rows = penguins_density.sample(400, random_state=8)
+    frame = penguins_density.as_frame(rows)
+    frame = frame.assign(sex=rows[:, 2] == 1.0, y=np.nan)
+    drawn = penguins.impute(frame, random_state=1)["y"].to_numpy()
+    u = penguins_density.conditional_cdf(np.column_stack([rows[:, :3], drawn]), "y")
+    assert stats.kstest(u, "uniform").pvalue > 1e-8
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_estimates_are_those_of_each_gap(penguins, gaps, whole, statistic):
+    found = penguins.impute(gaps, statistic=statistic, n_draws=40, random_state=0)
+    assert found.loc["row 1", "species"] == penguins.conditional(gaps.iloc[[1]], "species").mode[0]
+    assert found.loc["row 2", "sex"] == penguins.conditional(gaps.iloc[[2]], "sex").mode[0]
+    of_x = penguins.conditional(gaps.iloc[[0]], "x", n_draws=40)
+    expected, error = of_x.mean[0], of_x.draws.std() / np.sqrt(40)
+    tolerance = 1e-5 if statistic == "mean" else 6.0 * error
+    assert found.loc["row 0", "x"] == pytest.approx(expected, abs=tolerance)
+    is_gap = gaps.isna().to_numpy()
+    assert (found.to_numpy(object) == whole[1].to_numpy(object))[~is_gap].all()
+
+
+def test_complete_rows_come_back(penguins, whole):
+    pd.testing.assert_frame_equal(penguins.impute(whole[1]), whole[1])
+    as_polars = pl.from_pandas(whole[1])
+    pd.testing.assert_frame_equal(penguins.impute(as_polars, statistic="mean"), whole[1])
+
+
+def test_what_cannot_be_filled_is_refused(penguins, fitted, rows, gaps):
+    holes = rows[:3].copy()
+    holes[0, 0] = np.nan
+    with pytest.raises(InvalidInput, match='conditions="any"'):
+        fitted.impute(holes)
+    holes = rows[:3].copy()
+    holes[0, 1] = np.nan
+    np.testing.assert_array_equal(fitted.impute(holes), rows[:3])
+    with pytest.raises(InvalidInput, match="statistic"):
+        penguins.impute(gaps, statistic="mode")
+    with pytest.raises(InvalidInput, match="n_draws"):
+        penguins.impute(gaps, n_draws=0)
+    with pytest.raises(InvalidInput, match=r"'sex', .* 0\.5"):
+        penguins.impute(gaps.assign(sex=0.5))
