@@ -61,7 +61,9 @@ def test_a_built_in_density_gives_rows_that_no_fit_was_given(run, tmp_path, judg
         assert run("report", model, "two_moons", *options, "--force")[0] == 0
         assert len(judged["unseen"].values) == 200
         assert not set(map(bytes, judged["unseen"].values)) & set(map(bytes, fitted))
-        np.testing.assert_array_equal(judged["training"], fitted)  # those of the fit, whatever the seed and --rows
+        np.testing.assert_array_equal(
+            judged["training"].values, fitted
+        )  # those of the fit, whatever the seed and --rows
         assert judged["model_path"] == str(model)
     assert run("score", model, "two_moons", "--rows", 200, "--seed", 1, "-o", tmp_path / "s.csv")[0] == 0
     expected = Diffusion.load(model).score_samples(two_moons().sample(200, random_state=1))

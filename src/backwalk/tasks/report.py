@@ -51,6 +51,7 @@ def report(
     output: str | Path,
     *,
     training: str | None = None,
+    target: str | None = None,
     device: str = "auto",
     rows: int | None = None,
     drop_missing: bool = False,
@@ -61,16 +62,16 @@ def report(
 ) -> ReportResult:
     """Score a saved model on rows that its fit did not see, and write a report to `output`, an .html file.
 
-    With the rows of the fit as `training`, baselines are fitted to them and copies of them are counted. `commands` are
-    the command lines that the page shows.
+    With the rows of the fit as `training`, baselines are fitted to them and copies of them are counted. `target` names
+    a column that models trained on generated rows predict. `commands` are the command lines that the page shows.
     """
     path, stream = Path(output), Stream(seed).child("report")
     check_report_target(path, force)
     own = load_model(Path(model), device, data=data).model_
-    training_rows = None
+    fit_rows = None
     if training is not None:
-        fitted = read_training(training, own, drop_missing=drop_missing, observer=observer)
-        training_rows = assessment.matched_rows(fitted.table, own, "--training")
+        fit_rows = read_training(training, own, drop_missing=drop_missing, observer=observer).table
+        assessment.matched_rows(fit_rows, own, "--training")
     unseen = read_data(data, rows, seed, unseen=True, drop_missing=drop_missing, model=own, observer=observer)
     scored, _ = assessment.rows_to_score(unseen.table, own, "DATA")
     observer.message(f"scoring {len(scored):,} unseen rows")
@@ -78,8 +79,9 @@ def report(
     fidelity = assessment.assess(
         own,
         unseen.table,
-        training=training_rows,
+        training=fit_rows,
         density=unseen.density,
+        target=target,
         stream=stream.child("assess"),
         model_path=str(model),
         watch=partial(observer.progress, "scoring"),
