@@ -110,7 +110,7 @@ def assess(
     watch(0.5, "memorisation")
     alike, gain = None, None
     if training_rows is not None and trained is not None:
-        alike = _equally_many(model, training_rows, trained, rows, stream)
+        alike = _equally_many(model, view, training_rows, trained, rows, stream)
         gain = training_gain(model, *alike, stream.child("gain"))
     # The rest consists of small operations, for which a second thread costs more than it saves.
     with single_threads() as parallel_map, threadpool_limits(1):
@@ -182,11 +182,13 @@ def assess(
 
 
 def _equally_many(
-    model: DiffusionModel, training: Rows, trained: NDArray[np.bool_], unseen: Rows, stream: Stream
+    model: DiffusionModel, view: View, training: Rows, trained: NDArray[np.bool_], unseen: Rows, stream: Stream
 ) -> tuple[Rows, Rows]:
-    """Return equally many training and unseen rows, integers dequantised, at the same places in their cells."""
+    """Return equally many training and unseen rows; integers of tables of numbers at the same places in their cells."""
     places = stream.child("gain", "dequantisation")
     of_fit, others = equally_many(training[trained], unseen, stream.child("gain"))
+    if not view.is_of_numbers:
+        return of_fit, others  # their bound dequantises them
     return model.codec.dequantise(of_fit, stream=places), model.codec.dequantise(others, stream=places)
 
 
