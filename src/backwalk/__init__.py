@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         TableFileError,
         TrainingDiverged,
     )
-    from backwalk.estimator import Diffusion
+    from backwalk.estimator import Diffusion, DiffusionImputer, pooled
     from backwalk.sampling import Sampler
     from backwalk.table import Levels, Number
     from backwalk.training import Training
@@ -43,6 +43,7 @@ __all__ = [
     "CheckpointError",
     "DegenerateRowsWarning",
     "Diffusion",
+    "DiffusionImputer",
     "ImpossibleRowsWarning",
     "InvalidInput",
     "Levels",
@@ -59,10 +60,12 @@ __all__ = [
     "Textbook",
     "Training",
     "TrainingDiverged",
+    "pooled",
 ]
 
 _HOMES = {
     "Diffusion": "estimator",
+    "DiffusionImputer": "estimator",
     "Levels": "table",
     "NoiseSchedule": "diffusion",
     "Number": "table",
@@ -70,6 +73,7 @@ _HOMES = {
     "Sampler": "sampling",
     "Textbook": "denoiser",
     "Training": "training",
+    "pooled": "estimator",
 }
 
 

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from backwalk.denoiser import PreconditionedDenoiser, Residual, ResidualDenoiser, build_denoiser
 from backwalk.diffusion import Denoiser, eps_from_x_0
-from backwalk.errors import SamplingDiverged
+from backwalk.errors import InvalidInput, SamplingDiverged
+from backwalk.formatting import listed
 from backwalk.model import DiffusionModel, Student, visited_times, walk
 from backwalk.sampling import TILE_ROWS, Sampler, last_state, over_tiles
 from backwalk.streams import Stream
@@ -55,9 +56,16 @@ def distilled(
     called after every training step. The student starts from the weights of the model's first member where the sizes
     are the same.
 
-    Raises SamplingDiverged where the model's own x_0 are not finite, and TrainingDiverged.
+    Raises InvalidInput for columns with levels, SamplingDiverged where the model's own x_0 are not finite, and
+    TrainingDiverged.
     """
     began = time.perf_counter()
+    if model.codec.blocks:
+        columns = listed(model.schema.label(block.column) for block in model.codec.blocks)
+        raise InvalidInput(
+            f"A student should learn numbers alone, but {columns} have levels: leave these out of the fit, or sample "
+            "with fewer evaluations."
+        )
 
     def late() -> bool:
         return max_time is not None and time.perf_counter() - began > _SHARE_OF_PAIRS * max_time

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from backwalk.diffusion import Denoiser, integrate_ode
 from backwalk.errors import InvalidInput, SamplingDiverged
+from backwalk.formatting import listed
 from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel, encode_for_scoring, refuse_impossible
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
@@ -55,6 +56,7 @@ def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals
     InvalidInput for rows outside the network's range and for rows that the model cannot generate, and SamplingDiverged
     where a latent is not finite.
     """
+    _refuse_levels(model)
     refuse_impossible(model, values)
     z = encode_for_scoring(model, values)
     low, high = _levels(model)
@@ -68,6 +70,7 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
     Integers are rounded, which the solver's error does not include; constant columns have no error. Raises InvalidInput
     for latents of another shape or with coordinates beyond 1e6, and SamplingDiverged where a row is not finite.
     """
+    _refuse_levels(model)
     codec = model.codec
     x_N = np.array(complete(only_numbers(as_table(latents, name="Z"), name="Z"), name="Z").values)
     if x_N.shape[1] != codec.n_encoded:
@@ -96,6 +99,7 @@ def interpolated(
     """
     if not is_whole(n) or n < 2:
         raise InvalidInput(f"n should be an integer >= 2, as both ends count, but got {n!r}: 9 is usual.")
+    _refuse_levels(model)
     for end, name in ((x_a, "x_a"), (x_b, "x_b")):
         refuse_impossible(model, end, name)
     if len(x_a) != len(x_b):
@@ -145,6 +149,16 @@ class _InFloat64:
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         return self.denoiser(x_t.float(), log_snr.float()).double()
+
+
+def _refuse_levels(model: DiffusionModel) -> None:
+    """Raise InvalidInput for a model with columns of levels, which no ODE maps to noise."""
+    if model.codec.blocks:
+        columns = listed(model.schema.label(block.column) for block in model.codec.blocks)
+        raise InvalidInput(
+            f"Latents should be of numbers alone, but {columns} have levels: leave these out of the fit, or give them "
+            "to sample(given=...)."
+        )
 
 
 def _levels(model: DiffusionModel) -> tuple[float, float]:

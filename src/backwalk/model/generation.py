@@ -168,11 +168,29 @@ def walk(
 ) -> Iterator[ChainState]:
     """Yield the states of rows start..stop-1 of a sample, from x_N to x_0, in encoded units.
 
-    `t` counts the steps of the model's chain, also if the sampler visits only some of them.
+    `t` counts the steps of the model's chain, also if the sampler visits only some of them. Levels are drawn before the
+    chain, which is that of the numbers given these. Raises InvalidInput where all columns have levels.
     """
     chain = _chain(model, sampler)
-    for state in _walk(model, chain, start, stop, stream):
-        yield replace(state, t=chain.times[state.t])
+    if not model.codec.blocks:
+        for state in _walk(model, chain, start, stop, stream):
+            yield replace(state, t=chain.times[state.t])
+        return
+    numbers = torch.from_numpy(model.codec.numbers)
+    if not len(numbers):
+        raise InvalidInput("A chain should have numbers, but all columns have levels: sample() draws them at once.")
+    tile = _tile_of(model, None, 0, stop - start)
+    rows, known = draw_levels(model.denoiser, model.codec.blocks, *tile, first_row=start, stream=stream)
+    chain = chain._replace(denoiser=numbers_given(model, rows, known))
+
+    def whole(x: Tensor) -> Tensor:
+        z = rows.clone()
+        z[:, numbers.to(z.device)] = x.to(z)
+        return z
+
+    for state in _walk(model, chain, start, stop, stream, len(numbers)):
+        x_0_hat = None if state.x_0_hat is None else whole(state.x_0_hat)
+        yield replace(state, t=chain.times[state.t], x_t=whole(state.x_t), x_0_hat=x_0_hat)
 
 
 def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:

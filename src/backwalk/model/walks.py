@@ -60,8 +60,8 @@ def walk_forward(
 ) -> Iterator[WalkState]:
     """Yield the states from rows, (n, d), to noise, at the steps that a sampler visits.
 
-    Each state is drawn from q(x_t | x_s) given the previous one. Raises InvalidInput at once for rows that the model
-    cannot make.
+    Each state is drawn from q(x_t | x_s) given the previous one; levels stay as they are. Raises InvalidInput at once
+    for rows that the model cannot make.
     """
     refuse_impossible(model, values, "start")
     times = visited_times(model, sampler)
@@ -75,7 +75,9 @@ def _forward(
     schedule = model.schedule.respace(times)
     yield WalkState(0, math.inf, np.array(values, dtype=np.float64), None)
     x_t = encode_for_scoring(model, values).cpu()
+    numbers = torch.from_numpy(model.codec.numbers)
     for k, t in enumerate(times, start=1):
-        eps = stream.child("eps", t).normal(0, len(x_t), x_t.shape[1])
-        x_t = q_step(x_t, k, schedule).sample(eps.to(torch.float64))
+        eps = stream.child("eps", t).normal(0, len(x_t), len(numbers))
+        x_t = x_t.clone()
+        x_t[:, numbers] = q_step(x_t[:, numbers], k, schedule).sample(eps.to(torch.float64))
         yield WalkState(t, float(schedule.log_snr[k]), in_user_units(model, x_t.numpy()), None)
