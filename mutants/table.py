@@ -38,6 +38,8 @@ _OWN_NETWORK = ("denoiser/test_own_network.py",)
 _LEVELS = ("training/test_noise_levels.py",)
 _RATES = ("training/test_config.py",)
 _LOOP = ("training/test_loop.py",)
+_CONDITIONS = ("test_conditions.py",)
+_IMPUTATION = ("test_imputation.py",)
 _CODEC = ("table/test_codec.py",)
 _CHOICE_OF_KINDS = ("table/test_column_choice.py",)
 _QUANTILE_MAPS = ("table/test_quantile_maps.py",)
@@ -2276,5 +2278,69 @@ MUTANTS = (
         "        pass",
         "how soon Ctrl-C ends sampling",
         ("test_threads.py",),
+    ),
+    Mutant(
+        "a candidate that does not meet the conditions",
+        "model/rejection.py",
+        "first = held.any(axis=1), held.argmax(axis=1)",
+        "first = held.any(axis=1), held.argmin(axis=1)",
+        "rows under ranges and sets",
+        _CONDITIONS,
+    ),
+    Mutant(
+        "all candidates of a row from one stream",
+        "model/rejection.py",
+        'base.child("candidate", t)',
+        'base.child("candidate", 0)',
+        "rows under ranges and sets",
+        _CONDITIONS,
+    ),
+    Mutant(
+        "between-table variance without 1 + 1/m",
+        "estimator/pooling.py",
+        "excess = (1.0 + 1.0 / m) * between",
+        "excess = between",
+        "Rubin's rules",
+        _IMPUTATION,
+    ),
+    Mutant(
+        "lambda not squared",
+        "estimator/pooling.py",
+        "inverse = share**2 / (m - 1)",
+        "inverse = share / (m - 1)",
+        "the degrees of freedom of pooled estimates",
+        _IMPUTATION,
+    ),
+    Mutant(
+        "observed degrees of freedom upside down",
+        "estimator/pooling.py",
+        "(complete_freedom + 3.0) / (complete_freedom + 1.0)",
+        "(complete_freedom + 1.0) / (complete_freedom + 3.0)",
+        "the degrees of freedom of pooled estimates",
+        _IMPUTATION,
+    ),
+    Mutant(
+        "quantiles within the draws",
+        "model/conditional.py",
+        'method="weibull"',
+        'method="linear"',
+        "the coverage of intervals",
+        _IMPUTATION,
+    ),
+    Mutant(
+        "a number in question that is noisy, not absent",
+        "model/conditional.py",
+        "log_snr_by_coordinate(torch.tensor(-torch.inf, device",
+        "log_snr_by_coordinate(torch.tensor(0.0, device",
+        "E[number given what is known] in one evaluation",
+        _IMPUTATION,
+    ),
+    Mutant(
+        "observed cells taken for gaps",
+        "model/imputation.py",
+        "rows = np.where(gaps & linear, means_of_numbers(model, known), rows)",
+        "rows = np.where(linear, means_of_numbers(model, known), rows)",
+        "observed cells of imputed rows",
+        _IMPUTATION,
     ),
 )

@@ -13,6 +13,7 @@ NAMES = [
     "CheckpointError",
     "DegenerateRowsWarning",
     "Diffusion",
+    "DiffusionImputer",
     "ImpossibleRowsWarning",
     "InvalidInput",
     "Levels",
@@ -29,6 +30,7 @@ NAMES = [
     "Textbook",
     "Training",
     "TrainingDiverged",
+    "pooled",
 ]
 
 
