@@ -101,6 +101,7 @@ def test_a_stream_of_rows_is_that_of_their_numbers_and_candidates():
         ({"species": ("Adelie", "Gentoo")}, "without an order"),
         ({"x": {1.0, 2.0}}, "continuous"),
         ({"sex": set()}, "'sex'"),
+        ({"sex": 0.5}, r"'sex', .* 0\.5"),
         ({"x": [1.0, 2.0], "y": [1.0, 2.0, 3.0]}, "2, 3"),
         ({"x": "tall"}, "'tall'"),
         ({"x": (50.0, None)}, "held for 0 of 2,048"),

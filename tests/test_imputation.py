@@ -136,6 +136,12 @@ def test_estimates_are_those_of_each_gap(penguins, gaps, whole, statistic):
     assert (found.to_numpy(object) == whole[1].to_numpy(object))[~is_gap].all()
 
 
+def test_a_row_without_any_value_is_a_new_one(penguins, gaps):
+    empty = gaps.head(2).copy()
+    empty.loc["row 1"] = [pd.NA, np.nan, pd.NA, np.nan]
+    assert not penguins.impute(empty, random_state=0).isna().to_numpy().any()
+
+
 def test_complete_rows_come_back(penguins, whole):
     pd.testing.assert_frame_equal(penguins.impute(whole[1]), whole[1])
     as_polars = pl.from_pandas(whole[1])

@@ -11,9 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 from backwalk.errors import InvalidInput
 from backwalk.estimator.fitted import Columns, Fitted
 from backwalk.limits import is_whole
-from backwalk.model import Conditional, column_numbers, conditional, estimated, imputed
+from backwalk.model import Conditional, column_numbers, conditional, estimated, imputed, refuse_fractions
 from backwalk.streams import RandomState, as_stream
-from backwalk.table import Table, from_values
+from backwalk.table import from_values
 
 N_DRAWS = 100  # of a number's distribution
 
@@ -133,27 +133,14 @@ class Conditionals(Fitted):
             _check_draws(n_draws)
         if statistic not in (None, "mean", "median"):
             raise InvalidInput(f'statistic should be "mean", "median" or None, but got {statistic!r}: None draws.')
-        values = self._with_gaps(X).values
+        values = self._matched(X, columns=range(self.model_.schema.n_columns)).values
+        refuse_fractions(self.model_.schema, values, "X")
         stream = as_stream(random_state).child("impute")
         if statistic is not None:
             draws = int(n_draws or N_DRAWS)
             return self._completed(estimated(self.model_, values, statistic, draws, stream=stream), X)
         tables = [self._completed(rows, X) for rows in imputed(self.model_, values, int(n_draws or 1), stream=stream)]
         return tables if n_draws is not None else tables[0]
-
-    def _with_gaps(self, X: Any) -> Table:
-        """Return rows to be completed, of which the observed cells are the model's."""
-        table = self._matched(X, columns=range(self.model_.schema.n_columns))
-        schema = table.schema
-        for j in range(schema.n_columns):
-            x = table.values[table.observed[:, j], j]
-            broken = x[x != np.rint(x)] if schema.is_integer(j) else x[:0]
-            if len(broken):
-                raise InvalidInput(
-                    f"X should hold whole numbers in {schema.label(j)}, as in the fit, but got {broken[0]:.6g}: round "
-                    "such values, or fit with them."
-                )
-        return table
 
     def _completed(self, rows: NDArray[np.float64], X: Any) -> Any:
         found = from_values(rows, self.model_.schema)

@@ -28,7 +28,7 @@ from backwalk.model.fitted import (
     training_words,
 )
 from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
-from backwalk.model.given import Allowed, Given, conditions_of, user_terms, values_of
+from backwalk.model.given import Allowed, Given, conditions_of, refuse_fractions, user_terms, values_of
 from backwalk.model.imputation import estimated, imputed
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.log_density import MOST_EXACT_COLUMNS, log_density
@@ -74,6 +74,7 @@ __all__ = [
     "of_numbers",
     "possible_rows",
     "ranks",
+    "refuse_fractions",
     "refuse_impossible",
     "reverse_variances",
     "rows_by_number",

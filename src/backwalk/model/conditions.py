@@ -76,7 +76,7 @@ def known_cells(model: DiffusionModel, values: NDArray[np.float64]) -> Encoded:
     the model was not trained, and for rows beyond the network's range.
     """
     known = ~np.isnan(values)
-    for pattern in np.unique(known, axis=0):
+    for pattern in np.unique(known, axis=0) if model.conditions != "any" else ():
         model.check_pattern(np.flatnonzero(pattern).tolist())
     z = _encoded(model.codec, _nearest_levels(model.codec, values))
     at = torch.from_numpy(model.codec.observed(known)).to(model.denoiser.device)

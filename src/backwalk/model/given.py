@@ -213,9 +213,22 @@ def _not_empty(schema: Schema, j: int, given: Any, values: list[float]) -> tuple
     return tuple(sorted(map(float, values)))
 
 
+def refuse_fractions(schema: Schema, values: NDArray[np.float64], name: str) -> None:
+    """Raise InvalidInput for rows, (n, d), with other than whole numbers in a column whose dtype holds only these."""
+    for j in filter(schema.is_integer, range(schema.n_columns)):
+        x = values[~np.isnan(values[:, j]), j]
+        broken = x[x != np.rint(x)]
+        if len(broken):
+            raise InvalidInput(
+                f"{name} should hold whole numbers in {schema.label(j)}, as in the fit, but got {broken[0]:.6g}: round "
+                "it."
+            )
+
+
 def _refuse_impossible(model: DiffusionModel, values: NDArray[np.float64]) -> None:
     """Raise InvalidInput for given values, (m, d), that the model cannot make; a number may lie between two levels."""
     schema, codec = model.schema, model.codec
+    refuse_fractions(schema, values, "given")
     held = codec.supports(values, schema.dtypes)
     for j in np.flatnonzero(~held.all(axis=0)).tolist():
         column, value = codec.columns[j], float(values[held[:, j].argmin(), j])
