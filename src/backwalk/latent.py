@@ -156,8 +156,8 @@ def _refuse_levels(model: DiffusionModel) -> None:
     if model.codec.blocks:
         columns = listed(model.schema.label(block.column) for block in model.codec.blocks)
         raise InvalidInput(
-            f"Latents should be of numbers alone, but {columns} have levels: leave these out of the fit, or give them "
-            "to sample(given=...)."
+            f"Latents should be of numbers alone, but {columns} have levels: leave these out of the fit, or fit "
+            'numbers with few values by columns={name: "integer"}.'
         )
 
 

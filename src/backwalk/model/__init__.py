@@ -11,8 +11,8 @@ from backwalk.model.bounds import (
     chosen_times,
     measured_denoising_error,
 )
-from backwalk.model.conditional import Conditional, conditional
 from backwalk.model.conditions import Encoded, column_numbers, encoded, known_cells, numbers_given, of_numbers
+from backwalk.model.distributions import Conditional, conditional
 from backwalk.model.fitted import (
     MISMATCH_THAT_MATTERS,
     Conditions,
