@@ -11,6 +11,7 @@ from backwalk import errors
 NAMES = [
     "BackwalkError",
     "CheckpointError",
+    "ColumnsSetAsideWarning",
     "DegenerateRowsWarning",
     "Diffusion",
     "DiffusionImputer",
@@ -65,6 +66,7 @@ def test_errors_are_what_their_tree_says():
         **dict.fromkeys(("SamplingDiverged", "TrainingDiverged"), (errors.BackwalkError, RuntimeError)),
         **dict.fromkeys(
             (
+                "ColumnsSetAsideWarning",
                 "DegenerateRowsWarning",
                 "ImpossibleRowsWarning",
                 "PriorMismatchWarning",

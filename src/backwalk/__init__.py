@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backwalk.errors import (
         BackwalkError,
         CheckpointError,
+        ColumnsSetAsideWarning,
         DegenerateRowsWarning,
         ImpossibleRowsWarning,
         InvalidInput,
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BackwalkError",
     "CheckpointError",
+    "ColumnsSetAsideWarning",
     "DegenerateRowsWarning",
     "Diffusion",
     "DiffusionImputer",

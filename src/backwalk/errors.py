@@ -60,6 +60,10 @@ class SamplingDiverged(BackwalkError, RuntimeError):
     """Rows, latents or scores computed by the network are not finite; none of them is returned."""
 
 
+class ColumnsSetAsideWarning(UserWarning):
+    """Columns of identifiers or free text are left out of a fit."""
+
+
 class DegenerateRowsWarning(UserWarning):
     """Rows that no density describes well: they lie in fewer dimensions, repeat each other, or are very few."""
 

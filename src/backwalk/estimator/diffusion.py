@@ -34,7 +34,7 @@ from backwalk.model import DiffusionModel
 from backwalk.progress import Callback, progress_bar
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, as_stream
-from backwalk.table import as_table, complete
+from backwalk.table import as_table
 from backwalk.training import History, Training
 from backwalk.training.checkpoint import SECONDS_BETWEEN
 
@@ -230,12 +230,12 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
 
         Warns
         -----
-        DegenerateRowsWarning, RepeatedValueWarning, PriorMismatchWarning, ShortTrainingWarning
+        ColumnsSetAsideWarning, DegenerateRowsWarning, RepeatedValueWarning, PriorMismatchWarning, ShortTrainingWarning
             Before training, about rows or a schedule that spoil the model; after it, if a time limit ended it too soon.
         """
         began = time.perf_counter()
         del y  # part of scikit-learn's signature
-        table = complete(as_table(X))
+        table = as_table(X)
         settings = checked_settings(self.get_params(deep=False))
         options = checked_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         before = getattr(self, "model_", None) if settings.warm_start else None
@@ -359,6 +359,12 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         for network in (model.denoiser, *([model.student.denoiser] if model.student else [])):
             network.to(place)
         return estimator
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: missing values are allowed."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     def _adopt(self, model: DiffusionModel) -> None:
         self.model_ = model

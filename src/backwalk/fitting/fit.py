@@ -16,6 +16,7 @@ from torch import Tensor
 
 from backwalk.defaults import fit_rules
 from backwalk.errors import (
+    ColumnsSetAsideWarning,
     InvalidInput,
     ShortTrainingWarning,
     TrainingDiverged,
@@ -25,6 +26,7 @@ from backwalk.fitting.plan import planned
 from backwalk.fitting.settings import CheckpointOptions, Settings, chosen_device, stream_of
 from backwalk.fitting.speed import measured_slowness
 from backwalk.fitting.warnings import warnings_of
+from backwalk.formatting import listed
 from backwalk.limits import FARTHEST_TO_FIT
 from backwalk.model import (
     N_MEASURED_LEVELS,
@@ -35,7 +37,7 @@ from backwalk.model import (
 )
 from backwalk.progress import progress_bar
 from backwalk.sampling import default_sampler
-from backwalk.table import Codec, Table, complete
+from backwalk.table import Codec, Table, set_aside
 from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
 from backwalk.training import Progress, Trainer, checkpointed
@@ -55,7 +57,12 @@ def fitted(
     The weights start from those of the model `before`, if given. The time limit counts from `began`, a reading of
     `time.perf_counter`.
     """
-    codec = Codec.fit(complete(table), scale=settings.scale)
+    table, reasons = set_aside(table, kept=settings.columns or ())
+    if reasons:
+        named = listed(f"{name!r} ({reason})" for name, reason in reasons.items())
+        text = f"columns set aside: {named}. New rows will not have them; name a column in columns= to keep it."
+        warnings.warn(text, ColumnsSetAsideWarning, stacklevel=3)
+    codec = Codec.fit(table, scale=settings.scale, levels=True, columns=settings.columns, missing=settings.missing)
     stream = stream_of(settings.random_state, options)
     z = codec.encode(table.values, stream=stream.child("dequantisation"))
     farthest = float(np.nanmax(np.abs(z)))
