@@ -1906,7 +1906,7 @@ MUTANTS = (
     Mutant(
         "more members than the steps are for",
         "defaults/fit.py",
-        "members = min(members, _members_and_steps(n, d, None, slowness)[0])",
+        "members = min(members, _members_and_steps(n, d, None, slowness, rules)[0])",
         "pass",
         "the cost of so many steps in a generous time",
         ("test_defaults.py",),
@@ -1986,8 +1986,8 @@ MUTANTS = (
     Mutant(
         "a machine as fast as ever",
         "defaults/fit.py",
-        "max_time / (slowness * reference_step_seconds(n, d))",
-        "max_time / reference_step_seconds(n, d)",
+        "max_time / (slowness * reference_step_seconds(n, d, rules))",
+        "max_time / reference_step_seconds(n, d, rules)",
         "the networks that a slow machine has time for",
         ("fitting/test_speed.py",),
     ),

@@ -19,10 +19,9 @@ from backwalk.defaults.fit import (
 )
 from backwalk.defaults.structure import STRUCTURE, complete_cases, default_schedule, finest_scale
 from backwalk.defaults.student import default_distillation, default_pairs, default_student
-from backwalk.defaults.tables import LEAST_TABLE_WIDTH, default_shares
+from backwalk.defaults.tables import default_shares, table_rules
 
 __all__ = [
-    "LEAST_TABLE_WIDTH",
     "STRUCTURE",
     "FitRules",
     "complete_cases",
@@ -38,5 +37,6 @@ __all__ = [
     "fit_rules",
     "has_fast_bfloat16",
     "reference_step_seconds",
+    "table_rules",
     "usual_steps",
 ]

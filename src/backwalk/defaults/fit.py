@@ -132,26 +132,32 @@ def fit_rules(d: int) -> FitRules:
     return LOW if is_low(d) else HIGH
 
 
-def usual_steps(n: int, d: int) -> int:
+def usual_steps(n: int, d: int, rules: FitRules | None = None) -> int:
     """Return the training steps of a fit to n rows in R^d without a time limit."""
-    rules = fit_rules(d)
+    rules = rules or fit_rules(d)
     return int(np.clip(rules.steps_per_root * math.sqrt(n), rules.least_steps, rules.most_steps))
 
 
 def default_architecture(
-    n: int, d: int, max_time: float | None = None, max_steps: int | None = None, *, slowness: float = 1.0
+    n: int,
+    d: int,
+    max_time: float | None = None,
+    max_steps: int | None = None,
+    *,
+    slowness: float = 1.0,
+    rules: FitRules | None = None,
 ) -> Residual:
     """Return the network for n rows in R^d. A time limit in seconds buys members and steps.
 
     With `max_steps` there are no more members than without a time limit. `slowness` is the time of a training step
-    relative to that on the reference machine (`reference_step_seconds`).
+    relative to that on the reference machine (`reference_step_seconds`). `rules` are by default those for d columns.
     """
-    members, _ = _members_and_steps(n, d, max_time, slowness)
+    rules = rules or fit_rules(d)
+    members, _ = _members_and_steps(n, d, max_time, slowness, rules)
     if max_steps is not None:
-        members = min(members, _members_and_steps(n, d, None, slowness)[0])
-    return Residual(
-        width=_width(n, d, None if max_time is None else max_time / slowness), n_blocks=3, n_members=members
-    )
+        members = min(members, _members_and_steps(n, d, None, slowness, rules)[0])
+    width = _width(n, d, None if max_time is None else max_time / slowness, rules)
+    return Residual(width=width, n_blocks=3, n_members=members)
 
 
 def default_training(
@@ -163,23 +169,25 @@ def default_training(
     device: torch.device = _CPU,
     *,
     slowness: float = 1.0,
+    rules: FitRules | None = None,
 ) -> Training:
     """Return the training of a network (by default the usual one) for n rows in R^d on a device.
 
     With `max_time` the time limit ends the run, and the learning rates follow the elapsed time; the number of steps is
-    an upper bound. `slowness` is as for `default_architecture`.
+    an upper bound. `slowness` and `rules` are as for `default_architecture`.
     """
-    rules, (_, steps) = fit_rules(d), _members_and_steps(n, d, max_time, slowness)
+    rules = rules or fit_rules(d)
+    _, steps = _members_and_steps(n, d, max_time, slowness, rules)
     length = (max_steps or steps) if max_time is None else min(steps, max_steps or steps)
     haste = float(np.clip(rules.calm_steps / length, 1.0, rules.most_haste))
     most = max_steps or (steps if max_time is None else _MOST_FASTER * steps)
-    network = architecture or default_architecture(n, d, max_time, slowness=slowness)
+    network = architecture or default_architecture(n, d, max_time, slowness=slowness, rules=rules)
     if isinstance(network, nn.Module):
-        return Training(max_steps=most, batch_size=_batch_size(n, d), learning_rate=_OWN_NETWORK_RATE)
+        return Training(max_steps=most, batch_size=_batch_size(n, rules), learning_rate=_OWN_NETWORK_RATE)
     is_wide = isinstance(network, Residual) and network.width >= rules.bfloat16_width
     return Training(
         max_steps=most,
-        batch_size=_batch_size(n, d),
+        batch_size=_batch_size(n, rules),
         learning_rate=rules.learning_rate * haste**1.5,
         hidden_rate=rules.hidden_rate * haste**0.5,
         weight_decay=float(np.clip(rules.decayed_rows / n, rules.least_decay, rules.most_decay)),
@@ -197,38 +205,37 @@ def default_validation_fraction(n: int, d: int) -> float:
     return 0.0 if n < 20 else min(0.1, most, math.sqrt(10.0 / n), 1000 / n)
 
 
-def reference_step_seconds(n: int, d: int) -> float:
+def reference_step_seconds(n: int, d: int, rules: FitRules | None = None) -> float:
     """Return the seconds of a training step of one member on two cores of 2024, a third of them for any batch."""
-    rules = fit_rules(d)
+    rules = rules or fit_rules(d)
     if n < rules.narrow_rows:
         of_largest_batch = rules.narrow_step_seconds
     else:
-        of_largest_batch = rules.step_seconds * (_width(n, d, None) / rules.least_width) ** 2
-    return of_largest_batch * (1.0 + 2.0 * _batch_size(n, d) / rules.most_batch) / 3.0
+        of_largest_batch = rules.step_seconds * (_width(n, d, None, rules) / rules.least_width) ** 2
+    return of_largest_batch * (1.0 + 2.0 * _batch_size(n, rules) / rules.most_batch) / 3.0
 
 
-def _members_and_steps(n: int, d: int, max_time: float | None, slowness: float) -> tuple[int, int]:
+def _members_and_steps(n: int, d: int, max_time: float | None, slowness: float, rules: FitRules) -> tuple[int, int]:
     """Return the members of the ensemble and the training steps of each, as `FitRules` describes."""
-    rules, steps = fit_rules(d), usual_steps(n, d)
+    steps = usual_steps(n, d, rules)
     has_few_rows = n <= rules.few_rows
     if max_time is None:
         return 4 if has_few_rows else 2, steps
     start = rules.timed_members if has_few_rows else 2
-    affordable = max_time / (slowness * reference_step_seconds(n, d))
+    affordable = max_time / (slowness * reference_step_seconds(n, d, rules))
     wanted = start * math.sqrt(affordable / (start * steps))
     even = 2 * math.floor(wanted / 2.0 + (1.0 - rules.round_up))
     even = max(even, 2 * round(affordable / max(steps, rules.steps_per_row * n) / 2.0))
     least = 2 if affordable >= rules.steps_for_two else 1
-    trainable = affordable - _SETUP_SECONDS / reference_step_seconds(n, d)
+    trainable = affordable - _SETUP_SECONDS / reference_step_seconds(n, d, rules)
     most = min(rules.most_members, max(1, int(trainable / rules.sound_steps)))
     members = int(np.clip(even if wanted >= 1.5 else 1, least, most))
     members -= members % 2 if members > 1 else 0
     return members, max(1, round(affordable / members))
 
 
-def _width(n: int, d: int, seconds: float | None) -> int:
+def _width(n: int, d: int, seconds: float | None, rules: FitRules) -> int:
     """Return the units of a layer; `seconds` is the time limit in seconds of the reference machine."""
-    rules = fit_rules(d)
     if seconds is not None and seconds < rules.hurried_seconds:
         return rules.hurried_width
     if n < rules.narrow_rows:
@@ -236,6 +243,5 @@ def _width(n: int, d: int, seconds: float | None) -> int:
     return int(np.clip(64 * math.ceil(d / 64), rules.least_width, rules.most_width))
 
 
-def _batch_size(n: int, d: int) -> int:
-    rules = fit_rules(d)
+def _batch_size(n: int, rules: FitRules) -> int:
     return int(np.clip(n, rules.least_batch, rules.most_batch))

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backwalk.defaults import fit_rules
 from backwalk.errors import (
     ColumnsSetAsideWarning,
     InvalidInput,
@@ -120,7 +119,7 @@ def fitted(
         stopped_by = (
             "divergence" if trainer.diverged else "steps" if trainer.step == trainer.max_steps else "time limit"
         )
-        if stopped_by == "time limit" and trainer.step < min(plan.usual_steps // 2, fit_rules(z.shape[1]).sound_steps):
+        if stopped_by == "time limit" and trainer.step < min(plan.usual_steps // 2, plan.sound_steps):
             warnings.warn(
                 f"training was {time_limit_words(trainer.step, plan.usual_steps)}, which is too few: give a longer "
                 "max_time, or leave it out.",

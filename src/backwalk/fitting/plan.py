@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.defaults import (
-    LEAST_TABLE_WIDTH,
     STRUCTURE,
     complete_cases,
     default_architecture,
@@ -19,6 +18,8 @@ from backwalk.defaults import (
     default_training,
     default_validation_fraction,
     finest_scale,
+    fit_rules,
+    table_rules,
     usual_steps,
 )
 from backwalk.denoiser import Architecture, EnsembleDenoiser, TableLayout, build_denoiser
@@ -46,7 +47,8 @@ _MOST_MEASURED = 1000  # rows on which the denoising errors are measured
 class Plan:
     """The training rows and the held-out rows, (n, k), the schedule, the untrained network, and its training.
 
-    `covariance` is that of all rows, and `usual_steps` the number of training steps without a time limit.
+    `covariance` is that of all rows, and `usual_steps` the number of training steps without a time limit,
+    and `sound_steps` that below which a fit warns.
     """
 
     x_0: Tensor
@@ -59,6 +61,7 @@ class Plan:
     covariance: Tensor
     prior_mismatch: float
     usual_steps: int
+    sound_steps: int
     codec: Codec
     redraw: Redraw | None  # of x_0
     patterns: Patterns | None = None
@@ -120,12 +123,11 @@ def planned(
             _refuse_wide(z)
     of_before = None if before is None else before.architecture
     max_steps, max_time = settings.max_steps, settings.max_time
-    sizes = len(x_0), max(k, LEAST_TABLE_WIDTH) if is_table else k
-    architecture = (
-        settings.denoiser or of_before or default_architecture(*sizes, max_time, max_steps, slowness=slowness)
-    )
+    rules = table_rules(codec) if is_table else fit_rules(k)
+    usual = default_architecture(len(x_0), k, max_time, max_steps, slowness=slowness, rules=rules)
+    architecture = settings.denoiser or of_before or usual
     training = settings.training or default_training(
-        *sizes, max_steps, max_time, architecture, device, slowness=slowness
+        len(x_0), k, max_steps, max_time, architecture, device, slowness=slowness, rules=rules
     )
     check_length(training, len(x_0))
     layout = TableLayout(codec, JointGaussian.fit(z[trained], stream=stream.child("start"))) if is_table else None
@@ -144,7 +146,8 @@ def planned(
         denoiser.to(device),
         covariance,
         prior_mismatch(mean, covariance, schedule),
-        training.steps_for(len(x_0)) if settings.training else settings.max_steps or usual_steps(*sizes),
+        training.steps_for(len(x_0)) if settings.training else settings.max_steps or usual_steps(len(x_0), k, rules),
+        rules.sound_steps,
         codec,
         None if redraw is None else redraw.of(trained),
         Patterns.of(codec, default_shares(codec, conditions), conditions) if is_table else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class Settings:
     verbose: bool
     warm_start: bool
     columns: Mapping[str, Any] | None
-    missing: str
+    missing: Literal["absent", "generate"]
     conditions: Any
 
     def conditions_for(self, *, has_patterns: bool, schema: Schema) -> Conditions:

@@ -50,8 +50,9 @@ class Validation:
     continuous time.
 
     With `patterns` it is the bound for rows that are drawn level by level: -ln P(l_j | l_1..l_{j-1}) at a random j,
-    times the number of columns with levels, and the diffusion part of the numbers with all levels given. x_0 is NaN
-    where there is no value.
+    times the number of columns with levels, and the diffusion part of the numbers with all levels given. Numbers alone
+    that are trained for conditions have the training loss instead, as the bound of whole rows overfits long before it.
+    x_0 is NaN where there is no value.
     """
 
     def __init__(
@@ -71,20 +72,25 @@ class Validation:
         if patterns is None:
             self._points = [(rows, eps, log_snr, nats)]
             return
+        self._points = []
+        if not patterns.n_levels and patterns.shares.mixed + patterns.shares.regression > 0.0:
+            states = patterns.draw(n, stream=stream.child("validation pattern"))
+            levels, weight = patterns.by_coordinate(rows, log_snr, (1.0 + log_snr.exp()) / draws, states)
+            self._add(rows, eps, levels, weight)
+            return
         columns = torch.from_numpy(stream.child("validation column").permutation(n)).double()
         chain = patterns.chain((columns / n * patterns.n_levels).floor())
-        self._points = []
-        for states in (chain, patterns.levels_given(n)):
-            levels, weight = patterns.by_coordinate(rows, log_snr, nats, states)
-            is_code = torch.tensor(patterns.is_code, device=x_0.device)
-            if states is chain:  # only the next column of levels counts
-                weight = (weight > 0.0) * is_code * patterns.is_next(chain).to(x_0.device)
-                weight = weight * (patterns.n_levels / draws)
-            else:
-                weight = weight.masked_fill(is_code, 0.0)
-            if bool((weight > 0.0).any()):
-                filled = torch.where(rows.isnan(), eps.roll(1, dims=0), rows)
-                self._points.append((filled, eps, levels, weight.to(x_0)))
+        is_code = torch.tensor(patterns.is_code, device=x_0.device)
+        levels, weight = patterns.by_coordinate(rows, log_snr, nats, chain)
+        is_next = is_code & patterns.is_next(chain).to(x_0.device) & (weight > 0.0)  # the next column of levels counts
+        self._add(rows, eps, levels, is_next * (patterns.n_levels / draws))
+        levels, weight = patterns.by_coordinate(rows, log_snr, nats, patterns.levels_given(n))
+        self._add(rows, eps, levels, weight.masked_fill(is_code, 0.0))
+
+    def _add(self, rows: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> None:
+        """Add points of rows, (n, d), which are NaN where there is no value."""
+        if bool((weight > 0.0).any()):
+            self._points.append((torch.where(rows.isnan(), eps.roll(1, dims=0), rows), eps, log_snr, weight.to(rows)))
 
     def by_row(self, parallel_map: Map = map) -> Tensor:
         """Return the value of each validation row, the mean over its noisy points: (m,), float64."""
