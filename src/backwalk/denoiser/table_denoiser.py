@@ -64,6 +64,7 @@ class _Start(NamedTuple):
     known: Tensor
     free: Tensor
     posterior: GaussianPosterior
+    levels_known: bool
 
 
 class TableDenoiser(EnsembleDenoiser):
@@ -87,7 +88,10 @@ class TableDenoiser(EnsembleDenoiser):
         """Return x_0_hat of each member: x_t is (members, rows, k), log_snr (members, rows) or of x_t's shape."""
         start = self._start(x_t, log_snr)
         f = prediction(start.inputs, self.network.in_order)
-        return self._assembled(self._log_p(start, f).exp(), self._numbers_hat(start, x_t, f))
+        of_numbers = self._numbers_hat(start, x_t, f[..., self.layout.n_levels :])
+        return self._assembled(self._log_p(start, f).exp(), of_numbers)
+            self._log_p(start, f).exp(), self._numbers_hat(start, x_t, f[..., self.layout.n_levels :])
+        )
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, k), for x_t, (n, k), at log_snr, (), (n,) or (n, k)."""
@@ -133,7 +137,7 @@ class TableDenoiser(EnsembleDenoiser):
             log_p = self._log_p(start, f)
             levels, of_blocks = layout.levels_of(x_0), weight[..., layout.block_coordinates]
             cross_entropy = -(of_blocks * log_p.gather(-1, levels)).sum()
-            error = x_0[..., layout.numbers] - self._numbers_hat(start, x_t, f)
+            error = x_0[..., layout.numbers] - self._numbers_hat(start, x_t, f[..., layout.n_levels :])
             weighted = weight[..., layout.numbers] * error
             by_logits = log_p.exp_().scatter_add_(-1, levels, torch.full_like(of_blocks, -1.0))
             by_logits *= of_blocks[..., layout.block_of_level]
@@ -150,7 +154,7 @@ class TableDenoiser(EnsembleDenoiser):
         parameters = [parameter.detach() for parameter in self.network.in_order]
         f, *slopes = scripted(prediction_and_slopes, x_t.device)(inputs, parameters)
         q, p = start.log_q.exp(), self._log_p(start, f).exp()
-        value = self._assembled(p, self._numbers_hat(start, x, f)).mean(dim=0)
+        value = self._assembled(p, self._numbers_hat(start, x, f[..., layout.n_levels :])).mean(dim=0)
         n_varying = layout.n_levels + 2 * layout.n_numbers
 
         def push(tangents: Tensor) -> Tensor:
@@ -199,7 +203,9 @@ class TableDenoiser(EnsembleDenoiser):
         visible = x_t[..., numbers] * (seen[..., numbers] > 0.0)
         level = 0.125 * torch.log(of_row + self.floor**2)
         inputs = torch.cat([q - layout.prior, visible, mean, *constants, level], dim=-1) * layout.input_scale
-        return _Start(inputs, a, seen, noise_sq, log_q, mean, scale, known[..., numbers] & ~free, free, posterior)
+        levels_known = bool(known[..., layout.block_coordinates].all())
+        of_numbers = known[..., numbers] & ~free
+        return _Start(inputs, a, seen, noise_sq, log_q, mean, scale, of_numbers, free, posterior, levels_known)
 
     def _by_members(self, start: _Start, outputs: slice = slice(None)) -> Iterator[Tensor]:
         """Yield the network's outputs, (1, n, .), member by member."""
@@ -213,9 +219,16 @@ class TableDenoiser(EnsembleDenoiser):
 
     def _means(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         """Return the members' mean probabilities, (n, M), and mean x_0_hat of the numbers, (n, I)."""
-        x = x_t.unsqueeze(0)
+        x, n_levels = x_t.unsqueeze(0), self.layout.n_levels
         start = self._start(x, _levels(x_t, log_snr))
-        parts = [(self._log_p(start, f).exp(), self._numbers_hat(start, x, f)) for f in self._by_members(start)]
+        if start.levels_known:  # then q is one-hot, and the network has nothing to add
+            outputs = self._by_members(start, slice(n_levels, None))
+            of_numbers = [self._numbers_hat(start, x, f) for f in outputs]
+            return start.log_q[0].exp(), sum(of_numbers[1:], start=of_numbers[0])[0] / self.n_members
+        parts = [
+            (self._log_p(start, f).exp(), self._numbers_hat(start, x, f[..., n_levels:]))
+            for f in self._by_members(start)
+        ]
         p, x_0_hat = (sum(each[1:], start=each[0])[0] / self.n_members for each in zip(*parts, strict=True))
         return p, x_0_hat
 
@@ -223,7 +236,8 @@ class TableDenoiser(EnsembleDenoiser):
         return self.layout.normalised(start.log_q + f[..., : self.layout.n_levels])
 
     def _numbers_hat(self, start: _Start, x_t: Tensor, f: Tensor) -> Tensor:
-        hat = start.mean + start.scale * f[..., self.layout.n_levels :]
+        """Return x_0_hat of the numbers from the network's outputs for them, (..., I)."""
+        hat = start.mean + start.scale * f
         return self._restored(hat, x_t[..., self.layout.numbers], start)
 
     def _restored(self, hat: Tensor, own: Tensor, start: _Start) -> Tensor:
