@@ -90,8 +90,6 @@ class TableDenoiser(EnsembleDenoiser):
         f = prediction(start.inputs, self.network.in_order)
         of_numbers = self._numbers_hat(start, x_t, f[..., self.layout.n_levels :])
         return self._assembled(self._log_p(start, f).exp(), of_numbers)
-            self._log_p(start, f).exp(), self._numbers_hat(start, x_t, f[..., self.layout.n_levels :])
-        )
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, k), for x_t, (n, k), at log_snr, (), (n,) or (n, k)."""
