@@ -1273,7 +1273,7 @@ MUTANTS = (
     ),
     Mutant(
         "log-density shifted the wrong way",
-        "model/log_density.py",
+        "model/densities.py",
         "LogDensity(log_prob + volume, solver_error",
         "LogDensity(log_prob - volume, solver_error",
         "the log-density in the user's units",
@@ -1613,7 +1613,7 @@ MUTANTS = (
     ),
     Mutant(
         "probes of their own at each place of a row",
-        "model/log_density.py",
+        "model/densities.py",
         "own[torch.arange(first, min(last, len(z)), device=own.device) // n_places]",
         "z[first:last]",
         "the log-probability of integers by probes",
@@ -1621,7 +1621,7 @@ MUTANTS = (
     ),
     Mutant(
         "an error of places alone where probes err too",
-        "model/log_density.py",
+        "model/densities.py",
         "standard_error.hypot(probe_error)",
         "standard_error",
         "the stated error of integers by probes",
@@ -1678,7 +1678,7 @@ MUTANTS = (
     ),
     Mutant(
         "the same probes for all rows",
-        "model/log_density.py",
+        "model/densities.py",
         "probes.child(bits.hex())",
         "probes.child('all')",
         "the errors of estimated log-densities, which do not average out",

@@ -228,7 +228,6 @@ def test_a_table_scores_the_same_in_either_precision():
 
 
 BAD_ROWS = {
-    "NaN": (np.array([[0.0, 1.0], [np.nan, 2.0], [1.0, 1.0]]), "NaN at row 1, column 0"),
     "infinite": (np.array([[0.0, np.inf], [1.0, 2.0], [1.0, 1.0]]), "inf at row 0, column 1"),
     "no rows": (np.empty((0, 2)), "0 sample"),
     "no columns": (np.empty((5, 0)), "0 feature"),
@@ -629,7 +628,7 @@ def test_verbosity_may_be_a_number_as_elsewhere_in_scikit_learn():
 def test_between_two_rows_whole_numbers_stay_within_their_range():
     """Found by review: of flags it made -1 and 2."""
     flags = pd.DataFrame({"flag": np.arange(60) % 2, "x": np.random.default_rng(0).normal(size=60)})
-    model = tiny(max_steps=2).fit(flags)
+    model = tiny(max_steps=2, columns={"flag": "integer"}).fit(flags)
     far = flags[:1].assign(flag=5)
     between = model.interpolate(far, flags[1:2], 9)
     assert between["flag"].iloc[0] == 5  # the ends are the caller's rows

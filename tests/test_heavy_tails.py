@@ -183,7 +183,8 @@ def test_the_advised_lines_make_rows_like_those_that_were_judged():
     flags, counts = rng.integers(0, 2, 900), rng.poisson(9.0, 900)
     table = pd.DataFrame({"flag": flags, "site": 3.5, "x": rng.normal(size=900), "count": counts})
     training, unseen = table[:600], table[600:]
-    model = Diffusion(n_steps=20, max_steps=20, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(training)
+    settings = {"n_steps": 20, "max_steps": 20, "denoiser": Residual(8, 1), "random_state": 0, "verbose": False}
+    model = Diffusion(**settings, columns={"flag": "integer", "count": "integer"}).fit(training)
     fidelity = assess(model.model_, unseen, training=training, stream=Stream(0), n_pairs=2)
     codec = Codec.fit(as_table(training))
     some = fitted_baselines(as_table(training), codec, unseen.to_numpy(dtype=float), Stream(0))

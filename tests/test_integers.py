@@ -140,7 +140,8 @@ def flags():
     every = pd.DataFrame(list(itertools.product([0, 1], repeat=3)), columns=list("abc"))
     p = 0.5 * np.where(every["a"] == every["b"], 0.9, 0.1) * np.where(every["c"] == 1, 0.3, 0.7)
     rows = every.iloc[np.random.default_rng(0).choice(8, size=200, p=p)].reset_index(drop=True)
-    model = Diffusion(denoiser=Residual(32, 2, 1), max_steps=300, random_state=0, verbose=False)
+    kinds = dict.fromkeys("abc", "integer")
+    model = Diffusion(denoiser=Residual(32, 2, 1), max_steps=300, random_state=0, verbose=False, columns=kinds)
     return every, np.asarray(p), model.fit(rows)
 
 

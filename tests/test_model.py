@@ -24,7 +24,7 @@ from backwalk.model import (
     sample_rows,
     walk,
 )
-from backwalk.model.log_density import rows_scored_at_once
+from backwalk.model.densities import rows_scored_at_once
 from backwalk.sampling import TILE_ROWS, Sampler, StochasticMultistep
 from backwalk.streams import Stream
 

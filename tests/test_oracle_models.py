@@ -127,7 +127,7 @@ def test_small_tiles_are_for_denoisers_that_know_their_own_derivative(monkeypatc
         seen.add(tile_rows)
         return over_tiles(function, start, stop, tile_rows, **options)
 
-    monkeypatch.setattr("backwalk.model.log_density.over_tiles", tiles)
+    monkeypatch.setattr("backwalk.model.densities.over_tiles", tiles)
     log_density(wide(8), ROWS[:3, :1].expand(3, 8).numpy(), n_intervals=2)
     assert seen == {256}
     log_density(oracle_model(DENOISERS[2], ROWS, SCHEDULE), ROWS[:3].numpy(), n_intervals=2)

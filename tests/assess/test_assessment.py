@@ -483,7 +483,8 @@ def test_fractions_among_integers_are_left_out_and_named():
     """Found by an attack: half-integers in a column of integers were scored in silence."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"count": rng.integers(0, 9, 400).astype(float), "x": rng.normal(size=400)})
-    model = Diffusion(n_steps=20, max_steps=20, denoiser=SMALL, random_state=0, verbose=False).fit(frame[:200]).model_
+    settings = {"n_steps": 20, "max_steps": 20, "denoiser": SMALL, "columns": {"count": "integer"}}
+    model = Diffusion(**settings, random_state=0, verbose=False).fit(frame[:200]).model_
     other = frame[200:].copy()
     other.iloc[:2, 0] = 2.5
     fidelity = assess(model, other, **SOME)

@@ -111,7 +111,6 @@ def test_options_of_another_kind_of_source_are_refused(run, rows_file, tmp_path,
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        ("a,b\n1,2\n3,nan\n", "gaps in column 'b' (1)"),
         ("a,b\n1,2\n3,inf\n", "inf"),
         ("a,b\n", "0 sample"),
         ("a,b\n1,x\n2,\xff\n", "UTF-8"),
@@ -258,7 +257,7 @@ def test_a_device_can_be_named(run, model, rows_file, tmp_path):
 
 def test_long_work_shows_now_and_then_how_far_it_is(run, model, rows_file, tmp_path, monkeypatch):
     monkeypatch.setattr("backwalk.progress._BETWEEN_LINES", 0.0)
-    monkeypatch.setattr("backwalk.model.log_density.rows_scored_at_once", lambda _: 50)
+    monkeypatch.setattr("backwalk.model.densities.rows_scored_at_once", lambda _: 50)
     _, _, err = run("score", model, rows_file, "-o", tmp_path / "s.npy")
     lines = [" ".join(line.split()) for line in err.splitlines()[:-1]]
     done = ["scoring 42% 50 of 120", "scoring 83% 100 of 120", "scoring 100% 120 of 120"]

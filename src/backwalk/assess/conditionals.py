@@ -32,7 +32,7 @@ from backwalk.evaluation import (
 )
 from backwalk.evaluation.rows import Rows
 from backwalk.model import DiffusionModel, encoded, log_density, sample_rows
-from backwalk.model.log_density import log_prob_of_levels
+from backwalk.model.densities import log_prob_of_levels
 from backwalk.streams import Stream
 
 _MOST_ROWS = 2_048  # whose levels are predicted

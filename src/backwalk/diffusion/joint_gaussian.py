@@ -98,6 +98,8 @@ def moments_with_gaps(z: NDArray[np.float64], *, stream: Stream) -> tuple[NDArra
     EM takes at most 5,000 random rows. A coordinate that is always missing has mean 0 and variance 1.
     """
     seen = ~np.isnan(z)
+    if not z.shape[1]:
+        return np.zeros(0), np.zeros((0, 0))
     if seen.all():
         mean = z.mean(axis=0)
         return mean, np.cov(z, rowvar=False, bias=True).reshape(len(mean), -1)

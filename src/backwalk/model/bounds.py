@@ -28,8 +28,8 @@ from backwalk.diffusion import (
 from backwalk.errors import InvalidInput
 from backwalk.limits import BOUND_VARIANCES, GREATEST_LEVEL, is_whole
 from backwalk.model.conditions import Encoded, encoded
+from backwalk.model.densities import log_prob_of_levels
 from backwalk.model.fitted import DiffusionModel, check_reverse_variance, reverse_variances
-from backwalk.model.log_density import log_prob_of_levels
 from backwalk.model.scoring import encode_for_scoring, refuse_impossible, refuse_no_numbers
 from backwalk.sampling import TILE_ROWS, spread_times
 from backwalk.streams import Stream
