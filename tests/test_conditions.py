@@ -65,6 +65,9 @@ def test_each_row_has_its_own_conditions(penguins):
     pd.testing.assert_frame_equal(drawn, lists)
     with pytest.raises(InvalidInput, match=r"each of 5 .* has 3"):
         penguins.sample(5, given=table)
+    model = replace(penguins.model_, schema=replace(penguins.model_.schema, set_aside=("id",)))
+    found = conditions_of(model, table.assign(id=["a", "b", "c"]), 3)
+    np.testing.assert_array_equal(found.values, conditions_of(model, table, 3).values)
 
 
 def test_nothing_given_is_a_sample(penguins):

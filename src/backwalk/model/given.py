@@ -127,13 +127,15 @@ def _parsed(schema: Schema, column: int, cells: Sequence[Any], name: str) -> Tab
 
 def _of_table(schema: Schema, given: Any) -> NDArray[np.float64]:
     table = as_table(given, name="given")
-    names = table.columns
-    if names is None:
+    if table.columns is None:
         return match_columns(table, schema, name="given").values
+    names = [name for name in table.columns if name not in schema.set_aside]
     places = column_numbers(schema, names)
     values = np.full((len(table.values), schema.n_columns), np.nan)
-    own = replace(schema.taken(places), columns=names)
-    values[:, places] = match_columns(table, own, name="given").values
+    if places:
+        values[:, places] = match_columns(
+            table, replace(schema.taken(places), columns=tuple(names)), name="given"
+        ).values
     return values
 
 
