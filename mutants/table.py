@@ -2343,4 +2343,12 @@ MUTANTS = (
         "observed cells of imputed rows",
         _IMPUTATION,
     ),
+    Mutant(
+        "levels without the weights of their rows",
+        "training/batches.py",
+        "weight = weight * of_row.unsqueeze(-1)",
+        "weight = weight * 1.0",
+        "sample_weight in the loss",
+        ("training/test_batches.py",),
+    ),
 )

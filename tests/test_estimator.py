@@ -899,3 +899,21 @@ def test_a_row_scores_the_same_bits_wherever_it_stands(d):
     for start in (1, 37, 300):
         part = model.log_density(rows[start:], n_intervals=2).log_prob
         assert part.numpy().tobytes() == whole[start:].numpy().tobytes()
+
+
+def test_rows_count_by_their_weights():
+    """Labels whose rows have three times the weight of others take three times the share; scaled weights are equal."""
+    frame = pd.DataFrame({"kind": ["a", "b"] * 40, "x": np.random.default_rng(0).normal(size=80)})
+    weights = np.where(frame["kind"] == "a", 3.0, 1.0)
+    model, scaled = (tiny().fit(frame, sample_weight=by * weights) for by in (1.0, 100.0))
+    np.testing.assert_allclose(model.codec_.columns[0].frequencies, [0.75, 0.25])
+    p = model.conditional(frame.head(1), "kind", given=[]).probabilities[0]
+    np.testing.assert_allclose(p, [0.75, 0.25], atol=0.05)
+    np.testing.assert_array_equal(model.sample(5, random_state=0), scaled.sample(5, random_state=0))
+    assert not np.array_equal(model.sample(5, random_state=0)["x"], tiny().fit(frame).sample(5, random_state=0)["x"])
+
+
+@pytest.mark.parametrize("weights", [[1.0] * 3, [-1.0, *[1.0] * 299], [0.0] * 300, [np.nan, *[1.0] * 299], ["a"] * 300])
+def test_weights_that_cannot_be_used_are_refused(rows, weights):
+    with pytest.raises(InvalidInput, match="sample_weight"):
+        tiny().fit(rows, sample_weight=weights)

@@ -7,9 +7,10 @@ import torch
 from backwalk.denoiser import Residual, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
-from backwalk.table import Codec, ConstantColumn, HeavyTailedColumn, IntegerColumn, NumberColumn
+from backwalk.table import Codec, ConstantColumn, HeavyTailedColumn, IntegerColumn, LevelsColumn, NumberColumn
 from backwalk.training import LogNormalLevels, OneLevel, Trainer, Training
 from backwalk.training.batches import Batches
+from backwalk.training.patterns import Patterns, Shares
 
 STREAM = Stream(31)
 X_0 = STREAM.child("x_0").normal(0, 50, 3, torch.float32)
@@ -77,3 +78,17 @@ def test_integers_are_dequantised_anew_for_each_batch():
     v = np.full((2, 2), 0.5)
     np.testing.assert_allclose(of_some(np.arange(2), v), codec.encode(values[[4, 7]])[:, [0, 2]], atol=1e-12)
     assert Codec((NumberColumn(0.0, 1.0),)).redraw(values[:, :1]) is None
+
+
+def test_the_weight_of_a_row_is_that_of_its_numbers_and_of_its_levels():
+    """Rows of weights 0, 1, 2, ... with two levels and a number, under all patterns."""
+    codec = Codec((LevelsColumn((0.0, 1.0), (0.5, 0.5), "one-hot"), NumberColumn(0.0, 1.0)))
+    patterns = Patterns.of(codec, Shares(0.2, 0.2, 0.2, 0.2, 0.2), "any")
+    x_0, weights = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), torch.arange(12.0)
+    x_0[:, 2] = torch.arange(12.0)  # tells the row
+    training = Training(batch_size=6, learning_rate=0.01, max_steps=4)
+    plain = Batches(x_0, OneLevel(-1.0), training, 1, STREAM, patterns=patterns)
+    weighted = Batches(x_0, OneLevel(-1.0), training, 1, STREAM, patterns=patterns, row_weight=weights)
+    for step in range(4):
+        expected, found = plain.at(step), weighted.at(step)
+        torch.testing.assert_close(found.weight, expected.weight * found.x_0[..., 2:])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -25,6 +26,7 @@ from backwalk.fitting import (
     check_budget,
     checked_checkpoint_options,
     checked_settings,
+    checked_weights,
     chosen_device,
     fitted,
     parameters_from,
@@ -40,7 +42,7 @@ from backwalk.training.checkpoint import SECONDS_BETWEEN
 
 
 class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # type: ignore[misc]
-    """Denoising diffusion model of rows of numbers.
+    """Denoising diffusion model of the rows of a table.
 
     Noise is added to the rows in small steps until only noise is left, and a network learns to remove it. New rows are
     made by starting from noise and removing it step by step. All defaults follow from the data (docs/defaults.md).
@@ -189,6 +191,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         self,
         X: Any,
         y: None = None,
+        sample_weight: ArrayLike | None = None,
         *,
         checkpoint: str | Path | None = None,
         resume: bool = False,
@@ -199,9 +202,13 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
 
         Parameters
         ----------
-        X : array or pandas, polars or pyarrow table of numbers, (n, d)
+        X : array or pandas, polars or pyarrow table, (n, d)
+            Columns hold numbers, texts, categories, truth values, dates or times, with or without missing values.
         y : None
             Ignored.
+        sample_weight : array, (n,), default=None
+            Weights of the rows, >= 0, of which only the ratios matter. They count in the frequencies of levels, in the
+            scales of columns and in the loss; held-out rows that choose the network's weights count alike.
         checkpoint : str or Path, default=None
             File for the state of training: it is written at intervals, and when Ctrl-C, SIGTERM or SIGHUP stops the
             fit. It is not deleted when the fit is done.
@@ -237,9 +244,10 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         del y  # part of scikit-learn's signature
         table = as_table(X)
         settings = checked_settings(self.get_params(deep=False))
+        weights = checked_weights(sample_weight, len(table.values))
         options = checked_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         before = getattr(self, "model_", None) if settings.warm_start else None
-        model, diverged = fitted(table, settings, before=before, options=options, began=began)
+        model, diverged = fitted(table, settings, before=before, options=options, began=began, weights=weights)
         self._adopt(model)
         if diverged is not None:
             raise TrainingDiverged(

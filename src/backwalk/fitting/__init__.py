@@ -18,6 +18,7 @@ from backwalk.fitting.settings import (
     check_budget,
     checked_checkpoint_options,
     checked_settings,
+    checked_weights,
     chosen_device,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "check_budget",
     "checked_checkpoint_options",
     "checked_settings",
+    "checked_weights",
     "chosen_device",
     "fitted",
     "is_of_the_fit",

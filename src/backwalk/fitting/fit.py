@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.errors import (
@@ -50,10 +51,12 @@ def fitted(
     before: DiffusionModel | None,
     options: CheckpointOptions | None,
     began: float,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[DiffusionModel, TrainingDiverged | None]:
     """Fit a model to a table; if training diverged and left finite weights, return the error too.
 
-    The weights start from those of the model `before`, if given. The time limit counts from `began`, a reading of
+    The network starts from the weights of the model `before`, if given. `weights`, (n,), are those of the rows, of mean
+    1: they count in the codec and in the loss. The time limit counts from `began`, a reading of
     `time.perf_counter`.
     """
     table, reasons = set_aside(table, kept=settings.columns or ())
@@ -61,7 +64,14 @@ def fitted(
         named = listed(f"{name!r} ({reason})" for name, reason in reasons.items())
         text = f"columns set aside: {named}. New rows will not have them; name a column in columns= to keep it."
         warnings.warn(text, ColumnsSetAsideWarning, stacklevel=3)
-    codec = Codec.fit(table, scale=settings.scale, levels=True, columns=settings.columns, missing=settings.missing)
+    codec = Codec.fit(
+        table,
+        scale=settings.scale,
+        levels=True,
+        columns=settings.columns,
+        missing=settings.missing,
+        weights=weights,
+    )
     stream = stream_of(settings.random_state, options)
     z = codec.encode(table.values, stream=stream.child("dequantisation"))
     farthest = float(np.nanmax(np.abs(z)))
@@ -86,6 +96,7 @@ def fitted(
                 codec=codec,
                 conditions=settings.conditions_for(has_patterns=has_patterns, schema=table.schema),
                 redraw=codec.redraw(table.values),
+                weights=weights,
             )
             found = list(warnings_of(plan, codec, table, z))
         for category, text in found:
@@ -107,6 +118,7 @@ def fitted(
                 x_validation=plan.x_validation,
                 redraw=plan.redraw,
                 patterns=plan.patterns,
+                row_weight=plan.row_weight,
                 max_time=settings.max_time,
                 time_outside_training=0.0
                 if settings.max_time is None

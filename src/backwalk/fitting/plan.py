@@ -66,6 +66,7 @@ class Plan:
     redraw: Redraw | None  # of x_0
     patterns: Patterns | None = None
     conditions: Conditions = None
+    row_weight: Tensor | None = None  # of x_0
 
     @property
     def measured(self) -> tuple[Denoiser, Tensor]:
@@ -90,11 +91,13 @@ def planned(
     codec: Codec,
     conditions: Conditions = None,
     redraw: Redraw | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> Plan:
     """Plan a fit to encoded rows, (n, k); the rows drawn by `split` are held out for validation.
 
     `slowness` is the time of a training step here, relative to the reference machine; with a time limit, network and
-    training follow from it. `conditions` are the columns that may be given. Raises InvalidInput before any long work.
+    training follow from it. `conditions` are the columns that may be given, and `weights`, (n,), those of the rows.
+    Raises InvalidInput before any long work.
     """
     n, k = z.shape
     fraction = settings.validation_fraction
@@ -152,6 +155,7 @@ def planned(
         None if redraw is None else redraw.of(trained),
         Patterns.of(codec, default_shares(codec, conditions), conditions) if is_table else None,
         conditions,
+        None if weights is None else torch.from_numpy(weights[trained]).float().to(device),
     )
 
 

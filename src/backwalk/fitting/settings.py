@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from backwalk.denoiser import Architecture
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.formatting import one_line
 from backwalk.limits import (
     GREATEST_LEVEL,
     HISTORY_LENGTH,
@@ -184,6 +186,26 @@ def check_budget(max_steps: Any, max_time: Any) -> None:
     for name, value in (("max_steps", max_steps), ("max_time", max_time)):
         if value is not None:
             _OR_NONE[name].check(name, value)
+
+
+def checked_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
+    """Return the weights of n rows, (n,), scaled to mean 1. Raises InvalidInput for others."""
+    if sample_weight is None:
+        return None
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"sample_weight should hold numbers: {one_line(error)}.") from error
+    if weights.shape != (n,):
+        raise InvalidInput(
+            f"sample_weight should have a weight for each of {n:,} rows, but has shape {weights.shape}: give as many."
+        )
+    if not np.isfinite(weights).all() or weights.min() < 0.0 or not weights.sum() > 0.0:
+        raise InvalidInput(
+            f"sample_weight should be finite, >= 0 and not zero in all rows, but lies in {weights.min():g} to "
+            f"{weights.max():g}: leave out rows that should not count."
+        )
+    return np.asarray(weights / weights.mean())
 
 
 def _check_schedule(schedule: NoiseSchedule) -> None:

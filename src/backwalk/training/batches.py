@@ -113,11 +113,12 @@ class _OfMember:
             drawn = self._redraw(rows.numpy(force=True), uniforms[place])
             x_0[..., self._redraw.coordinates] = _sent(torch.from_numpy(drawn).to(x_0.dtype), x_0.device)
         weight = self._levels.weight(log_snr)
-        if self._row_weight is not None:
-            weight = weight * self._row_weight[rows]
+        of_row = None if self._row_weight is None else self._row_weight[rows]
         if self._patterns is None:
-            return Batch(x_0, eps, log_snr, weight)
+            return Batch(x_0, eps, log_snr, weight if of_row is None else weight * of_row)
         log_snr, weight = self._patterns.by_coordinate(x_0, log_snr, weight, states[place][None])
+        if of_row is not None:  # of levels as well
+            weight = weight * of_row.unsqueeze(-1)
         # Where there is no value, noise of another row: x_t is then N(0, 1), and has no weight.
         return Batch(torch.where(x_0.isnan(), eps.roll(1, dims=1), x_0), eps, log_snr, weight)
 
