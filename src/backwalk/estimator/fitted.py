@@ -11,8 +11,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk.model import DiffusionModel
-from backwalk.table import FILL_GAPS, Schema, Table, as_table, complete, match_columns
-from backwalk.table.schema import unescaped
+from backwalk.table import FILL_GAPS, Table, as_table, complete, match_columns, widened
 
 _FIT_WITH_GAPS = (
     'fill them, leave out these rows (--drop-missing on the command line) or columns, or fit with conditions="any"'
@@ -44,7 +43,7 @@ class Fitted:
             words = f"{name} {has} feature names, but {own} was fitted {was} feature names"
             warnings.warn(words, stacklevel=callers_level())
         if columns is not None:
-            return match_columns(_widened(table, schema, columns), schema, name=name, estimator=own)
+            return match_columns(widened(table, schema, columns), schema, name=name, estimator=own)
         matched = match_columns(table, schema, name=name, estimator=own)
         if gaps and self.model_.conditions == "any":
             return matched
@@ -57,24 +56,6 @@ class Fitted:
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether `fit` or `load` has been called."""
         return hasattr(self, "model_")
-
-
-def _widened(table: Table, schema: Schema, columns: Sequence[int]) -> Table:
-    """Return a table with the columns of a schema that it lacks, other than these `columns`, without values."""
-    if table.columns is None or schema.columns is None:
-        return table
-    own = {*table.columns, *map(unescaped, table.columns)}
-    absent = tuple(name for j, name in enumerate(schema.columns) if name not in own and j not in columns)
-    if not absent:
-        return table
-    widened = Schema(
-        (*table.columns, *absent),
-        (*table.schema.dtypes, *["float64"] * len(absent)),
-        table.schema.kind,
-        (*table.schema.labels, *[None] * len(absent)),
-        (*table.schema.units, *[None] * len(absent)),
-    )
-    return Table(np.column_stack([table.values, np.full((len(table.values), len(absent)), np.nan)]), widened)
 
 
 def callers_level() -> int:

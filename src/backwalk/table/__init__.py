@@ -15,7 +15,7 @@ from backwalk.table.formats import SUFFIXES
 from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numbers
 from backwalk.table.labels import read_labels, write_labelled
 from backwalk.table.level_columns import AtomsColumn, LevelsColumn
-from backwalk.table.matching import label_words, match_columns
+from backwalk.table.matching import label_words, match_columns, widened
 from backwalk.table.quantile_columns import QuantileColumn
 from backwalk.table.reading import read_part, read_table
 from backwalk.table.restoring import from_values
@@ -59,6 +59,7 @@ __all__ = [
     "read_table",
     "set_aside",
     "split_table",
+    "widened",
     "write_labelled",
     "write_rows",
     "write_table",

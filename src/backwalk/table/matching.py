@@ -46,6 +46,24 @@ def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: s
     return Table(np.stack(columns, axis=1), schema)
 
 
+def widened(table: Table, schema: Schema, columns: Sequence[int]) -> Table:
+    """Return a table with the columns of a schema that it lacks, other than these `columns`, without values."""
+    if table.columns is None or schema.columns is None:
+        return table
+    own = {*table.columns, *map(unescaped, table.columns)}
+    absent = tuple(name for j, name in enumerate(schema.columns) if name not in own and j not in columns)
+    if not absent:
+        return table
+    widened = Schema(
+        (*table.columns, *absent),
+        (*table.schema.dtypes, *["float64"] * len(absent)),
+        table.schema.kind,
+        (*table.schema.labels, *[None] * len(absent)),
+        (*table.schema.units, *[None] * len(absent)),
+    )
+    return Table(np.column_stack([table.values, np.full((len(table.values), len(absent)), np.nan)]), widened)
+
+
 def _places(columns: tuple[str, ...], fitted: tuple[str, ...], set_aside: tuple[str, ...], name: str) -> list[int]:
     """Return the place of each fitted column among the columns of a table."""
     known = {*fitted, *set_aside}

@@ -38,6 +38,7 @@ def read_data(
     name: str = "DATA",
     drop: Sequence[str] = (),
     drop_missing: bool = False,
+    texts: Sequence[str] = (),
     model: DiffusionModel | None = None,
     observer: Observer,
 ) -> Data:
@@ -45,7 +46,8 @@ def read_data(
 
     With `unseen`, the draws are independent of those that a fit is given, whatever the seed. Of a file, the columns
     named by `drop` and those that `model` does not have are left out, and with `drop_missing` the rows with missing
-    values; a message reports what was left out. Error messages call the source `name`.
+    values; a message reports what was left out. The columns named by `texts`, and those that are labels in `model`, are
+    read as texts. Error messages call the source `name`.
     """
     if is_built_in(source):
         if drop:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from backwalk.errors import IncompatibleArguments
 from backwalk.sampling import asked_sampler
-from backwalk.table import check_table_path, write_rows
+from backwalk.table import Table, check_table_path, write_rows
+from backwalk.tasks.given import conditions_from
 from backwalk.tasks.models import load_model
 from backwalk.tasks.observer import SILENT, Observer
+
+_USUALLY_DRAWN = 1000
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ def sample(
     model: str | Path,
     output: str = "-",
     *,
-    rows: int = 1000,
+    rows: int | None = None,
+    given: Sequence[str] = (),
+    given_file: str | Path | None = None,
     sampler: str | None = None,
     evaluations: int | None = None,
     eta: float | None = None,
@@ -51,7 +56,10 @@ def sample(
 ) -> SampleResult:
     """Draw rows from a saved model, and write each piece as soon as it is drawn.
 
-    Without a `seed`, a random one is used and reported. `header` is applied to the columns' names.
+    `given` holds conditions, such as `species=Gentoo` (`tasks.given`), and `given_file` is a table file with a row of
+    values for each row to draw, in which a missing value leaves the column free. `rows` is 1,000 by default, or the
+    number of rows of that file. Without a `seed`, a random one is used and reported. `header` is applied to the
+    columns' names.
     """
     if eta is not None and sampler != "ddim":
         raise IncompatibleArguments("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
@@ -65,14 +73,16 @@ def sample(
     chosen = secrets.randbits(32) if seed is None else seed
     if schema.columns is not None:
         schema = replace(schema, columns=tuple(map(header, schema.columns)))
-    pieces = estimator.sample_pieces(rows, random_state=chosen, sampler=used)
-    count = observer.counter("sampling", rows)
-    write_rows(output, _counted(pieces, count), schema, n_rows=rows, escape_formulas=not raw_headers, overwrite=force)
-    place = "" if output == "-" else f"{output}: {rows:,} rows, "
+    conditions = conditions_from(given, given_file, estimator.model_.schema)
+    n = rows or (len(conditions.values) if isinstance(conditions, Table) else _USUALLY_DRAWN)
+    pieces = estimator.sample_pieces(n, given=conditions, random_state=chosen, sampler=used)
+    count = observer.counter("sampling", n)
+    write_rows(output, _counted(pieces, count), schema, n_rows=n, escape_formulas=not raw_headers, overwrite=force)
+    place = "" if output == "-" else f"{output}: {n:,} rows, "
     again = "" if seed is not None else f" (chosen at random; --seed {chosen} gives the same rows)"
     if place or again:
         observer.message(f"{place}seed {chosen}{again}")
-    return SampleResult(output, rows, chosen, used.describe(schedule), time.monotonic() - began)
+    return SampleResult(output, n, chosen, used.describe(schedule), time.monotonic() - began)
 
 
 def _counted(pieces: Iterator[NDArray[np.float64]], count: Callable[[int], None]) -> Iterator[NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from backwalk.diffusion import BoundTerms, LogDensity
 from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.estimator import Diffusion
+from backwalk.formatting import listed
 from backwalk.model import bound as model_bound
-from backwalk.model import log_density, possible_rows, ranks
+from backwalk.model import column_numbers, log_density, possible_rows, ranks
 from backwalk.streams import Stream
-from backwalk.table import check_table_path, match_columns, read_labels, write_labelled
+from backwalk.table import Schema, check_table_path, match_columns, read_labels, widened, write_labelled
 from backwalk.tasks.data import Data, is_built_in, read_data
+from backwalk.tasks.given import columns_from
 from backwalk.tasks.models import load_model
 from backwalk.tasks.observer import SILENT, Observer
 
@@ -67,6 +70,8 @@ def score(
     data: str,
     output: str | None = None,
     *,
+    given: Sequence[str] = (),
+    columns: Sequence[str] = (),
     id: str | None = None,
     reference: str | None = None,
     bound: str | None = None,
@@ -80,54 +85,81 @@ def score(
 ) -> ScoreResult:
     """Score every row of a table file, or of draws from a built-in density, and write the scores to `output`, if given.
 
-    The columns are: the one named `id`, unchanged; row, the row's number in the file (with `drop_missing`);
-    log_density, solver_error, standard_error; rank, the share of the rows of `reference` that score no higher (with a
-    `reference`, a file or a density like `data`); elbo (with a `bound`, the name of a reverse variance).
+    The score of a row is that of `columns` given the columns `given`, by default of the whole row; missing cells are
+    integrated out. Written are the column named `id`, unchanged; row, the row's number in the file (with
+    `drop_missing`); log_density, solver_error, standard_error; rank, the share of the rows of `reference` that score no
+    higher (with a `reference`, a file or a density like `data`); elbo (with a `bound`, the name of a reverse variance).
     """
     if steps is not None and bound is None:
         raise IncompatibleArguments(
             "--steps goes with --bound: it is the number of steps of the chain that is bounded."
         )
+    if bound is not None and (given or columns):
+        raise IncompatibleArguments("--bound goes with whole rows: leave out --given and --columns.")
     if output is not None:
         check_table_path(output, overwrite=force)
     if id is not None:
         _check_id(id, data, output)
     estimator = load_model(Path(model), device, data=data)
     own = estimator.model_
+    asked = _asked(own.schema, given, columns)
 
     def read(source: str, name: str, n: int | None = None) -> tuple[Data, NDArray[np.float64]]:
         found = read_data(
             source, n, seed, unseen=True, name=name, drop_missing=drop_missing, model=own, observer=observer
         )
-        return found, match_columns(found.table, own.schema, name=name).values
+        # Columns that are integrated out may be absent.
+        present = range(own.schema.n_columns) if asked.columns is None else (*asked.given, *asked.columns)
+        return found, match_columns(widened(found.table, own.schema, present), own.schema, name=name).values
+
+    def scores(rows: NDArray[np.float64], activity: str) -> LogDensity:
+        watch = observer.counter(activity, len(rows))
+        return log_density(own, rows, given=asked.given, columns=asked.columns, stream=Stream(seed), watch=watch)
 
     found, scored = read(data, "DATA", rows)
     others = None if reference is None else read(reference, "--reference")[1]
-    columns = dict[str, Any]()
+    written = dict[str, Any]()
     if id is not None:
-        columns[id] = read_labels(data, id).filter(pa.array(found.is_taken))
+        written[id] = read_labels(data, id).filter(pa.array(found.is_taken))
     if drop_missing and found.is_taken is not None:
-        columns["row"] = np.flatnonzero(found.is_taken)
+        written["row"] = np.flatnonzero(found.is_taken)
     # The bound is computed first, because it checks its arguments.
     terms, elbo = None, None
     if bound is not None:
         terms, elbo = _bound(estimator, scored, seed, bound, steps, observer)
-    density = log_density(own, scored, stream=Stream(seed), watch=observer.counter("scoring", len(scored)))
-    columns |= {
+    density = scores(scored, "scoring")
+    written |= {
         "log_density": density.log_prob.numpy(),
         "solver_error": density.solver_error.numpy(),
         "standard_error": density.standard_error.numpy(),
     }
     if others is not None:
-        watch = observer.counter("scoring the reference", len(others))
-        of_others = log_density(own, others, stream=Stream(seed), watch=watch).log_prob.numpy()
-        columns["rank"] = ranks(columns["log_density"], of_others)
+        of_others = scores(others, "scoring the reference").log_prob.numpy()
+        written["rank"] = ranks(written["log_density"], of_others)
     if elbo is not None:
-        columns["elbo"] = elbo
-    table = pa.table(columns)
+        written["elbo"] = elbo
+    table = pa.table(written)
     if output is not None:
         write_labelled(output, table, overwrite=force)
     return _result(table, density, terms, is_bounded=bound is not None)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Numbers of the columns that are known, and of those in question; None is all others."""
+
+    given: list[int]
+    columns: list[int] | None
+
+
+def _asked(schema: Schema, given: Sequence[str], columns: Sequence[str]) -> _Asked:
+    known, asked = (column_numbers(schema, columns_from(texts, schema)) for texts in (given, columns))
+    both = sorted({*known} & {*asked})
+    if both:
+        raise IncompatibleArguments(
+            f"--given and --columns should name different columns, but both name {listed(map(schema.label, both))}."
+        )
+    return _Asked(known, asked or None)
 
 
 def _check_id(name: str, data: str, output: str | None) -> None:

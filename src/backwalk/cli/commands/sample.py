@@ -27,7 +27,25 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("-n", "--rows", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to draw.")
+@click.option(
+    "-n",
+    "--rows",
+    type=click.IntRange(min=1),
+    show_default="1000, or one for each row of --given-file",
+    help="Rows to draw.",
+)
+@click.option(
+    "--given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Draw rows with this value in a column, with one in a range (age=30..40, age=30..) or one of a set "
+    "(species=Adelie|Gentoo, in quotes); repeat the option for more columns.",
+)
+@click.option(
+    "--given-file",
+    metavar="FILE",
+    help="A table with a row of values for each row to draw; an empty cell leaves its column free.",
+)
 @table_output_option
 @click.option(
     "--sampler",
@@ -60,8 +78,9 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
 def sample(context: click.Context, /, output: str, json: bool, **options: Any) -> None:
     """Draw rows from a saved MODEL.
 
-    Each call draws other rows, unless --seed is given. CSV headers that begin with = + - @ or a tab, which a
-    spreadsheet would run as formulas, get an apostrophe in front; reading removes it.
+    Each call draws other rows, unless --seed is given. With --given or --given-file, rows are drawn under conditions,
+    whose labels, numbers, dates, true and false are written as in the fitted table. CSV headers that begin with = + -
+    @ or a tab, which a spreadsheet would run as formulas, get an apostrophe in front; reading removes it.
     """
     from backwalk.tasks.sample import sample as run
 

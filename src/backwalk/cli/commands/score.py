@@ -22,6 +22,15 @@ from backwalk.limits import BOUND_VARIANCES
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
 @table_output_option
+@click.option(
+    "--given",
+    multiple=True,
+    metavar="NAMES",
+    help="Columns that are known, with commas between: the score is that of the others, given these.",
+)
+@click.option(
+    "--columns", multiple=True, metavar="NAMES", help="Score these columns alone, instead of all that are not given."
+)
 @click.option("--id", metavar="NAME", help="Copy this column of DATA to the output; the model need not have it.")
 @click.option(
     "--reference",
@@ -57,13 +66,14 @@ def score(context: click.Context, /, output: str, json: bool, **options: Any) ->
     log_density     log p by the probability-flow ODE; -inf if the model
                     cannot make the row, such as another constant
     solver_error    error of the ODE solver
-    standard_error  error of random probes (beyond 32 columns) and of random
-                    places in the cells of integers
+    standard_error  error of random probes (beyond 32 numbers) and of random
+                    places in the cells of rounded numbers
     rank            with --reference: near 0, the row is an outlier
     elbo            with --bound: a lower bound on log p of the chain, which
                     is another model than the ODE
 
-    Integers are scored by their log-probability: the density, integrated over their cell. The means go to stderr, or
+    Labels and other levels, and rounded numbers, are scored by their log-probability, other numbers by their density.
+    Missing cells, and columns that are neither in question nor given, are integrated out. The means go to stderr, or
     with --json to stdout; the table is then written only with -o FILE. Columns of DATA that MODEL does not have are
     ignored. If DATA is a built-in density, the rows are new draws, which no fit has seen.
     """

@@ -1,0 +1,83 @@
+"""Columns and conditions as texts: `species=Gentoo`, `age=30..40`, `species=Adelie|Gentoo`, `species,year`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from backwalk.errors import IncompatibleArguments, InvalidInput
+from backwalk.table import Schema, Selection, Table, label_words, read_part
+from backwalk.table.schema import shown
+
+Condition = str | tuple[str | None, str | None] | frozenset[str]
+"""A value, a range whose open ends are None, or a set of values."""
+
+
+def conditions_from(
+    texts: Sequence[str], file: str | Path | None, schema: Schema
+) -> dict[str, Condition] | Table | None:
+    """Return the conditions of `--given` or the rows of `--given-file`, for `Diffusion.sample`; None without any."""
+    if file is None:
+        return given_from(texts, schema) if texts else None
+    if texts:
+        raise IncompatibleArguments("--given and --given-file should not both be given: add the values to the file.")
+    return read_part(file, Selection(texts=schema.labelled)).table
+
+
+def given_from(texts: Sequence[str], schema: Schema) -> dict[str, Condition]:
+    """Return the conditions that texts NAME=CONDITION set on columns of a schema.
+
+    A condition is a value, a range `low..high`, of which one end may be empty, or a set `a|b`. A text that is a label
+    of the column is that label, whatever signs it holds. Raises InvalidInput for a column that the schema does not
+    have, or that has two conditions.
+
+    >>> schema = Schema(("species", "age"), ("string", "int64"), "pyarrow", labels=(("A|B", "Gentoo"), None))
+    >>> given_from(["species=A|B", "age=30.."], schema)
+    {'species': 'A|B', 'age': ('30', None)}
+    """
+    found = dict[str, Condition]()
+    for text in texts:
+        name, value = _parted(text, schema)
+        if name in found:
+            raise InvalidInput(f"A column should have one condition, but got two for {shown(name)}: choose one.")
+        found[name] = _condition(value, schema.labels[schema.names.index(name)] or ())
+    return found
+
+
+def columns_from(texts: Sequence[str], schema: Schema) -> list[str]:
+    """Return the columns that texts name, each one name or several with commas between.
+
+    >>> columns_from(["a,b", "c,d"], Schema(("a", "b", "c,d"), ("float64",) * 3, "pyarrow"))
+    ['a', 'b', 'c,d']
+    """
+    parts = [part for text in texts for part in ([text] if text in schema.names else text.split(","))]
+    for part in parts:
+        _known(part, schema)
+    return parts
+
+
+def _parted(text: str, schema: Schema) -> tuple[str, str]:
+    """Return the name and the value of NAME=VALUE; both may hold further equals signs."""
+    names = [name for name in schema.names if text.startswith(f"{name}=")]
+    if names:
+        name = max(names, key=len)
+        return name, text[len(name) + 1 :]
+    _known(text.partition("=")[0], schema)
+    raise InvalidInput(f"A condition should be NAME=VALUE, but got {shown(text)}: add the value.")
+
+
+def _known(name: str, schema: Schema) -> None:
+    if name not in schema.names:
+        raise InvalidInput(
+            f"The model has no column {shown(name)}: {label_words(name, schema.names)}. Choose one of its columns."
+        )
+
+
+def _condition(value: str, labels: Sequence[str]) -> Any:
+    if value in labels:
+        return value
+    if "|" in value:
+        return frozenset(value.split("|"))
+    low, dots, high = value.partition("..")
+    return (low or None, high or None) if dots else value
