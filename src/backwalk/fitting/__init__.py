@@ -11,6 +11,7 @@ from backwalk.fitting.card import (
     parameters_record,
     trained_rows,
 )
+from backwalk.fitting.column_choice import ChosenColumns, chosen_columns
 from backwalk.fitting.fit import fitted
 from backwalk.fitting.settings import (
     CheckpointOptions,
@@ -24,11 +25,13 @@ from backwalk.fitting.settings import (
 
 __all__ = [
     "CheckpointOptions",
+    "ChosenColumns",
     "Settings",
     "check_budget",
     "checked_checkpoint_options",
     "checked_settings",
     "checked_weights",
+    "chosen_columns",
     "chosen_device",
     "fitted",
     "is_of_the_fit",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from numbers import Integral, Real
 from typing import Any
@@ -20,15 +20,17 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.fitting.plan import Plan
 from backwalk.fitting.settings import Settings
+from backwalk.formatting import as_json
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import Table
+from backwalk.table import Levels, Number, Table
 from backwalk.training import History, Training, split_rows
 
 _LEFT_OUT = ("callbacks", "device")  # a file holds no functions, and another machine has other devices
-_KINDS = {kind.__name__: kind for kind in (Residual, Textbook, Sampler, Training)}
+_KINDS = {kind.__name__: kind for kind in (Residual, Textbook, Sampler, Training, Levels, Number)}
 _AS_FITTED = "as fitted"
 _OWN = "Module"  # a user's network
+_BY_NAME = "by name"  # kinds of columns
 
 
 def model_card(
@@ -139,8 +141,12 @@ def _plain(value: Any) -> Any:
     match value:
         case NoiseSchedule():
             return _AS_FITTED
-        case Residual() | Textbook() | Sampler() | Training():
-            return {"kind": type(value).__name__, **asdict(value)}
+        case Residual() | Textbook() | Sampler() | Training() | Levels() | Number():
+            return {"kind": type(value).__name__, **as_json(asdict(value))}
+        case Mapping():
+            return {"kind": _BY_NAME, "of": {str(name): _plain(each) for name, each in value.items()}}
+        case Sequence() if not isinstance(value, str):
+            return [_plain(each) for each in value]
         case nn.Module():
             return {"kind": _OWN, "name": type(value).__name__}
         case None | str():
@@ -161,6 +167,8 @@ def _revived(value: Any, network: nn.Module | None) -> Any:
     kind = fields.pop("kind", None)
     if kind == _OWN:
         return network
+    if kind == _BY_NAME:
+        return {name: _revived(each, None) for name, each in fields["of"].items()}
     if kind not in _KINDS:
         raise InvalidInput(f"a parameter should be one of {', '.join(_KINDS)}, but got {str(kind)[:80]!r}.")
     return _KINDS[kind](**fields)

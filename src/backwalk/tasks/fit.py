@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,19 @@ from typing import Any
 from backwalk.atomic_files import held_alone
 from backwalk.errors import BackwalkError, CheckpointError, IncompatibleArguments, InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.fitting import checked_settings, is_of_the_fit, is_of_these_versions, parameters_record
+from backwalk.fitting import (
+    Settings,
+    checked_settings,
+    chosen_columns,
+    is_of_the_fit,
+    is_of_these_versions,
+    parameters_record,
+)
 from backwalk.model import training_words
 from backwalk.model_file import check_target
-from backwalk.tasks.data import Data, read_data
+from backwalk.table import Levels, Option, Table
+from backwalk.tasks.columns import facts_of_codec, lines_of
+from backwalk.tasks.data import read_data
 from backwalk.tasks.models import load_model
 from backwalk.tasks.observer import SILENT, Observer
 from backwalk.training.checkpoint import SECONDS_BETWEEN, checkpoint_seed, checkpoint_step, refuse_foreign
@@ -47,6 +56,9 @@ def fit(
     rows: int | None = None,
     drop: Sequence[str] = (),
     drop_missing: bool = False,
+    columns: Mapping[str, Option] | None = None,
+    missing: str = "absent",
+    conditions: Any = "auto",
     seed: int = 0,
     force: bool = False,
     resume: bool = False,
@@ -55,9 +67,11 @@ def fit(
 ) -> FitResult:
     """Fit a model to a table file or to draws from a built-in density, and save it.
 
-    Without `output`, the model is saved in the current folder, under the name of the data. The state of training is
-    kept in `checkpoint_of(output)` until the model is saved. With `resume` a stopped fit continues; a model that an
-    earlier run of the same fit has saved is returned without another fit.
+    `columns`, `missing` and `conditions` are as in `Diffusion`; columns of the kind "levels" are read from text files
+    as texts. The kinds of all columns, and those that are set aside, are messages before training. Without `output`,
+    the model is saved in the current folder, under the name of the data. The state of training is kept in
+    `checkpoint_of(output)` until the model is saved. With `resume` a stopped fit continues; a model that an earlier run
+    of the same fit has saved is returned without another fit.
     """
     path = Path(default_output(data) if output is None else output)
     checkpoint = checkpoint_of(path)
@@ -68,16 +82,25 @@ def fit(
     if not may_be_done:
         check_target(path, overwrite=force)
     estimator = _estimator(ddpm, epochs, max_steps, max_time, device, seed, observer)
-    found = read_data(data, rows, seed, drop=drop, drop_missing=drop_missing, observer=observer)
+    estimator.set_params(columns=columns, missing=missing, conditions=conditions)
+    settings = checked_settings(estimator.get_params(deep=False))
+    texts = [name for name, kind in (columns or {}).items() if kind == "levels" or isinstance(kind, Levels)]
+    found = read_data(data, rows, seed, drop=drop, drop_missing=drop_missing, texts=texts, observer=observer)
+    chosen = chosen_columns(found.table, settings)
+    table = chosen.table
     if may_be_done:
-        done = _same_fit(path, estimator, found)
+        done = _same_fit(path, settings, table)
         if done is not None:
             _remove_checkpoint(checkpoint, path, done)
             return FitResult(path, done, was_fitted=True)
         check_target(path, overwrite=force)
+    if table.columns is not None:
+        observer.message(f"columns of {data}:")
+        for line in lines_of(facts_of_codec(table.schema, chosen.codec, chosen.gaps), chosen.set_aside):
+            observer.message(line)
     began = time.monotonic()
     estimator.fit(
-        found.table,
+        table,
         checkpoint=checkpoint,
         resume=resume,
         overwrite=force and not resume,
@@ -85,7 +108,7 @@ def fit(
     )
     model = estimator.model_
     observer.message(
-        f"fitted {len(found.table.values):,} rows in {time.monotonic() - began:.1f} s: {model.architecture}, "
+        f"fitted {len(table.values):,} rows in {time.monotonic() - began:.1f} s: {model.architecture}, "
         f"{training_words(model)}"
     )
     estimator.save(path, overwrite=force)
@@ -139,16 +162,16 @@ def _estimator(
     return estimator
 
 
-def _same_fit(output: Path, estimator: Diffusion, data: Data) -> Diffusion | None:
+def _same_fit(output: Path, settings: Settings, table: Table) -> Diffusion | None:
     """Return the saved model if this fit would give the same one: same rows, parameters, seed and versions."""
     try:
         saved = load_model(output, "cpu")
     except BackwalkError:
         return None
-    card, asked = saved.model_.card, parameters_record(checked_settings(estimator.get_params(deep=False)))
+    card, asked = saved.model_.card, parameters_record(settings)
     theirs = {**card["parameters"], "verbose": asked["verbose"]}
-    same_rows = saved.model_.schema == data.table.schema and is_of_the_fit(card, data.table.values)
-    same = same_rows and theirs == asked and card["seed"] == estimator.random_state
+    same_rows = saved.model_.schema == table.schema and is_of_the_fit(card, table.values)
+    same = same_rows and theirs == asked and card["seed"] == settings.random_state
     return saved if same and is_of_these_versions(card) else None
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from backwalk.datasets import DENSITIES
-from backwalk.model import blur_words, student_words, training_words
+from backwalk.errors import BackwalkError
+from backwalk.estimator import Diffusion
+from backwalk.fitting import checked_settings, chosen_columns
+from backwalk.model import DiffusionModel, blur_words, student_words, training_words
 from backwalk.model_file import load
-from backwalk.table import facts_of_columns
+from backwalk.table import Selection, facts_of_columns, read_part
+from backwalk.tasks.columns import facts_of_codec
 from backwalk.tasks.data import check_source, is_built_in
 from backwalk.tasks.models import is_model
 
@@ -26,10 +32,12 @@ def info(path: str | None = None) -> dict[str, Any]:
 
 def _of_model(path: str) -> dict[str, Any]:
     model = load(Path(path))
-    columns = zip(model.schema.names, model.codec.columns, strict=True)
     return {
         "model": path,
-        "columns": [{"name": name, "kind": column.kind, "encoded_as": column.description} for name, column in columns],
+        "columns": facts_of_codec(model.schema, model.codec),
+        **({"set_aside": list(model.schema.set_aside)} if model.schema.set_aside else {}),
+        "missing": "generated" if model.codec.missing_levels else "absent",
+        "conditions": _conditions(model),
         "network": repr(model.architecture),
         "training": training_words(model),
         "schedule": repr(model.schedule),
@@ -50,7 +58,32 @@ def _of_density(name: str) -> dict[str, Any]:
     return {"density": name, "d": density.d, "entropy_nats": density.entropy}
 
 
+def _conditions(model: DiffusionModel) -> str:
+    """Return which columns may be given, in words."""
+    if isinstance(model.conditions, tuple):
+        return "; ".join(", ".join(model.schema.names[j] for j in columns) for columns in model.conditions)
+    return model.conditions or "none"
+
+
 def _of_table(path: str) -> dict[str, Any]:
     check_source(path, name="PATH")
     n_rows, columns = facts_of_columns(path)
-    return {"table": path, "rows": n_rows, "n_columns": len(columns), "columns": columns}
+    kinds = {} if path == "-" else _kinds(path, [each["name"] for each in columns if "cannot_be_fitted" in each])
+    facts = [{**each, **kinds.get(each["name"], {})} for each in columns]
+    return {"table": path, "rows": n_rows, "n_columns": len(columns), "columns": facts}
+
+
+def _kinds(path: str, unfit: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return by name which kind each column would get in a fit, or why it would be set aside.
+
+    There are none where the table cannot be fitted as it is; `fit` says why.
+    """
+    with suppress(BackwalkError):
+        table = read_part(path, Selection(drop=tuple(unfit))).table
+        chosen = chosen_columns(table, checked_settings(Diffusion().get_params(deep=False)))
+        kinds = facts_of_codec(chosen.table.schema, chosen.codec)
+        return {
+            **{each["name"]: {key: each[key] for key in ("kind", "encoded_as")} for each in kinds},
+            **{name: {"set_aside": f"it {reason}"} for name, reason in chosen.set_aside.items()},
+        }
+    return {}

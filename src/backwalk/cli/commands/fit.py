@@ -18,6 +18,38 @@ from backwalk.cli.options import (
 from backwalk.cli.output import observed, print_json, say
 from backwalk.cli.stops import Stopped, how_to_continue
 
+_KINDS = ("number", "integer", "levels", "constant")
+
+
+class _Kind(click.ParamType):  # type: ignore[type-arg]
+    """NAME=KIND, as a pair."""
+
+    name = "kind"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, sign, kind = value.rpartition("=")
+        if not sign or kind not in _KINDS:
+            self.fail(f"{value!r} should be NAME=KIND, with a kind among {', '.join(_KINDS)}.", param, ctx)
+        return name, kind
+
+
+class _Conditions(click.ParamType):  # type: ignore[type-arg]
+    """any, none, or sets of columns: semicolons between the sets, commas between their columns."""
+
+    name = "conditions"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or value in ("auto", "any"):
+            return value
+        if value == "none":
+            return None
+        sets = [[name.strip() for name in part.split(",")] for part in value.split(";")]
+        if not all(map(all, sets)):
+            self.fail(f"{value!r} should be any, none, or sets of columns such as 'a;a,b'.", param, ctx)
+        return sets
+
 
 @click.command()
 @click.argument("data")
@@ -27,6 +59,31 @@ from backwalk.cli.stops import Stopped, how_to_continue
     type=click.Path(path_type=Path),
     show_default="DATA's name with .backwalk, in the current folder",
     help="Folder for the model; a single file if it ends in .safetensors.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    type=_Kind(),
+    metavar="NAME=KIND",
+    help="Kind of a column, if it should not follow from the data: number, integer, levels (texts, each with a "
+    "probability) or constant; repeat the option for more columns.",
+)
+@click.option(
+    "--missing",
+    type=click.Choice(["absent", "generate"]),
+    default="absent",
+    show_default=True,
+    help="Learn from rows with gaps but draw complete rows (absent), or draw gaps like those of DATA (generate).",
+)
+@click.option(
+    "--conditions",
+    type=_Conditions(),
+    metavar="any|none|SETS",
+    show_default="any for tables with levels or gaps, else none",
+    default="auto",
+    help="Columns that may be given to sample, score and impute: any, none, or one of some sets, such as "
+    '"species;species,sex".',
 )
 @training_options
 @device_option
@@ -47,6 +104,9 @@ from backwalk.cli.stops import Stopped, how_to_continue
 def fit(context: click.Context, /, data: str, output: Path | None, json: bool, **options: Any) -> None:
     """Fit a model to DATA and save it.
 
+    The columns may hold numbers, texts, true and false, dates and times, and gaps. Their kinds follow from the data and
+    are printed before training; identifiers and free text are set aside. docs/tables.md says more.
+
     During training the state is saved in OUTPUT.checkpoint. After an interruption, the same command with --resume
     continues from there and gives the same model, bit for bit, as an uninterrupted fit (except with --max-time). With
     --resume, a fit that is complete is not repeated.
@@ -55,9 +115,10 @@ def fit(context: click.Context, /, data: str, output: Path | None, json: bool, *
     from backwalk.tasks.fit import fit as run
 
     path = Path(default_output(data)) if output is None else output
+    kinds = dict(options.pop("columns"))
     try:
         with observed(context) as observer:
-            result = run(data, path, **options, observer=observer)
+            result = run(data, path, columns=kinds or None, **options, observer=observer)
     except Stopped as stopped:
         stopped.advice = how_to_continue(checkpoint_of(path), invocation_of(context).arguments)
         raise

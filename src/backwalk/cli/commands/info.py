@@ -15,7 +15,9 @@ from backwalk.cli.output import echo, print_json, printable
 def info(path: str | None, json: bool) -> None:
     """Describe a model, a table or a built-in density.
 
-    Without PATH, list the densities.
+    Of a model: its columns, their kinds, levels and bounds, gaps, and the conditions that it takes. Of a table: what
+    each column holds, which kind a fit would give it, and which columns it would set aside. Without PATH, list the
+    densities.
     """
     from backwalk.tasks.info import info as run
 
@@ -37,11 +39,11 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
             for item in value:
                 others = (f"{key.replace('_', ' ')} = {_text(fact)}" for key, fact in item.items() if key != "name")
                 yield printable(item["name"]), ", ".join(others)
-        elif isinstance(value, list):
-            yield label, ", ".join(map(_text, value))
         else:
             yield label, _text(value)
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
     return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

@@ -1,0 +1,104 @@
+"""The columns of a table or a model in words: kinds, levels, bounds and gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.formatting import listed
+from backwalk.table import AtomsColumn, Codec, Column, ConstantColumn, IntegerColumn, LevelsColumn, Schema, from_values
+
+_MOST_SHOWN = 30  # columns, one line each
+_LEVELS_IN_FACTS = 6
+
+
+def facts_of_codec(schema: Schema, codec: Codec, gaps: Sequence[int] = ()) -> list[dict[str, Any]]:
+    """Return the kind of each column and what new values may be, as JSON values.
+
+    `gaps` are the numbers of missing values by column, if they are known.
+    """
+    facts = [_facts(schema, j, column) for j, column in enumerate(codec.columns)]
+    for j, each in enumerate(facts):
+        if j < len(gaps) and gaps[j]:
+            each["missing"] = int(gaps[j])
+        if j in codec.missing_levels:
+            each["gaps"] = "generated"
+    return facts
+
+
+def lines_of(facts: Sequence[Mapping[str, Any]], set_aside: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each of the first 30 columns, then the number of others, and one for each column set aside."""
+    shown = facts[:_MOST_SHOWN]
+    name, kind = (max((len(each[key]) for each in shown), default=0) for key in ("name", "kind"))
+    for each in shown:
+        yield f"  {each['name']:<{name}}  {each['kind']:<{kind}}  {words_of(each)}"
+    if len(facts) > len(shown):
+        yield f"  and {len(facts) - len(shown):,} more columns"
+    for own, reason in set_aside.items():
+        yield f"  {own} is set aside: it {reason}"
+
+
+def words_of(facts: Mapping[str, Any]) -> str:
+    """Return what the values of a column may be, in a few words.
+
+    >>> words_of({"kind": "integer", "least": "0", "largest": "9", "step": "1", "missing": 3})
+    '0 to 9 in steps of 1; 3 gaps'
+    """
+    words = ""
+    if "levels" in facts:
+        more = facts["n_levels"] - len(facts["levels"])
+        words = ", ".join(facts["levels"]) + (f" and {more:,} more" if more else "")
+        words += ", in this order" if facts.get("is_ordered") else ""
+    if "value" in facts:
+        words = facts["value"]
+    if "least" in facts:
+        words = f"{facts['least']} to {facts['largest']}" + (f" in steps of {facts['step']}" if "step" in facts else "")
+    if "often" in facts:
+        words = f"{listed(facts['often'])}, otherwise {words}"
+    if "missing" in facts:
+        n = facts["missing"]
+        words += f"; {n:,} gap{'s' * (n > 1)}" + (", which are generated" if facts.get("gaps") == "generated" else "")
+    elif facts.get("gaps") == "generated":
+        words += "; gaps are generated"
+    return words
+
+
+def _facts(schema: Schema, j: int, column: Column) -> dict[str, Any]:
+    facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": column.kind}
+    if isinstance(column, LevelsColumn):
+        levels = np.array([value for value in column.values if not np.isnan(value)])
+        facts |= {"n_levels": len(levels), "levels": _terms(schema, j, levels[:_LEVELS_IN_FACTS])}
+        if column.coding == "rank":
+            facts["is_ordered"] = True
+    elif isinstance(column, ConstantColumn):
+        facts["value"] = _terms(schema, j, np.array([column.value]))[0]
+    else:
+        facts |= _facts_of_number(schema, j, column)
+    return {**facts, "encoded_as": column.description}
+
+
+def _facts_of_number(schema: Schema, j: int, column: Any) -> dict[str, Any]:
+    facts = dict[str, Any]()
+    if isinstance(column, AtomsColumn):
+        atoms = zip(column.atoms, column.frequencies, strict=False)  # the last frequency is that of other values
+        often = [(value, share) for value, share in atoms if not np.isnan(value)]
+        terms = _terms(schema, j, np.array([value for value, _ in often]))
+        if often:
+            facts["often"] = [f"{term} ({share:.0%})" for term, (_, share) in zip(terms, often, strict=True)]
+        column = column.number
+    ends = [None if end is None else _terms(schema, j, np.array([end]))[0] for end in (column.least, column.largest)]
+    if ends != [None, None]:
+        facts |= {"least": ends[0] or "any", "largest": ends[1] or "any"}
+    if isinstance(column, IntegerColumn) and schema.units[j] is None:
+        facts["step"] = f"{column.cell:.6g}"
+    return facts
+
+
+def _terms(schema: Schema, j: int, values: NDArray[np.float64]) -> list[str]:
+    """Return values of a column, (m,), as a text file has them."""
+    own = schema.as_arrow().taken([j])
+    cells = from_values(values[:, None], own).column(0).to_pylist()
+    return [f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in cells]
