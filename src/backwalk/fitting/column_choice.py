@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from backwalk.fitting.settings import Settings
 from backwalk.table import Codec, Table, set_aside
+from backwalk.table.schema import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +25,18 @@ class ChosenColumns:
         return found
 
 
-def chosen_columns(table: Table, settings: Settings) -> ChosenColumns:
-    """Choose the columns that a fit takes, and their kinds: see `set_aside` and `Codec.fit`."""
+def chosen_columns(table: Table, settings: Settings, weights: FloatArray | None = None) -> ChosenColumns:
+    """Choose the columns that a fit takes, and their kinds: see `set_aside` and `Codec.fit`.
+
+    `weights`, (n,), are those of the rows.
+    """
     left, reasons = set_aside(table, kept=settings.columns or ())
-    codec = Codec.fit(left, scale=settings.scale, levels=True, columns=settings.columns, missing=settings.missing)  # type: ignore[arg-type]  # `checked_settings` has checked it
+    codec = Codec.fit(
+        left,
+        scale=settings.scale,
+        levels=True,
+        columns=settings.columns,
+        missing=settings.missing,
+        weights=weights,
+    )
     return ChosenColumns(left, codec, reasons)

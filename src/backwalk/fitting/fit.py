@@ -22,6 +22,7 @@ from backwalk.errors import (
     TrainingDiverged,
 )
 from backwalk.fitting.card import digest, model_card, split_of
+from backwalk.fitting.column_choice import chosen_columns
 from backwalk.fitting.plan import planned
 from backwalk.fitting.settings import CheckpointOptions, Settings, chosen_device, stream_of
 from backwalk.fitting.speed import measured_slowness
@@ -37,7 +38,7 @@ from backwalk.model import (
 )
 from backwalk.progress import progress_bar
 from backwalk.sampling import default_sampler
-from backwalk.table import Codec, Table, set_aside
+from backwalk.table import Table
 from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
 from backwalk.training import Progress, Trainer, checkpointed
@@ -59,19 +60,12 @@ def fitted(
     1: they count in the codec and in the loss. The time limit counts from `began`, a reading of
     `time.perf_counter`.
     """
-    table, reasons = set_aside(table, kept=settings.columns or ())
-    if reasons:
-        named = listed(f"{name!r} ({reason})" for name, reason in reasons.items())
+    chosen = chosen_columns(table, settings, weights)
+    table, codec = chosen.table, chosen.codec
+    if chosen.set_aside:
+        named = listed(f"{name!r} ({reason})" for name, reason in chosen.set_aside.items())
         text = f"columns set aside: {named}. New rows will not have them; name a column in columns= to keep it."
         warnings.warn(text, ColumnsSetAsideWarning, stacklevel=3)
-    codec = Codec.fit(
-        table,
-        scale=settings.scale,
-        levels=True,
-        columns=settings.columns,
-        missing=settings.missing,
-        weights=weights,
-    )
     stream = stream_of(settings.random_state, options)
     z = codec.encode(table.values, stream=stream.child("dequantisation"))
     farthest = float(np.nanmax(np.abs(z)))

@@ -11,6 +11,7 @@ from backwalk.table.column_options import Levels, Number, Option
 from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, NumberColumn
 from backwalk.table.facts import facts_of_columns
 from backwalk.table.families import Redraw
+from backwalk.table.filling import write_filled
 from backwalk.table.formats import SUFFIXES
 from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numbers
 from backwalk.table.labels import read_labels, write_labelled
@@ -60,6 +61,7 @@ __all__ = [
     "set_aside",
     "split_table",
     "widened",
+    "write_filled",
     "write_labelled",
     "write_rows",
     "write_table",

@@ -67,7 +67,7 @@ def write_rows(
     blocks = _blocks(pieces, schema, n_rows, GROUP_CELLS if form.kind == "parquet" else BLOCK_CELLS)
     with output_file(path, form, overwrite=overwrite) as file:
         if form.kind == "text":
-            _write_text(file, blocks, schema, form, escape_formulas)
+            write_text(file, blocks, schema, form, escape_formulas=escape_formulas)
         elif form.kind == "parquet":
             _write_parquet(file, blocks, schema)
         else:
@@ -133,9 +133,10 @@ def _blocks(pieces: Iterable[FloatArray], schema: Schema, n_rows: int, cells: in
         raise InvalidInput(f"pieces should hold n_rows = {n_rows} rows, but held {n_written}: count them again.")
 
 
-def _write_text(
-    file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, form: Format, escape_formulas: bool
+def write_text(
+    file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, form: Format, *, escape_formulas: bool = True
 ) -> None:
+    """Write rows into an open text file, as `write_rows` does."""
     written = _as_written(schema.as_arrow(), escape_formulas)
     options = pyarrow.csv.WriteOptions(delimiter=form.delimiter)
     with pyarrow.csv.CSVWriter(file, from_values(_no_rows(written), written).schema, write_options=options) as writer:

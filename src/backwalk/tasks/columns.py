@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.formatting import listed
-from backwalk.table import AtomsColumn, Codec, Column, ConstantColumn, IntegerColumn, LevelsColumn, Schema, from_values
+from backwalk.table import (
+    AtomsColumn,
+    Codec,
+    Column,
+    ConstantColumn,
+    IntegerColumn,
+    LevelsColumn,
+    QuantileColumn,
+    Schema,
+    from_values,
+)
 
 _MOST_SHOWN = 30  # columns, one line each
 _LEVELS_IN_FACTS = 6
@@ -44,8 +54,8 @@ def lines_of(facts: Sequence[Mapping[str, Any]], set_aside: Mapping[str, str]) -
 def words_of(facts: Mapping[str, Any]) -> str:
     """Return what the values of a column may be, in a few words.
 
-    >>> words_of({"kind": "integer", "least": "0", "largest": "9", "step": "1", "missing": 3})
-    '0 to 9 in steps of 1; 3 gaps'
+    >>> words_of({"kind": "rounded", "least": "0", "largest": "9", "step": "0.5", "missing": 3})
+    '0 to 9 in steps of 0.5; 3 gaps'
     """
     words = ""
     if "levels" in facts:
@@ -67,7 +77,7 @@ def words_of(facts: Mapping[str, Any]) -> str:
 
 
 def _facts(schema: Schema, j: int, column: Column) -> dict[str, Any]:
-    facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": column.kind}
+    facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": _kind(column)}
     if isinstance(column, LevelsColumn):
         levels = np.array([value for value in column.values if not np.isnan(value)])
         facts |= {"n_levels": len(levels), "levels": _terms(schema, j, levels[:_LEVELS_IN_FACTS])}
@@ -78,6 +88,13 @@ def _facts(schema: Schema, j: int, column: Column) -> dict[str, Any]:
     else:
         facts |= _facts_of_number(schema, j, column)
     return {**facts, "encoded_as": column.description}
+
+
+def _kind(column: Column) -> str:
+    """Return the kind of a column for its user: numbers on a grid other than the integers are rounded."""
+    if isinstance(column, IntegerColumn):
+        return "integer" if column.cell == 1.0 else "rounded"
+    return "number" if isinstance(column, QuantileColumn) else column.kind
 
 
 def _facts_of_number(schema: Schema, j: int, column: Any) -> dict[str, Any]:
@@ -92,7 +109,7 @@ def _facts_of_number(schema: Schema, j: int, column: Any) -> dict[str, Any]:
     ends = [None if end is None else _terms(schema, j, np.array([end]))[0] for end in (column.least, column.largest)]
     if ends != [None, None]:
         facts |= {"least": ends[0] or "any", "largest": ends[1] or "any"}
-    if isinstance(column, IntegerColumn) and schema.units[j] is None:
+    if _kind(column) == "rounded" and schema.units[j] is None:
         facts["step"] = f"{column.cell:.6g}"
     return facts
 

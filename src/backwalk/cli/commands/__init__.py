@@ -6,6 +6,7 @@ from backwalk import __version__
 from backwalk.cli.commands.demo import demo
 from backwalk.cli.commands.distil import distil
 from backwalk.cli.commands.fit import fit
+from backwalk.cli.commands.impute import impute
 from backwalk.cli.commands.info import info
 from backwalk.cli.commands.report import report
 from backwalk.cli.commands.sample import sample
@@ -20,14 +21,15 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKW
 @click.version_option(__version__, "--version", prog_name="backwalk")
 @verbosity_options
 def cli() -> None:
-    """Fit diffusion models to tables of numbers, draw new rows from them, and assess them.
+    """Fit diffusion models to tables, draw new rows from them, score and complete rows, and assess the models.
 
-    DATA is a .csv, .tsv (or .gz), .parquet or .npy file of numeric columns, - for CSV from standard input, or the name
-    of a built-in density such as two_moons (`backwalk info` lists them). Begin with `backwalk demo`.
+    DATA is a .csv, .tsv (or .gz), .parquet or .npy file of numbers, texts, dates and times, with or without gaps, - for
+    CSV from standard input, or the name of a built-in density such as two_moons (`backwalk info` lists them). Begin
+    with `backwalk demo`.
     """
 
 
-for _command in (demo, split, fit, sample, score, report, distil, info):
+for _command in (demo, split, fit, sample, score, impute, report, distil, info):
     cli.add_command(_command)
 
 __all__ = ["cli"]
