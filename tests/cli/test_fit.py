@@ -38,6 +38,7 @@ def test_a_number_in_many_rows_is_an_atom_and_no_fault(run, tmp_path):
     status, _, err = run("fit", tmp_path / "heaped.csv", "-o", tmp_path / "a", *QUICK)
     assert status == 0
     assert "one number in many rows" not in err
+    assert "x1  atoms   0 (50%), otherwise " in err
     assert run("fit", tmp_path / "heaped.csv", "-o", tmp_path / "b", *QUICK, "-q") == (0, "", "")
 
 
@@ -95,9 +96,9 @@ def test_a_stopped_fit_goes_on_to_the_same_model(run, rows_file, model, tmp_path
     signal_at(number, 3)
     left, out, err = run(*arguments)
     assert (left, out) == (status, "")
-    assert err == (
+    assert err.splitlines()[-1] == (
         f"{word}; {checkpoint} keeps step 4: "
-        f"continue with backwalk fit {rows_file} -o '{output}' --max-steps 5 --resume\n"
+        f"continue with backwalk fit {rows_file} -o '{output}' --max-steps 5 --resume"
     )
     assert not output.exists()
     assert run(*arguments)[0] == 1  # which would lose the four steps
@@ -115,7 +116,7 @@ def test_a_second_signal_does_not_wait_for_a_checkpoint(run, rows_file, tmp_path
     signal_at(2, 3, times=2)
     status, _, err = run("fit", rows_file, "-o", tmp_path / "other", *QUICK)
     assert status == 130
-    assert err == "interrupted before there was anything to keep\n"
+    assert err.splitlines()[-1] == "interrupted before there was anything to keep"
 
 
 def test_a_terminal_s_second_hang_up_changes_nothing(run, rows_file, tmp_path, signal_at):
@@ -124,7 +125,7 @@ def test_a_terminal_s_second_hang_up_changes_nothing(run, rows_file, tmp_path, s
         pytest.skip("ignored here, as by nohup")
     signal_at(signal.SIGHUP, 3, times=2)
     status, _, err = run("fit", rows_file, "-o", tmp_path / "other", *QUICK)
-    assert (status, err.startswith("hung up")) == (129, True)
+    assert (status, err.splitlines()[-1].startswith("hung up")) == (129, True)
 
 
 def test_force_starts_a_stopped_fit_over(run, rows_file, tmp_path, stopped_fit):
@@ -290,7 +291,7 @@ def test_a_real_signal_to_a_real_process(rows_file, tmp_path):
         process.send_signal(signal.SIGTERM)
         err = process.communicate(timeout=120.0)[1]
     assert process.returncode == 143
-    assert err.startswith("terminated; ")
+    assert err.splitlines()[-1].startswith("terminated; ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.checkpoint", "rows.csv"]
 
 

@@ -22,9 +22,10 @@ def test_a_table_goes_from_fit_to_scores_by_functions_alone(rows_file, tmp_path,
     drawn = sample(fitted.path, "new.csv", rows=7, observer=observer)
     scored = score(fitted.path, "new.csv", "nats.csv", observer=observer)
     assert [step.step for step in steps] == [1, 2, 3, 4]
-    assert messages[0].startswith("fitted 120 rows in ")
-    assert "4 steps of" in messages[0]
-    assert f"--seed {drawn.seed}" in messages[1]
+    assert [line.split()[:2] for line in messages[1:3]] == [["length", "number"], ["weight", "number"]]
+    assert messages[3].startswith("fitted 120 rows in ")
+    assert "4 steps of" in messages[3]
+    assert f"--seed {drawn.seed}" in messages[4]
     assert progress == [("sampling", 1.0, "7 of 7 rows"), ("scoring", 1.0, "7 of 7 rows")]
     assert scored.table.num_rows == scored.rows == 7
     for result in (fitted, drawn, scored):

@@ -57,8 +57,8 @@ def read_data(
         drawn = density.sample_rows(0, n, stream=stream.child("unseen") if unseen else stream)
         return Data(as_table(drawn), density)
     check_file(source, rows, name=name)
-    only, texts = (None, ()) if model is None else (model.schema.columns, model.schema.labelled)
-    reading = read_part(source, Selection(tuple(drop), only, drop_missing, texts))
+    only, labelled = (None, tuple(texts)) if model is None else (model.schema.columns, model.schema.labelled)
+    reading = read_part(source, Selection(tuple(drop), only, drop_missing, labelled))
     tell_left_out(source, reading.columns_left_out, reading.is_taken, observer)
     return Data(reading.table, None, reading.is_taken)
 

@@ -62,7 +62,6 @@ class _Conditions(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option(
     "--column",
-    "columns",
     multiple=True,
     type=_Kind(),
     metavar="NAME=KIND",
@@ -115,7 +114,7 @@ def fit(context: click.Context, /, data: str, output: Path | None, json: bool, *
     from backwalk.tasks.fit import fit as run
 
     path = Path(default_output(data)) if output is None else output
-    kinds = dict(options.pop("columns"))
+    kinds = dict(options.pop("column"))
     try:
         with observed(context) as observer:
             result = run(data, path, columns=kinds or None, **options, observer=observer)
