@@ -2329,7 +2329,7 @@ MUTANTS = (
     ),
     Mutant(
         "a number in question that is noisy, not absent",
-        "model/distributions.py",
+        "model/one_column.py",
         "log_snr_by_coordinate(torch.tensor(-torch.inf, device",
         "log_snr_by_coordinate(torch.tensor(0.0, device",
         "E[number given what is known] in one evaluation",

@@ -13,7 +13,7 @@ from backwalk.model.bounds import (
 )
 from backwalk.model.conditions import Encoded, column_numbers, encoded, known_cells, numbers_given, of_numbers
 from backwalk.model.densities import MOST_EXACT_COLUMNS, log_density
-from backwalk.model.distributions import Conditional, conditional
+from backwalk.model.distributions import Conditional
 from backwalk.model.fitted import (
     MISMATCH_THAT_MATTERS,
     Conditions,
@@ -32,6 +32,7 @@ from backwalk.model.generation import gathered, sample_pieces, sample_rows, visi
 from backwalk.model.given import Allowed, Given, conditions_of, refuse_fractions, user_terms, values_of
 from backwalk.model.imputation import estimated, imputed
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
+from backwalk.model.one_column import conditional
 from backwalk.model.rejection import conditional_pieces, rows_by_number
 from backwalk.model.scoring import encode_for_scoring, impossible_words, possible_rows, ranks, refuse_impossible
 from backwalk.model.walks import WalkState, walk_backward, walk_forward

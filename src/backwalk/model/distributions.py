@@ -1,33 +1,18 @@
-"""The distribution of one column given others, row by row: probabilities of levels, or draws of a number.
-
-P(level | known) and E[number | known] are single evaluations of the denoiser with known coordinates at log-SNR +inf and
-all others at -inf (`diffusion/conditioning.py`). The distribution of a number is that of rows drawn given what is
-known.
-"""
+"""The distribution of a column given others, as a record: probabilities of levels, or draws of a number."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
-from backwalk.diffusion import log_snr_by_coordinate
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.model.conditions import Encoded, known_cells
-from backwalk.model.fitted import DiffusionModel
 from backwalk.model.given import user_terms, values_of
-from backwalk.model.levels import level_log_probs
-from backwalk.model.rejection import rows_by_number
-from backwalk.sampling import TILE_ROWS, Sampler, over_tiles, padded_tile
-from backwalk.streams import RandomState, Stream, as_stream
-from backwalk.table import Column, IntegerColumn, NumberColumn, Schema, from_values
-from backwalk.torch_state import in_initial_torch_state
+from backwalk.streams import RandomState, as_stream
+from backwalk.table import Schema, from_values
 
 Array = NDArray[np.float64]
 
@@ -205,109 +190,6 @@ class Conditional:
     def _numbers_in_user_terms(self, values: Array) -> NDArray[Any]:
         """Return means and the like: numbers as they are, dates and times in the column's dtype."""
         return values if self.schema.units[0] is None else self._in_user_terms(values)
-
-
-@in_initial_torch_state
-def conditional(
-    model: DiffusionModel,
-    values: Array,
-    column: int,
-    *,
-    n_draws: int,
-    stream: Stream,
-    sampler: Sampler | str | None = None,
-) -> Conditional:
-    """Return the distribution of a column given the observed cells of rows, (n, d), of which it is none.
-
-    A column of levels takes one evaluation per row; a number `n_draws` draws, and one evaluation for its mean where the
-    column is a linear function of its coordinate. Raises InvalidInput for a column that is constant, and for patterns
-    for which the model was not trained.
-    """
-    codec, schema, label = model.codec, model.schema.taken([column]), model.schema.label(column)
-    if not codec.columns[column].width:
-        raise InvalidInput(
-            f"The column should vary, but {label} is {codec.columns[column].description}: choose another."
-        )
-    rows = values.copy()
-    rows[:, column] = np.nan
-    known = known_cells(model, rows)
-    for i, block in enumerate(codec.blocks):
-        if block.column == column and block.continuous is None:
-            return Conditional(label, schema, block.values, probabilities_of_levels(model, known, i))
-    drawn = draws_given(model, known, np.arange(len(rows)), n_draws, stream=stream, sampler=sampler)[..., column]
-    expected = None
-    if is_linear(codec.columns[column]):
-        expected = means_of_numbers(model, known)[:, column]
-    return Conditional(label, schema, np.sort(drawn, axis=1), expected=expected)
-
-
-def is_linear(column: Column) -> bool:
-    """Return whether the mean of a column's coordinate gives the mean of its values."""
-    return isinstance(column.number if isinstance(column, IntegerColumn) else column, NumberColumn)
-
-
-def draws_given(
-    model: DiffusionModel,
-    known: Encoded,
-    numbers: NDArray[np.intp],
-    n_draws: int,
-    *,
-    stream: Stream,
-    sampler: Sampler | str | None = None,
-) -> Array:
-    """Return draws of rows with known cells, (n, n_draws, d); row i has the number `numbers[i]` in the stream."""
-    n, place = len(numbers), torch.arange(len(numbers), device=known.rows.device).repeat_interleave(n_draws)
-    repeated = Encoded(
-        known.rows[place], known.given[place], known.asked[place], np.repeat(known.values, n_draws, axis=0)
-    )
-    rows = rows_by_number(
-        model,
-        np.repeat(numbers, n_draws),
-        stream=stream,
-        sampler=sampler,
-        given=repeated,
-        tries=np.tile(np.arange(n_draws), n),
-    )
-    return rows.reshape(n, n_draws, -1)
-
-
-def probabilities_of_levels(model: DiffusionModel, known: Encoded, block: int) -> Array:
-    """Return P(level | known) of a block's levels, (n, L), in one evaluation."""
-
-    def of_tile(rows: Tensor, given: Tensor) -> Tensor:
-        return level_log_probs(model.denoiser, rows, given, block).double().softmax(dim=1)
-
-    return _by_tiles(known, of_tile, model.codec.blocks[block].n_levels)
-
-
-def means_of_numbers(model: DiffusionModel, known: Encoded) -> Array:
-    """Return E[column | known] of the linear columns of numbers, (n, d), in one evaluation; NaN for other columns.
-
-    Means lie within the range of their columns.
-    """
-    codec = model.codec
-
-    def of_tile(rows: Tensor, given: Tensor) -> Tensor:
-        levels = log_snr_by_coordinate(torch.tensor(-torch.inf, device=rows.device), given).to(rows)
-        return model.denoiser(rows.nan_to_num().masked_fill(~given, 0.0), levels).double()
-
-    z = _by_tiles(known, of_tile, codec.n_encoded)
-    means = np.full((len(z), codec.n_columns), np.nan)
-    for j, (column, place) in enumerate(zip(codec.columns, codec.slices, strict=True)):
-        number = column.number if isinstance(column, IntegerColumn) else column
-        if isinstance(number, NumberColumn):
-            least, largest = column.least, column.largest  # type: ignore[attr-defined]  # of numbers of either kind
-            means[:, j] = np.clip(number.centre + number.scale * z[:, place.start], least, largest)
-    return model.schema.clipped(means)
-
-
-def _by_tiles(known: Encoded, of_tile: Callable[[Tensor, Tensor], Tensor], width: int) -> Array:
-    def tile(first: int, last: int) -> Tensor:
-        rows, given = (padded_tile(part[first:last], TILE_ROWS) for part in (known.rows, known.given))
-        return of_tile(rows, given)
-
-    pieces = over_tiles(tile, 0, len(known.rows), n_columns=width, device=known.rows.device)
-    return torch.cat([torch.empty(0, width, dtype=torch.float64), *(piece.cpu() for piece in pieces)]).numpy()
 
 
 def _equal(one: Array, other: Array) -> NDArray[np.bool_]:

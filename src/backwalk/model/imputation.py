@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
 from backwalk.model.conditions import known_cells
-from backwalk.model.distributions import (
-    Conditional,
+from backwalk.model.distributions import Conditional
+from backwalk.model.fitted import DiffusionModel
+from backwalk.model.one_column import (
     draws_given,
     is_linear,
     means_of_numbers,
     probabilities_of_levels,
 )
-from backwalk.model.fitted import DiffusionModel
 from backwalk.model.rejection import rows_by_number
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
