@@ -152,3 +152,14 @@ def test_average_forgets_where_it_started():
     parameter.zero_()
     update([torch.zeros(2)], optimizer.at(1.0, 0))
     assert not any(bool(average.any()) for _, average in optimizer.averages())
+
+
+def test_the_decay_of_the_outer_layers_shrinks_what_adam_trains():
+    """Without gradients the weights of Adam fall by the share rate x outer_decay in each step, those of Muon stay."""
+    training = Training(64, 0.01, max_steps=10, hidden_rate=0.02, outer_decay=0.5)
+    weights = [torch.ones(1, 8, 8), torch.ones(1, 3, 8), torch.ones(1, 8, 8)]
+    optimizer = Optimizer(weights, [0, 2], [1], rotation_for(8, 2), training)
+    for number in range(3):
+        optimizer.take([torch.zeros_like(weight) for weight in weights], optimizer.at(1.0, number))
+    torch.testing.assert_close(weights[1], torch.full((1, 3, 8), (1.0 - 0.01 * 0.5) ** 3))
+    torch.testing.assert_close(weights[0], torch.ones(1, 8, 8))

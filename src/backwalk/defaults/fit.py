@@ -42,6 +42,7 @@ class FitRules:
     - Rates: Adam's `learning_rate` haste^1.5 and Muon's `hidden_rate` haste^0.5, with haste = `calm_steps` / steps
       within 1..`most_haste`.
     - Weight decay: `decayed_rows` / n, within `least_decay`..`most_decay`.
+    - Decay of the input and output layers: `outer_decay`.
     - Held-out rows: a tenth, at most sqrt(10 n), 1,000, and the larger of `held_out_share` n and `held_out_rows`.
     - Products in bfloat16: from `bfloat16_width` units on, on devices where they are fast.
     - `step_seconds`: a training step of one member at the largest batch and `least_width`, on two cores of 2024;
@@ -72,6 +73,7 @@ class FitRules:
     decayed_rows: float = 200.0
     least_decay: float
     most_decay: float
+    outer_decay: float = 0.0
     held_out_share: float
     held_out_rows: int = 0
     bfloat16_width: float = math.inf
@@ -191,6 +193,7 @@ def default_training(
         learning_rate=rules.learning_rate * haste**1.5,
         hidden_rate=rules.hidden_rate * haste**0.5,
         weight_decay=float(np.clip(rules.decayed_rows / n, rules.least_decay, rules.most_decay)),
+        outer_decay=rules.outer_decay,
         bfloat16=is_wide and has_fast_bfloat16(device),
     )
 

@@ -28,6 +28,7 @@ def table_rules(codec: Codec) -> FitRules:
         steps_per_root=5.0,
         most_steps=1600,
         most_members=8,
+        outer_decay=0.3,
         step_seconds=HIGH.step_seconds * cost,
         narrow_step_seconds=HIGH.narrow_step_seconds * cost,
     )

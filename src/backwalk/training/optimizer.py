@@ -10,7 +10,7 @@ Orthogonal matrices take a large part of a step's time, and the momentum changes
 moves only once in `update_every` steps, by as many times the rate. Adam, for w with gradient g at step k = 1, 2, ...:
 
     m <- beta_1 m + (1 - beta_1) g,  v <- beta_2 v + (1 - beta_2) g^2,
-    w <- w - rate m / (1 - beta_1^k) / (sqrt(v / (1 - beta_2^k)) + 1e-8).
+    w <- (1 - rate decay) w - rate m / (1 - beta_1^k) / (sqrt(v / (1 - beta_2^k)) + 1e-8).
 
 The average after step k is the mean of w_1..w_k with weights proportional to (j / k)^gamma. Its window grows with
 training, so that the first steps lose their influence whatever the number of steps.
@@ -18,7 +18,8 @@ training, so that the first steps lose their influence whatever the number of st
 `torch.optim.Adam` uses the same fused operation, but importing it imports PyTorch's compiler, which takes longer than a
 small fit. `torch.optim.Muon` multiplies in bfloat16, which is slow on most CPUs.
 
-Source: Jordan et al. 2024 for Muon; Kingma & Ba 2015 for Adam; Karras et al. 2024 for the average.
+Source: Jordan et al. 2024 for Muon; Kingma & Ba 2015 for Adam; Loshchilov & Hutter 2019 for its decay; Karras et al.
+2024 for the average.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Step(NamedTuple):
     adam_rate: Tensor
     number: Tensor
     beta_2: float
+    adam_decay: float
     # The average, the weights that enter it, and their share in it
     average: list[Tensor]
     weights: list[Tensor]
@@ -139,6 +141,7 @@ class Optimizer:
             self._adam_rate,
             self._number,
             0.99 if self._training.decay else 0.999,
+            self._training.outer_decay,
             self._average,
             self._weights,
             self._share,
@@ -181,7 +184,7 @@ def _move_by_adam(gradients: list[Tensor], step: Step) -> None:
     # The fused operation ignores strides, so that a transposed gradient would move the wrong weights.
     by_rows = [gradient.contiguous() for gradient in gradients]
     nothing: list[Tensor] = []
-    torch._fused_adam_(  # not that of torch.ops.aten, for which the CPU would have to read the rate
+    torch._fused_adamw_(  # not that of torch.ops.aten, for which the CPU would have to read the rate
         step.by_adam,
         by_rows,
         step.mean,
@@ -191,7 +194,7 @@ def _move_by_adam(gradients: list[Tensor], step: Step) -> None:
         lr=step.adam_rate,
         beta1=0.9,
         beta2=step.beta_2,
-        weight_decay=0.0,
+        weight_decay=step.adam_decay,
         eps=1e-8,
         amsgrad=False,
         maximize=False,

@@ -1,0 +1,174 @@
+"""The denoiser of tables: its exact start, its derivatives, and its loss at any pattern."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from backwalk.denoiser import Residual, TableLayout, build_denoiser
+from backwalk.denoiser.passes import prediction
+from backwalk.diffusion import JointGaussian, LevelsDenoiser, NoiseSchedule, level_log_posterior, scales
+from backwalk.diffusion.derivatives import value_and_jacobian
+from backwalk.streams import Stream
+from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn
+from backwalk.training import Patterns, Shares
+
+NUMBER = NumberColumn(0.0, 1.0)
+CODEC = Codec(
+    (
+        LevelsColumn((0.0, 1.0, 2.0), (0.2, 0.3, 0.5), "one-hot"),
+        NUMBER,
+        LevelsColumn((0.0, 1.0, 5.0), (0.5, 0.3, 0.2), "value"),
+        AtomsColumn(NUMBER, (0.0,), (0.3, 0.7)),
+        LevelsColumn((0.0, 1.0), (0.4, 0.6), "one-hot"),
+        LevelsColumn(tuple(map(float, range(70))), (1.0 / 70,) * 70, "random"),
+        NUMBER,
+    )
+)
+SCHEDULE = NoiseSchedule.log_snr_uniform(100, log_snr_max=8.0, log_snr_min=-6.0)
+N = 48
+
+
+def rows(n, seed=0):
+    """Encoded rows of independent columns; a number is NaN where its level is the atom."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n, CODEC.n_encoded))
+    for block in CODEC.blocks:
+        level = rng.choice(block.n_levels, size=n, p=block.frequencies)
+        z[:, block.coordinates] = block.codes[level]
+        if block.number is not None:
+            z[level != block.continuous, block.number] = np.nan
+    return torch.from_numpy(z)
+
+
+def denoiser(members=2, trained=True):
+    layout = TableLayout(CODEC, JointGaussian.fit(rows(400).numpy(), stream=Stream(0)))
+    made = build_denoiser(
+        Residual(12, 2, members), CODEC.n_encoded, schedule=SCHEDULE, floor=0.05, stream=Stream(1), layout=layout
+    ).double()
+    for i, parameter in enumerate(made.parameters() if trained else ()):
+        parameter.data += 0.1 * Stream(2).child(i).normal(0, parameter.numel(), 1).reshape(parameter.shape)
+    return made
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Rows, noise, log-SNRs and weights of all patterns, (N, k)."""
+    x_0, patterns = rows(N), Patterns.of(CODEC, Shares(0.3, 0.15, 0.2, 0.2, 0.15))
+    level = torch.linspace(-5.0, 7.0, N, dtype=torch.float64)
+    states = patterns.draw(N, stream=Stream(3))
+    log_snr, weight = patterns.by_coordinate(x_0, level, 1.0 + level.exp(), states)
+    eps = Stream(4).normal(0, N, CODEC.n_encoded)
+    return torch.where(x_0.isnan(), eps.roll(1, 0), x_0), eps, log_snr, weight
+
+
+def noisy(batch):
+    x_0, eps, log_snr, _ = batch
+    a, b = scales(log_snr, x_0)
+    return a * x_0 + b * eps, log_snr
+
+
+def test_its_gradients_are_those_of_automatic_differentiation(batch):
+    made = denoiser()
+    x_0, eps, log_snr, weight = (part.expand(2, *part.shape) for part in batch)
+    loss, gradients = made.loss_and_gradients(x_0, eps, log_snr, weight)
+    layout = made.layout
+    a, b = scales(log_snr, x_0)
+    x_t = a * x_0 + b * eps
+    start = made._start(x_t, log_snr)
+    f = prediction(start.inputs, made.network.in_order)
+    log_p = made._log_p(start, f).gather(-1, layout.levels_of(x_0))
+    error = x_0[..., layout.numbers] - made._numbers_hat(start, x_t, f[..., layout.n_levels :])
+    expected = (weight[..., layout.numbers] * error.square()).sum()
+    expected = expected - (weight[..., layout.block_coordinates] * log_p).sum()
+    torch.testing.assert_close(loss, expected.detach())
+    found = torch.autograd.grad(expected, list(made.parameters()))
+    for one, other in zip(gradients, found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_its_losses_are_those_of_a_single_member(batch):
+    made = denoiser(members=1)
+    alone, _ = made.loss_and_gradients(*(part.expand(1, *part.shape) for part in batch))
+    with torch.no_grad():
+        torch.testing.assert_close(made.losses(*batch).sum(), alone)
+
+
+def test_its_derivative_is_that_of_its_value(batch):
+    made, (x_t, log_snr) = denoiser(), noisy(batch)
+    with torch.no_grad():
+        value, jacobian = value_and_jacobian(made, x_t, log_snr)
+        torch.testing.assert_close(value, made(x_t, log_snr))
+        for i in range(0, CODEC.n_encoded, 3):
+            step = torch.zeros(CODEC.n_encoded, dtype=torch.float64)
+            step[i] = 1e-6
+            slope = (made(x_t + step, log_snr) - made(x_t - step, log_snr)) / 2e-6
+            free = log_snr[:, i].isfinite()
+            torch.testing.assert_close(jacobian[free][:, :, i], slope[free], atol=1e-6, rtol=1e-6)
+
+
+def test_known_coordinates_come_back_and_absent_ones_are_not_read(batch):
+    made, (x_t, log_snr) = denoiser(), noisy(batch)
+    with torch.no_grad():
+        x_0_hat = made(x_t, log_snr)
+        known = log_snr.isposinf() & ~rows(N).isnan()
+        torch.testing.assert_close(x_0_hat[known], x_t[known], atol=1e-5, rtol=0.0)
+        other = torch.where(log_snr.isneginf(), 7.0 * x_t + 3.0, x_t)
+        torch.testing.assert_close(made(other, log_snr), x_0_hat)
+
+
+def test_untrained_it_is_exact_for_independent_levels():
+    made = denoiser(trained=False)
+    assert isinstance(made, LevelsDenoiser)
+    x_t, level = Stream(5).normal(0, 20, CODEC.n_encoded), torch.tensor(-0.7, dtype=torch.float64)
+    a, b = scales(level, x_t)
+    with torch.no_grad():
+        for i, block in enumerate(CODEC.blocks):
+            codes, pi = torch.from_numpy(block.codes), torch.from_numpy(block.frequencies)
+            fit = -(x_t[:, None, block.coordinates] - a * codes).square().sum(-1) / (2.0 * b.square())
+            expected = torch.log_softmax(fit + pi.log(), dim=1)
+            torch.testing.assert_close(made.level_log_probs(x_t, level, i), expected, atol=1e-5, rtol=1e-5)
+            absent = made.level_log_probs(x_t, torch.tensor(-math.inf, dtype=torch.float64), i)
+            torch.testing.assert_close(absent, pi.log().expand_as(absent), atol=1e-6, rtol=1e-6)
+
+
+def test_the_probabilities_of_levels_agree_with_the_estimate_of_their_codes(batch):
+    made, (x_t, log_snr) = denoiser(), noisy(batch)
+    with torch.no_grad():
+        x_0_hat = made(x_t, log_snr)
+        for i, block in enumerate(CODEC.blocks):
+            p = made.level_log_probs(x_t, log_snr, i).exp()
+            torch.testing.assert_close(p.sum(dim=1), torch.ones(N, dtype=torch.float64))
+            codes = p @ torch.from_numpy(block.codes)
+            torch.testing.assert_close(x_0_hat[:, block.coordinates], codes, atol=1e-5, rtol=1e-5)
+
+
+def test_a_number_does_not_apply_where_its_level_is_known_to_be_an_atom():
+    """It is an independent N(0, 1) coordinate there, and tells the other columns nothing."""
+    made, block = denoiser(), CODEC.blocks[2]
+    x_t, log_snr = Stream(6).normal(0, 10, CODEC.n_encoded), torch.full((10, CODEC.n_encoded), 0.5).double()
+    log_snr[:, block.coordinates] = math.inf
+    x_t[:, block.coordinates] = torch.from_numpy(block.codes[1 - block.continuous])
+    a, _ = scales(log_snr, x_t)
+    moved = x_t.clone()
+    moved[:, block.number] += 2.0
+    with torch.no_grad():
+        value, other = made(x_t, log_snr), made(moved, log_snr)
+    torch.testing.assert_close(value[:, block.number], (a * x_t)[:, block.number])
+    rest = torch.arange(CODEC.n_encoded) != block.number
+    torch.testing.assert_close(value[:, rest], other[:, rest])
+
+
+@pytest.mark.parametrize("coding", ["one-hot", "value"])
+def test_posteriors_of_levels_obey_bayes_rule(coding):
+    pi = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64)
+    codes = torch.eye(3)[None].double() if coding == "one-hot" else torch.tensor([[[-1.0], [0.1], [2.0]]]).double()
+    x_t = Stream(7).normal(0, 5, codes.shape[-1])[:, None]
+    a, b = torch.tensor(0.8), torch.tensor(0.6)
+    law = torch.distributions.Normal(a * codes, b)
+    joint = law.log_prob(x_t.unsqueeze(-2)).sum(-1) + pi.log()
+    found = level_log_posterior(
+        x_t, a.expand(1, 1), b.square().expand(1, 1), None if coding == "one-hot" else codes, pi.log()
+    )
+    torch.testing.assert_close(found, joint - joint.logsumexp(-1, keepdim=True))

@@ -1,0 +1,138 @@
+"""A joint Gaussian of rows with gaps, its posteriors at any log-SNRs, and conditionals whose pattern differs by row."""
+
+import numpy as np
+import pytest
+import torch
+
+from backwalk.diffusion import (
+    ConditionalDenoiser,
+    GaussianDenoiser,
+    JointGaussian,
+    RowwiseConditional,
+    log_density,
+    log_snr_by_coordinate,
+    moments_with_gaps,
+    scales,
+)
+from backwalk.diffusion.derivatives import value_and_jacobian
+from backwalk.diffusion.joint_gaussian import MOST_DIRECTIONS, RIDGE
+from backwalk.streams import Stream
+
+RNG = np.random.default_rng(0)
+K = 5
+FACTOR = RNG.normal(size=(K, K))
+COVARIANCE = torch.from_numpy(FACTOR @ FACTOR.T / K + 0.2 * np.eye(K))
+MEAN = torch.from_numpy(RNG.normal(size=K))
+
+
+def joint():
+    """Return the Gaussian above in the form mu + V z + D^(1/2) e, in float64."""
+    values, vectors = torch.linalg.eigh(COVARIANCE - 0.1 * torch.eye(K, dtype=torch.float64))
+    return JointGaussian(MEAN, vectors * values.sqrt(), torch.full((K,), 0.1, dtype=torch.float64))
+
+
+def patterns(n):
+    levels = torch.from_numpy(RNG.uniform(-4.0, 4.0, size=(n, 1)))
+    known = torch.from_numpy(RNG.uniform(size=(n, K)) < 0.3)
+    absent = torch.from_numpy(RNG.uniform(size=(n, K)) < 0.3) & ~known
+    return log_snr_by_coordinate(levels, known, absent), known, absent
+
+
+def test_its_posterior_is_the_schur_complement_at_any_pattern():
+    log_snr, _, _ = patterns(40)
+    x_t = torch.from_numpy(RNG.normal(size=(40, K)))
+    a, b = scales(log_snr, x_t)
+    wanted = torch.tensor([0, 2, 4])
+    posterior = joint().posterior(a, b.square(), wanted)
+    exact = GaussianDenoiser(MEAN, COVARIANCE)
+    torch.testing.assert_close(posterior.mean(x_t), exact(x_t, log_snr)[:, wanted], atol=1e-9, rtol=1e-9)
+    noisy = torch.diag_embed(a) @ COVARIANCE @ torch.diag_embed(a) + torch.diag_embed(b.square())
+    gain = COVARIANCE @ torch.diag_embed(a) @ torch.linalg.pinv(noisy, hermitian=True)
+    left = COVARIANCE - gain @ torch.diag_embed(a) @ COVARIANCE
+    deviation = torch.diagonal(left, dim1=1, dim2=2).clamp(min=0.0).sqrt()[:, wanted]
+    torch.testing.assert_close(posterior.deviation(), deviation, atol=1e-7, rtol=1e-7)
+    tangent = torch.from_numpy(RNG.normal(size=(40, K)))
+    moved = posterior.mean(x_t + tangent) - posterior.mean(x_t)
+    torch.testing.assert_close(posterior.push(tangent), moved, atol=1e-9, rtol=1e-9)
+
+
+def test_one_pattern_for_all_rows_gives_what_each_row_would():
+    x_t = torch.from_numpy(RNG.normal(size=(7, K)))
+    a, b = scales(torch.full((7, K), 0.3, dtype=torch.float64), x_t)
+    wanted = torch.arange(K)
+    each, one = (joint().posterior(a[:m], b[:m].square(), wanted) for m in (7, 1))
+    torch.testing.assert_close(each.mean(x_t), one.mean(x_t))
+    torch.testing.assert_close(each.deviation(), one.deviation().expand(7, K))
+
+
+def test_moments_of_rows_with_gaps_are_those_of_the_distribution():
+    """Missing where another column is large: leaving out rows would bias the mean. False alarm below 1e-8."""
+    n = 4000
+    z = RNG.multivariate_normal(MEAN.numpy(), COVARIANCE.numpy(), size=n)
+    z[z[:, 0] > float(MEAN[0]), 1] = np.nan
+    z[RNG.uniform(size=n) < 0.2, 3] = np.nan
+    mean, covariance = moments_with_gaps(z, stream=Stream(0))
+    error = 6.0 * np.sqrt(COVARIANCE.diagonal().max().item() / (n / 2))
+    np.testing.assert_allclose(mean, MEAN, atol=error)
+    np.testing.assert_allclose(covariance, COVARIANCE, atol=0.05 + 3.0 * error)
+    assert abs(np.nanmean(z[:, 1]) - float(MEAN[1])) > error or abs(COVARIANCE[0, 1]) < 0.1
+
+
+def test_without_gaps_moments_are_those_of_the_rows():
+    z = RNG.normal(size=(50, 3))
+    mean, covariance = moments_with_gaps(z, stream=Stream(0))
+    np.testing.assert_allclose(mean, z.mean(axis=0))
+    np.testing.assert_allclose(covariance, np.cov(z, rowvar=False, bias=True))
+    assert moments_with_gaps(np.empty((5, 0)), stream=Stream(0))[1].shape == (0, 0)
+
+
+def test_a_fit_of_many_coordinates_keeps_their_variances():
+    z = RNG.normal(size=(300, 2)) @ RNG.normal(size=(2, 60)) + 0.3 * RNG.normal(size=(300, 60))
+    fit = JointGaussian.fit(z, stream=Stream(0))
+    assert fit.directions.shape == (60, MOST_DIRECTIONS)
+    variance = fit.directions.square().sum(dim=1) + fit.rest
+    np.testing.assert_allclose(variance, z.var(axis=0) + RIDGE, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def rowwise():
+    exact = GaussianDenoiser(MEAN, COVARIANCE)
+    rows = torch.from_numpy(RNG.normal(size=(6, K)))
+    _, known, absent = patterns(6)
+    known[:, 4], absent[:, 4] = True, False
+    return RowwiseConditional(exact, rows, known, absent, torch.arange(4)), rows, known, absent
+
+
+def test_rows_of_different_patterns_get_what_each_would_alone(rowwise):
+    conditional, rows, known, absent = rowwise
+    x_t, level = torch.from_numpy(RNG.normal(size=(6, 4))), torch.tensor(0.4, dtype=torch.float64)
+    together, (a, _) = conditional(x_t, level), scales(level, x_t)
+    for i in range(6):
+        alone = ConditionalDenoiser(conditional.denoiser, rows[i : i + 1], known[i], absent[i])
+        free = alone.free[:4]
+        if bool(free.any()):
+            torch.testing.assert_close(together[i, free], alone(x_t[i : i + 1, free], level)[0])
+        torch.testing.assert_close(together[i, ~free], a * x_t[i, ~free])
+    twice = conditional(torch.cat([x_t, x_t]), level)
+    torch.testing.assert_close(twice, torch.cat([together, together]))
+
+
+def test_its_derivative_is_that_of_its_value(rowwise):
+    conditional = rowwise[0]
+    x_t, level = torch.from_numpy(RNG.normal(size=(6, 4))), torch.tensor(0.4, dtype=torch.float64)
+    _, jacobian = value_and_jacobian(conditional, x_t, level)
+    for i in range(4):
+        step = 1e-6 * torch.eye(4, dtype=torch.float64)[i]
+        slope = (conditional(x_t + step, level) - conditional(x_t - step, level)) / 2e-6
+        torch.testing.assert_close(jacobian[:, :, i], slope, atol=1e-7, rtol=1e-7)
+
+
+def test_coordinates_that_are_not_free_count_for_nothing_in_a_density(rowwise):
+    conditional, rows, known, absent = rowwise
+    x = rows[:, :4].masked_fill(conditional.fixed, 0.0)
+    options = {"level_min": 1e-3, "level_max": 1e3, "n_intervals": 32}
+    found = log_density(conditional, x, **options).log_prob - conditional.log_prob_of_rest(1e-3)
+    for i in range(6):
+        alone = ConditionalDenoiser(conditional.denoiser, rows[i : i + 1], known[i], absent[i])
+        expected = log_density(alone, rows[i : i + 1, alone.free], **options).log_prob if alone.n_free else 0.0
+        torch.testing.assert_close(found[i : i + 1], expected, atol=1e-5, rtol=1e-6)
