@@ -928,8 +928,8 @@ MUTANTS = (
     Mutant(
         "a rate that the processor reads",
         "training/optimizer.py",
-        "torch._fused_adam_(",
-        "torch.ops.aten._fused_adam_(",
+        "torch._fused_adamw_(",
+        "torch.ops.aten._fused_adamw_(",
         "whether a step can be recorded",
         ("training/test_recorded.py",),
     ),
