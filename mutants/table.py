@@ -21,6 +21,7 @@ class Mutant:
     tests: tuple[str, ...]
 
 
+_MIXED_TABLES = ("cli/test_mixed_tables.py",)
 _SCHEDULE = ("diffusion/test_schedule.py", "diffusion/test_forward.py")
 _FORWARD = ("diffusion/test_forward.py", "diffusion/test_gaussian.py")
 _CONVERSIONS = ("diffusion/test_parameterization.py",)
@@ -2350,5 +2351,21 @@ MUTANTS = (
         "weight = weight * 1.0",
         "sample_weight in the loss",
         ("training/test_batches.py",),
+    ),
+    Mutant(
+        "every cell of a row with gaps written anew",
+        "table/filling.py",
+        "for j in np.flatnonzero(gaps[i]).tolist():",
+        "for j in range(len(places)):",
+        "observed cells of a filled file",
+        _MIXED_TABLES,
+    ),
+    Mutant(
+        "categories in the order of the rows",
+        "table/filling.py",
+        "categories = pa.concat_arrays([known, more])",
+        "categories = filled.unique()",
+        "the order of categories in a filled file",
+        _MIXED_TABLES,
     ),
 )

@@ -4,6 +4,8 @@ import csv
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from backwalk import Diffusion
@@ -237,3 +239,38 @@ def test_several_draws_are_numbered_and_means_are_one_table(run, birds, tmp_path
     assert run("impute", model, "-")[0] == 2
     status, _, err = run("impute", model, path, "--draws", 2)
     assert (status, "'imputation'" in err) == (1, True)
+
+
+def test_filled_columns_of_parquet_keep_their_types(run, birds, tmp_path):
+    _, model, _ = birds
+    categories = pa.DictionaryArray.from_arrays(
+        pa.array([2, None, 0], pa.int8()), ["Gentoo", "?", "Adelie"], ordered=True
+    )
+    table = pa.table(
+        {
+            "species": categories,
+            "island": pa.array(["Dream", "Dream", None], pa.large_string()),
+            "bill": pa.array([40.5, None, float("nan")], pa.float32()),
+            "mass": pa.array([4000, None, 3500], pa.int16()),
+            "sex": ["male", "female", None],
+            "year": pa.array([None, 2008, 2007], pa.int64()),
+            "note": pa.array([None, "x", None]),
+        }
+    )
+    source, filled = tmp_path / "gaps.parquet", tmp_path / "filled.parquet"
+    pyarrow.parquet.write_table(table, source)
+    assert run("impute", model, source, "-o", filled)[0] == 0
+    found = pyarrow.parquet.read_table(filled)
+    assert found.schema.equals(table.schema)
+    assert found["species"].chunk(0).dictionary.to_pylist()[:3] == ["Gentoo", "?", "Adelie"]
+    assert found["note"].to_pylist() == [None, "x", None]
+    for name in table.column_names[:-1]:
+        pairs = list(zip(table[name].to_pylist(), found[name].to_pylist(), strict=True))
+        assert all(old is None or old != old or old == new for old, new in pairs), name
+        assert all(new is not None and new == new for _, new in pairs), name
+
+
+def test_conditions_that_no_row_meets_are_no_fault_of_the_file(run, birds):
+    _, model, _ = birds
+    status, out, err = run("sample", model, "-n", 2, "--given", "bill=1000..")
+    assert (status, out, err.startswith("error: Conditions should hold")) == (1, "", True)

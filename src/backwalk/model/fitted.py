@@ -86,7 +86,8 @@ class DiffusionModel:
         asked = f"{listed(names[j] for j in given)} given" if len(given) else "missing or left-out cells"
         if self.conditions is None:
             raise InvalidInput(
-                f'The model was fitted for whole rows, but got {asked}: fit again with conditions="any".'
+                f'The model was fitted for whole rows, but got {asked}: fit again with conditions="any" '
+                "(--conditions any)."
             )
         if absent or set(given) not in map(set, self.conditions):
             sets = "; ".join(", ".join(names[j] for j in columns) for columns in self.conditions)

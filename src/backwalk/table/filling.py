@@ -130,7 +130,17 @@ def _coalesced(column: pa.ChunkedArray, completed: pa.ChunkedArray) -> pa.Chunke
     widened = pa.types.is_null(old) or (pa.types.is_integer(old) and pa.types.is_floating(new))
     of_type = new if widened else old
     plain = of_type.value_type if pa.types.is_dictionary(of_type) else of_type
-    return pc.if_else(pa.array(gaps), completed.cast(plain), column.cast(plain)).cast(of_type)
+    filled = pc.if_else(pa.array(gaps), completed.cast(plain), column.cast(plain))
+    return _as_categories(filled, column) if pa.types.is_dictionary(of_type) else filled
+
+
+def _as_categories(filled: pa.ChunkedArray, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return values as the categories of a column, in its order; categories that it does not have come last."""
+    known = column.unify_dictionaries().chunk(0).dictionary
+    more = filled.unique().filter(pc.invert(pc.is_in(filled.unique(), value_set=known)))
+    categories = pa.concat_arrays([known, more])
+    codes = pc.index_in(filled.combine_chunks(), value_set=categories).cast(column.type.index_type)
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, categories, ordered=column.type.ordered)])
 
 
 def _places(names: Sequence[str], schema: Schema) -> list[int]:

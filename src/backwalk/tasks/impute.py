@@ -15,7 +15,7 @@ from backwalk.errors import IncompatibleArguments
 from backwalk.model import DiffusionModel, estimated, imputed
 from backwalk.streams import Stream
 from backwalk.table import Selection, check_table_path, match_columns, read_part, write_filled
-from backwalk.tasks.models import load_model
+from backwalk.tasks.models import begun, load_model
 from backwalk.tasks.observer import SILENT, Observer
 
 _NUMBER = "imputation"  # the column that numbers several draws
@@ -71,7 +71,7 @@ def impute(
     if statistic is not None:
         completed = [estimated(own, values, statistic, _DRAWS_OF_ESTIMATES, stream=stream)]
     else:
-        completed = _counted(own, values, n, stream, observer)
+        completed = begun(_counted(own, values, n, stream, observer))
     write_filled(data, output, completed, schema, number=None if draws is None else _NUMBER, overwrite=force)
     place = "" if output == "-" else f"{output}: "
     observer.message(f"{place}filled {n_gaps:,} gaps in {len(values):,} rows{f', {n:,} times' if n > 1 else ''}")

@@ -1,10 +1,14 @@
-"""Loading models, and checking where models and reports are written."""
+"""Loading models, beginning their draws, and checking where models and reports are written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from backwalk.atomic_files import check_writable
 from backwalk.errors import InvalidInput
@@ -38,6 +42,11 @@ def report_errors(output: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InvalidInput(f"{output} cannot be written: {one_line(error)}.") from error
+
+
+def begun(pieces: Iterator[NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
+    """Return an iterator whose first piece was made, so that its errors come before a file is opened for the others."""
+    return chain([next(pieces)], pieces)
 
 
 def is_model(source: str) -> bool:

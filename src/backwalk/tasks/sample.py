@@ -16,7 +16,7 @@ from backwalk.errors import IncompatibleArguments
 from backwalk.sampling import asked_sampler
 from backwalk.table import Table, check_table_path, write_rows
 from backwalk.tasks.given import conditions_from
-from backwalk.tasks.models import load_model
+from backwalk.tasks.models import begun, load_model
 from backwalk.tasks.observer import SILENT, Observer
 
 _USUALLY_DRAWN = 1000
@@ -77,7 +77,9 @@ def sample(
     n = rows or (len(conditions.values) if isinstance(conditions, Table) else _USUALLY_DRAWN)
     pieces = estimator.sample_pieces(n, given=conditions, random_state=chosen, sampler=used)
     count = observer.counter("sampling", n)
-    write_rows(output, _counted(pieces, count), schema, n_rows=n, escape_formulas=not raw_headers, overwrite=force)
+    write_rows(
+        output, begun(_counted(pieces, count)), schema, n_rows=n, escape_formulas=not raw_headers, overwrite=force
+    )
     place = "" if output == "-" else f"{output}: {n:,} rows, "
     again = "" if seed is not None else f" (chosen at random; --seed {chosen} gives the same rows)"
     if place or again:
