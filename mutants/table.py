@@ -2368,4 +2368,28 @@ MUTANTS = (
         "the order of categories in a filled file",
         _MIXED_TABLES,
     ),
+    Mutant(
+        "a number with atoms given without its level",
+        "training/patterns.py",
+        "is_given = is_given & is_given[:, of_level]",
+        "is_given = is_given & is_given",
+        "the order of a level and its number",
+        ("training/test_patterns.py",),
+    ),
+    Mutant(
+        "a number at its atom that counts as noisy",
+        "denoiser/table_denoiser.py",
+        "of_numbers, absent[..., numbers] | free",
+        "of_numbers, absent[..., numbers]",
+        "rows scored as they are drawn",
+        ("denoiser/test_table_denoiser.py",),
+    ),
+    Mutant(
+        "gaps towards what is seen with the wrong sign",
+        "diffusion/joint_gaussian.py",
+        "mean[gaps] - towards @ within",
+        "mean[gaps] + towards @ within",
+        "the conditional means of EM",
+        ("diffusion/test_joint_gaussian.py",),
+    ),
 )

@@ -108,6 +108,24 @@ def test_its_derivative_is_that_of_its_value(batch):
             torch.testing.assert_close(jacobian[free][:, :, i], slope[free], atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("level", [-math.inf, 0.3, math.inf])
+def test_a_number_at_its_atom_is_absent_whatever_its_own_log_snr(level):
+    """Rows are drawn with it noisy, and scored with it absent: the other columns must not tell."""
+    made, x_0 = denoiser(), rows(N)
+    block = next(block for block in CODEC.blocks if block.number is not None)
+    at_atom = x_0[x_0[:, block.number].isnan()].nan_to_num()
+    log_snr = torch.full_like(at_atom, 1.2)
+    log_snr[:, block.coordinates] = math.inf
+    with torch.no_grad():
+        expected = made(at_atom, log_snr.index_fill(1, torch.tensor([block.number]), -math.inf))
+        found = made(
+            at_atom + 2.0 * (torch.arange(CODEC.n_encoded) == block.number),
+            log_snr.index_fill(1, torch.tensor([block.number]), level),
+        )
+    others = torch.arange(CODEC.n_encoded) != block.number
+    torch.testing.assert_close(found[:, others], expected[:, others])
+
+
 def test_known_coordinates_come_back_and_absent_ones_are_not_read(batch):
     made, (x_t, log_snr) = denoiser(), noisy(batch)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from backwalk.diffusion import (
     scales,
 )
 from backwalk.diffusion.derivatives import value_and_jacobian
-from backwalk.diffusion.joint_gaussian import MOST_DIRECTIONS, RIDGE
+from backwalk.diffusion.joint_gaussian import MOST_DIRECTIONS, RIDGE, _posterior
 from backwalk.streams import Stream
 
 RNG = np.random.default_rng(0)
@@ -54,6 +54,21 @@ def test_its_posterior_is_the_schur_complement_at_any_pattern():
     tangent = torch.from_numpy(RNG.normal(size=(40, K)))
     moved = posterior.mean(x_t + tangent) - posterior.mean(x_t)
     torch.testing.assert_close(posterior.push(tangent), moved, atol=1e-9, rtol=1e-9)
+
+
+def test_the_step_of_em_is_the_conditional_of_the_gaps_given_what_is_seen():
+    """Against the Schur complement, row by row: all seen, none seen, and all between."""
+    z, seen = RNG.normal(size=(30, K)), RNG.uniform(size=(30, K)) < 0.5
+    seen[0], seen[1] = True, False
+    mean, covariance = MEAN.numpy(), COVARIANCE.numpy()
+    expected, spread = _posterior(np.where(seen, z, 0.0), seen, mean, covariance)
+    total = np.zeros((K, K))
+    for row, own, found in zip(z, seen, expected, strict=True):
+        gain = covariance[np.ix_(~own, own)] @ np.linalg.inv(covariance[np.ix_(own, own)])
+        np.testing.assert_allclose(found[~own], mean[~own] + gain @ (row - mean)[own])
+        np.testing.assert_array_equal(found[own], row[own])
+        total[np.ix_(~own, ~own)] += covariance[np.ix_(~own, ~own)] - gain @ covariance[np.ix_(own, ~own)]
+    np.testing.assert_allclose(spread, total, atol=1e-12)
 
 
 def test_one_pattern_for_all_rows_gives_what_each_row_would():

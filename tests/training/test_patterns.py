@@ -1,4 +1,4 @@
-"""Which columns of a training row are given, absent or noisy, and what counts in its loss."""
+"""Which parts of a training row are given, absent or noisy, and what counts in its loss."""
 
 import math
 
@@ -14,7 +14,7 @@ from backwalk.training.patterns import ABSENT, GIVEN, NOISY
 NUMBER = NumberColumn(0.0, 1.0)
 LEVELS = LevelsColumn((0.0, 1.0), (0.5, 0.5), "one-hot")
 CODEC = Codec((LEVELS, NUMBER, AtomsColumn(NUMBER, (0.0,), (0.3, 0.7)), LEVELS, NUMBER))
-HAS_LEVELS = [True, False, True, True, False]
+HAS_LEVELS = [True, False, True, False, True, False]  # of the six parts; 2 and 3 are the number with atoms
 
 
 def drawn(shares, n=600, **options):
@@ -40,11 +40,26 @@ def test_shares_hold_in_every_batch():
     assert abs((states == NOISY).all(axis=1).mean() - 0.5) <= 0.02
 
 
-def test_any_column_is_given_as_often_as_any_other():
-    """Binomial, within 6 standard deviations: a false alarm of 2e-9 for each column."""
+def test_any_part_is_given_as_often_as_any_other():
+    """Binomial, within 6 standard deviations: a false alarm of 2e-9 for each part.
+
+    A number with atoms needs its level: E[p^2] = 1/3 for uniform p.
+    """
     given = drawn((0, 0, 0, 0, 1), n=4000) == GIVEN
-    np.testing.assert_allclose(given.mean(axis=0), 0.5, atol=6.0 * 0.5 / math.sqrt(4000))
-    assert set(given.sum(axis=1)) == set(range(6))
+    expected = [0.5, 0.5, 0.5, 1.0 / 3.0, 0.5, 0.5]
+    np.testing.assert_allclose(given.mean(axis=0), expected, atol=6.0 * 0.5 / math.sqrt(4000))
+    assert set(given.sum(axis=1)) == set(range(7))
+
+
+def test_a_number_with_atoms_follows_its_level_unless_that_is_given():
+    """Its level is drawn first, and then the number given the level: training meets these states and no others."""
+    level, number = drawn((0.2, 0.2, 0.2, 0.2, 0.2), n=4000)[:, 2:4].T
+    given = level == GIVEN
+    np.testing.assert_array_equal(number[~given], level[~given])
+    assert set(number[given]) == {NOISY, GIVEN, ABSENT}
+    level, number = drawn((0, 1, 0))[:, 2:4].T
+    assert (level == GIVEN).all()
+    assert (number == NOISY).all()
 
 
 @pytest.mark.parametrize("kind", [3, 4])
@@ -52,7 +67,12 @@ def test_with_sets_of_columns_one_of_them_is_given_whole(kind):
     shares = [0.0] * 5
     shares[kind] = 1.0
     states = drawn(shares, given=[[0], [1, 3]])
-    assert {tuple(np.flatnonzero(row == GIVEN)) for row in states} == {(0,), (1, 3)}
+    assert {tuple(np.flatnonzero(row == GIVEN)) for row in states} == {(0,), (1, 4)}
+
+
+def test_a_set_with_a_number_with_atoms_gives_its_level_and_the_number():
+    states = drawn((0, 0, 0, 0, 1), given=[[2]])
+    assert (states == np.where([False, False, True, True, False, False], GIVEN, ABSENT)).all()
 
 
 def test_log_snrs_and_weights_follow_the_states():
@@ -60,7 +80,7 @@ def test_log_snrs_and_weights_follow_the_states():
     x_0 = torch.zeros(1, 4, CODEC.n_encoded)
     x_0[0, 3, 5] = math.nan  # the number of an atom
     x_0[0, 3, 8] = math.nan  # a missing cell
-    states = torch.tensor([[[NOISY] * 5, [GIVEN] * 5, [ABSENT] * 5, [NOISY] * 5]], dtype=torch.int8)
+    states = torch.tensor([[[NOISY] * 6, [GIVEN] * 6, [ABSENT] * 6, [NOISY] * 6]], dtype=torch.int8)
     log_snr, weight = patterns.by_coordinate(x_0, torch.full((1, 4), 0.7), torch.full((1, 4), 3.0), states)
     assert log_snr[0, 0].unique().tolist() == [pytest.approx(0.7)]
     assert bool(log_snr[0, 1].isposinf().all())
@@ -78,5 +98,5 @@ def test_log_snrs_and_weights_follow_the_states():
 def test_the_next_column_of_a_chain_is_the_first_that_is_absent():
     patterns = Patterns.of(CODEC, Shares(0, 0, 1))
     states = patterns.chain(torch.tensor([0.0, 1.0, 2.0]))
-    columns = [torch.tensor(patterns.column)[row].unique().tolist() for row in patterns.is_next(states)]
-    assert columns == [[0], [2], [3]]
+    columns = [torch.tensor(patterns.part)[row].unique().tolist() for row in patterns.is_next(states)]
+    assert columns == [[0], [2], [4]]

@@ -34,14 +34,16 @@ class Group(NamedTuple):
 
 
 class TableLayout(nn.Module):
-    """The layout of the encoded rows of a codec, (n, k), with B blocks of M levels in all, I numbers and J columns.
+    """The layout of the encoded rows of a codec, (n, k), with B blocks of M levels in all, I numbers and J parts.
+
+    A part is a code of levels or a number (`Codec.parts`).
 
     `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). Tensors by block
     are in the order of the groups.
     """
 
     numbers: Tensor  # the coordinates of the numbers, (I,)
-    first_of_column: Tensor  # the first coordinate of each column, (J,)
+    first_of_part: Tensor  # the first coordinate of each part, (J,)
     prior: Tensor  # of every level, (M,)
     block_of_level: Tensor  # (M,), values in 0..B-1
     block_coordinates: Tensor  # the first coordinate of each block, (B,)
@@ -53,9 +55,8 @@ class TableLayout(nn.Module):
     def __init__(self, codec: Codec, gaussian: JointGaussian | None = None) -> None:
         super().__init__()
         self.k = codec.n_encoded
-        widths = [column.width for column in codec.columns if column.width]
-        self.n_columns = len(widths)
-        self._keep("first_of_column", np.cumsum([0, *widths[:-1]]))
+        self.n_parts = len(codec.parts)
+        self._keep("first_of_part", codec.parts)
         self._keep("numbers", codec.numbers)
         self.n_numbers = len(codec.numbers)
         blocks = codec.blocks
@@ -95,7 +96,7 @@ class TableLayout(nn.Module):
         self._keep("_continuous_levels", np.array(outputs, dtype=np.intp))
         self._keep("_numbers_with_atoms", np.array(numbers, dtype=np.intp))
         self._keep("_codes_of_atoms", np.array(firsts, dtype=np.intp))
-        self.n_inputs = self.n_levels + 2 * self.n_numbers + 2 * self.n_columns
+        self.n_inputs = self.n_levels + 2 * self.n_numbers + 2 * self.n_parts
         """The number of a network's inputs without the noise level, and of its outputs."""
         self.n_outputs = self.n_levels + self.n_numbers
         self._keep("input_scale", self._input_scales([block.frequencies for block in blocks], order))
@@ -112,7 +113,7 @@ class TableLayout(nn.Module):
         of_blocks = [np.full(len(pi), 1.0 - np.square(pi).sum()) for pi in (frequencies[i] for i in order)]
         levels = np.maximum(np.concatenate([np.zeros(0), *of_blocks]), _LEAST_VARIANCE) ** -0.5
         n_inputs = self.n_inputs + 1
-        energy = self.n_blocks + 2.0 * self.n_numbers + 0.5 * self.n_columns + 1.0
+        energy = self.n_blocks + 2.0 * self.n_numbers + 0.5 * self.n_parts + 1.0
         scale = np.concatenate([levels, np.ones(n_inputs - self.n_levels)]) * (n_inputs / energy) ** 0.5
         return np.asarray(scale, dtype=np.float32)
 

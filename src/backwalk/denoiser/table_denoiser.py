@@ -1,7 +1,8 @@
 """The denoiser of tables: levels and numbers, any of them known or absent.
 
-Each column of an encoded row has its own log-SNR: +inf where it is given, -inf where it is absent, and the noise level
-of the chain elsewhere. The network F starts from answers that are exact for simple tables, and adds corrections:
+Each part of an encoded row, the level of a column or a number, has its own log-SNR: +inf where it is given, -inf where
+it is absent, and the noise level of the chain elsewhere. The network F starts from answers that are exact for simple
+tables, and adds corrections:
 
 - levels: p(l | x_t) = softmax_l(ln q(l | x_t) + F_l), where q is the posterior of the column alone
   (`diffusion/levels.py`). With F = 0 the model has the fitted frequencies of every column, and is exact where columns
@@ -12,7 +13,7 @@ of the chain elsewhere. The network F starts from answers that are exact for sim
   upper bound of the best denoiser's, so F is of order 1 at most.
 
 The network reads q (one-hot where a level is given, the frequencies where it is absent), the numbers and m, the noise
-level, and which columns are given and absent. A number with atoms does not apply at its atoms: once its level is given
+level, and which parts are given and absent. A number with atoms does not apply at its atoms: once its level is given
 as an atom, the number is absent for the rest, and x_0_hat = a x_t, as for an independent N(0, 1) coordinate.
 
 Training minimises the cross-entropy -ln p(l_0 | x_t) of levels and the weighted squared error of numbers.
@@ -186,8 +187,10 @@ class TableDenoiser(EnsembleDenoiser):
         q = log_q.exp()
         free = layout.at_an_atom(q, known)
         seen, noise_sq = a, b.square()
+        of_numbers = known[..., numbers] & ~free
         if bool(free.any()):
-            seen, noise_sq = a.clone(), noise_sq.clone()
+            seen, noise_sq, known, absent = a.clone(), noise_sq.clone(), known.clone(), absent.clone()
+            known[..., numbers], absent[..., numbers] = of_numbers, absent[..., numbers] | free
             seen[..., numbers] = seen[..., numbers].masked_fill(free, 0.0)
             noise_sq[..., numbers] = noise_sq[..., numbers].masked_fill(free, 1.0)
         rows = slice(0, 1) if _alike(seen, noise_sq) else slice(None)
@@ -197,12 +200,11 @@ class TableDenoiser(EnsembleDenoiser):
         own_sq = level_sq[..., rows, :][..., numbers]
         scale = posterior.deviation() * torch.sqrt(own_sq / (own_sq + self.floor**2))
         of_row = level_sq.masked_fill(known | absent, GREATEST_LEVEL**2).amin(-1, keepdim=True)
-        constants = [state[..., layout.first_of_column].to(x_t) for state in (known, absent)]
+        constants = [state[..., layout.first_of_part].to(x_t) for state in (known, absent)]
         visible = x_t[..., numbers] * (seen[..., numbers] > 0.0)
         level = 0.125 * torch.log(of_row + self.floor**2)
         inputs = torch.cat([q - layout.prior, visible, mean, *constants, level], dim=-1) * layout.input_scale
         levels_known = bool(known[..., layout.block_coordinates].all())
-        of_numbers = known[..., numbers] & ~free
         return _Start(inputs, a, seen, noise_sq, log_q, mean, scale, of_numbers, free, posterior, levels_known)
 
     def _by_members(self, start: _Start, outputs: slice = slice(None)) -> Iterator[Tensor]:

@@ -134,22 +134,16 @@ def _posterior(
     filled: NDArray[np.float64], seen: NDArray[np.bool_], mean: NDArray[np.float64], covariance: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return E[z | seen], (m, k), and the sum over the rows of Cov[z | seen], (k, k)."""
-    k = len(mean)
-    of_rows = np.zeros((len(seen), k))
-    spread = np.zeros((k, k))
+    # The precision of the missing coordinates given the seen ones is a block of the precision of all: its size is the
+    # number of gaps.
+    precision = np.linalg.inv(covariance)
+    of_rows, spread = filled.copy(), np.zeros_like(covariance)
     patterns, which = np.unique(seen, axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
+        gaps = np.flatnonzero(~pattern)
         rows = np.flatnonzero(which.reshape(-1) == number)
-        of_rows[rows] = mean
-        if pattern.any():
-            within = covariance[np.ix_(pattern, pattern)]
-            gain = np.linalg.solve(within, covariance[pattern]).T
-            of_rows[rows] += (filled[rows][:, pattern] - mean[pattern]) @ gain.T
-            left = covariance - gain @ covariance[pattern]
-        else:
-            left = covariance.copy()
-        of_rows[np.ix_(rows, np.flatnonzero(pattern))] = filled[rows][:, pattern]
-        left[pattern] = 0.0
-        left[:, pattern] = 0.0
-        spread += len(rows) * left
+        within = np.linalg.inv(precision[np.ix_(gaps, gaps)])
+        towards = (filled[rows][:, pattern] - mean[pattern]) @ precision[np.ix_(pattern, gaps)]
+        of_rows[np.ix_(rows, gaps)] = mean[gaps] - towards @ within
+        spread[np.ix_(gaps, gaps)] += len(rows) * within
     return of_rows, spread

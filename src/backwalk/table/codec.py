@@ -149,6 +149,11 @@ class Codec:
             is_number[block.coordinates] = False
         return np.flatnonzero(is_number)
 
+    @cached_property
+    def parts(self) -> npt.NDArray[np.intp]:
+        """The first coordinate of each code of a level and of each number: a number with atoms has both."""
+        return np.sort(np.array([*self.numbers, *(block.coordinates.start for block in self.blocks)], dtype=np.intp))
+
     def column_of(self, coordinate: int) -> int:
         """Return the number of the column that has a coordinate."""
         return next(j for j, place in enumerate(self.slices) if place.start <= coordinate < place.stop)

@@ -1,16 +1,18 @@
-"""Which columns of a training row are given, which are absent, and which are noisy.
+"""Which parts of a training row are given, which are absent, and which are noisy.
 
-A denoiser of tables is trained for rows in which some columns are known (log-SNR +inf) and others absent (-inf). Each
-row of a batch has one of five patterns:
+A column has one part, its level or its number; a number with atoms has two, as its level is drawn before its number. A
+denoiser of tables is trained for rows in which some parts are known (log-SNR +inf) and others absent (-inf). Each row
+of a batch has one of five patterns:
 
-- joint: all columns have the same noise level. This regularises: without such rows training overfits.
+- joint: all parts have the same noise level. This regularises: without such rows training overfits.
 - numbers: all levels are given and all numbers are noisy, as when numbers are drawn after the levels.
-- chain: the first levels are given and all other columns are absent, as when levels are drawn one after another.
-- mixed: each column is given with a probability that is itself uniform; in half of the rows some of the others are
+- chain: the first levels are given and all other parts are absent, as when levels are drawn one after another.
+- mixed: each part is given with a probability that is itself uniform; in half of the rows some of the others are
   absent; the rest are noisy.
-- regression: each column is given with a probability that is itself uniform, and the others are absent.
+- regression: each part is given with a probability that is itself uniform, and the others are absent.
 
-A missing cell is absent in all patterns, and has no loss. "mixed" and "regression" serve conditions on any columns;
+A number with atoms is given only where its level is, and otherwise shares the level's state. A missing cell is absent
+in all patterns, and has no loss. "mixed" and "regression" serve conditions on any columns;
 without conditions only the first three occur.
 """
 
@@ -51,53 +53,60 @@ class Shares:
 
 @dataclass(frozen=True)
 class Patterns:
-    """The patterns of the rows of a table with J columns.
+    """The patterns of the rows of a table with J parts.
 
-    `column`, (k,), is the column of each coordinate of an encoded row; `is_code`, (k,), says whether the coordinate
-    belongs to a code of levels. Levels are drawn in the order of the columns. `level_weight` is the weight of the
+    `part`, (k,), is the part of each coordinate of an encoded row; `is_code`, (k,), says whether the coordinate
+    belongs to a code of levels. `level`, (J,), is for a number with atoms the part of its level, and for any other part
+    the part itself. Levels are drawn in the order of the columns. `level_weight` is the weight of the
     cross-entropy of a column of levels, beside the v-loss of a number.
     """
 
-    column: tuple[int, ...]
+    part: tuple[int, ...]
     is_code: tuple[bool, ...]
+    level: tuple[int, ...]
     shares: Shares
     level_weight: float = 1.0
     given: tuple[tuple[int, ...], ...] | None = None
-    """Sets of columns, of which one is given in "mixed" and "regression"; None is any columns."""
+    """Sets of parts, of which one is given in "mixed" and "regression"; None is any parts."""
 
     @classmethod
     def of(
         cls, codec: Codec, shares: Shares, given: Literal["any"] | Sequence[Sequence[int]] | None = None
     ) -> Patterns:
         """Return the patterns of a codec's encoded rows; `given` are sets of the user's columns."""
-        widths = [column.width for column in codec.columns if column.width]
+        first = codec.parts
         is_code = np.ones(codec.n_encoded, dtype=bool)
         is_code[codec.numbers] = False
-        column = np.repeat(np.arange(len(widths)), widths).tolist()
+        part = np.searchsorted(first, np.arange(codec.n_encoded), side="right") - 1
+        level = np.arange(len(first))
+        for block in codec.blocks:
+            if block.number is not None:
+                level[part[block.number]] = part[block.coordinates.start]
         sets = None
         if given is not None and given != "any":
-            place = {j: i for i, j in enumerate(codec.varying)}
-            sets = tuple(tuple(place[j] for j in columns if j in place) for columns in given)
-        return cls(tuple(column), tuple(is_code.tolist()), shares, given=sets)
+            sets = tuple(tuple(int(i) for j in columns for i in np.unique(part[codec.slices[j]])) for columns in given)
+        return cls(tuple(part.tolist()), tuple(is_code.tolist()), tuple(level.tolist()), shares, given=sets)
 
     def draw(self, rows: int, *, stream: Stream) -> Tensor:
-        """Return the state of each column, NOISY, GIVEN or ABSENT, in the rows of a batch: (rows, J), int8."""
-        levels, n_columns = self._has_levels, len(self._first)
-        v = stream.uniform(0, rows, 4 + 2 * n_columns).numpy()
+        """Return the state of each part, NOISY, GIVEN or ABSENT, in the rows of a batch: (rows, J), int8."""
+        levels, n_parts, of_level = self._has_levels, len(self._first), list(self.level)
+        v = stream.uniform(0, rows, 4 + 2 * n_parts).numpy()
         # Shares of a batch are exact, and each pattern meets all noise levels, which are sorted within a batch.
         place = (np.arange(rows) * _GOLDEN + v[0, 0]) % 1.0
         kind = np.searchsorted(np.cumsum(self.shares.in_order)[:-1], place, side="right")
-        states = np.zeros((rows, n_columns), dtype=np.int8)
+        states = np.zeros((rows, n_parts), dtype=np.int8)
         states[np.ix_(kind == 1, levels)] = GIVEN
         chain = np.flatnonzero(kind == 2)
         states[chain] = self._prefix(np.floor(v[chain, 1] * levels.sum()))
-        is_given = v[:, 4 : 4 + n_columns] < v[:, 2, None]
+        is_given = v[:, 4 : 4 + n_parts] < v[:, 2, None]
         if self.given is not None:
-            sets = np.zeros((len(self.given), n_columns), dtype=bool)
-            for i, columns in enumerate(self.given):
-                sets[i, list(columns)] = True
+            sets = np.zeros((len(self.given), n_parts), dtype=bool)
+            for i, parts in enumerate(self.given):
+                sets[i, list(parts)] = True
             is_given = sets[np.floor(v[:, 2] * len(sets)).astype(int)]
-        is_absent = v[:, 4 + n_columns :] < np.maximum(2.0 * v[:, 3] - 1.0, 0.0)[:, None]
+        is_given = is_given & is_given[:, of_level]
+        is_absent = v[:, 4 + n_parts :] < np.maximum(2.0 * v[:, 3] - 1.0, 0.0)[:, None]
+        is_absent = np.where(is_given[:, of_level], is_absent, is_absent[:, of_level])
         if self.given is not None:  # whole rows, given a set
             is_absent[:] = False
             with_set = (kind == 1) | (kind == 2)
@@ -116,7 +125,7 @@ class Patterns:
         place = (states == GIVEN).sum(dim=1, keepdim=True)
         rank = torch.from_numpy(np.cumsum(self._has_levels) - 1)
         found = torch.from_numpy(self._has_levels) & (rank == place)
-        return found[:, torch.tensor(self.column)]
+        return found[:, torch.tensor(self.part)]
 
     def levels_given(self, rows: int) -> Tensor:
         """Return the states of rows in which all levels are given and the numbers are noisy: (rows, J)."""
@@ -131,12 +140,14 @@ class Patterns:
         """Return the log-SNR and the weight in the loss of every coordinate: (..., rows, k) each.
 
         x_0, (..., rows, k), is NaN where there is no value; `log_snr` and `weight` are those of the noise, (..., rows);
-        `states`, (..., rows, J), those of the columns.
+        `states`, (..., rows, J), those of the parts. A number that does not apply at its atom has the state of any
+        other number, and no weight.
         """
         device = x_0.device
         seen = ~x_0.isnan()
-        states = states.to(device).masked_fill(~seen[..., torch.tensor(self._first, device=device)], ABSENT)
-        states = states[..., torch.tensor(self.column, device=device)]
+        first_of_level = torch.tensor([self._first[i] for i in self.level], device=device)
+        states = states.to(device).masked_fill(~seen[..., first_of_level], ABSENT)
+        states = states[..., torch.tensor(self.part, device=device)]
         levels = log_snr.unsqueeze(-1).expand(states.shape).masked_fill(states == GIVEN, math.inf)
         levels = levels.masked_fill(states == ABSENT, -math.inf)
         of_numbers = (
@@ -152,8 +163,8 @@ class Patterns:
 
     @cached_property
     def _first(self) -> list[int]:
-        """The first coordinate of each column."""
-        return [int(i) for i in np.unique(np.array(self.column), return_index=True)[1]]
+        """The first coordinate of each part."""
+        return [int(i) for i in np.unique(np.array(self.part), return_index=True)[1]]
 
     @cached_property
     def _has_levels(self) -> np.ndarray:
