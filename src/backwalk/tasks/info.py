@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +67,25 @@ def _conditions(model: DiffusionModel) -> str:
 def _of_table(path: str) -> dict[str, Any]:
     check_source(path, name="PATH")
     n_rows, columns = facts_of_columns(path)
-    kinds = {} if path == "-" else _kinds(path, [each["name"] for each in columns if "cannot_be_fitted" in each])
-    facts = [{**each, **kinds.get(each["name"], {})} for each in columns]
-    return {"table": path, "rows": n_rows, "n_columns": len(columns), "columns": facts}
+    facts: dict[str, Any] = {"table": path, "rows": n_rows, "n_columns": len(columns)}
+    if path == "-":  # standard input cannot be read twice
+        return {**facts, "columns": columns}
+    try:
+        kinds = _kinds(path, [each["name"] for each in columns if "cannot_be_fitted" in each])
+    except BackwalkError as error:
+        return {**facts, "cannot_be_fitted": str(error), "columns": columns}
+    return {**facts, "columns": [{**each, **kinds.get(each["name"], {})} for each in columns]}
 
 
 def _kinds(path: str, unfit: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return by name which kind each column would get in a fit, or why it would be set aside.
 
-    There are none where the table cannot be fitted as it is; `fit` says why.
+    Raises InvalidInput or TableFileError for a table that cannot be fitted as it is.
     """
-    with suppress(BackwalkError):
-        table = read_part(path, Selection(drop=tuple(unfit))).table
-        chosen = chosen_columns(table, checked_settings(Diffusion().get_params(deep=False)))
-        kinds = facts_of_codec(chosen.table.schema, chosen.codec)
-        return {
-            **{each["name"]: {key: each[key] for key in ("kind", "encoded_as")} for each in kinds},
-            **{name: {"set_aside": f"it {reason}"} for name, reason in chosen.set_aside.items()},
-        }
-    return {}
+    table = read_part(path, Selection(drop=tuple(unfit))).table
+    chosen = chosen_columns(table, checked_settings(Diffusion().get_params(deep=False)))
+    kinds = facts_of_codec(chosen.table.schema, chosen.codec)
+    return {
+        **{each["name"]: {key: each[key] for key in ("kind", "encoded_as")} for each in kinds},
+        **{name: {"set_aside": f"it {reason}"} for name, reason in chosen.set_aside.items()},
+    }
