@@ -10,6 +10,7 @@ import pytest
 
 from backwalk import Diffusion
 from backwalk.table import read_table
+from backwalk.tasks.columns import lines_of
 from tests.cli.conftest import quietly, small_and_fast
 
 QUICK = ["--max-steps", "5"]
@@ -91,6 +92,13 @@ def test_the_kinds_of_columns_are_shown_before_training(birds):
     assert next(i for i, line in enumerate(lines) if "columns of" in line) < next(
         i for i, line in enumerate(lines) if line.startswith("fitted ")
     )
+
+
+def test_many_columns_are_counted():
+    facts = [{"name": f"c{i}", "kind": "integer", "least": "0", "largest": "9"} for i in range(40)]
+    lines = list(lines_of(facts, dict.fromkeys(map(str, range(33)), "holds no value")))
+    assert (len(lines), lines[9], lines[30]) == (62, "  c9   integer  0 to 9", "  and 10 more columns")
+    assert lines[31:] == [*(f"  {i} is set aside: it holds no value" for i in range(30)), "  and 3 more are set aside"]
 
 
 def test_info_tells_kinds_of_a_table_and_of_a_model(run, birds):

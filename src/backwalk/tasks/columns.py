@@ -40,15 +40,17 @@ def facts_of_codec(schema: Schema, codec: Codec, gaps: Sequence[int] = ()) -> li
 
 
 def lines_of(facts: Sequence[Mapping[str, Any]], set_aside: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each of the first 30 columns, then the number of others, and one for each column set aside."""
+    """Yield a line for each of the first 30 columns, and of those set aside with the reason, and the numbers of others."""
     shown = facts[:_MOST_SHOWN]
     name, kind = (max((len(each[key]) for each in shown), default=0) for key in ("name", "kind"))
     for each in shown:
         yield f"  {each['name']:<{name}}  {each['kind']:<{kind}}  {words_of(each)}"
     if len(facts) > len(shown):
         yield f"  and {len(facts) - len(shown):,} more columns"
-    for own, reason in set_aside.items():
+    for own, reason in list(set_aside.items())[:_MOST_SHOWN]:
         yield f"  {own} is set aside: it {reason}"
+    if len(set_aside) > _MOST_SHOWN:
+        yield f"  and {len(set_aside) - _MOST_SHOWN:,} more are set aside"
 
 
 def words_of(facts: Mapping[str, Any]) -> str:
@@ -66,6 +68,8 @@ def words_of(facts: Mapping[str, Any]) -> str:
         words = facts["value"]
     if "least" in facts:
         words = f"{facts['least']} to {facts['largest']}" + (f" in steps of {facts['step']}" if "step" in facts else "")
+    elif not words:
+        words = "any number"
     if "often" in facts:
         words = f"{listed(facts['often'])}, otherwise {words}"
     if "missing" in facts:
@@ -81,7 +85,7 @@ def _facts(schema: Schema, j: int, column: Column) -> dict[str, Any]:
     if isinstance(column, LevelsColumn):
         levels = np.array([value for value in column.values if not np.isnan(value)])
         facts |= {"n_levels": len(levels), "levels": _terms(schema, j, levels[:_LEVELS_IN_FACTS])}
-        if column.coding == "rank":
+        if column.coding == "rank" and schema.labels[j] is not None:
             facts["is_ordered"] = True
     elif isinstance(column, ConstantColumn):
         facts["value"] = _terms(schema, j, np.array([column.value]))[0]
