@@ -40,7 +40,7 @@ def facts_of_codec(schema: Schema, codec: Codec, gaps: Sequence[int] = ()) -> li
 
 
 def lines_of(facts: Sequence[Mapping[str, Any]], set_aside: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each of the first 30 columns, and of those set aside with the reason, and the numbers of others."""
+    """Yield a line for each column, and for each that is set aside; of either 30, and then the number of the others."""
     shown = facts[:_MOST_SHOWN]
     name, kind = (max((len(each[key]) for each in shown), default=0) for key in ("name", "kind"))
     for each in shown:
