@@ -116,6 +116,39 @@ def test_conditions_that_cannot_be_met_are_refused(penguins, given, words, monke
         penguins.sample(1, given=given, random_state=0)
 
 
+def test_a_given_number_between_levels_counts_as_the_nearest_in_draws_and_scores():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"stars": rng.integers(1, 6, 200), "x": rng.normal(size=200)}).astype(float)
+    model = Diffusion(max_steps=2, random_state=0).fit(frame)
+    assert model.codec_.columns[0].coding == "value"
+    between, level = (frame.head(3).assign(stars=stars) for stars in (2.4, 2.0))
+    scores = model.score_samples(level, given=["stars"])
+    np.testing.assert_array_equal(model.score_samples(between, given=["stars"]), scores)
+    assert np.isneginf(model.score_samples(between)).all()
+    drawn = [model.sample(3, given={"stars": stars}, random_state=0) for stars in (2.4, 2.0)]
+    pd.testing.assert_series_equal(*(rows["x"] for rows in drawn))
+
+
+@pytest.mark.parametrize(
+    ("values", "ends", "allowed"),
+    [
+        ((1.0, 2.0, 3.0, 5.0, np.nan), (2.5, None), (3.0, 5.0)),  # between levels, with gaps that are generated
+        ((1.0, 2.0, 3.0, 5.0), (None, 4), (1.0, 2.0, 3.0)),
+        ((10.0, 20.0, 30.0), (-5, 25), (10.0, 20.0)),
+        ((3.0, 1.0, 2.0), (3, 1), (1.0, 3.0)),  # in an order of the user's own
+        ((3.0, 1.0, 2.0), (None, None), (1.0, 2.0, 3.0)),
+    ],
+)
+def test_ranges_of_ranks_are_those_of_values_or_of_the_users_order(penguins, values, ends, allowed):
+    column = LevelsColumn(values, (1.0 / len(values),) * len(values), "rank")
+    schema = Schema(("stars",), ("float64",), "pandas")
+    ranked = replace(penguins.model_, schema=schema, codec=Codec((column,)))
+    assert conditions_of(ranked, {"stars": ends}, 1).allowed[0].levels == allowed
+    if values[0] > values[1]:
+        with pytest.raises(InvalidInput, match=r"'stars' .* 3, 1, 2, but got 2\.5"):
+            conditions_of(ranked, {"stars": (2.5, None)}, 1)
+
+
 def test_values_are_in_the_users_terms(penguins):
     """Labels, truth values, dates, and texts as in the cells of a file; a label without rows names the nearest."""
     model = penguins.model_

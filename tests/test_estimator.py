@@ -913,6 +913,15 @@ def test_rows_count_by_their_weights():
     assert not np.array_equal(model.sample(5, random_state=0)["x"], tiny().fit(frame).sample(5, random_state=0)["x"])
 
 
+def test_rows_of_weight_0_are_left_out():
+    """Even where only they have a level."""
+    frame = pd.DataFrame({"kind": ["a", "b"] * 40 + ["c"], "x": np.random.default_rng(0).normal(size=81)})
+    model = tiny().fit(frame, sample_weight=np.append(np.full(80, 2.0), 0.0))
+    assert len(model.codec_.columns[0].values) == 2
+    expected = tiny().fit(frame.head(80), sample_weight=np.ones(80))
+    pd.testing.assert_frame_equal(model.sample(5, random_state=0), expected.sample(5, random_state=0))
+
+
 @pytest.mark.parametrize("weights", [[1.0] * 3, [-1.0, *[1.0] * 299], [0.0] * 300, [np.nan, *[1.0] * 299], ["a"] * 300])
 def test_weights_that_cannot_be_used_are_refused(rows, weights):
     with pytest.raises(InvalidInput, match="sample_weight"):

@@ -208,7 +208,8 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             Ignored.
         sample_weight : array, (n,), default=None
             Weights of the rows, >= 0, of which only the ratios matter. They count in the frequencies of levels, in the
-            scales of columns and in the loss; held-out rows that choose the network's weights count alike.
+            scales of columns and in the loss; held-out rows that choose the network's weights count alike. Rows of
+            weight 0 are left out.
         checkpoint : str or Path, default=None
             File for the state of training: it is written at intervals, and when Ctrl-C, SIGTERM or SIGHUP stops the
             fit. It is not deleted when the fit is done.

@@ -8,6 +8,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -57,9 +58,12 @@ def fitted(
     """Fit a model to a table; if training diverged and left finite weights, return the error too.
 
     The network starts from the weights of the model `before`, if given. `weights`, (n,), are those of the rows, of mean
-    1: they count in the codec and in the loss. The time limit counts from `began`, a reading of
-    `time.perf_counter`.
+    1: they count in the codec and in the loss, and rows of weight 0 are left out. The time limit
+    counts from `began`, a reading of `time.perf_counter`.
     """
+    if weights is not None and not weights.all():
+        counted = weights > 0.0
+        table, weights = replace(table, values=table.values[counted]), weights[counted] / weights[counted].mean()
     chosen = chosen_columns(table, settings, weights)
     table, codec = chosen.table, chosen.codec
     if chosen.set_aside:

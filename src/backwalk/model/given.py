@@ -176,16 +176,31 @@ def _range(model: DiffusionModel, j: int, ends: tuple[Any, ...]) -> Allowed:
             "order: give a set of labels."
         )
     if isinstance(column, LevelsColumn) and has_ranks:
-        values = np.array(column.values)
-        order = {value: float(rank) for rank, value in enumerate(column.values)}
-        first, last = order.get(low, -math.inf if low < 0 else low), order.get(high, high)
-        inside = [value for value in values if first <= order[value] <= last and not math.isnan(value)]
+        levels = [value for value in column.values if not math.isnan(value)]
+        places = levels  # in an order of the user's own, the levels' ranks
+        if levels != sorted(levels):
+            places = list(map(float, range(len(levels))))
+            low, high = (_rank(model, j, levels, end) for end in (low, high))
+        inside = [level for level, place in zip(levels, places, strict=True) if low <= place <= high]
         return Allowed(j, levels=_not_empty(schema, j, ends, inside))
     if not low <= high:
         raise InvalidInput(
             f"A range of {schema.label(j)} should have low <= high, but got {shown(ends)}: exchange them."
         )
     return Allowed(j, low, high)
+
+
+def _rank(model: DiffusionModel, j: int, levels: list[float], end: float) -> float:
+    """Return the rank of a level, and an open end as it is."""
+    if math.isinf(end):
+        return end
+    if end not in levels:
+        names = listed(user_terms(model.schema, j, level) for level in levels)
+        raise InvalidInput(
+            f"A range of {model.schema.label(j)} should have ends among its levels, {names}, but got "
+            f"{user_terms(model.schema, j, end)}: choose one of these."
+        )
+    return float(levels.index(end))
 
 
 def _end(schema: Schema, j: int, end: Any, open_end: float) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.limits import FARTHEST_TO_SCORE
 from backwalk.model.fitted import DiffusionModel
-from backwalk.table import Table, complete
+from backwalk.table import LevelsColumn, Table, complete
 
 
 def refuse_no_numbers(of_rows: Tensor, what: str) -> None:
@@ -37,8 +37,14 @@ def possible_rows(
     given: Sequence[int] = (),
     columns: Sequence[int] | None = None,
 ) -> NDArray[np.bool_]:
-    """Return which rows (n, d) the model can make: see `Codec.supports`. Only the columns named are looked at."""
+    """Return which rows (n, d) the model can make: see `Codec.supports`. Only the columns named are looked at.
+
+    A given number that is no level of its column counts as the nearest one.
+    """
     held = model.codec.supports(values, model.schema.dtypes)
+    for j in given:
+        column = model.codec.columns[j]
+        held[:, j] |= isinstance(column, LevelsColumn) and column.coding == "value"
     if columns is not None:
         held = held[:, sorted({*given, *columns})]
     return np.asarray(held.all(axis=1))
