@@ -11,14 +11,16 @@ from backwalk.defaults.fit import HIGH, FitRules
 from backwalk.table import Codec
 from backwalk.training import Shares
 
+_DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 600.0, 0.3, 2.0
 _START = 1.6  # seconds of a step with the exact start, over those of the network alone
 
 
-def table_rules(codec: Codec) -> FitRules:
-    """Return the rules of a fit to the encoded rows of a table.
+def table_rules(codec: Codec, n: int) -> FitRules:
+    """Return the rules of a fit to n encoded rows of a table.
 
-    Cross-entropies of levels overfit in fewer steps than errors of numbers, so that time buys members instead. A step
-    takes longer, as the network reads every level and gives a logit to each.
+    Cross-entropies of levels overfit in fewer steps than errors of numbers, so that time buys members instead, and the
+    input and output layers decay, the more the fewer the rows. A step takes longer, as the network reads every level
+    and gives a logit to each.
     """
     n_levels = sum(block.n_levels for block in codec.blocks)
     ends = 2 * n_levels + 3 * len(codec.numbers) + 2 * len(codec.varying)
@@ -28,7 +30,7 @@ def table_rules(codec: Codec) -> FitRules:
         steps_per_root=5.0,
         most_steps=1600,
         most_members=8,
-        outer_decay=0.3,
+        outer_decay=min(max(_DECAYED_ROWS / n, _LEAST_DECAY), _MOST_DECAY),
         step_seconds=HIGH.step_seconds * cost,
         narrow_step_seconds=HIGH.narrow_step_seconds * cost,
     )

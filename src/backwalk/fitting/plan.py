@@ -126,7 +126,7 @@ def planned(
             _refuse_wide(z)
     of_before = None if before is None else before.architecture
     max_steps, max_time = settings.max_steps, settings.max_time
-    rules = table_rules(codec) if is_table else fit_rules(k)
+    rules = table_rules(codec, len(x_0)) if is_table else fit_rules(k)
     usual = default_architecture(len(x_0), k, max_time, max_steps, slowness=slowness, rules=rules)
     architecture = settings.denoiser or of_before or usual
     training = settings.training or default_training(

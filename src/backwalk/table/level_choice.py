@@ -17,7 +17,7 @@ _MOST_VALUES = 200  # of a number with few distinct values
 _ROWS_PER_VALUE = 20  # at least, of a number with few distinct values
 _MOST_ONE_HOT = 64  # levels
 _LEAST_GAP = 0.016  # standard deviations between levels coded by their values: the finest structure that a model shows
-_LEAST_SHARE = 0.05  # of rows that equal an atom
+_LEAST_SHARE, _FEWEST_REPEATS = 0.05, 25  # of rows that equal an atom: more than both
 _SPIKE = 5.0  # times as frequent as the values on either side
 _FEWEST_OTHERS = 20  # distinct values that are no atoms, of a number with atoms
 
@@ -37,16 +37,16 @@ def has_few_values(some: FloatArray, values: FloatArray) -> bool:
 
 
 def atoms_of(some: FloatArray) -> FloatArray:
-    """Return the values, increasing, that a number equals in more than 5 % of rows and that stand out.
+    """Return the values, increasing, that a number equals in more than 5 % of rows, and 25, and that stand out.
 
-    Each is at least 5 times as frequent as the nearest values on either side that are less frequent, of which there are
+    Of fewer rows, a few may be equal by rounding. Each is at least 5 times as frequent as the nearest values on either side that are less frequent, of which there are
     at least 20 distinct ones in all. `some`, (n,), are random rows.
 
-    >>> atoms_of(np.array([0.0] * 10 + [0.1 * i for i in range(1, 31)]))
+    >>> atoms_of(np.array([0.0] * 30 + [0.1 * i for i in range(1, 31)]))
     array([0.])
     """
     values, counts = np.unique(some, return_counts=True)
-    often = counts > _LEAST_SHARE * len(some)
+    often = counts > max(_LEAST_SHARE * len(some), _FEWEST_REPEATS)
     if not often.any() or (~often).sum() < _FEWEST_OTHERS:
         return np.empty(0)
     others, at = counts[~often], np.searchsorted(values[~often], values[often])

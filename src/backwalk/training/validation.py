@@ -50,9 +50,9 @@ class Validation:
     continuous time.
 
     With `patterns` it is the bound for rows that are drawn level by level: -ln P(l_j | l_1..l_{j-1}) at a random j,
-    times the number of columns with levels, and the diffusion part of the numbers with all levels given. Numbers alone
-    that are trained for conditions have the training loss instead, as the bound of whole rows overfits long before it.
-    x_0 is NaN where there is no value.
+    times the number of columns with levels, and the diffusion part of the numbers with all levels given. A denoiser that
+    is trained for conditions has its training loss instead, as small tables overfit whole rows long before it. x_0 is NaN
+    where there is no value.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class Validation:
             self._points = [(rows, eps, log_snr, nats)]
             return
         self._points = []
-        if not patterns.n_levels and patterns.shares.mixed + patterns.shares.regression > 0.0:
+        if patterns.shares.mixed + patterns.shares.regression > 0.0:
             states = patterns.draw(n, stream=stream.child("validation pattern"))
-            levels, weight = patterns.by_coordinate(rows, log_snr, (1.0 + log_snr.exp()) / draws, states)
-            self._add(rows, eps, levels, weight)
+            levels, weight = patterns.by_coordinate(rows, log_snr, 1.0 + log_snr.exp(), states)
+            self._add(rows, eps, levels, weight / draws)
             return
         columns = torch.from_numpy(stream.child("validation column").permutation(n)).double()
         chain = patterns.chain((columns / n * patterns.n_levels).floor())
