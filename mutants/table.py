@@ -1155,8 +1155,8 @@ MUTANTS = (
     Mutant(
         "values in few rows taken for atoms",
         "table/level_choice.py",
-        "often = counts > _LEAST_SHARE * len(some)",
-        "often = counts > 0.01 * len(some)",
+        "often = counts > max(_LEAST_SHARE * len(some), _FEWEST_REPEATS)",
+        "often = counts > max(0.01 * len(some), _FEWEST_REPEATS)",
         "which values are atoms",
         _CHOICE_OF_KINDS,
     ),

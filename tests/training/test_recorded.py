@@ -36,7 +36,7 @@ class Tape(TorchDispatchMode):
         self.operations = []
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        on_meta = operation is torch.ops.aten._fused_adam_.tensor_lr and args[0][0].is_meta  # for which torch has none
+        on_meta = operation is torch.ops.aten._fused_adamw_.tensor_lr and args[0][0].is_meta  # for which torch has none
         result = None if on_meta else operation(*args, **(kwargs or {}))
         self.operations.append((operation, args, kwargs or {}, result))
         return result
@@ -113,7 +113,7 @@ def test_recorded_steps_are_the_learners_own(changes, architecture):
     assert len(tapes) == own.update_every
     for tape in tapes:
         names = {operation.name().removeprefix("aten::") for operation, *_ in tape.operations}
-        assert {"bmm", "_fused_adam_.tensor_lr"} <= names
+        assert {"bmm", "_fused_adamw_.tensor_lr"} <= names
         assert not {name.split(".")[0] for name in names} & HOST_ONLY
 
 

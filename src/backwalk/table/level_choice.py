@@ -39,8 +39,8 @@ def has_few_values(some: FloatArray, values: FloatArray) -> bool:
 def atoms_of(some: FloatArray) -> FloatArray:
     """Return the values, increasing, that a number equals in more than 5 % of rows, and 25, and that stand out.
 
-    Of fewer rows, a few may be equal by rounding. Each is at least 5 times as frequent as the nearest values on either side that are less frequent, of which there are
-    at least 20 distinct ones in all. `some`, (n,), are random rows.
+    Of fewer rows, a few may be equal by rounding. Each is at least 5 times as frequent as the nearest values on either
+    side that are less frequent, of which there are at least 20 distinct ones in all. `some`, (n,), are random rows.
 
     >>> atoms_of(np.array([0.0] * 30 + [0.1 * i for i in range(1, 31)]))
     array([0.])

@@ -50,9 +50,9 @@ class Validation:
     continuous time.
 
     With `patterns` it is the bound for rows that are drawn level by level: -ln P(l_j | l_1..l_{j-1}) at a random j,
-    times the number of columns with levels, and the diffusion part of the numbers with all levels given. A denoiser that
-    is trained for conditions has its training loss instead, as small tables overfit whole rows long before it. x_0 is NaN
-    where there is no value.
+    times the number of columns with levels, and the diffusion part of the numbers with all levels given. A denoiser
+    that is trained for conditions has its training loss instead, as small tables overfit whole rows long before it.
+    x_0 is NaN where there is no value.
     """
 
     def __init__(
