@@ -25,7 +25,7 @@ from backwalk.streams import Stream
 RIDGE = 0.01  # in encoded units, of variance about 1
 MOST_DIRECTIONS = 32
 _ITERATIONS = 10
-_ROWS_OF_EM, _NUMBERS_OF_EM = 5_000, 2**24
+_MOST_ROWS, _FEWEST_ROWS, _NUMBERS_OF_EM = 5_000, 500, 10**6
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,8 @@ class GaussianPosterior:
 def moments_with_gaps(z: NDArray[np.float64], *, stream: Stream) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean, (k,), and covariance, (k, k), of rows z, (n, k), by EM where coordinates are NaN.
 
-    EM takes at most 5,000 random rows. A coordinate that is always missing has mean 0 and variance 1.
+    EM takes at most 5,000 random rows, fewer beyond 200 coordinates, and at least 500. A coordinate that is always
+    missing has mean 0 and variance 1.
     """
     seen = ~np.isnan(z)
     if not z.shape[1]:
@@ -103,8 +104,9 @@ def moments_with_gaps(z: NDArray[np.float64], *, stream: Stream) -> tuple[NDArra
     if seen.all():
         mean = z.mean(axis=0)
         return mean, np.cov(z, rowvar=False, bias=True).reshape(len(mean), -1)
-    if len(z) > _ROWS_OF_EM:
-        some = stream.child("moments").generator().integers(len(z), size=_ROWS_OF_EM)
+    most = min(_MOST_ROWS, max(_FEWEST_ROWS, _NUMBERS_OF_EM // z.shape[1]))
+    if len(z) > most:
+        some = stream.child("moments").generator().integers(len(z), size=most)
         z, seen = z[some], seen[some]
     n, k = z.shape
     n_seen = seen.sum(axis=0)
@@ -113,19 +115,12 @@ def moments_with_gaps(z: NDArray[np.float64], *, stream: Stream) -> tuple[NDArra
     centred = np.where(seen, z - mean, 0.0)
     variance = np.where(n_seen > 1, np.square(centred).sum(axis=0) / np.maximum(n_seen, 1), 1.0)
     covariance = np.diag(variance)
-    at_once = max(1, _NUMBERS_OF_EM // (k * k))
     for _ in range(_ITERATIONS):
-        total, square = np.zeros(k), np.zeros((k, k))
-        ridged = covariance + RIDGE * np.eye(k)
-        for first in range(0, n, at_once):
-            piece = slice(first, first + at_once)
-            expected, spread = _posterior(filled[piece], seen[piece], mean, ridged)
-            total += expected.sum(axis=0)
-            off = expected - mean
-            square += off.T @ off + spread
-        shift = total / n - mean
+        expected, spread = _posterior(filled, seen, mean, covariance + RIDGE * np.eye(k))
+        off = expected - mean
+        shift = off.mean(axis=0)
         mean = mean + shift
-        covariance = square / n - np.outer(shift, shift)
+        covariance = (off.T @ off + spread) / n - np.outer(shift, shift)
         covariance = 0.5 * (covariance + covariance.T)
     return mean, covariance
 
