@@ -42,8 +42,8 @@ def imputed(
 ) -> Iterator[Array]:
     """Yield `n_draws` copies of rows, (n, d), whose missing cells are drawn given the observed ones.
 
-    Draw m of row i depends only on the stream, on m and i, and on the row. Raises InvalidInput for gaps that the model
-    was not trained for, and in columns whose missing values it generates.
+    Draw m of row i depends only on the stream, on m and i, and on the row, up to rounding. Raises InvalidInput for gaps
+    that the model was not trained for, and in columns whose missing values it generates.
     """
     filled, with_gaps = _with_constants(model, values)
     known = known_cells(model, filled[with_gaps]) if len(with_gaps) else None

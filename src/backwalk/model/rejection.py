@@ -26,7 +26,7 @@ from backwalk.streams import Stream
 
 MOST_CANDIDATES = 4 * TILE_ROWS  # of a row; and as many are drawn before too small a share is given up
 LEAST_SHARE = 1e-3  # of candidates that meet the conditions
-_LARGEST_GAP = 16  # between two rows that are drawn in one call
+_LARGEST_GAP = 2048  # numbers between two rows that are drawn in one call: they take less time than another call
 _Draw = Callable[[Stream, int, int], Tensor]
 
 
@@ -144,7 +144,7 @@ class _OfRows(Stream):
         tries = np.zeros_like(numbers) if self.tries is None else self.tries[places]
         base = Stream(self.seed, self.path)
         order = np.lexsort((numbers, tries))
-        breaks = np.flatnonzero((np.diff(tries[order]) != 0) | (np.diff(numbers[order]) > _LARGEST_GAP)) + 1
+        breaks = np.flatnonzero((np.diff(tries[order]) != 0) | (np.diff(numbers[order]) * d > _LARGEST_GAP)) + 1
         for part in np.split(order, breaks):
             t, first = int(tries[part[0]]), int(numbers[part[0]])
             stream = (base if self.tries is None else base.child("candidate", t)).child(*self.names)
