@@ -186,6 +186,14 @@ def test_levels_are_the_same_in_float32():
     assert not fitted.maps.supports(np.array([[0.1]]), ["float64"]).any()
 
 
+def test_atoms_are_the_same_in_float32():
+    """Also one that float32 cannot hold, beside which nothing is large enough to be its rounding."""
+    codec = Codec((AtomsColumn(NumberColumn(0.0, 1.0), (0.1, 1e300), (0.3, 0.1, 0.6)),))
+    values = np.array([[0.1], [float(np.float32(0.1))], [1e300], [0.11]])
+    np.testing.assert_array_equal(codec.encode(values)[:, :3], np.eye(3)[[0, 0, 1, 2]])
+    np.testing.assert_array_equal(codec.decode(codec.encode(values))[:3, 0], [0.1, 0.1, 1e300])
+
+
 def test_repeats_of_levels_and_atoms_need_no_warning():
     assert MIXED.repeated_values(np.repeat(ROWS[:1], 100, axis=0), 0.002).keys() == {1}
     gaps = np.full((100, 8), NAN)

@@ -193,9 +193,16 @@ class AtomsMaps(Maps):
         return np.where(self._is_atom(x).any(axis=2), x, self.number.within_range(x))
 
     def _is_atom(self, x: FloatArray) -> BoolArray:
-        """Return which atom each value equals, (n, c, m)."""
+        """Return which atom each value equals, or its rounding to float32, (n, c, m)."""
         values = x[:, :, None]
-        return np.asarray((values == self.atoms) | (np.isnan(values) & np.isnan(self.atoms)))
+        return np.asarray(
+            (values == self.atoms) | (values == self._in_float32) | (np.isnan(values) & np.isnan(self.atoms))
+        )
+
+    @cached_property
+    def _in_float32(self) -> FloatArray:
+        with np.errstate(over="ignore"):
+            return self.atoms.astype(np.float32).astype(np.float64)
 
     def _parts(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the codes of levels, (n, c, m + 1), and the coordinates of numbers, (n, c)."""
