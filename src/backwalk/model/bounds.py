@@ -100,13 +100,17 @@ def _in_pieces(
     volume: Tensor,
     bound_of: Callable[..., BoundTerms],
     watch: Callable[[int], object],
+    first_row: int = 0,
 ) -> BoundTerms:
-    """Return the bound of encoded rows piece by piece; `denoiser_of` returns the denoiser of some of the rows."""
+    """Return the bound of encoded rows piece by piece; `denoiser_of` returns the denoiser of some of the rows.
+
+    `first_row` is the number of the first row in the streams of noise.
+    """
     piece_rows = min(max(-(-len(z) // 2), _FEWEST_ROWS), _MOST_ROWS) if z.device.type == "cpu" else TILE_ROWS
 
     def of_piece(first: int) -> BoundTerms:
         piece = slice(first, first + piece_rows)
-        return bound_of(denoiser_of(piece), z[piece], first_row=first, log_volume=-volume[piece])
+        return bound_of(denoiser_of(piece), z[piece], first_row=first_row + first, log_volume=-volume[piece])
 
     with single_threads(z.device.type == "cpu") as parallel_map:
         pieces = []
@@ -126,13 +130,13 @@ def _bound_of_table(
 ) -> BoundTerms:
     """Return the bound on -ln p of rows with levels and gaps: that of the levels, exactly, and of numbers given these.
 
-    Rows with the same observed coordinates are bounded together.
+    Rows with the same observed coordinates are bounded together. Each row has noise of its own.
     """
     is_number = torch.zeros(model.codec.n_encoded, dtype=torch.bool, device=asked.rows.device)
     is_number[torch.from_numpy(model.codec.numbers)] = True
     of_levels = -log_prob_of_levels(model, asked)
     patterns, which = torch.unique(asked.asked, dim=0, return_inverse=True)
-    found, places = list[BoundTerms](), list[Tensor]()
+    found, places, n_before = list[BoundTerms](), list[Tensor](), 0
     for i, pattern in enumerate(patterns):
         of_pattern = (which == i).nonzero().flatten()
         free, known = pattern & is_number, pattern & ~is_number
@@ -144,8 +148,10 @@ def _bound_of_table(
         else:
             conditional = ConditionalDenoiser(model.denoiser, rows, known, ~pattern)
             denoiser_of = partial(_of_rows, conditional)
-            found.append(_in_pieces(denoiser_of, rows[:, free], volume[of_pattern.cpu()], bound_of, watch))
+            own_volume = volume[of_pattern.cpu()]
+            found.append(_in_pieces(denoiser_of, rows[:, free], own_volume, bound_of, watch, n_before))
         places.append(of_pattern.cpu())
+        n_before += len(of_pattern)
     terms = merged_terms(found)
     order = torch.cat(places).argsort()
     return with_levels(replace(terms, per_row=terms.per_row[order]), of_levels)
