@@ -108,6 +108,26 @@ def test_its_derivative_is_that_of_its_value(batch):
             torch.testing.assert_close(jacobian[free][:, :, i], slope[free], atol=1e-6, rtol=1e-6)
 
 
+def test_levels_alone_take_a_gaussian_of_least_size_and_every_operation():
+    codec = Codec(
+        (LevelsColumn((0.0, 1.0), (0.4, 0.6), "one-hot"), LevelsColumn((0.0, 1.0, 5.0), (0.5, 0.3, 0.2), "value"))
+    )
+    layout = TableLayout(codec)
+    assert layout.gaussian.directions.shape == (3, 1)
+    made = build_denoiser(Residual(12, 2, 2), 3, schedule=SCHEDULE, floor=0.05, stream=Stream(1), layout=layout)
+    x, level = Stream(5).normal(0, 4, 3, torch.float32), torch.tensor([0.3, 1.0, -1.0, 2.0])
+    with torch.no_grad():
+        value, jacobian = value_and_jacobian(made, x, level)
+        torch.testing.assert_close(value, made(x, level))
+        assert jacobian.shape == (4, 3, 3)
+        log_p = made.level_log_probs(x, torch.full((4, 3), -math.inf), 1)
+    torch.testing.assert_close(log_p.exp().sum(1), torch.ones(4))
+    batch = [part.expand(2, 4, 3) for part in (x, x, level[:, None].expand(4, 3), torch.ones(4, 3))]
+    loss, gradients = made.loss_and_gradients(*batch)
+    assert bool(loss.isfinite())
+    assert len(gradients) == len(list(made.parameters()))
+
+
 @pytest.mark.parametrize("level", [-math.inf, 0.3, math.inf])
 def test_a_number_at_its_atom_is_absent_whatever_its_own_log_snr(level):
     """Rows are drawn with it noisy, and scored with it absent: the other columns must not tell."""

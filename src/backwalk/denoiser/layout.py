@@ -100,6 +100,8 @@ class TableLayout(nn.Module):
         """The number of a network's inputs without the noise level, and of its outputs."""
         self.n_outputs = self.n_levels + self.n_numbers
         self._keep("input_scale", self._input_scales([block.frequencies for block in blocks], order))
+        if not self.n_numbers:  # which alone start from the Gaussian: its matrices would take a third of a fit
+            gaussian = JointGaussian.standard(self.k, 1)
         start = JointGaussian.standard(self.k) if gaussian is None else gaussian
         for name in ("mean", "directions", "rest"):
             self.register_buffer(f"gaussian_{name}", getattr(start, name))

@@ -133,7 +133,8 @@ def planned(
         len(x_0), k, max_steps, max_time, architecture, device, slowness=slowness, rules=rules
     )
     check_length(training, len(x_0))
-    layout = TableLayout(codec, JointGaussian.fit(z[trained], stream=stream.child("start"))) if is_table else None
+    start = JointGaussian.fit(z[trained], stream=stream.child("start")) if is_table and of_noise.shape[1] else None
+    layout = TableLayout(codec, start) if is_table else None
     denoiser = build_denoiser(
         architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"), layout=layout
     )
