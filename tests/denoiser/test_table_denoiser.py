@@ -56,6 +56,7 @@ def denoiser(members=2, trained=True):
 def batch():
     """Rows, noise, log-SNRs and weights of all patterns, (N, k)."""
     x_0, patterns = rows(N), Patterns.of(CODEC, Shares(0.3, 0.15, 0.2, 0.2, 0.15))
+    x_0[::5, 0:3], x_0[1::5, 4] = math.nan, math.nan  # missing levels, which have no loss
     level = torch.linspace(-5.0, 7.0, N, dtype=torch.float64)
     states = patterns.draw(N, stream=Stream(3))
     log_snr, weight = patterns.by_coordinate(x_0, level, 1.0 + level.exp(), states)
