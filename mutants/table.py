@@ -2419,13 +2419,13 @@ MUTANTS = (
     Mutant(
         "spread of missing cells left out of EM",
         "diffusion/joint_gaussian.py",
-        "square += off.T @ off + spread",
-        "square += off.T @ off",
+        "(off.T @ off + spread) / n",
+        "(off.T @ off) / n",
         "moments of rows with gaps",
         ("diffusion/test_joint_gaussian.py",),
     ),
     Mutant(
-        "a number that applies at its atom",
+        "a number not found at its atom",
         "denoiser/layout.py",
         "(q[..., self._continuous_levels] < 0.5)",
         "(q[..., self._continuous_levels] < -1.0)",

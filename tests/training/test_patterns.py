@@ -120,3 +120,12 @@ def test_a_validation_does_not_depend_on_how_often_each_row_occurs(shares):
     many, few = (Validation(denoiser, part, Stream(2), patterns).by_row() for part in (rows, rows[:40]))
     error = math.hypot(float(many.std()) / 20.0, float(few.std()) / math.sqrt(40.0))
     assert abs(float(many.mean() - few.mean())) < 6.0 * error
+
+
+def test_numbers_are_trained_given_all_levels_and_some_numbers():
+    """Found by review: imputation draws from this pattern, which hardly occurred."""
+    assert (drawn((0, 1, 0)) == np.where(HAS_LEVELS, GIVEN, NOISY)).all()
+    states = drawn((0, 0.999, 0, 0.001, 0), n=1000)
+    given = (states[:, ~np.array(HAS_LEVELS)] == GIVEN).sum(axis=1)
+    assert 0.2 < ((given > 0) & (given < 3)).mean() < 0.5
+    assert (given == 0).mean() > 0.5

@@ -161,7 +161,7 @@ def planned(
 
 
 def _refuse_narrow(z: NDArray[np.float64], level: float) -> None:
-    spread = z.std(axis=0)
+    spread = np.nanstd(z, axis=0)
     if spread.min() < level:
         raise InvalidInput(
             f"Columns should have a larger standard deviation than the noise of the chain's first step, {level:.2g}, "
@@ -170,7 +170,7 @@ def _refuse_narrow(z: NDArray[np.float64], level: float) -> None:
 
 
 def _refuse_wide(z: NDArray[np.float64]) -> None:
-    size, most = float(np.sqrt(np.square(z).mean(axis=0).max())), GREATEST_LEVEL / STRUCTURE.last_level
+    size, most = float(np.sqrt(np.nanmean(np.square(z), axis=0).max())), GREATEST_LEVEL / STRUCTURE.last_level
     if size > most:
         raise InvalidInput(
             f"Columns that are not scaled should have a root mean square of at most {most:g}, but the largest is "

@@ -5,7 +5,8 @@ denoiser of tables is trained for rows in which some parts are known (log-SNR +i
 of a batch has one of five patterns:
 
 - joint: all parts have the same noise level. This regularises: without such rows training overfits.
-- numbers: all levels are given and all numbers are noisy, as when numbers are drawn after the levels.
+- numbers: all levels are given and the numbers are noisy, as when numbers are drawn after the levels. With conditions,
+  some numbers are given in half of these rows.
 - chain: the first levels are given and all other parts are absent, as when levels are drawn one after another.
 - mixed: each part is given with a probability that is itself uniform; in half of the rows some of the others are
   absent; the rest are noisy.
@@ -111,6 +112,8 @@ class Patterns:
             is_absent[:] = False
             with_set = (kind == 1) | (kind == 2)
             states[is_given & (with_set & (v[:, 3] < 0.5))[:, None]] = GIVEN
+        elif self.shares.mixed > 0.0:  # as when numbers are drawn given some of them
+            states[is_given & ((kind == 1) & (v[:, 3] < 0.5))[:, None]] = GIVEN
         of_mixed = np.where(is_given, GIVEN, np.where(is_absent, ABSENT, NOISY))
         states = np.where((kind == 3)[:, None], of_mixed, states)
         states = np.where((kind == 4)[:, None], np.where(is_given, GIVEN, ABSENT), states)
