@@ -11,6 +11,7 @@ from backwalk.defaults.fit import HIGH, FitRules
 from backwalk.table import Codec
 from backwalk.training import Shares
 
+_STEPS_PER_ROOT, _MOST_STEPS = 5.0, 1600  # of levels alone
 _DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 600.0, 0.3, 2.0
 _START = 1.6  # seconds of a step with the exact start, over those of the network alone
 
@@ -19,18 +20,20 @@ def table_rules(codec: Codec, n: int) -> FitRules:
     """Return the rules of a fit to n encoded rows of a table.
 
     Cross-entropies of levels overfit in fewer steps than errors of numbers, so that time buys members instead, and the
-    input and output layers decay, the more the fewer the rows. A step takes longer, as the network reads every level
-    and gives a logit to each.
+    input and output layers decay, the more the fewer the rows. Numbers take as many steps as in tables of numbers
+    alone; between the two the rules follow the share of columns that are numbers. A step takes longer, as the network
+    reads every level and gives a logit to each.
     """
+    of_numbers = _share_of_numbers(codec)
     n_levels = sum(block.n_levels for block in codec.blocks)
     ends = 2 * n_levels + 3 * len(codec.numbers) + 2 * len(codec.varying)
     cost = _START * (1.0 + ends / (6.0 * HIGH.least_width))
     return replace(
         HIGH,
-        steps_per_root=5.0,
-        most_steps=1600,
+        steps_per_root=_STEPS_PER_ROOT + of_numbers * (HIGH.steps_per_root - _STEPS_PER_ROOT),
+        most_steps=round(_MOST_STEPS + of_numbers * (HIGH.most_steps - _MOST_STEPS)),
         most_members=8,
-        outer_decay=min(max(_DECAYED_ROWS / n, _LEAST_DECAY), _MOST_DECAY),
+        outer_decay=min(max(_DECAYED_ROWS / n, _LEAST_DECAY * (1.0 - of_numbers)), _MOST_DECAY),
         step_seconds=HIGH.step_seconds * cost,
         narrow_step_seconds=HIGH.narrow_step_seconds * cost,
     )
@@ -39,18 +42,24 @@ def table_rules(codec: Codec, n: int) -> FitRules:
 def default_shares(codec: Codec, conditions: object) -> Shares:
     """Return the shares of the training patterns: with conditions, or for whole rows alone.
 
+    The more of the columns are numbers, the more rows train numbers given levels; those of the chain train levels.
     Patterns for which a table has no columns give their shares to the others.
     """
     has_levels, has_numbers = bool(codec.blocks), len(codec.numbers) > 0
+    f = _share_of_numbers(codec)
+    joint, numbers, chain, mixed, regression = 0.2, 0.15 + 0.35 * f, 0.29 - 0.27 * f, 0.1 + 0.05 * f, 0.3 - 0.15 * f
     if conditions is None:
-        joint, numbers, chain, mixed, regression = 0.4, 0.2, 0.4, 0.0, 0.0
-    elif has_levels:
-        joint, numbers, chain, mixed, regression = 0.2, 0.15, 0.25, 0.1, 0.3
-    else:
-        joint, numbers, chain, mixed, regression = 0.2, 0.0, 0.0, 0.3, 0.5
+        joint, mixed, regression = 0.4, 0.0, 0.0
+    elif not has_levels:
+        mixed, regression = 0.3, 0.5
     if not has_levels:
         numbers = chain = 0.0
     if not has_numbers:
         numbers = 0.0
     total = joint + numbers + chain + mixed + regression
     return Shares(*(share / total for share in (joint, numbers, chain, mixed, regression)))
+
+
+def _share_of_numbers(codec: Codec) -> float:
+    """Return the share of the numbers among numbers and columns of levels."""
+    return len(codec.numbers) / (len(codec.numbers) + len(codec.blocks))
