@@ -17,16 +17,19 @@ from backwalk.defaults import (
     default_architecture,
     default_distillation,
     default_schedule,
+    default_shares,
     default_training,
     default_validation_fraction,
     finest_scale,
     reference_step_seconds,
     structure,
+    table_rules,
 )
 from backwalk.defaults.fit import _MOST_FASTER
 from backwalk.denoiser import Residual, Textbook, build_denoiser
 from backwalk.diffusion import moments, prior_mismatch
 from backwalk.streams import Stream
+from backwalk.table import Codec, LevelsColumn, NumberColumn
 
 STREAM = Stream(4)
 LEAST, MOST = 0.016, 0.5
@@ -334,3 +337,30 @@ def test_on_a_gpu_its_own_products_count(monkeypatch, supported):
     assert default_distillation(8, Residual(width=128), device=second).bfloat16 is supported
     assert asked == [second, second]
     assert not default_training(20_000, 8, device=torch.device("mps")).bfloat16
+
+
+LEVELS_COLUMN = LevelsColumn((0.0, 1.0), (0.5, 0.5), "one-hot")
+NUMBER_COLUMN = NumberColumn(0.0, 1.0)
+
+
+@pytest.mark.parametrize("conditions", [None, "any"])
+@pytest.mark.parametrize("columns", ["l", "n", "ln", "lllln", "lnnnn"])
+def test_shares_of_patterns_sum_to_one_and_have_columns_to_train(columns, conditions):
+    codec = Codec(tuple(LEVELS_COLUMN if kind == "l" else NUMBER_COLUMN for kind in columns))
+    shares = default_shares(codec, conditions)
+    assert sum(shares.in_order) == pytest.approx(1.0)
+    assert min(shares.in_order) >= 0.0
+    assert (shares.chain > 0.0) == ("l" in columns)
+    assert (shares.numbers > 0.0) == ("l" in columns and "n" in columns)
+    assert (shares.mixed + shares.regression > 0.0) == (conditions == "any")
+
+
+def test_the_more_columns_are_numbers_the_more_rows_and_steps_train_them():
+    """Found by measurement: with the rules of levels, ten numbers beside one column of levels were learnt badly."""
+    tables = [Codec((LEVELS_COLUMN,) * n + (NUMBER_COLUMN,) * (10 - n)) for n in (9, 5, 1)]
+    shares, rules = [default_shares(codec, "any") for codec in tables], [table_rules(codec, 10_000) for codec in tables]
+    assert [share.numbers for share in shares] == sorted(share.numbers for share in shares)
+    assert [share.chain for share in shares] == sorted((share.chain for share in shares), reverse=True)
+    assert [rule.steps_per_root for rule in rules] == sorted(rule.steps_per_root for rule in rules)
+    assert [rule.outer_decay for rule in rules] == sorted((rule.outer_decay for rule in rules), reverse=True)
+    assert table_rules(tables[0], 100).outer_decay == 2.0
