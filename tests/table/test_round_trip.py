@@ -120,7 +120,11 @@ def test_columns_of_polars(column, gaps):
     if gaps:
         column = column.to_frame("x").select(pl.when(pl.arange(3) != 1).then(pl.col("x")))["x"]
     X = pl.DataFrame({"other": [0.5, 1.5, 2.5], "x": column})
-    polars.testing.assert_frame_equal(through(X), X)
+    made = through(X)
+    assert made.schema == X.schema
+    texts = [pl.col(name).cast(pl.String) for name, kind in X.schema.items() if kind == pl.Categorical]
+    # Older versions refuse to compare categories that come from different sources.
+    polars.testing.assert_frame_equal(made.with_columns(texts), X.with_columns(texts))
 
 
 def arrow(cells, of_type=None):
