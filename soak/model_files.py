@@ -360,9 +360,18 @@ def _raw_index(content: bytes) -> Callable[[Path], Path]:
 
 
 _ENTER = "denoiser.network.enter.weight"
-_NUMBER = {"kind": "number", "centre": 0.0, "scale": 1.0}
-_HEAVY = {"kind": "heavy-tailed", "asinh_centre": 0.0, "asinh_scale": 1.0, "centre": 0.0, "scale": 1.0}
-_INTEGER = {"kind": "integer", "number": _NUMBER, "least": 0.0, "largest": 3.0, "dequantisation": "cosine"}
+_NUMBER = {"kind": "number", "centre": 0.0, "scale": 1.0, "least": None, "largest": None}
+_HEAVY = {**_NUMBER, "kind": "heavy-tailed", "asinh_centre": 0.0, "asinh_scale": 1.0}
+_INTEGER = {
+    "kind": "integer",
+    "number": _NUMBER,
+    "least": 0.0,
+    "largest": 3.0,
+    "dequantisation": "cosine",
+    "step": 1.0,
+    "offset": 0.0,
+    "per": 1.0,
+}
 _CONSTANT = {"kind": "constant", "value": 1.0}
 _WIDE = (2**40, 2**40)
 _HOSTILE: list[tuple[Callable[[Path], object], str]] = [
