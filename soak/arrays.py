@@ -212,7 +212,6 @@ _BAD: list[tuple[Callable[[np.random.Generator], Any], str]] = [
     (lambda rng: {"a": [1.0]}, ""),
     (lambda rng: pd.DataFrame({"a": [1.0, 2.0], "b": [["x"], ["y"]], "c": [1.0, 2.0]}), "'b'"),
     (lambda rng: pd.DataFrame({"a": pd.Categorical(["u", 1]), "b": [1.0, 2.0], "c": [1.0, 2.0]}), "'a'"),
-    (lambda rng: np.full((4, 3), 1e308) * np.array([[1], [-1], [1], [np.nan]]), "row"),
 ]
 
 _ROWS_OF_THE_FIT = {"score_samples", "bound", "to_latent", "from_latent", "interpolate"}
@@ -223,6 +222,7 @@ _GAPS_AND_TEXTS: list[tuple[Callable[[np.random.Generator], Any], str]] = [
     (_with_object("text"), "'text' row column"),
     (_with_object(None), "row column"),
     (lambda rng: np.ma.masked_less(rng.normal(size=(9, 3)), 0.5), "NaN row"),
+    (lambda rng: np.full((4, 3), 1e308) * np.array([[1], [-1], [1], [np.nan]]), "row"),
 ]
 _BAD_FOR: list[tuple[tuple[Callable[[np.random.Generator], Any], str], set[str]]] = [
     *((case, _ROWS_OF_THE_FIT) for case in _GAPS_AND_TEXTS),
