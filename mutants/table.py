@@ -2483,7 +2483,7 @@ MUTANTS = (
     Mutant(
         "levels left out of a row's probability",
         "model/densities.py",
-        "log_prob = log_prob + log_prob_of_levels(model, asked_of(values), order)",
+        "log_prob = log_prob + log_prob_of_levels(model, asked, order)",
         "log_prob = log_prob + 0.0",
         "the probability of mixed rows",
         ("test_tables_in_closed_form.py",),

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from backwalk.diffusion import Denoiser, integrate_ode
+from backwalk.diffusion import WrappedDenoiser, integrate_ode
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.formatting import listed
 from backwalk.limits import is_whole
@@ -133,19 +133,8 @@ def mixed(latent_a: NDArray[np.float64], latent_b: NDArray[np.float64], n: int) 
     return path
 
 
-@dataclass(frozen=True, eq=False)
-class _InFloat64:
+class _InFloat64(WrappedDenoiser):
     """A float32 denoiser, for points in float64."""
-
-    denoiser: Denoiser
-
-    @property
-    def log_snr_range(self) -> tuple[float, float]:
-        return self.denoiser.log_snr_range
-
-    @property
-    def device(self) -> torch.device:
-        return self.denoiser.device
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         return self.denoiser(x_t.float(), log_snr.float()).double()

@@ -152,6 +152,16 @@ class ResidualNetwork(nn.Module):
         """Weight and bias of every layer, in the order of the passes."""
         return [tensor for layer in self._layers for tensor in (layer.weight, layer.bias)]
 
+    def by_parameter(self, in_order: list[Tensor]) -> list[Tensor]:
+        """Return tensors, one for each of `in_order`, in the order of `parameters()`."""
+        return [in_order[i] for i in self._places]
+
+    @cached_property
+    def _places(self) -> list[int]:
+        """The place of each parameter among those in the order of the passes."""
+        places = {id(parameter): i for i, parameter in enumerate(self.in_order)}
+        return [places[id(parameter)] for parameter in self.parameters()]
+
     @cached_property
     def _layers(self) -> list[MemberLinear]:
         # Cached, as every pass needs them and looking them up is slow.

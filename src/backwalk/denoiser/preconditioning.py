@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from copy import deepcopy
-from functools import cached_property
 from typing import ClassVar, Self
 
 import torch
@@ -256,14 +255,8 @@ class ResidualDenoiser(PreconditionedDenoiser):
                 self.network.in_order,
                 bfloat16,
             )
-        return loss, [gradients[i] for i in self._places]
+        return loss, self.network.by_parameter(gradients)
 
     def hidden_matrices(self) -> list[Tensor]:
         """Return the weights of the residual blocks."""
         return self.network.hidden_matrices()
-
-    @cached_property
-    def _places(self) -> list[int]:
-        """The place of each parameter among those in the order of the passes."""
-        places = {id(parameter): i for i, parameter in enumerate(self.network.in_order)}
-        return [places[id(parameter)] for parameter in self.parameters()]

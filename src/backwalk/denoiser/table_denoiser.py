@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -52,13 +51,14 @@ class _Start(NamedTuple):
     """What the denoiser computes before the network, (..., n, .): see the module's docstring.
 
     `inputs` are the network's; those that depend on x_t come first. `mean` and `scale`, which is e g, are of the
-    numbers. `known` marks numbers that are given, and `free` those whose level is given as an atom.
+    numbers. `known` marks numbers that are given, and `free` those whose level is given as an atom. `a` is that of
+    x_t; `seen` and `noise_sq` are a and b^2 with `free` numbers as absent ones.
     """
 
     inputs: Tensor
-    alpha: Tensor
     a: Tensor
-    b_sq: Tensor
+    seen: Tensor
+    noise_sq: Tensor
     log_q: Tensor
     mean: Tensor
     scale: Tensor
@@ -143,7 +143,7 @@ class TableDenoiser(EnsembleDenoiser):
             by_numbers = (-2.0 * start.scale * weighted).masked_fill(start.known | start.free, 0.0)
             by_f = torch.cat([by_logits, by_numbers], dim=-1)
             gradients = scripted(gradients_by, x_0.device)(by_f, start.inputs, kept, parameters, bfloat16)
-        return cross_entropy + (weighted * error).sum(), [gradients[i] for i in self._places]
+        return cross_entropy + (weighted * error).sum(), self.network.by_parameter(gradients)
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
         """Return x_0_hat, and the map from tangents, (t, n, k), to its directional derivatives, (t, n, k)."""
@@ -157,10 +157,10 @@ class TableDenoiser(EnsembleDenoiser):
         n_varying = layout.n_levels + 2 * layout.n_numbers
 
         def push(tangents: Tensor) -> Tensor:
-            by_q = layout.push_posterior(tangents, start.a, start.b_sq, q)
+            by_q = layout.push_posterior(tangents, start.seen, start.noise_sq, q)
             by_mean = start.posterior.push(tangents)
             own = tangents[..., layout.numbers]
-            moved = torch.cat([q * by_q, own * (start.a[..., layout.numbers] > 0.0), by_mean], dim=-1)
+            moved = torch.cat([q * by_q, own * (start.seen[..., layout.numbers] > 0.0), by_mean], dim=-1)
             moved = (moved * layout.input_scale[:n_varying]).expand(self.n_members, -1, -1, -1)
             by_f = scripted(pushed, x_t.device)(moved, slopes, parameters)
             probabilities = p.unsqueeze(1)
@@ -242,7 +242,7 @@ class TableDenoiser(EnsembleDenoiser):
 
     def _restored(self, hat: Tensor, own: Tensor, start: _Start) -> Tensor:
         """Return x_0_hat of the numbers with known ones as they are, and a x_t for those at an atom."""
-        a = start.alpha[..., self.layout.numbers]
+        a = start.a[..., self.layout.numbers]
         return torch.where(start.known, own, torch.where(start.free, a * own, hat))
 
     def _assembled(self, p: Tensor, numbers: Tensor) -> Tensor:
@@ -250,12 +250,6 @@ class TableDenoiser(EnsembleDenoiser):
         x_0_hat = self.layout.expected_codes(p)
         x_0_hat[..., self.layout.numbers] = numbers.expand(*x_0_hat.shape[:-1], -1)
         return x_0_hat
-
-    @cached_property
-    def _places(self) -> list[int]:
-        """The place of each parameter among those in the order of the passes."""
-        places = {id(parameter): i for i, parameter in enumerate(self.network.in_order)}
-        return [places[id(parameter)] for parameter in self.parameters()]
 
 
 def _levels(x_t: Tensor, log_snr: Tensor) -> Tensor:

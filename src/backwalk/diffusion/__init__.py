@@ -62,6 +62,7 @@ from backwalk.diffusion.mixed_forms import ConditionalGaussianDenoiser
 from backwalk.diffusion.ode import integrate_ode
 from backwalk.diffusion.parameterization import (
     Denoiser,
+    WrappedDenoiser,
     check_log_snr_range,
     check_schedule,
     denoise_at_time,
@@ -104,6 +105,7 @@ __all__ = [
     "LogDensity",
     "NoiseSchedule",
     "RowwiseConditional",
+    "WrappedDenoiser",
     "at_time",
     "belief_about_x_0",
     "best_steps",

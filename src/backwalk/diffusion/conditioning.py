@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from backwalk.diffusion.derivatives import Push, linearize
-from backwalk.diffusion.parameterization import Denoiser
+from backwalk.diffusion.parameterization import WrappedDenoiser
 from backwalk.diffusion.schedule import scales
 from backwalk.errors import InvalidInput
 
@@ -44,7 +44,7 @@ def log_snr_by_coordinate(log_snr: Tensor, known: Tensor, absent: Tensor | None 
 
 
 @dataclass(frozen=True, eq=False)
-class ConditionalDenoiser:
+class ConditionalDenoiser(WrappedDenoiser):
     """The denoiser of the free coordinates of rows, given the known ones, with the absent ones integrated out.
 
     `denoiser` is that of whole rows, and takes log-SNRs of shape (n, d). `known` and `absent` are boolean, (d,), and
@@ -61,7 +61,6 @@ class ConditionalDenoiser:
     Raises InvalidInput for patterns and rows that do not fit each other.
     """
 
-    denoiser: Denoiser
     rows: Tensor
     known: Tensor
     absent: Tensor | None = None
@@ -87,16 +86,6 @@ class ConditionalDenoiser:
                 f"Known values should be finite, but row {row} (rows count from 0) has one that is not: mark missing "
                 "values as absent."
             )
-
-    @property
-    def log_snr_range(self) -> tuple[float, float]:
-        """The range of the denoiser of whole rows."""
-        return self.denoiser.log_snr_range
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the denoiser of whole rows."""
-        return self.denoiser.device
 
     @cached_property
     def free(self) -> Tensor:
@@ -156,7 +145,7 @@ class ConditionalDenoiser:
 
 
 @dataclass(frozen=True, eq=False)
-class RowwiseConditional:
+class RowwiseConditional(WrappedDenoiser):
     """The denoiser of some coordinates of rows, of which each row may have other ones known or absent.
 
     `coordinates`, (i,), are those of the points x_t, (n, i). `rows`, (n, k), holds known values, and `known` and
@@ -166,21 +155,10 @@ class RowwiseConditional:
     that of N(0, 1), which `log_prob_of_rest` gives. With n rows, x_t may hold them several times, in the same order.
     """
 
-    denoiser: Denoiser
     rows: Tensor
     known: Tensor
     absent: Tensor
     coordinates: Tensor
-
-    @property
-    def log_snr_range(self) -> tuple[float, float]:
-        """The range of the denoiser of whole rows."""
-        return self.denoiser.log_snr_range
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the denoiser of whole rows."""
-        return self.denoiser.device
 
     @cached_property
     def fixed(self) -> Tensor:

@@ -14,6 +14,7 @@ x_0, so a network that predicts eps cannot be used there; one that predicts x_0 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -49,6 +50,23 @@ class Denoiser(Protocol):
         for (n, d): see `refuse_levels_per_coordinate`.
         """
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class WrappedDenoiser:
+    """The base of denoisers that are made of another `denoiser`: its range and its device."""
+
+    denoiser: Denoiser
+
+    @property
+    def log_snr_range(self) -> tuple[float, float]:
+        """The range of the wrapped denoiser."""
+        return self.denoiser.log_snr_range
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the wrapped denoiser."""
+        return self.denoiser.device
 
 
 def refuse_levels_per_coordinate(log_snr: Tensor, x_t: Tensor) -> None:

@@ -18,8 +18,8 @@ from torch import Tensor
 from backwalk.diffusion import Denoiser, RowwiseConditional
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.limits import FARTHEST_TO_SCORE
 from backwalk.model.fitted import DiffusionModel
+from backwalk.model.scoring import encoded_in_range
 from backwalk.table import Codec, LevelsColumn, Schema
 from backwalk.table.schema import shown
 
@@ -50,15 +50,15 @@ def encoded(
     """Encode rows, (n, d), with NaN for missing cells, to ask for the probability of some columns given others.
 
     `given` are the numbers of columns that are known, and `columns` those in question, by default all others. A known
-    number that is no level of its column counts as the nearest one. Raises
-    InvalidInput for patterns for which the model was not trained, and for rows beyond the network's range.
+    number that is no level of its column counts as the nearest one. Raises InvalidInput for patterns for which the
+    model was not trained, and for rows beyond the network's range.
     """
     codec, d = model.codec, model.codec.n_columns
     asked = np.ones(d, dtype=bool) if columns is None else np.isin(np.arange(d), columns)
     known = np.isin(np.arange(d), given)
     asked &= ~known
     model.check_pattern(given, absent=bool(np.isnan(values).any()) or columns is not None)
-    z = _encoded(codec, np.where(known, _nearest_levels(codec, values), values))
+    z = encoded_in_range(codec, np.where(known, _nearest_levels(codec, values), values))
     seen = ~np.isnan(values)  # a missing value that is generated is a level, and seen
     seen |= np.stack([~np.isnan(z[:, place]).all(axis=1) for place in codec.slices], axis=1)
     of_given, of_asked = codec.observed(seen & known), codec.observed(seen & asked) & ~np.isnan(z)
@@ -78,20 +78,9 @@ def known_cells(model: DiffusionModel, values: NDArray[np.float64]) -> Encoded:
     known = ~np.isnan(values)
     for pattern in np.unique(known, axis=0) if model.conditions != "any" else ():
         model.check_pattern(np.flatnonzero(pattern).tolist())
-    z = _encoded(model.codec, _nearest_levels(model.codec, values))
+    z = encoded_in_range(model.codec, _nearest_levels(model.codec, values))
     at = torch.from_numpy(model.codec.observed(known)).to(model.denoiser.device)
     return Encoded(torch.from_numpy(z.astype(np.float32)).to(at.device), at, torch.zeros_like(at), values)
-
-
-def _encoded(codec: Codec, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    z = codec.encode(values)
-    far = np.flatnonzero((np.abs(z) > FARTHEST_TO_SCORE).any(axis=1))
-    if len(far):
-        raise InvalidInput(
-            f"Rows should lie within {FARTHEST_TO_SCORE:.0e} scales of the fitted ones, but row {far[0]} (rows count "
-            "from 0) does not: drop it."
-        )
-    return z
 
 
 def _nearest_levels(codec: Codec, values: NDArray[np.float64]) -> NDArray[np.float64]:

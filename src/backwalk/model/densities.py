@@ -101,10 +101,8 @@ def log_density(
     of_places = partial(
         _log_density_of, model, asked_of=asked_of, n_intervals=n_intervals, n_probes=n_probes, stream=seed
     )
-    if asked_of is None:
-        own = encode_for_scoring(model, values).float()
-    else:
-        own = asked_of(values).rows
+    asked = None if asked_of is None else asked_of(values)
+    own = encode_for_scoring(model, values).float() if asked is None else asked.rows
     if not codec.n_uniforms:
         result = of_places(values, in_question, own, watch=watch)
     else:
@@ -120,8 +118,8 @@ def log_density(
         names = ("log_prob", "solver_error", "standard_error")
         result = LogDensity(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in names))
     log_prob = result.log_prob
-    if asked_of is not None and codec.blocks:
-        log_prob = log_prob + log_prob_of_levels(model, asked_of(values), order)
+    if asked is not None and codec.blocks:
+        log_prob = log_prob + log_prob_of_levels(model, asked, order)
     return replace(result, log_prob=log_prob.where(possible, -torch.inf))
 
 

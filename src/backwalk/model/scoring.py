@@ -12,7 +12,7 @@ from torch import Tensor
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.limits import FARTHEST_TO_SCORE
 from backwalk.model.fitted import DiffusionModel
-from backwalk.table import LevelsColumn, Table, complete
+from backwalk.table import Codec, LevelsColumn, Table, complete
 
 
 def refuse_no_numbers(of_rows: Tensor, what: str) -> None:
@@ -81,11 +81,17 @@ def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Te
 
     Raises InvalidInput for rows beyond the network's range, and for missing values.
     """
-    z = model.codec.encode(complete(Table(values, model.schema)).values)
-    far = np.flatnonzero(np.abs(z).max(axis=1) > FARTHEST_TO_SCORE)
+    z = encoded_in_range(model.codec, complete(Table(values, model.schema)).values)
+    return torch.from_numpy(z).to(model.denoiser.device)
+
+
+def encoded_in_range(codec: Codec, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rows, (n, d), encoded: (n, k). Raises InvalidInput for rows beyond the network's range."""
+    z = codec.encode(values)
+    far = np.flatnonzero((np.abs(z) > FARTHEST_TO_SCORE).any(axis=1))
     if len(far):
         raise InvalidInput(
             f"Rows should lie within {FARTHEST_TO_SCORE:.0e} scales of the fitted ones, but row {far[0]} (rows count "
             "from 0) does not: drop it."
         )
-    return torch.from_numpy(z).to(model.denoiser.device)
+    return z

@@ -12,7 +12,7 @@ from backwalk.streams import Stream
 from backwalk.table import Redraw
 from backwalk.training.config import Training
 from backwalk.training.noise_levels import NoiseLevels
-from backwalk.training.patterns import Patterns
+from backwalk.training.patterns import Patterns, filled
 
 
 class Batch(NamedTuple):
@@ -119,8 +119,7 @@ class _OfMember:
         log_snr, weight = self._patterns.by_coordinate(x_0, log_snr, weight, states[place][None])
         if of_row is not None:  # of levels as well
             weight = weight * of_row.unsqueeze(-1)
-        # Where there is no value, noise of another row: x_t is then N(0, 1), and has no weight.
-        return Batch(torch.where(x_0.isnan(), eps.roll(1, dims=1), x_0), eps, log_snr, weight)
+        return Batch(filled(x_0, eps), eps, log_snr, weight)
 
     def _draw(self, stream: Stream) -> tuple[Tensor, Tensor, np.ndarray, list[Tensor]]:
         """Return log-SNRs, (steps, rows), noise, (steps, rows, d), uniform numbers, (steps, rows, n_uniforms).

@@ -172,3 +172,8 @@ class Patterns:
     @cached_property
     def _has_levels(self) -> np.ndarray:
         return np.array(self.is_code)[self._first]
+
+
+def filled(x_0: Tensor, eps: Tensor) -> Tensor:
+    """Return rows, (..., rows, k), with the noise of another row where there is no value: x_t is then N(0, 1) there."""
+    return torch.where(x_0.isnan(), eps.roll(1, dims=-2), x_0)

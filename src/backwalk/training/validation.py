@@ -19,7 +19,7 @@ from backwalk.denoiser import EnsembleDenoiser
 from backwalk.limits import GREATEST_LEVEL
 from backwalk.streams import Stream
 from backwalk.threads import Map
-from backwalk.training.patterns import Patterns
+from backwalk.training.patterns import Patterns, filled
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
 _LEAST_LEAD = 0.5  # of earlier weights over the last, in standard errors
@@ -90,7 +90,7 @@ class Validation:
     def _add(self, rows: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> None:
         """Add points of rows, (n, d), which are NaN where there is no value."""
         if bool((weight > 0.0).any()):
-            self._points.append((torch.where(rows.isnan(), eps.roll(1, dims=0), rows), eps, log_snr, weight.to(rows)))
+            self._points.append((filled(rows, eps), eps, log_snr, weight.to(rows)))
 
     def by_row(self, parallel_map: Map = map) -> Tensor:
         """Return the value of each validation row, the mean over its noisy points: (m,), float64."""
