@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import polars.testing
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -177,6 +178,10 @@ def test_columns_of_arrow(make, gaps):
 @pytest.mark.parametrize("make", ARROW.values(), ids=ARROW)
 def test_parquet_keeps_what_arrow_has(tmp_path, make, gaps):
     X = pa.table({"other": [0.5, 1.5, 2.5], "x": make(gaps)})
+    try:
+        pyarrow.parquet.write_table(X, tmp_path / "own.parquet")
+    except pa.ArrowNotImplementedError:
+        pytest.skip("this version of Arrow writes no such Parquet itself, as old ones of views of texts")
     table = as_table(X)
     write_table(tmp_path / "t.parquet", table)
     back = read_table(tmp_path / "t.parquet")
@@ -323,7 +328,7 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0
 @example(cells=["NA", None, "", "'NA", "'"])
 def test_any_text_survives_a_file(tmp_path_factory, suffix, cells):
     """Formulas and words for missing values get an apostrophe in text, and lose it again."""
-    cells = [*cells, "a word, so that the column is one of texts"]
+    cells = [*cells, *["words, so that the column is one of texts"] * (len(cells) + 1)]
     path = tmp_path_factory.mktemp("texts") / f"t{suffix}"
     table = as_table(pa.table({"x": pa.array(cells, pa.string()), "other": list(range(len(cells)))}))
     write_table(path, table)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from backwalk import limits
 from backwalk.errors import InvalidInput
-from backwalk.table.dtypes import has_labels, is_text, is_time, numeric_range
+from backwalk.table.dtypes import has_labels, is_text, is_time, numeric_range, numpy_dtype
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -49,8 +49,8 @@ def coded(column: pa.ChunkedArray, of_type: pa.DataType) -> Coded:
 
 def _levels(column: pa.ChunkedArray, of_type: pa.DataType) -> Coded:
     if not pa.types.is_dictionary(column.type):
-        # dictionaries of string views are not made by every version of Arrow
-        column = (column.cast(pa.large_string()) if str(column.type) == "string_view" else column).dictionary_encode()
+        is_view = str(column.type) == "string_view"  # dictionaries of views are not made by every version of Arrow
+        column = (_as_texts(column, pa.large_string()) if is_view else column).dictionary_encode()
     if not len(column):
         return Coded(np.empty(0), ())
     whole = column.unify_dictionaries().combine_chunks()
@@ -145,7 +145,7 @@ def restored(values: FloatArray, of_type: pa.DataType, labels: tuple[str, ...] |
         codes = pa.array(whole_numbers(values, of_type, labels, unit).astype(np.int32), mask=mask)
         names = pa.array(labels or (), pa.large_string())
         if is_text(of_type):
-            return names.take(codes).cast(of_type)  # views of texts cannot be taken from
+            return _as_texts(names.take(codes), of_type)  # views of texts cannot be taken from
         codes, names = codes.cast(of_type.index_type), names.cast(of_type.value_type)
         return pa.DictionaryArray.from_arrays(codes, names, ordered=of_type.ordered)
     if is_time(of_type):
@@ -159,5 +159,14 @@ def restored(values: FloatArray, of_type: pa.DataType, labels: tuple[str, ...] |
     if pa.types.is_boolean(of_type):
         return pa.array(values >= 0.5, mask=mask)
     if pa.types.is_integer(of_type):
-        return pa.array(whole_numbers(values, of_type, labels, unit).astype(of_type.to_pandas_dtype()), mask=mask)
-    return pa.array(np.clip(values, *numeric_range(of_type)).astype(of_type.to_pandas_dtype()), mask=mask)
+        return pa.array(whole_numbers(values, of_type, labels, unit).astype(numpy_dtype(str(of_type))), mask=mask)
+    return pa.array(np.clip(values, *numeric_range(of_type)).astype(numpy_dtype(str(of_type))), mask=mask)
+
+
+def _as_texts(texts: Any, of_type: pa.DataType) -> Any:
+    """Return an array or a chunked array of texts in another type of texts. Old versions of Arrow do not cast views."""
+    try:
+        return texts.cast(of_type)
+    except pa.ArrowNotImplementedError:
+        made = pa.array(texts.to_pylist(), of_type)
+        return pa.chunked_array([made]) if isinstance(texts, pa.ChunkedArray) else made

@@ -139,7 +139,7 @@ def numeric_range(of_type: pa.DataType) -> tuple[float, float]:
     """Return the least and the largest number of an Arrow type of numbers or truth values, as float64."""
     if pa.types.is_boolean(of_type):
         return 0.0, 1.0
-    dtype = of_type.to_pandas_dtype()
+    dtype = np.dtype(numpy_dtype(str(of_type)))
     info: Any = np.iinfo(dtype) if pa.types.is_integer(of_type) else np.finfo(dtype)
     low, high = float(info.min), float(info.max)
     # As float64, the largest 64-bit integers round up, beyond the range of their dtype.
