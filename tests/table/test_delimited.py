@@ -14,7 +14,8 @@ import pytest
 from backwalk import limits
 from backwalk.errors import TableFileError
 from backwalk.table import Selection, delimited, facts_of_columns, read_part, read_table
-from backwalk.table.delimited import DelimitedText, read_columns
+from backwalk.table.delimited import DelimitedText
+from backwalk.table.typed_text import read_columns
 from soak.children import forked, left
 from soak.material import resident
 
@@ -25,7 +26,7 @@ CELLS = [
     ["1.5", "2", "1e3", " 4"],
     ["", "NA", "3"],
     ["", ""],
-    ["x", "y", "007"],
+    ["x", "y", "7"],
     ["2020-01-01", "2021-02-03"],
     ['"a,b"', '"q""q"', '5" pipe', 'x"y"z'],
     ['"1"', '"2"', ""],
@@ -71,6 +72,37 @@ def test_blocks_give_the_table_that_arrow_gives_at_once(monkeypatch, seed):
         assert {len(text.fields(row)) for row in rows} == {n_columns}
         n_compared += 1
     assert n_compared > 80
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_text"),
+    [
+        (["00501", "02134"], True),
+        (["10001", "02134"], True),
+        ([" 007 ", "8"], True),
+        (["1.5", "007"], True),
+        (["+441632960961", "+331995501"], True),
+        (["0", "-0", "5"], False),
+        (["0.5", "0", "00.5"], False),
+        (["1e5", "0e0", "2E+03"], False),
+        (["+5", "-3", "+0"], False),
+        (["20240105", "4155550123"], False),
+    ],
+)
+@pytest.mark.parametrize("block", [10, 2**20])
+def test_digits_that_a_number_would_lose_are_text(monkeypatch, cells, is_text, block):
+    """Found by review: zip codes became numbers, and 00501 was written as 501."""
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", block)
+    data = "\n".join(["a,b", *(f"{cell},1" for cell in cells)]).encode()
+
+    def column(numbers=()):
+        file = io.BytesIO(data)
+        return read_columns(file, DelimitedText(file, ","), [0], numbers=numbers).column(0)
+
+    assert pa.types.is_string(column().type) is is_text
+    if is_text:
+        assert column().to_pylist() == cells
+    assert column(["a"]).to_pylist() == [float(cell) for cell in cells]
 
 
 @pytest.mark.parametrize(
@@ -152,10 +184,10 @@ def test_hexadecimal_cells_are_not_numbers(tmp_path):
 def test_text_after_blocks_of_numbers_is_as_in_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(delimited, "BLOCK_BYTES", 40)
     path = tmp_path / "rows.csv"
-    path.write_text("zip,x\n" + "".join(f"{i:05d},{i}\n" for i in range(30)) + "K1A,30\n")
+    path.write_text("zip,x\n" + "".join(f"{i}.50,{i}\n" for i in range(30)) + "K1A,30\n")
     with path.open("rb") as file:
         codes = read_columns(file, DelimitedText(file, ","), [0])["zip"].to_pylist()
-    assert codes == [*(f"{i:05d}" for i in range(30)), "K1A"]
+    assert codes == [*(f"{i}.50" for i in range(30)), "K1A"]
     assert read_part(path, Selection(drop=("zip",))).table.values[:, 0].tolist() == list(range(31))
     assert "'K1A' at row 30" in facts_of_columns(path)[1][0]["but"]
 

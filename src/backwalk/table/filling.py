@@ -52,7 +52,7 @@ def write_filled(
         if own.kind == form.kind == "text" and own.delimiter == form.delimiter:
             _fill_text(file, own, out, draws, schema, number)
             return
-        selection = Selection(texts=schema.labelled)
+        selection = Selection.of_schema(schema)
         rows: NativeRows
         if own.kind == "npy":
             rows, _ = read_npy(file, selection)

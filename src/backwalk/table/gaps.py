@@ -14,6 +14,7 @@ from backwalk.errors import TableFileError
 from backwalk.formatting import listed
 from backwalk.table.dtypes import is_text
 from backwalk.table.schema import MISSING_WORDS, shown
+from backwalk.table.typed_text import has_codes
 
 NativeRows: TypeAlias = pa.Table | npt.NDArray[Any]
 """Rows as a file holds them: columns with names, or an array without."""
@@ -68,7 +69,10 @@ def refuse_almost_numbers(rows: pa.Table, texts: Collection[str] = ()) -> None:
 
 
 def almost_numbers(column: pa.ChunkedArray) -> str:
-    """Describe the cells of a text column that are not numbers, if most cells are; otherwise return an empty text."""
+    """Describe the cells of a text column that are not numbers, if most cells are; otherwise return an empty text.
+
+    The text is empty as well for a column with codes of digits, such as 00501.
+    """
     if not is_plain_text(column.type):
         return ""
     if not pa.types.is_dictionary(column.type):
@@ -85,6 +89,8 @@ def almost_numbers(column: pa.ChunkedArray) -> str:
         ~is_number & ~np.asarray(texts.is_null()) & ~np.asarray(pc.is_in(texts, value_set=_GAPS.cast(texts.type)))
     )
     rows = np.bincount(indices[indices >= 0], minlength=len(texts))  # of each text
+    if has_codes(texts):
+        return ""
     n_texts, n_numbers = int(rows @ is_other), int(rows @ is_number)
     if not n_texts or rows @ (is_number | is_written) <= rows @ (is_other & ~is_written):
         return ""

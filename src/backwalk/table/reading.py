@@ -26,7 +26,7 @@ import pyarrow.parquet
 from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.formatting import listed, one_line
-from backwalk.table.delimited import BLOCK_BYTES, DelimitedText, read_columns
+from backwalk.table.delimited import BLOCK_BYTES, DelimitedText
 from backwalk.table.dtypes import arrow_type, is_text, numpy_dtype
 from backwalk.table.formats import Format, format_of, refuse_large
 from backwalk.table.frame import Table, as_table, refused_dtype, table_of_arrow
@@ -34,6 +34,7 @@ from backwalk.table.gaps import NativeRows, complete_rows, refuse_almost_numbers
 from backwalk.table.parquet_pages import unpacked_bytes
 from backwalk.table.schema import refuse_duplicates, shown, unescaped_cell
 from backwalk.table.selection import Selection
+from backwalk.table.typed_text import read_columns
 
 _Result = TypeVar("_Result")
 
@@ -61,8 +62,9 @@ def read_table(path: str | Path) -> Table:
     The suffix names the format: `.csv` (UTF-8, commas, a header line), `.tsv` (tabs), either followed by `.gz`,
     `.parquet` or `.npy`; "-" is CSV from standard input. Text and Parquet give a table of kind "pyarrow", in which
     columns of whole numbers are integers. In text, a column has the first type that fits all of its cells: integers,
-    truth values, floats, dates, times, texts; empty cells and those like NA are missing values. Headers and texts that
-    `write_rows` escaped are restored. Raises TableFileError.
+    truth values, floats, dates, times, texts; empty cells and those like NA are missing values. Codes of digits, with
+    leading zeros such as 00501 or of 7 digits or more with a plus, are texts. Headers and texts that `write_rows`
+    escaped are restored. Raises TableFileError.
     """
     return read_part(path, Selection()).table
 
@@ -174,7 +176,8 @@ def read_text(file: BinaryIO, form: Format, selection: Selection) -> tuple[pa.Ta
     taken = selection.names(text.names)
     place = {name: j for j, name in enumerate(text.names)}
     others = {name: "not read" for name in text.names if name not in set(taken)}
-    return read_columns(file, text, [place[name] for name in taken], selection.texts), others
+    columns = [place[name] for name in taken]
+    return read_columns(file, text, columns, selection.texts, selection.numbers), others
 
 
 def _read_parquet(file: BinaryIO, selection: Selection, *, skip_unfit: bool) -> tuple[Columns, dict[str, str]]:

@@ -105,6 +105,12 @@ class Schema:
         """The names of the columns of texts and categories."""
         return tuple(name for name, labels in zip(self.names, self.labels, strict=True) if labels is not None)
 
+    @property
+    def numeric(self) -> tuple[str, ...]:
+        """The names of the columns of numbers and truth values."""
+        columns = zip(self.names, self.labels, self.units, strict=True)
+        return tuple(name for name, labels, unit in columns if labels is None and unit is None)
+
     @cached_property
     def types(self) -> tuple[pa.DataType, ...]:
         """The Arrow type of each column's values."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed
-from backwalk.table.schema import shown, unescaped
+from backwalk.table.schema import Schema, shown, unescaped
 
 
 @dataclass(frozen=True)
@@ -16,14 +17,21 @@ class Selection:
 
     The columns named by `drop` are left out. With `only`, no other columns are read; names that the file lacks are
     ignored here, and reported by `match_columns`. With `complete`, rows with missing values are left out. The columns
-    named by `texts` are read from text files as texts, even if all of their cells are numbers or dates; names that the
-    file lacks are ignored.
+    named by `texts` are read from text files as texts, even if all of their cells are numbers or dates; those named by
+    `numbers` may hold numbers with leading zeros, which are texts otherwise. Names that the file lacks are ignored.
     """
 
     drop: tuple[str, ...] = ()
     only: tuple[str, ...] | None = None
     complete: bool = False
     texts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+
+    @classmethod
+    def of_schema(cls, schema: Schema, *, only: bool = False, **others: Any) -> Selection:
+        """Return the selection of rows that are read as a schema has its columns; `only` these, or all of a file."""
+        columns = schema.columns if only else None
+        return cls(only=columns, texts=schema.labelled, numbers=schema.numeric, **others)
 
     def names(self, columns: Sequence[str]) -> list[str]:
         """Return the names of the columns to read, in the file's order.

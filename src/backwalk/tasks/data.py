@@ -39,6 +39,7 @@ def read_data(
     drop: Sequence[str] = (),
     drop_missing: bool = False,
     texts: Sequence[str] = (),
+    numbers: Sequence[str] = (),
     model: DiffusionModel | None = None,
     observer: Observer,
 ) -> Data:
@@ -46,8 +47,9 @@ def read_data(
 
     With `unseen`, the draws are independent of those that a fit is given, whatever the seed. Of a file, the columns
     named by `drop` and those that `model` does not have are left out, and with `drop_missing` the rows with missing
-    values; a message reports what was left out. The columns named by `texts`, and those that are labels in `model`, are
-    read as texts. Error messages call the source `name`.
+    values; a message reports what was left out. Columns are read as `model` has them; without one, those named by
+    `texts` as texts, and those named by `numbers` as numbers although they have leading zeros. Error messages call the
+    source `name`.
     """
     if is_built_in(source):
         if drop:
@@ -57,8 +59,11 @@ def read_data(
         drawn = density.sample_rows(0, n, stream=stream.child("unseen") if unseen else stream)
         return Data(as_table(drawn), density)
     check_file(source, rows, name=name)
-    only, labelled = (None, tuple(texts)) if model is None else (model.schema.columns, model.schema.labelled)
-    reading = read_part(source, Selection(tuple(drop), only, drop_missing, labelled))
+    if model is None:
+        selection = Selection(tuple(drop), None, drop_missing, tuple(texts), tuple(numbers))
+    else:
+        selection = Selection.of_schema(model.schema, only=True, drop=tuple(drop), complete=drop_missing)
+    reading = read_part(source, selection)
     tell_left_out(source, reading.columns_left_out, reading.is_taken, observer)
     return Data(reading.table, None, reading.is_taken)
 

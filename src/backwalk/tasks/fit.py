@@ -68,10 +68,10 @@ def fit(
     """Fit a model to a table file or to draws from a built-in density, and save it.
 
     `columns`, `missing` and `conditions` are as in `Diffusion`; columns of the kind "levels" are read from text files
-    as texts. The kinds of all columns, and those that are set aside, are messages before training. Without `output`,
-    the model is saved in the current folder, under the name of the data. The state of training is kept in
-    `checkpoint_of(output)` until the model is saved. With `resume` a stopped fit continues; a model that an earlier run
-    of the same fit has saved is returned without another fit.
+    as texts, those of other kinds as numbers. The kinds of all columns, and those that are set aside, are messages
+    before training. Without `output`, the model is saved in the current folder, under the name of the data. The state
+    of training is kept in `checkpoint_of(output)` until the model is saved. With `resume` a stopped fit continues; a
+    model that an earlier run of the same fit has saved is returned without another fit.
     """
     path = Path(default_output(data) if output is None else output)
     checkpoint = checkpoint_of(path)
@@ -84,8 +84,12 @@ def fit(
     estimator = _estimator(ddpm, epochs, max_steps, max_time, device, seed, observer)
     estimator.set_params(columns=columns, missing=missing, conditions=conditions)
     settings = checked_settings(estimator.get_params(deep=False))
-    texts = [name for name, kind in (columns or {}).items() if kind == "levels" or isinstance(kind, Levels)]
-    found = read_data(data, rows, seed, drop=drop, drop_missing=drop_missing, texts=texts, observer=observer)
+    kinds = columns or {}
+    texts = [name for name, kind in kinds.items() if kind == "levels" or isinstance(kind, Levels)]
+    numbers = [name for name in kinds if name not in texts]
+    found = read_data(
+        data, rows, seed, drop=drop, drop_missing=drop_missing, texts=texts, numbers=numbers, observer=observer
+    )
     chosen = chosen_columns(found.table, settings)
     table = chosen.table
     if may_be_done:

@@ -22,7 +22,7 @@ def conditions_from(
         return given_from(texts, schema) if texts else None
     if texts:
         raise IncompatibleArguments("--given and --given-file should not both be given: add the values to the file.")
-    return read_part(file, Selection(texts=schema.labelled)).table
+    return read_part(file, Selection.of_schema(schema)).table
 
 
 def given_from(texts: Sequence[str], schema: Schema) -> dict[str, Condition]:

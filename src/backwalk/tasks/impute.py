@@ -63,7 +63,7 @@ def impute(
     check_table_path(output, overwrite=force)
     own, began = load_model(Path(model), device, data=data).model_, time.monotonic()
     schema = own.schema
-    table = read_part(data, Selection(only=schema.columns, texts=schema.labelled)).table
+    table = read_part(data, Selection.of_schema(schema, only=True)).table
     values = match_columns(table, schema, name="TABLE").values
     n_gaps = int(np.isnan(values).sum())
     stream, n = Stream(seed).child("impute"), draws or 1
