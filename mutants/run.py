@@ -65,8 +65,13 @@ def first_failure(folder: Path, tests: Sequence[str]) -> str | None:
         return f"no end within {LIMIT_S} s"
     if done.returncode == 0:
         return None
-    failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, flags=re.MULTILINE)
-    return failed.group(1) if failed else f"exit status {done.returncode}"
+    return failed_test(done.stdout) or f"exit status {done.returncode}"
+
+
+def failed_test(summary: str) -> str | None:
+    """Return the first failed test of pytest's summary, within tests/, with its parameters, which may hold spaces."""
+    failed = re.search(r"^(?:FAILED|ERROR) tests/([^\s\[]+(?:\[.*?\](?= - |$))?)", summary, flags=re.MULTILINE)
+    return failed.group(1) if failed else None
 
 
 def last_catchers(page: str) -> dict[str, str]:

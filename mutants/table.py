@@ -1139,10 +1139,26 @@ MUTANTS = (
     Mutant(
         "rounded numbers moved over a cell of one",
         "table/rounded_maps.py",
-        "x + self.step / self.per * place_in_cell",
-        "x + place_in_cell",
+        "x + self.step / self.per * u",
+        "x + u",
         "the dequantisation of rounded numbers",
         _CHOICE_OF_KINDS,
+    ),
+    Mutant(
+        "cells of one beside atoms",
+        "table/rounded_maps.py",
+        "widths[beside, j] = above - below",
+        "widths[beside, j] = 1.0",
+        "that numbers beside an atom have the probability with which they are drawn",
+        _LEVEL_COLUMNS,
+    ),
+    Mutant(
+        "all of an atom's cell for the number above it",
+        "table/rounded_maps.py",
+        "places[inside, j] < 0.5 * (below + above), below, above",
+        "places[inside, j] < below, below, above",
+        "that numbers beside an atom have the probability with which they are drawn",
+        _LEVEL_COLUMNS,
     ),
     Mutant(
         "a common step by chance",

@@ -50,6 +50,13 @@ def test_the_test_that_caught_a_mutant_last_time_is_known_if_it_still_exists():
     assert len(run.last_catchers(run.PAGE.read_text())) > 0.8 * len(MUTANTS)
 
 
+@pytest.mark.parametrize("test", ["test_x.py::test_y", "a/test_x.py::test_y[two words]", "test_x.py::test_y[[0, 1]-a]"])
+@pytest.mark.parametrize("more", ["", " - assert 1 == 2", " - ValueError: [a] - b"])
+def test_a_failed_test_is_read_with_all_of_its_parameters(test, more):
+    assert run.failed_test(f"1 failed\nFAILED tests/{test}{more}\nFAILED tests/test_z.py::test_z\n") == test
+    assert run.failed_test("1 passed\n") is None
+
+
 def test_the_page_tells_survivors():
     page = run.table_of([run.Outcome(MUTANTS[0], "diffusion/test_x.py::test_y"), run.Outcome(MUTANTS[1], None)])
     assert "1 of 2 mistakes" in page

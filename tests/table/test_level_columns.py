@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
@@ -158,6 +159,39 @@ def test_integers_beside_atoms_are_dequantised_anew_and_kept_in_their_range():
     new = ROWS.copy()
     new[:, 6] = [0.0, 4.0, 41.0]
     assert MIXED.within_range(new)[:, 6].tolist() == [0.0, 5.0, 40.0]
+
+
+@pytest.mark.parametrize("dequantisation", ["uniform", "cosine"])
+@pytest.mark.parametrize("atoms", [(7.0,), (6.5, 7.0, 7.5), (-3.0, 4.0, 4.5, 9.0, 11.5)])
+def test_a_number_beside_atoms_has_the_probability_with_which_it_is_drawn(dequantisation, atoms):
+    """Found by review: draws that rounded to an atom were not counted in its probability.
+
+    The numbers k / 2 from -1 to 11 have the coordinate z ~ N(0, 1). P is the share of z that is decoded to a number,
+    and what scoring integrates: E[p / q] over q, the dequantisation with half of its cosine. Numbers near the bounds
+    are not compared, as what lies beyond is reflected.
+    """
+    number = IntegerColumn(NumberColumn(6.0, 1.5), -1.0, 11.0, dequantisation, per=2.0)
+    shares = (0.5 / len(atoms),) * len(atoms)
+    codec = Codec((AtomsColumn(number, atoms, (*shares, 0.5)),))
+    v = (np.arange(200_000) + 0.5) / 200_000
+    z = np.zeros((len(v), codec.n_encoded))
+    z[:, -2:] = np.stack([np.ones(len(v)), stats.norm.ppf(v)], axis=1)
+    drawn = codec.decode(z)[:, 0]
+    assert not np.isin(drawn, atoms).any()
+    inner = [x for x in np.unique(drawn) if 2.0 <= x <= 10.0]
+    assert len(inner) > 10
+    for x in inner:
+        places = codec.dequantised_at(np.full((len(v), 1), x), v[:, None], weight=0.5)
+        p = stats.norm.pdf(codec.encode(places)[:, -1]) * np.exp(codec.log_abs_det_jacobian(places))
+        scored = np.mean(p / np.exp(codec.log_dequantisation(places, weight=0.5)))
+        assert scored == pytest.approx((drawn == x).mean(), abs=2e-5)
+        np.testing.assert_array_equal(codec.decode(codec.encode(places)), x)
+
+
+def test_a_number_beyond_its_bounds_is_not_decoded_to_an_atom_there():
+    codec = Codec((VISITS,))
+    z = np.array([[0.0, 1.0, -4.0], [1.0, 0.0, NAN]])
+    assert codec.decode(z)[:, 0].tolist() == [9.0, 0.0]  # -4 is 0, reflected at 4.5
 
 
 def test_a_value_that_is_no_level_is_refused_by_row_column_and_levels():

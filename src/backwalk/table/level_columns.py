@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import ClassVar, Literal, Self, get_args
@@ -24,6 +24,7 @@ from backwalk.table.level_maps import AtomsMaps, OneHotMaps, RandomMaps, ScalarM
 from backwalk.table.maps import Maps
 from backwalk.table.quantile_columns import QuantileColumn
 from backwalk.table.rounded_columns import IntegerColumn
+from backwalk.table.rounded_maps import RoundedMaps
 from backwalk.table.schema import FloatArray
 
 Coding = Literal["one-hot", "value", "rank", "random"]
@@ -175,7 +176,8 @@ class AtomsColumn(Column):
     def stacked(cls, columns: Sequence[Self]) -> AtomsMaps:
         numbers = [column.number for column in columns]
         stacked = type(numbers[0]).stacked(numbers)  # type: ignore[arg-type]  # a family has numbers of one kind
-        return AtomsMaps(stacked, np.array([column.atoms for column in columns]))
+        atoms = np.array([column.atoms for column in columns])
+        return AtomsMaps(replace(stacked, atoms=atoms) if isinstance(stacked, RoundedMaps) else stacked, atoms)
 
 
 def _random_codes(n: int) -> FloatArray:

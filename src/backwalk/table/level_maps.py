@@ -147,7 +147,8 @@ class RandomMaps(LevelMaps):
 class AtomsMaps(Maps):
     """Numbers that equal `atoms`, (c, m), in some rows, and are mapped by `number` in the others.
 
-    An atom of NaN is a missing value. The coordinates of a column are m + 1 of its level and one of `number`.
+    An atom of NaN is a missing value. The coordinates of a column are m + 1 of its level and one of `number`, whose
+    values are never atoms.
     """
 
     number: Maps
@@ -167,7 +168,10 @@ class AtomsMaps(Maps):
         missing, level = np.isnan(codes).any(axis=2), codes.argmax(axis=2)
         values = np.concatenate([self.atoms, np.full((len(self.atoms), 1), np.nan)], axis=1)
         x = np.asarray(values[np.arange(len(values)), level])
-        x = np.where(level == self.atoms.shape[1], self.number.decode(coordinate), x)
+        number = self.number.decode(coordinate)
+        beyond = self._is_atom(number).any(axis=2)  # its range, as within it no number is decoded to an atom
+        number = np.where(beyond, self.number.within_range(number), number)
+        x = np.where(level == self.atoms.shape[1], number, x)
         return np.where(missing, np.nan, x)
 
     def log_slope(self, x: FloatArray) -> FloatArray:
