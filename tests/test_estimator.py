@@ -39,7 +39,7 @@ from backwalk.fitting import checked_settings, trained_rows
 from backwalk.fitting.settings import check_length, chosen_device
 from backwalk.latent import to_latent
 from backwalk.limits import HISTORY_LENGTH
-from backwalk.model import bound, log_density
+from backwalk.model import bound, log_density, sample_rows
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.training import Trainer, Training
@@ -594,6 +594,39 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_model(rows, tmp_path):
     assert bits(again) == bits(whole)
     assert not again.denoiser_.training
     assert torch.equal(again.model_.denoising_error, whole.model_.denoising_error)
+
+
+def test_a_callback_that_returns_true_ends_training(rows, tmp_path):
+    """The model has the weights so far, and its checkpoint goes on to the model of an uninterrupted fit."""
+    whole, told = tiny(max_steps=9).fit(rows), []
+
+    def stop(progress):
+        told.append(progress.step)
+        return progress.step == 4
+
+    stopped = tiny(max_steps=9, callbacks=[stop]).fit(rows, checkpoint=tmp_path / "c")
+    assert told == [1, 2, 3, 4]
+    assert (stopped.history_.n_steps, stopped.model_.card["stopped_by"]) == (4, "callback")
+    assert np.isfinite(stopped.sample(5, random_state=0)).all()
+    stopped.save(tmp_path / "stopped.safetensors")
+    assert bits(Diffusion.load(tmp_path / "stopped.safetensors")) == bits(stopped)
+    resumed = tiny(max_steps=9).fit(rows, checkpoint=tmp_path / "c", resume=True)
+    assert bits(resumed) == bits(whole)
+    assert tiny(max_steps=9, callbacks=[lambda _: 1]).fit(rows).history_.n_steps == 9  # 1 is not True
+    at_the_end = tiny(max_steps=9, callbacks=[lambda progress: progress.step == 9]).fit(rows)
+    assert bits(at_the_end) == bits(whole)
+    assert at_the_end.model_.card["stopped_by"] == "steps"
+
+
+def test_a_callback_has_the_model_so_far_and_does_not_change_the_fit(rows):
+    models = []
+    watched = tiny(max_steps=9, callbacks=[lambda progress: models.append(progress.model())]).fit(rows)
+    whole = tiny(max_steps=9).fit(rows)
+    assert bits(watched) == bits(whole)
+    assert len({next(model.denoiser.parameters()).detach().numpy().tobytes() for model in models}) == 9
+    draws = [sample_rows(model, 0, 5, stream=Stream(0).child("sample")) for model in models]
+    last = whole.model_.history.chosen_step - 1
+    np.testing.assert_allclose(draws[last], whole.sample(5, random_state=0), rtol=1e-4, atol=1e-4)
 
 
 def test_a_resumed_fit_keeps_the_seed_that_chance_gave(rows, tmp_path):

@@ -6,15 +6,29 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from backwalk.model import DiffusionModel
 from backwalk.training import Progress
 
 Callback = Callable[[Progress], object]
+
+
+@dataclass(frozen=True)
+class FitProgress(Progress):
+    """The progress of a fit.
+
+    `model` returns a model with a copy of the (averaged) weights after this step. Its denoising errors are measured at
+    few noise levels, and its card is empty.
+    """
+
+    model: Callable[[], DiffusionModel] = field(repr=False, compare=False)
+
 
 _MOMENT = 1.0  # seconds before anything is shown
 _REFRESH = 0.1

@@ -81,7 +81,8 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
     random_state : int, numpy.random.Generator or RandomState, default=None
         An integer makes the fit reproducible, on the same kind of machine with the same versions.
     callbacks : sequence of callables, default=()
-        Functions that are called with a `Progress` after every training step.
+        Functions that are called with a `FitProgress` after every training step. Where one returns True, training
+        ends, and the model has the best weights so far; with a checkpoint it can be continued.
     verbose : bool or int, default=True
         Whether work that takes longer than a second shows its progress: a bar on a terminal, a line in a notebook, and
         a line every half minute in a log.

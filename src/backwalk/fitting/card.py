@@ -48,7 +48,7 @@ def model_card(
     """Return the card of a fit that took `seconds`.
 
     `data_sha256` is the `digest` of the table, `split` the stream that drew the held-out rows, and `stopped_by` what
-    ended training: "steps", "time limit" or "divergence". In the card, `n_rows` counts the training rows.
+    ended training: "steps", "time limit", "callback" or "divergence". In the card, `n_rows` counts the training rows.
     """
     n_columns = table.schema.n_columns
     columns = f"{n_columns} column{'s' * (n_columns > 1)}"

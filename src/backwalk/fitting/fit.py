@@ -10,12 +10,14 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backwalk.denoiser import EnsembleDenoiser
 from backwalk.errors import (
     ColumnsSetAsideWarning,
     InvalidInput,
@@ -37,12 +39,12 @@ from backwalk.model import (
     measured_denoising_error,
     time_limit_words,
 )
-from backwalk.progress import progress_bar
+from backwalk.progress import FitProgress, progress_bar
 from backwalk.sampling import default_sampler
 from backwalk.table import Table
 from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
-from backwalk.training import Progress, Trainer, checkpointed
+from backwalk.training import History, Progress, Trainer, checkpointed
 from backwalk.training.checkpoint import checkpoint_slowness
 
 
@@ -105,6 +107,24 @@ def fitted(
             plan.schedule,
             stream=stream.child("denoising error"),
         )
+
+        def made(denoiser: EnsembleDenoiser, error: Tensor, history: History, card: dict[str, Any]) -> DiffusionModel:
+            return DiffusionModel(
+                schedule=plan.schedule,
+                architecture=plan.architecture,
+                denoiser=denoiser,
+                codec=codec,
+                schema=table.schema,
+                conditions=plan.conditions,
+                reverse_variance=settings.reverse_variance,
+                denoising_error=error,
+                decoder_variance=default_decoder_variance(settings.reverse_variance, plan.schedule, error),
+                sampler=settings.sampler or default_sampler(plan.schedule),
+                prior_mismatch=plan.prior_mismatch,
+                history=history,
+                card=card,
+            )
+
         # A process can be forked after a fit only if no OpenMP threads have begun in it.
         with _enough_memory(), single_threads():
             trainer = Trainer(
@@ -122,12 +142,27 @@ def fitted(
                 if settings.max_time is None
                 else _seconds_outside_training(began, denoising_error, plan.schedule.n_steps),
             )
-        diverged = _run(trainer, settings, options, slowness)
+
+        def model_so_far() -> DiffusionModel:
+            copied = trainer.denoiser_so_far()
+            of_copy = replace(plan, denoiser=copied).measured
+            error = measured_denoising_error(
+                *of_copy, plan.schedule, stream=stream.child("denoising error"), n_levels=4
+            )
+            return made(copied, error, trainer.history(), {})
+
+        diverged = _run(trainer, settings, options, slowness, model_so_far)
         with _enough_memory():
             error, history = denoising_error(), trainer.history()
         seconds = trainer.seconds_before + time.perf_counter() - began
         stopped_by = (
-            "divergence" if trainer.diverged else "steps" if trainer.step == trainer.max_steps else "time limit"
+            "divergence"
+            if trainer.diverged
+            else "steps"
+            if trainer.step == trainer.max_steps
+            else "callback"
+            if trainer.stopped
+            else "time limit"
         )
         if stopped_by == "time limit" and trainer.step < min(plan.usual_steps // 2, plan.sound_steps):
             warnings.warn(
@@ -136,32 +171,18 @@ def fitted(
                 ShortTrainingWarning,
                 stacklevel=3,
             )
-        model = DiffusionModel(
-            schedule=plan.schedule,
-            architecture=plan.architecture,
-            denoiser=plan.denoiser,
-            codec=codec,
-            schema=table.schema,
-            conditions=plan.conditions,
-            reverse_variance=settings.reverse_variance,
-            denoising_error=error,
-            decoder_variance=default_decoder_variance(settings.reverse_variance, plan.schedule, error),
-            sampler=settings.sampler or default_sampler(plan.schedule),
-            prior_mismatch=plan.prior_mismatch,
-            history=history,
-            card=model_card(
-                settings,
-                table,
-                plan,
-                history,
-                data_sha256,
-                split,
-                seed=stream.seed,
-                seconds=seconds,
-                stopped_by=stopped_by,
-            ),
+        card = model_card(
+            settings,
+            table,
+            plan,
+            history,
+            data_sha256,
+            split,
+            seed=stream.seed,
+            seconds=seconds,
+            stopped_by=stopped_by,
         )
-    return model, diverged
+    return made(plan.denoiser, error, history, card), diverged
 
 
 def _slowness(settings: Settings, n: int, k: int, *, options: CheckpointOptions | None) -> float:
@@ -183,9 +204,16 @@ def _seconds_outside_training(began: float, denoising_error: Callable[..., Tenso
 
 
 def _run(
-    trainer: Trainer, settings: Settings, options: CheckpointOptions | None, slowness: float
+    trainer: Trainer,
+    settings: Settings,
+    options: CheckpointOptions | None,
+    slowness: float,
+    model_so_far: Callable[[], DiffusionModel],
 ) -> TrainingDiverged | None:
-    """Train to the end; return the error where training diverged and the trainer has finite weights."""
+    """Train to the end, or until a callback returns True.
+
+    Return the error where training diverged and the trainer has finite weights.
+    """
     steps: Generator[Progress] = (
         trainer.run()
         if options is None
@@ -198,11 +226,18 @@ def _run(
             slowness=slowness,
         )
     )
+    stops = False
     try:
         with progress_bar(settings.verbose) as show, closing(_memory_checked(steps)) as checked_steps:
             for progress in checked_steps:
-                for callback in (show, *settings.callbacks):
-                    callback(progress)
+                told = FitProgress(**vars(progress), model=model_so_far)
+                answers = [callback(told) for callback in (show, *settings.callbacks)]
+                stops = any(answer is True for answer in answers)
+                if stops:
+                    break
+        if stops:  # the generator has written its checkpoint
+            with _enough_memory():
+                trainer.stop()
     except TrainingDiverged as stopped:
         if trainer.give_up() is None:
             raise

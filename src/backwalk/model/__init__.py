@@ -33,6 +33,7 @@ from backwalk.model.given import Allowed, Given, conditions_of, refuse_fractions
 from backwalk.model.imputation import estimated, imputed
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.one_column import conditional
+from backwalk.model.particles import RowStep, row_steps, walk_tiles
 from backwalk.model.rejection import conditional_pieces, rows_by_number
 from backwalk.model.scoring import encode_for_scoring, impossible_words, possible_rows, ranks, refuse_impossible
 from backwalk.model.walks import WalkState, walk_backward, walk_forward
@@ -49,6 +50,7 @@ __all__ = [
     "DiffusionModel",
     "Encoded",
     "Given",
+    "RowStep",
     "Student",
     "WalkState",
     "blur_words",
@@ -78,6 +80,7 @@ __all__ = [
     "refuse_fractions",
     "refuse_impossible",
     "reverse_variances",
+    "row_steps",
     "rows_by_number",
     "sample_pieces",
     "sample_rows",
@@ -90,4 +93,5 @@ __all__ = [
     "walk",
     "walk_backward",
     "walk_forward",
+    "walk_tiles",
 ]

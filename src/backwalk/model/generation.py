@@ -183,14 +183,17 @@ def walk(
     rows, known = draw_levels(model.denoiser, model.codec.blocks, *tile, first_row=start, stream=stream)
     chain = chain._replace(denoiser=numbers_given(model, rows, known))
 
-    def whole(x: Tensor) -> Tensor:
-        z = rows.clone()
+    def whole(x: Tensor | None, others: Tensor = rows) -> Tensor | None:
+        if x is None:
+            return None
+        z = others.clone()
         z[:, numbers.to(z.device)] = x.to(z)
         return z
 
     for state in _walk(model, chain, start, stop, stream, len(numbers)):
-        x_0_hat = None if state.x_0_hat is None else whole(state.x_0_hat)
-        yield replace(state, t=chain.times[state.t], x_t=whole(state.x_t), x_0_hat=x_0_hat)
+        x_t, x_0_hat, eps = whole(state.x_t), whole(state.x_0_hat), whole(state.eps, torch.zeros_like(rows))
+        assert x_t is not None
+        yield replace(state, t=chain.times[state.t], x_t=x_t, x_0_hat=x_0_hat, eps=eps)
 
 
 def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:

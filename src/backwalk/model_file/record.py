@@ -138,7 +138,7 @@ class _Card(_Strict):
     n_parameters: _Count
     steps_taken: _Count
     usual_steps: _Count
-    stopped_by: Literal["steps", "time limit", "divergence"]
+    stopped_by: Literal["steps", "time limit", "callback", "divergence"]
     versions: dict[_Text, _Text]
     fit_seconds: _NonNegative = 0.0
 

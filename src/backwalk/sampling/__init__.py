@@ -19,6 +19,8 @@ from backwalk.sampling.steps import (
     Multistep,
     Step,
     StochasticMultistep,
+    Weights,
+    step_weights,
 )
 from backwalk.sampling.tiles import TILE_ROWS, over_tiles, padded_tile
 from backwalk.sampling.times import spread_times
@@ -38,6 +40,7 @@ __all__ = [
     "Sampler",
     "Step",
     "StochasticMultistep",
+    "Weights",
     "asked_sampler",
     "default_sampler",
     "fitted_times",
@@ -45,6 +48,7 @@ __all__ = [
     "over_tiles",
     "padded_tile",
     "spread_times",
+    "step_weights",
     "usual_solver",
     "walk_back",
 ]

@@ -14,12 +14,16 @@ from backwalk.sampling.steps import Step, Visit
 
 @dataclass(frozen=True, eq=False)
 class ChainState:
-    """The state of a chain after step t + 1: x_t, (n, d), and the x_0_hat of that step, None at the start."""
+    """The state of a chain after step t + 1: x_t, (n, d), and the x_0_hat and the noise eps of that step.
+
+    Both are None at the start, and `eps` also after a step without noise.
+    """
 
     t: int
     log_snr: float
     x_t: Tensor
     x_0_hat: Tensor | None
+    eps: Tensor | None = None
 
 
 def walk_back(
@@ -39,7 +43,7 @@ def walk_back(
         past = [Visit(x_t, x_0_hat), *past][: step.n_visits]
         eps = noise(t) if step.is_stochastic and t > 1 else None
         x_t = step(past, t, schedule, eps)
-        yield ChainState(t - 1, float(schedule.log_snr[t - 1]), x_t, x_0_hat)
+        yield ChainState(t - 1, float(schedule.log_snr[t - 1]), x_t, x_0_hat, eps)
 
 
 def last_state(states: Iterable[ChainState]) -> ChainState:

@@ -112,7 +112,7 @@ class Step(ABC):
 
     def __call__(self, past: Sequence[Visit], t: int, schedule: NoiseSchedule, eps: Tensor | None) -> Tensor:
         """Return x_{t-1}, (n, d), from the visits at t, t + 1, ... and standard normal eps."""
-        weights = _weights(self, t, schedule, min(len(past), self.n_visits))
+        weights = step_weights(self, t, schedule, min(len(past), self.n_visits))
         terms = [
             *zip((visit.x_t for visit in past), weights.x_t, strict=False),
             *zip((visit.x_0_hat for visit in past), weights.x_0_hat, strict=False),
@@ -125,7 +125,8 @@ class Step(ABC):
 
 
 @lru_cache(maxsize=4096)
-def _weights(step: Step, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
+def step_weights(step: Step, t: int, schedule: NoiseSchedule, n_visits: int) -> Weights:
+    """Return the weights of a solver's step from t; those of the last step are x_0_hat alone."""
     return step.weights(t, schedule, n_visits) if t > 1 else Weights((), (1.0,))
 
 

@@ -11,6 +11,7 @@ bound's diffusion part in nats per row, at fixed noise and levels, so that two v
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -93,7 +94,7 @@ class Trainer:
         self.seconds_before = 0.0  # of the run that was resumed
         self._seconds_of_looks = self._shortest_look = 0.0
         self._ended_after = 0.0  # the greatest `max_time` that has ended the run
-        self.diverged = False
+        self.diverged = self.stopped = False
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
@@ -150,6 +151,19 @@ class Trainer:
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds, share)
         if not self.diverged and (self._choice.last is None or self._choice.last.step < self.step):
             self._look(parallel_map)  # restored with a `max_time` below the time that the run had taken
+
+    def stop(self) -> None:
+        """End a run between two steps: put the weights chosen so far, the last ones included, into the denoiser."""
+        self.stopped = True
+        with single_threads(self.x_0.device.type == "cpu") as parallel_map:
+            if self._choice.last is None or self._choice.last.step < self.step:
+                self._look(parallel_map)
+        self._finish()
+
+    def denoiser_so_far(self) -> EnsembleDenoiser:
+        """Return a copy of the denoiser with the (averaged) weights after the last step."""
+        with _weights_set(self._learner.parameters, self._learner.averages):
+            return copy.deepcopy(self.denoiser)
 
     def state(self) -> TrainerState:
         """Return everything that steps change; the tensors are not copies."""
