@@ -6,8 +6,10 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from backwalk import pooled
+from backwalk import Diffusion, pooled
 from backwalk.errors import InvalidInput
+from backwalk.model import Conditional
+from backwalk.table import Schema
 
 GAPS = [(0, "x"), (1, "species"), (2, "y"), (2, "sex"), (3, "species"), (3, "x")]
 
@@ -77,6 +79,39 @@ def test_a_number_given_others_has_their_mean_and_quantiles(penguins, penguins_d
         with pytest.raises(InvalidInput, match="'y' is a number"):
             getattr(found, what)
     assert repr(found) == "Conditional(column 'y', 12 rows, 99 draws each)"
+
+
+SCHEMA = Schema(("x",), ("float64",), "pandas")
+
+
+def test_the_mean_and_quantiles_of_a_column_with_gaps_are_those_of_its_values():
+    """Found by review: they were NaN wherever a gap has a probability. The probability of a gap is told apart."""
+    weights = np.array([[0.2, 0.3, 0.5], [0.0, 0.0, 1.0]])
+    levels = Conditional("x", SCHEMA, np.array([5.0, 1.0, np.nan]), weights)
+    np.testing.assert_allclose(levels.missing, [0.5, 1.0])
+    np.testing.assert_allclose(levels.mean, [0.4 * 5.0 + 0.6 * 1.0, np.nan])
+    np.testing.assert_array_equal(levels.quantile([0.5, 0.7, 1.0])[0], [1.0, 5.0, 5.0])
+    np.testing.assert_allclose(levels.cdf([1.0, 1.0]), [0.6, np.nan])
+    draws = np.array([[1.0, 2.0, 4.0, np.nan], [np.nan] * 4])
+    number = Conditional("x", SCHEMA, draws, gap=np.array([0.3, 0.9]))
+    np.testing.assert_array_equal(number.missing, [0.3, 0.9])
+    np.testing.assert_allclose(number.mean, [7.0 / 3.0, np.nan])
+    np.testing.assert_allclose(number.quantile([0.25, 0.5, 0.625, 1.0])[0], [1.0, 2.0, 3.0, 4.0])
+    assert np.isnan(number.quantile(0.5)[1])
+    np.testing.assert_allclose(number.cdf([2.0, 2.0]), [2.0 / 3.0, np.nan])
+    assert np.isnan(number.cdf([np.nan, 1.0])).all()
+    assert 0.25 < number.pit([2.0, 2.0])[0] < 0.75
+
+
+def test_a_fit_that_generates_gaps_tells_their_probability():
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(200) < 0.3, np.nan, rng.normal(size=200))
+    frame = pd.DataFrame({"x": x, "y": rng.normal(size=200)})
+    model = Diffusion(max_steps=5, missing="generate", random_state=0, verbose=False).fit(frame)
+    found = model.conditional(frame[:6], "x", n_draws=60)
+    np.testing.assert_allclose(found.missing, np.isnan(x).mean(), atol=0.1)
+    assert np.isfinite(found.mean).all()
+    assert np.isfinite(found.interval(0.5)).all()
 
 
 def test_columns_that_cannot_be_told_are_refused(penguins, fitted, rows, whole):

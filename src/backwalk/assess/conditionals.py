@@ -99,9 +99,12 @@ def level_scores(
 def number_scores(
     model: DiffusionModel, unseen: Rows, columns: Sequence[int], stream: Stream
 ) -> Iterator[NumberScores]:
-    """Yield the ranks of 256 unseen numbers among 19 draws each, given all other columns, of up to six `columns`."""
+    """Yield the ranks of 256 unseen numbers among 19 draws each, given all other columns, of up to six `columns`.
+
+    Numbers whose gaps are generated are left out, as some of their draws have no value.
+    """
     kinds, d = kinds_of(model.codec), model.codec.n_columns
-    for j in [j for j in columns if not kinds[j].levels][:_MOST_NUMBERS]:
+    for j in [j for j in columns if not kinds[j].levels and j not in model.codec.missing_levels][:_MOST_NUMBERS]:
         rows = unseen[~np.isnan(unseen[:, j])]
         if len(rows) < 2:
             continue

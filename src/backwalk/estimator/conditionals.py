@@ -52,7 +52,8 @@ class Conditionals(Fitted):
         -------
         Conditional
             With `levels`, `probabilities`, `mode` and `log_prob` of a column of levels; with `draws`, `mean`,
-            `quantile`, `interval`, `cdf` and `pit` of a number.
+            `quantile`, `interval`, `cdf` and `pit` of a number. Where missing values are generated, these are given
+            that there is a value, and `missing` is the probability that there is none.
 
         Raises
         ------

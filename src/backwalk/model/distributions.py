@@ -25,9 +25,14 @@ class Conditional:
     either kind have `mean`, `quantile`, `interval`, `cdf` and `pit`. Results are in the user's terms: labels, truth
     values, dates, or numbers.
 
-    `points` are the levels' values, (L,), with `weights`, (n, L), or draws, (n, m), increasing, without. `expected` is
-    the mean of a number, (n,), where it is known without draws. `schema` is that of the column alone, and `label` its
-    name in messages.
+    In a column whose missing values are generated, a cell may be missing with the probability `missing`. The mean and
+    all that follows from the distribution of numbers are then those given that there is a value. They are NaN in rows
+    of which no draw has a value.
+
+    `points` are the levels' values, (L,), with `weights`, (n, L), or draws, (n, m), increasing, without. Missing ones
+    are NaN, in draws at the end. `expected` is the mean of a number, (n,), where it is known without draws, and `gap`
+    the probability of a missing number, (n,), where these are generated. `schema` is that of the column alone, and
+    `label` its name in messages.
     """
 
     label: str
@@ -35,6 +40,7 @@ class Conditional:
     points: Array
     weights: Array | None = None
     expected: Array | None = None
+    gap: Array | None = None
 
     @property
     def n_rows(self) -> int:
@@ -71,8 +77,17 @@ class Conditional:
             return np.where(found, np.log(weights[np.arange(len(own)), place]), -np.inf)
 
     @property
+    def missing(self) -> Array:
+        """The probability that the cell is missing, (n,): 0 but for columns whose missing values are generated."""
+        if self.gap is not None:
+            return self.gap
+        if self.weights is None:
+            return np.zeros(self.n_rows)
+        return np.asarray(self.weights[:, np.isnan(self.points)].sum(axis=1))
+
+    @property
     def draws(self) -> NDArray[Any]:
-        """The draws of each row, (n, m), increasing."""
+        """The draws of each row, (n, m), increasing, and missing ones at the end."""
         if self.weights is not None:
             raise InvalidInput(f"{self.label} has levels, and no draws: take its probabilities, or sample(given=...).")
         return self._numbers_in_user_terms(self.points)
@@ -89,7 +104,7 @@ class Conditional:
         if self.expected is not None:
             return self.expected
         points, weights = self._points_and_weights()
-        return np.asarray((points * weights).sum(axis=1))
+        return np.asarray((np.nan_to_num(points) * weights).sum(axis=1))
 
     def quantile(self, q: ArrayLike) -> NDArray[Any]:
         """Return quantiles of each row: (n,) for one q in [0, 1], or (n, len(q)).
@@ -106,9 +121,13 @@ class Conditional:
 
     def quantile_values(self, q: Array) -> Array:
         """Return quantiles of each row as numbers, (n, len(q))."""
-        if self.weights is None:
-            return np.asarray(np.quantile(self.points, q, axis=1, method="weibull").T)
         points, weights = self._points_and_weights()
+        if self.weights is None:
+            most = self._n_values[:, None] - 1
+            place = np.clip(q * (most + 2) - 1.0, 0.0, np.maximum(most, 0))
+            low = np.floor(place).astype(np.intp)
+            below, above = (np.take_along_axis(points, k, axis=1) for k in (low, np.minimum(low + 1, most.clip(0))))
+            return np.asarray(below + (place - low) * (above - below))
         below = np.cumsum(weights, axis=1)
         place = (below[:, :, None] < q * (1.0 - 1e-12)).sum(axis=1).clip(max=points.shape[1] - 1)
         return np.asarray(np.take_along_axis(points, place, axis=1))
@@ -118,18 +137,19 @@ class Conditional:
         return self.quantile([0.5 - 0.5 * share, 0.5 + 0.5 * share])
 
     def cdf(self, values: ArrayLike) -> Array:
-        """Return P(column <= value) for one value of each row, (n,)."""
+        """Return P(column <= value) for one value of each row, (n,). That of a missing value is NaN."""
         return self._at_most(self._values(values))[1]
 
     def pit(self, values: ArrayLike, *, random_state: RandomState = 0) -> Array:
         """Return the probability integral transform of one value of each row, (n,), in (0, 1).
 
-        If the values follow the distribution, the results are uniform and independent. Ties are broken at random.
+        If the values follow the distribution, the results are uniform and independent. Ties are broken at random. That
+        of a missing value is NaN.
         """
         below, at_most = self._at_most(self._values(values))
         u = as_stream(random_state).child("pit").uniform(0, self.n_rows, 1).numpy()[:, 0]
         if self.weights is None:  # the rank of a value among itself and m draws is uniform on 0..m
-            m = self.points.shape[1]
+            m = self._n_values
             below, at_most = below * m / (m + 1), (at_most * m + 1) / (m + 1)
         return np.asarray(below + u * (at_most - below))
 
@@ -153,19 +173,32 @@ class Conditional:
         if self.schema.labels[0] is not None:
             raise InvalidInput(f"{self.label} has labels and no {what}: take its probabilities or its mode.")
 
+    @property
+    def _n_values(self) -> NDArray[np.intp]:
+        """The number of draws of each row that have a value, (n,)."""
+        return np.asarray((~np.isnan(self.points)).sum(axis=1))
+
     def _points_and_weights(self) -> tuple[Array, Array]:
-        """Return the points of each row, increasing, and their weights, (n, m) each."""
+        """Return the points of each row, increasing, and their weights given that there is a value, (n, m) each."""
         if self.weights is None:
-            return self.points, np.full(self.points.shape, 1.0 / self.points.shape[1])
-        order = np.argsort(self.points)
-        return np.broadcast_to(self.points[order], self.weights.shape), self.weights[:, order]
+            with np.errstate(divide="ignore", invalid="ignore"):  # of rows without a value, whose weights are NaN
+                share = np.where(np.isnan(self.points), 0.0, 1.0) / self._n_values[:, None]
+            return self.points, share
+        order = np.argsort(self.points)[: int((~np.isnan(self.points)).sum())]
+        weights = self.weights[:, order]
+        if len(order) < len(self.points):
+            with np.errstate(invalid="ignore"):
+                weights = weights / weights.sum(axis=1, keepdims=True)
+        return np.broadcast_to(self.points[order], weights.shape), weights
 
     def _at_most(self, values: Array) -> tuple[Array, Array]:
         """Return P(column < value) and P(column <= value), (n,) each."""
         self._refuse_labels("distribution function")
         points, weights = self._points_and_weights()
         below, at_most = points < values[:, None], points <= values[:, None]
-        return (weights * below).sum(axis=1), (weights * at_most).sum(axis=1)
+        is_missing = np.isnan(values)
+        below, at_most = (np.where(is_missing, np.nan, (weights * part).sum(axis=1)) for part in (below, at_most))
+        return below, at_most
 
     def _values(self, values: ArrayLike) -> Array:
         own = values_of(self.schema, 0, list(np.atleast_1d(np.asarray(values))), "values")

@@ -42,8 +42,8 @@ def conditional(
     """Return the distribution of a column given the observed cells of rows, (n, d), of which it is none.
 
     A column of levels takes one evaluation per row; a number `n_draws` draws, and one evaluation for its mean where the
-    column is a linear function of its coordinate. Raises InvalidInput for a column that is constant, and for patterns
-    for which the model was not trained.
+    column is a linear function of its coordinate, or for the probability that it is missing. Raises InvalidInput for a
+    column that is constant, and for patterns for which the model was not trained.
     """
     codec, schema, label = model.codec, model.schema.taken([column]), model.schema.label(column)
     if not codec.columns[column].width:
@@ -53,14 +53,19 @@ def conditional(
     rows = values.copy()
     rows[:, column] = np.nan
     known = known_cells(model, rows)
+    gap = None
     for i, block in enumerate(codec.blocks):
-        if block.column == column and block.continuous is None:
+        if block.column != column:
+            continue
+        if block.continuous is None:
             return Conditional(label, schema, block.values, probabilities_of_levels(model, known, i))
+        if column in codec.missing_levels:
+            gap = probabilities_of_levels(model, known, i)[:, np.isnan(block.values).argmax()]
     drawn = draws_given(model, known, np.arange(len(rows)), n_draws, stream=stream, sampler=sampler)[..., column]
     expected = None
     if is_linear(codec.columns[column]):
         expected = means_of_numbers(model, known)[:, column]
-    return Conditional(label, schema, np.sort(drawn, axis=1), expected=expected)
+    return Conditional(label, schema, np.sort(drawn, axis=1), expected=expected, gap=gap)
 
 
 def is_linear(column: Column) -> bool:
