@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from backwalk.assess.rows import matched_rows
+from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.model import conditions_of, rows_by_number, sample_rows
@@ -218,3 +220,33 @@ def test_sets_of_conditions_take_their_columns_and_no_others():
     with pytest.raises(InvalidInput, match="y given"):
         model.sample(3, given={"y": 1.5})
     assert model.log_density(frame[:3], given=["x"], n_intervals=2).log_prob.isfinite().all()
+
+
+@pytest.mark.parametrize("conditions", [None, [["kind"]]])
+def test_a_model_of_whole_rows_takes_gaps_where_its_own_rows_had_some(tmp_path, conditions):
+    """Found by review: a fit without conditions on any columns refused to score the rows that it was fitted to."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 60))
+    frame = pd.DataFrame({"kind": rng.choice(["a", "b"], 60), "x": np.where(rng.random(60) < 0.2, np.nan, x), "y": y})
+    small = Diffusion(max_steps=5, conditions=conditions, denoiser=Residual(8, 1), random_state=0, verbose=False)
+    model = small.fit(frame.assign(one=1.0))
+    model.save(tmp_path / "m")
+    model, frame = Diffusion.load(tmp_path / "m"), frame.assign(one=1.0)
+    scores = model.score_samples(frame)
+    assert np.isfinite(scores).all()
+    assert np.isfinite(model.bound(frame[:20], steps=3, random_state=0).per_row.numpy()).all()
+    assert len(matched_rows(frame, model.model_, "X")) == 60
+    other = frame.assign(y=np.where(np.arange(60) == 3, np.nan, y))
+    with pytest.raises(InvalidInput, match=r"'y'.*conditions=.any"):
+        model.score_samples(other)
+    with pytest.raises(InvalidInput, match=r'y left out.*conditions="any"'):
+        model.score_samples(frame, columns=["kind", "x"])
+    with pytest.raises(InvalidInput, match=r'kind, y given.*conditions="any"'):
+        model.impute(frame)
+    if conditions:
+        given = model.score_samples(frame, given=["kind"])
+        of_kind = np.log(model.conditional(frame[["kind"]], "kind", given=[]).probabilities)
+        own = of_kind[np.arange(60), (frame["kind"] == "b").astype(int)]
+        np.testing.assert_allclose(given + own, scores, atol=1e-4)
+        only_kind = frame.assign(x=np.nan, y=np.nan, one=np.nan)
+        assert not model.impute(only_kind, random_state=0).isna().to_numpy().any()

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from backwalk import Diffusion, pooled
+from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 from backwalk.model import Conditional
 from backwalk.table import Schema
@@ -107,7 +108,8 @@ def test_a_fit_that_generates_gaps_tells_their_probability():
     rng = np.random.default_rng(0)
     x = np.where(rng.random(200) < 0.3, np.nan, rng.normal(size=200))
     frame = pd.DataFrame({"x": x, "y": rng.normal(size=200)})
-    model = Diffusion(max_steps=5, missing="generate", random_state=0, verbose=False).fit(frame)
+    small = Diffusion(max_steps=5, missing="generate", denoiser=Residual(8, 1), random_state=0, verbose=False)
+    model = small.fit(frame)
     found = model.conditional(frame[:6], "x", n_draws=60)
     np.testing.assert_allclose(found.missing, np.isnan(x).mean(), atol=0.1)
     assert np.isfinite(found.mean).all()

@@ -16,9 +16,9 @@ from backwalk.evaluation import RealPairs, disjoint_pairs, random_rows, resample
 from backwalk.evaluation.rows import Rows, as_rows
 from backwalk.fitting import is_of_the_fit, trained_rows
 from backwalk.limits import is_whole
-from backwalk.model import DiffusionModel, possible_rows, refuse_impossible
+from backwalk.model import DiffusionModel, possible_rows, refuse_gaps, refuse_impossible
 from backwalk.streams import Stream
-from backwalk.table import as_table, complete, match_columns
+from backwalk.table import as_table, match_columns
 
 FEWEST_ROWS = 20  # below, classifiers and standard errors are not possible
 MOST_IN_A_SET = 10_000
@@ -29,11 +29,10 @@ def matched_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
     """Return the rows of an array or a table with the model's columns, which are matched by name if they have names.
 
     Raises InvalidInput, which calls the rows `name`, for other columns, for fewer than 20 rows, and for missing values
-    if the model was fitted for whole rows.
+    that the model was not fitted for.
     """
     table = match_columns(as_table(x, name=name), model.schema, name=name)
-    if model.conditions != "any":
-        complete(table, name=name)
+    refuse_gaps(table, model.may_be_missing, name=name)
     return as_rows(table.values, name, at_least=FEWEST_ROWS, allow_gaps=True)
 
 

@@ -7,11 +7,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from backwalk.model import DiffusionModel
-from backwalk.table import FILL_GAPS, Table, as_table, complete, match_columns, widened
+from backwalk.model import DiffusionModel, refuse_gaps
+from backwalk.table import Table, as_table, match_columns, widened
 
 _FIT_WITH_GAPS = (
     'fill them, leave out these rows (--drop-missing on the command line) or columns, or fit with conditions="any"'
@@ -31,8 +30,8 @@ class Fitted:
     def _matched(self, X: Any, name: str = "X", *, gaps: bool = False, columns: Sequence[int] | None = None) -> Table:
         """Return rows as a table with the model's columns in the model's order.
 
-        With `gaps` they may have missing values if the model takes any conditions. With `columns`, numbers of columns,
-        the others may be missing from the table.
+        With `gaps` they may have missing values where the model takes them: see `DiffusionModel.may_be_missing`. With
+        `columns`, numbers of columns, the others may be missing from the table.
         """
         check_is_fitted(self)
         table, own = as_table(X, name=name), type(self).__name__
@@ -45,13 +44,9 @@ class Fitted:
         if columns is not None:
             return match_columns(widened(table, schema, columns), schema, name=name, estimator=own)
         matched = match_columns(table, schema, name=name, estimator=own)
-        if gaps and self.model_.conditions == "any":
-            return matched
-        generated = list(self.model_.codec.missing_levels)
-        filled = matched.values.copy()
-        filled[:, generated] = np.nan_to_num(filled[:, generated])
-        complete(Table(filled, schema), name=name, remedy=_FIT_WITH_GAPS if gaps else FILL_GAPS)
-        return matched
+        if gaps:
+            return refuse_gaps(matched, self.model_.may_be_missing, name=name, remedy=_FIT_WITH_GAPS)
+        return refuse_gaps(matched, self.model_.codec.missing_levels, name=name)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether `fit` or `load` has been called."""

@@ -116,6 +116,7 @@ def fitted(
                 codec=codec,
                 schema=table.schema,
                 conditions=plan.conditions,
+                gaps=tuple(j for j, n_gaps in enumerate(chosen.gaps) if n_gaps and j not in codec.missing_levels),
                 reverse_variance=settings.reverse_variance,
                 denoising_error=error,
                 decoder_variance=default_decoder_variance(settings.reverse_variance, plan.schedule, error),

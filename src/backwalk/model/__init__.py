@@ -35,7 +35,14 @@ from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.one_column import conditional
 from backwalk.model.particles import RowStep, row_steps, walk_tiles
 from backwalk.model.rejection import conditional_pieces, rows_by_number
-from backwalk.model.scoring import encode_for_scoring, impossible_words, possible_rows, ranks, refuse_impossible
+from backwalk.model.scoring import (
+    encode_for_scoring,
+    impossible_words,
+    possible_rows,
+    ranks,
+    refuse_gaps,
+    refuse_impossible,
+)
 from backwalk.model.walks import WalkState, walk_backward, walk_forward
 
 __all__ = [
@@ -78,6 +85,7 @@ __all__ = [
     "possible_rows",
     "ranks",
     "refuse_fractions",
+    "refuse_gaps",
     "refuse_impossible",
     "reverse_variances",
     "row_steps",

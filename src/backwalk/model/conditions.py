@@ -57,10 +57,11 @@ def encoded(
     asked = np.ones(d, dtype=bool) if columns is None else np.isin(np.arange(d), columns)
     known = np.isin(np.arange(d), given)
     asked &= ~known
-    model.check_pattern(given, absent=bool(np.isnan(values).any()) or columns is not None)
     z = encoded_in_range(codec, np.where(known, _nearest_levels(codec, values), values))
     seen = ~np.isnan(values)  # a missing value that is generated is a level, and seen
     seen |= np.stack([~np.isnan(z[:, place]).all(axis=1) for place in codec.slices], axis=1)
+    missing, left_out = ~seen.all(axis=0) & (known | asked), ~known & ~asked
+    model.check_pattern(given, left_out=np.flatnonzero(left_out).tolist(), missing=np.flatnonzero(missing).tolist())
     of_given, of_asked = codec.observed(seen & known), codec.observed(seen & asked) & ~np.isnan(z)
     device = model.denoiser.device
     rows, known_at, asked_at = (

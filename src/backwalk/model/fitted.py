@@ -54,8 +54,8 @@ class DiffusionModel:
     `denoising_error` holds m_t, (n_steps + 1,), measured on held-out rows, or on training rows where there are none;
     the "optimal" reverse variances follow from it. `decoder_variance` is that of p(x_0 | x_1), in squared encoded
     units. `prior_mismatch` is in nats per row, from the moments of the fitted rows. `card` is plain JSON: parameters,
-    versions, seed, sizes, seconds. `conditions` says for which given columns the denoiser is valid. `student` serves
-    the sampler "distilled" only.
+    versions, seed, sizes, seconds. `conditions` says for which given columns the denoiser is valid, and `gaps` are the
+    numbers of the columns in which fitted rows had missing cells. `student` serves the sampler "distilled" only.
     """
 
     schedule: NoiseSchedule
@@ -71,6 +71,7 @@ class DiffusionModel:
     history: History
     card: dict[str, Any]
     conditions: Conditions = "any"
+    gaps: tuple[int, ...] = ()
     student: Student | None = None
 
     @cached_property
@@ -78,23 +79,42 @@ class DiffusionModel:
         """The times of `visited_times`, by solver and number of evaluations."""
         return {}
 
-    def check_pattern(self, given: Sequence[int], *, absent: bool = False) -> None:
-        """Raise InvalidInput unless the model was trained for these given columns and, if any are, absent ones."""
-        if self.conditions == "any" or not (len(given) or absent):
+    @property
+    def may_be_missing(self) -> tuple[int, ...]:
+        """The numbers of the columns whose cells may be missing in rows to score.
+
+        They are all columns if any may be given, and otherwise those with gaps in the fit, generated or not.
+        """
+        if self.conditions == "any":
+            return tuple(range(self.codec.n_columns))
+        return tuple(sorted({*self.gaps, *self.codec.missing_levels}))
+
+    def check_pattern(self, given: Sequence[int], *, left_out: Sequence[int] = (), missing: Sequence[int] = ()) -> None:
+        """Raise InvalidInput unless the model was trained for these given, left-out and missing columns.
+
+        Left-out columns are neither given nor in question; those that are `missing` have gaps in some rows.
+        """
+        if self.conditions == "any":
             return
-        names = self.schema.names
-        asked = f"{listed(names[j] for j in given)} given" if len(given) else "missing or left-out cells"
-        if self.conditions is None:
+        names, given = self.schema.names, [j for j in given if j in self.codec.varying]
+        strange = sorted({*left_out, *missing} - set(self.may_be_missing))
+        left_out = [j for j in left_out if j in self.codec.varying]
+        sets = self.conditions or ()
+        if not strange and not left_out and (not given or set(given) in map(set, sets)):
+            return
+        asked = f"{listed(names[j] for j in given)} given"
+        if left_out or strange:
+            asked = f"{listed(names[j] for j in left_out or strange)} {'left out' if left_out else 'missing'}"
+        if not sets:
             raise InvalidInput(
                 f'The model was fitted for whole rows, but got {asked}: fit again with conditions="any" '
                 "(--conditions any)."
             )
-        if absent or set(given) not in map(set, self.conditions):
-            sets = "; ".join(", ".join(names[j] for j in columns) for columns in self.conditions)
-            raise InvalidInput(
-                f"The model was fitted with conditions on {sets}, but got {asked}: give all columns of one of these "
-                'sets, or fit again with conditions="any".'
-            )
+        fitted = "; ".join(", ".join(names[j] for j in columns) for columns in sets)
+        raise InvalidInput(
+            f"The model was fitted with conditions on {fitted}, but got {asked}: give all columns of one of these "
+            'sets, or fit again with conditions="any".'
+        )
 
     @property
     def sigma_sq(self) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.limits import FARTHEST_TO_SCORE
 from backwalk.model.fitted import DiffusionModel
-from backwalk.table import Codec, LevelsColumn, Table, complete
+from backwalk.table import FILL_GAPS, Codec, LevelsColumn, Table, complete
 
 
 def refuse_no_numbers(of_rows: Tensor, what: str) -> None:
@@ -74,6 +74,15 @@ def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: 
     words = impossible_words(model, values, name)
     if words:
         raise InvalidInput(f"{words}: drop such rows, or include some in the fit.")
+
+
+def refuse_gaps(table: Table, columns: Sequence[int], *, name: str = "X", remedy: str = FILL_GAPS) -> Table:
+    """Return a table if all of its gaps are in some columns, by their numbers. Raises InvalidInput otherwise."""
+    if len(columns) < table.schema.n_columns:
+        others = table.values.copy()
+        others[:, list(columns)] = 0.0
+        complete(Table(others, table.schema), name=name, remedy=remedy)
+    return table
 
 
 def encode_for_scoring(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:

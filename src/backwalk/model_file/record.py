@@ -158,6 +158,7 @@ class Record(_Strict):
     history: _History
     card: _Card
     conditions: Literal["any"] | list[list[_Count]] | None
+    gaps: list[_Count] = []
     student: _Student | None = None
 
 
@@ -199,6 +200,7 @@ def record_of(model: DiffusionModel) -> Record:
             "conditions": [list(columns) for columns in model.conditions]
             if isinstance(model.conditions, tuple)
             else model.conditions,
+            "gaps": list(model.gaps),
             **student,
         }
     )
@@ -292,6 +294,7 @@ def model_of(record: Record, tensors: dict[str, Tensor], own_network: nn.Module 
         ),
         card=record.card.model_dump(exclude_unset=True),
         conditions=_conditions_of(record, schema),
+        gaps=tuple(record.gaps),
         student=student,
     )
 
@@ -325,10 +328,13 @@ def _architecture_of(record: Record, own_network: nn.Module | None) -> Architect
 
 
 def _conditions_of(record: Record, schema: Schema) -> Conditions:
+    sets = record.conditions if isinstance(record.conditions, list) else []
+    if any(column >= schema.n_columns for columns in (*sets, record.gaps) for column in columns):
+        raise ModelFileError(
+            f"its conditions and gaps should name some of its {schema.n_columns} columns, but name others."
+        )
     if not isinstance(record.conditions, list):
         return record.conditions
-    if any(column >= schema.n_columns for columns in record.conditions for column in columns):
-        raise ModelFileError(f"its conditions should name some of its {schema.n_columns} columns, but name others.")
     return tuple(map(tuple, record.conditions))
 
 
