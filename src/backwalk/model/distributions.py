@@ -197,8 +197,8 @@ class Conditional:
         points, weights = self._points_and_weights()
         below, at_most = points < values[:, None], points <= values[:, None]
         is_missing = np.isnan(values)
-        below, at_most = (np.where(is_missing, np.nan, (weights * part).sum(axis=1)) for part in (below, at_most))
-        return below, at_most
+        least, most = (np.where(is_missing, np.nan, (weights * part).sum(axis=1)) for part in (below, at_most))
+        return least, most
 
     def _values(self, values: ArrayLike) -> Array:
         own = values_of(self.schema, 0, list(np.atleast_1d(np.asarray(values))), "values")
