@@ -4,6 +4,7 @@ import itertools
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from backwalk.defaults import reference_step_seconds
@@ -147,3 +148,18 @@ def test_warnings_point_at_the_caller_of_fit(rows):
     with pytest.warns(RepeatedValueWarning) as caught:
         tiny().fit(repeated)
     assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_warm_start_takes_the_same_columns_and_levels_alone():
+    """Found by review: weights of other labels were taken in silence, as the sizes were the same."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"kind": rng.choice(["a", "b"], 120), "x": rng.normal(size=120)})
+    model = tiny(warm_start=True).fit(frame)
+    for other, words in (
+        (frame.replace({"kind": {"a": "c"}}), r"'a' in column 'kind'.*'c' in"),
+        (frame.rename(columns={"x": "y"}), r"'kind', 'x'.*'kind', 'y'"),
+        (frame.assign(x=np.round(frame["x"] > 0)), r"no levels in column 'x'.*(0, 1|False, True) in"),
+    ):
+        with pytest.raises(InvalidInput, match=f"warm_start.*{words}"):
+            model.fit(other)
+    assert model.fit(frame.sample(frac=0.5, random_state=0)).model_.history.n_steps > 0

@@ -88,7 +88,8 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         a line every half minute in a log.
     warm_start : bool, default=False
         Whether `fit` starts from the weights of the previous fit. On the same table the same rows are held out,
-        unless more are asked for; rows of another table may have been trained on before.
+        unless more are asked for; rows of another table may have been trained on before. Columns and levels have to be
+        the same.
     columns : mapping, default=None
         Kinds of columns that should not follow from the data, by name: "number", "levels", "integer", or `Number(...)`,
         `Levels(...)`. See docs/tables.md.
@@ -209,8 +210,9 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             Ignored.
         sample_weight : array, (n,), default=None
             Weights of the rows, >= 0, of which only the ratios matter. They count in the frequencies of levels, in the
-            scales of columns and in the loss; held-out rows that choose the network's weights count alike. Rows of
-            weight 0 are left out.
+            scales of columns and in the loss, and so in what the network learns. All rows count alike in what it starts
+            from (schedule and joint Gaussian), and all held-out rows in the choice of the network's weights and in the
+            reverse variances. Rows of weight 0 are left out.
         checkpoint : str or Path, default=None
             File for the state of training: it is written at intervals, and when Ctrl-C, SIGTERM or SIGHUP stops the
             fit. It is not deleted when the fit is done.

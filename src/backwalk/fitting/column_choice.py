@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from backwalk.errors import InvalidInput
 from backwalk.fitting.settings import Settings
-from backwalk.table import Codec, Table, set_aside
-from backwalk.table.schema import FloatArray
+from backwalk.formatting import listed
+from backwalk.model import DiffusionModel, user_terms
+from backwalk.table import Codec, Schema, Table, set_aside
+from backwalk.table.schema import FloatArray, shown
+
+_OTHER = (
+    "warm_start needs the columns and levels of the previous fit, {}, but got {}: give the same, or set "
+    "warm_start=False."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,3 +49,26 @@ def chosen_columns(table: Table, settings: Settings, weights: FloatArray | None 
         weights=weights,
     )
     return ChosenColumns(left, codec, reasons)
+
+
+def refuse_other_columns(before: DiffusionModel, schema: Schema, codec: Codec) -> None:
+    """Raise InvalidInput unless a fit has the columns and levels of the fit before, from whose weights it starts."""
+    if schema.columns != before.schema.columns:
+        names = (f"the columns {listed(map(shown, each.names))}" for each in (before.schema, schema))
+        raise InvalidInput(_OTHER.format(*names))
+    for j in range(min(codec.n_columns, before.codec.n_columns)):
+        old, new = _levels(before.schema, before.codec, j), _levels(schema, codec, j)
+        if old != new:
+            both = set(old) & set(new)
+            own = [[level for level in each if level not in both] for each in (old, new)]
+            words = (
+                f"{listed(differ or each) if each else 'no levels'} in {schema.label(j)}"
+                for differ, each in zip(own, (old, new), strict=True)
+            )
+            raise InvalidInput(_OTHER.format(*words))
+
+
+def _levels(schema: Schema, codec: Codec, j: int) -> list[str]:
+    """Return the levels of a column in their order, in the user's terms; those of a column without levels are none."""
+    values = next((block.values for block in codec.blocks if block.column == j), ())
+    return ["missing or continuous" if math.isnan(value) else user_terms(schema, j, value) for value in values]

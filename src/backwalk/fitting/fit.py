@@ -25,7 +25,7 @@ from backwalk.errors import (
     TrainingDiverged,
 )
 from backwalk.fitting.card import digest, model_card, split_of
-from backwalk.fitting.column_choice import chosen_columns
+from backwalk.fitting.column_choice import chosen_columns, refuse_other_columns
 from backwalk.fitting.plan import planned
 from backwalk.fitting.settings import CheckpointOptions, Settings, chosen_device, stream_of
 from backwalk.fitting.speed import measured_slowness
@@ -68,6 +68,8 @@ def fitted(
         table, weights = replace(table, values=table.values[counted]), weights[counted] / weights[counted].mean()
     chosen = chosen_columns(table, settings, weights)
     table, codec = chosen.table, chosen.codec
+    if before is not None:
+        refuse_other_columns(before, table.schema, codec)
     if chosen.set_aside:
         named = listed(f"{name!r} ({reason})" for name, reason in chosen.set_aside.items())
         text = f"columns set aside: {named}. New rows will not have them; name a column in columns= to keep it."
