@@ -2339,8 +2339,8 @@ MUTANTS = (
     Mutant(
         "quantiles within the draws",
         "model/distributions.py",
-        'method="weibull"',
-        'method="linear"',
+        "np.clip(q * (most + 2) - 1.0,",
+        "np.clip(q * most,",
         "the coverage of intervals",
         _IMPUTATION,
     ),

@@ -143,8 +143,9 @@ def assess(
         watch(0.95, "conditionals")
         table = None
         if not view.is_of_numbers:
-            fit_rows = None if training_rows is None else training_rows[trained]
-            table = table_scores(model, view, pairs, z, generated, rows, fit_rows, place, stream=stream.child("table"))
+            table = table_scores(
+                model, view, pairs, z, generated, rows, training_rows, trained, place, stream=stream.child("table")
+            )
     watch(1.0, "done")
     words, recommended = verdict(
         ours, tuple(others), share_of_fit=checks.share_of_fit, training_given=training_rows is not None

@@ -58,7 +58,7 @@ class NumberScores:
 
 @dataclass(frozen=True)
 class Beyond:
-    """The shares of a column's numbers below the least and above the largest training value."""
+    """The shares of a column's numbers below the least and above the largest value of the fit's rows."""
 
     column: int
     generated_below: float

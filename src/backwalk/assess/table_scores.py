@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backwalk.assess.conditionals import given_panels, level_scores, number_scores, self_test
 from backwalk.assess.margins import ASSOCIATIONS, MARGINS
@@ -27,17 +28,20 @@ def table_scores(
     seen: Rows,
     generated: Rows,
     unseen: Rows,
-    training: Rows | None,
+    fitted: Rows | None,
+    trained: NDArray[np.bool_] | None,
     target: int | None,
     *,
     stream: Stream,
 ) -> TableScores:
     """Return the scores of a table with levels or gaps.
 
-    `pairs` and `seen`, the generated rows, are as the `view` shows them; `generated`, `unseen` and `training` are
-    (., d) in the user's units. `target` is the number of a column that is predicted.
+    `pairs` and `seen`, the generated rows, are as the `view` shows them; `generated`, `unseen` and `fitted`, the rows
+    of the fit, are (., d) in the user's units. `trained` says which of these were trained on; the others were held
+    out. `target` is the number of a column that is predicted.
     """
     conditional = model.conditions == "any"
+    training = None if fitted is None else fitted[trained]
     found = None
     if training is not None and target is not None:
         found = utility(generated, training, unseen, kinds_of(view.codec), target, stream=stream.child("utility"))
@@ -49,7 +53,7 @@ def table_scores(
         rare_copies=rare,
         levels=tuple(level_scores(model, unseen, training, target, stream.child("levels"))) if conditional else (),
         numbers=tuple(number_scores(model, unseen, view.codec.varying, stream.child("numbers"))) if conditional else (),
-        beyond=() if training is None else tuple(beyond_range(generated, training, unseen, view)),
+        beyond=() if fitted is None else tuple(beyond_range(generated, fitted, unseen, view)),
         self_test=self_test(model, unseen, stream.child("self-test")) if conditional else None,
         target=target,
         utility=found,
@@ -93,11 +97,14 @@ def repeated_rare_rows(generated: Rows, training: Rows, unseen: Rows, view: View
     return rare_copies(generated[:, columns], training[:, columns], unseen[:, columns], stream=stream)
 
 
-def beyond_range(generated: Rows, training: Rows, unseen: Rows, view: View) -> Iterator[Beyond]:
-    """Yield each column of numbers in which generated rows lie beyond the training rows, (., d) in the user's units."""
+def beyond_range(generated: Rows, fitted: Rows, unseen: Rows, view: View) -> Iterator[Beyond]:
+    """Yield each column of numbers in which generated rows lie beyond the rows of the fit, (., d) in the user's units.
+
+    Held-out rows are among these, as the bounds of columns are those of all rows of the fit.
+    """
     kinds = kinds_of(view.codec)
     for j in view.codec.varying:
-        known = training[~np.isnan(training[:, j]), j]
+        known = fitted[~np.isnan(fitted[:, j]), j]
         if kinds[j].levels or not len(known):
             continue
         shares = [

@@ -169,7 +169,7 @@ def utility_section(context: Context) -> Section | None:
 
 
 def beyond_words(context: Context) -> str | None:
-    """Return which share of generated numbers lies beyond the training rows' range; None if none does."""
+    """Return which share of generated numbers lies beyond the range of the fit's rows; None if none does."""
     table = context.fidelity.table
     if table is None or not table.beyond:
         return None
@@ -178,7 +178,7 @@ def beyond_words(context: Context) -> str | None:
         f"{context.name(beyond.column)} {percent(beyond.generated)} (unseen rows: {percent(beyond.unseen)})"
         for beyond in found
     ]
-    return f"Generated numbers beyond the range of the training rows: {', '.join(parts)}."
+    return f"Generated numbers beyond the range of the rows of the fit: {', '.join(parts)}."
 
 
 def _level_blocks(context: Context, table: TableScores) -> Iterator[object]:
