@@ -1161,6 +1161,22 @@ MUTANTS = (
         _LEVEL_COLUMNS,
     ),
     Mutant(
+        "missing coordinates counted in the bound",
+        "diffusion/bound.py",
+        "~counted.repeat(len(times), 1), 0.0)",
+        "~counted.repeat(len(times), 1), 1.0)",
+        "the bound of rows with different gaps",
+        ("diffusion/test_bound.py",),
+    ),
+    Mutant(
+        "constants of missing coordinates in the bound",
+        "diffusion/bound.py",
+        "if counted is None else counted.sum(-1).cpu()",
+        "if counted is None else counted.sum(-1).cpu() + 1",
+        "the bound of rows with different gaps",
+        ("diffusion/test_bound.py",),
+    ),
+    Mutant(
         "a common step by chance",
         "table/grids.py",
         "(len(np.unique(numerators)) - 2) * math.log(step) < -math.log(_CHANCE)",

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from backwalk.diffusion import (
+    ConditionalDenoiser,
     GaussianChain,
     GaussianDenoiser,
     NoiseSchedule,
+    RowwiseConditional,
     beta_tilde_variance,
     beta_variance,
     denoising_error,
@@ -527,3 +529,25 @@ def test_steps_that_are_taken_together_give_what_each_gives_alone(monkeypatch, n
     for alone, some, every in zip(*found, strict=True):
         torch.testing.assert_close(some, alone, **EXACT)
         torch.testing.assert_close(every, alone, **EXACT)
+
+
+def test_rows_of_different_patterns_have_the_bounds_of_their_own_free_coordinates():
+    """Exactly, as 2d points are exact for linear denoisers. What stands in the other coordinates has no influence."""
+    covariance = torch.tensor([[1.0, 0.8, -0.3], [0.8, 2.0, 0.1], [-0.3, 0.1, 0.5]], dtype=torch.float64)
+    joint, schedule = GaussianDenoiser(torch.tensor([0.3, -1.0, 0.5]).double(), covariance), NoiseSchedule.linear(20)
+    rows = torch.tensor([[1.0, -0.5, 0.2], [0.4, -2.0, 1.0], [-1.0, 0.3, 0.7]], dtype=torch.float64)
+    known = torch.tensor([[False, False, True], [True, False, False], [False, False, False]])
+    absent = torch.tensor([[False, False, False], [False, True, False], [False, False, False]])
+    free, sigma_sq = ~(known | absent), beta_variance(schedule)
+
+    def corners(d):
+        return d**0.5 * torch.cat([torch.eye(d), -torch.eye(d)]).double()
+
+    together = RowwiseConditional(joint, rows, known, absent, torch.arange(3))
+    x_0, eps = torch.where(free, rows, 7.0), corners(3)
+    found = variational_bound(together, x_0, schedule, sigma_sq, eps=eps, counted=free, size=1.0)
+    for i in range(3):
+        alone = ConditionalDenoiser(joint, rows[[i]], known[i], absent[i])
+        own = rows[[i]][:, free[i]]
+        expected = variational_bound(alone, own, schedule, sigma_sq, eps=corners(own.shape[1]), size=1.0)
+        torch.testing.assert_close(found.per_row[[i]], expected.per_row, rtol=1e-6, atol=1e-6)

@@ -9,7 +9,8 @@ E[-log p_theta(x_0)] <= L = L_N + sum_{t=2..N} L_{t-1} + L_0:
 Both means in a transition have the same term in x_t, so their squared distance is c_t^2 |x_0 - x_0_hat|^2, with c_t
 the factor of x_0 in mu_tilde. It is computed in this form, as the difference of two nearly equal means would lose its
 digits in float32. Everything is in nats per row, summed over d, in encoded units. The bound of a conditional or a
-marginal is that of a `ConditionalDenoiser` on the free coordinates.
+marginal is that of a `ConditionalDenoiser` on the free coordinates, or of a `RowwiseConditional` of which the free
+coordinates of each row are `counted`.
 
 Source: Ho et al. 2020, Eq. 5.
 """
@@ -98,6 +99,7 @@ def variational_bound(
     first_row: int = 0,
     log_volume: Tensor | None = None,
     size: float | None = None,
+    counted: Tensor | None = None,
 ) -> BoundTerms:
     """Return the bound L on E[-log p_theta(x_0)] for the chain with reverse variances `sigma_sq`, (n_steps + 1,).
 
@@ -109,7 +111,8 @@ def variational_bound(
 
     `log_volume`, (n,), is ln |det dx/dx_0| of each row where x_0 is a point x in other units. It is added to the
     reconstruction term, and the bound is then on E[-log p_theta(x)]. `size` is the size of the rows for
-    `refuse_lost_noise`.
+    `refuse_lost_noise`. With `counted`, (n, d), the bound of each row is that of the coordinates that are marked, on
+    whose x_0_hat the others should have no influence.
 
     With a decoder variance sigma_sq[1] = 0 the bound is infinite.
 
@@ -133,17 +136,18 @@ def variational_bound(
     check_schedule(denoiser, schedule)
     refuse_lost_noise(x_0, schedule, size)
 
-    d, variance = x_0.shape[1], in_float64(sigma_sq)
+    variance = in_float64(sigma_sq)
+    d = torch.tensor(x_0.shape[1]) if counted is None else counted.sum(-1).cpu()  # of each row
 
     def squared_error(times: Tensor) -> Tensor:
-        return _mean_squared_error(denoiser, x_0, times, schedule, noise)
+        return _mean_squared_error(denoiser, x_0, times, schedule, noise, counted)
 
     reconstruction = _reconstruction_cost(squared_error(torch.tensor([1]))[0], d, variance[1])
     transitions = (
         _transition_cost(squared_error(times), d, variance[times, None], times, schedule)
         for times in _taken_together(2, schedule, x_0)
     )
-    return collect_terms(prior_term(x_0, schedule), reconstruction, transitions, log_volume)
+    return collect_terms(prior_term(x_0, schedule, counted), reconstruction, transitions, log_volume)
 
 
 def refuse_lost_noise(x_0: Tensor, schedule: NoiseSchedule, size: float | None = None) -> None:
@@ -206,21 +210,35 @@ def _taken_together(first: int, schedule: NoiseSchedule, x_0: Tensor) -> tuple[T
 
 
 def _mean_squared_error(
-    denoiser: Denoiser, x_0: Tensor, times: Tensor, schedule: NoiseSchedule, noise: NoiseDraws
+    denoiser: Denoiser,
+    x_0: Tensor,
+    times: Tensor,
+    schedule: NoiseSchedule,
+    noise: NoiseDraws,
+    counted: Tensor | None = None,
 ) -> Tensor:
-    """Return the mean over the draws of |x_0 - x_0_hat|^2 at each of k steps, `times`: (k, n), float64."""
+    """Return the mean over the draws of |x_0 - x_0_hat|^2 at each of k steps, `times`: (k, n), float64.
+
+    With `counted`, (n, d), the sum is over the coordinates that are marked.
+    """
     rows, t = x_0.repeat(len(times), 1), times.repeat_interleave(len(x_0)).to(x_0.device)
     total, draws = torch.zeros(len(times), len(x_0), dtype=torch.float64), 0
     with torch.no_grad():
         for of_steps in zip(*(noise.at(step, x_0) for step in times.tolist()), strict=True):
             x_0_hat = denoise_at_time(denoiser, q_sample(rows, t, torch.cat(of_steps), schedule), t, schedule)
-            total += in_float64(rows - x_0_hat).square().sum(-1).view_as(total)
+            squares = in_float64(rows - x_0_hat).square()
+            if counted is not None:
+                squares = squares.masked_fill(~counted.repeat(len(times), 1), 0.0)
+            total += squares.sum(-1).view_as(total)
             draws += 1
     return total / draws
 
 
-def _transition_cost(squared_error: Tensor, d: int, variance: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Return L_{t-1} at k steps t, (k,), from squared errors (k, n) and reverse variances (k, 1): (k, n)."""
+def _transition_cost(squared_error: Tensor, d: Tensor, variance: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return L_{t-1} at k steps t, (k,), from squared errors (k, n) and reverse variances (k, 1): (k, n).
+
+    d, () or (n,), is the number of coordinates.
+    """
     beta_tilde = schedule.beta_tilde[t, None]
     gap = (beta_tilde - variance) / variance
     log_ratio = torch.log(beta_tilde) - torch.log(variance)
@@ -228,7 +246,7 @@ def _transition_cost(squared_error: Tensor, d: int, variance: Tensor, t: Tensor,
     return cost.where(variance > 0, math.inf)
 
 
-def _reconstruction_cost(squared_error: Tensor, d: int, variance: Tensor) -> Tensor:
+def _reconstruction_cost(squared_error: Tensor, d: Tensor, variance: Tensor) -> Tensor:
     if variance == 0:
         return torch.full_like(squared_error, math.inf)
     # mu_theta(x_1, 1) is x_0_hat itself.

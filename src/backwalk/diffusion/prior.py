@@ -17,14 +17,18 @@ from backwalk.diffusion.schedule import NoiseSchedule
 from backwalk.errors import InvalidInput
 
 
-def prior_term(x_0: Tensor, schedule: NoiseSchedule) -> Tensor:
+def prior_term(x_0: Tensor, schedule: NoiseSchedule, counted: Tensor | None = None) -> Tensor:
     """Return L_N = KL(q(x_N | x_0) || N(0, I)) of each row of x_0, (n, d): (n,), nats, float64.
 
-    L_N = (alpha_bar_N |x_0|^2 - d alpha_bar_N - d ln(1 - alpha_bar_N)) / 2. No training lowers it.
+    L_N = (alpha_bar_N |x_0|^2 - d alpha_bar_N - d ln(1 - alpha_bar_N)) / 2. No training lowers it. With `counted`,
+    (n, d), it is that of the coordinates that are marked.
     """
     alpha_bar = schedule.alpha_bar[-1]
     log_noise = logsigmoid(-schedule.log_snr[-1])  # ln(1 - alpha_bar_N), exact at both ends
-    return 0.5 * (alpha_bar * in_float64(x_0.detach()).square().sum(-1) - x_0.shape[1] * (alpha_bar + log_noise))
+    squares, d = in_float64(x_0.detach()).square(), torch.tensor(x_0.shape[1])
+    if counted is not None:
+        squares, d = squares.masked_fill(~counted, 0.0), counted.sum(-1).cpu()
+    return 0.5 * (alpha_bar * squares.sum(-1) - d * (alpha_bar + log_noise))
 
 
 def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:

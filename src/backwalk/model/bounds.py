@@ -14,9 +14,9 @@ from torch import Tensor
 
 from backwalk.diffusion import (
     BoundTerms,
-    ConditionalDenoiser,
     Denoiser,
     NoiseSchedule,
+    RowwiseConditional,
     best_steps,
     collect_terms,
     denoising_error,
@@ -86,23 +86,23 @@ def bound(
         bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq, size=1.0)
     bound_of = partial(bound_of, stream=stream, n_draws=n_draws)
     if codec.blocks or np.isnan(values).any():
-        terms = _bound_of_table(model, encoded(model, rows), volume, schedule.n_steps, bound_of, watch)
+        asked = encoded(model, rows)
+        terms = _bound_of_table(model, asked, volume, schedule.n_steps, bound_of, watch, by_pattern=kind == "full")
     else:
         z = encode_for_scoring(model, rows).float()
-        terms = _in_pieces(lambda _: model.denoiser, z, volume, bound_of, watch)
+        terms = _in_pieces(lambda _: partial(bound_of, model.denoiser), z, volume, watch)
     refuse_no_numbers(terms.per_row, "Bounds")
     return terms
 
 
 def _in_pieces(
-    denoiser_of: Callable[[slice], Denoiser],
+    bound_of: Callable[[slice], Callable[..., BoundTerms]],
     z: Tensor,
     volume: Tensor,
-    bound_of: Callable[..., BoundTerms],
     watch: Callable[[int], object],
     first_row: int = 0,
 ) -> BoundTerms:
-    """Return the bound of encoded rows piece by piece; `denoiser_of` returns the denoiser of some of the rows.
+    """Return the bound of encoded rows piece by piece; `bound_of` returns the bound of some of the rows, as a function.
 
     `first_row` is the number of the first row in the streams of noise.
     """
@@ -110,7 +110,7 @@ def _in_pieces(
 
     def of_piece(first: int) -> BoundTerms:
         piece = slice(first, first + piece_rows)
-        return bound_of(denoiser_of(piece), z[piece], first_row=first_row + first, log_volume=-volume[piece])
+        return bound_of(piece)(z[piece], first_row=first_row + first, log_volume=-volume[piece])
 
     with single_threads(z.device.type == "cpu") as parallel_map:
         pieces = []
@@ -127,38 +127,49 @@ def _bound_of_table(
     n_steps: int,
     bound_of: Callable[..., BoundTerms],
     watch: Callable[[int], object],
+    *,
+    by_pattern: bool,
 ) -> BoundTerms:
     """Return the bound on -ln p of rows with levels and gaps: that of the levels, exactly, and of numbers given these.
 
-    Rows with the same observed coordinates are bounded together. Each row has noise of its own.
+    All rows that have numbers are bounded together, whichever of these are missing; with `by_pattern` those that have
+    the same ones. Each row has noise of its own.
     """
-    is_number = torch.zeros(model.codec.n_encoded, dtype=torch.bool, device=asked.rows.device)
-    is_number[torch.from_numpy(model.codec.numbers)] = True
+    numbers = torch.from_numpy(model.codec.numbers).to(asked.rows.device)
     of_levels = -log_prob_of_levels(model, asked)
-    patterns, which = torch.unique(asked.asked, dim=0, return_inverse=True)
+    free = asked.asked[:, numbers]
+    groups = torch.unique(free if by_pattern else free.any(dim=1, keepdim=True), dim=0, return_inverse=True)[1]
     found, places, n_before = list[BoundTerms](), list[Tensor](), 0
-    for i, pattern in enumerate(patterns):
-        of_pattern = (which == i).nonzero().flatten()
-        free, known = pattern & is_number, pattern & ~is_number
-        rows = asked.rows[of_pattern]
-        if not bool(free.any()):
-            nothing = torch.zeros(len(rows), dtype=torch.float64)
+    for group in range(int(groups.max()) + 1):
+        of_group = (groups == group).nonzero().flatten()
+        own = free[of_group]
+        taken = own.any(dim=0)
+        if not bool(taken.any()):
+            nothing = torch.zeros(len(of_group), dtype=torch.float64)
             found.append(collect_terms(nothing, nothing, [nothing.expand(n_steps - 1, -1)]))
-            watch(len(rows))
+            watch(len(of_group))
         else:
-            conditional = ConditionalDenoiser(model.denoiser, rows, known, ~pattern)
-            denoiser_of = partial(_of_rows, conditional)
-            own_volume = volume[of_pattern.cpu()]
-            found.append(_in_pieces(denoiser_of, rows[:, free], own_volume, bound_of, watch, n_before))
-        places.append(of_pattern.cpu())
-        n_before += len(of_pattern)
+            rows, known = asked.rows[of_group], asked.asked[of_group]
+            absent = ~known
+            known[:, numbers] = False
+            conditional = RowwiseConditional(model.denoiser, rows, known, absent, numbers[taken])
+            counted = None if by_pattern else own[:, taken]
+            of_pieces = partial(_bound_of_piece, bound_of, conditional, counted)
+            x_0 = rows[:, numbers[taken]].masked_fill(~own[:, taken], 0.0)
+            found.append(_in_pieces(of_pieces, x_0, volume[of_group.cpu()], watch, n_before))
+        places.append(of_group.cpu())
+        n_before += len(of_group)
     terms = merged_terms(found)
     order = torch.cat(places).argsort()
     return with_levels(replace(terms, per_row=terms.per_row[order]), of_levels)
 
 
-def _of_rows(conditional: ConditionalDenoiser, piece: slice) -> Denoiser:
-    return replace(conditional, rows=conditional.rows[piece])
+def _bound_of_piece(
+    bound_of: Callable[..., BoundTerms], conditional: RowwiseConditional, counted: Tensor | None, piece: slice
+) -> Callable[..., BoundTerms]:
+    parts = {name: getattr(conditional, name)[piece] for name in ("rows", "known", "absent")}
+    own = {} if counted is None else {"counted": counted[piece]}
+    return partial(bound_of, replace(conditional, **parts), **own)
 
 
 def chosen_times(
