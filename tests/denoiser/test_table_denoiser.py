@@ -2,54 +2,17 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from backwalk.denoiser import Residual, TableLayout, build_denoiser
 from backwalk.denoiser.passes import prediction
-from backwalk.diffusion import JointGaussian, LevelsDenoiser, NoiseSchedule, level_log_posterior, scales
+from backwalk.diffusion import LevelsDenoiser, level_log_posterior, scales
 from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.streams import Stream
-from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn
+from backwalk.table import Codec, LevelsColumn
 from backwalk.training import Patterns, Shares
-
-NUMBER = NumberColumn(0.0, 1.0)
-CODEC = Codec(
-    (
-        LevelsColumn((0.0, 1.0, 2.0), (0.2, 0.3, 0.5), "one-hot"),
-        NUMBER,
-        LevelsColumn((0.0, 1.0, 5.0), (0.5, 0.3, 0.2), "value"),
-        AtomsColumn(NUMBER, (0.0,), (0.3, 0.7)),
-        LevelsColumn((0.0, 1.0), (0.4, 0.6), "one-hot"),
-        LevelsColumn(tuple(map(float, range(70))), (1.0 / 70,) * 70, "random"),
-        NUMBER,
-    )
-)
-SCHEDULE = NoiseSchedule.log_snr_uniform(100, log_snr_max=8.0, log_snr_min=-6.0)
-N = 48
-
-
-def rows(n, seed=0):
-    """Encoded rows of independent columns; a number is NaN where its level is the atom."""
-    rng = np.random.default_rng(seed)
-    z = rng.normal(size=(n, CODEC.n_encoded))
-    for block in CODEC.blocks:
-        level = rng.choice(block.n_levels, size=n, p=block.frequencies)
-        z[:, block.coordinates] = block.codes[level]
-        if block.number is not None:
-            z[level != block.continuous, block.number] = np.nan
-    return torch.from_numpy(z)
-
-
-def denoiser(members=2, trained=True):
-    layout = TableLayout(CODEC, JointGaussian.fit(rows(400).numpy(), stream=Stream(0)))
-    made = build_denoiser(
-        Residual(12, 2, members), CODEC.n_encoded, schedule=SCHEDULE, floor=0.05, stream=Stream(1), layout=layout
-    ).double()
-    for i, parameter in enumerate(made.parameters() if trained else ()):
-        parameter.data += 0.1 * Stream(2).child(i).normal(0, parameter.numel(), 1).reshape(parameter.shape)
-    return made
+from tests.denoiser.tables import CODEC, SCHEDULE, N, denoiser, rows
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,8 @@ class TableLayout(nn.Module):
 
     numbers: Tensor  # the coordinates of the numbers, (I,)
     first_of_part: Tensor  # the first coordinate of each part, (J,)
+    part: Tensor  # of each coordinate, (k,)
+    part_of_number: Tensor  # of each number, (I,)
     prior: Tensor  # of every level, (M,)
     block_of_level: Tensor  # (M,), values in 0..B-1
     block_coordinates: Tensor  # the first coordinate of each block, (B,)
@@ -57,7 +59,9 @@ class TableLayout(nn.Module):
         self.k = codec.n_encoded
         self.n_parts = len(codec.parts)
         self._keep("first_of_part", codec.parts)
+        self._keep("part", np.searchsorted(codec.parts, np.arange(self.k), side="right") - 1)
         self._keep("numbers", codec.numbers)
+        self._keep("part_of_number", np.searchsorted(codec.parts, codec.numbers, side="right") - 1)
         self.n_numbers = len(codec.numbers)
         blocks = codec.blocks
         self.n_blocks = len(blocks)
@@ -72,7 +76,10 @@ class TableLayout(nn.Module):
         """The slice of a row of logits that belongs to each block, in the codec's order."""
         for i, start, size in zip(order, starts.tolist(), sizes, strict=False):
             self.outputs[i] = slice(start, start + size)
+        self.coordinates = [block.coordinates for block in blocks]
+        """The coordinates of each block's codes, in the codec's order."""
         self._spans: list[slice] = []
+        self._in_group = {i: (number, j) for number, group in enumerate(alike.values()) for j, i in enumerate(group)}
         for number, ((_, _, one_hot), members) in enumerate(alike.items()):
             of_group = [blocks[i] for i in members]
             places = [np.arange(block.coordinates.start, block.coordinates.stop) for block in of_group]
@@ -93,6 +100,12 @@ class TableLayout(nn.Module):
             if block.number is not None and block.continuous is not None
         ]
         outputs, numbers, firsts = zip(*atoms, strict=True) if atoms else ((), (), ())
+        self.atoms = {
+            i: (place[block.number], block.continuous)
+            for i, block in enumerate(blocks)
+            if block.number is not None and block.continuous is not None
+        }
+        """For each block of a number with atoms, the place of the number and the level at which it applies."""
         self._keep("_continuous_levels", np.array(outputs, dtype=np.intp))
         self._keep("_numbers_with_atoms", np.array(numbers, dtype=np.intp))
         self._keep("_codes_of_atoms", np.array(firsts, dtype=np.intp))
@@ -168,13 +181,33 @@ class TableLayout(nn.Module):
 
     def levels_of(self, x_0: Tensor) -> Tensor:
         """Return the place of each block's level in a row of logits, (..., B): the level of the nearest code."""
-        log_q = self.log_posterior(x_0, torch.ones_like(x_0), torch.zeros_like(x_0))
         parts = [x_0.new_empty((*x_0.shape[:-1], 0), dtype=torch.long)]
         for group in self.groups:
             n_blocks, n_levels = group.log_prior.shape
             starts = group.outputs.start + n_levels * torch.arange(n_blocks, device=x_0.device)
-            parts.append(_grouped(log_q, group).argmax(-1) + starts)
+            parts.append(_nearest(x_0[..., group.coordinates], group.codes) + starts)
         return torch.cat(parts, dim=-1)
+
+    def level_of(self, block: int, x_0: Tensor) -> Tensor:
+        """Return the level of the nearest code of one block, in the codec's order, (...)."""
+        number, place = self._in_group[block]
+        group = self.groups[number]
+        codes = None if group.codes is None else group.codes[place : place + 1]
+        return _nearest(x_0[..., group.coordinates[place : place + 1]], codes).squeeze(-1)
+
+    def code(self, block: int, level: Tensor) -> Tensor:
+        """Return the codes of levels of one block, (n, w)."""
+        number, place = self._in_group[block]
+        codes = self.groups[number].codes
+        if codes is None:
+            return nn.functional.one_hot(level, len(self.log_prior_of(block)))
+        return codes[place][level]
+
+    def log_prior_of(self, block: int) -> Tensor:
+        """Return the logarithms of the frequencies of one block's levels, (L,)."""
+        number, place = self._in_group[block]
+        log_prior: Tensor = getattr(self, f"log_prior_{number}")[place]
+        return log_prior
 
     def expected_codes(self, p: Tensor) -> Tensor:
         """Return sum_l p_l c_l, (..., k), for probabilities p, (..., M); numbers are 0."""
@@ -202,6 +235,15 @@ class TableLayout(nn.Module):
 
     def _keep(self, name: str, values: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
+
+
+def _nearest(x: Tensor, codes: Tensor | None) -> Tensor:
+    """Return the level of the code nearest to x, (..., G, w), among codes, (G, L, w), or one-hot ones: (..., G)."""
+    if codes is None:
+        return x.argmax(-1)
+    if codes.shape[-1] == 1:
+        return (x - codes[..., 0]).abs().argmin(-1)
+    return (torch.einsum("...gw,glw->...gl", x, codes) - 0.5 * codes.square().sum(-1)).argmax(-1)
 
 
 def _grouped(of_levels: Tensor, group: Group) -> Tensor:

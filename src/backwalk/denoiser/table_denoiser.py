@@ -28,8 +28,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from backwalk.denoiser.given_levels import GivenLevels
 from backwalk.denoiser.layout import TableLayout
 from backwalk.denoiser.network import ResidualNetwork
+from backwalk.denoiser.numbers_start import NumbersStart, numbers_start
 from backwalk.denoiser.passes import (
     gradients_by,
     prediction,
@@ -39,9 +41,8 @@ from backwalk.denoiser.passes import (
     pushed,
 )
 from backwalk.denoiser.preconditioning import EnsembleDenoiser
-from backwalk.diffusion import GaussianPosterior, scales
+from backwalk.diffusion import scales
 from backwalk.diffusion.derivatives import Push
-from backwalk.limits import GREATEST_LEVEL
 from backwalk.threads import scripted
 
 _LEAST_PROBABILITY = 1e-30
@@ -50,21 +51,15 @@ _LEAST_PROBABILITY = 1e-30
 class _Start(NamedTuple):
     """What the denoiser computes before the network, (..., n, .): see the module's docstring.
 
-    `inputs` are the network's; those that depend on x_t come first. `mean` and `scale`, which is e g, are of the
-    numbers. `known` marks numbers that are given, and `free` those whose level is given as an atom. `a` is that of
-    x_t; `seen` and `noise_sq` are a and b^2 with `free` numbers as absent ones.
+    `inputs` are the network's, those of the levels first. `a` and `noise_sq`, b^2, are of all coordinates, `log_q` of
+    all levels. `numbers` is the start of the numbers.
     """
 
     inputs: Tensor
     a: Tensor
-    seen: Tensor
     noise_sq: Tensor
     log_q: Tensor
-    mean: Tensor
-    scale: Tensor
-    known: Tensor
-    free: Tensor
-    posterior: GaussianPosterior
+    numbers: NumbersStart
     levels_known: bool
 
 
@@ -105,6 +100,10 @@ class TableDenoiser(EnsembleDenoiser):
         ]
         return torch.logsumexp(torch.cat(of_members), dim=0) - math.log(self.n_members)
 
+    def given_levels(self, rows: Tensor, known: Tensor) -> GivenLevels:
+        """Return the denoiser at rows, (n, k), of which the coordinates `known`, (n, k), are given: see there."""
+        return GivenLevels(self, rows, known)
+
     def losses(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> Tensor:
         """Return the loss of each row, (n,), for the members' mean; all arguments are (n, k).
 
@@ -140,7 +139,8 @@ class TableDenoiser(EnsembleDenoiser):
             weighted = weight[..., layout.numbers] * error
             by_logits = log_p.exp_().scatter_add_(-1, levels, torch.full_like(of_blocks, -1.0))
             by_logits *= of_blocks[..., layout.block_of_level]
-            by_numbers = (-2.0 * start.scale * weighted).masked_fill(start.known | start.free, 0.0)
+            fixed = start.numbers.known | start.numbers.free
+            by_numbers = (-2.0 * start.numbers.scale * weighted).masked_fill(fixed, 0.0)
             by_f = torch.cat([by_logits, by_numbers], dim=-1)
             gradients = scripted(gradients_by, x_0.device)(by_f, start.inputs, kept, parameters, bfloat16)
         return cross_entropy + (weighted * error).sum(), self.network.by_parameter(gradients)
@@ -156,18 +156,19 @@ class TableDenoiser(EnsembleDenoiser):
         value = self._assembled(p, self._numbers_hat(start, x, f[..., layout.n_levels :])).mean(dim=0)
         n_varying = layout.n_levels + 2 * layout.n_numbers
 
+        numbers = start.numbers
+
         def push(tangents: Tensor) -> Tensor:
-            by_q = layout.push_posterior(tangents, start.seen, start.noise_sq, q)
-            by_mean = start.posterior.push(tangents)
+            by_q = layout.push_posterior(tangents, start.a, start.noise_sq, q)
+            by_mean = numbers.posterior.push(tangents)
             own = tangents[..., layout.numbers]
-            moved = torch.cat([q * by_q, own * (start.seen[..., layout.numbers] > 0.0), by_mean], dim=-1)
+            moved = torch.cat([q * by_q, own * numbers.seen, by_mean], dim=-1)
             moved = (moved * layout.input_scale[:n_varying]).expand(self.n_members, -1, -1, -1)
             by_f = scripted(pushed, x_t.device)(moved, slopes, parameters)
             probabilities = p.unsqueeze(1)
             by_p = probabilities * layout.centred(by_q + by_f[..., : layout.n_levels], probabilities)
-            hat = by_mean + start.scale.unsqueeze(1) * by_f[..., layout.n_levels :]
-            hat = self._restored(hat, own, start)
-            return self._assembled(by_p, hat).mean(dim=0)
+            hat = by_mean + numbers.scale.unsqueeze(1) * by_f[..., layout.n_levels :]
+            return self._assembled(by_p, numbers.restored(hat, own)).mean(dim=0)
 
         return value, push
 
@@ -177,35 +178,19 @@ class TableDenoiser(EnsembleDenoiser):
 
     def _start(self, x_t: Tensor, log_snr: Tensor) -> _Start:
         """Return the start for x_t, (members, rows, k), and log_snr of the same shape or (members, rows)."""
-        layout, numbers = self.layout, self.layout.numbers
+        layout = self.layout
         if log_snr.ndim < x_t.ndim:
             log_snr = log_snr.unsqueeze(-1)
         log_snr = log_snr.to(x_t).expand(x_t.shape)
         a, b = scales(log_snr, x_t)
-        known, absent = b == 0.0, a == 0.0
-        log_q = layout.log_posterior(x_t, a, b.square())
+        known = b == 0.0
+        noise_sq = b.square()
+        log_q = layout.log_posterior(x_t, a, noise_sq)
         q = log_q.exp()
-        free = layout.at_an_atom(q, known)
-        seen, noise_sq = a, b.square()
-        of_numbers = known[..., numbers] & ~free
-        if bool(free.any()):
-            seen, noise_sq, known, absent = a.clone(), noise_sq.clone(), known.clone(), absent.clone()
-            known[..., numbers], absent[..., numbers] = of_numbers, absent[..., numbers] | free
-            seen[..., numbers] = seen[..., numbers].masked_fill(free, 0.0)
-            noise_sq[..., numbers] = noise_sq[..., numbers].masked_fill(free, 1.0)
-        rows = slice(0, 1) if _alike(seen, noise_sq) else slice(None)
-        posterior = layout.gaussian.posterior(seen[..., rows, :], noise_sq[..., rows, :], numbers)
-        mean = posterior.mean(x_t)
-        level_sq = torch.exp(-log_snr).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
-        own_sq = level_sq[..., rows, :][..., numbers]
-        scale = posterior.deviation() * torch.sqrt(own_sq / (own_sq + self.floor**2))
-        of_row = level_sq.masked_fill(known | absent, GREATEST_LEVEL**2).amin(-1, keepdim=True)
-        constants = [state[..., layout.first_of_part].to(x_t) for state in (known, absent)]
-        visible = x_t[..., numbers] * (seen[..., numbers] > 0.0)
-        level = 0.125 * torch.log(of_row + self.floor**2)
-        inputs = torch.cat([q - layout.prior, visible, mean, *constants, level], dim=-1) * layout.input_scale
+        numbers = numbers_start(layout, self.floor, x_t, log_snr, layout.at_an_atom(q, known))
+        of_levels = (q - layout.prior) * layout.input_scale[: layout.n_levels]
         levels_known = bool(known[..., layout.block_coordinates].all())
-        return _Start(inputs, a, seen, noise_sq, log_q, mean, scale, of_numbers, free, posterior, levels_known)
+        return _Start(torch.cat([of_levels, numbers.inputs], dim=-1), a, noise_sq, log_q, numbers, levels_known)
 
     def _by_members(self, start: _Start, outputs: slice = slice(None)) -> Iterator[Tensor]:
         """Yield the network's outputs, (1, n, .), member by member."""
@@ -237,13 +222,7 @@ class TableDenoiser(EnsembleDenoiser):
 
     def _numbers_hat(self, start: _Start, x_t: Tensor, f: Tensor) -> Tensor:
         """Return x_0_hat of the numbers from the network's outputs for them, (..., I)."""
-        hat = start.mean + start.scale * f
-        return self._restored(hat, x_t[..., self.layout.numbers], start)
-
-    def _restored(self, hat: Tensor, own: Tensor, start: _Start) -> Tensor:
-        """Return x_0_hat of the numbers with known ones as they are, and a x_t for those at an atom."""
-        a = start.a[..., self.layout.numbers]
-        return torch.where(start.known, own, torch.where(start.free, a * own, hat))
+        return start.numbers.hat(x_t[..., self.layout.numbers], f)
 
     def _assembled(self, p: Tensor, numbers: Tensor) -> Tensor:
         """Return x_0_hat, (..., k), from probabilities, (..., M), and the numbers, (..., I)."""
@@ -255,8 +234,3 @@ class TableDenoiser(EnsembleDenoiser):
 def _levels(x_t: Tensor, log_snr: Tensor) -> Tensor:
     """Return log-SNRs of x_t, (n, k), for one member: (1, n) or (1, n, k)."""
     return log_snr.unsqueeze(0) if log_snr.ndim == 2 else log_snr.expand(1, len(x_t))
-
-
-def _alike(a: Tensor, b_sq: Tensor) -> bool:
-    """Return whether all rows have the same noise levels."""
-    return all(bool((part == part[..., :1, :]).all()) for part in (a, b_sq))

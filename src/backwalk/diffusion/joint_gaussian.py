@@ -13,6 +13,7 @@ Source: Dempster, Laird & Rubin 1977 for EM; Woodbury's identity.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,13 +70,21 @@ class GaussianPosterior:
         self._weight = a / (a.square() * joint.rest + b_sq)
         squares = (v.unsqueeze(-1) * v.unsqueeze(-2)).reshape(-1, r * r)
         precision = (a * self._weight) @ squares + torch.eye(r, dtype=v.dtype, device=v.device).reshape(-1)
-        factor = torch.linalg.cholesky(precision.reshape(*precision.shape[:-1], r, r))
-        self._inverse = torch.cholesky_inverse(factor)
+        self._factor = torch.linalg.cholesky(precision.reshape(*precision.shape[:-1], r, r))
         self._joint, self._a, self._wanted = joint, a, wanted
         self._own = joint.rest[wanted] * self._weight[..., wanted]  # of x_t, in the mean
         self._others = 1.0 - self._own * a[..., wanted]
-        of_directions = self._inverse.flatten(-2) @ squares[wanted].T
+        towards = v[wanted].T.expand(*self._factor.shape[:-2], r, len(wanted))
+        of_directions: Tensor = torch.linalg.solve_triangular(self._factor, towards, upper=False).square().sum(dim=-2)
         self._variance = of_directions * self._others.square() + joint.rest[wanted] * self._others
+
+    def of_rows(self, rows: Tensor) -> GaussianPosterior:
+        """Return the posterior at noise levels `rows`, (n,), of these, as that of n rows."""
+        made = copy(self)
+        for name in ("_weight", "_a", "_own", "_others", "_variance"):
+            setattr(made, name, getattr(self, name)[..., rows, :])
+        made._factor = self._factor[..., rows, :, :]
+        return made
 
     def mean(self, x_t: Tensor) -> Tensor:
         """Return E[x_0 | x_t] of the wanted coordinates, (..., n, i): x_t is (..., n, k)."""
@@ -83,13 +92,24 @@ class GaussianPosterior:
 
     def push(self, tangent: Tensor) -> Tensor:
         """Return the derivative of `mean` along tangents of x_t, (..., n, k): (..., n, i)."""
-        u = (self._weight * tangent) @ self._joint.directions
-        z = (self._inverse @ u.unsqueeze(-1)).squeeze(-1)
+        z = _solved(self._factor, (self._weight * tangent) @ self._joint.directions)
         return self._others * (z @ self._joint.directions[self._wanted].T) + self._own * tangent[..., self._wanted]
 
     def deviation(self) -> Tensor:
         """Return the standard deviations of the wanted coordinates given x_t, (..., n or 1, i)."""
         return self._variance.clamp(min=0.0).sqrt()
+
+
+def _solved(factor: Tensor, u: Tensor) -> Tensor:
+    """Return (L L')^-1 u, (..., n, r), for L, (..., n or 1, r, r), whose axes before n are 1 or those of u."""
+    r = factor.shape[-1]
+    solved: Tensor
+    if factor.shape[:-2].numel() == 1:
+        solved = torch.cholesky_solve(u.reshape(-1, r).T, factor.reshape(r, r)).T.reshape(u.shape)
+        return solved
+    if u.ndim == 3 and factor.shape[:-3].numel() == 1:  # tangents of a row share its matrix
+        return torch.cholesky_solve(u.permute(1, 2, 0), factor.reshape(-1, r, r)).permute(2, 0, 1)
+    return torch.cholesky_solve(u.unsqueeze(-1), factor).squeeze(-1)
 
 
 def moments_with_gaps(z: NDArray[np.float64], *, stream: Stream) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -103,12 +102,11 @@ def fitted(
             found = list(warnings_of(plan, codec, table, z))
         for category, text in found:
             warnings.warn(text, category, stacklevel=3)  # at the caller of `fit`
-        denoising_error = partial(
-            measured_denoising_error,
-            *plan.measured,
-            plan.schedule,
-            stream=stream.child("denoising error"),
-        )
+
+        def denoising_error(n_levels: int = N_MEASURED_LEVELS) -> Tensor:
+            denoiser, rows = plan.measured  # with the network's present weights
+            own = stream.child("denoising error")
+            return measured_denoising_error(denoiser, rows, plan.schedule, stream=own, n_levels=n_levels)
 
         def made(denoiser: EnsembleDenoiser, error: Tensor, history: History, card: dict[str, Any]) -> DiffusionModel:
             return DiffusionModel(
@@ -122,7 +120,7 @@ def fitted(
                 reverse_variance=settings.reverse_variance,
                 denoising_error=error,
                 decoder_variance=default_decoder_variance(settings.reverse_variance, plan.schedule, error),
-                sampler=settings.sampler or default_sampler(plan.schedule),
+                sampler=settings.sampler or default_sampler(plan.schedule, of_one_number=plan.has_one_number),
                 prior_mismatch=plan.prior_mismatch,
                 history=history,
                 card=card,

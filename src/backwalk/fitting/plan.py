@@ -72,12 +72,17 @@ class Plan:
     def measured(self) -> tuple[Denoiser, Tensor]:
         """The denoiser and the rows on which the denoising errors are measured: held-out rows, if there are any.
 
-        For tables it is the denoiser of the numbers with all levels given.
+        For tables it is the denoiser of the numbers with all levels given, which has the network's present weights.
         """
         rows = self.x_0 if self.x_validation is None else self.x_validation
         if self.patterns is None:
             return self.denoiser, rows[:_MOST_MEASURED]
         return of_numbers(self.denoiser, self.codec, rows[:_MOST_MEASURED])
+
+    @property
+    def has_one_number(self) -> bool:
+        """Whether rows have one number that the chain makes, beside levels."""
+        return bool(self.codec.blocks) and len(self.codec.numbers) == 1
 
 
 def planned(

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backwalk.denoiser import TableDenoiser
 from backwalk.diffusion import Denoiser, RowwiseConditional
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
@@ -102,11 +103,10 @@ def numbers_given(
 
     `asked` says which numbers are in question, by default all that are not known; the others are absent.
     """
-    numbers = torch.from_numpy(model.codec.numbers).to(rows.device)
     absent = ~known if asked is None else ~(known | asked)
     if asked is None:
-        absent[:, numbers] = False
-    return RowwiseConditional(model.denoiser, rows, known, absent, numbers)
+        absent[:, model.codec.numbers] = False
+    return _conditional(model.denoiser, model.codec, rows, known, absent)
 
 
 def of_numbers(denoiser: Denoiser, codec: Codec, z: Tensor) -> tuple[Denoiser, Tensor]:
@@ -119,7 +119,15 @@ def of_numbers(denoiser: Denoiser, codec: Codec, z: Tensor) -> tuple[Denoiser, T
     rows = whole if len(whole) >= _FEWEST_ROWS else z
     known, absent = ~rows.isnan(), rows.isnan()
     known[:, numbers] = False
-    return RowwiseConditional(denoiser, rows, known, absent, numbers), rows[:, numbers].nan_to_num()
+    return _conditional(denoiser, codec, rows, known, absent), rows[:, numbers].nan_to_num()
+
+
+def _conditional(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Tensor, absent: Tensor) -> RowwiseConditional:
+    if isinstance(denoiser, TableDenoiser):
+        of_levels = known.clone()
+        of_levels[:, codec.numbers] = False
+        denoiser = denoiser.given_levels(rows, of_levels)
+    return RowwiseConditional(denoiser, rows, known, absent, torch.from_numpy(codec.numbers).to(rows.device))
 
 
 def column_numbers(schema: Schema, names: Sequence[str | int]) -> list[int]:

@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
-from backwalk.diffusion import Denoiser, LevelsDenoiser
+from backwalk.denoiser import TableDenoiser
+from backwalk.diffusion import Denoiser, LevelsDenoiser, log_snr_by_coordinate
 from backwalk.streams import Stream
 from backwalk.table import Block
+
+_LEVELS_AT_ONCE = 2**22  # whose probabilities are computed together: 32 MiB in float64
 
 
 def draw_levels(
@@ -36,14 +40,18 @@ def draw_levels(
 
     Row i takes the draws of row `first_row` + i of the stream.
     """
-    rows, known = rows.clone(), known.clone()
+    known, state = known.clone(), levels_given(denoiser, blocks, rows, known)
+    rows = rows.clone()
     for i, block in enumerate(blocks):
         unknown = ~known[:, block.coordinates.start]
         if not bool(unknown.any()):
             continue
-        p = level_log_probs(denoiser, rows, known, i).double().softmax(dim=1)
-        u = stream.child("level", i).uniform(first_row, first_row + len(rows), 1).to(p.device)
-        drawn = (p.cumsum(dim=1) < u).sum(dim=1).clamp(max=block.n_levels - 1)
+        u = stream.child("level", i).uniform(first_row, first_row + len(rows), 1).to(rows.device)
+        drawn = torch.empty(len(rows), dtype=torch.long, device=rows.device)
+        for piece in _pieces(len(rows), block):
+            p = state.level_log_probs(i, piece).double().softmax(dim=1)
+            drawn[piece] = (p.cumsum(dim=1) < u[piece]).sum(dim=1).clamp(max=block.n_levels - 1)
+        state.give(i, drawn, unknown)
         codes = torch.as_tensor(block.codes, device=rows.device).to(rows)[drawn]
         rows[:, block.coordinates] = torch.where(unknown[:, None], codes, rows[:, block.coordinates])
         known[:, block.coordinates] = True
@@ -63,15 +71,17 @@ def levels_log_prob(
     rows, known and scored are (n, k); entry j is that of block j, 0 where it is not scored. Blocks are taken in the
     given order, by default the codec's; those neither known nor scored are absent.
     """
-    found, known = rows.new_zeros(len(rows), len(blocks), dtype=torch.float64), known.clone()
+    found = rows.new_zeros(len(rows), len(blocks), dtype=torch.float64)
+    state = levels_given(denoiser, blocks, rows, known)
     for i in range(len(blocks)) if order is None else order:
         asked = scored[:, blocks[i].coordinates.start]
         if not bool(asked.any()):
             continue
-        log_p = level_log_probs(denoiser, rows, known, i).double()
         level = level_of(blocks[i], rows)
-        found[:, i] = torch.where(asked, log_p.gather(1, level[:, None])[:, 0], 0.0)
-        known[:, blocks[i].coordinates] |= asked[:, None]
+        for piece in _pieces(len(rows), blocks[i]):
+            log_p = state.level_log_probs(i, piece).gather(1, level[piece, None])[:, 0].double()
+            found[piece, i] = torch.where(asked[piece], log_p, 0.0)
+        state.give(i, level, asked)
     return found.cpu()
 
 
@@ -84,7 +94,52 @@ def level_of(block: Block, rows: Tensor) -> Tensor:
     return (x @ codes.T - 0.5 * codes.square().sum(dim=1)).argmax(dim=1)
 
 
-def level_log_probs(denoiser: Denoiser, rows: Tensor, known: Tensor, block: int) -> Tensor:
+def level_log_probs(denoiser: Denoiser, blocks: Sequence[Block], rows: Tensor, known: Tensor, block: int) -> Tensor:
     """Return ln P(level | known) of a block, (n, L), for encoded rows, (n, k): all that is not known is absent."""
-    levels = torch.where(known, math.inf, -math.inf).to(rows)
-    return cast("LevelsDenoiser", denoiser).level_log_probs(rows.nan_to_num().masked_fill(~known, 0.0), levels, block)
+    state = levels_given(denoiser, blocks, rows, known)
+    return torch.cat([state.level_log_probs(block, piece) for piece in _pieces(len(rows), blocks[block])])
+
+
+class LevelsGiven(Protocol):
+    """Rows of which some parts are given and all others are absent, until their levels are given one after another."""
+
+    def level_log_probs(self, block: int, piece: slice = ..., /) -> Tensor:
+        """Return ln P(level | given) of a block's levels, (n, L), in a piece of the rows; it should be absent."""
+        ...
+
+    def give(self, block: int, level: Tensor, rows: Tensor, /) -> None:
+        """Give the levels of a block, (n,), in some of the rows, (n,) boolean, in which they were absent."""
+        ...
+
+
+def levels_given(denoiser: Denoiser, blocks: Sequence[Block], rows: Tensor, known: Tensor) -> LevelsGiven:
+    """Return encoded rows, (n, k), with the `known` coordinates given and all others absent."""
+    if isinstance(denoiser, TableDenoiser):
+        return denoiser.given_levels(rows, known)
+    return _ByDenoiser(cast("LevelsDenoiser", denoiser), blocks, rows.masked_fill(~known, 0.0), known.clone())
+
+
+@dataclass(eq=False)
+class _ByDenoiser:
+    """Given levels of any denoiser, which evaluates whole rows."""
+
+    denoiser: LevelsDenoiser
+    blocks: Sequence[Block]
+    rows: Tensor
+    known: Tensor
+
+    def level_log_probs(self, block: int, piece: slice = slice(None)) -> Tensor:
+        log_snr = log_snr_by_coordinate(torch.tensor(-math.inf).to(self.rows), self.known[piece])
+        return self.denoiser.level_log_probs(self.rows[piece], log_snr, block)
+
+    def give(self, block: int, level: Tensor, rows: Tensor) -> None:
+        place = self.blocks[block].coordinates
+        codes = torch.as_tensor(self.blocks[block].codes, device=self.rows.device).to(self.rows)[level]
+        self.rows[:, place] = torch.where(rows[:, None], codes, self.rows[:, place])
+        self.known[:, place] |= rows[:, None]
+
+
+def _pieces(n: int, block: Block) -> list[slice]:
+    """Return pieces of n rows whose probabilities of a block's levels fit in little memory."""
+    most = 1 << (max(_LEVELS_AT_ONCE // block.n_levels, 1).bit_length() - 1)
+    return [slice(first, min(first + most, n)) for first in range(0, n, most)]

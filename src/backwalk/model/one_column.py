@@ -102,7 +102,7 @@ def probabilities_of_levels(model: DiffusionModel, known: Encoded, block: int) -
     """Return P(level | known) of a block's levels, (n, L), in one evaluation."""
 
     def of_tile(rows: Tensor, given: Tensor) -> Tensor:
-        return level_log_probs(model.denoiser, rows, given, block).double().softmax(dim=1)
+        return level_log_probs(model.denoiser, model.codec.blocks, rows, given, block).double().softmax(dim=1)
 
     return _by_tiles(known, of_tile, model.codec.blocks[block].n_levels)
 

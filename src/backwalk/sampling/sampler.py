@@ -11,6 +11,8 @@ from backwalk.sampling.steps import SOLVERS, USUAL_EVALUATIONS, Multistep, Step,
 
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
 
+_EVALUATIONS_OF_ONE_NUMBER = 8
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -76,9 +78,12 @@ class Sampler:
         return f"{self.solver}{eta}, {cost}; draws from {self.solver_class.source(k, n, self.eta)}"
 
 
-def default_sampler(schedule: NoiseSchedule) -> Sampler:
-    """Return the default sampler for a schedule: 20 evaluations, or one per step of a shorter chain."""
-    k = min(USUAL_EVALUATIONS, schedule.n_steps)
+def default_sampler(schedule: NoiseSchedule, *, of_one_number: bool = False) -> Sampler:
+    """Return the default sampler for a schedule: 20 evaluations, or one per step of a shorter chain.
+
+    The ODE of a single number, as of a table with one number beside levels, needs 8 only (docs/defaults.md).
+    """
+    k = min(_EVALUATIONS_OF_ONE_NUMBER if of_one_number else USUAL_EVALUATIONS, schedule.n_steps)
     return Sampler(usual_solver(k), k)
 
 

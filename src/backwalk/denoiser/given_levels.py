@@ -1,0 +1,162 @@
+"""A table's denoiser at rows whose levels are given or absent: what rows are drawn and scored by.
+
+A given level adds one row of the first layer's weights to the hidden units, and an absent one nothing. These sums are
+kept, so that to give one more column of levels costs one row of weights, and the noise levels of a chain of numbers
+share them. Rows in which the same values are given have the same probabilities, which are computed once: the first
+columns of a table have few different beginnings.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from backwalk.denoiser.numbers_start import NumbersStart, equal_rows, numbers_start
+from backwalk.denoiser.passes import prediction_and_slopes, prediction_in_place, pushed
+from backwalk.diffusion import log_snr_by_coordinate
+from backwalk.diffusion.derivatives import Push
+from backwalk.threads import scripted
+
+if TYPE_CHECKING:
+    from backwalk.denoiser.table_denoiser import TableDenoiser
+
+_MOST_ALIKE = 0.9  # of rows, which are computed once for each set of equal ones
+_MULTIPLE = 64  # to which the number of rows is filled up, as products of odd shapes are slow
+
+
+class GivenLevels:
+    """Rows, (n, k), whose coordinates `known`, (n, k), are given; all other levels are absent.
+
+    It is a denoiser of such rows as well, at log-SNRs that are finite for numbers alone: x_0_hat of a code is x_t. The
+    rows may be repeated, all in the same order.
+    """
+
+    def __init__(self, denoiser: TableDenoiser, rows: Tensor, known: Tensor) -> None:
+        self._denoiser, self._layout = denoiser, denoiser.layout
+        self._rows, self._known = rows.masked_fill(~known, 0.0), known.clone()
+        self._parameters = [parameter.detach() for parameter in denoiser.network.in_order]
+        weight, bias = self._parameters[:2]
+        self._parameters[0] = weight[:, self._layout.n_levels :].contiguous()
+        self._entered = bias.expand(-1, len(rows), -1).clone()
+        self._free = torch.zeros(len(rows), self._layout.n_numbers, dtype=torch.bool, device=rows.device)
+        for block, coordinates in enumerate(self._layout.coordinates):
+            given = known[:, coordinates.start]
+            if bool(given.any()):
+                self._enter(block, self._layout.level_of(block, self._rows), given)
+        self._sets = equal_rows(torch.cat([self._rows, known.to(rows)], dim=1))[1]
+
+    @property
+    def log_snr_range(self) -> tuple[float, float]:
+        """The log-SNRs of numbers for which the denoiser is valid."""
+        return self._denoiser.log_snr_range
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self._denoiser.device
+
+    def give(self, block: int, level: Tensor, rows: Tensor) -> None:
+        """Give the levels of a block, (n,), in the rows in which they were absent, (n,) boolean."""
+        place, codes = self._layout.coordinates[block], self._layout.code(block, level).to(self._rows)
+        self._rows[:, place] = torch.where(rows[:, None], codes, self._rows[:, place])
+        self._known[:, place] |= rows[:, None]
+        self._enter(block, level, rows)
+        n_levels = len(self._layout.log_prior_of(block))
+        divided = self._sets * (n_levels + 1) + torch.where(rows, level, n_levels)
+        self._sets = torch.unique(divided, return_inverse=True)[1]
+
+    def level_log_probs(self, block: int, piece: slice = slice(None)) -> Tensor:
+        """Return ln P(level | given) of a block that is absent, (n, L), in some of the rows."""
+        rows, back = self._different(piece)
+        known, outputs = self._known[rows], self._layout.outputs[block]
+        log_snr = log_snr_by_coordinate(torch.tensor(-math.inf).to(self._rows), known)
+        start = numbers_start(
+            self._layout, self._denoiser.floor, self._rows[rows][None], log_snr[None], self._free[rows][None]
+        )
+        total: Tensor | None = None
+        for k in range(self._denoiser.n_members):
+            f = self._prediction(start, k, self._entered[k : k + 1, rows], outputs)
+            p = torch.softmax(self._layout.log_prior_of(block) + f[0], dim=-1)
+            total = p if total is None else total.add_(p)
+        assert total is not None
+        return (total / self._denoiser.n_members).log()[back]
+
+    def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        """Return x_0_hat, (c n, k), for the rows with noisy numbers, (c n, k), c times, at log_snr of this shape."""
+        start, entered = self._numbers(x_t, log_snr)
+        numbers, outputs = self._layout.numbers, slice(self._layout.n_levels, None)
+        x_0_hat = x_t.clone()
+        hats = [
+            start.hat(x_t[:, numbers], self._prediction(start, k, entered[k : k + 1], outputs))
+            for k in range(self._denoiser.n_members)
+        ]
+        x_0_hat[:, numbers] = sum(hats[1:], start=hats[0])[0] / self._denoiser.n_members
+        return x_0_hat
+
+    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+        """Return x_0_hat, and the map from tangents of the numbers, (t, c n, k), to its directional derivatives."""
+        start, entered = self._numbers(x_t, log_snr)
+        numbers, members, n_levels = self._layout.numbers, self._denoiser.n_members, self._layout.n_levels
+        parameters = [self._parameters[0], entered, *self._parameters[2:]]
+        parameters[-2:] = [parameter[..., n_levels:].contiguous() for parameter in parameters[-2:]]
+        inputs = start.inputs.expand(members, -1, -1).contiguous()
+        f, *slopes = scripted(prediction_and_slopes, x_t.device)(inputs, parameters)
+        x_0_hat = x_t.clone()
+        x_0_hat[:, numbers] = start.hat(x_t[:, numbers], f).mean(dim=0)
+        scale = self._layout.input_scale[n_levels : n_levels + 2 * len(numbers)]
+
+        def push(tangents: Tensor) -> Tensor:
+            by_mean, own = start.posterior.push(tangents), tangents[..., numbers]
+            moved = (torch.cat([own * start.seen, by_mean], dim=-1) * scale).expand(members, -1, -1, -1)
+            by_f = scripted(pushed, x_t.device)(moved, slopes, parameters)
+            pushed_rows = tangents.clone()
+            hat = by_mean + start.scale.unsqueeze(1) * by_f
+            pushed_rows[..., numbers] = start.restored(hat, own).mean(dim=0)
+            return pushed_rows
+
+        return x_0_hat, push
+
+    def _numbers(self, x_t: Tensor, log_snr: Tensor) -> tuple[NumbersStart, Tensor]:
+        """Return the start of numbers at x_t, and what their rows' levels add to the hidden units."""
+        copies = len(x_t) // max(len(self._rows), 1)
+        free = self._free.repeat(copies, 1)[None]
+        start = numbers_start(self._layout, self._denoiser.floor, x_t[None], log_snr.to(x_t)[None], free)
+        return start, self._entered if copies == 1 else self._entered.repeat(1, copies, 1)
+
+    def _prediction(self, start: NumbersStart, k: int, entered: Tensor, outputs: slice) -> Tensor:
+        """Return the outputs of member k, (1, n, .)."""
+        parameters = [parameter[k : k + 1] for parameter in self._parameters]
+        parameters[1] = entered
+        parameters[-2:] = [parameter[..., outputs].contiguous() for parameter in parameters[-2:]]
+        result: Tensor = scripted(prediction_in_place, start.inputs.device)(start.inputs, parameters)
+        return result
+
+    def _enter(self, block: int, level: Tensor, rows: Tensor) -> None:
+        """Add what given levels of a block, (n,), are to the hidden units of some rows, (n,) boolean."""
+        outputs, everywhere = self._layout.outputs[block], bool(rows.all())
+        scale = self._layout.input_scale[outputs.start]  # the same for all levels of a block
+        prior = self._layout.log_prior_of(block).exp()
+        for k, weight in enumerate(self._denoiser.network.in_order[0].detach()[:, outputs]):
+            absent = prior @ weight
+            if len(prior) < len(level):
+                added = ((weight - absent) * scale)[level]
+            else:
+                added = (weight[level] - absent) * scale
+            self._entered[k] += added if everywhere else added.masked_fill(~rows[:, None], 0.0)
+        if block in self._layout.atoms:
+            number, continuous = self._layout.atoms[block]
+            self._free[:, number] |= rows & (level != continuous)
+
+    def _different(self, piece: slice) -> tuple[Tensor, Tensor | slice]:
+        """Return rows of a piece without repetition, and the place among them of each row of the piece."""
+        sets = self._sets[piece]
+        everyone = torch.arange(len(self._rows), device=sets.device)[piece]
+        different, which = torch.unique(sets, return_inverse=True)
+        n = -(-len(different) // _MULTIPLE) * _MULTIPLE
+        if n > _MOST_ALIKE * len(sets):
+            return everyone, slice(None)
+        one_of_each = torch.zeros(n, dtype=torch.long, device=sets.device)
+        return one_of_each.scatter_reduce(0, which, everyone, "amax"), which

@@ -1,0 +1,101 @@
+"""What a table's denoiser computes of the numbers before its network: the Gaussian's estimates, and inputs.
+
+The network's inputs are those of the levels (`layout.py`) and then, for all parts: the numbers as far as they are seen,
+their means under the joint Gaussian, which parts are given and absent, and the noise level.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backwalk.denoiser.layout import TableLayout
+from backwalk.diffusion import GaussianPosterior, scales
+from backwalk.limits import GREATEST_LEVEL
+
+_MOST_PATTERNS = 0.8  # of rows, whose posteriors are computed once for each pattern of noise levels
+
+
+class NumbersStart(NamedTuple):
+    """The start of I numbers at points of shape (..., n, k).
+
+    `inputs` are the network's without those of the levels, (..., n, 2 I + 2 J + 1); those that depend on x_t come
+    first. `mean`, `scale`, which is e g, and `a` are of the numbers. `known` marks numbers that are given, `free` those
+    whose level is given as an atom, and `seen` those that are neither absent nor free.
+    """
+
+    inputs: Tensor
+    a: Tensor
+    seen: Tensor
+    mean: Tensor
+    scale: Tensor
+    known: Tensor
+    free: Tensor
+    posterior: GaussianPosterior
+
+    def hat(self, own: Tensor, f: Tensor) -> Tensor:
+        """Return x_0_hat of the numbers, (..., I), from x_t and the network's outputs for them."""
+        return self.restored(self.mean + self.scale * f, own)
+
+    def restored(self, hat: Tensor, own: Tensor) -> Tensor:
+        """Return x_0_hat of the numbers with known ones as they are, and a x_t for those at an atom.
+
+        `own` is x_t of the numbers; the same holds for derivatives along tangents of it.
+        """
+        return torch.where(self.known, own, torch.where(self.free, self.a * own, hat))
+
+
+def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tensor, free: Tensor) -> NumbersStart:
+    """Return the start for x_t and log_snr, (..., n, k), with numbers `free` of their levels, (..., n, I)."""
+    numbers, places = layout.numbers, layout.part_of_number
+    log_snr = log_snr[..., layout.first_of_part]  # all coordinates of a part share it
+    a, b = scales(log_snr, x_t)
+    of_numbers = a[..., places]
+    known, absent, seen, noise_sq = b == 0.0, a == 0.0, a, b.square()
+    given = known[..., places] & ~free
+    if bool(free.any()):
+        seen, noise_sq = a.clone(), noise_sq.clone()
+        known[..., places], absent[..., places] = given, absent[..., places] | free
+        seen[..., places] = of_numbers.masked_fill(free, 0.0)
+        noise_sq[..., places] = noise_sq[..., places].masked_fill(free, 1.0)
+    posterior = _posterior(layout, seen, noise_sq)
+    mean = posterior.mean(x_t)
+    level_sq = torch.exp(-log_snr).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
+    own_sq = level_sq[..., places]
+    scale = posterior.deviation() * torch.sqrt(own_sq / (own_sq + floor**2))
+    of_row = level_sq.masked_fill(known | absent, GREATEST_LEVEL**2).amin(-1, keepdim=True)
+    is_seen = seen[..., places] > 0.0
+    level = 0.125 * torch.log(of_row + floor**2)
+    inputs = torch.cat([x_t[..., numbers] * is_seen, mean, known.to(x_t), absent.to(x_t), level], dim=-1)
+    inputs *= layout.input_scale[layout.n_levels :]
+    return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior)
+
+
+def _posterior(layout: TableLayout, a: Tensor, b_sq: Tensor) -> GaussianPosterior:
+    """Return the Gaussian's posterior of the numbers for a and b_sq of parts, (..., n, J), once for equal rows."""
+    numbers, part, n = layout.numbers, layout.part, a.shape[-2]
+    if a.shape[:-2].numel() == 1 and n > 1:
+        first, of_row = equal_rows(torch.cat([a.flatten(0, -2), b_sq.flatten(0, -2)], dim=1))
+        if len(first) <= _MOST_PATTERNS * n:
+            a, b_sq = a[..., first, :], b_sq[..., first, :]
+            posterior = layout.gaussian.posterior(a[..., part], b_sq[..., part], numbers)
+            return posterior if len(first) == 1 else posterior.of_rows(of_row)
+    return layout.gaussian.posterior(a[..., part], b_sq[..., part], numbers)
+
+
+def equal_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the number of one row of each set of equal ones, (u,), and the set of each row, (n,).
+
+    Rows are compared by their products with a fixed vector, whose collisions are looked for.
+    """
+    device = rows.device
+    key = rows.double() @ torch.sin(torch.arange(1.0, rows.shape[1] + 1.0, dtype=torch.float64, device=device))
+    _, first, which = np.unique(key.cpu().numpy(), return_index=True, return_inverse=True)
+    of_set, of_row = torch.from_numpy(first).to(device), torch.from_numpy(which.reshape(-1)).to(device)
+    if not torch.equal(rows[of_set][of_row], rows):
+        everyone = torch.arange(len(rows), device=device)
+        return everyone, everyone
+    return of_set, of_row

@@ -1,0 +1,120 @@
+"""A table's denoiser at given levels: equal to the denoiser of whole rows, whatever is given and in which order."""
+
+import math
+
+import pytest
+import torch
+
+from backwalk.denoiser.numbers_start import equal_rows
+from backwalk.diffusion import RowwiseConditional, log_snr_by_coordinate
+from backwalk.model.levels import level_of
+from backwalk.streams import Stream
+from tests.denoiser.tables import CODEC, N, denoiser, rows
+
+NUMBERS = torch.from_numpy(CODEC.numbers)
+
+
+def given_at_random(seed=0):
+    """Rows, and a pattern of given columns that differs from row to row; some rows are alike."""
+    x_0 = rows(N, seed)
+    known = torch.zeros_like(x_0, dtype=torch.bool)
+    draws = Stream(seed).uniform(0, N, len(CODEC.slices)) < 0.5
+    for column, place in enumerate(CODEC.slices):
+        known[:, place] = draws[:, column, None]
+    known &= ~x_0.isnan()
+    x_0[N // 2 :], known[N // 2 :] = x_0[: N // 2], known[: N // 2]
+    return x_0.nan_to_num(), known
+
+
+def test_its_probabilities_are_those_of_whole_rows():
+    made, (x_0, known) = denoiser(), given_at_random()
+    log_snr = torch.where(known, math.inf, -math.inf).double()
+    with torch.no_grad():
+        state = made.given_levels(x_0, known)
+        for i, block in enumerate(CODEC.blocks):
+            absent = ~known[:, block.coordinates.start]
+            expected = made.level_log_probs(x_0.masked_fill(~known, 0.0), log_snr, i)
+            torch.testing.assert_close(state.level_log_probs(i)[absent], expected[absent])
+            piece = slice(5, 20)
+            found = state.level_log_probs(i, piece)
+            torch.testing.assert_close(found[absent[piece]], expected[piece][absent[piece]])
+
+
+@pytest.mark.parametrize("order", [range(5), range(4, -1, -1)])
+def test_levels_given_one_after_another_are_levels_given_at_once(order):
+    made, (x_0, known) = denoiser(), given_at_random(1)
+    last = order[-1]
+    with torch.no_grad():
+        state, at_the_end = made.given_levels(x_0, known), known.clone()
+        for i in order[:-1]:
+            block = CODEC.blocks[i]
+            unknown = ~at_the_end[:, block.coordinates.start]
+            state.give(i, level_of(block, x_0), unknown)
+            at_the_end[:, block.coordinates] = True
+        expected = made.given_levels(x_0, at_the_end)
+        torch.testing.assert_close(state.level_log_probs(last), expected.level_log_probs(last))
+        torch.testing.assert_close(state._entered, expected._entered)
+        assert torch.equal(state._free, expected._free)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_its_numbers_and_their_derivatives_are_those_of_whole_rows(copies):
+    made, (x_0, known) = denoiser(), given_at_random(2)
+    absent = ~known
+    absent[:, NUMBERS] = Stream(3).uniform(0, N, len(NUMBERS)) < 0.2
+    absent &= ~known
+    of_levels = known.clone()
+    of_levels[:, NUMBERS] = False
+    x_t = Stream(4).normal(0, copies * N, len(NUMBERS))
+    level, tangents = torch.tensor(0.7).double(), Stream(5).normal(0, 3 * copies * N, len(NUMBERS))
+    tangents = tangents.reshape(3, copies * N, -1)
+    plain = RowwiseConditional(made, x_0, known, absent, NUMBERS)
+    fast = RowwiseConditional(made.given_levels(x_0, of_levels), x_0, known, absent, NUMBERS)
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x_t, level), plain(x_t, level))
+        (value, push), (expected, push_plain) = fast.linearize(x_t, level), plain.linearize(x_t, level)
+        torch.testing.assert_close(value, expected)
+        torch.testing.assert_close(push(tangents), push_plain(tangents))
+
+
+def test_rows_alike_have_one_computation_and_the_same_bits():
+    made, (x_0, known) = denoiser(), given_at_random()
+    x_0, known = x_0[:1].repeat(300, 1), known[:1].repeat(300, 1)
+    known[:, CODEC.blocks[0].coordinates] = False
+    with torch.no_grad():
+        state = made.given_levels(x_0, known)
+        assert len(state._different(slice(None))[0]) == 64
+        log_p = state.level_log_probs(0)
+    assert torch.equal(log_p, log_p[:1].expand_as(log_p))
+    expected = made.level_log_probs(
+        x_0[:1].masked_fill(~known[:1], 0.0),
+        log_snr_by_coordinate(torch.tensor(-math.inf).double(), known[:1]),
+        0,
+    )
+    torch.testing.assert_close(log_p[:1], expected)
+
+
+def test_rows_alike_differ_once_other_levels_are_given():
+    made, x_0 = denoiser(), rows(N)[:1].nan_to_num().repeat(256, 1)
+    level = torch.arange(256) % 3
+    known = torch.zeros_like(x_0, dtype=torch.bool)
+    with torch.no_grad():
+        state = made.given_levels(x_0, known)
+        state.give(0, level, level > 0)
+        x_0[:, CODEC.blocks[0].coordinates] = torch.eye(3).double()[level]
+        known[:, CODEC.blocks[0].coordinates] = (level > 0)[:, None]
+        log_snr = torch.where(known, math.inf, -math.inf).double()
+        torch.testing.assert_close(
+            state.level_log_probs(1), made.level_log_probs(x_0.masked_fill(~known, 0.0), log_snr, 1)
+        )
+
+
+def test_equal_rows_are_found_and_collisions_are_not_taken_for_them():
+    x = torch.tensor([[1.0, 2.0], [0.0, 1.0], [1.0, 2.0], [0.0, 3.0]])
+    first, of_row = equal_rows(x)
+    assert len(first) == 3
+    assert torch.equal(x[first][of_row], x)
+    weights = torch.sin(torch.arange(1.0, 3.0, dtype=torch.float64))
+    collision = torch.stack([torch.tensor([weights[1], 0.0]), torch.tensor([0.0, weights[0]])])
+    first, of_row = equal_rows(collision.double())
+    assert torch.equal(collision[first][of_row], collision)
