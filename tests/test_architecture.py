@@ -22,6 +22,7 @@ LAYERS = [
     {"report"},
     {"estimator"},
     {"tasks"},
+    {"web"},
     {"cli"},
     {"__main__"},
 ]

@@ -54,7 +54,7 @@ class NoisyCurves(Density):
         return np.asarray(chosen + self.noise * normal_rows(start, stop, 2, stream.child("noise")))
 
     def _log_prob(self, x: Rows) -> Rows:
-        points, log_weights = self._nodes()
+        points, log_weights = self.nodes()
 
         def of_chunk(rows: Rows) -> Rows:
             terms = cdist(rows, points, "sqeuclidean")
@@ -69,7 +69,7 @@ class NoisyCurves(Density):
     def _find_entropy(self) -> Estimate:
         # The trapezoidal rule converges fast for a density that is smooth on the grid's scale and 0 at its border: a
         # spacing of half a noise width gives the entropy to 1e-5 nats. Points far from every curve are left out.
-        points, spacing, tail = self._nodes()[0], 0.5 * self.noise, _TAIL * self.noise
+        points, spacing, tail = self.nodes()[0], 0.5 * self.noise, _TAIL * self.noise
         axes = [
             np.arange(a, b, spacing) for a, b in zip(points.min(axis=0) - tail, points.max(axis=0) + tail, strict=True)
         ]
@@ -78,7 +78,8 @@ class NoisyCurves(Density):
         log_p = self._log_prob(grid[near])
         return exact(-np.sum(np.exp(log_p) * log_p) * spacing**2)
 
-    def _nodes(self) -> tuple[Rows, Rows]:
+    def nodes(self) -> tuple[Rows, Rows]:
+        """Return the nodes on the curves, (k, 2), and the logarithms of their weights, (k,)."""
         fine = np.linspace(0.0, 1.0, 1001)
         points, log_weights = [], []
         for curve in self.curves:

@@ -14,6 +14,7 @@ from backwalk.model.bounds import (
 from backwalk.model.conditions import Encoded, column_numbers, encoded, known_cells, numbers_given, of_numbers
 from backwalk.model.densities import MOST_EXACT_COLUMNS, log_density
 from backwalk.model.distributions import Conditional
+from backwalk.model.fields import denoised, log_density_at
 from backwalk.model.fitted import (
     MISMATCH_THAT_MATTERS,
     Conditions,
@@ -69,6 +70,7 @@ __all__ = [
     "conditional_pieces",
     "conditions_of",
     "default_decoder_variance",
+    "denoised",
     "encode_for_scoring",
     "encoded",
     "estimated",
@@ -77,6 +79,7 @@ __all__ = [
     "imputed",
     "known_cells",
     "log_density",
+    "log_density_at",
     "log_prob_of_rows",
     "measured_denoising_error",
     "mismatch_warning",

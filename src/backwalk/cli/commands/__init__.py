@@ -12,6 +12,7 @@ from backwalk.cli.commands.report import report
 from backwalk.cli.commands.sample import sample
 from backwalk.cli.commands.score import score
 from backwalk.cli.commands.split import split
+from backwalk.cli.commands.web import web
 from backwalk.cli.options import verbosity_options
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKWALK", "max_content_width": 100}
@@ -29,7 +30,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, split, fit, sample, score, impute, report, distil, info):
+for _command in (demo, split, fit, sample, score, impute, report, distil, info, web):
     cli.add_command(_command)
 
 __all__ = ["cli"]

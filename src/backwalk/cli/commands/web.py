@@ -1,0 +1,58 @@
+"""`backwalk web`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from backwalk.cli.options import force_option, verbosity_options
+from backwalk.cli.output import say
+
+
+@click.command()
+@click.argument("source", metavar="[MODEL|DATA]", required=False)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    show_default="8000, or the next one that is free",
+    help="Port of 127.0.0.1.",
+)
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option(
+    "--export",
+    "exported",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the page of MODEL as one .html file that needs no server, and end.",
+)
+@force_option
+@verbosity_options
+@click.pass_context
+def web(context: click.Context, /, source: str | None, exported: Path | None, **options: Any) -> None:
+    """Open a page on which noise becomes data.
+
+    The page shows a model that backwalk ships with, MODEL, or the rows of DATA, and trains models of them. It needs
+    `pip install "backwalk[web]"`. Its server answers to this computer alone, and only with the token in the address
+    that is printed; Ctrl-C ends it.
+    """
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise click.ClickException(
+            f'The page needs {error.name}, which is not installed: pip install "backwalk[web]".'
+        ) from error
+    from backwalk.web.serve import serve, sources
+
+    opened = sources(source)
+    if exported is None:
+        serve(**opened, port=options["port"], browser=not options["no_browser"], say=lambda text: say(context, text))
+        return
+    if "data" in opened:
+        raise click.UsageError("--export writes the page of a MODEL: fit one to DATA first.")
+    from backwalk.web.export import export
+
+    export(exported, **opened, overwrite=options["force"])
+    say(context, f"page: {exported.resolve()}")

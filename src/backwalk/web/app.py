@@ -1,0 +1,321 @@
+"""The routes: each one call of `operations.py`, in a worker thread.
+
+This module loads no torch: the page, the catalogue and the answers of the shipped model are served from files at once,
+while the library loads in the background.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import logging
+import re
+import threading
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
+
+import anyio
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from backwalk.web import start
+from backwalk.web.refusals import OUR_MISTAKE, Refusal, refusal_of
+from backwalk.web.security import Guard, Launch, policy
+from backwalk.web.sessions import Sessions, Workspace
+
+if TYPE_CHECKING:
+    from backwalk.web.operations import Operations
+
+STATIC = Path(str(files("backwalk.web"))) / "static"
+MOST_AT_ONCE = 2  # requests that compute
+MOST_WAITING = 128  # that wait for their turn
+SECONDS_BEFORE_LOADING = 2.0  # the library, unless a request needs it earlier
+_REPORT_POLICY = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"  # its own policy stands in the page
+_LOG = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Server:
+    """The state behind the routes. `model` and `data` are paths, or a built-in density, that the page opens with."""
+
+    def __init__(self, *, model: str | None = None, data: str | None = None) -> None:
+        self.sessions = Sessions()
+        self._model, self._data = model, data
+        self._loading = threading.Lock()
+        self._waiting = 0
+
+    @cached_property
+    def _limiters(self) -> dict[bool, anyio.CapacityLimiter]:
+        """Reports, which take a minute, wait in a line of their own."""
+        return {False: anyio.CapacityLimiter(MOST_AT_ONCE), True: anyio.CapacityLimiter(1)}
+
+    @cached_property
+    def _operations(self) -> Operations:
+        with self._loading:
+            from backwalk.web.opening import opened
+
+            return opened(self.sessions, model=self._model, data=self._data)
+
+    def operations(self) -> Operations:
+        """Return the operations; the library loads at the first call."""
+        return self._operations
+
+    def load(self) -> None:
+        """Load the library in the background."""
+        threading.Thread(target=self._load, name="backwalk loads", daemon=True).start()
+
+    def _load(self) -> None:
+        try:
+            self.operations()
+        except Exception:  # a request will meet it again, and answer it
+            _LOG.debug("loading failed:\n%s", traceback.format_exc())
+
+    async def compute(self, function: Callable[[Operations], _Result], *, is_report: bool = False) -> _Result:
+        """Return function(operations), called in a worker thread. Raises Refusal where too many wait already."""
+        if self._waiting >= MOST_WAITING:
+            raise Refusal(429, "Too many requests are waiting: try again in a moment.")
+        self._waiting += 1
+        try:
+            return await to_thread.run_sync(lambda: function(self.operations()), limiter=self._limiters[is_report])
+        finally:
+            self._waiting -= 1
+
+    def workspace(self, request: Request) -> Workspace:
+        """Return the workspace of the tab that a request comes from."""
+        name = request.headers.get("x-backwalk-workspace") or request.query_params.get("workspace")
+        return self.sessions.workspace(name)
+
+    def given_models(self) -> list[dict[str, str]]:
+        """Return the model that the page was opened with, as the list of models has it."""
+        return [] if self._model is None else [{"model": start.GIVEN, "title": Path(self._model).name}]
+
+    @property
+    def opened(self) -> str | None:
+        """What the page was opened with: "model", "data" or None."""
+        return "model" if self._model is not None else "data" if self._data is not None else None
+
+
+def make_app(launch: Launch, server: Server, *, static: Path = STATIC) -> Guard:
+    """Return the ASGI app of a launch."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        from backwalk.web.warnings_by_thread import warnings_by_thread
+
+        with ExitStack() as stack:
+            stack.enter_context(warnings_by_thread())
+            stack.callback(server.sessions.stop)
+            later = asyncio.get_running_loop().call_later(SECONDS_BEFORE_LOADING, server.load)
+            stack.callback(later.cancel)
+            yield
+
+    app = Starlette(
+        routes=[*_routes(server, static), Mount("/static", StaticFiles(directory=static))],
+        exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _failed},
+        lifespan=lifespan,
+    )
+    return Guard(app, launch, policy(inline_hashes((static / "index.html").read_text(encoding="utf-8"))))
+
+
+def inline_hashes(page: str) -> list[str]:
+    """Return the sources by which a Content Security Policy allows a page's inline scripts.
+
+    >>> inline_hashes('<script type="importmap">{}</script><script src="a.js"></script>')
+    ["'sha256-RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o='"]
+    """
+    scripts = re.findall(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", page, flags=re.DOTALL)
+    return [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts]
+
+
+def _routes(server: Server, static: Path) -> list[Route]:
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def index(_: Request) -> Response:
+        return Response((static / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+
+    async def catalogue(_: Request) -> Response:
+        return JSONResponse({**start.catalogue(), "start": start.opening(server.opened)})
+
+    async def make_data(request: Request) -> Response:
+        return _answered(await _call(server, request, "make_data", await _json(request)))
+
+    async def upload(request: Request) -> Response:
+        name, content = unquote(request.query_params.get("name", "")), await request.body()
+        return _answered(await _call(server, request, "upload", name, content))
+
+    async def describe_data(request: Request) -> Response:
+        return _answered(await _call(server, request, "describe_data", request.path_params["data"]))
+
+    async def choose_columns(request: Request) -> Response:
+        body = await _json(request)
+        return _answered(await _call(server, request, "choose_columns", request.path_params["data"], body))
+
+    async def begin_fit(request: Request) -> Response:
+        return _answered(await _call(server, request, "begin_fit", await _json(request)))
+
+    async def write_code(request: Request) -> Response:
+        return _answered(await _call(server, request, "code", await _json(request)))
+
+    async def describe_fit(request: Request) -> Response:
+        return JSONResponse(server.workspace(request).fits.get(request.path_params["fit"]).record())
+
+    async def list_models(request: Request) -> Response:
+        own = [{"model": each.name, "title": each.title} for each in server.workspace(request).models.items()]
+        return JSONResponse([*start.models(), *server.given_models(), *own])
+
+    async def stop_fit(request: Request) -> Response:
+        server.workspace(request).fits.get(request.path_params["fit"]).stop()
+        return JSONResponse({})
+
+    async def go_on(request: Request) -> Response:
+        return _answered(await _call(server, request, "go_on", request.path_params["fit"], await _json(request)))
+
+    async def events(request: Request) -> Response:
+        fit = server.workspace(request).fits.get(request.path_params["fit"])
+        last = request.headers.get("last-event-id", request.query_params.get("after", "-1"))
+        if not re.fullmatch(r"-?\d{1,9}", last):
+            raise Refusal(400, "Last-Event-ID should be the number of an event.")
+        first = max(int(last) + 1, 0)
+        if not fit.is_running and first >= len(fit.events):
+            return Response(status_code=204)  # an EventSource stops asking
+
+        async def stream() -> AsyncIterator[str]:
+            async for found in fit.follow(first):
+                if found is None:
+                    yield ": still here\n\n"
+                else:
+                    number, event = found
+                    yield f"id: {number}\nevent: {event.kind}\ndata: {json.dumps(event.data)}\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    async def describe_model(request: Request) -> Response:
+        model = request.path_params["model"]
+        stored = start.stored("GET", model, "model", None)
+        if stored is not None:
+            return Response(stored, media_type="application/json")
+        return _answered(await _call(server, request, "describe_model", model))
+
+    async def of_model(request: Request) -> Response:
+        model, name, body = request.path_params["model"], request.path_params["name"], await _json(request)
+        if name == "rows" and "format" in request.query_params:
+            return _answered(await _call(server, request, "rows_file", model, request.query_params["format"], body))
+        stored = start.stored("POST", model, name, body)
+        if stored is not None:
+            server.load()
+            return Response(stored, media_type=start.media_type(name))
+        if name not in _OF_MODEL:
+            raise Refusal(404, f"Models have no {name[:40]!r}.")
+        return _answered(await _call(server, request, "of_model", model, name, body))
+
+    async def rows_file(request: Request) -> Response:
+        try:
+            body = json.loads(request.query_params.get("request", "{}"))
+        except (ValueError, RecursionError):
+            raise Refusal(400, "request should be JSON.", "request") from None
+        suffix = request.query_params.get("format", "csv")
+        return _answered(await _call(server, request, "rows_file", request.path_params["model"], suffix, body))
+
+    async def report(request: Request) -> Response:
+        return _answered(await _call(server, request, "report", request.path_params["model"]))
+
+    async def model_file(request: Request) -> Response:
+        return _answered(await _call(server, request, "model_file", request.path_params["model"]))
+
+    return [
+        Route("/health", health),
+        Route("/", index),
+        Route("/api/catalogue", catalogue),
+        Route("/api/data", make_data, methods=["POST"]),
+        Route("/api/data/file", upload, methods=["POST"]),
+        Route("/api/data/{data}", describe_data),
+        Route("/api/data/{data}/columns", choose_columns, methods=["POST"]),
+        Route("/api/fits", begin_fit, methods=["POST"]),
+        Route("/api/fits/{fit}", describe_fit),
+        Route("/api/fits/{fit}/events", events),
+        Route("/api/fits/{fit}/stop", stop_fit, methods=["POST"]),
+        Route("/api/fits/{fit}/go-on", go_on, methods=["POST"]),
+        Route("/api/code", write_code, methods=["POST"]),
+        Route("/api/models", list_models),
+        Route("/api/models/{model}", describe_model),
+        Route("/api/models/{model}/rows", rows_file),
+        Route("/api/models/{model}/report", report),
+        Route("/api/models/{model}/download", model_file),
+        Route("/api/models/{model}/{name}", of_model, methods=["POST"]),
+    ]
+
+
+_OF_MODEL = ("chain", "particle", "field", "density", "bound", "rows", "conditional", "impute")
+
+
+async def _call(server: Server, request: Request, name: str, *arguments: Any) -> Any:
+    """Return the answer of one of the operations."""
+    workspace = server.workspace(request)
+    return await server.compute(
+        lambda operations: getattr(operations, name)(workspace, *arguments), is_report=name == "report"
+    )
+
+
+async def _json(request: Request) -> Any:
+    """Return a request's body as JSON values; an empty one is {}."""
+    if request.headers.get("content-type", "application/json").split(";")[0].strip() != "application/json":
+        raise Refusal(400, "The body should be JSON, application/json.")
+    body = await request.body()
+    try:
+        return json.loads(body, parse_constant=_no_number) if body else {}
+    except (ValueError, RecursionError):
+        raise Refusal(400, "The body should be JSON.") from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _answered(answer: Any) -> Response:
+    """Return an operation's answer as a response."""
+    if isinstance(answer, dict):
+        return JSONResponse(answer)
+    if hasattr(answer, "to_bytes"):
+        return Response(answer.to_bytes(), media_type="application/octet-stream")
+    headers = {} if answer.name is None else {"content-disposition": f'attachment; filename="{answer.name}"'}
+    if answer.name is None:
+        headers["content-security-policy"] = _REPORT_POLICY
+    return Response(answer.content, media_type=answer.media_type, headers=headers)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    refused = refusal_of(error)
+    assert refused is not None
+    headers = {"connection": "close"} if refused.status in (408, 413) else None
+    return JSONResponse(refused.record(), status_code=refused.status, headers=headers)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse(Refusal(error.status_code, error.detail).record(), status_code=error.status_code)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    """Answer an error of the library, or a mistake of ours, whose traceback goes to the log."""
+    known = refusal_of(error)
+    if known is not None:
+        return JSONResponse(known.record(), status_code=known.status)
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=400)
+    _LOG.error("a request failed:\n%s", "".join(traceback.format_exception(error)))
+    return JSONResponse(Refusal(500, OUR_MISTAKE).record(), status_code=500)

@@ -1,0 +1,164 @@
+"""The page's rows as Python and as command lines, which give the very same rows."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backwalk.datasets import MIXED_DENSITIES
+from backwalk.web.models import ModelEntry
+from backwalk.web.requests import DrawRequest, SettingsRequest
+from backwalk.web.rows import given_of
+from backwalk.web.settings import Argument, arguments
+from backwalk.web.tables import DataEntry, Source
+
+DOWNLOAD = "model.safetensors"
+_FIT_OPTIONS = {"max_steps": "--max-steps", "max_time": "--max-time", "n_epochs": "--epochs", "missing": "--missing"}
+_PUBLIC = ("NoiseSchedule", "Residual", "Sampler", "Textbook")
+
+
+def of_model(entry: ModelEntry, draw: DrawRequest) -> dict[str, Any]:
+    """Return code that draws rows from a model: it is fitted again, or loaded where a fit would differ."""
+    if entry.path is not None:
+        return _of_file(entry.path, draw, "")
+    known = entry.data is not None and entry.settings is not None
+    if not known or not entry.can_be_repeated:
+        why = (
+            "Download the model first: training was stopped, went on, or had a time limit, so that another fit differs."
+        )
+        return _of_file(DOWNLOAD, draw, why)
+    assert entry.data is not None
+    assert entry.settings is not None
+    return of_fit(entry.data, entry.settings, entry.seed, draw)
+
+
+def of_fit(data: DataEntry, settings: SettingsRequest, seed: int, draw: DrawRequest) -> dict[str, Any]:
+    """Return code that fits a model to a table and draws rows from it."""
+    if draw.reverse_variance is not None:  # training does not depend on them
+        settings = settings.model_copy(update={"reverse_variance": draw.reverse_variance})
+    found = arguments(settings, data.kinds, seed)
+    is_ddpm = settings.preset == "ddpm"
+    texts = ", ".join(f"{name}={argument.text}" for name, argument in found.items())
+    lines = [
+        *_rows_in_python(data.source),
+        f"model = Diffusion{'.ddpm' if is_ddpm else ''}({texts}).fit(X)",
+        _draws(draw),
+    ]
+    python = "\n".join([*_imports(data.source, lines), "", *lines, ""])
+    command = _fit_command(data, found, seed, is_ddpm=is_ddpm)
+    notes = []
+    if data.source.file is not None:
+        notes.append(f"{data.source.file} should lie in the current folder.")
+    if settings.max_time is not None:
+        notes.append(
+            "Fits with a time limit differ from each other: give max_steps for the same rows, or download the model."
+        )
+    if command is None:
+        notes.append(
+            f"`backwalk fit` has no options for these settings: download the model as {DOWNLOAD} for the commands."
+        )
+    shell = _sample_command(DOWNLOAD if command is None else "model.backwalk", draw)
+    return {
+        "python": python,
+        "shell": shell if command is None else f"{command}\n{shell}",
+        "same_rows": settings.max_time is None,
+        "note": " ".join(notes),
+    }
+
+
+def _of_file(path: str, draw: DrawRequest, note: str) -> dict[str, Any]:
+    lines = [f"model = Diffusion.load({path!r})"]
+    if draw.reverse_variance is not None:
+        note = f"{note} The reverse variances are the model's own here, not {draw.reverse_variance}.".strip()
+    lines.append(_draws(draw))
+    python = "\n".join([*_imports(None, lines), "", *lines, ""])
+    same = draw.reverse_variance is None
+    return {"python": python, "shell": _sample_command(path, draw), "same_rows": same, "note": note}
+
+
+def _imports(source: Source | None, lines: Sequence[str]) -> list[str]:
+    names = sorted(
+        {"Diffusion", *(name for name in _PUBLIC if any(f"{name}(" in line or f"{name}." in line for line in lines))}
+    )
+    found = [f"from backwalk import {', '.join(names)}"]
+    if source is None:
+        return found
+    if source.file is not None:
+        taken = "Selection, read_part" if source.dropped else "read_table"
+        return [*found, f"from backwalk.table import {taken}"]
+    return [*found, f"from backwalk.datasets import {source.density or 'around_points'}"]
+
+
+def _rows_in_python(source: Source) -> list[str]:
+    if source.file is not None:
+        if source.dropped:
+            return [f"X = read_part({source.file!r}, Selection(drop={source.dropped!r})).table"]
+        return [f"X = read_table({source.file!r})"]
+    drawn = f"sample({source.n}, random_state={source.seed})"
+    if source.points is not None:
+        return [f"X = around_points({[list(point) for point in source.points]!r}).{drawn}"]
+    if source.density in MIXED_DENSITIES:
+        dropped = f".drop(columns={list(source.dropped)!r})" if source.dropped else ""
+        return [f"density = {source.density}()", f"X = density.as_frame(density.{drawn}){dropped}"]
+    return [f"X = {source.density}().{drawn}"]
+
+
+def _draws(draw: DrawRequest) -> str:
+    given = given_of(draw.given)
+    texts = [str(draw.n)]
+    if given is not None:
+        shown = {name: set(value) if isinstance(value, frozenset) else value for name, value in given.items()}
+        texts.append(f"given={shown!r}")
+    if draw.sampler is not None and draw.eta:
+        texts.append(f"sampler=Sampler({draw.sampler!r}, {draw.n_evaluations!r}, {draw.eta!r})")
+    else:
+        texts += [f"sampler={draw.sampler!r}"] if draw.sampler is not None else []
+        texts += [f"n_evaluations={draw.n_evaluations}"] if draw.n_evaluations is not None else []
+    return f"rows = model.sample({', '.join([*texts, f'random_state={draw.seed}'])})"
+
+
+def _fit_command(data: DataEntry, found: Mapping[str, Argument], seed: int, *, is_ddpm: bool) -> str | None:
+    """Return the command that fits the same model; None where the command line has no options for it."""
+    source = data.source
+    words = ["backwalk", "fit", source.file or source.density or ""]
+    if source.points is not None or source.density in MIXED_DENSITIES or (source.density and source.seed != seed):
+        return None
+    if source.density is not None:
+        words += ["--rows", str(source.n)]
+    for name in source.dropped:
+        words += ["--drop", name]
+    words += ["--ddpm"] if is_ddpm else []
+    for name, argument in found.items():
+        if name == "random_state":
+            words += ["--seed", str(argument.value)]
+        elif name == "columns":
+            for column, kind in argument.value.items():
+                words += ["--column", f"{column}={kind}"]
+        elif name == "conditions":
+            words += ["--conditions", "none" if argument.value is None else str(argument.value)]
+        elif name in _FIT_OPTIONS:
+            words += [_FIT_OPTIONS[name], str(argument.value)]
+        else:
+            return None
+    return shlex.join([*words, "-o", "model.backwalk"])
+
+
+def _sample_command(model: str, draw: DrawRequest) -> str:
+    words = ["backwalk", "sample", model, "-n", str(draw.n), "--seed", str(draw.seed)]
+    for name, value in (given_of(draw.given) or {}).items():
+        words += ["--given", f"{name}={_condition(value)}"]
+    words += ["--sampler", draw.sampler] if draw.sampler is not None else []
+    words += ["--evaluations", str(draw.n_evaluations)] if draw.n_evaluations is not None else []
+    words += ["--eta", repr(draw.eta)] if draw.sampler is not None and draw.eta else []
+    return shlex.join([*words, "-o", "rows.csv"])
+
+
+def _condition(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "..".join("" if end is None else str(end) for end in value)
+    return "|".join(map(_text, sorted(value, key=str))) if isinstance(value, frozenset) else _text(value)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,183 @@
+"""Tables: draws from a density, rows around points drawn by hand, files; and their columns in words."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from backwalk.datasets import DENSITIES, MIXED_DENSITIES, Density, MixedDensity, around_points
+from backwalk.datasets.mixed import Category
+from backwalk.errors import InvalidInput
+from backwalk.estimator import Diffusion
+from backwalk.fitting import ChosenColumns, checked_settings, chosen_columns
+from backwalk.formatting import as_json, listed
+from backwalk.streams import Stream
+from backwalk.table import SUFFIXES, Selection, Table, as_table, read_part
+from backwalk.tasks.columns import facts_of_codec, words_of
+from backwalk.web.refusals import Refusal
+from backwalk.web.requests import ColumnsRequest, DataRequest
+
+MOST_IN_PICTURE = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where rows come from, as code needs it: a density's name, points drawn by hand, or a file's name."""
+
+    n: int
+    seed: int = 0
+    density: str | None = None
+    points: tuple[tuple[float, float], ...] | None = None
+    file: str | None = None
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class DataEntry:
+    """A table, the density that it was drawn from, if it is known, and the kinds of columns that were asked for."""
+
+    name: str
+    table: Table
+    source: Source
+    density: Density | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    messages: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return the answer of the routes that make a table."""
+        chosen = self.chosen()
+        taken = chosen.table
+        facts = facts_of_codec(taken.schema, chosen.codec, chosen.gaps)
+        return {
+            "data": self.name,
+            "n": len(self.table.values),
+            "columns": [_column(taken, j, fact) for j, fact in enumerate(facts)],
+            "set_aside": [{"name": name, "reason": f"it {reason}"} for name, reason in chosen.set_aside.items()],
+            "messages": list(self.messages),
+            "picture": _picture(taken, chosen),
+            "density": self.source.density or ("drawn" if self.source.points else None),
+        }
+
+    @property
+    def title(self) -> str:
+        """The table in a few words."""
+        if self.source.points is not None:
+            return f"{self.source.n:,} rows around {len(self.source.points)} drawn points"
+        name = self.source.density or self.source.file or "a table"
+        return f"{self.source.n:,} rows of {name.replace('_', ' ') if self.source.density else name}"
+
+    def chosen(self) -> ChosenColumns:
+        """Return the columns that a default fit takes."""
+        settings = checked_settings({**Diffusion().get_params(deep=False), "columns": dict(self.kinds) or None})
+        return chosen_columns(self.table, settings)
+
+
+def drawn(name: str, request: DataRequest) -> DataEntry:
+    """Return rows of a built-in density, or rows around points."""
+    if (request.density is None) == (request.points is None):
+        raise Refusal(400, "Either density or points should be given.", "density")
+    if request.points is not None:
+        points = tuple(request.points)
+        density: Density = around_points(np.array(points))
+        source = Source(request.n, request.seed, points=points)
+    else:
+        density = density_named(request.density or "")
+        source = Source(request.n, request.seed, density=request.density)
+    rows = density.sample_rows(0, request.n, stream=Stream(request.seed))
+    return DataEntry(name, as_table(as_rows(density, rows)), source, density)
+
+
+def density_named(name: str) -> Density:
+    """Return a built-in density. Raises Refusal for other names."""
+    known = {**DENSITIES, **MIXED_DENSITIES}
+    if name not in known:
+        raise Refusal(400, f"density should be one of {', '.join(known)}, but got {name!r}.", "density")
+    return known[name]()
+
+
+def as_rows(density: Density, rows: np.ndarray) -> Any:
+    """Return draws, (n, d), as they are given to a fit: an array, or a table of labels and numbers."""
+    if not isinstance(density, MixedDensity):
+        return rows
+    columns = {
+        column.name: pa.array(np.array(column.labels)[rows[:, j].astype(int)])
+        if isinstance(column, Category)
+        else pa.array(rows[:, j])
+        for j, column in enumerate(density.columns)
+    }
+    return pa.table(columns)
+
+
+def uploaded(name: str, file_name: str, content: bytes, folder: Path) -> DataEntry:
+    """Return the table in an uploaded file, which is checked as files of the command line are."""
+    suffix = next((each for each in SUFFIXES if file_name.lower().endswith(each)), None)
+    if suffix is None:
+        raise Refusal(400, f"A table file should end in {', '.join(SUFFIXES)}, but got {file_name[-80:]!r}.", "name")
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix) as file:
+        file.write(content)
+        file.flush()
+        try:
+            table = read_part(file.name, Selection()).table
+        except ValueError as error:
+            raise InvalidInput(str(error).replace(file.name, _shown(file_name))) from error
+    return DataEntry(name, table, Source(len(table.values), file=_shown(file_name)))
+
+
+def with_columns(name: str, entry: DataEntry, request: ColumnsRequest) -> DataEntry:
+    """Return a table with some of its columns, and with the kinds that are asked for."""
+    names = entry.table.schema.names
+    kept = list(names) if request.keep is None else request.keep
+    strange = [each for each in (*kept, *request.kinds) if each not in names]
+    if strange:
+        raise Refusal(400, f"The table has no column {strange[0][:80]!r}: choose among {listed(names)}.", "keep")
+    if entry.table.schema.columns is None and len(kept) < len(names):
+        raise Refusal(400, "Columns of an array have no names by which some could be kept.", "keep")
+    places = [j for j, each in enumerate(names) if each in set(kept)]
+    table = Table(entry.table.values[:, places], entry.table.schema.taken(places))
+    dropped = (*entry.source.dropped, *(each for each in names if each not in set(kept)))
+    source = Source(
+        entry.source.n, entry.source.seed, entry.source.density, entry.source.points, entry.source.file, dropped
+    )
+    made = DataEntry(name, table, source, entry.density if not dropped else None, dict(request.kinds), entry.messages)
+    made.chosen()  # refuses kinds that the columns cannot have
+    return made
+
+
+def _shown(file_name: str) -> str:
+    """Return the last part of a file's name, as some browsers send a path."""
+    return file_name.replace("\\", "/").rsplit("/", 1)[-1][-120:]
+
+
+def _column(table: Table, j: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+    values = table.values[:, j]
+    there = values[~np.isnan(values)]
+    labels = table.schema.labels[j]
+    found = {
+        "name": facts["name"],
+        "kind": facts["kind"],
+        "dtype": facts["dtype"],
+        "description": words_of(facts),
+        "n_missing": int(np.isnan(values).sum()),
+        "low": float(there.min()) if labels is None and len(there) else None,
+        "high": float(there.max()) if labels is None and len(there) else None,
+    }
+    if labels is not None:
+        found["levels"] = list(labels[:200])
+        found["n_levels"] = len(labels)
+    return as_json(found)  # type: ignore[no-any-return]
+
+
+def _picture(table: Table, chosen: ChosenColumns) -> dict[str, Any]:
+    """Return two columns of numbers of a few rows."""
+    from backwalk.report.frames import drawable
+
+    columns: Sequence[int] = drawable(chosen.codec)[:2]
+    pair = [columns[0], columns[min(1, len(columns) - 1)]]
+    rows = table.values[:MOST_IN_PICTURE, pair]
+    return {"columns": pair, "rows": as_json(rows[~np.isnan(rows).any(axis=1)])}
