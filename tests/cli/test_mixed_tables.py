@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from backwalk import Diffusion
-from backwalk.table import read_table
+from backwalk.table import Codec, read_table
 from backwalk.tasks.columns import lines_of
 from tests.cli.conftest import quietly, small_and_fast
 
@@ -310,3 +310,12 @@ def test_codes_of_digits_keep_their_zeros(run, tmp_path):
     assert status == 0, err
     status, out, err = run("impute", model, tmp_path / "later.csv")
     assert out.splitlines()[:3] == ["zip,amount", "10001,00123", "02134,123"]
+
+
+def test_the_kinds_of_columns_are_found_once_in_a_fit(run, birds, tmp_path, monkeypatch):
+    """Found by review: they were found for the messages, and again for the fit, at the same cost."""
+    calls, fit = [], Codec.fit.__func__
+    monkeypatch.setattr(Codec, "fit", classmethod(lambda *given, **more: calls.append(1) or fit(*given, **more)))
+    assert run("fit", birds[0], "-o", tmp_path / "m", *QUICK)[0] == 0
+    assert len(calls) == 1
+    assert Diffusion.load(tmp_path / "m").model_.schema.set_aside == ("bird",)

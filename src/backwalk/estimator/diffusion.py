@@ -23,6 +23,7 @@ from backwalk.estimator.conditionals import Conditionals
 from backwalk.estimator.draws import Draws
 from backwalk.estimator.scores import Scores
 from backwalk.fitting import (
+    ChosenColumns,
     check_budget,
     checked_checkpoint_options,
     checked_settings,
@@ -246,12 +247,12 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         """
         began = time.perf_counter()
         del y  # part of scikit-learn's signature
-        table = as_table(X)
+        rows = X if isinstance(X, ChosenColumns) else as_table(X)
         settings = checked_settings(self.get_params(deep=False))
-        weights = checked_weights(sample_weight, len(table.values))
+        weights = None if isinstance(rows, ChosenColumns) else checked_weights(sample_weight, len(rows.values))
         options = checked_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         before = getattr(self, "model_", None) if settings.warm_start else None
-        model, diverged = fitted(table, settings, before=before, options=options, began=began, weights=weights)
+        model, diverged = fitted(rows, settings, before=before, options=options, began=began, weights=weights)
         self._adopt(model)
         if diverged is not None:
             raise TrainingDiverged(

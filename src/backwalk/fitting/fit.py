@@ -24,7 +24,7 @@ from backwalk.errors import (
     TrainingDiverged,
 )
 from backwalk.fitting.card import digest, model_card, split_of
-from backwalk.fitting.column_choice import chosen_columns, refuse_other_columns
+from backwalk.fitting.column_choice import ChosenColumns, chosen_columns, refuse_other_columns
 from backwalk.fitting.plan import planned
 from backwalk.fitting.settings import CheckpointOptions, Settings, chosen_device, stream_of
 from backwalk.fitting.speed import measured_slowness
@@ -48,7 +48,7 @@ from backwalk.training.checkpoint import checkpoint_slowness
 
 
 def fitted(
-    table: Table,
+    rows: Table | ChosenColumns,
     settings: Settings,
     *,
     before: DiffusionModel | None,
@@ -58,18 +58,16 @@ def fitted(
 ) -> tuple[DiffusionModel, TrainingDiverged | None]:
     """Fit a model to a table; if training diverged and left finite weights, return the error too.
 
+    Columns may have been chosen before, by the same settings and without weights; their message is then the caller's.
     The network starts from the weights of the model `before`, if given. `weights`, (n,), are those of the rows, of mean
     1: they count in the codec and in the loss, and rows of weight 0 are left out. The time limit
     counts from `began`, a reading of `time.perf_counter`.
     """
-    if weights is not None and not weights.all():
-        counted = weights > 0.0
-        table, weights = replace(table, values=table.values[counted]), weights[counted] / weights[counted].mean()
-    chosen = chosen_columns(table, settings, weights)
+    chosen, weights = (rows, None) if isinstance(rows, ChosenColumns) else _chosen(rows, settings, weights)
     table, codec = chosen.table, chosen.codec
     if before is not None:
         refuse_other_columns(before, table.schema, codec)
-    if chosen.set_aside:
+    if chosen.set_aside and chosen is not rows:
         named = listed(f"{name!r} ({reason})" for name, reason in chosen.set_aside.items())
         text = f"columns set aside: {named}. New rows will not have them; name a column in columns= to keep it."
         warnings.warn(text, ColumnsSetAsideWarning, stacklevel=3)
@@ -184,6 +182,16 @@ def fitted(
             stopped_by=stopped_by,
         )
     return made(plan.denoiser, error, history, card), diverged
+
+
+def _chosen(
+    table: Table, settings: Settings, weights: NDArray[np.float64] | None
+) -> tuple[ChosenColumns, NDArray[np.float64] | None]:
+    """Return the columns of the rows that have a weight, and their weights, of mean 1."""
+    if weights is not None and not weights.all():
+        counted = weights > 0.0
+        table, weights = replace(table, values=table.values[counted]), weights[counted] / weights[counted].mean()
+    return chosen_columns(table, settings, weights), weights
 
 
 def _slowness(settings: Settings, n: int, k: int, *, options: CheckpointOptions | None) -> float:

@@ -104,7 +104,7 @@ def fit(
             observer.message(line)
     began = time.monotonic()
     estimator.fit(
-        table,
+        chosen,
         checkpoint=checkpoint,
         resume=resume,
         overwrite=force and not resume,
