@@ -266,3 +266,24 @@ def test_latents_and_students_are_of_numbers_alone(penguins, whole):
     ):
         with pytest.raises(InvalidInput, match="'species', column 'sex' have levels"):
             call()
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_estimates_are_values_that_their_column_can_have(statistic):
+    """Found by review: 39.1 was filled as 38.123, and a mass in steps of 25 g as 3,801.3."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "bill": np.round(rng.normal(40.0, 4.0, 150), 1),
+            "mass": 25.0 * np.round(rng.normal(160.0, 20.0, 150)),
+            "rating": rng.choice([0.5, 1.0, 3.5], 150),
+            "x": rng.normal(size=150),
+        }
+    )
+    gaps = frame.mask(rng.random(frame.shape) < 0.2)
+    small = Diffusion(max_steps=5, denoiser=Residual(8, 1), random_state=0, verbose=False)
+    filled = small.fit(gaps).impute(gaps, statistic=statistic, n_draws=5, random_state=0)
+    np.testing.assert_array_equal(filled["bill"], filled["bill"].round(1))
+    assert (filled["mass"] % 25.0 == 0.0).all()
+    assert set(filled["rating"]) <= {0.5, 1.0, 3.5}
+    pd.testing.assert_frame_equal(filled.where(gaps.notna()), gaps)

@@ -173,7 +173,7 @@ def test_a_number_beside_atoms_has_the_probability_with_which_it_is_drawn(dequan
     number = IntegerColumn(NumberColumn(6.0, 1.5), -1.0, 11.0, dequantisation, per=2.0)
     shares = (0.5 / len(atoms),) * len(atoms)
     codec = Codec((AtomsColumn(number, atoms, (*shares, 0.5)),))
-    v = (np.arange(200_000) + 0.5) / 200_000
+    v = (np.arange(20_000) + 0.5) / 20_000
     z = np.zeros((len(v), codec.n_encoded))
     z[:, -2:] = np.stack([np.ones(len(v)), stats.norm.ppf(v)], axis=1)
     drawn = codec.decode(z)[:, 0]
@@ -184,7 +184,7 @@ def test_a_number_beside_atoms_has_the_probability_with_which_it_is_drawn(dequan
         places = codec.dequantised_at(np.full((len(v), 1), x), v[:, None], weight=0.5)
         p = stats.norm.pdf(codec.encode(places)[:, -1]) * np.exp(codec.log_abs_det_jacobian(places))
         scored = np.mean(p / np.exp(codec.log_dequantisation(places, weight=0.5)))
-        assert scored == pytest.approx((drawn == x).mean(), abs=2e-5)
+        assert scored == pytest.approx((drawn == x).mean(), abs=2e-4)
         np.testing.assert_array_equal(codec.decode(codec.encode(places)), x)
 
 
@@ -293,8 +293,8 @@ def test_a_record_that_has_no_levels_is_refused(column):
 
 
 def test_columns_with_levels_describe_themselves():
-    assert (SITE.kind, SITE.distance, SITE.cell, SITE.n_uniforms) == ("levels", "total variation", 0.0, 0)
+    assert (SITE.kind, SITE.cell, SITE.n_uniforms) == ("levels", 0.0, 0)
     assert (SITE.axis.levels, RAIN.axis.asinh) == ((0.0, 1.0, 2.0), (0.0, 0.5))
-    assert (RAIN.kind, RAIN.distance, VISITS.cell, VISITS.n_uniforms) == ("atoms", "Kolmogorov-Smirnov", 1.0, 1)
+    assert (RAIN.kind, VISITS.cell, VISITS.n_uniforms) == ("atoms", 1.0, 1)
     assert SITE.description == "3 levels, one-hot codes"
     assert RAIN.description.startswith("0 in 60%, missing in 10% of rows; otherwise number with heavy tails")

@@ -103,8 +103,8 @@ class Conditionals(Fitted):
             Number of completed tables to draw; with `statistic`, the number of draws behind it (100 by default) where
             one evaluation of the network does not give it.
         statistic : {"mean", "median"}, default=None
-            Fill gaps of numbers with their conditional mean or median, and those of labels and truth values with the
-            most probable one. None draws.
+            Fill gaps of numbers with their conditional mean or median, rounded to a value that the column has where it
+            has levels or steps, and those of labels and truth values with the most probable one. None draws.
         random_state : int, numpy.random.Generator or RandomState, default=None
 
         Returns

@@ -25,7 +25,8 @@ class DiffusionImputer(OneToOneFeatureMixin, TransformerMixin, Conditionals, Bas
         The model, of which a copy is fitted; None has all defaults and shows no progress. Any columns may be given,
         unless its `conditions` say otherwise.
     statistic : {"mean", "median"}, default="mean"
-        What gaps of numbers are filled with; labels and truth values are the most probable ones. None draws.
+        What gaps of numbers are filled with, rounded where a column has steps; labels and truth values are the most
+        probable ones. None draws.
     n_draws : int, default=None
         Draws behind an estimate that one evaluation of the network does not give; None is 100.
     random_state : int, numpy.random.Generator or RandomState, default=None

@@ -22,6 +22,7 @@ from backwalk.formatting import listed
 from backwalk.model.fitted import DiffusionModel
 from backwalk.model.scoring import encoded_in_range
 from backwalk.table import Codec, LevelsColumn, Schema
+from backwalk.table.level_maps import nearest
 from backwalk.table.schema import shown
 
 _FEWEST_ROWS = 20  # to which all numbers apply
@@ -91,8 +92,7 @@ def _nearest_levels(codec: Codec, values: NDArray[np.float64]) -> NDArray[np.flo
     for column, own in zip(codec.columns, rows.T, strict=True):
         if isinstance(column, LevelsColumn) and column.coding == "value":
             levels = np.array(column.values)
-            nearest = levels[np.searchsorted(0.5 * (levels[1:] + levels[:-1]), own)]
-            own[:] = np.where(np.isnan(own), own, nearest)
+            own[:] = np.where(np.isnan(own), own, levels[nearest(own[:, None], levels[None])[:, 0]])
     return rows
 
 

@@ -25,6 +25,8 @@ from backwalk.model.one_column import (
 from backwalk.model.rejection import rows_by_number
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
+from backwalk.table import Codec, LevelsColumn
+from backwalk.table.level_maps import nearest
 from backwalk.torch_state import in_initial_torch_state
 
 Array = NDArray[np.float64]
@@ -67,9 +69,9 @@ def estimated(
 ) -> Array:
     """Return rows, (n, d), whose missing cells are the mean or the median given the observed ones.
 
-    Labels and truth values are the most probable ones. Levels take one evaluation for each column, and so do the means
-    of all numbers that are linear in their coordinates; means of others, and medians, are those of `n_draws` draws.
-    Raises as `imputed` does.
+    In columns with levels or steps it is the nearest of these. Labels and truth values are the most probable ones.
+    Levels take one evaluation for each column, and so do the means of all numbers that are linear in their coordinates;
+    means of others, and medians, are those of `n_draws` draws. Raises as `imputed` does.
     """
     codec, schema = model.codec, model.schema
     found, with_gaps = _with_constants(model, values)
@@ -101,8 +103,20 @@ def estimated(
             of_part = known_cells(model, found[with_gaps[part]])
             drawn = draws_given(model, of_part, with_gaps[part], n_draws, stream=stream, sampler=sampler)
             rows[part] = np.where(gaps[part] & pending, take(drawn, axis=1), rows[part])
-    found[with_gaps] = rows
+    found[with_gaps] = np.where(gaps, _own_values(codec, rows), rows)
     return found
+
+
+def _own_values(codec: Codec, rows: Array) -> Array:
+    """Return rows, (n, d), with the nearest level or step in the columns that have some."""
+    own = rows.copy()
+    for column, x in zip(codec.columns, own.T, strict=True):
+        if isinstance(column, LevelsColumn):
+            levels = np.sort(column.values)
+            x[:] = levels[nearest(x[:, None], levels[None])[:, 0]]
+        elif column.cell:
+            x[:] = column.maps.decode(column.maps.encode(x[:, None]))[:, 0]
+    return own
 
 
 def _of(conditional: Conditional, statistic: Statistic) -> Array:

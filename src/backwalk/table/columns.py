@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -39,8 +39,6 @@ class Column(ABC):
     """A column of the user's table. Its kinds are frozen dataclasses of plain numbers."""
 
     kind: ClassVar[str]
-    distance: ClassVar[Literal["Kolmogorov-Smirnov", "total variation"]] = "Kolmogorov-Smirnov"
-    """The distance by which reports compare the column's generated values with real ones."""
 
     @property
     def width(self) -> int:

@@ -52,7 +52,6 @@ class LevelsColumn(Column):
     frequencies: tuple[float, ...]
     coding: Coding
     kind: ClassVar[str] = "levels"
-    distance: ClassVar[Literal["Kolmogorov-Smirnov", "total variation"]] = "total variation"
 
     def __post_init__(self) -> None:
         if self.coding not in get_args(Coding):
