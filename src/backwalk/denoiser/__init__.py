@@ -6,7 +6,7 @@
 
 from torch import nn
 
-from backwalk.denoiser.layout import TableLayout
+from backwalk.denoiser.layout import WIDE, TableLayout
 from backwalk.denoiser.network import Residual, Textbook, is_low
 from backwalk.denoiser.own_network import NetworkDenoiser, answers, check_answers, checked_copy
 from backwalk.denoiser.preconditioning import (
@@ -24,6 +24,7 @@ Architecture = Textbook | Residual | nn.Module
 """The sizes of a network of this library, or a user's module with its initial weights."""
 
 __all__ = [
+    "WIDE",
     "Architecture",
     "EnsembleDenoiser",
     "NetworkDenoiser",

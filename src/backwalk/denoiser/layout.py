@@ -7,6 +7,7 @@ operations run together. A row of logits, (M,), holds the levels of all blocks, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,9 @@ from backwalk.diffusion import JointGaussian, level_log_posterior
 from backwalk.diffusion.levels import LEAST_NOISE_SQ
 from backwalk.table import Codec
 
+WIDE = 1024
+"""Columns of more levels than this are trained on fewer rows, and their levels come last."""
+_LIKE = 8  # codes on either side whose first numbers are compared with that of a known code
 _LEAST_VARIANCE = 0.05  # of a column of levels, by which inputs are divided
 
 
@@ -68,10 +72,15 @@ class TableLayout(nn.Module):
         alike: dict[tuple[int, int, bool], list[int]] = {}
         for i, block in enumerate(blocks):
             alike.setdefault((*block.codes.shape, block.is_one_hot), []).append(i)
+        alike = dict(sorted(alike.items(), key=lambda group: group[0][0] > WIDE))  # the sort is stable
         order = [i for members in alike.values() for i in members]
         sizes = [blocks[i].n_levels for i in order]
         starts = np.cumsum([0, *sizes])
         self.n_levels = int(starts[-1])
+        self.n_narrow = sum(size for size in sizes if size <= WIDE)
+        """The number of levels of all blocks but the wide ones, which come first in a row of logits."""
+        self.wide = [i for i in order if blocks[i].n_levels > WIDE]
+        self._n_narrow_groups = sum(n_levels <= WIDE for n_levels, _, _ in alike)
         self.outputs = [slice(0, 0)] * len(blocks)
         """The slice of a row of logits that belongs to each block, in the codec's order."""
         for i, start, size in zip(order, starts.tolist(), sizes, strict=False):
@@ -146,10 +155,15 @@ class TableLayout(nn.Module):
             made.append(Group(getattr(self, f"coordinates_{i}"), span, codes if codes.numel() else None, log_prior))
         return made
 
-    def log_posterior(self, x_t: Tensor, a: Tensor, b_sq: Tensor) -> Tensor:
-        """Return ln q of every level, (..., M), for x_t, a and b_sq, (..., k)."""
+    @property
+    def narrow(self) -> list[Group]:
+        """The groups of blocks that are not wide."""
+        return self.groups[: self._n_narrow_groups]
+
+    def log_posterior(self, x_t: Tensor, a: Tensor, b_sq: Tensor, groups: Sequence[Group] | None = None) -> Tensor:
+        """Return ln q of every level, (..., M), for x_t, a and b_sq, (..., k); `groups` are all by default."""
         parts = [x_t.new_empty((*x_t.shape[:-1], 0))]
-        for group in self.groups:
+        for group in self.groups if groups is None else groups:
             first = group.coordinates[:, 0]
             level = a[..., first].unsqueeze(-1), b_sq[..., first].unsqueeze(-1)
             log_q = level_log_posterior(x_t[..., group.coordinates], *level, group.codes, group.log_prior)
@@ -171,18 +185,21 @@ class TableLayout(nn.Module):
         """Return logits, (..., M), minus their mean within each block by the probabilities p."""
         return logits - self._by_block(p * logits)[..., self.block_of_level]
 
-    def normalised(self, logits: Tensor) -> Tensor:
-        """Return the log-softmax of logits, (..., M), within each block."""
+    def normalised(self, logits: Tensor, groups: Sequence[Group] | None = None) -> Tensor:
+        """Return the log-softmax of logits, (..., M), within each block; `groups` are all by default."""
         parts = [logits.new_empty((*logits.shape[:-1], 0))]
-        for group in self.groups:
+        for group in self.groups if groups is None else groups:
             grouped = _grouped(logits, group)
             parts.append(torch.log_softmax(grouped, dim=-1).flatten(-2))
         return torch.cat(parts, dim=-1)
 
-    def levels_of(self, x_0: Tensor) -> Tensor:
-        """Return the place of each block's level in a row of logits, (..., B): the level of the nearest code."""
+    def levels_of(self, x_0: Tensor, groups: Sequence[Group] | None = None) -> Tensor:
+        """Return the place of each block's level in a row of logits, (..., B): the level of the nearest code.
+
+        `groups` are all by default.
+        """
         parts = [x_0.new_empty((*x_0.shape[:-1], 0), dtype=torch.long)]
-        for group in self.groups:
+        for group in self.groups if groups is None else groups:
             n_blocks, n_levels = group.log_prior.shape
             starts = group.outputs.start + n_levels * torch.arange(n_blocks, device=x_0.device)
             parts.append(_nearest(x_0[..., group.coordinates], group.codes) + starts)
@@ -243,7 +260,18 @@ def _nearest(x: Tensor, codes: Tensor | None) -> Tensor:
         return x.argmax(-1)
     if codes.shape[-1] == 1:
         return (x - codes[..., 0]).abs().argmin(-1)
-    return (torch.einsum("...gw,glw->...gl", x, codes) - 0.5 * codes.square().sum(-1)).argmax(-1)
+    if codes.shape[1] <= WIDE:
+        return (torch.einsum("...gw,glw->...gl", x, codes) - 0.5 * codes.square().sum(-1)).argmax(-1)
+    return torch.stack([_nearest_of_many(x[..., g, :], codes[g]) for g in range(len(codes))], dim=-1)
+
+
+def _nearest_of_many(x: Tensor, codes: Tensor) -> Tensor:
+    """Return the level of a code x, (..., w), among many, (L, w): the nearest of those with a like first number."""
+    first, order = codes[:, 0].sort()
+    place = torch.searchsorted(first, x[..., 0].contiguous()).unsqueeze(-1)
+    near = order[(place + torch.arange(-_LIKE, _LIKE, device=x.device)).clamp(0, len(codes) - 1)]
+    closest = (x.unsqueeze(-2) - codes[near]).square().sum(-1).argmin(-1, keepdim=True)
+    return near.gather(-1, closest).squeeze(-1)
 
 
 def _grouped(of_levels: Tensor, group: Group) -> Tensor:

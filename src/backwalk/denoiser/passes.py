@@ -46,11 +46,17 @@ def prediction(x: Tensor, parameters: list[Tensor]) -> Tensor:
 def prediction_in_place(x: Tensor, parameters: list[Tensor]) -> Tensor:
     """Return the bits of `prediction` by operations in place, which autograd does not allow."""
     n = len(parameters)
+    return affine(last_units(x, parameters), parameters[n - 2], parameters[n - 1])
+
+
+def last_units(x: Tensor, parameters: list[Tensor]) -> Tensor:
+    """Return silu(h) after the last block, (members, rows, width)."""
+    n = len(parameters)
     h = torch.baddbmm(parameters[1], x, parameters[0])
     for k in range(2, n - 2, 4):
         inner = torch.baddbmm(parameters[k + 1], silu(h), parameters[k])
         h.baddbmm_(silu(inner, inplace=True), parameters[k + 2]).add_(parameters[k + 3])
-    return affine(silu(h, inplace=True), parameters[n - 2], parameters[n - 1])
+    return silu(h, inplace=True)
 
 
 def prediction_and_slopes(x: Tensor, parameters: list[Tensor]) -> list[Tensor]:
@@ -149,11 +155,19 @@ def prediction_kept(x: Tensor, parameters: list[Tensor], half: bool) -> list[Ten
 
 def gradients_by(by_f: Tensor, x: Tensor, kept: list[Tensor], parameters: list[Tensor], half: bool) -> list[Tensor]:
     """Return the gradients by `parameters` of a loss whose gradient by F is `by_f`, from `prediction_kept`."""
+    by_last = torch.bmm(by_f, parameters[len(parameters) - 2].transpose(1, 2))
+    return gradients_within(by_f, by_last, x, kept, parameters, half)[:-1]
+
+
+def gradients_within(
+    by_f: Tensor, by_last: Tensor, x: Tensor, kept: list[Tensor], parameters: list[Tensor], half: bool
+) -> list[Tensor]:
+    """Return the gradients by `parameters`, and by each row's h_0, (members, rows, width), given that by silu(h)."""
     whole, n = x.dtype, len(parameters)
     factor = torch.bfloat16 if half else whole
     last, last_slope = kept[n - 4], kept[n - 3]
     gradients = [product(last.transpose(1, 2), by_f), by_f.sum([1], keepdim=True)]
-    by_h = torch.bmm(by_f, parameters[n - 2].transpose(1, 2)).mul_(last_slope)
+    by_h = by_last.mul_(last_slope)
     for k in range(n - 6, 1, -4):
         outer, outer_slope, inner, inner_slope = kept[k - 2], kept[k - 1], kept[k], kept[k + 1]
         by_h_factor = by_h.to(factor)
@@ -166,7 +180,7 @@ def gradients_by(by_f: Tensor, x: Tensor, kept: list[Tensor], parameters: list[T
         gradients = [by_opening, by_a, by_closing, by_b] + gradients  # noqa: RUF005 - TorchScript cannot unpack
         by_h.addcmul_(through, outer_slope)
     by_enter = torch.bmm(x.transpose(1, 2), by_h)
-    return [by_enter, by_h.sum([1], keepdim=True)] + gradients  # noqa: RUF005
+    return [by_enter, by_h.sum([1], keepdim=True)] + gradients + [by_h]  # noqa: RUF005
 
 
 def loss_and_gradients(

@@ -29,11 +29,13 @@ import torch
 from torch import Tensor
 
 from backwalk.denoiser.given_levels import GivenLevels
-from backwalk.denoiser.layout import TableLayout
+from backwalk.denoiser.layout import Group, TableLayout
 from backwalk.denoiser.network import ResidualNetwork
 from backwalk.denoiser.numbers_start import NumbersStart, numbers_start
 from backwalk.denoiser.passes import (
-    gradients_by,
+    affine,
+    gradients_within,
+    last_units,
     prediction,
     prediction_and_slopes,
     prediction_in_place,
@@ -41,6 +43,7 @@ from backwalk.denoiser.passes import (
     pushed,
 )
 from backwalk.denoiser.preconditioning import EnsembleDenoiser
+from backwalk.denoiser.wide_levels import WideInputs, wide_heads
 from backwalk.diffusion import scales
 from backwalk.diffusion.derivatives import Push
 from backwalk.threads import scripted
@@ -110,13 +113,32 @@ class TableDenoiser(EnsembleDenoiser):
         It is the sum of weight (x_0 - x_0_hat)^2 over numbers and of -weight ln p(l_0 | x_t) over blocks of levels,
         whose weight is that of their first coordinate.
         """
-        layout = self.layout
+        layout, n_narrow = self.layout, self.layout.n_narrow
+        x_0, log_snr = x_0.unsqueeze(0), log_snr.unsqueeze(0)
         a, b = scales(log_snr, x_0)
-        p, x_0_hat = self._means(a * x_0 + b * eps, log_snr)
-        log_p = p.gather(-1, layout.levels_of(x_0)).clamp(min=_LEAST_PROBABILITY).log()
-        error = x_0[..., layout.numbers] - x_0_hat
-        of_numbers = (weight[..., layout.numbers] * error.square()).sum(-1)
-        return of_numbers - (weight[..., layout.block_coordinates] * log_p).sum(-1)
+        x_t = a * x_0 + b * eps
+        start = self._start(x_t, log_snr, layout.narrow)
+        inputs = WideInputs(layout, x_t, a, start.noise_sq)
+        heads = list(wide_heads(layout, x_0, x_t, a, start.noise_sq, weight.unsqueeze(0)))
+        of_blocks = weight[..., layout.block_coordinates[: layout.n_blocks - len(layout.wide)]]
+        has_levels = bool((of_blocks > 0.0).any())
+        totals: list[Tensor] = []
+        for k in range(self.n_members):
+            in_order = [parameter[k : k + 1] for parameter in self.network.in_order]
+            parameters = inputs.narrow_parameters(in_order, x_0.shape[1])
+            last = scripted(last_units, x_0.device)(start.inputs, parameters)
+            f = affine(last, *(part[..., 0 if has_levels else n_narrow :].contiguous() for part in parameters[-2:]))
+            found = [self._numbers_hat(start, x_t, f[..., f.shape[-1] - layout.n_numbers :])]
+            found += [head.log_p(last, *in_order[-2:]).exp() for head in heads]
+            found += [self._log_p(start, f, layout.narrow).exp()] if has_levels else []
+            totals = found if not totals else [one + other for one, other in zip(totals, found, strict=True)]
+        mean = [total[0] / self.n_members for total in totals]
+        losses = (weight[..., layout.numbers] * (x_0[0][..., layout.numbers] - mean[0]).square()).sum(-1)
+        if has_levels:
+            losses -= (of_blocks * _log_of(mean[-1], layout.levels_of(x_0[0], layout.narrow))).sum(-1)
+        for head, p in zip(heads, mean[1:], strict=False):
+            losses.index_add_(0, head.rows, (head.weight[0] * _log_of(p, head.level[0])).sum(-1), alpha=-1)
+        return losses
 
     def loss_and_gradients(
         self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False
@@ -125,24 +147,39 @@ class TableDenoiser(EnsembleDenoiser):
 
         All tensors are (members, rows, k).
         """
-        layout = self.layout
+        layout, n_narrow = self.layout, self.layout.n_narrow
         with torch.no_grad():
             a, b = scales(log_snr, x_0)
             x_t = a * x_0 + b * eps
-            start = self._start(x_t, log_snr)
-            parameters = self.network.in_order
+            start = self._start(x_t, log_snr, layout.narrow)
+            inputs = WideInputs(layout, x_t, a, start.noise_sq)
+            in_order = self.network.in_order
+            parameters = inputs.narrow_parameters(in_order, x_0.shape[1])
             f, *kept = scripted(prediction_kept, x_0.device)(start.inputs, parameters, bfloat16)
-            log_p = self._log_p(start, f)
-            levels, of_blocks = layout.levels_of(x_0), weight[..., layout.block_coordinates]
+            log_p = self._log_p(start, f, layout.narrow)
+            of_blocks = weight[..., layout.block_coordinates[: layout.n_blocks - len(layout.wide)]]
+            levels = layout.levels_of(x_0, layout.narrow)
             cross_entropy = -(of_blocks * log_p.gather(-1, levels)).sum()
-            error = x_0[..., layout.numbers] - self._numbers_hat(start, x_t, f[..., layout.n_levels :])
+            error = x_0[..., layout.numbers] - self._numbers_hat(start, x_t, f[..., n_narrow:])
             weighted = weight[..., layout.numbers] * error
             by_logits = log_p.exp_().scatter_add_(-1, levels, torch.full_like(of_blocks, -1.0))
-            by_logits *= of_blocks[..., layout.block_of_level]
+            by_logits *= of_blocks[..., layout.block_of_level[:n_narrow]]
             fixed = start.numbers.known | start.numbers.free
             by_numbers = (-2.0 * start.numbers.scale * weighted).masked_fill(fixed, 0.0)
             by_f = torch.cat([by_logits, by_numbers], dim=-1)
-            gradients = scripted(gradients_by, x_0.device)(by_f, start.inputs, kept, parameters, bfloat16)
+            by_last = torch.bmm(by_f, parameters[-2].transpose(1, 2))
+            of_wide = []
+            for head in wide_heads(layout, x_0, x_t, a, start.noise_sq, weight):
+                log_p = head.log_p(kept[-2], *in_order[-2:])
+                cross_entropy -= (head.weight * log_p.gather(-1, head.level)).sum()
+                by_head = log_p.exp_().scatter_add_(-1, head.level, torch.full_like(head.weight, -1.0)) * head.weight
+                by_last.index_add_(1, head.rows, torch.bmm(by_head, in_order[-2][..., head.outputs].transpose(1, 2)))
+                of_wide.append((head, by_head))
+            *gradients, by_h = scripted(gradients_within, x_0.device)(
+                by_f, by_last, start.inputs, kept, parameters, bfloat16
+            )
+            if layout.wide:
+                gradients = inputs.whole_gradients(gradients, in_order, by_h, of_wide, kept[-2])
         return cross_entropy + (weighted * error).sum(), self.network.by_parameter(gradients)
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
@@ -176,8 +213,11 @@ class TableDenoiser(EnsembleDenoiser):
         """Return the weights of the residual blocks."""
         return self.network.hidden_matrices()
 
-    def _start(self, x_t: Tensor, log_snr: Tensor) -> _Start:
-        """Return the start for x_t, (members, rows, k), and log_snr of the same shape or (members, rows)."""
+    def _start(self, x_t: Tensor, log_snr: Tensor, groups: list[Group] | None = None) -> _Start:
+        """Return the start for x_t, (members, rows, k), and log_snr of the same shape or (members, rows).
+
+        `groups` are those of the first levels, by default all.
+        """
         layout = self.layout
         if log_snr.ndim < x_t.ndim:
             log_snr = log_snr.unsqueeze(-1)
@@ -185,10 +225,11 @@ class TableDenoiser(EnsembleDenoiser):
         a, b = scales(log_snr, x_t)
         known = b == 0.0
         noise_sq = b.square()
-        log_q = layout.log_posterior(x_t, a, noise_sq)
+        log_q = layout.log_posterior(x_t, a, noise_sq, groups)
         q = log_q.exp()
         numbers = numbers_start(layout, self.floor, x_t, log_snr, layout.at_an_atom(q, known))
-        of_levels = (q - layout.prior) * layout.input_scale[: layout.n_levels]
+        n_levels = q.shape[-1]
+        of_levels = (q - layout.prior[:n_levels]) * layout.input_scale[:n_levels]
         levels_known = bool(known[..., layout.block_coordinates].all())
         return _Start(torch.cat([of_levels, numbers.inputs], dim=-1), a, noise_sq, log_q, numbers, levels_known)
 
@@ -217,8 +258,8 @@ class TableDenoiser(EnsembleDenoiser):
         p, x_0_hat = (sum(each[1:], start=each[0])[0] / self.n_members for each in zip(*parts, strict=True))
         return p, x_0_hat
 
-    def _log_p(self, start: _Start, f: Tensor) -> Tensor:
-        return self.layout.normalised(start.log_q + f[..., : self.layout.n_levels])
+    def _log_p(self, start: _Start, f: Tensor, groups: list[Group] | None = None) -> Tensor:
+        return self.layout.normalised(start.log_q + f[..., : start.log_q.shape[-1]], groups)
 
     def _numbers_hat(self, start: _Start, x_t: Tensor, f: Tensor) -> Tensor:
         """Return x_0_hat of the numbers from the network's outputs for them, (..., I)."""
@@ -229,6 +270,10 @@ class TableDenoiser(EnsembleDenoiser):
         x_0_hat = self.layout.expected_codes(p)
         x_0_hat[..., self.layout.numbers] = numbers.expand(*x_0_hat.shape[:-1], -1)
         return x_0_hat
+
+
+def _log_of(p: Tensor, level: Tensor) -> Tensor:
+    return p.gather(-1, level).clamp(min=_LEAST_PROBABILITY).log()
 
 
 def _levels(x_t: Tensor, log_snr: Tensor) -> Tensor:

@@ -15,6 +15,10 @@ of a batch has one of five patterns:
 A number with atoms is given only where its level is, and otherwise shares the level's state. A missing cell is absent
 in all patterns, and has no loss. "mixed" and "regression" serve conditions on any columns;
 without conditions only the first three occur.
+
+Columns of more than `WIDE` levels are absent where they would be noisy, as rows are drawn level by level. The loss of
+such a column is computed in every s-th row, with s times the weight, so that a batch has at most 2^20 probabilities of
+its levels. Its expectation is the same.
 """
 
 from __future__ import annotations
@@ -29,10 +33,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backwalk.denoiser import WIDE
 from backwalk.streams import Stream
 from backwalk.table import Codec
 
 NOISY, GIVEN, ABSENT = 0, 1, 2
+_MOST_PROBABILITIES = 2**20
 _GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
@@ -69,6 +75,8 @@ class Patterns:
     level_weight: float = 1.0
     given: tuple[tuple[int, ...], ...] | None = None
     """Sets of parts, of which one is given in "mixed" and "regression"; None is any parts."""
+    wide: tuple[tuple[int, int], ...] = ()
+    """The part, and the number of levels, of each column of more than `WIDE` levels."""
 
     @classmethod
     def of(
@@ -86,7 +94,8 @@ class Patterns:
         sets = None
         if given is not None and given != "any":
             sets = tuple(tuple(int(i) for j in columns for i in np.unique(part[codec.slices[j]])) for columns in given)
-        return cls(tuple(part.tolist()), tuple(is_code.tolist()), tuple(level.tolist()), shares, given=sets)
+        wide = tuple((int(part[b.coordinates.start]), b.n_levels) for b in codec.blocks if b.n_levels > WIDE)
+        return cls(tuple(part.tolist()), tuple(is_code.tolist()), tuple(level.tolist()), shares, given=sets, wide=wide)
 
     def draw(self, rows: int, *, stream: Stream) -> Tensor:
         """Return the state of each part, NOISY, GIVEN or ABSENT, in the rows of a batch: (rows, J), int8."""
@@ -117,6 +126,8 @@ class Patterns:
         of_mixed = np.where(is_given, GIVEN, np.where(is_absent, ABSENT, NOISY))
         states = np.where((kind == 3)[:, None], of_mixed, states)
         states = np.where((kind == 4)[:, None], np.where(is_given, GIVEN, ABSENT), states)
+        for place, _ in self.wide:
+            states[states[:, place] == NOISY, place] = ABSENT
         return torch.from_numpy(states.astype(np.int8))
 
     def chain(self, place: Tensor) -> Tensor:
@@ -158,6 +169,12 @@ class Patterns:
         )  # the v-loss's at SNR 0
         is_code = torch.tensor(self.is_code, device=device)
         weights = of_numbers.masked_fill(is_code, self.level_weight).masked_fill((states == GIVEN) | ~seen, 0.0)
+        for place, n_levels in self.wide:
+            every = -(-weights.shape[-2] * n_levels // _MOST_PROBABILITIES)
+            own = torch.tensor(self.part, device=device) == place
+            weights[..., ::every, own] *= every
+            counted = torch.arange(weights.shape[-2], device=device) % every == 0
+            weights = weights.masked_fill(own & ~counted[:, None], 0.0)
         return levels, weights
 
     def _prefix(self, n_given: np.ndarray) -> np.ndarray:

@@ -83,7 +83,7 @@ class Validation:
         is_code = torch.tensor(patterns.is_code, device=x_0.device)
         levels, weight = patterns.by_coordinate(rows, log_snr, nats, chain)
         is_next = is_code & patterns.is_next(chain).to(x_0.device) & (weight > 0.0)  # the next column of levels counts
-        self._add(rows, eps, levels, is_next * (patterns.n_levels / draws))
+        self._add(rows, eps, levels, is_next * weight * (patterns.n_levels / (patterns.level_weight * draws)))
         levels, weight = patterns.by_coordinate(rows, log_snr, nats, patterns.levels_given(n))
         self._add(rows, eps, levels, weight.masked_fill(is_code, 0.0))
 

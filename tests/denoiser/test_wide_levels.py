@@ -1,0 +1,88 @@
+"""Columns of very many levels: the loss and its gradients are those of any other column."""
+
+import pytest
+import torch
+
+from backwalk.denoiser import layout as layouts
+from backwalk.denoiser.wide_levels import wide_heads
+from backwalk.diffusion import scales
+from backwalk.model.levels import level_of
+from backwalk.streams import Stream
+from backwalk.training import Patterns, Shares
+from backwalk.training import patterns as training_patterns
+from backwalk.training.patterns import ABSENT, NOISY
+from tests.denoiser.tables import CODEC, N, denoiser, rows
+
+WIDE_BLOCK = 4  # of 70 levels
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    """A denoiser for which a column of 70 levels is wide."""
+    monkeypatch.setattr(layouts, "WIDE", 64)
+    made = denoiser()
+    assert made.layout.wide == [WIDE_BLOCK]
+    return made
+
+
+@pytest.fixture
+def plain():
+    made = denoiser()
+    assert made.layout.wide == []
+    return made
+
+
+@pytest.fixture
+def batch():
+    """Rows of all patterns, with levels given, absent and noisy."""
+    x_0 = rows(N)
+    level = torch.linspace(-5.0, 7.0, N, dtype=torch.float64)
+    patterns = Patterns.of(CODEC, Shares(0.3, 0.15, 0.2, 0.2, 0.15))
+    log_snr, weight = patterns.by_coordinate(x_0, level, 1.0 + level.exp(), patterns.draw(N, stream=Stream(3)))
+    eps = Stream(4).normal(0, N, CODEC.n_encoded)
+    return torch.where(x_0.isnan(), eps.roll(1, 0), x_0), eps, log_snr, weight
+
+
+def test_its_losses_and_gradients_are_those_of_any_other_block(plain, wide, batch):
+    with torch.no_grad():
+        torch.testing.assert_close(wide.losses(*batch), plain.losses(*batch))
+    of_members = [part.expand(2, *part.shape) for part in batch]
+    (loss, gradients), (expected, others) = (made.loss_and_gradients(*of_members) for made in (wide, plain))
+    torch.testing.assert_close(loss, expected)
+    for one, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_rows_without_a_weight_take_no_probabilities(plain, wide, batch):
+    x_0, eps, log_snr, weight = batch
+    weight = weight.clone()
+    weight[1::2, CODEC.blocks[WIDE_BLOCK].coordinates] = 0.0
+    with torch.no_grad():
+        torch.testing.assert_close(wide.losses(x_0, eps, log_snr, weight), plain.losses(x_0, eps, log_snr, weight))
+        a, b = scales(log_snr, x_0)
+        parts = (part[None] for part in (x_0, a * x_0 + b * eps, a, b.square(), weight))
+        (head,) = wide_heads(wide.layout, *parts)
+    assert bool((head.rows % 2 == 0).all())
+
+
+def test_known_codes_of_many_levels_are_found(wide):
+    x_0 = rows(200, 5).float()
+    assert torch.equal(wide.layout.float().level_of(WIDE_BLOCK, x_0), level_of(CODEC.blocks[WIDE_BLOCK], x_0))
+
+
+def test_training_computes_a_wide_column_in_some_rows_with_the_same_expectation(monkeypatch):
+    monkeypatch.setattr(training_patterns, "WIDE", 64)
+    monkeypatch.setattr(training_patterns, "_MOST_PROBABILITIES", 70 * 100)
+    n, shares = 1000, Shares(0.3, 0.15, 0.2, 0.2, 0.15)
+    patterns = Patterns.of(CODEC, shares)
+    first = CODEC.blocks[WIDE_BLOCK].coordinates.start
+    ((part, n_levels),) = patterns.wide
+    assert n_levels == 70
+    states = patterns.draw(n, stream=Stream(1))
+    assert not bool((states[:, part] == NOISY).any())
+    level = torch.zeros(n)
+    weight = patterns.by_coordinate(rows(n).float(), level, 1.0 + level.exp(), states)[1][:, first]
+    assert int((weight > 0).sum()) <= 100
+    absent = (states[:, part] == ABSENT).float()
+    # The rows of every pattern are spread evenly, so that a tenth of them is near a tenth of each.
+    assert float(weight.sum()) == pytest.approx(float(absent.sum()), rel=0.1)
