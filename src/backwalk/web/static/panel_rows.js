@@ -1,0 +1,129 @@
+// Rows as a table: some columns given, others drawn, predicted or filled in.
+import { postBlob, postJson, withWorkspace } from "./api.js";
+import { lineChart, shareBars } from "./charts.js";
+import { add, el, field, number, offer, option, say, tableOf } from "./dom.js";
+import { attempt, onModel, session } from "./session.js";
+import { asked, drawing, state } from "./state.js";
+
+const MOST_SHOWN = 50;
+const parts = {};
+let inputs = [];
+
+// The values that people have set, by column; empty fields are not given.
+function given() {
+  const values = {};
+  for (const { column, control } of inputs) {
+    if (control.value === "") continue;
+    values[column.name] = column.levels ? column.levels[Number(control.value)] : control.type === "number" ? Number(control.value) : control.value;
+  }
+  return values;
+}
+
+function controlOf(column) {
+  if (column.levels) return el("select", {}, option("", "not given"), column.levels.map((level, i) => option(String(i), String(level))));
+  const isText = typeof column.low === "string";
+  return el("input", { type: isText ? "text" : "number", step: "any", placeholder: "not given", inputmode: isText ? null : "decimal" });
+}
+
+function shown(value) {
+  if (value === null || value === undefined) return "–";
+  return typeof value === "number" ? number(value, 5) : String(value);
+}
+
+function request() {
+  const { sampler, n_evaluations: evaluations, eta, seed } = drawing();
+  const values = given();
+  return asked({ n: Number(parts.n.value) || 10, seed, sampler, n_evaluations: evaluations, eta, given: values });
+}
+
+async function draw() {
+  const answer = await attempt(parts.draw, () => postJson(`/api/models/${session.card.id}/rows`, request()));
+  if (!answer) return;
+  const rows = answer.rows.slice(0, MOST_SHOWN);
+  parts.result.replaceChildren(
+    el("p", { class: "hint" }, answer.rows.length > MOST_SHOWN ? `The first ${MOST_SHOWN} of ${answer.rows.length} rows.` : `${answer.rows.length} rows.`),
+    tableOf("Drawn rows", ["row", ...answer.columns], rows.map((row, i) => [String(i), ...row.map(shown)])),
+  );
+  say(`${answer.rows.length} rows are drawn.`);
+}
+
+async function download(format) {
+  const blob = await attempt(null, () => postBlob(`/api/models/${session.card.id}/rows?format=${format}`, request()));
+  if (blob) offer(blob, `rows.${format}`);
+}
+
+async function predict() {
+  const column = parts.column.value, values = given();
+  delete values[column];
+  const answer = await attempt(parts.predict, () => postJson(`/api/models/${session.card.id}/conditional`, { given: values, column }));
+  if (!answer) return;
+  const what = Object.keys(values).length ? `${column}, given ${Object.entries(values).map(([name, value]) => `${name} = ${value}`).join(", ")}` : `${column}, with nothing given`;
+  const blocks = [el("h3", {}, what)];
+  if (answer.levels) {
+    const shares = answer.levels.map((level, i) => ({ name: shown(level), value: answer.probabilities[i] })).sort((a, b) => b.value - a.value).slice(0, 12);
+    blocks.push(shareBars(`Probabilities of ${what}`, shares), tableOf(`Probabilities of ${what}`, ["level", "probability"], shares.map(({ name, value }) => [name, number(value, 3)])));
+  } else {
+    if (answer.density) blocks.push(lineChart(`Density of ${what}`, [{ name: "density", class: "loss", points: answer.density }], column, "density", { low: 0 }));
+    const quantiles = Array.isArray(answer.quantiles) ? answer.quantiles : Object.entries(answer.quantiles || {});
+    blocks.push(tableOf(`Figures of ${what}`, ["figure", "value"], [["mean", shown(answer.mean)], ...quantiles.map(([share, value]) => [`${number(100 * Number(share), 3)} % quantile`, shown(value)])]));
+  }
+  parts.result.replaceChildren(...blocks);
+  say(`The distribution of ${what} is shown.`);
+}
+
+async function fill() {
+  const values = given(), row = Object.fromEntries(session.card.columns.map(({ name }) => [name, values[name] ?? null]));
+  const answer = await attempt(parts.fill, () => postJson(`/api/models/${session.card.id}/impute`, { row, n_draws: 10, seed: state.seed }));
+  if (!answer) return;
+  const names = session.card.columns.map((column) => column.name);
+  const cells = (drawn) => (Array.isArray(drawn) ? drawn : names.map((name) => drawn[name]));
+  parts.result.replaceChildren(el("p", { class: "hint" }, "Ten draws of the row; the cells that were given stay as they are."),
+    tableOf("Filled rows", ["draw", ...names], answer.draws.map((drawn, i) => [String(i + 1), ...cells(drawn).map(shown)])));
+  say("The gaps are filled ten times.");
+}
+
+function fillForm() {
+  const { card } = session, takes = card.takes_conditions;
+  inputs = card.columns.map((column) => ({ column, control: controlOf(column) }));
+  for (const { control } of inputs) control.disabled = !takes;
+  parts.given.replaceChildren(...inputs.map(({ column, control }) => {
+    const note = column.levels ? null : column.low !== undefined && column.low !== null ? `${shown(column.low)} to ${shown(column.high)} in the data` : null;
+    return field(column.name, control, note);
+  }));
+  parts.no.hidden = takes;
+  parts.fill.disabled = parts.predict.disabled = !takes;
+  parts.column.replaceChildren(...card.columns.map((column) => option(column.name, column.name)));
+  parts.result.replaceChildren();
+  parts.report.setAttribute("href", withWorkspace(`/api/models/${card.id}/report`));
+}
+
+export const rowsPanel = {
+  name: "rows",
+  title: "Rows",
+  build(root) {
+    parts.given = el("div", { class: "grid" });
+    parts.no = el("p", { class: "notice" }, "This model learned whole rows only. Train with “any column may be given” to set values here.");
+    parts.n = el("input", { type: "number", id: "rows-n", min: "1", max: "100000", step: "1", value: "10", inputmode: "numeric" });
+    parts.draw = el("button", { type: "button", class: "primary", id: "draw-rows", onclick: draw }, "Draw rows");
+    parts.fill = el("button", { type: "button", id: "fill-gaps", onclick: fill }, "Fill the empty fields");
+    parts.column = el("select", { id: "predict-column" });
+    parts.predict = el("button", { type: "button", id: "predict", onclick: predict }, "Show its distribution");
+    parts.result = el("div", { id: "rows-result", "aria-live": "polite" });
+    parts.report = el("a", { target: "_blank", rel: "noopener", id: "report" }, "Open the report");
+    add(root,
+      el("p", { class: "lead" }, "Rows like the data's, in its own columns and units. Values that you set are given; the model draws the rest."),
+      el("h2", {}, "Given"), parts.no, parts.given,
+      el("div", { class: "row" }, field("Rows", parts.n), el("div", { class: "field" }, parts.draw), el("div", { class: "field" }, parts.fill)),
+      el("div", { class: "row" }, field("One column", parts.column), el("div", { class: "field" }, parts.predict)),
+      parts.result,
+      el("h2", {}, "Take with you"),
+      el("p", { class: "row" }, el("button", { type: "button", onclick: () => download("csv") }, "Rows as CSV"),
+        el("button", { type: "button", onclick: () => download("parquet") }, "Rows as Parquet")),
+      el("p", {}, "The fidelity report judges the model on rows that it did not see: ", parts.report, "."),
+    );
+    onModel(fillForm);
+  },
+  show() {},
+  hide() {},
+  update() {},
+};

@@ -1,0 +1,299 @@
+// Training: rows, settings, the live chart and the samples as they sharpen.
+import { getJson, postJson, u2Of, withWorkspace } from "./api.js";
+import { lineChart } from "./charts.js";
+import { dataChooser, firstData, rowsOf } from "./data_chooser.js";
+import { add, count, el, field, number, option, say } from "./dom.js";
+import { labelOf, nameOf } from "./labels.js";
+import { arrows } from "./plots.js";
+import { pause, play, redraw } from "./player.js";
+import { attempt, openModel, session, tell } from "./session.js";
+import { asked, change, state } from "./state.js";
+
+const FIT_KEY = "backwalk-fit";
+const SETTINGS = ["preset", "schedule", "n_steps", "network", "width", "depth", "reverse_variance", "sampler", "max_steps", "epochs", "max_time", "conditions"];
+const NUMBERS = ["n_steps", "width", "depth", "max_steps", "epochs", "max_time"];
+const parts = { controls: {} };
+const live = { fit: null, events: null, loss: [], held: [], nSteps: null };
+
+function networkOf(kind) {
+  return session.catalogue.networks.find(({ name }) => name === kind);
+}
+
+function settings() {
+  const values = {};
+  for (const name of SETTINGS) {
+    const text = parts.controls[name].value;
+    values[name] = text === "" ? null : NUMBERS.includes(name) ? Number(text) : text;
+  }
+  const { network: kind, width, depth, ...others } = values;
+  others.denoiser = kind ? { ...networkOf(kind).denoiser, ...asked({ width, depth }) } : null;
+  if (values.preset === "ddpm") others.max_steps = null;
+  else others.epochs = null;
+  return others;
+}
+
+function settingsText() {
+  return SETTINGS.map((name) => parts.controls[name].value).join(",");
+}
+
+function fillSettings(text) {
+  text.split(",").forEach((value, i) => {
+    if (SETTINGS[i]) parts.controls[SETTINGS[i]].value = value;
+  });
+  for (const name of ["width", "depth"]) parts.controls[name].disabled = !parts.controls.network.value;
+}
+
+function showChart() {
+  const name = parts.scale.checked ? "zoomed" : "all";
+  const from = name === "zoomed" ? Math.max(...live.loss.map((point) => point[0]), 0) / 4 : 0;
+  const late = (points) => points.filter((point) => point[0] >= from);
+  if (live.loss.length < 2) return;
+  parts.chart.replaceChildren(lineChart("Training loss against the training step", [{ name: "training rows", class: "loss", points: late(live.loss) }], "training step", "loss", { height: 170 }));
+  if (live.held.length > 1) {
+    parts.chart.append(lineChart("Loss of held-out rows against the training step", [{ name: "held-out rows", class: "held", points: late(live.held) }], "training step", "held-out loss, nats per row, encoded", { height: 170 }));
+  }
+}
+
+let charted = 0;
+
+function soonChart() {
+  const now = performance.now();
+  if (now - charted < 150) return;
+  charted = now;
+  showChart();
+}
+
+function progress(event) {
+  const { step, n_steps: nSteps, loss, held_out: held, seconds } = JSON.parse(event.data);
+  const steps = [step].flat(), losses = [loss].flat(), helds = [held].flat();
+  steps.forEach((t, i) => {
+    if (Number.isFinite(losses[i])) live.loss.push([t, losses[i]]);
+    if (Number.isFinite(helds[i])) live.held.push([t, helds[i]]);
+  });
+  const last = steps[steps.length - 1], total = [nSteps].flat().pop();
+  if (total) {
+    parts.bar.max = total;
+    parts.bar.value = last;
+  }
+  const lastHeld = live.held.length ? `, held out ${number(live.held[live.held.length - 1][1], 4)}` : "";
+  parts.reading.textContent = `Training step ${count(last)}${total ? ` of ${count(total)}` : ""}, loss ${number(losses[losses.length - 1], 4)}${lastHeld}, ${number([seconds].flat().pop(), 3)} s`;
+  soonChart();
+}
+
+function snapshot(event) {
+  const { step, samples, limits, field: grid } = JSON.parse(event.data);
+  if (state.tab !== "train" || live.isOld || !samples) return;
+  pause();
+  const [stage] = session.stages, packed = u2Of(samples);
+  stage.snapshot = { samples: packed, n: packed.length / 2, limits };
+  stage.background = grid ? (pen, place, size) => arrows(pen, size, wayToEstimate(grid, limits), grid.size, { scale: 2, ink: "--trail", opacity: 0.55 }) : null;
+  stage.caption.textContent = `Rows that the network draws after ${count(step)} training steps${grid ? "; arrows lead towards x̂₀ at equal signal and noise" : ""}`;
+  redraw();
+}
+
+// From each place of the grid to the estimate there, in encoded units.
+function wayToEstimate({ size, x_0_hat: estimate }, [x0, x1, y0, y1]) {
+  const packed = u2Of(estimate), unit = (i) => i / (size - 1);
+  return Float32Array.from(packed, (value, i) => {
+    const at = Math.floor(i / 2);
+    return i % 2 ? (value / 65535 - unit(Math.floor(at / size))) * (y1 - y0) : (value / 65535 - unit(at % size)) * (x1 - x0);
+  });
+}
+
+function message(event) {
+  parts.notes.append(el("li", {}, JSON.parse(event.data).message));
+}
+
+function buttons(running) {
+  parts.train.disabled = running || !session.data;
+  parts.stop.hidden = !running;
+  parts.goOn.hidden = parts.again.hidden = running || !live.fit;
+  parts.train.hidden = Boolean(live.fit) && !running && parts.goOn.hidden;
+  parts.bar.hidden = !running;
+  document.body.classList.toggle("training", running);
+}
+
+function ended() {
+  live.events?.close();
+  live.events = null;
+  buttons(false);
+}
+
+async function done(event) {
+  const { model, stopped, seconds } = JSON.parse(event.data);
+  ended();
+  showChart();
+  session.stages[0].background = null;
+  const words = `${stopped ? "Stopped" : "Fitted"} in ${number(seconds, 3)} s. The picture shows the new model's chain.`;
+  parts.reading.textContent = words;
+  say(words);
+  session.stages[0].caption.textContent = "";
+  if (state.model !== model && !live.isOld) {
+    change({ columns: "", row: 0 });
+    try {
+      await openModel(model);
+    } catch (error) {
+      tell(error);
+      return;
+    }
+    change({ side: "backward", p: 1 });
+    play();
+  }
+}
+
+function failed(event) {
+  ended();
+  tell(Object.assign(new Error(JSON.parse(event.data).message), { status: 400 }));
+}
+
+function listen(fit) {
+  live.events?.close();
+  Object.assign(live, { fit, loss: [], held: [] });
+  sessionStorage.setItem(FIT_KEY, fit);
+  parts.chart.replaceChildren();
+  parts.notes.replaceChildren();
+  parts.live.hidden = false;
+  buttons(true);
+  const events = new EventSource(withWorkspace(`/api/fits/${fit}/events`));
+  live.events = events;
+  events.addEventListener("progress", progress);
+  events.addEventListener("snapshot", snapshot);
+  events.addEventListener("message", message);
+  events.addEventListener("done", done);
+  events.addEventListener("failed", failed);
+  events.addEventListener("error", () => {
+    if (events.readyState === EventSource.CLOSED && live.events === events) ended();
+  });
+}
+
+async function train(button) {
+  const answer = await attempt(button, () => postJson("/api/fits", { data: session.data.data, settings: { ...asked(settings()), conditions: settings().conditions }, seed: Number(parts.seed.value) || 0 }));
+  buttons(Boolean(live.events));
+  if (!answer) return;
+  live.isOld = false;
+  change({ fit: settingsText(), fitSeed: Number(parts.seed.value) || 0 });
+  listen(answer.fit);
+}
+
+async function goOn(button) {
+  const more = Number(parts.controls.max_steps.value) || null;
+  const answer = await attempt(button, () => postJson(`/api/fits/${live.fit}/go-on`, more ? { max_steps: more } : {}));
+  if (!answer) return;
+  live.isOld = false;
+  listen(answer.fit);
+}
+
+function chooser(name, text, list, note = null) {
+  const select = el("select", { id: `set-${name}` }, option("", "follows from the data"), list.map((item) => option(nameOf(item), labelOf(item))));
+  parts.controls[name] = select;
+  const control = field(text, select, note);
+  const hint = control.querySelector(".hint");
+  if (list.some((item) => item.description)) {
+    select.addEventListener("change", () => {
+      const chosen = list.find((item) => nameOf(item) === select.value);
+      if (hint) hint.textContent = chosen?.description || note;
+    });
+  }
+  return control;
+}
+
+function amount(name, text, note, attributes) {
+  const input = el("input", { type: "number", id: `set-${name}`, placeholder: "usual", inputmode: "numeric", ...attributes });
+  parts.controls[name] = input;
+  return field(text, input, note);
+}
+
+function settingsForm() {
+  const { schedules, networks, samplers, reverse_variances: variances } = session.catalogue;
+  const preset = el("select", { id: "set-preset" }, option("default", "backwalk's defaults"), option("ddpm", "the course notebook's DDPM"));
+  parts.controls.preset = preset;
+  preset.addEventListener("change", showAmounts);
+  parts.seed = el("input", { type: "number", id: "fit-seed", min: "0", step: "1", value: String(state.fitSeed), inputmode: "numeric" });
+  const fillSizes = () => {
+    const chosen = networkOf(parts.controls.network.value)?.denoiser;
+    for (const name of ["width", "depth"]) {
+      parts.controls[name].value = chosen ? chosen[name] : "";
+      parts.controls[name].disabled = !chosen;
+    }
+  };
+  const conditions = el("select", { id: "set-conditions" }, option("auto", "as usual for the data"), option("any", "any column may be given"), option("", "whole rows only"));
+  parts.controls.conditions = conditions;
+  const form = el("div", {},
+    el("div", { class: "row" }, field("Settings", preset, "what all settings below start from"), field("Seed of the weights", parts.seed, "the same seed, the same first weights")),
+    el("details", { id: "more-settings" }, el("summary", {}, "Schedule, steps, network, sampler"), el("div", { class: "grid" },
+      chooser("schedule", "Schedule", schedules, "how the noise grows"), amount("n_steps", "Steps N of the chain", "1,000 by default, 100 in the notebook", { min: "2", step: "1" }),
+      chooser("network", "Network", networks, "what learns"), amount("width", "Width", "units of a layer", { min: "1", max: "512", step: "1" }), amount("depth", "Depth", "blocks or layers", { min: "1", max: "16", step: "1" }), chooser("sampler", "Sampler", samplers.filter((item) => !item.needs_student), "how rows are drawn"),
+      chooser("reverse_variance", "Reverse variance", variances, "σ² of the chain's steps"), field("Conditions", conditions, "whether columns may be given"),
+      amount("max_steps", "Training steps", "at most", { min: "1", step: "1" }), amount("epochs", "Epochs", "5,000 in the notebook, which takes minutes", { min: "1", step: "1", placeholder: "200" }), amount("max_time", "Time limit, s", "of the whole fit", { min: "0.1", step: "0.1" }))));
+  parts.controls.network.addEventListener("change", fillSizes);
+  fillSizes();
+  return form;
+}
+
+// The notebook counts epochs, the defaults training steps.
+function showAmounts() {
+  const isNotebook = parts.controls.preset.value === "ddpm";
+  parts.controls.max_steps.parentElement.hidden = isNotebook;
+  parts.controls.epochs.parentElement.hidden = !isNotebook;
+  if (isNotebook && !parts.controls.epochs.value) parts.controls.epochs.value = "200";
+}
+
+// A fit that was running when the tab was loaded again.
+async function resume() {
+  const fit = sessionStorage.getItem(FIT_KEY);
+  if (!fit || live.fit) return;
+  let known;
+  try {
+    known = await getJson(`/api/fits/${fit}`);
+  } catch {
+    sessionStorage.removeItem(FIT_KEY);
+    return;
+  }
+  live.isOld = known.state !== "running";
+  listen(fit);
+}
+
+export const trainPanel = {
+  name: "train",
+  title: "Train",
+  build(root) {
+    parts.chart = el("div", { class: "chart-box", id: "training-chart" });
+    parts.reading = el("p", { class: "figure-line", id: "training-reading" });
+    parts.bar = el("progress", { max: "1", value: "0", "aria-label": "Progress of the training" });
+    parts.scale = el("input", { type: "checkbox", id: "late" });
+    parts.scale.addEventListener("change", showChart);
+    parts.train = el("button", { type: "button", class: "primary", id: "train", disabled: true, onclick: () => train(parts.train) }, "Train");
+    parts.stop = el("button", { type: "button", id: "stop", onclick: () => attempt(parts.stop, () => postJson(`/api/fits/${live.fit}/stop`)) }, "Stop");
+    parts.goOn = el("button", { type: "button", id: "go-on", onclick: () => goOn(parts.goOn) }, "Go on");
+    parts.again = el("button", { type: "button", id: "again", onclick: () => train(parts.again) }, "Start again from the same weights");
+    parts.stop.hidden = parts.goOn.hidden = parts.again.hidden = parts.bar.hidden = true;
+    parts.notes = el("ul", { class: "hint messages" });
+    parts.live = el("div", { hidden: true }, parts.bar, parts.reading, parts.chart, parts.notes, el("p", { class: "check" }, parts.scale, el("label", { for: "late" }, "The last three quarters only")));
+    add(root,
+      el("p", { class: "lead" }, "Choose rows, and watch a network learn them. Two moons take a few seconds."),
+      el("h2", {}, "Rows"), dataChooser(() => buttons(Boolean(live.events))), el("h2", {}, "Settings"), settingsForm(),
+      el("p", { class: "row actions" }, parts.train, parts.stop, parts.goOn, parts.again), parts.live,
+    );
+    if (state.fit) fillSettings(state.fit);
+    showAmounts();
+    resume();
+  },
+  show() {
+    attempt(null, firstData);
+  },
+  hide() {
+    const [stage] = session.stages;
+    stage.snapshot = stage.background = null;
+    stage.caption.textContent = "";
+    redraw();
+  },
+  update() {},
+};
+
+// Trains what a link describes, where its model is not in this workspace.
+export async function trainFromLink() {
+  session.data = await rowsOf(state.data);
+  fillSettings(state.fit);
+  parts.seed.value = String(state.fitSeed);
+  await train(parts.train);
+}

@@ -1,0 +1,119 @@
+// The first panel: what is to be seen, and how the chain is drawn.
+import { answers } from "./api.js";
+import { add, count, el, field, number, option } from "./dom.js";
+import { labelOf, nameOf } from "./labels.js";
+import { redraw } from "./player.js";
+import { attempt, modelChoices, onModel, openModel, session } from "./session.js";
+import { change, state } from "./state.js";
+
+export function samplerControls(onPick, read) {
+  const { samplers, reverse_variances: variances } = session.catalogue;
+  const solver = el("select", { class: "solver" }, option("", "the model's own"), samplers.filter((item) => !item.needs_student).map((item) => option(nameOf(item), labelOf(item))));
+  const evaluations = el("input", { type: "number", min: "1", max: "100000", step: "1", placeholder: "usual", inputmode: "numeric" });
+  const variance = el("select", {}, option("", "the model's own"), variances.map((item) => option(nameOf(item), labelOf(item))));
+  const eta = el("input", { type: "number", min: "0", max: "1", step: "0.1", value: "0", inputmode: "decimal" });
+  const parts = [
+    field("Sampler", solver), field("Evaluations", evaluations, "steps that the sampler takes"),
+    field("Reverse variance", variance, "of the ancestral sampler"), field("η", eta, "share of fresh noise in DDIM"),
+  ];
+  const show = () => {
+    const values = read();
+    solver.value = values.solver;
+    evaluations.value = values.evaluations || "";
+    variance.value = values.variance;
+    eta.value = values.eta;
+    parts[2].hidden = solver.value !== "ancestral";
+    parts[3].hidden = solver.value !== "ddim";
+  };
+  for (const control of [solver, evaluations, variance, eta]) {
+    control.addEventListener("change", () => {
+      onPick({
+        solver: solver.value, evaluations: Math.max(0, Math.round(Number(evaluations.value) || 0)),
+        variance: solver.value === "ancestral" ? variance.value : "", eta: solver.value === "ddim" ? Number(eta.value) || 0 : 0,
+      });
+      show();
+    });
+  }
+  return { parts, show };
+}
+
+function columnPicker(card) {
+  const places = card.drawable.map((name) => card.columns.findIndex((column) => column.name === name));
+  const axis = (text, place) => {
+    const select = el("select", {}, places.map((j) => option(String(j), card.columns[j].name)));
+    const chosen = state.columns ? state.columns.split(",") : places.slice(0, 2).map(String);
+    select.value = chosen[place] ?? chosen[0];
+    return [select, field(text, select)];
+  };
+  const [across, first] = axis("Column across", 0), [up, second] = axis("Column up", 1);
+  for (const select of [across, up]) select.addEventListener("change", () => change({ columns: `${across.value},${up.value}` }));
+  return [first, second];
+}
+
+function facts(card) {
+  const rows = [
+    ["network", card.n_parameters ? `${count(card.n_parameters)} weights` : "a function in closed form"],
+    ["chain", `N = ${count(card.schedule.n_steps)} steps; ᾱ_N = ${number(card.schedule.alpha_bar[card.schedule.n_steps], 2)}`],
+    ["sampler", card.sampler.words],
+    ["prior mismatch", `${number(card.prior_mismatch, 2)} nats`],
+  ];
+  return [el("dl", { class: "facts" }, rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+    el("details", {}, el("summary", {}, "As Python prints it"), el("pre", { class: "code", tabindex: "0", role: "region", "aria-label": "The model as Python prints it" }, el("code", {}, card.words.join("\n"))))];
+}
+
+export const watchPanel = {
+  name: "watch",
+  title: "Watch",
+  build(root) {
+    const model = el("select", { id: "model" });
+    model.addEventListener("change", () => attempt(null, () => {
+      change({ columns: "", row: 0 });
+      return openModel(model.value);
+    }));
+    const words = el("div", { class: "model-words" });
+    const warning = el("p", { class: "notice", hidden: true });
+    const columns = el("div", { class: "row" });
+    const trails = el("input", { type: "checkbox", id: "trails" });
+    trails.checked = state.trails;
+    trails.addEventListener("change", () => {
+      change({ trails: trails.checked });
+      redraw();
+    });
+    const n = el("select", { id: "n-points" }, [500, 2000, 5000, 10000, 20000].map((k) => option(String(k), k.toLocaleString("en"), k === state.n)));
+    n.addEventListener("change", () => change({ n: Number(n.value) }));
+    const seed = el("input", { type: "number", min: "0", max: "4294967295", step: "1", id: "seed", value: state.seed });
+    seed.addEventListener("change", () => change({ seed: Math.max(0, Math.round(Number(seed.value) || 0)) }));
+    const again = el("button", { type: "button", onclick: () => change({ seed: (state.seed + 1) % 1_000_000 }) }, "New seed");
+    const sampler = samplerControls((values) => change(values), () => state);
+    add(root,
+      el("p", { class: "lead" }, "A diffusion model learns to undo noise. Forward, each row of the data becomes noise, a little at a time. "
+        + "Backward, the network starts from noise and finds rows like the data."),
+      el("p", {}, "Move the slider under the picture, or let it play. Click on a point to see its arithmetic."),
+      el("p", { class: "row" }, el("button", { type: "button", class: "primary", "data-action": "tour" }, "Start the tour"),
+        !answers && el("button", { type: "button", "data-tab": "train" }, "Train your own")),
+      !answers && field("Model", model), words, warning,
+      el("h2", {}, "How it is drawn"),
+      !answers && el("div", { class: "row" }, sampler.parts),
+      !answers && el("div", { class: "row" }, field("Points", n), field("Seed", seed), el("div", { class: "field" }, again)),
+      columns,
+      el("p", { class: "check" }, trails, el("label", { for: "trails" }, "Trails of twelve particles")),
+    );
+    const show = () => {
+      sampler.show();
+      n.value = String(state.n);
+      seed.value = String(state.seed);
+      trails.checked = state.trails;
+    };
+    onModel(async () => {
+      const { card } = session;
+      words.replaceChildren(...facts(card));
+      warning.hidden = !card.warning;
+      warning.textContent = card.warning || "";
+      columns.replaceChildren(...(!answers && card.drawable.length > 2 ? columnPicker(card) : []));
+      const choices = await attempt(null, modelChoices) || [];
+      model.replaceChildren(...choices.map(({ value, title }) => option(value, title, value === state.model)));
+    });
+    this.update = show;
+    show();
+  },
+};
