@@ -100,7 +100,7 @@ def test_a_stream_of_rows_is_that_of_their_numbers_and_candidates():
     [
         ({"species": "Gento"}, "'species' has 'Gento': the nearest is 'Gentoo'"),
         ({"species": {"Adelie", "Rex"}}, "'species' has 'Rex'"),
-        ({"specie": "Gentoo"}, "'specie'"),
+        ({"specie": "Gentoo"}, "'specie': the nearest is 'species'"),
         ({"x": (2.0, 1.0)}, "low <= high"),
         ({"x": (1.0, 2.0, 3.0)}, "pair"),
         ({"species": ("Adelie", "Gentoo")}, "without an order"),
@@ -170,6 +170,12 @@ def test_values_are_in_the_users_terms(penguins):
     (within,) = conditions_of(dated, {"day": ("2024-03-01", None)}, 1).allowed
     assert (within.low, within.high) == (19_783.0, np.inf)
     assert conditions_of(dated, {"grade": ("low", "low")}, 1).allowed[0].levels == (1.0,)
+    bounded = replace(dated, codec=Codec((NumberColumn(20_000.0, 9.0, 19_783.0, 19_790.0), codec.columns[1])))
+    with pytest.raises(InvalidInput, match=r"'day' .* 2024-03-01 to 2024-03-08"):
+        conditions_of(bounded, {"day": (None, "2024-02-28")}, 1)
+    aside = replace(dated, schema=replace(schema, set_aside=("id",)))
+    with pytest.raises(InvalidInput, match="'id', which the fit set aside"):
+        conditions_of(aside, {"id": "a"}, 1)
     with pytest.raises(InvalidInput, match=r"'lower' .* the nearest is 'low'"):
         conditions_of(dated, {"grade": "lower"}, 1)
 

@@ -21,7 +21,7 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.model.fitted import DiffusionModel
 from backwalk.model.scoring import encoded_in_range
-from backwalk.table import Codec, LevelsColumn, Schema
+from backwalk.table import Codec, LevelsColumn, Schema, label_words
 from backwalk.table.level_maps import nearest
 from backwalk.table.schema import shown
 
@@ -139,10 +139,11 @@ def column_numbers(schema: Schema, names: Sequence[str | int]) -> list[int]:
         elif isinstance(name, (int, np.integer)) and not isinstance(name, bool) and 0 <= name < len(labels):
             found.append(int(name))
         else:
-            raise InvalidInput(
-                f"Columns should be among {listed(map(shown, labels))}, or numbers from 0, but got {shown(name)}: "
-                "choose one of these."
-            )
+            known = f"Columns should be among {listed(map(shown, labels))}, or numbers from 0, but got {shown(name)}"
+            if name in schema.set_aside:
+                raise InvalidInput(f"{known}, which the fit set aside: fit again and name it in columns= to keep it.")
+            near = label_words(name, labels) if isinstance(name, str) else "choose one of these"
+            raise InvalidInput(f"{known}: {near}.")
     if len(set(found)) < len(found):
         raise InvalidInput(f"Columns should differ, but got {listed(map(shown, names))}: name each once.")
     return found

@@ -25,7 +25,17 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.model.conditions import column_numbers
 from backwalk.model.fitted import DiffusionModel
-from backwalk.table import Column, LevelsColumn, Schema, Table, as_table, label_words, match_columns
+from backwalk.table import (
+    AtomsColumn,
+    Column,
+    LevelsColumn,
+    Schema,
+    Table,
+    as_table,
+    from_values,
+    label_words,
+    match_columns,
+)
 from backwalk.table.schema import shown
 
 
@@ -93,6 +103,9 @@ def user_terms(schema: Schema, column: int, value: float) -> str:
         return shown(labels[int(value)])
     if schema.is_boolean(column):
         return str(value >= 0.5)
+    if schema.units[column] is not None:
+        cells = from_values(np.array([[value]]), schema.as_arrow().taken([column])).column(0)
+        return str(cells[0].as_py())
     return f"{value:.6g}"
 
 
@@ -187,7 +200,25 @@ def _range(model: DiffusionModel, j: int, ends: tuple[Any, ...]) -> Allowed:
         raise InvalidInput(
             f"A range of {schema.label(j)} should have low <= high, but got {shown(ends)}: exchange them."
         )
+    least, largest = _ends(column)
+    if low > largest or high < least:
+        raise InvalidInput(
+            f"A range of {schema.label(j)} should meet its fitted values, {user_terms(schema, j, least)} to "
+            f"{user_terms(schema, j, largest)}, but got {shown(ends)}: give another."
+        )
     return Allowed(j, low, high)
+
+
+def _ends(column: Column) -> tuple[float, float]:
+    """Return the least and the largest value that the model makes in a column; infinite where there is no bound."""
+    if isinstance(column, LevelsColumn):
+        values = [value for value in column.values if not math.isnan(value)]
+        return min(values), max(values)
+    if isinstance(column, AtomsColumn):
+        ends, atoms = _ends(column.number), [atom for atom in column.atoms if not math.isnan(atom)]
+        return min(ends[0], *atoms), max(ends[1], *atoms)
+    least, largest = getattr(column, "least", None), getattr(column, "largest", None)
+    return -math.inf if least is None else least, math.inf if largest is None else largest
 
 
 def _rank(model: DiffusionModel, j: int, levels: list[float], end: float) -> float:

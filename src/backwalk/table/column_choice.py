@@ -142,8 +142,9 @@ def _has_levels(table: Table, j: int, x: FloatArray, some: FloatArray, option: O
     labels = facts(table.schema, j)[0]
     if labels is not None:
         if option is not None and not isinstance(option, Levels):
+            kind = f'"{option}"' if isinstance(option, str) else "that of numbers"
             raise InvalidInput(
-                f"{table.schema.label(j)} holds texts, and should have levels, but got {option!r}: leave out its kind, "
+                f"{table.schema.label(j)} holds texts, and should have levels, but its kind is {kind}: leave it out, "
                 "or give numbers."
             )
         return True
