@@ -647,7 +647,7 @@ MUTANTS = (
     ),
     Mutant(
         "extrapolation backwards",
-        "sampling/steps.py",
+        "sampling/multistep.py",
         "Weights((b_s / b_t,), ((1.0 + beyond) * estimate, -beyond * estimate))",
         "Weights((b_s / b_t,), ((1.0 - beyond) * estimate, beyond * estimate))",
         "the second order of DPM-Solver++",
@@ -655,7 +655,7 @@ MUTANTS = (
     ),
     Mutant(
         "half of the SDE's fresh noise",
-        "sampling/steps.py",
+        "sampling/multistep.py",
         "b_s * math.sqrt(-math.expm1(-2.0 * forgotten))",
         "b_s * math.sqrt(-math.expm1(-forgotten))",
         "the SDE solver",
@@ -663,7 +663,7 @@ MUTANTS = (
     ),
     Mutant(
         "a step's estimates weighed as the ODE weighs them",
-        "sampling/steps.py",
+        "sampling/multistep.py",
         "_mean_turn(here, h, rate)",
         "_mean_turn(here, h, 1.0)",
         "the SDE solver",
@@ -1363,7 +1363,7 @@ MUTANTS = (
     # The third-order solver.
     Mutant(
         "corrected without taking the prediction back",
-        "sampling/steps.py",
+        "sampling/multistep.py",
         "v[1:] -= _integration_weights(theta[1:], theta[0])",
         "v[:2] -= _integration_weights(theta[:2], theta[0])",
         "the corrector of the multistep solver",
@@ -1371,7 +1371,7 @@ MUTANTS = (
     ),
     Mutant(
         "all of the reverse SDE's noise",
-        "sampling/steps.py",
+        "sampling/multistep.py",
         "noise: float = 0.5",
         "noise: float = 1.0",
         "the default solver's share of fresh noise",
@@ -1379,7 +1379,7 @@ MUTANTS = (
     ),
     Mutant(
         "end of the step in lambda, not as an angle",
-        "sampling/steps.py",
+        "sampling/multistep.py",
         "visits[:2]], _turn(visits[0], end))",
         "visits[:2]], visits[0] - end)",
         "the multistep solver's step",
@@ -1387,7 +1387,7 @@ MUTANTS = (
     ),
     Mutant(
         "weights of half a step",
-        "sampling/steps.py",
+        "sampling/multistep.py",
         "basis.integ()(1.0)",
         "basis.integ()(0.5)",
         "Adams' weights",
@@ -1395,7 +1395,7 @@ MUTANTS = (
     ),
     Mutant(
         "weights on nodes that are not scaled",
-        "sampling/steps.py",
+        "sampling/multistep.py",
         "places = [node / h for node in nodes]",
         "places = [node for node in nodes]",
         "Adams' weights",

@@ -20,7 +20,8 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.sampling import Ancestral, Ddim, DpmSolver, Multistep, StochasticMultistep, walk_back
-from backwalk.sampling.steps import Visit, _integration_weights, _turn
+from backwalk.sampling.multistep import _integration_weights, _turn
+from backwalk.sampling.steps import Visit
 from backwalk.streams import Stream
 
 MEAN = torch.tensor([0.5, -1.0], dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 from backwalk.sampling.chain import ChainState, last_state, walk_back
 from backwalk.sampling.fitted_times import N_PILOT, fitted_times
+from backwalk.sampling.multistep import DpmSolver, Multistep, StochasticMultistep
 from backwalk.sampling.sampler import (
     FEWEST_WITH_NOISE,
     Sampler,
@@ -9,19 +10,7 @@ from backwalk.sampling.sampler import (
     default_sampler,
     usual_solver,
 )
-from backwalk.sampling.steps import (
-    SOLVERS,
-    USUAL_EVALUATIONS,
-    Ancestral,
-    Ddim,
-    Distilled,
-    DpmSolver,
-    Multistep,
-    Step,
-    StochasticMultistep,
-    Weights,
-    step_weights,
-)
+from backwalk.sampling.steps import SOLVERS, USUAL_EVALUATIONS, Ancestral, Ddim, Distilled, Step, Weights, step_weights
 from backwalk.sampling.tiles import TILE_ROWS, over_tiles, padded_tile
 from backwalk.sampling.times import spread_times
 

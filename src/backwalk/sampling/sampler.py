@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.limits import is_whole
-from backwalk.sampling.steps import SOLVERS, USUAL_EVALUATIONS, Multistep, Step, StochasticMultistep, check_eta
+from backwalk.sampling.multistep import Multistep, StochasticMultistep
+from backwalk.sampling.steps import SOLVERS, USUAL_EVALUATIONS, Step, check_eta
 
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
 
