@@ -25,7 +25,7 @@ from backwalk.distillation import distilled
 from backwalk.errors import ModelFileError
 from backwalk.estimator import Diffusion
 from backwalk.model import log_density, sample_rows
-from backwalk.model_file import FORMAT, VERSION, check_target, files, load, record, save
+from backwalk.model_file import FORMAT, VERSION, check_target, conversion, files, load, save
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Schema
@@ -451,8 +451,8 @@ def test_what_could_not_be_read_is_not_written(model, tmp_path, monkeypatch):
         with pytest.raises(ModelFileError, match=message):
             save(dataclasses.replace(model, **change), tmp_path / "m")
     for module, limit, message in (
-        (record, "HISTORY_LENGTH", "history.step should have at most 5 numbers"),
-        (record, "MOST_STEPS", "schedule.log_snr should have at most 5 numbers"),
+        (conversion, "HISTORY_LENGTH", "history.step should have at most 5 numbers"),
+        (conversion, "MOST_STEPS", "schedule.log_snr should have at most 5 numbers"),
         (checksummed_module, "CHECKSUMMED_HEADER_BYTES", "its record should have at most 5 bytes"),
         (checksummed_module, "CHECKSUMMED_HEADER_VALUES", "its record should have at most 5 values"),
         (files, "MODEL_INDEX_BYTES", "model.json should have at most 5 bytes"),
@@ -470,7 +470,7 @@ def test_what_could_not_be_read_is_not_written(model, tmp_path, monkeypatch):
     [("HISTORY_LENGTH", "history.step should have at most 5"), ("MOST_STEPS", "log_snr should have at most 5")],
 )
 def test_rows_without_end_are_refused(copy, monkeypatch, limit, message):
-    monkeypatch.setattr(record, limit, 5)
+    monkeypatch.setattr(conversion, limit, 5)
     with pytest.raises(ModelFileError, match=message):
         load(copy)
 

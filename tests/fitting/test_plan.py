@@ -17,7 +17,7 @@ from backwalk.estimator import Diffusion
 from backwalk.fitting import checked_settings
 from backwalk.fitting.plan import planned
 from backwalk.model import measured_denoising_error
-from backwalk.model_file.record import record_of, tensors_of
+from backwalk.model_file.conversion import record_of, tensors_of
 from backwalk.streams import Stream
 from backwalk.table import Codec, NumberColumn
 from backwalk.training import Training, split_rows

@@ -1,6 +1,7 @@
 """Models on disk: one checksummed safetensors file, alone or in a folder with a `model.json` that people can read.
 
-`files.py` handles paths and concurrent writers; `record.py` converts a model to a record and tensors, and checks them.
+`files.py` handles paths and concurrent writers; `conversion.py` converts a model to a record (`record.py`) and tensors,
+and checks them.
 """
 
 from backwalk.model_file.files import check_target, load, save, stamp

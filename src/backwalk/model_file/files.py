@@ -25,16 +25,8 @@ from backwalk.errors import BackwalkError, ModelFileError
 from backwalk.formatting import one_line
 from backwalk.limits import MODEL_INDEX_BYTES
 from backwalk.model import DiffusionModel
-from backwalk.model_file.record import (
-    FORMAT,
-    VERSION,
-    Record,
-    check_tensors,
-    least_data_bytes,
-    model_of,
-    record_of,
-    tensors_of,
-)
+from backwalk.model_file.conversion import check_tensors, least_data_bytes, model_of, record_of, tensors_of
+from backwalk.model_file.record import FORMAT, VERSION, Record
 from backwalk.signals import HeldSignals
 from backwalk.torch_state import in_initial_torch_state
 

@@ -1,46 +1,20 @@
-"""A model as a record of JSON values and tensors, and the checks of both.
-
-The range of every number in the record is checked before it is used. Tensors are read only if the file is large enough
-for the sizes in the record.
-"""
+"""The record of a model, JSON values of which pydantic checks the range of every number before it is used."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
 
-import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from torch import Tensor, nn
 
 from backwalk.denoiser import (
-    Architecture,
-    EnsembleDenoiser,
     Residual,
-    ResidualDenoiser,
-    TableDenoiser,
-    TableLayout,
     Textbook,
-    answers,
-    build_denoiser,
-    check_answers,
 )
-from backwalk.diffusion import NoiseSchedule
-from backwalk.errors import ModelFileError
-from backwalk.limits import HISTORY_LENGTH, MOST_STEPS, NETWORK_DEPTH, NETWORK_SIZE, ReverseVariance
-from backwalk.model import Conditions, DiffusionModel, Student
-from backwalk.sampling import SOLVERS, Sampler
-from backwalk.streams import Stream
-from backwalk.table import Codec, Schema
-from backwalk.training import History
+from backwalk.limits import NETWORK_DEPTH, NETWORK_SIZE, ReverseVariance
+from backwalk.sampling import SOLVERS
 
 FORMAT: Final = "backwalk-model"
 VERSION: Final = 1
-
-_HISTORY = ("step", "loss", "validation_step", "validation_loss")
-_NETWORKS = ("denoiser.", "student.")
-_ROWS = ("schedule.log_snr", "denoising_error", *(f"history.{name}" for name in _HISTORY))
 
 
 class _Strict(BaseModel):
@@ -55,48 +29,37 @@ _NonNegative = Annotated[float, Field(ge=0)]
 _Settings = Annotated[dict[str, Any], Field(max_length=100)]
 
 
-class _Textbook(_Strict):
+class TextbookSizes(_Strict):
+    """The sizes of a textbook network."""
+
     kind: Literal["Textbook"]
     width: _Size
     n_hidden: _Depth
 
     def architecture(self) -> Textbook:
+        """Return the architecture of these sizes."""
         return Textbook(**self.model_dump(exclude={"kind"}))
 
 
-class _Residual(_Strict):
+class ResidualSizes(_Strict):
+    """The sizes of residual networks."""
+
     kind: Literal["Residual"]
     width: _Size
     n_blocks: _Depth
     n_members: _Size
 
     def architecture(self) -> Residual:
+        """Return the architecture of these sizes."""
         return Residual(**self.model_dump(exclude={"kind"}))
 
 
-class _OwnNetwork(_Strict):
+class OwnNetwork(_Strict):
     """A user's network: the name of its class, and its output at a few fixed points (`denoiser.answers`)."""
 
     kind: Literal["Module"]
     name: Annotated[str, Field(max_length=200)]
     answers: Annotated[list[float], Field(max_length=100)]
-
-
-class _Blank(Stream):
-    """A stream of zeros that takes no memory, for initial weights that are replaced by those of a file."""
-
-    def uniform(self, start: int, stop: int, d: int) -> Tensor:
-        """Return zeros, (stop - start, d)."""
-        return torch.zeros((), dtype=torch.float32).expand(stop - start, d)
-
-    def normal(self, start: int, stop: int, d: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return zeros, (stop - start, d)."""
-        return torch.zeros((), dtype=dtype).expand(stop - start, d)
-
-    def child(self, *names: str | int) -> Stream:
-        """Return itself."""
-        del names
-        return self
 
 
 def _registered(solver: str) -> str:
@@ -112,11 +75,13 @@ class _Sampler(_Strict):
 
 
 class _Student(_Strict):
-    architecture: _Residual
+    architecture: ResidualSizes
     error: _NonNegative
 
 
-class _History(_Strict):
+class HistoryRecord(_Strict):
+    """The numbers of a history that are not series."""
+
     loss_name: Annotated[str, Field(max_length=100)]
     n_steps: _Count
     chosen_step: _Count
@@ -146,7 +111,7 @@ class _Card(_Strict):
 class Record(_Strict):
     """A model without its tensors."""
 
-    architecture: Annotated[_Textbook | _Residual | _OwnNetwork, Field(discriminator="kind")]
+    architecture: Annotated[TextbookSizes | ResidualSizes | OwnNetwork, Field(discriminator="kind")]
     has_patterns: bool
     floor: Annotated[float, Field(ge=0, le=1e6)]
     codec: dict[str, Any]
@@ -155,216 +120,8 @@ class Record(_Strict):
     decoder_variance: _NonNegative
     sampler: _Sampler
     prior_mismatch: Annotated[float, Field(ge=-1e-6)]
-    history: _History
+    history: HistoryRecord
     card: _Card
     conditions: Literal["any"] | list[list[_Count]] | None
     gaps: list[_Count] = []
     student: _Student | None = None
-
-
-def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
-    """Return the tensors of a model by name."""
-    assert isinstance(model.denoiser, EnsembleDenoiser)  # `record_of` refuses others
-    networks = {"denoiser": model.denoiser} | ({"student": model.student.denoiser} if model.student else {})
-    tensors = {
-        f"{network}.{name}": tensor.cpu().contiguous().clone()  # safetensors refuses tensors that share memory
-        for network, denoiser in networks.items()
-        for name, tensor in denoiser.state_dict().items()
-    }
-    tensors["schedule.log_snr"] = model.schedule.log_snr[1:].contiguous()
-    tensors["denoising_error"] = model.denoising_error.contiguous()
-    for name in _HISTORY:
-        tensors[f"history.{name}"] = torch.tensor(getattr(model.history, name), dtype=torch.float64)
-    return tensors
-
-
-def record_of(model: DiffusionModel) -> Record:
-    """Return the record of a model. Raises pydantic's ValidationError if a value is out of range."""
-    student = {}
-    if model.student is not None:
-        student = {"student": {"architecture": _sizes(model.student.architecture), "error": model.student.error}}
-    history = {field: getattr(model.history, field) for field in _History.model_fields}
-    return Record.model_validate(
-        {
-            "architecture": _architecture_record(model),
-            "has_patterns": isinstance(model.denoiser, TableDenoiser),
-            "floor": getattr(model.denoiser, "floor", 0.0),
-            "codec": model.codec.to_dict(),
-            "data_schema": model.schema.to_dict(),
-            "reverse_variance": model.reverse_variance,
-            "decoder_variance": model.decoder_variance,
-            "sampler": asdict(model.sampler),
-            "prior_mismatch": model.prior_mismatch,
-            "history": history,
-            "card": model.card,
-            "conditions": [list(columns) for columns in model.conditions]
-            if isinstance(model.conditions, tuple)
-            else model.conditions,
-            "gaps": list(model.gaps),
-            **student,
-        }
-    )
-
-
-def least_data_bytes(record: Record) -> int:
-    """Return a lower bound on the bytes of a model's tensors; a user's network counts as 0."""
-    codec = Codec.from_dict(record.codec)
-    d, own = codec.n_encoded, record.architecture
-    numbers = 0
-    if isinstance(own, _Residual) and record.has_patterns:
-        layout = TableLayout(codec)
-        numbers = own.architecture().n_parameters(layout.n_inputs, layout.n_outputs)
-    elif not isinstance(own, _OwnNetwork):
-        numbers = own.architecture().n_parameters(d)
-    if record.student:
-        numbers += record.student.architecture.architecture().n_parameters(d)
-    return 4 * numbers
-
-
-def check_tensors(tensors: dict[str, Tensor]) -> None:
-    """Raise ModelFileError for tensors of a wrong name, type, length or value, before writing and after reading."""
-    for name, tensor in tensors.items():
-        # Finite numbers of another type may overflow when they become float32.
-        if name.startswith(_NETWORKS) and tensor.dtype != torch.float32:
-            raise ModelFileError(f"its weights should be float32, but {name} is {tensor.dtype}.")
-        if name != "schedule.log_snr" and not _is_finite(tensor):
-            raise ModelFileError(f"it should hold finite numbers, but {name} does not.")
-    rows = {name: tensor for name, tensor in tensors.items() if not name.startswith(_NETWORKS)}
-    if set(rows) != set(_ROWS) or any(row.ndim != 1 or row.dtype != torch.float64 for row in rows.values()):
-        raise ModelFileError(f"it should hold a row of float64 numbers for each of {', '.join(_ROWS)}.")
-    for name in _ROWS:
-        row = rows[name]
-        most = HISTORY_LENGTH if name.startswith("history.") else MOST_STEPS
-        if len(row) > most:
-            raise ModelFileError(f"{name} should have at most {most} numbers, but has {len(row)}.")
-    error = rows["denoising_error"]
-    if len(error) != len(rows["schedule.log_snr"]) + 1 or not bool((error >= 0).all()):
-        raise ModelFileError("denoising_error should have one entry >= 0 per step.")
-    for part in ("", "validation_"):
-        if len(rows[f"history.{part}step"]) != len(rows[f"history.{part}loss"]):
-            raise ModelFileError("the history should have a loss for every step that it names.")
-
-
-def model_of(record: Record, tensors: dict[str, Tensor], own_network: nn.Module | None = None) -> DiffusionModel:
-    """Build a model from its record and tensors; weights are removed from `tensors`, to save memory.
-
-    For a user's network, the weights are loaded into a copy of `own_network`. Raises ModelFileError, InvalidInput and
-    RuntimeError.
-    """
-    check_tensors(tensors)
-    architecture = _architecture_of(record, own_network)
-    codec, schema = Codec.from_dict(record.codec), Schema.from_dict(record.data_schema)
-    if codec.n_columns != schema.n_columns:
-        raise ModelFileError(f"the codec has {codec.n_columns} columns, but the schema {schema.n_columns}.")
-    schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
-    d, student = codec.n_encoded, None
-    layout = TableLayout(codec) if record.has_patterns else None
-    denoiser = _network_of(architecture, d, schedule, record.floor, "denoiser.", tensors, layout)
-    if isinstance(record.architecture, _OwnNetwork):
-        check_answers(denoiser.network, d, record.architecture.answers)
-    if record.student is not None:
-        sizes, last = record.student.architecture.architecture(), schedule.respace([schedule.n_steps])
-        network = _network_of(sizes, d, last, record.floor, "student.", tensors)
-        assert isinstance(network, ResidualDenoiser)
-        student = Student(sizes, network, record.student.error)
-    unused = [name for name in tensors if name.startswith("student.")]
-    if unused:
-        raise ModelFileError(f"its record names no student, but it holds a student's weights, {unused[0][:80]!r}.")
-    step, loss, validation_step, validation_loss = (
-        tuple((row.long() if name.endswith("step") else row).tolist())
-        for name, row in ((name, tensors[f"history.{name}"]) for name in _HISTORY)
-    )
-    return DiffusionModel(
-        schedule=schedule,
-        architecture=architecture,
-        denoiser=denoiser,
-        codec=codec,
-        schema=schema,
-        reverse_variance=record.reverse_variance,
-        denoising_error=tensors["denoising_error"],
-        decoder_variance=record.decoder_variance,
-        sampler=Sampler(**record.sampler.model_dump()),
-        prior_mismatch=record.prior_mismatch,
-        history=History(
-            step=step,
-            loss=loss,
-            validation_step=validation_step,
-            validation_loss=validation_loss,
-            **record.history.model_dump(),
-        ),
-        card=record.card.model_dump(exclude_unset=True),
-        conditions=_conditions_of(record, schema),
-        gaps=tuple(record.gaps),
-        student=student,
-    )
-
-
-def _architecture_record(model: DiffusionModel) -> dict[str, Any]:
-    architecture = model.architecture
-    if architecture is None:
-        raise ModelFileError(
-            f"a model file holds networks only, but the denoiser is a {type(model.denoiser).__name__}: keep the code "
-            "that makes it."
-        )
-    if isinstance(architecture, nn.Module):
-        assert isinstance(model.denoiser, EnsembleDenoiser)
-        outputs = answers(model.denoiser.network, model.codec.n_encoded)
-        return {"kind": "Module", "name": type(architecture).__name__[:200], "answers": outputs}
-    return _sizes(architecture)
-
-
-def _architecture_of(record: Record, own_network: nn.Module | None) -> Architecture:
-    if not isinstance(record.architecture, _OwnNetwork):
-        if own_network is not None:
-            raise ModelFileError("the model has a network of this library: leave `denoiser` out.")
-        return record.architecture.architecture()
-    name = record.architecture.name
-    if own_network is None:
-        raise ModelFileError(
-            f"it holds the weights of a user's network, {name}, but not its code: load it in Python by "
-            f"Diffusion.load(path, denoiser={name}(...))."
-        )
-    return own_network
-
-
-def _conditions_of(record: Record, schema: Schema) -> Conditions:
-    sets = record.conditions if isinstance(record.conditions, list) else []
-    if any(column >= schema.n_columns for columns in (*sets, record.gaps) for column in columns):
-        raise ModelFileError(
-            f"its conditions and gaps should name some of its {schema.n_columns} columns, but name others."
-        )
-    if not isinstance(record.conditions, list):
-        return record.conditions
-    return tuple(map(tuple, record.conditions))
-
-
-def _sizes(architecture: Residual | Textbook) -> dict[str, Any]:
-    return {"kind": type(architecture).__name__, **vars(architecture)}
-
-
-def _network_of(
-    architecture: Architecture,
-    d: int,
-    schedule: NoiseSchedule,
-    floor: float,
-    prefix: str,
-    tensors: dict[str, Tensor],
-    layout: TableLayout | None = None,
-) -> EnsembleDenoiser:
-    """Build a network with the weights whose names begin with `prefix`, and remove these from `tensors`."""
-    names = [name for name in tensors if name.startswith(prefix)]
-    if isinstance(architecture, nn.Module):  # copied into its tensors: some may be shared, or be buffers
-        own = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0))
-        own.load_state_dict({name.removeprefix(prefix): tensors.pop(name) for name in names})
-        return own
-    with torch.device("meta"):  # initial weights take no memory; the file's replace them
-        network = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0), layout=layout)
-    # Each is copied into torch's own memory: the bits of products may depend on the alignment of the weights.
-    weights = {name.removeprefix(prefix): tensors.pop(name).clone() for name in names}
-    network.load_state_dict(weights, assign=True)
-    return network
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Return whether all numbers are finite, in pieces, to save memory."""
-    return all(bool(part.isfinite().all()) for part in torch.split(tensor.flatten(), 2**20))
