@@ -1,5 +1,5 @@
 // The rows to train on: a known density, a drawing, or a file with its columns.
-import { postFile, postJson } from "./api.js";
+import { getJson, postFile, postJson } from "./api.js";
 import { Board } from "./draw_board.js";
 import { count, el, field, option, say } from "./dom.js";
 import { color } from "./paint.js";
@@ -95,18 +95,18 @@ async function takeFile(file) {
 }
 
 function showColumns(data, name) {
-  const rows = data.columns.map((column, j) => {
+  const rows = data.columns.map((column) => {
     const keep = el("input", { type: "checkbox", "aria-label": `Use ${column.name}` });
     keep.checked = true;
     const kind = el("select", { "aria-label": `Kind of ${column.name}` }, option("", labelOf(column.kind)), KINDS.filter((k) => k !== column.kind).map((k) => option(k, labelOf(k))));
-    return { name: column.name, keep, kind, row: el("tr", {}, el("td", {}, keep), el("th", { scope: "row" }, column.name), el("td", {}, kind),
-      el("td", { class: "soft" }, column.description), el("td", {}, column.n_missing ? count(column.n_missing) : "")), j };
+    return { name: column.name, keep, kind, row: el("tr", {}, el("td", {}, keep),
+      el("th", { scope: "row" }, column.name, el("span", { class: "explanation" }, column.description)), el("td", {}, kind)) };
   });
   const apply = el("button", { type: "button", onclick: () => chooseColumns(apply, data, rows) }, "Use these columns");
   parts.columns.replaceChildren(
     el("h3", {}, name),
     el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Columns of the file" },
-      el("table", { class: "columns" }, el("thead", {}, el("tr", {}, ["use", "column", "kind", "what it holds", "gaps"].map((text) => el("th", { scope: "col" }, text)))),
+      el("table", { class: "columns" }, el("thead", {}, el("tr", {}, ["use", "column", "kind"].map((text) => el("th", { scope: "col" }, text)))),
         el("tbody", {}, rows.map(({ row }) => row)))),
     data.set_aside?.length ? el("p", { class: "hint" }, `Left out: ${data.set_aside.map((item) => (typeof item === "string" ? item : `${item.name} (${item.reason})`)).join("; ")}.`) : "",
     el("p", { class: "row" }, apply),
@@ -118,6 +118,11 @@ async function chooseColumns(button, data, rows) {
   const kinds = Object.fromEntries(rows.filter((row) => row.keep.checked && row.kind.value).map((row) => [row.name, row.kind.value]));
   const answer = await attempt(button, () => postJson(`/api/data/${data.data}/columns`, { keep, kinds }));
   if (answer) use(answer);
+}
+
+function choose(way) {
+  parts.root.querySelector(`#way-${way}`).checked = true;
+  show(way);
 }
 
 function show(way) {
@@ -166,8 +171,7 @@ export function dataChooser(onData) {
     if (!event.dataTransfer?.files.length) return;
     event.preventDefault();
     change({ tab: "train" });
-    parts.root.querySelector("#way-file").checked = true;
-    show("file");
+    choose("file");
     takeFile(event.dataTransfer.files[0]);
   });
   return parts.root;
@@ -176,11 +180,19 @@ export function dataChooser(onData) {
 // The rows are there when the panel is first shown: those of the link, or two moons.
 export async function firstData() {
   if (session.data) return;
+  parts.summary.textContent = "Getting the rows.";
+  const { start } = session.catalogue;
+  if (start.opened === "data" && !state.data) {
+    const data = await getJson(`/api/data/${start.data}`);
+    choose("file");
+    showColumns(data, "The table that the page was opened with");
+    use(data);
+    return;
+  }
   if (state.data.startsWith("points:")) {
     parts.board.text = state.data.split(":")[1];
     parts.use.disabled = false;
-    parts.root.querySelector("#way-draw").checked = true;
-    show("draw");
+    choose("draw");
   } else if (state.data.startsWith("density:")) {
     const [, name, n, seed] = state.data.split(":");
     const radio = document.getElementById(`density-${name}`);

@@ -217,6 +217,7 @@ async function start() {
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   window.addEventListener("hashchange", () => location.reload());
   window.addEventListener("pagehide", writeFragment);
+  if (session.catalogue.start.opened === "data" && !location.hash) state.tab = "train";
   const wasAsked = location.hash.includes("p=") || state.tour > 0;
   await openFromLink();
   showTab();

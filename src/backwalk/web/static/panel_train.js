@@ -150,6 +150,9 @@ function listen(fit) {
   live.events?.close();
   Object.assign(live, { fit, loss: [], held: [] });
   sessionStorage.setItem(FIT_KEY, fit);
+  pause(); // the processor is for the training
+  parts.reading.textContent = "The fit begins.";
+  parts.bar.removeAttribute("value");
   parts.chart.replaceChildren();
   parts.notes.replaceChildren();
   parts.live.hidden = false;
