@@ -167,6 +167,10 @@ def test_values_are_in_the_users_terms(penguins):
     dated = replace(model, schema=schema, codec=codec)
     for day in (datetime.date(2024, 3, 1), "2024-03-01", np.datetime64("2024-03-01"), pd.Timestamp("2024-03-01")):
         assert conditions_of(dated, {"day": day}, 1).values[0, 0] == 19_783.0
+    lasting = replace(
+        dated, schema=replace(schema, dtypes=("duration[ms]", "string"), units=("s", None)), codec=dated.codec
+    )
+    assert conditions_of(lasting, {"day": "5000"}, 1).values[0, 0] == 5.0
     (within,) = conditions_of(dated, {"day": ("2024-03-01", None)}, 1).allowed
     assert (within.low, within.high) == (19_783.0, np.inf)
     assert conditions_of(dated, {"grade": ("low", "low")}, 1).allowed[0].levels == (1.0,)

@@ -130,7 +130,10 @@ def _parsed(schema: Schema, column: int, cells: Sequence[Any], name: str) -> Tab
     of_type = schema.types[column]
     of_type = of_type if schema.units[column] is not None or schema.is_boolean(column) else pa.float64()
     try:
-        return as_table(pa.table({schema.names[column]: pa.array(cells, pa.string()).cast(of_type)}), name=name)
+        texts = pa.array(cells, pa.string())
+        if pa.types.is_duration(of_type):  # whole numbers of its unit in text files
+            texts = texts.cast(pa.int64())
+        return as_table(pa.table({schema.names[column]: texts.cast(of_type)}), name=name)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InvalidInput(
             f"{name} should hold values of {schema.label(column)}, which has dtype {shown(schema.dtypes[column])}, but "
