@@ -243,10 +243,6 @@ class Codec:
             kept[:, family.columns] = family.maps.within_range(rows[:, family.columns])
         return kept
 
-    def share_beyond_range(self, rows: FloatArray) -> FloatArray:
-        """Return the share of decoded rows, (n, d), whose values `within_range` changes: (d,)."""
-        return np.asarray((self.within_range(rows) != rows).mean(axis=0, where=~np.isnan(rows)))
-
     def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
         """Return log |det dz/dx| of rows, (n, d), over the numbers of each row: (n,), nats.
 
