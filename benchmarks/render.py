@@ -15,6 +15,7 @@ from benchmarks import (
     gaps,
     gemm,
     growth,
+    large_table,
     magic,
     mixed,
     real_tables,
@@ -42,6 +43,7 @@ SECTIONS = (
     gemm,
     bfloat16,
     growth,
+    large_table,
 )
 
 

@@ -6,6 +6,7 @@ Statistical tests have a false-alarm rate of 1e-8 each.
 import re
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ from scipy import stats
 
 from backwalk.datasets import levels_alone, mixed_arcs
 from backwalk.streams import Stream
-from benchmarks import adult, any_cost, gaps, magic, mixed, real_tables, render, wheels
+from benchmarks import adult, any_cost, gaps, large_table, magic, mixed, real_tables, render, wheels
+from benchmarks.fresh import in_fresh_process
 from benchmarks.gaps import N_DRAWS, Column, Imputed
 from benchmarks.methods import REAL, Fitted
 from benchmarks.record import Store
@@ -326,3 +328,18 @@ def test_costs_of_any_condition_are_differences(tmp_path, monkeypatch):
 def test_unknown_names_are_refused(make, word):
     with pytest.raises(SystemExit, match=word):
         make()
+
+
+def test_the_large_table_has_a_column_of_many_levels_and_others_that_depend_on_each_other():
+    frame = large_table.large_table(2_000, many=500)
+    assert frame.shape == (2_000, 30)
+    assert 300 < frame["item"].nunique() <= 500
+    assert frame[[f"x{j}" for j in range(20)]].corr().abs().to_numpy()[np.triu_indices(20, 1)].mean() > 0.1
+
+
+@pytest.mark.campaign
+def test_the_large_table_is_measured_in_a_fresh_process():
+    result = in_fresh_process("benchmarks.large_table:measured", n=300, budget=0.5, n_drawn=10)
+    assert result["steps"] >= 1
+    assert result["fit_bytes"] > result["table_bytes"] > 0
+    assert "rows" in large_table.told([{**result, "key": {"rows": 300, "budget": 0.5}}], Path())

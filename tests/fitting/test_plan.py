@@ -11,11 +11,13 @@ from threadpoolctl import threadpool_limits
 from backwalk.datasets import curved_chain, two_moons
 from backwalk.defaults import STRUCTURE, finest_scale, structure
 from backwalk.denoiser import Residual
+from backwalk.diffusion import moments_with_gaps
 from backwalk.distillation import distilled
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.fitting import checked_settings
-from backwalk.fitting.plan import planned
+from backwalk.fitting import plan as plans
+from backwalk.fitting.plan import encoded_in_pieces, planned
 from backwalk.model import measured_denoising_error
 from backwalk.model_file.conversion import record_of, tensors_of
 from backwalk.streams import Stream
@@ -101,3 +103,22 @@ def test_columns_too_far_from_0_for_the_noise_are_refused_where_they_are_not_sca
     z = two_moons().sample(400, random_state=0)
     with pytest.raises(InvalidInput, match=r"is lost in the rounding of torch.float32 rows of size 1e\+06"):
         planned(z + 1e6, settings(scale=False), Stream(3), None, Stream(3), codec=NUMBERS)
+
+
+def test_one_run_of_em_serves_the_start_and_the_schedule():
+    z = two_moons().sample(400, random_state=0)
+    z[::7, 0] = np.nan
+    plan = planned(z, settings(), Stream(3), None, Stream(3), codec=NUMBERS)
+    _, trained = split_rows(400, 40, stream=Stream(3))
+    mean, covariance = moments_with_gaps(z[trained], stream=Stream(3).child("start"))
+    np.testing.assert_array_equal(plan.covariance.numpy(), covariance)
+    np.testing.assert_array_equal(plan.denoiser.layout.gaussian.mean.numpy(), mean.astype(np.float32))
+
+
+def test_the_rows_of_a_large_table_are_encoded_in_pieces(monkeypatch):
+    monkeypatch.setattr(plans, "_MOST_IN_DOUBLE", 10)
+    monkeypatch.setattr(plans, "_ROWS_ENCODED_AT_ONCE", 16)
+    x = two_moons().sample(50, random_state=0)
+    z = encoded_in_pieces(NUMBERS, x, stream=Stream(0))
+    assert z.dtype == np.float32
+    np.testing.assert_array_equal(z, NUMBERS.encode(x, stream=Stream(0)).astype(np.float32))

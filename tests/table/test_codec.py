@@ -381,6 +381,14 @@ def test_a_codec_of_other_rows_keeps_integers_and_constants():
     assert few.refitted(counts).columns[0].family == "integer number"  # few integers have no tails
 
 
+def test_rows_are_encoded_in_pieces_as_together():
+    counts = pd.DataFrame({"hits": np.arange(40) % 37, "mass": np.linspace(0.0, 1.0, 40)})
+    codec, rows = Codec.fit(as_table(counts)), as_table(counts).values
+    together = codec.encode(rows, stream=Stream(3))
+    assert codec.n_uniforms
+    np.testing.assert_array_equal(codec.encode(rows[25:], stream=Stream(3), first_row=25), together[25:])
+
+
 def test_without_a_stream_whole_numbers_stand_at_the_centres_of_their_cells():
     table = as_table(MIXED)
     codec = Codec.fit(table, scale=False)

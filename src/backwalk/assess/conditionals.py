@@ -5,16 +5,13 @@ Each column is predicted from all others: levels in one evaluation, numbers by d
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import cast
 
 import numpy as np
 import torch
 
 from backwalk.assess.table_fidelity import GivenPanel, LevelScores, NumberScores, SelfTest
 from backwalk.assess.views import kinds_of
-from backwalk.diffusion import LevelsDenoiser
 from backwalk.evaluation import (
     ColumnKind,
     associations,
@@ -33,6 +30,7 @@ from backwalk.evaluation import (
 from backwalk.evaluation.rows import Rows
 from backwalk.model import DiffusionModel, encoded, log_density, sample_rows
 from backwalk.model.densities import log_prob_of_levels
+from backwalk.model.levels import level_log_probs
 from backwalk.streams import Stream
 
 _MOST_ROWS = 2_048  # whose levels are predicted
@@ -46,13 +44,12 @@ _FEWEST_GIVEN = 30  # real rows that hold a level
 
 def predicted_levels(model: DiffusionModel, rows: Rows, block: int) -> Rows:
     """Return P(level | all other cells) of one block of levels, (n, L), for rows (n, d) in the user's units."""
-    codec, denoiser = model.codec, cast("LevelsDenoiser", model.denoiser)
+    codec = model.codec
     z = torch.from_numpy(codec.encode(rows)).float()
     known = ~z.isnan()
     known[:, codec.slices[codec.blocks[block].column]] = False
-    levels = torch.where(known, math.inf, -math.inf).to(z)
     with torch.no_grad():
-        log_p = denoiser.level_log_probs(z.masked_fill(~known, 0.0), levels, block)
+        log_p = level_log_probs(model.denoiser, codec.blocks, z, known, block)
     return np.asarray(log_p.double().softmax(dim=1).numpy())
 
 

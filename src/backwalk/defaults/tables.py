@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from backwalk.defaults.fit import HIGH, FitRules
+from backwalk.denoiser import WIDE
 from backwalk.table import Codec
 from backwalk.training import Shares
 
@@ -25,7 +26,7 @@ def table_rules(codec: Codec, n: int) -> FitRules:
     reads every level and gives a logit to each.
     """
     of_numbers = _share_of_numbers(codec)
-    n_levels = sum(block.n_levels for block in codec.blocks)
+    n_levels = sum(_levels_in_a_step(block.n_levels) for block in codec.blocks)
     ends = 2 * n_levels + 3 * len(codec.numbers) + 2 * len(codec.varying)
     cost = _START * (1.0 + ends / (6.0 * HIGH.least_width))
     return replace(
@@ -37,6 +38,11 @@ def table_rules(codec: Codec, n: int) -> FitRules:
         step_seconds=HIGH.step_seconds * cost,
         narrow_step_seconds=HIGH.narrow_step_seconds * cost,
     )
+
+
+def _levels_in_a_step(n_levels: int) -> float:
+    """Return as how many levels of narrow blocks a block counts in the time of a training step."""
+    return n_levels if n_levels <= WIDE else 128.0 + n_levels / 400.0
 
 
 def default_shares(codec: Codec, conditions: object) -> Shares:

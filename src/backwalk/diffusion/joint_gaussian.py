@@ -40,7 +40,11 @@ class JointGaussian:
     @classmethod
     def fit(cls, z: NDArray[np.float64], *, stream: Stream) -> JointGaussian:
         """Return the Gaussian of rows z, (n, k), in which NaN marks missing coordinates."""
-        mean, covariance = moments_with_gaps(z, stream=stream)
+        return cls.of_moments(*moments_with_gaps(z, stream=stream))
+
+    @classmethod
+    def of_moments(cls, mean: NDArray[np.float64], covariance: NDArray[np.float64]) -> JointGaussian:
+        """Return the Gaussian of a mean, (k,), and the leading directions of a covariance, (k, k)."""
         k = len(mean)
         values, vectors = np.linalg.eigh(covariance)
         r = min(k, MOST_DIRECTIONS)

@@ -25,7 +25,7 @@ from backwalk.errors import (
 )
 from backwalk.fitting.card import digest, model_card, split_of
 from backwalk.fitting.column_choice import ChosenColumns, chosen_columns, refuse_other_columns
-from backwalk.fitting.plan import planned
+from backwalk.fitting.plan import encoded_in_pieces, planned
 from backwalk.fitting.settings import CheckpointOptions, Settings, chosen_device, stream_of
 from backwalk.fitting.speed import measured_slowness
 from backwalk.fitting.warnings import warnings_of
@@ -72,8 +72,8 @@ def fitted(
         text = f"columns set aside: {named}. New rows will not have them; name a column in columns= to keep it."
         warnings.warn(text, ColumnsSetAsideWarning, stacklevel=3)
     stream = stream_of(settings.random_state, options)
-    z = codec.encode(table.values, stream=stream.child("dequantisation"))
-    farthest = float(np.nanmax(np.abs(z)))
+    z = encoded_in_pieces(codec, table.values, stream=stream.child("dequantisation"))
+    farthest = float(max(np.fmax.reduce(z, axis=None), -np.fmin.reduce(z, axis=None)))
     if farthest > FARTHEST_TO_FIT:
         raise InvalidInput(
             f"X should stay within {FARTHEST_TO_FIT:g} where columns are not scaled, but got {farthest:g}: set "
@@ -98,6 +98,7 @@ def fitted(
                 weights=weights,
             )
             found = list(warnings_of(plan, codec, table, z))
+            del z  # whose rows the plan holds in another order
         for category, text in found:
             warnings.warn(text, category, stacklevel=3)  # at the caller of `fit`
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,14 +42,29 @@ from backwalk.table import Codec, Redraw
 from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Patterns, Training, split_rows
 
 _MOST_MEASURED = 1000  # rows on which the denoising errors are measured
+_MOST_FOR_MOMENTS = 100_000  # rows
+_MOST_IN_DOUBLE = 2**26  # numbers of encoded rows that are held in float64; training takes float32
+_ROWS_ENCODED_AT_ONCE = 2**16
+
+
+def encoded_in_pieces(codec: Codec, values: NDArray[np.float64], *, stream: Stream) -> NDArray[Any]:
+    """Return the encoded rows of a table, (n, k), in float64, or in float32 where they would take more than 512 MiB."""
+    n, k = len(values), codec.n_encoded
+    if n * k <= _MOST_IN_DOUBLE:
+        return codec.encode(values, stream=stream)
+    z = np.empty((n, k), dtype=np.float32)
+    for first in range(0, n, _ROWS_ENCODED_AT_ONCE):
+        piece = slice(first, first + _ROWS_ENCODED_AT_ONCE)
+        z[piece] = codec.encode(values[piece], stream=stream, first_row=first)
+    return z
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """The training rows and the held-out rows, (n, k), the schedule, the untrained network, and its training.
 
-    `covariance` is that of all rows, and `usual_steps` the number of training steps without a time limit,
-    and `sound_steps` that below which a fit warns.
+    `covariance` is that of all rows, in tables that of the numbers in up to 100,000 training rows, `usual_steps` the
+    number of training steps without a time limit, and `sound_steps` that below which a fit warns.
     """
 
     x_0: Tensor
@@ -86,7 +102,7 @@ class Plan:
 
 
 def planned(
-    z: NDArray[np.float64],
+    z: NDArray[Any],
     settings: Settings,
     stream: Stream,
     before: DiffusionModel | None,
@@ -118,9 +134,16 @@ def planned(
     x_validation, x_0 = (torch.from_numpy(z[rows]).float().to(device) for rows in (held_out, trained))
     is_table = bool(codec.blocks) or bool(np.isnan(z).any()) or conditions is not None
     of_noise = z[:, codec.numbers] if is_table else z  # the coordinates that the chain makes from noise
+    of_noise = of_noise.astype(np.float64, copy=False)
     floor = finest_scale(complete_cases(of_noise), stream=stream.child("floor"))
-    if is_table:
-        mean, covariance = map(torch.from_numpy, moments_with_gaps(of_noise, stream=stream))
+    start = None
+    if is_table and of_noise.shape[1]:
+        some = z[trained[:_MOST_FOR_MOMENTS]].astype(np.float64, copy=False)  # the order of `trained` is random
+        of_all = moments_with_gaps(some, stream=stream.child("start"))
+        start, numbers = JointGaussian.of_moments(*of_all), codec.numbers
+        mean, covariance = torch.from_numpy(of_all[0][numbers]), torch.from_numpy(of_all[1][np.ix_(numbers, numbers)])
+    elif is_table:
+        mean, covariance = torch.zeros(0, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.float64)
     else:
         mean, covariance = moments(torch.from_numpy(z))
     schedule = settings.schedule or default_schedule(mean, covariance, floor, settings.n_steps)
@@ -138,7 +161,6 @@ def planned(
         len(x_0), k, max_steps, max_time, architecture, device, slowness=slowness, rules=rules
     )
     check_length(training, len(x_0))
-    start = JointGaussian.fit(z[trained], stream=stream.child("start")) if is_table and of_noise.shape[1] else None
     layout = TableLayout(codec, start) if is_table else None
     denoiser = build_denoiser(
         architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"), layout=layout

@@ -123,11 +123,20 @@ def of_numbers(denoiser: Denoiser, codec: Codec, z: Tensor) -> tuple[Denoiser, T
 
 
 def _conditional(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Tensor, absent: Tensor) -> RowwiseConditional:
-    if isinstance(denoiser, TableDenoiser):
-        of_levels = known.clone()
-        of_levels[:, codec.numbers] = False
-        denoiser = denoiser.given_levels(rows, of_levels)
-    return RowwiseConditional(denoiser, rows, known, absent, torch.from_numpy(codec.numbers).to(rows.device))
+    numbers = torch.from_numpy(codec.numbers).to(rows.device)
+    return RowwiseConditional(with_levels_given(denoiser, codec, rows, known), rows, known, absent, numbers)
+
+
+def with_levels_given(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Tensor) -> Denoiser:
+    """Return the denoiser of numbers at rows, (n, k), whose levels are `known`, (n, k), or absent.
+
+    It agrees with `denoiser` at such rows, but may leave out what concerns levels alone.
+    """
+    if not isinstance(denoiser, TableDenoiser):
+        return denoiser
+    of_levels = known.clone()
+    of_levels[:, codec.numbers] = False
+    return denoiser.given_levels(rows, of_levels)
 
 
 def column_numbers(schema: Schema, names: Sequence[str | int]) -> list[int]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from backwalk.diffusion import log_snr_by_coordinate
 from backwalk.errors import InvalidInput
-from backwalk.model.conditions import Encoded, known_cells
+from backwalk.model.conditions import Encoded, known_cells, with_levels_given
 from backwalk.model.distributions import Conditional
 from backwalk.model.fitted import DiffusionModel
 from backwalk.model.levels import level_log_probs
@@ -116,7 +116,8 @@ def means_of_numbers(model: DiffusionModel, known: Encoded) -> Array:
 
     def of_tile(rows: Tensor, given: Tensor) -> Tensor:
         levels = log_snr_by_coordinate(torch.tensor(-torch.inf, device=rows.device), given).to(rows)
-        return model.denoiser(rows.nan_to_num().masked_fill(~given, 0.0), levels).double()
+        denoiser = with_levels_given(model.denoiser, codec, rows, given)
+        return denoiser(rows.nan_to_num().masked_fill(~given, 0.0), levels).double()
 
     z = _by_tiles(known, of_tile, codec.n_encoded)
     means = np.full((len(z), codec.n_columns), np.nan)

@@ -167,17 +167,17 @@ class Codec:
         """Return which coordinates belong to the columns that are marked in rows: (n, k) from (n, d)."""
         return np.repeat(observed, [column.width for column in self.columns], axis=1)
 
-    def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None) -> FloatArray:
+    def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None, first_row: int = 0) -> FloatArray:
         """Return encoded rows.
 
-        Integers are dequantised if a `stream` is given, and otherwise encoded as the centres of their cells. `values`
-        is (n, d) in the user's units; all coordinates of a missing value are NaN, and at an atom that of the number.
-        Returns (n, k). Raises InvalidInput for another shape, for a value that is no level of a column with levels, and
-        for one so large that a coordinate overflows.
+        Integers are dequantised if a `stream` is given, of which row i takes the draws of row `first_row` + i, and
+        otherwise encoded as the centres of their cells. `values` is (n, d) in the user's units; all coordinates of a
+        missing value are NaN, and at an atom that of the number. Returns (n, k). Raises InvalidInput for another shape,
+        for a value that is no level of a column with levels, and for one so large that a coordinate overflows.
         """
         x = self._rows(values, self.n_columns, "values")
         z = np.empty((len(x), self.n_encoded))  # in row order: the bits of a row's sums depend on it
-        v = None if stream is None else stream.uniform(0, len(x), self.n_uniforms).numpy()
+        v = None if stream is None else stream.uniform(first_row, first_row + len(x), self.n_uniforms).numpy()
         for family in self._varying_families:
             draws = None if v is None else v[:, family.uniforms]
             z[:, family.coordinates] = family.maps.encode(x[:, family.columns], draws)
@@ -186,8 +186,8 @@ class Codec:
             row, i = divmod(int(far.argmax()), self.n_encoded)
             j = self.column_of(i)
             raise InvalidInput(
-                f"Values should {self.columns[j].accepted}, but got {x[row, j]} at row {row}, column {j} (rows count "
-                "from 0): drop the row."
+                f"Values should {self.columns[j].accepted}, but got {x[row, j]} at row {first_row + row}, column {j} "
+                "(rows count from 0): drop the row."
             )
         return z
 
