@@ -339,6 +339,15 @@ def test_validation_is_the_bound_s_diffusion_part():
     assert abs(float(by_row.mean() - expected)) < 5.73 * float(by_row.std()) / math.sqrt(230)
 
 
+def test_held_out_rows_count_by_their_weights():
+    """Found by review: sample_weight counted in training and not in the choice of the weights."""
+    weight = torch.linspace(0.0, 2.0, len(X_0), dtype=torch.float64)
+    plain, weighed = (Validation(untrained(), X_0, STREAM, row_weight=w).by_row() for w in (None, weight))
+    torch.testing.assert_close(weighed, weight * plain)
+    trainers = [trainer(x_validation=X_0, validation_weight=w) for w in (None, weight)]
+    assert trainers[0].fingerprint != trainers[1].fingerprint
+
+
 def test_a_row_s_validation_is_its_own():
     """The spread over rows decides what chance is: a mean over noisy points of other rows would hide it."""
     moved = X_0.clone()

@@ -137,6 +137,7 @@ def fitted(
                 redraw=plan.redraw,
                 patterns=plan.patterns,
                 row_weight=plan.row_weight,
+                validation_weight=plan.validation_weight,
                 max_time=settings.max_time,
                 time_outside_training=0.0
                 if settings.max_time is None

@@ -83,6 +83,7 @@ class Plan:
     patterns: Patterns | None = None
     conditions: Conditions = None
     row_weight: Tensor | None = None  # of x_0
+    validation_weight: Tensor | None = None  # of x_validation, of mean 1
 
     @property
     def measured(self) -> tuple[Denoiser, Tensor]:
@@ -184,7 +185,12 @@ def planned(
         Patterns.of(codec, default_shares(codec, conditions), conditions) if is_table else None,
         conditions,
         None if weights is None else torch.from_numpy(weights[trained]).float().to(device),
+        None if weights is None or not n_validation else _of_mean_one(weights[held_out]),
     )
+
+
+def _of_mean_one(weights: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(weights / weights.mean())
 
 
 def _refuse_narrow(z: NDArray[np.float64], level: float) -> None:

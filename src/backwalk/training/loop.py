@@ -58,7 +58,8 @@ class Trainer:
     kept. `max_time` limits the seconds of the whole fit: training takes max_time - time_outside_training, but at least
     half of `max_time`. The learning rates then follow the time, and two runs are no longer bit-equal. `eps`, (n, d), is
     fixed noise, one for each row; without it every step draws new noise. `patterns` make columns given or absent, for a
-    denoiser of tables, and `row_weight`, (n,), weighs rows in the loss.
+    denoiser of tables. `row_weight`, (n,), weighs rows in the loss, and `validation_weight`, (m,), held-out rows in
+    the choice of weights; both have mean 1.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Trainer:
         redraw: Redraw | None = None,
         patterns: Patterns | None = None,
         row_weight: Tensor | None = None,
+        validation_weight: Tensor | None = None,
     ) -> None:
         self.denoiser, self.x_0, self.levels, self.training = denoiser, x_0, levels, training
         self.stream, self.max_time = stream, max_time
@@ -83,10 +85,12 @@ class Trainer:
         self._own_time = math.inf if max_time is None else max(max_time - time_outside_training, 0.5 * max_time)
         self._network_at_first, self._x_validation, self._eps = network_words(denoiser), x_validation, eps
         self._learner = EnsembleLearner(denoiser, training)
-        self._validation = None if x_validation is None else Validation(denoiser, x_validation, stream, patterns)
+        self._validation = (
+            None if x_validation is None else Validation(denoiser, x_validation, stream, patterns, validation_weight)
+        )
         self._choice = Choice()
         self._batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps, redraw, patterns, row_weight)
-        self._patterns, self._row_weight = patterns, row_weight
+        self._patterns, self._row_weight, self._validation_weight = patterns, row_weight, validation_weight
         self._losses: list[tuple[int, float]] = []
         self._validations: list[tuple[int, float]] = []
         self.step = 0
@@ -106,7 +110,7 @@ class Trainer:
             self.levels,
             self.training,
             self.stream,
-            [part for part in (self._eps, self._row_weight) if part is not None],
+            [part for part in (self._eps, self._row_weight, self._validation_weight) if part is not None],
             self._patterns,
             by_clock=self.max_time is not None,
         )

@@ -52,13 +52,19 @@ class Validation:
     With `patterns` it is the bound for rows that are drawn level by level: -ln P(l_j | l_1..l_{j-1}) at a random j,
     times the number of columns with levels, and the diffusion part of the numbers with all levels given. A denoiser
     that is trained for conditions has its training loss instead, as small tables overfit whole rows long before it.
-    x_0 is NaN where there is no value.
+    x_0 is NaN where there is no value. The values of rows are multiplied by `row_weight`, (m,), of mean 1.
     """
 
     def __init__(
-        self, denoiser: EnsembleDenoiser, x_0: Tensor, stream: Stream, patterns: Patterns | None = None
+        self,
+        denoiser: EnsembleDenoiser,
+        x_0: Tensor,
+        stream: Stream,
+        patterns: Patterns | None = None,
+        row_weight: Tensor | None = None,
     ) -> None:
         self._denoiser = denoiser
+        self._row_weight = row_weight
         self.n_rows = len(x_0)
         draws = -(-n_points(*x_0.shape) // len(x_0))
         rows = x_0.repeat(draws, 1)
@@ -93,7 +99,7 @@ class Validation:
             self._points.append((filled(rows, eps), eps, log_snr, weight.to(rows)))
 
     def by_row(self, parallel_map: Map = map) -> Tensor:
-        """Return the value of each validation row, the mean over its noisy points: (m,), float64."""
+        """Return the value of each validation row, the mean over its noisy points times its weight: (m,), float64."""
         total = torch.zeros(self.n_rows, dtype=torch.float64)
         for points in self._points:
 
@@ -103,7 +109,7 @@ class Validation:
 
             pieces = list(parallel_map(nats, range(0, len(points[0]), _ROWS_AT_ONCE)))
             total += torch.cat(pieces).double().reshape(-1, self.n_rows).sum(0).cpu()
-        return total.clone()
+        return total.clone() if self._row_weight is None else total * self._row_weight.double().cpu()
 
 
 @dataclass(frozen=True, eq=False)
