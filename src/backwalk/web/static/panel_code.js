@@ -36,6 +36,7 @@ async function load() {
   if (!answer) return;
   parts.python.textContent = answer.python;
   parts.shell.textContent = answer.shell;
+  parts.note.hidden = !answer.note && !answer.same_rows;
   parts.note.textContent = answer.note || (answer.same_rows ? "Both draw the very same rows as this page." : "");
 }
 
@@ -50,7 +51,7 @@ export const codePanel = {
   title: "Code",
   build(root) {
     const [python, first] = block("Python", "code-python"), [shell, second] = block("Command line", "code-shell");
-    Object.assign(parts, { python, shell, note: el("p", { class: "notice", id: "code-note" }) });
+    Object.assign(parts, { python, shell, note: el("p", { class: "notice", id: "code-note", hidden: true }) });
     parts.model = el("a", { class: "button", download: "model.safetensors", id: "download-model" }, "Model");
     add(root,
       el("p", { class: "lead" }, "What you see here, as a program: the same settings, the same seed, the same rows."),
