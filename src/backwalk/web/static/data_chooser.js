@@ -9,6 +9,7 @@ import { change, state } from "./state.js";
 
 const KINDS = ["number", "integer", "levels"];
 const parts = {};
+let asked = 0;
 const kept = { file: null }; // the file's answer, whose columns can be chosen again
 
 function thumbnail(points) {
@@ -54,8 +55,20 @@ export async function rowsOf(recipe) {
   return postJson("/api/data", { points: board.points, ...size });
 }
 
+// Rows that are asked for replace those before at once, so that nobody trains on the old ones.
+async function get(ask) {
+  const turn = (asked += 1);
+  session.data = null;
+  parts.summary.textContent = "Getting the rows.";
+  parts.root.dispatchEvent(new Event("data"));
+  const data = await attempt(null, ask);
+  if (turn !== asked) return null;
+  if (!data) parts.summary.textContent = "";
+  return data || null;
+}
+
 async function take(recipe) {
-  const data = await attempt(null, () => rowsOf(recipe));
+  const data = await get(() => rowsOf(recipe));
   if (!data) return;
   change({ data: recipe });
   use(data);
@@ -85,7 +98,7 @@ function preview(picture) {
 
 async function takeFile(file) {
   say(`Reading ${file.name}.`);
-  const data = await attempt(parts.file, () => postFile(file));
+  const data = await get(() => postFile(file));
   parts.file.value = "";
   if (!data) return;
   kept.file = data;
@@ -102,7 +115,7 @@ function showColumns(data, name) {
     return { name: column.name, keep, kind, row: el("tr", {}, el("td", {}, keep),
       el("th", { scope: "row" }, column.name, el("span", { class: "explanation" }, column.description)), el("td", {}, kind)) };
   });
-  const apply = el("button", { type: "button", onclick: () => chooseColumns(apply, data, rows) }, "Use these columns");
+  const apply = el("button", { type: "button", onclick: () => chooseColumns(data, rows) }, "Use these columns");
   parts.columns.replaceChildren(
     el("h3", {}, name),
     el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Columns of the file" },
@@ -113,10 +126,10 @@ function showColumns(data, name) {
   );
 }
 
-async function chooseColumns(button, data, rows) {
+async function chooseColumns(data, rows) {
   const keep = rows.filter((row) => row.keep.checked).map((row) => row.name);
   const kinds = Object.fromEntries(rows.filter((row) => row.keep.checked && row.kind.value).map((row) => [row.name, row.kind.value]));
-  const answer = await attempt(button, () => postJson(`/api/data/${data.data}/columns`, { keep, kinds }));
+  const answer = await get(() => postJson(`/api/data/${data.data}/columns`, { keep, kinds }));
   if (answer) use(answer);
 }
 
@@ -179,11 +192,11 @@ export function dataChooser(onData) {
 
 // The rows are there when the panel is first shown: those of the link, or two moons.
 export async function firstData() {
-  if (session.data) return;
-  parts.summary.textContent = "Getting the rows.";
+  if (session.data || asked) return;
   const { start } = session.catalogue;
   if (start.opened === "data" && !state.data) {
-    const data = await getJson(`/api/data/${start.data}`);
+    const data = await get(() => getJson(`/api/data/${start.data}`));
+    if (!data) return;
     choose("file");
     showColumns(data, "The table that the page was opened with");
     use(data);

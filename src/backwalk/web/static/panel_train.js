@@ -105,10 +105,9 @@ function message(event) {
 }
 
 function buttons(running) {
-  parts.train.disabled = running || !session.data;
+  parts.train.disabled = parts.again.disabled = running || !session.data;
   parts.stop.hidden = !running;
   parts.goOn.hidden = parts.again.hidden = running || !live.fit;
-  parts.train.hidden = Boolean(live.fit) && !running && parts.goOn.hidden;
   parts.bar.hidden = !running;
   document.body.classList.toggle("training", running);
 }

@@ -167,7 +167,7 @@ export class Stage {
     const n = this.snapshot?.n || this.chain?.n || 0;
     if (!n) return this.raster.clear();
     const size = Math.max(1, this.size / 520), radius = (n > 6000 ? 0.8 : n > 1500 ? 1.25 : 1.8) * size * this.ratio;
-    const strength = (n > 6000 ? 0.34 : n > 1500 ? 0.5 : 0.66) * (this.faded ? 0.4 : 1);
+    const strength = (n > 6000 ? 0.34 : n > 1500 ? 0.5 : 0.66) * (this.faded ? 0.5 : 1);
     if (this.snapshot) {
       this.raster.add(0, this.snapshot.samples, this.snapshot.samples, 0, n, radius);
       this.raster.show([red], strength);
