@@ -20,6 +20,7 @@ from backwalk.evaluation.rows import Rows
 from backwalk.streams import Stream
 
 _N_ENTROPY = 2**21  # numbers drawn to estimate an entropy
+_MOST_ENTROPY = 2**24  # numbers times components
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,8 @@ class GaussianMixture(Density):
         return np.asarray(constant - 0.5 * squares - log_det)
 
     def _find_entropy(self) -> Estimate:
-        x = self._draw(0, _N_ENTROPY // self.d, Stream(0).child("entropy"))
+        n = min(_N_ENTROPY // self.d, max(1000, _MOST_ENTROPY // (self.d * len(self.means))))
+        x = self._draw(0, n, Stream(0).child("entropy"))
         left_open = mean_estimate(
             in_chunks(lambda rows: entr(softmax(self._log_joint(rows), axis=1)).sum(axis=1), x, 4 * self.d)
         )

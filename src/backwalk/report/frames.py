@@ -20,7 +20,6 @@ from backwalk.model import DiffusionModel, walk
 from backwalk.report.axes import limits_of
 from backwalk.report.row_figures import some_rows
 from backwalk.streams import Stream
-from backwalk.table import Codec
 
 _LEVELS = 2**16 - 1  # a coordinate is sent to the page as an unsigned number of 16 bits
 
@@ -73,12 +72,12 @@ def chain_frames(
 ) -> ChainFrames:
     """Return up to `n_frames` frames, forward of `n_points` random rows of `rows`, (n, d), and backward of as many.
 
-    `rows` are in the user's units; `columns` are the two to draw, by default the first two of `drawable`. Rows with a
-    gap in them, or at an atom, are left out. A forward row has the same noise in all frames, so that its path is
-    smooth; each single frame is distributed as q(x_t). Backward frames are states of the model's own sampler, with all
-    coordinates in one chain. Raises InvalidInput for a column that does not vary.
+    `rows` are in the user's units; `columns` are the two to draw, by default the first two that are `Codec.drawable`.
+    Rows with a gap in them, or at an atom, are left out. A forward row has the same noise in all frames, so that its
+    path is smooth; each single frame is distributed as q(x_t). Backward frames are states of the model's own sampler,
+    with all coordinates in one chain. Raises InvalidInput for a column that does not vary.
     """
-    varying, shown = model.codec.varying, drawable(model.codec)
+    varying, shown = model.codec.varying, model.codec.drawable
     chosen = columns or (shown[0], shown[min(1, len(shown) - 1)])
     for column in chosen:
         if column not in varying:
@@ -105,12 +104,6 @@ def chain_frames(
         forward[..., 1] = backward[..., 1] = spread
         labels = (labels[0], "spread out")
     return ChainFrames(_times(log_snr, model), log_snr, forward, backward, labels)
-
-
-def drawable(codec: Codec) -> tuple[int, ...]:
-    """Return the columns that hold numbers, or all that vary if none does."""
-    with_levels = {block.column for block in codec.blocks if block.number is None}
-    return tuple(j for j in codec.varying if j not in with_levels) or codec.varying
 
 
 def _times(log_snr: NDArray[np.float64], model: DiffusionModel) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from backwalk.formatting import visible
 from backwalk.model import DiffusionModel
 from backwalk.report import figures
 from backwalk.report.card_section import card_section, commands_section
-from backwalk.report.frames import ChainFrames, chain_frames, drawable
+from backwalk.report.frames import ChainFrames, chain_frames
 from backwalk.report.model_sections import (
     bound_section,
     chain_section,
@@ -97,7 +97,7 @@ def write_report(
     The frames of the chain are drawn here, from the stream. Raises OSError if the file cannot be written, and
     FileExistsError if it exists and `overwrite` is False.
     """
-    drawn, numbers = None, drawable(model.codec)
+    drawn, numbers = None, model.codec.drawable
     if len(numbers) > 1:
         difference = dict(zip(model.codec.varying, fidelity.columns, strict=True))
         i, j = figures.farthest_pair([difference[column].difference for column in numbers])

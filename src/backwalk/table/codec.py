@@ -124,6 +124,12 @@ class Codec:
         """The numbers of the columns that have coordinates, in order."""
         return tuple(j for j, column in enumerate(self.columns) if column.width)
 
+    @property
+    def drawable(self) -> tuple[int, ...]:
+        """The numbers of the columns that hold numbers, or of all that vary if none does."""
+        with_levels = {block.column for block in self.blocks if block.number is None}
+        return tuple(j for j in self.varying if j not in with_levels) or self.varying
+
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The levels of each column that has some, in the order of the columns."""

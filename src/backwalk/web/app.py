@@ -15,7 +15,7 @@ import re
 import threading
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +31,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from backwalk.errors import BackwalkError
 from backwalk.web import start
 from backwalk.web.refusals import OUR_MISTAKE, Refusal, refusal_of
 from backwalk.web.security import Guard, Launch, policy
@@ -114,18 +115,21 @@ def make_app(launch: Launch, server: Server, *, static: Path = STATIC) -> Guard:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        from backwalk.web.warnings_by_thread import warnings_by_thread
-
-        with ExitStack() as stack:
-            stack.enter_context(warnings_by_thread())
-            stack.callback(server.sessions.stop)
-            later = asyncio.get_running_loop().call_later(SECONDS_BEFORE_LOADING, server.load)
-            stack.callback(later.cancel)
+        later = asyncio.get_running_loop().call_later(SECONDS_BEFORE_LOADING, server.load)
+        try:
             yield
+        finally:
+            later.cancel()
+            server.sessions.stop()
 
     app = Starlette(
         routes=[*_routes(server, static), Mount("/static", StaticFiles(directory=static))],
-        exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _failed},
+        exception_handlers={
+            **dict.fromkeys((Refusal, BackwalkError, MemoryError), _refused),
+            HTTPException: _http_error,
+            ClientDisconnect: _left,
+            Exception: _failed,
+        },
         lifespan=lifespan,
     )
     return Guard(app, launch, policy(inline_hashes((static / "index.html").read_text(encoding="utf-8"))))
@@ -310,12 +314,10 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return JSONResponse(Refusal(error.status_code, error.detail).record(), status_code=error.status_code)
 
 
-async def _failed(_: Request, error: Exception) -> Response:
-    """Answer an error of the library, or a mistake of ours, whose traceback goes to the log."""
-    known = refusal_of(error)
-    if known is not None:
-        return JSONResponse(known.record(), status_code=known.status)
-    if isinstance(error, ClientDisconnect):
-        return Response(status_code=400)
-    _LOG.error("a request failed:\n%s", "".join(traceback.format_exception(error)))
+async def _left(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    """Answer a mistake of ours; Starlette raises it again for the log."""
     return JSONResponse(Refusal(500, OUR_MISTAKE).record(), status_code=500)

@@ -133,6 +133,8 @@ def _fit_command(data: DataEntry, found: Mapping[str, Argument], seed: int, *, i
         if name == "random_state":
             words += ["--seed", str(argument.value)]
         elif name == "columns":
+            if not _levels_are_texts(data, argument.value):
+                return None
             for column, kind in argument.value.items():
                 words += ["--column", f"{column}={kind}"]
         elif name == "conditions":
@@ -142,6 +144,12 @@ def _fit_command(data: DataEntry, found: Mapping[str, Argument], seed: int, *, i
         else:
             return None
     return shlex.join([*words, "-o", "model.backwalk"])
+
+
+def _levels_are_texts(data: DataEntry, kinds: Mapping[str, str]) -> bool:
+    """Return whether columns of the kind "levels" are texts already, as the command line reads them as texts."""
+    labelled = data.table.schema.labelled
+    return all(name in labelled for name, kind in kinds.items() if kind == "levels")
 
 
 def _sample_command(model: str, draw: DrawRequest) -> str:

@@ -12,7 +12,6 @@ from backwalk.datasets import Density, MixtureForm, mixture_form
 from backwalk.estimator import Diffusion
 from backwalk.formatting import as_json, listed
 from backwalk.model import DiffusionModel, default_decoder_variance, mismatch_warning
-from backwalk.report.frames import drawable
 from backwalk.sampling import Sampler, asked_sampler
 from backwalk.table import NumberColumn
 from backwalk.tasks.columns import facts_of_codec, words_of
@@ -140,7 +139,7 @@ class ModelEntry:
                 "words": repr(model).splitlines(),
                 "is_table": bool(model.codec.blocks) or model.schema.columns is not None,
                 "takes_conditions": model.conditions == "any",
-                "drawable": [names[j] for j in drawable(model.codec)],
+                "drawable": [names[j] for j in model.codec.drawable],
                 "has_chain": len(model.codec.numbers) > 0,
                 "has_exact": self.exact is not None,
                 "has_density": self.density is not None,

@@ -91,6 +91,13 @@ def given_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return conditions as `sample` takes them: a value, {"range": [low, high]} or {"any_of": [values]}."""
     found = dict[str, Any]()
     for name, condition in given.items():
+        parts = (
+            [part for own in condition.values() if isinstance(own, list) for part in own]
+            if isinstance(condition, Mapping)
+            else []
+        )
+        if any(isinstance(part, (list, dict)) for part in parts):
+            raise Refusal(400, "Values of a condition should be texts, numbers or truth values.", f"given.{name}")
         if not isinstance(condition, Mapping):
             if isinstance(condition, list):
                 raise Refusal(400, "A condition should be a value, a range or any_of, but got a list.", f"given.{name}")

@@ -175,9 +175,7 @@ def _column(table: Table, j: int, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _picture(table: Table, chosen: ChosenColumns) -> dict[str, Any]:
     """Return two columns of numbers of a few rows."""
-    from backwalk.report.frames import drawable
-
-    columns: Sequence[int] = drawable(chosen.codec)[:2]
+    columns: Sequence[int] = chosen.codec.drawable[:2]
     pair = [columns[0], columns[min(1, len(columns) - 1)]]
     rows = table.values[:MOST_IN_PICTURE, pair]
     return {"columns": pair, "rows": as_json(rows[~np.isnan(rows).any(axis=1)])}

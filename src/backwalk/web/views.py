@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from backwalk.formatting import as_json
 from backwalk.model import DiffusionModel, column_numbers
-from backwalk.report.frames import drawable
 from backwalk.table import NumberColumn, Schema, from_values
 from backwalk.web.packing import Limits, common_limits
 from backwalk.web.refusals import Refusal
@@ -101,7 +100,7 @@ def view_of(model: DiffusionModel, asked: tuple[str | int, str | int] | None, z:
 
     Its limits hold the encoded rows `z`, (n, k), and noise.
     """
-    shown = drawable(model.codec)
+    shown = model.codec.drawable
     if asked is None:
         columns = shown[0], shown[min(1, len(shown) - 1)]
     else:

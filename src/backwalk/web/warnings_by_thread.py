@@ -1,4 +1,8 @@
-"""Warnings of the library, each given to the thread that it is raised in."""
+"""Warnings of the library, given to the thread that they are raised in.
+
+Python's settings of warnings are those of a process. They are set when a fit begins and stay set, because restoring
+them would change them for fits in other threads.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +15,32 @@ from typing import Any
 from backwalk import errors
 
 _SINKS = threading.local()
+_OURS = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, UserWarning)]
 
 
 @contextmanager
 def told_warnings(tell: Callable[[str], object]) -> Iterator[None]:
-    """Give warnings of this thread to a function, where `warnings_by_thread` is in force."""
+    """Give the library's warnings of this thread to a function."""
     _SINKS.tell = tell
+    for ours in _OURS:
+        warnings.simplefilter("always", ours)
+    if not isinstance(warnings.showwarning, _ByThread):
+        warnings.showwarning = _ByThread(warnings.showwarning)
     try:
         yield
     finally:
         del _SINKS.tell
 
 
-@contextmanager
-def warnings_by_thread() -> Iterator[None]:
-    """Make each of our warnings go to the thread that it is raised in, for the life of a server."""
-    with warnings.catch_warnings():
-        shown = warnings.showwarning
-        for ours in vars(errors).values():
-            if isinstance(ours, type) and issubclass(ours, UserWarning):
-                warnings.simplefilter("always", ours)
+class _ByThread:
+    """Shows warnings of threads without a function as before."""
 
-        def show(message: Warning | str, *others: Any, **named: Any) -> None:
-            tell = getattr(_SINKS, "tell", None)
-            if tell is None:
-                shown(message, *others, **named)
-            else:
-                tell(str(message))
+    def __init__(self, before: Callable[..., object]) -> None:
+        self._before = before
 
-        warnings.showwarning = show
-        yield
+    def __call__(self, message: Warning | str, *others: Any, **named: Any) -> None:
+        tell = getattr(_SINKS, "tell", None)
+        if tell is None:
+            self._before(message, *others, **named)
+        else:
+            tell(str(message))

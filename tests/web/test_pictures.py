@@ -1,0 +1,171 @@
+"""The numbers of pictures are the library's: chains and particles bit for bit, fields beside exact ones."""
+
+import numpy as np
+import pytest
+import torch
+
+from backwalk.datasets import mixture_form, two_moons
+from backwalk.diffusion import eps_from_x_0, score_from_x_0
+from backwalk.estimator import Diffusion
+from backwalk.model import denoised, row_steps, visited_times
+from backwalk.sampling import Sampler
+from backwalk.streams import Stream
+from backwalk.web import start
+from backwalk.web.packing import coordinates, unpacked
+
+
+@pytest.fixture(scope="module")
+def same_fit(moons):
+    """The fit of the page's model, made in Python."""
+    from backwalk.denoiser import Residual
+
+    network = Residual(width=16, n_blocks=1, n_members=1)
+    X = two_moons().sample(400, random_state=3)
+    settings = {"n_steps": 30, "denoiser": network, "sampler": Sampler("ancestral"), "max_steps": 40}
+    return Diffusion(**settings, random_state=3, verbose=False).fit(X)
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        {},
+        {"sampler": "ddim", "n_evaluations": 7, "eta": 0.5},
+        {"sampler": "multistep", "n_evaluations": 6},
+        {"reverse_variance": "beta"},
+    ],
+    ids=lambda request_of: request_of.get("sampler", "") or str(request_of),
+)
+def test_a_particle_s_arithmetic_is_the_chain_s(page, moons, same_fit, request_of):
+    """Every vector as the chain had it, bit for bit; and x_next is the stated sum."""
+    answer = page.answer(f"/api/models/{moons['model']}/particle", {"row": 5, "seed": 2, **request_of})
+    model, sampler = same_fit.model_, same_fit.model_.sampler
+    if "sampler" in request_of:
+        sampler = Sampler(request_of["sampler"], request_of["n_evaluations"], request_of.get("eta", 0.0))
+    if "reverse_variance" in request_of:
+        model = same_fit.set_params(reverse_variance="optimal").model_
+        model = type(model)(**{**vars_of(model), "reverse_variance": "beta", "decoder_variance": 0.1})
+    steps = row_steps(model, 5, stream=Stream(2).child("sample"), sampler=sampler)
+    assert len(answer["steps"]) == len(steps)
+    past = []
+    for own, step in zip(answer["steps"], steps, strict=True):
+        assert (own["t"], own["t_next"]) == (step.t, step.t_next)
+        for name in ("x_t", "x_0_hat", "noise", "x_next"):
+            assert own[name] == getattr(step, name).double().tolist()
+        past = [(own["x_t"], own["x_0_hat"]), *past]
+        total = own["sigma_t"] * np.array(own["noise"])
+        for weight, (x_t, _) in zip(own["weights"]["x_t"], past, strict=False):
+            total = total + weight * np.array(x_t)
+        for weight, (_, x_0_hat) in zip(own["weights"]["x_0_hat"], past, strict=False):
+            total = total + weight * np.array(x_0_hat)
+        np.testing.assert_allclose(total, own["x_next"], rtol=1e-5, atol=1e-5)
+        eps = (np.array(own["x_t"]) - own["a"] * np.array(own["x_0_hat"])) / own["b"]
+        np.testing.assert_allclose(own["eps_theta"], eps, rtol=1e-9)
+        assert own["alpha"] == pytest.approx(1.0 - own["beta"])
+    rows = same_fit.sample(6, random_state=2, sampler=sampler) if "reverse_variance" not in request_of else None
+    if rows is not None:
+        assert list(answer["x_0"].values()) == pytest.approx(rows[5].tolist())
+
+
+def vars_of(model):
+    return {name: getattr(model, name) for name in model.__dataclass_fields__}
+
+
+def test_a_chain_ends_at_the_rows_of_sample(page, moons, same_fit):
+    answered = page.post(f"/api/models/{moons['model']}/chain", {"n": 50, "seed": 2})
+    header, arrays = unpacked(answered.content)
+    model = same_fit.model_
+    assert arrays["t"].tolist() == [0, *visited_times(model, model.sampler)]
+    z = model.codec.encode(same_fit.sample(50, random_state=2))
+    apart = arrays["backward"][0].astype(int) - coordinates(z, header["limits"]).astype(int)
+    assert np.abs(apart).max() <= 1  # decoding and encoding round
+    again = page.post(f"/api/models/{moons['model']}/chain", {"n": 50, "seed": 2})
+    assert again.content == answered.content
+    shorter, _ = unpacked(page.post(f"/api/models/{moons['model']}/chain", {"n": 20, "seed": 2}).content)
+    assert shorter["limits"] == header["limits"]
+
+
+def test_forward_frames_have_the_marginals_of_q(page, moons):
+    _, arrays = unpacked(page.post(f"/api/models/{moons['model']}/chain", {"n": 3000, "seed": 1}).content)
+    forward = arrays["forward"].astype(float)
+    scale = forward[0].std(axis=0)
+    for k in range(len(arrays["t"])):
+        alpha_bar = arrays["alpha_bar"][k]
+        unit = scale / np.sqrt(1.0)  # the data have unit variance in encoded units, about
+        np.testing.assert_allclose(forward[k].std(axis=0) / unit, 1.0, atol=0.12)
+        expected = np.sqrt(alpha_bar)
+        along = [np.corrcoef(forward[0][:, j], forward[k][:, j])[0, 1] for j in range(2)]
+        np.testing.assert_allclose(along, expected, atol=0.12)
+
+
+def test_a_field_stands_beside_the_exact_one(page):
+    """For the shipped model they nearly agree, and the difference is stated."""
+    for what in ("score", "x_0_hat", "eps"):
+        answered = page.post("/api/models/start/field", {"t": 500, "what": what, "size": 5})
+        header, arrays = unpacked(answered.content)
+        assert arrays["learned"].shape == arrays["exact"].shape == (5, 5, 2)
+        assert header["relative"] < 0.2
+        assert header["rms"] == pytest.approx(header["relative"] * header["rms_exact"])
+        model = Diffusion.load(start.FOLDER / start.MODELS[start.NAME].file, device="cpu").model_
+        log_snr = model.schedule.log_snr[500]
+        x, y = np.meshgrid(arrays["x"], arrays["y"])
+        x_t = torch.from_numpy(np.stack([x.ravel(), y.ravel()], axis=1))
+        centre, scale = (model.codec.decode([[end, end]])[0] for end in (0.0, 1.0))
+        exact = mixture_form(two_moons()).encoded(centre, scale - centre).denoiser()
+        for name in ("learned", "exact"):
+            x_0_hat = exact(x_t, log_snr) if name == "exact" else denoised(model, x_t.float(), log_snr).double()
+            expected = {
+                "x_0_hat": x_0_hat,
+                "eps": eps_from_x_0(x_t, x_0_hat, log_snr),
+                "score": score_from_x_0(x_t, x_0_hat, log_snr),
+            }[what]
+            np.testing.assert_allclose(arrays[name].reshape(-1, 2), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_density_stands_beside_the_exact_one(page, moons, same_fit):
+    header, arrays = unpacked(page.post(f"/api/models/{moons['model']}/density", {"size": 4}).content)
+    x, y = np.meshgrid(arrays["x"], arrays["y"])
+    rows = same_fit.codec_.decode(np.stack([x.ravel(), y.ravel()], axis=1))
+    np.testing.assert_allclose(arrays["log_p"].ravel(), same_fit.score_samples(rows), rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(arrays["exact"].ravel(), two_moons().log_prob(rows), rtol=1e-6)
+    assert header["difference"]["error"] > 0.0
+
+
+def test_the_bound_is_the_library_s(page, moons, same_fit):
+    answer = page.answer(f"/api/models/{moons['model']}/bound", {"n": 100, "seed": 4})
+    rows = two_moons().sample_rows(0, 100, stream=Stream(4).child("unseen"))
+    terms = same_fit.bound(rows, random_state=4)
+    assert answer["rows"] == "new draws"
+    ladder = {step["name"]: step for step in answer["ladder"]}
+    assert list(ladder) == ["entropy", "ode", "bound"]
+    assert ladder["entropy"]["value"] == pytest.approx(two_moons().entropy)
+    assert ladder["bound"]["value"] == pytest.approx(terms.total, rel=1e-6)
+    assert ladder["ode"]["value"] == pytest.approx(-same_fit.score_samples(rows).mean(), rel=1e-6)
+    total = answer["prior"] + sum(term["value"] for term in answer["terms"]) + answer["reconstruction"]
+    assert total == pytest.approx(terms.total)
+    assert [term["t"] for term in answer["terms"]] == list(range(2, 31))
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "field"),
+    [
+        ("chain", {"n": 0}, "n"),
+        ("chain", {"n": 10**6}, "n"),
+        ("chain", {"seed": -1}, "seed"),
+        ("chain", {"sampler": "euler"}, "sampler"),
+        ("chain", {"columns": [0, "<b>"]}, None),
+        ("chain", {"trails": [1]}, "trails"),
+        ("chain", {"n_evaluations": 10**9}, "n_evaluations"),
+        ("particle", {"row": -1}, "row"),
+        ("particle", {"eta": 0.5, "sampler": "multistep"}, None),
+        ("field", {"t": 0}, "t"),
+        ("field", {"t": 31}, "t"),
+        ("density", {"size": 1000}, "size"),
+        ("bound", {"n": 1}, "n"),
+        ("bound", [1, 2], None),
+    ],
+)
+def test_requests_that_cannot_be_answered_say_why(page, moons, name, body, field):
+    answered = page.post(f"/api/models/{moons['model']}/{name}", body)
+    assert answered.status == 400
+    assert answered.json()["error"]["field"] == field
+    assert answered.message

@@ -1,0 +1,99 @@
+"""Rows, conditions, one column given others, gaps filled, and files to download."""
+
+import io
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+
+@pytest.fixture(scope="module")
+def arcs(page):
+    data = page.answer("/api/data", {"density": "mixed_arcs", "n": 200})["data"]
+    network = {"kind": "residual", "width": 8, "depth": 1}
+    return page.fitted(data, {"n_steps": 20, "denoiser": network, "max_steps": 5})["model"]
+
+
+def test_rows_keep_what_is_given(page, arcs):
+    card = page.get(f"/api/models/{arcs}").json()
+    name, levels = card["columns"][0]["name"], card["columns"][0]["levels"]
+    found = page.answer(f"/api/models/{arcs}/rows", {"n": 8, "given": {name: levels[1], "x": {"range": [0.0, None]}}})
+    rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
+    assert {row[name] for row in rows} == {levels[1]}
+    assert all(row["x"] >= 0.0 for row in rows)
+
+
+def test_files_hold_the_same_rows(page, arcs):
+    body = {"n": 6, "seed": 3}
+    found = page.answer(f"/api/models/{arcs}/rows", body)
+    csv = page.post(f"/api/models/{arcs}/rows?format=csv", body)
+    assert csv.headers["content-disposition"] == 'attachment; filename="rows.csv"'
+    table = pyarrow.csv.read_csv(io.BytesIO(csv.content))
+    assert [list(row.values()) for row in table.to_pylist()] == found["rows"]
+    parquet = page.post(f"/api/models/{arcs}/rows?format=parquet", body)
+    assert [list(row.values()) for row in pq.read_table(io.BytesIO(parquet.content)).to_pylist()] == found["rows"]
+    link = page.get(f"/api/models/{arcs}/rows?format=csv&request=%7B%22n%22:6,%22seed%22:3%7D")
+    assert link.content == csv.content
+    assert page.post(f"/api/models/{arcs}/rows?format=exe", body).status == 400
+
+
+def test_one_column_given_others(page, arcs):
+    columns = page.get(f"/api/models/{arcs}").json()["columns"]
+    levels = page.answer(f"/api/models/{arcs}/conditional", {"column": columns[0]["name"], "given": {"x": 0.5}})
+    assert sum(levels["probabilities"]) == pytest.approx(1.0)
+    assert levels["levels"] == columns[0]["levels"]
+    number = page.answer(f"/api/models/{arcs}/conditional", {"column": "y", "given": {"x": 0.5}})
+    quantiles = list(number["quantiles"].values())
+    assert quantiles == sorted(quantiles)
+    middles, density = np.array(number["density"]).T
+    assert density.sum() * (middles[1] - middles[0]) == pytest.approx(1.0)
+
+
+def test_gaps_are_filled_and_the_rest_stays(page, arcs):
+    columns = page.get(f"/api/models/{arcs}").json()["columns"]
+    row = {column["name"]: None for column in columns} | {"x": 0.25, columns[0]["name"]: columns[0]["levels"][0]}
+    answer = page.answer(f"/api/models/{arcs}/impute", {"row": row, "n_draws": 3})
+    assert len(answer["draws"]) == 3
+    for draw in answer["draws"]:
+        assert draw["x"] == 0.25
+        assert draw[columns[0]["name"]] == columns[0]["levels"][0]
+        assert None not in draw.values()
+    assert "x" not in answer["filled"]
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("rows", {"given": {"nowhere": 1}}),
+        ("rows", {"given": {"x": [1, 2]}}),
+        ("rows", {"given": {"x": {"range": [1]}}}),
+        ("rows", {"given": {"x": {"evil": 1}}}),
+        ("rows", {"given": {"x": {"any_of": [{}]}}}),
+        ("rows", {"given": {"x": {"range": [5, 1]}}}),
+        ("rows", {"n": 10**9}),
+        ("rows", {"n": 6000}),
+        ("conditional", {"column": "nowhere"}),
+        ("conditional", {"column": "x", "given": {"x": 1.0}}),
+        ("impute", {"row": {"nowhere": 1}}),
+        ("impute", {"row": {"x": "text"}}),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(page, arcs, name, body):
+    answered = page.post(f"/api/models/{arcs}/{name}", body)
+    assert answered.status == 400, answered.content
+    assert answered.message
+
+
+def test_models_of_whole_rows_refuse_conditions(page, moons):
+    answered = page.post(f"/api/models/{moons['model']}/rows", {"given": {"x1": 0.5}})
+    assert answered.status == 400
+    assert "conditions" in answered.message
+
+
+def test_a_model_is_downloaded_whole(page, moons, tmp_path):
+    from backwalk.estimator import Diffusion
+
+    (tmp_path / "m.safetensors").write_bytes(page.get(f"/api/models/{moons['model']}/download").content)
+    rows = Diffusion.load(tmp_path / "m.safetensors").sample(4, random_state=2)
+    assert page.answer(f"/api/models/{moons['model']}/rows", {"n": 4, "seed": 2})["rows"] == rows.tolist()
