@@ -26,19 +26,18 @@ _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-leng
 class PatientProtocol(H11Protocol):
     """HTTP/1.1 whose connections end where headers take long, and where there are too many of them.
 
-    Those that wait for a request are ended first, the oldest before the others, so that new ones are served.
+    Of too many, the one that has waited longest for a request ends, so that new ones are served.
     """
 
-    _waiting: dict[PatientProtocol, None] = {}  # noqa: RUF012 - of all connections of the process, in order
+    _patience: asyncio.TimerHandle | None = None  # while the connection waits for a request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for headers."""
         super().connection_made(transport)
-        self._waiting[self] = None
-        self._patience = self.loop.call_later(LONGEST_HEADERS, self._lose_patience)
-        while len(self.connections) > MOST_CONNECTIONS and self._waiting:
-            oldest = next(iter(self._waiting))
-            oldest._end()
+        self._wait()
+        if len(self.connections) > MOST_CONNECTIONS:
+            others = [each for each in self.connections if isinstance(each, PatientProtocol) and each._patience]
+            min(others, key=lambda each: each._patience.when())._end()  # type: ignore[union-attr]
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; once a request has begun, its body has limits of its own (`security.py`)."""
@@ -50,23 +49,25 @@ class PatientProtocol(H11Protocol):
         """Wait for the next request."""
         super().on_response_complete()
         if not self.transport.is_closing():
-            self._waiting[self] = None
-            self._patience.cancel()
-            self._patience = self.loop.call_later(LONGEST_HEADERS, self._lose_patience)
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_waiting()
         super().connection_lost(exc)
 
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._patience = self.loop.call_later(LONGEST_HEADERS, self._lose_patience)
+
     def _stop_waiting(self) -> None:
-        self._waiting.pop(self, None)
-        self._patience.cancel()
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _lose_patience(self) -> None:
-        if self in self._waiting:
-            self.transport.write(_TIMED_OUT)
-            self._end()
+        self.transport.write(_TIMED_OUT)
+        self._end()
 
     def _end(self) -> None:
         self._stop_waiting()
