@@ -52,6 +52,9 @@ def test_a_particle_s_arithmetic_is_the_chain_s(page, moons, same_fit, request_o
         for name in ("x_t", "x_0_hat", "noise", "x_next"):
             assert own[name] == getattr(step, name).double().tolist()
         past = [(own["x_t"], own["x_0_hat"]), *past]
+        n_past = len(own["past"])
+        assert n_past >= len(own["weights"]["x_0_hat"]) - 1
+        assert [(visit["x_t"], visit["x_0_hat"]) for visit in own["past"]] == past[1 : n_past + 1]
         total = own["sigma_t"] * np.array(own["noise"])
         for weight, (x_t, _) in zip(own["weights"]["x_t"], past, strict=False):
             total = total + weight * np.array(x_t)
@@ -169,3 +172,13 @@ def test_requests_that_cannot_be_answered_say_why(page, moons, name, body, field
     assert answered.status == 400
     assert answered.json()["error"]["field"] == field
     assert answered.message
+
+
+def test_the_steps_of_a_long_chain_are_those_of_its_frames(page):
+    _, arrays = unpacked(page.post("/api/models/notebook/chain", {"n": 1, "sampler": "ancestral"}).content)
+    steps = page.answer("/api/models/notebook/particle", {"sampler": "ancestral"})["steps"]
+    assert [step["t"] for step in steps] == arrays["t"][:0:-1].tolist()
+    from backwalk.web.pictures import MOST_FRAMES, _kept_frames
+
+    kept = _kept_frames(1001, 2000)
+    assert (len(kept), kept[0], kept[-1]) == (MOST_FRAMES, 0, 1000)

@@ -49,8 +49,7 @@ def chain(entry: ModelEntry, request: ChainRequest) -> Packed:
     times = [0, *visited_times(model, sampler)]
     if len(times) * n > MOST_EVALUATIONS:
         raise Refusal(400, f"{len(times) - 1:,} steps of {n:,} points are too many: ask for fewer of either.", "n")
-    n_frames = min(MOST_FRAMES, len(times), max(2, MOST_PLACES // n))
-    kept = sorted({round(i) for i in np.linspace(0, len(times) - 1, n_frames)})
+    kept = _kept_frames(len(times), n)
     backward, x_0_hat = dict[int, Array](), dict[int, Array]()
     stream = Stream(request.seed).child("sample")
     for i, state in enumerate(walk_tiles(model, 0, n, stream=stream, sampler=sampler)):
@@ -93,12 +92,26 @@ def chain(entry: ModelEntry, request: ChainRequest) -> Packed:
     return Packed(header, arrays)
 
 
+def _kept_frames(n_states: int, n_points: int) -> list[int]:
+    """Return the places of the states that are sent: at most 121, evenly spread, with the first and the last."""
+    n_frames = min(MOST_FRAMES, n_states, max(2, MOST_PLACES // n_points))
+    return sorted({round(i) for i in np.linspace(0, n_states - 1, n_frames)})
+
+
 def particle(entry: ModelEntry, request: ParticleRequest) -> dict[str, Any]:
-    """Return the steps of one row of the chain, with every number of the formula, as the chain had them."""
+    """Return the steps of one row of the chain, with every number of the formula, as the chain had them.
+
+    Of a long chain these are the steps from the states that a chain of few points sends. `past` has the earlier visits
+    that a step's weights go with, newest first.
+    """
     model = model_for(entry.model, request)
     sampler, view = sampler_for(model, request), shown(entry, request.columns)
+    walked = row_steps(model, request.row, stream=Stream(request.seed).child("sample"), sampler=sampler)
+    kept = set(_kept_frames(len(walked) + 1, 1))
     steps = []
-    for step in row_steps(model, request.row, stream=Stream(request.seed).child("sample"), sampler=sampler):
+    for i, step in enumerate(walked):
+        if len(walked) - i not in kept:
+            continue
         at, schedule = step.place, step.schedule
         vectors = {
             "x_t": step.x_t,
@@ -112,7 +125,7 @@ def particle(entry: ModelEntry, request: ParticleRequest) -> dict[str, Any]:
             {
                 "t": step.t,
                 "t_next": step.t_next,
-                **{name: step_vector.double()[view.places].tolist() for name, step_vector in vectors.items()},
+                **{name: _shown(view, vector) for name, vector in vectors.items()},
                 "sigma_t": step.sigma,
                 "a": math.sqrt(float(schedule.alpha_bar[at])),
                 "b": math.sqrt(float(schedule.one_minus_alpha_bar[at])),
@@ -123,13 +136,17 @@ def particle(entry: ModelEntry, request: ParticleRequest) -> dict[str, Any]:
                 "alpha_bar_next": float(schedule.alpha_bar[at - 1]),
                 "log_snr": float(schedule.log_snr[at]),
                 "weights": {"x_t": step.weights.x_t, "x_0_hat": step.weights.x_0_hat},
+                "past": [
+                    {"t": visit.t, **{name: _shown(view, getattr(visit, name)) for name in ("x_t", "x_0_hat")}}
+                    for visit in walked[max(0, i + 1 - len(step.weights.x_0_hat)) : i][::-1]
+                ],
                 "in_user_units": {
                     "x_t": row_record(model, step.x_t.double().numpy()),
                     "x_0_hat": row_record(model, step.x_0_hat.double().numpy()),
                 },
             }
         )
-    end = row_record(model, step.x_next.double().numpy())
+    end = row_record(model, walked[-1].x_next.double().numpy())
     record = {
         **view.record(),
         "row": request.row,
@@ -140,6 +157,11 @@ def particle(entry: ModelEntry, request: ParticleRequest) -> dict[str, Any]:
         "x_0": end,
     }
     return as_json(record)  # type: ignore[no-any-return]
+
+
+def _shown(view: View, vector: Tensor) -> list[float]:
+    found: list[float] = vector.double()[view.places].tolist()
+    return found
 
 
 def field(entry: ModelEntry, request: FieldRequest) -> Packed:
