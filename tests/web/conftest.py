@@ -124,14 +124,17 @@ def running():
     made.stop()
 
 
-@pytest.fixture(scope="session")
-def page(running):
-    return Tab(running)
+@pytest.fixture
+def page(running, request):
+    """A tab: the one of a fitted model that the test asks for, or that of its module."""
+    owners = {"moons", "arcs"} & set(request.fixturenames)
+    return Tab(running, f"tab-of-{owners.pop() if owners else request.module.__name__.rpartition('.')[2]}")
 
 
 @pytest.fixture(scope="session")
-def moons(page):
-    """A quick model of two moons: the ids of its data and its model, in the workspace of `page`."""
+def moons(running):
+    """A quick model of two moons in a tab of its own: the ids of its data and its model."""
+    page = Tab(running, "tab-of-moons")
     data = page.answer("/api/data", {"density": "two_moons", "n": 400, "seed": 3})
     settings = {
         "n_steps": 30,

@@ -7,9 +7,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from tests.web.conftest import Tab
+
 
 @pytest.fixture(scope="module")
-def arcs(page):
+def arcs(running):
+    page = Tab(running, "tab-of-arcs")
     data = page.answer("/api/data", {"density": "mixed_arcs", "n": 200})["data"]
     network = {"kind": "residual", "width": 8, "depth": 1}
     return page.fitted(data, {"n_steps": 20, "denoiser": network, "max_steps": 5})["model"]

@@ -71,8 +71,12 @@ def test_the_first_answers_load_no_torch():
                    "cookie": f"{launch.cookie_name}={launch.cookie}"}
 
         async def ask(method, path, body=b""):
-            status = []
-            async def receive(): return {"type": "http.request", "body": body, "more_body": False}
+            status, whole = [], []
+            async def receive():
+                if whole:
+                    await asyncio.Event().wait()
+                whole.append(True)
+                return {"type": "http.request", "body": body, "more_body": False}
             async def send(message): status.append(message.get("status"))
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
             scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",

@@ -167,13 +167,16 @@ class Guard:
         raise Refusal(403, "The page needs this launch's token: open the address that the server printed.")
 
     def _limited(self, scope: Scope, headers: _Headers, receive: Receive) -> Receive:
-        """Return `receive` for a body of limited size, whose sender does not pause for long."""
+        """Return `receive` for a body of limited size, whose sender does not pause for long.
+
+        Up to twice the size is read and dropped, because a browser that is still sending would not see the refusal.
+        """
         most = UPLOAD_BYTES if scope["path"] == _UPLOAD else JSON_BYTES
         too_large = Refusal(413, f"A request should have at most {most:,} bytes: give a smaller file.")
         for length in headers.all("content-length"):
             if not length.isascii() or not length.isdigit():
                 raise Refusal(400, "Content-Length should be a number.")
-            if len(length) > 18 or int(length) > most:
+            if len(length) > 18 or int(length) > 2 * most:
                 raise too_large
         n_received, is_whole = 0, False
 
@@ -181,16 +184,19 @@ class Guard:
             nonlocal n_received, is_whole
             if is_whole:
                 return await receive()  # waits for the end of the connection
-            try:
-                message = await asyncio.wait_for(receive(), LONGEST_PAUSE)
-            except TimeoutError:
-                raise Refusal(408, f"A request should not pause for {LONGEST_PAUSE:.0f} seconds.") from None
-            if message["type"] == "http.request":
+            while True:
+                try:
+                    message = await asyncio.wait_for(receive(), LONGEST_PAUSE)
+                except TimeoutError:
+                    raise Refusal(408, f"A request should not pause for {LONGEST_PAUSE:.0f} seconds.") from None
+                if message["type"] != "http.request":
+                    return message
                 n_received += len(message.get("body", b""))
                 is_whole = not message.get("more_body", False)
-                if n_received > most:
+                if n_received <= most:
+                    return message
+                if is_whole or n_received > 2 * most:
                     raise too_large
-            return message
 
         return limited
 
