@@ -34,7 +34,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK = ("127.0.0.1", "localhost")
 JSON_BYTES = 2**20  # of a request's body, but for uploads
 UPLOAD_BYTES = 2**26
-LONGEST_PAUSE = 10.0  # seconds without a byte of a body
+LONGEST_PAUSE, LONGEST_BODY = 10.0, 60.0  # seconds without a byte of a body, and until it is whole
 _UPLOAD = "/api/data/file"
 _OPEN_PATHS = ("/health",)
 _HEADERS = {
@@ -178,7 +178,7 @@ class Guard:
                 raise Refusal(400, "Content-Length should be a number.")
             if len(length) > 18 or int(length) > 2 * most:
                 raise too_large
-        n_received, is_whole = 0, False
+        n_received, is_whole, until = 0, False, asyncio.get_running_loop().time() + LONGEST_BODY
 
         async def limited() -> Message:
             nonlocal n_received, is_whole
@@ -186,9 +186,10 @@ class Guard:
                 return await receive()  # waits for the end of the connection
             while True:
                 try:
-                    message = await asyncio.wait_for(receive(), LONGEST_PAUSE)
+                    left = until - asyncio.get_running_loop().time()
+                    message = await asyncio.wait_for(receive(), min(LONGEST_PAUSE, left))
                 except TimeoutError:
-                    raise Refusal(408, f"A request should not pause for {LONGEST_PAUSE:.0f} seconds.") from None
+                    raise Refusal(408, "The body of the request came too slowly: send it at once.") from None
                 if message["type"] != "http.request":
                     return message
                 n_received += len(message.get("body", b""))
