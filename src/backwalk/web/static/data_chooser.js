@@ -4,7 +4,7 @@ import { Board } from "./draw_board.js";
 import { count, el, field, option, say } from "./dom.js";
 import { color } from "./paint.js";
 import { labelOf } from "./labels.js";
-import { attempt, session } from "./session.js";
+import { attempt, session, untell } from "./session.js";
 import { change, state } from "./state.js";
 
 const KINDS = ["number", "integer", "levels"];
@@ -59,6 +59,7 @@ export async function rowsOf(recipe) {
 async function get(ask) {
   const turn = (asked += 1);
   session.data = null;
+  untell();
   parts.summary.textContent = "Getting the rows.";
   parts.root.dispatchEvent(new Event("data"));
   const data = await attempt(null, ask);

@@ -2,7 +2,7 @@
 import { add, count, el, field, number, option, say, tableOf } from "./dom.js";
 import { redraw } from "./player.js";
 import { samplerControls } from "./panel_watch.js";
-import { attempt, chainBody, fetchChain, modelChoices, modelId, onModel, session } from "./session.js";
+import { attempt, chainBody, fetchChain, modelChoices, modelId, onModel, session, usualCaption } from "./session.js";
 import { theCard } from "./source.js";
 import { change, state } from "./state.js";
 
@@ -123,7 +123,7 @@ export const comparePanel = {
     const [first, second] = session.stages;
     second.root.hidden = true;
     first.chain = session.chain;
-    first.caption.textContent = "";
+    first.caption.textContent = usualCaption();
     session.pair = null;
     redraw();
   },

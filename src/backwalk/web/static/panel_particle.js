@@ -126,7 +126,10 @@ let asked = 0;
 let loading = false;
 
 async function load() {
-  if (!session.chain) return;
+  if (!session.chain) {
+    parts.where.textContent = "This model has no chain.";
+    return;
+  }
   const turn = (asked += 1);
   parts.row.value = String(state.row);
   loading = true;

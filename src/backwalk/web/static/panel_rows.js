@@ -3,7 +3,7 @@ import { postBlob, postJson, withWorkspace } from "./api.js";
 import { lineChart, shareBars } from "./charts.js";
 import { add, el, field, number, offer, option, say, tableOf } from "./dom.js";
 import { attempt, onModel, session } from "./session.js";
-import { asked, drawing, state } from "./state.js";
+import { asked, change, drawing, state } from "./state.js";
 
 const MOST_SHOWN = 50;
 const parts = {};
@@ -82,10 +82,29 @@ async function fill() {
   say("The gaps are filled ten times.");
 }
 
+// The given values as they stand in the link, by column.
+function remembered() {
+  try {
+    return JSON.parse(state.given || "{}");
+  } catch {
+    return {};
+  }
+}
+
+function keepGiven() {
+  const values = Object.fromEntries(inputs.filter(({ control }) => control.value !== "").map(({ column, control }) => [column.name, control.value]));
+  change({ given: Object.keys(values).length ? JSON.stringify(values) : "" });
+}
+
 function fillForm() {
   const { card } = session, takes = card.takes_conditions;
   inputs = card.columns.map((column) => ({ column, control: controlOf(column) }));
-  for (const { control } of inputs) control.disabled = !takes;
+  const before = remembered();
+  for (const { column, control } of inputs) {
+    control.disabled = !takes;
+    if (takes && column.name in before) control.value = before[column.name];
+    control.addEventListener("change", keepGiven);
+  }
   parts.given.replaceChildren(...inputs.map(({ column, control }) => {
     const note = column.levels ? null : column.low !== undefined && column.low !== null ? `${shown(column.low)} to ${shown(column.high)} in the data` : null;
     return field(column.name, control, note);
@@ -120,7 +139,7 @@ export const rowsPanel = {
       el("h2", {}, "Take with you"),
       el("p", { class: "row" }, el("button", { type: "button", onclick: () => download("csv") }, "Rows as CSV"),
         el("button", { type: "button", onclick: () => download("parquet") }, "Rows as Parquet")),
-      el("p", {}, "The fidelity report judges the model on rows that it did not see: ", parts.report, "."),
+      el("p", {}, "The fidelity report judges the model on rows that it did not see: ", parts.report, ", which takes up to a minute."),
     );
     onModel(fillForm);
   },

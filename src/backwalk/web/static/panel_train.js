@@ -6,7 +6,7 @@ import { add, count, el, field, number, option, say } from "./dom.js";
 import { labelOf, nameOf } from "./labels.js";
 import { arrows } from "./plots.js";
 import { pause, play, redraw } from "./player.js";
-import { attempt, openModel, session, tell } from "./session.js";
+import { attempt, openModel, session, tell, usualCaption } from "./session.js";
 import { asked, change, state } from "./state.js";
 
 const FIT_KEY = "backwalk-fit";
@@ -123,10 +123,10 @@ async function done(event) {
   ended();
   showChart();
   session.stages[0].background = null;
-  const words = `${stopped ? "Stopped" : "Fitted"} in ${number(seconds, 3)} s. The picture shows the new model's chain.`;
+  const words = `${stopped ? "Stopped" : "Fitted"} in ${number(seconds, 3)} s. The page now shows the new model.`;
   parts.reading.textContent = words;
   say(words);
-  session.stages[0].caption.textContent = "";
+  session.stages[0].caption.textContent = usualCaption();
   if (state.model !== model && !live.isOld) {
     change({ columns: "", row: 0 });
     try {
@@ -186,7 +186,7 @@ async function goOn(button) {
 }
 
 function chooser(name, text, list, note = null) {
-  const select = el("select", { id: `set-${name}` }, option("", "follows from the data"), list.map((item) => option(nameOf(item), labelOf(item))));
+  const select = el("select", { id: `set-${name}` }, option("", "usual"), list.map((item) => option(nameOf(item), labelOf(item))));
   parts.controls[name] = select;
   const control = field(text, select, note);
   const hint = control.querySelector(".hint");
@@ -286,7 +286,7 @@ export const trainPanel = {
   hide() {
     const [stage] = session.stages;
     stage.snapshot = stage.background = null;
-    stage.caption.textContent = "";
+    stage.caption.textContent = usualCaption();
     redraw();
   },
   update() {},

@@ -5,6 +5,7 @@ import { change, remember, state } from "./state.js";
 const SECONDS = 7; // from end to end
 const SLOWER = 5;
 const REST = 1500; // milliseconds at the end, before it plays again
+const ROUNDS = 4; // that the page plays when it opens
 
 export const player = { playing: false, slow: false, draw: () => {}, states: () => 2 };
 const frames = [];
@@ -12,6 +13,7 @@ const drawn = [];
 let last = null;
 let resting = 0;
 let wanted = false;
+let rounds = Infinity; // left to play
 
 // Mean and 95th percentile of the last 240 frames, in milliseconds, and the time that drawing itself took.
 export function frameTimes() {
@@ -67,7 +69,7 @@ export function singleStep(way) {
 }
 
 function tick(now) {
-  if (!player.playing) return;
+  if (!player.playing) return undefined;
   if (last !== null) record(frames, now - last);
   const seconds = last === null ? 0 : Math.min(0.1, (now - last) / 1000);
   last = now;
@@ -77,6 +79,8 @@ function tick(now) {
     const way = state.side === "forward" ? 1 : -1;
     if (resting) {
       resting = 0;
+      rounds -= 1;
+      if (rounds <= 0) return pause();
       change({ p: way > 0 ? 0 : 1 });
     }
     const p = state.p + (way * seconds) / (SECONDS * (player.slow ? SLOWER : 1));
@@ -85,11 +89,12 @@ function tick(now) {
     showPosition();
     drawNow();
   }
-  requestAnimationFrame(tick);
+  return requestAnimationFrame(tick);
 }
 
-export function play() {
+export function play(most = Infinity) {
   if (player.playing) return;
+  rounds = most;
   player.playing = true;
   last = null;
   resting = 0;
@@ -127,7 +132,7 @@ export function startPlayer(moving) {
     byId("slow").setAttribute("aria-pressed", String(player.slow));
   });
   document.addEventListener("visibilitychange", () => { last = null; });
-  if (moving && !reducedMotion()) play();
+  if (moving && !reducedMotion()) play(ROUNDS);
   else redraw();
 }
 

@@ -7,6 +7,7 @@ import { Chain, Stage } from "./stage.js";
 import { change, drawing, state } from "./state.js";
 
 export const session = { catalogue: null, card: null, chain: null, data: null, stages: [], hidden: false };
+const NO_CHAIN = "All columns of this model have levels, so its rows are drawn at once, without a chain. See Rows.";
 const hearers = { model: [], chain: [] };
 let asking = null;
 
@@ -57,12 +58,17 @@ export async function drawChain() {
   if (asking) asking.abort();
   asking = new AbortController();
   const { signal } = asking;
+  if (!session.card.has_chain) {
+    showNoChain();
+    return;
+  }
   document.body.classList.add("waiting");
   try {
     session.chain = await fetchChain(state.model, chainBody(), signal);
     const [stage] = session.stages;
     stage.chain = session.chain;
     stage.snapshot = null;
+    stage.caption.textContent = usualCaption();
     for (const hear of hearers.chain) hear();
     redraw();
   } catch (error) {
@@ -73,18 +79,34 @@ export async function drawChain() {
   }
 }
 
+// All columns have levels: their rows are drawn at once.
+function showNoChain() {
+  const [stage] = session.stages;
+  session.chain = stage.chain = stage.snapshot = null;
+  stage.caption.textContent = usualCaption();
+  redraw();
+}
+
+// What stands under the picture where no panel says more.
+export function usualCaption() {
+  return session.card?.has_chain === false ? NO_CHAIN : "";
+}
+
 // Shows an error where people look, and to screen readers. Mistakes of ours go to the console as well.
 export function tell(error, remedy = null) {
   const box = byId("problem");
   box.querySelector("p").textContent = error.message;
   byId("remedy").replaceChildren(...(remedy ? [remedy] : []));
   box.hidden = false;
+  const control = error.field ? byId(`set-${error.field.split(".").pop()}`) : null;
+  if (control) control.setAttribute("aria-invalid", "true");
   say(error.message);
   if (error.status === undefined) console.error(error);
 }
 
 export function untell() {
   byId("problem").hidden = true;
+  for (const control of document.querySelectorAll("[aria-invalid]")) control.removeAttribute("aria-invalid");
 }
 
 // Runs work that may be refused; the button is disabled meanwhile.

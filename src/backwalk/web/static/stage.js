@@ -62,6 +62,7 @@ export class Stage {
     this.snapshot = null; // {samples, n, limits}: rows drawn during training, in the chain's place
     this.background = null; // a function (pen, place, size) that draws under the points
     this.marks = [];
+    this.spots = []; // where marks were drawn, in pixels
     this.lit = null;
     this.faded = false;
   }
@@ -203,6 +204,7 @@ export class Stage {
 
   // A step is often too short to see: then a round window shows its marks enlarged.
   drawMarks(pen) {
+    this.spots = [];
     const [x0, x1] = this.limits, near = this.marks.filter((mark) => mark.isNear), current = this.marks.find((mark) => mark.symbol === "x_t");
     const reach = 1.35 * Math.max(0, ...near.map(({ at, radius = 0 }) => Math.hypot(at[0] - current.at[0], at[1] - current.at[1]) + radius));
     const lens = 0.18 * this.size, enlarged = near.length && reach > 0 && (reach / (x1 - x0)) * this.size < 0.42 * lens;
@@ -262,6 +264,7 @@ export class Stage {
     pen.globalAlpha = dim ? 0.3 : 1;
     pen.strokeStyle = pen.fillStyle = color(ink);
     const [x, y] = place(at);
+    if (shape !== "circle") this.spots.push({ symbol, x, y });
     pen.lineWidth = lit ? 3 : 2;
     if (shape === "arrow") {
       const [u, v] = place(from), angle = Math.atan2(y - v, x - u), head = lit ? 10 : 8;
@@ -327,10 +330,9 @@ export class Stage {
   // The nearest mark within reach of the pointer, or null.
   markAt(left, top) {
     let best = null, least = 14;
-    for (const mark of this.marks) {
-      if (mark.shape === "circle") continue;
-      const [x, y] = this.place(mark.at), distance = Math.hypot(x - left, y - top);
-      if (distance < least) [best, least] = [mark.symbol, distance];
+    for (const { symbol, x, y } of this.spots) {
+      const distance = Math.hypot(x - left, y - top);
+      if (distance < least) [best, least] = [symbol, distance];
     }
     return best;
   }

@@ -3,7 +3,7 @@
 const USUAL = {
   tab: "watch", side: "backward", p: 0.35, n: 2000, seed: 0, trails: true, row: 0, model: "",
   solver: "", evaluations: 0, variance: "", eta: 0, columns: "", field: "score", view: "field", tour: 0,
-  pair: "", data: "", fit: "", fitSeed: 0,
+  pair: "", given: "", data: "", fit: "", fitSeed: 0,
 };
 
 export const state = { ...USUAL };
