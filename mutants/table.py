@@ -43,6 +43,7 @@ _CONDITIONS = ("test_conditions.py",)
 _IMPUTATION = ("test_imputation.py",)
 _CODEC = ("table/test_codec.py",)
 _CHOICE_OF_KINDS = ("table/test_column_choice.py",)
+_BOUNDED_MAPS = ("table/test_bounded_maps.py",)
 _QUANTILE_MAPS = ("table/test_quantile_maps.py",)
 _LEVEL_COLUMNS = ("table/test_level_columns.py",)
 _WARM_START = ("test_estimator.py",)
@@ -1225,12 +1226,28 @@ MUTANTS = (
         _QUANTILE_MAPS,
     ),
     Mutant(
-        "the volume towards a bound left out",
-        "table/quantile_maps.py",
-        "slope - np.log1p(-np.clip(way, 0.0, _LAST))",
-        "slope - 0.0 * np.log1p(-np.clip(way, 0.0, _LAST))",
-        "the density near a known bound",
-        _QUANTILE_MAPS,
+        "the volume of a range left out",
+        "table/bounded_maps.py",
+        "np.square(self.transform(x)) - np.log(self.high - self.low)",
+        "np.square(self.transform(x))",
+        "the density between known bounds",
+        _BOUNDED_MAPS,
+    ),
+    Mutant(
+        "the distance from the other bound",
+        "table/bounded_maps.py",
+        "one = -np.log(np.where(self._has_low, below, above))",
+        "one = -np.log(np.where(self._has_low, above, below))",
+        "the density beside one known bound",
+        _BOUNDED_MAPS,
+    ),
+    Mutant(
+        "the wrong half between two bounds",
+        "table/bounded_maps.py",
+        "self.high - width * special.ndtr(-w)",
+        "self.low + width * special.ndtr(-w)",
+        "numbers above the middle of their range",
+        _BOUNDED_MAPS,
     ),
     Mutant(
         "a map's slope at a knot with the wrong sign",

@@ -6,6 +6,7 @@ back, and `from_values`, `write_table` and `write_rows` give rows out as they ca
 
 from backwalk.table.aside import set_aside
 from backwalk.table.blocks import Block
+from backwalk.table.bounded_columns import BoundedColumn
 from backwalk.table.codec import Codec
 from backwalk.table.column_options import Levels, Number, Option
 from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, NumberColumn
@@ -32,6 +33,7 @@ __all__ = [
     "AtomsColumn",
     "Axis",
     "Block",
+    "BoundedColumn",
     "Codec",
     "Column",
     "ConstantColumn",

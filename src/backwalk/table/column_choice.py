@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 
 from backwalk.errors import InvalidInput
+from backwalk.table.bound_choice import within_bounds
+from backwalk.table.bounded_columns import BoundedColumn
 from backwalk.table.column_options import Levels, Number, Option, column_options
 from backwalk.table.column_statistics import observed_range, rows_looked_at
 from backwalk.table.columns import Column, ConstantColumn, HeavyTailedColumn, NumberColumn
@@ -74,6 +76,11 @@ def fitted_columns(
         if j in atoms:
             numbers[np.isin(numbers[:, at], atoms[j]), at] = np.nan
     found_numbers = fitted_numbers(numbers, list(plans.values()), scale=scale, asinh=asinh, weights=weights)
+    if scale:
+        found_numbers = [
+            within_bounds(number, numbers[:, at], _known_bounds(options.get(j)), weights)
+            for at, (j, number) in enumerate(zip(places, found_numbers, strict=True))
+        ]
     if scale and asinh:
         found_numbers = _mapped(table, found_numbers, places, rows_looked_at(numbers, "maps"), options, atoms)
     for j, number in zip(places, found_numbers, strict=True):
@@ -90,15 +97,13 @@ def _mapped(
     atoms: Mapping[int, FloatArray],
 ) -> list[Column]:
     """Return the columns of numbers x, at `places` in the table, with maps where these help or are asked for."""
-    asked, bounds = dict[int, bool](), dict[int, Bounds]()
+    asked = dict[int, bool]()
     for at, j in enumerate(places):
         option = options.get(j)
         if isinstance(option, Number) and option.map is not None:
             asked[at] = option.map
-        if isinstance(option, Number) and option.bounds is not None:
-            bounds[at] = option.bounds
     among = [at for at, j in enumerate(places) if j not in atoms]
-    return mapped(columns, x, asked, bounds, among, is_table=_is_table(table))
+    return mapped(columns, x, asked, among, is_table=_is_table(table))
 
 
 def refitted_columns(table: Table, columns: Sequence[Column], *, asinh: bool) -> tuple[Column, ...]:
@@ -113,7 +118,7 @@ def refitted_columns(table: Table, columns: Sequence[Column], *, asinh: bool) ->
         if isinstance(column, IntegerColumn):
             bounds = column.least, column.largest
             plans.append(NumberPlan(label, column.grid, bounds, column.dequantisation))
-        elif isinstance(column, (NumberColumn, HeavyTailedColumn, QuantileColumn)):
+        elif isinstance(column, (NumberColumn, HeavyTailedColumn, BoundedColumn, QuantileColumn)):
             plans.append(NumberPlan(label, None, (column.least, column.largest)))
     found = fitted_numbers(np.ascontiguousarray(table.values[:, places]), plans, scale=True, asinh=asinh, weights=None)
     of = dict(zip(places, found, strict=True))
@@ -162,10 +167,15 @@ def _plan(table: Table, j: int, x: FloatArray, option: Option | None) -> NumberP
         raise InvalidInput(f"{label} should hold integers, but has {value}: choose another kind.")
     bounds: Bounds = (None, None)
     if isinstance(option, Number) and option.bounds is not None:
-        bounds = _checked(option.bounds, x, label)
+        bounds = _checked(_known_bounds(option), x, label)
     elif grid is not None or _is_table(table):
         bounds = float(x.min()), float(x.max())
     return NumberPlan(label, grid, bounds if grid is None else _on_grid(bounds, grid))
+
+
+def _known_bounds(option: Option | None) -> Bounds:
+    """Return the bounds that a user states of a column."""
+    return (None, None) if not isinstance(option, Number) or option.bounds is None else option.bounds
 
 
 def _checked(bounds: Bounds, x: FloatArray, label: str) -> Bounds:

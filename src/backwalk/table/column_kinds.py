@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from backwalk.errors import InvalidInput
+from backwalk.table.bounded_columns import BoundedColumn
 from backwalk.table.columns import Column, ConstantColumn, HeavyTailedColumn, NumberColumn
 from backwalk.table.level_columns import AtomsColumn, LevelsColumn
 from backwalk.table.quantile_columns import QuantileColumn
@@ -19,6 +20,7 @@ KINDS: dict[str, type[Column]] = {
         ConstantColumn,
         NumberColumn,
         HeavyTailedColumn,
+        BoundedColumn,
         QuantileColumn,
         IntegerColumn,
         LevelsColumn,

@@ -35,8 +35,9 @@ class Levels:
 class Number:
     """A column with a density.
 
-    `bounds` is (least, largest): new values lie within, and None in place of one is no bound. Without `bounds`, new
-    values of a table lie within the range of the fitted ones, and those of an array anywhere. `map` says whether the
+    `bounds` is (least, largest): new values lie within, and None in place of one is no bound. A map makes all numbers
+    of the values within, so that densities are 0 beyond the bounds and integrate to 1. Without `bounds`, new values of
+    a table lie within the range of the fitted ones, and those of an array anywhere. `map` says whether the
     number is mapped to a normal through its quantiles; None leaves it to the data.
     """
 

@@ -16,8 +16,8 @@ import numpy as np
 from scipy import special
 
 from backwalk.streams import Stream
+from backwalk.table.bounded_columns import BoundedColumn
 from backwalk.table.columns import Column, HeavyTailedColumn, NumberColumn
-from backwalk.table.number_choice import Bounds
 from backwalk.table.quantile_columns import QuantileColumn
 from backwalk.table.rounded_columns import IntegerColumn
 from backwalk.table.schema import FloatArray
@@ -26,7 +26,6 @@ _ROWS_PER_KNOT = 50
 _FEWEST_KNOTS, _MOST_KNOTS = 5, 100
 _FEWEST_BEYOND = 10  # rows beyond an outer knot
 _STEEPEST = 30.0  # slope between knots, which repeated values would exceed
-_AT_BOUND = 0.01  # of the distance from the outer knot to a bound that rows reach, by which the map ends beyond it
 
 _FEWEST_ROWS, _MOST_ROWS = 1_000, 6_000  # half of them held out
 _MOST_COLUMNS = 16  # compared
@@ -63,27 +62,25 @@ def mapped(
     columns: Sequence[Column],
     x: FloatArray,
     asked: Mapping[int, bool],
-    bounds: Mapping[int, Bounds],
     among: Sequence[int],
     *,
     is_table: bool,
 ) -> list[Column]:
     """Return the columns of numbers x, (n, d) random rows, with a map through quantiles where it helps.
 
-    `asked` says for some columns whether they are to be mapped, `bounds` known bounds of some; those `among` are
-    chosen together.
+    `asked` says for some columns whether they are to be mapped; those `among` are chosen together.
     """
     found = list(columns)
     for j, column in enumerate(columns):
         if asked.get(j):
-            found[j] = _with_map(column, x[:, j], bounds.get(j, (None, None)))
+            found[j] = _with_map(column, x[:, j])
     free = [j for j in among if j not in asked and _can_be_mapped(columns[j], x[:, j])]
     if free:
         compared = [free[i] for i in np.linspace(0, len(free) - 1, min(len(free), _MOST_COLUMNS)).astype(int)]
         rows = x[~np.isnan(x[:, compared]).any(axis=1)]
         if _map_helps([columns[j] for j in compared], rows[:, compared], is_table=is_table):
             for j in free:
-                found[j] = _with_map(columns[j], x[:, j], bounds.get(j, (None, None)))
+                found[j] = _with_map(columns[j], x[:, j])
     return found
 
 
@@ -95,7 +92,7 @@ def _can_be_mapped(column: Column, x: FloatArray) -> bool:
     return len(counts) > 0 and counts.max() <= _MOST_REPEATED * counts.sum()
 
 
-def _with_map(column: Column, x: FloatArray, bounds: Bounds) -> Column:
+def _with_map(column: Column, x: FloatArray) -> Column:
     """Return a column with a map fitted to its values x, (n,); the column itself if they have a single knot."""
     if isinstance(column, IntegerColumn):
         if not isinstance(column.number, (NumberColumn, HeavyTailedColumn)):
@@ -103,22 +100,15 @@ def _with_map(column: Column, x: FloatArray, bounds: Bounds) -> Column:
         drawn = x[~np.isnan(x), None]
         if column.dequantisation:
             drawn = column.maps.dequantise(drawn, Stream(0).child("knots").uniform(0, len(drawn), 1).numpy())
-        number = _with_map(column.number, drawn[:, 0], (None, None))
+        number = _with_map(column.number, drawn[:, 0])
         return replace(column, number=number) if isinstance(number, QuantileColumn) else column
-    if not isinstance(column, (NumberColumn, HeavyTailedColumn)):
+    if not isinstance(column, (NumberColumn, HeavyTailedColumn, BoundedColumn)):
         return column
     y = column.maps.encode(x[~np.isnan(x), None])[:, 0]
     knots, quantiles = fitted_knots(y)
     if len(knots) < 2:
         return column
-    low, high = (None if bound is None else float(column.maps.encode(np.array([[bound]]))[0, 0]) for bound in bounds)
-    if low is not None:
-        low -= _AT_BOUND * float(knots[0] - low) if y.min() <= low else 0.0
-    if high is not None:
-        high += _AT_BOUND * float(high - knots[-1]) if y.max() >= high else 0.0
-    if (low is not None and low >= knots[0]) or (high is not None and high <= knots[-1]):
-        low = high = None  # many rows at a bound
-    return QuantileColumn(column, tuple(knots.tolist()), tuple(quantiles.tolist()), low, high)
+    return QuantileColumn(column, tuple(knots.tolist()), tuple(quantiles.tolist()))
 
 
 def _map_helps(columns: Sequence[Column], x: FloatArray, *, is_table: bool) -> bool:
@@ -130,7 +120,7 @@ def _map_helps(columns: Sequence[Column], x: FloatArray, *, is_table: bool) -> b
     v = Stream(0).child("map places")
     encoded = list[FloatArray]()
     slope = np.zeros(len(some) - half)
-    maps = [_with_map(column, some[:half, j], (None, None)) for j, column in enumerate(columns)]
+    maps = [_with_map(column, some[:half, j]) for j, column in enumerate(columns)]
     for kind in (columns, maps):
         z = np.empty(some.shape)
         for j, column in enumerate(kind):

@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from backwalk.errors import InvalidInput
+from backwalk.table.bounded_columns import BoundedColumn
 from backwalk.table.columns import Axis, Column, HeavyTailedColumn, NumberColumn
 from backwalk.table.quantile_maps import QuantileMaps
 
@@ -19,20 +20,17 @@ from backwalk.table.quantile_maps import QuantileMaps
 class QuantileColumn(Column):
     """A number that is encoded as `number` is, and then mapped from `knots` to `quantiles` of a standard normal.
 
-    The knots are coordinates of `number`, and increase, as do the quantiles. `low` and `high` are known bounds in the
-    same coordinates, which the map reaches at infinity.
+    The knots are coordinates of `number`, and increase, as do the quantiles.
     """
 
-    number: NumberColumn | HeavyTailedColumn
+    number: NumberColumn | HeavyTailedColumn | BoundedColumn
     knots: tuple[float, ...]
     quantiles: tuple[float, ...]
-    low: float | None = None
-    high: float | None = None
     kind: ClassVar[str] = "quantile"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.number, (NumberColumn, HeavyTailedColumn)):
-            raise InvalidInput(f"number should be a number or heavy-tailed, but got {self.number!r}.")
+        if not isinstance(self.number, (NumberColumn, HeavyTailedColumn, BoundedColumn)):
+            raise InvalidInput(f"number should be a number, heavy-tailed or bounded, but got {self.number!r}.")
         for name, values in (("knots", self.knots), ("quantiles", self.quantiles)):
             if not isinstance(values, tuple) or not all(isinstance(v, float) and math.isfinite(v) for v in values):
                 raise InvalidInput(f"{name} should be a tuple of finite floats, but got {values!r:.60}.")
@@ -40,13 +38,6 @@ class QuantileColumn(Column):
                 raise InvalidInput(f"{name} should be two or more that increase: fit the codec again.")
         if len(self.knots) != len(self.quantiles):
             raise InvalidInput(f"There should be a quantile for each of {len(self.knots)} knots: fit the codec again.")
-        for bound in (self.low, self.high):
-            if bound is not None and not (isinstance(bound, float) and math.isfinite(bound)):
-                raise InvalidInput(f"low and high should be finite floats or None, but got {bound!r}.")
-        if not (-math.inf if self.low is None else self.low) < self.knots[0]:
-            raise InvalidInput(f"low should lie below the knots, but got {self.low}: fit the codec again.")
-        if not self.knots[-1] < (math.inf if self.high is None else self.high):
-            raise InvalidInput(f"high should lie above the knots, but got {self.high}: fit the codec again.")
 
     @property
     def family(self) -> str:
@@ -62,7 +53,7 @@ class QuantileColumn(Column):
 
     @property
     def accepted(self) -> str:
-        return "lie within their bounds" if (self.low, self.high) != (None, None) else super().accepted
+        return self.number.accepted
 
     @property
     def least(self) -> float | None:
@@ -81,6 +72,4 @@ class QuantileColumn(Column):
             type(numbers[0]).stacked(numbers),  # type: ignore[arg-type]  # a family has numbers of one kind
             np.array([column.knots for column in columns]),
             np.array([column.quantiles for column in columns]),
-            np.array([-np.inf if column.low is None else column.low for column in columns]),
-            np.array([np.inf if column.high is None else column.high for column in columns]),
         )

@@ -1,15 +1,13 @@
 """The map of numbers to about a standard normal through knots at their quantiles.
 
-A number is first scaled, and transformed by asinh if its tails are heavy. Between the knots the map from this
-coordinate y to z is a rational quadratic spline: monotone, with a continuous derivative and a closed inverse. With
-y_0 < y < y_1 the knots on either side, xi = (y - y_0) / (y_1 - y_0), s the slope of the secant and d_0, d_1 those at
-the knots,
+A number is first scaled, or transformed by asinh if its tails are heavy, or by the map of its bounds. Between the knots
+the map from this coordinate y to z is a rational quadratic spline: monotone, with a continuous derivative and a closed
+inverse. With y_0 < y < y_1 the knots on either side, xi = (y - y_0) / (y_1 - y_0), s the slope of the secant and d_0,
+d_1 those at the knots,
 
     z = z_0 + (z_1 - z_0) (s xi^2 + d_0 xi (1 - xi)) / (s + (d_0 + d_1 - 2 s) xi (1 - xi)).
 
-Beyond the outer knots it is linear, or, towards a known bound L, reaches it at infinity:
-
-    z = z_0 + c ln((y - L) / (y_0 - L)),    c = d_0 (y_0 - L).
+Beyond the outer knots it is linear.
 
 Source: Gregory & Delbourgo 1982; Durkan et al. 2019.
 """
@@ -25,9 +23,6 @@ import numpy as np
 
 from backwalk.table.maps import BoolArray, Maps
 from backwalk.table.schema import FloatArray
-
-_LAST = 1.0 - 2.0**-53  # of the way to a bound
-_ROUNDING = 1e-9
 
 
 class _Interval(NamedTuple):
@@ -47,16 +42,11 @@ class _Interval(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class QuantileMaps(Maps):
-    """Numbers mapped by `number`, and then through knots (y, z), (m, K) each, increasing.
-
-    `low` and `high`, (m,), are known bounds of y, infinite where there is none.
-    """
+    """Numbers mapped by `number`, and then through knots (y, z), (m, K) each, increasing."""
 
     number: Maps
     y: FloatArray
     z: FloatArray
-    low: FloatArray
-    high: FloatArray
 
     def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
         y = self.number.encode(x)
@@ -66,8 +56,8 @@ class QuantileMaps(Maps):
         z = at.z_0 + (at.z_1 - at.z_0) * (s * xi**2 + at.d_0 * both) / (s + (at.d_0 + at.d_1 - 2.0 * s) * both)
         below, above = y < self.y[:, 0], y > self.y[:, -1]
         first, last = self.slopes[:, 0], self.slopes[:, -1]
-        z = np.where(below, self.z[:, 0] - _outward(self.y[:, 0] - y, self.y[:, 0] - self.low, first), z)
-        return np.where(above, self.z[:, -1] + _outward(y - self.y[:, -1], self.high - self.y[:, -1], last), z)
+        z = np.where(below, self.z[:, 0] - first * (self.y[:, 0] - y), z)
+        return np.where(above, self.z[:, -1] + last * (y - self.y[:, -1]), z)
 
     def decode(self, z: FloatArray) -> FloatArray:
         return self.number.decode(self._inverse(z))
@@ -80,7 +70,7 @@ class QuantileMaps(Maps):
         return self.number.in_user_units(deviation * np.exp(-self._log_slope(y)), y)
 
     def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
-        return np.asarray(~np.isinf(self.encode(x)))
+        return self.number.supports(x, dtypes)
 
     def within_range(self, x: FloatArray) -> FloatArray:
         return self.number.within_range(x)
@@ -112,36 +102,12 @@ class QuantileMaps(Maps):
         y = at.y_0 + xi * (at.y_1 - at.y_0)
         below, above = z < self.z[:, 0], z > self.z[:, -1]
         first, last = self.slopes[:, 0], self.slopes[:, -1]
-        y = np.where(below, self.y[:, 0] - _inward(self.z[:, 0] - z, self.y[:, 0] - self.low, first), y)
-        return np.where(above, self.y[:, -1] + _inward(z - self.z[:, -1], self.high - self.y[:, -1], last), y)
+        y = np.where(below, self.y[:, 0] - (self.z[:, 0] - z) / first, y)
+        return np.where(above, self.y[:, -1] + (z - self.z[:, -1]) / last, y)
 
     def _log_slope(self, y: FloatArray) -> FloatArray:
         at = self._interval(y, self.y)
         xi = np.clip((y - at.y_0) / (at.y_1 - at.y_0), 0.0, 1.0)
         s, both = at.secant, xi * (1.0 - xi)
         above = at.d_1 * xi**2 + 2.0 * s * both + at.d_0 * (1.0 - xi) ** 2
-        slope = np.log(s**2 * above) - 2.0 * np.log(s + (at.d_0 + at.d_1 - 2.0 * s) * both)
-        # Beyond an outer knot with a bound at the distance L from it, the slope is d / (1 - distance / L).
-        first, last = self.y[:, 0], self.y[:, -1]
-        way = np.maximum((first - y) / (first - self.low), (y - last) / (self.high - last))
-        return np.asarray(slope - np.log1p(-np.clip(way, 0.0, _LAST)))
-
-
-def _outward(distance: FloatArray, bound: FloatArray, slope: FloatArray) -> FloatArray:
-    """Return how far z lies beyond an outer knot, at a `distance` of y from it; the bound is `bound` from the knot.
-
-    It is infinite beyond the bound, and finite at it, where rounding may bring a decoded number.
-    """
-    is_bounded = np.isfinite(bound)
-    length = np.where(is_bounded, bound, 1.0)
-    way = distance / length
-    towards = np.where(way > 1.0 + _ROUNDING, np.inf, -slope * length * np.log1p(-np.clip(way, 0.0, _LAST)))
-    return np.where(is_bounded, towards, slope * distance)
-
-
-def _inward(distance: FloatArray, bound: FloatArray, slope: FloatArray) -> FloatArray:
-    """Return how far y lies beyond an outer knot, at a `distance` of z from it: the inverse of `_outward`."""
-    is_bounded = np.isfinite(bound)
-    length = np.where(is_bounded, bound, 1.0)
-    towards = -length * np.expm1(-np.maximum(distance, 0.0) / (slope * length))
-    return np.where(is_bounded, towards, distance / slope)
+        return np.asarray(np.log(s**2 * above) - 2.0 * np.log(s + (at.d_0 + at.d_1 - 2.0 * s) * both))

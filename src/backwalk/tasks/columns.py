@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from backwalk.formatting import listed
 from backwalk.table import (
     AtomsColumn,
+    BoundedColumn,
     Codec,
     Column,
     ConstantColumn,
@@ -98,7 +99,7 @@ def _kind(column: Column) -> str:
     """Return the kind of a column for its user: numbers on a grid other than the integers are rounded."""
     if isinstance(column, IntegerColumn):
         return "integer" if column.cell == 1.0 else "rounded"
-    return "number" if isinstance(column, QuantileColumn) else column.kind
+    return "number" if isinstance(column, (BoundedColumn, QuantileColumn)) else column.kind
 
 
 def _facts_of_number(schema: Schema, j: int, column: Any) -> dict[str, Any]:
