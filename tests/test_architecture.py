@@ -16,7 +16,7 @@ LAYERS = [
     {"datasets", "denoiser"},
     {"training", "sampling"},
     {"model"},
-    {"model_file", "latent", "oracle", "defaults", "distillation", "progress"},
+    {"model_file", "latent", "oracle", "defaults", "distillation", "progress", "inference"},
     {"fitting"},
     {"assess"},
     {"report"},

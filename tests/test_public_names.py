@@ -15,6 +15,7 @@ NAMES = [
     "DegenerateRowsWarning",
     "Diffusion",
     "DiffusionImputer",
+    "FewEffectiveDrawsWarning",
     "ImpossibleRowsWarning",
     "InvalidInput",
     "Levels",
@@ -32,6 +33,7 @@ NAMES = [
     "Training",
     "TrainingDiverged",
     "pooled",
+    "posterior",
 ]
 
 
@@ -68,6 +70,7 @@ def test_errors_are_what_their_tree_says():
             (
                 "ColumnsSetAsideWarning",
                 "DegenerateRowsWarning",
+                "FewEffectiveDrawsWarning",
                 "ImpossibleRowsWarning",
                 "PriorMismatchWarning",
                 "RepeatedValueWarning",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         CheckpointError,
         ColumnsSetAsideWarning,
         DegenerateRowsWarning,
+        FewEffectiveDrawsWarning,
         ImpossibleRowsWarning,
         InvalidInput,
         ModelFileError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         TrainingDiverged,
     )
     from backwalk.estimator import Diffusion, DiffusionImputer, pooled
+    from backwalk.inference import posterior
     from backwalk.sampling import Sampler
     from backwalk.table import Levels, Number
     from backwalk.training import Training
@@ -46,6 +48,7 @@ __all__ = [
     "DegenerateRowsWarning",
     "Diffusion",
     "DiffusionImputer",
+    "FewEffectiveDrawsWarning",
     "ImpossibleRowsWarning",
     "InvalidInput",
     "Levels",
@@ -63,6 +66,7 @@ __all__ = [
     "Training",
     "TrainingDiverged",
     "pooled",
+    "posterior",
 ]
 
 _HOMES = {
@@ -76,6 +80,7 @@ _HOMES = {
     "Textbook": "denoiser",
     "Training": "training",
     "pooled": "estimator",
+    "posterior": "inference",
 }
 
 

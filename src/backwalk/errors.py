@@ -13,6 +13,7 @@ BackwalkError
 
 UserWarning
 ├── DegenerateRowsWarning           rows that lie in fewer dimensions, repeat each other, or are very few
+├── FewEffectiveDrawsWarning        weighted draws that are worth few equally weighted ones
 ├── ImpossibleRowsWarning           rows that the model cannot make are left out of a score
 ├── PriorMismatchWarning            the chain ends before the data are noise
 ├── RepeatedValueWarning            one number stands in many rows of a column
@@ -66,6 +67,10 @@ class ColumnsSetAsideWarning(UserWarning):
 
 class DegenerateRowsWarning(UserWarning):
     """Rows that no density describes well: they lie in fewer dimensions, repeat each other, or are very few."""
+
+
+class FewEffectiveDrawsWarning(UserWarning):
+    """Draws that are resampled from weighted ones, which are worth few equally weighted ones."""
 
 
 class ImpossibleRowsWarning(UserWarning):

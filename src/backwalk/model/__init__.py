@@ -30,7 +30,16 @@ from backwalk.model.fitted import (
     training_words,
 )
 from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
-from backwalk.model.given import Allowed, Given, conditions_of, refuse_fractions, user_terms, values_of
+from backwalk.model.given import (
+    Allowed,
+    Given,
+    conditions_of,
+    refuse_fractions,
+    refuse_not_made,
+    user_terms,
+    values_of,
+    values_of_table,
+)
 from backwalk.model.imputation import estimated, imputed
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.one_column import conditional
@@ -90,6 +99,7 @@ __all__ = [
     "refuse_fractions",
     "refuse_gaps",
     "refuse_impossible",
+    "refuse_not_made",
     "reverse_variances",
     "row_steps",
     "rows_by_number",
@@ -100,6 +110,7 @@ __all__ = [
     "training_words",
     "user_terms",
     "values_of",
+    "values_of_table",
     "visited_times",
     "walk",
     "walk_backward",

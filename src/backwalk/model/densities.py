@@ -96,11 +96,11 @@ def log_density(
         in_question = np.where(absent, np.nan, values)
     possible = torch.from_numpy(possible_rows(model, values, given, columns))
     kept = codec.supports(values, model.schema.dtypes)
-    if asked_of is not None:  # what is no level has no code
-        kept |= np.isin(np.arange(codec.n_columns), given)
-        values, in_question = np.where(kept, values, np.nan), np.where(kept, in_question, np.nan)
-    elif not kept.all():  # and what lies beyond a bound no coordinate: such rows have -inf below
-        values = in_question = np.where(kept, values, codec.decode(np.zeros((1, codec.n_encoded))))
+    kept[:, list(given)] = True
+    if not kept.all():  # a value that cannot be made may have no code; such rows have -inf below
+        other = codec.decode(np.zeros((1, codec.n_encoded)))
+        values = np.where(kept, values, other)
+        in_question = np.where(kept | np.isnan(in_question), in_question, other)
     of_places = partial(
         _log_density_of, model, asked_of=asked_of, n_intervals=n_intervals, n_probes=n_probes, stream=seed
     )

@@ -82,13 +82,13 @@ def conditions_of(model: DiffusionModel, given: Any, n: int) -> Given:
     Raises InvalidInput for columns that the model does not have, for values that it cannot make, for a range of labels
     without an order, for a set of numbers on a continuous scale, and for a number of rows that is neither 1 nor n.
     """
-    found = _of_mapping(model, given) if isinstance(given, Mapping) else Given(_of_table(model.schema, given))
+    found = _of_mapping(model, given) if isinstance(given, Mapping) else Given(values_of_table(model.schema, given))
     if len(found.values) not in (1, n):
         raise InvalidInput(
             f"given should have one row, or one for each of {n:,} rows to draw, but has {len(found.values):,}: draw as "
             "many rows."
         )
-    _refuse_impossible(model, found.values)
+    refuse_not_made(model, found.values)
     return found
 
 
@@ -141,17 +141,16 @@ def _parsed(schema: Schema, column: int, cells: Sequence[Any], name: str) -> Tab
         ) from error
 
 
-def _of_table(schema: Schema, given: Any) -> NDArray[np.float64]:
-    table = as_table(given, name="given")
+def values_of_table(schema: Schema, given: Any, name: str = "given") -> NDArray[np.float64]:
+    """Return the rows of a table, (n, d), with NaN in columns that it lacks; without names it has all columns."""
+    table = as_table(given, name=name)
     if table.columns is None:
-        return match_columns(table, schema, name="given").values
+        return match_columns(table, schema, name=name).values
     names = [name for name in table.columns if name not in schema.set_aside]
     places = column_numbers(schema, names)
     values = np.full((len(table.values), schema.n_columns), np.nan)
     if places:
-        values[:, places] = match_columns(
-            table, replace(schema.taken(places), columns=tuple(names)), name="given"
-        ).values
+        values[:, places] = match_columns(table, replace(schema.taken(places), columns=tuple(names)), name=name).values
     return values
 
 
@@ -254,7 +253,7 @@ def _set(model: DiffusionModel, j: int, members: Set[Any]) -> Allowed:
         )
     rows = np.full((len(values), schema.n_columns), np.nan)
     rows[:, j] = values
-    _refuse_impossible(model, rows)
+    refuse_not_made(model, rows)
     return Allowed(j, levels=_not_empty(schema, j, members, values[~np.isnan(values)].tolist()))
 
 
@@ -276,17 +275,17 @@ def refuse_fractions(schema: Schema, values: NDArray[np.float64], name: str) -> 
             )
 
 
-def _refuse_impossible(model: DiffusionModel, values: NDArray[np.float64]) -> None:
+def refuse_not_made(model: DiffusionModel, values: NDArray[np.float64], name: str = "given") -> None:
     """Raise InvalidInput for given values, (m, d), that the model cannot make; a number may lie between two levels."""
     schema, codec = model.schema, model.codec
-    refuse_fractions(schema, values, "given")
+    refuse_fractions(schema, values, name)
     held = codec.supports(values, schema.dtypes)
     for j in np.flatnonzero(~held.all(axis=0)).tolist():
         column, value = codec.columns[j], float(values[held[:, j].argmin(), j])
         if isinstance(column, LevelsColumn) and column.coding == "value":
             continue
         raise InvalidInput(
-            f"given should hold values that the model can make, but got {user_terms(schema, j, value)} in "
+            f"{name} should hold values that the model can make, but got {user_terms(schema, j, value)} in "
             f"{schema.label(j)}: {_possible(schema, column, j, value)}."
         )
 

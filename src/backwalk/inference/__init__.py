@@ -1,0 +1,11 @@
+"""Simulation-based inference: parameters of a simulator given its data, by a model of rows of both.
+
+A fitted model of rows (parameters, data) holds p(parameters | data) as one of its conditionals. `posterior` gives it
+the interface of the package `sbi`: draws and exact log-densities as torch tensors, for one observation or for a batch.
+`conditionals.py` combines several observations of the same parameters, by the weighted draws of `importance.py`.
+"""
+
+from backwalk.inference.of_model import posterior
+from backwalk.inference.posteriors import Posterior, WeightedDraws
+
+__all__ = ["Posterior", "WeightedDraws", "posterior"]

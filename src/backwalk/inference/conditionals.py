@@ -1,0 +1,141 @@
+"""The conditional of parameters given observations, and the product of several of them.
+
+Several observations x_1..x_n that are independent given the parameters have
+
+    p(theta | x_1..x_n)  ~  p(theta | x_1) ... p(theta | x_n) / p(theta)^(n - 1),
+
+which can be evaluated and not drawn. Source: Geffner, Papamakarios & Mnih 2023, "Compositional score modeling for
+simulation-based inference".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+from torch import Tensor
+
+from backwalk.errors import InvalidInput
+from backwalk.formatting import listed
+from backwalk.inference.importance import Weighted, adapted
+from backwalk.inference.values import as_tensor
+from backwalk.model import DiffusionModel, known_cells, log_density, sample_rows
+from backwalk.sampling import Sampler
+from backwalk.streams import Stream
+from backwalk.table import Codec
+
+Array = NDArray[np.float64]
+
+
+class Prior(Protocol):
+    """A distribution of torch, or anything else with its `log_prob`."""
+
+    def log_prob(self, value: Tensor, /) -> Tensor:
+        """Return the log-density of parameters, (m, k): (m,)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterConditional:
+    """p(theta | x) of a model: `given` are the numbers of the observed columns, `parameters` those of the others.
+
+    Observations are rows, (b, d), with NaN in other columns. `prior` may be None, for the model's own.
+    """
+
+    model: DiffusionModel
+    given: Sequence[int]
+    parameters: Sequence[int]
+    prior: Prior | None
+
+    def draws(self, rows: Array, n: int, *, stream: Stream, sampler: Sampler | str | None = None) -> Array:
+        """Return n draws of parameters given each observation: (b, n, k). Draw i of observation j is row j n + i."""
+        known = known_cells(self.model, rows if len(rows) == 1 else np.repeat(rows, n, axis=0))
+        drawn = sample_rows(self.model, 0, n * len(rows), stream=stream, sampler=sampler, given=known)
+        return drawn[:, list(self.parameters)].reshape(len(rows), n, -1)
+
+    def log_prob(self, theta: Array, rows: Array) -> Array:
+        """Return ln p(theta | x) of parameters, (n, k), given each observation: (n, b)."""
+        return self.log_prob_paired(np.repeat(theta, len(rows), axis=0), np.tile(rows, (len(theta), 1))).reshape(
+            len(theta), len(rows)
+        )
+
+    def log_prob_paired(self, theta: Array, rows: Array) -> Array:
+        """Return ln p(theta | x) of parameters, (n, k), each given an observation of its own, (n, d): (n,)."""
+        values = rows.copy()
+        values[:, list(self.parameters)] = theta
+        return log_density(self.model, values, given=self.given).log_prob.numpy()
+
+    def log_prior(self, theta: Array) -> Array:
+        """Return ln p(theta) of parameters, (n, k): (n,)."""
+        if self.prior is not None:
+            found = torch.as_tensor(self.prior.log_prob(as_tensor(theta))).detach().double().cpu()
+            if found.shape != (len(theta),):
+                raise InvalidInput(
+                    f"The prior's log_prob should have shape ({len(theta)},), but has {tuple(found.shape)}: take "
+                    "torch.distributions.Independent(prior, 1)."
+                )
+            return np.asarray(found.numpy())
+        values = np.full((len(theta), self.model.schema.n_columns), np.nan)
+        values[:, list(self.parameters)] = theta
+        return log_density(self.model, values, columns=self.parameters).log_prob.numpy()
+
+    def log_product(self, theta: Array, rows: Array) -> tuple[Array, Array]:
+        """Return the log of the product in the module's docstring, and that of the mean of its factors: (n,) each."""
+        by_observation, log_prior = self.log_prob(theta, rows), self.log_prior(theta)
+        possible = np.isfinite(by_observation).all(axis=1) & np.isfinite(log_prior)
+        of_data = by_observation.sum(axis=1, where=possible[:, None])
+        product = of_data - (len(rows) - 1) * np.where(possible, log_prior, 0.0)
+        mean = logsumexp(by_observation, axis=1) - math.log(len(rows))
+        return np.where(possible, product, -np.inf), np.asarray(mean)
+
+    def weighted(
+        self,
+        rows: Array,
+        *,
+        n_each: int,
+        least_size: float,
+        stream: Stream,
+        sampler: Sampler | str | None = None,
+    ) -> tuple[Weighted, Array]:
+        """Return weighted draws of the product in encoded coordinates, and their parameters, (n, k).
+
+        The first `n_each` draws are of p(theta | x_i), as many for each observation. Raises InvalidInput without a
+        prior, and for parameters that are not on a continuous scale.
+        """
+        codec = self._continuous()
+        if self.prior is None and self.model.conditions != "any":
+            raise InvalidInput(
+                "Several observations need the prior, which the model does not hold: give it to posterior(prior=...), "
+                'or fit again with conditions="any".'
+            )
+        each = -(-n_each // len(rows))
+        theta = self.draws(rows, each, stream=stream.child("posterior"), sampler=sampler)
+
+        def evaluate(z: Array) -> tuple[Array, Array]:
+            own = codec.decode(z)
+            volume = codec.log_abs_det_jacobian(own)
+            product, mean = self.log_product(own, rows)
+            return product - volume, mean - volume
+
+        first = codec.encode(theta.reshape(-1, len(self.parameters)))
+        found = adapted(evaluate, first, n_each=n_each, least_size=least_size, stream=stream.child("importance"))
+        return found, codec.decode(found.points)
+
+    def _continuous(self) -> Codec:
+        columns = tuple(self.model.codec.columns[j] for j in self.parameters)
+        found = Codec(columns)
+        with_levels = {block.column for block in found.blocks}
+        names = [self.model.schema.names[j] for j in self.parameters]
+        uneven = [name for i, name in enumerate(names) if columns[i].cell or i in with_levels]
+        if uneven:
+            raise InvalidInput(
+                f"Several observations need parameters on a continuous scale, but {listed(uneven)} are not: give one "
+                'observation, or fit them as columns={name: "number"}.'
+            )
+        return found

@@ -1,0 +1,171 @@
+"""Draws from a density that can be evaluated and not drawn: adaptive importance sampling.
+
+Points come from several proposals q_1, q_2, ..., N_r from the r-th. All of them are weighted by their mixture,
+
+    w(z) = p(z) / sum_r (N_r / N) q_r(z),
+
+so that a poor early proposal does no harm. Each proposal is a mixture of Student's t distributions, fitted to the
+points so far; their weights are tempered, w^tau, as far as the effective sample size (sum w)^2 / sum w^2 needs it.
+
+Source: Cornuet et al. 2012, "Adaptive multiple importance sampling"; Veach & Guibas 1995 (the mixture's weights).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import logsumexp
+
+from backwalk.streams import Stream
+
+Array = NDArray[np.float64]
+Evaluated = tuple[Array, Array]
+MOST_ROUNDS = 8
+_FREEDOM = 5.0  # of the proposals: their tails lie above those of a normal distribution
+_SIZES = (1, 2, 4)  # of the mixtures
+_POINTS_A_COMPONENT = 10  # per coordinate, at least
+_TEMPERED_SHARE = 0.1  # of the points: the least effective sample size that a proposal is fitted to
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """Points, (n, k), with normalised log-weights, (n,).
+
+    `log_integral` is the logarithm of the integral of the density, and `standard_error` its error.
+    """
+
+    points: Array
+    log_weights: Array
+    log_integral: float
+    standard_error: float
+
+    @property
+    def effective_sample_size(self) -> float:
+        """The number of equally weighted points with the same variance of a mean: 1 / sum of squared weights."""
+        return effective_size(self.log_weights)
+
+    def resampled(self, n: int, *, stream: Stream) -> NDArray[np.intp]:
+        """Return the numbers of n points, drawn by their weights and in random order: (n,).
+
+        Draws are systematic: a point of weight w is drawn floor(n w) or ceil(n w) times.
+        """
+        u = (np.arange(n) + float(stream.child("place").uniform(0, 1, 1))) / max(n, 1)
+        order = stream.child("order").permutation(n)
+        found = np.searchsorted(np.cumsum(np.exp(self.log_weights)), u).clip(max=len(self.points) - 1)
+        return np.asarray(found[order])
+
+
+def effective_size(log_weights: Array) -> float:
+    """Return (sum w)^2 / sum w^2 from logarithms of weights, (n,); 0 where all weights are 0."""
+    total = logsumexp(log_weights)
+    return float(np.exp(2.0 * total - logsumexp(2.0 * log_weights))) if np.isfinite(total) else 0.0
+
+
+def adapted(
+    evaluate: Callable[[Array], Evaluated],
+    first: Array,
+    *,
+    n_each: int,
+    least_size: float,
+    stream: Stream,
+) -> Weighted:
+    """Return weighted points of a density, from rounds of `n_each` points until the effective sample size suffices.
+
+    `evaluate` maps points, (n, k), to the log-density, which need not be normalised, and to the log-density of the
+    distribution that the points `first` come from: (n,) each. Rounds end at an effective sample size of `least_size`,
+    or after `MOST_ROUNDS` more.
+    """
+    points, (log_p, log_first) = first, evaluate(first)
+    proposals, sizes = list[_Proposal](), [len(first)]
+    for turn in range(MOST_ROUNDS + 1):
+        log_q = [log_first, *(proposal.log_density(points) for proposal in proposals)]
+        shares = np.log(np.array(sizes) / len(points))
+        with np.errstate(invalid="ignore"):
+            log_w = log_p - logsumexp(np.array(log_q) + shares[:, None], axis=0)
+        log_w = np.where(np.isneginf(log_p), -np.inf, log_w)
+        if effective_size(log_w) >= least_size or turn == MOST_ROUNDS or not np.isfinite(log_w).any():
+            break
+        proposals.append(_fitted(points, log_w, stream.child("resampled", turn)))
+        drawn = proposals[-1].draw(n_each, stream.child("round", turn))
+        of_drawn = evaluate(drawn)
+        points, sizes = np.concatenate([points, drawn]), [*sizes, n_each]
+        log_p, log_first = (np.concatenate(pair) for pair in zip((log_p, log_first), of_drawn, strict=True))
+    total = logsumexp(log_w)
+    relative = np.exp(log_w - total) * len(log_w) if np.isfinite(total) else np.zeros(len(log_w))
+    return Weighted(
+        points,
+        log_w - total if np.isfinite(total) else log_w,
+        float(total - math.log(len(log_w))),
+        float(relative.std() / math.sqrt(len(log_w))),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Proposal:
+    """A mixture of Student's t distributions: weights (c,), centres (c, k), and scale matrices (c, k, k)."""
+
+    weights: Array
+    centres: Array
+    scales: Array
+
+    def log_density(self, points: Array) -> Array:
+        parts = [
+            np.log(w) + np.atleast_1d(stats.multivariate_t(c, s, df=_FREEDOM).logpdf(points))
+            for w, c, s in zip(self.weights, self.centres, self.scales, strict=True)
+        ]
+        return np.asarray(logsumexp(parts, axis=0))
+
+    def draw(self, n: int, stream: Stream) -> Array:
+        generator, k = stream.generator(), self.centres.shape[1]
+        which = generator.choice(len(self.weights), size=n, p=self.weights)
+        factor = np.linalg.cholesky(self.scales)[which]
+        radius = np.sqrt(_FREEDOM / generator.chisquare(_FREEDOM, n))
+        return np.asarray(
+            self.centres[which] + radius[:, None] * np.einsum("nij,nj->ni", factor, generator.normal(size=(n, k)))
+        )
+
+
+def _fitted(points: Array, log_w: Array, stream: Stream) -> _Proposal:
+    """Return the mixture of the least BIC, fitted to points that are drawn by their tempered weights."""
+    from sklearn.exceptions import ConvergenceWarning  # takes a second
+    from sklearn.mixture import GaussianMixture
+
+    k = points.shape[1]
+    tempered = _tempered(log_w, max(_TEMPERED_SHARE * len(points), 2.0 * _POINTS_A_COMPONENT * k))
+    weighted = Weighted(points, tempered - logsumexp(tempered), 0.0, 0.0)
+    n = max(int(weighted.effective_sample_size), 2)
+    own = points[weighted.resampled(n, stream=stream)]
+    spread = np.maximum(own.std(axis=0), 1e-12)
+    best, least = None, np.inf
+    for size in _SIZES:
+        if size > 1 and n < size * _POINTS_A_COMPONENT * k:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture = GaussianMixture(size, init_params="random_from_data", reg_covar=1e-4, random_state=0)
+            mixture.fit(own / spread)
+            score = mixture.bic(own / spread)
+        if score < least:
+            best, least = mixture, score
+    assert best is not None
+    return _Proposal(best.weights_, best.means_ * spread, best.covariances_ * np.multiply.outer(spread, spread))
+
+
+def _tempered(log_w: Array, least: float) -> Array:
+    """Return tau log w for the largest tau in [0, 1] with this effective sample size, or about the largest there is."""
+    finite = np.where(np.isfinite(log_w), log_w - log_w.max(), -np.inf)
+    least = min(least, 0.5 * np.isfinite(finite).sum())
+    low, high = 0.0, 1.0
+    if effective_size(finite) >= least:
+        return finite
+    for _ in range(40):
+        tau = 0.5 * (low + high)
+        scaled = np.where(np.isfinite(finite), tau * np.where(np.isfinite(finite), finite, 0.0), -np.inf)
+        low, high = (tau, high) if effective_size(scaled) >= least else (low, tau)
+    return np.where(np.isfinite(finite), low * np.where(np.isfinite(finite), finite, 0.0), -np.inf)

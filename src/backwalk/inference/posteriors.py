@@ -1,0 +1,306 @@
+"""`Posterior`: parameters given observations, in the manner of the package `sbi`.
+
+For one observation x, p(theta | x) is a conditional of the model: draws are those of `Diffusion.sample(given=...)`, and
+the log-density is that of the probability-flow ODE, exact up to the solver. `conditionals.py` has the product for
+several observations.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk.errors import FewEffectiveDrawsWarning, InvalidInput
+from backwalk.formatting import listed
+from backwalk.inference.conditionals import ParameterConditional, Prior
+from backwalk.inference.values import as_tensor, observations, parameters
+from backwalk.limits import is_whole
+from backwalk.model import DiffusionModel
+from backwalk.sampling import Sampler
+from backwalk.streams import RandomState, Stream, as_stream
+
+Array = NDArray[np.float64]
+_N_EACH, _LEAST_SIZE = 1_000, 400.0  # weighted draws of a round, and the effective sample size at which rounds end
+_FEW = 100.0  # effective draws
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedDraws:
+    """Weighted draws of a posterior given several observations: `theta`, (n, k), and normalised `log_weights`, (n,).
+
+    `effective_sample_size` says how many equal weights they are worth. `log_integral` is the logarithm of the integral
+    of p(theta | x_1) ... p(theta | x_n) / p(theta)^(n - 1), with its `standard_error`.
+    """
+
+    theta: Tensor
+    log_weights: Tensor
+    effective_sample_size: float
+    log_integral: float
+    standard_error: float
+
+
+class Posterior:
+    """The posterior of the parameters of a simulator, given its data: see `posterior`, which makes it.
+
+    Tensors of parameters have the columns `parameter_names`, and observations those of `observation_names`. Methods
+    take `x`, or the default that `set_default_x` sets. Tensors are float64, on the CPU.
+    """
+
+    def __init__(self, model: DiffusionModel, given: Sequence[int], prior: Prior | None) -> None:
+        names, others = model.schema.names, [j for j in range(model.schema.n_columns) if j not in given]
+        self._conditional = ParameterConditional(model, list(given), others, prior)
+        self._default_x: Any = None
+        self.parameter_names = tuple(names[j] for j in others)
+        self.observation_names = tuple(names[j] for j in given)
+
+    @property
+    def default_x(self) -> Any:
+        """The observation of calls without `x`, or None."""
+        return self._default_x
+
+    def set_default_x(self, x: Any) -> Self:
+        """Set the observation of calls without `x`, and return the posterior itself.
+
+        Parameters
+        ----------
+        x : tensor, array, table or mapping
+            See `sample`.
+        """
+        observations(self._conditional.model, self._conditional.given, x)
+        self._default_x = x
+        return self
+
+    def sample(
+        self,
+        sample_shape: int | Sequence[int] = (),
+        x: Any = None,
+        *,
+        sampler: Sampler | str | None = None,
+        random_state: RandomState = None,
+    ) -> Tensor:
+        """Draw parameters given an observation, or given several observations of the same parameters.
+
+        Parameters
+        ----------
+        sample_shape : int or tuple of int, default=()
+            The shape of the draws; () is a single one.
+        x : tensor or array, (k,) or (m, k); table with m rows; or mapping, default=None
+            Observations, with the columns `observation_names`. m > 1 rows are independent observations of the same
+            parameters: see `weighted_draws` for the method and its limits. A missing value is integrated out. None is
+            the default.
+        sampler : Sampler or str, default=None
+            See `Diffusion.sample`.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+
+        Returns
+        -------
+        Tensor, (*sample_shape, n_parameters)
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: the shape, the observation or the sampler cannot be used.
+
+        Warns
+        -----
+        FewEffectiveDrawsWarning
+            Draws given several observations have an effective sample size below 100.
+        """
+        shape, rows, stream = _shape(sample_shape), self._observed(x), _stream(random_state)
+        n = math.prod(shape)
+        if len(rows) == 1:
+            drawn = self._conditional.draws(rows, n, stream=stream, sampler=sampler)[0]
+        else:
+            weighted, theta = self._conditional.weighted(
+                rows, n_each=_N_EACH, least_size=_LEAST_SIZE, stream=stream, sampler=sampler
+            )
+            if weighted.effective_sample_size < _FEW:
+                text = (
+                    f"{n:,} draws given {len(rows)} observations have an effective sample size of "
+                    f"{weighted.effective_sample_size:.0f}: weighted_draws takes more of them."
+                )
+                warnings.warn(text, FewEffectiveDrawsWarning, stacklevel=2)
+            drawn = theta[weighted.resampled(n, stream=stream.child("resampled"))]
+        return as_tensor(drawn.reshape(*shape, len(self.parameter_names)))
+
+    def sample_batched(
+        self,
+        sample_shape: int | Sequence[int],
+        x: Any,
+        *,
+        sampler: Sampler | str | None = None,
+        random_state: RandomState = None,
+    ) -> Tensor:
+        """Draw parameters given each of a batch of observations.
+
+        Parameters
+        ----------
+        sample_shape : int or tuple of int
+        x : tensor or array, (b, k), or table with b rows
+            One observation per row, each of parameters of its own.
+        sampler, random_state
+            See `sample`.
+
+        Returns
+        -------
+        Tensor, (*sample_shape, b, n_parameters)
+        """
+        shape, rows = _shape(sample_shape), self._observed(x)
+        drawn = self._conditional.draws(rows, math.prod(shape), stream=_stream(random_state), sampler=sampler)
+        return as_tensor(drawn.swapaxes(0, 1).reshape(*shape, len(rows), len(self.parameter_names)))
+
+    def log_prob(self, theta: Any, x: Any = None, *, random_state: RandomState = 0) -> Tensor:
+        """Return the log-density of parameters given an observation, or given several of the same parameters.
+
+        It is normalised within the bounds of the parameters, beyond which it is -inf. Given several observations, the
+        normalising constant is that of `weighted_draws`, an estimate.
+
+        Parameters
+        ----------
+        theta : tensor or array, (k,) or (n, k), or table with n rows
+            Parameters.
+        x : tensor, array, table or mapping, default=None
+            See `sample`.
+        random_state : int, numpy.random.Generator or RandomState, default=0
+            Seed of the weighted draws given several observations. Unused otherwise.
+
+        Returns
+        -------
+        Tensor, (n,)
+            Nats, in the units of the parameters.
+        """
+        of = self._conditional
+        own, rows = parameters(of.model, of.parameters, theta), self._observed(x)
+        if len(rows) == 1:
+            return as_tensor(of.log_prob(own, rows)[:, 0])
+        stream = _stream(random_state)
+        weighted, _ = of.weighted(rows, n_each=_N_EACH, least_size=_LEAST_SIZE, stream=stream)
+        return as_tensor(of.log_product(own, rows)[0] - weighted.log_integral)
+
+    def log_prob_batched(self, theta: Any, x: Any) -> Tensor:
+        """Return the log-density of parameters given each of a batch of observations.
+
+        Parameters
+        ----------
+        theta : tensor or array, (n, b, k)
+            Parameters, as `sample_batched` draws them.
+        x : tensor or array, (b, k), or table with b rows
+
+        Returns
+        -------
+        Tensor, (n, b)
+        """
+        rows, own = self._observed(x), np.asarray(theta, dtype=np.float64)
+        k = len(self.parameter_names)
+        if own.ndim != 3 or own.shape[1:] != (len(rows), k) or not np.isfinite(own).all():
+            raise InvalidInput(
+                f"theta should be finite and of shape (n, {len(rows)}, {k}), but has {own.shape}: give parameters for "
+                "each observation."
+            )
+        log_p = self._conditional.log_prob_paired(own.reshape(-1, k), np.tile(rows, (len(own), 1)))
+        return as_tensor(log_p.reshape(own.shape[:2]))
+
+    def weighted_draws(
+        self,
+        x: Any = None,
+        *,
+        n_each: int = _N_EACH,
+        effective_sample_size: float = _LEAST_SIZE,
+        random_state: RandomState = None,
+    ) -> WeightedDraws:
+        """Draw weighted parameters given several observations of the same parameters.
+
+        Observations that are independent given the parameters have the product of p(theta | x_i) over p(theta)^(n - 1).
+        The first round draws from the mean of p(theta | x_i) over the observations, later ones from mixtures of
+        Student's t distributions that are fitted to the weighted draws, in encoded coordinates. All draws have the
+        exact weights of this product: the method adds no error that the effective sample size
+        does not show. The model's own errors add up: those of n observations are n times those of ln p(theta | x) and
+        of ln p(theta), so that this serves a few tens of observations. A known `prior` avoids the second.
+
+        Parameters
+        ----------
+        x : tensor or array, (m, k), or table with m rows, default=None
+        n_each : int, default=1000
+            Draws of each round, of up to nine. Each takes a log-density for every observation.
+        effective_sample_size : float, default=400
+            Rounds end where it is reached.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+
+        Returns
+        -------
+        WeightedDraws
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: a parameter is not on a continuous scale, or the prior is neither given nor known to the
+            model, which was fitted without `conditions="any"`.
+        """
+        if not is_whole(n_each) or n_each < 10:
+            raise InvalidInput(f"n_each should be an integer >= 10, but got {n_each!r}: 1000 is usual.")
+        weighted, theta = self._conditional.weighted(
+            self._observed(x), n_each=int(n_each), least_size=effective_sample_size, stream=_stream(random_state)
+        )
+        return WeightedDraws(
+            as_tensor(theta),
+            as_tensor(weighted.log_weights),
+            weighted.effective_sample_size,
+            weighted.log_integral,
+            weighted.standard_error,
+        )
+
+    def to_arviz_dict(self, theta: Any, x: Any = None) -> dict[str, dict[str, Array]]:
+        """Return draws and their observation as the nested dictionary that `arviz.from_dict` takes.
+
+        Parameters
+        ----------
+        theta : tensor, (n, k) or (chains, n, k)
+            Draws of `sample`; without an axis of chains they are one chain.
+        x : tensor, array, table or mapping, default=None
+            See `sample`.
+
+        Returns
+        -------
+        dict
+            {"posterior": {name: (chains, n)}, "observed_data": {name: (m,)}}
+        """
+        own, rows, k = np.asarray(theta, dtype=np.float64), self._observed(x), len(self.parameter_names)
+        if own.ndim not in (2, 3) or own.shape[-1] != k:
+            raise InvalidInput(
+                f"theta should have shape (n, {k}), or (chains, n, {k}), but has {own.shape}: give draws of sample."
+            )
+        chains = own.reshape(-1, *own.shape[-2:])
+        return {
+            "posterior": {name: chains[..., i] for i, name in enumerate(self.parameter_names)},
+            "observed_data": {
+                name: rows[:, j] for name, j in zip(self.observation_names, self._conditional.given, strict=True)
+            },
+        }
+
+    def __repr__(self) -> str:
+        """Return the names of parameters and observations."""
+        return f"Posterior({listed(self.parameter_names)} given {listed(self.observation_names)})"
+
+    def _observed(self, x: Any) -> Array:
+        if x is None and self._default_x is None:
+            raise InvalidInput("x should be given, as there is no default: give it here, or by set_default_x.")
+        own = self._conditional
+        return observations(own.model, own.given, self._default_x if x is None else x)
+
+
+def _shape(sample_shape: int | Sequence[int]) -> tuple[int, ...]:
+    shape = (sample_shape,) if is_whole(sample_shape) else tuple(sample_shape)  # type: ignore[arg-type]
+    if not all(is_whole(n) and n >= 0 for n in shape):
+        raise InvalidInput(f"sample_shape should hold integers >= 0, but got {sample_shape!r}: (1000,) is usual.")
+    return tuple(int(n) for n in shape)
+
+
+def _stream(random_state: RandomState) -> Stream:
+    return as_stream(random_state).child("posterior")

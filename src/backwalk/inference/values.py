@@ -1,0 +1,91 @@
+"""Observations and parameters from users as rows of a model's columns, and rows of it as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk.errors import InvalidInput
+from backwalk.formatting import listed
+from backwalk.model import DiffusionModel, refuse_not_made, values_of, values_of_table
+from backwalk.table import as_table
+from backwalk.table.schema import shown
+
+Array = NDArray[np.float64]
+
+
+def observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Array:
+    """Return observations as rows, (m, d), with NaN in columns that are not observed.
+
+    `x` is a tensor or an array, (k,) or (m, k), with the `given` columns in their order; a table that has these columns
+    by name; or a mapping from their names to values. A column with labels has codes in tensors, its labels elsewhere.
+    Raises InvalidInput for other columns and shapes, and for values that the model cannot make.
+    """
+    schema = model.schema
+    if isinstance(x, Mapping):
+        rows = np.full((1, schema.n_columns), np.nan)
+        names = {schema.names[j]: j for j in given}
+        _refuse_other_columns(x, names, "x")
+        for name, value in x.items():
+            rows[0, names[name]] = values_of(schema, names[name], [value], "x")[0]
+    else:
+        rows = _rows(model, given, x, "x")
+    refuse_not_made(model, rows, "x")
+    return rows
+
+
+def parameters(model: DiffusionModel, columns: Sequence[int], theta: Any) -> Array:
+    """Return parameters, (m, k), of a tensor or an array, (k,) or (m, k), or of a table with these columns by name.
+
+    Raises InvalidInput for other columns and shapes, and for missing values.
+    """
+    rows = _rows(model, columns, theta, "theta")[:, list(columns)]
+    if np.isnan(rows).any():
+        raise InvalidInput("theta should have no missing values: give all parameters, or another `given`.")
+    return rows
+
+
+def as_tensor(rows: Array) -> Tensor:
+    """Return rows as a tensor, float64: float32 could round a parameter beyond its bound."""
+    return torch.from_numpy(np.ascontiguousarray(rows))
+
+
+def _rows(model: DiffusionModel, columns: Sequence[int], values: Any, name: str) -> Array:
+    schema = model.schema
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    if not hasattr(values, "columns"):  # no DataFrame, whose columns have names
+        values = np.asarray(values)
+        if values.ndim not in (1, 2) or values.shape[-1] != len(columns) or values.shape[0] == 0:
+            raise InvalidInput(
+                f"{name} should have {len(columns)} columns, {listed(schema.names[j] for j in columns)}, but has shape "
+                f"{values.shape}: give one row, or several."
+            )
+        table = as_table(np.atleast_2d(values), name=name)
+        if any(labels is not None for labels in table.schema.labels):
+            raise InvalidInput(f"{name} should hold numbers, but holds texts: give a table with the names of columns.")
+        rows = np.full((len(table.values), schema.n_columns), np.nan)
+        rows[:, list(columns)] = table.values
+        return rows
+    table = as_table(values, name=name)
+    names = [schema.names[j] for j in columns]
+    if table.columns is None or schema.columns is None:
+        return _rows(model, columns, table.values, name)
+    _refuse_other_columns([label for label in table.columns if label in names], names, name)
+    kept = [table.columns.index(label) for label in names]
+    part = replace(table, values=table.values[:, kept], schema=table.schema.taken(kept))
+    return values_of_table(schema, part, name)
+
+
+def _refuse_other_columns(found: Any, names: Any, name: str) -> None:
+    if set(found) != set(names):
+        raise InvalidInput(
+            f"{name} should have the columns {listed(map(shown, names))}, but has "
+            f"{listed(map(shown, found)) or 'none'}: give each of them; None or NaN is a missing value."
+        )

@@ -1,0 +1,252 @@
+"""Posteriors of a linear Gaussian simulator, whose denoiser, conditionals and products are in closed form.
+
+theta ~ N(m, V) in two dimensions, x = A theta + b + noise of covariance R in two: everything is Gaussian. Statistical
+tests have a false-alarm rate of 1e-8.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from backwalk import Diffusion, FewEffectiveDrawsWarning, Number, Residual, posterior
+from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
+from backwalk.errors import InvalidInput
+from backwalk.oracle import oracle_model
+from backwalk.streams import Stream
+
+MEAN, V = np.array([0.5, -0.3]), np.array([[1.0, 0.3], [0.3, 0.8]])
+A, B, R = np.array([[1.0, 0.5], [-0.4, 1.2]]), np.array([0.1, 0.2]), np.array([[0.3, 0.1], [0.1, 0.5]])
+JOINT_MEAN = np.concatenate([MEAN, A @ MEAN + B])
+JOINT = np.block([[V, V @ A.T], [A @ V, A @ V @ A.T + R]])
+X = np.array([0.7, -0.9])
+SEVERAL = np.array([[0.7, -0.9], [0.2, -0.1], [1.4, -0.6], [0.1, -1.5], [0.9, 0.2]])
+
+
+def law(observations):
+    """Return the mean and the covariance of theta given independent observations, (n, 2)."""
+    precision = np.linalg.inv(V) + len(observations) * A.T @ np.linalg.inv(R) @ A
+    weighted = np.linalg.inv(V) @ MEAN + A.T @ np.linalg.inv(R) @ (observations - B).sum(axis=0)
+    return np.linalg.solve(precision, weighted), np.linalg.inv(precision)
+
+
+@pytest.fixture(scope="module")
+def model():
+    denoiser = GaussianDenoiser(torch.from_numpy(JOINT_MEAN), torch.from_numpy(JOINT))
+    schedule = NoiseSchedule.log_snr_uniform(100, log_snr_max=14.0, log_snr_min=-18.0)
+    rows = np.random.default_rng(0).multivariate_normal(JOINT_MEAN, JOINT, 200)
+    return oracle_model(denoiser, rows, schedule)
+
+
+@pytest.fixture(scope="module")
+def of_theta(model):
+    return posterior(model, given=[2, 3])
+
+
+def test_log_prob_is_the_closed_form(of_theta):
+    theta = np.random.default_rng(1).multivariate_normal(*law(X[None]), 30)
+    found = of_theta.log_prob(torch.from_numpy(theta), X)
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found, stats.multivariate_normal(*law(X[None])).logpdf(theta), atol=5e-4)
+
+
+def test_draws_have_the_shape_asked_for_and_follow_the_closed_form(of_theta):
+    drawn = of_theta.sample((50, 40), torch.from_numpy(X), random_state=2)
+    assert drawn.shape == (50, 40, 2)
+    mean, covariance = law(X[None])
+    z = np.linalg.solve(np.linalg.cholesky(covariance), (drawn.reshape(-1, 2).numpy() - mean).T)
+    for coordinate in z:
+        assert stats.kstest(coordinate, "norm").pvalue > 1e-8
+    assert of_theta.sample(x=X).shape == (2,)
+    assert of_theta.sample(7, X).shape == (7, 2)
+    again = of_theta.sample((50, 40), X, random_state=2)
+    assert torch.equal(again, drawn)
+
+
+def test_a_batch_holds_each_observation_s_own_posterior(of_theta):
+    drawn = of_theta.sample_batched((400,), SEVERAL, random_state=3)
+    assert drawn.shape == (400, 5, 2)
+    for j, x in enumerate(SEVERAL):
+        mean, covariance = law(x[None])
+        z = np.linalg.solve(np.linalg.cholesky(covariance), (drawn[:, j].numpy() - mean).T)
+        assert all(stats.kstest(coordinate, "norm").pvalue > 1e-8 for coordinate in z)
+    assert torch.equal(of_theta.sample_batched(9, X[None], random_state=3)[:, 0], of_theta.sample(9, X, random_state=3))
+    log_p = of_theta.log_prob_batched(drawn[:3], SEVERAL)
+    assert log_p.shape == (3, 5)
+    torch.testing.assert_close(log_p[:, 2], of_theta.log_prob(drawn[:3, 2], SEVERAL[2]))
+
+
+def test_a_missing_datum_is_integrated_out(of_theta):
+    precision = np.linalg.inv(V) + np.outer(A[0], A[0]) / R[0, 0]
+    covariance = np.linalg.inv(precision)
+    mean = covariance @ (np.linalg.inv(V) @ MEAN + A[0] * (X[0] - B[0]) / R[0, 0])
+    theta = np.random.default_rng(4).multivariate_normal(mean, covariance, 20)
+    expected = stats.multivariate_normal(mean, covariance).logpdf(theta)
+    np.testing.assert_allclose(of_theta.log_prob(theta, [X[0], np.nan]), expected, atol=5e-4)
+    drawn = of_theta.sample(1000, [X[0], np.nan], random_state=0).numpy()
+    z = np.linalg.solve(np.linalg.cholesky(covariance), (drawn - mean).T)
+    assert all(stats.kstest(coordinate, "norm").pvalue > 1e-8 for coordinate in z)
+
+
+def test_several_observations_have_the_closed_form_of_their_product(model):
+    normal = torch.distributions.MultivariateNormal(torch.from_numpy(MEAN), torch.from_numpy(V))
+    of = posterior(model, given=[2, 3])._conditional
+    rows = np.hstack([np.full((5, 2), np.nan), SEVERAL])
+    theta = np.random.default_rng(5).multivariate_normal(*law(SEVERAL), 10)
+    product, mean = of.log_product(theta, rows)
+    excess = product - stats.multivariate_normal(*law(SEVERAL)).logpdf(theta)
+    np.testing.assert_allclose(excess, excess.mean(), atol=3e-3)
+    each = [stats.multivariate_normal(*law(x[None])).pdf(theta) for x in SEVERAL]
+    np.testing.assert_allclose(mean, np.log(np.mean(each, axis=0)), atol=1e-3)
+    with_prior = posterior(model, given=[2, 3], prior=normal)._conditional
+    np.testing.assert_allclose(with_prior.log_product(theta, rows)[0], product, atol=3e-3)
+
+
+def test_draws_given_several_observations_follow_the_closed_form(model, monkeypatch):
+    monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
+    monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 100.0)
+    normal = torch.distributions.MultivariateNormal(torch.from_numpy(MEAN), torch.from_numpy(V))
+    combined, some = posterior(model, given=[2, 3], prior=normal), SEVERAL[:3]
+    mean, covariance = law(some)
+    weighted = combined.weighted_draws(some, n_each=60, effective_sample_size=100.0, random_state=0)
+    assert weighted.effective_sample_size >= 100.0
+    w = weighted.log_weights.exp()
+    assert float(w.sum()) == pytest.approx(1.0)
+    deviation = np.sqrt(np.diag(covariance) / weighted.effective_sample_size)
+    np.testing.assert_allclose((w[:, None] * weighted.theta).sum(dim=0), mean, atol=float(6.5 * deviation.max()))
+    at_mean = float(combined.log_prob(mean, some, random_state=0))
+    expected = stats.multivariate_normal(mean, covariance).logpdf(mean)
+    assert at_mean == pytest.approx(expected, abs=6.0 * weighted.standard_error)
+    drawn = combined.sample(200, some, random_state=0).numpy()
+    assert drawn.shape == (200, 2)
+    np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=float(7.0 * deviation.max()))
+
+
+def test_few_effective_draws_are_warned_of(of_theta, monkeypatch):
+    monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 20)
+    monkeypatch.setattr("backwalk.inference.importance.MOST_ROUNDS", 0)
+    far = np.array([[9.0, -9.0], [-9.0, 9.0]])
+    with pytest.warns(FewEffectiveDrawsWarning, match="2 observations"):
+        of_theta.sample(10, far, random_state=0)
+
+
+def test_the_default_observation_serves_calls_without_one(model):
+    made = posterior(model, given=[2, 3])
+    with pytest.raises(InvalidInput, match="set_default_x"):
+        made.sample(3)
+    assert made.set_default_x(X) is made
+    assert torch.equal(made.sample(5, random_state=0), made.sample(5, X, random_state=0))
+    np.testing.assert_array_equal(made.default_x, X)
+    assert repr(made) == "Posterior(x1, x2 given x3, x4)"
+
+
+def test_draws_become_the_dictionary_of_arviz(of_theta):
+    drawn = of_theta.sample((3, 10), X, random_state=0)
+    found = of_theta.to_arviz_dict(drawn, X)
+    assert set(found) == {"posterior", "observed_data"}
+    np.testing.assert_array_equal(found["posterior"]["x2"], drawn[..., 1])
+    assert found["posterior"]["x1"].shape == (3, 10)
+    np.testing.assert_array_equal(found["observed_data"]["x4"], [X[1]])
+    assert of_theta.to_arviz_dict(drawn[0], X)["posterior"]["x1"].shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda p: p.sample(3, [1.0]), "2 columns"),
+        (lambda p: p.sample(-1, X), "sample_shape"),
+        (lambda p: p.log_prob([1.0, np.nan], X), "theta"),
+        (lambda p: p.log_prob_batched(np.zeros((2, 2)), SEVERAL), "theta"),
+        (lambda p: p.weighted_draws(SEVERAL, n_each=1), "n_each"),
+        (lambda p: p.to_arviz_dict(np.zeros(3), X), "theta"),
+        (lambda p: p.sample(3, {"x3": 1.0}), "x4"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(of_theta, call, words):
+    with pytest.raises(InvalidInput, match=words):
+        call(of_theta)
+
+
+def test_a_posterior_needs_a_fitted_model_and_some_columns(model):
+    with pytest.raises(InvalidInput, match="fitted"):
+        posterior(Diffusion(), given=[0])
+    with pytest.raises(InvalidInput, match="given"):
+        posterior(model, given=[0, 1, 2, 3])
+    with pytest.raises(InvalidInput, match="log_prob"):
+        posterior(model, given=[0], prior=3.0)
+
+
+def test_labels_and_tables_are_taken_by_name(penguins):
+    """Levels among parameters are codes; observations of labels are texts in tables and mappings."""
+    of_species = posterior(penguins, given=["x", "y", "sex"])
+    assert of_species.parameter_names == ("species",)
+    one = pd.DataFrame({"sex": [True], "y": [0.2], "x": [0.4]})
+    log_p = of_species.log_prob([[0.0], [1.0], [2.0]], one)
+    assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-6)
+    torch.testing.assert_close(log_p, of_species.log_prob([[0.0], [1.0], [2.0]], {"x": 0.4, "y": 0.2, "sex": True}))
+    torch.testing.assert_close(
+        log_p, of_species.log_prob(pd.DataFrame({"species": ["Adelie", "Chinstrap", "Gentoo"]}), one)
+    )
+    drawn = of_species.sample(2000, one, random_state=0)[:, 0]
+    counts = [int((drawn == level).sum()) for level in range(3)]
+    p = log_p.exp().numpy()
+    assert stats.chisquare(counts, 2000 * p / p.sum()).pvalue > 1e-8
+    of_numbers = posterior(penguins, given=["species", "sex"])
+    assert of_numbers.sample(4, {"species": "Gentoo", "sex": None}).shape == (4, 2)
+    with pytest.raises(InvalidInput, match="Emperor"):
+        of_numbers.sample(4, {"species": "Emperor", "sex": True})
+    with pytest.raises(InvalidInput, match="continuous"):
+        of_species.weighted_draws(pd.concat([one, one]))
+
+
+def test_a_bounded_prior_has_no_leakage_and_needs_no_rejection():
+    """theta ~ U(0, 1), x = theta + noise: draws beside the bound lie within, and the density integrates to one."""
+    theta = np.random.default_rng(0).uniform(size=400)
+    rows = pd.DataFrame({"theta": theta, "x": theta + 0.3 * np.random.default_rng(1).normal(size=400)})
+    bounds = {"theta": Number(bounds=(0.0, 1.0))}
+    tiny, quiet = Residual(width=16, n_blocks=1), {"random_state": 0, "verbose": False}
+    model = Diffusion(max_steps=40, denoiser=tiny, conditions=[["x"]], columns=bounds, **quiet).fit(rows)
+    made = posterior(model, given=["x"])
+    drawn = made.sample(500, [-0.4], random_state=1)
+    assert float(drawn.min()) >= 0.0
+    assert float(drawn.max()) <= 1.0
+    z = np.linspace(-5.0, 5.0, 201)
+    grid = stats.norm.cdf(z)
+    p = made.log_prob(grid[:, None], [-0.4]).exp().numpy()
+    assert np.trapezoid(p * stats.norm.pdf(z), z) == pytest.approx(1.0, abs=5e-3)
+    assert torch.isneginf(made.log_prob([[-0.01], [1.01]], [-0.4])).all()
+    with pytest.raises(InvalidInput, match="prior"):
+        made.weighted_draws([[0.1], [0.2]])
+
+
+def test_weights_are_worth_their_effective_sample_size():
+    from backwalk.inference.importance import Weighted, effective_size
+
+    log_w = np.log(np.array([0.5, 0.25, 0.25]))
+    assert effective_size(log_w) == pytest.approx(1.0 / 0.375)
+    assert effective_size(np.full(4, -np.inf)) == 0.0
+    drawn = Weighted(np.zeros((3, 1)), log_w, 0.0, 0.0).resampled(8, stream=Stream(0))
+    assert np.bincount(drawn).tolist() == [4, 2, 2]
+
+
+def test_adaptive_weights_find_the_integral_of_a_density_far_from_the_first_points():
+    """A normal density of integral 3 at a distance of four deviations from the first points."""
+    from backwalk.inference.importance import adapted
+
+    target, first = (
+        stats.multivariate_normal([4.0, 0.0], [[0.04, 0.0], [0.0, 0.25]]),
+        stats.multivariate_normal(np.zeros(2)),
+    )
+    points = first.rvs(500, random_state=0)
+    found = adapted(
+        lambda z: (target.logpdf(z) + np.log(3.0), first.logpdf(z)),
+        points,
+        n_each=500,
+        least_size=900.0,
+        stream=Stream(0),
+    )
+    assert found.effective_sample_size >= 900.0
+    assert found.log_integral == pytest.approx(np.log(3.0), abs=6.0 * found.standard_error)
+    mean = np.exp(found.log_weights) @ found.points
+    np.testing.assert_allclose(mean, [4.0, 0.0], atol=0.1)
