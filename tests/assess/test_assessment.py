@@ -256,7 +256,7 @@ def test_each_column_is_compared_by_its_own_values():
 
 def test_the_record_is_plain_json():
     record = json.loads(json.dumps(assessed().to_dict(), allow_nan=False))
-    assert record["version"] == 3
+    assert record["version"] == 4
     assert "rows" not in record
     assert record["bound"]["n_rows"] == 400
     assert len(record["bound"]["transitions"]) == 41

@@ -6,6 +6,7 @@
 
 from backwalk.assess.assessment import assess
 from backwalk.assess.fidelity import ChainBound, Fidelity, LevelGain, ModelScores
+from backwalk.assess.posterior_scores import PosteriorScores
 from backwalk.assess.rows import matched_rows, rows_to_score
 from backwalk.assess.table_baselines import TableBaseline, table_baseline
 from backwalk.assess.table_fidelity import TableScores
@@ -15,6 +16,7 @@ __all__ = [
     "Fidelity",
     "LevelGain",
     "ModelScores",
+    "PosteriorScores",
     "TableBaseline",
     "TableScores",
     "assess",

@@ -8,7 +8,7 @@ Densities are evaluated at the same unseen rows (`scored.py`). Baselines are fit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from backwalk.assess.baselines import fitted_baselines
 from backwalk.assess.fidelity import ComparedRows, Fidelity, ModelScores
 from backwalk.assess.memorisation import equally_many, gain_by_level, training_gain
+from backwalk.assess.posterior_scores import given_columns, posterior_scores
 from backwalk.assess.rows import MOST_IN_A_SET, check_set_size, matched_rows, real_pairs, row_checks, rows_to_score
 from backwalk.assess.scored import Scored, textbook_mismatch
 from backwalk.assess.statistics import PairedStatistic, column_figures, statistics_of
@@ -57,6 +58,7 @@ def assess(
     training: Any = None,
     density: Density | None = None,
     target: str | int | None = None,
+    given: Sequence[str | int] | None = None,
     stream: Stream,
     n_pairs: int = 8,
     n_rows: int | None = None,
@@ -76,6 +78,8 @@ def assess(
     A table with levels or gaps has statistics by the kinds of its columns, and scores of its conditionals (`table`).
     With a `target`, the name or the number of a column, models that predict it are trained on generated and on real
     rows. Generated rows are compared with the gaps of random training rows, unless the model generates gaps itself.
+    `given` names columns of data, of which the posterior of all others, the parameters, is scored (`posterior`): by
+    default the only set of columns that the model was fitted to be given.
 
     Unseen rows that the model cannot make are left out and counted. Raises InvalidInput for too few rows, for other
     columns than the model's, and for training rows that it cannot make; SamplingDiverged if the network returns NaN.
@@ -93,6 +97,7 @@ def assess(
     if training_rows is not None:
         refuse_impossible(model, training_rows, "training")
 
+    data = given_columns(model, None if given is None else column_numbers(model.schema, given))
     place = None if target is None else column_numbers(model.schema, [target])[0]
 
     watch(0.0, "drawing rows")
@@ -146,6 +151,10 @@ def assess(
             table = table_scores(
                 model, view, pairs, z, generated, rows, training_rows, trained, place, stream=stream.child("table")
             )
+    of_parameters = None
+    if data is not None:
+        watch(0.98, "posteriors")
+        of_parameters = posterior_scores(model, rows, data, stream=stream.child("posterior"))
     watch(1.0, "done")
     words, recommended = verdict(
         ours, tuple(others), share_of_fit=checks.share_of_fit, training_given=training_rows is not None
@@ -153,11 +162,12 @@ def assess(
     return Fidelity(
         verdict=words,
         code=recommended.code,
-        warnings=tuple(warnings_of(model, columns, share, gain, checks, table)),
+        warnings=tuple(warnings_of(model, columns, share, gain, checks, table, of_parameters)),
         model=ours,
         baselines=tuple(others),
         columns=columns,
         table=table,
+        posterior=of_parameters,
         bound=scored.terms,
         bound_gap=scored.bound_gap,
         other_chains=scored.other_chains,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from backwalk.assess.posterior_scores import PosteriorScores
 from backwalk.assess.table_fidelity import TableScores
 from backwalk.diffusion import BoundTerms
 from backwalk.evaluation import Estimate, Figure
 from backwalk.evaluation.rows import Rows
 from backwalk.formatting import as_json
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class Fidelity:
     `code` is Python to copy for the recommended model. `real_rows` says where the real sets come from, and `rows` holds
     them. Statistics are of columns in standard deviations, those of `asinh_columns`, which have heavy tails, after an
     asinh transform. `columns` holds the model's figure for each column, and `table` the further scores of a table with
-    levels or gaps (None for complete tables of numbers).
+    levels or gaps (None for complete tables of numbers). `posterior` is the calibration of some columns given others,
+    if these were declared.
 
     All of the following are in nats per row, at the same unseen rows. `bound` is that of the model's chain; if the true
     density is known, `bound_gap` is its row-paired excess over the true -log p, and `entropy` the true entropy.
@@ -134,6 +136,7 @@ class Fidelity:
     baselines: tuple[ModelScores, ...]
     columns: tuple[Figure, ...]
     table: TableScores | None
+    posterior: PosteriorScores | None
     bound: BoundTerms
     bound_gap: Estimate | None
     other_chains: tuple[ChainBound, ...]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from backwalk.assess.fidelity import RowChecks
 from backwalk.assess.margins import MARGINS, WORST_COLUMN
+from backwalk.assess.posterior_scores import PosteriorScores
 from backwalk.assess.table_fidelity import TableScores
 from backwalk.assess.words import column_name, percent, with_error
 from backwalk.evaluation import Estimate, Figure
@@ -22,6 +23,7 @@ _FALSE_ALARM = 0.01  # over all columns of a table
 _COPIES_THAT_MATTER = 0.01
 _BEYOND_THAT_MATTERS = 0.001  # of the rows
 _CALIBRATION_THAT_MATTERS = 0.01
+_MISCOVERAGE_THAT_MATTERS = 0.03  # the largest difference of shares over all levels
 _CONTRADICTION_THAT_MATTERS = 0.5  # nats per row
 
 
@@ -32,6 +34,7 @@ def warnings_of(
     training_gain: Estimate | None,
     checks: RowChecks,
     table: TableScores | None = None,
+    posterior: PosteriorScores | None = None,
 ) -> Iterator[str]:
     """Yield the warnings about a model, from its scores as in `Fidelity`."""
     yield from _about_rows(checks)
@@ -77,6 +80,8 @@ def warnings_of(
         )
     if table is not None:
         yield from _about_tables(model, table)
+    if posterior is not None:
+        yield from _about_posteriors(model, posterior)
 
 
 def _about_rows(checks: RowChecks) -> Iterator[str]:
@@ -159,6 +164,25 @@ def _about_tables(model: DiffusionModel, table: TableScores) -> Iterator[str]:
                     f"{with_error(estimate.value, estimate.standard_error)} nats per row on average. Differences of "
                     "log-probabilities below that mean little."
                 )
+
+
+def _about_posteriors(model: DiffusionModel, posterior: PosteriorScores) -> Iterator[str]:
+    least = _FALSE_ALARM / (len(posterior.ranks) + 2)
+    failed = [
+        f"the ranks of {column_name(model.schema, j)} (p = {ranks.p_value:.1g})"
+        for j, ranks in zip(posterior.parameters, posterior.ranks, strict=True)
+        if ranks.p_value < least and ranks.distance > _MISCOVERAGE_THAT_MATTERS
+    ]
+    failed += [
+        f"{what} (off by up to {percent(curve.deviation)}, by chance {percent(curve.limit)})"
+        for what, curve in (("expected coverage", posterior.expected_coverage), ("TARP", posterior.tarp))
+        if curve.p_value < least and curve.deviation > _MISCOVERAGE_THAT_MATTERS
+    ]
+    if failed:
+        yield (
+            f"Posteriors given {listed(column_name(model.schema, j) for j in posterior.given)} are not calibrated, by "
+            f"{listed(failed)}. Fit to more simulations, or for longer, and with conditions on these columns alone."
+        )
 
 
 def _fails(figure: Figure, n_columns: int) -> bool:

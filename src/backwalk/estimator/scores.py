@@ -255,6 +255,7 @@ class Scores(Fitted):
         *,
         training: Any = None,
         density: Density | None = None,
+        given: Columns | None = None,
         random_state: RandomState = 0,
         **more: Any,
     ) -> Fidelity:
@@ -268,6 +269,9 @@ class Scores(Fitted):
             The rows of the fit, to which baselines are fitted and of which copies are counted.
         density : Density, default=None
             The true density, where it is known.
+        given : list of columns, default=None
+            Columns of data, of which the posterior of all others is scored: rank statistics, expected coverage, TARP.
+            None is the only set in `conditions` of the fit, if there is one.
         random_state : int, numpy.random.Generator or RandomState, default=0
         **more
             Other arguments of `backwalk.assess.assess`.
@@ -282,7 +286,9 @@ class Scores(Fitted):
         stream = as_stream(random_state).child("report", "assess")
         with progress_display(self.verbose) as display:
             watch = partial(display.show, "scoring")
-            return assess(self.model_, X, training=training, density=density, stream=stream, watch=watch, **more)
+            return assess(
+                self.model_, X, training=training, density=density, given=given, stream=stream, watch=watch, **more
+            )
 
     def report(
         self,
@@ -291,6 +297,7 @@ class Scores(Fitted):
         *,
         training: Any = None,
         density: Density | None = None,
+        given: Columns | None = None,
         random_state: RandomState = 0,
         overwrite: bool = False,
     ) -> Fidelity:
@@ -299,7 +306,7 @@ class Scores(Fitted):
         Parameters
         ----------
         path : str or Path
-        X, training, density, random_state
+        X, training, density, given, random_state
             See `assess`.
         overwrite : bool, default=False
 
@@ -309,7 +316,7 @@ class Scores(Fitted):
         """
         from backwalk.report import write_report
 
-        fidelity = self.assess(X, training=training, density=density, random_state=random_state)
+        fidelity = self.assess(X, training=training, density=density, given=given, random_state=random_state)
         stream = as_stream(random_state).child("report", "pictures")
         write_report(path, fidelity, self.model_, stream=stream, overwrite=overwrite)
         return fidelity

@@ -3,8 +3,8 @@
 `compare` puts a statistic of generated rows beside its null, the same statistic of real rows. `distances` and
 `two_sample` hold the statistics; `columns` and `associations` those of tables, whose columns have kinds (`kinds`).
 `paired_gap` and `total_variation` compare densities that can be evaluated; `calibration` scores stated probabilities
-and draws, `downstream` models trained on generated rows. `nearest_row_share` and `rare_copies` look for copies of
-training rows. Nothing here depends on a model.
+and draws, `posteriors` those of several parameters together, and `downstream` models trained on generated rows.
+`nearest_row_share` and `rare_copies` look for copies of training rows. Nothing here depends on a model.
 """
 
 from backwalk.evaluation.associations import association_difference, associations
@@ -34,6 +34,7 @@ from backwalk.evaluation.features import Feature, MixedBaseline
 from backwalk.evaluation.kinds import ColumnKind, level_index
 from backwalk.evaluation.memorisation import RareCopies, nearest_row_share, rare_copies
 from backwalk.evaluation.nulls import Figure, RealPairs, compare, disjoint_pairs, paired_gap, resampled_pairs
+from backwalk.evaluation.posteriors import CoverageCurve, coverage_curve, density_ranks, tarp_ranks
 from backwalk.evaluation.product_mixtures import independent_baseline, product_mixture_baseline
 from backwalk.evaluation.rows import random_rows
 from backwalk.evaluation.tree_synthesis import tree_baseline
@@ -42,6 +43,7 @@ from backwalk.evaluation.two_sample import ClassifierFactory, boosting, boosting
 __all__ = [
     "ClassifierFactory",
     "ColumnKind",
+    "CoverageCurve",
     "Estimate",
     "Feature",
     "Figure",
@@ -63,6 +65,8 @@ __all__ = [
     "correlation_difference",
     "correlation_matrix",
     "coverage",
+    "coverage_curve",
+    "density_ranks",
     "disjoint_pairs",
     "energy_distance",
     "frequency_probabilities",
@@ -87,6 +91,7 @@ __all__ = [
     "reliability",
     "resampled_pairs",
     "sliced_wasserstein",
+    "tarp_ranks",
     "total_variation",
     "tree_baseline",
     "utility",

@@ -5,7 +5,8 @@ the interface of the package `sbi`: draws and exact log-densities as torch tenso
 `conditionals.py` combines several observations of the same parameters, by the weighted draws of `importance.py`.
 """
 
+from backwalk.inference.conditionals import ParameterConditional
 from backwalk.inference.of_model import posterior
 from backwalk.inference.posteriors import Posterior, WeightedDraws
 
-__all__ = ["Posterior", "WeightedDraws", "posterior"]
+__all__ = ["ParameterConditional", "Posterior", "WeightedDraws", "posterior"]

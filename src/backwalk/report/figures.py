@@ -16,6 +16,7 @@ from backwalk.report.chain_figures import (
 )
 from backwalk.report.loss_figures import plot_loss, plot_training_loss, plot_validation_loss
 from backwalk.report.nats_figures import plot_gain_by_level, plot_nats
+from backwalk.report.posterior_figures import plot_coverage
 from backwalk.report.row_figures import (
     farthest_pair,
     plot_chain,
@@ -42,6 +43,7 @@ __all__ = [
     "plot_bound",
     "plot_bound_parts",
     "plot_chain",
+    "plot_coverage",
     "plot_gain_by_level",
     "plot_given",
     "plot_levels",

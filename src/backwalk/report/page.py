@@ -30,6 +30,7 @@ from backwalk.report.model_sections import (
     schedule_section,
     training_section,
 )
+from backwalk.report.posterior_section import posterior_section
 from backwalk.report.row_sections import row_section
 from backwalk.report.score_sections import density_section, memorisation_section, statistics_section, tiles
 from backwalk.report.sections import Context
@@ -42,6 +43,7 @@ SECTIONS = (
     association_section,
     density_section,
     probability_section,
+    posterior_section,
     given_section,
     utility_section,
     memorisation_section,

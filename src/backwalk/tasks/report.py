@@ -15,6 +15,7 @@ from backwalk.assess import Fidelity
 from backwalk.model import DiffusionModel
 from backwalk.streams import Stream
 from backwalk.tasks.data import read_data, read_training
+from backwalk.tasks.given import columns_from
 from backwalk.tasks.models import check_report_target, load_model, report_errors
 from backwalk.tasks.observer import SILENT, Observer
 
@@ -52,6 +53,7 @@ def report(
     *,
     training: str | None = None,
     target: str | None = None,
+    given: Sequence[str] = (),
     device: str = "auto",
     rows: int | None = None,
     drop_missing: bool = False,
@@ -63,7 +65,9 @@ def report(
     """Score a saved model on rows that its fit did not see, and write a report to `output`, an .html file.
 
     With the rows of the fit as `training`, baselines are fitted to them and copies of them are counted. `target` names
-    a column that models trained on generated rows predict. `commands` are the command lines that the page shows.
+    a column that models trained on generated rows predict, and `given` columns of data, of which the posterior of the
+    others is scored: names, each alone or several with commas between. `commands` are the command lines that the page
+    shows.
     """
     path, stream = Path(output), Stream(seed).child("report")
     check_report_target(path, force)
@@ -82,6 +86,7 @@ def report(
         training=fit_rows,
         density=unseen.density,
         target=target,
+        given=columns_from(given, own.schema) or None,
         stream=stream.child("assess"),
         model_path=str(model),
         watch=partial(observer.progress, "scoring"),

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 @click.argument("data")
 @click.option("--training", help="The rows of the fit: adds baselines, and looks for copies of training rows.")
 @click.option("--target", help="A column of a table: how well do models trained on generated rows predict it?")
+@click.option(
+    "--given",
+    multiple=True,
+    metavar="NAMES",
+    help="Columns of a simulator's data, with commas between: are posteriors of the other columns calibrated?",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The report, an .html file.")
 @device_option
 @rows_option

@@ -1,0 +1,109 @@
+"""Posteriors of a model on unseen pairs of parameters and data: rank statistics, expected coverage and TARP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from backwalk.errors import InvalidInput
+from backwalk.evaluation import (
+    CoverageCurve,
+    RankHistogram,
+    coverage_curve,
+    density_ranks,
+    random_rows,
+    rank_histogram,
+    ranks_in_draws,
+    tarp_ranks,
+)
+from backwalk.evaluation.rows import Rows
+from backwalk.formatting import listed
+from backwalk.inference import ParameterConditional
+from backwalk.model import DiffusionModel
+from backwalk.streams import Stream
+from backwalk.table import Codec
+
+_N_PAIRS, _N_DRAWS = 400, 39
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorScores:
+    """The calibration of p(parameters | given) on `n_pairs` unseen rows, with `n_draws` draws for each.
+
+    `parameters` and `given` are numbers of columns; `ranks` holds the histogram of each parameter that varies.
+    `expected_coverage` is that of highest-density regions, and `tarp` that of regions around random points, which are
+    the parameters of other rows.
+    """
+
+    parameters: tuple[int, ...]
+    given: tuple[int, ...]
+    n_pairs: int
+    n_draws: int
+    ranks: tuple[RankHistogram, ...]
+    expected_coverage: CoverageCurve
+    tarp: CoverageCurve
+
+
+def given_columns(model: DiffusionModel, given: Sequence[int] | None) -> tuple[int, ...] | None:
+    """Return the columns whose posterior is scored: those asked for, or the only set the model was fitted to be given.
+
+    None where neither is. Raises InvalidInput for columns that may not be given, and where no other column varies.
+    """
+    if given is None:
+        sets = model.conditions
+        return sets[0] if isinstance(sets, tuple) and len(sets) == 1 else None
+    model.check_pattern(given)
+    if not given or not set(model.codec.varying) - set(given):
+        raise InvalidInput(
+            f"given should leave columns that vary, but has {listed(model.schema.label(j) for j in given) or 'none'}: "
+            "the others are the parameters."
+        )
+    return tuple(sorted(given))
+
+
+def posterior_scores(
+    model: DiffusionModel,
+    unseen: Rows,
+    given: Sequence[int],
+    *,
+    stream: Stream,
+    n_pairs: int = _N_PAIRS,
+    n_draws: int = _N_DRAWS,
+) -> PosteriorScores | None:
+    """Return the calibration of the posterior of all other columns, on unseen rows (n, d) in the user's units.
+
+    Rows without all parameters are left out; None with fewer than two rows.
+    """
+    parameters = [j for j in model.codec.varying if j not in given]
+    rows = unseen[~np.isnan(unseen[:, parameters]).any(axis=1)]
+    if len(rows) < 2:
+        return None
+    rows = random_rows(rows, n_pairs, stream=stream.child("rows"))
+    others = [j for j in range(model.codec.n_columns) if j not in given]
+    conditional = ParameterConditional(model, list(given), others, None)
+    data, truth = rows.copy(), rows[:, others]
+    data[:, others] = np.nan
+    drawn = conditional.draws(data, n_draws, stream=stream.child("draws"))
+    of_draws = conditional.log_prob_paired(drawn.reshape(-1, len(others)), np.repeat(data, n_draws, axis=0))
+    levels = density_ranks(
+        of_draws.reshape(len(rows), n_draws), conditional.log_prob_paired(truth, data), stream=stream.child("density")
+    )
+    places = [others.index(j) for j in parameters]
+    ranks = tuple(
+        rank_histogram(ranks_in_draws(drawn[..., i], truth[:, i], stream=stream.child("ranks", i))) for i in places
+    )
+    codec = Codec(tuple(model.codec.columns[j] for j in parameters))
+    points, at = (_coordinates(codec, values[..., places]) for values in (drawn, truth))
+    shift = 1 + int(float(stream.child("references").uniform(0, 1, 1)) * (len(rows) - 1))
+    nearer = tarp_ranks(points, at, np.roll(at, shift, axis=0), stream=stream.child("tarp"))
+    return PosteriorScores(
+        tuple(parameters), tuple(given), len(rows), n_draws, ranks, coverage_curve(levels), coverage_curve(nearer)
+    )
+
+
+def _coordinates(codec: Codec, values: Rows) -> Rows:
+    """Return encoded parameters, (..., k), as coordinates for distances; a number at an atom counts as 0."""
+    z = codec.encode(values.reshape(-1, codec.n_columns))
+    return np.asarray(np.nan_to_num(z).reshape(*values.shape[:-1], codec.n_encoded))

@@ -1,0 +1,82 @@
+"""The calibration of posteriors in an assessment and its page, for an exact model and for one that is too narrow.
+
+Statistical tests have a false-alarm rate of 1e-8.
+"""
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from backwalk.assess import assess
+from backwalk.assess.posterior_scores import given_columns, posterior_scores
+from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
+from backwalk.errors import InvalidInput
+from backwalk.oracle import oracle_model
+from backwalk.report import chain_frames, render_report
+from backwalk.report.posterior_section import posterior_section
+from backwalk.report.sections import Context
+from backwalk.streams import Stream
+
+COVARIANCE = np.array([[1.0, 0.2, 0.9], [0.2, 1.0, 0.5], [0.9, 0.5, 1.5]])  # two parameters and a datum
+ROWS = np.random.default_rng(0).multivariate_normal(np.zeros(3), COVARIANCE, 300)
+
+
+@cache
+def model(narrow=False):
+    """An exact model, or one of a third of the variance of the parameters that the datum leaves open."""
+    covariance = COVARIANCE.copy()
+    if narrow:
+        gain = COVARIANCE[:2, 2:] @ COVARIANCE[2:, :2] / COVARIANCE[2, 2]
+        covariance[:2, :2] = gain + (COVARIANCE[:2, :2] - gain) / 3.0
+    denoiser = GaussianDenoiser(torch.zeros(3).double(), torch.from_numpy(covariance))
+    schedule = NoiseSchedule.log_snr_uniform(50, log_snr_max=12.0, log_snr_min=-14.0)
+    return oracle_model(denoiser, ROWS, schedule)
+
+
+@cache
+def scores(narrow=False):
+    return posterior_scores(model(narrow), ROWS, [2], stream=Stream(0), n_pairs=100, n_draws=19)
+
+
+def test_an_exact_model_is_calibrated():
+    found = scores()
+    assert (found.parameters, found.given, found.n_pairs, found.n_draws) == ((0, 1), (2,), 100, 19)
+    assert min(found.expected_coverage.p_value, found.tarp.p_value, *(r.p_value for r in found.ranks)) > 1e-8
+
+
+def test_a_narrow_posterior_covers_too_little():
+    found = scores(narrow=True)
+    curve = found.expected_coverage
+    assert curve.p_value < 1e-4
+    # The region of level a of N(0, I / 3) in two dimensions holds 1 - (1 - a)^(1 / 3) of N(0, I).
+    np.testing.assert_allclose(curve.found, 1.0 - (1.0 - curve.levels) ** (1.0 / 3.0), atol=0.27)
+
+
+def test_the_declared_columns_are_those_given_or_the_only_set_of_the_fit():
+    free = model()
+    assert given_columns(free, None) is None
+    assert given_columns(free, [2]) == (2,)
+    one = replace(free, conditions=((1, 2),))
+    assert given_columns(one, None) == (1, 2)
+    assert given_columns(replace(free, conditions=((1,), (2,))), None) is None
+    with pytest.raises(InvalidInput, match="given"):
+        given_columns(free, [0, 1, 2])
+    with pytest.raises(InvalidInput, match="conditions"):
+        given_columns(one, [2])
+
+
+def test_an_assessment_has_them_as_json_on_its_page_and_among_its_warnings():
+    narrow = model(narrow=True)
+    fidelity = assess(narrow, ROWS[:50], given=["x3"], stream=Stream(0), n_pairs=2, n_rows=50)
+    record = json.loads(json.dumps(fidelity.to_dict(), allow_nan=False))["posterior"]
+    assert record["given"] == [2]
+    assert len(record["expected_coverage"]["found"]) == len(record["tarp"]["levels"]) == 41
+    assert any("not calibrated" in warning and "x₃" in warning for warning in fidelity.warnings)
+    frames = chain_frames(narrow, ROWS, Stream(1), n_points=20)
+    page = render_report(fidelity, narrow, frames=frames)
+    assert "Are posteriors given x₃ calibrated?" in page
+    assert posterior_section(Context(replace(fidelity, posterior=None), narrow, frames)) is None
