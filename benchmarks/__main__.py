@@ -17,10 +17,12 @@ from benchmarks import (
     gaps,
     gemm,
     growth,
+    inference,
     large_table,
     magic,
     mixed,
     render,
+    rubin,
     sampling,
     suite,
     time_to_quality,
@@ -43,6 +45,8 @@ PARTS: dict[str, ModuleType] = {
     "magic": magic,
     "gaps": gaps,
     "any_cost": any_cost,
+    "inference": inference,
+    "rubin": rubin,
 }
 HERE = Path(__file__).parent
 OUT = HERE.parent / "out"
@@ -52,10 +56,12 @@ FOLDERS = {"full": OUT / "bench-full", "short": OUT / "bench", "quick": OUT / "b
 @click.command(help=__doc__)
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 @click.option("--size", type=click.Choice(list(FOLDERS)), default="short", show_default=True)
-@click.option("--budget", type=float, help="Seconds of every fit of suite, mixed, adult, magic, gaps and any_cost.")
+@click.option(
+    "--budget", type=float, help="Seconds of every fit of suite, mixed, adult, magic, gaps, any_cost and rubin."
+)
 @click.option("--seeds", type=int, help="Draws of the data, in parts that have them.")
 @click.option("--densities", help="Densities of suite, budgets, bfloat16, mixed and any_cost, with commas.")
-@click.option("--methods", help="Methods of suite, mixed, adult, magic and gaps, with commas.")
+@click.option("--methods", help="Methods of suite, mixed, adult, magic, gaps, rubin and inference, with commas.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of the results, in place of out/bench...")
 @click.option("--page", type=click.Path(path_type=Path), help="The page, in place of benchmarks.md in that folder.")
 @click.option("--publish", is_flag=True, help="Results and page are the project's own: benchmarks/results, docs.")

@@ -1,0 +1,178 @@
+"""Posteriors of three tasks of sbibm: draws against the package's reference draws, and their calibration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.neural_network import MLPClassifier
+
+from backwalk import Diffusion, Number, posterior
+from backwalk.assess.posterior_scores import posterior_scores
+from backwalk.streams import Stream
+from benchmarks.densities import refuse_unknown
+from benchmarks.draws import ERRORS_BY_DRAWS, Draws, Results, grouped, mean_over
+from benchmarks.methods import timed
+from benchmarks.record import Figures, Store
+from benchmarks.simulators import N_OBSERVATIONS, TASKS, Rows, Task
+from benchmarks.tables import shown, table
+
+TITLE = "Posteriors of simulators"
+EXACT = "exact posterior"
+METHODS = {"Diffusion": "data", "Diffusion, any condition": "any"}
+"""The methods, and which columns may be given in training: the data alone, or any."""
+_COLUMNS = {
+    "c2st_mlp": "C2ST, perceptron",
+    "c2st_forest": "C2ST, forest",
+    "coverage": "largest deviation of coverage",
+    "fit_seconds": "fit, s",
+    "sample_seconds": "10,000 draws, s",
+}
+_PUBLISHED = {  # 10^3 / 10^4 / 10^5 simulations, copied
+    "two_moons": "NPSE .570 / .513 / .502 (forest); Simformer .611 / .525 / .506; NPE .725 / .606 / .542 (perceptron)",
+    "gaussian_mixture": "Simformer .547 / .529 / .502 (forest); GenSBI - / .511 / .501; NPE .673 / .541 / .515 (forest)",
+    "gaussian_linear": "NPSE .585 / .522 / .503 (forest); GenSBI - / .509 / .499; NPE-PFN .546 / .523 / .519 (forest)",
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Simulations with the seconds of a fit, draws of the simulations, tasks, and how much is judged.
+
+    `n_rows` draws are compared with as many reference draws of each of the first `n_observations` observations, and
+    calibration is that of `n_pairs` unseen simulations.
+    """
+
+    budgets: tuple[tuple[int, float], ...]
+    n_seeds: int
+    n_observations: int
+    n_rows: int
+    n_pairs: int
+    tasks: tuple[str, ...] = tuple(TASKS)
+    methods: tuple[str, ...] = tuple(METHODS)
+
+    def __post_init__(self) -> None:
+        refuse_unknown("tasks", self.tasks, list(TASKS))
+        refuse_unknown("methods", self.methods, list(METHODS))
+
+
+SIZES = {
+    "quick": Sizes(((300, 1.0),), 1, 1, 300, 20, ("two_moons",), ("Diffusion",)),
+    "short": Sizes(((10_000, 60.0),), 1, 3, 10_000, 200, ("two_moons",), ("Diffusion",)),
+    "full": Sizes(((1_000, 30.0), (10_000, 60.0), (100_000, 300.0)), 3, N_OBSERVATIONS, 10_000, 2_000),
+}
+
+
+def run(store: Store, sizes: Sizes) -> None:
+    """Fit and judge all, one draw of the simulations after the other; the exact posterior first."""
+    for seed in range(sizes.n_seeds):
+        for name in sizes.tasks:
+            task = TASKS[name]()
+            key = {"task": name, "method": EXACT, "simulations": 0, "budget": 0.0, "seed": seed}
+            store.once(key, partial(exact_figures, task, sizes, seed))
+            for n, budget in sizes.budgets:
+                for method in sizes.methods:
+                    key = {"task": name, "method": method, "simulations": n, "budget": budget, "seed": seed}
+                    store.once(key, partial(fitted_figures, task, method, n, budget, sizes, seed))
+
+
+def exact_figures(task: Task, sizes: Sizes, seed: int) -> Figures:
+    """Return the figures of draws of the exact posterior."""
+
+    def draw(x: Rows, number: int) -> Rows:
+        generator = Stream(seed).child("benchmark exact", task.name, number).generator()
+        return task.posterior(sizes.n_rows, x, generator)
+
+    return against_references(task, draw, sizes)
+
+
+def fitted_figures(task: Task, method: str, n: int, budget: float, sizes: Sizes, seed: int) -> Figures:
+    """Return the figures of a fit to n simulations. The bounds of a uniform prior are given."""
+    rows = pd.DataFrame(task.simulations(n, seed), columns=[*task.parameters, *task.data])
+    bound = task.bound
+    bounds = {} if bound is None else {name: Number(bounds=(-bound, bound)) for name in task.parameters}
+    conditions: Any = "any" if METHODS[method] == "any" else [task.data]
+    model = Diffusion(max_time=budget, conditions=conditions, columns=bounds, random_state=seed, verbose=False)
+    _, seconds = timed(lambda: model.fit(rows))
+    cpu_began = time.process_time()
+    of_task = posterior(model, given=task.data)
+
+    def draw(x: Rows, number: int) -> Rows:
+        return of_task.sample(sizes.n_rows, x, random_state=number).numpy()
+
+    figures = against_references(task, draw, sizes)
+    unseen = task.simulations(sizes.n_pairs, seed + 1_000)
+    given = list(range(task.d, 2 * task.d))
+    stream = Stream(seed).child("benchmark calibration")
+    scores = posterior_scores(model.model_, unseen, given, stream=stream, n_pairs=sizes.n_pairs, n_draws=19)
+    if scores is not None:
+        figures["coverage"] = [scores.expected_coverage.deviation]
+        figures["coverage_by_chance"] = [scores.expected_coverage.limit]
+        figures["tarp"] = [scores.tarp.deviation]
+        figures["ranks"] = [max(ranks.distance for ranks in scores.ranks)]
+    members = model.model_.denoiser.n_members if hasattr(model.model_.denoiser, "n_members") else 0
+    return {
+        "fit_seconds": [seconds],
+        "steps": model.history_.n_steps,
+        "members": members,
+        "judged_cpu_seconds": time.process_time() - cpu_began,
+        **figures,
+    }
+
+
+def against_references(task: Task, draw: Callable[[Rows, int], Rows], sizes: Sizes) -> Figures:
+    """Return the accuracy of both classifiers for each observation, and the seconds of 10,000 draws."""
+    figures: Figures = {"c2st_mlp": [], "c2st_forest": [], "sample_seconds": []}
+    for number in range(1, sizes.n_observations + 1):
+        x, reference = task.observation(number), task.reference(number)[: sizes.n_rows]
+        drawn, seconds = timed(partial(draw, x, number))
+        figures["sample_seconds"].append(seconds * 10_000 / sizes.n_rows)
+        figures["c2st_mlp"].append(c2st(reference, drawn, perceptron(task.d)))
+        figures["c2st_forest"].append(c2st(reference, drawn, RandomForestClassifier(random_state=1)))
+    return figures
+
+
+def perceptron(d: int) -> MLPClassifier:
+    """Return sbibm's classifier: two hidden layers of 10 d units."""
+    return MLPClassifier((10 * d, 10 * d), max_iter=10_000, random_state=1)
+
+
+def c2st(reference: Rows, drawn: Rows, classifier: Any) -> float:
+    """Return the accuracy of a classifier, by 5 shuffled folds, on coordinates scaled by the reference: as sbibm's."""
+    mean, deviation = reference.mean(axis=0), reference.std(axis=0, ddof=1)
+    points = (np.concatenate([reference, drawn]) - mean) / deviation
+    label = np.repeat([0, 1], [len(reference), len(drawn)])
+    folds = KFold(5, shuffle=True, random_state=1)
+    return float(cross_val_score(classifier, points, label, cv=folds, scoring="accuracy").mean())
+
+
+def told(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is told where curves go
+    """Return a table for each task: a row per method and number of simulations."""
+    texts = [
+        "Draws given the package's observations against its 10,000 reference draws each, by sbibm's own classifier (a "
+        "perceptron) and by a random forest: .5 is best. Neither sees all; draws of the *exact posterior* are the "
+        "floor. The simulators are written anew from the tasks' definitions. Coverage is that of highest-density "
+        f"regions on unseen simulations, 0 is best. {ERRORS_BY_DRAWS}\n"
+    ]
+    for name in dict.fromkeys(result["key"]["task"] for result in results):
+        own = [result for result in results if result["key"]["task"] == name]
+        groups = grouped(own, "method", "simulations", "budget")
+        rows = [_row(key, draws) for key, draws in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0]))]
+        texts.append(f"### {name}\n\n{table(('method', 'simulations', *_COLUMNS.values()), rows)}")
+        texts.append(f"Published, at 10^3 / 10^4 / 10^5 simulations, copied: {_PUBLISHED[name]}.\n")
+    return "\n".join(texts)
+
+
+def _row(key: tuple[Any, ...], draws: Draws) -> tuple[str, ...]:
+    method, simulations, budget = key
+    name = method if method == EXACT else f"{method}, {budget:g} s"
+    means = (mean_over(draws, figure) for figure in _COLUMNS)
+    return name, f"{simulations:,}" if simulations else "", *("" if mean is None else shown(mean) for mean in means)
