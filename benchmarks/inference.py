@@ -38,8 +38,8 @@ _COLUMNS = {
 }
 _PUBLISHED = {  # 10^3 / 10^4 / 10^5 simulations, copied
     "two_moons": "NPSE .570 / .513 / .502 (forest); Simformer .611 / .525 / .506; NPE .725 / .606 / .542 (perceptron)",
-    "gaussian_mixture": "Simformer .547 / .529 / .502 (forest); GenSBI - / .511 / .501; NPE .673 / .541 / .515 (forest)",
-    "gaussian_linear": "NPSE .585 / .522 / .503 (forest); GenSBI - / .509 / .499; NPE-PFN .546 / .523 / .519 (forest)",
+    "gaussian_mixture": "Simformer .547 / .529 / .502 (forest); GenSBI - / .511 / .501; NPE .673 / .541 / .515",
+    "gaussian_linear": "NPSE .585 / .522 / .503 (forest); GenSBI - / .509 / .499; NPE-PFN .546 / .523 / .519",
 }
 
 

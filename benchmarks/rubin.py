@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +28,7 @@ _WORDS = {
     "no gaps": "the table before cells are removed: the floor",
     "complete cases": "the rows without gaps",
     "mean imputation": "each gap filled by the mean of its column",
-    "chained ridge, pooled": "scikit-learn's IterativeImputer with sample_posterior, whose linear model is the true one",
+    "chained ridge, pooled": "IterativeImputer of scikit-learn with sample_posterior; the truth is linear too",
     "Diffusion, pooled": "`impute(n_draws=m)`, pooled by Rubin's rules",
 }
 

@@ -43,6 +43,7 @@ _CONDITIONS = ("test_conditions.py",)
 _IMPUTATION = ("test_imputation.py",)
 _CODEC = ("table/test_codec.py",)
 _CHOICE_OF_KINDS = ("table/test_column_choice.py",)
+_POSTERIORS = ("inference/test_posteriors.py",)
 _BOUNDED_MAPS = ("table/test_bounded_maps.py",)
 _QUANTILE_MAPS = ("table/test_quantile_maps.py",)
 _LEVEL_COLUMNS = ("table/test_level_columns.py",)
@@ -1224,6 +1225,46 @@ MUTANTS = (
         "np.log(s**2 * above) - np.log",
         "the density of mapped numbers",
         _QUANTILE_MAPS,
+    ),
+    Mutant(
+        "the prior counted once for every observation",
+        "inference/conditionals.py",
+        "of_data - (len(rows) - 1) * ",
+        "of_data - len(rows) * ",
+        "the posterior of several observations",
+        _POSTERIORS,
+    ),
+    Mutant(
+        "the volume of encoded parameters with the wrong sign",
+        "inference/conditionals.py",
+        "return product - volume, mean - volume",
+        "return product + volume, mean - volume",
+        "weights of parameters with bounds",
+        _POSTERIORS,
+    ),
+    Mutant(
+        "weights against the last proposal alone",
+        "inference/importance.py",
+        "log_p - logsumexp(np.array(log_q) + shares[:, None], axis=0)",
+        "log_p - log_q[-1]",
+        "weights of draws from several proposals",
+        _POSTERIORS,
+    ),
+    Mutant(
+        "an effective sample size without its square",
+        "inference/importance.py",
+        "np.exp(2.0 * total - logsumexp(2.0 * log_weights))",
+        "np.exp(total - logsumexp(2.0 * log_weights))",
+        "what weighted draws are worth",
+        _POSTERIORS,
+    ),
+    Mutant(
+        "coverage from the wrong end",
+        "evaluation/posteriors.py",
+        "return 1.0 - ranks_in_draws(of_draws, of_truth, stream=stream)",
+        "return ranks_in_draws(of_draws, of_truth, stream=stream)",
+        "expected coverage",
+        ("evaluation/test_posteriors.py",),
     ),
     Mutant(
         "the volume of a range left out",

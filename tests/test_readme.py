@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-SYMBOLS = (ROOT / "docs" / "symbols.md").read_text()
+SYMBOLS, INFERENCE, RUBIN = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("symbols", "inference", "rubin"))
 
 
 def blocks(language, text=README):
@@ -25,7 +25,11 @@ def test_the_first_screen_says_what_it_is_and_how_to_begin():
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize(("text", "n_blocks"), [(README, 5), (SYMBOLS, 2)], ids=["README", "symbols"])
+@pytest.mark.parametrize(
+    ("text", "n_blocks"),
+    [(README, 5), (SYMBOLS, 2), (INFERENCE, 1), (RUBIN, 1)],
+    ids=["README", "symbols", "inference", "rubin"],
+)
 def test_the_python_examples_run_in_order(text, n_blocks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("backwalk.fitting.plan.default_training", _short_training)

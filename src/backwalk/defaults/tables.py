@@ -49,6 +49,7 @@ def default_shares(codec: Codec, conditions: object) -> Shares:
     """Return the shares of the training patterns: with conditions, or for whole rows alone.
 
     The more of the columns are numbers, the more rows train numbers given levels; those of the chain train levels.
+    Where only some sets of columns may be given, and all columns are numbers, nearly all rows train these conditionals.
     Patterns for which a table has no columns give their shares to the others.
     """
     has_levels, has_numbers = bool(codec.blocks), len(codec.numbers) > 0
@@ -58,6 +59,8 @@ def default_shares(codec: Codec, conditions: object) -> Shares:
         joint, mixed, regression = 0.4, 0.0, 0.0
     elif not has_levels:
         mixed, regression = 0.3, 0.5
+        if conditions != "any":
+            joint, mixed, regression = 0.1, 0.85, 0.05
     if not has_levels:
         numbers = chain = 0.0
     if not has_numbers:
