@@ -209,38 +209,46 @@ def test_a_bounded_prior_has_no_leakage_and_needs_no_rejection():
     drawn = made.sample(500, [-0.4], random_state=1)
     assert float(drawn.min()) >= 0.0
     assert float(drawn.max()) <= 1.0
-    z = np.linspace(-5.0, 5.0, 201)
-    grid = stats.norm.cdf(z)
-    p = made.log_prob(grid[:, None], [-0.4]).exp().numpy()
-    assert np.trapezoid(p * stats.norm.pdf(z), z) == pytest.approx(1.0, abs=5e-3)
+    grid = Codec(model.codec_.columns[:1]).decode(np.linspace(-4.0, 4.0, 801)[:, None])
+    p = made.log_prob(grid, [-0.4]).exp().numpy()
+    assert np.trapezoid(p, grid[:, 0]) == pytest.approx(1.0, abs=5e-3)
     assert torch.isneginf(made.log_prob([[-0.01], [1.01]], [-0.4])).all()
     with pytest.raises(InvalidInput, match="prior"):
         made.weighted_draws([[0.1], [0.2]])
 
 
 def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
-    """theta = Phi(z) is uniform on (0, 1), x = z + N(0, 1/4): z given x_1..x_n is normal."""
+    """z is the coordinate of theta > 0, and normal; x = z + N(0, 1/4): z given x_1..x_n is normal."""
     monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
     monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 80.0)
-    codec = Codec((BoundedColumn(0.0, 1.0, 0.0, 1.0, 0.0, 1.0), NumberColumn(0.0, 1.0)))
+    codec = Codec((BoundedColumn(NumberColumn(1.0, 1.0, 0.0, None), -1.0, None, 3.0), NumberColumn(0.0, 1.0)))
+    of_theta = Codec(codec.columns[:1])
     denoiser = GaussianDenoiser(torch.zeros(2).double(), torch.tensor([[1.0, 1.0], [1.0, 1.25]]).double())
     schedule = NoiseSchedule.log_snr_uniform(50, log_snr_max=14.0, log_snr_min=-14.0)
     z = np.random.default_rng(0).multivariate_normal(np.zeros(2), [[1.0, 1.0], [1.0, 1.25]], 100)
-    uniform = torch.distributions.Independent(torch.distributions.Uniform(torch.zeros(1), torch.ones(1)), 1)
-    made = posterior(oracle_model(denoiser, codec.decode(z), schedule, codec=codec), given=[1], prior=uniform)
+
+    class Prior:
+        def log_prob(self, theta):
+            z = torch.from_numpy(of_theta.encode(theta.numpy())[:, 0])
+            return torch.distributions.Normal(0.0, 1.0).log_prob(z) + torch.from_numpy(
+                of_theta.log_abs_det_jacobian(theta.numpy())
+            )
+
+    made = posterior(oracle_model(denoiser, codec.decode(z), schedule, codec=codec), given=[1], prior=Prior())
     x = np.array([[1.9], [2.6], [2.2]])
     law = stats.norm(x.sum() / (len(x) + 0.25), np.sqrt(0.25 / (len(x) + 0.25)))
     weighted = made.weighted_draws(x, n_each=60, effective_sample_size=80.0, random_state=0)
-    of_z = stats.norm.ppf(weighted.theta[:, 0])
+    of_z = of_theta.encode(weighted.theta)[:, 0]
     w = weighted.log_weights.exp().numpy()
     assert w @ of_z == pytest.approx(law.mean(), abs=6.0 * law.std() / np.sqrt(weighted.effective_sample_size))
     at = law.mean() + law.std() * np.array([-1.5, 0.0, 1.5])
-    found = made.log_prob(stats.norm.cdf(at)[:, None], x, random_state=0).numpy()
-    excess = found - (law.logpdf(at) - stats.norm.logpdf(at))
+    theta = of_theta.decode(at[:, None])
+    found = made.log_prob(theta, x, random_state=0).numpy()
+    excess = found - law.logpdf(at) - of_theta.log_abs_det_jacobian(theta)
     np.testing.assert_allclose(excess, excess.mean(), atol=0.02)
     assert abs(excess.mean()) < 6.0 * weighted.standard_error
-    assert float(weighted.theta.max()) <= 1.0
-    assert torch.isneginf(made.log_prob([[1.2]], x[0])).all()
+    assert float(weighted.theta.min()) >= 0.0
+    assert torch.isneginf(made.log_prob([[-0.1]], x[0])).all()
 
 
 def test_weights_are_worth_their_effective_sample_size():

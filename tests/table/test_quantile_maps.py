@@ -28,7 +28,7 @@ from backwalk.table.map_choice import fitted_knots
 
 KNOTS, QUANTILES = (-1.0, -0.8, 0.1, 0.3, 2.0), (-1.5, -0.4, 0.0, 0.9, 1.4)
 FREE = QuantileColumn(NumberColumn(3.0, 2.0), KNOTS, QUANTILES)
-BOUNDED = QuantileColumn(BoundedColumn(0.0, 8.0, 0.1, 0.9, 0.0, 8.0), KNOTS, QUANTILES)
+BOUNDED = QuantileColumn(BoundedColumn(NumberColumn(3.0, 2.0, 0.0, 8.0), -1.5, 2.5, 0.3), KNOTS, QUANTILES)
 HEAVY = QuantileColumn(HeavyTailedColumn(0.0, 0.5, 0.2, 1.5), KNOTS, QUANTILES)
 X = np.linspace(0.2, 7.8, 1001)[:, None]
 POSITIVE = st.floats(0.01, 10.0)

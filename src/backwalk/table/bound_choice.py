@@ -1,39 +1,35 @@
-"""Columns of numbers whose bounds are known: the map to all numbers, fitted to the rows."""
+"""Columns of numbers whose bounds are known: the map that has them at infinity."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from backwalk.table.bounded_columns import BoundedColumn
-from backwalk.table.column_statistics import moments
-from backwalk.table.columns import LEAST_SCALE, Column, HeavyTailedColumn, NumberColumn
+from backwalk.table.columns import Column, HeavyTailedColumn, NumberColumn
 from backwalk.table.number_choice import Bounds
 from backwalk.table.schema import FloatArray
 
-_AT_BOUND = 0.01
-"""By how much the map ends beyond a bound that rows reach: a share of the distance of half of the rows from it."""
+_MARGIN = 0.1  # standard deviations
+_BEYOND = 0.1  # margins by which the map ends beyond a bound at which rows lie
 
 
-def within_bounds(column: Column, x: FloatArray, bounds: Bounds, weights: FloatArray | None) -> Column:
+def within_bounds(column: Column, x: FloatArray, bounds: Bounds) -> Column:
     """Return a column of numbers x, (n,), mapped such that its values lie within known bounds.
 
     Where rows lie at a bound, the map ends a little beyond it. The column itself is returned where there is no bound,
-    or the mapped numbers have no spread.
+    or hardly room between two of them.
     """
-    low, high = bounds
-    if (low is None and high is None) or not isinstance(column, (NumberColumn, HeavyTailedColumn)):
+    if bounds == (None, None) or not isinstance(column, (NumberColumn, HeavyTailedColumn)):
         return column
-    observed = x[~np.isnan(x)]
-    reached_low, reached_high = (_beyond(observed, bound, sign) for bound, sign in ((low, -1.0), (high, 1.0)))
-    plain = BoundedColumn(reached_low, reached_high, 0.0, 1.0, low, high)
-    centre, spread = moments(plain.maps.encode(x[:, None]), np.zeros(1), weights)
-    if not spread[0] > LEAST_SCALE:
+    low, high = (
+        None if bound is None else _end(column, bound, sign, is_reached=bool((x == bound).any()))
+        for bound, sign in zip(bounds, (-1.0, 1.0), strict=True)
+    )
+    if low is not None and high is not None and high - low < 2.0 * _MARGIN:
         return column
-    return BoundedColumn(reached_low, reached_high, float(centre[0]), float(spread[0]), low, high)
+    return BoundedColumn(column, low, high, _MARGIN)
 
 
-def _beyond(observed: FloatArray, bound: float | None, sign: float) -> float | None:
-    """Return where the map ends: at the bound, or a little beyond it where one of the observed numbers lies at it."""
-    if bound is None or not (observed == bound).any():
-        return bound
-    return bound + sign * _AT_BOUND * float(np.median(np.abs(observed[observed != bound] - bound)))
+def _end(column: Column, bound: float, sign: float, *, is_reached: bool) -> float:
+    at = float(column.maps.encode(np.array([[bound]]))[0, 0])
+    return at + sign * _MARGIN * _BEYOND if is_reached else at

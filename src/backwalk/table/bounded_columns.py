@@ -11,51 +11,70 @@ import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.table.bounded_maps import BoundaryMaps
-from backwalk.table.columns import Column, check_numbers, check_range, range_of, stack
+from backwalk.table.columns import Axis, Column, HeavyTailedColumn, NumberColumn, check_numbers, stack
 
 
 @dataclass(frozen=True)
 class BoundedColumn(Column):
-    """A number between `low` and `high`, of which one may be None.
+    """A number that is encoded as `number` is, and then mapped such that its bounds are at infinity.
 
-    It is mapped to all numbers: through the normal quantiles of its place between two bounds, or the logarithm of its
-    distance from one. `centre` and `scale` are the mean and the standard deviation of the mapped numbers. New values
-    lie within `least` and `largest`, which differ from `low` and `high` where rows lie at a bound.
+    `low` and `high` are the ends of the map, as coordinates of `number`; one of them may be None. Within the `margin`
+    of an end the map goes to infinity. The bounds themselves are the range of `number`, from which the ends differ
+    where rows lie at a bound.
     """
 
+    number: NumberColumn | HeavyTailedColumn
     low: float | None
     high: float | None
-    centre: float
-    scale: float
-    least: float | None
-    largest: float | None
+    margin: float
     kind: ClassVar[str] = "bounded"
 
     def __post_init__(self) -> None:
-        if self.low is None and self.high is None:
-            raise InvalidInput("A bounded column should have low or high: give one, or a number without bounds.")
-        numbers = tuple(name for name in ("low", "high") if getattr(self, name) is None)
-        check_numbers(self, positive=("scale",), but=numbers)
-        check_range(self.low, self.high)
-        check_range(self.least, self.largest)
+        if not isinstance(self.number, (NumberColumn, HeavyTailedColumn)):
+            raise InvalidInput(f"number should be a number or heavy-tailed, but got {self.number!r}.")
+        free = tuple(name for name in ("low", "high") if getattr(self, name) is None)
+        check_numbers(self, positive=("margin",), but=("number", *free))
+        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+        if len(free) == 2 or not low + 2.0 * self.margin <= high:
+            raise InvalidInput(
+                f"low and high should differ by two margins of {self.margin} at least, but got {self.low} and "
+                f"{self.high}: fit the codec again."
+            )
+
+    @property
+    def family(self) -> str:
+        return f"{self.kind} {self.number.family}"
+
+    @property
+    def axis(self) -> Axis:
+        return self.number.axis
 
     @property
     def description(self) -> str:
-        if self.low is None or self.high is None:
-            bound = f"above {self.low:.4g}" if self.low is not None else f"below {self.high:.4g}"
-            return f"number {bound}, mapped by the logarithm of its distance"
-        return f"number between {self.low:.4g} and {self.high:.4g}, mapped to a normal as if it were uniform"
+        ends = (self.least, self.largest)
+        words = " and ".join(f"{end:.6g}" for end in ends if end is not None)
+        return f"{self.number.description}, with {'bounds' if None not in ends else 'the bound'} {words} at infinity"
 
     @property
     def accepted(self) -> str:
         return "lie within their bounds"
 
+    @property
+    def least(self) -> float | None:
+        """The least new value, or None."""
+        return self.number.least
+
+    @property
+    def largest(self) -> float | None:
+        """The largest new value, or None."""
+        return self.number.largest
+
     @classmethod
     def stacked(cls, columns: Sequence[Self]) -> BoundaryMaps:
+        numbers = [column.number for column in columns]
         return BoundaryMaps(
-            *range_of(columns),
+            type(numbers[0]).stacked(numbers),  # type: ignore[arg-type]  # a family has numbers of one kind
             np.array([-math.inf if column.low is None else column.low for column in columns]),
             np.array([math.inf if column.high is None else column.high for column in columns]),
-            stack(columns, "centre"),
-            stack(columns, "scale"),
+            stack(columns, "margin"),
         )

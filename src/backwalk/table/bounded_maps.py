@@ -1,85 +1,73 @@
 """The map of numbers with known bounds to all numbers, so that a density of the coordinate has no mass beyond a bound.
 
-With both bounds, and u = (x - low) / (high - low), with one bound alone, and with none,
+A number is first scaled, or transformed by asinh. Within a margin m of a bound L of this coordinate y, the map goes to
+infinity as y goes to the bound; elsewhere it changes nothing:
 
-    w = Phi^-1(u),        w = ln(x - low),        w = -ln(high - x),        z = (w - centre) / scale.
+    z = L + m + m ln((y - L) / m)   for L < y < L + m,        z = y   for y > L + m.
 
-Phi is the distribution function of a standard normal: a uniform number has a standard normal w. Numbers at a bound have
-finite coordinates, numbers beyond have none.
+Its slope is continuous, and 1 in the middle: structure of the data there keeps its size. Nearer to a bound than 1e-14 of
+the margin the map ends, so that a number at a bound has a finite coordinate. Numbers beyond have none.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
-from backwalk.table.maps import BoolArray, BoundedMaps
+from backwalk.table.maps import BoolArray, Maps
 from backwalk.table.schema import FloatArray
 
-_LEAST = 2.0**-53  # the least distance from a bound, over the columns' own
-_LOG_ROOT = 0.5 * math.log(2.0 * math.pi)
+_LEAST = 1e-14  # of the margin: float64 resolves no less
+_ROUNDING = 1e-9  # of the margin, by which a decoded number may lie beyond a bound
 
 
 @dataclass(frozen=True, eq=False)
-class BoundaryMaps(BoundedMaps):
-    """Columns with known bounds `low` and `high`, (m,), of which one may be infinite, and then shifted and scaled.
+class BoundaryMaps(Maps):
+    """Columns that are mapped by `number`, and then such that the bounds of its coordinate are at infinity.
 
-    The least distance of a number from its bound is 2^-53 of the range, or of the distance exp(centre) with one bound.
+    `low` and `high`, (m,), are these bounds, infinite where there is none; `margin` is (m,).
     """
 
+    number: Maps
     low: FloatArray
     high: FloatArray
-    centre: FloatArray
-    scale: FloatArray
+    margin: FloatArray
 
     def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
-        return np.asarray((self.transform(x) - self.centre) / self.scale)
-
-    def transform(self, x: FloatArray) -> FloatArray:
-        """Return w, (n, m): infinite beyond a bound."""
-        below, above = self._distances(x)
-        both = np.where(below < above, special.ndtri(below), -special.ndtri(above))
-        with np.errstate(divide="ignore"):
-            w = np.where(self._has_both, both, np.where(self._has_low, np.log(below), -np.log(above)))
-        beyond = (x < self.low) | (x > self.high)
-        return np.where(beyond, np.where(x < self.low, -np.inf, np.inf), w)
+        y = self.number.encode(x)
+        below, above = self._shares(y)
+        z = y + self.margin * (np.log(below) + 1.0 - below) - self.margin * (np.log(above) + 1.0 - above)
+        slack = _ROUNDING * self.margin
+        z = np.where(y < self.low - slack, -np.inf, z)
+        return np.where(y > self.high + slack, np.inf, z)
 
     def decode(self, z: FloatArray) -> FloatArray:
-        w = self.centre + self.scale * z
+        first, last = self.low + self.margin, self.high - self.margin
         with np.errstate(over="ignore", invalid="ignore"):
-            width = self.high - self.low
-            both = np.where(w < 0.0, self.low + width * special.ndtr(w), self.high - width * special.ndtr(-w))
-            one = np.where(self._has_low, self.low + np.exp(w), self.high - np.exp(-w))
-        return np.where(self._has_both, both, one)
+            y = np.where(z < first, self.low + self.margin * np.exp((z - first) / self.margin), z)
+            y = np.where(z > last, self.high - self.margin * np.exp((last - z) / self.margin), y)
+        return self.number.decode(y)
 
     def log_slope(self, x: FloatArray) -> FloatArray:
-        below, above = self._distances(x)
-        with np.errstate(invalid="ignore"):
-            both = _LOG_ROOT + 0.5 * np.square(self.transform(x)) - np.log(self.high - self.low)
-        one = -np.log(np.where(self._has_low, below, above))
-        return np.where(self._has_both, both, one) - np.log(self.scale)
+        below, above = self._shares(self.number.encode(x))
+        return np.asarray(self.number.log_slope(x) - np.log(below) - np.log(above))
 
     def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
-        return np.asarray(deviation * np.exp(-self.log_slope(self.decode(z))))
+        y = self.number.encode(self.decode(z))
+        below, above = self._shares(y)
+        return self.number.in_user_units(deviation * below * above, y)
 
     def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
-        return np.asarray((x >= self.low) & (x <= self.high))
+        return np.asarray(~np.isinf(self.encode(x)))
 
-    @property
-    def _has_both(self) -> BoolArray:
-        return np.asarray(np.isfinite(self.low) & np.isfinite(self.high))
+    def within_range(self, x: FloatArray) -> FloatArray:
+        return self.number.within_range(x)
 
-    @property
-    def _has_low(self) -> BoolArray:
-        return np.asarray(np.isfinite(self.low))
-
-    def _distances(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the distances from both bounds, (n, m) each: as shares of the range where there are both."""
-        both = self._has_both
-        unit = np.where(both, self.high - self.low, 1.0)
-        least = _LEAST * np.where(both, 1.0, np.exp(np.where(both, 0.0, np.where(self._has_low, 1, -1) * self.centre)))
-        return np.maximum((x - self.low) / unit, least), np.maximum((self.high - x) / unit, least)
+    def _shares(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the distances from both bounds as shares of the margin, at most 1: (n, m) each."""
+        return (
+            np.clip((y - self.low) / self.margin, _LEAST, 1.0),
+            np.clip((self.high - y) / self.margin, _LEAST, 1.0),
+        )

@@ -78,7 +78,7 @@ def fitted_columns(
     found_numbers = fitted_numbers(numbers, list(plans.values()), scale=scale, asinh=asinh, weights=weights)
     if scale:
         found_numbers = [
-            within_bounds(number, numbers[:, at], _known_bounds(options.get(j)), weights)
+            within_bounds(number, numbers[:, at], _known_bounds(options.get(j)))
             for at, (j, number) in enumerate(zip(places, found_numbers, strict=True))
         ]
     if scale and asinh:
