@@ -5,8 +5,8 @@ infinity as y goes to the bound; elsewhere it changes nothing:
 
     z = L + m + m ln((y - L) / m)   for L < y < L + m,        z = y   for y > L + m.
 
-Its slope is continuous, and 1 in the middle: structure of the data there keeps its size. Nearer to a bound than 1e-14 of
-the margin the map ends, so that a number at a bound has a finite coordinate. Numbers beyond have none.
+Its slope is continuous, and 1 in the middle: structure of the data there keeps its size. Nearer to a bound than 1e-14
+of the margin the map ends, so that a number at a bound has a finite coordinate. Numbers beyond have none.
 """
 
 from __future__ import annotations

@@ -1,0 +1,112 @@
+"""The benchmarks of posteriors and of pooled regressions: exact posteriors against their likelihoods, judges, pages.
+
+Statistical tests have a false-alarm rate of 1e-8 each.
+"""
+
+import bz2
+import zipfile
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.ensemble import RandomForestClassifier
+
+from benchmarks import inference, rubin
+from benchmarks.record import Store
+from benchmarks.simulators import TASKS
+
+Z = stats.norm.isf(1e-8 / 2)
+
+
+@pytest.fixture
+def wheel_of_sbibm(tmp_path, monkeypatch):
+    """A folder with a wheel of the first observation of two moons, with 60 exact draws as references."""
+    task, x = TASKS["two_moons"](), np.array([-0.6, -0.6])
+    draws = task.posterior(60, x, np.random.default_rng(0))
+    lines = "\n".join(["parameter_1,parameter_2", *(f"{a!r},{b!r}" for a, b in draws.tolist())])
+    with zipfile.ZipFile(tmp_path / "sbibm-1.1.0-py2.py3-none-any.whl", "w") as archive:
+        folder = "sbibm/tasks/two_moons/files/num_observation_1"
+        archive.writestr(f"{folder}/observation.csv", f"data_1,data_2\n{x[0]},{x[1]}\n")
+        archive.writestr(f"{folder}/reference_posterior_samples.csv.bz2", bz2.compress(lines.encode()))
+    monkeypatch.setenv("BACKWALK_WHEELS", str(tmp_path))
+    return draws
+
+
+def test_two_moons_posterior_has_the_radius_and_the_angles_of_its_likelihood():
+    task, x = TASKS["two_moons"](), np.array([-0.3, 0.2])
+    theta = task.posterior(4000, x, np.random.default_rng(1))
+    assert (np.abs(theta) <= 1.0).all()
+    along, across = theta.sum(axis=1) / np.sqrt(2.0), (theta[:, 1] - theta[:, 0]) / np.sqrt(2.0)
+    u, v = x[0] + np.abs(along) - 0.25, x[1] - across
+    assert stats.kstest(np.hypot(u, v), stats.norm(0.1, 0.01).cdf).pvalue > 1e-8
+    assert stats.kstest(np.arctan2(v, u) / np.pi + 0.5, "uniform").pvalue > 1e-8
+    assert abs(np.mean(along > 0.0) - 0.5) < Z * np.sqrt(0.25 / 4000)
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_draws_of_exact_posteriors_given_simulated_data_follow_the_prior(name):
+    """theta ~ p, x | theta, theta' | x: theta' has the distribution of theta."""
+    task = TASKS[name]()
+    rows = task.simulations(600, 0)
+    generator = np.random.default_rng(2)
+    again = np.array([task.posterior(1, x, generator)[0] for x in rows[:, task.d :]])
+    prior = stats.norm(0.0, np.sqrt(0.1)) if task.bound is None else stats.uniform(-task.bound, 2.0 * task.bound)
+    for j in range(2):
+        assert stats.kstest(again[:, j], prior.cdf).pvalue > 1e-8
+        assert np.corrcoef(again[:, j], rows[:, j])[0, 1] > 0.2 or name == "two_moons"
+
+
+def test_references_are_read_from_the_wheel_and_judged(wheel_of_sbibm):
+    task = TASKS["two_moons"]()
+    np.testing.assert_array_equal(task.observation(1), [-0.6, -0.6])
+    np.testing.assert_array_equal(task.reference(1), wheel_of_sbibm)
+    sizes = inference.Sizes(((100, 1.0),), 1, 1, 60, 20, ("two_moons",), ("Diffusion",))
+    figures = inference.exact_figures(task, sizes, 0)
+    assert 0.3 < figures["c2st_forest"][0] < 0.75
+    moved = inference.c2st(wheel_of_sbibm, wheel_of_sbibm + 3.0, RandomForestClassifier(10, random_state=1))
+    assert moved > 0.95
+
+
+def test_intervals_without_gaps_hold_the_truth_in_95_per_cent():
+    sizes = rubin.Sizes(100, 1.0, 2, 1)
+    covered = np.array([rubin.repetition("no gaps", 0.2, sizes, seed)["covered"] for seed in range(200)])
+    assert abs(covered[:, 1].mean() - 0.95) < Z * np.sqrt(0.95 * 0.05 / 200)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_gaps_have_their_share_and_depend_on_observed_cells(share):
+    rows = rubin.drawn_table(4000, 0)
+    gaps = rubin.gaps_of(rows, share, 0)
+    assert not gaps[["x1", "y"]].to_numpy().any()
+    assert gaps["x2"].mean() == pytest.approx(share, abs=Z * np.sqrt(share * (1.0 - share) / 4000))
+    drive = rows["x1"] + rows["y"]
+    assert drive[gaps["x2"]].mean() > drive[~gaps["x2"]].mean() + 0.5
+
+
+def test_complete_cases_are_biased_and_pooled_imputations_of_the_true_model_are_not():
+    sizes = rubin.Sizes(1000, 1.0, 3, 1)
+    by_method = {
+        method: np.mean([rubin.repetition(method, 0.5, sizes, seed)["errors"] for seed in range(4)], axis=0)
+        for method in ("complete cases", "chained ridge, pooled")
+    }
+    assert np.abs(by_method["complete cases"][1:]).max() > 0.1
+    assert np.abs(by_method["chained ridge, pooled"][1:]).max() < 0.1
+
+
+def test_both_parts_go_from_data_to_page(tmp_path, wheel_of_sbibm):
+    tables = rubin.Sizes(80, 1.0, 2, 2, (0.2,), ("complete cases", "mean imputation"))
+    rubin.run(Store(tmp_path / "rubin.json"), tables)
+    page = rubin.told(Store(tmp_path / "rubin.json").results, tmp_path)
+    assert "| complete cases | 20% | 2 |" in page
+    result = {
+        "key": {"task": "two_moons", "method": "Diffusion", "simulations": 1000, "budget": 5.0, "seed": 0},
+        "c2st_mlp": [0.51, 0.52],
+        "c2st_forest": [0.53, 0.54],
+        "coverage": [0.02],
+        "fit_seconds": [5.0],
+        "sample_seconds": [1.0, 1.2],
+    }
+    words = inference.told([result], tmp_path)
+    assert "| Diffusion, 5 s | 1,000 | 0.5150 ± 0.0050 |" in words
+    with pytest.raises(SystemExit, match="NPE"):
+        inference.Sizes(((100, 1.0),), 1, 1, 60, 20, methods=("NPE",))
