@@ -1237,15 +1237,15 @@ MUTANTS = (
     Mutant(
         "the volume of encoded parameters with the wrong sign",
         "inference/conditionals.py",
-        "return product - volume, mean - volume",
-        "return product + volume, mean - volume",
+        "[0] - codec.log_abs_det_jacobian(own)",
+        "[0] + codec.log_abs_det_jacobian(own)",
         "weights of parameters with bounds",
         _POSTERIORS,
     ),
     Mutant(
         "weights against the last proposal alone",
         "inference/importance.py",
-        "log_p - logsumexp(np.array(log_q) + shares[:, None], axis=0)",
+        "log_p - (logsumexp(log_q, axis=0) - math.log(len(proposals)))",
         "log_p - log_q[-1]",
         "weights of draws from several proposals",
         _POSTERIORS,

@@ -123,7 +123,7 @@ def test_draws_given_several_observations_follow_the_closed_form(model, monkeypa
 
 def test_few_effective_draws_are_warned_of(of_theta, monkeypatch):
     monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 20)
-    monkeypatch.setattr("backwalk.inference.importance.MOST_ROUNDS", 0)
+    monkeypatch.setattr("backwalk.inference.importance.MOST_ROUNDS", 1)
     far = np.array([[9.0, -9.0], [-9.0, 9.0]])
     with pytest.warns(FewEffectiveDrawsWarning, match="2 observations"):
         of_theta.sample(10, far, random_state=0)
@@ -271,8 +271,9 @@ def test_adaptive_weights_find_the_integral_of_a_density_far_from_the_first_poin
     )
     points = first.rvs(500, random_state=0)
     found = adapted(
-        lambda z: (target.logpdf(z) + np.log(3.0), first.logpdf(z)),
+        lambda z: target.logpdf(z) + np.log(3.0),
         points,
+        target.logpdf(points) - first.logpdf(points),
         n_each=500,
         least_size=900.0,
         stream=Stream(0),

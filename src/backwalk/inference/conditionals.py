@@ -105,8 +105,8 @@ class ParameterConditional:
     ) -> tuple[Weighted, Array]:
         """Return weighted draws of the product in encoded coordinates, and their parameters, (n, k).
 
-        The first `n_each` draws are of p(theta | x_i), as many for each observation. Raises InvalidInput without a
-        prior, and for parameters that are not on a continuous scale.
+        The first proposal is fitted to `n_each` draws of p(theta | x_i), as many for each observation. Raises
+        InvalidInput without a prior, and for parameters that are not on a continuous scale.
         """
         codec = self._continuous()
         if self.prior is None and self.model.conditions != "any":
@@ -116,15 +116,21 @@ class ParameterConditional:
             )
         each = -(-n_each // len(rows))
         theta = self.draws(rows, each, stream=stream.child("posterior"), sampler=sampler)
+        theta = theta.reshape(-1, len(self.parameters))
+        product, mean = self.log_product(theta, rows)  # draws of a solver follow the mean up to its error
 
-        def evaluate(z: Array) -> tuple[Array, Array]:
+        def log_density_of(z: Array) -> Array:
             own = codec.decode(z)
-            volume = codec.log_abs_det_jacobian(own)
-            product, mean = self.log_product(own, rows)
-            return product - volume, mean - volume
+            return self.log_product(own, rows)[0] - codec.log_abs_det_jacobian(own)
 
-        first = codec.encode(theta.reshape(-1, len(self.parameters)))
-        found = adapted(evaluate, first, n_each=n_each, least_size=least_size, stream=stream.child("importance"))
+        found = adapted(
+            log_density_of,
+            codec.encode(theta),
+            product - mean,
+            n_each=n_each,
+            least_size=least_size,
+            stream=stream.child("importance"),
+        )
         return found, codec.decode(found.points)
 
     def _continuous(self) -> Codec:

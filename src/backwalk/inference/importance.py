@@ -1,8 +1,8 @@
 """Draws from a density that can be evaluated and not drawn: adaptive importance sampling.
 
-Points come from several proposals q_1, q_2, ..., N_r from the r-th. All of them are weighted by their mixture,
+Equally many points come from several proposals q_1..q_R. All of them are weighted by their mixture,
 
-    w(z) = p(z) / sum_r (N_r / N) q_r(z),
+    w(z) = p(z) / mean_r q_r(z),
 
 so that a poor early proposal does no harm. Each proposal is a mixture of Student's t distributions, fitted to the
 points so far; their weights are tempered, w^tau, as far as the effective sample size (sum w)^2 / sum w^2 needs it.
@@ -25,7 +25,6 @@ from scipy.special import logsumexp
 from backwalk.streams import Stream
 
 Array = NDArray[np.float64]
-Evaluated = tuple[Array, Array]
 MOST_ROUNDS = 8
 _FREEDOM = 5.0  # of the proposals: their tails lie above those of a normal distribution
 _SIZES = (1, 2, 4)  # of the mixtures
@@ -68,8 +67,9 @@ def effective_size(log_weights: Array) -> float:
 
 
 def adapted(
-    evaluate: Callable[[Array], Evaluated],
+    evaluate: Callable[[Array], Array],
     first: Array,
+    log_first: Array,
     *,
     n_each: int,
     least_size: float,
@@ -77,33 +77,26 @@ def adapted(
 ) -> Weighted:
     """Return weighted points of a density, from rounds of `n_each` points until the effective sample size suffices.
 
-    `evaluate` maps points, (n, k), to the log-density, which need not be normalised, and to the log-density of the
-    distribution that the points `first` come from: (n,) each. Rounds end at an effective sample size of `least_size`,
-    or after `MOST_ROUNDS` more.
+    `evaluate` maps points, (n, k), to the log-density, (n,), which need not be normalised. The first proposal is fitted
+    to the points `first`, with the logarithms of their weights, (m,), and they are no part of the result: their weights
+    need not be exact. Rounds end at an effective sample size of `least_size`, or after `MOST_ROUNDS`.
     """
-    points, (log_p, log_first) = first, evaluate(first)
-    proposals, sizes = list[_Proposal](), [len(first)]
-    for turn in range(MOST_ROUNDS + 1):
-        log_q = [log_first, *(proposal.log_density(points) for proposal in proposals)]
-        shares = np.log(np.array(sizes) / len(points))
-        with np.errstate(invalid="ignore"):
-            log_w = log_p - logsumexp(np.array(log_q) + shares[:, None], axis=0)
-        log_w = np.where(np.isneginf(log_p), -np.inf, log_w)
-        if effective_size(log_w) >= least_size or turn == MOST_ROUNDS or not np.isfinite(log_w).any():
+    proposals = [_fitted(first, log_first, stream.child("resampled", 0))]
+    points, log_p = np.empty((0, first.shape[1])), np.empty(0)
+    for turn in range(1, MOST_ROUNDS + 1):
+        drawn = proposals[-1].draw(n_each, stream.child("round", turn))
+        points, log_p = np.concatenate([points, drawn]), np.concatenate([log_p, evaluate(drawn)])
+        log_q = np.array([proposal.log_density(points) for proposal in proposals])
+        log_w = log_p - (logsumexp(log_q, axis=0) - math.log(len(proposals)))
+        if effective_size(log_w) >= least_size or turn == MOST_ROUNDS:
             break
         proposals.append(_fitted(points, log_w, stream.child("resampled", turn)))
-        drawn = proposals[-1].draw(n_each, stream.child("round", turn))
-        of_drawn = evaluate(drawn)
-        points, sizes = np.concatenate([points, drawn]), [*sizes, n_each]
-        log_p, log_first = (np.concatenate(pair) for pair in zip((log_p, log_first), of_drawn, strict=True))
     total = logsumexp(log_w)
-    relative = np.exp(log_w - total) * len(log_w) if np.isfinite(total) else np.zeros(len(log_w))
-    return Weighted(
-        points,
-        log_w - total if np.isfinite(total) else log_w,
-        float(total - math.log(len(log_w))),
-        float(relative.std() / math.sqrt(len(log_w))),
-    )
+    if not np.isfinite(total):
+        return Weighted(points, log_w, -math.inf, 0.0)
+    relative = np.exp(log_w - total) * len(log_w)
+    error = float(relative.std() / math.sqrt(len(log_w)))
+    return Weighted(points, log_w - total, float(total - math.log(len(log_w))), error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +152,9 @@ def _fitted(points: Array, log_w: Array, stream: Stream) -> _Proposal:
 
 def _tempered(log_w: Array, least: float) -> Array:
     """Return tau log w for the largest tau in [0, 1] with this effective sample size, or about the largest there is."""
-    finite = np.where(np.isfinite(log_w), log_w - log_w.max(), -np.inf)
+    if not np.isfinite(log_w).any():
+        return np.zeros(len(log_w))
+    finite = np.where(np.isfinite(log_w), log_w - log_w[np.isfinite(log_w)].max(), -np.inf)
     least = min(least, 0.5 * np.isfinite(finite).sum())
     low, high = 0.0, 1.0
     if effective_size(finite) >= least:

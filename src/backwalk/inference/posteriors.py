@@ -218,17 +218,17 @@ class Posterior:
         """Draw weighted parameters given several observations of the same parameters.
 
         Observations that are independent given the parameters have the product of p(theta | x_i) over p(theta)^(n - 1).
-        The first round draws from the mean of p(theta | x_i) over the observations, later ones from mixtures of
-        Student's t distributions that are fitted to the weighted draws, in encoded coordinates. All draws have the
-        exact weights of this product: the method adds no error that the effective sample size
-        does not show. The model's own errors add up: those of n observations are n times those of ln p(theta | x) and
-        of ln p(theta), so that this serves a few tens of observations. A known `prior` avoids the second.
+        Draws come from mixtures of Student's t distributions in encoded coordinates. The first mixture is fitted to
+        draws of the p(theta | x_i), later ones to the weighted draws so far. All draws have the exact weights of this
+        product: unless a mode is missed, the method adds no error that the effective sample size does not show. The
+        model's own errors add up: those of n observations are n times those of ln p(theta | x) and of ln p(theta), so
+        that this serves a few tens of observations. A known `prior` avoids the second.
 
         Parameters
         ----------
         x : tensor or array, (m, k), or table with m rows, default=None
         n_each : int, default=1000
-            Draws of each round, of up to nine. Each takes a log-density for every observation.
+            Draws of each round, of up to eight. Each takes a log-density for every observation.
         effective_sample_size : float, default=400
             Rounds end where it is reached.
         random_state : int, numpy.random.Generator or RandomState, default=None
