@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 from scipy import special
+from threadpoolctl import threadpool_limits
 
 from backwalk.streams import Stream
 from backwalk.table.bounded_columns import BoundedColumn
@@ -154,7 +155,8 @@ def _best_log_density(rows: FloatArray, unseen: FloatArray) -> FloatArray:
 
     scores = list[FloatArray]()
     for size in _SIZES:
-        with warnings.catch_warnings():
+        # On a busy machine BLAS's threads wait for each other after each of the many small products.
+        with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore", ConvergenceWarning)
             # Means that start at rows: k-means would start OpenMP's threads.
             mixture = GaussianMixture(
