@@ -39,7 +39,7 @@ _MOST_TREES = 16  # per round of boosting, over all columns that trees are train
 _MOST_NUMBERS, _N_DRAWN, _N_DRAWS = 6, 256, 19  # columns, rows, and draws of each
 _N_TESTED = 256  # rows of the self-test
 _MOST_PANELS, _MOST_GIVEN, _N_GIVEN = 3, 4, 1_000  # columns, levels, and rows drawn given each
-_FEWEST_GIVEN = 30  # real rows that hold a level
+_FEWEST_GIVEN = 10  # real rows that hold a level
 
 
 def predicted_levels(model: DiffusionModel, rows: Rows, block: int) -> Rows:
@@ -163,7 +163,7 @@ def given_panels(model: DiffusionModel, real: Rows, stream: Stream) -> Iterator[
 
 
 def _frequent_levels(values: Rows, kind: ColumnKind) -> list[float]:
-    """Return up to four of the most frequent levels with 30 rows or more, in their order."""
+    """Return up to four of the most frequent levels with 10 rows or more, in their order."""
     shares = level_shares(values, kind.levels)
     n = int((~np.isnan(values)).sum())
     most = [k for k in np.argsort(-shares, kind="stable")[:_MOST_GIVEN] if shares[k] * n >= _FEWEST_GIVEN]

@@ -102,12 +102,15 @@ def value_text(schema: Schema, column: int, value: float) -> str:
 
     >>> value_text(Schema(("grade",), ("string",), "pyarrow", labels=(("A", "B"),)), 0, 1.0)
     'B'
+    >>> value_text(Schema(("year",), ("int64",), "pyarrow"), 0, 2007.0)
+    '2007'
     """
     if np.isnan(value):
         return "missing"
     labels, unit = schema.labels[column], schema.units[column]
     if labels is None and unit is None and not schema.is_boolean(column):
-        return significant(value)
+        may_be_a_year = float(value).is_integer() and 1000 <= value < 10_000
+        return f"{value:.0f}" if may_be_a_year else significant(value)
     return str(restored(np.array([value]), schema.types[column], labels, unit)[0].as_py())
 
 
