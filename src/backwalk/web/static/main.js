@@ -27,7 +27,7 @@ function visibleStages() {
 function reading() {
   const parts = visibleStages().map((stage) => {
     const { chain } = stage;
-    if (!chain) return "";
+    if (!chain || stage.snapshot) return "";
     const i = chain.index(state.p);
     return `t = ${number(chain.t[i], 4)} · ${fixed(100 * chain.alphaBar[i], 1)} % signal · log-SNR ${fixed(chain.logSnr[i], 2)}`;
   });

@@ -87,7 +87,7 @@ function snapshot(event) {
   const [stage] = session.stages, packed = u2Of(samples);
   stage.snapshot = { samples: packed, n: packed.length / 2, limits };
   stage.background = grid ? (pen, place, size) => arrows(pen, size, wayToEstimate(grid, limits), grid.size, { scale: 2, ink: "--trail", opacity: 0.55 }) : null;
-  stage.caption.textContent = `Rows that the network draws after ${count(step)} training steps${grid ? "; arrows lead towards x̂₀ at equal signal and noise" : ""}`;
+  stage.caption.textContent = `Rows that the network draws after ${count(step)} training step${step === 1 ? "" : "s"}${grid ? "; arrows lead towards x̂₀ at equal signal and noise" : ""}`;
   redraw();
 }
 
