@@ -10,7 +10,7 @@ import { rowsPanel } from "./panel_rows.js";
 import { trainFromLink, trainPanel } from "./panel_train.js";
 import { watchPanel } from "./panel_watch.js";
 import { frameTimes, pause, play, player, redraw, resetFrameTimes, showPosition, singleStep, startPlayer } from "./player.js";
-import { drawChain, onChain, openModel, session, startSession, tell, untell } from "./session.js";
+import { drawChain, onChain, openModel, session, startSession, tell, untell, usualCaption } from "./session.js";
 import { change, link, onChange, readFragment, state, writeFragment } from "./state.js";
 import { goTo, showTour } from "./tour.js";
 
@@ -143,7 +143,10 @@ function listenToKeys() {
 
 function react(changed) {
   if (changed.has("tab")) showTab();
-  if (changed.has("side")) showSide();
+  if (changed.has("side")) {
+    showSide();
+    if (state.tab !== "compare" && !session.stages[0].snapshot) session.stages[0].caption.textContent = usualCaption();
+  }
   if (changed.has("tour")) showTour();
   if (REDRAWS_CHAIN.some((name) => changed.has(name))) drawChain();
   if (changed.has("side") || changed.has("trails") || changed.has("row") || changed.has("p")) redraw();

@@ -89,7 +89,9 @@ function showNoChain() {
 
 // What stands under the picture where no panel says more.
 export function usualCaption() {
-  return session.card?.has_chain === false ? NO_CHAIN : "";
+  if (session.card?.has_chain === false) return NO_CHAIN;
+  const isOwn = session.chain?.header.forward_from === "model" && ["forward", "both"].includes(state.side);
+  return isOwn ? "The forward chain starts from rows of the model, as its data are not here." : "";
 }
 
 // Shows an error where people look, and to screen readers. Mistakes of ours go to the console as well.
