@@ -31,7 +31,7 @@ const STEPS = [
   {
     title: "A guess of the clean point",
     words: ["Take the noise out that the network sees, and what remains is x̂_0, the mean of the clean points that x_t may come from.",
-      "In much noise x̂_0 lies between the moons, because both are possible. As t falls it moves to one of them. The picture shows x̂_0 of all particles: drag the slider to the left, and watch the moons appear."],
+      "In much noise x̂_0 lies in the middle of the data, because all of them are possible. As t falls, fewer are, and it moves to these. The picture shows x̂_0 of all particles: drag the slider to the left, and watch the data appear."],
     formulas: () => [estimateRule()],
     set: { tab: "particle", side: "estimate", trails: false, row: 3, solver: "ancestral", evaluations: 50, variance: "", eta: 0 }, at: 0.7, lit: "x_0_hat",
   },
