@@ -11,6 +11,7 @@ from soak import (
     stops,
     table_files,
     training,
+    web,
     writers,
 )
 from soak.campaign import Campaign
@@ -182,6 +183,22 @@ CAMPAIGNS = [
         training.hard,
         35,
         7,
+    ),
+    Campaign(
+        "web",
+        "foreign Host and Origin, no cookie, traversal, bodies that are too large, lie or come slowly, garbage, markup",
+        "nothing served to others; 400 to 429 with a reason; markup stays text; /health within 1 s; memory bounded",
+        web.abuse,
+        420,
+        40,
+    ),
+    Campaign(
+        "web",
+        "64 clients at once, beside 64 that stall",
+        "each is answered, or 429; /health within 1 s; memory bounded",
+        web.crowd,
+        20,
+        1,
     ),
     Campaign(
         "determinism",

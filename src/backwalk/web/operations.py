@@ -152,7 +152,7 @@ class Operations:
 
     def _kept(self, workspace: Workspace, entry: DataEntry) -> Answer:
         record = entry.record()  # refuses tables that cannot be fitted
-        workspace.keep_data(entry.name, entry)
+        self.sessions.keep_data(workspace, entry)
         return record
 
     def _begun(

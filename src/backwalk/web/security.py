@@ -128,6 +128,8 @@ class Guard:
                 await answer_refusal(refused, guarded_send)
 
     def _check_source(self, scope: Scope, headers: _Headers) -> None:
+        if not scope["path"].isprintable():
+            raise Refusal(404, "There is nothing here.")
         hosts = headers.all("host")
         if len(hosts) != 1 or hosts[0].lower() not in self._launch.hosts:
             raise Refusal(403, "This server answers to its own address alone: open the address that it printed.")

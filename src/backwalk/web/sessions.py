@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from backwalk.web.refusals import Refusal
 
@@ -27,7 +27,7 @@ MOST_WORKSPACES = 32
 MOST_KEPT = 8  # tables, models and fits of a workspace, each of them
 LONGEST_IDLE = 2 * 3600.0  # seconds
 MOST_RUNNING = 2  # fits of all workspaces together
-MOST_CELLS = 2**25  # of the tables of a workspace
+MOST_CELLS, MOST_CELLS_IN_ALL = 2**23, 2**26  # of a table, and of all tables together
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _Item = TypeVar("_Item")
 
@@ -92,12 +92,18 @@ class Workspace:
         """Whether a fit is running."""
         return any(fit.is_running for fit in self.fits.items())
 
-    def keep_data(self, name: str, entry: DataEntry) -> None:
-        """Add a table; older ones make room for its cells."""
-        self.data.put(name, entry)
-        while sum(each.table.values.size for each in self.data.items()) > MOST_CELLS:
-            if not self.data.drop_oldest():
-                return
+    @property
+    def tables(self) -> dict[int, int]:
+        """The cells of all tables in it, by their identity: those of models and fits may be in no list any more."""
+        entries: list[DataEntry | None] = [*self.data.items()]
+        entries += [*(model.data for model in self.models.items()), *(fit.data for fit in self.fits.items())]
+        return {id(entry.table): entry.table.values.size for entry in entries if entry is not None}
+
+    def drop_oldest(self) -> bool:
+        """Drop the oldest table, model and fit, but for the last of each; return whether there was one to drop."""
+        shelves: list[Shelf[Any]] = [self.data, self.models, self.fits]
+        dropped = [shelf.drop_oldest() for shelf in shelves]
+        return any(dropped)
 
 
 class Sessions:
@@ -122,6 +128,27 @@ class Sessions:
             self._workspaces.move_to_end(name)
             self._workspaces[name].last_asked = now
             return self._workspaces[name]
+
+    def keep_data(self, workspace: Workspace, entry: DataEntry) -> None:
+        """Add a table to a workspace; older ones, and those of idle workspaces, make room for its cells.
+
+        Raises Refusal for a table that is too large.
+        """
+        cells = entry.table.values.size
+        if cells > MOST_CELLS:
+            raise Refusal(
+                413,
+                f"A table should have at most {MOST_CELLS:,} cells here, but has {cells:,}: give fewer rows, or use "
+                "`backwalk fit`.",
+            )
+        with self._lock:
+            workspace.data.put(entry.name, entry)
+            idle = [each for each in self._workspaces.values() if each is not workspace and not each.is_running]
+            while sum(sum(each.tables.values()) for each in self._workspaces.values()) > MOST_CELLS_IN_ALL:
+                if idle:
+                    del self._workspaces[idle.pop(0).name]
+                elif workspace.is_running or not workspace.drop_oldest():
+                    return
 
     def begin(self, workspace: Workspace, name: str, fit: Fit) -> None:
         """Start a fit, which gets the id `name`. Raises Refusal where one is running, or too many are elsewhere."""
