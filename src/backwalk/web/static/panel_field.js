@@ -113,7 +113,8 @@ async function load() {
     if (!answer) parts.figure.textContent = "An exported page does not hold this picture.";
     else if (density) showDensity(answer);
     else showField(answer);
-    parts.when.textContent = density ? "At t = 0, clean data." : `At t = ${Math.max(1, Math.round(nowAt().t))}. Move the slider for other noise levels.`;
+    const others = { absent: " The other columns count as absent.", mean: " The other columns are at their mean." }[answer?.header.others] || "";
+    parts.when.textContent = density ? "At t = 0, clean data." : `At t = ${Math.max(1, Math.round(nowAt().t))}. Move the slider for other noise levels.${others}`;
     say("The field is drawn.");
   } catch (error) {
     tell(error);

@@ -63,6 +63,7 @@ export async function drawChain() {
     return;
   }
   document.body.classList.add("waiting");
+  const slow = setTimeout(() => { session.stages[0].caption.textContent = "Drawing the chain."; }, 400);
   try {
     session.chain = await fetchChain(state.model, chainBody(), signal);
     const [stage] = session.stages;
@@ -75,6 +76,7 @@ export async function drawChain() {
     if (error.name === "AbortError") return;
     tell(error);
   } finally {
+    clearTimeout(slow);
     if (!signal.aborted) document.body.classList.remove("waiting");
   }
 }

@@ -127,10 +127,17 @@ export class Stage {
       pen.textAlign = "left";
       for (const { at: z, label: text } of y.ticks) {
         const [, at] = this.place([left, z]);
-        if (at < 14 || at > this.size - 24) continue;
+        if (at < 34 || at > this.size - 24) continue;
         this.line(pen, 0, at, this.size, at);
         pen.fillText(text.replace("-", "−"), 6, at - 4);
       }
+    }
+    if (axes) {
+      const short = (name) => (name.length > 28 ? `${name.slice(0, 27)}…` : name);
+      pen.font = `600 11px ${getComputedStyle(document.body).fontFamily}`;
+      pen.fillText(short(axes[1].name), 6, 14);
+      pen.textAlign = "right";
+      pen.fillText(short(axes[0].name), this.size - 8, this.size - 20);
     }
     if (this.background) this.background(pen, (point) => this.place(point), this.size);
   }
