@@ -141,8 +141,12 @@ def test_the_bound_is_the_library_s(page, moons, same_fit):
     ladder = {step["name"]: step for step in answer["ladder"]}
     assert list(ladder) == ["entropy", "ode", "bound"]
     assert ladder["entropy"]["value"] == pytest.approx(two_moons().entropy)
-    assert ladder["bound"]["value"] == pytest.approx(terms.total, rel=1e-6)
-    assert ladder["ode"]["value"] == pytest.approx(-same_fit.score_samples(rows).mean(), rel=1e-6)
+    assert answer["bound"] == pytest.approx(terms.total, rel=1e-6)
+    truth = two_moons().log_prob(rows)
+    for name, nats in (("bound", terms.per_row.numpy()), ("ode", -same_fit.score_samples(rows))):
+        above = nats + truth  # paired with the entropy, row by row
+        assert ladder[name]["value"] == pytest.approx(two_moons().entropy + above.mean(), rel=1e-6)
+        assert ladder[name]["error"] == pytest.approx(above.std(ddof=1) / 10.0, rel=1e-6)
     total = answer["prior"] + sum(term["value"] for term in answer["terms"]) + answer["reconstruction"]
     assert total == pytest.approx(terms.total)
     assert [term["t"] for term in answer["terms"]] == list(range(2, 31))

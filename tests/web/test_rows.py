@@ -7,6 +7,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from backwalk.datasets import mixed_arcs
 from tests.web.conftest import Tab
 
 
@@ -86,6 +87,16 @@ def test_what_cannot_be_drawn_is_refused(page, arcs, name, body):
     answered = page.post(f"/api/models/{arcs}/{name}", body)
     assert answered.status == 400, answered.content
     assert answered.message
+
+
+def test_the_ladder_of_a_mixed_table_has_its_entropy(page, arcs):
+    """Labels have other codes in the model than in the density, wherever their order is not the alphabet's."""
+    answer = page.answer(f"/api/models/{arcs}/bound", {"n": 60})
+    ladder = {step["name"]: step for step in answer["ladder"]}
+    density = mixed_arcs()
+    assert ladder["entropy"]["value"] == pytest.approx(density.entropy)
+    for name in ("ode", "bound"):  # no model is better, but by chance
+        assert ladder[name]["value"] > density.entropy - 6.0 * ladder[name]["error"]
 
 
 def test_models_of_whole_rows_refuse_conditions(page, moons):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,13 @@ from numpy.typing import NDArray
 from backwalk.formatting import as_json
 from backwalk.model import bound, log_density, sample_rows
 from backwalk.streams import Stream
+from backwalk.table import as_table, match_columns
 from backwalk.web.models import ModelEntry
 from backwalk.web.pictures import fitted_rows
 from backwalk.web.requests import BoundRequest
+from backwalk.web.tables import as_rows
+
+Array = NDArray[np.float64]
 
 
 def bound_terms(entry: ModelEntry, request: BoundRequest) -> dict[str, Any]:
@@ -22,23 +27,11 @@ def bound_terms(entry: ModelEntry, request: BoundRequest) -> dict[str, Any]:
     Rows are new draws where the density is known, otherwise rows of the fit, or the model's own.
     """
     model = entry.model
-    values, whose = _rows(entry, request)
+    values, truth, whose = _rows(entry, request)
     terms = bound(model, values, stream=Stream(request.seed).child("bound"))
     ode = log_density(model, values)
-    nats = -ode.log_prob.numpy()
-    ladder = []
-    if entry.density is not None:
-        entropy, error = entry.density.entropy, entry.density.entropy_standard_error
-        ladder.append({"name": "entropy", "value": entropy, "error": error})
-    ladder += [
-        {
-            "name": "ode",
-            "value": float(nats.mean()),
-            "error": float(nats.std(ddof=1) / math.sqrt(len(nats))),
-            "solver_error": float(ode.solver_error.mean()),
-        },
-        {"name": "bound", "value": terms.total, "error": terms.total_standard_error},
-    ]
+    ladder = _ladder(entry, truth, {"ode": -ode.log_prob.numpy(), "bound": terms.per_row.numpy()})
+    ladder["ode"]["solver_error"] = float(ode.solver_error.mean())
     record = {
         "n": len(values),
         "seed": request.seed,
@@ -55,18 +48,44 @@ def bound_terms(entry: ModelEntry, request: BoundRequest) -> dict[str, Any]:
         "reconstruction_error": terms.reconstruction_standard_error,
         "levels": terms.levels,
         "levels_error": terms.levels_standard_error,
-        "ladder": ladder,
+        "bound": terms.total,
+        "bound_error": terms.total_standard_error,
+        "ladder": [{"name": name, **step} for name, step in ladder.items()],
+        "is_paired": entry.density is not None,
     }
     return as_json(record)  # type: ignore[no-any-return]
 
 
-def _rows(entry: ModelEntry, request: BoundRequest) -> tuple[NDArray[np.float64], str]:
-    """Return rows to score, and whose they are."""
+def _ladder(entry: ModelEntry, truth: Array | None, by_row: Mapping[str, Array]) -> dict[str, dict[str, float]]:
+    """Return figures with their errors, from the least; `by_row` are nats, (n,), of each row, and `truth` is its ln p.
+
+    Where the density is known, a figure is the entropy plus the mean of its difference to -ln p of the same row: rows
+    that are likely or not under both then cancel, and the error is several times smaller.
+    """
+    if entry.density is None or truth is None:
+        return {name: _mean(nats) for name, nats in by_row.items()}
+    entropy, error = entry.density.entropy, entry.density.entropy_standard_error
+    ladder = {"entropy": {"value": entropy, "error": error}}
+    for name, nats in by_row.items():
+        above = _mean(nats + truth)
+        ladder[name] = {"value": entropy + above["value"], "error": math.hypot(above["error"], error)}
+    return ladder
+
+
+def _mean(nats: Array) -> dict[str, float]:
+    return {"value": float(nats.mean()), "error": float(nats.std(ddof=1) / math.sqrt(len(nats)))}
+
+
+def _rows(entry: ModelEntry, request: BoundRequest) -> tuple[Array, Array | None, str]:
+    """Return rows to score, their true log-density, if it is known, and whose they are."""
     stream = Stream(request.seed)
     if entry.density is not None:
-        return entry.density.sample_rows(0, request.n, stream=stream.child("unseen")), "new draws"
+        drawn = entry.density.sample_rows(0, request.n, stream=stream.child("unseen"))
+        # The model's codes of labels may have another order than the density's.
+        values = match_columns(as_table(as_rows(entry.density, drawn)), entry.model.schema).values
+        return values, entry.density.log_prob(drawn), "new draws"
     if entry.data is not None:
         rows = fitted_rows(entry)
         order = stream.child("rows").permutation(len(rows))[: request.n]
-        return rows[order], "rows of the fit"
-    return sample_rows(entry.model, 0, request.n, stream=stream.child("own")), "the model's own rows"
+        return rows[order], None, "rows of the fit"
+    return sample_rows(entry.model, 0, request.n, stream=stream.child("own")), None, "the model's own rows"
