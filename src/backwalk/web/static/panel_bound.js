@@ -21,7 +21,14 @@ function showBars() {
   parts.reading.textContent = `Step t = ${lit.t} costs ${number(lit.value, 3)} ± ${number(lit.error, 2)} nats.`;
 }
 
+// A table of all terms, made when it is opened.
+function showNumbers() {
+  if (!parts.all.open || !answer) return;
+  parts.numbers.replaceChildren(tableOf("The bound's terms", ["step t", "nats per row"], answer.terms.map(({ t, value, error }) => [String(t), `${number(value, 3)} ± ${number(error, 2)}`])));
+}
+
 function showAll() {
+  showNumbers();
   parts.lit = null;
   showBars();
   const sum = answer.terms.reduce((total, term) => total + term.value, 0);
@@ -66,11 +73,13 @@ export const boundPanel = {
     parts.root = root;
     parts.bars = el("div", { class: "chart-box", id: "bound-bars" });
     parts.reading = el("p", { class: "hint" });
+    parts.numbers = el("div", {});
+    parts.all = el("details", { ontoggle: showNumbers }, el("summary", {}, "The bars as numbers"), parts.numbers);
     parts.ladder = el("div", { id: "bound-ladder" });
     parts.parts = el("div", {});
     add(root,
       el("p", { class: "lead" }, "How good is the model, in nats? The bound L is never below the entropy on average, and each step of the chain adds its part."),
-      formula("The bound", boundRule()), parts.bars, parts.reading, el("h2", {}, "The ladder of figures"),
+      formula("The bound", boundRule()), parts.bars, parts.reading, parts.all, el("h2", {}, "The ladder of figures"),
       el("p", { class: "soft" }, "No model can be below the entropy in expectation. The ODE and the chain are two models of one network, so each has its own figure. Whiskers are two standard errors."),
       parts.ladder, el("h2", {}, "The parts"), parts.parts,
     );
