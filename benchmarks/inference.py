@@ -27,7 +27,7 @@ from benchmarks.tables import shown, table
 
 TITLE = "Posteriors of simulators"
 EXACT = "exact posterior"
-METHODS = {"Diffusion": "data", "Diffusion, any condition": "any"}
+METHODS = {"Diffusion": "data", "Diffusion any": "any"}
 """The methods, and which columns may be given in training: the data alone, or any."""
 _COLUMNS = {
     "c2st_mlp": "C2ST, perceptron",

@@ -23,22 +23,22 @@ from benchmarks.tables import table
 TITLE = "Pooled regressions on tables with gaps"
 TRUTH = np.array([1.0, 1.0, -0.5, 0.8])
 """The intercept and the slopes of x1, x2 and x3."""
-METHODS = ("no gaps", "complete cases", "mean imputation", "chained ridge, pooled", "Diffusion, pooled")
+METHODS = ("no gaps", "complete cases", "mean imputation", "chained ridge", "Diffusion")
 _WORDS = {
     "no gaps": "the table before cells are removed: the floor",
     "complete cases": "the rows without gaps",
     "mean imputation": "each gap filled by the mean of its column",
-    "chained ridge, pooled": "IterativeImputer of scikit-learn with sample_posterior; the truth is linear too",
-    "Diffusion, pooled": "`impute(n_draws=m)`, pooled by Rubin's rules",
+    "chained ridge": "scikit-learn's IterativeImputer with sample_posterior, pooled; the truth is linear too",
+    "Diffusion": "`impute(n_draws=m)`, pooled by Rubin's rules",
 }
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows of a table, seconds of a fit, imputed tables, shares of gaps, repetitions and methods."""
+    """Rows of a table, seconds of a fit (None: it ends by itself), imputed tables, repetitions, shares and methods."""
 
     n: int
-    budget: float
+    budget: float | None
     n_draws: int
     n_seeds: int
     shares: tuple[float, ...] = (0.2, 0.5)
@@ -49,9 +49,9 @@ class Sizes:
 
 
 SIZES = {
-    "quick": Sizes(80, 1.0, 3, 1, (0.2,), ("complete cases", "Diffusion, pooled")),
-    "short": Sizes(500, 5.0, 20, 5),
-    "full": Sizes(500, 10.0, 20, 200),
+    "quick": Sizes(80, 1.0, 3, 1, (0.2,), ("complete cases", "Diffusion")),
+    "short": Sizes(500, None, 20, 5),
+    "full": Sizes(500, None, 20, 200),
 }
 
 
@@ -110,7 +110,7 @@ def estimated(method: str, complete: pd.DataFrame, rows: pd.DataFrame, sizes: Si
         q, u, freedom = regression(filled)
         half = student_quantile(freedom, tail=0.025) * np.sqrt(u)
         return q, np.column_stack([q - half, q + half])
-    if method == "Diffusion, pooled":
+    if method == "Diffusion":
         model = Diffusion(max_time=sizes.budget, random_state=seed, verbose=False).fit(rows)
         tables = model.impute(rows, n_draws=sizes.n_draws, random_state=seed)
     else:
