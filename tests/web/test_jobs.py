@@ -36,6 +36,7 @@ def test_a_stopped_fit_goes_on_to_the_model_of_an_uninterrupted_one(running, lat
     on = tab.answer(f"/api/fits/{fit}/go-on")["fit"]
     *_, (_, kind, done) = tab.events(on)
     assert (kind, done["stopped"], done["step"]) == ("done", False, 400)
+    assert list(running.server.sessions.workspace(tab.name).folder.iterdir()) == []
     whole = Diffusion(n_steps=20, denoiser=NETWORK, max_steps=400, random_state=1, verbose=False)
     whole.fit(two_moons().sample(300, random_state=1))
     np.testing.assert_array_equal(rows(tab, done["model"]), whole.sample(20, random_state=0))

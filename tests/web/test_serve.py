@@ -124,6 +124,7 @@ def test_workspaces_are_bounded_in_number_and_time(monkeypatch):
     for bad in (None, "short", "a" * 65, "with space", "../../x", "a/b/c/d/e"):
         with pytest.raises(Refusal, match="8 to 64"):
             own.workspace(bad)
+    assert not first[1].folder.exists()
     folder = first[0].folder
     assert folder.is_dir()
     own.stop()

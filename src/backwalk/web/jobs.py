@@ -190,6 +190,8 @@ class Fit:
             _LOG.error("a fit failed:\n%s", traceback.format_exc())
             self._put("failed", message=OUR_MISTAKE)
         finally:
+            if not self.can_resume:
+                self.checkpoint.unlink(missing_ok=True)
             self._is_over = True
             self._tell()
 

@@ -8,6 +8,7 @@ where there are too many; those that train stay.
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 import threading
 import time
@@ -146,7 +147,7 @@ class Sessions:
             idle = [each for each in self._workspaces.values() if each is not workspace and not each.is_running]
             while sum(sum(each.tables.values()) for each in self._workspaces.values()) > MOST_CELLS_IN_ALL:
                 if idle:
-                    del self._workspaces[idle.pop(0).name]
+                    self._drop(idle.pop(0))
                 elif workspace.is_running or not workspace.drop_oldest():
                     return
 
@@ -180,11 +181,15 @@ class Sessions:
         if self._own_folder is not None:
             self._own_folder.cleanup()
 
+    def _drop(self, workspace: Workspace) -> None:
+        del self._workspaces[workspace.name]
+        shutil.rmtree(workspace.folder, ignore_errors=True)
+
     def _make_room(self, now: float) -> None:
         idle = [each for each in self._workspaces.values() if not each.is_running]
         n_over = len(self._workspaces) + 1 - MOST_WORKSPACES
         old = [each for each in idle if now - each.last_asked > LONGEST_IDLE]
         for workspace in old if n_over <= len(old) else idle[:n_over]:
-            del self._workspaces[workspace.name]
+            self._drop(workspace)
         if len(self._workspaces) >= MOST_WORKSPACES:
             raise Refusal(429, f"{MOST_WORKSPACES} tabs are training: close one of them.")
