@@ -20,9 +20,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from backwalk.web import security, serve
-from backwalk.web.app import Server
 from backwalk.web.security import Launch
 from backwalk.web.serve import PageServer, bound_socket, configured
+from backwalk.web.state import Server
 from soak.campaign import outcome_of
 from soak.children import forked, left
 

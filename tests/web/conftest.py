@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from backwalk.web.app import Server
 from backwalk.web.security import Launch
 from backwalk.web.serve import PageServer, bound_socket, configured
+from backwalk.web.state import Server
 
 LONGEST = 60.0  # seconds, of hangs alone
 

@@ -69,6 +69,15 @@ def test_a_particle_s_arithmetic_is_the_chain_s(page, moons, same_fit, request_o
         assert list(answer["x_0"].values()) == pytest.approx(rows[5].tolist())
 
 
+def test_particles_of_one_chain_are_those_of_their_rows(page, moons, same_fit):
+    """The states of a chain are kept for the next click."""
+    for row in (7, 2050, 8, 7):
+        answer = page.answer(f"/api/models/{moons['model']}/particle", {"row": row, "seed": 11})
+        steps = row_steps(same_fit.model_, row, stream=Stream(11).child("sample"))
+        assert [own["x_t"] for own in answer["steps"]] == [step.x_t.double().tolist() for step in steps]
+        assert [own["noise"] for own in answer["steps"]] == [step.noise.double().tolist() for step in steps]
+
+
 def vars_of(model):
     return {name: getattr(model, name) for name in model.__dataclass_fields__}
 

@@ -61,7 +61,8 @@ def test_the_shipped_model_is_good(data):
 def test_the_first_answers_load_no_torch():
     code = """if True:
         import asyncio, json, sys
-        from backwalk.web.app import Server, make_app
+        from backwalk.web.app import make_app
+        from backwalk.web.state import Server
         from backwalk.web.security import Launch
         from backwalk.web import start
 

@@ -75,11 +75,17 @@ class RowStep:
 
 
 def row_steps(
-    model: DiffusionModel, row: int, *, stream: Stream, sampler: Sampler | str | None = None
+    model: DiffusionModel,
+    row: int,
+    *,
+    stream: Stream,
+    sampler: Sampler | str | None = None,
+    walked: Sequence[ChainState] | None = None,
 ) -> list[RowStep]:
     """Return the steps of row number `row` of a sample, from x_N to x_0.
 
-    Raises InvalidInput for a row number below 0, and where all columns have levels.
+    `walked` are the states of the row's whole tile by `walk_tiles`, if the caller has them. Raises InvalidInput for a
+    row number below 0, and where all columns have levels.
     """
     if not is_whole(row) or row < 0:
         raise InvalidInput(f"row should be an integer >= 0, but got {row!r}: rows count from 0.")
@@ -87,11 +93,12 @@ def row_steps(
     times = visited_times(model, chosen)
     schedule = model.schedule.respace(times)
     solver = chosen.solver_class.make(reverse_variances(model, times), chosen.eta)
-    states = list(walk_tiles(model, row, row + 1, stream=stream, sampler=chosen))
+    states = list(walk_tiles(model, row, row + 1, stream=stream, sampler=chosen)) if walked is None else walked
+    own = 0 if walked is None else row % TILE_ROWS
     steps, past = list[RowStep](), list[tuple[Tensor, Tensor]]()
     for place, before, after in zip(range(len(times), 0, -1), states, states[1:], strict=False):
         assert after.x_0_hat is not None
-        x_t, x_0_hat, x_next = before.x_t[0], after.x_0_hat[0], after.x_t[0]
+        x_t, x_0_hat, x_next = before.x_t[own], after.x_0_hat[own], after.x_t[own]
         past = [(x_t.double(), x_0_hat.double()), *past][: solver.n_visits]
         weights = step_weights(solver, place, schedule, len(past))
         of_points = zip((point for point, _ in past), weights.x_t, strict=False)
@@ -109,7 +116,7 @@ def row_steps(
                 eps_theta=(past[0][0] - a * past[0][1]) / b,
                 mean=mean,
                 sigma=weights.eps,
-                noise=torch.zeros_like(x_t) if after.eps is None else after.eps[0],
+                noise=torch.zeros_like(x_t) if after.eps is None else after.eps[own],
                 x_next=x_next,
                 weights=weights,
             )

@@ -10,20 +10,14 @@ import asyncio
 import base64
 import hashlib
 import json
-import logging
 import re
-import threading
-import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 from urllib.parse import unquote
 
-import anyio
-from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -35,79 +29,11 @@ from backwalk.errors import BackwalkError
 from backwalk.web import start
 from backwalk.web.refusals import OUR_MISTAKE, Refusal, refusal_of
 from backwalk.web.security import Guard, Launch, policy
-from backwalk.web.sessions import Sessions, Workspace
-
-if TYPE_CHECKING:
-    from backwalk.web.operations import Operations
+from backwalk.web.state import Server
 
 STATIC = Path(str(files("backwalk.web"))) / "static"
-MOST_AT_ONCE = 2  # requests that compute
-MOST_WAITING = 128  # that wait for their turn
 SECONDS_BEFORE_LOADING = 2.0  # the library, unless a request needs it earlier
 _REPORT_POLICY = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"  # its own policy stands in the page
-_LOG = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
-_Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class Server:
-    """The state behind the routes. `model` and `data` are paths, or a built-in density, that the page opens with."""
-
-    def __init__(self, *, model: str | None = None, data: str | None = None) -> None:
-        self.sessions = Sessions()
-        self._model, self._data = model, data
-        self._loading = threading.Lock()
-        self._waiting = 0
-
-    @cached_property
-    def _limiters(self) -> dict[bool, anyio.CapacityLimiter]:
-        """Reports, which take a minute, wait in a line of their own."""
-        return {False: anyio.CapacityLimiter(MOST_AT_ONCE), True: anyio.CapacityLimiter(1)}
-
-    @cached_property
-    def _operations(self) -> Operations:
-        with self._loading:
-            from backwalk.web.opening import opened
-
-            return opened(self.sessions, model=self._model, data=self._data)
-
-    def operations(self) -> Operations:
-        """Return the operations; the library loads at the first call."""
-        return self._operations
-
-    def load(self) -> None:
-        """Load the library in the background."""
-        threading.Thread(target=self._load, name="backwalk loads", daemon=True).start()
-
-    def _load(self) -> None:
-        try:
-            self.operations()
-        except Exception:  # a request will meet it again, and answer it
-            _LOG.debug("loading failed:\n%s", traceback.format_exc())
-
-    async def compute(self, function: Callable[[Operations], _Result], *, is_report: bool = False) -> _Result:
-        """Return function(operations), called in a worker thread. Raises Refusal where too many wait already."""
-        if self._waiting >= MOST_WAITING:
-            raise Refusal(429, "Too many requests are waiting: try again in a moment.")
-        self._waiting += 1
-        try:
-            return await to_thread.run_sync(lambda: function(self.operations()), limiter=self._limiters[is_report])
-        finally:
-            self._waiting -= 1
-
-    def workspace(self, request: Request) -> Workspace:
-        """Return the workspace of the tab that a request comes from."""
-        name = request.headers.get("x-backwalk-workspace") or request.query_params.get("workspace")
-        return self.sessions.workspace(name)
-
-    def given_models(self) -> list[dict[str, str]]:
-        """Return the model that the page was opened with, as the list of models has it."""
-        return [] if self._model is None else [{"model": start.GIVEN, "title": Path(self._model).name}]
-
-    @property
-    def opened(self) -> str | None:
-        """What the page was opened with: "model", "data" or None."""
-        return "model" if self._model is not None else "data" if self._data is not None else None
 
 
 def make_app(launch: Launch, server: Server, *, static: Path = STATIC) -> Guard:

@@ -22,7 +22,7 @@ from backwalk.atomic_files import whole_file
 from backwalk.errors import InvalidInput
 from backwalk.formatting import as_json
 from backwalk.model import visited_times
-from backwalk.web import code, pictures, scores, start
+from backwalk.web import code, pictures, planes, scores, start
 from backwalk.web.app import STATIC
 from backwalk.web.models import ModelEntry
 from backwalk.web.opening import opened
@@ -110,11 +110,11 @@ def answers_of(entry: ModelEntry) -> dict[str, Any]:
         "chain": _packed(pictures.chain(entry, ChainRequest(n=N_POINTS))),
         "particles": {str(row): pictures.particle(entry, ParticleRequest(row=row)) for row in rows},
         "fields": [
-            {"t": t, "what": what, "packed": _packed(pictures.field(entry, FieldRequest(t=t, what=what)))}
+            {"t": t, "what": what, "packed": _packed(planes.field(entry, FieldRequest(t=t, what=what)))}
             for t in sorted(set(chosen))
             for what in _FIELDS
         ],
-        "density": _packed(pictures.density(entry, DensityRequest())) if is_plane else None,
+        "density": _packed(planes.density(entry, DensityRequest())) if is_plane else None,
         "bound": scores.bound_terms(entry, BoundRequest()),
         "code": code.of_model(entry, DrawRequest()),
     }

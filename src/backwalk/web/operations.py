@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backwalk.web import code, pictures, reports, rows, scores
+from backwalk.web import code, pictures, planes, reports, rows, scores
 from backwalk.web.jobs import Fit
 from backwalk.web.models import ModelEntry
 from backwalk.web.packing import Packed
@@ -52,8 +52,8 @@ class File:
 OF_MODEL: Mapping[str, tuple[type[Request], Callable[[ModelEntry, Any], Answer]]] = {
     "chain": (ChainRequest, pictures.chain),
     "particle": (ParticleRequest, pictures.particle),
-    "field": (FieldRequest, pictures.field),
-    "density": (DensityRequest, pictures.density),
+    "field": (FieldRequest, planes.field),
+    "density": (DensityRequest, planes.density),
     "bound": (BoundRequest, scores.bound_terms),
     "rows": (RowsRequest, rows.rows),
     "conditional": (ConditionalRequest, rows.conditional),

@@ -15,8 +15,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from backwalk.errors import InvalidInput
 from backwalk.web import start
-from backwalk.web.app import Server, make_app
+from backwalk.web.app import make_app
 from backwalk.web.security import LOOPBACK, Launch
+from backwalk.web.state import Server
 
 LONGEST_HEADERS = 10.0  # seconds until the headers of a request are complete
 MOST_CONNECTIONS = 256
