@@ -221,7 +221,7 @@ def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
     """z is the coordinate of theta > 0, and normal; x = z + N(0, 1/4): z given x_1..x_n is normal."""
     monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
     monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 80.0)
-    codec = Codec((BoundedColumn(NumberColumn(1.0, 1.0, 0.0, None), -1.0, None, 3.0), NumberColumn(0.0, 1.0)))
+    codec = Codec((BoundedColumn(NumberColumn(1.0, 1.0, 0.0, None), -1.0, None, 0.3), NumberColumn(0.0, 1.0)))
     of_theta = Codec(codec.columns[:1])
     denoiser = GaussianDenoiser(torch.zeros(2).double(), torch.tensor([[1.0, 1.0], [1.0, 1.25]]).double())
     schedule = NoiseSchedule.log_snr_uniform(50, log_snr_max=14.0, log_snr_min=-14.0)
@@ -235,7 +235,7 @@ def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
             )
 
     made = posterior(oracle_model(denoiser, codec.decode(z), schedule, codec=codec), given=[1], prior=Prior())
-    x = np.array([[1.9], [2.6], [2.2]])
+    x = np.array([[-1.9], [-2.6], [-2.2]])  # near the bound, where the map bends
     law = stats.norm(x.sum() / (len(x) + 0.25), np.sqrt(0.25 / (len(x) + 0.25)))
     weighted = made.weighted_draws(x, n_each=60, effective_sample_size=80.0, random_state=0)
     of_z = of_theta.encode(weighted.theta)[:, 0]
