@@ -59,7 +59,7 @@ export async function rowsOf(recipe) {
 async function get(ask) {
   const turn = (asked += 1);
   session.data = null;
-  untell();
+  if (turn > 1) untell(); // what stands there before the first rows is not about rows
   parts.summary.textContent = "Getting the rows.";
   parts.root.dispatchEvent(new Event("data"));
   const data = await attempt(null, ask);

@@ -216,6 +216,10 @@ async function start() {
     if (action === "tour") goTo(1);
   });
   listenToKeys();
+  document.querySelector(".skip").addEventListener("click", (event) => { // the fragment holds the state
+    event.preventDefault();
+    tabButton(open.name).focus();
+  });
   new ResizeObserver(redraw).observe(byId("stages"));
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   window.addEventListener("hashchange", () => location.reload());
