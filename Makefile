@@ -5,22 +5,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-pyproject
 BENCH_STAMP := $(VENV)/.installed-bench
+WEB_STAMP := $(VENV)/.installed-test-web
 
 # Each worker runs its tests on one thread: threads that wait for a busy core make small products far slower.
 # `worksteal` starts each worker on a contiguous part, so that tests of one file share what they fit.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
-.PHONY: demo test trust test-slow floor versions mutants soak check format notebook bench bench-full clean
+.PHONY: demo test trust test-web test-slow floor versions mutants soak check format notebook bench bench-full clean
 
 demo: $(STAMP)
 	$(BIN)/backwalk demo --force
 
 test: $(STAMP)
-	$(PYTEST) -m "not slow and not campaign"
+	$(PYTEST) -m "not slow and not campaign and not browser"
 
 # Whole programs end to end: the README's commands, the notebook, the demos, a short part of every campaign of `soak`.
 trust: $(STAMP)
 	$(PYTEST) -m campaign
+
+# The page in Chromium, which has to be there (BACKWALK_CHROMIUM names one in an unusual place). Without it all is skipped,
+# but for CI=true, where that is a failure. One worker: a browser, its server and a training fit fill two cores.
+test-web: $(WEB_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/browser
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow
@@ -77,3 +83,7 @@ $(BENCH_STAMP): $(STAMP)
 	@failed=; peers=$$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])') || exit 1; \
 		for peer in $$peers; do $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$peer" || failed="$$failed $$peer"; done; \
 		if [ -z "$$failed" ]; then touch $@; else echo "not installed, and left out:$$failed" >&2; fi
+
+$(WEB_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test-web]"
+	@touch $@

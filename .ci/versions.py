@@ -81,7 +81,17 @@ def tested(python: str, wanted: Sequence[str], folder: Path, *, borrow_torch: bo
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     versions = "import torch, numpy, sys; print('Python', sys.version.split()[0], 'torch', torch.__version__, "
     subprocess.run([own, "-c", versions + "'NumPy', numpy.__version__)"], env=environment, check=True)
-    pytest = [own, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow and not campaign"]
+    pytest = [
+        own,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not slow and not campaign and not browser",
+    ]
     pytest += [] if strict else ["-o", "filterwarnings=default", "--disable-warnings"]
     return subprocess.run([*pytest, *SMOKE], cwd=ROOT, env=environment).returncode == 0
 
