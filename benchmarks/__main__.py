@@ -27,6 +27,7 @@ from benchmarks import (
     suite,
     time_to_quality,
     turns,
+    web,
 )
 from benchmarks.record import Store
 
@@ -47,6 +48,7 @@ PARTS: dict[str, ModuleType] = {
     "any_cost": any_cost,
     "inference": inference,
     "rubin": rubin,
+    "web": web,
 }
 HERE = Path(__file__).parent
 OUT = HERE.parent / "out"

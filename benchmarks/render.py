@@ -25,6 +25,7 @@ from benchmarks import (
     suite,
     time_to_quality,
     turns,
+    web,
 )
 from benchmarks.draws import Results
 from benchmarks.methods import NotebookAsWritten
@@ -48,6 +49,7 @@ SECTIONS = (
     bfloat16,
     growth,
     large_table,
+    web,
 )
 
 
