@@ -9,7 +9,7 @@ import pytest
 
 from backwalk.cli import main
 from backwalk.errors import InvalidInput
-from backwalk.web.export import bundled, export
+from backwalk.web.export import bundled, write_page
 from backwalk.web.packing import unpacked
 
 MODULES = {
@@ -49,7 +49,7 @@ def test_modules_that_cannot_be_put_together_are_refused(text, message):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     path = tmp_path_factory.mktemp("exported") / "page.html"
-    export(path)
+    write_page(path)
     return path.read_text(encoding="utf-8")
 
 

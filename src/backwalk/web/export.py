@@ -46,7 +46,7 @@ _EXPORT = re.compile(r"^export (?=(?:async function\*?|function\*?|const|class) 
 _OTHER = re.compile(r"^(?:import|export)\b.*$", re.MULTILINE)
 
 
-def export(path: str | Path, *, model: str | None = None, overwrite: bool = False) -> None:
+def write_page(path: str | Path, *, model: str | None = None, overwrite: bool = False) -> None:
     """Write the page of a model, by default the shipped one, to an .html file.
 
     Raises InvalidInput for a name that does not end in .html, and for a model that has no chain.

@@ -22,7 +22,6 @@ from backwalk.cli.output import say
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.option(
     "--export",
-    "exported",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Write the page of MODEL as one .html file that needs no server, and end.",
@@ -30,7 +29,7 @@ from backwalk.cli.output import say
 @force_option
 @verbosity_options
 @click.pass_context
-def web(context: click.Context, /, source: str | None, exported: Path | None, **options: Any) -> None:
+def web(context: click.Context, /, source: str | None, export: Path | None, **options: Any) -> None:
     """Open a page on which noise becomes data.
 
     The page shows a model that backwalk ships with, MODEL, or the rows of DATA, and trains models of them. It needs
@@ -47,12 +46,12 @@ def web(context: click.Context, /, source: str | None, exported: Path | None, **
     from backwalk.web.serve import serve, sources
 
     opened = sources(source)
-    if exported is None:
+    if export is None:
         serve(**opened, port=options["port"], browser=not options["no_browser"], say=lambda text: say(context, text))
         return
     if "data" in opened:
         raise click.UsageError("--export writes the page of a MODEL: fit one to DATA first.")
-    from backwalk.web.export import export
+    from backwalk.web.export import write_page
 
-    export(exported, **opened, overwrite=options["force"])
-    say(context, f"page: {exported.resolve()}")
+    write_page(export, **opened, overwrite=options["force"])
+    say(context, f"page: {export.resolve()}")
