@@ -729,7 +729,7 @@ def test_times_of_the_page_are_medians_of_what_was_measured():
         {"key": {"what": "moves", "seed": seed}, "address": 0.5, "ready": 1.5, "moving": moving}
         for seed, moving in enumerate((2.0, 1.75, 4.0))
     ]
-    never = {"key": {"what": "sharp", "seed": 0}, "sharp": None, "fitted": 9.0, "drawn": 9.5}
+    never = {"key": {"what": "sharp", "seed": 0}, "sharp": None, "settled": 2.0, "fitted": 9.0, "drawn": 9.5}
     told = web.told([*results, never], Path())
     assert "| 2.00 s | 1.75 to 4.00 | 3 |" in " ".join(told.split()).replace("| | ", "| ")
     assert "Train" in told
