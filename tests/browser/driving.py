@@ -99,6 +99,13 @@ class Tab:
             assert time.monotonic() < limit, f"waited in vain: {expression}"
             self.page.wait_for_timeout(20)
 
+    def until(self, holds):
+        """Wait until a function of Python returns something true."""
+        limit = time.monotonic() + LONGEST / 1000
+        while not holds():
+            assert time.monotonic() < limit, "waited in vain"
+            self.page.wait_for_timeout(50)
+
     def has_moved_from(self, t):
         """Wait until the picture is nearer to the data than at step t."""
         limit = time.monotonic() + LONGEST / 1000
