@@ -11,11 +11,11 @@ import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.table.bounded_maps import BoundaryMaps
-from backwalk.table.columns import Axis, Column, HeavyTailedColumn, NumberColumn, check_numbers, stack
+from backwalk.table.columns import HeavyTailedColumn, MappedColumn, NumberColumn, check_numbers, stack
 
 
 @dataclass(frozen=True)
-class BoundedColumn(Column):
+class BoundedColumn(MappedColumn):
     """A number that is encoded as `number` is, and then mapped such that its bounds are at infinity.
 
     `low` and `high` are the ends of the map, as coordinates of `number`; one of them may be None. Within the `margin`
@@ -46,10 +46,6 @@ class BoundedColumn(Column):
         return f"{self.kind} {self.number.family}"
 
     @property
-    def axis(self) -> Axis:
-        return self.number.axis
-
-    @property
     def description(self) -> str:
         ends = (self.least, self.largest)
         words = " and ".join(f"{end:.6g}" for end in ends if end is not None)
@@ -58,16 +54,6 @@ class BoundedColumn(Column):
     @property
     def accepted(self) -> str:
         return "lie within their bounds"
-
-    @property
-    def least(self) -> float | None:
-        """The least new value, or None."""
-        return self.number.least
-
-    @property
-    def largest(self) -> float | None:
-        """The largest new value, or None."""
-        return self.number.largest
 
     @classmethod
     def stacked(cls, columns: Sequence[Self]) -> BoundaryMaps:

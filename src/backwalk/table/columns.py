@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -190,6 +190,26 @@ class HeavyTailedColumn(Column):
     def stacked(cls, columns: Sequence[Self]) -> AsinhMaps:
         linear = NumberMaps(*range_of(()), stack(columns, "centre"), stack(columns, "scale"))
         return AsinhMaps(*range_of(columns), stack(columns, "asinh_centre"), stack(columns, "asinh_scale"), linear)
+
+
+class MappedColumn(Column):
+    """A column that is encoded as `number` is, and then mapped: its axis and its range are those of `number`."""
+
+    number: Any
+
+    @property
+    def axis(self) -> Axis:
+        return cast("Axis", self.number.axis)
+
+    @property
+    def least(self) -> float | None:
+        """The least new value, or None."""
+        return cast("float | None", self.number.least)
+
+    @property
+    def largest(self) -> float | None:
+        """The largest new value, or None."""
+        return cast("float | None", self.number.largest)
 
 
 def _plain(value: Any) -> Any:

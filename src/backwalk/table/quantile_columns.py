@@ -12,12 +12,12 @@ import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.table.bounded_columns import BoundedColumn
-from backwalk.table.columns import Axis, Column, HeavyTailedColumn, NumberColumn
+from backwalk.table.columns import HeavyTailedColumn, MappedColumn, NumberColumn
 from backwalk.table.quantile_maps import QuantileMaps
 
 
 @dataclass(frozen=True)
-class QuantileColumn(Column):
+class QuantileColumn(MappedColumn):
     """A number that is encoded as `number` is, and then mapped from `knots` to `quantiles` of a standard normal.
 
     The knots are coordinates of `number`, and increase, as do the quantiles.
@@ -44,26 +44,12 @@ class QuantileColumn(Column):
         return f"{self.kind} {len(self.knots)} {self.number.family}"
 
     @property
-    def axis(self) -> Axis:
-        return self.number.axis
-
-    @property
     def description(self) -> str:
         return f"{self.number.description}, mapped to a normal through {len(self.knots)} quantiles"
 
     @property
     def accepted(self) -> str:
         return self.number.accepted
-
-    @property
-    def least(self) -> float | None:
-        """The least new value, or None."""
-        return self.number.least
-
-    @property
-    def largest(self) -> float | None:
-        """The largest new value, or None."""
-        return self.number.largest
 
     @classmethod
     def stacked(cls, columns: Sequence[Self]) -> QuantileMaps:

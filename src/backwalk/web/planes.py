@@ -123,9 +123,7 @@ def _compared(entry: ModelEntry, view: View, what: str, log_snr: float, others: 
     assert entry.density is not None
     model = entry.model
     z = model.codec.encode(entry.density.sample_rows(0, _COMPARED, stream=Stream(0).child("field")))
-    eps = Stream(0).child("field eps").normal(0, len(z), z.shape[1]).numpy()
-    level = torch.tensor(log_snr, dtype=torch.float64)
-    x_t = torch.sigmoid(level).sqrt().item() * z + torch.sigmoid(-level).sqrt().item() * eps
+    level, x_t = torch.tensor(log_snr, dtype=torch.float64), _noisy(z, log_snr, "field eps")
     if others == "absent":
         learned, _ = _learned(model, view, x_t[:, view.places], log_snr)
         of_exact = entry.exact.marginal(view.places).denoiser()(torch.from_numpy(x_t[:, view.places]), level).numpy()
@@ -136,6 +134,13 @@ def _compared(entry: ModelEntry, view: View, what: str, log_snr: float, others: 
     one, other = _as(what, points, learned, log_snr), _as(what, points, of_exact, log_snr)
     rms, rms_exact = (float(np.sqrt(np.square(each).sum(axis=1).mean())) for each in (one - other, other))
     return {"rms": rms, "rms_exact": rms_exact, "relative": rms / rms_exact if rms_exact else math.nan}
+
+
+def _noisy(z: Array, log_snr: float, purpose: str) -> Array:
+    """Return draws of x_t, (n, k), for encoded rows x_0."""
+    eps = Stream(0).child(purpose).normal(0, len(z), z.shape[1]).numpy()
+    level = torch.tensor(log_snr, dtype=torch.float64)
+    return torch.sigmoid(level).sqrt().item() * z + torch.sigmoid(-level).sqrt().item() * eps
 
 
 def _nats_apart(entry: ModelEntry, t: int) -> dict[str, float] | None:
@@ -149,10 +154,7 @@ def _nats_apart(entry: ModelEntry, t: int) -> dict[str, float] | None:
         if entry.exact is None:
             return None
         log_snr = float(model.schedule.log_snr[t])
-        level = torch.tensor(log_snr, dtype=torch.float64)
-        z = model.codec.encode(rows)
-        eps = Stream(0).child("density eps").normal(0, len(z), z.shape[1]).numpy()
-        x_t = torch.sigmoid(level).sqrt().item() * z + torch.sigmoid(-level).sqrt().item() * eps
+        x_t = _noisy(model.codec.encode(rows), log_snr, "density eps")
         apart = (
             entry.exact.noisy(log_snr).log_prob(x_t) - log_density_at(model, torch.from_numpy(x_t), t).log_prob.numpy()
         )
