@@ -6,18 +6,19 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-pyproject
 BENCH_STAMP := $(VENV)/.installed-bench
 WEB_STAMP := $(VENV)/.installed-test-web
+SCALE_STAMP := $(VENV)/.installed-test-scale
 
 # Each worker runs its tests on one thread: threads that wait for a busy core make small products far slower.
 # `worksteal` starts each worker on a contiguous part, so that tests of one file share what they fit.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
-.PHONY: demo test trust test-web test-slow floor versions mutants soak check format notebook bench bench-full clean
+.PHONY: demo test trust test-web test-scale test-slow floor versions mutants soak check format notebook bench bench-full clean
 
 demo: $(STAMP)
 	$(BIN)/backwalk demo --force
 
 test: $(STAMP)
-	$(PYTEST) -m "not slow and not campaign and not browser"
+	$(PYTEST) -m "not slow and not campaign and not browser and not scale"
 
 # Whole programs end to end: the README's commands, the notebook, the demos, a short part of every campaign of `soak`.
 trust: $(STAMP)
@@ -27,6 +28,12 @@ trust: $(STAMP)
 # but for CI=true, where that is a failure. One worker: a browser, its server and a training fit fill two cores.
 test-web: $(WEB_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/browser
+
+# Several processes, workers and hosts; minutes. Hosts are network namespaces, which need root, or a system that lets users make
+# them: without them those tests are skipped with the reason. A missing Ray is a failure where CI=true. One test at a time, as
+# each starts processes that fill two cores.
+test-scale: $(SCALE_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m scale tests/scale
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow
@@ -86,4 +93,8 @@ $(BENCH_STAMP): $(STAMP)
 
 $(WEB_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test-web]"
+	@touch $@
+
+$(SCALE_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test-scale]"
 	@touch $@
