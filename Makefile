@@ -12,7 +12,8 @@ SCALE_STAMP := $(VENV)/.installed-test-scale
 # `worksteal` starts each worker on a contiguous part, so that tests of one file share what they fit.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
-.PHONY: demo test trust test-web test-scale test-slow floor versions mutants soak check format notebook bench bench-full clean
+.PHONY: demo test trust test-web test-scale test-slow floor versions mutants soak check format notebook bench bench-full \
+	bench-tables clean
 
 demo: $(STAMP)
 	$(BIN)/backwalk demo --force
@@ -74,6 +75,10 @@ bench: $(BENCH_STAMP)
 
 bench-full: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks --size full --seeds 1
+
+# Tables known from the literature, an hour; it continues where it was stopped. Peers get an environment in out/peers.
+bench-tables: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks.tables_page --size short
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache

@@ -25,11 +25,14 @@ from benchmarks.table_judge import (
     xgb_c2st,
 )
 from benchmarks.table_methods import FittedTable, IndependentColumns, OursOnTables, TableMethod
+from benchmarks.table_peers import PeerOnTables
 from benchmarks.tables import Mean, shown, table
 from benchmarks.wheels import Split
 
 TREES = "HistGradientBoosting"
-METHODS: tuple[TableMethod, ...] = (OursOnTables(), TREE_SYNTHESIS, PRODUCT_MIXTURE, IndependentColumns())
+USUAL: tuple[TableMethod, ...] = (OursOnTables(), TREE_SYNTHESIS, PRODUCT_MIXTURE, IndependentColumns())
+PEERS = tuple(PeerOnTables(name) for name in ("ARF", "ForestDiffusion", "UnmaskingTrees"))
+METHODS: tuple[TableMethod, ...] = (*USUAL, *PEERS)
 WORDS = (
     "XGB-C2ST is 2 (1 - AUC) of a default XGBClassifier that tells drawn from real rows, 1 is best: categories "
     "one-hot, three stratified folds, an AUC below .5 counted as .5. *Real rows* have in each column the figure of a "
@@ -46,7 +49,7 @@ class Sizes:
 
     budget: float
     n_seeds: int
-    methods: tuple[str, ...] = tuple(method.name for method in METHODS)
+    methods: tuple[str, ...] = tuple(method.name for method in USUAL)
     most_rows: int | None = None
     n_copies: int = 8_000
 

@@ -35,6 +35,7 @@ PACKAGES = (
     "azula",
     "ForestDiffusion",
     "xgboost",
+    "POT",
 )
 _MUST_MATCH = ("cpu", "cores", "threads", "python")
 
@@ -49,7 +50,7 @@ class Store:
         self.path = path
         here = machine()
         if path.exists():
-            record = json.loads(path.read_text())
+            record = self._read()
             then, now = record["machine"]["versions"], here["versions"]
             differs = [name for name in _MUST_MATCH if record["machine"][name] != here[name]]
             differs += [f"{name}'s version" for name in sorted(then.keys() & now.keys()) if then[name] != now[name]]
@@ -95,9 +96,18 @@ class Store:
 
     def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        record = {"machine": self.machine, "results": self.results}
+        record = rounded({"machine": self.machine, "results": self.results})
         with whole_file(self.path, overwrite=True) as file:
-            file.write((json.dumps(rounded(record), indent=1, allow_nan=False) + "\n").encode())
+            file.write(self._text(record).encode())
+
+    def _read(self) -> Figures:
+        """Return the record, {"machine": .., "results": [..]}, of the file."""
+        record: Figures = json.loads(self.path.read_text())
+        return record
+
+    def _text(self, record: Figures) -> str:
+        """Return the text of a record."""
+        return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
 def pace(seconds: float = 0.1) -> float:

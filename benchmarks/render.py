@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import (
     adult,
@@ -86,20 +88,24 @@ def render(results: Path, curves: Path) -> str:
         record = records[part.TITLE] = json.loads(path.read_text())
         done = [result for result in record["results"] if "failed" not in result]
         sections.append(part.told(done, curves) if done else "Nothing was measured.\n")
-        sections.append(_failures(record["results"]))
-    sections.append(_measurements(records))
+        sections.append(failures(record["results"]))
+    sections.append(measurements(records))
     return "\n".join(filter(None, sections))
 
 
 def _methods_in_words() -> str:
     """Return what each method is: the first paragraph of its docstring."""
-    every = (*suite.METHODS, NotebookAsWritten(), *real_tables.METHODS[1:], *gaps.METHODS[1:])
+    return described([*suite.METHODS, NotebookAsWritten(), *real_tables.USUAL[1:], *gaps.METHODS[1:]])
+
+
+def described(every: Sequence[Any]) -> str:
+    """Return the names of methods and the first paragraphs of their docstrings, as a list."""
     methods = {method.name: method for method in every}
     words = {name: " ".join((method.__doc__ or "").split("\n\n")[0].split()) for name, method in methods.items()}
     return "\n".join(f"- **{name}**: {text}" for name, text in sorted(words.items())) + "\n"
 
 
-def _failures(results: Results) -> str:
+def failures(results: Results) -> str:
     """Return what failed, draw by draw put together, with the first one's reason."""
     failed: dict[str, Results] = {}
     for result in results:
@@ -113,7 +119,7 @@ def _failures(results: Results) -> str:
     return "Failed:\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
-def _measurements(records: dict[str, Figures]) -> str:
+def measurements(records: dict[str, Figures]) -> str:
     """Return where, when and of which commits the parts are, method by method: not all were measured anew together."""
     if not records:
         return ""

@@ -1,7 +1,7 @@
 """The report's baselines of tables as methods: synthesis column by column with trees, and mixtures of products.
 
-Both are given the same features: text and numbers with up to 256 values as levels, numbers that equal some value in
-more than 5 % of the rows as an atom and a number, other numbers standardised. Levels come first, then the numbers.
+Both are given the same features: text and numbers with few values as levels, numbers that equal some value in more than
+5 % of the rows as an atom and a number, other numbers standardised. Levels come first, then the numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from backwalk.streams import Stream
 from benchmarks.methods import Rows
 from benchmarks.table_methods import FittedTable
 
-_MOST_LEVELS, _SHARE_OF_AN_ATOM = 256, 0.05
+_SHARE_OF_AN_ATOM = 0.05
 Build = Callable[..., MixedBaseline]
 
 
@@ -33,11 +33,11 @@ class _Layout:
     scales: dict[str, tuple[float, float]]
 
     @classmethod
-    def of(cls, frame: pd.DataFrame) -> _Layout:
+    def of(cls, frame: pd.DataFrame, most_levels: int) -> _Layout:
         levels, scales = dict[str, list[Any]](), dict[str, tuple[float, float]]()
         for name in frame:
             shares = frame[name].value_counts(normalize=True)
-            if not pd.api.types.is_numeric_dtype(frame[name]) or len(shares) <= _MOST_LEVELS:
+            if not pd.api.types.is_numeric_dtype(frame[name]) or len(shares) <= most_levels:
                 levels[name] = sorted(shares.index)
                 continue
             atoms = list(shares.index[shares > _SHARE_OF_AN_ATOM])
@@ -85,10 +85,11 @@ class Baseline:
 
     name: str
     build: Build = field(repr=False)
+    most_levels: int = 256
 
     def fit(self, frame: pd.DataFrame, budget: float, seed: int) -> FittedTable:  # noqa: ARG002
         """Fit; it takes seconds, whatever the budget."""
-        layout = _Layout.of(frame)
+        layout = _Layout.of(frame, self.most_levels)
         fitted = self.build(layout.encode(frame)[0], layout.features, stream=Stream(seed).child("benchmark", self.name))
 
         def log_prob(rows: pd.DataFrame, columns: Sequence[str], given: Sequence[str]) -> Rows:  # noqa: ARG001
