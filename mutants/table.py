@@ -2557,10 +2557,26 @@ MUTANTS = (
     Mutant(
         "spread of missing cells left out of EM",
         "diffusion/joint_gaussian.py",
-        "(off.T @ off + spread) / n",
-        "(off.T @ off) / n",
+        "(weighted.T @ weighted + spread) / total",
+        "(weighted.T @ weighted) / total",
         "moments of rows with gaps",
         ("diffusion/test_joint_gaussian.py",),
+    ),
+    Mutant(
+        "spread of missing cells without the rows' weights",
+        "diffusion/joint_gaussian.py",
+        "weights[rows].sum() * within",
+        "len(rows) * within",
+        "moments of weighted rows with gaps",
+        ("diffusion/test_joint_gaussian.py",),
+    ),
+    Mutant(
+        "every imputation from the same weights",
+        "estimator/multiple.py",
+        'stream.child("weights", i)',
+        'stream.child("weights", 0)',
+        "the uncertainty of the model in multiple imputations",
+        ("test_imputation.py",),
     ),
     Mutant(
         "a number not found at its atom",

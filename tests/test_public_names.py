@@ -32,6 +32,7 @@ NAMES = [
     "Textbook",
     "Training",
     "TrainingDiverged",
+    "multiple_imputations",
     "pooled",
     "posterior",
 ]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         TableFileError,
         TrainingDiverged,
     )
-    from backwalk.estimator import Diffusion, DiffusionImputer, pooled
+    from backwalk.estimator import Diffusion, DiffusionImputer, multiple_imputations, pooled
     from backwalk.inference import posterior
     from backwalk.sampling import Sampler
     from backwalk.table import Levels, Number
@@ -65,6 +65,7 @@ __all__ = [
     "Textbook",
     "Training",
     "TrainingDiverged",
+    "multiple_imputations",
     "pooled",
     "posterior",
 ]
@@ -79,6 +80,7 @@ _HOMES = {
     "Sampler": "sampling",
     "Textbook": "denoiser",
     "Training": "training",
+    "multiple_imputations": "estimator",
     "pooled": "estimator",
     "posterior": "inference",
 }

@@ -61,7 +61,7 @@ def test_the_step_of_em_is_the_conditional_of_the_gaps_given_what_is_seen():
     z, seen = RNG.normal(size=(30, K)), RNG.uniform(size=(30, K)) < 0.5
     seen[0], seen[1] = True, False
     mean, covariance = MEAN.numpy(), COVARIANCE.numpy()
-    expected, spread = _posterior(np.where(seen, z, 0.0), seen, mean, covariance)
+    expected, spread = _posterior(np.where(seen, z, 0.0), seen, np.ones(30), mean, covariance)
     total = np.zeros((K, K))
     for row, own, found in zip(z, seen, expected, strict=True):
         gain = covariance[np.ix_(~own, own)] @ np.linalg.inv(covariance[np.ix_(own, own)])
@@ -100,6 +100,17 @@ def test_without_gaps_moments_are_those_of_the_rows():
     np.testing.assert_allclose(mean, z.mean(axis=0))
     np.testing.assert_allclose(covariance, np.cov(z, rowvar=False, bias=True))
     assert moments_with_gaps(np.empty((5, 0)), stream=Stream(0))[1].shape == (0, 0)
+
+
+@pytest.mark.parametrize("has_gaps", [False, True])
+def test_whole_weights_count_as_repeated_rows(has_gaps):
+    z, times = RNG.normal(size=(60, 3)) @ RNG.normal(size=(3, 3)), RNG.integers(1, 4, size=60)
+    if has_gaps:
+        z[RNG.uniform(size=z.shape) < 0.3] = np.nan
+    weighted = moments_with_gaps(z, weights=times / times.mean(), stream=Stream(0))
+    repeated = moments_with_gaps(np.repeat(z, times, axis=0), stream=Stream(0))
+    for of_weights, of_rows in zip(weighted, repeated, strict=True):
+        np.testing.assert_allclose(of_weights, of_rows, atol=1e-12)
 
 
 def test_a_fit_of_many_coordinates_keeps_their_variances():

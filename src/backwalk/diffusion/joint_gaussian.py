@@ -116,43 +116,51 @@ def _solved(factor: Tensor, u: Tensor) -> Tensor:
     return torch.cholesky_solve(u.unsqueeze(-1), factor).squeeze(-1)
 
 
-def moments_with_gaps(z: NDArray[np.float64], *, stream: Stream) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def moments_with_gaps(
+    z: NDArray[np.float64], *, weights: NDArray[np.float64] | None = None, stream: Stream
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean, (k,), and covariance, (k, k), of rows z, (n, k), by EM where coordinates are NaN.
 
-    EM takes at most 5,000 random rows, fewer beyond 200 coordinates, and at least 500. A coordinate that is always
-    missing has mean 0 and variance 1.
+    `weights`, (n,), are those of the rows, of which only the ratios matter. EM takes at most 5,000 random rows, fewer
+    beyond 200 coordinates, and at least 500. A coordinate that is always missing has mean 0 and variance 1.
     """
     seen = ~np.isnan(z)
     if not z.shape[1]:
         return np.zeros(0), np.zeros((0, 0))
     if seen.all():
-        mean = z.mean(axis=0)
-        return mean, np.cov(z, rowvar=False, bias=True).reshape(len(mean), -1)
+        mean = np.average(z, axis=0, weights=weights)
+        return mean, np.cov(z, rowvar=False, bias=True, aweights=weights).reshape(len(mean), -1)
+    weights = np.ones(len(z)) if weights is None else weights
     most = min(_MOST_ROWS, max(_FEWEST_ROWS, _NUMBERS_OF_EM // z.shape[1]))
     if len(z) > most:
         some = stream.child("moments").generator().integers(len(z), size=most)
-        z, seen = z[some], seen[some]
-    n, k = z.shape
-    n_seen = seen.sum(axis=0)
+        z, seen, weights = z[some], seen[some], weights[some]
+    k, total, of_row = z.shape[1], weights.sum(), weights[:, None]
+    n_seen, weight_seen = seen.sum(axis=0), np.where(seen.any(axis=0), (of_row * seen).sum(axis=0), 1.0)
     filled = np.where(seen, z, 0.0)
-    mean = np.where(n_seen > 0, filled.sum(axis=0) / np.maximum(n_seen, 1), 0.0)
+    mean = np.where(n_seen > 0, (of_row * filled).sum(axis=0) / weight_seen, 0.0)
     centred = np.where(seen, z - mean, 0.0)
-    variance = np.where(n_seen > 1, np.square(centred).sum(axis=0) / np.maximum(n_seen, 1), 1.0)
+    variance = np.where(n_seen > 1, (of_row * np.square(centred)).sum(axis=0) / weight_seen, 1.0)
     covariance = np.diag(variance)
     for _ in range(_ITERATIONS):
-        expected, spread = _posterior(filled, seen, mean, covariance + RIDGE * np.eye(k))
+        expected, spread = _posterior(filled, seen, weights, mean, covariance + RIDGE * np.eye(k))
         off = expected - mean
-        shift = off.mean(axis=0)
+        shift = (of_row * off).sum(axis=0) / total
         mean = mean + shift
-        covariance = (off.T @ off + spread) / n - np.outer(shift, shift)
+        weighted = np.sqrt(of_row) * off
+        covariance = (weighted.T @ weighted + spread) / total - np.outer(shift, shift)
         covariance = 0.5 * (covariance + covariance.T)
     return mean, covariance
 
 
 def _posterior(
-    filled: NDArray[np.float64], seen: NDArray[np.bool_], mean: NDArray[np.float64], covariance: NDArray[np.float64]
+    filled: NDArray[np.float64],
+    seen: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    covariance: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return E[z | seen], (m, k), and the sum over the rows of Cov[z | seen], (k, k)."""
+    """Return E[z | seen], (m, k), and the weighted sum over the rows of Cov[z | seen], (k, k)."""
     # The precision of the missing coordinates given the seen ones is a block of the precision of all: its size is the
     # number of gaps.
     precision = np.linalg.inv(covariance)
@@ -164,5 +172,5 @@ def _posterior(
         within = np.linalg.inv(precision[np.ix_(gaps, gaps)])
         towards = (filled[rows][:, pattern] - mean[pattern]) @ precision[np.ix_(pattern, gaps)]
         of_rows[np.ix_(rows, gaps)] = mean[gaps] - towards @ within
-        spread[np.ix_(gaps, gaps)] += len(rows) * within
+        spread[np.ix_(gaps, gaps)] += weights[rows].sum() * within
     return of_rows, spread

@@ -7,6 +7,7 @@ for pipelines, and `pooling.py` pools estimates from several completed tables.
 
 from backwalk.estimator.diffusion import Diffusion
 from backwalk.estimator.imputer import DiffusionImputer
+from backwalk.estimator.multiple import multiple_imputations
 from backwalk.estimator.pooling import Pooled, pooled
 
-__all__ = ["Diffusion", "DiffusionImputer", "Pooled", "pooled"]
+__all__ = ["Diffusion", "DiffusionImputer", "Pooled", "multiple_imputations", "pooled"]

@@ -93,8 +93,9 @@ class Conditionals(Fitted):
         """Fill the gaps of rows, given the observed cells of the same row.
 
         By default all gaps of a row are drawn jointly, such that the completed rows follow the model's distribution.
-        Several draws carry the uncertainty of the gaps into later estimates: see `backwalk.pooled`. Estimates are
-        closer to the missing values on average, but vary less than these.
+        Several draws carry the uncertainty of the gaps into later estimates, but not that of the model, as
+        `backwalk.multiple_imputations` does: see `backwalk.pooled`. Estimates are closer to the missing values on
+        average, but vary less than these.
 
         Parameters
         ----------

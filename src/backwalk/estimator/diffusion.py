@@ -211,9 +211,9 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             Ignored.
         sample_weight : array, (n,), default=None
             Weights of the rows, >= 0, of which only the ratios matter. They count in the frequencies of levels, in the
-            scales of columns, in the loss, and on held-out rows in the choice of the network's weights. All rows count
-            alike in what the network starts from (schedule and joint Gaussian), and all held-out rows in the reverse
-            variances. Rows of weight 0 are left out.
+            scales of columns, in the joint Gaussian that the network of a table starts from, in the loss, and on
+            held-out rows in the choice of the network's weights. All rows count
+            alike in the schedule, and all held-out rows in the reverse variances. Rows of weight 0 are left out.
         checkpoint : str or Path, default=None
             File for the state of training: it is written at intervals, and when Ctrl-C, SIGTERM or SIGHUP stops the
             fit. It is not deleted when the fit is done.

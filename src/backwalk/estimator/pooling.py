@@ -73,7 +73,7 @@ def pooled(estimates: ArrayLike, variances: ArrayLike, *, complete_freedom: floa
     Parameters
     ----------
     estimates : array, (m, ...)
-        An estimate, or several, of each of m >= 2 completed tables, as `impute(X, n_draws=m)` gives them.
+        An estimate, or several, of each of m >= 2 completed tables, as `multiple_imputations(X, m)` gives them.
     variances : array, (m, ...)
         Their squared standard errors.
     complete_freedom : float, default=inf

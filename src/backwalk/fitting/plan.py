@@ -139,8 +139,12 @@ def planned(
     floor = finest_scale(complete_cases(of_noise), stream=stream.child("floor"))
     start = None
     if is_table and of_noise.shape[1]:
-        some = z[trained[:_MOST_FOR_MOMENTS]].astype(np.float64, copy=False)  # the order of `trained` is random
-        of_all = moments_with_gaps(some, stream=stream.child("start"))
+        some = trained[:_MOST_FOR_MOMENTS]  # the order of `trained` is random
+        of_all = moments_with_gaps(
+            z[some].astype(np.float64, copy=False),
+            weights=None if weights is None else weights[some],
+            stream=stream.child("start"),
+        )
         start, numbers = JointGaussian.of_moments(*of_all), codec.numbers
         mean, covariance = torch.from_numpy(of_all[0][numbers]), torch.from_numpy(of_all[1][np.ix_(numbers, numbers)])
     elif is_table:
