@@ -90,7 +90,7 @@ def tested(python: str, wanted: Sequence[str], folder: Path, *, borrow_torch: bo
         "-p",
         "no:cacheprovider",
         "-m",
-        "not slow and not campaign and not browser and not scale",
+        "not slow and not campaign and not browser",
     ]
     pytest += [] if strict else ["-o", "filterwarnings=default", "--disable-warnings"]
     return subprocess.run([*pytest, *SMOKE], cwd=ROOT, env=environment).returncode == 0

@@ -19,6 +19,7 @@ from benchmarks import (
     growth,
     inference,
     large_table,
+    larger_than_memory,
     magic,
     mixed,
     real_tables,
@@ -51,6 +52,7 @@ SECTIONS = (
     bfloat16,
     growth,
     large_table,
+    larger_than_memory,
     web,
 )
 

@@ -21,7 +21,6 @@ LAYERS = [
     {"assess"},
     {"report"},
     {"estimator"},
-    {"pieces"},
     {"tasks"},
     {"web"},
     {"cli"},

@@ -15,7 +15,7 @@ from scipy import stats
 
 from backwalk.datasets import levels_alone, mixed_arcs
 from backwalk.streams import Stream
-from benchmarks import adult, any_cost, gaps, large_table, magic, mixed, real_tables, render, wheels
+from benchmarks import adult, any_cost, gaps, large_table, larger_than_memory, magic, mixed, real_tables, render, wheels
 from benchmarks.fresh import in_fresh_process
 from benchmarks.gaps import N_DRAWS, Column, Imputed
 from benchmarks.methods import REAL, Fitted
@@ -343,3 +343,19 @@ def test_the_large_table_is_measured_in_a_fresh_process():
     assert result["steps"] >= 1
     assert result["fit_bytes"] > result["table_bytes"] > 0
     assert "rows" in large_table.told([{**result, "key": {"rows": 300, "budget": 0.5}}], Path())
+
+
+def test_a_table_larger_than_memory_is_written_in_files_and_fitted(tmp_path, monkeypatch):
+    monkeypatch.setattr(larger_than_memory, "ROWS_A_FILE", 6_000)
+    monkeypatch.setattr(larger_than_memory, "ROWS_A_PIECE", 500)
+    larger_than_memory.write_files(tmp_path, 11_000)
+    larger_than_memory.write_files(tmp_path, 12_000)  # which goes on, and leaves what is there
+    assert len(list(tmp_path.iterdir())) == 2
+    common = {"seed": 0, "max_steps": 2, "n_judged": 30}
+    of_files = larger_than_memory.of_files(folder=str(tmp_path), memory=2**20, **common)
+    of_rows = larger_than_memory.of_rows(n=500, **common)
+    assert of_files["n_chosen"] < 6_000
+    assert len(of_rows["gap"]) == 10
+    keys = ({"fit": "files", "rows": 11_000, "memory": 2**20, "seed": 0}, {"fit": "rows", "rows": 500, "seed": 0})
+    results = [{**found, "key": key} for found, key in zip((of_files, of_rows), keys, strict=True)]
+    assert "11,000" in larger_than_memory.told(results, Path())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 MOST_NAMED = 6
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b|)")
 
 
 def as_json(value: Any) -> Any:
@@ -46,6 +48,35 @@ def listed(texts: Iterable[str]) -> str:
     texts = list(texts)
     more = len(texts) - MOST_NAMED
     return ", ".join(texts[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def byte_words(n: int) -> str:
+    """Return a number of bytes in a unit of which there is at least one.
+
+    >>> byte_words(2**31), byte_words(1500)
+    ('2.0 GiB', '1.5 KiB')
+    """
+    size, unit = float(n), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024.0:
+            break
+        size, unit = size / 1024.0, larger
+    return f"{n:,} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def bytes_of(text: str) -> int:
+    """Return the number of bytes that a text such as "2GiB", "500 MB" or "1.5g" means. Raises ValueError for others.
+
+    KiB, MiB and GiB, or K, M and G, are powers of 1,024, kB, MB and GB of 1,000.
+
+    >>> bytes_of("2GiB"), bytes_of("500 MB"), bytes_of("1.5g")
+    (2147483648, 500000000, 1610612736)
+    """
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None:
+        raise ValueError(f"{text!r} is no number of bytes, such as 2GiB or 500MB")
+    base = 1000 if match[2] and match[3] == "b" else 1024
+    return int(float(match[1]) * base ** " kmgt".index(match[2] or " "))
 
 
 def visible(text: str) -> str:

@@ -22,6 +22,10 @@
   bytes for each of their labels, and 1 GiB for what is decompressed or parsed at a time. Text is parsed in blocks of 16
   MiB. The sizes of Parquet's pages are summed before a page is decompressed. A whole number in text that float64 rounds
   is refused.
+- **Tables larger than memory** (`table.read_within`): Parquet, CSV and TSV files of any size, at most TABLE_FILES of
+  them with the same columns, in the memory that the user gives (MEMORY). Of Parquet, one page of each column is held at
+  a time, and all of these together are at most a quarter of that memory; of text, a block of rows. Columns of more than
+  LEVELS_OF_A_PASS texts are set aside.
 - **Model files and checkpoints** (`model_file`, `training.checkpoint`): complete and unaltered files of this version of
   the format, within the sizes below. Sizes are checked before memory is taken for reading, and before a file is written
   that could not be read. A checkpoint belongs to one fit, and to one process at a time. Nothing in any file is run.
@@ -40,6 +44,10 @@ TABLE_FILE_BYTES = 2**30  # of the file, and of all that it unpacks to
 TABLE_FILE_CELLS = 2**26
 TABLE_FILE_COLUMNS = 10_000
 TABLE_LEVELS = 2**22  # labels of texts and categories in all columns together
+LEVELS_OF_A_PASS = 2**18  # of one column, in a table larger than memory
+TABLE_FILES = 100_000  # read as one table
+MEMORY = 2**31  # bytes that a fit to files may take, unless the user says otherwise
+LEAST_MEMORY = 2**20
 PARQUET_FOOTER_BYTES = 2**25
 
 CHECKSUMMED_HEADER_BYTES = 4 * 2**20

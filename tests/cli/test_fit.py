@@ -236,10 +236,10 @@ def test_a_signal_is_answered_as_such_beside_a_damaged_checkpoint(run, rows_file
     """Found by review: the damage was told of, with status 1."""
     (tmp_path / "m.checkpoint").write_bytes(b"a damaged backwalk-checkpoint")
 
-    def read(path, selection):
+    def read(*_, **__):
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("backwalk.tasks.data.read_part", read)
+    monkeypatch.setattr("backwalk.tasks.fit.read_rows", read)
     status, _, err = run("fit", rows_file, "-o", tmp_path / "m", *QUICK, "--resume")
     assert (status, err) == (143, "terminated\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,23 +19,28 @@ from backwalk.defaults import default_distillation, default_pairs, default_stude
 from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.distillation import distilled
-from backwalk.errors import ModelFileError, TrainingDiverged
+from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
 from backwalk.estimator.conditionals import Conditionals
 from backwalk.estimator.draws import Draws
 from backwalk.estimator.scores import Scores
 from backwalk.fitting import (
     ChosenColumns,
+    Settings,
     check_budget,
     checked_checkpoint_options,
     checked_settings,
     checked_weights,
     chosen_device,
+    chosen_within,
     fitted,
     parameters_from,
+    read_rows,
+    warn_of_set_aside,
 )
-from backwalk.formatting import one_line
+from backwalk.formatting import bytes_of, one_line
+from backwalk.limits import MEMORY
 from backwalk.model import DiffusionModel
-from backwalk.progress import Callback, progress_bar
+from backwalk.progress import Callback, progress_bar, progress_display
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, as_stream
 from backwalk.table import as_table
@@ -200,13 +206,16 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         resume: bool = False,
         checkpoint_every: float = SECONDS_BETWEEN,
         overwrite: bool = False,
+        memory: int | str = MEMORY,
     ) -> Self:
         """Fit the model to rows.
 
         Parameters
         ----------
-        X : array or pandas, polars or pyarrow table, (n, d)
-            Columns hold numbers, texts, categories, truth values, dates or times, with or without missing values.
+        X : array or pandas, polars or pyarrow table, (n, d); or str or Path
+            Columns hold numbers, texts, categories, truth values, dates or times, with or without missing values. A
+            path names a table file, a folder of files with the same columns, or a pattern such as "data/*.parquet"; the
+            files may be larger than memory, and new rows are pyarrow tables.
         y : None
             Ignored.
         sample_weight : array, (n,), default=None
@@ -225,6 +234,10 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             Seconds between two checkpoints.
         overwrite : bool, default=False
             Whether to delete an existing checkpoint, after all checks.
+        memory : int or str, default="2GiB"
+            Bytes that a fit of files may take. Of a table that does not fit, names, types, ranges, gaps, levels and
+            their frequencies are those of all rows, and the rows that fit are trained on: they are chosen by their
+            number, without replacement.
 
         Returns
         -------
@@ -247,8 +260,10 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         """
         began = time.perf_counter()
         del y  # part of scikit-learn's signature
-        rows = X if isinstance(X, ChosenColumns) else as_table(X)
         settings = checked_settings(self.get_params(deep=False))
+        if isinstance(X, (str, os.PathLike)):
+            X = self._chosen_of_files(X, settings, sample_weight, memory)
+        rows = X if isinstance(X, ChosenColumns) else as_table(X)
         weights = None if isinstance(rows, ChosenColumns) else checked_weights(sample_weight, len(rows.values))
         options = checked_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         before = getattr(self, "model_", None) if settings.warm_start else None
@@ -372,6 +387,21 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         for network in (model.denoiser, *([model.student.denoiser] if model.student else [])):
             network.to(place)
         return estimator
+
+    def _chosen_of_files(
+        self, source: str | os.PathLike[str], settings: Settings, sample_weight: object, memory: int | str
+    ) -> ChosenColumns:
+        if sample_weight is not None:
+            raise InvalidInput("sample_weight goes with rows, but X names files: read them, or leave it out.")
+        try:
+            n_bytes = bytes_of(memory) if isinstance(memory, str) else memory
+        except ValueError as error:
+            raise InvalidInput(f"memory should be a size, but {error}.") from error
+        with progress_display(self.verbose) as display:
+            rows = read_rows(os.fspath(source), settings, memory=n_bytes, watch=display.show)
+            chosen = chosen_within(rows, settings, n_bytes)
+        warn_of_set_aside(chosen, stacklevel=4)
+        return chosen
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: missing values are allowed."""

@@ -11,8 +11,8 @@ from backwalk.fitting.card import (
     parameters_record,
     trained_rows,
 )
-from backwalk.fitting.column_choice import ChosenColumns, chosen_columns
-from backwalk.fitting.fit import fitted
+from backwalk.fitting.column_choice import ChosenColumns, chosen_columns, chosen_within, read_rows
+from backwalk.fitting.fit import fitted, warn_of_set_aside
 from backwalk.fitting.settings import (
     CheckpointOptions,
     Settings,
@@ -33,10 +33,13 @@ __all__ = [
     "checked_weights",
     "chosen_columns",
     "chosen_device",
+    "chosen_within",
     "fitted",
     "is_of_the_fit",
     "is_of_these_versions",
     "parameters_from",
     "parameters_record",
+    "read_rows",
     "trained_rows",
+    "warn_of_set_aside",
 ]

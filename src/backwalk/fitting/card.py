@@ -18,12 +18,13 @@ import backwalk
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.fitting.column_choice import ChosenColumns
 from backwalk.fitting.plan import Plan
 from backwalk.fitting.settings import Settings
 from backwalk.formatting import as_json
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import Levels, Number, Table
+from backwalk.table import Levels, Number
 from backwalk.training import History, Training, split_rows
 
 _LEFT_OUT = ("callbacks", "device")  # a file holds no functions, and another machine has other devices
@@ -35,7 +36,7 @@ _BY_NAME = "by name"  # kinds of columns
 
 def model_card(
     settings: Settings,
-    table: Table,
+    chosen: ChosenColumns,
     plan: Plan,
     history: History,
     data_sha256: str,
@@ -45,17 +46,20 @@ def model_card(
     seconds: float,
     stopped_by: str,
 ) -> dict[str, Any]:
-    """Return the card of a fit that took `seconds`.
+    """Return the card of a fit to the rows of some columns that took `seconds`.
 
     `data_sha256` is the `digest` of the table, `split` the stream that drew the held-out rows, and `stopped_by` what
-    ended training: "steps", "time limit", "callback" or "divergence". In the card, `n_rows` counts the training rows.
+    ended training: "steps", "time limit", "callback" or "divergence". In the card, `n_rows` counts the training rows,
+    and `n_table_rows` all rows of the files, where some were chosen.
     """
-    n_columns = table.schema.n_columns
+    n_columns, n_used = chosen.table.schema.n_columns, len(chosen.table.values)
+    are_some = n_used < chosen.n_rows
     columns = f"{n_columns} column{'s' * (n_columns > 1)}"
     n_held_out = 0 if plan.x_validation is None else len(plan.x_validation)
     held_out = f", {n_held_out:,} of them held out" if n_held_out else ""
     return {
-        "description": f"diffusion model of {columns}, fitted to {len(table.values):,} rows{held_out}",
+        "description": f"diffusion model of {columns}, fitted to {n_used:,} "
+        f"{f'of {chosen.n_rows:,} ' if are_some else ''}rows{held_out}",
         "parameters": parameters_record(settings),
         "settings": {"denoiser": _plain(plan.architecture), "training": asdict(plan.training)},
         "seed": seed,
@@ -63,6 +67,7 @@ def model_card(
         "data_sha256": data_sha256,
         "n_rows": len(plan.x_0),
         "n_validation_rows": n_held_out,
+        **({"n_table_rows": chosen.n_rows} if are_some else {}),
         "n_columns": n_columns,
         "n_parameters": sum(parameter.numel() for parameter in plan.denoiser.parameters()),
         "steps_taken": history.n_steps,

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.fitting.settings import Settings
 from backwalk.formatting import listed
+from backwalk.limits import MEMORY
 from backwalk.model import DiffusionModel, user_terms
-from backwalk.table import Codec, Schema, Table, set_aside
+from backwalk.table import (
+    Codec,
+    Levels,
+    RowsThatFit,
+    Schema,
+    Selection,
+    Table,
+    Watch,
+    most_rows,
+    read_within,
+    set_aside,
+)
+from backwalk.table.running_facts import FactsOfPass
 from backwalk.table.schema import FloatArray, shown
+
+_MOST_FOR_SCALES = 2**20  # rows
 
 _OTHER = (
     "warm_start needs the columns and levels of the previous fit, {}, but got {}: give the same, or set "
@@ -21,17 +39,17 @@ _OTHER = (
 
 @dataclass(frozen=True, eq=False)
 class ChosenColumns:
-    """The table without the columns that are set aside, its codec, and the reasons by name."""
+    """The table without the columns that are set aside, its codec, and the reasons by name.
+
+    `gaps` has the number of missing values in each column, of all `n_rows` rows of the files that the table was read
+    from, where `table` holds some of them.
+    """
 
     table: Table
     codec: Codec
     set_aside: Mapping[str, str]
-
-    @property
-    def gaps(self) -> list[int]:
-        """The number of missing values in each column of the table."""
-        found: list[int] = (~self.table.observed).sum(axis=0).tolist()
-        return found
+    gaps: Sequence[int]
+    n_rows: int
 
 
 def chosen_columns(table: Table, settings: Settings, weights: FloatArray | None = None) -> ChosenColumns:
@@ -40,15 +58,69 @@ def chosen_columns(table: Table, settings: Settings, weights: FloatArray | None 
     `weights`, (n,), are those of the rows.
     """
     left, reasons = set_aside(table, kept=settings.columns or ())
-    codec = Codec.fit(
-        left,
+    return ChosenColumns(left, _codec(left, settings, weights), reasons, _gaps_of(left), len(left.values))
+
+
+def read_rows(
+    source: str | Path,
+    settings: Settings,
+    *,
+    memory: int = MEMORY,
+    drop: Sequence[str] = (),
+    drop_missing: bool = False,
+    watch: Watch = lambda *_: None,
+) -> RowsThatFit:
+    """Read the rows of table files that fit into memory, as `read_within` does, with columns of the kinds of a fit.
+
+    Columns of the kind "levels" are read from text files as texts, those of other kinds as numbers. The columns named
+    by `drop` are left out, and with `drop_missing` the rows with missing values.
+    """
+    kinds = settings.columns or {}
+    texts = tuple(name for name, kind in kinds.items() if kind == "levels" or isinstance(kind, Levels))
+    numbers = tuple(name for name in kinds if name not in texts)
+    return read_within(source, Selection(tuple(drop), None, drop_missing, texts, numbers), memory=memory, watch=watch)
+
+
+def chosen_within(rows: RowsThatFit, settings: Settings, memory: int = MEMORY) -> ChosenColumns:
+    """Choose the columns that a fit takes, as `chosen_columns` does, and the rows whose encodings fit into memory.
+
+    Where `rows` are not all of a table, ranges, levels, frequencies, gaps and grids are those of all rows, and the
+    scales of numbers those of a million.
+    """
+    table, whole = rows.table, rows.whole
+    if whole is None:
+        left, reasons = set_aside(table, kept=settings.columns or ())
+        codec, gaps = _codec(left, settings), _gaps_of(left)
+    else:
+        some = Table(table.values[rows.chosen(_MOST_FOR_SCALES)], table.schema)
+        some, reasons = set_aside(some, kept=settings.columns or (), whole=whole)
+        places = [table.schema.names.index(name) for name in some.schema.names]
+        left = Table(table.values[:, places], some.schema) if reasons else table
+        whole = whole.taken(places)
+        codec, gaps = _codec(some, settings, whole=whole), whole.n_missing.tolist()
+    is_chosen = rows.chosen(most_rows(memory, codec.n_columns, codec.n_encoded))
+    if not is_chosen.all():
+        left = Table(left.values[is_chosen], left.schema)
+    return ChosenColumns(left, codec, reasons, gaps, rows.n_rows)
+
+
+def _codec(
+    table: Table, settings: Settings, weights: FloatArray | None = None, *, whole: FactsOfPass | None = None
+) -> Codec:
+    return Codec.fit(
+        table,
         scale=settings.scale,
         levels=True,
         columns=settings.columns,
         missing=settings.missing,
         weights=weights,
+        whole=whole,
     )
-    return ChosenColumns(left, codec, reasons)
+
+
+def _gaps_of(table: Table) -> list[int]:
+    found: list[int] = np.isnan(table.values).sum(axis=0).tolist()
+    return found
 
 
 def refuse_other_columns(before: DiffusionModel, schema: Schema, codec: Codec) -> None:

@@ -67,10 +67,8 @@ def fitted(
     table, codec = chosen.table, chosen.codec
     if before is not None:
         refuse_other_columns(before, table.schema, codec)
-    if chosen.set_aside and chosen is not rows:
-        named = listed(f"{name!r} ({reason})" for name, reason in chosen.set_aside.items())
-        text = f"columns set aside: {named}. New rows will not have them; name a column in columns= to keep it."
-        warnings.warn(text, ColumnsSetAsideWarning, stacklevel=3)
+    if chosen is not rows:
+        warn_of_set_aside(chosen, stacklevel=4)
     stream = stream_of(settings.random_state, options)
     z = encoded_in_pieces(codec, table.values, stream=stream.child("dequantisation"))
     farthest = float(max(np.fmax.reduce(z, axis=None), -np.fmin.reduce(z, axis=None)))
@@ -84,7 +82,8 @@ def fitted(
         split = stream if before is None else split_of(before.card, data_sha256, stream)
         with _enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
             slowness = _slowness(settings, *z.shape, options=options)
-            has_patterns = bool(codec.blocks) or bool(np.isnan(z).any())
+            gaps = [j for j, n_gaps in enumerate(chosen.gaps) if n_gaps]
+            has_patterns = bool(codec.blocks) or any(codec.columns[j].width for j in gaps)
             plan = planned(
                 z,
                 settings,
@@ -115,7 +114,9 @@ def fitted(
                 codec=codec,
                 schema=table.schema,
                 conditions=plan.conditions,
-                gaps=tuple(j for j, n_gaps in enumerate(chosen.gaps) if n_gaps and j not in codec.missing_levels),
+                gaps=tuple(
+                    j for j in gaps if j not in codec.missing_levels and (plan.patterns or not codec.columns[j].width)
+                ),
                 reverse_variance=settings.reverse_variance,
                 denoising_error=error,
                 decoder_variance=default_decoder_variance(settings.reverse_variance, plan.schedule, error),
@@ -174,7 +175,7 @@ def fitted(
             )
         card = model_card(
             settings,
-            table,
+            chosen,
             plan,
             history,
             data_sha256,
@@ -184,6 +185,14 @@ def fitted(
             stopped_by=stopped_by,
         )
     return made(plan.denoiser, error, history, card), diverged
+
+
+def warn_of_set_aside(chosen: ChosenColumns, *, stacklevel: int) -> None:
+    """Warn of columns that are set aside."""
+    if chosen.set_aside:
+        named = listed(f"{name!r} ({reason})" for name, reason in chosen.set_aside.items())
+        text = f"columns set aside: {named}. New rows will not have them; name a column in columns= to keep it."
+        warnings.warn(text, ColumnsSetAsideWarning, stacklevel=stacklevel)
 
 
 def _chosen(

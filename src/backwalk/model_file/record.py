@@ -99,6 +99,7 @@ class _Card(_Strict):
     data_sha256: _Text
     n_rows: _Count
     n_validation_rows: _Count
+    n_table_rows: _Count | None = None
     n_columns: _Count
     n_parameters: _Count
     steps_taken: _Count

@@ -13,6 +13,7 @@ _CARD_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "n_rows": "training rows",
         "n_validation_rows": "held-out rows (they chose the weights)",
+        "n_table_rows": "rows of the table, of which these were chosen",
         "n_columns": "columns",
         "n_parameters": "parameters of the network",
         "steps_taken": "training steps",

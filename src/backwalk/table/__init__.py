@@ -1,7 +1,8 @@
 """Tables: column names, units and files, and nothing about models.
 
 `read_table` and `as_table` take in files, arrays and DataFrames, `Codec` turns their columns into encoded units and
-back, and `from_values`, `write_table` and `write_rows` give rows out as they came. `split_table` splits a file's rows.
+back, and `from_values`, `write_table` and `write_rows` give rows out as they came. `read_within` reads files
+larger than memory, and `split_table` splits a file's rows.
 """
 
 from backwalk.table.aside import set_aside
@@ -18,13 +19,16 @@ from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numb
 from backwalk.table.labels import read_labels, write_labelled
 from backwalk.table.level_columns import AtomsColumn, LevelsColumn
 from backwalk.table.matching import label_words, match_columns, widened
+from backwalk.table.one_pass import RowsThatFit
 from backwalk.table.quantile_columns import QuantileColumn
 from backwalk.table.reading import read_part, read_table
 from backwalk.table.restoring import from_values
 from backwalk.table.rounded_columns import IntegerColumn
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
+from backwalk.table.sources import has_tables, is_pattern
 from backwalk.table.splitting import split_table
+from backwalk.table.within_memory import Watch, is_read_at_once, most_rows, read_within
 from backwalk.table.writing import check_table_path, write_rows, write_table
 
 __all__ = [
@@ -46,20 +50,27 @@ __all__ = [
     "Option",
     "QuantileColumn",
     "Redraw",
+    "RowsThatFit",
     "Schema",
     "Selection",
     "Table",
+    "Watch",
     "as_table",
     "check_table_path",
     "complete",
     "facts_of_columns",
     "from_values",
+    "has_tables",
+    "is_pattern",
+    "is_read_at_once",
     "label_words",
     "match_columns",
+    "most_rows",
     "only_numbers",
     "read_labels",
     "read_part",
     "read_table",
+    "read_within",
     "set_aside",
     "split_table",
     "widened",

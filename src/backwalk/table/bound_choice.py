@@ -7,14 +7,14 @@ import numpy as np
 from backwalk.table.bounded_columns import BoundedColumn
 from backwalk.table.columns import Column, HeavyTailedColumn, NumberColumn
 from backwalk.table.number_choice import Bounds
-from backwalk.table.schema import FloatArray
+from backwalk.table.whole import NumberFacts
 
 _MARGIN = 0.1  # standard deviations
 _BEYOND = 0.1  # margins by which the map ends beyond a bound at which rows lie
 
 
-def within_bounds(column: Column, x: FloatArray, bounds: Bounds) -> Column:
-    """Return a column of numbers x, (n,), mapped such that its values lie within known bounds.
+def within_bounds(column: Column, numbers: NumberFacts, bounds: Bounds) -> Column:
+    """Return a column of numbers, all of which lie within known bounds, mapped such that new ones do.
 
     Where rows lie at a bound, the map ends a little beyond it. The column itself is returned where there is no bound,
     or hardly room between two of them.
@@ -22,8 +22,8 @@ def within_bounds(column: Column, x: FloatArray, bounds: Bounds) -> Column:
     if bounds == (None, None) or not isinstance(column, (NumberColumn, HeavyTailedColumn)):
         return column
     low, high = (
-        None if bound is None else _end(column, bound, sign, is_reached=bool((x == bound).any()))
-        for bound, sign in zip(bounds, (-1.0, 1.0), strict=True)
+        None if bound is None else _end(column, bound, sign, is_reached=bound == end)
+        for bound, sign, end in zip(bounds, (-1.0, 1.0), (numbers.least, numbers.largest), strict=True)
     )
     if low is not None and high is not None and high - low < 2.0 * _MARGIN:
         return column

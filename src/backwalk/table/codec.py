@@ -32,6 +32,7 @@ from backwalk.table.families import Family, Redraw, families_of, size
 from backwalk.table.frame import Table
 from backwalk.table.maps import BoolArray
 from backwalk.table.schema import FloatArray
+from backwalk.table.whole import WholeTable
 
 _ROWS_PER_REPEAT = 3  # a number counts as repeated from one row in three on
 _FEWEST_REPEATS = 10  # rows; fewer may be equal by chance
@@ -70,6 +71,7 @@ class Codec:
         columns: Mapping[str, Option] | None = None,
         missing: Missing = "absent",
         weights: npt.ArrayLike | None = None,
+        whole: WholeTable | None = None,
     ) -> Codec:
         """Return the codec that gives each number of a table's rows mean 0 and variance 1.
 
@@ -84,13 +86,21 @@ class Codec:
 
         `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.
         `missing` is "absent" for missing values that are not generated; with "generate", a column with gaps has the
-        level "missing". `weights`, (n,), are those of the rows in moments and frequencies. Raises InvalidInput for a
-        single row, a column without values, if no column varies, and for a spread too small for float64.
+        level "missing". `weights`, (n,), are those of the rows in moments and frequencies. Where the rows of
+        `table` are some of a larger one, `whole` has the facts of all rows. Raises InvalidInput for a single row, a
+        column without values, if no column varies, and for a spread too small for float64.
         """
         by_row = None if weights is None else np.asarray(weights, dtype=np.float64)
         return cls(
             fitted_columns(
-                table, scale=scale, asinh=asinh, levels=levels, columns=columns, missing=missing, weights=by_row
+                table,
+                scale=scale,
+                asinh=asinh,
+                levels=levels,
+                columns=columns,
+                missing=missing,
+                weights=by_row,
+                whole=whole,
             )
         )
 

@@ -14,14 +14,15 @@ from backwalk.table.column_options import Levels, Number, Option, column_options
 from backwalk.table.column_statistics import observed_range, rows_looked_at
 from backwalk.table.columns import Column, ConstantColumn, HeavyTailedColumn, NumberColumn
 from backwalk.table.frame import Table
-from backwalk.table.grids import Grid, grid_of
-from backwalk.table.level_choice import atoms_of, facts, fitted_levels, frequencies_of, has_few_values
+from backwalk.table.grids import Grid
+from backwalk.table.level_choice import atoms_of, facts, fitted_levels
 from backwalk.table.level_columns import AtomsColumn, LevelsColumn
 from backwalk.table.map_choice import mapped
 from backwalk.table.number_choice import Bounds, NumberPlan, fitted_numbers
 from backwalk.table.quantile_columns import QuantileColumn
 from backwalk.table.rounded_columns import IntegerColumn
 from backwalk.table.schema import FloatArray
+from backwalk.table.whole import NumberFacts, RowsInMemory, WholeTable
 
 Missing = Literal["absent", "generate"]
 
@@ -35,6 +36,7 @@ def fitted_columns(
     columns: Mapping[str, Option] | None,
     missing: Missing,
     weights: FloatArray | None,
+    whole: WholeTable | None,
 ) -> tuple[Column, ...]:
     """Return a column for each of a table's: see `Codec.fit`."""
     if missing not in ("absent", "generate"):
@@ -43,13 +45,14 @@ def fitted_columns(
     x, weights = _weighed(table.values, weights)
     if len(x) == 1:
         raise InvalidInput("At least 2 rows are needed to scale columns, but got 1 sample: give more rows.")
-    least, largest = observed_range(x)
+    whole = whole or RowsInMemory(x, table.schema.dtypes, weights)
+    (least, largest), n_missing = whole.ends, whole.n_missing
     for j in map(int, np.flatnonzero(np.isnan(least))):
         raise InvalidInput(f"A column should have values, but {table.schema.label(j)} has none: leave it out.")
-    some, chosen, plans, atoms = rows_looked_at(x, "kinds", weights), dict[int, Column](), {}, {}
+    some, chosen = rows_looked_at(x, "kinds", weights), dict[int, Column]()
+    found, atoms = dict[int, FloatArray](), dict[int, FloatArray]()
     for j in range(x.shape[1]):
-        is_missing = np.isnan(x[:, j])
-        option, has_gaps = options.get(j), bool(is_missing.any())
+        option, has_gaps = options.get(j), bool(n_missing[j])
         generate = missing == "generate" and has_gaps
         if least[j] == largest[j] and not generate:
             chosen[j] = ConstantColumn(float(least[j]))
@@ -59,17 +62,17 @@ def fitted_columns(
                 f"A constant column should have one value, but {table.schema.label(j)} has {least[j]:g} and "
                 f"{largest[j]:g}{' and gaps' if has_gaps else ''}: leave out its kind."
             )
-        observed = x[~is_missing, j] if has_gaps else x[:, j]
         looked_at = some[~np.isnan(some[:, j]), j]
-        if _has_levels(table, j, observed, looked_at, option, levels=levels) or least[j] == largest[j]:
+        if _has_levels(table, j, whole, looked_at, option, levels=levels) or least[j] == largest[j]:
             wish = option if isinstance(option, Levels) else Levels()
-            chosen[j] = fitted_levels(x[:, j], weights, table.schema, j, wish, generate=generate)
+            chosen[j] = fitted_levels(whole, table.schema, j, wish, generate=generate)
             continue
-        found = atoms_of(looked_at) if levels and option is None and _is_table(table) else np.empty(0)
-        if generate or len(found):
-            atoms[j] = np.append(found, np.nan) if generate else found
-        others = observed[~np.isin(observed, found)] if len(found) else observed
-        plans[j] = _plan(table, j, others, option)
+        found[j] = atoms_of(looked_at) if levels and option is None and _is_table(table) else np.empty(0)
+        if generate or len(found[j]):
+            atoms[j] = np.append(found[j], np.nan) if generate else found[j]
+    gridded = [j for j in found if _is_table(table) or options.get(j) == "integer"]
+    known = whole.numbers(found, gridded)
+    plans = {j: _plan(table, j, whole, numbers, options.get(j)) for j, numbers in known.items()}
     places = list(plans)
     numbers = np.ascontiguousarray(x[:, places])  # a copy; the bits of sums depend on how the rows lie
     for at, j in enumerate(places):
@@ -78,13 +81,13 @@ def fitted_columns(
     found_numbers = fitted_numbers(numbers, list(plans.values()), scale=scale, asinh=asinh, weights=weights)
     if scale:
         found_numbers = [
-            within_bounds(number, numbers[:, at], _known_bounds(options.get(j)))
-            for at, (j, number) in enumerate(zip(places, found_numbers, strict=True))
+            within_bounds(number, known[j], _known_bounds(options.get(j)))
+            for j, number in zip(places, found_numbers, strict=True)
         ]
     if scale and asinh:
         found_numbers = _mapped(table, found_numbers, places, rows_looked_at(numbers, "maps"), options, atoms)
     for j, number in zip(places, found_numbers, strict=True):
-        chosen[j] = _with_atoms(number, atoms[j], x[:, j], weights) if j in atoms else number
+        chosen[j] = _with_atoms(number, atoms[j], whole.shares_of_atoms(j, atoms[j])) if j in atoms else number
     return tuple(chosen[j] for j in range(x.shape[1]))
 
 
@@ -111,15 +114,15 @@ def refitted_columns(table: Table, columns: Sequence[Column], *, asinh: bool) ->
     least, largest = observed_range(table.values)
     places, plans = list[int](), list[NumberPlan]()
     for j, column in enumerate(columns):
-        label = table.schema.label(j)
+        label, ends = table.schema.label(j), (float(least[j]), float(largest[j]))
         if least[j] == largest[j] or isinstance(column, (ConstantColumn, LevelsColumn, AtomsColumn)):
             continue
         places.append(j)
         if isinstance(column, IntegerColumn):
             bounds = column.least, column.largest
-            plans.append(NumberPlan(label, column.grid, bounds, column.dequantisation))
+            plans.append(NumberPlan(label, ends, column.grid, bounds, column.dequantisation))
         elif isinstance(column, (NumberColumn, HeavyTailedColumn, BoundedColumn, QuantileColumn)):
-            plans.append(NumberPlan(label, None, (column.least, column.largest)))
+            plans.append(NumberPlan(label, ends, None, (column.least, column.largest)))
     found = fitted_numbers(np.ascontiguousarray(table.values[:, places]), plans, scale=True, asinh=asinh, weights=None)
     of = dict(zip(places, found, strict=True))
     return tuple(of.get(j, column) for j, column in enumerate(columns))
@@ -142,8 +145,10 @@ def _is_table(table: Table) -> bool:
     return table.schema.kind != "numpy"
 
 
-def _has_levels(table: Table, j: int, x: FloatArray, some: FloatArray, option: Option | None, *, levels: bool) -> bool:
-    """Return whether a column has levels. x, (n,), are its observed values, and `some` random ones of them."""
+def _has_levels(
+    table: Table, j: int, whole: WholeTable, some: FloatArray, option: Option | None, *, levels: bool
+) -> bool:
+    """Return whether a column has levels. `some`, (m,), are random ones of its observed values."""
     labels = facts(table.schema, j)[0]
     if labels is not None:
         if option is not None and not isinstance(option, Levels):
@@ -155,22 +160,20 @@ def _has_levels(table: Table, j: int, x: FloatArray, some: FloatArray, option: O
         return True
     if option is not None:
         return isinstance(option, Levels)
-    return levels and _is_table(table) and has_few_values(some, x)
+    return levels and _is_table(table) and whole.has_few_values(j, some)
 
 
-def _plan(table: Table, j: int, x: FloatArray, option: Option | None) -> NumberPlan:
-    """Return the plan of a column of numbers, whose values are x, (n,), without gaps and atoms."""
-    label, dtype = table.schema.label(j), table.schema.dtypes[j]
-    grid = grid_of(x, dtype) if _is_table(table) or option == "integer" else None
+def _plan(table: Table, j: int, whole: WholeTable, numbers: NumberFacts, option: Option | None) -> NumberPlan:
+    """Return the plan of a column of numbers, from facts of those that are no gaps and no atoms."""
+    label, grid = table.schema.label(j), numbers.grid
     if option == "integer" and (grid is None or grid.per != 1.0):
-        value = next((number for number in x if number != np.rint(number)), x[0])
-        raise InvalidInput(f"{label} should hold integers, but has {value}: choose another kind.")
+        raise InvalidInput(f"{label} should hold integers, but has {whole.a_fraction(j)}: choose another kind.")
     bounds: Bounds = (None, None)
     if isinstance(option, Number) and option.bounds is not None:
-        bounds = _checked(_known_bounds(option), x, label)
+        bounds = _checked(_known_bounds(option), numbers, label)
     elif grid is not None or _is_table(table):
-        bounds = float(x.min()), float(x.max())
-    return NumberPlan(label, grid, bounds if grid is None else _on_grid(bounds, grid))
+        bounds = numbers.least, numbers.largest
+    return NumberPlan(label, (numbers.least, numbers.largest), grid, bounds if grid is None else _on_grid(bounds, grid))
 
 
 def _known_bounds(option: Option | None) -> Bounds:
@@ -178,12 +181,13 @@ def _known_bounds(option: Option | None) -> Bounds:
     return (None, None) if not isinstance(option, Number) or option.bounds is None else option.bounds
 
 
-def _checked(bounds: Bounds, x: FloatArray, label: str) -> Bounds:
+def _checked(bounds: Bounds, numbers: NumberFacts, label: str) -> Bounds:
     low, high = bounds
-    beyond = x[((x < low) if low is not None else False) | ((x > high) if high is not None else False)]
-    if len(beyond):
+    is_below = low is not None and numbers.least < low
+    if is_below or (high is not None and numbers.largest > high):
+        beyond = numbers.least if is_below else numbers.largest
         raise InvalidInput(
-            f"Values of {label} should lie within its bounds, {low} and {high}, but there is {beyond[0]}: give wider "
+            f"Values of {label} should lie within its bounds, {low} and {high}, but there is {beyond}: give wider "
             "bounds."
         )
     return bounds
@@ -198,9 +202,5 @@ def _on_grid(bounds: Bounds, grid: Grid) -> Bounds:
     )
 
 
-def _with_atoms(number: Column, atoms: FloatArray, x: FloatArray, weights: FloatArray | None) -> AtomsColumn:
-    is_atom = (x[:, None] == atoms) | (np.isnan(x)[:, None] & np.isnan(atoms))
-    level = np.where(is_atom.any(axis=1), is_atom.argmax(axis=1), len(atoms))
-    keep = ~np.isnan(x) | is_atom.any(axis=1)
-    shares = frequencies_of(level[keep].astype(float), None if weights is None else weights[keep])[1]
+def _with_atoms(number: Column, atoms: FloatArray, shares: FloatArray) -> AtomsColumn:
     return AtomsColumn(number, tuple(atoms.tolist()), tuple(shares.tolist()))  # type: ignore[arg-type]  # of numbers

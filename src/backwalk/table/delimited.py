@@ -37,12 +37,13 @@ _ROW_NUMBER = re.compile(r"Row #(\d+)")
 class DelimitedText:
     """An open text file whose header was read: its `header`, as bytes, and its columns' `names`.
 
-    Raises TableFileError for text that is not a table: empty, not UTF-8, with other delimiters, without a header, or
-    beyond `backwalk.limits`.
+    It is read in blocks of `block_bytes`, and has any size if it is not `limited`. Raises TableFileError for text that
+    is not a table: empty, not UTF-8, with other delimiters, without a header, or beyond `backwalk.limits`.
     """
 
-    def __init__(self, file: BinaryIO, delimiter: str) -> None:
+    def __init__(self, file: BinaryIO, delimiter: str, *, block_bytes: int | None = None, limited: bool = True) -> None:
         self._file, self._n_read = file, 0
+        self._block_bytes, self._most_bytes = block_bytes or BLOCK_BYTES, limits.TABLE_FILE_BYTES if limited else None
         self.delimiter = delimiter.encode()
         sign = re.escape(self.delimiter)
         self._field = re.compile(rb"(?:%b[^%b\r\n]*+|(?!\")[^%b\r\n]*+)" % (_QUOTED, sign, sign))
@@ -74,13 +75,13 @@ class DelimitedText:
                 refuse_large(blank.count(b"\n"), 1)
             if block.strip(b"\r\n"):
                 yield block
-            more = self._read(BLOCK_BYTES)
+            more = self._read(self._block_bytes)
             if not more:
                 break
-            if len(rest) > BLOCK_BYTES:
+            if len(rest) > self._block_bytes:
                 raise TableFileError(
-                    f"A row should have at most {BLOCK_BYTES} bytes, but one has more: close its quotation mark, or "
-                    "shorten it."
+                    f"A row should have at most {self._block_bytes} bytes, but one has more: close its quotation mark, "
+                    "or shorten it."
                 )
             rest += more
         if rest.strip() or (rest and len(self.names) > 1):
@@ -149,12 +150,12 @@ class DelimitedText:
 
         White space at the head of that line stays: a tab there follows an empty name.
         """
-        block = self._read(BLOCK_BYTES)
+        block = self._read(self._block_bytes)
         if block.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise _not_text()
         block = block.removeprefix(_BYTE_ORDER_MARK)
         while not block.strip():
-            block = self._read(BLOCK_BYTES)
+            block = self._read(self._block_bytes)
             if not block:
                 raise TableFileError("The file is empty: it should hold a header line and rows.")
         blank = re.match(rb"(?:[%b]*+[\r\n]++)*+" % b" \t\v\f".replace(self.delimiter, b""), block)
@@ -213,9 +214,9 @@ class DelimitedText:
     def _read(self, size: int) -> bytes:
         data = self._file.read(size)
         self._n_read += len(data)
-        if self._n_read > limits.TABLE_FILE_BYTES:
+        if self._most_bytes is not None and self._n_read > self._most_bytes:
             raise TableFileError(
-                f"Text should have at most {limits.TABLE_FILE_BYTES} bytes: save it as Parquet, or give fewer rows."
+                f"Text should have at most {self._most_bytes} bytes: save it as Parquet, or give fewer rows."
             )
         if b"\0" in data:
             raise _not_text()

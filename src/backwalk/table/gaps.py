@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,20 +28,30 @@ _WRITTEN_NUMBER = rf"^\s*[-+(]?\s*[{_SIGNS}]?\s*[-+]?(\d{{1,3}}([,' ]\d{{3}})+|\
 
 def complete_rows(rows: NativeRows) -> npt.NDArray[np.bool_]:
     """Return which rows have a value in every column. Raises TableFileError if there is no such row."""
+    is_complete = rows_without_gaps(rows)
+    if not isinstance(rows, np.ndarray) and len(is_complete) and not is_complete.any():
+        counts = {shown(name): missing_in(rows[name]).sum() for name in rows.column_names}
+        raise no_complete_row(len(is_complete), counts)
+    return is_complete
+
+
+def rows_without_gaps(rows: NativeRows) -> npt.NDArray[np.bool_]:
+    """Return which rows have a value in every column."""
     if isinstance(rows, np.ndarray):
         may_miss = rows.dtype.kind == "f" and rows.ndim == 2
         return np.asarray(~np.isnan(rows).any(axis=1)) if may_miss else np.ones(rows.shape[:1], dtype=bool)
     missing = np.zeros(rows.num_rows, dtype=bool)
     for column in rows.columns:
         missing |= missing_in(column)
-    if missing.all() and len(missing):
-        counts = {shown(name): missing_in(rows[name]).sum() for name in rows.column_names}
-        where = listed(f"{name} ({n:,})" for name, n in counts.items() if n)
-        raise TableFileError(
-            f"Some rows should have no missing values, but all {len(missing):,} have some, in {where}: leave out a "
-            "column"
-        )
     return ~missing
+
+
+def no_complete_row(n: int, gaps: Mapping[str, int]) -> TableFileError:
+    """Return the error about n rows that all have gaps, whose numbers are given by column."""
+    where = listed(f"{name} ({missing:,})" for name, missing in gaps.items() if missing)
+    return TableFileError(
+        f"Some rows should have no missing values, but all {n:,} have some, in {where}: leave out a column"
+    )
 
 
 def missing_in(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
@@ -61,11 +71,16 @@ def refuse_almost_numbers(rows: pa.Table, texts: Collection[str] = ()) -> None:
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         others = "" if name in texts else almost_numbers(column)
         if others:
-            raise TableFileError(
-                f"Column {shown(name)} should hold numbers, but {others}: write plain numbers, such as 1234.5, or "
-                f"empty these cells, or take the column as one of texts (--column {shown(name)}=levels on the command "
-                "line)"
-            )
+            raise almost_numbers_error(name, others)
+
+
+def almost_numbers_error(name: str, others: str) -> TableFileError:
+    """Return the error about a column of numbers beside some texts, the `others`."""
+    return TableFileError(
+        f"Column {shown(name)} should hold numbers, but {others}: write plain numbers, such as 1234.5, or "
+        f"empty these cells, or take the column as one of texts (--column {shown(name)}=levels on the command "
+        "line)"
+    )
 
 
 def almost_numbers(column: pa.ChunkedArray) -> str:
@@ -80,7 +95,20 @@ def almost_numbers(column: pa.ChunkedArray) -> str:
     if not len(column):
         return ""
     whole = column.unify_dictionaries().combine_chunks()
-    texts, indices = whole.dictionary, pc.fill_null(whole.indices.cast(pa.int64()), -1).to_numpy()
+    indices = pc.fill_null(whole.indices.cast(pa.int64()), -1).to_numpy()
+    rows = np.bincount(indices[indices >= 0], minlength=len(whole.dictionary))
+    is_other = others_than_numbers(whole.dictionary, rows)
+    if is_other is None:
+        return ""
+    row = int(np.append(is_other, False)[indices].argmax())
+    return other_words(whole.dictionary, rows, is_other, int(indices[row]), f" at row {row} (rows count from 0)")
+
+
+def others_than_numbers(texts: pa.Array, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+    """Return which texts are no numbers, if most rows are numbers. `rows`, (L,), are those of each text.
+
+    Returns None otherwise, and where a text is a code of digits.
+    """
     is_number, is_written = (
         np.asarray(pc.fill_null(pc.match_substring_regex(texts, pattern=pattern), False))
         for pattern in (_NUMBER, _WRITTEN_NUMBER)
@@ -88,16 +116,20 @@ def almost_numbers(column: pa.ChunkedArray) -> str:
     is_other = (
         ~is_number & ~np.asarray(texts.is_null()) & ~np.asarray(pc.is_in(texts, value_set=_GAPS.cast(texts.type)))
     )
-    rows = np.bincount(indices[indices >= 0], minlength=len(texts))  # of each text
-    if has_codes(texts):
-        return ""
+    if has_codes(texts) or not rows @ is_other or rows @ (is_number | is_written) <= rows @ (is_other & ~is_written):
+        return None
+    return np.asarray(is_other)
+
+
+def other_words(
+    texts: pa.Array, rows: npt.NDArray[np.int64], is_other: npt.NDArray[np.bool_], first: int, where: str = ""
+) -> str:
+    """Return how many cells are texts, and not numbers; `first` is one of the texts, and `where` its place in words."""
+    is_number = np.asarray(pc.fill_null(pc.match_substring_regex(texts, pattern=_NUMBER), False))
     n_texts, n_numbers = int(rows @ is_other), int(rows @ is_number)
-    if not n_texts or rows @ (is_number | is_written) <= rows @ (is_other & ~is_written):
-        return ""
-    row = int(np.append(is_other, False)[indices].argmax())
     more = f" and {n_texts - 1:,} more {'are' if n_texts > 2 else 'is'} none" if n_texts > 1 else " is none"
     beside = f", beside {n_numbers:,} that are" if n_numbers else ""
-    return f"{shown(texts[int(indices[row])].as_py())} at row {row} (rows count from 0){more}{beside}"
+    return f"{shown(texts[first].as_py())}{where}{more}{beside}"
 
 
 def is_plain_text(of_type: pa.DataType) -> bool:

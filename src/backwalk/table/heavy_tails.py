@@ -20,20 +20,25 @@ _HEAVY = 1.75
 
 
 def fitted_tails(
-    x: FloatArray, spread: FloatArray, cell: FloatArray, weights: FloatArray | None = None
+    x: FloatArray,
+    spread: FloatArray,
+    cell: FloatArray,
+    ends: tuple[FloatArray, FloatArray],
+    weights: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the centre and the scale of the asinh transform for each column of x, (n, d): (d,) each.
 
-    The scale is infinite if the tails are not heavy. `spread`, (d,), has the columns' standard deviations. A column is
-    heavy-tailed if its spread is more than 1.75 times that of a normal column with the same quartiles; columns whose
-    quartiles are equal are not, as they hold one value with exceptions. Of a few transforms the one is chosen under
-    which the rows have the highest likelihood as draws of a normal distribution: around the median, with 1/8 to 4 times
-    the interquartile range as scale; or, for rows of one sign, around 0 with a scale far below all of them, which is
-    their logarithm. The scale is at least `cell`, (d,), the step of rounded columns and 0 for others. Quartiles and
-    likelihoods are those of up to 10,000 random rows; missing values do not count.
+    The scale is infinite if the tails are not heavy. `spread`, (d,), has the columns' standard deviations, and `ends`,
+    (d,) each, the least and the largest value of all rows. A column is heavy-tailed if its spread is more than 1.75
+    times that of a normal column with the same quartiles; columns whose quartiles are equal are not, as they hold one
+    value with exceptions. Of a few transforms the one is chosen under which the rows have the highest likelihood as
+    draws of a normal distribution: around the median, with 1/8 to 4 times the interquartile range as scale; or, for
+    rows of one sign, around 0 with a scale far below all of them, which is their logarithm. The scale is at least
+    `cell`, (d,), the step of rounded columns and 0 for others. Quartiles and likelihoods are those of up to 10,000
+    random rows; missing values do not count.
 
     >>> x = np.array([[-100.0], [-1.0], [0.0], [1.0], [100.0]])
-    >>> fitted_tails(x, x.std(axis=0), np.zeros(1))
+    >>> fitted_tails(x, x.std(axis=0), np.zeros(1), (x.min(axis=0), x.max(axis=0)))
     (array([0.]), array([0.25]))
     """
     some = rows_looked_at(x, "tails", weights)
@@ -44,10 +49,10 @@ def fitted_tails(
     centre, scale = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
     for j in map(int, np.flatnonzero((spread / _HEAVY > width / _IQR_OF_A_NORMAL) & (width > 0.0))):
         least = max(cell[j], LEAST_SCALE)
-        observed, of_column = x[~np.isnan(x[:, j]), j], some[~np.isnan(some[:, j]), j]
+        of_column, first, last = some[~np.isnan(some[:, j]), j], float(ends[0][j]), float(ends[1][j])
         candidates = [(float(median[j]), max(float(width[j]) * 2.0**k, least)) for k in range(-3, 3)]
-        if observed.min() > -cell[j] or observed.max() < cell[j]:
-            candidates.append((0.0, max(_far_below(float(np.abs(observed).min())), least)))
+        if first > -cell[j] or last < cell[j]:
+            candidates.append((0.0, max(_far_below(min(abs(first), abs(last))), least)))
         centre[j], scale[j] = max(candidates, key=partial(_log_likelihood, of_column[:, None]))
     return centre, scale
 

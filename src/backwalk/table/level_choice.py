@@ -1,4 +1,4 @@
-"""Which columns have levels, which numbers have atoms, and their frequencies."""
+"""Which numbers have atoms, and how levels are coded."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from backwalk.formatting import listed
 from backwalk.table.column_options import Levels
 from backwalk.table.level_columns import Coding, LevelsColumn
 from backwalk.table.schema import FloatArray, Schema, shown
+from backwalk.table.whole import WholeTable
 
-_MOST_VALUES = 200  # of a number with few distinct values
-_ROWS_PER_VALUE = 20  # at least, of a number with few distinct values
 _MOST_ONE_HOT = 64  # levels
 _LEAST_GAP = 0.016  # standard deviations between levels coded by their values: the finest structure that a model shows
 _LEAST_SHARE, _FEWEST_REPEATS = 0.05, 25  # of rows that equal an atom: more than both
@@ -25,15 +24,6 @@ _FEWEST_OTHERS = 20  # distinct values that are no atoms, of a number with atoms
 def facts(schema: Schema, column: int) -> tuple[tuple[str, ...] | None, bool, bool]:
     """Return a column's labels, or None; whether they are in an order; and whether the column holds truth values."""
     return schema.labels[column], schema.is_ordered(column), schema.is_boolean(column)
-
-
-def has_few_values(some: FloatArray, values: FloatArray) -> bool:
-    """Return whether a number has two distinct values, or few: at most 200, and one in 20 rows.
-
-    `values`, (n,), are the observed ones, and `some` random ones of them.
-    """
-    most = max(2.0, min(_MOST_VALUES, len(values) / _ROWS_PER_VALUE))
-    return len(np.unique(some)) <= most and len(np.unique(values)) <= most
 
 
 def atoms_of(some: FloatArray) -> FloatArray:
@@ -54,20 +44,10 @@ def atoms_of(some: FloatArray) -> FloatArray:
     return np.asarray(values[often][counts[often] >= _SPIKE * beside])
 
 
-def frequencies_of(x: FloatArray, weights: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-    """Return the distinct values of x, (n,), with NaN at the end if there is one, and their shares of the weight."""
-    values, index = np.unique(x, return_inverse=True)
-    share = np.bincount(index, weights)
-    return values, share / share.sum()
-
-
-def fitted_levels(
-    x: FloatArray, weights: FloatArray | None, schema: Schema, j: int, option: Levels, *, generate: bool
-) -> LevelsColumn:
-    """Return the levels of column j, whose values are x, (n,). With `generate`, a missing value is a level too."""
+def fitted_levels(whole: WholeTable, schema: Schema, j: int, option: Levels, *, generate: bool) -> LevelsColumn:
+    """Return the levels of column j. With `generate`, a missing value is a level too."""
     labels, is_ordered, is_boolean = facts(schema, j)
-    keep = slice(None) if generate else ~np.isnan(x)
-    values, shares = frequencies_of(x[keep], None if weights is None else weights[keep])
+    values, shares = whole.frequencies(j, missing=generate)
     coding = _coding(values, shares, is_number=labels is None and not is_boolean, is_ordered=is_ordered)
     if option.order is not None:
         at = _in_order(values, option.order, labels, schema.label(j))

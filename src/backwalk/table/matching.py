@@ -13,7 +13,7 @@ from backwalk.table.arrow_columns import FloatArray
 from backwalk.table.frame import Table
 from backwalk.table.schema import Schema, shown, unescaped, unescaped_cell
 
-_PER_DAY = {"D": 1.0, "s": 86_400.0, "ms": 86_400e3, "us": 86_400e6}
+PER_DAY = {"D": 1.0, "s": 86_400.0, "ms": 86_400e3, "us": 86_400e6}
 
 
 def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: str = "Diffusion") -> Table:
@@ -94,7 +94,7 @@ def _matched(values: FloatArray, own: Schema, fitted: Schema, j: int, name: str)
     if labels is not None and own.units[j] is None:
         return _codes(values, _text_of(own, j), labels, own.label(j), name)
     if unit is not None and own.units[j] is not None and _family(own, j) == _family(fitted, j):
-        return values * (_PER_DAY[unit] / _PER_DAY[str(own.units[j])])
+        return values * (PER_DAY[unit] / PER_DAY[str(own.units[j])])
     row = int(observed.argmax())
     found = own.labels[j]
     got = f"{_family(own, j)}, such as {shown(found[int(values[row])])}" if found else _family(own, j)

@@ -27,12 +27,13 @@ Bounds = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class NumberPlan:
-    """What is known of a column of numbers beforehand: its name in messages, its grid, its bounds.
+    """What is known of a column of numbers beforehand: its name in messages, its range, its grid, its bounds.
 
     `dequantisation` is "chosen" where it follows from the rows.
     """
 
     label: str
+    ends: tuple[float, float]
     grid: Grid | None = None
     bounds: Bounds = (None, None)
     dequantisation: Dequantisation | Literal["chosen"] | None = "chosen"
@@ -60,7 +61,8 @@ def fitted_numbers(
         centre, spread = np.zeros(d), np.ones(d)
     asinh_centre, asinh_scale, steepest = np.zeros(d), np.full(d, np.inf), 1.0 / spread
     if scale and asinh:
-        asinh_centre, asinh_scale = fitted_tails(x, spread, cell, weights)
+        ends = np.array([plan.ends for plan in plans]).T
+        asinh_centre, asinh_scale = fitted_tails(x, spread, cell, (ends[0], ends[1]), weights)
         asinh_scale[is_cosine] = np.inf  # few integers have no tails
         heavy = np.flatnonzero(np.isfinite(asinh_scale))
         if len(heavy):

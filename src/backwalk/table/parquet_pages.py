@@ -11,7 +11,10 @@ as a field that occurs twice, is refused. Source: parquet.thrift of the Apache P
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO, Final
 
 from backwalk import limits
@@ -46,13 +49,58 @@ def unpacked_bytes(file: BinaryIO) -> int:
     Counting stops at the first total beyond `limits.TABLE_FILE_BYTES`. Raises TableFileError for a malformed file.
     """
     size = os.fstat(file.fileno()).st_size
+    if size > limits.TABLE_FILE_BYTES:
+        return size
+    with _damage_reported():
+        total = 0
+        for chunk in itertools.chain.from_iterable(_columns_by_group(file, size)):
+            for _, unpacked, _ in _pages(file, chunk):
+                total += unpacked
+                if total > limits.TABLE_FILE_BYTES:
+                    return total
+        return max(size, total)
+
+
+def check_footer(file: BinaryIO) -> None:
+    """Raise TableFileError for a Parquet footer that is malformed, encrypted or beyond the limits."""
+    with _damage_reported():
+        _columns_by_group(file, os.fstat(file.fileno()).st_size)
+
+
+def bytes_at_once(file: BinaryIO, is_read: Sequence[bool]) -> int:
+    """Return the most bytes of pages that are in memory at a time when a Parquet file is read in batches of few rows.
+
+    These are, of each column that `is_read`, its dictionary and its largest page, packed and unpacked. Raises
+    TableFileError for a malformed file, and for one whose row groups have other columns than its schema.
+    """
+    most = 0
+    with _damage_reported():
+        for chunks in _columns_by_group(file, os.fstat(file.fileno()).st_size):
+            if len(chunks) != len(is_read):
+                raise _Malformed("a row group has other columns than the schema")
+            total = 0
+            for chunk in itertools.compress(chunks, is_read):
+                dictionary = largest = 0
+                for packed, unpacked, holds_values in _pages(file, chunk):
+                    if holds_values:
+                        largest = max(largest, packed + unpacked)
+                    else:
+                        dictionary += packed + unpacked
+                total += dictionary + largest
+            most = max(most, total)
+    return most
+
+
+@contextmanager
+def _damage_reported() -> Iterator[None]:
     try:
-        return max(size, _sum_of_pages(file, size)) if size <= limits.TABLE_FILE_BYTES else size
+        yield
     except (_Malformed, IndexError) as error:
         raise TableFileError(f"The Parquet file is damaged ({error}): copy it anew, or write it again.") from error
 
 
-def _sum_of_pages(file: BinaryIO, size: int) -> int:
+def _columns_by_group(file: BinaryIO, size: int) -> list[list[dict[int, Any]]]:
+    """Return the records of the columns of each row group, from the footer of a file of some size."""
     file.seek(max(size - 8, 0))
     tail = file.read(8)
     length = int.from_bytes(tail[:4], "little")
@@ -66,38 +114,36 @@ def _sum_of_pages(file: BinaryIO, size: int) -> int:
             "row groups."
         )
     file.seek(size - 8 - length)
-    groups = _Compact(file.read(length)).struct(_FOOTER).get(4, [])
-    total = 0
-    for chunk in (chunk for group in groups for chunk in group.get(1, [])):
-        if 8 in chunk:
-            raise _encrypted()
-        total += _bytes_of_column(file, chunk.get(3, {}), limits.TABLE_FILE_BYTES - total)
-        if total > limits.TABLE_FILE_BYTES:
-            break
-    return total
+    groups = [group.get(1, []) for group in _Compact(file.read(length)).struct(_FOOTER).get(4, [])]
+    if any(8 in chunk for group in groups for chunk in group):
+        raise _encrypted()
+    return [[chunk.get(3, {}) for chunk in group] for group in groups]
 
 
 def _encrypted() -> TableFileError:
     return TableFileError("The Parquet file is encrypted: decrypt it first.")
 
 
-def _bytes_of_column(file: BinaryIO, column: dict[int, Any], allowed: int) -> int:
-    """Return the bytes of the pages of one column in one row group, found as Arrow finds them."""
+def _pages(file: BinaryIO, column: dict[int, Any]) -> Iterator[tuple[int, int, bool]]:
+    """Yield each page of one column in one row group, found as Arrow finds them.
+
+    A page is its bytes in the file, the larger of these and its unpacked ones, and whether it holds values.
+    """
     try:
         n_values, compressed, start, dictionary = column[5], column[7], column[9], column.get(11, 0)
     except KeyError as error:
         raise _Malformed("a column has no offset") from error
     if 0 < dictionary < start:
         start = dictionary
-    place, end, seen, total = start, start + compressed, 0, 0
-    while seen < n_values and place < end and total <= allowed:
+    place, end, seen = start, start + compressed, 0
+    while seen < n_values and place < end:
         header, length = _page_header(file, place)
         if 2 not in header or 3 not in header or min(header[2], header[3]) < 0:
             raise _Malformed("a page has no size")
         place += length + header[3]
-        total += max(header[2], header[3])
-        seen += sum(max(header[kind].get(1, 0), 0) for kind in (5, 8) if kind in header)
-    return total
+        kinds = [kind for kind in (5, 8) if kind in header]
+        yield header[3], max(header[2], header[3]), bool(kinds)
+        seen += sum(max(header[kind].get(1, 0), 0) for kind in kinds)
 
 
 def _page_header(file: BinaryIO, place: int) -> tuple[dict[int, Any], int]:

@@ -77,14 +77,20 @@ def read_part(path: str | Path, selection: Selection) -> Reading:
             is_taken = complete_rows(native.rows) if selection.complete else np.ones(native.rows.shape[:1], dtype=bool)
             rows = native.rows if is_taken.all() else native.rows[is_taken]
             return Reading(as_table(rows, name="the table"), tuple(left_out), is_taken)
-        _refuse_unusable(native.rows.schema)
+        refuse_unusable(native.rows.schema)
         refuse_almost_numbers(native.rows, selection.texts)
         is_taken = complete_rows(native.rows) if selection.complete else np.ones(native.rows.num_rows, dtype=bool)
-        chosen = native.rows if is_taken.all() else native.rows.filter(pa.array(is_taken))
-        table = table_of_arrow(chosen, native.types, name="the table")
-        return Reading(_unescaped(table) if native.is_text else table, tuple(left_out), is_taken)
+        return Reading(checked_rows(native, is_taken), tuple(left_out), is_taken)
 
     return made_of_file(path, selection, checked)
+
+
+def checked_rows(native: Columns, is_taken: npt.NDArray[np.bool_]) -> Table:
+    """Return the rows of some columns of a file that are taken, (n,), as a checked table."""
+    assert isinstance(native.rows, pa.Table)
+    rows = native.rows if is_taken.all() else native.rows.filter(pa.array(is_taken))
+    table = table_of_arrow(rows, native.types, name="the table")
+    return _unescaped(table) if native.is_text else table
 
 
 def _unescaped(table: Table) -> Table:
@@ -184,9 +190,7 @@ def _read_parquet(file: BinaryIO, selection: Selection, *, skip_unfit: bool) -> 
     parquet, taken = opened_parquet(file, selection, skip_unfit=skip_unfit)
     schema = parquet.schema_arrow
     types = {name: schema.field(name).type for name in taken}
-    for name, of_type in types.items():
-        if not _is_fit(of_type):
-            raise refused_dtype(str(of_type), name, "the table")
+    refuse_unfit(types)
     kept = set(taken)
     others = {field.name: str(field.type) for field in schema if field.name not in kept}
     # A few compressed bytes may stand for a long text in every row: texts are read as dictionaries.
@@ -208,7 +212,11 @@ def opened_parquet(
     groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     # A few bytes of Parquet can stand for any number of rows.
     refuse_large(max(metadata.num_rows, sum(groups), *groups, 0) * max(metadata.num_columns, 1), metadata.num_columns)
-    schema = parquet.schema_arrow
+    return parquet, columns_to_read(parquet.schema_arrow, selection, skip_unfit=skip_unfit)
+
+
+def columns_to_read(schema: pa.Schema, selection: Selection, *, skip_unfit: bool = False) -> list[str]:
+    """Return the names of the columns of a Parquet file to read; with `skip_unfit`, those a model may be fitted to."""
     refuse_duplicates(schema.names)
     taken = selection.names(schema.names)
     if skip_unfit:
@@ -221,7 +229,14 @@ def opened_parquet(
             f"A column's name should mean one column, but {listed(map(shown, twice))} may mean a part of another "
             "column too: rename it."
         )
-    return parquet, taken
+    return taken
+
+
+def refuse_unfit(types: Mapping[str, pa.DataType]) -> None:
+    """Raise InvalidInput for a column of a type that no model may be fitted to."""
+    for name, of_type in types.items():
+        if not _is_fit(of_type):
+            raise refused_dtype(str(of_type), name, "the table")
 
 
 def _is_fit(of_type: pa.DataType) -> bool:
@@ -271,7 +286,8 @@ def _refuse_many_bytes(size: int) -> None:
         )
 
 
-def _refuse_unusable(schema: pa.Schema) -> None:
+def refuse_unusable(schema: pa.Schema) -> None:
+    """Raise TableFileError for columns of row numbers, and for those of text that is not UTF-8."""
     # pandas writes its index under these names; a model would learn row numbers as if they were data.
     for name in schema.names:
         if not name or name.startswith("__index_level_") or _UNNAMED.fullmatch(name):

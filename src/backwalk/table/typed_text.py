@@ -113,11 +113,94 @@ class _Column:
         column = pa.chunked_array(self._chunks, self._type)
         if self._type != pa.string() or is_text:
             return column
-        if pc.all(pc.match_substring_regex(column, pattern=_TIME), skip_nulls=True).as_py():
-            moments = pc.binary_join_element_wise("1970-01-01", column, " ")
+        if _are_times(column):
+            moments = _moments_of_times(column)
             found = next(stamp for unit in _UNITS if (stamp := _cast(moments, pa.timestamp(unit))) is not None)
             return found.cast(_TIMES[_UNITS.index(found.type.unit)])
         return next((dated for dates in _DATES if (dated := _cast(column, dates)) is not None), column)
+
+
+class RunningType:
+    """The type that `read_columns` gives to a column, whose cells come block by block and are not kept."""
+
+    def __init__(self, name: str, *, is_text: bool = False, takes_codes: bool = False) -> None:
+        self.name, self._is_text, self.takes_codes = name, is_text, takes_codes
+        self._type = pa.string() if is_text else _TYPES[0]
+        self._is_binary = True
+        self._rounded: tuple[str, int] | None = None  # the first whole number that a float rounds, and its row
+        self._dates, self._units, self._are_times = list(_DATES), list(_UNITS), True  # that fit all texts so far
+        self._n_rows = 0
+
+    def add(self, cells: pa.Array) -> None:
+        """Take the cells of the next block."""
+        if cells.null_count < len(cells):
+            for wider in _TYPES[max(_TYPES.index(self._type), 1) :]:
+                chunk = _converted(cells, wider, takes_codes=self.takes_codes)
+                if chunk is not None and self._widen(wider):
+                    self._look(cells, chunk)
+                    break
+        self._n_rows += len(cells)
+
+    @property
+    def type(self) -> pa.DataType:
+        """The first type that fits all cells."""
+        if self._type != pa.string() or self._is_text:
+            return self._type
+        if self._are_times:
+            return _TIMES[_UNITS.index(self._units[0])]
+        return self._dates[0] if self._dates else self._type
+
+    def _widen(self, wider: pa.DataType) -> bool:
+        if wider != self._type and self._type in _NUMBERS:
+            if wider == pa.bool_() and not self._is_binary:
+                return False
+            if wider == pa.float64() and self._type == pa.bool_():
+                return False
+            if wider == pa.float64() and self._rounded is not None:
+                raise _rounded_error(self.name, *self._rounded)
+            if wider not in _NUMBERS:
+                self._dates, self._are_times = [], False
+        self._type = wider
+        return True
+
+    def _look(self, cells: pa.Array, chunk: pa.Array) -> None:
+        if chunk.type == pa.int64():
+            self._is_binary = self._is_binary and _is_binary(chunk)
+            self._rounded = self._rounded or _rounded_in(chunk, chunk.cast(pa.float64(), safe=False), self._n_rows)
+        elif chunk.type == pa.float64():
+            _refuse_rounded(self.name, cells, chunk, self._n_rows)
+        elif chunk.type == pa.string() and not self._is_text:
+            if self._dates:
+                self._dates = [of_type for of_type in self._dates if _cast(chunk, of_type) is not None]
+            self._are_times = self._are_times and _are_times(chunk)
+            if self._are_times:
+                moments = _moments_of_times(chunk)
+                self._units = [unit for unit in self._units if _cast(moments, pa.timestamp(unit)) is not None]
+
+
+def typed(cells: pa.Array, of_type: pa.DataType, *, takes_codes: bool) -> pa.Array:
+    """Convert cells from bytes to the type that fits all cells of their column."""
+    if cells.null_count == len(cells):
+        return pa.nulls(len(cells), of_type)
+    if of_type in (*_NUMBERS, pa.string(), pa.binary()):
+        found: Any = _converted(cells, of_type, takes_codes=takes_codes)
+        if found is None:  # whole numbers that became truth values or floats
+            found = _converted(cells, pa.int64(), takes_codes=takes_codes)
+        if found is None:
+            raise pa.ArrowInvalid(f"a cell is not of the type {of_type}")
+        return found.cast(of_type)
+    text = cells.cast(pa.string())
+    if pa.types.is_time(of_type):
+        return _moments_of_times(text).cast(pa.timestamp(_UNITS[_TIMES.index(of_type)])).cast(of_type)
+    return text.cast(of_type)
+
+
+def _are_times(texts: Any) -> bool:
+    return bool(pc.all(pc.match_substring_regex(texts, pattern=_TIME), skip_nulls=True).as_py())
+
+
+def _moments_of_times(texts: Any) -> Any:
+    return pc.binary_join_element_wise("1970-01-01", texts, " ")
 
 
 def _converted(cells: pa.Array, of_type: pa.DataType, *, takes_codes: bool) -> pa.Array | None:
@@ -168,13 +251,24 @@ def _is_binary(chunk: pa.Array) -> bool:
 
 def _refuse_rounded(name: str, cells: pa.Array, values: pa.Array, rows_before: int) -> None:
     """Raise TableFileError if float64 rounds one of the whole numbers in `cells`, texts or integers."""
+    found = _rounded_in(cells, values, rows_before)
+    if found is not None:
+        raise _rounded_error(name, *found)
+
+
+def _rounded_in(cells: pa.Array, values: pa.Array, rows_before: int) -> tuple[str, int] | None:
+    """Return the first whole number in `cells`, texts or integers, that float64 rounds, and its row."""
     numbers = values.to_numpy(zero_copy_only=False)
     for row in np.flatnonzero(np.isfinite(numbers) & (np.abs(numbers) >= 2.0**53)):
         cell = cells[int(row)].as_py()
         text = cell.decode() if isinstance(cell, bytes) else str(cell)
         if _WHOLE.fullmatch(text) and int(text) != int(numbers[row]):
-            raise TableFileError(
-                f"Whole numbers should be at most 2^53 in size or exact as floats, but column {shown(name)} has "
-                f"{text.strip()} in row {rows_before + int(row)} (rows count from 0): scale it, or drop it if it is an "
-                "identifier."
-            )
+            return text.strip(), rows_before + int(row)
+    return None
+
+
+def _rounded_error(name: str, text: str, row: int) -> TableFileError:
+    return TableFileError(
+        f"Whole numbers should be at most 2^53 in size or exact as floats, but column {shown(name)} has {text} in row "
+        f"{row} (rows count from 0): scale it, or drop it if it is an identifier."
+    )

@@ -14,7 +14,7 @@ from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.formatting import listed
 from backwalk.model import DiffusionModel
 from backwalk.streams import Stream
-from backwalk.table import Selection, Table, as_table, read_part
+from backwalk.table import Selection, Table, as_table, read_part, read_within
 from backwalk.tasks.observer import Observer
 
 _USUALLY_DRAWN, _MOST_DRAWN = 10_000, 10_000_000
@@ -64,44 +64,61 @@ def read_data(
     else:
         selection = Selection.of_schema(model.schema, only=True, drop=tuple(drop), complete=drop_missing)
     reading = read_part(source, selection)
-    tell_left_out(source, reading.columns_left_out, reading.is_taken, observer)
+    tell_left_out(source, reading.columns_left_out, int(reading.is_taken.sum()), len(reading.is_taken), observer)
     return Data(reading.table, None, reading.is_taken)
 
 
 def read_training(source: str, model: DiffusionModel, *, drop_missing: bool, observer: Observer) -> Data:
-    """Read the training rows of a model: those of a file, or of a built-in density the draws that `fit` made."""
-    if not is_built_in(source):
-        return read_data(source, None, 0, name="--training", drop_missing=drop_missing, model=model, observer=observer)
-    drawn = model.card["n_rows"] + model.card["n_validation_rows"]
+    """Read the training rows of a model: those of a file, or of a built-in density the draws that `fit` made.
+
+    Of files whose rows did not all fit into memory, these are the rows that the fit had chosen.
+    """
     # The model may come from anywhere: the number of rows in its card is limited.
-    return read_data(source, min(drawn, _MOST_DRAWN), model.card["seed"], name="--training", observer=observer)
+    n = min(model.card["n_rows"] + model.card["n_validation_rows"], _MOST_DRAWN)
+    if is_built_in(source):
+        return read_data(source, n, model.card["seed"], name="--training", observer=observer)
+    if "n_table_rows" not in model.card:
+        return read_data(source, None, 0, name="--training", drop_missing=drop_missing, model=model, observer=observer)
+    selection = Selection.of_schema(model.schema, only=True, complete=drop_missing)
+    rows = read_within(source, selection, most=n, watch=observer.progress)
+    tell_left_out(source, rows.columns_left_out, rows.n_rows, rows.n_read, observer)
+    return Data(rows.table, None)
 
 
 def check_file(source: str, rows: int | None, *, name: str) -> None:
     """Raise an error unless a source is a file or "-", and `rows` is None."""
-    if rows is not None:
-        raise IncompatibleArguments(f"--rows goes with a built-in density, but {source!r} is a file: it is read whole.")
+    refuse_rows(source, rows)
     check_source(source, name=name)
 
 
-def tell_left_out(source: str, columns: Sequence[str], is_taken: NDArray[np.bool_], observer: Observer) -> None:
+def refuse_rows(source: str, rows: int | None) -> None:
+    """Raise IncompatibleArguments for a number of rows to draw beside files."""
+    if rows is not None:
+        raise IncompatibleArguments(f"--rows goes with a built-in density, but {source!r} is a file: it is read whole.")
+
+
+def tell_left_out(source: str, columns: Sequence[str], n_taken: int, n_rows: int, observer: Observer) -> None:
     """Report the columns and the number of rows of a file that were left out."""
     if columns:
         observer.message(f"{source}: left out {listed(columns)}")
-    n_left_out = int((~is_taken).sum())
-    if n_left_out:
-        observer.message(f"{source}: left out {n_left_out:,} of {len(is_taken):,} rows, in which values are missing")
+    if n_taken < n_rows:
+        observer.message(f"{source}: left out {n_rows - n_taken:,} of {n_rows:,} rows, in which values are missing")
 
 
 def check_source(source: str, *, name: str) -> None:
     """Raise InvalidInput unless a source is a file or "-", standard input."""
+    check_exists(source, name=name)
+    if Path(source).is_dir():
+        raise InvalidInput(f"{name} should be a table file, but {source!r} is a folder: name a file of rows.")
+
+
+def check_exists(source: str, *, name: str) -> None:
+    """Raise InvalidInput unless a source is a file, a folder, or "-", standard input."""
     if source != "-" and not Path(source).exists():
         raise InvalidInput(
             f"{name} should be an existing file or one of {', '.join(DENSITIES)}, but got {source!r}: check the "
             "spelling."
         )
-    if Path(source).is_dir():
-        raise InvalidInput(f"{name} should be a table file, but {source!r} is a folder: name a file of rows.")
 
 
 def is_built_in(source: str) -> bool:

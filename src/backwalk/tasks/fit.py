@@ -13,18 +13,23 @@ from backwalk.atomic_files import held_alone
 from backwalk.errors import BackwalkError, CheckpointError, IncompatibleArguments, InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.fitting import (
+    ChosenColumns,
     Settings,
     checked_settings,
     chosen_columns,
+    chosen_within,
     is_of_the_fit,
     is_of_these_versions,
     parameters_record,
+    read_rows,
 )
+from backwalk.formatting import byte_words
+from backwalk.limits import MEMORY
 from backwalk.model import training_words
 from backwalk.model_file import check_target
-from backwalk.table import Levels, Option, Table
+from backwalk.table import Option, Table, is_pattern
 from backwalk.tasks.columns import facts_of_codec, lines_of
-from backwalk.tasks.data import read_data
+from backwalk.tasks.data import check_exists, is_built_in, read_data, refuse_rows, tell_left_out
 from backwalk.tasks.models import load_model
 from backwalk.tasks.observer import SILENT, Observer
 from backwalk.training.checkpoint import SECONDS_BETWEEN, checkpoint_seed, checkpoint_step, refuse_foreign
@@ -54,6 +59,7 @@ def fit(
     max_time: float | None = None,
     device: str = "auto",
     rows: int | None = None,
+    memory: int = MEMORY,
     drop: Sequence[str] = (),
     drop_missing: bool = False,
     columns: Mapping[str, Option] | None = None,
@@ -65,10 +71,12 @@ def fit(
     checkpoint_every: float = SECONDS_BETWEEN,
     observer: Observer = SILENT,
 ) -> FitResult:
-    """Fit a model to a table file or to draws from a built-in density, and save it.
+    """Fit a model to table files or to draws from a built-in density, and save it.
 
-    `columns`, `missing` and `conditions` are as in `Diffusion`; columns of the kind "levels" are read from text files
-    as texts, those of other kinds as numbers. The kinds of all columns, and those that are set aside, are messages
+    `data` may name a file, a folder of files, or a pattern such as "data/*.parquet". The fit takes about `memory`
+    bytes: of a table that does not fit, rows are chosen by their number (see `table.read_within`). `columns`, `missing`
+    and `conditions` are as in `Diffusion`; columns of the kind "levels" are read from text files as texts, those of
+    other kinds as numbers. The kinds of all columns, and those that are set aside, are messages
     before training. Without `output`, the model is saved in the current folder, under the name of the data. The state
     of training is kept in `checkpoint_of(output)` until the model is saved. With `resume` a stopped fit continues; a
     model that an earlier run of the same fit has saved is returned without another fit.
@@ -84,13 +92,11 @@ def fit(
     estimator = _estimator(ddpm, epochs, max_steps, max_time, device, seed, observer)
     estimator.set_params(columns=columns, missing=missing, conditions=conditions)
     settings = checked_settings(estimator.get_params(deep=False))
-    kinds = columns or {}
-    texts = [name for name, kind in kinds.items() if kind == "levels" or isinstance(kind, Levels)]
-    numbers = [name for name in kinds if name not in texts]
-    found = read_data(
-        data, rows, seed, drop=drop, drop_missing=drop_missing, texts=texts, numbers=numbers, observer=observer
-    )
-    chosen = chosen_columns(found.table, settings)
+    if is_built_in(data):
+        chosen = chosen_columns(read_data(data, rows, seed, drop=drop, observer=observer).table, settings)
+    else:
+        refuse_rows(data, rows)
+        chosen = _chosen_of_files(data, settings, memory, drop, drop_missing, observer)
     table = chosen.table
     if may_be_done:
         done = _same_fit(path, settings, table)
@@ -120,14 +126,36 @@ def fit(
     return FitResult(path, estimator, was_fitted=False)
 
 
+def _chosen_of_files(
+    data: str, settings: Settings, memory: int, drop: Sequence[str], drop_missing: bool, observer: Observer
+) -> ChosenColumns:
+    if not is_pattern(data):
+        check_exists(data, name="DATA")
+    rows = read_rows(data, settings, memory=memory, drop=drop, drop_missing=drop_missing, watch=observer.progress)
+    tell_left_out(data, rows.columns_left_out, rows.n_rows, rows.n_read, observer)
+    chosen = chosen_within(rows, settings, memory)
+    if len(chosen.table.values) < chosen.n_rows:
+        files = f" in {rows.n_files:,} files" if rows.n_files > 1 else ""
+        observer.message(
+            f"{data}: {chosen.n_rows:,} rows{files}, of which the fit takes {len(chosen.table.values):,}, chosen by "
+            f"their number, in {byte_words(memory)} of memory (--memory)"
+        )
+    return chosen
+
+
 def default_output(data: str) -> str:
     """Return the name of a model of this data: its file name with .backwalk for the suffix.
 
-    >>> default_output("data/iris.csv.gz"), default_output("two_moons")
-    ('iris.backwalk', 'two_moons.backwalk')
+    That of a pattern is the name of its folder.
+
+    >>> default_output("data/iris.csv.gz"), default_output("two_moons"), default_output("data/*.parquet")
+    ('iris.backwalk', 'two_moons.backwalk', 'data.backwalk')
     """
     if data == "-":
         raise InvalidInput("A model of standard input needs a name: give one with -o.")
+    if is_pattern(data):
+        plain = [part for part in Path(data).parts if not is_pattern(part)]
+        return f"{Path(*plain).name or 'model'}.backwalk"
     return f"{Path(data).name.removesuffix('.gz').rsplit('.', 1)[0] or 'model'}.backwalk"
 
 

@@ -9,12 +9,12 @@ from typing import Any
 from backwalk.datasets import DENSITIES
 from backwalk.errors import BackwalkError
 from backwalk.estimator import Diffusion
-from backwalk.fitting import checked_settings, chosen_columns
+from backwalk.fitting import checked_settings, chosen_columns, chosen_within, read_rows
 from backwalk.model import DiffusionModel, blur_words, student_words, training_words
 from backwalk.model_file import load
-from backwalk.table import Selection, facts_of_columns, read_part
+from backwalk.table import Selection, facts_of_columns, has_tables, is_pattern, is_read_at_once, read_part
 from backwalk.tasks.columns import facts_of_codec
-from backwalk.tasks.data import check_source, is_built_in
+from backwalk.tasks.data import check_exists, is_built_in
 from backwalk.tasks.models import is_model
 
 
@@ -22,7 +22,7 @@ def info(path: str | None = None) -> dict[str, Any]:
     """Describe a model, a table file or a built-in density as JSON values; without a path, list the densities."""
     if path is None:
         return {"densities": [{"name": name, "d": make().d} for name, make in DENSITIES.items()]}
-    if is_model(path):
+    if is_model(path) and not has_tables(path):
         return _of_model(path)
     if is_built_in(path):
         return _of_density(path)
@@ -65,7 +65,10 @@ def _conditions(model: DiffusionModel) -> str:
 
 
 def _of_table(path: str) -> dict[str, Any]:
-    check_source(path, name="PATH")
+    if not is_pattern(path):
+        check_exists(path, name="PATH")
+    if not is_read_at_once(path):
+        return _of_files(path)
     n_rows, columns = facts_of_columns(path)
     facts: dict[str, Any] = {"table": path, "rows": n_rows, "n_columns": len(columns)}
     if path == "-":  # standard input cannot be read twice
@@ -75,6 +78,22 @@ def _of_table(path: str) -> dict[str, Any]:
     except BackwalkError as error:
         return {**facts, "cannot_be_fitted": str(error), "columns": columns}
     return {**facts, "columns": [{**each, **kinds.get(each["name"], {})} for each in columns]}
+
+
+def _of_files(path: str) -> dict[str, Any]:
+    """Describe several files, or one larger than memory, by one pass over them."""
+    settings = checked_settings(Diffusion().get_params(deep=False))
+    rows = read_rows(path, settings)
+    chosen = chosen_within(rows, settings)
+    facts = {each["name"]: each for each in facts_of_codec(chosen.table.schema, chosen.codec, chosen.gaps)}
+    aside = {name: {"name": name, "set_aside": f"it {reason}"} for name, reason in chosen.set_aside.items()}
+    return {
+        "table": path,
+        "files": rows.n_files,
+        "rows": rows.n_rows,
+        "n_columns": rows.table.schema.n_columns,
+        "columns": [{**facts, **aside}[name] for name in rows.table.schema.names],
+    }
 
 
 def _kinds(path: str, unfit: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -74,5 +74,5 @@ def split(
     else:
         check_file(data, rows, name="DATA")
         result = split_table(data, places, chosen, selection=selection, overwrite=force)
-        tell_left_out(data, result.columns_left_out, result.is_taken, observer)
+        tell_left_out(data, result.columns_left_out, int(result.is_taken.sum()), len(result.is_taken), observer)
     return SplitResult(training, result.sizes[0], unseen, result.sizes[1])

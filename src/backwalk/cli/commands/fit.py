@@ -17,6 +17,8 @@ from backwalk.cli.options import (
 )
 from backwalk.cli.output import observed, print_json, say
 from backwalk.cli.stops import Stopped, how_to_continue
+from backwalk.formatting import byte_words, bytes_of
+from backwalk.limits import LEAST_MEMORY, MEMORY
 
 _KINDS = ("number", "integer", "levels", "constant")
 
@@ -49,6 +51,23 @@ class _Conditions(click.ParamType):  # type: ignore[type-arg]
         if not all(map(all, sets)):
             self.fail(f"{value!r} should be any, none, or sets of columns such as 'a;a,b'.", param, ctx)
         return sets
+
+
+class _Bytes(click.ParamType):  # type: ignore[type-arg]
+    """A size of memory with its unit."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            n_bytes = bytes_of(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        if n_bytes < LEAST_MEMORY:
+            self.fail(f"{value!r} should be at least {byte_words(LEAST_MEMORY)}.", param, ctx)
+        return n_bytes
 
 
 @click.command()
@@ -87,6 +106,15 @@ class _Conditions(click.ParamType):  # type: ignore[type-arg]
 @training_options
 @device_option
 @rows_option
+@click.option(
+    "--memory",
+    type=_Bytes(),
+    default=MEMORY,
+    metavar="SIZE",
+    show_default=byte_words(MEMORY).replace(".0 ", ""),
+    help="Memory that the fit of files may take, such as 500MB or 8GiB. Of a table that does not fit all rows are "
+    "looked at, and those trained on that fit.",
+)
 @drop_options
 @seed_option
 @force_option
@@ -102,6 +130,9 @@ class _Conditions(click.ParamType):  # type: ignore[type-arg]
 @click.pass_context
 def fit(context: click.Context, /, data: str, output: Path | None, json: bool, **options: Any) -> None:
     """Fit a model to DATA and save it.
+
+    DATA is a table file, a folder of files with the same columns, a pattern such as 'data/*.parquet' (in quotes), or
+    a built-in density. Files may be larger than memory: see --memory.
 
     The columns may hold numbers, texts, true and false, dates and times, and gaps. Their kinds follow from the data and
     are printed before training; identifiers and free text are set aside. docs/tables.md says more.

@@ -1,0 +1,119 @@
+"""`fit` of several files, and of tables that do not fit into its memory."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from backwalk.estimator import Diffusion
+from backwalk.fitting import is_of_the_fit
+from backwalk.table.chosen_rows import priorities_of
+from backwalk.tasks.data import read_training
+from backwalk.tasks.fit import default_output
+from backwalk.tasks.observer import SILENT
+
+N = 20_000
+FIT = ["--max-steps", "4"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three files of one table, in which one row alone has a level, and the largest number."""
+    place, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    x, kind = rng.normal(size=N), rng.choice(["a", "b"], size=N).astype(object)
+    row = int(np.flatnonzero(priorities_of(0, N) > 0.9)[0])
+    x[row], kind[row] = 99.0, "rare"
+    rows = pa.table({"x": x, "kind": kind, "y": rng.normal(size=N)})
+    for i, start in enumerate((0, 7_000, 15_000)):
+        stop = (7_000, 15_000, N)[i]
+        pa.parquet.write_table(rows.slice(start, stop - start), place / f"{i}.parquet", data_page_size=2**13)
+    return place
+
+
+def loaded(path):
+    return Diffusion.load(path, device="cpu")
+
+
+def test_a_folder_is_fitted_as_its_rows_in_one_file(run, folder, tmp_path):
+    pa.parquet.write_table(pa.parquet.read_table(folder), tmp_path / "one.parquet")
+    for name, data in (("a", folder), ("b", f"{folder}/*.parquet"), ("c", tmp_path / "one.parquet")):
+        assert run("fit", data, "-o", tmp_path / name, *FIT)[0] == 0
+    a, b, c = (loaded(tmp_path / name) for name in "abc")
+    for other in (b, c):
+        assert a.model_.codec == other.model_.codec
+        assert a.model_.card["data_sha256"] == other.model_.card["data_sha256"]
+        assert a.sample(50, random_state=0) == other.sample(50, random_state=0)
+    estimator = Diffusion(max_steps=4, random_state=0, verbose=False).fit(folder)
+    assert estimator.sample(50, random_state=0) == a.sample(50, random_state=0)
+
+
+def test_a_table_beyond_the_memory_is_fitted_to_rows_chosen_by_number(run, folder, tmp_path):
+    model = tmp_path / "m"
+    status, _, err = run("fit", folder, "-o", model, "--memory", "2MiB", *FIT)
+    assert status == 0
+    assert f"{N:,} rows in 3 files, of which the fit takes" in err
+    fitted = loaded(model)
+    card, (x, kind, _) = fitted.model_.card, fitted.model_.codec.columns
+    n = card["n_rows"] + card["n_validation_rows"]
+    assert N / 4 < n < 0.9 * N
+    assert card["n_table_rows"] == N
+    assert f"{n:,} of {N:,} rows" in card["description"]
+    assert x.largest == 99.0
+    assert min(kind.frequencies) == 1 / N
+    facts = json.loads(run("info", model, "--json")[1])
+    assert facts["n_table_rows"] == N
+    assert "(fitted before)" in run("fit", folder, "-o", model, "--memory", "2MiB", *FIT, "--resume")[2]
+    rows = read_training(str(folder), fitted.model_, drop_missing=False, observer=SILENT).table
+    assert is_of_the_fit(card, rows.values)
+    again = Diffusion(max_steps=4, random_state=0, verbose=False).fit(folder, memory="2MiB")
+    assert again.sample(20, random_state=0) == fitted.sample(20, random_state=0)
+
+
+def test_a_folder_is_described(run, folder):
+    facts = json.loads(run("info", folder, "--json")[1])
+    assert (facts["files"], facts["rows"], facts["n_columns"]) == (3, N, 3)
+    assert facts["columns"][1]["levels"] == ["a", "b", "rare"]
+    assert facts["columns"][0]["largest"] == "99"
+
+
+def test_a_stopped_fit_of_files_goes_on(folder, tmp_path):
+    def stop(progress):
+        return progress.step == 2
+
+    whole = Diffusion(max_steps=5, random_state=0, verbose=False).fit(folder, memory="2MiB")
+    options = {"memory": "2MiB", "checkpoint": tmp_path / "c"}
+    Diffusion(max_steps=5, random_state=0, verbose=False, callbacks=[stop]).fit(folder, **options)
+    resumed = Diffusion(max_steps=5, random_state=0, verbose=False).fit(folder, **options, resume=True)
+    assert resumed.sample(20, random_state=0) == whole.sample(20, random_state=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--memory", "much"], 2, "no number of bytes"),
+        (["--memory", "3kB"], 2, "at least 1.0 MiB"),
+        (["--rows", "5"], 2, "--rows goes with a built-in density"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_before_reading(run, folder, arguments, status, words):
+    found, _, err = run("fit", folder, *arguments)
+    assert found == status
+    assert words in " ".join(err.split())
+
+
+def test_sources_that_are_not_there_are_told(run, tmp_path):
+    assert "matches none" in run("fit", f"{tmp_path}/*.parquet")[2]
+    assert "existing file" in run("fit", tmp_path / "no.parquet")[2]
+    assert "holds none" in run("fit", tmp_path)[2]
+    with pytest.raises(ValueError, match="sample_weight"):
+        Diffusion().fit(tmp_path, sample_weight=[1.0])
+    with pytest.raises(ValueError, match="no number of bytes"):
+        Diffusion().fit(tmp_path, memory="much")
+
+
+def test_a_model_of_a_pattern_has_the_name_of_its_folder():
+    assert default_output("*.parquet") == "model.backwalk"
+    assert default_output("a/b/**/*.parquet") == "b.backwalk"
+    assert default_output("a/b/") == "b.backwalk"
