@@ -90,7 +90,7 @@ def tested(python: str, wanted: Sequence[str], folder: Path, *, borrow_torch: bo
         "-p",
         "no:cacheprovider",
         "-m",
-        "not slow and not campaign and not browser",
+        "not slow and not campaign and not browser and not scale",
     ]
     pytest += [] if strict else ["-o", "filterwarnings=default", "--disable-warnings"]
     return subprocess.run([*pytest, *SMOKE], cwd=ROOT, env=environment).returncode == 0

@@ -21,6 +21,7 @@ LAYERS = [
     {"assess"},
     {"report"},
     {"estimator"},
+    {"pieces"},
     {"tasks"},
     {"web"},
     {"cli"},

@@ -38,6 +38,25 @@ table_output_option = click.option(
     show_default=True,
     help="A .csv, .tsv, .parquet or .npy file, also .csv.gz and .tsv.gz; - is CSV to stdout.",
 )
+rows_or_parts_option = click.option(
+    "-o",
+    "--output",
+    default="-",
+    show_default=True,
+    help="A .csv, .tsv, .parquet or .npy file, also .csv.gz and .tsv.gz; - is CSV to stdout. A name that ends in / is "
+    "a folder of Parquet files, for any number of rows; the same command continues one.",
+)
+parts_options = _together(
+    click.option(
+        "--range",
+        metavar="START:STOP",
+        help="Of a folder, make only the parts that begin at these rows, as in an array of jobs.",
+    ),
+    click.option(
+        "--part-rows", type=click.IntRange(min=1), show_default="1048576", help="Rows of a part, a multiple of 2048."
+    ),
+    click.option("--workers", type=click.IntRange(min=1), show_default="1", help="Processes that make parts."),
+)
 raw_headers_option = click.option(
     "--raw-headers", is_flag=True, help="Write CSV headers that a spreadsheet would run as formulas as they are."
 )
@@ -98,3 +117,10 @@ verbosity_options = _together(
 reply_options = _together(
     click.option("--json", is_flag=True, help="Print one JSON object on stdout."), verbosity_options
 )
+
+
+def parts_of(options: dict[str, Any]) -> Any:
+    """Take the options of outputs in parts out of all options of a command, and return them as a task takes them."""
+    from backwalk.tasks.parts import PartsOptions
+
+    return PartsOptions(**{name: options.pop(name) for name in ("range", "part_rows", "workers")})

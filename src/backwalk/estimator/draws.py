@@ -120,7 +120,7 @@ class Draws(Fitted):
         if given is None:
             return sample_pieces(self.model_, 0, n, stream=stream, sampler=chosen)
         conditions = conditions_of(self.model_, given, n)
-        return conditional_pieces(self.model_, n, conditions, stream=stream, sampler=chosen)
+        return conditional_pieces(self.model_, 0, n, conditions, stream=stream, sampler=chosen)
 
     def walk(
         self,

@@ -31,19 +31,20 @@ _Draw = Callable[[Stream, int, int], Tensor]
 
 
 def conditional_pieces(
-    model: DiffusionModel, n: int, given: Given, *, stream: Stream, sampler: Sampler | str | None = None
+    model: DiffusionModel, start: int, stop: int, given: Given, *, stream: Stream, sampler: Sampler | str | None = None
 ) -> Iterator[NDArray[np.float64]]:
-    """Return an iterator over n rows that meet conditions, in pieces of at most 2,048 rows, (m, d).
+    """Return an iterator over rows start..stop-1 that meet conditions, in pieces of at most 2,048 rows, (m, d).
 
-    Raises InvalidInput at once for columns that may not be given. The iterator raises InvalidInput where fewer than one
+    `given` has one row of values for all, or one for each of these rows. Raises InvalidInput at once for columns that
+    may not be given. The iterator raises InvalidInput where fewer than one
     candidate in a thousand meets the conditions.
     """
     if given.is_empty:
-        return sample_pieces(model, 0, n, stream=stream, sampler=sampler)
+        return sample_pieces(model, start, stop, stream=stream, sampler=sampler)
     known = known_cells(model, given.values) if not np.isnan(given.values).all() else None
     if not given.allowed:
-        return sample_pieces(model, 0, n, stream=stream, sampler=sampler, given=known)
-    return _accepted_pieces(model, n, given, known, stream=stream, sampler=sampler)
+        return sample_pieces(model, start, stop, stream=stream, sampler=sampler, given=known)
+    return _accepted_pieces(model, start, stop, given, known, stream=stream, sampler=sampler)
 
 
 def rows_by_number(
@@ -66,11 +67,19 @@ def rows_by_number(
 
 
 def _accepted_pieces(
-    model: DiffusionModel, n: int, given: Given, known: Encoded | None, *, stream: Stream, sampler: Sampler | str | None
+    model: DiffusionModel,
+    start: int,
+    stop: int,
+    given: Given,
+    known: Encoded | None,
+    *,
+    stream: Stream,
+    sampler: Sampler | str | None,
 ) -> Iterator[NDArray[np.float64]]:
-    for first in range(0, n, TILE_ROWS):
-        numbers = np.arange(first, min(first + TILE_ROWS, n))
-        yield _accepted(model, numbers, given, known, stream=stream, sampler=sampler)
+    for tile in range(start - start % TILE_ROWS, stop, TILE_ROWS):
+        numbers = np.arange(max(start, tile), min(tile + TILE_ROWS, stop))
+        of_tile = None if known is None else _taken(known, numbers - start)
+        yield _accepted(model, numbers, given, of_tile, stream=stream, sampler=sampler)
 
 
 def _accepted(
@@ -82,7 +91,7 @@ def _accepted(
     stream: Stream,
     sampler: Sampler | str | None,
 ) -> NDArray[np.float64]:
-    """Return the first candidate of each row that meets the conditions: (m, d)."""
+    """Return the first candidate of each row that meets the conditions: (m, d). `known` has a row for each."""
     d = model.codec.n_columns
     rows, pending = np.empty((len(numbers), d)), np.arange(len(numbers))
     tried = n_drawn = n_held = 0
@@ -94,7 +103,7 @@ def _accepted(
             numbers[of_row],
             stream=stream,
             sampler=sampler,
-            given=None if known is None else _taken(known, numbers[of_row]),
+            given=None if known is None else _taken(known, of_row),
             tries=np.tile(np.arange(tried, tried + each), len(pending)),
         )
         held = given.holds(candidates).reshape(len(pending), each)
@@ -113,9 +122,9 @@ def _accepted(
     return rows
 
 
-def _taken(known: Encoded, numbers: NDArray[np.intp]) -> Encoded:
-    """Return the known cells of rows by their numbers; one row of cells is that of all."""
-    places = numbers if len(known.rows) > 1 else np.zeros_like(numbers)
+def _taken(known: Encoded, places: NDArray[np.intp]) -> Encoded:
+    """Return the known cells of rows by their places; one row of cells is that of all."""
+    places = places if len(known.rows) > 1 else np.zeros_like(places)
     at = torch.from_numpy(places).to(known.rows.device)
     return Encoded(known.rows[at], known.given[at], known.asked[at], known.values[places])
 

@@ -4,7 +4,7 @@
 and checks them.
 """
 
-from backwalk.model_file.files import check_target, load, save, stamp
+from backwalk.model_file.files import check_target, fingerprint, load, save, stamp
 from backwalk.model_file.record import FORMAT, VERSION
 
-__all__ = ["FORMAT", "VERSION", "check_target", "load", "save", "stamp"]
+__all__ = ["FORMAT", "VERSION", "check_target", "fingerprint", "load", "save", "stamp"]

@@ -92,6 +92,15 @@ def stamp(path: str | Path) -> tuple[int, ...]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
+def fingerprint(path: str | Path) -> str:
+    """Return the SHA-256 of the safetensors file of a model, which identifies the model. Raises ModelFileError."""
+    target = Path(path)
+    with _errors_named(path, "read"):
+        name = str(_read_index(target)["file"]) if target.is_dir() else None
+        with (target / name if name else target).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _refuse_to_overwrite(target: Path, overwrite: bool) -> None:
     if not target.exists():
         return

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.errors import IncompatibleArguments
-from backwalk.sampling import asked_sampler
+from backwalk.pieces import sample_parts
+from backwalk.sampling import Sampler, asked_sampler
 from backwalk.table import Table, check_table_path, write_rows
-from backwalk.tasks.given import conditions_from
+from backwalk.tasks.given import conditions_from, given_from
 from backwalk.tasks.models import begun, load_model
 from backwalk.tasks.observer import SILENT, Observer
+from backwalk.tasks.parts import PartsOptions, PartsResult, in_parts, is_folder
 
 _USUALLY_DRAWN = 1000
 
@@ -52,17 +55,37 @@ def sample(
     device: str = "auto",
     seed: int | None = None,
     force: bool = False,
+    parts: PartsOptions = PartsOptions(),  # noqa: B008
     observer: Observer = SILENT,
-) -> SampleResult:
+) -> SampleResult | PartsResult:
     """Draw rows from a saved model, and write each piece as soon as it is drawn.
 
     `given` holds conditions, such as `species=Gentoo` (`tasks.given`), and `given_file` is a table file with a row of
     values for each row to draw, in which a missing value leaves the column free. `rows` is 1,000 by default, or the
     number of rows of that file. Without a `seed`, a random one is used and reported. `header` is applied to the
-    columns' names.
+    columns' names. An `output` that ends in a slash is a folder of parts, made or continued as `parts` says.
     """
     if eta is not None and sampler != "ddim":
         raise IncompatibleArguments("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
+    if is_folder(output):
+        if given_file is not None:
+            raise IncompatibleArguments("--given-file goes with one file as -o: give values by --given.")
+        schema = load_model(Path(model), device).model_.schema
+        asked = Sampler(sampler, evaluations, eta or 0.0) if sampler is not None else None
+        make = partial(
+            sample_parts,
+            model,
+            output,
+            rows,
+            given=given_from(given, schema),
+            sampler=asked,
+            n_evaluations=None if asked else evaluations,
+            seed=seed,
+            part_rows=parts.part_rows,
+            device=device,
+        )
+        return in_parts(output, "sampling", make, parts, force=force, observer=observer)
+    parts.refuse_for_file(output)
     check_table_path(output, overwrite=force)
     estimator, began = load_model(Path(model), device), time.monotonic()
     own, schedule, schema = estimator.model_.sampler, estimator.model_.schedule, estimator.model_.schema

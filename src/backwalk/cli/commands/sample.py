@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from backwalk.cli.options import device_option, force_option, raw_headers_option, reply_options, table_output_option
+from backwalk.cli.options import (
+    device_option,
+    force_option,
+    parts_of,
+    parts_options,
+    raw_headers_option,
+    reply_options,
+    rows_or_parts_option,
+)
 from backwalk.cli.output import observed, print_json, printable
 
 
@@ -32,7 +40,7 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
     "--rows",
     type=click.IntRange(min=1),
     show_default="1000, or one for each row of --given-file",
-    help="Rows to draw.",
+    help="Rows to draw, in a folder those of all its parts.",
 )
 @click.option(
     "--given",
@@ -46,7 +54,8 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
     metavar="FILE",
     help="A table with a row of values for each row to draw; an empty cell leaves its column free.",
 )
-@table_output_option
+@rows_or_parts_option
+@parts_options
 @click.option(
     "--sampler",
     type=_Solver(),
@@ -88,6 +97,6 @@ def sample(context: click.Context, /, output: str, json: bool, **options: Any) -
         raise click.UsageError("--json goes with -o FILE: the rows would be on stdout too.")
     header = printable if output == "-" and sys.stdout.isatty() else str
     with observed(context) as observer:
-        result = run(output=output, **options, header=header, observer=observer)
+        result = run(output=output, parts=parts_of(options), **options, header=header, observer=observer)
     if json:
         print_json(result.record())

@@ -1,0 +1,161 @@
+"""A job: the description of a whole output that is made in parts, as a record of plain JSON values.
+
+A job says what each row is, so that any process on any host can make any part of it. Its `id` is a hash of everything
+that decides the values; paths and the device are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backwalk.errors import InvalidInput
+from backwalk.limits import is_whole
+from backwalk.sampling import TILE_ROWS, Sampler
+
+PART_ROWS: Final = 512 * TILE_ROWS
+"""The rows of a part, by default: 1,048,576."""
+
+LARGEST_ROW: Final = 10**12 - 1  # names of parts have 12 digits, so that they sort
+
+_Count = Annotated[int, Field(ge=1, le=LARGEST_ROW)]
+_Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_WHERE = ("path", "device")  # keys of a job that do not decide values
+
+
+class Record(BaseModel):
+    """A frozen record whose JSON is checked when it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Source(Record):
+    """A file that a job reads: its path, and the SHA-256 that its content has."""
+
+    path: str
+    sha256: _Hash
+
+
+class Range(Record):
+    """A condition on a column: a range with both ends, of which None is open."""
+
+    low: str | None
+    high: str | None
+
+
+class Among(Record):
+    """A condition on a column: the values that are allowed."""
+
+    among: tuple[str, ...]
+
+
+class SamplerSettings(Record):
+    """A sampler, as `backwalk.Sampler`."""
+
+    solver: str
+    n_evaluations: int | None
+    eta: float
+
+    def sampler(self) -> Sampler:
+        """Return the sampler."""
+        return Sampler(self.solver, self.n_evaluations, self.eta)
+
+
+class Sampling(Record):
+    """Rows drawn from the model, under conditions in the terms of text files."""
+
+    kind: Literal["sample"] = "sample"
+    sampler: SamplerSettings
+    given: dict[str, str | Range | Among] = {}
+
+    def conditions(self) -> dict[str, Any]:
+        """Return the conditions as `Diffusion.sample` takes them."""
+        return {name: _condition(own) for name, own in self.given.items()}
+
+
+class Job(Record):
+    """What all parts of an output have in common: see the module's docstring.
+
+    `rows` is the number of rows of the whole output, and each part but the last has `part_rows`, a multiple of the tile
+    of 2,048 rows: a row then has the same bits in parts of any size.
+    """
+
+    format: Literal["backwalk-job"] = "backwalk-job"
+    version: Literal[1] = 1
+    model: Source
+    work: Sampling
+    seed: Annotated[int, Field(ge=0)]
+    rows: _Count
+    part_rows: Annotated[int, Field(multiple_of=TILE_ROWS, ge=TILE_ROWS)]
+    columns: tuple[str, ...]
+    device: str = "auto"
+
+    @property
+    def id(self) -> str:
+        """The SHA-256 of all that decides the values."""
+        text = json.dumps(_without(self.model_dump(mode="json"), _WHERE), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def pieces(self, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+        """Return the (start, stop) of all parts that begin at rows start..stop-1, by default of all parts."""
+        first = -(-start // self.part_rows) * self.part_rows
+        last = self.rows if stop is None else min(stop, self.rows)
+        return [(begin, min(begin + self.part_rows, self.rows)) for begin in range(first, last, self.part_rows)]
+
+    def has_piece(self, start: int, stop: int) -> bool:
+        """Return whether (start, stop) is a part of the job."""
+        begins = 0 <= start < self.rows and start % self.part_rows == 0
+        return begins and stop == min(start + self.part_rows, self.rows)
+
+
+def differences(one: Job, other: Job) -> Iterator[str]:
+    """Yield the names of what differs between two jobs and decides values, such as "seed" or "work.sampler"."""
+    yield from _differences(*(_without(job.model_dump(mode="json"), _WHERE) for job in (one, other)))
+
+
+def check_part_rows(part_rows: Any) -> int:
+    """Return a number of rows of a part. Raises InvalidInput unless it is a multiple of 2,048."""
+    if not is_whole(part_rows) or part_rows < 1 or part_rows % TILE_ROWS:
+        near = max(round(part_rows / TILE_ROWS), 1) * TILE_ROWS if is_whole(part_rows) else PART_ROWS
+        raise InvalidInput(
+            f"Rows of a part should be a multiple of {TILE_ROWS:,}, but got {part_rows!r}: {near:,} is one."
+        )
+    return int(part_rows)
+
+
+def as_conditions(given: Mapping[str, Any]) -> dict[str, str | Range | Among]:
+    """Return conditions as a job holds them: values, pairs (low, high) and sets, in the terms of text files."""
+    found = dict[str, str | Range | Among]()
+    for name, own in given.items():
+        if isinstance(own, tuple):
+            low, high = (None if end is None else str(end) for end in own)
+            found[name] = Range(low=low, high=high)
+        elif isinstance(own, (set, frozenset)):
+            found[name] = Among(among=tuple(sorted(map(str, own))))
+        else:
+            found[name] = str(own)
+    return found
+
+
+def _condition(own: str | Range | Among) -> Any:
+    if isinstance(own, Range):
+        return own.low, own.high
+    return frozenset(own.among) if isinstance(own, Among) else own
+
+
+def _without(value: Any, keys: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(item, keys) for key, item in value.items() if key not in keys}
+    return value
+
+
+def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {**one, **other}:
+            yield from _differences(one.get(key), other.get(key), f"{name}.{key}" if name else key)
+    elif one != other:
+        yield name

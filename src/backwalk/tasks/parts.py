@@ -1,0 +1,125 @@
+"""Outputs in a folder of parts: what the commands `sample`, `score` and `impute` share."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backwalk.errors import IncompatibleArguments, InvalidInput
+from backwalk.pieces import Entry, Job, Parts
+from backwalk.tasks.observer import Observer
+
+
+@dataclass(frozen=True)
+class PartsOptions:
+    """How an output in parts is made; None is what the folder or the engine has.
+
+    `range` is the text START:STOP, rows of the whole output of which this call makes the parts that begin there.
+    """
+
+    range: str | None = None
+    part_rows: int | None = None
+    workers: int | None = None
+    engine: str | None = None
+    address: str | None = None
+
+    def refuse_for_file(self, output: str) -> None:
+        """Raise IncompatibleArguments if an option is given, as for an output that is one file."""
+        for name, value in vars(self).items():
+            if value is not None:
+                raise IncompatibleArguments(
+                    f"--{name.replace('_', '-')} goes with a folder of parts, but {output!r} is one file: let -o end "
+                    "in a slash."
+                )
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `backwalk.pieces.make_parts` and the functions that call it."""
+        return {
+            "rows": (0, None) if self.range is None else _range(self.range),
+            "workers": self.workers or 1,
+            "engine": self.engine or "local",
+            "address": self.address,
+        }
+
+
+@dataclass(frozen=True)
+class PartsResult:
+    """An output in parts: its folder, the rows of the whole, and what this call made.
+
+    `parts` are those that it was to make, of which `parts_found` were there before. `complete` says whether the whole
+    output is there now, with the checksum `values` of all rows.
+    """
+
+    output: str
+    kind: str
+    rows: int
+    seed: int
+    parts: int
+    parts_found: int
+    complete: bool
+    values: str | None
+    seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return vars(self).copy()
+
+
+def is_folder(output: str) -> bool:
+    """Return whether an output is a folder of parts: a name that ends in a slash, or a folder that is there."""
+    return output.endswith(("/", os.sep)) or Path(output).is_dir()
+
+
+def in_parts(
+    output: str,
+    activity: str,
+    make: Callable[..., Parts],
+    options: PartsOptions,
+    *,
+    force: bool,
+    observer: Observer,
+) -> PartsResult:
+    """Call `make` with the options, report its progress, and return the result of the command."""
+    if force and options.range is not None:
+        raise IncompatibleArguments("--force and --range should not both be given: others may write to the folder.")
+    began, counters = time.monotonic(), list[Callable[[int], None]]()
+
+    def begun(job: Job) -> None:
+        start, stop = options.arguments()["rows"]
+        counters.append(observer.counter(activity, sum(b - a for a, b in job.pieces(start, stop)) or 1))
+
+    def done(entry: Entry) -> None:
+        counters[0](entry.stop - entry.start)
+
+    parts = make(**options.arguments(), overwrite=force, on_begin=begun, on_done=done)
+    job, n = parts.job, len(parts.entries)
+    there = f", of which {parts.n_found:,} {'was' if parts.n_found == 1 else 'were'} there" if parts.n_found else ""
+    rest = "" if parts.manifest else "; other parts are missing"
+    observer.message(f"{output}: {n:,} part{'s' * (n > 1)} of {job.rows:,} rows{there}, seed {job.seed}{rest}")
+    return PartsResult(
+        output=output,
+        kind=job.work.kind,
+        rows=job.rows,
+        seed=job.seed,
+        parts=n,
+        parts_found=parts.n_found,
+        complete=parts.manifest is not None,
+        values=None if parts.manifest is None else parts.manifest.values,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _range(text: str) -> tuple[int, int | None]:
+    """Return the rows of a text START:STOP, either of which may be left out."""
+    first, colon, last = text.partition(":")
+    try:
+        start, stop = int(first or 0), int(last) if last else None
+    except ValueError:
+        colon = ""
+    if not colon:
+        raise InvalidInput(f"--range should be START:STOP in numbers of rows, but got {text!r}: give 0:1000000.")
+    return start, stop
