@@ -32,7 +32,7 @@ test-web: $(WEB_STAMP)
 
 # Several processes, workers and hosts; minutes. Hosts are network namespaces, which need root, or a system that lets users make
 # them: without them those tests are skipped with the reason. A missing Ray is a failure where CI=true. One test at a time, as
-# each starts processes that fill two cores.
+# each starts processes that fill two cores. BACKWALK_SCALE_ROWS=10000000 makes outputs of that many rows.
 test-scale: $(SCALE_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m scale tests/scale
 

@@ -36,6 +36,7 @@ PACKAGES = (
     "ForestDiffusion",
     "xgboost",
     "POT",
+    "ray",
 )
 _MUST_MATCH = ("cpu", "cores", "threads", "python")
 

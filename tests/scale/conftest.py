@@ -3,9 +3,13 @@
 import importlib.util
 import os
 
+import numpy as np
 import pytest
 
-from tests.scale import hosts
+from backwalk import Diffusion
+from backwalk.denoiser import Residual
+from backwalk.pieces import sample_parts
+from tests.scale import hosts, runs
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -40,3 +44,14 @@ def has_ray():
 @pytest.fixture(scope="session")
 def has_dask():
     needs("distributed")
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """A small model, and what one process draws from it."""
+    place = tmp_path_factory.mktemp("drawn")
+    rows = np.random.default_rng(0).normal(size=(300, 2)) @ np.array([[2.0, 1.0], [0.0, 0.5]])
+    network = Residual(width=16, n_blocks=1, n_members=1)
+    Diffusion(n_steps=30, max_steps=30, denoiser=network, random_state=0, verbose=False).fit(rows).save(place / "model")
+    made = sample_parts(place / "model", place / "rows", runs.ROWS, part_rows=runs.PART_ROWS, seed=runs.SEED)
+    return runs.Drawn(place / "model", made.manifest.values)

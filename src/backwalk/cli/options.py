@@ -56,6 +56,13 @@ parts_options = _together(
         "--part-rows", type=click.IntRange(min=1), show_default="1048576", help="Rows of a part, a multiple of 2048."
     ),
     click.option("--workers", type=click.IntRange(min=1), show_default="1", help="Processes that make parts."),
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        show_default="local",
+        help="Where these run: on this machine, or on Ray, which survives lost hosts.",
+    ),
+    click.option("--address", metavar="HOST:PORT", help="Of the Ray cluster; without it Ray is started here."),
 )
 raw_headers_option = click.option(
     "--raw-headers", is_flag=True, help="Write CSV headers that a spreadsheet would run as formulas as they are."
@@ -123,4 +130,5 @@ def parts_of(options: dict[str, Any]) -> Any:
     """Take the options of outputs in parts out of all options of a command, and return them as a task takes them."""
     from backwalk.tasks.parts import PartsOptions
 
-    return PartsOptions(**{name: options.pop(name) for name in ("range", "part_rows", "workers")})
+    names = ("range", "part_rows", "workers", "engine", "address")
+    return PartsOptions(**{name: options.pop(name) for name in names})

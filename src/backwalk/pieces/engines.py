@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from backwalk.errors import IncompatibleArguments, InvalidInput
@@ -16,11 +17,15 @@ Engine: TypeAlias = Callable[[str, Sequence[tuple[int, int]], int, Callable[[Ent
 numbers travel to the workers.
 """
 
-ENGINES = ("local",)
+ENGINES = ("local", "ray")
 
 
 def engine_of(name: str, address: str | None = None) -> Engine:
     """Return the engine of a name in `ENGINES`; `address` is that of a cluster."""
+    if name == "ray":
+        from backwalk.pieces.ray_engine import run_on_ray
+
+        return partial(run_on_ray, address=address)
     if name != "local":
         raise InvalidInput(f"engine should be one of {', '.join(ENGINES)}, but got {name!r}.")
     if address is not None:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
 
 import torch
 
-import backwalk
 from backwalk.errors import InvalidInput
 from backwalk.pieces.folder import Entry
 from backwalk.pieces.run import run_piece
-from backwalk.pieces.worker import entry_of
+from backwalk.pieces.worker import entry_of, worker_environment
 
 _MOST_DEATHS = 3  # of workers at the same piece
-_PACKAGES = str(Path(backwalk.__file__).parents[1])
 
 
 def local(folder: str, pieces: Sequence[tuple[int, int]], workers: int, on_done: Callable[[Entry], None], /) -> None:
@@ -104,7 +100,6 @@ class _Crew:
             return None if self._is_stopped or not self._todo else self._todo.popleft()
 
     def _started(self) -> subprocess.Popen[str]:
-        paths = os.pathsep.join(filter(None, (_PACKAGES, os.environ.get("PYTHONPATH"))))
         with self._lock:
             if self._is_stopped:
                 raise _Stopped
@@ -113,7 +108,7 @@ class _Crew:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env={**os.environ, "PYTHONPATH": paths},
+                env=worker_environment(),
             )
             self._processes.append(process)
         return process

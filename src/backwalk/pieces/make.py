@@ -48,10 +48,10 @@ def make_parts(
         part once.
     workers : int, default=1
         Processes; one is this process.
-    engine : {"local"}, default="local"
-        Where the parts are made.
+    engine : {"local", "ray"}, default="local"
+        Where the parts are made: on this machine, or on Ray (`pip install "backwalk[ray]"`).
     address : str, default=None
-        Address of the engine's cluster.
+        Of the Ray cluster, as "host:port" or "auto"; None starts Ray on this machine and stops it at the end.
     on_done : callable, default=None
         Called with the entry of each part that is done.
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+import backwalk
+
 _FACTS = {
     "vendor_id": "",
     "cpu family": "family ",
@@ -34,3 +36,8 @@ def _model() -> str:
         return ""
     found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     return " ".join(f"{word}{found[key]}" for key, word in _FACTS.items() if key in found)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides the bits of a part."""
+    return {"backwalk": backwalk.__version__, "torch": str(torch.__version__)}

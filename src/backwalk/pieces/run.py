@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
-import torch
 
-import backwalk
 from backwalk.atomic_files import whole_file
 from backwalk.errors import ModelFileError, TableFileError
 from backwalk.estimator import Diffusion
@@ -20,7 +18,7 @@ from backwalk.model_file import fingerprint
 from backwalk.pieces.digests import added, file_sha256, tile_checksum
 from backwalk.pieces.folder import Entry, PartsFolder, check_piece
 from backwalk.pieces.job import Source
-from backwalk.pieces.processor import processor_kind
+from backwalk.pieces.processor import processor_kind, versions
 from backwalk.pieces.sampled import sampled_tiles
 from backwalk.sampling import TILE_ROWS
 
@@ -56,7 +54,7 @@ def run_piece(folder: str | Path, start: int, stop: int) -> Entry:
             sha256=file_sha256(path),
             values=values,
             processor=processor_kind(model.denoiser.device),
-            versions={"backwalk": backwalk.__version__, "torch": torch.__version__},
+            versions=versions(),
         )
         place.enter(entry)
         return entry

@@ -10,27 +10,46 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TextIO
 
 import torch
 
+import backwalk
 from backwalk import errors
 from backwalk.errors import BackwalkError
 from backwalk.pieces.folder import Entry
 from backwalk.pieces.run import run_piece
+
+_PACKAGES = str(Path(backwalk.__file__).parents[1])
 
 
 def work(folder: str, requests: Iterable[str], answers: TextIO) -> None:
     """Make the part of each request, a line "START STOP", and write an answer to each."""
     for line in requests:
         start, stop = map(int, line.split())
-        answer: dict[str, Any]
-        try:
-            answer = {"entry": run_piece(folder, start, stop).model_dump(mode="json")}
-        except Exception as error:
-            answer = {"error": type(error).__name__, "message": str(error) or type(error).__name__}
-        print(json.dumps(answer), file=answers, flush=True)
+        print(answer_of(partial(run_piece, folder, start, stop)), file=answers, flush=True)
+
+
+def answer_of(make: Callable[[], Entry]) -> str:
+    """Return the entry that a function returns, or the error that it raises, as a line of JSON."""
+    try:
+        return json.dumps({"entry": make().model_dump(mode="json")})
+    except Exception as error:
+        return failure(error)
+
+
+def failure(error: Exception) -> str:
+    """Return an error as a line of JSON."""
+    return json.dumps({"error": type(error).__name__, "message": str(error) or type(error).__name__})
+
+
+def worker_environment() -> dict[str, str]:
+    """Return the environment of a process that imports this very backwalk."""
+    paths = os.pathsep.join(filter(None, (_PACKAGES, os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": paths}
 
 
 def entry_of(answer: str) -> Entry:
