@@ -25,6 +25,7 @@ from benchmarks import (
     render,
     rubin,
     sampling,
+    scale,
     suite,
     time_to_quality,
     turns,
@@ -50,6 +51,7 @@ PARTS: dict[str, ModuleType] = {
     "any_cost": any_cost,
     "inference": inference,
     "rubin": rubin,
+    "scale": scale,
     "web": web,
 }
 HERE = Path(__file__).parent

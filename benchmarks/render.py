@@ -25,6 +25,7 @@ from benchmarks import (
     real_tables,
     rubin,
     sampling,
+    scale,
     suite,
     time_to_quality,
     turns,
@@ -53,6 +54,7 @@ SECTIONS = (
     growth,
     large_table,
     larger_than_memory,
+    scale,
     web,
 )
 

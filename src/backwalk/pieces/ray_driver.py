@@ -78,8 +78,8 @@ def cluster(address: str | None, workers: int) -> Iterator[None]:
             if address is None:
                 raise InvalidInput(f"Ray could not be started: {reason}.") from error
             raise InvalidInput(
-                f"The Ray cluster at {address} cannot be joined: {reason}. Run this on one of its hosts, with its token "
-                "(RAY_AUTH_TOKEN_PATH) and its versions of Ray and Python."
+                f"The Ray cluster at {address} cannot be joined: {reason}. Run this on one of its hosts, with "
+                "its token (RAY_AUTH_TOKEN_PATH) and its versions of Ray and Python."
             ) from error
         stack.callback(ray.shutdown, wait_for_processes=True)
         yield
