@@ -78,7 +78,10 @@ def write_files(folder: Path, n_rows: int) -> None:
         stop, path = min(first + ROWS_A_FILE, n_rows), folder / f"part-{first:012}.parquet"
         if path.exists():
             continue
-        with whole_file(path) as file, pa.parquet.ParquetWriter(file, _frame(0, 1, 0).schema) as writer:
+        with (
+            whole_file(path) as file,
+            pa.parquet.ParquetWriter(file, _frame(0, 1, 0).schema, use_dictionary=False) as writer,
+        ):
             for start in range(first, stop, ROWS_A_PIECE):
                 writer.write_table(_frame(start, min(start + ROWS_A_PIECE, stop), 0))
 
