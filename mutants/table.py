@@ -21,6 +21,7 @@ class Mutant:
     tests: tuple[str, ...]
 
 
+_RAY = ("pieces/test_ray_engine.py",)
 _MIXED_TABLES = ("cli/test_mixed_tables.py",)
 _SCHEDULE = ("diffusion/test_schedule.py", "diffusion/test_forward.py")
 _FORWARD = ("diffusion/test_forward.py", "diffusion/test_gaussian.py")
@@ -2746,5 +2747,29 @@ MUTANTS = (
         "total += dictionary",
         "the memory of a Parquet file read in batches",
         ("table/test_one_pass.py",),
+    ),
+    Mutant(
+        "settings of another cluster kept",
+        "pieces/ray_engine.py",
+        'if not name.startswith("RAY_")}',
+        "if name}",
+        "the token and the address of Ray on one machine",
+        _RAY,
+    ),
+    Mutant(
+        "one token for every cluster",
+        "pieces/ray_engine.py",
+        '"RAY_AUTH_TOKEN": secrets.token_hex(32)',
+        '"RAY_AUTH_TOKEN": 64 * "0"',
+        "who may run code on Ray",
+        _RAY,
+    ),
+    Mutant(
+        "versions of a host not compared",
+        "pieces/ray_engine.py",
+        "if versions() != expected:",
+        "if False:",
+        "the bits of parts that other hosts make",
+        _RAY,
     ),
 )
