@@ -1,6 +1,7 @@
 """What many tests need: a number of threads, and a tiny fitted model of correlated rows beside a constant column."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,6 +35,45 @@ def n_threads(request, own_setting):
     """Run the test with torch set to one thread, and to two."""
     torch.set_num_threads(request.param)
     return request.param
+
+
+@pytest.fixture(scope="module")
+def cheap_scores():
+    """Assess with a distance of columns for classifiers, without bounds of other chains, and with coarse log-densities.
+
+    `evaluation/test_two_sample.py` and `assess/test_statistics.py` try the classifiers, `assess/test_assessment.py` the
+    bounds and the solver's error.
+    """
+    from backwalk.assess import scored, statistics
+    from backwalk.evaluation import marginal_ks
+    from backwalk.model import log_density
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "c2st", lambda x, y, **_: 0.5 + 0.5 * float(marginal_ks(x, y).max()))
+        patch.setattr(scored, "_other_chains", lambda *_: iter(()))
+        patch.setattr(scored, "textbook_chain", lambda *_: None)
+        patch.setattr(scored, "log_density", partial(log_density, n_intervals=4))
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_tiles():
+    """Score and draw in smaller tiles, as most tests ask for few rows, and a row takes a whole tile.
+
+    `sampling/test_tiles.py` and the tests of bits in any batch try the library's own.
+    """
+    from backwalk.sampling import over_tiles
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backwalk.model.densities.rows_scored_at_once", lambda _: 64)
+        patch.setattr("backwalk.model.generation.over_tiles", partial(over_tiles, tile_rows=256))
+        yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Make the figures of a report and do not draw them, as `tests/report` does."""
+    monkeypatch.setattr("backwalk.report.sections.svg", lambda _, *, label, **__: f'<svg aria-label="{label}"></svg>')
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from backwalk.model.rejection import _OfRows
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
 
+pytestmark = pytest.mark.usefixtures("small_tiles")
+
 
 @pytest.fixture(scope="module")
 def frame(penguins_density):
@@ -121,7 +123,7 @@ def test_conditions_that_cannot_be_met_are_refused(penguins, given, words, monke
 def test_a_given_number_between_levels_counts_as_the_nearest_in_draws_and_scores():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"stars": rng.integers(1, 6, 200), "x": rng.normal(size=200)}).astype(float)
-    model = Diffusion(max_steps=2, random_state=0).fit(frame)
+    model = Diffusion(n_steps=20, max_steps=2, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(frame)
     assert model.codec_.columns[0].coding == "value"
     between, level = (frame.head(3).assign(stars=stars) for stars in (2.4, 2.0))
     scores = model.score_samples(level, given=["stars"])
@@ -238,8 +240,8 @@ def test_a_model_of_whole_rows_takes_gaps_where_its_own_rows_had_some(tmp_path, 
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 60))
     frame = pd.DataFrame({"kind": rng.choice(["a", "b"], 60), "x": np.where(rng.random(60) < 0.2, np.nan, x), "y": y})
-    small = Diffusion(max_steps=5, conditions=conditions, denoiser=Residual(8, 1), random_state=0, verbose=False)
-    model = small.fit(frame.assign(one=1.0))
+    settings = {"n_steps": 20, "max_steps": 5, "denoiser": Residual(8, 1), "conditions": conditions}
+    model = Diffusion(**settings, random_state=0, verbose=False).fit(frame.assign(one=1.0))
     model.save(tmp_path / "m")
     model, frame = Diffusion.load(tmp_path / "m"), frame.assign(one=1.0)
     scores = model.score_samples(frame)

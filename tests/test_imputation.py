@@ -12,6 +12,7 @@ from backwalk.errors import InvalidInput
 from backwalk.model import Conditional
 from backwalk.table import Schema
 
+pytestmark = pytest.mark.usefixtures("small_tiles")
 GAPS = [(0, "x"), (1, "species"), (2, "y"), (2, "sex"), (3, "species"), (3, "x")]
 
 
@@ -246,7 +247,7 @@ def refitted():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Diffusion, "fit", recorded)
-        quick = Diffusion(max_steps=5, verbose=False)
+        quick = Diffusion(n_steps=20, max_steps=5, denoiser=Residual(8, 1), verbose=False)
         tables = list(multiple_imputations(rows, 3, diffusion=quick, random_state=1))
     first = next(multiple_imputations(rows, 3, diffusion=quick, random_state=1))
     return rows, seen, tables, first

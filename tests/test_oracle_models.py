@@ -48,13 +48,14 @@ def test_everything_can_be_asked_of_a_model_around_any_oracle(denoiser):
     x = ROWS[20:40].numpy()
     assert denoiser.device == torch.device("cpu")
     assert sample_rows(model, 0, 5, stream=STREAM, sampler=Sampler("multistep", 8)).shape == (5, 2)
-    density = log_density(model, x, n_intervals=32)
-    assert density.log_prob.isfinite().all()
+    assert log_density(model, x, n_intervals=2).log_prob.isfinite().all()
     for kind in BOUND_VARIANCES:
         assert math.isfinite(bound(model, x, stream=STREAM, reverse_variance=kind, steps=10).total)
-    there = to_latent(model, x, n_intervals=32)
-    back = from_latent(model, there.points, n_intervals=32)
-    if not isinstance(denoiser, EmpiricalDenoiser):  # whose inverse map leads everywhere, steeply
+    is_steep = isinstance(denoiser, EmpiricalDenoiser)  # its inverse map leads everywhere
+    n_intervals = 2 if is_steep else 32
+    back = from_latent(model, to_latent(model, x, n_intervals=n_intervals).points, n_intervals=n_intervals)
+    assert np.isfinite(back.points).all()
+    if not is_steep:
         np.testing.assert_allclose(back.points, x, atol=1e-2)
 
 
@@ -163,6 +164,7 @@ def test_the_blur_is_the_least_level_in_the_user_s_units():
     assert "standard deviation 0.18 in x1, 7.4 in x3" in repr(model)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_chain_that_ends_in_noise_alone_can_be_scored_carried_assessed_and_reported(tmp_path):
     schedule = NoiseSchedule(torch.cat([SCHEDULE.log_snr, torch.tensor([-math.inf]).double()]))
     estimator = Diffusion(schedule=schedule, denoiser=Residual(8, 1), max_steps=20, random_state=0, verbose=False).fit(

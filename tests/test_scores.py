@@ -62,6 +62,7 @@ def test_a_column_that_is_constant_in_a_fold_does_not_spoil_a_search():
     assert scores[0] != scores[1]
 
 
+@pytest.mark.usefixtures("cheap_scores", "undrawn")
 def test_a_model_judges_itself_and_writes_its_report(fitted, rows, tmp_path, monkeypatch, capsys):
     """Found by trying: the README's first hour needed `model_` and `Stream`."""
     monkeypatch.setattr(progress, "_BETWEEN_LINES", 0.0)

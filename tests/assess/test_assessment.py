@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from backwalk.assess import assess, assessment, statistics
+from backwalk.assess import assess, assessment, scored
 from backwalk.assess.memorisation import equally_many, gain_by_level, training_gain
 from backwalk.assess.rows import copied_share
 from backwalk.assess.scored import Scored, textbook_chain
@@ -32,11 +32,9 @@ MOONS = two_moons(noise=0.2)
 SOME = {"stream": Stream(0), "n_pairs": 2, "n_rows": 50}
 TRAINING, UNSEEN = MOONS.sample(600, random_state=0), MOONS.sample(400, random_state=1)
 
+OTHER_CHAINS = scored._other_chains
 
-@pytest.fixture(autouse=True)
-def cheap_classifiers(monkeypatch):
-    """What a classifier finds is for tests of the evaluation: here a distance of columns takes its place."""
-    monkeypatch.setattr(statistics, "c2st", lambda x, y, **_: 0.5 + 0.5 * float(marginal_ks(x, y).max()))
+pytestmark = pytest.mark.usefixtures("cheap_scores")
 
 
 @cache
@@ -46,7 +44,11 @@ def fitted():
 
 @cache
 def assessed():
-    return assess(fitted(), UNSEEN, training=TRAINING, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scored, "_other_chains", OTHER_CHAINS)
+        patch.setattr(scored, "textbook_chain", textbook_chain)
+        patch.setattr(scored, "log_density", log_density)
+        return assess(fitted(), UNSEEN, training=TRAINING, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)
 
 
 def test_all_models_are_compared_with_the_same_nulls():
@@ -88,7 +90,8 @@ def test_nats_add_up():
     assert fidelity.entropy == MOONS.entropy
 
 
-def test_the_same_stream_gives_the_same_figures_with_or_without_baselines():
+def test_the_same_stream_gives_the_same_figures_with_or_without_baselines(monkeypatch):
+    monkeypatch.setattr(scored, "log_density", log_density)
     again = assess(fitted(), UNSEEN, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100, baselines=False).model
     assert [figure.name for figure in again.figures] == [figure.name for figure in assessed().model.figures]
     for one, other in zip(again.figures, assessed().model.figures, strict=True):

@@ -5,7 +5,7 @@ Statistical tests have a false-alarm rate of 1e-8.
 
 import json
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -15,6 +15,8 @@ from backwalk.assess import assess
 from backwalk.assess.posterior_scores import given_columns, posterior_scores
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.inference import conditionals
+from backwalk.model import log_density
 from backwalk.oracle import oracle_model
 from backwalk.report import chain_frames, render_report
 from backwalk.report.posterior_section import posterior_section
@@ -40,6 +42,14 @@ def model(narrow=False):
 @cache
 def scores(narrow=False):
     return posterior_scores(model(narrow), ROWS, [2], stream=Stream(0), n_pairs=100, n_draws=19)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def coarse_densities():
+    """Densities by a quarter of the solver's intervals: ranks of densities need no more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conditionals, "log_density", partial(log_density, n_intervals=4))
+        yield
 
 
 def test_an_exact_model_is_calibrated():
@@ -69,6 +79,7 @@ def test_the_declared_columns_are_those_given_or_the_only_set_of_the_fit():
         given_columns(one, [2])
 
 
+@pytest.mark.usefixtures("cheap_scores", "undrawn")
 def test_an_assessment_has_them_as_json_on_its_page_and_among_its_warnings():
     narrow = model(narrow=True)
     fidelity = assess(narrow, ROWS[:50], given=["x3"], stream=Stream(0), n_pairs=2, n_rows=50)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from backwalk.assess.table_scores import association_scores, beyond_range, table
 from backwalk.assess.views import View, kinds_of
 from backwalk.errors import InvalidInput
 from backwalk.evaluation import RealPairs, column_distance
+from backwalk.model import log_density
 from backwalk.streams import Stream
 from backwalk.table import Codec, IntegerColumn, NumberColumn
 
@@ -26,11 +27,13 @@ TRAINING, UNSEEN = table(400, 1), table(160, 2)
 
 @pytest.fixture(autouse=True, scope="module")
 def cheap():
-    """Few draws, and a distance in place of the classifiers, which tests of the evaluation try."""
+    """Few draws, coarse log-densities, and a distance for the classifiers, which tests of the evaluation try."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "c2st", lambda x, y, **_: 0.5 + abs(float(np.nanmean(x) - np.nanmean(y))))
         patch.setattr(scored, "_other_chains", lambda *_: iter(()))
         patch.setattr(scored, "textbook_chain", lambda *_: None)
+        for module in (scored, conditionals):  # whose error here is that of 16 intervals, too
+            patch.setattr(module, "log_density", partial(log_density, n_intervals=4))
         patch.setattr(conditionals, "_N_GIVEN", 60)
         patch.setattr(conditionals, "_N_DRAWN", 60)
         patch.setattr(conditionals, "_N_TESTED", 60)

@@ -7,7 +7,9 @@ from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 
 from backwalk.diffusion import BoundTerms, NoiseSchedule, beta_variance
+from backwalk.evaluation import coverage_curve
 from backwalk.report import figures
+from backwalk.report.posterior_figures import plot_coverage
 from backwalk.report.style import svg
 from backwalk.streams import Stream
 
@@ -40,6 +42,7 @@ FIGURES = {
     "nats alone": lambda: figures.plot_nats(["one"], [(0.3, 0.01)]),
     "memory": lambda: figures.plot_gain_by_level([0.01, 1.0, np.inf], [(0.1, 0.05), (0.0, 0.01), (0.0, 0.0)]),
     "bound of many steps": lambda: figures.plot_bound(terms(1000)),
+    "coverage": lambda: plot_coverage(coverage_curve([0.1, 0.3, 0.9]), title="x"),
     "chain": lambda: figures.plot_chain([X, X * 0.5], captions=("t = 0", "t = 9")),
 }
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backwalk.assess import assess
+from backwalk.assess import assess, scored
+from backwalk.assess.scored import textbook_chain
 from backwalk.assess.words import significant
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
@@ -29,6 +30,7 @@ from backwalk.table import Schema
 NAMES = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script> & co\u202e\x1b[31m"]
 SMALL = Residual(width=8, n_blocks=1, n_members=1)
 MOONS = two_moons(noise=0.2)
+OTHER_CHAINS = scored._other_chains
 ROWS, UNSEEN = MOONS.sample(300, random_state=0), MOONS.sample(100, random_state=1)
 
 
@@ -40,7 +42,10 @@ def model():
 
 @cache
 def fidelity():
-    return assess(model(), UNSEEN, training=ROWS, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scored, "_other_chains", OTHER_CHAINS)
+        patch.setattr(scored, "textbook_chain", textbook_chain)
+        return assess(model(), UNSEEN, training=ROWS, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)
 
 
 @cache
@@ -53,6 +58,9 @@ def page():
 def context(**changed):
     frames = chain_frames(model(), ROWS, Stream(1), n_points=50)
     return Context(replace(fidelity(), **changed), model(), frames)
+
+
+pytestmark = pytest.mark.usefixtures("cheap_scores")
 
 
 class Elements(HTMLParser):
@@ -205,7 +213,7 @@ def test_the_page_is_small():
     assert len(page()) < 4_000_000
 
 
-def test_training_held_out_and_scored_rows_are_counted():
+def test_training_held_out_and_scored_rows_are_counted(undrawn):
     n, held_out = model().card["n_rows"], model().card["n_validation_rows"]
     assert n + held_out == 300
     text = rows_text(fidelity(), 2, 2)
@@ -258,7 +266,7 @@ def test_frames_run_from_data_to_noise():
     assert sent["log_snr"][0] is None
 
 
-def test_frames_are_of_columns_that_vary():
+def test_frames_are_of_columns_that_vary(undrawn):
     frame = pd.DataFrame({"a": ROWS[:, 0], "one": 1.0})
     single = Diffusion(n_steps=10, max_steps=10, denoiser=SMALL, random_state=0, verbose=False).fit(frame).model_
     frames = chain_frames(single, frame.to_numpy(), Stream(0), n_points=20, n_frames=5)
@@ -269,7 +277,7 @@ def test_frames_are_of_columns_that_vary():
     assert "1 column is constant" in render_report(judged, single, frames=frames)
 
 
-def test_files_are_written_whole_and_not_over_others(tmp_path):
+def test_files_are_written_whole_and_not_over_others(tmp_path, undrawn):
     path = tmp_path / "report.html"
     write_report(path, fidelity(), model(), stream=Stream(0))
     record = json.loads(json.dumps(report_record(fidelity(), model()), allow_nan=False))
