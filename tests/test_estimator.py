@@ -76,6 +76,11 @@ def rough_scores(monkeypatch):
     return asked
 
 
+@pytest.fixture
+def few_pairs(monkeypatch):
+    monkeypatch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
+
+
 @pytest.mark.filterwarnings("ignore::backwalk.errors.DegenerateRowsWarning")
 @pytest.mark.parametrize(("estimator", "check"), list(sklearn_checks()))
 def test_scikit_learn_s_checks(rough_scores, estimator, check):
@@ -758,7 +763,7 @@ def test_a_divergence_before_any_good_weights_leaves_no_model(rows, monkeypatch)
     assert not hasattr(model, "model_")
 
 
-def test_fits_and_students_do_not_mind_inference_mode(rows):
+def test_fits_and_students_do_not_mind_inference_mode(rows, few_pairs):
     """Found by review: what the fit's thread makes in that mode, other threads may not change."""
     models = []
     for mode in (False, True):
@@ -770,7 +775,7 @@ def test_fits_and_students_do_not_mind_inference_mode(rows):
 
 
 @pytest.mark.parametrize("denoiser", [Residual(8, 1, 2), Textbook(8, 1)])
-def test_fits_and_students_do_not_mind_torch_s_default_precision(rows, denoiser):
+def test_fits_and_students_do_not_mind_torch_s_default_precision(rows, denoiser, few_pairs):
     """Found by review: biases were made in it, and products of two precisions are refused."""
     models, before = [], torch.get_default_dtype()
     for dtype in (torch.float32, torch.float64):
@@ -818,7 +823,7 @@ def test_a_checkpoint_is_begun_over_only_once_all_checks_are_passed(rows, tmp_pa
     assert bits(model) == bits(tiny(random_state=1).fit(rows))
 
 
-def test_the_plans_are_made_for_the_device_of_the_weights(monkeypatch, rows):
+def test_the_plans_are_made_for_the_device_of_the_weights(monkeypatch, rows, few_pairs):
     told = []
 
     def spy(default):
@@ -826,8 +831,7 @@ def test_the_plans_are_made_for_the_device_of_the_weights(monkeypatch, rows):
 
     monkeypatch.setattr("backwalk.fitting.plan.default_training", spy(default_training))
     monkeypatch.setattr("backwalk.estimator.diffusion.default_distillation", spy(default_distillation))
-    monkeypatch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 50)
-    Diffusion(max_steps=2, random_state=0, verbose=False).fit(rows).distil(max_steps=2, random_state=0)
+    Diffusion(max_steps=2, n_steps=10, random_state=0, verbose=False).fit(rows).distil(max_steps=2, random_state=0)
     assert told == [torch.device("cpu")] * 2
 
 
