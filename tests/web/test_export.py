@@ -9,8 +9,10 @@ import pytest
 
 from backwalk.cli import main
 from backwalk.errors import InvalidInput
+from backwalk.web import export
 from backwalk.web.export import bundled, write_page
 from backwalk.web.packing import unpacked
+from backwalk.web.requests import BoundRequest
 
 MODULES = {
     "main.js": 'import { two,\n  three as drei } from "./b.js";\nimport { one } from "./a.js";\none + two(drei);\n',
@@ -49,7 +51,9 @@ def test_modules_that_cannot_be_put_together_are_refused(text, message):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     path = tmp_path_factory.mktemp("exported") / "page.html"
-    write_page(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "BoundRequest", lambda: BoundRequest(n=20))  # of 1,000 steps each
+        write_page(path)
     return path.read_text(encoding="utf-8")
 
 
