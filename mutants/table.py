@@ -40,6 +40,7 @@ _OWN_NETWORK = ("denoiser/test_own_network.py",)
 _LEVELS = ("training/test_noise_levels.py",)
 _RATES = ("training/test_config.py",)
 _LOOP = ("training/test_loop.py",)
+_WORKERS = ("training/test_workers.py",)
 _CONDITIONS = ("test_conditions.py",)
 _IMPUTATION = ("test_imputation.py",)
 _CODEC = ("table/test_codec.py",)
@@ -884,10 +885,58 @@ MUTANTS = (
     Mutant(
         "every member sees the first one's rows",
         "training/ensemble_learner.py",
-        "batches.of_member(k, number)",
-        "batches.of_member(0, number)",
+        "self._learners[k].step(batches.of_member(k, number)",
+        "self._learners[k].step(batches.of_member(0, number)",
         "what an ensemble learns",
         ("training/test_learner.py",),
+    ),
+    Mutant(
+        "every member's shards are the first one's rows",
+        "training/ensemble_learner.py",
+        "return batches.of_member(k, number, rows) if",
+        "return batches.of_member(0, number, rows) if",
+        "what an ensemble learns in shards",
+        _WORKERS,
+    ),
+    Mutant(
+        "a worker's shards added one after the other",
+        "training/shards.py",
+        "return added(tree_sum(terms, one), tree_sum(terms, other))",
+        "return added(tree_sum(terms, range(len(node) - 1)), next(terms))",
+        "the same bits on any number of workers",
+        _WORKERS,
+    ),
+    Mutant(
+        "sums of the workers added one after the other",
+        "training/ensemble_learner.py",
+        "return joined_sum(sums, range(self.dealing.n_shards))",
+        "return [sum(each[1:], start=each[0]) for each in zip(*sums.values(), strict=True)]",
+        "the same bits on any number of workers",
+        _WORKERS,
+    ),
+    Mutant(
+        "workers at their own rate",
+        "training/team.py",
+        "self._step(int(number), rate, parallel_map, kind == _KEPT_STEP)",
+        "self._step(int(number), 1.0, parallel_map, kind == _KEPT_STEP)",
+        "one run on all workers",
+        _WORKERS,
+    ),
+    Mutant(
+        "a checkpoint of worker 0's members alone",
+        "training/team.py",
+        "self._order(_COLLECT)\n        self.learner.collect()",
+        "pass",
+        "a fit that goes on with another number of workers",
+        _WORKERS,
+    ),
+    Mutant(
+        "a checkpoint that is resumed by worker 0 alone",
+        "training/team.py",
+        "self._order(_HAND_OUT)\n            self.learner.hand_out()",
+        "pass",
+        "a fit that goes on with another number of workers",
+        _WORKERS,
     ),
     Mutant(
         "Adam's gradients to Muon",
@@ -1745,16 +1794,18 @@ MUTANTS = (
     ),
     Mutant(
         "the last weights validated in place of the average",
-        "training/loop.py",
-        "with _weights_set(self._learner.parameters, self._learner.averages):\n            by_row",
-        "by_row = self._validation.by_row(parallel_map) if self._validation else torch.empty(0, dtype=torch.float64)\n"
-        "        with _weights_set(self._learner.parameters, self._learner.averages):\n            _",
+        "training/team.py",
+        "with weights_set(self.learner.parameters, self.learner.averages):\n            by_row",
+        "if self._validation is not None:\n"
+        "            validated = self._validation.by_row(parallel_map, self._workers)\n"
+        "            self._validation.by_row = lambda *_: validated\n"
+        "        with weights_set(self.learner.parameters, self.learner.averages):\n            by_row",
         "the choice of weights",
         _LOOP,
     ),
     Mutant(
         "a fit in so many seconds that the clock does not end",
-        "training/loop.py",
+        "training/pace.py",
         "return self._own_time - self._shortest_look",
         "return 2.0 * self._own_time",
         "the end of a fit",
@@ -2134,8 +2185,8 @@ MUTANTS = (
     Mutant(
         "the members' sum told as the loss",
         "training/loop.py",
-        "return loss / self.denoiser.n_members",
-        "return loss",
+        "None if loss is None else loss / self.denoiser.n_members",
+        "loss",
         "the loss curve of an ensemble",
         ("training/test_loop.py",),
     ),

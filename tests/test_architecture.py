@@ -10,7 +10,7 @@ import backwalk
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
     {"errors", "formatting", "limits", "memory", "t_quantile", "torch_state"},
-    {"atomic_files", "checksummed", "signals", "threads"},
+    {"atomic_files", "checksummed", "launcher", "signals", "threads"},
     {"streams"},
     {"diffusion", "table", "evaluation"},
     {"datasets", "denoiser"},

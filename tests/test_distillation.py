@@ -22,6 +22,7 @@ from backwalk.oracle import oracle_model
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.training import Trainer, Training
+from backwalk.training.pace import Pace
 
 STREAM = Stream(81)
 DISTILLED = Sampler("distilled")
@@ -246,8 +247,8 @@ def test_pairs_are_made_for_at_most_a_third_of_the_time(own, monkeypatch):
     class Hurried(Trainer):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, **options)
-            budgets.append(self._own_time)
-            self.max_time, self._own_time = None, math.inf
+            budgets.append(self._pace._own_time)
+            self.max_time, self._pace = None, Pace(self.max_steps, None)
 
     monkeypatch.setattr(distillation, "pairs", watched)
     monkeypatch.setattr(distillation, "Trainer", Hurried)

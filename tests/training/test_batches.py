@@ -41,6 +41,18 @@ def test_a_batch_is_its_members_and_does_not_depend_on_what_was_asked_before():
             assert name == "weight" or not torch.equal(*(getattr(part, name) for part in parts))
 
 
+@pytest.mark.parametrize("d", [3, 2000])  # noise of several steps together, and of one
+def test_rows_that_others_need_may_stay_without_noise(d):
+    x_0, training = STREAM.child("wide").normal(0, 50, d, torch.float32), Training(40, 0.01, max_steps=9)
+    batches = Batches(x_0, LogNormalLevels(0.02, 20.0, centre=-1.0), training, 1, STREAM)
+    whole, noisy = batches.at(1), range(15, 30)
+    part = batches.at(1, noisy)
+    for one, other in zip(part.rows(15, 30), whole.rows(15, 30), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(batches.at(1).eps, whole.eps)
+    assert bool(part.eps[:, :15].any()) == (d == 3)
+
+
 def test_a_run_is_told_by_the_noise_of_its_rows():
     denoiser = build_denoiser(Residual(8, 1), 3, schedule=NoiseSchedule.linear(5), floor=0.1, stream=STREAM)
     training = Training(batch_size=10, learning_rate=0.01, max_steps=2)

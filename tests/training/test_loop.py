@@ -212,7 +212,7 @@ class Clock:
         self.now, self.rates = 0.0, []
         monkeypatch.setattr(loop.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(Validation, "by_row", lambda *_: self.goes_on(of_a_look, torch.zeros(3)))
-        monkeypatch.setattr(Trainer, "_update", lambda _, rate, __: self.step_at(rate))
+        monkeypatch.setattr(Trainer, "_update", lambda _, rate, *__: self.step_at(rate))
 
     def goes_on(self, seconds, result):
         self.now += seconds

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +25,7 @@ from backwalk.fitting.column_choice import ChosenColumns, chosen_columns, refuse
 from backwalk.fitting.plan import encoded_in_pieces, planned
 from backwalk.fitting.settings import CheckpointOptions, Settings, chosen_device, stream_of
 from backwalk.fitting.speed import measured_slowness
+from backwalk.fitting.training_run import check_workers, enough_memory, trained
 from backwalk.fitting.warnings import warnings_of
 from backwalk.formatting import listed
 from backwalk.limits import FARTHEST_TO_FIT
@@ -38,13 +36,14 @@ from backwalk.model import (
     measured_denoising_error,
     time_limit_words,
 )
-from backwalk.progress import FitProgress, progress_bar
 from backwalk.sampling import default_sampler
+from backwalk.streams import Stream
 from backwalk.table import Table
 from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
-from backwalk.training import History, Progress, Trainer, checkpointed
+from backwalk.training import History, Trainer
 from backwalk.training.checkpoint import checkpoint_slowness
+from backwalk.training.workers import ALONE, Workers, told
 
 
 def fitted(
@@ -55,6 +54,7 @@ def fitted(
     options: CheckpointOptions | None,
     began: float,
     weights: NDArray[np.float64] | None = None,
+    workers: Workers = ALONE,
 ) -> tuple[DiffusionModel, TrainingDiverged | None]:
     """Fit a model to a table; if training diverged and left finite weights, return the error too.
 
@@ -62,14 +62,18 @@ def fitted(
     The network starts from the weights of the model `before`, if given. `weights`, (n,), are those of the rows, of mean
     1: they count in the codec and in the loss, and rows of weight 0 are left out. The time limit
     counts from `began`, a reading of `time.perf_counter`.
+
+    Several `workers` fit one model, each from the same rows. Worker 0 warns, shows progress, calls callbacks, reads the
+    clock and writes the checkpoint.
     """
     chosen, weights = (rows, None) if isinstance(rows, ChosenColumns) else _chosen(rows, settings, weights)
     table, codec = chosen.table, chosen.codec
     if before is not None:
         refuse_other_columns(before, table.schema, codec)
-    if chosen is not rows:
+    leads = workers.rank == 0
+    if chosen is not rows and leads:
         warn_of_set_aside(chosen, stacklevel=4)
-    stream = stream_of(settings.random_state, options)
+    stream = Stream(told(workers, stream_of(settings.random_state, options).seed))
     z = encoded_in_pieces(codec, table.values, stream=stream.child("dequantisation"))
     farthest = float(max(np.fmax.reduce(z, axis=None), -np.fmin.reduce(z, axis=None)))
     if farthest > FARTHEST_TO_FIT:
@@ -80,8 +84,9 @@ def fitted(
     with initial_torch_state():
         data_sha256 = digest(table.values)
         split = stream if before is None else split_of(before.card, data_sha256, stream)
-        with _enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
-            slowness = _slowness(settings, *z.shape, options=options)
+        with enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
+            own = _slowness(settings, *z.shape, options=options, n_workers=workers.size) if leads else 1.0
+            slowness = told(workers, own)
             gaps = [j for j, n_gaps in enumerate(chosen.gaps) if n_gaps]
             has_patterns = bool(codec.blocks) or any(codec.columns[j].width for j in gaps)
             plan = planned(
@@ -98,7 +103,7 @@ def fitted(
             )
             found = list(warnings_of(plan, codec, table, z))
             del z  # whose rows the plan holds in another order
-        for category, text in found:
+        for category, text in found if leads else ():
             warnings.warn(text, category, stacklevel=3)  # at the caller of `fit`
 
         def denoising_error(n_levels: int = N_MEASURED_LEVELS) -> Tensor:
@@ -127,7 +132,7 @@ def fitted(
             )
 
         # A process can be forked after a fit only if no OpenMP threads have begun in it.
-        with _enough_memory(), single_threads():
+        with enough_memory(), single_threads():
             trainer = Trainer(
                 plan.denoiser,
                 plan.x_0,
@@ -141,8 +146,9 @@ def fitted(
                 validation_weight=plan.validation_weight,
                 max_time=settings.max_time,
                 time_outside_training=0.0
-                if settings.max_time is None
+                if settings.max_time is None or not leads
                 else _seconds_outside_training(began, denoising_error, plan.schedule.n_steps),
+                workers=workers,
             )
 
         def model_so_far() -> DiffusionModel:
@@ -153,8 +159,9 @@ def fitted(
             )
             return made(copied, error, trainer.history(), {})
 
-        diverged = _run(trainer, settings, options, slowness, model_so_far)
-        with _enough_memory():
+        check_workers(workers, trainer, settings, data_sha256)
+        diverged = trained(trainer, settings, options, slowness, model_so_far, workers)
+        with enough_memory():
             error, history = denoising_error(), trainer.history()
         seconds = trainer.seconds_before + time.perf_counter() - began
         stopped_by = (
@@ -166,7 +173,7 @@ def fitted(
             if trainer.stopped
             else "time limit"
         )
-        if stopped_by == "time limit" and trainer.step < min(plan.usual_steps // 2, plan.sound_steps):
+        if leads and stopped_by == "time limit" and trainer.step < min(plan.usual_steps // 2, plan.sound_steps):
             warnings.warn(
                 f"training was {time_limit_words(trainer.step, plan.usual_steps)}, which is too few: give a longer "
                 "max_time, or leave it out.",
@@ -205,13 +212,13 @@ def _chosen(
     return chosen_columns(table, settings, weights), weights
 
 
-def _slowness(settings: Settings, n: int, k: int, *, options: CheckpointOptions | None) -> float:
+def _slowness(settings: Settings, n: int, k: int, *, options: CheckpointOptions | None, n_workers: int) -> float:
     """Return the slowness for the plan of a fit to n rows in R^k; a resumed fit takes it from its checkpoint."""
     if settings.max_time is None or (settings.denoiser is not None and settings.training is not None):
         return 1.0  # nothing depends on it
     if options is not None and options.resume and options.path.exists():
         return checkpoint_slowness(options.path)
-    return measured_slowness(n, k, settings.max_time, torch.device(chosen_device(settings.device)))
+    return measured_slowness(n, k, settings.max_time, torch.device(chosen_device(settings.device)), n_workers)
 
 
 def _seconds_outside_training(began: float, denoising_error: Callable[..., Tensor], n_steps: int) -> float:
@@ -221,79 +228,3 @@ def _seconds_outside_training(began: float, denoising_error: Callable[..., Tenso
     denoising_error(n_levels=4)
     afterwards = min(N_MEASURED_LEVELS, n_steps) / min(4, n_steps) * (time.perf_counter() - before_trial)
     return time.perf_counter() - began + afterwards
-
-
-def _run(
-    trainer: Trainer,
-    settings: Settings,
-    options: CheckpointOptions | None,
-    slowness: float,
-    model_so_far: Callable[[], DiffusionModel],
-) -> TrainingDiverged | None:
-    """Train to the end, or until a callback returns True.
-
-    Return the error where training diverged and the trainer has finite weights.
-    """
-    steps: Generator[Progress] = (
-        trainer.run()
-        if options is None
-        else checkpointed(
-            trainer,
-            options.path,
-            resume=options.resume,
-            overwrite=options.overwrite,
-            every=options.every,
-            slowness=slowness,
-        )
-    )
-    stops = False
-    try:
-        with progress_bar(settings.verbose) as show, closing(_memory_checked(steps)) as checked_steps:
-            for progress in checked_steps:
-                told = FitProgress(**vars(progress), model=model_so_far)
-                answers = [callback(told) for callback in (show, *settings.callbacks)]
-                stops = any(answer is True for answer in answers)
-                if stops:
-                    break
-        if stops:  # the generator has written its checkpoint
-            with _enough_memory():
-                trainer.stop()
-    except TrainingDiverged as stopped:
-        if trainer.give_up() is None:
-            raise
-        with _enough_memory():
-            deque(trainer.run(), maxlen=0)  # takes no step, but copies the chosen weights into the network
-        return stopped
-    if trainer.diverged:
-        warnings.warn(
-            f"Training diverged at step {trainer.step}: the model has the last finite weights, of step "
-            f"{trainer.history().chosen_step}.",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-    return None
-
-
-def _memory_checked(steps: Generator[Progress]) -> Generator[Progress]:
-    """Turn running out of memory in a step into InvalidInput; exceptions of callbacks propagate."""
-    with closing(steps):
-        while True:
-            with _enough_memory():
-                progress = next(steps, None)
-            if progress is None:
-                return
-            yield progress
-
-
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    """Turn out-of-memory errors of NumPy and torch into InvalidInput."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not re.search("can't allocate|out of memory|bad_alloc", str(error)):
-            raise
-        raise InvalidInput(
-            "The fit needs more memory than there is: give fewer rows, or a `denoiser` of smaller width and a "
-            "`training` of smaller batch_size."
-        ) from error

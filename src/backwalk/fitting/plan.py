@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -165,6 +165,8 @@ def planned(
     training = settings.training or default_training(
         len(x_0), k, max_steps, max_time, architecture, device, slowness=slowness, rules=rules
     )
+    if settings.shards is not None:
+        training = replace(training, shards=settings.shards)
     check_length(training, len(x_0))
     layout = TableLayout(codec, start) if is_table else None
     denoiser = build_denoiser(

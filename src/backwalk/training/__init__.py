@@ -7,8 +7,10 @@ from backwalk.training.loop import Trainer
 from backwalk.training.noise_levels import ChainLevels, LogNormalLevels, NoiseLevels, OneLevel
 from backwalk.training.patterns import Patterns, Shares
 from backwalk.training.validation import split_rows
+from backwalk.training.workers import ALONE, Workers, torchrun_workers
 
 __all__ = [
+    "ALONE",
     "ChainLevels",
     "History",
     "LogNormalLevels",
@@ -19,6 +21,8 @@ __all__ = [
     "Shares",
     "Trainer",
     "Training",
+    "Workers",
     "checkpointed",
     "split_rows",
+    "torchrun_workers",
 ]

@@ -64,16 +64,19 @@ class Batches:
             for member in range(members)
         ]
 
-    def at(self, step: int) -> Batch:
-        """Return the batch of a step, counted from 0, on the rows' device."""
-        parts = [self.of_member(member, step) for member in range(len(self._of_members))]
+    def at(self, step: int, noisy: range | None = None) -> Batch:
+        """Return the batch of a step, counted from 0, on the rows' device; see `of_member` for `noisy`."""
+        parts = [self.of_member(member, step, noisy) for member in range(len(self._of_members))]
         if len(parts) == 1:
             return parts[0]
         return Batch(*map(torch.cat, zip(*parts, strict=True)))
 
-    def of_member(self, member: int, step: int) -> Batch:
-        """Return the batch of one member. Several threads may call this for different members."""
-        return self._of_members[member].at(step)
+    def of_member(self, member: int, step: int, noisy: range | None = None) -> Batch:
+        """Return the batch of one member. Several threads may call this for different members.
+
+        With `noisy`, other rows than these may have no noise: a worker that needs a few shards draws no more.
+        """
+        return self._of_members[member].at(step, noisy)
 
 
 class _OfMember:
@@ -99,12 +102,12 @@ class _OfMember:
         self._steps_an_epoch = training.steps_an_epoch(len(x_0))
         self._steps_together = max(1, min(self._MOST_STEPS, self._NUMBERS // (self._batch_size * x_0.shape[1])))
         self._order: tuple[int, Tensor] | None = None
-        self._drawn: tuple[int, Tensor, Tensor, np.ndarray, list[Tensor]] | None = None
+        self._drawn: tuple[tuple[int, range | None], Tensor, Tensor, np.ndarray, list[Tensor]] | None = None
 
-    def at(self, step: int) -> Batch:
+    def at(self, step: int, noisy: range | None) -> Batch:
         block, place = divmod(step, self._steps_together)
-        if self._drawn is None or self._drawn[0] != block:
-            self._drawn = (block, *self._draw(self._stream.child("steps", self._member, block)))
+        if self._drawn is None or self._drawn[0] != (block, noisy):
+            self._drawn = ((block, noisy), *self._draw(self._stream.child("steps", self._member, block), noisy))
         _, levels, noise, uniforms, states = self._drawn
         rows, log_snr = self._places(step), levels[None, place]
         eps = noise[None, place] if self._eps is None else self._eps[None, rows]
@@ -121,7 +124,7 @@ class _OfMember:
             weight = weight * of_row.unsqueeze(-1)
         return Batch(filled(x_0, eps), eps, log_snr, weight)
 
-    def _draw(self, stream: Stream) -> tuple[Tensor, Tensor, np.ndarray, list[Tensor]]:
+    def _draw(self, stream: Stream, noisy: range | None) -> tuple[Tensor, Tensor, np.ndarray, list[Tensor]]:
         """Return log-SNRs, (steps, rows), noise, (steps, rows, d), uniform numbers, (steps, rows, n_uniforms).
 
         The last part are the states of the patterns for each step. The noise is empty where it is fixed, n_uniforms is
@@ -135,7 +138,11 @@ class _OfMember:
         states = [self._patterns.draw(rows, stream=each) for each in of_patterns] if self._patterns else []
         if self._eps is not None:
             return log_snr, self._eps[:0], uniforms, states
-        eps = stream.child("eps").normal(0, steps * rows, d, torch.float32)
+        if noisy is None or steps > 1:
+            eps = stream.child("eps").normal(0, steps * rows, d, torch.float32)
+        else:
+            eps = torch.zeros(rows, d, dtype=torch.float32)
+            eps[noisy.start : noisy.stop] = stream.child("eps").normal(noisy.start, noisy.stop, d, torch.float32)
         return log_snr, _sent(eps.reshape(steps, rows, d), device), uniforms, states
 
     def _places(self, step: int) -> Tensor:

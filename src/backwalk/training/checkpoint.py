@@ -16,7 +16,7 @@ from typing import Final
 
 from backwalk.atomic_files import held_alone, made_folder, remove_parts, whole_file
 from backwalk.checksummed import ChecksummedFile, NotChecksummed, checksummed_bytes, open_checksummed
-from backwalk.errors import CheckpointError, TrainingDiverged
+from backwalk.errors import CheckpointError, TrainingDiverged, WorkerLost
 from backwalk.formatting import one_line
 from backwalk.signals import HeldSignals
 from backwalk.training.history import Progress
@@ -43,7 +43,8 @@ def checkpointed(
 
     With `resume` the run continues from an existing checkpoint; with `overwrite` an existing checkpoint is deleted.
     Files of other programs are never deleted. After a divergence the checkpoint holds the last good weights, which a
-    resumed run returns as its result. The checkpoint of a finished run stays, and resuming it returns the result again.
+    resumed run returns as its result. After the loss of a worker it holds the newest state of all workers that is known
+    here. The checkpoint of a finished run stays, and resuming it returns the result again.
 
     `slowness`, which the plan of a fit with `max_time` was based on, is stored as well (`checkpoint_slowness`).
 
@@ -94,20 +95,28 @@ def _checkpointed(trainer: Trainer, path: Path, every: float, slowness: float) -
     due = time.monotonic() + every
     try:
         with HeldSignals() as held:
-            for progress in trainer.run():
-                began = time.monotonic()
-                stop = held.waiting  # read once; for a later signal the state is written at the next step
-                if began >= due or trainer.done or stop:
-                    write(trainer, path, slowness)
-                    took = time.monotonic() - began
-                    due = began + took + max(every, took / _LARGEST_SHARE)
-                if stop:
-                    held.deliver()
-                try:
-                    yield progress
-                except GeneratorExit:
-                    write(trainer, path, slowness)
-                    raise
+            try:
+                for progress in trainer.run():
+                    began = time.monotonic()
+                    stop = held.waiting  # read once; for a later signal the state is written at the next step
+                    if began >= due or trainer.done or stop:
+                        write(trainer, path, slowness)
+                        took = time.monotonic() - began
+                        due = began + took + max(every, took / _LARGEST_SHARE)
+                    if stop:
+                        held.deliver()
+                    try:
+                        yield progress
+                    except GeneratorExit:
+                        write(trainer, path, slowness)
+                        raise
+            except WorkerLost as error:
+                newest = trainer.newest_state
+                if newest is not None:
+                    write_state(newest, trainer, path, slowness)
+                held.drop()  # a launcher's request to end, after the same loss
+                kept = f"{path} keeps step {newest.record['step']}" if newest else "There was nothing to keep yet"
+                raise WorkerLost(f"{error} {kept}: resume with any number of workers.") from error
     except TrainingDiverged as error:
         good = trainer.give_up()
         if good is None:
@@ -118,7 +127,11 @@ def _checkpointed(trainer: Trainer, path: Path, every: float, slowness: float) -
 
 def write(trainer: Trainer, path: Path, slowness: float = 1.0) -> None:
     """Write a run's state. Raises CheckpointError where it cannot be written."""
-    state = trainer.state()
+    write_state(trainer.state(), trainer, path, slowness)
+
+
+def write_state(state: TrainerState, trainer: Trainer, path: Path, slowness: float) -> None:
+    """Write a state of a run. Raises CheckpointError where it cannot be written."""
     record = {**state.record, "fingerprint": trainer.fingerprint, "slowness": slowness}
     with _file_errors(path, "written"), whole_file(path, overwrite=True) as file:
         file.write(checksummed_bytes(record, state.tensors, form=FORMAT, version=VERSION))

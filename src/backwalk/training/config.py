@@ -28,6 +28,8 @@ class Training:
     `decay`: after a short warm-up the rates fall to 0 along a half cosine, and Adam's beta_2 is 0.99. Otherwise rates
     are constant and beta_2 is 0.999, its authors' default.
     `levels`: "log_normal", or "chain" for t uniform on 1..n_steps with L_simple as loss.
+    `shards`: cut each member's batch into this many shards, whose gradients are added in a fixed order, so that more
+    threads or workers than members can share a step. None follows from the sizes; other values change the last bits.
     """
 
     batch_size: int
@@ -41,9 +43,10 @@ class Training:
     ema_width: float | None = 0.05
     decay: bool = True
     levels: str = "log_normal"
+    shards: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_steps", "n_epochs"):
+        for name in ("batch_size", "max_steps", "n_epochs", "shards"):
             value = getattr(self, name)
             if value is None and name != "batch_size":
                 continue
@@ -79,6 +82,10 @@ class Training:
             raise InvalidInput(
                 f"Exactly one of max_steps and n_epochs should be given, but got {self.max_steps!r} and "
                 f"{self.n_epochs!r}: set the other to None."
+            )
+        if (self.shards or 0) > self.batch_size:
+            raise InvalidInput(
+                f"shards should be at most batch_size, {self.batch_size}, but got {self.shards}: 8 is usual."
             )
         if self.levels not in ("log_normal", "chain"):
             raise InvalidInput(

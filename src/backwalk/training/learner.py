@@ -8,10 +8,8 @@ depend on the number of threads. On a GPU nothing is cut and steps are recorded 
 
 from __future__ import annotations
 
-from functools import reduce
 from itertools import zip_longest
 
-import torch
 from torch import Tensor
 
 from backwalk.denoiser import EnsembleDenoiser
@@ -19,6 +17,7 @@ from backwalk.threads import Map
 from backwalk.training.batches import Batch
 from backwalk.training.config import Training
 from backwalk.training.optimizer import Optimizer, Step, rotation_for
+from backwalk.training.shards import tree_sum
 
 LEAST_SHARDED_ROWS, SHARD_ROWS = 512, 1024  # a batch of fewer rows is one shard; no shard has more rows
 UNCUT_ROWS = 2048  # greatest shard of a learner on one thread, for which shards save nothing but memory
@@ -76,11 +75,7 @@ class Learner:
     def take(self, batch: Batch, steps: list[Step], parallel_map: Map = map) -> Tensor:
         """Take a step, and return the members' summed loss."""
         loss, gradients = self.gradients(batch, parallel_map)
-
-        def move(k: int) -> None:
-            self._optimizers[k].take(gradients, steps[k])
-
-        for _ in parallel_map(move, range(len(steps))):
+        for _ in parallel_map(lambda k: self.move(k, gradients, steps), range(len(steps))):
             pass
         return loss
 
@@ -90,26 +85,43 @@ class Learner:
         Each shard of rows is computed on one thread, so that threads do not wait for each other after every layer, and
         activations stay in the cache. The shards' gradients are added in a fixed order.
         """
-        rows = batch.x_0.shape[1]
-        shard_rows = -(-rows // self._n_shards(rows))
-
-        def of_shard(start: int) -> list[Tensor]:
-            part = batch.rows(start, start + shard_rows)
-            loss, gradients = self._denoiser.loss_and_gradients(
-                part.x_0, part.eps, part.log_snr, part.weight / rows, bfloat16=self._training.bfloat16
-            )
-            return [loss, *gradients]
-
-        shards = parallel_map(of_shard, range(0, rows, shard_rows))
-        loss, *gradients = reduce(lambda one, other: list(torch._foreach_add(one, other)), shards)
+        n = self.n_shards
+        shards = parallel_map(lambda shard: self.of_shard(batch, shard), range(n))
+        loss, *gradients = tree_sum(iter(shards), range(n))
         return loss, gradients
 
-    def _n_shards(self, rows: int) -> int:
+    def of_shard(self, batch: Batch, shard: int) -> list[Tensor]:
+        """Return a shard's part of the loss, and its gradient by each parameter."""
+        rows = batch.x_0.shape[1]
+        part = batch.rows(shard * self._shard_rows, (shard + 1) * self._shard_rows)
+        loss, gradients = self._denoiser.loss_and_gradients(
+            part.x_0, part.eps, part.log_snr, part.weight / rows, bfloat16=self._training.bfloat16
+        )
+        return [loss, *gradients]
+
+    def rows_of(self, shards: range) -> range:
+        """Return the rows of some neighbouring shards."""
+        return range(shards.start * self._shard_rows, min(shards.stop * self._shard_rows, self._training.batch_size))
+
+    def move(self, k: int, gradients: list[Tensor], steps: list[Step]) -> None:
+        """Move the weights of optimiser k, of as many as `steps`."""
+        self._optimizers[k].take(gradients, steps[k])
+
+    @property
+    def n_shards(self) -> int:
+        """The number of shards of a batch."""
+        return -(-self._training.batch_size // self._shard_rows)
+
+    @property
+    def _shard_rows(self) -> int:
+        rows = self._training.batch_size
+        if self._training.shards is not None:
+            return -(-rows // self._training.shards)
         if self.parameters[0].device.type != "cpu":
-            return 1
+            return rows
         if not self._cut:
-            return -(-rows // UNCUT_ROWS)
-        return 2 * -(-rows // (2 * SHARD_ROWS)) if rows >= LEAST_SHARDED_ROWS else 1
+            return -(-rows // -(-rows // UNCUT_ROWS))
+        return -(-rows // (2 * -(-rows // (2 * SHARD_ROWS)))) if rows >= LEAST_SHARDED_ROWS else rows
 
 
 def joined(parts: list[dict[str, list[Tensor]]]) -> dict[str, list[Tensor]]:

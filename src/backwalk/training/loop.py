@@ -15,7 +15,7 @@ import copy
 import math
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -31,6 +31,7 @@ from backwalk.training.config import Training
 from backwalk.training.ensemble_learner import EnsembleLearner
 from backwalk.training.history import History, Progress
 from backwalk.training.noise_levels import NoiseLevels
+from backwalk.training.pace import Pace
 from backwalk.training.patterns import Patterns
 from backwalk.training.state import (
     TrainerState,
@@ -44,11 +45,11 @@ from backwalk.training.state import (
     seconds,
     whole_number,
 )
+from backwalk.training.team import Team, weights_set
 from backwalk.training.validation import Candidate, Choice, Validation
+from backwalk.training.workers import ALONE, Workers
 
 N_RECORDS = 200  # losses recorded in a run of at least as many steps
-N_LOOKS = 20  # candidate weights in a run, each validated
-_LARGEST_SHARE_OF_LOOKS = 0.05  # of the training time, with `max_time`
 
 
 class Trainer:
@@ -60,6 +61,9 @@ class Trainer:
     fixed noise, one for each row; without it every step draws new noise. `patterns` make columns given or absent, for a
     denoiser of tables. `row_weight`, (n,), weighs rows in the loss, and `validation_weight`, (m,), held-out rows in
     the choice of weights; both have mean 1.
+
+    Several `workers` may train together, each with a trainer of the same arguments: worker 0 calls `run`, and `end`
+    after it, the others `follow`. All end with the same weights, those of one worker alone.
     """
 
     def __init__(
@@ -78,26 +82,26 @@ class Trainer:
         patterns: Patterns | None = None,
         row_weight: Tensor | None = None,
         validation_weight: Tensor | None = None,
+        workers: Workers = ALONE,
     ) -> None:
         self.denoiser, self.x_0, self.levels, self.training = denoiser, x_0, levels, training
         self.stream, self.max_time = stream, max_time
         self.max_steps = training.steps_for(len(x_0))
-        self._own_time = math.inf if max_time is None else max(max_time - time_outside_training, 0.5 * max_time)
+        self._pace = Pace(self.max_steps, max_time, time_outside_training)
         self._network_at_first, self._x_validation, self._eps = network_words(denoiser), x_validation, eps
-        self._learner = EnsembleLearner(denoiser, training)
         self._validation = (
             None if x_validation is None else Validation(denoiser, x_validation, stream, patterns, validation_weight)
         )
         self._choice = Choice()
         self._batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps, redraw, patterns, row_weight)
+        self._team = Team(denoiser, training, self._batches, self._validation, workers)
+        self._newest: TrainerState | None = None  # of all workers
         self._patterns, self._row_weight, self._validation_weight = patterns, row_weight, validation_weight
         self._losses: list[tuple[int, float]] = []
         self._validations: list[tuple[int, float]] = []
         self.step = 0
         self.seconds = 0.0
         self.seconds_before = 0.0  # of the run that was resumed
-        self._seconds_of_looks = self._shortest_look = 0.0
-        self._ended_after = 0.0  # the greatest `max_time` that has ended the run
         self.diverged = self.stopped = False
 
     @cached_property
@@ -118,14 +122,7 @@ class Trainer:
     @property
     def done(self) -> bool:
         """Whether training is over: all steps are taken, or only the time to validate the last weights is left."""
-        # A run that `max_time` has ended stays ended when it is resumed, even where setting up was faster this time.
-        ended = self.max_time is not None and self.max_time <= self._ended_after
-        return self.diverged or self.step >= self.max_steps or ended or self.seconds >= self._time_for_steps
-
-    @property
-    def _time_for_steps(self) -> float:
-        """The seconds for all steps and validations except the last validation; infinite without `max_time`."""
-        return self._own_time - self._shortest_look
+        return self.diverged or self._pace.is_over(self.step, self.seconds)
 
     def run(self) -> Generator[Progress]:
         """Train to the end, yielding after every step, and put the chosen weights into the denoiser.
@@ -142,14 +139,14 @@ class Trainer:
         progress = max(self.step - 1, 0) / self.max_steps if self.max_time is None else self._progress()
         while not self.done:
             before, progress = progress, self._progress()
-            loss = self._update(self.training.rate_at(self.step, progress), parallel_map)
-            kept = self._loss_is_kept(progress, before)
+            is_kept = self._loss_is_kept(progress, before)
+            loss = self._update(self.training.rate_at(self.step, progress), parallel_map, is_kept)
             self.step += 1
             self.seconds = time.monotonic() - began
-            if kept:
+            if is_kept:
+                assert loss is not None
                 self._keep(float(loss))
-            if self.seconds >= self._time_for_steps:
-                self._ended_after = max(self._ended_after, self.max_time or 0.0)
+            self._pace.stepped(self.seconds)
             validation = self._look(parallel_map) if self._look_due(progress) else None
             share = 1.0 if self.done else min(self._progress(), 1.0)
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds, share)
@@ -164,13 +161,55 @@ class Trainer:
                 self._look(parallel_map)
         self._finish()
 
+    def follow(self) -> str | None:
+        """Follow worker 0 until it ends the run, and take over its result; return the text that it ends with."""
+        with single_threads(self.x_0.device.type == "cpu") as parallel_map:
+            record, tensors = self._team.follow(parallel_map)
+        self._restore(TrainerState(tensors, record["state"]))
+        self.seconds_before, self.stopped = record["seconds_before"], record["stopped"]
+        self._finish()
+        text: str | None = record["text"]
+        return text
+
+    def end(self, text: str | None = None) -> None:
+        """Give the result of a run, and a text, to the workers that follow this one."""
+        state = self._state()
+        record = {"state": state.record, "seconds_before": self.seconds_before, "stopped": self.stopped, "text": text}
+        self._team.end(record, state.tensors)
+
+    @property
+    def n_idle_workers(self) -> int:
+        """The number of workers that have no part in a step."""
+        return self._learner.dealing.n_idle
+
+    def dismiss(self) -> None:
+        """End the run of the workers that follow this one without a result."""
+        self._team.dismiss()
+
     def denoiser_so_far(self) -> EnsembleDenoiser:
         """Return a copy of the denoiser with the (averaged) weights after the last step."""
-        with _weights_set(self._learner.parameters, self._learner.averages):
+        self._team.collect()
+        with weights_set(self._learner.parameters, self._learner.averages):
             return copy.deepcopy(self.denoiser)
+
+    @property
+    def newest_state(self) -> TrainerState | None:
+        """The newest state of the whole run that is known here: all of it, even after other workers were lost."""
+        return self._state() if self._learner.leader_has_all and self._losses else self._newest
 
     def state(self) -> TrainerState:
         """Return everything that steps change; the tensors are not copies."""
+        self._team.collect()
+        self._keep_newest()
+        return self._state()
+
+    def _keep_newest(self) -> None:
+        """Copy the state that was collected from all workers, as steps change only a part of it here."""
+        if not self._learner.leader_has_all:
+            state = self._state()
+            self._newest = replace(state, tensors={name: tensor.clone() for name, tensor in state.tensors.items()})
+
+    def _state(self) -> TrainerState:
         choice = choice_state(self._choice)
         rows = {
             f"{name}.{part}": torch.tensor(values, dtype=torch.float64)
@@ -181,7 +220,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "diverged": self.diverged,
-            "ended_after": self._ended_after,
+            "ended_after": self._pace.ended_after,
             "choice": choice.record,
         }
         return TrainerState({**self._moving(), **choice.tensors, **rows}, record)
@@ -191,6 +230,10 @@ class Trainer:
 
         Raises KeyError, TypeError, ValueError or RuntimeError for an invalid state.
         """
+        self._restore(state)
+        self._team.hand_out()
+
+    def _restore(self, state: TrainerState) -> None:
         tensors, record = state.tensors, state.record
         fill(self._moving(), tensors)
         n_validation = self._validation.n_rows if self._validation else 0
@@ -200,8 +243,8 @@ class Trainer:
         self.step = whole_number(record["step"], "step", self.max_steps)
         self.seconds, self.diverged = seconds(record["seconds"]), record["diverged"] is True
         self.seconds_before = self.seconds
-        self._ended_after = seconds(record["ended_after"])
-        strange = set(tensors) - set(self.state().tensors)
+        self._pace.ended_after = seconds(record["ended_after"])
+        strange = set(tensors) - set(self._state().tensors)
         if strange:
             raise ValueError(f"{min(strange)[:80]!r} is no tensor of such a run")
         if not self._losses or (self.diverged and self._choice.last is None):
@@ -230,10 +273,14 @@ class Trainer:
             seconds=self.seconds,
         )
 
-    def _update(self, rate: float, parallel_map: Map) -> Tensor:
-        """Take a step at `rate` times the full rates, and return the members' mean loss."""
-        loss = self._learner.step(self._batches, rate, self.step, parallel_map)
-        return loss / self.denoiser.n_members
+    @property
+    def _learner(self) -> EnsembleLearner:
+        return self._team.learner
+
+    def _update(self, rate: float, parallel_map: Map, loss_is_kept: bool) -> Tensor | None:
+        """Take a step at `rate` times the full rates; return the members' mean loss if it is kept."""
+        loss = self._team.step(self.step, rate, parallel_map, loss_is_kept=loss_is_kept)
+        return None if loss is None else loss / self.denoiser.n_members
 
     def _loss_is_kept(self, progress: float, before: float) -> bool:
         """Whether a step's loss is recorded: the first of each epoch at the chain's levels, else `N_RECORDS` per run.
@@ -256,35 +303,27 @@ class Trainer:
         )
 
     def _progress(self) -> float:
-        by_steps = self.step / self.max_steps
-        return max(by_steps, self.seconds / self._time_for_steps) if self._time_for_steps > 0.0 else 1.0
+        return self._pace.progress(self.step, self.seconds)
 
     def _look_due(self, progress_before: float) -> bool:
-        if self.done:
-            return True
-        too_long = self.max_time is not None and self._seconds_of_looks > _LARGEST_SHARE_OF_LOOKS * self.seconds
-        return not too_long and int(self._progress() * N_LOOKS) > int(progress_before * N_LOOKS)
+        return self.done or self._pace.look_is_due(self.step, self.seconds, progress_before)
 
     def _look(self, parallel_map: Map) -> float | None:
         """Add the (averaged) weights to the candidates; return their validation loss, or None without held-out rows."""
         if self.x_0.device.type == "cuda":
             torch.cuda.synchronize(self.x_0.device)  # else the time of queued steps would count as validation
         began = time.monotonic()
-        with _weights_set(self._learner.parameters, self._learner.averages):
-            by_row = self._validation.by_row(parallel_map) if self._validation else torch.empty(0, dtype=torch.float64)
-            weights = [parameter.clone() for parameter in self._parameters()]
-        took = time.monotonic() - began
-        self._shortest_look = min(took, self._shortest_look or took)
-        self._seconds_of_looks += took
+        by_row, weights = self._team.look(parallel_map)
+        self._pace.looked(time.monotonic() - began)
         candidate = Candidate(self.step, by_row, weights)
         if not candidate.is_finite:
             what = "loss on validation rows" if all(w.isfinite().all() for w in weights) else "weights"
             raise self._diverged(what, "NaN or inf")
         self._choice.consider(candidate)
-        if self._validation is None:
-            return None
-        self._validations.append((self.step, candidate.loss))
-        return candidate.loss
+        if self._validation is not None:
+            self._validations.append((self.step, candidate.loss))
+        self._keep_newest()
+        return None if self._validation is None else candidate.loss
 
     def _moving(self) -> dict[str, Tensor]:
         """Return all tensors that a step changes, by name; not copies."""
@@ -302,14 +341,3 @@ class Trainer:
         chosen = self._choice.chosen()
         assert chosen is not None, "the last step is followed by a validation"
         torch._foreach_copy_(self._parameters(), chosen.weights)
-
-
-@contextmanager
-def _weights_set(parameters: list[Tensor], weights: list[Tensor]) -> Iterator[None]:
-    """Replace the values of parameters within a `with` block."""
-    before = [parameter.clone() for parameter in parameters]
-    torch._foreach_copy_(parameters, weights)
-    try:
-        yield
-    finally:
-        torch._foreach_copy_(parameters, before)

@@ -20,6 +20,8 @@ from backwalk.limits import GREATEST_LEVEL
 from backwalk.streams import Stream
 from backwalk.threads import Map
 from backwalk.training.patterns import Patterns, filled
+from backwalk.training.shards import dealt
+from backwalk.training.workers import ALONE, Workers
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
 _LEAST_LEAD = 0.5  # of earlier weights over the last, in standard errors
@@ -98,8 +100,11 @@ class Validation:
         if bool((weight > 0.0).any()):
             self._points.append((filled(rows, eps), eps, log_snr, weight.to(rows)))
 
-    def by_row(self, parallel_map: Map = map) -> Tensor:
-        """Return the value of each validation row, the mean over its noisy points times its weight: (m,), float64."""
+    def by_row(self, parallel_map: Map = map, workers: Workers = ALONE) -> Tensor:
+        """Return the value of each validation row, the mean over its noisy points times its weight: (m,), float64.
+
+        Several workers compute it together.
+        """
         total = torch.zeros(self.n_rows, dtype=torch.float64)
         for points in self._points:
 
@@ -107,7 +112,17 @@ class Validation:
             def nats(start: int, points: tuple[Tensor, ...] = points) -> Tensor:
                 return self._denoiser.losses(*(part[start : start + _ROWS_AT_ONCE] for part in points))
 
-            pieces = list(parallel_map(nats, range(0, len(points[0]), _ROWS_AT_ONCE)))
+            starts = range(0, len(points[0]), _ROWS_AT_ONCE)
+            parts = [starts[part.start : part.stop] for part in dealt(len(starts), workers.size)]
+            here = torch.empty_like(points[0][:, 0])
+            for start, piece in zip(parts[workers.rank], parallel_map(nats, parts[workers.rank]), strict=True):
+                here[start : start + _ROWS_AT_ONCE] = piece
+            of_all = workers.gathered(here, range(workers.size))
+            pieces = [
+                values[start : start + _ROWS_AT_ONCE]
+                for values, part in zip(of_all, parts, strict=True)
+                for start in part
+            ]
             total += torch.cat(pieces).double().reshape(-1, self.n_rows).sum(0).cpu()
         return total.clone() if self._row_weight is None else total * self._row_weight.double().cpu()
 

@@ -1,0 +1,135 @@
+"""Training within a fit: by one worker or several, with checkpoints, callbacks and progress."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+
+from backwalk.errors import IdleWorkersWarning, InvalidInput, TrainingDiverged
+from backwalk.fitting.card import parameters_record
+from backwalk.fitting.settings import CheckpointOptions, Settings
+from backwalk.model import DiffusionModel
+from backwalk.progress import FitProgress, progress_bar
+from backwalk.signals import HeldSignals
+from backwalk.training import Progress, Trainer, checkpointed
+from backwalk.training.workers import Workers, check_equal
+
+
+def check_workers(workers: Workers, trainer: Trainer, settings: Settings, data_sha256: str) -> None:
+    """Raise InvalidInput unless all workers fit the same model; warn where some have nothing to do."""
+    if workers.size == 1:
+        return
+    parameters = {**parameters_record(settings), "verbose": None}
+    check_equal(
+        workers,
+        {"table": data_sha256, **trainer.fingerprint, "parameters": str(parameters)},
+        "Workers should fit one model to the same rows",
+        "Give all of them the same file, settings and versions.",
+    )
+    if trainer.n_idle_workers and workers.rank == 0:
+        warnings.warn(
+            f"{trainer.n_idle_workers} of {workers.size} workers have nothing to do: start fewer, or cut each member's "
+            "batch into shards (--shards 8, or Diffusion(shards=8)).",
+            IdleWorkersWarning,
+            stacklevel=4,
+        )
+
+
+def trained(
+    trainer: Trainer,
+    settings: Settings,
+    options: CheckpointOptions | None,
+    slowness: float,
+    model_so_far: Callable[[], DiffusionModel],
+    workers: Workers,
+) -> TrainingDiverged | None:
+    """Train to the end, or until a callback returns True.
+
+    Return the error where training diverged and the trainer has finite weights.
+    """
+    if workers.rank > 0:
+        with HeldSignals(), enough_memory():  # worker 0 hears the same signals, and ends the run
+            text = trainer.follow()
+        return None if text is None else TrainingDiverged(text)
+    try:
+        diverged = _run(trainer, settings, options, slowness, model_so_far)
+        trainer.end(None if diverged is None else str(diverged))
+    except BaseException:
+        trainer.dismiss()
+        raise
+    return diverged
+
+
+def _run(
+    trainer: Trainer,
+    settings: Settings,
+    options: CheckpointOptions | None,
+    slowness: float,
+    model_so_far: Callable[[], DiffusionModel],
+) -> TrainingDiverged | None:
+    steps: Generator[Progress] = (
+        trainer.run()
+        if options is None
+        else checkpointed(
+            trainer,
+            options.path,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            every=options.every,
+            slowness=slowness,
+        )
+    )
+    stops = False
+    try:
+        with progress_bar(settings.verbose) as show, closing(_memory_checked(steps)) as checked_steps:
+            for progress in checked_steps:
+                told = FitProgress(**vars(progress), model=model_so_far)
+                answers = [callback(told) for callback in (show, *settings.callbacks)]
+                stops = any(answer is True for answer in answers)
+                if stops:
+                    break
+        if stops:  # the generator has written its checkpoint
+            with enough_memory():
+                trainer.stop()
+    except TrainingDiverged as stopped:
+        if trainer.give_up() is None:
+            raise
+        with enough_memory():
+            deque(trainer.run(), maxlen=0)  # takes no step, but copies the chosen weights into the network
+        return stopped
+    if trainer.diverged:
+        warnings.warn(
+            f"Training diverged at step {trainer.step}: the model has the last finite weights, of step "
+            f"{trainer.history().chosen_step}.",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+    return None
+
+
+def _memory_checked(steps: Generator[Progress]) -> Generator[Progress]:
+    """Turn running out of memory in a step into InvalidInput; exceptions of callbacks propagate."""
+    with closing(steps):
+        while True:
+            with enough_memory():
+                progress = next(steps, None)
+            if progress is None:
+                return
+            yield progress
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turn out-of-memory errors of NumPy and torch into InvalidInput."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("can't allocate|out of memory|bad_alloc", str(error)):
+            raise
+        raise InvalidInput(
+            "The fit needs more memory than there is: give fewer rows, or a `denoiser` of smaller width and a "
+            "`training` of smaller batch_size."
+        ) from error
