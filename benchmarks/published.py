@@ -161,7 +161,7 @@ def _middle(table: PublishedSet, drawn: Drawn) -> Rows:
 
 
 def _seconds_of_ours(method: Method, store: Store, key: dict[str, object]) -> float | None:
-    """Return the budget of a peer at our time: the seconds that ours took. Raises RuntimeError where there are none."""
+    """Return the budget of a peer in our time: the seconds that ours took. Raises RuntimeError where there are none."""
     if not method.name.endswith(AT_OUR_TIME):
         return None
     ours = store.find({**key, "method": OURS})

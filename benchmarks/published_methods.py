@@ -23,7 +23,7 @@ from benchmarks.table_methods import INDEPENDENT, IndependentColumns, TableMetho
 
 OURS = "Diffusion"
 MEANS = "column means and modes"
-AT_OUR_TIME = ", our time"
+AT_OUR_TIME = " in our time"
 """Ends the name of a peer with settings that fit into the seconds that ours took."""
 
 
@@ -139,7 +139,7 @@ class OfFrames:
 class EncodedMixture:
     """scikit-learn's `GaussianMixture` of scaled numbers and one-hot categories: 1 to 32 full covariances, by BIC."""
 
-    name: str = "GaussianMixture, one-hot"
+    name: str = "GaussianMixture of one-hot rows"
     n_components: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
 
     def draw(self, task: Task) -> Drawn:

@@ -340,7 +340,7 @@ def test_the_protocol_is_measured_and_rendered(tmp_path, monkeypatch):
     monkeypatch.setattr(published, "_loaded", lambda name: table if name == "iris" else table_of_numbers())
     monkeypatch.setattr(published, "efficiency", lambda *_: 0.5)
     monkeypatch.setattr("benchmarks.record.pace", lambda: 1.0)
-    methods = (RealRows(), Fake(OURS, []), Fake("ForestDiffusion, our time", budgets))
+    methods = (RealRows(), Fake(OURS, []), Fake("ForestDiffusion in our time", budgets))
     monkeypatch.setattr(published, "METHODS", dict.fromkeys(("generation", "imputation"), methods))
     sizes = replace(published.SIZES["short"], sets=("iris", "concrete_slump"), n_seeds=1)
     published.run(CsvStore(tmp_path / "published.csv"), sizes)
@@ -388,6 +388,10 @@ def test_filled_rows_keep_the_observed_cells(tmp_path, monkeypatch):
 def test_unknown_names_are_refused(change):
     with pytest.raises(SystemExit, match="typo"):
         replace(published.SIZES["short"], **change)
+
+
+def test_names_can_be_listed_with_commas():
+    assert not [name for name in (*published.SIZES["full"].methods, *published_sets.SETS) if "," in name]
 
 
 def test_copied_figures_are_of_known_sets():
