@@ -146,3 +146,18 @@ def test_options_of_parts_are_refused_for_one_file(run, model, tmp_path):
     status, _, err = run("sample", model, "-n", 5, "-o", f"{tmp_path}/rows/", "--range", "5")
     assert (status, "--range" in err) == (1, True)
     assert not (tmp_path / "rows").exists()
+
+
+def test_verify_finds_a_bad_part_and_repairs_it(run, model, tmp_path):
+    folder = tmp_path / "rows"
+    run("sample", model, "-n", 3000, "--evaluations", 2, "-o", f"{folder}/", "--part-rows", 2048, "--seed", 3)
+    assert run("verify", folder)[0] == 0
+    (part,) = folder.glob("part-000000002048*")
+    part.write_bytes(part.read_bytes()[:-1])
+    status, _, err = run("verify", folder)
+    assert (status, "damaged" in err, "2,048" in err) == (1, True, True)
+    status, out, _ = run("verify", folder, "--repair", "--json")
+    found = json.loads(out)
+    assert (status, found["whole"], found["restored"], found["left"]["parts"]) == (0, True, [[2048, 3000]], [])
+    status, _, err = run("verify", tmp_path)
+    assert (status, "job.json" in err) == (1, True)

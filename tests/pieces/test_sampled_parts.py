@@ -2,9 +2,7 @@
 
 import json
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.dataset
 import pytest
 
@@ -14,22 +12,9 @@ from backwalk.pieces import PartsFolder, make_parts, run_piece, sample_parts, va
 N = 5000
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    X = pa.table({"x": np.random.default_rng(0).normal(size=200), "kind": ["a", "b"] * 100})
-    model = Diffusion(n_steps=20, max_steps=10, random_state=0, verbose=False).fit(X)
-    path = tmp_path_factory.mktemp("model") / "model"
-    model.save(path)
-    return path, model.sample(N, n_evaluations=2, random_state=3)
-
-
-def drawn(saved, folder, **options):
-    return sample_parts(saved[0], folder, N, n_evaluations=2, seed=3, **{"part_rows": 2048, **options})
-
-
 @pytest.mark.parametrize("part_rows", [2048, 4096, 8192])
-def test_parts_of_any_size_hold_the_rows_of_one_sample(saved, tmp_path, part_rows):
-    made = drawn(saved, tmp_path, part_rows=part_rows)
+def test_parts_of_any_size_hold_the_rows_of_one_sample(saved, drawn, tmp_path, part_rows):
+    made = drawn(part_rows=part_rows)
     assert made.manifest.values == values_checksum(saved[1])
     found = pyarrow.dataset.dataset(tmp_path).to_table()
     assert found.equals(saved[1])
@@ -38,40 +23,23 @@ def test_parts_of_any_size_hold_the_rows_of_one_sample(saved, tmp_path, part_row
     assert starts == list(range(0, N, part_rows))
 
 
-def test_workers_make_the_same_rows(saved, tmp_path):
-    made = drawn(saved, tmp_path, workers=2)
-    assert made.manifest.values == values_checksum(saved[1])
-
-
-def test_ranges_make_every_part_once(saved, tmp_path):
-    first = drawn(saved, tmp_path, rows=(0, 2048))
+def test_ranges_make_every_part_once(saved, drawn, tmp_path):
+    first = drawn(rows=(0, 2048))
     assert (len(first.entries), first.manifest) == (1, None)
-    middle = drawn(saved, tmp_path, rows=(1000, 3000))
+    middle = drawn(rows=(1000, 3000))
     assert [entry.start for entry in middle.entries] == [2048]
-    last = drawn(saved, tmp_path, rows=(3000, None))
+    last = drawn(rows=(3000, None))
     assert [entry.start for entry in last.entries] == [4096]
     assert last.manifest.values == values_checksum(saved[1])
 
 
-@pytest.fixture
-def made_anew(monkeypatch):
-    """Count the parts that are made, by their first row."""
-    from backwalk.pieces import run
-
-    begun, make = [], run.sampled_tiles
-    monkeypatch.setattr(
-        run, "sampled_tiles", lambda job, model, start, stop: begun.append(start) or make(job, model, start, stop)
-    )
-    return begun
-
-
-def test_only_what_is_missing_or_damaged_is_made(saved, tmp_path, made_anew):
-    drawn(saved, tmp_path, rows=(0, 4096))
+def test_only_what_is_missing_or_damaged_is_made(saved, drawn, tmp_path, made_anew):
+    drawn(rows=(0, 4096))
     part = PartsFolder(tmp_path).part(0, 2048)
     whole = part.read_bytes()
     part.write_bytes(whole[:-1] + b"!")
     made_anew.clear()
-    made = drawn(saved, tmp_path)
+    made = drawn()
     assert made_anew == [0, 4096]
     assert (made.n_found, made.manifest.values) == (2, values_checksum(saved[1]))
     assert part.read_bytes() == whole
@@ -79,8 +47,8 @@ def test_only_what_is_missing_or_damaged_is_made(saved, tmp_path, made_anew):
     assert len(made_anew) == 2
 
 
-def test_a_call_without_seed_continues_with_that_of_the_folder(saved, tmp_path):
-    drawn(saved, tmp_path, rows=(0, 2048))
+def test_a_call_without_seed_continues_with_that_of_the_folder(saved, drawn, tmp_path):
+    drawn(rows=(0, 2048))
     made = sample_parts(saved[0], tmp_path, n_evaluations=2)
     assert (made.job.rows, made.job.seed, made.job.part_rows) == (N, 3, 2048)
     assert made.manifest.values == values_checksum(saved[1])
@@ -90,23 +58,19 @@ def test_a_call_without_seed_continues_with_that_of_the_folder(saved, tmp_path):
     ("options", "named"),
     [({"seed": 4}, "seed"), ({"n_evaluations": 3}, "sampler"), ({"part_rows": 4096}, "part_rows")],
 )
-def test_another_job_is_refused_and_named(saved, tmp_path, options, named):
-    drawn(saved, tmp_path, rows=(0, 2048))
+def test_another_job_is_refused_and_named(saved, drawn, tmp_path, options, named):
+    drawn(rows=(0, 2048))
     with pytest.raises(TableFileError, match=named):
         sample_parts(saved[0], tmp_path, N, **{"n_evaluations": 2, "seed": 3, "part_rows": 2048, **options})
     again = sample_parts(saved[0], tmp_path, N, **{"n_evaluations": 2, "seed": 3, **options, "overwrite": True})
     assert again.manifest is not None
 
 
-def test_conditions_hold_in_parts_of_any_size(saved, tmp_path):
+def test_conditions_hold_in_parts_of_any_size(saved, drawn, tmp_path):
     given = {"x": (0.0, None), "kind": "a"}
-    options = {"n_evaluations": 2, "seed": 3, "given": given}
-    model = Diffusion(n_steps=20, max_steps=10, conditions="any", random_state=0, verbose=False)
-    model.fit(pa.table({"x": np.random.default_rng(0).normal(size=200), "kind": ["a", "b"] * 100}))
-    model.save(tmp_path / "model")
+    whole = Diffusion.load(saved[0]).sample(N, given=given, n_evaluations=2, random_state=3)
     for part_rows in (2048, 8192):
-        made = sample_parts(tmp_path / "model", tmp_path / str(part_rows), N, part_rows=part_rows, **options)
-        whole = model.sample(N, given=given, n_evaluations=2, random_state=3)
+        made = drawn(tmp_path / str(part_rows), part_rows=part_rows, given=given)
         assert made.manifest.values == values_checksum(whole)
 
 
@@ -121,10 +85,10 @@ def test_a_model_that_changed_is_refused(saved, tmp_path):
         run_piece(folder, 2048, 4096)
 
 
-def test_folders_with_other_files_are_refused(saved, tmp_path):
+def test_folders_with_other_files_are_refused(saved, drawn, tmp_path):
     (tmp_path / "mine.csv").write_text("a\n1\n")
     with pytest.raises(TableFileError, match=r"mine\.csv"):
-        drawn(saved, tmp_path)
+        drawn()
     with pytest.raises(TableFileError, match=r"job\.json"):
         make_parts(tmp_path)
 
@@ -139,20 +103,20 @@ def test_folders_with_other_files_are_refused(saved, tmp_path):
         ({"engine": "abacus"}, "abacus"),
     ],
 )
-def test_bad_settings_are_named(saved, tmp_path, options, value):
+def test_bad_settings_are_named(saved, drawn, tmp_path, options, value):
     with pytest.raises(InvalidInput, match=value):
-        drawn(saved, tmp_path / "rows", **options)
+        drawn(tmp_path / "rows", **options)
 
 
-def test_a_piece_that_is_no_part_is_refused(saved, tmp_path):
-    drawn(saved, tmp_path, rows=(0, 2048))
+def test_a_piece_that_is_no_part_is_refused(saved, drawn, tmp_path):
+    drawn(rows=(0, 2048))
     for start, stop in ((0, 4096), (2047, 4095), (6144, 8192)):
         with pytest.raises(InvalidInput, match="part"):
             run_piece(tmp_path, start, stop)
 
 
-def test_the_folder_describes_itself(saved, tmp_path):
-    made = drawn(saved, tmp_path)
+def test_the_folder_describes_itself(saved, drawn, tmp_path):
+    made = drawn()
     manifest = json.loads((tmp_path / "_backwalk" / "manifest.json").read_text())
     assert manifest["values"] == made.manifest.values
     assert [part["start"] for part in manifest["parts"]] == [0, 2048, 4096]

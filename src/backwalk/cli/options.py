@@ -46,6 +46,16 @@ rows_or_parts_option = click.option(
     help="A .csv, .tsv, .parquet or .npy file, also .csv.gz and .tsv.gz; - is CSV to stdout. A name that ends in / is "
     "a folder of Parquet files, for any number of rows; the same command continues one.",
 )
+engine_options = _together(
+    click.option("--workers", type=click.IntRange(min=1), show_default="1", help="Processes that make parts."),
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        show_default="local",
+        help="Where these run: on this machine, or on Ray, which survives lost hosts.",
+    ),
+    click.option("--address", metavar="HOST:PORT", help="Of the Ray cluster; without it Ray is started here."),
+)
 parts_options = _together(
     click.option(
         "--range",
@@ -55,14 +65,7 @@ parts_options = _together(
     click.option(
         "--part-rows", type=click.IntRange(min=1), show_default="1048576", help="Rows of a part, a multiple of 2048."
     ),
-    click.option("--workers", type=click.IntRange(min=1), show_default="1", help="Processes that make parts."),
-    click.option(
-        "--engine",
-        type=click.Choice(["local", "ray"]),
-        show_default="local",
-        help="Where these run: on this machine, or on Ray, which survives lost hosts.",
-    ),
-    click.option("--address", metavar="HOST:PORT", help="Of the Ray cluster; without it Ray is started here."),
+    engine_options,
 )
 raw_headers_option = click.option(
     "--raw-headers", is_flag=True, help="Write CSV headers that a spreadsheet would run as formulas as they are."

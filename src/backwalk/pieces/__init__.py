@@ -11,12 +11,14 @@ from backwalk.pieces.job import PART_ROWS, Job, SamplerSettings, Sampling, Sourc
 from backwalk.pieces.make import Parts, make_parts
 from backwalk.pieces.outputs import sample_parts
 from backwalk.pieces.run import run_piece
+from backwalk.pieces.verify import Faults, Verified, verify
 
 __all__ = [
     "ENGINES",
     "PART_ROWS",
     "Engine",
     "Entry",
+    "Faults",
     "Job",
     "Manifest",
     "Parts",
@@ -24,10 +26,12 @@ __all__ = [
     "SamplerSettings",
     "Sampling",
     "Source",
+    "Verified",
     "as_conditions",
     "check_part_rows",
     "make_parts",
     "run_piece",
     "sample_parts",
     "values_checksum",
+    "verify",
 ]

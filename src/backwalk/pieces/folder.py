@@ -130,7 +130,9 @@ class PartsFolder:
     def entry(self, start: int, stop: int) -> Entry | None:
         """Return the entry of a part, or None if there is none, or no sound one."""
         with suppress(TableFileError):
-            return self._read(f"{_stem(start, stop)}.json", Entry)
+            found = self._read(f"{_stem(start, stop)}.json", Entry)
+            if (found.start, found.stop) == (start, stop):
+                return found
         return None
 
     def part(self, start: int, stop: int) -> Path:
@@ -166,6 +168,16 @@ class PartsFolder:
         with self._errors():
             self._write("manifest.json", manifest)
         return manifest
+
+    def strays(self, job: Job) -> list[str]:
+        """Return the names of files like parts that are no parts of the job: readers would take their rows too."""
+        own = {f"{_stem(*piece)}.parquet" for piece in job.pieces()}
+        return sorted(path.name for path in self.path.glob("part-*.parquet") if path.name not in own)
+
+    def remove_stray(self, name: str) -> None:
+        """Remove a file that `strays` named. Raises TableFileError."""
+        with self._errors():
+            (self.path / name).unlink(missing_ok=True)
 
     def others(self) -> list[str]:
         """Return the names of files and folders that readers would take for parts, but that belong to no job."""

@@ -12,6 +12,7 @@ from backwalk.cli.commands.report import report
 from backwalk.cli.commands.sample import sample
 from backwalk.cli.commands.score import score
 from backwalk.cli.commands.split import split
+from backwalk.cli.commands.verify import verify
 from backwalk.cli.commands.web import web
 from backwalk.cli.options import verbosity_options
 from backwalk.errors import IncompatibleArguments
@@ -37,7 +38,7 @@ def cli(context: click.Context) -> None:
         )
 
 
-for _command in (demo, split, fit, sample, score, impute, report, distil, info, web):
+for _command in (demo, split, fit, sample, score, impute, verify, report, distil, info, web):
     cli.add_command(_command)
 
 __all__ = ["cli"]

@@ -1,0 +1,42 @@
+"""A small saved model, the sample that parts should hold, and samples in parts of it."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from backwalk import Diffusion
+from backwalk.pieces import sample_parts
+
+N = 5000
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory):
+    """The path of a model of a number and a label, and 5,000 rows of it."""
+    X = pa.table({"x": np.random.default_rng(0).normal(size=200), "kind": ["a", "b"] * 100})
+    model = Diffusion(n_steps=20, max_steps=10, conditions="any", random_state=0, verbose=False).fit(X)
+    path = tmp_path_factory.mktemp("model") / "model"
+    model.save(path)
+    return path, model.sample(N, n_evaluations=2, random_state=3)
+
+
+@pytest.fixture
+def drawn(saved, tmp_path):
+    """Draw these rows in three parts, by default into the test's folder."""
+
+    def draw(folder=tmp_path, **options):
+        return sample_parts(saved[0], folder, N, n_evaluations=2, **{"seed": 3, "part_rows": 2048, **options})
+
+    return draw
+
+
+@pytest.fixture
+def made_anew(monkeypatch):
+    """Lists the parts that are made in this process, by their first row."""
+    from backwalk.pieces import run
+
+    begun, make = [], run.sampled_tiles
+    monkeypatch.setattr(
+        run, "sampled_tiles", lambda job, model, start, stop: begun.append(start) or make(job, model, start, stop)
+    )
+    return begun
