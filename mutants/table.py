@@ -53,6 +53,8 @@ _WARM_START = ("test_estimator.py",)
 _DERIVATIVES = ("diffusion/test_derivatives.py",)
 _ORACLE_MODELS = ("test_oracle_models.py",)
 _STUDENT = ("test_distillation.py",)
+_PARTS = ("pieces/test_sampled_parts.py",)
+_TABLES_IN_PARTS = ("pieces/test_tables_in_parts.py",)
 _MODEL = ("test_bounds_of_a_model.py", "test_model.py", "test_model_in_closed_form.py")
 
 MUTANTS = (
@@ -2822,5 +2824,61 @@ MUTANTS = (
         "if False:",
         "the bits of parts that other hosts make",
         _RAY,
+    ),
+    Mutant(
+        "rows of a part that are numbered from its own beginning",
+        "pieces/sampled.py",
+        "return conditional_pieces(model, start, stop, given",
+        "return conditional_pieces(model, 0, stop - start, given",
+        "parts that hold the rows of one sample",
+        _PARTS,
+    ),
+    Mutant(
+        "filled rows that are numbered from a block's beginning",
+        "model/imputation.py",
+        "rows_by_number(model, first_row + part, stream=own",
+        "rows_by_number(model, part, stream=own",
+        "draws of gaps in parts",
+        _TABLES_IN_PARTS,
+    ),
+    Mutant(
+        "a checksum of values without their place",
+        "pieces/digests.py",
+        'hashlib.sha256(f"{first_row}:{rows.num_rows}".encode())',
+        'hashlib.sha256(f"{rows.num_rows}".encode())',
+        "parts that are exchanged",
+        ("pieces/test_digests.py",),
+    ),
+    Mutant(
+        "a part of the right size taken for whole",
+        "pieces/folder.py",
+        "path.stat().st_size == entry.bytes and file_sha256(path) == entry.sha256",
+        "path.stat().st_size == entry.bytes",
+        "damaged parts",
+        ("pieces/test_verify.py",),
+    ),
+    Mutant(
+        "parts that overlap a range, instead of those that begin in it",
+        "pieces/job.py",
+        "first = -(-start // self.part_rows) * self.part_rows",
+        "first = start // self.part_rows * self.part_rows",
+        "arrays of jobs that make every part once",
+        _PARTS,
+    ),
+    Mutant(
+        "a model that changed since the job was begun",
+        "pieces/run.py",
+        "if fingerprint(source.path) != source.sha256:",
+        "if not fingerprint(source.path):",
+        "parts of one model",
+        _PARTS,
+    ),
+    Mutant(
+        "rows of text counted from a mark, not from the file's beginning",
+        "table/row_files.py",
+        "skip, stop = max(first - place, 0), min(last - place, rows.num_rows)",
+        "skip, stop = max(first - place, 1), min(last - place, rows.num_rows)",
+        "rows of text by their number",
+        ("table/test_row_ranges.py",),
     ),
 )

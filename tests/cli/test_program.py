@@ -17,7 +17,7 @@ from backwalk.sampling import FEWEST_WITH_NOISE, USUAL_EVALUATIONS
 from backwalk.table import as_table, write_table
 
 QUICK = ["--max-steps", "5"]
-COMMANDS = ("demo", "split", "fit", "sample", "score", "impute", "report", "distil", "info", "web")
+COMMANDS = ("demo", "split", "fit", "sample", "score", "impute", "verify", "report", "distil", "info", "web")
 
 
 def test_help_is_there_for_every_command(run):

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from backwalk import Diffusion
+from backwalk import Diffusion, Residual
 from backwalk.pieces import sample_parts
 
 N = 5000
@@ -14,7 +14,8 @@ N = 5000
 def saved(tmp_path_factory):
     """The path of a model of a number and a label, and 5,000 rows of it."""
     X = pa.table({"x": np.random.default_rng(0).normal(size=200), "kind": ["a", "b"] * 100})
-    model = Diffusion(n_steps=20, max_steps=10, conditions="any", random_state=0, verbose=False).fit(X)
+    small = Residual(width=16, n_blocks=1, n_members=2)
+    model = Diffusion(n_steps=20, max_steps=10, denoiser=small, conditions="any", random_state=0, verbose=False).fit(X)
     path = tmp_path_factory.mktemp("model") / "model"
     model.save(path)
     return path, model.sample(N, n_evaluations=2, random_state=3)
@@ -35,8 +36,8 @@ def made_anew(monkeypatch):
     """Lists the parts that are made in this process, by their first row."""
     from backwalk.pieces import run
 
-    begun, make = [], run.sampled_tiles
+    begun, make = [], run.rows_of
     monkeypatch.setattr(
-        run, "sampled_tiles", lambda job, model, start, stop: begun.append(start) or make(job, model, start, stop)
+        run, "rows_of", lambda job, model, start, stop: begun.append(start) or make(job, model, start, stop)
     )
     return begun

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pyarrow.dataset
 import pytest
 
 from backwalk import Diffusion, InvalidInput, ModelFileError, TableFileError
 from backwalk.pieces import PartsFolder, make_parts, run_piece, sample_parts, values_checksum
+from backwalk.table import as_table, read_table
 
 N = 5000
 
@@ -19,6 +21,9 @@ def test_parts_of_any_size_hold_the_rows_of_one_sample(saved, drawn, tmp_path, p
     found = pyarrow.dataset.dataset(tmp_path).to_table()
     assert found.equals(saved[1])
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path), saved[1].to_pandas())
+    table = read_table(tmp_path)
+    assert table.schema == as_table(saved[1]).schema
+    np.testing.assert_array_equal(table.values, as_table(saved[1]).values)
     starts = [entry.start for entry in made.manifest.parts]
     assert starts == list(range(0, N, part_rows))
 

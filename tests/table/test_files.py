@@ -488,3 +488,22 @@ def test_a_numpy_header_without_end_is_refused_by_its_length(tmp_path):
     path.write_bytes(b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + b"{" * 1000)
     with pytest.raises(TableFileError, match="header should have at most 10000 bytes, but says 4294967295"):
         read_table(path)
+
+
+def test_the_files_of_a_folder_are_one_table(tmp_path):
+    rows = pa.table({"x": [1.5, 2.0, None, 4.0], "kind": ["b", "a", "a", "c"], "n": [1, 2, 3, 4]})
+    for i, part in enumerate((rows[:2], rows[2:].select(["n", "kind", "x"]))):
+        for form, write in (("csv", pyarrow.csv.write_csv), ("parquet", pyarrow.parquet.write_table)):
+            (tmp_path / form).mkdir(exist_ok=True)
+            write(part, tmp_path / form / f"{i}.{form}")
+            (tmp_path / form / "_SUCCESS").write_text("")
+    for form in ("csv", "parquet"):
+        table = read_table(tmp_path / form)
+        assert table.schema == as_table(rows).schema
+        np.testing.assert_array_equal(table.values, as_table(rows).values)
+    (tmp_path / "csv" / "2.csv").write_text("x,kind\n1,a\n")
+    with pytest.raises(TableFileError, match=r"csv: .*'n'"):
+        read_table(tmp_path / "csv")
+    (tmp_path / "csv" / "2.csv").write_text("x,kind,n\ntoo,a,1\n")
+    with pytest.raises(TableFileError, match="csv: "):
+        read_table(tmp_path / "csv")

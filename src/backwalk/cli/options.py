@@ -36,13 +36,6 @@ table_output_option = click.option(
     "--output",
     default="-",
     show_default=True,
-    help="A .csv, .tsv, .parquet or .npy file, also .csv.gz and .tsv.gz; - is CSV to stdout.",
-)
-rows_or_parts_option = click.option(
-    "-o",
-    "--output",
-    default="-",
-    show_default=True,
     help="A .csv, .tsv, .parquet or .npy file, also .csv.gz and .tsv.gz; - is CSV to stdout. A name that ends in / is "
     "a folder of Parquet files, for any number of rows; the same command continues one.",
 )
@@ -63,7 +56,10 @@ parts_options = _together(
         help="Of a folder, make only the parts that begin at these rows, as in an array of jobs.",
     ),
     click.option(
-        "--part-rows", type=click.IntRange(min=1), show_default="1048576", help="Rows of a part, a multiple of 2048."
+        "--part-rows",
+        type=click.IntRange(min=1),
+        show_default="1048576",
+        help="Rows of a part, a multiple of 2048 (score and impute: of 65536).",
     ),
     engine_options,
 )

@@ -57,6 +57,19 @@ def how_stopped(number: int) -> str:
     return {signal.SIGINT: "interrupted", HANG_UP: "hung up"}.get(number, "terminated")
 
 
+@contextmanager
+def parts_stay(output: str) -> Iterator[None]:
+    """A block of work whose output may be a folder of parts; a signal's message then says how to go on."""
+    try:
+        yield
+    except Stopped as stopped:
+        from backwalk.tasks.parts import is_folder
+
+        if is_folder(output):
+            stopped.advice = f"; whole parts stay in {output}: the same command makes the others"
+        raise
+
+
 def how_to_continue(checkpoint: Path, arguments: Sequence[str]) -> str:
     """Return the command that continues a stopped fit, for the end of a message."""
     if not checkpoint.exists():

@@ -104,6 +104,8 @@ class Draws(Fitted):
     ) -> Iterator[NDArray[np.float64]]:
         """Draw the rows of `sample` in pieces, so that there may be more of them than memory holds.
 
+        `backwalk.pieces.sample_parts` draws them into a folder of Parquet files, by several processes.
+
         Parameters
         ----------
         n_samples, given, sampler, n_evaluations, random_state

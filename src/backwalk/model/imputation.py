@@ -25,7 +25,7 @@ from backwalk.model.one_column import (
 from backwalk.model.rejection import rows_by_number
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import Codec, LevelsColumn
+from backwalk.table import BLOCK_ROWS, Codec, LevelsColumn
 from backwalk.table.level_maps import nearest
 from backwalk.torch_state import in_initial_torch_state
 
@@ -41,19 +41,20 @@ def imputed(
     *,
     stream: Stream,
     sampler: Sampler | str | None = None,
+    first_row: int = 0,
 ) -> Iterator[Array]:
     """Yield `n_draws` copies of rows, (n, d), whose missing cells are drawn given the observed ones.
 
-    Draw m of row i depends only on the stream, on m and i, and on the row, up to rounding. Raises InvalidInput for gaps
-    that the model was not trained for, and in columns whose missing values it generates.
+    Draw m of row i depends only on the stream, on m and i, and on the row, up to rounding. Rows count from `first_row`;
+    in a table that is filled in pieces that begin at multiples of BLOCK_ROWS, the bits are those of the whole.
+    Raises InvalidInput for gaps that the model was not trained for, and in columns whose missing values it generates.
     """
     filled, with_gaps = _with_constants(model, values)
-    known = known_cells(model, filled[with_gaps]) if len(with_gaps) else None
+    together = [(part, known_cells(model, filled[part])) for part in _together(with_gaps, first_row)]
     for m in range(n_draws):
-        rows = filled.copy()
-        if known is not None:
-            own = stream.child("draw", m)
-            rows[with_gaps] = rows_by_number(model, with_gaps, stream=own, sampler=sampler, given=known)
+        rows, own = filled.copy(), stream.child("draw", m)
+        for part, known in together:
+            rows[part] = rows_by_number(model, first_row + part, stream=own, sampler=sampler, given=known)
         yield rows
 
 
@@ -66,19 +67,40 @@ def estimated(
     *,
     stream: Stream,
     sampler: Sampler | str | None = None,
+    first_row: int = 0,
 ) -> Array:
     """Return rows, (n, d), whose missing cells are the mean or the median given the observed ones.
 
     In columns with levels or steps it is the nearest of these. Labels and truth values are the most probable ones.
     Levels take one evaluation for each column, and so do the means of all numbers that are linear in their coordinates;
-    means of others, and medians, are those of `n_draws` draws. Raises as `imputed` does.
+    means of others, and medians, are those of `n_draws` draws. Rows count, and it raises, as `imputed` does.
     """
-    codec, schema = model.codec, model.schema
     found, with_gaps = _with_constants(model, values)
-    if not len(with_gaps):
-        return found
-    rows = found[with_gaps]
-    gaps, known = np.isnan(rows), known_cells(model, rows)
+    for part in _together(with_gaps, first_row):
+        numbers = first_row + part
+        found[part] = _estimates(model, found[part], numbers, statistic, n_draws, stream=stream, sampler=sampler)
+    return found
+
+
+def _together(with_gaps: NDArray[np.intp], first_row: int) -> list[NDArray[np.intp]]:
+    """Return the numbers of rows in parts, each filled in the same calls, as bits may depend on these."""
+    breaks = np.flatnonzero(np.diff((first_row + with_gaps) // BLOCK_ROWS)) + 1
+    return np.split(with_gaps, breaks) if len(with_gaps) else []
+
+
+def _estimates(
+    model: DiffusionModel,
+    values: Array,
+    numbers: NDArray[np.intp],
+    statistic: Statistic,
+    n_draws: int,
+    *,
+    stream: Stream,
+    sampler: Sampler | str | None,
+) -> Array:
+    """Return rows with gaps, (n, d), filled; row i has the number `numbers[i]` in the stream."""
+    codec, schema = model.codec, model.schema
+    rows, gaps, known = values.copy(), np.isnan(values), known_cells(model, values)
     pending: NDArray[np.bool_] = np.asarray(gaps.any(axis=0))
     for i, block in enumerate(codec.blocks):
         j = block.column
@@ -100,11 +122,10 @@ def estimated(
         take: Callable[..., Array] = np.mean if statistic == "mean" else np.median
         for first in range(0, len(still), at_once):
             part = still[first : first + at_once]
-            of_part = known_cells(model, found[with_gaps[part]])
-            drawn = draws_given(model, of_part, with_gaps[part], n_draws, stream=stream, sampler=sampler)
+            of_part = known_cells(model, values[part])
+            drawn = draws_given(model, of_part, numbers[part], n_draws, stream=stream, sampler=sampler)
             rows[part] = np.where(gaps[part] & pending, take(drawn, axis=1), rows[part])
-    found[with_gaps] = np.where(gaps, _own_values(codec, rows), rows)
-    return found
+    return np.where(gaps, _own_values(codec, rows), rows)
 
 
 def _own_values(codec: Codec, rows: Array) -> Array:

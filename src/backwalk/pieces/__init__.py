@@ -4,12 +4,13 @@ A `Job` says what each row is, and `run_piece(folder, start, stop)` makes one pa
 An engine calls `run_piece` for all parts (`engines.py`). `folder.py` shows what lies in the folder.
 """
 
+from backwalk.pieces.begin import Making
 from backwalk.pieces.digests import values_checksum
 from backwalk.pieces.engines import ENGINES, Engine
 from backwalk.pieces.folder import Entry, Manifest, PartsFolder
-from backwalk.pieces.job import PART_ROWS, Job, SamplerSettings, Sampling, Source, as_conditions, check_part_rows
+from backwalk.pieces.job import PART_ROWS, Imputing, Job, Sampling, Scoring
 from backwalk.pieces.make import Parts, make_parts
-from backwalk.pieces.outputs import sample_parts
+from backwalk.pieces.outputs import impute_parts, sample_parts, score_parts
 from backwalk.pieces.run import run_piece
 from backwalk.pieces.verify import Faults, Verified, verify
 
@@ -19,19 +20,20 @@ __all__ = [
     "Engine",
     "Entry",
     "Faults",
+    "Imputing",
     "Job",
+    "Making",
     "Manifest",
     "Parts",
     "PartsFolder",
-    "SamplerSettings",
     "Sampling",
-    "Source",
+    "Scoring",
     "Verified",
-    "as_conditions",
-    "check_part_rows",
+    "impute_parts",
     "make_parts",
     "run_piece",
     "sample_parts",
+    "score_parts",
     "values_checksum",
     "verify",
 ]

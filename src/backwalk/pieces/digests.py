@@ -1,8 +1,9 @@
 """Checksums of parts: of a file's bytes, and of the values in its rows.
 
-The checksum of values is the sum, modulo 2^256, of the SHA-256 of each tile of 2,048 rows, which begins with the number
-of the tile's first row. Checksums of parts add up to that of the whole, whatever the parts' size and the order in which
-they are made. A file's checksum also depends on how Parquet stores the values. Both detect damage, not malice.
+The checksum of values is the sum, modulo 2^256, of the SHA-256 of tables of few rows, each with the number of the first
+row that it is of: of a sample's tiles of 2,048 rows, and of the outputs of 65,536 rows of a table that is scored or
+filled. Checksums of parts add up to that of the whole, whatever the parts' size and the order in which they are made. A
+file's checksum also depends on how Parquet stores the values. Both detect damage, not malice.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def values_checksum(rows: pa.Table, first_row: int = 0) -> str:
-    """Return the checksum of the values of rows that are numbered from `first_row`, a multiple of 2,048.
+def values_checksum(rows: pa.Table, first_row: int = 0, *, together: int = TILE_ROWS) -> str:
+    """Return the checksum of the values of rows that are numbered from `first_row`.
+
+    It is a multiple of `together`, the number of rows of a table: 2,048 of a sample, 65,536 of scores and filled rows.
 
     >>> rows = pa.table({"x": np.arange(5000.0)})
     >>> parts = [values_checksum(rows[:4096]), values_checksum(rows[4096:], 4096)]
@@ -35,12 +38,12 @@ def values_checksum(rows: pa.Table, first_row: int = 0) -> str:
     True
     """
     return added(
-        tile_checksum(rows.slice(place, TILE_ROWS), first_row + place) for place in range(0, rows.num_rows, TILE_ROWS)
+        table_checksum(rows.slice(place, together), first_row + place) for place in range(0, rows.num_rows, together)
     )
 
 
-def tile_checksum(rows: pa.Table, first_row: int) -> str:
-    """Return the SHA-256 of the values of a tile of rows, which are numbered from `first_row`."""
+def table_checksum(rows: pa.Table, first_row: int) -> str:
+    """Return the SHA-256 of the values of a table, which is of rows from number `first_row` on."""
     digest = hashlib.sha256(f"{first_row}:{rows.num_rows}".encode())
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         digest.update(f"\0{name}\0".encode())

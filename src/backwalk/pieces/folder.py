@@ -30,7 +30,7 @@ from backwalk.pieces.job import Job, Record, differences
 _INSIDE = "_backwalk"
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.(parquet|json)")
 _SECONDS_BETWEEN_LOOKS = 0.2  # at a part that another process makes
-_RECORD_BYTES = 2**24
+_RECORD_BYTES = 2**26
 
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Checked = TypeVar("_Checked", bound=Record)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backwalk.errors import InvalidInput
 from backwalk.limits import is_whole
 from backwalk.sampling import TILE_ROWS, Sampler
+from backwalk.table import BLOCK_ROWS, FileOfRows
 
 PART_ROWS: Final = 512 * TILE_ROWS
 """The rows of a part, by default: 1,048,576."""
@@ -24,7 +25,7 @@ LARGEST_ROW: Final = 10**12 - 1  # names of parts have 12 digits, so that they s
 
 _Count = Annotated[int, Field(ge=1, le=LARGEST_ROW)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_WHERE = ("path", "device")  # keys of a job that do not decide values
+_NOT_VALUES = ("path", "device", "marks")  # keys of a job that do not decide values
 
 
 class Record(BaseModel):
@@ -77,17 +78,37 @@ class Sampling(Record):
         return {name: _condition(own) for name, own in self.given.items()}
 
 
+class Scoring(Record):
+    """Log-densities of the data's rows: see `Diffusion.log_density`, and the command `score` for `id`."""
+
+    kind: Literal["score"] = "score"
+    given: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    id: str | None = None
+    drop_missing: bool = False
+
+
+class Imputing(Record):
+    """The data's rows with their gaps filled, by a draw, by `n_draws` numbered draws, or by a statistic."""
+
+    kind: Literal["impute"] = "impute"
+    n_draws: Annotated[int, Field(ge=1)] | None = None
+    statistic: Literal["mean", "median"] | None = None
+
+
 class Job(Record):
     """What all parts of an output have in common: see the module's docstring.
 
-    `rows` is the number of rows of the whole output, and each part but the last has `part_rows`, a multiple of the tile
-    of 2,048 rows: a row then has the same bits in parts of any size.
+    `rows` is the number of rows of the whole output, which of `data`, the files that are scored, filled, or hold given
+    values, are all. Each part but the last has `part_rows`, a multiple of the rows that are computed together
+    (`rows_together`): a row then has the same bits in parts of any size.
     """
 
     format: Literal["backwalk-job"] = "backwalk-job"
     version: Literal[1] = 1
     model: Source
-    work: Sampling
+    work: Annotated[Sampling | Scoring | Imputing, Field(discriminator="kind")]
+    data: tuple[FileOfRows, ...] = ()
     seed: Annotated[int, Field(ge=0)]
     rows: _Count
     part_rows: Annotated[int, Field(multiple_of=TILE_ROWS, ge=TILE_ROWS)]
@@ -97,7 +118,7 @@ class Job(Record):
     @property
     def id(self) -> str:
         """The SHA-256 of all that decides the values."""
-        text = json.dumps(_without(self.model_dump(mode="json"), _WHERE), sort_keys=True)
+        text = json.dumps(_deciding(self.model_dump(mode="json")), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def pieces(self, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
@@ -114,15 +135,20 @@ class Job(Record):
 
 def differences(one: Job, other: Job) -> Iterator[str]:
     """Yield the names of what differs between two jobs and decides values, such as "seed" or "work.sampler"."""
-    yield from _differences(*(_without(job.model_dump(mode="json"), _WHERE) for job in (one, other)))
+    yield from _differences(*(_deciding(job.model_dump(mode="json")) for job in (one, other)))
 
 
-def check_part_rows(part_rows: Any) -> int:
-    """Return a number of rows of a part. Raises InvalidInput unless it is a multiple of 2,048."""
-    if not is_whole(part_rows) or part_rows < 1 or part_rows % TILE_ROWS:
-        near = max(round(part_rows / TILE_ROWS), 1) * TILE_ROWS if is_whole(part_rows) else PART_ROWS
+def rows_together(kind: str) -> int:
+    """Return how many rows are computed together in the work of a kind, of which those of a part are a multiple."""
+    return TILE_ROWS if kind == "sample" else BLOCK_ROWS
+
+
+def check_part_rows(part_rows: Any, together: int) -> int:
+    """Return a number of rows of a part. Raises InvalidInput unless it is a multiple of those computed `together`."""
+    if not is_whole(part_rows) or part_rows < 1 or part_rows % together:
+        near = max(round(part_rows / together), 1) * together if is_whole(part_rows) else PART_ROWS
         raise InvalidInput(
-            f"Rows of a part should be a multiple of {TILE_ROWS:,}, but got {part_rows!r}: {near:,} is one."
+            f"Rows of a part should be a multiple of {together:,}, but got {part_rows!r}: {near:,} is one."
         )
     return int(part_rows)
 
@@ -147,10 +173,11 @@ def _condition(own: str | Range | Among) -> Any:
     return frozenset(own.among) if isinstance(own, Among) else own
 
 
-def _without(value: Any, keys: tuple[str, ...]) -> Any:
+def _deciding(value: Any) -> Any:
+    """Return what decides values in a job's JSON."""
     if isinstance(value, dict):
-        return {key: _without(item, keys) for key, item in value.items() if key not in keys}
-    return value
+        return {key: _deciding(item) for key, item in value.items() if key not in _NOT_VALUES}
+    return [_deciding(item) for item in value] if isinstance(value, list) else value
 
 
 def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:

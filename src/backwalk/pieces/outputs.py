@@ -1,30 +1,29 @@
-"""Outputs in parts, each begun or continued by one call: samples."""
+"""Outputs in parts, each begun or continued by one call: samples, scores and filled tables."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Unpack
 
 from backwalk.errors import InvalidInput
-from backwalk.estimator import Diffusion
-from backwalk.limits import is_whole
-from backwalk.model import conditions_of
-from backwalk.model_file import fingerprint
-from backwalk.pieces.folder import Entry, PartsFolder
+from backwalk.formatting import listed
+from backwalk.model import column_numbers
+from backwalk.pieces.begin import Making, Output
+from backwalk.pieces.imputed import NUMBER
 from backwalk.pieces.job import (
-    LARGEST_ROW,
-    PART_ROWS,
-    Job,
+    Imputing,
     SamplerSettings,
     Sampling,
-    Source,
+    Scoring,
     as_conditions,
-    check_part_rows,
 )
-from backwalk.pieces.make import Parts, Rows, checked_engine, make_parts
+from backwalk.pieces.make import Parts
 from backwalk.sampling import Sampler, asked_sampler
+from backwalk.table import names_in
+from backwalk.table.schema import shown
+
+SCORE_COLUMNS = ("row", "log_density", "solver_error", "standard_error")
 
 
 def sample_parts(
@@ -33,18 +32,11 @@ def sample_parts(
     n_samples: int | None = None,
     *,
     given: Mapping[str, Any] | None = None,
+    given_file: str | Path | None = None,
     sampler: Sampler | str | None = None,
     n_evaluations: int | None = None,
     seed: int | None = None,
-    part_rows: int | None = None,
-    rows: Rows = (0, None),
-    workers: int = 1,
-    engine: str = "local",
-    address: str | None = None,
-    device: str = "auto",
-    overwrite: bool = False,
-    on_begin: Callable[[Job], object] = lambda _: None,
-    on_done: Callable[[Entry], object] = lambda _: None,
+    **making: Unpack[Making],
 ) -> Parts:
     """Draw any number of rows from a saved model into a folder of Parquet files.
 
@@ -59,20 +51,17 @@ def sample_parts(
     folder : str or Path
         Made if it is missing.
     n_samples : int, default=None
-        Rows of the whole output; needed for a new one.
-    given, sampler, n_evaluations
-        See `Diffusion.sample`; `given` is a mapping with one value, range or set for each column.
+        Rows of the whole output; needed for a new one without `given_file`.
+    given : mapping, default=None
+        One value, range or set for each column, see `Diffusion.sample`.
+    given_file : str or Path, default=None
+        A Parquet or text file with a row of values for each row to draw.
+    sampler, n_evaluations
+        See `Diffusion.sample`.
     seed : int, default=None
         None is a random one for a new output.
-    part_rows : int, default=None
-        Rows of a part, a multiple of 2,048; 1,048,576 for a new output.
-    rows, workers, engine, address, on_done
-        See `make_parts`.
-    device : str, default="auto"
-    overwrite : bool, default=False
-        Remove the parts of the job that the folder holds, and begin anew.
-    on_begin : callable, default=None
-        Called with the job before the first part is made.
+    **making
+        See `Making`.
 
     Returns
     -------
@@ -91,30 +80,121 @@ def sample_parts(
     ...     len(parts.entries), pyarrow.parquet.read_table(f"{place}/rows").shape
     (2, (3000, 2))
     """
-    checked_engine(rows, workers, engine, address)
-    place, path = PartsFolder(folder), Path(model).absolute()
-    checksum, own = fingerprint(path), Diffusion.load(path, device=device).model_
+    if given and given_file is not None:
+        raise InvalidInput("given and given_file should not both be given: add the values to the file.")
+    output = Output(model, folder, "sample", making)
+    own = output.model
     chosen = asked_sampler(own.sampler, own.schedule, sampler, n_evaluations)
     work = Sampling(
         sampler=SamplerSettings(solver=chosen.solver, n_evaluations=chosen.n_evaluations, eta=chosen.eta),
         given=as_conditions(given or {}),
     )
-    conditions_of(own, work.conditions(), 1)  # refuses what the model cannot take before a folder is made
-    if overwrite:
-        place.clear()
-    n = place.job().rows if n_samples is None and place.has_job() else n_samples
-    if not is_whole(n) or not 1 <= n <= LARGEST_ROW:
-        raise InvalidInput(f"n_samples should be an integer >= 1 and below 10^12, but got {n!r}: say how many rows.")
-    job = Job(
-        model=Source(path=str(path), sha256=checksum),
-        work=work,
-        seed=secrets.randbits(32) if seed is None else seed,
-        rows=n,
-        part_rows=PART_ROWS if part_rows is None else check_part_rows(part_rows),
-        columns=own.schema.names,
-        device=device,
-    )
-    open_settings = {"seed": seed, "part_rows": part_rows}
-    begun = place.begin(job, free=[name for name, value in open_settings.items() if value is None])
-    on_begin(begun)
-    return make_parts(folder, rows=rows, workers=workers, engine=engine, address=address, on_done=on_done)
+    data = () if given_file is None else output.files(given_file)
+    n_given = sum(file.rows for file in data)
+    n = n_samples if n_samples is not None else n_given or output.rows_so_far()
+    if data and n != n_given:
+        raise InvalidInput(
+            f"{given_file} should have a row for each of {n:,} rows to draw, but has {n_given:,}: draw as many."
+        )
+    return output.make(work, n, data, seed)
+
+
+def score_parts(
+    model: str | Path,
+    data: str | Path,
+    folder: str | Path,
+    *,
+    given: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    id: str | None = None,
+    drop_missing: bool = False,
+    seed: int = 0,
+    **making: Unpack[Making],
+) -> Parts:
+    """Write the log-density of each row of a table of any size into a folder of Parquet files.
+
+    Only the rows of a part are read to make it. See `sample_parts` for how an output is continued.
+
+    Parameters
+    ----------
+    model : str or Path
+        A saved model.
+    data : str or Path
+        A Parquet or text file, a folder of such files, or a pattern such as data/*.parquet.
+    folder : str or Path
+        Made if it is missing.
+    given, columns : sequence of str
+        See `Diffusion.log_density`.
+    id : str, default=None
+        A column of the data that is copied to the output.
+    drop_missing : bool, default=False
+        Leave out rows with missing values; the column `row` then has the numbers of the others.
+    seed : int, default=0
+    **making
+        See `Making`.
+
+    Returns
+    -------
+    Parts
+    """
+    if id in SCORE_COLUMNS:
+        raise InvalidInput(f"id should differ from the columns of scores, but got {id!r}: rename the column.")
+    output = Output(model, folder, "score", making)
+    known, asked = (column_numbers(output.model.schema, names) for names in (given, columns))
+    both = sorted({*known} & {*asked})
+    if both:
+        label = listed(map(output.model.schema.label, both))
+        raise InvalidInput(f"given and columns should name different columns, but both name {label}: choose one.")
+    files = output.files(data)
+    if id is not None and id not in names_in(files[0]):
+        raise InvalidInput(
+            f"id should be a column of {data}, but there is no {shown(id)}: there are "
+            f"{listed(map(shown, names_in(files[0])))}."
+        )
+    work = Scoring(given=tuple(given), columns=tuple(columns), id=id, drop_missing=drop_missing)
+    return output.make(work, sum(file.rows for file in files), files, seed)
+
+
+def impute_parts(
+    model: str | Path,
+    data: str | Path,
+    folder: str | Path,
+    *,
+    n_draws: int | None = None,
+    statistic: Literal["mean", "median"] | None = None,
+    seed: int = 0,
+    **making: Unpack[Making],
+) -> Parts:
+    """Write a table of any size with its gaps filled into a folder of Parquet files.
+
+    Observed cells, and columns that the model does not have, are written as they stand; texts of text files stay texts
+    in the latter. Only the rows of a part are read to make it. See `sample_parts` for how an output is continued.
+
+    Parameters
+    ----------
+    model : str or Path
+        A saved model.
+    data : str or Path
+        A Parquet or text file, a folder of such files, or a pattern such as data/*.parquet.
+    folder : str or Path
+        Made if it is missing.
+    n_draws : int, default=None
+        Write so many completed copies of the rows of each part, numbered in a first column, imputation.
+    statistic : {"mean", "median"}, default=None
+        See `Diffusion.impute`.
+    seed : int, default=0
+    **making
+        See `Making`.
+
+    Returns
+    -------
+    Parts
+    """
+    if n_draws is not None and statistic is not None:
+        raise InvalidInput("n_draws and statistic should not both be given: an estimate is one table.")
+    output = Output(model, folder, "impute", making)
+    files = output.files(data)
+    if n_draws is not None and NUMBER in names_in(files[0]):
+        raise InvalidInput(f"Draws are numbered in a column {NUMBER!r}, but {data} has one: rename it.")
+    work = Imputing(n_draws=n_draws, statistic=statistic)
+    return output.make(work, sum(file.rows for file in files), files, seed)

@@ -15,12 +15,13 @@ from backwalk.estimator import Diffusion
 from backwalk.formatting import one_line
 from backwalk.model import DiffusionModel
 from backwalk.model_file import fingerprint
-from backwalk.pieces.digests import added, file_sha256, tile_checksum
+from backwalk.pieces.digests import added, file_sha256, table_checksum
 from backwalk.pieces.folder import Entry, PartsFolder, check_piece
-from backwalk.pieces.job import Source
+from backwalk.pieces.imputed import imputed_blocks
+from backwalk.pieces.job import Job, Sampling, Scoring, Source
 from backwalk.pieces.processor import processor_kind, versions
 from backwalk.pieces.sampled import sampled_tiles
-from backwalk.sampling import TILE_ROWS
+from backwalk.pieces.scored import scored_blocks
 
 _GROUP_CELLS = 2**22  # of a row group: memory holds about one
 
@@ -44,7 +45,7 @@ def run_piece(folder: str | Path, start: int, stop: int) -> Entry:
             return found
         model = load_unchanged(job.model, job.device)
         path = place.part(start, stop)
-        rows, values = _write(path, sampled_tiles(job, model, start, stop), start)
+        rows, values = _write(path, rows_of(job, model, start, stop))
         entry = Entry(
             job=job.id,
             start=start,
@@ -75,16 +76,28 @@ def _loaded(path: str, _sha256: str, device: str) -> DiffusionModel:
     return Diffusion.load(path, device=device).model_
 
 
-def _write(path: Path, tiles: Iterable[pa.Table], first_row: int) -> tuple[int, str]:
-    """Write tiles of rows to a Parquet file, and return the number of rows and the checksum of their values."""
-    checksums, n_rows, places = list[str](), 0, iter(range(first_row, first_row + 2**62, TILE_ROWS))
+def rows_of(job: Job, model: DiffusionModel, start: int, stop: int) -> Iterator[tuple[int, pa.Table]]:
+    """Yield the output of rows start..stop-1 in tables, each with the number of the first row that it is of.
+
+    The tables begin at multiples of the rows that are computed together.
+    """
+    if isinstance(job.work, Sampling):
+        return sampled_tiles(job, job.work, model, start, stop)
+    if isinstance(job.work, Scoring):
+        return scored_blocks(job, job.work, model, start, stop)
+    return imputed_blocks(job, job.work, model, start, stop)
+
+
+def _write(path: Path, tables: Iterable[tuple[int, pa.Table]]) -> tuple[int, str]:
+    """Write tables of rows to a Parquet file, and return the number of rows and the checksum of their values."""
+    checksums, n_rows = list[str](), 0
 
     def counted() -> Iterator[pa.Table]:
         nonlocal n_rows
-        for tile, place in zip(tiles, places, strict=False):
-            checksums.append(tile_checksum(tile, place))
-            n_rows += tile.num_rows
-            yield tile
+        for first, rows in tables:
+            checksums.append(table_checksum(rows, first))
+            n_rows += rows.num_rows
+            yield rows
 
     groups = _grouped(counted())
     group = next(groups)  # so that errors of the work come before a file is opened
@@ -101,12 +114,12 @@ def _write(path: Path, tiles: Iterable[pa.Table], first_row: int) -> tuple[int, 
     return n_rows, added(checksums)
 
 
-def _grouped(tiles: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Yield tables of about as many cells as a row group has."""
     waiting, cells = list[pa.Table](), 0
-    for tile in tiles:
-        waiting.append(tile)
-        cells += tile.num_rows * tile.num_columns
+    for rows in tables:
+        waiting.append(rows)
+        cells += rows.num_rows * rows.num_columns
         if cells >= _GROUP_CELLS:
             yield pa.concat_tables(waiting)
             waiting, cells = [], 0

@@ -13,7 +13,8 @@ from backwalk.table.column_options import Levels, Number, Option
 from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, NumberColumn
 from backwalk.table.facts import facts_of_columns
 from backwalk.table.families import Redraw
-from backwalk.table.filling import write_filled
+from backwalk.table.filling import filled_part, write_filled
+from backwalk.table.folders import read_table
 from backwalk.table.formats import SUFFIXES
 from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numbers
 from backwalk.table.labels import read_labels, write_labelled
@@ -21,17 +22,20 @@ from backwalk.table.level_columns import AtomsColumn, LevelsColumn
 from backwalk.table.matching import label_words, match_columns, widened
 from backwalk.table.one_pass import RowsThatFit
 from backwalk.table.quantile_columns import QuantileColumn
-from backwalk.table.reading import read_part, read_table
+from backwalk.table.reading import read_part
 from backwalk.table.restoring import from_values
 from backwalk.table.rounded_columns import IntegerColumn
+from backwalk.table.row_files import FileOfRows
+from backwalk.table.row_ranges import BLOCK_ROWS, files_of_rows, names_in, row_blocks, rows_numbered_from
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
-from backwalk.table.sources import has_tables, is_pattern
+from backwalk.table.sources import has_tables, is_pattern, table_files
 from backwalk.table.splitting import split_table
 from backwalk.table.within_memory import Watch, is_read_at_once, most_rows, read_within
 from backwalk.table.writing import check_table_path, write_rows, write_table
 
 __all__ = [
+    "BLOCK_ROWS",
     "FILL_GAPS",
     "SUFFIXES",
     "AtomsColumn",
@@ -41,6 +45,7 @@ __all__ = [
     "Codec",
     "Column",
     "ConstantColumn",
+    "FileOfRows",
     "HeavyTailedColumn",
     "IntegerColumn",
     "Levels",
@@ -59,6 +64,8 @@ __all__ = [
     "check_table_path",
     "complete",
     "facts_of_columns",
+    "files_of_rows",
+    "filled_part",
     "from_values",
     "has_tables",
     "is_pattern",
@@ -66,13 +73,17 @@ __all__ = [
     "label_words",
     "match_columns",
     "most_rows",
+    "names_in",
     "only_numbers",
     "read_labels",
     "read_part",
     "read_table",
     "read_within",
+    "row_blocks",
+    "rows_numbered_from",
     "set_aside",
     "split_table",
+    "table_files",
     "widened",
     "write_filled",
     "write_labelled",

@@ -37,12 +37,13 @@ _ROW_NUMBER = re.compile(r"Row #(\d+)")
 class DelimitedText:
     """An open text file whose header was read: its `header`, as bytes, and its columns' `names`.
 
-    It is read in blocks of `block_bytes`, and has any size if it is not `limited`. Raises TableFileError for text that
+    It is read in blocks of `block_bytes`, and has any size if it is not `limited`. `place` is the offset in the file at
+    which the last block ended. Raises TableFileError for text that
     is not a table: empty, not UTF-8, with other delimiters, without a header, or beyond `backwalk.limits`.
     """
 
     def __init__(self, file: BinaryIO, delimiter: str, *, block_bytes: int | None = None, limited: bool = True) -> None:
-        self._file, self._n_read = file, 0
+        self._file, self._n_read, self.place = file, 0, 0
         self._block_bytes, self._most_bytes = block_bytes or BLOCK_BYTES, limits.TABLE_FILE_BYTES if limited else None
         self.delimiter = delimiter.encode()
         sign = re.escape(self.delimiter)
@@ -74,6 +75,7 @@ class DelimitedText:
                 block, blank = block[:end], block[end:]
                 refuse_large(blank.count(b"\n"), 1)
             if block.strip(b"\r\n"):
+                self.place = self._n_read - len(rest) - len(blank)
                 yield block
             more = self._read(self._block_bytes)
             if not more:
@@ -87,6 +89,7 @@ class DelimitedText:
         if rest.strip() or (rest and len(self.names) > 1):
             if not self._row.fullmatch(rest + b"\n"):
                 raise TableFileError("A quotation mark in the last row should be closed, but is not: close it.")
+            self.place = self._n_read
             yield blank + rest + b"\n"
 
     def rows(self, block: bytes) -> list[bytes]:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from backwalk.errors import TableFileError
 from backwalk.table.delimited import DelimitedText
 from backwalk.table.formats import Format, format_of
-from backwalk.table.gaps import NativeRows, missing_in
+from backwalk.table.gaps import NativeRows, is_plain_text, missing_in
 from backwalk.table.reading import opened, read_npy, read_text
 from backwalk.table.restoring import from_values
 from backwalk.table.schema import FloatArray, Schema, refuse_duplicates, shown, unescaped
@@ -122,13 +122,35 @@ def _filled(rows: NativeRows, draws: Draws, schema: Schema, number: str | None) 
     return pa.concat_tables(tables)
 
 
+def filled_part(rows: pa.Table, values: FloatArray, schema: Schema) -> pa.Table:
+    """Return some rows of a file with their gaps filled from complete rows, (n, d).
+
+    The types of columns do not depend on which rows have gaps: integers become floats where the schema has floats, and
+    numbers and times that stand in text have the schema's types.
+    """
+    completed = from_values(values, schema.as_arrow())
+    for j, place in enumerate(_places(rows.column_names, schema)):
+        old, new = rows.column(place), completed.column(j)
+        stands_in_text = is_plain_text(old.type) and not is_plain_text(new.type)
+        column = new if stands_in_text else _coalesced_as(old, new, _type_of(old.type, new.type))
+        rows = rows.set_column(place, rows.schema.field(place).with_type(column.type), column)
+    return rows
+
+
 def _coalesced(column: pa.ChunkedArray, completed: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column with its missing values, null or NaN, replaced by those of the completed one."""
-    gaps, old, new = missing_in(column), column.type, completed.type
-    if not gaps.any():
+    if not missing_in(column).any():
         return column
+    return _coalesced_as(column, completed, _type_of(column.type, completed.type))
+
+
+def _type_of(old: pa.DataType, new: pa.DataType) -> pa.DataType:
     widened = pa.types.is_null(old) or (pa.types.is_integer(old) and pa.types.is_floating(new))
-    of_type = new if widened else old
+    return new if widened else old
+
+
+def _coalesced_as(column: pa.ChunkedArray, completed: pa.ChunkedArray, of_type: pa.DataType) -> pa.ChunkedArray:
+    gaps = missing_in(column)
     plain = of_type.value_type if pa.types.is_dictionary(of_type) else of_type
     filled = pc.if_else(pa.array(gaps), completed.cast(plain), column.cast(plain))
     return _as_categories(filled, column) if pa.types.is_dictionary(of_type) else filled

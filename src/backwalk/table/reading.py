@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -56,33 +57,21 @@ class Reading:
     is_taken: npt.NDArray[np.bool_]
 
 
-def read_table(path: str | Path) -> Table:
-    """Read a table file and check it.
-
-    The suffix names the format: `.csv` (UTF-8, commas, a header line), `.tsv` (tabs), either followed by `.gz`,
-    `.parquet` or `.npy`; "-" is CSV from standard input. Text and Parquet give a table of kind "pyarrow", in which
-    columns of whole numbers are integers. In text, a column has the first type that fits all of its cells: integers,
-    truth values, floats, dates, times, texts; empty cells and those like NA are missing values. Codes of digits, with
-    leading zeros such as 00501 or of 7 digits or more with a plus, are texts. Headers and texts that `write_rows`
-    escaped are restored. Raises TableFileError.
-    """
-    return read_part(path, Selection()).table
-
-
 def read_part(path: str | Path, selection: Selection) -> Reading:
     """Read the selected columns and rows of a table file, and check them as `read_table` does."""
+    return made_of_file(path, selection, partial(checked, selection=selection))
 
-    def checked(native: Columns, left_out: Mapping[str, str]) -> Reading:
-        if isinstance(native.rows, np.ndarray):
-            is_taken = complete_rows(native.rows) if selection.complete else np.ones(native.rows.shape[:1], dtype=bool)
-            rows = native.rows if is_taken.all() else native.rows[is_taken]
-            return Reading(as_table(rows, name="the table"), tuple(left_out), is_taken)
-        refuse_unusable(native.rows.schema)
-        refuse_almost_numbers(native.rows, selection.texts)
-        is_taken = complete_rows(native.rows) if selection.complete else np.ones(native.rows.num_rows, dtype=bool)
-        return Reading(checked_rows(native, is_taken), tuple(left_out), is_taken)
 
-    return made_of_file(path, selection, checked)
+def checked(native: Columns, left_out: Mapping[str, str], *, selection: Selection) -> Reading:
+    """Return the columns of a file as a checked table, without the rows that the selection leaves out."""
+    if isinstance(native.rows, np.ndarray):
+        is_taken = complete_rows(native.rows) if selection.complete else np.ones(native.rows.shape[:1], dtype=bool)
+        rows = native.rows if is_taken.all() else native.rows[is_taken]
+        return Reading(as_table(rows, name="the table"), tuple(left_out), is_taken)
+    refuse_unusable(native.rows.schema)
+    refuse_almost_numbers(native.rows, selection.texts)
+    is_taken = complete_rows(native.rows) if selection.complete else np.ones(native.rows.num_rows, dtype=bool)
+    return Reading(checked_rows(native, is_taken), tuple(left_out), is_taken)
 
 
 def checked_rows(native: Columns, is_taken: npt.NDArray[np.bool_]) -> Table:

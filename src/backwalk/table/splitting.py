@@ -160,7 +160,7 @@ def write_any(file: BinaryIO, form: Format, rows: NativeRows) -> None:
     if form.kind == "parquet":
         pyarrow.parquet.write_table(rows, file)
         return
-    columns = [_decoded(name, column) for name, column in zip(rows.column_names, rows.columns, strict=True)]
+    columns = [decoded(name, column) for name, column in zip(rows.column_names, rows.columns, strict=True)]
     options = pyarrow.csv.WriteOptions(delimiter=form.delimiter)
     pyarrow.csv.write_csv(pa.table(columns, names=list(map(escaped, rows.column_names))), file, options)
 
@@ -176,7 +176,7 @@ def read_any_parquet(file: BinaryIO, selection: Selection) -> tuple[pa.Table, di
     reader = pyarrow.parquet.ParquetFile(file, metadata=parquet.metadata, read_dictionary=texts)
     read = reader.read(taken, use_threads=False)
     columns = [
-        _decoded(name, read[name]).cast(schema.field(name).type) if name in texts else read[name] for name in taken
+        decoded(name, read[name]).cast(schema.field(name).type) if name in texts else read[name] for name in taken
     ]
     kept = set(taken)
     others = {field.name: str(field.type) for field in schema if field.name not in kept}
@@ -187,7 +187,7 @@ def _is_text(column_type: pa.DataType) -> bool:
     return any(test(column_type) for test in (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string))
 
 
-def _decoded(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+def decoded(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a dictionary column's values row by row. Raises TableFileError if its texts are larger than the limit."""
     if not pa.types.is_dictionary(column.type):
         return column

@@ -21,8 +21,13 @@ def conditions_from(
     if file is None:
         return given_from(texts, schema) if texts else None
     if texts:
-        raise IncompatibleArguments("--given and --given-file should not both be given: add the values to the file.")
+        raise both_given()
     return read_part(file, Selection.of_schema(schema)).table
+
+
+def both_given() -> IncompatibleArguments:
+    """Return the error about conditions and a file of given rows in one call."""
+    return IncompatibleArguments("--given and --given-file should not both be given: add the values to the file.")
 
 
 def given_from(texts: Sequence[str], schema: Schema) -> dict[str, Condition]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from backwalk.errors import IncompatibleArguments
 from backwalk.model import DiffusionModel, estimated, imputed
+from backwalk.pieces import impute_parts
 from backwalk.streams import Stream
 from backwalk.table import Selection, check_table_path, match_columns, read_part, write_filled
 from backwalk.tasks.models import begun, load_model
 from backwalk.tasks.observer import SILENT, Observer
+from backwalk.tasks.parts import PartsOptions, PartsResult, in_parts, is_folder
 
 _NUMBER = "imputation"  # the column that numbers several draws
 _DRAWS_OF_ESTIMATES = 100
@@ -48,18 +51,26 @@ def impute(
     device: str = "auto",
     seed: int = 0,
     force: bool = False,
+    parts: PartsOptions = PartsOptions(),  # noqa: B008
     observer: Observer = SILENT,
-) -> ImputeResult:
+) -> ImputeResult | PartsResult:
     """Write a table file again, with the gaps in the model's columns filled given the observed cells of the same row.
 
     All gaps of a row are drawn jointly, or with a `statistic` filled with the conditional mean or median, and the most
     probable label. With `draws`, the output has so many completed copies of the table, numbered in a first column,
     imputation. Observed cells, and columns that the model does not have, are written as they stand in the file.
+
+    An `output` that ends in a slash is a folder of parts, made or continued as `parts` says: of a table that may be a
+    folder too.
     """
     if draws is not None and statistic is not None:
         raise IncompatibleArguments("--draws and --statistic should not both be given: an estimate is one table.")
     if data == "-":
         raise IncompatibleArguments("TABLE should be a file, because standard input cannot be read twice.")
+    if is_folder(output):
+        make = partial(impute_parts, model, data, output, n_draws=draws, statistic=statistic, seed=seed)
+        return in_parts(output, "imputing", make, parts, device=device, force=force, observer=observer)
+    parts.refuse_for_file(output)
     check_table_path(output, overwrite=force)
     own, began = load_model(Path(model), device, data=data).model_, time.monotonic()
     schema = own.schema

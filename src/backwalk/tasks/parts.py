@@ -80,6 +80,7 @@ def in_parts(
     make: Callable[..., Parts],
     options: PartsOptions,
     *,
+    device: str,
     force: bool,
     observer: Observer,
 ) -> PartsResult:
@@ -95,7 +96,15 @@ def in_parts(
     def done(entry: Entry) -> None:
         counters[0](entry.stop - entry.start)
 
-    parts = make(**options.arguments(), overwrite=force, on_begin=begun, on_done=done)
+    parts = make(
+        **options.arguments(),
+        part_rows=options.part_rows,
+        device=device,
+        overwrite=force,
+        on_look=_Looked(observer),
+        on_begin=begun,
+        on_done=done,
+    )
     job, n = parts.job, len(parts.entries)
     there = f", of which {parts.n_found:,} {'was' if parts.n_found == 1 else 'were'} there" if parts.n_found else ""
     rest = "" if parts.manifest else "; other parts are missing"
@@ -111,6 +120,17 @@ def in_parts(
         values=None if parts.manifest is None else parts.manifest.values,
         seconds=time.monotonic() - began,
     )
+
+
+class _Looked:
+    """Counts rows of text files, which are read once before the work begins; their number is not known before."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer, self._n_rows = observer, 0
+
+    def __call__(self, n_rows: int) -> None:
+        self._n_rows += n_rows
+        self._observer.progress("counting rows", 0.0, f"{self._n_rows:,} rows")
 
 
 def _range(text: str) -> tuple[int, int | None]:

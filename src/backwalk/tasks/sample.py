@@ -17,7 +17,7 @@ from backwalk.errors import IncompatibleArguments
 from backwalk.pieces import sample_parts
 from backwalk.sampling import Sampler, asked_sampler
 from backwalk.table import Table, check_table_path, write_rows
-from backwalk.tasks.given import conditions_from, given_from
+from backwalk.tasks.given import both_given, conditions_from, given_from
 from backwalk.tasks.models import begun, load_model
 from backwalk.tasks.observer import SILENT, Observer
 from backwalk.tasks.parts import PartsOptions, PartsResult, in_parts, is_folder
@@ -68,8 +68,8 @@ def sample(
     if eta is not None and sampler != "ddim":
         raise IncompatibleArguments("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
     if is_folder(output):
-        if given_file is not None:
-            raise IncompatibleArguments("--given-file goes with one file as -o: give values by --given.")
+        if given_file is not None and given:
+            raise both_given()
         schema = load_model(Path(model), device).model_.schema
         asked = Sampler(sampler, evaluations, eta or 0.0) if sampler is not None else None
         make = partial(
@@ -78,13 +78,12 @@ def sample(
             output,
             rows,
             given=given_from(given, schema),
+            given_file=given_file,
             sampler=asked,
             n_evaluations=None if asked else evaluations,
             seed=seed,
-            part_rows=parts.part_rows,
-            device=device,
         )
-        return in_parts(output, "sampling", make, parts, force=force, observer=observer)
+        return in_parts(output, "sampling", make, parts, device=device, force=force, observer=observer)
     parts.refuse_for_file(output)
     check_table_path(output, overwrite=force)
     estimator, began = load_model(Path(model), device), time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from backwalk.estimator import Diffusion
 from backwalk.formatting import listed
 from backwalk.model import bound as model_bound
 from backwalk.model import column_numbers, log_density, possible_rows, ranks
+from backwalk.pieces import score_parts
 from backwalk.streams import Stream
 from backwalk.table import Schema, check_table_path, match_columns, read_labels, widened, write_labelled
 from backwalk.tasks.data import Data, is_built_in, read_data
 from backwalk.tasks.given import columns_from
 from backwalk.tasks.models import load_model
 from backwalk.tasks.observer import SILENT, Observer
+from backwalk.tasks.parts import PartsOptions, PartsResult, in_parts, is_folder
 
 _COLUMNS = ("row", "log_density", "solver_error", "standard_error", "rank", "elbo")
 
@@ -81,14 +84,18 @@ def score(
     drop_missing: bool = False,
     seed: int = 0,
     force: bool = False,
+    parts: PartsOptions = PartsOptions(),  # noqa: B008
     observer: Observer = SILENT,
-) -> ScoreResult:
+) -> ScoreResult | PartsResult:
     """Score every row of a table file, or of draws from a built-in density, and write the scores to `output`, if given.
 
     The score of a row is that of `columns` given the columns `given`, by default of the whole row; missing cells are
     integrated out. Written are the column named `id`, unchanged; row, the row's number in the file (with
     `drop_missing`); log_density, solver_error, standard_error; rank, the share of the rows of `reference` that score no
     higher (with a `reference`, a file or a density like `data`); elbo (with a `bound`, the name of a reverse variance).
+
+    An `output` that ends in a slash is a folder of parts, made or continued as `parts` says: of DATA that may be a
+    folder too, and without `reference` and `bound`.
     """
     if steps is not None and bound is None:
         raise IncompatibleArguments(
@@ -96,6 +103,23 @@ def score(
         )
     if bound is not None and (given or columns):
         raise IncompatibleArguments("--bound goes with whole rows: leave out --given and --columns.")
+    if output is not None and is_folder(output):
+        _refuse_in_parts(data, {"--reference": reference, "--bound": bound, "--rows": rows})
+        schema = load_model(Path(model), device, data=data).model_.schema
+        _asked(schema, given, columns)
+        make = partial(
+            score_parts,
+            model,
+            data,
+            output,
+            given=columns_from(given, schema),
+            columns=columns_from(columns, schema),
+            id=id,
+            drop_missing=drop_missing,
+            seed=seed,
+        )
+        return in_parts(output, "scoring", make, parts, device=device, force=force, observer=observer)
+    parts.refuse_for_file(output or "standard output")
     if output is not None:
         check_table_path(output, overwrite=force)
     if id is not None:
@@ -160,6 +184,15 @@ def _asked(schema: Schema, given: Sequence[str], columns: Sequence[str]) -> _Ask
             f"--given and --columns should name different columns, but both name {listed(map(schema.label, both))}."
         )
     return _Asked(known, asked or None)
+
+
+def _refuse_in_parts(data: str, options: dict[str, Any]) -> None:
+    """Raise IncompatibleArguments for what goes with one output file alone."""
+    for name, value in options.items():
+        if value is not None:
+            raise IncompatibleArguments(f"{name} goes with one file as -o, but it is a folder of parts: leave it out.")
+    if data == "-" or is_built_in(data):
+        raise IncompatibleArguments(f"A folder of parts goes with a file or a folder as DATA, but got {data!r}.")
 
 
 def _check_id(name: str, data: str, output: str | None) -> None:

@@ -13,9 +13,10 @@ from backwalk.cli.options import (
     parts_options,
     raw_headers_option,
     reply_options,
-    rows_or_parts_option,
+    table_output_option,
 )
 from backwalk.cli.output import observed, print_json, printable
+from backwalk.cli.stops import parts_stay
 
 
 class _Solver(click.Choice):  # type: ignore[type-arg]
@@ -54,7 +55,7 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
     metavar="FILE",
     help="A table with a row of values for each row to draw; an empty cell leaves its column free.",
 )
-@rows_or_parts_option
+@table_output_option
 @parts_options
 @click.option(
     "--sampler",
@@ -96,7 +97,7 @@ def sample(context: click.Context, /, output: str, json: bool, **options: Any) -
     if json and output == "-":
         raise click.UsageError("--json goes with -o FILE: the rows would be on stdout too.")
     header = printable if output == "-" and sys.stdout.isatty() else str
-    with observed(context) as observer:
+    with parts_stay(output), observed(context) as observer:
         result = run(output=output, parts=parts_of(options), **options, header=header, observer=observer)
     if json:
         print_json(result.record())

@@ -9,12 +9,15 @@ from backwalk.cli.options import (
     device_option,
     drop_missing_option,
     force_option,
+    parts_of,
+    parts_options,
     reply_options,
     rows_option,
     seed_option,
     table_output_option,
 )
 from backwalk.cli.output import observed, print_json, say
+from backwalk.cli.stops import parts_stay
 from backwalk.limits import BOUND_VARIANCES
 
 
@@ -22,6 +25,7 @@ from backwalk.limits import BOUND_VARIANCES
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
 @table_output_option
+@parts_options
 @click.option(
     "--given",
     multiple=True,
@@ -76,14 +80,16 @@ def score(context: click.Context, /, output: str, json: bool, **options: Any) ->
     Labels and other levels, and rounded numbers, are scored by their log-probability, other numbers by their density.
     Missing cells, and columns that are neither in question nor given, are integrated out. The means go to stderr, or
     with --json to stdout; the table is then written only with -o FILE. Columns of DATA that MODEL does not have are
-    ignored. If DATA is a built-in density, the rows are new draws, which no fit has seen.
+    ignored. If DATA is a built-in density, the rows are new draws, which no fit has seen. With a folder as -o, DATA may
+    be larger than memory: a Parquet or CSV file, or a folder of such files, of which each part reads its rows alone.
     """
+    from backwalk.tasks.score import ScoreResult
     from backwalk.tasks.score import score as run
 
     target = None if json and output == "-" else output
-    with observed(context) as observer:
-        result = run(output=target, **options, observer=observer)
+    with parts_stay(output), observed(context) as observer:
+        result = run(output=target, parts=parts_of(options), **options, observer=observer)
     if json:
         print_json(result.record())
-    else:
+    elif isinstance(result, ScoreResult):
         say(context, result.words())

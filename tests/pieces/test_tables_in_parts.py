@@ -1,0 +1,137 @@
+"""Scores and filled tables in parts: those of the whole, whatever the parts and the files."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.parquet
+import pytest
+
+from backwalk import Diffusion, InvalidInput, TableFileError
+from backwalk.pieces import PartsFolder, impute_parts, run_piece, sample_parts, score_parts, values_checksum
+
+N, TOGETHER = 2500, 2048
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    for module in ("table.row_ranges", "model.imputation", "pieces.job"):
+        monkeypatch.setattr(f"backwalk.{module}.BLOCK_ROWS", TOGETHER)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Rows with gaps, an identifier, and a column that the model does not have."""
+    rng = np.random.default_rng(1)
+    gap = rng.random((2, N)) < [[0.02], [0.05]]
+    return pa.table(
+        {
+            "id": [f"0{i}" for i in range(N)],
+            "x": pa.array(rng.normal(size=N).round(2), mask=gap[0]),
+            "other": pa.array(rng.integers(0, 99, N)),
+            "kind": pa.array(rng.choice(["a", "b"], N), mask=gap[1]),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def text(rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("source") / "rows.csv"
+    pyarrow.csv.write_csv(rows, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(rows, tmp_path_factory):
+    place = tmp_path_factory.mktemp("source")
+    for i, (first, last) in enumerate(((0, 1000), (1000, 2300), (2300, N))):
+        pyarrow.parquet.write_table(rows[first:last], place / f"{i}.parquet")
+    (place / "_SUCCESS").write_text("")
+    return place
+
+
+def read(folder):
+    return pyarrow.dataset.dataset(folder).to_table()
+
+
+def test_scores_in_parts_are_those_of_the_whole(saved, rows, folder, tmp_path):
+    made = score_parts(saved[0], folder, tmp_path, id="id", part_rows=2048)
+    found = read(tmp_path)
+    assert found.column_names == ["id", "log_density", "solver_error", "standard_error"]
+    assert found["id"].to_pylist() == rows["id"].to_pylist()
+    expected = Diffusion.load(saved[0]).log_density(rows.select(["x", "kind"]))
+    np.testing.assert_array_equal(found["log_density"], expected.log_prob)
+    assert made.manifest.values == values_checksum(found, together=TOGETHER)
+
+
+def test_rows_with_gaps_are_left_out_and_the_others_numbered(saved, rows, text, tmp_path):
+    asked = {"columns": ["x"], "given": ["kind"]}
+    made = score_parts(saved[0], text, tmp_path, drop_missing=True, **asked, part_rows=2048, rows=(2048, None))
+    whole = np.flatnonzero(~np.asarray(rows["x"].is_null()) & ~np.asarray(rows["kind"].is_null()))
+    whole = whole[whole >= 2048]
+    found = read(tmp_path)
+    np.testing.assert_array_equal(found["row"], whole)
+    assert made.entries[0].rows == len(whole) < N - 2048
+    complete = rows.take(whole).select(["x", "kind"])
+    np.testing.assert_array_equal(found["log_density"], Diffusion.load(saved[0]).score_samples(complete, **asked))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("text", {}), ("folder", {"n_draws": 2}), ("text", {"n_draws": 2}), ("folder", {"statistic": "mean"})],
+)
+def test_filled_rows_in_parts_are_those_of_the_whole(saved, rows, text, folder, tmp_path, kind, options):
+    source = {"text": text, "folder": folder}[kind]
+    made = [
+        impute_parts(saved[0], source, tmp_path / str(part_rows), seed=5, part_rows=part_rows, **options)
+        for part_rows in (2048, 4096)
+    ]
+    assert made[0].manifest.values == made[1].manifest.values
+    found = read(tmp_path / "2048")
+    whole = Diffusion.load(saved[0]).impute(rows.select(["x", "kind"]), random_state=5, **options)
+    for m, expected in enumerate(whole if isinstance(whole, list) else [whole], 1):
+        own = found.filter(pa.compute.equal(found["imputation"], m)) if "n_draws" in options else found
+        assert own["id"].to_pylist() == rows["id"].to_pylist()
+        assert own["other"].cast(pa.int64()).equals(rows["other"])
+        assert own.select(["x", "kind"]).equals(expected)
+
+
+def test_rows_are_drawn_given_those_of_a_file(saved, rows, tmp_path):
+    pyarrow.parquet.write_table(rows.select(["kind", "x"]), tmp_path / "given.parquet")
+    whole = Diffusion.load(saved[0]).sample(N, given=rows.select(["kind", "x"]), n_evaluations=2, random_state=3)
+    for part_rows in (2048, 4096):
+        folder = tmp_path / str(part_rows)
+        made = sample_parts(
+            saved[0], folder, given_file=tmp_path / "given.parquet", n_evaluations=2, seed=3, part_rows=part_rows
+        )
+        assert made.manifest.values == values_checksum(whole)
+    with pytest.raises(InvalidInput, match="2,500"):
+        sample_parts(saved[0], tmp_path / "more", 2501, given_file=tmp_path / "given.parquet")
+
+
+def test_a_table_that_changed_is_refused(saved, rows, tmp_path):
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(rows, path)
+    score_parts(saved[0], path, tmp_path / "scores", part_rows=2048, rows=(0, 1))
+    pyarrow.parquet.write_table(rows.take(list(range(N))[::-1]), path)
+    with pytest.raises(TableFileError, match=r"rows\.parquet.*changed"):
+        run_piece(tmp_path / "scores", 2048, N)
+
+
+def test_what_cannot_be_done_is_refused_before_a_folder_is_made(saved, rows, tmp_path):
+    path, place = tmp_path / "rows.parquet", tmp_path / "parts"
+    pyarrow.parquet.write_table(rows, path)
+    pyarrow.parquet.write_table(rows.drop_columns(["x"]), tmp_path / "less.parquet")
+    for call, word in (
+        (lambda: score_parts(saved[0], path, place, id="name"), "name"),
+        (lambda: score_parts(saved[0], path, place, id="row"), "row"),
+        (lambda: score_parts(saved[0], path, place, given=["x"], columns=["x"]), "'x'"),
+        (lambda: score_parts(saved[0], path, place, part_rows=1000), "1000"),
+        (lambda: score_parts(saved[0], tmp_path / "less.parquet", place), "'x'"),
+        (lambda: impute_parts(saved[0], path, place, n_draws=2, statistic="mean"), "statistic"),
+        (lambda: impute_parts(saved[0], tmp_path / "none.parquet", place), r"none\.parquet"),
+        (lambda: sample_parts(saved[0], place), "None"),
+    ):
+        with pytest.raises((InvalidInput, TableFileError), match=word):
+            call()
+    assert not PartsFolder(place).path.exists()
