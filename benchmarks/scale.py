@@ -208,7 +208,7 @@ def costs_of(parts: Figures, small: Figures) -> dict[str, Costs]:
 def _parts_told(parts: Figures) -> str:
     trained = parts["fit_seconds"] / parts["rows_trained"]
     seconds = {"read": 0.0, "encode": 0.0, "train": trained} | parts["seconds"]
-    lines = [(name, count(1.0 / own), f"{own * BILLION / 3600:,.1f}") for name, own in seconds.items() if own > 0.0]
+    lines = [(name, count(1.0 / own), count(own * BILLION / 3600)) for name, own in seconds.items() if own > 0.0]
     words = (
         f"{N_COLUMNS} columns, {parts['network']}, {parts['n_evaluations']} evaluations a row, Parquet of "
         f"{parts['bytes']:.0f} bytes a row. Processor time on one thread. Training counts a row each time it is "
