@@ -380,7 +380,7 @@ def test_filled_rows_keep_the_observed_cells(tmp_path, monkeypatch):
             return Drawn([task.true + 1.0], 0.0)
 
     monkeypatch.setattr(published, "_loaded", lambda _: mixed_set())
-    with pytest.raises(RuntimeError, match="observed cells were changed"):
+    with pytest.raises(RuntimeError, match="observed cells were changed, and 0 gaps"):
         published.filled_and_judged(Changes(), "iris", 0, published.SIZES["quick"], CsvStore(tmp_path / "r.csv"), {})
 
 
