@@ -1795,13 +1795,10 @@ MUTANTS = (
         _RATES,
     ),
     Mutant(
-        "the last weights validated in place of the average",
+        "the last weights in place of the average",
         "training/team.py",
-        "with weights_set(self.learner.parameters, self.learner.averages):\n            by_row",
-        "if self._validation is not None:\n"
-        "            validated = self._validation.by_row(parallel_map, self._workers)\n"
-        "            self._validation.by_row = lambda *_: validated\n"
-        "        with weights_set(self.learner.parameters, self.learner.averages):\n            by_row",
+        "with weights_set(self.learner.parameters, self.learner.averages):",
+        "with weights_set(self.learner.parameters, self.learner.parameters):",
         "the choice of weights",
         _LOOP,
     ),
