@@ -24,10 +24,15 @@ class Drawn:
     values: str
 
 
+def backwalk(*arguments):
+    """Return a command of backwalk."""
+    return [sys.executable, "-m", "backwalk", *map(str, arguments)]
+
+
 def command(model, folder, *options):
     """Return the command that draws the rows into a folder."""
     sizes = ["-n", ROWS, "--part-rows", PART_ROWS, "--seed", SEED]
-    return [sys.executable, "-m", "backwalk", "sample", *map(str, [model, "-o", f"{folder}/", *sizes, *options])]
+    return backwalk("sample", model, "-o", f"{folder}/", *sizes, *options)
 
 
 def started(*arguments, **settings):

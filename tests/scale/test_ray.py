@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -52,3 +53,14 @@ def test_ctrl_c_leaves_whole_parts_and_no_process(drawn, tmp_path):
     assert runs.all_whole(folder)
     again = runs.result(runs.started(*runs.command(drawn.model, folder, "--json")))
     assert (again["parts_found"], again["values"]) == (len(there), drawn.values)
+
+
+def test_scores_of_a_file_are_those_of_one_process(drawn, tmp_path):
+    """Paths are those of the command, also where a worker's folder is another."""
+    subprocess.run(runs.backwalk("sample", drawn.model, "-n", 3000, "-o", "rows.parquet"), check=True, cwd=tmp_path)
+    score = ["score", os.path.relpath(drawn.model, tmp_path), "rows.parquet", "--json"]
+    alone, by_ray = (
+        runs.result(runs.started(*runs.backwalk(*score, "-o", f"{name}/", *engine), cwd=tmp_path))
+        for name, engine in (("alone", []), ("by_ray", ["--engine", "ray"]))
+    )
+    assert alone["values"] == by_ray["values"]
