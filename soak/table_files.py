@@ -26,6 +26,9 @@ from backwalk.table import (
     read_table,
     write_table,
 )
+from backwalk.table.file_blocks import ParquetFiles, Source, TextFiles
+from backwalk.table.one_pass import TablePass
+from backwalk.table.sources import table_files
 from soak.campaign import outcome_of
 from soak.children import guarded
 from soak.material import mutated
@@ -84,7 +87,7 @@ def hostile(n: int, seed: int, folder: Path) -> Iterator[str]:
     made = [
         (suffix, make()) for suffix, make in islice(ALL_HOSTILE * n, n)
     ]  # here: cases are given seconds to read alone
-    yield from guarded([partial(check, folder, suffix, partial(bytes, data)) for suffix, data in made])
+    yield from guarded([partial(check, folder, suffix, partial(bytes, data), any_size=False) for suffix, data in made])
 
 
 def csv_headers(n: int, seed: int, folder: Path) -> Iterator[str]:
@@ -103,8 +106,11 @@ def _mutations(n: int, seed: int, folder: Path, suffix: str) -> Iterator[str]:
     yield from guarded([partial(check, folder, suffix, partial(make, i)) for i in range(n)])
 
 
-def check(folder: Path, suffix: str, make: Callable[[], bytes]) -> None:
-    """Check that a file is refused in one line, or read as a table that passes every check, in every way to read it."""
+def check(folder: Path, suffix: str, make: Callable[[], bytes], *, any_size: bool = True) -> None:
+    """Check that a file is refused in one line, or read as a table that passes every check, in every way to read it.
+
+    One way, which takes files of `any_size`, is not tried with those that unpack without end: it has no limit of time.
+    """
     path = folder / f"file{suffix}"
     path.write_bytes(make())
     facts = _refused_or_made(path, lambda: facts_of_columns(path)[1])
@@ -112,6 +118,11 @@ def check(folder: Path, suffix: str, make: Callable[[], bytes]) -> None:
     for ask, is_complete in (
         (lambda: read_part(path, Selection(drop=dropped, complete=True)).table, True),
         (lambda: read_table(path), False),
+        *(
+            []
+            if suffix == ".npy" or not any_size
+            else [(lambda: _read_in_blocks(path, Selection(drop=dropped, complete=True)), True)]
+        ),
     ):
         table = _refused_or_made(path, ask)
         if table is not None:
@@ -121,6 +132,17 @@ def check(folder: Path, suffix: str, make: Callable[[], bytes]) -> None:
             assert not is_complete or table.observed.all()
             np.testing.assert_array_equal(table.schema.clipped(table.values), table.values)
         del table
+
+
+def _read_in_blocks(path: Path, selection: Selection) -> Table:
+    """Return the table of a file that is read as those larger than memory are."""
+    files, memory = table_files(path), 2**27
+    source: Source = (
+        ParquetFiles(files, selection, memory)
+        if path.suffix == ".parquet"
+        else TextFiles(files, selection, memory, lambda *_: None)
+    )
+    return TablePass(source, files, selection, 10**6, memory, lambda _: lambda *_: None).run().table
 
 
 def _refused_or_made(path: Path, ask: Callable[[], Any]) -> Any:

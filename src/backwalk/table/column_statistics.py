@@ -28,10 +28,11 @@ def moments(x: FloatArray, of_cells: FloatArray, weights: FloatArray | None = No
     """
     missing = np.isnan(x)
     if weights is None and not missing.any():
-        exponent = np.frexp(np.abs(x).max(axis=0))[1]
-        unit = np.ldexp(x, -exponent)
+        exponent = np.frexp(np.maximum(x.max(axis=0), -x.min(axis=0)))[1]
+        unit = np.ldexp(x, -exponent)  # the one copy
         mean = unit.mean(axis=0)
-        variance = np.square(unit - mean).mean(axis=0)
+        unit -= mean
+        variance = np.square(unit, out=unit).mean(axis=0)
     else:
         filled = np.where(missing, 0.0, x)
         share = np.where(missing, 0.0, 1.0 if weights is None else weights[:, None])

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.formatting import byte_words
+from backwalk.formatting import byte_words, one_line
 from backwalk.table.chosen_rows import ChosenRows, share_of
 from backwalk.table.dtypes import is_text
 from backwalk.table.file_blocks import Block, Seen, Source
@@ -97,11 +97,15 @@ class TablePass:
                 self._take(block, block.table)
         if n_read != self._source.n_rows:
             raise changed(self._files[0].path)
-        if self._schema is None:
+        try:
             if not n_read:
-                raise TableFileError(f"{self._files[0].path}: a table should have rows, but has none: give some.")
-            raise no_complete_row(n_read, dict(zip(map(shown, names), self._gaps.tolist(), strict=True)))
-        table, facts = self._finished(self._schema)
+                raise TableFileError("a table should have rows, but has none: give some")
+            if self._schema is None:
+                raise no_complete_row(n_read, dict(zip(map(shown, names), self._gaps.tolist(), strict=True)))
+            table, facts = self._finished(self._schema)
+        except (InvalidInput, TableFileError) as error:  # about the columns of all files
+            more = f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else ""
+            raise TableFileError(f"{self._files[0].path}{more}: {one_line(error)}.") from error
         return RowsThatFit(
             table=table,
             whole=None if self._chosen.is_all else facts,

@@ -55,8 +55,9 @@ def read_within(
         raise InvalidInput(
             f"memory should be at least {byte_words(limits.LEAST_MEMORY)}, but got {memory!r}: give more."
         )
-    if is_read_at_once(source, memory):
-        return _in_memory(source, selection, most)
+    alone = _read_at_once(source, memory)
+    if alone is not None:
+        return _in_memory(alone, selection, most)
     files = table_files(source)
     total = sum(file.n_bytes for file in files)
 
@@ -82,10 +83,7 @@ def read_within(
 
 def is_read_at_once(source: str | Path, memory: int = limits.MEMORY) -> bool:
     """Return whether a source is one file whose rows fit into memory. Raises TableFileError."""
-    if str(source) == "-":
-        return True
-    files = table_files(source)
-    return len(files) == 1 and files[0].path == Path(source) and _is_small(files[0], memory)
+    return _read_at_once(source, memory) is not None
 
 
 def most_rows(memory: int, n_columns: int, n_encoded: int | None = None) -> int:
@@ -93,6 +91,14 @@ def most_rows(memory: int, n_columns: int, n_encoded: int | None = None) -> int:
     n_encoded = n_columns if n_encoded is None else n_encoded
     bytes_a_row = _BYTES_A_ROW + _BYTES_A_CELL * n_columns + _BYTES_A_COORDINATE * n_encoded
     return max(int(_SHARE_OF_ROWS * memory / bytes_a_row), _FEWEST_ROWS)
+
+
+def _read_at_once(source: str | Path, memory: int) -> str | Path | None:
+    """Return the one file of a source if its rows fit into memory, "-" for standard input, and otherwise None."""
+    if str(source) == "-":
+        return source
+    files = table_files(source)
+    return files[0].path if len(files) == 1 and _is_small(files[0], memory) else None
 
 
 def _in_memory(source: str | Path, selection: Selection, most: int | None) -> RowsThatFit:
