@@ -155,7 +155,9 @@ def told(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is
     lines = []
     for (kind, n), found in groups.items():
         gaps = [each["gap"] for each in found]
-        against = "" if best is None or found is best else shown(difference(gaps, [each["gap"] for each in best]))
+        both = min(len(found), len(best or ()))  # seeds
+        others = [each["gap"] for each in (best or ())[:both]]
+        against = "" if best is None or found is best else shown(difference(gaps[:both], others))
         lines.append(
             (
                 f"{'files' if kind == 'files' else 'rows'} ({len(found)})", f"{n:,}",
