@@ -87,6 +87,8 @@ class ParquetFiles:
         taken = columns_to_read(schema, self._selection)
         types = {name: schema.field(name).type for name in taken}
         refuse_unfit(types)
+        if not taken:
+            raise TableFileError("A table should have at least one column, but has none: give some.")
         if is_first:
             self.names, self._types = tuple(taken), types
             self.left_out = tuple(name for name in schema.names if name not in types)
