@@ -9,6 +9,7 @@ import pytest
 
 from backwalk import Diffusion, InvalidInput, ModelFileError, TableFileError
 from backwalk.pieces import PartsFolder, make_parts, run_piece, sample_parts, values_checksum
+from backwalk.pieces.job import differences
 from backwalk.table import as_table, read_table
 
 N = 5000
@@ -69,6 +70,24 @@ def test_another_job_is_refused_and_named(saved, drawn, tmp_path, options, named
         sample_parts(saved[0], tmp_path, N, **{"n_evaluations": 2, "seed": 3, "part_rows": 2048, **options})
     again = sample_parts(saved[0], tmp_path, N, **{"n_evaluations": 2, "seed": 3, **options, "overwrite": True})
     assert again.manifest is not None
+
+
+def test_a_job_differs_by_conditions_on_columns_of_any_name(saved, drawn):
+    job = drawn(rows=(0, 2048)).job
+    for name in ("device", "path", "marks"):
+        one, other = (job.model_copy(update={"work": job.work.model_copy(update={"given": {name: x}})}) for x in "ab")
+        assert one.id != other.id
+        assert list(differences(one, other)) == [f"work.given.{name}"]
+    assert list(differences(job, job.model_copy(update={"device": "cuda"}))) == []
+
+
+@pytest.mark.parametrize("wrong", [{"n_samples": 0}, {"given": {"kind": "z"}}, {"given": {"none": 1}}])
+def test_a_call_that_is_refused_clears_nothing(saved, drawn, tmp_path, wrong):
+    drawn()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InvalidInput):
+        sample_parts(saved[0], tmp_path, **{"n_samples": N, **wrong, "overwrite": True})
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_conditions_hold_in_parts_of_any_size(saved, drawn, tmp_path):

@@ -116,6 +116,8 @@ def test_a_table_that_changed_is_refused(saved, rows, tmp_path):
     pyarrow.parquet.write_table(rows.take(list(range(N))[::-1]), path)
     with pytest.raises(TableFileError, match=r"rows\.parquet.*changed"):
         run_piece(tmp_path / "scores", 2048, N)
+    with pytest.raises(TableFileError, match="another job, which differs in data"):
+        score_parts(saved[0], path, tmp_path / "scores", part_rows=2048, rows=(0, 1))
 
 
 def test_what_cannot_be_done_is_refused_before_a_folder_is_made(saved, rows, tmp_path):

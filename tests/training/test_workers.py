@@ -21,6 +21,7 @@ from backwalk.streams import Stream
 from backwalk.training import ALONE, ChainLevels, LogNormalLevels, Trainer, Training, checkpointed, torchrun_workers
 from backwalk.training.batches import Batches
 from backwalk.training.shards import Dealing, dealt, flat, joined_sum, parted, tree_sum, whole_nodes
+from backwalk.training.validation import Validation
 from backwalk.training.workers import _name_of_attempt, check_equal, only_worker, sent_bytes, told
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
@@ -198,6 +199,26 @@ def test_after_the_loss_of_a_worker_the_newest_whole_state_is_kept(members, shar
     resumed = make(members, shards, plan)
     list(checkpointed(resumed, path, resume=True))
     assert everything(resumed) == everything(alone)
+
+
+@pytest.mark.parametrize("at", [1, 3, 6])
+def test_a_worker_lost_in_a_look_costs_no_look(monkeypatch, at):
+    """The state that is kept then lies between a step and its look."""
+    whole, _ = ran(make(1, None), ALONE)
+    lost, by_row, n_looks = make(1, None), Validation.by_row, itertools.count(1)
+
+    def failing(self, *arguments):
+        if next(n_looks) == at:
+            raise WorkerLost("lost in a look")
+        return by_row(self, *arguments)
+
+    monkeypatch.setattr(Validation, "by_row", failing)
+    with pytest.raises(WorkerLost):
+        ran(lost, ALONE)
+    resumed = make(1, None)
+    resumed.restore(lost.newest_state)
+    ran(resumed, ALONE)
+    assert everything(resumed) == everything(whole)
 
 
 def test_an_error_of_worker_0_ends_the_others():

@@ -73,9 +73,8 @@ class Output:
             check_part_rows(part_rows, rows_together(kind))
         self._sha256 = fingerprint(self._path)
         self.model: DiffusionModel = Diffusion.load(self._path, device=making.get("device", "auto")).model_
-        if making.get("overwrite"):
-            self._place.clear()
-        self._found = self._place.job() if self._place.has_job() else None
+        self._begins_anew = making.get("overwrite", False)
+        self._found = self._place.job() if self._place.has_job() and not self._begins_anew else None
 
     @property
     def _part_rows(self) -> int:
@@ -86,11 +85,11 @@ class Output:
         return self._found.rows if self._found else None
 
     def files(self, data: str | Path) -> tuple[FileOfRows, ...]:
-        """Return the files of a table: those of the job that is continued if they are the same, without a new look."""
+        """Return the files of a table; those of the job that is continued are not looked at again, unless modified."""
         there, found = table_files(data), self._found
         if found and found.part_rows == self._part_rows:
-            looked = [(Path(file.path), file.bytes) for file in found.data]
-            if looked == [(file.path.absolute(), file.n_bytes) for file in there]:
+            looked = [(Path(file.path), file.bytes, file.modified) for file in found.data]
+            if looked == [(file.path.absolute(), file.n_bytes, file.modified) for file in there]:
                 return found.data
         return files_of_rows([file.path for file in there], self._part_rows, self._making.get("on_look", _ignore))
 
@@ -113,7 +112,9 @@ class Output:
             device=self._making.get("device", "auto"),
         )
         if self._found is None:
-            next(iter(rows_of(job, self.model, 0, 1)))  # so that errors come before a folder is made
+            next(iter(rows_of(job, self.model, 0, 1)))  # so that errors come before a folder is made, or cleared
+        if self._begins_anew:
+            self._place.clear()
         free = ["seed"] * (seed is None) + ["part_rows"] * (self._making.get("part_rows") is None)
         begun = self._place.begin(job, free)
         self._making.get("on_begin", _ignore)(begun)

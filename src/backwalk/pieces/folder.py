@@ -172,7 +172,8 @@ class PartsFolder:
     def strays(self, job: Job) -> list[str]:
         """Return the names of files like parts that are no parts of the job: readers would take their rows too."""
         own = {f"{_stem(*piece)}.parquet" for piece in job.pieces()}
-        return sorted(path.name for path in self.path.glob("part-*.parquet") if path.name not in own)
+        names = (path.name for path in self.path.glob("part-*.parquet") if _PART.fullmatch(path.name))
+        return sorted(name for name in names if name not in own)
 
     def remove_stray(self, name: str) -> None:
         """Remove a file that `strays` named. Raises TableFileError."""

@@ -25,7 +25,6 @@ LARGEST_ROW: Final = 10**12 - 1  # names of parts have 12 digits, so that they s
 
 _Count = Annotated[int, Field(ge=1, le=LARGEST_ROW)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_NOT_VALUES = ("path", "device", "marks")  # keys of a job that do not decide values
 
 
 class Record(BaseModel):
@@ -173,11 +172,11 @@ def _condition(own: str | Range | Among) -> Any:
     return frozenset(own.among) if isinstance(own, Among) else own
 
 
-def _deciding(value: Any) -> Any:
-    """Return what decides values in a job's JSON."""
-    if isinstance(value, dict):
-        return {key: _deciding(item) for key, item in value.items() if key not in _NOT_VALUES}
-    return [_deciding(item) for item in value] if isinstance(value, list) else value
+def _deciding(job: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides values in a job's JSON: not where and when files were found, nor the device."""
+    model, files = (job["model"], *job["data"]), ("path", "marks", "modified")
+    one, *others = ({key: item for key, item in file.items() if key not in files} for file in model)
+    return {**{key: item for key, item in job.items() if key != "device"}, "model": one, "data": others}
 
 
 def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:

@@ -43,15 +43,17 @@ class Mark:
 
 @dataclass(frozen=True)
 class FileOfRows:
-    """A table file as it was when it was looked at: its rows, its size, and its checksum.
+    """A table file as it was when it was looked at: its rows, its size, its checksum, and when it was last modified.
 
-    `sha256` is that of a Parquet file's footer, or of a text; `marks` has the places in a text.
+    `sha256` is that of a Parquet file's footer, or of a text; `modified` is in nanoseconds since 1970; `marks` has the
+    places in a text.
     """
 
     path: str
     rows: int
     bytes: int
     sha256: str
+    modified: int
     marks: tuple[Mark, ...] = ()
 
 
@@ -76,8 +78,9 @@ def look_at_parquet(path: str | Path) -> tuple[FileOfRows, tuple[str, ...]]:
                 f"One page of each column should take at most {byte_words(limits.TABLE_FILE_BYTES)}, but takes "
                 f"{byte_words(held)}: write smaller pages."
             )
-        size = os.fstat(data.fileno()).st_size
-        return FileOfRows(_absolute(path), parquet.metadata.num_rows, size, _footer_sha256(data)), names
+        status = os.fstat(data.fileno())
+        sha256 = _footer_sha256(data)
+        return FileOfRows(_absolute(path), parquet.metadata.num_rows, status.st_size, sha256, status.st_mtime_ns), names
 
 
 def _footer_sha256(data: BinaryIO) -> str:
@@ -150,8 +153,10 @@ def look_at_text(
         counted.advance(None)
         digests.append(counted.cut())
         found = tuple(Mark(row, offset, own) for (row, offset), own in zip(marks, digests, strict=True))
-        size, whole = Path(path).stat().st_size, counted.sha256
-        return FileOfRows(_absolute(path), n_rows, size, whole, found), text.names
+        status = Path(path).stat()
+        return FileOfRows(
+            _absolute(path), n_rows, status.st_size, counted.sha256, status.st_mtime_ns, found
+        ), text.names
 
 
 def text_rows(

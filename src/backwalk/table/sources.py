@@ -35,6 +35,11 @@ class SourceFile:
             raise TableFileError(f"{path}: a table file should be a regular file: give a pipe as standard input, -.")
         return cls(path, status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns))
 
+    @property
+    def modified(self) -> int:
+        """When it was last modified, in nanoseconds since 1970."""
+        return self._stamp[2]
+
     def refuse_changed(self) -> None:
         """Raise TableFileError if the file has changed since."""
         if not self.path.exists():

@@ -137,6 +137,8 @@ class Trainer:
         began = time.monotonic() - self.seconds
         # The progress at the start of the previous step, as in an uninterrupted run.
         progress = max(self.step - 1, 0) / self.max_steps if self.max_time is None else self._progress()
+        if self._lacks_a_look(progress):
+            self._look(parallel_map)
         while not self.done:
             before, progress = progress, self._progress()
             is_kept = self._loss_is_kept(progress, before)
@@ -307,6 +309,12 @@ class Trainer:
 
     def _look_due(self, progress_before: float) -> bool:
         return self.done or self._pace.look_is_due(self.step, self.seconds, progress_before)
+
+    def _lacks_a_look(self, progress_before: float) -> bool:
+        """Return whether the run was restored to a state between a step and its look, in which a worker was lost."""
+        if not self.step or self.done or self.max_time is not None:
+            return False
+        return self._look_due(progress_before) and (self._choice.last is None or self._choice.last.step < self.step)
 
     def _look(self, parallel_map: Map) -> float | None:
         """Add the (averaged) weights to the candidates; return their validation loss, or None without held-out rows."""
