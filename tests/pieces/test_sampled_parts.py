@@ -34,6 +34,9 @@ def test_ranges_make_every_part_once(saved, drawn, tmp_path):
     assert (len(first.entries), first.manifest) == (1, None)
     middle = drawn(rows=(1000, 3000))
     assert [entry.start for entry in middle.entries] == [2048]
+    assert drawn(rows=(2100, 2200)).entries == ()
+    with pytest.raises(InvalidInput, match="5,000"):
+        drawn(rows=(5000, None))
     last = drawn(rows=(3000, None))
     assert [entry.start for entry in last.entries] == [4096]
     assert last.manifest.values == values_checksum(saved[1])
@@ -122,7 +125,7 @@ def test_folders_with_other_files_are_refused(saved, drawn, tmp_path):
     [
         ({"part_rows": 2000}, "2000"),
         ({"rows": (5, 5)}, "5:5"),
-        ({"rows": (4097, None)}, "4,097"),
+        ({"rows": (5000, None)}, "5,000"),
         ({"workers": 0}, "0"),
         ({"engine": "abacus"}, "abacus"),
     ],

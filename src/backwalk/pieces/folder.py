@@ -159,12 +159,15 @@ class PartsFolder:
             yield entry if entry is not None and entry.job == job.id else None
 
     def gather(self, job: Job) -> Manifest | None:
-        """Write the manifest and return it if every part has its entry; otherwise return None."""
+        """Return the manifest if every part has its entry, written unless it is there; otherwise return None."""
         entries = [entry for entry in self.entries(job) if entry is not None]
         if len(entries) < len(job.pieces()):
             return None
         values = added(entry.values for entry in entries)
         manifest = Manifest(job=job.id, rows=sum(entry.rows for entry in entries), values=values, parts=tuple(entries))
+        with suppress(TableFileError):
+            if self._read("manifest.json", Manifest) == manifest:
+                return manifest
         with self._errors():
             self._write("manifest.json", manifest)
         return manifest

@@ -134,7 +134,7 @@ class Job(Record):
 
 def differences(one: Job, other: Job) -> Iterator[str]:
     """Yield the names of what differs between two jobs and decides values, such as "seed" or "work.sampler"."""
-    yield from _differences(*(_deciding(job.model_dump(mode="json")) for job in (one, other)))
+    yield from _differences(_deciding(one.model_dump(mode="json")), _deciding(other.model_dump(mode="json")))
 
 
 def rows_together(kind: str) -> int:

@@ -65,10 +65,9 @@ def make_parts(
     run = checked_engine(rows, workers, engine, address)
     start, stop = rows
     pieces = job.pieces(start, stop)
-    if not pieces:
+    if start >= job.rows:
         raise InvalidInput(
-            f"A part should begin in rows {start:,} to {stop or job.rows:,}, but none does: parts have "
-            f"{job.part_rows:,} of {job.rows:,} rows."
+            f"A range should begin below the number of rows, {job.rows:,}, but begins at {start:,}: give a smaller one."
         )
     before = {(entry.start, entry.stop) for entry in place.entries(job) if entry is not None}
     entries = list[Entry]()
@@ -77,7 +76,8 @@ def make_parts(
         entries.append(entry)
         on_done(entry)
 
-    run(str(place.path), pieces, int(workers), done)
+    if pieces:
+        run(str(place.path), pieces, int(workers), done)
     in_order = tuple(sorted(entries, key=lambda entry: entry.start))
     return Parts(job, in_order, len(before & set(pieces)), place.gather(job))
 

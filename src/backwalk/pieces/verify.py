@@ -40,7 +40,7 @@ class Verified:
     - `restored`: parts that were made again with the values that were entered before; `changed`: with other values;
       `made`: those of which nothing was known.
     - `processors`: number of parts made on each kind of processor. Values have the same bits on one kind only.
-    - `manifest`: None unless every part has its entry.
+    - `manifest`: None unless every part is whole.
     """
 
     job: Job
@@ -99,7 +99,8 @@ def verify(
             made[outcome].append((entry.start, entry.stop))
             on_done(entry)
 
-        run(str(place.path), list(faults.parts), workers, done)
+        if faults.parts:
+            run(str(place.path), list(faults.parts), workers, done)
         left = _faults(place, job, list(faults.parts), lambda *_: None)
     entries = [entry for entry in place.entries(job) if entry is not None]
     return Verified(
@@ -107,7 +108,7 @@ def verify(
         faults=faults,
         left=left,
         processors=dict(Counter(entry.processor for entry in entries)),
-        manifest=place.gather(job),
+        manifest=None if left.parts else place.gather(job),
         **{outcome: tuple(sorted(pieces)) for outcome, pieces in made.items()},
     )
 

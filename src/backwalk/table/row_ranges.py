@@ -81,7 +81,13 @@ class RowBlock:
         """Return some columns as they stand, with texts as texts."""
         taken = self.rows.select(list(names))
         if self.is_text:
-            return taken.cast(pa.schema([(name, pa.string()) for name in names]))
+            try:
+                return taken.cast(pa.schema([(name, pa.string()) for name in names]))
+            except pa.ArrowInvalid as error:
+                raise TableFileError(
+                    f"Columns {listed(map(shown, names))} should be UTF-8 text, but are not (Latin-1?): save the file "
+                    "as UTF-8."
+                ) from error
         return pa.table({name: decoded(name, taken[name]) for name in names})
 
 

@@ -108,7 +108,7 @@ def in_parts(
     job, n = parts.job, len(parts.entries)
     there = f", of which {parts.n_found:,} {'was' if parts.n_found == 1 else 'were'} there" if parts.n_found else ""
     rest = "" if parts.manifest else "; other parts are missing"
-    observer.message(f"{output}: {n:,} part{'s' * (n > 1)} of {job.rows:,} rows{there}, seed {job.seed}{rest}")
+    observer.message(f"{output}: {n:,} part{'s' * (n != 1)} of {job.rows:,} rows{there}, seed {job.seed}{rest}")
     return PartsResult(
         output=output,
         kind=job.work.kind,
