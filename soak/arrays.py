@@ -207,7 +207,7 @@ _BAD: list[tuple[Callable[[np.random.Generator], Any], str]] = [
     (lambda rng: np.array([[b"a", b"b", b"c"]] * 4), "dtype"),
     (lambda rng: np.array([["NaT"] * 3] * 4, dtype="datetime64"), "unit"),
     (lambda rng: [[1.0, 2.0, 3.0], [1.0, 2.0]], "rows"),
-    (lambda rng: "text", "numbers"),
+    (lambda rng: b"text", "numbers"),
     (lambda rng: None, "numbers"),
     (lambda rng: {"a": [1.0]}, ""),
     (lambda rng: pd.DataFrame({"a": [1.0, 2.0], "b": [["x"], ["y"]], "c": [1.0, 2.0]}), "'b'"),
