@@ -13,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.errors import IncompatibleArguments
+from backwalk.estimator.conditionals import N_DRAWS
 from backwalk.model import DiffusionModel, estimated, imputed
 from backwalk.pieces import impute_parts
+from backwalk.pieces.imputed import NUMBER
 from backwalk.streams import Stream
 from backwalk.table import Selection, check_table_path, match_columns, read_part, write_filled
 from backwalk.tasks.models import begun, load_model
 from backwalk.tasks.observer import SILENT, Observer
 from backwalk.tasks.parts import PartsOptions, PartsResult, in_parts, is_folder
-
-_NUMBER = "imputation"  # the column that numbers several draws
-_DRAWS_OF_ESTIMATES = 100
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,10 @@ def impute(
     stream, n = Stream(seed).child("impute"), draws or 1
     completed: Iterable[NDArray[np.float64]]
     if statistic is not None:
-        completed = [estimated(own, values, statistic, _DRAWS_OF_ESTIMATES, stream=stream)]
+        completed = [estimated(own, values, statistic, N_DRAWS, stream=stream)]
     else:
         completed = begun(_counted(own, values, n, stream, observer))
-    write_filled(data, output, completed, schema, number=None if draws is None else _NUMBER, overwrite=force)
+    write_filled(data, output, completed, schema, number=None if draws is None else NUMBER, overwrite=force)
     place = "" if output == "-" else f"{output}: "
     observer.message(f"{place}filled {n_gaps:,} gaps in {len(values):,} rows{f', {n:,} times' if n > 1 else ''}")
     return ImputeResult(output, len(values), n_gaps, n, seed, time.monotonic() - began)

@@ -19,6 +19,7 @@ from backwalk.formatting import listed
 from backwalk.model import bound as model_bound
 from backwalk.model import column_numbers, log_density, possible_rows, ranks
 from backwalk.pieces import score_parts
+from backwalk.pieces.outputs import SCORE_COLUMNS
 from backwalk.streams import Stream
 from backwalk.table import Schema, check_table_path, match_columns, read_labels, widened, write_labelled
 from backwalk.tasks.data import Data, is_built_in, read_data
@@ -27,7 +28,7 @@ from backwalk.tasks.models import load_model
 from backwalk.tasks.observer import SILENT, Observer
 from backwalk.tasks.parts import PartsOptions, PartsResult, in_parts, is_folder
 
-_COLUMNS = ("row", "log_density", "solver_error", "standard_error", "rank", "elbo")
+_COLUMNS = (*SCORE_COLUMNS, "rank", "elbo")
 
 
 @dataclass(frozen=True, eq=False)
