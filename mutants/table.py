@@ -2550,6 +2550,14 @@ MUTANTS = (
         ("denoiser/test_given_levels.py",),
     ),
     Mutant(
+        "the value of a number at its spike kept, which it has not",
+        "model/levels.py",
+        "rows = rows.nan_to_num()",
+        "rows = rows.clone()",
+        "conditions on a spike",
+        ("test_conditions.py",),
+    ),
+    Mutant(
         "gradients of a wide column's inputs without the frequencies",
         "denoiser/wide_levels.py",
         "own.addr_(entry.prior, given.sum(0), alpha=-1.0)",

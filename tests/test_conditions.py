@@ -1,5 +1,6 @@
 """Rows under conditions, and scores of any columns given any others, in the user's terms."""
 
+import copy
 import datetime
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from scipy import stats
 
 from backwalk.assess.rows import matched_rows
 from backwalk.denoiser import Residual
-from backwalk.errors import InvalidInput
+from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.estimator import Diffusion
 from backwalk.model import conditions_of, rows_by_number, sample_rows
 from backwalk.model.rejection import _OfRows
@@ -131,6 +132,59 @@ def test_a_given_number_between_levels_counts_as_the_nearest_in_draws_and_scores
     assert np.isneginf(model.score_samples(between)).all()
     drawn = [model.sample(3, given={"stars": stars}, random_state=0) for stars in (2.4, 2.0)]
     pd.testing.assert_series_equal(*(rows["x"] for rows in drawn))
+
+
+@pytest.fixture(scope="module")
+def with_spikes():
+    """A fit of few steps to rows with a number that is often 0, of which the other columns tell much."""
+    generator = np.random.default_rng(3)
+    is_dry = generator.random(300) < 0.5
+    rain = np.where(is_dry, 0.0, generator.gamma(2.0, size=300))
+    sky = np.where(generator.random(300) < np.where(is_dry, 0.8, 0.3), "clear", "grey")
+    rows = pd.DataFrame({"sky": sky, "rain": rain, "yield": rain + generator.normal(size=300)})
+    model = Diffusion(max_steps=60, denoiser=Residual(16, 1), random_state=0, verbose=False)
+    return model.fit(rows), rows
+
+
+@pytest.mark.parametrize("amount", [0.0, 1.5])
+def test_a_number_at_its_spike_is_a_condition_like_any_other(with_spikes, amount):
+    """Draws, probabilities and scores agree. Levels by a binomial test: a false alarm in 1e8."""
+    model, rows = with_spikes
+    row = rows[:1].assign(rain=amount)
+    p = np.asarray(model.conditional(row.assign(**{"yield": np.nan}), "sky").probabilities)[0]
+    assert 0.05 < p[1] < 0.95
+    for i, sky in enumerate(("clear", "grey")):
+        scored = model.score_samples(row.assign(sky=sky), columns=["sky"], given=["rain"])
+        assert np.exp(scored[0]) == pytest.approx(p[i], abs=1e-5)
+    drawn = model.sample(600, given={"rain": amount}, random_state=1)
+    assert (drawn["rain"] == amount).all()
+    assert stats.binomtest(int((drawn["sky"] == "grey").sum()), 600, p[1]).pvalue > 1e-8
+
+
+def test_gaps_beside_a_spike_are_filled_where_all_numbers_are_known(with_spikes):
+    model, rows = with_spikes
+    gaps = rows[:40].assign(sky=None)
+    filled = model.impute(gaps, random_state=0)
+    assert set(filled["sky"]) == {"clear", "grey"}
+    pd.testing.assert_frame_equal(filled[["rain", "yield"]], gaps[["rain", "yield"]])
+
+
+def test_probabilities_that_are_no_numbers_are_not_drawn_from(with_spikes):
+    model, rows = copy.deepcopy(with_spikes)
+    for weight in model.model_.denoiser.parameters():
+        weight.data.fill_(np.nan)
+    for act in (lambda: model.sample(3, random_state=0), lambda: model.conditional(rows[:3].assign(sky=None), "sky")):
+        with pytest.raises(SamplingDiverged, match="learning_rate"):
+            act()
+
+
+def test_a_row_at_a_spike_has_the_product_of_its_levels_and_of_the_number_given_them(with_spikes):
+    """There the other number alone is left to the ODE: ln p(A, B) = ln p(B) + ln p(A | B) within the solver's error."""
+    model, rows = with_spikes
+    dry = rows[rows["rain"] == 0.0][:40]
+    of_levels = model.score_samples(dry, columns=["sky", "rain"])
+    of_rest = model.score_samples(dry, columns=["yield"], given=["sky", "rain"])
+    np.testing.assert_allclose(model.score_samples(dry), of_levels + of_rest, atol=1e-3)
 
 
 @pytest.mark.parametrize(

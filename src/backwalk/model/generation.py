@@ -148,7 +148,7 @@ def _completed(model: DiffusionModel, chain: _Chain, tile: tuple[Tensor, Tensor]
     numbers = torch.from_numpy(model.codec.numbers).to(rows.device)
     fixed = known[:, numbers]
     if bool(fixed.all()):
-        return rows
+        return rows.nan_to_num()
     of_numbers = chain._replace(denoiser=numbers_given(model, rows, known))
     x = last_state(_walk(model, of_numbers, first, first + len(rows), stream, len(numbers))).x_t
     rows[:, numbers] = torch.where(fixed, rows[:, numbers], x)

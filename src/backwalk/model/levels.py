@@ -21,6 +21,7 @@ from torch import Tensor
 
 from backwalk.denoiser import TableDenoiser
 from backwalk.diffusion import Denoiser, LevelsDenoiser, log_snr_by_coordinate
+from backwalk.errors import SamplingDiverged
 from backwalk.streams import Stream
 from backwalk.table import Block
 
@@ -49,7 +50,7 @@ def draw_levels(
         u = stream.child("level", i).uniform(first_row, first_row + len(rows), 1).to(rows.device)
         drawn = torch.empty(len(rows), dtype=torch.long, device=rows.device)
         for piece in _pieces(len(rows), block):
-            p = state.level_log_probs(i, piece).double().softmax(dim=1)
+            p = _numbers(state.level_log_probs(i, piece)).double().softmax(dim=1)
             drawn[piece] = (p.cumsum(dim=1) < u[piece]).sum(dim=1).clamp(max=block.n_levels - 1)
         state.give(i, drawn, unknown)
         codes = torch.as_tensor(block.codes, device=rows.device).to(rows)[drawn]
@@ -97,7 +98,17 @@ def level_of(block: Block, rows: Tensor) -> Tensor:
 def level_log_probs(denoiser: Denoiser, blocks: Sequence[Block], rows: Tensor, known: Tensor, block: int) -> Tensor:
     """Return ln P(level | known) of a block, (n, L), for encoded rows, (n, k): all that is not known is absent."""
     state = levels_given(denoiser, blocks, rows, known)
-    return torch.cat([state.level_log_probs(block, piece) for piece in _pieces(len(rows), blocks[block])])
+    return torch.cat([_numbers(state.level_log_probs(block, piece)) for piece in _pieces(len(rows), blocks[block])])
+
+
+def _numbers(log_p: Tensor) -> Tensor:
+    """Return log-probabilities, (n, L), as they are. Raises SamplingDiverged where one is NaN: a draw would hide it."""
+    if bool(log_p.isnan().any()):
+        raise SamplingDiverged(
+            "Probabilities of levels should be numbers, but some are not: fit again with a `training` of lower "
+            "learning_rate."
+        )
+    return log_p
 
 
 class LevelsGiven(Protocol):
@@ -113,7 +124,11 @@ class LevelsGiven(Protocol):
 
 
 def levels_given(denoiser: Denoiser, blocks: Sequence[Block], rows: Tensor, known: Tensor) -> LevelsGiven:
-    """Return encoded rows, (n, k), with the `known` coordinates given and all others absent."""
+    """Return encoded rows, (n, k), with the `known` coordinates given and all others absent.
+
+    A known number that is NaN does not apply: its level is known, and an atom.
+    """
+    rows = rows.nan_to_num()
     if isinstance(denoiser, TableDenoiser):
         return denoiser.given_levels(rows, known)
     return _ByDenoiser(cast("LevelsDenoiser", denoiser), blocks, rows.masked_fill(~known, 0.0), known.clone())
