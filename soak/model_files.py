@@ -529,7 +529,7 @@ def _rows_of(n: int) -> torch.Tensor:
 
 _HOSTILE_STATES: list[dict[str, Any]] = [
     *({name: None} for name in ("fingerprint", "step", "seconds", "diverged", "choice", "weights.0", "average.0")),
-    *({name: None} for name in ("adam.mean.0", "adam.mean_square.1", "losses.step", "last.by_row", "last.0")),
+    *({name: None} for name in ("adam.mean.0", "adam.mean_square.1", "losses.step", "chosen.by_row", "chosen.0")),
     *({"adam.mean.0": torch.zeros(shape)} for shape in ((), (1,), (0,), (2, 3), (2**10,))),
     *({"adam.mean_square.0": torch.zeros(shape)} for shape in ((), (1,), (2, 3))),
     *({"adam.mean.0": torch.zeros(1, dtype=dtype)} for dtype in (torch.float64, torch.int64, torch.bool)),
@@ -541,14 +541,17 @@ _HOSTILE_STATES: list[dict[str, Any]] = [
     {"adam.x": torch.zeros(3)},
     {"weights.0": torch.zeros(1)},
     {"average.0": torch.zeros(1)},
-    {"last.0": torch.zeros(1)},
+    {"chosen.0": torch.zeros(1)},
     *({"step": value} for value in ("HUGE", -1, 10**9, 2.5, "many", None, True, [], 10**400)),
     *({"seconds": value} for value in ("HUGE", -1.0, "many", None, [])),
-    *({"choice": value} for value in ([1], {"last": "HUGE"}, {"last": -1}, {"last": "x"}, {"best": {}}, 3)),
+    *(
+        {"choice": value}
+        for value in ([1], {"chosen": "HUGE"}, {"chosen": -1}, {"chosen": "x"}, {"last": {}}, {"chosen": 1}, 3)
+    ),
     {
         "diverged": True,
         "choice": {},
-        **{f"{kept}.{part}": None for kept in ("last", "best") for part in ("by_row", *range(8))},
+        **{f"{kept}.{part}": None for kept in ("chosen", "best") for part in ("by_row", *range(8))},
     },
     *({"ended_after": value} for value in ("HUGE", -1.0, "soon", None, [])),
     {"fingerprint": {}},

@@ -56,6 +56,54 @@ def test_draws_of_exact_posteriors_given_simulated_data_follow_the_prior(name):
         assert np.corrcoef(again[:, j], rows[:, j])[0, 1] > 0.2 or name == "two_moons"
 
 
+@pytest.mark.parametrize("name", ["gaussian_mixture", "gaussian_linear"])
+@pytest.mark.parametrize("given", [(0,), (1, -1), (-1,), (0, -2, -1)])
+def test_exact_conditionals_leave_the_joint_distribution_as_it_is(name, given):
+    """Rows of which all but a few values are drawn anew have the distribution of simulations."""
+    task = TASKS[name]()
+    rows, generator = task.simulations(500, 1), np.random.default_rng(3)
+    again = np.array([task.conditional(1, keep(row, given), generator)[0] for row in rows])
+    np.testing.assert_array_equal(again[:, given], rows[:, given])
+    fresh = task.simulations(4000, 2)
+    for each in (
+        lambda z: z[:, 0],
+        lambda z: z[:, -1],
+        lambda z: z[:, -1] - z[:, task.d - 1],
+        lambda z: z[:, :2].sum(1),
+    ):
+        assert stats.ks_2samp(each(again), each(fresh)).pvalue > 1e-8
+    spread = [np.abs(z[:, task.d :] - z[:, : task.d]) for z in (again, fresh)]  # of one deviation in the mixture
+    assert stats.ks_2samp(spread[0].min(axis=1), spread[1].min(axis=1)).pvalue > 1e-8
+
+
+def keep(row, given):
+    """Return a row with NaN for all but some values."""
+    kept = np.full(len(row), np.nan)
+    kept[list(given)] = row[list(given)]
+    return kept
+
+
+def test_rows_with_gaps_have_both_and_are_simulations():
+    task = TASKS["gaussian_mixture"]()
+    for number in range(1, 21):
+        row = task.row_with_gaps(number)
+        assert 0 < np.isnan(row).sum() < 4
+        np.testing.assert_array_equal(row, task.row_with_gaps(number))
+
+
+def test_any_values_given_are_judged_against_exact_draws():
+    task = TASKS["gaussian_mixture"]()
+    sizes = inference.Sizes(((100, 1.0),), 1, 2, 100, 20)
+
+    def exact(n, row, seed):
+        return task.conditional(n, row, np.random.default_rng(seed))
+
+    good = inference.against_exact_conditionals(task, exact, sizes)["c2st_any"]
+    bad = inference.against_exact_conditionals(task, lambda *a: exact(*a) + 5.0, sizes)["c2st_any"]
+    assert max(good) < 0.75
+    assert min(bad) > 0.9
+
+
 def test_references_are_read_from_the_wheel_and_judged(wheel_of_sbibm):
     task = TASKS["two_moons"]()
     np.testing.assert_array_equal(task.observation(1), [-0.6, -0.6])
@@ -108,5 +156,5 @@ def test_both_parts_go_from_data_to_page(tmp_path, wheel_of_sbibm):
     }
     words = inference.told([result], tmp_path)
     assert "| Diffusion, 5 s | 1,000 | 0.5150 ± 0.0050 |" in words
-    with pytest.raises(SystemExit, match="NPE"):
-        inference.Sizes(((100, 1.0),), 1, 1, 60, 20, methods=("NPE",))
+    with pytest.raises(SystemExit, match="SNPE"):
+        inference.Sizes(((100, 1.0),), 1, 1, 60, 20, methods=("SNPE",))

@@ -290,7 +290,7 @@ def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monke
     of_member, path = Batches.of_member, tmp_path / "c"
     run, good = residual(), residual()
     list(itertools.islice(good.run(), 12))  # the look after step 12, as 20 looks in 24 steps are
-    chosen = good._choice.chosen()
+    chosen = good._choice.chosen
     expected = [weight.numpy().tobytes() for weight in chosen.weights]
 
     def spoiled(self, member, step):
@@ -382,13 +382,15 @@ HOSTILE = {  # entries of the record and tensors put in the place of what was th
     "a divergence without weights": {
         "diverged": True,
         "choice": {},
-        **{f"{kept}.{part}": None for kept in ("last", "best") for part in ("by_row", *range(8))},
+        **{f"{kept}.{part}": None for kept in ("chosen", "best") for part in ("by_row", *range(8))},
     },
     "an end in words": {"ended_after": "soon"},
     "no word of an end": {"ended_after": None},
-    "a choice without end": {"choice": {"last": HUGE, "best": HUGE}},
-    "validation rows of another number": {"last.by_row": torch.zeros(3, dtype=torch.float64)},
-    "chosen weights that are none": {"last.0": torch.full((2, 3, 8), math.nan)},
+    "a choice without end": {"choice": {"last": HUGE, "chosen": HUGE}},
+    "validation rows of another number": {"chosen.by_row": torch.zeros(3, dtype=torch.float64)},
+    "best losses that are none": {"best.by_row": None},
+    "weights chosen after the last": {"choice": {"last": 2, "chosen": 3}},
+    "chosen weights that are none": {"chosen.0": torch.full((2, 3, 8), math.nan)},
 }
 
 

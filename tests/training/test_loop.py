@@ -13,7 +13,7 @@ from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, loop
 from backwalk.training.optimizer import _gamma
-from backwalk.training.validation import Validation, n_points
+from backwalk.training.validation import Candidate, Choice, Validation, n_points
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
 LEVELS = LogNormalLevels(math.exp(-4.0), math.exp(3.0), centre=-1.0)
@@ -284,6 +284,21 @@ def test_earlier_weights_are_kept_where_better_by_half_a_standard_error(monkeypa
     at = {progress.step: weights(run.denoiser) for progress in run.run()}
     assert run.history().chosen_step == chosen
     assert equal(weights(run.denoiser), at[chosen])
+
+
+def test_the_newest_weights_are_kept_that_the_best_do_not_beat(monkeypatch):
+    """Losses over the best, in standard errors of the difference, one for each look."""
+    rows = STREAM.child("rows").normal(0, 50, 1)[:, 0].double()
+    difference = (rows - rows.mean()) / rows.std()
+    worse_by = [9.0, 0.0, 3.0, 0.4, 0.6, 0.45, 2.0]
+    best = torch.zeros(50, dtype=torch.float64)
+    looks = [best + (difference + worse / math.sqrt(50) if worse else 0.0) for worse in worse_by]
+    choice, kept = Choice(), []
+    for step, by_row in enumerate(looks, start=1):
+        choice.consider(Candidate(step, by_row, []))
+        kept.append(choice.chosen.step)
+    assert kept == [1, 2, 2, 4, 4, 6, 6]
+    assert choice.step == 7
 
 
 @pytest.mark.parametrize(("worse_by", "kept"), [([5.0], 20), ([-5.0, 6.0], 20), ([5.0, 6.0], 10)])

@@ -60,8 +60,8 @@ def training_section(context: Context) -> Section | None:
     if history.validation_step:
         words += (
             " Now and then the weights are scored on held-out rows, by the transition terms of the bound on encoded "
-            "rows; compare this number with no other on this page. The last weights are kept unless earlier ones are "
-            "better by half a standard error of the difference or more."
+            "rows; compare this number with no other on this page. The newest weights are kept that the best do not "
+            "beat by half a standard error of the difference."
         )
         figure = figures.plot_validation_loss(
             history.validation_step, history.validation_loss, chosen_step=history.chosen_step

@@ -152,14 +152,14 @@ class Trainer:
             validation = self._look(parallel_map) if self._look_due(progress) else None
             share = 1.0 if self.done else min(self._progress(), 1.0)
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation, self.seconds, share)
-        if not self.diverged and (self._choice.last is None or self._choice.last.step < self.step):
+        if not self.diverged and self._choice.step < self.step:
             self._look(parallel_map)  # restored with a `max_time` below the time that the run had taken
 
     def stop(self) -> None:
         """End a run between two steps: put the weights chosen so far, the last ones included, into the denoiser."""
         self.stopped = True
         with single_threads(self.x_0.device.type == "cpu") as parallel_map:
-            if self._choice.last is None or self._choice.last.step < self.step:
+            if self._choice.step < self.step:
                 self._look(parallel_map)
         self._finish()
 
@@ -249,18 +249,18 @@ class Trainer:
         strange = set(tensors) - set(self._state().tensors)
         if strange:
             raise ValueError(f"{min(strange)[:80]!r} is no tensor of such a run")
-        if not self._losses or (self.diverged and self._choice.last is None):
+        if not self._losses or (self.diverged and self._choice.chosen is None):
             raise ValueError("a run should have recorded a loss, and a diverged run candidate weights")
 
     def give_up(self) -> int | None:
         """End a diverged run with the weights chosen so far, and return their step; None where there are none."""
-        chosen = self._choice.chosen()
+        chosen = self._choice.chosen
         self.diverged = chosen is not None
         return chosen.step if chosen else None
 
     def history(self) -> History:
         """Return the record of the run so far."""
-        chosen = self._choice.chosen()
+        chosen = self._choice.chosen
         steps, losses = zip(*self._losses, strict=True) if self._losses else ((), ())
         validated, validations = zip(*self._validations, strict=True) if self._validations else ((), ())
         name = "L_simple" if self.training.levels == "chain" else "v-loss"
@@ -314,7 +314,7 @@ class Trainer:
         """Return whether the run was restored to a state between a step and its look, in which a worker was lost."""
         if not self.step or self.done or self.max_time is not None:
             return False
-        return self._look_due(progress_before) and (self._choice.last is None or self._choice.last.step < self.step)
+        return self._look_due(progress_before) and self._choice.step < self.step
 
     def _look(self, parallel_map: Map) -> float | None:
         """Add the (averaged) weights to the candidates; return their validation loss, or None without held-out rows."""
@@ -346,6 +346,6 @@ class Trainer:
 
     def _finish(self) -> None:
         """Put the chosen weights into the denoiser."""
-        chosen = self._choice.chosen()
+        chosen = self._choice.chosen
         assert chosen is not None, "the last step is followed by a validation"
         torch._foreach_copy_(self._parameters(), chosen.weights)

@@ -78,13 +78,13 @@ def fingerprint(
 
 
 def choice_state(choice: Choice) -> TrainerState:
-    """Return a choice of weights as a state; a candidate that is both last and best is stored once."""
-    found = {name: c for name, c in (("last", choice.last), ("best", choice.best)) if c is not None}
-    tensors: dict[str, Tensor] = {}
-    for name, candidate in found.items():
-        if name == "last" or candidate is not choice.last:
-            tensors |= {f"{name}.by_row": candidate.by_row, **numbered(name, candidate.weights)}
-    return TrainerState(tensors, {name: candidate.step for name, candidate in found.items()})
+    """Return a choice of weights as a state."""
+    chosen, tensors = choice.chosen, dict[str, Tensor]()
+    if chosen is not None:
+        tensors |= {"chosen.by_row": chosen.by_row, **numbered("chosen", chosen.weights)}
+    if choice.best is not None:
+        tensors["best.by_row"] = choice.best.clone()  # it may be that of the chosen weights
+    return TrainerState(tensors, {} if chosen is None else {"chosen": chosen.step, "last": choice.step})
 
 
 def restored_choice(state: TrainerState, like: list[Tensor], n_validation: int) -> Choice:
@@ -92,21 +92,22 @@ def restored_choice(state: TrainerState, like: list[Tensor], n_validation: int) 
 
     Raises KeyError, TypeError or ValueError for an invalid state.
     """
-
-    def candidate(name: str) -> Candidate:
-        weights = [torch.empty_like(parameter) for parameter in like]
-        by_row = torch.empty(n_validation, dtype=torch.float64)
-        fill({**numbered(name, weights), f"{name}.by_row": by_row}, state.tensors)
-        found = Candidate(whole_number(state.record[name], f"the step of {name}"), by_row, weights)
-        if not found.is_finite:
-            raise ValueError(f"the numbers of {name} should be finite")
-        return found
-
     choice = Choice()
-    if state.record:
-        choice.last = candidate("last")
-    if "best" in state.record:
-        choice.best = candidate("best") if "best.by_row" in state.tensors else choice.last
+    if not state.record:
+        return choice
+    weights, by_row = (
+        [torch.empty_like(parameter) for parameter in like],
+        torch.empty(n_validation, dtype=torch.float64),
+    )
+    own = {"chosen.by_row": by_row, **numbered("chosen", weights)}
+    if n_validation:
+        choice.best = own["best.by_row"] = torch.empty_like(by_row)
+    fill(own, state.tensors)
+    choice.step = whole_number(state.record["last"], "the step of the last weights")
+    step = whole_number(state.record["chosen"], "the step of the chosen weights", choice.step)
+    choice.chosen = Candidate(step, by_row, weights)
+    if not choice.chosen.is_finite or (choice.best is not None and not bool(choice.best.isfinite().all())):
+        raise ValueError("the chosen weights and their losses should be finite")
     return choice
 
 

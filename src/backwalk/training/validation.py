@@ -1,8 +1,8 @@
 """Validation on held-out rows, and the choice of the weights that a run keeps.
 
-The last weights are kept, unless earlier ones were better on the held-out rows by half a standard error of the paired
+The newest weights are kept that the best of all do not beat on the held-out rows by half a standard error of the paired
 difference. A stricter test would keep overfitted weights where held-out rows are few and have heavy tails; the least of
-all values is often least by chance. docs/defaults.md has the measurements.
+all values is often least by chance, and then early. docs/defaults.md has the measurements.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from backwalk.training.shards import dealt
 from backwalk.training.workers import ALONE, Workers
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
-_LEAST_LEAD = 0.5  # of earlier weights over the last, in standard errors
+_LEAST_LEAD = 0.5  # of the best weights over newer ones, in standard errors
 _ROWS_AT_ONCE = 1024  # a cache holds their activations
 
 
@@ -147,24 +147,30 @@ class Candidate:
 
 
 class Choice:
-    """The last candidate and the best so far, and the choice between them."""
+    """The choice among candidates, which come one after another.
+
+    `chosen` is the newest that the best so far does not beat, and `best` the loss of that one on each held-out row.
+    What is beaten now is never chosen later: only newer ones are. `step` is that of the last candidate.
+    """
 
     def __init__(self) -> None:
-        self.best: Candidate | None = None
-        self.last: Candidate | None = None
+        self.chosen: Candidate | None = None
+        self.best: Tensor | None = None
+        self.step = 0
 
     def consider(self, candidate: Candidate) -> None:
         """Add the newest candidate."""
-        self.last = candidate
-        if len(candidate.by_row) and (self.best is None or candidate.loss < self.best.loss):
-            self.best = candidate
+        self.step, by_row = candidate.step, candidate.by_row
+        if self.best is None or not _beats(self.best, by_row):
+            self.chosen = candidate
+        if len(by_row) and (self.best is None or float(by_row.mean()) < float(self.best.mean())):
+            self.best = by_row
 
-    def chosen(self) -> Candidate | None:
-        """Return the last candidate, or the best if it was better by half a standard error; None before the first."""
-        if self.best is None or self.last is None:
-            return self.last
-        worse_by = self.last.by_row - self.best.by_row
-        if len(worse_by) < 2:
-            return self.last  # a single row has no standard error
-        standard_error = float(worse_by.std()) / math.sqrt(len(worse_by))
-        return self.best if float(worse_by.mean()) > _LEAST_LEAD * standard_error else self.last
+
+def _beats(best: Tensor, by_row: Tensor) -> bool:
+    """Return whether losses on each row, (m,), are worse than the best by half a standard error of the difference."""
+    worse_by = by_row - best
+    if len(worse_by) < 2:
+        return False  # a single row has no standard error
+    standard_error = float(worse_by.std()) / math.sqrt(len(worse_by))
+    return float(worse_by.mean()) > _LEAST_LEAD * standard_error
