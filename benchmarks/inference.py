@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,28 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import torch
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neural_network import MLPClassifier
 
-from backwalk import Diffusion, Number, posterior
-from backwalk.assess.posterior_scores import posterior_scores
 from backwalk.streams import Stream
 from benchmarks.densities import refuse_unknown
 from benchmarks.draws import ERRORS_BY_DRAWS, Draws, Results, grouped, mean_over
+from benchmarks.inference_methods import METHODS, PosteriorMethod
 from benchmarks.methods import timed
 from benchmarks.record import Figures, Store
-from benchmarks.simulators import N_OBSERVATIONS, TASKS, Rows, Task
+from benchmarks.simulators import N_OBSERVATIONS, TASKS, ExactDraws, Rows, Task
 from benchmarks.tables import shown, table
 
 TITLE = "Posteriors of simulators"
 EXACT = "exact posterior"
-METHODS = {"Diffusion": "data", "Diffusion any": "any"}
-"""The methods, and which columns may be given in training: the data alone, or any."""
+Draw = Callable[[int, Rows, int], Rows]  # of n rows, given values, with a seed
 _COLUMNS = {
     "c2st_mlp": "C2ST, perceptron",
     "c2st_forest": "C2ST, forest",
+    "c2st_any": "C2ST, any values given",
     "coverage": "largest deviation of coverage",
     "fit_seconds": "fit, s",
     "sample_seconds": "10,000 draws, s",
@@ -47,8 +45,8 @@ _PUBLISHED = {  # 10^3 / 10^4 / 10^5 simulations, copied
 class Sizes:
     """Simulations with the seconds of a fit, draws of the simulations, tasks, and how much is judged.
 
-    `n_rows` draws are compared with as many reference draws of each of the first `n_observations` observations, and
-    calibration is that of `n_pairs` unseen simulations.
+    `n_rows` draws are compared with as many reference draws of each of the first `n_observations` observations, and of
+    as many rows of which any values are given. Calibration is that of `n_pairs` unseen simulations.
     """
 
     budgets: tuple[tuple[int, float], ...]
@@ -57,16 +55,16 @@ class Sizes:
     n_rows: int
     n_pairs: int
     tasks: tuple[str, ...] = tuple(TASKS)
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = tuple(method.name for method in METHODS)
 
     def __post_init__(self) -> None:
         refuse_unknown("tasks", self.tasks, list(TASKS))
-        refuse_unknown("methods", self.methods, list(METHODS))
+        refuse_unknown("methods", self.methods, [method.name for method in METHODS])
 
 
 SIZES = {
     "quick": Sizes(((300, 1.0),), 1, 1, 300, 20, ("two_moons",), ("Diffusion",)),
-    "short": Sizes(((10_000, 60.0),), 1, 3, 10_000, 200, ("two_moons",), ("Diffusion",)),
+    "short": Sizes(((10_000, 60.0),), 1, 3, 10_000, 200, ("two_moons",), ("Diffusion", "sbi NPE")),
     "full": Sizes(((1_000, 30.0), (10_000, 60.0), (100_000, 300.0)), 3, N_OBSERVATIONS, 10_000, 2_000),
 }
 
@@ -79,65 +77,60 @@ def run(store: Store, sizes: Sizes) -> None:
             key = {"task": name, "method": EXACT, "simulations": 0, "budget": 0.0, "seed": seed}
             store.once(key, partial(exact_figures, task, sizes, seed))
             for n, budget in sizes.budgets:
-                for method in sizes.methods:
-                    key = {"task": name, "method": method, "simulations": n, "budget": budget, "seed": seed}
-                    store.once(key, partial(fitted_figures, task, method, n, budget, sizes, seed))
+                for method in METHODS:
+                    if method.name in sizes.methods:
+                        seconds = budget if method.has_budget else 0.0
+                        key = {"task": name, "method": method.name, "simulations": n, "budget": seconds, "seed": seed}
+                        store.once(key, partial(fitted_figures, task, method, n, budget, sizes, seed))
 
 
 def exact_figures(task: Task, sizes: Sizes, seed: int) -> Figures:
-    """Return the figures of draws of the exact posterior."""
+    """Return the figures of exact draws."""
 
-    def draw(x: Rows, number: int) -> Rows:
-        generator = Stream(seed).child("benchmark exact", task.name, number).generator()
-        return task.posterior(sizes.n_rows, x, generator)
+    def seeded(draw: ExactDraws) -> Draw:
+        return lambda n, given, number: draw(
+            n, given, Stream(seed).child("benchmark exact", task.name, number).generator()
+        )
 
-    return against_references(task, draw, sizes)
-
-
-def fitted_figures(task: Task, method: str, n: int, budget: float, sizes: Sizes, seed: int) -> Figures:
-    """Return the figures of a fit to n simulations. The bounds of a uniform prior are given."""
-    rows = pd.DataFrame(task.simulations(n, seed), columns=[*task.parameters, *task.data])
-    bound = task.bound
-    bounds = {} if bound is None else {name: Number(bounds=(-bound, bound)) for name in task.parameters}
-    conditions: Any = "any" if METHODS[method] == "any" else [task.data]
-    model = Diffusion(max_time=budget, conditions=conditions, columns=bounds, random_state=seed, verbose=False)
-    _, seconds = timed(lambda: model.fit(rows))
-    cpu_began = time.process_time()
-    of_task = posterior(model, given=task.data)
-
-    def draw(x: Rows, number: int) -> Rows:
-        return of_task.sample(sizes.n_rows, x, random_state=number).numpy()
-
-    figures = against_references(task, draw, sizes)
-    unseen = task.simulations(sizes.n_pairs, seed + 1_000)
-    given = list(range(task.d, 2 * task.d))
-    stream = Stream(seed).child("benchmark calibration")
-    scores = posterior_scores(model.model_, unseen, given, stream=stream, n_pairs=sizes.n_pairs, n_draws=19)
-    if scores is not None:
-        figures["coverage"] = [scores.expected_coverage.deviation]
-        figures["coverage_by_chance"] = [scores.expected_coverage.limit]
-        figures["tarp"] = [scores.tarp.deviation]
-        figures["ranks"] = [max(ranks.distance for ranks in scores.ranks)]
-    members = model.model_.denoiser.n_members if hasattr(model.model_.denoiser, "n_members") else 0
-    return {
-        "fit_seconds": [seconds],
-        "steps": model.history_.n_steps,
-        "members": members,
-        "judged_cpu_seconds": time.process_time() - cpu_began,
-        **figures,
-    }
+    figures = against_references(task, seeded(task.posterior), sizes)
+    if task.conditional is not None:
+        figures |= against_exact_conditionals(task, seeded(task.conditional), sizes)
+    return figures
 
 
-def against_references(task: Task, draw: Callable[[Rows, int], Rows], sizes: Sizes) -> Figures:
+def fitted_figures(task: Task, method: PosteriorMethod, n: int, budget: float, sizes: Sizes, seed: int) -> Figures:
+    """Return the figures of a fit to n simulations."""
+    rows = task.simulations(n, seed)
+    fitted, seconds = timed(lambda: method.fit(task, rows, budget, seed))
+    figures = {"fit_seconds": [seconds], **fitted.figures, **against_references(task, fitted.sample, sizes)}
+    if task.conditional is not None and fitted.conditional is not None:
+        figures |= against_exact_conditionals(task, fitted.conditional, sizes)
+    return {**figures, **fitted.calibration(task.simulations(sizes.n_pairs, seed + 1_000), seed)}
+
+
+def against_references(task: Task, draw: Draw, sizes: Sizes) -> Figures:
     """Return the accuracy of both classifiers for each observation, and the seconds of 10,000 draws."""
     figures: Figures = {"c2st_mlp": [], "c2st_forest": [], "sample_seconds": []}
     for number in range(1, sizes.n_observations + 1):
         x, reference = task.observation(number), task.reference(number)[: sizes.n_rows]
-        drawn, seconds = timed(partial(draw, x, number))
+        drawn, seconds = timed(partial(draw, sizes.n_rows, x, number))
         figures["sample_seconds"].append(seconds * 10_000 / sizes.n_rows)
         figures["c2st_mlp"].append(c2st(reference, drawn, perceptron(task.d)))
         figures["c2st_forest"].append(c2st(reference, drawn, RandomForestClassifier(random_state=1)))
     return figures
+
+
+def against_exact_conditionals(task: Task, draw: Draw, sizes: Sizes) -> Figures:
+    """Return the accuracy of a forest for rows of which any values are given, on the others, against exact draws."""
+    assert task.conditional is not None
+    accuracies = []
+    for number in range(1, sizes.n_observations + 1):
+        row = task.row_with_gaps(number)
+        generator = Stream(number).child("benchmark exact references", task.name).generator()
+        exact, drawn = task.conditional(sizes.n_rows, row, generator), draw(sizes.n_rows, row, number)
+        wanted = np.isnan(row)
+        accuracies.append(c2st(exact[:, wanted], drawn[:, wanted], RandomForestClassifier(random_state=1)))
+    return {"c2st_any": accuracies}
 
 
 def perceptron(d: int) -> MLPClassifier:
@@ -151,7 +144,9 @@ def c2st(reference: Rows, drawn: Rows, classifier: Any) -> float:
     points = (np.concatenate([reference, drawn]) - mean) / deviation
     label = np.repeat([0, 1], [len(reference), len(drawn)])
     folds = KFold(5, shuffle=True, random_state=1)
-    return float(cross_val_score(classifier, points, label, cv=folds, scoring="accuracy").mean())
+    return float(
+        cross_val_score(classifier, points, label, cv=folds, scoring="accuracy", n_jobs=torch.get_num_threads()).mean()
+    )
 
 
 def told(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is told where curves go
@@ -159,7 +154,10 @@ def told(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is
     texts = [
         "Draws given the package's observations against its 10,000 reference draws each, by sbibm's own classifier (a "
         "perceptron) and by a random forest: .5 is best. Neither sees all; draws of the *exact posterior* are the "
-        "floor. The simulators are written anew from the tasks' definitions. Coverage is that of highest-density "
+        "floor. *Any values given*: simulations of which each parameter and each of the data is given with probability "
+        "1/2, and the others are drawn; a forest tells them from exact draws. *sbi NPE* is that package's neural "
+        "posterior estimation with a spline flow, in its own time. The simulators are written anew from the tasks' "
+        "definitions. Coverage is that of highest-density "
         f"regions on unseen simulations, 0 is best. {ERRORS_BY_DRAWS}\n"
     ]
     for name in dict.fromkeys(result["key"]["task"] for result in results):
@@ -173,6 +171,6 @@ def told(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is
 
 def _row(key: tuple[Any, ...], draws: Draws) -> tuple[str, ...]:
     method, simulations, budget = key
-    name = method if method == EXACT else f"{method}, {budget:g} s"
+    name = f"{method}, {budget:g} s" if budget else method
     means = (mean_over(draws, figure) for figure in _COLUMNS)
     return name, f"{simulations:,}" if simulations else "", *("" if mean is None else shown(mean) for mean in means)

@@ -15,12 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from backwalk.streams import Stream
 from benchmarks.wheels import wheel
 
 Rows = NDArray[np.float64]
+ExactDraws = Callable[[int, Rows, np.random.Generator], Rows]  # of n rows, given values
 N_OBSERVATIONS = 10
+PRIOR_VARIANCE = 0.1
+"""Of the parameters of a task without bounds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,8 @@ class Task:
     """A simulator of d data for d parameters, whose prior is uniform within `bound`, or normal where that is None.
 
     `prior` draws n parameters; `simulate` draws data of parameters, (n, d); `posterior` draws n parameters given data,
-    (d,), exactly.
+    (d,), exactly. `conditional`, where there is one, draws n rows of parameters and data, (n, 2 d), exactly, given
+    those of a row, (2 d,), that are not NaN.
     """
 
     name: str
@@ -36,7 +41,8 @@ class Task:
     bound: float | None
     prior: Callable[[int, np.random.Generator], Rows]
     simulate: Callable[[Rows, np.random.Generator], Rows]
-    posterior: Callable[[int, Rows, np.random.Generator], Rows]
+    posterior: ExactDraws
+    conditional: ExactDraws | None = None
 
     @property
     def parameters(self) -> list[str]:
@@ -53,6 +59,19 @@ class Task:
         generator = Stream(seed).child("benchmark simulations", self.name).generator()
         theta = self.prior(n, generator)
         return np.column_stack([theta, self.simulate(theta, generator)])
+
+    def row_with_gaps(self, number: int) -> Rows:
+        """Return a simulation of which each value is given with probability 1/2, (2 d,), and the others are NaN.
+
+        At least one value is given, and one is not.
+        """
+        generator = Stream(number).child("benchmark row with gaps", self.name).generator()
+        theta = self.prior(1, generator)
+        row = np.concatenate([theta, self.simulate(theta, generator)], axis=1)[0]
+        is_given = np.zeros(2 * self.d, bool)
+        while is_given.all() or not is_given.any():
+            is_given = generator.random(2 * self.d) < 0.5
+        return np.where(is_given, row, np.nan)
 
     def observation(self, number: int) -> Rows:
         """Return an observation, 1 to 10: (d,)."""
@@ -93,20 +112,34 @@ def two_moons() -> Task:
 
 def gaussian_mixture() -> Task:
     """Return the task with two normal distributions about the parameters, of deviations 1 and .1."""
+    bound, deviations = 10.0, np.array([1.0, 0.1])
 
-    def around(theta: Rows, generator: np.random.Generator) -> Rows:
-        deviation = np.where(generator.random(len(theta)) < 0.5, 1.0, 0.1)
+    def simulate(theta: Rows, generator: np.random.Generator) -> Rows:
+        deviation = deviations[(generator.random(len(theta)) < 0.5).astype(int)]
         return theta + deviation[:, None] * generator.normal(size=theta.shape)
 
-    def posterior(n: int, x: Rows, generator: np.random.Generator) -> Rows:
-        return _within(10.0, n, lambda m: around(np.tile(x, (m, 1)), generator))
+    def conditional(n: int, row: Rows, generator: np.random.Generator) -> Rows:
+        theta, x = row[:2], row[2:]
+        of_normal = stats.norm(loc=x, scale=deviations[:, None])
+        p = np.where(np.isnan(theta), of_normal.cdf(bound) - of_normal.cdf(-bound), of_normal.pdf(theta))
+        p = np.where(np.isnan(x), 1.0, p).prod(axis=1)  # of what is given, with each deviation
+        deviation = generator.choice(deviations, size=(n, 1), p=p / p.sum())
+        known = np.broadcast_to(np.nan_to_num(x), (n, 2))
+        around = stats.truncnorm.rvs(
+            (-bound - known) / deviation, (bound - known) / deviation, known, deviation, random_state=generator
+        )
+        drawn = np.where(np.isnan(x), generator.uniform(-bound, bound, (n, 2)), around)
+        theta = np.where(np.isnan(theta), drawn, theta)
+        return np.column_stack([theta, np.where(np.isnan(x), theta + deviation * generator.normal(size=(n, 2)), x)])
 
-    return Task("gaussian_mixture", 2, 10.0, _uniform(2, 10.0), around, posterior)
+    return Task(
+        "gaussian_mixture", 2, bound, _uniform(2, bound), simulate, _of_conditional(2, conditional), conditional
+    )
 
 
 def gaussian_linear() -> Task:
     """Return the task in ten dimensions with a normal prior and a normal likelihood, both of variance .1."""
-    d, deviation = 10, math.sqrt(0.1)
+    d, deviation = 10, math.sqrt(PRIOR_VARIANCE)
 
     def prior(n: int, generator: np.random.Generator) -> Rows:
         return deviation * generator.normal(size=(n, d))
@@ -114,13 +147,23 @@ def gaussian_linear() -> Task:
     def simulate(theta: Rows, generator: np.random.Generator) -> Rows:
         return theta + deviation * generator.normal(size=theta.shape)
 
-    def posterior(n: int, x: Rows, generator: np.random.Generator) -> Rows:
-        return 0.5 * x + math.sqrt(0.05) * generator.normal(size=(n, d))
+    def conditional(n: int, row: Rows, generator: np.random.Generator) -> Rows:
+        theta, x = row[:d], row[d:]
+        drawn = np.where(
+            np.isnan(x), prior(n, generator), 0.5 * x + math.sqrt(0.5) * deviation * generator.normal(size=(n, d))
+        )
+        theta = np.where(np.isnan(theta), drawn, theta)
+        return np.column_stack([theta, np.where(np.isnan(x), simulate(theta, generator), x)])
 
-    return Task("gaussian_linear", d, None, prior, simulate, posterior)
+    return Task("gaussian_linear", d, None, prior, simulate, _of_conditional(d, conditional), conditional)
 
 
 TASKS = {"two_moons": two_moons, "gaussian_mixture": gaussian_mixture, "gaussian_linear": gaussian_linear}
+
+
+def _of_conditional(d: int, conditional: ExactDraws) -> ExactDraws:
+    """Return the exact draws of the parameters given all data."""
+    return lambda n, x, generator: conditional(n, np.concatenate([np.full(d, np.nan), x]), generator)[:, :d]
 
 
 def _uniform(d: int, bound: float) -> Callable[[int, np.random.Generator], Rows]:
