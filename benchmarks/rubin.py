@@ -30,13 +30,16 @@ _WORDS = {
     "mean imputation": "each gap filled by the mean of its column",
     "chained ridge": "scikit-learn's IterativeImputer with sample_posterior, pooled; the truth is linear too",
     "Diffusion": "`impute(n_draws=m)` of one model, pooled by Rubin's rules",
-    "Diffusion, refitted": "`multiple_imputations` by m / 2 models, pooled",
+    "Diffusion, refitted": "`multiple_imputations` by m / 2 models of 100 training steps, pooled",
 }
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows of a table, seconds of a fit (None: it ends by itself), imputed tables, repetitions, shares and methods."""
+    """Rows of a table, seconds of a fit (None: it ends by itself), imputed tables, repetitions, shares and methods.
+
+    `steps` are the training steps of each of the models of `multiple_imputations`.
+    """
 
     n: int
     budget: float | None
@@ -44,6 +47,7 @@ class Sizes:
     n_seeds: int
     shares: tuple[float, ...] = (0.2, 0.5)
     methods: tuple[str, ...] = METHODS
+    steps: int = 100
 
     def __post_init__(self) -> None:
         refuse_unknown("methods", self.methods, list(METHODS))
@@ -115,7 +119,7 @@ def estimated(method: str, complete: pd.DataFrame, rows: pd.DataFrame, sizes: Si
         model = Diffusion(max_time=sizes.budget, random_state=seed, verbose=False).fit(rows)
         tables = model.impute(rows, n_draws=sizes.n_draws, random_state=seed)
     elif method == "Diffusion, refitted":
-        settings = Diffusion(max_time=sizes.budget, verbose=False)
+        settings = Diffusion(max_steps=sizes.steps, verbose=False)
         n_fits = max(2, sizes.n_draws // 2)
         tables = list(multiple_imputations(rows, n_fits, diffusion=settings, random_state=seed))
     else:

@@ -1,7 +1,8 @@
 """The report's baselines of tables as methods: synthesis column by column with trees, and mixtures of products.
 
 Both are given the same features: text and numbers with few values as levels, numbers that equal some value in more than
-5 % of the rows as an atom and a number, other numbers standardised. Levels come first, then the numbers.
+5 % of the rows as an atom and a number, other numbers standardised; a number that has such values alone has levels.
+Levels come first, then the numbers.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ class _Layout:
         levels, scales = dict[str, list[Any]](), dict[str, tuple[float, float]]()
         for name in frame:
             shares = frame[name].value_counts(normalize=True)
-            if not pd.api.types.is_numeric_dtype(frame[name]) or len(shares) <= most_levels:
+            atoms = list(shares.index[shares > _SHARE_OF_AN_ATOM])
+            is_few = len(shares) <= max(most_levels, len(atoms))
+            if is_few or not pd.api.types.is_numeric_dtype(frame[name]):
                 levels[name] = sorted(shares.index)
                 continue
-            atoms = list(shares.index[shares > _SHARE_OF_AN_ATOM])
             if atoms:
                 levels[name] = [*atoms, None]
             others = frame[name][~frame[name].isin(atoms)].to_numpy(float)
