@@ -190,8 +190,9 @@ def told(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is
     for size, sizes in reversed(SIZES.items()):
         of_size = [result for result in results if result["key"]["size"] == size]
         if of_size:
+            n_splits = len({result["key"]["seed"] for result in of_size})
             words = (
-                f"Splits of each set: {sizes.n_seeds}; draws of each fit: {sizes.n_draws}; seeds of each scoring "
+                f"Splits of each set: {n_splits}; draws of each fit: {sizes.n_draws}; seeds of each scoring "
                 f"model: {sizes.n_tries}. Slow peers at their defaults: on {sizes.own_time_seeds} of the splits, where "
                 f"they should take at most {sizes.limit:,.0f} s."
             )

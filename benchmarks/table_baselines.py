@@ -46,7 +46,7 @@ class _Layout:
             if atoms:
                 levels[name] = [*atoms, None]
             others = frame[name][~frame[name].isin(atoms)].to_numpy(float)
-            scales[name] = float(others.mean()), float(others.std())
+            scales[name] = float(others.mean()), float(others.std()) or 1.0
         return cls(list(frame), levels, scales)
 
     @property
