@@ -35,8 +35,8 @@ def chain(entry: ModelEntry, request: ChainRequest) -> Packed:
 
     Frames run from x_0 to x_N. Backward rows are those of `sample` with the same seed, bit for bit; x_0_hat of a frame
     is E[x_0 | x_t] at that frame. Forward rows keep their noise eps from frame to frame, so that paths are smooth.
-    Rows at an atom of a column of the plane are left out; `rows` has the numbers of the other rows that are generated,
-    and is None where these are all.
+    Rows at an atom of a column of the plane are left out; `rows` then has the numbers of the other rows that are
+    generated.
     """
     model, n = model_for(entry.model, request), request.n
     sampler, view = sampler_for(model, request), shown(entry, request.columns)
@@ -75,12 +75,13 @@ def chain(entry: ModelEntry, request: ChainRequest) -> Packed:
     header = {
         **view.record(),
         "n": n,
-        "rows": None if applies.all() else np.flatnonzero(applies).tolist(),
         "seed": request.seed,
         "sampler": _sampler_record(model, sampler),
         "has_exact": entry.exact is not None,
         "forward_from": "model" if z is None else "data",
     }
+    if not applies.all():
+        header["rows"] = np.flatnonzero(applies).tolist()
     numbers = {
         "t": np.array([float(times[i]) for i in kept]),
         "log_snr": np.where(np.isinf(log_snr), np.sign(log_snr) * 1e9, log_snr),
