@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPClassifier
 from backwalk.streams import Stream
 from benchmarks.densities import refuse_unknown
 from benchmarks.draws import ERRORS_BY_DRAWS, Draws, Results, grouped, mean_over
-from benchmarks.inference_methods import METHODS, PosteriorMethod
+from benchmarks.inference_methods import METHODS, PosteriorMethod, set_up
 from benchmarks.methods import timed
 from benchmarks.record import Figures, Store
 from benchmarks.simulators import N_OBSERVATIONS, TASKS, ExactDraws, Rows, Task
@@ -71,6 +71,7 @@ SIZES = {
 
 def run(store: Store, sizes: Sizes) -> None:
     """Fit and judge all, one draw of the simulations after the other; the exact posterior first."""
+    set_up()
     for seed in range(sizes.n_seeds):
         for name in sizes.tasks:
             task = TASKS[name]()

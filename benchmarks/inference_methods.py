@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from unittest.mock import Mock
@@ -149,7 +150,15 @@ class NeuralPosterior:
             curve = coverage_curve(density_ranks(of_all[:-1].T.numpy(), of_all[-1].numpy(), stream=stream))
             return {"coverage": [curve.deviation], "coverage_by_chance": [curve.limit]}
 
-        return FittedPosterior(sample, calibration, figures={"steps": len(npe.summary["validation_loss"])})
+        return FittedPosterior(sample, calibration, figures={"epochs": len(npe.summary["validation_loss"])})
+
+
+def set_up() -> None:
+    """Import sbi where it is installed, so that no fit's seconds have that in them."""
+    with suppress(ImportError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("sbi.inference", "sbi.utils"):
+            importlib.import_module(name)
 
 
 METHODS: tuple[PosteriorMethod, ...] = (

@@ -179,7 +179,7 @@ CAMPAIGNS = [
     Campaign(
         "training",
         "outliers of a million sigma, far too large learning rates",
-        "finite samples, or TrainingDiverged and the last good weights, in the estimator and the checkpoint",
+        "finite samples, or TrainingDiverged and the chosen weights, in the estimator and the checkpoint",
         training.hard,
         35,
         7,

@@ -14,6 +14,7 @@ from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.estimator import Diffusion
 from backwalk.model import conditions_of, rows_by_number, sample_rows
+from backwalk.model.given import user_terms
 from backwalk.model.rejection import _OfRows
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
@@ -173,9 +174,20 @@ def test_probabilities_that_are_no_numbers_are_not_drawn_from(with_spikes):
     model, rows = copy.deepcopy(with_spikes)
     for weight in model.model_.denoiser.parameters():
         weight.data.fill_(np.nan)
-    for act in (lambda: model.sample(3, random_state=0), lambda: model.conditional(rows[:3].assign(sky=None), "sky")):
+    for act in (
+        lambda: model.sample(3, random_state=0),
+        lambda: model.conditional(rows[:3].assign(sky=None), "sky"),
+        lambda: model.impute(rows[:3].assign(**{"yield": np.nan}), statistic="mean"),
+    ):
         with pytest.raises(SamplingDiverged, match="learning_rate"):
             act()
+
+
+def test_a_missing_value_is_told_as_such():
+    """Found by review: of a truth value it was "False"."""
+    schema = Schema(("wet", "x"), ("boolean", "float64"), "pandas")
+    assert [user_terms(schema, j, np.nan) for j in range(2)] == ["missing", "missing"]
+    assert user_terms(schema, 0, 1.0) == "True"
 
 
 def test_a_row_at_a_spike_has_the_product_of_its_levels_and_of_the_number_given_them(with_spikes):

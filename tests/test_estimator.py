@@ -734,7 +734,7 @@ def test_after_a_divergence_resuming_gives_the_last_good_weights(rows, tmp_path,
     stopped = tiny(max_steps=9)
     with pytest.raises(TrainingDiverged, match="keeps the weights of step 7"):
         stopped.fit(rows, checkpoint=tmp_path / "c")
-    with pytest.warns(RuntimeWarning, match=r"diverged at step 8: .* last finite weights, of step 7"):
+    with pytest.warns(RuntimeWarning, match=r"diverged at step 8: .* chosen weights, of step 7"):
         model = tiny(max_steps=9).fit(rows, checkpoint=tmp_path / "c", resume=True)
     assert np.isfinite(model.sample(20, random_state=0)).all()
     assert model.history_.chosen_step == 7
@@ -748,7 +748,7 @@ def test_after_a_divergence_without_a_checkpoint_the_last_good_weights_are_the_m
         Trainer, "_update", lambda self, *given: update(self, *given) * (math.nan if self.step == 7 else 1)
     )
     model = tiny(max_steps=9)
-    with pytest.raises(TrainingDiverged, match="last finite weights, of step 7"):
+    with pytest.raises(TrainingDiverged, match="chosen weights, of step 7"):
         model.fit(rows)
     monkeypatch.undo()
     assert model.history_.chosen_step == 7

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from sklearn.ensemble import RandomForestClassifier
 
-from benchmarks import inference, rubin
+from benchmarks import inference, inference_methods, rubin
 from benchmarks.record import Store
 from benchmarks.simulators import TASKS
 
@@ -158,3 +158,13 @@ def test_both_parts_go_from_data_to_page(tmp_path, wheel_of_sbibm):
     assert "| Diffusion, 5 s | 1,000 | 0.5150 ± 0.0050 |" in words
     with pytest.raises(SystemExit, match="SNPE"):
         inference.Sizes(((100, 1.0),), 1, 1, 60, 20, methods=("SNPE",))
+
+
+def test_sbi_is_imported_before_the_first_timed_fit(tmp_path, monkeypatch):
+    events = []
+    monkeypatch.setattr(inference_methods.importlib, "import_module", events.append)
+    monkeypatch.setattr(inference, "exact_figures", lambda *_: {})
+    monkeypatch.setattr(inference, "fitted_figures", lambda *_: events.append("fit") or {})
+    sizes = inference.Sizes(((100, 1.0),), 1, 1, 60, 20, ("two_moons",), ("sbi NPE",))
+    inference.run(Store(tmp_path / "inference.json"), sizes)
+    assert events == ["sbi.inference", "sbi.utils", "fit"]

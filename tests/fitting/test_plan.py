@@ -103,6 +103,9 @@ def test_columns_too_far_from_0_for_the_noise_are_refused_where_they_are_not_sca
     z = two_moons().sample(400, random_state=0)
     with pytest.raises(InvalidInput, match=r"is lost in the rounding of torch.float32 rows of size 1e\+06"):
         planned(z + 1e6, settings(scale=False), Stream(3), None, Stream(3), codec=NUMBERS)
+    z[0, 0] = np.nan  # found by review: with one gap nothing was refused
+    with pytest.raises(InvalidInput, match=r"is lost in the rounding of torch.float32 rows of size 1e\+06"):
+        planned(z + 1e6, settings(scale=False), Stream(3), None, Stream(3), codec=NUMBERS)
 
 
 def test_one_run_of_em_serves_the_start_and_the_schedule():

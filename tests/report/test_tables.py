@@ -7,6 +7,7 @@ import pytest
 
 from backwalk.assess import assess
 from backwalk.evaluation import LevelBands
+from backwalk.model import walk
 from backwalk.report import chain_frames, figures, render_report
 from backwalk.streams import Stream
 
@@ -63,3 +64,17 @@ def test_differences_that_matter_are_framed():
     (axes,) = figures.plot_association_differences(matrix, matters, ["a", "b"]).axes
     assert sum(not patch.get_fill() for patch in axes.patches) == 2
     assert [text.get_text() for text in axes.texts] == ["−.20", "−.20"]
+
+
+def test_frames_leave_out_rows_at_a_spike_in_both_directions():
+    """Found by review: generated rows at a spike were points of pure noise."""
+    frames, block = (
+        chain_frames(model(), table(160, 2), Stream(1), columns=(1, 1), n_points=50),
+        model().codec.blocks[1],
+    )
+    assert frames.forward.shape == frames.backward.shape
+    *_, last = walk(model(), 0, 300, stream=Stream(1).child("backward"))
+    off = last.x_t[last.x_t[:, block.coordinates.start + block.continuous] == 1.0]
+    n = frames.backward.shape[1]
+    assert 40 <= n <= 50
+    np.testing.assert_allclose(frames.backward[0, :, 0], off[:n, block.number], atol=1e-5)

@@ -389,6 +389,7 @@ HOSTILE = {  # entries of the record and tensors put in the place of what was th
     "a choice without end": {"choice": {"last": HUGE, "chosen": HUGE}},
     "validation rows of another number": {"chosen.by_row": torch.zeros(3, dtype=torch.float64)},
     "best losses that are none": {"best.by_row": None},
+    "a choice after the last step": {"choice": {"last": 4, "chosen": 3}},
     "weights chosen after the last": {"choice": {"last": 2, "chosen": 3}},
     "chosen weights that are none": {"chosen.0": torch.full((2, 3, 8), math.nan)},
 }
@@ -416,6 +417,14 @@ def test_a_hostile_checkpoint_is_refused(name, tmp_path, monkeypatch):
     path.write_bytes(checkpoint.checksummed_bytes(record, tensors, form=checkpoint.FORMAT, version=checkpoint.VERSION))
     with pytest.raises(CheckpointError, match=f"holds no state of such a fit.*{SAID.get(name, '')}"):
         list(checkpointed(residual(), path, resume=True))
+
+
+def test_a_checkpoint_of_another_layout_is_refused_by_its_version(tmp_path, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr(checkpoint, "VERSION", checkpoint.VERSION - 1)
+        stopped_at(residual, tmp_path / "c", 3)
+    with pytest.raises(CheckpointError, match=r"version"):
+        next(checkpointed(residual(), tmp_path / "c", resume=True))
 
 
 def test_hostile_numbers_asked_of_a_checkpoint_are_refused(tmp_path, monkeypatch):

@@ -154,10 +154,11 @@ def refuse_lost_noise(x_0: Tensor, schedule: NoiseSchedule, size: float | None =
     """Raise InvalidInput where the first step's noise is lost in the rounding of rows, (n, d), in their dtype.
 
     There x_t = x_0, the denoising error is 0, and the result would not be a bound. The rows' `size` is the largest of
-    the columns' median absolute values, unless it is given.
+    the columns' median absolute values, unless it is given. NaN is left out.
     """
     if size is None:
-        size = float(x_0.detach().abs().median(dim=0).values.max()) if x_0.numel() else 0.0
+        sizes = x_0.detach().abs().nanmedian(dim=0).values.nan_to_num(nan=0.0) if len(x_0) else x_0.new_zeros(0)
+        size = float(sizes.max()) if len(sizes) else 0.0
     least = 4.0 * torch.finfo(x_0.dtype).eps * max(1.0, size)
     if float(schedule.noise_level[1]) < least:
         raise InvalidInput(

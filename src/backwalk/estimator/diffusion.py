@@ -94,7 +94,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         An integer makes the fit reproducible, on the same kind of machine with the same versions.
     callbacks : sequence of callables, default=()
         Functions that are called with a `FitProgress` after every training step. Where one returns True, training
-        ends, and the model has the best weights so far; with a checkpoint it can be continued.
+        ends, and the model has the weights chosen so far; with a checkpoint it can be continued.
     verbose : bool or int, default=True
         Whether work that takes longer than a second shows its progress: a bar on a terminal, a line in a notebook, and
         a line every half minute in a log.
@@ -263,7 +263,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         CheckpointError
             There is a checkpoint and `resume` is False, or it cannot be used.
         TrainingDiverged
-            The loss or the weights are not finite. The estimator then has the last finite weights, if there are any.
+            The loss or the weights are not finite. The estimator then has the chosen weights, if there are any.
         WorkerLost
             Another worker has ended; the checkpoint holds the newest state of all workers.
 
@@ -294,7 +294,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         self._adopt(model)
         if diverged is not None:
             raise TrainingDiverged(
-                f"{diverged} The estimator has the last finite weights, of step {model.history.chosen_step}: check it "
+                f"{diverged} The estimator has the chosen weights, of step {model.history.chosen_step}: check it "
                 "before use."
             ) from diverged
         return self

@@ -102,7 +102,7 @@ def _run(
         return stopped
     if trainer.diverged:
         warnings.warn(
-            f"Training diverged at step {trainer.step}: the model has the last finite weights, of step "
+            f"Training diverged at step {trainer.step}: the model has the chosen weights, of step "
             f"{trainer.history().chosen_step}.",
             RuntimeWarning,
             stacklevel=5,

@@ -93,11 +93,13 @@ def conditions_of(model: DiffusionModel, given: Any, n: int) -> Given:
 
 
 def user_terms(schema: Schema, column: int, value: float) -> str:
-    """Return a value of a column as a user writes it.
+    """Return a value of a column as a user writes it, and "missing" for NaN.
 
     >>> user_terms(Schema(("species",), ("string",), "pyarrow", labels=(("Adelie", "Gentoo"),)), 0, 1.0)
     "'Gentoo'"
     """
+    if math.isnan(value):
+        return "missing"
     labels = schema.labels[column]
     if labels is not None and 0 <= value < len(labels):
         return shown(labels[int(value)])

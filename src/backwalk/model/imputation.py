@@ -25,7 +25,7 @@ from backwalk.model.one_column import (
 from backwalk.model.rejection import rows_by_number
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import BLOCK_ROWS, Codec, LevelsColumn
+from backwalk.table import BLOCK_ROWS, AtomsColumn, Codec, Column, IntegerColumn, LevelsColumn
 from backwalk.table.level_maps import nearest
 from backwalk.torch_state import in_initial_torch_state
 
@@ -129,15 +129,24 @@ def _estimates(
 
 
 def _own_values(codec: Codec, rows: Array) -> Array:
-    """Return rows, (n, d), with the nearest level or step in the columns that have some."""
+    """Return rows, (n, d), with the nearest level, step or atom in the columns that have levels or steps."""
     own = rows.copy()
     for column, x in zip(codec.columns, own.T, strict=True):
         if isinstance(column, LevelsColumn):
             levels = np.sort(column.values)
             x[:] = levels[nearest(x[:, None], levels[None])[:, 0]]
+        elif isinstance(column, AtomsColumn) and isinstance(column.number, IntegerColumn):
+            atoms = np.array([atom for atom in column.atoms if not np.isnan(atom)])
+            step = _nearest_step(column.number, np.clip(x, column.number.least, column.number.largest))
+            both = np.column_stack([np.broadcast_to(atoms, (len(x), len(atoms))), step])
+            x[:] = both[np.arange(len(x)), np.abs(both - x[:, None]).argmin(axis=1)]
         elif column.cell:
-            x[:] = column.maps.decode(column.maps.encode(x[:, None]))[:, 0]
+            x[:] = _nearest_step(column, x)
     return own
+
+
+def _nearest_step(column: Column, x: Array) -> Array:
+    return np.asarray(column.maps.decode(column.maps.encode(x[:, None]))[:, 0])
 
 
 def _of(conditional: Conditional, statistic: Statistic) -> Array:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.diffusion import log_snr_by_coordinate
-from backwalk.errors import InvalidInput
+from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.model.conditions import Encoded, known_cells, with_levels_given
 from backwalk.model.distributions import Conditional
 from backwalk.model.fitted import DiffusionModel
@@ -110,7 +110,7 @@ def probabilities_of_levels(model: DiffusionModel, known: Encoded, block: int) -
 def means_of_numbers(model: DiffusionModel, known: Encoded) -> Array:
     """Return E[column | known] of the linear columns of numbers, (n, d), in one evaluation; NaN for other columns.
 
-    Means lie within the range of their columns.
+    Means lie within the range of their columns. Raises SamplingDiverged where one is not finite.
     """
     codec = model.codec
 
@@ -125,6 +125,11 @@ def means_of_numbers(model: DiffusionModel, known: Encoded) -> Array:
         number = column.number if isinstance(column, IntegerColumn) else column
         if isinstance(number, NumberColumn):
             least, largest = column.least, column.largest  # type: ignore[attr-defined]  # of numbers of either kind
+            if not np.isfinite(z[:, place.start]).all():
+                raise SamplingDiverged(
+                    f"Means of {model.schema.label(j)} should be finite, but some are not: fit again with a `training` "
+                    "of lower learning_rate."
+                )
             means[:, j] = np.clip(number.centre + number.scale * z[:, place.start], least, largest)
     return model.schema.clipped(means)
 

@@ -7,6 +7,7 @@ data, while the backward one starts from pure noise: if they differ there, the s
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from backwalk.report.axes import limits_of
 from backwalk.report.row_figures import some_rows
 from backwalk.streams import Stream
 
+_LEAST_SHARE = 0.1  # of rows without an atom: at most ten times as many rows are drawn as are shown
 _LEVELS = 2**16 - 1  # a coordinate is sent to the page as an unsigned number of 16 bits
 
 
@@ -73,31 +75,39 @@ def chain_frames(
     """Return up to `n_frames` frames, forward of `n_points` random rows of `rows`, (n, d), and backward of as many.
 
     `rows` are in the user's units; `columns` are the two to draw, by default the first two that are `Codec.drawable`.
-    Rows with a gap in them, or at an atom, are left out. A forward row has the same noise in all frames, so that its
-    path is smooth; each single frame is distributed as q(x_t). Backward frames are states of the model's own sampler,
-    with all coordinates in one chain. Raises InvalidInput for a column that does not vary.
+    Rows with a gap in them are left out, and in both directions rows at an atom. A forward row has the same noise in
+    all frames, so that its path is smooth; each single frame is distributed as q(x_t). Backward frames are states of
+    the model's own sampler, with all coordinates in one chain. Raises InvalidInput for a column that does not vary.
     """
     varying, shown = model.codec.varying, model.codec.drawable
     chosen = columns or (shown[0], shown[min(1, len(shown) - 1)])
     for column in chosen:
         if column not in varying:
             raise InvalidInput(f"columns should vary, but column {column} is constant: choose among {varying}.")
-    numbers = {block.column: block.number for block in model.codec.blocks if block.number is not None}
+    blocks = [block for block in model.codec.blocks if block.number is not None and block.column in chosen]
+    numbers = {block.column: block.number for block in blocks}
     places = [numbers.get(column, model.codec.slices[column].start) for column in chosen]
     whole = np.asarray(rows, dtype=np.float64)
-    whole = whole[~np.isnan(model.codec.encode(whole)[:, places]).any(axis=1)]
+    is_shown = ~np.isnan(model.codec.encode(whole)[:, places]).any(axis=1)
+    share = max(float(is_shown.mean()), _LEAST_SHARE) if blocks else 1.0
+    whole = whole[is_shown]
     z = model.codec.encode(some_rows(whole, n_points), stream=stream.child("cells"))[:, places]
     eps = stream.child("forward").normal(0, len(z), model.codec.n_encoded).numpy()[:, places]
 
     states = [
-        (state.log_snr, state.x_t[:, places].double().cpu().numpy())
-        for state in walk(model, 0, len(z), stream=stream.child("backward"))
+        (state.log_snr, state.x_t.double().cpu().numpy())
+        for state in walk(model, 0, math.ceil(len(z) / share), stream=stream.child("backward"))
     ][::-1]
+    applies = np.all(
+        [np.ones(len(states[0][1]), dtype=bool), *(block.applies(states[0][1]) for block in blocks)], axis=0
+    )
+    drawn = np.flatnonzero(applies if applies.any() else ~applies)[: len(z)]
+    z, eps = z[: len(drawn)], eps[: len(drawn)]
     kept = sorted({round(i) for i in np.linspace(0, len(states) - 1, n_frames)})
     log_snr = np.array([states[i][0] for i in kept])
     level = torch.from_numpy(log_snr)
     a, b = (torch.sigmoid(sign * level).sqrt().numpy()[:, None, None] for sign in (1, -1))
-    forward, backward = a * z + b * eps, np.stack([states[i][1] for i in kept])
+    forward, backward = a * z + b * eps, np.stack([states[i][1][np.ix_(drawn, places)] for i in kept])
     labels = (column_name(model.schema, chosen[0]), column_name(model.schema, chosen[1]))
     if chosen[0] == chosen[1]:
         spread = stream.child("spread").uniform(0, len(z), 1).numpy()[:, 0]

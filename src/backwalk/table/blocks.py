@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from backwalk.table.schema import FloatArray
 
 
@@ -32,6 +35,10 @@ class Block:
     def n_levels(self) -> int:
         """The number of levels, L."""
         return len(self.frequencies)
+
+    def applies(self, z: FloatArray) -> NDArray[np.bool_]:
+        """Return which encoded rows, (n, k), have the level `continuous`, at which the number applies: (n,)."""
+        return np.asarray(z[:, self.coordinates].argmax(axis=1) == self.continuous)
 
     @property
     def is_one_hot(self) -> bool:

@@ -24,7 +24,7 @@ from backwalk.training.loop import Trainer
 from backwalk.training.state import TrainerState, seconds, whole_number
 
 FORMAT: Final = "backwalk-checkpoint"
-VERSION: Final = 3
+VERSION: Final = 4
 SECONDS_BETWEEN = 30.0
 _HEAD_BYTES = 1024  # a checksummed file names its format within these
 _LARGEST_SHARE = 0.05  # of the run's time that writing may take, for networks of any size
@@ -42,7 +42,7 @@ def checkpointed(
     """Train as `trainer.run` does, and write a checkpoint at `path` about every `every` seconds.
 
     With `resume` the run continues from an existing checkpoint; with `overwrite` an existing checkpoint is deleted.
-    Files of other programs are never deleted. After a divergence the checkpoint holds the last good weights, which a
+    Files of other programs are never deleted. After a divergence the checkpoint holds the chosen weights, which a
     resumed run returns as its result. After the loss of a worker it holds the newest state of all workers that is known
     here. The checkpoint of a finished run stays, and resuming it returns the result again.
 

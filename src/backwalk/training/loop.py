@@ -239,10 +239,11 @@ class Trainer:
         tensors, record = state.tensors, state.record
         fill(self._moving(), tensors)
         n_validation = self._validation.n_rows if self._validation else 0
-        self._choice = restored_choice(TrainerState(tensors, record["choice"]), self._parameters(), n_validation)
+        self.step = whole_number(record["step"], "step", self.max_steps)
+        choice = TrainerState(tensors, record["choice"])
+        self._choice = restored_choice(choice, self._parameters(), n_validation, self.step)
         for name, pairs in self._recorded().items():
             pairs[:] = restored_records(tensors, name)
-        self.step = whole_number(record["step"], "step", self.max_steps)
         self.seconds, self.diverged = seconds(record["seconds"]), record["diverged"] is True
         self.seconds_before = self.seconds
         self._pace.ended_after = seconds(record["ended_after"])

@@ -87,8 +87,8 @@ def choice_state(choice: Choice) -> TrainerState:
     return TrainerState(tensors, {} if chosen is None else {"chosen": chosen.step, "last": choice.step})
 
 
-def restored_choice(state: TrainerState, like: list[Tensor], n_validation: int) -> Choice:
-    """Return the choice of weights from its state, with weights on the device of the parameters `like`.
+def restored_choice(state: TrainerState, like: list[Tensor], n_validation: int, step: int) -> Choice:
+    """Return the choice of weights of a run at `step`, with weights on the device of the parameters `like`.
 
     Raises KeyError, TypeError or ValueError for an invalid state.
     """
@@ -103,9 +103,9 @@ def restored_choice(state: TrainerState, like: list[Tensor], n_validation: int) 
     if n_validation:
         choice.best = own["best.by_row"] = torch.empty_like(by_row)
     fill(own, state.tensors)
-    choice.step = whole_number(state.record["last"], "the step of the last weights")
-    step = whole_number(state.record["chosen"], "the step of the chosen weights", choice.step)
-    choice.chosen = Candidate(step, by_row, weights)
+    choice.step = whole_number(state.record["last"], "the step of the last weights", step)
+    chosen = whole_number(state.record["chosen"], "the step of the chosen weights", choice.step)
+    choice.chosen = Candidate(chosen, by_row, weights)
     if not choice.chosen.is_finite or (choice.best is not None and not bool(choice.best.isfinite().all())):
         raise ValueError("the chosen weights and their losses should be finite")
     return choice

@@ -35,6 +35,8 @@ def chain(entry: ModelEntry, request: ChainRequest) -> Packed:
 
     Frames run from x_0 to x_N. Backward rows are those of `sample` with the same seed, bit for bit; x_0_hat of a frame
     is E[x_0 | x_t] at that frame. Forward rows keep their noise eps from frame to frame, so that paths are smooth.
+    Rows at an atom of a column of the plane are left out; `rows` then has the numbers of the other rows that are
+    generated.
     """
     model, n = model_for(entry.model, request), request.n
     sampler, view = sampler_for(model, request), shown(entry, request.columns)
@@ -44,13 +46,19 @@ def chain(entry: ModelEntry, request: ChainRequest) -> Packed:
     kept = _kept_frames(len(times), n)
     backward, x_0_hat = dict[int, Array](), dict[int, Array]()
     stream = Stream(request.seed).child("sample")
+    applies = np.ones(n, dtype=bool)
     for i, state in enumerate(walk_tiles(model, 0, n, stream=stream, sampler=sampler)):
         place = len(times) - 1 - i
         if state.x_0_hat is not None and place + 1 in kept:
             x_0_hat[place + 1] = view.points(state.x_0_hat.cpu().numpy())
         if place in kept:
             backward[place] = view.points(state.x_t.cpu().numpy())
+        if place == 0:
+            applies = view.applies(state.x_t.cpu().numpy())
+    if not applies.any():
+        raise Refusal(400, f"All of {n:,} generated rows repeat a value of these columns: ask for more rows.", "n")
     x_0_hat[0] = backward[0]
+    backward, x_0_hat = ({i: z[applies] for i, z in each.items()} for each in (backward, x_0_hat))
     log_snr = np.array([math.inf, *model.schedule.log_snr[[times[i] for i in kept[1:]]].tolist()])
     a, b = (torch.sigmoid(sign * torch.from_numpy(log_snr)).sqrt().numpy()[:, None, None] for sign in (1, -1))
     z = _data(entry, view, n, request.seed)
@@ -72,6 +80,8 @@ def chain(entry: ModelEntry, request: ChainRequest) -> Packed:
         "has_exact": entry.exact is not None,
         "forward_from": "model" if z is None else "data",
     }
+    if not applies.all():
+        header["rows"] = np.flatnonzero(applies).tolist()
     numbers = {
         "t": np.array([float(times[i]) for i in kept]),
         "log_snr": np.where(np.isinf(log_snr), np.sign(log_snr) * 1e9, log_snr),

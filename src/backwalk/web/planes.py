@@ -100,12 +100,19 @@ def _grid(view: View, size: int) -> tuple[Array, Array, Array]:
 
 
 def _learned(model: DiffusionModel, view: View, points: Array, log_snr: float) -> tuple[Array, str]:
-    """Return x_0_hat at points of the plane, (m, 2), and what the other coordinates are: absent, or at their mean."""
+    """Return x_0_hat at points of the plane, (m, 2), and what the other coordinates are: absent, or at their mean.
+
+    It is given that a number with atoms is at none of these.
+    """
     k = model.codec.n_encoded
     level, others = torch.tensor(log_snr), "none" if k == 2 else "mean"
     if k > 2 and model.conditions == "any":
         others, level = "absent", torch.full((len(points), k), -math.inf)
         level[:, view.places] = log_snr
+    elif view.blocks:
+        level = torch.full((len(points), k), log_snr)
+    for block in view.blocks:
+        level[:, block.coordinates] = math.inf
     x_0_hat: Tensor = denoised(model, torch.from_numpy(view.rows(points)).float(), level)
     return view.points(x_0_hat.double().cpu().numpy()), others
 

@@ -46,7 +46,11 @@ def rows_file(entry: ModelEntry, request: RowsRequest, suffix: str, folder: Path
 
 
 def conditional(entry: ModelEntry, request: ConditionalRequest) -> dict[str, Any]:
-    """Return the distribution of a column given values of others."""
+    """Return the distribution of a column given values of others.
+
+    In a column whose missing values are generated, that of a number is given that there is a value, and `missing` is
+    the probability that there is none.
+    """
     row = _one_row(entry, {**request.given})
     found = entry.estimator.conditional(
         row, request.column, given=list(request.given), n_draws=_DRAWS, random_state=request.seed
@@ -59,11 +63,12 @@ def conditional(entry: ModelEntry, request: ConditionalRequest) -> dict[str, Any
             "levels": [_cell(level) for level in levels],
             "probabilities": found.weights[0].tolist(),
         }
-    draws = found.points[0]
-    density, edges = np.histogram(draws, bins=_BINS, density=True)
+    draws = found.points[0][~np.isnan(found.points[0])]
+    density, edges = np.histogram(draws, bins=_BINS, density=True) if len(draws) else (np.empty(0), np.empty(1))
     middles = 0.5 * (edges[:-1] + edges[1:])
     record = {
         "column": name,
+        "missing": found.missing[0],
         "mean": found.mean_value[0],
         "quantiles": dict(
             zip(map(str, _QUANTILES), found.quantile_values(np.array(_QUANTILES))[0].tolist(), strict=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backwalk.formatting import as_json
 from backwalk.model import DiffusionModel, column_numbers
-from backwalk.table import NumberColumn, Schema, from_values
+from backwalk.table import AtomsColumn, Block, NumberColumn, Schema, from_values
 from backwalk.web.packing import Limits, common_limits
 from backwalk.web.refusals import Refusal
 
@@ -41,13 +41,32 @@ class View:
         """Whether there is one column, whose points are spread out along the other axis."""
         return self.columns[0] == self.columns[1]
 
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The levels of the columns that are numbers with atoms."""
+        return tuple(
+            block for block in self.model.codec.blocks if block.number is not None and block.column in self.columns
+        )
+
+    def applies(self, z: Any) -> NDArray[np.bool_]:
+        """Return which encoded rows, (n, k), have no atom in the two columns: (n,)."""
+        found = np.ones(len(z), dtype=bool)
+        for block in self.blocks:
+            found &= block.applies(z)
+        return found
+
     def points(self, z: Any) -> Array:
         """Return the two coordinates of encoded rows, (n, k): (n, 2)."""
         return np.asarray(z[:, self.places], dtype=np.float64)
 
     def rows(self, points: Array) -> Array:
-        """Return encoded rows, (m, k), at points of the plane, (m, 2), with other coordinates at their mean, 0."""
+        """Return encoded rows, (m, k), at points of the plane, (m, 2), with other coordinates at their mean, 0.
+
+        The two columns have no atom there.
+        """
         z = np.zeros((len(points), self.model.codec.n_encoded))
+        for block in self.blocks:
+            z[:, block.coordinates] = block.codes[block.continuous]
         z[:, self.places] = points
         return z
 
@@ -85,11 +104,14 @@ class View:
         }
 
     def _in_user_units(self, k: int, places: Array) -> Array:
-        z = np.zeros((len(places), self.model.codec.n_encoded))
+        z = self.rows(np.zeros((len(places), 2)))
         z[:, self.places[k]] = places
         return np.asarray(self.model.codec.decode(z)[:, self.columns[k]])
 
     def _encoded(self, k: int, values: Array) -> Array:
+        column = self.model.codec.columns[self.columns[k]]
+        if isinstance(column, AtomsColumn):  # ticks may be at atoms
+            return np.asarray(column.number.maps.encode(values[:, None])[:, 0])
         rows = np.repeat(self.model.codec.decode(np.zeros((1, self.model.codec.n_encoded))), len(values), axis=0)
         rows[:, self.columns[k]] = values
         return np.asarray(self.model.codec.encode(rows)[:, self.places[k]])

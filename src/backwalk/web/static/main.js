@@ -52,7 +52,7 @@ function showNumbers() {
   if (!box.open || !chain) return;
   const i = chain.index(state.p), axes = chain.header.axes.map((axis) => axis.name);
   const pair = (name, row) => chain.at(name, i, row).map((value) => fixed(value)).join(", ");
-  const rows = Array.from({ length: Math.min(12, chain.size("forward"), chain.n) }, (_, row) => [String(row), pair("forward", row), pair("backward", row), pair("estimate", row)]);
+  const rows = Array.from({ length: Math.min(12, chain.size("forward"), chain.n) }, (_, row) => [String(chain.rowOf(row)), pair("forward", row), pair("backward", row), pair("estimate", row)]);
   byId("numbers-table").replaceChildren(
     el("p", { class: "hint" }, `State ${reading()}. Each cell holds ${axes.join(", ")}, standardised.`),
     tableOf("Twelve particles of the picture", ["row", "forward", "backward", "x̂_0"], rows),

@@ -159,7 +159,7 @@ export const particlePanel = {
   title: "Particle",
   build(root) {
     parts.row = el("input", { type: "number", min: "0", step: "1", id: "row", value: state.row });
-    parts.row.addEventListener("change", () => pick(Math.min(session.chain.n - 1, Math.max(0, Math.round(Number(parts.row.value) || 0)))));
+    parts.row.addEventListener("change", () => pick(Math.min(session.chain.header.n - 1, Math.max(0, Math.round(Number(parts.row.value) || 0)))));
     parts.where = el("p", { id: "particle-where" });
     parts.symbols = el("div", {});
     parts.lines = el("div", { class: "formulas", id: "particle-formulas" });

@@ -63,9 +63,9 @@ async function predict() {
     const shares = answer.levels.map((level, i) => ({ name: shown(level), value: answer.probabilities[i] })).sort((a, b) => b.value - a.value).slice(0, 12);
     blocks.push(shareBars(`Probabilities of ${what}`, shares), tableOf(`Probabilities of ${what}`, ["level", "probability"], shares.map(({ name, value }) => [name, number(value, 3)])));
   } else {
-    if (answer.density) blocks.push(lineChart(`Density of ${what}`, [{ name: "density", class: "loss", points: answer.density }], column, "density", { low: 0 }));
+    if (answer.density?.length) blocks.push(lineChart(`Density of ${what}`, [{ name: "density", class: "loss", points: answer.density }], column, "density", { low: 0 }));
     const quantiles = Array.isArray(answer.quantiles) ? answer.quantiles : Object.entries(answer.quantiles || {});
-    blocks.push(tableOf(`Figures of ${what}`, ["figure", "value"], [["mean", shown(answer.mean)], ...quantiles.map(([share, value]) => [`${number(100 * Number(share), 3)} % quantile`, shown(value)])]));
+    blocks.push(tableOf(`Figures of ${what}`, ["figure", "value"], [...(answer.missing ? [["share that is missing", number(answer.missing, 3)]] : []), ["mean", shown(answer.mean)], ...quantiles.map(([share, value]) => [`${number(100 * Number(share), 3)} % quantile`, shown(value)])]));
   }
   parts.result.replaceChildren(...blocks);
   say(`The distribution of ${what} is shown.`);

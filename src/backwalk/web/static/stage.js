@@ -24,6 +24,15 @@ export class Chain {
     return Math.round(p * (this.k - 1));
   }
 
+  // The place of a row among those that are shown, or -1; and the row at a place.
+  placeOf(row) {
+    return this.header.rows ? this.header.rows.indexOf(row) : row;
+  }
+
+  rowOf(place) {
+    return this.header.rows ? this.header.rows[Math.min(place, this.n - 1)] : place;
+  }
+
   // Small tables have fewer real rows than rows are drawn.
   size(name) {
     return this[name].shape[1];
@@ -201,10 +210,11 @@ export class Stage {
       const others = row === null ? Math.min(N_TRAILS, this.chain.size(name)) : 0;
       for (let r = 0; r < others; r += 1) this.trail(pen, name, p, r, "--trail-ink");
     }
-    if (row !== null && row < this.chain.size(name)) {
+    const at = row === null ? -1 : this.chain.placeOf(row);
+    if (at >= 0 && at < this.chain.size(name)) {
       pen.lineWidth = 1.8;
-      if (trails) this.trail(pen, name, p, row, "--ink");
-      if (!this.marks.length) this.ring(pen, this.place(this.chain.between(name, p, row)), color("--ink"), 6);
+      if (trails) this.trail(pen, name, p, at, "--ink");
+      if (!this.marks.length) this.ring(pen, this.place(this.chain.between(name, p, at)), color("--ink"), 6);
     }
     this.drawMarks(pen);
   }
@@ -331,7 +341,7 @@ export class Stage {
       const distance = dx * dx + dy * dy;
       if (distance < least) [best, least] = [i / 2, distance];
     }
-    return best;
+    return this.chain.rowOf(best);
   }
 
   // The nearest mark within reach of the pointer, or null.
