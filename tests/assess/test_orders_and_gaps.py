@@ -16,6 +16,7 @@ from backwalk.assess.table_baselines import Features
 from backwalk.assess.views import View, kinds_of
 from backwalk.denoiser import Residual
 from backwalk.evaluation import level_index
+from backwalk.inference import ParameterConditional
 from backwalk.inference import conditionals as posteriors
 from backwalk.model import log_density
 from backwalk.streams import Stream
@@ -102,7 +103,18 @@ def test_ranks_are_those_of_parameters_that_always_have_a_value():
     found = posterior_scores(model, rows, [1], stream=Stream(0), n_draws=3)
     assert found.parameters == (2,)
     assert len(found.ranks) == 1
-    assert found.n_pairs == (~np.isnan(rows[:, 1])).sum()
+    assert found.n_pairs == 30
+
+
+def test_missing_data_are_integrated_out_of_densities_as_of_draws():
+    """A model of gaps that are generated conditioned densities on the gap, and draws on nothing."""
+    model, rows = with_generated_gaps(), values(with_generated_gaps(), 30, 2, ("rating",))
+    found = ParameterConditional(model, [1, 2], [0], None).log_prob_paired(rows[:, :1], rows)
+    gap = np.isnan(rows[:, 1])
+    assert 0 < gap.sum() < 30
+    for at, given in ((gap, [2]), (~gap, [1, 2])):
+        own = posteriors.log_density(model, rows[at], given=given, columns=[0]).log_prob.numpy()
+        assert_allclose(found[at], own, rtol=1e-5)
 
 
 def test_rows_with_a_gap_in_a_fixed_set_of_given_columns_are_left_out():

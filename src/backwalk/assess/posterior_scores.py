@@ -76,13 +76,13 @@ def posterior_scores(
     """Return the calibration of the posterior of all other columns, on unseen rows (n, d) in the user's units.
 
     Rows without all parameters are left out; a parameter whose gaps are generated may be missing, but has no ranks, as
-    some of its draws have no value. Rows without all given columns are left out unless the model takes any conditions
-    and the gaps are not generated. None with fewer than two rows.
+    some of its draws have no value. Rows without all given columns are left out unless the model takes any
+    conditions. None with fewer than two rows.
     """
     generated = model.codec.missing_levels
     parameters = [j for j in model.codec.varying if j not in given]
     ranked = [j for j in parameters if j not in generated]
-    needed = ranked + [j for j in given if model.conditions != "any" or j in generated]
+    needed = ranked + [j for j in given if model.conditions != "any"]
     rows = unseen[~np.isnan(unseen[:, needed]).any(axis=1)]
     if len(rows) < 2:
         return None
