@@ -43,14 +43,18 @@ _FEWEST_GIVEN = 10  # real rows that hold a level
 
 
 def predicted_levels(model: DiffusionModel, rows: Rows, block: int) -> Rows:
-    """Return P(level | all other cells) of one block of levels, (n, L), for rows (n, d) in the user's units."""
+    """Return P(level | all other cells) of one column of levels, (n, L), for rows (n, d) in the user's units.
+
+    It is the probability given that the cell is not missing, as the level of a missing cell is left out.
+    """
     codec = model.codec
-    z = torch.from_numpy(codec.encode(rows)).float()
+    z = torch.from_numpy(codec.encode(rows)).float().to(model.denoiser.device)
     known = ~z.isnan()
     known[:, codec.slices[codec.blocks[block].column]] = False
     with torch.no_grad():
         log_p = level_log_probs(model.denoiser, codec.blocks, z, known, block)
-    return np.asarray(log_p.double().softmax(dim=1).numpy())
+    known_levels = torch.from_numpy(~np.isnan(codec.blocks[block].values))
+    return np.asarray(log_p.double().cpu()[:, known_levels].softmax(dim=1).numpy())
 
 
 def level_scores(
@@ -62,10 +66,13 @@ def level_scores(
     """
     kinds, blocks = kinds_of(model.codec), model.codec.blocks
     some = random_rows(unseen, _MOST_ROWS, stream=stream.child("rows"))
-    shown = [i for i, b in enumerate(blocks) if b.continuous is None and b.n_levels <= _MOST_LEVELS]
+    shown = [
+        i for i, b in enumerate(blocks) if b.continuous is None and 2 <= len(kinds[b.column].levels) <= _MOST_LEVELS
+    ]
     with_trees, n_trees = set[int](), 0
-    for i in sorted(shown, key=lambda i: (blocks[i].column != target, blocks[i].n_levels)):
-        n_trees += 1 if blocks[i].n_levels == 2 else blocks[i].n_levels
+    sizes = {i: len(kinds[blocks[i].column].levels) for i in shown}
+    for i in sorted(shown, key=lambda i: (blocks[i].column != target, sizes[i])):
+        n_trees += 1 if sizes[i] == 2 else sizes[i]
         if n_trees > _MOST_TREES:
             break
         with_trees.add(i)
@@ -84,7 +91,7 @@ def level_scores(
                 trees = log_loss(by_trees, level)
         yield LevelScores(
             j,
-            blocks[i].n_levels,
+            sizes[i],
             mean_estimate(own),
             None if frequencies is None else mean_estimate(frequencies),
             None if trees is None else mean_estimate(trees),

@@ -32,7 +32,8 @@ _N_PAIRS, _N_DRAWS = 400, 39
 class PosteriorScores:
     """The calibration of p(parameters | given) on `n_pairs` unseen rows, with `n_draws` draws for each.
 
-    `parameters` and `given` are numbers of columns; `ranks` holds the histogram of each parameter that varies.
+    `parameters` and `given` are numbers of columns; `ranks` holds the histogram of each of the `parameters`, which vary
+    and whose gaps are not generated. Regions are those of all parameters.
     `expected_coverage` is that of highest-density regions, and `tarp` that of regions around random points, which are
     the parameters of other rows.
     """
@@ -74,10 +75,15 @@ def posterior_scores(
 ) -> PosteriorScores | None:
     """Return the calibration of the posterior of all other columns, on unseen rows (n, d) in the user's units.
 
-    Rows without all parameters are left out; None with fewer than two rows.
+    Rows without all parameters are left out; a parameter whose gaps are generated may be missing, but has no ranks, as
+    some of its draws have no value. Rows without all given columns are left out unless the model takes any
+    conditions. None with fewer than two rows.
     """
+    generated = model.codec.missing_levels
     parameters = [j for j in model.codec.varying if j not in given]
-    rows = unseen[~np.isnan(unseen[:, parameters]).any(axis=1)]
+    ranked = [j for j in parameters if j not in generated]
+    needed = ranked + [j for j in given if model.conditions != "any"]
+    rows = unseen[~np.isnan(unseen[:, needed]).any(axis=1)]
     if len(rows) < 2:
         return None
     rows = random_rows(rows, n_pairs, stream=stream.child("rows"))
@@ -92,14 +98,15 @@ def posterior_scores(
     )
     places = [others.index(j) for j in parameters]
     ranks = tuple(
-        rank_histogram(ranks_in_draws(drawn[..., i], truth[:, i], stream=stream.child("ranks", i))) for i in places
+        rank_histogram(ranks_in_draws(drawn[..., i], truth[:, i], stream=stream.child("ranks", i)))
+        for i in map(others.index, ranked)
     )
     codec = Codec(tuple(model.codec.columns[j] for j in parameters))
     points, at = (_coordinates(codec, values[..., places]) for values in (drawn, truth))
     shift = 1 + int(float(stream.child("references").uniform(0, 1, 1)) * (len(rows) - 1))
     nearer = tarp_ranks(points, at, np.roll(at, shift, axis=0), stream=stream.child("tarp"))
     return PosteriorScores(
-        tuple(parameters), tuple(given), len(rows), n_draws, ranks, coverage_curve(levels), coverage_curve(nearer)
+        tuple(ranked), tuple(given), len(rows), n_draws, ranks, coverage_curve(levels), coverage_curve(nearer)
     )
 
 

@@ -137,5 +137,5 @@ def textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
     """Return the prior mismatch of the textbook's schedule on these rows, nats per row; of a table, of its numbers."""
     z = torch.from_numpy(model.codec.encode(rows))
     if model.codec.blocks or bool(z.isnan().any()):
-        z = of_numbers(model.denoiser, model.codec, z)[1]
+        z = of_numbers(model.denoiser, model.codec, z.to(model.denoiser.device))[1].cpu()
     return prior_mismatch(*moments(z), TEXTBOOK)

@@ -91,7 +91,12 @@ def kinds_of(codec: Codec) -> tuple[ColumnKind, ...]:
     kinds = [ColumnKind()] * codec.n_columns
     for block in codec.blocks:
         if block.continuous is None:
-            kinds[block.column] = ColumnKind(tuple(block.values.tolist()), is_ordered=block.codes.shape[1] == 1)
+            is_value = ~np.isnan(block.values)
+            kinds[block.column] = ColumnKind(
+                tuple(block.values[is_value].tolist()),
+                is_ordered=block.codes.shape[1] == 1,
+                generates_gaps=not is_value.all(),
+            )
         else:
             atoms = np.delete(block.values, block.continuous)
             known = tuple(atoms[~np.isnan(atoms)].tolist())

@@ -22,7 +22,7 @@ _MOST_CATEGORIES = 255  # levels of a category in scikit-learn's histogram gradi
 class ColumnKind:
     """The kind of one column.
 
-    - `levels`: the values of a column of levels, ascending; empty for a number.
+    - `levels`: the values of a column of levels, in their order; empty for a number. A missing cell is no level.
     - `is_ordered`: whether the levels have an order, as those of a rating or a count.
     - `atoms`: values that a number takes in many rows.
     - `generates_gaps`: whether missing cells are part of the distribution that is compared. Otherwise statistics use
@@ -50,9 +50,12 @@ def level_index(values: Rows, levels: tuple[float, ...]) -> NDArray[np.intp]:
 
     >>> level_index(np.array([2.0, np.nan, 0.5]), (0.5, 2.0)).tolist()
     [1, -1, 0]
+    >>> level_index(np.array([3.0, 1.0]), (3.0, 1.0, 2.0)).tolist()
+    [0, 1]
     """
     known = np.asarray(levels, dtype=np.float64)
-    index = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    ascending = np.argsort(known)
+    index = ascending[np.minimum(np.searchsorted(known, values, sorter=ascending), len(known) - 1)]
     missing = np.isnan(values)
     unknown = ~missing & (known[index] != values)
     if unknown.any():

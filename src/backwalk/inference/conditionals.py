@@ -66,10 +66,19 @@ class ParameterConditional:
         )
 
     def log_prob_paired(self, theta: Array, rows: Array) -> Array:
-        """Return ln p(theta | x) of parameters, (n, k), each given an observation of its own, (n, d): (n,)."""
-        values = rows.copy()
+        """Return ln p(theta | x) of parameters, (n, k), each given an observation of its own, (n, d): (n,).
+
+        Missing data are integrated out, as in `draws`, in columns whose gaps are generated, too.
+        """
+        values, given = rows.copy(), np.array(self.given, dtype=np.intp)
         values[:, list(self.parameters)] = theta
-        return log_density(self.model, values, given=self.given).log_prob.numpy()
+        absent = np.isnan(rows[:, given]) & np.isin(given, self.model.codec.missing_levels)
+        found = np.empty(len(rows))
+        for pattern in np.unique(absent, axis=0) if absent.any() else np.zeros((1, len(given)), dtype=bool):
+            at = (absent == pattern).all(axis=1)
+            of_pattern = log_density(self.model, values[at], given=given[~pattern].tolist(), columns=self.parameters)
+            found[at] = of_pattern.log_prob.numpy()
+        return found
 
     def log_prior(self, theta: Array) -> Array:
         """Return ln p(theta) of parameters, (n, k): (n,)."""
