@@ -24,22 +24,20 @@ TITLE = "Pooled regressions on tables with gaps"
 TRUTH = np.array([1.0, 1.0, -0.5, 0.8])
 """The intercept and the slopes of x1, x2 and x3."""
 METHODS = ("no gaps", "complete cases", "mean imputation", "chained ridge", "Diffusion", "Diffusion, refitted")
+_STEPS = 100  # of each of the models of `multiple_imputations`
 _WORDS = {
     "no gaps": "the table before cells are removed: the floor",
     "complete cases": "the rows without gaps",
     "mean imputation": "each gap filled by the mean of its column",
     "chained ridge": "scikit-learn's IterativeImputer with sample_posterior, pooled; the truth is linear too",
     "Diffusion": "`impute(n_draws=m)` of one model, pooled by Rubin's rules",
-    "Diffusion, refitted": "`multiple_imputations` by m / 2 models of 100 training steps, pooled",
+    "Diffusion, refitted": f"`multiple_imputations` by m / 2 models of {_STEPS} training steps, pooled",
 }
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows of a table, seconds of a fit (None: it ends by itself), imputed tables, repetitions, shares and methods.
-
-    `steps` are the training steps of each of the models of `multiple_imputations`.
-    """
+    """Rows of a table, seconds of a fit (None: it ends by itself), imputed tables, repetitions, shares and methods."""
 
     n: int
     budget: float | None
@@ -47,7 +45,6 @@ class Sizes:
     n_seeds: int
     shares: tuple[float, ...] = (0.2, 0.5)
     methods: tuple[str, ...] = METHODS
-    steps: int = 100
 
     def __post_init__(self) -> None:
         refuse_unknown("methods", self.methods, list(METHODS))
@@ -119,7 +116,7 @@ def estimated(method: str, complete: pd.DataFrame, rows: pd.DataFrame, sizes: Si
         model = Diffusion(max_time=sizes.budget, random_state=seed, verbose=False).fit(rows)
         tables = model.impute(rows, n_draws=sizes.n_draws, random_state=seed)
     elif method == "Diffusion, refitted":
-        settings = Diffusion(max_steps=sizes.steps, verbose=False)
+        settings = Diffusion(max_steps=_STEPS, verbose=False)
         n_fits = max(2, sizes.n_draws // 2)
         tables = list(multiple_imputations(rows, n_fits, diffusion=settings, random_state=seed))
     else:

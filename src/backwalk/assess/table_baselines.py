@@ -151,9 +151,9 @@ def baseline_code(kind: str, path: str) -> str:
 def _levels_of(block: Block, values: Rows) -> Rows:
     """Return the level of each value of a column, (n,); NaN for a missing value that is no level."""
     if block.continuous is None:
-        known = np.flatnonzero(~np.isnan(block.values))
+        is_missing = np.isnan(block.values)
+        known, missing = np.flatnonzero(~is_missing), np.flatnonzero(is_missing)
         index = level_index(values, tuple(block.values[known].tolist()))
-        missing = np.flatnonzero(np.isnan(block.values))
         return np.where(index < 0, missing[0] if len(missing) else np.nan, known[index])
     level = np.where(np.isnan(values), np.nan, float(block.continuous))
     for k, atom in enumerate(block.values):

@@ -147,11 +147,10 @@ def _completed(model: DiffusionModel, chain: _Chain, tile: tuple[Tensor, Tensor]
     rows, known = draw_levels(model.denoiser, model.codec.blocks, *tile, first_row=first, stream=stream)
     numbers = torch.from_numpy(model.codec.numbers).to(rows.device)
     fixed = known[:, numbers]
-    if bool(fixed.all()):
-        return rows.nan_to_num()
-    of_numbers = chain._replace(denoiser=numbers_given(model, rows, known))
-    x = last_state(_walk(model, of_numbers, first, first + len(rows), stream, len(numbers))).x_t
-    rows[:, numbers] = torch.where(fixed, rows[:, numbers], x)
+    if not bool(fixed.all()):
+        of_numbers = chain._replace(denoiser=numbers_given(model, rows, known))
+        x = last_state(_walk(model, of_numbers, first, first + len(rows), stream, len(numbers))).x_t
+        rows[:, numbers] = torch.where(fixed, rows[:, numbers], x)
     return rows.nan_to_num()
 
 

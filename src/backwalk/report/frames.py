@@ -21,6 +21,7 @@ from backwalk.model import DiffusionModel, walk
 from backwalk.report.axes import limits_of
 from backwalk.report.row_figures import some_rows
 from backwalk.streams import Stream
+from backwalk.table import off_atoms
 
 _LEAST_SHARE = 0.1  # of rows without an atom: at most ten times as many rows are drawn as are shown
 _LEVELS = 2**16 - 1  # a coordinate is sent to the page as an unsigned number of 16 bits
@@ -98,9 +99,7 @@ def chain_frames(
         (state.log_snr, state.x_t.double().cpu().numpy())
         for state in walk(model, 0, math.ceil(len(z) / share), stream=stream.child("backward"))
     ][::-1]
-    applies = np.all(
-        [np.ones(len(states[0][1]), dtype=bool), *(block.applies(states[0][1]) for block in blocks)], axis=0
-    )
+    applies = off_atoms(blocks, states[0][1])
     drawn = np.flatnonzero(applies if applies.any() else ~applies)[: len(z)]
     z, eps = z[: len(drawn)], eps[: len(drawn)]
     kept = sorted({round(i) for i in np.linspace(0, len(states) - 1, n_frames)})

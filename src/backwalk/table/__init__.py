@@ -6,7 +6,7 @@ larger than memory, and `split_table` splits a file's rows.
 """
 
 from backwalk.table.aside import set_aside
-from backwalk.table.blocks import Block
+from backwalk.table.blocks import Block, off_atoms
 from backwalk.table.bounded_columns import BoundedColumn
 from backwalk.table.codec import Codec
 from backwalk.table.column_options import Levels, Number, Option
@@ -74,6 +74,7 @@ __all__ = [
     "match_columns",
     "most_rows",
     "names_in",
+    "off_atoms",
     "only_numbers",
     "read_labels",
     "read_part",

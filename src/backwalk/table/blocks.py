@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,11 +37,18 @@ class Block:
         """The number of levels, L."""
         return len(self.frequencies)
 
-    def applies(self, z: FloatArray) -> NDArray[np.bool_]:
-        """Return which encoded rows, (n, k), have the level `continuous`, at which the number applies: (n,)."""
-        return np.asarray(z[:, self.coordinates].argmax(axis=1) == self.continuous)
-
     @property
     def is_one_hot(self) -> bool:
         """Whether the codes are the unit vectors."""
         return bool(self.codes.shape[0] == self.codes.shape[1] > 1)
+
+
+def off_atoms(blocks: Iterable[Block], z: FloatArray) -> NDArray[np.bool_]:
+    """Return which encoded rows, (n, k), are at no atom of numbers with atoms, whose `blocks` are given: (n,).
+
+    They have the levels `continuous`, at which the numbers apply.
+    """
+    found = np.ones(len(z), dtype=bool)
+    for block in blocks:
+        found &= z[:, block.coordinates].argmax(axis=1) == block.continuous
+    return found

@@ -163,7 +163,7 @@ class Choice:
         self.step, by_row = candidate.step, candidate.by_row
         if self.best is None or not _beats(self.best, by_row):
             self.chosen = candidate
-        if len(by_row) and (self.best is None or float(by_row.mean()) < float(self.best.mean())):
+        if len(by_row) and (self.best is None or candidate.loss < float(self.best.mean())):
             self.best = by_row
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backwalk.formatting import as_json
 from backwalk.model import DiffusionModel, column_numbers
-from backwalk.table import AtomsColumn, Block, NumberColumn, Schema, from_values
+from backwalk.table import AtomsColumn, Block, NumberColumn, Schema, from_values, off_atoms
 from backwalk.web.packing import Limits, common_limits
 from backwalk.web.refusals import Refusal
 
@@ -50,10 +50,7 @@ class View:
 
     def applies(self, z: Any) -> NDArray[np.bool_]:
         """Return which encoded rows, (n, k), have no atom in the two columns: (n,)."""
-        found = np.ones(len(z), dtype=bool)
-        for block in self.blocks:
-            found &= block.applies(z)
-        return found
+        return off_atoms(self.blocks, z)
 
     def points(self, z: Any) -> Array:
         """Return the two coordinates of encoded rows, (n, k): (n, 2)."""
