@@ -2709,6 +2709,30 @@ MUTANTS = (
         "the probability of mixed rows",
         ("test_tables_in_closed_form.py",),
     ),
+    Mutant(
+        "waves of noisy numbers as whole as those of known ones",
+        "denoiser/waves.py",
+        "damping = torch.exp(-0.5 * (c * deviation.unsqueeze(-1)).square())",
+        "damping = torch.exp(-0.0 * (c * deviation.unsqueeze(-1)).square())",
+        "waves of tied numbers",
+        ("denoiser/test_waves.py",),
+    ),
+    Mutant(
+        "derivatives of the waves of another number",
+        "denoiser/waves.py",
+        "by_mean.repeat_interleave(WAVES_A_NUMBER, dim=-1)",
+        "by_mean.repeat_interleave(WAVES_A_NUMBER, dim=-1).flip(-1)",
+        "waves of tied numbers",
+        ("denoiser/test_waves.py",),
+    ),
+    Mutant(
+        "rounded measurements taken for tied numbers",
+        "table/ties.py",
+        "return equal > _MOST_BY_ROUNDING * by_rounding",
+        "return equal > 0.0 * by_rounding",
+        "the choice of tied numbers",
+        ("table/test_ties.py",),
+    ),
     # What the page shows of a chain, a field and a density.
     Mutant(
         "eps_theta with the signal added",

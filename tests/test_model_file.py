@@ -253,6 +253,9 @@ def test_an_index_that_says_another_thing_is_refused(folder):
     [
         (lambda record: record.update(decoder_variance=-1.0), "decoder_variance"),
         (lambda record: record.update(floor=1e200), "floor"),
+        (lambda record: record.update(tied=[0]), "tied"),
+        (lambda record: record.update(tied=[-1]), "tied"),
+        (lambda record: record.update(has_patterns=True, tied=[99]), "tied"),
         (lambda record: record.update(reverse_variance="learned"), "reverse_variance"),
         (lambda record: record.update(extra=1), "extra"),
         (lambda record: record.pop("codec"), "codec"),
@@ -281,7 +284,7 @@ def test_an_index_that_says_another_thing_is_refused(folder):
         (lambda record: record["card"].pop("versions"), "card.versions"),
         (lambda record: record["card"].update(more=1), "card.more"),
     ],
-    ids=range(26),
+    ids=range(29),
 )
 def test_a_hostile_record_is_refused_with_the_reason(copy, alter, message):
     change(copy, record=alter)

@@ -22,6 +22,7 @@ CODEC = Codec(
 )
 SCHEDULE = NoiseSchedule.log_snr_uniform(100, log_snr_max=8.0, log_snr_min=-6.0)
 N = 48
+TIED = int(CODEC.numbers[1])  # of the column with an atom
 
 
 def rows(n, seed=0):
@@ -37,7 +38,8 @@ def rows(n, seed=0):
 
 
 def denoiser(members=2, trained=True):
-    layout = TableLayout(CODEC, JointGaussian.fit(rows(400).numpy(), stream=Stream(0)))
+    gaussian = JointGaussian.fit(rows(400).numpy(), stream=Stream(0))
+    layout = TableLayout(CODEC, gaussian, tied=(TIED, int(CODEC.numbers[-1])))
     made = build_denoiser(
         Residual(12, 2, members), CODEC.n_encoded, schedule=SCHEDULE, floor=0.05, stream=Stream(1), layout=layout
     ).double()

@@ -106,11 +106,11 @@ class GivenLevels:
         f, *slopes = scripted(prediction_and_slopes, x_t.device)(inputs, parameters)
         x_0_hat = x_t.clone()
         x_0_hat[:, numbers] = start.hat(x_t[:, numbers], f).mean(dim=0)
-        scale = self._layout.input_scale[n_levels : n_levels + 2 * len(numbers)]
+        scale = self._layout.input_scale[n_levels : n_levels + self._layout.n_moving]
 
         def push(tangents: Tensor) -> Tensor:
             by_mean, own = start.posterior.push(tangents), tangents[..., numbers]
-            moved = (torch.cat([own * start.seen, by_mean], dim=-1) * scale).expand(members, -1, -1, -1)
+            moved = (start.moved(own, by_mean) * scale).expand(members, -1, -1, -1)
             by_f = scripted(pushed, x_t.device)(moved, slopes, parameters)
             pushed_rows = tangents.clone()
             hat = by_mean + start.scale.unsqueeze(1) * by_f

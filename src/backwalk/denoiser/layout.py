@@ -7,13 +7,14 @@ operations run together. A row of logits, (M,), holds the levels of all blocks, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backwalk.denoiser.waves import WAVES_A_NUMBER
 from backwalk.diffusion import JointGaussian, level_log_posterior
 from backwalk.diffusion.levels import LEAST_NOISE_SQ
 from backwalk.table import Codec
@@ -42,8 +43,9 @@ class TableLayout(nn.Module):
 
     A part is a code of levels or a number (`Codec.parts`).
 
-    `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). Tensors by block
-    are in the order of the groups.
+    `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `tied` are the
+    coordinates of the numbers that a network reads through waves (`waves.py`) as well. Tensors by block are in the
+    order of the groups.
     """
 
     numbers: Tensor  # the coordinates of the numbers, (I,)
@@ -57,8 +59,9 @@ class TableLayout(nn.Module):
     _continuous_levels: Tensor
     _numbers_with_atoms: Tensor
     _codes_of_atoms: Tensor
+    waving: Tensor  # the places of tied numbers among the numbers
 
-    def __init__(self, codec: Codec, gaussian: JointGaussian | None = None) -> None:
+    def __init__(self, codec: Codec, gaussian: JointGaussian | None = None, *, tied: Collection[int] = ()) -> None:
         super().__init__()
         self.k = codec.n_encoded
         self.n_parts = len(codec.parts)
@@ -118,7 +121,11 @@ class TableLayout(nn.Module):
         self._keep("_continuous_levels", np.array(outputs, dtype=np.intp))
         self._keep("_numbers_with_atoms", np.array(numbers, dtype=np.intp))
         self._keep("_codes_of_atoms", np.array(firsts, dtype=np.intp))
-        self.n_inputs = self.n_levels + 2 * self.n_numbers + 2 * self.n_parts
+        self.tied = tuple(sorted(set(tied)))
+        self._keep("waving", np.array([place[coordinate] for coordinate in self.tied], dtype=np.intp))
+        self.n_moving = 2 * self.n_numbers + WAVES_A_NUMBER * len(self.tied)
+        """The number of inputs that change with the noisy numbers, which follow those of the levels."""
+        self.n_inputs = self.n_levels + self.n_moving + 2 * self.n_parts
         """The number of a network's inputs without the noise level, and of its outputs."""
         self.n_outputs = self.n_levels + self.n_numbers
         self._keep("input_scale", self._input_scales([block.frequencies for block in blocks], order))
@@ -137,7 +144,8 @@ class TableLayout(nn.Module):
         of_blocks = [np.full(len(pi), 1.0 - np.square(pi).sum()) for pi in (frequencies[i] for i in order)]
         levels = np.maximum(np.concatenate([np.zeros(0), *of_blocks]), _LEAST_VARIANCE) ** -0.5
         n_inputs = self.n_inputs + 1
-        energy = self.n_blocks + 2.0 * self.n_numbers + 0.5 * self.n_parts + 1.0
+        of_waves = 0.5 * WAVES_A_NUMBER * len(self.tied)
+        energy = self.n_blocks + 2.0 * self.n_numbers + of_waves + 0.5 * self.n_parts + 1.0
         scale = np.concatenate([levels, np.ones(n_inputs - self.n_levels)]) * (n_inputs / energy) ** 0.5
         return np.asarray(scale, dtype=np.float32)
 

@@ -1,7 +1,7 @@
 """What a table's denoiser computes of the numbers before its network: the Gaussian's estimates, and inputs.
 
 The network's inputs are those of the levels (`layout.py`) and then, for all parts: the numbers as far as they are seen,
-their means under the joint Gaussian, which parts are given and absent, and the noise level.
+their means under the joint Gaussian, the waves of tied numbers, which parts are given and absent, and the noise level.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from backwalk.denoiser.layout import TableLayout
+from backwalk.denoiser.waves import Waves, waves
 from backwalk.diffusion import GaussianPosterior, scales
 from backwalk.limits import GREATEST_LEVEL
 
@@ -22,9 +23,10 @@ _MOST_PATTERNS = 0.8  # of rows, whose posteriors are computed once for each pat
 class NumbersStart(NamedTuple):
     """The start of I numbers at points of shape (..., n, k).
 
-    `inputs` are the network's without those of the levels, (..., n, 2 I + 2 J + 1); those that depend on x_t come
-    first. `mean`, `scale`, which is e g, and `a` are of the numbers. `known` marks numbers that are given, `free` those
-    whose level is given as an atom, and `seen` those that are neither absent nor free.
+    `inputs` are the network's without those of the levels, (..., n, .), of which those that depend on x_t come first.
+    `mean`, `scale`, which is e g, and `a` are of the numbers. `known` marks numbers that are given, `free` those whose
+    level is given as an atom, and `seen` those that are neither absent nor free. `waves` are those of tied numbers,
+    whose places among the numbers are `waving`.
     """
 
     inputs: Tensor
@@ -35,6 +37,12 @@ class NumbersStart(NamedTuple):
     known: Tensor
     free: Tensor
     posterior: GaussianPosterior
+    waves: Waves
+    waving: Tensor
+
+    def moved(self, own: Tensor, by_mean: Tensor) -> Tensor:
+        """Return the derivatives of the inputs that depend on x_t, along tangents of x_t and of the means, (..., I)."""
+        return torch.cat([own * self.seen, by_mean, self.waves.push(by_mean[..., self.waving])], dim=-1)
 
     def hat(self, own: Tensor, f: Tensor) -> Tensor:
         """Return x_0_hat of the numbers, (..., I), from x_t and the network's outputs for them."""
@@ -62,16 +70,18 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
         seen[..., places] = of_numbers.masked_fill(free, 0.0)
         noise_sq[..., places] = noise_sq[..., places].masked_fill(free, 1.0)
     posterior = _posterior(layout, seen, noise_sq)
-    mean = posterior.mean(x_t)
+    mean, deviation = posterior.mean(x_t), posterior.deviation()
+    of_tied = waves(mean[..., layout.waving], deviation.expand(mean.shape)[..., layout.waving])
     level_sq = torch.exp(-log_snr).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
     own_sq = level_sq[..., places]
-    scale = posterior.deviation() * torch.sqrt(own_sq / (own_sq + floor**2))
+    scale = deviation * torch.sqrt(own_sq / (own_sq + floor**2))
     of_row = level_sq.masked_fill(known | absent, GREATEST_LEVEL**2).amin(-1, keepdim=True)
     is_seen = seen[..., places] > 0.0
     level = 0.125 * torch.log(of_row + floor**2)
-    inputs = torch.cat([x_t[..., numbers] * is_seen, mean, known.to(x_t), absent.to(x_t), level], dim=-1)
+    moving = [x_t[..., numbers] * is_seen, mean, of_tied.values]
+    inputs = torch.cat([*moving, known.to(x_t), absent.to(x_t), level], dim=-1)
     inputs *= layout.input_scale[layout.n_levels :]
-    return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior)
+    return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior, of_tied, layout.waving)
 
 
 def _posterior(layout: TableLayout, a: Tensor, b_sq: Tensor) -> GaussianPosterior:

@@ -12,9 +12,10 @@ tables, and adds corrections:
   `preconditioning.py`. For data of unit variance without correlation, m = a x_t and e = b. The Gaussian's error is an
   upper bound of the best denoiser's, so F is of order 1 at most.
 
-The network reads q (one-hot where a level is given, the frequencies where it is absent), the numbers and m, the noise
-level, and which parts are given and absent. A number with atoms does not apply at its atoms: once its level is given
-as an atom, the number is absent for the rest, and x_0_hat = a x_t, as for an independent N(0, 1) coordinate.
+The network reads q (one-hot where a level is given, the frequencies where it is absent), the numbers and m, tied numbers
+through waves as well (`waves.py`), the noise level, and which parts are given and absent. A number with atoms does not
+apply at its atoms: once its level is given as an atom, the number is absent for the rest, and x_0_hat = a x_t, as for
+an independent N(0, 1) coordinate.
 
 Training minimises the cross-entropy -ln p(l_0 | x_t) of levels and the weighted squared error of numbers.
 """
@@ -191,7 +192,7 @@ class TableDenoiser(EnsembleDenoiser):
         f, *slopes = scripted(prediction_and_slopes, x_t.device)(inputs, parameters)
         q, p = start.log_q.exp(), self._log_p(start, f).exp()
         value = self._assembled(p, self._numbers_hat(start, x, f[..., layout.n_levels :])).mean(dim=0)
-        n_varying = layout.n_levels + 2 * layout.n_numbers
+        n_varying = layout.n_levels + layout.n_moving
 
         numbers = start.numbers
 
@@ -199,7 +200,7 @@ class TableDenoiser(EnsembleDenoiser):
             by_q = layout.push_posterior(tangents, start.a, start.noise_sq, q)
             by_mean = numbers.posterior.push(tangents)
             own = tangents[..., layout.numbers]
-            moved = torch.cat([q * by_q, own * numbers.seen, by_mean], dim=-1)
+            moved = torch.cat([q * by_q, numbers.moved(own, by_mean)], dim=-1)
             moved = (moved * layout.input_scale[:n_varying]).expand(self.n_members, -1, -1, -1)
             by_f = scripted(pushed, x_t.device)(moved, slopes, parameters)
             probabilities = p.unsqueeze(1)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk.denoiser import EnsembleDenoiser
+from backwalk.denoiser import EnsembleDenoiser, TableDenoiser
 from backwalk.errors import (
     ColumnsSetAsideWarning,
     InvalidInput,
@@ -38,7 +38,7 @@ from backwalk.model import (
 )
 from backwalk.sampling import default_sampler
 from backwalk.streams import Stream
-from backwalk.table import Table
+from backwalk.table import Codec, Table
 from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
 from backwalk.training import History, Trainer
@@ -100,6 +100,7 @@ def fitted(
                 conditions=settings.conditions_for(has_patterns=has_patterns, schema=table.schema),
                 redraw=codec.redraw(table.values),
                 weights=weights,
+                tied=_tied_numbers(codec, table, before),
             )
             found = list(warnings_of(plan, codec, table, z))
             del z  # whose rows the plan holds in another order
@@ -210,6 +211,13 @@ def _chosen(
         counted = weights > 0.0
         table, weights = replace(table, values=table.values[counted]), weights[counted] / weights[counted].mean()
     return chosen_columns(table, settings, weights), weights
+
+
+def _tied_numbers(codec: Codec, table: Table, before: DiffusionModel | None) -> tuple[int, ...]:
+    """Return the coordinates of tied numbers: those of the model `before`, whose weights read them, or of the table."""
+    if before is None:
+        return codec.tied_numbers(table.values)
+    return before.denoiser.layout.tied if isinstance(before.denoiser, TableDenoiser) else ()
 
 
 def _slowness(settings: Settings, n: int, k: int, *, options: CheckpointOptions | None, n_workers: int) -> float:

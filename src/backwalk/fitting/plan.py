@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,11 +115,13 @@ def planned(
     conditions: Conditions = None,
     redraw: Redraw | None = None,
     weights: NDArray[np.float64] | None = None,
+    tied: Collection[int] = (),
 ) -> Plan:
     """Plan a fit to encoded rows, (n, k); the rows drawn by `split` are held out for validation.
 
     `slowness` is the time of a training step here, relative to the reference machine; with a time limit, network and
-    training follow from it. `conditions` are the columns that may be given, and `weights`, (n,), those of the rows.
+    training follow from it. `conditions` are the columns that may be given, and `weights`, (n,), those of the rows;
+    `tied` are the coordinates of tied numbers (`Codec.tied_numbers`).
     Raises InvalidInput before any long work.
     """
     n, k = z.shape
@@ -168,7 +171,7 @@ def planned(
     if settings.shards is not None:
         training = replace(training, shards=settings.shards)
     check_length(training, len(x_0))
-    layout = TableLayout(codec, start) if is_table else None
+    layout = TableLayout(codec, start, tied=tied) if is_table else None
     denoiser = build_denoiser(
         architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"), layout=layout
     )

@@ -83,6 +83,7 @@ def record_of(model: DiffusionModel) -> Record:
             "architecture": _architecture_record(model),
             "has_patterns": isinstance(model.denoiser, TableDenoiser),
             "floor": getattr(model.denoiser, "floor", 0.0),
+            "tied": list(model.denoiser.layout.tied) if isinstance(model.denoiser, TableDenoiser) else [],
             "codec": model.codec.to_dict(),
             "data_schema": model.schema.to_dict(),
             "reverse_variance": model.reverse_variance,
@@ -105,8 +106,8 @@ def least_data_bytes(record: Record) -> int:
     codec = Codec.from_dict(record.codec)
     d, own = codec.n_encoded, record.architecture
     numbers = 0
-    if isinstance(own, ResidualSizes) and record.has_patterns:
-        layout = TableLayout(codec)
+    layout = _layout_of(record, codec)
+    if isinstance(own, ResidualSizes) and layout is not None:
         numbers = own.architecture().n_parameters(layout.n_inputs, layout.n_outputs)
     elif not isinstance(own, OwnNetwork):
         numbers = own.architecture().n_parameters(d)
@@ -152,7 +153,7 @@ def model_of(record: Record, tensors: dict[str, Tensor], own_network: nn.Module 
         raise ModelFileError(f"the codec has {codec.n_columns} columns, but the schema {schema.n_columns}.")
     schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
     d, student = codec.n_encoded, None
-    layout = TableLayout(codec) if record.has_patterns else None
+    layout = _layout_of(record, codec)
     denoiser = _network_of(architecture, d, schedule, record.floor, "denoiser.", tensors, layout)
     if isinstance(record.architecture, OwnNetwork):
         check_answers(denoiser.network, d, record.architecture.answers)
@@ -191,6 +192,14 @@ def model_of(record: Record, tensors: dict[str, Tensor], own_network: nn.Module 
         gaps=tuple(record.gaps),
         student=student,
     )
+
+
+def _layout_of(record: Record, codec: Codec) -> TableLayout | None:
+    """Return the layout of a table, or None for a network of whole rows of numbers."""
+    unknown = set(record.tied) - set(codec.numbers.tolist() if record.has_patterns else ())
+    if unknown:
+        raise ModelFileError(f"tied should hold coordinates of a table's numbers, but holds {min(unknown)}.")
+    return TableLayout(codec, tied=record.tied) if record.has_patterns else None
 
 
 def _architecture_record(model: DiffusionModel) -> dict[str, Any]:

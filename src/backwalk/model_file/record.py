@@ -115,6 +115,7 @@ class Record(_Strict):
     architecture: Annotated[TextbookSizes | ResidualSizes | OwnNetwork, Field(discriminator="kind")]
     has_patterns: bool
     floor: Annotated[float, Field(ge=0, le=1e6)]
+    tied: list[_Count] = []
     codec: dict[str, Any]
     data_schema: dict[str, Any]
     reverse_variance: ReverseVariance

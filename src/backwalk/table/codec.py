@@ -32,6 +32,7 @@ from backwalk.table.families import Family, Redraw, families_of, size
 from backwalk.table.frame import Table
 from backwalk.table.maps import BoolArray
 from backwalk.table.schema import FloatArray
+from backwalk.table.ties import is_tied
 from backwalk.table.whole import WholeTable
 
 _ROWS_PER_REPEAT = 3  # a number counts as repeated from one row in three on
@@ -328,6 +329,20 @@ class Codec:
             if 0.5 * self.columns[j].cell <= float(maps.in_user_units(np.full_like(z, blur), z)[0, 0]):
                 found[j] = float(numbers[most]), float(counts[most] / len(observed))
         return found
+
+    def tied_numbers(self, values: FloatArray) -> tuple[int, ...]:
+        """Return the coordinates of the numbers that are tied in rows, (n, d) in the user's units: see `ties.py`.
+
+        At most 10,000 random rows are looked at. Missing values and atoms do not count.
+        """
+        some, found = rows_looked_at(values, "ties"), []
+        at_atoms = {block.column: block.values for block in self.blocks if block.number is not None}
+        for coordinate in map(int, self.numbers):
+            j = self.column_of(coordinate)
+            x = some[~np.isnan(some[:, j]), j]
+            if is_tied(x[~np.isin(x, at_atoms[j])] if j in at_atoms else x, self.columns[j].cell):
+                found.append(coordinate)
+        return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec as plain JSON values, exactly."""

@@ -1,0 +1,43 @@
+"""Sines and cosines through which networks read tied numbers (`table/ties.py`), damped where these are noisy.
+
+A network of smooth functions learns fine differences of its inputs slowly, a tree at once. It learns them from
+sin(c x) and cos(c x) with large c. Of a noisy number it can know as much as the Gaussian start does, which gives it mean
+m and standard deviation e: the expectation E sin(c x_0) = sin(c m) exp(-c^2 e^2 / 2), and the same of the cosine. Fine
+waves vanish in noise, and are whole where the number is given.
+
+Source: Tancik et al. 2020, "Fourier features let networks learn high frequency functions in low dimensional domains";
+Barron et al. 2021, "Mip-NeRF", for the expectation; Gorishniy et al. 2022, "On embeddings for numerical features in
+tabular deep learning".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+FREQUENCIES = tuple(2.0**k for k in range(8))
+"""c, in radians per encoded unit: half a wave of the last is .025 standard deviations of the number."""
+WAVES_A_NUMBER = 2 * len(FREQUENCIES)
+
+
+class Waves(NamedTuple):
+    """The waves of I numbers, (..., n, `WAVES_A_NUMBER` I), and their derivatives by the numbers' means."""
+
+    values: Tensor
+    slopes: Tensor
+
+    def push(self, by_mean: Tensor) -> Tensor:
+        """Return the derivatives of the waves along tangents, of which those of the means are (..., n, I)."""
+        return self.slopes * by_mean.repeat_interleave(WAVES_A_NUMBER, dim=-1)
+
+
+def waves(mean: Tensor, deviation: Tensor) -> Waves:
+    """Return the waves of numbers with means and standard deviations (..., n, I): see the module's docstring."""
+    c = torch.tensor(FREQUENCIES, dtype=mean.dtype, device=mean.device)
+    damping = torch.exp(-0.5 * (c * deviation.unsqueeze(-1)).square())
+    angle = c * mean.unsqueeze(-1)
+    sine, cosine = damping * torch.sin(angle), damping * torch.cos(angle)
+    values, slopes = torch.cat([sine, cosine], dim=-1), torch.cat([c * cosine, -c * sine], dim=-1)
+    return Waves(values.flatten(-2), slopes.flatten(-2))
