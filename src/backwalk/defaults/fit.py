@@ -44,6 +44,7 @@ class FitRules:
     - Weight decay: `decayed_rows` / n, within `least_decay`..`most_decay`.
     - Decay of the input and output layers: `outer_decay`.
     - Held-out rows: a tenth, at most sqrt(10 n), 1,000, and the larger of `held_out_share` n and `held_out_rows`.
+    - A run of the usual length ends early after `patience` validations in a row with overfitted weights.
     - Products in bfloat16: from `bfloat16_width` units on, on devices where they are fast.
     - `step_seconds`: a training step of one member at the largest batch and `least_width`, on two cores of 2024;
       `narrow_step_seconds` for fewer than `narrow_rows` rows.
@@ -76,6 +77,7 @@ class FitRules:
     outer_decay: float = 0.0
     held_out_share: float
     held_out_rows: int = 0
+    patience: int | None = None
     bfloat16_width: float = math.inf
     step_seconds: float
     narrow_step_seconds: float = 0.0
@@ -194,6 +196,7 @@ def default_training(
         hidden_rate=rules.hidden_rate * haste**0.5,
         weight_decay=float(np.clip(rules.decayed_rows / n, rules.least_decay, rules.most_decay)),
         outer_decay=rules.outer_decay,
+        patience=rules.patience if max_steps is None and max_time is None else None,
         bfloat16=is_wide and has_fast_bfloat16(device),
     )
 

@@ -13,6 +13,7 @@ from backwalk.table import Codec
 from backwalk.training import Shares
 
 _STEPS_PER_ROOT, _MOST_STEPS = 5.0, 1600  # of levels alone
+_LEAST_STEPS, _PATIENCE = 1200, 5  # small tables learn for long, or overfit and end
 _DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 600.0, 0.3, 2.0
 _START = 1.6  # seconds of a step with the exact start, over those of the network alone
 
@@ -32,6 +33,8 @@ def table_rules(codec: Codec, n: int) -> FitRules:
     return replace(
         HIGH,
         steps_per_root=_STEPS_PER_ROOT + of_numbers * (HIGH.steps_per_root - _STEPS_PER_ROOT),
+        least_steps=_LEAST_STEPS,
+        patience=_PATIENCE,
         most_steps=round(_MOST_STEPS + of_numbers * (HIGH.most_steps - _MOST_STEPS)),
         most_members=8,
         outer_decay=min(max(_DECAYED_ROWS / n, _LEAST_DECAY * (1.0 - of_numbers)), _MOST_DECAY),

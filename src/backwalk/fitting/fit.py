@@ -172,6 +172,8 @@ def fitted(
             if trainer.step == trainer.max_steps
             else "callback"
             if trainer.stopped
+            else "overfitting"
+            if trainer.overfits
             else "time limit"
         )
         if leads and stopped_by == "time limit" and trainer.step < min(plan.usual_steps // 2, plan.sound_steps):

@@ -104,7 +104,7 @@ class _Card(_Strict):
     n_parameters: _Count
     steps_taken: _Count
     usual_steps: _Count
-    stopped_by: Literal["steps", "time limit", "callback", "divergence"]
+    stopped_by: Literal["steps", "time limit", "overfitting", "callback", "divergence"]
     versions: dict[_Text, _Text]
     fit_seconds: _NonNegative = 0.0
 

@@ -28,6 +28,8 @@ class Training:
     `decay`: after a short warm-up the rates fall to 0 along a half cosine, and Adam's beta_2 is 0.99. Otherwise rates
     are constant and beta_2 is 0.999, its authors' default.
     `levels`: "log_normal", or "chain" for t uniform on 1..n_steps with L_simple as loss.
+    `patience`: end the run early, once the newest weights have been worse on the held-out rows than the best, by a
+    standard error of the difference, at this many validations in a row; there are twenty in a run. None trains on.
     `shards`: cut each member's batch into this many shards, whose gradients are added in a fixed order, so that more
     threads or workers than members can share a step. None follows from the sizes; other values change the last bits.
     """
@@ -43,10 +45,11 @@ class Training:
     ema_width: float | None = 0.05
     decay: bool = True
     levels: str = "log_normal"
+    patience: int | None = None
     shards: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_steps", "n_epochs", "shards"):
+        for name in ("batch_size", "max_steps", "n_epochs", "patience", "shards"):
             value = getattr(self, name)
             if value is None and name != "batch_size":
                 continue

@@ -121,8 +121,16 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether training is over: all steps are taken, or only the time to validate the last weights is left."""
-        return self.diverged or self._pace.is_over(self.step, self.seconds)
+        """Whether training is over: all steps are taken, only the time to validate the last weights is left, or the
+        network overfits (`Training.patience`).
+        """
+        return self.diverged or self.overfits or self._pace.is_over(self.step, self.seconds)
+
+    @property
+    def overfits(self) -> bool:
+        """Whether the newest weights have been worse than the best for as long as `Training.patience` allows."""
+        patience = self.training.patience
+        return patience is not None and self._choice.n_worse >= patience
 
     def run(self) -> Generator[Progress]:
         """Train to the end, yielding after every step, and put the chosen weights into the denoiser.

@@ -84,7 +84,9 @@ def choice_state(choice: Choice) -> TrainerState:
         tensors |= {"chosen.by_row": chosen.by_row, **numbered("chosen", chosen.weights)}
     if choice.best is not None:
         tensors["best.by_row"] = choice.best.clone()  # it may be that of the chosen weights
-    return TrainerState(tensors, {} if chosen is None else {"chosen": chosen.step, "last": choice.step})
+    return TrainerState(
+        tensors, {} if chosen is None else {"chosen": chosen.step, "last": choice.step, "worse": choice.n_worse}
+    )
 
 
 def restored_choice(state: TrainerState, like: list[Tensor], n_validation: int, step: int) -> Choice:
@@ -105,6 +107,7 @@ def restored_choice(state: TrainerState, like: list[Tensor], n_validation: int, 
     fill(own, state.tensors)
     choice.step = whole_number(state.record["last"], "the step of the last weights", step)
     chosen = whole_number(state.record["chosen"], "the step of the chosen weights", choice.step)
+    choice.n_worse = whole_number(state.record["worse"], "the number of worse weights")
     choice.chosen = Candidate(chosen, by_row, weights)
     if not choice.chosen.is_finite or (choice.best is not None and not bool(choice.best.isfinite().all())):
         raise ValueError("the chosen weights and their losses should be finite")

@@ -25,6 +25,7 @@ from backwalk.training.workers import ALONE, Workers
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
 _LEAST_LEAD = 0.5  # of the best weights over newer ones, in standard errors
+_LEAD_OF_OVERFITTING = 1.0
 _ROWS_AT_ONCE = 1024  # a cache holds their activations
 
 
@@ -150,27 +151,33 @@ class Choice:
     """The choice among candidates, which come one after another.
 
     `chosen` is the newest that the best so far does not beat, and `best` the loss of that one on each held-out row.
-    What is beaten now is never chosen later: only newer ones are. `step` is that of the last candidate.
+    What is beaten now is never chosen later: only newer ones are. `step` is that of the last candidate, and `n_worse`
+    the number of candidates in a row, up to the last, that the best beats by a whole standard error.
     """
 
     def __init__(self) -> None:
         self.chosen: Candidate | None = None
         self.best: Tensor | None = None
-        self.step = 0
+        self.step = self.n_worse = 0
 
     def consider(self, candidate: Candidate) -> None:
         """Add the newest candidate."""
         self.step, by_row = candidate.step, candidate.by_row
-        if self.best is None or not _beats(self.best, by_row):
+        lead = -math.inf if self.best is None else _lead(self.best, by_row)
+        if lead <= _LEAST_LEAD:
             self.chosen = candidate
+        self.n_worse = self.n_worse + 1 if lead > _LEAD_OF_OVERFITTING else 0
         if len(by_row) and (self.best is None or candidate.loss < float(self.best.mean())):
             self.best = by_row
 
 
-def _beats(best: Tensor, by_row: Tensor) -> bool:
-    """Return whether losses on each row, (m,), are worse than the best by half a standard error of the difference."""
+def _lead(best: Tensor, by_row: Tensor) -> float:
+    """Return by how much losses on each row, (m,), are worse than the best, in standard errors of the difference.
+
+    A single row has no standard error, and equal losses no lead: -inf.
+    """
     worse_by = by_row - best
-    if len(worse_by) < 2:
-        return False  # a single row has no standard error
+    if len(worse_by) < 2 or not float(worse_by.mean()):
+        return -math.inf
     standard_error = float(worse_by.std()) / math.sqrt(len(worse_by))
-    return float(worse_by.mean()) > _LEAST_LEAD * standard_error
+    return float(worse_by.mean()) / standard_error if standard_error else math.copysign(math.inf, worse_by.mean())
