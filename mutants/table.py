@@ -2206,6 +2206,14 @@ MUTANTS = (
         ("training/test_loop.py",),
     ),
     Mutant(
+        "weights as good as the best that do not end a row of worse ones",
+        "training/validation.py",
+        "self.n_worse + 1 if lead > _LEAD_OF_OVERFITTING else 0",
+        "self.n_worse + 1 if lead > _LEAD_OF_OVERFITTING else self.n_worse",
+        "the end of a run that overfits",
+        ("training/test_loop.py",),
+    ),
+    Mutant(
         "a mean over other rows' points",
         "training/validation.py",
         ".reshape(-1, self.n_rows).sum(0)",

@@ -371,3 +371,6 @@ def test_the_more_columns_are_numbers_the_more_rows_and_steps_train_them():
     assert [rule.steps_per_root for rule in rules] == sorted(rule.steps_per_root for rule in rules)
     assert [rule.outer_decay for rule in rules] == sorted((rule.outer_decay for rule in rules), reverse=True)
     assert table_rules(tables[0], 100).outer_decay == 2.0
+    lengths = {"max_steps": 7}, {"max_time": 7.0}, {}
+    assert [default_training(100, 4, **length, rules=rules[0]).patience for length in lengths] == [None, None, 5]
+    assert default_training(100, 4).patience is None

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from backwalk.defaults import reference_step_seconds
 from backwalk.denoiser import Residual
@@ -19,6 +20,7 @@ from backwalk.streams import Stream
 from backwalk.table import Codec, NumberColumn
 from backwalk.training import Trainer, loop
 from backwalk.training.checkpoint import checkpoint_slowness
+from backwalk.training.validation import Validation
 
 
 def tiny(**settings):
@@ -79,6 +81,18 @@ def test_a_fit_that_the_time_limit_cuts_short_says_so_and_warns_where_it_is_far_
 def test_a_fit_that_takes_its_steps_is_stopped_by_them(rows):
     card = tiny(max_time=1000.0).fit(rows).model_.card
     assert (card["stopped_by"], card["usual_steps"], card["steps_taken"]) == ("steps", 3, 3)
+
+
+def test_a_small_table_ends_when_it_overfits_unless_its_length_is_given(monkeypatch):
+    frame = pd.DataFrame({"class": ["a", "b"] * 20, "size": np.random.default_rng(0).normal(size=40)})
+    losses = itertools.count()
+    monkeypatch.setattr(Validation, "by_row", lambda *_: torch.full((4,), float(next(losses)), dtype=torch.float64))
+    model = Diffusion(n_steps=10, denoiser=Residual(4, 1), random_state=0, verbose=False)
+    card = model.fit(frame).model_.card
+    assert (card["stopped_by"], card["usual_steps"], card["steps_taken"]) == ("overfitting", 1200, 360)
+    assert (model.history_.n_steps, model.history_.chosen_step) == (360, 60)
+    card = model.set_params(max_steps=40).fit(frame).model_.card
+    assert (card["stopped_by"], card["steps_taken"]) == ("steps", 40)
 
 
 def test_a_slow_machine_trains_fewer_networks(slow):

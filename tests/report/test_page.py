@@ -187,9 +187,13 @@ def test_the_losses_are_named():
     text = training_section(of_notebook).blocks[0].text
     assert "L_simple = |ε − ε_θ|²" in text
     assert "held-out" not in text
-    card = {**model().card, "stopped_by": "time limit", "usual_steps": 1200}
-    stopped = Context(fidelity(), replace(model(), card=card), context().frames)
-    assert "40 steps of about 1,200, when its time limit ended" in training_section(stopped).blocks[0].text
+    for stopped_by, words in (
+        ("time limit", "40 steps of about 1,200, when its time limit ended"),
+        ("overfitting", "40 steps of 1,200, as later weights were worse on held-out rows"),
+    ):
+        card = {**model().card, "stopped_by": stopped_by, "usual_steps": 1200}
+        stopped = Context(fidelity(), replace(model(), card=card), context().frames)
+        assert words in training_section(stopped).blocks[0].text
 
 
 def test_ids_differ():

@@ -205,6 +205,63 @@ def test_what_is_validated_are_the_averaged_weights():
     assert history.validation_loss[-1] == pytest.approx(float(again.mean()), rel=1e-6)
 
 
+def told_losses(monkeypatch, losses):
+    """Let the looks of runs find these losses, one after the other, and the last for ever."""
+    left, rows = list(losses), torch.ones(len(X_VALIDATION), dtype=torch.float64)
+    monkeypatch.setattr(Validation, "by_row", lambda *_: rows * (left.pop(0) if left[1:] else left[0]))
+
+
+PATIENT = Training(max_steps=100, batch_size=16, learning_rate=0.01, patience=3)  # a look in five steps
+
+
+@pytest.mark.parametrize(
+    ("losses", "steps", "chosen"),
+    [
+        ([5.0, 4.0, 3.0, 4.0, 4.0, 4.0, 9.0], 30, 15),
+        ([5.0, 4.0, 3.0, 4.0, 4.0, 2.0, 4.0, 4.0, 4.0, 9.0], 45, 30),  # a better one starts the count anew
+        ([3.0, 4.0, 4.0, 3.0, 4.0, 4.0, 4.0, 1.0], 35, 20),  # and so does one that is as good
+        ([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0], 100, 100),
+    ],
+)
+def test_a_patient_run_ends_when_it_overfits_and_keeps_its_best_weights(monkeypatch, losses, steps, chosen):
+    told_losses(monkeypatch, losses)
+    run = trainer(PATIENT, x_validation=X_VALIDATION)
+    told = list(run.run())
+    assert (told[-1].step, told[-1].share, run.history().chosen_step) == (steps, 1.0, chosen)
+    assert run.done
+    assert run.overfits == (steps < 100)
+
+
+def test_a_run_without_patience_or_held_out_rows_takes_all_steps(monkeypatch):
+    assert len(list(trainer(PATIENT).run())) == 100
+    told_losses(monkeypatch, [1.0, 2.0])
+    assert len(list(trainer(x_validation=X_VALIDATION).run())) == 25
+
+
+def test_worse_by_less_than_a_standard_error_is_not_overfitting():
+    best, choice = torch.zeros(100, dtype=torch.float64), Choice()
+    choice.consider(Candidate(1, best, []))
+    noise = torch.linspace(-1.0, 1.0, 100, dtype=torch.float64)
+    of_mean = float(noise.std()) / 10.0
+    for step, lead, n_worse in ((2, 0.9, 0), (3, 1.1, 1), (4, 1.1, 2), (5, 0.9, 0)):
+        choice.consider(Candidate(step, noise + lead * of_mean, []))
+        assert choice.n_worse == n_worse
+
+
+def test_a_resumed_run_keeps_its_patience(monkeypatch):
+    told_losses(monkeypatch, [3.0, 4.0])
+    whole = trainer(PATIENT, x_validation=X_VALIDATION)
+    assert len(list(whole.run())) == 20
+    told_losses(monkeypatch, [3.0, 4.0])
+    first, second = (trainer(PATIENT, x_validation=X_VALIDATION, denoiser=untrained()) for _ in range(2))
+    for progress in first.run():
+        if progress.step == 17:
+            second.restore(first.state())
+            break
+    assert [progress.step for progress in second.run()] == [18, 19, 20]
+    assert equal(weights(second.denoiser), weights(whole.denoiser))
+
+
 class Clock:
     """A clock that goes on by a second a step and by so many a look, and a run that goes by it."""
 

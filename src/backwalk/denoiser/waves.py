@@ -1,9 +1,9 @@
 """Sines and cosines through which networks read tied numbers (`table/ties.py`), damped where these are noisy.
 
 A network of smooth functions learns fine differences of its inputs slowly, a tree at once. It learns them from
-sin(c x) and cos(c x) with large c. Of a noisy number it can know as much as the Gaussian start does, which gives it mean
-m and standard deviation e: the expectation E sin(c x_0) = sin(c m) exp(-c^2 e^2 / 2), and the same of the cosine. Fine
-waves vanish in noise, and are whole where the number is given.
+sin(c x) and cos(c x) with large c. Of a noisy number it can know as much as the Gaussian start does, which gives it
+mean m and standard deviation e: the expectation E sin(c x_0) = sin(c m) exp(-c^2 e^2 / 2), and the same of the cosine.
+Fine waves vanish in noise, and are whole where the number is given.
 
 Source: Tancik et al. 2020, "Fourier features let networks learn high frequency functions in low dimensional domains";
 Barron et al. 2021, "Mip-NeRF", for the expectation; Gorishniy et al. 2022, "On embeddings for numerical features in
