@@ -44,7 +44,8 @@ class FitRules:
     - Weight decay: `decayed_rows` / n, within `least_decay`..`most_decay`.
     - Decay of the input and output layers: `outer_decay`.
     - Held-out rows: a tenth, at most sqrt(10 n), 1,000, and the larger of `held_out_share` n and `held_out_rows`.
-    - A run of the usual length ends early after `patience` validations in a row with overfitted weights.
+    - With `patience`, a run without a time limit takes at least `patient_steps` steps, but ends after `patience`
+      validations in a row with overfitted weights.
     - Products in bfloat16: from `bfloat16_width` units on, on devices where they are fast.
     - `step_seconds`: a training step of one member at the largest batch and `least_width`, on two cores of 2024;
       `narrow_step_seconds` for fewer than `narrow_rows` rows.
@@ -78,6 +79,7 @@ class FitRules:
     held_out_share: float
     held_out_rows: int = 0
     patience: int | None = None
+    patient_steps: int = 0
     bfloat16_width: float = math.inf
     step_seconds: float
     narrow_step_seconds: float = 0.0
@@ -137,7 +139,7 @@ def fit_rules(d: int) -> FitRules:
 
 
 def usual_steps(n: int, d: int, rules: FitRules | None = None) -> int:
-    """Return the training steps of a fit to n rows in R^d without a time limit."""
+    """Return the training steps of a fit to n rows in R^d that nothing but its length ends."""
     rules = rules or fit_rules(d)
     return int(np.clip(rules.steps_per_root * math.sqrt(n), rules.least_steps, rules.most_steps))
 
@@ -223,10 +225,9 @@ def reference_step_seconds(n: int, d: int, rules: FitRules | None = None) -> flo
 
 def _members_and_steps(n: int, d: int, max_time: float | None, slowness: float, rules: FitRules) -> tuple[int, int]:
     """Return the members of the ensemble and the training steps of each, as `FitRules` describes."""
-    steps = usual_steps(n, d, rules)
-    has_few_rows = n <= rules.few_rows
+    steps, has_few_rows = usual_steps(n, d, rules), n <= rules.few_rows
     if max_time is None:
-        return 4 if has_few_rows else 2, steps
+        return 4 if has_few_rows else 2, max(steps, rules.patient_steps)
     start = rules.timed_members if has_few_rows else 2
     affordable = max_time / (slowness * reference_step_seconds(n, d, rules))
     wanted = start * math.sqrt(affordable / (start * steps))

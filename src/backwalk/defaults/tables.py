@@ -13,7 +13,7 @@ from backwalk.table import Codec
 from backwalk.training import Shares
 
 _STEPS_PER_ROOT, _MOST_STEPS = 5.0, 1600  # of levels alone
-_LEAST_STEPS, _PATIENCE = 1200, 5  # small tables learn for long, or overfit and end
+_PATIENCE, _PATIENT_STEPS = 5, 1200  # small tables learn for long, or overfit and end
 _DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 600.0, 0.3, 2.0
 _START = 1.6  # seconds of a step with the exact start, over those of the network alone
 
@@ -22,9 +22,9 @@ def table_rules(codec: Codec, n: int) -> FitRules:
     """Return the rules of a fit to n encoded rows of a table.
 
     Cross-entropies of levels overfit in fewer steps than errors of numbers, so that time buys members instead, and the
-    input and output layers decay, the more the fewer the rows. Numbers take as many steps as in tables of numbers
-    alone; between the two the rules follow the share of columns that are numbers. A step takes longer, as the network
-    reads every level and gives a logit to each.
+    input and output layers decay, the more the fewer the rows. Without a time limit a run is long, and ends when it
+    overfits. Numbers take as many steps as in tables of numbers alone; between the two the rules follow the share of
+    columns that are numbers. A step takes longer, as the network reads every level and gives a logit to each.
     """
     of_numbers = _share_of_numbers(codec)
     n_levels = sum(_levels_in_a_step(block.n_levels) for block in codec.blocks)
@@ -33,8 +33,8 @@ def table_rules(codec: Codec, n: int) -> FitRules:
     return replace(
         HIGH,
         steps_per_root=_STEPS_PER_ROOT + of_numbers * (HIGH.steps_per_root - _STEPS_PER_ROOT),
-        least_steps=_LEAST_STEPS,
         patience=_PATIENCE,
+        patient_steps=_PATIENT_STEPS,
         most_steps=round(_MOST_STEPS + of_numbers * (HIGH.most_steps - _MOST_STEPS)),
         most_members=8,
         outer_decay=min(max(_DECAYED_ROWS / n, _LEAST_DECAY * (1.0 - of_numbers)), _MOST_DECAY),

@@ -163,11 +163,14 @@ def planned(
     of_before = None if before is None else before.architecture
     max_steps, max_time = settings.max_steps, settings.max_time
     rules = table_rules(codec, len(x_0)) if is_table else fit_rules(k)
+    if not n_validation:  # nothing would show that the network overfits
+        rules = replace(rules, patience=None, patient_steps=0)
     usual = default_architecture(len(x_0), k, max_time, max_steps, slowness=slowness, rules=rules)
     architecture = settings.denoiser or of_before or usual
     training = settings.training or default_training(
         len(x_0), k, max_steps, max_time, architecture, device, slowness=slowness, rules=rules
     )
+    only_time_ends_it = max_time is not None and max_steps is None and settings.training is None
     if settings.shards is not None:
         training = replace(training, shards=settings.shards)
     check_length(training, len(x_0))
@@ -187,7 +190,7 @@ def planned(
         denoiser.to(device),
         covariance,
         prior_mismatch(mean, covariance, schedule),
-        training.steps_for(len(x_0)) if settings.training else settings.max_steps or usual_steps(len(x_0), k, rules),
+        usual_steps(len(x_0), k, rules) if only_time_ends_it else training.steps_for(len(x_0)),
         rules.sound_steps,
         codec,
         None if redraw is None else redraw.of(trained),
