@@ -101,6 +101,13 @@ def test_members_learn_apart_where_two_threads_have_equally_many_and_no_fewer_th
     assert len(learners._learners) == apart
 
 
+@pytest.mark.parametrize(("batch_size", "learners"), [(511, 1), (512, 2)])
+def test_members_of_a_small_table_learn_together(monkeypatch, batch_size, learners):
+    made = rough(members=2)
+    monkeypatch.setattr(type(made), "has_many_operations", True)
+    assert len(EnsembleLearner(made, replace(PLAN, batch_size=batch_size))._learners) == learners
+
+
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_torchscript_moves_what_python_moves(bfloat16, weight_decay):

@@ -72,6 +72,7 @@ class TableDenoiser(EnsembleDenoiser):
 
     network: ResidualNetwork
     has_fixed_operations = False
+    has_many_operations = True
 
     def __init__(
         self,

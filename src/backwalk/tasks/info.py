@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backwalk.datasets import DENSITIES
+from backwalk.denoiser import TableDenoiser
 from backwalk.errors import BackwalkError
 from backwalk.estimator import Diffusion
 from backwalk.fitting import checked_settings, chosen_columns, chosen_within, read_rows
@@ -35,6 +36,7 @@ def _of_model(path: str) -> dict[str, Any]:
         "model": path,
         "columns": facts_of_codec(model.schema, model.codec),
         **({"set_aside": list(model.schema.set_aside)} if model.schema.set_aside else {}),
+        **_tied(model),
         "missing": "generated" if model.codec.missing_levels else "absent",
         "conditions": _conditions(model),
         "network": repr(model.architecture),
@@ -78,6 +80,13 @@ def _of_table(path: str) -> dict[str, Any]:
     except BackwalkError as error:
         return {**facts, "cannot_be_fitted": str(error), "columns": columns}
     return {**facts, "columns": [{**each, **kinds.get(each["name"], {})} for each in columns]}
+
+
+def _tied(model: DiffusionModel) -> dict[str, Any]:
+    """Return the columns whose values the network tells apart exactly, if there are any (`table/ties.py`)."""
+    tied = model.denoiser.layout.tied if isinstance(model.denoiser, TableDenoiser) else ()
+    names = [model.schema.names[model.codec.column_of(coordinate)] for coordinate in tied]
+    return {"told_apart_by_value": names} if names else {}
 
 
 def _of_files(path: str) -> dict[str, Any]:
