@@ -2736,8 +2736,16 @@ MUTANTS = (
     Mutant(
         "rounded measurements taken for tied numbers",
         "table/ties.py",
-        "return equal > _MOST_BY_ROUNDING * by_rounding",
-        "return equal > 0.0 * by_rounding",
+        "<= _MOST_BY_ROUNDING * _pairs_by_rounding(",
+        "<= 0.0 * _pairs_by_rounding(",
+        "the choice of tied numbers",
+        ("table/test_ties.py",),
+    ),
+    Mutant(
+        "numbers of several precisions taken for tied ones",
+        "table/ties.py",
+        "alike.max() < _LARGEST_SHARE_OF_A_GAP * len(gaps)",
+        "alike.max() < 2.0 * len(gaps)",
         "the choice of tied numbers",
         ("table/test_ties.py",),
     ),

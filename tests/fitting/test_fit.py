@@ -17,7 +17,7 @@ from backwalk.fitting import checked_settings, speed
 from backwalk.fitting import fit as module
 from backwalk.fitting.plan import planned
 from backwalk.streams import Stream
-from backwalk.table import Codec, NumberColumn
+from backwalk.table import Codec, NumberColumn, as_table
 from backwalk.training import Trainer, loop
 from backwalk.training.checkpoint import checkpoint_slowness
 from backwalk.training.validation import Validation
@@ -84,15 +84,25 @@ def test_a_fit_that_takes_its_steps_is_stopped_by_them(rows):
 
 
 def test_a_small_table_ends_when_it_overfits_unless_its_length_is_given(monkeypatch):
-    frame = pd.DataFrame({"class": ["a", "b"] * 20, "size": np.random.default_rng(0).normal(size=40)})
+    frame = pd.DataFrame({"class": ["a", "b"] * 30, "size": np.random.default_rng(0).normal(size=60)})
     losses = itertools.count()
-    monkeypatch.setattr(Validation, "by_row", lambda *_: torch.full((4,), float(next(losses)), dtype=torch.float64))
+    monkeypatch.setattr(Validation, "by_row", lambda *_: torch.full((6,), float(next(losses)), dtype=torch.float64))
     model = Diffusion(n_steps=10, denoiser=Residual(4, 1), random_state=0, verbose=False)
     card = model.fit(frame).model_.card
     assert (card["stopped_by"], card["usual_steps"], card["steps_taken"]) == ("overfitting", 1200, 360)
     assert (model.history_.n_steps, model.history_.chosen_step) == (360, 60)
     card = model.set_params(max_steps=40).fit(frame).model_.card
     assert (card["stopped_by"], card["steps_taken"]) == ("steps", 40)
+
+
+@pytest.mark.parametrize(("n_held_out", "usual_steps", "patience"), [(0, 400, None), (4, 400, None), (5, 1200, 5)])
+def test_few_held_out_rows_give_no_patience(n_held_out, usual_steps, patience):
+    frame = pd.DataFrame({"class": ["a", "b"] * 20, "size": np.random.default_rng(0).normal(size=40)})
+    given = checked_settings(Diffusion(validation_fraction=n_held_out / 40).get_params(deep=False))
+    table = as_table(frame)
+    codec = Codec.fit(table, levels=True)
+    plan = planned(codec.encode(table.values), given, Stream(0), None, Stream(0), codec=codec)
+    assert (plan.training.max_steps, plan.training.patience) == (usual_steps, patience)
 
 
 def test_a_slow_machine_trains_fewer_networks(slow):

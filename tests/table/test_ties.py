@@ -3,58 +3,98 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_diabetes, load_iris
 
 from backwalk.table import Codec, as_table
-from backwalk.table.ties import is_tied
+from backwalk.table.ties import distinct_rows, is_tied
 
-RNG = np.random.default_rng(5)
-DESIGN = RNG.normal(size=150).round(3)  # settings of an experiment, each used in several rows
+
+def design(n, *, n_values=150, seed=5, digits=3):
+    """Settings of an experiment, each of which is used in several rows."""
+    generator = np.random.default_rng(seed)
+    return generator.choice(generator.normal(size=n_values).round(digits), size=n)
 
 
 @pytest.mark.parametrize("n", [60, 600, 6_000, 60_000])
 @pytest.mark.parametrize("digits", [0, 1, 2, 3])
 @pytest.mark.parametrize("draw", ["normal", "exponential", "uniform"])
-def test_rounded_measurements_are_not_tied(n, digits, draw):
+@pytest.mark.parametrize("unit", [1.0, 2.54, 1e-300, 1e300])
+def test_rounded_measurements_are_not_tied_in_any_unit(n, digits, draw, unit):
     x = getattr(np.random.default_rng(n + digits), draw)(size=n).round(digits)
-    assert not is_tied(x, 10.0**-digits)
+    assert not is_tied(unit * x)
+    assert not is_tied((x - 32.0) * 5.0 / 9.0)
 
 
-def test_measurements_that_some_rounded_to_half_of_the_digits_are_not_tied():
-    x = RNG.normal(size=20_000)
-    assert not is_tied(np.where(RNG.random(20_000) < 0.3, x.round(2), x.round(3)), 1e-3)
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize(("coarse", "fine"), [(1, 2), (1, 3), (2, 3)])
+def test_measurements_of_which_some_are_rounded_more_are_not_tied(share, coarse, fine):
+    generator = np.random.default_rng(7)
+    x = generator.normal(size=20_000)
+    assert not is_tied(np.where(generator.random(20_000) < share, x.round(coarse), x.round(fine)))
 
 
-@pytest.mark.parametrize("n", [300, 600, 6_000])
-@pytest.mark.parametrize("cell", [0.0, 1e-3])
-def test_the_points_of_a_design_are_tied(n, cell):
-    assert is_tied(RNG.choice(DESIGN, size=n), cell)
+def test_measurements_of_flowers_and_logarithms_of_whole_numbers_are_not_tied():
+    assert not is_tied(load_iris().data[1::2, 3])
+    assert not is_tied(load_diabetes().data[:, 8])
 
 
-def test_fewer_than_two_rows_for_each_value_are_not_enough():
-    assert not is_tied(RNG.permutation(np.repeat(DESIGN, 2))[:-1], 1e-3)
-    assert not is_tied(np.empty(0), 1.0)
+def test_incomes_most_of_which_are_told_in_thousands_are_not_tied():
+    generator = np.random.default_rng(7)
+    income = generator.lognormal(10.0, 0.6, size=5_000)
+    assert not is_tied(np.where(generator.random(5_000) < 0.7, income.round(-3), income.round()))
 
 
-def test_more_than_half_of_the_rows_with_one_value_are_tied():
-    """Then no distance says how dense the values are; such a number has levels or an atom before it comes here."""
-    assert is_tied(np.append(np.zeros(100), np.linspace(1.0, 2.0, 40)), 0.0)
+@pytest.mark.parametrize("n", [600, 6_000])
+@pytest.mark.parametrize("digits", [3, 15])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_points_of_a_design_are_tied(n, digits, seed):
+    assert is_tied(design(n, seed=seed, n_values=100, digits=digits))
+
+
+def test_fewer_than_two_rows_for_each_value_or_five_values_are_not_enough():
+    points = np.unique(design(2_000, n_values=100, seed=0))
+    assert is_tied(np.repeat(points, 6))
+    assert not is_tied(np.repeat(points, 2)[:-1])
+    assert not is_tied(np.repeat(points[:4], 9))
+    assert not is_tied(np.empty(0))
+
+
+def test_rows_that_were_copied_count_once():
+    x = np.random.default_rng(3).normal(size=(200, 2))
+    x[:20, 1] = np.nan
+    twice = np.concatenate([x[::-1], *[x] * 5])
+    once = distinct_rows(twice)
+    assert sorted(once[:, 0]) == sorted(x[:, 0])
+    table = as_table(pd.DataFrame(twice).add_prefix("x"))
+    assert is_tied(twice[:, 0])
+    assert Codec.fit(table, levels=True).tied_numbers(table.values) == ()
 
 
 def test_a_codec_names_the_coordinates_of_tied_numbers():
-    n = 1_000
-    spikes = np.where(RNG.random(n) < 0.4, 0.0, RNG.choice(DESIGN, size=n))
+    n, generator = 1_000, np.random.default_rng(9)
+    spikes = np.where(generator.random(n) < 0.4, 0.0, design(n, seed=1))
     frame = pd.DataFrame(
         {
-            "class": RNG.choice(["a", "b", "c"], size=n),
-            "measured": RNG.normal(size=n).round(2),
-            "design": RNG.choice(DESIGN, size=n),
-            "with gaps": np.where(RNG.random(n) < 0.5, np.nan, RNG.choice(DESIGN, size=n)),
+            "class": generator.choice(["a", "b", "c"], size=n),
+            "measured": generator.normal(size=n).round(2),
+            "design": design(n, seed=2),
+            "with gaps": np.where(generator.random(n) < 0.3, np.nan, design(n, seed=3, n_values=100)),
             "with an atom": spikes,
-            "measured with an atom": np.where(spikes == 0.0, 0.0, RNG.normal(size=n).round(2)),
+            "measured with an atom": np.where(spikes == 0.0, 0.0, generator.normal(size=n).round(2)),
         }
     )
     table = as_table(frame)
     codec = Codec.fit(table, levels=True)
     assert [codec.blocks[i].column for i in range(3)] == [0, 4, 5]
-    expected = [codec.slices[2].start, codec.slices[3].start, codec.blocks[1].number]
-    assert codec.tied_numbers(table.values) == tuple(expected)
+    expected = (codec.slices[2].start, codec.slices[3].start, codec.blocks[1].number)
+    assert codec.tied_numbers(table.values) == expected
+
+
+@pytest.mark.parametrize("n", [9_999, 10_000, 10_001, 40_000])
+def test_more_rows_than_are_looked_at_change_nothing(n):
+    frame = pd.DataFrame(
+        {"design": design(n, n_values=800), "measured": np.random.default_rng(0).normal(size=n).round(2)}
+    )
+    table = as_table(frame)
+    codec = Codec.fit(table, columns={"design": "number"}, levels=True)
+    assert codec.tied_numbers(table.values) == (0,)

@@ -13,6 +13,7 @@ from backwalk.training import LogNormalLevels, Trainer, Training, learner
 from backwalk.training.ensemble_learner import EnsembleLearner
 from backwalk.training.learner import Learner
 from backwalk.training.optimizer import Optimizer, Rotation, update
+from backwalk.training.shards import Dealing
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
 LEVELS = LogNormalLevels(0.02, 20.0, centre=-1.0)
@@ -105,7 +106,10 @@ def test_members_learn_apart_where_two_threads_have_equally_many_and_no_fewer_th
 def test_members_of_a_small_table_learn_together(monkeypatch, batch_size, learners):
     made = rough(members=2)
     monkeypatch.setattr(type(made), "has_many_operations", True)
-    assert len(EnsembleLearner(made, replace(PLAN, batch_size=batch_size))._learners) == learners
+    learner = EnsembleLearner(made, replace(PLAN, batch_size=batch_size))
+    assert len(learner._learners) == learners
+    assert Dealing(len(learner._learners), learner.dealing.n_shards, 2).n_idle == 2 - learners
+    assert len(EnsembleLearner(rough(65, members=2), replace(PLAN, batch_size=batch_size))._learners) == 2
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])

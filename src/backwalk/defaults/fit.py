@@ -139,7 +139,7 @@ def fit_rules(d: int) -> FitRules:
 
 
 def usual_steps(n: int, d: int, rules: FitRules | None = None) -> int:
-    """Return the training steps of a fit to n rows in R^d that nothing but its length ends."""
+    """Return the usual training steps for n rows in R^d; with `FitRules.patience`, a fit may take more."""
     rules = rules or fit_rules(d)
     return int(np.clip(rules.steps_per_root * math.sqrt(n), rules.least_steps, rules.most_steps))
 

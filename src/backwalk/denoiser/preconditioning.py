@@ -43,7 +43,7 @@ class EnsembleDenoiser(nn.Module, ABC):
     has_fixed_operations: ClassVar[bool] = True
     """Whether each step of training runs the same operations, so that a GPU can record them."""
     has_many_operations: ClassVar[bool] = False
-    """Whether a step on a few hundred rows takes longer in starting its operations than in the operations."""
+    """Whether a step on few rows consists of many small operations, and launching them takes most of its time."""
 
     def __init__(self, network: nn.Module, n_members: int, log_snr_range: tuple[float, float]) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """Sines and cosines through which networks read tied numbers (`table/ties.py`), damped where these are noisy.
 
-A network of smooth functions learns fine differences of its inputs slowly, a tree at once. It learns them from
-sin(c x) and cos(c x) with large c. Of a noisy number it can know as much as the Gaussian start does, which gives it
-mean m and standard deviation e: the expectation E sin(c x_0) = sin(c m) exp(-c^2 e^2 / 2), and the same of the cosine.
-Fine waves vanish in noise, and are whole where the number is given.
+A network of smooth functions learns fine differences of its inputs slowly, a tree at once. From sin(c x) and cos(c x)
+with large c it learns them soon. Where a number is noisy, it is known as far as the Gaussian start knows it, with mean
+m and standard deviation e, and the network reads the expectations E sin(c x_0) = sin(c m) exp(-c^2 e^2 / 2) and
+E cos(c x_0) = cos(c m) exp(-c^2 e^2 / 2): fine waves vanish in noise, and are whole where the number is given.
 
 Source: Tancik et al. 2020, "Fourier features let networks learn high frequency functions in low dimensional domains";
 Barron et al. 2021, "Mip-NeRF", for the expectation; Gorishniy et al. 2022, "On embeddings for numerical features in
@@ -17,9 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FREQUENCIES = tuple(2.0**k for k in range(8))
-"""c, in radians per encoded unit: half a wave of the last is .025 standard deviations of the number."""
-WAVES_A_NUMBER = 2 * len(FREQUENCIES)
+N_FREQUENCIES = 8
+"""c = 1, 2, 4, .., 128 radians per encoded unit: half of the last wave is .025 standard deviations of the number."""
+WAVES_A_NUMBER = 2 * N_FREQUENCIES
 
 
 class Waves(NamedTuple):
@@ -35,7 +35,7 @@ class Waves(NamedTuple):
 
 def waves(mean: Tensor, deviation: Tensor) -> Waves:
     """Return the waves of numbers with means and standard deviations (..., n, I): see the module's docstring."""
-    c = torch.tensor(FREQUENCIES, dtype=mean.dtype, device=mean.device)
+    c = torch.arange(N_FREQUENCIES, dtype=mean.dtype, device=mean.device).exp2()
     damping = torch.exp(-0.5 * (c * deviation.unsqueeze(-1)).square())
     angle = c * mean.unsqueeze(-1)
     sine, cosine = damping * torch.sin(angle), damping * torch.cos(angle)

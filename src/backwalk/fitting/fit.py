@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def fitted(
                 conditions=settings.conditions_for(has_patterns=has_patterns, schema=table.schema),
                 redraw=codec.redraw(table.values),
                 weights=weights,
-                tied=_tied_numbers(codec, table, before),
+                tied=partial(_tied_numbers, codec, table, before),
             )
             found = list(warnings_of(plan, codec, table, z))
             del z  # whose rows the plan holds in another order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +46,7 @@ _MOST_MEASURED = 1000  # rows on which the denoising errors are measured
 _MOST_FOR_MOMENTS = 100_000  # rows
 _MOST_IN_DOUBLE = 2**26  # numbers of encoded rows that are held in float64; training takes float32
 _ROWS_ENCODED_AT_ONCE = 2**16
+_FEWEST_FOR_PATIENCE = 5  # held-out rows: the standard error of fewer tells little
 
 
 def encoded_in_pieces(codec: Codec, values: NDArray[np.float64], *, stream: Stream) -> NDArray[Any]:
@@ -115,13 +116,13 @@ def planned(
     conditions: Conditions = None,
     redraw: Redraw | None = None,
     weights: NDArray[np.float64] | None = None,
-    tied: Collection[int] = (),
+    tied: Callable[[], Collection[int]] = tuple,
 ) -> Plan:
     """Plan a fit to encoded rows, (n, k); the rows drawn by `split` are held out for validation.
 
     `slowness` is the time of a training step here, relative to the reference machine; with a time limit, network and
     training follow from it. `conditions` are the columns that may be given, and `weights`, (n,), those of the rows;
-    `tied` are the coordinates of tied numbers (`Codec.tied_numbers`).
+    `tied` returns the coordinates of a table's tied numbers (`Codec.tied_numbers`).
     Raises InvalidInput before any long work.
     """
     n, k = z.shape
@@ -163,7 +164,7 @@ def planned(
     of_before = None if before is None else before.architecture
     max_steps, max_time = settings.max_steps, settings.max_time
     rules = table_rules(codec, len(x_0)) if is_table else fit_rules(k)
-    if not n_validation:  # nothing would show that the network overfits
+    if n_validation < _FEWEST_FOR_PATIENCE:  # nothing would show that the network overfits
         rules = replace(rules, patience=None, patient_steps=0)
     usual = default_architecture(len(x_0), k, max_time, max_steps, slowness=slowness, rules=rules)
     architecture = settings.denoiser or of_before or usual
@@ -174,7 +175,7 @@ def planned(
     if settings.shards is not None:
         training = replace(training, shards=settings.shards)
     check_length(training, len(x_0))
-    layout = TableLayout(codec, start, tied=tied) if is_table else None
+    layout = TableLayout(codec, start, tied=tied()) if is_table else None
     denoiser = build_denoiser(
         architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"), layout=layout
     )

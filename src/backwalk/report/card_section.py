@@ -17,7 +17,7 @@ _CARD_NAMES: Mapping[str, str] = MappingProxyType(
         "n_columns": "columns",
         "n_parameters": "parameters of the network",
         "steps_taken": "training steps",
-        "usual_steps": "training steps without a time limit",
+        "usual_steps": "usual training steps",
         "stopped_by": "training ended by",
         "fit_seconds": "seconds to fit",
         "data_sha256": "SHA-256 of the table",

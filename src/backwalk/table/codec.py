@@ -26,13 +26,13 @@ from backwalk.table.blocks import Block
 from backwalk.table.column_choice import Missing, fitted_columns, refitted_columns
 from backwalk.table.column_kinds import column_from_dict
 from backwalk.table.column_options import Option
-from backwalk.table.column_statistics import rows_looked_at
+from backwalk.table.column_statistics import rows_looked_at, some_rows
 from backwalk.table.columns import Column
 from backwalk.table.families import Family, Redraw, families_of, size
 from backwalk.table.frame import Table
 from backwalk.table.maps import BoolArray
 from backwalk.table.schema import FloatArray
-from backwalk.table.ties import is_tied
+from backwalk.table.ties import distinct_rows, is_tied
 from backwalk.table.whole import WholeTable
 
 _ROWS_PER_REPEAT = 3  # a number counts as repeated from one row in three on
@@ -333,14 +333,15 @@ class Codec:
     def tied_numbers(self, values: FloatArray) -> tuple[int, ...]:
         """Return the coordinates of the numbers that are tied in rows, (n, d) in the user's units: see `ties.py`.
 
-        At most 10,000 random rows are looked at. Missing values and atoms do not count.
+        Repeated rows count once, and at most 10,000 random rows are looked at: among more values than these show,
+        waves could not tell one from the next. Missing values and atoms do not count.
         """
-        some, found = rows_looked_at(values, "ties"), []
+        some, found = distinct_rows(some_rows(values, "ties")), []
         at_atoms = {block.column: block.values for block in self.blocks if block.number is not None}
-        for coordinate in map(int, self.numbers):
-            j = self.column_of(coordinate)
+        column_of = np.searchsorted([place.stop for place in self.slices], self.numbers, side="right")
+        for coordinate, j in zip(self.numbers.tolist(), column_of.tolist(), strict=True):
             x = some[~np.isnan(some[:, j]), j]
-            if is_tied(x[~np.isin(x, at_atoms[j])] if j in at_atoms else x, self.columns[j].cell):
+            if is_tied(x[~np.isin(x, at_atoms[j])] if j in at_atoms else x):
                 found.append(coordinate)
         return tuple(found)
 

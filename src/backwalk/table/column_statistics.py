@@ -20,6 +20,13 @@ def rows_looked_at(x: FloatArray, purpose: str, weights: FloatArray | None = Non
     return np.asarray(x[Stream(0).child(purpose).generator().integers(len(x), size=_ROWS_LOOKED_AT)])
 
 
+def some_rows(x: FloatArray, purpose: str) -> FloatArray:
+    """Return the rows of x, (n, d), or 10,000 different ones of them at random."""
+    if len(x) <= _ROWS_LOOKED_AT:
+        return x
+    return np.asarray(x[Stream(0).child(purpose).generator().choice(len(x), _ROWS_LOOKED_AT, replace=False)])
+
+
 def moments(x: FloatArray, of_cells: FloatArray, weights: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
     """Return the mean and the standard deviation of each column, (d,) each, with the variance `of_cells`, (d,), added.
 

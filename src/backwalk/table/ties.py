@@ -4,6 +4,9 @@ An experiment's design, a catalogue's prices or the key of another table give a 
 of which each belongs to rows of its own. Such a number says far more about its row than a measured one: rows with 3.10
 may have nothing in common with rows with 3.11. Networks learn this only if they are shown fine differences
 (`denoiser/waves.py`), which would make them overfit a measured number.
+
+Measured numbers repeat as well where they are rounded, or where many of them are: to tenths, to thousands, to inches
+that are told in centimetres. Their frequent values then lie side by side on a grid, and those of a design do not.
 """
 
 from __future__ import annotations
@@ -11,38 +14,62 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from backwalk.table.schema import FloatArray
 
 _ROWS_PER_VALUE = 2.0  # at least, on average
-_MOST_BY_ROUNDING = 20.0  # times as many equal pairs as rounding explains: figures of mixed precision have up to 10
-_SLACK = 1e-6  # of a cell, by which multiples of it may be off
-_FEWEST_NEAR = 5  # values beside each by which its surroundings are judged
+_MOST_BY_ROUNDING = 5.0  # times as many equal pairs as rounding explains
+_SMALL_GAP = 0.1  # quantile of the gaps, not the least: after a logarithm rounded numbers are denser at one end
+_FEWEST_VALUES = 5  # frequent ones, whose gaps can be compared
+_LARGEST_SHARE_OF_A_GAP = 0.25  # of the gaps of a design that are equal
+_SLACK = 1e-3  # of a gap, by which equal ones may differ, as products of decimals are rounded
 
 
-def is_tied(x: FloatArray, cell: float) -> bool:
-    """Return whether the numbers x, (n,), repeat without being rounded: see the module's docstring.
+def is_tied(x: FloatArray) -> bool:
+    """Return whether the numbers x, (n,), repeat, but not by rounding: see the module's docstring.
 
-    Each value should occur twice on average, and pairs of equal values should be 20 times as frequent as in a smooth
-    density whose numbers are rounded to cells of width `cell` (0 if they are not rounded). There the share of equal
-    pairs is about that of the pairs at a distance in (0, h], over the number of other cells within h. h is the median
-    distance of a number to the sqrt(n)-th above it, and at least a cell.
+    - Each value occurs twice on average.
+    - Pairs of equal values are 5 times as frequent as in a smooth density whose numbers are rounded to cells of a small
+      gap. There the share of equal pairs is about that of the pairs at a distance in (0, h], over the number of other
+      cells within h, the median distance of a number to the sqrt(n)-th above it.
+    - Of the gaps between neighbours among the most frequent values, which make up half of the numbers, less than a
+      quarter are equal. Where some numbers are rounded more coarsely than others, they are.
 
     >>> generator = np.random.default_rng(0)
     >>> measured = generator.normal(size=1000).round(1)
     >>> design = generator.choice(generator.normal(size=100).round(3), size=1000)
-    >>> is_tied(measured, 0.1), is_tied(design, 0.001)
+    >>> is_tied(measured), is_tied(design)
     (False, True)
     """
-    n = len(x)
-    _, counts = np.unique(x, return_counts=True)
-    if not n or n < _ROWS_PER_VALUE * len(counts):
+    values, counts = np.unique(x, return_counts=True)
+    if len(values) < _FEWEST_VALUES or len(x) < _ROWS_PER_VALUE * len(values):
         return False
-    ordered = np.sort(x)
-    k = min(max(_FEWEST_NEAR, math.isqrt(n)), n - 1)
+    cell = float(np.quantile(np.diff(values), _SMALL_GAP))
+    if _equal_pairs(counts) <= _MOST_BY_ROUNDING * _pairs_by_rounding(x, cell, counts):
+        return False
+    order = np.argsort(-counts, kind="stable")
+    n_frequent = 1 + int(np.searchsorted(np.cumsum(counts[order]), 0.5 * len(x)))
+    gaps = np.sort(np.diff(np.sort(values[order[:n_frequent]])))
+    alike = np.searchsorted(gaps, gaps * (1.0 + _SLACK), side="right") - np.arange(len(gaps))
+    return n_frequent >= _FEWEST_VALUES and bool(alike.max() < _LARGEST_SHARE_OF_A_GAP * len(gaps))
+
+
+def _equal_pairs(counts: npt.NDArray[np.intp]) -> float:
+    return float((counts * (counts - 1.0)).sum())
+
+
+def _pairs_by_rounding(x: FloatArray, cell: float, counts: npt.NDArray[np.intp]) -> float:
+    """Return how many ordered pairs of numbers x, (n,), are equal in a smooth density that is rounded to cells."""
+    n, ordered = len(x), np.sort(x)
+    k = min(max(_FEWEST_VALUES, math.isqrt(n)), n - 1)
     h = max(float(np.median(ordered[k:] - ordered[:-k])), cell) + _SLACK * cell
-    equal = float((counts * (counts - 1.0)).sum())
     above = np.searchsorted(ordered, ordered + h, side="right") - np.arange(1, n + 1)
-    near = 2.0 * float(above.sum()) - equal  # both orders of each pair
-    by_rounding = near / (2.0 * math.floor(h / cell)) if cell else 0.0
-    return equal > _MOST_BY_ROUNDING * by_rounding
+    near = 2.0 * float(above.sum()) - _equal_pairs(counts)  # both orders of each pair
+    return near / (2.0 * math.floor(h / cell))
+
+
+def distinct_rows(rows: FloatArray) -> FloatArray:
+    """Return the rows, (n, d), without repetition, in any order: what was drawn or copied twice was not set twice."""
+    whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))
+    return np.asarray(rows[np.unique(whole[:, 0], return_index=True)[1]])

@@ -83,10 +83,10 @@ def _of_table(path: str) -> dict[str, Any]:
 
 
 def _tied(model: DiffusionModel) -> dict[str, Any]:
-    """Return the columns whose values the network tells apart exactly, if there are any (`table/ties.py`)."""
+    """Return the columns of tied numbers, if there are any (`table/ties.py`)."""
     tied = model.denoiser.layout.tied if isinstance(model.denoiser, TableDenoiser) else ()
     names = [model.schema.names[model.codec.column_of(coordinate)] for coordinate in tied]
-    return {"told_apart_by_value": names} if names else {}
+    return {"tied": names} if names else {}
 
 
 def _of_files(path: str) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Training steps of an ensemble: member by member on a CPU, all members at once elsewhere.
 
-A small table's members learn at once on a CPU, too: what starts its many operations holds Python's lock, so that
-threads wait for each other. 200 steps of 4 members took 0.6 to 0.9 of the time on two cores (four tables of 108 to 221
-rows).
+On a CPU, the members of a small table learn at once as well: launching their many small operations holds Python's
+lock, so that threads would wait for each other.
 
 Where several workers take a step, each has neighbouring pieces of it (`shards.py`). Members with all shards on one
 worker need nothing of the others; workers that share a member exchange its gradients, and all of them move its weights.
@@ -25,6 +24,8 @@ from backwalk.training.recorded import RecordedLearner
 from backwalk.training.shards import Dealing, flat, joined_sum, parted, tree_sum, whole_nodes
 from backwalk.training.workers import ALONE, Workers
 
+_NARROW = 64  # units of a small table's network, whose products take less time than launching them
+
 
 class EnsembleLearner:
     """A denoiser's weights, their average and the optimisers' state; `learner.py` describes the pieces of a step."""
@@ -32,8 +33,9 @@ class EnsembleLearner:
     def __init__(self, denoiser: EnsembleDenoiser, training: Training, workers: Workers = ALONE) -> None:
         device, members = next(denoiser.parameters()).device.type, denoiser.n_members
         on_cpu, by_sizes = device == "cpu", training.shards is None
-        waits_for_python = denoiser.has_many_operations and training.batch_size < LEAST_SHARDED_ROWS
-        pays = on_cpu and not waits_for_python and members % 2 == 0 and members >= training.batch_size / SHARD_ROWS
+        width = max((matrix.shape[-1] for matrix in denoiser.hidden_matrices()), default=0)
+        is_small = denoiser.has_many_operations and training.batch_size < LEAST_SHARDED_ROWS and width <= _NARROW
+        pays = on_cpu and not is_small and members % 2 == 0 and members >= training.batch_size / SHARD_ROWS
         self._apart = pays if by_sizes else members > 1
         denoisers = [denoiser.member(k) for k in range(members)] if self._apart else [denoiser]
         self._learners = [Learner(each, training, cut=on_cpu and not self._apart) for each in denoisers]
