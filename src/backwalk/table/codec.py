@@ -173,7 +173,7 @@ class Codec:
 
     def column_of(self, coordinate: int) -> int:
         """Return the number of the column that has a coordinate."""
-        return next(j for j, place in enumerate(self.slices) if place.start <= coordinate < place.stop)
+        return int(self._columns_of[coordinate])
 
     @property
     def is_scaled(self) -> bool:
@@ -338,8 +338,8 @@ class Codec:
         """
         some, found = distinct_rows(some_rows(values, "ties")), []
         at_atoms = {block.column: block.values for block in self.blocks if block.number is not None}
-        column_of = np.searchsorted([place.stop for place in self.slices], self.numbers, side="right")
-        for coordinate, j in zip(self.numbers.tolist(), column_of.tolist(), strict=True):
+        for coordinate in self.numbers.tolist():
+            j = self.column_of(coordinate)
             x = some[~np.isnan(some[:, j]), j]
             if is_tied(x[~np.isin(x, at_atoms[j])] if j in at_atoms else x):
                 found.append(coordinate)
@@ -355,6 +355,11 @@ class Codec:
         if not isinstance(record, Mapping) or set(record) != {"columns"} or not isinstance(record["columns"], list):
             raise InvalidInput("A codec should have one key, columns, with a list of columns.")
         return cls(tuple(column_from_dict(column) for column in record["columns"]))
+
+    @cached_property
+    def _columns_of(self) -> npt.NDArray[np.intp]:
+        """The number of the column of each coordinate, (k,)."""
+        return np.repeat(np.arange(self.n_columns), [column.width for column in self.columns])
 
     @cached_property
     def _families(self) -> tuple[Family, ...]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from backwalk.table.schema import FloatArray
 
@@ -46,7 +45,8 @@ def is_tied(x: FloatArray) -> bool:
     if len(values) < _FEWEST_VALUES or len(x) < _ROWS_PER_VALUE * len(values):
         return False
     cell = float(np.quantile(np.diff(values), _SMALL_GAP))
-    if _equal_pairs(counts) <= _MOST_BY_ROUNDING * _pairs_by_rounding(x, cell, counts):
+    equal = float((counts * (counts - 1.0)).sum())
+    if equal <= _MOST_BY_ROUNDING * _pairs_by_rounding(np.repeat(values, counts), cell, equal):
         return False
     order = np.argsort(-counts, kind="stable")
     n_frequent = 1 + int(np.searchsorted(np.cumsum(counts[order]), 0.5 * len(x)))
@@ -55,17 +55,13 @@ def is_tied(x: FloatArray) -> bool:
     return n_frequent >= _FEWEST_VALUES and bool(alike.max() < _LARGEST_SHARE_OF_A_GAP * len(gaps))
 
 
-def _equal_pairs(counts: npt.NDArray[np.intp]) -> float:
-    return float((counts * (counts - 1.0)).sum())
-
-
-def _pairs_by_rounding(x: FloatArray, cell: float, counts: npt.NDArray[np.intp]) -> float:
-    """Return how many ordered pairs of numbers x, (n,), are equal in a smooth density that is rounded to cells."""
-    n, ordered = len(x), np.sort(x)
+def _pairs_by_rounding(ordered: FloatArray, cell: float, equal: float) -> float:
+    """Return how many ordered pairs of increasing numbers, (n,), would be equal by rounding to cells; `equal` are."""
+    n = len(ordered)
     k = min(max(_FEWEST_VALUES, math.isqrt(n)), n - 1)
     h = max(float(np.median(ordered[k:] - ordered[:-k])), cell) + _SLACK * cell
     above = np.searchsorted(ordered, ordered + h, side="right") - np.arange(1, n + 1)
-    near = 2.0 * float(above.sum()) - _equal_pairs(counts)  # both orders of each pair
+    near = 2.0 * float(above.sum()) - equal  # both orders of each pair
     return near / (2.0 * math.floor(h / cell))
 
 
