@@ -85,7 +85,7 @@ def test_a_fit_that_takes_its_steps_is_stopped_by_them(rows):
 
 def test_a_small_table_ends_when_it_overfits_unless_its_length_is_given(monkeypatch):
     frame = pd.DataFrame({"class": ["a", "b"] * 30, "size": np.random.default_rng(0).normal(size=60)})
-    losses = itertools.count()
+    losses = itertools.chain([9999.0], itertools.count())  # of the first weights, and of later ones
     monkeypatch.setattr(Validation, "by_row", lambda *_: torch.full((6,), float(next(losses)), dtype=torch.float64))
     model = Diffusion(n_steps=10, denoiser=Residual(4, 1), random_state=0, verbose=False)
     card = model.fit(frame).model_.card

@@ -20,6 +20,7 @@ from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, checkpoint, checkpointed, state
 from backwalk.training.batches import Batches
 from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
+from backwalk.training.validation import Validation
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
 LEVELS = LogNormalLevels(math.exp(-4.0), math.exp(3.0), centre=-1.0)
@@ -288,9 +289,11 @@ def test_a_signal_between_two_looks_waits_for_the_next_checkpoint(tmp_path, monk
 
 def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monkeypatch):
     of_member, path = Batches.of_member, tmp_path / "c"
-    run, good = residual(), residual()
+    narrow = {"x_0": 0.2 * X_0, "x_validation": 0.2 * X_VALIDATION}  # so that 12 steps learn something
+    run, good = residual(**narrow), residual(**narrow)
     list(itertools.islice(good.run(), 12))  # the look after step 12, as 20 looks in 24 steps are
     chosen = good._choice.chosen
+    assert chosen.step > 0
     expected = [weight.numpy().tobytes() for weight in chosen.weights]
 
     def spoiled(self, member, step):
@@ -300,11 +303,27 @@ def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monke
     monkeypatch.setattr(Batches, "of_member", spoiled)
     with pytest.raises(TrainingDiverged, match=f"keeps the weights of step {chosen.step}: resume"):
         list(checkpointed(run, path))
-    resumed = residual()
+    resumed = residual(**narrow)
     assert list(checkpointed(resumed, path, resume=True)) == []
     assert resumed.diverged
     assert resumed.history().chosen_step == chosen.step
     assert [parameter.detach().numpy().tobytes() for parameter in resumed.denoiser.parameters()] == expected
+
+
+def test_a_divergence_of_a_run_that_learnt_nothing_keeps_nothing(tmp_path, monkeypatch):
+    """The first weights are a candidate, and no result of a training that failed."""
+    of_member = Batches.of_member
+
+    def spoiled(self, member, step):
+        batch = of_member(self, member, step)
+        return batch._replace(log_snr=batch.log_snr * math.nan) if step == 12 else batch
+
+    told = itertools.count()
+    monkeypatch.setattr(Validation, "by_row", lambda *_: torch.full((50,), float(next(told)), dtype=torch.float64))
+    monkeypatch.setattr(Batches, "of_member", spoiled)
+    with pytest.raises(TrainingDiverged, match=r"lower learning_rate \(it is 0.01\)\.$"):
+        list(checkpointed(residual(), tmp_path / "c"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_divergence_before_any_look_keeps_nothing(tmp_path):

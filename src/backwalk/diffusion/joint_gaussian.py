@@ -48,11 +48,12 @@ class JointGaussian:
         k = len(mean)
         values, vectors = np.linalg.eigh(covariance)
         r = min(k, MOST_DIRECTIONS)
-        # What the leading directions leave over is spread evenly (Tipping & Bishop 1999), as D.
-        left = float(values[: k - r].mean()) if r < k else 0.0
+        # What the leading directions leave over is spread evenly (Tipping & Bishop 1999), as D. The least D is taken
+        # from the directions, and not added: the Gaussian of a covariance without smaller eigenvalues is exact.
+        left = max(RIDGE, float(values[: k - r].mean()) if r < k else 0.0)
         lengths = np.sqrt(np.maximum(values[k - r :] - left, 0.0))
         directions = vectors[:, k - r :] * lengths
-        rest = np.maximum(np.diag(covariance) - np.square(directions).sum(axis=1), 0.0) + RIDGE
+        rest = np.maximum(np.diag(covariance) - np.square(directions).sum(axis=1), RIDGE)
         return cls(*(torch.from_numpy(np.ascontiguousarray(part)).float() for part in (mean, directions, rest)))
 
     @classmethod
@@ -135,7 +136,7 @@ def moments_with_gaps(
     if len(z) > most:
         some = stream.child("moments").generator().integers(len(z), size=most)
         z, seen, weights = z[some], seen[some], weights[some]
-    k, total, of_row = z.shape[1], weights.sum(), weights[:, None]
+    total, of_row = weights.sum(), weights[:, None]
     n_seen, weight_seen = seen.sum(axis=0), np.where(seen.any(axis=0), (of_row * seen).sum(axis=0), 1.0)
     filled = np.where(seen, z, 0.0)
     mean = np.where(n_seen > 0, (of_row * filled).sum(axis=0) / weight_seen, 0.0)
@@ -143,7 +144,7 @@ def moments_with_gaps(
     variance = np.where(n_seen > 1, (of_row * np.square(centred)).sum(axis=0) / weight_seen, 1.0)
     covariance = np.diag(variance)
     for _ in range(_ITERATIONS):
-        expected, spread = _posterior(filled, seen, weights, mean, covariance + RIDGE * np.eye(k))
+        expected, spread = _posterior(filled, seen, weights, mean, _with_ridge(covariance))
         off = expected - mean
         shift = (of_row * off).sum(axis=0) / total
         mean = mean + shift
@@ -151,6 +152,13 @@ def moments_with_gaps(
         covariance = (weighted.T @ weighted + spread) / total - np.outer(shift, shift)
         covariance = 0.5 * (covariance + covariance.T)
     return mean, covariance
+
+
+def _with_ridge(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a covariance whose eigenvalues are at least `RIDGE`: those that are greater stay."""
+    values, vectors = np.linalg.eigh(covariance)
+    floored: NDArray[np.float64] = (vectors * np.maximum(values, RIDGE)) @ vectors.T
+    return floored
 
 
 def _posterior(

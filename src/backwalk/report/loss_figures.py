@@ -64,13 +64,14 @@ def _draw_validation_loss(axes: Axes, step: Sequence[int], loss: Sequence[float]
     axes.set_ylabel("nats per row, encoded")
     if chosen_step is not None:
         axes.axvline(chosen_step, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+        is_early = chosen_step < 0.5 * max(step)
         axes.annotate(
             "weights kept",
-            (chosen_step, 1.0),
+            (chosen_step, 0.0 if is_early else 1.0),  # where the losses are not
             xycoords=("data", "axes fraction"),
-            xytext=(-4, -10),
+            xytext=(4, 4) if is_early else (-4, -10),
             textcoords="offset points",
-            ha="right",
+            ha="left" if is_early else "right",
             fontsize=9,
             color=INK,
         )

@@ -61,10 +61,12 @@ def training_section(context: Context) -> Section | None:
     pictures = [picture(figure, "Training loss against training step", "loss")]
     if history.validation_step:
         words += (
-            " Now and then the weights are scored on held-out rows, by the transition terms of the bound on encoded "
-            "rows; compare this number with no other on this page. The newest weights are kept that the best do not "
-            "beat by half a standard error of the difference."
+            " Before the first step, and now and then after it, the weights are scored on held-out rows, by the "
+            "transition terms of the bound on encoded rows; compare this number with no other on this page. The newest "
+            "weights are kept that the best do not beat by half a standard error of the difference."
         )
+        if not history.chosen_step:
+            words += " Here the untrained network stayed best: training found nothing that held for other rows."
         figure = figures.plot_validation_loss(
             history.validation_step, history.validation_loss, chosen_step=history.chosen_step
         )

@@ -145,7 +145,7 @@ class Trainer:
         began = time.monotonic() - self.seconds
         # The progress at the start of the previous step, as in an uninterrupted run.
         progress = max(self.step - 1, 0) / self.max_steps if self.max_time is None else self._progress()
-        if self._lacks_a_look(progress):
+        if self._lacks_a_look(progress) or self._is_at_first:
             self._look(parallel_map)
         while not self.done:
             before, progress = progress, self._progress()
@@ -215,7 +215,7 @@ class Trainer:
 
     def _keep_newest(self) -> None:
         """Copy the state that was collected from all workers, as steps change only a part of it here."""
-        if not self._learner.leader_has_all:
+        if self._losses and not self._learner.leader_has_all:
             state = self._state()
             self._newest = replace(state, tensors={name: tensor.clone() for name, tensor in state.tensors.items()})
 
@@ -262,10 +262,13 @@ class Trainer:
             raise ValueError("a run should have recorded a loss, and a diverged run candidate weights")
 
     def give_up(self) -> int | None:
-        """End a diverged run with the weights chosen so far, and return their step; None where there are none."""
+        """End a diverged run with the trained weights chosen so far, and return their step; None where there are none.
+
+        The weights of step 0 are none of them: a run that learnt nothing has failed.
+        """
         chosen = self._choice.chosen
-        self.diverged = chosen is not None
-        return chosen.step if chosen else None
+        self.diverged = chosen is not None and chosen.step > 0
+        return chosen.step if chosen is not None and self.diverged else None
 
     def history(self) -> History:
         """Return the record of the run so far."""
@@ -324,6 +327,11 @@ class Trainer:
         if not self.step or self.done or self.max_time is not None:
             return False
         return self._look_due(progress_before) and self._choice.step < self.step
+
+    @property
+    def _is_at_first(self) -> bool:
+        """Whether the first weights are still to be a candidate: an untrained network may be the best there is."""
+        return not self.step and self._validation is not None and self._choice.chosen is None
 
     def _look(self, parallel_map: Map) -> float | None:
         """Add the (averaged) weights to the candidates; return their validation loss, or None without held-out rows."""
