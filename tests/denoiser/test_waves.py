@@ -14,6 +14,16 @@ from backwalk.tasks.info import info
 
 MEAN = Stream(0).normal(0, 7, 3)
 DEVIATION = 0.3 * Stream(1).normal(0, 7, 3).abs()
+ALL = torch.arange(3)
+
+
+def test_waves_are_those_of_some_numbers():
+    some = waves(MEAN, DEVIATION[:1], torch.tensor([2]))
+    expected = waves(MEAN, DEVIATION[:1], ALL).values.reshape(7, 3, WAVES_A_NUMBER)[:, 2]
+    torch.testing.assert_close(some.values, expected)
+    along = torch.tensor([0.0, 0.0, 1.0], dtype=MEAN.dtype)
+    moved = waves(MEAN, DEVIATION[:1], ALL).push(along.expand(7, 3)).reshape(7, 3, WAVES_A_NUMBER)
+    torch.testing.assert_close(some.push(along.expand(7, 3)), moved[:, 2])
 
 
 def test_waves_are_the_expectations_of_sines_and_cosines():
@@ -21,21 +31,23 @@ def test_waves_are_the_expectations_of_sines_and_cosines():
     x = MEAN[..., None] + DEVIATION[..., None] * torch.from_numpy(node)
     w = torch.from_numpy(weight / weight.sum())
     expected = [f(c * x) @ w for f in (torch.sin, torch.cos) for c in (1.0, 2.0, 4.0, 8.0, 16.0)]
-    found = waves(MEAN, DEVIATION).values.reshape(7, 3, WAVES_A_NUMBER)
+    found = waves(MEAN, DEVIATION, ALL).values.reshape(7, 3, WAVES_A_NUMBER)
     places = [*range(5), *range(N_FREQUENCIES, N_FREQUENCIES + 5)]
     torch.testing.assert_close(found[..., places], torch.stack(expected, dim=-1), atol=1e-8, rtol=0.0)
 
 
 def test_waves_of_known_numbers_are_whole_and_those_of_noise_vanish():
-    whole, noise = (waves(MEAN, torch.full_like(MEAN, e)).values.reshape(7, 3, 2, -1) for e in (0.0, 6.0))
+    whole, noise = (waves(MEAN, torch.full_like(MEAN, e), ALL).values.reshape(7, 3, 2, -1) for e in (0.0, 6.0))
     torch.testing.assert_close(whole.square().sum(2), torch.ones(7, 3, N_FREQUENCIES, dtype=MEAN.dtype))
     assert noise.abs().max() < 2e-8
 
 
 def test_their_derivatives_are_those_of_their_values():
     along, step = Stream(2).normal(0, 7, 3), 1e-6
-    slope = (waves(MEAN + step * along, DEVIATION).values - waves(MEAN - step * along, DEVIATION).values) / (2 * step)
-    torch.testing.assert_close(waves(MEAN, DEVIATION).push(along), slope, atol=1e-6, rtol=1e-6)
+    slope = (waves(MEAN + step * along, DEVIATION, ALL).values - waves(MEAN - step * along, DEVIATION, ALL).values) / (
+        2 * step
+    )
+    torch.testing.assert_close(waves(MEAN, DEVIATION, ALL).push(along), slope, atol=1e-6, rtol=1e-6)
 
 
 @pytest.fixture

@@ -25,8 +25,7 @@ class NumbersStart(NamedTuple):
 
     `inputs` are the network's without those of the levels, (..., n, .), of which those that depend on x_t come first.
     `mean`, `scale`, which is e g, and `a` are of the numbers. `known` marks numbers that are given, `free` those whose
-    level is given as an atom, and `seen` those that are neither absent nor free. `waves` are those of tied numbers,
-    whose places among the numbers are `waving`.
+    level is given as an atom, and `seen` those that are neither absent nor free. `waves` are those of tied numbers.
     """
 
     inputs: Tensor
@@ -38,11 +37,10 @@ class NumbersStart(NamedTuple):
     free: Tensor
     posterior: GaussianPosterior
     waves: Waves
-    waving: Tensor
 
     def moved(self, own: Tensor, by_mean: Tensor) -> Tensor:
         """Return the derivatives of the inputs that depend on x_t, along tangents of x_t and of the means, (..., I)."""
-        return torch.cat([own * self.seen, by_mean, self.waves.push(by_mean[..., self.waving])], dim=-1)
+        return torch.cat([own * self.seen, by_mean, self.waves.push(by_mean)], dim=-1)
 
     def hat(self, own: Tensor, f: Tensor) -> Tensor:
         """Return x_0_hat of the numbers, (..., I), from x_t and the network's outputs for them."""
@@ -71,7 +69,7 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
         noise_sq[..., places] = noise_sq[..., places].masked_fill(free, 1.0)
     posterior = _posterior(layout, seen, noise_sq)
     mean, deviation = posterior.mean(x_t), posterior.deviation()
-    of_tied = waves(mean[..., layout.waving], deviation.expand(mean.shape)[..., layout.waving])
+    of_tied = waves(mean, deviation, layout.waving)
     level_sq = torch.exp(-log_snr).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
     own_sq = level_sq[..., places]
     scale = deviation * torch.sqrt(own_sq / (own_sq + floor**2))
@@ -81,7 +79,7 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
     moving = [x_t[..., numbers] * is_seen, mean, of_tied.values]
     inputs = torch.cat([*moving, known.to(x_t), absent.to(x_t), level], dim=-1)
     inputs *= layout.input_scale[layout.n_levels :]
-    return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior, of_tied, layout.waving)
+    return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior, of_tied)
 
 
 def _posterior(layout: TableLayout, a: Tensor, b_sq: Tensor) -> GaussianPosterior:

@@ -23,21 +23,26 @@ WAVES_A_NUMBER = 2 * N_FREQUENCIES
 
 
 class Waves(NamedTuple):
-    """The waves of I numbers, (..., n, `WAVES_A_NUMBER` I), and their derivatives by the numbers' means."""
+    """The waves of the numbers at some `places`, (..., n, `WAVES_A_NUMBER` i), and their derivatives by the means."""
 
     values: Tensor
     slopes: Tensor
+    places: Tensor
 
     def push(self, by_mean: Tensor) -> Tensor:
-        """Return the derivatives of the waves along tangents, of which those of the means are (..., n, I)."""
-        return self.slopes * by_mean.repeat_interleave(WAVES_A_NUMBER, dim=-1)
+        """Return the derivatives of the waves along tangents, of which those of all means are (..., n, I)."""
+        return self.slopes * by_mean[..., self.places].repeat_interleave(WAVES_A_NUMBER, dim=-1)
 
 
-def waves(mean: Tensor, deviation: Tensor) -> Waves:
-    """Return the waves of numbers with means and standard deviations (..., n, I): see the module's docstring."""
+def waves(mean: Tensor, deviation: Tensor, places: Tensor) -> Waves:
+    """Return the waves of the numbers at `places`, (i,), of I numbers with means and standard deviations (..., n, I).
+
+    See the module's docstring.
+    """
+    mean, deviation = mean[..., places], deviation.expand(mean.shape)[..., places]
     c = torch.arange(N_FREQUENCIES, dtype=mean.dtype, device=mean.device).exp2()
     damping = torch.exp(-0.5 * (c * deviation.unsqueeze(-1)).square())
     angle = c * mean.unsqueeze(-1)
     sine, cosine = damping * torch.sin(angle), damping * torch.cos(angle)
     values, slopes = torch.cat([sine, cosine], dim=-1), torch.cat([c * cosine, -c * sine], dim=-1)
-    return Waves(values.flatten(-2), slopes.flatten(-2))
+    return Waves(values.flatten(-2), slopes.flatten(-2), places)
