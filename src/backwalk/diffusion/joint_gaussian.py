@@ -23,7 +23,8 @@ from torch import Tensor
 
 from backwalk.streams import Stream
 
-RIDGE = 0.01  # in encoded units, of variance about 1
+RIDGE = 0.01
+"""The least variance of a direction, in encoded units, of which a number's variance is about 1."""
 MOST_DIRECTIONS = 32
 _ITERATIONS = 10
 _MOST_ROWS, _FEWEST_ROWS, _NUMBERS_OF_EM = 5_000, 500, 10**6
@@ -40,20 +41,23 @@ class JointGaussian:
     @classmethod
     def fit(cls, z: NDArray[np.float64], *, stream: Stream) -> JointGaussian:
         """Return the Gaussian of rows z, (n, k), in which NaN marks missing coordinates."""
-        return cls.of_moments(*moments_with_gaps(z, stream=stream))
+        return cls.of_moments(*moments_with_gaps(z, stream=stream), n=len(z))
 
     @classmethod
-    def of_moments(cls, mean: NDArray[np.float64], covariance: NDArray[np.float64]) -> JointGaussian:
-        """Return the Gaussian of a mean, (k,), and the leading directions of a covariance, (k, k)."""
-        k = len(mean)
+    def of_moments(cls, mean: NDArray[np.float64], covariance: NDArray[np.float64], *, n: int) -> JointGaussian:
+        """Return the Gaussian of a mean, (k,), and the leading directions of a covariance, (k, k), of n rows.
+
+        Variances are 1/n greater, at most `RIDGE`: few rows tell little of the directions in which they hardly vary.
+        """
+        k, more = len(mean), min(RIDGE, 1.0 / n)
         values, vectors = np.linalg.eigh(covariance)
         r = min(k, MOST_DIRECTIONS)
         # What the leading directions leave over is spread evenly (Tipping & Bishop 1999), as D. The least D is taken
-        # from the directions, and not added: the Gaussian of a covariance without smaller eigenvalues is exact.
-        left = max(RIDGE, float(values[: k - r].mean()) if r < k else 0.0)
-        lengths = np.sqrt(np.maximum(values[k - r :] - left, 0.0))
+        # from the directions, and not added: the Gaussian of many rows is exact if no smaller eigenvalue is there.
+        left = max(RIDGE, more + float(values[: k - r].mean()) if r < k else 0.0)
+        lengths = np.sqrt(np.maximum(values[k - r :] + more - left, 0.0))
         directions = vectors[:, k - r :] * lengths
-        rest = np.maximum(np.diag(covariance) - np.square(directions).sum(axis=1), RIDGE)
+        rest = np.maximum(np.diag(covariance) + more - np.square(directions).sum(axis=1), RIDGE)
         return cls(*(torch.from_numpy(np.ascontiguousarray(part)).float() for part in (mean, directions, rest)))
 
     @classmethod
