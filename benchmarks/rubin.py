@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - scikit-learn's IterativeImputer needs it
 from sklearn.impute import IterativeImputer, SimpleImputer
 
-from backwalk import Diffusion, multiple_imputations, pooled
+from backwalk import Diffusion, Residual, multiple_imputations, pooled
 from backwalk.streams import Stream
 from backwalk.t_quantile import student_quantile
 from benchmarks.densities import refuse_unknown
@@ -24,14 +24,14 @@ TITLE = "Pooled regressions on tables with gaps"
 TRUTH = np.array([1.0, 1.0, -0.5, 0.8])
 """The intercept and the slopes of x1, x2 and x3."""
 METHODS = ("no gaps", "complete cases", "mean imputation", "chained ridge", "Diffusion", "Diffusion, refitted")
-_STEPS = 100  # of each of the models of `multiple_imputations`
+_STEPS, _NETWORK = 100, Residual(64, 3, 1)  # of each of the models of `multiple_imputations`
 _WORDS = {
     "no gaps": "the table before cells are removed: the floor",
     "complete cases": "the rows without gaps",
     "mean imputation": "each gap filled by the mean of its column",
     "chained ridge": "scikit-learn's IterativeImputer with sample_posterior, pooled; the truth is linear too",
     "Diffusion": "`impute(n_draws=m)` of one model, pooled by Rubin's rules",
-    "Diffusion, refitted": f"`multiple_imputations` by m / 2 models of {_STEPS} training steps, pooled",
+    "Diffusion, refitted": f"`multiple_imputations` by m / 2 networks of {_STEPS} training steps each, pooled",
 }
 
 
@@ -116,7 +116,7 @@ def estimated(method: str, complete: pd.DataFrame, rows: pd.DataFrame, sizes: Si
         model = Diffusion(max_time=sizes.budget, random_state=seed, verbose=False).fit(rows)
         tables = model.impute(rows, n_draws=sizes.n_draws, random_state=seed)
     elif method == "Diffusion, refitted":
-        settings = Diffusion(max_steps=_STEPS, verbose=False)
+        settings = Diffusion(max_steps=_STEPS, denoiser=_NETWORK, verbose=False)
         n_fits = max(2, sizes.n_draws // 2)
         tables = list(multiple_imputations(rows, n_fits, diffusion=settings, random_state=seed))
     else:

@@ -344,6 +344,17 @@ def test_the_first_weights_are_kept_where_training_makes_them_worse(monkeypatch,
     assert equal(weights(run.denoiser), first) == (chosen == 0)
 
 
+def test_trained_weights_have_to_be_better_than_the_first():
+    """By the mean, as the first are the simplest: half a standard error in favour of newer ones is for trained ones."""
+    noise = torch.linspace(-1.0, 1.0, 100, dtype=torch.float64)
+    of_mean = float(noise.std()) / 10.0
+    choice, kept = Choice(), []
+    for step, (of_rows, lead) in enumerate([(0.0, 0.0), (1.0, 0.4), (1.0, 0.1), (1.0, -0.2), (-1.0, 0.2)]):
+        choice.consider(Candidate(step, of_rows * noise + lead * of_mean, []))
+        kept.append(choice.chosen.step)
+    assert kept == [0, 0, 0, 3, 4]
+
+
 def test_the_best_linear_denoiser_is_kept_for_few_rows_of_a_gaussian():
     """The start is exact, and all that 40 rows teach is their own noise: no run of 10 keeps later weights."""
     for seed in range(10):

@@ -1,8 +1,9 @@
 """Validation on held-out rows, and the choice of the weights that a run keeps.
 
 The newest weights are kept that the best of all do not beat on the held-out rows by half a standard error of the paired
-difference. A stricter test would keep overfitted weights where held-out rows are few and have heavy tails; the least of
-all values is often least by chance, and then early. docs/defaults.md has the measurements.
+difference. The first weights, of an untrained network, are candidates too, and trained ones have to be better than
+these. A stricter test would keep overfitted weights where held-out rows are few and have heavy tails; the least of all
+values is often least by chance, and then early. docs/defaults.md has the measurements.
 """
 
 from __future__ import annotations
@@ -151,7 +152,8 @@ class Choice:
     """The choice among candidates, which come one after another.
 
     `chosen` is the newest that the best so far does not beat, and `best` the loss of that one on each held-out row.
-    What is beaten now is never chosen later: only newer ones are. `step` is that of the last candidate, and `n_worse`
+    What is beaten now is never chosen later: only newer ones are. The first weights, those of step 0, are the simplest:
+    they stay until newer ones are at least as good in the mean. `step` is that of the last candidate, and `n_worse`
     the number of candidates in a row, up to the last, that the best beats by a whole standard error.
     """
 
@@ -164,7 +166,8 @@ class Choice:
         """Add the newest candidate."""
         self.step, by_row = candidate.step, candidate.by_row
         lead = -math.inf if self.best is None else _lead(self.best, by_row)
-        if lead <= _LEAST_LEAD:
+        is_first = self.chosen is not None and not self.chosen.step
+        if lead <= (0.0 if is_first else _LEAST_LEAD):
             self.chosen = candidate
         self.n_worse = self.n_worse + 1 if lead > _LEAD_OF_OVERFITTING else 0
         if len(by_row) and (self.best is None or candidate.loss < float(self.best.mean())):
