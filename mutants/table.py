@@ -2200,8 +2200,8 @@ MUTANTS = (
     Mutant(
         "the best weights kept in place of newer ones as good",
         "training/validation.py",
-        "if lead <= (0.0 if is_first else _LEAST_LEAD):",
-        "if self.best is None or by_row.mean() < self.best.mean():",
+        "is_kept = lead <= _LEAST_LEAD",
+        "is_kept = self.best is None or by_row.mean() < self.best.mean()",
         "the weights that are kept",
         ("training/test_loop.py",),
     ),
@@ -2216,8 +2216,8 @@ MUTANTS = (
     Mutant(
         "first weights that give way to worse ones",
         "training/validation.py",
-        "(0.0 if is_first else _LEAST_LEAD)",
-        "_LEAST_LEAD",
+        "is_kept = candidate.loss <= self.chosen.loss",
+        "is_kept = lead <= _LEAST_LEAD",
         "rows of a Gaussian, whose start is exact",
         ("training/test_loop.py",),
     ),

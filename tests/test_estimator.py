@@ -431,6 +431,15 @@ def test_warm_start_goes_on_where_the_fit_before_ended(rows):
         warm.set_params(denoiser=Residual(9, 1), callbacks=[never]).fit(rows)
 
 
+def test_a_warm_start_s_weights_are_no_candidate(rows):
+    """Found by review: they had learnt rows that were held out later, so that no newer weights were as good."""
+    plan = Training(max_steps=30, batch_size=64, learning_rate=0.01)
+    model = tiny(training=plan, max_steps=None, warm_start=True).fit(rows[:-20])
+    assert model.history_.validation_step[0] == 0
+    more = model.fit(rows).history_
+    assert (more.validation_step[0] > 0, more.chosen_step > 0) == (True, True)
+
+
 def test_a_warm_start_keeps_the_network_where_none_is_named():
     """Found by review: more rows, or more time, have another default network, and were refused."""
     rows = np.random.default_rng(0).normal(size=(1500, 4))

@@ -113,7 +113,7 @@ def test_one_run_of_em_serves_the_start_and_the_schedule():
     z[::7, 0] = np.nan
     plan = planned(z, settings(), Stream(3), None, Stream(3), codec=NUMBERS)
     _, trained = split_rows(400, 40, stream=Stream(3))
-    mean, covariance = moments_with_gaps(z[trained], stream=Stream(3).child("start"))
+    mean, covariance, _ = moments_with_gaps(z[trained], stream=Stream(3).child("start"))
     np.testing.assert_array_equal(plan.covariance.numpy(), covariance)
     np.testing.assert_array_equal(plan.denoiser.layout.gaussian.mean.numpy(), mean.astype(np.float32))
 

@@ -194,3 +194,11 @@ def test_control_characters_in_names_are_written_as_escapes():
     text = svg(figures.plot_points(X, labels=("a\u202eb", "c\x07")), label="d\u2066", salt="s")
     assert not re.search(r"[\u202e\x07\u2066]", text)
     assert r"a\u202eb" in text
+
+
+def test_a_first_loss_far_above_the_others_leaves_the_axes():
+    """Else these would be one flat line; a first loss that is kept stays in sight."""
+    far = figures.plot_validation_loss(range(5), [24.0, 2.2, 2.1, 2.05, 2.0], chosen_step=4).axes[0]
+    assert far.get_ylim() == pytest.approx((1.98, 2.3))
+    near = figures.plot_validation_loss(range(5), [1.9, 2.2, 2.1, 2.05, 2.0], chosen_step=0).axes[0]
+    assert near.get_ylim()[0] < 1.9 < 2.2 < near.get_ylim()[1]

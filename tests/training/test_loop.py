@@ -292,6 +292,23 @@ def test_looks_take_a_small_share_of_a_given_time(monkeypatch, of_a_look, looks)
     assert told[-1].validation_loss is not None
 
 
+def test_a_first_look_that_takes_all_the_time_leaves_a_step(monkeypatch):
+    """Found by review: a run without a step has no losses, and its followers failed."""
+    clock = Clock(monkeypatch, of_a_look=2000.0)
+    run = clock.run(1000.0)
+    assert [progress.step for progress in run.run()] == [1]
+    assert run.history().seconds >= 2001.0
+
+
+def test_the_first_weights_end_the_patience_of_a_run_that_only_overfits(monkeypatch):
+    left = [1.0, 2.0]
+    rows = torch.ones(len(X_VALIDATION), dtype=torch.float64)
+    monkeypatch.setattr(Validation, "by_row", lambda *_: rows * (left.pop(0) if left[1:] else left[0]))
+    run = trainer(PATIENT, x_validation=X_VALIDATION)
+    assert len(list(run.run())) == 15
+    assert (run.overfits, run.history().chosen_step) == (True, 0)
+
+
 def test_losses_are_kept_as_evenly_as_time_allows(monkeypatch):
     """Found by review: by steps alone, of which a run that goes by the clock does not come to the end."""
     run = Clock(monkeypatch, of_a_look=0.0).run(600.0)

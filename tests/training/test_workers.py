@@ -221,6 +221,16 @@ def test_a_worker_lost_in_a_look_costs_no_look(monkeypatch, at):
     assert everything(resumed) == everything(whole)
 
 
+def test_a_worker_lost_in_the_first_look_leaves_nothing_to_keep(monkeypatch, tmp_path):
+    def lost(*_):
+        raise WorkerLost("lost in a look.")
+
+    monkeypatch.setattr(Validation, "by_row", lost)
+    with pytest.raises(WorkerLost, match="nothing to keep"):
+        list(checkpointed(make(1, None), tmp_path / "c"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_of_worker_0_ends_the_others():
     def fails(workers):
         run = make(2, None, workers=workers, x_0=1e30 * X_0)

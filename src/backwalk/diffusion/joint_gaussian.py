@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,10 +25,18 @@ from torch import Tensor
 from backwalk.streams import Stream
 
 RIDGE = 0.01
-"""The least variance of a direction, in encoded units, of which a number's variance is about 1."""
+"""The least eigenvalue of a covariance, and the most that is added to one, where variances are about 1."""
 MOST_DIRECTIONS = 32
 _ITERATIONS = 10
 _MOST_ROWS, _FEWEST_ROWS, _NUMBERS_OF_EM = 5_000, 500, 10**6
+
+
+class Moments(NamedTuple):
+    """The mean, (k,), and the covariance, (k, k), of rows that count as `n` of equal weights."""
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    n: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +50,20 @@ class JointGaussian:
     @classmethod
     def fit(cls, z: NDArray[np.float64], *, stream: Stream) -> JointGaussian:
         """Return the Gaussian of rows z, (n, k), in which NaN marks missing coordinates."""
-        return cls.of_moments(*moments_with_gaps(z, stream=stream), n=len(z))
+        return cls.of_moments(moments_with_gaps(z, stream=stream))
 
     @classmethod
-    def of_moments(cls, mean: NDArray[np.float64], covariance: NDArray[np.float64], *, n: int) -> JointGaussian:
-        """Return the Gaussian of a mean, (k,), and the leading directions of a covariance, (k, k), of n rows.
+    def of_moments(cls, moments: Moments) -> JointGaussian:
+        """Return the Gaussian of a mean and of the leading directions of a covariance.
 
-        Variances are 1/n greater, at most `RIDGE`: few rows tell little of the directions in which they hardly vary.
+        Variances are 1/n greater, at most by `RIDGE`: few rows underestimate small eigenvalues.
         """
+        mean, covariance, n = moments
         k, more = len(mean), min(RIDGE, 1.0 / n)
         values, vectors = np.linalg.eigh(covariance)
         r = min(k, MOST_DIRECTIONS)
-        # What the leading directions leave over is spread evenly (Tipping & Bishop 1999), as D. The least D is taken
-        # from the directions, and not added: the Gaussian of many rows is exact if no smaller eigenvalue is there.
+        # What the leading directions leave over is spread evenly (Tipping & Bishop 1999), as D. D is at least `RIDGE`,
+        # which is taken from the directions: the covariance of many rows is exact if its eigenvalues are larger.
         left = max(RIDGE, more + float(values[: k - r].mean()) if r < k else 0.0)
         lengths = np.sqrt(np.maximum(values[k - r :] + more - left, 0.0))
         directions = vectors[:, k - r :] * lengths
@@ -121,20 +131,19 @@ def _solved(factor: Tensor, u: Tensor) -> Tensor:
     return torch.cholesky_solve(u.unsqueeze(-1), factor).squeeze(-1)
 
 
-def moments_with_gaps(
-    z: NDArray[np.float64], *, weights: NDArray[np.float64] | None = None, stream: Stream
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean, (k,), and covariance, (k, k), of rows z, (n, k), by EM where coordinates are NaN.
+def moments_with_gaps(z: NDArray[np.float64], *, weights: NDArray[np.float64] | None = None, stream: Stream) -> Moments:
+    """Return mean and covariance of rows z, (n, k), by EM where coordinates are NaN.
 
     `weights`, (n,), are those of the rows, of which only the ratios matter. EM takes at most 5,000 random rows, fewer
     beyond 200 coordinates, and at least 500. A coordinate that is always missing has mean 0 and variance 1.
     """
     seen = ~np.isnan(z)
     if not z.shape[1]:
-        return np.zeros(0), np.zeros((0, 0))
+        return Moments(np.zeros(0), np.zeros((0, 0)), len(z))
     if seen.all():
         mean = np.average(z, axis=0, weights=weights)
-        return mean, np.cov(z, rowvar=False, bias=True, aweights=weights).reshape(len(mean), -1)
+        covariance = np.cov(z, rowvar=False, bias=True, aweights=weights).reshape(len(mean), -1)
+        return Moments(mean, covariance, len(z) if weights is None else _effective(weights))
     weights = np.ones(len(z)) if weights is None else weights
     most = min(_MOST_ROWS, max(_FEWEST_ROWS, _NUMBERS_OF_EM // z.shape[1]))
     if len(z) > most:
@@ -155,7 +164,12 @@ def moments_with_gaps(
         weighted = np.sqrt(of_row) * off
         covariance = (weighted.T @ weighted + spread) / total - np.outer(shift, shift)
         covariance = 0.5 * (covariance + covariance.T)
-    return mean, covariance
+    return Moments(mean, covariance, _effective(weights))
+
+
+def _effective(weights: NDArray[np.float64]) -> float:
+    """Return as how many rows of equal weights those of weights (n,) count. Source: Kish 1965."""
+    return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
 def _with_ridge(covariance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -150,6 +150,7 @@ def fitted(
                 time_outside_training=0.0
                 if settings.max_time is None or not leads
                 else _seconds_outside_training(began, denoising_error, plan.schedule.n_steps),
+                is_untrained=before is None,
                 workers=workers,
             )
 

@@ -149,8 +149,9 @@ def planned(
             weights=None if weights is None else weights[some],
             stream=stream.child("start"),
         )
-        start, numbers = JointGaussian.of_moments(*of_all, n=len(some)), codec.numbers
-        mean, covariance = torch.from_numpy(of_all[0][numbers]), torch.from_numpy(of_all[1][np.ix_(numbers, numbers)])
+        start, numbers = JointGaussian.of_moments(of_all), codec.numbers
+        mean = torch.from_numpy(of_all.mean[numbers])
+        covariance = torch.from_numpy(of_all.covariance[np.ix_(numbers, numbers)])
     elif is_table:
         mean, covariance = torch.zeros(0, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.float64)
     else:

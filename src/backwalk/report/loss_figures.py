@@ -67,15 +67,19 @@ def _draw_validation_loss(axes: Axes, step: Sequence[int], loss: Sequence[float]
         is_early = chosen_step < 0.5 * max(step)
         axes.annotate(
             "weights kept",
-            (chosen_step, 0.0 if is_early else 1.0),  # where the losses are not
+            (chosen_step, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(4, 4) if is_early else (-4, -10),
+            xytext=(4 if is_early else -4, -10),
             textcoords="offset points",
             ha="left" if is_early else "right",
             fontsize=9,
             color=INK,
         )
-    _finish_loss(axes, np.asarray(loss, dtype=np.float64), "Loss on held-out rows")
+    values = np.asarray(loss, dtype=np.float64)
+    _finish_loss(axes, values, "Loss on held-out rows")
+    later = values[1:]
+    if not step[0] and len(later) > 1 and values[0] > later.max() + np.ptp(later):  # it would flatten the others
+        axes.set_ylim(later.min() - 0.1 * np.ptp(later), later.max() + 0.5 * np.ptp(later))
 
 
 def _finish_loss(axes: Axes, drawn: Rows, title: str) -> None:

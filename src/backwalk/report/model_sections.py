@@ -63,10 +63,11 @@ def training_section(context: Context) -> Section | None:
         words += (
             " Before the first step, and now and then after it, the weights are scored on held-out rows, by the "
             "transition terms of the bound on encoded rows; compare this number with no other on this page. The newest "
-            "weights are kept that the best do not beat by half a standard error of the difference."
+            "weights are kept that the best do not beat by half a standard error of the difference, if they are at "
+            "least as good in the mean as those of a new network before its training."
         )
         if not history.chosen_step:
-            words += " Here the untrained network stayed best: training found nothing that held for other rows."
+            words += " Here none were: the model is the untrained network."
         figure = figures.plot_validation_loss(
             history.validation_step, history.validation_loss, chosen_step=history.chosen_step
         )

@@ -24,7 +24,7 @@ from backwalk.training.loop import Trainer
 from backwalk.training.state import TrainerState, seconds, whole_number
 
 FORMAT: Final = "backwalk-checkpoint"
-VERSION: Final = 5
+VERSION: Final = 6
 SECONDS_BETWEEN = 30.0
 _HEAD_BYTES = 1024  # a checksummed file names its format within these
 _LARGEST_SHARE = 0.05  # of the run's time that writing may take, for networks of any size

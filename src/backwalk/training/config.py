@@ -29,8 +29,8 @@ class Training:
     are constant and beta_2 is 0.999, its authors' default.
     `levels`: "log_normal", or "chain" for t uniform on 1..n_steps with L_simple as loss.
     `patience`: end the run early, once the newest weights have been worse on the held-out rows than the best, by a
-    standard error of the difference, at this many validations in a row; there are twenty in a run. None trains
-    on, and so does a run without held-out rows.
+    standard error of the difference, at this many validations in a row; there are twenty in a run, after the first
+    weights'. None trains on, and so does a run without held-out rows.
     `shards`: cut each member's batch into this many shards, whose gradients are added in a fixed order, so that more
     threads or workers than members can share a step. None follows from the sizes; other values change the last bits.
     """

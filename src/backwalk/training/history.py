@@ -25,8 +25,8 @@ class Progress:
 class History:
     """The record of a run: losses at steps, counted from 0, and validation losses after `validation_step` steps.
 
-    The first validation is before training, after 0 steps. The kept weights are those after `chosen_step` steps. Two
-    equal runs differ in `seconds` alone.
+    The first validation of a new network is before training, after 0 steps. The kept weights are those after
+    `chosen_step` steps. Two equal runs differ in `seconds` alone.
     """
 
     step: tuple[int, ...]

@@ -60,7 +60,7 @@ class Trainer:
     half of `max_time`. The learning rates then follow the time, and two runs are no longer bit-equal. `eps`, (n, d), is
     fixed noise, one for each row; without it every step draws new noise. `patterns` make columns given or absent, for a
     denoiser of tables. `row_weight`, (n,), weighs rows in the loss, and `validation_weight`, (m,), held-out rows in
-    the choice of weights; both have mean 1.
+    the choice of weights; both have mean 1. With `is_untrained`, the weights before the first step are a candidate too.
 
     Several `workers` may train together, each with a trainer of the same arguments: worker 0 calls `run`, and `end`
     after it, the others `follow`. All end with the same weights, those of one worker alone.
@@ -82,10 +82,11 @@ class Trainer:
         patterns: Patterns | None = None,
         row_weight: Tensor | None = None,
         validation_weight: Tensor | None = None,
+        is_untrained: bool = True,
         workers: Workers = ALONE,
     ) -> None:
         self.denoiser, self.x_0, self.levels, self.training = denoiser, x_0, levels, training
-        self.stream, self.max_time = stream, max_time
+        self.stream, self.max_time, self._is_untrained = stream, max_time, is_untrained
         self.max_steps = training.steps_for(len(x_0))
         self._pace = Pace(self.max_steps, max_time, time_outside_training)
         self._network_at_first, self._x_validation, self._eps = network_words(denoiser), x_validation, eps
@@ -147,7 +148,8 @@ class Trainer:
         progress = max(self.step - 1, 0) / self.max_steps if self.max_time is None else self._progress()
         if self._lacks_a_look(progress) or self._is_at_first:
             self._look(parallel_map)
-        while not self.done:
+            self.seconds = time.monotonic() - began
+        while not self.done or not self.step:  # a look may take all the time that there is, and no step is no run
             before, progress = progress, self._progress()
             is_kept = self._loss_is_kept(progress, before)
             loss = self._update(self.training.rate_at(self.step, progress), parallel_map, is_kept)
@@ -258,13 +260,14 @@ class Trainer:
         strange = set(tensors) - set(self._state().tensors)
         if strange:
             raise ValueError(f"{min(strange)[:80]!r} is no tensor of such a run")
-        if not self._losses or (self.diverged and self._choice.chosen is None):
+        chosen = self._choice.chosen
+        if not self._losses or (self.diverged and (chosen is None or not chosen.step)):
             raise ValueError("a run should have recorded a loss, and a diverged run candidate weights")
 
     def give_up(self) -> int | None:
         """End a diverged run with the trained weights chosen so far, and return their step; None where there are none.
 
-        The weights of step 0 are none of them: a run that learnt nothing has failed.
+        Those of step 0 do not count: a run that learnt nothing has failed.
         """
         chosen = self._choice.chosen
         self.diverged = chosen is not None and chosen.step > 0
@@ -330,8 +333,8 @@ class Trainer:
 
     @property
     def _is_at_first(self) -> bool:
-        """Whether the first weights are still to be a candidate: an untrained network may be the best there is."""
-        return not self.step and self._validation is not None and self._choice.chosen is None
+        """Whether weights of no training are still to be a candidate: they may be the best there are."""
+        return self._is_untrained and not self.step and self._validation is not None and self._choice.chosen is None
 
     def _look(self, parallel_map: Map) -> float | None:
         """Add the (averaged) weights to the candidates; return their validation loss, or None without held-out rows."""

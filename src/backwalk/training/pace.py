@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-N_LOOKS = 20  # candidate weights in a run, each validated
+N_LOOKS = 20  # trained candidate weights in a run, each validated
 _LARGEST_SHARE_OF_LOOKS = 0.05  # of the training time, with `max_time`
 
 

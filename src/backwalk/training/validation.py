@@ -1,9 +1,9 @@
 """Validation on held-out rows, and the choice of the weights that a run keeps.
 
 The newest weights are kept that the best of all do not beat on the held-out rows by half a standard error of the paired
-difference. The first weights, of an untrained network, are candidates too, and trained ones have to be better than
-these. A stricter test would keep overfitted weights where held-out rows are few and have heavy tails; the least of all
-values is often least by chance, and then early. docs/defaults.md has the measurements.
+difference. The first weights, of an untrained network, are candidates too, and trained ones have to be at least as good
+in the mean. A stricter test would keep overfitted weights where held-out rows are few and have heavy tails; the least
+of all values is often least by chance, and then early. docs/defaults.md has the measurements.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Validation:
         total = torch.zeros(self.n_rows, dtype=torch.float64)
         for points in self._points:
 
-            @torch.inference_mode()
+            @torch.no_grad()  # not inference_mode: a user's network may keep a tensor that it makes at its first call
             def nats(start: int, points: tuple[Tensor, ...] = points) -> Tensor:
                 return self._denoiser.losses(*(part[start : start + _ROWS_AT_ONCE] for part in points))
 
@@ -166,8 +166,11 @@ class Choice:
         """Add the newest candidate."""
         self.step, by_row = candidate.step, candidate.by_row
         lead = -math.inf if self.best is None else _lead(self.best, by_row)
-        is_first = self.chosen is not None and not self.chosen.step
-        if lead <= (0.0 if is_first else _LEAST_LEAD):
+        if self.chosen is not None and not self.chosen.step:
+            is_kept = candidate.loss <= self.chosen.loss
+        else:
+            is_kept = lead <= _LEAST_LEAD
+        if is_kept:
             self.chosen = candidate
         self.n_worse = self.n_worse + 1 if lead > _LEAD_OF_OVERFITTING else 0
         if len(by_row) and (self.best is None or candidate.loss < float(self.best.mean())):
