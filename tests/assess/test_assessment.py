@@ -154,7 +154,8 @@ def test_beyond_32_columns_probes_estimate_the_ode_s_density_with_their_error():
     d = 33
     rows = np.random.default_rng(0).normal(size=(300, d)) @ np.random.default_rng(1).normal(size=(d, d))
     training, unseen = rows[:250], rows[250:]
-    model = Diffusion(n_steps=20, max_steps=30, denoiser=SMALL, random_state=0, verbose=False).fit(training).model_
+    settings = {"n_steps": 20, "max_steps": 30, "denoiser": SMALL, "validation_fraction": 0.0}
+    model = Diffusion(**settings, random_state=0, verbose=False).fit(training).model_
     fidelity = assess(model, unseen, stream=Stream(0), n_pairs=2, baselines=False)
     by_many = log_density(model, unseen, n_probes=64, stream=Stream(9))
     ours, error = fidelity.model.negative_log_density, float(by_many.standard_error.square().sum().sqrt()) / 50
