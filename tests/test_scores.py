@@ -54,7 +54,9 @@ def test_a_column_that_is_constant_in_a_fold_does_not_spoil_a_search():
     X[:, 1] = 0.0
     X[50, 1] = 1.0
     folds = [(np.arange(50), np.arange(50, 60))]
-    search = GridSearchCV(tiny(validation_fraction=0.0), {"max_steps": [1, 300]}, cv=folds, refit=False, error_score="raise")
+    search = GridSearchCV(
+        tiny(validation_fraction=0.0), {"max_steps": [1, 300]}, cv=folds, refit=False, error_score="raise"
+    )
     with pytest.warns(ImpossibleRowsWarning, match="column 1"):
         search.fit(X)
     scores = search.cv_results_["mean_test_score"]
