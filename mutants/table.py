@@ -2232,8 +2232,8 @@ MUTANTS = (
     Mutant(
         "first weights as the result of a run that diverged",
         "training/loop.py",
-        "chosen is not None and chosen.step > 0",
-        "chosen is not None",
+        "trained = self._choice.trained",
+        "trained = self._choice.chosen",
         "a run that learnt nothing and diverged",
         ("training/test_checkpoint.py",),
     ),

@@ -66,12 +66,6 @@ def estimator(network, **settings):
     return Diffusion(30, denoiser=network, random_state=0, verbose=False, **{"max_steps": 12, **settings})
 
 
-def test_a_network_may_keep_what_it_makes_at_its_first_call():
-    """Found by review: the first call is a look at held-out rows, whose tensors autograd did not take."""
-    model = estimator(Lazy(), max_steps=40).fit(ROWS)
-    assert model.history_.n_steps == 40
-
-
 def built(network, d=2):
     return build_denoiser(network, d, schedule=SCHEDULE, floor=0.1, stream=STREAM)
 
@@ -79,6 +73,12 @@ def built(network, d=2):
 @pytest.fixture(scope="module", params=[Mlp, Shared])
 def trained(request):
     return request.param, estimator(request.param(), max_steps=40).fit(ROWS)
+
+
+def test_a_network_may_keep_what_it_makes_at_its_first_call():
+    """Found by review: the first call is a look at held-out rows, whose tensors autograd did not take."""
+    model = estimator(Lazy(), max_steps=40).fit(ROWS)
+    assert model.history_.n_steps == 40
 
 
 def test_a_users_network_is_trained_and_its_own_weights_stay(trained):

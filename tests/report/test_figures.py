@@ -200,5 +200,7 @@ def test_a_first_loss_far_above_the_others_leaves_the_axes():
     """Else these would be one flat line; a first loss that is kept stays in sight."""
     far = figures.plot_validation_loss(range(5), [24.0, 2.2, 2.1, 2.05, 2.0], chosen_step=4).axes[0]
     assert far.get_ylim() == pytest.approx((1.98, 2.3))
+    on_decades = figures.plot_validation_loss(range(5), [1e4, 10.0, 0.01, 0.01, 0.01], chosen_step=4).axes[0]
+    assert (on_decades.get_yscale(), on_decades.get_ylim()[0] > 0.001) == ("log", True)
     near = figures.plot_validation_loss(range(5), [1.9, 2.2, 2.1, 2.05, 2.0], chosen_step=0).axes[0]
     assert near.get_ylim()[0] < 1.9 < 2.2 < near.get_ylim()[1]

@@ -287,8 +287,18 @@ def test_a_signal_between_two_looks_waits_for_the_next_checkpoint(tmp_path, monk
     assert checkpoint_step(tmp_path / "c") == run.step == 11
 
 
+def spoil_step_12(monkeypatch):
+    of_member = Batches.of_member
+
+    def spoiled(self, member, step):
+        batch = of_member(self, member, step)
+        return batch._replace(log_snr=batch.log_snr * math.nan) if step == 12 else batch
+
+    monkeypatch.setattr(Batches, "of_member", spoiled)
+
+
 def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monkeypatch):
-    of_member, path = Batches.of_member, tmp_path / "c"
+    path = tmp_path / "c"
     narrow = {"x_0": 0.2 * X_0, "x_validation": 0.2 * X_VALIDATION}  # so that 12 steps learn something
     run, good = residual(**narrow), residual(**narrow)
     list(itertools.islice(good.run(), 12))  # the look after step 12, as 20 looks in 24 steps are
@@ -296,11 +306,7 @@ def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monke
     assert chosen.step > 0
     expected = [weight.numpy().tobytes() for weight in chosen.weights]
 
-    def spoiled(self, member, step):
-        batch = of_member(self, member, step)
-        return batch._replace(log_snr=batch.log_snr * math.nan) if step == 12 else batch
-
-    monkeypatch.setattr(Batches, "of_member", spoiled)
+    spoil_step_12(monkeypatch)
     with pytest.raises(TrainingDiverged, match=f"keeps the weights of step {chosen.step}: resume"):
         list(checkpointed(run, path))
     resumed = residual(**narrow)
@@ -312,15 +318,9 @@ def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monke
 
 def test_a_divergence_of_a_run_that_learnt_nothing_keeps_nothing(tmp_path, monkeypatch):
     """The first weights are a candidate, and no result of a training that failed."""
-    of_member = Batches.of_member
-
-    def spoiled(self, member, step):
-        batch = of_member(self, member, step)
-        return batch._replace(log_snr=batch.log_snr * math.nan) if step == 12 else batch
-
     told = itertools.count()
     monkeypatch.setattr(Validation, "by_row", lambda *_: torch.full((50,), float(next(told)), dtype=torch.float64))
-    monkeypatch.setattr(Batches, "of_member", spoiled)
+    spoil_step_12(monkeypatch)
     with pytest.raises(TrainingDiverged, match=r"lower learning_rate \(it is 0.01\)\.$"):
         list(checkpointed(residual(), tmp_path / "c"))
     assert list(tmp_path.iterdir()) == []

@@ -76,9 +76,10 @@ def _draw_validation_loss(axes: Axes, step: Sequence[int], loss: Sequence[float]
             color=INK,
         )
     values = np.asarray(loss, dtype=np.float64)
-    _finish_loss(axes, values, "Loss on held-out rows")
     later = values[1:]
-    if not step[0] and len(later) > 1 and values[0] > later.max() + np.ptp(later):  # it would flatten the others
+    is_far = not step[0] and len(later) > 1 and bool(values[0] > later.max() + np.ptp(later))
+    _finish_loss(axes, later if is_far else values, "Loss on held-out rows")
+    if is_far and axes.get_yscale() == "linear":  # where the first would flatten the others
         axes.set_ylim(later.min() - 0.1 * np.ptp(later), later.max() + 0.5 * np.ptp(later))
 
 

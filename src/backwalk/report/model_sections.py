@@ -61,10 +61,10 @@ def training_section(context: Context) -> Section | None:
     pictures = [picture(figure, "Training loss against training step", "loss")]
     if history.validation_step:
         words += (
-            " Before the first step, and now and then after it, the weights are scored on held-out rows, by the "
-            "transition terms of the bound on encoded rows; compare this number with no other on this page. The newest "
-            "weights are kept that the best do not beat by half a standard error of the difference, if they are at "
-            "least as good in the mean as those of a new network before its training."
+            " Before the first step of a new network, and now and then, the weights are scored on held-out rows, by "
+            "the transition terms of the bound on encoded rows; compare this number with no other on this page. The "
+            "newest weights are kept that the best do not beat by half a standard error of the difference, if they are "
+            "at least as good in the mean as those of a new network before its training."
         )
         if not history.chosen_step:
             words += " Here none were: the model is the untrained network."

@@ -260,8 +260,7 @@ class Trainer:
         strange = set(tensors) - set(self._state().tensors)
         if strange:
             raise ValueError(f"{min(strange)[:80]!r} is no tensor of such a run")
-        chosen = self._choice.chosen
-        if not self._losses or (self.diverged and (chosen is None or not chosen.step)):
+        if not self._losses or (self.diverged and self._choice.trained is None):
             raise ValueError("a run should have recorded a loss, and a diverged run candidate weights")
 
     def give_up(self) -> int | None:
@@ -269,9 +268,9 @@ class Trainer:
 
         Those of step 0 do not count: a run that learnt nothing has failed.
         """
-        chosen = self._choice.chosen
-        self.diverged = chosen is not None and chosen.step > 0
-        return chosen.step if chosen is not None and self.diverged else None
+        trained = self._choice.trained
+        self.diverged = trained is not None
+        return trained.step if trained else None
 
     def history(self) -> History:
         """Return the record of the run so far."""

@@ -162,11 +162,16 @@ class Choice:
         self.best: Tensor | None = None
         self.step = self.n_worse = 0
 
+    @property
+    def trained(self) -> Candidate | None:
+        """The chosen weights, or None where there are none yet or the first are the choice."""
+        return self.chosen if self.chosen is not None and self.chosen.step else None
+
     def consider(self, candidate: Candidate) -> None:
         """Add the newest candidate."""
         self.step, by_row = candidate.step, candidate.by_row
         lead = -math.inf if self.best is None else _lead(self.best, by_row)
-        if self.chosen is not None and not self.chosen.step:
+        if self.chosen is not None and self.trained is None:
             is_kept = candidate.loss <= self.chosen.loss
         else:
             is_kept = lead <= _LEAST_LEAD
