@@ -176,7 +176,7 @@ class Means:
 
 @dataclass(frozen=True)
 class ObservedValues:
-    """Each gap filled with an observed value of its column, drawn at random."""
+    """Each column by itself: new rows of its values, gaps filled with an observed value, both at random."""
 
     name: str = INDEPENDENT
 
@@ -195,7 +195,7 @@ class ObservedValues:
 
 @dataclass(frozen=True)
 class MissForest:
-    """MissForest: forests of 100 trees, column after column, until the imputed cells stop to settle, in 10 rounds.
+    """MissForest: forests of 100 trees, column after column, until the imputed cells stop changing, in 10 rounds.
 
     Starts from means and modes; columns with fewer gaps come first. A draw is a run with another seed.
     Source: Stekhoven and Buehlmann 2012.

@@ -103,9 +103,9 @@ def _methods_in_words() -> str:
 
 
 def described(every: Sequence[Any]) -> str:
-    """Return the names of methods and the first paragraphs of their docstrings, as a list."""
-    methods = {method.name: method for method in every}
-    words = {name: " ".join((method.__doc__ or "").split("\n\n")[0].split()) for name, method in methods.items()}
+    """Return the names of methods with their `words`, or the first paragraphs of their docstrings, as a list."""
+    texts = {method.name: getattr(method, "words", None) or method.__doc__ or "" for method in every}
+    words = {name: " ".join(text.split("\n\n")[0].split()) for name, text in texts.items()}
     return "\n".join(f"- **{name}**: {text}" for name, text in sorted(words.items())) + "\n"
 
 

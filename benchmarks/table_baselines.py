@@ -83,9 +83,13 @@ class _Layout:
 
 @dataclass(frozen=True)
 class Baseline:
-    """One of the report's baselines of tables, on at most 20,000 rows; numbers with few values count as levels."""
+    """One of the report's baselines of tables, on at most 20,000 rows; numbers with few values count as levels.
+
+    `words` say on the page what it is.
+    """
 
     name: str
+    words: str
     build: Build = field(repr=False)
     most_levels: int = 256
 
@@ -110,5 +114,9 @@ class Baseline:
         )
 
 
-TREE_SYNTHESIS = Baseline("CART synthesis", tree_baseline)
-PRODUCT_MIXTURE = Baseline("mixture of products", product_mixture_baseline)
+TREE_SYNTHESIS = Baseline(
+    "CART synthesis", "One tree for each column given those before it, as in the R package synthpop.", tree_baseline
+)
+PRODUCT_MIXTURE = Baseline(
+    "mixture of products", "A mixture in whose components all columns are independent.", product_mixture_baseline
+)

@@ -1281,9 +1281,17 @@ MUTANTS = (
     Mutant(
         "the prior counted once for every observation",
         "inference/conditionals.py",
-        "of_data - (len(rows) - 1) * ",
-        "of_data - len(rows) * ",
+        "(len(rows) - 1) * of_prior, np.inf)",
+        "len(rows) * of_prior, np.inf)",
         "the posterior of several observations",
+        _POSTERIORS,
+    ),
+    Mutant(
+        "a prior that is positive beyond its support",
+        "inference/priors.py",
+        "torch.full((len(theta),), -math.inf",
+        "torch.full((len(theta),), 0.0",
+        "several observations of a bounded parameter",
         _POSTERIORS,
     ),
     Mutant(
@@ -1317,6 +1325,14 @@ MUTANTS = (
         "return ranks_in_draws(of_draws, of_truth, stream=stream)",
         "expected coverage",
         ("evaluation/test_posteriors.py",),
+    ),
+    Mutant(
+        "references whose data are the farthest",
+        "assess/posterior_scores.py",
+        ".sum(axis=1).argmin()",
+        ".sum(axis=1).argmax()",
+        "TARP of a posterior that ignores the data",
+        ("assess/test_posteriors.py",),
     ),
     Mutant(
         "the volume towards a bound left out",

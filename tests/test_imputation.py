@@ -220,6 +220,11 @@ def test_pooled_estimates_follow_rubin_s_rules():
     assert several.freedom[1] == np.inf
     np.testing.assert_allclose(several.interval()[1], 5.0 + stats.norm.ppf([0.025, 0.975]))
     assert "2 +- 1.5" in repr(several)
+    without_variances = pooled([1.0, 2.0, 3.0], [0.0, 0.0, 0.0], complete_freedom=20)
+    assert without_variances.freedom == 2.0  # Rubin's m - 1
+    for share in (95, 0.0, 1.0):
+        with pytest.raises(InvalidInput, match=r"0\.95"):
+            found.interval(share)
 
 
 def test_pooled_intervals_hold_the_truth():

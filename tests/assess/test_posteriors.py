@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from backwalk.assess import assess
-from backwalk.assess.posterior_scores import given_columns, posterior_scores
+from backwalk.assess.posterior_scores import _of_nearest_before, given_columns, posterior_scores
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.inference import conditionals
@@ -28,20 +28,23 @@ ROWS = np.random.default_rng(0).multivariate_normal(np.zeros(3), COVARIANCE, 300
 
 
 @cache
-def model(narrow=False):
-    """An exact model, or one of a third of the variance of the parameters that the datum leaves open."""
+def model(kind="exact"):
+    """An exact model; a narrow one, of a third of the variance of the parameters that the datum leaves open; or one
+    whose posterior is the prior."""
     covariance = COVARIANCE.copy()
-    if narrow:
+    if kind == "narrow":
         gain = COVARIANCE[:2, 2:] @ COVARIANCE[2:, :2] / COVARIANCE[2, 2]
         covariance[:2, :2] = gain + (COVARIANCE[:2, :2] - gain) / 3.0
+    if kind == "prior":
+        covariance[:2, 2] = covariance[2, :2] = 0.0
     denoiser = GaussianDenoiser(torch.zeros(3).double(), torch.from_numpy(covariance))
     schedule = NoiseSchedule.log_snr_uniform(50, log_snr_max=12.0, log_snr_min=-14.0)
     return oracle_model(denoiser, ROWS, schedule)
 
 
 @cache
-def scores(narrow=False):
-    return posterior_scores(model(narrow), ROWS, [2], stream=Stream(0), n_pairs=100, n_draws=19)
+def scores(kind="exact", n_pairs=100):
+    return posterior_scores(model(kind), ROWS, [2], stream=Stream(0), n_pairs=n_pairs, n_draws=19)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -59,11 +62,23 @@ def test_an_exact_model_is_calibrated():
 
 
 def test_a_narrow_posterior_covers_too_little():
-    found = scores(narrow=True)
+    found = scores("narrow")
     curve = found.expected_coverage
     assert curve.p_value < 1e-4
     # The region of level a of N(0, I / 3) in two dimensions holds 1 - (1 - a)^(1 / 3) of N(0, I).
     np.testing.assert_allclose(curve.found, 1.0 - (1.0 - curve.levels) ** (1.0 / 3.0), atol=0.27)
+
+
+def test_tarp_sees_a_posterior_that_equals_the_prior():
+    found = scores("prior", n_pairs=300)
+    assert min(found.expected_coverage.p_value, *(r.p_value for r in found.ranks)) > 1e-8
+    assert found.tarp.p_value < 1e-6
+    assert scores(n_pairs=300).tarp.p_value > 1e-8
+
+
+def test_references_are_the_parameters_of_the_row_before_with_the_nearest_data():
+    data, parameters = np.array([[0.0], [5.0], [4.5], [0.1]]), np.arange(8.0).reshape(4, 2) + 1.0
+    np.testing.assert_array_equal(_of_nearest_before(parameters, data), [[0, 0], [1, 2], [3, 4], [1, 2]])
 
 
 def test_the_declared_columns_are_those_given_or_the_only_set_of_the_fit():
@@ -81,7 +96,7 @@ def test_the_declared_columns_are_those_given_or_the_only_set_of_the_fit():
 
 @pytest.mark.usefixtures("cheap_scores", "undrawn")
 def test_an_assessment_has_them_as_json_on_its_page_and_among_its_warnings():
-    narrow = model(narrow=True)
+    narrow = model("narrow")
     fidelity = assess(narrow, ROWS[:50], given=["x3"], stream=Stream(0), n_pairs=2, n_rows=50)
     record = json.loads(json.dumps(fidelity.to_dict(), allow_nan=False))["posterior"]
     assert record["given"] == [2]

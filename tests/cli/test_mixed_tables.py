@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from backwalk import Diffusion
+from backwalk import Diffusion, Number
 from backwalk.table import Codec, read_table
 from backwalk.tasks.columns import lines_of
 from tests.cli.conftest import quietly, small_and_fast
@@ -135,8 +135,8 @@ def test_info_says_why_a_table_cannot_be_fitted(run, tmp_path):
 def test_a_columns_kind_gaps_and_conditions_are_chosen(run, birds, tmp_path):
     table, _, _ = birds
     model = tmp_path / "m"
-    options = ["--column", "year=levels", "--column", "mass=number", "--missing", "generate"]
-    options += ["--conditions", "species; species,island"]
+    options = ["--column", "year=levels", "--column", "mass=number", "--column", "bill=0.."]
+    options += ["--missing", "generate", "--conditions", "species; species,island"]
     status, _, err = run("fit", table, "-o", model, *options, *QUICK)
     assert status == 0, err
     facts = json.loads(run("info", model, "--json")[1])
@@ -145,7 +145,7 @@ def test_a_columns_kind_gaps_and_conditions_are_chosen(run, birds, tmp_path):
     assert (columns["bill"]["gaps"], facts["missing"]) == ("generated", "generated")
     assert facts["conditions"] == "species; species, island"
     estimator = Diffusion.load(model)
-    assert estimator.columns == {"year": "levels", "mass": "number"}
+    assert estimator.columns == {"year": "levels", "mass": "number", "bill": Number(bounds=(0.0, None))}
     assert estimator.conditions == [["species"], ["species", "island"]]
     status, out, _ = run("sample", model, "-n", 200, "--seed", 0, "--given", "species=Gentoo")
     header, *rows = _rows(out)
@@ -156,7 +156,8 @@ def test_a_columns_kind_gaps_and_conditions_are_chosen(run, birds, tmp_path):
     assert run("fit", table, "-o", model, *options, *QUICK, "--resume")[0] == 0  # fitted before
     status, _, err = run("fit", table, "-o", model, *QUICK, "--resume")
     assert (status, "--force" in err) == (1, True)  # another fit
-    for wrong in (["--column", "year=ordered"], ["--column", "year"], ["--conditions", "species;;"]):
+    wrong_kinds = (["--column", "year=ordered"], ["--column", "year"], ["--column", "mass=9..1"])
+    for wrong in (*wrong_kinds, ["--column", "mass=a..b"], ["--conditions", "species;;"]):
         assert run("fit", table, "-o", tmp_path / "other", *wrong)[0] == 2
     status, _, err = run("fit", table, "-o", tmp_path / "other", "--column", "yaer=levels")
     assert (status, "'yaer'" in err, "'year'" in err) == (1, True, True)

@@ -4,6 +4,8 @@ theta ~ N(m, V) in two dimensions, x = A theta + b + noise of covariance R in tw
 tests have a false-alarm rate of 1e-8.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,8 @@ from scipy import stats
 from backwalk import Diffusion, FewEffectiveDrawsWarning, Number, Residual, posterior
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.inference.conditionals import ParameterConditional
+from backwalk.inference.importance import Weighted, adapted, effective_size
 from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import BoundedColumn, Codec, NumberColumn
@@ -78,6 +82,21 @@ def test_a_batch_holds_each_observation_s_own_posterior(of_theta):
     torch.testing.assert_close(log_p[:, 2], of_theta.log_prob(drawn[:3, 2], SEVERAL[2]))
 
 
+def test_leading_axes_of_parameters_are_kept(of_theta):
+    drawn = of_theta.sample_batched((2, 3), SEVERAL[:2], random_state=3)
+    log_p = of_theta.log_prob_batched(drawn, SEVERAL[:2])
+    assert log_p.shape == (2, 3, 2)
+    torch.testing.assert_close(log_p[1, :, 0], of_theta.log_prob(drawn[1, :, 0], SEVERAL[0]))
+    torch.testing.assert_close(of_theta.log_prob(drawn[:, :, 0], SEVERAL[0]), log_p[:, :, 0])
+
+
+def test_functions_of_sbi_can_call_it(of_theta):
+    """sbi's `run_sbc` and `run_tarp` give this keyword."""
+    expected = of_theta.sample_batched((4,), SEVERAL, random_state=0)
+    assert torch.equal(of_theta.sample_batched((4,), x=SEVERAL, random_state=0, show_progress_bars=True), expected)
+    assert of_theta.sample((4,), x=X, show_progress_bars=False).shape == (4, 2)
+
+
 def test_a_missing_datum_is_integrated_out(of_theta):
     precision = np.linalg.inv(V) + np.outer(A[0], A[0]) / R[0, 0]
     covariance = np.linalg.inv(precision)
@@ -105,20 +124,70 @@ def test_several_observations_have_the_closed_form_of_their_product(model):
 
 
 def test_draws_given_several_observations_follow_the_closed_form(model, monkeypatch):
-    monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
-    monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 100.0)
+    """In whitened coordinates their mean is 0 and their mean square 1, within 6.5 errors at the effective size."""
+    monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 300)
+    monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 250.0)
     normal = torch.distributions.MultivariateNormal(torch.from_numpy(MEAN), torch.from_numpy(V))
     combined, some = posterior(model, given=[2, 3], prior=normal), SEVERAL[:3]
     mean, covariance = law(some)
-    weighted = combined.weighted_draws(some, n_each=60, effective_sample_size=50.0, random_state=0)
-    assert weighted.effective_sample_size >= 50.0
-    w = weighted.log_weights.exp()
-    assert float(w.sum()) == pytest.approx(1.0)
-    deviation = np.sqrt(np.diag(covariance) / weighted.effective_sample_size)
-    np.testing.assert_allclose((w[:, None] * weighted.theta).sum(dim=0), mean, atol=float(6.5 * deviation.max()))
-    drawn = combined.sample(200, some, random_state=0).numpy()
-    assert drawn.shape == (200, 2)
-    np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=float(7.0 * deviation.max()))
+    factor = np.linalg.cholesky(covariance)
+    weighted = combined.weighted_draws(some, n_each=300, effective_sample_size=250.0, random_state=0)
+    assert weighted.effective_sample_size >= 250.0
+    w = weighted.log_weights.exp().numpy()
+    assert w.sum() == pytest.approx(1.0)
+    error = 6.5 / np.sqrt(weighted.effective_sample_size)
+    z = np.linalg.solve(factor, (weighted.theta.numpy() - mean).T)
+    np.testing.assert_allclose(z @ w, 0.0, atol=error)
+    np.testing.assert_allclose(z**2 @ w, 1.0, atol=error * np.sqrt(2.0))
+    drawn = combined.sample((20, 40), some, random_state=0).numpy()
+    assert drawn.shape == (20, 40, 2)
+    z = np.linalg.solve(factor, (drawn.reshape(-1, 2) - mean).T)
+    np.testing.assert_allclose(z.mean(axis=1), 0.0, atol=error)
+    np.testing.assert_allclose(z.var(axis=1), 1.0, atol=error * np.sqrt(2.0))
+
+
+def test_more_draws_given_several_observations_have_a_larger_effective_size(model, monkeypatch):
+    of, asked = posterior(model, given=[2, 3]), []
+
+    def weighted(self, rows, *, least_size, **options):
+        asked.append(least_size)
+        return Weighted(np.zeros((500, 2)), np.full(500, -np.log(500.0)), 0.0, 0.0), np.zeros((500, 2))
+
+    monkeypatch.setattr(ParameterConditional, "weighted", weighted)
+    for n in (10, 4_000, 100_000):
+        assert of.sample(n, SEVERAL).shape == (n, 2)
+    assert asked == [400.0, 1_000.0, 2_000.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_prior_of_torch_has_no_density_beyond_its_support(model, dtype):
+    low = torch.tensor([-1.0, -1.0], dtype=dtype)
+    bounded = torch.distributions.Independent(torch.distributions.Uniform(low, low + 2.5), 1)
+    of = posterior(model, given=[2, 3], prior=bounded)
+    inside, beyond = [0.5, 0.5], [0.5, 2.0]
+    log_prior = of._conditional.log_prior(np.array([inside, beyond]))
+    np.testing.assert_allclose(log_prior, [-2.0 * np.log(2.5), -np.inf], rtol=1e-6)
+    log_p = of._conditional.log_product(np.array([inside, beyond]), np.hstack([np.full((5, 2), np.nan), SEVERAL]))[0]
+    assert np.isfinite(log_p).tolist() == [True, False]
+    normal = torch.distributions.MultivariateNormal(torch.zeros(2, dtype=dtype), torch.eye(2, dtype=dtype))
+    found = posterior(model, given=[2, 3], prior=normal)._conditional.log_prior(np.array([inside]))
+    np.testing.assert_allclose(found, stats.multivariate_normal([0, 0]).logpdf(inside), rtol=1e-6)
+    with pytest.raises(InvalidInput, match="Independent"):
+        posterior(model, given=[2, 3], prior=bounded.base_dist)._conditional.log_prior(np.array([inside, inside]))
+
+
+def test_no_possible_draw_is_an_error_that_names_the_order_of_the_parameters(model):
+    far = torch.distributions.Independent(
+        torch.distributions.Uniform(torch.full((2,), 50.0), torch.full((2,), 51.0)), 1
+    )
+    with pytest.raises(InvalidInput, match="x1, x2"):
+        posterior(model, given=[2, 3], prior=far).weighted_draws(SEVERAL[:2], n_each=20)
+
+
+def test_one_observation_needs_no_prior(model):
+    known = posterior(replace(model, conditions=((2, 3),)), given=[2, 3])
+    found = known.weighted_draws(X, n_each=40, effective_sample_size=20.0, random_state=0)
+    assert found.log_integral == pytest.approx(0.0, abs=6.5 * found.standard_error + 0.01)
 
 
 def test_few_effective_draws_are_warned_of(of_theta, monkeypatch):
@@ -127,6 +196,8 @@ def test_few_effective_draws_are_warned_of(of_theta, monkeypatch):
     far = np.array([[9.0, -9.0], [-9.0, 9.0]])
     with pytest.warns(FewEffectiveDrawsWarning, match="2 observations"):
         of_theta.sample(10, far, random_state=0)
+    with pytest.warns(FewEffectiveDrawsWarning, match="n_each=200"):
+        of_theta.log_prob([0.0, 0.0], far)
 
 
 def test_the_default_observation_serves_calls_without_one(model):
@@ -136,6 +207,10 @@ def test_the_default_observation_serves_calls_without_one(model):
     assert made.set_default_x(X) is made
     assert torch.equal(made.sample(5, random_state=0), made.sample(5, X, random_state=0))
     np.testing.assert_array_equal(made.default_x, X)
+    changing = X.copy()
+    made.set_default_x(changing)
+    changing += 5.0
+    assert torch.equal(made.sample(5, random_state=0), made.sample(5, X, random_state=0))
     assert repr(made) == "Posterior(x1, x2 given x3, x4)"
 
 
@@ -156,6 +231,7 @@ def test_draws_become_the_dictionary_of_arviz(of_theta):
         (lambda p: p.sample(-1, X), "sample_shape"),
         (lambda p: p.log_prob([1.0, np.nan], X), "theta"),
         (lambda p: p.log_prob_batched(np.zeros((2, 2)), SEVERAL), "theta"),
+        (lambda p: p.log_prob(np.zeros((4, 3, 3)), X), "theta"),
         (lambda p: p.weighted_draws(SEVERAL, n_each=1), "n_each"),
         (lambda p: p.to_arviz_dict(np.zeros(3), X), "theta"),
         (lambda p: p.sample(3, {"x3": 1.0}), "x4"),
@@ -186,6 +262,8 @@ def test_labels_and_tables_are_taken_by_name(penguins):
     torch.testing.assert_close(
         log_p, of_species.log_prob(pd.DataFrame({"species": ["Adelie", "Chinstrap", "Gentoo"]}), one)
     )
+    by_label = pd.Series({"y": 0.2, "sex": True, "x": 0.4}, dtype=object)
+    torch.testing.assert_close(log_p, of_species.log_prob([[0.0], [1.0], [2.0]], by_label))
     drawn = of_species.sample(2000, one, random_state=0)[:, 0]
     counts = [int((drawn == level).sum()) for level in range(3)]
     p = log_p.exp().numpy()
@@ -252,8 +330,6 @@ def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
 
 
 def test_weights_are_worth_their_effective_sample_size():
-    from backwalk.inference.importance import Weighted, effective_size
-
     log_w = np.log(np.array([0.5, 0.25, 0.25]))
     assert effective_size(log_w) == pytest.approx(1.0 / 0.375)
     assert effective_size(np.full(4, -np.inf)) == 0.0
@@ -263,8 +339,6 @@ def test_weights_are_worth_their_effective_sample_size():
 
 def test_adaptive_weights_find_the_integral_of_a_density_far_from_the_first_points():
     """A normal density of integral 3 at a distance of four deviations from the first points."""
-    from backwalk.inference.importance import adapted
-
     target, first = (
         stats.multivariate_normal([4.0, 0.0], [[0.04, 0.0], [0.0, 0.25]]),
         stats.multivariate_normal(np.zeros(2)),

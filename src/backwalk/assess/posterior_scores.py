@@ -34,8 +34,9 @@ class PosteriorScores:
 
     `parameters` and `given` are numbers of columns; `ranks` holds the histogram of each of the `parameters`, which vary
     and whose gaps are not generated. Regions are those of all parameters.
-    `expected_coverage` is that of highest-density regions, and `tarp` that of regions around random points, which are
-    the parameters of other rows.
+    `expected_coverage` is that of highest-density regions, and `tarp` that of balls around reference points: for each
+    row the parameters of the row before it whose given columns are nearest. So it also sees a posterior that equals the
+    prior.
     """
 
     parameters: tuple[int, ...]
@@ -103,14 +104,27 @@ def posterior_scores(
     )
     codec = Codec(tuple(model.codec.columns[j] for j in parameters))
     points, at = (_coordinates(codec, values[..., places]) for values in (drawn, truth))
-    shift = 1 + int(float(stream.child("references").uniform(0, 1, 1)) * (len(rows) - 1))
-    nearer = tarp_ranks(points, at, np.roll(at, shift, axis=0), stream=stream.child("tarp"))
+    of_data = Codec(tuple(model.codec.columns[j] for j in given))
+    references = _of_nearest_before(at, _coordinates(of_data, rows[:, list(given)]))
+    nearer = tarp_ranks(points, at, references, stream=stream.child("tarp"))
     return PosteriorScores(
         tuple(ranked), tuple(given), len(rows), n_draws, ranks, coverage_curve(levels), coverage_curve(nearer)
     )
 
 
+def _of_nearest_before(parameters: Rows, data: Rows) -> Rows:
+    """Return for each row the parameters, (n, k), of the row before it with the nearest data, (n, m); 0 for the first.
+
+    A row's rank is uniform whatever the rows before it are. So the ranks are independent, which they would not be if
+    two rows could be the references of each other.
+    """
+    found = np.zeros_like(parameters)
+    for i in range(1, len(data)):
+        found[i] = parameters[np.square(data[:i] - data[i]).sum(axis=1).argmin()]
+    return found
+
+
 def _coordinates(codec: Codec, values: Rows) -> Rows:
-    """Return encoded parameters, (..., k), as coordinates for distances; a number at an atom counts as 0."""
+    """Return encoded columns, (..., k), as coordinates for distances; a gap and a number at an atom count as 0."""
     z = codec.encode(values.reshape(-1, codec.n_columns))
     return np.asarray(np.nan_to_num(z).reshape(*values.shape[:-1], codec.n_encoded))

@@ -1,4 +1,4 @@
-"""Multiple imputation with the uncertainty of the model: each completed table has a model of its own."""
+"""Multiple imputation with the uncertainty of the model: each completed table comes from another model."""
 
 from __future__ import annotations
 

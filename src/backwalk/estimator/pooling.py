@@ -50,7 +50,9 @@ class Pooled:
         return np.sqrt(self.variance)
 
     def interval(self, share: float = 0.95) -> Array:
-        """Return the central confidence interval, (..., 2)."""
+        """Return the central confidence interval, (..., 2), of a share in (0, 1)."""
+        if not 0.0 < share < 1.0:
+            raise InvalidInput(f"share should be between 0 and 1, but got {share!r}: give 0.95 for 95 per cent.")
         tail = 0.5 + 0.5 * share
         finite = np.where(np.isfinite(self.freedom), self.freedom, 1.0)
         quantile = np.where(np.isfinite(self.freedom), stdtrit(finite, tail), ndtri(tail))
@@ -112,7 +114,8 @@ def pooled(estimates: ArrayLike, variances: ArrayLike, *, complete_freedom: floa
         share = np.where(variance > 0.0, excess / variance, 0.0)
         inverse = share**2 / (m - 1)
         if np.isfinite(complete_freedom):
-            inverse = inverse + (complete_freedom + 3.0) / (complete_freedom + 1.0) / complete_freedom / (1.0 - share)
+            of_complete = (complete_freedom + 3.0) / (complete_freedom + 1.0) / complete_freedom / (1.0 - share)
+            inverse = inverse + np.where(share < 1.0, of_complete, 0.0)  # no variance within a table says nothing of it
         freedom = 1.0 / inverse
         missing = share + (1.0 - share) * 2.0 / (freedom + 3.0)
     return Pooled(estimate, within, between, variance, np.asarray(freedom), np.asarray(missing))

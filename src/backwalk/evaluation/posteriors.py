@@ -7,7 +7,8 @@ look at the truth has a uniform rank:
 - each parameter alone (rank statistics, SBC): `ranks_in_draws`;
 - the posterior's own density: the share of draws of higher density is the level of the smallest highest-density region
   that holds the truth, so that regions of level a hold it in a share a of rows (expected coverage);
-- the distance from a point that does not depend on theta_i (TARP), which also sees a posterior that ignores the data.
+- the distance from a point that may depend on the data but not on theta_i (TARP). Where it does depend on them, this
+  also sees a posterior that ignores the data.
 
 Source: Talts et al. 2018 (SBC); Hermans et al. 2022 (expected coverage); Lemos et al. 2023 (TARP).
 """

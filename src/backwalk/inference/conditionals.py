@@ -2,7 +2,7 @@
 
 Several observations x_1..x_n that are independent given the parameters have
 
-    p(theta | x_1..x_n)  ~  p(theta | x_1) ... p(theta | x_n) / p(theta)^(n - 1),
+    p(theta | x_1..x_n)  proportional to  p(theta | x_1) ... p(theta | x_n) / p(theta)^(n - 1),
 
 which can be evaluated and not drawn. Source: Geffner, Papamakarios & Mnih 2023, "Compositional score modeling for
 simulation-based inference".
@@ -13,17 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from torch import Tensor
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.inference.importance import Weighted, adapted
+from backwalk.inference.priors import Prior, log_prior
 from backwalk.inference.values import as_tensor
 from backwalk.model import DiffusionModel, known_cells, log_density, sample_rows
 from backwalk.sampling import Sampler
@@ -31,14 +29,6 @@ from backwalk.streams import Stream
 from backwalk.table import Codec
 
 Array = NDArray[np.float64]
-
-
-class Prior(Protocol):
-    """A distribution of torch, or anything else with its `log_prob`."""
-
-    def log_prob(self, value: Tensor, /) -> Tensor:
-        """Return the log-density of parameters, (m, k): (m,)."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +56,7 @@ class ParameterConditional:
         )
 
     def log_prob_paired(self, theta: Array, rows: Array) -> Array:
-        """Return ln p(theta | x) of parameters, (n, k), each given an observation of its own, (n, d): (n,).
+        """Return ln p(theta | x) of parameters, (n, k), each given the observation in the same row, (n, d): (n,).
 
         Missing data are integrated out, as in `draws`, in columns whose gaps are generated, too.
         """
@@ -81,27 +71,27 @@ class ParameterConditional:
         return found
 
     def log_prior(self, theta: Array) -> Array:
-        """Return ln p(theta) of parameters, (n, k): (n,)."""
+        """Return ln p(theta) of parameters, (n, k): (n,); -inf beyond the support of a distribution of torch."""
         if self.prior is not None:
-            found = torch.as_tensor(self.prior.log_prob(as_tensor(theta))).detach().double().cpu()
-            if found.shape != (len(theta),):
-                raise InvalidInput(
-                    f"The prior's log_prob should have shape ({len(theta)},), but has {tuple(found.shape)}: take "
-                    "torch.distributions.Independent(prior, 1)."
-                )
-            return np.asarray(found.numpy())
+            return np.asarray(log_prior(self.prior, as_tensor(theta)).numpy())
         values = np.full((len(theta), self.model.schema.n_columns), np.nan)
         values[:, list(self.parameters)] = theta
         return log_density(self.model, values, columns=self.parameters).log_prob.numpy()
 
     def log_product(self, theta: Array, rows: Array) -> tuple[Array, Array]:
-        """Return the log of the product in the module's docstring, and that of the mean of its factors: (n,) each."""
-        by_observation, log_prior = self.log_prob(theta, rows), self.log_prior(theta)
-        possible = np.isfinite(by_observation).all(axis=1) & np.isfinite(log_prior)
-        of_data = by_observation.sum(axis=1, where=possible[:, None])
-        product = of_data - (len(rows) - 1) * np.where(possible, log_prior, 0.0)
+        """Return the log of the product in the module's docstring, and that of the mean of its factors: (n,) each.
+
+        The prior is evaluated where all factors are positive, and not at all for one observation.
+        """
+        by_observation = self.log_prob(theta, rows)
         mean = logsumexp(by_observation, axis=1) - math.log(len(rows))
-        return np.where(possible, product, -np.inf), np.asarray(mean)
+        possible = np.isfinite(by_observation).all(axis=1)
+        product = np.full(len(theta), -np.inf)
+        product[possible] = by_observation[possible].sum(axis=1)
+        if len(rows) > 1 and possible.any():
+            of_prior = self.log_prior(theta[possible])
+            product[possible] -= np.where(np.isfinite(of_prior), (len(rows) - 1) * of_prior, np.inf)
+        return product, np.asarray(mean)
 
     def weighted(
         self,
@@ -115,10 +105,10 @@ class ParameterConditional:
         """Return weighted draws of the product in encoded coordinates, and their parameters, (n, k).
 
         The first proposal is fitted to `n_each` draws of p(theta | x_i), as many for each observation. Raises
-        InvalidInput without a prior, and for parameters that are not on a continuous scale.
+        InvalidInput without a prior, for parameters that are not on a continuous scale, and where no draw is possible.
         """
         codec = self._continuous()
-        if self.prior is None and self.model.conditions != "any":
+        if len(rows) > 1 and self.prior is None and self.model.conditions != "any":
             raise InvalidInput(
                 "Several observations need the prior, which the model does not hold: give it to posterior(prior=...), "
                 'or fit again with conditions="any".'
@@ -140,14 +130,22 @@ class ParameterConditional:
             least_size=least_size,
             stream=stream.child("importance"),
         )
+        if not math.isfinite(found.log_integral):
+            raise InvalidInput(
+                f"No draw is possible under all {len(rows)} observations and the prior: check that the prior is that "
+                f"of the simulations, with the parameters {listed(self._names)} in this order, and the units of x."
+            )
         return found, codec.decode(found.points)
+
+    @property
+    def _names(self) -> list[str]:
+        return [self.model.schema.names[j] for j in self.parameters]
 
     def _continuous(self) -> Codec:
         columns = tuple(self.model.codec.columns[j] for j in self.parameters)
         found = Codec(columns)
         with_levels = {block.column for block in found.blocks}
-        names = [self.model.schema.names[j] for j in self.parameters]
-        uneven = [name for i, name in enumerate(names) if columns[i].cell or i in with_levels]
+        uneven = [name for i, name in enumerate(self._names) if columns[i].cell or i in with_levels]
         if uneven:
             raise InvalidInput(
                 f"Several observations need parameters on a continuous scale, but {listed(uneven)} are not: give one "

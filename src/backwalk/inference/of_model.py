@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from backwalk.errors import InvalidInput
-from backwalk.inference.conditionals import Prior
 from backwalk.inference.posteriors import Posterior
+from backwalk.inference.priors import Prior
 from backwalk.model import DiffusionModel, column_numbers
 
 
@@ -26,8 +26,9 @@ def posterior(model: Any, given: Sequence[str | int], *, prior: Prior | None = N
     given : list of columns
         The observed columns, by name or number; all others are parameters.
     prior : object with log_prob, default=None
-        The prior, such as a distribution of torch. It serves several observations of the same parameters; None takes
-        the model's own marginal of the parameters, if it was fitted with `conditions="any"`.
+        The distribution that the simulations' parameters were drawn from, such as one of torch, with the parameters in
+        the order of `parameter_names`. It serves several observations of the same parameters, and is not used for one.
+        None takes the model's own marginal of the parameters, if it was fitted with `conditions="any"`.
 
     Returns
     -------

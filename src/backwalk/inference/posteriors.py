@@ -1,7 +1,7 @@
 """`Posterior`: parameters given observations, in the manner of the package `sbi`.
 
 For one observation x, p(theta | x) is a conditional of the model: draws are those of `Diffusion.sample(given=...)`, and
-the log-density is that of the probability-flow ODE, exact up to the solver. `conditionals.py` has the product for
+the log-density is that of `Diffusion.score_samples(given=..., columns=...)`. `conditionals.py` has the product for
 several observations.
 """
 
@@ -19,7 +19,9 @@ from torch import Tensor
 
 from backwalk.errors import FewEffectiveDrawsWarning, InvalidInput
 from backwalk.formatting import listed
-from backwalk.inference.conditionals import ParameterConditional, Prior
+from backwalk.inference.conditionals import ParameterConditional
+from backwalk.inference.importance import Weighted
+from backwalk.inference.priors import Prior
 from backwalk.inference.values import as_tensor, observations, parameters
 from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel
@@ -28,6 +30,7 @@ from backwalk.streams import RandomState, Stream, as_stream
 
 Array = NDArray[np.float64]
 _N_EACH, _LEAST_SIZE = 1_000, 400.0  # weighted draws of a round, and the effective sample size at which rounds end
+_MOST_SIZE, _DRAWS_PER_SIZE = 2_000.0, 4.0  # of `sample`: a quarter of the draws asked for, at most 2,000
 _FEW = 100.0  # effective draws
 
 
@@ -36,7 +39,8 @@ class WeightedDraws:
     """Weighted draws of a posterior given several observations: `theta`, (n, k), and normalised `log_weights`, (n,).
 
     `effective_sample_size` says how many equal weights they are worth. `log_integral` is the logarithm of the integral
-    of p(theta | x_1) ... p(theta | x_n) / p(theta)^(n - 1), with its `standard_error`.
+    of p(theta | x_1) ... p(theta | x_n) / p(theta)^(n - 1), with its `standard_error`. It is not the evidence, but
+    ln p(x_1..x_n) - ln p(x_1) - ... - ln p(x_n).
     """
 
     theta: Tensor
@@ -57,6 +61,7 @@ class Posterior:
         names, others = model.schema.names, [j for j in range(model.schema.n_columns) if j not in given]
         self._conditional = ParameterConditional(model, list(given), others, prior)
         self._default_x: Any = None
+        self._default_rows: Array | None = None
         self.parameter_names = tuple(names[j] for j in others)
         self.observation_names = tuple(names[j] for j in given)
 
@@ -73,7 +78,7 @@ class Posterior:
         x : tensor, array, table or mapping
             See `sample`.
         """
-        observations(self._conditional.model, self._conditional.given, x)
+        self._default_rows = observations(self._conditional.model, self._conditional.given, x)
         self._default_x = x
         return self
 
@@ -84,6 +89,7 @@ class Posterior:
         *,
         sampler: Sampler | str | None = None,
         random_state: RandomState = None,
+        show_progress_bars: bool = False,  # noqa: ARG002 - functions of sbi give it
     ) -> Tensor:
         """Draw parameters given an observation, or given several observations of the same parameters.
 
@@ -93,11 +99,14 @@ class Posterior:
             The shape of the draws; () is a single one.
         x : tensor or array, (k,) or (m, k); table with m rows; or mapping, default=None
             Observations, with the columns `observation_names`. m > 1 rows are independent observations of the same
-            parameters: see `weighted_draws` for the method and its limits. A missing value is integrated out. None is
-            the default.
+            parameters: see `weighted_draws` for the method and its limits. Draws then repeat, in proportion to their
+            weights, and are worth an effective sample size of a quarter of their number, between 400 and 2,000, unless
+            a warning says less. A missing value is integrated out. None is the default.
         sampler : Sampler or str, default=None
             See `Diffusion.sample`.
         random_state : int, numpy.random.Generator or RandomState, default=None
+        show_progress_bars : bool, default=False
+            Ignored: functions of sbi, such as `run_sbc`, give it.
 
         Returns
         -------
@@ -118,15 +127,8 @@ class Posterior:
         if len(rows) == 1:
             drawn = self._conditional.draws(rows, n, stream=stream, sampler=sampler)[0]
         else:
-            weighted, theta = self._conditional.weighted(
-                rows, n_each=_N_EACH, least_size=_LEAST_SIZE, stream=stream, sampler=sampler
-            )
-            if weighted.effective_sample_size < _FEW:
-                text = (
-                    f"{n:,} draws given {len(rows)} observations have an effective sample size of "
-                    f"{weighted.effective_sample_size:.0f}: weighted_draws takes more of them."
-                )
-                warnings.warn(text, FewEffectiveDrawsWarning, stacklevel=2)
+            least_size = min(max(n / _DRAWS_PER_SIZE, _LEAST_SIZE), max(_MOST_SIZE, _LEAST_SIZE))
+            weighted, theta = self._weighted(rows, least_size, stream, sampler)
             drawn = theta[weighted.resampled(n, stream=stream.child("resampled"))]
         return as_tensor(drawn.reshape(*shape, len(self.parameter_names)))
 
@@ -137,6 +139,7 @@ class Posterior:
         *,
         sampler: Sampler | str | None = None,
         random_state: RandomState = None,
+        show_progress_bars: bool = False,  # noqa: ARG002 - functions of sbi give it
     ) -> Tensor:
         """Draw parameters given each of a batch of observations.
 
@@ -144,8 +147,8 @@ class Posterior:
         ----------
         sample_shape : int or tuple of int
         x : tensor or array, (b, k), or table with b rows
-            One observation per row, each of parameters of its own.
-        sampler, random_state
+            One observation per row, each with other parameters.
+        sampler, random_state, show_progress_bars
             See `sample`.
 
         Returns
@@ -159,12 +162,12 @@ class Posterior:
     def log_prob(self, theta: Any, x: Any = None, *, random_state: RandomState = 0) -> Tensor:
         """Return the log-density of parameters given an observation, or given several of the same parameters.
 
-        It is normalised within the bounds of the parameters, beyond which it is -inf. Given several observations, the
-        normalising constant is that of `weighted_draws`, an estimate.
+        It is normalised within the declared bounds of the parameters, beyond which it is -inf. Given several
+        observations, the normalising constant is that of `weighted_draws`, an estimate.
 
         Parameters
         ----------
-        theta : tensor or array, (k,) or (n, k), or table with n rows
+        theta : tensor or array, (k,) or (..., k), or table with n rows
             Parameters.
         x : tensor, array, table or mapping, default=None
             See `sample`.
@@ -173,39 +176,45 @@ class Posterior:
 
         Returns
         -------
-        Tensor, (n,)
+        Tensor, (n,) or of the leading shape of theta
             Nats, in the units of the parameters.
+
+        Warns
+        -----
+        FewEffectiveDrawsWarning
+            The normalising constant is that of draws with an effective sample size below 100.
         """
-        of = self._conditional
-        own, rows = parameters(of.model, of.parameters, theta), self._observed(x)
+        of, rows, shape = self._conditional, self._observed(x), _leading(theta)
+        own = parameters(of.model, of.parameters, theta if shape is None else theta.reshape(-1, theta.shape[-1]))
         if len(rows) == 1:
-            return as_tensor(of.log_prob(own, rows)[:, 0])
-        stream = _stream(random_state)
-        weighted, _ = of.weighted(rows, n_each=_N_EACH, least_size=_LEAST_SIZE, stream=stream)
-        return as_tensor(of.log_product(own, rows)[0] - weighted.log_integral)
+            found = of.log_prob(own, rows)[:, 0]
+        else:
+            weighted, _ = self._weighted(rows, _LEAST_SIZE, _stream(random_state))
+            found = of.log_product(own, rows)[0] - weighted.log_integral
+        return as_tensor(found if shape is None else found.reshape(shape))
 
     def log_prob_batched(self, theta: Any, x: Any) -> Tensor:
         """Return the log-density of parameters given each of a batch of observations.
 
         Parameters
         ----------
-        theta : tensor or array, (n, b, k)
+        theta : tensor or array, (*sample_shape, b, k)
             Parameters, as `sample_batched` draws them.
         x : tensor or array, (b, k), or table with b rows
 
         Returns
         -------
-        Tensor, (n, b)
+        Tensor, (*sample_shape, b)
         """
         rows, own = self._observed(x), np.asarray(theta, dtype=np.float64)
-        k = len(self.parameter_names)
-        if own.ndim != 3 or own.shape[1:] != (len(rows), k) or not np.isfinite(own).all():
+        b, k = len(rows), len(self.parameter_names)
+        if own.shape[-2:] != (b, k) or not np.isfinite(own).all():
             raise InvalidInput(
-                f"theta should be finite and of shape (n, {len(rows)}, {k}), but has {own.shape}: give parameters for "
-                "each observation."
+                f"theta should be finite and of shape (..., {b}, {k}), but has {own.shape}: give parameters for each "
+                "observation."
             )
-        log_p = self._conditional.log_prob_paired(own.reshape(-1, k), np.tile(rows, (len(own), 1)))
-        return as_tensor(log_p.reshape(own.shape[:2]))
+        log_p = self._conditional.log_prob_paired(own.reshape(-1, k), np.tile(rows, (own.size // (b * k), 1)))
+        return as_tensor(log_p.reshape(own.shape[:-1]))
 
     def weighted_draws(
         self,
@@ -219,10 +228,10 @@ class Posterior:
 
         Observations that are independent given the parameters have the product of p(theta | x_i) over p(theta)^(n - 1).
         Draws come from mixtures of Student's t distributions in encoded coordinates. The first mixture is fitted to
-        draws of the p(theta | x_i), later ones to the weighted draws so far. All draws have the exact weights of this
-        product: unless a mode is missed, the method adds no error that the effective sample size does not show. The
-        model's own errors add up: those of n observations are n times those of ln p(theta | x) and of ln p(theta), so
-        that this serves a few tens of observations. A known `prior` avoids the second.
+        draws of the p(theta | x_i), later ones to the weighted draws so far. All draws are weighted by this product: a
+        poor mixture costs effective draws, but a mode that no mixture reaches is missed. The model's own errors add up:
+        those of n observations are n times those of ln p(theta | x) and of ln p(theta), so that this serves a few tens
+        of observations. A known `prior` avoids the second.
 
         Parameters
         ----------
@@ -240,8 +249,8 @@ class Posterior:
         Raises
         ------
         InvalidInput
-            A ValueError: a parameter is not on a continuous scale, or the prior is neither given nor known to the
-            model, which was fitted without `conditions="any"`.
+            A ValueError: a parameter is not on a continuous scale; no draw is possible under all observations and the
+            prior; or the prior is neither given nor known to the model, which was fitted without `conditions="any"`.
         """
         if not is_whole(n_each) or n_each < 10:
             raise InvalidInput(f"n_each should be an integer >= 10, but got {n_each!r}: 1000 is usual.")
@@ -289,10 +298,32 @@ class Posterior:
         return f"Posterior({listed(self.parameter_names)} given {listed(self.observation_names)})"
 
     def _observed(self, x: Any) -> Array:
-        if x is None and self._default_x is None:
+        if x is not None:
+            return observations(self._conditional.model, self._conditional.given, x)
+        if self._default_rows is None:
             raise InvalidInput("x should be given, as there is no default: give it here, or by set_default_x.")
-        own = self._conditional
-        return observations(own.model, own.given, self._default_x if x is None else x)
+        return self._default_rows
+
+    def _weighted(
+        self, rows: Array, least_size: float, stream: Stream, sampler: Sampler | str | None = None
+    ) -> tuple[Weighted, Array]:
+        """Return weighted draws given several observations, and warn if they are worth few."""
+        found, theta = self._conditional.weighted(
+            rows, n_each=_N_EACH, least_size=least_size, stream=stream, sampler=sampler
+        )
+        if found.effective_sample_size < _FEW:
+            text = (
+                f"Draws given {len(rows)} observations have an effective sample size of "
+                f"{found.effective_sample_size:.0f}: take weighted_draws(x, n_each={10 * _N_EACH})."
+            )
+            warnings.warn(text, FewEffectiveDrawsWarning, stacklevel=3)
+        return found, theta
+
+
+def _leading(theta: Any) -> tuple[int, ...] | None:
+    """Return the leading axes of a tensor or an array with three axes or more, else None."""
+    shape = tuple(getattr(theta, "shape", ()))
+    return shape[:-1] if len(shape) > 2 else None
 
 
 def _shape(sample_shape: int | Sequence[int]) -> tuple[int, ...]:

@@ -24,10 +24,13 @@ def observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Array:
     """Return observations as rows, (m, d), with NaN in columns that are not observed.
 
     `x` is a tensor or an array, (k,) or (m, k), with the `given` columns in their order; a table that has these columns
-    by name; or a mapping from their names to values. A column with labels has codes in tensors, its labels elsewhere.
-    Raises InvalidInput for other columns and shapes, and for values that the model cannot make.
+    by name; or a mapping from their names to values, such as a pandas Series. A column with labels has codes in
+    tensors, its labels elsewhere. Raises InvalidInput for other columns and shapes, and for values that the model
+    cannot make.
     """
     schema = model.schema
+    if not isinstance(x, Mapping) and hasattr(x, "to_dict") and not hasattr(x, "columns"):
+        x = x.to_dict()  # a Series, whose labels are the names
     if isinstance(x, Mapping):
         rows = np.full((1, schema.n_columns), np.nan)
         names = {schema.names[j]: j for j in given}

@@ -29,7 +29,7 @@ def posterior_section(context: Context) -> Section | None:
 
     curves = (
         ("Expected coverage", scores.expected_coverage, "regions of highest density"),
-        ("TARP", scores.tarp, "balls around the parameters of another row"),
+        ("TARP", scores.tarp, "balls around the parameters of another row with similar data"),
     )
     table = Table(
         ("Statistic", "Largest deviation over all levels", "By chance, in 5 % of cases, above", "p-value"),
@@ -52,8 +52,9 @@ def posterior_section(context: Context) -> Section | None:
         for j, ranks in worst[: _MOST_PICTURES - len(pictures)]
     ]
     notes = (
-        "Grey: where exact posteriors lie in 95 % of cases, level by level, and for ranks over all bars together. A "
-        "curve below the diagonal, or bars high at both ends, mean posteriors that are too narrow."
+        "Grey: where exact posteriors lie in 95 % of cases, level by level, and for ranks over all bars together. "
+        "Posteriors are too narrow where expected coverage lies below the diagonal, or bars are high at both ends. "
+        "TARP leaves the diagonal where posteriors lie in the wrong place, have the wrong width, or ignore the data."
     )
     return Section(
         f"Are posteriors given {given} calibrated?",

@@ -24,16 +24,27 @@ _KINDS = ("number", "integer", "levels", "constant")
 
 
 class _Kind(click.ParamType):  # type: ignore[type-arg]
-    """NAME=KIND, as a pair."""
+    """NAME=KIND or NAME=LOW..HIGH, as a pair of the name and an option of `Diffusion(columns=...)`."""
 
     name = "kind"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
         if isinstance(value, tuple):
             return value
         name, sign, kind = value.rpartition("=")
+        low, dots, high = kind.partition("..")
+        if sign and dots:
+            from backwalk.errors import InvalidInput
+            from backwalk.table import Number  # takes a second
+
+            try:
+                return name, Number(bounds=(low or None, high or None))
+            except InvalidInput as error:
+                self.fail(str(error), param, ctx)
         if not sign or kind not in _KINDS:
-            self.fail(f"{value!r} should be NAME=KIND, with a kind among {', '.join(_KINDS)}.", param, ctx)
+            self.fail(
+                f"{value!r} should be NAME=KIND, with a kind among {', '.join(_KINDS)}, or NAME=LOW..HIGH.", param, ctx
+            )
         return name, kind
 
 
@@ -85,7 +96,8 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
     type=_Kind(),
     metavar="NAME=KIND",
     help="Kind of a column, if it should not follow from the data: number, integer, levels (texts, each with a "
-    "probability) or constant; repeat the option for more columns.",
+    "probability), constant, or a number within bounds such as 0..1 (0.. has no upper bound); repeat the option for "
+    "more columns.",
 )
 @click.option(
     "--missing",
