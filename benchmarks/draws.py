@@ -11,7 +11,7 @@ from benchmarks.tables import LEAST_DRAWS, Mean, Parts, difference, mean_of
 Results = list[Figures]
 Draws = dict[int, Figures]
 ERRORS_BY_DRAWS = (
-    f"± is over draws of the data, each with another fit; with fewer than {LEAST_DRAWS} it is over rows of the "
+    f"± is over draws of the data, each with a separate fit; with fewer than {LEAST_DRAWS} it is over rows of the "
     "same fits, and leaves out the chance of another fit."
 )
 

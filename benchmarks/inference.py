@@ -40,8 +40,8 @@ _PUBLISHED = {  # 10^3 / 10^4 / 10^5 simulations, copied from the authors' repos
     "gaussian_linear": "by a forest NPSE .585 / .522 / .503, NPE-PFN .546 / .523 / .519; GenSBI - / .509 / .499",
 }
 _NOTES = {
-    "gaussian_linear": "Parameters and data are jointly Gaussian here, as the untrained network of a table is. With "
-    "10,000 simulations its first weights were kept, so that these figures say nothing of what is learnt.",
+    "gaussian_linear": "Parameters and data are jointly Gaussian here, and the untrained network already is a joint "
+    "Gaussian fitted to the simulations. With 10,000 of them these first weights were kept: nothing was learnt.",
 }
 
 
@@ -158,7 +158,7 @@ def c2st(reference: Rows, drawn: Rows, classifier: Any) -> float:
 def told(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is told where curves go
     """Return a table for each task: a row per method and number of simulations."""
     texts = [
-        "Draws given the first of the package's ten observations against its 10,000 reference draws each, by sbibm's "
+        "Draws given the package's first observations, of ten, against its 10,000 reference draws each, by sbibm's "
         "own classifier (a perceptron) and by a random forest: .5 is best. Neither sees all; draws of the *exact "
         "posterior* are the floor. *Any values given*: simulations of which each parameter and each of the data is "
         "given with probability 1/2, and the others are drawn; a forest tells them from exact draws. *sbi NPE* is that "

@@ -22,15 +22,15 @@ Written by `python -m benchmarks.tables_page` from the results in CSV (of the pa
 were run on this machine, one after the other, with nothing else running; copied figures say so.
 
 In the protocol's sets a fifth of the rows is for testing. *W1* is the Wasserstein distance, with Gower's distance as
-cost; 0 is best, but a copy of the training rows has 0 to these as well. In tictactoe and car all possible rows occur
-once, so that training rows lie farther from test rows than new ones may. *Coverage* is the share of test rows with a
-generated row nearer than their second nearest test row.
-*F1* and *R²* are the scores on test rows of four models trained on the generated or filled rows. For gaps, a fifth of
-the cells is removed at random, except the target's. *MAE* is Gower's distance per removed cell: of the best draw of
-each row, in the mean over draws, and of each method's best single imputation. *Coverage of regression* is how often
-the 95 % intervals of a regression on one filled table hold the coefficients of the true rows, in sets with a number as
-target: 1 is best, and single values near the mean do better than draws, whose noise flattens slopes. `docs/rubin.md`
-has intervals that are pooled over draws. *Real rows* are the training rows themselves, the floor.
+cost; 0 is best, but a copy of the training rows has W1 = 0 to them too. In tictactoe and car every possible row occurs
+once, so that no training row is a test row, and generated rows may be nearer to these. *Coverage* is the share of test
+rows with a generated row nearer than their second nearest test row. *F1* and *R²* are the scores on test rows of four
+models trained on the generated or filled rows. For gaps, a fifth of the cells is removed at random, except the
+target's. *MAE* is Gower's distance per removed cell: of the best draw of each row, in the mean over draws, and of each
+method's best single imputation. *Coverage of regression* is how often the 95 % intervals of a regression on one filled
+table hold the coefficients of the true rows, in sets with a number as target: 1 is best, and single values near the
+mean do better than draws, whose noise flattens slopes. `docs/rubin.md` has intervals that are pooled over draws.
+*Real rows* are the training rows themselves, the floor.
 Source: Jolicoeur-Martineau, Fatras and Kachman 2024.
 
 - **ForestDiffusion**: flow matching (for gaps: diffusion) by boosted trees, at the package's defaults; *in our time*:

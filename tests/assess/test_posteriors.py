@@ -22,6 +22,7 @@ from backwalk.report import chain_frames, render_report
 from backwalk.report.posterior_section import posterior_section
 from backwalk.report.sections import Context
 from backwalk.streams import Stream
+from backwalk.table import Codec, ConstantColumn, NumberColumn
 
 COVARIANCE = np.array([[1.0, 0.2, 0.9], [0.2, 1.0, 0.5], [0.9, 0.5, 1.5]])  # two parameters and a datum
 ROWS = np.random.default_rng(0).multivariate_normal(np.zeros(3), COVARIANCE, 300)
@@ -78,7 +79,31 @@ def test_tarp_sees_a_posterior_that_equals_the_prior():
 
 def test_references_are_the_parameters_of_the_row_before_with_the_nearest_data():
     data, parameters = np.array([[0.0], [5.0], [4.5], [0.1]]), np.arange(8.0).reshape(4, 2) + 1.0
-    np.testing.assert_array_equal(_of_nearest_before(parameters, data), [[0, 0], [1, 2], [3, 4], [1, 2]])
+    nearest = [[0, 0], [1, 2], [3, 4], [1, 2]]
+    np.testing.assert_array_equal(_of_nearest_before(parameters, data, may_repeat=False), nearest)
+    in_other_units = np.hstack([data, [[0.0], [0.0], [1e-9], [0.0]]])  # as far in deviations as the first column is
+    np.testing.assert_array_equal(_of_nearest_before(parameters, in_other_units, may_repeat=False)[3], [1, 2])
+    np.testing.assert_array_equal(_of_nearest_before(parameters, None, may_repeat=False)[1:], np.tile([1, 2], (3, 1)))
+    twice, at = np.repeat(parameters, 2, axis=0), np.repeat(data, 2, axis=0)
+    assert (_of_nearest_before(twice, at, may_repeat=False) != twice).any(axis=1).all()
+    np.testing.assert_array_equal(_of_nearest_before(twice, at, may_repeat=True)[1::2], parameters)
+
+
+def test_several_simulations_of_one_parameter_are_no_false_alarm():
+    """Every row three times: without a rule for them the truth would be nearer to its references than any draw."""
+    rows = np.repeat(ROWS[:60], 3, axis=0)
+    found = posterior_scores(model(), rows, [2], stream=Stream(0), n_pairs=180, n_draws=19)
+    assert found.tarp.p_value > 1e-8
+
+
+def test_constant_columns_may_be_given():
+    codec = Codec((*(NumberColumn(0.0, 1.0) for _ in range(2)), ConstantColumn(2.0)))
+    denoiser = GaussianDenoiser(torch.zeros(2).double(), torch.from_numpy(COVARIANCE[:2, :2]))
+    schedule = NoiseSchedule.log_snr_uniform(50, log_snr_max=12.0, log_snr_min=-14.0)
+    rows = np.hstack([ROWS[:40, :2], np.full((40, 1), 2.0)])
+    constant = oracle_model(denoiser, rows, schedule, codec=codec)
+    found = posterior_scores(constant, rows, [2], stream=Stream(0), n_pairs=40, n_draws=19)
+    assert found.tarp.p_value > 1e-8
 
 
 def test_the_declared_columns_are_those_given_or_the_only_set_of_the_fit():

@@ -35,8 +35,8 @@ class PosteriorScores:
     `parameters` and `given` are numbers of columns; `ranks` holds the histogram of each of the `parameters`, which vary
     and whose gaps are not generated. Regions are those of all parameters.
     `expected_coverage` is that of highest-density regions, and `tarp` that of balls around reference points: for each
-    row the parameters of the row before it whose given columns are nearest. So it also sees a posterior that equals the
-    prior.
+    row the parameters of the row before it whose given columns are nearest. So it can also see a posterior that equals
+    the prior, the less so the more given columns there are. Rows should be independent of each other.
     """
 
     parameters: tuple[int, ...]
@@ -104,23 +104,31 @@ def posterior_scores(
     )
     codec = Codec(tuple(model.codec.columns[j] for j in parameters))
     points, at = (_coordinates(codec, values[..., places]) for values in (drawn, truth))
-    of_data = Codec(tuple(model.codec.columns[j] for j in given))
-    references = _of_nearest_before(at, _coordinates(of_data, rows[:, list(given)]))
+    varying = [j for j in given if j in model.codec.varying]
+    of_data = _coordinates(Codec(tuple(model.codec.columns[j] for j in varying)), rows[:, varying]) if varying else None
+    is_continuous = not codec.blocks and not any(column.cell for column in codec.columns)
+    references = _of_nearest_before(at, of_data, may_repeat=not is_continuous)
     nearer = tarp_ranks(points, at, references, stream=stream.child("tarp"))
     return PosteriorScores(
         tuple(ranked), tuple(given), len(rows), n_draws, ranks, coverage_curve(levels), coverage_curve(nearer)
     )
 
 
-def _of_nearest_before(parameters: Rows, data: Rows) -> Rows:
+def _of_nearest_before(parameters: Rows, data: Rows | None, *, may_repeat: bool) -> Rows:
     """Return for each row the parameters, (n, k), of the row before it with the nearest data, (n, m); 0 for the first.
 
     A row's rank is uniform whatever the rows before it are. So the ranks are independent, which they would not be if
-    two rows could be the references of each other.
+    two rows could be the references of each other. Distances are in standard deviations of the data, which may be None
+    where none vary. Unless parameters `may_repeat` by chance, rows with the same ones are of one draw of the prior, and
+    no reference: the truth would be nearer than any draw.
     """
+    n = len(parameters)
+    z = np.zeros((n, 0)) if data is None else data / np.maximum(data.std(axis=0), 1e-12)
     found = np.zeros_like(parameters)
-    for i in range(1, len(data)):
-        found[i] = parameters[np.square(data[:i] - data[i]).sum(axis=1).argmin()]
+    for i in range(1, n):
+        others = np.arange(i) if may_repeat else np.flatnonzero((parameters[:i] != parameters[i]).any(axis=1))
+        if len(others):
+            found[i] = parameters[others[np.square(z[others] - z[i]).sum(axis=1).argmin()]]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Multiple imputation with the uncertainty of the model: each completed table comes from another model."""
+"""Multiple imputation with the uncertainty of the model: each completed table comes from a separately fitted model."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ With lambda = (1 + 1/m) B / T, (Q - truth) / sqrt(T) follows Student's t with nu
     nu_m = (m - 1) / lambda^2,    nu_obs = (nu_com + 1) / (nu_com + 3) nu_com (1 - lambda),
     1/nu = 1/nu_m + 1/nu_obs,
 
-where nu_com are those of the complete table.
+where nu_com are those of the complete table. Where all U_i are 0, nu is nu_m, as in Rubin 1987.
 
 Source: Rubin 1987, "Multiple imputation for nonresponse in surveys"; Barnard & Rubin 1999, "Small-sample degrees of
 freedom with multiple imputation".
@@ -115,7 +115,7 @@ def pooled(estimates: ArrayLike, variances: ArrayLike, *, complete_freedom: floa
         inverse = share**2 / (m - 1)
         if np.isfinite(complete_freedom):
             of_complete = (complete_freedom + 3.0) / (complete_freedom + 1.0) / complete_freedom / (1.0 - share)
-            inverse = inverse + np.where(share < 1.0, of_complete, 0.0)  # no variance within a table says nothing of it
+            inverse = inverse + np.where(share < 1.0, of_complete, 0.0)
         freedom = 1.0 / inverse
         missing = share + (1.0 - share) * 2.0 / (freedom + 3.0)
     return Pooled(estimate, within, between, variance, np.asarray(freedom), np.asarray(missing))

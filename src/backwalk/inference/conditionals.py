@@ -73,7 +73,7 @@ class ParameterConditional:
     def log_prior(self, theta: Array) -> Array:
         """Return ln p(theta) of parameters, (n, k): (n,); -inf beyond the support of a distribution of torch."""
         if self.prior is not None:
-            return np.asarray(log_prior(self.prior, as_tensor(theta)).numpy())
+            return np.asarray(log_prior(self.prior, as_tensor(theta), self._names).numpy())
         values = np.full((len(theta), self.model.schema.n_columns), np.nan)
         values[:, list(self.parameters)] = theta
         return log_density(self.model, values, columns=self.parameters).log_prob.numpy()

@@ -7,6 +7,7 @@ several observations.
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Sequence
@@ -79,7 +80,7 @@ class Posterior:
             See `sample`.
         """
         self._default_rows = observations(self._conditional.model, self._conditional.given, x)
-        self._default_x = x
+        self._default_x = copy.copy(x)
         return self
 
     def sample(
@@ -100,8 +101,8 @@ class Posterior:
         x : tensor or array, (k,) or (m, k); table with m rows; or mapping, default=None
             Observations, with the columns `observation_names`. m > 1 rows are independent observations of the same
             parameters: see `weighted_draws` for the method and its limits. Draws then repeat, in proportion to their
-            weights, and are worth an effective sample size of a quarter of their number, between 400 and 2,000, unless
-            a warning says less. A missing value is integrated out. None is the default.
+            weights. The aim is an effective sample size of a quarter of their number, between 400 and 2,000; after
+            eight rounds it may be less. A missing value is integrated out. None is the default.
         sampler : Sampler or str, default=None
             See `Diffusion.sample`.
         random_state : int, numpy.random.Generator or RandomState, default=None
@@ -167,8 +168,8 @@ class Posterior:
 
         Parameters
         ----------
-        theta : tensor or array, (k,) or (..., k), or table with n rows
-            Parameters.
+        theta : tensor or array, (..., k), or table with n rows
+            Parameters; (k,) is one row.
         x : tensor, array, table or mapping, default=None
             See `sample`.
         random_state : int, numpy.random.Generator or RandomState, default=0
@@ -176,7 +177,7 @@ class Posterior:
 
         Returns
         -------
-        Tensor, (n,) or of the leading shape of theta
+        Tensor, (...) or (n,)
             Nats, in the units of the parameters.
 
         Warns
@@ -185,7 +186,10 @@ class Posterior:
             The normalising constant is that of draws with an effective sample size below 100.
         """
         of, rows, shape = self._conditional, self._observed(x), _leading(theta)
-        own = parameters(of.model, of.parameters, theta if shape is None else theta.reshape(-1, theta.shape[-1]))
+        if shape is not None:
+            self._check_last_axis(theta.shape)
+            theta = theta.reshape(-1, theta.shape[-1])
+        own = parameters(of.model, of.parameters, theta)
         if len(rows) == 1:
             found = of.log_prob(own, rows)[:, 0]
         else:
@@ -206,7 +210,7 @@ class Posterior:
         -------
         Tensor, (*sample_shape, b)
         """
-        rows, own = self._observed(x), np.asarray(theta, dtype=np.float64)
+        rows, own = self._observed(x), _as_array(theta)
         b, k = len(rows), len(self.parameter_names)
         if own.shape[-2:] != (b, k) or not np.isfinite(own).all():
             raise InvalidInput(
@@ -280,7 +284,7 @@ class Posterior:
         dict
             {"posterior": {name: (chains, n)}, "observed_data": {name: (m,)}}
         """
-        own, rows, k = np.asarray(theta, dtype=np.float64), self._observed(x), len(self.parameter_names)
+        own, rows, k = _as_array(theta), self._observed(x), len(self.parameter_names)
         if own.ndim not in (2, 3) or own.shape[-1] != k:
             raise InvalidInput(
                 f"theta should have shape (n, {k}), or (chains, n, {k}), but has {own.shape}: give draws of sample."
@@ -296,6 +300,11 @@ class Posterior:
     def __repr__(self) -> str:
         """Return the names of parameters and observations."""
         return f"Posterior({listed(self.parameter_names)} given {listed(self.observation_names)})"
+
+    def _check_last_axis(self, shape: Sequence[int]) -> None:
+        k = len(self.parameter_names)
+        if shape[-1] != k:
+            raise InvalidInput(f"theta should have shape (..., {k}), but has {tuple(shape)}: give all parameters.")
 
     def _observed(self, x: Any) -> Array:
         if x is not None:
@@ -314,10 +323,15 @@ class Posterior:
         if found.effective_sample_size < _FEW:
             text = (
                 f"Draws given {len(rows)} observations have an effective sample size of "
-                f"{found.effective_sample_size:.0f}: take weighted_draws(x, n_each={10 * _N_EACH})."
+                f"{found.effective_sample_size:.0f}: take weighted_draws(x, n_each={10 * _N_EACH}), which has "
+                "log_integral as well."
             )
             warnings.warn(text, FewEffectiveDrawsWarning, stacklevel=3)
         return found, theta
+
+
+def _as_array(theta: Any) -> Array:
+    return np.asarray(theta.detach().cpu() if isinstance(theta, Tensor) else theta, dtype=np.float64)
 
 
 def _leading(theta: Any) -> tuple[int, ...] | None:

@@ -24,13 +24,11 @@ def observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Array:
     """Return observations as rows, (m, d), with NaN in columns that are not observed.
 
     `x` is a tensor or an array, (k,) or (m, k), with the `given` columns in their order; a table that has these columns
-    by name; or a mapping from their names to values, such as a pandas Series. A column with labels has codes in
-    tensors, its labels elsewhere. Raises InvalidInput for other columns and shapes, and for values that the model
-    cannot make.
+    by name, or a pandas Series, which is a row of it; or a mapping from their names to values. A column with labels has
+    codes in tensors, its labels elsewhere. Raises InvalidInput for other columns and shapes, and for values that the
+    model cannot make.
     """
     schema = model.schema
-    if not isinstance(x, Mapping) and hasattr(x, "to_dict") and not hasattr(x, "columns"):
-        x = x.to_dict()  # a Series, whose labels are the names
     if isinstance(x, Mapping):
         rows = np.full((1, schema.n_columns), np.nan)
         names = {schema.names[j]: j for j in given}
@@ -44,7 +42,8 @@ def observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Array:
 
 
 def parameters(model: DiffusionModel, columns: Sequence[int], theta: Any) -> Array:
-    """Return parameters, (m, k), of a tensor or an array, (k,) or (m, k), or of a table with these columns by name.
+    """Return parameters, (m, k), of a tensor or an array, (k,) or (m, k), or of a table with these columns by name, of
+    which a pandas Series is a row.
 
     Raises InvalidInput for other columns and shapes, and for missing values.
     """
@@ -63,6 +62,8 @@ def _rows(model: DiffusionModel, columns: Sequence[int], values: Any, name: str)
     schema = model.schema
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
+    if hasattr(values, "to_frame") and all(isinstance(label, str) for label in getattr(values, "index", ())):
+        values = values.to_frame().T.infer_objects()  # a Series with the names of columns
     if not hasattr(values, "columns"):  # no DataFrame, whose columns have names
         values = np.asarray(values)
         if values.ndim not in (1, 2) or values.shape[-1] != len(columns) or values.shape[0] == 0:

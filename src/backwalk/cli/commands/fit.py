@@ -39,8 +39,8 @@ class _Kind(click.ParamType):  # type: ignore[type-arg]
 
             try:
                 return name, Number(bounds=(low or None, high or None))
-            except InvalidInput as error:
-                self.fail(str(error), param, ctx)
+            except InvalidInput:
+                self.fail(f"{value!r} should have two increasing numbers: leave one out for no bound.", param, ctx)
         if not sign or kind not in _KINDS:
             self.fail(
                 f"{value!r} should be NAME=KIND, with a kind among {', '.join(_KINDS)}, or NAME=LOW..HIGH.", param, ctx
@@ -94,7 +94,7 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
     "--column",
     multiple=True,
     type=_Kind(),
-    metavar="NAME=KIND",
+    metavar="NAME=KIND|LOW..HIGH",
     help="Kind of a column, if it should not follow from the data: number, integer, levels (texts, each with a "
     "probability), constant, or a number within bounds such as 0..1 (0.. has no upper bound); repeat the option for "
     "more columns.",
