@@ -308,7 +308,7 @@ def test_a_bounded_prior_has_no_leakage_and_needs_no_rejection():
     assert float(drawn.min()) >= 0.0
     assert float(drawn.max()) <= 1.0
     grid = Codec(model.codec_.columns[:1]).decode(np.linspace(-4.0, 4.0, 801)[:, None])
-    p = made.log_prob(grid, [-0.4]).exp().numpy()
+    p = made.log_prob(grid, [0.2]).exp().numpy()  # at -0.4 this hardly trained model has 4 % within 1e-16 of the bound
     assert np.trapezoid(p, grid[:, 0]) == pytest.approx(1.0, abs=5e-3)
     assert torch.isneginf(made.log_prob([[-0.01], [1.01]], [-0.4])).all()
     with pytest.raises(InvalidInput, match="prior"):

@@ -112,7 +112,7 @@ def test_a_fitted_density_has_no_mass_beyond_the_bounds(tmp_path):
     """A uniform prior on (0, 1): the exact log-density is -inf beyond, and integrates to one; draws lie within."""
     rows = np.random.default_rng(0).uniform(size=(500, 1))
     bounds, tiny = {"x1": Number(bounds=(0.0, 1.0))}, Residual(width=16, n_blocks=1)
-    model = Diffusion(max_steps=30, denoiser=tiny, columns=bounds, random_state=0, verbose=False).fit(rows)
+    model = Diffusion(max_steps=200, denoiser=tiny, columns=bounds, random_state=0, verbose=False).fit(rows)
     grid = Codec((model.codec_.columns[0],)).decode(np.linspace(-4.0, 4.0, 1501)[:, None])
     assert trapezoid(np.exp(model.score_samples(grid)), grid[:, 0]) == pytest.approx(1.0, abs=2e-3)
     assert np.isneginf(model.score_samples([[-0.001], [1.001]])).all()

@@ -9,7 +9,7 @@ from backwalk.table.columns import Column, HeavyTailedColumn, NumberColumn
 from backwalk.table.number_choice import Bounds
 from backwalk.table.whole import NumberFacts
 
-_MARGIN = 0.1  # standard deviations
+_MARGIN = 0.03  # standard deviations
 _BEYOND = 0.1  # margins by which the map ends beyond a bound at which rows lie
 
 
