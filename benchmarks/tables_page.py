@@ -19,7 +19,8 @@ _WORDS = """# Benchmarks of tables
 
 Written by `python -m benchmarks.tables_page` from the results in CSV (of the page in `docs`:
 `benchmarks/results/tables`); `benchmarks/README.md` says how each figure is made. ± is one standard error. Methods
-were run on this machine, one after the other, with nothing else running; copied figures say so.
+were run on this machine, one after the other; the last table counts results that something else slowed, and copied
+figures say so.
 
 In the protocol's sets a fifth of the rows is for testing. *W1* is the Wasserstein distance, with Gower's distance as
 cost; 0 is best, but a copy of the training rows has W1 = 0 to them too. In tictactoe and car every possible row occurs
