@@ -32,6 +32,8 @@ _COLUMNS = {
     "c2st_any": "C2ST, any values given",
     "fit_seconds": "fit, s",
     "sample_seconds": "10,000 draws, s",
+    "coverage": "coverage",
+    "coverage_by_chance": "by chance",
 }
 _PUBLISHED = {  # 10^3 / 10^4 / 10^5 simulations, copied from the authors' repositories
     "two_moons": "by a forest NPSE .570 / .513 / .502; Simformer .611 / .525 / .506; by a perceptron NPE .725 / .606 / "
@@ -177,17 +179,17 @@ def told(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is
         own = [result for result in results if result["key"]["task"] == name]
         groups = grouped(own, "simulations", "method", "budget", "observations", "pairs")
         rows = [_row(key, draws) for key, draws in sorted(groups.items())]
-        head = ("method", "simulations", "fits", "observations", *_COLUMNS.values(), "coverage", "by chance", "pairs")
+        head = ("method", "simulations", "fits", "observations", *_COLUMNS.values(), "pairs")
         texts.append(f"### {name}\n\n{table(head, rows)}")
         texts.append(f"Published, at 10^3 / 10^4 / 10^5 simulations, copied: {_PUBLISHED[name]}.\n")
-        texts += [f"{_NOTES[name]}\n"] if name in _NOTES else []
+        texts.append(f"{_NOTES[name]}\n")
     return "\n".join(texts)
 
 
 def _row(key: tuple[Any, ...], draws: Draws) -> tuple[str, ...]:
     simulations, method, budget, observations, pairs = key
     name = f"{method}, {budget:g} s" if budget else method
-    means = (mean_over(draws, figure) for figure in (*_COLUMNS, "coverage", "coverage_by_chance"))
+    means = (mean_over(draws, figure) for figure in _COLUMNS)
     size = (f"{simulations:,}", str(len(draws))) if simulations else ("", "")
     cells = ("" if mean is None else shown(mean) for mean in means)
     return name, *size, str(observations), *cells, f"{pairs:,}" if pairs else ""

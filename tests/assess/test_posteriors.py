@@ -83,7 +83,9 @@ def test_references_are_the_parameters_of_the_row_before_with_the_nearest_data()
     np.testing.assert_array_equal(_of_nearest_before(parameters, data, may_repeat=False), nearest)
     in_other_units = np.hstack([data, [[0.0], [0.0], [1e-9], [0.0]]])  # as far in deviations as the first column is
     np.testing.assert_array_equal(_of_nearest_before(parameters, in_other_units, may_repeat=False)[3], [1, 2])
-    np.testing.assert_array_equal(_of_nearest_before(parameters, None, may_repeat=False)[1:], np.tile([1, 2], (3, 1)))
+    np.testing.assert_array_equal(
+        _of_nearest_before(parameters, 0.0 * data, may_repeat=False)[1:], np.tile([1, 2], (3, 1))
+    )
     twice, at = np.repeat(parameters, 2, axis=0), np.repeat(data, 2, axis=0)
     assert (_of_nearest_before(twice, at, may_repeat=False) != twice).any(axis=1).all()
     np.testing.assert_array_equal(_of_nearest_before(twice, at, may_repeat=True)[1::2], parameters)

@@ -18,7 +18,6 @@ from backwalk.errors import CheckpointError, TrainingDiverged
 from backwalk.signals import HeldSignals
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, checkpoint, checkpointed, state
-from backwalk.training.batches import Batches
 from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
 from backwalk.training.validation import Validation
 
@@ -287,17 +286,7 @@ def test_a_signal_between_two_looks_waits_for_the_next_checkpoint(tmp_path, monk
     assert checkpoint_step(tmp_path / "c") == run.step == 11
 
 
-def spoil_step_12(monkeypatch):
-    of_member = Batches.of_member
-
-    def spoiled(self, member, step):
-        batch = of_member(self, member, step)
-        return batch._replace(log_snr=batch.log_snr * math.nan) if step == 12 else batch
-
-    monkeypatch.setattr(Batches, "of_member", spoiled)
-
-
-def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monkeypatch):
+def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, spoil_step):
     path = tmp_path / "c"
     narrow = {"x_0": 0.2 * X_0, "x_validation": 0.2 * X_VALIDATION}  # so that 12 steps learn something
     run, good = residual(**narrow), residual(**narrow)
@@ -306,7 +295,7 @@ def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monke
     assert chosen.step > 0
     expected = [weight.numpy().tobytes() for weight in chosen.weights]
 
-    spoil_step_12(monkeypatch)
+    spoil_step(12)
     with pytest.raises(TrainingDiverged, match=f"keeps the weights of step {chosen.step}: resume"):
         list(checkpointed(run, path))
     resumed = residual(**narrow)
@@ -316,11 +305,11 @@ def test_after_a_divergence_the_last_good_weights_are_the_result(tmp_path, monke
     assert [parameter.detach().numpy().tobytes() for parameter in resumed.denoiser.parameters()] == expected
 
 
-def test_a_divergence_of_a_run_that_learnt_nothing_keeps_nothing(tmp_path, monkeypatch):
+def test_a_divergence_of_a_run_that_learnt_nothing_keeps_nothing(tmp_path, monkeypatch, spoil_step):
     """The first weights are a candidate, and no result of a training that failed."""
     told = itertools.count()
     monkeypatch.setattr(Validation, "by_row", lambda *_: torch.full((50,), float(next(told)), dtype=torch.float64))
-    spoil_step_12(monkeypatch)
+    spoil_step(12)
     with pytest.raises(TrainingDiverged, match=r"lower learning_rate \(it is 0.01\)\.$"):
         list(checkpointed(residual(), tmp_path / "c"))
     assert list(tmp_path.iterdir()) == []

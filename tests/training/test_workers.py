@@ -1,7 +1,6 @@
 """Several workers: together they take the steps of one, bit for bit, whatever their number."""
 
 import itertools
-import math
 import queue
 import threading
 import time
@@ -19,7 +18,6 @@ from backwalk.estimator import Diffusion
 from backwalk.launcher import launched
 from backwalk.streams import Stream
 from backwalk.training import ALONE, ChainLevels, LogNormalLevels, Trainer, Training, checkpointed, torchrun_workers
-from backwalk.training.batches import Batches
 from backwalk.training.shards import Dealing, dealt, flat, joined_sum, parted, tree_sum, whole_nodes
 from backwalk.training.validation import Validation
 from backwalk.training.workers import _name_of_attempt, check_equal, only_worker, sent_bytes, told
@@ -241,14 +239,8 @@ def test_an_error_of_worker_0_ends_the_others():
     assert isinstance(second, WorkerLost)
 
 
-def test_a_divergence_is_the_same_on_every_worker(monkeypatch):
-    of_member = Batches.of_member
-
-    def spoiled(self, member, step):
-        batch = of_member(self, member, step)
-        return batch._replace(log_snr=batch.log_snr * math.nan) if step == 4 else batch
-
-    monkeypatch.setattr(Batches, "of_member", spoiled)
+def test_a_divergence_is_the_same_on_every_worker(spoil_step):
+    spoil_step(4)
 
     def diverges(workers):
         run = make(2, None, workers=workers)

@@ -104,28 +104,25 @@ def posterior_scores(
     )
     codec = Codec(tuple(model.codec.columns[j] for j in parameters))
     points, at = (_coordinates(codec, values[..., places]) for values in (drawn, truth))
-    varying = [j for j in given if j in model.codec.varying]
-    of_data = _coordinates(Codec(tuple(model.codec.columns[j] for j in varying)), rows[:, varying]) if varying else None
-    is_continuous = not codec.blocks and not any(column.cell for column in codec.columns)
-    references = _of_nearest_before(at, of_data, may_repeat=not is_continuous)
+    may_repeat = len(codec.continuous) < codec.n_columns
+    references = _of_nearest_before(at, _coordinates(model.codec, data), may_repeat=may_repeat)
     nearer = tarp_ranks(points, at, references, stream=stream.child("tarp"))
     return PosteriorScores(
         tuple(ranked), tuple(given), len(rows), n_draws, ranks, coverage_curve(levels), coverage_curve(nearer)
     )
 
 
-def _of_nearest_before(parameters: Rows, data: Rows | None, *, may_repeat: bool) -> Rows:
+def _of_nearest_before(parameters: Rows, data: Rows, *, may_repeat: bool) -> Rows:
     """Return for each row the parameters, (n, k), of the row before it with the nearest data, (n, m); 0 for the first.
 
     A row's rank is uniform whatever the rows before it are. So the ranks are independent, which they would not be if
-    two rows could be the references of each other. Distances are in standard deviations of the data, which may be None
-    where none vary. Unless parameters `may_repeat` by chance, rows with the same ones are of one draw of the prior, and
-    no reference: the truth would be nearer than any draw.
+    two rows could be the references of each other. Distances are in standard deviations of the data. Unless parameters
+    `may_repeat` by chance, rows with the same ones are of one draw of the prior, and no reference: the truth would be
+    nearer than any draw.
     """
-    n = len(parameters)
-    z = np.zeros((n, 0)) if data is None else data / np.maximum(data.std(axis=0), 1e-12)
+    z = data / np.maximum(data.std(axis=0), 1e-12)
     found = np.zeros_like(parameters)
-    for i in range(1, n):
+    for i in range(1, len(parameters)):
         others = np.arange(i) if may_repeat else np.flatnonzero((parameters[:i] != parameters[i]).any(axis=1))
         if len(others):
             found[i] = parameters[others[np.square(z[others] - z[i]).sum(axis=1).argmin()]]

@@ -142,10 +142,8 @@ class ParameterConditional:
         return [self.model.schema.names[j] for j in self.parameters]
 
     def _continuous(self) -> Codec:
-        columns = tuple(self.model.codec.columns[j] for j in self.parameters)
-        found = Codec(columns)
-        with_levels = {block.column for block in found.blocks}
-        uneven = [name for i, name in enumerate(self._names) if columns[i].cell or i in with_levels]
+        found = Codec(tuple(self.model.codec.columns[j] for j in self.parameters))
+        uneven = [name for i, name in enumerate(self._names) if i not in found.continuous]
         if uneven:
             raise InvalidInput(
                 f"Several observations need parameters on a continuous scale, but {listed(uneven)} are not: give one "

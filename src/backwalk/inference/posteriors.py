@@ -23,7 +23,7 @@ from backwalk.formatting import listed
 from backwalk.inference.conditionals import ParameterConditional
 from backwalk.inference.importance import Weighted
 from backwalk.inference.priors import Prior
-from backwalk.inference.values import as_tensor, observations, parameters
+from backwalk.inference.values import as_array, as_tensor, observations, parameters
 from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel
 from backwalk.sampling import Sampler
@@ -128,7 +128,7 @@ class Posterior:
         if len(rows) == 1:
             drawn = self._conditional.draws(rows, n, stream=stream, sampler=sampler)[0]
         else:
-            least_size = min(max(n / _DRAWS_PER_SIZE, _LEAST_SIZE), max(_MOST_SIZE, _LEAST_SIZE))
+            least_size = min(max(n / _DRAWS_PER_SIZE, _LEAST_SIZE), _MOST_SIZE)
             weighted, theta = self._weighted(rows, least_size, stream, sampler)
             drawn = theta[weighted.resampled(n, stream=stream.child("resampled"))]
         return as_tensor(drawn.reshape(*shape, len(self.parameter_names)))
@@ -185,17 +185,15 @@ class Posterior:
         FewEffectiveDrawsWarning
             The normalising constant is that of draws with an effective sample size below 100.
         """
-        of, rows, shape = self._conditional, self._observed(x), _leading(theta)
-        if shape is not None:
-            self._check_last_axis(theta.shape)
-            theta = theta.reshape(-1, theta.shape[-1])
-        own = parameters(of.model, of.parameters, theta)
+        of, rows = self._conditional, self._observed(x)
+        theta = parameters(of.model, of.parameters, theta)
+        own = theta.reshape(-1, theta.shape[-1])
         if len(rows) == 1:
             found = of.log_prob(own, rows)[:, 0]
         else:
             weighted, _ = self._weighted(rows, _LEAST_SIZE, _stream(random_state))
             found = of.log_product(own, rows)[0] - weighted.log_integral
-        return as_tensor(found if shape is None else found.reshape(shape))
+        return as_tensor(found.reshape(theta.shape[:-1]))
 
     def log_prob_batched(self, theta: Any, x: Any) -> Tensor:
         """Return the log-density of parameters given each of a batch of observations.
@@ -210,7 +208,7 @@ class Posterior:
         -------
         Tensor, (*sample_shape, b)
         """
-        rows, own = self._observed(x), _as_array(theta)
+        rows, own = self._observed(x), as_array(theta).astype(np.float64)
         b, k = len(rows), len(self.parameter_names)
         if own.shape[-2:] != (b, k) or not np.isfinite(own).all():
             raise InvalidInput(
@@ -284,7 +282,7 @@ class Posterior:
         dict
             {"posterior": {name: (chains, n)}, "observed_data": {name: (m,)}}
         """
-        own, rows, k = _as_array(theta), self._observed(x), len(self.parameter_names)
+        own, rows, k = as_array(theta).astype(np.float64), self._observed(x), len(self.parameter_names)
         if own.ndim not in (2, 3) or own.shape[-1] != k:
             raise InvalidInput(
                 f"theta should have shape (n, {k}), or (chains, n, {k}), but has {own.shape}: give draws of sample."
@@ -300,11 +298,6 @@ class Posterior:
     def __repr__(self) -> str:
         """Return the names of parameters and observations."""
         return f"Posterior({listed(self.parameter_names)} given {listed(self.observation_names)})"
-
-    def _check_last_axis(self, shape: Sequence[int]) -> None:
-        k = len(self.parameter_names)
-        if shape[-1] != k:
-            raise InvalidInput(f"theta should have shape (..., {k}), but has {tuple(shape)}: give all parameters.")
 
     def _observed(self, x: Any) -> Array:
         if x is not None:
@@ -328,16 +321,6 @@ class Posterior:
             )
             warnings.warn(text, FewEffectiveDrawsWarning, stacklevel=3)
         return found, theta
-
-
-def _as_array(theta: Any) -> Array:
-    return np.asarray(theta.detach().cpu() if isinstance(theta, Tensor) else theta, dtype=np.float64)
-
-
-def _leading(theta: Any) -> tuple[int, ...] | None:
-    """Return the leading axes of a tensor or an array with three axes or more, else None."""
-    shape = tuple(getattr(theta, "shape", ()))
-    return shape[:-1] if len(shape) > 2 else None
 
 
 def _shape(sample_shape: int | Sequence[int]) -> tuple[int, ...]:

@@ -42,15 +42,22 @@ def observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Array:
 
 
 def parameters(model: DiffusionModel, columns: Sequence[int], theta: Any) -> Array:
-    """Return parameters, (m, k), of a tensor or an array, (k,) or (m, k), or of a table with these columns by name, of
-    which a pandas Series is a row.
+    """Return parameters, (..., k), of a tensor or an array of this shape, or of a table with these columns by name, of
+    which a pandas Series is a row; a single row is (1, k).
 
     Raises InvalidInput for other columns and shapes, and for missing values.
     """
-    rows = _rows(model, columns, theta, "theta")[:, list(columns)]
+    shape, k = tuple(getattr(theta, "shape", ())), len(columns)
+    has_leading_axes = len(shape) > 2 and shape[-1] == k
+    rows = _rows(model, columns, theta.reshape(-1, k) if has_leading_axes else theta, "theta")[:, list(columns)]
     if np.isnan(rows).any():
         raise InvalidInput("theta should have no missing values: give all parameters, or another `given`.")
-    return rows
+    return rows.reshape(shape) if has_leading_axes else rows
+
+
+def as_array(values: Any) -> NDArray[Any]:
+    """Return a tensor, also one on another device or with a gradient, or what numpy takes, as an array."""
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
 
 
 def as_tensor(rows: Array) -> Tensor:
@@ -60,12 +67,10 @@ def as_tensor(rows: Array) -> Tensor:
 
 def _rows(model: DiffusionModel, columns: Sequence[int], values: Any, name: str) -> Array:
     schema = model.schema
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
     if hasattr(values, "to_frame") and all(isinstance(label, str) for label in getattr(values, "index", ())):
         values = values.to_frame().T.infer_objects()  # a Series with the names of columns
     if not hasattr(values, "columns"):  # no DataFrame, whose columns have names
-        values = np.asarray(values)
+        values = as_array(values)
         if values.ndim not in (1, 2) or values.shape[-1] != len(columns) or values.shape[0] == 0:
             raise InvalidInput(
                 f"{name} should have {len(columns)} columns, {listed(schema.names[j] for j in columns)}, but has shape "

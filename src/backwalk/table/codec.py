@@ -142,6 +142,12 @@ class Codec:
         return tuple(j for j in self.varying if j not in with_levels) or self.varying
 
     @cached_property
+    def continuous(self) -> tuple[int, ...]:
+        """The numbers of the columns without levels whose values are not rounded."""
+        with_levels = {block.column for block in self.blocks}
+        return tuple(j for j, column in enumerate(self.columns) if not column.cell and j not in with_levels)
+
+    @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The levels of each column that has some, in the order of the columns."""
         blocks = (column.block(j, at) for j, (column, at) in enumerate(zip(self.columns, self.slices, strict=True)))

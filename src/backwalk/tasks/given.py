@@ -84,5 +84,10 @@ def _condition(value: str, labels: Sequence[str]) -> Any:
         return value
     if "|" in value:
         return frozenset(value.split("|"))
-    low, dots, high = value.partition("..")
-    return (low or None, high or None) if dots else value
+    return range_from(value) or value
+
+
+def range_from(text: str) -> tuple[str | None, str | None] | None:
+    """Return the ends of `low..high`, an empty one as None; None where the text is no range."""
+    low, dots, high = text.partition("..")
+    return (low or None, high or None) if dots else None

@@ -32,14 +32,14 @@ class _Kind(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, tuple):
             return value
         name, sign, kind = value.rpartition("=")
-        low, dots, high = kind.partition("..")
-        if sign and dots:
-            from backwalk.errors import InvalidInput
+        if sign and ".." in kind:
             from backwalk.table import Number  # takes a second
+            from backwalk.tasks.given import range_from
 
             try:
-                return name, Number(bounds=(low or None, high or None))
-            except InvalidInput:
+                low, high = (None if end is None else float(end) for end in range_from(kind) or ())
+                return name, Number(bounds=(low, high))
+            except ValueError:
                 self.fail(f"{value!r} should have two increasing numbers: leave one out for no bound.", param, ctx)
         if not sign or kind not in _KINDS:
             self.fail(
