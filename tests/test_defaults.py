@@ -24,6 +24,7 @@ from backwalk.defaults import (
     reference_step_seconds,
     structure,
     table_rules,
+    usual_steps,
 )
 from backwalk.defaults.fit import _MOST_FASTER
 from backwalk.denoiser import Residual, Textbook, build_denoiser
@@ -370,7 +371,21 @@ def test_the_more_columns_are_numbers_the_more_rows_and_steps_train_them():
     assert [share.chain for share in shares] == sorted((share.chain for share in shares), reverse=True)
     assert [rule.steps_per_root for rule in rules] == sorted(rule.steps_per_root for rule in rules)
     assert [rule.outer_decay for rule in rules] == sorted((rule.outer_decay for rule in rules), reverse=True)
-    assert table_rules(tables[0], 100).outer_decay == 2.0
+    assert table_rules(tables[0], 100).outer_decay == pytest.approx(0.9 * 2.0)
     lengths = {"max_steps": 7}, {"max_time": 7.0}, {}
     assert [default_training(100, 4, **length, rules=rules[0]).patience for length in lengths] == [None, None, 5]
     assert default_training(100, 4).patience is None
+
+
+def test_conditionals_of_numbers_take_longer_and_shrink_only_what_tells_nothing():
+    """Found by measurement: 1,000 simulations of two moons were learnt .8 nats worse, and tables of 82 rows .5."""
+    numbers, mixed = Codec((NUMBER_COLUMN,) * 4), Codec((NUMBER_COLUMN,) * 3 + (LEVELS_COLUMN,))
+    declared, anything, whole = (table_rules(numbers, 1000, conditions) for conditions in (((2, 3),), "any", None))
+    assert usual_steps(1000, 4, declared) > 4 * usual_steps(1000, 4, anything) == 4 * usual_steps(1000, 4, whole)
+    assert table_rules(mixed, 1000, ((2, 3),)).steps_per_root == table_rules(mixed, 1000, "any").steps_per_root
+    assert default_architecture(1000, 4, 30.0, rules=declared).n_members < 4
+    assert declared.outer_decay == anything.outer_decay == 0.0 < table_rules(mixed, 1000).outer_decay
+    ridges = [table_rules(Codec((NUMBER_COLUMN,) * d), n).input_ridge for d, n in ((4, 1000), (8, 1000), (4, 500))]
+    assert ridges == pytest.approx([ridges[0], 2.0 * ridges[0], 2.0 * ridges[0]])
+    assert default_training(1000, 4, rules=declared).input_ridge == declared.input_ridge
+    assert default_training(1000, 4).input_ridge == 0.0

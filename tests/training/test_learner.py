@@ -154,3 +154,18 @@ def test_training_needs_no_leave_for_gradients(n_threads, kind):
     expected = losses()
     with torch.no_grad():
         assert losses() == expected
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_only_the_first_layer_has_the_ridge(cut):
+    """A step whose gradients are 0 moves the input weights of every member, and nothing else."""
+    denoiser = rough(width=80, n_blocks=2)
+    before = {name: parameter.detach().clone() for name, parameter in denoiser.named_parameters()}
+    of_all = Learner(denoiser, replace(PLAN, input_ridge=0.1), cut=cut)
+    nothing, steps = [torch.zeros_like(parameter) for parameter in of_all.parameters], of_all.at(1.0, 0)
+    for k in range(len(steps)):
+        of_all.move(k, nothing, steps)
+    moved = {name for name, parameter in denoiser.named_parameters() if not torch.equal(parameter, before[name])}
+    assert moved == {"network.enter.weight"}
+    old, new = before["network.enter.weight"], denoiser.input_matrices()[0].detach()
+    assert torch.equal((old - new).sign(), old.sign())

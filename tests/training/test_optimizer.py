@@ -163,3 +163,33 @@ def test_the_decay_of_the_outer_layers_shrinks_what_adam_trains():
         optimizer.take([torch.zeros_like(weight) for weight in weights], optimizer.at(1.0, number))
     torch.testing.assert_close(weights[1], torch.full((1, 3, 8), (1.0 - 0.01 * 0.5) ** 3))
     torch.testing.assert_close(weights[0], torch.ones(1, 8, 8))
+
+
+@pytest.mark.parametrize("take", TAKES, ids=["python", "torchscript"])
+def test_the_ridge_is_a_penalty_of_the_loss(take):
+    """Steps with the ridge are PyTorch's on the loss with (ridge / 2) |W|^2 added, for the input weights alone."""
+    ridge, starts = 0.3, [STREAM.child("ridge start", i).normal(0, 4, d, torch.float32) for i, d in enumerate((6, 3))]
+    ours, theirs = [start.clone() for start in starts], [nn.Parameter(start.clone()) for start in starts]
+    plan = replace(PLAN, learning_rate=0.01, input_ridge=ridge)
+    adam = Optimizer(ours, [], [1, 0], Rotation(1, 1), plan, of_inputs=[0])
+    reference = torch.optim.Adam(theirs, lr=0.01, betas=(0.9, 0.99), fused=True)
+    for number in range(5):
+        gradients = [STREAM.child("ridge", number, i).normal(0, *s.shape, torch.float32) for i, s in enumerate(starts)]
+        for parameter, gradient in zip(theirs, gradients, strict=True):
+            parameter.grad = gradient.clone()
+        assert theirs[0].grad is not None
+        theirs[0].grad += ridge * theirs[0].detach()
+        reference.step()
+        take([gradients[1], gradients[0]], adam.at(1.0, number))
+        torch.testing.assert_close(ours, [parameter.detach() for parameter in theirs], rtol=1e-6, atol=1e-7)
+
+
+def test_the_ridge_lets_a_weight_stay_that_the_data_need():
+    """Of two weights, the loss (w_1 - 1)^2 / 2 and the ridge decide at 1 / (1 + ridge), the ridge alone at 0."""
+    weights = torch.full((1, 2), 0.5)
+    plan = replace(PLAN, learning_rate=0.01, input_ridge=0.25)
+    adam = Optimizer([weights], [], [0], Rotation(1, 1), plan, of_inputs=[0])
+    for number in range(2000):
+        gradient = torch.tensor([[float(weights[0, 0]) - 1.0, 0.0]])
+        adam.take([gradient], adam.at(1.0 - number / 2000, number))
+    torch.testing.assert_close(weights, torch.tensor([[0.8, 0.0]]), rtol=0.0, atol=1e-3)

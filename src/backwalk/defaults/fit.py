@@ -42,7 +42,7 @@ class FitRules:
     - Rates: Adam's `learning_rate` haste^1.5 and Muon's `hidden_rate` haste^0.5, with haste = `calm_steps` / steps
       within 1..`most_haste`.
     - Weight decay: `decayed_rows` / n, within `least_decay`..`most_decay`.
-    - Decay of the input and output layers: `outer_decay`.
+    - Decay of the input and output layers: `outer_decay`; penalty of the input layer's weights: `input_ridge`.
     - Held-out rows: a tenth, at most sqrt(10 n), 1,000, and the larger of `held_out_share` n and `held_out_rows`.
     - With `patience`, a run without a time limit takes at least `patient_steps` steps, but ends after `patience`
       validations in a row with overfitted weights.
@@ -76,6 +76,7 @@ class FitRules:
     least_decay: float
     most_decay: float
     outer_decay: float = 0.0
+    input_ridge: float = 0.0
     held_out_share: float
     held_out_rows: int = 0
     patience: int | None = None
@@ -198,6 +199,7 @@ def default_training(
         hidden_rate=rules.hidden_rate * haste**0.5,
         weight_decay=float(np.clip(rules.decayed_rows / n, rules.least_decay, rules.most_decay)),
         outer_decay=rules.outer_decay,
+        input_ridge=rules.input_ridge,
         patience=rules.patience if max_steps is None and max_time is None else None,
         bfloat16=is_wide and has_fast_bfloat16(device),
     )

@@ -147,6 +147,10 @@ class ResidualNetwork(nn.Module):
         """Return the weights of the blocks, (members, width, width) each."""
         return [layer.weight for layer in (*self.open, *self.close) if isinstance(layer, MemberLinear)]
 
+    def input_matrices(self) -> list[Tensor]:
+        """Return the weights of the first layer, (members, n_in, width)."""
+        return [self.enter.weight]
+
     @property
     def in_order(self) -> list[Tensor]:
         """Weight and bias of every layer, in the order of the passes."""

@@ -91,6 +91,10 @@ class EnsembleDenoiser(nn.Module, ABC):
         """Return the square matrices, (members, width, width) each, that Muon trains."""
         return []
 
+    def input_matrices(self) -> list[Tensor]:
+        """Return the matrices, (members, n_in, width) each, by which networks read their inputs."""
+        return []
+
     def member(self, k: int) -> Self:
         """Return the denoiser of member k alone. Both share its weights, until one moves to another device or dtype."""
         shared = {id(parameter): nn.Parameter(parameter.detach()[k : k + 1]) for parameter in self.parameters()}
@@ -262,3 +266,7 @@ class ResidualDenoiser(PreconditionedDenoiser):
     def hidden_matrices(self) -> list[Tensor]:
         """Return the weights of the residual blocks."""
         return self.network.hidden_matrices()
+
+    def input_matrices(self) -> list[Tensor]:
+        """Return the weights of the first layer."""
+        return self.network.input_matrices()

@@ -164,7 +164,7 @@ def planned(
             _refuse_wide(z)
     of_before = None if before is None else before.architecture
     max_steps, max_time = settings.max_steps, settings.max_time
-    rules = table_rules(codec, len(x_0)) if is_table else fit_rules(k)
+    rules = table_rules(codec, len(x_0), conditions) if is_table else fit_rules(k)
     if n_validation < _FEWEST_FOR_PATIENCE:  # nothing would show that the network overfits
         rules = replace(rules, patience=None, patient_steps=0)
     usual = default_architecture(len(x_0), k, max_time, max_steps, slowness=slowness, rules=rules)

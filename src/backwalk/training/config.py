@@ -21,6 +21,8 @@ class Training:
     `max_steps` or `n_epochs`: the length; one epoch is n // batch_size steps, as the last short batch is dropped.
     `hidden_rate`: Muon's greatest rate, for the square matrices of residual blocks; with None, Adam trains them too.
     `outer_decay`: each step shrinks the weights that Adam trains by the share rate x `outer_decay`.
+    `input_ridge`: the penalty (`input_ridge` / 2) |W|^2 for the weights W of the first layer is added to each member's
+    loss, where Adam trains them.
     `weight_decay`: each time Muon moves a matrix, it first shrinks it by the share rate x `weight_decay`.
     `bfloat16`: round the factors of the matrix products in the blocks to bfloat16, in training only; weights and sums
     stay float32. This is faster on some devices (`defaults.has_fast_bfloat16`).
@@ -42,6 +44,7 @@ class Training:
     hidden_rate: float | None = None
     weight_decay: float = 0.0
     outer_decay: float = 0.0
+    input_ridge: float = 0.0
     bfloat16: bool = False
     ema_width: float | None = 0.05
     decay: bool = True
@@ -74,6 +77,9 @@ class Training:
         if not is_number(self.outer_decay) or not 0.0 <= self.outer_decay <= 10.0:
             raise InvalidInput(f"outer_decay should lie in [0, 10], but got {self.outer_decay!r}: 0 to 1 is usual.")
         object.__setattr__(self, "outer_decay", float(self.outer_decay))
+        if not is_number(self.input_ridge) or not 0.0 <= self.input_ridge <= 10.0:
+            raise InvalidInput(f"input_ridge should lie in [0, 10], but got {self.input_ridge!r}: 0 to 0.05 is usual.")
+        object.__setattr__(self, "input_ridge", float(self.input_ridge))
         shrinks = (self.hidden_rate or 0.0) * self.weight_decay
         if MOST_UPDATE_EVERY * shrinks >= 1.0:
             raise InvalidInput(

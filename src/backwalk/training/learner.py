@@ -37,6 +37,7 @@ class Learner:
         self.parameters: list[Tensor] = [parameter.detach() for parameter in parameters]
         matrices = denoiser.hidden_matrices() if training.hidden_rate is not None else []
         places = {id(parameter): i for i, parameter in enumerate(parameters)}
+        of_inputs = [places[id(matrix)] for matrix in denoiser.input_matrices()]
         of_muon = [places.pop(id(matrix)) for matrix in matrices]
         width = matrices[0].shape[-1] if matrices else 0
         rotation = rotation_for(width, len(matrices))
@@ -44,7 +45,7 @@ class Learner:
         n_dealt = rotation.n_groups if cut and width >= LEAST_DEALT_WIDTH else max(1, len(of_muon))
         dealt = [of_muon[first : first + n_dealt] for first in range(0, len(of_muon), n_dealt)]
         self._optimizers = [
-            Optimizer(self.parameters, by_muon, by_adam, rotation, training)
+            Optimizer(self.parameters, by_muon, by_adam, rotation, training, of_inputs)
             for by_muon, by_adam in zip_longest(dealt, [list(places.values())], fillvalue=list[int]())
         ]
         self.update_every = rotation.update_every if matrices else 1

@@ -12,6 +12,9 @@ moves only once in `update_every` steps, by as many times the rate. Adam, for w 
     m <- beta_1 m + (1 - beta_1) g,  v <- beta_2 v + (1 - beta_2) g^2,
     w <- (1 - rate decay) w - rate m / (1 - beta_1^k) / (sqrt(v / (1 - beta_2^k)) + 1e-8).
 
+A penalty (ridge / 2) |w|^2 of the loss adds ridge w to g. Unlike the decay, which pulls each weight with the same force
+whatever it is worth, it lets a weight be large where the loss falls by more than that.
+
 The average after step k is the mean of w_1..w_k with weights proportional to (j / k)^gamma. Its window grows with
 training, so that the first steps lose their influence whatever the number of steps.
 
@@ -25,7 +28,7 @@ Source: Jordan et al. 2024 for Muon; Kingma & Ba 2015 for Adam; Loshchilov & Hut
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import torch
@@ -81,6 +84,8 @@ class Step(NamedTuple):
     number: Tensor
     beta_2: float
     adam_decay: float
+    penalised: list[int]  # the places in `by_adam` of what `ridge` draws to 0
+    ridge: float
     # The average, the weights that enter it, and their share in it
     average: list[Tensor]
     weights: list[Tensor]
@@ -88,13 +93,23 @@ class Step(NamedTuple):
 
 
 class Optimizer:
-    """Moves the parameters at some places, those `of_muon` by Muon and those `of_adam` by Adam, and averages them."""
+    """Moves the parameters at some places, those `of_muon` by Muon and those `of_adam` by Adam, and averages them.
+
+    Those `of_inputs` have the penalty of `Training.input_ridge`, where Adam moves them.
+    """
 
     def __init__(
-        self, parameters: list[Tensor], of_muon: list[int], of_adam: list[int], rotation: Rotation, training: Training
+        self,
+        parameters: list[Tensor],
+        of_muon: list[int],
+        of_adam: list[int],
+        rotation: Rotation,
+        training: Training,
+        of_inputs: Collection[int] = (),
     ) -> None:
         self._places, self._training, self._rotation = [*of_muon, *of_adam], training, rotation
         self._matrices, self._by_adam = [parameters[i] for i in of_muon], [parameters[i] for i in of_adam]
+        self._penalised = [place for place, i in enumerate(of_adam) if i in of_inputs and training.input_ridge]
         self._n_rounds = rounds_for(self._matrices[0].shape[-1]) if self._matrices else 0
         self._momentum = [torch.zeros_like(matrix) for matrix in self._matrices]
         self._mean, self._mean_square = ([torch.zeros_like(p) for p in self._by_adam] for _ in range(2))
@@ -142,6 +157,8 @@ class Optimizer:
             self._number,
             0.99 if self._training.decay else 0.999,
             self._training.outer_decay,
+            self._penalised,
+            self._training.input_ridge,
             self._average,
             self._weights,
             self._share,
@@ -183,6 +200,8 @@ def _move_matrices(gradients: list[Tensor], step: Step) -> None:
 def _move_by_adam(gradients: list[Tensor], step: Step) -> None:
     # The fused operation ignores strides, so that a transposed gradient would move the wrong weights.
     by_rows = [gradient.contiguous() for gradient in gradients]
+    for place in step.penalised:
+        by_rows[place] = by_rows[place].add(step.by_adam[place], alpha=step.ridge)
     nothing: list[Tensor] = []
     torch._fused_adamw_(  # not that of torch.ops.aten, for which the CPU would have to read the rate
         step.by_adam,
