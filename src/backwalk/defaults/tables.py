@@ -16,7 +16,7 @@ _STEPS_PER_ROOT, _MOST_STEPS = 5.0, 1600  # of levels alone
 _PATIENCE, _PATIENT_STEPS = 5, 1200  # small tables learn for long, or overfit and end
 _DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 600.0, 0.3, 2.0
 _RIDGE = 0.2
-_STEPS_PER_ROOT_OF_CONDITIONALS, _MOST_STEPS_OF_CONDITIONALS = 80.0, 4000
+_STEPS_PER_ROOT_OF_CONDITIONALS = 80.0
 _START = 1.6  # seconds of a step with the exact start, over those of the network alone
 
 
@@ -34,9 +34,8 @@ def table_rules(codec: Codec, n: int, conditions: object = None) -> FitRules:
     """
     of_numbers = _share_of_numbers(codec)
     steps_per_root = _STEPS_PER_ROOT + of_numbers * (HIGH.steps_per_root - _STEPS_PER_ROOT)
-    most_steps = round(_MOST_STEPS + of_numbers * (HIGH.most_steps - _MOST_STEPS))
     if _learns_a_conditional(codec, conditions):
-        steps_per_root, most_steps = _STEPS_PER_ROOT_OF_CONDITIONALS, _MOST_STEPS_OF_CONDITIONALS
+        steps_per_root = _STEPS_PER_ROOT_OF_CONDITIONALS
     n_levels = sum(_levels_in_a_step(block.n_levels) for block in codec.blocks)
     ends = 2 * n_levels + 3 * len(codec.numbers) + 2 * len(codec.varying)
     cost = _START * (1.0 + ends / (6.0 * HIGH.least_width))
@@ -45,7 +44,7 @@ def table_rules(codec: Codec, n: int, conditions: object = None) -> FitRules:
         steps_per_root=steps_per_root,
         patience=_PATIENCE,
         patient_steps=_PATIENT_STEPS,
-        most_steps=most_steps,
+        most_steps=round(_MOST_STEPS + of_numbers * (HIGH.most_steps - _MOST_STEPS)),
         most_members=8,
         outer_decay=(1.0 - of_numbers) * min(max(_DECAYED_ROWS / n, _LEAST_DECAY), _MOST_DECAY),
         input_ridge=_RIDGE * len(codec.parts) / n,
