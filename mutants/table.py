@@ -2216,10 +2216,26 @@ MUTANTS = (
     Mutant(
         "a ridge that does not know the columns",
         "defaults/tables.py",
-        "_RIDGE * len(codec.parts) / n",
+        "min(_RIDGE * len(codec.varying), _MOST_RIDGE) / n",
         "_RIDGE * 4 / n",
         "the prior of the input weights of wide tables",
         ("test_defaults.py",),
+    ),
+    Mutant(
+        "conditions that the plan forgets",
+        "fitting/plan.py",
+        "conditions if shows_overfitting else None",
+        "None",
+        "the steps that a conditional takes",
+        ("fitting/test_plan.py",),
+    ),
+    Mutant(
+        "a table's network without the ridge",
+        "denoiser/table_denoiser.py",
+        "self.network.input_matrices()",
+        "[]",
+        "the penalty of input weights in tables",
+        ("training/test_learner.py",),
     ),
     Mutant(
         "the members' sum told as the loss",

@@ -65,7 +65,7 @@ def test_a_model_learns_what_each_key_stands_for(keyed, monkeypatch, tmp_path):
 
     def share_right(folder=None):
         model = Diffusion(
-            max_steps=120, denoiser=Residual(32, 2, 1), columns={"key": "number"}, random_state=0, verbose=False
+            max_steps=200, denoiser=Residual(32, 2, 1), columns={"key": "number"}, random_state=0, verbose=False
         )
         model.fit(rows)
         if folder is not None:  # a file keeps which numbers are tied

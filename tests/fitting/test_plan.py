@@ -49,6 +49,18 @@ def test_denoising_errors_are_of_validation_rows_where_there_are_any(fraction):
     assert not torch.equal(model.denoising_error, of_others)
 
 
+def test_a_conditional_of_numbers_takes_longer_where_held_out_rows_show_overfitting():
+    z, codec = np.random.default_rng(0).normal(size=(1000, 4)), Codec((NumberColumn(0.0, 1.0),) * 4)
+
+    def training(n_held_out, conditions):
+        given = checked_settings(Diffusion(validation_fraction=n_held_out / 1000).get_params(deep=False))
+        return planned(z, given, Stream(0), None, Stream(0), codec=codec, conditions=conditions).training
+
+    assert training(100, ((2, 3),)).max_steps == round(80.0 * 900**0.5) > 1200 == training(100, "any").max_steps
+    assert training(4, ((2, 3),)).max_steps == training(4, "any").max_steps < 600
+    assert training(100, ((2, 3),)).input_ridge == pytest.approx(0.2 * 4 / 900)
+
+
 def test_the_floor_and_the_split_are_those_of_the_seed():
     z = two_moons().sample(400, random_state=0)
     plan = planned(z, settings(), Stream(3), None, Stream(3), codec=NUMBERS)

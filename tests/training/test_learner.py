@@ -14,6 +14,7 @@ from backwalk.training.ensemble_learner import EnsembleLearner
 from backwalk.training.learner import Learner
 from backwalk.training.optimizer import Optimizer, Rotation, update
 from backwalk.training.shards import Dealing
+from tests.denoiser import tables
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
 LEVELS = LogNormalLevels(0.02, 20.0, centre=-1.0)
@@ -82,8 +83,8 @@ def test_gradients_of_the_shards_add_up_to_those_of_the_batch(monkeypatch, shard
 
 @pytest.mark.parametrize(("width", "n_blocks"), [(16, 2), (80, 1), (80, 2), (80, 4)])  # from 65 on matrices are dealt
 def test_members_learn_apart_as_they_do_together(width, n_blocks):
-    together, apart = rough(width, n_blocks), rough(width, n_blocks)
-    whole, learners, batches = Learner(together, PLAN, cut=True), EnsembleLearner(apart, PLAN), trainer()._batches
+    together, apart, plan = rough(width, n_blocks), rough(width, n_blocks), replace(PLAN, input_ridge=0.1)
+    whole, learners, batches = Learner(together, plan, cut=True), EnsembleLearner(apart, plan), trainer()._batches
     for number in range(4):
         loss = whole.step(batches.at(number), 0.5, number)
         learners.step(batches, 0.5, number)
@@ -156,12 +157,14 @@ def test_training_needs_no_leave_for_gradients(n_threads, kind):
         assert losses() == expected
 
 
+@pytest.mark.parametrize("hidden_rate", [0.02, None])
+@pytest.mark.parametrize("made", [lambda: rough(width=80, n_blocks=2), tables.denoiser], ids=["numbers", "table"])
 @pytest.mark.parametrize("cut", [False, True])
-def test_only_the_first_layer_has_the_ridge(cut):
+def test_only_the_first_layer_has_the_ridge(cut, made, hidden_rate):
     """A step whose gradients are 0 moves the input weights of every member, and nothing else."""
-    denoiser = rough(width=80, n_blocks=2)
+    denoiser = made().float()
     before = {name: parameter.detach().clone() for name, parameter in denoiser.named_parameters()}
-    of_all = Learner(denoiser, replace(PLAN, input_ridge=0.1), cut=cut)
+    of_all = Learner(denoiser, replace(PLAN, input_ridge=0.1, hidden_rate=hidden_rate), cut=cut)
     nothing, steps = [torch.zeros_like(parameter) for parameter in of_all.parameters], of_all.at(1.0, 0)
     for k in range(len(steps)):
         of_all.move(k, nothing, steps)

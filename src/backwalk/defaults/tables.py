@@ -15,8 +15,8 @@ from backwalk.training import Shares
 _STEPS_PER_ROOT, _MOST_STEPS = 5.0, 1600  # of levels alone
 _PATIENCE, _PATIENT_STEPS = 5, 1200  # small tables learn for long, or overfit and end
 _DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 600.0, 0.3, 2.0
-_RIDGE = 0.2
-_STEPS_PER_ROOT_OF_CONDITIONALS = 80.0
+_RIDGE, _MOST_RIDGE = 0.2, 3.0  # times columns / n, and times 1 / n
+_STEPS_PER_ROOT_OF_CONDITIONALS = 80.0  # of numbers alone
 _START = 1.6  # seconds of a step with the exact start, over those of the network alone
 
 
@@ -24,17 +24,18 @@ def table_rules(codec: Codec, n: int, conditions: object = None) -> FitRules:
     """Return the rules of a fit to n encoded rows of a table.
 
     Cross-entropies of levels overfit in fewer steps than errors of numbers, so that time buys members instead, and the
-    input and output layers decay, the more the fewer the rows. Without a time limit a run is long, and ends when it
-    overfits. Numbers take as many steps as in tables of numbers alone; between the two the rules follow the share of
-    columns that are numbers. Where only some sets of columns may be given, and all columns are numbers, a fit learns a
-    conditional, and takes more steps. A step takes longer, as the network reads every level and gives a logit to each.
+    input and output layers decay, the more the fewer the rows and the more of the columns have levels. Without a time
+    limit a run is long, and ends when it overfits. Numbers take as many steps as in tables of numbers alone; between
+    the two the rules follow the share of columns that are numbers. Where only some sets of columns may be given, and
+    all columns are numbers, a fit learns a conditional, and takes more steps. A step takes longer, as the network
+    reads every level and gives a logit to each.
 
-    Small tables overfit by columns that tell nothing. A normal prior of the input weights, whose variance is in
-    proportion to 1 / columns as that of the initial weights is, is a penalty in proportion to columns / n.
+    The input weights have a penalty in proportion to columns / n, as for a normal prior whose variance is in
+    proportion to 1 / columns, with a limit: many columns have not been measured.
     """
     of_numbers = _share_of_numbers(codec)
     steps_per_root = _STEPS_PER_ROOT + of_numbers * (HIGH.steps_per_root - _STEPS_PER_ROOT)
-    if _learns_a_conditional(codec, conditions):
+    if _learns_a_conditional_of_numbers(codec, conditions):
         steps_per_root = _STEPS_PER_ROOT_OF_CONDITIONALS
     n_levels = sum(_levels_in_a_step(block.n_levels) for block in codec.blocks)
     ends = 2 * n_levels + 3 * len(codec.numbers) + 2 * len(codec.varying)
@@ -47,7 +48,7 @@ def table_rules(codec: Codec, n: int, conditions: object = None) -> FitRules:
         most_steps=round(_MOST_STEPS + of_numbers * (HIGH.most_steps - _MOST_STEPS)),
         most_members=8,
         outer_decay=(1.0 - of_numbers) * min(max(_DECAYED_ROWS / n, _LEAST_DECAY), _MOST_DECAY),
-        input_ridge=_RIDGE * len(codec.parts) / n,
+        input_ridge=min(_RIDGE * len(codec.varying), _MOST_RIDGE) / n,
         step_seconds=HIGH.step_seconds * cost,
         narrow_step_seconds=HIGH.narrow_step_seconds * cost,
     )
@@ -72,7 +73,7 @@ def default_shares(codec: Codec, conditions: object) -> Shares:
         joint, mixed, regression = 0.4, 0.0, 0.0
     elif not has_levels:
         mixed, regression = 0.3, 0.5
-        if _learns_a_conditional(codec, conditions):
+        if conditions != "any":
             joint, mixed, regression = 0.1, 0.85, 0.05
     if not has_levels:
         numbers = chain = 0.0
@@ -82,9 +83,9 @@ def default_shares(codec: Codec, conditions: object) -> Shares:
     return Shares(*(share / total for share in (joint, numbers, chain, mixed, regression)))
 
 
-def _learns_a_conditional(codec: Codec, conditions: object) -> bool:
-    """Return whether only some sets of columns may be given, and all columns are numbers."""
-    return conditions not in (None, "any") and not codec.blocks
+def _learns_a_conditional_of_numbers(codec: Codec, conditions: object) -> bool:
+    """Return whether only some sets of columns may be given, and all columns are numbers, with or without atoms."""
+    return conditions not in (None, "any") and all(block.number is not None for block in codec.blocks)
 
 
 def _share_of_numbers(codec: Codec) -> float:

@@ -164,8 +164,9 @@ def planned(
             _refuse_wide(z)
     of_before = None if before is None else before.architecture
     max_steps, max_time = settings.max_steps, settings.max_time
-    rules = table_rules(codec, len(x_0), conditions) if is_table else fit_rules(k)
-    if n_validation < _FEWEST_FOR_PATIENCE:  # nothing would show that the network overfits
+    shows_overfitting = n_validation >= _FEWEST_FOR_PATIENCE
+    rules = table_rules(codec, len(x_0), conditions if shows_overfitting else None) if is_table else fit_rules(k)
+    if not shows_overfitting:
         rules = replace(rules, patience=None, patient_steps=0)
     usual = default_architecture(len(x_0), k, max_time, max_steps, slowness=slowness, rules=rules)
     architecture = settings.denoiser or of_before or usual

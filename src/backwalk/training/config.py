@@ -21,8 +21,8 @@ class Training:
     `max_steps` or `n_epochs`: the length; one epoch is n // batch_size steps, as the last short batch is dropped.
     `hidden_rate`: Muon's greatest rate, for the square matrices of residual blocks; with None, Adam trains them too.
     `outer_decay`: each step shrinks the weights that Adam trains by the share rate x `outer_decay`.
-    `input_ridge`: the penalty (`input_ridge` / 2) |W|^2 for the weights W of the first layer is added to each member's
-    loss, where Adam trains them.
+    `input_ridge`: the penalty (`input_ridge` / 2) |W|^2 of the weights W of each member's first layer, in a `Residual`
+    network. Recorded losses leave it out; other networks have none.
     `weight_decay`: each time Muon moves a matrix, it first shrinks it by the share rate x `weight_decay`.
     `bfloat16`: round the factors of the matrix products in the blocks to bfloat16, in training only; weights and sums
     stay float32. This is faster on some devices (`defaults.has_fast_bfloat16`).

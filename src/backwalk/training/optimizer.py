@@ -12,8 +12,8 @@ moves only once in `update_every` steps, by as many times the rate. Adam, for w 
     m <- beta_1 m + (1 - beta_1) g,  v <- beta_2 v + (1 - beta_2) g^2,
     w <- (1 - rate decay) w - rate m / (1 - beta_1^k) / (sqrt(v / (1 - beta_2^k)) + 1e-8).
 
-A penalty (ridge / 2) |w|^2 of the loss adds ridge w to g. Unlike the decay, which pulls each weight with the same force
-whatever it is worth, it lets a weight be large where the loss falls by more than that.
+The decay keeps |w| below about 1 / decay, however steep the loss is. A penalty (ridge / 2) |w|^2 adds ridge w to g, so
+that a weight settles where the gradient of the loss and that of the penalty balance.
 
 The average after step k is the mean of w_1..w_k with weights proportional to (j / k)^gamma. Its window grows with
 training, so that the first steps lose their influence whatever the number of steps.
@@ -84,7 +84,7 @@ class Step(NamedTuple):
     number: Tensor
     beta_2: float
     adam_decay: float
-    penalised: list[int]  # the places in `by_adam` of what `ridge` draws to 0
+    penalised: list[int]  # the places in `by_adam` of weights with the penalty
     ridge: float
     # The average, the weights that enter it, and their share in it
     average: list[Tensor]
@@ -95,7 +95,7 @@ class Step(NamedTuple):
 class Optimizer:
     """Moves the parameters at some places, those `of_muon` by Muon and those `of_adam` by Adam, and averages them.
 
-    Those `of_inputs` have the penalty of `Training.input_ridge`, where Adam moves them.
+    Those `of_inputs` have the penalty of `Training.input_ridge`.
     """
 
     def __init__(
