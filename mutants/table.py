@@ -2230,11 +2230,11 @@ MUTANTS = (
         ("fitting/test_plan.py",),
     ),
     Mutant(
-        "a table's network without the ridge",
-        "denoiser/table_denoiser.py",
+        "networks without the ridge",
+        "denoiser/preconditioning.py",
         "self.network.input_matrices()",
         "[]",
-        "the penalty of input weights in tables",
+        "the penalty of input weights",
         ("training/test_learner.py",),
     ),
     Mutant(

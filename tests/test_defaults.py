@@ -400,6 +400,6 @@ def test_numbers_have_a_ridge_in_proportion_to_columns_over_rows_and_no_decay():
 
 
 def test_many_columns_of_few_rows_have_a_ridge_that_training_takes():
-    """A bug found in review: 2,000 columns of 20 rows asked for a ridge that is refused."""
+    """A bug found in review: 2,000 columns of 2 rows asked for a ridge that is refused."""
     rules = table_rules(Codec((NUMBER_COLUMN,) * 2000), 2)
     assert default_training(2, 2000, rules=rules).input_ridge == rules.input_ridge == 1.5

@@ -88,12 +88,12 @@ class EnsembleDenoiser(nn.Module, ABC):
         return weight * error.square().sum(-1)
 
     def hidden_matrices(self) -> list[Tensor]:
-        """Return the square matrices, (members, width, width) each, that Muon trains."""
-        return []
+        """Return the square matrices, (members, width, width) each, that Muon trains: a `Residual` network's."""
+        return self.network.hidden_matrices() if isinstance(self.network, ResidualNetwork) else []
 
     def input_matrices(self) -> list[Tensor]:
-        """Return the matrices, (members, n_in, width) each, by which networks read their inputs."""
-        return []
+        """Return the matrices, (members, n_in, width) each, of a `Residual` network's first layer."""
+        return self.network.input_matrices() if isinstance(self.network, ResidualNetwork) else []
 
     def member(self, k: int) -> Self:
         """Return the denoiser of member k alone. Both share its weights, until one moves to another device or dtype."""
@@ -262,11 +262,3 @@ class ResidualDenoiser(PreconditionedDenoiser):
                 bfloat16,
             )
         return loss, self.network.by_parameter(gradients)
-
-    def hidden_matrices(self) -> list[Tensor]:
-        """Return the weights of the residual blocks."""
-        return self.network.hidden_matrices()
-
-    def input_matrices(self) -> list[Tensor]:
-        """Return the weights of the first layer."""
-        return self.network.input_matrices()

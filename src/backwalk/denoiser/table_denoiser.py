@@ -211,14 +211,6 @@ class TableDenoiser(EnsembleDenoiser):
 
         return value, push
 
-    def hidden_matrices(self) -> list[Tensor]:
-        """Return the weights of the residual blocks."""
-        return self.network.hidden_matrices()
-
-    def input_matrices(self) -> list[Tensor]:
-        """Return the weights of the first layer."""
-        return self.network.input_matrices()
-
     def _start(self, x_t: Tensor, log_snr: Tensor, groups: list[Group] | None = None) -> _Start:
         """Return the start for x_t, (members, rows, k), and log_snr of the same shape or (members, rows).
 

@@ -71,15 +71,11 @@ class Training:
             if not is_number(value) or not 0.0 < value <= most:
                 raise InvalidInput(f"{name} should lie in (0, {most:g}], but got {value!r}: {usual} is usual.")
             object.__setattr__(self, name, float(value))
-        if not is_number(self.weight_decay) or not 0.0 <= self.weight_decay <= 10.0:
-            raise InvalidInput(f"weight_decay should lie in [0, 10], but got {self.weight_decay!r}: 0 to 0.4 is usual.")
-        object.__setattr__(self, "weight_decay", float(self.weight_decay))
-        if not is_number(self.outer_decay) or not 0.0 <= self.outer_decay <= 10.0:
-            raise InvalidInput(f"outer_decay should lie in [0, 10], but got {self.outer_decay!r}: 0 to 1 is usual.")
-        object.__setattr__(self, "outer_decay", float(self.outer_decay))
-        if not is_number(self.input_ridge) or not 0.0 <= self.input_ridge <= 10.0:
-            raise InvalidInput(f"input_ridge should lie in [0, 10], but got {self.input_ridge!r}: 0 to 0.05 is usual.")
-        object.__setattr__(self, "input_ridge", float(self.input_ridge))
+        for name, usual in (("weight_decay", "0 to 0.4"), ("outer_decay", "0 to 1"), ("input_ridge", "0 to 0.05")):
+            value = getattr(self, name)
+            if not is_number(value) or not 0.0 <= value <= 10.0:
+                raise InvalidInput(f"{name} should lie in [0, 10], but got {value!r}: {usual} is usual.")
+            object.__setattr__(self, name, float(value))
         shrinks = (self.hidden_rate or 0.0) * self.weight_decay
         if MOST_UPDATE_EVERY * shrinks >= 1.0:
             raise InvalidInput(
