@@ -1303,6 +1303,22 @@ MUTANTS = (
         _POSTERIORS,
     ),
     Mutant(
+        "a product that is not held off its bounds",
+        "inference/conditionals.py",
+        "theta = self._codec.off_bounds(theta)",
+        "pass",
+        "several observations of a bounded parameter",
+        _POSTERIORS,
+    ),
+    Mutant(
+        "a constant that is kept for other observations",
+        "inference/posteriors.py",
+        "(rows.tobytes(), random_state)",
+        "(b'', random_state)",
+        "the density given several observations",
+        _POSTERIORS,
+    ),
+    Mutant(
         "weights against the last proposal alone",
         "inference/importance.py",
         "log_p - (logsumexp(log_q, axis=0) - math.log(len(proposals)))",

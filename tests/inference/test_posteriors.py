@@ -66,6 +66,11 @@ def test_draws_have_the_shape_asked_for_and_follow_the_closed_form(of_theta):
         assert stats.kstest(coordinate, "norm").pvalue > 1e-8
     assert of_theta.sample(x=X).shape == (2,)
     assert of_theta.sample(7, X).shape == (7, 2)
+    assert of_theta.sample((0,), X).shape == (0, 2)
+    assert torch.equal(
+        of_theta.sample(3, torch.from_numpy(X).bfloat16(), random_state=0),
+        of_theta.sample(3, torch.from_numpy(X).bfloat16().double(), random_state=0),
+    )
     again = of_theta.sample((50, 40), X, random_state=2)
     assert torch.equal(again, drawn)
 
@@ -215,8 +220,9 @@ def test_few_effective_draws_are_warned_of(of_theta, monkeypatch):
     far = np.array([[9.0, -9.0], [-9.0, 9.0]])
     with pytest.warns(FewEffectiveDrawsWarning, match="2 observations"):
         of_theta.sample(10, far, random_state=0)
-    with pytest.warns(FewEffectiveDrawsWarning, match="n_each=200"):
-        of_theta.log_prob([0.0, 0.0], far)
+    for _ in range(2):  # the constant is kept, and stays as uncertain
+        with pytest.warns(FewEffectiveDrawsWarning, match="n_each=200"):
+            of_theta.log_prob([0.0, 0.0], far)
 
 
 def test_the_default_observation_serves_calls_without_one(model):
@@ -230,6 +236,9 @@ def test_the_default_observation_serves_calls_without_one(model):
     made.set_default_x(changing)
     changing += 5.0
     assert torch.equal(made.sample(5, random_state=0), made.sample(5, X, random_state=0))
+    made.default_x = changing = torch.from_numpy(X.copy())
+    changing += 5.0
+    np.testing.assert_array_equal(made.default_x, X)
     assert repr(made) == "Posterior(x1, x2 given x3, x4)"
 
 
@@ -248,10 +257,18 @@ def test_draws_become_the_dictionary_of_arviz(of_theta):
     [
         (lambda p: p.sample(3, [1.0]), "2 columns"),
         (lambda p: p.sample(-1, X), "sample_shape"),
+        (lambda p: p.sample(5.0, X), "sample_shape"),
+        (lambda p: p.sample(True, X), "sample_shape"),
+        (lambda p: p.sample("ab", X), "sample_shape"),
         (lambda p: p.log_prob([1.0, np.nan], X), "theta"),
-        (lambda p: p.log_prob_batched(np.zeros((2, 2)), SEVERAL), "theta"),
+        (lambda p: p.log_prob_batched(np.zeros((2, 2)), SEVERAL), r"\(\.\.\., 5, 2\)"),
+        (lambda p: p.log_prob_batched(np.full((5, 2), np.nan), SEVERAL), "missing"),
+        (lambda p: p.log_prob_batched("a", SEVERAL), "2 columns"),
         (lambda p: p.log_prob(np.zeros((4, 3, 3)), X), r"\(4, 3, 3\)"),
         (lambda p: p.weighted_draws(SEVERAL, n_each=1), "n_each"),
+        (lambda p: p.weighted_draws(SEVERAL, effective_sample_size=np.nan), "effective_sample_size"),
+        (lambda p: p.to_arviz_dict(p.sample_batched(4, SEVERAL), SEVERAL), "sample_batched"),
+        (lambda p: p.sample(3, {"x3": [1.0, 2.0], "x4": 1.0}), "one value"),
         (lambda p: p.to_arviz_dict(np.zeros(3), X), "theta"),
         (lambda p: p.sample(3, {"x3": 1.0}), "x4"),
     ],
@@ -268,6 +285,8 @@ def test_a_posterior_needs_a_fitted_model_and_some_columns(model):
         posterior(model, given=[0, 1, 2, 3])
     with pytest.raises(InvalidInput, match="log_prob"):
         posterior(model, given=[0], prior=3.0)
+    with pytest.raises(InvalidInput, match=r"\['x1'\]"):
+        posterior(model, given="x1")
 
 
 def test_labels_and_tables_are_taken_by_name(penguins):
@@ -290,8 +309,18 @@ def test_labels_and_tables_are_taken_by_name(penguins):
     assert stats.chisquare(counts, 2000 * p / p.sum()).pvalue > 1e-8
     of_numbers = posterior(penguins, given=["species", "sex"])
     assert of_numbers.sample(4, {"species": "Gentoo", "sex": None}).shape == (4, 2)
+    for code in (-1.0, 3.0):
+        with pytest.raises(InvalidInput, match=r"0\.\.2"):
+            of_numbers.sample(4, [code, 0.0])
     with pytest.raises(InvalidInput, match="Emperor"):
         of_numbers.sample(4, {"species": "Emperor", "sex": True})
+    two = pd.DataFrame({"sex": [True, False], "species": ["Gentoo", "Adelie"]})
+    by_name = pd.DataFrame({"y": [0.3, -0.5], "x": [0.1, 1.2]})
+    log_p = of_numbers.log_prob_batched(by_name, two)
+    torch.testing.assert_close(log_p, of_numbers.log_prob_batched(by_name[["x", "y"]].to_numpy(), two))
+    torch.testing.assert_close(log_p[1], of_numbers.log_prob([1.2, -0.5], two[1:])[0])
+    as_dictionary = of_numbers.to_arviz_dict(by_name, two[1:])
+    np.testing.assert_array_equal(as_dictionary["posterior"]["x"], [by_name["x"]])
     with pytest.raises(InvalidInput, match="continuous"):
         of_species.weighted_draws(pd.concat([one, one]))
 
@@ -316,7 +345,10 @@ def test_a_bounded_prior_has_no_leakage_and_needs_no_rejection():
 
 
 def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
-    """z is the coordinate of theta > 0, and normal; x = z + N(0, 1/4): z given x_1..x_n is normal."""
+    """z is the coordinate of theta > 0, and normal; x = z + N(0, 1/4): z given x_1..x_n is normal, but beside 0.
+
+    Within three tenths of the margin of the bound the density of theta is flat, as at this distance.
+    """
     monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
     monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 80.0)
     codec = Codec((BoundedColumn(NumberColumn(1.0, 1.0, 0.0, None), -1.0, None, 0.3), NumberColumn(0.0, 1.0)))
@@ -333,20 +365,44 @@ def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
             )
 
     made = posterior(oracle_model(denoiser, codec.decode(z), schedule, codec=codec), given=[1], prior=Prior())
-    x = np.array([[-1.9], [-2.6], [-2.2]])  # near the bound, where the map bends
+    x = np.array([[-1.0], [-1.2], [-0.8]])  # near the bound, where the map bends
     law = stats.norm(x.sum() / (len(x) + 0.25), np.sqrt(0.25 / (len(x) + 0.25)))
+    grid = np.linspace(1e-9, 1.5, 20001)
+    held = np.maximum(grid, 0.3 * 0.3)[:, None]
+    density = np.exp(law.logpdf(of_theta.encode(held)[:, 0]) + of_theta.log_abs_det_jacobian(held))
+    density /= np.trapezoid(density, grid)
+    mean, mean_square = (np.trapezoid(density * grid**power, grid) for power in (1, 2))
+    assert 0.02 < np.trapezoid(density * (grid < 0.09), grid) < 0.5  # the flat part counts
+
     weighted = made.weighted_draws(x, n_each=60, effective_sample_size=80.0, random_state=0)
-    of_z = of_theta.encode(weighted.theta)[:, 0]
     w = weighted.log_weights.exp().numpy()
-    assert w @ of_z == pytest.approx(law.mean(), abs=6.0 * law.std() / np.sqrt(weighted.effective_sample_size))
-    at = law.mean() + law.std() * np.array([-1.5, 0.0, 1.5])
-    theta = of_theta.decode(at[:, None])
-    found = made.log_prob(theta, x, random_state=0).numpy()
-    excess = found - law.logpdf(at) - of_theta.log_abs_det_jacobian(theta)
+    error = 6.0 * np.sqrt((mean_square - mean**2) / weighted.effective_sample_size)
+    assert w @ weighted.theta[:, 0].numpy() == pytest.approx(mean, abs=error)
+    at = np.array([0.0, 1e-12, 0.05, 0.1, 0.2, 0.3, 0.6])
+    excess = made.log_prob(at[:, None], x, random_state=0).numpy() - np.log(np.interp(at, grid, density))
     np.testing.assert_allclose(excess, excess.mean(), atol=0.02)
     assert abs(excess.mean()) < 6.0 * weighted.standard_error
     assert float(weighted.theta.min()) >= 0.0
+    assert torch.isneginf(made.log_prob([[-0.1]], x)).all()
     assert torch.isneginf(made.log_prob([[-0.1]], x[0])).all()
+
+
+def test_the_normalising_constant_of_the_last_observations_is_kept(model, monkeypatch):
+    monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
+    monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 80.0)
+    monkeypatch.setattr("backwalk.inference.posteriors._FEW", 0.0)
+    made, calls = posterior(model, given=[2, 3]), []
+    weighted = ParameterConditional.weighted
+    monkeypatch.setattr(
+        ParameterConditional, "weighted", lambda *args, **rest: calls.append(0) or weighted(*args, **rest)
+    )
+    first = made.log_prob(X, SEVERAL)
+    assert torch.equal(made.log_prob(X, SEVERAL), first)
+    assert len(calls) == 1
+    assert not torch.equal(made.log_prob(X, SEVERAL, random_state=1), first)
+    assert not torch.equal(made.log_prob(X, SEVERAL[:3]), first)
+    assert torch.equal(made.log_prob(X, SEVERAL), first)
+    assert len(calls) == 4
 
 
 def test_weights_are_worth_their_effective_sample_size():

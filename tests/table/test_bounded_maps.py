@@ -53,6 +53,23 @@ def test_a_density_integrates_to_one_within_the_bounds(column):
 
 
 @KINDS
+def test_values_beside_a_bound_are_moved_off_it_and_no_others(column):
+    """The nearest go to three tenths of the margin of .5, in the number's coordinate; values beyond stay there."""
+    codec, number = Codec((column,)), column.number.maps
+    x = np.concatenate([[-2.0, 6.0, -2.5, 6.5], X[:, 0]])[:, None]
+    moved = codec.off_bounds(x)
+    y = number.encode(x)[:, 0]
+    low, high = (np.inf if end is None else abs(end) for end in (column.low, column.high))
+    is_beyond = (y < -low - 1e-6) | (y > high + 1e-6)
+    is_near = ~is_beyond & ((y < -low + 0.15) | (y > high - 0.15))
+    assert is_near.sum() > 5
+    np.testing.assert_array_equal(moved[~is_near], x[~is_near])
+    held = number.encode(moved)[is_near, 0]
+    np.testing.assert_allclose(np.minimum(held + low, high - held), 0.15, rtol=1e-9)
+    np.testing.assert_allclose(codec.off_bounds(moved), moved, rtol=1e-12)
+
+
+@KINDS
 def test_nothing_lies_beyond_a_bound(column):
     codec = Codec((column,))
     new = codec.decode(np.array([[-100.0], [100.0]]))[:, 0]

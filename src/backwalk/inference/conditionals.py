@@ -47,7 +47,7 @@ class ParameterConditional:
         """Return n draws of parameters given each observation: (b, n, k). Draw i of observation j is row j n + i."""
         known = known_cells(self.model, rows if len(rows) == 1 else np.repeat(rows, n, axis=0))
         drawn = sample_rows(self.model, 0, n * len(rows), stream=stream, sampler=sampler, given=known)
-        return drawn[:, list(self.parameters)].reshape(len(rows), n, -1)
+        return drawn[:, list(self.parameters)].reshape(len(rows), n, len(self.parameters))
 
     def log_prob(self, theta: Array, rows: Array) -> Array:
         """Return ln p(theta | x) of parameters, (n, k), given each observation: (n, b)."""
@@ -81,8 +81,13 @@ class ParameterConditional:
     def log_product(self, theta: Array, rows: Array) -> tuple[Array, Array]:
         """Return the log of the product in the module's docstring, and that of the mean of its factors: (n,) each.
 
-        The prior is evaluated where all factors are positive, and not at all for one observation.
+        The prior is evaluated where all factors are positive, and not at all for one observation. Beside a bound the
+        encoded coordinate has an exponential tail, which a network follows roughly: the error of its density grows
+        towards the bound, and that of a product so much that all mass could lie there. So the product of several
+        observations is flat beside a bound (`Codec.off_bounds`).
         """
+        if len(rows) > 1:
+            theta = self._codec.off_bounds(theta)
         by_observation = self.log_prob(theta, rows)
         mean = logsumexp(by_observation, axis=1) - math.log(len(rows))
         possible = np.isfinite(by_observation).all(axis=1)
@@ -111,7 +116,8 @@ class ParameterConditional:
         if len(rows) > 1 and self.prior is None and self.model.conditions != "any":
             raise InvalidInput(
                 "Several observations need the prior, which the model does not hold: give it to posterior(prior=...), "
-                'or fit again with conditions="any".'
+                'or fit again with conditions="any". For observations of different parameters take sample_batched and '
+                "log_prob_batched."
             )
         each = -(-n_each // len(rows))
         theta = self.draws(rows, each, stream=stream.child("posterior"), sampler=sampler)
@@ -141,8 +147,12 @@ class ParameterConditional:
     def _names(self) -> list[str]:
         return [self.model.schema.names[j] for j in self.parameters]
 
+    @property
+    def _codec(self) -> Codec:
+        return Codec(tuple(self.model.codec.columns[j] for j in self.parameters))
+
     def _continuous(self) -> Codec:
-        found = Codec(tuple(self.model.codec.columns[j] for j in self.parameters))
+        found = self._codec
         uneven = [name for i, name in enumerate(self._names) if i not in found.continuous]
         if uneven:
             raise InvalidInput(

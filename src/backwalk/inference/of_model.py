@@ -54,6 +54,8 @@ def posterior(model: Any, given: Sequence[str | int], *, prior: Prior | None = N
     own = getattr(model, "model_", model)
     if not isinstance(own, DiffusionModel):
         raise InvalidInput(f"model should be a fitted Diffusion, but got {type(model).__name__}: call fit first.")
+    if isinstance(given, str):
+        raise InvalidInput(f"given should be a list of columns, but got {given!r}: write [{given!r}].")
     columns = column_numbers(own.schema, given)
     if not 0 < len(columns) < own.schema.n_columns:
         raise InvalidInput(

@@ -23,8 +23,8 @@ from backwalk.formatting import listed
 from backwalk.inference.conditionals import ParameterConditional
 from backwalk.inference.importance import Weighted
 from backwalk.inference.priors import Prior
-from backwalk.inference.values import as_array, as_tensor, observations, parameters
-from backwalk.limits import is_whole
+from backwalk.inference.values import as_tensor, observations, parameters
+from backwalk.limits import is_number, is_whole
 from backwalk.model import DiffusionModel
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
@@ -63,13 +63,18 @@ class Posterior:
         self._conditional = ParameterConditional(model, list(given), others, prior)
         self._default_x: Any = None
         self._default_rows: Array | None = None
+        self._kept: tuple[tuple[bytes, Any] | None, Weighted] | None = None  # those of the last observations and seed
         self.parameter_names = tuple(names[j] for j in others)
         self.observation_names = tuple(names[j] for j in given)
 
     @property
     def default_x(self) -> Any:
-        """The observation of calls without `x`, or None."""
+        """The observation of calls without `x`, or None. To assign it is to call `set_default_x`."""
         return self._default_x
+
+    @default_x.setter
+    def default_x(self, x: Any) -> None:
+        self.set_default_x(x)
 
     def set_default_x(self, x: Any) -> Self:
         """Set the observation of calls without `x`, and return the posterior itself.
@@ -80,7 +85,7 @@ class Posterior:
             See `sample`.
         """
         self._default_rows = observations(self._conditional.model, self._conditional.given, x)
-        self._default_x = copy.copy(x)
+        self._default_x = x.detach().clone() if isinstance(x, Tensor) else copy.deepcopy(x)
         return self
 
     def sample(
@@ -130,6 +135,7 @@ class Posterior:
         else:
             least_size = min(max(n / _DRAWS_PER_SIZE, _LEAST_SIZE), _MOST_SIZE)
             weighted, theta = self._weighted(rows, least_size, stream, sampler)
+            _warn_of_few(weighted, len(rows))
             drawn = theta[weighted.resampled(n, stream=stream.child("resampled"))]
         return as_tensor(drawn.reshape(*shape, len(self.parameter_names)))
 
@@ -163,8 +169,10 @@ class Posterior:
     def log_prob(self, theta: Any, x: Any = None, *, random_state: RandomState = 0) -> Tensor:
         """Return the log-density of parameters given an observation, or given several of the same parameters.
 
-        It is normalised within the declared bounds of the parameters, beyond which it is -inf. Given several
-        observations, the normalising constant is that of `weighted_draws`, an estimate.
+        It is normalised within the declared bounds of the parameters, beyond which it is -inf. Beside a bound, within
+        some hundredths of a standard deviation of the rows, what a network learns is rough, and at the bound itself the
+        density means nothing. Given several observations, the product of densities is flat there, and the normalising
+        constant is that of `weighted_draws`, an estimate; that of the last observations is kept, as it takes long.
 
         Parameters
         ----------
@@ -191,7 +199,8 @@ class Posterior:
         if len(rows) == 1:
             found = of.log_prob(own, rows)[:, 0]
         else:
-            weighted, _ = self._weighted(rows, _LEAST_SIZE, _stream(random_state))
+            weighted = self._kept_weighted(rows, random_state)
+            _warn_of_few(weighted, len(rows))
             found = of.log_product(own, rows)[0] - weighted.log_integral
         return as_tensor(found.reshape(theta.shape[:-1]))
 
@@ -200,7 +209,7 @@ class Posterior:
 
         Parameters
         ----------
-        theta : tensor or array, (*sample_shape, b, k)
+        theta : tensor or array, (*sample_shape, b, k), or table with b rows
             Parameters, as `sample_batched` draws them.
         x : tensor or array, (b, k), or table with b rows
 
@@ -208,14 +217,13 @@ class Posterior:
         -------
         Tensor, (*sample_shape, b)
         """
-        rows, own = self._observed(x), as_array(theta).astype(np.float64)
-        b, k = len(rows), len(self.parameter_names)
-        if own.shape[-2:] != (b, k) or not np.isfinite(own).all():
+        of, rows = self._conditional, self._observed(x)
+        own, b, k = parameters(of.model, of.parameters, theta), len(rows), len(self.parameter_names)
+        if own.shape[-2:] != (b, k):
             raise InvalidInput(
-                f"theta should be finite and of shape (..., {b}, {k}), but has {own.shape}: give parameters for each "
-                "observation."
+                f"theta should be of shape (..., {b}, {k}), but has {own.shape}: give parameters for each observation."
             )
-        log_p = self._conditional.log_prob_paired(own.reshape(-1, k), np.tile(rows, (own.size // (b * k), 1)))
+        log_p = of.log_prob_paired(own.reshape(-1, k), np.tile(rows, (own.size // (b * k), 1)))
         return as_tensor(log_p.reshape(own.shape[:-1]))
 
     def weighted_draws(
@@ -256,6 +264,11 @@ class Posterior:
         """
         if not is_whole(n_each) or n_each < 10:
             raise InvalidInput(f"n_each should be an integer >= 10, but got {n_each!r}: 1000 is usual.")
+        if not is_number(effective_sample_size) or not effective_sample_size > 0.0:
+            raise InvalidInput(
+                f"effective_sample_size should be a number > 0, but got {effective_sample_size!r}: {_LEAST_SIZE:g} is "
+                "usual."
+            )
         weighted, theta = self._conditional.weighted(
             self._observed(x), n_each=int(n_each), least_size=effective_sample_size, stream=_stream(random_state)
         )
@@ -270,9 +283,11 @@ class Posterior:
     def to_arviz_dict(self, theta: Any, x: Any = None) -> dict[str, dict[str, Array]]:
         """Return draws and their observation as the nested dictionary that `arviz.from_dict` takes.
 
+        Before arviz 1.0, `arviz.from_dict` takes its parts by name: `from_dict(**dictionary)`.
+
         Parameters
         ----------
-        theta : tensor, (n, k) or (chains, n, k)
+        theta : tensor or array, (n, k) or (chains, n, k), or table with n rows
             Draws of `sample`; without an axis of chains they are one chain.
         x : tensor, array, table or mapping, default=None
             See `sample`.
@@ -282,10 +297,12 @@ class Posterior:
         dict
             {"posterior": {name: (chains, n)}, "observed_data": {name: (m,)}}
         """
-        own, rows, k = as_array(theta).astype(np.float64), self._observed(x), len(self.parameter_names)
-        if own.ndim not in (2, 3) or own.shape[-1] != k:
+        of, rows, k = self._conditional, self._observed(x), len(self.parameter_names)
+        own = parameters(of.model, of.parameters, theta, may_miss=True)
+        if own.ndim > 3 or (own.ndim == 3 and 1 < len(rows) == own.shape[1]):
             raise InvalidInput(
-                f"theta should have shape (n, {k}), or (chains, n, {k}), but has {own.shape}: give draws of sample."
+                f"theta should have shape (n, {k}), or (chains, n, {k}), but has {own.shape}: give draws of sample, or "
+                "those of one observation, theta[:, i], of sample_batched."
             )
         chains = own.reshape(-1, *own.shape[-2:])
         return {
@@ -309,22 +326,32 @@ class Posterior:
     def _weighted(
         self, rows: Array, least_size: float, stream: Stream, sampler: Sampler | str | None = None
     ) -> tuple[Weighted, Array]:
-        """Return weighted draws given several observations, and warn if they are worth few."""
-        found, theta = self._conditional.weighted(
-            rows, n_each=_N_EACH, least_size=least_size, stream=stream, sampler=sampler
+        """Return weighted draws given several observations, and their parameters."""
+        return self._conditional.weighted(rows, n_each=_N_EACH, least_size=least_size, stream=stream, sampler=sampler)
+
+    def _kept_weighted(self, rows: Array, random_state: RandomState) -> Weighted:
+        """Return weighted draws given several observations; those of the last ones are kept."""
+        key = (rows.tobytes(), random_state) if is_whole(random_state) else None
+        if self._kept is None or key is None or key != self._kept[0]:
+            self._kept = key, self._weighted(rows, _LEAST_SIZE, _stream(random_state))[0]
+        return self._kept[1]
+
+
+def _warn_of_few(weighted: Weighted, n_observations: int) -> None:
+    if weighted.effective_sample_size < _FEW:
+        text = (
+            f"Draws given {n_observations} observations have an effective sample size of "
+            f"{weighted.effective_sample_size:.0f}: take weighted_draws(x, n_each={10 * _N_EACH}), which has "
+            "log_integral as well."
         )
-        if found.effective_sample_size < _FEW:
-            text = (
-                f"Draws given {len(rows)} observations have an effective sample size of "
-                f"{found.effective_sample_size:.0f}: take weighted_draws(x, n_each={10 * _N_EACH}), which has "
-                "log_integral as well."
-            )
-            warnings.warn(text, FewEffectiveDrawsWarning, stacklevel=3)
-        return found, theta
+        warnings.warn(text, FewEffectiveDrawsWarning, stacklevel=3)
 
 
 def _shape(sample_shape: int | Sequence[int]) -> tuple[int, ...]:
-    shape = (sample_shape,) if is_whole(sample_shape) else tuple(sample_shape)  # type: ignore[arg-type]
+    try:
+        shape: tuple[Any, ...] = tuple(sample_shape)  # type: ignore[arg-type]
+    except TypeError:
+        shape = (sample_shape,)
     if not all(is_whole(n) and n >= 0 for n in shape):
         raise InvalidInput(f"sample_shape should hold integers >= 0, but got {sample_shape!r}: (1000,) is usual.")
     return tuple(int(n) for n in shape)

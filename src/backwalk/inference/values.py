@@ -34,6 +34,11 @@ def observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Array:
         names = {schema.names[j]: j for j in given}
         _refuse_other_columns(x, names, "x")
         for name, value in x.items():
+            if isinstance(value, list | tuple | np.ndarray | Tensor) and np.ndim(as_array(value)):
+                raise InvalidInput(
+                    f"x as a mapping should hold one value for each name, as it is one observation, but got "
+                    f"{value!r:.60} for {shown(name)}: give a table for several."
+                )
             rows[0, names[name]] = values_of(schema, names[name], [value], "x")[0]
     else:
         rows = _rows(model, given, x, "x")
@@ -41,23 +46,26 @@ def observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Array:
     return rows
 
 
-def parameters(model: DiffusionModel, columns: Sequence[int], theta: Any) -> Array:
+def parameters(model: DiffusionModel, columns: Sequence[int], theta: Any, *, may_miss: bool = False) -> Array:
     """Return parameters, (..., k), of a tensor or an array of this shape, or of a table with these columns by name, of
     which a pandas Series is a row; a single row is (1, k).
 
-    Raises InvalidInput for other columns and shapes, and for missing values.
+    Raises InvalidInput for other columns and shapes, and for missing values unless they `may_miss`.
     """
     shape, k = tuple(getattr(theta, "shape", ())), len(columns)
     has_leading_axes = len(shape) > 2 and shape[-1] == k
     rows = _rows(model, columns, theta.reshape(-1, k) if has_leading_axes else theta, "theta")[:, list(columns)]
-    if np.isnan(rows).any():
+    if not may_miss and np.isnan(rows).any():
         raise InvalidInput("theta should have no missing values: give all parameters, or another `given`.")
     return rows.reshape(shape) if has_leading_axes else rows
 
 
 def as_array(values: Any) -> NDArray[Any]:
     """Return a tensor, also one on another device or with a gradient, or what numpy takes, as an array."""
-    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values  # numpy has none
+    return np.asarray(values)
 
 
 def as_tensor(rows: Array) -> Tensor:

@@ -20,6 +20,7 @@ from backwalk.table.maps import BoolArray, Maps
 from backwalk.table.schema import FloatArray
 
 _LEAST = 1e-14  # of the margin: float64 resolves no less
+_NEAREST = 0.3  # of the margin: nearer to a bound, learnt densities are rough (docs/defaults.md, *Known bounds*)
 _ROUNDING = 1e-9  # of the margin, by which a decoded number may lie beyond a bound
 
 
@@ -61,6 +62,13 @@ class BoundaryMaps(Maps):
 
     def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
         return np.asarray(~np.isinf(self.encode(x)))
+
+    def off_bounds(self, x: FloatArray) -> FloatArray:
+        y = self.number.encode(x)
+        first, last = self.low + _NEAREST * self.margin, self.high - _NEAREST * self.margin
+        held = self.number.decode(np.clip(y, first, last))
+        is_near = self.supports(x, None) & ((y < first) | (y > last))
+        return np.where(is_near, held, x)
 
     def within_range(self, x: FloatArray) -> FloatArray:
         return self.number.within_range(x)

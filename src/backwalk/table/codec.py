@@ -298,6 +298,16 @@ class Codec:
             rows[:, family.columns] = family.maps.in_user_units(by, at)
         return rows
 
+    def off_bounds(self, values: npt.ArrayLike) -> FloatArray:
+        """Return rows, (n, d), with values within three tenths of the margin of a bound moved inwards to this distance.
+
+        Values beyond the bounds stay where they are.
+        """
+        x = self._rows(values, self.n_columns, "values").copy()
+        for family in self._varying_families:
+            x[:, family.columns] = family.maps.off_bounds(x[:, family.columns])
+        return x
+
     def supports(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> BoolArray:
         """Return which values of rows a model can make: (n, d).
 

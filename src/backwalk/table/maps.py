@@ -114,6 +114,10 @@ class Maps(ABC):
         """
         return np.ones(x.shape, dtype=bool)
 
+    def off_bounds(self, x: FloatArray) -> FloatArray:
+        """Return values, those within three tenths of the margin of a bound moved inwards to this distance: (n, m)."""
+        return x
+
     def dequantise(self, x: FloatArray, v: FloatArray, weight: float = 1.0) -> FloatArray:
         """Return values moved within their cells to the densities' quantiles at v, uniform on (0, 1): (n, m).
 
