@@ -41,13 +41,9 @@ _PUBLISHED = {  # 10^3 / 10^4 / 10^5 simulations, copied from the authors' repos
     "gaussian_mixture": "by a forest Simformer .547 / .529 / .502, NPE .673 / .541 / .515; GenSBI - / .511 / .501",
     "gaussian_linear": "by a forest NPSE .585 / .522 / .503, NPE-PFN .546 / .523 / .519; GenSBI - / .509 / .499",
 }
-_BEFORE = (
-    "Fits to 10,000 simulations and more are older than the ridge on input weights, which is worth .003 to .006 nats "
-    "there (docs/defaults.md, *Few rows*)."
-)
 _NOTES = {
-    "two_moons": _BEFORE,
-    "gaussian_mixture": f"{_BEFORE} *Diffusion any* had a wider margin at the prior's bounds too (*Known bounds*).",
+    "gaussian_mixture": "*Diffusion any* is older than the ridge on input weights and the narrow margin at the prior's "
+    "bounds (docs/defaults.md, *Few rows* and *Known bounds*).",
     "gaussian_linear": "Parameters and data are jointly Gaussian here, and the untrained network already is a joint "
     "Gaussian fitted to the simulations. With 10,000 of them these first weights were kept: nothing was learnt.",
 }
@@ -182,7 +178,7 @@ def told(results: Results, curves: Path) -> str:  # noqa: ARG001 - every part is
         head = ("method", "simulations", "fits", "observations", *_COLUMNS.values(), "pairs")
         texts.append(f"### {name}\n\n{table(head, rows)}")
         texts.append(f"Published, at 10^3 / 10^4 / 10^5 simulations, copied: {_PUBLISHED[name]}.\n")
-        texts.append(f"{_NOTES[name]}\n")
+        texts += [f"{_NOTES[name]}\n"] if name in _NOTES else []
     return "\n".join(texts)
 
 

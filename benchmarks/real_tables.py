@@ -92,10 +92,10 @@ def judge(fitted: FittedTable, split: Split, sizes: Sizes, *, seed: int) -> Figu
     - nearer_to_training: the share of drawn rows nearer to a training than to a held-out row, of equally many.
     - nats: -ln p of the columns with levels of test rows. log_loss: -ln P(level | all other columns), column by column;
       the mean over the columns is `mean_log_loss`, the target's `target_log_loss`.
-    - sampling_seconds: of as many rows as there are training rows.
+    - sampling_seconds: of as many rows as there are training rows; left out for peers that draw in the fit.
     """
     generated, seconds = timed(lambda: fitted.sample(len(split.train), seed))
-    figures: Figures = {"sampling_seconds": [seconds]}
+    figures: Figures = {} if fitted.drew_in_fit else {"sampling_seconds": [seconds]}
     figures |= drawn(generated, split, sizes, seed=seed)
     unseen = known_rows(split.train, split.test, split.levels)
     figures["test_rows_with_unseen_levels"] = len(split.test) - len(unseen)

@@ -33,6 +33,7 @@ class FittedTable:
     - level_log_probs: (frame, column) -> its levels, and ln P(level | all other columns), (n, L).
     - reversed_log_prob: frame -> ln p(row) with the levels in the reverse order, (n,), nats.
     - bound: (frame, seed) -> the variational bound on -ln p(row), (n,), nats.
+    - drew_in_fit: whether the rows of `sample` were drawn in the fit, so that its seconds tell nothing.
     """
 
     sample: Callable[[int, int], pd.DataFrame]
@@ -42,6 +43,7 @@ class FittedTable:
     choice: str = ""
     scores: Literal["any", "rows", "levels"] = "any"
     reversed_log_prob: Callable[[pd.DataFrame], Rows] | None = None
+    drew_in_fit: bool = False
 
 
 class TableMethod(Protocol):

@@ -51,7 +51,7 @@ class PeerOnTables:
         def sample(n: int, seed: int) -> pd.DataFrame:  # noqa: ARG001 - the rows of the fit
             return decoded.iloc[:n]
 
-        return FittedTable(sample, None, None, None, choice)
+        return FittedTable(sample, None, None, None, choice, drew_in_fit=True)
 
 
 def _kind(values: pd.Series, levels: pd.Index | None) -> str:

@@ -1303,6 +1303,14 @@ MUTANTS = (
         _POSTERIORS,
     ),
     Mutant(
+        "draws of narrow conditionals in the usual steps",
+        "defaults/tables.py",
+        "return _EVALUATIONS_OF_CONDITIONALS if _learns_a_conditional_of_numbers(codec, conditions) else",
+        "return",
+        "the draws of posteriors",
+        ("test_defaults.py",),
+    ),
+    Mutant(
         "a product that is not held off its bounds",
         "inference/conditionals.py",
         "theta = self._codec.off_bounds(theta)",

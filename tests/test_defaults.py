@@ -16,6 +16,7 @@ from backwalk.defaults import (
     STRUCTURE,
     default_architecture,
     default_distillation,
+    default_evaluations,
     default_schedule,
     default_shares,
     default_training,
@@ -387,6 +388,14 @@ def test_conditionals_of_numbers_take_more_steps_before_further_members():
     assert table_rules(mixed, 1000, ((2, 3),)).steps_per_root == table_rules(mixed, 1000, "any").steps_per_root
     with_atoms = Codec((NUMBER_COLUMN,) * 3 + (AtomsColumn(NUMBER_COLUMN, (0.0,), (0.5, 0.5)),))
     assert table_rules(with_atoms, 1000, ((2, 3),)).steps_per_root == declared.steps_per_root
+
+
+def test_evaluations_follow_from_the_columns_and_the_conditions():
+    numbers, mixed = Codec((NUMBER_COLUMN,) * 4), Codec((NUMBER_COLUMN,) * 3 + (LEVELS_COLUMN,))
+    one = Codec((NUMBER_COLUMN, LEVELS_COLUMN))
+    found = [default_evaluations(codec, ((1,),)) for codec in (numbers, mixed, one)]
+    assert found == [60, 20, 8]
+    assert [default_evaluations(codec, "any") for codec in (numbers, mixed, one)] == [20, 20, 8]
 
 
 def test_numbers_have_a_ridge_in_proportion_to_columns_over_rows_and_no_decay():

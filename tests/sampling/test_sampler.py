@@ -9,7 +9,7 @@ import torch
 
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.sampling import SOLVERS, Ddim, Sampler, default_sampler
+from backwalk.sampling import SOLVERS, Ddim, Sampler, asked_sampler, default_sampler
 
 SCHEDULES = {
     "linear": NoiseSchedule.linear(100),
@@ -62,6 +62,17 @@ def test_every_solver_has_its_times_and_its_words():
 def test_the_default_is_the_solver_that_does_best_with_as_many_evaluations(n_steps, solver):
     assert default_sampler(NoiseSchedule.linear(n_steps)) == Sampler(solver, n_steps)
     assert default_sampler(NoiseSchedule.linear(1000)) == Sampler("multistep-sde", 20)
+
+
+@pytest.mark.parametrize("usual", [8, 20, 60])
+def test_fewer_evaluations_of_a_default_change_its_solver_and_those_of_a_choice_do_not(usual):
+    schedule = NoiseSchedule.linear(1000)
+    own = default_sampler(schedule, usual)
+    assert asked_sampler(own, schedule, None, None) == own
+    assert asked_sampler(own, schedule, None, 10) == Sampler("multistep", 10)
+    assert asked_sampler(own, schedule, None, 30) == Sampler("multistep-sde", 30)
+    assert asked_sampler(Sampler("ddim", usual), schedule, None, 10) == Sampler("ddim", 10)
+    assert asked_sampler(Sampler("ancestral"), schedule, None, 10) == Sampler("ancestral", 10)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from backwalk.defaults.fit import (
 )
 from backwalk.defaults.structure import STRUCTURE, complete_cases, default_schedule, finest_scale
 from backwalk.defaults.student import default_distillation, default_pairs, default_student
-from backwalk.defaults.tables import default_shares, table_rules
+from backwalk.defaults.tables import default_evaluations, default_shares, table_rules
 
 __all__ = [
     "STRUCTURE",
@@ -27,6 +27,7 @@ __all__ = [
     "complete_cases",
     "default_architecture",
     "default_distillation",
+    "default_evaluations",
     "default_pairs",
     "default_schedule",
     "default_shares",

@@ -72,7 +72,8 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         sigma_t^2 of p_theta. "optimal" is fitted to held-out rows, or to the training rows where none are held out; it
         is then too small for a model that overfits.
     sampler : Sampler or str, default=None
-        Default sampler of the fitted model, or the name of a solver; None is "multistep-sde" with 20 evaluations.
+        Default sampler of the fitted model, or the name of a solver; None is "multistep-sde" with 20 evaluations, or 60
+        where all columns are numbers and only some sets of them may be given.
     max_steps : int, default=None
         Number of training steps. With `max_time`, training ends at whichever limit is reached first. None follows from
         the numbers of rows and columns.

@@ -37,7 +37,6 @@ from backwalk.model import (
     measured_denoising_error,
     time_limit_words,
 )
-from backwalk.sampling import default_sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, Table
 from backwalk.threads import single_threads
@@ -127,7 +126,7 @@ def fitted(
                 reverse_variance=settings.reverse_variance,
                 denoising_error=error,
                 decoder_variance=default_decoder_variance(settings.reverse_variance, plan.schedule, error),
-                sampler=settings.sampler or default_sampler(plan.schedule, of_one_number=plan.has_one_number),
+                sampler=settings.sampler or plan.sampler,
                 prior_mismatch=plan.prior_mismatch,
                 history=history,
                 card=card,

@@ -15,6 +15,7 @@ from backwalk.defaults import (
     STRUCTURE,
     complete_cases,
     default_architecture,
+    default_evaluations,
     default_schedule,
     default_shares,
     default_training,
@@ -38,6 +39,7 @@ from backwalk.errors import InvalidInput
 from backwalk.fitting.settings import Settings, check_length, chosen_device
 from backwalk.limits import GREATEST_LEVEL
 from backwalk.model import Conditions, DiffusionModel, of_numbers
+from backwalk.sampling import Sampler, default_sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, Redraw
 from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Patterns, Training, split_rows
@@ -99,9 +101,9 @@ class Plan:
         return of_numbers(self.denoiser, self.codec, rows[:_MOST_MEASURED])
 
     @property
-    def has_one_number(self) -> bool:
-        """Whether rows have one number that the chain makes, beside levels."""
-        return bool(self.codec.blocks) and len(self.codec.numbers) == 1
+    def sampler(self) -> Sampler:
+        """The default sampler of the model."""
+        return default_sampler(self.schedule, default_evaluations(self.codec, self.conditions))
 
 
 def planned(

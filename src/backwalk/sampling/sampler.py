@@ -12,8 +12,6 @@ from backwalk.sampling.steps import SOLVERS, USUAL_EVALUATIONS, Step, check_eta
 
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
 
-_EVALUATIONS_OF_ONE_NUMBER = 8
-
 
 @dataclass(frozen=True)
 class Sampler:
@@ -79,12 +77,9 @@ class Sampler:
         return f"{self.solver}{eta}, {cost}; draws from {self.solver_class.source(k, n, self.eta)}"
 
 
-def default_sampler(schedule: NoiseSchedule, *, of_one_number: bool = False) -> Sampler:
-    """Return the default sampler for a schedule: 20 evaluations, or one per step of a shorter chain.
-
-    The ODE of a single number, as of a table with one number beside levels, needs 8 only (docs/defaults.md).
-    """
-    k = min(_EVALUATIONS_OF_ONE_NUMBER if of_one_number else USUAL_EVALUATIONS, schedule.n_steps)
+def default_sampler(schedule: NoiseSchedule, n_evaluations: int = USUAL_EVALUATIONS) -> Sampler:
+    """Return the usual solver with this number of evaluations, or with one per step of a shorter chain."""
+    k = min(n_evaluations, schedule.n_steps)
     return Sampler(usual_solver(k), k)
 
 
@@ -107,7 +102,7 @@ def asked_sampler(
     if n_evaluations is None:
         return own
     asked = replace(own, n_evaluations=n_evaluations)
-    if own != default_sampler(schedule):
+    if own != default_sampler(schedule, own.n_evaluations or USUAL_EVALUATIONS):
         return asked
     return replace(asked, solver=usual_solver(min(n_evaluations, schedule.n_steps)))
 
