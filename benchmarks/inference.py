@@ -41,9 +41,14 @@ _PUBLISHED = {  # 10^3 / 10^4 / 10^5 simulations, copied from the authors' repos
     "gaussian_mixture": "by a forest Simformer .547 / .529 / .502, NPE .673 / .541 / .515; GenSBI - / .511 / .501",
     "gaussian_linear": "by a forest NPSE .585 / .522 / .503, NPE-PFN .546 / .523 / .519; GenSBI - / .509 / .499",
 }
+_EVALUATIONS = (
+    "Posteriors of 1,000 and of 100,000 simulations were drawn with 20 evaluations of the network, those of 10,000 "
+    "with 60, as is usual now (docs/defaults.md, *Drawing posteriors*)."
+)
 _NOTES = {
-    "gaussian_mixture": "*Diffusion any* is older than the ridge on input weights and the narrow margin at the prior's "
-    "bounds (docs/defaults.md, *Few rows* and *Known bounds*).",
+    "two_moons": _EVALUATIONS,
+    "gaussian_mixture": f"{_EVALUATIONS} *Diffusion any* is older than the ridge on input weights and the narrow "
+    "margin at the prior's bounds (docs/defaults.md, *Few rows* and *Known bounds*).",
     "gaussian_linear": "Parameters and data are jointly Gaussian here, and the untrained network already is a joint "
     "Gaussian fitted to the simulations. With 10,000 of them these first weights were kept: nothing was learnt.",
 }
