@@ -1305,7 +1305,7 @@ MUTANTS = (
     Mutant(
         "draws of narrow conditionals in the usual steps",
         "defaults/tables.py",
-        "return _EVALUATIONS_OF_CONDITIONALS if _learns_a_conditional_of_numbers(codec, conditions) else",
+        "return EVALUATIONS_OF_CONDITIONALS if _learns_a_conditional_of_numbers(codec, conditions) else",
         "return",
         "the draws of posteriors",
         ("test_defaults.py",),

@@ -67,8 +67,8 @@ def test_conditionals_of_numbers_are_drawn_in_finer_steps():
     """Found by measurement: 20 evaluations were too concentrated for the densities of narrow posteriors."""
     z, numbers = np.random.default_rng(0).normal(size=(300, 4)), Codec((NumberColumn(0.0, 1.0),) * 4)
 
-    def sampler(conditions, codec=numbers, **given):
-        return planned(z, settings(**given), Stream(0), None, Stream(0), codec=codec, conditions=conditions).sampler
+    def sampler(conditions, **given):
+        return planned(z, settings(**given), Stream(0), None, Stream(0), codec=numbers, conditions=conditions).sampler
 
     assert sampler(((2, 3),), n_steps=1000) == Sampler("multistep-sde", 60)
     assert sampler(((2, 3),)) == Sampler("multistep", 9)  # of a chain of nine steps

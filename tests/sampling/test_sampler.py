@@ -73,6 +73,8 @@ def test_fewer_evaluations_of_a_default_change_its_solver_and_those_of_a_choice_
     assert asked_sampler(own, schedule, None, 30) == Sampler("multistep-sde", 30)
     assert asked_sampler(Sampler("ddim", usual), schedule, None, 10) == Sampler("ddim", 10)
     assert asked_sampler(Sampler("ancestral"), schedule, None, 10) == Sampler("ancestral", 10)
+    assert asked_sampler(Sampler("multistep", 10), schedule, None, 30) == Sampler("multistep", 30)
+    assert asked_sampler(Sampler("multistep-sde", 30), schedule, None, 10) == Sampler("multistep-sde", 10)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from backwalk.defaults.fit import HIGH, FitRules
 from backwalk.denoiser import WIDE
-from backwalk.sampling import USUAL_EVALUATIONS
+from backwalk.sampling import EVALUATIONS_OF_CONDITIONALS, EVALUATIONS_OF_ONE_NUMBER, USUAL_EVALUATIONS
 from backwalk.table import Codec
 from backwalk.training import Shares
 
@@ -18,7 +18,6 @@ _PATIENCE, _PATIENT_STEPS = 5, 1200  # small tables learn for long, or overfit a
 _DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 600.0, 0.3, 2.0
 _RIDGE, _MOST_RIDGE = 0.2, 3.0  # times columns / n, and times 1 / n
 _STEPS_PER_ROOT_OF_CONDITIONALS = 80.0  # of numbers alone
-_EVALUATIONS_OF_ONE_NUMBER, _EVALUATIONS_OF_CONDITIONALS = 8, 60
 _START = 1.6  # seconds of a step with the exact start, over those of the network alone
 
 
@@ -92,8 +91,8 @@ def default_evaluations(codec: Codec, conditions: object) -> int:
     to their densities.
     """
     if codec.blocks and len(codec.numbers) == 1:
-        return _EVALUATIONS_OF_ONE_NUMBER
-    return _EVALUATIONS_OF_CONDITIONALS if _learns_a_conditional_of_numbers(codec, conditions) else USUAL_EVALUATIONS
+        return EVALUATIONS_OF_ONE_NUMBER
+    return EVALUATIONS_OF_CONDITIONALS if _learns_a_conditional_of_numbers(codec, conditions) else USUAL_EVALUATIONS
 
 
 def _learns_a_conditional_of_numbers(codec: Codec, conditions: object) -> bool:

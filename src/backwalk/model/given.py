@@ -297,6 +297,6 @@ def _possible(schema: Schema, column: Column, j: int, value: float) -> str:
     if labels is None or not isinstance(column, LevelsColumn):
         return f"it is {column.description}"
     known = [labels[int(level)] for level in column.values if not math.isnan(level)]
-    if value != int(value) or not 0 <= value < len(labels):
+    if not 0 <= value < len(labels):
         return f"labels have the numbers 0..{len(labels) - 1} in the order of the levels"
     return f"no fitted row has it; {label_words(labels[int(value)], known)}"

@@ -4,6 +4,8 @@ from backwalk.sampling.chain import ChainState, last_state, walk_back
 from backwalk.sampling.fitted_times import N_PILOT, fitted_times
 from backwalk.sampling.multistep import DpmSolver, Multistep, StochasticMultistep
 from backwalk.sampling.sampler import (
+    EVALUATIONS_OF_CONDITIONALS,
+    EVALUATIONS_OF_ONE_NUMBER,
     FEWEST_WITH_NOISE,
     Sampler,
     asked_sampler,
@@ -15,6 +17,8 @@ from backwalk.sampling.tiles import TILE_ROWS, over_tiles, padded_tile
 from backwalk.sampling.times import spread_times
 
 __all__ = [
+    "EVALUATIONS_OF_CONDITIONALS",
+    "EVALUATIONS_OF_ONE_NUMBER",
     "FEWEST_WITH_NOISE",
     "N_PILOT",
     "SOLVERS",

@@ -11,6 +11,7 @@ from backwalk.sampling.multistep import Multistep, StochasticMultistep
 from backwalk.sampling.steps import SOLVERS, USUAL_EVALUATIONS, Step, check_eta
 
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
+EVALUATIONS_OF_ONE_NUMBER, EVALUATIONS_OF_CONDITIONALS = 8, 60  # by default, in place of the usual
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def asked_sampler(
     if n_evaluations is None:
         return own
     asked = replace(own, n_evaluations=n_evaluations)
-    if own != default_sampler(schedule, own.n_evaluations or USUAL_EVALUATIONS):
+    defaults = (EVALUATIONS_OF_ONE_NUMBER, USUAL_EVALUATIONS, EVALUATIONS_OF_CONDITIONALS)
+    if own not in [default_sampler(schedule, k) for k in defaults]:
         return asked
     return replace(asked, solver=usual_solver(min(n_evaluations, schedule.n_steps)))
 
