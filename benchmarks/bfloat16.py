@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from backwalk import Diffusion
+from backwalk.assess.statistics import mean_estimate
 from backwalk.defaults import default_training
 from backwalk.denoiser import Residual
-from backwalk.evaluation import mean_estimate
 from benchmarks.densities import Case, cases
 from benchmarks.draws import Results
 from benchmarks.methods import timed

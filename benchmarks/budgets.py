@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from backwalk import Diffusion
-from backwalk.evaluation import mean_estimate, paired_gap
+from backwalk.assess.statistics import mean_estimate, paired_gap
 from benchmarks.densities import Case, cases
 from benchmarks.draws import Results
 from benchmarks.record import Figures, Store

@@ -16,7 +16,7 @@ import torch
 
 from backwalk import Diffusion, Number, posterior
 from backwalk.assess.posterior_scores import posterior_scores
-from backwalk.evaluation import coverage_curve, density_ranks
+from backwalk.assess.statistics import coverage_curve, density_ranks
 from backwalk.streams import Stream
 from benchmarks.notebook import seeded
 from benchmarks.record import Figures

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backwalk.assess.statistics import boosting, c2st, energy_distance, neighbours, sliced_wasserstein
 from backwalk.datasets import Density
-from backwalk.evaluation import boosting, c2st, energy_distance, neighbours, sliced_wasserstein
-from backwalk.evaluation.estimates import log_ratio
+from backwalk.estimates import log_ratio
 from backwalk.streams import Stream
 from benchmarks.methods import Fitted, Rows, timed
 from benchmarks.record import Figures

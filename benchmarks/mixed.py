@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from backwalk.datasets import MIXED_DENSITIES, MixedDensity
-from backwalk.evaluation.estimates import log_ratio
+from backwalk.estimates import log_ratio
 from backwalk.streams import Stream
 from benchmarks.densities import refuse_unknown
 from benchmarks.draws import ERRORS_BY_DRAWS, Results, grouped, mean_over, minus

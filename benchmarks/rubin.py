@@ -12,8 +12,8 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - scikit
 from sklearn.impute import IterativeImputer, SimpleImputer
 
 from backwalk import Diffusion, Residual, multiple_imputations, pooled
+from backwalk.estimates import student_quantile
 from backwalk.streams import Stream
-from backwalk.t_quantile import student_quantile
 from benchmarks.densities import refuse_unknown
 from benchmarks.draws import Draws, Results, grouped
 from benchmarks.methods import Rows, timed

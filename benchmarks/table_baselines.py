@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backwalk.evaluation.features import Feature, MixedBaseline
-from backwalk.evaluation.product_mixtures import product_mixture_baseline
-from backwalk.evaluation.tree_synthesis import tree_baseline
+from backwalk.assess.baselines.features import Feature, MixedBaseline
+from backwalk.assess.baselines.product_mixtures import product_mixture_baseline
+from backwalk.assess.baselines.trees import tree_baseline
 from backwalk.streams import Stream
 from benchmarks.methods import Rows
 from benchmarks.table_methods import FittedTable

@@ -20,7 +20,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from backwalk.evaluation import c2st
+from backwalk.assess.statistics import c2st
 from backwalk.streams import Stream
 from benchmarks.methods import Rows
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backwalk.t_quantile import student_quantile
+from backwalk.estimates import student_quantile
 
 Parts = Sequence[Sequence[float]]
 LEAST_DRAWS = 3  # for an error over the draws

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backwalk.assess.statistics import sliced_wasserstein
 from backwalk.datasets import two_moons
-from backwalk.evaluation import sliced_wasserstein
 from backwalk.streams import Stream
 from benchmarks.browser import Served, opened, served
 from benchmarks.draws import Results

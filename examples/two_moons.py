@@ -34,9 +34,7 @@ from sklearn.datasets import make_circles, make_moons
 from sklearn.mixture import GaussianMixture
 
 from backwalk import Diffusion, NoiseSchedule
-from backwalk.datasets import two_moons
-from backwalk.diffusion import mu_from_eps, prior_mismatch, q_posterior, q_sample, q_step
-from backwalk.evaluation import (
+from backwalk.assess.statistics import (
     c2st,
     compare,
     disjoint_pairs,
@@ -45,6 +43,8 @@ from backwalk.evaluation import (
     sliced_wasserstein,
     total_variation,
 )
+from backwalk.datasets import two_moons
+from backwalk.diffusion import mu_from_eps, prior_mismatch, q_posterior, q_sample, q_step
 from backwalk.model import walk
 from backwalk.report.figures import (
     plot_bound,

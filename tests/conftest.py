@@ -41,15 +41,16 @@ def n_threads(request, own_setting):
 def cheap_scores():
     """Assess with a distance of columns for classifiers, without bounds of other chains, and with coarse log-densities.
 
-    `evaluation/test_two_sample.py` and `assess/test_statistics.py` try the classifiers, `assess/test_assessment.py` the
-    bounds and the solver's error.
+    `assess/statistics/test_two_sample.py` and `assess/test_closeness.py` try the classifiers,
+    `assess/test_assessment.py` the bounds and the solver's error.
     """
-    from backwalk.assess import scored, statistics
-    from backwalk.evaluation import marginal_ks
+    from backwalk.assess import scored
+    from backwalk.assess.statistics import marginal_ks
+    from backwalk.assess.topics import closeness
     from backwalk.model import log_density
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "c2st", lambda x, y, **_: 0.5 + 0.5 * float(marginal_ks(x, y).max()))
+        patch.setattr(closeness, "c2st", lambda x, y, **_: 0.5 + 0.5 * float(marginal_ks(x, y).max()))
         patch.setattr(scored, "_other_chains", lambda *_: iter(()))
         patch.setattr(scored, "textbook_chain", lambda *_: None)
         patch.setattr(scored, "log_density", partial(log_density, n_intervals=4))

@@ -9,10 +9,10 @@ import backwalk
 
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
-    {"errors", "formatting", "limits", "memory", "t_quantile", "torch_state"},
+    {"errors", "formatting", "limits", "memory", "torch_state"},
     {"atomic_files", "checksummed", "launcher", "signals", "threads"},
     {"streams"},
-    {"diffusion", "table", "evaluation"},
+    {"diffusion", "estimates", "table"},
     {"datasets", "denoiser"},
     {"training", "sampling"},
     {"model"},

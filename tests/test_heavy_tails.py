@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from backwalk.assess import assess
-from backwalk.assess.baselines import fitted_baselines
+from backwalk.assess.baselines.fitted import fitted_baselines
 from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, merged_terms, variational_bound
 from backwalk.estimator import Diffusion

@@ -11,14 +11,14 @@ from backwalk.assess import assess, assessment, scored
 from backwalk.assess.memorisation import equally_many, gain_by_level, training_gain
 from backwalk.assess.rows import copied_share
 from backwalk.assess.scored import Scored, textbook_chain
-from backwalk.assess.statistics import column_figures
+from backwalk.assess.statistics import disjoint_pairs, marginal_ks
+from backwalk.assess.topics.closeness import column_figures
 from backwalk.assess.views import View
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual, build_denoiser
 from backwalk.diffusion import EmpiricalDenoiser, NoiseSchedule, beta_variance, simple_loss, variational_bound
 from backwalk.errors import InvalidInput, RepeatedValueWarning
 from backwalk.estimator import Diffusion
-from backwalk.evaluation import disjoint_pairs, marginal_ks
 from backwalk.fitting import trained_rows
 from backwalk.model import bound, log_density
 from backwalk.oracle import oracle_model

@@ -10,12 +10,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from backwalk import Diffusion, Levels
 from backwalk.assess import assess, conditionals, scored
+from backwalk.assess.baselines.tables import Features
 from backwalk.assess.conditionals import level_scores, predicted_levels
 from backwalk.assess.posterior_scores import posterior_scores
-from backwalk.assess.table_baselines import Features
+from backwalk.assess.statistics import level_index
 from backwalk.assess.views import View, kinds_of
 from backwalk.denoiser import Residual
-from backwalk.evaluation import level_index
 from backwalk.inference import ParameterConditional
 from backwalk.inference import conditionals as posteriors
 from backwalk.model import log_density

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from backwalk.assess import assess, assessment, conditionals, scored, statistics, table_baseline
+from backwalk.assess import assess, assessment, conditionals, scored, table_baseline
 from backwalk.assess import margins as m
+from backwalk.assess.baselines.tables import Features
 from backwalk.assess.conditionals import predicted_levels
-from backwalk.assess.table_baselines import Features
+from backwalk.assess.statistics import RealPairs, column_distance
 from backwalk.assess.table_scores import association_scores, beyond_range, table_scores
+from backwalk.assess.topics import closeness
 from backwalk.assess.views import View, kinds_of
 from backwalk.errors import InvalidInput
-from backwalk.evaluation import RealPairs, column_distance
 from backwalk.model import log_density
 from backwalk.streams import Stream
 from backwalk.table import Codec, IntegerColumn, NumberColumn
@@ -29,7 +30,7 @@ TRAINING, UNSEEN = table(400, 1), table(160, 2)
 def cheap():
     """Few draws, coarse log-densities, and a distance for the classifiers, which tests of the evaluation try."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "c2st", lambda x, y, **_: 0.5 + abs(float(np.nanmean(x) - np.nanmean(y))))
+        patch.setattr(closeness, "c2st", lambda x, y, **_: 0.5 + abs(float(np.nanmean(x) - np.nanmean(y))))
         patch.setattr(scored, "_other_chains", lambda *_: iter(()))
         patch.setattr(scored, "textbook_chain", lambda *_: None)
         for module in (scored, conditionals):  # whose error here is that of 16 intervals, too

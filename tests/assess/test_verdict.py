@@ -6,10 +6,10 @@ import pytest
 
 from backwalk.assess.fidelity import ModelScores, RowChecks
 from backwalk.assess.margins import C2ST, COVERAGE, ENERGY, LOG_DENSITY, MARGINS, TOTAL_VARIATION, sign_that_matters
+from backwalk.assess.statistics import Estimate, Figure
 from backwalk.assess.verdict import verdict
 from backwalk.assess.warnings import warnings_of
 from backwalk.diffusion import NoiseSchedule
-from backwalk.evaluation import Estimate, Figure
 
 
 def figure(value, error=0.001, name=C2ST, null=0.5, unit="accuracy"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backwalk import Diffusion, Sampler
-from backwalk.evaluation import sliced_wasserstein
+from backwalk.assess.statistics import sliced_wasserstein
 from backwalk.streams import Stream
 from backwalk.web import start
 from tests.browser.driving import value

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
+from backwalk.assess.statistics import sliced_wasserstein
 from backwalk.datasets import two_moons
-from backwalk.evaluation import sliced_wasserstein
 from backwalk.streams import Stream
 from backwalk.web.packing import unpacked
 from tests.browser.driving import Tab, value

@@ -6,8 +6,8 @@ import torch
 from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 
+from backwalk.assess.statistics import coverage_curve
 from backwalk.diffusion import BoundTerms, NoiseSchedule, beta_variance
-from backwalk.evaluation import coverage_curve
 from backwalk.report import figures
 from backwalk.report.posterior_figures import plot_coverage
 from backwalk.report.style import svg

@@ -12,12 +12,12 @@ import pytest
 
 from backwalk.assess import assess, scored
 from backwalk.assess.scored import textbook_chain
+from backwalk.assess.statistics import Figure
 from backwalk.assess.words import significant
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.evaluation import Figure
 from backwalk.report import chain_frames, render_report, report_record, row_sections, write_report
 from backwalk.report.card_section import card_rows
 from backwalk.report.model_sections import prior_text, training_section

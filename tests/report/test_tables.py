@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backwalk.assess import assess
-from backwalk.evaluation import LevelBands
+from backwalk.assess.statistics import LevelBands
 from backwalk.model import walk
 from backwalk.report import chain_frames, figures, render_report
 from backwalk.streams import Stream

@@ -15,23 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from backwalk.assess.baselines import fitted_baselines
+from backwalk.assess.baselines.fitted import fitted_baselines
+from backwalk.assess.baselines.tables import baseline_code, fitted_table_baselines
 from backwalk.assess.fidelity import ComparedRows, Fidelity, ModelScores
 from backwalk.assess.memorisation import equally_many, gain_by_level, training_gain
 from backwalk.assess.posterior_scores import given_columns, posterior_scores
 from backwalk.assess.rows import MOST_IN_A_SET, check_set_size, matched_rows, real_pairs, row_checks, rows_to_score
 from backwalk.assess.scored import Scored, textbook_mismatch
-from backwalk.assess.statistics import PairedStatistic, column_figures, statistics_of
-from backwalk.assess.table_baselines import baseline_code, fitted_table_baselines
+from backwalk.assess.statistics import Estimate, Figure, mean_estimate, nearest_row_share
 from backwalk.assess.table_scores import table_scores
+from backwalk.assess.topics.closeness import PairedStatistic, column_figures, statistics_of
 from backwalk.assess.verdict import verdict
 from backwalk.assess.views import View
 from backwalk.assess.warnings import warnings_of
 from backwalk.assess.words import column_name
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
-from backwalk.evaluation import Estimate, Figure, mean_estimate, nearest_row_share
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows
 from backwalk.model import DiffusionModel, column_numbers, refuse_impossible, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Table

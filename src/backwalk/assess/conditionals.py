@@ -10,9 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from backwalk.assess.table_fidelity import GivenPanel, LevelScores, NumberScores, SelfTest
-from backwalk.assess.views import kinds_of
-from backwalk.evaluation import (
+from backwalk.assess.statistics import (
     ColumnKind,
     associations,
     frequency_probabilities,
@@ -27,7 +25,9 @@ from backwalk.evaluation import (
     ranks_in_draws,
     reliability,
 )
-from backwalk.evaluation.rows import Rows
+from backwalk.assess.table_fidelity import GivenPanel, LevelScores, NumberScores, SelfTest
+from backwalk.assess.views import kinds_of
+from backwalk.estimates import Rows
 from backwalk.model import DiffusionModel, encoded, log_density, sample_rows
 from backwalk.model.densities import log_prob_of_levels
 from backwalk.model.levels import level_log_probs

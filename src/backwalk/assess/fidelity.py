@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from backwalk.assess.posterior_scores import PosteriorScores
+from backwalk.assess.statistics import Estimate, Figure
 from backwalk.assess.table_fidelity import TableScores
 from backwalk.diffusion import BoundTerms
-from backwalk.evaluation import Estimate, Figure
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows
 from backwalk.formatting import as_json
 
 VERSION = 4

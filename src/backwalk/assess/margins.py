@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from backwalk.t_quantile import student_quantile
+from backwalk.estimates import student_quantile
 
 LOG_DENSITY, TOTAL_VARIATION = "Log-density", "Total variation"
 C2ST, C2ST_NEAREST = "C2ST, boosting", "C2ST, nearest rows"

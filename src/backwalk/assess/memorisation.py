@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from backwalk.assess.fidelity import LevelGain
+from backwalk.assess.statistics import Estimate, mean_estimate, random_rows
 from backwalk.diffusion import evenly_spaced, simple_loss, variational_bound
-from backwalk.evaluation import Estimate, mean_estimate, random_rows
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows
 from backwalk.model import DiffusionModel, bound, encode_for_scoring, reverse_variances
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream

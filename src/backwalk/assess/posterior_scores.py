@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backwalk.errors import InvalidInput
-from backwalk.evaluation import (
+from backwalk.assess.statistics import (
     CoverageCurve,
     RankHistogram,
     coverage_curve,
@@ -18,7 +17,8 @@ from backwalk.evaluation import (
     ranks_in_draws,
     tarp_ranks,
 )
-from backwalk.evaluation.rows import Rows
+from backwalk.errors import InvalidInput
+from backwalk.estimates import Rows
 from backwalk.formatting import listed
 from backwalk.inference import ParameterConditional
 from backwalk.model import DiffusionModel

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.assess.fidelity import RowChecks
+from backwalk.assess.statistics import RealPairs, disjoint_pairs, random_rows, resampled_pairs
 from backwalk.assess.views import View
 from backwalk.assess.words import column_name
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
-from backwalk.evaluation import RealPairs, disjoint_pairs, random_rows, resampled_pairs
-from backwalk.evaluation.rows import Rows, as_rows
+from backwalk.estimates import Rows, as_rows
 from backwalk.fitting import is_of_the_fit, trained_rows
 from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel, possible_rows, refuse_gaps, refuse_impossible

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from backwalk.assess.fidelity import ChainBound
+from backwalk.assess.statistics import Estimate, mean_estimate, paired_gap, random_rows, total_variation
 from backwalk.datasets import Density
 from backwalk.diffusion import BoundTerms, LogDensity, NoiseSchedule, check_schedule, moments, prior_mismatch
 from backwalk.errors import InvalidInput
-from backwalk.evaluation import Estimate, mean_estimate, paired_gap, random_rows, total_variation
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows
 from backwalk.limits import BOUND_VARIANCES
 from backwalk.model import MOST_EXACT_COLUMNS, DiffusionModel, bound, log_density, log_prob_of_rows, of_numbers
 from backwalk.streams import Stream

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backwalk.evaluation import ColumnKind, Estimate, RankHistogram, RareCopies, Reliability, Utility
-from backwalk.evaluation.rows import Rows
+from backwalk.assess.statistics import ColumnKind, Estimate, RankHistogram, RareCopies, Reliability, Utility
+from backwalk.estimates import Rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from backwalk.assess.conditionals import given_panels, level_scores, number_scores, self_test
 from backwalk.assess.margins import ASSOCIATIONS, MARGINS
+from backwalk.assess.statistics import RareCopies, RealPairs, associations, rare_copies, utility
 from backwalk.assess.table_fidelity import AssociationScores, Beyond, TableScores
 from backwalk.assess.views import View, kinds_of
-from backwalk.evaluation import RareCopies, RealPairs, associations, rare_copies, utility
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows, student_quantile
 from backwalk.model import DiffusionModel
 from backwalk.streams import Stream
-from backwalk.t_quantile import student_quantile
 
 _FALSE_ALARM = 0.01  # over all pairs of columns
 _MOST_ROWS = 5_000  # of a set

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from backwalk.assess import margins as m
 from backwalk.assess.fidelity import ModelScores
+from backwalk.assess.statistics import Estimate, Figure
 from backwalk.assess.words import estimate_text, figure_texts, seconds, with_error
-from backwalk.evaluation import Estimate, Figure
 
 _ROWS = (
     *(m.C2ST, m.C2ST_NEAREST, m.ENERGY, m.WASSERSTEIN),

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from backwalk.evaluation import ColumnKind
-from backwalk.evaluation.rows import Rows
+from backwalk.assess.statistics import ColumnKind
+from backwalk.estimates import Rows
 from backwalk.streams import Stream
 from backwalk.table import Codec
 

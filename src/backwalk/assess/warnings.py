@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from backwalk.assess.fidelity import RowChecks
 from backwalk.assess.margins import MARGINS, WORST_COLUMN
 from backwalk.assess.posterior_scores import PosteriorScores
+from backwalk.assess.statistics import Estimate, Figure
 from backwalk.assess.table_fidelity import TableScores
 from backwalk.assess.words import column_name, percent, with_error
-from backwalk.evaluation import Estimate, Figure
+from backwalk.estimates import student_quantile
 from backwalk.formatting import listed
 from backwalk.model import DiffusionModel, mismatch_warning, time_limit_words
-from backwalk.t_quantile import student_quantile
 
 _FEW_ROWS = 500
 _SOUND_SHARE = 0.5  # of the usual number of training steps

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from backwalk.evaluation import Estimate, Figure
+from backwalk.assess.statistics import Estimate, Figure
 from backwalk.table import Schema
 from backwalk.table.arrow_columns import restored
 

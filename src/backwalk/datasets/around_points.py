@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from backwalk.datasets.density import Density, check_at_least
 from backwalk.datasets.mixtures import GaussianMixture
 from backwalk.errors import InvalidInput
-from backwalk.evaluation.rows import as_rows
+from backwalk.estimates import as_rows
 
 
 def around_points(points: ArrayLike, noise: float | None = None) -> Density:

@@ -13,8 +13,7 @@ import numpy as np
 from backwalk.datasets.density import Density, check_at_least, exact, normal_rows
 from backwalk.datasets.warps import Rotation, Warped, random_rotation
 from backwalk.errors import InvalidInput
-from backwalk.evaluation.estimates import Estimate
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Estimate, Rows
 from backwalk.streams import Stream
 
 

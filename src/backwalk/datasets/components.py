@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows
 
 _LOG_2_PI = float(np.log(2.0 * np.pi))
 

@@ -26,8 +26,7 @@ from backwalk.datasets.density import (
     panel_nodes,
     uniform_rows,
 )
-from backwalk.evaluation.estimates import Estimate
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Estimate, Rows
 from backwalk.streams import Stream
 
 Curve = Callable[[Rows], Rows]

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from backwalk.errors import InvalidInput
-from backwalk.evaluation.estimates import Estimate
-from backwalk.evaluation.rows import Rows, as_rows
+from backwalk.estimates import Estimate, Rows, as_rows
 from backwalk.streams import RandomState, Stream, as_stream
 
 

@@ -25,8 +25,7 @@ from backwalk.datasets.components import GaussianComponents
 from backwalk.datasets.density import Density, normal_rows, uniform_rows
 from backwalk.datasets.monotone import Affine, Monotone
 from backwalk.errors import InvalidInput
-from backwalk.evaluation.estimates import Estimate, mean_estimate
-from backwalk.evaluation.rows import Rows, as_rows
+from backwalk.estimates import Estimate, Rows, as_rows, mean_estimate
 from backwalk.streams import Stream
 
 if TYPE_CHECKING:

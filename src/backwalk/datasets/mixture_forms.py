@@ -19,7 +19,7 @@ from backwalk.datasets.curves import NoisyCircles, NoisyCurves
 from backwalk.datasets.density import Density
 from backwalk.datasets.mixtures import GaussianMixture
 from backwalk.diffusion.closed_forms import GaussianMixtureDenoiser
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows
 
 _NODES_A_NOISE = 2.0  # nodes of a circle in the length of one noise width
 

@@ -15,8 +15,7 @@ from scipy.special import entr, logsumexp, softmax
 
 from backwalk.datasets.density import Density, check_at_least, in_chunks, normal_rows, transform, uniform_rows
 from backwalk.datasets.warps import Rotation, Shear, Twist, Warped, random_rotation
-from backwalk.evaluation.estimates import Estimate, mean_estimate
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Estimate, Rows, mean_estimate
 from backwalk.streams import Stream
 
 _N_ENTROPY = 2**21  # numbers drawn to estimate an entropy

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows
 
 
 class Monotone(Protocol):

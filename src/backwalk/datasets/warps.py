@@ -12,8 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from backwalk.datasets.density import Density, normal_rows, transform
-from backwalk.evaluation.estimates import Estimate
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Estimate, Rows
 from backwalk.streams import Stream
 
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import ArrayLike
 
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows
 from backwalk.table.maps import asinh_inverse, asinh_transform
 
 Limits = tuple[float, float, float, float]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from backwalk.assess.statistics import ColumnKind, level_bands, level_index, level_shares
 from backwalk.assess.words import significant
-from backwalk.evaluation import ColumnKind, level_bands, level_index, level_shares
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows
 from backwalk.report import figures
 from backwalk.report.row_figures import some_rows
 from backwalk.report.sections import Context, Picture, picture

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows
 from backwalk.report.style import BLUE, INK, ORANGE, literal, panels, quiet_grid, set_title, styled
 
 

@@ -8,9 +8,9 @@ from types import MappingProxyType
 import numpy as np
 
 from backwalk.assess.scored import TEXTBOOK
+from backwalk.assess.statistics import Estimate
 from backwalk.assess.words import estimate_text, significant, with_error
 from backwalk.diffusion import evenly_spaced
-from backwalk.evaluation import Estimate
 from backwalk.model import MISMATCH_THAT_MATTERS, DiffusionModel
 from backwalk.report import figures
 from backwalk.report.score_sections import entropy_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from backwalk.evaluation import CoverageCurve
+from backwalk.assess.statistics import CoverageCurve
 from backwalk.report.style import BLUE, INK, panels, quiet_grid, set_title, styled
 
 

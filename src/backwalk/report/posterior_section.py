@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from backwalk.assess.statistics import CoverageCurve
 from backwalk.assess.words import percent
-from backwalk.evaluation import CoverageCurve
 from backwalk.formatting import listed
 from backwalk.report import figures
 from backwalk.report.sections import Context, Pictures, Row, Section, Table, Text, picture

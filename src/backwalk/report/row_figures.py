@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from backwalk.evaluation import correlation_matrix
-from backwalk.evaluation.rows import Rows
+from backwalk.assess.statistics import correlation_matrix
+from backwalk.estimates import Rows
 from backwalk.report.axes import (
     Asinh,
     AsinhPair,

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 from backwalk.assess import Fidelity, ModelScores
 from backwalk.assess import margins as m
+from backwalk.assess.statistics import Figure
 from backwalk.assess.verdict import compared_densities
 from backwalk.assess.words import estimate_text, figure_texts, in_percent, percent, seconds, signed, with_error
-from backwalk.evaluation import Figure
 from backwalk.model import blur_words
 from backwalk.report import figures
 from backwalk.report.sections import Bullets, Cell, Context, Pictures, Row, Section, Table, Text, picture

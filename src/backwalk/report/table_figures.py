@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
-from backwalk.evaluation import LevelBands, RankHistogram, Reliability
-from backwalk.evaluation.rows import Rows
+from backwalk.assess.statistics import LevelBands, RankHistogram, Reliability
+from backwalk.estimates import Rows
 from backwalk.report.axes import Asinh
 from backwalk.report.row_figures import draw_histograms
 from backwalk.report.style import BLUE, GENERATED, INK, REAL, literal, panels, quiet_grid, set_title, styled

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from backwalk.assess import TableScores
+from backwalk.assess.statistics import Estimate
 from backwalk.assess.table_fidelity import LevelScores
 from backwalk.assess.words import estimate_text, percent, signed, with_error
-from backwalk.evaluation import Estimate
-from backwalk.evaluation.rows import Rows
+from backwalk.estimates import Rows
 from backwalk.report import figures
 from backwalk.report.sections import (
     Bullets,
