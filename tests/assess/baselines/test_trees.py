@@ -4,9 +4,9 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
+from backwalk.assess.baselines import trees
 from backwalk.assess.baselines.features import Feature
 from backwalk.assess.baselines.trees import tree_baseline
-from backwalk.assess.statistics import tree_synthesis
 from backwalk.streams import Stream
 
 FEATURES = (Feature(3), Feature(), Feature(2))
@@ -72,7 +72,7 @@ def test_numbers_have_no_value_where_they_do_not_apply_and_gaps_are_taken():
 
 
 def test_columns_of_many_levels_are_drawn_by_frequency(monkeypatch):
-    monkeypatch.setattr(tree_synthesis, "_MOST_LEVELS", 2)
+    monkeypatch.setattr(trees, "_MOST_LEVELS", 2)
     baseline = tree_baseline(ROWS[:, [1, 0]], (Feature(), Feature(3)), stream=Stream(1))
     p = np.exp(baseline.log_prob(np.array([[np.nan, level] for level in range(3)], dtype=float)))
     assert_allclose(p, np.bincount(ROWS[:, 0].astype(int)) / len(ROWS), atol=1e-3)
