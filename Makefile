@@ -18,8 +18,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 demo: $(STAMP)
 	$(BIN)/backwalk demo --force
 
+# One room or one test: make test ARGS="tests/table -k levels"
 test: $(STAMP)
-	$(PYTEST) -m "not slow and not campaign and not browser and not scale"
+	$(PYTEST) -m "not slow and not campaign and not browser and not scale" $(ARGS)
 
 # Whole programs end to end: the README's commands, the notebook, the demos, a short part of every campaign of `soak`.
 trust: $(STAMP)
@@ -28,13 +29,13 @@ trust: $(STAMP)
 # The page in Chromium, which has to be there (BACKWALK_CHROMIUM names one in an unusual place). Without it all is skipped,
 # but for CI=true, where that is a failure. One worker: a browser, its server and a training fit fill two cores.
 test-web: $(WEB_STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser $(or $(ARGS),tests/browser)
 
 # Several processes, workers and hosts; minutes. Hosts are network namespaces, which need root, or a system that lets users make
 # them: without them those tests are skipped with the reason. A missing Ray is a failure where CI=true. One test at a time, as
 # each starts processes that fill two cores. BACKWALK_SCALE_ROWS=10000000 makes outputs of that many rows.
 test-scale: $(SCALE_STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m scale tests/scale
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m scale $(or $(ARGS),tests/scale)
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow

@@ -12,10 +12,8 @@ import click
 from benchmarks import (
     adult,
     any_cost,
-    bfloat16,
     budgets,
     gaps,
-    gemm,
     growth,
     inference,
     large_table,
@@ -35,8 +33,6 @@ from benchmarks.record import Store
 
 PARTS: dict[str, ModuleType] = {
     "turns": turns,
-    "gemm": gemm,
-    "bfloat16": bfloat16,
     "sampling": sampling,
     "growth": growth,
     "large_table": large_table,
@@ -66,7 +62,7 @@ FOLDERS = {"full": OUT / "bench-full", "short": OUT / "bench", "quick": OUT / "b
     "--budget", type=float, help="Seconds of every fit of suite, mixed, adult, magic, gaps, any_cost and rubin."
 )
 @click.option("--seeds", type=int, help="Draws of the data, in parts that have them.")
-@click.option("--densities", help="Densities of suite, budgets, bfloat16, mixed and any_cost, with commas.")
+@click.option("--densities", help="Densities of suite, budgets, mixed and any_cost, with commas.")
 @click.option("--methods", help="Methods of suite, mixed, adult, magic, gaps, rubin and inference, with commas.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of the results, in place of out/bench...")
 @click.option("--page", type=click.Path(path_type=Path), help="The page, in place of benchmarks.md in that folder.")
@@ -94,7 +90,7 @@ def main(
         raise SystemExit(f"--{idle[0].removeprefix('n_')} should go with a part that has it, but got {named}.")
     for part, usual in sizes.items():  # so that an unknown name is refused before anything is measured
         sizes[part] = replace(usual, **{name: value for name, value in given.items() if hasattr(usual, name)})
-    stores = {part: Store(folder / f"{part}.json") for part in chosen}
+    stores = {part: Store(folder / f"{part}.csv") for part in chosen}
     try:
         for part, store in stores.items():
             print(f"{part}:", flush=True)

@@ -1,12 +1,16 @@
-"""What is kept of a run: JSON, written after every result, so that a run can be stopped and goes on where it was.
+"""Stores the results of a run as CSV after every result, so that a run can be stopped and continued.
 
-A file holds the machine and a list of results, each with its key (method, density, seed, ...), its commit, and either
-its figures or the reason why there are none. Figures of another machine, or of other versions of the packages, are
-never mixed into a file; a package may be added to those that were there.
+A line of the file is a result: the columns of its key (`key.method`, `key.seed`, ...), its figures, and its commit, or
+the reason why there are no figures. A dot separates the parts of a nested figure. A figure of several numbers is one
+cell, a list in JSON. The first line is a comment with the machine in JSON, which `pandas.read_csv(path, comment="#")`
+skips. Figures of another machine, or of other versions of the packages, are never mixed into a file; a package may be
+added to those that were there.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import platform
@@ -14,7 +18,7 @@ import statistics
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -51,7 +55,7 @@ class Store:
         self.path = path
         here = machine()
         if path.exists():
-            record = self._read()
+            record = read_csv(path)
             then, now = record["machine"]["versions"], here["versions"]
             differs = [name for name in _MUST_MATCH if record["machine"][name] != here[name]]
             differs += [f"{name}'s version" for name in sorted(then.keys() & now.keys()) if then[name] != now[name]]
@@ -97,18 +101,59 @@ class Store:
 
     def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        record = rounded({"machine": self.machine, "results": self.results})
+        text = csv_text(rounded({"machine": self.machine, "results": self.results}))
         with whole_file(self.path, overwrite=True) as file:
-            file.write(self._text(record).encode())
+            file.write(text.encode())
 
-    def _read(self) -> Figures:
-        """Return the record, {"machine": .., "results": [..]}, of the file."""
-        record: Figures = json.loads(self.path.read_text())
-        return record
 
-    def _text(self, record: Figures) -> str:
-        """Return the text of a record."""
-        return json.dumps(record, indent=1, allow_nan=False) + "\n"
+def csv_text(record: Figures) -> str:
+    """Return a record, {"machine": .., "results": [..]}, as CSV."""
+    lines = [dict(_flat(result)) for result in record["results"]]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    text = io.StringIO()
+    text.write(f"# {json.dumps(record['machine'], allow_nan=False)}\n")
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([line.get(name, "") for name in names] for line in lines)
+    return text.getvalue()
+
+
+def read_csv(path: Path) -> Figures:
+    """Return the record of a file: {"machine": .., "results": [{"key": .., ..}, ..]}."""
+    with path.open(newline="") as file:
+        machine = json.loads(file.readline().removeprefix("#"))
+        names, *lines = csv.reader(file, quoting=csv.QUOTE_NONNUMERIC)
+    results = list[Figures]()
+    for line in lines:
+        results.append({})
+        for name, cell in zip(names, line, strict=True):
+            if cell != "":
+                _put(results[-1], str(name).split("."), _value(cell))
+    return {"machine": machine, "results": results}
+
+
+def _flat(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in figures.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{before}{name}.")
+        elif value is not None:
+            is_plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+            is_plain |= (
+                isinstance(value, str) and value != "" and value[0] not in '["{' and value not in ("true", "false")
+            )
+            yield f"{before}{name}", value if is_plain else json.dumps(value, allow_nan=False)
+
+
+def _value(cell: str | float) -> Any:
+    if isinstance(cell, float):
+        return int(cell) if cell.is_integer() else cell
+    return json.loads(cell) if cell[0] in '["{' or cell in ("true", "false") else cell
+
+
+def _put(figures: Figures, path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        figures = figures.setdefault(name, {})
+    figures[path[-1]] = value
 
 
 def pace(seconds: float = 0.1) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -12,10 +11,8 @@ from typing import Any
 from benchmarks import (
     adult,
     any_cost,
-    bfloat16,
     budgets,
     gaps,
-    gemm,
     growth,
     inference,
     large_table,
@@ -33,7 +30,7 @@ from benchmarks import (
 )
 from benchmarks.draws import Results
 from benchmarks.methods import NotebookAsWritten
-from benchmarks.record import Figures
+from benchmarks.record import Figures, read_csv
 from benchmarks.tables import table
 
 SECTIONS = (
@@ -49,8 +46,6 @@ SECTIONS = (
     turns,
     sampling,
     budgets,
-    gemm,
-    bfloat16,
     growth,
     large_table,
     larger_than_memory,
@@ -84,12 +79,12 @@ def render(results: Path, curves: Path) -> str:
     records: dict[str, Figures] = {}
     for part in SECTIONS:
         name = part.__name__.rpartition(".")[2]
-        path = results / f"{name}.json"
+        path = results / f"{name}.csv"
         sections.append(f"## {part.TITLE}\n")
         if not path.exists():
             sections.append(f"Not measured yet: add `{name}` to the command.\n")
             continue
-        record = records[part.TITLE] = json.loads(path.read_text())
+        record = records[part.TITLE] = read_csv(path)
         done = [result for result in record["results"] if "failed" not in result]
         sections.append(part.told(done, curves) if done else "Nothing was measured.\n")
         sections.append(failures(record["results"]))

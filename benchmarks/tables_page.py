@@ -10,8 +10,8 @@ import click
 
 from benchmarks import adult, magic, published, real_tables
 from benchmarks.__main__ import HERE, OUT
-from benchmarks.csv_store import CsvStore, read_csv
 from benchmarks.published_methods import GENERATORS, IMPUTERS, OfFrames, Peer
+from benchmarks.record import Store, read_csv
 from benchmarks.render import described, failures, measurements
 
 PARTS: dict[str, ModuleType] = {"published": published, "adult": adult, "magic": magic}
@@ -72,7 +72,7 @@ def main(
                 given = {"sets": sets, "methods": methods}
                 sizes = replace(sizes, **{key: tuple(v.split(",")) for key, v in given.items() if v is not None})
             print(f"{name}:", flush=True)
-            PARTS[name].run(CsvStore(folder / f"{name}.csv"), sizes)
+            PARTS[name].run(Store(folder / f"{name}.csv"), sizes)
     finally:  # of what there is, also where it was stopped
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(rendered(folder))

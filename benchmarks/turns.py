@@ -69,8 +69,8 @@ def time_in_turns(points: Rows, sizes: Sizes) -> dict[str, list[float]]:
 
 
 def of_budget(budget: float) -> str:
-    """Return the name of the series of fits in so many seconds."""
-    return f"fit_in_{budget:g}_s"
+    """Return the name of the series of fits in `budget` seconds."""
+    return f"fit_in_{1000 * budget:.0f}_ms"
 
 
 def summary(seconds: Figures) -> dict[str, float]:

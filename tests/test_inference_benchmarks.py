@@ -143,8 +143,8 @@ def test_complete_cases_are_biased_and_pooled_imputations_of_the_true_model_are_
 
 def test_both_parts_go_from_data_to_page(tmp_path, wheel_of_sbibm):
     tables = rubin.Sizes(80, 1.0, 2, 2, (0.2,), ("complete cases", "mean imputation"))
-    rubin.run(Store(tmp_path / "rubin.json"), tables)
-    page = rubin.told(Store(tmp_path / "rubin.json").results, tmp_path)
+    rubin.run(Store(tmp_path / "rubin.csv"), tables)
+    page = rubin.told(Store(tmp_path / "rubin.csv").results, tmp_path)
     assert "| complete cases | 20% | 2 |" in page
     result = {
         "key": {
@@ -176,5 +176,5 @@ def test_sbi_is_imported_before_the_first_timed_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "exact_figures", lambda *_: {})
     monkeypatch.setattr(inference, "fitted_figures", lambda *_: events.append("fit") or {})
     sizes = inference.Sizes(((100, 1.0),), 1, 1, 60, 20, ("two_moons",), ("sbi NPE",))
-    inference.run(Store(tmp_path / "inference.json"), sizes)
+    inference.run(Store(tmp_path / "inference.csv"), sizes)
     assert events == ["sbi.inference", "sbi.utils", "fit"]

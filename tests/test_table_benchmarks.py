@@ -268,7 +268,7 @@ def test_baselines_draw_and_score_rows_in_the_users_units(method):
 
 
 def results(tmp_path, part, sizes):
-    store = Store(tmp_path / f"{part.__name__.rpartition('.')[2]}.json")
+    store = Store(tmp_path / f"{part.__name__.rpartition('.')[2]}.csv")
     part.run(store, sizes)
     assert [result for result in store.results if "failed" in result] == []
     return store.results
