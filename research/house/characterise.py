@@ -243,11 +243,11 @@ def main() -> int:
         found = characters(name, rows, arguments, options.folder, is_recording=is_recording)
         path = options.folder / f"{name}.json"
         if is_recording:
-            path.write_text(json.dumps(found))
+            path.write_text(json.dumps(found, default=str))
             print(name, "recorded", flush=True)
             continue
         old = json.loads(path.read_text())
-        lines = list(differences(old, json.loads(json.dumps(found))))
+        lines = list(differences(old, json.loads(json.dumps(found, default=str))))
         n += len(lines)
         print(f"{name}: {'equal' if not lines else ''}", *lines, sep="\n  ", flush=True)
     return 1 if n else 0
