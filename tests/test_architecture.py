@@ -67,7 +67,7 @@ def test_every_module_has_its_layer():
     [
         ("diffusion", "import backwalk.model"),
         ("diffusion", "from backwalk.table import Codec"),
-        ("training", "def f():\n    from backwalk.sampling.steps import Ddim"),
+        ("training", "def f():\n    from backwalk.sampling.solvers import Ddim"),
         ("sampling", "from backwalk import estimator"),
         ("errors", "from backwalk.streams import Stream"),
     ],

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from backwalk.denoiser.passes import loss_and_gradients, prediction_and_slopes, pushed, residual_mean
-from backwalk.sampling.steps import weighted_sum
 from backwalk.threads import _scripted, scripted, single_threads
 from backwalk.training.optimizer import update
 
@@ -204,7 +203,7 @@ def test_torchscript_s_deprecation_is_silent_whatever_its_category(category, com
 
 
 def test_every_function_of_ours_is_known_to_torchscript():
-    for function in (residual_mean, loss_and_gradients, prediction_and_slopes, pushed, update, weighted_sum):
+    for function in (residual_mean, loss_and_gradients, prediction_and_slopes, pushed, update):
         assert scripted(function, CPU) is not function
 
 

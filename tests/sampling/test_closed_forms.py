@@ -30,6 +30,7 @@ SCHEDULES = {
     "linear": NoiseSchedule.linear(30, beta_max=0.3),
     "cosine": NoiseSchedule.cosine(30),
     "log_snr_uniform": NoiseSchedule.log_snr_uniform(30, log_snr_max=9.0, log_snr_min=-9.0),
+    "zero terminal SNR": NoiseSchedule(torch.tensor([math.inf, 7.0, 3.0, 0.0, -4.0, -math.inf])),
     "respaced levels": NoiseSchedule.from_noise_levels(torch.logspace(-2.7, 1.9, 60)).respace([1, 10, 20, 33, 50, 60]),
 }
 
@@ -47,7 +48,7 @@ def data(d):
     return stream.child("mean").normal(0, 1, d)[0], (covariance + covariance.T) / 2
 
 
-def solver(name, covariance, schedule):
+def make_solver(name, covariance, schedule):
     """Return a solver and the variances of its chain."""
     if name == "ddim":
         return Ddim(), schedule.beta
@@ -82,9 +83,9 @@ def assert_drawn_from(x, mean, covariance):
 @pytest.mark.parametrize("d", [1, 2, 10, 50])
 def test_moments(d, name, schedule):
     mean, covariance = data(d)
-    step, sigma_sq = solver(name, covariance, schedule)
+    solver, sigma_sq = make_solver(name, covariance, schedule)
     corners = torch.cat([torch.zeros(1, d), torch.eye(d)]).double()
-    n = schedule.n_steps if step.is_stochastic else 0
+    n = schedule.n_steps if solver.sigma(2, schedule) > 0.0 else 0
     start = torch.zeros((n + 1) * (d + 1), d, dtype=torch.float64)
     start[: d + 1] = corners
 
@@ -93,7 +94,7 @@ def test_moments(d, name, schedule):
         eps[t * (d + 1) : (t + 1) * (d + 1)] = corners
         return eps
 
-    *_, end = walk_back(GaussianDenoiser(mean, covariance), schedule, step, start, noise=noise)
+    *_, end = walk_back(GaussianDenoiser(mean, covariance), schedule, solver, start, noise=noise)
     images = end.x_t.reshape(n + 1, d + 1, d)
     gains = (images[:, 1:] - images[:, :1]).mT
     expected_mean, expected = exact_moments(name, GaussianChain(mean, covariance, schedule, sigma_sq))
@@ -105,12 +106,12 @@ def test_moments(d, name, schedule):
 @pytest.mark.parametrize(("d", "n"), [(1, 20_000), (2, 20_000), (10, 5_000), (50, 2_000)])
 def test_draws(d, n, name, schedule):
     mean, covariance = data(d)
-    step, sigma_sq = solver(name, covariance, schedule)
+    solver, sigma_sq = make_solver(name, covariance, schedule)
     stream = Stream(52).child(name, d)
     *_, end = walk_back(
         GaussianDenoiser(mean, covariance),
         schedule,
-        step,
+        solver,
         stream.child("x_N").normal(0, n, d),
         noise=lambda t: stream.child("eps", t).normal(0, n, d),
     )

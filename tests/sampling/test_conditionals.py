@@ -9,7 +9,7 @@ from backwalk.streams import Stream
 
 STREAM = Stream(82)
 SCHEDULE = NoiseSchedule.log_snr_uniform(12, log_snr_max=8.0, log_snr_min=-8.0)
-STEPS = [Ancestral(beta_variance(SCHEDULE)), Ddim(), Ddim(0.5), DpmSolver(), Multistep(), StochasticMultistep()]
+SOLVERS = [Ancestral(beta_variance(SCHEDULE)), Ddim(), Ddim(0.5), DpmSolver(), Multistep(), StochasticMultistep()]
 ROOTS = STREAM.child("roots").normal(0, 6, 3).reshape(2, 3, 3)
 MEANS, COVARIANCES = STREAM.child("means").normal(0, 2, 3), ROOTS @ ROOTS.mT
 WEIGHTS = torch.tensor([0.7, 0.3]).double()
@@ -18,11 +18,11 @@ KNOWN = torch.tensor([True, False, False])
 ROWS = STREAM.child("rows").normal(0, 4, 3)
 
 
-def rows_from_noise(denoiser, step, x_N, first=0):
+def rows_from_noise(denoiser, solver, x_N, first=0):
     def noise(t):
         return STREAM.child("eps", t).normal(first, first + len(x_N), x_N.shape[1])
 
-    return last_state(walk_back(denoiser, SCHEDULE, step, x_N, noise=noise)).x_t
+    return last_state(walk_back(denoiser, SCHEDULE, solver, x_N, noise=noise)).x_t
 
 
 def exact_conditional(row):
@@ -33,18 +33,18 @@ def exact_conditional(row):
     return GaussianMixtureDenoiser(WEIGHTS * of_known.exp(), means, covariances)
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: type(step).__name__)
-def test_rows_given_a_coordinate_are_those_of_the_exact_conditional(step):
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: type(solver).__name__)
+def test_rows_given_a_coordinate_are_those_of_the_exact_conditional(solver):
     x_N = STREAM.child("x_N").normal(0, 4, 2)
-    got = rows_from_noise(ConditionalDenoiser(MIXTURE, ROWS, KNOWN), step, x_N)
-    each = [rows_from_noise(exact_conditional(row), step, x_N[i : i + 1], i) for i, row in enumerate(ROWS)]
+    got = rows_from_noise(ConditionalDenoiser(MIXTURE, ROWS, KNOWN), solver, x_N)
+    each = [rows_from_noise(exact_conditional(row), solver, x_N[i : i + 1], i) for i, row in enumerate(ROWS)]
     torch.testing.assert_close(got, torch.cat(each), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: type(step).__name__)
-def test_rows_without_a_coordinate_are_those_of_the_exact_marginal(step):
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: type(solver).__name__)
+def test_rows_without_a_coordinate_are_those_of_the_exact_marginal(solver):
     x_N = STREAM.child("x_N").normal(0, 4, 2)
     marginal = ConditionalDenoiser(MIXTURE, ROWS[:1], torch.zeros(3).bool(), KNOWN)
     exact = GaussianMixtureDenoiser(WEIGHTS, MEANS[:, 1:], COVARIANCES[:, 1:, 1:])
-    got, expected = (rows_from_noise(denoiser, step, x_N) for denoiser in (marginal, exact))
+    got, expected = (rows_from_noise(denoiser, solver, x_N) for denoiser in (marginal, exact))
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)

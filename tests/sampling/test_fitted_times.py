@@ -11,7 +11,7 @@ import torch
 from backwalk.diffusion import GaussianMixtureDenoiser, NoiseSchedule
 from backwalk.model import sample_rows, visited_times
 from backwalk.oracle import oracle_model
-from backwalk.sampling import DpmSolver, Multistep, Sampler, fitted_times, last_state, spread_times, walk_back
+from backwalk.sampling import DpmSolver, Multistep, Sampler, fit_times, last_state, spread_times, walk_back
 from backwalk.streams import Stream
 
 STREAM = Stream(29)
@@ -30,16 +30,16 @@ def noise(name, n):
 FRESH = noise("fresh", 1000)
 
 
-def landed(times, step):
-    return last_state(walk_back(EXACT, SCHEDULE.respace(times), step, FRESH, noise=lambda _: None)).x_t
+def landed(times, solver):
+    return last_state(walk_back(EXACT, SCHEDULE.respace(times), solver, FRESH, noise=lambda _: None)).x_t
 
 
 whole_chain = cache(partial(landed, range(1, 301)))
 
 
-def log_error(times, step):
+def log_error(times, solver):
     """Return the mean logarithm of the distance of fresh rows to the x_0 of the whole chain."""
-    return float((landed(times, step) - whole_chain(step)).norm(dim=1).clamp(min=1e-12).log().mean())
+    return float((landed(times, solver) - whole_chain(solver)).norm(dim=1).clamp(min=1e-12).log().mean())
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_any_number_of_times_increases_to_the_end_of_the_chain(schedule):
         assert all(s < t for s, t in pairwise(times))
 
 
-@pytest.mark.parametrize("step", [Multistep(), DpmSolver()], ids=lambda step: type(step).__name__)
+@pytest.mark.parametrize("solver", [Multistep(), DpmSolver()], ids=lambda solver: type(solver).__name__)
 @pytest.mark.parametrize("k", [2, 6, 20])
-def test_fitted_times_err_less_on_fresh_noise_than_any_spread_by_a_rule(step, k):
+def test_fitted_times_err_less_on_fresh_noise_than_any_spread_by_a_rule(solver, k):
     """By e^0.1 for few times, which are moved one by one; more are the best of five rules, within the noise of rows."""
-    fitted = log_error(fitted_times(EXACT, SCHEDULE, step, k, noise("pilot", 256)), step)
+    fitted = log_error(fit_times(EXACT, SCHEDULE, solver, k, noise("pilot", 256)), solver)
     angle = np.arctan(SCHEDULE.noise_level[1:].numpy())
     ruled = [
-        log_error(spread_times(place, k), step)
+        log_error(spread_times(place, k), solver)
         for place in (angle**0.2, angle**0.3, angle**0.4, angle**0.5, angle**0.6, np.tan(angle) ** (1 / 7))
     ]
     assert fitted < min(ruled) - (0.1 if k < 10 else -0.1)
@@ -81,7 +81,7 @@ def test_a_hundred_times_or_more_are_not_tried_out():
     def unasked(*_):
         raise AssertionError("the denoiser was asked")
 
-    times = fitted_times(unasked, SCHEDULE, Multistep(), 150, noise("pilot", 4))
+    times = fit_times(unasked, SCHEDULE, Multistep(), 150, noise("pilot", 4))
     assert times == spread_times(np.arctan(SCHEDULE.noise_level[1:].numpy()) ** 0.4, 150)
 
 

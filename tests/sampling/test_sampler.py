@@ -9,7 +9,7 @@ import torch
 
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.sampling import SOLVERS, Ddim, Sampler, asked_sampler, default_sampler
+from backwalk.sampling import SOLVERS, Ddim, Sampler, choose_sampler, default_sampler
 
 SCHEDULES = {
     "linear": NoiseSchedule.linear(100),
@@ -68,13 +68,13 @@ def test_the_default_is_the_solver_that_does_best_with_as_many_evaluations(n_ste
 def test_fewer_evaluations_of_a_default_change_its_solver_and_those_of_a_choice_do_not(usual):
     schedule = NoiseSchedule.linear(1000)
     own = default_sampler(schedule, usual)
-    assert asked_sampler(own, schedule, None, None) == own
-    assert asked_sampler(own, schedule, None, 10) == Sampler("multistep", 10)
-    assert asked_sampler(own, schedule, None, 30) == Sampler("multistep-sde", 30)
-    assert asked_sampler(Sampler("ddim", usual), schedule, None, 10) == Sampler("ddim", 10)
-    assert asked_sampler(Sampler("ancestral"), schedule, None, 10) == Sampler("ancestral", 10)
-    assert asked_sampler(Sampler("multistep", 10), schedule, None, 30) == Sampler("multistep", 30)
-    assert asked_sampler(Sampler("multistep-sde", 30), schedule, None, 10) == Sampler("multistep-sde", 10)
+    assert choose_sampler(own, schedule, None, None) == own
+    assert choose_sampler(own, schedule, None, 10) == Sampler("multistep", 10)
+    assert choose_sampler(own, schedule, None, 30) == Sampler("multistep-sde", 30)
+    assert choose_sampler(Sampler("ddim", usual), schedule, None, 10) == Sampler("ddim", 10)
+    assert choose_sampler(Sampler("ancestral"), schedule, None, 10) == Sampler("ancestral", 10)
+    assert choose_sampler(Sampler("multistep", 10), schedule, None, 30) == Sampler("multistep", 30)
+    assert choose_sampler(Sampler("multistep-sde", 30), schedule, None, 10) == Sampler("multistep-sde", 10)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_solver_registers_itself_with_all_that_is_asked_of_it():
         sampler = Sampler("halfway")
         assert (sampler.n_evaluations, sampler.times(NoiseSchedule.linear(10))) == (2, [5, 10])
         assert isinstance(sampler.solver_class.make(torch.zeros(3), 0.0), Halfway)
-        assert not sampler.solver_class().is_stochastic
+        assert sampler.solver_class().sigma(2, NoiseSchedule.linear(10)) == 0.0
     finally:
         del SOLVERS["halfway"]
     with pytest.raises(InvalidInput, match=r"solver should be one of ancestral, .* but got 'halfway'"):

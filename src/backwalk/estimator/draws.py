@@ -22,7 +22,7 @@ from backwalk.model import (
     walk_backward,
     walk_forward,
 )
-from backwalk.sampling import Sampler, asked_sampler
+from backwalk.sampling import Sampler, choose_sampler
 from backwalk.streams import RandomState, as_stream
 from backwalk.table import from_values
 
@@ -118,7 +118,7 @@ class Draws(Fitted):
         """
         check_is_fitted(self)
         n, stream = _count(n_samples), as_stream(random_state).child("sample")
-        chosen = asked_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations)
+        chosen = choose_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations)
         if given is None:
             return sample_pieces(self.model_, 0, n, stream=stream, sampler=chosen)
         conditions = conditions_of(self.model_, given, n)
@@ -163,7 +163,7 @@ class Draws(Fitted):
         """
         check_is_fitted(self)
         stream = as_stream(random_state).child("sample")
-        chosen = asked_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations)
+        chosen = choose_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations)
         if direction == "backward":
             return walk_backward(self.model_, _count(start), stream=stream, sampler=chosen)
         if direction != "forward":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
 from threading import Lock
 from typing import NamedTuple
 
@@ -27,17 +26,16 @@ from backwalk.sampling import (
     N_PILOT,
     ChainState,
     Sampler,
-    Step,
-    asked_sampler,
-    fitted_times,
+    Solver,
+    choose_sampler,
+    fit_times,
     last_state,
     over_tiles,
-    walk_back,
+    walk_rows,
 )
 from backwalk.streams import Stream
 from backwalk.torch_state import in_initial_torch_state
 
-_NUMBERS_TOGETHER = 64  # of noise, per row, drawn for several steps of the chain
 _FITTING = Lock()
 
 
@@ -210,8 +208,8 @@ def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
         if key not in model._fitted_times:
             denoiser, width = _pilot(model)
             x_N = Stream(0).child("pilot").normal(0, N_PILOT, width, torch.float32)
-            step = _step(model, sampler, [schedule.n_steps])
-            times = fitted_times(denoiser, schedule, step, k, x_N.to(denoiser.device))
+            solver = _solver(model, sampler, [schedule.n_steps])
+            times = fit_times(denoiser, schedule, solver, k, x_N.to(denoiser.device))
             model._fitted_times[key] = tuple(times)
         return list(model._fitted_times[key])
 
@@ -231,12 +229,12 @@ class _Chain(NamedTuple):
 
     denoiser: Denoiser
     schedule: NoiseSchedule
-    step: Step
+    solver: Solver
     times: list[int]
 
 
 def _chain(model: DiffusionModel, sampler: Sampler | str | None) -> _Chain:
-    chosen = asked_sampler(model.sampler, model.schedule, sampler, None)
+    chosen = choose_sampler(model.sampler, model.schedule, sampler, None)
     times = visited_times(model, chosen)
     denoiser = model.denoiser
     if chosen.solver_class.needs_student:
@@ -246,10 +244,10 @@ def _chain(model: DiffusionModel, sampler: Sampler | str | None) -> _Chain:
                 "first."
             )
         denoiser = model.student.denoiser
-    return _Chain(denoiser, model.schedule.respace(times), _step(model, chosen, times), [0, *times])
+    return _Chain(denoiser, model.schedule.respace(times), _solver(model, chosen, times), [0, *times])
 
 
-def _step(model: DiffusionModel, sampler: Sampler, times: list[int]) -> Step:
+def _solver(model: DiffusionModel, sampler: Sampler, times: list[int]) -> Solver:
     return sampler.solver_class.make(reverse_variances(model, times), sampler.eta)
 
 
@@ -257,20 +255,5 @@ def _walk(
     model: DiffusionModel, chain: _Chain, start: int, stop: int, stream: Stream, width: int | None = None
 ) -> Iterator[ChainState]:
     """Yield the states of a chain of `width` coordinates, by default all of an encoded row."""
-    denoiser, schedule, step, _ = chain
-    width, device = width or model.codec.n_encoded, denoiser.device
-
-    @lru_cache(maxsize=1)
-    def drawn(*names: str | int, steps: int = 1) -> Tensor:
-        eps = stream.child(*names).normal(start, stop, steps * width, torch.float32)
-        return eps.reshape(stop - start, steps, width).transpose(0, 1).contiguous().to(device)
-
-    # Noise is drawn for several steps at once, because calls are expensive. The step to t = 0 needs none.
-    calls = -(-(schedule.n_steps - 1) // max(1, _NUMBERS_TOGETHER // width))
-    together = max(1, -(-(schedule.n_steps - 1) // max(1, calls)))
-
-    def noise(t: int) -> Tensor:
-        group, place = divmod(t - 2, together)
-        return drawn("eps", group, steps=together)[place]
-
-    return walk_back(denoiser, schedule, step, drawn("x_N")[0], noise=noise)
+    d = width or model.codec.n_encoded
+    return walk_rows(chain.denoiser, chain.schedule, chain.solver, start, stop, d, stream=stream)

@@ -18,7 +18,7 @@ from backwalk.errors import InvalidInput
 from backwalk.limits import is_whole
 from backwalk.model.fitted import DiffusionModel, reverse_variances
 from backwalk.model.generation import visited_times, walk
-from backwalk.sampling import TILE_ROWS, ChainState, Sampler, Weights, step_weights
+from backwalk.sampling import TILE_ROWS, ChainState, Sampler, Visit, mean_weights
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
 
@@ -55,9 +55,10 @@ class RowStep:
     """A step of one row from t to t_next: x_next = mean + sigma noise, in encoded units.
 
     `x_t`, `x_0_hat`, `noise` and `x_next`, (k,), are those of the chain, bit for bit; `noise` is 0 where the step adds
-    none. `mean`, float64, is the sum of the visited points and estimates by `weights`, newest first; for the ancestral
-    sampler it is mu_theta. `eps_theta` = (x_t - a x_0_hat) / b. `schedule` has the visited steps alone, and `place` is
-    the number of this step in it: its beta is that of the whole step from t to t_next.
+    none. `mean`, float64, is a weighted sum of the visited points and of the estimates there, whose `weights` are two
+    lists, newest first; for the ancestral sampler it is mu_theta. `eps_theta` = (x_t - a x_0_hat) / b. `schedule` has
+    the visited steps alone, and `place` is the number of this step in it: its beta is that of the whole step from t to
+    t_next.
     """
 
     t: int
@@ -71,7 +72,7 @@ class RowStep:
     sigma: float
     noise: Tensor
     x_next: Tensor
-    weights: Weights
+    weights: tuple[list[float], list[float]]
 
 
 def row_steps(
@@ -95,15 +96,12 @@ def row_steps(
     solver = chosen.solver_class.make(reverse_variances(model, times), chosen.eta)
     states = list(walk_tiles(model, row, row + 1, stream=stream, sampler=chosen)) if walked is None else walked
     own = 0 if walked is None else row % TILE_ROWS
-    steps, past = list[RowStep](), list[tuple[Tensor, Tensor]]()
+    steps, visits = list[RowStep](), list[Visit]()
     for place, before, after in zip(range(len(times), 0, -1), states, states[1:], strict=False):
         assert after.x_0_hat is not None
         x_t, x_0_hat, x_next = before.x_t[own], after.x_0_hat[own], after.x_t[own]
-        past = [(x_t.double(), x_0_hat.double()), *past][: solver.n_visits]
-        weights = step_weights(solver, place, schedule, len(past))
-        of_points = zip((point for point, _ in past), weights.x_t, strict=False)
-        of_estimates = zip((estimate for _, estimate in past), weights.x_0_hat, strict=False)
-        mean = sum((factor * value for value, factor in (*of_points, *of_estimates)), torch.zeros_like(past[0][0]))
+        visits = [Visit(x_t.double(), x_0_hat.double()), *visits][: solver.n_visits]
+        mean, sigma = solver.step(visits, place, schedule)
         a, b = (math.sqrt(float(part[place])) for part in (schedule.alpha_bar, schedule.one_minus_alpha_bar))
         steps.append(
             RowStep(
@@ -113,12 +111,12 @@ def row_steps(
                 schedule=schedule,
                 x_t=x_t,
                 x_0_hat=x_0_hat,
-                eps_theta=(past[0][0] - a * past[0][1]) / b,
+                eps_theta=(x_t.double() - a * x_0_hat.double()) / b,
                 mean=mean,
-                sigma=weights.eps,
+                sigma=sigma,
                 noise=torch.zeros_like(x_t) if after.eps is None else after.eps[own],
                 x_next=x_next,
-                weights=weights,
+                weights=mean_weights(solver, place, schedule, len(visits)),
             )
         )
     return steps

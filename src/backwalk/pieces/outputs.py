@@ -19,7 +19,7 @@ from backwalk.pieces.job import (
     as_conditions,
 )
 from backwalk.pieces.make import Parts
-from backwalk.sampling import Sampler, asked_sampler
+from backwalk.sampling import Sampler, choose_sampler
 from backwalk.table import names_in
 from backwalk.table.schema import shown
 
@@ -84,7 +84,7 @@ def sample_parts(
         raise InvalidInput("given and given_file should not both be given: add the values to the file.")
     output = Output(model, folder, "sample", making)
     own = output.model
-    chosen = asked_sampler(own.sampler, own.schedule, sampler, n_evaluations)
+    chosen = choose_sampler(own.sampler, own.schedule, sampler, n_evaluations)
     work = Sampling(
         sampler=SamplerSettings(solver=chosen.solver, n_evaluations=chosen.n_evaluations, eta=chosen.eta),
         given=as_conditions(given or {}),

@@ -1,19 +1,32 @@
-"""From x_N back to x_0: solvers, the loop over a chain's steps, and the tiles in which rows are computed."""
+"""From x_N back to x_0.
 
-from backwalk.sampling.chain import ChainState, last_state, walk_back
-from backwalk.sampling.fitted_times import N_PILOT, fitted_times
-from backwalk.sampling.multistep import DpmSolver, Multistep, StochasticMultistep
+`chain` has the loop, `solvers` the formula of each step, `times` and `fitted_times` the choice of the steps that are
+visited, and `sampler` the choice of all of these by name.
+"""
+
+from backwalk.sampling.chain import TILE_ROWS, ChainState, last_state, over_tiles, padded_tile, walk_back, walk_rows
+from backwalk.sampling.fitted_times import N_PILOT, fit_times
 from backwalk.sampling.sampler import (
     EVALUATIONS_OF_CONDITIONALS,
     EVALUATIONS_OF_ONE_NUMBER,
     FEWEST_WITH_NOISE,
     Sampler,
-    asked_sampler,
+    choose_sampler,
     default_sampler,
-    usual_solver,
 )
-from backwalk.sampling.steps import SOLVERS, USUAL_EVALUATIONS, Ancestral, Ddim, Distilled, Step, Weights, step_weights
-from backwalk.sampling.tiles import TILE_ROWS, over_tiles, padded_tile
+from backwalk.sampling.solvers import (
+    SOLVERS,
+    USUAL_EVALUATIONS,
+    Ancestral,
+    Ddim,
+    Distilled,
+    DpmSolver,
+    Multistep,
+    Solver,
+    StochasticMultistep,
+    Visit,
+    mean_weights,
+)
 from backwalk.sampling.times import spread_times
 
 __all__ = [
@@ -31,17 +44,17 @@ __all__ = [
     "DpmSolver",
     "Multistep",
     "Sampler",
-    "Step",
+    "Solver",
     "StochasticMultistep",
-    "Weights",
-    "asked_sampler",
+    "Visit",
+    "choose_sampler",
     "default_sampler",
-    "fitted_times",
+    "fit_times",
     "last_state",
+    "mean_weights",
     "over_tiles",
     "padded_tile",
     "spread_times",
-    "step_weights",
-    "usual_solver",
     "walk_back",
+    "walk_rows",
 ]

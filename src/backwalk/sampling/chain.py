@@ -1,15 +1,30 @@
-"""The loop from x_N back to x_0, which yields every state."""
+"""The reverse chain: the loop from x_N back to x_0, the noise of its rows, and the tiles in which rows are computed.
+
+A row is a function of the stream and its row number: noise is drawn by row number, and networks are evaluated in tiles
+of a fixed size, `TILE_ROWS`, aligned to the absolute row number and each on one thread. (The bits of a matrix product
+depend on its shape, so a row's bits would otherwise depend on how many rows are drawn.) A tile also fits in the cache.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from backwalk.diffusion import Denoiser, NoiseSchedule, check_schedule
-from backwalk.sampling.steps import Step, Visit
+from backwalk.sampling.solvers import Solver, Visit
+from backwalk.streams import Stream
+from backwalk.threads import callers_own_threads, single_threads
+
+TILE_ROWS = 2048
+TILES_AHEAD = 64  # tiles computed ahead of the caller, at most, which bounds memory
+_NUMBERS_AHEAD = 2**25  # numbers in these tiles, at most
+_NUMBERS_TOGETHER = 64  # of noise, per row, drawn for several steps of the chain
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,26 +42,84 @@ class ChainState:
 
 
 def walk_back(
-    denoiser: Denoiser, schedule: NoiseSchedule, step: Step, x_N: Tensor, *, noise: Callable[[int], Tensor]
+    denoiser: Denoiser, schedule: NoiseSchedule, solver: Solver, x_N: Tensor, *, noise: Callable[[int], Tensor]
 ) -> Iterator[ChainState]:
     """Yield the states of the reverse chain, from x_N to x_0: n_steps + 1 of them.
 
-    `x_N` is (n, d) in variance-preserving scaling. `noise(t)` returns the eps of step t, (n, d); it is called for
-    stochastic solvers only. For rows of a conditional or a marginal, pass a `ConditionalDenoiser` and the free
-    coordinates.
+    `x_N` is (n, d) in variance-preserving scaling. `noise(t)` returns the eps of step t, (n, d); it is called for steps
+    that add noise only. For rows of a conditional or a marginal, pass a `ConditionalDenoiser` and the free coordinates.
     """
     check_schedule(denoiser, schedule)
-    x_t, past, log_snr = x_N, list[Visit](), schedule.log_snr.to(x_N)
+    x_t, visits, log_snr = x_N, list[Visit](), schedule.log_snr.to(x_N)
     yield ChainState(schedule.n_steps, float(schedule.log_snr[-1]), x_t, None)
     for t in range(schedule.n_steps, 0, -1):
         x_0_hat = denoiser(x_t, log_snr[t])
-        past = [Visit(x_t, x_0_hat), *past][: step.n_visits]
-        eps = noise(t) if step.is_stochastic and t > 1 else None
-        x_t = step(past, t, schedule, eps)
+        visits = [Visit(x_t, x_0_hat), *visits][: solver.n_visits]
+        mean, sigma = solver.step(visits, t, schedule)
+        eps = noise(t) if sigma > 0.0 else None
+        x_t = mean if eps is None else mean + sigma * eps
         yield ChainState(t - 1, float(schedule.log_snr[t - 1]), x_t, x_0_hat, eps)
+
+
+def walk_rows(
+    denoiser: Denoiser, schedule: NoiseSchedule, solver: Solver, start: int, stop: int, d: int, *, stream: Stream
+) -> Iterator[ChainState]:
+    """Yield the states of rows start..stop-1 of a stream's sample, from noise to data: d coordinates each."""
+
+    @lru_cache(maxsize=1)
+    def draw(*names: str | int, n_steps: int = 1) -> Tensor:
+        eps = stream.child(*names).normal(start, stop, n_steps * d, torch.float32)
+        return eps.reshape(stop - start, n_steps, d).transpose(0, 1).contiguous().to(denoiser.device)
+
+    # Noise is drawn for several steps at once, because calls are expensive. The step to t = 0 needs none.
+    n_noisy = schedule.n_steps - 1
+    n_calls = max(1, -(-n_noisy // max(1, _NUMBERS_TOGETHER // d)))
+    together = max(1, -(-n_noisy // n_calls))
+
+    def noise(t: int) -> Tensor:
+        group, place = divmod(t - 2, together)
+        return draw("eps", group, n_steps=together)[place]
+
+    return walk_back(denoiser, schedule, solver, draw("x_N")[0], noise=noise)
 
 
 def last_state(states: Iterable[ChainState]) -> ChainState:
     """Return a chain's last state without storing the others, which are large for wide rows."""
     (last,) = deque(states, maxlen=1)
     return last
+
+
+def over_tiles(
+    function: Callable[[int, int], Tensor],
+    start: int,
+    stop: int,
+    tile_rows: int = TILE_ROWS,
+    *,
+    n_columns: int,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """Yield the results of function(tile_start, tile_stop) for rows start..stop-1, in order, cut to those rows.
+
+    `function` is called for whole tiles, which may include rows outside start..stop-1, and returns `tile_rows` rows of
+    `n_columns` numbers. Memory is bounded: at most `TILES_AHEAD` results, fewer of wide rows, wait for the caller. On
+    other devices than a CPU tiles are computed one after the other in the caller's thread.
+    """
+    ahead = max(torch.get_num_threads(), min(TILES_AHEAD, _NUMBERS_AHEAD // (tile_rows * n_columns)))
+
+    def compute(first: int) -> Tensor:
+        with torch.no_grad():
+            rows = function(first, first + tile_rows)
+        return rows[max(start - first, 0) : min(stop - first, tile_rows)]
+
+    is_cpu = device.type == "cpu"
+    with single_threads(is_cpu) as parallel_map:
+        for group in range(start - start % tile_rows, stop, ahead * tile_rows):
+            firsts = range(group, min(group + ahead * tile_rows, stop), tile_rows)
+            for rows in parallel_map(compute, firsts):
+                with callers_own_threads() if is_cpu else nullcontext():
+                    yield rows
+
+
+def padded_tile(rows: Tensor, tile_rows: int) -> Tensor:
+    """Return at most `tile_rows` rows padded to a whole tile with copies of the first one."""
+    return torch.cat([rows, rows[:1].expand(tile_rows - len(rows), -1)]) if len(rows) < tile_rows else rows

@@ -13,20 +13,20 @@ from torch import Tensor
 
 from backwalk.diffusion import Denoiser, NoiseSchedule
 from backwalk.sampling.chain import last_state, walk_back
-from backwalk.sampling.steps import Step
+from backwalk.sampling.solvers import Solver
 from backwalk.sampling.times import angle_places, spread_times
 from backwalk.threads import single_threads
 
 N_PILOT = 256  # rows on which a choice of times is tried
 _FINE = 100  # steps of the chain that stands for the ODE
-_POWERS, _USUAL_POWER = (0.2, 0.3, 0.4, 0.5, 0.6), 0.4
+_POWERS = (0.2, 0.3, 0.4, 0.5, 0.6)  # of the angle
 _MOST_MOVED = 16  # times that are moved one by one; with more the error is small, and moving takes seconds
 _STRIDES = (0.5, 0.3, 0.2)  # the moves of each round, as shares of the distance to the next time
 _LEAST_ERROR = 1e-7  # the rounding of float32
 
 
-def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int, x_N: Tensor) -> list[int]:
-    """Return the k times with which a deterministic `step` comes nearest to the ODE's x_0: increasing, ending at N.
+def fit_times(denoiser: Denoiser, schedule: NoiseSchedule, solver: Solver, k: int, x_N: Tensor) -> list[int]:
+    """Return the k times with which a deterministic solver comes nearest to the ODE's x_0: increasing, ending at N.
 
     The times are even in arctan(s)^p of the noise level s, for the best of a few p. Up to 16 of them are then moved
     towards their neighbours where this helps, in three rounds of decreasing moves. The objective is the geometric mean
@@ -36,28 +36,30 @@ def fitted_times(denoiser: Denoiser, schedule: NoiseSchedule, step: Step, k: int
 
     Everything is computed on one thread, so that the times do not depend on the number of threads.
     """
-    usual = angle_places(schedule, _USUAL_POWER)
     if k >= _FINE:
-        return spread_times(usual, k)
+        return spread_times(angle_places(schedule), k)
 
     @torch.inference_mode()
-    def landed(times: Sequence[int]) -> Tensor:
-        return last_state(walk_back(denoiser, schedule.respace(times), step, x_N, noise=_no_noise)).x_t
+    def landing(times: Sequence[int]) -> Tensor:
+        """Return the x_0 to which the chain of these times leads."""
+        return last_state(walk_back(denoiser, schedule.respace(times), solver, x_N, noise=_refuse_noise)).x_t
 
-    def error(times: Sequence[int]) -> float:
-        distance = (landed(times) - target).norm(dim=1)
+    def mean_log_distance(times: Sequence[int]) -> float:
+        distance = (landing(times) - target).norm(dim=1)
         return float(distance.clamp(min=_LEAST_ERROR).log().mean())
 
     with single_threads():
-        target = landed(spread_times(usual, min(_FINE, schedule.n_steps)))
-        grids = [(spread_times(place, k), place) for place in (angle_places(schedule, p) for p in _POWERS)]
-        least, times, place = min(((error(grid), grid, place) for grid, place in grids), key=lambda found: found[0])
+        target = landing(spread_times(angle_places(schedule), min(_FINE, schedule.n_steps)))
+        places = [angle_places(schedule, power) for power in _POWERS]
+        errors = [mean_log_distance(spread_times(place, k)) for place in places]
+        least, place = min(zip(errors, places, strict=True), key=lambda pair: pair[0])
+        times = spread_times(place, k)
         for stride in _STRIDES if k <= _MOST_MOVED else ():
             for i in range(k - 1):
                 for moved in _moves(times, i, stride, place):
-                    found = error(moved)
-                    if found < least:
-                        least, times = found, moved
+                    error = mean_log_distance(moved)
+                    if error < least:
+                        least, times = error, moved
                         break
     return times
 
@@ -78,5 +80,5 @@ def _moves(times: list[int], i: int, stride: float, place: np.ndarray) -> list[l
     return moved
 
 
-def _no_noise(t: int) -> Tensor:
+def _refuse_noise(t: int) -> Tensor:
     raise AssertionError(f"a deterministic solver asked for noise at step {t}")

@@ -7,8 +7,14 @@ from dataclasses import dataclass, replace
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.limits import is_whole
-from backwalk.sampling.multistep import Multistep, StochasticMultistep
-from backwalk.sampling.steps import SOLVERS, USUAL_EVALUATIONS, Step, check_eta
+from backwalk.sampling.solvers import (
+    SOLVERS,
+    USUAL_EVALUATIONS,
+    Multistep,
+    Solver,
+    StochasticMultistep,
+    check_eta,
+)
 
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
 EVALUATIONS_OF_ONE_NUMBER, EVALUATIONS_OF_CONDITIONALS = 8, 60  # by default, in place of the usual
@@ -54,7 +60,7 @@ class Sampler:
             )
 
     @property
-    def solver_class(self) -> type[Step]:
+    def solver_class(self) -> type[Solver]:
         """The class that is registered under the solver's name."""
         return SOLVERS[self.solver]
 
@@ -79,18 +85,18 @@ class Sampler:
 
 
 def default_sampler(schedule: NoiseSchedule, n_evaluations: int = USUAL_EVALUATIONS) -> Sampler:
-    """Return the usual solver with this number of evaluations, or with one per step of a shorter chain."""
+    """Return the default solver with this number of evaluations, or with one per step of a shorter chain."""
     k = min(n_evaluations, schedule.n_steps)
-    return Sampler(usual_solver(k), k)
+    return Sampler(Multistep.name if k < FEWEST_WITH_NOISE else StochasticMultistep.name, k)
 
 
-def asked_sampler(
-    own: Sampler, schedule: NoiseSchedule, sampler: Sampler | str | None, n_evaluations: int | None, eta: float = 0.0
+def choose_sampler(
+    default: Sampler, schedule: NoiseSchedule, sampler: Sampler | str | None, n_evaluations: int | None, eta: float = 0
 ) -> Sampler:
     """Return the sampler for a `Sampler`, or for a solver's name with a number of evaluations and `eta`.
 
-    Without arguments it is the model's `own`, on its `schedule`. A number alone keeps the model's solver, except that
-    the default solver is replaced by the `usual_solver` for this number.
+    Without arguments it is the model's `default`, on its `schedule`. A number alone keeps the default's solver, unless
+    this is the one that `default_sampler` chooses, which then chooses again.
     """
     if isinstance(sampler, Sampler):
         if n_evaluations is not None:
@@ -101,14 +107,9 @@ def asked_sampler(
     if sampler is not None:
         return Sampler(sampler, n_evaluations, eta)
     if n_evaluations is None:
-        return own
-    asked = replace(own, n_evaluations=n_evaluations)
-    defaults = (EVALUATIONS_OF_ONE_NUMBER, USUAL_EVALUATIONS, EVALUATIONS_OF_CONDITIONALS)
-    if own not in [default_sampler(schedule, k) for k in defaults]:
-        return asked
-    return replace(asked, solver=usual_solver(min(n_evaluations, schedule.n_steps)))
-
-
-def usual_solver(n_evaluations: int) -> str:
-    """Return the name of the default solver for this number of evaluations."""
-    return Multistep.name if n_evaluations < FEWEST_WITH_NOISE else StochasticMultistep.name
+        return default
+    chosen = replace(default, n_evaluations=n_evaluations)
+    usual_numbers = (EVALUATIONS_OF_ONE_NUMBER, USUAL_EVALUATIONS, EVALUATIONS_OF_CONDITIONALS)
+    if default not in [default_sampler(schedule, k) for k in usual_numbers]:
+        return chosen
+    return replace(chosen, solver=default_sampler(schedule, n_evaluations).solver)

@@ -6,6 +6,7 @@ import numpy as np
 
 from backwalk.diffusion import NoiseSchedule
 
+_EVEN_POWER = 0.4  # of the angle, in which few steps are even
 _FARTHEST_LEVEL = 80.0  # where Karras et al. 2022 begin: at higher levels x_0_hat is nearly the data's mean
 
 
@@ -17,7 +18,7 @@ def karras_times(schedule: NoiseSchedule, k: int) -> list[int]:
     return spread_times(schedule.noise_level[1:].clamp(max=_FARTHEST_LEVEL).numpy() ** (1 / 7), k)
 
 
-def angle_places(schedule: NoiseSchedule, power: float) -> np.ndarray:
+def angle_places(schedule: NoiseSchedule, power: float = _EVEN_POWER) -> np.ndarray:
     """Return arctan(s)^power of the noise level s at a chain's steps, (n_steps,)."""
     place: np.ndarray = np.arctan(schedule.noise_level[1:].numpy()) ** power
     return place

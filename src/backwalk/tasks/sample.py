@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from backwalk.errors import IncompatibleArguments
 from backwalk.pieces import sample_parts
-from backwalk.sampling import Sampler, asked_sampler
+from backwalk.sampling import Sampler, choose_sampler
 from backwalk.table import Table, check_table_path, write_rows
 from backwalk.tasks.given import both_given, conditions_from, given_from
 from backwalk.tasks.models import begun, load_model
@@ -88,7 +88,7 @@ def sample(
     check_table_path(output, overwrite=force)
     estimator, began = load_model(Path(model), device), time.monotonic()
     own, schedule, schema = estimator.model_.sampler, estimator.model_.schedule, estimator.model_.schema
-    used = asked_sampler(own, schedule, sampler, evaluations, eta or 0.0)
+    used = choose_sampler(own, schedule, sampler, evaluations, eta or 0.0)
     visited = len(used.times(schedule))
     if evaluations is not None and evaluations > visited:
         observer.message(f"--evaluations {evaluations:,} exceeds the steps of the chain: {visited:,} are used")

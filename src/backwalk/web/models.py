@@ -12,7 +12,7 @@ from backwalk.datasets import Density, MixtureForm, mixture_form
 from backwalk.estimator import Diffusion
 from backwalk.formatting import as_json, listed
 from backwalk.model import DiffusionModel, default_decoder_variance, mismatch_warning
-from backwalk.sampling import Sampler, asked_sampler
+from backwalk.sampling import Sampler, choose_sampler
 from backwalk.table import NumberColumn
 from backwalk.tasks.columns import facts_of_codec, words_of
 from backwalk.web.requests import Drawn, RowsRequest, SettingsRequest
@@ -150,7 +150,7 @@ class ModelEntry:
 
 def sampler_for(model: DiffusionModel, request: Drawn | RowsRequest) -> Sampler:
     """Return the sampler that a request asks for."""
-    return asked_sampler(model.sampler, model.schedule, request.sampler, request.n_evaluations, request.eta)
+    return choose_sampler(model.sampler, model.schedule, request.sampler, request.n_evaluations, request.eta)
 
 
 def model_for(model: DiffusionModel, request: Drawn) -> DiffusionModel:

@@ -166,10 +166,10 @@ def particle(entry: ModelEntry, request: ParticleRequest) -> dict[str, Any]:
                 "alpha_bar": float(schedule.alpha_bar[at]),
                 "alpha_bar_next": float(schedule.alpha_bar[at - 1]),
                 "log_snr": float(schedule.log_snr[at]),
-                "weights": {"x_t": step.weights.x_t, "x_0_hat": step.weights.x_0_hat},
+                "weights": dict(zip(("x_t", "x_0_hat"), step.weights, strict=True)),
                 "past": [
                     {"t": visit.t, **{name: _shown(view, getattr(visit, name)) for name in ("x_t", "x_0_hat")}}
-                    for visit in walked[max(0, i + 1 - len(step.weights.x_0_hat)) : i][::-1]
+                    for visit in walked[max(0, i + 1 - len(step.weights[0])) : i][::-1]
                 ],
                 "in_user_units": {
                     "x_t": row_record(model, step.x_t.double().numpy()),

@@ -9,19 +9,25 @@ import torch
 from scipy.integrate import solve_ivp
 
 from backwalk.diffusion import (
-    GaussianChain,
     GaussianDenoiser,
     NoiseSchedule,
     beta_tilde_variance,
     beta_variance,
     denoise_at_time,
-    optimal_variance,
     x_0_from_v,
 )
 from backwalk.errors import InvalidInput
-from backwalk.sampling import Ancestral, Ddim, DpmSolver, Multistep, StochasticMultistep, walk_back
-from backwalk.sampling.multistep import _integration_weights, _turn
-from backwalk.sampling.steps import Visit
+from backwalk.sampling import (
+    Ancestral,
+    Ddim,
+    DpmSolver,
+    Multistep,
+    StochasticMultistep,
+    Visit,
+    mean_weights,
+    walk_back,
+)
+from backwalk.sampling.solvers import integration_weights, turn
 from backwalk.streams import Stream
 
 MEAN = torch.tensor([0.5, -1.0], dtype=torch.float64)
@@ -47,7 +53,7 @@ def even(n_steps):
     return NoiseSchedule.log_snr_uniform(n_steps, log_snr_max=6.0, log_snr_min=-8.0)
 
 
-def generated(step, schedule, *, to=0, start=STANDARD):
+def generated(solver, schedule, *, to=0, start=STANDARD):
     """Return mean and covariance of x_`to` that a solver makes of N(*start), from its map of points and of noises.
 
     Rows 0..2 tell the map of x_N; rows 3t..3t + 2 start at 0 and meet noise at step t alone.
@@ -61,35 +67,22 @@ def generated(step, schedule, *, to=0, start=STANDARD):
         eps[3 * t : 3 * t + 3] = CORNERS
         return eps
 
-    end = next(state.x_t for state in walk_back(PERFECT, schedule, step, x_N, noise=noise) if state.t == to)
+    end = next(state.x_t for state in walk_back(PERFECT, schedule, solver, x_N, noise=noise) if state.t == to)
     gains = (end.reshape(n + 1, 3, 2)[:, 1:] - end.reshape(n + 1, 3, 2)[:, :1]).mT
-    gains = gains if step.is_stochastic else gains[:1]
+    gains = gains if solver.sigma(2, schedule) > 0.0 else gains[:1]
     mean, covariance = start
     return end[0] + gains[0] @ mean, gains[0] @ covariance @ gains[0].mT + (gains[1:] @ gains[1:].mT).sum(0)
+
+
+def after(solver, visits, t, schedule, eps):
+    """Return x_{t-1}."""
+    mean, sigma = solver.step(visits, t, schedule)
+    return mean + sigma * eps
 
 
 def marginal(schedule, t):
     a_sq = schedule.alpha_bar[t]
     return a_sq.sqrt() * MEAN, a_sq * COVARIANCE + schedule.one_minus_alpha_bar[t] * EYE
-
-
-@pytest.mark.parametrize("variance", ["beta", "beta_tilde", "optimal"])
-def test_ancestral_sampling_generates_the_chain_s_density(schedule, variance):
-    error = torch.linspace(0, 0.4, schedule.n_steps + 1, dtype=torch.float64)
-    sigma_sq = {
-        "beta": beta_variance(schedule),
-        "beta_tilde": beta_tilde_variance(schedule),
-        "optimal": optimal_variance(schedule, error),
-    }[variance]
-    chain = GaussianChain(MEAN, COVARIANCE, schedule, sigma_sq)
-    for ours, theirs in zip(generated(Ancestral(sigma_sq), schedule), chain.generated_marginal(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-11)
-
-
-def test_ddim_generates_its_closed_form(schedule):
-    chain = GaussianChain(MEAN, COVARIANCE, schedule, schedule.beta)
-    for ours, theirs in zip(generated(Ddim(), schedule), chain.ddim_marginal(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
 
 
 def test_ddim_with_eta_1_is_the_ancestral_step_with_beta_tilde(schedule):
@@ -98,7 +91,8 @@ def test_ddim_with_eta_1_is_the_ancestral_step_with_beta_tilde(schedule):
     for t in range(1, schedule.n_steps + 1):
         x_0_hat = denoise_at_time(PERFECT, x_t, t, schedule)
         torch.testing.assert_close(
-            Ddim(eta=1.0)([Visit(x_t, x_0_hat)], t, schedule, eps), ancestral([Visit(x_t, x_0_hat)], t, schedule, eps)
+            after(Ddim(eta=1.0), [Visit(x_t, x_0_hat)], t, schedule, eps),
+            after(ancestral, [Visit(x_t, x_0_hat)], t, schedule, eps),
         )
 
 
@@ -110,13 +104,13 @@ def test_ddim_trades_eps_theta_for_fresh_noise_of_variance_eta_squared_beta_tild
         eps_theta = (x_t - ab[t].sqrt() * x_0_hat) / (1 - ab[t]).sqrt()
         kept = (1 - ab[t - 1] - sigma_sq).sqrt() * eps_theta
         torch.testing.assert_close(
-            Ddim(eta)([Visit(x_t, x_0_hat)], t, schedule, eps),
+            after(Ddim(eta), [Visit(x_t, x_0_hat)], t, schedule, eps),
             ab[t - 1].sqrt() * x_0_hat + kept + sigma_sq.sqrt() * eps,
         )
 
 
 @pytest.mark.parametrize(
-    "step",
+    "solver",
     [
         Ddim(),
         Ddim(0.5),
@@ -129,12 +123,12 @@ def test_ddim_trades_eps_theta_for_fresh_noise_of_variance_eta_squared_beta_tild
     ],
     ids=str,
 )
-def test_every_solver_converges_to_the_data(step):
+def test_every_solver_converges_to_the_data(solver):
     """From q(x_N), as no solver mends a wrong start, to q(x_1), as the last step gives a mean of x_0 and not a draw."""
     errors = []
     for n_steps in (100, 200, 400):
         schedule = even(n_steps)
-        mean, covariance = generated(step, schedule, to=1, start=marginal(schedule, n_steps))
+        mean, covariance = generated(solver, schedule, to=1, start=marginal(schedule, n_steps))
         mean_1, covariance_1 = marginal(schedule, 1)
         errors.append(float(torch.cat([(mean - mean_1).flatten(), (covariance - covariance_1).flatten()]).abs().max()))
     for coarse, fine in pairwise(errors):
@@ -154,8 +148,8 @@ def test_integration_weights_keep_their_digits_near_pure_noise():
     places = (0.5 * schedule.log_snr).tolist()
     for t in range(2, schedule.n_steps - 1, 7):
         for end, start, *others in (places[t - 1 : t + 2], places[t : t + 3]):
-            h = _turn(start, end)
-            weights = _integration_weights([h, 0.0, *(_turn(start, other) for other in others)], h)
+            h = turn(start, end)
+            weights = integration_weights((h, 0.0, *(turn(start, other) for other in others)), h)
             assert sum(weights) == pytest.approx(h, rel=1e-12)
             assert max(map(abs, weights)) < 3 * abs(h)
 
@@ -164,28 +158,33 @@ def test_turns_are_differences_of_angles():
     places = [-math.inf, -3.0, -0.2, 0.0, 1.5, 4.0]
     for start in places:
         for end in places:
-            assert _turn(start, end) == pytest.approx(
-                math.atan(math.exp(-end)) - math.atan(math.exp(-start)), abs=1e-15
-            )
+            assert turn(start, end) == pytest.approx(math.atan(math.exp(-end)) - math.atan(math.exp(-start)), abs=1e-15)
 
 
-@pytest.mark.parametrize("step", [Multistep(), StochasticMultistep(0.0), StochasticMultistep()], ids=str)
-def test_far_beyond_pure_noise_weights_are_those_of_the_limit(step):
+@pytest.mark.parametrize("solver", [Multistep(), StochasticMultistep(0.0), StochasticMultistep()], ids=str)
+def test_far_beyond_pure_noise_weights_are_those_of_the_limit(solver):
     """At levels around 1e18, all of whose angles round to pi / 2, theta is pi / 2 - 1 / s: a straight line in 1 / s."""
-    far = step.weights(2, NoiseSchedule.from_noise_levels(torch.tensor([1e18, 2e18, 4e18], dtype=torch.float64)), 2)
-    near = step.weights(2, NoiseSchedule.from_noise_levels(torch.tensor([1e5, 2e5, 4e5], dtype=torch.float64)), 2)
-    assert far.eps == pytest.approx(near.eps, rel=1e-9)
-    scaled = [weight * level for level, found in ((1e18, far), (1e5, near)) for weight in found.x_0_hat]
+    far, near = (
+        NoiseSchedule.from_noise_levels(level * torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
+        for level in (1e18, 1e5)
+    )
+    assert solver.sigma(2, far) == pytest.approx(solver.sigma(2, near), rel=1e-9)
+    scaled = [
+        level * weight
+        for level, schedule in ((1e18, far), (1e5, near))
+        for weight in mean_weights(solver, 2, schedule, 2)[1]
+    ]
     assert scaled[:2] == pytest.approx(scaled[2:], rel=1e-4)
 
 
 def test_without_noise_a_chain_from_noise_alone_is_the_ode_s():
     """The first step's h is infinite, and 0 times it should forget nothing."""
     schedule = SCHEDULES["zero terminal SNR"]
-    first = StochasticMultistep(0.0).weights(schedule.n_steps, schedule, 1)
-    assert first.x_t[0] == pytest.approx(math.sqrt(schedule.one_minus_alpha_bar[-2]), rel=1e-12)
-    assert first.x_0_hat[0] == pytest.approx(math.sqrt(schedule.alpha_bar[-2]), rel=1e-12)
-    assert first.eps == 0.0
+    solver = StochasticMultistep(0.0)
+    x_t, x_0_hat = mean_weights(solver, schedule.n_steps, schedule, 1)
+    assert x_t[0] == pytest.approx(math.sqrt(schedule.one_minus_alpha_bar[-2]), rel=1e-12)
+    assert x_0_hat[0] == pytest.approx(math.sqrt(schedule.alpha_bar[-2]), rel=1e-12)
+    assert solver.sigma(schedule.n_steps, schedule) == 0.0
 
 
 @pytest.mark.parametrize("noise", [-0.1, math.inf, math.nan])
@@ -194,7 +193,7 @@ def test_a_noise_that_is_none_is_refused(noise):
         StochasticMultistep(noise)
 
 
-def flow_error(step, n_steps):
+def flow_error(solver, n_steps):
     """Return how far a solver's map from x_N to x_1 is from the ODE's, (C_1 / C_N)^(1/2) about the means."""
     schedule = even(n_steps)
     (mean_1, c_1), (mean_N, c_N) = marginal(schedule, 1), marginal(schedule, n_steps)
@@ -203,21 +202,21 @@ def flow_error(step, n_steps):
     torch.testing.assert_close(axes.abs(), axes_N.abs())
     root = axes @ torch.diag((values / torch.linalg.eigvalsh(c_N)).sqrt()) @ axes.T
     exact = mean_1 + (CORNERS - mean_N) @ root
-    states = list(walk_back(PERFECT, schedule, step, CORNERS, noise=lambda _: CORNERS))
+    states = list(walk_back(PERFECT, schedule, solver, CORNERS, noise=lambda _: CORNERS))
     return float((states[-2].x_t - exact).abs().max())
 
 
 @pytest.mark.parametrize(
-    ("step", "order"), [(Ddim(), 1), (DpmSolver(), 2), (StochasticMultistep(0.0), 2), (Multistep(), 3)], ids=str
+    ("solver", "order"), [(Ddim(), 1), (DpmSolver(), 2), (StochasticMultistep(0.0), 2), (Multistep(), 3)], ids=str
 )
-def test_order_of_convergence(step, order):
-    errors = [flow_error(step, n_steps) for n_steps in (101, 201, 401)]
+def test_order_of_convergence(solver, order):
+    errors = [flow_error(solver, n_steps) for n_steps in (101, 201, 401)]
     for coarse, fine in pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.25)
 
 
 def test_more_order_is_less_error_at_ten_evaluations():
-    errors = [flow_error(step, 10) for step in (Ddim(), DpmSolver(), Multistep())]
+    errors = [flow_error(solver, 10) for solver in (Ddim(), DpmSolver(), Multistep())]
     assert errors[0] > errors[1] > errors[2]
 
 
@@ -232,8 +231,9 @@ def test_more_order_is_less_error_at_ten_evaluations():
 )
 def test_the_last_step_returns_x_0_hat_without_noise(make, schedule):
     x_t, x_0_hat = STREAM.child("x").normal(0, 5, 2), STREAM.child("hat").normal(0, 5, 2)
-    got = make(schedule)([Visit(x_t, x_0_hat), Visit(x_0_hat, x_t)], 1, schedule, None)
-    torch.testing.assert_close(got, x_0_hat, rtol=1e-12, atol=1e-12)
+    mean, sigma = make(schedule).step([Visit(x_t, x_0_hat), Visit(x_0_hat, x_t)], 1, schedule)
+    assert torch.equal(mean, x_0_hat)
+    assert sigma == 0.0
 
 
 def test_multistep_makes_the_last_step_again_and_then_the_next():
@@ -254,7 +254,7 @@ def test_multistep_makes_the_last_step_again_and_then_the_next():
         for k, x_t in enumerate([predicted, before, STREAM.child("x").normal(0, 1, 1)])
     ]
     expected = corrected + integral(phi[1:3], v[:2], phi[1], phi[0])
-    torch.testing.assert_close(Multistep()(visits, 4, schedule, None), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(Multistep().mean(visits, 4, schedule), expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5, 1.0])
@@ -265,9 +265,10 @@ def test_a_share_of_noise_keeps_the_marginals_of_a_single_point(noise):
         (a_s, b_s), (a_t, b_t) = (
             (math.sqrt(schedule.alpha_bar[k]), math.sqrt(schedule.one_minus_alpha_bar[k])) for k in (t - 1, t)
         )
-        weights = StochasticMultistep(noise).weights(t, schedule, min(2, 10 - t))
-        assert weights.x_t[0] * a_t + sum(weights.x_0_hat) == pytest.approx(a_s, rel=1e-12)
-        assert (weights.x_t[0] * b_t) ** 2 + weights.eps**2 == pytest.approx(b_s**2, rel=1e-12)
+        solver = StochasticMultistep(noise)
+        x_t, x_0_hat = mean_weights(solver, t, schedule, min(2, 10 - t))
+        assert x_t[0] * a_t + sum(x_0_hat) == pytest.approx(a_s, rel=1e-12)
+        assert (x_t[0] * b_t) ** 2 + solver.sigma(t, schedule) ** 2 == pytest.approx(b_s**2, rel=1e-12)
 
 
 @pytest.mark.parametrize("n_steps", [3, 8, 2_000])
@@ -290,11 +291,4 @@ def test_a_share_of_noise_is_exact_where_x_0_hat_is_straight_in_the_angle(noise,
             for x_t, place in ((0.7, start), (9.0, before))
         ]
         expected = solve_ivp(slope, (start, end), [0.7], method="DOP853", rtol=1e-12, atol=1e-12).y[0, -1]
-        got = StochasticMultistep(noise)(visits, t, schedule, torch.zeros(1, dtype=torch.float64))
-        assert float(got) == pytest.approx(expected, rel=1e-8)
-
-
-@pytest.mark.parametrize("step", [Ancestral(beta_variance(even(5))), Ddim(1.0), StochasticMultistep()])
-def test_noise_that_is_needed_is_asked_for(step):
-    with pytest.raises(InvalidInput, match="eps should be given"):
-        step([Visit(CORNERS, CORNERS)], 3, even(5), None)
+        assert float(StochasticMultistep(noise).mean(visits, t, schedule)) == pytest.approx(expected, rel=1e-8)

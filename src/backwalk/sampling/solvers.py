@@ -1,0 +1,400 @@
+"""Solvers, one class each: how x_{t-1} follows from x_t and from the denoiser's estimate there.
+
+Every solver's step is x_{t-1} = mean + sigma eps. The mean is a formula in the points that the chain has visited and
+the estimates x_0_hat there, newest first, and sigma is 0 where the solver is deterministic. A short chain is a respaced
+schedule, so a step goes from t to t - 1 in all of them. In the last step, t = 1, every solver returns x_0_hat.
+
+Below, x_t = a_t x_0 + b_t eps with a = sqrt(alpha_bar) and b = sqrt(1 - alpha_bar); s stands for t - 1;
+lambda = ln(a / b) = log_snr / 2 and h = lambda_s - lambda_t; theta = arctan(b / a) is the angle.
+
+A solver is a subclass of `Solver` with a `name`, under which it registers itself in `SOLVERS`. The class also states
+which steps of a chain it visits, its default number of evaluations, and its options. A new solver needs nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.polynomial import Polynomial
+from scipy.integrate import fixed_quad
+from torch import Tensor
+
+from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import InvalidInput
+from backwalk.limits import is_number
+from backwalk.sampling.times import angle_places, karras_times, spread_times
+
+USUAL_EVALUATIONS = 20
+
+SOLVERS: dict[str, type[Solver]] = {}
+"""The solvers by name."""
+
+
+class Visit(NamedTuple):
+    """A point of the chain and the denoiser's estimate there, each (n, d)."""
+
+    x_t: Tensor
+    x_0_hat: Tensor
+
+
+class Solver(ABC):
+    """The base of the solvers: a subclass has a `name` and a `mean`, and a `sigma` if it adds noise."""
+
+    name: ClassVar[str]
+    default_evaluations: ClassVar[int | None] = USUAL_EVALUATIONS  # None: one per step of the chain
+    takes_eta: ClassVar[bool] = False
+    fits_times: ClassVar[bool] = False  # whether a model fits the visited steps to its denoiser
+    needs_student: ClassVar[bool] = False  # whether the denoiser is the model's student
+    draws_from: ClassVar[str] = "an approximation of the probability-flow ODE's model"
+    n_visits: ClassVar[int] = 1  # that a step uses, the newest included
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" in vars(cls):
+            SOLVERS[cls.name] = cls
+
+    @classmethod
+    def make(cls, sigma_sq: Tensor, eta: float) -> Self:
+        """Return the solver for a chain with reverse variances `sigma_sq`, (n_steps + 1,), and a sampler's `eta`."""
+        del sigma_sq, eta
+        return cls()
+
+    @classmethod
+    def checked_evaluations(cls, k: int | None) -> int | None:
+        """Return the number of evaluations per row, the default for None. Raises InvalidInput for others."""
+        return cls.default_evaluations if k is None else k
+
+    @classmethod
+    def times(cls, schedule: NoiseSchedule, k: int | None) -> list[int]:
+        """Return the k steps of a chain that are visited, or all: increasing, ending at n_steps."""
+        n = schedule.n_steps
+        return list(range(1, n + 1)) if k is None or k >= n else cls.few_times(schedule, k)
+
+    @classmethod
+    def few_times(cls, schedule: NoiseSchedule, k: int) -> list[int]:
+        """Return k < n_steps of a chain's steps, increasing, ending at n_steps."""
+        return karras_times(schedule, k)
+
+    @classmethod
+    def source(cls, k: int, n: int, eta: float) -> str:
+        """Return in words which model rows are drawn from, by k of a chain's n steps."""
+        del k, n, eta
+        return cls.draws_from
+
+    def step(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> tuple[Tensor, float]:
+        """Return the mean of x_{t-1}, (n, d), and the factor sigma of its noise, from the visits at t, t + 1, ..."""
+        if t == 1:
+            return visits[0].x_0_hat, 0.0
+        return self.mean(visits, t, schedule), self.sigma(t, schedule)
+
+    @abstractmethod
+    def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
+        """Return the mean of x_{t-1}, (n, d), for t >= 2: linear in the points and estimates."""
+
+    def sigma(self, t: int, schedule: NoiseSchedule) -> float:
+        """Return the standard deviation of the noise in x_{t-1}, for t >= 2."""
+        del t, schedule
+        return 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Ancestral(Solver):
+    """x_s = mu_theta + sigma_t eps, a draw from p_theta(x_{t-1} | x_t).
+
+    `sigma_sq` is (n_steps + 1,). Source: Ho et al. 2020, Algorithm 2.
+    """
+
+    sigma_sq: Tensor
+    name = "ancestral"
+    default_evaluations = None
+
+    @classmethod
+    def make(cls, sigma_sq: Tensor, eta: float) -> Self:
+        """Return the solver with these reverse variances."""
+        del eta
+        return cls(sigma_sq)
+
+    @classmethod
+    def source(cls, k: int, n: int, eta: float) -> str:
+        """Return in words which model rows are drawn from."""
+        del eta
+        if k < n:
+            return f"{_shorter_chain(k)} with its own reverse variances, without the decoder's noise"
+        return "the chain p_theta of the bound, without the decoder's noise"
+
+    def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
+        """Return mu_theta, the mean of q(x_{t-1} | x_t, x_0) at x_0_hat. Source: Ho et al. 2020, Eq. 7."""
+        x_t, x_0_hat = visits[0]
+        return float(schedule.x_t_weight[t]) * x_t + float(schedule.x_0_weight[t]) * x_0_hat
+
+    def sigma(self, t: int, schedule: NoiseSchedule) -> float:
+        """Return sigma_t."""
+        del schedule
+        return math.sqrt(float(self.sigma_sq[t]))
+
+
+@dataclass(frozen=True)
+class Ddim(Solver):
+    """x_s = a_s x_0_hat + sqrt(b_s^2 - sigma^2) eps_theta + sigma eps, with sigma^2 = eta^2 beta_tilde_t.
+
+    eta = 0 is deterministic: an Euler step of the probability-flow ODE in the noise level b / a, where it reads
+    d(x_t / a) / d(b / a) = eps_theta. eta = 1 is the ancestral step with beta_tilde. Raises InvalidInput for an eta
+    outside [0, 1]. Source: Song, Meng & Ermon 2021 (DDIM), Eq. 12 and 16.
+    """
+
+    eta: float = 0.0
+    name = "ddim"
+    takes_eta = True
+
+    def __post_init__(self) -> None:
+        check_eta(self.eta)
+
+    @classmethod
+    def make(cls, sigma_sq: Tensor, eta: float) -> Self:
+        """Return the solver with this eta."""
+        del sigma_sq
+        return cls(eta)
+
+    @classmethod
+    def source(cls, k: int, n: int, eta: float) -> str:
+        """Return in words which model rows are drawn from."""
+        if eta == 0.0:
+            return super().source(k, n, eta)
+        if eta < 1.0:
+            return "DDIM's own chain, a model between beta_tilde's and the probability-flow ODE's"
+        chain = "the chain" if k == n else _shorter_chain(k)
+        return f"{chain} with the reverse variance beta_tilde, without the decoder's noise"
+
+    def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
+        """Return a_s x_0_hat + sqrt(b_s^2 - sigma^2) eps_theta, with eps_theta = (x_t - a_t x_0_hat) / b_t."""
+        x_t, x_0_hat = visits[0]
+        (a_s, b_s), (a_t, b_t) = signal_and_noise(schedule, t - 1), signal_and_noise(schedule, t)
+        eps_theta = (x_t - a_t * x_0_hat) / b_t
+        return a_s * x_0_hat + math.sqrt(max(b_s**2 - self.sigma(t, schedule) ** 2, 0.0)) * eps_theta
+
+    def sigma(self, t: int, schedule: NoiseSchedule) -> float:
+        """Return eta sqrt(beta_tilde_t)."""
+        return self.eta * math.sqrt(float(schedule.beta_tilde[t]))
+
+
+@dataclass(frozen=True)
+class Distilled(Ddim):
+    """One step from x_N to the x_0 that a student returns; see `backwalk.distillation`."""
+
+    name = "distilled"
+    default_evaluations = 1
+    takes_eta = False
+    needs_student = True
+    draws_from = "the student's map, an approximation of the probability-flow ODE's model"
+
+    @classmethod
+    def checked_evaluations(cls, k: int | None) -> int | None:
+        """Return 1. Raises InvalidInput for other numbers."""
+        if k not in (None, 1):
+            raise InvalidInput(
+                f'n_evaluations should be 1 or None for "{cls.name}", but got {k}: for more, take another solver.'
+            )
+        return cls.default_evaluations
+
+    @classmethod
+    def times(cls, schedule: NoiseSchedule, k: int | None) -> list[int]:
+        """Return the last step of the chain."""
+        del k
+        return [schedule.n_steps]
+
+
+@dataclass(frozen=True)
+class DpmSolver(Solver):
+    """DPM-Solver++(2M): the exponential integrator in lambda, with the denoiser extrapolated from two steps.
+
+    x_s = (b_s / b_t) x_t + a_s (1 - e^{-h}) D with D = D_t + (D_t - D_{t+1}) / (2r), where D_t is x_0_hat at t and
+    r = h_{t+1} / h; in the first step D = D_t. Source: Lu et al. 2022, "DPM-Solver++".
+    """
+
+    name = "dpm++2m"
+    n_visits = 2
+
+    def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
+        """Return x_s."""
+        (a_s, b_s), (_, b_t), h = signal_and_noise(schedule, t - 1), signal_and_noise(schedule, t), _rise(schedule, t)
+        x_t, estimate = visits[0]
+        if len(visits) > 1:
+            r = _rise(schedule, t + 1) / h
+            estimate = estimate + (estimate - visits[1].x_0_hat) / (2.0 * r)
+        return b_s / b_t * x_t - a_s * math.expm1(-h) * estimate
+
+
+@dataclass(frozen=True)
+class Multistep(Solver):
+    """Adams' methods for the probability-flow ODE, in the angle theta: predict, then correct.
+
+    With x_t = cos(theta) x_0 + sin(theta) eps the ODE reads dx / dtheta = v, and v is 0 where data of unit variance
+    stay as they are. It is smooth, and theta runs from pi / 2 (noise alone) to 0 (clean data), so few steps suffice:
+    x_s = x_t + int v dtheta, with v the straight line through its last two values (Bashforth). Once v is known at the
+    end of a step, the step is repeated with the parabola through it and the two values before (Moulton), at no further
+    evaluation: the order becomes 3. (Predicting by the parabola as well is better on smooth paths and worse where paths
+    diverge.)
+
+    Source: Salimans & Ho 2022 for v and the angle; Zhao et al. 2023 for correcting with the evaluation at hand.
+    """
+
+    name = "multistep"
+    fits_times = True
+    n_visits = 3
+
+    def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
+        """Return x_s, with v = (a x_t - x_0_hat) / b at every visit."""
+        places = [half_log_snr(schedule, t + k) for k in range(len(visits))]
+        scales = [signal_and_noise(schedule, t + k) for k in range(len(visits))]
+        v = [(a * x_t - x_0_hat) / b for (x_t, x_0_hat), (a, b) in zip(visits, scales, strict=True)]
+
+        def integral(v: Sequence[Tensor], at: Sequence[float], start: float, end: float) -> Tensor:
+            """Return int v dtheta from `start` to `end` for the polynomial through values v at places `at`."""
+            weights = integration_weights(tuple(turn(start, place) for place in at), turn(start, end))
+            return sum((weight * value for weight, value in zip(weights, v, strict=True)), torch.zeros(()).to(v[0]))
+
+        x_t = visits[0].x_t
+        if len(visits) > 1:  # the step that led here was predicted without v_t: make it again
+            x_t = x_t + integral(v, places, *places[1::-1]) - integral(v[1:], places[1:], *places[1::-1])
+        return x_t + integral(v[:2], places[:2], places[0], half_log_snr(schedule, t - 1))
+
+
+@dataclass(frozen=True)
+class StochasticMultistep(Solver):
+    """Adams' method for a reverse SDE, of second order in the moments, with the denoiser extrapolated in the angle.
+
+    There is a reverse SDE for each `noise` >= 0, the variance of its fresh noise relative to Song's; 0 is the
+    probability-flow ODE. All have q's marginals. Noise reduces the effect of earlier errors, but needs more steps. With
+    r = 1 + noise,
+
+        x_s = (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-r h}) D + b_s sqrt(1 - e^{-2 noise h}) eps,
+
+    where D is the mean of x_0_hat over the step, weighted by e^{-r (lambda_s - lambda)}: of the straight line in theta
+    through the last two estimates, and of the last one alone in the first step. (A line in lambda would extrapolate
+    too far, as steps at both ends of the chain are long in lambda.)
+
+    Raises InvalidInput for a noise that is negative or not finite. Source: Xue et al. 2023, "SA-Solver", but for the
+    angle.
+    """
+
+    noise: float = 0.5
+    name = "multistep-sde"
+    n_visits = 2
+    draws_from = "an approximation of the reverse SDE's model, with half of its noise"
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.noise < math.inf:
+            raise InvalidInput(
+                f"noise should be finite and >= 0, but got {self.noise!r}: 0 is the ODE, 0.5 the usual share."
+            )
+
+    @classmethod
+    def few_times(cls, schedule: NoiseSchedule, k: int) -> list[int]:
+        """Return k times even in arctan(s)^0.4 of the noise level s."""
+        return spread_times(angle_places(schedule), k)
+
+    def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
+        """Return (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-r h}) D."""
+        (a_s, b_s), (_, b_t), h = signal_and_noise(schedule, t - 1), signal_and_noise(schedule, t), _rise(schedule, t)
+        x_t, estimate = visits[0]
+        r = 1.0 + self.noise
+        if len(visits) > 1:
+            here, before = half_log_snr(schedule, t), half_log_snr(schedule, t + 1)
+            share = _mean_turn(here, h, r) / turn(before, here)
+            estimate = estimate + share * (estimate - visits[1].x_0_hat)
+        return b_s / b_t * math.exp(-self._noise_times(h)) * x_t - a_s * math.expm1(-r * h) * estimate
+
+    def sigma(self, t: int, schedule: NoiseSchedule) -> float:
+        """Return b_s sqrt(1 - e^{-2 noise h})."""
+        _, b_s = signal_and_noise(schedule, t - 1)
+        return b_s * math.sqrt(-math.expm1(-2.0 * self._noise_times(_rise(schedule, t))))
+
+    def _noise_times(self, h: float) -> float:
+        return self.noise * h if self.noise else 0.0  # h may be infinite
+
+
+def mean_weights(solver: Solver, t: int, schedule: NoiseSchedule, n_visits: int) -> tuple[list[float], list[float]]:
+    """Return the factors of each visit's x_t and x_0_hat in a solver's mean, newest first.
+
+    As the mean is linear, they are its values for unit vectors.
+
+    >>> schedule = NoiseSchedule.linear(10)
+    >>> x_t, x_0_hat = mean_weights(Ddim(eta=1.0), 5, schedule, 1)
+    >>> round(x_t[0] / float(schedule.x_t_weight[5]), 6), round(x_0_hat[0] / float(schedule.x_0_weight[5]), 6)
+    (1.0, 1.0)
+    """
+    units = torch.eye(2 * n_visits, dtype=torch.float64)
+    visits = [Visit(units[k], units[n_visits + k]) for k in range(n_visits)]
+    weights = solver.step(visits, t, schedule)[0].tolist()
+    return weights[:n_visits], weights[n_visits:]
+
+
+def check_eta(eta: float) -> None:
+    """Raise InvalidInput unless eta, the share of fresh noise in a DDIM step, lies in [0, 1]."""
+    if not is_number(eta) or not 0.0 <= eta <= 1.0:
+        raise InvalidInput(f"eta should lie in [0, 1], but got {eta!r}: 0 adds no noise, 1 that of beta_tilde.")
+
+
+def signal_and_noise(schedule: NoiseSchedule, t: int) -> tuple[float, float]:
+    """Return a and b at step t."""
+    return math.sqrt(float(schedule.alpha_bar[t])), math.sqrt(float(schedule.one_minus_alpha_bar[t]))
+
+
+def half_log_snr(schedule: NoiseSchedule, t: int) -> float:
+    """Return lambda at step t."""
+    return 0.5 * float(schedule.log_snr[t])
+
+
+def turn(start: float, end: float) -> float:
+    """Return theta(end) - theta(start), both given as lambda.
+
+    The difference of the angles themselves would lose its digits where both are nearly pi / 2.
+    """
+    if start == -math.inf or end == -math.inf:
+        return math.atan(math.exp(start)) - math.atan(math.exp(end))
+    return math.atan(math.sinh(0.5 * (start - end)) / math.cosh(0.5 * (start + end)))
+
+
+@lru_cache(maxsize=4096)  # all tiles of rows share them
+def integration_weights(nodes: tuple[float, ...], h: float) -> tuple[float, ...]:
+    """Return the w with sum_k w_k f(nodes[k]) = int f from 0 to h, exact for the polynomial through the nodes.
+
+    They are computed on u = node / h, as powers of small nodes would cancel.
+    """
+    places = [node / h for node in nodes]
+    weights = []
+    for k, place in enumerate(places):
+        basis = Polynomial([1.0])
+        for other in (*places[:k], *places[k + 1 :]):
+            basis *= Polynomial([-other, 1.0]) / (place - other)
+        weights.append(h * float(basis.integ()(1.0)))
+    return tuple(weights)
+
+
+@lru_cache(maxsize=4096)
+def _mean_turn(start: float, h: float, rate: float) -> float:
+    """Return the mean of theta - theta(start) over a step of h in lambda, weighted by e^{-rate (lambda_s - lambda)}."""
+
+    def weighted(u: np.ndarray) -> np.ndarray:
+        turned = np.arctan(np.sinh(-0.5 * u) / np.cosh(start + 0.5 * u))
+        product: np.ndarray = turned * np.exp(-rate * (h - u))
+        return product
+
+    integral, _ = fixed_quad(weighted, 0.0, h, n=24)
+    return rate * float(integral) / -math.expm1(-rate * h)
+
+
+def _rise(schedule: NoiseSchedule, t: int) -> float:
+    """Return h, by which lambda rises in the step from t to t - 1."""
+    return half_log_snr(schedule, t - 1) - half_log_snr(schedule, t)
+
+
+def _shorter_chain(k: int) -> str:
+    return f"a shorter chain of {k:,} step{'s' * (k > 1)}"
