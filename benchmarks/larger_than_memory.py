@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from backwalk import Diffusion
-from backwalk.atomic_files import whole_file
 from backwalk.datasets import curved_chain
+from backwalk.files import atomic_write
 from backwalk.streams import Stream
 from backwalk.table import read_within
 from benchmarks.draws import Results
@@ -79,7 +79,7 @@ def write_files(folder: Path, n_rows: int) -> None:
         if path.exists():
             continue
         with (
-            whole_file(path) as file,
+            atomic_write(path) as file,
             pa.parquet.ParquetWriter(file, _frame(0, 1, 0).schema, use_dictionary=False) as writer,
         ):
             for start in range(first, stop, ROWS_A_PIECE):

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from backwalk.atomic_files import whole_file
+from backwalk.files import atomic_write
 
 PACKAGES = (
     "backwalk",
@@ -102,7 +102,7 @@ class Store:
     def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = csv_text(rounded({"machine": self.machine, "results": self.results}))
-        with whole_file(self.path, overwrite=True) as file:
+        with atomic_write(self.path, overwrite=True) as file:
             file.write(text.encode())
 
 

@@ -20,7 +20,7 @@ from backwalk.table import as_table, read_table, write_table
 from backwalk.training.checkpoint import checkpoint_step
 from soak.campaign import outcome_of
 from soak.children import forked, left
-from soak.material import appeared, bits, estimator, fitted, listing, note_first_step, notebook, rows
+from soak.material import appeared, bits, estimator, fitted, note_first_step, notebook, rows
 
 _MODELS: list[Callable[[], Diffusion]] = [
     estimator,
@@ -40,29 +40,28 @@ def fits(n: int, seed: int, folder: Path) -> Iterator[str]:
     while kills < n:
         place = folder / str(trial)
         place.mkdir()
-        which, suffix = trial % len(_MODELS), (".safetensors", "")[trial % 2]
+        which = trial % len(_MODELS)
         trial += 1
         wanted = min(int(rng.integers(1, _MOST_KILLS + 1)), n - kills)
         struck, outcomes = 0, []
         while struck < wanted:
             begun = (kills + struck) % 4 != 3
-            pid = forked(partial(_fit, which, place, f"m{suffix}"), place / "log")
+            pid = forked(partial(_fit, which, place, "m"), place / "log")
             if begun:
                 appeared(place / "c", pid)
             time.sleep(rng.uniform(0.0, 1.1 * _seconds(which)))
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 assert status == 0, f"a fit ended by itself with {os.waitstatus_to_exitcode(status)}"
-                for path in place.glob("m*"):  # it was done before the blow: begin anew
-                    _remove(path)
-                _remove(place / "c")
+                for name in ("m", "c"):  # it was done before the blow: begin anew
+                    (place / name).unlink(missing_ok=True)
                 continue
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             struck += 1
-            outcomes.append(outcome_of(partial(_whole, place, f"m{suffix}", begun)))
+            outcomes.append(outcome_of(partial(_whole, place, "m", begun)))
         kills += struck
-        outcomes[-1] = outcomes[-1] or outcome_of(partial(_goes_on, which, place, f"m{suffix}"))
+        outcomes[-1] = outcomes[-1] or outcome_of(partial(_goes_on, which, place, "m"))
         yield from outcomes
 
 
@@ -134,7 +133,7 @@ def _whole(place: Path, name: str, begun: bool) -> None:
     assert (place / "c").exists() or not begun, "no checkpoint"
     if (place / "c").exists():
         assert checkpoint_step(place / "c") >= 1
-    if (place / name).is_file() or (place / name / "model.json").exists():
+    if (place / name).is_file():
         load(place / name)
 
 
@@ -149,7 +148,6 @@ def _goes_on(which: int, place: Path, name: str) -> None:
         assert step == model[-2]["n_steps"], "it took no step, and was not done"
     _equal(load(place / name), model)
     assert Diffusion.load(place / name, device="cpu").sample(100, random_state=1).tobytes() == sample
-    assert not [each for each in listing(place) if each.endswith(".part")], "litter"
 
 
 def _command_goes_on(command: list[str], output: Path, checkpoint: Path, status: int, whole: Any) -> None:
@@ -162,7 +160,6 @@ def _command_goes_on(command: list[str], output: Path, checkpoint: Path, status:
             again = subprocess.run(command, check=False, capture_output=True, text=True)
             assert again.returncode == 0, again.stderr[-300:]
     _equal(load(output), whole)
-    assert not [path.name for path in output.parent.glob(f".{output.name}.*")], "litter"
 
 
 def _equal(found: Any, expected: Any) -> None:
@@ -203,12 +200,3 @@ def _old_or_new(path: Path, old: np.ndarray, status: int | None) -> None:
 def _new() -> np.ndarray:
     sample: np.ndarray = fitted().sample(3000, random_state=1, n_evaluations=2)
     return sample
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        for part in path.iterdir():
-            part.unlink()
-        path.rmdir()
-    else:
-        path.unlink(missing_ok=True)

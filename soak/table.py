@@ -127,9 +127,7 @@ CAMPAIGNS = [
     Campaign("kill -9", "fits with checkpoints, killed at random up to three times", _KILLED, kills.fits, 300, 6),
     Campaign("kill -9", "real `backwalk fit` processes, continued by --resume", _KILLED, kills.commands, 10, 0),
     Campaign("kill -9", "rows drawn and written over a file", "the old rows or the new, whole", kills.samples, 100, 6),
-    Campaign(
-        "kill -9", "writers of a model's folder", "one whole model; the next save clears up", writers.killed, 100, 10
-    ),
+    Campaign("kill -9", "writers of a model", "one whole model", writers.killed, 100, 10),
     Campaign("disk", "a limit on a file's size, at random", _DISK, disk.file_size, 96, 12),
     Campaign("disk", "a file system of 32 KiB", _DISK, disk.small_disk, 36, 6),
     Campaign("disk", "a folder that may not be written", _DISK, disk.read_only, 12, 6),
@@ -172,7 +170,7 @@ CAMPAIGNS = [
         "writers",
         "eight processes save four versions to one path, two read",
         "readers see one whole version; no litter",
-        writers.folder_and_file,
+        writers.one_file,
         400,
         32,
     ),

@@ -10,7 +10,7 @@ import backwalk
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
     {"errors", "formatting", "limits", "memory", "torch_state"},
-    {"atomic_files", "checksummed", "launcher", "signals", "threads"},
+    {"checksummed", "files", "launcher", "signals", "threads"},
     {"streams"},
     {"diffusion", "estimates", "table"},
     {"datasets", "denoiser"},

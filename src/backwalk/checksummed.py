@@ -38,8 +38,8 @@ class ChecksummedFile:
     """An open file whose header was read: its `record`, not yet checked, and the size of all tensors."""
 
     record: dict[str, Any]
-    sha256: str
     data_bytes: int
+    _sha256: str
     _head: bytes
     _file: BinaryIO
 
@@ -49,7 +49,7 @@ class ChecksummedFile:
         content = self._file.read(len(self._head) + self.data_bytes + 1)
         if content[: len(self._head)] != self._head:
             raise NotChecksummed("it was written to while it was read.")
-        if _checksum(content, self.sha256) != self.sha256:
+        if _checksum(content, self._sha256) != self._sha256:
             raise NotChecksummed("it was altered or is incomplete: its checksum does not match.")
         try:
             return safetensors.torch.load(content)
@@ -62,15 +62,15 @@ def checksummed_bytes(record: Mapping[str, Any], tensors: Mapping[str, Tensor], 
 
     Raises NotChecksummed if the file would be too large to be read again.
     """
-    size = sum(tensor.nbytes for tensor in tensors.values())
-    if size > CHECKSUMMED_BYTES - CHECKSUMMED_HEADER_BYTES:
+    n_bytes = sum(tensor.nbytes for tensor in tensors.values())
+    if n_bytes > CHECKSUMMED_BYTES - CHECKSUMMED_HEADER_BYTES:
         raise NotChecksummed(
-            f"its tensors should take at most {CHECKSUMMED_BYTES - CHECKSUMMED_HEADER_BYTES} bytes, but take {size}."
+            f"its tensors should take at most {CHECKSUMMED_BYTES - CHECKSUMMED_HEADER_BYTES} bytes, but take {n_bytes}."
         )
-    whole = {"sha256": _ZEROS.decode(), "format": form, "version": version, "record": record}
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = safetensors.torch.save(plain, metadata={_KEY: json.dumps(whole, allow_nan=False)})
-    _refuse_long(content[: _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")])
+    metadata = {"sha256": _ZEROS.decode(), "format": form, "version": version, "record": record}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = safetensors.torch.save(contiguous, metadata={_KEY: json.dumps(metadata, allow_nan=False)})
+    _check_head(content[: _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")])
     return content.replace(_ZEROS, _checksum(content, _ZEROS.decode()).encode(), 1)
 
 
@@ -80,65 +80,64 @@ def open_checksummed(path: Path, *, form: str, version: int) -> Iterator[Checksu
 
     Raises NotChecksummed and OSError.
     """
-    with _regular(path) as file:
-        yield _opened(file, form, version)
+    with open_regular(path) as file:
+        yield _read_head(file, form, version)
 
 
-def _regular(path: Path) -> BinaryIO:
-    """Open a file and check that it is a regular file, after opening it, as the name may be replaced in between."""
-    # O_NONBLOCK, because opening a pipe waits for a writer.
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read it. Raises NotChecksummed if it is a folder, a device or a pipe, and OSError."""
+    # It is checked after it is opened, as the name may be replaced in between. O_NONBLOCK: a pipe waits for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         os.close(descriptor)
-        raise NotChecksummed("it should be a file.")
+        raise NotChecksummed(f"it should be a file, but is {'a folder' if is_folder else 'a device or a pipe'}.")
     return os.fdopen(descriptor, "rb")
 
 
-def _opened(file: BinaryIO, form: str, version: int) -> ChecksummedFile:
-    size = os.fstat(file.fileno()).st_size
+def _read_head(file: BinaryIO, form: str, version: int) -> ChecksummedFile:
+    n_bytes = os.fstat(file.fileno()).st_size
+    if n_bytes > CHECKSUMMED_BYTES:
+        raise NotChecksummed(f"it should have at most {CHECKSUMMED_BYTES} bytes, but has {n_bytes}.")
     start = file.read(_LENGTH_BYTES)
     length = int.from_bytes(start, "little")
-    if size > CHECKSUMMED_BYTES:
-        raise NotChecksummed(f"it should have at most {CHECKSUMMED_BYTES} bytes, but has {size}.")
-    if not _LENGTH_BYTES + 2 <= _LENGTH_BYTES + length <= min(size, CHECKSUMMED_HEADER_BYTES):
+    if not _LENGTH_BYTES + 2 <= _LENGTH_BYTES + length <= min(n_bytes, CHECKSUMMED_HEADER_BYTES):
         raise NotChecksummed("it is not a safetensors file, or not a whole one.")
     head = start + file.read(length)
-    _refuse_long(head)
+    _check_head(head)
     try:
-        whole = json.loads(json.loads(head[_LENGTH_BYTES:])["__metadata__"][_KEY])
-        found, sha256, record = (whole["format"], whole["version"]), whole["sha256"], whole["record"]
+        metadata = json.loads(json.loads(head[_LENGTH_BYTES:])["__metadata__"][_KEY])
+        sha256, its_form, its_version, record = (metadata[key] for key in ("sha256", "format", "version", "record"))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotChecksummed(f"it is a safetensors file without the record of a {form}.") from error
-    if found[0] != form or not isinstance(sha256, str) or not isinstance(record, dict):
+    if its_form != form or not isinstance(sha256, str) or not isinstance(record, dict):
         raise NotChecksummed(f"it should be a {form}, but is something else.")
-    if found[1] != version:
+    if its_version != version:
         raise NotChecksummed(
-            f"the format version should be {version}, but got {found[1]!r}: use another backwalk release."
+            f"the format version should be {version}, but got {its_version!r}: use another backwalk release."
         )
-    return ChecksummedFile(record, sha256, size - len(head), head, file)
+    return ChecksummedFile(record, n_bytes - len(head), sha256, head, file)
 
 
-def check_json(text: bytes, most_bytes: int, what: str) -> None:
-    """Raise NotChecksummed for JSON that is too long, or that has too many values for the memory they take."""
-    if len(text) > most_bytes:
+def _check_head(head: bytes) -> None:
+    """Raise NotChecksummed for a header that is too long, or that has too many values for the memory they take."""
+    if len(head) > CHECKSUMMED_HEADER_BYTES:
         raise NotChecksummed(
-            f"{what} should have at most {most_bytes} bytes, but has {len(text)}: shorten column names."
+            f"its record should have at most {CHECKSUMMED_HEADER_BYTES} bytes, but has {len(head)}: shorten column "
+            "names."
         )
-    values = sum(map(text.count, (b",", b"[", b"{")))
-    if values > CHECKSUMMED_HEADER_VALUES:
-        raise NotChecksummed(f"{what} should have at most {CHECKSUMMED_HEADER_VALUES} values, but has {values}.")
+    n_values = sum(map(head.count, (b",", b"[", b"{")))
+    if n_values > CHECKSUMMED_HEADER_VALUES:
+        raise NotChecksummed(f"its record should have at most {CHECKSUMMED_HEADER_VALUES} values, but has {n_values}.")
 
 
-def _refuse_long(head: bytes) -> None:
-    check_json(head, CHECKSUMMED_HEADER_BYTES, "its record")
-
-
-def _checksum(content: bytes, own: str) -> str:
-    """Return the hexadecimal SHA-256 of bytes, with zeros in the first place of their `own` checksum."""
-    place = content.find(own.encode("ascii", "replace"))
-    digest, view = hashlib.sha256(), memoryview(content)
-    for part in (
-        (view,) if place < 0 or len(own) != len(_ZEROS) else (view[:place], _ZEROS, view[place + len(_ZEROS) :])
-    ):
-        digest.update(part)
+def _checksum(content: bytes, sha256: str) -> str:
+    """Return the SHA-256 of a file's bytes, with zeros where its own checksum, `sha256`, first stands."""
+    place = content.find(sha256.encode("ascii", "replace"))
+    if place < 0 or len(sha256) != len(_ZEROS):
+        return hashlib.sha256(content).hexdigest()
+    view = memoryview(content)
+    digest = hashlib.sha256(view[:place])
+    digest.update(_ZEROS)
+    digest.update(view[place + len(_ZEROS) :])
     return digest.hexdigest()

@@ -52,7 +52,6 @@ PARQUET_FOOTER_BYTES = 2**25
 
 CHECKSUMMED_HEADER_BYTES = 4 * 2**20
 CHECKSUMMED_HEADER_VALUES = 160_000  # counted before JSON is parsed: a value may take 30 times the bytes of its text
-MODEL_INDEX_BYTES = 2 * CHECKSUMMED_HEADER_BYTES  # the same values, but one per line
 CHECKSUMMED_BYTES = 4 * 2**30
 NETWORK_SIZE, NETWORK_DEPTH = 2**16, 1000  # units and members, each of them; blocks or layers
 MOST_STEPS = 10**6  # of a chain

@@ -4,6 +4,7 @@ import contextlib
 import io
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,12 +63,12 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def rows_file(saved, tmp_path):
-    return shutil.copy(saved[0], tmp_path / "rows.csv")
+    return Path(shutil.copy(saved[0], tmp_path / "rows.csv"))
 
 
 @pytest.fixture
 def model(saved, tmp_path):
-    return shutil.copytree(saved[1], tmp_path / "model.backwalk")
+    return Path(shutil.copy(saved[1], tmp_path / "model.backwalk"))
 
 
 @pytest.fixture(scope="session")

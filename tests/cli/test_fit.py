@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from backwalk import Diffusion
-from backwalk.atomic_files import held_alone
 from backwalk.cli import program
+from backwalk.files import file_lock
 from backwalk.table import as_table, read_table, write_table
 
 QUICK = ["--max-steps", "5"]
@@ -56,7 +56,7 @@ def test_the_notebooks_settings_warn_of_the_mismatch(run, tmp_path):
     assert "nats per row" in warning
 
 
-def test_a_folder_hides_no_built_in_density(run, tmp_path, monkeypatch):
+def test_a_model_hides_no_built_in_density(run, tmp_path, monkeypatch):
     """Found by review: a model saved as two_moons was taken for the table to fit."""
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
@@ -66,11 +66,11 @@ def test_a_folder_hides_no_built_in_density(run, tmp_path, monkeypatch):
 
 
 def test_nothing_is_overwritten_without_force(run, rows_file, model):
-    before = (model / "model.json").read_bytes()
+    before = model.read_bytes()
     status, _, err = run("fit", rows_file, "-o", model, *QUICK)
     assert status == 1
     assert "--force" in err
-    assert (model / "model.json").read_bytes() == before
+    assert model.read_bytes() == before
     assert run("fit", rows_file, "-o", model, *QUICK, "--force")[0] == 0
 
 
@@ -80,7 +80,7 @@ def test_a_model_is_called_after_its_data_unless_a_name_is_given(run, rows_file,
     monkeypatch.chdir(tmp_path / "here")
     status, _, err = run("fit", rows_file, *output, *QUICK)
     assert (status, err.splitlines()[-1]) == (0, "model: rows.backwalk")
-    assert (tmp_path / "here" / "rows.backwalk" / "model.json").exists()
+    assert (tmp_path / "here" / "rows.backwalk").is_file()
 
 
 def test_standard_input_needs_a_name_for_its_model(run):
@@ -152,7 +152,7 @@ def test_a_fit_that_is_done_leaves_a_checkpoint_that_another_one_is_writing(run,
 
     def save(self, path, **options):
         saved(self, path, **options)
-        stack.enter_context(held_alone(tmp_path / "m.checkpoint"))
+        stack.enter_context(file_lock(tmp_path / "m.checkpoint"))
 
     monkeypatch.setattr(Diffusion, "save", save)
     with ExitStack() as stack:
@@ -180,19 +180,6 @@ def test_force_deletes_no_checkpoint_before_the_new_data_are_read_and_checked(ru
     assert checkpoint.read_bytes() == before
 
 
-@pytest.mark.parametrize("left", [[], ["model-0123456789abcdef.safetensors"], [".model.json.0123abcd.part"]])
-def test_a_fit_that_was_killed_within_its_first_save_goes_on(run, rows_file, model, tmp_path, stopped_fit, left):
-    """Found by review: its folder was there, and was taken for a model."""
-    checkpoint = stopped_fit(tmp_path / "m")
-    (tmp_path / "m").mkdir()
-    for name in left:
-        (tmp_path / "m" / name).write_text("half")
-    assert run("fit", rows_file, "-o", tmp_path / "m", *QUICK, "--resume")[0] == 0
-    assert not checkpoint.exists()
-    assert Diffusion.load(tmp_path / "m").history_.loss == Diffusion.load(model).history_.loss
-    assert len(list((tmp_path / "m").iterdir())) == 2
-
-
 def test_a_fit_that_was_killed_after_its_save_is_done(run, rows_file, model, tmp_path, monkeypatch):
     """Found by review: the model that it had saved was in its own way."""
     unlink = Path.unlink
@@ -205,10 +192,10 @@ def test_a_fit_that_was_killed_after_its_save_is_done(run, rows_file, model, tmp
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", killed)
         assert run("fit", rows_file, "-o", tmp_path / "m", *QUICK)[0] == 130
-    before = {path: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+    before = (tmp_path / "m").read_bytes()
     assert run("fit", rows_file, "-o", tmp_path / "m", *QUICK, "--seed", 1, "--resume")[0] == 1
     assert run("-q", "fit", rows_file, "-o", tmp_path / "m", *QUICK, "--resume") == (0, "", "")
-    assert {path: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
+    assert (tmp_path / "m").read_bytes() == before
     assert not (tmp_path / "m.checkpoint").exists()
 
 
@@ -221,15 +208,14 @@ def test_resuming_does_not_replace_another_model(run, rows_file, tmp_path, stopp
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_a_folder_of_other_things_is_refused_before_training(run, rows_file, tmp_path, monkeypatch, force):
+def test_a_folder_is_refused_before_training(run, rows_file, tmp_path, monkeypatch, force):
     """Found by review: it was, but only after hours of it."""
     from backwalk.training import Trainer
 
     monkeypatch.setattr(Trainer, "_update", lambda *_: pytest.fail("training began"))
     (tmp_path / "things").mkdir()
-    (tmp_path / "things" / "model.json").write_text('{"class_name": "Functional"}')
     status, _, err = run("fit", rows_file, "-o", tmp_path / "things", *QUICK, *force)
-    assert (status, "holds other things than a model" in err) == (1, True)
+    assert (status, "should be a file, but is a folder" in err) == (1, True)
 
 
 def test_a_signal_is_answered_as_such_beside_a_damaged_checkpoint(run, rows_file, tmp_path, monkeypatch):
@@ -246,7 +232,7 @@ def test_a_signal_is_answered_as_such_beside_a_damaged_checkpoint(run, rows_file
 
 def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, tmp_path, monkeypatch):
     """Found by review: a queue that repeats its commands met an error, and --force would have begun anew."""
-    before = {path: path.read_bytes() for path in model.iterdir()}
+    before = model.read_bytes()
     status, out, err = run("-q", "fit", rows_file, "-o", model, *QUICK, "--resume", "--json")
     assert (status, err, json.loads(out)["model"]) == (0, "", str(model))
     checkpoint, unlink = model.with_name(f"{model.name}.checkpoint"), Path.unlink
@@ -271,7 +257,7 @@ def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, t
     for table in (other, renamed, tmp_path / "nameless.npy"):
         status, _, err = run("fit", table, "-o", model, *QUICK, "--resume")
         assert (status, "exists already" in err) == (1, True)
-    assert {path: path.read_bytes() for path in model.iterdir()} == before
+    assert model.read_bytes() == before
 
 
 def wait_for(path, process):

@@ -154,9 +154,9 @@ def test_other_faults_are_one_line_and_status_1(run, model, tmp_path):
 
 
 def test_a_folder_that_is_no_model_is_called_so(run, tmp_path):
-    for command in (["info", tmp_path], ["sample", tmp_path], ["distil", tmp_path]):
+    for command in (["sample", tmp_path], ["distil", tmp_path]):
         status, _, err = run(*command)
-        assert (status, f"{tmp_path} cannot be read: it is a folder without model.json" in err) == (1, True)
+        assert (status, f"{tmp_path} cannot be read: it should be a file, but is a folder" in err) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["score", "report"])

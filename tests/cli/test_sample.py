@@ -89,12 +89,12 @@ def test_distil_then_sample_by_one_evaluation(run, model, tmp_path, monkeypatch)
     assert status == 1
     assert "`backwalk distil`" in err
     assert not (tmp_path / "none.csv").exists()
-    before = (model / "model.json").read_bytes()
+    before = model.read_bytes()
     status, out, err = run("distil", model, "-o", other, *options)
     assert (status, out) == (0, "")
     assert "root mean square error of" in err
     assert f"model: {other}" in err
-    assert (model / "model.json").read_bytes() == before
+    assert model.read_bytes() == before
     assert run("distil", model, *options)[0] == 0  # into the model itself, which loses nothing
     assert run("sample", model, "-n", 9, "--sampler", "distilled", "--seed", 5, "-o", tmp_path / "a.csv")[0] == 0
     expected = Diffusion.load(model).distil(max_steps=3, random_state=7).sample(9, sampler="distilled", random_state=5)

@@ -15,8 +15,8 @@ import pyarrow.parquet
 import pytest
 
 from backwalk import limits
-from backwalk.atomic_files import whole_file
 from backwalk.errors import TableFileError
+from backwalk.files import atomic_write
 from backwalk.table import Schema, Table, as_table, delimited, frame, read_table, write_rows, write_table, writing
 
 ROWS = pa.table(
@@ -443,7 +443,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path.write_bytes(b"the old file")
 
     def write_half(fault):
-        with whole_file(path, overwrite=True) as file:
+        with atomic_write(path, overwrite=True) as file:
             file.write(b"half of a new f")
             raise fault
 

@@ -475,13 +475,6 @@ def test_a_checkpoint_is_begun_over_when_asked(tmp_path):
     assert checkpoint_seed(tmp_path / "c") == 8
 
 
-def test_a_checkpoint_that_never_was_leaves_no_folder(tmp_path):
-    """Found by review."""
-    with pytest.raises(TrainingDiverged):
-        list(checkpointed(residual(x_0=1e30 * X_0), tmp_path / "new" / "newer" / "c"))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_checkpoint_that_cannot_be_written_names_its_path(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(CheckpointError, match=r"file/c cannot be written: File exists"):

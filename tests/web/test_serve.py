@@ -33,7 +33,7 @@ def test_a_source_is_a_model_or_a_table(tmp_path):
     assert sources(None) == {}
     assert sources("two_moons") == {"data": "two_moons"}
     assert sources(str(tmp_path / "t.csv")) == {"data": str(tmp_path / "t.csv")}
-    assert sources(str(tmp_path / "folder")) == {"model": str(tmp_path / "folder")}
+    assert sources(str(tmp_path / "folder")) == {"data": str(tmp_path / "folder")}
     with pytest.raises(InvalidInput, match="neither a file"):
         sources(str(tmp_path / "nowhere.csv"))
 

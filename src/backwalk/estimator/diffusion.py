@@ -360,8 +360,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         Parameters
         ----------
         path : str or Path
-            A name that ends in `.safetensors` makes one file; any other name makes a folder with the same file beside a
-            readable `model.json`.
+            The name of the file, such as `moons.backwalk`. It is a safetensors file; missing folders are made.
         overwrite : bool, default=False
 
         Raises

@@ -21,8 +21,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from backwalk.atomic_files import check_folder_writable, held_alone, sync_folder, whole_file
 from backwalk.errors import InvalidInput, TableFileError
+from backwalk.files import atomic_write, check_folder_writable, file_lock
 from backwalk.formatting import listed, one_line
 from backwalk.pieces.digests import added, file_sha256
 from backwalk.pieces.job import Job, Record, differences
@@ -92,7 +92,6 @@ class PartsFolder:
                     "another folder."
                 )
             self._inside.mkdir(parents=True, exist_ok=True)
-            sync_folder(self.path)
             with suppress(FileExistsError):
                 self._write("job.json", job, overwrite=False)
         found = self.job()
@@ -197,7 +196,7 @@ class PartsFolder:
         with ExitStack() as stack, self._errors():
             while True:
                 try:
-                    stack.enter_context(held_alone(self._inside / _stem(start, stop)))
+                    stack.enter_context(file_lock(self._inside / _stem(start, stop)))
                     break
                 except BlockingIOError:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -212,7 +211,7 @@ class PartsFolder:
 
     def _write(self, name: str, record: Record, *, overwrite: bool = True) -> None:
         text = json.dumps(record.model_dump(mode="json"), indent=1, allow_nan=False)
-        with whole_file(self._inside / name, overwrite=overwrite) as file:
+        with atomic_write(self._inside / name, overwrite=overwrite) as file:
             file.write(text.encode())
 
     def _unlink(self, name: str) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from backwalk.atomic_files import whole_file
 from backwalk.errors import ModelFileError, TableFileError
 from backwalk.estimator import Diffusion
+from backwalk.files import atomic_write
 from backwalk.formatting import one_line
 from backwalk.model import DiffusionModel
 from backwalk.model_file import fingerprint
@@ -103,7 +103,7 @@ def _write(path: Path, tables: Iterable[tuple[int, pa.Table]]) -> tuple[int, str
     group = next(groups)  # so that errors of the work come before a file is opened
     try:
         with (
-            whole_file(path, overwrite=True) as file,
+            atomic_write(path, overwrite=True) as file,
             pyarrow.parquet.ParquetWriter(file, group.schema) as writer,
         ):
             while group is not None:

@@ -18,7 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from backwalk.assess import Fidelity
-from backwalk.atomic_files import whole_file
+from backwalk.files import atomic_write
 from backwalk.formatting import visible
 from backwalk.model import DiffusionModel
 from backwalk.report import figures
@@ -106,7 +106,7 @@ def write_report(
         drawn = numbers[i], numbers[j]
     frames = chain_frames(model, fidelity.rows.real, stream.child("frames"), columns=drawn)
     page = render_report(fidelity, model, frames=frames, commands=commands, title=title)
-    with whole_file(path, overwrite=overwrite) as file:
+    with atomic_write(path, overwrite=overwrite) as file:
         file.write(page.encode())
 
 

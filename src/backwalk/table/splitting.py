@@ -21,8 +21,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from backwalk import limits
-from backwalk.atomic_files import whole_files
 from backwalk.errors import TableFileError
+from backwalk.files import atomic_write
 from backwalk.table.delimited import DelimitedText
 from backwalk.table.formats import Format, format_of
 from backwalk.table.frame import Table, as_table
@@ -140,12 +140,12 @@ def _sizes(masks: list[npt.NDArray[np.bool_]]) -> tuple[int, int]:
 
 @contextmanager
 def _written(places: Places, forms: list[Format], overwrite: bool) -> Iterator[list[tuple[BinaryIO, Format]]]:
-    """Open two files that replace the old ones together, and compress where their formats say so."""
+    """Open two files, of which each appears whole, and compress where their formats say so."""
     with (
         writing(" and ".join(map(str, places))),
-        whole_files(*places, overwrite=overwrite) as files,
         ExitStack() as stack,
     ):
+        files = [stack.enter_context(atomic_write(place, overwrite=overwrite)) for place in places]
         yield [(stack.enter_context(packed(file, form)), form) for file, form in zip(files, forms, strict=True)]
 
 

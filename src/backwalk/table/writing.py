@@ -1,4 +1,4 @@
-"""Write table files: CSV and TSV, Parquet and NumPy, each replaced atomically (`backwalk.atomic_files`)."""
+"""Write table files: CSV and TSV, Parquet and NumPy, each replaced atomically (`backwalk.files`)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from backwalk.atomic_files import check_writable, whole_file
 from backwalk.errors import InvalidInput, TableFileError
+from backwalk.files import atomic_write, check_writable
 from backwalk.formatting import listed, one_line
 from backwalk.table.dtypes import numpy_dtype
 from backwalk.table.formats import Format, format_of
@@ -101,7 +101,7 @@ def output_file(path: str | Path, form: Format, *, overwrite: bool) -> Iterator[
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
         return
-    with writing(path), whole_file(path, overwrite=overwrite) as file, packed(file, form) as packed_file:
+    with writing(path), atomic_write(path, overwrite=overwrite) as file, packed(file, form) as packed_file:
         yield packed_file
 
 

@@ -13,6 +13,7 @@ from backwalk.datasets import DENSITIES, Density
 from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.formatting import listed
 from backwalk.model import DiffusionModel
+from backwalk.model_file import is_model
 from backwalk.streams import Stream
 from backwalk.table import Selection, Table, as_table, read_part, read_within
 from backwalk.tasks.observer import Observer
@@ -122,5 +123,5 @@ def check_exists(source: str, *, name: str) -> None:
 
 
 def is_built_in(source: str) -> bool:
-    """Return whether a source names a built-in density; a folder of that name, such as a model's, does not hide it."""
-    return source in DENSITIES and not Path(source).is_file()
+    """Return whether a source names a built-in density; a folder or a model of that name does not hide it."""
+    return source in DENSITIES and (is_model(source) or not Path(source).is_file())

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backwalk.atomic_files import held_alone
 from backwalk.errors import BackwalkError, CheckpointError, IncompatibleArguments, InvalidInput
 from backwalk.estimator import Diffusion
+from backwalk.files import file_lock
 from backwalk.fitting import (
     ChosenColumns,
     Settings,
@@ -240,8 +240,8 @@ def _remove_checkpoint(checkpoint: Path, output: Path, done: Diffusion) -> None:
     """
     model = done.model_
     # The checkpoint may be absent or damaged, or another process may hold it.
-    with suppress(CheckpointError, OSError), held_alone(checkpoint):
+    with suppress(CheckpointError, OSError), file_lock(checkpoint):
         whose = checkpoint_seed(checkpoint), checkpoint_step(checkpoint)
-        saved = max(path.stat().st_mtime_ns for path in (output, *output.glob("*")) if path.is_file())
-        if whose == (model.card["seed"], model.history.n_steps) and checkpoint.stat().st_mtime_ns <= saved:
+        is_older = checkpoint.stat().st_mtime_ns <= output.stat().st_mtime_ns
+        if whose == (model.card["seed"], model.history.n_steps) and is_older:
             checkpoint.unlink(missing_ok=True)

@@ -12,18 +12,19 @@ from backwalk.errors import BackwalkError
 from backwalk.estimator import Diffusion
 from backwalk.fitting import checked_settings, chosen_columns, chosen_within, read_rows
 from backwalk.model import DiffusionModel, blur_words, student_words, training_words
-from backwalk.model_file import load
-from backwalk.table import Selection, facts_of_columns, has_tables, is_pattern, is_read_at_once, read_part
+from backwalk.model_file import is_model, load
+from backwalk.table import Selection, facts_of_columns, is_pattern, is_read_at_once, read_part
 from backwalk.tasks.columns import facts_of_codec
 from backwalk.tasks.data import check_exists, is_built_in
-from backwalk.tasks.models import is_model
+
+MODEL_SUFFIXES = (".backwalk", ".safetensors")  # of files that are called models even if they are damaged
 
 
 def info(path: str | None = None) -> dict[str, Any]:
     """Describe a model, a table file or a built-in density as JSON values; without a path, list the densities."""
     if path is None:
         return {"densities": [{"name": name, "d": make().d} for name, make in DENSITIES.items()]}
-    if is_model(path) and not has_tables(path):
+    if is_model(path) or Path(path).suffix in MODEL_SUFFIXES:
         return _of_model(path)
     if is_built_in(path):
         return _of_density(path)

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from backwalk.atomic_files import check_writable
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
+from backwalk.files import check_writable
 from backwalk.formatting import one_line
+from backwalk.model_file import is_model
 from backwalk.table import SUFFIXES
 
 
@@ -47,9 +48,3 @@ def report_errors(output: Path) -> Iterator[None]:
 def begun(pieces: Iterator[NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
     """Return an iterator whose first piece was made, so that its errors come before a file is opened for the others."""
     return chain([next(pieces)], pieces)
-
-
-def is_model(source: str) -> bool:
-    """Return whether a path looks like a saved model: a folder, or a name that ends in `.safetensors`."""
-    path = Path(source)
-    return path.is_dir() or path.suffix == ".safetensors"

@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from backwalk.atomic_files import held_alone, made_folder, remove_parts, whole_file
 from backwalk.checksummed import ChecksummedFile, NotChecksummed, checksummed_bytes, open_checksummed
 from backwalk.errors import CheckpointError, TrainingDiverged, WorkerLost
+from backwalk.files import atomic_write, file_lock, remove_temporaries
 from backwalk.formatting import one_line
 from backwalk.signals import HeldSignals
 from backwalk.training.history import Progress
@@ -53,9 +53,9 @@ def checkpointed(
     """
     with ExitStack() as stack:
         with _file_errors(path, "written"):
-            stack.enter_context(made_folder(path.parent))
+            path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                stack.enter_context(held_alone(path))
+                stack.enter_context(file_lock(path))
             except BlockingIOError as error:
                 raise CheckpointError(
                     f"{path} should belong to one fit, but another one is writing it: wait for it, or choose another "
@@ -69,7 +69,7 @@ def checkpointed(
                 path.unlink(missing_ok=True)
         else:
             refuse_begun(path)
-        remove_parts(path)
+        remove_temporaries(path)
         yield from _checkpointed(trainer, path, every, slowness)
 
 
@@ -133,7 +133,7 @@ def write(trainer: Trainer, path: Path, slowness: float = 1.0) -> None:
 def write_state(state: TrainerState, trainer: Trainer, path: Path, slowness: float) -> None:
     """Write a state of a run. Raises CheckpointError where it cannot be written."""
     record = {**state.record, "fingerprint": trainer.fingerprint, "slowness": slowness}
-    with _file_errors(path, "written"), whole_file(path, overwrite=True) as file:
+    with _file_errors(path, "written"), atomic_write(path, overwrite=True) as file:
         file.write(checksummed_bytes(record, state.tensors, form=FORMAT, version=VERSION))
 
 

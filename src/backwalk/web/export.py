@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from backwalk.atomic_files import whole_file
 from backwalk.errors import InvalidInput
+from backwalk.files import atomic_write
 from backwalk.formatting import as_json
 from backwalk.model import visited_times
 from backwalk.web import code, pictures, planes, scores, start
@@ -62,7 +62,7 @@ def write_page(path: str | Path, *, model: str | None = None, overwrite: bool = 
     finally:
         sessions.stop()
     try:
-        with whole_file(path, overwrite=overwrite) as file:
+        with atomic_write(path, overwrite=overwrite) as file:
             file.write(page.encode())
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from error

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from backwalk.errors import InvalidInput
+from backwalk.model_file import is_model
 from backwalk.web import start
 from backwalk.web.app import make_app
 from backwalk.web.security import LOOPBACK, Launch
@@ -118,8 +119,7 @@ def sources(source: str | None) -> dict[str, str]:
     path, is_density = Path(source), source in {density["name"] for density in start.catalogue()["densities"]}
     if not (is_density or path.exists()):
         raise InvalidInput(f"{source!r} is neither a file, a model nor a built-in density: check the spelling.")
-    is_model = path.is_dir() or path.suffix == ".safetensors"
-    return {"model" if is_model and not (is_density and path.is_file()) else "data": source}
+    return {"model" if is_model(path) else "data": source}
 
 
 def configured(launch: Launch, server: Server, **options: Any) -> uvicorn.Config:

@@ -88,7 +88,7 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
     "--output",
     type=click.Path(path_type=Path),
     show_default="DATA's name with .backwalk, in the current folder",
-    help="Folder for the model; a single file if it ends in .safetensors.",
+    help="File for the model.",
 )
 @click.option(
     "--column",

@@ -1,0 +1,440 @@
+"""Model files: exact round trips, and nothing but ModelFileError from a file that is not whole, sound and ours."""
+
+import copy as copy_module
+import dataclasses
+import math
+import os
+import pickle
+import random
+import shutil
+import stat
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from backwalk import checksummed as checksummed_module
+from backwalk.checksummed import checksummed_bytes, open_checksummed
+from backwalk.denoiser import Residual, Textbook
+from backwalk.diffusion import NoiseSchedule
+from backwalk.distillation import distilled
+from backwalk.errors import ModelFileError
+from backwalk.estimator import Diffusion
+from backwalk.model import log_density, sample_rows
+from backwalk.model_file import FORMAT, VERSION, check_target, conversion, fingerprint, is_model, load, save
+from backwalk.sampling import Sampler
+from backwalk.streams import Stream
+from backwalk.table import Schema
+from backwalk.training import Training
+
+FEW = Sampler("dpm++2m", 3)
+
+
+@pytest.fixture(scope="module")
+def model(fitted):
+    return fitted.model_
+
+
+@pytest.fixture(scope="module")
+def taught(model):
+    """The same model with a student."""
+    return distilled(model, Residual(8, 2), Training(64, 0.01, 3), n_pairs=100, stream=Stream(2))
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "tiny.backwalk"
+    save(model, path)
+    return path
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    """A copy of the saved model that a test may damage."""
+    return Path(shutil.copy(saved, tmp_path / "copy"))
+
+
+def same(one, other):
+    """Whether two models agree in every number that they hold."""
+    states = weights_of(one), weights_of(other)
+    plain = ("codec", "schema", "reverse_variance", "decoder_variance", "sampler", "prior_mismatch", "history", "card")
+    return (
+        states[0].keys() == states[1].keys()
+        and all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+        and torch.equal(one.schedule.log_snr, other.schedule.log_snr)
+        and torch.equal(one.denoising_error, other.denoising_error)
+        and all(getattr(one, name) == getattr(other, name) for name in (*plain, "architecture"))
+        and one.denoiser.log_snr_range == other.denoiser.log_snr_range
+        and plain_student(one) == plain_student(other)
+    )
+
+
+def weights_of(model):
+    student = model.student.denoiser.state_dict() if model.student else {}
+    return model.denoiser.state_dict() | {f"student.{name}": tensor for name, tensor in student.items()}
+
+
+def plain_student(model):
+    """What a student is but for its weights."""
+    student = model.student
+    return student and (student.architecture, student.error, student.denoiser.floor, student.denoiser.log_snr_range)
+
+
+def change(path, record=None, tensors=None):
+    """Alter a model's record and tensors, and make the checksum right again, as someone hostile would."""
+    with open_checksummed(path, form=FORMAT, version=VERSION) as file:
+        parts = file.record, file.tensors()
+    for part, function in zip(parts, (record, tensors), strict=True):
+        if function is not None:
+            function(part)
+    path.write_bytes(checksummed_bytes(*parts, form=FORMAT, version=VERSION))
+
+
+def test_round_trip_is_exact(model, saved, rows):
+    loaded = load(saved)
+    assert same(model, loaded)
+    samples = [sample_rows(one, 0, 50, stream=Stream(1), sampler=FEW) for one in (model, loaded)]
+    np.testing.assert_array_equal(*samples)
+    scores = [log_density(one, rows[:20], n_intervals=2).log_prob for one in (model, loaded)]
+    assert torch.equal(*scores)
+    assert all(parameter.data_ptr() % 64 == 0 for parameter in loaded.denoiser.parameters())
+
+
+def test_the_notebook_s_model_makes_the_round_trip(rows, tmp_path):
+    schedule = NoiseSchedule.linear(10)
+    model = Diffusion(
+        schedule=schedule, denoiser=Textbook(8, 2), reverse_variance="beta", max_steps=3, scale=False, random_state=0
+    )
+    with pytest.warns(UserWarning, match="prior mismatch"):
+        model.fit(rows)
+    model.save(tmp_path / "m")
+    assert same(Diffusion.load(tmp_path / "m").model_, model.model_)
+
+
+def test_a_student_makes_the_round_trip(model, taught, tmp_path):
+    save(taught, tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    assert same(loaded, taught)
+    assert not same(loaded, model)
+    samples = [sample_rows(one, 0, 50, stream=Stream(1), sampler=Sampler("distilled")) for one in (taught, loaded)]
+    np.testing.assert_array_equal(*samples)
+    assert all(parameter.data_ptr() % 64 == 0 for parameter in loaded.student.denoiser.parameters())
+    save(model, tmp_path / "m", overwrite=True)
+    assert load(tmp_path / "m").student is None
+
+
+@pytest.mark.parametrize(
+    ("record", "tensors", "message"),
+    [
+        (lambda r: r["student"].update(error=-1.0), None, "student.error"),
+        (lambda r: r["student"].update(error="small"), None, "student.error"),
+        (lambda r: r["student"].update(more=1), None, "student.more"),
+        (lambda r: r["student"].pop("architecture"), None, "student.architecture"),
+        (lambda r: r["student"]["architecture"].update(kind="Textbook"), None, "student.architecture"),
+        (lambda r: r["student"]["architecture"].update(width=2**63), None, "width"),
+        (lambda r: r["student"]["architecture"].update(width=65536, n_blocks=1000, n_members=1000), None, "bytes"),
+        (lambda r: r["student"]["architecture"].update(width=7), None, "size mismatch"),
+        (lambda r: r.pop("student"), None, "names no student"),
+        (lambda r: r.update(student=None), None, "names no student"),
+        (None, lambda t: t["student.network.enter.weight"].fill_(math.nan), "finite"),
+        (None, lambda t: t.update({"student.network.leave.bias": torch.zeros(1, 1, 2).double()}), "float32"),
+        (None, lambda t: t.update({"student.network.leave.bias": torch.zeros(5)}), "leave.bias"),
+        (None, lambda t: t.pop("student.network.leave.bias"), "leave.bias"),
+        (None, lambda t: t.update({"student.more": torch.zeros(3)}), "more"),
+    ],
+    ids=range(15),
+)
+def test_a_hostile_student_is_refused_with_the_reason(taught, tmp_path, record, tensors, message):
+    save(taught, tmp_path / "m")
+    change(tmp_path / "m", record, tensors)
+    with pytest.raises(ModelFileError, match=message):
+        load(tmp_path / "m")
+
+
+def test_a_chain_that_ends_in_pure_noise_makes_the_round_trip(rows, tmp_path):
+    schedule = NoiseSchedule(torch.tensor([math.inf, 6.0, 2.0, -2.0, -math.inf]))
+    model = Diffusion(schedule=schedule, max_steps=3, random_state=0).fit(rows)
+    model.save(tmp_path / "m")
+    assert same(load(tmp_path / "m"), model.model_)
+    assert np.isfinite(model.sample(5, random_state=0)).all()
+
+
+def places(n, count, seed):
+    return sorted(random.Random(seed).sample(range(n), min(count, n)))
+
+
+def test_truncated_anywhere_is_refused(copy):
+    content = copy.read_bytes()
+    for length in {0, 1, 8, len(content) - 1, *places(len(content), 75, seed=0)}:
+        copy.write_bytes(content[:length])
+        with pytest.raises(ModelFileError, match="copy"):
+            load(copy)
+
+
+def test_altered_anywhere_is_refused(copy):
+    content, rng = copy.read_bytes(), random.Random(1)
+    for place in places(len(content), 110, seed=2):
+        altered = bytearray(content)
+        altered[place] ^= rng.randrange(1, 256)
+        copy.write_bytes(altered)
+        with pytest.raises(ModelFileError):
+            load(copy)
+
+
+@pytest.mark.parametrize(
+    ("alter", "message"),
+    [
+        (lambda record: record.update(decoder_variance=-1.0), "decoder_variance"),
+        (lambda record: record.update(floor=1e200), "floor"),
+        (lambda record: record.update(tied=[0]), "tied"),
+        (lambda record: record.update(tied=[-1]), "tied"),
+        (lambda record: record.update(has_patterns=True, tied=[99]), "tied"),
+        (lambda record: record.update(reverse_variance="learned"), "reverse_variance"),
+        (lambda record: record.update(extra=1), "extra"),
+        (lambda record: record.pop("codec"), "codec"),
+        (lambda record: record.update(codec={"columns": []}), "column"),
+        (
+            lambda record: record.update(data_schema=Schema(None, ("float64",), "numpy").to_dict()),
+            "columns",
+        ),
+        (lambda record: record["architecture"].update(width=65536, n_blocks=1000, n_members=1000), "bytes"),
+        (lambda record: record["architecture"].update(width=2**63), "width"),
+        (lambda record: record["architecture"].update(width=15), "size mismatch"),
+        (lambda record: record["architecture"].update(kind="Pickle"), "architecture"),
+        (lambda record: record["sampler"].update(n_evaluations=0), "n_evaluations"),
+        (lambda record: record["sampler"].update(solver="euler"), "solver"),
+        (lambda record: record["sampler"].update(eta=1.5), "eta"),
+        (lambda record: record["sampler"].update(solver="multistep", eta=0.5), "eta"),
+        (lambda record: record["history"].update(n_steps="many"), "n_steps"),
+        (lambda record: record.update(card={}), "card.description"),
+        (lambda record: record.update(card={"parameters": {}}), "card.description"),
+        (lambda record: record["card"].update(parameters=None), "card.parameters"),
+        (lambda record: record["card"].update(fit_seconds="x"), "card.fit_seconds"),
+        (lambda record: record["card"].update(fit_seconds=-1.0), "card.fit_seconds"),
+        (lambda record: record["card"].update(description=["x"]), "card.description"),
+        (lambda record: record["card"].update(description="x" * 1001), "card.description"),
+        (lambda record: record["card"].update(versions={"torch": 3}), "card.versions.torch"),
+        (lambda record: record["card"].pop("versions"), "card.versions"),
+        (lambda record: record["card"].update(more=1), "card.more"),
+    ],
+    ids=range(29),
+)
+def test_a_hostile_record_is_refused_with_the_reason(copy, alter, message):
+    change(copy, record=alter)
+    with pytest.raises(ModelFileError, match=message):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("alter", "message"),
+    [
+        (lambda t: t["denoiser.network.enter.weight"].fill_(math.nan), "finite"),
+        (lambda t: t["denoiser.network.leave.bias"].fill_(math.inf), "finite"),
+        (
+            lambda t: t.update({"denoiser.network.leave.bias": torch.full((2, 1, 2), 1e300, dtype=torch.float64)}),
+            "float32",
+        ),
+        (lambda t: t["schedule.log_snr"].fill_(math.nan), "decrease"),
+        (lambda t: t["schedule.log_snr"].fill_(1.0), "decrease"),
+        (lambda t: t["denoising_error"].fill_(-1.0), "denoising_error"),
+        (lambda t: t.update(denoising_error=torch.zeros(3, dtype=torch.float64)), "denoising_error"),
+        (lambda t: t.update({"schedule.log_snr": torch.zeros(3, 3, dtype=torch.float64)}), "row"),
+        (lambda t: t.update({"history.step": torch.zeros((), dtype=torch.float64)}), "row"),
+        (lambda t: t.update({"history.step": torch.zeros(1, dtype=torch.float64)}), "history"),
+        pytest.param(
+            lambda t: t.update({"history.loss": torch.zeros(3, dtype=torch.complex64)}),
+            "row",
+            marks=pytest.mark.skipif(
+                torch.complex64 not in safetensors.torch._SIZE, reason="old safetensors write no complex numbers"
+            ),
+        ),
+        (lambda t: t.update({"history.more": torch.zeros(3, dtype=torch.float64)}), "row"),
+        (lambda t: t.pop("schedule.log_snr"), "schedule.log_snr"),
+        (lambda t: t.pop("history.loss"), "history.loss"),
+        (lambda t: t.pop("denoiser.network.leave.bias"), "leave.bias"),
+        (lambda t: t.update({"denoiser.more": torch.zeros(3)}), "more"),
+        (lambda t: t.update({"denoiser.network.leave.bias": torch.zeros(5)}), "leave.bias"),
+    ],
+    ids=range(17),
+)
+def test_hostile_tensors_are_refused_with_the_reason(copy, alter, message):
+    change(copy, tensors=alter)
+    with pytest.raises(ModelFileError, match=message):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b"\xff\xfe\x00",
+        b"NaN",
+        pickle.dumps({"model": 1}),
+        b" " * (16 * 2**20 + 1),
+        b"9" * 10_000,
+    ],
+    ids=range(11),
+)
+def test_what_is_no_model_is_refused(tmp_path, content):
+    (tmp_path / "m").write_bytes(content)
+    assert not is_model(tmp_path / "m")
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        load(tmp_path / "m")
+
+
+def test_a_pickle_in_the_model_s_place_is_not_run(copy, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "trapped"),))
+
+    copy.write_bytes(pickle.dumps([Trap(), b"0" * 100_000]))
+    with pytest.raises(ModelFileError, match="not a safetensors file"):
+        load(copy)
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_a_future_version_asks_for_another_release(copy):
+    with open_checksummed(copy, form=FORMAT, version=VERSION) as file:
+        content = checksummed_bytes({**file.record, "new": "things"}, file.tensors(), form=FORMAT, version=VERSION + 1)
+    copy.write_bytes(content)
+    with pytest.raises(ModelFileError, match=f"should be {VERSION}, but got {VERSION + 1}: use another backwalk"):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: None, "No such file"),
+        (lambda path: path.mkdir(), "should be a file, but is a folder"),
+        (os.mkfifo, "should be a file, but is a device or a pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), "should be a file, but is a device or a pipe"),
+        (lambda path: path.symlink_to(path), "Too many levels|Symbolic link loop"),
+        (lambda path: path.symlink_to("/etc/hosts"), "not a safetensors file"),
+    ],
+    ids=["nothing", "folder", "pipe", "device", "loop", "text"],
+)
+def test_what_is_no_file_is_refused(tmp_path, make, message):
+    make(tmp_path / "m")
+    assert not is_model(tmp_path / "m")
+    for read in (load, fingerprint):
+        with pytest.raises(ModelFileError, match=message):
+            read(tmp_path / "m")
+
+
+def test_a_link_is_followed_when_read_and_replaced_when_written(model, copy, tmp_path):
+    (tmp_path / "link").symlink_to(copy)
+    assert same(load(tmp_path / "link"), model)
+    save(dataclasses.replace(model, decoder_variance=0.125), tmp_path / "link", overwrite=True)
+    assert not (tmp_path / "link").is_symlink()
+    assert same(load(copy), model)
+
+
+def test_nothing_is_overwritten_unless_asked(model, copy, tmp_path):
+    other = dataclasses.replace(model, decoder_variance=0.125, denoising_error=2.0 * model.denoising_error)
+    for write in (check_target, partial(save, model)):
+        with pytest.raises(ModelFileError, match="exists already"):
+            write(copy)
+        with pytest.raises(ModelFileError, match="should be a file, but is a folder"):
+            write(tmp_path, overwrite=True)
+    check_target(copy, overwrite=True)
+    check_target(tmp_path / "new" / "newer")
+    save(other, copy, overwrite=True)
+    assert same(load(copy), other)
+    save(other, tmp_path / "new" / "newer")
+    assert same(load(tmp_path / "new" / "newer"), other)
+
+
+def test_equal_fits_have_equal_fingerprints(rows, tmp_path):
+    """Found by review: the seconds of a fit were part of what identifies its model."""
+    fits = [Diffusion(max_steps=3, random_state=seed, verbose=False).fit(rows).model_ for seed in (0, 0, 1)]
+    for i, model in enumerate(fits):
+        save(model, tmp_path / str(i))
+    assert fits[0].history.seconds != fits[1].history.seconds
+    assert load(tmp_path / "0").card["fit_seconds"] == fits[0].card["fit_seconds"]
+    one, same_fit, other = (fingerprint(tmp_path / str(i)) for i in range(3))
+    assert one == same_fit
+    assert one != other
+
+
+def test_what_could_not_be_read_is_not_written(model, tmp_path, monkeypatch):
+    """Found by review: such files were written, and refused ever after."""
+    bias = torch.full_like(model.denoiser.network.leave.bias, math.nan)
+    broken = copy_module.deepcopy(model.denoiser)
+    broken.network.leave.bias = torch.nn.Parameter(bias)
+    history = dataclasses.replace(model.history, loss=(math.inf, *model.history.loss[1:]))
+    for change, message in (
+        ({"denoiser": broken}, "finite numbers, but denoiser.network.leave.bias does not"),
+        ({"history": history}, "finite numbers, but history.loss does not"),
+        ({"denoising_error": -model.denoising_error - 1.0}, "denoising_error should"),
+    ):
+        with pytest.raises(ModelFileError, match=message):
+            save(dataclasses.replace(model, **change), tmp_path / "m")
+    for module, limit, message in (
+        (conversion, "HISTORY_LENGTH", "history.step should have at most 5 numbers"),
+        (conversion, "MOST_STEPS", "schedule.log_snr should have at most 5 numbers"),
+        (checksummed_module, "CHECKSUMMED_HEADER_BYTES", "its record should have at most 5 bytes"),
+        (checksummed_module, "CHECKSUMMED_HEADER_VALUES", "its record should have at most 5 values"),
+        (checksummed_module, "CHECKSUMMED_BYTES", "its tensors should take at most"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, limit, 5)
+            with pytest.raises(ModelFileError, match=message):
+                save(model, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [("HISTORY_LENGTH", "history.step should have at most 5"), ("MOST_STEPS", "log_snr should have at most 5")],
+)
+def test_rows_without_end_are_refused(copy, monkeypatch, limit, message):
+    monkeypatch.setattr(conversion, limit, 5)
+    with pytest.raises(ModelFileError, match=message):
+        load(copy)
+
+
+def test_json_that_takes_more_memory_than_its_text_is_refused(tmp_path):
+    text = b'{"__metadata__": {"x": [' + b"[]," * 500_000 + b"[]]}}"
+    (tmp_path / "m").write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(ModelFileError, match="should have at most 160000 values, but has 1000"):
+        load(tmp_path / "m")
+
+
+def test_a_private_model_stays_private(model, copy):
+    copy.chmod(0o600)
+    save(dataclasses.replace(model, decoder_variance=0.125), copy, overwrite=True)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+
+
+def test_a_damaged_model_can_be_replaced(model, copy):
+    copy.write_text("{")
+    save(model, copy, overwrite=True)
+    assert same(load(copy), model)
+
+
+def test_a_writer_that_fails_leaves_the_old_model_and_nothing_else(model, copy, monkeypatch):
+    def full(temporary, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(ModelFileError, match="No space left"):
+        save(dataclasses.replace(model, decoder_variance=0.125), copy, overwrite=True)
+    assert list(copy.parent.iterdir()) == [copy]
+    assert same(load(copy), model)
+
+
+@pytest.mark.parametrize("parameters", [{f"a{i}": 1 for i in range(101)}, {"denoiser": [{"": 0}] * 30_000}], ids=len)
+def test_card_parameters_without_end_are_refused_in_a_line(copy, parameters):
+    """Found by attack: 4.8 MiB of them took 101 MiB (the campaign of hostile model files measures their memory)."""
+    change(copy, record=lambda record: record["card"].update(parameters=parameters))
+    with pytest.raises(ModelFileError, match=r"at most 100 items|denoiser should be") as caught:
+        Diffusion.load(copy)
+    assert len(str(caught.value)) < 1000

@@ -1,0 +1,233 @@
+"""Whole files or none, and locks."""
+
+import errno
+import os
+import stat
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from backwalk.files import (
+    atomic_write,
+    check_folder_writable,
+    check_writable,
+    file_lock,
+    remove_temporaries,
+)
+
+
+def test_a_file_appears_whole_on_leaving(tmp_path):
+    path = tmp_path / "a"
+    with atomic_write(path) as file:
+        file.write(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_an_interrupted_writer_leaves_what_was_there(tmp_path, before):
+    path = tmp_path / "a"
+    if before is not None:
+        path.write_bytes(before)
+
+    def interrupted():
+        with atomic_write(path, overwrite=True) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [file.name for file in tmp_path.iterdir()] == ([] if before is None else ["a"])
+    assert before is None or path.read_bytes() == before
+
+
+def test_nothing_is_overwritten_unasked(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(FileExistsError), atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"old"
+    with atomic_write(path, overwrite=True) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_another_writer_made_meanwhile_is_not_overwritten(tmp_path, monkeypatch, links):
+    """Found by review: it was looked for at the beginning alone."""
+    if not links:
+
+        def none(*_):
+            raise OSError(95, "Operation not supported")
+
+        monkeypatch.setattr("pathlib.Path.hardlink_to", none)
+
+    def beaten():
+        with atomic_write(tmp_path / "a") as file:
+            file.write(b"new")
+            (tmp_path / "a").write_bytes(b"another's")
+
+    with pytest.raises(FileExistsError):
+        beaten()
+    assert (tmp_path / "a").read_bytes() == b"another's"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    with atomic_write(tmp_path / "b") as file:
+        file.write(b"new")
+    assert (tmp_path / "b").read_bytes() == b"new"
+
+
+def test_a_file_that_is_overwritten_keeps_its_mode(tmp_path):
+    """Found by review: a private file became one that everybody could read."""
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "a").chmod(0o600)
+    with atomic_write(tmp_path / "a", overwrite=True) as file:
+        file.write(b"new")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="files of other groups take root")
+@pytest.mark.parametrize("member", [True, False])
+def test_a_file_that_is_overwritten_keeps_its_group_or_shuts_it_out(tmp_path, monkeypatch, member):
+    """Found by review: what a group had shared was readable for the writer's own group, and not for that one."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    os.chown(path, -1, 12345)
+    path.chmod(0o640)
+    if not member:
+        monkeypatch.setattr(os, "fchown", lambda *_: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+    with atomic_write(path, overwrite=True) as file:
+        file.write(b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == (0o640 if member else 0o600)
+    assert (path.stat().st_gid == 12345) == member
+
+
+def test_a_folder_that_cannot_be_read_is_written_to(tmp_path, monkeypatch):
+    """Found by review: the file was there, and the writer said that it was not."""
+    opened = os.open
+
+    def refusing(path, *options, **more):
+        if path == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *options, **more)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with atomic_write(tmp_path / "a") as file:
+        file.write(b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_name_is_locked_by_one_alone(tmp_path):
+    def wait():
+        with file_lock(tmp_path / "a", wait=True):
+            pass
+
+    with file_lock(tmp_path / "a"), file_lock(tmp_path / "b"):
+        with pytest.raises(BlockingIOError), file_lock(tmp_path / "a"):
+            pass
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        assert {path.name for path in tmp_path.iterdir()} == {".a.lock", ".b.lock"}
+    waiting.join()
+    with file_lock(tmp_path / "a"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "broken link", "content", "pipe"])
+def test_what_is_no_lock_file_stays(tmp_path, kind):
+    """Found by attack: a symbolic link was followed, and a file made or locked where it leads."""
+    lock, elsewhere = tmp_path / ".a.lock", tmp_path / "elsewhere"
+    if kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "content":
+        lock.write_text("mine")
+    else:
+        lock.symlink_to(elsewhere)
+        if kind == "link":
+            elsewhere.touch()
+    outcome = pytest.raises(OSError, match="symbolic links") if "link" in kind else nullcontext()
+    with outcome, file_lock(tmp_path / "a"):
+        pass
+    assert os.path.lexists(lock)
+    assert elsewhere.exists() == (kind == "link")
+
+
+def test_a_folder_that_is_not_there_is_an_os_error(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"there is no folder .*no; make it first"),
+        atomic_write(tmp_path / "no" / "a") as file,
+    ):
+        file.write(b"new")
+
+
+def test_only_temporary_files_of_one_file_are_removed(tmp_path):
+    """Found by attack: a user's `.z.csv.my-draft.part` was removed."""
+    temporary = {".z.csv.01234567.part", ".[z].csv.89abcdef.part"}
+    others = {".z.csv.my-draft.part", ".z.csv.0123.part", ".z.csv.part", ".z.csv.x.01234567.part", ".b.01234567.part"}
+    for name in {*temporary, *others, "z.csv", "z"}:
+        (tmp_path / name).write_text("x")
+    for name in ("z", "z.csv", "[z].csv"):
+        remove_temporaries(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "z.csv", "z"}
+
+
+def test_what_cannot_be_written_is_known_beforehand(tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(OSError, match="not a regular file"):
+            check_writable(tmp_path / name, overwrite=True)
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+    with pytest.raises(PermissionError, match="Permission denied in"):
+        check_writable(tmp_path / "file")
+    with pytest.raises(PermissionError):
+        check_folder_writable(tmp_path / "new" / "newer")
+    check_writable(tmp_path / "folder" / "file")
+
+
+def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(descriptor):
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "bytes")
+        fsync(descriptor)
+
+    def noted_replace(part, target):
+        done.append("name")
+        return replace(part, target)
+
+    def noted_link(target, part):
+        done.append("name")
+        os.link(part, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    monkeypatch.setattr(Path, "hardlink_to", noted_link)
+    for overwrite in (False, True):
+        done.clear()
+        with atomic_write(tmp_path / "a", overwrite=overwrite) as file:
+            file.write(b"new")
+        assert done == ["bytes", "name", "folder"]
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_file_systems_that_flush_no_folders_are_written_to(tmp_path, monkeypatch, number, passes):
+    """Found by review: every write failed there, though the file was in its place."""
+    fsync = os.fsync
+
+    def failing(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    outcome = nullcontext() if passes else pytest.raises(OSError, match=os.strerror(number))
+    with outcome, atomic_write(tmp_path / "a") as file:
+        file.write(b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
