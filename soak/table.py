@@ -184,7 +184,7 @@ CAMPAIGNS = [
     ),
     Campaign(
         "web",
-        "foreign Host and Origin, no cookie, traversal, bodies that are too large, lie or come slowly, garbage, markup",
+        "foreign Host and Origin, no cookie, traversal, bodies that are too large or lie, garbage, markup",
         "nothing served to others; 400 to 429 with a reason; markup stays text; /health within 1 s; memory bounded",
         web.abuse,
         420,
@@ -192,7 +192,7 @@ CAMPAIGNS = [
     ),
     Campaign(
         "web",
-        "64 clients at once, beside 64 that stall",
+        "64 clients at once",
         "each is answered, or 429; /health within 1 s; memory bounded",
         web.crowd,
         20,

@@ -7,14 +7,14 @@ import pytest
 
 from backwalk import Diffusion
 from backwalk.datasets import two_moons
-from backwalk.web import start
+from backwalk.web import shipped
 from backwalk.web.packing import unpacked
 from tests.browser.driving import value
 
 
 @pytest.fixture(scope="module")
 def models():
-    return {name: Diffusion.load(start.FOLDER / own.file).model_ for name, own in start.MODELS.items()}
+    return {name: Diffusion.load(shipped.FOLDER / own.file).model_ for name, own in shipped.MODELS.items()}
 
 
 def compared(tab, act):
@@ -115,7 +115,7 @@ def test_bound_is_a_sum_and_the_ladder_stands_in_order(tab, models):
 def test_models_of_the_watch_panel_switch(tab, models):
     tab.open("p=1")
     _, arrays = tab.chain(lambda: tab.page.select_option("#model", "notebook"))
-    assert tab.tell("#model-name") == start.MODELS["notebook"].title
+    assert tab.tell("#model-name") == shipped.MODELS["notebook"].title
     assert arrays["t"][-1] == 100
     t, signal, _ = tab.reading
     assert (t, signal) == (100, pytest.approx(34.75, abs=0.06))

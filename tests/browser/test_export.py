@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from backwalk.web import start
+from backwalk.web import shipped
 from tests.browser.driving import Tab
 from tests.browser.test_accessibility import violations
 
@@ -36,7 +36,7 @@ def page(chromium, exported, faults):
 def test_file_moves_without_a_server(page):
     page.open()
     assert page.has("playing")
-    assert page.tell("#model-name") == start.MODELS["start"].title
+    assert page.tell("#model-name") == shipped.MODELS["start"].title
     page.has_moved_from(page.reading[0])
     assert page.page.evaluate("backwalkFrames().n") > 1
 

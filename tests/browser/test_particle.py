@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backwalk import Diffusion, Sampler
-from backwalk.web import start
+from backwalk.web import shipped
 from tests.browser.driving import value
 
 DIGITS = 0.00051  # numbers are shown with three decimals
@@ -21,7 +21,7 @@ SOLVERS = {
 
 @pytest.fixture(scope="module")
 def model():
-    return Diffusion.load(start.FOLDER / start.MODELS["start"].file)
+    return Diffusion.load(shipped.FOLDER / shipped.MODELS["start"].file)
 
 
 @pytest.fixture(scope="module")

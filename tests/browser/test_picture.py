@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from backwalk.web import start
+from backwalk.web import shipped
 from backwalk.web.packing import unpacked
 from tests.browser.driving import PANELS
 
@@ -11,7 +11,7 @@ from tests.browser.driving import PANELS
 def test_opens_on_a_chain_that_moves(tab):
     tab.open()
     assert tab.has("playing")
-    assert tab.tell("#model-name") == start.MODELS["start"].title
+    assert tab.tell("#model-name") == shipped.MODELS["start"].title
     tab.has_moved_from(tab.reading[0])
     assert tab.page.evaluate("backwalkFrames().n") > 1
     tab.page.click("#play")
@@ -21,7 +21,7 @@ def test_opens_on_a_chain_that_moves(tab):
 
 def test_reading_is_the_schedules(tab):
     tab.open("p=0.5")
-    header, arrays = unpacked((start.FOLDER / "chain.bin").read_bytes())
+    header, arrays = unpacked((shipped.FOLDER / "chain.bin").read_bytes())
     for place in (0, 3, len(arrays["t"]) - 1):
         t, signal, log_snr = tab.at(place).reading
         assert t == arrays["t"][place]
@@ -32,7 +32,7 @@ def test_reading_is_the_schedules(tab):
 
 def test_numbers_behind_the_picture_are_the_chains(tab):
     tab.open("p=0.5")
-    header, arrays = unpacked((start.FOLDER / "chain.bin").read_bytes())
+    header, arrays = unpacked((shipped.FOLDER / "chain.bin").read_bytes())
     left, right, bottom, top = header["limits"]
     for place in (0, 7, len(arrays["t"]) - 1):
         shown = tab.at(place).numbers()
@@ -137,7 +137,7 @@ def test_color_scheme_is_the_readers(opened, scheme):
 
 def test_click_on_the_picture_picks_the_particle_there(tab):
     tab.open("p=0")
-    _, arrays = unpacked((start.FOLDER / "chain.bin").read_bytes())
+    _, arrays = unpacked((shipped.FOLDER / "chain.bin").read_bytes())
     row = 5
     x, y = arrays["backward"][0, row] / 65535
     box = tab.page.locator("#stages .view").first.bounding_box()
@@ -146,3 +146,24 @@ def test_click_on_the_picture_picks_the_particle_there(tab):
     picked = int(tab.page.input_value("#row"))
     apart = np.linalg.norm((arrays["backward"][0, picked].astype(float) - arrays["backward"][0, row]) / 65535)
     assert apart * box["width"] < 2.0, "pixels between the point that was clicked and the one that was picked"
+
+
+def test_panels_are_opened_before_the_model_has_loaded(tab):
+    """They read properties of a model that was not there yet."""
+    held = []
+    tab.page.route("**/api/models/start", lambda route: held.append(route))
+    tab.page.goto(f"{tab.address}#p=0.35")
+    tab.page.wait_for_selector("#tab-code")
+    tab.until(lambda: held)
+    for name in (*PANELS, "code"):
+        tab.page.click(f"#tab-{name}")
+    tab.page.click("#tab-watch")
+    tab.set(seed=3)
+    tab.page.click("#tab-particle")
+    tab.set(row=5)
+    tab.page.click("#tab-code")
+    assert tab.page.locator("#problem").is_hidden()
+    held[0].continue_()
+    tab.settle()
+    tab.wait("() => document.querySelector('#code-python').innerText.includes('random_state=3')")
+    assert "/api/models/start/download" in tab.page.get_attribute("#download-model", "href")

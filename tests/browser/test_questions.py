@@ -10,7 +10,7 @@ import pytest
 from backwalk import Diffusion, Sampler
 from backwalk.assess.statistics import sliced_wasserstein
 from backwalk.streams import Stream
-from backwalk.web import start
+from backwalk.web import shipped
 from tests.browser.driving import value
 from tests.browser.test_compare_and_field import compared
 from tests.browser.test_particle import place, symbols
@@ -35,12 +35,12 @@ def click_on_a_point(tab):
 
 def x_0_hat(tab):
     """The estimate is the library's, and the formula holds with the printed numbers."""
-    notebook = start.MODELS["notebook"]
+    notebook = shipped.MODELS["notebook"]
     header, _ = tab.chain(lambda: tab.page.select_option("#model", label=notebook.title))
     tab.at_step(60)
     row = click_on_a_point(tab)
     tab.wait("() => document.querySelector('#particle-where').innerText.includes('from t = 60 to t = 59')")
-    model = Diffusion.load(start.FOLDER / notebook.file)
+    model = Diffusion.load(shipped.FOLDER / notebook.file)
     sampler = Sampler(header["sampler"]["solver"], header["sampler"]["n_evaluations"], header["sampler"]["eta"])
     states = {state.t: state for state in model.walk(row + 1, sampler=sampler, random_state=0)}
     x_t, estimate = (model.model_.codec.encode(rows)[row] for rows in (states[60].rows, states[59].x_0_hat))

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
+from backwalk.web.app import Page
 from backwalk.web.security import Launch
-from backwalk.web.serve import PageServer, bound_socket, configured
-from backwalk.web.state import Server
+from backwalk.web.serve import PageServer, listen
 
 LONGEST = 60.0  # seconds, of hangs alone
 
@@ -34,10 +34,10 @@ class Running:
     """A server in a thread."""
 
     def __init__(self, **opened):
-        self.socket = bound_socket(0)
+        self.socket = listen(0)
         self.launch = Launch(self.socket.getsockname()[1], token="the-token", cookie="the-cookie")
-        self.server = Server(**opened)
-        self.uvicorn = PageServer(configured(self.launch, self.server), self.server)
+        self.page = Page(**opened)
+        self.uvicorn = PageServer(self.launch, self.page)
         self.thread = threading.Thread(target=self.uvicorn.run, kwargs={"sockets": [self.socket]}, daemon=True)
         self.thread.start()
         while not self.uvicorn.started:
@@ -148,12 +148,13 @@ def moons(running):
 
 @pytest.fixture(scope="session")
 def later():
-    """Wait until something holds, for ten seconds at most."""
+    """Wait until a function returns something true, and return that."""
 
     def wait(holds):
-        limit = time.monotonic() + 10.0
-        while not holds():
+        limit = time.monotonic() + LONGEST
+        while not (result := holds()):
             assert time.monotonic() < limit
             time.sleep(0.01)
+        return result
 
     return wait

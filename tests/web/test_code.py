@@ -1,6 +1,7 @@
 """The code that the page shows gives the page's rows, by running it."""
 
 import shlex
+import subprocess
 import warnings
 from pathlib import Path
 
@@ -137,3 +138,18 @@ def test_names_cannot_leave_their_quotes(page):
     words = shlex.split(code["shell"].splitlines()[0])
     assert words[2] == "$(touch x);'.csv"
     assert words[words.index("--drop") + 1] == evil
+
+
+@pytest.mark.parametrize("name", ["--force.csv", "-n.csv", "a\x1b[2Jb.csv", "it's \u202e\x1b[0m.csv", "a\nb $HOME.csv"])
+def test_a_file_s_name_is_one_argument_and_no_option(page, name):
+    """`--force.csv` was an option, and a raw escape stood in the command."""
+    data = page.upload(name, CSV.encode()).json()["data"]
+    code = page.answer("/api/code", {"data": data, "draw": {"n": 3}})
+    shown = code["shell"].replace("\n", "")
+    assert shown.isprintable()
+    line = code["shell"].splitlines()[0].replace("backwalk", "printf '%s\\0'", 1)
+    words = subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout.decode().split("\0")
+    assert words[1] in (name, f"./{name}")
+    assert not words[1].startswith("-")
+    assert code["python"].replace("\n", "").isprintable()
+    assert f"read_table({name!r})" in code["python"]

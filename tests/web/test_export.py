@@ -1,4 +1,4 @@
-"""The page as one file: modules as one script, answers inside, nothing from elsewhere."""
+"""The page as one file: modules in an import map, answers inside, nothing from elsewhere."""
 
 import base64
 import hashlib
@@ -8,44 +8,10 @@ import re
 import pytest
 
 from backwalk.cli import main
-from backwalk.errors import InvalidInput
 from backwalk.web import export
-from backwalk.web.export import bundled, write_page
+from backwalk.web.export import write_page
 from backwalk.web.packing import unpacked
 from backwalk.web.requests import BoundRequest
-
-MODULES = {
-    "main.js": 'import { two,\n  three as drei } from "./b.js";\nimport { one } from "./a.js";\none + two(drei);\n',
-    "a.js": "export const one = 1;\n",
-    "b.js": 'import { one } from "./a.js";\nexport function two() {\n  return one + 1;\n}\nexport const three = 3;\n',
-    "unused.js": "export class Never {}\n",
-}
-
-
-def test_modules_become_one_script_in_the_order_of_their_imports():
-    script = bundled(MODULES)
-    places = [script.index(f"modules['{name}.js'] = ") for name in ("a", "b", "main")]
-    assert places == sorted(places)
-    assert "unused" not in script
-    assert "const { two,\n  three: drei } = modules['b.js'];" in script
-    assert "return { two, three };" in script
-    assert not re.search(r"^(import|export)\b", script, flags=re.MULTILINE)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('import a from "./a.js";\n', "another form"),
-        ('import * as a from "./a.js";\n', "another form"),
-        ("export default 3;\n", "another form"),
-        ('import { x } from "./nowhere.js";\n', "no module 'nowhere.js'"),
-        ('import { main } from "./main.js";\nexport const main = 1;\n', "circle"),
-        ("const text = '</script>';\n", "</script>"),
-    ],
-)
-def test_modules_that_cannot_be_put_together_are_refused(text, message):
-    with pytest.raises(InvalidInput, match=message):
-        bundled({**MODULES, "main.js": text})
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +32,22 @@ def test_the_file_needs_nothing_else(exported):
         re.findall(pattern, exported, flags=re.DOTALL)
         for pattern in (r"<style>(.*?)</style>", r'<script type="module">(.*?)</script>')
     )
-    for text in (style, script):
+    (import_map,) = re.findall(r'<script type="importmap">(.*?)</script>', exported, flags=re.DOTALL)
+    for text in (style, script, import_map):
         assert f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
     assert len(exported) < 4 * 2**20
+    modules = {name: base64.b64decode(url.partition(",")[2]) for name, url in json.loads(import_map)["imports"].items()}
+    imported = {name.decode() for text in modules.values() for name in re.findall(rb'from "([^"]*)"', text)}
+    assert imported | {"main.js"} == set(modules)
 
 
 def test_the_answers_are_those_of_the_server(exported, page):
     (text,) = re.findall(r'<script type="application/json" id="answers">(.*?)</script>', exported, flags=re.DOTALL)
     answers = json.loads(text)
-    assert answers["model"] == page.get("/api/models/start").json()
+    card = page.get("/api/models/start").json()
+    assert {name: answers["model"][name] for name in ("title", "card", "sampler")} == {
+        name: card[name] for name in ("title", "card", "sampler")
+    }
     header, arrays = unpacked(base64.b64decode(answers["chain"]))
     assert header["n"] == arrays["backward"].shape[1] == 1500
     assert answers["particles"]["3"] == page.answer("/api/models/start/particle", {"row": 3})

@@ -10,7 +10,7 @@ from backwalk.estimator import Diffusion
 from backwalk.model import denoised, row_steps, visited_times
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.web import start
+from backwalk.web import shipped
 from backwalk.web.packing import coordinates, unpacked
 
 
@@ -117,7 +117,7 @@ def test_a_field_stands_beside_the_exact_one(page):
         assert arrays["learned"].shape == arrays["exact"].shape == (5, 5, 2)
         assert header["relative"] < 0.2
         assert header["rms"] == pytest.approx(header["relative"] * header["rms_exact"])
-        model = Diffusion.load(start.FOLDER / start.MODELS[start.NAME].file, device="cpu").model_
+        model = Diffusion.load(shipped.FOLDER / shipped.MODELS[shipped.START].file, device="cpu").model_
         log_snr = model.schedule.log_snr[500]
         x, y = np.meshgrid(arrays["x"], arrays["y"])
         x_t = torch.from_numpy(np.stack([x.ravel(), y.ravel()], axis=1))

@@ -31,15 +31,13 @@ def test_rows_keep_what_is_given(page, arcs):
 def test_files_hold_the_same_rows(page, arcs):
     body = {"n": 6, "seed": 3}
     found = page.answer(f"/api/models/{arcs}/rows", body)
-    csv = page.post(f"/api/models/{arcs}/rows?format=csv", body)
+    csv = page.post(f"/api/models/{arcs}/rows.csv", body)
     assert csv.headers["content-disposition"] == 'attachment; filename="rows.csv"'
     table = pyarrow.csv.read_csv(io.BytesIO(csv.content))
     assert [list(row.values()) for row in table.to_pylist()] == found["rows"]
-    parquet = page.post(f"/api/models/{arcs}/rows?format=parquet", body)
+    parquet = page.post(f"/api/models/{arcs}/rows.parquet", body)
     assert [list(row.values()) for row in pq.read_table(io.BytesIO(parquet.content)).to_pylist()] == found["rows"]
-    link = page.get(f"/api/models/{arcs}/rows?format=csv&request=%7B%22n%22:6,%22seed%22:3%7D")
-    assert link.content == csv.content
-    assert page.post(f"/api/models/{arcs}/rows?format=exe", body).status == 400
+    assert page.post(f"/api/models/{arcs}/rows.exe", body).status == 400
 
 
 def test_one_column_given_others(page, arcs):

@@ -1,41 +1,41 @@
-"""Which requests are answered: those of the launch's own page, within limits."""
+"""Which requests are answered: those of the launch's own page, with bodies of limited size."""
 
 import json
 import socket
-import time
+from contextlib import suppress
 
 import pytest
 
-from backwalk.web import security
 from backwalk.web.security import JSON_BYTES, Launch
 
+PATHS = ["/health", "/", "/?token=the-token", "/api/catalogue", "/static/main.js"]
 
-def raw(running, text, seconds=30.0):
+
+def send_raw(running, text):
     """Send bytes as they are, and return all that comes back."""
-    with socket.create_connection(("127.0.0.1", running.launch.port), timeout=seconds) as connection:
+    parts = []
+    connection = socket.create_connection(("127.0.0.1", running.launch.port), timeout=30.0)
+    with connection, suppress(ConnectionError):  # the server may close while we send
         connection.sendall(text)
-        parts = []
         while part := connection.recv(65536):
             parts.append(part)
     return b"".join(parts)
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example:{port}", "", "[::1]:{port}"]
-)
-@pytest.mark.parametrize("path", ["/health", "/", "/?token=the-token", "/api/catalogue", "/static/main.js"])
-def test_a_foreign_host_gets_nothing(running, page, host, path):
-    headers = {**page.headers, "Host": host.format(port=running.launch.port)}
-    answered = running.ask("GET", path, headers=headers)
-    assert answered.status == 403
-    assert "set-cookie" not in answered.headers
-    assert json.loads(answered.content)["error"]["field"] is None
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "localhost.evil.example:{port}", "", "[::1]"])
+def test_a_foreign_host_gets_nothing(running, page, host):
+    for path in PATHS:
+        headers = {**page.headers, "Host": host.format(port=running.launch.port)}
+        answered = running.ask("GET", path, headers=headers)
+        assert answered.status == 400
+        assert "set-cookie" not in answered.headers
+        assert len(answered.content) < 100
 
 
 def test_two_hosts_are_refused(running):
     own = f"127.0.0.1:{running.launch.port}".encode()
     text = b"GET /health HTTP/1.1\r\nHost: " + own + b"\r\nHost: evil.example\r\n\r\n"
-    assert b"200 OK" not in raw(running, text).split(b"\r\n")[0]
+    assert b"200 OK" not in send_raw(running, text).split(b"\r\n")[0]
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"])
@@ -52,16 +52,18 @@ def test_a_change_needs_an_origin(running, page):
     assert running.ask("GET", "/api/catalogue", headers=headers).status == 200
 
 
-def test_a_page_of_another_site_is_refused(running, page):
+def test_a_page_of_another_site_is_refused(page):
     assert page.get("/api/catalogue", {"Sec-Fetch-Site": "cross-site"}).status == 403
+    assert page.get("/api/catalogue", {"Sec-Fetch-Site": "same-site"}).status == 403
     assert page.get("/api/catalogue", {"Sec-Fetch-Site": "same-origin"}).status == 200
+    assert page.get("/", {"Sec-Fetch-Site": "cross-site"}).status == 200  # a link
 
 
 def test_the_token_sets_a_cookie_that_opens_the_page(running):
     answered = running.ask("GET", "/?token=the-token")
     assert (answered.status, answered.headers["location"]) == (302, "/")
     cookie = answered.headers["set-cookie"]
-    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
+    assert {"httponly", "samesite=strict", "path=/"} <= set(cookie.lower().split("; "))
     assert running.ask("GET", "/", headers={"Cookie": cookie.split(";")[0]}).status == 200
 
 
@@ -78,6 +80,15 @@ def test_all_but_health_needs_the_cookie(running, cookie):
     for path in ("/", "/api/catalogue", "/static/style.css", "/api/fits/fit-1/events", "/nowhere"):
         assert running.ask("GET", path, headers=headers).status == 403
     assert running.ask("GET", "/health").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("others", ['prefs={"theme":"dark"}', "a=b=c", "=;; ,", 'x="', "backwalk-{port}=old", "\xe9=1"])
+def test_cookies_of_other_programs_on_this_machine_are_not_read(running, page, others):
+    """Browsers send the cookies of all ports; one that is none by the letter of the grammar locked the page out."""
+    others = others.format(port=running.launch.port) if "{port}" in others else others
+    own = page.headers["Cookie"]
+    for cookie in (f"{others}; {own}", f"{own}; {others}", f"{others};{own}"):
+        assert running.ask("GET", "/api/catalogue", headers={**page.headers, "Cookie": cookie}).status == 200
 
 
 def test_answers_have_strict_headers(page):
@@ -102,33 +113,28 @@ def test_answers_have_strict_headers(page):
         "/static//etc/passwd",
         "/static/%2fetc%2fpasswd",
         "/static/..\\app.py",
-        "/static/\x00",
+        "/static/%00",
+        "/static/a%0a.js",
     ],
 )
 def test_no_path_leads_out_of_the_folder(page, path):
-    answered = page.get(path.replace("\x00", "%00"))
+    answered = page.get(path)
     assert answered.status == 404
-    assert b"Starlette" not in answered.content
+    assert answered.message
 
 
 def test_bodies_are_limited(running, page):
-    answered = page.post("/api/data", {"density": "x" * JSON_BYTES})
-    assert (answered.status, answered.json()["error"]["field"]) == (413, None)
     own = "".join(f"{name}: {value}\r\n" for name, value in page.headers.items())
-    head = f"POST /api/data HTTP/1.1\r\nHost: 127.0.0.1:{running.launch.port}\r\n{own}"
-    assert b" 413 " in raw(running, f"{head}Content-Length: 999999999999\r\n\r\n".encode())[:20]
-    piece = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    assert b" 413 " in raw(running, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + 33 * piece)[:20]
-    assert raw(running, f"{head}Content-Length: -1\r\n\r\n".encode())[:12] == b"HTTP/1.1 400"
-
-
-def test_a_sender_that_pauses_is_not_waited_for(running, page, monkeypatch):
-    monkeypatch.setattr(security, "LONGEST_PAUSE", 0.1)
-    own = "".join(f"{name}: {value}\r\n" for name, value in page.headers.items())
-    head = f"POST /api/data HTTP/1.1\r\nHost: 127.0.0.1:{running.launch.port}\r\n{own}Content-Length: 100\r\n\r\n"
-    began = time.monotonic()
-    assert b" 408 " in raw(running, head.encode() + b"{")[:20]
-    assert time.monotonic() - began < 20.0
+    head = (
+        f"POST /api/data HTTP/1.1\r\nHost: 127.0.0.1:{running.launch.port}\r\n{own}Content-Type: application/json\r\n"
+    )
+    declared = send_raw(running, f"{head}Content-Length: {JSON_BYTES + 1}\r\n\r\n".encode())
+    assert b" 413 " in declared[:20]
+    assert json.loads(declared.rpartition(b"\r\n")[2])["error"]["field"] is None
+    assert b" 413 " in send_raw(running, f"{head}Content-Length: 999999999999\r\n\r\n".encode())[:20]
+    piece = b"%x\r\n" % (JSON_BYTES + 1) + b"x" * (JSON_BYTES + 1) + b"\r\n"
+    assert b" 413 " in send_raw(running, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + piece)[:20]
+    assert send_raw(running, f"{head}Content-Length: -1\r\n\r\n".encode())[:12] == b"HTTP/1.1 400"
 
 
 def test_each_launch_has_other_secrets():

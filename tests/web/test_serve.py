@@ -1,101 +1,86 @@
-"""The server's process: its port, its patience, its end; and its workspaces, bounded in number and time."""
+"""The server's process: its port, what it opens with, uploads that wait, and its end."""
 
 import http.client
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 
 import pytest
 
 from backwalk.errors import InvalidInput
-from backwalk.web import serve as serving
-from backwalk.web import sessions
-from backwalk.web.refusals import Refusal
-from backwalk.web.serve import bound_socket, sources
-from backwalk.web.sessions import Sessions
-from tests.web.conftest import Running
+from backwalk.web.serve import listen, parse_source
+from tests.web.conftest import Running, Tab
 
 
 def test_only_this_machine_is_answered():
-    with bound_socket(None) as listener:
+    with listen(None) as listener:
         assert listener.getsockname()[0] == "127.0.0.1"
         with pytest.raises(InvalidInput, match="cannot be used"):
-            bound_socket(listener.getsockname()[1])
+            listen(listener.getsockname()[1])
 
 
 def test_a_source_is_a_model_or_a_table(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "t.csv").write_text("x\n1\n")
-    assert sources(None) == {}
-    assert sources("two_moons") == {"data": "two_moons"}
-    assert sources(str(tmp_path / "t.csv")) == {"data": str(tmp_path / "t.csv")}
-    assert sources(str(tmp_path / "folder")) == {"data": str(tmp_path / "folder")}
+    assert parse_source(None) == {}
+    assert parse_source("two_moons") == {"data": "two_moons"}
+    assert parse_source(str(tmp_path / "t.csv")) == {"data": str(tmp_path / "t.csv")}
+    assert parse_source(str(tmp_path / "folder")) == {"data": str(tmp_path / "folder")}
     with pytest.raises(InvalidInput, match="neither a file"):
-        sources(str(tmp_path / "nowhere.csv"))
+        parse_source(str(tmp_path / "nowhere.csv"))
 
 
-def test_slow_headers_end_and_the_oldest_make_room(monkeypatch):
-    monkeypatch.setattr(serving, "LONGEST_HEADERS", 0.3)
-    monkeypatch.setattr(serving, "MOST_CONNECTIONS", 20)
-    running = Running()
-    with ExitStack() as stack:
-        stack.callback(running.stop)
-        slow = []
-        for _ in range(40):
-            connection = socket.create_connection(("127.0.0.1", running.launch.port), timeout=30.0)
-            slow.append(stack.enter_context(connection))
-            connection.sendall(b"GET /health HTTP/1.1\r\n")
-        host = {"Host": f"127.0.0.1:{running.launch.port}"}
-        assert running.ask("GET", "/health", headers=host).status == 200
-        ends = []
-        for connection in slow:
-            with suppress(ConnectionResetError):
-                ends.append(connection.recv(100))
-        assert set(ends) <= {b"", serving._TIMED_OUT}
-        assert serving._TIMED_OUT in ends
-        kept = stack.enter_context(closing(running.connection()))
-        for _ in range(3):  # patience begins anew with each request
-            kept.request("GET", "/health", headers=host)
-            assert kept.getresponse().read() == b'{"status":"ok"}'
-            time.sleep(0.15)
-
-
-def test_a_given_table_and_a_given_model_open_the_page(tmp_path, fitted):
-    from tests.web.conftest import Tab
-
+def test_a_given_table_opens_the_page(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i % 7}.5,{i % 5}.25\n" for i in range(60)))
+    running = Running(data=str(tmp_path / "t.csv"))
+    tab = Tab(running)
+    start = tab.get("/api/catalogue").json()["start"]
+    assert (start["opened"], start["data"]) == ("data", "given")
+    columns = tab.get("/api/data/given").json()["columns"]
+    assert [column["name"] for column in columns] == ["a", "b"]
+    running.stop()
+
+
+def test_a_given_model_opens_the_page(tmp_path, fitted):
     fitted.save(tmp_path / "m.safetensors")
-    for opened, name in (
-        ({"data": str(tmp_path / "t.csv")}, "data"),
-        ({"model": str(tmp_path / "m.safetensors")}, "model"),
-    ):
-        running = Running(**opened)
-        try:
-            tab = Tab(running)
-            start = tab.get("/api/catalogue").json()["start"]
-            assert (start["opened"], start[name]) == (name, "given")
-            if name == "data":
-                columns = tab.get("/api/data/given").json()["columns"]
-                assert [column["name"] for column in columns] == ["a", "b"]
-            else:
-                assert {"model": "given", "title": "m.safetensors"} in tab.get("/api/models").json()
-                assert not tab.get("/api/models/given").json()["has_exact"]
-                assert len(tab.answer("/api/models/given/rows", {"n": 3})["rows"]) == 3
-                assert tab.get("/api/models/given/report").status == 409
-                assert tab.answer("/api/models/given/bound", {"n": 20})["rows"] == "the model's own rows"
-                code = tab.answer("/api/code", {"model": "given", "draw": {"n": 3}})
-                assert "m.safetensors" in code["python"]
-        finally:
-            running.stop()
+    running = Running(model=str(tmp_path / "m.safetensors"))
+    tab = Tab(running)
+    start = tab.get("/api/catalogue").json()["start"]
+    assert (start["opened"], start["model"]) == ("model", "given")
+    assert {"model": "given", "title": "m.safetensors"} in tab.get("/api/models").json()
+    assert not tab.get("/api/models/given").json()["has_exact"]
+    assert len(tab.answer("/api/models/given/rows", {"n": 3})["rows"]) == 3
+    assert tab.get("/api/models/given/report").status == 409
+    assert tab.answer("/api/models/given/bound", {"n": 20})["rows"] == "the model's own rows"
+    assert "m.safetensors" in tab.answer("/api/code", {"model": "given", "draw": {"n": 3}})["python"]
+    running.stop()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_ends_in_order(stop, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": str(tmp_path)}
+def test_uploads_are_read_one_at_a_time_and_few_wait(running, page, later):
+    """24 uploads at once were all held in memory, and read after their clients had left."""
+    head = f"POST /api/data/file?name=t.csv HTTP/1.1\r\nHost: 127.0.0.1:{running.launch.port}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in page.headers.items()) + "Content-Length: 1000000\r\n\r\n"
+    with ExitStack() as stack:
+
+        def begin_upload():
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", running.launch.port), timeout=30.0))
+            connection.sendall(head.encode() + b"x\n")
+            return connection
+
+        waiting = [begin_upload() for _ in range(9)]  # one whose body comes slowly, and eight behind it
+        refused = later(lambda: (answer := page.upload("t.csv", b"x\n1\n2\n")).status == 429 and answer)
+        assert "waiting" in refused.message
+        assert page.post("/api/data", {"density": "rings", "n": 5}).status == 200
+        del waiting
+    later(lambda: page.upload("t.csv", b"x\n1\n2\n").status == 200)  # they have left
+
+
+def begin_server(folder):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": str(folder)}
     command = [sys.executable, "-m", "backwalk", "web", "--no-browser"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -103,42 +88,43 @@ def test_the_command_ends_in_order(stop, tmp_path):
     port, path = address.removeprefix("http://127.0.0.1:").split("/", 1)
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60.0)
     connection.request("GET", f"/{path}")
-    assert connection.getresponse().status == 302
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (302, b"")
+    return process, connection, answer.headers["set-cookie"].split(";")[0]
+
+
+def end_server(process, stop, folder):
     process.send_signal(stop)
-    assert process.wait(60.0) in (0, 128 + stop)
+    assert process.wait(60.0) == 128 + stop
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_ends_in_order(stop, tmp_path):
+    process, connection, _ = begin_server(tmp_path)
+    end_server(process, stop, tmp_path)
     connection.close()
-    assert list(tmp_path.iterdir()) == []
 
 
-def test_workspaces_are_bounded_in_number_and_time(monkeypatch):
-    monkeypatch.setattr(sessions, "MOST_WORKSPACES", 3)
-    own = Sessions()
-    first = [own.workspace(f"workspace-{k}") for k in range(3)]
-    assert own.workspace("workspace-0") is first[0]
-    own.workspace("workspace-3")  # workspace-1 is the oldest now
-    assert own.workspace("workspace-0") is first[0]
-    assert own.workspace("workspace-2") is first[2]
-    assert own.workspace("workspace-1") is not first[1]
-    for bad in (None, "short", "a" * 65, "with space", "../../x", "a/b/c/d/e"):
-        with pytest.raises(Refusal, match="8 to 64"):
-            own.workspace(bad)
-    assert not first[1].folder.exists()
-    folder = first[0].folder
-    assert folder.is_dir()
-    own.stop()
-    assert not folder.exists()
-
-
-def test_old_workspaces_go_first(monkeypatch):
-    own = Sessions()
-    old, young = own.workspace("workspace-old"), own.workspace("workspace-young")
-    old.last_asked -= sessions.LONGEST_IDLE + 1.0
-    assert own.workspace("workspace-new")
-    assert own.workspace("workspace-young") is young
-    assert own.workspace("workspace-old") is not old
-    own.stop()
+def test_the_command_does_not_wait_for_computations(tmp_path):
+    """It took half a minute, and printed a traceback for every request."""
+    process, connection, cookie = begin_server(tmp_path)
+    headers = {"Cookie": cookie, "Origin": f"http://127.0.0.1:{connection.port}", "X-Backwalk-Workspace": "a-tab-of-it"}
+    headers["Content-Type"] = "application/json"
+    connection.request("GET", "/api/models/notebook", headers=headers)  # the library has loaded
+    assert connection.getresponse().read()
+    with ExitStack() as stack:
+        for seed in range(20):
+            asked = http.client.HTTPConnection("127.0.0.1", connection.port, timeout=60.0)
+            stack.callback(asked.close)
+            body = {"n": 16_000, "sampler": "ancestral", "n_evaluations": 1000, "seed": seed}
+            asked.request("POST", "/api/models/start/chain", json.dumps(body), headers)
+        connection.request("GET", "/health")
+        assert connection.getresponse().read()
+        end_server(process, signal.SIGTERM, tmp_path)
+    connection.close()
 
 
 def test_the_command_says_what_is_not_installed(tmp_path):

@@ -8,11 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backwalk.datasets import DENSITIES, around_points
-from backwalk.web import security, sessions
-from backwalk.web.refusals import Refusal
-from backwalk.web.requests import DataRequest
-from backwalk.web.sessions import Sessions
-from backwalk.web.tables import drawn
+from backwalk.web import security, workspaces
 from tests.web.conftest import Tab
 
 MARKUP = '<img src=x onerror="alert(1)">'
@@ -124,24 +120,11 @@ def test_bodies_that_are_no_json_are_refused(page, content):
     assert answered.status == 400
 
 
-def test_tables_are_bounded_by_their_cells(monkeypatch):
-    own = Sessions()
-    one, other = own.workspace("workspace-one"), own.workspace("workspace-other")
-
-    def keep(workspace, n, seed=0):
-        entry = drawn(workspace.data.new_id(), DataRequest(density="rings", n=n, seed=seed))
-        own.keep_data(workspace, entry)
-        return entry
-
-    monkeypatch.setattr(sessions, "MOST_CELLS", 100)
-    with pytest.raises(Refusal, match="at most 100 cells"):
-        keep(one, 51)
-    monkeypatch.setattr(sessions, "MOST_CELLS_IN_ALL", 250)
-    keep(other, 50)
-    made = [keep(one, 50, seed) for seed in range(4)]
-    assert one.data.items() == made[2:]
-    assert own.workspace("workspace-other") is not other
-    own.stop()
+def test_tables_are_bounded_by_their_cells(page, monkeypatch):
+    monkeypatch.setattr(workspaces, "MOST_CELLS", 100)
+    assert page.post("/api/data", {"density": "rings", "n": 50}).status == 200
+    refused = page.post("/api/data", {"density": "rings", "n": 51})
+    assert (refused.status, "102" in refused.message) == (413, True)
 
 
 def test_old_tables_make_room(running):

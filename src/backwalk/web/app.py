@@ -1,249 +1,278 @@
-"""The routes: each one call of `operations.py`, in a worker thread.
+"""The routes, each one call; and what they share.
 
-This module loads no torch: the page, the catalogue and the answers of the shipped model are served from files at once,
-while the library loads in the background.
+This module imports no torch: the page and its first picture are served from files (`shipped.py`). Other answers come
+from `answers.py`, which loads the library with the first request that needs it, or in the background.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import json
+import logging
 import re
-from collections.abc import AsyncIterator
+import threading
+import traceback
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from backwalk.errors import BackwalkError
-from backwalk.web import start
-from backwalk.web.refusals import OUR_MISTAKE, Refusal, refusal_of
-from backwalk.web.security import Guard, Launch, policy
-from backwalk.web.state import Server
+from backwalk.web import shipped
+from backwalk.web.requests import Refusal
+from backwalk.web.security import LOOPBACK, UPLOAD_PATH, Guard, Launch
+from backwalk.web.workspaces import Workspace, Workspaces
+
+if TYPE_CHECKING:
+    from backwalk.web.answers import Answers
 
 STATIC = Path(str(files("backwalk.web"))) / "static"
 SECONDS_BEFORE_LOADING = 2.0  # the library, unless a request needs it earlier
-_REPORT_POLICY = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"  # its own policy stands in the page
+_LOG = logging.getLogger(__name__)
 
 
-def make_app(launch: Launch, server: Server, *, static: Path = STATIC) -> Guard:
+class Turns:
+    """A line in which requests wait: `n_at_once` are served at a time, and more than `n_waiting` others refused."""
+
+    def __init__(self, n_at_once: int, n_waiting: int) -> None:
+        self._semaphore, self._n, self._most = asyncio.Semaphore(n_at_once), 0, n_at_once + n_waiting
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn. Raises Refusal where too many wait already."""
+        if self._n >= self._most:
+            raise Refusal(429, "Too many requests are waiting: try again in a moment.")
+        self._n += 1
+        try:
+            async with self._semaphore:
+                yield
+        finally:
+            self._n -= 1
+
+
+class Page:
+    """What the routes share. `model` and `data` are paths, or a built-in density, that the page opens with."""
+
+    def __init__(self, *, model: str | None = None, data: str | None = None) -> None:
+        self.model, self.data = model, data
+        self.workspaces = Workspaces()
+        self.computations, self.reports, self.uploads = Turns(2, 64), Turns(1, 8), Turns(1, 8)
+        self._threads, self._loading = set[threading.Thread](), threading.Lock()
+        self._answers: Answers | None = None
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether a thread computes or loads the library."""
+        return bool(self._threads)
+
+    def workspace(self, request: Request) -> Workspace:
+        """Return the workspace of the tab that a request comes from."""
+        return self.workspaces.get(request.headers.get("x-backwalk-workspace") or request.query_params.get("workspace"))
+
+    async def compute(self, request: Request, turns: Turns, work: Callable[[Answers], Response]) -> Response:
+        """Return the answer of `work`, called in a thread, unless the client has left meanwhile."""
+        async with turns.turn():
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            return await to_thread.run_sync(lambda: self._run(work), abandon_on_cancel=True)
+
+    def load(self) -> None:
+        """Load the library in the background. A failure is met and answered by the next request."""
+
+        def load() -> None:
+            try:
+                self._run(lambda _: None)
+            except Exception:
+                _LOG.debug("loading failed:\n%s", traceback.format_exc())
+
+        threading.Thread(target=load, name="backwalk loads", daemon=True).start()
+
+    def _run(self, work: Callable[[Answers], Any]) -> Any:
+        self._threads.add(threading.current_thread())
+        try:
+            with self._loading:
+                if self._answers is None:
+                    from backwalk.web.answers import Answers
+
+                    self._answers = Answers(self.workspaces, model=self.model, data=self.data)
+                answers = self._answers
+            return work(answers)
+        finally:
+            self._threads.discard(threading.current_thread())
+
+
+def make_app(launch: Launch, page: Page) -> Starlette:
     """Return the ASGI app of a launch."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        later = asyncio.get_running_loop().call_later(SECONDS_BEFORE_LOADING, server.load)
+        loading = asyncio.get_running_loop().call_later(SECONDS_BEFORE_LOADING, page.load)
         try:
             yield
         finally:
-            later.cancel()
-            server.sessions.stop()
+            loading.cancel()
+            page.workspaces.close()
 
-    app = Starlette(
-        routes=[*_routes(server, static), Mount("/static", StaticFiles(directory=static))],
+    return Starlette(
+        routes=[*_light_routes(page), *_computed_routes(page), Mount("/static", StaticFiles(directory=STATIC))],
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK, www_redirect=False),
+            Middleware(Guard, launch=launch),
+        ],
         exception_handlers={
-            **dict.fromkeys((Refusal, BackwalkError, MemoryError), _refused),
-            HTTPException: _http_error,
-            ClientDisconnect: _left,
-            Exception: _failed,
+            **dict.fromkeys((Refusal, BackwalkError, MemoryError, Exception), _refuse),
+            HTTPException: _refuse_http,
+            ClientDisconnect: _answer_nobody,
         },
         lifespan=lifespan,
     )
-    return Guard(app, launch, policy(inline_hashes((static / "index.html").read_text(encoding="utf-8"))))
 
 
-def inline_hashes(page: str) -> list[str]:
-    """Return the sources by which a Content Security Policy allows a page's inline scripts.
+def _light_routes(page: Page) -> list[Route]:
+    """Return the routes whose answers need no library."""
 
-    >>> inline_hashes('<script type="importmap">{}</script><script src="a.js"></script>')
-    ["'sha256-RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o='"]
-    """
-    scripts = re.findall(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", page, flags=re.DOTALL)
-    return [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts]
-
-
-def _routes(server: Server, static: Path) -> list[Route]:
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def index(_: Request) -> Response:
-        return Response((static / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+        return FileResponse(STATIC / "index.html")
 
     async def catalogue(_: Request) -> Response:
-        return JSONResponse({**start.catalogue(), "start": start.opening(server.opened)})
+        return JSONResponse(shipped.catalogue(model=page.model, data=page.data))
 
-    async def make_data(request: Request) -> Response:
-        return _answered(await _call(server, request, "make_data", await _json(request)))
+    async def models(request: Request) -> Response:
+        listed = [(name, model.title) for name, model in shipped.MODELS.items()]
+        listed += [(shipped.GIVEN, Path(page.model).name)] if page.model is not None else []
+        listed += [(model.name, model.title) for model in page.workspace(request).models.items()]
+        return JSONResponse([{"model": name, "title": title} for name, title in listed])
 
-    async def upload(request: Request) -> Response:
-        name, content = unquote(request.query_params.get("name", "")), await request.body()
-        return _answered(await _call(server, request, "upload", name, content))
-
-    async def describe_data(request: Request) -> Response:
-        return _answered(await _call(server, request, "describe_data", request.path_params["data"]))
-
-    async def choose_columns(request: Request) -> Response:
-        body = await _json(request)
-        return _answered(await _call(server, request, "choose_columns", request.path_params["data"], body))
-
-    async def begin_fit(request: Request) -> Response:
-        return _answered(await _call(server, request, "begin_fit", await _json(request)))
-
-    async def write_code(request: Request) -> Response:
-        return _answered(await _call(server, request, "code", await _json(request)))
+    async def first_model(_: Request) -> Response:
+        return Response(shipped.stored("model.json"), media_type="application/json")
 
     async def describe_fit(request: Request) -> Response:
-        return JSONResponse(server.workspace(request).fits.get(request.path_params["fit"]).record())
-
-    async def list_models(request: Request) -> Response:
-        own = [{"model": each.name, "title": each.title} for each in server.workspace(request).models.items()]
-        return JSONResponse([*start.models(), *server.given_models(), *own])
+        return JSONResponse(page.workspace(request).fits.get(request.path_params["fit"]).record())
 
     async def stop_fit(request: Request) -> Response:
-        server.workspace(request).fits.get(request.path_params["fit"]).stop()
+        page.workspace(request).fits.get(request.path_params["fit"]).stop()
         return JSONResponse({})
 
-    async def go_on(request: Request) -> Response:
-        return _answered(await _call(server, request, "go_on", request.path_params["fit"], await _json(request)))
-
     async def events(request: Request) -> Response:
-        fit = server.workspace(request).fits.get(request.path_params["fit"])
-        last = request.headers.get("last-event-id", request.query_params.get("after", "-1"))
+        fit = page.workspace(request).fits.get(request.path_params["fit"])
+        last = request.headers.get("last-event-id", "-1")
         if not re.fullmatch(r"-?\d{1,9}", last):
             raise Refusal(400, "Last-Event-ID should be the number of an event.")
         first = max(int(last) + 1, 0)
         if not fit.is_running and first >= len(fit.events):
             return Response(status_code=204)  # an EventSource stops asking
-
-        async def stream() -> AsyncIterator[str]:
-            async for found in fit.follow(first):
-                if found is None:
-                    yield ": still here\n\n"
-                else:
-                    number, event = found
-                    yield f"id: {number}\nevent: {event.kind}\ndata: {json.dumps(event.data)}\n\n"
-
-        return StreamingResponse(stream(), media_type="text/event-stream")
-
-    async def describe_model(request: Request) -> Response:
-        model = request.path_params["model"]
-        stored = start.stored("GET", model, "model", None)
-        if stored is not None:
-            return Response(stored, media_type="application/json")
-        return _answered(await _call(server, request, "describe_model", model))
-
-    async def of_model(request: Request) -> Response:
-        model, name, body = request.path_params["model"], request.path_params["name"], await _json(request)
-        if name == "rows" and "format" in request.query_params:
-            return _answered(await _call(server, request, "rows_file", model, request.query_params["format"], body))
-        stored = start.stored("POST", model, name, body)
-        if stored is not None:
-            server.load()
-            return Response(stored, media_type=start.media_type(name))
-        if name not in _OF_MODEL:
-            raise Refusal(404, f"Models have no {name[:40]!r}.")
-        return _answered(await _call(server, request, "of_model", model, name, body))
-
-    async def rows_file(request: Request) -> Response:
-        try:
-            body = json.loads(request.query_params.get("request", "{}"))
-        except (ValueError, RecursionError):
-            raise Refusal(400, "request should be JSON.", "request") from None
-        suffix = request.query_params.get("format", "csv")
-        return _answered(await _call(server, request, "rows_file", request.path_params["model"], suffix, body))
-
-    async def report(request: Request) -> Response:
-        return _answered(await _call(server, request, "report", request.path_params["model"]))
-
-    async def model_file(request: Request) -> Response:
-        return _answered(await _call(server, request, "model_file", request.path_params["model"]))
+        texts = (
+            f"id: {number}\nevent: {event.kind}\ndata: {json.dumps(event.data)}\n\n"
+            async for number, event in fit.follow(first)
+        )
+        return StreamingResponse(texts, media_type="text/event-stream")
 
     return [
         Route("/health", health),
         Route("/", index),
         Route("/api/catalogue", catalogue),
-        Route("/api/data", make_data, methods=["POST"]),
-        Route("/api/data/file", upload, methods=["POST"]),
-        Route("/api/data/{data}", describe_data),
-        Route("/api/data/{data}/columns", choose_columns, methods=["POST"]),
-        Route("/api/fits", begin_fit, methods=["POST"]),
+        Route("/api/models", models),
+        Route(f"/api/models/{shipped.START}", first_model),
         Route("/api/fits/{fit}", describe_fit),
-        Route("/api/fits/{fit}/events", events),
         Route("/api/fits/{fit}/stop", stop_fit, methods=["POST"]),
-        Route("/api/fits/{fit}/go-on", go_on, methods=["POST"]),
-        Route("/api/code", write_code, methods=["POST"]),
-        Route("/api/models", list_models),
-        Route("/api/models/{model}", describe_model),
-        Route("/api/models/{model}/rows", rows_file),
-        Route("/api/models/{model}/report", report),
-        Route("/api/models/{model}/download", model_file),
-        Route("/api/models/{model}/{name}", of_model, methods=["POST"]),
+        Route("/api/fits/{fit}/events", events),
     ]
 
 
-_OF_MODEL = ("chain", "particle", "field", "density", "bound", "rows", "conditional", "impute")
+def _computed_routes(page: Page) -> list[Route]:
+    """Return the routes whose answers are methods of `Answers`, called with the names in the path."""
+
+    def get(path: str, name: str, turns: Turns = page.computations) -> Route:
+        async def endpoint(request: Request) -> Response:
+            tab, names = page.workspace(request), request.path_params
+            return await page.compute(request, turns, lambda answers: getattr(answers, name)(tab, **names))
+
+        return Route(path, endpoint)
+
+    def post(path: str, name: str) -> Route:
+        async def endpoint(request: Request) -> Response:
+            tab, names, body = page.workspace(request), request.path_params, await _read_json(request)
+            return await page.compute(
+                request, page.computations, lambda answers: getattr(answers, name)(tab, body, **names)
+            )
+
+        return Route(path, endpoint, methods=["POST"])
+
+    async def upload(request: Request) -> Response:
+        tab, name = page.workspace(request), unquote(request.query_params.get("name", ""))
+        async with page.uploads.turn():  # bodies are read one at a time
+            content = await request.body()
+            return await page.compute(request, page.computations, lambda answers: answers.upload(tab, content, name))
+
+    async def chain(request: Request) -> Response:
+        tab, model, body = page.workspace(request), request.path_params["model"], await _read_json(request)
+        if model == shipped.START and body == shipped.FIRST_CHAIN:
+            page.load()
+            return Response(shipped.stored("chain.bin"), media_type="application/octet-stream")
+        return await page.compute(request, page.computations, lambda answers: answers.chain(tab, body, model))
+
+    return [
+        post("/api/data", "make_data"),
+        Route(UPLOAD_PATH, upload, methods=["POST"]),
+        get("/api/data/{data}", "describe_data"),
+        post("/api/data/{data}/columns", "choose_columns"),
+        post("/api/fits", "begin_fit"),
+        post("/api/fits/{fit}/go-on", "go_on"),
+        post("/api/code", "write_code"),
+        get("/api/models/{model}", "describe_model"),
+        get("/api/models/{model}/report", "report", page.reports),
+        get("/api/models/{model}/download", "model_file"),
+        Route("/api/models/{model}/chain", chain, methods=["POST"]),
+        post("/api/models/{model}/particle", "particle"),
+        post("/api/models/{model}/field", "field"),
+        post("/api/models/{model}/density", "density"),
+        post("/api/models/{model}/bound", "bound"),
+        post("/api/models/{model}/rows", "rows"),
+        post("/api/models/{model}/rows.{suffix}", "rows_file"),
+        post("/api/models/{model}/conditional", "conditional"),
+        post("/api/models/{model}/impute", "impute"),
+    ]
 
 
-async def _call(server: Server, request: Request, name: str, *arguments: Any) -> Any:
-    """Return the answer of one of the operations."""
-    workspace = server.workspace(request)
-    return await server.compute(
-        lambda operations: getattr(operations, name)(workspace, *arguments), is_report=name == "report"
-    )
-
-
-async def _json(request: Request) -> Any:
+async def _read_json(request: Request) -> Any:
     """Return a request's body as JSON values; an empty one is {}."""
     if request.headers.get("content-type", "application/json").split(";")[0].strip() != "application/json":
         raise Refusal(400, "The body should be JSON, application/json.")
     body = await request.body()
     try:
-        return json.loads(body, parse_constant=_no_number) if body else {}
+        return json.loads(body, parse_constant=_refuse_constant) if body else {}
     except (ValueError, RecursionError):
         raise Refusal(400, "The body should be JSON.") from None
 
 
-def _no_number(name: str) -> float:
+def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
 
 
-def _answered(answer: Any) -> Response:
-    """Return an operation's answer as a response."""
-    if isinstance(answer, dict):
-        return JSONResponse(answer)
-    if hasattr(answer, "to_bytes"):
-        return Response(answer.to_bytes(), media_type="application/octet-stream")
-    headers = {} if answer.name is None else {"content-disposition": f'attachment; filename="{answer.name}"'}
-    if answer.name is None:
-        headers["content-security-policy"] = _REPORT_POLICY
-    return Response(answer.content, media_type=answer.media_type, headers=headers)
+async def _refuse(_: Request, error: Exception) -> Response:
+    """Answer an error. Mistakes of ours Starlette raises again, for the log."""
+    return Refusal.of(error).response()
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    refused = refusal_of(error)
-    assert refused is not None
-    headers = {"connection": "close"} if refused.status in (408, 413) else None
-    return JSONResponse(refused.record(), status_code=refused.status, headers=headers)
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _refuse_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse(Refusal(error.status_code, error.detail).record(), status_code=error.status_code)
+    return Refusal(error.status_code, error.detail).response()
 
 
-async def _left(_: Request, __: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
-
-
-async def _failed(_: Request, __: Exception) -> Response:
-    """Answer a mistake of ours; Starlette raises it again for the log."""
-    return JSONResponse(Refusal(500, OUR_MISTAKE).record(), status_code=500)
+async def _answer_nobody(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)

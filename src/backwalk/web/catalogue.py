@@ -10,7 +10,7 @@ from backwalk import __version__
 from backwalk.datasets import DENSITIES, MIXED_DENSITIES, Density, MixedDensity
 from backwalk.sampling import SOLVERS, Sampler
 from backwalk.streams import Stream
-from backwalk.web import requests, security, sessions
+from backwalk.web import requests, security, workspaces
 
 _IN_THUMBNAIL = 200
 
@@ -59,7 +59,7 @@ def catalogue() -> dict[str, Any]:
             "drawn": requests.MOST_DRAWN,
             "upload_bytes": security.UPLOAD_BYTES,
             "body_bytes": security.JSON_BYTES,
-            "kept": sessions.MOST_KEPT,
+            "kept": workspaces.MOST_KEPT,
         },
     }
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backwalk.datasets import MIXED_DENSITIES
-from backwalk.web.models import ModelEntry
+from backwalk.web.models import Argument, ModelEntry, fit_arguments
 from backwalk.web.requests import DrawRequest, SettingsRequest
 from backwalk.web.rows import given_of
-from backwalk.web.settings import Argument, arguments
 from backwalk.web.tables import DataEntry, Source
 
 DOWNLOAD = "model.safetensors"
@@ -37,7 +36,7 @@ def of_fit(data: DataEntry, settings: SettingsRequest, seed: int, draw: DrawRequ
     """Return code that fits a model to a table and draws rows from it."""
     if draw.reverse_variance is not None:  # training does not depend on them
         settings = settings.model_copy(update={"reverse_variance": draw.reverse_variance})
-    found = arguments(settings, data.kinds, seed)
+    found = fit_arguments(settings, data.kinds, seed)
     is_ddpm = settings.preset == "ddpm"
     texts = ", ".join(f"{name}={argument.text}" for name, argument in found.items())
     lines = [
@@ -121,7 +120,7 @@ def _draws(draw: DrawRequest) -> str:
 def _fit_command(data: DataEntry, found: Mapping[str, Argument], seed: int, *, is_ddpm: bool) -> str | None:
     """Return the command that fits the same model; None where the command line has no options for it."""
     source = data.source
-    words = ["backwalk", "fit", source.file or source.density or ""]
+    words = ["backwalk", "fit", source.density or _path(source.file or "")]
     if source.points is not None or source.density in MIXED_DENSITIES or (source.density and source.seed != seed):
         return None
     if source.density is not None:
@@ -143,7 +142,7 @@ def _fit_command(data: DataEntry, found: Mapping[str, Argument], seed: int, *, i
             words += [_FIT_OPTIONS[name], str(argument.value)]
         else:
             return None
-    return shlex.join([*words, "-o", "model.backwalk"])
+    return _command([*words, "-o", "model.backwalk"])
 
 
 def _levels_are_texts(data: DataEntry, kinds: Mapping[str, str]) -> bool:
@@ -153,13 +152,13 @@ def _levels_are_texts(data: DataEntry, kinds: Mapping[str, str]) -> bool:
 
 
 def _sample_command(model: str, draw: DrawRequest) -> str:
-    words = ["backwalk", "sample", model, "-n", str(draw.n), "--seed", str(draw.seed)]
+    words = ["backwalk", "sample", _path(model), "-n", str(draw.n), "--seed", str(draw.seed)]
     for name, value in (given_of(draw.given) or {}).items():
         words += ["--given", f"{name}={_condition(value)}"]
     words += ["--sampler", draw.sampler] if draw.sampler is not None else []
     words += ["--evaluations", str(draw.n_evaluations)] if draw.n_evaluations is not None else []
     words += ["--eta", repr(draw.eta)] if draw.sampler is not None and draw.eta else []
-    return shlex.join([*words, "-o", "rows.csv"])
+    return _command([*words, "-o", "rows.csv"])
 
 
 def _condition(value: Any) -> str:
@@ -170,3 +169,25 @@ def _condition(value: Any) -> str:
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _command(words: Sequence[str]) -> str:
+    """Return words as a line of a shell: quoted, with control characters as escapes.
+
+    >>> _command(["fit", "my table.csv", "a\\x1b[2J'"])
+    "fit 'my table.csv' $'a\\\\x1b[2J\\\\''"
+    """
+    return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)
+
+
+def _escaped(word: str) -> str:
+    return "$'" + "".join(f"\\{sign}" if sign in "\\'" else _escaped_sign(sign) for sign in word) + "'"
+
+
+def _escaped_sign(sign: str) -> str:
+    return sign if sign.isprintable() else "".join(f"\\x{byte:02x}" for byte in sign.encode("utf-8", "surrogatepass"))
+
+
+def _path(name: str) -> str:
+    """Return a file's name as a command's argument, which begins with no hyphen."""
+    return f"./{name}" if name.startswith("-") else name

@@ -1,7 +1,8 @@
-"""Fitted models of a workspace, and what the page says about them."""
+"""Fitted models of a workspace, what the page says about them, and the arguments of their fits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -9,14 +10,18 @@ from typing import Any
 import numpy as np
 
 from backwalk.datasets import Density, MixtureForm, mixture_form
+from backwalk.denoiser import Residual, Textbook
+from backwalk.diffusion import NoiseSchedule
 from backwalk.estimator import Diffusion
 from backwalk.formatting import as_json, listed
 from backwalk.model import DiffusionModel, default_decoder_variance, mismatch_warning
 from backwalk.sampling import Sampler, choose_sampler
 from backwalk.table import NumberColumn
 from backwalk.tasks.columns import facts_of_codec, words_of
-from backwalk.web.requests import Drawn, RowsRequest, SettingsRequest
+from backwalk.web.requests import ChainLike, Network, Refusal, Sampled, SettingsRequest
 from backwalk.web.tables import DataEntry
+
+_USUAL_STEPS = 100  # of a schedule that is named without a number of steps
 
 
 @dataclass(eq=False)
@@ -148,15 +153,83 @@ class ModelEntry:
         )
 
 
-def sampler_for(model: DiffusionModel, request: Drawn | RowsRequest) -> Sampler:
+def sampler_for(model: DiffusionModel, request: Sampled) -> Sampler:
     """Return the sampler that a request asks for."""
     return choose_sampler(model.sampler, model.schedule, request.sampler, request.n_evaluations, request.eta)
 
 
-def model_for(model: DiffusionModel, request: Drawn) -> DiffusionModel:
+def model_for(model: DiffusionModel, request: ChainLike) -> DiffusionModel:
     """Return the model with the reverse variances that a request asks for."""
     kind = request.reverse_variance
     if kind is None or kind == model.reverse_variance:
         return model
     decoder = default_decoder_variance(kind, model.schedule, model.denoising_error)
     return replace(model, reverse_variance=kind, decoder_variance=decoder)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument, and its text in Python."""
+
+    value: Any
+    text: str
+
+
+def fit_arguments(settings: SettingsRequest, kinds: Mapping[str, str], seed: int) -> dict[str, Argument]:
+    """Return the arguments that differ from the defaults of `Diffusion`, or of `Diffusion.ddpm` with that preset.
+
+    Raises Refusal for settings that do not go together.
+    """
+    arguments = dict[str, Argument]()
+    is_ddpm, kind = settings.preset == "ddpm", settings.schedule
+    if is_ddpm and kind == "log_snr":
+        raise Refusal(400, "The preset ddpm takes the schedules linear and cosine.", "settings.schedule")
+    if is_ddpm and settings.n_steps is not None and kind is None:
+        kind = "linear"
+    if kind in ("linear", "cosine"):
+        n = settings.n_steps or _USUAL_STEPS
+        arguments["schedule"] = Argument(getattr(NoiseSchedule, kind)(n), f"NoiseSchedule.{kind}({n})")
+    elif settings.n_steps is not None:
+        arguments["n_steps"] = _argument(settings.n_steps)
+    if settings.denoiser is not None:
+        arguments["denoiser"] = _argument(_architecture(settings.denoiser))
+    if settings.sampler is not None:
+        arguments["sampler"] = _argument(Sampler(settings.sampler, settings.n_evaluations, settings.eta))
+    elif settings.n_evaluations is not None or settings.eta:
+        raise Refusal(400, "n_evaluations and eta go with a sampler: choose one.", "settings.sampler")
+    if settings.reverse_variance is not None:
+        arguments["reverse_variance"] = _argument(settings.reverse_variance)
+    if is_ddpm and settings.max_steps is not None:
+        raise Refusal(400, "The preset ddpm counts epochs: give epochs in place of max_steps.", "settings.max_steps")
+    if not is_ddpm and settings.epochs is not None:
+        raise Refusal(400, "epochs goes with the preset ddpm: give max_steps.", "settings.epochs")
+    if settings.epochs is not None:
+        arguments["n_epochs"] = _argument(settings.epochs)
+    for name in ("max_steps", "max_time"):
+        if getattr(settings, name) is not None:
+            arguments[name] = _argument(getattr(settings, name))
+    if kinds:
+        arguments["columns"] = _argument(dict(kinds))
+    if settings.missing != "absent":
+        arguments["missing"] = _argument(settings.missing)
+    if settings.conditions != "auto":
+        arguments["conditions"] = _argument(settings.conditions)
+    arguments["random_state"] = _argument(seed)
+    return arguments
+
+
+def make_estimator(settings: SettingsRequest, kinds: Mapping[str, str], seed: int, **more: Any) -> Diffusion:
+    """Return an unfitted estimator."""
+    given = {name: argument.value for name, argument in fit_arguments(settings, kinds, seed).items()}
+    make = Diffusion.ddpm if settings.preset == "ddpm" else Diffusion
+    return make(**given, verbose=False, **more)
+
+
+def _architecture(network: Network) -> Residual | Textbook:
+    if network.kind == "textbook":
+        return Textbook(width=network.width, n_hidden=network.depth)
+    return Residual(width=network.width, n_blocks=network.depth, n_members=network.members)
+
+
+def _argument(value: Any) -> Argument:
+    return Argument(value, repr(value))

@@ -18,8 +18,7 @@ from backwalk.sampling import TILE_ROWS, ChainState, Sampler
 from backwalk.streams import Stream
 from backwalk.web.models import ModelEntry, model_for, sampler_for
 from backwalk.web.packing import Packed, coordinates
-from backwalk.web.refusals import Refusal
-from backwalk.web.requests import ChainRequest, ParticleRequest
+from backwalk.web.requests import ChainRequest, ParticleRequest, Refusal
 from backwalk.web.views import View, row_record, view_of
 
 Array = NDArray[np.float64]

@@ -16,8 +16,7 @@ from backwalk.streams import Stream
 from backwalk.web.models import ModelEntry
 from backwalk.web.packing import Packed
 from backwalk.web.pictures import shown
-from backwalk.web.refusals import Refusal
-from backwalk.web.requests import DensityRequest, FieldRequest
+from backwalk.web.requests import DensityRequest, FieldRequest, Refusal
 from backwalk.web.views import View
 
 Array = NDArray[np.float64]
@@ -28,7 +27,7 @@ def field(entry: ModelEntry, request: FieldRequest) -> Packed:
     """Return the learned score, x_0_hat or eps_theta on a grid of the plane, beside the exact one where it is known."""
     model, view = entry.model, shown(entry, request.columns)
     log_snr = _log_snr(model, request.t, least=1)
-    x, y, points = _grid(view, request.size)
+    x, y, points = view.grid(request.size)
     learned, others = _learned(model, view, points, log_snr)
     exact = None
     if entry.exact is not None:
@@ -57,7 +56,7 @@ def density(entry: ModelEntry, request: DensityRequest) -> Packed:
     """
     model, view = entry.model, shown(entry, request.columns)
     _log_snr(model, request.t, least=0)
-    x, y, points = _grid(view, request.size)
+    x, y, points = view.grid(request.size)
     if view.is_single:
         raise Refusal(400, "A density in the plane needs two columns of numbers.", "columns")
     header: dict[str, Any] = {**view.record(), "t": request.t}
@@ -90,13 +89,6 @@ def _log_snr(model: DiffusionModel, t: int, *, least: int) -> float:
     if not least <= t <= model.schedule.n_steps:
         raise Refusal(400, f"t should lie in {least}..{model.schedule.n_steps}, but got {t}.", "t")
     return float(model.schedule.log_snr[t])
-
-
-def _grid(view: View, size: int) -> tuple[Array, Array, Array]:
-    """Return the two axes of a grid, (size,), and its points, (size^2, 2), rows of equal y after each other."""
-    left, right, bottom, top = view.limits
-    x, y = np.linspace(left, right, size), np.linspace(bottom, top, size)
-    return x, y, np.stack([np.tile(x, size), np.repeat(y, size)], axis=1)
 
 
 def _learned(model: DiffusionModel, view: View, points: Array, log_snr: float) -> tuple[Array, str]:

@@ -1,12 +1,13 @@
-"""What requests ask for, checked before anything is computed."""
+"""What requests ask for, checked before anything is computed, and the refusal of those that cannot be answered."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import JSONResponse
 
-from backwalk.web.refusals import Refusal
+from backwalk.errors import BackwalkError
 
 MOST_ROWS_IN_TABLE = 200_000  # of draws from a density
 MOST_POINTS = 20_000  # of a chain
@@ -22,16 +23,43 @@ Solver = Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "
 ReverseVariance = Literal["optimal", "beta", "beta_tilde"]
 
 
-class Request(BaseModel):
+OUR_MISTAKE = "The server made a mistake; its log has the details."
+
+
+class Refusal(Exception):
+    """A request that cannot be answered: a status, a sentence, and the field that is wrong."""
+
+    def __init__(self, status: int, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.field = status, message, field
+
+    @classmethod
+    def of(cls, error: Exception) -> Refusal:
+        """Return the refusal that an exception stands for."""
+        if isinstance(error, Refusal):
+            return error
+        if isinstance(error, BackwalkError):
+            return cls(400, str(error))
+        if isinstance(error, MemoryError):
+            return cls(413, "This takes more memory than there is: ask for fewer rows.")
+        return cls(500, OUR_MISTAKE)
+
+    def response(self) -> JSONResponse:
+        """Return the answer. The connection ends where a body may have been left unread."""
+        headers = {"connection": "close"} if self.status in (403, 413, 429) else None
+        return JSONResponse({"error": {"message": self.message, "field": self.field}}, self.status, headers)
+
+
+class Body(BaseModel):
     """A request's body, whose fields are all known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-_Request = TypeVar("_Request", bound=Request)
+_Body = TypeVar("_Body", bound=Body)
 
 
-class DataRequest(Request):
+class DataRequest(Body):
     """Rows of a built-in density, or rows around points that were drawn by hand."""
 
     density: str | None = Field(default=None, max_length=40)
@@ -40,14 +68,14 @@ class DataRequest(Request):
     seed: Seed = 0
 
 
-class ColumnsRequest(Request):
+class ColumnsRequest(Body):
     """Which columns of a table to keep, and the kinds of some."""
 
     keep: list[str] | None = Field(default=None, min_length=1, max_length=10_000)
     kinds: dict[str, Literal["number", "integer", "levels", "constant"]] = Field(default_factory=dict)
 
 
-class Network(Request):
+class Network(Body):
     """The sizes of a network: `depth` counts residual blocks, or hidden layers."""
 
     kind: Literal["residual", "textbook"]
@@ -56,7 +84,7 @@ class Network(Request):
     members: int = Field(default=1, ge=1, le=8)
 
 
-class SettingsRequest(Request):
+class SettingsRequest(Body):
     """The settings of a fit; None follows from the data."""
 
     preset: Literal["default", "ddpm"] = "default"
@@ -74,7 +102,7 @@ class SettingsRequest(Request):
     missing: Literal["absent", "generate"] = "absent"
 
 
-class FitRequest(Request):
+class FitRequest(Body):
     """A fit of a table."""
 
     data: str = Field(max_length=80)
@@ -82,36 +110,41 @@ class FitRequest(Request):
     seed: Seed = 0
 
 
-class GoOnRequest(Request):
+class GoOnRequest(Body):
     """More training."""
 
     max_steps: int | None = Field(default=None, ge=1, le=10**7)
 
 
-class Drawn(Request):
-    """The sampler and the two columns of a picture; None are the model's own."""
+class Sampled(Body):
+    """The seed and the sampler of a draw; None is the model's own."""
 
     seed: Seed = 0
     sampler: Solver | None = None
     n_evaluations: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     eta: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
+class ChainLike(Sampled):
+    """The reverse variances and the two columns of a picture; None are the model's own."""
+
     reverse_variance: ReverseVariance | None = None
     columns: Pair | None = None
 
 
-class ChainRequest(Drawn):
+class ChainRequest(ChainLike):
     """The chain of n rows, forward and backward."""
 
     n: int = Field(default=2000, ge=1, le=MOST_POINTS)
 
 
-class ParticleRequest(Drawn):
+class ParticleRequest(ChainLike):
     """The chain of one row."""
 
     row: int = Field(default=0, ge=0, lt=MOST_POINTS)
 
 
-class FieldRequest(Request):
+class FieldRequest(Body):
     """The denoiser on a grid of the plane, at step t."""
 
     t: int = Field(ge=1)
@@ -120,7 +153,7 @@ class FieldRequest(Request):
     columns: Pair | None = None
 
 
-class DensityRequest(Request):
+class DensityRequest(Body):
     """The log-density of x_t on a grid of the plane."""
 
     t: int = Field(default=0, ge=0)
@@ -128,25 +161,21 @@ class DensityRequest(Request):
     columns: Pair | None = None
 
 
-class BoundRequest(Request):
+class BoundRequest(Body):
     """The bound of n rows, term by term."""
 
     n: int = Field(default=500, ge=2, le=5000)
     seed: Seed = 0
 
 
-class RowsRequest(Request):
+class RowsRequest(Sampled):
     """New rows, or rows under conditions."""
 
     n: int = Field(default=1000, ge=1, le=MOST_DRAWN)
-    seed: Seed = 0
-    sampler: Solver | None = None
-    n_evaluations: int | None = Field(default=None, ge=1, le=MOST_STEPS)
-    eta: float = Field(default=0.0, ge=0.0, le=1.0)
     given: dict[str, Any] = Field(default_factory=dict)
 
 
-class ConditionalRequest(Request):
+class ConditionalRequest(Body):
     """The distribution of a column given values of others."""
 
     column: str
@@ -154,7 +183,7 @@ class ConditionalRequest(Request):
     seed: Seed = 0
 
 
-class ImputeRequest(Request):
+class ImputeRequest(Body):
     """A row whose gaps, None, are filled."""
 
     row: dict[str, Any]
@@ -168,7 +197,7 @@ class DrawRequest(RowsRequest):
     reverse_variance: ReverseVariance | None = None
 
 
-class CodeRequest(Request):
+class CodeRequest(Body):
     """A model, or a fit of a table, and rows drawn from it, as code."""
 
     model: str | None = Field(default=None, max_length=80)
@@ -178,10 +207,10 @@ class CodeRequest(Request):
     draw: DrawRequest = Field(default_factory=DrawRequest)
 
 
-def checked(kind: type[_Request], body: Any) -> _Request:
-    """Return a request's body as a record. Raises Refusal with the first field that is wrong."""
+def check_body(kind: type[_Body], values: Any) -> _Body:
+    """Return a body of JSON values as a record. Raises Refusal with the first field that is wrong."""
     try:
-        return kind.model_validate(body)
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=True)[0]
         name = ".".join(map(str, first["loc"])) or None

@@ -1,8 +1,9 @@
-"""New rows, rows under conditions, one column given others, and gaps filled."""
+"""New rows, rows under conditions, one column given others, gaps filled, and the report."""
 
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ import pyarrow as pa
 
 from backwalk.formatting import as_json
 from backwalk.model import column_numbers, gathered
+from backwalk.streams import Stream
 from backwalk.table import Table, from_values, write_rows
 from backwalk.web.models import ModelEntry, sampler_for
-from backwalk.web.refusals import Refusal
-from backwalk.web.requests import ConditionalRequest, ImputeRequest, RowsRequest
+from backwalk.web.requests import ConditionalRequest, ImputeRequest, Refusal, RowsRequest
+from backwalk.web.tables import as_rows
 
 _MOST_AS_JSON = 5000
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BINS = 40
 _DRAWS = 400
+_N_UNSEEN = 2000  # rows that are drawn for a report where the density is known
+_ONE_REPORT = threading.Lock()  # matplotlib's settings are those of a process
 
 
 def rows(entry: ModelEntry, request: RowsRequest) -> dict[str, Any]:
@@ -90,6 +94,26 @@ def impute(entry: ModelEntry, request: ImputeRequest) -> dict[str, Any]:
         own = table if isinstance(table, pa.Table) else _as_arrow(entry, table)
         draws.append({name: _cell(value) for name, value in own.to_pylist()[0].items()})
     return {"columns": list(schema.names), "draws": draws, "filled": [n for n in schema.names if n not in given]}
+
+
+def report(entry: ModelEntry, folder: Path) -> bytes:
+    """Return the report as one HTML page. It is made once for each model.
+
+    It scores new draws where the density is known, and otherwise the rows of the fit, which the page says.
+    """
+    if entry.data is None:
+        raise Refusal(409, "A report needs rows: the model was opened without its data. `backwalk report` takes them.")
+    with _ONE_REPORT:
+        if entry.report is None:
+            training, density = entry.data.table, entry.density
+            unseen = training
+            if density is not None:
+                unseen = as_rows(density, density.sample_rows(0, _N_UNSEEN, stream=Stream(entry.seed).child("unseen")))
+            with tempfile.TemporaryDirectory(dir=folder) as own:
+                path = Path(own, "report.html")
+                entry.estimator.report(path, unseen, training=training, density=density, random_state=entry.seed)
+                entry.report = path.read_bytes()
+        return entry.report
 
 
 def given_of(given: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -2,90 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from types import FrameType
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from backwalk.errors import InvalidInput
 from backwalk.model_file import is_model
-from backwalk.web import start
-from backwalk.web.app import make_app
+from backwalk.web import shipped
+from backwalk.web.app import Page, make_app
 from backwalk.web.security import LOOPBACK, Launch
-from backwalk.web.state import Server
-
-LONGEST_HEADERS = 10.0  # seconds until the headers of a request are complete
-MOST_CONNECTIONS = 256
-_TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-
-
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 whose connections end where headers take long, and where there are too many of them.
-
-    Of too many, the one that has waited longest for a request ends, so that new ones are served.
-    """
-
-    _patience: asyncio.TimerHandle | None = None  # while the connection waits for a request
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for headers."""
-        super().connection_made(transport)
-        self._wait()
-        if len(self.connections) > MOST_CONNECTIONS:
-            others = [each for each in self.connections if isinstance(each, PatientProtocol) and each._patience]
-            min(others, key=lambda each: each._patience.when())._end()  # type: ignore[union-attr]
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes; once a request has begun, its body has limits of its own (`security.py`)."""
-        super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_waiting()
-
-    def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        super().on_response_complete()
-        if not self.transport.is_closing():
-            self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def _wait(self) -> None:
-        self._stop_waiting()
-        self._patience = self.loop.call_later(LONGEST_HEADERS, self._lose_patience)
-
-    def _stop_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-
-    def _lose_patience(self) -> None:
-        self.transport.write(_TIMED_OUT)
-        self._end()
-
-    def _end(self) -> None:
-        self._stop_waiting()
-        self.transport.close()
 
 
 class PageServer(uvicorn.Server):
-    """uvicorn's server, which ends fits and their streams of events before it waits for its connections."""
+    """uvicorn's server, which stops fits and their streams of events before it waits for its connections."""
 
-    def __init__(self, config: uvicorn.Config, state: Server) -> None:
-        super().__init__(config)
-        self._state = state
+    def __init__(self, launch: Launch, page: Page) -> None:
+        super().__init__(
+            uvicorn.Config(
+                make_app(launch, page),
+                ws="none",
+                server_header=False,
+                proxy_headers=False,
+                access_log=False,
+                log_level="error",
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._page, self.stopped_by = page, 0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note the signal, and end."""
+        self.stopped_by = sig
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End."""
-        self._state.sessions.end_streams()
+        self._page.workspaces.stop_fits()
         await super().shutdown(sockets)
 
 
@@ -99,48 +58,36 @@ def serve(
 ) -> None:
     """Serve the page until Ctrl-C. Without `port`, 8000 or the next one that is free is taken.
 
-    Raises InvalidInput where the port cannot be used.
+    Where a computation still runs at the end, whose client waits no longer, the process exits at once. Raises
+    InvalidInput where the port cannot be used.
     """
-    with bound_socket(port) as listener:
+    with listen(port) as listener:
         launch = Launch(listener.getsockname()[1])
-        state = Server(model=model, data=data)
-        server = PageServer(configured(launch, state), state)
+        page = Page(model=model, data=data)
+        server = PageServer(launch, page)
         say(f"backwalk's page: {launch.address}")
         say("Ctrl-C ends it.")
         if browser:
             threading.Thread(target=webbrowser.open, args=[launch.address], daemon=True).start()
-        server.run(sockets=[listener])
+        try:
+            server.run(sockets=[listener])
+        finally:
+            if page.is_computing:
+                sys.stderr.flush()
+                os._exit(128 + server.stopped_by)
 
 
-def sources(source: str | None) -> dict[str, str]:
+def parse_source(source: str | None) -> dict[str, str]:
     """Return a source as the argument `model` or `data` of `serve`. Raises InvalidInput unless it can be read."""
     if source is None:
         return {}
-    path, is_density = Path(source), source in {density["name"] for density in start.catalogue()["densities"]}
+    path, is_density = Path(source), source in {density["name"] for density in shipped.catalogue()["densities"]}
     if not (is_density or path.exists()):
         raise InvalidInput(f"{source!r} is neither a file, a model nor a built-in density: check the spelling.")
     return {"model" if is_model(path) else "data": source}
 
 
-def configured(launch: Launch, server: Server, **options: Any) -> uvicorn.Config:
-    """Return uvicorn's configuration."""
-    return uvicorn.Config(
-        cast("Any", make_app(launch, server)),
-        http=PatientProtocol,
-        ws="none",
-        loop="asyncio",
-        server_header=False,
-        proxy_headers=False,
-        access_log=False,
-        log_level="warning",
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=2,
-        h11_max_incomplete_event_size=2**15,
-        **options,
-    )
-
-
-def bound_socket(port: int | None) -> socket.socket:
+def listen(port: int | None) -> socket.socket:
     """Return a socket that listens on a port of 127.0.0.1."""
     ports = range(8000, 8100) if port is None else [port]
     for number in ports:

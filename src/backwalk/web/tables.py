@@ -20,8 +20,7 @@ from backwalk.formatting import as_json, listed
 from backwalk.streams import Stream
 from backwalk.table import SUFFIXES, Selection, Table, as_table, read_part
 from backwalk.tasks.columns import facts_of_codec, words_of
-from backwalk.web.refusals import Refusal
-from backwalk.web.requests import ColumnsRequest, DataRequest
+from backwalk.web.requests import ColumnsRequest, DataRequest, Refusal
 
 MOST_IN_PICTURE = 2000
 
@@ -78,7 +77,7 @@ class DataEntry:
         return chosen_columns(self.table, settings)
 
 
-def drawn(name: str, request: DataRequest) -> DataEntry:
+def draw(name: str, request: DataRequest) -> DataEntry:
     """Return rows of a built-in density, or rows around points."""
     if (request.density is None) == (request.points is None):
         raise Refusal(400, "Either density or points should be given.", "density")
@@ -87,13 +86,13 @@ def drawn(name: str, request: DataRequest) -> DataEntry:
         density: Density = around_points(np.array(points))
         source = Source(request.n, request.seed, points=points)
     else:
-        density = density_named(request.density or "")
+        density = _find_density(request.density or "")
         source = Source(request.n, request.seed, density=request.density)
     rows = density.sample_rows(0, request.n, stream=Stream(request.seed))
     return DataEntry(name, as_table(as_rows(density, rows)), source, density)
 
 
-def density_named(name: str) -> Density:
+def _find_density(name: str) -> Density:
     """Return a built-in density. Raises Refusal for other names."""
     known = {**DENSITIES, **MIXED_DENSITIES}
     if name not in known:
@@ -114,7 +113,15 @@ def as_rows(density: Density, rows: np.ndarray) -> Any:
     return pa.table(columns)
 
 
-def uploaded(name: str, file_name: str, content: bytes, folder: Path) -> DataEntry:
+def read(name: str, source: str) -> DataEntry:
+    """Return the table in a file, or draws from a built-in density; a file of the same name hides the density."""
+    if source in DENSITIES and not Path(source).is_file():
+        return draw(name, DataRequest(density=source))
+    table = read_part(source, Selection()).table
+    return DataEntry(name, table, Source(len(table.values), file=source))
+
+
+def read_upload(name: str, file_name: str, content: bytes, folder: Path) -> DataEntry:
     """Return the table in an uploaded file, which is checked as files of the command line are."""
     suffix = next((each for each in SUFFIXES if file_name.lower().endswith(each)), None)
     if suffix is None:
@@ -129,7 +136,7 @@ def uploaded(name: str, file_name: str, content: bytes, folder: Path) -> DataEnt
     return DataEntry(name, table, Source(len(table.values), file=_shown(file_name)))
 
 
-def with_columns(name: str, entry: DataEntry, request: ColumnsRequest) -> DataEntry:
+def choose_columns(name: str, entry: DataEntry, request: ColumnsRequest) -> DataEntry:
     """Return a table with some of its columns, and with the kinds that are asked for."""
     names = entry.table.schema.names
     kept = list(names) if request.keep is None else request.keep

@@ -14,7 +14,7 @@ from backwalk.formatting import as_json
 from backwalk.model import DiffusionModel, column_numbers
 from backwalk.table import AtomsColumn, Block, NumberColumn, Schema, from_values, off_atoms
 from backwalk.web.packing import Limits, common_limits
-from backwalk.web.refusals import Refusal
+from backwalk.web.requests import Refusal
 
 Array = NDArray[np.float64]
 _NOISE = 3.3  # standard deviations that a picture shows of x_N
@@ -66,6 +66,12 @@ class View:
             z[:, block.coordinates] = block.codes[block.continuous]
         z[:, self.places] = points
         return z
+
+    def grid(self, size: int) -> tuple[Array, Array, Array]:
+        """Return the two axes of a grid, (size,), and its points, (size^2, 2), rows of equal y after each other."""
+        left, right, bottom, top = self.limits
+        x, y = np.linspace(left, right, size), np.linspace(bottom, top, size)
+        return x, y, np.stack([np.tile(x, size), np.repeat(y, size)], axis=1)
 
     def record(self) -> dict[str, Any]:
         """Return the columns, the limits and the ticks as JSON values."""

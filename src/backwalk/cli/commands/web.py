@@ -43,9 +43,9 @@ def web(context: click.Context, /, source: str | None, export: Path | None, **op
         raise click.ClickException(
             f'The page needs {error.name}, which is not installed: pip install "backwalk[web]".'
         ) from error
-    from backwalk.web.serve import serve, sources
+    from backwalk.web.serve import parse_source, serve
 
-    opened = sources(source)
+    opened = parse_source(source)
     if export is None:
         serve(**opened, port=options["port"], browser=not options["no_browser"], say=lambda text: say(context, text))
         return

@@ -1,10 +1,10 @@
 // The rows to train on: a known density, a drawing, or a file with its columns.
-import { getJson, postFile, postJson } from "./api.js";
+import { Refused, getJson, postFile, postJson } from "./api.js";
 import { Board } from "./draw_board.js";
 import { count, el, field, option, say } from "./dom.js";
 import { color } from "./paint.js";
 import { labelOf } from "./labels.js";
-import { attempt, session, untell } from "./session.js";
+import { attempt, session, tell, untell } from "./session.js";
 import { change, state } from "./state.js";
 
 const KINDS = ["number", "integer", "levels"];
@@ -98,6 +98,12 @@ function preview(picture) {
 }
 
 async function takeFile(file) {
+  const most = session.catalogue.limits.upload_bytes;
+  if (file.size > most) {
+    tell(new Refused(413, `A file should have at most ${count(most)} bytes here, but ${file.name} has ${count(file.size)}: give fewer rows, or use backwalk fit.`, null));
+    parts.file.value = "";
+    return;
+  }
   say(`Reading ${file.name}.`);
   const data = await get(() => postFile(file));
   parts.file.value = "";

@@ -1,7 +1,7 @@
 // The same rows from Python and from the command line, and downloads.
 import { answers, withWorkspace } from "./api.js";
 import { add, el, offer, say, whenQuiet } from "./dom.js";
-import { attempt, onChain, session } from "./session.js";
+import { attempt, onChain, onModel, session } from "./session.js";
 import { theCode } from "./source.js";
 import { asked, drawing, link, state, writeFragment } from "./state.js";
 
@@ -61,12 +61,10 @@ export const codePanel = {
         el("button", { type: "button", id: "copy-link", onclick: () => { writeFragment(); copy(link(), "The link"); } }, "Copy the link")),
       el("p", { class: "hint" }, "The link holds all settings and seeds; a model that was trained on a file needs the file."),
     );
+    onModel(() => parts.model.setAttribute("href", withWorkspace(`/api/models/${session.card.id}/download`)));
     onChain(loadSoon);
   },
-  show() {
-    parts.model.setAttribute("href", withWorkspace(`/api/models/${session.card.id}/download`));
-    load();
-  },
+  show: load,
   hide() {},
   update() {},
 };

@@ -127,7 +127,7 @@ let loading = false;
 
 async function load() {
   if (!session.chain) {
-    parts.where.textContent = "This model has no chain.";
+    parts.where.textContent = session.card ? "This model has no chain." : "";
     return;
   }
   const turn = (asked += 1);
@@ -159,7 +159,7 @@ export const particlePanel = {
   title: "Particle",
   build(root) {
     parts.row = el("input", { type: "number", min: "0", step: "1", id: "row", value: state.row });
-    parts.row.addEventListener("change", () => pick(Math.min(session.chain.header.n - 1, Math.max(0, Math.round(Number(parts.row.value) || 0)))));
+    parts.row.addEventListener("change", () => pick(Math.min((session.chain?.header.n ?? Infinity) - 1, Math.max(0, Math.round(Number(parts.row.value) || 0)))));
     parts.where = el("p", { id: "particle-where" });
     parts.symbols = el("div", {});
     parts.lines = el("div", { class: "formulas", id: "particle-formulas" });

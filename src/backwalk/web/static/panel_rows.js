@@ -48,7 +48,7 @@ async function draw() {
 }
 
 async function download(format) {
-  const blob = await attempt(null, () => postBlob(`/api/models/${session.card.id}/rows?format=${format}`, request()));
+  const blob = await attempt(null, () => postBlob(`/api/models/${session.card.id}/rows.${format}`, request()));
   if (blob) offer(blob, `rows.${format}`);
 }
 

@@ -55,6 +55,7 @@ export async function fetchChain(name, body, signal) {
 }
 
 export async function drawChain() {
+  if (!session.card) return; // it is drawn once the model is there
   if (asking) asking.abort();
   asking = new AbortController();
   const { signal } = asking;

@@ -1,6 +1,7 @@
 """Fits in threads: stop, go on, again from the same weights, one at a time; and the messages of the library."""
 
 import base64
+from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
 from backwalk.estimator import Diffusion
+from backwalk.web import fits
 from tests.web.conftest import Tab
 
 TINY = {"n_steps": 20, "denoiser": {"kind": "residual", "width": 8, "depth": 1}}
@@ -26,7 +28,7 @@ def rows(tab, model):
 def test_a_stopped_fit_goes_on_to_the_model_of_an_uninterrupted_one(running, later):
     tab = Tab(running, "stop-and-go-on")
     fit = begun(tab, {"max_steps": 400})
-    later(lambda: running.server.sessions.workspace(tab.name).fits.get(fit).events)
+    later(lambda: running.page.workspaces.get(tab.name).fits.get(fit).events)
     assert tab.answer(f"/api/fits/{fit}/stop") == {}
     *_, (_, kind, done) = tab.events(fit)
     assert (kind, done["stopped"]) == ("done", True)
@@ -36,7 +38,7 @@ def test_a_stopped_fit_goes_on_to_the_model_of_an_uninterrupted_one(running, lat
     on = tab.answer(f"/api/fits/{fit}/go-on")["fit"]
     *_, (_, kind, done) = tab.events(on)
     assert (kind, done["stopped"], done["step"]) == ("done", False, 400)
-    assert list(running.server.sessions.workspace(tab.name).folder.iterdir()) == []
+    assert list(running.page.workspaces.get(tab.name).folder.iterdir()) == []
     whole = Diffusion(n_steps=20, denoiser=NETWORK, max_steps=400, random_state=1, verbose=False)
     whole.fit(two_moons().sample(300, random_state=1))
     np.testing.assert_array_equal(rows(tab, done["model"]), whole.sample(20, random_state=0))
@@ -57,16 +59,34 @@ def test_an_ended_fit_goes_on_from_its_weights_and_begins_again_from_the_same(ru
 def test_one_fit_runs_at_a_time_in_a_tab_and_two_in_all(running):
     tabs = [Tab(running, f"one-at-a-time-{k}") for k in range(3)]
     slow = {"max_steps": 100_000}
-    fits = [begun(tab, slow) for tab in tabs[:2]]
+    begun_fits = [begun(tab, slow) for tab in tabs[:2]]
     for tab, words in ((tabs[0], "running here"), (tabs[2], "other tabs")):
         data = tab.answer("/api/data", {"density": "rings", "n": 50})["data"]
         answered = tab.post("/api/fits", {"data": data, "settings": TINY})
         assert answered.status == 429
         assert words in answered.message
-    assert tabs[0].post(f"/api/fits/{fits[0]}/go-on").status == 409
-    for tab, fit in zip(tabs, fits, strict=False):
+    assert tabs[0].post(f"/api/fits/{begun_fits[0]}/go-on").status == 429
+    for tab, fit in zip(tabs, begun_fits, strict=False):
         tab.answer(f"/api/fits/{fit}/stop")
         assert tab.events(fit)[-1][1] == "done"
+
+
+def test_of_too_many_streams_of_a_fit_the_oldest_ends(running, monkeypatch):
+    """The newcomer was ended."""
+    monkeypatch.setattr(fits, "MOST_STREAMS", 2)
+    tab = Tab(running, "many-streams")
+    fit = begun(tab, {"max_steps": 100_000})
+    with ExitStack() as stack:
+        streams = []
+        for _ in range(3):
+            connection = stack.enter_context(closing(running.connection()))
+            connection.request("GET", f"/api/fits/{fit}/events", headers=tab.headers)
+            streams.append(connection.getresponse())
+            assert streams[-1].readline() == b"id: 0\n"
+        assert streams[0].read().endswith(b"\n\n")  # to its end, while the fit goes on
+        assert tab.get(f"/api/fits/{fit}").json()["state"] == "running"
+        tab.answer(f"/api/fits/{fit}/stop")
+        assert all(b"event: done" in stream.read() for stream in streams[1:])
 
 
 def test_tabs_do_not_see_each_other(running, moons):

@@ -1,0 +1,175 @@
+"""The answers that need the library, each from one call.
+
+An answer is JSON, a file, or arrays packed by `plane.py`. `body` are the JSON values of a request.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from backwalk.estimator import Diffusion
+from backwalk.web import code, pictures, planes, requests, rows, scores, shipped, tables
+from backwalk.web.fits import Fit
+from backwalk.web.models import ModelEntry
+from backwalk.web.packing import Packed
+from backwalk.web.requests import Refusal, check_body
+from backwalk.web.tables import DataEntry
+from backwalk.web.workspaces import Workspace, Workspaces
+
+_REPORT_POLICY = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"  # its own policy stands in the page
+_MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+
+
+class Answers:
+    """The answers of one server. `model` and `data` are what it was opened with, which all tabs share."""
+
+    def __init__(self, workspaces: Workspaces, *, model: str | None = None, data: str | None = None) -> None:
+        self._workspaces = workspaces
+        moons = shipped_data()
+        self._models = {name: shipped_model(name, moons) for name in shipped.MODELS}
+        self._data = {moons.name: moons}
+        if model is not None:
+            self._models[shipped.GIVEN] = given_model(model)
+        if data is not None:
+            self._data[shipped.GIVEN] = tables.read(shipped.GIVEN, data)
+
+    def make_data(self, tab: Workspace, body: Any) -> Response:
+        """Draw a table."""
+        return _keep_data(tab, tables.draw(tab.data.new_id(), check_body(requests.DataRequest, body)))
+
+    def upload(self, tab: Workspace, content: bytes, file_name: str) -> Response:
+        """Read an uploaded table."""
+        return _keep_data(tab, tables.read_upload(tab.data.new_id(), file_name, content, tab.folder))
+
+    def choose_columns(self, tab: Workspace, body: Any, data: str) -> Response:
+        """Keep some columns of a table, and set the kinds of some."""
+        request = check_body(requests.ColumnsRequest, body)
+        return _keep_data(tab, tables.choose_columns(tab.data.new_id(), self._find_data(tab, data), request))
+
+    def describe_data(self, tab: Workspace, data: str) -> Response:
+        """Describe a table again."""
+        return JSONResponse(self._find_data(tab, data).record())
+
+    def begin_fit(self, tab: Workspace, body: Any) -> Response:
+        """Start a fit."""
+        request = check_body(requests.FitRequest, body)
+        data = self._find_data(tab, request.data)
+        name = self._workspaces.begin_fit(tab, lambda name: Fit(name, tab, data, request.settings, request.seed))
+        return JSONResponse({"fit": name})
+
+    def go_on(self, tab: Workspace, body: Any, fit: str) -> Response:
+        """Go on with a stopped fit from its checkpoint, or train an ended one's network further."""
+        request, before = check_body(requests.GoOnRequest, body), tab.fits.get(fit)
+        name = self._workspaces.begin_fit(tab, lambda name: before.go_on(name, request.max_steps))
+        return JSONResponse({"fit": name})
+
+    def write_code(self, tab: Workspace, body: Any) -> Response:
+        """Return Python and a command line that draw the same rows."""
+        request = check_body(requests.CodeRequest, body)
+        if request.model is not None:
+            return JSONResponse(code.of_model(self._find_model(tab, request.model), request.draw))
+        if request.data is None:
+            raise Refusal(400, "Either model or data should be given.", "model")
+        data = self._find_data(tab, request.data)
+        return JSONResponse(code.of_fit(data, request.settings, request.seed, request.draw))
+
+    def describe_model(self, tab: Workspace, model: str) -> Response:
+        """Describe a model."""
+        return JSONResponse(self._find_model(tab, model).record())
+
+    def report(self, tab: Workspace, model: str) -> Response:
+        """Return the report of a model as a page."""
+        content = rows.report(self._find_model(tab, model), tab.folder)
+        return Response(content, media_type="text/html", headers={"content-security-policy": _REPORT_POLICY})
+
+    def model_file(self, tab: Workspace, model: str) -> Response:
+        """Return a model as one file."""
+        with tempfile.TemporaryDirectory(dir=tab.folder) as folder:
+            path = Path(folder, "model.safetensors")
+            self._find_model(tab, model).estimator.save(path)
+            return _download(path.read_bytes(), "application/octet-stream", path.name)
+
+    def chain(self, tab: Workspace, body: Any, model: str) -> Response:
+        """Return the chain of many rows."""
+        return _pack(pictures.chain(self._find_model(tab, model), check_body(requests.ChainRequest, body)))
+
+    def particle(self, tab: Workspace, body: Any, model: str) -> Response:
+        """Return the chain of one row, with every number of its formulas."""
+        request = check_body(requests.ParticleRequest, body)
+        return JSONResponse(pictures.particle(self._find_model(tab, model), request))
+
+    def field(self, tab: Workspace, body: Any, model: str) -> Response:
+        """Return the learned score, x_0_hat or eps_theta on a grid."""
+        return _pack(planes.field(self._find_model(tab, model), check_body(requests.FieldRequest, body)))
+
+    def density(self, tab: Workspace, body: Any, model: str) -> Response:
+        """Return the log-density on a grid."""
+        return _pack(planes.density(self._find_model(tab, model), check_body(requests.DensityRequest, body)))
+
+    def bound(self, tab: Workspace, body: Any, model: str) -> Response:
+        """Return the bound term by term."""
+        return JSONResponse(scores.bound_terms(self._find_model(tab, model), check_body(requests.BoundRequest, body)))
+
+    def rows(self, tab: Workspace, body: Any, model: str) -> Response:
+        """Return new rows."""
+        return JSONResponse(rows.rows(self._find_model(tab, model), check_body(requests.RowsRequest, body)))
+
+    def rows_file(self, tab: Workspace, body: Any, model: str, suffix: str) -> Response:
+        """Return new rows as a file."""
+        if suffix not in _MEDIA_TYPES:
+            raise Refusal(400, f"The file should be rows.csv or rows.parquet, but got rows.{suffix[:20]}.")
+        request = check_body(requests.RowsRequest, body)
+        content = rows.rows_file(self._find_model(tab, model), request, suffix, tab.folder)
+        return _download(content, _MEDIA_TYPES[suffix], f"rows.{suffix}")
+
+    def conditional(self, tab: Workspace, body: Any, model: str) -> Response:
+        """Return the distribution of a column given values of others."""
+        request = check_body(requests.ConditionalRequest, body)
+        return JSONResponse(rows.conditional(self._find_model(tab, model), request))
+
+    def impute(self, tab: Workspace, body: Any, model: str) -> Response:
+        """Return draws of a row whose gaps are filled."""
+        return JSONResponse(rows.impute(self._find_model(tab, model), check_body(requests.ImputeRequest, body)))
+
+    def _find_model(self, tab: Workspace, name: str) -> ModelEntry:
+        return self._models[name] if name in self._models else tab.models.get(name)
+
+    def _find_data(self, tab: Workspace, name: str) -> DataEntry:
+        return self._data[name] if name in self._data else tab.data.get(name)
+
+
+def shipped_data() -> DataEntry:
+    """Return the rows that the shipped models were fitted to."""
+    request = requests.DataRequest(density=shipped.DENSITY, n=shipped.N_ROWS, seed=shipped.SEED)
+    return tables.draw(shipped.START, request)
+
+
+def shipped_model(name: str, data: DataEntry) -> ModelEntry:
+    """Return a shipped model with its data."""
+    model = shipped.MODELS[name]
+    estimator = Diffusion.load(shipped.FOLDER / model.file, device="cpu")
+    settings = requests.SettingsRequest(**model.settings)
+    return ModelEntry(name, estimator, data, settings, shipped.SEED, model.title)
+
+
+def given_model(path: str) -> ModelEntry:
+    """Return the model in a file, without its data."""
+    return ModelEntry(shipped.GIVEN, Diffusion.load(path, device="auto"), title=Path(path).name, path=path)
+
+
+def _keep_data(tab: Workspace, entry: DataEntry) -> Response:
+    record = entry.record()  # raises for tables that cannot be fitted
+    tab.keep_data(entry)
+    return JSONResponse(record)
+
+
+def _pack(packed: Packed) -> Response:
+    return Response(packed.to_bytes(), media_type="application/octet-stream")
+
+
+def _download(content: bytes, media_type: str, name: str) -> Response:
+    return Response(content, media_type=media_type, headers={"content-disposition": f'attachment; filename="{name}"'})

@@ -1,0 +1,60 @@
+"""The models of two moons that ship with the page, and stored answers for its first picture.
+
+The library takes several seconds to import, so the page gets its first picture from files, without it: the catalogue,
+the card of the first model, and its chain. `ship.py` makes the files; tests compare them with the library's answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(str(files("backwalk.web"))) / "shipped_files"
+START, NOTEBOOK, GIVEN = "start", "notebook", "given"  # ids of models; START and GIVEN also of tables
+DENSITY, N_ROWS, SEED = "two_moons", 10_000, 0
+FIRST_CHAIN: Mapping[str, Any] = {"n": 2000, "seed": 0}
+"""The request whose answer is stored."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A shipped model: its title, its file, and its settings as a fit of the page has them."""
+
+    title: str
+    file: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+MODELS: Mapping[str, Shipped] = {
+    START: Shipped(
+        "Two moons, default settings",
+        "two_moons.safetensors",
+        {"denoiser": {"kind": "residual", "width": 48, "depth": 3, "members": 2}, "max_steps": 4000},
+    ),
+    NOTEBOOK: Shipped(
+        "Two moons, the course notebook's settings", "notebook.safetensors", {"preset": "ddpm", "epochs": 2000}
+    ),
+}
+
+
+@cache
+def stored(name: str) -> bytes:
+    """Return a stored answer: catalogue.json, model.json or chain.bin."""
+    return (FOLDER / name).read_bytes()
+
+
+def catalogue(*, model: str | None = None, data: str | None = None) -> dict[str, Any]:
+    """Return the catalogue with what the page opens with: the given model or table, or the shipped ones."""
+    start = {
+        "model": START if model is None else GIVEN,
+        "data": GIVEN if data is not None else None if model is not None else START,
+        "notebook": NOTEBOOK,
+        "chain": FIRST_CHAIN,
+        "opened": "model" if model is not None else "data" if data is not None else None,
+    }
+    return {**json.loads(stored("catalogue.json")), "start": start}
