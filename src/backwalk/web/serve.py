@@ -14,7 +14,6 @@ from types import FrameType
 import uvicorn
 
 from backwalk.errors import InvalidInput
-from backwalk.model_file import is_model
 from backwalk.web import shipped
 from backwalk.web.app import Page, make_app
 from backwalk.web.security import LOOPBACK, Launch
@@ -81,10 +80,14 @@ def parse_source(source: str | None) -> dict[str, str]:
     """Return a source as the argument `model` or `data` of `serve`. Raises InvalidInput unless it can be read."""
     if source is None:
         return {}
-    path, is_density = Path(source), source in {density["name"] for density in shipped.catalogue()["densities"]}
-    if not (is_density or path.exists()):
-        raise InvalidInput(f"{source!r} is neither a file, a model nor a built-in density: check the spelling.")
-    return {"model" if is_model(path) else "data": source}
+    is_density = source in {density["name"] for density in shipped.catalogue()["densities"]}
+    if not Path(source).exists():
+        if not is_density:
+            raise InvalidInput(f"{source!r} is neither a file, a model nor a built-in density: check the spelling.")
+        return {"data": source}
+    from backwalk.model_file import is_model
+
+    return {"model" if is_model(source) else "data": source}
 
 
 def listen(port: int | None) -> socket.socket:
