@@ -24,7 +24,8 @@ def data():
 def close(one, other):
     """Whether JSON values agree up to rounding, which differs from machine to machine."""
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(close(one[name], other[name]) for name in one)
+        names = one.keys() - {"description"}  # first lines of docstrings
+        return one.keys() == other.keys() and all(close(one[name], other[name]) for name in names)
     if isinstance(one, list):
         return len(one) == len(other) and all(map(close, one, other))
     return one == pytest.approx(other, rel=1e-9) if isinstance(one, float) else one == other
