@@ -10,11 +10,11 @@ import torch
 from backwalk.datasets.mixed import Category, MixedDensity, Number
 from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule
-from backwalk.diffusion.mixed_forms import ConditionalGaussianDenoiser
 from backwalk.estimator import Diffusion
 from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
+from tests.mixed_forms import ConditionalGaussianDenoiser
 
 TINY = Residual(width=16, n_blocks=1, n_members=2)
 

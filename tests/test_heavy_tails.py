@@ -12,7 +12,7 @@ import torch
 from backwalk.assess import assess
 from backwalk.assess.baselines.fitted import fitted_baselines
 from backwalk.denoiser import Residual
-from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, merged_terms, variational_bound
+from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, merge_terms, variational_bound
 from backwalk.estimator import Diffusion
 from backwalk.latent import from_latent, to_latent
 from backwalk.model import blur_words, bound, log_density, sample_rows
@@ -97,7 +97,7 @@ def test_the_reconstruction_term_s_error_is_that_of_cost_and_volume_together():
             )
             for rows in (slice(0, 120), slice(120, 300))
         ]
-        return merged_terms(pieces).reconstruction_standard_error
+        return merge_terms(pieces).reconstruction_standard_error
 
     expected = 2.0 * error(None) ** 2 + 2.0 * float(v.var()) / len(v)
     assert error(v) ** 2 + error(-v) ** 2 == pytest.approx(expected, rel=1e-9)

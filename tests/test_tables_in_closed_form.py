@@ -9,12 +9,12 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from backwalk.diffusion import NoiseSchedule, variational_bound
-from backwalk.diffusion.mixed_forms import ConditionalGaussianDenoiser
 from backwalk.errors import InvalidInput
 from backwalk.model import bound, encoded, log_density, sample_rows
 from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn
+from tests.mixed_forms import ConditionalGaussianDenoiser
 
 RNG = np.random.default_rng(3)
 TABLE = RNG.dirichlet(np.full(6, 2.0)).reshape(3, 2)

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from backwalk.diffusion import NoiseSchedule
-from backwalk.diffusion.mixed_forms import ConditionalGaussianDenoiser
 from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn, Schema, from_values
+from tests.mixed_forms import ConditionalGaussianDenoiser
 
 SIZES = (3, 2, 2, 2)  # region, atom or not, flag, grade
 LABELS = ("north", "south", "west")

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from backwalk.datasets import MIXED_DENSITIES, Category, MixedDensity, Number, levels_alone, mixed_arcs, mixed_spikes
-from backwalk.datasets.monotone import Affine, Exponential, HyperbolicSine
+from backwalk.datasets.warps import Affine, Exponential, HyperbolicSine
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 

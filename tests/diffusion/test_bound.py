@@ -19,7 +19,7 @@ from backwalk.diffusion import (
     beta_variance,
     denoising_error,
     full_covariance_bound,
-    merged_terms,
+    merge_terms,
     optimal_variance,
     p_transition,
     prior_mismatch,
@@ -396,7 +396,7 @@ def test_merged_pieces_are_the_whole():
         variational_bound(denoiser, x_0[first:last], schedule, sigma_sq, stream=Stream(3), first_row=first)
         for first, last in ((0, 1), (1, 2), (2, 5))
     ]
-    merged = merged_terms(pieces)
+    merged = merge_terms(pieces)
     assert merged.n_rows == 5
     for name in ("per_row", "transitions", "transitions_standard_error"):
         torch.testing.assert_close(getattr(merged, name), getattr(whole, name), rtol=1e-10, atol=1e-12)
@@ -404,9 +404,9 @@ def test_merged_pieces_are_the_whole():
         assert getattr(merged, name) == pytest.approx(getattr(whole, name), rel=1e-12)
         error = f"{name}_standard_error"
         assert getattr(merged, error) == pytest.approx(getattr(whole, error), rel=1e-10)
-    assert math.isnan(merged_terms(pieces[:1]).total_standard_error)
-    assert math.isnan(merged_terms(pieces[:1]).reconstruction_standard_error)
-    assert (merged_terms(pieces[:1]).transitions_standard_error[:2] == 0).all()
+    assert math.isnan(merge_terms(pieces[:1]).total_standard_error)
+    assert math.isnan(merge_terms(pieces[:1]).reconstruction_standard_error)
+    assert (merge_terms(pieces[:1]).transitions_standard_error[:2] == 0).all()
 
 
 def test_an_infinite_piece_makes_the_whole_infinite():
@@ -414,7 +414,7 @@ def test_an_infinite_piece_makes_the_whole_infinite():
     mean, covariance, x_0 = problem(2)
     sigma_sq = beta_variance(schedule, decoder_variance=0.0)
     piece = variational_bound(GaussianDenoiser(mean, covariance), x_0, schedule, sigma_sq, eps=exact_points(2))
-    merged = merged_terms([piece, piece])
+    merged = merge_terms([piece, piece])
     assert (merged.total, merged.reconstruction) == (math.inf, math.inf)
     assert math.isnan(merged.reconstruction_standard_error)
     torch.testing.assert_close(merged.transitions, piece.transitions)

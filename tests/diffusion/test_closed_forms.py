@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from backwalk.diffusion import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser, closed_forms, scales
-from backwalk.diffusion.closed_forms import _ENTRIES_AT_ONCE
+from backwalk.diffusion.closed_forms import ENTRIES_AT_ONCE
 from backwalk.diffusion.conditioning import log_snr_by_coordinate
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
@@ -116,7 +116,7 @@ def test_a_level_for_each_row_and_the_dtype_of_x_t(denoiser):
 
 def test_many_rows_are_taken_in_tiles():
     points = Stream(13).normal(0, 2**12, 1)
-    n = _ENTRIES_AT_ONCE // len(points) + 3
+    n = ENTRIES_AT_ONCE // len(points) + 3
     x = Stream(14).normal(0, n, 1)
     got = EmpiricalDenoiser(points)(x, level(2.0))
     torch.testing.assert_close(got[-5:], EmpiricalDenoiser(points)(x[-5:], level(2.0)), rtol=1e-12, atol=1e-13)
@@ -143,7 +143,7 @@ def test_errors_give_rule_value_and_remedy(make, message):
 @pytest.mark.parametrize("kind", ["gaussian", "empirical"])
 def test_one_row_of_levels_by_coordinate_holds_for_all_rows(monkeypatch, kind):
     """Found by review: a level of shape (1, d) could not be cut into tiles, so that many rows failed."""
-    monkeypatch.setattr(closed_forms, "_ENTRIES_AT_ONCE", 12)  # tiles of few rows
+    monkeypatch.setattr(closed_forms, "ENTRIES_AT_ONCE", 12)  # tiles of few rows
     exact = GaussianDenoiser(MEANS[1], COVARIANCES[1]) if kind == "gaussian" else EmpiricalDenoiser(MEANS)
     by_coordinate = log_snr_by_coordinate(level(0.5), torch.tensor([True, False]))
     assert by_coordinate.shape == (1, 2)

@@ -10,7 +10,6 @@ from backwalk.diffusion import (
     GaussianDenoiser,
     GaussianMixtureDenoiser,
     NoiseSchedule,
-    belief_about_x_0,
     beta_tilde_variance,
     full_covariance_bound,
     full_covariance_transition,
@@ -21,6 +20,7 @@ from backwalk.diffusion import (
     q_sample,
     scales,
     variational_bound,
+    x_0_posterior,
 )
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
@@ -68,7 +68,7 @@ def test_full_gaussian_agrees_with_torch_distributions():
 @pytest.mark.parametrize("log_snr", [-8.0, 0.0, 8.0])
 def test_tweedies_second_order_for_a_gaussian(log_snr):
     level = torch.tensor(log_snr, dtype=torch.float64)
-    belief = belief_about_x_0(GAUSSIAN, X, level)
+    belief = x_0_posterior(GAUSSIAN, X, level)
     posterior = torch.linalg.inv(torch.linalg.inv(COVARIANCE) + math.exp(log_snr) * torch.eye(2).double())
     torch.testing.assert_close(belief.covariance, posterior.expand(5, 2, 2), rtol=1e-9, atol=1e-12)
     assert torch.equal(belief.mean, GAUSSIAN(X, level))
@@ -89,7 +89,7 @@ def test_tweedies_second_order_for_a_mixture():
         posterior = torch.linalg.inv(torch.linalg.inv(covariances[k]) + level.exp() * torch.eye(2).double())
         away = inner[k] - centre
         expected += responsible[:, k, None, None] * (posterior + away[:, :, None] * away[:, None, :])
-    belief = belief_about_x_0(GaussianMixtureDenoiser(weights, means, covariances), X, level)
+    belief = x_0_posterior(GaussianMixtureDenoiser(weights, means, covariances), X, level)
     torch.testing.assert_close(belief.covariance, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -177,7 +177,7 @@ def test_every_term_is_the_divergence_it_claims_to_be(denoiser):
 
 
 def test_a_crooked_jacobian_is_symmetrised_and_floored():
-    belief = belief_about_x_0(Crooked(), X, torch.tensor(0.0, dtype=torch.float64), least_variance=0.1)
+    belief = x_0_posterior(Crooked(), X, torch.tensor(0.0, dtype=torch.float64), least_variance=0.1)
     assert (belief.variances >= 0.1).all()
     assert (belief.variances == 0.1).any()
     # At log-SNR 0, b^2 / a = 1 / sqrt(2), and the Jacobian is written out by hand.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from backwalk.diffusion.gaussian import Gaussian, variance_cost
+from backwalk.diffusion.forward import Gaussian, variance_cost
 from backwalk.streams import Stream
 
 MEAN, OTHER, X, EPS = (Stream(0).child("gaussian", i).normal(0, 6, 3) for i in range(4))

@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from backwalk.diffusion.closed_forms import GaussianDenoiser
+from backwalk.diffusion.closed_forms import ENTRIES_AT_ONCE, GaussianDenoiser
 from backwalk.diffusion.derivatives import value_and_jacobian
-from backwalk.diffusion.mixed_forms import _ENTRIES_AT_ONCE, ConditionalGaussianDenoiser
-from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
+from tests.mixed_forms import ConditionalGaussianDenoiser
 
 INF = math.inf
 LEVELS = (3, 2)
@@ -191,22 +190,7 @@ def test_levels_alone_and_more_rows_than_a_tile():
         means=torch.zeros(50, 50, 0),
         covariances=torch.zeros(50, 50, 0, 0),
     )
-    n = 2 * (_ENTRIES_AT_ONCE // (2500 * 100)) + 1
+    n = 2 * (ENTRIES_AT_ONCE // (2500 * 100)) + 1
     x = Stream(1).normal(0, n, 100)
     log_p = denoiser.level_log_probs(x, torch.tensor(0.0), 1)
     torch.testing.assert_close(log_p[-1:], denoiser.level_log_probs(x[-1:], torch.tensor(0.0), 1), rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"probabilities": TABLE.T}, r"\(3, 2\)"),
-        ({"numbers": torch.tensor([3, 4])}, "cover"),
-        ({"probabilities": -TABLE}, "probabilities should be >= 0"),
-        ({"covariances": 0 * COVARIANCES}, "positive definite"),
-    ],
-)
-def test_what_does_not_fit_is_refused(changes, message):
-    fields = {name: getattr(DENOISER, name) for name in DENOISER.__dataclass_fields__}
-    with pytest.raises(InvalidInput, match=message):
-        ConditionalGaussianDenoiser(**(fields | changes))

@@ -12,14 +12,13 @@ categories, numbers and spikes, whose marginals and conditionals are known as we
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from backwalk.datasets.around_points import around_points
 from backwalk.datasets.chains import curved_chain, funnel, rotated_chain
 from backwalk.datasets.curves import checkerboard, circles, rings, spirals, two_moons
 from backwalk.datasets.density import Density
 from backwalk.datasets.mixed import Category, MixedDensity, Number
 from backwalk.datasets.mixed_members import MIXED_DENSITIES, levels_alone, mixed_arcs, mixed_spikes
 from backwalk.datasets.mixture_forms import MixtureForm, mixture_form
-from backwalk.datasets.mixtures import gaussian_mixture, pinwheel, warped_mixture
+from backwalk.datasets.mixtures import around_points, gaussian_mixture, pinwheel, warped_mixture
 from backwalk.datasets.tables import TABLES, RealTable, load_table
 
 DENSITIES: Mapping[str, Callable[[], Density]] = MappingProxyType(

@@ -10,7 +10,7 @@ import numpy as np
 
 from backwalk.datasets.density import check_at_least, normal_rows
 from backwalk.datasets.mixed import Category, MixedDensity, Number
-from backwalk.datasets.monotone import Affine, Exponential, HyperbolicSine
+from backwalk.datasets.warps import Affine, Exponential, HyperbolicSine
 from backwalk.estimates import Rows
 from backwalk.streams import Stream
 

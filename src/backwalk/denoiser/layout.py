@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from backwalk.denoiser.waves import WAVES_A_NUMBER
 from backwalk.diffusion import JointGaussian, level_log_posterior
-from backwalk.diffusion.levels import LEAST_NOISE_SQ
+from backwalk.diffusion.posteriors import LEAST_NOISE_SQ
 from backwalk.table import Codec
 
 WIDE = 1024

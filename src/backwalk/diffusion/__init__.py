@@ -1,8 +1,8 @@
 """The mathematics of denoising diffusion: pure functions of tensors, without learned weights, files or column names.
 
-Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `prior`, `terms`, `bound`; then `ode` and
-`likelihood` for the deterministic view. `closed_forms`, `mixed_forms` and `gaussian_chain` have exact answers,
-`conditioning` gives conditionals and marginals, `covariance` and `step_choice` tighten the bound.
+Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `terms`, `bound`; then `ode` for the
+deterministic view. `closed_forms` and `gaussian_chain` have exact answers, `posteriors` those from which a table's
+denoiser starts, `conditioning` gives conditionals and marginals, `covariance` and `step_choice` tighten the bound.
 
 Glossary (the names of Ho et al. 2020 where they exist, but N for their T; arrays are indexed by t = 0..n_steps, so
 `beta[t]` is beta_t):
@@ -42,55 +42,63 @@ q_..., p_...        functions of the forward and of the reverse process
 ==================  =================================================================================================
 """
 
-from backwalk.diffusion.bound import denoising_error, refuse_lost_noise, simple_loss, simple_loss_at, variational_bound
+from backwalk.diffusion.bound import (
+    denoising_error,
+    mismatch_along_axes,
+    moments,
+    prior_mismatch,
+    prior_term,
+    refuse_lost_noise,
+    simple_loss,
+    simple_loss_at,
+    variational_bound,
+)
 from backwalk.diffusion.closed_forms import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from backwalk.diffusion.conditioning import ConditionalDenoiser, RowwiseConditional, log_snr_by_coordinate
-from backwalk.diffusion.covariance import (
-    FullGaussian,
-    belief_about_x_0,
-    full_covariance_bound,
-    full_covariance_transition,
-)
+from backwalk.diffusion.covariance import FullGaussian, full_covariance_bound, full_covariance_transition, x_0_posterior
 from backwalk.diffusion.derivatives import Linearizable, linearize
-from backwalk.diffusion.forward import q_marginal, q_marginal_at, q_posterior, q_sample, q_sample_at, q_step
-from backwalk.diffusion.gaussian import Gaussian
+from backwalk.diffusion.forward import Gaussian, q_marginal, q_marginal_at, q_posterior, q_sample, q_sample_at, q_step
 from backwalk.diffusion.gaussian_chain import GaussianChain
-from backwalk.diffusion.joint_gaussian import GaussianPosterior, JointGaussian, moments_with_gaps
-from backwalk.diffusion.levels import LevelsDenoiser, level_log_posterior
-from backwalk.diffusion.likelihood import LogDensity, log_density
-from backwalk.diffusion.mixed_forms import ConditionalGaussianDenoiser
-from backwalk.diffusion.ode import integrate_ode
+from backwalk.diffusion.ode import LogDensity, integrate_ode, log_density
 from backwalk.diffusion.parameterization import (
     Denoiser,
     WrappedDenoiser,
     check_log_snr_range,
     check_schedule,
     denoise_at_time,
-    eps_from_score,
     eps_from_v,
     eps_from_x_0,
-    mu_from_eps,
-    mu_from_x_0,
     refuse_levels_per_coordinate,
     score_from_eps,
     score_from_x_0,
     v_from_eps,
     v_from_x_0,
     x_0_from_eps,
-    x_0_from_mu,
-    x_0_from_score,
     x_0_from_v,
 )
-from backwalk.diffusion.prior import mismatch_along_axes, moments, prior_mismatch, prior_term
-from backwalk.diffusion.reverse import beta_tilde_variance, beta_variance, optimal_variance, p_transition
+from backwalk.diffusion.posteriors import (
+    GaussianPosterior,
+    JointGaussian,
+    LevelsDenoiser,
+    level_log_posterior,
+    moments_with_gaps,
+)
+from backwalk.diffusion.reverse import (
+    beta_tilde_variance,
+    beta_variance,
+    mu_from_eps,
+    mu_from_x_0,
+    optimal_variance,
+    p_transition,
+    x_0_from_mu,
+)
 from backwalk.diffusion.schedule import NoiseSchedule, at_time, evenly_spaced, scales
 from backwalk.diffusion.step_choice import best_steps, optimal_step_cost
-from backwalk.diffusion.terms import BoundTerms, collect_terms, merged_terms, with_levels
+from backwalk.diffusion.terms import BoundTerms, add_levels, collect_terms, merge_terms
 
 __all__ = [
     "BoundTerms",
     "ConditionalDenoiser",
-    "ConditionalGaussianDenoiser",
     "Denoiser",
     "EmpiricalDenoiser",
     "FullGaussian",
@@ -106,8 +114,8 @@ __all__ = [
     "NoiseSchedule",
     "RowwiseConditional",
     "WrappedDenoiser",
+    "add_levels",
     "at_time",
-    "belief_about_x_0",
     "best_steps",
     "beta_tilde_variance",
     "beta_variance",
@@ -116,7 +124,6 @@ __all__ = [
     "collect_terms",
     "denoise_at_time",
     "denoising_error",
-    "eps_from_score",
     "eps_from_v",
     "eps_from_x_0",
     "evenly_spaced",
@@ -127,7 +134,7 @@ __all__ = [
     "linearize",
     "log_density",
     "log_snr_by_coordinate",
-    "merged_terms",
+    "merge_terms",
     "mismatch_along_axes",
     "moments",
     "moments_with_gaps",
@@ -154,9 +161,8 @@ __all__ = [
     "v_from_eps",
     "v_from_x_0",
     "variational_bound",
-    "with_levels",
     "x_0_from_eps",
     "x_0_from_mu",
-    "x_0_from_score",
     "x_0_from_v",
+    "x_0_posterior",
 ]

@@ -2,7 +2,8 @@
 
 E[-log p_theta(x_0)] <= L = L_N + sum_{t=2..N} L_{t-1} + L_0:
 
-- L_N = KL(q(x_N | x_0) || N(0, I)), the prior term;
+- L_N = KL(q(x_N | x_0) || N(0, I)), the prior term. Averaged over the data it is the mutual information of x_0 and x_N
+  plus the prior mismatch, the divergence of the aggregate q(x_N) from N(0, I). Only the mismatch is a loss;
 - L_{t-1} = E KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)), the transitions;
 - L_0 = E[-log p_theta(x_0 | x_1)], the reconstruction: a density of vectors, with its own decoder variance.
 
@@ -23,13 +24,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
-from backwalk.diffusion.forward import q_sample, q_sample_at
-from backwalk.diffusion.gaussian import variance_cost
+from backwalk.diffusion.forward import q_sample, q_sample_at, variance_cost
 from backwalk.diffusion.parameterization import Denoiser, check_schedule, denoise_at_time
-from backwalk.diffusion.precision import in_float64
-from backwalk.diffusion.prior import prior_term
-from backwalk.diffusion.schedule import NoiseSchedule, at_time
+from backwalk.diffusion.schedule import NoiseSchedule, at_time, in_float64
 from backwalk.diffusion.terms import BoundTerms, collect_terms
 from backwalk.errors import InvalidInput
 from backwalk.limits import is_whole
@@ -107,7 +106,7 @@ def variational_bound(
     stream.child("bound", t, draw), independent for each (row, t, draw), or it is `eps`, (k, d): k points of equal
     weight for every row and step. For a linear denoiser the 2d points +-sqrt(d) e_i make every term exact. This takes
     n_steps * n_draws evaluations of each row. Pass many rows in pieces, each with the number of its `first_row`, and
-    join the results by `merged_terms`.
+    join the results by `merge_terms`.
 
     `log_volume`, (n,), is ln |det dx/dx_0| of each row where x_0 is a point x in other units. It is added to the
     reconstruction term, and the bound is then on E[-log p_theta(x)]. `size` is the size of the rows for
@@ -148,6 +147,58 @@ def variational_bound(
         for times in _taken_together(2, schedule, x_0)
     )
     return collect_terms(prior_term(x_0, schedule, counted), reconstruction, transitions, log_volume)
+
+
+def prior_term(x_0: Tensor, schedule: NoiseSchedule, counted: Tensor | None = None) -> Tensor:
+    """Return L_N = KL(q(x_N | x_0) || N(0, I)) of each row of x_0, (n, d): (n,), nats, float64.
+
+    L_N = (alpha_bar_N |x_0|^2 - d alpha_bar_N - d ln(1 - alpha_bar_N)) / 2. No training lowers it. With `counted`,
+    (n, d), it is that of the coordinates that are marked.
+    """
+    alpha_bar = schedule.alpha_bar[-1]
+    log_noise = logsigmoid(-schedule.log_snr[-1])  # ln(1 - alpha_bar_N), exact at both ends
+    squares, d = in_float64(x_0.detach()).square(), torch.tensor(x_0.shape[1])
+    if counted is not None:
+        squares, d = squares.masked_fill(~counted, 0.0), counted.sum(-1).cpu()
+    return 0.5 * (alpha_bar * squares.sum(-1) - d * (alpha_bar + log_noise))
+
+
+def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean, (d,), and the covariance, (d, d), of rows, (n, d), for `prior_mismatch`.
+
+    >>> moments(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
+    (tensor([1., 1.]), tensor([[1., 0.],
+            [0., 0.]]))
+    """
+    mean = x_0.mean(dim=0)
+    around = x_0 - mean
+    return mean, around.T @ around / len(x_0)
+
+
+def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) -> float:
+    """Return KL(N(sqrt(alpha_bar_N) m, alpha_bar_N S + (1 - alpha_bar_N) I) || N(0, I)), nats per row.
+
+    For data with mean m, (d,), and covariance S, (d, d), the bound exceeds the entropy by at least this much, whatever
+    the network, as the divergence of whole paths is at least that of their ends. So does the mean -log p of a perfect
+    denoiser's probability-flow ODE. It can be computed before training. (The mean of `prior_term` is larger by the
+    mutual information of x_0 and x_N. Samples of a chain start from the wrong distribution too, but the noise of later
+    steps reduces their error.)
+    """
+    mean, covariance = in_float64(mean.detach()), in_float64(covariance.detach())
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise InvalidInput(
+            f"mean and covariance should be (d,) and (d, d), but got {tuple(mean.shape)} and "
+            f"{tuple(covariance.shape)}: pass the moments of the encoded data."
+        )
+    return mismatch_along_axes(mean, torch.linalg.eigvalsh(covariance), schedule)
+
+
+def mismatch_along_axes(mean: Tensor, variances: Tensor, schedule: NoiseSchedule) -> float:
+    """Return `prior_mismatch` from the covariance's eigenvalues, (d,); only the mean's length matters."""
+    alpha_bar = schedule.alpha_bar[-1]
+    gap = alpha_bar * (variances - 1.0)
+    log_ratio = torch.log(alpha_bar * variances.clamp(min=0.0) + schedule.one_minus_alpha_bar[-1])
+    return float(variance_cost(gap, log_ratio).sum() + 0.5 * alpha_bar * mean.square().sum())
 
 
 def refuse_lost_noise(x_0: Tensor, schedule: NoiseSchedule, size: float | None = None) -> None:

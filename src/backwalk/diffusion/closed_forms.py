@@ -29,15 +29,15 @@ import torch
 from torch import Tensor
 
 from backwalk.diffusion.derivatives import Push
-from backwalk.diffusion.precision import in_float64
+from backwalk.diffusion.schedule import in_float64
 from backwalk.errors import InvalidInput
 
-_ENTRIES_AT_ONCE = 2**22  # of the (rows, components, d) intermediates: 32 MiB in float64
+ENTRIES_AT_ONCE = 2**22  # of the (rows, components, d) intermediates: 32 MiB in float64
 _NULL = 1e-13  # up to here, an eigenvalue of a matrix with entries up to 1 counts as 0
 _LEAST_NOISE = 1e-200  # squares divided by this variance do not overflow
 
 
-class _ClosedForm:
+class ClosedForm:
     """Base class of the denoisers in closed form."""
 
     @property
@@ -52,7 +52,7 @@ class _ClosedForm:
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianDenoiser(_ClosedForm):
+class GaussianDenoiser(ClosedForm):
     """E[x_0 | x_t] for data N(mean, covariance), with mean (d,) and covariance (d, d), which may be singular.
 
     x_0_hat = m + sqrt(alpha_bar) S [alpha_bar S + (1 - alpha_bar) I]^-1 (x_t - sqrt(alpha_bar) m).
@@ -82,7 +82,7 @@ class GaussianDenoiser(_ClosedForm):
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianMixtureDenoiser(_ClosedForm):
+class GaussianMixtureDenoiser(ClosedForm):
     """E[x_0 | x_t] for a mixture of k Gaussians: weights (k,), means (k, d), covariances (k, d, d).
 
     The weights are >= 0 and are scaled to sum to 1. Covariances may be singular.
@@ -119,7 +119,7 @@ class GaussianMixtureDenoiser(_ClosedForm):
         """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,), (1, d) or (n, d)."""
         k, d = self.means.shape
         entries = k * d * d if log_snr.ndim == 2 else k * d
-        return _tile_by_tile(lambda x, levels: self._posterior(x, levels)[0], x_t, log_snr, entries_a_row=entries)
+        return tile_by_tile(lambda x, levels: self._posterior(x, levels)[0], x_t, log_snr, entries_a_row=entries)
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
         """Return E[x_0 | x_t] and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
@@ -147,7 +147,7 @@ class GaussianMixtureDenoiser(_ClosedForm):
         def push(tangents: Tensor) -> Tensor:
             along = torch.einsum("tnd,kde->tnke", tangents, axes)
             slope = torch.einsum("tnke,kde->tnkd", gain * along, axes)
-            return _mixed(component_mean, slope, weight, -(offset / marginal * along).sum(-1))
+            return softmax_mean_slope(component_mean, slope, weight, -(offset / marginal * along).sum(-1))
 
         return torch.einsum("nk,nkd->nd", weight, component_mean), push
 
@@ -185,7 +185,10 @@ class GaussianMixtureDenoiser(_ClosedForm):
         def push(tangents: Tensor) -> Tensor:
             slope_u, slope_regressed = solve(torch.einsum("tnkd,nkde->tnke", tangents[:, :, None] / scale, axes))
             log_slope = -(tangents[:, :, None] * u).sum(-1)
-            slopes = (_mixed(u, slope_u, weight, log_slope), _mixed(regressed, slope_regressed, weight, log_slope))
+            slopes = (
+                softmax_mean_slope(u, slope_u, weight, log_slope),
+                softmax_mean_slope(regressed, slope_regressed, weight, log_slope),
+            )
             return combined(tangents, *slopes)
 
         return combined(x, *(torch.einsum("nk,nkd->nd", weight, part) for part in (u, regressed))), push
@@ -217,7 +220,7 @@ class GaussianMixtureDenoiser(_ClosedForm):
 
 
 @dataclass(frozen=True, eq=False)
-class EmpiricalDenoiser(_ClosedForm):
+class EmpiricalDenoiser(ClosedForm):
     """E[x_0 | x_t] for data that are exactly these points, (m, d), each equally probable.
 
     x_0_hat = sum_i x_i softmax_i(-sum_j (x_t,j - a_j x_ij)^2 / (2 b_j^2)). Without noise it is the nearest point. With
@@ -235,8 +238,8 @@ class EmpiricalDenoiser(_ClosedForm):
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,), (1, d) or (n, d)."""
         if log_snr.ndim == 2:
-            return _tile_by_tile(self._at_levels_of_coordinates, x_t, log_snr, entries_a_row=self.points.numel())
-        return _tile_by_tile(self._at_levels_of_rows, x_t, log_snr, entries_a_row=len(self.points))
+            return tile_by_tile(self._at_levels_of_coordinates, x_t, log_snr, entries_a_row=self.points.numel())
+        return tile_by_tile(self._at_levels_of_rows, x_t, log_snr, entries_a_row=len(self.points))
 
     def _at_levels_of_rows(self, x: Tensor, log_snr: Tensor) -> Tensor:
         given = in_float64(self.points)
@@ -266,7 +269,7 @@ def _signal_and_noise(log_snr: Tensor) -> tuple[Tensor, Tensor]:
     return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr)
 
 
-def _mixed(values: Tensor, slopes: Tensor, weight: Tensor, log_slopes: Tensor) -> Tensor:
+def softmax_mean_slope(values: Tensor, slopes: Tensor, weight: Tensor, log_slopes: Tensor) -> Tensor:
     """Return the derivatives of sum_k weight_k values_k, (t, n, d), for weights that are a softmax.
 
     `values` is (n, k, d) and `weight` (n, k); `slopes`, (t, n, k, d), are the derivatives of the values, `log_slopes`,
@@ -282,11 +285,11 @@ def _in_float64(x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
     return in_float64(x_t), levels.expand(len(x_t), -1) if levels.ndim == 2 else levels.expand(len(x_t))
 
 
-def _tile_by_tile(
-    posterior_mean: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, log_snr: Tensor, *, entries_a_row: int
+def tile_by_tile(
+    function: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, log_snr: Tensor, *, entries_a_row: int
 ) -> Tensor:
-    """Return posterior_mean(x_t, log_snr) in the dtype of x_t, with float64 within and bounded memory."""
-    rows = max(1, _ENTRIES_AT_ONCE // entries_a_row)
+    """Return function(x_t, log_snr) in the dtype of x_t, with float64 within and bounded memory."""
+    rows = max(1, ENTRIES_AT_ONCE // entries_a_row)
     x, levels = _in_float64(x_t, log_snr)
-    tiles = [posterior_mean(x[i : i + rows], levels[i : i + rows]) for i in range(0, max(1, len(x)), rows)]
+    tiles = [function(x[i : i + rows], levels[i : i + rows]) for i in range(0, max(1, len(x)), rows)]
     return torch.cat(tiles).to(x_t)

@@ -19,13 +19,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from backwalk.diffusion.bound import NoiseDraws, refuse_lost_noise
+from backwalk.diffusion.bound import NoiseDraws, prior_term, refuse_lost_noise
 from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.diffusion.forward import q_sample
-from backwalk.diffusion.parameterization import Denoiser, check_schedule, mu_from_x_0
-from backwalk.diffusion.precision import in_float64
-from backwalk.diffusion.prior import prior_term
-from backwalk.diffusion.schedule import NoiseSchedule, at_time, scales
+from backwalk.diffusion.parameterization import Denoiser, check_schedule
+from backwalk.diffusion.reverse import mu_from_x_0
+from backwalk.diffusion.schedule import NoiseSchedule, at_time, in_float64, scales
 from backwalk.diffusion.terms import BoundTerms, collect_terms
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
@@ -61,7 +60,7 @@ class FullGaussian:
         return torch.einsum("nij,ni->nj", self.axes, vectors)
 
 
-def belief_about_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, *, least_variance: float = 0.0) -> FullGaussian:
+def x_0_posterior(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, *, least_variance: float = 0.0) -> FullGaussian:
     """Return N(E[x_0 | x_t], Cov(x_0 | x_t)) as the denoiser and its Jacobian give it, for x_t of shape (n, d).
 
     `log_snr` is () and finite; eigenvalues of the symmetrised covariance below `least_variance` are raised to it.
@@ -82,9 +81,9 @@ def full_covariance_transition(
 
     `least_decoder_variance` is the floor of the covariance at t = 1, as in `full_covariance_bound`.
     """
-    belief = _belief_at_time(denoiser, x_t, t, schedule, least_decoder_variance)
-    variances = schedule.beta_tilde[t] + schedule.x_0_weight[t] ** 2 * belief.variances
-    return FullGaussian(mu_from_x_0(in_float64(x_t), belief.mean, t, schedule), variances, belief.axes)
+    posterior = _x_0_posterior_at(denoiser, x_t, t, schedule, least_decoder_variance)
+    variances = schedule.beta_tilde[t] + schedule.x_0_weight[t] ** 2 * posterior.variances
+    return FullGaussian(mu_from_x_0(in_float64(x_t), posterior.mean, t, schedule), variances, posterior.axes)
 
 
 def full_covariance_bound(
@@ -129,17 +128,19 @@ def full_covariance_bound(
         costs = []
         for draw in noise.at(t, x_0):
             x_t = q_sample(x_0, t, draw, schedule)
-            belief = _belief_at_time(denoiser, x_t, t, schedule, least_decoder_variance)
+            posterior = _x_0_posterior_at(denoiser, x_t, t, schedule, least_decoder_variance)
             if t == 1 and decoder_variance is not None:
-                belief = replace(belief, variances=torch.full_like(belief.variances, decoder_variance))
-            costs.append(-belief.log_prob(clean) if t == 1 else _transition_cost(belief, clean, schedule.snr_drop[t]))
+                posterior = replace(posterior, variances=torch.full_like(posterior.variances, decoder_variance))
+            costs.append(
+                -posterior.log_prob(clean) if t == 1 else _transition_cost(posterior, clean, schedule.snr_drop[t])
+            )
         return torch.stack(costs).mean(0)
 
     transitions = (mean_cost(t).unsqueeze(0) for t in range(2, schedule.n_steps + 1))
     return collect_terms(prior_term(x_0, schedule), mean_cost(1), transitions, log_volume)
 
 
-def _belief_at_time(
+def _x_0_posterior_at(
     denoiser: Denoiser, x_t: Tensor, t: int, schedule: NoiseSchedule, least_decoder_variance: float | None
 ) -> FullGaussian:
     _refuse_pure_noise(t, schedule)
@@ -148,7 +149,7 @@ def _belief_at_time(
         least = 0.01 / float(schedule.snr[1]) if least_decoder_variance is None else least_decoder_variance
         if not least > 0:
             raise InvalidInput(f"least_decoder_variance should be > 0, but got {least:g}: 0.01 / SNR_1 is the default.")
-    return belief_about_x_0(denoiser, x_t, at_time(schedule.log_snr, t, x_t), least_variance=least)
+    return x_0_posterior(denoiser, x_t, at_time(schedule.log_snr, t, x_t), least_variance=least)
 
 
 def _refuse_pure_noise(t: int, schedule: NoiseSchedule) -> None:
@@ -159,8 +160,8 @@ def _refuse_pure_noise(t: int, schedule: NoiseSchedule) -> None:
         )
 
 
-def _transition_cost(belief: FullGaussian, x_0: Tensor, snr_drop: Tensor) -> Tensor:
-    growth = snr_drop * belief.variances  # the true variance / beta_tilde - 1
-    error = belief.along_axes(x_0 - belief.mean)
+def _transition_cost(posterior: FullGaussian, x_0: Tensor, snr_drop: Tensor) -> Tensor:
+    growth = snr_drop * posterior.variances  # the true variance / beta_tilde - 1
+    error = posterior.along_axes(x_0 - posterior.mean)
     spread = torch.log1p(growth) - growth / (1.0 + growth)
     return 0.5 * (spread + snr_drop * error.square() / (1.0 + growth)).sum(-1)

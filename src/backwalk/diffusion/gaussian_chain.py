@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backwalk.diffusion.precision import in_float64
-from backwalk.diffusion.schedule import NoiseSchedule
+from backwalk.diffusion.schedule import NoiseSchedule, in_float64
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from backwalk.diffusion.forward import q_posterior
 from backwalk.diffusion.schedule import NoiseSchedule, at_time, scales
 from backwalk.errors import InvalidInput
 
@@ -103,13 +102,13 @@ def check_schedule(denoiser: Denoiser, schedule: NoiseSchedule) -> None:
 def x_0_from_eps(x_t: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
     """Return x_0 = (x_t - b eps) / a. Source: Ho et al. 2020, Eq. 15."""
     a, b = scales(log_snr, x_t)
-    return (x_t - b * eps) / _signal(a)
+    return (x_t - b * eps) / refuse_no_signal(a)
 
 
 def eps_from_x_0(x_t: Tensor, x_0: Tensor, log_snr: Tensor) -> Tensor:
     """Return eps = (x_t - a x_0) / b."""
     a, b = scales(log_snr, x_t)
-    return (x_t - a * x_0) / _noise(b)
+    return (x_t - a * x_0) / _refuse_no_noise(b)
 
 
 def x_0_from_v(x_t: Tensor, v: Tensor, log_snr: Tensor) -> Tensor:
@@ -121,7 +120,7 @@ def x_0_from_v(x_t: Tensor, v: Tensor, log_snr: Tensor) -> Tensor:
 def v_from_x_0(x_t: Tensor, x_0: Tensor, log_snr: Tensor) -> Tensor:
     """Return v = (a x_t - x_0) / b. Source: Salimans & Ho 2022."""
     a, b = scales(log_snr, x_t)
-    return (a * x_t - x_0) / _noise(b)
+    return (a * x_t - x_0) / _refuse_no_noise(b)
 
 
 def eps_from_v(x_t: Tensor, v: Tensor, log_snr: Tensor) -> Tensor:
@@ -133,50 +132,23 @@ def eps_from_v(x_t: Tensor, v: Tensor, log_snr: Tensor) -> Tensor:
 def v_from_eps(x_t: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
     """Return v = (eps - b x_t) / a. Source: Salimans & Ho 2022."""
     a, b = scales(log_snr, x_t)
-    return (eps - b * x_t) / _signal(a)
+    return (eps - b * x_t) / refuse_no_signal(a)
 
 
 def score_from_eps(eps: Tensor, log_snr: Tensor) -> Tensor:
     """Return the gradient of ln q(x_t) by x_t, -eps / b. Source: Song et al. 2021 (SDE)."""
     _, b = scales(log_snr, eps)
-    return -eps / _noise(b)
-
-
-def eps_from_score(score: Tensor, log_snr: Tensor) -> Tensor:
-    """Return eps = -b score. Source: Song et al. 2021 (SDE)."""
-    _, b = scales(log_snr, score)
-    return -b * score
+    return -eps / _refuse_no_noise(b)
 
 
 def score_from_x_0(x_t: Tensor, x_0: Tensor, log_snr: Tensor) -> Tensor:
     """Return the gradient of ln q(x_t) by x_t, (a x_0 - x_t) / b^2 (Tweedie's formula)."""
     a, b = scales(log_snr, x_t)
-    return (a * x_0 - x_t) / _noise(b) ** 2
+    return (a * x_0 - x_t) / _refuse_no_noise(b) ** 2
 
 
-def x_0_from_score(x_t: Tensor, score: Tensor, log_snr: Tensor) -> Tensor:
-    """Return x_0 = (x_t + b^2 score) / a (Tweedie's formula)."""
-    a, b = scales(log_snr, x_t)
-    return (x_t + b**2 * score) / _signal(a)
-
-
-def mu_from_x_0(x_t: Tensor, x_0: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Return the reverse mean mu_theta, which is mu_tilde with x_0_hat in the place of x_0."""
-    return q_posterior(x_t, x_0, t, schedule).mean
-
-
-def x_0_from_mu(x_t: Tensor, mu: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Return the x_0_hat that a reverse mean implies, for t >= 1."""
-    return (mu - at_time(schedule.x_t_weight, t, x_t, least=1) * x_t) / at_time(schedule.x_0_weight, t, x_t)
-
-
-def mu_from_eps(x_t: Tensor, eps: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Return mu_theta = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_t). Source: Ho et al. 2020, Eq. 11."""
-    noise = at_time(schedule.beta / schedule.one_minus_alpha_bar.sqrt(), t, x_t, least=1) * eps
-    return (x_t - noise) / _signal(at_time(schedule.alpha, t, x_t).sqrt())
-
-
-def _signal(a: Tensor) -> Tensor:
+def refuse_no_signal(a: Tensor) -> Tensor:
+    """Return the factor a of the signal. Raises InvalidInput where it is 0."""
     if bool((a == 0).any()):
         raise InvalidInput(
             "log-SNR should be above -inf to divide by the signal, but got zero SNR: predict x_0 or v, "
@@ -185,7 +157,7 @@ def _signal(a: Tensor) -> Tensor:
     return a
 
 
-def _noise(b: Tensor) -> Tensor:
+def _refuse_no_noise(b: Tensor) -> Tensor:
     if bool((b == 0).any()):
         raise InvalidInput("log-SNR should be below +inf to divide by the noise, but got no noise: use t >= 1.")
     return b

@@ -10,10 +10,37 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from backwalk.diffusion.gaussian import Gaussian
-from backwalk.diffusion.parameterization import Denoiser, denoise_at_time, mu_from_x_0
+from backwalk.diffusion.forward import Gaussian, q_posterior
+from backwalk.diffusion.parameterization import Denoiser, denoise_at_time, refuse_no_signal
 from backwalk.diffusion.schedule import NoiseSchedule, at_time
 from backwalk.errors import InvalidInput
+
+
+def mu_from_x_0(x_t: Tensor, x_0: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return the reverse mean mu_theta, which is mu_tilde with x_0_hat in the place of x_0."""
+    return q_posterior(x_t, x_0, t, schedule).mean
+
+
+def x_0_from_mu(x_t: Tensor, mu: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return the x_0_hat that a reverse mean implies, for t >= 1."""
+    return (mu - at_time(schedule.x_t_weight, t, x_t, least=1) * x_t) / at_time(schedule.x_0_weight, t, x_t)
+
+
+def mu_from_eps(x_t: Tensor, eps: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Return mu_theta = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_t). Source: Ho et al. 2020, Eq. 11."""
+    noise = at_time(schedule.beta / schedule.one_minus_alpha_bar.sqrt(), t, x_t, least=1) * eps
+    return (x_t - noise) / refuse_no_signal(at_time(schedule.alpha, t, x_t).sqrt())
+
+
+def p_transition(
+    denoiser: Denoiser, x_t: Tensor, t: int | Tensor, schedule: NoiseSchedule, sigma_sq: Tensor
+) -> Gaussian:
+    """Return p_theta(x_{t-1} | x_t) = N(mu_theta(x_t, t), sigma_t^2 I), with x_t of shape (n, d).
+
+    Source: Ho et al. 2020, Eq. 1.
+    """
+    x_0_hat = denoise_at_time(denoiser, x_t, t, schedule)
+    return Gaussian(mu_from_x_0(x_t, x_0_hat, t, schedule), at_time(sigma_sq, t, x_t))
 
 
 def beta_variance(schedule: NoiseSchedule, *, decoder_variance: float | None = None) -> Tensor:
@@ -53,17 +80,6 @@ def optimal_variance(
         )
     best = schedule.beta_tilde + schedule.x_0_weight**2 * denoising_error.to(schedule.beta_tilde)
     return _with_decoder(best, decoder_variance)
-
-
-def p_transition(
-    denoiser: Denoiser, x_t: Tensor, t: int | Tensor, schedule: NoiseSchedule, sigma_sq: Tensor
-) -> Gaussian:
-    """Return p_theta(x_{t-1} | x_t) = N(mu_theta(x_t, t), sigma_t^2 I), with x_t of shape (n, d).
-
-    Source: Ho et al. 2020, Eq. 1.
-    """
-    x_0_hat = denoise_at_time(denoiser, x_t, t, schedule)
-    return Gaussian(mu_from_x_0(x_t, x_0_hat, t, schedule), at_time(sigma_sq, t, x_t))
 
 
 def _with_decoder(sigma_sq: Tensor, decoder_variance: float | None) -> Tensor:

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from backwalk.diffusion.precision import in_float64
 from backwalk.errors import InvalidInput
 from backwalk.threads import on_one_thread
 from backwalk.torch_state import in_initial_torch_state
@@ -273,13 +272,6 @@ class NoiseSchedule:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NoiseSchedule) and torch.equal(self.log_snr, other.log_snr)
 
-    @cached_property
-    def _hash(self) -> int:
-        return hash(tuple(self.log_snr.tolist()))
-
-    def __hash__(self) -> int:
-        return self._hash  # a solver's weights are cached by the schedule
-
     def __repr__(self) -> str:
         return f"NoiseSchedule({self.n_steps} steps, log-SNR {self.log_snr[1]:.3g} to {self.log_snr[-1]:.3g})"
 
@@ -324,6 +316,11 @@ def at_time(array: Tensor, t: int | Tensor, x: Tensor, *, least: int = 0) -> Ten
         return array[t].to(x)
     values = array.to(x)[t]
     return values.unsqueeze(-1) if values.ndim == 1 else values
+
+
+def in_float64(x: Tensor) -> Tensor:
+    """Return x in float64 on the CPU: moved first, as some accelerators have no float64."""
+    return x.to("cpu").to(torch.float64)
 
 
 def _after_index_0(first: float, steps: Tensor) -> Tensor:

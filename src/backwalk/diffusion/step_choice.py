@@ -14,8 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from backwalk.diffusion.precision import in_float64
-from backwalk.diffusion.schedule import NoiseSchedule, evenly_spaced
+from backwalk.diffusion.schedule import NoiseSchedule, evenly_spaced, in_float64
 from backwalk.errors import InvalidInput
 from backwalk.threads import on_one_thread
 

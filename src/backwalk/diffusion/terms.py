@@ -54,7 +54,7 @@ class BoundTerms:
         return float(_standard_error(self.per_row))
 
 
-def with_levels(terms: BoundTerms, of_levels: Tensor) -> BoundTerms:
+def add_levels(terms: BoundTerms, of_levels: Tensor) -> BoundTerms:
     """Return the terms of numbers given levels with -ln P of the levels added, (n,)."""
     return replace(
         terms,
@@ -90,7 +90,7 @@ def collect_terms(
     )
 
 
-def merged_terms(pieces: Sequence[BoundTerms]) -> BoundTerms:
+def merge_terms(pieces: Sequence[BoundTerms]) -> BoundTerms:
     """Return the terms over all rows from those of pieces of them, as if all had been computed at once.
 
     Means are weighted by their numbers of rows. The squared deviations from a piece's own mean, n (n - 1) times the

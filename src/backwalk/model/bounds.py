@@ -17,13 +17,13 @@ from backwalk.diffusion import (
     Denoiser,
     NoiseSchedule,
     RowwiseConditional,
+    add_levels,
     best_steps,
     collect_terms,
     denoising_error,
     full_covariance_bound,
-    merged_terms,
+    merge_terms,
     variational_bound,
-    with_levels,
 )
 from backwalk.errors import InvalidInput
 from backwalk.limits import BOUND_VARIANCES, GREATEST_LEVEL, is_whole
@@ -117,7 +117,7 @@ def _in_pieces(
         for piece in parallel_map(of_piece, range(0, len(z), piece_rows)):
             pieces.append(piece)
             watch(piece.n_rows)
-        return merged_terms(pieces)
+        return merge_terms(pieces)
 
 
 def _bound_of_table(
@@ -159,9 +159,9 @@ def _bound_of_table(
             found.append(_in_pieces(of_pieces, x_0, volume[of_group.cpu()], watch, n_before))
         places.append(of_group.cpu())
         n_before += len(of_group)
-    terms = merged_terms(found)
+    terms = merge_terms(found)
     order = torch.cat(places).argsort()
-    return with_levels(replace(terms, per_row=terms.per_row[order]), of_levels)
+    return add_levels(replace(terms, per_row=terms.per_row[order]), of_levels)
 
 
 def _bound_of_piece(

@@ -23,16 +23,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from backwalk.diffusion.closed_forms import ClosedForm, softmax_mean_slope, tile_by_tile
 from backwalk.diffusion.derivatives import Push
-from backwalk.diffusion.precision import in_float64
-from backwalk.errors import InvalidInput
+from backwalk.diffusion.schedule import in_float64
 
-_ENTRIES_AT_ONCE = 2**22  # of the (rows, joint levels, m, m) intermediates: 32 MiB in float64
 _IMPOSSIBLE = -1e300  # ln P of what cannot be; finite, so that a row at which nothing is possible has no NaN
 
 
 @dataclass(frozen=True, eq=False)
-class ConditionalGaussianDenoiser:
+class ConditionalGaussianDenoiser(ClosedForm):
     """E[x_0 | x_t] and P(level | x_t) for levels from a table and numbers that are Gaussian given the levels.
 
     `codes` holds (L_b, w_b) for each block and `coordinates` the slice of each block's w_b coordinates. `probabilities`
@@ -52,42 +51,6 @@ class ConditionalGaussianDenoiser:
     numbers: Tensor
     means: Tensor
     covariances: Tensor
-
-    def __post_init__(self) -> None:
-        levels, m = tuple(len(codes) for codes in self.codes), len(self.numbers)
-        shapes = (tuple(self.probabilities.shape), tuple(self.means.shape), tuple(self.covariances.shape))
-        if shapes != (levels, (*levels, m), (*levels, m, m)):
-            raise InvalidInput(
-                f"probabilities, means and covariances should be {levels}, {(*levels, m)} and {(*levels, m, m)}, but "
-                f"are {shapes}: give one of each per joint level."
-            )
-        covered = [i for c in self.coordinates for i in range(c.start, c.stop)] + self.numbers.tolist()
-        if sorted(covered) != list(range(len(covered))):
-            raise InvalidInput(
-                f"coordinates and numbers should cover 0..{len(covered) - 1} once each, but cover {sorted(covered)}."
-            )
-        if not bool((self.probabilities >= 0).all()) or not bool(self.probabilities.sum() > 0):
-            raise InvalidInput(
-                f"probabilities should be >= 0 and not all 0, but the least is {float(self.probabilities.min()):g} and "
-                f"the sum {float(self.probabilities.sum()):g}."
-            )
-        covariances = in_float64(self.covariances)
-        if m and not (
-            torch.allclose(covariances, covariances.mT) and bool((torch.linalg.eigvalsh(covariances) > 0).all())
-        ):
-            raise InvalidInput(
-                "covariances should be symmetric and positive definite: symmetrise, add a multiple of I."
-            )
-
-    @property
-    def log_snr_range(self) -> tuple[float, float]:
-        """Every log-SNR."""
-        return -math.inf, math.inf
-
-    @property
-    def device(self) -> torch.device:
-        """The CPU, as some accelerators have no float64; points on others are moved there and back."""
-        return torch.device("cpu")
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,), (1, d) or (n, d)."""
@@ -136,9 +99,7 @@ class ConditionalGaussianDenoiser:
             slopes = torch.zeros(len(tangents), *of_joint.shape, dtype=x.dtype)
             slopes[..., self.numbers] = torch.einsum("tnkd,kde->tnke", a_num * slope_u, covariance)
             log_slopes = torch.einsum("tnd,kd->tnk", moved * gain, self._codes_of_joint) - (along * u).sum(-1)
-            of_weights = weight * (log_slopes - (weight * log_slopes).sum(-1, keepdim=True))
-            slope = torch.einsum("nk,tnkd->tnd", weight, slopes) + torch.einsum("tnk,nkd->tnd", of_weights, of_joint)
-            return torch.where(known, tangents, slope)
+            return torch.where(known, tangents, softmax_mean_slope(of_joint, slopes, weight, log_slopes))
 
         return torch.where(known, x, value), log_weight, push
 
@@ -188,12 +149,8 @@ class ConditionalGaussianDenoiser:
         return in_float64(self.covariances).flatten(0, -3)
 
     def _tile_by_tile(self, function: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return function(x_t, log_snr) in the dtype of x_t, with float64 within and bounded memory."""
         entries = self.probabilities.numel() * (self._codes_of_joint.shape[1] + len(self.numbers) ** 2)
-        rows = max(1, _ENTRIES_AT_ONCE // entries)
-        x, levels = in_float64(x_t), _by_coordinate(x_t, log_snr)
-        tiles = [function(x[i : i + rows], levels[i : i + rows]) for i in range(0, max(1, len(x)), rows)]
-        return torch.cat(tiles).to(x_t)
+        return tile_by_tile(function, x_t, _by_coordinate(x_t, log_snr), entries_a_row=entries)
 
 
 def _by_coordinate(x_t: Tensor, log_snr: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from backwalk.diffusion import (
     scales,
 )
 from backwalk.diffusion.derivatives import value_and_jacobian
-from backwalk.diffusion.joint_gaussian import MOST_DIRECTIONS, RIDGE, _posterior
+from backwalk.diffusion.posteriors import MOST_DIRECTIONS, RIDGE, _posterior
 from backwalk.streams import Stream
 
 RNG = np.random.default_rng(0)
