@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line in a notebook, and a line every half minute in a log."""
+"""Progress of long work, by tqdm: a bar on a terminal or in a notebook, and a line every half minute in a log."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from typing import Any
 
 from backwalk.model import DiffusionModel
 from backwalk.training import Progress
 
 Callback = Callable[[Progress], object]
+
+SECONDS_BEFORE_A_BAR = 1.0  # nothing is shown of shorter work
+SECONDS_BETWEEN_LINES = 30.0  # in a log, where every line stays
+
+_BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+_LINE = "{desc} {percentage:3.0f}% {elapsed}<{remaining}{postfix}"
 
 
 @dataclass(frozen=True)
@@ -30,51 +32,46 @@ class FitProgress(Progress):
     model: Callable[[], DiffusionModel] = field(repr=False, compare=False)
 
 
-_MOMENT = 1.0  # seconds before anything is shown
-_REFRESH = 0.1
-_REFRESH_IN_A_NOTEBOOK = 0.5  # every update passes through a browser
-_BETWEEN_LINES = 30.0  # in a log, where every line stays
-
-
-class _View(Protocol):
-    def draw(self, activity: str, share: float, words: str, seconds: float, /) -> None: ...
-
-    def clear(self) -> None: ...
-
-
 class Display:
-    """Shows the progress of an activity: first after a second, then at a fixed interval, and when it is done."""
+    """Shows which share of an activity is done, on stderr or in a notebook."""
 
-    def __init__(self, view: _View, *, first: float, interval: float) -> None:
-        self._view, self._first, self._interval = view, first, interval
-        self._activity, self._began, self._due, self._is_shown = "", 0.0, 0.0, False
+    def __init__(self, *, verbose: bool | int) -> None:
+        self._verbose, self._activity, self._began = bool(verbose), "", 0.0
+        self._bar: Any = None
+        # Jupyter shows bars, although its stderr is no terminal.
+        self._writes_lines = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
 
-    def show(self, activity: str, share: float, words: str | Callable[[], str]) -> None:
-        """Show the share of an activity that is done, and a few words; a function of words is called only if shown."""
-        now = time.monotonic()
+    def show(self, activity: str, share: float, words: str) -> None:
+        """Show the share of an activity that is done, between 0 and 1, and a few words."""
+        if not self._verbose:
+            return
         if activity != self._activity:
-            self._activity, self._began, self._due, self._is_shown = activity, now, now + self._first, False
-        if now >= self._due or (self._is_shown and share >= 1.0):
-            self._view.draw(activity, share, words if isinstance(words, str) else words(), now - self._began)
-            self._due, self._is_shown = time.monotonic() + self._interval, True
+            self.clear()
+            self._activity, self._began = activity, time.time()
+        if self._bar is None:
+            delay = SECONDS_BETWEEN_LINES if self._writes_lines else SECONDS_BEFORE_A_BAR
+            if time.time() - self._began < delay:
+                return
+            self._bar = _new_bar(activity, self._began, writes_lines=self._writes_lines)
+        self._bar.set_postfix_str(words, refresh=False)
+        self._bar.n = share
+        if share < 1.0:
+            self._bar.update(0.0)
+        else:
+            self._bar.refresh()
 
     def clear(self) -> None:
-        """Remove the bar from the terminal, so that another line can be printed."""
-        self._view.clear()
+        """Remove the bar, so that another line can be printed."""
+        if self._bar is not None:
+            with suppress(OSError):  # the terminal may be closed, which the program handles elsewhere
+                self._bar.close()
+            self._bar = None
 
 
 @contextmanager
 def progress_display(verbose: bool | int) -> Iterator[Display]:
-    """Give a `Display` on stderr, or in a notebook; it shows nothing where `verbose` is False."""
-    console = Console(stderr=True)
-    if not verbose:
-        display = Display(_Nothing(), first=float("inf"), interval=float("inf"))
-    elif console.is_jupyter:
-        display = Display(_NotebookLine(), first=_MOMENT, interval=_REFRESH_IN_A_NOTEBOOK)
-    elif console.is_terminal:
-        display = Display(_TerminalBar(console), first=_MOMENT, interval=_REFRESH)
-    else:
-        display = Display(_LogLines(), first=_BETWEEN_LINES, interval=_BETWEEN_LINES)
+    """Give a `Display`; it shows nothing where `verbose` is False."""
+    display = Display(verbose=verbose)
     try:
         yield display
     finally:
@@ -91,9 +88,7 @@ def progress_bar(verbose: bool | int) -> Iterator[Callback]:
             nonlocal validation
             if progress.validation_loss is not None:
                 validation = f"  validation {progress.validation_loss:.4f}"
-            display.show(
-                "training", progress.share, lambda: f"step {progress.step:,}  loss {progress.loss:.4f}{validation}"
-            )
+            display.show("training", progress.share, f"step {progress.step:,}  loss {progress.loss:.4f}{validation}")
 
         yield show
 
@@ -107,82 +102,40 @@ def progress_of_rows(verbose: bool | int, activity: str, total: int) -> Iterator
 
 def row_counter(show: Callable[[str, float, str], object], activity: str, total: int) -> Callable[[int], None]:
     """Return a function that adds a number of rows to those done, and shows how many of `total` are done."""
-    done = 0
+    n_done = 0
 
-    def count(rows: int) -> None:
-        nonlocal done
-        done += rows
-        show(activity, done / total, f"{done:,} of {total:,} rows")
+    def count(n_rows: int) -> None:
+        nonlocal n_done
+        n_done += n_rows
+        show(activity, n_done / total, f"{n_done:,} of {total:,} rows")
 
     return count
 
 
-class _Nothing:
-    def draw(self, *_: object) -> None:
-        pass
+class _Lines:
+    """A stream that writes each text of tqdm as a line on stderr."""
 
-    def clear(self) -> None:
-        pass
+    def write(self, text: str) -> None:
+        if text.strip():
+            print(text.strip(), file=sys.stderr, flush=True)
 
-
-class _TerminalBar:
-    def __init__(self, console: Console) -> None:
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[words]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            auto_refresh=False,
-        )
-        self._activity = ""
-
-    def draw(self, activity: str, share: float, words: str, _: float) -> None:
-        if activity != self._activity:
-            for task in self._bar.task_ids:
-                self._bar.remove_task(task)
-            self._task, self._activity = self._bar.add_task(activity, total=1.0, words=""), activity
-        self._bar.update(self._task, completed=share, words=words)
-        self._bar.start()  # does nothing if it is started already
-        self._bar.refresh()
-
-    def clear(self) -> None:
-        if self._bar.live.is_started:
-            with suppress(OSError):  # the terminal may be closed, which the program handles elsewhere
-                self._bar.stop()
-                sys.stderr.flush()
-
-
-class _NotebookLine:
-    """One line that is updated in place. Needs only IPython."""
-
-    def __init__(self) -> None:
-        self._activity, self._handle = "", None
-
-    def draw(self, activity: str, share: float, words: str, seconds: float) -> None:
-        from IPython.display import display
-
-        line: dict[str, Any] = {"text/plain": _in_a_line(activity, share, words, seconds)}
-        if activity != self._activity or self._handle is None:
-            self._handle = display(line, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-            self._activity = activity
-        else:
-            self._handle.update(line, raw=True)
-
-    def clear(self) -> None:
+    def flush(self) -> None:
         pass
 
 
-class _LogLines:
-    def draw(self, activity: str, share: float, words: str, seconds: float) -> None:
-        print(_in_a_line(activity, share, words, seconds), file=sys.stderr, flush=True)
+def _new_bar(activity: str, began: float, *, writes_lines: bool) -> Any:
+    from tqdm.auto import tqdm
 
-    def clear(self) -> None:
-        pass
-
-
-def _in_a_line(activity: str, share: float, words: str, seconds: float) -> str:
-    left = f", {seconds * (1.0 - share) / share:.0f} s left" if 0.0 < share < 1.0 else ""
-    return f"{activity} {share:4.0%}  {words}  {seconds:.0f} s{left}"
+    bar = tqdm(
+        desc=activity,
+        total=1.0,
+        leave=False,
+        miniters=0,
+        mininterval=SECONDS_BETWEEN_LINES if writes_lines else 0.1,
+        smoothing=0.0,
+        delay=1e-9,  # so that it is not drawn before the first update
+        file=_Lines() if writes_lines else None,
+        bar_format=_LINE if writes_lines else _BAR,
+    )
+    bar.start_t, bar.last_print_t = began, 0.0
+    return bar
