@@ -129,8 +129,8 @@ def _untrained() -> Trainer:
 
 
 def _state(trainer: Trainer) -> Any:
-    state = trainer.state()
-    return {name: tensor.numpy().tobytes() for name, tensor in state.tensors.items()}, dict(state.record)
+    tensors, record = trainer.state()
+    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}, record
 
 
 @cache

@@ -9,8 +9,8 @@ import backwalk
 
 SOURCE = Path(backwalk.__file__).parent
 LAYERS = [
-    {"errors", "formatting", "limits", "memory", "torch_state"},
-    {"checksummed", "files", "launcher", "signals", "threads"},
+    {"errors", "formatting", "limits", "torch_state"},
+    {"checksummed", "files", "signals", "threads"},
     {"streams"},
     {"diffusion", "estimates", "table"},
     {"datasets", "denoiser"},

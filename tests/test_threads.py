@@ -1,17 +1,15 @@
-"""Pieces side by side: in order, each on one thread, and torch's own setting as it was."""
+"""Pieces of work: in order, each on one thread, with torch's setting as it was; and settings of the allocator."""
 
-import warnings
+import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 
 import pytest
 import torch
 
-from backwalk.denoiser.passes import loss_and_gradients, prediction_and_slopes, pushed, residual_mean
-from backwalk.threads import _scripted, scripted, single_threads
-from backwalk.training.optimizer import update
+from backwalk import threads
+from backwalk.threads import keep_freed_memory, on_one_thread, over_threads, single_threads
 
-CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("own_setting")
 
 
@@ -70,62 +68,8 @@ def test_who_wants_no_more_results_waits_for_no_more_pieces():
 
 
 def test_elsewhere_than_on_a_cpu_nothing_changes(n_threads):
-    with single_threads(parallel_map=False) as one_by_one:
+    with single_threads(parallel=False) as one_by_one:
         assert list(one_by_one(lambda _: torch.get_num_threads(), "ab")) == [n_threads] * 2
-
-
-def test_blocks_that_end_in_any_order_put_the_setting_back():
-    torch.set_num_threads(2)
-    first, second = single_threads(), single_threads()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert torch.get_num_threads() == 1
-    second.__exit__(None, None, None)
-    assert torch.get_num_threads() == 2
-
-
-def test_each_thread_gets_its_setting_back_whoever_leaves_last():
-    """Found by review: the thread that left first stayed at one thread, and so did all that it began later."""
-    torch.set_num_threads(2)
-    entered, left = Barrier(2, timeout=60), Barrier(2, timeout=60)
-
-    def first() -> int:
-        with single_threads():
-            entered.wait()
-        left.wait()
-        return torch.get_num_threads()
-
-    def second() -> int:
-        with single_threads():
-            entered.wait()
-            left.wait()
-            assert torch.get_num_threads() == 1
-        return torch.get_num_threads()
-
-    with ThreadPoolExecutor(2) as pool:
-        assert [future.result() for future in [pool.submit(first), pool.submit(second)]] == [2, 2]
-    with ThreadPoolExecutor(1) as pool:  # a thread that torch has not seen
-        assert pool.submit(torch.get_num_threads).result() == 2
-
-
-def test_a_thread_that_begins_meanwhile_leaves_the_setting_of_others_alone():
-    """Found by review: it began with one thread, and gave that to all that came after it."""
-    torch.set_num_threads(2)
-
-    def newcomer() -> int:
-        with single_threads() as parallel_map:
-            assert list(parallel_map(abs, [-1, -2])) == [1, 2]
-        return torch.get_num_threads()
-
-    with ThreadPoolExecutor(1) as early, ThreadPoolExecutor(1) as late:
-        with single_threads():
-            assert late.submit(torch.get_num_threads).result() == 1
-            assert early.submit(newcomer).result() == 2  # by the block that it met
-        assert torch.get_num_threads() == 2
-        assert late.submit(newcomer).result() == 1
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(torch.get_num_threads).result() == 2
 
 
 def test_a_thread_with_a_setting_of_its_own_keeps_it():
@@ -143,87 +87,82 @@ def test_a_thread_with_a_setting_of_its_own_keeps_it():
     assert torch.get_num_threads() == 2
 
 
-def test_a_block_that_ends_on_another_thread_does_not_lose_the_setting():
+def test_the_caller_has_its_setting_while_it_works_on_a_result(n_threads):
+    results = over_threads(lambda piece: (piece, torch.get_num_threads()), range(5))
+    for i, result in enumerate(results):
+        assert result == (i, 1)
+        assert torch.get_num_threads() == n_threads
+    results = over_threads(lambda _: torch.get_num_threads(), "ab", parallel=False)
+    assert list(results) == [n_threads] * 2
+
+
+def test_generators_of_one_thread_may_be_left_in_any_order():
     torch.set_num_threads(2)
-    block = single_threads()
-    block.__enter__()
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(block.__exit__, None, None, None).result()
-    with single_threads():
-        assert torch.get_num_threads() == 1
+    first, second = (over_threads(abs, range(9)) for _ in range(2))
+    assert (next(first), next(second)) == (0, 0)
+    first.close()
+    assert next(second) == 1
+    second.close()
     assert torch.get_num_threads() == 2
 
 
-def double_or_add(x: torch.Tensor, twice: bool) -> torch.Tensor:
-    return 2.0 * x if twice else x + 1.0
+def test_a_function_on_one_thread_returns_its_result_and_the_setting(n_threads):
+    assert on_one_thread(lambda number: (number, torch.get_num_threads()))(7) == (7, 1)
+    assert torch.get_num_threads() == n_threads
 
 
-def test_a_function_is_the_same_with_and_without_the_lock(monkeypatch):
-    x = torch.arange(3.0)
-    freed = scripted(double_or_add, CPU)
-    assert freed is scripted(double_or_add, CPU)
-    assert freed is not double_or_add
-    for twice in (False, True):
-        assert torch.equal(freed(x, twice), double_or_add(x, twice))
-    assert scripted(double_or_add, torch.device("meta")) is double_or_add  # as on a GPU
+def piece_of_a_forked_process(answers):
+    with single_threads() as parallel_map:
+        answers.put(list(parallel_map(abs, [-1, -2, -3])))
 
 
-@pytest.fixture
-def compiled_anew():
-    """Forget compiled functions before the test, and after it."""
-    _scripted.cache_clear()
-    yield
-    _scripted.cache_clear()
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+def test_a_forked_process_has_threads_of_its_own():
+    torch.set_num_threads(2)
+    with single_threads() as parallel_map:
+        assert list(parallel_map(abs, [-1])) == [1]
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    child = context.Process(target=piece_of_a_forked_process, args=(answers,), daemon=True)
+    child.start()
+    assert answers.get(timeout=60) == [1, 2, 3]
+    child.join(60)
 
 
-@pytest.mark.parametrize("error", [None, NotImplementedError, RuntimeError])
-def test_without_torchscript_a_function_is_returned_as_it_is(error, compiled_anew, monkeypatch):
-    def refuse(function):
-        raise error
-
-    if error is None:
-        monkeypatch.delattr(torch.jit, "script")
-    else:
-        monkeypatch.setattr(torch.jit, "script", refuse)
-    assert scripted(double_or_add, CPU) is double_or_add
+BLOCKS, KEPT = (-3, 2**25), (-1, 2**28)  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
 
 
-@pytest.mark.parametrize("category", [DeprecationWarning, FutureWarning, UserWarning])
-def test_torchscript_s_deprecation_is_silent_whatever_its_category(category, compiled_anew, monkeypatch):
-    script = torch.jit.script
+class Library:
+    """A C library whose `mallopt` refuses some options and keeps a list of what it was asked."""
 
-    def deprecated(function):
-        warnings.warn("torch.jit.script is deprecated", category, stacklevel=2)
-        return script(function)
+    def __init__(self, refused=()):
+        self.asked, self._refused = [], refused
 
-    monkeypatch.setattr(torch.jit, "script", deprecated)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert scripted(double_or_add, CPU) is not double_or_add
+    def mallopt(self, option, value):
+        self.asked.append((option, value))
+        return int(option not in self._refused)
 
 
-def test_every_function_of_ours_is_known_to_torchscript():
-    for function in (residual_mean, loss_and_gradients, prediction_and_slopes, pushed, update):
-        assert scripted(function, CPU) is not function
+@pytest.mark.parametrize(
+    ("refused", "asked", "kept"),
+    [
+        ((), [BLOCKS, KEPT], True),
+        # Were KEPT set nevertheless, blocks of 128 KiB and more would be returned to the system for good.
+        ((BLOCKS[0],), [BLOCKS], False),
+        ((KEPT[0],), [BLOCKS, KEPT], False),
+    ],
+)
+def test_blocks_are_kept_before_the_heap_is(monkeypatch, refused, asked, kept):
+    library = Library(refused)
+    monkeypatch.setattr(threads.ctypes, "CDLL", lambda _: library)
+    monkeypatch.setattr(threads.sys, "platform", "linux")
+    assert keep_freed_memory.__wrapped__() is kept
+    assert library.asked == asked
 
 
-def test_torchscript_of_ours_is_not_compiled_and_that_of_others_as_before(monkeypatch):
-    """It would hold up the first calls."""
-    told, optimized_execution = [], torch.jit.optimized_execution
-    monkeypatch.setattr(torch.jit, "optimized_execution", lambda on: told.append(on) or optimized_execution(on))
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(scripted(double_or_add, CPU), torch.arange(3.0), True).result()
-        assert pool.submit(torch._C._get_graph_executor_optimize).result()
-    assert told == [False]
-    assert torch._C._get_graph_executor_optimize()
-
-
-def test_threads_that_ask_at_once_are_given_one_function(n_threads):
-    """Found by review: each made its own, under a filter of warnings that is not for several threads."""
-    _scripted.cache_clear()
-    with single_threads() as parallel_map, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        freed = list(parallel_map(lambda _: scripted(double_or_add, CPU), range(8)))
-        filters = list(warnings.filters)
-    assert len(set(map(id, freed))) == 1
-    assert filters[0][0] == "error"
+@pytest.mark.parametrize(("platform", "library"), [("linux", object()), ("darwin", Library()), ("win32", Library())])
+def test_another_allocator_is_left_alone(monkeypatch, platform, library):
+    monkeypatch.setattr(threads.ctypes, "CDLL", lambda _: library)
+    monkeypatch.setattr(threads.sys, "platform", platform)
+    assert keep_freed_memory.__wrapped__() is False
+    assert not getattr(library, "asked", [])

@@ -10,12 +10,10 @@ BackwalkError
 ├── CheckpointError (ValueError)    a checkpoint that is damaged, or belongs to another fit
 ├── TrainingDiverged (RuntimeError) the loss or the weights are not finite
 ├── SamplingDiverged (RuntimeError) rows, latents or scores are not finite
-└── WorkerLost (RuntimeError)       a worker of a fit has ended, or does not answer
 
 UserWarning
 ├── DegenerateRowsWarning           rows that lie in fewer dimensions, repeat each other, or are very few
 ├── FewEffectiveDrawsWarning        weighted draws that are worth few equally weighted ones
-├── IdleWorkersWarning              a fit has more workers than pieces of work
 ├── ImpossibleRowsWarning           rows that the model cannot make are left out of a score
 ├── PriorMismatchWarning            the chain ends before the data are noise
 ├── RepeatedValueWarning            one number stands in many rows of a column
@@ -63,10 +61,6 @@ class SamplingDiverged(BackwalkError, RuntimeError):
     """Rows, latents or scores computed by the network are not finite; none of them is returned."""
 
 
-class WorkerLost(BackwalkError, RuntimeError):
-    """Another worker of a fit has ended, or did not answer in time."""
-
-
 class ColumnsSetAsideWarning(UserWarning):
     """Columns of identifiers or free text are left out of a fit."""
 
@@ -77,10 +71,6 @@ class DegenerateRowsWarning(UserWarning):
 
 class FewEffectiveDrawsWarning(UserWarning):
     """Draws that are resampled from weighted ones, which are worth few equally weighted ones."""
-
-
-class IdleWorkersWarning(UserWarning):
-    """A fit has more workers than pieces of work."""
 
 
 class ImpossibleRowsWarning(UserWarning):

@@ -12,12 +12,12 @@ def spoil_step(monkeypatch):
     """A function that makes every loss of one step NaN."""
 
     def spoil(at):
-        of_member = Batches.of_member
+        batch_at = Batches.at
 
-        def spoiled(self, member, step):
-            batch = of_member(self, member, step)
+        def spoiled(self, step, *given):
+            batch = batch_at(self, step, *given)
             return batch._replace(log_snr=batch.log_snr * math.nan) if step == at else batch
 
-        monkeypatch.setattr(Batches, "of_member", spoiled)
+        monkeypatch.setattr(Batches, "at", spoiled)
 
     return spoil

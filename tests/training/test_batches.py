@@ -10,6 +10,7 @@ from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, HeavyTailedColumn, IntegerColumn, LevelsColumn, NumberColumn
 from backwalk.training import LogNormalLevels, OneLevel, Trainer, Training
 from backwalk.training.batches import Batches
+from backwalk.training.checkpoint import fingerprint
 from backwalk.training.patterns import Patterns, Shares
 
 STREAM = Stream(31)
@@ -33,31 +34,20 @@ def test_rows_keep_the_noise_that_belongs_to_them(batch_size):
 def test_a_batch_is_its_members_and_does_not_depend_on_what_was_asked_before():
     training = Training(batch_size=20, learning_rate=0.01, max_steps=99)
     levels = LogNormalLevels(0.02, 20.0, centre=-1.0)
-    asked, fresh = (Batches(X_0, levels, training, 2, STREAM) for _ in range(2))
+    asked = Batches(X_0, levels, training, 2, STREAM)
     for step in (40, 3, 41, 3):
-        whole, parts = asked.at(step), [fresh.of_member(member, step) for member in (0, 1)]
-        for name in ("x_0", "eps", "log_snr", "weight"):
-            assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
-            assert name == "weight" or not torch.equal(*(getattr(part, name) for part in parts))
-
-
-@pytest.mark.parametrize("d", [3, 2000])  # noise of several steps together, and of one
-def test_rows_that_others_need_may_stay_without_noise(d):
-    x_0, training = STREAM.child("wide").normal(0, 50, d, torch.float32), Training(40, 0.01, max_steps=9)
-    batches = Batches(x_0, LogNormalLevels(0.02, 20.0, centre=-1.0), training, 1, STREAM)
-    whole, noisy = batches.at(1), range(15, 30)
-    part = batches.at(1, noisy)
-    for one, other in zip(part.rows(15, 30), whole.rows(15, 30), strict=True):
-        assert torch.equal(one, other)
-    assert torch.equal(batches.at(1).eps, whole.eps)
-    assert bool(part.eps[:, :15].any()) == (d == 3)
+        fresh = [Batches(X_0, levels, training, members, STREAM).at(step) for members in (1, 2)]
+        for part, of_one, of_two in zip(asked.at(step), *fresh, strict=True):
+            assert torch.equal(part, of_two)
+            assert torch.equal(part[:1], of_one)
+            assert not torch.equal(part[0], part[1])
 
 
 def test_a_run_is_told_by_the_noise_of_its_rows():
     denoiser = build_denoiser(Residual(8, 1), 3, schedule=NoiseSchedule.linear(5), floor=0.1, stream=STREAM)
     training = Training(batch_size=10, learning_rate=0.01, max_steps=2)
     prints = [
-        Trainer(denoiser, X_0, OneLevel(-1.0), training, stream=STREAM, eps=eps).fingerprint
+        fingerprint(Trainer(denoiser, X_0, OneLevel(-1.0), training, stream=STREAM, eps=eps))
         for eps in (None, EPS, EPS + 1.0)
     ]
     assert len({one.pop("rows") for one in prints}) == 3

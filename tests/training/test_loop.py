@@ -12,7 +12,9 @@ from backwalk.diffusion import NoiseSchedule, scales
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, loop
-from backwalk.training.optimizer import _gamma
+from backwalk.training.batches import Batches
+from backwalk.training.checkpoint import fingerprint
+from backwalk.training.learner import Learner, average_power
 from backwalk.training.validation import Candidate, Choice, Validation, n_points
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
@@ -114,11 +116,10 @@ def test_training_lowers_the_loss():
 @pytest.mark.parametrize("batch_size", [30, 230, 1000])
 def test_an_epoch_shows_every_row_equally_often(batch_size):
     seen = []
-    run = trainer(
-        Training(n_epochs=1, batch_size=batch_size, learning_rate=1e-3), x_0=torch.arange(230.0)[:, None].expand(-1, 2)
-    )
-    for step in range(run.max_steps):
-        seen.append(run._batches.at(step).x_0[..., 0])
+    plan = Training(n_epochs=1, batch_size=batch_size, learning_rate=1e-3)
+    batches = Batches(torch.arange(230.0)[:, None].expand(-1, 2), LEVELS, plan, 2, STREAM)
+    for step in range(plan.steps_for(230)):
+        seen.append(batches.at(step).x_0[..., 0])
     rows = torch.cat(seen, dim=1).long()
     assert rows.shape == (2, max(batch_size, 230 // batch_size * batch_size))
     for member in rows:
@@ -129,7 +130,7 @@ def test_an_epoch_shows_every_row_equally_often(batch_size):
 
 def test_the_loss_told_is_a_member_s():
     run = trainer()
-    batch = run._batches.at(0)
+    batch = Batches(X_0, LEVELS, PLAN, 2, STREAM).at(0)
     a, b = scales(batch.log_snr.unsqueeze(-1), batch.x_0)
     error = batch.x_0 - run.denoiser.by_member(a * batch.x_0 + b * batch.eps, batch.log_snr)
     expected = (LEVELS.weight(batch.log_snr) * error.square().sum(-1)).mean()
@@ -256,7 +257,7 @@ def test_a_resumed_run_keeps_its_patience(monkeypatch):
     first, second = (trainer(PATIENT, x_validation=X_VALIDATION, denoiser=untrained()) for _ in range(2))
     for progress in first.run():
         if progress.step == 17:
-            second.restore(first.state())
+            second.restore(*first.state())
             break
     assert [progress.step for progress in second.run()] == [18, 19, 20]
     assert equal(weights(second.denoiser), weights(whole.denoiser))
@@ -269,7 +270,7 @@ class Clock:
         self.now, self.rates = 0.0, []
         monkeypatch.setattr(loop.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(Validation, "by_row", lambda *_: self.goes_on(of_a_look, torch.zeros(3)))
-        monkeypatch.setattr(Trainer, "_update", lambda _, rate, *__: self.step_at(rate))
+        monkeypatch.setattr(Learner, "step", lambda _, __, ___, rate, *____: self.step_at(rate))
 
     def goes_on(self, seconds, result):
         self.now += seconds
@@ -327,7 +328,7 @@ def test_weights_that_are_not_finite_are_never_kept():
     progress = run.run()
     for _ in range(2):
         next(progress)
-    run._learner.averages[0].fill_(math.nan)  # the average, which no loss has seen
+    run.state()[0]["average.0"].fill_(math.nan)  # which no loss has seen
     with pytest.raises(TrainingDiverged, match="weights should stay finite"):
         next(progress)
 
@@ -440,7 +441,7 @@ def test_the_average_that_is_kept_is_the_weighted_mean_of_the_weights_after_each
     run = trainer(Training(max_steps=20, batch_size=16, learning_rate=0.01, ema_width=0.1))
     after_each = [weights(run.denoiser) for _ in run.run()]
     place = torch.arange(21) / 20
-    shares = (place ** (_gamma(0.1) + 1)).diff()
+    shares = (place ** (average_power(0.1) + 1)).diff()
     for kept, *taken in zip(run.denoiser.parameters(), *after_each, strict=True):
         torch.testing.assert_close(kept.detach(), torch.einsum("s,s...->...", shares, torch.stack(taken)))
 
@@ -467,7 +468,7 @@ def test_held_out_rows_count_by_their_weights():
     plain, weighed = (Validation(untrained(), X_0, STREAM, row_weight=w).by_row() for w in (None, weight))
     torch.testing.assert_close(weighed, weight * plain)
     trainers = [trainer(x_validation=X_0, validation_weight=w) for w in (None, weight)]
-    assert trainers[0].fingerprint != trainers[1].fingerprint
+    assert fingerprint(trainers[0]) != fingerprint(trainers[1])
 
 
 def test_a_row_s_validation_is_its_own():

@@ -10,15 +10,11 @@ import click
 
 @dataclass
 class Invocation:
-    """The arguments, and whether -q and -v are among them, before the command or after it.
-
-    `worker` is the number of this worker of torchrun, or 0. Others than worker 0 are quiet.
-    """
+    """The arguments, and whether -q and -v are among them, before the command or after it."""
 
     arguments: Sequence[str] = ()
     quiet: bool = False
     verbose: bool = False
-    worker: int = 0
 
 
 def invocation_of(context: click.Context) -> Invocation:

@@ -17,14 +17,11 @@ from backwalk.cli.invocation import Invocation
 from backwalk.cli.output import echo
 from backwalk.cli.stops import Stopped, how_stopped, signals_raised
 from backwalk.errors import BackwalkError, IncompatibleArguments
-from backwalk.launcher import launched
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit with its status."""
     invocation = Invocation(list(sys.argv[1:] if arguments is None else arguments))
-    invocation.worker = _worker()
-    invocation.quiet = invocation.worker > 0
 
     def show_warning(message: object, *_: object, **__: object) -> None:
         if not invocation.quiet:
@@ -47,14 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _worker() -> int:
-    """Return the number of this worker of torchrun, or 0."""
-    with suppress(BackwalkError):  # which `fit` reports
-        place = launched()
-        return place.rank if place else 0
-    return 0
-
-
 def _run(invocation: Invocation) -> int:
     try:
         result = cli.main(list(invocation.arguments), prog_name="backwalk", standalone_mode=False, obj=invocation)
@@ -65,8 +54,7 @@ def _run(invocation: Invocation) -> int:
         return error.exit_code
     except Stopped as stopped:
         with suppress(OSError):  # the terminal may be closed
-            if invocation.worker == 0:
-                echo(f"{how_stopped(stopped.number)}{stopped.advice}", err=True)
+            echo(f"{how_stopped(stopped.number)}{stopped.advice}", err=True)
         return 128 + stopped.number
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -80,8 +68,7 @@ def _run(invocation: Invocation) -> int:
         # Errors of other files name their path; a library that cannot be loaded has no errno.
         if isinstance(error, OSError) and error.filename is None and error.errno is not None:
             text = f"standard output cannot be written: {error.strerror or text}"
-        who = f"worker {invocation.worker}: " if invocation.worker else ""
-        echo(f"{who}error: {text}", err=True)
+        echo(f"error: {text}", err=True)
         return 2 if isinstance(error, IncompatibleArguments) else 1
     except Exception as error:  # a bug of ours, in one line too
         if invocation.verbose:

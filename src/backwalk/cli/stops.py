@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backwalk.errors import BackwalkError
-from backwalk.launcher import launched
 from backwalk.signals import HANG_UP, STOPPING
 
 
@@ -77,8 +76,6 @@ def how_to_continue(checkpoint: Path, arguments: Sequence[str]) -> str:
     from backwalk.training.checkpoint import checkpoint_step
 
     command = shlex.join(["backwalk", *(argument for argument in arguments if argument != "--resume"), "--resume"])
-    if launched() is not None:
-        command = f"torchrun ... -m {command}, on any number of workers"
     try:
         return f"; {checkpoint} keeps step {checkpoint_step(checkpoint)}: continue with {command}"
     except BackwalkError:  # a damaged checkpoint: the next fit reports it

@@ -18,7 +18,6 @@ from backwalk.denoiser.numbers_start import NumbersStart, equal_rows, numbers_st
 from backwalk.denoiser.passes import prediction_and_slopes, prediction_in_place, pushed
 from backwalk.diffusion import log_snr_by_coordinate
 from backwalk.diffusion.derivatives import Push
-from backwalk.threads import scripted
 
 if TYPE_CHECKING:
     from backwalk.denoiser.table_denoiser import TableDenoiser
@@ -103,7 +102,7 @@ class GivenLevels:
         parameters = [self._parameters[0], entered, *self._parameters[2:]]
         parameters[-2:] = [parameter[..., n_levels:].contiguous() for parameter in parameters[-2:]]
         inputs = start.inputs.expand(members, -1, -1).contiguous()
-        f, *slopes = scripted(prediction_and_slopes, x_t.device)(inputs, parameters)
+        f, *slopes = prediction_and_slopes(inputs, parameters)
         x_0_hat = x_t.clone()
         x_0_hat[:, numbers] = start.hat(x_t[:, numbers], f).mean(dim=0)
         scale = self._layout.input_scale[n_levels : n_levels + self._layout.n_moving]
@@ -111,7 +110,7 @@ class GivenLevels:
         def push(tangents: Tensor) -> Tensor:
             by_mean, own = start.posterior.push(tangents), tangents[..., numbers]
             moved = (start.moved(own, by_mean) * scale).expand(members, -1, -1, -1)
-            by_f = scripted(pushed, x_t.device)(moved, slopes, parameters)
+            by_f = pushed(moved, slopes, parameters)
             pushed_rows = tangents.clone()
             hat = by_mean + start.scale.unsqueeze(1) * by_f
             pushed_rows[..., numbers] = start.restored(hat, own).mean(dim=0)
@@ -131,7 +130,7 @@ class GivenLevels:
         parameters = [parameter[k : k + 1] for parameter in self._parameters]
         parameters[1] = entered
         parameters[-2:] = [parameter[..., outputs].contiguous() for parameter in parameters[-2:]]
-        result: Tensor = scripted(prediction_in_place, start.inputs.device)(start.inputs, parameters)
+        result: Tensor = prediction_in_place(start.inputs, parameters)
         return result
 
     def _enter(self, block: int, level: Tensor, rows: Tensor) -> None:

@@ -20,7 +20,6 @@ from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
 from backwalk.limits import NETWORK_DEPTH, NETWORK_SIZE, is_whole
 from backwalk.streams import Stream
-from backwalk.threads import scripted
 
 
 class MemberLinear(nn.Module):
@@ -140,8 +139,8 @@ class ResidualNetwork(nn.Module):
         """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
         parameters = [parameter.detach() for parameter in self.in_order]  # the passes work in place
         points = torch.cat([x.detach(), level], dim=-1)
-        value, *slopes = scripted(prediction_and_slopes, x.device)(points, parameters)
-        return value, lambda tangents: scripted(pushed, x.device)(tangents, slopes, parameters)
+        value, *slopes = prediction_and_slopes(points, parameters)
+        return value, lambda tangents: pushed(tangents, slopes, parameters)
 
     def hidden_matrices(self) -> list[Tensor]:
         """Return the weights of the blocks, (members, width, width) each."""

@@ -30,7 +30,6 @@ from backwalk.diffusion import NoiseSchedule, refuse_levels_per_coordinate, scal
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
 from backwalk.limits import LEAST_LOG_SNR
-from backwalk.threads import scripted
 
 
 class EnsembleDenoiser(nn.Module, ABC):
@@ -168,7 +167,7 @@ class NoiseDenoiser(EnsembleDenoiser):
         with torch.no_grad():
             a, b = scales(log_snr.unsqueeze(-1), x_0)
             time = time_share(log_snr, self._grid).unsqueeze(-1).to(x_0)
-            loss, *gradients = scripted(noise_loss_and_gradients, x_0.device)(
+            loss, *gradients = noise_loss_and_gradients(
                 eps, a * x_0 + b * eps, time, b / a, weight.unsqueeze(-1), list(self.parameters())
             )
         return loss, gradients
@@ -232,9 +231,7 @@ class ResidualDenoiser(PreconditionedDenoiser):
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
         refuse_levels_per_coordinate(log_snr, x_t)
         if not torch.is_grad_enabled():  # so that the passes may work in place
-            passes = scripted(residual_mean, x_t.device)
-            mean: Tensor = passes(x_t, log_snr.to(x_t), self.floor, self.network.in_order)
-            return mean
+            return residual_mean(x_t, log_snr.to(x_t), self.floor, self.network.in_order)
         return super().forward(x_t, log_snr)
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
@@ -252,7 +249,7 @@ class ResidualDenoiser(PreconditionedDenoiser):
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the loss and its gradients, without autograd."""
         with torch.no_grad():
-            loss, *gradients = scripted(loss_and_gradients, x_0.device)(
+            loss, *gradients = loss_and_gradients(
                 x_0,
                 eps,
                 log_snr.unsqueeze(-1),

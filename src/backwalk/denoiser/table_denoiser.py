@@ -47,7 +47,6 @@ from backwalk.denoiser.preconditioning import EnsembleDenoiser
 from backwalk.denoiser.wide_levels import WideInputs, wide_heads
 from backwalk.diffusion import scales
 from backwalk.diffusion.derivatives import Push
-from backwalk.threads import scripted
 
 _LEAST_PROBABILITY = 1e-30
 
@@ -128,7 +127,7 @@ class TableDenoiser(EnsembleDenoiser):
         for k in range(self.n_members):
             in_order = [parameter[k : k + 1] for parameter in self.network.in_order]
             parameters = inputs.narrow_parameters(in_order, x_0.shape[1])
-            last = scripted(last_units, x_0.device)(start.inputs, parameters)
+            last = last_units(start.inputs, parameters)
             f = affine(last, *(part[..., 0 if has_levels else n_narrow :].contiguous() for part in parameters[-2:]))
             found = [self._numbers_hat(start, x_t, f[..., f.shape[-1] - layout.n_numbers :])]
             found += [head.log_p(last, *in_order[-2:]).exp() for head in heads]
@@ -157,7 +156,7 @@ class TableDenoiser(EnsembleDenoiser):
             inputs = WideInputs(layout, x_t, a, start.noise_sq)
             in_order = self.network.in_order
             parameters = inputs.narrow_parameters(in_order, x_0.shape[1])
-            f, *kept = scripted(prediction_kept, x_0.device)(start.inputs, parameters, bfloat16)
+            f, *kept = prediction_kept(start.inputs, parameters, bfloat16)
             log_p = self._log_p(start, f, layout.narrow)
             of_blocks = weight[..., layout.block_coordinates[: layout.n_blocks - len(layout.wide)]]
             levels = layout.levels_of(x_0, layout.narrow)
@@ -177,9 +176,7 @@ class TableDenoiser(EnsembleDenoiser):
                 by_head = log_p.exp_().scatter_add_(-1, head.level, torch.full_like(head.weight, -1.0)) * head.weight
                 by_last.index_add_(1, head.rows, torch.bmm(by_head, in_order[-2][..., head.outputs].transpose(1, 2)))
                 of_wide.append((head, by_head))
-            *gradients, by_h = scripted(gradients_within, x_0.device)(
-                by_f, by_last, start.inputs, kept, parameters, bfloat16
-            )
+            *gradients, by_h = gradients_within(by_f, by_last, start.inputs, kept, parameters, bfloat16)
             if layout.wide:
                 gradients = inputs.whole_gradients(gradients, in_order, by_h, of_wide, kept[-2])
         return cross_entropy + (weighted * error).sum(), self.network.by_parameter(gradients)
@@ -190,7 +187,7 @@ class TableDenoiser(EnsembleDenoiser):
         start = self._start(x, _levels(x_t, log_snr))
         inputs = start.inputs.expand(self.n_members, -1, -1).contiguous()
         parameters = [parameter.detach() for parameter in self.network.in_order]
-        f, *slopes = scripted(prediction_and_slopes, x_t.device)(inputs, parameters)
+        f, *slopes = prediction_and_slopes(inputs, parameters)
         q, p = start.log_q.exp(), self._log_p(start, f).exp()
         value = self._assembled(p, self._numbers_hat(start, x, f[..., layout.n_levels :])).mean(dim=0)
         n_varying = layout.n_levels + layout.n_moving
@@ -203,7 +200,7 @@ class TableDenoiser(EnsembleDenoiser):
             own = tangents[..., layout.numbers]
             moved = torch.cat([q * by_q, numbers.moved(own, by_mean)], dim=-1)
             moved = (moved * layout.input_scale[:n_varying]).expand(self.n_members, -1, -1, -1)
-            by_f = scripted(pushed, x_t.device)(moved, slopes, parameters)
+            by_f = pushed(moved, slopes, parameters)
             probabilities = p.unsqueeze(1)
             by_p = probabilities * layout.centred(by_q + by_f[..., : layout.n_levels], probabilities)
             hat = by_mean + numbers.scale.unsqueeze(1) * by_f[..., layout.n_levels :]
@@ -239,7 +236,7 @@ class TableDenoiser(EnsembleDenoiser):
             if torch.is_grad_enabled():
                 yield prediction(start.inputs, parameters)
             else:
-                yield scripted(prediction_in_place, start.inputs.device)(start.inputs, parameters)
+                yield prediction_in_place(start.inputs, parameters)
 
     def _means(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         """Return the members' mean probabilities, (n, M), and mean x_0_hat of the numbers, (n, I)."""

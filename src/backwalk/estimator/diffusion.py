@@ -46,7 +46,6 @@ from backwalk.streams import RandomState, as_stream
 from backwalk.table import as_table
 from backwalk.training import History, Training
 from backwalk.training.checkpoint import SECONDS_BETWEEN
-from backwalk.training.workers import Workers, only_worker
 
 
 class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -80,10 +79,6 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
     max_time : float, default=None
         Time limit of the whole fit, in seconds; at least half of it goes into training. More time trains more networks
         for longer. Fits with a time limit are not reproducible bit for bit. None sets no limit.
-    shards : int, default=None
-        Number of shards of each member's batch, whose gradients are added in a fixed order. More threads or workers
-        than members can then share a training step (docs/scale.md). None follows from the sizes; other values change
-        the last digits of a model.
     validation_fraction : float, default=None
         Share of the rows that is held out to choose the weights and to fit the reverse variances. None follows from the
         numbers of rows and columns: a tenth at most, and none of fewer than 20 rows. 0 trains on all rows.
@@ -144,7 +139,6 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         sampler: Sampler | str | None = None,
         max_steps: int | None = None,
         max_time: float | None = None,
-        shards: int | None = None,
         validation_fraction: float | None = None,
         scale: bool = True,
         device: str = "auto",
@@ -167,7 +161,6 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         self.sampler = sampler
         self.max_steps = max_steps
         self.max_time = max_time
-        self.shards = shards
         self.validation_fraction = validation_fraction
         self.scale = scale
         self.device = device
@@ -215,7 +208,6 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         checkpoint_every: float = SECONDS_BETWEEN,
         overwrite: bool = False,
         memory: int | str = MEMORY,
-        workers: Workers | None = None,
     ) -> Self:
         """Fit the model to rows.
 
@@ -247,10 +239,6 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             Bytes that a fit of files may take. Of a table that does not fit, names, types, ranges, gaps, levels and
             their frequencies are those of all rows, and the rows that fit are trained on: they are chosen by their
             number, without replacement.
-        workers : Workers, default=None
-            The workers that fit this model together, from `backwalk.training.torchrun_workers`. Each calls `fit` with
-            the same rows and gets the same model; worker 0 warns, calls callbacks and writes the checkpoint. In a
-            process that torchrun has started, `ALONE` fits a model in each worker, and None is refused.
 
         Returns
         -------
@@ -265,33 +253,23 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             There is a checkpoint and `resume` is False, or it cannot be used.
         TrainingDiverged
             The loss or the weights are not finite. The estimator then has the chosen weights, if there are any.
-        WorkerLost
-            Another worker has ended; the checkpoint holds the newest state of all workers.
 
         Warns
         -----
         ColumnsSetAsideWarning, DegenerateRowsWarning, RepeatedValueWarning, PriorMismatchWarning, ShortTrainingWarning
             Before training, about rows or a schedule that spoil the model; after it, if a time limit ended it too soon.
-        IdleWorkersWarning
-            There are more workers than pieces of a training step.
         """
         began = time.perf_counter()
         del y  # part of scikit-learn's signature
-        workers = only_worker() if workers is None else workers
         settings = checked_settings(self.get_params(deep=False))
         if isinstance(X, (str, os.PathLike)):
             X = self._chosen_of_files(X, settings, sample_weight, memory)
-            if workers.rank == 0:
-                warn_of_set_aside(X, stacklevel=3)
+            warn_of_set_aside(X, stacklevel=3)
         rows = X if isinstance(X, ChosenColumns) else as_table(X)
         weights = None if isinstance(rows, ChosenColumns) else checked_weights(sample_weight, len(rows.values))
-        options = None
-        if workers.rank == 0:
-            options = checked_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
+        options = checked_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         before = getattr(self, "model_", None) if settings.warm_start else None
-        model, diverged = fitted(
-            rows, settings, before=before, options=options, began=began, weights=weights, workers=workers
-        )
+        model, diverged = fitted(rows, settings, before=before, options=options, began=began, weights=weights)
         self._adopt(model)
         if diverged is not None:
             raise TrainingDiverged(

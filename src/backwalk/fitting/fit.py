@@ -26,7 +26,7 @@ from backwalk.fitting.column_choice import ChosenColumns, chosen_columns, refuse
 from backwalk.fitting.plan import encoded_in_pieces, planned
 from backwalk.fitting.settings import CheckpointOptions, Settings, chosen_device, stream_of
 from backwalk.fitting.speed import measured_slowness
-from backwalk.fitting.training_run import check_workers, enough_memory, trained
+from backwalk.fitting.training_run import enough_memory, trained
 from backwalk.fitting.warnings import warnings_of
 from backwalk.formatting import listed
 from backwalk.limits import FARTHEST_TO_FIT
@@ -43,7 +43,6 @@ from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
 from backwalk.training import History, Trainer
 from backwalk.training.checkpoint import checkpoint_slowness
-from backwalk.training.workers import ALONE, Workers, told
 
 
 def fitted(
@@ -54,7 +53,6 @@ def fitted(
     options: CheckpointOptions | None,
     began: float,
     weights: NDArray[np.float64] | None = None,
-    workers: Workers = ALONE,
 ) -> tuple[DiffusionModel, TrainingDiverged | None]:
     """Fit a model to a table; if training diverged and left finite weights, return the error too.
 
@@ -62,18 +60,14 @@ def fitted(
     The network starts from the weights of the model `before`, if given. `weights`, (n,), are those of the rows, of mean
     1: they count in the codec and in the loss, and rows of weight 0 are left out. The time limit
     counts from `began`, a reading of `time.perf_counter`.
-
-    Several `workers` fit one model, each from the same rows. Worker 0 warns, shows progress, calls callbacks, reads the
-    clock and writes the checkpoint.
     """
     chosen, weights = (rows, None) if isinstance(rows, ChosenColumns) else _chosen(rows, settings, weights)
     table, codec = chosen.table, chosen.codec
     if before is not None:
         refuse_other_columns(before, table.schema, codec)
-    leads = workers.rank == 0
-    if chosen is not rows and leads:
+    if chosen is not rows:
         warn_of_set_aside(chosen, stacklevel=4)
-    stream = Stream(told(workers, stream_of(settings.random_state, options).seed))
+    stream = Stream(stream_of(settings.random_state, options).seed)
     z = encoded_in_pieces(codec, table.values, stream=stream.child("dequantisation"))
     farthest = float(max(np.fmax.reduce(z, axis=None), -np.fmin.reduce(z, axis=None)))
     if farthest > FARTHEST_TO_FIT:
@@ -85,8 +79,7 @@ def fitted(
         data_sha256 = digest(table.values)
         split = stream if before is None else split_of(before.card, data_sha256, stream)
         with enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
-            own = _slowness(settings, *z.shape, options=options, n_workers=workers.size) if leads else 1.0
-            slowness = told(workers, own)
+            slowness = _slowness(settings, *z.shape, options=options)
             gaps = [j for j, n_gaps in enumerate(chosen.gaps) if n_gaps]
             has_patterns = bool(codec.blocks) or any(codec.columns[j].width for j in gaps)
             plan = planned(
@@ -104,7 +97,7 @@ def fitted(
             )
             found = list(warnings_of(plan, codec, table, z))
             del z  # whose rows the plan holds in another order
-        for category, text in found if leads else ():
+        for category, text in found:
             warnings.warn(text, category, stacklevel=3)  # at the caller of `fit`
 
         def denoising_error(n_levels: int = N_MEASURED_LEVELS) -> Tensor:
@@ -147,10 +140,9 @@ def fitted(
                 validation_weight=plan.validation_weight,
                 max_time=settings.max_time,
                 time_outside_training=0.0
-                if settings.max_time is None or not leads
+                if settings.max_time is None
                 else _seconds_outside_training(began, denoising_error, plan.schedule.n_steps),
                 is_untrained=before is None,
-                workers=workers,
             )
 
         def model_so_far() -> DiffusionModel:
@@ -161,8 +153,7 @@ def fitted(
             )
             return made(copied, error, trainer.history(), {})
 
-        check_workers(workers, trainer, settings, data_sha256)
-        diverged = trained(trainer, settings, options, slowness, model_so_far, workers)
+        diverged = trained(trainer, settings, options, slowness, model_so_far)
         with enough_memory():
             error, history = denoising_error(), trainer.history()
         seconds = trainer.seconds_before + time.perf_counter() - began
@@ -177,7 +168,7 @@ def fitted(
             if trainer.overfits
             else "time limit"
         )
-        if leads and stopped_by == "time limit" and trainer.step < min(plan.usual_steps // 2, plan.sound_steps):
+        if stopped_by == "time limit" and trainer.step < min(plan.usual_steps // 2, plan.sound_steps):
             warnings.warn(
                 f"training was {time_limit_words(trainer.step, plan.usual_steps)}, which is too few: give a longer "
                 "max_time, or leave it out.",
@@ -223,13 +214,13 @@ def _tied_numbers(codec: Codec, table: Table, before: DiffusionModel | None) -> 
     return before.denoiser.layout.tied if isinstance(before.denoiser, TableDenoiser) else ()
 
 
-def _slowness(settings: Settings, n: int, k: int, *, options: CheckpointOptions | None, n_workers: int) -> float:
+def _slowness(settings: Settings, n: int, k: int, *, options: CheckpointOptions | None) -> float:
     """Return the slowness for the plan of a fit to n rows in R^k; a resumed fit takes it from its checkpoint."""
     if settings.max_time is None or (settings.denoiser is not None and settings.training is not None):
         return 1.0  # nothing depends on it
     if options is not None and options.resume and options.path.exists():
         return checkpoint_slowness(options.path)
-    return measured_slowness(n, k, settings.max_time, torch.device(chosen_device(settings.device)), n_workers)
+    return measured_slowness(n, k, settings.max_time, torch.device(chosen_device(settings.device)))
 
 
 def _seconds_outside_training(began: float, denoising_error: Callable[..., Tensor], n_steps: int) -> float:

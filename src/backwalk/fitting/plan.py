@@ -176,8 +176,6 @@ def planned(
         len(x_0), k, max_steps, max_time, architecture, device, slowness=slowness, rules=rules
     )
     only_time_ends_it = max_time is not None and max_steps is None and settings.training is None
-    if settings.shards is not None:
-        training = replace(training, shards=settings.shards)
     check_length(training, len(x_0))
     layout = TableLayout(codec, start, tied=tied()) if is_table else None
     denoiser = build_denoiser(

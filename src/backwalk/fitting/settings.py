@@ -46,7 +46,6 @@ class Settings:
     sampler: Sampler | None
     max_steps: int | None
     max_time: float | None
-    shards: int | None
     validation_fraction: float | None
     scale: bool
     device: str
@@ -116,7 +115,6 @@ _OR_NONE = {
         lambda seconds: is_number(seconds) and 0 < seconds <= LONGEST_TIME,
         "leave it out where time does not matter",
     ),
-    "shards": _Rule("an integer >= 1 or None", lambda n: is_whole(n) and n >= 1, "8 is usual"),
     "validation_fraction": _Rule(
         "a number in [0, 0.5] or None", lambda share: is_number(share) and 0.0 <= share <= 0.5, "None is usual"
     ),
@@ -162,12 +160,11 @@ def checked_settings(given: Mapping[str, Any]) -> Settings:
     for name, rule in _REQUIRED.items():
         rule.check(name, given[name])
     schedule = given["schedule"]
-    for name in ("max_steps", "shards"):
-        if given["training"] is not None and given[name] is not None:
-            raise InvalidInput(
-                f"{name} should be None where training is given, but got {given[name]!r}: set it in the plan, "
-                f"Training({name}=...)."
-            )
+    if given["training"] is not None and given["max_steps"] is not None:
+        raise InvalidInput(
+            f"max_steps should be None where training is given, but got {given['max_steps']!r}: set it in the plan, "
+            "Training(max_steps=...)."
+        )
     if schedule is not None and given["n_steps"] is not None:
         raise InvalidInput(
             f"n_steps should be None where schedule is given, but got {given['n_steps']!r}: schedule.respace makes a "
@@ -177,7 +174,7 @@ def checked_settings(given: Mapping[str, Any]) -> Settings:
         _check_schedule(schedule)
     converted = {
         "callbacks": tuple(given["callbacks"]),
-        **{name: int(given[name]) for name in ("n_steps", "max_steps", "shards") if given[name] is not None},
+        **{name: int(given[name]) for name in ("n_steps", "max_steps") if given[name] is not None},
         **{name: float(given[name]) for name in ("max_time",) if given[name] is not None},
         **{name: bool(given[name]) for name in ("scale", "verbose", "warm_start")},
     }

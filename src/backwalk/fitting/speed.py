@@ -22,17 +22,16 @@ _LEAST_TIMED, _MOST_TIMED = 3, 16
 _SHARE = 0.02  # of the time limit, which the timed steps may take
 
 
-def measured_slowness(n: int, d: int, max_time: float, device: torch.device, n_workers: int = 1) -> float:
+def measured_slowness(n: int, d: int, max_time: float, device: torch.device) -> float:
     """Return the time of a training step here, relative to the reference machine: 1, 2, 4, ...
 
     Steps of the usual network for n rows in R^d are timed, on rows of noise. The result is rounded to a power of two,
     so that repeated fits on one machine rarely differ in their plan, and is at least 1: a faster machine takes more
-    steps with the same networks. It is 1 on a GPU, where the first steps are slow because they are recorded. Several
-    workers of this speed take a step of all members in as many times less.
+    steps with the same networks. It is 1 on a GPU.
     """
     if device.type != "cpu":
         return 1.0
-    return rounded_slowness(_step_seconds(n, d, max_time) / (n_workers * reference_step_seconds(n, d)))
+    return rounded_slowness(_step_seconds(n, d, max_time) / reference_step_seconds(n, d))
 
 
 def rounded_slowness(ratio: float) -> float:

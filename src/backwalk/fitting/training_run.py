@@ -1,4 +1,4 @@
-"""Training within a fit: by one worker or several, with checkpoints, callbacks and progress."""
+"""Training within a fit, with checkpoints, callbacks and progress."""
 
 from __future__ import annotations
 
@@ -8,34 +8,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 
-from backwalk.errors import IdleWorkersWarning, InvalidInput, TrainingDiverged
-from backwalk.fitting.card import parameters_record
+from backwalk.errors import InvalidInput, TrainingDiverged
 from backwalk.fitting.settings import CheckpointOptions, Settings
 from backwalk.model import DiffusionModel
 from backwalk.progress import FitProgress, progress_bar
-from backwalk.signals import HeldSignals
 from backwalk.training import Progress, Trainer, checkpointed
-from backwalk.training.workers import Workers, check_equal
-
-
-def check_workers(workers: Workers, trainer: Trainer, settings: Settings, data_sha256: str) -> None:
-    """Raise InvalidInput unless all workers fit the same model; warn where some have nothing to do."""
-    if workers.size == 1:
-        return
-    parameters = {**parameters_record(settings), "verbose": None}
-    check_equal(
-        workers,
-        {"table": data_sha256, **trainer.fingerprint, "parameters": str(parameters)},
-        "Workers should fit one model to the same rows",
-        "Give all of them the same file, settings and versions.",
-    )
-    if trainer.n_idle_workers and workers.rank == 0:
-        warnings.warn(
-            f"{trainer.n_idle_workers} of {workers.size} workers have nothing to do: start fewer, or cut each member's "
-            "batch into shards (--shards 8, or Diffusion(shards=8)).",
-            IdleWorkersWarning,
-            stacklevel=4,
-        )
 
 
 def trained(
@@ -44,32 +21,11 @@ def trained(
     options: CheckpointOptions | None,
     slowness: float,
     model_so_far: Callable[[], DiffusionModel],
-    workers: Workers,
 ) -> TrainingDiverged | None:
     """Train to the end, or until a callback returns True.
 
     Return the error where training diverged and the trainer has finite weights.
     """
-    if workers.rank > 0:
-        with HeldSignals(), enough_memory():  # worker 0 hears the same signals, and ends the run
-            text = trainer.follow()
-        return None if text is None else TrainingDiverged(text)
-    try:
-        diverged = _run(trainer, settings, options, slowness, model_so_far)
-        trainer.end(None if diverged is None else str(diverged))
-    except BaseException:
-        trainer.dismiss()
-        raise
-    return diverged
-
-
-def _run(
-    trainer: Trainer,
-    settings: Settings,
-    options: CheckpointOptions | None,
-    slowness: float,
-    model_so_far: Callable[[], DiffusionModel],
-) -> TrainingDiverged | None:
     steps: Generator[Progress] = (
         trainer.run()
         if options is None
@@ -105,7 +61,7 @@ def _run(
             f"Training diverged at step {trainer.step}: the model has the chosen weights, of step "
             f"{trainer.history().chosen_step}.",
             RuntimeWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
     return None
 

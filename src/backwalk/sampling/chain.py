@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,7 +18,7 @@ from torch import Tensor
 from backwalk.diffusion import Denoiser, NoiseSchedule, check_schedule
 from backwalk.sampling.solvers import Solver, Visit
 from backwalk.streams import Stream
-from backwalk.threads import callers_own_threads, single_threads
+from backwalk.threads import over_threads
 
 TILE_ROWS = 2048
 TILES_AHEAD = 64  # tiles computed ahead of the caller, at most, which bounds memory
@@ -111,13 +110,9 @@ def over_tiles(
             rows = function(first, first + tile_rows)
         return rows[max(start - first, 0) : min(stop - first, tile_rows)]
 
-    is_cpu = device.type == "cpu"
-    with single_threads(is_cpu) as parallel_map:
-        for group in range(start - start % tile_rows, stop, ahead * tile_rows):
-            firsts = range(group, min(group + ahead * tile_rows, stop), tile_rows)
-            for rows in parallel_map(compute, firsts):
-                with callers_own_threads() if is_cpu else nullcontext():
-                    yield rows
+    for group in range(start - start % tile_rows, stop, ahead * tile_rows):
+        firsts = range(group, min(group + ahead * tile_rows, stop), tile_rows)
+        yield from over_threads(compute, firsts, parallel=device.type == "cpu")
 
 
 def padded_tile(rows: Tensor, tile_rows: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ from backwalk.tasks.data import check_exists, is_built_in, read_data, refuse_row
 from backwalk.tasks.models import load_model
 from backwalk.tasks.observer import SILENT, Observer
 from backwalk.training.checkpoint import SECONDS_BETWEEN, checkpoint_seed, checkpoint_step, refuse_foreign
-from backwalk.training.workers import Workers, only_worker, told
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +57,6 @@ def fit(
     epochs: int | None = None,
     max_steps: int | None = None,
     max_time: float | None = None,
-    shards: int | None = None,
     device: str = "auto",
     rows: int | None = None,
     memory: int = MEMORY,
@@ -72,7 +70,6 @@ def fit(
     resume: bool = False,
     checkpoint_every: float = SECONDS_BETWEEN,
     observer: Observer = SILENT,
-    workers: Workers | None = None,
 ) -> FitResult:
     """Fit a model to table files or to draws from a built-in density, and save it.
 
@@ -83,19 +80,11 @@ def fit(
     before training. Without `output`, the model is saved in the current folder, under the name of the data. The state
     of training is kept in `checkpoint_of(output)` until the model is saved. With `resume` a stopped fit continues; a
     model that an earlier run of the same fit has saved is returned without another fit.
-
-    `workers` are those that fit one model together, each in a call with the same arguments. Each reads the data; worker
-    0 alone looks at files of models and checkpoints, and writes them. Its observer should be the only one that shows
-    anything.
     """
-    workers = only_worker() if workers is None else workers
-    leads = workers.rank == 0
-    if data == "-" and workers.size > 1:
-        raise IncompatibleArguments("DATA should be a file for several workers, as each of them reads it, but got -.")
     path = Path(default_output(data) if output is None else output)
     checkpoint = checkpoint_of(path)
-    may_be_done = leads and _may_be_done(path, checkpoint, resume=resume, force=force)
-    estimator = _estimator(ddpm, epochs, max_steps, max_time, shards, device, seed, observer)
+    may_be_done = _may_be_done(path, checkpoint, resume=resume, force=force)
+    estimator = _estimator(ddpm, epochs, max_steps, max_time, device, seed, observer)
     estimator.set_params(columns=columns, missing=missing, conditions=conditions)
     settings = checked_settings(estimator.get_params(deep=False))
     if is_built_in(data):
@@ -105,10 +94,9 @@ def fit(
         chosen = _chosen_of_files(data, settings, memory, drop, drop_missing, observer)
     table = chosen.table
     done = _same_fit(path, settings, table) if may_be_done else None
-    if told(workers, done is not None):
-        if done is not None:
-            _remove_checkpoint(checkpoint, path, done)
-        return FitResult(path, done or estimator, was_fitted=True)
+    if done is not None:
+        _remove_checkpoint(checkpoint, path, done)
+        return FitResult(path, done, was_fitted=True)
     if may_be_done:
         check_target(path, overwrite=force)
     if table.columns is not None:
@@ -122,10 +110,7 @@ def fit(
         resume=resume,
         overwrite=force and not resume,
         checkpoint_every=checkpoint_every,
-        workers=workers,
     )
-    if not leads:
-        return FitResult(path, estimator, was_fitted=False)
     model = estimator.model_
     observer.message(
         f"fitted {len(table.values):,} rows in {time.monotonic() - began:.1f} s: {model.architecture}, "
@@ -193,7 +178,6 @@ def _estimator(
     epochs: int | None,
     max_steps: int | None,
     max_time: float | None,
-    shards: int | None,
     device: str,
     seed: int,
     observer: Observer,
@@ -212,10 +196,6 @@ def _estimator(
         estimator = Diffusion.ddpm(**(common if epochs is None else {"n_epochs": epochs, **common}))
     else:
         estimator = Diffusion(max_steps=max_steps, **common)
-    if estimator.training is None:
-        estimator.set_params(shards=shards)
-    elif shards is not None:
-        estimator.set_params(training=replace(estimator.training, shards=shards))
     estimator.set_params(callbacks=tuple(observer.callbacks))
     return estimator
 

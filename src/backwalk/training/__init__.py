@@ -2,15 +2,13 @@
 
 from backwalk.training.checkpoint import checkpointed
 from backwalk.training.config import Training
-from backwalk.training.history import History, Progress
 from backwalk.training.loop import Trainer
 from backwalk.training.noise_levels import ChainLevels, LogNormalLevels, NoiseLevels, OneLevel
+from backwalk.training.pace import History, Progress
 from backwalk.training.patterns import Patterns, Shares
 from backwalk.training.validation import split_rows
-from backwalk.training.workers import ALONE, Workers, torchrun_workers
 
 __all__ = [
-    "ALONE",
     "ChainLevels",
     "History",
     "LogNormalLevels",
@@ -21,8 +19,6 @@ __all__ = [
     "Shares",
     "Trainer",
     "Training",
-    "Workers",
     "checkpointed",
     "split_rows",
-    "torchrun_workers",
 ]

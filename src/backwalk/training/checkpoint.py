@@ -1,30 +1,37 @@
 """Checkpoints: the state of a run on disk, from which a stopped or killed run can be resumed.
 
-A checkpoint is one file (`checksummed.py`), replaced as a whole. It is written between two steps: at intervals, at the
-end, and when the run is stopped by Ctrl-C, SIGTERM, SIGHUP or by closing the generator. Except for the seconds in its
-history, a resumed run equals an uninterrupted one bit for bit; one with `max_time` does not, as its rates follow the
-time.
+A checkpoint is one file (`checksummed.py`), replaced as a whole: the `fingerprint` of the run, and the tensors and the
+record of `Trainer.state`. It is written between two steps: at intervals, at the end, and when the run is stopped by
+Ctrl-C, SIGTERM, SIGHUP or by closing the generator. Except for the seconds in its history, a resumed run equals an
+uninterrupted one bit for bit; one with `max_time` does not, as its rates follow the time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
+import torch
+from torch import Tensor
+
+import backwalk
 from backwalk.checksummed import ChecksummedFile, NotChecksummed, checksummed_bytes, open_checksummed
-from backwalk.errors import CheckpointError, TrainingDiverged, WorkerLost
+from backwalk.errors import CheckpointError, TrainingDiverged
 from backwalk.files import atomic_write, file_lock, remove_temporaries
 from backwalk.formatting import one_line
 from backwalk.signals import HeldSignals
-from backwalk.training.history import Progress
+from backwalk.streams import Stream
 from backwalk.training.loop import Trainer
-from backwalk.training.state import TrainerState, seconds, whole_number
+from backwalk.training.pace import Progress
 
 FORMAT: Final = "backwalk-checkpoint"
-VERSION: Final = 6
+VERSION: Final = 7
 SECONDS_BETWEEN = 30.0
 _HEAD_BYTES = 1024  # a checksummed file names its format within these
 _LARGEST_SHARE = 0.05  # of the run's time that writing may take, for networks of any size
@@ -43,8 +50,7 @@ def checkpointed(
 
     With `resume` the run continues from an existing checkpoint; with `overwrite` an existing checkpoint is deleted.
     Files of other programs are never deleted. After a divergence the checkpoint holds the chosen weights, which a
-    resumed run returns as its result. After the loss of a worker it holds the newest state of all workers that is known
-    here. The checkpoint of a finished run stays, and resuming it returns the result again.
+    resumed run returns as its result. The checkpoint of a finished run stays, and resuming it returns the result again.
 
     `slowness`, which the plan of a fit with `max_time` was based on, is stored as well (`checkpoint_slowness`).
 
@@ -62,6 +68,7 @@ def checkpointed(
                     "name."
                 ) from error
         refuse_foreign(path)
+        header = {"fingerprint": fingerprint(trainer), "slowness": slowness}
         if resume and path.exists():
             restore(trainer, path)
         elif overwrite:
@@ -70,7 +77,33 @@ def checkpointed(
         else:
             refuse_begun(path)
         remove_temporaries(path)
-        yield from _checkpointed(trainer, path, every, slowness)
+        try:
+            yield from _run(trainer, path, every, header)
+        except TrainingDiverged as error:
+            good = trainer.give_up()
+            if good is None:
+                raise
+            _write(trainer, path, header)
+            raise TrainingDiverged(f"{error} {path} keeps the weights of step {good}: resume to use them.") from error
+
+
+def _run(trainer: Trainer, path: Path, every: float, header: dict[str, Any]) -> Iterator[Progress]:
+    due = time.monotonic() + every
+    with HeldSignals() as held:
+        for progress in trainer.run():
+            began = time.monotonic()
+            stop = held.waiting  # read once; for a later signal the state is written at the next step
+            if began >= due or trainer.done or stop:
+                _write(trainer, path, header)
+                took = time.monotonic() - began
+                due = began + took + max(every, took / _LARGEST_SHARE)
+            if stop:
+                held.deliver()
+            try:
+                yield progress
+            except GeneratorExit:
+                _write(trainer, path, header)
+                raise
 
 
 def refuse_foreign(path: Path) -> None:
@@ -91,82 +124,81 @@ def refuse_begun(path: Path) -> None:
         raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
 
 
-def _checkpointed(trainer: Trainer, path: Path, every: float, slowness: float) -> Iterator[Progress]:
-    due = time.monotonic() + every
-    try:
-        with HeldSignals() as held:
-            try:
-                for progress in trainer.run():
-                    began = time.monotonic()
-                    stop = held.waiting  # read once; for a later signal the state is written at the next step
-                    if began >= due or trainer.done or stop:
-                        write(trainer, path, slowness)
-                        took = time.monotonic() - began
-                        due = began + took + max(every, took / _LARGEST_SHARE)
-                    if stop:
-                        held.deliver()
-                    try:
-                        yield progress
-                    except GeneratorExit:
-                        write(trainer, path, slowness)
-                        raise
-            except WorkerLost as error:
-                newest = trainer.newest_state
-                if newest is not None:
-                    write_state(newest, trainer, path, slowness)
-                held.drop()  # a launcher's request to end, after the same loss
-                kept = f"{path} keeps step {newest.record['step']}" if newest else "There was nothing to keep yet"
-                raise WorkerLost(f"{error} {kept}: resume with any number of workers.") from error
-    except TrainingDiverged as error:
-        good = trainer.give_up()
-        if good is None:
-            raise
-        write(trainer, path, slowness)
-        raise TrainingDiverged(f"{error} {path} keeps the weights of step {good}: resume to use them.") from error
-
-
-def write(trainer: Trainer, path: Path, slowness: float = 1.0) -> None:
-    """Write a run's state. Raises CheckpointError where it cannot be written."""
-    write_state(trainer.state(), trainer, path, slowness)
-
-
-def write_state(state: TrainerState, trainer: Trainer, path: Path, slowness: float) -> None:
-    """Write a state of a run. Raises CheckpointError where it cannot be written."""
-    record = {**state.record, "fingerprint": trainer.fingerprint, "slowness": slowness}
-    with _file_errors(path, "written"), atomic_write(path, overwrite=True) as file:
-        file.write(checksummed_bytes(record, state.tensors, form=FORMAT, version=VERSION))
-
-
 def checkpoint_seed(path: Path) -> int:
     """Return the seed of a checkpoint's run. Raises CheckpointError for an invalid checkpoint."""
     with _opened(path) as file:
-        return whole_number(int(file.record["fingerprint"]["seed"]), "seed")
+        return int(file.record["fingerprint"]["seed"])
 
 
 def checkpoint_slowness(path: Path) -> float:
     """Return the slowness that a checkpoint's run was planned for. Raises CheckpointError for an invalid checkpoint."""
     with _opened(path) as file:
-        return max(1.0, seconds(file.record["slowness"]))
+        return max(1.0, float(file.record["slowness"]))
 
 
 def checkpoint_step(path: Path) -> int:
     """Return the number of steps of a checkpoint's run. Raises CheckpointError for an invalid checkpoint."""
     with _opened(path) as file:
-        return whole_number(file.record["step"], "step")
+        return int(file.record["step"])
+
+
+def fingerprint(trainer: Trainer) -> dict[str, str]:
+    """Return everything that determines a run's result: rows, initial weights, noise levels, settings, seed, versions.
+
+    Bits also depend on the kind of processor, which is left out, so that another machine can continue a fit. Noise
+    levels are identified by a draw. bfloat16, whose default depends on the device, has its own entry.
+    """
+    denoiser, drawn = trainer.denoiser, trainer.levels.draw(1, 4096, stream=Stream(0))
+    sizes = {name: value for name, value in vars(denoiser).items() if isinstance(value, (int, float, tuple))}
+    settings = asdict(trainer.training)
+    products = "bfloat16" if settings.pop("bfloat16") else "float32"
+    return {
+        "rows": _digest([trainer.x_0, trainer.eps, trainer.row_weight]),
+        "validation rows": _digest([trainer.x_validation, trainer.validation_weight]),
+        "network": f"{_digest([*trainer.initial_weights, *denoiser.buffers()])} {sizes}",
+        "device": trainer.x_0.device.type,
+        "noise levels": _digest([drawn, trainer.levels.weight(drawn)]),
+        "training plan": str(settings),
+        "patterns": str(trainer.patterns),
+        "products (by default the device's)": products,
+        "seed": str(trainer.stream.seed),
+        "purpose": "/".join(map(str, trainer.stream.path)),
+        "max_time (given or None)": str(trainer.max_time is not None),
+        "versions": f"backwalk {backwalk.__version__}, torch {torch.__version__}, numpy {np.__version__}",
+    }
+
+
+def _digest(tensors: Iterable[Tensor | None]) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is None:
+            digest.update(b"none")
+            continue
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
+        digest.update(plain.numpy().reshape(-1).data)
+    return digest.hexdigest()[:32]
+
+
+def _write(trainer: Trainer, path: Path, header: dict[str, Any]) -> None:
+    """Write a run's state. Raises CheckpointError where it cannot be written."""
+    tensors, record = trainer.state()
+    with _file_errors(path, "written"), atomic_write(path, overwrite=True) as file:
+        file.write(checksummed_bytes({**header, **record}, tensors, form=FORMAT, version=VERSION))
 
 
 def restore(trainer: Trainer, path: Path) -> None:
     """Set a run to the state in its checkpoint. Raises CheckpointError for a damaged one and for another run's."""
     with _opened(path) as file:
         tensors = file.tensors()  # first, as this verifies the checksum
-        ours, theirs = trainer.fingerprint, dict(file.record["fingerprint"])
+        ours, theirs = fingerprint(trainer), dict(file.record["fingerprint"])
         other = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         if other:
             raise CheckpointError(
                 f"{path} belongs to another fit, as {' and '.join(other)} differ: give the same data, settings, seed, "
                 "device and versions, or delete the file to start again."
             )
-        trainer.restore(TrainerState(tensors, file.record))
+        trainer.restore(tensors, file.record)
 
 
 @contextmanager
@@ -190,7 +222,7 @@ def _opened(path: Path) -> Iterator[ChecksummedFile]:
         raise CheckpointError(f"{path} cannot be read: {one_line(error)}.") from error
     except NotChecksummed as error:
         raise CheckpointError(f"{path} is not a whole checkpoint: {error} Delete it to start again.") from error
-    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} holds no state of such a fit: {one_line(error)}. Delete it to start again."
         ) from error

@@ -9,7 +9,7 @@ from backwalk.errors import InvalidInput
 from backwalk.limits import is_number, is_whole
 
 WARM_UP_STEPS, WARM_UP_SHARE = 50, 0.05  # whichever ends first
-MOST_UPDATE_EVERY = 4  # the most steps in which Muon moves a matrix once, by as many times the rate (`optimizer.py`)
+MOST_UPDATE_EVERY = 4  # the most steps in which Muon moves a matrix once, by as many times the rate (`muon.py`)
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,6 @@ class Training:
     `patience`: end the run early, once the newest weights have been worse on the held-out rows than the best, by a
     standard error of the difference, at this many validations in a row; there are twenty in a run, after the first
     weights'. None trains on, and so does a run without held-out rows.
-    `shards`: cut each member's batch into this many shards, whose gradients are added in a fixed order, so that more
-    threads or workers than members can share a step. None follows from the sizes; other values change the last bits.
     """
 
     batch_size: int
@@ -50,10 +48,9 @@ class Training:
     decay: bool = True
     levels: str = "log_normal"
     patience: int | None = None
-    shards: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_steps", "n_epochs", "patience", "shards"):
+        for name in ("batch_size", "max_steps", "n_epochs", "patience"):
             value = getattr(self, name)
             if value is None and name != "batch_size":
                 continue
@@ -88,10 +85,6 @@ class Training:
             raise InvalidInput(
                 f"Exactly one of max_steps and n_epochs should be given, but got {self.max_steps!r} and "
                 f"{self.n_epochs!r}: set the other to None."
-            )
-        if (self.shards or 0) > self.batch_size:
-            raise InvalidInput(
-                f"shards should be at most batch_size, {self.batch_size}, but got {self.shards}: 8 is usual."
             )
         if self.levels not in ("log_normal", "chain"):
             raise InvalidInput(

@@ -1,130 +1,167 @@
-"""The training step of a denoiser: gradients of a batch, and the update of all weights.
+"""A training step: the gradients of a batch, and the update of all weights and of their average.
 
-Members of an ensemble learn independently. On a CPU they do so in parallel, each on one thread from drawing its batch
-to averaging its weights. Where their number is too small or odd, all members learn together, and a step is cut into
-shards of the batch's rows and groups of Muon's matrices. The pieces depend on sizes alone, so that the result does not
-depend on the number of threads. On a GPU nothing is cut and steps are recorded (`recorded.py`).
+On a CPU the gradients are computed in pieces, each on one thread: a piece is a member of the ensemble, or a shard of
+its rows. The pieces depend on sizes alone and their sums have a fixed order, so that a fit does not depend on the
+number of threads. Then Muon moves the square matrices of residual blocks (`muon.py`), and Adam the rest: for w with
+gradient g at step k = 1, 2, ...,
+
+    m <- beta_1 m + (1 - beta_1) g,  v <- beta_2 v + (1 - beta_2) g^2,
+    w <- (1 - rate decay) w - rate m / (1 - beta_1^k) / (sqrt(v / (1 - beta_2^k)) + 1e-8).
+
+The decay keeps |w| below about 1 / decay, however steep the loss is. A penalty (ridge / 2) |w|^2 adds ridge w to g, so
+that a weight settles where the gradient of the loss and that of the penalty balance. The average after step k is
+the mean of w_1..w_k with weights proportional to (j / k)^gamma: its window grows with training, so that the first steps
+lose their influence whatever the number of steps.
+
+Source: Kingma & Ba 2015 for Adam; Loshchilov & Hutter 2019 for its decay; Karras et al. 2024 for the average.
 """
 
 from __future__ import annotations
 
-from itertools import zip_longest
+import math
+from collections.abc import Iterable
+from functools import reduce
 
+import torch
 from torch import Tensor
+from torch.optim.adamw import adamw  # the function, as the class imports PyTorch's compiler: longer than a small fit
 
 from backwalk.denoiser import EnsembleDenoiser
 from backwalk.threads import Map
 from backwalk.training.batches import Batch
 from backwalk.training.config import Training
-from backwalk.training.optimizer import Optimizer, Step, rotation_for
-from backwalk.training.shards import tree_sum
+from backwalk.training.muon import Muon
 
-LEAST_SHARDED_ROWS, SHARD_ROWS = 512, 1024  # a batch of fewer rows is one shard; no shard has more rows
-UNCUT_ROWS = 2048  # greatest shard of a learner on one thread, for which shards save nothing but memory
-LEAST_DEALT_WIDTH = 65  # smaller matrices are not distributed among threads
+LEAST_ROWS_OF_A_PIECE, MOST_ROWS_OF_A_PIECE = 512, 2048
 
 
 class Learner:
-    """A denoiser and the optimisers of its weights. With `cut` a step is cut into pieces for several threads.
+    """The weights of a denoiser, their optimisers, and the average of the weights.
 
-    Which matrices move depends on the step's number modulo `update_every`; all steps of one remainder run the same
-    operations.
+    `parameters` are the denoiser's own, without gradients; `averages` are the parameters themselves without
+    `Training.ema_width`.
     """
 
-    def __init__(self, denoiser: EnsembleDenoiser, training: Training, *, cut: bool) -> None:
-        self._denoiser, self._training, self._cut = denoiser, training, cut
-        parameters = list(denoiser.parameters())
-        self.parameters: list[Tensor] = [parameter.detach() for parameter in parameters]
-        matrices = denoiser.hidden_matrices() if training.hidden_rate is not None else []
-        places = {id(parameter): i for i, parameter in enumerate(parameters)}
-        of_inputs = [places[id(matrix)] for matrix in denoiser.input_matrices()]
-        of_muon = [places.pop(id(matrix)) for matrix in matrices]
-        width = matrices[0].shape[-1] if matrices else 0
-        rotation = rotation_for(width, len(matrices))
-        # For threads, each optimiser has `n_groups` neighbouring matrices, of which at most one moves in a step.
-        n_dealt = rotation.n_groups if cut and width >= LEAST_DEALT_WIDTH else max(1, len(of_muon))
-        dealt = [of_muon[first : first + n_dealt] for first in range(0, len(of_muon), n_dealt)]
-        self._optimizers = [
-            Optimizer(self.parameters, by_muon, by_adam, rotation, training, of_inputs)
-            for by_muon, by_adam in zip_longest(dealt, [list(places.values())], fillvalue=list[int]())
-        ]
-        self.update_every = rotation.update_every if matrices else 1
+    def __init__(self, denoiser: EnsembleDenoiser, training: Training) -> None:
+        self._training = training
+        self.parameters = [parameter.detach() for parameter in denoiser.parameters()]
+        places = {id(parameter): i for i, parameter in enumerate(denoiser.parameters())}
+        inputs = [places[id(matrix)] for matrix in denoiser.input_matrices()] if training.input_ridge else []
+        hidden = denoiser.hidden_matrices() if training.hidden_rate is not None else []
+        self._by_muon = [places.pop(id(matrix)) for matrix in hidden]
+        self._by_adam = list(places.values())
+        self._penalised = [place for place, i in enumerate(self._by_adam) if i in inputs]
+        self._muon = Muon(_at(self.parameters, self._by_muon), training)
+        of_adam = _at(self.parameters, self._by_adam)
+        self._mean, self._mean_square = ([torch.zeros_like(p) for p in of_adam] for _ in range(2))
+        self._n_steps = [torch.zeros((), dtype=torch.float32, device=p.device) for p in of_adam]
+        self.averages = [p.clone() for p in self.parameters] if training.ema_width else self.parameters
+        self._exponent = 1.0 + average_power(training.ema_width) if training.ema_width else 1.0
+        on_cpu = denoiser.device.type == "cpu"
+        self._pieces = pieces(denoiser.n_members, training.batch_size) if on_cpu else [(slice(None), slice(None))]
+        members = {part.start: denoiser.member(part.start) for part, _ in self._pieces if part != slice(None)}
+        self._denoisers = [members.get(part.start, denoiser) for part, _ in self._pieces]
 
-    @property
-    def averages(self) -> list[Tensor]:
-        """The average of each of `parameters`, or the parameters themselves without `ema_width`."""
-        averages = {i: average for optimizer in self._optimizers for i, average in optimizer.averages()}
-        return [averages.get(i, parameter) for i, parameter in enumerate(self.parameters)]
-
-    def moving(self) -> dict[str, list[Tensor]]:
-        """Return all tensors that a step changes, by name; not copies."""
-        average = self.averages if self._training.ema_width else []
-        return {
-            "weights": self.parameters,
-            "average": average,
-            **joined([optimizer.moving() for optimizer in self._optimizers]),
-        }
-
-    def step(self, batch: Batch, rate: float, number: int, parallel_map: Map = map) -> Tensor:
-        """Take step `number`, counted from 0, at `rate` times the full rates; return the members' summed loss."""
-        return self.take(batch, self.at(rate, number), parallel_map)
-
-    def at(self, rate: float, number: int) -> list[Step]:
-        """Return the arguments of `take` for step `number`. They are valid until the next call."""
-        return [optimizer.at(rate, number) for optimizer in self._optimizers]
-
-    def take(self, batch: Batch, steps: list[Step], parallel_map: Map = map) -> Tensor:
-        """Take a step, and return the members' summed loss."""
+    def step(self, batch: Batch, number: int, share: float, parallel_map: Map = map) -> Tensor:
+        """Take step `number`, counted from 0, at a share of the full rates; return the members' summed loss."""
         loss, gradients = self.gradients(batch, parallel_map)
-        for _ in parallel_map(lambda k: self.move(k, gradients, steps), range(len(steps))):
-            pass
+        self._muon.step(_at(gradients, self._by_muon), number, share)
+        self._step_adam(_at(gradients, self._by_adam), share)
+        if self._training.ema_width:
+            torch._foreach_lerp_(self.averages, self.parameters, 1.0 - (1.0 - 1.0 / (number + 1)) ** self._exponent)
         return loss
 
     def gradients(self, batch: Batch, parallel_map: Map = map) -> tuple[Tensor, list[Tensor]]:
-        """Return the loss, the mean over rows and sum over members, and its gradient by each parameter.
+        """Return the loss, the mean over rows and sum over members, and its gradient by each parameter."""
 
-        Each shard of rows is computed on one thread, so that threads do not wait for each other after every layer, and
-        activations stay in the cache. The shards' gradients are added in a fixed order.
-        """
-        n = self.n_shards
-        shards = parallel_map(lambda shard: self.of_shard(batch, shard), range(n))
-        loss, *gradients = tree_sum(iter(shards), range(n))
-        return loss, gradients
+        def of_piece(piece: int) -> tuple[Tensor, list[Tensor]]:
+            part = Batch(*(tensor[self._pieces[piece]] for tensor in batch))
+            return self._denoisers[piece].loss_and_gradients(
+                part.x_0, part.eps, part.log_snr, part.weight / n_rows, bfloat16=self._training.bfloat16
+            )
 
-    def of_shard(self, batch: Batch, shard: int) -> list[Tensor]:
-        """Return a shard's part of the loss, and its gradient by each parameter."""
-        rows = batch.x_0.shape[1]
-        part = batch.rows(shard * self._shard_rows, (shard + 1) * self._shard_rows)
-        loss, gradients = self._denoiser.loss_and_gradients(
-            part.x_0, part.eps, part.log_snr, part.weight / rows, bfloat16=self._training.bfloat16
-        )
-        return [loss, *gradients]
+        n_rows = batch.x_0.shape[1]
+        losses, gradients = zip(*parallel_map(of_piece, range(len(self._pieces))), strict=True)
+        by_member: dict[int, list[list[Tensor]]] = {}
+        for (member, _), of_shard in zip(self._pieces, gradients, strict=True):
+            by_member.setdefault(member.start, []).append(of_shard)
+        sums = [reduce(_added, of_shards) for of_shards in by_member.values()]
+        whole = list(sums[0]) if len(sums) == 1 else [torch.cat(of_members) for of_members in zip(*sums, strict=True)]
+        return torch.stack(losses).sum(), whole
 
-    def rows_of(self, shards: range) -> range:
-        """Return the rows of some neighbouring shards."""
-        return range(shards.start * self._shard_rows, min(shards.stop * self._shard_rows, self._training.batch_size))
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors that a step changes, by name; not copies."""
+        lists = {
+            "weights": self.parameters,
+            "average": self.averages if self._training.ema_width else [],
+            "momentum": self._muon.momentum,
+            "adam.mean": self._mean,
+            "adam.mean_square": self._mean_square,
+            "adam.step": self._n_steps,
+        }
+        return {f"{name}.{i}": tensor for name, tensors in lists.items() for i, tensor in enumerate(tensors)}
 
-    def move(self, k: int, gradients: list[Tensor], steps: list[Step]) -> None:
-        """Move the weights of optimiser k, of as many as `steps`."""
-        self._optimizers[k].take(gradients, steps[k])
+    def _step_adam(self, gradients: list[Tensor], share: float) -> None:
+        # The fused operation ignores strides, so that a transposed gradient would move the wrong weights.
+        gradients, weights = [g.contiguous() for g in gradients], _at(self.parameters, self._by_adam)
+        for place in self._penalised:
+            gradients[place] = gradients[place].add(weights[place], alpha=self._training.input_ridge)
+        if weights:
+            adamw(
+                weights,
+                gradients,
+                self._mean,
+                self._mean_square,
+                [],
+                self._n_steps,
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.99 if self._training.decay else 0.999,
+                lr=self._training.learning_rate * share,
+                weight_decay=self._training.outer_decay,
+                eps=1e-8,
+                maximize=False,
+            )
 
-    @property
-    def n_shards(self) -> int:
-        """The number of shards of a batch."""
-        return -(-self._training.batch_size // self._shard_rows)
 
-    @property
-    def _shard_rows(self) -> int:
-        rows = self._training.batch_size
-        if self._training.shards is not None:
-            return -(-rows // self._training.shards)
-        if self.parameters[0].device.type != "cpu":
-            return rows
-        if not self._cut:
-            return -(-rows // -(-rows // UNCUT_ROWS))
-        return -(-rows // (2 * -(-rows // (2 * SHARD_ROWS)))) if rows >= LEAST_SHARDED_ROWS else rows
+def pieces(n_members: int, n_rows: int) -> list[tuple[slice, slice]]:
+    """Return the members and rows of each piece of a step on a CPU.
+
+    Batches of few rows are one piece, as launching the operations of several would take longer than computing them.
+    Otherwise each member is one piece, of at most 2,048 rows, and is cut in two where two threads would have unequal
+    shares.
+
+    >>> pieces(2, 1500)
+    [(slice(0, 1, None), slice(0, 1500, None)), (slice(1, 2, None), slice(0, 1500, None))]
+    """
+    if n_rows < LEAST_ROWS_OF_A_PIECE:
+        return [(slice(None), slice(None))]
+    n_shards = -(-n_rows // MOST_ROWS_OF_A_PIECE)
+    n_shards += n_members * n_shards % 2
+    length = -(-n_rows // n_shards)
+    members = [slice(k, k + 1) for k in range(n_members)] if n_members > 1 else [slice(None)]
+    return [(member, slice(start, start + length)) for member in members for start in range(0, n_rows, length)]
 
 
-def joined(parts: list[dict[str, list[Tensor]]]) -> dict[str, list[Tensor]]:
-    """Return the lists of several parts joined, name by name."""
-    return {name: [tensor for part in parts for tensor in part[name]] for name in parts[0]}
+def average_power(width: float) -> float:
+    """Return gamma of an average whose window has standard deviation `width`, as a share of the steps so far.
+
+    (gamma + 1) / ((gamma + 2)^2 (gamma + 3)) = width^2, by bisection in ln gamma.
+    """
+    low, high = 1e-3, 1e6
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        if (middle + 1.0) / ((middle + 2.0) ** 2 * (middle + 3.0)) > width**2:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _added(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
+    return list(torch._foreach_add(one, other))
+
+
+def _at(tensors: list[Tensor], places: Iterable[int]) -> list[Tensor]:
+    return [tensors[i] for i in places]

@@ -1,11 +1,53 @@
-"""The progress of a run, by its steps or its time, and when it is over or due for a validation."""
+"""The progress of a run, the record of its losses, and when it is over or due for a validation."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-N_LOOKS = 20  # trained candidate weights in a run, each validated
-_LARGEST_SHARE_OF_LOOKS = 0.05  # of the training time, with `max_time`
+N_VALIDATIONS = 20  # of trained weights in a run
+_LARGEST_SHARE_OF_VALIDATIONS = 0.05  # of the training time, with `max_time`
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The progress of a run after `step` of at most `max_steps` steps.
+
+    `loss` is the last recorded one; `validation_loss` is None unless it was measured after this step. `share` is the
+    fraction of the run that is done, from 0 to 1: of its steps or of its time, whichever is larger.
+    """
+
+    step: int
+    max_steps: int
+    loss: float
+    validation_loss: float | None
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True, repr=False)
+class History:
+    """The record of a run: losses at steps, counted from 0, and validation losses after `validation_step` steps.
+
+    The first validation of a new network is before training, after 0 steps. The kept weights are those after
+    `chosen_step` steps. Two equal runs differ in `seconds` alone.
+    """
+
+    step: tuple[int, ...]
+    loss: tuple[float, ...]
+    validation_step: tuple[int, ...]
+    validation_loss: tuple[float, ...]
+    loss_name: str
+    n_steps: int
+    chosen_step: int
+    seconds: float
+
+    def __repr__(self) -> str:
+        """Return the run in one line: its steps, its time, and the losses at its end."""
+        last = f", last {self.loss_name} {self.loss[-1]:.4f}" if self.loss else ""
+        validated = f", validation {self.validation_loss[-1]:.4f}" if self.validation_loss else ""
+        chosen = f", weights of step {self.chosen_step:,}" if self.chosen_step != self.n_steps else ""
+        return f"History({self.n_steps:,} steps in {self.seconds:.1f} s{last}{validated}{chosen})"
 
 
 class Pace:
@@ -13,14 +55,14 @@ class Pace:
 
     def __init__(self, max_steps: int, max_time: float | None, time_outside_training: float = 0.0) -> None:
         self._max_steps, self._max_time = max_steps, max_time
-        self._own_time = math.inf if max_time is None else max(max_time - time_outside_training, 0.5 * max_time)
-        self._seconds_of_looks = self._shortest_look = 0.0
+        self._training_time = math.inf if max_time is None else max(max_time - time_outside_training, 0.5 * max_time)
+        self._validation_seconds = self._shortest_validation = 0.0
         self.ended_after = 0.0  # the greatest `max_time` that has ended the run
 
     @property
     def _time_for_steps(self) -> float:
         """The seconds for all steps and validations except the last validation; infinite without `max_time`."""
-        return self._own_time - self._shortest_look
+        return self._training_time - self._shortest_validation
 
     def progress(self, step: int, seconds: float) -> float:
         """Return the share of the steps or of the time that is done, whichever is larger."""
@@ -33,17 +75,17 @@ class Pace:
         ended = self._max_time is not None and self._max_time <= self.ended_after
         return step >= self._max_steps or ended or seconds >= self._time_for_steps
 
-    def look_is_due(self, step: int, seconds: float, progress_before: float) -> bool:
-        """Whether a validation is due after a step: `N_LOOKS` per run, but a small share of a limited time."""
-        too_long = self._max_time is not None and self._seconds_of_looks > _LARGEST_SHARE_OF_LOOKS * seconds
-        return not too_long and int(self.progress(step, seconds) * N_LOOKS) > int(progress_before * N_LOOKS)
+    def validation_is_due(self, step: int, seconds: float, progress_before: float) -> bool:
+        """Whether a validation is due after a step: `N_VALIDATIONS` per run, but a small share of a limited time."""
+        too_long = self._max_time is not None and self._validation_seconds > _LARGEST_SHARE_OF_VALIDATIONS * seconds
+        return not too_long and int(self.progress(step, seconds) * N_VALIDATIONS) > int(progress_before * N_VALIDATIONS)
 
     def stepped(self, seconds: float) -> None:
         """Note the seconds after a step."""
         if seconds >= self._time_for_steps:
             self.ended_after = max(self.ended_after, self._max_time or 0.0)
 
-    def looked(self, took: float) -> None:
+    def validated(self, took: float) -> None:
         """Note the seconds of a validation."""
-        self._shortest_look = min(took, self._shortest_look or took)
-        self._seconds_of_looks += took
+        self._shortest_validation = min(took, self._shortest_validation or took)
+        self._validation_seconds += took

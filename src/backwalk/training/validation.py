@@ -9,6 +9,7 @@ of all values is often least by chance, and then early. docs/defaults.md has the
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,6 @@ from backwalk.limits import GREATEST_LEVEL
 from backwalk.streams import Stream
 from backwalk.threads import Map
 from backwalk.training.patterns import Patterns, filled
-from backwalk.training.shards import dealt
-from backwalk.training.workers import ALONE, Workers
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
 _LEAST_LEAD = 0.5  # of the best weights over newer ones, in standard errors
@@ -102,11 +101,8 @@ class Validation:
         if bool((weight > 0.0).any()):
             self._points.append((filled(rows, eps), eps, log_snr, weight.to(rows)))
 
-    def by_row(self, parallel_map: Map = map, workers: Workers = ALONE) -> Tensor:
-        """Return the value of each validation row, the mean over its noisy points times its weight: (m,), float64.
-
-        Several workers compute it together.
-        """
+    def by_row(self, parallel_map: Map = map) -> Tensor:
+        """Return the value of each validation row, the mean over its noisy points times its weight: (m,), float64."""
         total = torch.zeros(self.n_rows, dtype=torch.float64)
         for points in self._points:
 
@@ -114,19 +110,9 @@ class Validation:
             def nats(start: int, points: tuple[Tensor, ...] = points) -> Tensor:
                 return self._denoiser.losses(*(part[start : start + _ROWS_AT_ONCE] for part in points))
 
-            starts = range(0, len(points[0]), _ROWS_AT_ONCE)
-            parts = [starts[part.start : part.stop] for part in dealt(len(starts), workers.size)]
-            here = torch.empty_like(points[0][:, 0])
-            for start, piece in zip(parts[workers.rank], parallel_map(nats, parts[workers.rank]), strict=True):
-                here[start : start + _ROWS_AT_ONCE] = piece
-            of_all = workers.gathered(here, range(workers.size))
-            pieces = [
-                values[start : start + _ROWS_AT_ONCE]
-                for values, part in zip(of_all, parts, strict=True)
-                for start in part
-            ]
-            total += torch.cat(pieces).double().reshape(-1, self.n_rows).sum(0).cpu()
-        return total.clone() if self._row_weight is None else total * self._row_weight.double().cpu()
+            pieces = parallel_map(nats, range(0, len(points[0]), _ROWS_AT_ONCE))
+            total += torch.cat(list(pieces)).double().reshape(-1, self.n_rows).sum(0).cpu()
+        return total if self._row_weight is None else total * self._row_weight.double().cpu()
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +166,34 @@ class Choice:
         self.n_worse = self.n_worse + 1 if lead > _LEAD_OF_OVERFITTING else 0
         if len(by_row) and (self.best is None or candidate.loss < float(self.best.mean())):
             self.best = by_row
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the choice's tensors by name, for a checkpoint."""
+        if self.chosen is None:
+            return {}
+        tensors = {f"chosen.{i}": weight for i, weight in enumerate(self.chosen.weights)}
+        tensors["chosen.by_row"] = self.chosen.by_row
+        if self.best is not None:
+            tensors["best.by_row"] = self.best.clone()  # it may be that of the chosen weights
+        return tensors
+
+    def record(self) -> dict[str, int]:
+        """Return the choice's numbers by name, for a checkpoint."""
+        chosen = {} if self.chosen is None else {"chosen": self.chosen.step}
+        return {**chosen, "last": self.step, "n_worse": self.n_worse}
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, Tensor], record: Mapping[str, int], like: list[Tensor]) -> Choice:
+        """Return the choice with these `tensors` and this `record`, for parameters `like` those of the run."""
+        choice = cls()
+        choice.step, choice.n_worse = int(record["last"]), int(record["n_worse"])
+        choice.best = tensors.get("best.by_row")
+        if "chosen" in record:
+            weights = [tensors[f"chosen.{i}"].to(parameter) for i, parameter in enumerate(like)]
+            if [weight.shape for weight in weights] != [parameter.shape for parameter in like]:
+                raise ValueError("the chosen weights should have the network's shapes")
+            choice.chosen = Candidate(int(record["chosen"]), tensors["chosen.by_row"], weights)
+        return choice
 
 
 def _lead(best: Tensor, by_row: Tensor) -> float:

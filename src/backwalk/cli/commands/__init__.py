@@ -15,8 +15,6 @@ from backwalk.cli.commands.split import split
 from backwalk.cli.commands.verify import verify
 from backwalk.cli.commands.web import web
 from backwalk.cli.options import verbosity_options
-from backwalk.errors import IncompatibleArguments
-from backwalk.launcher import launched
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKWALK", "max_content_width": 100}
 
@@ -24,18 +22,13 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKW
 @click.group(context_settings=_SETTINGS)
 @click.version_option(__version__, "--version", prog_name="backwalk")
 @verbosity_options
-@click.pass_context
-def cli(context: click.Context) -> None:
+def cli() -> None:
     """Fit diffusion models to tables, draw new rows from them, score and complete rows, and assess the models.
 
     DATA is a .csv, .tsv (or .gz), .parquet or .npy file of numbers, texts, dates and times, with or without gaps, - for
     CSV from standard input, or the name of a built-in density such as two_moons (`backwalk info` lists them). Begin
     with `backwalk demo`.
     """
-    if context.invoked_subcommand != "fit" and launched() is not None:
-        raise IncompatibleArguments(
-            f"Only fit runs on workers of torchrun, but got {context.invoked_subcommand}: run it without torchrun."
-        )
 
 
 for _command in (demo, split, fit, sample, score, impute, verify, report, distil, info, web):

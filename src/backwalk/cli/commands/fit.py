@@ -116,11 +116,6 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
     '"species;species,sex".',
 )
 @training_options
-@click.option(
-    "--shards",
-    type=click.IntRange(min=1),
-    help="Cut each member's batch into this many shards, so that more workers than members can share a step.",
-)
 @device_option
 @rows_option
 @click.option(
@@ -157,23 +152,18 @@ def fit(context: click.Context, /, data: str, output: Path | None, json: bool, *
     During training the state is saved in OUTPUT.checkpoint. After an interruption, the same command with --resume
     continues from there and gives the same model, bit for bit, as an uninterrupted fit (except with --max-time). With
     --resume, a fit that is complete is not repeated.
-
-    Several workers fit the same model by `torchrun --nproc-per-node 2 -m backwalk fit ...`: docs/scale.md.
     """
     from backwalk.tasks.fit import checkpoint_of, default_output
     from backwalk.tasks.fit import fit as run
-    from backwalk.training import torchrun_workers
 
     path = Path(default_output(data)) if output is None else output
     kinds = dict(options.pop("column"))
     try:
-        with torchrun_workers() as workers, observed(context) as observer:
-            result = run(data, path, columns=kinds or None, **options, observer=observer, workers=workers)
+        with observed(context) as observer:
+            result = run(data, path, columns=kinds or None, **options, observer=observer)
     except Stopped as stopped:
         stopped.advice = how_to_continue(checkpoint_of(path), invocation_of(context).arguments)
         raise
-    if workers.rank > 0:
-        return
     if json:
         print_json(result.record())
     else:
