@@ -73,14 +73,14 @@ def note_first_step(path: Path) -> None:
     For forked children, which it belongs to until they end.
     """
     path.unlink(missing_ok=True)
-    update = Trainer._update
+    update = Trainer.take_step
 
     def noting(trainer: Trainer, *given: Any) -> Any:
         if not path.exists():
             path.write_text(str(trainer.step))
         return update(trainer, *given)
 
-    Trainer._update = noting  # type: ignore[method-assign]
+    Trainer.take_step = noting  # type: ignore[method-assign]
 
 
 def appeared(path: Path, pid: int, seconds: float = 60.0) -> bool:

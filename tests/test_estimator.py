@@ -736,9 +736,9 @@ def clone_of(model):
 
 
 def test_after_a_divergence_resuming_gives_the_last_good_weights(rows, tmp_path, monkeypatch):
-    update = Trainer._update
+    update = Trainer.take_step
     monkeypatch.setattr(
-        Trainer, "_update", lambda self, *given: update(self, *given) * (math.nan if self.step == 7 else 1)
+        Trainer, "take_step", lambda self, *given: update(self, *given) * (math.nan if self.step == 7 else 1)
     )
     stopped = tiny(max_steps=9)
     with pytest.raises(TrainingDiverged, match="keeps the weights of step 7"):
@@ -752,9 +752,9 @@ def test_after_a_divergence_resuming_gives_the_last_good_weights(rows, tmp_path,
 
 def test_after_a_divergence_without_a_checkpoint_the_last_good_weights_are_the_model(rows, monkeypatch):
     """Found by review: they were lost."""
-    update = Trainer._update
+    update = Trainer.take_step
     monkeypatch.setattr(
-        Trainer, "_update", lambda self, *given: update(self, *given) * (math.nan if self.step == 7 else 1)
+        Trainer, "take_step", lambda self, *given: update(self, *given) * (math.nan if self.step == 7 else 1)
     )
     model = tiny(max_steps=9)
     with pytest.raises(TrainingDiverged, match="chosen weights, of step 7"):
@@ -765,7 +765,7 @@ def test_after_a_divergence_without_a_checkpoint_the_last_good_weights_are_the_m
 
 
 def test_a_divergence_before_any_good_weights_leaves_no_model(rows, monkeypatch):
-    monkeypatch.setattr(Trainer, "_update", lambda *_: torch.tensor(math.nan))
+    monkeypatch.setattr(Trainer, "take_step", lambda *_: torch.tensor(math.nan))
     model = tiny()
     with pytest.raises(TrainingDiverged, match="should stay finite"):
         model.fit(rows)

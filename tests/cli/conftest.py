@@ -108,7 +108,7 @@ def signal_at(monkeypatch):
     """Have a signal come within a training step, once or several times."""
     from backwalk.training import Trainer
 
-    update = Trainer._update
+    update = Trainer.take_step
 
     def arm(number, step, times=1):
         left = [number] * times
@@ -118,7 +118,7 @@ def signal_at(monkeypatch):
                 signal.raise_signal(left.pop())
             return update(self, *given)
 
-        monkeypatch.setattr(Trainer, "_update", signalled)
+        monkeypatch.setattr(Trainer, "take_step", signalled)
 
     return arm
 

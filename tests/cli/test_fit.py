@@ -212,7 +212,7 @@ def test_a_folder_is_refused_before_training(run, rows_file, tmp_path, monkeypat
     """Found by review: it was, but only after hours of it."""
     from backwalk.training import Trainer
 
-    monkeypatch.setattr(Trainer, "_update", lambda *_: pytest.fail("training began"))
+    monkeypatch.setattr(Trainer, "take_step", lambda *_: pytest.fail("training began"))
     (tmp_path / "things").mkdir()
     status, _, err = run("fit", rows_file, "-o", tmp_path / "things", *QUICK, *force)
     assert (status, "should be a file, but is a folder" in err) == (1, True)

@@ -49,13 +49,13 @@ def clocked(monkeypatch, step_seconds):
     """Let training steps take so many seconds by its own clock, and nothing else."""
     now = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
-    update = Trainer._update
+    update = Trainer.take_step
 
     def slow_update(self, *given):
         now[0] += step_seconds
         return update(self, *given)
 
-    monkeypatch.setattr(Trainer, "_update", slow_update)
+    monkeypatch.setattr(Trainer, "take_step", slow_update)
 
 
 @pytest.mark.parametrize("steps", [89, 201])
@@ -109,7 +109,7 @@ def test_a_slow_machine_trains_fewer_networks(slow):
     """Rows and time for which the reference machine trains 16."""
     X = np.random.default_rng(0).normal(size=(100, 5))
     given = checked_settings(Diffusion(max_time=15.0).get_params(deep=False))
-    assert module._slowness(given, *X.shape, options=None, n_workers=1) == 16.0
+    assert module._slowness(given, *X.shape, options=None) == 16.0
     codec = Codec((NumberColumn(0.0, 1.0),) * 5)
     plans = [planned(X, given, Stream(0), None, Stream(0), slowness, codec=codec) for slowness in (1.0, 16.0)]
     assert [plan.architecture.n_members for plan in plans] == [16, 1]

@@ -99,11 +99,11 @@ class Trainer:
         while not self.done or not self.step:  # a validation may take all the time, and a run has a step at least
             progress = self._progress()
             is_recorded = self._loss_is_recorded(progress, before)
-            loss = self._train_on_batch(self.training.rate_at(self.step, progress))
+            loss = self.take_step(self.training.rate_at(self.step, progress))
             self.step += 1
             self.seconds = time.monotonic() - began
             if is_recorded:
-                self._record(float(loss) / self.denoiser.n_members)
+                self._record(float(loss))
             self._pace.stepped(self.seconds)
             is_due = self.done or self._pace.validation_is_due(self.step, self.seconds, progress)
             validation_loss = self._validate() if is_due else None
@@ -111,6 +111,12 @@ class Trainer:
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation_loss, self.seconds, share)
             before = progress
         self._finish()
+
+    def take_step(self, rate: float) -> Tensor:
+        """Take the next step at `rate` times the full rates; return the loss, the mean over rows and members."""
+        with self._threads() as parallel_map:
+            batch = self._batches.at(self.step, parallel_map)
+            return self._learner.step(batch, self.step, rate, parallel_map) / self.denoiser.n_members
 
     def stop(self) -> None:
         """End a run between two steps: put the weights chosen so far, the last ones included, into the denoiser."""
@@ -189,12 +195,6 @@ class Trainer:
         self.step, self.diverged = int(record["step"]), bool(record["diverged"])
         self.seconds = self.seconds_before = float(record["seconds"])
         self._pace.ended_after = float(record["ended_after"])
-
-    def _train_on_batch(self, rate: float) -> Tensor:
-        """Take a step at `rate` times the full rates; return the loss, summed over members."""
-        with self._threads() as parallel_map:
-            batch = self._batches.at(self.step, parallel_map)
-            return self._learner.step(batch, self.step, rate, parallel_map)
 
     def _loss_is_recorded(self, progress: float, before: float) -> bool:
         """Whether a step's loss is recorded: the first of each epoch at the chain's levels, else `N_RECORDS` per run.
