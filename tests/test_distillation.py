@@ -22,7 +22,6 @@ from backwalk.oracle import oracle_model
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.training import Trainer, Training
-from backwalk.training.pace import Pace
 
 STREAM = Stream(81)
 DISTILLED = Sampler("distilled")
@@ -89,7 +88,7 @@ def test_the_points_that_a_student_is_trained_on_are_the_x_N_of_its_pairs(schedu
     model = gaussian(schedule)
     distilled(model, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=600, stream=STREAM)
     x_N, x_0 = pairs(model, 0, 600, stream=STREAM.child("pairs"))
-    batch = trainers[0]._batches.at(0)
+    batch = trainers[0].batches.at(0)
     a, b = scales(batch.log_snr[0], batch.x_0[0])
     points = a * batch.x_0[0] + b * batch.eps[0]
     distance, which = torch.cdist(batch.x_0[0].double(), x_0.double()).min(dim=1)
@@ -246,9 +245,8 @@ def test_pairs_are_made_for_at_most_a_third_of_the_time(own, monkeypatch):
 
     class Hurried(Trainer):
         def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            budgets.append(self._pace._own_time)
-            self.max_time, self._pace = None, Pace(self.max_steps, None)
+            budgets.append((options["max_time"], options["time_outside_training"]))
+            super().__init__(*arguments, **{**options, "max_time": None})
 
     monkeypatch.setattr(distillation, "pairs", watched)
     monkeypatch.setattr(distillation, "Trainer", Hurried)
@@ -257,7 +255,7 @@ def test_pairs_are_made_for_at_most_a_third_of_the_time(own, monkeypatch):
         patch.setattr(distillation.time, "perf_counter", lambda: float(next(clock)))
         distilled(own.model_, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=10**9, stream=STREAM, max_time=6.0)
     assert made == [(0, 8192), (0, 4096), (4096, 12288), (12288, 28672), (0, 8192)]
-    assert budgets == [3.0]  # a half, at least, is for training
+    assert budgets == [(6.0, 4.0)]  # of which the trainer takes a half at least
 
 
 def test_the_defaults_are_bounded_and_go_by_the_clock_where_there_is_one():

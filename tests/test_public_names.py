@@ -66,13 +66,12 @@ def test_errors_are_what_their_tree_says():
         **dict.fromkeys(
             ("CheckpointError", "InvalidInput", "ModelFileError", "TableFileError"), (errors.BackwalkError, ValueError)
         ),
-        **dict.fromkeys(("SamplingDiverged", "TrainingDiverged", "WorkerLost"), (errors.BackwalkError, RuntimeError)),
+        **dict.fromkeys(("SamplingDiverged", "TrainingDiverged"), (errors.BackwalkError, RuntimeError)),
         **dict.fromkeys(
             (
                 "ColumnsSetAsideWarning",
                 "DegenerateRowsWarning",
                 "FewEffectiveDrawsWarning",
-                "IdleWorkersWarning",
                 "ImpossibleRowsWarning",
                 "PriorMismatchWarning",
                 "RepeatedValueWarning",

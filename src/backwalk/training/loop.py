@@ -75,7 +75,7 @@ class Trainer:
         self.diverged = self.stopped = False
         self.initial_weights = [parameter.detach().clone() for parameter in denoiser.parameters()]
         self._is_untrained = is_untrained
-        self._batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps, redraw, patterns, row_weight)
+        self.batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps, redraw, patterns, row_weight)
         self._learner = Learner(denoiser, training)
         self._pace = Pace(self.max_steps, max_time, time_outside_training)
         self._validation: Validation | None = None
@@ -115,7 +115,7 @@ class Trainer:
     def take_step(self, rate: float) -> Tensor:
         """Take the next step at `rate` times the full rates; return the loss, the mean over rows and members."""
         with self._threads() as parallel_map:
-            batch = self._batches.at(self.step, parallel_map)
+            batch = self.batches.at(self.step, parallel_map)
             return self._learner.step(batch, self.step, rate, parallel_map) / self.denoiser.n_members
 
     def stop(self) -> None:
