@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 
 from backwalk import Diffusion, Number, posterior
-from backwalk.assess.posterior_scores import posterior_scores
 from backwalk.assess.statistics import coverage_curve, density_ranks
+from backwalk.assess.topics.posteriors import score_posteriors
 from backwalk.streams import Stream
 from benchmarks.notebook import seeded
 from benchmarks.record import Figures
@@ -80,7 +80,7 @@ class OursOnSimulations:
         def calibration(unseen: Rows, seed: int) -> Figures:
             given = list(range(task.d, 2 * task.d))
             stream = Stream(seed).child("benchmark calibration")
-            scores = posterior_scores(model.model_, unseen, given, stream=stream, n_pairs=len(unseen), n_draws=N_DRAWS)
+            scores = score_posteriors(model.model_, unseen, given, stream=stream, n_pairs=len(unseen), n_draws=N_DRAWS)
             return (
                 {}
                 if scores is None

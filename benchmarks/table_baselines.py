@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backwalk.assess.baselines.features import Feature, MixedBaseline
-from backwalk.assess.baselines.product_mixtures import product_mixture_baseline
-from backwalk.assess.baselines.trees import tree_baseline
+from backwalk.assess.baselines.features import Feature, FittedDensity
+from backwalk.assess.baselines.product_mixtures import fit_product_mixture
+from backwalk.assess.baselines.trees import fit_trees
 from backwalk.streams import Stream
 from benchmarks.methods import Rows
 from benchmarks.table_methods import FittedTable
 
 _SHARE_OF_AN_ATOM = 0.05
-Build = Callable[..., MixedBaseline]
+Build = Callable[..., FittedDensity]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +115,8 @@ class Baseline:
 
 
 TREE_SYNTHESIS = Baseline(
-    "CART synthesis", "One tree for each column given those before it, as in the R package synthpop.", tree_baseline
+    "CART synthesis", "One tree for each column given those before it, as in the R package synthpop.", fit_trees
 )
 PRODUCT_MIXTURE = Baseline(
-    "mixture of products", "A mixture in whose components all columns are independent.", product_mixture_baseline
+    "mixture of products", "A mixture in whose components all columns are independent.", fit_product_mixture
 )

@@ -44,16 +44,15 @@ def cheap_scores():
     `assess/statistics/test_two_sample.py` and `assess/test_closeness.py` try the classifiers,
     `assess/test_assessment.py` the bounds and the solver's error.
     """
-    from backwalk.assess import scored
     from backwalk.assess.statistics import marginal_ks
-    from backwalk.assess.topics import closeness
+    from backwalk.assess.topics import closeness, likelihood
     from backwalk.model import log_density
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(closeness, "c2st", lambda x, y, **_: 0.5 + 0.5 * float(marginal_ks(x, y).max()))
-        patch.setattr(scored, "_other_chains", lambda *_: iter(()))
-        patch.setattr(scored, "textbook_chain", lambda *_: None)
-        patch.setattr(scored, "log_density", partial(log_density, n_intervals=4))
+        patch.setattr(likelihood, "bound_other_chains", lambda *_: iter(()))
+        patch.setattr(likelihood, "bound_textbook_chain", lambda *_: None)
+        patch.setattr(likelihood, "log_density", partial(log_density, n_intervals=4))
         yield
 
 

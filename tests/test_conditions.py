@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from backwalk.assess.rows import matched_rows
+from backwalk.assess import matched_rows
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.estimator import Diffusion

@@ -35,7 +35,7 @@ def test_the_python_examples_run_in_order(text, n_blocks, tmp_path, monkeypatch)
     monkeypatch.setattr("backwalk.fitting.plan.default_training", _short_training)
     monkeypatch.setattr("backwalk.estimator.diffusion.default_distillation", lambda d, *_: _short_training(1000, d))
     monkeypatch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
-    monkeypatch.setattr("backwalk.assess.rows.MOST_IN_A_SET", 200)
+    monkeypatch.setattr("backwalk.assess.topics.rows.MOST_IN_A_SET", 200)
     names: dict[str, object] = {}
     assert len(blocks("python", text)) == n_blocks
     for block in blocks("python", text):

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from backwalk.assess import assess, assessment, scored
-from backwalk.assess.memorisation import equally_many, gain_by_level, training_gain
-from backwalk.assess.rows import copied_share
-from backwalk.assess.scored import Scored, textbook_chain
+from backwalk.assess import assess, assessment
+from backwalk.assess.representation import Representation
 from backwalk.assess.statistics import disjoint_pairs, marginal_ks
-from backwalk.assess.topics.closeness import column_figures
-from backwalk.assess.views import View
+from backwalk.assess.topics import likelihood, memorisation
+from backwalk.assess.topics.columns import compare_columns
+from backwalk.assess.topics.likelihood import bound_textbook_chain
+from backwalk.assess.topics.memorisation import draw_equally_many, measure_gain_by_level, measure_training_gain
+from backwalk.assess.topics.rows import copied_share
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual, build_denoiser
 from backwalk.diffusion import EmpiricalDenoiser, NoiseSchedule, beta_variance, simple_loss, variational_bound
@@ -32,7 +33,7 @@ MOONS = two_moons(noise=0.2)
 SOME = {"stream": Stream(0), "n_pairs": 2, "n_rows": 50}
 TRAINING, UNSEEN = MOONS.sample(600, random_state=0), MOONS.sample(400, random_state=1)
 
-OTHER_CHAINS = scored._other_chains
+OTHER_CHAINS = likelihood.bound_other_chains
 
 pytestmark = pytest.mark.usefixtures("cheap_scores")
 
@@ -45,9 +46,9 @@ def fitted():
 @cache
 def assessed():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scored, "_other_chains", OTHER_CHAINS)
-        patch.setattr(scored, "textbook_chain", textbook_chain)
-        patch.setattr(scored, "log_density", log_density)
+        patch.setattr(likelihood, "bound_other_chains", OTHER_CHAINS)
+        patch.setattr(likelihood, "bound_textbook_chain", bound_textbook_chain)
+        patch.setattr(likelihood, "log_density", log_density)
         return assess(fitted(), UNSEEN, training=TRAINING, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)
 
 
@@ -63,13 +64,13 @@ def test_all_models_are_compared_with_the_same_nulls():
 
 def test_densities_are_scored_on_all_threads(monkeypatch):
     """Found by review: on one, as what takes small pieces of work is."""
-    before, seen, of = torch.get_num_threads(), [], Scored.of.__func__
+    before, seen, score = torch.get_num_threads(), [], assessment.score_likelihood
 
-    def noted(cls, *given, **options):
+    def noted(*given, **options):
         seen.append(torch.get_num_threads())
-        return of(cls, *given, **options)
+        return score(*given, **options)
 
-    monkeypatch.setattr(Scored, "of", classmethod(noted))
+    monkeypatch.setattr(assessment, "score_likelihood", noted)
     torch.set_num_threads(3)
     try:
         assess(fitted(), UNSEEN[:60], stream=Stream(0), n_pairs=2, n_rows=15)
@@ -87,11 +88,11 @@ def test_nats_add_up():
         expected = ours.negative_log_density.value - baseline.negative_log_density.value
         assert baseline.advantage.value == pytest.approx(expected, abs=1e-9)
         assert baseline.advantage.value == pytest.approx(ours.gap.value - baseline.gap.value, abs=1e-9)
-    assert fidelity.entropy == MOONS.entropy
+    assert fidelity.likelihood.entropy == MOONS.entropy
 
 
 def test_the_same_stream_gives_the_same_figures_with_or_without_baselines(monkeypatch):
-    monkeypatch.setattr(scored, "log_density", log_density)
+    monkeypatch.setattr(likelihood, "log_density", log_density)
     again = assess(fitted(), UNSEEN, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100, baselines=False).model
     assert [figure.name for figure in again.figures] == [figure.name for figure in assessed().model.figures]
     for one, other in zip(again.figures, assessed().model.figures, strict=True):
@@ -102,51 +103,56 @@ def test_the_same_stream_gives_the_same_figures_with_or_without_baselines(monkey
 
 
 def test_chains_and_the_ode_stand_beside_the_truth():
-    fidelity = assessed()
-    assert [chain.reverse_variance for chain in fidelity.other_chains] == ["beta", "beta_tilde", "optimal", "full"]
-    assert {chain.n_steps for chain in fidelity.other_chains} == {40}
-    for chain in fidelity.other_chains:
+    likelihood_scores = assessed().likelihood
+    assert [chain.reverse_variance for chain in likelihood_scores.other_chains] == [
+        "beta",
+        "beta_tilde",
+        "optimal",
+        "full",
+    ]
+    assert {chain.n_steps for chain in likelihood_scores.other_chains} == {40}
+    for chain in likelihood_scores.other_chains:
         # Bound and gap are means over the same rows, so their difference is the rows' own mean of -log p.
-        own = fidelity.bound.total - fidelity.bound_gap.value
+        own = likelihood_scores.bound.total - likelihood_scores.bound_gap.value
         assert chain.bound.value - chain.gap.value == pytest.approx(own, abs=1e-9)
-    by_kind = {chain.reverse_variance: chain.bound.value for chain in fidelity.other_chains}
+    by_kind = {chain.reverse_variance: chain.bound.value for chain in likelihood_scores.other_chains}
     assert max(by_kind["full"], by_kind["optimal"]) < by_kind["beta_tilde"]  # by a nat, whatever the rough fit
-    assert fidelity.model.total_variation is not None
+    assert assessed().model.total_variation is not None
     # The notebook's schedule leaves alpha_bar_N = 0.3475 of what the codec has brought to variance 1.
     z = fitted().codec.encode(UNSEEN)
     variances = np.linalg.eigvalsh(np.cov(z, rowvar=False, bias=True))
     last = 1 + 0.3475 * (variances - 1)
     expected = 0.5 * (np.sum(last - 1 - np.log(last)) + 0.3475 * np.square(z.mean(0)).sum())
-    assert fidelity.textbook_mismatch == pytest.approx(expected, rel=1e-3)
+    assert likelihood_scores.textbook_mismatch == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_ode_and_the_bounds_are_about_the_same_rows():
     fidelity = assessed()
-    assert fidelity.model.negative_log_density.n == fidelity.bound.n_rows == len(UNSEEN)
+    assert fidelity.model.negative_log_density.n == fidelity.likelihood.bound.n_rows == len(UNSEEN)
     own = fidelity.model.negative_log_density.value - fidelity.model.gap.value
-    assert fidelity.bound.total - fidelity.bound_gap.value == pytest.approx(own, abs=1e-9)
-    assert fidelity.ode_probe_error == fidelity.entropy_standard_error == 0.0
-    assert 0.0 < fidelity.ode_solver_error < 0.1
+    assert fidelity.likelihood.bound.total - fidelity.likelihood.bound_gap.value == pytest.approx(own, abs=1e-9)
+    assert fidelity.likelihood.ode_probe_error == fidelity.likelihood.entropy_standard_error == 0.0
+    assert 0.0 < fidelity.likelihood.ode_solver_error < 0.1
 
 
 def test_the_textbook_s_setting_is_paid_in_full_by_the_model_s_own_network():
     """Its bound lies above the truth by more than the mismatch that no network mends."""
     fidelity, model = assessed(), fitted()
-    textbook = fidelity.textbook_chain
+    textbook = fidelity.likelihood.textbook_chain
     assert (textbook.n_steps, textbook.reverse_variance) == (100, "beta")
-    assert textbook.gap.value > fidelity.textbook_mismatch
+    assert textbook.gap.value > fidelity.likelihood.textbook_mismatch
     # By another route: the bound of mathematics, in encoded units.
     z = torch.from_numpy(model.codec.encode(UNSEEN)).float()
     schedule = NoiseSchedule.linear(100)
     terms = variational_bound(model.denoiser, z, schedule, beta_variance(schedule), stream=Stream(4), n_draws=2)
-    same_noise = textbook_chain(model, UNSEEN, None, Stream(4))
+    same_noise = bound_textbook_chain(model, UNSEEN, None, Stream(4))
     expected = terms.total - model.codec.log_abs_det_jacobian(UNSEEN).mean()
     assert same_noise.bound.value == pytest.approx(expected, abs=1e-5)
     # Other noise on the same rows: the error over the rows is on the wide side.
     assert abs(textbook.bound.value - expected) < 5.7 * 2**0.5 * textbook.bound.standard_error
     narrow = build_denoiser(SMALL, 2, schedule=NoiseSchedule.linear(50), floor=0.1, stream=Stream(0))
     narrow = dataclasses.replace(model, denoiser=narrow)  # not valid at the textbook's last levels
-    assert textbook_chain(narrow, UNSEEN, None, Stream(0)) is None
+    assert bound_textbook_chain(narrow, UNSEEN, None, Stream(0)) is None
 
 
 def test_beyond_32_columns_probes_estimate_the_ode_s_density_with_their_error():
@@ -159,8 +165,12 @@ def test_beyond_32_columns_probes_estimate_the_ode_s_density_with_their_error():
     fidelity = assess(model, unseen, stream=Stream(0), n_pairs=2, baselines=False)
     by_many = log_density(model, unseen, n_probes=64, stream=Stream(9))
     ours, error = fidelity.model.negative_log_density, float(by_many.standard_error.square().sum().sqrt()) / 50
-    assert 0.0 < fidelity.ode_probe_error < ours.standard_error
-    assert abs(ours.value + float(by_many.log_prob.mean())) < 5.7 * (fidelity.ode_probe_error**2 + error**2) ** 0.5
+    probe_error = fidelity.likelihood.ode_probe_error
+    assert 0.0 < probe_error < ours.standard_error
+    assert (
+        abs(ours.value + float(by_many.log_prob.mean()))
+        < 5.7 * (fidelity.likelihood.ode_probe_error**2 + error**2) ** 0.5
+    )
     assert fidelity.model.density_of == "ode"
     assert fidelity.model.total_variation is None
 
@@ -194,10 +204,10 @@ def test_rows_that_chose_the_weights_are_in_no_figure_of_memory(monkeypatch):
             asked[name] = len(given[place])
             return function(*given, **options)
 
-        monkeypatch.setattr(assessment, name, noted)
+        monkeypatch.setattr(memorisation, name, noted)
 
-    noting("nearest_row_share", assessment.nearest_row_share, 1)
-    noting("equally_many", assessment.equally_many, 0)
+    noting("nearest_row_share", memorisation.nearest_row_share, 1)
+    noting("draw_equally_many", memorisation.draw_equally_many, 0)
     assess(fitted(), UNSEEN, training=TRAINING, stream=Stream(0), n_pairs=2, n_rows=100, baselines=False)
     assert asked == dict.fromkeys(asked, fitted().card["n_rows"])
     assert len(asked) == 2
@@ -210,28 +220,30 @@ def test_memory_is_seen_at_the_levels_where_it_is():
     training, unseen = TRAINING[:80], UNSEEN[:80]
     model = oracle_model(EmpiricalDenoiser(torch.from_numpy(training)), training, schedule)
     fidelity = assess(model, unseen, training=training, stream=Stream(0), n_pairs=2, baselines=False)
-    levels = fidelity.training_gain_by_level
+    levels = fidelity.memorisation.gain_by_level
     assert levels[0].t == 1
     assert levels[-1].t == 40
     assert levels[0].gain.value > 6 * levels[0].gain.standard_error
     assert abs(levels[-1].gain.value) < 6 * levels[-1].gain.standard_error
-    assert fidelity.training_gain.value > 6 * fidelity.training_gain.standard_error
-    assert fidelity.nearest_row_share.value > 0.5 + 6 * fidelity.nearest_row_share.standard_error
+    assert fidelity.memorisation.training_gain.value > 6 * fidelity.memorisation.training_gain.standard_error
+    assert (
+        fidelity.memorisation.nearest_row_share.value > 0.5 + 6 * fidelity.memorisation.nearest_row_share.standard_error
+    )
     # The network of a short fit has remembered nothing.
-    for level in assessed().training_gain_by_level:
+    for level in assessed().memorisation.gain_by_level:
         assert abs(level.gain.value) < 6 * level.gain.standard_error
 
 
 def test_rows_that_memory_is_told_by_share_their_noise():
     model, n = fitted(), 400
-    pair = equally_many(TRAINING, UNSEEN, Stream(3))
-    paired = training_gain(model, *pair, Stream(4))
+    pair = draw_equally_many(TRAINING, UNSEEN, Stream(3))
+    paired = measure_training_gain(model, *pair, Stream(4))
     assert paired.n == n
-    same = training_gain(model, pair[0], pair[0], Stream(4))
+    same = measure_training_gain(model, pair[0], pair[0], Stream(4))
     assert same.value == same.standard_error == 0.0
-    for level in gain_by_level(model, pair[0], pair[0], Stream(4)):
+    for level in measure_gain_by_level(model, pair[0], pair[0], Stream(4)):
         assert level.gain.value == level.gain.standard_error == 0.0
-    first = next(gain_by_level(model, *pair, Stream(4)))
+    first = next(measure_gain_by_level(model, *pair, Stream(4)))
     z = [torch.from_numpy(model.codec.encode(rows)).float() for rows in pair]
     gains = []
     for draw in range(4):
@@ -252,7 +264,7 @@ def test_each_column_is_compared_by_its_own_values():
     codec = Codec.fit(as_table(rows[0]))
     pairs = disjoint_pairs(codec.encode(rows[0]), 2, stream=Stream(6))
     generated = codec.encode(rows[1])
-    for j, figure in enumerate(column_figures(pairs, generated, View(codec), "abc")):
+    for j, figure in enumerate(compare_columns(pairs, generated, Representation(codec), "abc")):
         split = np.split(generated[: pairs.n_generated], len(pairs.pairs))
         by_hand = [marginal_ks(a, g)[j] for (a, _), g in zip(pairs.pairs, split, strict=True)]
         assert figure.value == pytest.approx(np.mean(by_hand))
@@ -260,22 +272,22 @@ def test_each_column_is_compared_by_its_own_values():
 
 def test_the_record_is_plain_json():
     record = json.loads(json.dumps(assessed().to_dict(), allow_nan=False))
-    assert record["version"] == 4
+    assert record["version"] == 5
     assert "rows" not in record
-    assert record["bound"]["n_rows"] == 400
-    assert len(record["bound"]["transitions"]) == 41
-    assert "per_row" not in record["bound"]
+    assert record["likelihood"]["bound"]["n_rows"] == 400
+    assert len(record["likelihood"]["bound"]["transitions"]) == 41
+    assert "per_row" not in record["likelihood"]["bound"]
     assert record["model"]["figures"][0]["null"] == assessed().model.figures[0].null
 
 
 def test_real_rows_without_a_known_density_are_split_and_give_no_gap():
     fidelity = assess(fitted(), UNSEEN[:100], training=TRAINING, stream=Stream(0), n_pairs=2, baselines=False)
     assert fidelity.real_rows == "2 random splits of the unseen rows into halves of 50"
-    assert fidelity.model.gap is fidelity.entropy is fidelity.bound_gap is None
+    assert fidelity.model.gap is fidelity.likelihood.entropy is fidelity.likelihood.bound_gap is None
     assert fidelity.baselines == ()
     disjoint = assess(fitted(), UNSEEN, stream=Stream(0), n_pairs=2, n_rows=100)
     assert disjoint.real_rows == "2 pairs of 100 unseen rows, none of them used twice"
-    assert disjoint.nearest_row_share is disjoint.training_gain is None
+    assert disjoint.memorisation is None
 
 
 @cache
@@ -291,11 +303,11 @@ def test_a_column_that_does_not_vary_among_the_judged_rows_is_judged_all_the_sam
     model, training, unseen = with_a_flag()
     quiet = unseen[unseen[:, 1] == 0.0]
     fidelity = assess(model, quiet, stream=Stream(0), n_pairs=2)
-    assert [figure.name for figure in fidelity.columns] == ["x₂", "x₃", "x₄"]
-    assert fidelity.columns[0].value > 0.3  # half of the generated flags are 1
-    assert fidelity.columns[0].null == 0.0
+    assert [figure.name for figure in fidelity.columns.figures] == ["x₂", "x₃", "x₄"]
+    assert fidelity.columns.figures[0].value > 0.3  # half of the generated flags are 1
+    assert fidelity.columns.figures[0].null == 0.0
     beside = assess(model, unseen, training=training[training[:, 1] == 0.0], stream=Stream(0), n_pairs=2)
-    assert [figure.name for figure in beside.columns] == ["x₂", "x₃", "x₄"]
+    assert [figure.name for figure in beside.columns.figures] == ["x₂", "x₃", "x₄"]
 
 
 def test_training_rows_that_the_model_cannot_make_are_refused():
@@ -315,7 +327,7 @@ def test_unseen_rows_that_the_model_cannot_make_are_left_out_and_told():
     told = [line for line in fidelity.warnings if line not in expected.warnings]
     assert [f"2 of {len(others)} unseen rows" in line for line in told] == [True]
     assert fidelity.model.figures == expected.model.figures
-    assert fidelity.bound.total == expected.bound.total
+    assert fidelity.likelihood.bound.total == expected.likelihood.bound.total
     unseen[19:, 0] = 4.0
     with pytest.raises(InvalidInput, match=r"unseen should hold .* but got 4.0 at row 19"):
         assess(model, unseen, stream=Stream(0), n_pairs=2)
@@ -337,7 +349,7 @@ def test_the_gain_of_training_rows_is_that_of_encoded_ones():
         + model.codec.log_abs_det_jacobian(rows)
         for rows in (wild, even)
     )
-    gain = training_gain(model, wild, even, Stream(4))
+    gain = measure_training_gain(model, wild, even, Stream(4))
     assert gain.value == pytest.approx(float((on_unseen - on_training).mean()), rel=1e-5)
 
 
@@ -379,8 +391,8 @@ def test_the_rows_of_the_pictures_are_those_of_the_figures():
     fidelity = assess(fitted(), UNSEEN, baselines=False, **SOME)
     codec = fitted().codec.refitted(as_table(UNSEEN))
     pairs = disjoint_pairs(codec.encode(fidelity.rows.real), 2, stream=Stream(0).child("real"))
-    found = column_figures(pairs, codec.encode(fidelity.rows.generated), View(codec), ["x₁", "x₂"])
-    assert found == fidelity.columns
+    found = compare_columns(pairs, codec.encode(fidelity.rows.generated), Representation(codec), ["x₁", "x₂"])
+    assert found == fidelity.columns.figures
     assert set(map(bytes, fidelity.rows.real)) <= set(map(bytes, UNSEEN))
 
 
@@ -420,7 +432,7 @@ def test_a_model_that_repeats_its_training_rows_is_found_out():
     fidelity = assess(
         fitted(), UNSEEN, training=copies, density=MOONS, stream=Stream(9), n_pairs=2, n_rows=200, baselines=False
     )
-    assert fidelity.nearest_row_share.value > 0.75
+    assert fidelity.memorisation.nearest_row_share.value > 0.75
     assert any("repeats training rows" in warning for warning in fidelity.warnings)
 
 
@@ -440,7 +452,7 @@ def test_tables_with_whole_and_constant_columns_are_judged():
     model = Diffusion(n_steps=20, max_steps=40, denoiser=SMALL, random_state=0, verbose=False).fit(frame[:150]).model_
     values = frame.to_numpy()
     fidelity = assess(model, values[150:], training=values[:150], stream=Stream(0), n_pairs=2)
-    assert [figure.name for figure in fidelity.columns] == ["size", "count"]
+    assert [figure.name for figure in fidelity.columns.figures] == ["size", "count"]
     assert all(np.isfinite(scores.negative_log_density.value) for scores in fidelity.models)
 
 

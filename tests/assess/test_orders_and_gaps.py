@@ -9,15 +9,16 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from backwalk import Diffusion, Levels
-from backwalk.assess import assess, conditionals, scored
-from backwalk.assess.baselines.tables import Features
-from backwalk.assess.conditionals import level_scores, predicted_levels
-from backwalk.assess.posterior_scores import posterior_scores
+from backwalk.assess import assess
+from backwalk.assess.baselines import FeatureMap
+from backwalk.assess.representation import Representation, kinds_of
 from backwalk.assess.statistics import level_index
-from backwalk.assess.views import View, kinds_of
+from backwalk.assess.topics import conditionals, likelihood
+from backwalk.assess.topics.conditionals import predict_levels, score_levels
+from backwalk.assess.topics.posteriors import score_posteriors
 from backwalk.denoiser import Residual
 from backwalk.inference import ParameterConditional
-from backwalk.inference import conditionals as posteriors
+from backwalk.inference import conditionals as inference_conditionals
 from backwalk.model import log_density
 from backwalk.streams import Stream
 from backwalk.table import as_table
@@ -39,7 +40,7 @@ def frame(n, seed, gaps=()):
 @pytest.fixture(autouse=True, scope="module")
 def coarse():
     with pytest.MonkeyPatch.context() as patch:
-        for module in (scored, conditionals, posteriors):
+        for module in (likelihood, conditionals, inference_conditionals):
             patch.setattr(module, "log_density", partial(log_density, n_intervals=4))
         patch.setattr(conditionals, "_N_GIVEN", 40)
         yield
@@ -71,10 +72,10 @@ def test_levels_in_the_order_of_the_user_are_assessed():
     model = ordered()
     assert kinds_of(model.codec)[1].levels == ORDER
     found = assess(model, frame(60, 1), training=frame(200, 0), stream=Stream(0), n_pairs=2, n_rows=40)
-    assert [scores.column for scores in found.table.levels] == [1]
+    assert [scores.column for scores in found.conditionals.levels] == [1]
     rows = values(model, 60, 1)
-    features = Features(model.codec)
-    assert_array_equal(features.values(features.rows(rows))[:, 1], rows[:, 1])
+    features = FeatureMap(model.codec)
+    assert_array_equal(features.decode(features.encode(rows))[:, 1], rows[:, 1])
 
 
 def test_generated_gaps_of_levels_are_compared_and_not_laid_over():
@@ -83,24 +84,24 @@ def test_generated_gaps_of_levels_are_compared_and_not_laid_over():
     rating = kinds_of(model.codec)[1]
     assert rating.generates_gaps
     assert not np.isnan(rating.levels).any()
-    assert View.of_table(model.codec, rows).gaps is None
-    features = Features(model.codec)
-    assert_array_equal(features.values(features.rows(rows))[:, 1], rows[:, 1])
+    assert Representation.of_table(model.codec, rows).gaps is None
+    features = FeatureMap(model.codec)
+    assert_array_equal(features.decode(features.encode(rows))[:, 1], rows[:, 1])
 
 
 def test_predictions_of_levels_leave_out_the_missing_one():
     model, rows = with_generated_gaps(), values(with_generated_gaps(), 50, 1, ("rating", "size"))
     block = next(i for i, block in enumerate(model.codec.blocks) if block.column == 1)
-    p = predicted_levels(model, rows, block)
+    p = predict_levels(model, rows, block)
     assert p.shape == (50, 4)
     assert_allclose(p.sum(axis=1), 1.0)
-    (own,) = level_scores(model, rows, rows, None, Stream(0))
+    (own,) = score_levels(model, rows, rows, None, Stream(0))
     assert own.n_levels == 4
 
 
 def test_ranks_are_those_of_parameters_that_always_have_a_value():
     model, rows = with_generated_gaps(), values(with_generated_gaps(), 30, 2, ("rating", "size"))
-    found = posterior_scores(model, rows, [1], stream=Stream(0), n_draws=3)
+    found = score_posteriors(model, rows, [1], stream=Stream(0), n_draws=3)
     assert found.parameters == (2,)
     assert len(found.ranks) == 1
     assert found.n_pairs == 30
@@ -113,14 +114,14 @@ def test_missing_data_are_integrated_out_of_densities_as_of_draws():
     gap = np.isnan(rows[:, 1])
     assert 0 < gap.sum() < 30
     for at, given in ((gap, [2]), (~gap, [1, 2])):
-        own = posteriors.log_density(model, rows[at], given=given, columns=[0]).log_prob.numpy()
+        own = inference_conditionals.log_density(model, rows[at], given=given, columns=[0]).log_prob.numpy()
         assert_allclose(found[at], own, rtol=1e-5)
 
 
 def test_rows_with_a_gap_in_a_fixed_set_of_given_columns_are_left_out():
     fitted = Diffusion(conditions=[["size", "rating"]], **SMALL).fit(frame(200, 0, ("size",)))
     rows = values(fitted.model_, 30, 2, ("size",))
-    found = posterior_scores(fitted.model_, rows, [0, 1], stream=Stream(0), n_draws=3)
+    found = score_posteriors(fitted.model_, rows, [0, 1], stream=Stream(0), n_draws=3)
     assert found.n_pairs == (~np.isnan(rows[:, 0])).sum() < 30
 
 
@@ -135,9 +136,9 @@ def test_rows_go_to_the_device_of_the_denoiser(monkeypatch):
 
     monkeypatch.setattr(conditionals, "level_log_probs", levels)
     monkeypatch.setattr(
-        scored, "of_numbers", lambda _denoiser, _codec, z: seen.append(z.device.type) or (None, torch.ones(3, 2))
+        likelihood, "of_numbers", lambda _denoiser, _codec, z: seen.append(z.device.type) or (None, torch.ones(3, 2))
     )
     rows = values(model, 20, 1, ("rating",))
-    predicted_levels(model, rows, 0)
-    scored.textbook_mismatch(model, rows)
+    predict_levels(model, rows, 0)
+    likelihood.measure_textbook_mismatch(model, rows)
     assert seen == ["meta", "meta", "meta"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from backwalk.assess import assess
-from backwalk.assess.posterior_scores import _of_nearest_before, given_columns, posterior_scores
+from backwalk.assess.topics.posteriors import choose_given, find_references, score_posteriors
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.inference import conditionals
@@ -45,7 +45,7 @@ def model(kind="exact"):
 
 @cache
 def scores(kind="exact", n_pairs=100):
-    return posterior_scores(model(kind), ROWS, [2], stream=Stream(0), n_pairs=n_pairs, n_draws=19)
+    return score_posteriors(model(kind), ROWS, [2], stream=Stream(0), n_pairs=n_pairs, n_draws=19)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -80,21 +80,21 @@ def test_tarp_sees_a_posterior_that_equals_the_prior():
 def test_references_are_the_parameters_of_the_row_before_with_the_nearest_data():
     data, parameters = np.array([[0.0], [5.0], [4.5], [0.1]]), np.arange(8.0).reshape(4, 2) + 1.0
     nearest = [[0, 0], [1, 2], [3, 4], [1, 2]]
-    np.testing.assert_array_equal(_of_nearest_before(parameters, data, may_repeat=False), nearest)
+    np.testing.assert_array_equal(find_references(parameters, data, may_repeat=False), nearest)
     in_other_units = np.hstack([data, [[0.0], [0.0], [1e-9], [0.0]]])  # as far in deviations as the first column is
-    np.testing.assert_array_equal(_of_nearest_before(parameters, in_other_units, may_repeat=False)[3], [1, 2])
+    np.testing.assert_array_equal(find_references(parameters, in_other_units, may_repeat=False)[3], [1, 2])
     np.testing.assert_array_equal(
-        _of_nearest_before(parameters, 0.0 * data, may_repeat=False)[1:], np.tile([1, 2], (3, 1))
+        find_references(parameters, 0.0 * data, may_repeat=False)[1:], np.tile([1, 2], (3, 1))
     )
     twice, at = np.repeat(parameters, 2, axis=0), np.repeat(data, 2, axis=0)
-    assert (_of_nearest_before(twice, at, may_repeat=False) != twice).any(axis=1).all()
-    np.testing.assert_array_equal(_of_nearest_before(twice, at, may_repeat=True)[1::2], parameters)
+    assert (find_references(twice, at, may_repeat=False) != twice).any(axis=1).all()
+    np.testing.assert_array_equal(find_references(twice, at, may_repeat=True)[1::2], parameters)
 
 
 def test_several_simulations_of_one_parameter_are_no_false_alarm():
     """Every row three times: without a rule for them the truth would be nearer to its references than any draw."""
     rows = np.repeat(ROWS[:60], 3, axis=0)
-    found = posterior_scores(model(), rows, [2], stream=Stream(0), n_pairs=180, n_draws=19)
+    found = score_posteriors(model(), rows, [2], stream=Stream(0), n_pairs=180, n_draws=19)
     assert found.tarp.p_value > 1e-8
 
 
@@ -104,21 +104,21 @@ def test_constant_columns_may_be_given():
     schedule = NoiseSchedule.log_snr_uniform(50, log_snr_max=12.0, log_snr_min=-14.0)
     rows = np.hstack([ROWS[:40, :2], np.full((40, 1), 2.0)])
     constant = oracle_model(denoiser, rows, schedule, codec=codec)
-    found = posterior_scores(constant, rows, [2], stream=Stream(0), n_pairs=40, n_draws=19)
+    found = score_posteriors(constant, rows, [2], stream=Stream(0), n_pairs=40, n_draws=19)
     assert found.tarp.p_value > 1e-8
 
 
 def test_the_declared_columns_are_those_given_or_the_only_set_of_the_fit():
     free = model()
-    assert given_columns(free, None) is None
-    assert given_columns(free, [2]) == (2,)
+    assert choose_given(free, None) is None
+    assert choose_given(free, [2]) == (2,)
     one = replace(free, conditions=((1, 2),))
-    assert given_columns(one, None) == (1, 2)
-    assert given_columns(replace(free, conditions=((1,), (2,))), None) is None
+    assert choose_given(one, None) == (1, 2)
+    assert choose_given(replace(free, conditions=((1,), (2,))), None) is None
     with pytest.raises(InvalidInput, match="given"):
-        given_columns(free, [0, 1, 2])
+        choose_given(free, [0, 1, 2])
     with pytest.raises(InvalidInput, match="conditions"):
-        given_columns(one, [2])
+        choose_given(one, [2])
 
 
 @pytest.mark.usefixtures("cheap_scores", "undrawn")

@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from backwalk.assess import assess, assessment, conditionals, scored, table_baseline
-from backwalk.assess import margins as m
-from backwalk.assess.baselines.tables import Features
-from backwalk.assess.conditionals import predicted_levels
+from backwalk.assess import assess
+from backwalk.assess.representation import Representation, kinds_of
 from backwalk.assess.statistics import RealPairs, column_distance
-from backwalk.assess.table_scores import association_scores, beyond_range, table_scores
-from backwalk.assess.topics import closeness
-from backwalk.assess.views import View, kinds_of
-from backwalk.errors import InvalidInput
+from backwalk.assess.topics import closeness, conditionals, likelihood, memorisation
+from backwalk.assess.topics.columns import compare_associations, find_beyond_range, score_columns
+from backwalk.assess.topics.conditionals import predict_levels
+from backwalk.assess.topics.memorisation import score_training_gain
+from backwalk.assess.topics.rows import RowSets
 from backwalk.model import log_density
 from backwalk.streams import Stream
 from backwalk.table import Codec, IntegerColumn, NumberColumn
 
-from .tables import LABELS, frame, log_prob, model, parameters, table
+from .tables import frame, log_prob, model, parameters, table
 
 TRAINING, UNSEEN = table(400, 1), table(160, 2)
 
@@ -31,9 +30,9 @@ def cheap():
     """Few draws, coarse log-densities, and a distance for the classifiers, which tests of the evaluation try."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(closeness, "c2st", lambda x, y, **_: 0.5 + abs(float(np.nanmean(x) - np.nanmean(y))))
-        patch.setattr(scored, "_other_chains", lambda *_: iter(()))
-        patch.setattr(scored, "textbook_chain", lambda *_: None)
-        for module in (scored, conditionals):  # whose error here is that of 16 intervals, too
+        patch.setattr(likelihood, "bound_other_chains", lambda *_: iter(()))
+        patch.setattr(likelihood, "bound_textbook_chain", lambda *_: None)
+        for module in (likelihood, conditionals):  # whose error here is that of 16 intervals, too
             patch.setattr(module, "log_density", partial(log_density, n_intervals=4))
         patch.setattr(conditionals, "_N_GIVEN", 60)
         patch.setattr(conditionals, "_N_DRAWN", 60)
@@ -54,8 +53,8 @@ def with_gaps(rows, seed):
 
 def test_statistics_are_those_of_the_kinds():
     names = [figure.name for figure in assessed().model.figures]
-    assert names[4:6] == [m.WORST_OF_KINDS, m.ASSOCIATIONS]
-    assert [figure.name for figure in assessed().columns] == ["region", "rain", "flag", "grade"]
+    assert names[4:6] == [closeness.WORST_OF_KINDS, closeness.ASSOCIATIONS]
+    assert [figure.name for figure in assessed().columns.figures] == ["region", "rain", "flag", "grade"]
     assert [scores.name.partition(" (")[0] for scores in assessed().baselines] == [
         "Independent columns",
         "Product mixture",
@@ -83,13 +82,13 @@ def test_conditionals_are_bayes_rule():
     p, means = parameters(0.0)
     row = np.array([[0.0, 11.0, 1.0, 1.5]])
     joint = p[:, 1, 1, 1] * np.exp(-0.5 * ((0.5 - means[:, 1, 1, 1]) / 0.6) ** 2)
-    assert_allclose(predicted_levels(model(), row, 0)[0], joint / joint.sum(), atol=1e-5)
+    assert_allclose(predict_levels(model(), row, 0)[0], joint / joint.sum(), atol=1e-5)
     dry = p[:, 0, 1, :].sum(axis=1)
-    assert_allclose(predicted_levels(model(), np.array([[0.0, 0.0, 1.0, np.nan]]), 0)[0], dry / dry.sum(), atol=1e-5)
+    assert_allclose(predict_levels(model(), np.array([[0.0, 0.0, 1.0, np.nan]]), 0)[0], dry / dry.sum(), atol=1e-5)
 
 
 def test_an_exact_model_is_calibrated_and_agrees_with_itself():
-    scores_of_table = assessed().table
+    scores_of_table = assessed().conditionals
     assert [scores.column for scores in scores_of_table.levels] == [0, 2, 3]
     for scores in scores_of_table.levels:
         assert scores.reliability.excess < 6.0
@@ -101,12 +100,13 @@ def test_an_exact_model_is_calibrated_and_agrees_with_itself():
     assert abs(number.coverage_90.value - 0.9) < 5.8 * (0.9 * 0.1 / 60) ** 0.5
     assert scores_of_table.self_test.halves.value < 0.02
     assert scores_of_table.self_test.orders.value < 1e-5
-    assert scores_of_table.target == 2
-    assert abs(scores_of_table.utility.excess.value) < 5.8 * scores_of_table.utility.excess.standard_error + 0.05
+    prediction = assessed().prediction
+    assert prediction.target == 2
+    assert abs(prediction.utility.excess.value) < 5.8 * prediction.utility.excess.standard_error + 0.05
 
 
 def test_panels_hold_rows_given_a_level():
-    panels = assessed().table.panels
+    panels = assessed().conditionals.panels
     assert {panel.given for panel in panels} == {panels[0].given}
     for panel in panels:
         assert len(panel.drawn) == 60
@@ -116,10 +116,11 @@ def test_panels_hold_rows_given_a_level():
 
 def test_the_record_is_plain_json_without_rows():
     record = json.loads(json.dumps(assessed().to_dict(), allow_nan=False))
-    assert "panels" not in record["table"]
-    assert record["table"]["levels"][0]["n_levels"] == 3
-    assert record["training_gain_by_level"] is None
-    assert abs(assessed().training_gain.value) < 6 * assessed().training_gain.standard_error
+    assert "panels" not in record["conditionals"]
+    assert record["conditionals"]["levels"][0]["n_levels"] == 3
+    assert record["memorisation"]["gain_by_level"] is None
+    gain = assessed().memorisation.training_gain
+    assert abs(gain.value) < 6 * gain.standard_error
 
 
 def test_gaps_are_those_of_training_rows_in_all_models():
@@ -127,7 +128,7 @@ def test_gaps_are_those_of_training_rows_in_all_models():
     fidelity = assess(
         model(), frame(unseen), training=frame(training), stream=Stream(0), n_pairs=2, n_rows=80, baselines=False
     )
-    assert fidelity.table.gaps
+    assert fidelity.columns.gaps
     generated = fidelity.rows.generated
     patterns = {bytes(row) for row in np.isnan(training)}
     assert {bytes(row) for row in np.isnan(generated)} <= patterns
@@ -136,86 +137,69 @@ def test_gaps_are_those_of_training_rows_in_all_models():
 
 
 def test_a_view_has_values_and_coordinates():
-    view = View.of_table(model().codec, TRAINING)
-    seen = view.rows(with_gaps(UNSEEN, 5))
-    values, z = seen[:, view.values], seen[:, view.coordinates]
-    assert values.shape[1] + z.shape[1] == seen.shape[1]
+    representation = Representation.of_table(model().codec, TRAINING)
+    represented = representation.encode(with_gaps(UNSEEN, 5))
+    values, z = represented[:, representation.values], represented[:, representation.coordinates]
+    assert values.shape[1] + z.shape[1] == represented.shape[1]
     assert not np.isnan(z).any()
-    one, other = view.rows(np.array([[0.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]]))[:, view.coordinates]
+    two_regions = np.array([[0.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]])
+    one, other = representation.encode(two_regions)[:, representation.coordinates]
     assert np.linalg.norm(one - other) == pytest.approx(1.0)  # of two levels
     grade = next(block for block in model().codec.blocks if block.column == 3).coordinates
-    assert view.rows(TRAINING)[:, view.coordinates][:, grade].std() == pytest.approx(1.0)
-    assert view.with_gaps(UNSEEN, Stream(0)) is UNSEEN
+    assert representation.encode(TRAINING)[:, representation.coordinates][:, grade].std() == pytest.approx(1.0)
+    assert representation.with_gaps(UNSEEN, Stream(0)) is UNSEEN
     kinds = kinds_of(model().codec)
     assert kinds[0].is_category
     assert kinds[1].atoms == (0.0,)
     assert kinds[3].is_ordered
 
 
-def test_integers_of_tables_are_left_to_the_bound():
+def test_integers_of_tables_are_left_to_the_bound(monkeypatch):
     """Found by a fit: dequantised rows were refused as values that the model cannot make."""
     codec = Codec((*model().codec.columns[:3], IntegerColumn(NumberColumn(1.0, 0.5), 1.0, 2.0, "uniform")))
-    own, rows = replace(model(), codec=codec), np.round(TRAINING)
-    trained, view = np.ones(len(rows), dtype=bool), View.of_table(codec, rows)
-    for kept in assessment._equally_many(own, view, rows, trained, rows, Stream(0)):
+    table_of_integers, rows, scored = replace(model(), codec=codec), np.round(TRAINING), []
+    monkeypatch.setattr(memorisation, "measure_training_gain", lambda _model, *given: scored.extend(given[:2]))
+    representation, is_trained = Representation.of_table(codec, rows), np.ones(len(rows), dtype=bool)
+    sets = RowSets(rows, rows, rows, is_trained, representation, None, None)
+    score_training_gain(table_of_integers, sets, Stream(0))
+    assert len(scored) == 2
+    for kept in scored:
         assert_array_equal(kept, np.round(kept))
 
 
-def test_features_are_restored():
-    features = Features(model().codec)
-    rows = features.rows(UNSEEN)
-    assert_array_equal(np.isnan(rows[:, 2]), UNSEEN[:, 1] == 0.0)  # the number where it does not apply
-    assert_allclose(features.values(rows), UNSEEN, rtol=1e-12)
-
-
-@pytest.mark.parametrize("kind", ["independent", "mixture", "trees"])
-def test_a_baseline_alone_gives_tables_of_the_fitted_kind(kind):
-    drawn = table_baseline(kind, frame(TRAINING), model()).sample(50, random_state=0)
-    assert list(drawn.columns) == ["region", "rain", "flag", "grade"]
-    assert set(drawn["region"]) <= set(LABELS)
-    assert (drawn["rain"] == 0.0).any()
-    with pytest.raises(InvalidInput, match="independent, mixture, trees"):
-        table_baseline("forest", frame(TRAINING), model())
+def row_sets(generated, training, is_trained=None):
+    representation = Representation.of_table(model().codec, TRAINING)
+    pair = (representation.encode(UNSEEN[:40]), representation.encode(UNSEEN[40:80]))
+    pairs = RealPairs((pair, pair), 0.0)
+    represented = representation.encode(generated)
+    return RowSets(UNSEEN, generated, training, is_trained, representation, pairs, represented)
 
 
 def test_numbers_beyond_the_training_range_are_counted():
-    view, wide = View.of_table(model().codec, TRAINING), UNSEEN.copy()
+    wide = UNSEEN.copy()
     wide[:16, 1] = 99.0
-    (found,) = beyond_range(wide, TRAINING, UNSEEN, view)
-    assert (found.column, found.generated_above) == (1, 0.1)
-    assert found.generated_below == 0.0
+    (beyond,) = find_beyond_range(row_sets(wide, TRAINING))
+    assert (beyond.column, beyond.generated_above) == (1, 0.1)
+    assert beyond.generated_below == 0.0
 
 
 def test_held_out_rows_are_within_the_range_of_the_fit():
     """Found by review: .37 % of bills lay beyond, as the least one was held out; bounds are those of all rows."""
-    view, generated = View.of_table(model().codec, TRAINING), TRAINING.copy()
-    trained = TRAINING[:, 1] < TRAINING[:, 1].max()
-    pairs = RealPairs(tuple((view.rows(UNSEEN[:40]), view.rows(UNSEEN[40:80])) for _ in range(2)), 0.0)
-    for rows, found in ((TRAINING, []), (TRAINING[trained], [1])):
-        scores = table_scores(
-            replace(model(), conditions=None),
-            view,
-            pairs,
-            view.rows(generated[:80]),
-            generated,
-            UNSEEN,
-            rows,
-            np.ones(len(rows), dtype=bool) if len(rows) < len(trained) else trained,
-            None,
-            stream=Stream(0),
-        )
-        assert [beyond.column for beyond in scores.beyond] == found
+    is_trained = TRAINING[:, 1] < TRAINING[:, 1].max()
+    for rows, columns in ((TRAINING, []), (TRAINING[is_trained], [1])):
+        sets = row_sets(TRAINING.copy(), rows, is_trained if len(rows) == len(TRAINING) else np.ones(len(rows), bool))
+        assert [beyond.column for beyond in score_columns(sets, model().schema).beyond] == columns
 
 
 def test_association_differences_that_matter_are_marked():
-    view = View.of_table(model().codec, TRAINING)
-    rows = view.rows(table(4000, 7))
+    representation = Representation.of_table(model().codec, TRAINING)
+    rows = representation.encode(table(4000, 7))
     pairs = RealPairs(tuple((rows[k : k + 500], rows[k + 500 : k + 1000]) for k in range(0, 4000, 1000)), 0.0)
-    own = association_scores(pairs, view.rows(table(2000, 8)), view)
+    own = compare_associations(pairs, representation.encode(table(2000, 8)), representation)
     shuffled = table(2000, 8).copy()
     shuffled[:, 2] = shuffled[Stream(0).permutation(2000), 2]
-    other = association_scores(pairs, view.rows(shuffled), view)
+    other = compare_associations(pairs, representation.encode(shuffled), representation)
     assert not own.matters.any()
     assert other.matters[0, 2]
     assert other.difference[0, 2] == pytest.approx(-other.real[0, 2], abs=0.1)
-    assert column_distance(rows[:, 0], view.rows(shuffled)[:, 0], view.kinds[0]) < 0.06
+    assert column_distance(rows[:, 0], representation.encode(shuffled)[:, 0], representation.kinds[0]) < 0.06

@@ -25,7 +25,7 @@ def small_and_fast():
         patch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
         patch.setattr("backwalk.tasks.data._USUALLY_DRAWN", 200)
         patch.setattr("backwalk.tasks.demo._ROWS", 300)
-        patch.setattr("backwalk.assess.rows.MOST_IN_A_SET", 50)
+        patch.setattr("backwalk.assess.topics.rows.MOST_IN_A_SET", 50)
         yield
 
 

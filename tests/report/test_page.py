@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backwalk.assess import assess, scored
-from backwalk.assess.scored import textbook_chain
+from backwalk.assess import assess
 from backwalk.assess.statistics import Figure
+from backwalk.assess.topics import likelihood
+from backwalk.assess.topics.likelihood import bound_textbook_chain
 from backwalk.assess.words import significant
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
@@ -30,7 +31,7 @@ from backwalk.table import Schema
 NAMES = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script> & co\u202e\x1b[31m"]
 SMALL = Residual(width=8, n_blocks=1, n_members=1)
 MOONS = two_moons(noise=0.2)
-OTHER_CHAINS = scored._other_chains
+OTHER_CHAINS = likelihood.bound_other_chains
 ROWS, UNSEEN = MOONS.sample(300, random_state=0), MOONS.sample(100, random_state=1)
 
 
@@ -43,8 +44,8 @@ def model():
 @cache
 def fidelity():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scored, "_other_chains", OTHER_CHAINS)
-        patch.setattr(scored, "textbook_chain", textbook_chain)
+        patch.setattr(likelihood, "bound_other_chains", OTHER_CHAINS)
+        patch.setattr(likelihood, "bound_textbook_chain", bound_textbook_chain)
         return assess(model(), UNSEEN, training=ROWS, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)
 
 
@@ -159,7 +160,7 @@ def test_bounds_stand_beside_the_entropy_and_the_textbook_s_setting_is_told():
     ]
     places = [table.index(name) for name in names]
     assert places == sorted(places)
-    assert f"would lose at least {fidelity().textbook_mismatch:.3f} nats of the bound" in text
+    assert f"would lose at least {fidelity().likelihood.textbook_mismatch:.3f} nats of the bound" in text
     labels = [a.get("aria-label", "") for tag, a in Elements(page()).tags if tag == "svg"]
     assert sum("beside the entropy" in label or "to the truth" in label for label in labels) == 2
 
@@ -321,7 +322,7 @@ def test_no_sentence_points_at_a_line_that_is_not_there():
     """Found by review: of a network that does not reach so far, the textbook's bound was said to stand in a table."""
     words = "table of bounds"
     assert words in prior_text(context())
-    assert words not in prior_text(context(textbook_chain=None))
+    assert words not in prior_text(context(likelihood=replace(fidelity().likelihood, textbook_chain=None)))
 
 
 def test_the_columns_numbers_are_those_of_both():

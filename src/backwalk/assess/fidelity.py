@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from backwalk.assess.posterior_scores import PosteriorScores
-from backwalk.assess.statistics import Estimate, Figure
-from backwalk.assess.table_fidelity import TableScores
-from backwalk.diffusion import BoundTerms
-from backwalk.estimates import Rows
+from backwalk.assess.statistics import Figure
+from backwalk.assess.topics.columns import ColumnScores
+from backwalk.assess.topics.conditionals import ConditionalScores
+from backwalk.assess.topics.likelihood import LikelihoodScores
+from backwalk.assess.topics.memorisation import MemorisationScores
+from backwalk.assess.topics.posteriors import PosteriorScores
+from backwalk.assess.topics.prediction import PredictionScores
+from backwalk.assess.topics.rows import RowChecks
+from backwalk.estimates import Estimate, Rows
 from backwalk.formatting import as_json
+from backwalk.model import DiffusionModel, time_limit_words
 
-VERSION = 4
+VERSION = 5
+_SOUND_SHARE = 0.5  # of the usual number of training steps
 
 
 @dataclass(frozen=True)
@@ -44,59 +51,6 @@ class ModelScores:
         return next(figure for figure in self.figures if figure.name == name)
 
 
-@dataclass(frozen=True)
-class ChainBound:
-    """The bound of one chain, of `n_steps` steps with the variances `reverse_variance`: nats per row.
-
-    `gap` is the row-paired mean of bound + true log p, where the truth is known.
-    """
-
-    reverse_variance: str
-    n_steps: int
-    bound: Estimate
-    gap: Estimate | None
-
-
-@dataclass(frozen=True)
-class LevelGain:
-    """Memorisation at one noise level: |eps - eps_theta|^2 on unseen rows minus that on training rows.
-
-    Both at step `t` of the chain and with the same noise; summed over coordinates, about 0 without memorisation.
-    `noise_level` is s = SNR_t^(-1/2), in encoded units.
-    """
-
-    t: int
-    noise_level: float
-    gain: Estimate
-
-
-@dataclass(frozen=True)
-class RowChecks:
-    """Checks of the scored rows, and of the rows given as training rows.
-
-    `n_unseen` rows were scored; `n_impossible` more hold values that the model cannot make, and were left out.
-    `is_of_fit` says that the scored rows are the table of the fit. `copied_share` is the share of scored rows that are
-    training rows, minus the share of training rows that equal other training rows. Of the `n_given` training rows
-    `n_training` were trained on, and the others were held out to choose the weights (both are None without training
-    rows). `is_other_training` says that the given training rows are not the table of the fit. `repeated` names columns
-    in which a third of the rows or more hold the same number, with that number and its share.
-    """
-
-    n_unseen: int
-    n_impossible: int = 0
-    is_of_fit: bool = False
-    copied_share: float = 0.0
-    n_training: int | None = None
-    n_given: int | None = None
-    is_other_training: bool = False
-    repeated: tuple[str, ...] = ()
-
-    @property
-    def share_of_fit(self) -> float:
-        """The share of the scored rows that are rows of the fit."""
-        return 1.0 if self.is_of_fit else self.copied_share
-
-
 @dataclass(frozen=True, eq=False)
 class ComparedRows:
     """The rows that the statistics compare, in the user's units: real rows (n, d) and generated rows (m, d)."""
@@ -107,51 +61,26 @@ class ComparedRows:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How faithful a model is: the verdict, the warnings, and the numbers behind them.
+    """How faithful a model is: the verdict, the warnings, and the numbers behind them, topic by topic.
 
     `code` is Python to copy for the recommended model. `real_rows` says where the real sets come from, and `rows` holds
     them. Statistics are of columns in standard deviations, those of `asinh_columns`, which have heavy tails, after an
-    asinh transform. `columns` holds the model's figure for each column, and `table` the further scores of a table with
-    levels or gaps (None for complete tables of numbers). `posterior` is the calibration of some columns given others,
-    if these were declared.
-
-    All of the following are in nats per row, at the same unseen rows. `bound` is that of the model's chain; if the true
-    density is known, `bound_gap` is its row-paired excess over the true -log p, and `entropy` the true entropy.
-    `other_chains` are the bounds of shorter chains with each reverse variance. `textbook_mismatch` is the prior
-    mismatch of the course notebook's schedule on the scored rows, a lower bound on its cost, and `textbook_chain` the
-    bound of that schedule with sigma^2 = beta and the model's own network (None if the network is not valid at its
-    noise levels). `ode_solver_error` is the mean error of the ODE's solver, and `ode_probe_error` the part of random
-    probes and places in the standard error of the mean log-density.
-
-    `nearest_row_share` is the share of generated rows whose nearest real row was trained on (1/2 without memorisation),
-    `training_gain` the bound on unseen rows minus that on training rows, for a chain of 50 steps, and
-    `training_gain_by_level` the same difference of L_simple at several noise levels. Without training rows all are
-    None.
+    asinh transform. `memorisation` is None without training rows, `conditionals` without a table of levels or gaps
+    whose model takes any conditions, `prediction` without a target, and `posterior` without declared data.
     """
 
     verdict: str
     code: str
-    warnings: tuple[str, ...]
     model: ModelScores
     baselines: tuple[ModelScores, ...]
-    columns: tuple[Figure, ...]
-    table: TableScores | None
-    posterior: PosteriorScores | None
-    bound: BoundTerms
-    bound_gap: Estimate | None
-    other_chains: tuple[ChainBound, ...]
-    textbook_chain: ChainBound | None
-    ode_solver_error: float
-    ode_probe_error: float
-    entropy: float | None
-    entropy_standard_error: float | None
-    prior_term: Estimate
-    prior_mismatch: float
-    textbook_mismatch: float
-    nearest_row_share: Estimate | None
-    training_gain: Estimate | None
-    training_gain_by_level: tuple[LevelGain, ...] | None
     checks: RowChecks
+    columns: ColumnScores
+    likelihood: LikelihoodScores
+    memorisation: MemorisationScores | None
+    conditionals: ConditionalScores | None
+    prediction: PredictionScores | None
+    posterior: PosteriorScores | None
+    warnings: tuple[str, ...]
     rows: ComparedRows
     real_rows: str
     asinh_columns: tuple[str, ...]
@@ -172,14 +101,32 @@ class Fidelity:
         return [self.verdict, "Before you use it:", *(f"- {warning}" for warning in self.warnings)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the rows as plain JSON values; a number that is not finite becomes None."""
-        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("rows", "bound")}
-        bound = {
-            name: getattr(self.bound, name)
-            for name in (*(field.name for field in fields(self.bound)), "n_rows", "total", "total_standard_error")
-            if name != "per_row"
-        }
-        if self.table is not None:
-            kept["table"] = self.table.to_dict()
-        record: dict[str, Any] = as_json({"version": VERSION, **kept, "bound": bound})
-        return record
+        """Return everything but rows as plain JSON values; a number that is not finite becomes None."""
+        record = {"version": VERSION}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "rows":
+                record[field.name] = value.to_dict() if hasattr(value, "to_dict") else value
+        return dict(as_json(record))
+
+
+def collect_warnings(
+    model: DiffusionModel,
+    checks: RowChecks,
+    likelihood: LikelihoodScores,
+    memorisation: MemorisationScores | None,
+    columns: ColumnScores,
+    conditionals: ConditionalScores | None,
+    posterior: PosteriorScores | None,
+) -> Iterator[str]:
+    """Yield the warnings of all topics: each says what is wrong, by how much, and what to do."""
+    schema = model.schema
+    yield from checks.warnings()
+    n_steps, usual_steps = model.history.n_steps, model.card.get("usual_steps", 0)
+    if model.card.get("stopped_by") == "time limit" and n_steps < _SOUND_SHARE * usual_steps:
+        yield f"Training was {time_limit_words(n_steps, usual_steps)}. Fit again with a larger max_time."
+    yield from likelihood.warnings(model.schedule)
+    yield from memorisation.warnings() if memorisation is not None else ()
+    yield from columns.warnings(schema)
+    yield from conditionals.warnings(schema) if conditionals is not None else ()
+    yield from posterior.warnings(schema) if posterior is not None else ()

@@ -2,8 +2,8 @@
 
 The model is compared with its best baseline, the one with the highest log-density of unseen rows. The statistics of
 generated rows decide which of the two to draw rows from, the densities which of the two to score rows with. In each
-group the first statistic whose difference matters (`margins.py`) decides, and the verdict names those that disagree. If
-no difference matters, the verdict recommends the baseline, as it is the simpler and faster model.
+group the first statistic whose difference matters (`sign_that_matters`) decides, and the verdict names those that
+disagree. If no difference matters, the verdict recommends the baseline, as it is the simpler and faster model.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from backwalk.assess import margins as m
 from backwalk.assess.fidelity import ModelScores
-from backwalk.assess.statistics import Estimate, Figure
+from backwalk.assess.statistics import Figure, sign_that_matters
+from backwalk.assess.topics.closeness import C2ST, COVERAGE, DESCRIPTIONS
+from backwalk.assess.topics.likelihood import LOG_DENSITY_MARGIN, TOTAL_VARIATION_MARGIN
 from backwalk.assess.words import estimate_text, figure_texts, seconds, with_error
+from backwalk.estimates import Estimate
 
-_ROWS = (
-    *(m.C2ST, m.C2ST_NEAREST, m.ENERGY, m.WASSERSTEIN),
-    *(m.WORST_COLUMN, m.WORST_OF_KINDS, m.CORRELATIONS, m.ASSOCIATIONS, m.COVERAGE),
-)
+LOG_DENSITY, TOTAL_VARIATION = "Log-density", "Total variation"
 
 
 @dataclass(frozen=True)
@@ -41,36 +40,37 @@ class Comparison:
         return " against ".join(pair)
 
 
-def compared_rows(model: ModelScores, baseline: ModelScores) -> Iterator[Comparison]:
+def compare_rows(model: ModelScores, baseline: ModelScores) -> Iterator[Comparison]:
     """Compare the rows of a model with those of a baseline, by every statistic, the leading one first.
 
     Both have the same nulls, which cancel. The standard error is too wide, as it treats the two values as independent
     although both are computed against the same real rows.
     """
-    for ours in sorted(model.figures, key=lambda figure: _ROWS.index(figure.name)):
+    order = list(DESCRIPTIONS)
+    for ours in sorted(model.figures, key=lambda figure: order.index(figure.name)):
         name, theirs = ours.name, baseline.figure(ours.name)
-        worse = ours.value - theirs.value if name != m.COVERAGE else theirs.value - ours.value
-        sign = m.sign_that_matters(name, worse, _error(ours, theirs), n_pairs=ours.n_pairs)
+        worse = ours.value - theirs.value if name != COVERAGE else theirs.value - ours.value
+        sign = sign_that_matters(worse, _error(ours, theirs), DESCRIPTIONS[name].margin, n_pairs=ours.n_pairs)
         yield Comparison(name, figure_texts(ours)[0], figure_texts(theirs)[0], sign)
 
 
-def compared_densities(model: ModelScores, baseline: ModelScores) -> Iterator[Comparison]:
+def compare_densities(model: ModelScores, baseline: ModelScores) -> Iterator[Comparison]:
     """Compare the log-densities of a model and a baseline, and their total variations where they are known."""
     advantage = baseline.advantage
     assert advantage is not None
     yield Comparison(
-        m.LOG_DENSITY,
+        LOG_DENSITY,
         estimate_text(model.negative_log_density),
         estimate_text(baseline.negative_log_density),
-        m.sign_that_matters(m.LOG_DENSITY, advantage.value, advantage.standard_error),
+        sign_that_matters(advantage.value, advantage.standard_error, LOG_DENSITY_MARGIN),
     )
     ours, theirs = model.total_variation, baseline.total_variation
     if ours is not None and theirs is not None:
-        sign = m.sign_that_matters(m.TOTAL_VARIATION, ours.value - theirs.value, _error(ours, theirs))
-        yield Comparison(m.TOTAL_VARIATION, estimate_text(ours), estimate_text(theirs), sign)
+        sign = sign_that_matters(ours.value - theirs.value, _error(ours, theirs), TOTAL_VARIATION_MARGIN)
+        yield Comparison(TOTAL_VARIATION, estimate_text(ours), estimate_text(theirs), sign)
 
 
-def verdict(
+def decide(
     model: ModelScores,
     baselines: tuple[ModelScores, ...],
     *,
@@ -91,7 +91,7 @@ def verdict(
         hint = "" if training_given else " Give the training rows (--training FILE, or training=X) to fit baselines."
         return f"{_against_real(model)} No baseline was fitted for comparison.{hint}", model
     best = max(baselines, key=lambda baseline: baseline.advantage.value if baseline.advantage else 0.0)
-    rows, densities = list(compared_rows(model, best)), list(compared_densities(model, best))
+    rows, densities = list(compare_rows(model, best)), list(compare_densities(model, best))
     by_rows, by_densities = _decided(rows), _decided(densities)
     names = {1: best.name, -1: "the diffusion model"}
     speed = _speed(model, best)
@@ -136,13 +136,13 @@ def _reasons(group: Sequence[Comparison], winner: int, best: ModelScores) -> str
     """Return why the winner is better by the statistics of a group: a clause that begins with "it" or "its"."""
     lead, *others = [comparison for comparison in group if comparison.favours == winner]
     loser = "the diffusion model" if winner > 0 else best.name
-    if lead.name == m.LOG_DENSITY:
+    if lead.name == LOG_DENSITY:
         assert best.advantage is not None
         amount = with_error(abs(best.advantage.value), best.advantage.standard_error)
         clause = f"it gives unseen rows {amount} nats per row more log-density than {loser}"
-    elif lead.name == m.C2ST:
+    elif lead.name == C2ST:
         clause = f"its rows are harder to tell from real rows than those of {loser}"
-    elif lead.name == m.TOTAL_VARIATION:
+    elif lead.name == TOTAL_VARIATION:
         clause = (
             f"its probabilities are closer to the true ones than those of {loser} ({_lowered(lead.name)} "
             f"{lead.values(winner)})"
@@ -159,7 +159,7 @@ def _lowered(name: str) -> str:
 
 
 def _against_real(scores: ModelScores) -> str:
-    found, null, _ = figure_texts(scores.figure(m.C2ST))
+    found, null, _ = figure_texts(scores.figure(C2ST))
     whose = "the diffusion model" if scores.advantage is None else scores.name
     return (
         f"A classifier recognises rows of {whose} among real rows in {found} of cases. For two sets of real rows it is "

@@ -22,13 +22,13 @@ _MOST_BARS = 12  # levels
 
 def column_picture(context: Context, k: int) -> Picture:
     """Return the picture of the k-th column that varies."""
-    rows, j, table = context.fidelity.rows, context.varying[k], context.fidelity.table
+    rows, j, kinds = context.fidelity.rows, context.varying[k], context.fidelity.columns.kinds
     name, axis = context.name(j), context.model.codec.columns[j].axis
     real, generated = rows.real[:, j], rows.generated[:, j]
     label = f"Histograms of {name}, real and generated"
-    if table is not None:
+    if kinds:
         real, generated = (values[~np.isnan(values)] for values in (real, generated))
-        kind = table.kinds[k]
+        kind = kinds[k]
         if kind.levels and (kind.is_category or len(kind.levels) <= _MOST_BARS):
             return picture(_levels(context, j, kind, real, generated), f"Levels of {name}", f"histogram {j}")
         if kind.atoms:
@@ -45,14 +45,14 @@ def column_texts(context: Context, k: int, values: Rows) -> list[str]:
 
     In a table with levels or gaps the share of missing cells follows, and a category has its most frequent level.
     """
-    table, j = context.fidelity.table, context.varying[k]
-    if table is None:
+    kinds, j = context.fidelity.columns.kinds, context.varying[k]
+    if not kinds:
         return [significant(float(number)) for number in (values.mean(), values.std(), values.min(), values.max())]
     missing, observed = float(np.isnan(values).mean()), values[~np.isnan(values)]
     gaps = f"{missing:.1%}" if missing else "0"
     if not len(observed):
         return ["–", "–", "–", "–", gaps]
-    kind = table.kinds[k]
+    kind = kinds[k]
     if kind.is_category:
         shares = level_shares(observed, kind.levels)
         most = int(shares.argmax())

@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from backwalk.assess.scored import TEXTBOOK
 from backwalk.assess.statistics import Estimate
+from backwalk.assess.topics.likelihood import TEXTBOOK
 from backwalk.assess.words import estimate_text, significant, with_error
 from backwalk.diffusion import evenly_spaced
 from backwalk.model import MISMATCH_THAT_MATTERS, DiffusionModel
@@ -109,12 +109,12 @@ def schedule_section(context: Context) -> Section:
 
 def prior_text(context: Context) -> str:
     """Return the prior term and the prior mismatch in words, and whether the mismatch matters."""
-    fidelity, schedule = context.fidelity, context.model.schedule
-    mismatch = fidelity.prior_mismatch
+    likelihood, schedule = context.fidelity.likelihood, context.model.schedule
+    mismatch = likelihood.prior_mismatch
     least = f"at least {mismatch:.3f} nats of it are" if mismatch >= 1e-3 else "a part of less than 0.001 nats is"
     words = (
         f"After the last step, ᾱ_N = {significant(float(schedule.alpha_bar[-1]))} of the signal is left, but sampling "
-        f"starts from pure noise. The prior term of the bound, {estimate_text(fidelity.prior_term)} nats per row, is "
+        f"starts from pure noise. The prior term of the bound, {estimate_text(likelihood.prior_term)} nats per row, is "
         f"the difference for a single row; {least} lost by all rows together (the prior mismatch). "
     )
     if mismatch >= MISMATCH_THAT_MATTERS:
@@ -127,26 +127,26 @@ def prior_text(context: Context) -> str:
         return words
     words += (
         " For comparison: the course notebook's schedule (100 steps, β from 0.001 to 0.02; the paper's has 1,000, from "
-        f"0.0001) would lose at least {fidelity.textbook_mismatch:.3f} nats of the bound on these rows, whatever the "
+        f"0.0001) would lose at least {likelihood.textbook_mismatch:.3f} nats of the bound on these rows, whatever the "
         "network."
     )
-    if fidelity.textbook_chain is None:
+    if likelihood.textbook_chain is None:
         return words
     return words + " The table of bounds below has its whole cost with the network of this model."
 
 
 def bound_section(context: Context) -> Section:
     """Show the bound term by term, and the densities and bounds of other models with the same network."""
-    fidelity = context.fidelity
-    terms, known = fidelity.bound, fidelity.entropy is not None
+    fidelity, likelihood = context.fidelity, context.fidelity.likelihood
+    terms, known = likelihood.bound, likelihood.entropy is not None
     words = (
         f"The −log p of an unseen row under the chain is at most {with_error(terms.total, terms.total_standard_error)} "
         f"nats on average ({terms.n_rows:,} rows). This bound adds what is lost at the start (prior), in the steps 2 "
         f"to {context.model.schedule.n_steps:,} (transitions) and in the last step to clean data (reconstruction; "
         "negative where data are concentrated)."
     )
-    if fidelity.bound_gap is not None:
-        words += f" It lies {estimate_text(fidelity.bound_gap)} nats above the −log p of the true density."
+    if likelihood.bound_gap is not None:
+        words += f" It lies {estimate_text(likelihood.bound_gap)} nats above the −log p of the true density."
     cases = list(_network_models(context))
     rows = [
         Row.of(name, estimate_text(nats), *([estimate_text(gap)] if known else []), explanation=explanation)
@@ -155,7 +155,7 @@ def bound_section(context: Context) -> Section:
     if known:
         rows.insert(0, Row.of("The truth", entropy_text(fidelity), "0", explanation="its entropy"))
     names = [name for name, *_ in cases]
-    entropy = (fidelity.entropy, fidelity.entropy_standard_error or 0.0) if fidelity.entropy is not None else None
+    entropy = (likelihood.entropy, likelihood.entropy_standard_error or 0.0) if likelihood.entropy is not None else None
     nats = figures.plot_nats(names, [(nats.value, nats.standard_error) for _, _, nats, _ in cases], truth=entropy)
     pictures = [picture(nats, "The ODE's -log p and the chains' bounds, with errors, beside the entropy", "nats")]
     gaps = [(gap.value, gap.standard_error) for *_, gap in cases if gap is not None]
@@ -167,7 +167,11 @@ def bound_section(context: Context) -> Section:
         Text(words),
         Pictures(
             [
-                picture(figures.plot_bound_parts(terms, entropy=fidelity.entropy), "The parts of the bound", "parts"),
+                picture(
+                    figures.plot_bound_parts(terms, entropy=likelihood.entropy),
+                    "The parts of the bound",
+                    "parts",
+                ),
                 picture(figures.plot_transitions(terms), "The transition terms against t", "transitions"),
             ]
         ),
@@ -215,18 +219,18 @@ def _schedule_texts(model: DiffusionModel) -> Iterator[list[str]]:
 
 def _network_models(context: Context) -> Iterator[tuple[str, str, Estimate, Estimate | None]]:
     """Yield the models of the network: a name, an explanation, −log p or its bound, and the gap to the truth."""
-    fidelity = context.fidelity
-    own, terms = fidelity.model, fidelity.bound
-    note = f"−log p itself; error of the solver {significant(fidelity.ode_solver_error, 2)} nats"
-    if fidelity.ode_probe_error:
-        note += f", part of random probes and places in the standard error {significant(fidelity.ode_probe_error, 2)}"
+    own, likelihood = context.fidelity.model, context.fidelity.likelihood
+    terms = likelihood.bound
+    note = f"−log p itself; error of the solver {significant(likelihood.ode_solver_error, 2)} nats"
+    if likelihood.ode_probe_error:
+        note += f", part of random probes and places in the standard error {significant(likelihood.ode_probe_error, 2)}"
     yield "Probability-flow ODE", note, own.negative_log_density, own.gap
     whole = Estimate(terms.total, terms.total_standard_error, terms.n_rows)
-    yield "The model's chain", f"{len(terms.transitions) - 1:,} steps", whole, fidelity.bound_gap
-    for chain in fidelity.other_chains:
+    yield "The model's chain", f"{len(terms.transitions) - 1:,} steps", whole, likelihood.bound_gap
+    for chain in likelihood.other_chains:
         name, note = _VARIANCES[chain.reverse_variance]
         yield name, f"{chain.n_steps:,} steps, the best ones for fitted σ²; {note}", chain.bound, chain.gap
-    if fidelity.textbook_chain is not None:
-        chain = fidelity.textbook_chain
+    if likelihood.textbook_chain is not None:
+        chain = likelihood.textbook_chain
         note = f"{chain.n_steps} steps, β from 0.001 to 0.02, σ² = β; the network of this model"
         yield "The course notebook's chain", note, chain.bound, chain.gap

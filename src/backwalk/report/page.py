@@ -101,7 +101,7 @@ def write_report(
     """
     drawn, numbers = None, model.codec.drawable
     if len(numbers) > 1:
-        difference = dict(zip(model.codec.varying, fidelity.columns, strict=True))
+        difference = dict(zip(model.codec.varying, fidelity.columns.figures, strict=True))
         i, j = figures.farthest_pair([difference[column].difference for column in numbers])
         drawn = numbers[i], numbers[j]
     frames = chain_frames(model, fidelity.rows.real, stream.child("frames"), columns=drawn)

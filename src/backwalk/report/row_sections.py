@@ -38,7 +38,7 @@ def row_section(context: Context) -> Section:
     clouds, histograms = list(_clouds(context)), list(_histograms(context))
     integers = any(column.axis.integers for column in context.model.codec.columns)
     shown, n = varying[:_MOST_COLUMNS], len(varying)
-    heads = _COLUMN_HEADS if fidelity.table is None else _KIND_HEADS
+    heads = _COLUMN_HEADS if not fidelity.columns.kinds else _KIND_HEADS
     blocks = [
         Text(rows_text(fidelity, context.model.schema.n_columns, n)),
         Text(
@@ -68,8 +68,7 @@ def row_section(context: Context) -> Section:
 
 
 def _gap_words(context: Context) -> str:
-    table = context.fidelity.table
-    if table is None or not table.gaps:
+    if not context.fidelity.columns.gaps:
         return ""
     return (
         " The model makes complete rows; for comparison they have the gaps of random training rows. Where gaps depend "
@@ -92,7 +91,7 @@ def rows_text(fidelity: Fidelity, n_columns: int, n_varying: int) -> str:
     if n_varying < n_columns:
         n = n_columns - n_varying
         words += f" {n} column{' is' if n == 1 else 's are'} constant, and generated exactly."
-    if fidelity.entropy is not None:
+    if fidelity.likelihood.entropy is not None:
         words += " The true density of the data is known."
     return words
 
@@ -118,7 +117,7 @@ def _clouds(context: Context) -> Iterator[Picture]:
     else:
         starts = [codec.slices[j].start for j in numbers]
         real, generated = (codec.encode(each)[:, starts] for each in complete)
-    distance = [context.fidelity.columns[of_figure[j]].difference for j in numbers]
+    distance = [context.fidelity.columns.figures[of_figure[j]].difference for j in numbers]
     for pair in figures.telling_pairs(real, generated, distance, n_pairs=2 if len(numbers) > 2 else 1):
         i, j = (numbers[k] for k in pair)
         asinh = codec.columns[i].axis.asinh, codec.columns[j].axis.asinh
@@ -133,12 +132,12 @@ def _clouds(context: Context) -> Iterator[Picture]:
 
 def _histograms(context: Context) -> Iterator[Picture]:
     """Yield the pictures of the columns that differ most, in the order of the table."""
-    difference = np.array([figure.difference for figure in context.fidelity.columns])
+    difference = np.array([figure.difference for figure in context.fidelity.columns.figures])
     for k in np.sort(np.argsort(-difference, kind="stable")[:_MOST_HISTOGRAMS]):
         yield column_picture(context, int(k))
 
 
 def _column_row(context: Context, k: int, j: int) -> Row:
-    rows, figure = context.fidelity.rows, context.fidelity.columns[k]
+    rows, figure = context.fidelity.rows, context.fidelity.columns.figures[k]
     texts = [text for x in (rows.real[:, j], rows.generated[:, j]) for text in column_texts(context, k, x)]
     return Row.of(context.name(j), *texts, with_error(figure.difference, figure.difference_standard_error))

@@ -6,27 +6,15 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from backwalk.assess import Fidelity, ModelScores
-from backwalk.assess import margins as m
-from backwalk.assess.statistics import Figure
-from backwalk.assess.verdict import compared_densities
+from backwalk.assess.statistics import Figure, sign_that_matters
+from backwalk.assess.topics.closeness import C2ST, DESCRIPTIONS
+from backwalk.assess.topics.likelihood import LOG_DENSITY_MARGIN
+from backwalk.assess.verdict import LOG_DENSITY, TOTAL_VARIATION, compare_densities
 from backwalk.assess.words import estimate_text, figure_texts, in_percent, percent, seconds, signed, with_error
 from backwalk.model import blur_words
 from backwalk.report import figures
 from backwalk.report.sections import Bullets, Cell, Context, Pictures, Row, Section, Table, Text, picture
 
-_EXPLANATIONS: Mapping[str, str] = MappingProxyType(
-    {
-        m.C2ST: "How often boosted trees tell generated rows from real rows. Guessing gives 50 %.",
-        m.C2ST_NEAREST: "The same by a vote of the 15 nearest rows, which sees local differences better.",
-        m.WASSERSTEIN: "How far rows have to be moved to match the real ones, on average over random directions.",
-        m.ENERGY: "How much farther apart rows of different sets are than rows of the same set. About 0 if alike.",
-        m.WORST_COLUMN: "The largest difference between the cumulative distributions of any one column.",
-        m.WORST_OF_KINDS: "The largest difference in any one column, of cumulative distributions or levels' shares.",
-        m.ASSOCIATIONS: "How far the association of two columns is off, on average over pairs of columns.",
-        m.CORRELATIONS: "How far the correlation of two columns is off, on average over pairs of columns.",
-        m.COVERAGE: "The share of real rows with a generated row within their five nearest real rows. More is better.",
-    }
-)
 _DENSITIES: Mapping[str, str] = MappingProxyType(
     {"exact": "exact density", "ode": "density of its probability-flow ODE"}
 )
@@ -34,16 +22,16 @@ _DENSITIES: Mapping[str, str] = MappingProxyType(
 
 def entropy_text(fidelity: Fidelity) -> str:
     """Return the entropy of the true density, with its error where it was estimated."""
-    if fidelity.entropy is None:
+    if fidelity.likelihood.entropy is None:
         return ""
-    error = fidelity.entropy_standard_error
-    return with_error(fidelity.entropy, error) if error else f"{fidelity.entropy:.4f}"
+    error = fidelity.likelihood.entropy_standard_error
+    return with_error(fidelity.likelihood.entropy, error) if error else f"{fidelity.likelihood.entropy:.4f}"
 
 
 def tiles(fidelity: Fidelity) -> Iterator[tuple[str, str, str]]:
     """Yield the numbers at the top of the page: a name, the value, and a note."""
-    bound = fidelity.bound
-    value, null, _ = figure_texts(fidelity.model.figure(m.C2ST))
+    bound = fidelity.likelihood.bound
+    value, null, _ = figure_texts(fidelity.model.figure(C2ST))
     yield "A classifier recognises generated rows in", value, f"of cases; for two sets of real rows: {null}"
     own, of_ode = fidelity.model, _DENSITIES[fidelity.model.density_of]
     yield "−log p of an unseen row", estimate_text(own.negative_log_density), f"nats, {of_ode}; smaller is better"
@@ -61,7 +49,7 @@ def statistics_section(context: Context) -> Section:
     fidelity = context.fidelity
     whose = "scored" if fidelity.checks.n_training is None else "training"
     unit = f"Distances are in standard deviations of the {whose} rows"
-    if fidelity.table is not None:
+    if fidelity.columns.kinds:
         unit += "; two levels of a category are 1 apart, and missing cells have their column's mean"
     if fidelity.asinh_columns:
         unit += f", after an asinh transform of columns with heavy tails ({', '.join(fidelity.asinh_columns)})"
@@ -84,13 +72,13 @@ def statistics_section(context: Context) -> Section:
 def density_section(context: Context) -> Section:
     """Show the log-densities of unseen rows, and the times to fit and to draw."""
     fidelity = context.fidelity
-    known = fidelity.entropy is not None
+    known = fidelity.likelihood.entropy is not None
     n = fidelity.model.negative_log_density.n
     integers = [context.name(j) for j, column in enumerate(context.model.codec.columns) if column.axis.integers]
     notes = [
         f"−log p is measured in nats: one nat less makes a row 2.7 times as likely. All models score the same {n:,} "
         "unseen rows, and differences are taken row by row. Differences in bold matter: they are larger than two "
-        f"standard errors and than {m.MARGINS[m.LOG_DENSITY]:g}."
+        f"standard errors and than {LOG_DENSITY_MARGIN:g}."
     ]
     if known:
         notes.append(
@@ -119,27 +107,27 @@ def density_section(context: Context) -> Section:
 
 def memorisation_section(context: Context) -> Section | None:
     """Show whether the model copies its training rows, if these were given."""
-    fidelity, lines = context.fidelity, []
-    share, gain, levels = fidelity.nearest_row_share, fidelity.training_gain, fidelity.training_gain_by_level
-    if share is not None:
-        lines.append(
-            f"{with_error(share.value, share.standard_error, percent=True)} of generated rows lie nearer to a training "
-            "row than to any of equally many unseen rows. Without copying, 50 % would; more than that means copies."
-        )
-    if gain is not None:
-        lines.append(
-            f"Unseen rows cost {estimate_text(gain)} nats per row more than training rows (the bound of a chain of 50 "
-            "steps, with the same noise). Without memorisation the difference is 0."
-        )
-    rare = None if fidelity.table is None else fidelity.table.rare_copies
+    scores = context.fidelity.memorisation
+    if scores is None:
+        return None
+    share, gain, levels, rare = (
+        scores.nearest_row_share,
+        scores.training_gain,
+        scores.gain_by_level,
+        scores.rare_copies,
+    )
+    lines = [
+        f"{with_error(share.value, share.standard_error, percent=True)} of generated rows lie nearer to a training "
+        "row than to any of equally many unseen rows. Without copying, 50 % would; more than that means copies.",
+        f"Unseen rows cost {estimate_text(gain)} nats per row more than training rows (the bound of a chain of 50 "
+        "steps, with the same noise). Without memorisation the difference is 0.",
+    ]
     if rare is not None and rare.n_rare:
         lines.append(
             f"{percent(rare.of_training)} of generated rows have a combination of levels that one training row alone "
             f"holds, {percent(rare.of_unseen)} one that one of equally many unseen rows alone holds: a difference of "
             f"{with_error(rare.excess.value, rare.excess.standard_error, percent=True)}. Without copying it is 0."
         )
-    if not lines:
-        return None
     blocks: list[Bullets | Pictures] = [Bullets(lines)]
     if levels is not None:
         figure = figures.plot_gain_by_level(
@@ -155,25 +143,24 @@ def _statistic_row(own: Figure, fidelity: Fidelity) -> Row:
     for scores in fidelity.models:
         figure = scores.figure(own.name)
         value, _, difference = figure_texts(figure)
-        matters = m.sign_that_matters(
-            figure.name, figure.difference, figure.difference_standard_error, n_pairs=figure.n_pairs
-        )
+        margin = DESCRIPTIONS[figure.name].margin
+        matters = sign_that_matters(figure.difference, figure.difference_standard_error, margin, n_pairs=figure.n_pairs)
         cells.append(Cell(value, signed(difference), bool(matters)))
-    margin = m.MARGINS[own.name]
+    margin = DESCRIPTIONS[own.name].margin
     cells.append(Cell(f"{100 * margin:g} %" if in_percent(own) else f"{margin:g}"))
-    return Row(own.name, cells, _EXPLANATIONS[own.name])
+    return Row(own.name, cells, DESCRIPTIONS[own.name].explanation)
 
 
 def _density_row(scores: ModelScores, fidelity: Fidelity) -> Row:
     matters = set()
     if scores is not fidelity.model:
-        matters = {case.name for case in compared_densities(fidelity.model, scores) if case.favours}
+        matters = {case.name for case in compare_densities(fidelity.model, scores) if case.favours}
     cells = [
         Cell(estimate_text(scores.negative_log_density)),
-        Cell(signed(estimate_text(scores.advantage)), matters=m.LOG_DENSITY in matters),
+        Cell(signed(estimate_text(scores.advantage)), matters=LOG_DENSITY in matters),
     ]
-    if fidelity.entropy is not None:
+    if fidelity.likelihood.entropy is not None:
         cells.append(Cell(estimate_text(scores.gap)))
-        cells.append(Cell(estimate_text(scores.total_variation), matters=m.TOTAL_VARIATION in matters))
+        cells.append(Cell(estimate_text(scores.total_variation), matters=TOTAL_VARIATION in matters))
     cells.append(Cell("–" if scores.fit_seconds is None else seconds(scores.fit_seconds)))
     return Row(scores.name, [*cells, Cell(seconds(scores.sample_seconds))], _DENSITIES[scores.density_of])

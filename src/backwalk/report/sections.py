@@ -31,7 +31,7 @@ class Context:
 
     @property
     def varying(self) -> tuple[int, ...]:
-        """The columns that vary: those of `fidelity.columns`."""
+        """The columns that vary: those of `fidelity.columns.figures`."""
         return self.model.codec.varying
 
     def name(self, column: int) -> str:

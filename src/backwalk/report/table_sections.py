@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from backwalk.assess import TableScores
 from backwalk.assess.statistics import Estimate
-from backwalk.assess.table_fidelity import LevelScores
+from backwalk.assess.topics.conditionals import ConditionalScores, LevelScores
 from backwalk.assess.words import estimate_text, percent, signed, with_error
 from backwalk.estimates import Rows
 from backwalk.report import figures
@@ -34,10 +33,9 @@ _LEAST_SHOWN = 0.0001  # nats per row
 
 def association_section(context: Context) -> Section | None:
     """Show the associations of pairs of columns, and what generated rows change."""
-    table = context.fidelity.table
-    if table is None or table.associations is None:
+    scores, varying = context.fidelity.columns.associations, context.varying
+    if scores is None:
         return None
-    scores, varying = table.associations, context.varying
     shown = _telling_columns(scores.difference)
     place = np.ix_(shown, shown)
     names = [context.name(varying[k]) for k in shown]
@@ -86,13 +84,13 @@ def association_section(context: Context) -> Section | None:
 
 def given_section(context: Context) -> Section | None:
     """Show columns given levels of another: real rows that hold the level beside rows drawn given it."""
-    table = context.fidelity.table
+    table = context.fidelity.conditionals
     if table is None or not table.panels:
         return None
     given, levels = table.panels[0].given, list(dict.fromkeys(panel.level for panel in table.panels))
     columns = list(dict.fromkeys(panel.column for panel in table.panels))
     by_place = {(panel.column, panel.level): panel for panel in table.panels}
-    kinds = dict(zip(context.varying, table.kinds, strict=True))
+    kinds = dict(zip(context.varying, context.fidelity.columns.kinds, strict=True))
     rows = [[by_place[column, level] for level in levels] for column in columns]
     name = context.name(given)
     words = (
@@ -118,7 +116,7 @@ def given_section(context: Context) -> Section | None:
 
 def probability_section(context: Context) -> Section | None:
     """Show whether the model's conditional probabilities and intervals hold on unseen rows."""
-    table = context.fidelity.table
+    table = context.fidelity.conditionals
     if table is None or not (table.levels or table.numbers):
         return None
     blocks: list[object] = [
@@ -133,12 +131,12 @@ def probability_section(context: Context) -> Section | None:
         blocks += _number_blocks(context, table)
     test = table.self_test
     lines = []
-    if test is not None and test.halves is not None:
+    if test.halves is not None:
         lines.append(
             f"|ln p(A, B) − ln p(B) − ln p(A | B)| for two halves A and B of the columns: {_small(test.halves)} "
             "nats per row. One distribution would have 0."
         )
-    if test is not None and test.orders is not None:
+    if test.orders is not None:
         lines.append(
             "|ln p with the levels in their order − ln p with them in reverse|: "
             f"{_small(test.orders)} nats per row. This is the error of ln p that no other number here shows."
@@ -150,10 +148,10 @@ def probability_section(context: Context) -> Section | None:
 
 def utility_section(context: Context) -> Section | None:
     """Show how well models trained on generated rows predict the target in unseen rows."""
-    table = context.fidelity.table
-    if table is None or table.utility is None or table.target is None:
+    prediction = context.fidelity.prediction
+    if prediction is None:
         return None
-    found, name = table.utility, context.name(table.target)
+    found, name = prediction.utility, context.name(prediction.target)
     what = "−ln P(level), nats" if found.is_level else "squared error / variance (1 − R²)"
     words = (
         f"Boosted trees predict {name} from the other columns. They are trained on {found.n_training:,} generated or "
@@ -170,10 +168,10 @@ def utility_section(context: Context) -> Section | None:
 
 def beyond_words(context: Context) -> str | None:
     """Return which share of generated numbers lies beyond the range of the fit's rows; None if none does."""
-    table = context.fidelity.table
-    if table is None or not table.beyond:
+    columns = context.fidelity.columns
+    if not columns.beyond:
         return None
-    found = sorted(table.beyond, key=lambda beyond: -beyond.generated)[:_MOST_PICTURES]
+    found = sorted(columns.beyond, key=lambda beyond: -beyond.generated)[:_MOST_PICTURES]
     parts = [
         f"{context.name(beyond.column)} {percent(beyond.generated)} (unseen rows: {percent(beyond.unseen)})"
         for beyond in found
@@ -181,7 +179,7 @@ def beyond_words(context: Context) -> str | None:
     return f"Generated numbers beyond the range of the rows of the fit: {', '.join(parts)}."
 
 
-def _level_blocks(context: Context, table: TableScores) -> Iterator[object]:
+def _level_blocks(context: Context, table: ConditionalScores) -> Iterator[object]:
     rows = [
         Row(
             context.name(scores.column),
@@ -234,7 +232,7 @@ def _reliability_picture(context: Context, scores: LevelScores) -> Picture:
     return picture(figure, f"Calibration of the levels of {name}", f"reliability {scores.column}")
 
 
-def _number_blocks(context: Context, table: TableScores) -> Iterator[object]:
+def _number_blocks(context: Context, table: ConditionalScores) -> Iterator[object]:
     yield Heading("Numbers")
     yield Table(
         ("Column", "Unseen numbers in the 50 % interval", "In the 90 % interval", "p-value of equally frequent ranks"),

@@ -3,12 +3,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import chi2
 
-from backwalk.assess.baselines.numbers import kernel_baseline, mixture_baseline
+from backwalk.assess.baselines.numbers import fit_gaussian_mixture, fit_kernel_density
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 
 TWO_HEAPS = Stream(0).normal(0, 600, 2).numpy() * 0.3 + np.repeat([[-1.0, 0.0], [1.0, 0.0]], 300, axis=0)
-BASELINES = (mixture_baseline, kernel_baseline)
+BASELINES = (fit_gaussian_mixture, fit_kernel_density)
 
 
 @pytest.mark.parametrize("fit", BASELINES)
@@ -35,25 +35,25 @@ def test_samples_follow_the_density_and_repeat(fit):
 
 
 def test_rows_are_in_random_order():
-    rows = mixture_baseline(TWO_HEAPS, stream=Stream(1)).sample(2000, Stream(2))
+    rows = fit_gaussian_mixture(TWO_HEAPS, stream=Stream(1)).sample(2000, Stream(2))
     halves = (rows[:1000, 0] > 0).mean(), (rows[1000:, 0] > 0).mean()
     # Two binomial shares of 1,000 draws: 6 standard deviations of their difference are 0.134 (2e-9).
     assert abs(halves[0] - halves[1]) < 0.134
 
 
 def test_bic_finds_the_number_of_heaps():
-    assert mixture_baseline(TWO_HEAPS, stream=Stream(1)).name == "GaussianMixture(2)"
-    assert mixture_baseline(TWO_HEAPS[:300], stream=Stream(1)).name == "GaussianMixture(1)"
+    assert fit_gaussian_mixture(TWO_HEAPS, stream=Stream(1)).name == "GaussianMixture(2)"
+    assert fit_gaussian_mixture(TWO_HEAPS[:300], stream=Stream(1)).name == "GaussianMixture(1)"
 
 
 def test_a_few_rows_get_few_components():
-    assert mixture_baseline(TWO_HEAPS[:15], stream=Stream(1)).name == "GaussianMixture(1)"
+    assert fit_gaussian_mixture(TWO_HEAPS[:15], stream=Stream(1)).name == "GaussianMixture(1)"
 
 
 def test_the_bandwidth_is_the_better_of_two_by_far():
     rows = Stream(5).normal(0, 400, 1).numpy()
     for bandwidths in ((0.3, 3.0), (0.3, 0.003)):
-        assert kernel_baseline(rows, bandwidths=bandwidths, stream=Stream(6)).name == "KernelDensity(0.3)"
+        assert fit_kernel_density(rows, bandwidths=bandwidths, stream=Stream(6)).name == "KernelDensity(0.3)"
 
 
 @pytest.mark.parametrize("fit", BASELINES)

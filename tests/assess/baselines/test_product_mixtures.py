@@ -8,10 +8,10 @@ from scipy import stats
 from backwalk.assess.baselines.features import Feature
 from backwalk.assess.baselines.product_mixtures import (
     ProductMixture,
-    chosen_mixture,
-    fitted_mixture,
-    independent_baseline,
-    product_mixture_baseline,
+    choose_mixture,
+    fit_components,
+    fit_independent_columns,
+    fit_product_mixture,
 )
 from backwalk.streams import Stream
 
@@ -37,13 +37,6 @@ def test_the_log_probability_is_the_sum_over_components(row):
     assert_allclose(TRUTH.log_prob(np.array([row], dtype=float)), by_hand(row), atol=1e-12)
 
 
-def test_conditionals_are_ratios_of_probabilities():
-    row = np.array([[np.nan, 0.2, 1.0]])
-    joint = np.exp([by_hand([level, 0.2, 1]) for level in range(3)])
-    assert_allclose(TRUTH.level_probabilities(row, 0)[0], joint / joint.sum(), rtol=1e-12)
-    assert_allclose(TRUTH.level_probabilities(np.array([[2.0, 0.2, 1.0]]), 0)[0], joint / joint.sum(), rtol=1e-12)
-
-
 def test_samples_follow_the_probabilities():
     shares = np.exp(np.logaddexp.reduce(np.log([0.4, 0.6])[:, None] + np.log(LEVELS[:, :3])))
     counts = np.bincount(ROWS[:, 0].astype(int), minlength=3)
@@ -55,7 +48,7 @@ def test_samples_follow_the_probabilities():
 
 def test_bic_finds_the_classes_and_em_the_probabilities():
     """Twelve parameters cost about half a nat each in all: 6 nats of 1,500 rows, against a spread of 1e-8."""
-    mixture = chosen_mixture(ROWS, FEATURES, n_components=(1, 2, 3), stream=Stream(1))
+    mixture = choose_mixture(ROWS, FEATURES, n_components=(1, 2, 3), stream=Stream(1))
     assert mixture.n_components == 2
     fresh = TRUTH.sample(4000, Stream(5))
     gap = TRUTH.log_prob(fresh) - mixture.log_prob(fresh)
@@ -66,13 +59,13 @@ def test_bic_finds_the_classes_and_em_the_probabilities():
 def test_missing_cells_are_no_evidence():
     """A third of the cells at random: the same classes are found."""
     gaps = np.where(Stream(2).uniform(0, *ROWS.shape).numpy() < 1 / 3, np.nan, ROWS)
-    mixture, _ = fitted_mixture(gaps, FEATURES, 2, stream=Stream(1))
+    mixture, _ = fit_components(gaps, FEATURES, 2, stream=Stream(1))
     fresh = TRUTH.sample(4000, Stream(5))
     assert (TRUTH.log_prob(fresh) - mixture.log_prob(fresh)).mean() < 0.05
 
 
 def test_a_level_that_never_came_stays_possible():
-    mixture, _ = fitted_mixture(ROWS, (Feature(5), Feature(), Feature(2)), 2, stream=Stream(1))
+    mixture, _ = fit_components(ROWS, (Feature(5), Feature(), Feature(2)), 2, stream=Stream(1))
     assert np.isfinite(mixture.log_prob(np.array([[4.0, 0.0, 1.0]])))
 
 
@@ -80,13 +73,13 @@ def test_numbers_have_no_value_where_they_do_not_apply():
     features = (Feature(2), Feature(applies=(0, 1)))
     x = ROWS[:, [2, 1]].copy()
     x[x[:, 0] == 0, 1] = np.nan
-    for fit in (product_mixture_baseline, independent_baseline):
+    for fit in (fit_product_mixture, fit_independent_columns):
         rows = fit(x, features, stream=Stream(1)).sample(200, Stream(2))
         assert_array_equal(np.isnan(rows[:, 1]), rows[:, 0] == 0)
 
 
 def test_independent_columns_are_products_of_their_densities():
-    baseline = independent_baseline(ROWS, FEATURES, stream=Stream(1))
+    baseline = fit_independent_columns(ROWS, FEATURES, stream=Stream(1))
     grid = np.linspace(-12.0, 14.0, 2601)
     cells = np.array([[level, x, flag] for level in range(3) for flag in range(2) for x in grid])
     p = np.exp(baseline.log_prob(cells)).reshape(6, -1).sum(axis=1) * (grid[1] - grid[0])

@@ -6,7 +6,7 @@ from scipy import stats
 
 from backwalk.assess.baselines import trees
 from backwalk.assess.baselines.features import Feature
-from backwalk.assess.baselines.trees import tree_baseline
+from backwalk.assess.baselines.trees import fit_trees
 from backwalk.streams import Stream
 
 FEATURES = (Feature(3), Feature(), Feature(2))
@@ -21,7 +21,7 @@ def mixed(n, seed):
 
 
 ROWS = mixed(1200, 0)
-BASELINE = tree_baseline(ROWS, FEATURES, stream=Stream(1))
+BASELINE = fit_trees(ROWS, FEATURES, stream=Stream(1))
 
 
 def test_probabilities_sum_to_one():
@@ -65,14 +65,14 @@ def test_numbers_have_no_value_where_they_do_not_apply_and_gaps_are_taken():
     x = ROWS.copy()
     x[x[:, 0] != 2, 1] = np.nan
     x[::7, 2] = np.nan
-    rows = tree_baseline(x, features, stream=Stream(1)).sample(300, Stream(2))
+    rows = fit_trees(x, features, stream=Stream(1)).sample(300, Stream(2))
     assert_array_equal(np.isnan(rows[:, 1]), rows[:, 0] != 2)
     assert not np.isnan(rows[:, [0, 2]]).any()
-    assert np.isfinite(tree_baseline(x, features, stream=Stream(1)).log_prob(x)).all()
+    assert np.isfinite(fit_trees(x, features, stream=Stream(1)).log_prob(x)).all()
 
 
 def test_columns_of_many_levels_are_drawn_by_frequency(monkeypatch):
     monkeypatch.setattr(trees, "_MOST_LEVELS", 2)
-    baseline = tree_baseline(ROWS[:, [1, 0]], (Feature(), Feature(3)), stream=Stream(1))
+    baseline = fit_trees(ROWS[:, [1, 0]], (Feature(), Feature(3)), stream=Stream(1))
     p = np.exp(baseline.log_prob(np.array([[np.nan, level] for level in range(3)], dtype=float)))
     assert_allclose(p, np.bincount(ROWS[:, 0].astype(int)) / len(ROWS), atol=1e-3)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from backwalk.assess.statistics.columns import ColumnKind
 from backwalk.assess.statistics.downstream import frequency_probabilities, level_probabilities, utility
-from backwalk.assess.statistics.kinds import ColumnKind
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 

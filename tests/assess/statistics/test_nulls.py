@@ -9,7 +9,14 @@ import pytest
 from scipy import stats
 
 from backwalk.assess.statistics.distances import energy_distance
-from backwalk.assess.statistics.nulls import Figure, compare, disjoint_pairs, paired_gap, resampled_pairs
+from backwalk.assess.statistics.nulls import (
+    Figure,
+    compare,
+    disjoint_pairs,
+    paired_gap,
+    resampled_pairs,
+    sign_that_matters,
+)
 from backwalk.errors import InvalidInput
 from backwalk.estimates import mean_estimate, random_rows
 from backwalk.streams import Stream
@@ -163,3 +170,11 @@ def test_mean_estimate_is_mean_and_error():
 def test_wrong_input_is_refused(call, message):
     with pytest.raises(InvalidInput, match=message):
         call()
+
+
+def test_margins_and_errors_decide_what_matters():
+    assert sign_that_matters(1.01, 0.1, 1.0) == 1
+    assert sign_that_matters(-1.01, 0.1, 1.0) == -1
+    assert sign_that_matters(0.99, 0.1, 1.0) == 0
+    assert sign_that_matters(2.3, 1.0, 1.0) == 1
+    assert sign_that_matters(2.3, 1.0, 1.0, n_pairs=8) == 0  # 2.43 errors by Student's t

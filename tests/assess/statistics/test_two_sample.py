@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from backwalk.assess.statistics.kinds import ColumnKind
+from backwalk.assess.statistics.columns import ColumnKind
 from backwalk.assess.statistics.two_sample import boosting, boosting_of, c2st, neighbours, perceptron
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream

@@ -1,17 +1,24 @@
-"""Baselines beside a diffusion model: simple models with an exact density, fitted to the same rows."""
+"""Baselines beside a diffusion model: simple models with an exact density, fitted to the same rows.
 
-from backwalk.assess.baselines.features import Feature, MixedBaseline
-from backwalk.assess.baselines.numbers import Baseline, kernel_baseline, mixture_baseline
-from backwalk.assess.baselines.product_mixtures import independent_baseline, product_mixture_baseline
-from backwalk.assess.baselines.trees import tree_baseline
+`fit_baseline` fits one to the user's table; the other functions fit densities to rows of features.
+"""
+
+from backwalk.assess.baselines.baseline import Baseline, fit_baseline, fit_baselines
+from backwalk.assess.baselines.features import Feature, FeatureMap, FittedDensity
+from backwalk.assess.baselines.numbers import fit_gaussian_mixture, fit_kernel_density
+from backwalk.assess.baselines.product_mixtures import fit_independent_columns, fit_product_mixture
+from backwalk.assess.baselines.trees import fit_trees
 
 __all__ = [
     "Baseline",
     "Feature",
-    "MixedBaseline",
-    "independent_baseline",
-    "kernel_baseline",
-    "mixture_baseline",
-    "product_mixture_baseline",
-    "tree_baseline",
+    "FeatureMap",
+    "FittedDensity",
+    "fit_baseline",
+    "fit_baselines",
+    "fit_gaussian_mixture",
+    "fit_independent_columns",
+    "fit_kernel_density",
+    "fit_product_mixture",
+    "fit_trees",
 ]

@@ -1,4 +1,4 @@
-"""Rows of features: what the baselines of tables are fitted to.
+"""Rows of features: what the baselines are fitted to.
 
 A feature is a column of levels, given as level numbers 0..L-1, or a number on any scale. Rows of k features are float64
 (n, k), NaN for a missing cell. A number with atoms is two features: its level, and the number, which applies at the
@@ -7,14 +7,15 @@ level "continuous" only and is NaN at the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
+from backwalk.assess.statistics import level_index
 from backwalk.estimates import Rows
 from backwalk.streams import Stream
+from backwalk.table import Block, Codec
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Feature:
 
 
 @dataclass(frozen=True, eq=False)
-class MixedBaseline:
-    """A fitted baseline of mixed rows.
+class FittedDensity:
+    """A density fitted to rows of features.
 
     `log_prob` maps rows of features (n, k) to ln p, (n,): the probability of levels times the density of the numbers at
     which rows apply; a missing cell is left out. `sample(n, stream)` returns complete rows (n, k), with NaN only where
@@ -44,32 +45,62 @@ class MixedBaseline:
 
 
 @dataclass(frozen=True, eq=False)
-class SplitRows:
-    """Rows of features as a sparse matrix of level indicators, (n, sum L), and numbers with their mask, (n, p)."""
+class FeatureMap:
+    """The map between a table's rows in the user's units and rows of features."""
 
-    indicators: sparse.csr_array
-    numbers: Rows
-    observed: Rows
+    codec: Codec
 
-    @classmethod
-    def of(cls, rows: Rows, features: Sequence[Feature]) -> SplitRows:
-        """Split rows (n, k); missing cells have no indicator, and the number 0."""
-        levels = [j for j, feature in enumerate(features) if feature.n_levels]
-        numbers = rows[:, [j for j, feature in enumerate(features) if not feature.n_levels]]
-        starts = np.cumsum([0, *(features[j].n_levels for j in levels)])
-        codes = rows[:, levels]
-        row, column = np.nonzero(~np.isnan(codes))
-        places = starts[column] + codes[row, column].astype(np.intp)
-        indicators = sparse.csr_array((np.ones(len(row)), (row, places)), shape=(len(rows), int(starts[-1])))
-        observed = ~np.isnan(numbers)
-        return cls(indicators, np.where(observed, numbers, 0.0), observed.astype(np.float64))
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The features: those of each column side by side."""
+        features: list[Feature] = []
+        for _, block, number in self._parts():
+            if block is not None:
+                features.append(Feature(block.n_levels))
+            if number is not None:
+                where = None if block is None or block.continuous is None else (len(features) - 1, block.continuous)
+                features.append(Feature(applies=where))
+        return tuple(features)
+
+    def encode(self, values: Rows, *, stream: Stream | None = None) -> Rows:
+        """Return rows of features (n, k) of the user's rows (n, d); a `stream` dequantises integers."""
+        z, columns = self.codec.encode(values, stream=stream), list[Rows]()
+        for column, block, number in self._parts():
+            if block is not None:
+                columns.append(_level_numbers(block, values[:, column]))
+            if number is not None:
+                columns.append(z[:, number])
+        return np.stack(columns, axis=1)
+
+    def decode(self, rows: Rows) -> Rows:
+        """Return the rows of the user's table, (n, d), that complete rows of features (n, k) stand for."""
+        z, feature = np.empty((len(rows), self.codec.n_encoded)), 0
+        for _, block, number in self._parts():
+            if block is not None:
+                z[:, block.coordinates] = block.codes[rows[:, feature].astype(np.intp)]
+                feature += 1
+            if number is not None:
+                z[:, number] = rows[:, feature]
+                feature += 1
+        return np.asarray(self.codec.within_range(self.codec.decode(z)))
+
+    def _parts(self) -> Iterator[tuple[int, Block | None, int | None]]:
+        """Yield each column that varies, its block of levels and the coordinate of its number."""
+        blocks = {block.column: block for block in self.codec.blocks}
+        for j in self.codec.varying:
+            block = blocks.get(j)
+            yield j, block, self.codec.slices[j].start if block is None else block.number
 
 
-def where_they_apply(rows: Rows, features: Sequence[Feature]) -> Rows:
-    """Return rows of features (n, k) with NaN where a number does not apply."""
-    rows = rows.copy()
-    for j, feature in enumerate(features):
-        if feature.applies is not None:
-            other, level = feature.applies
-            rows[rows[:, other] != level, j] = np.nan
-    return rows
+def _level_numbers(block: Block, values: Rows) -> Rows:
+    """Return the level of each value of a column, (n,); NaN for a missing value that is no level."""
+    if block.continuous is None:
+        is_missing = np.isnan(block.values)
+        observed, missing = np.flatnonzero(~is_missing), np.flatnonzero(is_missing)
+        index = level_index(values, tuple(block.values[observed].tolist()))
+        return np.where(index < 0, missing[0] if len(missing) else np.nan, observed[index])
+    level = np.where(np.isnan(values), np.nan, float(block.continuous))
+    for k, atom in enumerate(block.values):
+        if k != block.continuous:
+            level[np.isnan(values) if np.isnan(atom) else values == atom] = k
+    return level

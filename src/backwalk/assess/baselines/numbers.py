@@ -1,4 +1,4 @@
-"""Baselines for a diffusion model: a Gaussian mixture and a kernel density estimate.
+"""Baselines of complete numbers: a Gaussian mixture and a kernel density estimate.
 
 Both are fitted in seconds, have an exact density, and are hard to beat in two columns. Points should have mean 0 and
 variance 1 in each column: the mixture's starting values and the kernel's single bandwidth assume it.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +18,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KernelDensity
 
+from backwalk.assess.baselines.features import FittedDensity
 from backwalk.estimates import Rows, as_rows, random_rows
 from backwalk.streams import Stream
 
@@ -28,32 +28,17 @@ _ROWS_A_COMPONENT = 10
 _RELATIVE_TOLERANCE = 1e-6  # of the kernel sum: far below any standard error
 
 
-@dataclass(frozen=True, eq=False)
-class Baseline:
-    """A fitted baseline.
-
-    `expression` is the Python expression that constructs it with scikit-learn. `log_prob` maps rows (n, d) to
-    log-densities (n,), nats; `sample(n, stream)` returns rows (n, d).
-    """
-
-    name: str
-    expression: str
-    fit_seconds: float
-    log_prob: Callable[[Rows], Rows]
-    sample: Callable[[int, Stream], Rows]
-
-
-def mixture_baseline(
+def fit_gaussian_mixture(
     x: ArrayLike, *, n_components: Sequence[int] = (1, 2, 3, 5, 8, 12, 20, 30), stream: Stream
-) -> Baseline:
-    """Return the Gaussian mixture, with full covariances, whose number of components has the least BIC.
+) -> FittedDensity:
+    """Fit the Gaussian mixture, with full covariances, whose number of components has the least BIC.
 
     BIC = -2 log p(x) + (number of parameters) ln n. Source: Schwarz 1978. The numbers are tried in order, up to one for
     every ten rows, until BIC has risen twice in succession. x is (n, d) in one scale; of more than 20,000 rows, a
     random 20,000 are used. Raises InvalidInput for points that are not finite rows.
 
     >>> x = Stream(0).normal(0, 500, 2).numpy() + np.repeat([[0.0], [9.0]], 250, axis=0)
-    >>> mixture_baseline(x, stream=Stream(1)).name
+    >>> fit_gaussian_mixture(x, stream=Stream(1)).name
     'GaussianMixture(2)'
     """
     started = time.perf_counter()
@@ -77,22 +62,22 @@ def mixture_baseline(
         return np.asarray(points[stream.child("order").permutation(n)])  # scikit-learn sorts them by component
 
     name = f"GaussianMixture({best.n_components})"
-    return Baseline(name, name, time.perf_counter() - started, best.score_samples, sample)
+    return FittedDensity(name, time.perf_counter() - started, best.score_samples, sample)
 
 
-def kernel_baseline(
+def fit_kernel_density(
     x: ArrayLike,
     *,
     bandwidths: Sequence[float] = (0.02, 0.03, 0.045, 0.07, 0.1, 0.15, 0.22, 0.33, 0.5, 0.75),
     stream: Stream,
-) -> Baseline:
-    """Return the Gaussian kernel density whose bandwidth gives held-out rows the largest log-density.
+) -> FittedDensity:
+    """Fit the Gaussian kernel density whose bandwidth gives held-out rows the largest log-density.
 
     The bandwidth is chosen by five folds, from 2,500 rows on by one of them. At most 500 rows of a fold are scored, by
     all rows of the others, so that the bandwidth suits the number of rows. x is (n, d) in one scale; of more than
     20,000 rows, a random 20,000 are used. Raises InvalidInput for points that are not finite rows.
 
-    >>> kernel_baseline(Stream(0).normal(0, 500, 1).numpy(), stream=Stream(1)).name
+    >>> fit_kernel_density(Stream(0).normal(0, 500, 1).numpy(), stream=Stream(1)).name
     'KernelDensity(0.33)'
     """
     started = time.perf_counter()
@@ -105,8 +90,8 @@ def kernel_baseline(
     def sample(n: int, stream: Stream) -> Rows:
         return np.asarray(kernel.sample(n, random_state=stream.integer()))
 
-    name, expression = f"KernelDensity({bandwidth:g})", f"KernelDensity(bandwidth={bandwidth:g})"
-    return Baseline(name, expression, time.perf_counter() - started, kernel.score_samples, sample)
+    name = f"KernelDensity({bandwidth:g})"
+    return FittedDensity(name, time.perf_counter() - started, kernel.score_samples, sample)
 
 
 def _folds(rows: Rows, stream: Stream) -> Iterator[tuple[Rows, Rows]]:

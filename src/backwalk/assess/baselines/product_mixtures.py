@@ -15,9 +15,10 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.special import logsumexp
 
-from backwalk.assess.baselines.features import Feature, MixedBaseline, SplitRows, where_they_apply
+from backwalk.assess.baselines.features import Feature, FittedDensity
 from backwalk.estimates import Rows, random_rows
 from backwalk.streams import Stream
 
@@ -27,6 +28,28 @@ _TOLERANCE = 1e-3  # nats per row and step of EM
 _LEAST_VARIANCE = 1e-4  # of that of a number over all rows
 _ROWS_A_COMPONENT = 10
 _SEED_SHARE = 0.5  # of a component's first frequencies at the levels of the row that starts it
+
+
+@dataclass(frozen=True, eq=False)
+class SplitRows:
+    """Rows of features as a sparse matrix of level indicators, (n, sum L), and numbers with their mask, (n, p)."""
+
+    indicators: sparse.csr_array
+    numbers: Rows
+    observed: Rows
+
+    @classmethod
+    def of(cls, rows: Rows, features: Sequence[Feature]) -> SplitRows:
+        """Split rows (n, k); missing cells have no indicator, and the number 0."""
+        levels = [j for j, feature in enumerate(features) if feature.n_levels]
+        numbers = rows[:, [j for j, feature in enumerate(features) if not feature.n_levels]]
+        starts = np.cumsum([0, *(features[j].n_levels for j in levels)])
+        codes = rows[:, levels]
+        row, column = np.nonzero(~np.isnan(codes))
+        places = starts[column] + codes[row, column].astype(np.intp)
+        indicators = sparse.csr_array((np.ones(len(row)), (row, places)), shape=(len(rows), int(starts[-1])))
+        observed = ~np.isnan(numbers)
+        return cls(indicators, np.where(observed, numbers, 0.0), observed.astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +89,6 @@ class ProductMixture:
         """Return ln p of rows of features (n, k): (n,), nats; of a row with missing cells the marginal's."""
         return np.asarray(logsumexp(self.log_joint(SplitRows.of(rows, self.features)), axis=1))
 
-    def level_probabilities(self, rows: Rows, feature: int) -> Rows:
-        """Return P(level of one feature | the other observed cells of each row): (n, L)."""
-        others = rows.copy()
-        others[:, feature] = np.nan
-        joint = self.log_joint(SplitRows.of(others, self.features))
-        weights = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
-        return np.asarray(weights @ np.exp(self.log_levels[:, self._slice(feature)]))
-
     def sample(self, n: int, stream: Stream) -> Rows:
         """Return n rows of features, (n, k)."""
         u = stream.child("levels").uniform(0, n, 1 + len(self.features)).numpy()
@@ -87,14 +102,14 @@ class ProductMixture:
                 spread = self.variances[component, number] ** 0.5
                 rows[:, j] = self.means[component, number] + spread * noise[:, number]
                 number += 1
-        return where_they_apply(rows, self.features)
+        return _where_they_apply(rows, self.features)
 
     def _slice(self, feature: int) -> slice:
         start = sum(other.n_levels for other in self.features[:feature])
         return slice(start, start + self.features[feature].n_levels)
 
 
-def fitted_mixture(
+def fit_components(
     rows: Rows, features: Sequence[Feature], n_components: int, *, stream: Stream
 ) -> tuple[ProductMixture, float]:
     """Return the mixture that EM finds for rows of features (n, k), and its mean log-probability of them, nats.
@@ -139,7 +154,7 @@ def fitted_mixture(
     return mixture, score
 
 
-def chosen_mixture(
+def choose_mixture(
     rows: Rows,
     features: Sequence[Feature],
     *,
@@ -155,7 +170,7 @@ def chosen_mixture(
     for k in n_components:
         if best is not None and k > len(rows) // _ROWS_A_COMPONENT:
             break
-        mixture, score = fitted_mixture(rows, features, k, stream=stream.child(k))
+        mixture, score = fit_components(rows, features, k, stream=stream.child(k))
         bic = -2.0 * score * len(rows) + mixture.n_parameters * np.log(len(rows))
         if bic >= least:
             break
@@ -164,11 +179,11 @@ def chosen_mixture(
     return best
 
 
-def product_mixture_baseline(rows: Rows, features: Sequence[Feature], *, stream: Stream) -> MixedBaseline:
-    """Return the mixture of product distributions of `chosen_mixture`, of at most 20,000 of the rows (n, k)."""
+def fit_product_mixture(rows: Rows, features: Sequence[Feature], *, stream: Stream) -> FittedDensity:
+    """Return the mixture of product distributions of `choose_mixture`, of at most 20,000 of the rows (n, k)."""
     started = time.perf_counter()
-    mixture = chosen_mixture(random_rows(rows, _MOST_ROWS, stream=stream.child("rows")), features, stream=stream)
-    return MixedBaseline(
+    mixture = choose_mixture(random_rows(rows, _MOST_ROWS, stream=stream.child("rows")), features, stream=stream)
+    return FittedDensity(
         f"Product mixture ({mixture.n_components})",
         time.perf_counter() - started,
         mixture.log_prob,
@@ -176,7 +191,7 @@ def product_mixture_baseline(rows: Rows, features: Sequence[Feature], *, stream:
     )
 
 
-def independent_baseline(rows: Rows, features: Sequence[Feature], *, stream: Stream) -> MixedBaseline:
+def fit_independent_columns(rows: Rows, features: Sequence[Feature], *, stream: Stream) -> FittedDensity:
     """Return independent columns: the frequencies of levels, and a mixture of normal densities for each number.
 
     A number that applies at one level only is independent of all others there. Uses at most 20,000 of the rows (n, k).
@@ -188,16 +203,16 @@ def independent_baseline(rows: Rows, features: Sequence[Feature], *, stream: Str
         own = kept[~np.isnan(kept[:, j]), j][:, None]
         alone = [Feature(feature.n_levels)]
         some = {"n_components": (1,)} if feature.n_levels else {}
-        parts.append(chosen_mixture(own, alone, stream=stream.child(j), **some))
+        parts.append(choose_mixture(own, alone, stream=stream.child(j), **some))
 
     def log_prob(rows: Rows) -> Rows:
         return np.asarray(sum(part.log_prob(rows[:, [j]]) for j, part in enumerate(parts)))
 
     def sample(n: int, stream: Stream) -> Rows:
         drawn = [part.sample(n, stream.child(j)) for j, part in enumerate(parts)]
-        return where_they_apply(np.concatenate(drawn, axis=1), features)
+        return _where_they_apply(np.concatenate(drawn, axis=1), features)
 
-    return MixedBaseline("Independent columns", time.perf_counter() - started, log_prob, sample)
+    return FittedDensity("Independent columns", time.perf_counter() - started, log_prob, sample)
 
 
 def _normalised(levels: Rows, bounds: NDArray[np.intp]) -> Rows:
@@ -214,3 +229,13 @@ def _drawn(probabilities: Rows, u: Rows, of: NDArray[np.intp]) -> NDArray[np.int
     # Row k holds numbers in (k, k + 1], so that one search serves all components.
     places = (cumulated / cumulated[:, -1:] + np.arange(len(cumulated))[:, None]).ravel()
     return np.asarray(np.searchsorted(places, of + u) - of * probabilities.shape[1])
+
+
+def _where_they_apply(rows: Rows, features: Sequence[Feature]) -> Rows:
+    """Return rows of features (n, k) with NaN where a number does not apply."""
+    rows = rows.copy()
+    for j, feature in enumerate(features):
+        if feature.applies is not None:
+            other, level = feature.applies
+            rows[rows[:, other] != level, j] = np.nan
+    return rows

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from backwalk.assess.baselines.features import Feature, MixedBaseline
+from backwalk.assess.baselines.features import Feature, FittedDensity
 from backwalk.estimates import Rows, random_rows
 from backwalk.streams import Stream
 
@@ -155,7 +155,7 @@ class _NumberTree:
         return np.where(is_pseudo, self.centre + _WIDE * self.spread * noise, drawn + self.spreads[leaf] * noise)
 
 
-def tree_baseline(rows: Rows, features: Sequence[Feature], *, stream: Stream) -> MixedBaseline:
+def fit_trees(rows: Rows, features: Sequence[Feature], *, stream: Stream) -> FittedDensity:
     """Return the synthesis of features by trees, one after another in their order, of at most 20,000 rows (n, k).
 
     The least number of rows in a leaf, 10 to 640, is chosen column by column by ln p of 15 % of the rows that are held
@@ -188,7 +188,7 @@ def tree_baseline(rows: Rows, features: Sequence[Feature], *, stream: Stream) ->
             drawn = np.column_stack([drawn, column])
         return drawn
 
-    return MixedBaseline("Trees, column by column", time.perf_counter() - started, log_prob, sample)
+    return FittedDensity("Trees, column by column", time.perf_counter() - started, log_prob, sample)
 
 
 def _chosen(before: Rows, values: Rows, feature: Feature, stream: Stream) -> _LevelTree | _NumberTree:

@@ -1,23 +1,35 @@
 """Statistics that compare two sets of points: NumPy arrays in, numbers with standard errors out.
 
 `compare` puts a statistic of generated rows beside its null, the same statistic of real rows. `distances` and
-`two_sample` hold the statistics; `columns` and `associations` those of tables, whose columns have kinds (`kinds`).
-`paired_gap` and `total_variation` compare densities that can be evaluated; `calibration` scores stated probabilities
-and draws, `posteriors` those of several parameters together, and `downstream` models trained on generated rows.
-`nearest_row_share` and `rare_copies` look for copies of training rows. Nothing here depends on a model.
+`two_sample` hold the statistics; `columns` those of tables, whose columns have kinds. `paired_gap` and
+`total_variation` compare densities that can be evaluated; `calibration` scores stated probabilities, draws and
+posteriors, and `downstream` models trained on generated rows. `nearest_row_share` and `rare_copies` look for copies of
+training rows. Nothing here depends on a model.
 """
 
-from backwalk.assess.statistics.associations import association_difference, associations
 from backwalk.assess.statistics.calibration import (
+    CoverageCurve,
     RankHistogram,
     Reliability,
+    coverage_curve,
+    density_ranks,
     interval_coverage,
     log_loss,
     rank_histogram,
     ranks_in_draws,
     reliability,
+    tarp_ranks,
 )
-from backwalk.assess.statistics.columns import LevelBands, atom_shares, column_distance, level_bands, level_shares
+from backwalk.assess.statistics.columns import (
+    ColumnKind,
+    LevelBands,
+    association_difference,
+    associations,
+    column_distance,
+    level_bands,
+    level_index,
+    level_shares,
+)
 from backwalk.assess.statistics.distances import (
     correlation_difference,
     correlation_matrix,
@@ -29,10 +41,16 @@ from backwalk.assess.statistics.distances import (
     wasserstein_1d,
 )
 from backwalk.assess.statistics.downstream import Utility, frequency_probabilities, level_probabilities, utility
-from backwalk.assess.statistics.kinds import ColumnKind, level_index
 from backwalk.assess.statistics.memorisation import RareCopies, nearest_row_share, rare_copies
-from backwalk.assess.statistics.nulls import Figure, RealPairs, compare, disjoint_pairs, paired_gap, resampled_pairs
-from backwalk.assess.statistics.posteriors import CoverageCurve, coverage_curve, density_ranks, tarp_ranks
+from backwalk.assess.statistics.nulls import (
+    Figure,
+    RealPairs,
+    compare,
+    disjoint_pairs,
+    paired_gap,
+    resampled_pairs,
+    sign_that_matters,
+)
 from backwalk.assess.statistics.two_sample import ClassifierFactory, boosting, boosting_of, c2st, neighbours, perceptron
 from backwalk.estimates import Estimate, mean_estimate, random_rows
 
@@ -50,7 +68,6 @@ __all__ = [
     "Utility",
     "association_difference",
     "associations",
-    "atom_shares",
     "boosting",
     "boosting_of",
     "c2st",
@@ -82,6 +99,7 @@ __all__ = [
     "rare_copies",
     "reliability",
     "resampled_pairs",
+    "sign_that_matters",
     "sliced_wasserstein",
     "tarp_ranks",
     "total_variation",

@@ -12,8 +12,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from backwalk.assess.statistics.calibration import log_loss
-from backwalk.assess.statistics.columns import level_shares
-from backwalk.assess.statistics.kinds import ColumnKind, categories_of, level_index
+from backwalk.assess.statistics.columns import ColumnKind, categories_of, level_index, level_shares
 from backwalk.errors import InvalidInput
 from backwalk.estimates import Estimate, Rows, mean_estimate, random_rows
 from backwalk.streams import Stream

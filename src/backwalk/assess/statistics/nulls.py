@@ -62,6 +62,12 @@ class RealPairs:
         """The correlation of T(a_k, g_k) between pairs, where real and generated rows add equally to its variance."""
         return 0.5 * self.overlap
 
+    @property
+    def error_factor(self) -> float:
+        """The standard error of a mean over the pairs, over the standard deviation of its terms."""
+        rho = self.correlation
+        return float((1.0 / len(self.pairs) + rho / (1.0 - rho)) ** 0.5)
+
     def head(self, n: int) -> RealPairs:
         """Return the pairs of the first n rows of each set: all of them, if there are no more."""
         n = min(n, self.n_rows)
@@ -152,10 +158,8 @@ def compare(
     sets = [rows[k * n_rows : (k + 1) * n_rows] for k in range(n_pairs)]
     with_generated = [(a, g) for (a, _), g in zip(real_pairs.pairs, sets, strict=True)]
     values = np.array(list(parallel_map(lambda pair: statistic(*pair), with_generated)))
-    known = [statistic(a, b) for a, b in real_pairs.pairs] if nulls is None else nulls
-    of_real = np.array(known)
-    rho = real_pairs.correlation
-    shared = (1.0 / n_pairs + rho / (1.0 - rho)) ** 0.5
+    of_real = np.array([statistic(a, b) for a, b in real_pairs.pairs] if nulls is None else nulls)
+    shared = real_pairs.error_factor
     value, null, difference = (
         (float(x.mean()), float(x.std(ddof=1)) * factor)
         for x, factor in ((values, shared), (of_real, n_pairs**-0.5), (values - of_real, shared))
@@ -174,6 +178,21 @@ def paired_gap(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:
     0.5
     """
     return mean_estimate(-log_ratio(log_p_true, log_p_model))
+
+
+def sign_that_matters(difference: float, standard_error: float, margin: float, *, n_pairs: int | None = None) -> int:
+    """Return the sign of a difference that matters, otherwise 0: the one rule of verdict, warnings and bold numbers.
+
+    A difference matters if it is larger than its margin and larger than two standard errors, or for few pairs the
+    quantile of Student's t with the same tail. `n_pairs` is the number of pairs from which the standard error was
+    estimated; None for means over many rows.
+
+    >>> sign_that_matters(-0.01, 0.002, 0.003, n_pairs=8), sign_that_matters(0.01, 0.005, 0.003, n_pairs=8)
+    (-1, 0)
+    """
+    errors = 2.0 if n_pairs is None else student_quantile(n_pairs - 1)
+    matters = abs(difference) > max(margin, errors * standard_error)
+    return int(matters) * (1 if difference > 0 else -1)
 
 
 def _enough_rows(rows: ArrayLike, n_pairs: int, *, at_least: int) -> Rows:

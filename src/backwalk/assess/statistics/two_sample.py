@@ -21,7 +21,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from backwalk.assess.statistics.kinds import ColumnKind, categories_of
+from backwalk.assess.statistics.columns import ColumnKind, categories_of
 from backwalk.errors import InvalidInput
 from backwalk.estimates import as_two_sets
 from backwalk.streams import Stream

@@ -1,20 +1,26 @@
-"""The statistics that compare generated rows with real rows, for the model and every baseline on the same pairs.
+"""How close generated rows are to real rows: the statistics, for the model and every baseline on the same pairs.
 
-They take rows as a `View` shows them, constant columns left out: of numbers, columns in standard deviations of the
-training rows, heavy tails transformed by asinh; of tables with levels or gaps, values of each kind beside coordinates.
-Statistics whose time grows faster than the number of rows use fewer rows; their nulls use as many. A null depends on
-the real pairs alone, so it is computed once for all models.
+Constant columns are left out. Statistics whose time grows faster than the number of rows use fewer rows; their nulls
+use as many. A null depends on the real pairs alone, so it is computed once for all models.
+
+Each statistic has a margin, below which a difference does not matter however sure it is. The margins are choices:
+
+- accuracy of a classifier, 0.003: it is right in three more of 1,000 cases;
+- energy distance, 0.001 standard deviations: about what a shift of every column by 4 % of its spread adds;
+- sliced Wasserstein, 0.01 standard deviations: rows have to be moved by 1 % of a column's spread further;
+- worst column, 0.01: a cumulative distribution, or the frequencies of levels, are off by one percentage point more;
+- correlations and associations, 0.01: they are off by 0.01 more, on average over pairs of columns;
+- coverage, 0.01: one more of 100 real rows has no generated row nearby.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from types import MappingProxyType
 
-from backwalk.assess import margins as m
+from backwalk.assess.representation import Representation
 from backwalk.assess.statistics import (
-    ColumnKind,
     Figure,
     RealPairs,
     association_difference,
@@ -30,20 +36,76 @@ from backwalk.assess.statistics import (
     neighbours,
     sliced_wasserstein,
 )
-from backwalk.assess.views import View
 from backwalk.estimates import Rows
 from backwalk.streams import Stream
 from backwalk.threads import Map
 
-STANDARD_DEVIATIONS = "standard deviations"
+C2ST, C2ST_NEAREST = "C2ST, boosting", "C2ST, nearest rows"
+ENERGY, WASSERSTEIN, WORST_COLUMN = "Energy distance", "Sliced Wasserstein", "Worst column (KS)"
+CORRELATIONS, COVERAGE = "Correlations", "Coverage"
+WORST_OF_KINDS, ASSOCIATIONS = "Worst column", "Associations"
+
+
+@dataclass(frozen=True)
+class Description:
+    """The unit of a statistic, the margin of differences that matter, and an explanation for readers."""
+
+    unit: str
+    margin: float
+    explanation: str
+
+
+DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
+    {
+        C2ST: Description(
+            "accuracy", 0.003, "How often boosted trees tell generated rows from real rows. Guessing gives 50 %."
+        ),
+        C2ST_NEAREST: Description(
+            "accuracy", 0.003, "The same by a vote of the 15 nearest rows, which sees local differences better."
+        ),
+        ENERGY: Description(
+            "standard deviations",
+            0.001,
+            "How much farther apart rows of different sets are than rows of the same set. About 0 if alike.",
+        ),
+        WASSERSTEIN: Description(
+            "standard deviations",
+            0.01,
+            "How far rows have to be moved to match the real ones, on average over random directions.",
+        ),
+        WORST_COLUMN: Description(
+            "probability", 0.01, "The largest difference between the cumulative distributions of any one column."
+        ),
+        WORST_OF_KINDS: Description(
+            "probability",
+            0.01,
+            "The largest difference in any one column, of cumulative distributions or levels' shares.",
+        ),
+        CORRELATIONS: Description(
+            "mean difference",
+            0.01,
+            "How far the correlation of two columns is off, on average over pairs of columns.",
+        ),
+        ASSOCIATIONS: Description(
+            "mean difference",
+            0.01,
+            "How far the association of two columns is off, on average over pairs of columns.",
+        ),
+        COVERAGE: Description(
+            "share of real rows",
+            0.01,
+            "The share of real rows with a generated row within their five nearest real rows. More is better.",
+        ),
+    }
+)
+"""The statistics in the order of the verdict, which goes by the first whose difference matters."""
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """A function of two sets of rows, (real, other) -> float, and the most rows per set that it uses."""
+    """A function of two sets of represented rows, (real, other) -> float, and the most rows per set that it uses."""
 
     name: str
-    unit: str
     measure: Callable[[Rows, Rows], float]
     most_rows: int = 10_000
 
@@ -63,30 +125,30 @@ class PairedStatistic:
         return cls(statistic, heads, tuple(parallel_map(lambda pair: statistic.measure(*pair), heads.pairs)))
 
     def figure(self, generated: Rows, parallel_map: Map = map) -> Figure:
-        """Return the figure of generated rows (m, d), with m at least `pairs.n_generated`."""
-        rows, own = generated[: self.pairs.n_generated], self.statistic
+        """Return the figure of represented generated rows (m, d), with m at least `pairs.n_generated`."""
         return compare(
-            own.measure,
+            self.statistic.measure,
             self.pairs,
-            rows,
-            name=own.name,
-            unit=own.unit,
+            generated[: self.pairs.n_generated],
+            name=self.statistic.name,
+            unit=DESCRIPTIONS[self.statistic.name].unit,
             nulls=self.nulls,
             parallel_map=parallel_map,
         )
 
 
-def statistics_of(view: View, *, stream: Stream) -> tuple[Statistic, ...]:
-    """Return the statistics for rows that a view shows.
+def choose_statistics(representation: Representation, *, stream: Stream) -> list[Statistic]:
+    """Return the statistics for rows in a representation.
 
     The classifiers' folds and the directions of projection are functions of the stream.
     """
+    kinds, of_numbers = representation.kinds, representation.is_of_numbers
+    values, coordinates = representation.values, representation.coordinates
     classifier, directions = stream.child("classifier"), stream.child("directions")
-    trees = boosting if view.is_of_numbers else boosting_of(view.kinds)
-    seen_by_trees = view.coordinates if view.is_of_numbers else view.values
+    trees = boosting if of_numbers else boosting_of(kinds)
 
-    def on(part: slice, measure: Callable[[Rows, Rows], float]) -> Callable[[Rows, Rows], float]:
-        return lambda x, y: measure(x[:, part], y[:, part])
+    def on(cells: slice, measure: Callable[[Rows, Rows], float]) -> Callable[[Rows, Rows], float]:
+        return lambda x, y: measure(x[:, cells], y[:, cells])
 
     def by_trees(x: Rows, y: Rows) -> float:
         return c2st(x, y, classifier=trees, stream=classifier)
@@ -98,52 +160,24 @@ def statistics_of(view: View, *, stream: Stream) -> tuple[Statistic, ...]:
         return sliced_wasserstein(x, y, n_projections=32, stream=directions)
 
     def worst(x: Rows, y: Rows) -> float:
-        return max(column_distance(a, b, kind) for a, b, kind in zip(x.T, y.T, view.kinds, strict=True))
+        return max(column_distance(a, b, kind) for a, b, kind in zip(x.T, y.T, kinds, strict=True))
 
-    if view.is_of_numbers:
-        of_columns = Statistic(m.WORST_COLUMN, "probability", lambda x, y: float(marginal_ks(x, y).max()))
-        of_pairs = Statistic(m.CORRELATIONS, "mean difference", correlation_difference)
-        n_columns = view.codec.n_encoded
+    if of_numbers:
+        of_columns = Statistic(WORST_COLUMN, lambda x, y: float(marginal_ks(x, y).max()))
+        of_pairs = Statistic(CORRELATIONS, correlation_difference)
+        n_columns = representation.codec.n_encoded
     else:
-        of_columns = Statistic(m.WORST_OF_KINDS, "probability", on(view.values, worst))
-        measure = on(view.values, lambda x, y: association_difference(x, y, view.kinds))
-        of_pairs = Statistic(m.ASSOCIATIONS, "mean difference", measure)
-        n_columns = len(view.kinds)
-    statistics = [
-        Statistic(m.C2ST, "accuracy", on(seen_by_trees, by_trees)),
-        Statistic(m.C2ST_NEAREST, "accuracy", on(view.coordinates, by_neighbours), 2_000),
-        Statistic(m.WASSERSTEIN, STANDARD_DEVIATIONS, on(view.coordinates, projected)),
-        Statistic(m.ENERGY, STANDARD_DEVIATIONS, on(view.coordinates, energy_distance), 1_500),
+        of_columns = Statistic(WORST_OF_KINDS, on(values, worst))
+        of_pairs = Statistic(ASSOCIATIONS, on(values, lambda x, y: association_difference(x, y, kinds)))
+        n_columns = len(kinds)
+    # Codes of levels have many coordinates, where the search for neighbours is slow.
+    most_covered = 5_000 if of_numbers else 1_000
+    return [
+        Statistic(C2ST, on(coordinates if of_numbers else values, by_trees)),
+        Statistic(C2ST_NEAREST, on(coordinates, by_neighbours), 2_000),
+        Statistic(ENERGY, on(coordinates, energy_distance), 1_500),
+        Statistic(WASSERSTEIN, on(coordinates, projected)),
         of_columns,
         *([of_pairs] if n_columns > 1 else []),
-        Statistic(
-            m.COVERAGE,
-            "share of real rows",
-            on(view.coordinates, coverage),
-            5_000 if view.is_of_numbers else 1_000,  # codes of levels have many coordinates, where trees do not help
-        ),
+        Statistic(COVERAGE, on(coordinates, coverage), most_covered),
     ]
-    return tuple(statistics)
-
-
-def column_figures(pairs: RealPairs, generated: Rows, view: View, labels: Sequence[str]) -> tuple[Figure, ...]:
-    """Return the figure of each column that varies, by the distance of its kind.
-
-    The rows of the pairs and the generated rows (m, v + k) are those of the `view`; `labels` name its columns.
-    """
-    figures = []
-    for k, (j, label) in enumerate(zip(view.codec.varying, labels, strict=True)):
-        distance, block = _ks, view.codec.slices[j]
-        if not view.is_of_numbers:
-            distance, block = partial(_of_kind, kind=view.kinds[k]), slice(k, k + 1)
-        rows = generated[: pairs.n_generated, block]
-        figures.append(compare(distance, pairs.columns(block), rows, name=label, unit="probability"))
-    return tuple(figures)
-
-
-def _ks(x: Rows, y: Rows) -> float:
-    return float(marginal_ks(x, y)[0])
-
-
-def _of_kind(x: Rows, y: Rows, kind: ColumnKind) -> float:
-    return column_distance(x[:, 0], y[:, 0], kind)

@@ -1,7 +1,7 @@
-"""Rows as the statistics see them.
+"""How the statistics represent rows.
 
-Of a table of numbers they see encoded rows: columns in standard deviations, heavy tails transformed by asinh. Of a
-table with levels or gaps they see both the values of each column with its kind, and coordinates for distances.
+Complete numbers are encoded: columns in standard deviations, heavy tails transformed by asinh. Rows of a table with
+levels or gaps are the values of each column, which has a kind, and coordinates for distances side by side.
 
 Two levels of a category lie at distance 1, two numbers at their distance in standard deviations. A missing cell has the
 column's mean coordinates, as each row then has one place whatever the others are, so that trees, projections and
@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 
 from backwalk.assess.statistics import ColumnKind
 from backwalk.estimates import Rows
+from backwalk.model import DiffusionModel
 from backwalk.streams import Stream
-from backwalk.table import Codec
+from backwalk.table import Codec, Table
 
 _BETWEEN_LEVELS = 0.5**0.5  # of one-hot codes, whose distance is sqrt(2)
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Representation:
     """The map from rows in the user's units, (n, d), to rows of statistics, (n, v + k).
 
     The first v cells are the values of the columns that vary, of the `kinds`; v = 0 for complete tables of numbers. The
@@ -39,8 +40,8 @@ class View:
     gaps: NDArray[np.bool_] | None = None
 
     @classmethod
-    def of_table(cls, codec: Codec, training: Rows) -> View:
-        """Return the view of a table with levels or gaps; the rows `training`, (n, d), give the scales and the gaps."""
+    def of_table(cls, codec: Codec, training: Rows) -> Representation:
+        """Return that of a table with levels or gaps; the rows `training`, (n, d), give the scales and the gaps."""
         z = codec.encode(training)
         observed = ~np.isnan(z)
         n = np.maximum(1, observed.sum(axis=0))
@@ -54,6 +55,14 @@ class View:
         gaps = np.isnan(training)
         gaps[:, [j for j, kind in enumerate(kinds) if kind.generates_gaps]] = False
         return cls(codec, tuple(kinds[j] for j in codec.varying), centre, factor, gaps if gaps.any() else None)
+
+    @classmethod
+    def of(cls, model: DiffusionModel, unseen: Rows, training: Rows | None) -> Representation:
+        """Return the representation of rows of a model's table; training rows, if there are any, give the scales."""
+        scales = unseen if training is None else training
+        if model.codec.blocks or np.isnan(unseen).any() or np.isnan(scales).any():
+            return cls.of_table(model.codec, scales)
+        return cls(model.codec.refitted(Table(scales, model.schema)))
 
     @property
     def is_of_numbers(self) -> bool:
@@ -70,8 +79,8 @@ class View:
         """The cells that are coordinates."""
         return slice(len(self.kinds), len(self.kinds) + self.codec.n_encoded)
 
-    def rows(self, rows: Rows) -> Rows:
-        """Return real rows, (n, d) in the user's units, as the statistics see them: (n, v + k)."""
+    def encode(self, rows: Rows) -> Rows:
+        """Return rows (n, d) in the user's units as the statistics take them: (n, v + k)."""
         z = self.codec.encode(rows)
         if self.centre is None or self.factor is None:
             return z
@@ -99,6 +108,6 @@ def kinds_of(codec: Codec) -> tuple[ColumnKind, ...]:
             )
         else:
             atoms = np.delete(block.values, block.continuous)
-            known = tuple(atoms[~np.isnan(atoms)].tolist())
-            kinds[block.column] = ColumnKind(atoms=known, generates_gaps=bool(np.isnan(atoms).any()))
+            values = tuple(atoms[~np.isnan(atoms)].tolist())
+            kinds[block.column] = ColumnKind(atoms=values, generates_gaps=bool(np.isnan(atoms).any()))
     return tuple(kinds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,20 +12,22 @@ from backwalk.assess.statistics import (
     RankHistogram,
     coverage_curve,
     density_ranks,
-    random_rows,
     rank_histogram,
     ranks_in_draws,
     tarp_ranks,
 )
+from backwalk.assess.words import column_name, percent
 from backwalk.errors import InvalidInput
-from backwalk.estimates import Rows
+from backwalk.estimates import Rows, random_rows
 from backwalk.formatting import listed
 from backwalk.inference import ParameterConditional
 from backwalk.model import DiffusionModel
 from backwalk.streams import Stream
-from backwalk.table import Codec
+from backwalk.table import Codec, Schema
 
 _N_PAIRS, _N_DRAWS = 400, 39
+_FALSE_ALARM = 0.01  # over all ranks and both curves
+_MISCOVERAGE_THAT_MATTERS = 0.03  # the largest difference of shares over all levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +49,27 @@ class PosteriorScores:
     expected_coverage: CoverageCurve
     tarp: CoverageCurve
 
+    def warnings(self, schema: Schema) -> Iterator[str]:
+        """Yield the warning about posteriors that are not calibrated."""
+        least = _FALSE_ALARM / (len(self.ranks) + 2)
+        failed = [
+            f"the ranks of {column_name(schema, j)} (p = {ranks.p_value:.1g})"
+            for j, ranks in zip(self.parameters, self.ranks, strict=True)
+            if ranks.p_value < least and ranks.distance > _MISCOVERAGE_THAT_MATTERS
+        ]
+        failed += [
+            f"{what} (off by up to {percent(curve.deviation)}, by chance {percent(curve.limit)})"
+            for what, curve in (("expected coverage", self.expected_coverage), ("TARP", self.tarp))
+            if curve.p_value < least and curve.deviation > _MISCOVERAGE_THAT_MATTERS
+        ]
+        if failed:
+            yield (
+                f"Posteriors given {listed(column_name(schema, j) for j in self.given)} are not calibrated, by "
+                f"{listed(failed)}. Fit to more simulations, or for longer, and with conditions on these columns alone."
+            )
 
-def given_columns(model: DiffusionModel, given: Sequence[int] | None) -> tuple[int, ...] | None:
+
+def choose_given(model: DiffusionModel, given: Sequence[int] | None) -> tuple[int, ...] | None:
     """Return the columns whose posterior is scored: those asked for, or the only set the model was fitted to be given.
 
     None where neither is. Raises InvalidInput for columns that may not be given, and where no other column varies.
@@ -65,7 +86,7 @@ def given_columns(model: DiffusionModel, given: Sequence[int] | None) -> tuple[i
     return tuple(sorted(given))
 
 
-def posterior_scores(
+def score_posteriors(
     model: DiffusionModel,
     unseen: Rows,
     given: Sequence[int],
@@ -105,14 +126,14 @@ def posterior_scores(
     codec = Codec(tuple(model.codec.columns[j] for j in parameters))
     points, at = (_coordinates(codec, values[..., places]) for values in (drawn, truth))
     may_repeat = len(codec.continuous) < codec.n_columns
-    references = _of_nearest_before(at, _coordinates(model.codec, data), may_repeat=may_repeat)
+    references = find_references(at, _coordinates(model.codec, data), may_repeat=may_repeat)
     nearer = tarp_ranks(points, at, references, stream=stream.child("tarp"))
     return PosteriorScores(
         tuple(ranked), tuple(given), len(rows), n_draws, ranks, coverage_curve(levels), coverage_curve(nearer)
     )
 
 
-def _of_nearest_before(parameters: Rows, data: Rows, *, may_repeat: bool) -> Rows:
+def find_references(parameters: Rows, data: Rows, *, may_repeat: bool) -> Rows:
     """Return for each row the parameters, (n, k), of the row before it with the nearest data, (n, m); 0 for the first.
 
     A row's rank is uniform whatever the rows before it are. So the ranks are independent, which they would not be if
@@ -121,12 +142,12 @@ def _of_nearest_before(parameters: Rows, data: Rows, *, may_repeat: bool) -> Row
     nearer than any draw.
     """
     z = data / np.maximum(data.std(axis=0), 1e-12)
-    found = np.zeros_like(parameters)
+    references = np.zeros_like(parameters)
     for i in range(1, len(parameters)):
         others = np.arange(i) if may_repeat else np.flatnonzero((parameters[:i] != parameters[i]).any(axis=1))
         if len(others):
-            found[i] = parameters[others[np.square(z[others] - z[i]).sum(axis=1).argmin()]]
-    return found
+            references[i] = parameters[others[np.square(z[others] - z[i]).sum(axis=1).argmin()]]
+    return references
 
 
 def _coordinates(codec: Codec, values: Rows) -> Rows:

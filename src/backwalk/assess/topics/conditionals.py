@@ -6,12 +6,17 @@ Each column is predicted from all others: levels in one evaluation, numbers by d
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 
+from backwalk.assess.representation import kinds_of
 from backwalk.assess.statistics import (
     ColumnKind,
+    RankHistogram,
+    Reliability,
     associations,
     frequency_probabilities,
     interval_coverage,
@@ -19,19 +24,19 @@ from backwalk.assess.statistics import (
     level_probabilities,
     level_shares,
     log_loss,
-    mean_estimate,
-    random_rows,
     rank_histogram,
     ranks_in_draws,
     reliability,
 )
-from backwalk.assess.table_fidelity import GivenPanel, LevelScores, NumberScores, SelfTest
-from backwalk.assess.views import kinds_of
-from backwalk.estimates import Rows
+from backwalk.assess.topics.rows import RowSets
+from backwalk.assess.words import column_name, with_error
+from backwalk.estimates import Estimate, Rows, mean_estimate, random_rows
+from backwalk.formatting import listed
 from backwalk.model import DiffusionModel, encoded, log_density, sample_rows
 from backwalk.model.densities import log_prob_of_levels
 from backwalk.model.levels import level_log_probs
 from backwalk.streams import Stream
+from backwalk.table import Schema
 
 _MOST_ROWS = 2_048  # whose levels are predicted
 _MOST_LEVELS = 64
@@ -40,9 +45,120 @@ _MOST_NUMBERS, _N_DRAWN, _N_DRAWS = 6, 256, 19  # columns, rows, and draws of ea
 _N_TESTED = 256  # rows of the self-test
 _MOST_PANELS, _MOST_GIVEN, _N_GIVEN = 3, 4, 1_000  # columns, levels, and rows drawn given each
 _FEWEST_GIVEN = 10  # real rows that hold a level
+_CALIBRATION_THAT_MATTERS = 0.01
+_CONTRADICTION_THAT_MATTERS = 0.5  # nats per row
+_Z = 4.0
 
 
-def predicted_levels(model: DiffusionModel, rows: Rows, block: int) -> Rows:
+@dataclass(frozen=True, eq=False)
+class LevelScores:
+    """Probabilities of one column's levels, given all other columns, on unseen rows.
+
+    Losses are -ln P(level), nats: of the model, of the training frequencies, and of boosted trees that were trained for
+    this column alone (None where that takes too long). `excess` is the row-paired loss of the model minus that of the
+    trees. `reliability` says whether the probabilities hold.
+    """
+
+    column: int
+    n_levels: int
+    loss: Estimate
+    frequencies: Estimate | None
+    trees: Estimate | None
+    excess: Estimate | None
+    reliability: Reliability
+
+
+@dataclass(frozen=True, eq=False)
+class NumberScores:
+    """The ranks of unseen numbers among draws of their column given all others, and the coverage of intervals."""
+
+    column: int
+    n_draws: int
+    ranks: RankHistogram
+    coverage_50: Estimate
+    coverage_90: Estimate
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """How far the model's probabilities contradict each other, nats per row: 0 for one distribution.
+
+    `halves` is the mean of |ln p(A, B) - ln p(B) - ln p(A | B)| for two halves of the columns, and `orders` that of
+    |ln p with the levels in their order - ln p with them in reverse| (None with fewer than two columns of levels).
+    """
+
+    halves: Estimate | None
+    orders: Estimate | None
+
+
+@dataclass(frozen=True, eq=False)
+class GivenPanel:
+    """One column, given a level of another: values of real rows that hold the level, and of rows drawn given it."""
+
+    given: int
+    level: float
+    column: int
+    real: Rows
+    drawn: Rows
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionalScores:
+    """The conditionals of a model that takes any conditions; columns are numbers of the user's table."""
+
+    levels: tuple[LevelScores, ...]
+    numbers: tuple[NumberScores, ...]
+    self_test: SelfTest
+    panels: tuple[GivenPanel, ...]
+
+    def warnings(self, schema: Schema) -> Iterator[str]:
+        """Yield the warnings about probabilities."""
+        unsure = [
+            f"{column_name(schema, scores.column)} ({scores.reliability.error:.3f}, by chance "
+            f"{scores.reliability.null:.3f})"
+            for scores in self.levels
+            if scores.reliability.error - scores.reliability.null > _CALIBRATION_THAT_MATTERS
+            and scores.reliability.excess > _Z
+        ]
+        if unsure:
+            yield (
+                "Stated probabilities of levels differ from the frequencies found in unseen rows, on average, in "
+                f"{listed(unsure)}. Train on more rows or for fewer steps before you use them as probabilities."
+            )
+        for estimate, what in (
+            (self.self_test.halves, "ln p(A, B) and ln p(B) + ln p(A | B) of two halves of the columns"),
+            (self.self_test.orders, "ln p with the levels in their order and in reverse"),
+        ):
+            if estimate is not None and estimate.value > _CONTRADICTION_THAT_MATTERS:
+                yield (
+                    f"The model's probabilities contradict each other: {what} differ by "
+                    f"{with_error(estimate.value, estimate.standard_error)} nats per row on average. Differences of "
+                    "log-probabilities below that mean little."
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the panels, which hold rows."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "panels"}
+
+
+def score_conditionals(
+    model: DiffusionModel, sets: RowSets, target: int | None, stream: Stream
+) -> ConditionalScores | None:
+    """Score the conditionals of a table with levels or gaps; None for a model that does not take any conditions.
+
+    Trees that predict levels are trained for the column number `target` first.
+    """
+    if model.conditions != "any":
+        return None
+    return ConditionalScores(
+        tuple(score_levels(model, sets.unseen, sets.trained, target, stream.child("levels"))),
+        tuple(score_numbers(model, sets.unseen, model.codec.varying, stream.child("numbers"))),
+        measure_consistency(model, sets.unseen, stream.child("self-test")),
+        tuple(draw_given_levels(model, sets.unseen, stream.child("panels"))),
+    )
+
+
+def predict_levels(model: DiffusionModel, rows: Rows, block: int) -> Rows:
     """Return P(level | all other cells) of one column of levels, (n, L), for rows (n, d) in the user's units.
 
     It is the probability given that the cell is not missing, as the level of a missing cell is left out.
@@ -57,7 +173,7 @@ def predicted_levels(model: DiffusionModel, rows: Rows, block: int) -> Rows:
     return np.asarray(log_p.double().cpu()[:, known_levels].softmax(dim=1).numpy())
 
 
-def level_scores(
+def score_levels(
     model: DiffusionModel, unseen: Rows, training: Rows | None, target: int | None, stream: Stream
 ) -> Iterator[LevelScores]:
     """Yield the scores of each column with up to 64 levels, of up to 2,048 unseen rows (n, d) in the user's units.
@@ -82,7 +198,7 @@ def level_scores(
         if len(rows) < 2:
             continue
         level = level_index(rows[:, j], kinds[j].levels)
-        p = predicted_levels(model, rows, i)
+        p = predict_levels(model, rows, i)
         own, frequencies, trees = log_loss(p, level), None, None
         if training is not None:
             frequencies = log_loss(frequency_probabilities(training, len(rows), kinds[j], j), level)
@@ -100,7 +216,7 @@ def level_scores(
         )
 
 
-def number_scores(
+def score_numbers(
     model: DiffusionModel, unseen: Rows, columns: Sequence[int], stream: Stream
 ) -> Iterator[NumberScores]:
     """Yield the ranks of 256 unseen numbers among 19 draws each, given all other columns, of up to six `columns`.
@@ -120,7 +236,7 @@ def number_scores(
         yield NumberScores(j, _N_DRAWS, rank_histogram(ranks), *coverage)
 
 
-def self_test(model: DiffusionModel, unseen: Rows, stream: Stream) -> SelfTest:
+def measure_consistency(model: DiffusionModel, unseen: Rows, stream: Stream) -> SelfTest:
     """Compare probabilities that one distribution would make equal, on up to 256 unseen rows."""
     rows = random_rows(unseen, _N_TESTED, stream=stream.child("rows"))
     order = stream.child("halves").permutation(len(model.codec.varying))
@@ -143,7 +259,7 @@ def self_test(model: DiffusionModel, unseen: Rows, stream: Stream) -> SelfTest:
     return SelfTest(halves, orders)
 
 
-def given_panels(model: DiffusionModel, real: Rows, stream: Stream) -> Iterator[GivenPanel]:
+def draw_given_levels(model: DiffusionModel, real: Rows, stream: Stream) -> Iterator[GivenPanel]:
     """Yield panels of columns given levels: the category with the strongest associations, and what depends on it most.
 
     `real` are unseen rows, (n, d) in the user's units. For each of the category's four most frequent levels 1,000 rows

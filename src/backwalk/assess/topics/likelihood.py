@@ -1,0 +1,194 @@
+"""How likely unseen rows are: the density of the ODE, the bounds of the model's chain and of other chains, the truth.
+
+All are evaluated at the same rows, so that differences are taken row by row and have small errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+
+from backwalk.assess.statistics import paired_gap, total_variation
+from backwalk.datasets import Density
+from backwalk.diffusion import BoundTerms, NoiseSchedule, check_schedule, moments, prior_mismatch
+from backwalk.errors import InvalidInput
+from backwalk.estimates import Estimate, Rows, mean_estimate, random_rows
+from backwalk.limits import BOUND_VARIANCES
+from backwalk.model import (
+    MOST_EXACT_COLUMNS,
+    DiffusionModel,
+    bound,
+    log_density,
+    log_prob_of_rows,
+    mismatch_warning,
+    of_numbers,
+)
+from backwalk.streams import Stream
+
+LOG_DENSITY_MARGIN = 0.01  # nats per row: the densities of a typical row differ by 1 %
+TOTAL_VARIATION_MARGIN = 0.01  # some event's probability is wrong by one percentage point more
+TEXTBOOK = NoiseSchedule.linear(100)
+_MOST_ROWS = 2_048
+_MOST_ROWS_OF_INTEGERS = 512  # each is scored at several places
+_N_PROBES = 8  # of a divergence beyond MOST_EXACT_COLUMNS coordinates
+_MOST_FULL_COORDINATES = 16  # beyond, the bound with full covariances takes minutes
+_FEW_STEPS, _N_DRAWS = 50, 2  # of the other chains: in few steps the reverse variances make a difference
+
+
+@dataclass(frozen=True)
+class ChainBound:
+    """The bound of one chain, of `n_steps` steps with the variances `reverse_variance`: nats per row.
+
+    `gap` is the row-paired mean of bound + true log p, where the truth is known.
+    """
+
+    reverse_variance: str
+    n_steps: int
+    bound: Estimate
+    gap: Estimate | None
+
+
+@dataclass(frozen=True, eq=False)
+class LikelihoodScores:
+    """Densities and bounds of the scored `rows`, (n, d), nats per row.
+
+    `log_p_model` is the log-density of each row by the ODE, (n,), and `log_p_true` the truth, if it is known.
+    `ode_solver_error` is the mean error of the ODE's solver, and `ode_probe_error` the part of random probes and places
+    in the standard error of the mean log-density: 0 where the density is exact.
+
+    `bound` is that of the model's chain; if the true density is known, `bound_gap` is its row-paired excess over the
+    true -log p, and `entropy` the true entropy. `other_chains` are the bounds of shorter chains with each reverse
+    variance. `prior_term` is the bound's first term, and `prior_mismatch` the part of it that all rows lose together.
+    `textbook_mismatch` is that of the course notebook's schedule on the scored rows, a lower bound on its cost, and
+    `textbook_chain` the bound of that schedule with sigma^2 = beta and the model's own network (None if the network is
+    not valid at its noise levels).
+    """
+
+    rows: Rows
+    log_p_model: Rows
+    log_p_true: Rows | None
+    ode_solver_error: float
+    ode_probe_error: float
+    bound: BoundTerms
+    bound_gap: Estimate | None
+    other_chains: tuple[ChainBound, ...]
+    prior_term: Estimate
+    prior_mismatch: float
+    textbook_mismatch: float
+    textbook_chain: ChainBound | None
+    entropy: float | None
+    entropy_standard_error: float | None
+
+    def gap(self, log_p: Rows) -> Estimate | None:
+        """Return the mean of log p_true - log p, nats per row, or None where the truth is not known."""
+        return None if self.log_p_true is None else paired_gap(self.log_p_true, log_p)
+
+    def total_variation(self, log_p: Rows) -> Estimate | None:
+        """Return the total variation between the truth and the density of this log_p, or None without the truth."""
+        return None if self.log_p_true is None else total_variation(self.log_p_true, log_p)
+
+    def warnings(self, schedule: NoiseSchedule) -> Iterator[str]:
+        """Yield the warning about a chain that does not end in noise."""
+        mismatch = mismatch_warning(self.prior_mismatch, schedule)
+        if mismatch is not None:
+            yield mismatch[:1].upper() + mismatch[1:]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but values of single rows."""
+        left_out = ("rows", "log_p_model", "log_p_true", "bound")
+        of_bound = (*(field.name for field in fields(self.bound)), "n_rows", "total", "total_standard_error")
+        return {
+            **{field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out},
+            "bound": {name: getattr(self.bound, name) for name in of_bound if name != "per_row"},
+        }
+
+
+def score_likelihood(
+    model: DiffusionModel,
+    unseen: Rows,
+    density: Density | None,
+    stream: Stream,
+    *,
+    watch: Callable[[float, str], object] = lambda _share, _stage: None,
+) -> LikelihoodScores:
+    """Evaluate the densities of up to 2,048 of the unseen rows.
+
+    Rows of integers, up to 512, are scored by their log-probabilities, and by bounds on these. `watch` is called with
+    the share done and the next stage.
+    """
+    most = _MOST_ROWS_OF_INTEGERS if model.codec.n_uniforms else _MOST_ROWS
+    rows, draws = random_rows(unseen, most, stream=stream.child("rows")), stream.child("probes")
+    watch(0.0, "the bound of the chain")
+    terms = bound(model, rows, stream=stream.child("bound"))
+    truth = None if density is None else log_prob_of_rows(density.log_prob, model.codec, rows, stream=draws)
+    watch(0.2, "the bounds of other chains")
+    other_chains = tuple(bound_other_chains(model, rows, truth, stream.child("bound")))
+    textbook = bound_textbook_chain(model, rows, truth, stream.child("bound"))
+    n_done = 0
+
+    def count(n: int) -> None:
+        nonlocal n_done
+        n_done += n
+        watch(0.5 + 0.5 * n_done / len(rows), "log-densities")
+
+    count(0)
+    n_probes = None if model.codec.n_encoded <= MOST_EXACT_COLUMNS else _N_PROBES
+    ode = log_density(model, rows, n_probes=n_probes, stream=draws, watch=count)
+    return LikelihoodScores(
+        rows=rows,
+        log_p_model=ode.log_prob.numpy(),
+        log_p_true=truth,
+        ode_solver_error=float(ode.solver_error.mean()),
+        ode_probe_error=float(ode.standard_error.square().sum().sqrt()) / len(rows),
+        bound=terms,
+        bound_gap=None if truth is None else paired_gap(truth, -terms.per_row.numpy()),
+        other_chains=other_chains,
+        prior_term=Estimate(terms.prior, terms.prior_standard_error, terms.n_rows),
+        prior_mismatch=model.prior_mismatch,
+        textbook_mismatch=measure_textbook_mismatch(model, rows),
+        textbook_chain=textbook,
+        entropy=None if density is None else density.entropy,
+        entropy_standard_error=None if density is None else density.entropy_standard_error,
+    )
+
+
+def bound_textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> ChainBound | None:
+    """Return the bound of the model's network with the textbook's schedule and variances.
+
+    A denoiser depends on noise levels and not on steps, so that another schedule needs no training. Returns None if
+    the schedule's levels are beyond the network's range.
+    """
+    try:
+        check_schedule(model.denoiser, TEXTBOOK)
+    except InvalidInput:
+        return None
+    respaced, decoder = replace(model, schedule=TEXTBOOK), float(TEXTBOOK.beta[1])
+    terms = bound(respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_N_DRAWS)
+    return _chain_bound("beta", TEXTBOOK.n_steps, terms, truth)
+
+
+def measure_textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
+    """Return the prior mismatch of the textbook's schedule on these rows, nats per row; of a table, of its numbers."""
+    z = torch.from_numpy(model.codec.encode(rows))
+    if model.codec.blocks or bool(z.isnan().any()):
+        z = of_numbers(model.denoiser, model.codec, z.to(model.denoiser.device))[1].cpu()
+    return prior_mismatch(*moments(z), TEXTBOOK)
+
+
+def bound_other_chains(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> Iterator[ChainBound]:
+    """Yield the bounds of the best 50 steps with every reverse variance that the model allows, with the same noise."""
+    n_steps = min(_FEW_STEPS, model.schedule.n_steps)
+    ends_in_noise = bool(model.schedule.log_snr[-1].isinf())
+    for kind in BOUND_VARIANCES:
+        if kind == "full" and (model.codec.n_encoded > _MOST_FULL_COORDINATES or ends_in_noise):
+            continue
+        terms = bound(model, rows, stream=stream, reverse_variance=kind, steps=n_steps, n_draws=_N_DRAWS)
+        yield _chain_bound(kind, n_steps, terms, truth)
+
+
+def _chain_bound(kind: str, n_steps: int, terms: BoundTerms, truth: Rows | None) -> ChainBound:
+    by_row = terms.per_row.numpy()
+    return ChainBound(kind, n_steps, mean_estimate(by_row), None if truth is None else paired_gap(truth, -by_row))

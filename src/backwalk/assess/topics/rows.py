@@ -1,0 +1,212 @@
+"""The rows of an assessment: columns matched, rows compared with those of the fit, and pairs of real sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.assess.representation import Representation
+from backwalk.assess.statistics import RealPairs, disjoint_pairs, random_rows, resampled_pairs
+from backwalk.assess.words import column_name
+from backwalk.datasets import Density
+from backwalk.errors import InvalidInput
+from backwalk.estimates import Rows, as_rows
+from backwalk.fitting import is_of_the_fit, trained_rows
+from backwalk.formatting import listed
+from backwalk.limits import is_whole
+from backwalk.model import DiffusionModel, possible_rows, refuse_gaps, refuse_impossible
+from backwalk.streams import Stream
+from backwalk.table import as_table, match_columns
+
+FEWEST_ROWS = 20  # below, classifiers and standard errors are not possible
+MOST_IN_A_SET = 10_000
+_FEWEST_IN_A_SET = 500  # of disjoint sets; with fewer, halves of all unseen rows are more informative
+_COPIES_THAT_MATTER = 0.01
+_FEW_ROWS = 500
+
+
+@dataclass(frozen=True)
+class RowChecks:
+    """Checks of the scored rows, and of the rows given as training rows.
+
+    `n_unseen` rows were scored; `n_impossible` more hold values that the model cannot make, and were left out.
+    `is_of_fit` says that the scored rows are the table of the fit. `copied_share` is the share of scored rows that are
+    training rows, minus the share of training rows that equal other training rows. Of the `n_given` training rows
+    `n_training` were trained on, and the others were held out to choose the weights (both are None without training
+    rows). `is_other_training` says that the given training rows are not the table of the fit. `repeated` names columns
+    in which a third of the rows or more hold the same number, with that number and its share.
+    """
+
+    n_unseen: int
+    n_impossible: int = 0
+    is_of_fit: bool = False
+    copied_share: float = 0.0
+    n_training: int | None = None
+    n_given: int | None = None
+    is_other_training: bool = False
+    repeated: tuple[str, ...] = ()
+
+    @property
+    def share_of_fit(self) -> float:
+        """The share of the scored rows that are rows of the fit."""
+        return 1.0 if self.is_of_fit else self.copied_share
+
+    def warnings(self) -> Iterator[str]:
+        """Yield the warnings about rows: what is wrong, by how much, and what to do."""
+        if self.is_of_fit:
+            yield (
+                "The scored rows are the rows that the model was fitted to. A model that repeats its training rows "
+                "looks perfect on them: score rows that the fit never saw."
+            )
+        elif self.copied_share > _COPIES_THAT_MATTER:
+            yield (
+                f"{self.copied_share:.0%} of the scored rows are training rows too. Remove them from the scored rows, "
+                "or from the training rows before you fit."
+            )
+        if self.is_other_training:
+            yield (
+                "The given training rows are not the rows of the fit, or are in another order. If they are other rows, "
+                "the baselines were fitted to other rows than the model, and copies of the model's training rows may "
+                "go unnoticed: give the table that was fitted."
+            )
+        if self.n_impossible:
+            yield (
+                f"{self.n_impossible:,} of {self.n_impossible + self.n_unseen:,} unseen rows hold a value that the "
+                "model cannot make, such as another number in a column that was constant in the fit. No score counts "
+                "these rows; their log-density is −∞. Include such rows in the fit, or drop the column."
+            )
+        if self.repeated:
+            yield (
+                f"A third of the rows or more hold the same number in {listed(self.repeated)}. A density cannot "
+                "represent that: generated values scatter around the number, and nats mostly measure how closely. "
+                "Compare models by the distances, or fit a separate model to the rows with other numbers."
+            )
+        if self.n_unseen < _FEW_ROWS:
+            yield (
+                f"There are only {self.n_unseen} unseen rows, so that standard errors are large. Hold out more rows if "
+                "you can."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class RowSets:
+    """The sets of rows that the topics compare, in the user's units.
+
+    `unseen` is (m, d) and `generated` (k, d). `training`, (n, d), are the rows of the fit, or None: those of
+    `is_trained`, (n,), were trained on, and the others were held out. `pairs` are pairs of real sets and `represented`
+    the generated rows, as the `representation` encodes them.
+    """
+
+    unseen: Rows
+    generated: Rows
+    training: Rows | None
+    is_trained: NDArray[np.bool_] | None
+    representation: Representation
+    pairs: RealPairs
+    represented: Rows
+
+    @property
+    def trained(self) -> Rows | None:
+        """The rows that were trained on, or None."""
+        return None if self.training is None else self.training[self.is_trained]
+
+
+def matched_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
+    """Return the rows of an array or a table with the model's columns, which are matched by name if they have names.
+
+    Raises InvalidInput, which calls the rows `name`, for other columns, for fewer than 20 rows, and for missing values
+    that the model was not fitted for.
+    """
+    table = match_columns(as_table(x, name=name), model.schema, name=name)
+    refuse_gaps(table, model.may_be_missing, name=name)
+    return as_rows(table.values, name, at_least=FEWEST_ROWS, allow_gaps=True)
+
+
+def rows_to_score(x: Any, model: DiffusionModel, name: str) -> tuple[Rows, int]:
+    """Return the rows of `matched_rows` that the model can make, and the number of the others.
+
+    Raises InvalidInput, as `refuse_impossible` does, if fewer than 20 are left.
+    """
+    rows = matched_rows(x, model, name)
+    possible = possible_rows(model, rows)
+    if possible.sum() < FEWEST_ROWS:
+        refuse_impossible(model, rows, name)
+    return rows[possible], int((~possible).sum())
+
+
+def check_rows(
+    model: DiffusionModel, unseen: Rows, n_impossible: int, training: Rows | None
+) -> tuple[RowChecks, NDArray[np.bool_] | None]:
+    """Compare the scored rows with those of the fit; return also which training rows, (n,), were trained on."""
+    repeated = model.codec.repeated_values(unseen, float(model.schedule.noise_level[1]))
+    words = tuple(
+        f"{column_name(model.schema, j)} ({number:g} in {share:.0%})" for j, (number, share) in repeated.items()
+    )
+    is_of_fit = is_of_the_fit(model.card, unseen)
+    if training is None:
+        return RowChecks(len(unseen), n_impossible, is_of_fit, repeated=words), None
+    is_trained = trained_rows(model.card, training)
+    checks = RowChecks(
+        len(unseen),
+        n_impossible,
+        is_of_fit,
+        copied_share=copied_share(unseen, training),
+        n_training=int(is_trained.sum()),
+        n_given=len(training),
+        is_other_training="data_sha256" in model.card and not is_of_the_fit(model.card, training),
+        repeated=words,
+    )
+    return checks, is_trained
+
+
+def copied_share(unseen: Rows, training: Rows) -> float:
+    """Return the share of unseen rows (m, d) that are training rows (n, d), minus the share expected by chance.
+
+    Rows of integers and categories repeat without copying. The share of training rows that equal another training row
+    estimates this, and is subtracted.
+
+    >>> rows = np.arange(8.0)[:, None]
+    >>> copied_share(rows[:2], rows), copied_share(rows[:2] % 2.0, rows % 2.0)
+    (1.0, 0.0)
+    """
+    distinct, index, counts = np.unique(training, axis=0, return_inverse=True, return_counts=True)
+    stored = set(map(bytes, distinct))
+    copied = float(np.mean([bytes(row) in stored for row in np.ascontiguousarray(unseen)]))
+    by_nature = float(np.mean(counts[index.reshape(-1)] > 1))
+    return max(0.0, copied - by_nature)
+
+
+def check_set_size(n_rows: int | None) -> None:
+    """Raise InvalidInput for a number of rows per real set that classifiers cannot use."""
+    if n_rows is not None and not (is_whole(n_rows) and n_rows >= FEWEST_ROWS // 2):
+        raise InvalidInput(
+            f"n_rows should be an integer >= {FEWEST_ROWS // 2}, which classifiers need, but got {n_rows!r}: give "
+            "more, or None."
+        )
+
+
+def draw_real_pairs(
+    unseen: Rows,
+    representation: Representation,
+    density: Density | None,
+    n_pairs: int,
+    n_rows: int | None,
+    stream: Stream,
+) -> tuple[Rows, RealPairs, str]:
+    """Return the real rows of the statistics in the user's units, their pairs as represented, and their origin."""
+    most = MOST_IN_A_SET if n_rows is None else n_rows
+    if density is not None:
+        rows = density.sample_rows(0, 2 * n_pairs * most, stream=stream.child("draws"))
+        pairs = disjoint_pairs(representation.encode(rows), n_pairs, stream=stream)
+        return rows, pairs, f"{n_pairs} pairs of {pairs.n_rows:,} fresh draws from the true density"
+    if len(unseen) >= 2 * n_pairs * min(most, _FEWEST_IN_A_SET):
+        rows = random_rows(unseen, 2 * n_pairs * most, stream=stream.child("kept"))
+        pairs = disjoint_pairs(representation.encode(rows), n_pairs, stream=stream)
+        return rows, pairs, f"{n_pairs} pairs of {pairs.n_rows:,} unseen rows, none of them used twice"
+    rows = random_rows(unseen, 2 * most, stream=stream.child("kept"))
+    pairs = resampled_pairs(representation.encode(rows), n_pairs, stream=stream)
+    return rows, pairs, f"{n_pairs} random splits of the unseen rows into halves of {pairs.n_rows:,}"
