@@ -22,9 +22,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(PYTEST) -m "not slow and not campaign and not browser and not scale" $(ARGS)
 
-# Whole programs end to end: the README's commands, the notebook, the demos, a short part of every campaign of `soak`.
+# Whole programs end to end: the README's commands, the notebook, the demos, a few cases of every trial of `soak`.
+# The trials run on one thread, so that children can be forked.
 trust: $(STAMP)
 	$(PYTEST) -m campaign
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q soak $(ARGS)
 
 # The page in Chromium, which has to be there (BACKWALK_CHROMIUM names one in an unusual place). Without it all is skipped,
 # but for CI=true, where that is a failure. One worker: a browser, its server and a training fit fill two cores.
@@ -59,9 +61,9 @@ check: $(STAMP)
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_architecture.py
 
-# Half an hour: every campaign at its full size, and docs/trust.md from the results. One thread, so that children can be forked.
+# Half an hour: every trial with all of its cases.
 soak: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m soak --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q soak --hypothesis-profile=full $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -1,6 +1,5 @@
-"""Long campaigns of faults, bad input and hostile files: `python -m soak` runs them, `docs/trust.md` keeps the figures.
+"""Long trials of faults, hostile files, kills, full disks and repeated bits, as tests: `make trust`, `make soak`.
 
-Each campaign is a stream of cases; a case that holds is the empty text, one that does not is a sentence. Cases are
-functions of a seed and a number, so that a failure can be run again alone. What may crash, hang or take memory runs in
-forked children: this process imports the library once, stays single-threaded, and forks within milliseconds.
+What may crash, hang or take memory runs in forked children: pytest imports the library once, stays single-threaded, and
+forks within milliseconds.
 """

@@ -1,89 +1,55 @@
-"""What campaigns are made of: small models, rows, and bytes with faults in them."""
-
-from __future__ import annotations
+"""What trials are made of: small models, rows, and bytes with faults in them."""
 
 import os
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backwalk import Diffusion, NoiseSchedule, Residual, Textbook, Training
-from backwalk.model import DiffusionModel
-from backwalk.training import Trainer
 
 
 @cache
-def rows() -> NDArray[np.float64]:
+def rows():
     """Return 300 correlated rows with a constant column."""
     x, y = np.random.default_rng(0).normal(size=(2, 300))
     return np.column_stack([3.0 + 2.0 * x, np.full(300, 7.25), 0.1 * x + 0.1 * y])
 
 
-def estimator(**settings: Any) -> Diffusion:
+def estimator(**settings):
     """Return a tiny model, not yet fitted."""
     sizes = {"n_steps": 20, "max_steps": 40, "denoiser": Residual(8, 1, 2), "random_state": 0, "verbose": False}
     return Diffusion(**{**sizes, **settings})
 
 
-def notebook(**settings: Any) -> Diffusion:
+def notebook(**settings):
     """Return the other kind of model: eps predicted on a chain's own steps, no average, no validation rows."""
-    sizes = {
-        "schedule": NoiseSchedule.linear(20, beta_min=0.01, beta_max=0.4),
-        "denoiser": Textbook(8, 2),
-        "training": Training(
-            batch_size=50, learning_rate=0.01, n_epochs=7, ema_width=None, decay=False, levels="chain"
-        ),
-        "reverse_variance": "beta",
-        "validation_fraction": 0.0,
-        "random_state": 0,
-        "verbose": False,
-    }
-    return Diffusion(**{**sizes, **settings})
+    plan = Training(batch_size=50, learning_rate=0.01, n_epochs=7, ema_width=None, decay=False, levels="chain")
+    sizes = {"denoiser": Textbook(8, 2), "training": plan, "reverse_variance": "beta", "validation_fraction": 0.0}
+    schedule = NoiseSchedule.linear(20, beta_min=0.01, beta_max=0.4)
+    return Diffusion(**{**sizes, "schedule": schedule, "random_state": 0, "verbose": False, **settings})
 
 
 @cache
-def fitted() -> Diffusion:
+def fitted():
     """Return a tiny fitted model."""
     return estimator(max_steps=5).fit(rows())
 
 
-def bits(model: DiffusionModel, *, seconds: bool = False) -> tuple[Any, ...]:
-    """Return all that a model holds, to be compared: its seconds only where asked for."""
-    history = {name: value for name, value in vars(model.history).items() if seconds or name != "seconds"}
-    card = {name: value for name, value in model.card.items() if seconds or name != "fit_seconds"}
+def bits(model):
+    """Return the weights, the schedule and the losses of an estimator, and rows that it draws, to be compared."""
+    drawn = model.sample(50, random_state=1, n_evaluations=3)
     return (
-        {name: tensor.numpy().tobytes() for name, tensor in model.denoiser.state_dict().items()},
-        model.schedule.log_snr.numpy().tobytes(),
-        model.denoising_error.numpy().tobytes(),
-        model.denoiser.log_snr_range,
-        *(getattr(model, name) for name in ("architecture", "codec", "schema", "reverse_variance", "decoder_variance")),
-        *(getattr(model, name) for name in ("sampler", "prior_mismatch")),
-        history,
-        card,
+        {name: tensor.numpy().tobytes() for name, tensor in model.denoiser_.state_dict().items()},
+        model.schedule_.log_snr.numpy().tobytes(),
+        model.history_.loss,
+        model.history_.chosen_step,
+        (drawn if isinstance(drawn, np.ndarray) else drawn.to_pandas().to_numpy()).tobytes(),
     )
 
 
-def note_first_step(path: Path) -> None:
-    """Have the next training in this process write into a file how many steps had been taken when it began.
-
-    For forked children, which it belongs to until they end.
-    """
-    path.unlink(missing_ok=True)
-    update = Trainer.take_step
-
-    def noting(trainer: Trainer, *given: Any) -> Any:
-        if not path.exists():
-            path.write_text(str(trainer.step))
-        return update(trainer, *given)
-
-    Trainer.take_step = noting  # type: ignore[method-assign]
-
-
-def appeared(path: Path, pid: int, seconds: float = 60.0) -> bool:
+def appeared(path, pid, seconds=60.0):
     """Wait until a file is there, and return True; or False if the child that is to write it has ended before."""
     limit = time.monotonic() + seconds
     while not path.exists():
@@ -94,13 +60,13 @@ def appeared(path: Path, pid: int, seconds: float = 60.0) -> bool:
     return True
 
 
-def resident(name: str) -> int:
+def resident(name):
     """Return the bytes of memory that this process has (VmRSS), or has had at its peak (VmHWM)."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
     return int(line.split()[1]) * 1024
 
 
-def mutated(data: bytes, rng: np.random.Generator) -> bytes:
+def mutated(data, rng):
     """Return bytes of which one to four places were changed, cut out, doubled or put in."""
     damaged = bytearray(data)
     for _ in range(rng.integers(1, 5)):
@@ -120,6 +86,6 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(damaged)
 
 
-def listing(folder: Path) -> list[str]:
-    """Return the names of all that is in a folder."""
+def listing(folder):
+    """Return the names of all that is in a folder, hidden files too."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
