@@ -15,7 +15,7 @@ import pandas as pd
 
 from backwalk import Diffusion
 from backwalk.datasets import MixedDensity
-from backwalk.model.densities import log_density
+from backwalk.model import log_density
 from backwalk.streams import Stream
 from benchmarks.methods import REAL, Rows
 from benchmarks.table_judge import independent_nats

@@ -65,8 +65,8 @@ def small_tiles():
     from backwalk.sampling import over_tiles
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backwalk.model.densities.rows_scored_at_once", lambda _: 64)
-        patch.setattr("backwalk.model.generation.over_tiles", partial(over_tiles, tile_rows=256))
+        patch.setattr("backwalk.model.score.rows_scored_at_once", lambda _: 64)
+        patch.setattr("backwalk.model.draw.over_tiles", partial(over_tiles, tile_rows=256))
         yield
 
 

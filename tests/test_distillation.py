@@ -159,7 +159,7 @@ def test_all_else_is_the_model_s(own, fitted, rows, few_pairs):
 
 def test_the_steps_of_a_few_evaluations_are_fitted_once_students_or_not(own, few_pairs, monkeypatch):
     expected = own.sample(4, random_state=0, n_evaluations=4)
-    monkeypatch.setattr("backwalk.model.generation.fit_times", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("backwalk.model.draw.fit_times", lambda *_, **__: 1 / 0)
     own.distil(max_steps=2, random_state=0)
     np.testing.assert_array_equal(own.sample(4, random_state=0, n_evaluations=4), expected)
 

@@ -27,7 +27,7 @@ from backwalk.diffusion import WrappedDenoiser, integrate_ode
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.formatting import listed
 from backwalk.limits import is_whole
-from backwalk.model import DiffusionModel, encode_for_scoring, refuse_impossible
+from backwalk.model import DiffusionModel, encode_complete, refuse_impossible
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
 from backwalk.table import as_table, complete, only_numbers
 from backwalk.torch_state import in_initial_torch_state
@@ -58,7 +58,7 @@ def to_latent(model: DiffusionModel, values: NDArray[np.float64], *, n_intervals
     """
     _refuse_levels(model)
     refuse_impossible(model, values)
-    z = encode_for_scoring(model, values)
+    z = encode_complete(model, values)
     low, high = _levels(model)
     return Transported(*_transport(model, z / math.hypot(1.0, low), low, high, n_intervals))
 

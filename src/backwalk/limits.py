@@ -12,7 +12,7 @@
   and no others but those that the fit set aside. Labels are those that the fit saw.
 - **Conditions**: a row to be scored, bounded or mapped to latents lies within FARTHEST_TO_SCORE scales of the fitted
   rows; for bounds and latents its constant columns hold the fitted constants (`score_samples` returns -inf otherwise).
-  A row to be fitted lies within FARTHEST_TO_FIT if columns are not scaled. Given values (`model.conditions_of`) are
+  A row to be fitted lies within FARTHEST_TO_FIT if columns are not scaled. Given values (`model.read_given`) are
   those that the model can make, in one row for all rows to draw or in one for each; at least one candidate in a
   thousand meets ranges and sets.
 - **Settings** (`fitting.checked_settings`, `Diffusion`): checked before any training.

@@ -14,8 +14,8 @@ from backwalk.model import (
     DiffusionModel,
     check_reverse_variance,
     default_decoder_variance,
-    measured_denoising_error,
-    of_numbers,
+    given_all_levels,
+    measure_denoising_error,
 )
 from backwalk.sampling import Sampler, default_sampler
 from backwalk.streams import Stream
@@ -61,9 +61,9 @@ def oracle_model(
     units = Codec((NumberColumn(0.0, 1.0),) * d) if codec is None else codec
     noise = Stream(0).child("oracle") if stream is None else stream
     z = torch.from_numpy(units.encode(values, stream=noise.child("cells"))).float().to(denoiser.device)
-    of_noise, points = of_numbers(denoiser, units, z) if units.blocks else (denoiser, z)
+    of_noise, points = given_all_levels(denoiser, units, z) if units.blocks else (denoiser, z)
     refuse_lost_noise(points, schedule)
-    error = measured_denoising_error(of_noise, points, schedule, stream=noise)
+    error = measure_denoising_error(of_noise, points, schedule, stream=noise)
     return DiffusionModel(
         schedule=schedule,
         architecture=None,

@@ -136,7 +136,9 @@ def test_rows_go_to_the_device_of_the_denoiser(monkeypatch):
 
     monkeypatch.setattr(conditionals, "level_log_probs", levels)
     monkeypatch.setattr(
-        likelihood, "of_numbers", lambda _denoiser, _codec, z: seen.append(z.device.type) or (None, torch.ones(3, 2))
+        likelihood,
+        "given_all_levels",
+        lambda _denoiser, _codec, z: seen.append(z.device.type) or (None, torch.ones(3, 2)),
     )
     rows = values(model, 20, 1, ("rating",))
     predict_levels(model, rows, 0)

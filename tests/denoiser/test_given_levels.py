@@ -7,7 +7,7 @@ import torch
 
 from backwalk.denoiser.numbers_start import equal_rows
 from backwalk.diffusion import RowwiseConditional, log_snr_by_coordinate
-from backwalk.model.levels import level_of
+from backwalk.model import level_of
 from backwalk.streams import Stream
 from tests.denoiser.tables import CODEC, N, denoiser, rows
 

@@ -6,7 +6,7 @@ import torch
 from backwalk.denoiser import layout as layouts
 from backwalk.denoiser.wide_levels import wide_heads
 from backwalk.diffusion import scales
-from backwalk.model.levels import level_of
+from backwalk.model import level_of
 from backwalk.streams import Stream
 from backwalk.training import Patterns, Shares
 from backwalk.training import patterns as training_patterns

@@ -18,7 +18,7 @@ from backwalk.estimator import Diffusion
 from backwalk.fitting import checked_settings
 from backwalk.fitting import plan as plans
 from backwalk.fitting.plan import encoded_in_pieces, planned
-from backwalk.model import measured_denoising_error
+from backwalk.model import measure_denoising_error
 from backwalk.model_file.conversion import record_of, tensors_of
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
@@ -42,10 +42,10 @@ def test_denoising_errors_are_of_validation_rows_where_there_are_any(fraction):
     n_validation = {None: 40, 0.0: 0, 0.3: 120}[fraction]
     validation, trained = split_rows(len(X), n_validation, stream=Stream(5))
     rows = z[validation if n_validation else trained][:1000]
-    expected = measured_denoising_error(model.denoiser, rows, model.schedule, stream=Stream(5).child("denoising error"))
+    expected = measure_denoising_error(model.denoiser, rows, model.schedule, stream=Stream(5).child("denoising error"))
     assert torch.equal(model.denoising_error, expected)
     other = z[trained if n_validation else trained[::-1].copy()][:1000]
-    of_others = measured_denoising_error(
+    of_others = measure_denoising_error(
         model.denoiser, other, model.schedule, stream=Stream(5).child("denoising error")
     )
     assert not torch.equal(model.denoising_error, of_others)

@@ -15,7 +15,7 @@ N, TOGETHER = 2500, 2048
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    for module in ("table.row_ranges", "model.imputation", "pieces.job"):
+    for module in ("table.row_ranges", "model.impute", "pieces.job"):
         monkeypatch.setattr(f"backwalk.{module}.BLOCK_ROWS", TOGETHER)
 
 

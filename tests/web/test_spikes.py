@@ -52,8 +52,8 @@ def test_rows_at_a_spike_are_left_out_of_the_picture(entry):
 
 
 def test_a_field_is_given_that_there_is_no_spike(entry, monkeypatch):
-    seen, denoised = [], planes.denoised
-    monkeypatch.setattr(planes, "denoised", lambda *given: seen.append(given) or denoised(*given))
+    seen, denoise = [], planes.denoise
+    monkeypatch.setattr(planes, "denoise", lambda *given: seen.append(given) or denoise(*given))
     planes.field(entry, FieldRequest(t=5, size=8))
     (_, z, level), block = seen[0], entry.model.codec.blocks[0]
     assert (level[:, block.coordinates] == math.inf).all()

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from backwalk.errors import InvalidInput
 from backwalk.estimator.fitted import Columns, Fitted
 from backwalk.limits import is_whole
-from backwalk.model import Conditional, column_numbers, conditional, estimated, imputed, refuse_fractions
+from backwalk.model import Conditional, column_numbers, conditional, estimate_rows, impute_rows, refuse_fractions
 from backwalk.streams import RandomState, as_stream
 from backwalk.table import from_values
 
@@ -140,8 +140,10 @@ class Conditionals(Fitted):
         stream = as_stream(random_state).child("impute")
         if statistic is not None:
             draws = int(n_draws or N_DRAWS)
-            return self._completed(estimated(self.model_, values, statistic, draws, stream=stream), X)
-        tables = [self._completed(rows, X) for rows in imputed(self.model_, values, int(n_draws or 1), stream=stream)]
+            return self._completed(estimate_rows(self.model_, values, statistic, draws, stream=stream), X)
+        tables = [
+            self._completed(rows, X) for rows in impute_rows(self.model_, values, int(n_draws or 1), stream=stream)
+        ]
         return tables if n_draws is not None else tables[0]
 
     def _completed(self, rows: NDArray[np.float64], X: Any) -> Any:

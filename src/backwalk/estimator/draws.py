@@ -15,9 +15,8 @@ from backwalk.estimator.fitted import Fitted
 from backwalk.limits import is_whole
 from backwalk.model import (
     WalkState,
-    conditional_pieces,
-    conditions_of,
-    gathered,
+    gather_rows,
+    read_given,
     sample_pieces,
     walk_backward,
     walk_forward,
@@ -91,7 +90,7 @@ class Draws(Fitted):
         pieces = self.sample_pieces(
             n_samples, given=given, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state
         )
-        return from_values(gathered(pieces, int(n_samples), self.model_.codec.n_columns), self.model_.schema)
+        return from_values(gather_rows(pieces, int(n_samples), self.model_.codec.n_columns), self.model_.schema)
 
     def sample_pieces(
         self,
@@ -119,10 +118,8 @@ class Draws(Fitted):
         check_is_fitted(self)
         n, stream = _count(n_samples), as_stream(random_state).child("sample")
         chosen = choose_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations)
-        if given is None:
-            return sample_pieces(self.model_, 0, n, stream=stream, sampler=chosen)
-        conditions = conditions_of(self.model_, given, n)
-        return conditional_pieces(self.model_, 0, n, conditions, stream=stream, sampler=chosen)
+        conditions = None if given is None else read_given(self.model_, given, n)
+        return sample_pieces(self.model_, 0, n, stream=stream, sampler=chosen, given=conditions)
 
     def walk(
         self,
@@ -170,7 +167,7 @@ class Draws(Fitted):
             raise InvalidInput(f'direction should be "backward" or "forward", but got {direction!r}.')
         if is_whole(start):
             pieces = sample_pieces(self.model_, 0, _count(start), stream=stream, sampler=chosen)
-            rows = gathered(pieces, int(start), self.model_.codec.n_columns)
+            rows = gather_rows(pieces, int(start), self.model_.codec.n_columns)
         else:
             rows = self._matched(start, "start").values
         return walk_forward(self.model_, rows, stream=stream.child("forward"), sampler=chosen)

@@ -16,7 +16,7 @@ from backwalk.diffusion import BoundTerms, LogDensity
 from backwalk.errors import ImpossibleRowsWarning, InvalidInput
 from backwalk.estimator.fitted import Columns, Fitted, callers_level
 from backwalk.formatting import listed
-from backwalk.model import N_PLACES, bound, column_numbers, impossible_words, log_density, ranks
+from backwalk.model import N_PLACES, bound, column_numbers, impossible_words, log_density, rank_scores
 from backwalk.progress import progress_display, progress_of_rows
 from backwalk.streams import RandomState, as_stream
 
@@ -73,7 +73,7 @@ class Scores(Fitted):
             Numbers from 0 to 1.
         """
         is_scores = isinstance(reference, np.ndarray) and reference.ndim == 1
-        return ranks(self.score_samples(X), reference if is_scores else self.score_samples(reference))
+        return rank_scores(self.score_samples(X), reference if is_scores else self.score_samples(reference))
 
     def log_density(
         self,

@@ -34,7 +34,7 @@ from backwalk.model import (
     N_MEASURED_LEVELS,
     DiffusionModel,
     default_decoder_variance,
-    measured_denoising_error,
+    measure_denoising_error,
     time_limit_words,
 )
 from backwalk.streams import Stream
@@ -103,7 +103,7 @@ def fitted(
         def denoising_error(n_levels: int = N_MEASURED_LEVELS) -> Tensor:
             denoiser, rows = plan.measured  # with the network's present weights
             own = stream.child("denoising error")
-            return measured_denoising_error(denoiser, rows, plan.schedule, stream=own, n_levels=n_levels)
+            return measure_denoising_error(denoiser, rows, plan.schedule, stream=own, n_levels=n_levels)
 
         def made(denoiser: EnsembleDenoiser, error: Tensor, history: History, card: dict[str, Any]) -> DiffusionModel:
             return DiffusionModel(
@@ -148,9 +148,7 @@ def fitted(
         def model_so_far() -> DiffusionModel:
             copied = trainer.denoiser_so_far()
             of_copy = replace(plan, denoiser=copied).measured
-            error = measured_denoising_error(
-                *of_copy, plan.schedule, stream=stream.child("denoising error"), n_levels=4
-            )
+            error = measure_denoising_error(*of_copy, plan.schedule, stream=stream.child("denoising error"), n_levels=4)
             return made(copied, error, trainer.history(), {})
 
         diverged = trained(trainer, settings, options, slowness, model_so_far)

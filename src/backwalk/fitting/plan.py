@@ -38,7 +38,7 @@ from backwalk.diffusion import (
 from backwalk.errors import InvalidInput
 from backwalk.fitting.settings import Settings, check_length, chosen_device
 from backwalk.limits import GREATEST_LEVEL
-from backwalk.model import Conditions, DiffusionModel, of_numbers
+from backwalk.model import Conditions, DiffusionModel, given_all_levels
 from backwalk.sampling import Sampler, default_sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, Redraw
@@ -98,7 +98,7 @@ class Plan:
         rows = self.x_0 if self.x_validation is None else self.x_validation
         if self.patterns is None:
             return self.denoiser, rows[:_MOST_MEASURED]
-        return of_numbers(self.denoiser, self.codec, rows[:_MOST_MEASURED])
+        return given_all_levels(self.denoiser, self.codec, rows[:_MOST_MEASURED])
 
     @property
     def sampler(self) -> Sampler:

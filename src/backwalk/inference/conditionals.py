@@ -23,7 +23,7 @@ from backwalk.formatting import listed
 from backwalk.inference.importance import Weighted, adapted
 from backwalk.inference.priors import Prior, log_prior
 from backwalk.inference.values import as_tensor
-from backwalk.model import DiffusionModel, known_cells, log_density, sample_rows
+from backwalk.model import DiffusionModel, Given, log_density, sample_rows
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec
@@ -45,8 +45,8 @@ class ParameterConditional:
 
     def draws(self, rows: Array, n: int, *, stream: Stream, sampler: Sampler | str | None = None) -> Array:
         """Return n draws of parameters given each observation: (b, n, k). Draw i of observation j is row j n + i."""
-        known = known_cells(self.model, rows if len(rows) == 1 else np.repeat(rows, n, axis=0))
-        drawn = sample_rows(self.model, 0, n * len(rows), stream=stream, sampler=sampler, given=known)
+        given = Given(rows if len(rows) == 1 else np.repeat(rows, n, axis=0))
+        drawn = sample_rows(self.model, 0, n * len(rows), stream=stream, sampler=sampler, given=given)
         return drawn[:, list(self.parameters)].reshape(len(rows), n, len(self.parameters))
 
     def log_prob(self, theta: Array, rows: Array) -> Array:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.model import DiffusionModel, refuse_not_made, values_of, values_of_table
+from backwalk.model import DiffusionModel, read_cells, read_given_table, refuse_not_made
 from backwalk.table import as_table
 from backwalk.table.schema import shown
 
@@ -39,7 +39,7 @@ def observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Array:
                     f"x as a mapping should hold one value for each name, as it is one observation, but got "
                     f"{value!r:.60} for {shown(name)}: give a table for several."
                 )
-            rows[0, names[name]] = values_of(schema, names[name], [value], "x")[0]
+            rows[0, names[name]] = read_cells(schema, names[name], [value], "x")[0]
     else:
         rows = _rows(model, given, x, "x")
     refuse_not_made(model, rows, "x")
@@ -97,7 +97,7 @@ def _rows(model: DiffusionModel, columns: Sequence[int], values: Any, name: str)
     _refuse_other_columns([label for label in table.columns if label in names], names, name)
     kept = [table.columns.index(label) for label in names]
     part = replace(table, values=table.values[:, kept], schema=table.schema.taken(kept))
-    return values_of_table(schema, part, name)
+    return read_given_table(schema, part, name)
 
 
 def _refuse_other_columns(found: Any, names: Any, name: str) -> None:

@@ -1,59 +1,63 @@
 """A fitted model: new rows from it, and scores of rows.
 
-Rows go in and come out in the user's units; inside, they are encoded. `fitted.py` has the record of a fitted model,
-`generation.py` makes rows, `walks.py` shows the chain state by state, and `scoring.py` scores rows.
+Rows go in and come out in the user's units; inside they are encoded. Coordinates of encoded rows are known, absent or
+in question (`rows.py`).
+
+- `diffusion_model.py` has the record of a fitted model, `words.py` its facts in words.
+- `given.py` reads conditions in the user's terms. `sample.py` samples rows under them, by `draw.py`: levels one after
+  the other (`levels.py`), then the numbers by the reverse chain, `walks.py` shows the chain state by state.
+- `score.py` has log-probabilities of rows, with those of integers (`integers.py`), and `bounds.py` the variational
+  bound.
+- `conditionals.py` has the distribution of a column given others (`distribution.py`), and `impute.py` fills gaps.
 """
 
-from backwalk.model.bounds import (
-    MOST_FULL_COLUMNS,
-    N_MEASURED_LEVELS,
-    bound,
-    chosen_times,
-    measured_denoising_error,
-)
-from backwalk.model.conditions import Encoded, column_numbers, encoded, known_cells, numbers_given, of_numbers
-from backwalk.model.densities import MOST_EXACT_COLUMNS, log_density
-from backwalk.model.distributions import Conditional
-from backwalk.model.fields import denoised, log_density_at
-from backwalk.model.fitted import (
-    MISMATCH_THAT_MATTERS,
+from backwalk.model.bounds import MOST_FULL_COLUMNS, N_MEASURED_LEVELS, bound, choose_times, measure_denoising_error
+from backwalk.model.conditionals import conditional
+from backwalk.model.diffusion_model import (
     Conditions,
     DiffusionModel,
     Student,
-    blur_words,
     check_reverse_variance,
     default_decoder_variance,
-    mismatch_warning,
     reverse_variances,
+)
+from backwalk.model.distribution import Conditional
+from backwalk.model.draw import gather_rows, visited_times, walk
+from backwalk.model.given import (
+    Allowed,
+    Given,
+    column_numbers,
+    read_cells,
+    read_given,
+    read_given_table,
+    refuse_fractions,
+    refuse_not_made,
+    user_terms,
+)
+from backwalk.model.impute import estimate_rows, impute_rows
+from backwalk.model.integers import N_PLACES, log_prob_of_rows
+from backwalk.model.levels import level_log_probs, level_of
+from backwalk.model.rows import (
+    EncodedRows,
+    encode_complete,
+    encode_to_score,
+    given_all_levels,
+    impossible_words,
+    possible_rows,
+    refuse_gaps,
+    refuse_impossible,
+)
+from backwalk.model.sample import sample_numbered, sample_pieces, sample_rows
+from backwalk.model.score import MOST_EXACT_COLUMNS, log_density, log_density_at, log_prob_of_levels, rank_scores
+from backwalk.model.walks import RowStep, WalkState, denoise, row_steps, walk_backward, walk_forward
+from backwalk.model.words import (
+    MISMATCH_THAT_MATTERS,
+    blur_words,
+    mismatch_warning,
     student_words,
     time_limit_words,
     training_words,
 )
-from backwalk.model.generation import gathered, sample_pieces, sample_rows, visited_times, walk
-from backwalk.model.given import (
-    Allowed,
-    Given,
-    conditions_of,
-    refuse_fractions,
-    refuse_not_made,
-    user_terms,
-    values_of,
-    values_of_table,
-)
-from backwalk.model.imputation import estimated, imputed
-from backwalk.model.integers import N_PLACES, log_prob_of_rows
-from backwalk.model.one_column import conditional
-from backwalk.model.particles import RowStep, row_steps, walk_tiles
-from backwalk.model.rejection import conditional_pieces, rows_by_number
-from backwalk.model.scoring import (
-    encode_for_scoring,
-    impossible_words,
-    possible_rows,
-    ranks,
-    refuse_gaps,
-    refuse_impossible,
-)
-from backwalk.model.walks import WalkState, walk_backward, walk_forward
 
 __all__ = [
     "MISMATCH_THAT_MATTERS",
@@ -65,7 +69,7 @@ __all__ = [
     "Conditional",
     "Conditions",
     "DiffusionModel",
-    "Encoded",
+    "EncodedRows",
     "Given",
     "RowStep",
     "Student",
@@ -73,47 +77,46 @@ __all__ = [
     "blur_words",
     "bound",
     "check_reverse_variance",
-    "chosen_times",
+    "choose_times",
     "column_numbers",
     "conditional",
-    "conditional_pieces",
-    "conditions_of",
     "default_decoder_variance",
-    "denoised",
-    "encode_for_scoring",
-    "encoded",
-    "estimated",
-    "gathered",
+    "denoise",
+    "encode_complete",
+    "encode_to_score",
+    "estimate_rows",
+    "gather_rows",
+    "given_all_levels",
     "impossible_words",
-    "imputed",
-    "known_cells",
+    "impute_rows",
+    "level_log_probs",
+    "level_of",
     "log_density",
     "log_density_at",
+    "log_prob_of_levels",
     "log_prob_of_rows",
-    "measured_denoising_error",
+    "measure_denoising_error",
     "mismatch_warning",
-    "numbers_given",
-    "of_numbers",
     "possible_rows",
-    "ranks",
+    "rank_scores",
+    "read_cells",
+    "read_given",
+    "read_given_table",
     "refuse_fractions",
     "refuse_gaps",
     "refuse_impossible",
     "refuse_not_made",
     "reverse_variances",
     "row_steps",
-    "rows_by_number",
+    "sample_numbered",
     "sample_pieces",
     "sample_rows",
     "student_words",
     "time_limit_words",
     "training_words",
     "user_terms",
-    "values_of",
-    "values_of_table",
     "visited_times",
     "walk",
     "walk_backward",
     "walk_forward",
-    "walk_tiles",
 ]

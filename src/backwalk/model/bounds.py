@@ -16,7 +16,6 @@ from backwalk.diffusion import (
     BoundTerms,
     Denoiser,
     NoiseSchedule,
-    RowwiseConditional,
     add_levels,
     best_steps,
     collect_terms,
@@ -27,10 +26,15 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.limits import BOUND_VARIANCES, GREATEST_LEVEL, is_whole
-from backwalk.model.conditions import Encoded, encoded
-from backwalk.model.densities import log_prob_of_levels
-from backwalk.model.fitted import DiffusionModel, check_reverse_variance, reverse_variances
-from backwalk.model.scoring import encode_for_scoring, refuse_impossible, refuse_no_numbers
+from backwalk.model.diffusion_model import DiffusionModel, check_reverse_variance, reverse_variances
+from backwalk.model.rows import (
+    EncodedRows,
+    encode_to_score,
+    numbers_given,
+    refuse_impossible,
+    refuse_no_numbers,
+)
+from backwalk.model.score import log_prob_of_levels
 from backwalk.sampling import TILE_ROWS, spread_times
 from backwalk.streams import Stream
 from backwalk.threads import on_one_thread, single_threads
@@ -57,7 +61,7 @@ def bound(
     """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats per row.
 
     By default the chain is the model's own. `reverse_variance` is one of `BOUND_VARIANCES`; `steps` are the visited
-    times, or their number (see `chosen_times`); `decoder_variance`, in squared encoded units, defaults as in
+    times, or their number (see `choose_times`); `decoder_variance`, in squared encoded units, defaults as in
     `reverse_variances`, or with "full" to the covariance from the denoiser's Jacobian. Integers are dequantised by the
     stream, row by row, and the bound is on -log (p / q): its mean over the places in the cells lies above the negative
     log-probability (Jensen). The codec's log |det J| is part of the reconstruction term, and of every row's total. Rows
@@ -75,8 +79,9 @@ def bound(
     refuse_impossible(model, values)
     codec = model.codec
     rows = codec.dequantise(values, stream=stream.child("dequantisation"))
-    volume = torch.from_numpy(codec.log_abs_det_jacobian(rows) - codec.log_dequantisation(rows))
-    times = chosen_times(model, steps, decoder_variance=decoder_variance)
+    encoded = encode_to_score(model, rows)
+    log_volume = torch.from_numpy(codec.log_dequantisation(rows) - codec.log_abs_det_jacobian(rows))
+    times = choose_times(model, steps, decoder_variance=decoder_variance)
     schedule = model.schedule.respace(times)
     bound_of: Callable[..., BoundTerms]  # size=1: the fit has checked the scale of its rows
     if kind == "full":
@@ -85,94 +90,76 @@ def bound(
         sigma_sq = reverse_variances(model, times, reverse_variance=kind, decoder_variance=decoder_variance)
         bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq, size=1.0)
     bound_of = partial(bound_of, stream=stream, n_draws=n_draws)
-    if codec.blocks or np.isnan(values).any():
-        asked = encoded(model, rows)
-        terms = _bound_of_table(model, asked, volume, schedule.n_steps, bound_of, watch, by_pattern=kind == "full")
-    else:
-        z = encode_for_scoring(model, rows).float()
-        terms = _in_pieces(lambda _: partial(bound_of, model.denoiser), z, volume, watch)
+    in_question = encoded.in_question[:, codec.numbers]
+    by_pattern = kind == "full" and len(codec.numbers) > 0  # the rows of a full covariance have the same numbers
+    pattern = in_question if by_pattern else in_question.any(dim=1, keepdim=True)
+    groups = torch.unique(pattern, dim=0, return_inverse=True)[1]
+    pieces, places, first_row = list[BoundTerms](), list[Tensor](), 0
+    for group in range(int(groups.max()) + 1):
+        place = (groups == group).nonzero().flatten().cpu()
+        of_group = encoded.take(place.numpy())
+        if bool(of_group.in_question[:, codec.numbers].any()):
+            pieces += _bound_numbers(
+                model, of_group, log_volume[place], bound_of, counts=not by_pattern, first_row=first_row, watch=watch
+            )
+        else:
+            nothing = torch.zeros(len(place), dtype=torch.float64)
+            pieces.append(collect_terms(nothing, nothing, [nothing.expand(schedule.n_steps - 1, -1)]))
+            watch(len(place))
+        places.append(place)
+        first_row += len(place)
+    terms = merge_terms(pieces)
+    terms = replace(terms, per_row=terms.per_row[torch.cat(places).argsort()])
+    if codec.blocks:
+        terms = add_levels(terms, -log_prob_of_levels(model, encoded))
     refuse_no_numbers(terms.per_row, "Bounds")
     return terms
 
 
-def _in_pieces(
-    bound_of: Callable[[slice], Callable[..., BoundTerms]],
-    z: Tensor,
-    volume: Tensor,
+def _bound_numbers(
+    model: DiffusionModel,
+    encoded: EncodedRows,
+    log_volume: Tensor,
+    bound_of: Callable[..., BoundTerms],
+    *,
+    counts: bool,
+    first_row: int,
     watch: Callable[[int], object],
-    first_row: int = 0,
-) -> BoundTerms:
-    """Return the bound of encoded rows piece by piece; `bound_of` returns the bound of some of the rows, as a function.
+) -> list[BoundTerms]:
+    """Return the bounds of the numbers of rows given their levels, in pieces; each row has its own noise.
 
-    `first_row` is the number of the first row in the streams of noise.
+    `first_row` is the number of the first row in the streams of noise. With `counts`, rows may have different numbers
+    in question, which are counted.
     """
-    piece_rows = min(max(-(-len(z) // 2), _FEWEST_ROWS), _MOST_ROWS) if z.device.type == "cpu" else TILE_ROWS
+    codec, device = model.codec, encoded.rows.device
+    is_whole_row = not codec.blocks and encoded.is_whole
+    in_question = encoded.in_question[:, codec.numbers]
+    numbers = torch.from_numpy(codec.numbers).to(device)[in_question.any(dim=0)]
+    n_rows = len(encoded.rows)
+    piece_rows = min(max(-(-n_rows // 2), _FEWEST_ROWS), _MOST_ROWS) if device.type == "cpu" else TILE_ROWS
 
-    def of_piece(first: int) -> BoundTerms:
-        piece = slice(first, first + piece_rows)
-        return bound_of(piece)(z[piece], first_row=first_row + first, log_volume=-volume[piece])
+    def bound_piece(first: int) -> BoundTerms:
+        piece = encoded.take(np.arange(first, min(first + piece_rows, n_rows)))
+        options = {"first_row": first_row + first, "log_volume": log_volume[first : first + piece_rows]}
+        if is_whole_row:
+            return bound_of(model.denoiser, piece.rows, **options)
+        is_counted = piece.in_question[:, numbers]
+        if counts:
+            options["counted"] = is_counted
+        levels = piece.in_question
+        levels[:, numbers] = False
+        denoiser = numbers_given(model.denoiser, codec, piece.rows, levels, piece.absent, numbers)
+        return bound_of(denoiser, piece.rows[:, numbers].masked_fill(~is_counted, 0.0), **options)
 
-    with single_threads(z.device.type == "cpu") as parallel_map:
+    with single_threads(device.type == "cpu") as parallel_map:
         pieces = []
-        for piece in parallel_map(of_piece, range(0, len(z), piece_rows)):
+        for piece in parallel_map(bound_piece, range(0, n_rows, piece_rows)):
             pieces.append(piece)
             watch(piece.n_rows)
-        return merge_terms(pieces)
+    return pieces
 
 
-def _bound_of_table(
-    model: DiffusionModel,
-    asked: Encoded,
-    volume: Tensor,
-    n_steps: int,
-    bound_of: Callable[..., BoundTerms],
-    watch: Callable[[int], object],
-    *,
-    by_pattern: bool,
-) -> BoundTerms:
-    """Return the bound on -ln p of rows with levels and gaps: that of the levels, exactly, and of numbers given these.
-
-    All rows that have numbers are bounded together, whichever of these are missing; with `by_pattern` those that have
-    the same ones. Each row has noise of its own.
-    """
-    numbers = torch.from_numpy(model.codec.numbers).to(asked.rows.device)
-    of_levels = -log_prob_of_levels(model, asked)
-    free = asked.asked[:, numbers]
-    groups = torch.unique(free if by_pattern else free.any(dim=1, keepdim=True), dim=0, return_inverse=True)[1]
-    found, places, n_before = list[BoundTerms](), list[Tensor](), 0
-    for group in range(int(groups.max()) + 1):
-        of_group = (groups == group).nonzero().flatten()
-        own = free[of_group]
-        taken = own.any(dim=0)
-        if not bool(taken.any()):
-            nothing = torch.zeros(len(of_group), dtype=torch.float64)
-            found.append(collect_terms(nothing, nothing, [nothing.expand(n_steps - 1, -1)]))
-            watch(len(of_group))
-        else:
-            rows, known = asked.rows[of_group], asked.asked[of_group]
-            absent = ~known
-            known[:, numbers] = False
-            conditional = RowwiseConditional(model.denoiser, rows, known, absent, numbers[taken])
-            counted = None if by_pattern else own[:, taken]
-            of_pieces = partial(_bound_of_piece, bound_of, conditional, counted)
-            x_0 = rows[:, numbers[taken]].masked_fill(~own[:, taken], 0.0)
-            found.append(_in_pieces(of_pieces, x_0, volume[of_group.cpu()], watch, n_before))
-        places.append(of_group.cpu())
-        n_before += len(of_group)
-    terms = merge_terms(found)
-    order = torch.cat(places).argsort()
-    return add_levels(replace(terms, per_row=terms.per_row[order]), of_levels)
-
-
-def _bound_of_piece(
-    bound_of: Callable[..., BoundTerms], conditional: RowwiseConditional, counted: Tensor | None, piece: slice
-) -> Callable[..., BoundTerms]:
-    parts = {name: getattr(conditional, name)[piece] for name in ("rows", "known", "absent")}
-    own = {} if counted is None else {"counted": counted[piece]}
-    return partial(bound_of, replace(conditional, **parts), **own)
-
-
-def chosen_times(
+def choose_times(
     model: DiffusionModel, steps: int | Sequence[int] | None, *, decoder_variance: float | None = None
 ) -> list[int]:
     """Return the times of the chain for the argument `steps` of `bound`, increasing and ending at n_steps.
@@ -197,7 +184,7 @@ def chosen_times(
 
 
 @on_one_thread
-def measured_denoising_error(
+def measure_denoising_error(
     denoiser: Denoiser, z: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_levels: int = N_MEASURED_LEVELS
 ) -> Tensor:
     """Return m_t for every step of a chain, from about `n_levels` of its steps: (n_steps + 1,), float64.

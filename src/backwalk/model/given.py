@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.model.conditions import column_numbers
-from backwalk.model.fitted import DiffusionModel
+from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.rows import EncodedRows, encode_given
 from backwalk.table import (
     AtomsColumn,
     Column,
@@ -58,38 +58,60 @@ class Allowed:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Conditions: known `values`, (m, d), NaN where a column is free, and values that are `allowed`.
+    """Conditions on rows: given `values`, (m, d), NaN where a column is free, and values that are `allowed`.
 
-    m is 1 for the same conditions in all rows.
+    m is 1 for the same conditions in all rows. `known`, (m, d), says which cells are given, by default all without NaN;
+    a missing value among them is given as such, where the model generates missing values.
     """
 
     values: NDArray[np.float64]
     allowed: tuple[Allowed, ...] = ()
+    known: NDArray[np.bool_] | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is given."""
-        return not self.allowed and bool(np.isnan(self.values).all())
+    def encode(self, model: DiffusionModel) -> EncodedRows | None:
+        """Encode the given values; None if there are none. Raises InvalidInput: see `encode_given`."""
+        is_free = np.isnan(self.values).all() if self.known is None else not self.known.any()
+        return None if is_free else encode_given(model, self.values, self.known)
 
     def holds(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which rows, (n, d), have allowed values."""
         return np.asarray(np.all([allowed.holds(rows) for allowed in self.allowed], axis=0))
 
 
-def conditions_of(model: DiffusionModel, given: Any, n: int) -> Given:
+def read_given(model: DiffusionModel, given: Any, n: int) -> Given:
     """Return the conditions on n rows to draw: see the module's docstring.
 
     Raises InvalidInput for columns that the model does not have, for values that it cannot make, for a range of labels
     without an order, for a set of numbers on a continuous scale, and for a number of rows that is neither 1 nor n.
     """
-    found = _of_mapping(model, given) if isinstance(given, Mapping) else Given(values_of_table(model.schema, given))
-    if len(found.values) not in (1, n):
+    is_mapping = isinstance(given, Mapping)
+    conditions = _read_mapping(model, given) if is_mapping else Given(read_given_table(model.schema, given))
+    if len(conditions.values) not in (1, n):
         raise InvalidInput(
-            f"given should have one row, or one for each of {n:,} rows to draw, but has {len(found.values):,}: draw as "
-            "many rows."
+            f"given should have one row, or one for each of {n:,} rows to draw, but has {len(conditions.values):,}: "
+            "draw as many rows."
         )
-    refuse_not_made(model, found.values)
-    return found
+    refuse_not_made(model, conditions.values)
+    return conditions
+
+
+def column_numbers(schema: Schema, names: Sequence[str | int]) -> list[int]:
+    """Return the numbers of columns that are given by name or number. Raises InvalidInput for others."""
+    columns, labels = list[int](), list(schema.names)
+    for name in names:
+        if isinstance(name, str) and name in labels:
+            columns.append(labels.index(name))
+        elif isinstance(name, (int, np.integer)) and not isinstance(name, bool) and 0 <= name < len(labels):
+            columns.append(int(name))
+        else:
+            rule = f"Columns should be among {listed(map(shown, labels))}, or numbers from 0, but got {shown(name)}"
+            if name in schema.set_aside:
+                raise InvalidInput(f"{rule}, which the fit set aside: fit again and name it in columns= to keep it.")
+            remedy = label_words(name, labels) if isinstance(name, str) else "choose one of these"
+            raise InvalidInput(f"{rule}: {remedy}.")
+    if len(set(columns)) < len(columns):
+        raise InvalidInput(f"Columns should differ, but got {listed(map(shown, names))}: name each once.")
+    return columns
 
 
 def user_terms(schema: Schema, column: int, value: float) -> str:
@@ -111,12 +133,12 @@ def user_terms(schema: Schema, column: int, value: float) -> str:
     return f"{value:.6g}"
 
 
-def values_of(schema: Schema, column: int, cells: Sequence[Any], name: str) -> NDArray[np.float64]:
+def read_cells(schema: Schema, column: int, cells: Sequence[Any], name: str) -> NDArray[np.float64]:
     """Return the values, (n,), of cells of a column in the user's terms; NaN for those that are missing."""
     own = schema.names[column]
     texts = [cell for cell in cells if isinstance(cell, str)]
     if schema.labels[column] is None and texts and len(texts) == sum(cell is not None for cell in cells):
-        table = _parsed(schema, column, cells, name)
+        table = _parse_texts(schema, column, cells, name)
     elif cells and all(isinstance(cell, (np.datetime64, np.timedelta64)) for cell in cells):
         table = as_table(np.array(cells)[:, None], name=name)
     else:
@@ -127,7 +149,7 @@ def values_of(schema: Schema, column: int, cells: Sequence[Any], name: str) -> N
     return match_columns(table, replace(schema.taken([column]), columns=(own,)), name=name).values[:, 0]
 
 
-def _parsed(schema: Schema, column: int, cells: Sequence[Any], name: str) -> Table:
+def _parse_texts(schema: Schema, column: int, cells: Sequence[Any], name: str) -> Table:
     """Return texts as a table of one column of dates, times, truth values or numbers."""
     of_type = schema.types[column]
     of_type = of_type if schema.units[column] is not None or schema.is_boolean(column) else pa.float64()
@@ -143,7 +165,7 @@ def _parsed(schema: Schema, column: int, cells: Sequence[Any], name: str) -> Tab
         ) from error
 
 
-def values_of_table(schema: Schema, given: Any, name: str = "given") -> NDArray[np.float64]:
+def read_given_table(schema: Schema, given: Any, name: str = "given") -> NDArray[np.float64]:
     """Return the rows of a table, (n, d), with NaN in columns that it lacks; without names it has all columns."""
     table = as_table(given, name=name)
     if table.columns is None:
@@ -156,16 +178,16 @@ def values_of_table(schema: Schema, given: Any, name: str = "given") -> NDArray[
     return values
 
 
-def _of_mapping(model: DiffusionModel, given: Mapping[Any, Any]) -> Given:
+def _read_mapping(model: DiffusionModel, given: Mapping[Any, Any]) -> Given:
     schema, known, allowed = model.schema, dict[int, NDArray[np.float64]](), list[Allowed]()
     for j, condition in zip(column_numbers(schema, list(given)), given.values(), strict=True):
         if isinstance(condition, tuple):
-            allowed.append(_range(model, j, condition))
+            allowed.append(_read_range(model, j, condition))
         elif isinstance(condition, Set):
-            allowed.append(_set(model, j, condition))
+            allowed.append(_read_set(model, j, condition))
         else:
             is_list = hasattr(condition, "__len__") and not isinstance(condition, (str, bytes))
-            known[j] = values_of(schema, j, list(condition) if is_list else [condition], "given")
+            known[j] = read_cells(schema, j, list(condition) if is_list else [condition], "given")
     lengths = {len(values) for values in known.values()} - {1}
     if len(lengths) > 1 or 0 in lengths:
         raise InvalidInput(
@@ -178,14 +200,14 @@ def _of_mapping(model: DiffusionModel, given: Mapping[Any, Any]) -> Given:
     return Given(values, tuple(allowed))
 
 
-def _range(model: DiffusionModel, j: int, ends: tuple[Any, ...]) -> Allowed:
+def _read_range(model: DiffusionModel, j: int, ends: tuple[Any, ...]) -> Allowed:
     schema, column = model.schema, model.codec.columns[j]
     if len(ends) != 2:
         raise InvalidInput(
             f"A range of {schema.label(j)} should be a pair (low, high), but got {shown(ends)}: give values of several "
             "rows as a list."
         )
-    low, high = (_end(schema, j, end, open_end) for end, open_end in zip(ends, (-math.inf, math.inf), strict=True))
+    low, high = (_read_end(schema, j, end, open_end) for end, open_end in zip(ends, (-math.inf, math.inf), strict=True))
     has_ranks = isinstance(column, LevelsColumn) and column.coding == "rank"
     if schema.labels[j] is not None and not (schema.is_ordered(j) or has_ranks):
         raise InvalidInput(
@@ -219,8 +241,9 @@ def _ends(column: Column) -> tuple[float, float]:
         values = [value for value in column.values if not math.isnan(value)]
         return min(values), max(values)
     if isinstance(column, AtomsColumn):
-        ends, atoms = _ends(column.number), [atom for atom in column.atoms if not math.isnan(atom)]
-        return min(ends[0], *atoms), max(ends[1], *atoms)
+        atoms = [atom for atom in column.atoms if not math.isnan(atom)]
+        ends = _ends(column.number)
+        return min([ends[0], *atoms]), max([ends[1], *atoms])
     least, largest = getattr(column, "least", None), getattr(column, "largest", None)
     return -math.inf if least is None else least, math.inf if largest is None else largest
 
@@ -238,16 +261,17 @@ def _rank(model: DiffusionModel, j: int, levels: list[float], end: float) -> flo
     return float(levels.index(end))
 
 
-def _end(schema: Schema, j: int, end: Any, open_end: float) -> float:
+def _read_end(schema: Schema, j: int, end: Any, open_end: float) -> float:
     if end is None or (isinstance(end, float) and math.isinf(end)):
         return open_end if end is None else float(end)
-    return float(values_of(schema, j, [end], "given")[0])
+    return float(read_cells(schema, j, [end], "given")[0])
 
 
-def _set(model: DiffusionModel, j: int, members: Set[Any]) -> Allowed:
+def _read_set(model: DiffusionModel, j: int, members: Set[Any]) -> Allowed:
     schema, column = model.schema, model.codec.columns[j]
-    values = values_of(schema, j, list(members), "given") if members else np.empty(0)
-    has_levels = j in {block.column for block in model.codec.blocks}
+    values = read_cells(schema, j, list(members), "given") if members else np.empty(0)
+    blocks = [block for block in model.codec.blocks if block.column == j]
+    has_levels = any(block.number is None or np.isin(values, block.values).all() for block in blocks)  # or all atoms
     if not (has_levels or column.cell or not column.width):
         raise InvalidInput(
             f"A set should be of labels or of whole numbers, but {schema.label(j)} is on a continuous scale: give a "

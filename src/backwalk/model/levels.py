@@ -1,8 +1,7 @@
 """Levels of encoded rows: drawn one after another, and their exact probabilities.
 
-Each column of levels has P(l_j | what is known), which the denoiser gives in one evaluation with everything else
-absent. Drawing takes one column after the other, in the codec's order, so that rows follow exactly the distribution
-whose logarithm is
+The denoiser gives P(l_j | known) of a column of levels in one evaluation with everything else absent. Drawing takes one
+column after the other, in the codec's order, so that rows follow exactly the distribution whose logarithm is
 
     ln P(levels | known) = sum_j ln P(l_j | known, l_1..l_{j-1}).
 
@@ -22,7 +21,7 @@ from torch import Tensor
 from backwalk.denoiser import TableDenoiser
 from backwalk.diffusion import Denoiser, LevelsDenoiser, log_snr_by_coordinate
 from backwalk.errors import SamplingDiverged
-from backwalk.streams import Stream
+from backwalk.sampling import RowNoise
 from backwalk.table import Block
 
 _LEVELS_AT_ONCE = 2**22  # whose probabilities are computed together: 32 MiB in float64
@@ -34,12 +33,11 @@ def draw_levels(
     rows: Tensor,
     known: Tensor,
     *,
-    first_row: int,
-    stream: Stream,
+    noise: RowNoise,
 ) -> tuple[Tensor, Tensor]:
     """Return encoded rows, (n, k), with all levels drawn that are not known, and the new `known`, (n, k).
 
-    Row i takes the draws of row `first_row` + i of the stream.
+    `noise` has the draws of these rows.
     """
     known, state = known.clone(), levels_given(denoiser, blocks, rows, known)
     rows = rows.clone()
@@ -47,10 +45,10 @@ def draw_levels(
         unknown = ~known[:, block.coordinates.start]
         if not bool(unknown.any()):
             continue
-        u = stream.child("level", i).uniform(first_row, first_row + len(rows), 1).to(rows.device)
+        u = noise.uniform("level", i).to(rows.device)
         drawn = torch.empty(len(rows), dtype=torch.long, device=rows.device)
         for piece in _pieces(len(rows), block):
-            p = _numbers(state.level_log_probs(i, piece)).double().softmax(dim=1)
+            p = _refuse_nan(state.level_log_probs(i, piece)).double().softmax(dim=1)
             drawn[piece] = (p.cumsum(dim=1) < u[piece]).sum(dim=1).clamp(max=block.n_levels - 1)
         state.give(i, drawn, unknown)
         codes = torch.as_tensor(block.codes, device=rows.device).to(rows)[drawn]
@@ -59,7 +57,7 @@ def draw_levels(
     return rows, known
 
 
-def levels_log_prob(
+def score_levels(
     denoiser: Denoiser,
     blocks: Sequence[Block],
     rows: Tensor,
@@ -98,10 +96,10 @@ def level_of(block: Block, rows: Tensor) -> Tensor:
 def level_log_probs(denoiser: Denoiser, blocks: Sequence[Block], rows: Tensor, known: Tensor, block: int) -> Tensor:
     """Return ln P(level | known) of a block, (n, L), for encoded rows, (n, k): all that is not known is absent."""
     state = levels_given(denoiser, blocks, rows, known)
-    return torch.cat([_numbers(state.level_log_probs(block, piece)) for piece in _pieces(len(rows), blocks[block])])
+    return torch.cat([_refuse_nan(state.level_log_probs(block, piece)) for piece in _pieces(len(rows), blocks[block])])
 
 
-def _numbers(log_p: Tensor) -> Tensor:
+def _refuse_nan(log_p: Tensor) -> Tensor:
     """Return log-probabilities, (n, L), as they are. Raises SamplingDiverged where one is NaN: a draw would hide it."""
     if bool(log_p.isnan().any()):
         raise SamplingDiverged(

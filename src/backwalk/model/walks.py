@@ -1,20 +1,21 @@
-"""The states of the chain in the user's units: backward from noise to new rows, forward from rows to noise."""
+"""The chain state by state: in the user's units, backward and forward, and step by step for a single row."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from backwalk.diffusion import q_step
-from backwalk.model.fitted import DiffusionModel
-from backwalk.model.generation import in_user_units, visited_times, walk
-from backwalk.model.scoring import encode_for_scoring, refuse_impossible
-from backwalk.sampling import Sampler
+from backwalk.diffusion import NoiseSchedule, q_step
+from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.draw import in_user_units, make_solver, visited_times, walk
+from backwalk.model.rows import encode_complete, map_tiles, refuse_impossible
+from backwalk.sampling import ChainState, Sampler, Visit, choose_sampler, mean_weights
 from backwalk.streams import Stream
 from backwalk.torch_state import in_initial_torch_state
 
@@ -64,20 +65,92 @@ def walk_forward(
     for rows that the model cannot make.
     """
     refuse_impossible(model, values, "start")
-    times = visited_times(model, sampler)
-    return _forward(model, values, times, stream)
+    return _walk_forward(model, values, visited_times(model, sampler), stream)
 
 
 @in_initial_torch_state
-def _forward(
+def _walk_forward(
     model: DiffusionModel, values: NDArray[np.float64], times: list[int], stream: Stream
 ) -> Iterator[WalkState]:
     schedule = model.schedule.respace(times)
     yield WalkState(0, math.inf, np.array(values, dtype=np.float64), None)
-    x_t = encode_for_scoring(model, values).cpu()
+    x_t = encode_complete(model, values).cpu()
     numbers = torch.from_numpy(model.codec.numbers)
     for k, t in enumerate(times, start=1):
         eps = stream.child("eps", t).normal(0, len(x_t), len(numbers))
         x_t = x_t.clone()
         x_t[:, numbers] = q_step(x_t[:, numbers], k, schedule).sample(eps.to(torch.float64))
         yield WalkState(t, float(schedule.log_snr[k]), in_user_units(model, x_t.numpy()), None)
+
+
+@dataclass(frozen=True, eq=False)
+class RowStep:
+    """A step of one row from t to t_next: x_next = mean + sigma noise, in encoded units.
+
+    `x_t`, `x_0_hat`, `noise` and `x_next`, (k,), are those of the chain; `noise` is 0 where the step adds none. `mean`,
+    float64, is a weighted sum of the visited points and of the estimates there, whose `weights` are two lists, newest
+    first; for the ancestral sampler it is mu_theta. `eps_theta` = (x_t - a x_0_hat) / b. `schedule` has the visited
+    steps alone, and `place` is the number of this step in it: its beta is that of the whole step from t to t_next.
+    """
+
+    t: int
+    t_next: int
+    place: int
+    schedule: NoiseSchedule
+    x_t: Tensor
+    x_0_hat: Tensor
+    eps_theta: Tensor
+    mean: Tensor
+    sigma: float
+    noise: Tensor
+    x_next: Tensor
+    weights: tuple[list[float], list[float]]
+
+
+def row_steps(
+    model: DiffusionModel, states: Sequence[ChainState], row: int = 0, *, sampler: Sampler | str | None = None
+) -> list[RowStep]:
+    """Return the steps from x_N to x_0 of one of the rows whose `states` a `walk` with this sampler has yielded."""
+    chosen = choose_sampler(model.sampler, model.schedule, sampler, None)
+    times = visited_times(model, chosen)
+    schedule, solver = model.schedule.respace(times), make_solver(model, chosen, times)
+    steps, visits = list[RowStep](), list[Visit]()
+    for place, before, after in zip(range(len(times), 0, -1), states, states[1:], strict=False):
+        assert after.x_0_hat is not None
+        x_t, x_0_hat, x_next = (each[row] for each in (before.x_t, after.x_0_hat, after.x_t))
+        visits = [Visit(x_t.double(), x_0_hat.double()), *visits][: solver.n_visits]
+        mean, sigma = solver.step(visits, place, schedule)
+        a, b = (math.sqrt(float(part[place])) for part in (schedule.alpha_bar, schedule.one_minus_alpha_bar))
+        steps.append(
+            RowStep(
+                t=before.t,
+                t_next=after.t,
+                place=place,
+                schedule=schedule,
+                x_t=x_t,
+                x_0_hat=x_0_hat,
+                eps_theta=(x_t.double() - a * x_0_hat.double()) / b,
+                mean=mean,
+                sigma=sigma,
+                noise=torch.zeros_like(x_t) if after.eps is None else after.eps[row],
+                x_next=x_next,
+                weights=mean_weights(solver, place, schedule, len(visits)),
+            )
+        )
+    return steps
+
+
+@in_initial_torch_state
+def denoise(model: DiffusionModel, x_t: Tensor, log_snr: Tensor) -> Tensor:
+    """Return x_0_hat of encoded points, (n, k), at log-SNRs (), (n,) or (n, k), tile by tile.
+
+    Raises InvalidInput for levels of single coordinates where the denoiser does not take them.
+    """
+    points, log_snr = x_t.to(model.denoiser.device), log_snr.to(x_t).to(model.denoiser.device)
+    width = points.shape[1]
+    if log_snr.ndim == 0:
+        return map_tiles(lambda rows: model.denoiser(rows, log_snr), points, width=width)
+    by_row = log_snr.reshape(len(points), -1)
+    return map_tiles(
+        lambda rows, levels: model.denoiser(rows, levels.reshape(-1, *log_snr.shape[1:])), points, by_row, width=width
+    )

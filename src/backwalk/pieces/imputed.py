@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from backwalk.estimator.conditionals import N_DRAWS
-from backwalk.model import DiffusionModel, estimated, imputed
+from backwalk.model import DiffusionModel, estimate_rows, impute_rows
 from backwalk.pieces.job import Imputing, Job
 from backwalk.streams import Stream
 from backwalk.table import Selection, filled_part, match_columns, names_in, row_blocks, rows_numbered_from
@@ -36,9 +36,11 @@ def imputed_blocks(
             assert table is not None  # as all rows are taken
             values = match_columns(table, schema, name="TABLE").values
             if work.statistic is not None:
-                completed = [estimated(model, values, work.statistic, N_DRAWS, stream=stream, first_row=block.first)]
+                completed = [
+                    estimate_rows(model, values, work.statistic, N_DRAWS, stream=stream, first_row=block.first)
+                ]
             else:
-                completed = imputed(model, values, work.n_draws or 1, stream=stream, first_row=block.first)
+                completed = impute_rows(model, values, work.n_draws or 1, stream=stream, first_row=block.first)
             filled = [filled_part(rows, draw, schema) for draw in completed]
         if work.n_draws is not None:
             filled = [

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from backwalk.model import (
     DiffusionModel,
-    conditional_pieces,
-    conditions_of,
-    known_cells,
+    Given,
+    read_given,
+    read_given_table,
     refuse_not_made,
     sample_pieces,
-    values_of_table,
 )
 from backwalk.pieces.job import Job, Sampling
 from backwalk.sampling import TILE_ROWS
@@ -37,8 +36,8 @@ def sampled_tiles(
 
 
 def _given(job: Job, work: Sampling, model: DiffusionModel, start: int, stop: int) -> Iterator[NDArray[np.float64]]:
-    given = conditions_of(model, work.conditions(), 1)
-    return conditional_pieces(model, start, stop, given, stream=_stream(job), sampler=work.sampler.sampler())
+    given = read_given(model, work.conditions(), 1)
+    return sample_pieces(model, start, stop, stream=_stream(job), sampler=work.sampler.sampler(), given=given)
 
 
 def _given_by_file(
@@ -48,13 +47,17 @@ def _given_by_file(
         table, _ = block.table(Selection.of_schema(model.schema))
         assert table is not None  # as all rows are taken
         with rows_numbered_from(block.first):
-            values = values_of_table(model.schema, table)
+            values = read_given_table(model.schema, table)
             refuse_not_made(model, values)
-            known = known_cells(model, values)
-        last = block.first + len(values)
-        yield from sample_pieces(
-            model, block.first, last, stream=_stream(job), sampler=work.sampler.sampler(), given=known
-        )
+            pieces = sample_pieces(
+                model,
+                block.first,
+                block.first + len(values),
+                stream=_stream(job),
+                sampler=work.sampler.sampler(),
+                given=Given(values),
+            )
+        yield from pieces
 
 
 def _stream(job: Job) -> Stream:

@@ -1,11 +1,12 @@
 """From x_N back to x_0.
 
-`chain` has the loop, `solvers` the formula of each step, `times` and `fitted_times` the choice of the steps that are
-visited, and `sampler` the choice of all of these by name.
+`chain` has the loop, `noise` the random numbers of each row, `solvers` the formula of each step, `times` and
+`fitted_times` the choice of the steps that are visited, and `sampler` the choice of all of these by name.
 """
 
 from backwalk.sampling.chain import TILE_ROWS, ChainState, last_state, over_tiles, padded_tile, walk_back, walk_rows
 from backwalk.sampling.fitted_times import N_PILOT, fit_times
+from backwalk.sampling.noise import RowNoise
 from backwalk.sampling.sampler import (
     EVALUATIONS_OF_CONDITIONALS,
     EVALUATIONS_OF_ONE_NUMBER,
@@ -43,6 +44,7 @@ __all__ = [
     "Distilled",
     "DpmSolver",
     "Multistep",
+    "RowNoise",
     "Sampler",
     "Solver",
     "StochasticMultistep",

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from backwalk.diffusion import Denoiser, NoiseSchedule, check_schedule
+from backwalk.sampling.noise import RowNoise
 from backwalk.sampling.solvers import Solver, Visit
-from backwalk.streams import Stream
 from backwalk.threads import over_threads
 
 TILE_ROWS = 2048
@@ -61,25 +61,25 @@ def walk_back(
 
 
 def walk_rows(
-    denoiser: Denoiser, schedule: NoiseSchedule, solver: Solver, start: int, stop: int, d: int, *, stream: Stream
+    denoiser: Denoiser, schedule: NoiseSchedule, solver: Solver, d: int, *, noise: RowNoise
 ) -> Iterator[ChainState]:
-    """Yield the states of rows start..stop-1 of a stream's sample, from noise to data: d coordinates each."""
+    """Yield the states of rows with their own noise, from noise to data: d coordinates each."""
 
     @lru_cache(maxsize=1)
     def draw(*names: str | int, n_steps: int = 1) -> Tensor:
-        eps = stream.child(*names).normal(start, stop, n_steps * d, torch.float32)
-        return eps.reshape(stop - start, n_steps, d).transpose(0, 1).contiguous().to(denoiser.device)
+        eps = noise.normal(*names, width=n_steps * d)
+        return eps.reshape(-1, n_steps, d).transpose(0, 1).contiguous().to(denoiser.device)
 
     # Noise is drawn for several steps at once, because calls are expensive. The step to t = 0 needs none.
     n_noisy = schedule.n_steps - 1
     n_calls = max(1, -(-n_noisy // max(1, _NUMBERS_TOGETHER // d)))
     together = max(1, -(-n_noisy // n_calls))
 
-    def noise(t: int) -> Tensor:
+    def eps_at(t: int) -> Tensor:
         group, place = divmod(t - 2, together)
         return draw("eps", group, n_steps=together)[place]
 
-    return walk_back(denoiser, schedule, solver, draw("x_N")[0], noise=noise)
+    return walk_back(denoiser, schedule, solver, draw("x_N")[0], noise=eps_at)
 
 
 def last_state(states: Iterable[ChainState]) -> ChainState:

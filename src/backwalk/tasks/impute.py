@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from backwalk.errors import IncompatibleArguments
 from backwalk.estimator.conditionals import N_DRAWS
-from backwalk.model import DiffusionModel, estimated, imputed
+from backwalk.model import DiffusionModel, estimate_rows, impute_rows
 from backwalk.pieces import impute_parts
 from backwalk.pieces.imputed import NUMBER
 from backwalk.streams import Stream
@@ -79,7 +79,7 @@ def impute(
     stream, n = Stream(seed).child("impute"), draws or 1
     completed: Iterable[NDArray[np.float64]]
     if statistic is not None:
-        completed = [estimated(own, values, statistic, N_DRAWS, stream=stream)]
+        completed = [estimate_rows(own, values, statistic, N_DRAWS, stream=stream)]
     else:
         completed = begun(_counted(own, values, n, stream, observer))
     write_filled(data, output, completed, schema, number=None if draws is None else NUMBER, overwrite=force)
@@ -92,6 +92,6 @@ def _counted(
     model: DiffusionModel, values: NDArray[np.float64], n: int, stream: Stream, observer: Observer
 ) -> Iterator[NDArray[np.float64]]:
     count = observer.counter("imputing", n * len(values))
-    for rows in imputed(model, values, n, stream=stream):
+    for rows in impute_rows(model, values, n, stream=stream):
         yield rows
         count(len(rows))

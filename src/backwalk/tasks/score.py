@@ -17,7 +17,7 @@ from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.formatting import listed
 from backwalk.model import bound as model_bound
-from backwalk.model import column_numbers, log_density, possible_rows, ranks
+from backwalk.model import column_numbers, log_density, possible_rows, rank_scores
 from backwalk.pieces import score_parts
 from backwalk.pieces.outputs import SCORE_COLUMNS
 from backwalk.streams import Stream
@@ -160,7 +160,7 @@ def score(
     }
     if others is not None:
         of_others = scores(others, "scoring the reference").log_prob.numpy()
-        written["rank"] = ranks(written["log_density"], of_others)
+        written["rank"] = rank_scores(written["log_density"], of_others)
     if elbo is not None:
         written["elbo"] = elbo
     table = pa.table(written)

@@ -24,7 +24,7 @@ import torch
 from backwalk import errors
 from backwalk.errors import BackwalkError
 from backwalk.formatting import as_json
-from backwalk.model import DiffusionModel, denoised, sample_rows
+from backwalk.model import DiffusionModel, denoise, sample_rows
 from backwalk.progress import FitProgress
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
@@ -227,7 +227,7 @@ class Fit:
         snapshot = {**view.record(), "n": len(points), "samples": as_base64(points, view.limits)}
         if model.codec.n_encoded == 2 and not view.is_single:
             *_, grid = view.grid(_FIELD_SIZE)
-            x_0_hat = denoised(model, torch.from_numpy(view.rows(grid)).float(), torch.tensor(_FIELD_LOG_SNR))
+            x_0_hat = denoise(model, torch.from_numpy(view.rows(grid)).float(), torch.tensor(_FIELD_LOG_SNR))
             snapshot["field"] = {
                 "size": _FIELD_SIZE,
                 "log_snr": _FIELD_LOG_SNR,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.formatting import as_json
-from backwalk.model import DiffusionModel, row_steps, sample_rows, visited_times, walk_tiles
+from backwalk.model import DiffusionModel, row_steps, sample_rows, visited_times, walk
 from backwalk.sampling import TILE_ROWS, ChainState, Sampler
 from backwalk.streams import Stream
 from backwalk.web.models import ModelEntry, model_for, sampler_for
@@ -46,7 +46,7 @@ def chain(entry: ModelEntry, request: ChainRequest) -> Packed:
     backward, x_0_hat = dict[int, Array](), dict[int, Array]()
     stream = Stream(request.seed).child("sample")
     applies = np.ones(n, dtype=bool)
-    for i, state in enumerate(walk_tiles(model, 0, n, stream=stream, sampler=sampler)):
+    for i, state in enumerate(walk(model, 0, n, stream=stream, sampler=sampler)):
         place = len(times) - 1 - i
         if state.x_0_hat is not None and place + 1 in kept:
             x_0_hat[place + 1] = view.points(state.x_0_hat.cpu().numpy())
@@ -108,7 +108,7 @@ class _Walks:
         with self._lock:
             if key in self._kept:
                 return self._kept[key][1]
-        found = list(walk_tiles(model, first, first + TILE_ROWS, stream=stream, sampler=sampler))
+        found = list(walk(model, first, first + TILE_ROWS, stream=stream, sampler=sampler))
         if 3 * len(found) * found[0].x_t.nbytes <= MOST_WALK_BYTES:
             with self._lock:
                 self._kept[key] = entry, found  # the entry is kept, so that no other gets its id
@@ -136,7 +136,7 @@ def particle(entry: ModelEntry, request: ParticleRequest) -> dict[str, Any]:
     sampler, view = sampler_for(model, request), shown(entry, request.columns)
     stream = Stream(request.seed).child("sample")
     states = _WALKS.states(entry, model, request.row, sampler, stream)
-    walked = row_steps(model, request.row, stream=stream, sampler=sampler, walked=states)
+    walked = row_steps(model, states, request.row % TILE_ROWS, sampler=sampler)
     kept = set(_kept_frames(len(walked) + 1, 1))
     steps = []
     for i, step in enumerate(walked):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.diffusion import eps_from_x_0, score_from_x_0
-from backwalk.model import DiffusionModel, denoised, log_density, log_density_at
+from backwalk.model import DiffusionModel, denoise, log_density, log_density_at
 from backwalk.streams import Stream
 from backwalk.web.models import ModelEntry
 from backwalk.web.packing import Packed
@@ -105,7 +105,7 @@ def _learned(model: DiffusionModel, view: View, points: Array, log_snr: float) -
         level = torch.full((len(points), k), log_snr)
     for block in view.blocks:
         level[:, block.coordinates] = math.inf
-    x_0_hat: Tensor = denoised(model, torch.from_numpy(view.rows(points)).float(), level)
+    x_0_hat: Tensor = denoise(model, torch.from_numpy(view.rows(points)).float(), level)
     return view.points(x_0_hat.double().cpu().numpy()), others
 
 
@@ -127,7 +127,7 @@ def _compared(entry: ModelEntry, view: View, what: str, log_snr: float, others: 
         learned, _ = _learned(model, view, x_t[:, view.places], log_snr)
         of_exact = entry.exact.marginal(view.places).denoiser()(torch.from_numpy(x_t[:, view.places]), level).numpy()
     else:
-        learned = view.points(denoised(model, torch.from_numpy(x_t).float(), level.float()).double().cpu().numpy())
+        learned = view.points(denoise(model, torch.from_numpy(x_t).float(), level.float()).double().cpu().numpy())
         of_exact = view.points(entry.exact.denoiser()(torch.from_numpy(x_t), level).numpy())
     points = x_t[:, view.places]
     one, other = _as(what, points, learned, log_snr), _as(what, points, of_exact, log_snr)

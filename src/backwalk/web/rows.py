@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from backwalk.formatting import as_json
-from backwalk.model import column_numbers, gathered
+from backwalk.model import column_numbers, gather_rows
 from backwalk.streams import Stream
 from backwalk.table import Table, from_values, write_rows
 from backwalk.web.models import ModelEntry, sampler_for
@@ -146,7 +146,7 @@ def _values(entry: ModelEntry, request: RowsRequest) -> Any:
     pieces = entry.estimator.sample_pieces(
         request.n, given=named, sampler=sampler_for(entry.model, request), random_state=request.seed
     )
-    return gathered(pieces, request.n, entry.model.codec.n_columns)
+    return gather_rows(pieces, request.n, entry.model.codec.n_columns)
 
 
 def _name(entry: ModelEntry, name: str) -> str | int:
@@ -156,10 +156,10 @@ def _name(entry: ModelEntry, name: str) -> str | int:
 
 def _one_row(entry: ModelEntry, given: Mapping[str, Any]) -> Table:
     """Return one row with given values, and missing values in all other columns."""
-    from backwalk.model import conditions_of
+    from backwalk.model import read_given
 
     named = {_name(entry, name): value for name, value in given.items()}
-    values = conditions_of(entry.model, named, 1).values if named else np.full((1, entry.model.codec.n_columns), np.nan)
+    values = read_given(entry.model, named, 1).values if named else np.full((1, entry.model.codec.n_columns), np.nan)
     return Table(values, entry.model.schema)
 
 

@@ -32,9 +32,15 @@ from backwalk.assess.topics.rows import RowSets
 from backwalk.assess.words import column_name, with_error
 from backwalk.estimates import Estimate, Rows, mean_estimate, random_rows
 from backwalk.formatting import listed
-from backwalk.model import DiffusionModel, encoded, log_density, sample_rows
-from backwalk.model.densities import log_prob_of_levels
-from backwalk.model.levels import level_log_probs
+from backwalk.model import (
+    DiffusionModel,
+    Given,
+    encode_to_score,
+    level_log_probs,
+    log_density,
+    log_prob_of_levels,
+    sample_rows,
+)
 from backwalk.streams import Stream
 from backwalk.table import Schema
 
@@ -229,8 +235,9 @@ def score_numbers(
         if len(rows) < 2:
             continue
         rows = random_rows(rows, _N_DRAWN, stream=stream.child("rows", j))
-        given = encoded(model, np.repeat(rows, _N_DRAWS, axis=0), [i for i in range(d) if i != j])
-        drawn = sample_rows(model, 0, len(given.rows), stream=stream.child("draws", j), given=given)
+        repeated = np.repeat(rows, _N_DRAWS, axis=0)
+        given = Given(repeated, known=np.broadcast_to(np.arange(d) != j, repeated.shape))
+        drawn = sample_rows(model, 0, len(repeated), stream=stream.child("draws", j), given=given)
         ranks = ranks_in_draws(drawn[:, j].reshape(-1, _N_DRAWS), rows[:, j], stream=stream.child("ranks", j))
         coverage = [interval_coverage(ranks, probability) for probability in (0.5, 0.9)]
         yield NumberScores(j, _N_DRAWS, rank_histogram(ranks), *coverage)
@@ -253,7 +260,7 @@ def measure_consistency(model: DiffusionModel, unseen: Rows, stream: Stream) -> 
         halves = mean_estimate(np.abs(whole - of_b - of_a)[finite])
     n_blocks = len(model.codec.blocks)
     if n_blocks > 1:
-        own = encoded(model, rows)
+        own = encode_to_score(model, rows)
         forth, back = (log_prob_of_levels(model, own, order).numpy() for order in (None, range(n_blocks - 1, -1, -1)))
         orders = mean_estimate(np.abs(forth - back))
     return SelfTest(halves, orders)
@@ -278,9 +285,7 @@ def draw_given_levels(model: DiffusionModel, real: Rows, stream: Stream) -> Iter
         holds = real[real[:, given] == level]
         known = np.full((1, model.codec.n_columns), np.nan)
         known[0, given] = level
-        drawn = sample_rows(
-            model, 0, _N_GIVEN, stream=stream.child("given", f"{level!r}"), given=encoded(model, known, [given])
-        )
+        drawn = sample_rows(model, 0, _N_GIVEN, stream=stream.child("given", f"{level!r}"), given=Given(known))
         for column in sorted(columns):
             yield GivenPanel(given, level, column, holds[:, column], drawn[:, column])
 

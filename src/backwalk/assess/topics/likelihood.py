@@ -21,10 +21,10 @@ from backwalk.model import (
     MOST_EXACT_COLUMNS,
     DiffusionModel,
     bound,
+    given_all_levels,
     log_density,
     log_prob_of_rows,
     mismatch_warning,
-    of_numbers,
 )
 from backwalk.streams import Stream
 
@@ -174,7 +174,7 @@ def measure_textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
     """Return the prior mismatch of the textbook's schedule on these rows, nats per row; of a table, of its numbers."""
     z = torch.from_numpy(model.codec.encode(rows))
     if model.codec.blocks or bool(z.isnan().any()):
-        z = of_numbers(model.denoiser, model.codec, z.to(model.denoiser.device))[1].cpu()
+        z = given_all_levels(model.denoiser, model.codec, z.to(model.denoiser.device))[1].cpu()
     return prior_mismatch(*moments(z), TEXTBOOK)
 
 

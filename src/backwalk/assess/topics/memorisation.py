@@ -14,7 +14,7 @@ from backwalk.assess.topics.rows import MOST_IN_A_SET, RowSets
 from backwalk.assess.words import percent, with_error
 from backwalk.diffusion import evenly_spaced, simple_loss, variational_bound
 from backwalk.estimates import Estimate, Rows, mean_estimate, random_rows
-from backwalk.model import DiffusionModel, bound, encode_for_scoring, reverse_variances
+from backwalk.model import DiffusionModel, bound, encode_complete, reverse_variances
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 
@@ -134,7 +134,7 @@ def measure_training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, st
         schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)
         on_trained, on_unseen = (
             variational_bound(
-                model.denoiser, encode_for_scoring(model, rows).float(), schedule, sigma_sq, stream=noise, size=1.0
+                model.denoiser, encode_complete(model, rows).float(), schedule, sigma_sq, stream=noise, size=1.0
             ).per_row.numpy()
             for rows in (trained, unseen)
         )
@@ -144,7 +144,7 @@ def measure_training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, st
 def measure_gain_by_level(model: DiffusionModel, trained: Rows, unseen: Rows, stream: Stream) -> Iterator[LevelGain]:
     """Yield L_simple on unseen rows minus that on training rows, with the same noise, from low noise levels to high."""
     schedule, d = model.schedule, model.codec.n_encoded
-    z = [encode_for_scoring(model, rows).float() for rows in (trained, unseen)]
+    z = [encode_complete(model, rows).float() for rows in (trained, unseen)]
     for t in sorted({1, *evenly_spaced(schedule.n_steps, min(_N_LEVELS, schedule.n_steps))}):
         gain = np.zeros(len(trained))
         for draw in range(_N_DRAWS):

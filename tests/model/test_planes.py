@@ -7,7 +7,7 @@ import torch
 from backwalk.datasets import gaussian_mixture, mixture_form
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.model import denoised, log_density, log_density_at
+from backwalk.model import denoise, log_density, log_density_at
 from backwalk.oracle import oracle_model
 from backwalk.sampling import TILE_ROWS
 
@@ -45,13 +45,13 @@ def test_the_density_at_the_first_step_is_that_of_log_density(mixture):
 def test_points_are_denoised_tile_by_tile(fitted, penguins):
     model = fitted.model_
     x_t = torch.randn(TILE_ROWS + 3, 2, generator=torch.Generator().manual_seed(0))
-    found = denoised(model, x_t, model.schedule.log_snr[10].float())
+    found = denoise(model, x_t, model.schedule.log_snr[10].float())
     torch.testing.assert_close(found, model.denoiser(x_t, model.schedule.log_snr[10].float()), rtol=1e-4, atol=1e-5)
-    by_row = denoised(model, x_t, torch.full((len(x_t),), float(model.schedule.log_snr[10])))
+    by_row = denoise(model, x_t, torch.full((len(x_t),), float(model.schedule.log_snr[10])))
     torch.testing.assert_close(found, by_row, rtol=1e-4, atol=1e-5)
     of_table = penguins.model_
     z = torch.zeros(5, of_table.codec.n_encoded)
-    assert denoised(of_table, z, torch.full(z.shape, -torch.inf)).shape == z.shape
+    assert denoise(of_table, z, torch.full(z.shape, -torch.inf)).shape == z.shape
 
 
 def test_densities_that_there_are_not_are_refused(fitted, penguins):

@@ -12,7 +12,7 @@ from backwalk.assess import Fidelity
 from backwalk.denoiser import Residual
 from backwalk.errors import ImpossibleRowsWarning
 from backwalk.estimator import Diffusion
-from backwalk.model import bound, log_density, ranks
+from backwalk.model import bound, log_density, rank_scores
 from backwalk.streams import Stream
 
 
@@ -23,8 +23,15 @@ def tiny(**settings):
 
 def test_a_rank_is_the_share_of_the_reference_that_is_no_more_likely():
     reference = np.array([3.0, 1.0, 2.0, 2.0])
-    assert ranks(np.array([-math.inf, 0.9, 1.0, 2.0, 2.5, 9.0]), reference).tolist() == [0, 0, 0.25, 0.75, 0.75, 1]
-    assert ranks(np.array([1.0]), np.array([])).tolist() == [0.0]
+    assert rank_scores(np.array([-math.inf, 0.9, 1.0, 2.0, 2.5, 9.0]), reference).tolist() == [
+        0,
+        0,
+        0.25,
+        0.75,
+        0.75,
+        1,
+    ]
+    assert rank_scores(np.array([1.0]), np.array([])).tolist() == [0.0]
 
 
 def test_outliers_have_low_ranks(fitted, rows):

@@ -7,15 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 from backwalk.assess import matched_rows
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.estimator import Diffusion
-from backwalk.model import conditions_of, rows_by_number, sample_rows
+from backwalk.model import read_given, sample_numbered, sample_rows
 from backwalk.model.given import user_terms
-from backwalk.model.rejection import _OfRows
+from backwalk.sampling import RowNoise
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
 
@@ -72,8 +73,8 @@ def test_each_row_has_its_own_conditions(penguins):
     with pytest.raises(InvalidInput, match=r"each of 5 .* has 3"):
         penguins.sample(5, given=table)
     model = replace(penguins.model_, schema=replace(penguins.model_.schema, set_aside=("id",)))
-    found = conditions_of(model, table.assign(id=["a", "b", "c"]), 3)
-    np.testing.assert_array_equal(found.values, conditions_of(model, table, 3).values)
+    found = read_given(model, table.assign(id=["a", "b", "c"]), 3)
+    np.testing.assert_array_equal(found.values, read_given(model, table, 3).values)
 
 
 def test_nothing_given_is_a_sample(penguins):
@@ -85,18 +86,19 @@ def test_nothing_given_is_a_sample(penguins):
 def test_a_row_of_a_sample_is_drawn_by_its_number(penguins):
     rows = sample_rows(penguins.model_, 0, 40, stream=Stream(3))
     numbers = np.array([7, 0, 39, 38])
-    np.testing.assert_allclose(rows_by_number(penguins.model_, numbers, stream=Stream(3)), rows[numbers], atol=1e-5)
+    np.testing.assert_allclose(sample_numbered(penguins.model_, numbers, stream=Stream(3)), rows[numbers], atol=1e-5)
 
 
 def test_a_stream_of_rows_is_that_of_their_numbers_and_candidates():
-    numbers, tries = np.array([5, 900, 6, 5]), np.array([0, 0, 2, 2])
-    stream = _OfRows(seed=1, path=("a",), numbers=numbers, tries=tries).child("b")
+    numbers, candidates = np.array([5, 900, 6, 5]), np.array([0, 0, 2, 2])
+    noise = RowNoise(Stream(1, ("a",)), numbers, candidates)
     expected = [
-        Stream(1, ("a", "candidate", t, "b")).normal(i, i + 1, 3)[0]
-        for i, t in zip(numbers.tolist(), tries.tolist(), strict=True)
+        Stream(1, ("a", "candidate", candidate, "b")).uniform(i, i + 1, 3)[0]
+        for i, candidate in zip(numbers.tolist(), candidates.tolist(), strict=True)
     ]
-    np.testing.assert_array_equal(stream.normal(0, 4, 3), np.stack(expected))
-    np.testing.assert_array_equal(stream.uniform(1, 6, 2)[[2, 4]], stream.uniform(3, 4, 2).expand(2, 2))
+    np.testing.assert_array_equal(noise.uniform("b", width=3), np.stack(expected))
+    plain = RowNoise(Stream(1), np.array([900, 3, 4, 4])).normal("b", width=3)
+    np.testing.assert_array_equal(plain, Stream(1).child("b").normal(0, 901, 3, torch.float32)[[900, 3, 4, 4]])
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_a_stream_of_rows_is_that_of_their_numbers_and_candidates():
     ],
 )
 def test_conditions_that_cannot_be_met_are_refused(penguins, given, words, monkeypatch):
-    monkeypatch.setattr("backwalk.model.rejection.MOST_CANDIDATES", 2048)
+    monkeypatch.setattr("backwalk.model.sample.MOST_CANDIDATES", 2048)
     with pytest.raises(InvalidInput, match=words):
         penguins.sample(1, given=given, random_state=0)
 
@@ -213,16 +215,16 @@ def test_ranges_of_ranks_are_those_of_values_or_of_the_users_order(penguins, val
     column = LevelsColumn(values, (1.0 / len(values),) * len(values), "rank")
     schema = Schema(("stars",), ("float64",), "pandas")
     ranked = replace(penguins.model_, schema=schema, codec=Codec((column,)))
-    assert conditions_of(ranked, {"stars": ends}, 1).allowed[0].levels == allowed
+    assert read_given(ranked, {"stars": ends}, 1).allowed[0].levels == allowed
     if values[0] > values[1]:
         with pytest.raises(InvalidInput, match=r"'stars' .* 3, 1, 2, but got 2\.5"):
-            conditions_of(ranked, {"stars": (2.5, None)}, 1)
+            read_given(ranked, {"stars": (2.5, None)}, 1)
 
 
 def test_values_are_in_the_users_terms(penguins):
     """Labels, truth values, dates, and texts as in the cells of a file; a label without rows names the nearest."""
     model = penguins.model_
-    found = conditions_of(model, {"species": "Gentoo", "sex": True, "x": "0.25"}, 1).values
+    found = read_given(model, {"species": "Gentoo", "sex": True, "x": "0.25"}, 1).values
     np.testing.assert_array_equal(found, [[2.0, 0.25, 1.0, np.nan]])
     schema = Schema(
         ("day", "grade"),
@@ -234,22 +236,22 @@ def test_values_are_in_the_users_terms(penguins):
     codec = Codec((NumberColumn(20_000.0, 9.0), LevelsColumn((0.0, 1.0), (0.5, 0.5), "rank")))
     dated = replace(model, schema=schema, codec=codec)
     for day in (datetime.date(2024, 3, 1), "2024-03-01", np.datetime64("2024-03-01"), pd.Timestamp("2024-03-01")):
-        assert conditions_of(dated, {"day": day}, 1).values[0, 0] == 19_783.0
+        assert read_given(dated, {"day": day}, 1).values[0, 0] == 19_783.0
     lasting = replace(
         dated, schema=replace(schema, dtypes=("duration[ms]", "string"), units=("s", None)), codec=dated.codec
     )
-    assert conditions_of(lasting, {"day": "5000"}, 1).values[0, 0] == 5.0
-    (within,) = conditions_of(dated, {"day": ("2024-03-01", None)}, 1).allowed
+    assert read_given(lasting, {"day": "5000"}, 1).values[0, 0] == 5.0
+    (within,) = read_given(dated, {"day": ("2024-03-01", None)}, 1).allowed
     assert (within.low, within.high) == (19_783.0, np.inf)
-    assert conditions_of(dated, {"grade": ("low", "low")}, 1).allowed[0].levels == (1.0,)
+    assert read_given(dated, {"grade": ("low", "low")}, 1).allowed[0].levels == (1.0,)
     bounded = replace(dated, codec=Codec((NumberColumn(20_000.0, 9.0, 19_783.0, 19_790.0), codec.columns[1])))
     with pytest.raises(InvalidInput, match=r"'day' .* 2024-03-01 to 2024-03-08"):
-        conditions_of(bounded, {"day": (None, "2024-02-28")}, 1)
+        read_given(bounded, {"day": (None, "2024-02-28")}, 1)
     aside = replace(dated, schema=replace(schema, set_aside=("id",)))
     with pytest.raises(InvalidInput, match="'id', which the fit set aside"):
-        conditions_of(aside, {"id": "a"}, 1)
+        read_given(aside, {"id": "a"}, 1)
     with pytest.raises(InvalidInput, match=r"'lower' .* the nearest is 'low'"):
-        conditions_of(dated, {"grade": "lower"}, 1)
+        read_given(dated, {"grade": "lower"}, 1)
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ from backwalk.errors import InvalidInput, ModelFileError
 from backwalk.estimator import Diffusion
 from backwalk.latent import from_latent, to_latent
 from backwalk.limits import BOUND_VARIANCES
-from backwalk.model import bound, generation, log_density, sample_rows
+from backwalk.model import bound, log_density, sample_rows
 from backwalk.model_file import save
 from backwalk.oracle import oracle_model
 from backwalk.report import report_record, write_report
-from backwalk.sampling import TILE_ROWS, Sampler, over_tiles
+from backwalk.sampling import TILE_ROWS, Sampler, over_tiles, walk_back
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, NumberColumn
 
@@ -128,7 +128,7 @@ def test_small_tiles_are_for_denoisers_that_know_their_own_derivative(monkeypatc
         seen.add(tile_rows)
         return over_tiles(function, start, stop, tile_rows, **options)
 
-    monkeypatch.setattr("backwalk.model.densities.over_tiles", tiles)
+    monkeypatch.setattr("backwalk.model.rows.over_tiles", tiles)
     log_density(wide(8), ROWS[:3, :1].expand(3, 8).numpy(), n_intervals=2)
     assert seen == {256}
     log_density(oracle_model(DENOISERS[2], ROWS, SCHEDULE), ROWS[:3].numpy(), n_intervals=2)
@@ -183,15 +183,14 @@ def test_a_chain_that_ends_in_noise_alone_can_be_scored_carried_assessed_and_rep
 def test_sampling_keeps_no_state_but_the_last(monkeypatch):
     """A tile of wide rows takes megabytes at each of its states: all of them together took gigabytes."""
     model, alive, most = oracle_model(DENOISERS[0], ROWS, SCHEDULE), weakref.WeakSet(), []
-    walk = generation._walk
 
-    def watched(*arguments):
-        for state in walk(*arguments):
+    def watched(*arguments, **options):
+        for state in walk_back(*arguments, **options):
             alive.add(state)
             most.append(len(alive))
             yield state
 
-    monkeypatch.setattr(generation, "_walk", watched)
+    monkeypatch.setattr("backwalk.model.draw.walk_back", watched)
     assert sample_rows(model, 0, 5, stream=STREAM).shape == (5, 2)
     assert len(most) == model.sampler.n_evaluations + 1
     assert max(most) <= 3  # the newest, and those in the hands of the two loops

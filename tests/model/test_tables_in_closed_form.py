@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from backwalk.diffusion import NoiseSchedule, variational_bound
 from backwalk.errors import InvalidInput
-from backwalk.model import bound, encoded, log_density, sample_rows
+from backwalk.model import Given, bound, encode_to_score, log_density, sample_rows
 from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn
@@ -127,7 +127,7 @@ def test_a_row_that_the_model_cannot_make_has_no_probability(model):
 def test_drawn_rows_follow_the_probability(model, given):
     """Levels by Pearson's chi-squared, numbers by their conditional distribution functions: false alarms of 1e-8."""
     n, one = 1000, np.array([[1.0, 0.4, 4.0, 2.0]])
-    condition = encoded(model, np.where(np.isin(np.arange(4), given), one, np.nan), given) if given else None
+    condition = Given(np.where(np.isin(np.arange(4), given), one, np.nan))
     rows = sample_rows(model, 0, n, stream=Stream(5), given=condition)
     np.testing.assert_array_equal(rows[:, list(given)], np.repeat(one[:, list(given)], n, axis=0))
     every = np.array([[a, one[0, 1], b, one[0, 3]] for a in range(3) for b in (-1.0, 4.0)])
@@ -186,7 +186,7 @@ def test_rows_with_gaps_are_bounded_as_their_marginal(model, kind, most):
 
 def test_a_value_that_is_no_level_cannot_be_given(model):
     with pytest.raises(InvalidInput, match=r"7\.0|got 7"):
-        encoded(model, np.array([[7.0, np.nan, np.nan, np.nan]]), (0,))
+        encode_to_score(model, np.array([[7.0, np.nan, np.nan, np.nan]]), (0,))
 
 
 def test_rows_with_different_gaps_have_noise_of_their_own(model, monkeypatch):

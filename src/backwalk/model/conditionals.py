@@ -7,8 +7,6 @@ known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,12 +14,12 @@ from torch import Tensor
 
 from backwalk.diffusion import log_snr_by_coordinate
 from backwalk.errors import InvalidInput, SamplingDiverged
-from backwalk.model.conditions import Encoded, known_cells, with_levels_given
-from backwalk.model.distributions import Conditional
-from backwalk.model.fitted import DiffusionModel
+from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.distribution import Conditional
 from backwalk.model.levels import level_log_probs
-from backwalk.model.rejection import rows_by_number
-from backwalk.sampling import TILE_ROWS, Sampler, over_tiles, padded_tile
+from backwalk.model.rows import EncodedRows, encode_given, map_tiles, with_levels_given
+from backwalk.model.sample import sample_numbered
+from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Column, IntegerColumn, NumberColumn
 from backwalk.torch_state import in_initial_torch_state
@@ -52,7 +50,7 @@ def conditional(
         )
     rows = values.copy()
     rows[:, column] = np.nan
-    known = known_cells(model, rows)
+    known = encode_given(model, rows)
     gap = None
     for i, block in enumerate(codec.blocks):
         if block.column != column:
@@ -75,7 +73,7 @@ def is_linear(column: Column) -> bool:
 
 def draws_given(
     model: DiffusionModel,
-    known: Encoded,
+    known: EncodedRows,
     numbers: NDArray[np.intp],
     n_draws: int,
     *,
@@ -83,43 +81,41 @@ def draws_given(
     sampler: Sampler | str | None = None,
 ) -> Array:
     """Return draws of rows with known cells, (n, n_draws, d); row i has the number `numbers[i]` in the stream."""
-    n, place = len(numbers), torch.arange(len(numbers), device=known.rows.device).repeat_interleave(n_draws)
-    repeated = Encoded(
-        known.rows[place], known.given[place], known.asked[place], np.repeat(known.values, n_draws, axis=0)
-    )
-    rows = rows_by_number(
+    n = len(numbers)
+    rows = sample_numbered(
         model,
         np.repeat(numbers, n_draws),
         stream=stream,
         sampler=sampler,
-        given=repeated,
-        tries=np.tile(np.arange(n_draws), n),
+        known=known.take(np.repeat(np.arange(n), n_draws)),
+        candidates=np.tile(np.arange(n_draws), n),
     )
     return rows.reshape(n, n_draws, -1)
 
 
-def probabilities_of_levels(model: DiffusionModel, known: Encoded, block: int) -> Array:
+def probabilities_of_levels(model: DiffusionModel, known: EncodedRows, block: int) -> Array:
     """Return P(level | known) of a block's levels, (n, L), in one evaluation."""
+    denoiser, blocks = model.denoiser, model.codec.blocks
 
-    def of_tile(rows: Tensor, given: Tensor) -> Tensor:
-        return level_log_probs(model.denoiser, model.codec.blocks, rows, given, block).double().softmax(dim=1)
+    def tile(rows: Tensor, is_known: Tensor) -> Tensor:
+        return level_log_probs(denoiser, blocks, rows, is_known, block).double().softmax(dim=1)
 
-    return _by_tiles(known, of_tile, model.codec.blocks[block].n_levels)
+    return map_tiles(tile, known.rows, known.known, width=blocks[block].n_levels).numpy()
 
 
-def means_of_numbers(model: DiffusionModel, known: Encoded) -> Array:
+def means_of_numbers(model: DiffusionModel, known: EncodedRows) -> Array:
     """Return E[column | known] of the linear columns of numbers, (n, d), in one evaluation; NaN for other columns.
 
     Means lie within the range of their columns. Raises SamplingDiverged where one is not finite.
     """
     codec = model.codec
 
-    def of_tile(rows: Tensor, given: Tensor) -> Tensor:
-        levels = log_snr_by_coordinate(torch.tensor(-torch.inf, device=rows.device), given).to(rows)
-        denoiser = with_levels_given(model.denoiser, codec, rows, given)
-        return denoiser(rows.nan_to_num().masked_fill(~given, 0.0), levels).double()
+    def tile(rows: Tensor, is_known: Tensor) -> Tensor:
+        log_snr = log_snr_by_coordinate(torch.tensor(-torch.inf, device=rows.device), is_known).to(rows)
+        denoiser = with_levels_given(model.denoiser, codec, rows, is_known)
+        return denoiser(rows.nan_to_num().masked_fill(~is_known, 0.0), log_snr).double()
 
-    z = _by_tiles(known, of_tile, codec.n_encoded)
+    z = map_tiles(tile, known.rows, known.known, width=codec.n_encoded).numpy()
     means = np.full((len(z), codec.n_columns), np.nan)
     for j, (column, place) in enumerate(zip(codec.columns, codec.slices, strict=True)):
         number = column.number if isinstance(column, IntegerColumn) else column
@@ -132,12 +128,3 @@ def means_of_numbers(model: DiffusionModel, known: Encoded) -> Array:
                 )
             means[:, j] = np.clip(number.centre + number.scale * z[:, place.start], least, largest)
     return model.schema.clipped(means)
-
-
-def _by_tiles(known: Encoded, of_tile: Callable[[Tensor, Tensor], Tensor], width: int) -> Array:
-    def tile(first: int, last: int) -> Tensor:
-        rows, given = (padded_tile(part[first:last], TILE_ROWS) for part in (known.rows, known.given))
-        return of_tile(rows, given)
-
-    pieces = over_tiles(tile, 0, len(known.rows), n_columns=width, device=known.rows.device)
-    return torch.cat([torch.empty(0, width, dtype=torch.float64), *(piece.cpu() for piece in pieces)]).numpy()

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from backwalk.diffusion import GaussianChain, GaussianDenoiser, NoiseSchedule
-from backwalk.model import bound, log_density, measured_denoising_error, sample_rows
+from backwalk.model import bound, log_density, measure_denoising_error, sample_rows
 from backwalk.oracle import oracle_model
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
@@ -81,7 +81,7 @@ def test_the_log_density_is_normal(exact):
 @pytest.mark.parametrize(("n_levels", "curvature"), [(200, 0.0), (8, 0.1)])
 def test_the_denoising_error_is_the_posterior_variance(exact, n_levels, curvature):
     z, d = encoded_draws(20_000).float(), 2
-    error = measured_denoising_error(exact.denoiser, z, exact.schedule, stream=STREAM, n_levels=n_levels)
+    error = measure_denoising_error(exact.denoiser, z, exact.schedule, stream=STREAM, n_levels=n_levels)
     assert float(error[0]) == 0.0
     # m_t = tr (S^-1 + SNR_t I)^-1 / d, by 20,000 squares of relative variance 2 at most; fewer levels are joined by
     # straight lines.
@@ -101,7 +101,7 @@ def test_the_denoising_error_is_the_posterior_variance(exact, n_levels, curvatur
 def test_the_denoising_error_is_joined_where_it_is_smooth(exact, schedule):
     """Found by review: joined by straight lines in t, it was half of the truth in a linear schedule's first steps."""
     z = encoded_draws(20_000).float()
-    error = measured_denoising_error(exact.denoiser, z, schedule, stream=STREAM)
+    error = measure_denoising_error(exact.denoiser, z, schedule, stream=STREAM)
     expected = (1 / (1 / torch.linalg.eigvalsh(COVARIANCE) + schedule.snr[1:, None])).sum(1) / 2
     torch.testing.assert_close(error[1:], expected, rtol=Z * (2 / len(z)) ** 0.5 + 0.02, atol=0.0)
 

@@ -13,16 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
-from backwalk.model.conditions import known_cells
-from backwalk.model.distributions import Conditional
-from backwalk.model.fitted import DiffusionModel
-from backwalk.model.one_column import (
-    draws_given,
-    is_linear,
-    means_of_numbers,
-    probabilities_of_levels,
-)
-from backwalk.model.rejection import rows_by_number
+from backwalk.model.conditionals import draws_given, is_linear, means_of_numbers, probabilities_of_levels
+from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.distribution import Conditional
+from backwalk.model.rows import encode_given
+from backwalk.model.sample import sample_numbered
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import BLOCK_ROWS, AtomsColumn, Codec, Column, IntegerColumn, LevelsColumn
@@ -34,7 +29,7 @@ Statistic = Literal["mean", "median"]
 _DRAWS_AT_ONCE = 2**16
 
 
-def imputed(
+def impute_rows(
     model: DiffusionModel,
     values: Array,
     n_draws: int,
@@ -50,16 +45,16 @@ def imputed(
     Raises InvalidInput for gaps that the model was not trained for, and in columns whose missing values it generates.
     """
     filled, with_gaps = _with_constants(model, values)
-    together = [(part, known_cells(model, filled[part])) for part in _together(with_gaps, first_row)]
+    together = [(part, encode_given(model, filled[part])) for part in _together(with_gaps, first_row)]
     for m in range(n_draws):
-        rows, own = filled.copy(), stream.child("draw", m)
+        rows, of_draw = filled.copy(), stream.child("draw", m)
         for part, known in together:
-            rows[part] = rows_by_number(model, first_row + part, stream=own, sampler=sampler, given=known)
+            rows[part] = sample_numbered(model, first_row + part, stream=of_draw, sampler=sampler, known=known)
         yield rows
 
 
 @in_initial_torch_state
-def estimated(
+def estimate_rows(
     model: DiffusionModel,
     values: Array,
     statistic: Statistic,
@@ -73,7 +68,7 @@ def estimated(
 
     In columns with levels or steps it is the nearest of these. Labels and truth values are the most probable ones.
     Levels take one evaluation for each column, and so do the means of all numbers that are linear in their coordinates;
-    means of others, and medians, are those of `n_draws` draws. Rows count, and it raises, as `imputed` does.
+    means of others, and medians, are those of `n_draws` draws. Rows count, and it raises, as `impute_rows` does.
     """
     found, with_gaps = _with_constants(model, values)
     for part in _together(with_gaps, first_row):
@@ -100,7 +95,7 @@ def _estimates(
 ) -> Array:
     """Return rows with gaps, (n, d), filled; row i has the number `numbers[i]` in the stream."""
     codec, schema = model.codec, model.schema
-    rows, gaps, known = values.copy(), np.isnan(values), known_cells(model, values)
+    rows, gaps, known = values.copy(), np.isnan(values), encode_given(model, values)
     pending: NDArray[np.bool_] = np.asarray(gaps.any(axis=0))
     for i, block in enumerate(codec.blocks):
         j = block.column
@@ -122,7 +117,7 @@ def _estimates(
         take: Callable[..., Array] = np.mean if statistic == "mean" else np.median
         for first in range(0, len(still), at_once):
             part = still[first : first + at_once]
-            of_part = known_cells(model, values[part])
+            of_part = encode_given(model, values[part])
             drawn = draws_given(model, of_part, numbers[part], n_draws, stream=stream, sampler=sampler)
             rows[part] = np.where(gaps[part] & pending, take(drawn, axis=1), rows[part])
     return np.where(gaps, _own_values(codec, rows), rows)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.model.given import user_terms, values_of
+from backwalk.model.given import read_cells, user_terms
 from backwalk.streams import RandomState, as_stream
 from backwalk.table import Schema, from_values
 
@@ -201,7 +201,7 @@ class Conditional:
         return least, most
 
     def _values(self, values: ArrayLike) -> Array:
-        own = values_of(self.schema, 0, list(np.atleast_1d(np.asarray(values))), "values")
+        own = read_cells(self.schema, 0, list(np.atleast_1d(np.asarray(values))), "values")
         if len(own) != self.n_rows:
             raise InvalidInput(
                 f"values should have one value for each of {self.n_rows:,} rows, but has {len(own):,}: give as many."

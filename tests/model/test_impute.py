@@ -10,7 +10,7 @@ from backwalk import Diffusion, multiple_imputations, pooled
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 from backwalk.model import Conditional
-from backwalk.model.imputation import _own_values
+from backwalk.model.impute import _own_values
 from backwalk.table import AtomsColumn, Codec, IntegerColumn, NumberColumn, Schema
 
 pytestmark = pytest.mark.usefixtures("small_tiles")

@@ -23,7 +23,7 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.model import MOST_FULL_COLUMNS, bound, chosen_times, reverse_variances
+from backwalk.model import MOST_FULL_COLUMNS, bound, choose_times, reverse_variances
 from backwalk.streams import Stream
 from backwalk.table import Codec, NumberColumn
 
@@ -132,12 +132,12 @@ def test_the_decoder_s_variance_is_a_choice(model, kind):
 
 def test_the_best_steps_go_with_the_decoder_that_is_asked_for(model):
     for variance in (None, 1e-3, 0.3):
-        times = chosen_times(model, 4, decoder_variance=variance)
+        times = choose_times(model, 4, decoder_variance=variance)
         assert times == best_steps(SCHEDULE, model.denoising_error, 4, decoder_variance=variance)
         got = bound(model, ROWS[:20], stream=STREAM, steps=4, decoder_variance=variance)
         expected = bound(model, ROWS[:20], stream=STREAM, steps=times, decoder_variance=variance)
         assert torch.equal(got.per_row, expected.per_row)
-    assert chosen_times(model, 4, decoder_variance=0.3)[0] > chosen_times(model, 4, decoder_variance=1e-3)[0]
+    assert choose_times(model, 4, decoder_variance=0.3)[0] > choose_times(model, 4, decoder_variance=1e-3)[0]
 
 
 def test_the_model_s_own_decoder_goes_with_its_own_variance(model):

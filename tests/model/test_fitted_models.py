@@ -14,17 +14,16 @@ from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.model import (
     bound,
-    bounds,
     check_reverse_variance,
     log_density,
-    measured_denoising_error,
+    measure_denoising_error,
     mismatch_warning,
     reverse_variances,
     sample_pieces,
     sample_rows,
     walk,
 )
-from backwalk.model.densities import rows_scored_at_once
+from backwalk.model.score import rows_scored_at_once
 from backwalk.sampling import TILE_ROWS, Sampler, StochasticMultistep
 from backwalk.streams import Stream
 
@@ -119,8 +118,8 @@ def test_the_bound_is_the_chain_s_plus_the_units(model, rows):
 
 def test_a_bound_in_pieces_has_every_rows_own_noise(model, rows, monkeypatch):
     whole = bound(model, rows, stream=STREAM)
-    monkeypatch.setattr(bounds, "_FEWEST_ROWS", 7)
-    monkeypatch.setattr(bounds, "_MOST_ROWS", 7)
+    monkeypatch.setattr("backwalk.model.bounds._FEWEST_ROWS", 7)
+    monkeypatch.setattr("backwalk.model.bounds._MOST_ROWS", 7)
     pieces = bound(model, rows, stream=STREAM)
     torch.testing.assert_close(pieces.per_row, whole.per_row, rtol=1e-4, atol=1e-4)
     assert pieces.total == pytest.approx(whole.total, rel=1e-5)
@@ -177,10 +176,10 @@ def test_rows_beyond_float32_are_refused_by_their_number(model, rows):
 def test_denoising_error_is_measured_at_some_steps_and_interpolated(model):
     z = STREAM.normal(0, 400, 2, torch.float32)
     options = {"stream": STREAM, "n_levels": 30}
-    every = measured_denoising_error(model.denoiser, z, model.schedule, **options)
+    every = measure_denoising_error(model.denoiser, z, model.schedule, **options)
     exact = denoising_error(model.denoiser, z.repeat(6, 1), model.schedule, stream=STREAM)
     torch.testing.assert_close(every, exact)
-    some = measured_denoising_error(model.denoiser, z, model.schedule, stream=STREAM, n_levels=10)
+    some = measure_denoising_error(model.denoiser, z, model.schedule, stream=STREAM, n_levels=10)
     assert some.shape == every.shape
     torch.testing.assert_close(some, every, rtol=0.2, atol=0.0)
 

@@ -1,0 +1,282 @@
+"""The exact log-probability of rows under a fitted model, of any of their columns given any others.
+
+    ln p(row) = sum_j ln P(l_j | l_1..l_{j-1}) + ln p(numbers | all levels)
+
+The levels take one evaluation per column (`levels.py`), the numbers the probability-flow ODE with the levels known, and
+columns of integers the integral of that density over their cells (`integers.py`). Columns that are neither given nor in
+question are absent, and so are missing cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from functools import cache, partial
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk import diffusion
+from backwalk.diffusion import Linearizable, LogDensity
+from backwalk.errors import InvalidInput
+from backwalk.limits import is_whole
+from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.integers import N_PLACES, log_mean, places_in_cells
+from backwalk.model.levels import score_levels
+from backwalk.model.rows import (
+    EncodedRows,
+    encode_to_score,
+    map_tiles,
+    numbers_given,
+    possible_rows,
+    refuse_no_numbers,
+)
+from backwalk.sampling import TILE_ROWS
+from backwalk.streams import Stream
+from backwalk.threads import on_one_thread
+from backwalk.torch_state import in_initial_torch_state
+
+MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
+_ROWS_AT_ONCE = 2**15  # places of rows of integers whose log-densities are computed before the next ones
+
+
+@in_initial_torch_state
+@on_one_thread
+def log_density(
+    model: DiffusionModel,
+    values: NDArray[np.float64],
+    *,
+    given: Sequence[int] = (),
+    columns: Sequence[int] | None = None,
+    order: Sequence[int] | None = None,
+    n_intervals: int = 16,
+    n_probes: int | None = None,
+    n_places: int = N_PLACES,
+    stream: Stream | None = None,
+    watch: Callable[[int], object] = lambda _: None,
+) -> LogDensity:
+    """Return the log-probability of columns of rows given other columns, in the user's units: nats per row.
+
+    `given` are the numbers of the columns that are known, and `columns` those in question, by default all others.
+    Levels have probabilities, numbers a density under the probability-flow ODE. `order` is that of the blocks of
+    levels (`Codec.blocks`), by default the codec's; each order gives a normalised distribution, but not the same one.
+    A missing cell (NaN) is integrated out: the result is the marginal of the observed cells.
+
+    In columns of integers it is the log-probability, estimated from p at `n_places` places in the joint cell
+    (`integers.py`). The estimate is biased downwards by about half of its squared standard error where that is well
+    below 1. Where it is 1 or more, a few places dominate, and the bias is about as large as the standard error.
+
+    The divergence is exact up to 32 numbers, at the cost of one evaluation for each of them and one more each time.
+    Beyond, or if `n_probes` is given, it is estimated by that many random sign vectors per row (by default 16). All
+    places of a row share these: their error is then nearly the same at all places, and the mean of exp(log p) does not
+    turn it into a bias. Probes and places depend only on `stream` (by default a fixed one) and the row's content: a
+    row's result does not depend on the other rows, and equal rows have equal results, in tables with levels or gaps up
+    to rounding. Draws of different rows are independent, so that their errors average out. `standard_error` is that of
+    places and probes together.
+
+    Rows are integrated in tiles; `watch` is called with the number of rows of each. The density is blurred by
+    `model.blur`. Rows that the model cannot make have -inf (`Codec.supports`). Raises SamplingDiverged if the network
+    returns NaN, and InvalidInput for a pattern for which the model was not trained.
+    """
+    if n_probes is not None and (not is_whole(n_probes) or n_probes < 1):
+        raise InvalidInput(f"n_probes should be an integer >= 1 or None, but got {n_probes!r}: 16 is usual.")
+    if not is_whole(n_places) or n_places < 1:
+        raise InvalidInput(f"n_places should be an integer >= 1, but got {n_places!r}: {N_PLACES} is usual.")
+    codec, seed = model.codec, Stream(0) if stream is None else stream
+    if n_probes is None and len(codec.numbers) > MOST_EXACT_COLUMNS:
+        n_probes = DEFAULT_PROBES
+    values = np.asarray(values)
+    is_possible = torch.from_numpy(possible_rows(model, values, given, columns))
+    values = _with_possible_values(model, values, given)
+    encoded = encode_to_score(model, values, given, columns)
+    is_in_question = ~np.isin(np.arange(codec.n_columns), given)
+    if columns is not None:
+        is_in_question &= np.isin(np.arange(codec.n_columns), columns)
+    in_question = np.where(is_in_question, values, np.nan)
+    score_numbers = partial(_score_numbers, model, n_intervals=n_intervals, n_probes=n_probes, stream=seed)
+    if codec.n_uniforms:
+        encode = partial(encode_to_score, model, given=given, columns=columns)
+        result = _score_cells(model, values, in_question, encoded, encode, score_numbers, n_places, seed, watch)
+    else:
+        result = score_numbers(encoded, encoded.rows, in_question, watch=watch)
+    log_prob = result.log_prob
+    if codec.blocks:
+        log_prob = log_prob + log_prob_of_levels(model, encoded, order)
+    return replace(result, log_prob=log_prob.where(is_possible, -torch.inf))
+
+
+def log_prob_of_levels(model: DiffusionModel, encoded: EncodedRows, order: Sequence[int] | None = None) -> Tensor:
+    """Return ln P of the levels in question given the known coordinates, (n,): see `levels.score_levels`."""
+
+    def tile(rows: Tensor, known: Tensor, in_question: Tensor) -> Tensor:
+        log_p = score_levels(model.denoiser, model.codec.blocks, rows, known, in_question, order)
+        return log_p.sum(dim=1, keepdim=True)
+
+    log_p = map_tiles(tile, encoded.rows, encoded.known, encoded.in_question, width=1)[:, 0]
+    refuse_no_numbers(log_p, "Log-probabilities")
+    return log_p
+
+
+def _with_possible_values(
+    model: DiffusionModel, values: NDArray[np.float64], given: Sequence[int]
+) -> NDArray[np.float64]:
+    """Return rows, (n, d), with others in place of values that the model cannot make, which may have no code."""
+    is_possible = model.codec.supports(values, model.schema.dtypes)
+    is_possible[:, list(given)] = True
+    return values if is_possible.all() else np.where(is_possible, values, _middle(model))
+
+
+def _middle(model: DiffusionModel) -> NDArray[np.float64]:
+    return model.codec.decode(np.zeros((1, model.codec.n_encoded)))
+
+
+def _score_cells(
+    model: DiffusionModel,
+    values: NDArray[np.float64],
+    in_question: NDArray[np.float64],
+    encoded: EncodedRows,
+    encode: Callable[[NDArray[np.float64]], EncodedRows],
+    score_numbers: Callable[..., LogDensity],
+    n_places: int,
+    stream: Stream,
+    watch: Callable[[int], object],
+) -> LogDensity:
+    """Return the log-probabilities of rows, (n, d), with integers, from places in the cells of those in question."""
+    n_rows = max(_ROWS_AT_ONCE // n_places, 1)
+    pieces = [LogDensity(*[torch.empty(0, dtype=torch.float64)] * 3)]
+    for first in range(0, len(values), n_rows):
+        piece = slice(first, first + n_rows)
+        places, log_r = places_in_cells(model.codec, in_question[piece], n_places, stream=stream)
+        places = places.reshape(-1, model.codec.n_columns)
+        rows = np.where(np.isnan(places), np.repeat(values[piece], n_places, axis=0), places)
+        at_places = score_numbers(encode(rows), encoded.rows[piece].repeat_interleave(n_places, dim=0), places)
+        pieces.append(_mean_over_places(at_places, torch.from_numpy(log_r)))
+        watch(len(log_r))
+    return LogDensity(*(torch.cat([getattr(piece, part.name) for piece in pieces]) for part in fields(LogDensity)))
+
+
+def _mean_over_places(at_places: LogDensity, log_r: Tensor) -> LogDensity:
+    """Return the log-probabilities of rows from the log-densities at their places, (n k,), and ln r there, (n, k).
+
+    The errors of the solver and of the probes are means over the places, weighted as the places contribute. The probes'
+    is an upper limit, reached where their errors are the same at all places.
+    """
+    log_ratio = at_places.log_prob.reshape(log_r.shape) - log_r
+    log_prob, standard_error = log_mean(log_ratio)
+    share = log_ratio.softmax(dim=1)
+    solver_error = (share * at_places.solver_error.reshape(log_r.shape)).sum(dim=1)
+    probe_error = (share * at_places.standard_error.reshape(log_r.shape)).sum(dim=1)
+    return LogDensity(log_prob, solver_error, standard_error.hypot(probe_error))
+
+
+def _score_numbers(
+    model: DiffusionModel,
+    encoded: EncodedRows,
+    seeds: Tensor,
+    in_question: NDArray[np.float64],
+    *,
+    n_intervals: int,
+    n_probes: int | None,
+    stream: Stream,
+    watch: Callable[[int], object] = lambda _: None,
+) -> LogDensity:
+    """Return the log-density of the numbers in question of rows, (n, k), given the known numbers and all levels.
+
+    `seeds`, (n, k), are the encoded rows that seed the probes. `in_question` are the rows in the user's units, (n, d),
+    with NaN in columns whose density is not asked for.
+    """
+    low, high = float(model.schedule.noise_level[1]), float(model.schedule.noise_level[-1])
+    codec, denoiser, device = model.codec, model.denoiser, encoded.rows.device
+    numbers = torch.from_numpy(codec.numbers).to(device)
+    is_whole_row = not codec.blocks and encoded.is_whole
+    is_cut = device.type == "cpu" and isinstance(denoiser, Linearizable)
+    tile_rows = rows_scored_at_once(len(numbers) if n_probes is None else n_probes) if is_cut else TILE_ROWS
+
+    def tile(rows: Tensor, known: Tensor, absent: Tensor, seeds: Tensor) -> Tensor:
+        divergence: Tensor | Literal["exact"] = "exact"
+        if n_probes is not None:
+            divergence = _draw_signs(stream, seeds.nan_to_num(), n_probes)[..., numbers]
+        integrate = partial(
+            diffusion.log_density, level_min=low, level_max=high, n_intervals=n_intervals, divergence=divergence
+        )
+        if is_whole_row:
+            result, log_prob_of_rest = integrate(denoiser, rows), torch.zeros(len(rows)).double()
+        else:
+            is_given = ~absent
+            is_given[:, numbers] = known[:, numbers]
+            conditional = numbers_given(denoiser, codec, rows, is_given, absent)
+            if bool(conditional.fixed.all()):
+                return torch.zeros(len(rows), 3, dtype=torch.float64)
+            result = integrate(conditional, rows[:, numbers].masked_fill(conditional.fixed, 0.0))
+            log_prob_of_rest = conditional.log_prob_of_rest(low)
+        return torch.stack([result.log_prob - log_prob_of_rest, result.solver_error, result.standard_error], dim=1)
+
+    parts = (encoded.rows, encoded.known, encoded.absent, seeds)
+    log_prob, solver_error, standard_error = map_tiles(tile, *parts, width=3, tile_rows=tile_rows, watch=watch).unbind(
+        dim=1
+    )
+    refuse_no_numbers(log_prob, "Log-densities")
+    log_volume = torch.from_numpy(codec.log_abs_det_jacobian(in_question))
+    return LogDensity(log_prob + log_volume, solver_error, standard_error)
+
+
+def rows_scored_at_once(n_tangents: int) -> int:
+    """Return the rows of a tile in which a CPU computes log-densities: fewer, the more tangents each row has.
+
+    A single row costs a whole tile, so that tiles should be small, but large enough for the cost of calls not to
+    matter: 512 rows in the plane, 256 in 8 dimensions and 128 from 16 on. The number is a power of two, because matrix
+    products treat a remainder differently, so that its rows would have other bits.
+    """
+    most = max(2048 // max(n_tangents, 1), 1)
+    return min(max(1 << (most.bit_length() - 1), 128), 512)
+
+
+def _draw_signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:
+    """Return random signs for rows z, (n, k): (n_probes, n, k), float32.
+
+    A row's signs come from a stream that is named by its bits and not by its number, because the same row may occur
+    anywhere in a table.
+    """
+    probes = stream.child("probes")
+
+    @cache  # the places of a row share its signs, and the last tile is padded with copies
+    def signs_of(bits: bytes) -> Tensor:
+        return probes.child(bits.hex()).uniform(0, n_probes, z.shape[1])
+
+    rows = (z + 0.0).cpu().numpy()  # -0 becomes 0, the same number
+    draws = torch.stack([signs_of(row.tobytes()) for row in rows], dim=1)
+    return torch.where(draws < 0.5, -1.0, 1.0)
+
+
+@in_initial_torch_state
+def log_density_at(model: DiffusionModel, x_t: Tensor, t: int, *, n_intervals: int = 16) -> LogDensity:
+    """Return the log-density of encoded points x_t, (n, k), at step t of the chain by the probability-flow ODE.
+
+    It is in nats per row, over encoded coordinates. Raises InvalidInput for models with levels, and for t outside
+    1..n_steps.
+    """
+    schedule = model.schedule
+    if model.codec.blocks:
+        raise InvalidInput("x_t has a density where all columns are numbers: choose a model without levels.")
+    if not 1 <= t <= schedule.n_steps:
+        raise InvalidInput(f"t should lie in 1..{schedule.n_steps}, but got {t}.")
+    log_scale = 0.5 * float(torch.log(schedule.alpha_bar[t]))
+    # The ODE's density is that of x_t / a, data with noise added.
+    points = (x_t.double() * torch.exp(torch.tensor(-log_scale, dtype=torch.float64))).float()
+    low, high = float(schedule.noise_level[t]), float(schedule.noise_level[-1])
+
+    def tile(rows: Tensor) -> Tensor:
+        result = diffusion.log_density(model.denoiser, rows, level_min=low, level_max=high, n_intervals=n_intervals)
+        return torch.stack([result.log_prob, result.solver_error], dim=1)
+
+    log_prob, solver_error = map_tiles(tile, points.to(model.denoiser.device), width=2).unbind(dim=1)
+    return LogDensity(log_prob - points.shape[1] * log_scale, solver_error, torch.zeros_like(log_prob))
+
+
+def rank_scores(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return, for each score, (n,), the share of the reference scores, (m,), that are no higher."""
+    places = np.searchsorted(np.sort(reference), scores, side="right")
+    return np.asarray(places / max(len(reference), 1))
