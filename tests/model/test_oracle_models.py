@@ -190,7 +190,7 @@ def test_sampling_keeps_no_state_but_the_last(monkeypatch):
             most.append(len(alive))
             yield state
 
-    monkeypatch.setattr("backwalk.model.draw.walk_back", watched)
+    monkeypatch.setattr("backwalk.sampling.chain.walk_back", watched)
     assert sample_rows(model, 0, 5, stream=STREAM).shape == (5, 2)
     assert len(most) == model.sampler.n_evaluations + 1
     assert max(most) <= 3  # the newest, and those in the hands of the two loops
