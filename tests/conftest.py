@@ -11,7 +11,7 @@ from backwalk.datasets.mixed import Category, MixedDensity, Number
 from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule
 from backwalk.estimator import Diffusion
-from backwalk.oracle import oracle_model
+from backwalk.fit.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
 from tests.mixed_forms import ConditionalGaussianDenoiser

@@ -13,9 +13,9 @@ from backwalk.assess import assess
 from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, merge_terms, variational_bound
 from backwalk.estimator import Diffusion
-from backwalk.latent import from_latent, to_latent
+from backwalk.fit.oracle import oracle_model
 from backwalk.model import blur_words, bound, log_density, sample_rows
-from backwalk.oracle import oracle_model
+from backwalk.model.latent import from_latent, to_latent
 from backwalk.report import write_report
 from backwalk.sampling import TILE_ROWS
 from backwalk.streams import Stream

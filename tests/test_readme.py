@@ -32,7 +32,7 @@ def test_the_first_screen_says_what_it_is_and_how_to_begin():
 )
 def test_the_python_examples_run_in_order(text, n_blocks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("backwalk.fitting.plan.default_training", _short_training)
+    monkeypatch.setattr("backwalk.fit.plan.default_training", _short_training)
     monkeypatch.setattr("backwalk.estimator.diffusion.default_distillation", lambda d, *_: _short_training(1000, d))
     monkeypatch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
     monkeypatch.setattr("backwalk.assess.topics.rows.MOST_IN_A_SET", 200)
@@ -43,7 +43,7 @@ def test_the_python_examples_run_in_order(text, n_blocks, tmp_path, monkeypatch)
 
 
 def _short_training(n, d, max_steps=None, max_time=None, *_, **__):
-    from backwalk.defaults import default_training
+    from backwalk.fit import default_training
 
     return default_training(n, d, max_steps or 30, max_time)
 

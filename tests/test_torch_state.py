@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from backwalk import Diffusion, NoiseSchedule, Residual, Sampler, Textbook, Training
-from backwalk.distillation import distilled
+from backwalk.fit.distil import distil_model
 from backwalk.model import sample_rows
 from backwalk.streams import Stream
 from backwalk.torch_state import in_initial_torch_state
@@ -115,7 +115,7 @@ def test_a_student_is_the_same_in_any_state(rows):
     students = []
     for state in (nullcontext, all_at_once):
         with state():
-            taught = distilled(model.model_, Residual(8, 1), PLAN, n_pairs=64, stream=Stream(0))
+            taught = distil_model(model.model_, Residual(8, 1), PLAN, n_pairs=64, stream=Stream(0))
             students.append(sample_rows(taught, 0, 3, stream=Stream(1), sampler=Sampler("distilled")))
     assert np.array_equal(*students)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from backwalk.diffusion import NoiseSchedule
-from backwalk.oracle import oracle_model
+from backwalk.fit.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn, Schema, from_values
 from tests.mixed_forms import ConditionalGaussianDenoiser

@@ -20,9 +20,9 @@ from backwalk.denoiser import Residual, build_denoiser
 from backwalk.diffusion import EmpiricalDenoiser, NoiseSchedule, beta_variance, simple_loss, variational_bound
 from backwalk.errors import InvalidInput, RepeatedValueWarning
 from backwalk.estimator import Diffusion
-from backwalk.fitting import trained_rows
+from backwalk.fit import trained_rows
+from backwalk.fit.oracle import oracle_model
 from backwalk.model import bound, log_density
-from backwalk.oracle import oracle_model
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, as_table
@@ -188,7 +188,7 @@ def test_rows_that_only_chose_the_weights_are_left_out_of_memory_s_figures():
             super().__init__(denoiser, x_0, *args, x_validation=x_validation, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backwalk.fitting.fit.Trainer", Watched)
+        patch.setattr("backwalk.fit.fit.Trainer", Watched)
         again = Diffusion(n_steps=5, max_steps=1, denoiser=SMALL, random_state=0, verbose=False).fit(TRAINING).model_
     z = torch.from_numpy(again.codec.encode(TRAINING)).float()
     found = trained_rows(again.card, TRAINING)

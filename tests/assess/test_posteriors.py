@@ -15,9 +15,9 @@ from backwalk.assess import assess
 from backwalk.assess.topics.posteriors import choose_given, find_references, score_posteriors
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.fit.oracle import oracle_model
 from backwalk.inference import conditionals
 from backwalk.model import log_density
-from backwalk.oracle import oracle_model
 from backwalk.report import chain_frames, render_report
 from backwalk.report.posterior_section import posterior_section
 from backwalk.report.sections import Context

@@ -21,7 +21,7 @@ TINY = Residual(width=16, n_blocks=1, n_members=2)
 def small_and_fast():
     """Make every fit, student and report small, as the commands and not the models are tested."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backwalk.fitting.plan.default_architecture", lambda *_, **__: TINY)
+        patch.setattr("backwalk.fit.plan.default_architecture", lambda *_, **__: TINY)
         patch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
         patch.setattr("backwalk.tasks.data._USUALLY_DRAWN", 200)
         patch.setattr("backwalk.tasks.demo._ROWS", 300)

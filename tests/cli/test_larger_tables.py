@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from backwalk.estimator import Diffusion
-from backwalk.fitting import is_of_the_fit
+from backwalk.fit import is_of_the_fit
 from backwalk.table.chosen_rows import priorities_of
 from backwalk.tasks.data import read_training
 from backwalk.tasks.fit import default_output

@@ -22,7 +22,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from backwalk.defaults import default_distillation, default_training
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import (
@@ -35,11 +34,11 @@ from backwalk.errors import (
     TrainingDiverged,
 )
 from backwalk.estimator import Diffusion
-from backwalk.fitting import checked_settings, trained_rows
-from backwalk.fitting.settings import check_length, chosen_device
-from backwalk.latent import to_latent
+from backwalk.fit import check_settings, default_distillation, default_training, trained_rows
+from backwalk.fit.settings import check_length, choose_device
 from backwalk.limits import HISTORY_LENGTH
 from backwalk.model import bound, log_density, sample_rows
+from backwalk.model.latent import to_latent
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.training import Trainer, Training
@@ -669,7 +668,7 @@ def test_the_plan_of_a_fit_can_be_changed_and_given_back(rows, tmp_path):
 
 
 def test_verbosity_may_be_a_number_as_elsewhere_in_scikit_learn():
-    assert [checked_settings(tiny(verbose=level).get_params(deep=False)).verbose for level in (0, 1, 2)] == [0, 1, 1]
+    assert [check_settings(tiny(verbose=level).get_params(deep=False)).verbose for level in (0, 1, 2)] == [0, 1, 1]
 
 
 def test_between_two_rows_whole_numbers_stay_within_their_range():
@@ -838,7 +837,7 @@ def test_the_plans_are_made_for_the_device_of_the_weights(monkeypatch, rows, few
     def spy(default):
         return lambda *given, **more: told.append(given[-1]) or default(*given, **more)
 
-    monkeypatch.setattr("backwalk.fitting.plan.default_training", spy(default_training))
+    monkeypatch.setattr("backwalk.fit.plan.default_training", spy(default_training))
     monkeypatch.setattr("backwalk.estimator.diffusion.default_distillation", spy(default_distillation))
     Diffusion(max_steps=2, n_steps=10, random_state=0, verbose=False).fit(rows).distil(max_steps=2, random_state=0)
     assert told == [torch.device("cpu")] * 2
@@ -911,9 +910,9 @@ def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch):
     """Found by review: where a GPU is too old for this torch, everything failed by default."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.zeros", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no kernel image")))
-    assert chosen_device("auto") == "cpu"
+    assert choose_device("auto") == "cpu"
     with pytest.raises(InvalidInput, match="one that torch finds here"):
-        chosen_device("cuda")
+        choose_device("cuda")
 
 
 def test_a_gpu_that_is_full_for_a_moment_is_told_and_not_passed_over(monkeypatch):
@@ -922,7 +921,7 @@ def test_a_gpu_that_is_full_for_a_moment_is_told_and_not_passed_over(monkeypatch
         monkeypatch.setattr("torch.zeros", lambda *_, error=full, **__: (_ for _ in ()).throw(error))
         for device in ("auto", "cuda"):
             with pytest.raises(InvalidInput, match=r"GPU .* memory.*wait"):
-                chosen_device(device)
+                choose_device(device)
 
 
 def test_a_row_of_whole_numbers_beyond_the_fitted_ones_comes_back_from_its_latents():

@@ -15,10 +15,10 @@ from scipy import stats
 from backwalk import Diffusion, FewEffectiveDrawsWarning, Number, Residual, posterior
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.fit.oracle import oracle_model
 from backwalk.inference.conditionals import ParameterConditional
 from backwalk.inference.importance import Weighted, adapted, effective_size
 from backwalk.inference.priors import log_prior
-from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import BoundedColumn, Codec, NumberColumn
 

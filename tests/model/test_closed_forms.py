@@ -10,8 +10,8 @@ import torch
 from scipy import stats
 
 from backwalk.diffusion import GaussianChain, GaussianDenoiser, NoiseSchedule
+from backwalk.fit.oracle import oracle_model
 from backwalk.model import bound, log_density, measure_denoising_error, sample_rows
-from backwalk.oracle import oracle_model
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, NumberColumn

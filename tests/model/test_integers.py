@@ -12,9 +12,9 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
+from backwalk.fit.oracle import oracle_model
 from backwalk.model import log_density, log_prob_of_rows
 from backwalk.model.integers import log_mean, places_in_cells
-from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import Codec, IntegerColumn, NumberColumn
 

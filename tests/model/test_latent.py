@@ -13,7 +13,7 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, integrate_ode
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.latent import from_latent, interpolated, mixed, to_latent
+from backwalk.model.latent import from_latent, interpolated, mixed, to_latent
 from backwalk.sampling import TILE_ROWS
 from backwalk.streams import Stream
 

@@ -19,11 +19,11 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput, ModelFileError
 from backwalk.estimator import Diffusion
-from backwalk.latent import from_latent, to_latent
+from backwalk.fit.oracle import oracle_model
 from backwalk.limits import BOUND_VARIANCES
 from backwalk.model import bound, log_density, sample_rows
+from backwalk.model.latent import from_latent, to_latent
 from backwalk.model_file import save
-from backwalk.oracle import oracle_model
 from backwalk.report import report_record, write_report
 from backwalk.sampling import TILE_ROWS, Sampler, over_tiles, walk_back
 from backwalk.streams import Stream

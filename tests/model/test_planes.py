@@ -7,8 +7,8 @@ import torch
 from backwalk.datasets import gaussian_mixture, mixture_form
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.fit.oracle import oracle_model
 from backwalk.model import denoise, log_density, log_density_at
-from backwalk.oracle import oracle_model
 from backwalk.sampling import TILE_ROWS
 
 

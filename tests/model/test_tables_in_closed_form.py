@@ -10,8 +10,8 @@ from scipy.special import logsumexp
 
 from backwalk.diffusion import NoiseSchedule, variational_bound
 from backwalk.errors import InvalidInput
+from backwalk.fit.oracle import oracle_model
 from backwalk.model import Given, bound, encode_to_score, log_density, sample_rows
-from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn
 from tests.mixed_forms import ConditionalGaussianDenoiser

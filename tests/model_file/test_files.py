@@ -20,9 +20,9 @@ from backwalk import checksummed as checksummed_module
 from backwalk.checksummed import checksummed_bytes, open_checksummed
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
-from backwalk.distillation import distilled
 from backwalk.errors import ModelFileError
 from backwalk.estimator import Diffusion
+from backwalk.fit.distil import distil_model
 from backwalk.model import log_density, sample_rows
 from backwalk.model_file import FORMAT, VERSION, check_target, conversion, fingerprint, is_model, load, save
 from backwalk.sampling import Sampler
@@ -41,7 +41,7 @@ def model(fitted):
 @pytest.fixture(scope="module")
 def taught(model):
     """The same model with a student."""
-    return distilled(model, Residual(8, 2), Training(64, 0.01, 3), n_pairs=100, stream=Stream(2))
+    return distil_model(model, Residual(8, 2), Training(64, 0.01, 3), n_pairs=100, stream=Stream(2))
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from backwalk.diffusion import GaussianMixtureDenoiser, NoiseSchedule
+from backwalk.fit.oracle import oracle_model
 from backwalk.model import sample_rows, visited_times
-from backwalk.oracle import oracle_model
 from backwalk.sampling import DpmSolver, Multistep, Sampler, fit_times, last_state, spread_times, walk_back
 from backwalk.streams import Stream
 

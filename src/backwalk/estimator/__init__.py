@@ -1,4 +1,4 @@
-"""`Diffusion`, the model as a scikit-learn estimator: a shell around `fitting`, `model`, `latent`, `assess`, `report`.
+"""`Diffusion`, the model as a scikit-learn estimator: a shell around `fit`, `model`, `assess`, `report`.
 
 `diffusion.py` has its parameters, fit and files, `draws.py` the methods that make rows, `scores.py` those that score
 them, and `conditionals.py` those that tell a column given others and fill gaps. `imputer.py` has the `DiffusionImputer`

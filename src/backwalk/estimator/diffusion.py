@@ -15,24 +15,26 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from backwalk import model_file
-from backwalk.defaults import default_distillation, default_pairs, default_student
 from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
 from backwalk.diffusion import NoiseSchedule
-from backwalk.distillation import distilled
 from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
 from backwalk.estimator.conditionals import Conditionals
 from backwalk.estimator.draws import Draws
 from backwalk.estimator.scores import Scores
-from backwalk.fitting import (
+from backwalk.fit import (
     ChosenColumns,
     Settings,
     check_budget,
-    checked_checkpoint_options,
-    checked_settings,
-    checked_weights,
-    chosen_device,
-    chosen_within,
-    fitted,
+    check_checkpoint_options,
+    check_settings,
+    check_weights,
+    choose_device,
+    choose_within,
+    default_distillation,
+    default_pairs,
+    default_student,
+    distil_model,
+    fit_model,
     parameters_from,
     read_rows,
     warn_of_set_aside,
@@ -261,15 +263,15 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         """
         began = time.perf_counter()
         del y  # part of scikit-learn's signature
-        settings = checked_settings(self.get_params(deep=False))
+        settings = check_settings(self.get_params(deep=False))
         if isinstance(X, (str, os.PathLike)):
             X = self._chosen_of_files(X, settings, sample_weight, memory)
             warn_of_set_aside(X, stacklevel=3)
         rows = X if isinstance(X, ChosenColumns) else as_table(X)
-        weights = None if isinstance(rows, ChosenColumns) else checked_weights(sample_weight, len(rows.values))
-        options = checked_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
+        weights = None if isinstance(rows, ChosenColumns) else check_weights(sample_weight, len(rows.values))
+        options = check_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         before = getattr(self, "model_", None) if settings.warm_start else None
-        model, diverged = fitted(rows, settings, before=before, options=options, began=began, weights=weights)
+        model, diverged = fit_model(rows, settings, before=before, options=options, began=began, weights=weights)
         self._adopt(model)
         if diverged is not None:
             raise TrainingDiverged(
@@ -320,7 +322,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         architecture = default_student(k, self.model_.architecture)
         steps = None if max_steps is None else int(max_steps)
         with progress_bar(self.verbose) as show:
-            model = distilled(
+            model = distil_model(
                 self.model_,
                 architecture,
                 default_distillation(k, architecture, steps, max_time, self.model_.denoiser.device),
@@ -373,12 +375,12 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         ModelFileError
             There is no model, or it is incomplete, altered, or has another network.
         """
-        place = chosen_device(device)
+        place = choose_device(device)
         model = model_file.load(path, denoiser)
         estimator = cls(device=device)
         try:
             estimator.set_params(**parameters_from(model.card["parameters"], model.schedule, denoiser))
-            checked_settings(estimator.get_params(deep=False))
+            check_settings(estimator.get_params(deep=False))
             estimator._adopt(model)
         except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
             raise ModelFileError(
@@ -400,7 +402,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             raise InvalidInput(f"memory should be a size, but {error}.") from error
         with progress_display(self.verbose) as display:
             rows = read_rows(os.fspath(source), settings, memory=n_bytes, watch=display.show)
-            return chosen_within(rows, settings, n_bytes)
+            return choose_within(rows, settings, n_bytes)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: missing values are allowed."""

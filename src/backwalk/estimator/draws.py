@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from backwalk import latent
 from backwalk.errors import InvalidInput
 from backwalk.estimator.fitted import Fitted
 from backwalk.limits import is_whole
 from backwalk.model import (
     WalkState,
     gather_rows,
+    latent,
     read_given,
     sample_pieces,
     walk_backward,
@@ -214,7 +214,7 @@ class Draws(Fitted):
         """Return the latents of rows: the noise that the probability-flow ODE maps to each row.
 
         If the model is right, latents of data are draws of N(0, I). `from_latent` is the inverse up to the solver's
-        error, which `backwalk.latent.to_latent` and `from_latent` also return.
+        error, which `backwalk.model.latent.to_latent` and `from_latent` also return.
 
         Parameters
         ----------

@@ -33,7 +33,7 @@ Conditions: TypeAlias = Literal["any"] | tuple[tuple[int, ...], ...] | None
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """A network that maps x_N to the x_0 of a model's probability-flow ODE (`backwalk.distillation`).
+    """A network that maps x_N to the x_0 of a model's probability-flow ODE (`backwalk.fit.distil`).
 
     `denoiser` is used at the chain's last log-SNR only, where it returns the ODE's x_0 in place of E[x_0 | x_N].
     `error` is the root mean square difference to the model's own x_0 per coordinate, in encoded units, on draws of x_N
@@ -50,7 +50,7 @@ class DiffusionModel:
     """A fitted model.
 
     `denoiser` is the trained network of the given `architecture`, or any other `Denoiser` of encoded points, which has
-    no architecture (`backwalk.oracle.oracle_model`).
+    no architecture (`backwalk.fit.oracle.oracle_model`).
     `denoising_error` holds m_t, (n_steps + 1,), measured on held-out rows, or on training rows where there are none;
     the "optimal" reverse variances follow from it. `decoder_variance` is that of p(x_0 | x_1), in squared encoded
     units. `prior_mismatch` is in nats per row, from the moments of the fitted rows. `card` is plain JSON: parameters,

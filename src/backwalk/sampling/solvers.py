@@ -186,7 +186,7 @@ class Ddim(Solver):
 
 @dataclass(frozen=True)
 class Distilled(Ddim):
-    """One step from x_N to the x_0 that a student returns; see `backwalk.distillation`."""
+    """One step from x_N to the x_0 that a student returns; see `backwalk.fit.distil`."""
 
     name = "distilled"
     default_evaluations = 1

@@ -12,12 +12,12 @@ from typing import Any
 from backwalk.errors import BackwalkError, CheckpointError, IncompatibleArguments, InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.files import file_lock
-from backwalk.fitting import (
+from backwalk.fit import (
     ChosenColumns,
     Settings,
-    checked_settings,
-    chosen_columns,
-    chosen_within,
+    check_settings,
+    choose_columns,
+    choose_within,
     is_of_the_fit,
     is_of_these_versions,
     parameters_record,
@@ -86,9 +86,9 @@ def fit(
     may_be_done = _may_be_done(path, checkpoint, resume=resume, force=force)
     estimator = _estimator(ddpm, epochs, max_steps, max_time, device, seed, observer)
     estimator.set_params(columns=columns, missing=missing, conditions=conditions)
-    settings = checked_settings(estimator.get_params(deep=False))
+    settings = check_settings(estimator.get_params(deep=False))
     if is_built_in(data):
-        chosen = chosen_columns(read_data(data, rows, seed, drop=drop, observer=observer).table, settings)
+        chosen = choose_columns(read_data(data, rows, seed, drop=drop, observer=observer).table, settings)
     else:
         refuse_rows(data, rows)
         chosen = _chosen_of_files(data, settings, memory, drop, drop_missing, observer)
@@ -128,7 +128,7 @@ def _chosen_of_files(
         check_exists(data, name="DATA")
     rows = read_rows(data, settings, memory=memory, drop=drop, drop_missing=drop_missing, watch=observer.progress)
     tell_left_out(data, rows.columns_left_out, rows.n_rows, rows.n_read, observer)
-    chosen = chosen_within(rows, settings, memory)
+    chosen = choose_within(rows, settings, memory)
     if len(chosen.table.values) < chosen.n_rows:
         files = f" in {rows.n_files:,} files" if rows.n_files > 1 else ""
         observer.message(

@@ -10,7 +10,7 @@ from backwalk.datasets import DENSITIES
 from backwalk.denoiser import TableDenoiser
 from backwalk.errors import BackwalkError
 from backwalk.estimator import Diffusion
-from backwalk.fitting import checked_settings, chosen_columns, chosen_within, read_rows
+from backwalk.fit import check_settings, choose_columns, choose_within, read_rows
 from backwalk.model import DiffusionModel, blur_words, student_words, training_words
 from backwalk.model_file import is_model, load
 from backwalk.table import Selection, facts_of_columns, is_pattern, is_read_at_once, read_part
@@ -92,9 +92,9 @@ def _tied(model: DiffusionModel) -> dict[str, Any]:
 
 def _of_files(path: str) -> dict[str, Any]:
     """Describe several files, or one larger than memory, by one pass over them."""
-    settings = checked_settings(Diffusion().get_params(deep=False))
+    settings = check_settings(Diffusion().get_params(deep=False))
     rows = read_rows(path, settings)
-    chosen = chosen_within(rows, settings)
+    chosen = choose_within(rows, settings)
     facts = {each["name"]: each for each in facts_of_codec(chosen.table.schema, chosen.codec, chosen.gaps)}
     aside = {name: {"name": name, "set_aside": f"it {reason}"} for name, reason in chosen.set_aside.items()}
     return {
@@ -112,7 +112,7 @@ def _kinds(path: str, unfit: Sequence[str]) -> dict[str, dict[str, Any]]:
     Raises InvalidInput or TableFileError for a table that cannot be fitted as it is.
     """
     table = read_part(path, Selection(drop=tuple(unfit))).table
-    chosen = chosen_columns(table, checked_settings(Diffusion().get_params(deep=False)))
+    chosen = choose_columns(table, check_settings(Diffusion().get_params(deep=False)))
     kinds = facts_of_codec(chosen.table.schema, chosen.codec)
     return {
         **{each["name"]: {key: each[key] for key in ("kind", "encoded_as")} for each in kinds},

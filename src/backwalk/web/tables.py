@@ -15,7 +15,8 @@ from backwalk.datasets import DENSITIES, MIXED_DENSITIES, Density, MixedDensity,
 from backwalk.datasets.mixed import Category
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.fitting import ChosenColumns, checked_settings, chosen_columns
+from backwalk.fit import ChosenColumns, check_settings
+from backwalk.fit import choose_columns as choose_columns_of_fit
 from backwalk.formatting import as_json, listed
 from backwalk.streams import Stream
 from backwalk.table import SUFFIXES, Selection, Table, as_table, read_part
@@ -73,8 +74,8 @@ class DataEntry:
 
     def chosen(self) -> ChosenColumns:
         """Return the columns that a default fit takes."""
-        settings = checked_settings({**Diffusion().get_params(deep=False), "columns": dict(self.kinds) or None})
-        return chosen_columns(self.table, settings)
+        settings = check_settings({**Diffusion().get_params(deep=False), "columns": dict(self.kinds) or None})
+        return choose_columns_of_fit(self.table, settings)
 
 
 def draw(name: str, request: DataRequest) -> DataEntry:

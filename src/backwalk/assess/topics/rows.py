@@ -15,7 +15,7 @@ from backwalk.assess.words import column_name
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
 from backwalk.estimates import Rows, as_rows
-from backwalk.fitting import is_of_the_fit, trained_rows
+from backwalk.fit import is_of_the_fit, trained_rows
 from backwalk.formatting import listed
 from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel, possible_rows, refuse_gaps, refuse_impossible

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,9 +18,9 @@ import backwalk
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.fitting.column_choice import ChosenColumns
-from backwalk.fitting.plan import Plan
-from backwalk.fitting.settings import Settings
+from backwalk.fit.columns import ChosenColumns
+from backwalk.fit.plan import Plan
+from backwalk.fit.settings import Settings
 from backwalk.formatting import as_json
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
@@ -34,7 +34,7 @@ _OWN = "Module"  # a user's network
 _BY_NAME = "by name"  # kinds of columns
 
 
-def model_card(
+def make_card(
     settings: Settings,
     chosen: ChosenColumns,
     plan: Plan,
@@ -55,7 +55,7 @@ def model_card(
     n_columns, n_used = chosen.table.schema.n_columns, len(chosen.table.values)
     are_some = n_used < chosen.n_rows
     columns = f"{n_columns} column{'s' * (n_columns > 1)}"
-    n_held_out = 0 if plan.x_validation is None else len(plan.x_validation)
+    n_held_out = plan.rows.n_held_out
     held_out = f", {n_held_out:,} of them held out" if n_held_out else ""
     return {
         "description": f"diffusion model of {columns}, fitted to {n_used:,} "
@@ -65,7 +65,7 @@ def model_card(
         "seed": seed,
         "split_seed": split.seed,
         "data_sha256": data_sha256,
-        "n_rows": len(plan.x_0),
+        "n_rows": len(plan.rows.x_0),
         "n_validation_rows": n_held_out,
         **({"n_table_rows": chosen.n_rows} if are_some else {}),
         "n_columns": n_columns,
@@ -125,7 +125,7 @@ def parameters_record(settings: Settings) -> dict[str, Any]:
     A schedule becomes a reference to the fitted one, which the model holds, and a random state that is not an integer
     becomes None (the card holds the seed).
     """
-    names = [field.name for field in fields(settings) if field.name not in _LEFT_OUT]
+    names = [name for name in Settings.model_fields if name not in _LEFT_OUT]
     return {name: _plain(getattr(settings, name)) for name in names}
 
 

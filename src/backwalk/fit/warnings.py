@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.errors import DegenerateRowsWarning, PriorMismatchWarning, RepeatedValueWarning
-from backwalk.fitting.plan import Plan
+from backwalk.fit.plan import Plan
 from backwalk.formatting import listed
 from backwalk.model import mismatch_warning
 from backwalk.table import Codec, Table
@@ -23,7 +23,9 @@ _ROUNDING = 1e-6  # spread of scaled columns below which one is the others' sum 
 _TELLING = 0.9  # of the distinct rows, which a column's distinct values have to reach to tell them apart
 
 
-def warnings_of(plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]) -> Iterator[tuple[type[Warning], str]]:
+def find_warnings(
+    plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]
+) -> Iterator[tuple[type[Warning], str]]:
     """Yield the category and the text of each warning about a planned fit to the rows of a table, encoded as z."""
     level = float(plan.schedule.noise_level[1])
     mismatch = mismatch_warning(plan.prior_mismatch, plan.schedule)

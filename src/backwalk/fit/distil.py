@@ -21,9 +21,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from backwalk.denoiser import PreconditionedDenoiser, Residual, ResidualDenoiser, build_denoiser
+from backwalk.denoiser import Architecture, PreconditionedDenoiser, Residual, ResidualDenoiser, build_denoiser
 from backwalk.diffusion import Denoiser, eps_from_x_0
 from backwalk.errors import InvalidInput, SamplingDiverged
+from backwalk.fit.rules import default_architecture, default_training
 from backwalk.formatting import listed
 from backwalk.model import DiffusionModel, Student, visited_times, walk
 from backwalk.sampling import TILE_ROWS, Sampler, last_state, over_tiles
@@ -36,10 +37,14 @@ TEACHER = Sampler("multistep", 25)  # close to the ODE
 N_FRESH = 4 * TILE_ROWS  # pairs on which the error is measured
 _LEAST_PAIRS_AT_ONCE, _MOST_PAIRS_AT_ONCE = 2 * TILE_ROWS, 8 * TILE_ROWS  # small at first, to watch the time
 _SHARE_OF_PAIRS = 1 / 3  # of `max_time`
+_STEPS, _BATCH_SIZE = 3000, 2000
+_LEAST_STEP_SECONDS = 1e-3  # steps of usual networks take longer
+_MOST_PAIRS, _MOST_NUMBERS = 200_000, 2**25  # 128 MiB each for x_N and x_0
+_CPU = torch.device("cpu")
 
 
 @in_initial_torch_state
-def distilled(
+def distil_model(
     model: DiffusionModel,
     architecture: Residual,
     training: Training,
@@ -72,8 +77,8 @@ def distilled(
 
     schedule = model.schedule.respace([model.schedule.n_steps])
     fresh = stream.child("fresh")
-    _, x_0_fresh = pairs(model, 0, N_FRESH, stream=fresh)
-    x_N, x_0 = _pairs_in_time(model, n_pairs, late, stream.child("pairs"))
+    _, x_0_fresh = make_pairs(model, 0, N_FRESH, stream=fresh)
+    x_N, x_0 = _make_pairs_in_time(model, n_pairs, late, stream.child("pairs"))
     teacher, d = model.denoiser, model.codec.n_encoded
     floor = teacher.floor if isinstance(teacher, PreconditionedDenoiser) else 0.0  # as in a model's file
     denoiser = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=stream.child("weights"))
@@ -94,7 +99,7 @@ def distilled(
         for progress in steps:
             watch(progress)
     student = Student(architecture, denoiser, math.nan)
-    _, of_student = pairs(replace(model, student=student), 0, N_FRESH, stream=fresh, sampler=Sampler("distilled"))
+    _, of_student = make_pairs(replace(model, student=student), 0, N_FRESH, stream=fresh, sampler=Sampler("distilled"))
     with single_threads():  # a sum whose bits do not depend on the number of threads
         error = float((of_student - x_0_fresh).double().square().mean().sqrt())
     taught = replace(model, student=replace(student, error=error))
@@ -102,7 +107,7 @@ def distilled(
     return taught
 
 
-def pairs(
+def make_pairs(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler = TEACHER
 ) -> tuple[Tensor, Tensor]:
     """Return x_N and the x_0 that a deterministic sampler maps it to for rows start..stop-1: (n, k), encoded units.
@@ -127,14 +132,14 @@ def pairs(
     return x_N.contiguous(), x_0.contiguous()
 
 
-def _pairs_in_time(
+def _make_pairs_in_time(
     model: DiffusionModel, n_pairs: int, late: Callable[[], bool], stream: Stream
 ) -> tuple[Tensor, Tensor]:
     """Return `n_pairs` pairs, or fewer if `late` returns True. The first pieces are small."""
     made: list[tuple[Tensor, Tensor]] = []
     first, piece = 0, _LEAST_PAIRS_AT_ONCE
     while first < n_pairs and not (made and late()):
-        made.append(pairs(model, first, min(first + piece, n_pairs), stream=stream))
+        made.append(make_pairs(model, first, min(first + piece, n_pairs), stream=stream))
         first, piece = first + piece, min(2 * piece, _MOST_PAIRS_AT_ONCE)
     x_N, x_0 = (torch.cat(part) for part in zip(*made, strict=True))
     return x_N, x_0
@@ -147,3 +152,29 @@ def _start_from_a_member(student: ResidualDenoiser, teacher: Denoiser) -> None:
     sizes = {name: weights.shape for name, weights in student.state_dict().items()}
     if {name: weights.shape for name, weights in first.items()} == sizes:
         student.load_state_dict(first)
+
+
+def default_student(d: int, teacher: Architecture | None) -> Residual:
+    """Return the network of a student in R^d: one member of the teacher's ensemble, or of a default network."""
+    return replace(teacher if isinstance(teacher, Residual) else default_architecture(1000, d), n_members=1)
+
+
+def default_distillation(
+    d: int,
+    student: Architecture,
+    max_steps: int | None = None,
+    max_time: float | None = None,
+    device: torch.device = _CPU,
+) -> Training:
+    """Return the training of a student in R^d on a device, at the rates of a fit of as many steps.
+
+    With `max_time` the time limit ends it, and the number of steps is an upper bound.
+    """
+    steps = _STEPS if max_time is None else math.ceil(max_time / _LEAST_STEP_SECONDS)
+    plan = default_training(default_pairs(d), d, max_steps or steps, architecture=student, device=device)
+    return replace(plan, batch_size=_BATCH_SIZE)
+
+
+def default_pairs(d: int) -> int:
+    """Return the number of training pairs of a student in R^d: few would be memorised, many would not fit in memory."""
+    return max(1, min(_MOST_PAIRS, _MOST_NUMBERS // d))

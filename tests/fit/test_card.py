@@ -10,8 +10,8 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
 from backwalk.estimator import Diffusion
-from backwalk.fitting import checked_settings
-from backwalk.fitting.card import parameters_from, parameters_record
+from backwalk.fit import check_settings
+from backwalk.fit.card import parameters_from, parameters_record
 from backwalk.model_file import save
 from backwalk.sampling import Sampler
 from backwalk.training import Training
@@ -29,7 +29,7 @@ SETTINGS = [
 @pytest.mark.parametrize("model", SETTINGS, ids=range(len(SETTINGS)))
 def test_parameters_come_back(model):
     given = model.get_params(deep=False)
-    record = json.loads(json.dumps(parameters_record(checked_settings(given))))
+    record = json.loads(json.dumps(parameters_record(check_settings(given))))
     back = parameters_from(record, given["schedule"] or SCHEDULE)
     assert back == {name: value for name, value in given.items() if name not in ("callbacks", "device")}
     assert all(type(value).__module__ != "numpy" for value in back.values())
@@ -47,7 +47,7 @@ def test_zero_and_one_stand_for_truth_values(rows, tmp_path):
 @pytest.mark.parametrize("state", [None, np.random.default_rng(0)], ids=["None", "generator"])
 def test_a_random_state_that_is_no_number_is_none(state):
     given = Diffusion(random_state=state, callbacks=[print]).get_params(deep=False)
-    record = parameters_record(checked_settings(given))
+    record = parameters_record(check_settings(given))
     assert record["random_state"] is None
     assert "callbacks" not in record
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from backwalk import distillation
-from backwalk.defaults import default_distillation, default_pairs, default_student
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, scales
-from backwalk.distillation import N_FRESH, distilled, pairs
 from backwalk.errors import InvalidInput, SamplingDiverged, TrainingDiverged
 from backwalk.estimator import Diffusion
+from backwalk.fit import default_distillation, default_pairs, default_student
+from backwalk.fit import distil as distillation
+from backwalk.fit.distil import N_FRESH, distil_model, make_pairs
+from backwalk.fit.oracle import oracle_model
 from backwalk.model import bound, log_density, sample_rows
-from backwalk.oracle import oracle_model
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.training import Trainer, Training
@@ -63,11 +63,11 @@ def gaussian_map(x_N, schedule):
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_the_pairs_of_a_gaussian_and_a_student_of_them_are_the_known_linear_map(schedule):
     model = gaussian(schedule)
-    x_N, x_0 = pairs(model, 0, N_FRESH, stream=STREAM.child("other"))
+    x_N, x_0 = make_pairs(model, 0, N_FRESH, stream=STREAM.child("other"))
     expected = gaussian_map(x_N, schedule)
     assert float((x_0 - expected).abs().max()) < 0.01
-    taught = distilled(model, SMALL, PLAN, n_pairs=10_000, stream=STREAM)
-    untaught = distilled(model, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=10_000, stream=STREAM)
+    taught = distil_model(model, SMALL, PLAN, n_pairs=10_000, stream=STREAM)
+    untaught = distil_model(model, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=10_000, stream=STREAM)
     for one in (taught, untaught):
         rows = torch.from_numpy(sample_rows(one, 0, N_FRESH, stream=STREAM.child("other"), sampler=DISTILLED))
         error = float((rows - expected).square().mean().sqrt())
@@ -86,8 +86,8 @@ def test_the_points_that_a_student_is_trained_on_are_the_x_N_of_its_pairs(schedu
 
     monkeypatch.setattr(distillation, "Trainer", Watched)
     model = gaussian(schedule)
-    distilled(model, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=600, stream=STREAM)
-    x_N, x_0 = pairs(model, 0, 600, stream=STREAM.child("pairs"))
+    distil_model(model, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=600, stream=STREAM)
+    x_N, x_0 = make_pairs(model, 0, 600, stream=STREAM.child("pairs"))
     batch = trainers[0].batches.at(0)
     a, b = scales(batch.log_snr[0], batch.x_0[0])
     points = a * batch.x_0[0] + b * batch.eps[0]
@@ -109,7 +109,7 @@ def test_a_student_begins_with_the_first_member_where_the_sizes_are_the_same(own
     monkeypatch.setattr(distillation, "Trainer", Begun)
     teacher, plan = own.model_.denoiser.state_dict(), dataclasses.replace(PLAN, max_steps=1)
     for sizes in (Residual(16, 1), Residual(15, 1), Residual(16, 2)):
-        distilled(own.model_, sizes, plan, n_pairs=100, stream=STREAM)
+        distil_model(own.model_, sizes, plan, n_pairs=100, stream=STREAM)
     assert all(torch.equal(states[0][name], teacher[name][:1]) for name in teacher)
     for state in states[1:]:
         assert not bool(state["network.leave.weight"].any())
@@ -241,19 +241,21 @@ def test_pairs_are_made_for_at_most_a_third_of_the_time(own, monkeypatch):
 
     def watched(model, start, stop, **options):
         made.append((start, stop))
-        return pairs(model, start, stop, **options)
+        return make_pairs(model, start, stop, **options)
 
     class Hurried(Trainer):
         def __init__(self, *arguments, **options):
             budgets.append((options["max_time"], options["time_outside_training"]))
             super().__init__(*arguments, **{**options, "max_time": None})
 
-    monkeypatch.setattr(distillation, "pairs", watched)
+    monkeypatch.setattr(distillation, "make_pairs", watched)
     monkeypatch.setattr(distillation, "Trainer", Hurried)
     clock = count()
     with monkeypatch.context() as patch:
         patch.setattr(distillation.time, "perf_counter", lambda: float(next(clock)))
-        distilled(own.model_, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=10**9, stream=STREAM, max_time=6.0)
+        distil_model(
+            own.model_, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=10**9, stream=STREAM, max_time=6.0
+        )
     assert made == [(0, 8192), (0, 4096), (4096, 12288), (12288, 28672), (0, 8192)]
     assert budgets == [(6.0, 4.0)]  # of which the trainer takes a half at least
 

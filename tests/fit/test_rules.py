@@ -12,7 +12,9 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from backwalk.defaults import (
+from backwalk.denoiser import Residual, Textbook, build_denoiser
+from backwalk.diffusion import moments, prior_mismatch
+from backwalk.fit import (
     STRUCTURE,
     default_architecture,
     default_distillation,
@@ -27,9 +29,7 @@ from backwalk.defaults import (
     table_rules,
     usual_steps,
 )
-from backwalk.defaults.fit import _MOST_FASTER
-from backwalk.denoiser import Residual, Textbook, build_denoiser
-from backwalk.diffusion import moments, prior_mismatch
+from backwalk.fit.rules import MOST_FASTER
 from backwalk.streams import Stream
 from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn
 
@@ -193,7 +193,7 @@ def test_plans_follow_from_the_size_of_the_data(n, d):
 def test_in_the_plane_time_buys_members_before_it_buys_more_passes(n, seconds):
     """Six members of 6,800 steps are at 0.0084 nats on two moons, and eight of 4,700, in the same 60 s, at 0.0074."""
     members = default_architecture(n, 2, seconds).n_members
-    steps = default_training(n, 2, max_time=seconds).max_steps / _MOST_FASTER
+    steps = default_training(n, 2, max_time=seconds).max_steps / MOST_FASTER
     assert members == 16 or steps <= 1.5 * max(default_training(n, 2).max_steps, 0.375 * n)
 
 
@@ -204,7 +204,7 @@ def test_with_few_rows_time_buys_members_before_it_buys_more_steps(n, d, seconds
     """500 rows of two moons were at 0.113 nats in the usual time, and at 0.147 in three times as much."""
     members = default_architecture(n, d, seconds).n_members
     assert members >= 4
-    steps = default_training(n, d, max_time=seconds).max_steps / _MOST_FASTER
+    steps = default_training(n, d, max_time=seconds).max_steps / MOST_FASTER
     assert members == 16 or steps <= 1.5 * default_training(n, d).max_steps
 
 

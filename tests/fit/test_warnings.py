@@ -12,9 +12,9 @@ from sklearn import datasets as real
 from backwalk.datasets import two_moons
 from backwalk.errors import DegenerateRowsWarning, RepeatedValueWarning
 from backwalk.estimator import Diffusion
-from backwalk.fitting import checked_settings
-from backwalk.fitting.plan import planned
-from backwalk.fitting.warnings import flat_directions, warnings_of
+from backwalk.fit import check_settings
+from backwalk.fit.plan import plan_fit
+from backwalk.fit.warnings import find_warnings, flat_directions
 from backwalk.streams import Stream
 from backwalk.table import Codec, as_table
 
@@ -28,9 +28,9 @@ def told(X, **settings):
     table = as_table(X)
     codec = Codec.fit(table)
     z = codec.encode(table.values, stream=Stream(0))
-    given = checked_settings(Diffusion(**settings).get_params(deep=False))
-    plan = planned(z, given, Stream(0), None, Stream(0), codec=codec)
-    return [text for category, text in warnings_of(plan, codec, table, z) if category is DegenerateRowsWarning]
+    given = check_settings(Diffusion(**settings).get_params(deep=False))
+    plan = plan_fit(z, given, stream=Stream(0), codec=codec)
+    return [text for category, text in find_warnings(plan, codec, table, z) if category is DegenerateRowsWarning]
 
 
 def frame(X):

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from backwalk.defaults.bfloat16 import has_fast_bfloat16
 from backwalk.denoiser import Architecture, Residual, is_low
 from backwalk.training import Training
 
 _CPU = torch.device("cpu")
 _OWN_NETWORK_RATE = 0.005  # of Adam alone, for a user's network
 _SETUP_SECONDS = 0.4  # of a time limit, in which the reference machine does not train
-_MOST_FASTER = 100  # speed relative to the reference machine at which the planned steps would end a timed run
+MOST_FASTER = 100  # speed relative to the reference machine at which the planned steps would end a timed run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +186,7 @@ def default_training(
     _, steps = _members_and_steps(n, d, max_time, slowness, rules)
     length = (max_steps or steps) if max_time is None else min(steps, max_steps or steps)
     haste = float(np.clip(rules.calm_steps / length, 1.0, rules.most_haste))
-    most = max_steps or (steps if max_time is None else _MOST_FASTER * steps)
+    most = max_steps or (steps if max_time is None else MOST_FASTER * steps)
     network = architecture or default_architecture(n, d, max_time, slowness=slowness, rules=rules)
     if isinstance(network, nn.Module):
         return Training(max_steps=most, batch_size=_batch_size(n, rules), learning_rate=_OWN_NETWORK_RATE)
@@ -254,3 +253,20 @@ def _width(n: int, d: int, seconds: float | None, rules: FitRules) -> int:
 
 def _batch_size(n: int, rules: FitRules) -> int:
     return int(np.clip(n, rules.least_batch, rules.most_batch))
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Return whether products of bfloat16 numbers are faster than those of float32 numbers on a device.
+
+    On CPUs they are with matrix units (AMX), and with vector instructions (AVX-512 BF16) on AMD's processors but not on
+    Intel's (docs/defaults.md has the times). On CUDA they are where the GPU has them without emulation. The answer
+    depends on the device's name and not on a trial, so that a busy machine gives the same model.
+    """
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    is_amd = str(capabilities.get("cpu_name", "")).startswith("AMD")
+    return bool(capabilities.get("amx_bf16") or (is_amd and capabilities.get("avx512_bf16")))

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from backwalk.defaults import default_architecture, default_training, fit_rules, reference_step_seconds, usual_steps
-from backwalk.defaults.fit import _MOST_FASTER
-from backwalk.fitting import speed
-from backwalk.fitting.speed import measured_slowness, rounded_slowness
+from backwalk.fit import default_architecture, default_training, fit_rules, reference_step_seconds, usual_steps
+from backwalk.fit import run as speed
+from backwalk.fit.rules import MOST_FASTER
+from backwalk.fit.run import measure_slowness, round_slowness
 
 CPU = torch.device("cpu")
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 )
 def test_a_slowness_is_a_power_of_two_and_never_below_one(ratio, slowness):
     """So that fits on a usual machine get the plans that the benchmarks were made with."""
-    assert rounded_slowness(ratio) == slowness
+    assert round_slowness(ratio) == slowness
 
 
 @pytest.mark.parametrize(("took", "slowness"), [(1.0, 1.0), (8.0, 8.0)])
@@ -33,17 +33,17 @@ def test_the_slowness_is_that_of_a_member_s_step(monkeypatch, took, slowness):
 
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(speed.Trainer, "run", run)
-    assert measured_slowness(n, d, 60.0, CPU) == slowness
+    assert measure_slowness(n, d, 60.0, CPU) == slowness
     assert taken == [2]
     assert now[0] - 3600.0 <= max(0.02 * 60.0, 3 * took * 2 * reference_step_seconds(n, d)) + took * 0.01
 
 
 def test_a_trial_runs_and_takes_little():
-    assert 0.0 < speed._step_seconds(100, 2, 1e-3) < 60.0
+    assert 0.0 < speed.step_seconds(100, 2, 1e-3) < 60.0
 
 
 def test_a_gpu_is_not_tried():
-    assert measured_slowness(1000, 2, 10.0, torch.device("cuda")) == 1.0
+    assert measure_slowness(1000, 2, 10.0, torch.device("cuda")) == 1.0
 
 
 @pytest.mark.parametrize("slowness", [1.0, 2.0, 8.0, 64.0, 1024.0])
@@ -53,7 +53,7 @@ def test_members_share_no_fewer_steps_than_a_sound_run_takes(n, d, slowness):
     """16 networks of 89 steps were a nat worse than 4 of 400."""
     for seconds in (0.5, 2.0, 5.0, 15.0, 60.0, 600.0):
         members = default_architecture(n, d, seconds, slowness=slowness).n_members
-        steps = default_training(n, d, max_time=seconds, slowness=slowness).max_steps / _MOST_FASTER
+        steps = default_training(n, d, max_time=seconds, slowness=slowness).max_steps / MOST_FASTER
         assert members == 1 or steps >= fit_rules(d).sound_steps - 1, (seconds, members, steps)
         assert members * steps <= seconds / (slowness * reference_step_seconds(n, d)) + members
 

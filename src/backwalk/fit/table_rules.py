@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from backwalk.defaults.fit import HIGH, FitRules
 from backwalk.denoiser import WIDE
+from backwalk.fit.rules import HIGH, FitRules
 from backwalk.sampling import EVALUATIONS_OF_CONDITIONALS, EVALUATIONS_OF_ONE_NUMBER, USUAL_EVALUATIONS
 from backwalk.table import Codec
 from backwalk.training import Shares

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 import torch
 
-from backwalk.defaults import reference_step_seconds
 from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput, PriorMismatchWarning, RepeatedValueWarning, ShortTrainingWarning
 from backwalk.estimator import Diffusion
-from backwalk.fitting import checked_settings, speed
-from backwalk.fitting import fit as module
-from backwalk.fitting.plan import planned
+from backwalk.fit import check_settings, reference_step_seconds
+from backwalk.fit import fit as module
+from backwalk.fit import run as speed
+from backwalk.fit.plan import plan_fit
 from backwalk.streams import Stream
 from backwalk.table import Codec, NumberColumn, as_table
 from backwalk.training import Trainer, loop
@@ -34,7 +34,7 @@ def test_what_comes_before_and_after_training_is_counted(monkeypatch, n_steps, e
     """Found by review: a short chain, which is measured at all of its steps, kept back six times what it took."""
     clock, asked = itertools.count(7.0), []
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
-    found = module._seconds_outside_training(0.0, lambda n_levels: asked.append(n_levels), n_steps)
+    found = module.seconds_outside_training(0.0, lambda n_levels: asked.append(n_levels), n_steps)
     assert found == elsewhere
     assert asked == [2, 4]
 
@@ -42,7 +42,7 @@ def test_what_comes_before_and_after_training_is_counted(monkeypatch, n_steps, e
 @pytest.fixture
 def slow(monkeypatch):
     """A machine on which a training step takes 16 times as long as on the reference machine."""
-    monkeypatch.setattr(speed, "_step_seconds", lambda n, d, _: 16.0 * reference_step_seconds(n, d))
+    monkeypatch.setattr(speed, "step_seconds", lambda n, d, _: 16.0 * reference_step_seconds(n, d))
 
 
 def clocked(monkeypatch, step_seconds):
@@ -61,7 +61,7 @@ def clocked(monkeypatch, step_seconds):
 @pytest.mark.parametrize("steps", [89, 201])
 def test_a_fit_that_the_time_limit_cuts_short_says_so_and_warns_where_it_is_far_too_short(monkeypatch, rows, steps):
     """Found by an attack: on a busy machine 15 s became 16 networks of 89 steps, a nat worse than 4 of 400."""
-    monkeypatch.setattr(module, "measured_slowness", lambda *_: 1.0)
+    monkeypatch.setattr(module, "measure_slowness", lambda *_: 1.0)
     X = np.random.default_rng(0).normal(size=(100, 5))
     clocked(monkeypatch, 1000.0 / steps)
     model = Diffusion(n_steps=10, max_time=1000.0, denoiser=Residual(8, 1), random_state=0, verbose=False)
@@ -98,20 +98,20 @@ def test_a_small_table_ends_when_it_overfits_unless_its_length_is_given(monkeypa
 @pytest.mark.parametrize(("n_held_out", "usual_steps", "patience"), [(0, 400, None), (4, 400, None), (5, 1200, 5)])
 def test_few_held_out_rows_give_no_patience(n_held_out, usual_steps, patience):
     frame = pd.DataFrame({"class": ["a", "b"] * 20, "size": np.random.default_rng(0).normal(size=40)})
-    given = checked_settings(Diffusion(validation_fraction=n_held_out / 40).get_params(deep=False))
+    given = check_settings(Diffusion(validation_fraction=n_held_out / 40).get_params(deep=False))
     table = as_table(frame)
     codec = Codec.fit(table, levels=True)
-    plan = planned(codec.encode(table.values), given, Stream(0), None, Stream(0), codec=codec)
+    plan = plan_fit(codec.encode(table.values), given, stream=Stream(0), codec=codec)
     assert (plan.training.max_steps, plan.training.patience) == (usual_steps, patience)
 
 
 def test_a_slow_machine_trains_fewer_networks(slow):
     """Rows and time for which the reference machine trains 16."""
     X = np.random.default_rng(0).normal(size=(100, 5))
-    given = checked_settings(Diffusion(max_time=15.0).get_params(deep=False))
-    assert module._slowness(given, *X.shape, options=None) == 16.0
+    given = check_settings(Diffusion(max_time=15.0).get_params(deep=False))
+    assert module._slowness(given, None, *X.shape) == 16.0
     codec = Codec((NumberColumn(0.0, 1.0),) * 5)
-    plans = [planned(X, given, Stream(0), None, Stream(0), slowness, codec=codec) for slowness in (1.0, 16.0)]
+    plans = [plan_fit(X, given, stream=Stream(0), slowness=slowness, codec=codec) for slowness in (1.0, 16.0)]
     assert [plan.architecture.n_members for plan in plans] == [16, 1]
 
 
@@ -125,7 +125,7 @@ def test_a_resumed_fit_keeps_the_speed_that_was_measured_when_it_began(monkeypat
         raise Stop
 
     ratios = iter([4.0, 1.0])
-    monkeypatch.setattr(speed, "_step_seconds", lambda n, d, _: next(ratios) * reference_step_seconds(n, d))
+    monkeypatch.setattr(speed, "step_seconds", lambda n, d, _: next(ratios) * reference_step_seconds(n, d))
     given = {"n_steps": 10, "max_time": 5.0, "random_state": 0, "verbose": False}
     with pytest.raises(Stop):
         Diffusion(**given, callbacks=[stop]).fit(rows, checkpoint=tmp_path / "c")

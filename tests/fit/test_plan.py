@@ -9,15 +9,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from backwalk.datasets import curved_chain, two_moons
-from backwalk.defaults import STRUCTURE, finest_scale, structure
 from backwalk.denoiser import Residual
 from backwalk.diffusion import moments_with_gaps
-from backwalk.distillation import distilled
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.fitting import checked_settings
-from backwalk.fitting import plan as plans
-from backwalk.fitting.plan import encoded_in_pieces, planned
+from backwalk.fit import STRUCTURE, check_settings, finest_scale, structure
+from backwalk.fit import plan as plans
+from backwalk.fit.distil import distil_model
+from backwalk.fit.plan import encode_rows, plan_fit
 from backwalk.model import measure_denoising_error
 from backwalk.model_file.conversion import record_of, tensors_of
 from backwalk.sampling import Sampler
@@ -30,7 +29,7 @@ SMALL, NUMBERS = Residual(8, 1), Codec((NumberColumn(0.0, 1.0),) * 2)
 
 def settings(**given):
     given = {"denoiser": SMALL, "n_steps": 9, "max_steps": 2, **given}
-    return checked_settings(Diffusion(**given).get_params(deep=False))
+    return check_settings(Diffusion(**given).get_params(deep=False))
 
 
 @pytest.mark.parametrize("fraction", [None, 0.0, 0.3])
@@ -55,8 +54,8 @@ def test_a_conditional_of_numbers_takes_longer_where_held_out_rows_show_overfitt
     z, codec = np.random.default_rng(0).normal(size=(1000, 4)), Codec((NumberColumn(0.0, 1.0),) * 4)
 
     def training(n_held_out, conditions):
-        given = checked_settings(Diffusion(validation_fraction=n_held_out / 1000).get_params(deep=False))
-        return planned(z, given, Stream(0), None, Stream(0), codec=codec, conditions=conditions).training
+        given = check_settings(Diffusion(validation_fraction=n_held_out / 1000).get_params(deep=False))
+        return plan_fit(z, given, stream=Stream(0), codec=codec, conditions=conditions).training
 
     assert training(100, ((2, 3),)).max_steps == round(80.0 * 900**0.5) > 1200 == training(100, "any").max_steps
     assert training(4, ((2, 3),)).max_steps == training(4, "any").max_steps < 600
@@ -68,7 +67,7 @@ def test_conditionals_of_numbers_are_drawn_in_finer_steps():
     z, numbers = np.random.default_rng(0).normal(size=(300, 4)), Codec((NumberColumn(0.0, 1.0),) * 4)
 
     def sampler(conditions, **given):
-        return planned(z, settings(**given), Stream(0), None, Stream(0), codec=numbers, conditions=conditions).sampler
+        return plan_fit(z, settings(**given), stream=Stream(0), codec=numbers, conditions=conditions).sampler
 
     assert sampler(((2, 3),), n_steps=1000) == Sampler("multistep-sde", 60)
     assert sampler(((2, 3),)) == Sampler("multistep", 9)  # of a chain of nine steps
@@ -77,11 +76,11 @@ def test_conditionals_of_numbers_are_drawn_in_finer_steps():
 
 def test_the_floor_and_the_split_are_those_of_the_seed():
     z = two_moons().sample(400, random_state=0)
-    plan = planned(z, settings(), Stream(3), None, Stream(3), codec=NUMBERS)
+    plan = plan_fit(z, settings(), stream=Stream(3), codec=NUMBERS)
     assert plan.denoiser.floor == finest_scale(z, stream=Stream(3).child("floor"))
     validation, trained = split_rows(400, 40, stream=Stream(3))
-    assert torch.equal(plan.x_0, torch.from_numpy(z[trained]).float())
-    assert torch.equal(plan.x_validation, torch.from_numpy(z[validation]).float())
+    assert torch.equal(plan.rows.x_0, torch.from_numpy(z[trained]).float())
+    assert torch.equal(plan.rows.x_validation, torch.from_numpy(z[validation]).float())
     # Trained at levels about half-way, in ln s, between the floor and e^.3 = 1.35.
     assert math.exp(2.0 * plan.levels.centre) == pytest.approx(plan.denoiser.floor * math.exp(0.3))
     ends = plan.schedule.noise_level[[1, -1]].tolist()
@@ -99,7 +98,7 @@ def test_a_file_of_a_fit_does_not_depend_on_the_number_of_threads(rows, d):
             with threadpool_limits(n_threads):
                 model = Diffusion(max_steps=2, denoiser=SMALL, random_state=0, verbose=False).fit(X).model_
                 training, stream = Training(64, 0.01, max_steps=2), Stream(1)
-                model = distilled(model, SMALL, training, n_pairs=100, stream=stream)
+                model = distil_model(model, SMALL, training, n_pairs=100, stream=stream)
             record = record_of(model).model_dump(exclude={"card": {"fit_seconds"}, "history": {"seconds"}})
             found.append((record, {name: tensor.numpy().tobytes() for name, tensor in tensors_of(model).items()}))
     finally:
@@ -121,23 +120,23 @@ def test_a_share_for_validation_that_is_no_row_is_refused():
     """Found by review: 1 % of 40 rows was none, and variances were fitted on rows that were trained on."""
     z = two_moons().sample(40, random_state=0)
     with pytest.raises(InvalidInput, match=r"one of 40 rows, but 0.01 .*give more, or 0"):
-        planned(z, settings(validation_fraction=0.01), Stream(3), None, Stream(3), codec=NUMBERS)
+        plan_fit(z, settings(validation_fraction=0.01), stream=Stream(3), codec=NUMBERS)
 
 
 def test_columns_too_far_from_0_for_the_noise_are_refused_where_they_are_not_scaled():
     """Found by review: noise that is lost in rounding makes a bound below the entropy."""
     z = two_moons().sample(400, random_state=0)
     with pytest.raises(InvalidInput, match=r"is lost in the rounding of torch.float32 rows of size 1e\+06"):
-        planned(z + 1e6, settings(scale=False), Stream(3), None, Stream(3), codec=NUMBERS)
+        plan_fit(z + 1e6, settings(scale=False), stream=Stream(3), codec=NUMBERS)
     z[0, 0] = np.nan  # found by review: with one gap nothing was refused
     with pytest.raises(InvalidInput, match=r"is lost in the rounding of torch.float32 rows of size 1e\+06"):
-        planned(z + 1e6, settings(scale=False), Stream(3), None, Stream(3), codec=NUMBERS)
+        plan_fit(z + 1e6, settings(scale=False), stream=Stream(3), codec=NUMBERS)
 
 
 def test_one_run_of_em_serves_the_start_and_the_schedule():
     z = two_moons().sample(400, random_state=0)
     z[::7, 0] = np.nan
-    plan = planned(z, settings(), Stream(3), None, Stream(3), codec=NUMBERS)
+    plan = plan_fit(z, settings(), stream=Stream(3), codec=NUMBERS)
     _, trained = split_rows(400, 40, stream=Stream(3))
     mean, covariance, _ = moments_with_gaps(z[trained], stream=Stream(3).child("start"))
     np.testing.assert_array_equal(plan.covariance.numpy(), covariance)
@@ -148,6 +147,6 @@ def test_the_rows_of_a_large_table_are_encoded_in_pieces(monkeypatch):
     monkeypatch.setattr(plans, "_MOST_IN_DOUBLE", 10)
     monkeypatch.setattr(plans, "_ROWS_ENCODED_AT_ONCE", 16)
     x = two_moons().sample(50, random_state=0)
-    z = encoded_in_pieces(NUMBERS, x, stream=Stream(0))
+    z = encode_rows(NUMBERS, x, stream=Stream(0))
     assert z.dtype == np.float32
     np.testing.assert_array_equal(z, NUMBERS.encode(x, stream=Stream(0)).astype(np.float32))

@@ -1,15 +1,20 @@
-"""The parameters of a `Diffusion` and of its checkpoints, checked before anything is computed."""
+"""The parameters of a `Diffusion` and of its checkpoints, checked before anything is computed.
+
+`Settings` declares each parameter with its rule: in words, as a test, and the remedy for other values. pydantic applies
+the rules in the order of the fields.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, ValidationInfo, model_validator
 
 from backwalk.denoiser import Architecture
 from backwalk.diffusion import NoiseSchedule
@@ -33,29 +38,155 @@ from backwalk.table import Schema
 from backwalk.training import Training
 from backwalk.training.checkpoint import checkpoint_seed, refuse_begun, refuse_foreign
 
+_Checked = TypeVar("_Checked", bound=BaseModel)
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+
+def _rule(
+    words: str, holds: Callable[[Any], bool], remedy: str, *, convert: Callable[[Any], Any] = lambda value: value
+) -> PlainValidator:
+    """Return the rule for a parameter; values for which it holds are converted. None is a value if `words` say so."""
+    takes_none = words.endswith("or None")
+
+    def check(value: Any, info: ValidationInfo) -> Any:
+        if takes_none and value is None:
+            return None
+        if not holds(value):
+            raise InvalidInput(f"{info.field_name} should be {words}, but got {value!r}: {remedy}.")
+        return convert(value)
+
+    return PlainValidator(check)
+
+
+def _is_a(kind: Any) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+def _is_truth_value(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_)) or (is_whole(value) and value in (0, 1))
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _are_conditions(value: Any) -> bool:
+    if value is None or value in ("auto", "any"):
+        return True
+    return _is_sequence(value) and bool(value) and all(_is_sequence(columns) and bool(columns) for columns in value)
+
+
+_FOLLOWS = "leave it out, and it follows from the data"
+_TRUTH = _rule("True or False", _is_truth_value, "give one of them", convert=bool)
+_STEPS = _rule(
+    "an integer >= 1 or None", lambda n: is_whole(n) and n >= 1, "give 1 at least, or leave it out", convert=int
+)
+_SECONDS = _rule(
+    f"a number of seconds in (0, {LONGEST_TIME:.0e}] or None",
+    lambda seconds: is_number(seconds) and 0 < seconds <= LONGEST_TIME,
+    "leave it out where time does not matter",
+    convert=float,
+)
+
+
+def _checked_variance(name: Any) -> Any:
+    check_reverse_variance(name)
+    return name
+
+
+class _Budget(BaseModel):
+    """The limits of a training."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    max_steps: Annotated[int | None, _STEPS]
+    max_time: Annotated[float | None, _SECONDS]
+
+
+class Settings(_Budget):
     """The checked parameters of a `Diffusion`; its docstring describes them."""
 
-    n_steps: int | None
-    schedule: NoiseSchedule | None
-    denoiser: Architecture | None
-    training: Training | None
-    reverse_variance: ReverseVariance
-    sampler: Sampler | None
-    max_steps: int | None
-    max_time: float | None
-    validation_fraction: float | None
-    scale: bool
-    device: str
+    reverse_variance: Annotated[ReverseVariance, PlainValidator(_checked_variance)]
+    n_steps: Annotated[
+        int | None,
+        _rule(
+            f"an integer in 2..{MOST_STEPS} or None",
+            lambda n: is_whole(n) and 2 <= n <= MOST_STEPS,
+            "1000 is usual",
+            convert=int,
+        ),
+    ]
+    validation_fraction: Annotated[
+        float | None,
+        _rule("a number in [0, 0.5] or None", lambda share: is_number(share) and 0.0 <= share <= 0.5, "None is usual"),
+    ]
+    schedule: Annotated[NoiseSchedule | None, _rule("a NoiseSchedule or None", _is_a(NoiseSchedule), _FOLLOWS)]
+    denoiser: Annotated[
+        Architecture | None,
+        _rule(
+            "a Residual, a Textbook, a torch.nn.Module or None", lambda value: isinstance(value, Architecture), _FOLLOWS
+        ),
+    ]
+    training: Annotated[Training | None, _rule("a Training or None", _is_a(Training), _FOLLOWS)]
+    sampler: Annotated[
+        Sampler | None,
+        _rule(
+            "a Sampler, a solver's name or None",
+            lambda value: isinstance(value, (Sampler, str)),
+            "leave it out for the default",
+            convert=lambda value: Sampler(value) if isinstance(value, str) else value,
+        ),
+    ]
+    missing: Annotated[
+        Literal["absent", "generate"],
+        _rule('"absent" or "generate"', lambda value: value in ("absent", "generate"), '"absent" is usual'),
+    ]
+    conditions: Annotated[
+        Any,
+        _rule(
+            '"auto", "any", None or a list of lists of columns',
+            _are_conditions,
+            'for example "any", or [["species"], ["species", "year"]]',
+        ),
+    ]
+    verbose: Annotated[
+        bool,
+        _rule(
+            "True, False or an integer >= 0",
+            lambda value: isinstance(value, (bool, np.bool_)) or (is_whole(value) and value >= 0),
+            "False shows nothing",
+            convert=bool,
+        ),
+    ]
+    scale: Annotated[bool, _TRUTH]
+    warm_start: Annotated[bool, _TRUTH]
+    callbacks: Annotated[
+        tuple[Callback, ...],
+        _rule(
+            "a list of functions",
+            lambda value: isinstance(value, Sequence) and all(map(callable, value)),
+            "give one alone as [function]",
+            convert=tuple,
+        ),
+    ]
+    device: Any  # `choose_device` checks it
     random_state: Any  # `as_stream` checks it
-    callbacks: tuple[Callback, ...]
-    verbose: bool
-    warm_start: bool
-    columns: Mapping[str, Any] | None
-    missing: Literal["absent", "generate"]
-    conditions: Any
+    columns: Any  # `Codec.fit` checks it
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.training is not None and self.max_steps is not None:
+            raise InvalidInput(
+                f"max_steps should be None where training is given, but got {self.max_steps!r}: set it in the plan, "
+                "Training(max_steps=...)."
+            )
+        if self.schedule is not None and self.n_steps is not None:
+            raise InvalidInput(
+                f"n_steps should be None where schedule is given, but got {self.n_steps!r}: schedule.respace makes a "
+                "schedule of fewer steps."
+            )
+        if self.schedule is not None:
+            _check_schedule(self.schedule)
+        return self
 
     def conditions_for(self, *, has_patterns: bool, schema: Schema) -> Conditions:
         """Return the conditions of a fit. `has_patterns` says whether the table has levels or gaps."""
@@ -78,117 +209,24 @@ class CheckpointOptions:
     overwrite: bool
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """The rule for a parameter, in words and as a test, and the remedy for other values."""
-
-    words: str
-    holds: Callable[[Any], bool]
-    remedy: str
-
-    def check(self, name: str, value: Any) -> None:
-        if not self.holds(value):
-            raise InvalidInput(f"{name} should be {self.words}, but got {value!r}: {self.remedy}.")
-
-
-def _is_truth_value(value: Any) -> bool:
-    return isinstance(value, (bool, np.bool_)) or (is_whole(value) and value in (0, 1))
-
-
-def _is_list_of_lists(value: Any) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and bool(value)
-        and all(isinstance(columns, Sequence) and not isinstance(columns, str) and bool(columns) for columns in value)
-    )
-
-
-_FOLLOWS = "leave it out, and it follows from the data"
-_OR_NONE = {
-    "n_steps": _Rule(
-        f"an integer in 2..{MOST_STEPS} or None", lambda n: is_whole(n) and 2 <= n <= MOST_STEPS, "1000 is usual"
-    ),
-    "max_steps": _Rule("an integer >= 1 or None", lambda n: is_whole(n) and n >= 1, "give 1 at least, or leave it out"),
-    "max_time": _Rule(
-        f"a number of seconds in (0, {LONGEST_TIME:.0e}] or None",
-        lambda seconds: is_number(seconds) and 0 < seconds <= LONGEST_TIME,
-        "leave it out where time does not matter",
-    ),
-    "validation_fraction": _Rule(
-        "a number in [0, 0.5] or None", lambda share: is_number(share) and 0.0 <= share <= 0.5, "None is usual"
-    ),
-    "schedule": _Rule("a NoiseSchedule or None", lambda value: isinstance(value, NoiseSchedule), _FOLLOWS),
-    "denoiser": _Rule(
-        "a Residual, a Textbook, a torch.nn.Module or None", lambda value: isinstance(value, Architecture), _FOLLOWS
-    ),
-    "training": _Rule("a Training or None", lambda value: isinstance(value, Training), _FOLLOWS),
-    "sampler": _Rule(
-        "a Sampler, a solver's name or None", lambda value: isinstance(value, Sampler), "leave it out for the default"
-    ),
-}
-_REQUIRED = {
-    "missing": _Rule('"absent" or "generate"', lambda value: value in ("absent", "generate"), '"absent" is usual'),
-    "conditions": _Rule(
-        '"auto", "any", None or a list of lists of columns',
-        lambda value: value is None or value in ("auto", "any") or _is_list_of_lists(value),
-        'for example "any", or [["species"], ["species", "year"]]',
-    ),
-    "verbose": _Rule(
-        "True, False or an integer >= 0",
-        lambda value: isinstance(value, (bool, np.bool_)) or (is_whole(value) and value >= 0),
-        "False shows nothing",
-    ),
-    "scale": _Rule("True or False", _is_truth_value, "give one of them"),
-    "warm_start": _Rule("True or False", _is_truth_value, "give one of them"),
-    "callbacks": _Rule(
-        "a list of functions",
-        lambda value: isinstance(value, Sequence) and all(map(callable, value)),
-        "give one alone as [function]",
-    ),
-}
-
-
-def checked_settings(given: Mapping[str, Any]) -> Settings:
+def check_settings(parameters: Mapping[str, Any]) -> Settings:
     """Return the parameters of a `Diffusion` as settings. Raises InvalidInput for the first that cannot be used."""
-    if isinstance(given["sampler"], str):
-        given = {**given, "sampler": Sampler(given["sampler"])}
-    check_reverse_variance(given["reverse_variance"])
-    for name, rule in _OR_NONE.items():
-        if given[name] is not None:
-            rule.check(name, given[name])
-    for name, rule in _REQUIRED.items():
-        rule.check(name, given[name])
-    schedule = given["schedule"]
-    if given["training"] is not None and given["max_steps"] is not None:
-        raise InvalidInput(
-            f"max_steps should be None where training is given, but got {given['max_steps']!r}: set it in the plan, "
-            "Training(max_steps=...)."
-        )
-    if schedule is not None and given["n_steps"] is not None:
-        raise InvalidInput(
-            f"n_steps should be None where schedule is given, but got {given['n_steps']!r}: schedule.respace makes a "
-            "schedule of fewer steps."
-        )
-    if schedule is not None:
-        _check_schedule(schedule)
-    converted = {
-        "callbacks": tuple(given["callbacks"]),
-        **{name: int(given[name]) for name in ("n_steps", "max_steps") if given[name] is not None},
-        **{name: float(given[name]) for name in ("max_time",) if given[name] is not None},
-        **{name: bool(given[name]) for name in ("scale", "verbose", "warm_start")},
-    }
-    return Settings(**{field.name: given[field.name] for field in fields(Settings)} | converted)
+    return _check(Settings, parameters)
 
 
 def check_budget(max_steps: Any, max_time: Any) -> None:
     """Raise InvalidInput unless both limits of a training, steps and seconds, are None or can be used."""
-    for name, value in (("max_steps", max_steps), ("max_time", max_time)):
-        if value is not None:
-            _OR_NONE[name].check(name, value)
+    _check(_Budget, {"max_steps": max_steps, "max_time": max_time})
 
 
-def checked_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
+def _check(kind: type[_Checked], values: Mapping[str, Any]) -> _Checked:
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise error.errors()[0]["ctx"]["error"] from None  # the InvalidInput of a rule
+
+
+def check_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
     """Return the weights of n rows, (n,), scaled to mean 1. Raises InvalidInput for others."""
     if sample_weight is None:
         return None
@@ -235,7 +273,7 @@ def check_length(training: Training, n: int) -> None:
         )
 
 
-def checked_checkpoint_options(
+def check_checkpoint_options(
     checkpoint: str | Path | None, resume: bool, every: float, overwrite: bool = False
 ) -> CheckpointOptions | None:
     """Return the options of a fit's checkpoint, or None without one. Raises InvalidInput or CheckpointError."""
@@ -264,7 +302,7 @@ def checked_checkpoint_options(
     return CheckpointOptions(path, bool(resume), float(every), bool(overwrite))
 
 
-def stream_of(state: RandomState, checkpoint: CheckpointOptions | None) -> Stream:
+def start_stream(state: RandomState, checkpoint: CheckpointOptions | None) -> Stream:
     """Return the stream of a fit; where the state is not an integer, a resumed fit keeps the seed of its checkpoint."""
     is_random = state is None or isinstance(state, (np.random.Generator, np.random.RandomState))
     if is_random and checkpoint is not None and checkpoint.resume and checkpoint.path.exists():
@@ -272,7 +310,7 @@ def stream_of(state: RandomState, checkpoint: CheckpointOptions | None) -> Strea
     return as_stream(state)
 
 
-def chosen_device(device: str) -> str:
+def choose_device(device: str) -> str:
     """Return a device by name; "auto" is CUDA or else the CPU. Raises InvalidInput for one that cannot be used."""
     wanted = "cuda" if device == "auto" else device
     try:

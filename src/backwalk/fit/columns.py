@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from backwalk.errors import InvalidInput
-from backwalk.fitting.settings import Settings
+from backwalk.fit.settings import Settings
 from backwalk.formatting import listed
 from backwalk.limits import MEMORY
 from backwalk.model import DiffusionModel, user_terms
@@ -52,7 +52,7 @@ class ChosenColumns:
     n_rows: int
 
 
-def chosen_columns(table: Table, settings: Settings, weights: FloatArray | None = None) -> ChosenColumns:
+def choose_columns(table: Table, settings: Settings, weights: FloatArray | None = None) -> ChosenColumns:
     """Choose the columns that a fit takes, and their kinds: see `set_aside` and `Codec.fit`.
 
     `weights`, (n,), are those of the rows.
@@ -81,8 +81,8 @@ def read_rows(
     return read_within(source, Selection(tuple(drop), None, drop_missing, texts, numbers), memory=memory, watch=watch)
 
 
-def chosen_within(rows: RowsThatFit, settings: Settings, memory: int = MEMORY) -> ChosenColumns:
-    """Choose the columns that a fit takes, as `chosen_columns` does, and the rows whose encodings fit into memory.
+def choose_within(rows: RowsThatFit, settings: Settings, memory: int = MEMORY) -> ChosenColumns:
+    """Choose the columns that a fit takes, as `choose_columns` does, and the rows whose encodings fit into memory.
 
     Where `rows` are not all of a table, ranges, levels, frequencies, gaps and grids are those of all rows, and the
     scales of numbers those of a million.
