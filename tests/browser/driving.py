@@ -6,7 +6,7 @@ import re
 import time
 from urllib.parse import parse_qsl, urlsplit
 
-from backwalk.web.packing import unpacked
+from backwalk.web.plane import unpack
 
 LONGEST = 300_000  # milliseconds, of hangs alone
 PANELS = ("watch", "train", "particle", "field", "bound", "compare", "rows", "code")
@@ -178,7 +178,7 @@ class Tab:
             act()
         body = found.value.body()
         self.settle()
-        return unpacked(body)
+        return unpack(body)
 
     # What is remembered.
 

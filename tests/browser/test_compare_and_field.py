@@ -8,7 +8,7 @@ import pytest
 from backwalk import Diffusion
 from backwalk.datasets import two_moons
 from backwalk.web import shipped
-from backwalk.web.packing import unpacked
+from backwalk.web.plane import unpack
 from tests.browser.driving import value
 
 
@@ -26,7 +26,7 @@ def compared(tab, act):
     act()
     tab.wait("() => document.querySelector('#status').innerText === 'Both chains are drawn.'")
     tab.page.remove_listener("response", listen)
-    return [unpacked(each.body()) for each in answers], {row[0]: row[1:] for row in tab.table("#compare-table table")}
+    return [unpack(each.body()) for each in answers], {row[0]: row[1:] for row in tab.table("#compare-table table")}
 
 
 def test_notebook_beside_the_default(tab, models):
@@ -79,8 +79,8 @@ def test_learned_field_is_close_to_the_exact_one(tab, name, view):
     tab.page.on("response", lambda answered: answers.append(answered) if answered.url.endswith("/field") else None)
     tab.set(field_view=view) if view != "score" else tab.at(61)
     # The slider may pass places on its way: the panel ends with the field of the last answer.
-    tab.until(lambda: answers and _is_told(tab, unpacked(answers[-1].body())[0], name))
-    header, arrays = unpacked(answers[-1].body())
+    tab.until(lambda: answers and _is_told(tab, unpack(answers[-1].body())[0], name))
+    header, arrays = unpack(answers[-1].body())
     assert arrays["learned"].shape == arrays["exact"].shape
     assert header["relative"] < 0.3
     assert tab.panel.locator("canvas:visible").count() == 3

@@ -11,7 +11,7 @@ import pytest
 
 from backwalk import Diffusion
 from backwalk.table import read_table
-from backwalk.web.packing import unpacked
+from backwalk.web.plane import unpack
 from tests.browser.driving import PANELS
 
 SHOWN = ("#reading", "#model-name", "#numbers-table")
@@ -47,7 +47,7 @@ def test_link_shows_the_same_numbers_in_a_new_tab(opened):
 
         with other.page.expect_response(lambda answered: answered.url.endswith("/chain")) as found:
             other.open(link)
-        _, again = unpacked(found.value.body())
+        _, again = unpack(found.value.body())
         assert all(np.array_equal(arrays[name], again[name]) for name in arrays)
         assert everything(other) == everything(tab)
         assert other.page.evaluate("location.hash.slice(1)") == link
@@ -159,7 +159,7 @@ def test_python_of_own_settings_draws_the_pages_rows(tab):
     tab.set(set_schedule="cosine", set_n_steps=50, set_epochs=1)
     with tab.page.expect_response(lambda answered: answered.url.endswith("/chain")) as found:
         tab.train()
-    header, arrays = unpacked(found.value.body())
+    header, arrays = unpack(found.value.body())
     tab.goto("code")
     tab.wait("() => document.querySelector('#code-python').innerText.includes('ddpm')")
     names = {}

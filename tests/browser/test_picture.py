@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backwalk.web import shipped
-from backwalk.web.packing import unpacked
+from backwalk.web.plane import unpack
 from tests.browser.driving import PANELS
 
 
@@ -21,7 +21,7 @@ def test_opens_on_a_chain_that_moves(tab):
 
 def test_reading_is_the_schedules(tab):
     tab.open("p=0.5")
-    header, arrays = unpacked((shipped.FOLDER / "chain.bin").read_bytes())
+    header, arrays = unpack((shipped.FOLDER / "chain.bin").read_bytes())
     for place in (0, 3, len(arrays["t"]) - 1):
         t, signal, log_snr = tab.at(place).reading
         assert t == arrays["t"][place]
@@ -32,7 +32,7 @@ def test_reading_is_the_schedules(tab):
 
 def test_numbers_behind_the_picture_are_the_chains(tab):
     tab.open("p=0.5")
-    header, arrays = unpacked((shipped.FOLDER / "chain.bin").read_bytes())
+    header, arrays = unpack((shipped.FOLDER / "chain.bin").read_bytes())
     left, right, bottom, top = header["limits"]
     for place in (0, 7, len(arrays["t"]) - 1):
         shown = tab.at(place).numbers()
@@ -137,7 +137,7 @@ def test_color_scheme_is_the_readers(opened, scheme):
 
 def test_click_on_the_picture_picks_the_particle_there(tab):
     tab.open("p=0")
-    _, arrays = unpacked((shipped.FOLDER / "chain.bin").read_bytes())
+    _, arrays = unpack((shipped.FOLDER / "chain.bin").read_bytes())
     row = 5
     x, y = arrays["backward"][0, row] / 65535
     box = tab.page.locator("#stages .view").first.bounding_box()

@@ -10,7 +10,7 @@ from safetensors.numpy import load
 from backwalk.assess.statistics import sliced_wasserstein
 from backwalk.datasets import two_moons
 from backwalk.streams import Stream
-from backwalk.web.packing import unpacked
+from backwalk.web.plane import unpack
 from tests.browser.driving import Tab, value
 
 READINGS = """() => {
@@ -67,7 +67,7 @@ def test_loss_and_held_out_loss_fall(learned):
 
 def test_rows_come_closer_to_the_data(learned):
     """Sliced W1 to real rows, in encoded units: of the first snapshot, the last one, the model, other real rows."""
-    header, arrays = unpacked(learned.body)
+    header, arrays = unpack(learned.body)
     left, right, bottom, top = header["limits"]
     own = np.array([left, bottom]) + arrays["backward"][0] / 65535 * np.array([right - left, top - bottom])
     real = two_moons().sample(8000, random_state=9)

@@ -9,6 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
+from backwalk.datasets import two_moons
+from backwalk.denoiser import Residual
+from backwalk.estimator import Diffusion
+from backwalk.sampling import Sampler
 from backwalk.web.app import Page
 from backwalk.web.security import Launch
 from backwalk.web.serve import PageServer, listen
@@ -158,3 +162,12 @@ def later():
         return result
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def same_fit(moons):
+    """The fit of the page's model, made in Python."""
+    network = Residual(width=16, n_blocks=1, n_members=1)
+    X = two_moons().sample(400, random_state=3)
+    settings = {"n_steps": 30, "denoiser": network, "sampler": Sampler("ancestral"), "max_steps": 40}
+    return Diffusion(**settings, random_state=3, verbose=False).fit(X)

@@ -11,6 +11,9 @@ import pytest
 
 from backwalk.cli import main
 from backwalk.errors import PriorMismatchWarning
+from backwalk.web.code import of_fit
+from backwalk.web.requests import ColumnsRequest, DrawRequest, SettingsRequest
+from backwalk.web.tables import keep_columns, read_upload
 
 NETWORK = {"kind": "residual", "width": 8, "depth": 1}
 QUICK = {"n_steps": 12, "denoiser": NETWORK, "max_steps": 4}
@@ -89,27 +92,30 @@ def test_code_of_a_file_gives_the_page_s_rows_under_conditions(page, tmp_path, m
     (tmp_path / "my table.csv").write_text(CSV)
     data = page.upload("my table.csv", CSV.encode()).json()["data"]
     kept = page.answer(f"/api/data/{data}/columns", {"keep": ["species", "mass"], "kinds": {"mass": "number"}})["data"]
-    settings = {"n_steps": 8, "denoiser": NETWORK, "max_steps": 2, "missing": "generate"}
+    settings = {"n_steps": 8, "denoiser": NETWORK, "max_steps": 2}
     model = page.fitted(kept, settings, seed=2)["model"]
-    for given in ({"species": "a", "mass": {"range": [None, 100.0]}}, {"species": {"any_of": ["a", "b"]}}):
+    for given in ({"species": "a", "mass": 47.5}, {"species": "b"}):
         check(page, model, {"n": 5, "seed": 9, "given": given}, tmp_path, capsys)
 
 
-def test_the_command_of_a_file_has_its_options(page):
-    data = page.upload("my table.csv", CSV.encode()).json()["data"]
-    body = {"keep": ["species", "mass"], "kinds": {"species": "levels", "mass": "number"}}
-    kept = page.answer(f"/api/data/{data}/columns", body)["data"]
-    settings = {"max_steps": 2, "missing": "generate", "conditions": "any"}
-    code = page.answer("/api/code", {"data": kept, "settings": settings, "seed": 6, "draw": {"n": 4, "seed": 1}})
+def code_of_file(folder, name, content, columns, settings, **draw):
+    """Return the code of a fit to columns of an uploaded file."""
+    entry = keep_columns("kept", read_upload("file", name, content.encode(), folder), ColumnsRequest(**columns))
+    return of_fit(entry, SettingsRequest(**settings), draw.pop("fit_seed", 0), DrawRequest(**draw))
+
+
+def test_the_command_of_a_file_has_its_options(tmp_path):
+    columns = {"keep": ["species", "mass"], "kinds": {"species": "levels", "mass": "number"}}
+    settings = {"max_steps": 2, "conditions": "any"}
+    code = code_of_file(tmp_path, "my table.csv", CSV, columns, settings, fit_seed=6, n=4, seed=1)
     fit, sample = map(shlex.split, code["shell"].splitlines())
     assert fit[:3] == ["backwalk", "fit", "my table.csv"]
-    options = "--drop year --max-steps 2 --column species=levels --column mass=number --missing generate"
+    options = "--drop year --max-steps 2 --column species=levels --column mass=number"
     assert " ".join(fit[3:]) == f"{options} --conditions any --seed 6 -o model.backwalk"
     assert sample == shlex.split("backwalk sample model.backwalk -n 4 --seed 1 -o rows.csv")
     assert "my table.csv" in code["note"]
-    body["kinds"] = {"mass": "levels"}  # texts on the command line, numbers here
-    kept = page.answer(f"/api/data/{data}/columns", body)["data"]
-    assert "model.safetensors" in page.answer("/api/code", {"data": kept, "draw": {"n": 4}})["shell"]
+    columns["kinds"] = {"mass": "levels"}  # texts on the command line, numbers here
+    assert "model.safetensors" in code_of_file(tmp_path, "my table.csv", CSV, columns, {})["shell"]
 
 
 def test_reverse_variances_of_a_draw_are_those_of_the_fit(page, moons):
@@ -119,20 +125,17 @@ def test_reverse_variances_of_a_draw_are_those_of_the_fit(page, moons):
     np.testing.assert_allclose(list(steps["x_0"].values()), rows[4])
 
 
-def test_a_time_limit_is_said_to_differ(page, moons):
-    settings = {**moons["settings"], "max_time": 5.0}
-    code = page.answer("/api/code", {"data": moons["data"], "settings": settings, "seed": 3})
+def test_a_time_limit_is_said_to_differ(tmp_path):
+    code = code_of_file(tmp_path, "t.csv", CSV, {}, {"max_time": 5.0})
     assert not code["same_rows"]
     assert "max_steps" in code["note"]
 
 
-def test_names_cannot_leave_their_quotes(page):
+def test_names_cannot_leave_their_quotes(tmp_path):
     """Column names and file names come from anywhere."""
     evil = "a'); import os; os.abort() #"
     text = f'"{evil}",b\n' + "".join(f"{i % 7}.5,{i % 5}.25\n" for i in range(60))
-    data = page.upload("$(touch x);'.csv", text.encode()).json()["data"]
-    data = page.answer(f"/api/data/{data}/columns", {"keep": ["b"], "kinds": {}})["data"]
-    code = page.answer("/api/code", {"data": data, "draw": {"n": 3}})
+    code = code_of_file(tmp_path, "$(touch x);'.csv", text, {"keep": ["b"]}, {})
     tree = compile(code["python"], "copied", "exec")
     assert "os" not in tree.co_names
     words = shlex.split(code["shell"].splitlines()[0])
@@ -141,12 +144,10 @@ def test_names_cannot_leave_their_quotes(page):
 
 
 @pytest.mark.parametrize("name", ["--force.csv", "-n.csv", "a\x1b[2Jb.csv", "it's \u202e\x1b[0m.csv", "a\nb $HOME.csv"])
-def test_a_file_s_name_is_one_argument_and_no_option(page, name):
+def test_a_file_s_name_is_one_argument_and_no_option(tmp_path, name):
     """`--force.csv` was an option, and a raw escape stood in the command."""
-    data = page.upload(name, CSV.encode()).json()["data"]
-    code = page.answer("/api/code", {"data": data, "draw": {"n": 3}})
-    shown = code["shell"].replace("\n", "")
-    assert shown.isprintable()
+    code = code_of_file(tmp_path, name, CSV, {}, {})
+    assert code["shell"].replace("\n", "").isprintable()
     line = code["shell"].splitlines()[0].replace("backwalk", "printf '%s\\0'", 1)
     words = subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout.decode().split("\0")
     assert words[1] in (name, f"./{name}")

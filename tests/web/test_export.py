@@ -10,7 +10,7 @@ import pytest
 from backwalk.cli import main
 from backwalk.web import export
 from backwalk.web.export import write_page
-from backwalk.web.packing import unpacked
+from backwalk.web.plane import unpack
 from backwalk.web.requests import BoundRequest
 
 
@@ -45,14 +45,14 @@ def test_the_answers_are_those_of_the_server(exported, page):
     (text,) = re.findall(r'<script type="application/json" id="answers">(.*?)</script>', exported, flags=re.DOTALL)
     answers = json.loads(text)
     card = page.get("/api/models/start").json()
-    assert {name: answers["model"][name] for name in ("title", "card", "sampler")} == {
-        name: card[name] for name in ("title", "card", "sampler")
+    assert {name: answers["model"][name] for name in ("title", "columns", "sampler")} == {
+        name: card[name] for name in ("title", "columns", "sampler")
     }
-    header, arrays = unpacked(base64.b64decode(answers["chain"]))
+    header, arrays = unpack(base64.b64decode(answers["chain"]))
     assert header["n"] == arrays["backward"].shape[1] == 1500
     assert answers["particles"]["3"] == page.answer("/api/models/start/particle", {"row": 3})
     assert {field["what"] for field in answers["fields"]} == {"score", "x_0_hat"}
-    assert unpacked(base64.b64decode(answers["density"]))[1]["log_p"].shape == (40, 40)
+    assert unpack(base64.b64decode(answers["density"]))[1]["log_p"].shape == (40, 40)
     assert [step["name"] for step in answers["bound"]["ladder"]] == ["entropy", "ode", "bound"]
     assert "two_moons()" in answers["code"]["python"]
 

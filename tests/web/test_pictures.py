@@ -1,28 +1,14 @@
-"""The numbers of pictures are the library's: chains and particles bit for bit, fields beside exact ones."""
+"""The numbers of pictures are the library's: chains and particles."""
 
 import numpy as np
 import pytest
 import torch
 
-from backwalk.datasets import mixture_form, two_moons
-from backwalk.diffusion import eps_from_x_0, score_from_x_0
-from backwalk.estimator import Diffusion
-from backwalk.model import denoise, row_steps, visited_times, walk
+from backwalk.model import row_steps, visited_times, walk
 from backwalk.sampling import TILE_ROWS, Sampler
 from backwalk.streams import Stream
-from backwalk.web import shipped
-from backwalk.web.packing import coordinates, unpacked
-
-
-@pytest.fixture(scope="module")
-def same_fit(moons):
-    """The fit of the page's model, made in Python."""
-    from backwalk.denoiser import Residual
-
-    network = Residual(width=16, n_blocks=1, n_members=1)
-    X = two_moons().sample(400, random_state=3)
-    settings = {"n_steps": 30, "denoiser": network, "sampler": Sampler("ancestral"), "max_steps": 40}
-    return Diffusion(**settings, random_state=3, verbose=False).fit(X)
+from backwalk.web.pictures import MOST_FRAMES, choose_frames
+from backwalk.web.plane import Plane, unpack
 
 
 @pytest.mark.parametrize(
@@ -86,20 +72,20 @@ def vars_of(model):
 
 def test_a_chain_ends_at_the_rows_of_sample(page, moons, same_fit):
     answered = page.post(f"/api/models/{moons['model']}/chain", {"n": 50, "seed": 2})
-    header, arrays = unpacked(answered.content)
+    header, arrays = unpack(answered.content)
     model = same_fit.model_
     assert arrays["t"].tolist() == [0, *visited_times(model, model.sampler)]
     z = model.codec.encode(same_fit.sample(50, random_state=2))
-    apart = arrays["backward"][0].astype(int) - coordinates(z, header["limits"]).astype(int)
+    apart = arrays["backward"][0].astype(int) - Plane(model, (0, 1), header["limits"]).coordinates(z).astype(int)
     assert np.abs(apart).max() <= 1  # decoding and encoding round
     again = page.post(f"/api/models/{moons['model']}/chain", {"n": 50, "seed": 2})
     assert again.content == answered.content
-    shorter, _ = unpacked(page.post(f"/api/models/{moons['model']}/chain", {"n": 20, "seed": 2}).content)
+    shorter, _ = unpack(page.post(f"/api/models/{moons['model']}/chain", {"n": 20, "seed": 2}).content)
     assert shorter["limits"] == header["limits"]
 
 
 def test_forward_frames_have_the_marginals_of_q(page, moons):
-    _, arrays = unpacked(page.post(f"/api/models/{moons['model']}/chain", {"n": 3000, "seed": 1}).content)
+    _, arrays = unpack(page.post(f"/api/models/{moons['model']}/chain", {"n": 3000, "seed": 1}).content)
     forward = arrays["forward"].astype(float)
     scale = forward[0].std(axis=0)
     for k in range(len(arrays["t"])):
@@ -109,58 +95,6 @@ def test_forward_frames_have_the_marginals_of_q(page, moons):
         expected = np.sqrt(alpha_bar)
         along = [np.corrcoef(forward[0][:, j], forward[k][:, j])[0, 1] for j in range(2)]
         np.testing.assert_allclose(along, expected, atol=0.12)
-
-
-def test_a_field_stands_beside_the_exact_one(page):
-    """For the shipped model they nearly agree, and the difference is stated."""
-    for what in ("score", "x_0_hat", "eps"):
-        answered = page.post("/api/models/start/field", {"t": 500, "what": what, "size": 5})
-        header, arrays = unpacked(answered.content)
-        assert arrays["learned"].shape == arrays["exact"].shape == (5, 5, 2)
-        assert header["relative"] < 0.2
-        assert header["rms"] == pytest.approx(header["relative"] * header["rms_exact"])
-        model = Diffusion.load(shipped.FOLDER / shipped.MODELS[shipped.START].file, device="cpu").model_
-        log_snr = model.schedule.log_snr[500]
-        x, y = np.meshgrid(arrays["x"], arrays["y"])
-        x_t = torch.from_numpy(np.stack([x.ravel(), y.ravel()], axis=1))
-        centre, scale = (model.codec.decode([[end, end]])[0] for end in (0.0, 1.0))
-        exact = mixture_form(two_moons()).encoded(centre, scale - centre).denoiser()
-        for name in ("learned", "exact"):
-            x_0_hat = exact(x_t, log_snr) if name == "exact" else denoise(model, x_t.float(), log_snr).double()
-            expected = {
-                "x_0_hat": x_0_hat,
-                "eps": eps_from_x_0(x_t, x_0_hat, log_snr),
-                "score": score_from_x_0(x_t, x_0_hat, log_snr),
-            }[what]
-            np.testing.assert_allclose(arrays[name].reshape(-1, 2), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_density_stands_beside_the_exact_one(page, moons, same_fit):
-    header, arrays = unpacked(page.post(f"/api/models/{moons['model']}/density", {"size": 4}).content)
-    x, y = np.meshgrid(arrays["x"], arrays["y"])
-    rows = same_fit.codec_.decode(np.stack([x.ravel(), y.ravel()], axis=1))
-    np.testing.assert_allclose(arrays["log_p"].ravel(), same_fit.score_samples(rows), rtol=1e-3, atol=1e-2)
-    np.testing.assert_allclose(arrays["exact"].ravel(), two_moons().log_prob(rows), rtol=1e-6)
-    assert header["difference"]["error"] > 0.0
-
-
-def test_the_bound_is_the_library_s(page, moons, same_fit):
-    answer = page.answer(f"/api/models/{moons['model']}/bound", {"n": 100, "seed": 4})
-    rows = two_moons().sample_rows(0, 100, stream=Stream(4).child("unseen"))
-    terms = same_fit.bound(rows, random_state=4)
-    assert answer["rows"] == "new draws"
-    ladder = {step["name"]: step for step in answer["ladder"]}
-    assert list(ladder) == ["entropy", "ode", "bound"]
-    assert ladder["entropy"]["value"] == pytest.approx(two_moons().entropy)
-    assert answer["bound"] == pytest.approx(terms.total, rel=1e-6)
-    truth = two_moons().log_prob(rows)
-    for name, nats in (("bound", terms.per_row.numpy()), ("ode", -same_fit.score_samples(rows))):
-        above = nats + truth  # paired with the entropy, row by row
-        assert ladder[name]["value"] == pytest.approx(two_moons().entropy + above.mean(), rel=1e-6)
-        assert ladder[name]["error"] == pytest.approx(above.std(ddof=1) / 10.0, rel=1e-6)
-    total = answer["prior"] + sum(term["value"] for term in answer["terms"]) + answer["reconstruction"]
-    assert total == pytest.approx(terms.total)
-    assert [term["t"] for term in answer["terms"]] == list(range(2, 31))
 
 
 @pytest.mark.parametrize(
@@ -190,10 +124,8 @@ def test_requests_that_cannot_be_answered_say_why(page, moons, name, body, field
 
 
 def test_the_steps_of_a_long_chain_are_those_of_its_frames(page):
-    _, arrays = unpacked(page.post("/api/models/notebook/chain", {"n": 1, "sampler": "ancestral"}).content)
+    _, arrays = unpack(page.post("/api/models/notebook/chain", {"n": 1, "sampler": "ancestral"}).content)
     steps = page.answer("/api/models/notebook/particle", {"sampler": "ancestral"})["steps"]
     assert [step["t"] for step in steps] == arrays["t"][:0:-1].tolist()
-    from backwalk.web.pictures import MOST_FRAMES, _kept_frames
-
-    kept = _kept_frames(1001, 2000)
+    kept = choose_frames(1001, 2000)
     assert (len(kept), kept[0], kept[-1]) == (MOST_FRAMES, 0, 1000)

@@ -22,10 +22,10 @@ def arcs(running):
 def test_rows_keep_what_is_given(page, arcs):
     card = page.get(f"/api/models/{arcs}").json()
     name, levels = card["columns"][0]["name"], card["columns"][0]["levels"]
-    found = page.answer(f"/api/models/{arcs}/rows", {"n": 8, "given": {name: levels[1], "x": {"range": [0.0, None]}}})
+    found = page.answer(f"/api/models/{arcs}/rows", {"n": 8, "given": {name: levels[1], "x": 0.5}})
     rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
     assert {row[name] for row in rows} == {levels[1]}
-    assert all(row["x"] >= 0.0 for row in rows)
+    assert {row["x"] for row in rows} == {0.5}
 
 
 def test_files_hold_the_same_rows(page, arcs):
@@ -61,7 +61,6 @@ def test_gaps_are_filled_and_the_rest_stays(page, arcs):
         assert draw["x"] == 0.25
         assert draw[columns[0]["name"]] == columns[0]["levels"][0]
         assert None not in draw.values()
-    assert "x" not in answer["filled"]
 
 
 @pytest.mark.parametrize(
@@ -69,10 +68,8 @@ def test_gaps_are_filled_and_the_rest_stays(page, arcs):
     [
         ("rows", {"given": {"nowhere": 1}}),
         ("rows", {"given": {"x": [1, 2]}}),
-        ("rows", {"given": {"x": {"range": [1]}}}),
-        ("rows", {"given": {"x": {"evil": 1}}}),
-        ("rows", {"given": {"x": {"any_of": [{}]}}}),
-        ("rows", {"given": {"x": {"range": [5, 1]}}}),
+        ("rows", {"given": {"x": {"range": [1, 2]}}}),
+        ("rows", {"given": {"x": None}}),
         ("rows", {"n": 10**9}),
         ("rows", {"n": 6000}),
         ("conditional", {"column": "nowhere"}),

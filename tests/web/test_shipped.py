@@ -10,10 +10,10 @@ import pytest
 from backwalk.estimator import Diffusion
 from backwalk.web import shipped
 from backwalk.web.answers import shipped_data, shipped_model
-from backwalk.web.catalogue import catalogue
-from backwalk.web.packing import unpacked
-from backwalk.web.pictures import chain
+from backwalk.web.pictures import compute_chain
+from backwalk.web.plane import unpack
 from backwalk.web.requests import ChainRequest
+from backwalk.web.ship import make_catalogue
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def close(one, other):
 
 
 def test_the_stored_catalogue_is_the_library_s():
-    assert close(json.loads(shipped.stored("catalogue.json")), catalogue())
+    assert close(json.loads(shipped.stored("catalogue.json")), make_catalogue())
 
 
 def test_the_stored_card_is_that_of_the_stored_model(page, data):
@@ -41,8 +41,8 @@ def test_the_stored_card_is_that_of_the_stored_model(page, data):
 
 
 def test_the_stored_chain_is_the_model_s(data):
-    stored = unpacked(shipped.stored("chain.bin"))
-    made = unpacked(chain(shipped_model(shipped.START, data), ChainRequest(**shipped.FIRST_CHAIN)).to_bytes())
+    stored = unpack(shipped.stored("chain.bin"))
+    made = unpack(compute_chain(shipped_model(shipped.START, data), ChainRequest(**shipped.FIRST_CHAIN)).to_bytes())
     assert close(stored[0], made[0])
     for name, array in made[1].items():
         np.testing.assert_allclose(stored[1][name].astype(float), array, atol=1.0)  # of 65,535 places

@@ -1,10 +1,10 @@
-"""The page of `backwalk web`: a small local server, and a client in `static/`.
+"""The page of `backwalk web`: a small local server, and a client in `static/` that computes nothing.
 
-The client computes nothing: every number comes from the library. `app.py` has the routes, `security.py` decides which
-requests are answered, `sessions.py` holds what a browser tab has made, `state.py` the library once it has loaded, and
-`jobs.py` trains. All but the last import no torch, so that the page and the shipped model's chain (`start/`) are served
-at once. The others load with the first request that needs them: `requests.py` checks what a request asks for,
-`operations.py` answers it, `tables.py` makes tables, `settings.py` makes estimators, `pictures.py`, `planes.py` and
-`scores.py` make the numbers of pictures, `rows.py` draws, `packing.py` packs, `code.py` writes code, and `export.py`
-makes a page of one file.
+A request goes through `security.py` to a route in `app.py`, which calls one method of `answers.py`. That checks the
+body (`requests.py`), finds the tab's tables, models and fits (`workspaces.py`: `tables.py`, `models.py`, `fits.py`),
+and computes: `pictures.py` the chain and a particle, `fields.py` what is learned beside what is exact, both in the
+`plane.py` of two columns; `rows.py` rows; `code.py` the same rows as code. `serve.py` starts it all.
+
+The page and its first picture need no torch: `shipped.py` has them as files, which `ship.py` makes. `export.py` writes
+the page as one file.
 """

@@ -12,10 +12,10 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from backwalk.estimator import Diffusion
-from backwalk.web import code, pictures, planes, requests, rows, scores, shipped, tables
+from backwalk.web import code, fields, pictures, requests, rows, shipped, tables
 from backwalk.web.fits import Fit
 from backwalk.web.models import ModelEntry
-from backwalk.web.packing import Packed
+from backwalk.web.plane import Packed
 from backwalk.web.requests import Refusal, check_body
 from backwalk.web.tables import DataEntry
 from backwalk.web.workspaces import Workspace, Workspaces
@@ -48,7 +48,7 @@ class Answers:
     def choose_columns(self, tab: Workspace, body: Any, data: str) -> Response:
         """Keep some columns of a table, and set the kinds of some."""
         request = check_body(requests.ColumnsRequest, body)
-        return _keep_data(tab, tables.choose_columns(tab.data.new_id(), self._find_data(tab, data), request))
+        return _keep_data(tab, tables.keep_columns(tab.data.new_id(), self._find_data(tab, data), request))
 
     def describe_data(self, tab: Workspace, data: str) -> Response:
         """Describe a table again."""
@@ -70,12 +70,7 @@ class Answers:
     def write_code(self, tab: Workspace, body: Any) -> Response:
         """Return Python and a command line that draw the same rows."""
         request = check_body(requests.CodeRequest, body)
-        if request.model is not None:
-            return JSONResponse(code.of_model(self._find_model(tab, request.model), request.draw))
-        if request.data is None:
-            raise Refusal(400, "Either model or data should be given.", "model")
-        data = self._find_data(tab, request.data)
-        return JSONResponse(code.of_fit(data, request.settings, request.seed, request.draw))
+        return JSONResponse(code.of_model(self._find_model(tab, request.model), request.draw))
 
     def describe_model(self, tab: Workspace, model: str) -> Response:
         """Describe a model."""
@@ -83,7 +78,7 @@ class Answers:
 
     def report(self, tab: Workspace, model: str) -> Response:
         """Return the report of a model as a page."""
-        content = rows.report(self._find_model(tab, model), tab.folder)
+        content = rows.write_report(self._find_model(tab, model), tab.folder)
         return Response(content, media_type="text/html", headers={"content-security-policy": _REPORT_POLICY})
 
     def model_file(self, tab: Workspace, model: str) -> Response:
@@ -95,45 +90,45 @@ class Answers:
 
     def chain(self, tab: Workspace, body: Any, model: str) -> Response:
         """Return the chain of many rows."""
-        return _pack(pictures.chain(self._find_model(tab, model), check_body(requests.ChainRequest, body)))
+        return _pack(pictures.compute_chain(self._find_model(tab, model), check_body(requests.ChainRequest, body)))
 
     def particle(self, tab: Workspace, body: Any, model: str) -> Response:
         """Return the chain of one row, with every number of its formulas."""
         request = check_body(requests.ParticleRequest, body)
-        return JSONResponse(pictures.particle(self._find_model(tab, model), request))
+        return JSONResponse(pictures.compute_particle(self._find_model(tab, model), request))
 
     def field(self, tab: Workspace, body: Any, model: str) -> Response:
         """Return the learned score, x_0_hat or eps_theta on a grid."""
-        return _pack(planes.field(self._find_model(tab, model), check_body(requests.FieldRequest, body)))
+        return _pack(fields.compute_field(self._find_model(tab, model), check_body(requests.FieldRequest, body)))
 
     def density(self, tab: Workspace, body: Any, model: str) -> Response:
         """Return the log-density on a grid."""
-        return _pack(planes.density(self._find_model(tab, model), check_body(requests.DensityRequest, body)))
+        return _pack(fields.compute_density(self._find_model(tab, model), check_body(requests.DensityRequest, body)))
 
     def bound(self, tab: Workspace, body: Any, model: str) -> Response:
         """Return the bound term by term."""
-        return JSONResponse(scores.bound_terms(self._find_model(tab, model), check_body(requests.BoundRequest, body)))
+        return JSONResponse(fields.compute_bound(self._find_model(tab, model), check_body(requests.BoundRequest, body)))
 
     def rows(self, tab: Workspace, body: Any, model: str) -> Response:
         """Return new rows."""
-        return JSONResponse(rows.rows(self._find_model(tab, model), check_body(requests.RowsRequest, body)))
+        return JSONResponse(rows.draw_rows(self._find_model(tab, model), check_body(requests.RowsRequest, body)))
 
     def rows_file(self, tab: Workspace, body: Any, model: str, suffix: str) -> Response:
         """Return new rows as a file."""
         if suffix not in _MEDIA_TYPES:
             raise Refusal(400, f"The file should be rows.csv or rows.parquet, but got rows.{suffix[:20]}.")
         request = check_body(requests.RowsRequest, body)
-        content = rows.rows_file(self._find_model(tab, model), request, suffix, tab.folder)
+        content = rows.write_file(self._find_model(tab, model), request, suffix, tab.folder)
         return _download(content, _MEDIA_TYPES[suffix], f"rows.{suffix}")
 
     def conditional(self, tab: Workspace, body: Any, model: str) -> Response:
         """Return the distribution of a column given values of others."""
         request = check_body(requests.ConditionalRequest, body)
-        return JSONResponse(rows.conditional(self._find_model(tab, model), request))
+        return JSONResponse(rows.compute_conditional(self._find_model(tab, model), request))
 
     def impute(self, tab: Workspace, body: Any, model: str) -> Response:
         """Return draws of a row whose gaps are filled."""
-        return JSONResponse(rows.impute(self._find_model(tab, model), check_body(requests.ImputeRequest, body)))
+        return JSONResponse(rows.impute_row(self._find_model(tab, model), check_body(requests.ImputeRequest, body)))
 
     def _find_model(self, tab: Workspace, name: str) -> ModelEntry:
         return self._models[name] if name in self._models else tab.models.get(name)

@@ -9,11 +9,10 @@ from typing import Any
 from backwalk.datasets import MIXED_DENSITIES
 from backwalk.web.models import Argument, ModelEntry, fit_arguments
 from backwalk.web.requests import DrawRequest, SettingsRequest
-from backwalk.web.rows import given_of
 from backwalk.web.tables import DataEntry, Source
 
 DOWNLOAD = "model.safetensors"
-_FIT_OPTIONS = {"max_steps": "--max-steps", "max_time": "--max-time", "n_epochs": "--epochs", "missing": "--missing"}
+_FIT_OPTIONS = {"max_steps": "--max-steps", "max_time": "--max-time", "n_epochs": "--epochs"}
 _PUBLIC = ("NoiseSchedule", "Residual", "Sampler", "Textbook")
 
 
@@ -21,14 +20,11 @@ def of_model(entry: ModelEntry, draw: DrawRequest) -> dict[str, Any]:
     """Return code that draws rows from a model: it is fitted again, or loaded where a fit would differ."""
     if entry.path is not None:
         return _of_file(entry.path, draw, "")
-    known = entry.data is not None and entry.settings is not None
-    if not known or not entry.can_be_repeated:
+    if entry.data is None or entry.settings is None or not entry.can_be_repeated:
         why = (
             "Download the model first: training was stopped, went on, or had a time limit, so that another fit differs."
         )
         return _of_file(DOWNLOAD, draw, why)
-    assert entry.data is not None
-    assert entry.settings is not None
     return of_fit(entry.data, entry.settings, entry.seed, draw)
 
 
@@ -36,16 +32,16 @@ def of_fit(data: DataEntry, settings: SettingsRequest, seed: int, draw: DrawRequ
     """Return code that fits a model to a table and draws rows from it."""
     if draw.reverse_variance is not None:  # training does not depend on them
         settings = settings.model_copy(update={"reverse_variance": draw.reverse_variance})
-    found = fit_arguments(settings, data.kinds, seed)
+    arguments = fit_arguments(settings, data.kinds, seed)
     is_ddpm = settings.preset == "ddpm"
-    texts = ", ".join(f"{name}={argument.text}" for name, argument in found.items())
+    texts = ", ".join(f"{name}={argument.text}" for name, argument in arguments.items())
     lines = [
         *_rows_in_python(data.source),
         f"model = Diffusion{'.ddpm' if is_ddpm else ''}({texts}).fit(X)",
         _draws(draw),
     ]
     python = "\n".join([*_imports(data.source, lines), "", *lines, ""])
-    command = _fit_command(data, found, seed, is_ddpm=is_ddpm)
+    command = _fit_command(data, arguments, seed, is_ddpm=is_ddpm)
     notes = []
     if data.source.file is not None:
         notes.append(f"{data.source.file} should lie in the current folder.")
@@ -80,13 +76,12 @@ def _imports(source: Source | None, lines: Sequence[str]) -> list[str]:
     names = sorted(
         {"Diffusion", *(name for name in _PUBLIC if any(f"{name}(" in line or f"{name}." in line for line in lines))}
     )
-    found = [f"from backwalk import {', '.join(names)}"]
+    ours = f"from backwalk import {', '.join(names)}"
     if source is None:
-        return found
+        return [ours]
     if source.file is not None:
-        taken = "Selection, read_part" if source.dropped else "read_table"
-        return [*found, f"from backwalk.table import {taken}"]
-    return [*found, f"from backwalk.datasets import {source.density or 'around_points'}"]
+        return [ours, f"from backwalk.table import {'Selection, read_part' if source.dropped else 'read_table'}"]
+    return [ours, f"from backwalk.datasets import {source.density or 'around_points'}"]
 
 
 def _rows_in_python(source: Source) -> list[str]:
@@ -104,11 +99,7 @@ def _rows_in_python(source: Source) -> list[str]:
 
 
 def _draws(draw: DrawRequest) -> str:
-    given = given_of(draw.given)
-    texts = [str(draw.n)]
-    if given is not None:
-        shown = {name: set(value) if isinstance(value, frozenset) else value for name, value in given.items()}
-        texts.append(f"given={shown!r}")
+    texts = [str(draw.n), *([f"given={draw.given!r}"] if draw.given else [])]
     if draw.sampler is not None and draw.eta:
         texts.append(f"sampler=Sampler({draw.sampler!r}, {draw.n_evaluations!r}, {draw.eta!r})")
     else:
@@ -117,7 +108,7 @@ def _draws(draw: DrawRequest) -> str:
     return f"rows = model.sample({', '.join([*texts, f'random_state={draw.seed}'])})"
 
 
-def _fit_command(data: DataEntry, found: Mapping[str, Argument], seed: int, *, is_ddpm: bool) -> str | None:
+def _fit_command(data: DataEntry, arguments: Mapping[str, Argument], seed: int, *, is_ddpm: bool) -> str | None:
     """Return the command that fits the same model; None where the command line has no options for it."""
     source = data.source
     words = ["backwalk", "fit", source.density or _path(source.file or "")]
@@ -128,7 +119,7 @@ def _fit_command(data: DataEntry, found: Mapping[str, Argument], seed: int, *, i
     for name in source.dropped:
         words += ["--drop", name]
     words += ["--ddpm"] if is_ddpm else []
-    for name, argument in found.items():
+    for name, argument in arguments.items():
         if name == "random_state":
             words += ["--seed", str(argument.value)]
         elif name == "columns":
@@ -153,22 +144,12 @@ def _levels_are_texts(data: DataEntry, kinds: Mapping[str, str]) -> bool:
 
 def _sample_command(model: str, draw: DrawRequest) -> str:
     words = ["backwalk", "sample", _path(model), "-n", str(draw.n), "--seed", str(draw.seed)]
-    for name, value in (given_of(draw.given) or {}).items():
-        words += ["--given", f"{name}={_condition(value)}"]
+    for name, value in draw.given.items():
+        words += ["--given", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
     words += ["--sampler", draw.sampler] if draw.sampler is not None else []
     words += ["--evaluations", str(draw.n_evaluations)] if draw.n_evaluations is not None else []
     words += ["--eta", repr(draw.eta)] if draw.sampler is not None and draw.eta else []
     return _command([*words, "-o", "rows.csv"])
-
-
-def _condition(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "..".join("" if end is None else str(end) for end in value)
-    return "|".join(map(_text, sorted(value, key=str))) if isinstance(value, frozenset) else _text(value)
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _command(words: Sequence[str]) -> str:

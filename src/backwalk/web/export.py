@@ -19,11 +19,11 @@ from backwalk.errors import InvalidInput
 from backwalk.files import atomic_write
 from backwalk.formatting import as_json
 from backwalk.model import visited_times
-from backwalk.web import code, pictures, planes, scores, shipped
+from backwalk.web import code, fields, pictures, shipped
 from backwalk.web.answers import given_model, shipped_data, shipped_model
 from backwalk.web.app import STATIC
 from backwalk.web.models import ModelEntry
-from backwalk.web.packing import Packed
+from backwalk.web.plane import Packed
 from backwalk.web.requests import (
     BoundRequest,
     ChainRequest,
@@ -93,20 +93,21 @@ def answers_of(entry: ModelEntry) -> dict[str, Any]:
     if not len(model.codec.numbers):
         raise InvalidInput("The page shows a chain of numbers, but all columns of the model have levels.")
     catalogue, times = shipped.catalogue(), visited_times(model, model.sampler)
+    particles = [pictures.compute_particle(entry, ParticleRequest(row=row)) for row in range(N_PARTICLES)]
     levels = sorted({times[round(i)] for i in np.linspace(0, len(times) - 1, min(N_LEVELS, len(times)))})
     is_plane = len(model.codec.varying) == 2 and not model.codec.blocks
     return {
         "catalogue": {**catalogue, "start": {**catalogue["start"], "model": entry.name}},
         "model": entry.record(),
-        "chain": _base64(pictures.chain(entry, ChainRequest(n=N_POINTS))),
-        "particles": {str(row): pictures.particle(entry, ParticleRequest(row=row)) for row in range(N_PARTICLES)},
+        "chain": _base64(pictures.compute_chain(entry, ChainRequest(n=N_POINTS))),
+        "particles": {str(particle["row"]): particle for particle in particles},
         "fields": [
-            {"t": t, "what": what, "packed": _base64(planes.field(entry, FieldRequest(t=t, what=what)))}
+            {"t": t, "what": what, "packed": _base64(fields.compute_field(entry, FieldRequest(t=t, what=what)))}
             for t in levels
             for what in _FIELDS
         ],
-        "density": _base64(planes.density(entry, DensityRequest())) if is_plane else None,
-        "bound": scores.bound_terms(entry, BoundRequest()),
+        "density": _base64(fields.compute_density(entry, DensityRequest())) if is_plane else None,
+        "bound": fields.compute_bound(entry, BoundRequest()),
         "code": code.of_model(entry, DrawRequest()),
     }
 

@@ -29,10 +29,9 @@ from backwalk.progress import FitProgress
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.web.models import ModelEntry, make_estimator
-from backwalk.web.packing import as_base64
+from backwalk.web.plane import Plane, choose_plane
 from backwalk.web.requests import OUR_MISTAKE, Refusal, SettingsRequest
 from backwalk.web.tables import DataEntry
-from backwalk.web.views import View, view_of
 from backwalk.web.workspaces import Workspace
 
 SECONDS_BETWEEN_SNAPSHOTS = 0.5
@@ -82,7 +81,7 @@ class Fit:
         self._tab, self._resumes, self._start = tab, resumes is not None, start
         self._checkpoint: Path = tab.folder / f"{name}.checkpoint" if resumes is None else resumes._checkpoint
         self._stop, self._is_over, self._streams, self._streams_ended = threading.Event(), False, list[object](), False
-        self._view: View | None = None
+        self._plane: Plane | None = None
         self._next_snapshot = self._next_progress = 0.0
         self._estimator = make_estimator(
             settings, data.kinds, seed, callbacks=[self._watch], warm_start=start is not None
@@ -216,22 +215,24 @@ class Fit:
         """Return rows of the model so far, and x_0_hat on a grid at equal signal and noise."""
         if not len(model.codec.numbers):
             return {}
-        if self._view is None:
+        if self._plane is None:
             names = self.data.table.schema.names
             columns = [names.index(name) for name in model.schema.names]
-            self._view = view_of(model, None, model.codec.encode(self.data.table.values[:_N_ROWS_FOR_LIMITS, columns]))
-        view = self._view
+            self._plane = choose_plane(
+                model, None, model.codec.encode(self.data.table.values[:_N_ROWS_FOR_LIMITS, columns])
+            )
+        plane = self._plane
         rows = sample_rows(model, 0, _N_ROWS, stream=Stream(self.seed).child("snapshot"), sampler=_SNAPSHOT_SAMPLER)
-        points = view.points(model.codec.encode(rows))
+        points = plane.points(model.codec.encode(rows))
         points = points[~np.isnan(points).any(axis=1)]
-        snapshot = {**view.record(), "n": len(points), "samples": as_base64(points, view.limits)}
-        if model.codec.n_encoded == 2 and not view.is_single:
-            *_, grid = view.grid(_FIELD_SIZE)
-            x_0_hat = denoise(model, torch.from_numpy(view.rows(grid)).float(), torch.tensor(_FIELD_LOG_SNR))
+        snapshot = {**plane.record(), "n": len(points), "samples": plane.as_base64(points)}
+        if model.codec.n_encoded == 2 and not plane.is_single:
+            *_, grid = plane.grid(_FIELD_SIZE)
+            x_0_hat = denoise(model, torch.from_numpy(plane.rows(grid)).float(), torch.tensor(_FIELD_LOG_SNR))
             snapshot["field"] = {
                 "size": _FIELD_SIZE,
                 "log_snr": _FIELD_LOG_SNR,
-                "x_0_hat": as_base64(view.points(x_0_hat.double().numpy()), view.limits),
+                "x_0_hat": plane.as_base64(plane.points(x_0_hat.double().numpy())),
             }
         return snapshot
 

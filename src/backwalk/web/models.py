@@ -8,19 +8,25 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backwalk.datasets import Density, MixtureForm, mixture_form
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.estimator import Diffusion
 from backwalk.formatting import as_json, listed
-from backwalk.model import DiffusionModel, default_decoder_variance, mismatch_warning
+from backwalk.model import DiffusionModel, default_decoder_variance, mismatch_warning, sample_rows
 from backwalk.sampling import Sampler, choose_sampler
+from backwalk.streams import Stream
 from backwalk.table import NumberColumn
 from backwalk.tasks.columns import facts_of_codec, words_of
-from backwalk.web.requests import ChainLike, Network, Refusal, Sampled, SettingsRequest
+from backwalk.web.plane import Plane, choose_plane
+from backwalk.web.requests import Network, Refusal, Sampled, SettingsRequest
 from backwalk.web.tables import DataEntry
 
+Array = NDArray[np.float64]
+_MOST_LEVELS = 200
+_N_ROWS_FOR_LIMITS, _N_ROWS_WITHOUT_DATA = 5000, 1000
 _USUAL_STEPS = 100  # of a schedule that is named without a number of steps
 
 
@@ -43,22 +49,24 @@ class ModelEntry:
     report: bytes | None = None
 
     def __post_init__(self) -> None:
-        self.title = self.title or self._made_title()
+        self.title = self.title or self._make_title()
 
-    def _made_title(self) -> str:
-        rows = "a table" if self.data is None else self.data.title
+    def _make_title(self) -> str:
+        title = "A table" if self.data is None else self.data.title[:1].upper() + self.data.title[1:]
         if self.settings is None:
-            return f"{rows[:1].upper()}{rows[1:]}"
-        how = "the notebook's settings" if self.settings.preset == "ddpm" else "default settings"
-        changed = [name for name, value in self.settings if value != SettingsRequest.model_fields[name].default]
+            return title
         changed = [
-            name.replace("_", " ") for name in changed if name not in ("preset", "max_steps", "max_time", "epochs")
+            name.replace("_", " ")
+            for name, value in self.settings
+            if value != SettingsRequest.model_fields[name].default
+            and name not in ("preset", "max_steps", "max_time", "epochs")
         ]
-        own = f" with own {listed(changed)}" if changed else ""
-        stopped = (
-            f", stopped at step {self.model.history.n_steps:,}" if self.model.card["stopped_by"] == "callback" else ""
-        )
-        return f"{rows[:1].upper()}{rows[1:]}, {how}{own}, seed {self.seed}{stopped}"
+        title += ", the notebook's settings" if self.settings.preset == "ddpm" else ", default settings"
+        title += f" with own {listed(changed)}" if changed else ""
+        title += f", seed {self.seed}"
+        if self.model.card["stopped_by"] == "callback":
+            title += f", stopped at step {self.model.history.n_steps:,}"
+        return title
 
     @property
     def model(self) -> DiffusionModel:
@@ -82,89 +90,63 @@ class ModelEntry:
         centre, scale = (self.model.codec.decode([[end] * len(columns)])[0] for end in (0.0, 1.0))
         return form.encoded(centre, scale - centre)
 
-    def _range(self, column: int) -> dict[str, Any]:
-        """Return the range and the gaps of a column in the rows of the fit, where these are known."""
+    def fitted_rows(self) -> Array:
+        """Return the rows of the fit with the model's columns, (n, d)."""
+        assert self.data is not None
+        names = self.data.table.schema.names
+        return self.data.table.values[:, [names.index(name) for name in self.model.schema.names]]
+
+    def plane(self, columns: tuple[str | int, str | int] | None) -> Plane:
+        """Return the plane of two columns, whose limits follow from the rows of the fit."""
         if self.data is None:
-            return {}
-        name = self.model.schema.names[column]
-        values = self.data.table.values[:, self.data.table.schema.names.index(name)]
-        there = values[~np.isnan(values)]
-        ends = (None, None) if self.model.schema.labels[column] is not None else (there.min(), there.max())
-        return {"low": ends[0], "high": ends[1], "n_missing": len(values) - len(there)}
+            rows = sample_rows(self.model, 0, _N_ROWS_WITHOUT_DATA, stream=Stream(0).child("limits"))
+        else:
+            rows = self.fitted_rows()[:_N_ROWS_FOR_LIMITS]
+        return choose_plane(self.model, columns, self.model.codec.encode(rows))
+
+    def model_for(self, reverse_variance: str | None) -> DiffusionModel:
+        """Return the model with the reverse variances that a request asks for."""
+        model = self.model
+        if reverse_variance is None or reverse_variance == model.reverse_variance:
+            return model
+        decoder = default_decoder_variance(reverse_variance, model.schedule, model.denoising_error)
+        return replace(model, reverse_variance=reverse_variance, decoder_variance=decoder)
 
     def record(self) -> dict[str, Any]:
-        """Return what the page says about the model."""
+        """Return what the page says about the model, as JSON values."""
         model, schedule = self.model, self.model.schedule
-        facts = facts_of_codec(model.schema, model.codec)
-        names = model.schema.names
-        return as_json(  # type: ignore[no-any-return]
-            {
-                "model": self.name,
-                "title": self.title,
-                "settings": None if self.settings is None else self.settings.model_dump(),
-                "seed": self.seed,
-                "data": None if self.data is None else self.data.name,
-                "card": model.card,
-                "columns": [
-                    {
-                        **{key: fact[key] for key in ("name", "kind", "dtype")},
-                        "description": words_of(fact),
-                        "levels": None if model.schema.labels[j] is None else list(model.schema.labels[j] or ())[:200],
-                        **self._range(j),
-                    }
-                    for j, fact in enumerate(facts)
-                ],
-                "schedule": {
-                    "n_steps": schedule.n_steps,
-                    "t": list(range(schedule.n_steps + 1)),
-                    "beta": schedule.beta,
-                    "alpha_bar": schedule.alpha_bar,
-                    "log_snr": schedule.log_snr,
-                    "sigma_sq": model.sigma_sq,
-                },
-                "prior_mismatch": model.prior_mismatch,
-                "warning": mismatch_warning(model.prior_mismatch, schedule),
-                "sampler": {
-                    "solver": model.sampler.solver,
-                    "n_evaluations": len(model.sampler.times(schedule)),
-                    "eta": model.sampler.eta,
-                    "words": model.sampler.describe(schedule),
-                },
-                "reverse_variance": model.reverse_variance,
-                "history": {
-                    "step": model.history.step,
-                    "loss": model.history.loss,
-                    "validation_step": model.history.validation_step,
-                    "validation_loss": model.history.validation_loss,
-                    "loss_name": model.history.loss_name,
-                    "n_steps": model.history.n_steps,
-                    "chosen_step": model.history.chosen_step,
-                },
-                "n_parameters": model.card.get("n_parameters"),
-                "words": repr(model).splitlines(),
-                "is_table": bool(model.codec.blocks) or model.schema.columns is not None,
-                "takes_conditions": model.conditions == "any",
-                "drawable": [names[j] for j in model.codec.drawable],
-                "has_chain": len(model.codec.numbers) > 0,
-                "has_exact": self.exact is not None,
-                "has_density": self.density is not None,
-                "has_entropy": self.density is not None,
-            }
-        )
+        record = {
+            "model": self.name,
+            "title": self.title,
+            "columns": [
+                self._column_record(j, facts) for j, facts in enumerate(facts_of_codec(model.schema, model.codec))
+            ],
+            "schedule": {"n_steps": schedule.n_steps, "alpha_bar": schedule.alpha_bar},
+            "prior_mismatch": model.prior_mismatch,
+            "warning": mismatch_warning(model.prior_mismatch, schedule),
+            "sampler": {"words": model.sampler.describe(schedule)},
+            "n_parameters": model.card.get("n_parameters"),
+            "words": repr(model).splitlines(),
+            "takes_conditions": model.conditions == "any",
+            "drawable": [model.schema.names[j] for j in model.codec.drawable],
+            "has_chain": len(model.codec.numbers) > 0,
+            "has_exact": self.exact is not None,
+        }
+        return as_json(record)  # type: ignore[no-any-return]
+
+    def _column_record(self, column: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        labels = self.model.schema.labels[column]
+        record = {"name": facts["name"], "kind": facts["kind"], "description": words_of(facts)}
+        record["levels"] = None if labels is None else list(labels[:_MOST_LEVELS])
+        if self.data is not None and labels is None:
+            values = self.data.table.values[:, self.data.table.schema.names.index(facts["name"])]
+            record |= {"low": np.nanmin(values), "high": np.nanmax(values)}
+        return record
 
 
-def sampler_for(model: DiffusionModel, request: Sampled) -> Sampler:
-    """Return the sampler that a request asks for."""
+def choose_sampler_for(model: DiffusionModel, request: Sampled) -> Sampler:
+    """Return the sampler that a request asks for, by default the model's own."""
     return choose_sampler(model.sampler, model.schedule, request.sampler, request.n_evaluations, request.eta)
-
-
-def model_for(model: DiffusionModel, request: ChainLike) -> DiffusionModel:
-    """Return the model with the reverse variances that a request asks for."""
-    kind = request.reverse_variance
-    if kind is None or kind == model.reverse_variance:
-        return model
-    decoder = default_decoder_variance(kind, model.schedule, model.denoising_error)
-    return replace(model, reverse_variance=kind, decoder_variance=decoder)
 
 
 @dataclass(frozen=True)
@@ -210,8 +192,6 @@ def fit_arguments(settings: SettingsRequest, kinds: Mapping[str, str], seed: int
             arguments[name] = _argument(getattr(settings, name))
     if kinds:
         arguments["columns"] = _argument(dict(kinds))
-    if settings.missing != "absent":
-        arguments["missing"] = _argument(settings.missing)
     if settings.conditions != "auto":
         arguments["conditions"] = _argument(settings.conditions)
     arguments["random_state"] = _argument(seed)

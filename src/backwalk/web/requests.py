@@ -20,9 +20,8 @@ _WIDEST, _DEEPEST = 512, 16
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
 Pair = tuple[str | int, str | int]
 Solver = Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]
+Value = bool | int | float | str
 ReverseVariance = Literal["optimal", "beta", "beta_tilde"]
-
-
 OUR_MISTAKE = "The server made a mistake; its log has the details."
 
 
@@ -72,7 +71,7 @@ class ColumnsRequest(Body):
     """Which columns of a table to keep, and the kinds of some."""
 
     keep: list[str] | None = Field(default=None, min_length=1, max_length=10_000)
-    kinds: dict[str, Literal["number", "integer", "levels", "constant"]] = Field(default_factory=dict)
+    kinds: dict[str, Literal["number", "integer", "levels"]] = Field(default_factory=dict)
 
 
 class Network(Body):
@@ -99,7 +98,6 @@ class SettingsRequest(Body):
     epochs: int | None = Field(default=None, ge=1, le=10**6)
     max_time: float | None = Field(default=None, gt=0.0, le=MOST_SECONDS)
     conditions: Literal["auto", "any"] | None = "auto"
-    missing: Literal["absent", "generate"] = "absent"
 
 
 class FitRequest(Body):
@@ -154,9 +152,8 @@ class FieldRequest(Body):
 
 
 class DensityRequest(Body):
-    """The log-density of x_t on a grid of the plane."""
+    """The log-density of the data on a grid of the plane."""
 
-    t: int = Field(default=0, ge=0)
     size: int = Field(default=40, ge=2, le=96)
     columns: Pair | None = None
 
@@ -172,21 +169,21 @@ class RowsRequest(Sampled):
     """New rows, or rows under conditions."""
 
     n: int = Field(default=1000, ge=1, le=MOST_DRAWN)
-    given: dict[str, Any] = Field(default_factory=dict)
+    given: dict[str, Value] = Field(default_factory=dict)
 
 
 class ConditionalRequest(Body):
     """The distribution of a column given values of others."""
 
     column: str
-    given: dict[str, Any] = Field(default_factory=dict)
+    given: dict[str, Value] = Field(default_factory=dict)
     seed: Seed = 0
 
 
 class ImputeRequest(Body):
     """A row whose gaps, None, are filled."""
 
-    row: dict[str, Any]
+    row: dict[str, Value | None]
     n_draws: int = Field(default=5, ge=1, le=100)
     seed: Seed = 0
 
@@ -198,12 +195,9 @@ class DrawRequest(RowsRequest):
 
 
 class CodeRequest(Body):
-    """A model, or a fit of a table, and rows drawn from it, as code."""
+    """A model, and rows drawn from it, as code."""
 
-    model: str | None = Field(default=None, max_length=80)
-    data: str | None = Field(default=None, max_length=80)
-    settings: SettingsRequest = Field(default_factory=SettingsRequest)
-    seed: Seed = 0
+    model: str = Field(max_length=80)
     draw: DrawRequest = Field(default_factory=DrawRequest)
 
 

@@ -9,94 +9,85 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 
 from backwalk.formatting import as_json
-from backwalk.model import column_numbers, gather_rows
+from backwalk.model import column_numbers, gather_rows, read_given
 from backwalk.streams import Stream
-from backwalk.table import Table, from_values, write_rows
-from backwalk.web.models import ModelEntry, sampler_for
+from backwalk.table import Table, as_table, from_values, match_columns, write_rows
+from backwalk.web.models import ModelEntry, choose_sampler_for
 from backwalk.web.requests import ConditionalRequest, ImputeRequest, Refusal, RowsRequest
 from backwalk.web.tables import as_rows
 
 _MOST_AS_JSON = 5000
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_BINS = 40
-_DRAWS = 400
+_N_BINS = 40
+_N_DRAWS = 400
 _N_UNSEEN = 2000  # rows that are drawn for a report where the density is known
 _ONE_REPORT = threading.Lock()  # matplotlib's settings are those of a process
 
 
-def rows(entry: ModelEntry, request: RowsRequest) -> dict[str, Any]:
+def draw_rows(entry: ModelEntry, request: RowsRequest) -> dict[str, Any]:
     """Return new rows as JSON values by column, at most 5,000 of them."""
     if request.n > _MOST_AS_JSON:
         raise Refusal(400, f"n should be at most {_MOST_AS_JSON:,} here, but got {request.n:,}: download more.", "n")
-    values = _values(entry, request)
+    values = _draw_values(entry, request)
     table = from_values(values, entry.model.schema.as_arrow())
     return {
         "columns": list(table.column_names),
-        "rows": [[_cell(value) for value in row.values()] for row in table.to_pylist()],
-        "set_aside": list(entry.model.schema.set_aside),
+        "rows": [[_as_json(value) for value in row.values()] for row in table.to_pylist()],
     }
 
 
-def rows_file(entry: ModelEntry, request: RowsRequest, suffix: str, folder: Path) -> bytes:
+def write_file(entry: ModelEntry, request: RowsRequest, suffix: str, folder: Path) -> bytes:
     """Return new rows as the bytes of a table file, as `backwalk sample` writes it."""
-    values = _values(entry, request)
-    with tempfile.TemporaryDirectory(dir=folder) as own:
-        path = Path(own, f"rows.{suffix}")
+    values = _draw_values(entry, request)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        path = Path(scratch, f"rows.{suffix}")
         write_rows(path, iter([values]), entry.model.schema, n_rows=len(values))
         return path.read_bytes()
 
 
-def conditional(entry: ModelEntry, request: ConditionalRequest) -> dict[str, Any]:
+def compute_conditional(entry: ModelEntry, request: ConditionalRequest) -> dict[str, Any]:
     """Return the distribution of a column given values of others.
 
     In a column whose missing values are generated, that of a number is given that there is a value, and `missing` is
     the probability that there is none.
     """
-    row = _one_row(entry, {**request.given})
-    found = entry.estimator.conditional(
-        row, request.column, given=list(request.given), n_draws=_DRAWS, random_state=request.seed
+    distribution = entry.estimator.conditional(
+        _one_row(entry, request.given),
+        request.column,
+        given=list(request.given),
+        n_draws=_N_DRAWS,
+        random_state=request.seed,
     )
-    name = request.column
-    if found.weights is not None:
-        levels = from_values(found.points[:, None], found.schema.as_arrow()).column(0).to_pylist()
-        return {
-            "column": name,
-            "levels": [_cell(level) for level in levels],
-            "probabilities": found.weights[0].tolist(),
-        }
-    draws = found.points[0][~np.isnan(found.points[0])]
-    density, edges = np.histogram(draws, bins=_BINS, density=True) if len(draws) else (np.empty(0), np.empty(1))
-    middles = 0.5 * (edges[:-1] + edges[1:])
+    if distribution.weights is not None:
+        levels = from_values(distribution.points[:, None], distribution.schema.as_arrow()).column(0).to_pylist()
+        return {"levels": [_as_json(level) for level in levels], "probabilities": distribution.weights[0].tolist()}
+    draws = distribution.points[0][~np.isnan(distribution.points[0])]
+    density, edges = np.histogram(draws, bins=_N_BINS, density=True) if len(draws) else (np.empty(0), np.empty(1))
+    quantiles = distribution.quantile_values(np.array(_QUANTILES))[0].tolist()
     record = {
-        "column": name,
-        "missing": found.missing[0],
-        "mean": found.mean_value[0],
-        "quantiles": dict(
-            zip(map(str, _QUANTILES), found.quantile_values(np.array(_QUANTILES))[0].tolist(), strict=True)
-        ),
-        "density": np.stack([middles, density], axis=1),
-        "n_draws": _DRAWS,
+        "missing": distribution.missing[0],
+        "mean": distribution.mean_value[0],
+        "quantiles": dict(zip(map(str, _QUANTILES), quantiles, strict=True)),
+        "density": np.stack([0.5 * (edges[:-1] + edges[1:]), density], axis=1),
     }
     return as_json(record)  # type: ignore[no-any-return]
 
 
-def impute(entry: ModelEntry, request: ImputeRequest) -> dict[str, Any]:
+def impute_row(entry: ModelEntry, request: ImputeRequest) -> dict[str, Any]:
     """Return draws of a row whose gaps are filled."""
     given = {name: value for name, value in request.row.items() if value is not None}
-    row = _one_row(entry, given)
-    tables = entry.estimator.impute(row, n_draws=request.n_draws, random_state=request.seed)
-    schema = entry.model.schema
-    draws = []
-    for table in tables:
-        own = table if isinstance(table, pa.Table) else _as_arrow(entry, table)
-        draws.append({name: _cell(value) for name, value in own.to_pylist()[0].items()})
-    return {"columns": list(schema.names), "draws": draws, "filled": [n for n in schema.names if n not in given]}
+    schema, draws = entry.model.schema, []
+    for filled in entry.estimator.impute(_one_row(entry, given), n_draws=request.n_draws, random_state=request.seed):
+        values = match_columns(as_table(filled), schema).values
+        row = from_values(values, schema.as_arrow()).to_pylist()[0]
+        draws.append({name: _as_json(value) for name, value in row.items()})
+    return {"draws": draws}
 
 
-def report(entry: ModelEntry, folder: Path) -> bytes:
+def write_report(entry: ModelEntry, folder: Path) -> bytes:
     """Return the report as one HTML page. It is made once for each model.
 
     It scores new draws where the density is known, and otherwise the rows of the fit, which the page says.
@@ -109,65 +100,36 @@ def report(entry: ModelEntry, folder: Path) -> bytes:
             unseen = training
             if density is not None:
                 unseen = as_rows(density, density.sample_rows(0, _N_UNSEEN, stream=Stream(entry.seed).child("unseen")))
-            with tempfile.TemporaryDirectory(dir=folder) as own:
-                path = Path(own, "report.html")
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                path = Path(scratch, "report.html")
                 entry.estimator.report(path, unseen, training=training, density=density, random_state=entry.seed)
                 entry.report = path.read_bytes()
         return entry.report
 
 
-def given_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return conditions as `sample` takes them: a value, {"range": [low, high]} or {"any_of": [values]}."""
-    found = dict[str, Any]()
-    for name, condition in given.items():
-        parts = (
-            [part for own in condition.values() if isinstance(own, list) for part in own]
-            if isinstance(condition, Mapping)
-            else []
-        )
-        if any(isinstance(part, (list, dict)) for part in parts):
-            raise Refusal(400, "Values of a condition should be texts, numbers or truth values.", f"given.{name}")
-        if not isinstance(condition, Mapping):
-            if isinstance(condition, list):
-                raise Refusal(400, "A condition should be a value, a range or any_of, but got a list.", f"given.{name}")
-            found[name] = condition
-        elif set(condition) == {"range"} and isinstance(condition["range"], list) and len(condition["range"]) == 2:
-            found[name] = tuple(condition["range"])
-        elif set(condition) == {"any_of"} and isinstance(condition["any_of"], list):
-            found[name] = frozenset(condition["any_of"])
-        else:
-            raise Refusal(400, "A condition should be a value, a range or any_of.", f"given.{name}")
-    return found or None
+def _name_columns(entry: ModelEntry, given: Mapping[str, Any]) -> Mapping[Any, Any]:
+    """Return values by the names of their columns, or by their numbers where columns have no names."""
+    if entry.model.schema.columns is not None:
+        return given
+    return {column_numbers(entry.model.schema, [name])[0]: value for name, value in given.items()}
 
 
-def _values(entry: ModelEntry, request: RowsRequest) -> Any:
-    given = given_of(request.given)
-    named = None if given is None else {_name(entry, name): value for name, value in given.items()}
+def _draw_values(entry: ModelEntry, request: RowsRequest) -> NDArray[np.float64]:
     pieces = entry.estimator.sample_pieces(
-        request.n, given=named, sampler=sampler_for(entry.model, request), random_state=request.seed
+        request.n,
+        given=_name_columns(entry, request.given) or None,
+        sampler=choose_sampler_for(entry.model, request),
+        random_state=request.seed,
     )
     return gather_rows(pieces, request.n, entry.model.codec.n_columns)
 
 
-def _name(entry: ModelEntry, name: str) -> str | int:
-    """Return a column's name, or its number where columns have none."""
-    return name if entry.model.schema.columns is not None else column_numbers(entry.model.schema, [name])[0]
-
-
 def _one_row(entry: ModelEntry, given: Mapping[str, Any]) -> Table:
     """Return one row with given values, and missing values in all other columns."""
-    from backwalk.model import read_given
-
-    named = {_name(entry, name): value for name, value in given.items()}
-    values = read_given(entry.model, named, 1).values if named else np.full((1, entry.model.codec.n_columns), np.nan)
-    return Table(values, entry.model.schema)
+    if not given:
+        return Table(np.full((1, entry.model.codec.n_columns), np.nan), entry.model.schema)
+    return Table(read_given(entry.model, _name_columns(entry, given), 1).values, entry.model.schema)
 
 
-def _as_arrow(entry: ModelEntry, table: Any) -> pa.Table:
-    from backwalk.table import as_table, match_columns
-
-    return from_values(match_columns(as_table(table), entry.model.schema).values, entry.model.schema.as_arrow())
-
-
-def _cell(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     return as_json(value) if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from backwalk.table import SUFFIXES, Selection, Table, as_table, read_part
 from backwalk.tasks.columns import facts_of_codec, words_of
 from backwalk.web.requests import ColumnsRequest, DataRequest, Refusal
 
-MOST_IN_PICTURE = 2000
+_MOST_IN_PICTURE = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +47,21 @@ class DataEntry:
     source: Source
     density: Density | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
-    messages: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Return the answer of the routes that make a table."""
-        chosen = self.chosen()
-        taken = chosen.table
-        facts = facts_of_codec(taken.schema, chosen.codec, chosen.gaps)
+        """Return what the page says about the table, as JSON values."""
+        chosen = self.choose_columns()
+        first, *others = chosen.codec.drawable[:2]
+        rows = chosen.table.values[:_MOST_IN_PICTURE, [first, *(others or [first])]]
         return {
             "data": self.name,
             "n": len(self.table.values),
-            "columns": [_column(taken, j, fact) for j, fact in enumerate(facts)],
+            "columns": [
+                {"name": facts["name"], "kind": facts["kind"], "description": words_of(facts)}
+                for facts in facts_of_codec(chosen.table.schema, chosen.codec, chosen.gaps)
+            ],
             "set_aside": [{"name": name, "reason": f"it {reason}"} for name, reason in chosen.set_aside.items()],
-            "messages": list(self.messages),
-            "picture": _picture(taken, chosen),
-            "density": self.source.density or ("drawn" if self.source.points else None),
+            "picture": {"rows": as_json(rows[~np.isnan(rows).any(axis=1)])},
         }
 
     @property
@@ -72,7 +72,7 @@ class DataEntry:
         name = self.source.density or self.source.file or "a table"
         return f"{self.source.n:,} rows of {name.replace('_', ' ') if self.source.density else name}"
 
-    def chosen(self) -> ChosenColumns:
+    def choose_columns(self) -> ChosenColumns:
         """Return the columns that a default fit takes."""
         settings = check_settings({**Diffusion().get_params(deep=False), "columns": dict(self.kinds) or None})
         return choose_columns_of_fit(self.table, settings)
@@ -82,23 +82,19 @@ def draw(name: str, request: DataRequest) -> DataEntry:
     """Return rows of a built-in density, or rows around points."""
     if (request.density is None) == (request.points is None):
         raise Refusal(400, "Either density or points should be given.", "density")
+    densities = {**DENSITIES, **MIXED_DENSITIES}
     if request.points is not None:
         points = tuple(request.points)
         density: Density = around_points(np.array(points))
         source = Source(request.n, request.seed, points=points)
-    else:
-        density = _find_density(request.density or "")
+    elif request.density in densities:
+        density = densities[request.density]()
         source = Source(request.n, request.seed, density=request.density)
+    else:
+        names = ", ".join(densities)
+        raise Refusal(400, f"density should be one of {names}, but got {request.density!r}.", "density")
     rows = density.sample_rows(0, request.n, stream=Stream(request.seed))
     return DataEntry(name, as_table(as_rows(density, rows)), source, density)
-
-
-def _find_density(name: str) -> Density:
-    """Return a built-in density. Raises Refusal for other names."""
-    known = {**DENSITIES, **MIXED_DENSITIES}
-    if name not in known:
-        raise Refusal(400, f"density should be one of {', '.join(known)}, but got {name!r}.", "density")
-    return known[name]()
 
 
 def as_rows(density: Density, rows: np.ndarray) -> Any:
@@ -124,6 +120,7 @@ def read(name: str, source: str) -> DataEntry:
 
 def read_upload(name: str, file_name: str, content: bytes, folder: Path) -> DataEntry:
     """Return the table in an uploaded file, which is checked as files of the command line are."""
+    shown_name = file_name.replace("\\", "/").rsplit("/", 1)[-1][-120:]  # some browsers send a path
     suffix = next((each for each in SUFFIXES if file_name.lower().endswith(each)), None)
     if suffix is None:
         raise Refusal(400, f"A table file should end in {', '.join(SUFFIXES)}, but got {file_name[-80:]!r}.", "name")
@@ -133,11 +130,11 @@ def read_upload(name: str, file_name: str, content: bytes, folder: Path) -> Data
         try:
             table = read_part(file.name, Selection()).table
         except ValueError as error:
-            raise InvalidInput(str(error).replace(file.name, _shown(file_name))) from error
-    return DataEntry(name, table, Source(len(table.values), file=_shown(file_name)))
+            raise InvalidInput(str(error).replace(file.name, shown_name)) from error
+    return DataEntry(name, table, Source(len(table.values), file=shown_name))
 
 
-def choose_columns(name: str, entry: DataEntry, request: ColumnsRequest) -> DataEntry:
+def keep_columns(name: str, entry: DataEntry, request: ColumnsRequest) -> DataEntry:
     """Return a table with some of its columns, and with the kinds that are asked for."""
     names = entry.table.schema.names
     kept = list(names) if request.keep is None else request.keep
@@ -149,41 +146,7 @@ def choose_columns(name: str, entry: DataEntry, request: ColumnsRequest) -> Data
     places = [j for j, each in enumerate(names) if each in set(kept)]
     table = Table(entry.table.values[:, places], entry.table.schema.taken(places))
     dropped = (*entry.source.dropped, *(each for each in names if each not in set(kept)))
-    source = Source(
-        entry.source.n, entry.source.seed, entry.source.density, entry.source.points, entry.source.file, dropped
-    )
-    made = DataEntry(name, table, source, entry.density if not dropped else None, dict(request.kinds), entry.messages)
-    made.chosen()  # refuses kinds that the columns cannot have
+    source = replace(entry.source, dropped=dropped)
+    made = DataEntry(name, table, source, entry.density if not dropped else None, dict(request.kinds))
+    made.choose_columns()  # refuses kinds that the columns cannot have
     return made
-
-
-def _shown(file_name: str) -> str:
-    """Return the last part of a file's name, as some browsers send a path."""
-    return file_name.replace("\\", "/").rsplit("/", 1)[-1][-120:]
-
-
-def _column(table: Table, j: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-    values = table.values[:, j]
-    there = values[~np.isnan(values)]
-    labels = table.schema.labels[j]
-    found = {
-        "name": facts["name"],
-        "kind": facts["kind"],
-        "dtype": facts["dtype"],
-        "description": words_of(facts),
-        "n_missing": int(np.isnan(values).sum()),
-        "low": float(there.min()) if labels is None and len(there) else None,
-        "high": float(there.max()) if labels is None and len(there) else None,
-    }
-    if labels is not None:
-        found["levels"] = list(labels[:200])
-        found["n_levels"] = len(labels)
-    return as_json(found)  # type: ignore[no-any-return]
-
-
-def _picture(table: Table, chosen: ChosenColumns) -> dict[str, Any]:
-    """Return two columns of numbers of a few rows."""
-    columns: Sequence[int] = chosen.codec.drawable[:2]
-    pair = [columns[0], columns[min(1, len(columns) - 1)]]
-    rows = table.values[:MOST_IN_PICTURE, pair]
-    return {"columns": pair, "rows": as_json(rows[~np.isnan(rows).any(axis=1)])}

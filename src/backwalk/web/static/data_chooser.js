@@ -3,11 +3,11 @@ import { Refused, getJson, postFile, postJson } from "./api.js";
 import { Board } from "./draw_board.js";
 import { count, el, field, option, say } from "./dom.js";
 import { color } from "./paint.js";
-import { labelOf } from "./labels.js";
 import { attempt, session, tell, untell } from "./session.js";
 import { change, state } from "./state.js";
 
 const KINDS = ["number", "integer", "levels"];
+const KIND_NAMES = { integer: "whole number", atoms: "number with spikes" };
 const parts = {};
 let asked = 0;
 const kept = { file: null }; // the file's answer, whose columns can be chosen again
@@ -18,19 +18,23 @@ function thumbnail(points) {
     const pen = canvas.getContext("2d");
     pen.clearRect(0, 0, 96, 96);
     pen.fillStyle = color("--forward");
-    for (const [x, y] of points || []) pen.fillRect(8 + 80 * x - 1, 88 - 80 * y - 1, 2.4, 2.4);
+    for (const [x, y] of points) pen.fillRect(8 + 80 * x - 1, 88 - 80 * y - 1, 2.4, 2.4);
   };
   paint();
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
   return canvas;
 }
 
+function nameOfKind(kind) {
+  return KIND_NAMES[kind] || kind;
+}
+
 function gallery() {
-  const radios = session.catalogue.densities.map(({ name, description, thumbnail: points }, i) => {
+  const radios = session.catalogue.densities.map(({ name, label, description, thumbnail: points }, i) => {
     const radio = el("input", { type: "radio", name: "density", id: `density-${name}`, value: name });
     radio.checked = i === 0;
     radio.addEventListener("change", () => drawDensity());
-    return el("label", { class: "density", for: `density-${name}`, title: description }, radio, points ? thumbnail(points) : null, el("span", {}, labelOf(name)));
+    return el("label", { class: "density", for: `density-${name}`, title: description }, radio, thumbnail(points), el("span", {}, label));
   });
   return el("div", { class: "gallery", role: "radiogroup", "aria-label": "Known densities" }, radios);
 }
@@ -78,7 +82,6 @@ async function take(recipe) {
 function use(data) {
   session.data = data;
   parts.summary.textContent = `${count(data.n)} rows, ${data.columns.length} column${data.columns.length === 1 ? "" : "s"}.`;
-  parts.messages.replaceChildren(...[...(data.messages || [])].map((text) => el("li", {}, text)));
   preview(data.picture);
   say(`${parts.summary.textContent} They are ready to train on.`);
   parts.root.dispatchEvent(new Event("data"));
@@ -118,7 +121,7 @@ function showColumns(data, name) {
   const rows = data.columns.map((column) => {
     const keep = el("input", { type: "checkbox", "aria-label": `Use ${column.name}` });
     keep.checked = true;
-    const kind = el("select", { "aria-label": `Kind of ${column.name}` }, option("", labelOf(column.kind)), KINDS.filter((k) => k !== column.kind).map((k) => option(k, labelOf(k))));
+    const kind = el("select", { "aria-label": `Kind of ${column.name}` }, option("", nameOfKind(column.kind)), KINDS.filter((k) => k !== column.kind).map((k) => option(k, nameOfKind(k))));
     return { name: column.name, keep, kind, row: el("tr", {}, el("td", {}, keep),
       el("th", { scope: "row" }, column.name, el("span", { class: "explanation" }, column.description)), el("td", {}, kind)) };
   });
@@ -128,7 +131,7 @@ function showColumns(data, name) {
     el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Columns of the file" },
       el("table", { class: "columns" }, el("thead", {}, el("tr", {}, ["use", "column", "kind"].map((text) => el("th", { scope: "col" }, text)))),
         el("tbody", {}, rows.map(({ row }) => row)))),
-    data.set_aside?.length ? el("p", { class: "hint" }, `Left out: ${data.set_aside.map((item) => (typeof item === "string" ? item : `${item.name} (${item.reason})`)).join("; ")}.`) : "",
+    data.set_aside.length ? el("p", { class: "hint" }, `Left out: ${data.set_aside.map(({ name, reason }) => `${name} (${reason})`).join("; ")}.`) : "",
     el("p", { class: "row" }, apply),
   );
 }
@@ -171,13 +174,12 @@ export function dataChooser(onData) {
     return el("label", { class: "segment", for: `way-${value}` }, radio, el("span", {}, text));
   });
   parts.summary = el("p", { class: "figure-line", id: "data-summary" });
-  parts.messages = el("ul", { class: "hint messages" });
   parts.preview = el("canvas", { class: "preview", width: 220, height: 220, role: "img", "aria-label": "The rows to train on" });
   parts.preview.hidden = true;
   parts.size = el("div", { class: "row" }, field("Rows", parts.n), field("Seed of the rows", parts.seed));
   for (const control of [parts.n, parts.seed]) control.addEventListener("change", () => (parts.ways.draw.hidden ? drawDensity() : drawPoints()));
   parts.root = el("div", {}, el("div", { class: "segments", role: "radiogroup", "aria-label": "Where the rows come from" }, radios),
-    Object.values(parts.ways), parts.size, el("div", { class: "data-line" }, parts.preview, el("div", {}, parts.summary, parts.messages)));
+    Object.values(parts.ways), parts.size, el("div", { class: "data-line" }, parts.preview, parts.summary));
   parts.root.addEventListener("data", onData);
   show("density");
   document.addEventListener("dragover", (event) => {

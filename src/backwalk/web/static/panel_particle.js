@@ -68,11 +68,11 @@ function inUnits(value) {
 
 // The solver's weighted sum: this visit's point and estimate, those of visits before, and fresh noise.
 function termsOf(step) {
-  const place = particle.steps.indexOf(step), terms = [];
+  const terms = [];
   for (const symbol of ["x_t", "x_0_hat"]) {
     step.weights[symbol].forEach((weight, back) => {
-      const visit = particle.steps[place - back];
-      if (weight && visit) terms.push({ symbol, weight, t: visit.t, value: visit[symbol] });
+      const visit = back ? step.past[back - 1] : step;
+      if (weight) terms.push({ symbol, weight, t: visit.t, value: visit[symbol] });
     });
   }
   if (step.noise && step.sigma_t) terms.push({ symbol: "z", weight: step.sigma_t, t: step.t, value: step.noise });

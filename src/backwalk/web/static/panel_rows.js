@@ -64,7 +64,7 @@ async function predict() {
     blocks.push(shareBars(`Probabilities of ${what}`, shares), tableOf(`Probabilities of ${what}`, ["level", "probability"], shares.map(({ name, value }) => [name, number(value, 3)])));
   } else {
     if (answer.density?.length) blocks.push(lineChart(`Density of ${what}`, [{ name: "density", class: "loss", points: answer.density }], column, "density", { low: 0 }));
-    const quantiles = Array.isArray(answer.quantiles) ? answer.quantiles : Object.entries(answer.quantiles || {});
+    const quantiles = Object.entries(answer.quantiles);
     blocks.push(tableOf(`Figures of ${what}`, ["figure", "value"], [...(answer.missing ? [["share that is missing", number(answer.missing, 3)]] : []), ["mean", shown(answer.mean)], ...quantiles.map(([share, value]) => [`${number(100 * Number(share), 3)} % quantile`, shown(value)])]));
   }
   parts.result.replaceChildren(...blocks);
@@ -76,9 +76,8 @@ async function fill() {
   const answer = await attempt(parts.fill, () => postJson(`/api/models/${session.card.id}/impute`, { row, n_draws: 10, seed: state.seed }));
   if (!answer) return;
   const names = session.card.columns.map((column) => column.name);
-  const cells = (drawn) => (Array.isArray(drawn) ? drawn : names.map((name) => drawn[name]));
   parts.result.replaceChildren(el("p", { class: "hint" }, "Ten draws of the row; the cells that were given stay as they are."),
-    tableOf("Filled rows", ["draw", ...names], answer.draws.map((drawn, i) => [String(i + 1), ...cells(drawn).map(shown)])));
+    tableOf("Filled rows", ["draw", ...names], answer.draws.map((drawn, i) => [String(i + 1), ...names.map((name) => shown(drawn[name]))])));
   say("The gaps are filled ten times.");
 }
 

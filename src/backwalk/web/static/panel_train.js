@@ -3,7 +3,6 @@ import { getJson, postJson, u2Of, withWorkspace } from "./api.js";
 import { lineChart } from "./charts.js";
 import { dataChooser, firstData, rowsOf } from "./data_chooser.js";
 import { add, count, el, field, number, option, say } from "./dom.js";
-import { labelOf, nameOf } from "./labels.js";
 import { arrows } from "./plots.js";
 import { pause, play, redraw } from "./player.js";
 import { attempt, openModel, session, tell, usualCaption } from "./session.js";
@@ -13,7 +12,7 @@ const FIT_KEY = "backwalk-fit";
 const SETTINGS = ["preset", "schedule", "n_steps", "network", "width", "depth", "reverse_variance", "sampler", "max_steps", "epochs", "max_time", "conditions"];
 const NUMBERS = ["n_steps", "width", "depth", "max_steps", "epochs", "max_time"];
 const parts = { controls: {} };
-const live = { fit: null, events: null, loss: [], held: [], nSteps: null };
+const live = { fit: null, events: null, loss: [], held: [] };
 
 function networkOf(kind) {
   return session.catalogue.networks.find(({ name }) => name === kind);
@@ -64,19 +63,15 @@ function soonChart() {
 }
 
 function progress(event) {
-  const { step, n_steps: nSteps, loss, held_out: held, seconds } = JSON.parse(event.data);
-  const steps = [step].flat(), losses = [loss].flat(), helds = [held].flat();
-  steps.forEach((t, i) => {
-    if (Number.isFinite(losses[i])) live.loss.push([t, losses[i]]);
-    if (Number.isFinite(helds[i])) live.held.push([t, helds[i]]);
-  });
-  const last = steps[steps.length - 1], total = [nSteps].flat().pop();
+  const { step, n_steps: total, loss, held_out: held, seconds } = JSON.parse(event.data);
+  if (Number.isFinite(loss)) live.loss.push([step, loss]);
+  if (Number.isFinite(held)) live.held.push([step, held]);
   if (total) {
     parts.bar.max = total;
-    parts.bar.value = last;
+    parts.bar.value = step;
   }
   const lastHeld = live.held.length ? `, held out ${number(live.held[live.held.length - 1][1], 4)}` : "";
-  parts.reading.textContent = `Training step ${count(last)}${total ? ` of ${count(total)}` : ""}, loss ${number(losses[losses.length - 1], 4)}${lastHeld}, ${number([seconds].flat().pop(), 3)} s`;
+  parts.reading.textContent = `Training step ${count(step)}${total ? ` of ${count(total)}` : ""}, loss ${number(loss, 4)}${lastHeld}, ${number(seconds, 3)} s`;
   soonChart();
 }
 
@@ -186,13 +181,13 @@ async function goOn(button) {
 }
 
 function chooser(name, text, list, note = null) {
-  const select = el("select", { id: `set-${name}` }, option("", "usual"), list.map((item) => option(nameOf(item), labelOf(item))));
+  const select = el("select", { id: `set-${name}` }, option("", "usual"), list.map(({ name: value, label }) => option(value, label)));
   parts.controls[name] = select;
   const control = field(text, select, note);
   const hint = control.querySelector(".hint");
   if (list.some((item) => item.description)) {
     select.addEventListener("change", () => {
-      const chosen = list.find((item) => nameOf(item) === select.value);
+      const chosen = list.find((item) => item.name === select.value);
       if (hint) hint.textContent = chosen?.description || note;
     });
   }
@@ -224,7 +219,7 @@ function settingsForm() {
     el("div", { class: "row" }, field("Settings", preset, "what all settings below start from"), field("Seed of the weights", parts.seed, "the same seed, the same first weights")),
     el("details", { id: "more-settings" }, el("summary", {}, "Schedule, steps, network, sampler"), el("div", { class: "grid" },
       chooser("schedule", "Schedule", schedules, "how the noise grows"), amount("n_steps", "Steps N of the chain", "1,000 by default, 100 in the notebook", { min: "2", step: "1" }),
-      chooser("network", "Network", networks, "what learns"), amount("width", "Width", "units of a layer", { min: "1", max: "512", step: "1" }), amount("depth", "Depth", "blocks or layers", { min: "1", max: "16", step: "1" }), chooser("sampler", "Sampler", samplers.filter((item) => !item.needs_student), "how rows are drawn"),
+      chooser("network", "Network", networks, "what learns"), amount("width", "Width", "units of a layer", { min: "1", max: "512", step: "1" }), amount("depth", "Depth", "blocks or layers", { min: "1", max: "16", step: "1" }), chooser("sampler", "Sampler", samplers, "how rows are drawn"),
       chooser("reverse_variance", "Reverse variance", variances, "σ² of the chain's steps"), field("Conditions", conditions, "whether columns may be given"),
       amount("max_steps", "Training steps", "at most", { min: "1", step: "1" }), amount("epochs", "Epochs", "5,000 in the notebook, which takes minutes", { min: "1", step: "1", placeholder: "200" }), amount("max_time", "Time limit, s", "of the whole fit", { min: "0.1", step: "0.1" }))));
   parts.controls.network.addEventListener("change", fillSizes);

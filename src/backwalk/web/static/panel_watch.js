@@ -1,16 +1,15 @@
 // The first panel: what is to be seen, and how the chain is drawn.
 import { answers } from "./api.js";
 import { add, count, el, field, number, option } from "./dom.js";
-import { labelOf, nameOf } from "./labels.js";
 import { redraw } from "./player.js";
 import { attempt, modelChoices, onModel, openModel, session } from "./session.js";
 import { change, state } from "./state.js";
 
 export function samplerControls(onPick, read) {
   const { samplers, reverse_variances: variances } = session.catalogue;
-  const solver = el("select", { class: "solver" }, option("", "the model's own"), samplers.filter((item) => !item.needs_student).map((item) => option(nameOf(item), labelOf(item))));
+  const solver = el("select", { class: "solver" }, option("", "the model's own"), samplers.map(({ name, label }) => option(name, label)));
   const evaluations = el("input", { type: "number", min: "1", max: "100000", step: "1", placeholder: "usual", inputmode: "numeric" });
-  const variance = el("select", {}, option("", "the model's own"), variances.map((item) => option(nameOf(item), labelOf(item))));
+  const variance = el("select", {}, option("", "the model's own"), variances.map(({ name, label }) => option(name, label)));
   const eta = el("input", { type: "number", min: "0", max: "1", step: "0.1", value: "0", inputmode: "decimal" });
   const parts = [
     field("Sampler", solver), field("Evaluations", evaluations, "steps that the sampler takes"),

@@ -1,9 +1,9 @@
-"""Packed arrays come back as they were, and coordinates to a half of their last place."""
+"""Packed arrays come back as they were, coordinates to a half of their last place; limits and ticks."""
 
 import numpy as np
 import pytest
 
-from backwalk.web.packing import Packed, as_base64, common_limits, coordinates, unpacked
+from backwalk.web.plane import Packed, Plane, common_limits, unpack
 
 
 def test_packed_arrays_come_back():
@@ -14,7 +14,7 @@ def test_packed_arrays_come_back():
         "t": (rng.normal(size=7), "f8"),
     }
     data = Packed({"title": "α̅ <b>", "none": float("nan")}, arrays).to_bytes()
-    header, found = unpacked(data)
+    header, found = unpack(data)
     assert (header["title"], header["none"]) == ("α̅ <b>", None)
     for name, (array, dtype) in arrays.items():
         np.testing.assert_array_equal(found[name], array)
@@ -23,12 +23,12 @@ def test_packed_arrays_come_back():
 
 
 def test_coordinates_are_exact_to_half_a_place():
-    limits = (-2.0, 3.0, 10.0, 11.0)
+    plane = Plane(None, (0, 1), (-2.0, 3.0, 10.0, 11.0))
     points = np.random.default_rng(0).uniform([-2.0, 10.0], [3.0, 11.0], size=(100, 2))
-    back = coordinates(points, limits) / (2**16 - 1) * [5.0, 1.0] + [-2.0, 10.0]
+    back = plane.coordinates(points) / (2**16 - 1) * [5.0, 1.0] + [-2.0, 10.0]
     assert np.abs(back - points).max() <= 5.0 / (2**16 - 1) / 2 * 1.001
-    assert coordinates(np.array([[-9.0, 99.0]]), limits).tolist() == [[0, 65535]]
-    assert as_base64(np.array([[-9.0, 99.0]]), limits) == "AAD//w=="
+    assert plane.coordinates(np.array([[-9.0, 99.0]])).tolist() == [[0, 65535]]
+    assert plane.as_base64(np.array([[-9.0, 99.0]])) == "AAD//w=="
 
 
 def test_limits_hold_both_sets():
