@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from backwalk.report.style import panels, quiet_grid, styled
+from backwalk.report.style import finish, panels, styled
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#7b7f86", "#8c510a")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -40,9 +40,8 @@ def drawn(plots: Mapping[str, Mapping[str, Curve]], *, x: str | Sequence[str], l
             ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             ax.yaxis.set_major_formatter(_plain)
             ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.set_title(title)
         ax.set_xlabel(label)
-        quiet_grid(ax)
+        finish(ax, title)
     handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     if len(handles) > 1:
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4))

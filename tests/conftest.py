@@ -73,7 +73,7 @@ def small_tiles():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Make the figures of a report and do not draw them, as `tests/report` does."""
-    monkeypatch.setattr("backwalk.report.sections.svg", lambda _, *, label, **__: f'<svg aria-label="{label}"></svg>')
+    monkeypatch.setattr("backwalk.report.blocks.svg", lambda _: "<svg></svg>")
 
 
 @pytest.fixture(scope="session")

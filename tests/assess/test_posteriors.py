@@ -19,8 +19,8 @@ from backwalk.fit.oracle import oracle_model
 from backwalk.inference import conditionals
 from backwalk.model import log_density
 from backwalk.report import chain_frames, render_report
-from backwalk.report.posterior_section import posterior_section
-from backwalk.report.sections import Context
+from backwalk.report.blocks import Context
+from backwalk.report.sections.posteriors import posterior_section
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, NumberColumn
 

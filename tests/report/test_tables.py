@@ -41,7 +41,7 @@ def test_the_sections_of_tables_are_there_in_order(page):
 
 def test_columns_are_shown_by_their_kinds(page):
     for label in ("Levels of region", "Levels of flag", "Levels of grade", "Histograms of rain"):
-        assert f'aria-label="{label}' in page
+        assert f'alt="{label}' in page
     for text in ("north", "True", "ln p(A, B)", "have the gaps of random training rows", "Product mixture"):
         assert text in page
 
@@ -61,7 +61,7 @@ def test_points_bars_and_bands_are_where_the_shares_are():
 
 def test_differences_that_matter_are_framed():
     matrix, matters = np.array([[1.0, -0.2], [-0.2, 1.0]]), np.array([[False, True], [True, False]])
-    (axes,) = figures.plot_association_differences(matrix, matters, ["a", "b"]).axes
+    (axes,) = figures.plot_associations(matrix, ["a", "b"], matters=matters).axes
     assert sum(not patch.get_fill() for patch in axes.patches) == 2
     assert [text.get_text() for text in axes.texts] == ["−.20", "−.20"]
 

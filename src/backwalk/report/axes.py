@@ -1,4 +1,4 @@
-"""The axes of figures: limits, proportions, and asinh scales for heavy tails.
+"""The axes of figures: limits, proportions, asinh scales for heavy tails, and which of many rows are drawn.
 
 An `Asinh` is a centre and a scale: such an axis is linear within one scale of the centre and logarithmic beyond. Two
 linear axes have equal units where both columns span similar lengths.
@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import ArrayLike
 
 from backwalk.estimates import Rows
+from backwalk.streams import Stream
 from backwalk.table.maps import asinh_inverse, asinh_transform
 
 Limits = tuple[float, float, float, float]
@@ -25,6 +26,13 @@ Asinh = tuple[float, float]
 AsinhPair = tuple[Asinh | None, Asinh | None]
 
 _MOST_DECADES = 3  # with ticks, on either side of an axis's centre
+
+
+def some_rows(points: Rows, n: int) -> Rows:
+    """Return n random points, always the same, or all if there are no more."""
+    if len(points) <= n:
+        return points
+    return points[Stream(0).child("shown").generator().choice(len(points), n, replace=False, shuffle=False)]
 
 
 def limits_of(*sets: ArrayLike, asinh: AsinhPair = (None, None)) -> Limits:

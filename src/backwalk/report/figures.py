@@ -1,44 +1,23 @@
 """One function per figure: arrays in, a matplotlib `Figure` out, for the report and for notebooks.
 
 Figures are made without pyplot, so they are neither shown nor kept in memory: a notebook shows the figure that is the
-last expression of a cell.
+last expression of a cell. Functions that draw a single panel take `ax`, axes to draw into instead of a new figure.
 """
 
 from backwalk.report.axes import limits_of
-from backwalk.report.chain_figures import (
-    plot_bound,
-    plot_bound_parts,
-    plot_log_snr,
-    plot_noise,
-    plot_schedule,
-    plot_signal,
-    plot_transitions,
-)
-from backwalk.report.loss_figures import plot_loss, plot_training_loss, plot_validation_loss
-from backwalk.report.nats_figures import plot_gain_by_level, plot_nats
-from backwalk.report.posterior_figures import plot_coverage
-from backwalk.report.row_figures import (
-    farthest_pair,
-    plot_chain,
-    plot_marginal,
-    plot_points,
-    plot_side_by_side,
-    telling_pairs,
-)
-from backwalk.report.table_figures import (
-    plot_association_differences,
-    plot_associations,
-    plot_given,
-    plot_levels,
-    plot_number_with_atoms,
-    plot_ranks,
-    plot_reliability,
-)
+from backwalk.report.sections.associations import plot_associations
+from backwalk.report.sections.bound import plot_bound, plot_bound_parts, plot_nats, plot_transitions
+from backwalk.report.sections.columns import plot_levels, plot_marginal, plot_number_with_atoms
+from backwalk.report.sections.conditionals import plot_given, plot_ranks, plot_reliability
+from backwalk.report.sections.memorisation import plot_gain_by_level
+from backwalk.report.sections.posteriors import plot_coverage
+from backwalk.report.sections.rows import farthest_pair, plot_chain, plot_points, plot_side_by_side, telling_pairs
+from backwalk.report.sections.schedule import plot_log_snr, plot_noise, plot_schedule, plot_signal
+from backwalk.report.sections.training import plot_loss, plot_training_loss, plot_validation_loss
 
 __all__ = [
     "farthest_pair",
     "limits_of",
-    "plot_association_differences",
     "plot_associations",
     "plot_bound",
     "plot_bound_parts",

@@ -18,8 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from backwalk.assess.words import column_name
 from backwalk.errors import InvalidInput
 from backwalk.model import DiffusionModel, walk
-from backwalk.report.axes import limits_of
-from backwalk.report.row_figures import some_rows
+from backwalk.report.axes import limits_of, some_rows
 from backwalk.streams import Stream
 from backwalk.table import off_atoms
 

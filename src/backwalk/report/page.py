@@ -1,8 +1,8 @@
 """The fidelity report: one self-contained HTML file, and the same numbers as JSON.
 
-The page is a list of sections. Text from a user (column names, settings, commands) is escaped by the template, and in
-pictures by XML's rules, so that markup stays text; characters that control or reorder text are written as escapes. A
-Content Security Policy allows only the page's own style and script.
+The page is a list of sections. Text from a user (column names, settings, commands) is escaped by the template, so that
+markup stays text; characters that control or reorder text are written as escapes. Pictures are images, in which nothing
+runs or loads. A Content Security Policy allows only the page's own style and script.
 """
 
 from __future__ import annotations
@@ -21,31 +21,32 @@ from backwalk.assess import Fidelity
 from backwalk.files import atomic_write
 from backwalk.formatting import visible
 from backwalk.model import DiffusionModel
-from backwalk.report import figures
-from backwalk.report.card_section import card_section, commands_section
+from backwalk.report.blocks import Context
 from backwalk.report.frames import ChainFrames, chain_frames
-from backwalk.report.model_sections import (
-    bound_section,
-    chain_section,
-    schedule_section,
-    training_section,
-)
-from backwalk.report.posterior_section import posterior_section
-from backwalk.report.row_sections import row_section
-from backwalk.report.score_sections import density_section, memorisation_section, statistics_section, tiles
-from backwalk.report.sections import Context
-from backwalk.report.table_sections import association_section, given_section, probability_section, utility_section
+from backwalk.report.sections.associations import association_section
+from backwalk.report.sections.bound import bound_section
+from backwalk.report.sections.card import card_section, commands_section
+from backwalk.report.sections.chain import chain_section
+from backwalk.report.sections.closeness import closeness_section
+from backwalk.report.sections.conditionals import given_section, probability_section
+from backwalk.report.sections.likelihood import likelihood_section, tiles
+from backwalk.report.sections.memorisation import memorisation_section
+from backwalk.report.sections.posteriors import posterior_section
+from backwalk.report.sections.prediction import prediction_section
+from backwalk.report.sections.rows import farthest_pair, row_section
+from backwalk.report.sections.schedule import schedule_section
+from backwalk.report.sections.training import training_section
 from backwalk.streams import Stream
 
 SECTIONS = (
     row_section,
-    statistics_section,
+    closeness_section,
     association_section,
-    density_section,
+    likelihood_section,
     probability_section,
     posterior_section,
     given_section,
-    utility_section,
+    prediction_section,
     memorisation_section,
     training_section,
     schedule_section,
@@ -102,7 +103,7 @@ def write_report(
     drawn, numbers = None, model.codec.drawable
     if len(numbers) > 1:
         difference = dict(zip(model.codec.varying, fidelity.columns.figures, strict=True))
-        i, j = figures.farthest_pair([difference[column].difference for column in numbers])
+        i, j = farthest_pair([difference[column].difference for column in numbers])
         drawn = numbers[i], numbers[j]
     frames = chain_frames(model, fidelity.rows.real, stream.child("frames"), columns=drawn)
     page = render_report(fidelity, model, frames=frames, commands=commands, title=title)
@@ -120,7 +121,7 @@ def _unbroken(text: str) -> str:
     return text.replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
 
 
-def _own(name: str) -> Markup:
+def _read(name: str) -> Markup:
     """Return a file of the package, to be put into the page as it is."""
     return Markup((files("backwalk.report") / "templates" / name).read_text(encoding="utf-8"))
 
@@ -129,15 +130,12 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-_STYLE, _SCRIPT = _own("report.css"), _own("report.js")
-# Pictures have style attributes, which cannot load or run anything here. `style-src` is for older browsers.
+_STYLE, _SCRIPT = _read("report.css"), _read("report.js")
 _POLICY = "; ".join(
     [
         "default-src 'none'",
         f"script-src {_hash(_SCRIPT)}",
-        f"style-src-elem {_hash(_STYLE)}",
-        "style-src-attr 'unsafe-inline'",
-        "style-src 'unsafe-inline'",
+        f"style-src {_hash(_STYLE)}",
         "img-src data:",
         "base-uri 'none'",
         "form-action 'none'",

@@ -1,20 +1,18 @@
 """The style of all figures: Okabe and Ito's colours, which colour-blind readers can distinguish, and a grey for text.
 
-The grey, `INK`, is legible on white and on black; `svg` replaces it by the page's text colour, and the colours by CSS
-variables. Backgrounds are transparent. The user's settings of matplotlib have no effect here, and stay unchanged.
+The grey, `INK`, is legible on white and on black, and backgrounds are transparent, so that a figure suits light and
+dark pages. The user's settings of matplotlib have no effect here, and stay unchanged.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec, cast
 
 from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.axes import Axes
@@ -27,13 +25,13 @@ INK = "#7b7f86"
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 REAL, GENERATED = BLUE, RED
 """Real rows are blue and generated rows vermilion in all figures."""
+BAND: Any = {"color": INK, "alpha": 0.3, "linewidth": 0.0}
+DASHED: Any = {"color": INK, "linewidth": 0.9, "linestyle": (0, (4, 3))}
+FILLED: Any = {"color": REAL, "alpha": 0.45, "linewidth": 0.0, "label": "real"}
+OUTLINED: Any = {"color": GENERATED, "fill": False, "linewidth": 1.6, "label": "generated"}
+"""Bars and histograms of real rows are filled, those of generated rows an outline."""
 
 P = ParamSpec("P")
-_VARIABLES = {"blue": BLUE, "orange": ORANGE, "green": GREEN, "red": RED}
-"""Colours that a page may replace, for example by brighter ones on a dark background."""
-_NAMED = re.compile(r'\bid="|href="#|url\(#')  # precedes the name of an element
-_FAMILY = re.compile(r'font-family:[^;"]*;?\s*')  # the page sets its fonts
-_SHORTHAND = re.compile(r"""(font: [^;"']*)'[^;"]*""")  # of older versions of matplotlib
 _SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -54,18 +52,20 @@ _SETTINGS: dict[Any, Any] = {
     "ytick.labelsize": 9.0,
     "legend.fontsize": 9.0,
     "legend.frameon": False,
+    "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
     "savefig.transparent": True,
     "svg.fonttype": "none",
+    "svg.hashsalt": "backwalk",
 }
 
 
 @contextmanager
-def _style(**more: Any) -> Iterator[None]:
+def _style() -> Iterator[None]:
     """Use matplotlib's defaults and `_SETTINGS` within a block."""
     with rc_context():
         rcdefaults()
-        rcParams.update(_SETTINGS | more)
+        rcParams.update(_SETTINGS)
         yield
 
 
@@ -92,54 +92,44 @@ def panels(
     return figure, list(axes)
 
 
+def axes_or_new(ax: Axes | None, *, width: float = 4.6, height: float = 3.4) -> Axes:
+    """Return `ax`, or where it is None the axes of a new figure, `width` by `height` inches."""
+    return panels(width=width, height=height)[1][0] if ax is None else ax
+
+
+def finish(ax: Axes, title: str = "", *, grid: Literal["x", "y", "both", ""] = "y") -> Figure:
+    """Give axes a title and faint grid lines behind everything; return their figure."""
+    set_title(ax, title)
+    if grid:
+        ax.grid(axis=grid, color=INK, alpha=0.22, linewidth=0.7)
+        ax.set_axisbelow(True)
+    return cast("Figure", ax.figure)
+
+
+def set_title(ax: Axes, text: str) -> None:
+    """Give axes a title of up to three lines, broken where the panel ends."""
+    grid = ax.get_subplotspec().get_gridspec()  # type: ignore[union-attr]
+    width = ax.figure.get_figwidth() / grid.ncols  # type: ignore[union-attr]
+    letters = int(0.8 * 72.0 * width / (0.65 * float(ax.title.get_fontsize())))
+    lines = textwrap.wrap(visible(text), letters, max_lines=3, placeholder=" …")
+    ax.set_title("\n".join(literal(line, letters) for line in lines))
+
+
 def literal(text: str, most: int = 40) -> str:
     """Return text for a figure: cut to `most` characters, odd ones as escapes, dollar signs as dollar signs."""
     text = visible(text)
     return (text if len(text) <= most else f"{text[: most - 1]}…").replace("$", r"\$")
 
 
-def set_title(axes: Axes, text: str) -> None:
-    """Give axes a title of up to three lines, broken where the panel ends."""
-    grid = axes.get_subplotspec().get_gridspec()  # type: ignore[union-attr]
-    width = axes.get_figure().get_figwidth() / grid.ncols  # type: ignore[union-attr]
-    letters = int(0.8 * 72.0 * width / (0.65 * float(axes.title.get_fontsize())))
-    lines = textwrap.wrap(visible(text), letters, max_lines=3, placeholder=" …")
-    axes.set_title("\n".join(literal(line, letters) for line in lines))
+def svg(figure: Figure) -> str:
+    """Return a figure as an SVG document. Equal figures give equal text.
 
-
-def quiet_grid(axes: Axes, axis: str = "y") -> None:
-    """Draw faint grid lines behind everything."""
-    axes.grid(axis=axis, color=INK, alpha=0.22, linewidth=0.7)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-
-
-def svg(figure: Figure, *, label: str, salt: str) -> str:
-    """Return a figure as an SVG element for an HTML page, with `label` for screen readers.
-
-    Text stays text, in the page's fonts and colour. Clouds of points, which figures rasterise, are PNG images in it.
-    `salt` should differ between the figures of a page, so that the names of their elements do. Equal figures give equal
-    text.
+    Text stays text. Clouds of points, which figures rasterise, are PNG images in it.
     """
     buffer = io.StringIO()
-    with _style(**{"svg.hashsalt": salt}), warnings.catch_warnings():
-        # The page's fonts have letters that matplotlib's font lacks.
+    with _style(), warnings.catch_warnings():
+        # Readers' fonts have letters that matplotlib's font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would apply to the whole page
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    head, rest = text.split(">", 1)
-    text = re.sub(r'\s(xmlns(:xlink)?|version|width|height)="[^"]*"', "", head) + ">" + rest
-    prefix = f"f{hashlib.sha256(salt.encode()).hexdigest()[:8]}-"
-
-    def of_page(tag: re.Match[str]) -> str:  # text between tags is a user's, and stays as it is
-        named = _NAMED.sub(rf"\g<0>{prefix}", tag.group())
-        return _SHORTHAND.sub(r"\1system-ui, sans-serif", _FAMILY.sub("", named))
-
-    text = re.sub("<[^>]*>", of_page, text)
-    label = visible(label).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    text = text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).replace(INK, "currentColor")
-    for name, color in _VARIABLES.items():
-        text = text.replace(color, f"var(--{name}, {color})")
-    return text
+    return text[text.index("<svg") :]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import quote
 
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from backwalk.assess import Fidelity
@@ -31,7 +31,7 @@ class Context:
 
     @property
     def varying(self) -> tuple[int, ...]:
-        """The columns that vary: those of `fidelity.columns.figures`."""
+        """The columns that vary: those of `fidelity.columns`."""
         return self.model.codec.varying
 
     def name(self, column: int) -> str:
@@ -78,10 +78,16 @@ class Code:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as SVG, with a caption below."""
+    """A figure as the URL of an image, its `label` for screen readers, and a caption below."""
 
-    svg: Markup
+    url: str
+    label: str
     caption: str = ""
+
+    @classmethod
+    def of(cls, figure: Figure, label: str, caption: str = "") -> Picture:
+        """Return a figure as a picture of the page: SVG in a data URL."""
+        return cls(f"data:image/svg+xml,{quote(svg(figure), safe=' /:;,=+()@!*?~')}", label, caption)
 
 
 @dataclass(frozen=True)
@@ -151,8 +157,3 @@ class Section:
 
     title: str
     blocks: Sequence[Any]
-
-
-def picture(figure: Figure, label: str, salt: str, caption: str = "") -> Picture:
-    """Return a figure as a picture of the page; `label` is for screen readers, `salt` differs between pictures."""
-    return Picture(Markup(svg(figure, label=label, salt=salt)), caption)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from backwalk.model import DiffusionModel
-from backwalk.report.sections import Code, Context, Row, Section, Table
+from backwalk.report.blocks import Code, Context, Row, Section, Table
 
 _CARD_NAMES: Mapping[str, str] = MappingProxyType(
     {

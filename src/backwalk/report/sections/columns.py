@@ -1,0 +1,249 @@
+"""Columns one by one, each by its kind: a picture, and a line of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import ArrayLike
+
+from backwalk.assess.statistics import ColumnKind, LevelBands, level_bands, level_index, level_shares
+from backwalk.assess.words import percent, significant, with_error
+from backwalk.estimates import Rows
+from backwalk.report.axes import Asinh, asinh_axis, number_at, place_on, some_rows
+from backwalk.report.blocks import Context, Details, Heading, Picture, Pictures, Row, Table, Text
+from backwalk.report.style import (
+    BAND,
+    FILLED,
+    GENERATED,
+    OUTLINED,
+    axes_or_new,
+    finish,
+    literal,
+    panels,
+    styled,
+)
+
+_MOST_COLUMNS = 50  # in the table of columns
+MOST_HISTOGRAMS = 6
+_MOST_ROWS = 5_000  # per picture
+_MOST_BARS = 12  # levels
+_MOST_BEYOND = 6
+_HEADS = (
+    *("Column", "Real: mean", "std. dev.", "smallest", "largest"),
+    *("Generated: mean", "std. dev.", "smallest", "largest"),
+    "Largest difference of the cumulative distributions (KS), minus that of real rows",
+)
+_HEADS_OF_KINDS = (
+    *("Column", "Real: mean or most frequent", "std. dev.", "smallest", "largest", "missing"),
+    *("Generated: mean or most frequent", "std. dev.", "smallest", "largest", "missing"),
+    "Distance of the distributions (KS, or total variation of levels), minus that of real rows",
+)
+
+
+def column_blocks(context: Context) -> Iterator[object]:
+    """Yield the pictures of the columns that differ most, and all columns in numbers."""
+    varying, columns = context.varying, context.fidelity.columns
+    n = len(varying)
+    difference = np.array([figure.difference for figure in columns.figures])
+    drawn = np.sort(np.argsort(-difference, kind="stable")[:MOST_HISTOGRAMS]).tolist()
+    yield Heading(
+        "Column by column" if len(drawn) == n else f"Column by column: the {len(drawn)} of {n} columns that differ most"
+    )
+    yield Pictures([_column_picture(context, k) for k in drawn], small=True)
+    if context.model.codec.blocks:
+        words = (
+            "Levels: bars are real rows, points generated ones. If the model is right, all points of a column lie in "
+            "the grey bands in 95 % of cases."
+        )
+        yield Text(words, note=True)
+    if columns.beyond:
+        parts = [
+            f"{context.name(beyond.column)} {percent(beyond.generated)} (unseen rows: {percent(beyond.unseen)})"
+            for beyond in sorted(columns.beyond, key=lambda beyond: -beyond.generated)[:_MOST_BEYOND]
+        ]
+        words = f"Generated numbers beyond the range of the rows of the fit: {', '.join(parts)}."
+        yield Text(words, note=True)
+    shown = varying[:_MOST_COLUMNS]
+    title = "Columns in numbers" if len(shown) == n else f"Columns in numbers: the first {len(shown)} of {n}"
+    rows = [_column_row(context, k, j) for k, j in enumerate(shown)]
+    yield Details(title, [Table(_HEADS_OF_KINDS if columns.kinds else _HEADS, rows, stacked=False)])
+
+
+def _column_picture(context: Context, k: int) -> Picture:
+    """Return the picture of the k-th column that varies."""
+    rows, j, kinds = context.fidelity.rows, context.varying[k], context.fidelity.columns.kinds
+    name, axis = context.name(j), context.model.codec.columns[j].axis
+    real, generated = rows.real[:, j], rows.generated[:, j]
+    if kinds:
+        real, generated = (values[~np.isnan(values)] for values in (real, generated))
+        if kinds[k].levels and (kinds[k].is_category or len(kinds[k].levels) <= _MOST_BARS):
+            return Picture.of(_draw_levels(context, j, kinds[k], real, generated), f"Levels of {name}")
+    if kinds and kinds[k].atoms:
+        figure = plot_number_with_atoms(
+            real, generated, kinds[k].atoms, label=name, asinh=axis.asinh, integers=axis.integers
+        )
+    else:
+        figure = plot_marginal(real, generated, label=name, asinh=axis.asinh, integers=axis.integers)
+    return Picture.of(figure, f"Histograms of {name}, real and generated")
+
+
+def _draw_levels(context: Context, j: int, kind: ColumnKind, real: Rows, generated: Rows) -> Figure:
+    """Draw the levels in their order; of many the 11 most frequent, by frequency, and all others together."""
+    n_levels = len(kind.levels)
+    shown = list(range(n_levels))
+    if n_levels > _MOST_BARS:
+        shown = np.argsort(-level_shares(real, kind.levels), kind="stable")[: _MOST_BARS - 1].tolist()
+    names = [context.value(j, kind.levels[level]) for level in shown]
+    place = np.full(n_levels, float(len(shown)))
+    place[shown] = np.arange(len(shown))
+    if len(shown) < n_levels:
+        names.append(f"{n_levels - len(shown):,} others")
+    x, y = (
+        place[level_index(some_rows(values[:, None], _MOST_ROWS)[:, 0], kind.levels)] for values in (real, generated)
+    )
+    bands = level_bands(x, y, tuple(np.arange(float(len(names))).tolist()))
+    return plot_levels(bands, names, title=context.name(j))
+
+
+def _column_row(context: Context, k: int, j: int) -> Row:
+    rows, figure = context.fidelity.rows, context.fidelity.columns.figures[k]
+    texts = [text for x in (rows.real[:, j], rows.generated[:, j]) for text in _column_texts(context, k, x)]
+    return Row.of(context.name(j), *texts, with_error(figure.difference, figure.difference_standard_error))
+
+
+def _column_texts(context: Context, k: int, values: Rows) -> list[str]:
+    """Return mean, standard deviation, least and largest value of the k-th column that varies, in a table.
+
+    In a table with levels or gaps the share of missing cells follows, and a category has its most frequent level.
+    """
+    kinds, j, schema = context.fidelity.columns.kinds, context.varying[k], context.model.schema
+    if not kinds:
+        return [significant(float(number)) for number in (values.mean(), values.std(), values.min(), values.max())]
+    missing, observed = float(np.isnan(values).mean()), values[~np.isnan(values)]
+    gaps = f"{missing:.1%}" if missing else "0"
+    if not len(observed):
+        return ["–", "–", "–", "–", gaps]
+    if kinds[k].is_category:
+        shares = level_shares(observed, kinds[k].levels)
+        most = int(shares.argmax())
+        return [f"{context.value(j, kinds[k].levels[most])} ({shares[most]:.0%})", "–", "–", "–", gaps]
+    ends = [context.value(j, float(value)) for value in (observed.min(), observed.max())]
+    is_number = schema.labels[j] is None and schema.units[j] is None
+    middle = [significant(float(value)) for value in (observed.mean(), observed.std())] if is_number else ["–", "–"]
+    return [*middle, *ends, gaps]
+
+
+@styled
+def plot_marginal(
+    data: ArrayLike,
+    generated: ArrayLike,
+    *,
+    label: str = "x",
+    title: str = "",
+    asinh: Asinh | None = None,
+    integers: bool = False,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw the histograms of one column, data (n,) filled and generated (m,) as a line, into `ax` or a new figure.
+
+    Heights are densities; with `asinh`, where bins grow along the axis, they are shares of the rows. Bins of `integers`
+    end half-way between integers, so that equally many fall into each bin.
+    """
+    ax = axes_or_new(ax, width=3.7, height=2.7)
+    x, y = np.asarray(data, dtype=np.float64), np.asarray(generated, dtype=np.float64)
+    low, high = place_on(np.quantile(np.concatenate([x, y]), [0.0005, 0.9995]), asinh)
+    n_bins = min(60, max(10, int(2 * len(x) ** (1 / 3))))
+    bins = number_at(np.linspace(low, high if high > low else low + 1.0, 1 + n_bins), asinh)
+    if integers:
+        bins = _between_integers(bins, even=asinh is None)
+    if asinh is not None:
+        asinh_axis(ax, "x", float(bins[0]), float(bins[-1]), asinh)
+    else:
+        ax.locator_params("x", nbins=5, integer=integers)
+    widths = np.diff(bins) if asinh is None else 1.0
+    draw_histograms(ax, x, y, bins, widths)
+    height = "density" if asinh is None else "share of rows"
+    ax.set(xlabel=literal(label), ylabel=height, ylim=(0.0, 1.25 * ax.get_ylim()[1]))  # room for the legend
+    ax.legend(loc="upper right")
+    return finish(ax, title, grid="")
+
+
+@styled
+def plot_number_with_atoms(
+    data: ArrayLike,
+    generated: ArrayLike,
+    atoms: Sequence[float],
+    *,
+    label: str = "x",
+    title: str = "",
+    asinh: Asinh | None = None,
+    integers: bool = False,
+) -> Figure:
+    """Draw the shares of rows at the atoms of a column, and the histograms of its other numbers.
+
+    Data (n,) are filled and generated values (m,) are a line.
+    """
+    figure, (left, right) = panels(2, width=1.85, height=2.7, ratios=[0.25 + 0.2 * len(atoms), 1.0])
+    x, y = (np.asarray(values, dtype=np.float64) for values in (data, generated))
+    draw_bars(left, x, y, atoms)
+    left.set_xticks(np.arange(len(atoms)), [f"{atom:g}".replace("-", "−") for atom in atoms])
+    left.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
+    left.set(xlim=(-0.7, len(atoms) - 0.3), ylabel="share of rows", xlabel="equal to")
+    others = (values[~np.isin(values, atoms)] for values in (x, y))
+    plot_marginal(*others, label=label, title=title, asinh=asinh, integers=integers, ax=right)
+    return figure
+
+
+@styled
+def plot_levels(bands: LevelBands, labels: Sequence[str], *, title: str = "", ax: Axes | None = None) -> Figure:
+    """Draw the shares of levels, real ones as bars and generated ones as points, with the band of each point.
+
+    `labels` are the names of the L levels, from top to bottom. If the model is right, all points lie in their bands in
+    95 % of cases.
+    """
+    n, is_new = len(labels), ax is None
+    ax = axes_or_new(ax, width=3.7, height=max(2.7, 1.0 + 0.27 * n))
+    places = np.arange(n)
+    ax.barh(places, bands.real, 0.66, **FILLED)
+    ax.barh(places, bands.high - bands.low, 0.66, left=bands.low, label="by chance", **BAND)
+    ax.plot(bands.generated, places, "o", color=GENERATED, markersize=5.5, label="generated", clip_on=False)
+    ax.set_yticks(places, [literal(label, 18) for label in labels])
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, 0))
+    ax.set_xlim(left=0.0)
+    ax.set_ylim(n - 0.4, -0.6)
+    ax.set_xlabel("share of rows")
+    ax.locator_params("x", nbins=5)
+    ax.tick_params("y", length=0)
+    figure = finish(ax, title, grid="x")
+    if is_new:
+        figure.legend(loc="outside lower left", ncols=3, handlelength=1.2, columnspacing=1.2)
+    else:
+        ax.legend()
+    return figure
+
+
+def draw_histograms(ax: Axes, real: Rows, generated: Rows, bins: Rows, widths: Rows | float = 1.0) -> None:
+    """Draw the shares of numbers in `bins` over their `widths`: real ones filled, generated ones as a line."""
+    for values, look in ((real, {**FILLED, "fill": True}), (generated, OUTLINED)):
+        heights = np.histogram(values, bins)[0] / (max(1, len(values)) * widths)
+        ax.stairs(heights, bins, **look)
+
+
+def draw_bars(ax: Axes, real: Rows, generated: Rows, levels: Sequence[float]) -> None:
+    """Draw the share of values equal to each level as bars side by side: real ones filled, generated ones outlined."""
+    for values, look in ((real, FILLED), (generated, {**OUTLINED, "edgecolor": GENERATED})):
+        shares = [float(np.mean(values == level)) if len(values) else 0.0 for level in levels]
+        ax.bar(np.arange(len(levels)), shares, 0.7, **look)
+
+
+def _between_integers(bins: Rows, *, even: bool) -> Rows:
+    """Return bins near these whose edges lie half-way between integers, of equal widths if `even`."""
+    first, last = np.floor(bins[0] + 0.5) - 0.5, np.ceil(bins[-1] - 0.5) + 0.5
+    if not even:
+        return np.unique(np.concatenate([[first], np.floor(bins[1:-1]) + 0.5, [last]]))
+    width = max(1.0, np.ceil((last - first) / (len(bins) - 1)))
+    return np.asarray(np.minimum(np.arange(first, last + width, width), last))
