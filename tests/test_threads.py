@@ -34,6 +34,20 @@ def test_blocks_within_blocks_leave_the_setting_as_it_was(n_threads):
     assert torch.get_num_threads() == n_threads
 
 
+def test_pieces_within_a_function_on_one_thread_run_on_the_threads_it_had_before():
+    """Log-densities and bounds are such functions: their tiles ran one after the other."""
+    torch.set_num_threads(2)
+    meeting = Barrier(2, timeout=30)
+
+    @on_one_thread
+    def both():
+        assert torch.get_num_threads() == 1
+        return [list(over_threads(lambda _: meeting.wait(), range(2))), torch.get_num_threads()]
+
+    arrived, setting = both()
+    assert (sorted(arrived), setting, torch.get_num_threads()) == ([0, 1], 1, 2)
+
+
 def test_a_block_within_a_piece_leaves_its_thread_at_one():
     """Found by review: a thread of the pool had none of its own open, and went back to torch's setting."""
     torch.set_num_threads(2)

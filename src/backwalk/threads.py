@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+_OUTERMOST = threading.local()  # `n_threads` of this thread before its outermost block
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES = 2**28
 _LARGEST_KEPT_BLOCK = 2**25  # older versions of glibc refuse more
@@ -43,18 +45,22 @@ class Map(Protocol):
 def single_threads(parallel: bool = True) -> Iterator[Map]:
     """Set this thread's torch to one thread, and yield a `map` that runs pieces on as many threads as it had before.
 
-    Each piece runs on one thread. With `parallel` False, as for a GPU, nothing changes and the map is the built-in one.
+    Each piece runs on one thread. Within another such block the map has the threads that there were before the outer
+    one. With `parallel` False, as for a GPU, nothing changes and the map is the built-in one.
     """
-    n_threads = torch.get_num_threads() if parallel else 1
+    setting, before_outer = torch.get_num_threads(), getattr(_OUTERMOST, "n_threads", 1)
+    n_threads = max(setting, before_outer) if parallel else 1
     keep_freed_memory()
     if n_threads == 1:
         yield map
         return
+    _OUTERMOST.n_threads = n_threads
     torch.set_num_threads(1)
     try:
         yield _pool(n_threads).map
     finally:
-        torch.set_num_threads(n_threads)
+        torch.set_num_threads(setting)
+        _OUTERMOST.n_threads = before_outer
 
 
 def over_threads(
