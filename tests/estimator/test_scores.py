@@ -101,3 +101,37 @@ def test_scoring_and_bounding_tell_how_many_rows_are_done(fitted, rows, monkeypa
     lines = capsys.readouterr().err.splitlines()
     assert any(line.startswith("scoring 100%") and "900 of 900" in line for line in lines)
     assert any(line.startswith("bounding 100%") and "900 of 900" in line for line in lines)
+
+
+@pytest.fixture(scope="module")
+def frame(penguins_density):
+    rows = penguins_density.sample(40, random_state=4)
+    frame = penguins_density.as_frame(rows)
+    return frame.assign(species=frame["species"].astype("string"), sex=rows[:, 2] == 1.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "columns"),
+    [((), ["species"]), ((), ["x", "species"]), (["species"], None), (["x", "sex"], ["y"]), (["x"], ["sex"])],
+)
+def test_any_columns_are_scored_given_any_others(penguins, penguins_density, frame, given, columns):
+    rows = penguins_density.from_frame(frame.assign(sex=np.where(frame["sex"], "m", "f")))
+    asked = [name for name in penguins_density.names if name not in given] if columns is None else columns
+    expected = penguins_density.marginal_log_prob(rows, [*asked, *given])
+    if given:
+        expected = expected - penguins_density.marginal_log_prob(rows, given)
+    found = penguins.log_density(frame, given=given, columns=columns, n_intervals=8).log_prob
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+    if columns is not None:
+        np.testing.assert_array_equal(
+            penguins.log_density(frame[[*columns, *given]], given=given, columns=columns, n_intervals=8).log_prob, found
+        )
+
+
+def test_rows_with_gaps_have_the_density_of_what_is_observed(penguins, penguins_density, frame):
+    gaps = frame.drop(columns="y").assign(y=np.nan)
+    expected = penguins.score_samples(frame, columns=["species", "x", "sex"])
+    np.testing.assert_allclose(penguins.score_samples(gaps), expected, atol=1e-6)
+    assert penguins.score(gaps) == pytest.approx(expected.mean(), abs=1e-6)
+    terms = penguins.bound(gaps[:5], steps=3, random_state=0)
+    assert terms.per_row.shape == (5,)

@@ -9,32 +9,58 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from backwalk.denoiser import Residual
 from backwalk.diffusion import (
     GaussianMixtureDenoiser,
     NoiseSchedule,
     best_steps,
+    denoising_error,
     full_covariance_bound,
     variational_bound,
 )
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.model import MOST_FULL_COLUMNS, bound, choose_times, reverse_variances
+from backwalk.limits import BOUND_VARIANCES
+from backwalk.model import (
+    MOST_FULL_COLUMNS,
+    bound,
+    choose_times,
+    measure_denoising_error,
+    reverse_variances,
+)
 from backwalk.streams import Stream
 from backwalk.table import Codec, NumberColumn
 
 STREAM = Stream(31)
+
+
 Z = stats.norm.isf(0.5e-8)
+
+
 N = 40
+
+
 SCHEDULE = NoiseSchedule.log_snr_uniform(N, log_snr_max=9.0, log_snr_min=-8.0)
+
+
 WEIGHTS = torch.tensor([0.35, 0.65], dtype=torch.float64)
+
+
 MEANS = torch.tensor([[-0.9, 0.5], [0.5, -0.3]], dtype=torch.float64)
+
+
 COVARIANCES = torch.tensor([[[0.3, 0.0], [0.0, 0.01]], [[0.6, 0.4], [0.4, 0.3]]], dtype=torch.float64)
+
+
 MIXTURE = MixtureSameFamily(Categorical(WEIGHTS), MultivariateNormal(MEANS, COVARIANCES))
+
+
 CENTRE, SCALE = torch.tensor([3.0, -100.0]).double(), torch.tensor([0.5, 20.0]).double()
 
 
@@ -45,7 +71,11 @@ def draws(n, name):
 
 
 Z_ROWS = draws(2500, "rows")
+
+
 ROWS = (CENTRE + SCALE * Z_ROWS).numpy()
+
+
 LOG_P = MIXTURE.log_prob(Z_ROWS) - SCALE.log().sum()
 
 
@@ -216,3 +246,36 @@ def test_the_estimator_passes_on_what_it_is_asked(fitted, rows):
     expected = bound(fitted.model_, rows[:20], stream=Stream(3).child("bound"), **options)
     assert torch.equal(got.per_row, expected.per_row)
     assert got.transitions.shape == (5,)
+
+
+def test_the_bound_is_the_chain_s_plus_the_units(fitted, rows):
+    model = fitted.model_
+    terms = bound(model, rows[:50], stream=STREAM)
+    z = torch.from_numpy(model.codec.encode(rows[:50])).float()
+    plain = variational_bound(model.denoiser, z, model.schedule, model.sigma_sq, stream=STREAM)
+    shift = math.log(model.codec.columns[0].scale * model.codec.columns[2].scale)
+    assert terms.total == pytest.approx(plain.total + shift)
+    assert terms.reconstruction == pytest.approx(plain.reconstruction + shift)
+    assert terms.prior + float(terms.transitions.sum()) + terms.reconstruction == pytest.approx(terms.total)
+
+
+def test_a_bound_in_pieces_has_every_rows_own_noise(fitted, rows, monkeypatch):
+    model = fitted.model_
+    whole = bound(model, rows, stream=STREAM)
+    monkeypatch.setattr("backwalk.model.bounds._FEWEST_ROWS", 7)
+    monkeypatch.setattr("backwalk.model.bounds._MOST_ROWS", 7)
+    pieces = bound(model, rows, stream=STREAM)
+    torch.testing.assert_close(pieces.per_row, whole.per_row, rtol=1e-4, atol=1e-4)
+    assert pieces.total == pytest.approx(whole.total, rel=1e-5)
+
+
+def test_denoising_error_is_measured_at_some_steps_and_interpolated(fitted):
+    model = fitted.model_
+    z = STREAM.normal(0, 400, 2, torch.float32)
+    options = {"stream": STREAM, "n_levels": 30}
+    every = measure_denoising_error(model.denoiser, z, model.schedule, **options)
+    exact = denoising_error(model.denoiser, z.repeat(6, 1), model.schedule, stream=STREAM)
+    torch.testing.assert_close(every, exact)
+    some = measure_denoising_error(model.denoiser, z, model.schedule, stream=STREAM, n_levels=10)
+    assert some.shape == every.shape
+    torch.testing.assert_close(some, every, rtol=0.2, atol=0.0)

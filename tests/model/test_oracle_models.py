@@ -30,11 +30,23 @@ from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, NumberColumn
 
 STREAM = Stream(71)
+
+
 Z = stats.norm.isf(0.5e-8)
+
+
 SCHEDULE = NoiseSchedule.log_snr_uniform(40, log_snr_max=8.0, log_snr_min=-8.0)
+
+
 MEAN, COVARIANCE = torch.tensor([0.5, -1.0]).double(), torch.tensor([[1.0, 0.5], [0.5, 0.4]]).double()
+
+
 ROWS = MEAN + STREAM.child("rows").normal(0, 300, 2) @ torch.linalg.cholesky(COVARIANCE).T
+
+
 WEIGHTS = torch.tensor([0.4, 0.6]).double()
+
+
 DENOISERS = [
     GaussianDenoiser(MEAN, COVARIANCE),
     GaussianMixtureDenoiser(WEIGHTS, torch.stack([MEAN, -MEAN]), torch.stack([COVARIANCE, 0.1 * COVARIANCE])),

@@ -9,10 +9,11 @@ import torch
 from matplotlib.figure import Figure
 
 from backwalk.denoiser import Residual
+from backwalk.diffusion import mu_from_eps
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.model import WalkState, sample_rows, walk
-from backwalk.sampling import Sampler
+from backwalk.model import WalkState, denoise, row_steps, sample_rows, visited_times, walk
+from backwalk.sampling import TILE_ROWS, Sampler
 from backwalk.streams import Stream
 
 
@@ -108,15 +109,6 @@ def test_a_state_s_text_is_a_line(fitted):
     assert len(repr(state)) < 80
 
 
-def test_solvers_names_are_samplers_everywhere(fitted):
-    """Found by trying: a name as a text failed below the estimator."""
-    rows = sample_rows(fitted.model_, 0, 5, stream=Stream(0), sampler="ddim")
-    np.testing.assert_array_equal(rows, sample_rows(fitted.model_, 0, 5, stream=Stream(0), sampler=Sampler("ddim")))
-    *_, last = walk(fitted.model_, 0, 5, stream=Stream(0), sampler="ancestral")
-    assert last.t == 0
-    assert torch.isfinite(last.x_t).all()
-
-
 @pytest.mark.parametrize("direction", ["backward", "forward"])
 def test_a_chain_is_drawn_with_the_steps_of_its_states(fitted, direction):
     figure = fitted.plot_chain(60, direction=direction, columns=(0, 2), n_panels=4, random_state=0)
@@ -132,3 +124,73 @@ def test_a_chain_is_drawn_with_the_steps_of_its_states(fitted, direction):
 def test_pictures_that_cannot_be_are_refused(fitted, options, message):
     with pytest.raises(InvalidInput, match=message):
         fitted.plot_chain(5, **options)
+
+
+SAMPLERS = [Sampler("ancestral"), Sampler("ddim", 7, 0.5), Sampler("ddim", 7), Sampler("multistep", 9), Sampler()]
+
+
+STREAM = Stream(5).child("sample")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: f"{sampler.solver} {sampler.eta:g}")
+def test_a_row_has_the_states_of_the_chain(fitted, sampler):
+    model, row = fitted.model_, 2100
+    whole = list(walk(model, 2000, 2200, stream=STREAM, sampler=sampler))
+    last = model.codec.decode(whole[-1].x_t.double().numpy())
+    np.testing.assert_allclose(last, sample_rows(model, 2000, 2200, stream=STREAM, sampler=sampler), atol=1e-4)
+    steps = row_steps(model, whole, row - 2000, sampler=sampler)
+    assert [step.t for step in steps] == visited_times(model, sampler)[::-1]
+    assert [step.t_next for step in steps] == [*(step.t for step in steps[1:]), 0]
+    for step, before, after in zip(steps, whole, whole[1:], strict=False):
+        assert torch.equal(step.x_t, before.x_t[row - 2000])
+        assert torch.equal(step.x_0_hat, after.x_0_hat[row - 2000])
+        assert torch.equal(step.x_next, after.x_t[row - 2000])
+        assert after.eps is None or torch.equal(step.noise, after.eps[row - 2000])
+        total = step.mean + step.sigma * step.noise.double()
+        torch.testing.assert_close(total.float(), step.x_next, rtol=1e-5, atol=1e-5)
+
+
+def test_the_ancestral_step_is_the_paper_s(fitted):
+    """mu_theta by Eq. 11 from eps_theta, and sigma_t from the reverse variances; no noise at t = 1."""
+    model = fitted.model_
+    states = list(walk(model, 3, 4, stream=STREAM, sampler="ancestral"))
+    for step in row_steps(model, states, sampler="ancestral"):
+        mean = mu_from_eps(step.x_t.double()[None], step.eps_theta[None], step.place, step.schedule)[0]
+        torch.testing.assert_close(step.mean, mean, rtol=1e-9, atol=1e-7)
+        assert step.sigma**2 == pytest.approx(float(model.sigma_sq[step.t]) if step.t > 1 else 0.0)
+        assert bool((step.noise == 0).all()) == (step.t == 1)
+
+
+def test_rows_of_tables_have_steps_of_their_numbers(penguins):
+    sampler = Sampler("ddim", 5, 1.0)
+    steps = row_steps(
+        penguins.model_, list(walk(penguins.model_, 0, 3, stream=STREAM, sampler=sampler)), 1, sampler=sampler
+    )
+    codes = steps[0].x_t[:3]
+    numbers = list(penguins.model_.codec.numbers)
+    for step in steps:
+        assert torch.equal(step.x_t[:3], codes)  # levels are drawn before
+        total = step.mean + step.sigma * step.noise.double()
+        torch.testing.assert_close(total[numbers].float(), step.x_next[numbers], rtol=1e-5, atol=1e-5)
+
+
+def test_points_are_denoised_tile_by_tile(fitted, penguins):
+    model = fitted.model_
+    x_t = torch.randn(TILE_ROWS + 3, 2, generator=torch.Generator().manual_seed(0))
+    found = denoise(model, x_t, model.schedule.log_snr[10].float())
+    torch.testing.assert_close(found, model.denoiser(x_t, model.schedule.log_snr[10].float()), rtol=1e-4, atol=1e-5)
+    by_row = denoise(model, x_t, torch.full((len(x_t),), float(model.schedule.log_snr[10])))
+    torch.testing.assert_close(found, by_row, rtol=1e-4, atol=1e-5)
+    of_table = penguins.model_
+    z = torch.zeros(5, of_table.codec.n_encoded)
+    assert denoise(of_table, z, torch.full(z.shape, -torch.inf)).shape == z.shape
+
+
+def test_a_walk_of_a_table_draws_levels_and_then_numbers(penguins):
+    *_, last = penguins.walk(6, random_state=3)
+    drawn = penguins.sample(6, random_state=3)
+    np.testing.assert_allclose(last.rows[:, [1, 3]], drawn[["x", "y"]], atol=1e-4)
+    states = list(penguins.walk(drawn, direction="forward", n_evaluations=5, random_state=0))
+    for state in states:
+        np.testing.assert_array_equal(state.rows[:, [0, 2]], states[0].rows[:, [0, 2]])
+    assert states[-1].rows[:, 1].std() != states[0].rows[:, 1].std()

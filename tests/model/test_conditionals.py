@@ -1,0 +1,119 @@
+"""The distribution of a column given others."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from backwalk import Diffusion
+from backwalk.denoiser import Residual
+from backwalk.errors import InvalidInput
+from backwalk.model import Conditional
+from backwalk.table import Schema
+
+pytestmark = pytest.mark.usefixtures("small_tiles")
+SCHEMA = Schema(("x",), ("float64",), "pandas")
+
+
+@pytest.fixture(scope="module")
+def whole(penguins_density):
+    """The rows as numbers, and as a frame of the fitted columns and dtypes."""
+    rows = penguins_density.sample(12, random_state=6)
+    frame = penguins_density.as_frame(rows)
+    return rows, frame.assign(species=frame["species"].astype("string"), sex=rows[:, 2] == 1.0)
+
+
+@pytest.mark.parametrize("given", [None, ["x"]])
+def test_levels_given_others_have_their_probabilities(penguins, penguins_density, whole, given):
+    rows, frame = whole
+    found = penguins.conditional(frame.drop(columns="species"), "species", given=given)
+    expected = penguins_density.level_log_probs(rows, "species", given=given)
+    np.testing.assert_allclose(found.probabilities, np.exp(expected), atol=1e-6)
+    assert found.levels.tolist() == ["Adelie", "Chinstrap", "Gentoo"]
+    assert found.mode.tolist() == found.levels[expected.argmax(axis=1)].tolist()
+    own = expected[np.arange(12), rows[:, 0].astype(int)]
+    np.testing.assert_allclose(found.log_prob(frame["species"]), own, atol=1e-5)
+    assert repr(found) == "Conditional(column 'species', 12 rows, levels 'Adelie', 'Chinstrap', 'Gentoo')"
+    with pytest.raises(InvalidInput, match="'species' has labels"):
+        found.quantile(0.5)
+    with pytest.raises(InvalidInput, match="'species' has levels"):
+        _ = found.draws
+
+
+def test_levels_that_are_numbers_have_a_distribution_function(penguins, penguins_density, whole):
+    rows, frame = whole
+    found = penguins.conditional(frame, "sex")
+    p = np.exp(penguins_density.level_log_probs(rows, "sex"))[:, 1]
+    assert found.levels.tolist() == [False, True]
+    np.testing.assert_allclose(found.mean, p, atol=1e-6)
+    np.testing.assert_allclose(found.cdf(np.zeros(12)), 1.0 - p, atol=1e-6)
+    np.testing.assert_array_equal(found.quantile([0.0, 0.5, 1.0])[:, 1], p > 0.5)
+    ties = found.pit(frame["sex"])
+    low = np.where(frame["sex"], 1.0 - p, 0.0)
+    assert ((ties > low) & (ties < low + np.where(frame["sex"], p, 1.0 - p))).all()
+    assert found.mode.dtype == bool
+
+
+def test_a_number_given_others_has_their_mean_and_quantiles(penguins, penguins_density, whole):
+    rows, frame = whole
+    found = penguins.conditional(frame, "y", n_draws=99)
+    species, sex = rows[:, 0].astype(int), rows[:, 2].astype(int)
+    means = penguins_density.means[species, sex, 0]
+    covariances = penguins_density.covariances[species, sex, 0]
+    gain = covariances[:, 0, 1] / covariances[:, 0, 0]
+    np.testing.assert_allclose(found.mean, means[:, 1] + gain * (rows[:, 1] - means[:, 0]), atol=1e-4)
+    assert found.draws.shape == (12, 99)
+    np.testing.assert_allclose(found.quantile([0.1, 0.5]), np.sort(found.draws, axis=1)[:, [9, 49]], rtol=1e-9)
+    at = [penguins_density.conditional_cdf(np.column_stack([rows[:, :3], y]), "y") for y in found.draws.T]
+    assert stats.kstest(np.ravel(at), "uniform").pvalue > 1e-8
+    np.testing.assert_allclose(found.interval(0.8), found.quantile([0.1, 0.9]), rtol=1e-9)
+    assert stats.kstest(found.pit(frame["y"]), "uniform").pvalue > 1e-8
+    for what in ("levels", "probabilities", "mode"):
+        with pytest.raises(InvalidInput, match="'y' is a number"):
+            getattr(found, what)
+    assert repr(found) == "Conditional(column 'y', 12 rows, 99 draws each)"
+
+
+def test_the_mean_and_quantiles_of_a_column_with_gaps_are_those_of_its_values():
+    """Found by review: they were NaN wherever a gap has a probability. The probability of a gap is told apart."""
+    weights = np.array([[0.2, 0.3, 0.5], [0.0, 0.0, 1.0]])
+    levels = Conditional("x", SCHEMA, np.array([5.0, 1.0, np.nan]), weights)
+    np.testing.assert_allclose(levels.missing, [0.5, 1.0])
+    np.testing.assert_allclose(levels.mean, [0.4 * 5.0 + 0.6 * 1.0, np.nan])
+    np.testing.assert_array_equal(levels.quantile([0.5, 0.7, 1.0])[0], [1.0, 5.0, 5.0])
+    np.testing.assert_allclose(levels.cdf([1.0, 1.0]), [0.6, np.nan])
+    draws = np.array([[1.0, 2.0, 4.0, np.nan], [np.nan] * 4])
+    number = Conditional("x", SCHEMA, draws, gap=np.array([0.3, 0.9]))
+    np.testing.assert_array_equal(number.missing, [0.3, 0.9])
+    np.testing.assert_allclose(number.mean, [7.0 / 3.0, np.nan])
+    np.testing.assert_allclose(number.quantile([0.25, 0.5, 0.625, 1.0])[0], [1.0, 2.0, 3.0, 4.0])
+    assert np.isnan(number.quantile(0.5)[1])
+    np.testing.assert_allclose(number.cdf([2.0, 2.0]), [2.0 / 3.0, np.nan])
+    assert np.isnan(number.cdf([np.nan, 1.0])).all()
+    assert 0.25 < number.pit([2.0, 2.0])[0] < 0.75
+
+
+def test_a_fit_that_generates_gaps_tells_their_probability():
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(200) < 0.3, np.nan, rng.normal(size=200))
+    frame = pd.DataFrame({"x": x, "y": rng.normal(size=200)})
+    small = Diffusion(max_steps=5, missing="generate", denoiser=Residual(8, 1), random_state=0, verbose=False)
+    model = small.fit(frame)
+    found = model.conditional(frame[:6], "x", n_draws=60)
+    np.testing.assert_allclose(found.missing, np.isnan(x).mean(), atol=0.1)
+    assert np.isfinite(found.mean).all()
+    assert np.isfinite(found.interval(0.5)).all()
+
+
+def test_columns_that_cannot_be_told_are_refused(penguins, fitted, rows, whole):
+    _, frame = whole
+    with pytest.raises(InvalidInput, match="'y' is"):
+        penguins.conditional(frame, "y", given=["x", "y"])
+    with pytest.raises(InvalidInput, match="column 1 is constant"):
+        fitted.conditional(rows[:2], 1)
+    with pytest.raises(InvalidInput, match='conditions="any"'):
+        fitted.conditional(rows[:2], 2)
+    with pytest.raises(InvalidInput, match="'x'"):
+        penguins.conditional(frame.drop(columns="x"), "y")
+    with pytest.raises(InvalidInput, match="12 rows, but has 2"):
+        penguins.conditional(frame, "sex").log_prob([True, False])

@@ -1,0 +1,112 @@
+"""Log-densities of whole rows: what a row's score depends on, its errors, and the user's units."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import trapezoid
+
+from backwalk.datasets import gaussian_mixture, mixture_form
+from backwalk.denoiser import Residual
+from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import InvalidInput
+from backwalk.estimator import Diffusion
+from backwalk.model import (
+    bound,
+    log_density,
+    log_density_at,
+)
+from backwalk.model.score import rows_scored_at_once
+from backwalk.oracle import oracle_model
+from backwalk.streams import Stream
+
+STREAM = Stream(11)
+
+
+@pytest.fixture
+def model(fitted):
+    return fitted.model_
+
+
+def test_the_log_density_of_a_row_does_not_depend_on_the_others(model, rows):
+    together = log_density(model, rows[:5], n_intervals=4).log_prob
+    for some in ([0], [3, 1], [4, 4, 0, 2]):
+        alone = log_density(model, rows[some], n_intervals=4).log_prob
+        torch.testing.assert_close(alone, together[some], rtol=1e-6, atol=1e-6)
+    assert torch.equal(log_density(model, rows[:3], n_intervals=4).log_prob, together[:3])
+
+
+def test_scores_do_not_depend_on_the_tile_that_a_row_is_in(model, rows):
+    n = rows_scored_at_once(model.codec.n_encoded)
+    values = np.tile(rows[:50], (n // 50 + 2, 1))[: n + 20]
+    scores = log_density(model, values, n_intervals=2).log_prob
+    assert scores.shape == (n + 20,)
+    torch.testing.assert_close(scores, scores[:50].repeat(n // 50 + 2)[: n + 20], rtol=1e-6, atol=1e-6)
+    assert torch.equal(log_density(model, values[:n], n_intervals=2).log_prob, scores[:n])
+
+
+@pytest.mark.parametrize("n_tangents", [0, 1, 2, 7, 32, 1000])
+def test_the_tile_of_a_score_is_of_some_hundred_rows(n_tangents):
+    assert 128 <= rows_scored_at_once(n_tangents + 1) <= rows_scored_at_once(n_tangents) <= 512
+
+
+def test_random_signs_estimate_the_exact_divergence_within_their_standard_error(model, rows):
+    # The mean of 64 sign products is normal enough; 6 standard errors are a false-alarm rate of 2e-9 a row.
+    exact = log_density(model, rows[:40], n_intervals=4)
+    estimate = log_density(model, rows[:40], n_intervals=4, n_probes=64)
+    assert float(exact.standard_error.max()) == 0.0
+    assert float(estimate.standard_error.min()) > 0.0
+    assert ((estimate.log_prob - exact.log_prob).abs() <= 6 * estimate.standard_error + 1e-5).all()
+    assert torch.equal(log_density(model, rows[:40], n_intervals=4, n_probes=64).log_prob, estimate.log_prob)
+
+
+def test_the_density_integrates_to_one_in_the_user_s_units():
+    x = np.random.default_rng(1).normal(50.0, 4.0, size=(200, 1))
+    model = Diffusion(n_steps=20, max_steps=20, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(x).model_
+    grid = np.linspace(0.0, 100.0, 1001)[:, None]
+    density = log_density(model, grid, n_intervals=12).log_prob.exp().numpy()
+    assert trapezoid(density, grid[:, 0]) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_rows_beyond_float32_are_refused_by_their_number(model, rows):
+    far = rows[:3].copy()
+    far[2, 0] = 1e35
+    for judge in (log_density, lambda *given: bound(*given, stream=STREAM)):
+        with pytest.raises(InvalidInput, match="row 2"):
+            judge(model, far)
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    density = gaussian_mixture(n_components=2)
+    rows = density.sample(300, random_state=0)
+    form = mixture_form(density).encoded(rows.mean(axis=0), rows.std(axis=0))
+    schedule = NoiseSchedule.log_snr_uniform(40, log_snr_max=9.0, log_snr_min=-9.0)
+    return oracle_model(form.denoiser(), (rows - rows.mean(axis=0)) / rows.std(axis=0), schedule), form
+
+
+def test_the_density_of_x_t_is_the_mixture_s(mixture):
+    """The ODE of an exact denoiser has q's density at every step, which adds the noise of x_t to the data."""
+    model, form = mixture
+    x_0, eps = (np.random.default_rng(0).normal(size=(40, 2)) for _ in range(2))
+    t = 25
+    a, b = float(model.schedule.alpha_bar[t]) ** 0.5, float(model.schedule.one_minus_alpha_bar[t]) ** 0.5
+    points = a * x_0 + b * eps
+    found = log_density_at(model, torch.from_numpy(points), t)
+    exact = form.noisy(float(model.schedule.log_snr[t])).log_prob(points)
+    np.testing.assert_allclose(found.log_prob, exact, atol=0.02)
+    assert float(found.solver_error.max()) < 0.05
+
+
+def test_the_density_at_the_first_step_is_that_of_log_density(mixture):
+    model, _ = mixture
+    rows = np.random.default_rng(1).normal(size=(30, 2))
+    shift = 0.5 * torch.log(model.schedule.alpha_bar[1])
+    at = log_density_at(model, torch.from_numpy(rows) * torch.exp(shift), 1)
+    np.testing.assert_allclose(at.log_prob + 2 * shift, log_density(model, rows).log_prob, atol=1e-3)
+
+
+def test_densities_that_there_are_not_are_refused(fitted, penguins):
+    with pytest.raises(InvalidInput, match="but got 31"):
+        log_density_at(fitted.model_, torch.zeros(1, 2), 31)
+    with pytest.raises(InvalidInput, match="all columns are numbers"):
+        log_density_at(penguins.model_, torch.zeros(1, 6), 3)
