@@ -10,13 +10,13 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
+from backwalk.fit.oracle import oracle_model
 from backwalk.model import (
     bound,
     log_density,
     log_density_at,
 )
 from backwalk.model.score import rows_scored_at_once
-from backwalk.oracle import oracle_model
 from backwalk.streams import Stream
 
 STREAM = Stream(11)
