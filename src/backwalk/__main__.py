@@ -2,4 +2,5 @@
 
 from backwalk.cli import main
 
-main()
+if __name__ == "__main__":  # not in the worker processes that it spawns
+    main()

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from backwalk.pieces import values_checksum
-from backwalk.pieces.digests import added
+from backwalk.pieces.digests import add_checksums
 
 N = 5000
 ROWS = pa.table(
@@ -27,8 +27,8 @@ def test_parts_add_up_in_any_order():
     whole = values_checksum(ROWS)
     cuts = [(0, 2048), (2048, 4096), (4096, N)]
     parts = [values_checksum(ROWS[first:last], first) for first, last in cuts]
-    assert added(parts) == added(parts[::-1]) == whole
-    assert values_checksum(ROWS[2048:], 2048) == added(parts[1:])
+    assert add_checksums(parts) == add_checksums(parts[::-1]) == whole
+    assert values_checksum(ROWS[2048:], 2048) == add_checksums(parts[1:])
     assert values_checksum(pa.concat_tables([ROWS[:10], ROWS[10:3000], ROWS[3000:]])) == whole
 
 

@@ -25,26 +25,26 @@ def test_parts_of_any_size_hold_the_rows_of_one_sample(saved, drawn, tmp_path, p
     table = read_table(tmp_path)
     assert table.schema == as_table(saved[1]).schema
     np.testing.assert_array_equal(table.values, as_table(saved[1]).values)
-    starts = [entry.start for entry in made.manifest.parts]
+    starts = [part.start for part in made.manifest.parts]
     assert starts == list(range(0, N, part_rows))
 
 
 def test_ranges_make_every_part_once(saved, drawn, tmp_path):
     first = drawn(rows=(0, 2048))
-    assert (len(first.entries), first.manifest) == (1, None)
+    assert (len(first.parts), first.manifest) == (1, None)
     middle = drawn(rows=(1000, 3000))
-    assert [entry.start for entry in middle.entries] == [2048]
-    assert drawn(rows=(2100, 2200)).entries == ()
+    assert [part.start for part in middle.parts] == [2048]
+    assert drawn(rows=(2100, 2200)).parts == ()
     with pytest.raises(InvalidInput, match="5,000"):
         drawn(rows=(5000, None))
     last = drawn(rows=(3000, None))
-    assert [entry.start for entry in last.entries] == [4096]
+    assert [part.start for part in last.parts] == [4096]
     assert last.manifest.values == values_checksum(saved[1])
 
 
 def test_only_what_is_missing_or_damaged_is_made(saved, drawn, tmp_path, made_anew):
     drawn(rows=(0, 4096))
-    part = PartsFolder(tmp_path).part(0, 2048)
+    part = PartsFolder(tmp_path).path_of(0, 2048)
     whole = part.read_bytes()
     part.write_bytes(whole[:-1] + b"!")
     made_anew.clear()
@@ -52,7 +52,7 @@ def test_only_what_is_missing_or_damaged_is_made(saved, drawn, tmp_path, made_an
     assert made_anew == [0, 4096]
     assert (made.n_found, made.manifest.values) == (2, values_checksum(saved[1]))
     assert part.read_bytes() == whole
-    assert run_piece(tmp_path, 0, 2048) == made.entries[0]
+    assert run_piece(tmp_path, 0, 2048) == made.parts[0]
     assert len(made_anew) == 2
 
 

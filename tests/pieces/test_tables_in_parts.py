@@ -71,7 +71,7 @@ def test_rows_with_gaps_are_left_out_and_the_others_numbered(saved, rows, text, 
     whole = whole[whole >= 2048]
     found = read(tmp_path)
     np.testing.assert_array_equal(found["row"], whole)
-    assert made.entries[0].rows == len(whole) < N - 2048
+    assert made.parts[0].rows == len(whole) < N - 2048
     complete = rows.take(whole).select(["x", "kind"])
     np.testing.assert_array_equal(found["log_density"], Diffusion.load(saved[0]).score_samples(complete, **asked))
 

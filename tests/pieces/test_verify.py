@@ -6,32 +6,34 @@ import shutil
 import pyarrow.dataset
 import pytest
 
+from backwalk.errors import TableFileError
 from backwalk.pieces import PartsFolder, values_checksum, verify
 
 FIRST, SECOND, THIRD = (0, 2048), (2048, 4096), (4096, 5000)
 
 
 def damage(place, piece, kind, drawn, tmp_path):
-    part, entry = place.part(*piece), place.path / "_backwalk" / place.part(*piece).with_suffix(".json").name
+    path = place.path_of(*piece)
+    record = place.path / "_backwalk" / path.with_suffix(".json").name
     if kind == "missing":
-        part.unlink()
+        path.unlink()
     elif kind == "one byte":
-        data = bytearray(part.read_bytes())
+        data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
-        part.write_bytes(data)
+        path.write_bytes(data)
     elif kind == "truncated":
-        part.write_bytes(part.read_bytes()[:-100])
-    elif kind == "without an entry":
-        entry.unlink()
-    elif kind == "an entry that is no JSON":
-        entry.write_text("{")
-    elif kind == "the entry of another part":
-        shutil.copy(entry.with_name(place.part(*THIRD).with_suffix(".json").name), entry)
+        path.write_bytes(path.read_bytes()[:-100])
+    elif kind == "without a record":
+        record.unlink()
+    elif kind == "a record that is no JSON":
+        record.write_text("{")
+    elif kind == "the record of another part":
+        shutil.copy(record.with_name(place.path_of(*THIRD).with_suffix(".json").name), record)
     else:
         other = tmp_path / "other"
         drawn(other, seed=4)
-        shutil.copy(other / part.name, part)
-        shutil.copy(other / "_backwalk" / entry.name, entry)
+        shutil.copy(other / path.name, path)
+        shutil.copy(other / "_backwalk" / record.name, record)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +42,9 @@ def damage(place, piece, kind, drawn, tmp_path):
         ("missing", "missing", "restored"),
         ("one byte", "damaged", "restored"),
         ("truncated", "damaged", "restored"),
-        ("without an entry", "damaged", "made"),
-        ("an entry that is no JSON", "damaged", "made"),
-        ("the entry of another part", "damaged", "made"),
+        ("without a record", "damaged", "made"),
+        ("a record that is no JSON", "damaged", "made"),
+        ("the record of another part", "damaged", "made"),
         ("of another job", "foreign", "made"),
     ],
 )
@@ -63,7 +65,7 @@ def test_a_bad_part_is_found_and_made_again(saved, drawn, tmp_path, kind, fault,
 def test_stray_parts_are_found_and_removed_and_other_files_stay(saved, drawn, tmp_path):
     drawn()
     place = PartsFolder(tmp_path)
-    shutil.copy(place.part(*FIRST), tmp_path / "part-000000002048-000000003000.parquet")
+    shutil.copy(place.path_of(*FIRST), tmp_path / "part-000000002048-000000003000.parquet")
     own = ("mine.parquet", "part-00000-7.snappy.parquet")  # the second as Spark names files
     for name in own:
         (tmp_path / name).write_text("?")
@@ -74,6 +76,26 @@ def test_stray_parts_are_found_and_removed_and_other_files_stay(saved, drawn, tm
         (tmp_path / name).unlink()
     assert not verify(tmp_path).faults
     assert pyarrow.dataset.dataset(tmp_path).to_table().equals(saved[1])
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to a device"])
+def test_what_is_no_file_under_a_part_s_name_is_named_and_stays(saved, drawn, tmp_path, kind):
+    """Found by attack: the repair of all other parts stopped there, without naming it."""
+    drawn()
+    paths = [PartsFolder(tmp_path).path_of(*rows) for rows in (FIRST, SECOND)]
+    for path in paths:
+        path.unlink()
+    if kind == "folder":
+        paths[0].mkdir()
+    else:
+        paths[0].symlink_to("/dev/zero")
+    found = verify(tmp_path, repair=True)
+    assert (found.made, found.restored) == ((), (SECOND,))
+    assert (found.left.parts, found.left.others) == ({FIRST: "damaged"}, (paths[0].name,))
+    with pytest.raises(TableFileError, match=paths[0].name):
+        drawn()
+    paths[0].rmdir() if kind == "folder" else paths[0].unlink()
+    assert not verify(tmp_path, repair=True).left
 
 
 def test_half_an_output_is_completed(saved, drawn, tmp_path, made_anew):

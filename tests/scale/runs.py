@@ -53,15 +53,15 @@ def parts(folder):
 
 
 def all_whole(folder):
-    """Return whether every part in a folder has its entry and the bytes that it was written with."""
+    """Return whether every part in a folder has its record and the bytes that it was written with."""
     place = PartsFolder(folder)
-    entries = {entry.name: entry for entry in place.entries(place.job()) if entry is not None}
-    return all(name in entries and place.is_whole(entries[name]) for name in parts(folder))
+    known = [part for part in place.parts(place.job()) if part is not None and place.is_whole(part)]
+    return {place.path_of(part.start, part.stop).name for part in known} == set(parts(folder))
 
 
 def makers(pid):
     """Return the numbers of the workers of Ray below a process that are making a part."""
-    return [each for each, line in hosts.below(pid) if line.startswith("ray::make_on_host")]
+    return [each for each, line in hosts.below(pid) if line.startswith("ray::_run_on_host")]
 
 
 def environment(**changes):

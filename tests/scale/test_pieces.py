@@ -49,7 +49,7 @@ def test_any_number_of_workers_makes_the_same_rows(saved, tmp_path, workers):
 def children():
     """Return the worker processes of this one."""
     found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return [int(line.split()[0]) for line in found.stdout.splitlines() if "pieces.worker" in line]
+    return [int(line.split()[0]) for line in found.stdout.splitlines() if "spawn_main" in line]
 
 
 def test_a_killed_worker_costs_time_alone(saved, tmp_path):
@@ -57,8 +57,8 @@ def test_a_killed_worker_costs_time_alone(saved, tmp_path):
     killed = []
 
     def kill_one(_):
-        if len(killed) < 2:
-            killed.append(children()[0])
+        if len(killed) < 2 and (workers := children()):  # none while those of a killed one end
+            killed.append(workers[0])
             os.kill(killed[-1], signal.SIGKILL)
 
     made = make_parts(tmp_path, workers=2, on_done=kill_one)
@@ -91,7 +91,7 @@ def test_a_killed_process_is_continued(saved, tmp_path, moment):
     process = python("make_parts(sys.argv[1])", tmp_path)
     folder, n = PartsFolder(tmp_path), 1
     while n < 4 + 2 * moment and process.poll() is None:
-        n = sum(entry is not None for entry in folder.entries(folder.job()))
+        n = sum(part is not None for part in folder.parts(folder.job()))
         time.sleep(0.01)
     process.kill()
     process.wait()
@@ -103,7 +103,7 @@ def test_a_killed_process_is_continued(saved, tmp_path, moment):
 
 def test_a_disk_that_fills_up_is_named_and_loses_nothing(saved, tmp_path):
     sample_parts(saved[0], tmp_path, N, seed=3, part_rows=4 * PART, rows=(0, 1))
-    whole = PartsFolder(tmp_path).part(0, 4 * PART).stat().st_size
+    whole = PartsFolder(tmp_path).path_of(0, 4 * PART).stat().st_size
 
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -34,10 +34,10 @@ def values_checksum(rows: pa.Table, first_row: int = 0, *, together: int = TILE_
 
     >>> rows = pa.table({"x": np.arange(5000.0)})
     >>> parts = [values_checksum(rows[:4096]), values_checksum(rows[4096:], 4096)]
-    >>> added(parts) == values_checksum(rows)
+    >>> add_checksums(parts) == values_checksum(rows)
     True
     """
-    return added(
+    return add_checksums(
         table_checksum(rows.slice(place, together), first_row + place) for place in range(0, rows.num_rows, together)
     )
 
@@ -51,7 +51,7 @@ def table_checksum(rows: pa.Table, first_row: int) -> str:
     return digest.hexdigest()
 
 
-def added(checksums: Iterable[str]) -> str:
+def add_checksums(checksums: Iterable[str]) -> str:
     """Return the checksum of the values of several parts together."""
     return f"{sum(int(each, 16) for each in checksums) % _MODULUS:064x}"
 

@@ -2,8 +2,8 @@
 
     rows/part-000000000000-000001048576.parquet             rows 0 to 1,048,575
     rows/_backwalk/job.json                                 the job, written once
-    rows/_backwalk/part-000000000000-000001048576.json      the part's entry
-    rows/_backwalk/manifest.json                            all entries, once every part is there
+    rows/_backwalk/part-000000000000-000001048576.json      the record of the part
+    rows/_backwalk/manifest.json                            all records, once every part is there
 
 Readers of a folder of Parquet files (pyarrow, pandas, Dask, Spark) ignore names that begin with an underscore or a dot,
 so that they read such a folder as one table. Every file is replaced atomically.
@@ -13,31 +13,29 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from backwalk.errors import InvalidInput, TableFileError
+from backwalk.errors import TableFileError
 from backwalk.files import atomic_write, check_folder_writable, file_lock
 from backwalk.formatting import listed, one_line
-from backwalk.pieces.digests import added, file_sha256
+from backwalk.pieces.digests import add_checksums, file_sha256
 from backwalk.pieces.job import Job, Record, differences
 
 _INSIDE = "_backwalk"
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.(parquet|json)")
-_SECONDS_BETWEEN_LOOKS = 0.2  # at a part that another process makes
 _RECORD_BYTES = 2**26
 
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Checked = TypeVar("_Checked", bound=Record)
 
 
-class Entry(Record):
-    """What is known about one part: the rows of the job that it holds, and how it came about.
+class Part(Record):
+    """The record of one part: the rows of the job that it holds, and how it was made.
 
     `start` and `stop` are numbers of rows of the job; `rows` is the number of rows of the file, of `bytes` bytes.
     `values` is the checksum of the values (`digests.py`), `processor` the kind of processor that computed them.
@@ -53,11 +51,6 @@ class Entry(Record):
     processor: str
     versions: dict[str, str]
 
-    @property
-    def name(self) -> str:
-        """The name of the part's file."""
-        return f"{_stem(self.start, self.stop)}.parquet"
-
 
 class Manifest(Record):
     """All parts of a job in order, written when every part is there. `values` is the checksum of all values."""
@@ -67,7 +60,7 @@ class Manifest(Record):
     job: _Hash
     rows: int
     values: _Hash
-    parts: tuple[Entry, ...]
+    parts: tuple[Part, ...]
 
 
 class PartsFolder:
@@ -80,10 +73,10 @@ class PartsFolder:
     def begin(self, job: Job, free: Sequence[str] = ()) -> Job:
         """Write the job into the folder, made if it is missing, or return the one that is there if it is the same.
 
-        It may differ in what is `free`, such as the seed: names of what the caller leaves to the folder. Raises
+        The jobs may differ in what is named by `free`, such as the seed, which the caller leaves to the folder. Raises
         TableFileError if the folder holds another job or other files, or cannot be written.
         """
-        with self._errors():
+        with self._errors_named():
             check_folder_writable(self._inside)
             others = self.others()
             if others:
@@ -94,116 +87,110 @@ class PartsFolder:
             self._inside.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 self._write("job.json", job, overwrite=False)
-        found = self.job()
-        other = [name for name in differences(job, found) if name not in free]
+        begun = self.job()
+        other = [name for name in differences(job, begun) if name not in free]
         if other:
             raise TableFileError(
                 f"{self.path} holds the parts of another job, which differs in {listed(other)}: choose another folder, "
                 "or begin anew (overwrite=True, --force)."
             )
-        return found
+        return begun
 
     def clear(self) -> None:
         """Remove the parts and all that is known about them; other files stay. Raises TableFileError."""
-        with self._errors():
-            self._unlink("job.json")
-            self._unlink("manifest.json")
+        with self._errors_named():
+            for name in ("job.json", "manifest.json"):
+                (self._inside / name).unlink(missing_ok=True)
             for folder in (self._inside, self.path):
                 for path in list(folder.glob("part-*")):
                     if _PART.fullmatch(path.name):
                         path.unlink(missing_ok=True)
 
+    def has_job(self) -> bool:
+        """Return whether a job was begun in the folder."""
+        return (self._inside / "job.json").exists()
+
     def job(self) -> Job:
         """Return the job of the folder. Raises TableFileError if there is none."""
-        if not (self._inside / "job.json").exists():
+        if not self.has_job():
             raise TableFileError(
                 f"{self.path} should be a folder of parts, but has no {_INSIDE}/job.json: give the folder that "
                 "`backwalk sample`, `score` or `impute` wrote."
             )
         return self._read("job.json", Job)
 
-    def has_job(self) -> bool:
-        """Return whether a job was begun in the folder."""
-        return (self._inside / "job.json").exists()
-
-    def entry(self, start: int, stop: int) -> Entry | None:
-        """Return the entry of a part, or None if there is none, or no sound one."""
-        with suppress(TableFileError):
-            found = self._read(f"{_stem(start, stop)}.json", Entry)
-            if (found.start, found.stop) == (start, stop):
-                return found
-        return None
-
-    def part(self, start: int, stop: int) -> Path:
+    def path_of(self, start: int, stop: int) -> Path:
         """Return the path of a part's file."""
         return self.path / f"{_stem(start, stop)}.parquet"
 
-    def is_whole(self, entry: Entry) -> bool:
-        """Return whether the file of an entry is there, and has the bytes that it was written with."""
-        path = self.path / entry.name
+    def part(self, start: int, stop: int) -> Part | None:
+        """Return the record of a part, or None if there is none, or no sound one."""
+        with suppress(TableFileError):
+            part = self._read(f"{_stem(start, stop)}.json", Part)
+            if (part.start, part.stop) == (start, stop):
+                return part
+        return None
+
+    def parts(self, job: Job) -> Iterator[Part | None]:
+        """Yield the record of every part of the job in order, None where there is none of this job."""
+        for start, stop in job.ranges():
+            part = self.part(start, stop)
+            yield part if part is not None and part.job == job.id else None
+
+    def is_whole(self, part: Part) -> bool:
+        """Return whether the file of a part is there, and has the bytes that it was written with."""
+        path = self.path_of(part.start, part.stop)
         try:
-            return path.stat().st_size == entry.bytes and file_sha256(path) == entry.sha256
+            return path.is_file() and path.stat().st_size == part.bytes and file_sha256(path) == part.sha256
         except OSError:
             return False
 
-    def enter(self, entry: Entry) -> None:
-        """Write the entry of a part that was written. Raises TableFileError."""
-        with self._errors():
-            self._write(f"{_stem(entry.start, entry.stop)}.json", entry)
-
-    def entries(self, job: Job) -> Iterator[Entry | None]:
-        """Yield the entry of every part of the job in order, None where there is none of this job."""
-        for piece in job.pieces():
-            entry = self.entry(*piece)
-            yield entry if entry is not None and entry.job == job.id else None
+    def enter(self, part: Part) -> None:
+        """Write the record of a part whose file was written. Raises TableFileError."""
+        with self._errors_named():
+            self._write(f"{_stem(part.start, part.stop)}.json", part)
 
     def gather(self, job: Job) -> Manifest | None:
-        """Return the manifest if every part has its entry, written unless it is there; otherwise return None."""
-        entries = [entry for entry in self.entries(job) if entry is not None]
-        if len(entries) < len(job.pieces()):
+        """Return the manifest if every part has its record, written unless it is there; otherwise return None."""
+        parts = [part for part in self.parts(job) if part is not None]
+        if len(parts) < len(job.ranges()):
             return None
-        values = added(entry.values for entry in entries)
-        manifest = Manifest(job=job.id, rows=sum(entry.rows for entry in entries), values=values, parts=tuple(entries))
+        values = add_checksums(part.values for part in parts)
+        manifest = Manifest(job=job.id, rows=sum(part.rows for part in parts), values=values, parts=tuple(parts))
         with suppress(TableFileError):
             if self._read("manifest.json", Manifest) == manifest:
                 return manifest
-        with self._errors():
+        with self._errors_named():
             self._write("manifest.json", manifest)
         return manifest
 
     def strays(self, job: Job) -> list[str]:
         """Return the names of files like parts that are no parts of the job: readers would take their rows too."""
-        own = {f"{_stem(*piece)}.parquet" for piece in job.pieces()}
-        names = (path.name for path in self.path.glob("part-*.parquet") if _PART.fullmatch(path.name))
-        return sorted(name for name in names if name not in own)
+        names = {self.path_of(*rows).name for rows in job.ranges()}
+        paths = (path for path in self.path.glob("part-*.parquet") if _PART.fullmatch(path.name) and path.is_file())
+        return sorted(path.name for path in paths if path.name not in names)
 
     def remove_stray(self, name: str) -> None:
         """Remove a file that `strays` named. Raises TableFileError."""
-        with self._errors():
+        with self._errors_named():
             (self.path / name).unlink(missing_ok=True)
 
     def others(self) -> list[str]:
-        """Return the names of files and folders that readers would take for parts, but that belong to no job."""
+        """Return the names of files, folders and links that readers would take for parts, but that are none."""
         if not self.path.exists():
             return []
         has_job = self.has_job()  # first, as another process may begin the job, and then write parts
-        names = [path.name for path in self.path.iterdir() if not path.name.startswith(("_", "."))]
-        return sorted(name for name in names if not (has_job and name.endswith(".parquet") and _PART.fullmatch(name)))
+        paths = [path for path in self.path.iterdir() if not path.name.startswith(("_", "."))]
+        return sorted(path.name for path in paths if not (has_job and _may_be_part(path)))
 
     @contextmanager
-    def held(self, start: int, stop: int) -> Iterator[None]:
+    def locked(self, start: int, stop: int) -> Iterator[None]:
         """Lock a part for this process; wait while another process makes it."""
-        with ExitStack() as stack, self._errors():
-            while True:
-                try:
-                    stack.enter_context(file_lock(self._inside / _stem(start, stop)))
-                    break
-                except BlockingIOError:
-                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+        with self._errors_named(), file_lock(self._inside / _stem(start, stop), wait=True):
             yield
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors_named(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -213,9 +200,6 @@ class PartsFolder:
         text = json.dumps(record.model_dump(mode="json"), indent=1, allow_nan=False)
         with atomic_write(self._inside / name, overwrite=overwrite) as file:
             file.write(text.encode())
-
-    def _unlink(self, name: str) -> None:
-        (self._inside / name).unlink(missing_ok=True)
 
     def _read(self, name: str, record: type[_Checked]) -> _Checked:
         path = self._inside / name
@@ -231,13 +215,10 @@ class PartsFolder:
             ) from error
 
 
-def check_piece(job: Job, start: int, stop: int) -> None:
-    """Raise InvalidInput unless (start, stop) is a part of a job."""
-    if not job.has_piece(start, stop):
-        raise InvalidInput(
-            f"Rows {start:,} to {stop:,} should be a part of the job, whose parts have {job.part_rows:,} of its "
-            f"{job.rows:,} rows: begin at a multiple of that."
-        )
+def _may_be_part(path: Path) -> bool:
+    """Return whether a path has the name of a part and is a file, or was one that has gone meanwhile."""
+    is_named = path.suffix == ".parquet" and _PART.fullmatch(path.name) is not None
+    return is_named and (path.is_file() or (not path.is_symlink() and not path.exists()))
 
 
 def _stem(start: int, stop: int) -> str:

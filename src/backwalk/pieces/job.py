@@ -74,7 +74,7 @@ class Sampling(Record):
 
     def conditions(self) -> dict[str, Any]:
         """Return the conditions as `Diffusion.sample` takes them."""
-        return {name: _condition(own) for name, own in self.given.items()}
+        return {name: _condition(value) for name, value in self.given.items()}
 
 
 class Scoring(Record):
@@ -120,16 +120,11 @@ class Job(Record):
         text = json.dumps(_deciding(self.model_dump(mode="json")), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def pieces(self, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+    def ranges(self, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
         """Return the (start, stop) of all parts that begin at rows start..stop-1, by default of all parts."""
         first = -(-start // self.part_rows) * self.part_rows
         last = self.rows if stop is None else min(stop, self.rows)
         return [(begin, min(begin + self.part_rows, self.rows)) for begin in range(first, last, self.part_rows)]
-
-    def has_piece(self, start: int, stop: int) -> bool:
-        """Return whether (start, stop) is a part of the job."""
-        begins = 0 <= start < self.rows and start % self.part_rows == 0
-        return begins and stop == min(start + self.part_rows, self.rows)
 
 
 def differences(one: Job, other: Job) -> Iterator[str]:
@@ -154,29 +149,31 @@ def check_part_rows(part_rows: Any, together: int) -> int:
 
 def as_conditions(given: Mapping[str, Any]) -> dict[str, str | Range | Among]:
     """Return conditions as a job holds them: values, pairs (low, high) and sets, in the terms of text files."""
-    found = dict[str, str | Range | Among]()
-    for name, own in given.items():
-        if isinstance(own, tuple):
-            low, high = (None if end is None else str(end) for end in own)
-            found[name] = Range(low=low, high=high)
-        elif isinstance(own, (set, frozenset)):
-            found[name] = Among(among=tuple(sorted(map(str, own))))
+    conditions = dict[str, str | Range | Among]()
+    for name, value in given.items():
+        if isinstance(value, tuple):
+            low, high = (None if end is None else str(end) for end in value)
+            conditions[name] = Range(low=low, high=high)
+        elif isinstance(value, (set, frozenset)):
+            conditions[name] = Among(among=tuple(sorted(map(str, value))))
         else:
-            found[name] = str(own)
-    return found
+            conditions[name] = str(value)
+    return conditions
 
 
-def _condition(own: str | Range | Among) -> Any:
-    if isinstance(own, Range):
-        return own.low, own.high
-    return frozenset(own.among) if isinstance(own, Among) else own
+def _condition(value: str | Range | Among) -> Any:
+    if isinstance(value, Range):
+        return value.low, value.high
+    return frozenset(value.among) if isinstance(value, Among) else value
 
 
 def _deciding(job: dict[str, Any]) -> dict[str, Any]:
     """Return what decides values in a job's JSON: not where and when files were found, nor the device."""
-    model, files = (job["model"], *job["data"]), ("path", "marks", "modified")
-    one, *others = ({key: item for key, item in file.items() if key not in files} for file in model)
-    return {**{key: item for key, item in job.items() if key != "device"}, "model": one, "data": others}
+    free = ("path", "marks", "modified")
+    model, *data = (
+        {key: value for key, value in file.items() if key not in free} for file in (job["model"], *job["data"])
+    )
+    return {**{key: value for key, value in job.items() if key != "device"}, "model": model, "data": data}
 
 
 def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:

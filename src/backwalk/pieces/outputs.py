@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from backwalk.errors import InvalidInput
+from backwalk.estimator import Diffusion
 from backwalk.formatting import listed
-from backwalk.model import column_numbers
-from backwalk.pieces.begin import Making, Output
-from backwalk.pieces.imputed import NUMBER
+from backwalk.limits import is_whole
+from backwalk.model import DiffusionModel, column_numbers
+from backwalk.model_file import fingerprint
+from backwalk.pieces.engines import Parts, Rows, choose_engine, make_parts
+from backwalk.pieces.folder import Part, PartsFolder
 from backwalk.pieces.job import (
+    LARGEST_ROW,
+    PART_ROWS,
     Imputing,
+    Job,
     SamplerSettings,
     Sampling,
     Scoring,
+    Source,
     as_conditions,
+    check_part_rows,
+    rows_together,
 )
-from backwalk.pieces.make import Parts
+from backwalk.pieces.rows import NUMBER, rows_of
 from backwalk.sampling import Sampler, choose_sampler
-from backwalk.table import names_in
+from backwalk.table import FileOfRows, files_of_rows, names_in, table_files
 from backwalk.table.schema import shown
 
 SCORE_COLUMNS = ("row", "log_density", "solver_error", "standard_error")
+
+
+class Making(TypedDict, total=False):
+    """How an output in parts is made; all may be left out.
+
+    - `part_rows`: rows of a part; 1,048,576 for a new output. A multiple of 2,048 for samples, of 65,536 for others.
+    - `rows`, `workers`, `engine`, `address`, `on_done`: see `make_parts`.
+    - `device`: "auto", "cpu" or "cuda".
+    - `overwrite`: whether to remove the parts of the job that the folder holds, and begin anew.
+    - `on_begin`: called with the job before the first part is made.
+    - `on_look`: called with numbers of rows of text files that were counted, before the job begins.
+    """
+
+    part_rows: int | None
+    rows: Rows
+    workers: int
+    engine: str
+    address: str | None
+    device: str
+    overwrite: bool
+    on_begin: Callable[[Job], object]
+    on_done: Callable[[Part], object]
+    on_look: Callable[[int], object]
 
 
 def sample_parts(
@@ -77,21 +110,20 @@ def sample_parts(
     >>> with tempfile.TemporaryDirectory() as place:
     ...     Diffusion(max_steps=20, random_state=0, verbose=False).fit(X).save(f"{place}/model")
     ...     parts = sample_parts(f"{place}/model", f"{place}/rows", 3000, seed=1, part_rows=2048)
-    ...     len(parts.entries), pyarrow.parquet.read_table(f"{place}/rows").shape
+    ...     len(parts.parts), pyarrow.parquet.read_table(f"{place}/rows").shape
     (2, (3000, 2))
     """
     if given and given_file is not None:
         raise InvalidInput("given and given_file should not both be given: add the values to the file.")
-    output = Output(model, folder, "sample", making)
-    own = output.model
-    chosen = choose_sampler(own.sampler, own.schedule, sampler, n_evaluations)
+    output = _Output(model, folder, "sample", making)
+    chosen = choose_sampler(output.model.sampler, output.model.schedule, sampler, n_evaluations)
     work = Sampling(
         sampler=SamplerSettings(solver=chosen.solver, n_evaluations=chosen.n_evaluations, eta=chosen.eta),
         given=as_conditions(given or {}),
     )
     data = () if given_file is None else output.files(given_file)
     n_given = sum(file.rows for file in data)
-    n = n_samples if n_samples is not None else n_given or output.rows_so_far()
+    n = n_samples if n_samples is not None else n_given or output.n_rows_so_far
     if data and n != n_given:
         raise InvalidInput(
             f"{given_file} should have a row for each of {n:,} rows to draw, but has {n_given:,}: draw as many."
@@ -139,7 +171,7 @@ def score_parts(
     """
     if id in SCORE_COLUMNS:
         raise InvalidInput(f"id should differ from the columns of scores, but got {id!r}: rename the column.")
-    output = Output(model, folder, "score", making)
+    output = _Output(model, folder, "score", making)
     known, asked = (column_numbers(output.model.schema, names) for names in (given, columns))
     both = sorted({*known} & {*asked})
     if both:
@@ -192,9 +224,70 @@ def impute_parts(
     """
     if n_draws is not None and statistic is not None:
         raise InvalidInput("n_draws and statistic should not both be given: an estimate is one table.")
-    output = Output(model, folder, "impute", making)
+    output = _Output(model, folder, "impute", making)
     files = output.files(data)
     if n_draws is not None and NUMBER in names_in(files[0]):
         raise InvalidInput(f"Draws are numbered in a column {NUMBER!r}, but {data} has one: rename it.")
     work = Imputing(n_draws=n_draws, statistic=statistic)
     return output.make(work, sum(file.rows for file in files), files, seed)
+
+
+class _Output:
+    """An output that is begun or continued."""
+
+    def __init__(self, model: str | Path, folder: str | Path, kind: str, making: Making) -> None:
+        self._making, self._path, self._place = making, Path(model).absolute(), PartsFolder(folder)
+        self._engine: dict[str, Any] = {
+            "rows": making.get("rows", (0, None)),
+            "workers": making.get("workers", 1),
+            "engine": making.get("engine", "local"),
+            "address": making.get("address"),
+        }
+        choose_engine(**self._engine)  # so that its errors come first
+        part_rows = making.get("part_rows")
+        if part_rows is not None:
+            check_part_rows(part_rows, rows_together(kind))
+        self._sha256 = fingerprint(self._path)
+        self.model: DiffusionModel = Diffusion.load(self._path, device=making.get("device", "auto")).model_
+        self._begins_anew = making.get("overwrite", False)
+        self._job_before = self._place.job() if self._place.has_job() and not self._begins_anew else None
+        self._part_rows = part_rows or (self._job_before.part_rows if self._job_before else PART_ROWS)
+        self.n_rows_so_far = self._job_before.rows if self._job_before else None
+
+    def files(self, data: str | Path) -> tuple[FileOfRows, ...]:
+        """Return the files of a table; those of the job that is continued are not read again, unless modified."""
+        files, before = table_files(data), self._job_before
+        if before and before.part_rows == self._part_rows:
+            known = [(Path(file.path), file.bytes, file.modified) for file in before.data]
+            if known == [(file.path.absolute(), file.n_bytes, file.modified) for file in files]:
+                return before.data
+        on_look = self._making.get("on_look", lambda _: None)
+        return files_of_rows([file.path for file in files], self._part_rows, on_look)
+
+    def make(
+        self, work: Sampling | Scoring | Imputing, n: int | None, data: tuple[FileOfRows, ...], seed: int | None
+    ) -> Parts:
+        """Begin or continue the job of some work, and make the parts that are asked for."""
+        if not is_whole(n) or not 1 <= n <= LARGEST_ROW:
+            raise InvalidInput(
+                f"The number of rows should be an integer >= 1 and below 10^12, but got {n!r}: say how many."
+            )
+        job = Job(
+            model=Source(path=str(self._path), sha256=self._sha256),
+            work=work,
+            data=data,
+            seed=secrets.randbits(32) if seed is None else seed,
+            rows=n,
+            part_rows=self._part_rows,
+            columns=self.model.schema.names,
+            device=self._making.get("device", "auto"),
+        )
+        if self._job_before is None:
+            next(iter(rows_of(job, self.model, 0, 1)))  # so that errors come before a folder is made, or cleared
+        if self._begins_anew:
+            self._place.clear()
+        free = ["seed"] * (seed is None) + ["part_rows"] * (self._making.get("part_rows") is None)
+        begun = self._place.begin(job, free)
+        if "on_begin" in self._making:
+            self._making["on_begin"](begun)
+        return make_parts(self._place.path, **self._engine, on_done=self._making.get("on_done", lambda _: None))

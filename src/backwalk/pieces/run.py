@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
+import torch
 
-from backwalk.errors import ModelFileError, TableFileError
+import backwalk
+from backwalk.errors import InvalidInput, ModelFileError, TableFileError
 from backwalk.estimator import Diffusion
-from backwalk.files import atomic_write
+from backwalk.files import atomic_write, remove_temporaries
 from backwalk.formatting import one_line
 from backwalk.model import DiffusionModel
 from backwalk.model_file import fingerprint
-from backwalk.pieces.digests import added, file_sha256, table_checksum
-from backwalk.pieces.folder import Entry, PartsFolder, check_piece
-from backwalk.pieces.imputed import imputed_blocks
-from backwalk.pieces.job import Job, Sampling, Scoring, Source
-from backwalk.pieces.processor import processor_kind, versions
-from backwalk.pieces.sampled import sampled_tiles
-from backwalk.pieces.scored import scored_blocks
+from backwalk.pieces.digests import add_checksums, file_sha256, table_checksum
+from backwalk.pieces.folder import Part, PartsFolder
+from backwalk.pieces.job import Source
+from backwalk.pieces.rows import rows_of
 
 _GROUP_CELLS = 2**22  # of a row group: memory holds about one
+_PROCESSOR_FACTS = {
+    "vendor_id": "",
+    "cpu family": "family ",
+    "model": "model ",
+    "CPU implementer": "implementer ",
+    "CPU part": "part ",
+}
 
 
-def run_piece(folder: str | Path, start: int, stop: int) -> Entry:
-    """Make rows start..stop-1 of the job in a folder, one part, and return its entry.
+def run_piece(folder: str | Path, start: int, stop: int) -> Part:
+    """Make rows start..stop-1 of the job in a folder, one part, and return its record.
 
     A part that is there and whole is not made again. Another process that makes the same part is waited for. The part's
-    file appears whole, and then its entry, so that a process may be killed at any time. Rows have the same bits in any
+    file appears whole, and then its record, so that a process may be killed at any time. Rows have the same bits in any
     process on the same kind of processor.
 
     Raises InvalidInput if there is no such part, ModelFileError if the model is missing or has changed since the job
@@ -38,68 +45,89 @@ def run_piece(folder: str | Path, start: int, stop: int) -> Entry:
     """
     place = PartsFolder(folder)
     job = place.job()
-    check_piece(job, start, stop)
-    with place.held(start, stop):
-        found = place.entry(start, stop)
-        if found is not None and found.job == job.id and place.is_whole(found):
-            return found
-        model = load_unchanged(job.model, job.device)
-        path = place.part(start, stop)
-        rows, values = _write(path, rows_of(job, model, start, stop))
-        entry = Entry(
+    if start < 0 or job.ranges(start, start + 1) != [(start, stop)]:
+        raise InvalidInput(
+            f"Rows {start:,} to {stop:,} should be a part of the job, whose parts have {job.part_rows:,} of its "
+            f"{job.rows:,} rows: begin at a multiple of that."
+        )
+    with place.locked(start, stop):
+        part = place.part(start, stop)
+        if part is not None and part.job == job.id and place.is_whole(part):
+            return part
+        model = _load_unchanged(job.model, job.device)
+        path = place.path_of(start, stop)
+        remove_temporaries(path)
+        n_rows, values = _write(path, rows_of(job, model, start, stop))
+        part = Part(
             job=job.id,
             start=start,
             stop=stop,
-            rows=rows,
+            rows=n_rows,
             bytes=path.stat().st_size,
             sha256=file_sha256(path),
             values=values,
             processor=processor_kind(model.denoiser.device),
             versions=versions(),
         )
-        place.enter(entry)
-        return entry
+        place.enter(part)
+        return part
 
 
-def load_unchanged(source: Source, device: str) -> DiffusionModel:
+def processor_kind(device: torch.device) -> str:
+    """Return the kind of a device: of a GPU its name, of a CPU its maker, its model and the instructions in use.
+
+    The same kind gives the same bits.
+    """
+    if device.type == "cuda":
+        return f"CUDA, {torch.cuda.get_device_name(device)}"
+    if device.type != "cpu":
+        return device.type
+    model = _processor_model() or platform.processor()
+    return ", ".join(filter(None, (platform.machine(), model, torch.backends.cpu.get_cpu_capability())))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides the bits of a part."""
+    return {"backwalk": backwalk.__version__, "torch": str(torch.__version__)}
+
+
+def _processor_model() -> str:
+    """Return the facts that Linux has about the first processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0].splitlines()
+    except OSError:
+        return ""
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return " ".join(f"{word}{facts[key]}" for key, word in _PROCESSOR_FACTS.items() if key in facts)
+
+
+def _load_unchanged(source: Source, device: str) -> DiffusionModel:
     """Load the model of a job. Raises ModelFileError if it is not the one with which the job was begun."""
     if fingerprint(source.path) != source.sha256:
         raise ModelFileError(
             f"{source.path} should be the model with which the job was begun, but has changed: put it back, or begin "
             "another folder."
         )
-    return _loaded(source.path, source.sha256, device)
+    return _load(source.path, source.sha256, device)
 
 
 @lru_cache(maxsize=1)
-def _loaded(path: str, _sha256: str, device: str) -> DiffusionModel:
+def _load(path: str, _sha256: str, device: str) -> DiffusionModel:
     return Diffusion.load(path, device=device).model_
-
-
-def rows_of(job: Job, model: DiffusionModel, start: int, stop: int) -> Iterator[tuple[int, pa.Table]]:
-    """Yield the output of rows start..stop-1 in tables, each with the number of the first row that it is of.
-
-    The tables begin at multiples of the rows that are computed together.
-    """
-    if isinstance(job.work, Sampling):
-        return sampled_tiles(job, job.work, model, start, stop)
-    if isinstance(job.work, Scoring):
-        return scored_blocks(job, job.work, model, start, stop)
-    return imputed_blocks(job, job.work, model, start, stop)
 
 
 def _write(path: Path, tables: Iterable[tuple[int, pa.Table]]) -> tuple[int, str]:
     """Write tables of rows to a Parquet file, and return the number of rows and the checksum of their values."""
     checksums, n_rows = list[str](), 0
 
-    def counted() -> Iterator[pa.Table]:
+    def checked() -> Iterator[pa.Table]:
         nonlocal n_rows
         for first, rows in tables:
             checksums.append(table_checksum(rows, first))
             n_rows += rows.num_rows
             yield rows
 
-    groups = _grouped(counted())
+    groups = _row_groups(checked())
     group = next(groups)  # so that errors of the work come before a file is opened
     try:
         with (
@@ -111,17 +139,17 @@ def _write(path: Path, tables: Iterable[tuple[int, pa.Table]]) -> tuple[int, str
                 group = next(groups, None)
     except OSError as error:
         raise TableFileError(f"{path} cannot be written: {one_line(error)}.") from error
-    return n_rows, added(checksums)
+    return n_rows, add_checksums(checksums)
 
 
-def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield tables of about as many cells as a row group has."""
-    waiting, cells = list[pa.Table](), 0
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Join tables to tables of about as many cells as a row group has."""
+    waiting, n_cells = list[pa.Table](), 0
     for rows in tables:
         waiting.append(rows)
-        cells += rows.num_rows * rows.num_columns
-        if cells >= _GROUP_CELLS:
+        n_cells += rows.num_rows * rows.num_columns
+        if n_cells >= _GROUP_CELLS:
             yield pa.concat_tables(waiting)
-            waiting, cells = [], 0
+            waiting, n_cells = [], 0
     if waiting:
         yield pa.concat_tables(waiting)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from backwalk.errors import IncompatibleArguments
 from backwalk.estimator.conditionals import N_DRAWS
 from backwalk.model import DiffusionModel, estimate_rows, impute_rows
-from backwalk.pieces import impute_parts
-from backwalk.pieces.imputed import NUMBER
+from backwalk.pieces import NUMBER, impute_parts
 from backwalk.streams import Stream
 from backwalk.table import Selection, check_table_path, match_columns, read_part, write_filled
 from backwalk.tasks.models import begun, load_model

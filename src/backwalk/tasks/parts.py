@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backwalk.errors import IncompatibleArguments, InvalidInput
-from backwalk.pieces import Entry, Job, Parts
+from backwalk.pieces import Job, Part, Parts
 from backwalk.tasks.observer import Observer
 
 
@@ -91,10 +91,10 @@ def in_parts(
 
     def begun(job: Job) -> None:
         start, stop = options.arguments()["rows"]
-        counters.append(observer.counter(activity, sum(b - a for a, b in job.pieces(start, stop)) or 1))
+        counters.append(observer.counter(activity, sum(b - a for a, b in job.ranges(start, stop)) or 1))
 
-    def done(entry: Entry) -> None:
-        counters[0](entry.stop - entry.start)
+    def done(part: Part) -> None:
+        counters[0](part.stop - part.start)
 
     parts = make(
         **options.arguments(),
@@ -105,7 +105,7 @@ def in_parts(
         on_begin=begun,
         on_done=done,
     )
-    job, n = parts.job, len(parts.entries)
+    job, n = parts.job, len(parts.parts)
     there = f", of which {parts.n_found:,} {'was' if parts.n_found == 1 else 'were'} there" if parts.n_found else ""
     rest = "" if parts.manifest else "; other parts are missing"
     observer.message(f"{output}: {n:,} part{'s' * (n != 1)} of {job.rows:,} rows{there}, seed {job.seed}{rest}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backwalk.formatting import listed
-from backwalk.pieces import Entry, Faults, PartsFolder, Verified
+from backwalk.pieces import Faults, Part, PartsFolder, Verified
 from backwalk.pieces import verify as checked
 from backwalk.tasks.observer import SILENT, Observer
 
@@ -33,7 +33,7 @@ class VerifyResult:
             "folder": self.folder,
             "whole": self.whole,
             "rows": found.job.rows,
-            "parts": len(found.job.pieces()),
+            "parts": len(found.job.ranges()),
             "found": _as_json(found.faults),
             "left": _as_json(found.left),
             "restored": list(found.restored),
@@ -46,7 +46,7 @@ class VerifyResult:
 
     def lines(self) -> Iterator[str]:
         """Yield the result in words."""
-        found, n = self.verified, len(self.verified.job.pieces())
+        found, n = self.verified, len(self.verified.job.ranges())
         yield from _words(found.faults)
         if found.restored:
             yield f"made {_counted(len(found.restored))} again, with the values that were there before"
@@ -78,9 +78,9 @@ def verify(
     count = observer.counter("verifying", PartsFolder(folder).job().rows)
     n_bad = 0
 
-    def mended(entry: Entry) -> None:
+    def mended(part: Part) -> None:
         nonlocal n_bad
-        n_bad += entry.stop - entry.start
+        n_bad += part.stop - part.start
         observer.progress("repairing", 0.0, f"{n_bad:,} rows")
 
     found = checked(
