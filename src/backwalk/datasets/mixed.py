@@ -56,10 +56,10 @@ class GaussianComponents:
 
     def conditional(self, number: int, z: Rows, chosen: NDArray[np.intp]) -> tuple[Rows, Rows]:
         """Return mean and standard deviation of a number given the chosen ones, (n, K) and (K,)."""
-        own = np.array([number])
-        gain = np.linalg.solve(self._covariance(chosen, chosen), self._covariance(chosen, own))[..., 0]
+        wanted = np.array([number])
+        gain = np.linalg.solve(self._covariance(chosen, chosen), self._covariance(chosen, wanted))[..., 0]
         mean = self.means[:, number] + np.einsum("kj,nkj->nk", gain, z[:, None] - self.means[:, chosen])
-        explained = (gain * self._covariance(chosen, own)[..., 0]).sum(-1)
+        explained = (gain * self._covariance(chosen, wanted)[..., 0]).sum(-1)
         return np.asarray(mean), np.sqrt(self.covariances[:, number, number] - explained)
 
     def _covariance(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Rows:

@@ -51,13 +51,13 @@ class MixtureForm:
         d = self.means.shape[1]
         inverse, (_, log_det) = np.linalg.inv(self.covariances), np.linalg.slogdet(self.covariances)
         log_weights = np.log(self.weights / self.weights.sum()) - 0.5 * (log_det + d * math.log(2.0 * math.pi))
-        found = np.empty(len(x))
+        log_prob = np.empty(len(x))
         rows = max(1, 2**20 // (len(self.weights) * d))
         for first in range(0, len(x), rows):
             away = x[first : first + rows, None, :] - self.means
             squares = np.einsum("nki,kij,nkj->nk", away, inverse, away, optimize=True)
-            found[first : first + rows] = logsumexp(log_weights - 0.5 * squares, axis=1)
-        return found
+            log_prob[first : first + rows] = logsumexp(log_weights - 0.5 * squares, axis=1)
+        return log_prob
 
     def denoiser(self) -> GaussianMixtureDenoiser:
         """Return E[x_0 | x_t]."""

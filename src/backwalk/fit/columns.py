@@ -119,8 +119,8 @@ def _codec(
 
 
 def _gaps_of(table: Table) -> list[int]:
-    found: list[int] = np.isnan(table.values).sum(axis=0).tolist()
-    return found
+    n_gaps: list[int] = np.isnan(table.values).sum(axis=0).tolist()
+    return n_gaps
 
 
 def refuse_other_columns(before: DiffusionModel, schema: Schema, codec: Codec) -> None:
@@ -132,10 +132,10 @@ def refuse_other_columns(before: DiffusionModel, schema: Schema, codec: Codec) -
         old, new = _levels(before.schema, before.codec, j), _levels(schema, codec, j)
         if old != new:
             both = set(old) & set(new)
-            own = [[level for level in each if level not in both] for each in (old, new)]
+            only = [[level for level in each if level not in both] for each in (old, new)]
             words = (
                 f"{listed(differ or each) if each else 'no levels'} in {schema.label(j)}"
-                for differ, each in zip(own, (old, new), strict=True)
+                for differ, each in zip(only, (old, new), strict=True)
             )
             raise InvalidInput(_OTHER.format(*words))
 

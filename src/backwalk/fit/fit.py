@@ -149,8 +149,8 @@ def _plan(fit: _Fit, z: NDArray[Any]) -> tuple[Plan, float]:
             weights=fit.weights,
             tied=partial(_tied_numbers, codec, chosen.table, fit.before),
         )
-        found = list(find_warnings(plan, codec, chosen.table, z))
-    for category, text in found:
+        found_warnings = list(find_warnings(plan, codec, chosen.table, z))
+    for category, text in found_warnings:
         warnings.warn(text, category, stacklevel=4)  # at the caller of `Diffusion.fit`
     return plan, slowness
 

@@ -104,9 +104,9 @@ def distinct_rows(codec: Codec, table: Table) -> int | None:
                 return None
     if len(values) < 2:
         return None
-    found = len(np.unique(rows, axis=0))
-    copied = 2 * found < len(rows) and sorted(values)[-2] >= _TELLING * found
-    return found * len(table.values) // len(rows) if copied else None
+    n_distinct = len(np.unique(rows, axis=0))
+    copied = 2 * n_distinct < len(rows) and sorted(values)[-2] >= _TELLING * n_distinct
+    return n_distinct * len(table.values) // len(rows) if copied else None
 
 
 def _is_flat(covariance: Tensor, level: float) -> bool:
