@@ -9,7 +9,7 @@ import pytest
 
 from backwalk.estimator import Diffusion
 from backwalk.fit import is_of_the_fit
-from backwalk.table.chosen_rows import priorities_of
+from backwalk.table import priorities_of
 from backwalk.tasks.data import read_training
 from backwalk.tasks.fit import default_output
 from backwalk.tasks.observer import SILENT

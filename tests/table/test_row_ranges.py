@@ -18,7 +18,6 @@ N = 1000
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
     monkeypatch.setattr(row_ranges, "BLOCK_ROWS", 64)
-    monkeypatch.setattr("backwalk.table.delimited.BLOCK_BYTES", 999)
 
 
 @pytest.fixture(params=["a.csv", "a.tsv.gz", "a.parquet"])
@@ -134,5 +133,5 @@ def test_errors_name_rows_of_the_input(tmp_path):
     (tmp_path / "a.csv").write_text(text)
     files = files_of_rows([tmp_path / "a.csv"], 64)
     blocks = row_blocks(files, 64, 121, ["x"])
-    with pytest.raises(InvalidInput, match=r"row 36, .*from row 64"):
+    with pytest.raises(InvalidInput, match=r"row 100, "):
         next(blocks).table(Selection())

@@ -22,11 +22,11 @@ from backwalk.table import (
     Selection,
     Table,
     Watch,
+    WholeTable,
     most_rows,
     read_within,
     set_aside,
 )
-from backwalk.table.running_facts import FactsOfPass
 from backwalk.table.schema import FloatArray, shown
 
 _MOST_FOR_SCALES = 2**20  # rows
@@ -105,7 +105,7 @@ def choose_within(rows: RowsThatFit, settings: Settings, memory: int = MEMORY) -
 
 
 def _codec(
-    table: Table, settings: Settings, weights: FloatArray | None = None, *, whole: FactsOfPass | None = None
+    table: Table, settings: Settings, weights: FloatArray | None = None, *, whole: WholeTable | None = None
 ) -> Codec:
     return Codec.fit(
         table,

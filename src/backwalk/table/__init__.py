@@ -11,27 +11,31 @@ from backwalk.table.bounded_columns import BoundedColumn
 from backwalk.table.codec import Codec
 from backwalk.table.column_options import Levels, Number, Option
 from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, NumberColumn
-from backwalk.table.facts import facts_of_columns
+from backwalk.table.describing import facts_of_columns
 from backwalk.table.families import Redraw
-from backwalk.table.filling import filled_part, write_filled
-from backwalk.table.folders import read_table
-from backwalk.table.formats import SUFFIXES
+from backwalk.table.files import SUFFIXES, SourceFile, has_tables, is_pattern, table_files
 from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numbers
-from backwalk.table.labels import read_labels, write_labelled
 from backwalk.table.level_columns import AtomsColumn, LevelsColumn
 from backwalk.table.matching import label_words, match_columns, widened
-from backwalk.table.one_pass import RowsThatFit
 from backwalk.table.quantile_columns import QuantileColumn
-from backwalk.table.reading import read_part
+from backwalk.table.reading import (
+    RowsThatFit,
+    is_read_at_once,
+    most_rows,
+    priorities_of,
+    read_part,
+    read_table,
+    read_within,
+    rows_numbered_from,
+)
 from backwalk.table.restoring import from_values
+from backwalk.table.rewriting import filled_part, read_labels, split_table, write_filled, write_labelled
 from backwalk.table.rounded_columns import IntegerColumn
-from backwalk.table.row_files import FileOfRows
-from backwalk.table.row_ranges import BLOCK_ROWS, files_of_rows, names_in, row_blocks, rows_numbered_from
+from backwalk.table.row_ranges import BLOCK_ROWS, FileOfRows, files_of_rows, names_in, row_blocks
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
-from backwalk.table.sources import has_tables, is_pattern, table_files
-from backwalk.table.splitting import split_table
-from backwalk.table.within_memory import Watch, is_read_at_once, most_rows, read_within
+from backwalk.table.sources import Watch
+from backwalk.table.whole import WholeTable
 from backwalk.table.writing import check_table_path, write_rows, write_table
 
 __all__ = [
@@ -58,8 +62,10 @@ __all__ = [
     "RowsThatFit",
     "Schema",
     "Selection",
+    "SourceFile",
     "Table",
     "Watch",
+    "WholeTable",
     "as_table",
     "check_table_path",
     "complete",
@@ -76,6 +82,7 @@ __all__ = [
     "names_in",
     "off_atoms",
     "only_numbers",
+    "priorities_of",
     "read_labels",
     "read_part",
     "read_table",

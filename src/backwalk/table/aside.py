@@ -12,8 +12,8 @@ from backwalk import limits
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.table.frame import Table
-from backwalk.table.running_facts import FactsOfPass, RunningLabels, RunningNumbers
 from backwalk.table.schema import FloatArray, shown
+from backwalk.table.whole import RunningLabels, RunningNumbers, WholeTable
 
 _FEWEST_ROWS = 50  # identifiers cannot be told from other columns by fewer
 _DISTINCT = 0.9  # share of rows with different texts from which a column identifies rows
@@ -22,7 +22,7 @@ _LONGEST_STEP = 10  # on average, of numbers that increase from row to row as id
 
 
 def set_aside(
-    table: Table, *, kept: Collection[str] = (), whole: FactsOfPass | None = None
+    table: Table, *, kept: Collection[str] = (), whole: WholeTable | None = None
 ) -> tuple[Table, dict[str, str]]:
     """Return a table without the columns that a model should not learn, and for each of these the reason.
 
@@ -68,9 +68,9 @@ def _reason(table: Table, j: int) -> str | None:
     return _reason_of_numbers(values) if _may_number_rows(table, j) else None
 
 
-def _reason_of_pass(table: Table, j: int, whole: FactsOfPass) -> str | None:
+def _reason_of_pass(table: Table, j: int, whole: WholeTable) -> str | None:
     """Return why a column is set aside, from facts of all rows and the values of some."""
-    column, counts = whole.columns[j], whole.counts[j]
+    column = whole.columns[j]
     n = column.n_observed
     values = table.values[table.observed[:, j], j]
     if not n:
@@ -84,8 +84,7 @@ def _reason_of_pass(table: Table, j: int, whole: FactsOfPass) -> str | None:
     if isinstance(column, RunningLabels):
         if column.is_lost:
             return f"holds more than {limits.LEVELS_OF_A_PASS:,} different texts in {n:,} rows"
-        assert counts is not None
-        return _reason_of_texts(table.schema.labels[j] or (), counts)
+        return _reason_of_texts(table.schema.labels[j] or (), column.counts)
     if _may_number_rows(table, j):
         return _words_of_numbers(n, column.least, column.largest, values, increases=column.increases)
     return None

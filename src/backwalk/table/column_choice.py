@@ -22,7 +22,7 @@ from backwalk.table.number_choice import Bounds, NumberPlan, fitted_numbers
 from backwalk.table.quantile_columns import QuantileColumn
 from backwalk.table.rounded_columns import IntegerColumn
 from backwalk.table.schema import FloatArray
-from backwalk.table.whole import NumberFacts, RowsInMemory, WholeTable
+from backwalk.table.whole import NumberFacts, WholeTable, facts_of_rows
 
 Missing = Literal["absent", "generate"]
 
@@ -45,7 +45,7 @@ def fitted_columns(
     x, weights = _weighed(table.values, weights)
     if len(x) == 1:
         raise InvalidInput("At least 2 rows are needed to scale columns, but got 1 sample: give more rows.")
-    whole = whole or RowsInMemory(x, table.schema.dtypes, weights)
+    whole = whole or facts_of_rows(x, table.schema.dtypes, weights)
     (least, largest), n_missing = whole.ends, whole.n_missing
     for j in map(int, np.flatnonzero(np.isnan(least))):
         raise InvalidInput(f"A column should have values, but {table.schema.label(j)} has none: leave it out.")

@@ -14,7 +14,7 @@ from backwalk.errors import TableFileError
 from backwalk.formatting import listed
 from backwalk.table.dtypes import is_text
 from backwalk.table.schema import MISSING_WORDS, shown
-from backwalk.table.typed_text import has_codes
+from backwalk.table.text_files import has_codes
 
 NativeRows: TypeAlias = pa.Table | npt.NDArray[Any]
 """Rows as a file holds them: columns with names, or an array without."""

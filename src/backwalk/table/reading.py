@@ -1,289 +1,429 @@
-"""Read table files: CSV and TSV, Parquet and NumPy.
+"""Read the rows of table files: all of them, or of a table larger than memory some, and facts of all.
 
-A file may come from anywhere: sizes are checked before memory is taken (`backwalk.limits`), and every error becomes a
-`TableFileError` that names the file.
+One pass goes over the rows, block by block. The facts of a column do not depend on how its rows lie in blocks. Rows are
+chosen by their number: row i has a priority, uniform on (0, 1), which is a function of i alone. Of n rows those are
+chosen whose priority is below m / n, which are m but for about sqrt(m). So a smaller choice is a part of every larger
+one, and the same however a table is read.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
-import os
 import re
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet
 
 from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.formatting import listed, one_line
-from backwalk.table.delimited import BLOCK_BYTES, DelimitedText
-from backwalk.table.dtypes import arrow_type, is_text, numpy_dtype
-from backwalk.table.formats import Format, format_of, refuse_large
-from backwalk.table.frame import Table, as_table, refused_dtype, table_of_arrow
-from backwalk.table.gaps import NativeRows, complete_rows, refuse_almost_numbers
-from backwalk.table.parquet_pages import unpacked_bytes
-from backwalk.table.schema import refuse_duplicates, shown, unescaped_cell
+from backwalk.formatting import byte_words
+from backwalk.streams import Stream
+from backwalk.table.dtypes import is_text
+from backwalk.table.files import SourceFile, faults_of, files_of, read_npy, refuse_row_numbers, table_files
+from backwalk.table.frame import Table, as_table, table_of_arrow
+from backwalk.table.gaps import (
+    almost_numbers_error,
+    complete_rows,
+    is_plain_text,
+    missing_in,
+    no_complete_row,
+    other_words,
+    others_than_numbers,
+    refuse_almost_numbers,
+    rows_without_gaps,
+)
+from backwalk.table.matching import PER_DAY
+from backwalk.table.schema import FloatArray, Schema, shown, unescaped_cell
 from backwalk.table.selection import Selection
-from backwalk.table.typed_text import read_columns
+from backwalk.table.sources import Source, Watch, open_source, watched
+from backwalk.table.whole import MOST_VALUES, RunningLabels, RunningNumbers, WholeTable
 
-_Result = TypeVar("_Result")
+# At the peak of a fit, in which rows are held as float64 and their encodings as float64 and twice as float32.
+_BYTES_A_CELL, _BYTES_A_COORDINATE, _BYTES_A_ROW = 8.0, 20.0, 24.0
+_SHARE_OF_ROWS = 0.75  # of the memory: the rest is for blocks of files and for training
+_FEWEST_ROWS = 100
+_STANDARD_DEVIATIONS = 8.0  # of the number of rows below a priority, for which there is room from the beginning
+_BYTES_A_LABEL = 150
+_EXACT = 2.0**53
+_BEST_OF_GZIP = 1032  # bytes for one
+_ROW = re.compile(r"\brow (\d+)\b")
 
-_UNNAMED = re.compile(r"Unnamed: \d+")  # pandas' name of a column without one
-_NPY_MAGIC = b"\x93NUMPY"
-_LONGEST_NPY_HEADER = 10_000  # NumPy's own limit, which it checks only after reading the header
-_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+def _ignore(*_: object) -> None:
+    pass
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """The table that was read from a file, and the names of the columns that were left out.
+class RowsThatFit:
+    """The rows of a table that fit into memory, `table`; all of them, or some that were chosen by their number.
 
-    `is_taken`, (n,), says which rows of the file are in the table.
+    - `whole`: facts of all rows, where these may not all be in `table`.
+    - `n_rows`: the number of all rows, without those left out for their gaps; `n_read` with these.
+    - `is_taken`: which of the rows that were read are in `table`, (n_read,); (0,) where there is a `whole`.
+    - `priorities`: those of the rows in `table`, (m,), by which fewer can be chosen.
+    - `n_files`, `columns_left_out`.
     """
 
     table: Table
-    columns_left_out: tuple[str, ...]
+    whole: WholeTable | None
+    n_rows: int
+    n_read: int
     is_taken: npt.NDArray[np.bool_]
+    priorities: FloatArray
+    n_files: int
+    columns_left_out: tuple[str, ...]
+
+    def chosen(self, most: int) -> npt.NDArray[np.bool_]:
+        """Return which rows of `table`, (m,), are in a choice of about `most` rows of all."""
+        return np.asarray(self.priorities < _share_of(self.n_read, most))
+
+    def least(self, n: int) -> RowsThatFit:
+        """Return the n rows of the least priority, or all: those that a choice has which comes to n."""
+        if n >= len(self.priorities):
+            return self
+        kept = self.priorities <= np.partition(self.priorities, n - 1)[n - 1]
+        table = Table(self.table.values[kept], self.table.schema)
+        return replace(self, table=table, is_taken=self.is_taken[:0], priorities=self.priorities[kept])
 
 
-def read_part(path: str | Path, selection: Selection) -> Reading:
-    """Read the selected columns and rows of a table file, and check them as `read_table` does."""
-    return made_of_file(path, selection, partial(checked, selection=selection))
+def read_table(path: str | Path) -> Table:
+    """Read a table file, or a folder of such files, and check it.
+
+    The suffix names the format: `.csv` (UTF-8, commas, a header line), `.tsv` (tabs), either followed by `.gz`,
+    `.parquet` or `.npy`; "-" is CSV from standard input. Text and Parquet give a table of kind "pyarrow", in which
+    columns of whole numbers are integers. In text, a column has the first type that fits all of its cells: integers,
+    truth values, floats, dates, times, texts; empty cells and those like NA are missing values. Codes of digits, with
+    leading zeros such as 00501 or of 7 digits or more with a plus, are texts. Headers and texts that `write_rows`
+    escaped are restored. The files of a folder are one table, in the order of their names; names that begin with _ or a
+    dot are left out. Raises TableFileError.
+    """
+    return read_part(path, Selection()).table
 
 
-def checked(native: Columns, left_out: Mapping[str, str], *, selection: Selection) -> Reading:
-    """Return the columns of a file as a checked table, without the rows that the selection leaves out."""
-    if isinstance(native.rows, np.ndarray):
-        is_taken = complete_rows(native.rows) if selection.complete else np.ones(native.rows.shape[:1], dtype=bool)
-        rows = native.rows if is_taken.all() else native.rows[is_taken]
-        return Reading(as_table(rows, name="the table"), tuple(left_out), is_taken)
-    refuse_unusable(native.rows.schema)
-    refuse_almost_numbers(native.rows, selection.texts)
-    is_taken = complete_rows(native.rows) if selection.complete else np.ones(native.rows.num_rows, dtype=bool)
-    return Reading(checked_rows(native, is_taken), tuple(left_out), is_taken)
+def read_part(path: str | Path, selection: Selection) -> RowsThatFit:
+    """Read the selected columns and rows of a table, all of them, and check them as `read_table` does."""
+    with files_of(path) as files:
+        if files[0].form.kind == "npy":
+            return _array(files[0], selection)
+        return _all_rows(open_source(files, selection, limited=True), files, selection, _ignore)
 
 
-def checked_rows(native: Columns, is_taken: npt.NDArray[np.bool_]) -> Table:
-    """Return the rows of some columns of a file that are taken, (n,), as a checked table."""
-    assert isinstance(native.rows, pa.Table)
-    rows = native.rows if is_taken.all() else native.rows.filter(pa.array(is_taken))
-    table = table_of_arrow(rows, native.types, name="the table")
-    return _unescaped(table) if native.is_text else table
+def read_within(
+    source: str | Path,
+    selection: Selection = Selection(),  # noqa: B008
+    *,
+    memory: int = limits.MEMORY,
+    most: int | None = None,
+    watch: Watch = _ignore,
+) -> RowsThatFit:
+    """Read the selected columns of a table in `memory` bytes: a file, the files of a folder, or those of a pattern.
+
+    A table that does not fit is read once, text twice. Of all rows are then known: names, types, ranges, gaps, the
+    levels of texts and of numbers with few values, with their frequencies, and the grids of rounded numbers. Of the
+    rows themselves those stay that fit, chosen by their number: the same in each reading, whatever the seed. Columns
+    of more than `limits.LEVELS_OF_A_PASS` texts keep no levels. `most` asks for this number of rows instead: those
+    that a fit which took as many has chosen. Raises TableFileError, also if a file changes meanwhile.
+    """
+    if not isinstance(memory, int) or memory < limits.LEAST_MEMORY:
+        raise InvalidInput(
+            f"memory should be at least {byte_words(limits.LEAST_MEMORY)}, but got {memory!r}: give more."
+        )
+    with files_of(source) as files:
+        if files[0].form.kind == "npy":
+            rows = _array(files[0], selection)
+            return rows if most is None else rows.least(most)
+        found = open_source(files, selection, memory=memory, seen=watched(watch, "finding types", files))
+        # The rows of the least priority are among some more that lie below a priority.
+        wanted = most_rows(memory, len(found.names)) if most is None else _with_room(most)
+        fits = found.n_rows <= wanted and found.n_bytes <= memory / 4
+        if fits or str(source) == "-":  # standard input is limited, and cannot be read again
+            rows = _all_rows(found, files, selection, watch)
+        else:
+            rows = _Pass(found, files, selection, wanted, memory, watch).run()
+    return rows if most is None else rows.least(most)
+
+
+def is_read_at_once(source: str | Path, memory: int = limits.MEMORY) -> bool:
+    """Return whether a source is one file that surely fits into memory, by its size. Raises TableFileError."""
+    if str(source) == "-":
+        return True
+    files = table_files(source)
+    of_text = _BEST_OF_GZIP if files[0].form.compressed else 1
+    most_bytes = min(limits.TABLE_FILE_BYTES, memory / 4) / of_text
+    return len(files) == 1 and (files[0].form.kind == "npy" or files[0].n_bytes <= most_bytes)
+
+
+def most_rows(memory: int, n_columns: int, n_encoded: int | None = None) -> int:
+    """Return how many rows can be fitted in some memory, with as many coordinates as columns or `n_encoded`."""
+    n_encoded = n_columns if n_encoded is None else n_encoded
+    bytes_a_row = _BYTES_A_ROW + _BYTES_A_CELL * n_columns + _BYTES_A_COORDINATE * n_encoded
+    return max(int(_SHARE_OF_ROWS * memory / bytes_a_row), _FEWEST_ROWS)
+
+
+def priorities_of(first_row: int, n: int) -> FloatArray:
+    """Return the priorities of n rows, (n,)."""
+    return Stream(0).child("chosen rows").uniform(first_row, first_row + n, 1).numpy()[:, 0]
+
+
+def _share_of(n_rows: int, most: int) -> float:
+    """Return the priority below which about `most` of some rows lie, or 1 where these are no more."""
+    return 1.0 if n_rows <= most else most / n_rows
+
+
+def _with_room(n: int) -> int:
+    return n + int(_STANDARD_DEVIATIONS * n**0.5) + 1
+
+
+def _array(file: SourceFile, selection: Selection) -> RowsThatFit:
+    """Read the rows of a NumPy file."""
+    with faults_of(file.label):
+        selection.refuse_unnamed()
+        array = read_npy(file)
+        is_taken = complete_rows(array) if selection.complete else np.ones(array.shape[:1], dtype=bool)
+        table = as_table(array if is_taken.all() else array[is_taken], name="the table")
+    n, priorities = len(is_taken), priorities_of(0, len(is_taken))[is_taken]
+    return RowsThatFit(table, None, len(table.values), n, is_taken, priorities, 1, ())
+
+
+def _all_rows(source: Source, files: Sequence[SourceFile], selection: Selection, watch: Watch) -> RowsThatFit:
+    """Read all rows of a source."""
+    with faults_of(files[0].label if len(files) == 1 else files[0].path.parent):
+        refuse_row_numbers(source.names)
+        batches = list(source.rows(source.names, watched(watch, "reading", files)))
+        for file in files:
+            file.refuse_changed()
+        if not batches:
+            raise _no_rows()
+        rows = pa.concat_tables(batches, promote_options="permissive")  # categories with indices of two sizes
+        refuse_almost_numbers(rows, selection.texts)
+        is_taken = complete_rows(rows) if selection.complete else np.ones(rows.num_rows, dtype=bool)
+        taken = rows if is_taken.all() else rows.filter(pa.array(is_taken))
+        table = checked_rows(taken, source.types, is_text=source.is_text)
+    n, priorities = len(is_taken), priorities_of(0, len(is_taken))[is_taken]
+    left_out = tuple(source.left_out)
+    return RowsThatFit(table, None, len(table.values), n, is_taken, priorities, len(files), left_out)
+
+
+def _no_rows() -> TableFileError:
+    return TableFileError("A table should have rows, but has none: give some")
+
+
+def checked_rows(rows: pa.Table, types: Mapping[str, pa.DataType], *, is_text: bool, first_row: int = 0) -> Table:
+    """Return rows of a file as a checked table; errors name rows by their number in all files."""
+    with rows_numbered_from(first_row):
+        table = table_of_arrow(rows, types, name="the table")
+    return _unescaped(table) if is_text else table
+
+
+class rows_numbered_from:
+    """Let errors about a row, counted from the first one of some rows, say its number in the whole input."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if self._first and isinstance(error, (InvalidInput, TableFileError)):
+            text = _ROW.sub(lambda match: f"row {int(match[1]) + self._first}", str(error))
+            raise type(error)(text) from error
 
 
 def _unescaped(table: Table) -> Table:
     """Return a table whose labels are without the apostrophes of `escaped_cell`."""
-    values, labels = table.values, list(table.schema.labels)
-    for j, own in enumerate(labels):
-        if own is None or not any(label.startswith("'") for label in own):
+    values, all_labels = table.values, list(table.schema.labels)
+    for j, labels in enumerate(all_labels):
+        if labels is None or not any(label.startswith("'") for label in labels):
             continue
-        plain = list(map(unescaped_cell, own))
-        labels[j] = tuple(sorted(set(plain)))
-        place = {label: float(code) for code, label in enumerate(labels[j] or ())}
+        plain = list(map(unescaped_cell, labels))
+        all_labels[j] = tuple(sorted(set(plain)))
+        place = {label: float(code) for code, label in enumerate(all_labels[j] or ())}
         codes = np.array([*(place[label] for label in plain), np.nan])
         values = values.copy()
         values[:, j] = codes[np.where(np.isnan(values[:, j]), -1, values[:, j]).astype(np.intp)]
-    return Table(values, replace(table.schema, labels=tuple(labels)))
+    return Table(values, replace(table.schema, labels=tuple(all_labels)))
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
-    """The columns of a file, and the types that they have for their user: texts of Parquet come as dictionaries."""
+class _Block:
+    """Rows from number `first_row` on: which are taken, (n,), these as a table, and the number of gaps by column."""
 
-    rows: NativeRows
-    types: Mapping[str, pa.DataType] = field(default_factory=dict)
-    is_text: bool = False
-
-
-def made_of_file(
-    path: str | Path,
-    selection: Selection,
-    made: Callable[[Columns, Mapping[str, str]], _Result],
-    *,
-    skip_unfit: bool = False,
-) -> _Result:
-    """Call `made` with the selected columns of a file, and the names and types of the other columns.
-
-    Columns of a Parquet file that are nested or binary are refused before they are read; with `skip_unfit` they are
-    among the others instead. Raises TableFileError for any fault of the file.
-    """
-    with opened(path) as (file, form):
-        if form.kind == "text":
-            rows, others = read_text(file, form, selection)
-            return made(Columns(rows, is_text=True), others)
-        if form.kind == "parquet":
-            return made(*_read_parquet(file, selection, skip_unfit=skip_unfit))
-        array, others = read_npy(file, selection)
-        return made(Columns(array), others)
+    first_row: int
+    is_taken: npt.NDArray[np.bool_]
+    table: Table | None
+    gaps: npt.NDArray[np.int64]
 
 
-@contextmanager
-def opened(path: str | Path) -> Iterator[tuple[BinaryIO, Format]]:
-    """Open a table file, decompressed, with its format; every error in the block becomes a TableFileError.
+def _blocks(
+    source: Source, names: Sequence[str], selection: Selection, seen: Callable[..., object]
+) -> Iterator[_Block]:
+    first, types = 0, {name: source.types[name] for name in names}
+    for rows in source.rows(names, seen):
+        is_taken, gaps = np.ones(rows.num_rows, dtype=bool), np.zeros(rows.num_columns, dtype=np.int64)
+        if selection.complete:
+            is_taken = rows_without_gaps(rows)
+            gaps = np.array([int(missing_in(column).sum()) for column in rows.columns])
+        taken = rows if is_taken.all() else rows.filter(pa.array(is_taken))
+        table = checked_rows(taken, types, is_text=source.is_text, first_row=first) if len(taken) else None
+        yield _Block(first, is_taken, table, gaps)
+        first += rows.num_rows
 
-    Standard input is copied into a temporary file first, so that it can be read twice.
-    """
-    where = "standard input" if str(path) == "-" else str(path)
-    try:
-        form = format_of(path)
-        if str(path) == "-":
-            with tempfile.SpooledTemporaryFile(max_size=4 * BLOCK_BYTES) as copy:
-                while data := sys.stdin.buffer.read(BLOCK_BYTES):
-                    copy.write(data)
-                    if copy.tell() > limits.TABLE_FILE_BYTES:
-                        break  # the reader refuses it
-                copy.seek(0)
-                yield cast("BinaryIO", copy), form
-            return
-        if Path(path).exists() and not Path(path).is_file():
-            raise TableFileError("A table file should be a regular file: give a pipe as standard input, named -.")
-        with Path(path).open("rb") as file:
-            if form.compressed:
-                with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
-                    yield cast("BinaryIO", unpacked), form
+
+class _Pass:
+    """A pass over all rows: the facts of their columns, and about `most` rows, chosen by their number."""
+
+    def __init__(
+        self, source: Source, files: Sequence[SourceFile], selection: Selection, most: int, memory: int, watch: Watch
+    ) -> None:
+        self._source, self._files, self._selection = source, files, selection
+        self._memory, self._watch = memory, watch
+        self._share, room = _share_of(source.n_rows, most), min(_with_room(most), source.n_rows)
+        self._values, self._priorities = np.empty((room, len(source.names))), np.empty(room)
+        self._n_chosen = self._n_rows = 0
+        self._columns = list[RunningNumbers | RunningLabels]()
+        self._units = list[str | None]()
+        self._schema: Schema | None = None
+
+    def run(self) -> RowsThatFit:
+        """Read all blocks, and return the chosen rows and the facts of all."""
+        source, n_read = self._source, 0
+        gaps = np.zeros(len(source.names), dtype=np.int64)
+        more = f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else ""
+        with faults_of(self._files[0].label + more):
+            refuse_row_numbers(source.names)
+            for block in _blocks(source, source.names, self._selection, watched(self._watch, "reading", self._files)):
+                gaps += block.gaps
+                n_read += len(block.is_taken)
+                if block.table is not None:
+                    self._take(block, block.table)
+            for file in self._files:
+                file.refuse_changed()
+            if not n_read:
+                raise _no_rows()
+            if self._schema is None:
+                raise no_complete_row(n_read, dict(zip(map(shown, source.names), gaps.tolist(), strict=True)))
+            table, whole = self._finished(self._schema)
+        return RowsThatFit(
+            table=table,
+            whole=whole,
+            n_rows=self._n_rows,
+            n_read=n_read,
+            is_taken=np.empty(0, dtype=bool),
+            priorities=self._priorities[: self._n_chosen],
+            n_files=len(self._files),
+            columns_left_out=tuple(source.left_out),
+        )
+
+    def _take(self, block: _Block, table: Table) -> None:
+        if self._schema is None:
+            self._schema, self._units = table.schema, list(table.schema.units)
+            for name, dtype, labels in zip(self._source.names, table.schema.dtypes, table.schema.labels, strict=True):
+                most = limits.LEVELS_OF_A_PASS if name in self._selection.texts else MOST_VALUES
+                self._columns.append(RunningNumbers(dtype, most=most) if labels is None else RunningLabels())
+        priorities = priorities_of(block.first_row, len(block.is_taken))[block.is_taken]
+        is_chosen = priorities < self._share
+        start, stop = self._n_chosen, self._n_chosen + int(is_chosen.sum())
+        if stop > len(self._values):  # one in 10^15 tables
+            self._values = np.concatenate([self._values, np.empty((stop - start, self._values.shape[1]))])
+            self._priorities = np.concatenate([self._priorities, np.empty(stop - start)])
+        self._priorities[start:stop] = priorities[is_chosen]
+        for j, column in enumerate(self._columns):
+            x = np.ascontiguousarray(table.values[:, j])
+            if isinstance(column, RunningLabels):
+                x = column.add(x, table.schema.labels[j] or ())
             else:
-                yield file, form
-    except OSError as error:
-        raise TableFileError(f"{where} cannot be read: {one_line(error)}.") from error
-    except MemoryError as error:
-        raise TableFileError(f"{where} takes more memory than there is: give fewer rows.") from error
-    except (InvalidInput, TableFileError) as error:
-        raise TableFileError(f"{where}: {one_line(error)}.") from error
-    except Exception as error:  # parsers of damaged files raise many types
-        raise TableFileError(f"{where} cannot be parsed as a table: {one_line(error)}.") from error
+                factor = self._in_one_unit(j, table.schema.units[j])
+                column.add(x, factor)
+                x = x if factor == 1.0 else x * factor
+            self._values[start:stop, j] = x[is_chosen]
+        self._n_chosen, self._n_rows = stop, self._n_rows + len(table.values)
+        self._bound_labels()
 
+    def _in_one_unit(self, j: int, unit: str | None) -> float:
+        """Return the factor that brings times of a block into the unit of all rows so far.
 
-def read_text(file: BinaryIO, form: Format, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
-    """Return the selected columns of a text file, and the names of the others."""
-    text = DelimitedText(file, form.delimiter)
-    refuse_duplicates(text.names)
-    taken = selection.names(text.names)
-    place = {name: j for j, name in enumerate(text.names)}
-    others = {name: "not read" for name in text.names if name not in set(taken)}
-    columns = [place[name] for name in taken]
-    return read_columns(file, text, columns, selection.texts, selection.numbers), others
+        Where a block has a finer unit, which its times need, all times so far are converted.
+        """
+        before, column = self._units[j], self._columns[j]
+        if unit is None or before is None or unit == before:
+            return 1.0
+        factor = PER_DAY[unit] / PER_DAY[before]
+        if factor < 1.0:
+            return PER_DAY[before] / PER_DAY[unit]
+        assert isinstance(column, RunningNumbers)
+        column.scale(factor)
+        self._values[: self._n_chosen, j] *= factor
+        self._units[j] = unit
+        return 1.0
 
-
-def _read_parquet(file: BinaryIO, selection: Selection, *, skip_unfit: bool) -> tuple[Columns, dict[str, str]]:
-    parquet, taken = opened_parquet(file, selection, skip_unfit=skip_unfit)
-    schema = parquet.schema_arrow
-    types = {name: schema.field(name).type for name in taken}
-    refuse_unfit(types)
-    kept = set(taken)
-    others = {field.name: str(field.type) for field in schema if field.name not in kept}
-    # A few compressed bytes may stand for a long text in every row: texts are read as dictionaries.
-    texts = [name for name, of_type in types.items() if is_text(of_type)]
-    if texts:
-        file.seek(0)
-        parquet = pyarrow.parquet.ParquetFile(file, metadata=parquet.metadata, read_dictionary=texts)
-    return Columns(parquet.read(taken if others else None, use_threads=False), types), others
-
-
-def opened_parquet(
-    file: BinaryIO, selection: Selection, *, skip_unfit: bool = False
-) -> tuple[pyarrow.parquet.ParquetFile, list[str]]:
-    """Return a Parquet file whose size is within the limits, and the names of the columns to read."""
-    _refuse_many_bytes(unpacked_bytes(file))
-    file.seek(0)
-    parquet = pyarrow.parquet.ParquetFile(file)
-    metadata = parquet.metadata
-    groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-    # A few bytes of Parquet can stand for any number of rows.
-    refuse_large(max(metadata.num_rows, sum(groups), *groups, 0) * max(metadata.num_columns, 1), metadata.num_columns)
-    return parquet, columns_to_read(parquet.schema_arrow, selection, skip_unfit=skip_unfit)
-
-
-def columns_to_read(schema: pa.Schema, selection: Selection, *, skip_unfit: bool = False) -> list[str]:
-    """Return the names of the columns of a Parquet file to read; with `skip_unfit`, those a model may be fitted to."""
-    refuse_duplicates(schema.names)
-    taken = selection.names(schema.names)
-    if skip_unfit:
-        taken = [name for name in taken if _is_fit(schema.field(name).type)]
-    # pyarrow also reads b within a nested column a for the name "a.b".
-    nested = tuple(f"{field.name}." for field in schema if _has_parts(field.type))
-    twice = [name for name in taken if name.startswith(nested)]
-    if twice:
-        raise TableFileError(
-            f"A column's name should mean one column, but {listed(map(shown, twice))} may mean a part of another "
-            "column too: rename it."
-        )
-    return taken
-
-
-def refuse_unfit(types: Mapping[str, pa.DataType]) -> None:
-    """Raise InvalidInput for a column of a type that no model may be fitted to."""
-    for name, of_type in types.items():
-        if not _is_fit(of_type):
-            raise refused_dtype(str(of_type), name, "the table")
-
-
-def _is_fit(of_type: pa.DataType) -> bool:
-    """Return whether a model may be fitted to a column of a type."""
-    name = str(of_type)
-    known = pa.types.is_null(of_type) or pa.types.is_decimal(of_type)
-    return bool(known or arrow_type(numpy_dtype(name) or name, "pyarrow") is not None)
-
-
-def _has_parts(column_type: pa.DataType) -> bool:
-    return bool(pa.types.is_nested(column_type)) or isinstance(column_type, pa.BaseExtensionType)
-
-
-def read_npy(file: BinaryIO, selection: Selection) -> tuple[npt.NDArray[Any], dict[str, str]]:
-    """Return the array of real numbers in a NumPy file, of any shape."""
-    selection.refuse_unnamed()
-    if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
-        raise TableFileError("The file is not a NumPy array: write it by numpy.save.")
-    version = tuple(file.read(2))
-    if version not in _NPY_HEADERS:
-        raise TableFileError("The file should be a NumPy array of format 1.0 or 2.0: write it by numpy.save.")
-    n_bytes, begin = (2 if version == (1, 0) else 4), file.tell()
-    length = int.from_bytes(file.read(n_bytes), "little")
-    if length > _LONGEST_NPY_HEADER:
-        raise TableFileError(
-            f"A NumPy file's header should have at most {_LONGEST_NPY_HEADER} bytes, but says {length}: write it anew."
-        )
-    file.seek(begin)
-    shape, by_columns, dtype = _NPY_HEADERS[version](file)
-    if dtype.kind not in "fiub":
-        raise TableFileError(f"A NumPy file should hold real numbers, no texts or objects, but has dtype {dtype}.")
-    cells = math.prod(shape)
-    if min(shape, default=1) < 0:
-        raise TableFileError(f"A NumPy array's shape should be of lengths >= 0, but got {shape}.")
-    refuse_large(cells, shape[1] if len(shape) == 2 else 1)
-    _refuse_many_bytes(cells * dtype.itemsize)
-    if cells * dtype.itemsize > os.fstat(file.fileno()).st_size - file.tell():
-        raise TableFileError(f"The file should hold {cells} numbers, as its header says, but is shorter: copy it anew.")
-    return np.fromfile(file, dtype, cells).reshape(shape, order="F" if by_columns else "C"), {}
-
-
-def _refuse_many_bytes(size: int) -> None:
-    if size > limits.TABLE_FILE_BYTES:
-        raise TableFileError(
-            f"A table file should take at most {limits.TABLE_FILE_BYTES} bytes unpacked, but takes {size}: give fewer "
-            "rows."
-        )
-
-
-def refuse_unusable(schema: pa.Schema) -> None:
-    """Raise TableFileError for columns of row numbers, and for those of text that is not UTF-8."""
-    # pandas writes its index under these names; a model would learn row numbers as if they were data.
-    for name in schema.names:
-        if not name or name.startswith("__index_level_") or _UNNAMED.fullmatch(name):
+    def _bound_labels(self) -> None:
+        """Forget the labels of columns with too many, and refuse those that take too much memory."""
+        columns = {
+            name: column
+            for name, column in zip(self._source.names, self._columns, strict=True)
+            if isinstance(column, RunningLabels)
+        }
+        for column in columns.values():
+            if len(column.labels) > limits.LEVELS_OF_A_PASS:
+                column.forget()
+        n_bytes = sum(column.n_bytes + _BYTES_A_LABEL * len(column.labels) for column in columns.values())
+        if n_bytes > self._memory / 4:
+            n, name = max((len(column.labels), name) for name, column in columns.items())
             raise TableFileError(
-                f"Columns should have names, but got {shown(name)}, likely row numbers: save without index, or name "
-                f"it, or leave it out (on the command line by --drop {shown(name)})."
+                f"Texts should take at most a quarter of the memory, {byte_words(self._memory // 4)}, but take "
+                f"{byte_words(n_bytes)}, with {n:,} different ones in {shown(name)}: leave it out (--drop), or give "
+                "more memory (--memory)."
             )
-    for column in schema:
-        if pa.types.is_binary(column.type):
-            raise TableFileError(f"Column {shown(column.name)} is not UTF-8 text (Latin-1?): save the file as UTF-8.")
+
+    def _finished(self, schema: Schema) -> tuple[Table, WholeTable]:
+        """Return the chosen rows and the facts of all rows, with labels in their final order."""
+        all_labels, values = list[tuple[str, ...] | None](), self._values[: self._n_chosen]
+        for j, column in enumerate(self._columns):
+            if isinstance(column, RunningNumbers):
+                unit = self._units[j]
+                if unit is not None and max(-column.least, column.largest) > _EXACT:
+                    raise InvalidInput(
+                        f"Times should be exact in float64, but {schema.label(j)} has some that are not in the unit "
+                        f"{unit}, which others need: round them."
+                    )
+                all_labels.append(None)
+            elif column.is_lost:
+                values[:, j] = np.nan
+                all_labels.append(())
+            else:
+                codes = column.finish(by_text=is_text(schema.types[j]))
+                values[:, j] = codes[np.where(np.isnan(values[:, j]), -1, values[:, j]).astype(np.intp)]
+                all_labels.append(tuple(column.labels))
+                self._refuse_almost_numbers(schema, j, column)
+        schema = replace(schema, labels=tuple(all_labels), units=tuple(self._units))
+        whole = WholeTable(self._n_rows, schema.names, schema.dtypes, tuple(self._columns), self._again)
+        return Table(values, schema), whole
+
+    def _refuse_almost_numbers(self, schema: Schema, j: int, column: RunningLabels) -> None:
+        name = schema.names[j]
+        if name in self._selection.texts or not column.labels or not is_plain_text(schema.types[j]):
+            return
+        texts = pa.array(column.labels, pa.large_string())
+        is_other = others_than_numbers(texts, column.counts)
+        if is_other is not None:
+            words = other_words(texts, column.counts, is_other, int(is_other.argmax()))
+            raise almost_numbers_error(name, words)
+
+    def _again(self, columns: Mapping[str, RunningNumbers]) -> None:
+        """Read some columns of numbers again, and add their rows to the facts of each."""
+        names = [name for name in self._source.names if name in columns or self._selection.complete]
+        seen = watched(self._watch, "reading columns with spikes", self._files)
+        for block in _blocks(self._source, names, self._selection, seen):
+            for name, column in columns.items() if block.table is not None else ():
+                assert block.table is not None
+                at = names.index(name)
+                unit, last = block.table.schema.units[at], self._units[self._source.names.index(name)]
+                factor = 1.0 if unit is None or last is None else PER_DAY[last] / PER_DAY[unit]
+                column.add(np.ascontiguousarray(block.table.values[:, at]), factor)
+        for file in self._files:
+            file.refuse_changed()

@@ -1,115 +1,231 @@
-"""The files of a table: one, those of a folder, or those that match a pattern; and whether they have changed."""
+"""The rows of table files as Arrow tables of a few rows: text or Parquet, one file or many with the same columns.
+
+A source is opened first, which finds what does not need the rows: that all files have the same columns, and the type of
+each. Text is read once for that.
+"""
 
 from __future__ import annotations
 
-import glob
-import os
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
 
 from backwalk import limits
 from backwalk.errors import TableFileError
-from backwalk.table.formats import FORMATS, Format, format_of
+from backwalk.formatting import byte_words, listed
+from backwalk.table.dtypes import is_text
+from backwalk.table.files import (
+    SourceFile,
+    faults_of,
+    refuse_large,
+    refuse_many_bytes,
+    refuse_unfit,
+)
+from backwalk.table.parquet_files import look_at_parquet, parquet_rows
 from backwalk.table.schema import shown
+from backwalk.table.selection import Selection
+from backwalk.table.text_files import TextFile, TypeOfColumn
 
-_WILD = "*?["
-_HIDDEN = ("_", ".")  # Spark's _SUCCESS, checksums of file systems
+Seen = Callable[[int, int], object]
+"""Is called with the rows and the bytes that were read so far."""
 
+Watch = Callable[[str, float, str], object]
+"""Is called with an activity, the share of it that is done, and a few words."""
 
-@dataclass(frozen=True)
-class SourceFile:
-    """A file as it was when it was first seen."""
-
-    path: Path
-    n_bytes: int
-    _stamp: tuple[int, int, int]  # device, inode, time of the last change
-
-    @classmethod
-    def of(cls, path: Path) -> SourceFile:
-        """Return a file as it is now. Raises TableFileError if it cannot be read or is no regular file."""
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise TableFileError(f"{path} cannot be read: {error.strerror}.") from error
-        if not path.is_file():
-            raise TableFileError(f"{path}: a table file should be a regular file: give a pipe as standard input, -.")
-        return cls(path, status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns))
-
-    @property
-    def modified(self) -> int:
-        """When it was last modified, in nanoseconds since 1970."""
-        return self._stamp[2]
-
-    def refuse_changed(self) -> None:
-        """Raise TableFileError if the file has changed since."""
-        if not self.path.exists():
-            raise TableFileError(f"{self.path} was removed while it was read: put it back, and start again.")
-        if SourceFile.of(self.path) != self:
-            raise changed(self.path)
+_MOST_BLOCK_ROWS = 2**16
+_BYTES_A_CELL = 64  # while a block is checked
+_SHARE_OF_A_BLOCK = 16  # of the memory: one in so many
 
 
-def changed(path: Path) -> TableFileError:
-    """Return the error about a file that another program has changed between two readings."""
-    return TableFileError(f"{path} changed while it was read: wait until it is complete, and start again.")
+class Source(Protocol):
+    """Files of one table.
 
-
-def is_pattern(source: str | Path) -> bool:
-    """Return whether a source is a pattern of names, such as data/*.parquet, and not a file."""
-    return any(sign in str(source) for sign in _WILD) and not Path(source).exists()
-
-
-def table_files(source: str | Path) -> tuple[SourceFile, ...]:
-    """Return the files of a table, in the order of their names.
-
-    A folder stands for the table files in it, without those whose names begin with _ or a dot; a pattern for the files
-    that it matches, ** for folders within folders. Several files have one format, Parquet or text. Raises
-    TableFileError.
+    - `names`, `types`: the columns that are read, and the types that they have for their user.
+    - `left_out`: the names and the types of the other columns.
+    - `n_rows`, `n_bytes`: the number of rows, and the bytes that they take, of text only the texts.
+    - `is_text`: whether labels may have the apostrophe of `schema.escaped_cell`.
     """
-    place = Path(source)
-    if place.is_dir():
-        found = sorted(filter(_is_table, place.iterdir()))
-        if not found:
-            within = next(filter(_is_table, place.rglob("*")), None)
-            hint = f"give '{place}/**/*{within.suffix}' for the files in its folders" if within else "name another"
-            raise TableFileError(f"{place} should hold table files ({', '.join(FORMATS)}), but holds none: {hint}.")
-    elif is_pattern(source):
-        names = glob.glob(os.fspath(source), recursive=True)  # noqa: PTH207 - which takes absolute patterns
-        found = sorted(path for path in map(Path, names) if path.is_file())
-        if not found:
-            raise TableFileError(f"{source} should match table files, but matches none: check the spelling.")
-    else:
-        found = [place]
-    if len(found) > limits.TABLE_FILES:
-        raise TableFileError(
-            f"A table should have at most {limits.TABLE_FILES:,} files, but {source} has {len(found):,}: join some."
-        )
-    forms = [_own_format(path) for path in found]
-    for path, form in zip(found, forms, strict=True):
-        if len(found) > 1 and form.kind == "npy":
-            raise TableFileError(f"{path}: several files should be Parquet or text: give one .npy file, or convert it.")
-        if (form.kind, form.delimiter) != (forms[0].kind, forms[0].delimiter):
+
+    names: tuple[str, ...]
+    types: dict[str, pa.DataType]
+    left_out: dict[str, str]
+    n_rows: int
+    n_bytes: int
+    is_text: bool
+
+    def rows(self, names: Sequence[str], seen: Seen) -> Iterator[pa.Table]:
+        """Yield the rows of some of the columns, texts as dictionaries.
+
+        Raises TableFileError for whatever is wrong with a file.
+        """
+        ...
+
+
+def open_source(
+    files: Sequence[SourceFile],
+    selection: Selection,
+    *,
+    memory: int = limits.MEMORY,
+    limited: bool = False,
+    skip_unfit: bool = False,
+    seen: Seen = lambda *_: None,
+) -> Source:
+    """Open files of one table, which are read in about `memory` bytes.
+
+    With `limited`, files with more cells or bytes than `backwalk.limits` has are refused; with `skip_unfit`, columns
+    that no model can be fitted to are left out instead of refused. `seen` is called while text is read for its types.
+    """
+    if files[0].form.kind == "parquet":
+        return ParquetFiles(files, selection, memory, limited=limited, skip_unfit=skip_unfit)
+    return TextFiles(files, selection, memory, limited=limited, seen=seen)
+
+
+class ParquetFiles:
+    """Parquet files of one table; see `Source`."""
+
+    is_text = False
+
+    def __init__(
+        self, files: Sequence[SourceFile], selection: Selection, memory: int, *, limited: bool, skip_unfit: bool
+    ) -> None:
+        self._files, self._memory, self._rows_by_file = files, memory, list[int]()
+        self.n_bytes = 0
+        for file in files:
+            schema, names, n_rows, n_bytes = look_at_parquet(file, selection, limited=limited, skip_unfit=skip_unfit)
+            types: dict[str, pa.DataType] = {name: schema.field(name).type for name in names}
+            with faults_of(file.label):
+                if not types:
+                    raise TableFileError("A table should have at least one column, but has none: give some.")
+                refuse_unfit(types)
+                if file is files[0]:
+                    self.names, self.types = tuple(types), types
+                    self.left_out: dict[str, str] = {
+                        field.name: str(field.type) for field in schema if field.name not in types
+                    }
+                else:
+                    _refuse_other_columns(types, self.types, files[0])
+                    self.types = {name: _wider(self.types[name], of_type) for name, of_type in types.items()}
+            self._rows_by_file.append(n_rows)
+            self.n_bytes += n_bytes
+        self.n_rows = sum(self._rows_by_file)
+        with faults_of(files[0].label):
+            refuse_large(self.n_rows * len(self.names) if limited else 0, len(self.names))
+
+    def rows(self, names: Sequence[str], seen: Seen) -> Iterator[pa.Table]:
+        """Yield the rows of some of the columns, in batches of at most 65,536."""
+        at_once = _rows_of_a_block(self._memory, len(self.names))
+        n_rows, bytes_before = 0, 0
+        for file, n_rows_of_file in zip(self._files, self._rows_by_file, strict=True):
+            rows_before = n_rows
+            for batch in parquet_rows(file, names, at_once, self._memory // _SHARE_OF_A_BLOCK):
+                yield _with_dictionaries(batch)
+                n_rows += batch.num_rows
+                seen(n_rows, bytes_before + round(file.n_bytes * (n_rows - rows_before) / max(n_rows_of_file, 1)))
+            bytes_before += file.n_bytes
+
+
+class TextFiles:
+    """Text files of one table; see `Source`."""
+
+    is_text = True
+
+    def __init__(
+        self, files: Sequence[SourceFile], selection: Selection, memory: int, *, limited: bool, seen: Seen
+    ) -> None:
+        self._files, self._memory, self._rows_by_file = list[TextFile](), memory, list[int]()
+        self._types, self.n_rows, self.n_bytes, bytes_before = dict[str, TypeOfColumn](), 0, 0, 0
+        for source in files:
+            file = TextFile(source, memory)
+            with faults_of(source.label):
+                names = selection.names(file.names)
+                if source is files[0]:
+                    self.names = tuple(names)
+                    self.left_out = {name: "not read" for name in file.names if name not in set(names)}
+                    self._types = {
+                        name: TypeOfColumn(name in selection.numbers, is_text=name in selection.texts) for name in names
+                    }
+                _refuse_other_columns(dict.fromkeys(names), dict.fromkeys(self.names), files[0])
+                if limited:
+                    refuse_many_bytes(source.n_bytes)
+                file.refuse_damaged(limits.TABLE_FILE_BYTES if limited else None)
+                most_rows = limits.TABLE_FILE_CELLS // len(file.names) if limited else None
+                n_rows, n_bytes = file.look(self._types, most_rows)
+                self.n_rows, self.n_bytes = self.n_rows + n_rows, self.n_bytes + n_bytes
+                refuse_large(self.n_rows * len(file.names) if limited else 0, len(file.names))
+                refuse_many_bytes(self.n_bytes if limited else 0)
+            self._files.append(file)
+            self._rows_by_file.append(n_rows)
+            bytes_before += source.n_bytes
+            seen(self.n_rows, bytes_before)
+        self.types = {name: of_column.type for name, of_column in self._types.items()}
+
+    def rows(self, names: Sequence[str], seen: Seen) -> Iterator[pa.Table]:
+        """Yield the rows of some of the columns, in batches of at most 65,536."""
+        of_texts = self._memory // _SHARE_OF_A_BLOCK * self.n_rows // max(self.n_bytes, 1)
+        at_once = min(_rows_of_a_block(self._memory, len(self.names)), max(of_texts, 1))
+        n_rows, bytes_before = 0, 0
+        for file, n_rows_of_file in zip(self._files, self._rows_by_file, strict=True):
+            rows_before = n_rows
+            for batch in file.rows(names, n_rows_of_file, at_once, self._types):
+                yield _with_dictionaries(batch)
+                n_rows += batch.num_rows
+                share = (n_rows - rows_before) / max(n_rows_of_file, 1)
+                seen(n_rows, bytes_before + round(file.file.n_bytes * share))
+            bytes_before += file.file.n_bytes
+
+
+def _with_dictionaries(rows: pa.Table) -> pa.Table:
+    """Return rows whose columns of texts are dictionaries."""
+    for j, field in enumerate(rows.schema):
+        if is_text(field.type):
+            rows = rows.set_column(j, field.name, rows.column(j).dictionary_encode())
+    return rows
+
+
+def _rows_of_a_block(memory: int, n_columns: int) -> int:
+    """Return how many rows of some columns are checked at a time."""
+    return int(np.clip(memory // _SHARE_OF_A_BLOCK // (_BYTES_A_CELL * n_columns), 1, _MOST_BLOCK_ROWS))
+
+
+def watched(watch: Watch, activity: str, files: Sequence[SourceFile]) -> Seen:
+    """Return what tells `watch` the progress of reading some files."""
+    total = sum(file.n_bytes for file in files)
+
+    def seen(n_rows: int, n_bytes: int) -> None:
+        share = min(n_bytes / max(total, 1), 1.0)
+        watch(activity, share, f"{n_rows:,} rows, {byte_words(n_bytes)} of {byte_words(total)}")
+
+    return seen
+
+
+def _refuse_other_columns(here: Mapping[str, object], first: Mapping[str, object], file: SourceFile) -> None:
+    """Raise TableFileError unless a file has the columns of the `first` one, `file`, of the same types."""
+    for some, others, words in (
+        (here, first, "has a column {} that {} lacks"),
+        (first, here, "lacks the column {} of {}"),
+    ):
+        missing = [name for name in some if name not in others]
+        if missing:
             raise TableFileError(
-                f"Files of one table should have one format, but {shown(found[0].name)} and {shown(path.name)} differ: "
-                "give a pattern, such as '*.parquet'."
+                f"Files of one table should have the same columns, but this one "
+                f"{words.format(listed(map(shown, missing)), file.label)}: leave it out, or give it a table of its own."
             )
-    return tuple(map(SourceFile.of, found))
+    for name, of_type in here.items():
+        if of_type != first[name] and _wider(of_type, first[name]) is None:
+            raise TableFileError(
+                f"Columns should have one type in all files, but {shown(name)} is {of_type} here and {first[name]} in "
+                f"{file.label}: write them with one schema."
+            )
 
 
-def has_tables(folder: str | Path) -> bool:
-    """Return whether a path is a folder with table files."""
-    return Path(folder).is_dir() and any(map(_is_table, Path(folder).iterdir()))
-
-
-def _is_table(path: Path) -> bool:
-    try:
-        format_of(path)
-    except TableFileError:
-        return False
-    return path.is_file() and not path.name.startswith(_HIDDEN)
-
-
-def _own_format(path: Path) -> Format:
-    try:
-        return format_of(path)
-    except TableFileError as error:
-        raise TableFileError(f"{path}: {error}") from error
+def _wider(a: object, b: object) -> pa.DataType | None:
+    """Return the type of two that holds both: one with as many indices for the same categories; None if none does."""
+    if a == b:
+        return a
+    if not (isinstance(a, pa.DictionaryType) and isinstance(b, pa.DictionaryType)):
+        return None
+    wider = a if a.index_type.bit_width >= b.index_type.bit_width else b
+    alike = a.value_type == b.value_type and a.ordered == b.ordered
+    return wider if alike and not a.ordered else None

@@ -1,25 +1,28 @@
-"""What the encodings of columns need to know of all rows of a table: ranges, gaps, frequencies, grids.
+"""Facts of all rows of a table, which the encodings of its columns need: ranges, gaps, frequencies, grids.
 
-Two sources answer alike: `RowsInMemory`, where all rows are at hand, and `running_facts.FactsOfPass`, where a pass over
-files has seen rows that were not kept.
+`RunningNumbers` and `RunningLabels` take the rows of a column block by block and keep none. All facts are exact, and
+none depends on how the rows lie in blocks. Tables of distinct values have bounds: a number with more than `MOST_VALUES`
+has no few values, and of more than `limits.LEVELS_OF_A_PASS` texts no table is kept. `WholeTable` answers for rows of
+files that were read once, and for rows in memory (`facts_of_rows`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from backwalk.table.column_statistics import observed_range
-from backwalk.table.grids import Grid, grid_of
-from backwalk.table.schema import FloatArray
+from backwalk import limits
+from backwalk.errors import InvalidInput
+from backwalk.table.grids import Grid, RunningGrid
+from backwalk.table.schema import FloatArray, shown
 
 MOST_VALUES = 200  # of a number with few distinct values
 ROWS_PER_VALUE = 20  # at least, of a number with few distinct values
+_TRIED = 1_000  # values, before all of a block
 
 
 @dataclass(frozen=True)
@@ -31,102 +34,283 @@ class NumberFacts:
     grid: Grid | None = None
 
 
-class WholeTable(Protocol):
-    """Facts of all rows of a table, by the number of the column."""
+class RunningNumbers:
+    """The facts of a column of numbers. `most` distinct values are counted, and beyond them none.
+
+    Numbers that equal one of the `atoms`, (m,), are counted separately, and are in no other fact.
+    """
+
+    def __init__(
+        self, dtype: str, *, most: float = MOST_VALUES, atoms: FloatArray | None = None, has_grid: bool = True
+    ) -> None:
+        atoms = np.empty(0) if atoms is None else atoms[~np.isnan(atoms)]
+        self.least, self.largest = np.nan, np.nan
+        self.n_missing = self.n_observed = 0
+        self.weight_missing: float = 0
+        self.weight_observed: float = 0
+        self.grid = RunningGrid(dtype) if has_grid else None
+        self.values: FloatArray | None = np.empty(0)
+        self.counts: npt.NDArray[Any] = np.zeros(0, dtype=np.int64)
+        self.increases, self._last, self._most = True, -np.inf, most
+        self._order = atoms.argsort()
+        self._atoms, self.counts_of_atoms = atoms[self._order], np.zeros(len(atoms))
+
+    def add(self, x: FloatArray, factor: float = 1.0, weights: FloatArray | None = None) -> None:
+        """Take the next values, (n,), with gaps, times a factor. Counts are sums of the rows' weights, (n,)."""
+        x = x if factor == 1.0 else x * factor
+        missing = np.isnan(x)
+        n_missing = int(missing.sum())
+        if n_missing:
+            self.n_missing += n_missing
+            self.weight_missing += n_missing if weights is None else float(weights[missing].sum())
+            x, weights = _without(missing, x, weights)
+        if len(self._atoms):
+            at = np.searchsorted(self._atoms, x).clip(max=len(self._atoms) - 1)
+            is_atom = self._atoms[at] == x
+            rows_of_atoms = np.bincount(
+                at[is_atom], None if weights is None else weights[is_atom], minlength=len(self._atoms)
+            )
+            self.counts_of_atoms[self._order] += rows_of_atoms
+            x, weights = _without(is_atom, x, weights)
+        if not len(x):
+            return
+        self.n_observed += len(x)
+        self.weight_observed += len(x) if weights is None else float(weights.sum())
+        self.least, self.largest = np.fmin(self.least, x.min()), np.fmax(self.largest, x.max())
+        if self.increases:
+            self.increases = bool(self._last < x[0]) and bool((np.diff(x) > 0).all())
+            self._last = x[-1]
+        if self.grid is not None:
+            self.grid.add(x)
+        self._count(x, weights)
+
+    def scale(self, factor: float) -> None:
+        """Multiply all values so far, which are integers, by another integer."""
+        self.least, self.largest, self._last = self.least * factor, self.largest * factor, self._last * factor
+        if self.grid is not None:
+            self.grid.scale(factor)
+        if self.values is not None:
+            self.values = self.values * factor
+
+    @property
+    def facts(self) -> NumberFacts:
+        """The range and the grid."""
+        n_distinct = MOST_VALUES if self.values is None else len(self.values)
+        grid = None if self.grid is None else self.grid.grid(n_distinct)
+        return NumberFacts(float(self.least), float(self.largest), grid)
+
+    def _count(self, x: FloatArray, weights: FloatArray | None) -> None:
+        if self.values is None:
+            return
+        if len(self.values):
+            at = np.searchsorted(self.values, x).clip(max=len(self.values) - 1)
+            is_counted = self.values[at] == x
+            of_counted = None if weights is None else weights[is_counted]
+            self.counts = self.counts + np.bincount(at[is_counted], of_counted, minlength=len(self.values))
+            x, weights = _without(is_counted, x, weights)
+        if self._most < np.inf:
+            for some in (x[:_TRIED], x):
+                if len(np.unique(some)) + len(self.values) > self._most:
+                    self.values = None
+                    return
+        new, index = np.unique(x, return_inverse=True)
+        values, counts = np.append(self.values, new), np.append(self.counts, np.bincount(index, weights))
+        order = values.argsort()
+        self.values, self.counts = values[order], counts[order]
+
+
+def _without(
+    is_left_out: npt.NDArray[np.bool_], x: FloatArray, weights: FloatArray | None
+) -> tuple[FloatArray, FloatArray | None]:
+    return x[~is_left_out], None if weights is None else weights[~is_left_out]
+
+
+class RunningLabels:
+    """The labels of a column of texts or categories, in the order in which they are seen, and the rows of each."""
+
+    def __init__(self) -> None:
+        self.n_missing = self.n_observed = 0
+        self.labels = list[str]()
+        self.counts = np.zeros(0, dtype=np.int64)
+        self.n_bytes = 0  # of the labels' texts
+        self.is_lost = False
+        self._code = dict[str, int]()
+        self._labels_before: Sequence[str] | None = None  # those of the block before, and their codes
+        self._codes_before = np.full(1, np.nan)
+
+    def add(self, codes: FloatArray, labels: Sequence[str]) -> FloatArray:
+        """Take the codes, (n,), of the next rows, and return those that their labels have in all rows."""
+        missing = np.isnan(codes)
+        self.n_missing += int(missing.sum())
+        self.n_observed += len(codes) - int(missing.sum())
+        if self.is_lost:
+            return np.full(len(codes), np.nan)
+        if labels != self._labels_before:
+            for label in labels:
+                if label not in self._code:
+                    self._code[label] = len(self.labels)
+                    self.labels.append(label)
+                    self.n_bytes += len(label)
+            self._codes_before = np.array([*(float(self._code[label]) for label in labels), np.nan])
+            self._labels_before = labels
+            self.counts = np.append(self.counts, np.zeros(len(self.labels) - len(self.counts), dtype=np.int64))
+        in_all = self._codes_before[np.where(missing, -1, codes).astype(np.intp)]
+        observed = in_all[~missing].astype(np.intp)
+        self.counts += np.bincount(observed, minlength=len(self.labels))
+        return in_all
+
+    def forget(self) -> None:
+        """Keep no labels from now on: there are too many."""
+        self.is_lost, self.labels, self.n_bytes, self._code = True, [], 0, {}
+        self._labels_before, self._codes_before = None, np.full(1, np.nan)
+        self.counts = np.zeros(0, dtype=np.int64)
+
+    def finish(self, *, by_text: bool) -> FloatArray:
+        """Bring the labels into their final order: sorted, without those of no row, or as they are.
+
+        Return the final code of each, NaN for those without a row and, at the end, for a missing value.
+        """
+        order = np.arange(len(self.labels))
+        if by_text:
+            used = np.flatnonzero(self.counts)
+            order = np.array(sorted(used, key=self.labels.__getitem__), dtype=np.int64)
+        codes = np.full(len(self.labels) + 1, np.nan)
+        codes[order] = np.arange(len(order))
+        self.labels, self.counts = [self.labels[i] for i in order], self.counts[order]
+        return codes
+
+
+Again = Callable[[Mapping[str, RunningNumbers]], object]
+"""Gives all rows of some columns, by name, to fresh facts of each."""
+
+
+@dataclass(frozen=True, eq=False)
+class WholeTable:
+    """Facts of all rows of a table, by the number of the column.
+
+    `n_rows` is their number, and `columns` has the facts of each column at the end of a pass over all rows. `again`
+    goes over the rows once more, for numbers without their atoms. Of rows `in_memory` any values are counted.
+    """
+
+    n_rows: int
+    names: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    columns: tuple[RunningNumbers | RunningLabels, ...]
+    again: Again
+    in_memory: bool = False
+    _without_atoms: dict[str, RunningNumbers] = field(default_factory=dict)
+
+    def taken(self, columns: Sequence[int]) -> WholeTable:
+        """Return the facts of some of the columns, by their numbers."""
+        return WholeTable(
+            self.n_rows,
+            tuple(self.names[j] for j in columns),
+            tuple(self.dtypes[j] for j in columns),
+            tuple(self.columns[j] for j in columns),
+            self.again,
+            self.in_memory,
+        )
 
     @property
     def n_missing(self) -> npt.NDArray[np.int64]:
         """The number of missing values of each column, (d,)."""
-        ...
+        return np.array([column.n_missing for column in self.columns], dtype=np.int64)
 
     @property
     def ends(self) -> tuple[FloatArray, FloatArray]:
         """The least and the largest value of each column, (d,) each; NaN where there is none."""
-        ...
+        ends = [self._ends(j) for j in range(len(self.columns))]
+        return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
+
+    def _ends(self, j: int) -> tuple[float, float]:
+        column = self.columns[j]
+        if isinstance(column, RunningNumbers):
+            return float(column.least), float(column.largest)
+        if column.is_lost:
+            raise self._too_many(j)
+        used = np.flatnonzero(column.counts)
+        return (float(used[0]), float(used[-1])) if len(used) else (np.nan, np.nan)
 
     def has_few_values(self, j: int, some: FloatArray) -> bool:
         """Return whether a number has two distinct values, or few: at most 200, and one in 20 rows.
 
         `some`, (m,), are random values of the column.
         """
-        ...
+        column = self._numbers(j)
+        return column.values is not None and len(column.values) <= most_values(column.n_observed)
 
     def frequencies(self, j: int, *, missing: bool) -> tuple[FloatArray, FloatArray]:
         """Return the distinct values of a column, with NaN at the end if it is `missing` in some rows; and their
         shares.
         """
-        ...
+        column = self.columns[j]
+        if isinstance(column, RunningLabels):
+            values, rows = np.flatnonzero(column.counts).astype(np.float64), column.counts[column.counts > 0]
+            weight_missing: float = column.n_missing
+        else:
+            if column.values is None and self.in_memory:
+                column = RunningNumbers(self.dtypes[j], most=np.inf, has_grid=False)
+                self.again({self.names[j]: column})
+            if column.values is None:
+                raise self._too_many(j)
+            values, rows, weight_missing = column.values, column.counts, column.weight_missing
+        if missing and column.n_missing:
+            values, rows = np.append(values, np.nan), np.append(rows, weight_missing)
+        return values, rows / rows.sum()
 
     def numbers(self, atoms: Mapping[int, FloatArray], gridded: Collection[int]) -> dict[int, NumberFacts]:
         """Return the facts of some columns of numbers, without their `atoms`; a grid only for those `gridded`."""
-        ...
+        fresh = {
+            self.names[j]: RunningNumbers(self.dtypes[j], atoms=of_column, has_grid=j in gridded)
+            for j, of_column in atoms.items()
+            if self._is_read_again(j, of_column, gridded)
+        }
+        if fresh:
+            self.again(fresh)
+            self._without_atoms.update(fresh)
+        found = {j: fresh.get(self.names[j], self._numbers(j)).facts for j in atoms}
+        return {j: facts if j in gridded else replace(facts, grid=None) for j, facts in found.items()}
+
+    def _is_read_again(self, j: int, atoms: FloatArray, gridded: Collection[int]) -> bool:
+        return len(atoms) > 0 or (j in gridded and self._numbers(j).grid is None)
 
     def shares_of_atoms(self, j: int, atoms: FloatArray) -> FloatArray:
         """Return the shares of atoms, of which NaN is a missing value, and last that of all other values."""
-        ...
+        column = self._without_atoms.get(self.names[j], self._numbers(j))
+        of_missing = [column.weight_missing] if np.isnan(atoms).any() else []
+        rows = np.array([*column.counts_of_atoms, *of_missing, column.weight_observed])
+        return np.asarray(rows / rows.sum())
 
     def a_fraction(self, j: int) -> float:
         """Return a value of a column that is no integer, or any value if all are."""
-        ...
+        column = self._without_atoms.get(self.names[j], self._numbers(j))
+        fraction = None if column.grid is None else column.grid.fraction
+        return float(column.largest) if fraction is None else fraction
+
+    def _too_many(self, j: int) -> InvalidInput:
+        return InvalidInput(
+            f"A column with levels should have at most {limits.LEVELS_OF_A_PASS:,} of them in a table larger than "
+            f"memory, but {shown(self.names[j])} has more: leave it out."
+        )
+
+    def _numbers(self, j: int) -> RunningNumbers:
+        column = self.columns[j]
+        assert isinstance(column, RunningNumbers)
+        return column
 
 
-@dataclass(frozen=True, eq=False)
-class RowsInMemory:
-    """The facts of rows x, (n, d), of dtypes (d,), whose weights are (n,) or None."""
+def facts_of_rows(x: FloatArray, dtypes: tuple[str, ...], weights: FloatArray | None = None) -> WholeTable:
+    """Return the facts of rows in memory x, (n, d), of dtypes (d,), whose weights are (n,) or None."""
 
-    x: FloatArray
-    dtypes: tuple[str, ...]
-    weights: FloatArray | None = None
+    def add_rows(columns: Mapping[str, RunningNumbers]) -> None:
+        for name, column in columns.items():
+            column.add(np.ascontiguousarray(x[:, int(name)]), weights=weights)
 
-    @cached_property
-    def n_missing(self) -> npt.NDArray[np.int64]:
-        return np.asarray(np.isnan(self.x).sum(axis=0))
-
-    @cached_property
-    def ends(self) -> tuple[FloatArray, FloatArray]:
-        return observed_range(self.x)
-
-    def has_few_values(self, j: int, some: FloatArray) -> bool:
-        observed = self._observed(j)
-        most = most_values(len(observed))
-        return len(np.unique(some)) <= most and len(np.unique(observed)) <= most
-
-    def frequencies(self, j: int, *, missing: bool) -> tuple[FloatArray, FloatArray]:
-        keep = slice(None) if missing else ~np.isnan(self.x[:, j])
-        return _shares_of(self.x[keep, j], None if self.weights is None else self.weights[keep])
-
-    def numbers(self, atoms: Mapping[int, FloatArray], gridded: Collection[int]) -> dict[int, NumberFacts]:
-        found = {}
-        for j, of_column in atoms.items():
-            observed = self._observed(j)
-            others = observed[~np.isin(observed, of_column)] if len(of_column) else observed
-            grid = grid_of(others, self.dtypes[j]) if j in gridded else None
-            found[j] = NumberFacts(float(others.min()), float(others.max()), grid)
-        return found
-
-    def shares_of_atoms(self, j: int, atoms: FloatArray) -> FloatArray:
-        x = self.x[:, j]
-        is_atom = (x[:, None] == atoms) | (np.isnan(x)[:, None] & np.isnan(atoms))
-        level = np.where(is_atom.any(axis=1), is_atom.argmax(axis=1), len(atoms))
-        keep = ~np.isnan(x) | is_atom.any(axis=1)
-        return _shares_of(level[keep].astype(float), None if self.weights is None else self.weights[keep])[1]
-
-    def a_fraction(self, j: int) -> float:
-        observed = self._observed(j)
-        return float(next((number for number in observed if number != np.rint(number)), observed[0]))
-
-    def _observed(self, j: int) -> FloatArray:
-        x = self.x[:, j]
-        return x[~np.isnan(x)] if self.n_missing[j] else x
+    columns = {str(j): RunningNumbers(dtype, has_grid=False) for j, dtype in enumerate(dtypes)}
+    add_rows(columns)
+    return WholeTable(len(x), tuple(columns), dtypes, tuple(columns.values()), add_rows, in_memory=True)
 
 
 def most_values(n: int) -> float:
     """Return how many distinct values of n count as few."""
     return max(2.0, min(MOST_VALUES, n / ROWS_PER_VALUE))
-
-
-def _shares_of(x: FloatArray, weights: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-    """Return the distinct values of x, (n,), with NaN at the end if there is one, and their shares of the weight."""
-    values, index = np.unique(x, return_inverse=True)
-    share = np.bincount(index, weights)
-    return values, share / share.sum()

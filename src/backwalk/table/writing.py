@@ -19,8 +19,10 @@ from backwalk.errors import InvalidInput, TableFileError
 from backwalk.files import atomic_write, check_writable
 from backwalk.formatting import listed, one_line
 from backwalk.table.dtypes import numpy_dtype
-from backwalk.table.formats import Format, format_of
-from backwalk.table.frame import Table
+from backwalk.table.files import Format, format_of
+from backwalk.table.frame import Table, as_table
+from backwalk.table.gaps import NativeRows
+from backwalk.table.parquet_files import decoded
 from backwalk.table.restoring import from_values
 from backwalk.table.schema import FloatArray, Schema, escaped, escaped_cell, shown
 
@@ -65,7 +67,7 @@ def write_rows(
     if form.kind == "npy":
         _refuse_labels(path, schema)
     blocks = _blocks(pieces, schema, n_rows, GROUP_CELLS if form.kind == "parquet" else BLOCK_CELLS)
-    with output_file(path, form, overwrite=overwrite) as file:
+    with output_file(path, overwrite=overwrite) as file:
         if form.kind == "text":
             write_text(file, blocks, schema, form, escape_formulas=escape_formulas)
         elif form.kind == "parquet":
@@ -94,25 +96,19 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def output_file(path: str | Path, form: Format, *, overwrite: bool) -> Iterator[BinaryIO]:
+def output_file(path: str | Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """Open a table file for writing, compressed where its format says so; "-" is standard output."""
     if str(path) == "-":
         with writing("standard output"):
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
         return
-    with writing(path), atomic_write(path, overwrite=overwrite) as file, packed(file, form) as packed_file:
-        yield packed_file
-
-
-@contextmanager
-def packed(file: BinaryIO, form: Format) -> Iterator[BinaryIO]:
-    """Compress what is written to a file where the format says so; equal rows give equal bytes."""
-    if not form.compressed:
-        yield file
-        return
-    with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as compressed:
-        yield cast("BinaryIO", compressed)
+    with writing(path), atomic_write(path, overwrite=overwrite) as file:
+        if not format_of(path).compressed:
+            yield file
+            return
+        with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as compressed:  # equal rows give equal bytes
+            yield cast("BinaryIO", compressed)
 
 
 def _blocks(pieces: Iterable[FloatArray], schema: Schema, n_rows: int, cells: int) -> Iterator[FloatArray]:
@@ -192,6 +188,22 @@ def _write_npy(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, n_r
     np.lib.format.write_array_header_1_0(file, header)
     for values in blocks:
         file.write(np.ascontiguousarray(from_values(values, array)).data)
+
+
+def write_any(file: BinaryIO, form: Format, rows: NativeRows) -> None:
+    """Write a table of any types, or an array, into an open file."""
+    if form.kind == "npy":
+        array = rows if isinstance(rows, np.ndarray) else as_table(rows, name="the table").values
+        np.lib.format.write_array(file, array, allow_pickle=False)
+        return
+    if isinstance(rows, np.ndarray):
+        rows = pa.table({f"x{j}": np.ascontiguousarray(column) for j, column in enumerate(rows.T, 1)})
+    if form.kind == "parquet":
+        pyarrow.parquet.write_table(rows, file)
+        return
+    columns = [decoded(name, column) for name, column in zip(rows.column_names, rows.columns, strict=True)]
+    options = pyarrow.csv.WriteOptions(delimiter=form.delimiter)
+    pyarrow.csv.write_csv(pa.table(columns, names=list(map(escaped, rows.column_names))), file, options)
 
 
 def _no_rows(schema: Schema) -> FloatArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 
 from backwalk.table.arrow_columns import coded
 from backwalk.table.dtypes import has_labels, is_time, numpy_dtype
+from backwalk.table.files import faults_of, files_of, read_npy
 from backwalk.table.frame import as_table
 from backwalk.table.gaps import almost_numbers, missing_in
-from backwalk.table.reading import Columns, made_of_file
 from backwalk.table.selection import Selection
+from backwalk.table.sources import open_source
 
 _UNFIT = {"cannot_be_fitted": "it holds neither numbers, texts, dates nor times"}
 
@@ -27,16 +27,20 @@ def facts_of_columns(path: str | Path) -> tuple[int, list[dict[str, Any]]]:
     Nested and binary columns of a Parquet file are not read, and come last. Raises TableFileError.
     """
 
-    def facts(native: Columns, unread: Mapping[str, str]) -> tuple[int, list[dict[str, Any]]]:
-        rows = native.rows
-        if isinstance(rows, np.ndarray):
-            return _of_array(rows)
-        columns = zip(rows.column_names, rows.columns, strict=True)
-        others = [{"name": name, "dtype": dtype, **_UNFIT} for name, dtype in unread.items()]
-        known = [_facts(name, native.types.get(name, column.type), column) for name, column in columns]
-        return rows.num_rows, [*known, *others]
-
-    return made_of_file(path, Selection(), facts, skip_unfit=True)
+    with files_of(path) as files, faults_of(files[0].label):
+        if files[0].form.kind == "npy":
+            return _of_array(read_npy(files[0]))
+        source = open_source(files, Selection(), limited=True, skip_unfit=True)
+        columns = {name: list[pa.ChunkedArray]() for name in source.names}
+        for rows in source.rows(source.names, lambda *_: None):
+            for name in source.names:
+                columns[name] += rows[name].chunks
+        known = [
+            _facts(name, source.types[name], pa.chunked_array(chunks, None if chunks else source.types[name]))
+            for name, chunks in columns.items()
+        ]
+        others = [{"name": name, "dtype": dtype, **_UNFIT} for name, dtype in source.left_out.items()]
+        return source.n_rows, [*known, *others]
 
 
 def _of_array(rows: Any) -> tuple[int, list[dict[str, Any]]]:

@@ -12,10 +12,9 @@ import pytest
 
 from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.table import Codec, Selection, file_blocks, read_part, read_within, set_aside, within_memory
-from backwalk.table.chosen_rows import priorities_of
+from backwalk.table import Codec, Selection, priorities_of, read_part, read_within, set_aside
 from backwalk.table.grids import RunningGrid, grid_of
-from backwalk.table.whole import RowsInMemory
+from backwalk.table.whole import facts_of_rows
 
 N = 400
 DAY = datetime.date(2020, 2, 1)
@@ -54,7 +53,7 @@ def kinds_of_columns(seed, n=N):
 def written(tmp_path, rows, suffix, n_files=1):
     """Write rows into one file, or several of a folder, and return what names them."""
     folder = tmp_path / f"rows of {n_files}{suffix}"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     cuts = np.linspace(0, rows.num_rows, n_files + 1).astype(int)
     for i, (start, stop) in enumerate(itertools.pairwise(cuts)):
         piece, path = rows.slice(start, stop - start), folder / f"part-{i}{suffix}"
@@ -66,16 +65,16 @@ def written(tmp_path, rows, suffix, n_files=1):
     return folder / f"part-0{suffix}" if n_files == 1 else folder
 
 
-@pytest.fixture
-def in_small_blocks(monkeypatch):
-    monkeypatch.setattr(within_memory, "_is_small", lambda *_: False)
-    monkeypatch.setattr(file_blocks, "_MOST_BLOCK_ROWS", 23)
-    monkeypatch.setattr(file_blocks, "BLOCK_BYTES", 3000)
+ALL_COLUMNS = Selection()
 
 
-@pytest.fixture
-def keeping_few(monkeypatch):
-    monkeypatch.setattr(within_memory, "most_rows", lambda *_: 60)
+def in_a_pass(source, selection=ALL_COLUMNS, most=60, **options):
+    """Read a table that does not fit, in blocks of 73 rows for the columns above."""
+    return read_within(source, selection, memory=limits.LEAST_MEMORY, most=most, **options)
+
+
+def read_all(source):
+    return read_part(source, Selection()).table
 
 
 def same(a, b):
@@ -85,44 +84,25 @@ def same(a, b):
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".csv.gz"])
 @pytest.mark.parametrize("n_files", [1, 3])
-def test_a_table_that_fits_is_the_one_read_at_once(tmp_path, in_small_blocks, suffix, n_files):
+def test_a_table_that_fits_is_all_there(tmp_path, suffix, n_files):
     rows = kinds_of_columns(1)
-    path = written(tmp_path, rows, suffix)
-    at_once = read_part(path, Selection(drop=("x",)))
-    found = read_within(path if n_files == 1 else written(tmp_path, rows, suffix, n_files), Selection(drop=("x",)))
-    same(found.table, at_once.table)
+    found = read_within(written(tmp_path, rows, suffix, n_files), Selection(drop=("x",)))
+    same(found.table, read_part(written(tmp_path, rows, suffix, 2), Selection(drop=("x",))).table)
     assert (found.whole, found.n_rows, found.n_files) == (None, N, n_files)
     assert found.columns_left_out == ("x",)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-def test_rows_with_gaps_are_left_out_alike(tmp_path, in_small_blocks, suffix):
-    path = written(tmp_path, kinds_of_columns(2).drop_columns(["empty"]), suffix)
-    at_once, found = read_part(path, Selection(complete=True)), read_within(path, Selection(complete=True))
-    same(found.table, at_once.table)
-    assert (found.n_rows, found.n_read) == (at_once.is_taken.sum(), N)
-
-
-@pytest.mark.parametrize(
-    "cells", [["1", "x", "y"], ["0", "1", "true"], ["2020-01-01", "5"], ["1", "2.5"], ["", "00501"]]
-)
-@pytest.mark.parametrize("n", [3, 40])
-def test_text_has_the_type_of_all_blocks_and_files(tmp_path, in_small_blocks, monkeypatch, cells, n):
-    monkeypatch.setattr(file_blocks, "BLOCK_BYTES", 64)
-    column = [cell for cell in cells for _ in range(n)]
-    path = tmp_path / "a.csv"
-    path.write_text("a,b\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(column)))
-    same(read_within(path).table, read_part(path, Selection()).table)
-
-
-@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-def test_the_facts_of_a_pass_are_those_of_all_rows(tmp_path, in_small_blocks, keeping_few, suffix):
+@pytest.mark.parametrize("n_files", [1, 3])
+def test_the_facts_of_a_pass_are_those_of_all_rows(tmp_path, suffix, n_files):
     rows = kinds_of_columns(3)
-    path = written(tmp_path, rows, suffix)
-    table, found = read_part(path, Selection()).table, read_within(path)
-    assert 30 < len(found.table.values) < 100
+    table, found = (
+        read(written(tmp_path / name, rows, suffix, n_files)) for name, read in (("a", read_all), ("b", in_a_pass))
+    )
+    assert len(found.table.values) == 60
     assert found.table.schema == table.schema
-    whole, known = found.whole, RowsInMemory(table.values, table.schema.dtypes)
+    np.testing.assert_array_equal(found.table.values, table.values[np.sort(priorities_of(0, N).argsort()[:60])])
+    whole, known = found.whole, facts_of_rows(table.values, table.schema.dtypes)
     np.testing.assert_array_equal(whole.n_missing, known.n_missing)
     np.testing.assert_array_equal(whole.ends, known.ends)
     for j, name in enumerate(table.schema.names):
@@ -133,7 +113,11 @@ def test_the_facts_of_a_pass_are_those_of_all_rows(tmp_path, in_small_blocks, ke
             few = known.has_few_values(j, observed)
             assert whole.has_few_values(j, observed) == few, name
             for atoms in (np.empty(0), *([np.array([-999.0])] if name == "spiked" else [])):
-                assert whole.numbers({j: atoms}, [j]) == known.numbers({j: atoms}, [j]), name
+                others = observed[~np.isin(observed, atoms)]
+                expected = (others.min(), others.max(), grid_of(others, table.schema.dtypes[j]))
+                for facts in (whole, known):
+                    answer = facts.numbers({j: atoms}, [j])[j]
+                    assert (answer.least, answer.largest, answer.grid) == expected, name
         if table.schema.labels[j] is not None or few:
             for missing in (False, True):
                 for of_pass, of_rows in zip(
@@ -141,9 +125,30 @@ def test_the_facts_of_a_pass_are_those_of_all_rows(tmp_path, in_small_blocks, ke
                 ):
                     np.testing.assert_array_equal(of_pass, of_rows)
     j = table.schema.names.index("spiked")
-    for atoms in (np.array([-999.0]), np.array([-999.0, np.nan])):
-        np.testing.assert_array_equal(whole.shares_of_atoms(j, atoms), known.shares_of_atoms(j, atoms))
+    gaps, spikes = np.isnan(table.values[:, j]).mean(), (table.values[:, j] == -999.0).mean()
+    for facts in (whole, known):
+        facts.numbers({j: np.array([-999.0])}, [])
+        shares = facts.shares_of_atoms(j, np.array([-999.0, np.nan]))
+        np.testing.assert_allclose(shares, [spikes, gaps, 1.0 - spikes - gaps], rtol=1e-12)
+        np.testing.assert_allclose(
+            facts.shares_of_atoms(j, np.array([-999.0])), [spikes, 1 - gaps - spikes] / (1 - gaps)
+        )
     assert whole.a_fraction(table.schema.names.index("cents")) % 1
+
+
+def test_weights_count_in_frequencies_alone():
+    x = np.array([[1.0], [2.0], [2.0], [np.nan], [7.0]])
+    facts = facts_of_rows(x, ("float64",), np.array([1.0, 2.0, 3.0, 4.0, 10.0]))
+    assert facts.n_missing.tolist() == [1]
+    for missing, shares in ((False, [1 / 16, 5 / 16, 10 / 16]), (True, [0.05, 0.25, 0.5, 0.2])):
+        np.testing.assert_allclose(facts.frequencies(0, missing=missing)[1], shares)
+    facts.numbers({0: np.array([7.0, 2.0])}, [])
+    np.testing.assert_allclose(facts.shares_of_atoms(0, np.array([7.0, 2.0, np.nan])), [0.5, 0.25, 0.2, 0.05])
+
+
+def test_any_number_of_values_is_counted_in_memory():
+    x = np.arange(1000.0)[:, None]
+    assert len(facts_of_rows(x, ("float64",)).frequencies(0, missing=False)[0]) == 1000
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -162,26 +167,35 @@ def test_a_grid_is_found_in_any_blocks(dtype):
             assert running.grid(len(np.unique(x))) == grid_of(x, dtype), x
 
 
-def test_rows_are_chosen_by_their_number_however_they_are_read(tmp_path, in_small_blocks, keeping_few, monkeypatch):
+def test_rows_are_chosen_by_their_number_however_they_are_read(tmp_path):
     rows = pa.table({"i": np.random.default_rng(0).permutation(N), "x": np.random.default_rng(1).normal(size=N)})
     path, folder = written(tmp_path, rows, ".parquet"), written(tmp_path, rows, ".parquet", 4)
-    first = read_within(path)
-    chosen = priorities_of(0, N) < 60 / N
+    first = in_a_pass(path)
+    same(in_a_pass(folder).table, first.table)
+    same(in_a_pass(written(tmp_path, rows, ".csv", 2)).table, first.table)
+    same(in_a_pass(path, most=20).table, first.least(20).table)
+    chosen = np.sort(priorities_of(0, N).argsort()[:60])
     np.testing.assert_array_equal(first.table.values[:, 0], rows["i"].to_numpy()[chosen])
-    monkeypatch.setattr(file_blocks, "_MOST_BLOCK_ROWS", 7)
-    same(read_within(folder).table, first.table)
-    fewer = first.chosen(20)
-    monkeypatch.setattr(within_memory, "most_rows", lambda *_: 20)
-    same(read_within(path).table, type(first.table)(first.table.values[fewer], first.table.schema))
+    assert first.chosen(20).sum() == (priorities_of(0, N) < 20 / N).sum()
 
 
-def test_the_codec_knows_what_one_row_alone_has(tmp_path, in_small_blocks, keeping_few):
+def test_rows_with_gaps_are_left_out_of_a_pass(tmp_path):
+    rows = kinds_of_columns(2).drop_columns(["empty"])
+    at_once, found = (
+        read(written(tmp_path / name, rows, ".csv"), Selection(complete=True))
+        for name, read in (("a", read_part), ("b", in_a_pass))
+    )
+    assert (found.n_rows, found.n_read) == (at_once.is_taken.sum(), N)
+    same(found.table, at_once.least(60).table)
+
+
+def test_the_codec_knows_what_one_row_alone_has(tmp_path):
     n, rng = 4000, np.random.default_rng(0)
     x, kind, count = rng.normal(size=n), np.array(["a"] * n, dtype=object), rng.integers(300, size=n).astype(float)
     row = int(np.flatnonzero(priorities_of(0, n) > 0.5)[0])  # one that is not chosen
     x[row], kind[row], count[row] = 1e6, "rare", 1234.5
     path = written(tmp_path, pa.table({"x": x, "kind": kind, "count": count, "id": np.arange(n)}), ".parquet")
-    found = read_within(path)
+    found = in_a_pass(path)
     left, reasons = set_aside(found.table, whole=found.whole)
     assert list(reasons) == ["id"]
     codec = Codec.fit(left, levels=True, whole=found.whole.taken([0, 1, 2]))
@@ -194,7 +208,7 @@ def test_the_codec_knows_what_one_row_alone_has(tmp_path, in_small_blocks, keepi
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
 @pytest.mark.parametrize("fault", ["changed", "shortened", "removed"])
-def test_a_file_that_changes_meanwhile_is_noticed(tmp_path, in_small_blocks, suffix, fault):
+def test_a_file_that_changes_meanwhile_is_noticed(tmp_path, suffix, fault):
     path = written(tmp_path, kinds_of_columns(4), suffix)
     data = path.read_bytes()
 
@@ -205,13 +219,15 @@ def test_a_file_that_changes_meanwhile_is_noticed(tmp_path, in_small_blocks, suf
             else:
                 path.write_bytes(data[: len(data) // 2] if fault == "shortened" else data[:-1] + b"#")
 
-    with pytest.raises(TableFileError, match=str(path)):
-        read_within(path, watch=watch)
+    for read in (read_within, in_a_pass):
+        path.write_bytes(data)
+        with pytest.raises(TableFileError, match=str(path)):
+            read(path, watch=watch)
 
 
-def test_columns_that_are_read_twice_are_compared(tmp_path, in_small_blocks, keeping_few, monkeypatch):
+def test_a_file_that_is_read_again_should_be_the_same(tmp_path):
     path = written(tmp_path, kinds_of_columns(4), ".parquet")
-    found = read_within(path)
+    found = in_a_pass(path)
     j = found.table.schema.names.index("spiked")
     pa.parquet.write_table(kinds_of_columns(5), path)
     with pytest.raises(TableFileError, match="changed"):
@@ -278,19 +294,20 @@ def test_categories_of_files_may_have_indices_of_two_sizes(tmp_path):
     assert "int16" in table.schema.dtypes[0]
 
 
-def test_faults_of_later_rows_are_told_with_their_place(tmp_path, in_small_blocks):
-    rows = pa.table({"x": [*np.arange(100.0), np.inf, 1.0]})
-    with pytest.raises(TableFileError, match=r"inf at row 8, column 'x' \(rows count from row 92 of all files\)"):
-        read_within(written(tmp_path, rows, ".parquet"))
-    mostly = pa.table({"x": ["5"] * 200 + ["five"] * 3})
-    with pytest.raises(TableFileError, match="'five' and 2 more are none, beside 200"):
-        read_within(written(tmp_path, mostly, ".csv"))
+def test_faults_of_later_rows_are_told_with_their_place(tmp_path):
+    rows = pa.table({f"x{j}": [*np.arange(800.0), np.inf if j == 7 else 0.5, 1.0] for j in range(10)})
+    for i, read in enumerate((read_within, in_a_pass)):
+        with pytest.raises(TableFileError, match=r"inf at row 800, column 'x7' \(rows count from 0\)"):
+            read(written(tmp_path / str(i), rows, ".parquet"))
+        mostly = pa.table({"x": ["5"] * 200 + ["five"] * 3})
+        with pytest.raises(TableFileError, match=r"'five'( at row 200 .*)? and 2 more are none, beside 200"):
+            read(written(tmp_path / str(i), mostly, ".csv"))
 
 
-def test_texts_beyond_the_limit_are_set_aside(tmp_path, in_small_blocks, keeping_few, monkeypatch):
+def test_texts_beyond_the_limit_are_set_aside(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "LEVELS_OF_A_PASS", 50)
     rows = pa.table({"x": np.random.default_rng(0).normal(size=N), "t": [f"t{i % 90}" for i in range(N)]})
-    found = read_within(written(tmp_path, rows, ".parquet"))
+    found = in_a_pass(written(tmp_path, rows, ".parquet"))
     left, reasons = set_aside(found.table, whole=found.whole)
     assert left.columns == ("x",)
     assert "more than 50" in reasons["t"]
@@ -298,18 +315,11 @@ def test_texts_beyond_the_limit_are_set_aside(tmp_path, in_small_blocks, keeping
         Codec.fit(found.table, levels=True, whole=found.whole)
 
 
-def test_pages_are_limited_by_the_memory(tmp_path, in_small_blocks):
-    path = tmp_path / "a.parquet"
-    rows = pa.table({"x": np.arange(10**5, dtype=float), "t": ["long" * 1000] * 10**5})
-    pa.parquet.write_table(rows, path, data_page_size=2**30, use_dictionary=False, compression="zstd")
-    with pytest.raises(TableFileError, match="quarter of the memory"):
-        read_within(path, memory=2**26)
-    assert read_within(path, Selection(drop=("t",)), memory=2**26).n_rows == 10**5
-
-
-def test_progress_is_told_in_rows_and_bytes(tmp_path, in_small_blocks):
-    told = []
-    read_within(written(tmp_path, kinds_of_columns(1), ".csv"), watch=lambda *each: told.append(each))
-    assert {activity for activity, _, _ in told} == {"finding types", "reading"}
-    assert told[-1][1] == 1.0
-    assert told[-1][2].startswith(f"{N} rows, ")
+def test_progress_is_told_in_rows_and_bytes(tmp_path):
+    for read in (read_within, in_a_pass):
+        told = []
+        path = written(tmp_path / read.__name__, kinds_of_columns(1), ".csv")
+        read(path, watch=lambda *each, told=told: told.append(each))
+        assert {activity for activity, _, _ in told} == {"finding types", "reading"}
+        assert told[-1][1] == 1.0
+        assert told[-1][2].startswith(f"{N} rows, ")

@@ -1,0 +1,283 @@
+"""Table files: their formats by suffix, the files of a folder or a pattern, and what is refused before rows are read.
+
+A file may come from anywhere: sizes are checked before memory is taken (`backwalk.limits`), and every error becomes a
+`TableFileError` that names the file.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import math
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from backwalk import limits
+from backwalk.errors import InvalidInput, TableFileError
+from backwalk.formatting import one_line
+from backwalk.table.dtypes import arrow_type, numpy_dtype
+from backwalk.table.frame import refused_dtype
+from backwalk.table.schema import shown
+
+_WILD = "*?["
+_HIDDEN = ("_", ".")  # Spark's _SUCCESS, checksums of file systems
+_UNNAMED = re.compile(r"Unnamed: \d+")  # pandas' name of a column without one
+_COPIED_AT_ONCE = 2**20
+_NPY_MAGIC = b"\x93NUMPY"
+_LONGEST_NPY_HEADER = 10_000  # NumPy's own limit, which it checks only after reading the header
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+@dataclass(frozen=True)
+class Format:
+    """A table file's format: text with a delimiter, possibly compressed by gzip, Parquet or NumPy's `.npy`."""
+
+    kind: Literal["text", "parquet", "npy"]
+    delimiter: str = ","
+    compressed: bool = False
+
+
+CSV = Format("text")
+FORMATS = {
+    ".csv": CSV,
+    ".tsv": Format("text", "\t"),
+    ".csv.gz": Format("text", compressed=True),
+    ".tsv.gz": Format("text", "\t", compressed=True),
+    ".parquet": Format("parquet"),
+    ".npy": Format("npy"),
+}
+SUFFIXES = tuple(FORMATS)
+
+
+def format_of(path: str | Path) -> Format:
+    """Return the format that a file's suffix names; "-" is CSV. Raises TableFileError for any other suffix."""
+    if str(path) == "-":
+        return CSV
+    name = Path(path).name
+    for suffix, form in FORMATS.items():
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return form
+    raise TableFileError(
+        f"A table file should end in {', '.join(SUFFIXES)}, but got {shown(str(path))}: save it as one of these."
+    )
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file as it was when it was first seen; messages call it `label`."""
+
+    path: Path
+    label: str
+    n_bytes: int
+    _stamp: tuple[int, int, int]  # device, inode, time of the last change
+
+    @classmethod
+    def of(cls, path: Path, label: str | None = None) -> SourceFile:
+        """Return a file as it is now. Raises TableFileError if it cannot be read or is no regular file."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise TableFileError(f"{path} cannot be read: {error.strerror}.") from error
+        if not path.is_file():
+            raise TableFileError(f"{path}: a table file should be a regular file: give a pipe as standard input, -.")
+        return cls(path, label or str(path), status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns))
+
+    @property
+    def form(self) -> Format:
+        """The format that the suffix names."""
+        return format_of(self.path)
+
+    @property
+    def modified(self) -> int:
+        """When it was last modified, in nanoseconds since 1970."""
+        return self._stamp[2]
+
+    def refuse_changed(self) -> None:
+        """Raise TableFileError if the file has changed since."""
+        if not self.path.exists():
+            raise TableFileError(f"{self.label} was removed while it was read: put it back, and start again.")
+        if SourceFile.of(self.path, self.label) != self:
+            raise TableFileError(f"{self.label} changed while it was read: wait until it is complete, and start again.")
+
+
+def is_pattern(source: str | Path) -> bool:
+    """Return whether a source is a pattern of names, such as data/*.parquet, and not a file."""
+    return any(sign in str(source) for sign in _WILD) and not Path(source).exists()
+
+
+def has_tables(folder: str | Path) -> bool:
+    """Return whether a path is a folder with table files."""
+    return Path(folder).is_dir() and any(map(_is_table, Path(folder).iterdir()))
+
+
+def table_files(source: str | Path) -> tuple[SourceFile, ...]:
+    """Return the files of a table, in the order of their names.
+
+    A folder stands for the table files in it, without those whose names begin with _ or a dot; a pattern for the files
+    that it matches, ** for folders within folders. Several files have one format, Parquet or text. Raises
+    TableFileError.
+    """
+    place = Path(source)
+    if place.is_dir():
+        paths = sorted(filter(_is_table, place.iterdir()))
+        if not paths:
+            within = next(filter(_is_table, place.rglob("*")), None)
+            hint = f"give '{place}/**/*{within.suffix}' for the files in its folders" if within else "name another"
+            raise TableFileError(f"{place} should hold table files ({', '.join(FORMATS)}), but holds none: {hint}.")
+    elif is_pattern(source):
+        names = glob.glob(os.fspath(source), recursive=True)  # noqa: PTH207 - which takes absolute patterns
+        paths = sorted(path for path in map(Path, names) if path.is_file())
+        if not paths:
+            raise TableFileError(f"{source} should match table files, but matches none: check the spelling.")
+    else:
+        paths = [place]
+    if len(paths) > limits.TABLE_FILES:
+        raise TableFileError(
+            f"A table should have at most {limits.TABLE_FILES:,} files, but {source} has {len(paths):,}: join some."
+        )
+    with faults_of(source):
+        forms = [format_of(path) for path in paths]
+    for path, form in zip(paths, forms, strict=True):
+        if len(paths) > 1 and form.kind == "npy":
+            raise TableFileError(f"{path}: several files should be Parquet or text: give one .npy file, or convert it.")
+        if (form.kind, form.delimiter) != (forms[0].kind, forms[0].delimiter):
+            raise TableFileError(
+                f"Files of one table should have one format, but {shown(paths[0].name)} and {shown(path.name)} differ: "
+                "give a pattern, such as '*.parquet'."
+            )
+    return tuple(map(SourceFile.of, paths))
+
+
+@contextmanager
+def files_of(source: str | Path) -> Iterator[tuple[SourceFile, ...]]:
+    """Yield the files of a table as `table_files` does; "-" is standard input, which is copied to a file first."""
+    if str(source) != "-":
+        yield table_files(source)
+        return
+    with tempfile.TemporaryDirectory() as folder, faults_of("standard input"):
+        path = Path(folder) / "standard_input.csv"
+        with path.open("wb") as copy:
+            while data := sys.stdin.buffer.read(_COPIED_AT_ONCE):
+                copy.write(data)
+                refuse_many_bytes(copy.tell())
+        yield (SourceFile.of(path, "standard input"),)
+
+
+@contextmanager
+def faults_of(label: str | Path) -> Iterator[None]:
+    """Let every error in the block become a TableFileError that names a file."""
+    try:
+        yield
+    except MemoryError as error:
+        raise TableFileError(f"{label} takes more memory than there is: give fewer rows.") from error
+    except (InvalidInput, TableFileError) as error:
+        text = one_line(error)
+        raise TableFileError(f"{text}." if text.startswith(str(label)) else f"{label}: {text}.") from error
+    except OSError as error:
+        raise TableFileError(f"{label} cannot be read: {one_line(error)}.") from error
+    except Exception as error:  # parsers of damaged files raise many types
+        raise TableFileError(f"{label} cannot be parsed as a table: {one_line(error)}.") from error
+
+
+@contextmanager
+def opened(file: SourceFile) -> Iterator[BinaryIO]:
+    """Open a table file, decompressed; every error in the block becomes a TableFileError."""
+    with faults_of(file.label), file.path.open("rb") as data:
+        if not file.form.compressed:
+            yield data
+            return
+        with gzip.GzipFile(fileobj=data, mode="rb") as unpacked:
+            yield cast("BinaryIO", unpacked)
+
+
+def refuse_large(cells: int, columns: int) -> None:
+    """Raise TableFileError for more cells or columns than a table file may have."""
+    for n, most, what, remedy in (
+        (columns, limits.TABLE_FILE_COLUMNS, "columns", "drop some"),
+        (cells, limits.TABLE_FILE_CELLS, "cells", "give fewer rows"),
+    ):
+        if n > most:
+            raise TableFileError(f"A table file should have at most {most} {what}, but got {n}: {remedy}.")
+
+
+def refuse_many_bytes(size: int) -> None:
+    """Raise TableFileError for a file that takes more bytes, unpacked, than one that is read at once may."""
+    if size > limits.TABLE_FILE_BYTES:
+        raise TableFileError(
+            f"A table file should take at most {limits.TABLE_FILE_BYTES} bytes unpacked, but takes {size}: give fewer "
+            "rows."
+        )
+
+
+def refuse_unfit(types: Mapping[str, pa.DataType]) -> None:
+    """Raise InvalidInput for a column of a type that no model may be fitted to."""
+    for name, of_type in types.items():
+        if not is_fit(of_type):
+            raise refused_dtype(str(of_type), name, "the table")
+
+
+def is_fit(of_type: pa.DataType) -> bool:
+    """Return whether a model may be fitted to a column of a type."""
+    name = str(of_type)
+    has_numbers = pa.types.is_null(of_type) or pa.types.is_decimal(of_type)
+    return bool(has_numbers or arrow_type(numpy_dtype(name) or name, "pyarrow") is not None)
+
+
+def refuse_row_numbers(names: Sequence[str]) -> None:
+    """Raise TableFileError for columns without a name, which hold row numbers: a model would learn them as data."""
+    for name in names:
+        if not name or name.startswith("__index_level_") or _UNNAMED.fullmatch(name):  # pandas' names of its index
+            raise TableFileError(
+                f"Columns should have names, but got {shown(name)}, likely row numbers: save without index, or name "
+                f"it, or leave it out (on the command line by --drop {shown(name)})."
+            )
+
+
+def read_npy(file: SourceFile) -> npt.NDArray[Any]:
+    """Return the array of real numbers in a NumPy file, of any shape."""
+    with opened(file) as data:
+        if data.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+            raise TableFileError("The file is not a NumPy array: write it by numpy.save.")
+        version = tuple(data.read(2))
+        if version not in _NPY_HEADERS:
+            raise TableFileError("The file should be a NumPy array of format 1.0 or 2.0: write it by numpy.save.")
+        n_bytes, begin = (2 if version == (1, 0) else 4), data.tell()
+        length = int.from_bytes(data.read(n_bytes), "little")
+        if length > _LONGEST_NPY_HEADER:
+            raise TableFileError(
+                f"A NumPy file's header should have at most {_LONGEST_NPY_HEADER} bytes, but says {length}: write it "
+                "anew."
+            )
+        data.seek(begin)
+        shape, by_columns, dtype = _NPY_HEADERS[version](data)
+        if dtype.kind not in "fiub":
+            raise TableFileError(f"A NumPy file should hold real numbers, no texts or objects, but has dtype {dtype}.")
+        cells = math.prod(shape)
+        if min(shape, default=1) < 0:
+            raise TableFileError(f"A NumPy array's shape should be of lengths >= 0, but got {shape}.")
+        refuse_large(cells, shape[1] if len(shape) == 2 else 1)
+        refuse_many_bytes(cells * dtype.itemsize)
+        if cells * dtype.itemsize > file.n_bytes - data.tell():
+            raise TableFileError(
+                f"The file should hold {cells} numbers, as its header says, but is shorter: copy it anew."
+            )
+        return np.fromfile(data, dtype, cells).reshape(shape, order="F" if by_columns else "C")
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        format_of(path)
+    except TableFileError:
+        return False
+    return path.is_file() and not path.name.startswith(_HIDDEN)

@@ -1,0 +1,478 @@
+"""Read CSV and TSV files by DuckDB, as texts, and give each column the first type that fits all of its cells.
+
+The types are, in this order: whole numbers, truth values, numbers, dates, times with a date, the same in UTC, times of
+day and texts. Each has a condition on one cell, so that a column's type depends neither on the order of its rows nor on
+how they lie in blocks or files. A first pass over all rows finds the types; it tries only those that fit the first
+1,000 rows. A second one reads the rows.
+
+Whole numbers with leading zeros, and those of 7 digits or more with a plus, are codes such as 00501, and stay texts.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backwalk import limits
+from backwalk.errors import TableFileError
+from backwalk.formatting import listed
+from backwalk.table.files import SourceFile, faults_of, opened, refuse_large, refuse_many_bytes
+from backwalk.table.schema import MISSING_WORDS, refuse_duplicates, shown, unescaped
+from backwalk.table.selection import Selection
+
+if TYPE_CHECKING:
+    import duckdb
+
+_LONGEST_HEADER = 2**20  # bytes
+_FIRST_ROWS = 1_000
+_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
+_UNITS = ("s", "ms", "us", "ns")
+_TIMES_OF_DAY = dict(zip(_UNITS, (pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")), strict=True))
+_EXACT = 2.0**53
+_LEAST_MEMORY = 2**27  # bytes, of DuckDB
+_BUFFER_BYTES = 2**22  # of text that is parsed at a time
+_READ_AT_ONCE = 2**20  # bytes of a compressed file
+
+_CODE = r"\s*(?:[-+]?0\d+|\+\d{7,})\s*"
+_WHOLE = r"-?(?:0|[1-9]\d*)"  # without codes
+_FLOAT = (
+    rf"(?:{_WHOLE}|\+(?:0|[1-9]\d{{0,5}})|[-+]?(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|"
+    r"[-+]?(?i:inf|infinity))"
+)
+_DATE = r"\d{4}-\d{2}-\d{2}"
+_CLOCK = r"[ T]\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d{1,9})?)?)?"
+_ZONE = r"(?:Z|[-+]\d{2}(?::?\d{2})?)"
+_TIME = r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?"
+
+
+def _fits(pattern: str) -> str:
+    return f"regexp_full_match({{0}}, '{pattern}')"
+
+
+def _fits_int64(pattern: str) -> str:
+    return f"({{0}} IS NULL OR ({_fits(pattern)} AND TRY_CAST({{0}} AS BIGINT) IS NOT NULL))"
+
+
+_CONDITIONS = {
+    "null": "{0} IS NULL AND NULL",
+    "whole": _fits_int64(rf"\s*{_WHOLE}\s*"),
+    "truth": "lower(trim({0})) IN ('true', 'false', '0', '1')",
+    "float": _fits(rf"\s*{_FLOAT}\s*"),
+    "date": _fits(_DATE),
+    "moment": _fits(rf"{_DATE}(?:{_CLOCK})?"),
+    "moment in UTC": _fits(_DATE + _CLOCK + _ZONE),
+    "time": _fits(_TIME),
+}
+"""The types of columns in the order in which they are tried, each with its condition on a cell that is not missing."""
+
+_WITH_CODES = {
+    **_CONDITIONS,
+    "whole": _fits_int64(r"\s*[-+]?\d+\s*"),
+    "float": _fits(rf"\s*(?:{_FLOAT}|[-+]?\d+)\s*"),
+}
+"""The conditions of columns whose numbers may have leading zeros."""
+
+_WITH_CLOCK = {"moment", "moment in UTC", "time"}
+
+_SELECTED = {
+    "null": "NULL",
+    "whole": "CAST({0} AS BIGINT)",
+    "truth": "lower(trim({0})) IN ('true', '1')",
+    "float": "CAST({0} AS DOUBLE)",
+}
+"""How DuckDB converts a cell; it gives texts of all other types."""
+
+_LINE_ENDS = "All lines should end alike, in \\n or in \\r\\n, but some end otherwise: save the file anew"
+_MISSING = ", ".join(f"'{word}'" for word in sorted(MISSING_WORDS))
+_LONGEST_MISSING = max(map(len, MISSING_WORDS))
+
+
+def has_codes(texts: pa.Array) -> bool:
+    """Return whether one of some texts is of digits but no number: with leading zeros, or long and with a plus.
+
+    >>> [has_codes(pa.array([text])) for text in ("00501", "+4420794", "0", "-0", "0.5", "+5")]
+    [True, True, False, False, False, False]
+    """
+    return bool(pc.any(pc.match_substring_regex(texts, pattern=f"^{_CODE}$")).as_py())
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first row of a text file: its names, how many lines are before it, all blank, and how its line ends.
+
+    `is_last` says whether only blank lines follow.
+    """
+
+    names: tuple[str, ...]
+    n_lines_before: int
+    line_end: str
+    is_last: bool
+
+
+def read_header(data: BinaryIO, delimiter: str) -> Header:
+    """Return the header of an open text file. Raises TableFileError for text that is not a table."""
+    head = data.read(_LONGEST_HEADER)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
+        raise TableFileError("The file is not UTF-8 text but looks like UTF-16 or binary data: save it as UTF-8.")
+    lines = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")  # the end may cut a character
+    blank = " \t\v\f\r\n".replace(delimiter, "")
+    line, n_before = lines.readline(), 0
+    while line and not line.strip(blank):
+        line, n_before = lines.readline(), n_before + 1
+    if not line:
+        raise TableFileError("The file is empty: it should hold a header line and rows.")
+    if "\ufffd" in line:
+        raise TableFileError("The header is not UTF-8 text (Latin-1?): save the file as UTF-8.")
+    begin, names = lines.tell(), list[str]()
+    for sign in (*(set(_DELIMITERS) - {delimiter}), delimiter):
+        lines.seek(begin)
+        others, names = names, _fields(line, lines, sign)
+        if sign != delimiter:
+            names = max(names, others, key=len)
+    if len(names) < 2 <= len(others):
+        raise TableFileError(
+            f"Cells should be separated by {_DELIMITERS[delimiter]}, but the header is {shown(line.strip())}: "
+            "save it with that delimiter."
+        )
+    if not names:
+        raise TableFileError(
+            f"The header should end within {_LONGEST_HEADER:,} bytes, but does not: close its quotation marks."
+        )
+    text = lines.getvalue()[begin - len(line) : lines.tell()]
+    refuse_large(0, len(names))
+    rest = lines.getvalue()[begin - len(line) + len(text) :]
+    quoted_alone = line.startswith('"') and not rest[:_FIRST_ROWS].lstrip().startswith('"')  # as our headers are
+    if all(map(_is_number, names)) and not quoted_alone:
+        raise TableFileError(
+            f"The first line should name the columns, but holds only numbers, {listed(map(shown, names))}: put a "
+            "header line of names above it, or, if these are names, put them in quotation marks."
+        )
+    end = text[len(text.rstrip("\r\n")) :]
+    if end == "\r\n" and re.search(r"[\r\n]", text[:-2]):  # DuckDB would take the first for the end of all lines
+        raise TableFileError(
+            "Names should be on one line where lines end in \\r\\n, but one is not: rename the column."
+        )
+    header = Header(tuple(map(unescaped, names)), n_before, end, not rest.strip())
+    refuse_duplicates(header.names)
+    return header
+
+
+def _fields(line: str, more: Iterator[str], delimiter: str) -> list[str]:
+    """Return the fields of a row that begins with a line, or none if a quotation mark is not closed."""
+    try:
+        return next(csv.reader(itertools.chain([line], more), delimiter=delimiter, strict=True))
+    except csv.Error:
+        return []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass
+class TypeOfColumn:
+    """What is known of a column's cells: which types fit all of them, and how many digits of a second they have."""
+
+    takes_codes: bool = False
+    fitting: list[str] = field(default_factory=lambda: list(_CONDITIONS))
+    n_digits: int = 0
+
+    is_text: bool = False
+
+    def __post_init__(self) -> None:
+        if self.is_text:
+            self.fitting = []
+
+    def expressions(self, cell: str) -> list[str]:
+        """Return the aggregates of a column's cells that `narrow` takes."""
+        conditions = _WITH_CODES if self.takes_codes else _CONDITIONS
+        fits = [f"coalesce(bool_and({conditions[name].replace('{0}', cell)}), true)" for name in self.fitting]
+        digits = n_bytes = "0"
+        if _WITH_CLOCK & set(self.fitting):
+            digits = f"coalesce(max(length(regexp_extract({cell}, '\\.(\\d+)', 1))), 0)"
+        if not {"whole", "float"} & set(self.fitting):
+            n_bytes = f"coalesce(sum(strlen({cell})), 0)"
+        return [*fits, digits, n_bytes]
+
+    def narrow(self, found: Iterator[Any]) -> int:
+        """Keep the types that fit more cells as well, and return the bytes of these if they are texts."""
+        self.fitting = [name for name in self.fitting if next(found)]
+        self.n_digits = max(self.n_digits, next(found))
+        return int(next(found))
+
+    @property
+    def name(self) -> str:
+        """The first type that fits; "text" if none does."""
+        return self.fitting[0] if self.fitting else "text"
+
+    @property
+    def type(self) -> pa.DataType:
+        """The Arrow type of the column."""
+        unit = _UNITS[-(-min(self.n_digits, 9) // 3)]
+        return {
+            "null": pa.null(),
+            "whole": pa.int64(),
+            "truth": pa.bool_(),
+            "float": pa.float64(),
+            "date": pa.date32(),
+            "moment": pa.timestamp(unit),
+            "moment in UTC": pa.timestamp(unit, "UTC"),
+            "time": _TIMES_OF_DAY[unit],
+            "text": pa.string(),
+        }[self.name]
+
+
+class _Texts:
+    """Columns of texts that DuckDB reads from `_scan`, which names them c0, c1, ...; messages call them `label`."""
+
+    def __init__(self, names: Sequence[str], label: str, memory: int = limits.MEMORY) -> None:
+        self.names, self.label, self._memory = tuple(names), label, max(memory // 4, _LEAST_MEMORY)
+        self._place = {name: f"c{j}" for j, name in enumerate(names)}
+        self._settings: list[str] = []
+
+    @property
+    def _scan(self) -> str:
+        raise NotImplementedError
+
+    @contextmanager
+    def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Connect to a database in memory that can read this file alone, with no extensions but those built in."""
+        import duckdb
+
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "threads": 1,
+        }
+        settings = [
+            f"memory_limit = '{self._memory // 2**20} MiB'",
+            "temp_directory = ''",
+            "python_enable_replacements = false",
+            *self._settings,
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ]
+        with faults_of(self.label), duckdb.connect(":memory:", config=config) as connection:
+            for setting in settings:
+                connection.execute(f"SET {setting}")
+            try:
+                yield connection
+            except duckdb.Error as error:
+                raise _explained(error) from error
+
+    def look(self, types: Mapping[str, TypeOfColumn], most_rows: int | None = None) -> tuple[int, int]:
+        """Keep of the types of some columns those that fit the cells of a file.
+
+        Return the number of rows, of which it looks at `most_rows` and one more, and the bytes of texts in these.
+        """
+        cells = f"SELECT {self._cells(list(types))} FROM {self._scan}"
+        with self._connected() as connection:
+            last = self._last_row(connection)
+            if last is not None:
+                cells += f" LIMIT {last}"
+            elif most_rows is not None:
+                cells += f" LIMIT {most_rows + 1}"
+            n_rows = _FIRST_ROWS
+            for query in (f"SELECT * FROM ({cells}) LIMIT {_FIRST_ROWS}", cells):
+                if n_rows == _FIRST_ROWS:  # there may be more
+                    each = (part for name, column in types.items() for part in column.expressions(self._place[name]))
+                    counted = connection.execute(f"SELECT count(*), {', '.join(each)} FROM ({query})").fetchone()
+                    n_rows, *found = counted or (0,)
+                    values: Iterator[Any] = iter(found)
+                    n_bytes = sum(column.narrow(values) for column in types.values())
+        self._check(n_rows)
+        return n_rows, n_bytes
+
+    def _check(self, n_rows: int) -> None:
+        """Raise TableFileError if there cannot be so few rows."""
+
+    def _last_row(self, connection: duckdb.DuckDBPyConnection) -> int | None:  # noqa: ARG002 - as in TextFile
+        """Return the number of rows, where those at the end do not count."""
+        return None
+
+    def rows(
+        self, names: Sequence[str], n_rows: int, at_once: int, types: Mapping[str, TypeOfColumn] | None = None
+    ) -> Iterator[pa.Table]:
+        """Yield the first rows of some columns in their types; without `types` as texts, of which none is missing."""
+        selected = ", ".join(
+            (_SELECTED.get(types[name].name, "{0}") if types else "{0}").replace("{0}", self._place[name])
+            for name in names
+        )
+        cells = self._cells(names, nulls=types is not None)
+        query, first = f"SELECT {selected} FROM (SELECT {cells} FROM {self._scan} LIMIT {n_rows})", 0
+        with self._connected() as connection:
+            for batch in connection.sql(query).to_arrow_reader(at_once):
+                columns = dict(zip(names, batch.columns, strict=True))
+                if types:
+                    columns = {name: self._typed(columns[name], types[name], name, first) for name in names}
+                yield pa.table(columns)
+                first += batch.num_rows
+
+    def _typed(self, column: pa.Array, of_column: TypeOfColumn, name: str, first_row: int) -> pa.Array:
+        """Return a column of a batch in its own type. Raises TableFileError for impossible dates and rounding."""
+        if of_column.name == "float":
+            numbers = column.to_numpy(zero_copy_only=False)
+            if (np.abs(numbers) >= _EXACT).any():
+                self._refuse_rounded(name)
+        if not pa.types.is_temporal(of_column.type):
+            return column.cast(of_column.type)
+        try:
+            return _as_times(column, of_column.type)
+        except pa.ArrowInvalid as error:
+            for row, cell in enumerate(column):
+                try:
+                    _as_times(pa.array([cell.as_py()], pa.string()), of_column.type)
+                except pa.ArrowInvalid:
+                    raise TableFileError(
+                        f"Column {shown(name)} should hold dates, as its other cells do, but {shown(cell.as_py())} at "
+                        f"row {first_row + row} (rows count from 0) is none: correct or empty it, or take the column "
+                        f"as one of texts (--column {shown(name)}=levels on the command line)"
+                    ) from error
+            raise
+
+    def _refuse_rounded(self, name: str) -> None:
+        """Raise TableFileError if a column has a whole number that float64 rounds."""
+        cell = self._place[name]
+        numbered = (
+            f"SELECT row_number() OVER () - 1 AS row, {cell} FROM (SELECT {self._cells([name])} FROM {self._scan})"
+        )
+        is_large = f"regexp_full_match(trim({cell}), '[-+]?\\d+') AND abs(TRY_CAST({cell} AS DOUBLE)) >= {_EXACT:.0f}"
+        with self._connected() as connection:
+            large = connection.execute(f"SELECT * FROM ({numbered}) WHERE {is_large}")
+            while some := large.fetchmany(_FIRST_ROWS):
+                for row, text in some:
+                    if int(text) != int(float(text)):
+                        raise TableFileError(
+                            "Whole numbers should be at most 2^53 in size or exact as floats, but column "
+                            f"{shown(name)} has {text.strip()} in row {row} (rows count from 0): scale it, or drop it "
+                            "if it is an identifier."
+                        )
+
+    def _cells(self, names: Sequence[str], *, nulls: bool = True) -> str:
+        """Return what selects the cells of some columns as c0, c1, ..., by their places in the file."""
+        cell = f"CASE WHEN length({{0}}) <= {_LONGEST_MISSING} AND {{0}} IN ({_MISSING}) THEN NULL ELSE {{0}} END"
+        cell = cell if nulls else "coalesce({0}, '')"
+        return ", ".join(f"{cell.format(place)} AS {place}" for place in map(self._place.__getitem__, names))
+
+
+class TextFile(_Texts):
+    """One text file, whose header was read. Raises TableFileError for text that is not a table."""
+
+    def __init__(self, file: SourceFile, memory: int = limits.MEMORY) -> None:
+        with opened(file) as data:
+            self._header = read_header(data, file.form.delimiter)
+        super().__init__(self._header.names, file.label, memory)
+        self.file = file
+        path = str(file.path.absolute())
+        self._pattern = _quoted("".join(f"[{sign}]" if sign in "*?[" else sign for sign in path))
+        self._settings = [f"allowed_paths = [{_quoted(path)}, {self._pattern}]"]
+
+    def refuse_damaged(self, most_bytes: int | None) -> None:
+        """Raise TableFileError for a compressed file whose checksum is wrong, or which unpacks to more bytes."""
+        with opened(self.file) as data:
+            n_bytes = 0
+            while self.file.form.compressed and (block := data.read(_READ_AT_ONCE)):
+                n_bytes += len(block)
+                if most_bytes is not None:
+                    refuse_many_bytes(n_bytes)
+
+    def _last_row(self, connection: duckdb.DuckDBPyConnection) -> int | None:
+        """Blank lines are missing values of a single column, but not at its end."""
+        if len(self.names) > 1:
+            return None
+        numbered = f"SELECT row_number() OVER () AS row, c0 FROM {self._scan}"
+        last = connection.execute(f"SELECT max(row) FROM ({numbered}) WHERE c0 IS NOT NULL").fetchone()
+        return int((last and last[0]) or 0)
+
+    def _check(self, n_rows: int) -> None:
+        if not n_rows and not self._header.is_last:
+            raise TableFileError(_LINE_ENDS)
+
+    @property
+    def _scan(self) -> str:
+        columns = ", ".join(f"'{place}': 'VARCHAR'" for place in self._place.values())
+        line_ends = {"\n": "new_line = '\\n'", "\r": "new_line = '\\r'"}  # DuckDB reads no file whose option is \r\n
+        options = [
+            "auto_detect = false",
+            "header = true",
+            f"skip = {self._header.n_lines_before}",
+            f"delim = '{self.file.form.delimiter}'",
+            "quote = '\"'",
+            "escape = '\"'",
+            "strict_mode = true",
+            "allow_quoted_nulls = false",
+            f"buffer_size = {_BUFFER_BYTES}",
+            f"compression = '{'gzip' if self.file.form.compressed else 'none'}'",
+            f"columns = {{{columns}}}",
+            *([line_ends[self._header.line_end]] if self._header.line_end in line_ends else []),
+        ]
+        return f"read_csv({self._pattern}, {', '.join(options)})"
+
+
+class TextTable(_Texts):
+    """Columns of texts in memory."""
+
+    def __init__(self, rows: pa.Table, label: str) -> None:
+        super().__init__(rows.column_names, label)
+        self._rows = rows.rename_columns(list(self._place.values()))
+
+    @property
+    def _scan(self) -> str:
+        return "texts"
+
+    @contextmanager
+    def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with super()._connected() as connection:
+            connection.register("texts", self._rows)
+            yield connection
+
+    def typed(self, selection: Selection) -> pa.Table:
+        """Return the selected columns, each in the first type that fits all of its cells."""
+        names = selection.names(self.names)
+        types = {name: TypeOfColumn(name in selection.numbers, is_text=name in selection.texts) for name in names}
+        n_rows, _ = self.look(types)
+        return pa.concat_tables(self.rows(names, n_rows, max(n_rows, 1), types))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _as_times(texts: pa.Array, of_type: pa.DataType) -> pa.Array:
+    if not pa.types.is_time(of_type):
+        return texts.cast(of_type)
+    moments = pc.binary_join_element_wise("1970-01-01", texts, " ")
+    return moments.cast(pa.timestamp(of_type.unit)).cast(of_type)
+
+
+def _explained(error: Exception) -> TableFileError:
+    """Return DuckDB's error about a text file in our words."""
+    text = str(error)
+    line = re.search(r"CSV Error on Line: (\d+)", text)
+    where = f"line {line[1]}" if line else "a line"
+    if n := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text):
+        return TableFileError(f"Each row should have {n[1]} cells, as the header has, but {where} has {n[2]}: mend it")
+    for known, words in (
+        ("unterminated quote", f"A quotation mark should be closed, but that in {where} is not: close it"),
+        ("Invalid unicode", f"The file should be UTF-8 text, but {where} is not (Latin-1?): save it as UTF-8"),
+        ("Maximum line size", f"A row should have at most 2 MiB, but {where} has more: close its quotation mark"),
+        ("invalid state", _LINE_ENDS),
+        ("GZIP", "Not a gzipped file, or a part of one: copy it anew"),
+    ):
+        if known.lower() in text.lower():
+            return TableFileError(words)
+    return TableFileError(f"DuckDB cannot read it: {text.partition(chr(10))[0]}")
