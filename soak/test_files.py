@@ -18,7 +18,6 @@ from backwalk import CheckpointError, Diffusion, ModelFileError, TableFileError
 from backwalk.table import Schema, Table, as_table, read_table, write_table
 from soak.children import failures
 from soak.material import bits, estimator, fitted, mutated, resident, rows
-from soak.parquet_files import LIST, STRUCT, parquet_file, parquet_of_zeros, struct
 
 SUFFIXES = (".csv", ".tsv.gz", ".parquet", ".npy")
 TABLE = pa.table({"a": np.linspace(-1.0, 1.0, 12), "count": list(range(12)), "flag": [True, False] * 6})
@@ -94,11 +93,6 @@ def _long_levels():
     return _arrow_file(pa.table({"a": levels}).replace_schema_metadata({}))
 
 
-def _zeros(**changes):
-    sizes = {"n_columns": 4, "n_rows": 100, "page_bytes": 2**31 - 2**20, "claimed_bytes": 900}
-    return parquet_of_zeros(**{**sizes, **changes})
-
-
 WIDE = ",".join(f"c{j}" for j in range(100_000)).encode()
 HOSTILE = [
     (".csv", lambda: _table_file(".csv").decode().encode("utf-16")),
@@ -138,11 +132,7 @@ HOSTILE = [
     (".parquet", _long_levels),
     (".parquet", lambda: _bomb(2**28)),
     (".parquet", lambda: _bomb(2**20, 2_000)),
-    (".parquet", _zeros),
-    (".parquet", lambda: _zeros(n_columns=1000, page_bytes=2**21)),
-    (".parquet", lambda: _zeros(n_rows=2**31 - 1)),
-    (".parquet", lambda: parquet_file(b"", struct([(4, LIST, (STRUCT, [[]] * 2**21))]))),
-    (".parquet", lambda: parquet_file(b"", b"\x1c" * 10_000_000)),
+    (".parquet", lambda: b"PAR1" + b"\x1c" * 10_000_000 + (10_000_000).to_bytes(4, "little") + b"PAR1"),
 ]
 
 
