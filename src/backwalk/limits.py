@@ -18,14 +18,11 @@
 - **Settings** (`fit.check_settings`, `Diffusion`): checked before any training.
 - **Table files** (`table.read_table`): `.csv` and `.tsv` in UTF-8 with a header, plain or with `.gz`; `.parquet`; and
   `.npy` of real numbers. Each is a regular file within the sizes below, compressed or not; CSV is also read from
-  standard input. Reading takes at most 16 bytes for each cell, the bytes of texts (in Parquet, of different texts), 100
-  bytes for each of their labels, and 1 GiB for what is decompressed or parsed at a time. Text is parsed in blocks of 16
-  MiB. The sizes of Parquet's pages are summed before a page is decompressed. A whole number in text that float64 rounds
-  is refused.
+  standard input. Lines of text are at most 2 MiB long, and all end alike. A whole number in text that float64 rounds is
+  refused, and so is an impossible date in a column of dates.
 - **Tables larger than memory** (`table.read_within`): Parquet, CSV and TSV files of any size, at most TABLE_FILES of
-  them with the same columns, in the memory that the user gives (MEMORY). Of Parquet, one page of each column is held at
-  a time, and all of these together are at most a quarter of that memory; of text, a block of rows. Columns of more than
-  LEVELS_OF_A_PASS texts are set aside.
+  them with the same columns, in the memory that the user gives (MEMORY). Columns of more than LEVELS_OF_A_PASS texts
+  are set aside.
 - **Model files and checkpoints** (`model_file`, `training.checkpoint`): complete and unaltered files of this version of
   the format, within the sizes below. Sizes are checked before memory is taken for reading, and before a file is written
   that could not be read. A checkpoint belongs to one fit, and to one process at a time. Nothing in any file is run.
