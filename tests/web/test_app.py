@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from backwalk.web.app import Page, Turns
 from backwalk.web.plane import unpack
-from backwalk.web.requests import Refusal
+from backwalk.web.security import Refusal
 
 
 def test_the_first_answers_need_no_library(page):

@@ -3,7 +3,7 @@
 import pytest
 
 from backwalk.web import workspaces
-from backwalk.web.requests import Refusal
+from backwalk.web.security import Refusal
 from backwalk.web.workspaces import Workspaces
 
 

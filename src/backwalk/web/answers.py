@@ -16,7 +16,8 @@ from backwalk.web import code, fields, pictures, requests, rows, shipped, tables
 from backwalk.web.fits import Fit
 from backwalk.web.models import ModelEntry
 from backwalk.web.plane import Packed
-from backwalk.web.requests import Refusal, check_body
+from backwalk.web.requests import check_body
+from backwalk.web.security import Refusal
 from backwalk.web.tables import DataEntry
 from backwalk.web.workspaces import Workspace, Workspaces
 

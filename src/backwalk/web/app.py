@@ -31,8 +31,7 @@ from starlette.staticfiles import StaticFiles
 
 from backwalk.errors import BackwalkError
 from backwalk.web import shipped
-from backwalk.web.requests import Refusal
-from backwalk.web.security import LOOPBACK, UPLOAD_PATH, Guard, Launch
+from backwalk.web.security import LOOPBACK, UPLOAD_PATH, Guard, Launch, Refusal
 from backwalk.web.workspaces import Workspace, Workspaces
 
 if TYPE_CHECKING:

@@ -24,14 +24,7 @@ from backwalk.web.answers import given_model, shipped_data, shipped_model
 from backwalk.web.app import STATIC
 from backwalk.web.models import ModelEntry
 from backwalk.web.plane import Packed
-from backwalk.web.requests import (
-    BoundRequest,
-    ChainRequest,
-    DensityRequest,
-    DrawRequest,
-    FieldRequest,
-    ParticleRequest,
-)
+from backwalk.web.requests import BoundRequest, ChainRequest, DensityRequest, DrawRequest, FieldRequest, ParticleRequest
 
 N_POINTS, N_PARTICLES, N_LEVELS = 1500, 12, 8
 _FIELDS: tuple[Literal["score", "x_0_hat"], ...] = ("score", "x_0_hat")

@@ -17,7 +17,8 @@ from backwalk.streams import Stream
 from backwalk.table import as_table, match_columns
 from backwalk.web.models import ModelEntry
 from backwalk.web.plane import Packed, Plane
-from backwalk.web.requests import BoundRequest, DensityRequest, FieldRequest, Refusal
+from backwalk.web.requests import BoundRequest, DensityRequest, FieldRequest
+from backwalk.web.security import Refusal
 from backwalk.web.tables import as_rows
 
 Array = NDArray[np.float64]

@@ -30,7 +30,8 @@ from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.web.models import ModelEntry, make_estimator
 from backwalk.web.plane import Plane, choose_plane
-from backwalk.web.requests import OUR_MISTAKE, Refusal, SettingsRequest
+from backwalk.web.requests import SettingsRequest
+from backwalk.web.security import OUR_MISTAKE, Refusal
 from backwalk.web.tables import DataEntry
 from backwalk.web.workspaces import Workspace
 

@@ -21,7 +21,8 @@ from backwalk.streams import Stream
 from backwalk.table import NumberColumn
 from backwalk.tasks.columns import facts_of_codec, words_of
 from backwalk.web.plane import Plane, choose_plane
-from backwalk.web.requests import Network, Refusal, Sampled, SettingsRequest
+from backwalk.web.requests import Network, Sampled, SettingsRequest
+from backwalk.web.security import Refusal
 from backwalk.web.tables import DataEntry
 
 Array = NDArray[np.float64]

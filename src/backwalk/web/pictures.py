@@ -17,7 +17,8 @@ from backwalk.sampling import TILE_ROWS, ChainState, Sampler
 from backwalk.streams import Stream
 from backwalk.web.models import ModelEntry, choose_sampler_for
 from backwalk.web.plane import Packed, Plane, row_record
-from backwalk.web.requests import ChainRequest, ParticleRequest, Refusal
+from backwalk.web.requests import ChainRequest, ParticleRequest
+from backwalk.web.security import Refusal
 
 Array = NDArray[np.float64]
 MOST_FRAMES = 121

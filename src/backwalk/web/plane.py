@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from backwalk.formatting import as_json
 from backwalk.model import DiffusionModel, column_numbers
 from backwalk.table import AtomsColumn, Block, NumberColumn, Schema, from_values, off_atoms
-from backwalk.web.requests import Refusal
+from backwalk.web.security import Refusal
 
 Array = NDArray[Any]
 Limits = tuple[float, float, float, float]

@@ -1,13 +1,12 @@
-"""What requests ask for, checked before anything is computed, and the refusal of those that cannot be answered."""
+"""What requests ask for, checked before anything is computed."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.responses import JSONResponse
 
-from backwalk.errors import BackwalkError
+from backwalk.web.security import Refusal
 
 MOST_ROWS_IN_TABLE = 200_000  # of draws from a density
 MOST_POINTS = 20_000  # of a chain
@@ -22,31 +21,6 @@ Pair = tuple[str | int, str | int]
 Solver = Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]
 Value = bool | int | float | str
 ReverseVariance = Literal["optimal", "beta", "beta_tilde"]
-OUR_MISTAKE = "The server made a mistake; its log has the details."
-
-
-class Refusal(Exception):
-    """A request that cannot be answered: a status, a sentence, and the field that is wrong."""
-
-    def __init__(self, status: int, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.field = status, message, field
-
-    @classmethod
-    def of(cls, error: Exception) -> Refusal:
-        """Return the refusal that an exception stands for."""
-        if isinstance(error, Refusal):
-            return error
-        if isinstance(error, BackwalkError):
-            return cls(400, str(error))
-        if isinstance(error, MemoryError):
-            return cls(413, "This takes more memory than there is: ask for fewer rows.")
-        return cls(500, OUR_MISTAKE)
-
-    def response(self) -> JSONResponse:
-        """Return the answer. The connection ends where a body may have been left unread."""
-        headers = {"connection": "close"} if self.status in (403, 413, 429) else None
-        return JSONResponse({"error": {"message": self.message, "field": self.field}}, self.status, headers)
 
 
 class Body(BaseModel):

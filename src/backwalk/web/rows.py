@@ -16,7 +16,8 @@ from backwalk.model import column_numbers, gather_rows, read_given
 from backwalk.streams import Stream
 from backwalk.table import Table, as_table, from_values, match_columns, write_rows
 from backwalk.web.models import ModelEntry, choose_sampler_for
-from backwalk.web.requests import ConditionalRequest, ImputeRequest, Refusal, RowsRequest
+from backwalk.web.requests import ConditionalRequest, ImputeRequest, RowsRequest
+from backwalk.web.security import Refusal
 from backwalk.web.tables import as_rows
 
 _MOST_AS_JSON = 5000

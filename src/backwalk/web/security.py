@@ -22,10 +22,10 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import RedirectResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backwalk.web.requests import Refusal
+from backwalk.errors import BackwalkError
 
 LOOPBACK = ("127.0.0.1", "localhost")
 JSON_BYTES = 2**20  # of a request's body, except for uploads
@@ -54,6 +54,32 @@ _HEADERS = {
 }
 _FOREIGN = "Requests should come from the server's own page: open the address that the server printed."
 _NO_TOKEN = "The page needs this launch's token: open the address that the server printed."
+
+OUR_MISTAKE = "The server made a mistake; its log has the details."
+
+
+class Refusal(Exception):
+    """A request that cannot be answered: a status, a sentence, and the field that is wrong."""
+
+    def __init__(self, status: int, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.field = status, message, field
+
+    @classmethod
+    def of(cls, error: Exception) -> Refusal:
+        """Return the refusal that an exception stands for."""
+        if isinstance(error, Refusal):
+            return error
+        if isinstance(error, BackwalkError):
+            return cls(400, str(error))
+        if isinstance(error, MemoryError):
+            return cls(413, "This takes more memory than there is: ask for fewer rows.")
+        return cls(500, OUR_MISTAKE)
+
+    def response(self) -> JSONResponse:
+        """Return the answer. The connection ends where a body may have been left unread."""
+        headers = {"connection": "close"} if self.status in (403, 413, 429) else None
+        return JSONResponse({"error": {"message": self.message, "field": self.field}}, self.status, headers)
 
 
 @dataclass(frozen=True)

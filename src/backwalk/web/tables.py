@@ -21,7 +21,8 @@ from backwalk.formatting import as_json, listed
 from backwalk.streams import Stream
 from backwalk.table import SUFFIXES, Selection, Table, as_table, read_part
 from backwalk.tasks.columns import facts_of_codec, words_of
-from backwalk.web.requests import ColumnsRequest, DataRequest, Refusal
+from backwalk.web.requests import ColumnsRequest, DataRequest
+from backwalk.web.security import Refusal
 
 _MOST_IN_PICTURE = 2000
 

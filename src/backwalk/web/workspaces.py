@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from backwalk.web.requests import Refusal
+from backwalk.web.security import Refusal
 
 if TYPE_CHECKING:
     from backwalk.web.fits import Fit
