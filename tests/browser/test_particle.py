@@ -193,3 +193,15 @@ def test_another_row_is_another_particle(tab):
     tab.wait("() => document.querySelector('#particle-where').innerText.startsWith('Row 6')")
     assert not np.array_equal(symbols(tab)["x_t"], before["x_t"])
     tab.fragment("row=6")
+
+
+def test_terms_of_a_long_chain_are_of_the_visits_before(tab):
+    """They were those of the states that the page has, which are not all."""
+    with tab.page.expect_response(lambda response: response.url.endswith("/particle")) as found:
+        tab.open("tab=particle&row=2&p=0.5&solver=multistep&evaluations=300")
+    steps = found.value.json()["steps"]
+    _, (t, _) = shown(tab, 60)
+    (step,) = (step for step in steps if step["t"] == t)
+    before = step["past"][0]["t"]
+    assert before not in [step["t"] for step in steps]
+    assert f"({before})" in re.sub(r"\s", "", tab.tell("#particle-formulas"))
