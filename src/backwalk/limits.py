@@ -42,6 +42,7 @@ TABLE_FILE_CELLS = 2**26
 TABLE_FILE_COLUMNS = 10_000
 TABLE_LEVELS = 2**22  # labels of texts and categories in all columns together
 LEVELS_OF_A_PASS = 2**18  # of one column, in a table larger than memory
+ONE_HOT_LEVELS = 512  # of one column: their codes are a square
 TABLE_FILES = 100_000  # read as one table
 MEMORY = 2**31  # bytes that a fit to files may take, unless the user says otherwise
 LEAST_MEMORY = 2**20

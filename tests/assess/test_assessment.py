@@ -522,5 +522,5 @@ def test_densities_of_a_baseline_without_asinh_are_over_the_same_columns():
     codec = model.codec.refitted(table)
     linear = codec.refitted(table, asinh=False)
     assert linear.varying == codec.varying == (0, 1)
-    assert linear.columns[0].kind == "number"
+    assert linear.columns[0].words == "number"
     assert linear.columns[1] == codec.columns[1] == model.codec.columns[1]

@@ -18,7 +18,7 @@ from backwalk.assess.topics.memorisation import score_training_gain
 from backwalk.assess.topics.rows import RowSets
 from backwalk.model import log_density
 from backwalk.streams import Stream
-from backwalk.table import Codec, IntegerColumn, NumberColumn
+from backwalk.table import Codec, Grid, NumberColumn
 
 from .tables import frame, log_prob, model, parameters, table
 
@@ -156,7 +156,7 @@ def test_a_view_has_values_and_coordinates():
 
 def test_integers_of_tables_are_left_to_the_bound(monkeypatch):
     """Found by a fit: dequantised rows were refused as values that the model cannot make."""
-    codec = Codec((*model().codec.columns[:3], IntegerColumn(NumberColumn(1.0, 0.5), 1.0, 2.0, "uniform")))
+    codec = Codec((*model().codec.columns[:3], NumberColumn(1.0, 0.5, 1.0, 2.0, grid=Grid(), dequantisation="uniform")))
     table_of_integers, rows, scored = replace(model(), codec=codec), np.round(TRAINING), []
     monkeypatch.setattr(memorisation, "measure_training_gain", lambda _model, *given: scored.extend(given[:2]))
     representation, is_trained = Representation.of_table(codec, rows), np.ones(len(rows), dtype=bool)

@@ -20,7 +20,7 @@ from backwalk.inference.conditionals import ParameterConditional
 from backwalk.inference.importance import Weighted, adapted, effective_size
 from backwalk.inference.priors import log_prior
 from backwalk.streams import Stream
-from backwalk.table import BoundedColumn, Codec, NumberColumn
+from backwalk.table import Boundary, Codec, NumberColumn
 
 MEAN, V = np.array([0.5, -0.3]), np.array([[1.0, 0.3], [0.3, 0.8]])
 A, B, R = np.array([[1.0, 0.5], [-0.4, 1.2]]), np.array([0.1, 0.2]), np.array([[0.3, 0.1], [0.1, 0.5]])
@@ -351,7 +351,7 @@ def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
     """
     monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
     monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 80.0)
-    codec = Codec((BoundedColumn(NumberColumn(1.0, 1.0, 0.0, None), -1.0, None, 0.3), NumberColumn(0.0, 1.0)))
+    codec = Codec((NumberColumn(1.0, 1.0, 0.0, bounds=Boundary(-1.0, None, 0.3)), NumberColumn(0.0, 1.0)))
     of_theta = Codec(codec.columns[:1])
     denoiser = GaussianDenoiser(torch.zeros(2).double(), torch.tensor([[1.0, 1.0], [1.0, 1.25]]).double())
     schedule = NoiseSchedule.log_snr_uniform(50, log_snr_max=14.0, log_snr_min=-14.0)

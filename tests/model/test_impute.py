@@ -9,8 +9,6 @@ from scipy import stats
 from backwalk import Diffusion
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
-from backwalk.model.impute import _own_values
-from backwalk.table import AtomsColumn, Codec, IntegerColumn, NumberColumn
 
 pytestmark = pytest.mark.usefixtures("small_tiles")
 
@@ -134,13 +132,3 @@ def test_estimates_are_values_that_their_column_can_have(statistic):
     assert (filled["mass"] % 25.0 == 0.0).all()
     assert set(filled["rating"]) <= {0.5, 1.0, 3.5}
     pd.testing.assert_frame_equal(filled.where(gaps.notna()), gaps)
-
-
-def test_the_mean_of_a_count_with_a_spike_may_be_the_spike():
-    """Found by review: means of up to a half were filled as 1, where a count is 0 or at least 1."""
-    count = IntegerColumn(NumberColumn(20.0, 5.0), 1.0, 40.0, "uniform")
-    inside = IntegerColumn(NumberColumn(20.0, 5.0), 1.0, 40.0, "uniform")
-    codec = Codec((AtomsColumn(count, (0.0,), (0.6, 0.4)), AtomsColumn(inside, (-3.0, 5.0), (0.3, 0.3, 0.4))))
-    means = np.array([[0.2, -2.9], [0.49, -0.9], [0.51, 5.3], [1.4, 4.4], [7.7, 60.0]])
-    expected = [[0.0, -3.0], [0.0, 1.0], [1.0, 5.0], [1.0, 4.0], [8.0, 40.0]]
-    np.testing.assert_array_equal(_own_values(codec, means), expected)

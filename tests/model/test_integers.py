@@ -16,14 +16,14 @@ from backwalk.fit.oracle import oracle_model
 from backwalk.model import log_density, log_prob_of_rows
 from backwalk.model.integers import log_mean, places_in_cells
 from backwalk.streams import Stream
-from backwalk.table import Codec, IntegerColumn, NumberColumn
+from backwalk.table import Codec, Grid, NumberColumn
 
 SHARES = np.array([0.7, 0.3])
 
 
 def codec_of(density):
     """A column on a continuous scale, and two of 0 and 1."""
-    flag = IntegerColumn(NumberColumn(0.0, 1.0), 0.0, 1.0, density)
+    flag = NumberColumn(0.0, 1.0, 0.0, 1.0, grid=Grid(), dequantisation=density)
     return Codec((NumberColumn(0.0, 1.0), flag, flag))
 
 
@@ -65,7 +65,7 @@ def test_the_score_of_integers_is_their_log_probability(density, deviation):
 
 def of_many(log_density, n_columns, *, n=200, n_places=16):
     """Return the errors of ln P = 0 for rows of many cosine columns, and the stated errors."""
-    codec = Codec((IntegerColumn(NumberColumn(0.0, 1.0), 0.0, 1e6, "cosine"),) * n_columns)
+    codec = Codec((NumberColumn(0.0, 1.0, 0.0, 1e6, grid=Grid(), dequantisation="cosine"),) * n_columns)
     rows = np.rint(1e6 * Stream(4).uniform(0, n, n_columns).numpy())  # all different, as equal rows err alike
     places, log_r = places_in_cells(codec, rows, n_places, stream=Stream(0))
     at_places = log_density(places.reshape(-1, n_columns), codec).reshape(log_r.shape)
@@ -186,7 +186,8 @@ def gaussian_with_an_integer():
     """A model whose coordinates are jointly Gaussian, in closed form, one of them of an integer, and rows of it."""
     d = 6
     a = torch.from_numpy(np.eye(d) + 0.4 * Stream(6).normal(0, d, d).numpy())
-    codec = Codec((*[NumberColumn(0.0, 1.0)] * (d - 1), IntegerColumn(NumberColumn(0.0, 2.0), -20.0, 20.0, "uniform")))
+    count = NumberColumn(0.0, 2.0, -20.0, 20.0, grid=Grid(), dequantisation="uniform")
+    codec = Codec((*[NumberColumn(0.0, 1.0)] * (d - 1), count))
     rows = codec.decode(Stream(7).normal(0, 300, d).numpy() @ a.numpy().T)
     schedule = NoiseSchedule.log_snr_uniform(40, log_snr_max=8.0, log_snr_min=-8.0)
     return oracle_model(GaussianDenoiser(torch.zeros(d), a @ a.T), rows, schedule, codec=codec), rows

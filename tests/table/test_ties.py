@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
-from backwalk.table import Codec, as_table
+from backwalk.table import Codec, as_table, repeated_values, tied_numbers
 from backwalk.table.ties import distinct_rows, is_tied
 
 
@@ -67,7 +67,7 @@ def test_rows_that_were_copied_count_once():
     assert sorted(once[:, 0]) == sorted(x[:, 0])
     table = as_table(pd.DataFrame(twice).add_prefix("x"))
     assert is_tied(twice[:, 0])
-    assert Codec.fit(table, levels=True).tied_numbers(table.values) == ()
+    assert tied_numbers(Codec.fit(table, levels=True), table.values) == ()
 
 
 def test_a_codec_names_the_coordinates_of_tied_numbers():
@@ -87,7 +87,7 @@ def test_a_codec_names_the_coordinates_of_tied_numbers():
     codec = Codec.fit(table, levels=True)
     assert [codec.blocks[i].column for i in range(3)] == [0, 4, 5]
     expected = (codec.slices[2].start, codec.slices[3].start, codec.blocks[1].number)
-    assert codec.tied_numbers(table.values) == expected
+    assert tied_numbers(codec, table.values) == expected
 
 
 @pytest.mark.parametrize("n", [9_999, 10_000, 10_001, 40_000])
@@ -97,4 +97,21 @@ def test_more_rows_than_are_looked_at_change_nothing(n):
     )
     table = as_table(frame)
     codec = Codec.fit(table, columns={"design": "number"}, levels=True)
-    assert codec.tied_numbers(table.values) == (0,)
+    assert tied_numbers(codec, table.values) == (0,)
+
+
+def test_a_number_in_many_rows_is_found_where_no_rounding_brings_it_back():
+    rng, many = np.random.default_rng(5), np.arange(900) % 10 > 0
+    rows = pd.DataFrame(
+        {
+            "rain": np.where(many, 0.0, rng.exponential(size=900)),
+            "gain": np.where(many, 0, rng.integers(1, 99_999, 900)),
+            "flag": rng.integers(0, 2, 900),
+            "dose": rng.normal(size=900),
+            "income": np.where(many, np.exp(4.0 * rng.normal(size=900)), 0.5),
+        }
+    )
+    table = as_table(rows)
+    found = repeated_values(Codec.fit(table), table.values, 0.002)
+    assert sorted(found) == [0, 1]
+    assert found[1] == (0.0, 0.9)

@@ -7,7 +7,7 @@ import torch
 from backwalk.denoiser import Residual, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
-from backwalk.table import Codec, ConstantColumn, HeavyTailedColumn, IntegerColumn, LevelsColumn, NumberColumn
+from backwalk.table import Asinh, Codec, ConstantColumn, Grid, LevelsColumn, NumberColumn
 from backwalk.training import LogNormalLevels, OneLevel, Trainer, Training
 from backwalk.training.batches import Batches
 from backwalk.training.checkpoint import fingerprint
@@ -56,8 +56,8 @@ def test_a_run_is_told_by_the_noise_of_its_rows():
 
 def test_integers_are_dequantised_anew_for_each_batch():
     """Found by review: the noise in the cells was drawn once a fit, and learnt."""
-    flag = IntegerColumn(NumberColumn(0.5, 2.0), 0.0, 1.0, "cosine")
-    count = IntegerColumn(HeavyTailedColumn(0.0, 1.0, 0.0, 2.0), 0.0, 90.0, "uniform")
+    flag = NumberColumn(0.5, 2.0, 0.0, 1.0, grid=Grid(), dequantisation="cosine")
+    count = NumberColumn(0.0, 2.0, 0.0, 90.0, asinh=Asinh(0.0, 1.0), grid=Grid(), dequantisation="uniform")
     codec = Codec((flag, NumberColumn(0.0, 1.0), ConstantColumn(7.0), count))
     values = np.column_stack([np.arange(50) % 2, np.linspace(-1.0, 1.0, 50), np.full(50, 7.0), np.arange(50)])
     x_0 = torch.from_numpy(codec.encode(values, stream=STREAM)).float()

@@ -49,7 +49,7 @@ class Representation:
         spread = (np.where(observed, z - centre, 0.0) ** 2).sum(axis=0) / n
         factor = 1.0 / np.sqrt(np.where(spread > 0.0, spread, 1.0))
         for block in codec.blocks:
-            if block.codes.shape[1] > 1:
+            if block.width > 1:
                 factor[block.coordinates] = _BETWEEN_LEVELS
         kinds = kinds_of(codec)
         gaps = np.isnan(training)
@@ -103,7 +103,7 @@ def kinds_of(codec: Codec) -> tuple[ColumnKind, ...]:
             is_value = ~np.isnan(block.values)
             kinds[block.column] = ColumnKind(
                 tuple(block.values[is_value].tolist()),
-                is_ordered=block.codes.shape[1] == 1,
+                is_ordered=block.width == 1,
                 generates_gaps=not is_value.all(),
             )
         else:

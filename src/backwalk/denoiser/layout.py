@@ -74,7 +74,7 @@ class TableLayout(nn.Module):
         self.n_blocks = len(blocks)
         alike: dict[tuple[int, int, bool], list[int]] = {}
         for i, block in enumerate(blocks):
-            alike.setdefault((*block.codes.shape, block.is_one_hot), []).append(i)
+            alike.setdefault((block.n_levels, block.width, block.is_one_hot), []).append(i)
         alike = dict(sorted(alike.items(), key=lambda group: group[0][0] > WIDE))  # the sort is stable
         order = [i for members in alike.values() for i in members]
         sizes = [blocks[i].n_levels for i in order]

@@ -32,7 +32,7 @@ from backwalk.model import (
     time_limit_words,
 )
 from backwalk.streams import Stream
-from backwalk.table import Codec, Table
+from backwalk.table import Codec, Table, tied_numbers
 from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
 from backwalk.training import History, Trainer
@@ -269,5 +269,5 @@ def _columns_with_gaps(chosen: ChosenColumns) -> list[int]:
 def _tied_numbers(codec: Codec, table: Table, before: DiffusionModel | None) -> tuple[int, ...]:
     """Return the coordinates of tied numbers: those of the model `before`, whose weights read them, or of the table."""
     if before is None:
-        return codec.tied_numbers(table.values)
+        return tied_numbers(codec, table.values)
     return before.denoiser.layout.tied if isinstance(before.denoiser, TableDenoiser) else ()

@@ -126,7 +126,7 @@ def plan_fit(
     The network starts from the weights of the model `before`, if given. `slowness` is the time of a training step here,
     relative to the reference machine; with a time limit, network and training follow from it. `conditions` are the
     columns that may be given, and `weights`, (n,), those of the rows; `tied` returns the coordinates of a table's tied
-    numbers (`Codec.tied_numbers`).
+    numbers (`table.tied_numbers`).
 
     Raises InvalidInput before any long work.
     """

@@ -13,7 +13,7 @@ from backwalk.errors import DegenerateRowsWarning, PriorMismatchWarning, Repeate
 from backwalk.fit.plan import Plan
 from backwalk.formatting import listed
 from backwalk.model import mismatch_warning
-from backwalk.table import Codec, Table
+from backwalk.table import Codec, Table, repeated_values
 
 FEWEST_ROWS = 20  # with fewer, none are held out
 _MOST_COUNTED = 10**6  # rows in the search for identical ones
@@ -31,7 +31,7 @@ def find_warnings(
     mismatch = mismatch_warning(plan.prior_mismatch, plan.schedule)
     if mismatch:
         yield PriorMismatchWarning, mismatch
-    repeated = codec.repeated_values(table.values, level)
+    repeated = repeated_values(codec, table.values, level)
     if repeated:
         columns = [f"{table.schema.label(j)} ({value:g} in {share:.0%})" for j, (value, share) in repeated.items()]
         yield (

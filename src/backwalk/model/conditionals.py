@@ -21,7 +21,6 @@ from backwalk.model.rows import EncodedRows, encode_given, map_tiles, with_level
 from backwalk.model.sample import sample_numbered
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import Column, IntegerColumn, NumberColumn
 from backwalk.torch_state import in_initial_torch_state
 
 Array = NDArray[np.float64]
@@ -61,14 +60,9 @@ def conditional(
             gap = probabilities_of_levels(model, known, i)[:, np.isnan(block.values).argmax()]
     drawn = draws_given(model, known, np.arange(len(rows)), n_draws, stream=stream, sampler=sampler)[..., column]
     expected = None
-    if is_linear(codec.columns[column]):
+    if codec.columns[column].is_linear:
         expected = means_of_numbers(model, known)[:, column]
     return Conditional(label, schema, np.sort(drawn, axis=1), expected=expected, gap=gap)
-
-
-def is_linear(column: Column) -> bool:
-    """Return whether the mean of a column's coordinate gives the mean of its values."""
-    return isinstance(column.number if isinstance(column, IntegerColumn) else column, NumberColumn)
 
 
 def draws_given(
@@ -118,13 +112,11 @@ def means_of_numbers(model: DiffusionModel, known: EncodedRows) -> Array:
     z = map_tiles(tile, known.rows, known.known, width=codec.n_encoded).numpy()
     means = np.full((len(z), codec.n_columns), np.nan)
     for j, (column, place) in enumerate(zip(codec.columns, codec.slices, strict=True)):
-        number = column.number if isinstance(column, IntegerColumn) else column
-        if isinstance(number, NumberColumn):
-            least, largest = column.least, column.largest  # type: ignore[attr-defined]  # of numbers of either kind
+        if column.chain is not None and column.is_linear:
             if not np.isfinite(z[:, place.start]).all():
                 raise SamplingDiverged(
                     f"Means of {model.schema.label(j)} should be finite, but some are not: fit again with a `training` "
                     "of lower learning_rate."
                 )
-            means[:, j] = np.clip(number.centre + number.scale * z[:, place.start], least, largest)
+            means[:, j] = np.clip(column.chain.decode(z[:, place.start]), *column.ends)
     return model.schema.clipped(means)

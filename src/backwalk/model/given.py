@@ -26,9 +26,7 @@ from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.rows import EncodedRows, encode_given
 from backwalk.table import (
-    AtomsColumn,
     Column,
-    LevelsColumn,
     Schema,
     Table,
     as_table,
@@ -208,14 +206,13 @@ def _read_range(model: DiffusionModel, j: int, ends: tuple[Any, ...]) -> Allowed
             "rows as a list."
         )
     low, high = (_read_end(schema, j, end, open_end) for end, open_end in zip(ends, (-math.inf, math.inf), strict=True))
-    has_ranks = isinstance(column, LevelsColumn) and column.coding == "rank"
-    if schema.labels[j] is not None and not (schema.is_ordered(j) or has_ranks):
+    if schema.labels[j] is not None and not (schema.is_ordered(j) or column.has_ranks):
         raise InvalidInput(
             f"A range should be of numbers, dates or ordered categories, but {schema.label(j)} has labels without an "
             "order: give a set of labels."
         )
-    if isinstance(column, LevelsColumn) and has_ranks:
-        levels = [value for value in column.values if not math.isnan(value)]
+    if column.has_ranks:
+        levels = list(column.levels)
         places = levels  # in an order of the user's own, the levels' ranks
         if levels != sorted(levels):
             places = list(map(float, range(len(levels))))
@@ -226,26 +223,13 @@ def _read_range(model: DiffusionModel, j: int, ends: tuple[Any, ...]) -> Allowed
         raise InvalidInput(
             f"A range of {schema.label(j)} should have low <= high, but got {shown(ends)}: exchange them."
         )
-    least, largest = _ends(column)
+    least, largest = column.ends
     if low > largest or high < least:
         raise InvalidInput(
             f"A range of {schema.label(j)} should meet its fitted values, {user_terms(schema, j, least)} to "
             f"{user_terms(schema, j, largest)}, but got {shown(ends)}: give another."
         )
     return Allowed(j, low, high)
-
-
-def _ends(column: Column) -> tuple[float, float]:
-    """Return the least and the largest value that the model makes in a column; infinite where there is no bound."""
-    if isinstance(column, LevelsColumn):
-        values = [value for value in column.values if not math.isnan(value)]
-        return min(values), max(values)
-    if isinstance(column, AtomsColumn):
-        atoms = [atom for atom in column.atoms if not math.isnan(atom)]
-        ends = _ends(column.number)
-        return min([ends[0], *atoms]), max([ends[1], *atoms])
-    least, largest = getattr(column, "least", None), getattr(column, "largest", None)
-    return -math.inf if least is None else least, math.inf if largest is None else largest
 
 
 def _rank(model: DiffusionModel, j: int, levels: list[float], end: float) -> float:
@@ -308,7 +292,7 @@ def refuse_not_made(model: DiffusionModel, values: NDArray[np.float64], name: st
     held = codec.supports(values, schema.dtypes)
     for j in np.flatnonzero(~held.all(axis=0)).tolist():
         column, value = codec.columns[j], float(values[held[:, j].argmin(), j])
-        if isinstance(column, LevelsColumn) and column.coding == "value":
+        if column.takes_nearest_level:
             continue
         raise InvalidInput(
             f"{name} should hold values that the model can make, but got {user_terms(schema, j, value)} in "
@@ -318,9 +302,9 @@ def refuse_not_made(model: DiffusionModel, values: NDArray[np.float64], name: st
 
 def _possible(schema: Schema, column: Column, j: int, value: float) -> str:
     labels = schema.labels[j]
-    if labels is None or not isinstance(column, LevelsColumn):
+    if labels is None or not column.levels:
         return f"it is {column.description}"
-    known = [labels[int(level)] for level in column.values if not math.isnan(level)]
+    known = [labels[int(level)] for level in column.levels]
     if not 0 <= value < len(labels):
         return f"labels have the numbers 0..{len(labels) - 1} in the order of the levels"
     return f"no fitted row has it; {label_words(labels[int(value)], known)}"

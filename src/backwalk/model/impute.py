@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
-from backwalk.model.conditionals import draws_given, is_linear, means_of_numbers, probabilities_of_levels
+from backwalk.model.conditionals import draws_given, means_of_numbers, probabilities_of_levels
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.distribution import Conditional
 from backwalk.model.rows import encode_given
 from backwalk.model.sample import sample_numbered
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import BLOCK_ROWS, AtomsColumn, Codec, Column, IntegerColumn, LevelsColumn
-from backwalk.table.level_maps import nearest
+from backwalk.table import BLOCK_ROWS, Codec
 from backwalk.torch_state import in_initial_torch_state
 
 Array = NDArray[np.float64]
@@ -107,7 +106,7 @@ def _estimates(
         is_named = schema.labels[j] is not None or schema.is_boolean(j)
         rows[gaps[:, j], j] = (of_levels.most_probable if is_named else _of(of_levels, statistic))[gaps[:, j]]
         pending[j] = False
-    linear = np.array([is_linear(column) for column in codec.columns]) & (statistic == "mean")
+    linear = np.array([column.is_linear for column in codec.columns]) & (statistic == "mean")
     if (pending & linear).any():
         rows = np.where(gaps & linear, means_of_numbers(model, known), rows)
         pending &= ~linear
@@ -120,28 +119,15 @@ def _estimates(
             of_part = encode_given(model, values[part])
             drawn = draws_given(model, of_part, numbers[part], n_draws, stream=stream, sampler=sampler)
             rows[part] = np.where(gaps[part] & pending, take(drawn, axis=1), rows[part])
-    return np.where(gaps, _own_values(codec, rows), rows)
+    return np.where(gaps, _nearest_values(codec, rows), rows)
 
 
-def _own_values(codec: Codec, rows: Array) -> Array:
+def _nearest_values(codec: Codec, rows: Array) -> Array:
     """Return rows, (n, d), with the nearest level, step or atom in the columns that have levels or steps."""
-    own = rows.copy()
-    for column, x in zip(codec.columns, own.T, strict=True):
-        if isinstance(column, LevelsColumn):
-            levels = np.sort(column.values)
-            x[:] = levels[nearest(x[:, None], levels[None])[:, 0]]
-        elif isinstance(column, AtomsColumn) and isinstance(column.number, IntegerColumn):
-            atoms = np.array([atom for atom in column.atoms if not np.isnan(atom)])
-            step = _nearest_step(column.number, np.clip(x, column.number.least, column.number.largest))
-            both = np.column_stack([np.broadcast_to(atoms, (len(x), len(atoms))), step])
-            x[:] = both[np.arange(len(x)), np.abs(both - x[:, None]).argmin(axis=1)]
-        elif column.cell:
-            x[:] = _nearest_step(column, x)
-    return own
-
-
-def _nearest_step(column: Column, x: Array) -> Array:
-    return np.asarray(column.maps.decode(column.maps.encode(x[:, None]))[:, 0])
+    nearest = rows.copy()
+    for column, x in zip(codec.columns, nearest.T, strict=True):
+        x[:] = column.nearest(x)
+    return nearest
 
 
 def _of(conditional: Conditional, statistic: Statistic) -> Array:

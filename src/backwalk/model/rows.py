@@ -21,8 +21,7 @@ from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.limits import FARTHEST_TO_SCORE
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
-from backwalk.table import FILL_GAPS, Codec, LevelsColumn, Table, complete
-from backwalk.table.level_maps import nearest
+from backwalk.table import FILL_GAPS, Codec, Table, complete
 
 _FEWEST_ROWS = 20  # to which all numbers apply
 
@@ -120,9 +119,8 @@ def _with_nearest_levels(codec: Codec, values: NDArray[np.float64]) -> NDArray[n
     """Return rows, (n, d), in which a number that is no level of its column is replaced by the nearest one."""
     rows = values.copy()
     for column, x in zip(codec.columns, rows.T, strict=True):
-        if isinstance(column, LevelsColumn) and column.coding == "value":
-            levels = np.array(column.values)
-            x[:] = np.where(np.isnan(x), x, levels[nearest(x[:, None], levels[None])[:, 0]])
+        if column.takes_nearest_level:
+            x[:] = column.nearest(x)
     return rows
 
 
@@ -225,8 +223,7 @@ def possible_rows(
     """
     is_possible = model.codec.supports(values, model.schema.dtypes)
     for j in given:
-        column = model.codec.columns[j]
-        is_possible[:, j] |= isinstance(column, LevelsColumn) and column.coding == "value"
+        is_possible[:, j] |= model.codec.columns[j].takes_nearest_level
     if columns is not None:
         is_possible = is_possible[:, sorted({*given, *columns})]
     return np.asarray(is_possible.all(axis=1))

@@ -149,8 +149,7 @@ def model_of(record: Record, tensors: dict[str, Tensor], own_network: nn.Module 
     check_tensors(tensors)
     architecture = _architecture_of(record, own_network)
     codec, schema = Codec.from_dict(record.codec), Schema.from_dict(record.data_schema)
-    if codec.n_columns != schema.n_columns:
-        raise ModelFileError(f"the codec has {codec.n_columns} columns, but the schema {schema.n_columns}.")
+    codec.check_schema(schema)
     schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
     d, student = codec.n_encoded, None
     layout = _layout_of(record, codec)

@@ -48,12 +48,12 @@ def limits_of(*sets: ArrayLike, asinh: AsinhPair = (None, None)) -> Limits:
 
 def place_on(x: Rows, asinh: Asinh | None) -> Rows:
     """Return the places of numbers along an axis."""
-    return x if asinh is None else asinh_transform(np.asarray(x), *map(np.array, asinh))
+    return x if asinh is None else asinh_transform(np.asarray(x), *asinh)
 
 
 def number_at(place: Rows, asinh: Asinh | None) -> Rows:
     """Return the numbers at places along an axis."""
-    return place if asinh is None else asinh_inverse(np.asarray(place), *map(np.array, asinh))
+    return place if asinh is None else asinh_inverse(np.asarray(place), *asinh)
 
 
 def fit_axes(axes: Axes, limits: Limits, asinh: AsinhPair = (None, None)) -> None:

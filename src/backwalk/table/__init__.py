@@ -7,17 +7,17 @@ larger than memory, and `split_table` splits a file's rows.
 
 from backwalk.table.aside import set_aside
 from backwalk.table.blocks import Block, off_atoms
-from backwalk.table.bounded_columns import BoundedColumn
-from backwalk.table.codec import Codec
+from backwalk.table.codec import Codec, Redraw, column_from_dict
 from backwalk.table.column_options import Levels, Number, Option
-from backwalk.table.columns import Axis, Column, ConstantColumn, HeavyTailedColumn, NumberColumn
+from backwalk.table.columns import Axis, Column, ConstantColumn
 from backwalk.table.describing import facts_of_columns
-from backwalk.table.families import Redraw
 from backwalk.table.files import SUFFIXES, SourceFile, has_tables, is_pattern, table_files
 from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numbers
-from backwalk.table.level_columns import AtomsColumn, LevelsColumn
+from backwalk.table.grids import Grid
+from backwalk.table.level_column import LevelsColumn
+from backwalk.table.maps import Asinh, Boundary, Spline
 from backwalk.table.matching import label_words, match_columns, widened
-from backwalk.table.quantile_columns import QuantileColumn
+from backwalk.table.number_column import NumberColumn
 from backwalk.table.reading import (
     RowsThatFit,
     is_read_at_once,
@@ -30,11 +30,11 @@ from backwalk.table.reading import (
 )
 from backwalk.table.restoring import from_values
 from backwalk.table.rewriting import filled_part, read_labels, split_table, write_filled, write_labelled
-from backwalk.table.rounded_columns import IntegerColumn
 from backwalk.table.row_ranges import BLOCK_ROWS, FileOfRows, files_of_rows, names_in, row_blocks
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
 from backwalk.table.sources import Watch
+from backwalk.table.ties import repeated_values, tied_numbers
 from backwalk.table.whole import WholeTable
 from backwalk.table.writing import check_table_path, write_rows, write_table
 
@@ -42,32 +42,32 @@ __all__ = [
     "BLOCK_ROWS",
     "FILL_GAPS",
     "SUFFIXES",
-    "AtomsColumn",
+    "Asinh",
     "Axis",
     "Block",
-    "BoundedColumn",
+    "Boundary",
     "Codec",
     "Column",
     "ConstantColumn",
     "FileOfRows",
-    "HeavyTailedColumn",
-    "IntegerColumn",
+    "Grid",
     "Levels",
     "LevelsColumn",
     "Number",
     "NumberColumn",
     "Option",
-    "QuantileColumn",
     "Redraw",
     "RowsThatFit",
     "Schema",
     "Selection",
     "SourceFile",
+    "Spline",
     "Table",
     "Watch",
     "WholeTable",
     "as_table",
     "check_table_path",
+    "column_from_dict",
     "complete",
     "facts_of_columns",
     "files_of_rows",
@@ -87,11 +87,13 @@ __all__ = [
     "read_part",
     "read_table",
     "read_within",
+    "repeated_values",
     "row_blocks",
     "rows_numbered_from",
     "set_aside",
     "split_table",
     "table_files",
+    "tied_numbers",
     "widened",
     "write_filled",
     "write_labelled",

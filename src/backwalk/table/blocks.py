@@ -17,18 +17,18 @@ class Block:
 
     - `column`: the number of the user's column.
     - `coordinates`: the coordinates of the codes in an encoded row, of width w.
-    - `codes`: the code of each level, (L, w).
     - `frequencies`: the share of each level in the fitted rows, (L,), positive.
     - `values`: the value of each level in the user's units, (L,); NaN for a missing value and for `continuous`.
+    - `listed_codes`: the code of each level, (L, w), or None for one-hot codes, the unit vectors.
     - `number`, `continuous`: for a number with atoms, the coordinate of the number, and the level at which it applies;
       at the other levels the column equals an atom, and the coordinate is NaN in encoded rows. Otherwise None.
     """
 
     column: int
     coordinates: slice
-    codes: FloatArray
     frequencies: FloatArray
     values: FloatArray
+    listed_codes: FloatArray | None = None
     number: int | None = None
     continuous: int | None = None
 
@@ -38,9 +38,19 @@ class Block:
         return len(self.frequencies)
 
     @property
+    def width(self) -> int:
+        """The number of coordinates of a code, w."""
+        return int(self.coordinates.stop - self.coordinates.start)
+
+    @property
     def is_one_hot(self) -> bool:
         """Whether the codes are the unit vectors."""
-        return bool(self.codes.shape[0] == self.codes.shape[1] > 1)
+        return self.listed_codes is None
+
+    @property
+    def codes(self) -> FloatArray:
+        """The code of each level, (L, w). Those of one-hot codes are L^2 numbers, made when they are asked for."""
+        return np.eye(self.n_levels) if self.listed_codes is None else self.listed_codes
 
 
 def off_atoms(blocks: Iterable[Block], z: FloatArray) -> NDArray[np.bool_]:
@@ -48,7 +58,7 @@ def off_atoms(blocks: Iterable[Block], z: FloatArray) -> NDArray[np.bool_]:
 
     They have the levels `continuous`, at which the numbers apply.
     """
-    found = np.ones(len(z), dtype=bool)
+    is_off = np.ones(len(z), dtype=bool)
     for block in blocks:
-        found &= z[:, block.coordinates].argmax(axis=1) == block.continuous
-    return found
+        is_off &= z[:, block.coordinates].argmax(axis=1) == block.continuous
+    return is_off

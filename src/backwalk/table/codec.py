@@ -1,9 +1,8 @@
 """The codec: maps between rows in the user's units and encoded rows, column by column.
 
-Column j of the table has the coordinates `slices[j]` of an encoded row: none if it is constant, one for a number or
-an integer, the code of its level for a column with levels. `columns.py` and `level_columns.py` have the kinds,
-`maps.py` and `level_maps.py` their maps. NaN marks a missing value, in the user's rows and in all coordinates of its
-column. At an atom, the coordinate of the column's number alone is NaN: it does not apply.
+Column j of the table has the coordinates `slices[j]` of an encoded row: none if it is constant, one for a number, the
+code of its level for a column with levels. `columns.py` lists the kinds. NaN marks a missing value, in the user's rows
+and in all coordinates of its column. At an atom, the coordinate of the column's number alone is NaN: it does not apply.
 
 The density p of dequantised integers, integrated over a cell, is the probability P of the integer. The mean of
 ln (p / q) at x + u over u ~ q is at most ln P (Jensen).
@@ -11,8 +10,9 @@ ln (p / q) at x + u over u ~ q is at most ln P (Jensen).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
@@ -23,20 +23,18 @@ import numpy.typing as npt
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table.blocks import Block
-from backwalk.table.column_choice import Missing, fitted_columns, refitted_columns
-from backwalk.table.column_kinds import column_from_dict
+from backwalk.table.choose_columns import Missing, choose_columns, refit_columns
 from backwalk.table.column_options import Option
-from backwalk.table.column_statistics import rows_looked_at, some_rows
-from backwalk.table.columns import Column
-from backwalk.table.families import Family, Redraw, families_of, size
+from backwalk.table.columns import Column, ConstantColumn
+from backwalk.table.dequantisation import place_in_cell
 from backwalk.table.frame import Table
+from backwalk.table.level_column import LevelsColumn
 from backwalk.table.maps import BoolArray
-from backwalk.table.schema import FloatArray
-from backwalk.table.ties import distinct_rows, is_tied
+from backwalk.table.number_column import PARTS, NumberColumn
+from backwalk.table.schema import FloatArray, Schema
 from backwalk.table.whole import WholeTable
 
-_ROWS_PER_REPEAT = 3  # a number counts as repeated from one row in three on
-_FEWEST_REPEATS = 10  # rows; fewer may be equal by chance
+_KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (ConstantColumn, NumberColumn, LevelsColumn)}
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Codec:
     ) -> Codec:
         """Return the codec that gives each number of a table's rows mean 0 and variance 1.
 
-        Numbers with heavy tails are transformed by asinh first (`fitted_tails`), unless `asinh` is False. With
+        Numbers with heavy tails are transformed by asinh first (`choose_asinh`), unless `asinh` is False. With
         `scale=False` numbers are not scaled. Constant columns are never encoded. Missing values do not count.
 
         The columns of a DataFrame, of any dtype, may be rounded, and new values lie within the range of the fitted
@@ -93,7 +91,7 @@ class Codec:
         """
         by_row = None if weights is None else np.asarray(weights, dtype=np.float64)
         return cls(
-            fitted_columns(
+            choose_columns(
                 table,
                 scale=scale,
                 asinh=asinh,
@@ -112,7 +110,7 @@ class Codec:
         `asinh` is as for `fit`. Columns with levels keep their encoding, and so does a column that is constant in one
         of the two tables.
         """
-        return Codec(refitted_columns(table, self.columns, asinh=asinh))
+        return Codec(refit_columns(table, self.columns, asinh=asinh))
 
     @property
     def n_columns(self) -> int:
@@ -156,13 +154,11 @@ class Codec:
     @cached_property
     def missing_levels(self) -> tuple[int, ...]:
         """The numbers of the columns that have a missing value among their levels, which is generated."""
-        found = []
-        for block in self.blocks:
-            is_missing = np.isnan(block.values)
-            if block.continuous is not None:
-                is_missing[block.continuous] = False
-            found += [block.column] if is_missing.any() else []
-        return tuple(found)
+        return tuple(
+            block.column
+            for block in self.blocks
+            if np.isnan(block.values[:-1] if block.continuous is not None else block.values).any()
+        )
 
     @cached_property
     def numbers(self) -> npt.NDArray[np.intp]:
@@ -193,17 +189,19 @@ class Codec:
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None, first_row: int = 0) -> FloatArray:
         """Return encoded rows.
 
-        Integers are dequantised if a `stream` is given, of which row i takes the draws of row `first_row` + i, and
-        otherwise encoded as the centres of their cells. `values` is (n, d) in the user's units; all coordinates of a
-        missing value are NaN, and at an atom that of the number. Returns (n, k). Raises InvalidInput for another shape,
-        for a value that is no level of a column with levels, and for one so large that a coordinate overflows.
+        Rounded numbers are dequantised if a `stream` is given, of which row i takes the draws of row `first_row` + i,
+        and otherwise encoded as the centres of their cells. `values` is (n, d) in the user's units; all coordinates of
+        a missing value are NaN, and at an atom that of the number. Returns (n, k). Raises InvalidInput for another
+        shape, for a value that is no level of a column with levels, and for one so large that a coordinate overflows.
         """
         x = self._rows(values, self.n_columns, "values")
         z = np.empty((len(x), self.n_encoded))  # in row order: the bits of a row's sums depend on it
-        v = None if stream is None else stream.uniform(first_row, first_row + len(x), self.n_uniforms).numpy()
-        for family in self._varying_families:
-            draws = None if v is None else v[:, family.uniforms]
-            z[:, family.coordinates] = family.maps.encode(x[:, family.columns], draws)
+        places = dict[int, FloatArray]()
+        if stream is not None:
+            v = stream.uniform(first_row, first_row + len(x), self.n_uniforms).numpy()
+            places = self._places(v)
+        for j in self.varying:
+            z[:, self.slices[j]] = self.columns[j].encode(x[:, j], places.get(j))
         far = np.isinf(z)
         if far.any():
             row, i = divmod(int(far.argmax()), self.n_encoded)
@@ -217,19 +215,18 @@ class Codec:
     @property
     def n_uniforms(self) -> int:
         """The number of uniform draws that encoding a row takes."""
-        return sum(column.n_uniforms for column in self.columns)
+        return len(self._dequantised)
 
     def redraw(self, values: FloatArray) -> Redraw | None:
         """Return the `Redraw` of rows, (n, d), or None if no coordinate depends on draws."""
-        drawn = self._drawn_families
-        if not drawn:
+        if not self._dequantised:
             return None
-        coordinates = np.concatenate([np.arange(self.n_encoded)[family.coordinates] for family in drawn])
-        parts = tuple((values[:, family.columns], family.uniforms, family.maps) for family in drawn)
-        return Redraw(coordinates, self.n_uniforms, parts)
+        coordinates = np.concatenate([np.arange(self.n_encoded)[self.slices[j]] for j in self._dequantised])
+        columns = tuple((values[:, j].copy(), self.columns[j]) for j in self._dequantised)
+        return Redraw(coordinates, columns, self._cosine)
 
     def dequantise(self, values: npt.ArrayLike, *, stream: Stream) -> FloatArray:
-        """Return rows, (n, d) in the user's units, with random places in the cells of integers."""
+        """Return rows, (n, d) in the user's units, with random places in the cells of rounded numbers."""
         rows = self._rows(values, self.n_columns, "values")
         return self.dequantised_at(rows, stream.uniform(0, len(rows), self.n_uniforms).numpy())
 
@@ -239,31 +236,30 @@ class Codec:
         `weight` multiplies the cosine in the densities; below 1, fewer places are in the middle of their cells.
         """
         rows = self._rows(values, self.n_columns, "values").copy()
-        for family in self._drawn_families:
-            columns, draws = family.columns, v[:, family.uniforms]
-            rows[:, columns] = family.maps.dequantise(rows[:, columns], draws, weight)
+        for j, place in self._places(v, weight).items():
+            rows[:, j] = self.columns[j].dequantise(rows[:, j], place)
         return rows
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
-        """Return rows in the user's units, with levels of the nearest code, integers rounded, and constants restored.
+        """Return rows in the user's units, with levels of the nearest code, numbers rounded, and constants restored.
 
         `z` is (n, k). Returns (n, d); numbers beyond the range of float64 are clipped. Raises InvalidInput for another
         shape.
         """
         encoded = self._rows(z, self.n_encoded, "z")
         rows = np.empty((len(encoded), self.n_columns))
-        for family in self._families:
-            rows[:, family.columns] = family.maps.decode(encoded[:, family.coordinates])
+        for j, (column, coordinates) in enumerate(zip(self.columns, self.slices, strict=True)):
+            rows[:, j] = column.decode(encoded[:, coordinates])
         return rows
 
     def within_range(self, rows: FloatArray) -> FloatArray:
         """Return new rows, (n, d) in the user's units, within the bounds of their columns.
 
-        Numbers beyond are reflected at the bound, and integers at the edge of the last cell.
+        Numbers beyond are reflected at the bound, and rounded numbers at the edge of the last cell.
         """
         kept = rows.copy()
-        for family in self._varying_families:
-            kept[:, family.columns] = family.maps.within_range(rows[:, family.columns])
+        for j in self.varying:
+            kept[:, j] = self.columns[j].within_range(rows[:, j])
         return kept
 
     def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
@@ -273,29 +269,28 @@ class Codec:
         """
         x = self._rows(values, self.n_columns, "values")
         log_det = np.zeros(len(x))
-        for family in self._varying_families:
-            log_det += _sum_of_observed(family.maps.log_slope(x[:, family.columns]), x[:, family.columns])
+        for j in self._with_numbers:
+            log_det += np.where(np.isnan(x[:, j]), 0.0, self.columns[j].log_slope(x[:, j]))
         return log_det
 
     def log_dequantisation(self, values: npt.ArrayLike, *, weight: float = 1.0) -> FloatArray:
-        """Return ln q of the places of dequantised integers in their cells, of rows (n, d): (n,), nats.
+        """Return ln q of the places of dequantised numbers in their cells, of rows (n, d): (n,), nats.
 
-        It is 0 for the uniform density. `integers.py` of `model` uses it to estimate probabilities of integers.
+        It is 0 for the uniform density of integers. `integers.py` of `model` uses it to estimate probabilities of
+        integers.
         """
         x = self._rows(values, self.n_columns, "values")
         log_q = np.zeros(len(x))
-        for family in self._drawn_families:
-            columns = x[:, family.columns]
-            log_q += _sum_of_observed(family.maps.log_dequantisation(columns, weight), columns)
+        for j in self._dequantised:
+            log_q += np.where(np.isnan(x[:, j]), 0.0, self.columns[j].log_dequantisation(x[:, j], weight))
         return log_q
 
     def in_user_units(self, deviation: npt.ArrayLike, z: npt.ArrayLike) -> FloatArray:
         """Return a small deviation of encoded rows z, both (n, k), in the user's units: (n, d), 0 for constants."""
         encoded, deviations = self._rows(z, self.n_encoded, "z"), self._rows(deviation, self.n_encoded, "deviation")
-        rows = np.empty((len(encoded), self.n_columns))
-        for family in self._families:
-            at, by = encoded[:, family.coordinates], deviations[:, family.coordinates]
-            rows[:, family.columns] = family.maps.in_user_units(by, at)
+        rows = np.zeros((len(encoded), self.n_columns))
+        for j in self._with_numbers:
+            rows[:, j] = self.columns[j].in_user_units(deviations[:, self.slices[j]], encoded[:, self.slices[j]])
         return rows
 
     def off_bounds(self, values: npt.ArrayLike) -> FloatArray:
@@ -304,8 +299,8 @@ class Codec:
         Values beyond the bounds stay where they are.
         """
         x = self._rows(values, self.n_columns, "values").copy()
-        for family in self._varying_families:
-            x[:, family.columns] = family.maps.off_bounds(x[:, family.columns])
+        for j in self._with_numbers:
+            x[:, j] = self.columns[j].off_bounds(x[:, j])
         return x
 
     def supports(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> BoolArray:
@@ -317,49 +312,25 @@ class Codec:
         float32 equal it.
         """
         x = self._rows(values, self.n_columns, "values")
-        held = np.ones(x.shape, dtype=bool)
-        for family in self._families:
-            of_family = None if dtypes is None else [dtypes[j] for j in np.arange(self.n_columns)[family.columns]]
-            held[:, family.columns] = family.maps.supports(x[:, family.columns], of_family)
-        return np.asarray(held | np.isnan(x))
+        can_be = np.isnan(x)
+        for j, column in enumerate(self.columns):
+            can_be[:, j] |= column.supports(x[:, j], None if dtypes is None else dtypes[j])
+        return can_be
 
-    def repeated_values(self, values: FloatArray, blur: float) -> dict[int, tuple[float, float]]:
-        """Return the columns in which a third of the rows or more hold the same number, with it and its share of rows.
-
-        Numbers whose cell is wider than the model's blur, `blur` encoded units to either side, are left out, because
-        rounding restores them, and so are columns with levels. `values` is (n, d), of which at most 10,000 random rows
-        are used; missing values do not count.
-        """
-        some, found = rows_looked_at(values, "repeated"), {}
-        with_levels = {block.column for block in self.blocks}
-        for j in self.varying:
-            if j in with_levels:
+    def check_schema(self, schema: Schema) -> None:
+        """Raise InvalidInput unless the columns are those of a schema: as many, with labels for levels of texts."""
+        if self.n_columns != schema.n_columns:
+            raise InvalidInput(f"The codec has {self.n_columns} columns, but the schema {schema.n_columns}.")
+        for j, (column, labels) in enumerate(zip(self.columns, schema.labels, strict=True)):
+            if labels is None:
                 continue
-            observed = some[~np.isnan(some[:, j]), j]
-            numbers, counts = np.unique(observed, return_counts=True)
-            most = int(counts.argmax()) if len(counts) else 0
-            if not len(counts) or counts[most] < max(len(observed) / _ROWS_PER_REPEAT, _FEWEST_REPEATS):
-                continue
-            maps, number = self.columns[j].maps, numbers[[[most]]]
-            z = maps.encode(number)
-            if 0.5 * self.columns[j].cell <= float(maps.in_user_units(np.full_like(z, blur), z)[0, 0]):
-                found[j] = float(numbers[most]), float(counts[most] / len(observed))
-        return found
-
-    def tied_numbers(self, values: FloatArray) -> tuple[int, ...]:
-        """Return the coordinates of the numbers that are tied in rows, (n, d) in the user's units: see `ties.py`.
-
-        Repeated rows count once, and at most 10,000 random rows are looked at: among more values than these show,
-        waves could not tell one from the next. Missing values and atoms do not count.
-        """
-        some, found = distinct_rows(some_rows(values, "ties")), []
-        at_atoms = {block.column: block.values for block in self.blocks if block.number is not None}
-        for coordinate in self.numbers.tolist():
-            j = self.column_of(coordinate)
-            x = some[~np.isnan(some[:, j]), j]
-            if is_tied(x[~np.isin(x, at_atoms[j])] if j in at_atoms else x):
-                found.append(coordinate)
-        return tuple(found)
+            ends = column.ends
+            codes = (*column.levels, *ends)
+            if column.chain is not None or not all(code.is_integer() and 0 <= code < len(labels) for code in codes):
+                raise InvalidInput(
+                    f"Levels of {schema.label(j)} should be the numbers of its {len(labels):,} labels, but lie in "
+                    f"{ends[0]:.6g}..{ends[1]:.6g}."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec as plain JSON values, exactly."""
@@ -378,17 +349,23 @@ class Codec:
         return np.repeat(np.arange(self.n_columns), [column.width for column in self.columns])
 
     @cached_property
-    def _families(self) -> tuple[Family, ...]:
-        return families_of(self.columns)
+    def _with_numbers(self) -> tuple[int, ...]:
+        """The numbers of the columns that hold numbers, of which some may equal atoms."""
+        return tuple(j for j, column in enumerate(self.columns) if column.chain is not None)
 
     @cached_property
-    def _varying_families(self) -> tuple[Family, ...]:
-        return tuple(family for family in self._families if size(family.coordinates))
+    def _dequantised(self) -> tuple[int, ...]:
+        """The numbers of the columns whose encoding takes a uniform draw."""
+        return tuple(j for j, column in enumerate(self.columns) if column.n_uniforms)
 
     @cached_property
-    def _drawn_families(self) -> tuple[Family, ...]:
-        """The families whose encoding takes random draws."""
-        return tuple(family for family in self._families if size(family.uniforms))
+    def _cosine(self) -> FloatArray:
+        """The weight of the cosine in the density of each dequantised column, (`n_uniforms`,)."""
+        return np.array([self.columns[j].cosine for j in self._dequantised], dtype=np.float64)
+
+    def _places(self, v: FloatArray, weight: float = 1.0) -> dict[int, FloatArray]:
+        """Return the places in cells, (n,), of each dequantised column, given uniforms v, (n, `n_uniforms`)."""
+        return dict(zip(self._dequantised, place_in_cell(v, weight * self._cosine).T, strict=True))
 
     @staticmethod
     def _rows(values: npt.ArrayLike, width: int, name: str) -> FloatArray:
@@ -398,7 +375,52 @@ class Codec:
         return rows
 
 
-def _sum_of_observed(by_column: FloatArray, x: FloatArray) -> FloatArray:
-    """Return the sum over columns of numbers (n, m) or (m,), without those of missing values in x, (n, m)."""
-    missing = np.isnan(x)
-    return np.asarray(np.where(missing, 0.0, by_column).sum(axis=1) if missing.any() else by_column.sum(axis=-1))
+@dataclass(frozen=True, eq=False)
+class Redraw:
+    """Draws again the encoded coordinates that depend on random draws, those of rounded numbers, for each batch.
+
+    `coordinates`, (m,), are their numbers.
+    """
+
+    coordinates: npt.NDArray[np.intp]
+    _columns: tuple[tuple[FloatArray, Column], ...]
+    _cosine: FloatArray
+
+    @property
+    def n_uniforms(self) -> int:
+        """The number of uniform draws that a row takes."""
+        return len(self._columns)
+
+    def of(self, rows: npt.NDArray[np.intp]) -> Redraw:
+        """Return the `Redraw` of some of the rows."""
+        return replace(self, _columns=tuple((x[rows], column) for x, column in self._columns))
+
+    def __call__(self, rows: npt.NDArray[np.intp], v: FloatArray) -> FloatArray:
+        """Return the coordinates of some rows, (b, m), given uniforms v in (0, 1), (b, `n_uniforms`)."""
+        places = place_in_cell(v, self._cosine)
+        return np.concatenate(
+            [column.encode(x[rows], place) for (x, column), place in zip(self._columns, places.T, strict=True)], axis=1
+        )
+
+
+def column_from_dict(record: Any) -> Column:
+    """Return the column that `Column.to_dict` wrote. Raises InvalidInput for any other record."""
+    kind = record.get("kind") if isinstance(record, Mapping) else None
+    made = _KINDS.get(kind) if isinstance(kind, str) else None
+    names = {field.name for field in fields(made)} if made is not None else set()  # type: ignore[arg-type]  # kinds are dataclasses
+    if made is None or set(record) != {"kind", *names}:
+        raise InvalidInput(
+            f"A column should be one of {', '.join(_KINDS)} with its own fields, but got another record."
+        )
+    return made(**{name: _field(name, record[name]) for name in names})
+
+
+def _field(name: str, value: Any) -> Any:
+    """Return a field of a record from its JSON value."""
+    if isinstance(value, Mapping) and name in PARTS:
+        part = PARTS[name]
+        if set(value) != {field.name for field in fields(part)}:
+            raise InvalidInput(f"{name} of a column should have its fields, but has {', '.join(map(str, value))}.")
+        return part(**{key: _field(key, number) for key, number in value.items()})
+    # JSON has no NaN: None stands for it.
+    return tuple(math.nan if item is None else item for item in value) if isinstance(value, list) else value

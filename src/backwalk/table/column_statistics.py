@@ -27,29 +27,28 @@ def some_rows(x: FloatArray, purpose: str) -> FloatArray:
     return np.asarray(x[Stream(0).child(purpose).generator().choice(len(x), _ROWS_LOOKED_AT, replace=False)])
 
 
-def moments(x: FloatArray, of_cells: FloatArray, weights: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-    """Return the mean and the standard deviation of each column, (d,) each, with the variance `of_cells`, (d,), added.
+def moments(x: FloatArray, of_cells: float, weights: FloatArray | None = None) -> tuple[float, float]:
+    """Return the mean and the standard deviation of numbers x, (n,), with the variance `of_cells` added.
 
-    `weights`, (n,), are those of rows. Missing values do not count. Columns are first multiplied by a power of two,
+    `weights`, (n,), are those of rows. Missing values do not count. Numbers are first multiplied by a power of two,
     which is exact, so that squares do not overflow or underflow.
     """
     missing = np.isnan(x)
     if weights is None and not missing.any():
-        exponent = np.frexp(np.maximum(x.max(axis=0), -x.min(axis=0)))[1]
-        unit = np.ldexp(x, -exponent)  # the one copy
-        mean = unit.mean(axis=0)
-        unit -= mean
-        variance = np.square(unit, out=unit).mean(axis=0)
+        exponent = int(np.frexp(np.abs(x).max())[1])
+        unit = np.ldexp(x, -exponent)
+        mean = unit.mean()
+        variance = np.square(unit - mean).mean()
     else:
         filled = np.where(missing, 0.0, x)
-        share = np.where(missing, 0.0, 1.0 if weights is None else weights[:, None])
-        share /= share.sum(axis=0)
-        exponent = np.frexp(np.abs(filled).max(axis=0))[1]
+        share = np.where(missing, 0.0, 1.0 if weights is None else weights)
+        share /= share.sum()
+        exponent = int(np.frexp(np.abs(filled).max())[1])
         unit = np.ldexp(filled, -exponent)
-        mean = (share * unit).sum(axis=0)
-        variance = (share * np.square(unit - mean)).sum(axis=0)
-    variance = variance + np.ldexp(of_cells, -2 * exponent)
-    return np.ldexp(mean, exponent), np.ldexp(np.sqrt(variance), exponent)
+        mean = (share * unit).sum()
+        variance = (share * np.square(unit - mean)).sum()
+    variance += np.ldexp(of_cells, -2 * exponent)
+    return float(np.ldexp(mean, exponent)), float(np.ldexp(np.sqrt(variance), exponent))
 
 
 def observed_range(x: FloatArray) -> tuple[FloatArray, FloatArray]:

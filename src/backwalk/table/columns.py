@@ -1,25 +1,24 @@
 """The kinds of columns: one frozen record for each column of the user's table.
 
-A record has the number of encoded coordinates of its column (`width`), the maps between values and coordinates
-(`maps`), and how reports describe, draw and compare it. A `Codec` uses the maps vectorised over the columns of one kind
-(`maps.py`).
+There are three: `ConstantColumn` here, `NumberColumn` and `LevelsColumn`. A record has the number of encoded
+coordinates of its column (`width`), the maps between its values, (n,), and coordinates, (n, `width`), and how reports
+describe, draw and compare it. NaN marks a missing value, in values and in all coordinates.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self, cast
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from backwalk.errors import InvalidInput
 from backwalk.table.blocks import Block
-from backwalk.table.maps import AsinhMaps, ConstantMaps, Maps, NumberMaps
-
-LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
+from backwalk.table.dtypes import numpy_dtype
+from backwalk.table.maps import BoolArray, Chain, check_floats
+from backwalk.table.schema import FloatArray
 
 
 @dataclass(frozen=True)
@@ -39,36 +38,20 @@ class Column(ABC):
     """A column of the user's table. Its kinds are frozen dataclasses of plain numbers."""
 
     kind: ClassVar[str]
+    """The kind in records (`to_dict`)."""
+    least: float | None = None
+    largest: float | None = None
+    """The range of new numbers, without atoms; None where there is no bound."""
 
     @property
-    def width(self) -> int:
-        """The number of encoded coordinates."""
-        return 1
-
-    @property
-    def family(self) -> str:
-        """Columns of the same family are mapped together."""
+    def words(self) -> str:
+        """The kind as users know it: "constant", "levels", "number", "heavy-tailed", "integer", "rounded", "atoms"."""
         return self.kind
 
     @property
-    def n_uniforms(self) -> int:
-        """The number of uniform draws that encoding a value takes."""
-        return 0
-
-    @property
-    def cell(self) -> float:
-        """The width of the interval of numbers that are decoded to the same value; 0 on a continuous scale."""
-        return 0.0
-
-    @property
-    def is_scaled(self) -> bool:
-        """Whether the coordinate differs from the value itself."""
-        return True
-
-    @property
-    def axis(self) -> Axis:
-        """How pictures draw the column."""
-        return Axis()
+    @abstractmethod
+    def width(self) -> int:
+        """The number of encoded coordinates."""
 
     @property
     @abstractmethod
@@ -80,23 +63,122 @@ class Column(ABC):
         """The values that can be encoded, as the end of the sentence "Values should ..."."""
         return "lie within 1e308 scales of the fitted ones"
 
+    @property
+    def axis(self) -> Axis:
+        """How pictures draw the column."""
+        return Axis()
+
+    @property
+    @abstractmethod
+    def ends(self) -> tuple[float, float]:
+        """The least and the largest value that the column makes; infinite where there is no bound."""
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The values of a column of levels, in the order of their codes and without a missing one; otherwise none."""
+        return ()
+
+    @property
+    def has_ranks(self) -> bool:
+        """Whether the levels are coded by their ranks."""
+        return False
+
+    @property
+    def takes_nearest_level(self) -> bool:
+        """Whether a given number between two levels stands for the nearest one: levels are coded by their values."""
+        return False
+
+    @property
+    def atom_shares(self) -> dict[float, float]:
+        """The share of rows of each value that a number equals in many rows; NaN is a missing value."""
+        return {}
+
+    @property
+    def chain(self) -> Chain | None:
+        """The maps of a number, without its atoms and before it is rounded; None for other kinds."""
+        return None
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the mean of the coordinate gives the mean of the values."""
+        return False
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the coordinate differs from the value itself."""
+        return True
+
+    @property
+    def cell(self) -> float:
+        """The width of the interval of numbers that are decoded to the same value; 0 on a continuous scale."""
+        return 0.0
+
+    @property
+    def cosine(self) -> float | None:
+        """The weight of the cosine in the density by which values are dequantised; None where they are not."""
+        return None
+
+    @property
+    def n_uniforms(self) -> int:
+        """The number of uniform draws that encoding a value takes."""
+        return 0 if self.cosine is None else 1
+
     def block(self, column: int, coordinates: slice) -> Block | None:
         """Return the levels of the column, the `column`-th of its table, or None if it has none."""
         return None
 
-    @property
-    def maps(self) -> Maps:
-        """The maps of this column alone."""
-        return self.stacked((self,))
-
-    @classmethod
     @abstractmethod
-    def stacked(cls, columns: Sequence[Self]) -> Maps:
-        """Return the maps of columns of one family side by side."""
+    def encode(self, x: FloatArray, place: FloatArray | None = None) -> FloatArray:
+        """Return coordinates, (n, w). Dequantised numbers go to the places in (-1/2, 1/2) of their cells, (n,).
+
+        Without places they are at the centres of their cells.
+        """
+
+    @abstractmethod
+    def decode(self, z: FloatArray) -> FloatArray:
+        """Return values, rounded: (n,). What float64 cannot hold is clipped to its largest number."""
+
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        """Return log |dz/dx|, 0 for levels and atoms: (n,), nats."""
+        return np.zeros(x.shape)
+
+    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
+        """Return a small deviation of the coordinates, (n, w), at z in the user's units: (n,)."""
+        return np.zeros(len(z))
+
+    @abstractmethod
+    def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
+        """Return which values a model can make: (n,). `dtype` is that in which the column was fitted.
+
+        Missing values have any answer.
+        """
+
+    def nearest(self, x: FloatArray) -> FloatArray:
+        """Return the nearest level, atom or number of the grid to each value: (n,)."""
+        return x
+
+    def within_range(self, x: FloatArray) -> FloatArray:
+        """Return new values within the range of the fitted ones: (n,)."""
+        return x
+
+    def off_bounds(self, x: FloatArray) -> FloatArray:
+        """Return values, those within three tenths of the margin of a bound moved inwards to this distance: (n,)."""
+        return x
+
+    def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
+        """Return values moved to places in (-1/2, 1/2) of their cells: (n,)."""
+        return x
+
+    def log_dequantisation(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
+        """Return ln q of the places of dequantised values in their cells: (n,), nats.
+
+        `weight` multiplies the cosine of the density.
+        """
+        return np.zeros(x.shape)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain JSON values, exactly."""
-        return {"kind": self.kind, **{field.name: _plain(getattr(self, field.name)) for field in fields(self)}}  # type: ignore[arg-type]  # kinds are dataclasses
+        return {"kind": self.kind, **_plain_fields(self)}
 
 
 @dataclass(frozen=True)
@@ -107,7 +189,7 @@ class ConstantColumn(Column):
     kind: ClassVar[str] = "constant"
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_floats(self)
 
     @property
     def width(self) -> int:
@@ -118,130 +200,52 @@ class ConstantColumn(Column):
         return False
 
     @property
+    def ends(self) -> tuple[float, float]:
+        return self.value, self.value
+
+    @property
     def description(self) -> str:
         return f"constant, {self.value:.6g}"
 
-    @classmethod
-    def stacked(cls, columns: Sequence[Self]) -> Maps:
-        return ConstantMaps(stack(columns, "value"))
+    def encode(self, x: FloatArray, place: FloatArray | None = None) -> FloatArray:
+        return np.empty((len(x), 0))
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        return np.full(len(z), self.value)
+
+    def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
+        return same_numbers(x, np.array(self.value), dtype)
 
 
-@dataclass(frozen=True)
-class NumberColumn(Column):
-    """A number: `centre` and `scale` in the user's units. New values lie within `least` and `largest`, if given."""
+def same_numbers(x: FloatArray, values: FloatArray, dtype: str | None = None) -> BoolArray:
+    """Return where x equals `values`.
 
-    centre: float
-    scale: float
-    least: float | None = None
-    largest: float | None = None
-    kind: ClassVar[str] = "number"
-
-    def __post_init__(self) -> None:
-        check_numbers(self, positive=("scale",))
-        check_range(self.least, self.largest)
-
-    @property
-    def is_scaled(self) -> bool:
-        return self.centre != 0.0 or self.scale != 1.0
-
-    @property
-    def description(self) -> str:
-        if not self.is_scaled:
-            return "number, as it is"
-        return f"number of mean {self.centre:.4g} and standard deviation {self.scale:.4g}"
-
-    @classmethod
-    def stacked(cls, columns: Sequence[Self]) -> NumberMaps:
-        return NumberMaps(*range_of(columns), stack(columns, "centre"), stack(columns, "scale"))
-
-
-@dataclass(frozen=True)
-class HeavyTailedColumn(Column):
-    """A number with heavy tails: `asinh_centre` and `asinh_scale` in the user's units.
-
-    `centre` and `scale` are the mean and the standard deviation of asinh((x - asinh_centre) / asinh_scale). New values
-    lie within `least` and `largest`, if given.
+    The same table may be given in float32 or in float64. A value equals its rounding to float32, and numbers that round
+    to it in the dtype in which its column was fitted.
     """
-
-    asinh_centre: float
-    asinh_scale: float
-    centre: float
-    scale: float
-    least: float | None = None
-    largest: float | None = None
-    kind: ClassVar[str] = "heavy-tailed"
-
-    def __post_init__(self) -> None:
-        check_numbers(self, positive=("asinh_scale", "scale"))
-        check_range(self.least, self.largest)
-
-    @property
-    def axis(self) -> Axis:
-        return Axis(asinh=(self.asinh_centre, self.asinh_scale))
-
-    @property
-    def description(self) -> str:
-        return (
-            "number with heavy tails, transformed by asinh "
-            f"(linear within {self.asinh_scale:.4g} of {self.asinh_centre:.4g})"
-        )
-
-    @classmethod
-    def stacked(cls, columns: Sequence[Self]) -> AsinhMaps:
-        linear = NumberMaps(*range_of(()), stack(columns, "centre"), stack(columns, "scale"))
-        return AsinhMaps(*range_of(columns), stack(columns, "asinh_centre"), stack(columns, "asinh_scale"), linear)
+    with np.errstate(over="ignore"):
+        same: BoolArray = (x == values) | (x == values.astype(np.float32))
+        if dtype is not None and numpy_dtype(dtype) in ("float16", "float32"):
+            same |= x.astype(numpy_dtype(dtype)) == values
+    return same
 
 
-class MappedColumn(Column):
-    """A column that is encoded as `number` is, and then mapped: its axis and its range are those of `number`."""
+def nearest_index(x: FloatArray, values: FloatArray) -> NDArray[np.intp]:
+    """Return the indices of the nearest of increasing values, (L,), to x, (n,). NaN has the last one.
 
-    number: Any
+    >>> nearest_index(np.array([0.4, 0.6, 9.0]), np.array([0.0, 1.0]))
+    array([0, 1, 1])
+    """
+    between = 0.5 * values[:-1] + 0.5 * values[1:]
+    return np.asarray(np.searchsorted(between, x, side="right"))
 
-    @property
-    def axis(self) -> Axis:
-        return cast("Axis", self.number.axis)
 
-    @property
-    def least(self) -> float | None:
-        """The least new value, or None."""
-        return cast("float | None", self.number.least)
-
-    @property
-    def largest(self) -> float | None:
-        """The largest new value, or None."""
-        return cast("float | None", self.number.largest)
+def _plain_fields(record: Any) -> dict[str, Any]:
+    return {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Column):
-        return value.to_dict()
+    if is_dataclass(value):
+        return _plain_fields(value)
     # NaN is not JSON.
     return [None if math.isnan(number) else number for number in value] if isinstance(value, tuple) else value
-
-
-def stack(columns: Sequence[Column], name: str) -> np.ndarray:
-    """Return one field of each column: (m,)."""
-    return np.array([getattr(column, name) for column in columns], dtype=np.float64)
-
-
-def range_of(columns: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bounds of each column, (m,) each; infinite where there is none."""
-    least = [-math.inf if column.least is None else column.least for column in columns]
-    return np.array(least), np.array([math.inf if column.largest is None else column.largest for column in columns])
-
-
-def check_range(least: float | None, largest: float | None) -> None:
-    """Raise InvalidInput if bounds do not increase."""
-    if least is not None and largest is not None and least > largest:
-        raise InvalidInput(f"least should be at most largest, but got {least} and {largest}.")
-
-
-def check_numbers(column: Column, *, positive: tuple[str, ...] = (), but: tuple[str, ...] = ()) -> None:
-    """Raise InvalidInput if a field is not a finite float, or one of the `positive` ones too small."""
-    for name, value in vars(column).items():
-        if name in but or (value is None and name in ("least", "largest")):
-            continue
-        if not isinstance(value, float) or not math.isfinite(value):
-            raise InvalidInput(f"{name} of a column should be a finite float, but got {value!r}: fit the codec again.")
-        if name in positive and value < LEAST_SCALE:
-            raise InvalidInput(f"{name} should be at least {LEAST_SCALE:.1e}, but got {value}: fit the codec again.")

@@ -10,7 +10,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from backwalk.errors import InvalidInput
 from backwalk.table.dtypes import numpy_dtype
+from backwalk.table.maps import LARGEST, check_floats
 from backwalk.table.schema import FloatArray
 
 _MOST_DECIMALS = 9
@@ -32,18 +34,27 @@ class Grid:
     offset: float = 0.0
     per: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_floats(self, positive=("step", "per"))
+        if not (self.step.is_integer() and self.offset.is_integer() and self.per.is_integer()):
+            raise InvalidInput(
+                f"step, offset and per should be integers, but got {self.step}, {self.offset}, {self.per}."
+            )
+
     @property
     def cell(self) -> float:
         """The distance of neighbours."""
         return self.step / self.per
 
     def values(self, k: FloatArray) -> FloatArray:
-        """Return the numbers of given k."""
-        return np.asarray((self.offset + self.step * k) / self.per)
+        """Return the numbers of given k; what float64 cannot hold is clipped to its largest number."""
+        with np.errstate(over="ignore"):
+            return np.clip((self.offset + self.step * k) / self.per, -LARGEST, LARGEST)
 
     def places(self, x: FloatArray) -> FloatArray:
         """Return k, not rounded, of numbers."""
-        return np.asarray((x * self.per - self.offset) / self.step)
+        with np.errstate(over="ignore"):
+            return np.asarray((x * self.per - self.offset) / self.step)
 
 
 def grid_of(x: FloatArray, dtype: str) -> Grid | None:

@@ -1,16 +1,14 @@
-"""The maps between values and encoded coordinates, vectorised over the columns of one kind.
+"""The maps of numbers: each is one small class, and a column chains those that it needs.
 
-A network learns best from coordinates of mean 0 and variance 1. A number is shifted and scaled,
+A network learns best from coordinates of mean 0 and variance 1. A number is shifted and scaled (`Affine`),
 
     z = (x - centre) / scale.
 
-If its tails are heavy, so that most rows would lie close together, it is transformed first,
-
-    z = (asinh((x - asinh_centre) / asinh_scale) - centre) / scale,
-
-which is linear within `asinh_scale` of `asinh_centre` and logarithmic beyond. With `asinh_centre` = 0 and an
-`asinh_scale` far below all rows, it is the logarithm of rows of one sign. Both maps are smooth and defined for every
-number, so densities stay exact.
+If its tails are heavy, so that most rows would lie close together, asinh((x - centre) / scale) comes first (`Asinh`).
+It is linear within `scale` of `centre` and logarithmic beyond; with `centre` = 0 and a `scale` far below all rows, it
+is the logarithm of rows of one sign. Known bounds are moved to infinity (`Boundary`), and a spline through quantiles
+makes a column about normal (`Spline`). All maps are smooth, increasing and inverted in closed form, so densities stay
+exact.
 """
 
 from __future__ import annotations
@@ -19,60 +17,287 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from backwalk.table.dtypes import numpy_dtype
+from backwalk.errors import InvalidInput
 from backwalk.table.schema import FloatArray
 
 LARGEST = float(np.finfo(np.float64).max)
+LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
 _SINH_RANGE = 700.0
+_LEAST_SHARE = 1e-14  # of a boundary's margin: float64 resolves no less
+_ROUNDING = 1e-9  # of a boundary's margin, by which a decoded number may lie beyond it
 BoolArray = npt.NDArray[np.bool_]
 
 
-def asinh_transform(x: FloatArray, centre: FloatArray, scale: FloatArray) -> FloatArray:
-    """Return asinh((x - centre) / scale), finite for every finite x, (n, k): centre and scale are (k,)."""
+class NumberMap(ABC):
+    """An increasing map of numbers x, of any shape, to numbers z. NaN becomes NaN."""
+
+    @abstractmethod
+    def encode(self, x: FloatArray) -> FloatArray:
+        """Return z."""
+
+    @abstractmethod
+    def decode(self, z: FloatArray) -> FloatArray:
+        """Return x."""
+
+    @abstractmethod
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        """Return ln(dz/dx) at x: nats."""
+
+
+@dataclass(frozen=True)
+class Affine(NumberMap):
+    """z = (x - centre) / scale."""
+
+    centre: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        check_floats(self, positive=("scale",))
+
+    def encode(self, x: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore"):
+            # Halves, so that the difference of two numbers near the limits of float64 stays finite.
+            z: FloatArray = (0.5 * x - 0.5 * self.centre) / (0.5 * self.scale)
+        return z
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        """Return x; what float64 cannot hold is clipped to its largest number."""
+        with np.errstate(over="ignore"):
+            half = 0.5 * self.centre + 0.5 * self.scale * z
+        x: FloatArray = 2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST)
+        return x
+
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        return np.full(np.shape(x), -math.log(self.scale))
+
+
+@dataclass(frozen=True)
+class Asinh(NumberMap):
+    """z = asinh((x - centre) / scale)."""
+
+    centre: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        check_floats(self, positive=("scale",))
+
+    def encode(self, x: FloatArray) -> FloatArray:
+        return asinh_transform(x, self.centre, self.scale)
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        return asinh_inverse(z, self.centre, self.scale)
+
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        """Return ln(dz/dx) = -ln sqrt((x - centre)^2 + scale^2)."""
+        return np.asarray(-np.log(np.hypot(0.25 * x - 0.25 * self.centre, 0.25 * self.scale)) - math.log(4.0))
+
+
+def asinh_transform(x: FloatArray, centre: float, scale: float) -> FloatArray:
+    """Return asinh((x - centre) / scale), finite for every finite x."""
     half = 0.5 * x - 0.5 * centre  # the difference of two numbers near the limits of float64 stays finite
     with np.errstate(over="ignore"):
-        w: FloatArray = np.arcsinh(half / (0.5 * scale))
+        w = np.asarray(np.arcsinh(half / (0.5 * scale)))
     far = np.isinf(w)
     if far.any():
-        w[far] = (np.sign(half) * (np.log(np.abs(half, where=far, out=np.ones_like(half))) - np.log(0.25 * scale)))[far]
+        w[far] = np.sign(half[far]) * (np.log(np.abs(half[far])) - np.log(0.25 * scale))
     return w
 
 
-def asinh_inverse(w: FloatArray, centre: FloatArray, scale: FloatArray) -> FloatArray:
-    """Return centre + scale sinh(w), (n, k); what float64 cannot hold is clipped to its largest number."""
+def asinh_inverse(w: FloatArray, centre: float, scale: float) -> FloatArray:
+    """Return centre + scale sinh(w); what float64 cannot hold is clipped to its largest number."""
     with np.errstate(over="ignore"):
         near = 0.5 * scale * np.sinh(np.clip(w, -_SINH_RANGE, _SINH_RANGE))
         far = np.sign(w) * np.exp(np.abs(w) + np.log(0.25 * scale))
         half = 0.5 * centre + np.where(np.abs(w) < _SINH_RANGE, near, far)
-    return 2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST)
+    return np.asarray(2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST))
 
 
-def asinh_log_slope(x: FloatArray, centre: FloatArray, scale: FloatArray) -> FloatArray:
-    """Return ln(dw/dx) for w = asinh_transform(x), (n, k): -ln sqrt((x - centre)^2 + scale^2)."""
-    slope: FloatArray = -np.log(np.hypot(0.25 * x - 0.25 * centre, 0.25 * scale)) - math.log(4.0)
-    return slope
+@dataclass(frozen=True)
+class Boundary(NumberMap):
+    """The map that moves bounds to infinity, so that a density of z has no mass beyond them.
 
+    Within a margin m of a bound L the map goes to infinity as x goes to the bound; elsewhere it changes nothing:
 
-def same_numbers(x: FloatArray, values: FloatArray, dtypes: Sequence[str] | None = None) -> BoolArray:
-    """Return where x, (n, m), equals `values`, (n, m) or (m,).
+        z = L + m + m ln((x - L) / m)   for L < x < L + m,        z = x   for x > L + m.
 
-    The same table may be given in float32 or in float64. A value equals its rounding to float32, and numbers that round
-    to it in the dtype in which its column was fitted.
+    Its slope is continuous, and 1 in the middle: structure of the data there keeps its size. Nearer to a bound than
+    1e-14 of the margin the map ends, so that a number at a bound has a finite z. Numbers beyond have an infinite one.
+    `low` and `high` are the bounds, of which one may be None, and `margin` is m.
     """
-    with np.errstate(over="ignore"):
-        same: BoolArray = (x == values) | (x == values.astype(np.float32))
-        for j, dtype in enumerate(map(numpy_dtype, dtypes or ())):
-            if dtype in ("float16", "float32"):
-                same[:, j] |= x[:, j].astype(dtype) == values[..., j]
-    return same
+
+    low: float | None
+    high: float | None
+    margin: float
+
+    def __post_init__(self) -> None:
+        check_floats(self, positive=("margin",), optional=("low", "high"))
+        if self.low is None and self.high is None:
+            raise InvalidInput("low or high should be given, but got neither: fit the codec again.")
+        low, high = self._ends
+        if not low + 2.0 * self.margin <= high:
+            raise InvalidInput(
+                f"low and high should differ by two margins of {self.margin} at least, but got {self.low} and "
+                f"{self.high}: fit the codec again."
+            )
+
+    def encode(self, x: FloatArray) -> FloatArray:
+        (low, high), slack = self._ends, _ROUNDING * self.margin
+        below, above = self._shares(x)
+        z = x + self.margin * (np.log(below) + 1.0 - below) - self.margin * (np.log(above) + 1.0 - above)
+        z = np.where(x < low - slack, -np.inf, z)
+        return np.where(x > high + slack, np.inf, z)
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        (low, high), m = self._ends, self.margin
+        first, last = low + m, high - m
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = np.where(z < first, low + m * np.exp((z - first) / m), z)
+            return np.where(z > last, high - m * np.exp((last - z) / m), x)
+
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        below, above = self._shares(x)
+        return np.asarray(-np.log(below) - np.log(above))
+
+    def inside(self, x: FloatArray, share: float) -> FloatArray:
+        """Return numbers within the bounds moved to a `share` of the margin from these at least."""
+        low, high = self._ends
+        return np.clip(x, low + share * self.margin, high - share * self.margin)
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+
+    def _shares(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the distances from both bounds as shares of the margin, at most 1."""
+        low, high = self._ends
+        return (
+            np.clip((x - low) / self.margin, _LEAST_SHARE, 1.0),
+            np.clip((high - x) / self.margin, _LEAST_SHARE, 1.0),
+        )
 
 
-def reflected(x: FloatArray, least: FloatArray, largest: FloatArray, edge: float = 0.0) -> FloatArray:
-    """Return x, (n, m), with values beyond `least` or `largest`, (m,), reflected at `edge` beyond them.
+class _Interval(NamedTuple):
+    """The interval of each number between two knots: its ends, and the slopes of the secant and at the ends."""
+
+    x_0: FloatArray
+    x_1: FloatArray
+    z_0: FloatArray
+    z_1: FloatArray
+    d_0: FloatArray
+    d_1: FloatArray
+
+    @property
+    def secant(self) -> FloatArray:
+        return np.asarray((self.z_1 - self.z_0) / (self.x_1 - self.x_0))
+
+
+@dataclass(frozen=True)
+class Spline(NumberMap):
+    """A rational quadratic spline through `knots` x and `quantiles` z, both increasing.
+
+    With x_0 < x < x_1 the knots on either side, xi = (x - x_0) / (x_1 - x_0), s the slope of the secant and d_0, d_1
+    those at the knots,
+
+        z = z_0 + (z_1 - z_0) (s xi^2 + d_0 xi (1 - xi)) / (s + (d_0 + d_1 - 2 s) xi (1 - xi)).
+
+    It is monotone, with a continuous derivative and a closed inverse, and linear beyond the outer knots. The slopes at
+    the knots are weighted harmonic means of the secants'.
+
+    Source: Gregory & Delbourgo 1982; Durkan et al. 2019; Fritsch & Butland 1984 for the slopes.
+    """
+
+    knots: tuple[float, ...]
+    quantiles: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name, values in (("knots", self.knots), ("quantiles", self.quantiles)):
+            if not isinstance(values, tuple) or not all(isinstance(v, float) and math.isfinite(v) for v in values):
+                raise InvalidInput(f"{name} should be a tuple of finite floats, but got {values!r:.60}.")
+            if len(values) < 2 or any(a >= b for a, b in pairwise(values)):
+                raise InvalidInput(f"{name} should be two or more that increase: fit the codec again.")
+        if len(self.knots) != len(self.quantiles):
+            raise InvalidInput(f"There should be a quantile for each of {len(self.knots)} knots: fit the codec again.")
+
+    def encode(self, x: FloatArray) -> FloatArray:
+        (x_k, z_k, d_k), at = self._at_knots, self._interval(x, 0)
+        xi = np.clip((x - at.x_0) / (at.x_1 - at.x_0), 0.0, 1.0)
+        s, both = at.secant, xi * (1.0 - xi)
+        z = at.z_0 + (at.z_1 - at.z_0) * (s * xi**2 + at.d_0 * both) / (s + (at.d_0 + at.d_1 - 2.0 * s) * both)
+        z = np.where(x < x_k[0], z_k[0] - d_k[0] * (x_k[0] - x), z)
+        return np.where(x > x_k[-1], z_k[-1] + d_k[-1] * (x - x_k[-1]), z)
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        (x_k, z_k, d_k), at = self._at_knots, self._interval(z, 1)
+        s, rise = at.secant, at.z_1 - at.z_0
+        w = np.clip(z - at.z_0, 0.0, rise)
+        curve = w * (at.d_0 + at.d_1 - 2.0 * s)
+        a, b, c = rise * (s - at.d_0) + curve, rise * at.d_0 - curve, -s * w
+        xi = 2.0 * c / (-b - np.sqrt(b**2 - 4.0 * a * c))
+        x = at.x_0 + xi * (at.x_1 - at.x_0)
+        x = np.where(z < z_k[0], x_k[0] - (z_k[0] - z) / d_k[0], x)
+        return np.where(z > z_k[-1], x_k[-1] + (z - z_k[-1]) / d_k[-1], x)
+
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        at = self._interval(x, 0)
+        xi = np.clip((x - at.x_0) / (at.x_1 - at.x_0), 0.0, 1.0)
+        s, both = at.secant, xi * (1.0 - xi)
+        above = at.d_1 * xi**2 + 2.0 * s * both + at.d_0 * (1.0 - xi) ** 2
+        return np.asarray(np.log(s**2 * above) - 2.0 * np.log(s + (at.d_0 + at.d_1 - 2.0 * s) * both))
+
+    @cached_property
+    def _at_knots(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The knots x, z, and the slopes dz/dx there: (K,) each."""
+        x, z = np.array(self.knots), np.array(self.quantiles)
+        width, secant = np.diff(x), np.diff(z) / np.diff(x)
+        before, after = width[1:] + 0.5 * width[:-1], 0.5 * width[1:] + width[:-1]
+        inner = (before + after) / (before / secant[:-1] + after / secant[1:])
+        return x, z, np.concatenate([secant[:1], inner, secant[-1:]])
+
+    def _interval(self, numbers: FloatArray, axis: int) -> _Interval:
+        """Return the interval in which each of some x (`axis` 0) or z (1) lies: the outer ones for those beyond."""
+        index = np.searchsorted(self._at_knots[axis][1:-1], numbers, side="right")
+        return _Interval(*(each[index + i] for each in self._at_knots for i in (0, 1)))
+
+
+@dataclass(frozen=True)
+class Chain(NumberMap):
+    """Maps that are applied one after another."""
+
+    maps: tuple[NumberMap, ...]
+
+    def encode(self, x: FloatArray) -> FloatArray:
+        for each in self.maps:
+            x = each.encode(x)
+        return x
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        for each in reversed(self.maps):
+            z = each.decode(z)
+        return z
+
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        log_slope = self.maps[0].log_slope(x)
+        for before, each in pairwise(self.maps):
+            x = before.encode(x)
+            log_slope = log_slope + each.log_slope(x)
+        return log_slope
+
+    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
+        """Return a small deviation of z in the units of x: dx/dz times it, clipped to what float64 holds."""
+        with np.errstate(over="ignore"):
+            units = np.minimum(np.exp(-self.log_slope(self.decode(z))), LARGEST)
+            return np.clip(deviation * units, -LARGEST, LARGEST)
+
+
+def reflect(x: FloatArray, least: float, largest: float, edge: float = 0.0) -> FloatArray:
+    """Return x with values beyond `least` or `largest` reflected at `edge` beyond them.
 
     Values too far out to be reflected into the range are clipped.
     """
@@ -82,139 +307,15 @@ def reflected(x: FloatArray, least: FloatArray, largest: FloatArray, edge: float
     return np.where(is_inside, mirrored, np.clip(x, least, largest))
 
 
-class Maps(ABC):
-    """The maps of m columns of one kind: values x, (n, m), in the user's units, and their coordinates z, (n, w).
+def check_floats(record: Any, *, positive: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
+    """Raise InvalidInput if a field is not a finite float, or one of the `positive` ones too small.
 
-    NaN in x becomes NaN in all coordinates of the column.
+    The `optional` fields may be None.
     """
-
-    @abstractmethod
-    def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
-        """Return coordinates, (n, w). Kinds with random draws take uniforms v in (0, 1), (n, `n_uniforms`).
-
-        Without v nothing is drawn: integers are at the centres of their cells.
-        """
-
-    @abstractmethod
-    def decode(self, z: FloatArray) -> FloatArray:
-        """Return values, integers rounded: (n, m). What float64 cannot hold is clipped to its largest number."""
-
-    @abstractmethod
-    def log_slope(self, x: FloatArray) -> FloatArray:
-        """Return log |dz/dx| of each column: (n, m), nats, or (m,) for all rows."""
-
-    @abstractmethod
-    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
-        """Return a small deviation of the coordinates, (n, w), at z in the user's units: (n, m)."""
-
-    def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
-        """Return which values a model can make: (n, m). `dtypes` are those in which the columns were fitted.
-
-        Missing values have any answer.
-        """
-        return np.ones(x.shape, dtype=bool)
-
-    def off_bounds(self, x: FloatArray) -> FloatArray:
-        """Return values, those within three tenths of the margin of a bound moved inwards to this distance: (n, m)."""
-        return x
-
-    def dequantise(self, x: FloatArray, v: FloatArray, weight: float = 1.0) -> FloatArray:
-        """Return values moved within their cells to the densities' quantiles at v, uniform on (0, 1): (n, m).
-
-        `weight` multiplies the densities' c. v is (n, `n_uniforms`).
-        """
-        return x
-
-    def log_dequantisation(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
-        """Return ln q of the places of dequantised values in their cells: (n, m), nats."""
-        return np.zeros(x.shape)
-
-    def within_range(self, x: FloatArray) -> FloatArray:
-        """Return new values within the range of the fitted ones, for kinds that have one: (n, m)."""
-        return x
-
-
-@dataclass(frozen=True, eq=False)
-class ConstantMaps(Maps):
-    """Columns without coordinates, each of one value: (m,)."""
-
-    value: FloatArray
-
-    def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
-        return np.empty((len(x), 0))
-
-    def decode(self, z: FloatArray) -> FloatArray:
-        return np.broadcast_to(self.value, (len(z), len(self.value)))
-
-    def log_slope(self, x: FloatArray) -> FloatArray:
-        return np.zeros(len(self.value))
-
-    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
-        return np.zeros((len(z), len(self.value)))
-
-    def supports(self, x: FloatArray, dtypes: Sequence[str] | None) -> BoolArray:
-        return same_numbers(x, self.value, dtypes)
-
-
-@dataclass(frozen=True, eq=False)
-class BoundedMaps(Maps):
-    """Columns whose new values lie within `least` and `largest`, (m,), which are infinite where there is no bound."""
-
-    least: FloatArray
-    largest: FloatArray
-
-    def within_range(self, x: FloatArray) -> FloatArray:
-        return reflected(x, self.least, self.largest)
-
-
-@dataclass(frozen=True, eq=False)
-class NumberMaps(BoundedMaps):
-    """Columns that are shifted and scaled: (m,) each, in the user's units."""
-
-    centre: FloatArray
-    scale: FloatArray
-
-    def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
-        with np.errstate(over="ignore"):
-            # Halves, so that the difference of two numbers near the limits of float64 stays finite.
-            z: FloatArray = (0.5 * x - 0.5 * self.centre) / (0.5 * self.scale)
-        return z
-
-    def decode(self, z: FloatArray) -> FloatArray:
-        with np.errstate(over="ignore"):
-            half = 0.5 * self.centre + 0.5 * self.scale * z
-        x: FloatArray = 2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST)
-        return x
-
-    def log_slope(self, x: FloatArray) -> FloatArray:
-        return np.asarray(-np.log(self.scale))
-
-    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
-        with np.errstate(over="ignore"):
-            return np.asarray(np.clip(deviation * self.scale, -LARGEST, LARGEST))
-
-
-@dataclass(frozen=True, eq=False)
-class AsinhMaps(BoundedMaps):
-    """Columns that are transformed by asinh, and then shifted and scaled by `linear`: (m,) each."""
-
-    centre: FloatArray
-    scale: FloatArray
-    linear: NumberMaps
-
-    def encode(self, x: FloatArray, v: FloatArray | None = None) -> FloatArray:
-        return self.linear.encode(asinh_transform(x, self.centre, self.scale))
-
-    def decode(self, z: FloatArray) -> FloatArray:
-        return asinh_inverse(self.linear.decode(z), self.centre, self.scale)
-
-    def log_slope(self, x: FloatArray) -> FloatArray:
-        return asinh_log_slope(x, self.centre, self.scale) + self.linear.log_slope(x)
-
-    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
-        # dx/dz = linear.scale * scale * cosh(w), which grows outwards.
-        w = self.linear.centre + self.linear.scale * z
-        with np.errstate(over="ignore", invalid="ignore"):  # of NaN
-            log_cosh = np.logaddexp(w, -w) - np.log(2.0)
-            units = np.exp(np.log(self.linear.scale) + np.log(self.scale) + log_cosh)
-            return np.asarray(np.clip(deviation * np.minimum(units, LARGEST), -LARGEST, LARGEST))
+    for name, value in vars(record).items():
+        if value is None and name in optional:
+            continue
+        if not isinstance(value, float) or not math.isfinite(value):
+            raise InvalidInput(f"{name} of a column should be a finite float, but got {value!r}: fit the codec again.")
+        if name in positive and value < LEAST_SCALE:
+            raise InvalidInput(f"{name} should be at least {LEAST_SCALE:.1e}, but got {value}: fit the codec again.")

@@ -1,4 +1,6 @@
-"""Numbers that are tied: their values repeat, because they were set by somebody and not measured.
+"""Numbers that repeat in many rows, and numbers that are tied.
+
+A tied number has values that repeat because they were set by somebody and not measured.
 
 An experiment's design, a catalogue's prices or the key of another table give a number few values anywhere on its scale,
 of which each belongs to rows of its own. Such a number says far more about its row than a measured one: rows with 3.10
@@ -15,7 +17,12 @@ import math
 
 import numpy as np
 
+from backwalk.table.codec import Codec
+from backwalk.table.column_statistics import rows_looked_at, some_rows
 from backwalk.table.schema import FloatArray
+
+_ROWS_PER_REPEAT = 3  # a number counts as repeated from one row in three on
+_FEWEST_REPEATS = 10  # rows; fewer may be equal by chance
 
 _ROWS_PER_VALUE = 2.0  # at least, on average
 _MOST_BY_ROUNDING = 5.0  # times as many equal pairs as rounding explains
@@ -23,6 +30,43 @@ _SMALL_GAP = 0.1  # quantile of the gaps, not the least: after a logarithm round
 _FEWEST_VALUES = 5  # frequent ones, whose gaps can be compared
 _LARGEST_SHARE_OF_A_GAP = 0.25  # of the gaps of a design that are equal
 _SLACK = 1e-3  # of a gap, by which equal ones may differ, as products of decimals are rounded
+
+
+def repeated_values(codec: Codec, values: FloatArray, blur: float) -> dict[int, tuple[float, float]]:
+    """Return the columns in which a third of the rows or more hold the same number, with it and its share of rows.
+
+    Numbers whose cell is wider than the model's blur, `blur` encoded units to either side, are left out, because
+    rounding restores them, and so are columns with levels. `values` is (n, d), of which at most 10,000 random rows are
+    used; missing values do not count.
+    """
+    some, repeated = rows_looked_at(values, "repeated"), {}
+    for j, column in enumerate(codec.columns):
+        if column.chain is None or column.atom_shares:
+            continue
+        observed = some[~np.isnan(some[:, j]), j]
+        numbers, counts = np.unique(observed, return_counts=True)
+        if not len(counts) or counts.max() < max(len(observed) / _ROWS_PER_REPEAT, _FEWEST_REPEATS):
+            continue
+        most = int(counts.argmax())
+        blurred = column.chain.in_user_units(np.array(blur), column.chain.encode(numbers[most]))
+        if 0.5 * column.cell <= blurred:
+            repeated[j] = float(numbers[most]), float(counts[most] / len(observed))
+    return repeated
+
+
+def tied_numbers(codec: Codec, values: FloatArray) -> tuple[int, ...]:
+    """Return the coordinates of the numbers that are tied in rows, (n, d) in the user's units: see `is_tied`.
+
+    Repeated rows count once, and at most 10,000 random rows are looked at: among more values than these show, waves
+    could not tell one from the next. Missing values and atoms do not count.
+    """
+    some, tied = distinct_rows(some_rows(values, "ties")), []
+    for coordinate in codec.numbers.tolist():
+        j = codec.column_of(coordinate)
+        x = some[~np.isnan(some[:, j]), j]
+        if is_tied(x[~np.isin(x, list(codec.columns[j].atom_shares))]):
+            tied.append(coordinate)
+    return tuple(tied)
 
 
 def is_tied(x: FloatArray) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,18 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.formatting import listed
-from backwalk.table import (
-    AtomsColumn,
-    BoundedColumn,
-    Codec,
-    Column,
-    ConstantColumn,
-    IntegerColumn,
-    LevelsColumn,
-    QuantileColumn,
-    Schema,
-    from_values,
-)
+from backwalk.table import Codec, Column, Schema, from_values
 
 _MOST_SHOWN = 30  # columns, one line each
 _LEVELS_IN_FACTS = 6
@@ -82,39 +72,29 @@ def words_of(facts: Mapping[str, Any]) -> str:
 
 
 def _facts(schema: Schema, j: int, column: Column) -> dict[str, Any]:
-    facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": _kind(column)}
-    if isinstance(column, LevelsColumn):
-        levels = np.array([value for value in column.values if not np.isnan(value)])
-        facts |= {"n_levels": len(levels), "levels": _terms(schema, j, levels[:_LEVELS_IN_FACTS])}
-        if column.coding == "rank" and schema.labels[j] is not None:
+    facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": column.words}
+    if column.levels:
+        shown = np.array(column.levels[:_LEVELS_IN_FACTS])
+        facts |= {"n_levels": len(column.levels), "levels": _terms(schema, j, shown)}
+        if column.has_ranks and schema.labels[j] is not None:
             facts["is_ordered"] = True
-    elif isinstance(column, ConstantColumn):
-        facts["value"] = _terms(schema, j, np.array([column.value]))[0]
+    elif not column.width:
+        facts["value"] = _terms(schema, j, np.array(column.ends[:1]))[0]
     else:
         facts |= _facts_of_number(schema, j, column)
     return {**facts, "encoded_as": column.description}
 
 
-def _kind(column: Column) -> str:
-    """Return the kind of a column for its user: numbers on a grid other than the integers are rounded."""
-    if isinstance(column, IntegerColumn):
-        return "integer" if column.cell == 1.0 else "rounded"
-    return "number" if isinstance(column, (BoundedColumn, QuantileColumn)) else column.kind
-
-
-def _facts_of_number(schema: Schema, j: int, column: Any) -> dict[str, Any]:
+def _facts_of_number(schema: Schema, j: int, column: Column) -> dict[str, Any]:
     facts = dict[str, Any]()
-    if isinstance(column, AtomsColumn):
-        atoms = zip(column.atoms, column.frequencies, strict=False)  # the last frequency is that of other values
-        often = [(value, share) for value, share in atoms if not np.isnan(value)]
-        terms = _terms(schema, j, np.array([value for value, _ in often]))
-        if often:
-            facts["often"] = [f"{term} ({share:.0%})" for term, (_, share) in zip(terms, often, strict=True)]
-        column = column.number
+    often = {value: share for value, share in column.atom_shares.items() if not math.isnan(value)}
+    if often:
+        terms = _terms(schema, j, np.array(list(often)))
+        facts["often"] = [f"{term} ({share:.0%})" for term, share in zip(terms, often.values(), strict=True)]
     ends = [None if end is None else _terms(schema, j, np.array([end]))[0] for end in (column.least, column.largest)]
     if ends != [None, None]:
         facts |= {"least": ends[0] or "any", "largest": ends[1] or "any"}
-    if _kind(column) == "rounded" and schema.units[j] is None:
+    if column.cell not in (0.0, 1.0) and schema.units[j] is None:
         facts["step"] = f"{column.cell:.6g}"
     return facts
 

@@ -18,7 +18,6 @@ from backwalk.formatting import as_json, listed
 from backwalk.model import DiffusionModel, default_decoder_variance, mismatch_warning, sample_rows
 from backwalk.sampling import Sampler, choose_sampler
 from backwalk.streams import Stream
-from backwalk.table import NumberColumn
 from backwalk.tasks.columns import facts_of_codec, words_of
 from backwalk.web.plane import Plane, choose_plane
 from backwalk.web.requests import Network, Sampled, SettingsRequest
@@ -83,7 +82,7 @@ class ModelEntry:
     def exact(self) -> MixtureForm | None:
         """The known density in encoded units, where it is a mixture and every column is a scaled number."""
         columns = self.model.codec.columns
-        if self.density is None or not all(isinstance(column, NumberColumn) for column in columns):
+        if self.density is None or not all(column.is_linear and not column.cell for column in columns):
             return None
         form = mixture_form(self.density)
         if form is None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from backwalk.formatting import as_json
 from backwalk.model import DiffusionModel, column_numbers
-from backwalk.table import AtomsColumn, Block, NumberColumn, Schema, from_values, off_atoms
+from backwalk.table import Block, Schema, from_values, off_atoms
 from backwalk.web.security import Refusal
 
 Array = NDArray[Any]
@@ -139,7 +139,8 @@ class Plane:
     def _axis(self, k: int) -> dict[str, Any]:
         schema, column = self.model.schema, self.columns[k]
         low, high = self.limits[2 * k : 2 * k + 2]
-        if isinstance(self.model.codec.columns[column], NumberColumn):
+        of_column = self.model.codec.columns[column]
+        if of_column.is_linear and not of_column.cell:
             ends = self._in_user_units(k, np.array([low, high]))
             values = nice_numbers(float(ends[0]), float(ends[1]))
         else:
@@ -159,8 +160,8 @@ class Plane:
     def _encoded(self, k: int, values: Array) -> Array:
         codec, column = self.model.codec, self.columns[k]
         kind = codec.columns[column]
-        if isinstance(kind, AtomsColumn):  # ticks may be at atoms
-            return np.asarray(kind.number.maps.encode(values[:, None])[:, 0])
+        if kind.chain is not None:  # ticks may be at atoms
+            return kind.chain.encode(values)
         rows = np.repeat(codec.decode(np.zeros((1, codec.n_encoded))), len(values), axis=0)
         rows[:, column] = values
         return np.asarray(codec.encode(rows)[:, self.places[k]])

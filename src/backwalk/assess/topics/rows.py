@@ -20,7 +20,7 @@ from backwalk.formatting import listed
 from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel, possible_rows, refuse_gaps, refuse_impossible
 from backwalk.streams import Stream
-from backwalk.table import as_table, match_columns
+from backwalk.table import as_table, match_columns, repeated_values
 
 FEWEST_ROWS = 20  # below, classifiers and standard errors are not possible
 MOST_IN_A_SET = 10_000
@@ -142,7 +142,7 @@ def check_rows(
     model: DiffusionModel, unseen: Rows, n_impossible: int, training: Rows | None
 ) -> tuple[RowChecks, NDArray[np.bool_] | None]:
     """Compare the scored rows with those of the fit; return also which training rows, (n,), were trained on."""
-    repeated = model.codec.repeated_values(unseen, float(model.schedule.noise_level[1]))
+    repeated = repeated_values(model.codec, unseen, float(model.schedule.noise_level[1]))
     words = tuple(
         f"{column_name(model.schema, j)} ({number:g} in {share:.0%})" for j, (number, share) in repeated.items()
     )

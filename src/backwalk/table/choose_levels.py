@@ -10,7 +10,7 @@ import numpy as np
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.table.column_options import Levels
-from backwalk.table.level_columns import Coding, LevelsColumn
+from backwalk.table.level_column import Coding, LevelsColumn
 from backwalk.table.schema import FloatArray, Schema, shown
 from backwalk.table.whole import WholeTable
 
@@ -21,18 +21,13 @@ _SPIKE = 5.0  # times as frequent as the values on either side
 _FEWEST_OTHERS = 20  # distinct values that are no atoms, of a number with atoms
 
 
-def facts(schema: Schema, column: int) -> tuple[tuple[str, ...] | None, bool, bool]:
-    """Return a column's labels, or None; whether they are in an order; and whether the column holds truth values."""
-    return schema.labels[column], schema.is_ordered(column), schema.is_boolean(column)
-
-
-def atoms_of(some: FloatArray) -> FloatArray:
+def find_atoms(some: FloatArray) -> FloatArray:
     """Return the values, increasing, that a number equals in more than 5 % of rows, and 25, and that stand out.
 
     Of fewer rows, a few may be equal by rounding. Each is at least 5 times as frequent as the nearest values on either
     side that are less frequent, of which there are at least 20 distinct ones in all. `some`, (n,), are random rows.
 
-    >>> atoms_of(np.array([0.0] * 30 + [0.1 * i for i in range(1, 31)]))
+    >>> find_atoms(np.array([0.0] * 30 + [0.1 * i for i in range(1, 31)]))
     array([0.])
     """
     values, counts = np.unique(some, return_counts=True)
@@ -44,18 +39,19 @@ def atoms_of(some: FloatArray) -> FloatArray:
     return np.asarray(values[often][counts[often] >= _SPIKE * beside])
 
 
-def fitted_levels(whole: WholeTable, schema: Schema, j: int, option: Levels, *, generate: bool) -> LevelsColumn:
+def choose_levels(whole: WholeTable, schema: Schema, j: int, option: Levels, *, generate: bool) -> LevelsColumn:
     """Return the levels of column j. With `generate`, a missing value is a level too."""
-    labels, is_ordered, is_boolean = facts(schema, j)
+    labels = schema.labels[j]
     values, shares = whole.frequencies(j, missing=generate)
-    coding = _coding(values, shares, is_number=labels is None and not is_boolean, is_ordered=is_ordered)
+    is_number = labels is None and not schema.is_boolean(j)
+    coding = _choose_coding(values, shares, is_number=is_number, is_ordered=schema.is_ordered(j))
     if option.order is not None:
-        at = _in_order(values, option.order, labels, schema.label(j))
+        at = _places_in_order(values, option.order, labels, schema.label(j))
         values, shares, coding = values[at], shares[at], "rank"
     return LevelsColumn(tuple(values.tolist()), tuple(shares.tolist()), coding)
 
 
-def _coding(values: FloatArray, shares: FloatArray, *, is_number: bool, is_ordered: bool) -> Coding:
+def _choose_coding(values: FloatArray, shares: FloatArray, *, is_number: bool, is_ordered: bool) -> Coding:
     if not (is_number or is_ordered) or len(values) == 2:
         return "one-hot" if len(values) <= _MOST_ONE_HOT else "random"
     if is_ordered or math.isnan(values[-1]):
@@ -65,7 +61,9 @@ def _coding(values: FloatArray, shares: FloatArray, *, is_number: bool, is_order
     return "value" if np.diff(unit).min() > _LEAST_GAP * spread else "rank"
 
 
-def _in_order(values: FloatArray, order: Sequence[object], labels: tuple[str, ...] | None, label: str) -> np.ndarray:
+def _places_in_order(
+    values: FloatArray, order: Sequence[object], labels: tuple[str, ...] | None, label: str
+) -> np.ndarray:
     """Return the numbers of the values, (L,), in the order that a user gives; a missing value is last."""
     names = list[object](values.tolist() if labels is None else [labels[int(v)] for v in values[~np.isnan(values)]])
     if math.isnan(values[-1]):

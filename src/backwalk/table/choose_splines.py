@@ -17,10 +17,9 @@ from scipy import special
 from threadpoolctl import threadpool_limits
 
 from backwalk.streams import Stream
-from backwalk.table.bounded_columns import BoundedColumn
-from backwalk.table.columns import Column, HeavyTailedColumn, NumberColumn
-from backwalk.table.quantile_columns import QuantileColumn
-from backwalk.table.rounded_columns import IntegerColumn
+from backwalk.table.dequantisation import place_in_cell
+from backwalk.table.maps import Spline
+from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
 
 _ROWS_PER_KNOT = 50
@@ -38,7 +37,7 @@ _MOST_REPEATED = 0.05  # of rows with the same value, whose density has no bound
 _STANDARD_ERRORS = 4.0
 
 
-def fitted_knots(y: FloatArray) -> tuple[FloatArray, FloatArray]:
+def fit_knots(y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return increasing knots at quantiles of y, (n,), and the quantiles of a standard normal there: (K,) each.
 
     There is a knot for every 50 rows, at most about 100. A repeated value has the middle of its ranks; knots so close
@@ -59,77 +58,70 @@ def fitted_knots(y: FloatArray) -> tuple[FloatArray, FloatArray]:
     return at[kept], z[kept]
 
 
-def mapped(
-    columns: Sequence[Column],
+def choose_splines(
+    columns: Sequence[NumberColumn],
     x: FloatArray,
     asked: Mapping[int, bool],
     among: Sequence[int],
     *,
     is_table: bool,
-) -> list[Column]:
-    """Return the columns of numbers x, (n, d) random rows, with a map through quantiles where it helps.
+) -> list[NumberColumn]:
+    """Return the columns of numbers x, (n, d) random rows, with a spline through quantiles where it helps.
 
-    `asked` says for some columns whether they are to be mapped; those `among` are chosen together.
+    `asked` says for some columns whether they are to have a spline; those `among` are chosen together.
     """
-    found = list(columns)
-    for j, column in enumerate(columns):
-        if asked.get(j):
-            found[j] = _with_map(column, x[:, j])
-    free = [j for j in among if j not in asked and _can_be_mapped(columns[j], x[:, j])]
+    free = [j for j in among if j not in asked and _may_have_spline(columns[j], x[:, j])]
+    with_spline = {j for j in asked if asked[j]}
     if free:
         compared = [free[i] for i in np.linspace(0, len(free) - 1, min(len(free), _MOST_COLUMNS)).astype(int)]
         rows = x[~np.isnan(x[:, compared]).any(axis=1)]
-        if _map_helps([columns[j] for j in compared], rows[:, compared], is_table=is_table):
-            for j in free:
-                found[j] = _with_map(columns[j], x[:, j])
-    return found
+        if _splines_help([columns[j] for j in compared], rows[:, compared], is_table=is_table):
+            with_spline.update(free)
+    return [_with_spline(column, x[:, j]) if j in with_spline else column for j, column in enumerate(columns)]
 
 
-def _can_be_mapped(column: Column, x: FloatArray) -> bool:
-    """Return whether a column of values x, (n,), may be mapped: not few integers, nor one value in many rows."""
-    if isinstance(column, IntegerColumn) and column.dequantisation:
+def _may_have_spline(column: NumberColumn, x: FloatArray) -> bool:
+    """Return whether a column of values x, (n,), may have one: not few integers, nor one value in many rows."""
+    if column.dequantisation:
         return column.dequantisation != "cosine"
     counts = np.unique(x[~np.isnan(x)], return_counts=True)[1]
     return len(counts) > 0 and counts.max() <= _MOST_REPEATED * counts.sum()
 
 
-def _with_map(column: Column, x: FloatArray) -> Column:
-    """Return a column with a map fitted to its values x, (n,); the column itself if they have a single knot."""
-    if isinstance(column, IntegerColumn):
-        if not isinstance(column.number, (NumberColumn, HeavyTailedColumn)):
-            return column
-        drawn = x[~np.isnan(x), None]
-        if column.dequantisation:
-            drawn = column.maps.dequantise(drawn, Stream(0).child("knots").uniform(0, len(drawn), 1).numpy())
-        number = _with_map(column.number, drawn[:, 0])
-        return replace(column, number=number) if isinstance(number, QuantileColumn) else column
-    if not isinstance(column, (NumberColumn, HeavyTailedColumn, BoundedColumn)):
-        return column
-    y = column.maps.encode(x[~np.isnan(x), None])[:, 0]
-    knots, quantiles = fitted_knots(y)
-    if len(knots) < 2:
-        return column
-    return QuantileColumn(column, tuple(knots.tolist()), tuple(quantiles.tolist()))
+def _with_spline(column: NumberColumn, x: FloatArray) -> NumberColumn:
+    """Return a column with a spline fitted to its values x, (n,); the column itself if they have a single knot."""
+    x = x[~np.isnan(x)]
+    if column.dequantisation:
+        x = column.dequantise(x, _draw_places(column, len(x), Stream(0).child("knots")))
+    knots, quantiles = fit_knots(column.chain.encode(x))
+    return (
+        column if len(knots) < 2 else replace(column, spline=Spline(tuple(knots.tolist()), tuple(quantiles.tolist())))
+    )
 
 
-def _map_helps(columns: Sequence[Column], x: FloatArray, *, is_table: bool) -> bool:
+def _draw_places(column: NumberColumn, n: int, stream: Stream) -> FloatArray:
+    """Return n random places in the cells of a column: (n,)."""
+    return place_in_cell(stream.uniform(0, n, 1).numpy(), np.array([column.cosine]))[:, 0]
+
+
+def _splines_help(columns: Sequence[NumberColumn], x: FloatArray, *, is_table: bool) -> bool:
     """Return whether columns with maps give held-out rows of x, (n, d), a clearly higher log-density."""
     if len(x) < _FEWEST_ROWS:
         return False
     some = x[Stream(0).child("map").permutation(len(x))[:_MOST_ROWS]]
     half = len(some) // 2
-    v = Stream(0).child("map places")
-    encoded = list[FloatArray]()
-    slope = np.zeros(len(some) - half)
-    maps = [_with_map(column, some[:half, j]) for j, column in enumerate(columns)]
-    for kind in (columns, maps):
-        z = np.empty(some.shape)
+    places = Stream(0).child("map places")
+    encoded, slopes = list[FloatArray](), list[FloatArray]()
+    with_splines = [_with_spline(column, some[:half, j]) for j, column in enumerate(columns)]
+    for kind in (columns, with_splines):
+        z, slope = np.empty(some.shape), np.zeros(len(some) - half)
         for j, column in enumerate(kind):
-            draws = v.child(j).uniform(0, len(some), 1).numpy() if column.n_uniforms else None
-            z[:, [j]] = column.maps.encode(some[:, [j]], draws)
-            sign = 1.0 if kind is maps else -1.0
-            slope += sign * np.broadcast_to(column.maps.log_slope(some[half:, [j]]), (len(slope), 1))[:, 0]
+            place = _draw_places(column, len(some), places.child(j)) if column.dequantisation else None
+            z[:, j] = column.encode(some[:, j], place)[:, 0]
+            slope += column.log_slope(some[half:, j])
         encoded.append(z)
+        slopes.append(slope)
+    slope = slopes[1] - slopes[0]
     plain, through = encoded
     d = len(columns)
     # Each column alone, as a normal one: where the map gains nothing here, it has nothing to mend.

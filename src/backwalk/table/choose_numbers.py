@@ -1,0 +1,169 @@
+"""The encoding of a number: its scale, its tails, its known bounds, and the dequantisation of rounded ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from backwalk.errors import InvalidInput
+from backwalk.table.column_statistics import moments, rows_looked_at
+from backwalk.table.dequantisation import CELL_VARIANCE, Dequantisation
+from backwalk.table.grids import Grid
+from backwalk.table.maps import LEAST_SCALE, Asinh, Boundary
+from backwalk.table.number_column import NumberColumn
+from backwalk.table.schema import FloatArray
+
+_COSINE = 0.75  # standard deviations: rounded numbers with wider cells are dequantised by the cosine
+# Rounded numbers with narrower cells, in encoded units, are not dequantised: a density whose finest structure has a
+# standard deviation of 0.016 varies by 3 % along a grid of twice that step.
+_FINE = 0.032
+_IQR_OF_A_NORMAL = 1.3489795
+# A column has heavy tails if its standard deviation is more than this factor times that of a normal column with the
+# same quartiles. The factor is 1.2 for an exponential column, 1.5 for Student's t with 3 degrees of freedom and 2 for a
+# log-normal one of sigma 1 (`docs/defaults.md`).
+_HEAVY = 1.75
+_MARGIN = 0.03  # standard deviations, of known bounds
+_BEYOND = 0.1  # margins by which the map ends beyond a bound at which rows lie
+Bounds = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class NumberPlan:
+    """What is known of a column of numbers beforehand: its name in messages, its range, its grid, its bounds.
+
+    `bounds` are those of new values. With `at_infinity`, those of these that a user states are moved to infinity.
+    `dequantisation` is "chosen" where it follows from the rows.
+    """
+
+    label: str
+    ends: tuple[float, float]
+    grid: Grid | None = None
+    bounds: Bounds = (None, None)
+    at_infinity: Bounds = (None, None)
+    dequantisation: Dequantisation | Literal["chosen"] | None = "chosen"
+
+
+def choose_number(
+    x: FloatArray, plan: NumberPlan, *, scale: bool, asinh: bool, weights: FloatArray | None
+) -> NumberColumn:
+    """Return the encoding of numbers x, (n,), with gaps: see `Codec.fit`."""
+    cell = 0.0 if plan.grid is None else plan.grid.cell
+    density: Dequantisation = "cosine" if plan.dequantisation == "cosine" else "uniform"
+    centre, spread = moments(x, cell**2 * CELL_VARIANCE[density], weights)
+    if plan.dequantisation == "chosen" and cell and spread * _COSINE <= cell:
+        density = "cosine"
+        centre, spread = moments(x, cell**2 * CELL_VARIANCE[density], weights)
+    _check_spread(spread, plan)
+    if not scale:
+        centre, spread = 0.0, 1.0
+    steepest, tails = 1.0 / spread, None
+    if scale and asinh and density != "cosine":  # few integers have no tails
+        tails = choose_asinh(x, spread, cell, plan.ends, weights)
+    if tails is not None:
+        slope = np.exp(tails.log_slope(x))
+        of_cells = float(np.nanmean(np.square(slope * cell))) * CELL_VARIANCE["uniform"]
+        centre, spread = moments(tails.encode(x), of_cells, weights)
+        _check_spread(spread, plan)
+        steepest = float(np.nanmedian(slope)) / spread
+    column = NumberColumn(centre, spread, *plan.bounds, asinh=tails)
+    if plan.grid is None:
+        return _bound(column, plan) if scale else column
+    is_fine = plan.dequantisation == "chosen" and scale and cell * steepest <= _FINE
+    is_rounded_only = is_fine or plan.dequantisation is None
+    return replace(column, grid=plan.grid, dequantisation=None if is_rounded_only else density)
+
+
+def choose_asinh(
+    x: FloatArray, spread: float, cell: float, ends: tuple[float, float], weights: FloatArray | None = None
+) -> Asinh | None:
+    """Return the asinh transform of numbers x, (n,), or None if their tails are not heavy.
+
+    `spread` is their standard deviation, and `ends` are the least and the largest of all rows. Tails are heavy if the
+    spread is more than 1.75 times that of a normal column with the same quartiles; columns whose quartiles are equal
+    have none, as they hold one value with exceptions. Of a few transforms the one is chosen under which the rows have
+    the highest likelihood as draws of a normal distribution: around the median, with 1/8 to 4 times the interquartile
+    range as scale; or, for rows of one sign, around 0 with a scale far below all of them, which is their logarithm. The
+    scale is at least `cell`, the step of rounded numbers and 0 for others. Quartiles and likelihoods are those of up to
+    10,000 random rows; missing values do not count.
+
+    >>> x = np.array([-100.0, -1.0, 0.0, 1.0, 100.0])
+    >>> choose_asinh(x, x.std(), 0.0, (-100.0, 100.0))
+    Asinh(centre=0.0, scale=0.25)
+    """
+    some = rows_looked_at(x, "tails", weights)
+    some = some[~np.isnan(some)]
+    low, median, high = np.quantile(some, [0.25, 0.5, 0.75], method="inverted_cdf").tolist()  # rows' own numbers
+    width = high - low
+    if not (width > 0.0 and spread / _HEAVY > width / _IQR_OF_A_NORMAL):
+        return None
+    least = max(cell, LEAST_SCALE)
+    candidates = [Asinh(median, max(width * 2.0**k, least)) for k in range(-3, 3)]
+    if ends[0] > -cell or ends[1] < cell:
+        candidates.append(Asinh(0.0, max(_far_below(min(map(abs, ends))), least)))
+    return max(candidates, key=partial(_log_likelihood, some))
+
+
+def _far_below(x: float) -> float:
+    """Return about a ten-millionth of a number: a power of two, which does not reveal the number.
+
+    Numbers of the other sign are then 17 natural logarithms from the nearest row, where models have hardly any density.
+    """
+    return math.ldexp(0.5, math.frexp(x)[1] - 24)
+
+
+def _log_likelihood(x: FloatArray, transform: Asinh) -> float:
+    """Return the mean log-likelihood of rows (n,) whose asinh transform is normal, up to a constant: nats."""
+    spread = float(transform.encode(x).std())
+    return float(transform.log_slope(x).mean()) - math.log(spread) if spread > 0.0 else -math.inf
+
+
+def _bound(column: NumberColumn, plan: NumberPlan) -> NumberColumn:
+    """Return a column of numbers, all of which lie within known bounds, mapped such that new ones do.
+
+    Where rows lie at a bound, the map ends a little beyond it. The column itself is returned where there is no bound,
+    or hardly room between two of them.
+    """
+    if plan.at_infinity == (None, None):
+        return column
+    low, high = (
+        None
+        if bound is None
+        else float(column.chain.encode(np.array(bound))) + sign * _MARGIN * _BEYOND * (bound == end)
+        for bound, sign, end in zip(plan.at_infinity, (-1.0, 1.0), plan.ends, strict=True)
+    )
+    if low is not None and high is not None and high - low < 2.0 * _MARGIN:
+        return column
+    return replace(column, bounds=Boundary(low, high, _MARGIN))
+
+
+def _check_spread(spread: float, plan: NumberPlan) -> None:
+    if spread < LEAST_SCALE:
+        raise InvalidInput(
+            f"A column's standard deviation should be at least {LEAST_SCALE:.1e}, but {plan.label} has {spread:.1e}: "
+            "give it in smaller units."
+        )
+
+
+def check_within(bounds: Bounds, ends: tuple[float, float], label: str) -> Bounds:
+    """Return known bounds. Raises InvalidInput if a value, of which `ends` are the outermost, lies beyond one."""
+    low, high = bounds
+    is_below = low is not None and ends[0] < low
+    if is_below or (high is not None and ends[1] > high):
+        raise InvalidInput(
+            f"Values of {label} should lie within its bounds, {low} and {high}, but there is "
+            f"{ends[0] if is_below else ends[1]}: give wider bounds."
+        )
+    return bounds
+
+
+def bounds_on_grid(bounds: Bounds, grid: Grid) -> Bounds:
+    """Return the outermost numbers of a grid within bounds."""
+
+    def outermost(bound: float | None, towards: np.ufunc) -> float | None:
+        return None if bound is None else float(grid.values(towards(grid.places(np.array(bound)).round(6))))
+
+    return outermost(bounds[0], np.ceil), outermost(bounds[1], np.floor)

@@ -1,0 +1,180 @@
+"""Numbers are scaled, transformed where their tails are heavy, and dequantised where they are rounded."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backwalk.streams import Stream
+from backwalk.table import Codec, Grid, NumberColumn, as_table
+
+RNG = np.random.default_rng(3)
+MIXED = pd.DataFrame(
+    {
+        "length": RNG.normal(5.0, 0.3, 500),
+        "count": RNG.poisson(3.0, 500),
+        "unit": np.full(500, 0.1),
+        "flag": RNG.random(500) < 0.3,
+        "site": np.full(500, 7),
+    }
+)
+
+
+# Lengths that span decades, amounts with a long upper tail and whole numbers with one, beside a plain column.
+TAILED = pd.DataFrame(
+    {
+        "signed": RNG.standard_cauchy(2000),
+        "amount": 1e3 * np.exp(2.0 * RNG.normal(size=2000)),
+        "plain": RNG.normal(size=2000),
+        "hits": np.rint(10.0 * np.exp(1.5 * RNG.normal(size=2000))).astype(np.int64),
+    }
+)
+
+
+def integers(codec):
+    return {j: column.dequantisation for j, column in enumerate(codec.columns) if column.words == "integer"}
+
+
+def test_heavy_tails_are_bent_and_others_are_not():
+    columns = Codec.fit(as_table(TAILED)).columns
+    assert [column.words for column in columns] == ["heavy-tailed", "heavy-tailed", "number", "integer"]
+    assert [column.asinh is not None for column in columns] == [True, True, False, True]
+    light = np.column_stack(
+        [
+            RNG.normal(size=5000),
+            RNG.uniform(size=5000),
+            RNG.random(5000) < 0.3,
+            np.where(RNG.random(5000) < 0.5, -1.0, 1.0) + 0.1 * RNG.normal(size=5000),
+            RNG.exponential(size=5000),
+            np.where(RNG.random(5000) < 0.9, 0.0, 1e6 * RNG.exponential(size=5000)),  # its quartiles are equal
+        ]
+    )
+    assert not any(column.axis.asinh for column in Codec.fit(as_table(light)).columns)
+    assert not any(column.axis.asinh for column in Codec.fit(as_table(TAILED), scale=False).columns)
+
+
+def test_rows_that_alternate_do_not_mislead():
+    """Found by review: of more than 10,000 rows every other one was looked at, and rows may alternate."""
+    x = np.empty((20_000, 1))
+    x[::2], x[1::2] = RNG.normal(size=(10_000, 1)), RNG.normal(100.0, size=(10_000, 1))
+    assert Codec.fit(as_table(x)).columns[0].words == "number"
+
+
+@pytest.mark.parametrize("core", [1e-6, 3.0])
+def test_the_bend_of_sinh_normal_rows_is_found(core):
+    """Candidates lie a factor of 2 apart, so the likeliest is within one of the truth; the median's error is 0.01."""
+    x = 7.0 + core * np.sinh(2.0 * RNG.normal(size=(20_000, 1)))
+    (column,) = Codec.fit(as_table(x)).columns
+    assert 0.5 * core < column.asinh.scale < 2.0 * core
+    assert (
+        abs(column.asinh.centre - 7.0) < 6 * 2.0 * core * 1.2533 / 20_000**0.5 * 2**0.5
+    )  # quartiles are of 10,000 rows
+    assert column.scale == pytest.approx(2.0, rel=0.5)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_rows_of_one_sign_are_bent_by_their_logarithm_and_keep_it(sign):
+    x = sign * 50.0 * np.exp(2.0 * RNG.normal(size=(5000, 1)))
+    codec = Codec.fit(as_table(x))
+    column = codec.columns[0]
+    assert column.asinh.centre == 0.0
+    assert 2.0**-25 <= column.asinh.scale / np.abs(x).min() <= 2.0**-24
+    assert np.frexp(column.asinh.scale)[0] == 0.5  # a power of two, and no row's number
+    assert abs(np.corrcoef(codec.encode(x)[:, 0], np.log(np.abs(x[:, 0])))[0, 1]) > 0.9999
+    decoded = codec.decode(np.array([[-9.0], [9.0]]))  # farther out than any row of any model
+    assert (sign * decoded > 0).all()
+    counts = pd.DataFrame({"hits": np.rint(np.abs(x[:, 0]) / 10.0).astype(np.int64)})
+    column = Codec.fit(as_table(counts)).columns[0]
+    assert (column.asinh.centre, column.asinh.scale) == (0.0, 1.0)  # a cell
+
+
+def test_bent_columns_have_mean_zero_and_variance_one_and_no_far_rows():
+    table = as_table(TAILED)
+    codec = Codec.fit(table)
+    z = codec.encode(table.values, stream=Stream(0))
+    np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=2e-2)  # the whole numbers were spread over their cells
+    np.testing.assert_allclose(z.std(axis=0), 1.0, atol=2e-2)
+    # Unbent, the farthest Cauchy row of 2,000 stands about 40 standard deviations out.
+    assert np.abs(z).max() < 6.0
+    decoded = codec.decode(z)
+    np.testing.assert_array_equal(decoded[:, 3], table.values[:, 3])
+    assert (np.abs(decoded - table.values) <= 1e-14 * np.abs(table.values).max(axis=0)).all()
+
+
+@pytest.mark.parametrize("magnitude", [2.0**990, 2.0**100, 1.0, 2.0**-100, 2.0**-960])
+def test_decode_undoes_encode_for_heavy_tails_at_every_magnitude(magnitude):
+    x = TAILED[["signed", "amount"]].to_numpy() * magnitude
+    codec = Codec.fit(as_table(x))
+    assert [column.words for column in codec.columns] == ["heavy-tailed"] * 2
+    z = codec.encode(x)
+    np.testing.assert_allclose(z.std(axis=0), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(codec.decode(z) / magnitude, x / magnitude, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        codec.log_abs_det_jacobian(x),
+        Codec.fit(as_table(x / magnitude)).log_abs_det_jacobian(x / magnitude) - 2.0 * np.log(magnitude),
+        rtol=1e-9,
+    )
+
+
+def test_columns_of_any_size_are_bent_without_a_warning():
+    decades = 10.0 ** RNG.uniform(-300.0, 300.0, (3000, 1))
+    (column,) = Codec.fit(as_table(decades)).columns
+    assert (column.words, column.asinh.centre) == ("heavy-tailed", 0.0)
+    far = RNG.normal(size=(20_001, 1)) * 1e-300
+    far[1] = 1e300  # not among the rows that choose
+    assert np.isfinite(Codec.fit(as_table(far)).encode(far)).all()
+    wide = np.array([[-1.7e308], [-1.0], [0.0], [1.0], [1.7e308]])
+    codec = Codec.fit(as_table(wide))
+    np.testing.assert_allclose(codec.decode(codec.encode(wide)), wide, rtol=1e-12, atol=1e-12)
+
+
+def test_numbers_of_wide_cells_are_spread_by_a_bell_and_count_with_its_variance():
+    flags, table = Stream(3).uniform(0, 200_000, 1).numpy() < 0.3, pd.DataFrame({"flag": np.zeros(200_000)})
+    table["flag"] = flags[:, 0].astype(float)
+    codec = Codec.fit(as_table(table))
+    assert codec.columns[0].dequantisation == "cosine"
+    z = codec.encode(as_table(table).values, stream=Stream(4))
+    # Standard errors of the mean and, from a fourth moment below 3, of the variance; false alarms of 1e-8.
+    assert abs(z.mean()) < 5.7 / 200_000**0.5
+    assert abs(z.var() - 1.0) < 5.7 * (2.0 / 200_000) ** 0.5
+
+
+@pytest.mark.parametrize(("deviation", "density"), [(1.2, "cosine"), (1.5, "uniform")])
+def test_numbers_are_spread_by_a_bell_where_cells_are_three_quarters_of_a_standard_deviation(deviation, density):
+    x = np.rint(deviation * Stream(5).normal(0, 5000, 1).numpy())
+    assert Codec.fit(as_table(pd.DataFrame({"x": x[:, 0]}))).columns[0].dequantisation == density
+
+
+def test_a_codec_of_other_rows_keeps_integers_and_constants():
+    """So that a simple model of the same rows has its density over the same coordinates."""
+    codec = Codec.fit(as_table(MIXED))
+    assert integers(codec) == {1: "uniform", 3: "cosine"}
+    others = MIXED.assign(count=MIXED["flag"] * 1, flag=MIXED["count"] * 40, unit=MIXED["length"], length=1.5)
+    refitted = codec.refitted(as_table(others))
+    assert integers(refitted) == {1: "uniform", 3: "cosine"}
+    assert [refitted.columns[j] == codec.columns[j] for j in range(5)] == [True, False, True, False, True]
+    counts = as_table(pd.DataFrame({"x": np.arange(400) % 2 + 40 * (np.arange(400) % 50 == 0)}))
+    assert Codec.fit(counts).columns[0].asinh is not None
+    assert Codec.fit(counts).refitted(counts) == Codec.fit(counts)
+    assert Codec.fit(counts).refitted(counts, asinh=False).columns[0].asinh is None
+    few = Codec((NumberColumn(0.0, 1.0, 0.0, 1.0, grid=Grid(), dequantisation="cosine"),))
+    assert few.refitted(counts).columns[0].asinh is None  # few integers have no tails
+
+
+@pytest.mark.parametrize("far", [3.0, 300.0])
+def test_whole_numbers_are_told_by_the_rows_too(far):
+    """Found by review: pandas makes floats of integers with gaps, and writes them as floats."""
+    whole = RNG.integers(0, 4, 200).astype(float)
+    whole[0] = far  # 300 makes the tails heavy, or not: a whole number all the same
+    frame = pd.DataFrame({"whole": whole, "huge": RNG.normal(size=200) * 1e20, "third": whole / 3.0})
+    codec = Codec.fit(as_table(frame))
+    assert list(integers(codec)) == [0]
+    assert (codec.columns[0].least, codec.columns[0].largest) == (0.0, far)
+    assert integers(Codec.fit(as_table(frame.to_numpy()))) == {}  # arrays are on a continuous scale
+    made = codec.decode(RNG.normal(size=(100, 3)))
+    assert (made[:, 0] == np.rint(made[:, 0])).all()
+    assert not (made[:, 2] == np.rint(made[:, 2])).all()
+
+
+def test_a_whole_number_column_counts_with_the_variance_of_its_cell():
+    codec = Codec.fit(as_table(MIXED))
+    np.testing.assert_allclose(codec.columns[1].scale ** 2, MIXED["count"].var(ddof=0) + 1 / 12, rtol=1e-12)

@@ -1,0 +1,72 @@
+"""Numbers are mapped to a normal through their quantiles where held-out rows become likelier, or where a user asks."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from backwalk.datasets import DENSITIES
+from backwalk.errors import InvalidInput
+from backwalk.streams import Stream
+from backwalk.table import Codec, Number, Spline, as_table
+from backwalk.table.choose_splines import fit_knots
+
+
+def test_knots_follow_the_rows_and_ties_do_not_make_them_coincide():
+    y = np.random.default_rng(1).normal(size=20_000)
+    knots, quantiles = fit_knots(y)
+    assert 90 < len(knots) <= 120
+    # Quantiles of 20,000 rows err by sqrt(p (1 - p) / n) / density: at most .014 at the tail's ten rows' .05 relative.
+    np.testing.assert_allclose(knots, quantiles, atol=0.6)
+    np.testing.assert_allclose(knots[20:-20], quantiles[20:-20], atol=0.06)
+    assert (np.abs(quantiles[[0, -1]]) > 2.5).all()
+    assert len(fit_knots(y[:300])[0]) < 12
+    y[:900] = 0.5
+    y[900:1000] = 0.5 + 1e-12
+    tied, quantiles = fit_knots(y)
+    assert (np.diff(tied) > 0.0).all()
+    assert (np.diff(quantiles) <= 30.0 * np.diff(tied) * (1 + 1e-9)).all()
+    spline = Spline(tuple(tied.tolist()), tuple(quantiles.tolist()))
+    np.testing.assert_allclose(spline.decode(spline.encode(y)), y, atol=1e-10)
+
+
+def test_a_user_asks_for_a_map_with_bounds():
+    rng = np.random.default_rng(2)
+    rows = pd.DataFrame({"share": rng.random(1000), "x": rng.normal(size=1000), "n": rng.integers(0, 400, 1000)})
+    rows.loc[0, "share"] = 0.0
+    asked = {"share": Number(bounds=(0.0, 1.0), map=True), "x": Number(map=False), "n": Number(map=True)}
+    codec = Codec.fit(as_table(rows), columns=asked)
+    assert [column.spline is not None for column in codec.columns] == [True, False, True]
+    assert [column.words for column in codec.columns] == ["number", "number", "integer"]
+    table = as_table(rows).values
+    z = codec.encode(table, stream=Stream(0))
+    np.testing.assert_allclose(codec.decode(z), table, rtol=1e-9, atol=1e-9)
+    assert stats.kstest(z[:, 0], "norm").statistic < 0.03
+    new = codec.within_range(codec.decode(3.0 * Stream(1).normal(0, 5000, 3).numpy()))
+    assert ((new[:, 0] >= 0.0) & (new[:, 0] <= 1.0)).all()
+    assert Codec.from_dict(json.loads(json.dumps(codec.to_dict(), allow_nan=False))) == codec
+    assert codec.columns[0].bounds is not None
+    assert all(column.spline is None for column in codec.refitted(as_table(rows)).columns)
+    with pytest.raises(InvalidInput, match="map"):
+        Number(map="quantile")
+
+
+@pytest.mark.parametrize("name", ["two_moons", "spirals", "checkerboard", "gaussian_mixture", "funnel", "curved_chain"])
+def test_known_densities_stay_as_they_are(name):
+    rows = DENSITIES[name]().sample(4000, random_state=0)
+    assert not any(column.spline for column in Codec.fit(as_table(rows)).columns)
+
+
+def test_skewed_columns_that_depend_on_each_other_are_mapped():
+    """Beta and exponential numbers joined by a normal copula: normal after the map, and hard for a mixture before."""
+    rng = np.random.default_rng(3)
+    normal = rng.multivariate_normal(np.zeros(3), 0.4 * np.eye(3) + 0.6, 4000)
+    u = stats.norm.cdf(normal)
+    rows = np.column_stack(
+        [stats.beta(0.3, 0.3).ppf(u[:, 0]), stats.expon.ppf(u[:, 1]), stats.beta(2, 0.2).ppf(u[:, 2])]
+    )
+    assert all(column.spline for column in Codec.fit(as_table(rows)).columns)
+    assert not any(column.spline for column in Codec.fit(as_table(rows), asinh=False).columns)
+    assert not any(column.spline for column in Codec.fit(as_table(rows[:900])).columns)  # too few to tell
