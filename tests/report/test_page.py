@@ -21,7 +21,7 @@ from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.report import chain_frames, render_report, report_record, write_report
-from backwalk.report.blocks import Context, Text
+from backwalk.report.blocks import Context, Heading, Text
 from backwalk.report.sections import columns, rows
 from backwalk.report.sections.card import card_rows
 from backwalk.report.sections.closeness import closeness_section
@@ -250,7 +250,7 @@ def test_training_held_out_and_scored_rows_are_counted(undrawn):
 
 def test_columns_that_are_left_out_are_counted(monkeypatch):
     """Found by a user: six of 17 columns were drawn, and nothing said so."""
-    headings = lambda: [block.text for block in row_section(context()).blocks if block.kind == "heading"]  # noqa: E731
+    headings = lambda: [block.text for block in row_section(context()).blocks if isinstance(block, Heading)]  # noqa: E731
     assert headings() == ["Column by column"]
     monkeypatch.setattr(columns, "MOST_HISTOGRAMS", 1)
     assert headings() == ["Column by column: the 1 of 2 columns that differ most"]

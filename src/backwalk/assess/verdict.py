@@ -159,11 +159,11 @@ def _lowered(name: str) -> str:
 
 
 def _against_real(scores: ModelScores) -> str:
-    found, null, _ = figure_texts(scores.figure(C2ST))
+    accuracy, null, _ = figure_texts(scores.figure(C2ST))
     whose = "the diffusion model" if scores.advantage is None else scores.name
     return (
-        f"A classifier recognises rows of {whose} among real rows in {found} of cases. For two sets of real rows it is "
-        f"right in {null}; guessing gives 50 %."
+        f"A classifier recognises rows of {whose} among real rows in {accuracy} of cases. For two sets of real rows it "
+        f"is right in {null}; guessing gives 50 %."
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from matplotlib.figure import Figure
@@ -49,7 +49,6 @@ class Text:
 
     text: str
     note: bool = False
-    kind: ClassVar[str] = "text"
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,6 @@ class Heading:
     """A heading within a section."""
 
     text: str
-    kind: ClassVar[str] = "heading"
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,6 @@ class Bullets:
     """A list of sentences."""
 
     items: Sequence[str]
-    kind: ClassVar[str] = "bullets"
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,6 @@ class Code:
     """Lines to copy."""
 
     text: str
-    kind: ClassVar[str] = "code"
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,6 @@ class Pictures:
     pictures: Sequence[Picture]
     small: bool = False
     wide: bool = False
-    kind: ClassVar[str] = "pictures"
 
 
 @dataclass(frozen=True)
@@ -130,7 +125,6 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Row]
     stacked: bool = True
-    kind: ClassVar[str] = "table"
 
 
 @dataclass(frozen=True)
@@ -139,7 +133,6 @@ class Details:
 
     summary: str
     blocks: Sequence[Any]
-    kind: ClassVar[str] = "details"
 
 
 @dataclass(frozen=True)
@@ -148,7 +141,6 @@ class Chain:
 
     frames: ChainFrames
     strips: Sequence[Picture]
-    kind: ClassVar[str] = "chain"
 
 
 @dataclass(frozen=True)

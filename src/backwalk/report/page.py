@@ -150,3 +150,4 @@ _ENVIRONMENT = jinja2.Environment(
     finalize=lambda value: visible(value) if type(value) is str else value,
 )
 _ENVIRONMENT.filters["unbroken"] = _unbroken
+_ENVIRONMENT.filters["kind"] = lambda block: type(block).__name__.lower()

@@ -43,7 +43,7 @@ def test_overconfident_statements_are_found():
     sharper = p**2 / (p**2).sum(axis=1, keepdims=True)
     found = reliability(sharper, levels, stream=Stream(1))
     assert found.excess > 10.0
-    assert found.found[-1] < found.low[-1]  # what is nearly certain happens less often
+    assert found.observed[-1] < found.low[-1]  # what is nearly certain happens less often
     assert log_loss(sharper, levels).mean() > log_loss(p, levels).mean()
 
 
@@ -51,7 +51,7 @@ def test_the_error_is_the_mean_distance_of_bins():
     p, levels = np.repeat([[0.8, 0.2], [0.3, 0.7]], [10, 20], axis=0), np.repeat([1, 0, 1, 0], [4, 6, 10, 10])
     found = reliability(p, levels, stream=Stream(0))
     assert_allclose(found.stated, [0.2, 0.7])
-    assert_allclose(found.found, [0.4, 0.5])
+    assert_allclose(found.observed, [0.4, 0.5])
     assert found.counts.tolist() == [10, 20]
     assert found.error == pytest.approx((10 * 0.2 + 20 * 0.2) / 30)
     assert_allclose(log_loss(p, levels), -np.log(np.repeat([0.2, 0.8, 0.7, 0.3], [4, 6, 10, 10])))
@@ -112,14 +112,14 @@ def test_exact_posteriors_are_within_the_limits_of_chance():
     for curve in curves(*pairs()):
         assert curve.p_value > 1e-8
         assert curve.n_rows == N
-        assert np.mean((curve.found >= curve.low) & (curve.found <= curve.high)) > 0.5
+        assert np.mean((curve.coverage >= curve.low) & (curve.coverage <= curve.high)) > 0.5
         np.testing.assert_allclose(curve.limit, 1.358 / np.sqrt(N), rtol=0.02)
 
 
 @pytest.mark.parametrize("width", [0.6, 1.6])
 def test_regions_of_narrow_posteriors_hold_the_truth_too_rarely(width):
     coverage, _ = curves(*pairs(width))
-    at_half = coverage.found[len(coverage.levels) // 2]
+    at_half = coverage.coverage[len(coverage.levels) // 2]
     # The region of level 1/2 of N(0, w^2 I) has radius w sqrt(2 ln 2): it holds 1 - 2^(-w^2) of N(0, I).
     assert at_half == pytest.approx(1.0 - 0.5 ** (width**2), abs=5.7 * np.sqrt(0.25 / N) + 0.03)
     assert coverage.p_value < 1e-8

@@ -200,10 +200,10 @@ def fit_independent_columns(rows: Rows, features: Sequence[Feature], *, stream: 
     kept = random_rows(rows, _MOST_ROWS, stream=stream.child("rows"))
     parts: list[ProductMixture] = []
     for j, feature in enumerate(features):
-        own = kept[~np.isnan(kept[:, j]), j][:, None]
+        observed = kept[~np.isnan(kept[:, j]), j][:, None]
         alone = [Feature(feature.n_levels)]
         some = {"n_components": (1,)} if feature.n_levels else {}
-        parts.append(choose_mixture(own, alone, stream=stream.child(j), **some))
+        parts.append(choose_mixture(observed, alone, stream=stream.child(j), **some))
 
     def log_prob(rows: Rows) -> Rows:
         return np.asarray(sum(part.log_prob(rows[:, [j]]) for j, part in enumerate(parts)))

@@ -76,7 +76,7 @@ class _LevelTree:
     frequencies: Rows
 
     @classmethod
-    def fitted(cls, before: Rows, values: Rows, n_levels: int, rows_a_leaf: int, seed: int) -> _LevelTree:
+    def fit(cls, before: Rows, values: Rows, n_levels: int, rows_a_leaf: int, seed: int) -> _LevelTree:
         counts = np.bincount(values.astype(np.intp), minlength=n_levels)
         tree = None
         if before.shape[1] and n_levels <= _MOST_LEVELS:
@@ -88,11 +88,11 @@ class _LevelTree:
     def log_prob(self, before: Rows, values: Rows) -> Rows:
         leaf, leaves, n_levels = self.leaves.find(before), self.leaves, len(self.frequencies)
         of_leaf = np.repeat(np.arange(len(leaves.sizes)), leaves.sizes)
-        known, counts = np.unique(of_leaf * n_levels + leaves.values.astype(np.intp), return_counts=True)
+        pairs, counts = np.unique(of_leaf * n_levels + leaves.values.astype(np.intp), return_counts=True)
         level = values.astype(np.intp)
-        place = np.minimum(np.searchsorted(known, leaf * n_levels + level), len(known) - 1)
-        found = np.where(known[place] == leaf * n_levels + level, counts[place], 0)
-        return np.asarray(np.log((found + self.frequencies[level]) / (leaves.sizes[leaf] + 1.0)))
+        place = np.minimum(np.searchsorted(pairs, leaf * n_levels + level), len(pairs) - 1)
+        count = np.where(pairs[place] == leaf * n_levels + level, counts[place], 0)
+        return np.asarray(np.log((count + self.frequencies[level]) / (leaves.sizes[leaf] + 1.0)))
 
     def sample(self, before: Rows, stream: Stream) -> Rows:
         u = stream.uniform(0, len(before), 2).numpy()
@@ -109,7 +109,7 @@ class _NumberTree:
     spread: float
 
     @classmethod
-    def fitted(cls, before: Rows, values: Rows, rows_a_leaf: int, seed: int, stream: Stream) -> _NumberTree:
+    def fit(cls, before: Rows, values: Rows, rows_a_leaf: int, seed: int, stream: Stream) -> _NumberTree:
         tree = None
         if before.shape[1]:
             tree = DecisionTreeRegressor(min_samples_leaf=rows_a_leaf, random_state=seed)
@@ -139,9 +139,9 @@ class _NumberTree:
             rows = order[start : start + step]
             place = np.arange(sizes[rows].max())
             inside = place < sizes[rows, None]
-            known = self.leaves.values[np.where(inside, self.leaves.starts[leaf[rows], None] + place, 0)]
+            centres = self.leaves.values[np.where(inside, self.leaves.starts[leaf[rows], None] + place, 0)]
             width = self.spreads[leaf[rows], None]
-            kernels = np.where(inside, _normal((values[rows, None] - known) / width) / width, 0.0).sum(axis=1)
+            kernels = np.where(inside, _normal((values[rows, None] - centres) / width) / width, 0.0).sum(axis=1)
             density[rows] = kernels - (_normal(0.0) / width[:, 0] if left_out else 0.0)
         wide = _WIDE * self.spread
         pseudo = _normal((values - self.centre) / wide) / wide
@@ -167,15 +167,15 @@ def fit_trees(rows: Rows, features: Sequence[Feature], *, stream: Stream) -> Fit
     kept = random_rows(rows, _MOST_ROWS, stream=stream.child("rows"))
     trees: list[_LevelTree | _NumberTree] = []
     for j, feature in enumerate(features):
-        known = kept[~np.isnan(kept[:, j])]
-        trees.append(_chosen(known[:, :j], known[:, j], feature, stream.child("column", j)))
+        observed = kept[~np.isnan(kept[:, j])]
+        trees.append(_choose_tree(observed[:, :j], observed[:, j], feature, stream.child("column", j)))
 
     def log_prob(rows: Rows) -> Rows:
         total = np.zeros(len(rows))
         for j, tree in enumerate(trees):
-            known = ~np.isnan(rows[:, j])
-            if known.any():
-                total[known] += tree.log_prob(rows[known, :j], rows[known, j])
+            observed = ~np.isnan(rows[:, j])
+            if observed.any():
+                total[observed] += tree.log_prob(rows[observed, :j], rows[observed, j])
         return total
 
     def sample(n: int, stream: Stream) -> Rows:
@@ -191,23 +191,23 @@ def fit_trees(rows: Rows, features: Sequence[Feature], *, stream: Stream) -> Fit
     return FittedDensity("Trees, column by column", time.perf_counter() - started, log_prob, sample)
 
 
-def _chosen(before: Rows, values: Rows, feature: Feature, stream: Stream) -> _LevelTree | _NumberTree:
+def _choose_tree(before: Rows, values: Rows, feature: Feature, stream: Stream) -> _LevelTree | _NumberTree:
     """Return the tree with the number of rows in a leaf that gives held-out values the largest ln p."""
     seed = stream.child("seed").integer()
 
-    def fitted(rows: NDArray[np.intp], rows_a_leaf: int) -> _LevelTree | _NumberTree:
+    def fit_tree(rows: NDArray[np.intp], rows_a_leaf: int) -> _LevelTree | _NumberTree:
         if feature.n_levels:
-            return _LevelTree.fitted(before[rows], values[rows], feature.n_levels, rows_a_leaf, seed)
-        return _NumberTree.fitted(before[rows], values[rows], rows_a_leaf, seed, stream)
+            return _LevelTree.fit(before[rows], values[rows], feature.n_levels, rows_a_leaf, seed)
+        return _NumberTree.fit(before[rows], values[rows], rows_a_leaf, seed, stream)
 
     order = stream.child("held out").permutation(len(values))
     n_held_out = int(_HELD_OUT * len(values))
     best = _ROWS_A_LEAF[0]
     if before.shape[1] and n_held_out:
         rest, fit = order[:n_held_out], np.sort(order[n_held_out:])
-        scores = [fitted(fit, size).log_prob(before[rest], values[rest]).mean() for size in _ROWS_A_LEAF]
+        scores = [fit_tree(fit, size).log_prob(before[rest], values[rest]).mean() for size in _ROWS_A_LEAF]
         best = _ROWS_A_LEAF[int(np.argmax(scores))]
-    return fitted(np.arange(len(values)), best)
+    return fit_tree(np.arange(len(values)), best)
 
 
 def _normal(z: Any) -> Any:

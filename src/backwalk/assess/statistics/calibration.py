@@ -37,14 +37,15 @@ _LEVELS = np.linspace(0.0, 1.0, 41)
 class Reliability:
     """The calibration of stated probabilities.
 
-    For bin b: `stated` is the mean of the probabilities in it and `found` the share of these events that happened, with
-    `low` and `high` the central 95 % of that share if the statements are true, and `counts` the number of statements.
-    `error` is the expected calibration error, the mean of |found - stated| over statements; `null` and `null_spread`
+    For bin b: `stated` is the mean of the probabilities in it and `observed` the share of these events that happened,
+    with `low` and `high` the central 95 % of that share if the statements are true, and `counts` the number of
+    statements.
+    `error` is the expected calibration error, the mean of |observed - stated| over statements; `null` and `null_spread`
     are its mean and its standard deviation if the statements are true.
     """
 
     stated: Rows
-    found: Rows
+    observed: Rows
     low: Rows
     high: Rows
     counts: NDArray[np.intp]
@@ -66,8 +67,8 @@ def reliability(probabilities: ArrayLike, levels: ArrayLike, *, n_bins: int = 10
     would put nearly all statements about rare levels near 0 into a bin each. The null is simulated: levels are drawn
     from the stated probabilities 200 times. Raises InvalidInput for probabilities that do not sum to 1 in each row.
 
-    >>> found = reliability([[0.5, 0.5]] * 4, [0, 1, 0, 1], stream=Stream(0))
-    >>> found.stated.tolist(), found.found.tolist(), found.error
+    >>> scores = reliability([[0.5, 0.5]] * 4, [0, 1, 0, 1], stream=Stream(0))
+    >>> scores.stated.tolist(), scores.observed.tolist(), scores.error
     ([0.5], [0.5], 0.0)
     """
     p, index = _checked(probabilities, levels)
@@ -85,10 +86,10 @@ def reliability(probabilities: ArrayLike, levels: ArrayLike, *, n_bins: int = 10
         happened = np.bincount(bins[rows, column[rows]], minlength=n_bins)
         return np.asarray(happened[used] / counts[used])
 
-    def error(found: Rows) -> float:
-        return float(counts[used] @ np.abs(found - stated)) / float(counts.sum())
+    def error(observed: Rows) -> float:
+        return float(counts[used] @ np.abs(observed - stated)) / float(counts.sum())
 
-    found = shares(index)
+    observed = shares(index)
     cumulated = np.cumsum(p, axis=1)
     simulated = []
     for k in range(_N_SIMULATIONS):
@@ -97,7 +98,7 @@ def reliability(probabilities: ArrayLike, levels: ArrayLike, *, n_bins: int = 10
     low, high = np.quantile(simulated, [0.025, 0.975], axis=0)
     errors = np.array([error(drawn) for drawn in simulated])
     return Reliability(
-        stated, found, low, high, counts[used], error(found), float(errors.mean()), float(errors.std(ddof=1))
+        stated, observed, low, high, counts[used], error(observed), float(errors.mean()), float(errors.std(ddof=1))
     )
 
 
@@ -170,13 +171,13 @@ def interval_coverage(ranks: ArrayLike, probability: float) -> Estimate:
 class CoverageCurve:
     """The share of rows whose truth lies in the region of each level, of `n_rows` rows: (L,) each.
 
-    With exact posteriors `found` is `levels`, and lies in `low`..`high` at one level in 95 % of cases. `deviation` is
-    the largest difference of the two over all levels, `limit` what it exceeds in 5 % of cases, and `p_value` the
+    With exact posteriors `coverage` is `levels`, and lies in `low`..`high` at one level in 95 % of cases. `deviation`
+    is the largest difference of the two over all levels, `limit` what it exceeds in 5 % of cases, and `p_value` the
     probability of a larger one.
     """
 
     levels: Rows
-    found: Rows
+    coverage: Rows
     low: Rows
     high: Rows
     n_rows: int
@@ -189,16 +190,16 @@ def coverage_curve(ranks: ArrayLike) -> CoverageCurve:
     """Return how often regions hold the truth, from the level of the smallest that does, (n,) in (0, 1).
 
     >>> curve = coverage_curve([0.1, 0.3, 0.5, 0.7, 0.9])
-    >>> float(curve.found[20]), round(curve.deviation, 6)
+    >>> float(curve.coverage[20]), round(curve.deviation, 6)
     (0.6, 0.1)
     """
     u = np.asarray(ranks, dtype=np.float64)
     n = len(u)
     test = kstest(u, "uniform")
-    found = np.array([float(np.mean(u <= level)) for level in _LEVELS])
+    coverage = np.array([float(np.mean(u <= level)) for level in _LEVELS])
     low, high = (binom.ppf(tail, n, _LEVELS) / n for tail in (0.025, 0.975))
     limit = float(kstwo.ppf(0.95, n))
-    return CoverageCurve(_LEVELS, found, low, high, n, float(test.statistic), limit, float(test.pvalue))
+    return CoverageCurve(_LEVELS, coverage, low, high, n, float(test.statistic), limit, float(test.pvalue))
 
 
 def density_ranks(of_draws: ArrayLike, of_truth: ArrayLike, *, stream: Stream) -> Rows:

@@ -61,14 +61,14 @@ def level_index(values: Rows, levels: tuple[float, ...]) -> NDArray[np.intp]:
     >>> level_index(np.array([3.0, 1.0]), (3.0, 1.0, 2.0)).tolist()
     [0, 1]
     """
-    known = np.asarray(levels, dtype=np.float64)
-    ascending = np.argsort(known)
-    index = ascending[np.minimum(np.searchsorted(known, values, sorter=ascending), len(known) - 1)]
+    ordered = np.asarray(levels, dtype=np.float64)
+    ascending = np.argsort(ordered)
+    index = ascending[np.minimum(np.searchsorted(ordered, values, sorter=ascending), len(ordered) - 1)]
     missing = np.isnan(values)
-    unknown = ~missing & (known[index] != values)
-    if unknown.any():
+    is_other = ~missing & (ordered[index] != values)
+    if is_other.any():
         raise InvalidInput(
-            f"A column of {len(known)} levels should hold these alone, but holds {values[np.argmax(unknown)]:g}: "
+            f"A column of {len(ordered)} levels should hold these alone, but holds {values[np.argmax(is_other)]:g}: "
             "score rows with the levels of the fit."
         )
     return np.where(missing, -1, index)
@@ -138,12 +138,12 @@ def level_bands(real: Rows, generated: Rows, levels: tuple[float, ...], *, proba
     values hold it a beta-binomial number of times. The band is its central interval of probability 1 - (1 -
     `probability`) / L: by Bonferroni's inequality all L shares lie within with `probability` at least.
     """
-    k, found = level_counts(real, levels), level_counts(generated, levels)
-    n, m = max(1, int(k.sum())), max(1, int(found.sum()))
+    k, drawn = level_counts(real, levels), level_counts(generated, levels)
+    n, m = max(1, int(k.sum())), max(1, int(drawn.sum()))
     tail = 0.5 * (1.0 - probability) / len(levels)
     cumulated = np.cumsum(betabinom.pmf(np.arange(m + 1), m, k[:, None] + 0.5, n - k[:, None] + 0.5), axis=1)
     low, high = (cumulated < tail).sum(axis=1), (cumulated < 1.0 - tail).sum(axis=1)
-    return LevelBands(k / n, found / m, low / m, np.minimum(high, m) / m)
+    return LevelBands(k / n, drawn / m, low / m, np.minimum(high, m) / m)
 
 
 def associations(rows: Rows, kinds: Sequence[ColumnKind]) -> Rows:

@@ -72,8 +72,8 @@ def level_probabilities(
     Levels with fewer than 10 training rows have their frequencies instead, and the others the rest of the probability.
     """
     kind = kinds[column]
-    known = training[~np.isnan(training[:, column])]
-    index = level_index(known[:, column], kind.levels)
+    with_level = training[~np.isnan(training[:, column])]
+    index = level_index(with_level[:, column], kind.levels)
     p = frequency_probabilities(training, len(rows), kind, column)
     common = np.bincount(index, minlength=len(kind.levels)) >= _FEWEST_OF_A_LEVEL
     if common.sum() < 2:
@@ -82,7 +82,7 @@ def level_probabilities(
     classifier = HistGradientBoostingClassifier(
         categorical_features=categories_of(kinds)[others], early_stopping=True, random_state=stream.integer()
     )
-    classifier.fit(known[kept][:, others], index[kept])
+    classifier.fit(with_level[kept][:, others], index[kept])
     p[:, common] = p[:, common].sum(axis=1, keepdims=True) * classifier.predict_proba(rows[:, others])
     return p
 

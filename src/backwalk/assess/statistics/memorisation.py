@@ -77,8 +77,8 @@ def rare_copies(generated: ArrayLike, training: ArrayLike, unseen: ArrayLike, *,
     excess is sum_i s_i w_i with random signs s_i, whose variance is sum_i w_i^2. Raises InvalidInput as above.
 
     >>> rows = np.arange(8.0)[:, None]
-    >>> found = rare_copies(rows[[0, 0, 1, 4]], rows[:4], rows[4:], stream=Stream(0))
-    >>> found.of_training, found.of_unseen, found.n_rare
+    >>> copies = rare_copies(rows[[0, 0, 1, 4]], rows[:4], rows[4:], stream=Stream(0))
+    >>> copies.of_training, copies.of_unseen, copies.n_rare
     (0.75, 0.25, 8)
     """
     rows = as_rows(generated, "generated", allow_gaps=True)

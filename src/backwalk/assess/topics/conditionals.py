@@ -47,9 +47,9 @@ from backwalk.table import Schema
 _MOST_ROWS = 2_048  # whose levels are predicted
 _MOST_LEVELS = 64
 _MOST_TREES = 16  # per round of boosting, over all columns that trees are trained for
-_MOST_NUMBERS, _N_DRAWN, _N_DRAWS = 6, 256, 19  # columns, rows, and draws of each
-_N_TESTED = 256  # rows of the self-test
-_MOST_PANELS, _MOST_GIVEN, _N_GIVEN = 3, 4, 1_000  # columns, levels, and rows drawn given each
+_MOST_NUMBERS, N_DRAWN, _N_DRAWS = 6, 256, 19  # columns, rows, and draws of each
+N_TESTED = 256  # rows of the self-test
+_MOST_PANELS, _MOST_GIVEN, N_GIVEN = 3, 4, 1_000  # columns, levels, and rows drawn given each
 _FEWEST_GIVEN = 10  # real rows that hold a level
 _CALIBRATION_THAT_MATTERS = 0.01
 _CONTRADICTION_THAT_MATTERS = 0.5  # nats per row
@@ -187,7 +187,7 @@ def score_levels(
     Trees are trained for the target and for columns of few levels, until they are 16 per round.
     """
     kinds, blocks = kinds_of(model.codec), model.codec.blocks
-    some = random_rows(unseen, _MOST_ROWS, stream=stream.child("rows"))
+    scored = random_rows(unseen, _MOST_ROWS, stream=stream.child("rows"))
     shown = [
         i for i, b in enumerate(blocks) if b.continuous is None and 2 <= len(kinds[b.column].levels) <= _MOST_LEVELS
     ]
@@ -200,12 +200,12 @@ def score_levels(
         with_trees.add(i)
     for i in shown:
         j = blocks[i].column
-        rows = some[~np.isnan(some[:, j])]
+        rows = scored[~np.isnan(scored[:, j])]
         if len(rows) < 2:
             continue
         level = level_index(rows[:, j], kinds[j].levels)
         p = predict_levels(model, rows, i)
-        own, frequencies, trees = log_loss(p, level), None, None
+        loss, frequencies, trees = log_loss(p, level), None, None
         if training is not None:
             frequencies = log_loss(frequency_probabilities(training, len(rows), kinds[j], j), level)
             if i in with_trees:
@@ -214,10 +214,10 @@ def score_levels(
         yield LevelScores(
             j,
             sizes[i],
-            mean_estimate(own),
+            mean_estimate(loss),
             None if frequencies is None else mean_estimate(frequencies),
             None if trees is None else mean_estimate(trees),
-            None if trees is None else mean_estimate(own - trees),
+            None if trees is None else mean_estimate(loss - trees),
             reliability(p, level, stream=stream.child("reliability", j)),
         )
 
@@ -234,7 +234,7 @@ def score_numbers(
         rows = unseen[~np.isnan(unseen[:, j])]
         if len(rows) < 2:
             continue
-        rows = random_rows(rows, _N_DRAWN, stream=stream.child("rows", j))
+        rows = random_rows(rows, N_DRAWN, stream=stream.child("rows", j))
         repeated = np.repeat(rows, _N_DRAWS, axis=0)
         given = Given(repeated, known=np.broadcast_to(np.arange(d) != j, repeated.shape))
         drawn = sample_rows(model, 0, len(repeated), stream=stream.child("draws", j), given=given)
@@ -245,7 +245,7 @@ def score_numbers(
 
 def measure_consistency(model: DiffusionModel, unseen: Rows, stream: Stream) -> SelfTest:
     """Compare probabilities that one distribution would make equal, on up to 256 unseen rows."""
-    rows = random_rows(unseen, _N_TESTED, stream=stream.child("rows"))
+    rows = random_rows(unseen, N_TESTED, stream=stream.child("rows"))
     order = stream.child("halves").permutation(len(model.codec.varying))
     half_a, half_b = (
         sorted(model.codec.varying[k] for k in part) for part in (order[::2].tolist(), order[1::2].tolist())
@@ -260,8 +260,8 @@ def measure_consistency(model: DiffusionModel, unseen: Rows, stream: Stream) -> 
         halves = mean_estimate(np.abs(whole - of_b - of_a)[finite])
     n_blocks = len(model.codec.blocks)
     if n_blocks > 1:
-        own = encode_to_score(model, rows)
-        forth, back = (log_prob_of_levels(model, own, order).numpy() for order in (None, range(n_blocks - 1, -1, -1)))
+        cells = encode_to_score(model, rows)
+        forth, back = (log_prob_of_levels(model, cells, order).numpy() for order in (None, range(n_blocks - 1, -1, -1)))
         orders = mean_estimate(np.abs(forth - back))
     return SelfTest(halves, orders)
 
@@ -273,19 +273,19 @@ def draw_given_levels(model: DiffusionModel, real: Rows, stream: Stream) -> Iter
     are drawn given it.
     """
     kinds, varying = kinds_of(model.codec), list(model.codec.varying)
-    own = [kinds[j] for j in varying]
-    candidates = [k for k, kind in enumerate(own) if 2 <= len(kind.levels) <= _MOST_LEVELS]
+    varying_kinds = [kinds[j] for j in varying]
+    candidates = [k for k, kind in enumerate(varying_kinds) if 2 <= len(kind.levels) <= _MOST_LEVELS]
     if not candidates or len(varying) < 2:
         return
-    strength = np.abs(associations(real[:, varying], own)) - np.eye(len(varying))
+    strength = np.abs(associations(real[:, varying], varying_kinds)) - np.eye(len(varying))
     chosen = max(candidates, key=lambda k: float(np.sort(strength[k])[-_MOST_PANELS:].sum()))
     given = varying[chosen]
     columns = [varying[k] for k in np.argsort(-strength[chosen], kind="stable")[:_MOST_PANELS] if k != chosen]
-    for level in _frequent_levels(real[:, given], own[chosen]):
+    for level in _frequent_levels(real[:, given], varying_kinds[chosen]):
         holds = real[real[:, given] == level]
         known = np.full((1, model.codec.n_columns), np.nan)
         known[0, given] = level
-        drawn = sample_rows(model, 0, _N_GIVEN, stream=stream.child("given", f"{level!r}"), given=Given(known))
+        drawn = sample_rows(model, 0, N_GIVEN, stream=stream.child("given", f"{level!r}"), given=Given(known))
         for column in sorted(columns):
             yield GivenPanel(given, level, column, holds[:, column], drawn[:, column])
 

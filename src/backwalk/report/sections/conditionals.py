@@ -177,7 +177,7 @@ def plot_reliability(reliability: Reliability, *, title: str = "", ax: Axes | No
     ax.plot([0.0, 1.0], [0.0, 1.0], **DASHED)
     for p, low, high in zip(reliability.stated, reliability.low, reliability.high, strict=True):
         ax.fill_between([p - 0.02, p + 0.02], low, high, **BAND)
-    ax.plot(reliability.stated, reliability.found, "o", color=BLUE, markersize=5, clip_on=False, zorder=3)
+    ax.plot(reliability.stated, reliability.observed, "o", color=BLUE, markersize=5, clip_on=False, zorder=3)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, 0))
     ax.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0), xlabel="stated probability", ylabel="share that came")

@@ -62,7 +62,7 @@ def plot_coverage(curve: CoverageCurve, *, title: str = "", ax: Axes | None = No
     ax = axes_or_new(ax, width=3.7, height=3.2)
     ax.fill_between(curve.levels, curve.low, curve.high, **BAND)
     ax.plot([0.0, 1.0], [0.0, 1.0], **DASHED)
-    ax.plot(curve.levels, curve.found, color=BLUE, linewidth=1.8)
+    ax.plot(curve.levels, curve.coverage, color=BLUE, linewidth=1.8)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, 0))
     ax.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0), xlabel="level of the region", ylabel="rows whose truth it holds")

@@ -42,7 +42,7 @@ def coarse():
     with pytest.MonkeyPatch.context() as patch:
         for module in (likelihood, conditionals, inference_conditionals):
             patch.setattr(module, "log_density", partial(log_density, n_intervals=4))
-        patch.setattr(conditionals, "_N_GIVEN", 40)
+        patch.setattr(conditionals, "N_GIVEN", 40)
         yield
 
 

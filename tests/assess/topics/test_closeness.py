@@ -9,7 +9,7 @@ from backwalk.datasets import two_moons
 from backwalk.streams import Stream
 from backwalk.table import Codec, as_table
 
-from .tables import model, table
+from ..tables import model, table
 
 
 @pytest.mark.parametrize("kind", ["numbers", "mixed"])

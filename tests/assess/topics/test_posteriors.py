@@ -67,7 +67,7 @@ def test_a_narrow_posterior_covers_too_little():
     curve = found.expected_coverage
     assert curve.p_value < 1e-4
     # The region of level a of N(0, I / 3) in two dimensions holds 1 - (1 - a)^(1 / 3) of N(0, I).
-    np.testing.assert_allclose(curve.found, 1.0 - (1.0 - curve.levels) ** (1.0 / 3.0), atol=0.27)
+    np.testing.assert_allclose(curve.coverage, 1.0 - (1.0 - curve.levels) ** (1.0 / 3.0), atol=0.27)
 
 
 def test_tarp_sees_a_posterior_that_equals_the_prior():
@@ -127,7 +127,7 @@ def test_an_assessment_has_them_as_json_on_its_page_and_among_its_warnings():
     fidelity = assess(narrow, ROWS[:50], given=["x3"], stream=Stream(0), n_pairs=2, n_rows=50)
     record = json.loads(json.dumps(fidelity.to_dict(), allow_nan=False))["posterior"]
     assert record["given"] == [2]
-    assert len(record["expected_coverage"]["found"]) == len(record["tarp"]["levels"]) == 41
+    assert len(record["expected_coverage"]["coverage"]) == len(record["tarp"]["levels"]) == 41
     assert any("not calibrated" in warning and "x₃" in warning for warning in fidelity.warnings)
     frames = chain_frames(narrow, ROWS, Stream(1), n_points=20)
     page = render_report(fidelity, narrow, frames=frames)

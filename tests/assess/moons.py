@@ -1,0 +1,35 @@
+"""Two moons, a small model of them and its assessment, which several modules of tests share."""
+
+from functools import cache
+
+import pytest
+
+from backwalk.assess import assess
+from backwalk.assess.topics import likelihood
+from backwalk.assess.topics.likelihood import bound_textbook_chain
+from backwalk.datasets import two_moons
+from backwalk.denoiser import Residual
+from backwalk.estimator import Diffusion
+from backwalk.model import log_density
+from backwalk.streams import Stream
+
+SMALL = Residual(width=8, n_blocks=1, n_members=1)
+MOONS = two_moons(noise=0.2)
+SOME = {"stream": Stream(0), "n_pairs": 2, "n_rows": 50}
+TRAINING, UNSEEN = MOONS.sample(600, random_state=0), MOONS.sample(400, random_state=1)
+
+OTHER_CHAINS = likelihood.bound_other_chains
+
+
+@cache
+def fitted():
+    return Diffusion(n_steps=40, max_steps=60, denoiser=SMALL, random_state=0, verbose=False).fit(TRAINING).model_
+
+
+@cache
+def assessed():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(likelihood, "bound_other_chains", OTHER_CHAINS)
+        patch.setattr(likelihood, "bound_textbook_chain", bound_textbook_chain)
+        patch.setattr(likelihood, "log_density", log_density)
+        return assess(fitted(), UNSEEN, training=TRAINING, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)

@@ -1,0 +1,128 @@
+"""Memorisation: found where it is, and measured on the rows that were trained on."""
+
+import numpy as np
+import pytest
+import torch
+
+from backwalk.assess import assess
+from backwalk.assess.topics import memorisation
+from backwalk.assess.topics.memorisation import draw_equally_many, measure_gain_by_level, measure_training_gain
+from backwalk.diffusion import EmpiricalDenoiser, NoiseSchedule, simple_loss
+from backwalk.estimator import Diffusion
+from backwalk.fit import trained_rows
+from backwalk.fit.oracle import oracle_model
+from backwalk.model import bound
+from backwalk.sampling import Sampler
+from backwalk.streams import Stream
+from backwalk.training import Trainer
+
+from ..moons import MOONS, SMALL, TRAINING, UNSEEN, assessed, fitted
+
+pytestmark = pytest.mark.usefixtures("cheap_scores")
+
+
+def test_rows_that_only_chose_the_weights_are_left_out_of_memory_s_figures():
+    model = fitted()
+    trained = trained_rows(model.card, TRAINING)
+    assert trained.sum() == model.card["n_rows"] == assessed().checks.n_training
+    assert trained_rows(model.card, TRAINING + 1.0).all()  # another table
+    seen = {}
+
+    class Watched(Trainer):
+        def __init__(self, denoiser, x_0, *args, x_validation, **options):
+            seen.update(x_0=x_0, x_validation=x_validation)
+            super().__init__(denoiser, x_0, *args, x_validation=x_validation, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backwalk.fit.fit.Trainer", Watched)
+        again = Diffusion(n_steps=5, max_steps=1, denoiser=SMALL, random_state=0, verbose=False).fit(TRAINING).model_
+    z = torch.from_numpy(again.codec.encode(TRAINING)).float()
+    found = trained_rows(again.card, TRAINING)
+    for rows, told in ((seen["x_0"], z[found]), (seen["x_validation"], z[~found])):
+        assert set(map(tuple, rows.tolist())) == set(map(tuple, told.tolist()))
+
+
+def test_rows_that_chose_the_weights_are_in_no_figure_of_memory(monkeypatch):
+    asked = {}
+
+    def noting(name, function, place):
+        def noted(*given, **options):
+            asked[name] = len(given[place])
+            return function(*given, **options)
+
+        monkeypatch.setattr(memorisation, name, noted)
+
+    noting("nearest_row_share", memorisation.nearest_row_share, 1)
+    noting("draw_equally_many", memorisation.draw_equally_many, 0)
+    assess(fitted(), UNSEEN, training=TRAINING, stream=Stream(0), n_pairs=2, n_rows=100, baselines=False)
+    assert asked == dict.fromkeys(asked, fitted().card["n_rows"])
+    assert len(asked) == 2
+    assert fitted().card["n_rows"] < len(TRAINING)
+
+
+def test_memory_is_seen_at_the_levels_where_it_is():
+    """A denoiser of the training rows themselves remembers them where noise does not hide them, and nowhere else."""
+    schedule = NoiseSchedule.log_snr_uniform(40, log_snr_max=8.0, log_snr_min=-8.0)
+    training, unseen = TRAINING[:80], UNSEEN[:80]
+    model = oracle_model(EmpiricalDenoiser(torch.from_numpy(training)), training, schedule)
+    fidelity = assess(model, unseen, training=training, stream=Stream(0), n_pairs=2, baselines=False)
+    levels = fidelity.memorisation.gain_by_level
+    assert levels[0].t == 1
+    assert levels[-1].t == 40
+    assert levels[0].gain.value > 6 * levels[0].gain.standard_error
+    assert abs(levels[-1].gain.value) < 6 * levels[-1].gain.standard_error
+    assert fidelity.memorisation.training_gain.value > 6 * fidelity.memorisation.training_gain.standard_error
+    assert (
+        fidelity.memorisation.nearest_row_share.value > 0.5 + 6 * fidelity.memorisation.nearest_row_share.standard_error
+    )
+    # The network of a short fit has remembered nothing.
+    for level in assessed().memorisation.gain_by_level:
+        assert abs(level.gain.value) < 6 * level.gain.standard_error
+
+
+def test_rows_that_memory_is_told_by_share_their_noise():
+    model, n = fitted(), 400
+    pair = draw_equally_many(TRAINING, UNSEEN, Stream(3))
+    paired = measure_training_gain(model, *pair, Stream(4))
+    assert paired.n == n
+    same = measure_training_gain(model, pair[0], pair[0], Stream(4))
+    assert same.value == same.standard_error == 0.0
+    for level in measure_gain_by_level(model, pair[0], pair[0], Stream(4)):
+        assert level.gain.value == level.gain.standard_error == 0.0
+    first = next(measure_gain_by_level(model, *pair, Stream(4)))
+    z = [torch.from_numpy(model.codec.encode(rows)).float() for rows in pair]
+    gains = []
+    for draw in range(4):
+        eps = Stream(4).child(1, draw).normal(0, n, 2, torch.float32)
+        with torch.no_grad():
+            trained, unseen = (simple_loss(model.denoiser, x, 1, eps, model.schedule) for x in z)
+        gains.append(unseen - trained)
+    assert first.t == 1
+    assert first.gain.value == pytest.approx(float(torch.stack(gains).mean()), rel=1e-4, abs=1e-7)
+
+
+def test_the_gain_of_training_rows_is_that_of_encoded_ones():
+    """Found by review: the volumes of columns with heavy tails were in it, and hid memorisation in their spread."""
+    wild, even = (np.exp(2.0 * Stream(5).child(name).normal(0, 300, 1).numpy()) for name in ("training", "unseen"))
+    model = Diffusion(n_steps=40, max_steps=30, denoiser=SMALL, random_state=0, verbose=False).fit(wild).model_
+    assert model.codec.columns[0].axis.asinh
+    times = Sampler("ancestral", 50).times(model.schedule)
+    on_training, on_unseen = (
+        bound(model, rows, steps=times, stream=Stream(4).child("noise")).per_row.numpy()
+        + model.codec.log_abs_det_jacobian(rows)
+        for rows in (wild, even)
+    )
+    gain = measure_training_gain(model, wild, even, Stream(4))
+    assert gain.value == pytest.approx(float((on_unseen - on_training).mean()), rel=1e-5)
+
+
+def test_a_model_that_repeats_its_training_rows_is_found_out():
+    # Judged with the rows that it generates as its "training" rows: every one of them is a copy.
+    from backwalk.model import sample_rows
+
+    copies = sample_rows(fitted(), 0, 600, stream=Stream(9).child("generated"))
+    fidelity = assess(
+        fitted(), UNSEEN, training=copies, density=MOONS, stream=Stream(9), n_pairs=2, n_rows=200, baselines=False
+    )
+    assert fidelity.memorisation.nearest_row_share.value > 0.75
+    assert any("repeats training rows" in warning for warning in fidelity.warnings)
