@@ -103,7 +103,7 @@ def test_moments(d, name, schedule):
 
 
 @pytest.mark.parametrize("name", ["beta", "beta_tilde", "ddim"])
-@pytest.mark.parametrize(("d", "n"), [(1, 20_000), (2, 20_000), (10, 5_000), (50, 2_000)])
+@pytest.mark.parametrize(("d", "n"), [(2, 20_000), (50, 2_000)])
 def test_draws(d, n, name, schedule):
     mean, covariance = data(d)
     solver, sigma_sq = make_solver(name, covariance, schedule)
@@ -116,12 +116,6 @@ def test_draws(d, n, name, schedule):
         noise=lambda t: stream.child("eps", t).normal(0, n, d),
     )
     assert_drawn_from(end.x_t, *exact_moments(name, GaussianChain(mean, covariance, schedule, sigma_sq)))
-
-
-@pytest.mark.parametrize("name", ["beta", "beta_tilde", "ddim"])
-def test_a_million_draws(name):
-    """They see an error of 0.8 % in the variance of either axis; the 20,000 of `test_draws` one of 6 %."""
-    test_draws(2, 1_000_000, name, SCHEDULES["respaced levels"])
 
 
 @pytest.mark.parametrize(("d", "n"), [(2, 10_000), (10, 3_000)])

@@ -257,6 +257,11 @@ def test_multistep_makes_the_last_step_again_and_then_the_next():
     torch.testing.assert_close(Multistep().mean(visits, 4, schedule), expected, rtol=1e-10, atol=1e-12)
 
 
+def test_half_of_the_noise_is_the_default():
+    schedule = even(9)
+    assert StochasticMultistep().sigma(5, schedule) == StochasticMultistep(0.5).sigma(5, schedule)
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.5, 1.0])
 def test_a_share_of_noise_keeps_the_marginals_of_a_single_point(noise):
     """Then x_0_hat is constant, which the step is exact for: N(a_t x_0, b_t^2) becomes N(a_s x_0, b_s^2)."""

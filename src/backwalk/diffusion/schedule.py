@@ -272,6 +272,9 @@ class NoiseSchedule:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NoiseSchedule) and torch.equal(self.log_snr, other.log_snr)
 
+    def __hash__(self) -> int:
+        return hash(tuple(self.log_snr.tolist()))
+
     def __repr__(self) -> str:
         return f"NoiseSchedule({self.n_steps} steps, log-SNR {self.log_snr[1]:.3g} to {self.log_snr[-1]:.3g})"
 
