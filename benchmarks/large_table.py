@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from backwalk import Diffusion
+from backwalk.cli.describe import describe
 from backwalk.streams import Stream
-from backwalk.tasks.info import info
 from benchmarks.draws import Results
 from benchmarks.fresh import forget_peak, held_bytes, in_fresh_process, peak_bytes
 from benchmarks.record import Store
@@ -83,11 +83,11 @@ def measured(*, n: int, budget: float, n_drawn: int) -> dict[str, Any]:
         frame.to_parquet(rows)
         forget_peak()
         began = time.perf_counter()
-        info(rows)
+        describe(rows)
         figures |= {"info_seconds": time.perf_counter() - began, "info_bytes": peak_bytes()}
         began = time.perf_counter()
         model.save(saved)
-        info(saved)
+        describe(saved)
         figures["file_seconds"] = time.perf_counter() - began
     forget_peak()
     began = time.perf_counter()

@@ -22,7 +22,6 @@ LAYERS = [
     {"report"},
     {"estimator"},
     {"pieces"},
-    {"tasks"},
     {"web"},
     {"cli"},
     {"__main__"},

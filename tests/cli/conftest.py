@@ -23,8 +23,8 @@ def small_and_fast():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("backwalk.fit.plan.default_architecture", lambda *_, **__: TINY)
         patch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
-        patch.setattr("backwalk.tasks.data._USUALLY_DRAWN", 200)
-        patch.setattr("backwalk.tasks.demo._ROWS", 300)
+        patch.setattr("backwalk.cli.tables.USUALLY_DRAWN", 200)
+        patch.setattr("backwalk.cli.demo.ROWS", 300)
         patch.setattr("backwalk.assess.topics.rows.MOST_IN_A_SET", 50)
         yield
 

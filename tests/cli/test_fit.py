@@ -44,7 +44,7 @@ def test_a_number_in_many_rows_is_an_atom_and_no_fault(run, tmp_path):
 
 def test_a_fit_that_the_time_limit_cut_short_says_so_on_the_terminal(run, rows_file, tmp_path, monkeypatch):
     words = "stopped by the time limit after 89 of about 1,200 steps"
-    monkeypatch.setattr("backwalk.tasks.fit.training_words", lambda _: words)
+    monkeypatch.setattr("backwalk.model.training_words", lambda _: words)
     assert words in run("fit", rows_file, "-o", tmp_path / "m", *QUICK)[2]
 
 
@@ -225,7 +225,7 @@ def test_a_signal_is_answered_as_such_beside_a_damaged_checkpoint(run, rows_file
     def read(*_, **__):
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("backwalk.tasks.fit.read_rows", read)
+    monkeypatch.setattr("backwalk.estimator.diffusion.read_rows", read)
     status, _, err = run("fit", rows_file, "-o", tmp_path / "m", *QUICK, "--resume")
     assert (status, err) == (143, "terminated\n")
 

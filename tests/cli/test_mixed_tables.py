@@ -10,7 +10,7 @@ import pytest
 
 from backwalk import Diffusion, Number
 from backwalk.table import Codec, read_table
-from backwalk.tasks.columns import lines_of
+from backwalk.table.column_facts import lines_of
 from tests.cli.conftest import quietly, small_and_fast
 
 QUICK = ["--max-steps", "5"]

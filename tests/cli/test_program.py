@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from backwalk import Diffusion
-from backwalk.cli import output
-from backwalk.cli.commands import cli
+from backwalk.cli import cli, output
 from backwalk.sampling import FEWEST_WITH_NOISE, USUAL_EVALUATIONS
 from backwalk.table import as_table, write_table
 
@@ -40,12 +39,6 @@ def test_help_loads_no_torch():
             assert "torch" not in sys.modules
     """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
-
-
-def test_tasks_need_no_click():
-    """A web page calls them."""
-    source = Path(sys.modules["backwalk"].__file__).parent / "tasks"
-    assert not [path.name for path in source.glob("*.py") if "click" in path.read_text()]
 
 
 def test_texts_name_the_numbers_of_evaluations_that_are_meant(run):
@@ -176,7 +169,7 @@ def test_a_bug_of_ours_is_one_line_too(run, model, monkeypatch):
     def fault(*_, **__):
         raise KeyError("oops")
 
-    monkeypatch.setattr("backwalk.tasks.info.info", fault)
+    monkeypatch.setattr("backwalk.cli.describe.describe", fault)
     status, out, err = run("info", model)
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert "unexpected KeyError: 'oops'" in err
@@ -191,7 +184,7 @@ def test_a_library_that_cannot_be_loaded_is_no_fault_of_standard_output(run, mod
     def load(*_, **__):
         raise OSError("libcudart.so.12: cannot open shared object file")
 
-    monkeypatch.setattr("backwalk.tasks.sample.load_model", load)
+    monkeypatch.setattr("backwalk.cli.tables.load_model", load)
     status, _, err = run("sample", model)
     assert (status, err) == (1, "error: libcudart.so.12: cannot open shared object file\n")
 
@@ -200,7 +193,7 @@ def test_a_fault_of_a_gpu_names_the_way_around_it(run, model, monkeypatch):
     def load(*_, **__):
         raise RuntimeError("CUDA error: no kernel image is available")
 
-    monkeypatch.setattr("backwalk.tasks.sample.load_model", load)
+    monkeypatch.setattr("backwalk.cli.tables.load_model", load)
     assert "--device cpu avoids the GPU" in run("sample", model)[2]
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from backwalk import Diffusion
+from backwalk.cli.describe import describe
 from backwalk.denoiser import Residual
 from backwalk.denoiser.waves import N_FREQUENCIES, WAVES_A_NUMBER, waves
 from backwalk.streams import Stream
-from backwalk.tasks.info import info
 
 MEAN = Stream(0).normal(0, 7, 3)
 DEVIATION = 0.3 * Stream(1).normal(0, 7, 3).abs()
@@ -69,7 +69,7 @@ def test_a_model_learns_what_each_key_stands_for(keyed, monkeypatch, tmp_path):
         model.fit(rows)
         if folder is not None:  # a file keeps which numbers are tied
             model.save(folder)
-            assert info(str(folder))["tied"] == ["key"]
+            assert describe(str(folder))["tied"] == ["key"]
             model = Diffusion.load(folder)
         return np.mean(model.conditional(each, "class", given=["key"]).mode == each["class"])
 

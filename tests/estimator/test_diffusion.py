@@ -971,3 +971,25 @@ def test_rows_of_weight_0_are_left_out():
 def test_weights_that_cannot_be_used_are_refused(rows, weights):
     with pytest.raises(InvalidInput, match="sample_weight"):
         tiny().fit(rows, sample_weight=weights)
+
+
+def test_a_fit_of_files_shows_its_columns_before_training_and_can_be_ended_there(tmp_path):
+    path, seen = tmp_path / "rows.csv", []
+    pd.DataFrame({"a": [0.5, 1.5, None] * 40, "b": range(120), "name": [f"row {i}" for i in range(120)]}).to_csv(
+        path, index=False
+    )
+    model = Diffusion(max_steps=2, denoiser=Residual(8, 1), random_state=0, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a caller that is shown the columns warns of them itself
+        model.fit(path, drop=["b"], drop_missing=True, on_columns=seen.append)
+    (chosen,) = seen
+    assert (chosen.table.schema.names, list(chosen.set_aside)) == (("a",), ["name"])
+    assert (chosen.n_rows, chosen.n_read, list(chosen.left_out)) == (80, 120, ["b"])
+
+    def stop(_):
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError):
+        clone(model).fit(path, on_columns=stop)
+    with pytest.raises(InvalidInput, match="drop and drop_missing go with files"):
+        model.fit([[1.0], [2.0]], drop=["x1"])

@@ -1,11 +1,10 @@
-"""The command line: it parses the arguments, calls a task of `backwalk.tasks`, and prints the result.
+"""The command line, a file for each command: its options, one call of the library, and what it prints.
 
 Data go to stdout, messages to stderr. Exit status: 0 done; 1 an error, reported in one line; 2 wrong usage;
-130 Ctrl-C; 143 SIGTERM; 129 SIGHUP (the terminal was closed). Tasks, and torch with them, are imported when a command
+130 Ctrl-C; 143 SIGTERM; 129 SIGHUP (the terminal was closed). A command imports the library, and torch with it, when it
 runs, so that `--help` answers at once.
 """
 
-from backwalk.cli.commands import cli
-from backwalk.cli.program import main
+from backwalk.cli.program import cli, main
 
 __all__ = ["cli", "main"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from backwalk.cli.invocation import invocation_of
+
+if TYPE_CHECKING:
+    from backwalk.cli.parts import PartsOptions
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -125,9 +128,9 @@ reply_options = _together(
 )
 
 
-def parts_of(options: dict[str, Any]) -> Any:
-    """Take the options of outputs in parts out of all options of a command, and return them as a task takes them."""
-    from backwalk.tasks.parts import PartsOptions
+def parts_of(options: dict[str, Any]) -> PartsOptions:
+    """Take the options of outputs in parts out of all options of a command."""
+    from backwalk.cli.parts import PartsOptions
 
     names = ("range", "part_rows", "workers", "engine", "address")
     return PartsOptions(**{name: options.pop(name) for name in names})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,7 @@ from backwalk.cli.invocation import invocation_of
 from backwalk.formatting import as_json
 
 if TYPE_CHECKING:
-    from backwalk.tasks.observer import Observer
+    from backwalk.progress import Display
 
 JSON_VERSION = 1
 
@@ -31,20 +32,38 @@ def say(context: click.Context, message: str) -> None:
         echo(message, err=True)
 
 
+@dataclass(frozen=True)
+class Console:
+    """Where a command reports its work: messages and progress go to stderr, and nowhere with --quiet."""
+
+    verbose: bool
+    _display: Display
+
+    def message(self, text: str) -> None:
+        """Print a message."""
+        if self.verbose:
+            self._display.clear()
+            echo(text, err=True)
+
+    def progress(self, activity: str, share: float, words: str) -> None:
+        """Show the share of an activity that is done, and a few words."""
+        self._display.show(activity, share, words)
+
+    def counter(self, activity: str, total: int) -> Callable[[int], None]:
+        """Return a function that adds a number of rows to those done, and shows the progress."""
+        from backwalk.progress import row_counter
+
+        return row_counter(self.progress, activity, total)
+
+
 @contextmanager
-def observed(context: click.Context) -> Iterator[Observer]:
-    """Give a task its `Observer`: messages and progress go to stderr, and nowhere with --quiet."""
+def open_console(context: click.Context) -> Iterator[Console]:
+    """Give the console of a command."""
     from backwalk.progress import progress_display
-    from backwalk.tasks.observer import Observer
 
     verbose = not invocation_of(context).quiet
     with progress_display(verbose) as display:
-
-        def message(text: str) -> None:
-            display.clear()
-            say(context, text)
-
-        yield Observer(message=message, progress=display.show, verbose=verbose)
+        yield Console(verbose, display)
 
 
 def echo(text: str, *, err: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The program around a command: signals, warnings, and every error as one line and an exit status."""
+"""The program: its commands, and around them signals, warnings, and errors as one line and an exit status."""
 
 from __future__ import annotations
 
@@ -11,12 +11,41 @@ from contextlib import suppress
 
 import click
 
-from backwalk import errors
-from backwalk.cli.commands import cli
+from backwalk import __version__, errors
+from backwalk.cli.demo import demo
+from backwalk.cli.distil import distil
+from backwalk.cli.fit import fit
+from backwalk.cli.impute import impute
+from backwalk.cli.info import info
 from backwalk.cli.invocation import Invocation
+from backwalk.cli.options import verbosity_options
 from backwalk.cli.output import echo
+from backwalk.cli.report import report
+from backwalk.cli.sample import sample
+from backwalk.cli.score import score
+from backwalk.cli.split import split
 from backwalk.cli.stops import Stopped, how_stopped, signals_raised
+from backwalk.cli.verify import verify
+from backwalk.cli.web import web
 from backwalk.errors import BackwalkError, IncompatibleArguments
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKWALK", "max_content_width": 100}
+
+
+@click.group(context_settings=_SETTINGS)
+@click.version_option(__version__, "--version", prog_name="backwalk")
+@verbosity_options
+def cli() -> None:
+    """Fit diffusion models to tables, draw new rows from them, score and complete rows, and assess the models.
+
+    DATA is a .csv, .tsv (or .gz), .parquet or .npy file of numbers, texts, dates and times, with or without gaps, - for
+    CSV from standard input, or the name of a built-in density such as two_moons (`backwalk info` lists them). Begin
+    with `backwalk demo`.
+    """
+
+
+for _command in (demo, split, fit, sample, score, impute, verify, report, distil, info, web):
+    cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

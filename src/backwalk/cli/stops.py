@@ -62,7 +62,7 @@ def parts_stay(output: str) -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        from backwalk.tasks.parts import is_folder
+        from backwalk.cli.parts import is_folder
 
         if is_folder(output):
             stopped.advice = f"; whole parts stay in {output}: the same command makes the others"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -210,6 +210,9 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         checkpoint_every: float = SECONDS_BETWEEN,
         overwrite: bool = False,
         memory: int | str = MEMORY,
+        drop: Sequence[str] = (),
+        drop_missing: bool = False,
+        on_columns: Callable[[ChosenColumns], object] | None = None,
     ) -> Self:
         """Fit the model to rows.
 
@@ -241,6 +244,13 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             Bytes that a fit of files may take. Of a table that does not fit, names, types, ranges, gaps, levels and
             their frequencies are those of all rows, and the rows that fit are trained on: they are chosen by their
             number, without replacement.
+        drop : sequence of str, default=()
+            Columns of the files that are left out.
+        drop_missing : bool, default=False
+            Whether to leave out rows of the files with missing values.
+        on_columns : callable, default=None
+            Called before training with the columns that were chosen, their kinds and the reasons of those that are set
+            aside, instead of a warning. An exception that it raises ends the fit.
 
         Returns
         -------
@@ -265,13 +275,18 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         del y  # part of scikit-learn's signature
         settings = check_settings(self.get_params(deep=False))
         if isinstance(X, (str, os.PathLike)):
-            X = self._chosen_of_files(X, settings, sample_weight, memory)
-            warn_of_set_aside(X, stacklevel=3)
+            X = self._choose_from_files(X, settings, sample_weight, memory, drop, drop_missing)
+            if on_columns is None:
+                warn_of_set_aside(X, stacklevel=3)
+        elif drop or drop_missing:
+            raise InvalidInput("drop and drop_missing go with files, but X holds rows: leave them out of X.")
         rows = X if isinstance(X, ChosenColumns) else as_table(X)
         weights = None if isinstance(rows, ChosenColumns) else check_weights(sample_weight, len(rows.values))
         options = check_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         before = getattr(self, "model_", None) if settings.warm_start else None
-        model, diverged = fit_model(rows, settings, before=before, options=options, began=began, weights=weights)
+        model, diverged = fit_model(
+            rows, settings, before=before, options=options, began=began, weights=weights, on_columns=on_columns
+        )
         self._adopt(model)
         if diverged is not None:
             raise TrainingDiverged(
@@ -391,8 +406,14 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             network.to(place)
         return estimator
 
-    def _chosen_of_files(
-        self, source: str | os.PathLike[str], settings: Settings, sample_weight: object, memory: int | str
+    def _choose_from_files(
+        self,
+        source: str | os.PathLike[str],
+        settings: Settings,
+        sample_weight: object,
+        memory: int | str,
+        drop: Sequence[str],
+        drop_missing: bool,
     ) -> ChosenColumns:
         if sample_weight is not None:
             raise InvalidInput("sample_weight goes with rows, but X names files: read them, or leave it out.")
@@ -401,7 +422,9 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         except ValueError as error:
             raise InvalidInput(f"memory should be a size, but {error}.") from error
         with progress_display(self.verbose) as display:
-            rows = read_rows(os.fspath(source), settings, memory=n_bytes, watch=display.show)
+            rows = read_rows(
+                os.fspath(source), settings, memory=n_bytes, drop=drop, drop_missing=drop_missing, watch=display.show
+            )
             return choose_within(rows, settings, n_bytes)
 
     def __sklearn_tags__(self) -> Any:

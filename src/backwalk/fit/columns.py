@@ -42,7 +42,8 @@ class ChosenColumns:
     """The table without the columns that are set aside, its codec, and the reasons by name.
 
     `gaps` has the number of missing values in each column, of all `n_rows` rows of the files that the table was read
-    from, where `table` holds some of them.
+    from, where `table` holds some of them. `n_read` rows were read from `n_files` files, of which those with missing
+    values may have been left out, and the columns `left_out`.
     """
 
     table: Table
@@ -50,6 +51,9 @@ class ChosenColumns:
     set_aside: Mapping[str, str]
     gaps: Sequence[int]
     n_rows: int
+    n_read: int
+    n_files: int = 1
+    left_out: Sequence[str] = ()
 
 
 def choose_columns(table: Table, settings: Settings, weights: FloatArray | None = None) -> ChosenColumns:
@@ -58,7 +62,8 @@ def choose_columns(table: Table, settings: Settings, weights: FloatArray | None 
     `weights`, (n,), are those of the rows.
     """
     left, reasons = set_aside(table, kept=settings.columns or ())
-    return ChosenColumns(left, _codec(left, settings, weights), reasons, _gaps_of(left), len(left.values))
+    n = len(left.values)
+    return ChosenColumns(left, _codec(left, settings, weights), reasons, _gaps_of(left), n, n)
 
 
 def read_rows(
@@ -101,7 +106,7 @@ def choose_within(rows: RowsThatFit, settings: Settings, memory: int = MEMORY) -
     is_chosen = rows.chosen(most_rows(memory, codec.n_columns, codec.n_encoded))
     if not is_chosen.all():
         left = Table(left.values[is_chosen], left.schema)
-    return ChosenColumns(left, codec, reasons, gaps, rows.n_rows)
+    return ChosenColumns(left, codec, reasons, gaps, rows.n_rows, rows.n_read, rows.n_files, rows.columns_left_out)
 
 
 def _codec(

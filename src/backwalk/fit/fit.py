@@ -65,10 +65,12 @@ def fit_model(
     options: CheckpointOptions | None,
     began: float,
     weights: NDArray[np.float64] | None = None,
+    on_columns: Callable[[ChosenColumns], object] | None = None,
 ) -> tuple[DiffusionModel, TrainingDiverged | None]:
     """Fit a model to a table; if training diverged and left finite weights, return the error too.
 
     Columns may have been chosen before, by the same settings and without weights; their message is then the caller's.
+    `on_columns` is called with the chosen columns before training, instead of a warning of those set aside.
     The network starts from the weights of the model `before`, if given. `weights`, (n,), are those of the rows, of mean
     1: they count in the codec and in the loss, and rows of weight 0 are left out. The time limit
     counts from `began`, a reading of `time.perf_counter`.
@@ -76,7 +78,9 @@ def fit_model(
     chosen, weights = (rows, None) if isinstance(rows, ChosenColumns) else _choose(rows, settings, weights)
     if before is not None:
         refuse_other_columns(before, chosen.table.schema, chosen.codec)
-    if chosen is not rows:
+    if on_columns is not None:
+        on_columns(chosen)
+    elif chosen is not rows:
         warn_of_set_aside(chosen, stacklevel=4)
     stream = start_stream(settings.random_state, options)
     z = _encode(chosen, stream)

@@ -9,7 +9,7 @@ from backwalk.pieces.digests import values_checksum
 from backwalk.pieces.engines import ENGINES, Parts, make_parts
 from backwalk.pieces.folder import Manifest, Part, PartsFolder
 from backwalk.pieces.job import PART_ROWS, Imputing, Job, Sampling, Scoring
-from backwalk.pieces.outputs import Making, impute_parts, sample_parts, score_parts
+from backwalk.pieces.outputs import SCORE_COLUMNS, Making, impute_parts, sample_parts, score_parts
 from backwalk.pieces.rows import NUMBER
 from backwalk.pieces.run import run_piece
 from backwalk.pieces.verify import Faults, Verified, verify
@@ -18,6 +18,7 @@ __all__ = [
     "ENGINES",
     "NUMBER",
     "PART_ROWS",
+    "SCORE_COLUMNS",
     "Faults",
     "Imputing",
     "Job",

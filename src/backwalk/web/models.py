@@ -18,7 +18,7 @@ from backwalk.formatting import as_json, listed
 from backwalk.model import DiffusionModel, default_decoder_variance, mismatch_warning, sample_rows
 from backwalk.sampling import Sampler, choose_sampler
 from backwalk.streams import Stream
-from backwalk.tasks.columns import facts_of_codec, words_of
+from backwalk.table.column_facts import facts_of_codec, words_of
 from backwalk.web.plane import Plane, choose_plane
 from backwalk.web.requests import Network, Sampled, SettingsRequest
 from backwalk.web.security import Refusal

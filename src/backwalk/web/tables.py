@@ -20,7 +20,7 @@ from backwalk.fit import choose_columns as choose_columns_of_fit
 from backwalk.formatting import as_json, listed
 from backwalk.streams import Stream
 from backwalk.table import SUFFIXES, Selection, Table, as_table, read_part
-from backwalk.tasks.columns import facts_of_codec, words_of
+from backwalk.table.column_facts import facts_of_codec, words_of
 from backwalk.web.requests import ColumnsRequest, DataRequest
 from backwalk.web.security import Refusal
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backwalk.cli.output import Console
 from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.pieces import Job, Part, Parts
-from backwalk.tasks.observer import Observer
 
 
 @dataclass(frozen=True)
@@ -46,35 +46,12 @@ class PartsOptions:
         }
 
 
-@dataclass(frozen=True)
-class PartsResult:
-    """An output in parts: its folder, the rows of the whole, and what this call made.
-
-    `parts` are those that it was to make, of which `parts_found` were there before. `complete` says whether the whole
-    output is there now, with the checksum `values` of all rows.
-    """
-
-    output: str
-    kind: str
-    rows: int
-    seed: int
-    parts: int
-    parts_found: int
-    complete: bool
-    values: str | None
-    seconds: float
-
-    def record(self) -> dict[str, Any]:
-        """Return the result as JSON values."""
-        return vars(self).copy()
-
-
 def is_folder(output: str) -> bool:
     """Return whether an output is a folder of parts: a name that ends in a slash, or a folder that is there."""
     return output.endswith(("/", os.sep)) or Path(output).is_dir()
 
 
-def in_parts(
+def make_in_parts(
     output: str,
     activity: str,
     make: Callable[..., Parts],
@@ -82,16 +59,25 @@ def in_parts(
     *,
     device: str,
     force: bool,
-    observer: Observer,
-) -> PartsResult:
-    """Call `make` with the options, report its progress, and return the result of the command."""
+    console: Console,
+) -> dict[str, Any]:
+    """Call `make` with the options, report its progress, and return the record of the command.
+
+    `parts` are those that this call was to make, of which `parts_found` were there before. `complete` says whether the
+    whole output is there now, with the checksum `values` of all rows.
+    """
     if force and options.range is not None:
         raise IncompatibleArguments("--force and --range should not both be given: others may write to the folder.")
-    began, counters = time.monotonic(), list[Callable[[int], None]]()
+    began, counters, n_counted = time.monotonic(), list[Callable[[int], None]](), 0
+
+    def looked(n_rows: int) -> None:  # rows of text files, which are read once before; their number is not known then
+        nonlocal n_counted
+        n_counted += n_rows
+        console.progress("counting rows", 0.0, f"{n_counted:,} rows")
 
     def begun(job: Job) -> None:
         start, stop = options.arguments()["rows"]
-        counters.append(observer.counter(activity, sum(b - a for a, b in job.ranges(start, stop)) or 1))
+        counters.append(console.counter(activity, sum(b - a for a, b in job.ranges(start, stop)) or 1))
 
     def done(part: Part) -> None:
         counters[0](part.stop - part.start)
@@ -101,36 +87,25 @@ def in_parts(
         part_rows=options.part_rows,
         device=device,
         overwrite=force,
-        on_look=_Looked(observer),
+        on_look=looked,
         on_begin=begun,
         on_done=done,
     )
     job, n = parts.job, len(parts.parts)
     there = f", of which {parts.n_found:,} {'was' if parts.n_found == 1 else 'were'} there" if parts.n_found else ""
     rest = "" if parts.manifest else "; other parts are missing"
-    observer.message(f"{output}: {n:,} part{'s' * (n != 1)} of {job.rows:,} rows{there}, seed {job.seed}{rest}")
-    return PartsResult(
-        output=output,
-        kind=job.work.kind,
-        rows=job.rows,
-        seed=job.seed,
-        parts=n,
-        parts_found=parts.n_found,
-        complete=parts.manifest is not None,
-        values=None if parts.manifest is None else parts.manifest.values,
-        seconds=time.monotonic() - began,
-    )
-
-
-class _Looked:
-    """Counts rows of text files, which are read once before the work begins; their number is not known before."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer, self._n_rows = observer, 0
-
-    def __call__(self, n_rows: int) -> None:
-        self._n_rows += n_rows
-        self._observer.progress("counting rows", 0.0, f"{self._n_rows:,} rows")
+    console.message(f"{output}: {n:,} part{'s' * (n != 1)} of {job.rows:,} rows{there}, seed {job.seed}{rest}")
+    return {
+        "output": output,
+        "kind": job.work.kind,
+        "rows": job.rows,
+        "seed": job.seed,
+        "parts": n,
+        "parts_found": parts.n_found,
+        "complete": parts.manifest is not None,
+        "values": None if parts.manifest is None else parts.manifest.values,
+        "seconds": time.monotonic() - began,
+    }
 
 
 def _range(text: str) -> tuple[int, int | None]:

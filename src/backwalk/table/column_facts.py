@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.formatting import listed
-from backwalk.table import Codec, Column, Schema, from_values
+from backwalk.table.codec import Codec
+from backwalk.table.columns import Column
+from backwalk.table.restoring import from_values
+from backwalk.table.schema import Schema
 
 _MOST_SHOWN = 30  # columns, one line each
 _LEVELS_IN_FACTS = 6

@@ -19,9 +19,9 @@ def info(path: str | None, json: bool) -> None:
     each column holds, which kind a fit would give it, and which columns it would set aside. Without PATH, list the
     densities.
     """
-    from backwalk.tasks.info import info as run
+    from backwalk.cli.describe import describe
 
-    facts = run(path)
+    facts = describe(path)
     if json:
         print_json(facts)
         return

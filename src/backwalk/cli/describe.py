@@ -1,4 +1,4 @@
-"""Describe a saved model, a table file or a built-in density."""
+"""The facts of a saved model, a table file or a built-in density, as JSON values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from backwalk.cli.tables import check_exists, is_built_in
 from backwalk.datasets import DENSITIES
 from backwalk.denoiser import TableDenoiser
 from backwalk.errors import BackwalkError
@@ -14,13 +15,12 @@ from backwalk.fit import check_settings, choose_columns, choose_within, read_row
 from backwalk.model import DiffusionModel, blur_words, student_words, training_words
 from backwalk.model_file import is_model, load
 from backwalk.table import Selection, facts_of_columns, is_pattern, is_read_at_once, read_part
-from backwalk.tasks.columns import facts_of_codec
-from backwalk.tasks.data import check_exists, is_built_in
+from backwalk.table.column_facts import facts_of_codec
 
 MODEL_SUFFIXES = (".backwalk", ".safetensors")  # of files that are called models even if they are damaged
 
 
-def info(path: str | None = None) -> dict[str, Any]:
+def describe(path: str | None = None) -> dict[str, Any]:
     """Describe a model, a table file or a built-in density as JSON values; without a path, list the densities."""
     if path is None:
         return {"densities": [{"name": name, "d": make().d} for name, make in DENSITIES.items()]}

@@ -1,0 +1,106 @@
+"""`backwalk demo`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backwalk.cli.fit import fit_and_save
+from backwalk.cli.options import device_option, force_option, reply_options, seed_option, training_options
+from backwalk.cli.output import Console, open_console, print_json
+from backwalk.cli.report import assess_and_report, print_verdict
+from backwalk.cli.sample import sample_rows
+from backwalk.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from backwalk.assess import Fidelity
+
+ROWS = 10_000
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("out/demo"),
+    show_default=True,
+    help="Folder for model, samples and report.",
+)
+@training_options
+@device_option
+@seed_option
+@force_option
+@reply_options
+@click.pass_context
+def demo(context: click.Context, /, json: bool, **options: Any) -> None:
+    """Fit two moons, draw rows and write a report.
+
+    All steps in one go, in about a minute. --json prints a summary; `backwalk report --json` prints all figures.
+    """
+    with open_console(context) as console:
+        record, fidelity = _demo(console, **options)
+    if json:
+        print_json(record)
+    else:
+        print_verdict(fidelity, Path(record["report"]))
+
+
+def _demo(
+    console: Console,
+    output: Path,
+    *,
+    ddpm: bool,
+    epochs: int | None,
+    max_steps: int | None,
+    max_time: float | None,
+    device: str,
+    seed: int,
+    force: bool,
+) -> tuple[dict[str, Any], Fidelity]:
+    """Do what three commands do, which the report lists, and return a summary and the assessment."""
+    from backwalk.cli.tables import check_report_target
+
+    if output.exists() and not force:
+        raise InvalidInput(f"{output} exists already: name another folder with -o, or overwrite it with --force.")
+    model, samples, page = output / "two_moons.backwalk", output / "samples.csv", output / "report.html"
+    training = {"ddpm": ddpm, "epochs": epochs, "max_steps": max_steps, "max_time": max_time}
+    common: dict[str, Any] = {"device": device, "seed": seed, "force": force}
+    console.message("two moons: 10,000 points with noise 0.05")
+    fit_and_save(console, "two_moons", model, **training, **common)  # type: ignore[arg-type]
+    check_report_target(page, force)
+    sample_rows(console, model=model, output=str(samples), rows=ROWS, **common)
+    options = f"--seed {seed}{'' if device == 'auto' else f' --device {device}'}"
+    files = {"model": str(model), "samples": str(samples), "report": str(page)}
+    m, s, r = map(shlex.quote, files.values())
+    commands = [
+        f"backwalk fit two_moons {options}{_option_words(training)} -o {m}",
+        f"backwalk sample {m} -n {ROWS} {options} -o {s}",
+        f"backwalk report {m} two_moons --training two_moons {options} -o {r}",
+    ]
+    fidelity, _ = assess_and_report(
+        console, model=model, data="two_moons", training="two_moons", output=page, commands=commands, **common
+    )
+    return {**files, **_summary(fidelity), "commands": commands}, fidelity
+
+
+def _summary(fidelity: Fidelity) -> dict[str, Any]:
+    """Return the verdict, the warnings, and each model's figures as name, value and null."""
+    figures = {
+        scores.name: {
+            "negative_log_density": scores.negative_log_density.value,
+            "fit_seconds": scores.fit_seconds,
+            **{figure.name: {"value": figure.value, "null": figure.null} for figure in scores.figures},
+        }
+        for scores in fidelity.models
+    }
+    return {"verdict": fidelity.verdict, "warnings": list(fidelity.warnings), "figures": figures}
+
+
+def _option_words(options: dict[str, Any]) -> str:
+    """Return the options that differ from their defaults as a command line has them."""
+    given = ((f"--{name.replace('_', '-')}", value) for name, value in options.items() if value)
+    return "".join(f" {flag}" if value is True else f" {flag} {value}" for flag, value in given)

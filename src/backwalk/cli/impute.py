@@ -1,0 +1,125 @@
+"""`backwalk impute`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from backwalk.cli.options import (
+    device_option,
+    force_option,
+    parts_of,
+    parts_options,
+    reply_options,
+    seed_option,
+    table_output_option,
+)
+from backwalk.cli.output import Console, open_console, print_json
+from backwalk.cli.stops import parts_stay
+from backwalk.errors import IncompatibleArguments
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from backwalk.cli.parts import PartsOptions
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", metavar="TABLE")
+@table_output_option
+@parts_options
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1),
+    metavar="M",
+    help="Write M completed copies of TABLE, one after the other, numbered from 1 in a first column, imputation.",
+)
+@click.option(
+    "--statistic",
+    type=click.Choice(["mean", "median"]),
+    help="Fill each gap with the mean or median given the observed cells, or the most probable label, instead of a "
+    "draw.",
+)
+@device_option
+@seed_option
+@force_option
+@reply_options
+@click.pass_context
+def impute(context: click.Context, /, output: str, json: bool, **options: Any) -> None:
+    """Fill the gaps of TABLE from a saved MODEL.
+
+    The gaps of a row are drawn together, given its observed cells. Observed cells are written as they stand in TABLE,
+    and so are columns that MODEL does not have. One draw varies as data do; several (--draws 20) show how uncertain the
+    filled cells are; a mean is nearest to the missing numbers, but varies less than they do. MODEL should be fitted
+    with conditions "any", as tables with gaps or levels are by default. With a folder as -o, TABLE may be larger than
+    memory: a Parquet or CSV file, or a folder of such files, of which each part reads its rows alone.
+    """
+    if json and output == "-":
+        raise click.UsageError("--json goes with -o FILE: the rows would be on stdout too.")
+    with parts_stay(output), open_console(context) as console:
+        record = _impute(console, output=output, parts=parts_of(options), **options)
+    if json:
+        print_json(record)
+
+
+def _impute(
+    console: Console,
+    *,
+    model: Path,
+    data: str,
+    output: str,
+    parts: PartsOptions,
+    draws: int | None,
+    statistic: Literal["mean", "median"] | None,
+    device: str,
+    seed: int,
+    force: bool,
+) -> dict[str, Any]:
+    import numpy as np
+
+    from backwalk.cli.parts import is_folder, make_in_parts
+    from backwalk.cli.tables import count_pieces, load_model
+    from backwalk.estimator.conditionals import N_DRAWS
+    from backwalk.model import estimate_rows, impute_rows
+    from backwalk.pieces import NUMBER, impute_parts
+    from backwalk.streams import Stream
+    from backwalk.table import Selection, check_table_path, match_columns, read_part, write_filled
+
+    if draws is not None and statistic is not None:
+        raise IncompatibleArguments("--draws and --statistic should not both be given: an estimate is one table.")
+    if data == "-":
+        raise IncompatibleArguments("TABLE should be a file, because standard input cannot be read twice.")
+    if is_folder(output):
+        make = partial(impute_parts, model, data, output, n_draws=draws, statistic=statistic, seed=seed)
+        return make_in_parts(output, "imputing", make, parts, device=device, force=force, console=console)
+    parts.refuse_for_file(output)
+    check_table_path(output, overwrite=force)
+    fitted, began = load_model(model, device, data=data).model_, time.monotonic()
+    table = read_part(data, Selection.of_schema(fitted.schema, only=True)).table
+    values = match_columns(table, fitted.schema, name="TABLE").values
+    n_gaps = int(np.isnan(values).sum())
+    stream, n = Stream(seed).child("impute"), draws or 1
+    completed: Iterable[NDArray[np.float64]]
+    if statistic is not None:
+        completed = [estimate_rows(fitted, values, statistic, N_DRAWS, stream=stream)]
+    else:
+        count = console.counter("imputing", n * len(values))
+        completed = count_pieces(impute_rows(fitted, values, n, stream=stream), count)
+    write_filled(data, output, completed, fitted.schema, number=None if draws is None else NUMBER, overwrite=force)
+    place = "" if output == "-" else f"{output}: "
+    console.message(f"{place}filled {n_gaps:,} gaps in {len(values):,} rows{f', {n:,} times' if n > 1 else ''}")
+    return {
+        "output": output,
+        "rows": len(values),
+        "filled": n_gaps,
+        "draws": n,
+        "seed": seed,
+        "seconds": time.monotonic() - began,
+    }

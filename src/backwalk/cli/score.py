@@ -1,0 +1,291 @@
+"""`backwalk score`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backwalk.cli.options import (
+    device_option,
+    drop_missing_option,
+    force_option,
+    parts_of,
+    parts_options,
+    reply_options,
+    rows_option,
+    seed_option,
+    table_output_option,
+)
+from backwalk.cli.output import Console, open_console, print_json, say
+from backwalk.cli.stops import parts_stay
+from backwalk.errors import IncompatibleArguments, InvalidInput
+from backwalk.formatting import listed
+from backwalk.limits import BOUND_VARIANCES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from backwalk.cli.parts import PartsOptions
+    from backwalk.cli.tables import Data
+    from backwalk.diffusion import BoundTerms, LogDensity
+    from backwalk.model import DiffusionModel
+    from backwalk.table import Schema
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data")
+@table_output_option
+@parts_options
+@click.option(
+    "--given",
+    multiple=True,
+    metavar="NAMES",
+    help="Columns that are known, with commas between: the score is that of the others, given these.",
+)
+@click.option(
+    "--columns", multiple=True, metavar="NAMES", help="Score these columns alone, instead of all that are not given."
+)
+@click.option("--id", metavar="NAME", help="Copy this column of DATA to the output; the model need not have it.")
+@click.option(
+    "--reference",
+    metavar="DATA",
+    help="Add a column, rank: the share of these rows (such as the training rows) whose log-density is no higher.",
+)
+@click.option(
+    "--bound",
+    type=click.Choice(BOUND_VARIANCES),
+    help="Add a column, elbo: the chain's lower bound on log p, with this reverse variance.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="With --bound: bound a shorter chain, of the K steps that give the best bound.",
+)
+@device_option
+@rows_option
+@drop_missing_option
+@seed_option
+@force_option
+@reply_options
+@click.pass_context
+def score(context: click.Context, /, output: str, json: bool, **options: Any) -> None:
+    """Write the log-density of each row of DATA.
+
+    It is the density of a saved MODEL, in nats. The columns:
+
+    \b
+    NAME            the column named by --id, as it stands in DATA
+    row             number of the row in DATA, from 0 (with --drop-missing)
+    log_density     log p: levels one after another, then the numbers by
+                    the probability-flow ODE; -inf if the model cannot make
+                    the row, such as another constant
+    solver_error    error of the ODE solver
+    standard_error  error of random probes (beyond 32 numbers) and of random
+                    places in the cells of rounded numbers
+    rank            with --reference: near 0, the row is an outlier
+    elbo            with --bound: a lower bound on log p of the chain, which
+                    is another model than the ODE
+
+    Labels and other levels, and rounded numbers, are scored by their log-probability, other numbers by their density.
+    Missing cells, and columns that are neither in question nor given, are integrated out. The means go to stderr, or
+    with --json to stdout; the table is then written only with -o FILE. Columns of DATA that MODEL does not have are
+    ignored. If DATA is a built-in density, the rows are new draws, which no fit has seen. With a folder as -o, DATA may
+    be larger than memory: a Parquet or CSV file, or a folder of such files, of which each part reads its rows alone.
+    """
+    target = None if json and output == "-" else output
+    with parts_stay(output), open_console(context) as console:
+        record, words = _score(console, output=target, parts=parts_of(options), **options)
+    if json:
+        print_json(record)
+    elif words:
+        say(context, words)
+
+
+def _score(
+    console: Console,
+    *,
+    model: Path,
+    data: str,
+    output: str | None,
+    parts: PartsOptions,
+    given: Sequence[str],
+    columns: Sequence[str],
+    id: str | None,
+    reference: str | None,
+    bound: str | None,
+    steps: int | None,
+    device: str,
+    rows: int | None,
+    drop_missing: bool,
+    seed: int,
+    force: bool,
+) -> tuple[dict[str, Any], str]:
+    """Score rows, write the table if it has an `output`, and return the means as a record and in words."""
+    import numpy as np
+    import pyarrow as pa
+
+    from backwalk.cli.parts import is_folder, make_in_parts
+    from backwalk.cli.tables import load_model, read_data
+    from backwalk.model import column_numbers, log_density, rank_scores
+    from backwalk.pieces import score_parts
+    from backwalk.streams import Stream
+    from backwalk.table import check_table_path, match_columns, read_labels, widened, write_labelled
+
+    if steps is not None and bound is None:
+        raise IncompatibleArguments(
+            "--steps goes with --bound: it is the number of steps of the chain that is bounded."
+        )
+    if bound is not None and (given or columns):
+        raise IncompatibleArguments("--bound goes with whole rows: leave out --given and --columns.")
+    if output is not None and is_folder(output):
+        _refuse_in_parts(data, {"--reference": reference, "--bound": bound, "--rows": rows})
+        names = _choose_columns(load_model(model, device, data=data).model_.schema, given, columns)
+        chosen: dict[str, Any] = {"given": names[0], "columns": names[1], "id": id, "drop_missing": drop_missing}
+        make = partial(score_parts, model, data, output, **chosen, seed=seed)
+        return make_in_parts(output, "scoring", make, parts, device=device, force=force, console=console), ""
+    parts.refuse_for_file(output or "standard output")
+    if output is not None:
+        check_table_path(output, overwrite=force)
+    if id is not None:
+        _check_id(id, data, output)
+    fitted = load_model(model, device, data=data).model_
+    schema = fitted.schema
+    known, asked = (column_numbers(schema, names) for names in _choose_columns(schema, given, columns))
+
+    def read(source: str, name: str, n: int | None = None) -> tuple[Data, NDArray[np.float64]]:
+        found = read_data(
+            source, n, seed, unseen=True, name=name, drop_missing=drop_missing, model=fitted, console=console
+        )
+        present = (*known, *asked) if asked else range(schema.n_columns)  # columns integrated out may be absent
+        return found, match_columns(widened(found.table, schema, present), schema, name=name).values
+
+    def score_rows(values: NDArray[np.float64], activity: str) -> LogDensity:
+        watch = console.counter(activity, len(values))
+        return log_density(fitted, values, given=known, columns=asked or None, stream=Stream(seed), watch=watch)
+
+    source, values = read(data, "DATA", rows)
+    others = None if reference is None else read(reference, "--reference")[1]
+    table = dict[str, Any]()
+    if id is not None:
+        table[id] = read_labels(data, id).filter(pa.array(source.is_taken))
+    if drop_missing and source.is_taken is not None:
+        table["row"] = np.flatnonzero(source.is_taken)
+    # The bound is computed first, because it checks its arguments.
+    terms, elbo = None, None
+    if bound is not None:
+        terms, elbo = _bound(fitted, values, seed, bound, steps, console)
+    scores = score_rows(values, "scoring")
+    table |= {
+        "log_density": scores.log_prob.numpy(),
+        "solver_error": scores.solver_error.numpy(),
+        "standard_error": scores.standard_error.numpy(),
+    }
+    if others is not None:
+        of_others = score_rows(others, "scoring the reference").log_prob.numpy()
+        table["rank"] = rank_scores(table["log_density"], of_others)
+    if elbo is not None:
+        table["elbo"] = elbo
+    if output is not None:
+        write_labelled(output, pa.table(table), overwrite=force)
+    record = _means(scores)
+    words = _words(record)
+    if bound is not None:
+        record["elbo"] = None if terms is None else -terms.total
+        record["elbo_standard_error"] = None if terms is None else terms.total_standard_error
+    return record, words
+
+
+def _choose_columns(schema: Schema, given: Sequence[str], columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the names of the columns that are known, and of those in question, none for all others."""
+    from backwalk.cli.given import columns_from
+    from backwalk.model import column_numbers
+
+    known, asked = (columns_from(texts, schema) for texts in (given, columns))
+    both = sorted({*column_numbers(schema, known)} & {*column_numbers(schema, asked)})
+    if both:
+        labels = listed(map(schema.label, both))
+        raise IncompatibleArguments(f"--given and --columns should name different columns, but both name {labels}.")
+    return known, asked
+
+
+def _refuse_in_parts(data: str, options: dict[str, Any]) -> None:
+    """Raise IncompatibleArguments for what goes with one output file alone."""
+    from backwalk.cli.tables import is_built_in
+
+    for name, value in options.items():
+        if value is not None:
+            raise IncompatibleArguments(f"{name} goes with one file as -o, but it is a folder of parts: leave it out.")
+    if data == "-" or is_built_in(data):
+        raise IncompatibleArguments(f"A folder of parts goes with a file or a folder as DATA, but got {data!r}.")
+
+
+def _check_id(name: str, data: str, output: str | None) -> None:
+    """Raise an error where a column cannot be carried from this source to this output."""
+    from backwalk.cli.tables import is_built_in
+    from backwalk.pieces import SCORE_COLUMNS
+
+    if is_built_in(data):
+        raise IncompatibleArguments(f"--id goes with a file, but {data!r} is a built-in density.")
+    if data == "-":
+        raise IncompatibleArguments("--id goes with a file, because standard input cannot be read twice.")
+    if name in (*SCORE_COLUMNS, "rank", "elbo"):
+        raise InvalidInput(f"--id should differ from the columns of scores, but got {name!r}: rename the column.")
+    if output is not None and output.lower().endswith(".npy"):
+        raise IncompatibleArguments("--id goes with a text or Parquet file as -o: an array has no column names.")
+
+
+def _bound(
+    model: DiffusionModel,
+    values: NDArray[np.float64],
+    seed: int,
+    reverse_variance: str,
+    steps: int | None,
+    console: Console,
+) -> tuple[BoundTerms | None, NDArray[np.float64]]:
+    """Return the bound's terms over the rows that the model can make, None without any, and each row's ELBO."""
+    import numpy as np
+
+    from backwalk.model import bound, possible_rows
+    from backwalk.streams import Stream
+
+    is_possible = possible_rows(model, values)
+    elbo = np.full(len(values), -np.inf)
+    if not is_possible.any():
+        return None, elbo
+    stream = Stream(seed).child("bound")
+    terms = bound(model, values[is_possible], stream=stream, reverse_variance=reverse_variance, steps=steps)
+    elbo[is_possible] = -terms.per_row.numpy()
+    console.message(f"log p >= {-terms.total:.4f} +- {terms.total_standard_error:.4f} nats per row, by the chain")
+    return terms, elbo
+
+
+def _means(scores: LogDensity) -> dict[str, Any]:
+    """Return the means over the rows of finite log-density, None if there are none, in nats per row."""
+    is_finite = scores.log_prob.isfinite()
+    finite, n = scores.log_prob[is_finite], int(is_finite.sum())
+    return {
+        "rows": len(is_finite),
+        "impossible_rows": len(is_finite) - n,
+        "log_density": float(finite.mean()) if n else None,
+        "standard_error": float(finite.std() / n**0.5) if n > 1 else None,
+        "solver_error": float(scores.solver_error[is_finite].mean()) if n else None,
+    }
+
+
+def _words(means: dict[str, Any]) -> str:
+    if means["log_density"] is None:
+        return "log p = -inf in every row: the model cannot make any of them"
+    error = "" if means["standard_error"] is None else f" +- {means['standard_error']:.4f}"
+    n = means["impossible_rows"]
+    without = f"; without {n:,} row{'s' * (n > 1)} of -inf" if n else ""
+    return (
+        f"log p = {means['log_density']:.4f}{error} nats per row on average, by the ODE "
+        f"(solver's error {means['solver_error']:.1g}){without}"
+    )
