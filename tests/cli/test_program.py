@@ -105,7 +105,7 @@ def test_options_of_another_kind_of_source_are_refused(run, rows_file, tmp_path,
     ("content", "part"),
     [
         ("a,b\n1,2\n3,inf\n", "inf"),
-        ("a,b\n", "0 sample"),
+        ("a,b\n", "has none"),
         ("a,b\n1,x\n2,\xff\n", "UTF-8"),
         ("a,b\n1,2\n", "1 sample"),
         ("a,b\n1,2\n1,2\n", "constant"),
