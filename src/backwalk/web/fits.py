@@ -59,9 +59,10 @@ class Event:
 
 
 class Fit:
-    """One fit of a table. With `checkpoint` of an earlier fit it resumes it, and with `start` from a model's weights.
+    """One fit of a table.
 
-    Raises errors of settings that cannot be used.
+    With `resumes` it goes on from the checkpoint of a stopped fit, and with `start` from a model's weights. Raises errors
+    of settings that cannot be used.
     """
 
     def __init__(
@@ -100,12 +101,8 @@ class Fit:
         """Return where the fit stands, as JSON values."""
         return {
             "fit": self.name,
-            "data": self.data.name,
-            "settings": self.settings.model_dump(),
-            "seed": self.seed,
             "state": "running" if self.is_running else "failed" if self.model is None else "done",
             "model": None if self.model is None else self.model.name,
-            "can_go_on": not self.is_running and self.model is not None,
         }
 
     def start(self) -> None:
@@ -160,17 +157,23 @@ class Fit:
                 self._estimator.fit(
                     self.data.table, checkpoint=self._checkpoint, resume=self._resumes, overwrite=not self._resumes
                 )
-            self._keep_model()
-            model = self._estimator.model_
+            self.was_stopped = self._estimator.model_.card["stopped_by"] == "callback"
+            entry = ModelEntry(
+                self._tab.models.new_id(),
+                self._estimator,
+                self.data,
+                self.settings,
+                self.seed,
+                can_be_repeated=not self.was_stopped and self._start is None and self.settings.max_time is None,
+            )
+            self._tab.models.put(entry.name, entry)
+            self.model = entry
             self._put(
                 "done",
-                model=self.model.name if self.model is not None else None,
-                words=str(model),
+                model=entry.name,
                 stopped=self.was_stopped,
                 seconds=time.monotonic() - began,
-                step=model.history.n_steps,
-                chosen_step=model.history.chosen_step,
-                can_go_on=True,
+                step=entry.model.history.n_steps,
             )
         except (BackwalkError, MemoryError) as error:
             self._put("failed", message=str(error) or "There is too little memory: give fewer rows.")
@@ -181,18 +184,6 @@ class Fit:
             if not self.was_stopped:
                 self._checkpoint.unlink(missing_ok=True)
             self._is_over = True
-
-    def _keep_model(self) -> None:
-        self.was_stopped = self._estimator.model_.card["stopped_by"] == "callback"
-        self.model = ModelEntry(
-            self._tab.models.new_id(),
-            self._estimator,
-            self.data,
-            self.settings,
-            self.seed,
-            can_be_repeated=not self.was_stopped and self._start is None and self.settings.max_time is None,
-        )
-        self._tab.models.put(self.model.name, self.model)
 
     def _watch(self, progress: FitProgress) -> bool:
         now, rarer = time.monotonic(), 1 + len(self.events) // (MOST_EVENTS // 4)

@@ -20,7 +20,7 @@ function sideOf(text) {
   return { model: model || "", solver: solver || "", evaluations: Number(evaluations) || 0, variance: variance || "", eta: Number(eta) || 0 };
 }
 
-export const PAIRS = {
+const PAIRS = {
   "Notebook and default": [{ model: "notebook", solver: "ancestral" }, { model: "start", solver: "" }],
   "Ancestral and DDIM": [{ solver: "ancestral", evaluations: 20 }, { solver: "ddim", evaluations: 20 }],
   "DDIM and multistep": [{ solver: "ddim", evaluations: 10 }, { solver: "multistep", evaluations: 10 }],
@@ -29,7 +29,7 @@ export const PAIRS = {
   "σ² = β and β̃": [{ solver: "ancestral", evaluations: 20, variance: "beta" }, { solver: "ancestral", evaluations: 20, variance: "beta_tilde" }],
 };
 
-export function pairText(name) {
+function pairText(name) {
   return PAIRS[name].map((side) => sideText({ model: state.model, ...side })).join("~");
 }
 

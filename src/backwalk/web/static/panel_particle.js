@@ -49,7 +49,7 @@ export function light(symbol) {
   redraw();
 }
 
-export function listenForSymbols(root) {
+function listenForSymbols(root) {
   const of = (event) => event.target.closest?.("[data-symbol]")?.getAttribute("data-symbol") || null;
   root.addEventListener("pointerover", (event) => light(of(event)));
   root.addEventListener("pointerleave", () => light(null));

@@ -110,12 +110,9 @@ export async function goTo(number) {
   if (step.plays && !reducedMotion() && !player.playing) play();
 }
 
-export function endTour() {
+function endTour() {
   change({ tour: 0, pair: "" });
   showTour();
   change({ tab: "watch", side: "backward", trails: true });
   byId("tab-watch").focus();
 }
-
-// How many steps there are, for tests and for the reader.
-export const TOUR_LENGTH = STEPS.length;
