@@ -61,8 +61,8 @@ class Event:
 class Fit:
     """One fit of a table.
 
-    With `resumes` it goes on from the checkpoint of a stopped fit, and with `start` from a model's weights. Raises errors
-    of settings that cannot be used.
+    With `resumes` it goes on from the checkpoint of a stopped fit, and with `start` from a model's weights. Raises
+    errors of settings that cannot be used.
     """
 
     def __init__(

@@ -179,5 +179,6 @@ def _sampler_record(model: DiffusionModel, sampler: Sampler) -> dict[str, Any]:
     return {
         "solver": sampler.solver,
         "n_evaluations": len(visited_times(model, sampler)),
+        "eta": sampler.eta,
         "words": sampler.describe(model.schedule),
     }

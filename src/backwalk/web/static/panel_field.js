@@ -107,7 +107,7 @@ async function load() {
   if (state.view === "density") parts.when.textContent = "Computing the density, which takes a few seconds.";
   try {
     const density = state.view === "density";
-    const answer = density ? await theDensity(session.card.id, { size: CONTOURS, t: 0, ...(columns && { columns }) })
+    const answer = density ? await theDensity(session.card.id, { size: CONTOURS, ...(columns && { columns }) })
       : await theField(session.card.id, { t: Math.max(1, Math.round(nowAt().t)), what: state.field, size: ARROWS, ...(columns && { columns }) });
     if (turn !== asked || state.tab !== "field") return;
     if (!answer) parts.figure.textContent = "An exported page does not hold this picture.";
