@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from backwalk.denoiser import Residual, TableLayout, build_denoiser
-from backwalk.denoiser.passes import prediction
 from backwalk.diffusion import LevelsDenoiser, level_log_posterior, scales
 from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.streams import Stream
@@ -33,23 +32,36 @@ def noisy(batch):
     return a * x_0 + b * eps, log_snr
 
 
-def test_its_gradients_are_those_of_automatic_differentiation(batch):
+def test_its_losses_are_those_of_its_answers(batch):
+    """The squared error of x_0_hat on numbers, and the cross-entropy of p(l | x_t) on levels, with their weights."""
+    made, (x_0, _, log_snr, weight) = denoiser(), batch
+    x_t, _ = noisy(batch)
+    with torch.no_grad():
+        error = (x_0 - made(x_t, log_snr))[:, CODEC.numbers]
+        expected = (weight[:, CODEC.numbers] * error.square()).sum(1)
+        for i, block in enumerate(CODEC.blocks):
+            log_p = made.level_log_probs(x_t, log_snr, i)
+            level = made.layout.level_of(i, x_0)[:, None]
+            expected -= weight[:, block.coordinates.start] * log_p.gather(1, level)[:, 0]
+        torch.testing.assert_close(made.losses(*batch), expected)
+
+
+def test_its_gradients_are_the_slopes_of_its_loss(batch):
+    """Along random directions of all weights, by central differences in float64."""
     made = denoiser()
-    x_0, eps, log_snr, weight = (part.expand(2, *part.shape) for part in batch)
-    loss, gradients = made.loss_and_gradients(x_0, eps, log_snr, weight)
-    layout = made.layout
-    a, b = scales(log_snr, x_0)
-    x_t = a * x_0 + b * eps
-    start = made._start(x_t, log_snr)
-    f = prediction(start.inputs, made.network.in_order)
-    log_p = made._log_p(start, f).gather(-1, layout.levels_of(x_0))
-    error = x_0[..., layout.numbers] - made._numbers_hat(start, x_t, f[..., layout.n_levels :])
-    expected = (weight[..., layout.numbers] * error.square()).sum()
-    expected = expected - (weight[..., layout.block_coordinates] * log_p).sum()
-    torch.testing.assert_close(loss, expected.detach())
-    found = torch.autograd.grad(expected, list(made.parameters()))
-    for one, other in zip(gradients, found, strict=True):
-        torch.testing.assert_close(one, other)
+    of_members = [part.expand(2, *part.shape) for part in batch]
+    loss, gradients = made.loss_and_gradients(*of_members)
+    torch.testing.assert_close(loss, made.loss(*of_members).detach())
+    parameters = [parameter.detach() for parameter in made.parameters()]
+    for seed in range(3):
+        stream = Stream(seed)
+        directions = [stream.child(i).normal(0, p.numel(), 1).reshape(p.shape) for i, p in enumerate(parameters)]
+        values = []
+        for step in (1e-5, -2e-5, 1e-5):  # forth, back, and home
+            torch._foreach_add_(parameters, directions, alpha=step)
+            values.append(made.loss(*of_members).item())
+        slope = sum(float((g * v).sum()) for g, v in zip(gradients, directions, strict=True))
+        assert (values[0] - values[1]) / 2e-5 == pytest.approx(slope, rel=1e-6)
 
 
 def test_its_losses_are_those_of_a_single_member(batch):

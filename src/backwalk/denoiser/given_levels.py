@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from backwalk.denoiser.numbers_start import NumbersStart, equal_rows, numbers_start
-from backwalk.denoiser.passes import prediction_and_slopes, prediction_in_place, pushed
+from backwalk.denoiser.passes import forward_pass, network_pass, pushed
 from backwalk.diffusion import log_snr_by_coordinate
 from backwalk.diffusion.derivatives import Push
 
@@ -102,15 +102,15 @@ class GivenLevels:
         parameters = [self._parameters[0], entered, *self._parameters[2:]]
         parameters[-2:] = [parameter[..., n_levels:].contiguous() for parameter in parameters[-2:]]
         inputs = start.inputs.expand(members, -1, -1).contiguous()
-        f, *slopes = prediction_and_slopes(inputs, parameters)
+        passed = forward_pass(inputs, parameters)
         x_0_hat = x_t.clone()
-        x_0_hat[:, numbers] = start.hat(x_t[:, numbers], f).mean(dim=0)
+        x_0_hat[:, numbers] = start.hat(x_t[:, numbers], passed.f).mean(dim=0)
         scale = self._layout.input_scale[n_levels : n_levels + self._layout.n_moving]
 
         def push(tangents: Tensor) -> Tensor:
             by_mean, own = start.posterior.push(tangents), tangents[..., numbers]
             moved = (start.moved(own, by_mean) * scale).expand(members, -1, -1, -1)
-            by_f = pushed(moved, slopes, parameters)
+            by_f = pushed(moved, passed.slopes, parameters)
             pushed_rows = tangents.clone()
             hat = by_mean + start.scale.unsqueeze(1) * by_f
             pushed_rows[..., numbers] = start.restored(hat, own).mean(dim=0)
@@ -130,8 +130,7 @@ class GivenLevels:
         parameters = [parameter[k : k + 1] for parameter in self._parameters]
         parameters[1] = entered
         parameters[-2:] = [parameter[..., outputs].contiguous() for parameter in parameters[-2:]]
-        result: Tensor = prediction_in_place(start.inputs, parameters)
-        return result
+        return network_pass(start.inputs, parameters)[0]
 
     def _enter(self, block: int, level: Tensor, rows: Tensor) -> None:
         """Add what given levels of a block, (n,), are to the hidden units of some rows, (n,) boolean."""

@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from backwalk.denoiser.passes import affine, prediction, prediction_and_slopes, product, pushed
+from backwalk.denoiser.passes import affine, forward_pass, network_pass, product, pushed
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
 from backwalk.limits import NETWORK_DEPTH, NETWORK_SIZE, is_whole
@@ -132,15 +132,22 @@ class ResidualNetwork(nn.Module):
         self.leave = _zero_linear(m, w, n_outputs)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """Return the prediction, (members, rows, n_outputs): x is (members, rows, d), level (members, rows, 1)."""
-        return prediction(torch.cat([x, level], dim=-1), self.in_order)
+        """Return the prediction, (members, rows, n_outputs): x is (members, rows, d), level (members, rows, 1).
+
+        Autograd differentiates it once.
+        """
+        points = torch.cat([x, level], dim=-1)
+        if torch.is_grad_enabled() or points.device.type != "cpu":
+            return network_pass(points, self.in_order)[0]
+        # Member by member, so that activations stay in the cache.
+        return torch.cat([network_pass(points[k : k + 1], self.of_member(k))[0] for k in range(len(points))])
 
     def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
         """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
         parameters = [parameter.detach() for parameter in self.in_order]  # the passes work in place
         points = torch.cat([x.detach(), level], dim=-1)
-        value, *slopes = prediction_and_slopes(points, parameters)
-        return value, lambda tangents: pushed(tangents, slopes, parameters)
+        passed = forward_pass(points, parameters)
+        return passed.f, lambda tangents: pushed(tangents, passed.slopes, parameters)
 
     def hidden_matrices(self) -> list[Tensor]:
         """Return the weights of the blocks, (members, width, width) each."""
@@ -155,15 +162,14 @@ class ResidualNetwork(nn.Module):
         """Weight and bias of every layer, in the order of the passes."""
         return [tensor for layer in self._layers for tensor in (layer.weight, layer.bias)]
 
-    def by_parameter(self, in_order: list[Tensor]) -> list[Tensor]:
-        """Return tensors, one for each of `in_order`, in the order of `parameters()`."""
-        return [in_order[i] for i in self._places]
-
-    @cached_property
-    def _places(self) -> list[int]:
-        """The place of each parameter among those in the order of the passes."""
+    def by_parameter(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Return gradients, one for each of `in_order`, in the order of `parameters()`."""
         places = {id(parameter): i for i, parameter in enumerate(self.in_order)}
-        return [places[id(parameter)] for parameter in self.parameters()]
+        return [gradients[places[id(parameter)]] for parameter in self.parameters()]
+
+    def of_member(self, k: int) -> list[Tensor]:
+        """Return weight and bias of every layer of one member, (1, n_in, n_out) and (1, 1, n_out)."""
+        return [parameter[k : k + 1] for parameter in self.in_order]
 
     @cached_property
     def _layers(self) -> list[MemberLinear]:

@@ -34,8 +34,6 @@ _SUSPECTS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 class NetworkDenoiser(PreconditionedDenoiser):
     """A denoiser of one member around a user's network, which `own_network.py` describes."""
 
-    has_fixed_operations = False
-
     def __init__(self, network: nn.Module, floor: float, log_snr_range: tuple[float, float]) -> None:
         super().__init__(network, 1, floor, log_snr_range)
 

@@ -23,7 +23,7 @@ Training minimises the cross-entropy -ln p(l_0 | x_t) of levels and the weighted
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,22 +33,11 @@ from backwalk.denoiser.given_levels import GivenLevels
 from backwalk.denoiser.layout import Group, TableLayout
 from backwalk.denoiser.network import ResidualNetwork
 from backwalk.denoiser.numbers_start import NumbersStart, numbers_start
-from backwalk.denoiser.passes import (
-    affine,
-    gradients_within,
-    last_units,
-    prediction,
-    prediction_and_slopes,
-    prediction_in_place,
-    prediction_kept,
-    pushed,
-)
+from backwalk.denoiser.passes import forward_pass, network_pass, pushed
 from backwalk.denoiser.preconditioning import EnsembleDenoiser
-from backwalk.denoiser.wide_levels import WideInputs, wide_heads
+from backwalk.denoiser.wide_levels import WideHead, WideInputs, wide_heads
 from backwalk.diffusion import scales
 from backwalk.diffusion.derivatives import Push
-
-_LEAST_PROBABILITY = 1e-30
 
 
 class _Start(NamedTuple):
@@ -66,12 +55,46 @@ class _Start(NamedTuple):
     levels_known: bool
 
 
+class _Points(NamedTuple):
+    """Noisy rows and what a loss compares their predictions with; all but `numbers` at x_t, (members, rows, k).
+
+    `levels`, (members, rows, B), are the places of the true levels of the narrow blocks, and `heads` the wide blocks.
+    `numbers` are those of x_0.
+    """
+
+    x_t: Tensor
+    start: _Start
+    inputs: WideInputs
+    heads: list[WideHead]
+    levels: Tensor
+    weight_of_levels: Tensor
+    numbers: Tensor
+    weight_of_numbers: Tensor
+
+    @classmethod
+    def of(cls, denoiser: TableDenoiser, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> _Points:
+        """Return the noisy rows of x_0; all tensors are (members, rows, k)."""
+        layout = denoiser.layout
+        a, b = scales(log_snr, x_0)
+        x_t = a * x_0 + b * eps
+        start = denoiser._start(x_t, log_snr, layout.narrow)
+        n_narrow_blocks = layout.n_blocks - len(layout.wide)
+        return cls(
+            x_t=x_t,
+            start=start,
+            inputs=WideInputs(layout, x_t, a, start.noise_sq),
+            heads=list(wide_heads(layout, x_0, x_t, a, start.noise_sq, weight)),
+            levels=layout.levels_of(x_0, layout.narrow),
+            weight_of_levels=weight[..., layout.block_coordinates[:n_narrow_blocks]],
+            numbers=x_0[..., layout.numbers],
+            weight_of_numbers=weight[..., layout.numbers],
+        )
+
+
 class TableDenoiser(EnsembleDenoiser):
     """See the module's docstring. `layout` says how many inputs and outputs the `network` has."""
 
     network: ResidualNetwork
-    has_fixed_operations = False
-    has_many_operations = True
 
     def __init__(
         self,
@@ -87,7 +110,7 @@ class TableDenoiser(EnsembleDenoiser):
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat of each member: x_t is (members, rows, k), log_snr (members, rows) or of x_t's shape."""
         start = self._start(x_t, log_snr)
-        f = prediction(start.inputs, self.network.in_order)
+        f, _ = network_pass(start.inputs, self.network.in_order)
         of_numbers = self._numbers_hat(start, x_t, f[..., self.layout.n_levels :])
         return self._assembled(self._log_p(start, f).exp(), of_numbers)
 
@@ -108,78 +131,49 @@ class TableDenoiser(EnsembleDenoiser):
         """Return the denoiser at rows, (n, k), of which the coordinates `known`, (n, k), are given: see there."""
         return GivenLevels(self, rows, known)
 
+    def loss(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False) -> Tensor:
+        """Return the sum of `losses` over rows and members, each for itself, which autograd differentiates.
+
+        All tensors are (members, rows, k).
+        """
+        points = _Points.of(self, x_0, eps, log_snr, weight)
+        log_p, log_p_wide, x_0_hat = self._predictions(points, self.network.in_order, bfloat16)
+        total = (points.weight_of_numbers * (points.numbers - x_0_hat).square()).sum()
+        total = total - (points.weight_of_levels * log_p).sum()
+        for head, log_p_of_head in zip(points.heads, log_p_wide, strict=True):
+            total = total - (head.weight * log_p_of_head).sum()
+        return total
+
     def losses(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> Tensor:
         """Return the loss of each row, (n,), for the members' mean; all arguments are (n, k).
 
         It is the sum of weight (x_0 - x_0_hat)^2 over numbers and of -weight ln p(l_0 | x_t) over blocks of levels,
         whose weight is that of their first coordinate.
         """
-        layout, n_narrow = self.layout, self.layout.n_narrow
-        x_0, log_snr = x_0.unsqueeze(0), log_snr.unsqueeze(0)
-        a, b = scales(log_snr, x_0)
-        x_t = a * x_0 + b * eps
-        start = self._start(x_t, log_snr, layout.narrow)
-        inputs = WideInputs(layout, x_t, a, start.noise_sq)
-        heads = list(wide_heads(layout, x_0, x_t, a, start.noise_sq, weight.unsqueeze(0)))
-        of_blocks = weight[..., layout.block_coordinates[: layout.n_blocks - len(layout.wide)]]
-        has_levels = bool((of_blocks > 0.0).any())
-        totals: list[Tensor] = []
-        for k in range(self.n_members):
-            in_order = [parameter[k : k + 1] for parameter in self.network.in_order]
-            parameters = inputs.narrow_parameters(in_order, x_0.shape[1])
-            last = last_units(start.inputs, parameters)
-            f = affine(last, *(part[..., 0 if has_levels else n_narrow :].contiguous() for part in parameters[-2:]))
-            found = [self._numbers_hat(start, x_t, f[..., f.shape[-1] - layout.n_numbers :])]
-            found += [head.log_p(last, *in_order[-2:]).exp() for head in heads]
-            found += [self._log_p(start, f, layout.narrow).exp()] if has_levels else []
-            totals = found if not totals else [one + other for one, other in zip(totals, found, strict=True)]
-        mean = [total[0] / self.n_members for total in totals]
-        losses = (weight[..., layout.numbers] * (x_0[0][..., layout.numbers] - mean[0]).square()).sum(-1)
-        if has_levels:
-            losses -= (of_blocks * _log_of(mean[-1], layout.levels_of(x_0[0], layout.narrow))).sum(-1)
-        for head, p in zip(heads, mean[1:], strict=False):
-            losses.index_add_(0, head.rows, (head.weight[0] * _log_of(p, head.level[0])).sum(-1), alpha=-1)
+        points = _Points.of(self, *(part.unsqueeze(0) for part in (x_0, eps, log_snr, weight)))
+        of_members = [self._predictions(points, self.network.of_member(k)) for k in range(self.n_members)]
+        log_p, log_p_wide, x_0_hats = zip(*of_members, strict=True)
+        x_0_hat = sum(x_0_hats[1:], start=x_0_hats[0]) / self.n_members
+        losses: Tensor = (points.weight_of_numbers * (points.numbers - x_0_hat).square()).sum(-1)[0]
+        losses -= (points.weight_of_levels * _log_mean(log_p)).sum(-1)[0]
+        for head, log_p_of_head in zip(points.heads, zip(*log_p_wide, strict=True), strict=True):
+            losses.index_add_(0, head.rows, (head.weight * _log_mean(log_p_of_head))[0, :, 0], alpha=-1)
         return losses
 
-    def loss_and_gradients(
-        self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return the sum of `losses` over rows and members, each for itself, and its gradients, without autograd.
+    def _predictions(
+        self, points: _Points, in_order: list[Tensor], bfloat16: bool = False
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Return ln p of the true levels, those of wide blocks, and x_0_hat of the numbers, by some members.
 
-        All tensors are (members, rows, k).
+        ln p is (members, rows, B) for the narrow blocks, and (members, u, 1) for each of `points.heads`. `in_order`
+        are the members' parameters.
         """
-        layout, n_narrow = self.layout, self.layout.n_narrow
-        with torch.no_grad():
-            a, b = scales(log_snr, x_0)
-            x_t = a * x_0 + b * eps
-            start = self._start(x_t, log_snr, layout.narrow)
-            inputs = WideInputs(layout, x_t, a, start.noise_sq)
-            in_order = self.network.in_order
-            parameters = inputs.narrow_parameters(in_order, x_0.shape[1])
-            f, *kept = prediction_kept(start.inputs, parameters, bfloat16)
-            log_p = self._log_p(start, f, layout.narrow)
-            of_blocks = weight[..., layout.block_coordinates[: layout.n_blocks - len(layout.wide)]]
-            levels = layout.levels_of(x_0, layout.narrow)
-            cross_entropy = -(of_blocks * log_p.gather(-1, levels)).sum()
-            error = x_0[..., layout.numbers] - self._numbers_hat(start, x_t, f[..., n_narrow:])
-            weighted = weight[..., layout.numbers] * error
-            by_logits = log_p.exp_().scatter_add_(-1, levels, torch.full_like(of_blocks, -1.0))
-            by_logits *= of_blocks[..., layout.block_of_level[:n_narrow]]
-            fixed = start.numbers.known | start.numbers.free
-            by_numbers = (-2.0 * start.numbers.scale * weighted).masked_fill(fixed, 0.0)
-            by_f = torch.cat([by_logits, by_numbers], dim=-1)
-            by_last = torch.bmm(by_f, parameters[-2].transpose(1, 2))
-            of_wide = []
-            for head in wide_heads(layout, x_0, x_t, a, start.noise_sq, weight):
-                log_p = head.log_p(kept[-2], *in_order[-2:])
-                cross_entropy -= (head.weight * log_p.gather(-1, head.level)).sum()
-                by_head = log_p.exp_().scatter_add_(-1, head.level, torch.full_like(head.weight, -1.0)) * head.weight
-                by_last.index_add_(1, head.rows, torch.bmm(by_head, in_order[-2][..., head.outputs].transpose(1, 2)))
-                of_wide.append((head, by_head))
-            *gradients, by_h = gradients_within(by_f, by_last, start.inputs, kept, parameters, bfloat16)
-            if layout.wide:
-                gradients = inputs.whole_gradients(gradients, in_order, by_h, of_wide, kept[-2])
-        return cross_entropy + (weighted * error).sum(), self.network.by_parameter(gradients)
+        start, layout = points.start, self.layout
+        parameters = points.inputs.narrow_parameters(in_order, points.x_t.shape[1])
+        f, last = network_pass(start.inputs, parameters, bfloat16)
+        log_p = self._log_p(start, f, layout.narrow).gather(-1, points.levels)
+        of_heads = [head.log_p(last, *in_order[-2:]).gather(-1, head.level) for head in points.heads]
+        return log_p, of_heads, self._numbers_hat(start, points.x_t, f[..., layout.n_narrow :])
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
         """Return x_0_hat, and the map from tangents, (t, n, k), to its directional derivatives, (t, n, k)."""
@@ -187,7 +181,8 @@ class TableDenoiser(EnsembleDenoiser):
         start = self._start(x, _levels(x_t, log_snr))
         inputs = start.inputs.expand(self.n_members, -1, -1).contiguous()
         parameters = [parameter.detach() for parameter in self.network.in_order]
-        f, *slopes = prediction_and_slopes(inputs, parameters)
+        passed = forward_pass(inputs, parameters)
+        f = passed.f
         q, p = start.log_q.exp(), self._log_p(start, f).exp()
         value = self._assembled(p, self._numbers_hat(start, x, f[..., layout.n_levels :])).mean(dim=0)
         n_varying = layout.n_levels + layout.n_moving
@@ -200,7 +195,7 @@ class TableDenoiser(EnsembleDenoiser):
             own = tangents[..., layout.numbers]
             moved = torch.cat([q * by_q, numbers.moved(own, by_mean)], dim=-1)
             moved = (moved * layout.input_scale[:n_varying]).expand(self.n_members, -1, -1, -1)
-            by_f = pushed(moved, slopes, parameters)
+            by_f = pushed(moved, passed.slopes, parameters)
             probabilities = p.unsqueeze(1)
             by_p = probabilities * layout.centred(by_q + by_f[..., : layout.n_levels], probabilities)
             hat = by_mean + numbers.scale.unsqueeze(1) * by_f[..., layout.n_levels :]
@@ -231,12 +226,9 @@ class TableDenoiser(EnsembleDenoiser):
     def _by_members(self, start: _Start, outputs: slice = slice(None)) -> Iterator[Tensor]:
         """Yield the network's outputs, (1, n, .), member by member."""
         for k in range(self.n_members):
-            parameters = [parameter[k : k + 1] for parameter in self.network.in_order]
+            parameters = self.network.of_member(k)
             parameters[-2:] = [parameter[..., outputs].contiguous() for parameter in parameters[-2:]]
-            if torch.is_grad_enabled():
-                yield prediction(start.inputs, parameters)
-            else:
-                yield prediction_in_place(start.inputs, parameters)
+            yield network_pass(start.inputs, parameters)[0]
 
     def _means(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         """Return the members' mean probabilities, (n, M), and mean x_0_hat of the numbers, (n, I)."""
@@ -267,8 +259,9 @@ class TableDenoiser(EnsembleDenoiser):
         return x_0_hat
 
 
-def _log_of(p: Tensor, level: Tensor) -> Tensor:
-    return p.gather(-1, level).clamp(min=_LEAST_PROBABILITY).log()
+def _log_mean(log_p: Sequence[Tensor]) -> Tensor:
+    """Return ln of the members' mean probability."""
+    return torch.logsumexp(torch.stack(list(log_p)), dim=0) - math.log(len(log_p))
 
 
 def _levels(x_t: Tensor, log_snr: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ from backwalk.denoiser.layout import Group, TableLayout
 class _Entry(NamedTuple):
     """A wide block's input in one member: of rows in which it is given, and q - prior of those in which it is noisy."""
 
-    member: int
     outputs: slice
     given: Tensor
     level: Tensor
@@ -34,54 +33,31 @@ class WideInputs:
 
     def __init__(self, layout: TableLayout, x_t: Tensor, a: Tensor, b_sq: Tensor) -> None:
         self._first, self._stop = layout.n_narrow, layout.n_levels
-        self._entries = [entry for group in _wide(layout) for entry in _entries(layout, group, x_t, a, b_sq)]
+        blocks = [block for group in _wide(layout) for block in _blocks(group)]
+        self._entries = [[_entry(layout, *block, x_t[k], a[k], b_sq[k]) for block in blocks] for k in range(len(x_t))]
 
     def narrow_parameters(self, in_order: list[Tensor], rows: int) -> list[Tensor]:
         """Return a network's parameters without the wide blocks' inputs and outputs.
 
         What the inputs add to the hidden units is part of the first bias, which is (members, rows, width).
         """
-        if not self._entries:
+        if self._first == self._stop:
             return in_order
         enter = torch.cat([in_order[0][:, : self._first], in_order[0][:, self._stop :]], dim=1)
         leave = [torch.cat([part[..., : self._first], part[..., self._stop :]], dim=-1) for part in in_order[-2:]]
         return [enter, self._entered(in_order[0], in_order[1], rows), *in_order[2:-2], *leave]
 
-    def whole_gradients(
-        self, gradients: list[Tensor], in_order: list[Tensor], by_h: Tensor, heads: list[WideGradient], last: Tensor
-    ) -> list[Tensor]:
-        """Return the gradients by a network's parameters, `in_order`, from those by `narrow_parameters`.
-
-        `by_h` are those by each row's h_0, and `last` is silu(h) after the last block.
-        """
-        enter, leave, bias = (torch.zeros_like(in_order[i]) for i in (0, -2, -1))
-        enter[:, : self._first], enter[:, self._stop :] = gradients[0].tensor_split([self._first], dim=1)
-        for part, found in ((leave, gradients[-2]), (bias, gradients[-1])):
-            part[..., : self._first], part[..., self._stop :] = found.tensor_split([self._first], dim=-1)
-        self._add_gradients(enter, by_h)
-        for head, by_logits in heads:
-            leave[..., head.outputs] = torch.bmm(last[:, head.rows].transpose(1, 2), by_logits)
-            bias[..., head.outputs] = by_logits.sum(1, keepdim=True)
-        return [enter, *gradients[1:-2], leave, bias]
-
     def _entered(self, weight: Tensor, bias: Tensor, rows: int) -> Tensor:
+        """Return the first bias and what the wide blocks add to it, (members, rows, width)."""
         h = bias.expand(-1, rows, -1).clone()
-        for entry in self._entries:
-            own = weight[entry.member, entry.outputs]
-            h[entry.member].index_add_(0, entry.given, (own[entry.level] - entry.prior @ own) * entry.scale)
-            if len(entry.noisy):
-                h[entry.member].index_add_(0, entry.noisy, (entry.offset @ own) * entry.scale)
+        for k in range(len(h)):
+            for entry in self._entries[k % len(self._entries)]:
+                of_levels = weight[k, entry.outputs]
+                given = of_levels.index_select(0, entry.level) - entry.prior @ of_levels
+                h[k].index_add_(0, entry.given, given * entry.scale)
+                if len(entry.noisy):
+                    h[k].index_add_(0, entry.noisy, (entry.offset @ of_levels) * entry.scale)
         return h
-
-    def _add_gradients(self, by_weight: Tensor, by_h: Tensor) -> None:
-        """Add the gradients by the first layer's weights, (members, n_in, width)."""
-        for entry in self._entries:
-            own, of_rows = by_weight[entry.member, entry.outputs], by_h[entry.member] * entry.scale
-            given = of_rows[entry.given]
-            own.index_add_(0, entry.level, given)
-            own.addr_(entry.prior, given.sum(0), alpha=-1.0)
-            if len(entry.noisy):
-                own.addmm_(entry.offset.T, of_rows[entry.noisy])
 
 
 class WideHead(NamedTuple):
@@ -99,46 +75,39 @@ class WideHead(NamedTuple):
         return torch.log_softmax(f.add_(self.log_q), dim=-1)
 
 
-WideGradient = tuple[WideHead, Tensor]
-"""A head, and the gradient of the loss by its logits, (members, u, L)."""
-
-
 def wide_heads(
     layout: TableLayout, x_0: Tensor, x_t: Tensor, a: Tensor, b_sq: Tensor, weight: Tensor
 ) -> Iterator[WideHead]:
     """Yield the heads of wide blocks that have a weight in the loss of some row; all tensors are (members, rows, k)."""
     for group in _wide(layout):
-        for g, coordinates in enumerate(group.coordinates):
-            own = weight[..., coordinates[0]]
-            rows = (own > 0.0).any(0).nonzero()[:, 0]
+        for block, outputs in _blocks(group):
+            of_block = weight[..., block.coordinates[0, 0]]
+            rows = (of_block > 0.0).any(0).nonzero()[:, 0]
             if len(rows):
-                one, outputs = _block(group, g)
-                log_q = layout.log_posterior(x_t[:, rows], a[:, rows], b_sq[:, rows], [one])
-                level = layout.levels_of(x_0[:, rows], [one]) - outputs.start
-                yield WideHead(outputs, rows, log_q, level, own[:, rows, None])
+                log_q = layout.log_posterior(x_t[:, rows], a[:, rows], b_sq[:, rows], [block])
+                level = layout.levels_of(x_0[:, rows], [block]) - outputs.start
+                yield WideHead(outputs, rows, log_q, level, of_block[:, rows, None])
 
 
 def _wide(layout: TableLayout) -> list[Group]:
     return layout.groups[len(layout.narrow) :]
 
 
-def _block(group: Group, g: int) -> tuple[Group, slice]:
-    """Return one block of a group, as a group, and its slice of a row of logits."""
+def _blocks(group: Group) -> Iterator[tuple[Group, slice]]:
+    """Yield each block of a group, as a group, and its slice of a row of logits."""
     n_levels = group.log_prior.shape[1]
-    start = group.outputs.start + g * n_levels
-    outputs, one = slice(start, start + n_levels), slice(g, g + 1)
-    codes = None if group.codes is None else group.codes[one]
-    return Group(group.coordinates[one], outputs, codes, group.log_prior[one]), outputs
+    for g in range(len(group.coordinates)):
+        start, one = group.outputs.start + g * n_levels, slice(g, g + 1)
+        codes = None if group.codes is None else group.codes[one]
+        outputs = slice(start, start + n_levels)
+        yield Group(group.coordinates[one], outputs, codes, group.log_prior[one]), outputs
 
 
-def _entries(layout: TableLayout, group: Group, x_t: Tensor, a: Tensor, b_sq: Tensor) -> Iterator[_Entry]:
-    for g, coordinates in enumerate(group.coordinates):
-        one, outputs = _block(group, g)
-        prior, scale = one.log_prior[0].exp(), layout.input_scale[outputs.start]
-        first = coordinates[0]
-        for k in range(len(x_t)):
-            is_given = b_sq[k, :, first] == 0.0
-            given, noisy = is_given.nonzero()[:, 0], (~is_given & (a[k, :, first] > 0.0)).nonzero()[:, 0]
-            level = layout.levels_of(x_t[k, given], [one])[:, 0] - outputs.start
-            offset = layout.log_posterior(x_t[k, noisy], a[k, noisy], b_sq[k, noisy], [one]).exp() - prior
-            yield _Entry(k, outputs, given, level, noisy, offset, prior, scale)
+def _entry(layout: TableLayout, block: Group, outputs: slice, x_t: Tensor, a: Tensor, b_sq: Tensor) -> _Entry:
+    """Return the input of a wide block at x_t with a and b_sq, (rows, k), of one member."""
+    prior, first = block.log_prior[0].exp(), block.coordinates[0, 0]
+    is_given = b_sq[:, first] == 0.0
+    given, noisy = is_given.nonzero()[:, 0], (~is_given & (a[:, first] > 0.0)).nonzero()[:, 0]
+    level = layout.levels_of(x_t[given], [block])[:, 0] - outputs.start
+    offset = layout.log_posterior(x_t[noisy], a[noisy], b_sq[noisy], [block]).exp() - prior
+    return _Entry(outputs, given, level, noisy, offset, prior, layout.input_scale[outputs.start])
