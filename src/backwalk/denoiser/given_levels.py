@@ -89,7 +89,7 @@ class GivenLevels:
         numbers, outputs = self._layout.numbers, slice(self._layout.n_levels, None)
         x_0_hat = x_t.clone()
         hats = [
-            start.hat(x_t[:, numbers], self._prediction(start, k, entered[k : k + 1], outputs))
+            start.x_0_hat(x_t[:, numbers], self._prediction(start, k, entered[k : k + 1], outputs))
             for k in range(self._denoiser.n_members)
         ]
         x_0_hat[:, numbers] = sum(hats[1:], start=hats[0])[0] / self._denoiser.n_members
@@ -104,16 +104,16 @@ class GivenLevels:
         inputs = start.inputs.expand(members, -1, -1).contiguous()
         passed = forward_pass(inputs, parameters)
         x_0_hat = x_t.clone()
-        x_0_hat[:, numbers] = start.hat(x_t[:, numbers], passed.f).mean(dim=0)
+        x_0_hat[:, numbers] = start.x_0_hat(x_t[:, numbers], passed.f).mean(dim=0)
         scale = self._layout.input_scale[n_levels : n_levels + self._layout.n_moving]
 
         def push(tangents: Tensor) -> Tensor:
-            by_mean, own = start.posterior.push(tangents), tangents[..., numbers]
-            moved = (start.moved(own, by_mean) * scale).expand(members, -1, -1, -1)
+            by_mean, of_numbers = start.posterior.push(tangents), tangents[..., numbers]
+            moved = (start.moved(of_numbers, by_mean) * scale).expand(members, -1, -1, -1)
             by_f = pushed(moved, passed.slopes, parameters)
             pushed_rows = tangents.clone()
             hat = by_mean + start.scale.unsqueeze(1) * by_f
-            pushed_rows[..., numbers] = start.restored(hat, own).mean(dim=0)
+            pushed_rows[..., numbers] = start.with_fixed(hat, of_numbers).mean(dim=0)
             return pushed_rows
 
         return x_0_hat, push

@@ -157,11 +157,11 @@ class TableLayout(nn.Module):
     @property
     def groups(self) -> list[Group]:
         """The groups of blocks; their outputs follow each other."""
-        made = []
+        groups = []
         for i, span in enumerate(self._spans):
             codes, log_prior = getattr(self, f"codes_{i}"), getattr(self, f"log_prior_{i}")
-            made.append(Group(getattr(self, f"coordinates_{i}"), span, codes if codes.numel() else None, log_prior))
-        return made
+            groups.append(Group(getattr(self, f"coordinates_{i}"), span, codes if codes.numel() else None, log_prior))
+        return groups
 
     @property
     def narrow(self) -> list[Group]:
@@ -248,10 +248,10 @@ class TableLayout(nn.Module):
 
         q is (..., M), known (..., k).
         """
-        found = torch.zeros((*q.shape[:-1], self.n_numbers), dtype=torch.bool, device=q.device)
-        at_atom = known[..., self._codes_of_atoms] & (q[..., self._continuous_levels] < 0.5)
-        found[..., self._numbers_with_atoms] = at_atom
-        return found
+        is_at_atom = torch.zeros((*q.shape[:-1], self.n_numbers), dtype=torch.bool, device=q.device)
+        of_those_with_atoms = known[..., self._codes_of_atoms] & (q[..., self._continuous_levels] < 0.5)
+        is_at_atom[..., self._numbers_with_atoms] = of_those_with_atoms
+        return is_at_atom
 
     def _by_block(self, of_levels: Tensor) -> Tensor:
         """Return the sums of (..., M) over the levels of each block: (..., B)."""

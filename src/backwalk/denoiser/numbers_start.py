@@ -38,20 +38,20 @@ class NumbersStart(NamedTuple):
     posterior: GaussianPosterior
     waves: Waves
 
-    def moved(self, own: Tensor, by_mean: Tensor) -> Tensor:
+    def moved(self, tangents: Tensor, by_mean: Tensor) -> Tensor:
         """Return the derivatives of the inputs that depend on x_t, along tangents of x_t and of the means, (..., I)."""
-        return torch.cat([own * self.seen, by_mean, self.waves.push(by_mean)], dim=-1)
+        return torch.cat([tangents * self.seen, by_mean, self.waves.push(by_mean)], dim=-1)
 
-    def hat(self, own: Tensor, f: Tensor) -> Tensor:
-        """Return x_0_hat of the numbers, (..., I), from x_t and the network's outputs for them."""
-        return self.restored(self.mean + self.scale * f, own)
+    def x_0_hat(self, x_t: Tensor, f: Tensor) -> Tensor:
+        """Return x_0_hat of the numbers, (..., I), from their x_t and the network's outputs for them."""
+        return self.with_fixed(self.mean + self.scale * f, x_t)
 
-    def restored(self, hat: Tensor, own: Tensor) -> Tensor:
-        """Return x_0_hat of the numbers with known ones as they are, and a x_t for those at an atom.
+    def with_fixed(self, x_0_hat: Tensor, x_t: Tensor) -> Tensor:
+        """Return x_0_hat of the numbers, which is x_t for given ones, and a x_t for those at an atom.
 
-        `own` is x_t of the numbers; the same holds for derivatives along tangents of it.
+        The same holds for the derivatives of both along tangents.
         """
-        return torch.where(self.known, own, torch.where(self.free, self.a * own, hat))
+        return torch.where(self.known, x_t, torch.where(self.free, self.a * x_t, x_0_hat))
 
 
 def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tensor, free: Tensor) -> NumbersStart:
@@ -71,8 +71,8 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
     mean, deviation = posterior.mean(x_t), posterior.deviation()
     of_tied = waves(mean, deviation, layout.waving)
     level_sq = torch.exp(-log_snr).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
-    own_sq = level_sq[..., places]
-    scale = deviation * torch.sqrt(own_sq / (own_sq + floor**2))
+    number_sq = level_sq[..., places]
+    scale = deviation * torch.sqrt(number_sq / (number_sq + floor**2))
     of_row = level_sq.masked_fill(known | absent, GREATEST_LEVEL**2).amin(-1, keepdim=True)
     is_seen = seen[..., places] > 0.0
     level = 0.125 * torch.log(of_row + floor**2)

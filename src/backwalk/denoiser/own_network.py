@@ -77,9 +77,9 @@ def answers(network: nn.Module, d: int) -> list[float]:
 
 def check_answers(network: nn.Module, d: int, expected: list[float]) -> None:
     """Raise InvalidInput where a network's `answers` are not the `expected` ones, from when it was saved."""
-    found = torch.tensor(answers(network, d), dtype=torch.float64, device="cpu")
-    wanted = torch.tensor(expected, dtype=torch.float64, device="cpu")
-    if found.shape != wanted.shape or not _alike(found, wanted):
+    computed = torch.tensor(answers(network, d), dtype=torch.float64, device="cpu")
+    saved = torch.tensor(expected, dtype=torch.float64, device="cpu")
+    if computed.shape != saved.shape or not _alike(computed, saved):
         raise InvalidInput(
             f"{type(network).__name__} takes the saved weights but computes another function than when it was saved: "
             "give the same code and settings."

@@ -101,15 +101,15 @@ def forward_pass(x: Tensor, parameters: list[Tensor], bfloat16: bool = False) ->
 def pushed(tangents: Tensor, slopes: list[Tensor], parameters: list[Tensor]) -> Tensor:
     """Return the derivatives of F along tangents of the points, (members, k, rows, d), at a constant level."""
     members, k, rows, d = tangents.shape
-    flat, apart = (members, k * rows, -1), (members, k, rows, -1)
+    flat, by_tangent = (members, k * rows, -1), (members, k, rows, -1)
     h = torch.bmm(tangents.reshape(flat), parameters[0][:, :d])
     for i in range(2, len(parameters) - 2, 4):
         outer_slope, inner_slope = slopes[i // 2 - 1].unsqueeze(1), slopes[i // 2].unsqueeze(1)
-        outer = (h.view(apart) * outer_slope).view(flat)
-        inner = torch.bmm(outer, parameters[i]).view(apart).mul_(inner_slope).view(flat)
+        outer = (h.view(by_tangent) * outer_slope).view(flat)
+        inner = torch.bmm(outer, parameters[i]).view(by_tangent).mul_(inner_slope).view(flat)
         h.baddbmm_(inner, parameters[i + 2])
-    last = h.view(apart).mul_(slopes[-1].unsqueeze(1)).view(flat)
-    return product(last, parameters[-2]).view(apart)
+    last = h.view(by_tangent).mul_(slopes[-1].unsqueeze(1)).view(flat)
+    return product(last, parameters[-2]).view(by_tangent)
 
 
 def backward_pass(

@@ -192,14 +192,14 @@ class TableDenoiser(EnsembleDenoiser):
         def push(tangents: Tensor) -> Tensor:
             by_q = layout.push_posterior(tangents, start.a, start.noise_sq, q)
             by_mean = numbers.posterior.push(tangents)
-            own = tangents[..., layout.numbers]
-            moved = torch.cat([q * by_q, numbers.moved(own, by_mean)], dim=-1)
+            of_numbers = tangents[..., layout.numbers]
+            moved = torch.cat([q * by_q, numbers.moved(of_numbers, by_mean)], dim=-1)
             moved = (moved * layout.input_scale[:n_varying]).expand(self.n_members, -1, -1, -1)
             by_f = pushed(moved, passed.slopes, parameters)
             probabilities = p.unsqueeze(1)
             by_p = probabilities * layout.centred(by_q + by_f[..., : layout.n_levels], probabilities)
             hat = by_mean + numbers.scale.unsqueeze(1) * by_f[..., layout.n_levels :]
-            return self._assembled(by_p, numbers.restored(hat, own)).mean(dim=0)
+            return self._assembled(by_p, numbers.with_fixed(hat, of_numbers)).mean(dim=0)
 
         return value, push
 
@@ -250,7 +250,7 @@ class TableDenoiser(EnsembleDenoiser):
 
     def _numbers_hat(self, start: _Start, x_t: Tensor, f: Tensor) -> Tensor:
         """Return x_0_hat of the numbers from the network's outputs for them, (..., I)."""
-        return start.numbers.hat(x_t[..., self.layout.numbers], f)
+        return start.numbers.x_0_hat(x_t[..., self.layout.numbers], f)
 
     def _assembled(self, p: Tensor, numbers: Tensor) -> Tensor:
         """Return x_0_hat, (..., k), from probabilities, (..., M), and the numbers, (..., I)."""

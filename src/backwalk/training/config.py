@@ -57,21 +57,22 @@ class Training:
             if not is_whole(value) or value < 1:
                 raise InvalidInput(f"{name} should be an integer >= 1, but got {value!r}: choose another number.")
             object.__setattr__(self, name, int(value))  # JSON takes no integers of NumPy
-        for name, most, usual in (
-            ("learning_rate", 1.0, "0.005 or 0.01"),
-            ("hidden_rate", 1.0, "0.02, or None for Adam alone,"),
-            ("ema_width", 0.25, "0.05, or None for the last weights,"),
+        for name, most, may_be_zero, usual in (
+            ("learning_rate", 1.0, False, "0.005 or 0.01"),
+            ("hidden_rate", 1.0, False, "0.02, or None for Adam alone,"),
+            ("ema_width", 0.25, False, "0.05, or None for the last weights,"),
+            ("weight_decay", 10.0, True, "0 to 0.4"),
+            ("outer_decay", 10.0, True, "0 to 1"),
+            ("input_ridge", 10.0, True, "0 to 0.05"),
         ):
             value = getattr(self, name)
-            if value is None and name != "learning_rate":
+            if value is None and name in ("hidden_rate", "ema_width"):
                 continue
-            if not is_number(value) or not 0.0 < value <= most:
-                raise InvalidInput(f"{name} should lie in (0, {most:g}], but got {value!r}: {usual} is usual.")
-            object.__setattr__(self, name, float(value))
-        for name, usual in (("weight_decay", "0 to 0.4"), ("outer_decay", "0 to 1"), ("input_ridge", "0 to 0.05")):
-            value = getattr(self, name)
-            if not is_number(value) or not 0.0 <= value <= 10.0:
-                raise InvalidInput(f"{name} should lie in [0, 10], but got {value!r}: {usual} is usual.")
+            if not is_number(value) or not 0.0 <= value <= most or (value == 0.0 and not may_be_zero):
+                raise InvalidInput(
+                    f"{name} should lie in {'[' if may_be_zero else '('}0, {most:g}], but got {value!r}: {usual} is "
+                    "usual."
+                )
             object.__setattr__(self, name, float(value))
         shrinks = (self.hidden_rate or 0.0) * self.weight_decay
         if MOST_UPDATE_EVERY * shrinks >= 1.0:

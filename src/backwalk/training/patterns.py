@@ -138,8 +138,8 @@ class Patterns:
         """Return the coordinates of the first column of levels that is absent, (rows, k), given states of `chain`."""
         place = (states == GIVEN).sum(dim=1, keepdim=True)
         rank = torch.from_numpy(np.cumsum(self._has_levels) - 1)
-        found = torch.from_numpy(self._has_levels) & (rank == place)
-        return found[:, torch.tensor(self.part)]
+        is_next = torch.from_numpy(self._has_levels) & (rank == place)
+        return is_next[:, torch.tensor(self.part)]
 
     def levels_given(self, rows: int) -> Tensor:
         """Return the states of rows in which all levels are given and the numbers are noisy: (rows, J)."""
@@ -171,10 +171,10 @@ class Patterns:
         weights = of_numbers.masked_fill(is_code, self.level_weight).masked_fill((states == GIVEN) | ~seen, 0.0)
         for place, n_levels in self.wide:
             every = -(-weights.shape[-2] * n_levels // _MOST_PROBABILITIES)
-            own = torch.tensor(self.part, device=device) == place
-            weights[..., ::every, own] *= every
+            of_column = torch.tensor(self.part, device=device) == place
+            weights[..., ::every, of_column] *= every
             counted = torch.arange(weights.shape[-2], device=device) % every == 0
-            weights = weights.masked_fill(own & ~counted[:, None], 0.0)
+            weights = weights.masked_fill(of_column & ~counted[:, None], 0.0)
         return levels, weights
 
     def _prefix(self, n_given: np.ndarray) -> np.ndarray:
