@@ -7,7 +7,7 @@ operations run together. A row of logits, (M,), holds the levels of all blocks, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from backwalk.denoiser.waves import WAVES_A_NUMBER
 from backwalk.diffusion import JointGaussian, level_log_posterior
 from backwalk.diffusion.posteriors import LEAST_NOISE_SQ
-from backwalk.table import Codec
+from backwalk.table import Block, Codec
 
 WIDE = 1024
 """Columns of more levels than this are trained on fewer rows, and their levels come last."""
@@ -63,85 +63,82 @@ class TableLayout(nn.Module):
 
     def __init__(self, codec: Codec, gaussian: JointGaussian | None = None, *, tied: Collection[int] = ()) -> None:
         super().__init__()
-        self.k = codec.n_encoded
-        self.n_parts = len(codec.parts)
+        self.k, self.n_parts = codec.n_encoded, len(codec.parts)
+        self.n_blocks, self.n_numbers = len(codec.blocks), len(codec.numbers)
         self._keep("first_of_part", codec.parts)
         self._keep("part", np.searchsorted(codec.parts, np.arange(self.k), side="right") - 1)
         self._keep("numbers", codec.numbers)
         self._keep("part_of_number", np.searchsorted(codec.parts, codec.numbers, side="right") - 1)
-        self.n_numbers = len(codec.numbers)
-        blocks = codec.blocks
-        self.n_blocks = len(blocks)
-        alike: dict[tuple[int, int, bool], list[int]] = {}
-        for i, block in enumerate(blocks):
-            alike.setdefault((block.n_levels, block.width, block.is_one_hot), []).append(i)
-        alike = dict(sorted(alike.items(), key=lambda group: group[0][0] > WIDE))  # the sort is stable
-        order = [i for members in alike.values() for i in members]
-        sizes = [blocks[i].n_levels for i in order]
-        starts = np.cumsum([0, *sizes])
-        self.n_levels = int(starts[-1])
-        self.n_narrow = sum(size for size in sizes if size <= WIDE)
-        """The number of levels of all blocks but the wide ones, which come first in a row of logits."""
-        self.wide = [i for i in order if blocks[i].n_levels > WIDE]
-        self._n_narrow_groups = sum(n_levels <= WIDE for n_levels, _, _ in alike)
-        self.outputs = [slice(0, 0)] * len(blocks)
-        """The slice of a row of logits that belongs to each block, in the codec's order."""
-        for i, start, size in zip(order, starts.tolist(), sizes, strict=False):
-            self.outputs[i] = slice(start, start + size)
-        self.coordinates = [block.coordinates for block in blocks]
-        """The coordinates of each block's codes, in the codec's order."""
-        self._spans: list[slice] = []
-        self._in_group = {i: (number, j) for number, group in enumerate(alike.values()) for j, i in enumerate(group)}
-        for number, ((_, _, one_hot), members) in enumerate(alike.items()):
-            of_group = [blocks[i] for i in members]
-            places = [np.arange(block.coordinates.start, block.coordinates.stop) for block in of_group]
-            codes = np.zeros(0) if one_hot else np.stack([block.codes for block in of_group])
-            self._keep(f"coordinates_{number}", np.stack(places))
-            self._keep(f"codes_{number}", codes.astype(np.float32))
-            frequencies = np.stack([block.frequencies for block in of_group])
-            self._keep(f"log_prior_{number}", np.log(frequencies).astype(np.float32))
-            self._spans.append(slice(self.outputs[members[0]].start, self.outputs[members[-1]].stop))
-        prior = [blocks[i].frequencies for i in order]
-        self._keep("prior", np.concatenate([np.zeros(0), *prior]).astype(np.float32))
-        self._keep("block_of_level", np.repeat(np.arange(len(order)), sizes))
-        self._keep("block_coordinates", np.array([blocks[i].coordinates.start for i in order], dtype=np.intp))
-        place = {int(coordinate): i for i, coordinate in enumerate(codec.numbers)}
-        atoms = [
-            (self.outputs[i].start + block.continuous, place[block.number], block.coordinates.start)
-            for i, block in enumerate(blocks)
-            if block.number is not None and block.continuous is not None
-        ]
-        outputs, numbers, firsts = zip(*atoms, strict=True) if atoms else ((), (), ())
-        self.atoms = {
-            i: (place[block.number], block.continuous)
-            for i, block in enumerate(blocks)
-            if block.number is not None and block.continuous is not None
-        }
-        """For each block of a number with atoms, the place of the number and the level at which it applies."""
-        self._keep("_continuous_levels", np.array(outputs, dtype=np.intp))
-        self._keep("_numbers_with_atoms", np.array(numbers, dtype=np.intp))
-        self._keep("_codes_of_atoms", np.array(firsts, dtype=np.intp))
+        in_order = self._keep_groups(codec.blocks)
+        place_of_number = {int(coordinate): place for place, coordinate in enumerate(codec.numbers)}
+        self._keep_atoms(codec.blocks, place_of_number)
         self.tied = tuple(sorted(set(tied)))
-        self._keep("waving", np.array([place[coordinate] for coordinate in self.tied], dtype=np.intp))
+        self._keep("waving", np.array([place_of_number[coordinate] for coordinate in self.tied], dtype=np.intp))
         self.n_moving = 2 * self.n_numbers + WAVES_A_NUMBER * len(self.tied)
         """The number of inputs that change with the noisy numbers, which follow those of the levels."""
         self.n_inputs = self.n_levels + self.n_moving + 2 * self.n_parts
         """The number of a network's inputs without the noise level, and of its outputs."""
         self.n_outputs = self.n_levels + self.n_numbers
-        self._keep("input_scale", self._input_scales([block.frequencies for block in blocks], order))
+        self._keep("input_scale", self._input_scales([block.frequencies for block in in_order]))
         if not self.n_numbers:  # which alone start from the Gaussian: its matrices would take a third of a fit
             gaussian = JointGaussian.standard(self.k, 1)
         start = JointGaussian.standard(self.k) if gaussian is None else gaussian
         for name in ("mean", "directions", "rest"):
             self.register_buffer(f"gaussian_{name}", getattr(start, name))
 
-    def _input_scales(self, frequencies: list[np.ndarray], order: list[int]) -> np.ndarray:
+    def _keep_groups(self, blocks: Sequence[Block]) -> list[Block]:
+        """Divide blocks into groups of equal codes' shapes, those of wide blocks last; return the blocks in order."""
+        of_shape: dict[tuple[int, int, bool], list[int]] = {}
+        for i, block in enumerate(blocks):
+            of_shape.setdefault((block.n_levels, block.width, block.is_one_hot), []).append(i)
+        groups = sorted(of_shape.values(), key=lambda group: blocks[group[0]].n_levels > WIDE)  # the sort is stable
+        order = [i for group in groups for i in group]
+        in_order = [blocks[i] for i in order]
+        stops = np.cumsum([block.n_levels for block in in_order]).tolist()
+        self.n_levels = stops[-1] if stops else 0
+        self.n_narrow = sum(block.n_levels for block in in_order if block.n_levels <= WIDE)
+        """The number of levels of all blocks but the wide ones, which come first in a row of logits."""
+        self.wide = [i for i in order if blocks[i].n_levels > WIDE]
+        spans = {i: slice(stop - blocks[i].n_levels, stop) for i, stop in zip(order, stops, strict=True)}
+        self.outputs = [spans[i] for i in range(len(blocks))]
+        """The slice of a row of logits that belongs to each block, in the codec's order."""
+        self.coordinates = [block.coordinates for block in blocks]
+        """The coordinates of each block's codes, in the codec's order."""
+        self._in_group = {i: (number, j) for number, group in enumerate(groups) for j, i in enumerate(group)}
+        self._group_outputs = [slice(spans[group[0]].start, spans[group[-1]].stop) for group in groups]
+        self._n_narrow_groups = sum(blocks[group[0]].n_levels <= WIDE for group in groups)
+        for number, group in enumerate(groups):
+            members = [blocks[i] for i in group]
+            codes = np.zeros(0) if members[0].is_one_hot else np.stack([block.codes for block in members])
+            coordinates = [np.arange(block.coordinates.start, block.coordinates.stop) for block in members]
+            self._keep(f"coordinates_{number}", np.stack(coordinates))
+            self._keep(f"codes_{number}", codes.astype(np.float32))
+            self._keep(f"log_prior_{number}", np.log([block.frequencies for block in members]).astype(np.float32))
+        self._keep("prior", np.concatenate([np.zeros(0), *(b.frequencies for b in in_order)]).astype(np.float32))
+        self._keep("block_of_level", np.repeat(np.arange(len(in_order)), [block.n_levels for block in in_order]))
+        self._keep("block_coordinates", np.array([block.coordinates.start for block in in_order], dtype=np.intp))
+        return in_order
+
+    def _keep_atoms(self, blocks: Sequence[Block], place_of_number: Mapping[int, int]) -> None:
+        """Keep which blocks are the levels of numbers with atoms."""
+        self.atoms = {
+            i: (place_of_number[block.number], block.continuous)
+            for i, block in enumerate(blocks)
+            if block.number is not None and block.continuous is not None
+        }
+        """For each block of a number with atoms, the place of the number and the level at which it applies."""
+        applies_at = [self.outputs[i].start + continuous for i, (_, continuous) in self.atoms.items()]
+        self._keep("_continuous_levels", np.array(applies_at, dtype=np.intp))
+        self._keep("_numbers_with_atoms", np.array([number for number, _ in self.atoms.values()], dtype=np.intp))
+        self._keep("_codes_of_atoms", np.array([blocks[i].coordinates.start for i in self.atoms], dtype=np.intp))
+
+    def _input_scales(self, frequencies: list[np.ndarray]) -> np.ndarray:
         """Return the factors of the network's inputs, by which each column has a variance of about 1.
 
         The weights of a first layer begin with a variance of 1 / n_in, for inputs of variance 1. Those of a column of
         levels have a variance of 1 - sum pi^2 together, so all are multiplied by a common factor as well.
         """
-        of_blocks = [np.full(len(pi), 1.0 - np.square(pi).sum()) for pi in (frequencies[i] for i in order)]
+        of_blocks = [np.full(len(pi), 1.0 - np.square(pi).sum()) for pi in frequencies]
         levels = np.maximum(np.concatenate([np.zeros(0), *of_blocks]), _LEAST_VARIANCE) ** -0.5
         n_inputs = self.n_inputs + 1
         of_waves = 0.5 * WAVES_A_NUMBER * len(self.tied)
@@ -158,9 +155,11 @@ class TableLayout(nn.Module):
     def groups(self) -> list[Group]:
         """The groups of blocks; their outputs follow each other."""
         groups = []
-        for i, span in enumerate(self._spans):
+        for i, outputs in enumerate(self._group_outputs):
             codes, log_prior = getattr(self, f"codes_{i}"), getattr(self, f"log_prior_{i}")
-            groups.append(Group(getattr(self, f"coordinates_{i}"), span, codes if codes.numel() else None, log_prior))
+            groups.append(
+                Group(getattr(self, f"coordinates_{i}"), outputs, codes if codes.numel() else None, log_prior)
+            )
         return groups
 
     @property
