@@ -197,7 +197,7 @@ def test_a_member_is_that_member_and_shares_its_weights(asked_before):
     x, log_snr = STREAM.normal(0, 5, 2, torch.float32), torch.linspace(-2.0, 4.0, 5)
     if asked_before:
         denoiser(x, log_snr)
-    members = [denoiser.member(k) for k in range(3)]
+    members = [denoiser.members(k, k + 1) for k in range(3)]
 
     def are_one_by_one():
         together = denoiser.by_member(x.expand(3, 5, 2), log_snr.expand(3, 5))
@@ -247,6 +247,6 @@ def test_the_bound_of_the_mean_is_no_more_than_that_of_its_members_on_average():
     def by_row(denoiser):
         return variational_bound(denoiser, x_0, schedule, beta_variance(schedule), stream=Stream(4)).per_row
 
-    members = torch.stack([by_row(whole.member(k)) for k in range(3)])
+    members = torch.stack([by_row(whole.members(k, k + 1)) for k in range(3)])
     assert bool((by_row(whole) <= members.mean(dim=0) + 1e-9).all())
     assert bool((by_row(whole) < members.mean(dim=0)).any())

@@ -63,8 +63,10 @@ ADAM = Training(max_steps=1, batch_size=1, learning_rate=1.0, ema_width=None)
 @pytest.mark.parametrize(
     ("members", "n_rows", "expected"),
     [
-        (1, 511, 1),  # few rows: all at once
-        (4, 511, 1),
+        (1, 511, 1),
+        (4, 511, 2),  # few rows: some members at once
+        (3, 511, 2),
+        (9, 100, 2),
         (2, 512, 2),
         (1, 512, 2),  # in two shards for two threads
         (3, 2048, 6),

@@ -92,12 +92,15 @@ class EnsembleDenoiser(nn.Module, ABC):
         """Return the matrices, (members, n_in, width) each, of a `Residual` network's first layer."""
         return self.network.input_matrices() if isinstance(self.network, ResidualNetwork) else []
 
-    def member(self, k: int) -> Self:
-        """Return the denoiser of member k alone. Both share its weights, until one moves to another device or dtype."""
-        shared = {id(parameter): nn.Parameter(parameter.detach()[k : k + 1]) for parameter in self.parameters()}
-        alone = deepcopy(self, shared)  # with these in the place of the parameters' copies
-        alone.n_members = 1
-        return alone
+    def members(self, first: int, stop: int) -> Self:
+        """Return the denoiser of members first..stop-1, which shares their weights.
+
+        It does so until one of the two moves to another device or dtype.
+        """
+        shared = {id(parameter): nn.Parameter(parameter.detach()[first:stop]) for parameter in self.parameters()}
+        part = deepcopy(self, shared)  # with these in the place of the parameters' copies
+        part.n_members = len(range(self.n_members)[first:stop])
+        return part
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""

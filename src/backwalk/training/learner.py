@@ -1,9 +1,9 @@
 """A training step: the gradients of a batch, and the update of all weights and of their average.
 
-On a CPU the gradients are computed in pieces, each on one thread: a piece is a member of the ensemble, or a shard of
-its rows. The pieces depend on sizes alone and their sums have a fixed order, so that a fit does not depend on the
-number of threads. Then Muon moves the square matrices of residual blocks (`muon.py`), and Adam the rest: for w with
-gradient g at step k = 1, 2, ...,
+On a CPU the gradients are computed in pieces, each on one thread: a piece is a member of the ensemble, or some members
+with few rows, or a shard of one's rows. The pieces depend on sizes alone and their sums have a fixed order, so that a
+fit does not depend on the number of threads. Then Muon moves the square matrices of residual blocks (`muon.py`), and
+Adam the rest: for w with gradient g at step k = 1, 2, ...,
 
     m <- beta_1 m + (1 - beta_1) g,  v <- beta_2 v + (1 - beta_2) g^2,
     w <- (1 - rate decay) w - rate m / (1 - beta_1^k) / (sqrt(v / (1 - beta_2^k)) + 1e-8).
@@ -57,10 +57,12 @@ class Learner:
         self._n_steps = [torch.zeros((), dtype=torch.float32, device=p.device) for p in of_adam]
         self.averages = [p.clone() for p in self.parameters] if training.ema_width else self.parameters
         self._exponent = 1.0 + average_power(training.ema_width) if training.ema_width else 1.0
+        n_members, n_rows = denoiser.n_members, training.batch_size
         on_cpu = denoiser.device.type == "cpu"
-        self._pieces = pieces(denoiser.n_members, training.batch_size) if on_cpu else [(slice(None), slice(None))]
-        members = {part.start: denoiser.member(part.start) for part, _ in self._pieces if part != slice(None)}
-        self._denoisers = [members.get(part.start, denoiser) for part, _ in self._pieces]
+        self._pieces = pieces(n_members, n_rows) if on_cpu else [(slice(0, n_members), slice(0, n_rows))]
+        parts = {(part.start, part.stop) for part, _ in self._pieces}
+        of_part = {part: denoiser.members(*part) for part in parts} if len(parts) > 1 else {(0, n_members): denoiser}
+        self._denoisers = [of_part[part.start, part.stop] for part, _ in self._pieces]
 
     def step(self, batch: Batch, number: int, share: float, parallel_map: Map = map) -> Tensor:
         """Take step `number`, counted from 0, at a share of the full rates; return the members' summed loss."""
@@ -82,11 +84,11 @@ class Learner:
 
         n_rows = batch.x_0.shape[1]
         losses, gradients = zip(*parallel_map(of_piece, range(len(self._pieces))), strict=True)
-        by_member: dict[int, list[list[Tensor]]] = {}
-        for (member, _), of_shard in zip(self._pieces, gradients, strict=True):
-            by_member.setdefault(member.start, []).append(of_shard)
-        sums = [reduce(_added, of_shards) for of_shards in by_member.values()]
-        whole = list(sums[0]) if len(sums) == 1 else [torch.cat(of_members) for of_members in zip(*sums, strict=True)]
+        of_members: dict[int, list[list[Tensor]]] = {}
+        for (members, _), of_shard in zip(self._pieces, gradients, strict=True):
+            of_members.setdefault(members.start, []).append(of_shard)
+        sums = [reduce(_added, of_shards) for of_shards in of_members.values()]
+        whole = list(sums[0]) if len(sums) == 1 else [torch.cat(parts) for parts in zip(*sums, strict=True)]
         return torch.stack(losses).sum(), whole
 
     def tensors(self) -> dict[str, Tensor]:
@@ -128,20 +130,23 @@ class Learner:
 def pieces(n_members: int, n_rows: int) -> list[tuple[slice, slice]]:
     """Return the members and rows of each piece of a step on a CPU.
 
-    Batches of few rows are one piece, as launching the operations of several would take longer than computing them.
-    Otherwise each member is one piece, of at most 2,048 rows, and is cut in two where two threads would have unequal
-    shares.
+    A piece has at least 512 rows of one or more members, as far as there are so many: launching the operations of
+    smaller ones would take longer than computing them. A member's rows are cut into shards of at most 2,048, and in two
+    where two threads would have unequal shares.
 
     >>> pieces(2, 1500)
     [(slice(0, 1, None), slice(0, 1500, None)), (slice(1, 2, None), slice(0, 1500, None))]
     """
-    if n_rows < LEAST_ROWS_OF_A_PIECE:
-        return [(slice(None), slice(None))]
+    n_together = -(-LEAST_ROWS_OF_A_PIECE // n_rows)
     n_shards = -(-n_rows // MOST_ROWS_OF_A_PIECE)
-    n_shards += n_members * n_shards % 2
+    if n_together == 1:
+        n_shards += n_members * n_shards % 2
     length = -(-n_rows // n_shards)
-    members = [slice(k, k + 1) for k in range(n_members)] if n_members > 1 else [slice(None)]
-    return [(member, slice(start, start + length)) for member in members for start in range(0, n_rows, length)]
+    return [
+        (slice(member, min(member + n_together, n_members)), slice(first, min(first + length, n_rows)))
+        for member in range(0, n_members, n_together)
+        for first in range(0, n_rows, length)
+    ]
 
 
 def average_power(width: float) -> float:
