@@ -8,7 +8,6 @@ from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table import Codec, Levels, Number, as_table
 from backwalk.table.choose_levels import find_atoms
-from backwalk.table.grids import Grid, grid_of
 
 N = 4000
 RNG = np.random.default_rng(11)
@@ -97,34 +96,6 @@ def test_atoms_are_frequent_and_stand_out():
     # Values beside 1 are a third as frequent; with 20 others than 0..4.
     heaps = np.concatenate([np.repeat(np.arange(25.0), 4), np.full(8, 1.0), spread[:20]])
     assert find_atoms(heaps).tolist() == []
-
-
-@pytest.mark.parametrize(
-    ("x", "dtype", "grid"),
-    [
-        ([39.1, 46.7, -3.2], "float64", Grid(per=10.0)),
-        (np.float64(np.float32([39.1, 46.7, -3.2])), "float32", Grid(per=10.0)),
-        (np.arange(-30.0, 30.0) * 25.0, "int64", Grid(step=25.0)),
-        (np.arange(60.0) * 25.0 + 10.0, "int64", Grid(step=25.0, offset=10.0)),
-        (np.arange(60) * 5 / 100, "float64", Grid(step=5.0, per=100.0)),
-        (np.arange(60) / 4, "float64", Grid(step=25.0, per=100.0)),
-        ([0.0, 25.0, 75.0], "float64", Grid()),  # too few to tell
-        ([0.1, 1.0 / 3.0], "float64", None),
-        (np.random.default_rng(0).random(5), "float64", None),
-        (np.float64(np.random.default_rng(0).random(100, dtype=np.float32)), "float32", None),
-        ([0.1 + 0.2, 0.5], "float64", None),
-        ([1e300, 2.0], "float64", None),
-        ([2.0**53 - 1.0, 0.0], "float64", Grid()),
-    ],
-    ids=str,
-)
-def test_the_coarsest_grid_is_found_exactly(x, dtype, grid):
-    x = np.asarray(x)
-    assert grid_of(x, dtype) == grid
-    if grid is not None:
-        again = grid.values(np.rint(grid.places(x)))
-        same = again.astype(np.float32) == x.astype(np.float32) if dtype == "float32" else again == x
-        assert same.all()
 
 
 def test_rounded_numbers_come_back_with_their_decimals():

@@ -13,7 +13,7 @@ import pytest
 from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.table import Codec, Selection, priorities_of, read_part, read_within, set_aside
-from backwalk.table.grids import RunningGrid, grid_of
+from backwalk.table.grids import RunningGrid
 from backwalk.table.whole import facts_of_rows
 
 N = 400
@@ -114,7 +114,9 @@ def test_the_facts_of_a_pass_are_those_of_all_rows(tmp_path, suffix, n_files):
             assert whole.has_few_values(j, observed) == few, name
             for atoms in (np.empty(0), *([np.array([-999.0])] if name == "spiked" else [])):
                 others = observed[~np.isin(observed, atoms)]
-                expected = (others.min(), others.max(), grid_of(others, table.schema.dtypes[j]))
+                grid = RunningGrid(table.schema.dtypes[j])
+                grid.add(others)
+                expected = (others.min(), others.max(), grid.grid(len(np.unique(others))))
                 for facts in (whole, known):
                     answer = facts.numbers({j: atoms}, [j])[j]
                     assert (answer.least, answer.largest, answer.grid) == expected, name
@@ -149,22 +151,6 @@ def test_weights_count_in_frequencies_alone():
 def test_any_number_of_values_is_counted_in_memory():
     x = np.arange(1000.0)[:, None]
     assert len(facts_of_rows(x, ("float64",)).frequencies(0, missing=False)[0]) == 1000
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_grid_is_found_in_any_blocks(dtype):
-    rng = np.random.default_rng(5)
-    for _ in range(300):
-        n, per = rng.integers(1, 60), 10.0 ** rng.integers(0, 5)
-        x = rng.choice([1, 5, 25, 1000]) * rng.integers(-50, rng.choice([60, 10**6]), size=n) / per
-        if rng.random() < 0.3:
-            x[rng.integers(n)] = rng.choice([1e17, 0.1234567, np.pi, 2.0**53, 1e-9])
-        x = x.astype(dtype).astype(np.float64)
-        running = RunningGrid(dtype)
-        for block in np.split(x, np.sort(rng.integers(0, n + 1, size=3))):
-            running.add(block)
-        if len(np.unique(x)) > 1:
-            assert running.grid(len(np.unique(x))) == grid_of(x, dtype), x
 
 
 def test_rows_are_chosen_by_their_number_however_they_are_read(tmp_path):

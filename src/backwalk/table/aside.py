@@ -40,7 +40,7 @@ def set_aside(
         name: reason
         for j, name in enumerate(table.columns)
         if name not in kept
-        and (reason := _reason(table, j) if whole is None else _reason_of_pass(table, j, whole)) is not None
+        and (reason := _reason(table, j, whole.columns[j] if whole else _facts(table, j), whole)) is not None
     }
     left = [j for j, name in enumerate(table.columns) if name not in reasons]
     if not reasons:
@@ -54,40 +54,37 @@ def set_aside(
     return Table(table.values[:, left], schema), reasons
 
 
-def _reason(table: Table, j: int) -> str | None:
-    """Return why a column is set aside, or None if it stays."""
-    observed = table.observed[:, j]
-    values = table.values[observed, j]
-    if not len(values):
-        return "holds no value"
-    if len(values) <= _FEWEST_ROWS:
-        return None
-    labels = table.schema.labels[j]
-    if labels is not None:
-        return _reason_of_texts(labels, np.bincount(values.astype(np.intp), minlength=len(labels)))
-    return _reason_of_numbers(values) if _may_number_rows(table, j) else None
-
-
-def _reason_of_pass(table: Table, j: int, whole: WholeTable) -> str | None:
-    """Return why a column is set aside, from facts of all rows and the values of some."""
-    column = whole.columns[j]
-    n = column.n_observed
-    values = table.values[table.observed[:, j], j]
+def _reason(table: Table, j: int, column: RunningNumbers | RunningLabels, whole: WholeTable | None) -> str | None:
+    """Return why a column is set aside, or None if it stays, from the facts of all rows and the values of some."""
+    n, values = column.n_observed, table.values[table.observed[:, j], j]
     if not n:
         return "holds no value"
-    is_alike = not len(values) or bool((values == values[0]).all())
-    varies = isinstance(column, RunningNumbers) and column.least < column.largest
-    if is_alike and varies and not whole.has_few_values(j, values):
-        return f"has one value, or none, in all but a few of {whole.n_rows:,} rows"
+    if whole is not None and isinstance(column, RunningNumbers) and column.least < column.largest:
+        is_alike = not len(values) or bool((values == values[0]).all())
+        if is_alike and not whole.has_few_values(j, values):
+            return f"has one value, or none, in all but a few of {whole.n_rows:,} rows"
     if n <= _FEWEST_ROWS:
         return None
     if isinstance(column, RunningLabels):
         if column.is_lost:
             return f"holds more than {limits.LEVELS_OF_A_PASS:,} different texts in {n:,} rows"
         return _reason_of_texts(table.schema.labels[j] or (), column.counts)
-    if _may_number_rows(table, j):
-        return _words_of_numbers(n, column.least, column.largest, values, increases=column.increases)
+    schema = table.schema
+    if schema.is_integer(j) and not schema.is_boolean(j) and schema.units[j] is None:
+        return _reason_of_integers(column, values)
     return None
+
+
+def _facts(table: Table, j: int) -> RunningNumbers | RunningLabels:
+    """Return the facts of the rows in memory."""
+    labels = table.schema.labels[j]
+    if labels is None:
+        numbers = RunningNumbers(table.schema.dtypes[j], has_grid=False)
+        numbers.add(table.values[:, j])
+        return numbers
+    texts = RunningLabels()
+    texts.add(table.values[:, j], labels)
+    return texts
 
 
 def _reason_of_texts(labels: Sequence[str], rows: npt.NDArray[np.int64]) -> str | None:
@@ -101,20 +98,11 @@ def _reason_of_texts(labels: Sequence[str], rows: npt.NDArray[np.int64]) -> str 
     return None
 
 
-def _may_number_rows(table: Table, j: int) -> bool:
-    schema = table.schema
-    return schema.is_integer(j) and not schema.is_boolean(j) and schema.units[j] is None
-
-
-def _reason_of_numbers(values: FloatArray) -> str | None:
-    increases = bool((np.diff(values) > 0).all())
-    return _words_of_numbers(len(values), values.min(), values.max(), values, increases=increases)
-
-
-def _words_of_numbers(n: int, first: float, last: float, values: FloatArray, *, increases: bool) -> str | None:
-    """Return why n integers in first..last identify rows, of which `values`, (m,), are all or some."""
+def _reason_of_integers(column: RunningNumbers, values: FloatArray) -> str | None:
+    """Return why a column of integers identifies rows, of which `values`, (m,), are all or some."""
+    n, first, last = column.n_observed, column.least, column.largest
     if last - first == n - 1 and first in (0.0, 1.0) and len(np.unique(values)) == len(values):
         return f"numbers the rows from {first:.0f} to {last:.0f}"
-    if increases and last - first <= _LONGEST_STEP * n:
+    if column.increases and last - first <= _LONGEST_STEP * n:
         return f"increases from row to row, from {first:.0f} to {last:.0f}, as identifiers do"
     return None

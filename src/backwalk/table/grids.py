@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
 from backwalk.table.dtypes import numpy_dtype
@@ -57,35 +54,21 @@ class Grid:
             return np.asarray((x * self.per - self.offset) / self.step)
 
 
-def grid_of(x: FloatArray, dtype: str) -> Grid | None:
-    """Return the coarsest grid that has all of x, (n,), finite numbers of a dtype, or None if there is none.
+class RunningGrid:
+    """The coarsest grid that has all numbers of a dtype, which come block by block.
 
     The step is a power of ten, or a multiple of one where distinct numbers at random would have it once in a million.
-
-    >>> grid_of(np.array([39.1, 46.7]), "float64")
-    Grid(step=1.0, offset=0.0, per=10.0)
-    """
-    single = _is_single(dtype)
-    farthest = float(np.abs(x).max())
-    for decimals in range(_MOST_DECIMALS + 1):
-        per = 10.0**decimals
-        if _is_too_fine(farthest, decimals, single=single):
-            return None
-        if _has(x[:_ROWS_TRIED], per, single=single) and _has(x, per, single=single):
-            numerators = np.rint(x * per).astype(np.int64)
-            first = int(numerators[0])
-            return _coarsest(first, int(np.gcd.reduce(numerators - first)), partial(_n_distinct, numerators), per)
-    return None
-
-
-class RunningGrid:
-    """The grid that `grid_of` finds, of numbers that come block by block.
-
     Numbers of few decimals are numbers of more decimals too, so that the decimals of all blocks are the most of any.
+
+    >>> running = RunningGrid("float64")
+    >>> running.add(np.array([39.1, 46.7]))
+    >>> running.grid(n_distinct=2)
+    Grid(step=1.0, offset=0.0, per=10.0)
     """
 
     def __init__(self, dtype: str) -> None:
-        self._single, self._decimals, self._farthest = _is_single(dtype), 0, 0.0
+        self._is_single = numpy_dtype(dtype) in ("float16", "float32")
+        self._decimals, self._farthest = 0, 0.0
         self._first: int | None = None  # numerator
         self._step, self._has_none = 0, False
         self.fraction: float | None = None  # the first number that is no integer
@@ -114,46 +97,29 @@ class RunningGrid:
         self._step = round(self._step * factor)
 
     def grid(self, n_distinct: int) -> Grid | None:
-        """Return the grid, where there were at least `n_distinct` distinct numbers."""
+        """Return the grid, where there were at least `n_distinct` distinct numbers; None if there is none."""
         if self._has_none or self._first is None or self._is_too_fine:
             return None
-        return _coarsest(self._first, self._step, lambda: n_distinct, 10.0**self._decimals)
+        # The step of k integers is d or more by chance with a probability of about d^(2 - k).
+        if self._step <= 1 or (n_distinct - 2) * math.log(self._step) < -math.log(_CHANCE):
+            return Grid(per=10.0**self._decimals)
+        return Grid(float(self._step), float(self._first % self._step), 10.0**self._decimals)
 
     @property
     def _is_too_fine(self) -> bool:
-        return _is_too_fine(self._farthest, self._decimals, single=self._single)
+        """Whether a float as large as the farthest number has no room for the decimals."""
+        far, per = self._farthest, 10.0**self._decimals
+        spacing = float(np.spacing(np.float32(far))) if self._is_single else float(np.spacing(far))
+        return far * per >= _DENSE or (self._decimals > 0 and _SPACINGS * spacing * per > 1.0)
 
     def _has(self, x: FloatArray) -> bool:
+        """Return whether all of x, (n,), have no more decimals than those so far."""
         if self._is_too_fine:
             self._has_none = True
             return False
-        per = 10.0**self._decimals
-        return _has(x[:_ROWS_TRIED], per, single=self._single) and _has(x, per, single=self._single)
-
-
-def _is_single(dtype: str) -> bool:
-    return numpy_dtype(dtype) in ("float16", "float32")
-
-
-def _is_too_fine(farthest: float, decimals: int, *, single: bool) -> bool:
-    """Return whether a float of some size has no room for decimals."""
-    spacing = float(np.spacing(np.float32(farthest))) if single else float(np.spacing(farthest))
-    per = 10.0**decimals
-    return farthest * per >= _DENSE or (decimals > 0 and _SPACINGS * spacing * per > 1.0)
-
-
-def _has(x: FloatArray, per: float, *, single: bool) -> bool:
-    """Return whether all of x, (n,), are integers over `per`, in float32 if `single`."""
-    rounded = np.rint(x * per) / per
-    return bool((rounded.astype(np.float32) == x.astype(np.float32)).all() if single else (rounded == x).all())
-
-
-def _n_distinct(numerators: npt.NDArray[np.int64]) -> int:
-    return len(np.unique(numerators))
-
-
-def _coarsest(first: int, step: int, n_distinct: Callable[[], int], per: float) -> Grid:
-    """Return the grid of numerators that are `first` and multiples of `step` from it."""
-    if step <= 1 or (n_distinct() - 2) * math.log(step) < -math.log(_CHANCE):
-        return Grid(per=per)  # the step of k integers is d or more by chance with a probability of about d^(2 - k)
-    return Grid(float(step), float(first % step), per)
+        per, dtype = 10.0**self._decimals, np.float32 if self._is_single else np.float64
+        for some in (x[:_ROWS_TRIED], x):
+            rounded = np.rint(some * per) / per
+            if (rounded.astype(dtype) != some.astype(dtype)).any():
+                return False
+        return True
