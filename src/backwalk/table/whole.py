@@ -78,7 +78,7 @@ class RunningNumbers:
         self.weight_observed += len(x) if weights is None else float(weights.sum())
         self.least, self.largest = np.fmin(self.least, x.min()), np.fmax(self.largest, x.max())
         if self.increases:
-            self.increases = bool(self._last < x[0]) and bool((np.diff(x) > 0).all())
+            self.increases = bool(self._last < x[0]) and bool((x[1:] > x[:-1]).all())
             self._last = x[-1]
         if self.grid is not None:
             self.grid.add(x)
