@@ -6,7 +6,6 @@ import pytest
 
 from backwalk.assess import assess
 from backwalk.assess.topics import likelihood
-from backwalk.assess.topics.likelihood import bound_textbook_chain
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
 from backwalk.estimator import Diffusion
@@ -30,6 +29,5 @@ def fitted():
 def assessed():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(likelihood, "bound_other_chains", OTHER_CHAINS)
-        patch.setattr(likelihood, "bound_textbook_chain", bound_textbook_chain)
         patch.setattr(likelihood, "log_density", log_density)
         return assess(fitted(), UNSEEN, training=TRAINING, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)

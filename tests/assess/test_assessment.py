@@ -75,29 +75,13 @@ def test_an_estimator_in_the_place_of_its_model_is_told_so():
 
 def test_progress_is_reported_from_0_to_1():
     seen = []
-    assess(fitted(), UNSEEN, training=TRAINING, watch=lambda share, stage: seen.append((share, stage)), **SOME)
+    watch = lambda share, stage: seen.append((share, stage))  # noqa: E731
+    fidelity = assess(fitted(), UNSEEN, training=TRAINING, watch=watch, model_path="my 'moons'.backwalk", **SOME)
+    assert all("load(\"my 'moons'.backwalk\")" in scores.code for scores in fidelity.models)
     shares = [share for share, _ in seen]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0.0, 1.0)
     assert len({stage for _, stage in seen}) > 6
-
-
-def test_the_code_to_copy_names_the_models_own_file():
-    assert (
-        "load(\"out/my 'moons'.backwalk\")"
-        in assess(fitted(), UNSEEN, model_path="out/my 'moons'.backwalk", baselines=False, **SOME).code
-    )
-
-
-def test_tables_with_whole_and_constant_columns_are_judged():
-    pd = pytest.importorskip("pandas")
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"size": rng.normal(size=200), "count": rng.poisson(9.0, 200), "one": 1.0})
-    model = Diffusion(n_steps=20, max_steps=40, denoiser=SMALL, random_state=0, verbose=False).fit(frame[:150]).model_
-    values = frame.to_numpy()
-    fidelity = assess(model, values[150:], training=values[:150], stream=Stream(0), n_pairs=2)
-    assert [figure.name for figure in fidelity.columns.figures] == ["size", "count"]
-    assert all(np.isfinite(scores.negative_log_density.value) for scores in fidelity.models)
 
 
 def test_densities_of_a_baseline_without_asinh_are_over_the_same_columns():

@@ -40,7 +40,6 @@ FIGURES = {
     "excesses": lambda: figures.plot_nats(["a $b", "c"], [(0.01, 0.002), (np.inf, 1.0)], truth=(0.0, 0.0)),
     "no excess": lambda: figures.plot_nats(["a"], [(np.inf, 1.0)], truth=(0.0, 0.0)),
     "nats alone": lambda: figures.plot_nats(["one"], [(0.3, 0.01)]),
-    "memory": lambda: figures.plot_gain_by_level([0.01, 1.0, np.inf], [(0.1, 0.05), (0.0, 0.01), (0.0, 0.0)]),
     "bound of many steps": lambda: figures.plot_bound(terms(1000)),
     "coverage": lambda: figures.plot_coverage(coverage_curve([0.1, 0.3, 0.9]), title="x"),
     "chain": lambda: figures.plot_chain([X, X * 0.5], captions=("t = 0", "t = 9")),

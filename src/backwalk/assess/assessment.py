@@ -14,16 +14,15 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from backwalk.assess.baselines import Baseline, fit_baselines
-from backwalk.assess.fidelity import ComparedRows, Fidelity, ModelScores, collect_warnings
-from backwalk.assess.representation import Representation
-from backwalk.assess.statistics import Figure, mean_estimate
+from backwalk.assess.fidelity import Fidelity, ModelScores, collect_warnings
+from backwalk.assess.representation import Representation, kinds_of
+from backwalk.assess.statistics import Figure, mean_estimate, utility
 from backwalk.assess.topics.closeness import PairedStatistic, choose_statistics
 from backwalk.assess.topics.columns import score_columns
 from backwalk.assess.topics.conditionals import score_conditionals
 from backwalk.assess.topics.likelihood import LikelihoodScores, score_likelihood
 from backwalk.assess.topics.memorisation import MemorisationScores, score_copies, score_training_gain
 from backwalk.assess.topics.posteriors import choose_given, score_posteriors
-from backwalk.assess.topics.prediction import score_prediction
 from backwalk.assess.topics.rows import (
     RowSets,
     check_rows,
@@ -108,7 +107,7 @@ def assess(
         model, rows, density, stream.child("scored"), watch=lambda share, stage: watch(0.1 + 0.4 * share, stage)
     )
     watch(0.5, "memorisation")
-    gain, gain_by_level = (None, None) if is_trained is None else score_training_gain(model, sets, stream)
+    gain = None if is_trained is None else score_training_gain(model, sets, stream)
     # The rest consists of small operations, for which a second thread costs more than it saves.
     with single_threads() as parallel_map, threadpool_limits(1):
         watch(0.6, "real rows against real rows")
@@ -120,7 +119,7 @@ def assess(
 
         watch(0.7, "generated rows against real rows")
         columns = score_columns(sets, model.schema)
-        memorisation = None if gain is None else MemorisationScores(gain, gain_by_level, *score_copies(sets, stream))
+        memorisation = None if gain is None else MemorisationScores(gain, *score_copies(sets, stream))
         ours = _score_model(model, figures_of(represented), likelihood, sample_seconds, model_path)
         others: list[ModelScores] = []
         if baselines and training_rows is not None:
@@ -139,8 +138,9 @@ def assess(
         conditionals, prediction = None, None
         if not representation.is_of_numbers:
             conditionals = score_conditionals(model, sets, target_column, stream.child("table"))
-            if target_column is not None:
-                prediction = score_prediction(model, sets, target_column, stream.child("table", "utility"))
+            if target_column is not None and sets.trained is not None:
+                of_utility, kinds = stream.child("table", "utility"), kinds_of(model.codec)
+                prediction = utility(generated, sets.trained, rows, kinds, target_column, stream=of_utility)
     posterior = None
     if given_columns is not None:
         watch(0.98, "posteriors")
@@ -163,7 +163,8 @@ def assess(
         prediction=prediction,
         posterior=posterior,
         warnings=tuple(collect_warnings(model, checks, likelihood, memorisation, columns, conditionals, posterior)),
-        rows=ComparedRows(real, generated),
+        real=real,
+        generated=generated,
         real_rows=origin,
         asinh_columns=tuple(column_name(model.schema, j) for j, column in codec_columns if column.axis.asinh),
         sampler=model.sampler.describe(model.schedule),

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from backwalk.assess.statistics import Figure
+from backwalk.assess.statistics import Figure, Utility
 from backwalk.assess.topics.columns import ColumnScores
 from backwalk.assess.topics.conditionals import ConditionalScores
 from backwalk.assess.topics.likelihood import LikelihoodScores
 from backwalk.assess.topics.memorisation import MemorisationScores
 from backwalk.assess.topics.posteriors import PosteriorScores
-from backwalk.assess.topics.prediction import PredictionScores
 from backwalk.assess.topics.rows import RowChecks
 from backwalk.estimates import Estimate, Rows
 from backwalk.formatting import as_json
@@ -51,22 +50,15 @@ class ModelScores:
         return next(figure for figure in self.figures if figure.name == name)
 
 
-@dataclass(frozen=True, eq=False)
-class ComparedRows:
-    """The rows that the statistics compare, in the user's units: real rows (n, d) and generated rows (m, d)."""
-
-    real: Rows
-    generated: Rows
-
-
 @dataclass(frozen=True)
 class Fidelity:
     """How faithful a model is: the verdict, the warnings, and the numbers behind them, topic by topic.
 
-    `code` is Python to copy for the recommended model. `real_rows` says where the real sets come from, and `rows` holds
-    them. Statistics are of columns in standard deviations, those of `asinh_columns`, which have heavy tails, after an
-    asinh transform. `memorisation` is None without training rows, `conditionals` without a table of levels or gaps
-    whose model takes any conditions, `prediction` without a target, and `posterior` without declared data.
+    `code` is Python to copy for the recommended model. `real` and `generated` are the rows that the statistics compare,
+    in the user's units, and `real_rows` says where the real ones come from. Statistics are of columns in standard
+    deviations, those of `asinh_columns`, which have heavy tails, after an asinh transform. `memorisation` is None
+    without training rows, `conditionals` without a table of levels or gaps whose model takes any conditions,
+    `prediction` without a target, and `posterior` without declared data.
     """
 
     verdict: str
@@ -78,10 +70,11 @@ class Fidelity:
     likelihood: LikelihoodScores
     memorisation: MemorisationScores | None
     conditionals: ConditionalScores | None
-    prediction: PredictionScores | None
+    prediction: Utility | None
     posterior: PosteriorScores | None
     warnings: tuple[str, ...]
-    rows: ComparedRows
+    real: Rows
+    generated: Rows
     real_rows: str
     asinh_columns: tuple[str, ...]
     sampler: str
@@ -105,7 +98,7 @@ class Fidelity:
         record = {"version": VERSION}
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "rows":
+            if field.name not in ("real", "generated"):
                 record[field.name] = value.to_dict() if hasattr(value, "to_dict") else value
         return dict(as_json(record))
 

@@ -9,7 +9,6 @@ from backwalk.report.sections.associations import plot_associations
 from backwalk.report.sections.bound import plot_bound, plot_bound_parts, plot_nats, plot_transitions
 from backwalk.report.sections.columns import plot_levels, plot_marginal, plot_number_with_atoms
 from backwalk.report.sections.conditionals import plot_given, plot_ranks, plot_reliability
-from backwalk.report.sections.memorisation import plot_gain_by_level
 from backwalk.report.sections.posteriors import plot_coverage
 from backwalk.report.sections.rows import farthest_pair, plot_chain, plot_points, plot_side_by_side, telling_pairs
 from backwalk.report.sections.schedule import plot_log_snr, plot_noise, plot_schedule, plot_signal
@@ -23,7 +22,6 @@ __all__ = [
     "plot_bound_parts",
     "plot_chain",
     "plot_coverage",
-    "plot_gain_by_level",
     "plot_given",
     "plot_levels",
     "plot_log_snr",

@@ -105,7 +105,7 @@ def write_report(
         difference = dict(zip(model.codec.varying, fidelity.columns.figures, strict=True))
         i, j = farthest_pair([difference[column].difference for column in numbers])
         drawn = numbers[i], numbers[j]
-    frames = chain_frames(model, fidelity.rows.real, stream.child("frames"), columns=drawn)
+    frames = chain_frames(model, fidelity.real, stream.child("frames"), columns=drawn)
     page = render_report(fidelity, model, frames=frames, commands=commands, title=title)
     with atomic_write(path, overwrite=overwrite) as file:
         file.write(page.encode())

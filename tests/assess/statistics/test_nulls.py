@@ -1,7 +1,5 @@
 """Pairs, figures and their errors, checked on many repetitions. False-alarm rate 1e-8 for each statistical test."""
 
-import dataclasses
-import json
 import math
 
 import numpy as np
@@ -10,7 +8,6 @@ from scipy import stats
 
 from backwalk.assess.statistics.distances import energy_distance
 from backwalk.assess.statistics.nulls import (
-    Figure,
     compare,
     disjoint_pairs,
     paired_gap,
@@ -18,7 +15,6 @@ from backwalk.assess.statistics.nulls import (
     sign_that_matters,
 )
 from backwalk.errors import InvalidInput
-from backwalk.estimates import mean_estimate, random_rows
 from backwalk.streams import Stream
 
 Z = stats.norm.isf(0.5e-8)
@@ -58,14 +54,6 @@ def test_resampled_pairs_are_different_splits_into_halves():
 def test_pairs_of_sorted_rows_are_mixed():
     a, b = disjoint_pairs(np.arange(10_000.0)[:, None], 2, stream=Stream(0)).pairs[0]
     assert abs(a.mean() - b.mean()) < Z * 10_000 * math.sqrt(2 / 12 / 2500)
-
-
-def test_random_rows_are_a_subset():
-    rows = np.arange(50.0)[:, None]
-    assert len(np.unique(random_rows(rows, 20, stream=Stream(0)))) == 20
-    assert sorted(random_rows(rows, 80, stream=Stream(0))[:, 0]) == list(range(50))
-    some = random_rows(np.arange(10_000.0)[:, None], 1000, stream=Stream(0))
-    assert abs(some.mean() - 4999.5) < Z * 10_000 * math.sqrt(0.9 / 12 / 1000)  # of all, and not of the first
 
 
 @pytest.mark.parametrize(("pairing", "wider"), [(disjoint_pairs, 1.0), (resampled_pairs, math.sqrt(1.0 + 4.0 / 3.0))])
@@ -113,27 +101,6 @@ def test_errors_are_those_of_repeating_the_whole_study(pairing, statistic):
             assert stated < seen * margin
 
 
-def test_figure_is_json_able():
-    figure = compare(mean_gap, disjoint_pairs(normal(0, 40), 2, stream=Stream(0)), normal(1, 20), name="m", unit="cm")
-    assert Figure(**json.loads(json.dumps(dataclasses.asdict(figure)))) == figure
-
-
-@pytest.mark.parametrize(
-    ("difference", "error", "n_pairs", "margin", "shown"),
-    [
-        (0.000, 0.001, 1000, 0.0021, True),
-        (0.000, 0.001, 1000, 0.0020, False),
-        (0.000, 0.001, 5, 0.0021, False),  # five pairs do not know their error that well
-        (0.000, 0.001, 5, 0.0030, True),
-        (0.005, 0.001, 1000, 0.006, False),
-        (-0.005, 0.001, 1000, 0.006, False),  # nearer than real rows is no limit either
-        (0.000, 1.000, 1000, 0.006, False),  # not rejected, and not shown
-    ],
-)
-def test_at_the_limit_must_be_shown(difference, error, n_pairs, margin, shown):
-    assert Figure("x", 0.0, 0.0, 0.0, 0.0, difference, error, "", 10, n_pairs).within(margin) is shown
-
-
 def test_paired_gap_of_normals_is_the_kl_divergence():
     x = normal(0, 20_000, 1)[:, 0]
     gap = paired_gap(stats.norm.logpdf(x), stats.norm.logpdf(x, loc=0.1))
@@ -142,13 +109,6 @@ def test_paired_gap_of_normals_is_the_kl_divergence():
     assert gap.standard_error == pytest.approx(0.1 / 20_000**0.5, rel=0.05)
     assert gap.n == 20_000
     assert paired_gap([-1.0, -1.0], [-1.0, -math.inf]).value == math.inf
-
-
-def test_mean_estimate_is_mean_and_error():
-    values = normal(0, 30)[:, 0]
-    estimate = mean_estimate(values)
-    assert estimate.value == pytest.approx(values.mean())
-    assert estimate.standard_error == pytest.approx(stats.sem(values))
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,10 @@ def test_the_rows_of_the_pictures_are_those_of_the_figures():
     """Found by review: the report drew other rows than it compared."""
     fidelity = assess(fitted(), UNSEEN, baselines=False, **SOME)
     codec = fitted().codec.refitted(as_table(UNSEEN))
-    pairs = disjoint_pairs(codec.encode(fidelity.rows.real), 2, stream=Stream(0).child("real"))
-    found = compare_columns(pairs, codec.encode(fidelity.rows.generated), Representation(codec), ["x₁", "x₂"])
+    pairs = disjoint_pairs(codec.encode(fidelity.real), 2, stream=Stream(0).child("real"))
+    found = compare_columns(pairs, codec.encode(fidelity.generated), Representation(codec), ["x₁", "x₂"])
     assert found == fidelity.columns.figures
-    assert set(map(bytes, fidelity.rows.real)) <= set(map(bytes, UNSEEN))
+    assert set(map(bytes, fidelity.real)) <= set(map(bytes, UNSEEN))
 
 
 def row_sets(generated, training, is_trained=None):

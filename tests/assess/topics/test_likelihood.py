@@ -1,20 +1,14 @@
 """Densities and bounds of unseen rows beside each other and the truth."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-import torch
 
 from backwalk.assess import assess
-from backwalk.assess.topics.likelihood import bound_textbook_chain
-from backwalk.denoiser import build_denoiser
-from backwalk.diffusion import NoiseSchedule, beta_variance, variational_bound
 from backwalk.estimator import Diffusion
 from backwalk.model import log_density
 from backwalk.streams import Stream
 
-from ..moons import MOONS, SMALL, UNSEEN, assessed, fitted
+from ..moons import MOONS, SMALL, UNSEEN, assessed
 
 pytestmark = pytest.mark.usefixtures("cheap_scores")
 
@@ -47,12 +41,6 @@ def test_chains_and_the_ode_stand_beside_the_truth():
     by_kind = {chain.reverse_variance: chain.bound.value for chain in likelihood_scores.other_chains}
     assert max(by_kind["full"], by_kind["optimal"]) < by_kind["beta_tilde"]  # by a nat, whatever the rough fit
     assert assessed().model.total_variation is not None
-    # The notebook's schedule leaves alpha_bar_N = 0.3475 of what the codec has brought to variance 1.
-    z = fitted().codec.encode(UNSEEN)
-    variances = np.linalg.eigvalsh(np.cov(z, rowvar=False, bias=True))
-    last = 1 + 0.3475 * (variances - 1)
-    expected = 0.5 * (np.sum(last - 1 - np.log(last)) + 0.3475 * np.square(z.mean(0)).sum())
-    assert likelihood_scores.textbook_mismatch == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_ode_and_the_bounds_are_about_the_same_rows():
@@ -62,26 +50,6 @@ def test_the_ode_and_the_bounds_are_about_the_same_rows():
     assert fidelity.likelihood.bound.total - fidelity.likelihood.bound_gap.value == pytest.approx(own, abs=1e-9)
     assert fidelity.likelihood.ode_probe_error == fidelity.likelihood.entropy_standard_error == 0.0
     assert 0.0 < fidelity.likelihood.ode_solver_error < 0.1
-
-
-def test_the_textbook_s_setting_is_paid_in_full_by_the_model_s_own_network():
-    """Its bound lies above the truth by more than the mismatch that no network mends."""
-    fidelity, model = assessed(), fitted()
-    textbook = fidelity.likelihood.textbook_chain
-    assert (textbook.n_steps, textbook.reverse_variance) == (100, "beta")
-    assert textbook.gap.value > fidelity.likelihood.textbook_mismatch
-    # By another route: the bound of mathematics, in encoded units.
-    z = torch.from_numpy(model.codec.encode(UNSEEN)).float()
-    schedule = NoiseSchedule.linear(100)
-    terms = variational_bound(model.denoiser, z, schedule, beta_variance(schedule), stream=Stream(4), n_draws=2)
-    same_noise = bound_textbook_chain(model, UNSEEN, None, Stream(4))
-    expected = terms.total - model.codec.log_abs_det_jacobian(UNSEEN).mean()
-    assert same_noise.bound.value == pytest.approx(expected, abs=1e-5)
-    # Other noise on the same rows: the error over the rows is on the wide side.
-    assert abs(textbook.bound.value - expected) < 5.7 * 2**0.5 * textbook.bound.standard_error
-    narrow = build_denoiser(SMALL, 2, schedule=NoiseSchedule.linear(50), floor=0.1, stream=Stream(0))
-    narrow = dataclasses.replace(model, denoiser=narrow)  # not valid at the textbook's last levels
-    assert bound_textbook_chain(narrow, UNSEEN, None, Stream(0)) is None
 
 
 def test_beyond_32_columns_probes_estimate_the_ode_s_density_with_their_error():

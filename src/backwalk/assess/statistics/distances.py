@@ -50,23 +50,22 @@ def sliced_wasserstein(x: ArrayLike, y: ArrayLike, *, n_projections: int = 128, 
     return float(np.mean([wasserstein_1d(x_rows @ theta, y_rows @ theta) for theta in directions]))
 
 
-def energy_distance(x: ArrayLike, y: ArrayLike, *, unbiased: bool = True) -> float:
+def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
     """Return the energy distance 2 E|X - Y| - E|X - X'| - E|Y - Y'|, from all pairs of rows.
 
-    `unbiased=True` leaves the pairs of a row with itself out of the last two means (the U-statistic): zero on average
-    for equal densities, sometimes negative. `unbiased=False` keeps them (the V-statistic): never negative, and larger
-    by about E|X - X'| (1/n + 1/m). Source: Szekely and Rizzo 2013.
+    The pairs of a row with itself are left out of the last two means (the U-statistic), so that it is zero on average
+    for equal densities, and sometimes negative. Source: Szekely and Rizzo 2013.
 
     x (n, d), y (m, d) with n, m >= 2. Time is O(n m d): of many rows, give `random_rows(x, 10_000, stream=...)`.
     Returns the unit of the columns. Raises InvalidInput as above.
 
-    >>> energy_distance([[0.0], [2.0]], [[0.0], [2.0]], unbiased=False)
-    0.0
+    >>> energy_distance([[0.0], [2.0]], [[1.0], [3.0]])
+    -1.0
     """
     x_rows, y_rows = as_two_sets(x, y, at_least=2)
     n, m = len(x_rows), len(y_rows)
-    within_x = _sum_within(x_rows) / (n * (n - unbiased))
-    within_y = _sum_within(y_rows) / (m * (m - unbiased))
+    within_x = _sum_within(x_rows) / (n * (n - 1))
+    within_y = _sum_within(y_rows) / (m * (m - 1))
     return 2.0 * _sum_of_distances(x_rows, y_rows) / (n * m) - within_x - within_y
 
 

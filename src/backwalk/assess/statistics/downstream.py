@@ -27,9 +27,11 @@ class Utility:
 
     The losses are means over unseen rows: of levels -ln P(level), nats; of a number the squared error over the variance
     of the unseen values, 1 - R^2. `excess` is the row-paired difference, generated minus real, with its standard error
-    over the unseen rows. `constant` is the loss of the real rows' frequencies or mean, which use no other column.
+    over the unseen rows. `target` is the number of the column, and `constant` the loss of the real rows' frequencies or
+    mean, which use no other column.
     """
 
+    target: int
     is_level: bool
     generated: Estimate
     real: Estimate
@@ -55,6 +57,7 @@ def utility(
     losses = [_losses(rows, test, kinds, target, stream.child("model")) for rows in (drawn, trained)]
     constant = _constant_losses(trained, test, kinds[target], target)
     return Utility(
+        target,
         bool(kinds[target].levels),
         mean_estimate(losses[0]),
         mean_estimate(losses[1]),

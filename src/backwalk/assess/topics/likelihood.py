@@ -6,22 +6,18 @@ All are evaluated at the same rows, so that differences are taken row by row and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
-
-import torch
 
 from backwalk.assess.statistics import paired_gap, total_variation
 from backwalk.datasets import Density
-from backwalk.diffusion import BoundTerms, NoiseSchedule, check_schedule, moments, prior_mismatch
-from backwalk.errors import InvalidInput
+from backwalk.diffusion import BoundTerms, NoiseSchedule
 from backwalk.estimates import Estimate, Rows, mean_estimate, random_rows
 from backwalk.limits import BOUND_VARIANCES
 from backwalk.model import (
     MOST_EXACT_COLUMNS,
     DiffusionModel,
     bound,
-    given_all_levels,
     log_density,
     log_prob_of_rows,
     mismatch_warning,
@@ -30,7 +26,6 @@ from backwalk.streams import Stream
 
 LOG_DENSITY_MARGIN = 0.01  # nats per row: the densities of a typical row differ by 1 %
 TOTAL_VARIATION_MARGIN = 0.01  # some event's probability is wrong by one percentage point more
-TEXTBOOK = NoiseSchedule.linear(100)
 _MOST_ROWS = 2_048
 _MOST_ROWS_OF_INTEGERS = 512  # each is scored at several places
 _N_PROBES = 8  # of a divergence beyond MOST_EXACT_COLUMNS coordinates
@@ -62,9 +57,6 @@ class LikelihoodScores:
     `bound` is that of the model's chain; if the true density is known, `bound_gap` is its row-paired excess over the
     true -log p, and `entropy` the true entropy. `other_chains` are the bounds of shorter chains with each reverse
     variance. `prior_term` is the bound's first term, and `prior_mismatch` the part of it that all rows lose together.
-    `textbook_mismatch` is that of the course notebook's schedule on the scored rows, a lower bound on its cost, and
-    `textbook_chain` the bound of that schedule with sigma^2 = beta and the model's own network (None if the network is
-    not valid at its noise levels).
     """
 
     rows: Rows
@@ -77,8 +69,6 @@ class LikelihoodScores:
     other_chains: tuple[ChainBound, ...]
     prior_term: Estimate
     prior_mismatch: float
-    textbook_mismatch: float
-    textbook_chain: ChainBound | None
     entropy: float | None
     entropy_standard_error: float | None
 
@@ -126,7 +116,6 @@ def score_likelihood(
     truth = None if density is None else log_prob_of_rows(density.log_prob, model.codec, rows, stream=draws)
     watch(0.2, "the bounds of other chains")
     other_chains = tuple(bound_other_chains(model, rows, truth, stream.child("bound")))
-    textbook = bound_textbook_chain(model, rows, truth, stream.child("bound"))
     n_done = 0
 
     def count(n: int) -> None:
@@ -148,34 +137,9 @@ def score_likelihood(
         other_chains=other_chains,
         prior_term=Estimate(terms.prior, terms.prior_standard_error, terms.n_rows),
         prior_mismatch=model.prior_mismatch,
-        textbook_mismatch=measure_textbook_mismatch(model, rows),
-        textbook_chain=textbook,
         entropy=None if density is None else density.entropy,
         entropy_standard_error=None if density is None else density.entropy_standard_error,
     )
-
-
-def bound_textbook_chain(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> ChainBound | None:
-    """Return the bound of the model's network with the textbook's schedule and variances.
-
-    A denoiser depends on noise levels and not on steps, so that another schedule needs no training. Returns None if
-    the schedule's levels are beyond the network's range.
-    """
-    try:
-        check_schedule(model.denoiser, TEXTBOOK)
-    except InvalidInput:
-        return None
-    respaced, decoder = replace(model, schedule=TEXTBOOK), float(TEXTBOOK.beta[1])
-    terms = bound(respaced, rows, stream=stream, reverse_variance="beta", decoder_variance=decoder, n_draws=_N_DRAWS)
-    return _chain_bound("beta", TEXTBOOK.n_steps, terms, truth)
-
-
-def measure_textbook_mismatch(model: DiffusionModel, rows: Rows) -> float:
-    """Return the prior mismatch of the textbook's schedule on these rows, nats per row; of a table, of its numbers."""
-    z = torch.from_numpy(model.codec.encode(rows))
-    if model.codec.blocks or bool(z.isnan().any()):
-        z = given_all_levels(model.denoiser, model.codec, z.to(model.denoiser.device))[1].cpu()
-    return prior_mismatch(*moments(z), TEXTBOOK)
 
 
 def bound_other_chains(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> Iterator[ChainBound]:

@@ -6,20 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from backwalk.assess.representation import kinds_of
 from backwalk.assess.statistics import RareCopies, nearest_row_share, rare_copies
 from backwalk.assess.topics.rows import MOST_IN_A_SET, RowSets
 from backwalk.assess.words import percent, with_error
-from backwalk.diffusion import evenly_spaced, simple_loss, variational_bound
+from backwalk.diffusion import variational_bound
 from backwalk.estimates import Estimate, Rows, mean_estimate, random_rows
 from backwalk.model import DiffusionModel, bound, encode_complete, reverse_variances
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 
 _N_STEPS, _MOST_ROWS = 50, 5_000
-_N_LEVELS, _N_DRAWS = 8, 4
 _GAIN_THAT_MATTERS = 0.05  # nats per row
 _SHARE_THAT_MATTERS = 0.55
 _COPIES_THAT_MATTER = 0.01
@@ -27,30 +25,15 @@ _Z = 4.0
 
 
 @dataclass(frozen=True)
-class LevelGain:
-    """Memorisation at one noise level: |eps - eps_theta|^2 on unseen rows minus that on training rows.
-
-    Both at step `t` of the chain and with the same noise; summed over coordinates, about 0 without memorisation.
-    `noise_level` is s = SNR_t^(-1/2), in encoded units.
-    """
-
-    t: int
-    noise_level: float
-    gain: Estimate
-
-
-@dataclass(frozen=True)
 class MemorisationScores:
     """What the model remembers of its training rows.
 
-    `training_gain` is the bound on unseen rows minus that on training rows, for a chain of 50 steps, nats per row, and
-    `gain_by_level` the same difference of L_simple at several noise levels (None for tables with levels or gaps).
+    `training_gain` is the bound on unseen rows minus that on training rows, for a chain of 50 steps, nats per row.
     `nearest_row_share` is the share of generated rows whose nearest real row was trained on, 1/2 without memorisation.
     `rare_copies` counts repeated rare combinations of levels (None with fewer than two columns of levels).
     """
 
     training_gain: Estimate
-    gain_by_level: tuple[LevelGain, ...] | None
     nearest_row_share: Estimate
     rare_copies: RareCopies | None
 
@@ -77,21 +60,17 @@ class MemorisationScores:
             )
 
 
-def score_training_gain(
-    model: DiffusionModel, sets: RowSets, stream: Stream
-) -> tuple[Estimate, tuple[LevelGain, ...] | None]:
-    """Return `training_gain` and `gain_by_level` of `MemorisationScores`; training rows are given.
+def score_training_gain(model: DiffusionModel, sets: RowSets, stream: Stream) -> Estimate:
+    """Return `training_gain` of `MemorisationScores`; training rows are given.
 
     Integers of tables of numbers are at the same places in their cells; the bound of other tables dequantises them.
     """
     assert sets.trained is not None
-    pair = draw_equally_many(sets.trained, sets.unseen, stream.child("gain"))
-    if not sets.representation.is_of_numbers:
-        return measure_training_gain(model, *pair, stream.child("gain")), None
-    cells = stream.child("gain", "dequantisation")
-    trained, unseen = (model.codec.dequantise(rows, stream=cells) for rows in pair)
-    levels = tuple(measure_gain_by_level(model, trained, unseen, stream.child("levels")))
-    return measure_training_gain(model, trained, unseen, stream.child("gain")), levels
+    trained, unseen = draw_equally_many(sets.trained, sets.unseen, stream.child("gain"))
+    if sets.representation.is_of_numbers:
+        cells = stream.child("gain", "dequantisation")
+        trained, unseen = (model.codec.dequantise(rows, stream=cells) for rows in (trained, unseen))
+    return measure_training_gain(model, trained, unseen, stream.child("gain"))
 
 
 def score_copies(sets: RowSets, stream: Stream) -> tuple[Estimate, RareCopies | None]:
@@ -139,17 +118,3 @@ def measure_training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, st
             for rows in (trained, unseen)
         )
     return mean_estimate(on_unseen - on_trained)
-
-
-def measure_gain_by_level(model: DiffusionModel, trained: Rows, unseen: Rows, stream: Stream) -> Iterator[LevelGain]:
-    """Yield L_simple on unseen rows minus that on training rows, with the same noise, from low noise levels to high."""
-    schedule, d = model.schedule, model.codec.n_encoded
-    z = [encode_complete(model, rows).float() for rows in (trained, unseen)]
-    for t in sorted({1, *evenly_spaced(schedule.n_steps, min(_N_LEVELS, schedule.n_steps))}):
-        gain = np.zeros(len(trained))
-        for draw in range(_N_DRAWS):
-            eps = stream.child(t, draw).normal(0, len(trained), d, z[0].dtype).to(z[0].device)
-            with torch.no_grad():
-                on_trained, on_unseen = (simple_loss(model.denoiser, x, t, eps, schedule) for x in z)
-            gain += (on_unseen - on_trained).numpy() / _N_DRAWS
-        yield LevelGain(t, float(schedule.noise_level[t]), mean_estimate(gain))

@@ -91,10 +91,6 @@ def _network_models(context: Context) -> Iterator[tuple[str, str, Estimate, Esti
     for chain in likelihood.other_chains:
         name, note = _VARIANCES[chain.reverse_variance]
         yield name, f"{chain.n_steps:,} steps, the best ones for fitted σ²; {note}", chain.bound, chain.gap
-    if likelihood.textbook_chain is not None:
-        chain = likelihood.textbook_chain
-        note = f"{chain.n_steps} steps, β from 0.001 to 0.02, σ² = β; the network of this model"
-        yield "The course notebook's chain", note, chain.bound, chain.gap
 
 
 @styled

@@ -75,9 +75,9 @@ def column_blocks(context: Context) -> Iterator[object]:
 
 def _column_picture(context: Context, k: int) -> Picture:
     """Return the picture of the k-th column that varies."""
-    rows, j, kinds = context.fidelity.rows, context.varying[k], context.fidelity.columns.kinds
+    fidelity, j, kinds = context.fidelity, context.varying[k], context.fidelity.columns.kinds
     name, axis = context.name(j), context.model.codec.columns[j].axis
-    real, generated = rows.real[:, j], rows.generated[:, j]
+    real, generated = fidelity.real[:, j], fidelity.generated[:, j]
     if kinds:
         real, generated = (values[~np.isnan(values)] for values in (real, generated))
         if kinds[k].levels and (kinds[k].is_category or len(kinds[k].levels) <= _MOST_BARS):
@@ -110,8 +110,8 @@ def _draw_levels(context: Context, j: int, kind: ColumnKind, real: Rows, generat
 
 
 def _column_row(context: Context, k: int, j: int) -> Row:
-    rows, figure = context.fidelity.rows, context.fidelity.columns.figures[k]
-    texts = [text for x in (rows.real[:, j], rows.generated[:, j]) for text in _column_texts(context, k, x)]
+    fidelity, figure = context.fidelity, context.fidelity.columns.figures[k]
+    texts = [text for x in (fidelity.real[:, j], fidelity.generated[:, j]) for text in _column_texts(context, k, x)]
     return Row.of(context.name(j), *texts, with_error(figure.difference, figure.difference_standard_error))
 
 

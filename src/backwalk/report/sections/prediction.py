@@ -8,10 +8,10 @@ from backwalk.report.blocks import Context, Row, Section, Table, Text
 
 def prediction_section(context: Context) -> Section | None:
     """Show how well models trained on generated rows predict the target in unseen rows."""
-    prediction = context.fidelity.prediction
-    if prediction is None:
+    scores = context.fidelity.prediction
+    if scores is None:
         return None
-    scores, name = prediction.utility, context.name(prediction.target)
+    name = context.name(scores.target)
     what = "−ln P(level), nats" if scores.is_level else "squared error / variance (1 − R²)"
     words = (
         f"Boosted trees predict {name} from the other columns. They are trained on {scores.n_training:,} generated or "

@@ -69,13 +69,13 @@ def rows_text(fidelity: Fidelity, n_columns: int, n_varying: int) -> str:
 
 def _clouds(context: Context) -> Iterator[Picture]:
     """Yield real and generated rows in turn, for the pairs of columns of numbers that differ most."""
-    rows, codec = context.fidelity.rows, context.model.codec
+    fidelity, codec = context.fidelity, context.model.codec
     figures = dict(zip(context.varying, context.fidelity.columns.figures, strict=True))
     with_levels = {block.column for block in codec.blocks if block.continuous is None}
     numbers = [j for j in context.varying if j not in with_levels]
     if len(numbers) < 2:
         return
-    complete = [each[~np.isnan(each[:, numbers]).any(axis=1)] for each in (rows.real, rows.generated)]
+    complete = [each[~np.isnan(each[:, numbers]).any(axis=1)] for each in (fidelity.real, fidelity.generated)]
     n = min(*map(len, complete), _MOST_POINTS)
     if n < _FEWEST_IN_A_CLOUD:
         return

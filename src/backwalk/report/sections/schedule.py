@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from backwalk.assess.topics.likelihood import TEXTBOOK
 from backwalk.assess.words import estimate_text, significant
 from backwalk.diffusion import NoiseSchedule, evenly_spaced
 from backwalk.model import MISMATCH_THAT_MATTERS, DiffusionModel
@@ -64,17 +63,7 @@ def prior_text(context: Context) -> str:
             "This matters: training does not remove it, and generated rows start from the wrong distribution. Use more "
             "steps or larger betas."
         )
-    words += "That does not matter."
-    if schedule == TEXTBOOK:
-        return words
-    words += (
-        " For comparison: the course notebook's schedule (100 steps, β from 0.001 to 0.02; the paper's has 1,000, from "
-        f"0.0001) would lose at least {likelihood.textbook_mismatch:.3f} nats of the bound on these rows, whatever the "
-        "network."
-    )
-    if likelihood.textbook_chain is None:
-        return words
-    return words + " The table of bounds below has its whole cost with the network of this model."
+    return words + "That does not matter."
 
 
 def _schedule_texts(model: DiffusionModel) -> Iterator[list[str]]:
