@@ -6,6 +6,7 @@ An answer is JSON, a file, or arrays packed by `plane.py`. `body` are the JSON v
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,16 @@ from backwalk.web.workspaces import Workspace, Workspaces
 
 _REPORT_POLICY = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"  # its own policy stands in the page
 _MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+_OF_MODEL: Mapping[str, tuple[type[requests.Body], Callable[[ModelEntry, Any], dict[str, Any] | Packed]]] = {
+    "chain": (requests.ChainRequest, pictures.compute_chain),
+    "particle": (requests.ParticleRequest, pictures.compute_particle),
+    "field": (requests.FieldRequest, fields.compute_field),
+    "density": (requests.DensityRequest, fields.compute_density),
+    "bound": (requests.BoundRequest, fields.compute_bound),
+    "rows": (requests.RowsRequest, rows.draw_rows),
+    "conditional": (requests.ConditionalRequest, rows.compute_conditional),
+    "impute": (requests.ImputeRequest, rows.impute_row),
+}
 
 
 class Answers:
@@ -89,30 +100,15 @@ class Answers:
             self._find_model(tab, model).estimator.save(path)
             return _download(path.read_bytes(), "application/octet-stream", path.name)
 
-    def chain(self, tab: Workspace, body: Any, model: str) -> Response:
-        """Return the chain of many rows."""
-        return _pack(pictures.compute_chain(self._find_model(tab, model), check_body(requests.ChainRequest, body)))
-
-    def particle(self, tab: Workspace, body: Any, model: str) -> Response:
-        """Return the chain of one row, with every number of its formulas."""
-        request = check_body(requests.ParticleRequest, body)
-        return JSONResponse(pictures.compute_particle(self._find_model(tab, model), request))
-
-    def field(self, tab: Workspace, body: Any, model: str) -> Response:
-        """Return the learned score, x_0_hat or eps_theta on a grid."""
-        return _pack(fields.compute_field(self._find_model(tab, model), check_body(requests.FieldRequest, body)))
-
-    def density(self, tab: Workspace, body: Any, model: str) -> Response:
-        """Return the log-density on a grid."""
-        return _pack(fields.compute_density(self._find_model(tab, model), check_body(requests.DensityRequest, body)))
-
-    def bound(self, tab: Workspace, body: Any, model: str) -> Response:
-        """Return the bound term by term."""
-        return JSONResponse(fields.compute_bound(self._find_model(tab, model), check_body(requests.BoundRequest, body)))
-
-    def rows(self, tab: Workspace, body: Any, model: str) -> Response:
-        """Return new rows."""
-        return JSONResponse(rows.draw_rows(self._find_model(tab, model), check_body(requests.RowsRequest, body)))
+    def of_model(self, tab: Workspace, body: Any, model: str, name: str) -> Response:
+        """Answer a question about a model: one of `_OF_MODEL`."""
+        if name not in _OF_MODEL:
+            raise Refusal(404, f"Models have no {name[:40]!r}.")
+        kind, compute = _OF_MODEL[name]
+        answer = compute(self._find_model(tab, model), check_body(kind, body))
+        if isinstance(answer, Packed):
+            return Response(answer.to_bytes(), media_type="application/octet-stream")
+        return JSONResponse(answer)
 
     def rows_file(self, tab: Workspace, body: Any, model: str, suffix: str) -> Response:
         """Return new rows as a file."""
@@ -121,15 +117,6 @@ class Answers:
         request = check_body(requests.RowsRequest, body)
         content = rows.write_file(self._find_model(tab, model), request, suffix, tab.folder)
         return _download(content, _MEDIA_TYPES[suffix], f"rows.{suffix}")
-
-    def conditional(self, tab: Workspace, body: Any, model: str) -> Response:
-        """Return the distribution of a column given values of others."""
-        request = check_body(requests.ConditionalRequest, body)
-        return JSONResponse(rows.compute_conditional(self._find_model(tab, model), request))
-
-    def impute(self, tab: Workspace, body: Any, model: str) -> Response:
-        """Return draws of a row whose gaps are filled."""
-        return JSONResponse(rows.impute_row(self._find_model(tab, model), check_body(requests.ImputeRequest, body)))
 
     def _find_model(self, tab: Workspace, name: str) -> ModelEntry:
         return self._models[name] if name in self._models else tab.models.get(name)
@@ -161,10 +148,6 @@ def _keep_data(tab: Workspace, entry: DataEntry) -> Response:
     record = entry.record()  # raises for tables that cannot be fitted
     tab.keep_data(entry)
     return JSONResponse(record)
-
-
-def _pack(packed: Packed) -> Response:
-    return Response(packed.to_bytes(), media_type="application/octet-stream")
 
 
 def _download(content: bytes, media_type: str, name: str) -> Response:

@@ -223,7 +223,9 @@ def _computed_routes(page: Page) -> list[Route]:
         if model == shipped.START and body == shipped.FIRST_CHAIN:
             page.load()
             return Response(shipped.stored("chain.bin"), media_type="application/octet-stream")
-        return await page.compute(request, page.computations, lambda answers: answers.chain(tab, body, model))
+        return await page.compute(
+            request, page.computations, lambda answers: answers.of_model(tab, body, model, "chain")
+        )
 
     return [
         post("/api/data", "make_data"),
@@ -237,14 +239,8 @@ def _computed_routes(page: Page) -> list[Route]:
         get("/api/models/{model}/report", "report", page.reports),
         get("/api/models/{model}/download", "model_file"),
         Route("/api/models/{model}/chain", chain, methods=["POST"]),
-        post("/api/models/{model}/particle", "particle"),
-        post("/api/models/{model}/field", "field"),
-        post("/api/models/{model}/density", "density"),
-        post("/api/models/{model}/bound", "bound"),
-        post("/api/models/{model}/rows", "rows"),
         post("/api/models/{model}/rows.{suffix}", "rows_file"),
-        post("/api/models/{model}/conditional", "conditional"),
-        post("/api/models/{model}/impute", "impute"),
+        post("/api/models/{model}/{name}", "of_model"),
     ]
 
 
