@@ -3,6 +3,7 @@
 import datetime
 import itertools
 
+import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -54,6 +55,21 @@ def test_the_input_is_not_changed_and_the_table_is_read_only():
     frozen = X.copy()
     frozen.flags.writeable = False
     np.testing.assert_array_equal(as_table(frozen).values, X)
+
+
+class Stream:
+    """A table of another library, which streams Arrow data."""
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return pa.table({"a": [1, None], "t": ["x", "y"]}).__arrow_c_stream__(requested_schema)
+
+
+def test_whatever_streams_arrow_data_is_a_table():
+    relation = duckdb.sql("SELECT * FROM (VALUES (1, 'x'), (NULL, 'y')) AS rows(a, t)")
+    for rows in (Stream(), relation, pa.RecordBatchReader.from_stream(Stream())):
+        table = as_table(rows)
+        np.testing.assert_array_equal(table.values, [[1.0, 0.0], [np.nan, 1.0]])
+        assert (table.schema.kind, table.schema.columns, table.schema.labels[1]) == ("pyarrow", ("a", "t"), ("x", "y"))
 
 
 def test_truth_values_are_zero_and_one():
@@ -301,6 +317,21 @@ def test_a_column_of_another_kind_is_refused_by_name(fitted, rows, message):
         match_columns(as_table(pa.table({"a": rows})), schema)
     empty = match_columns(as_table(pa.table({"a": pa.nulls(2)})), schema)
     assert np.isnan(empty.values).all()
+
+
+def test_columns_that_are_not_in_question_are_not_looked_at():
+    """One label that the fit did not see, in a column that a call did not use, stopped it."""
+    fitted = as_table(pa.table({"kind": ["a", "b"], "x": [1.0, 2.0], "y": [1.0, 2.0]})).schema
+    strange = as_table(pa.table({"kind": ["a", "c"], "x": [3.0, 4.0], "y": ["u", "v"]}))
+    for table in (strange, as_table(pa.table({"x": [3.0, 4.0]}))):
+        np.testing.assert_array_equal(
+            match_columns(table, fitted, columns=[1]).values, [[np.nan, 3.0, np.nan], [np.nan, 4.0, np.nan]]
+        )
+    for columns, words in (([0, 1], "'kind' has 'c'"), ([2], "'y' of X should hold numbers"), (None, "'kind'")):
+        with pytest.raises(InvalidInput, match=words):
+            match_columns(strange, fitted, columns=columns)
+    with pytest.raises(InvalidInput, match="lacks 'y'"):
+        match_columns(as_table(pa.table({"x": [3.0]})), fitted, columns=[1, 2])
 
 
 def test_columns_that_the_fit_set_aside_may_be_there_or_not():

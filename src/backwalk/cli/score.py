@@ -136,7 +136,7 @@ def _score(
     from backwalk.model import column_numbers, log_density, rank_scores
     from backwalk.pieces import score_parts
     from backwalk.streams import Stream
-    from backwalk.table import check_table_path, match_columns, read_labels, widened, write_labelled
+    from backwalk.table import check_table_path, match_columns, read_labels, write_labelled
 
     if steps is not None and bound is None:
         raise IncompatibleArguments(
@@ -164,7 +164,7 @@ def _score(
             source, n, seed, unseen=True, name=name, drop_missing=drop_missing, model=fitted, console=console
         )
         present = (*known, *asked) if asked else range(schema.n_columns)  # columns integrated out may be absent
-        return found, match_columns(widened(found.table, schema, present), schema, name=name).values
+        return found, match_columns(found.table, schema, columns=present, name=name).values
 
     def score_rows(values: NDArray[np.float64], activity: str) -> LogDensity:
         watch = console.counter(activity, len(values))

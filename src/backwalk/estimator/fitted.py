@@ -10,7 +10,7 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk.model import DiffusionModel, refuse_gaps
-from backwalk.table import Table, as_table, match_columns, widened
+from backwalk.table import Table, as_table, match_columns
 
 _FIT_WITH_GAPS = (
     'fill them, leave out these rows (--drop-missing on the command line) or columns, or fit with conditions="any"'
@@ -31,7 +31,7 @@ class Fitted:
         """Return rows as a table with the model's columns in the model's order.
 
         With `gaps` they may have missing values where the model takes them: see `DiffusionModel.may_be_missing`. With
-        `columns`, numbers of columns, the others may be missing from the table.
+        `columns`, numbers of columns, the others are not looked at, and may be missing from the table.
         """
         check_is_fitted(self)
         table, own = as_table(X, name=name), type(self).__name__
@@ -42,7 +42,7 @@ class Fitted:
             words = f"{name} {has} feature names, but {own} was fitted {was} feature names"
             warnings.warn(words, stacklevel=callers_level())
         if columns is not None:
-            return match_columns(widened(table, schema, columns), schema, name=name, estimator=own)
+            return match_columns(table, schema, columns=columns, name=name, estimator=own)
         matched = match_columns(table, schema, name=name, estimator=own)
         if gaps:
             return refuse_gaps(matched, self.model_.may_be_missing, name=name, remedy=_FIT_WITH_GAPS)

@@ -35,7 +35,6 @@ from backwalk.table import (
     names_in,
     row_blocks,
     rows_numbered_from,
-    widened,
 )
 
 NUMBER = "imputation"
@@ -97,7 +96,7 @@ def _score(job: Job, work: Scoring, model: DiffusionModel, start: int, stop: int
     """
     schema = model.schema
     known, asked = column_numbers(schema, work.given), column_numbers(schema, work.columns) or None
-    present = range(schema.n_columns) if asked is None else (*known, *asked)
+    present = None if asked is None else (*known, *asked)
     selection, exact = Selection.of_schema(schema, only=True), [work.id] if work.id is not None else []
     names = _names_to_read(schema, names_in(job.data[0]), exact)
     for block in row_blocks(job.data, start, stop, names, exact=exact):
@@ -105,7 +104,7 @@ def _score(job: Job, work: Scoring, model: DiffusionModel, start: int, stop: int
         scores = LogDensity(*[torch.empty(0, dtype=torch.float64)] * 3)
         if table is not None:
             with rows_numbered_from(block.first):
-                values = match_columns(widened(table, schema, present), schema, name="DATA").values
+                values = match_columns(table, schema, columns=present, name="DATA").values
                 scores = log_density(model, values, given=known, columns=asked, stream=Stream(job.seed))
         columns = {name: block.plain(exact)[name].filter(pa.array(is_taken)) for name in exact}
         if work.drop_missing:

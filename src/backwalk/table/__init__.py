@@ -16,7 +16,7 @@ from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numb
 from backwalk.table.grids import Grid
 from backwalk.table.level_column import LevelsColumn
 from backwalk.table.maps import Asinh, Boundary, Spline
-from backwalk.table.matching import label_words, match_columns, widened
+from backwalk.table.matching import label_words, match_columns
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.reading import (
     RowsThatFit,
@@ -94,7 +94,6 @@ __all__ = [
     "split_table",
     "table_files",
     "tied_numbers",
-    "widened",
     "write_filled",
     "write_labelled",
     "write_rows",

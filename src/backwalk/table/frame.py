@@ -2,8 +2,8 @@
 
 All input from users passes `as_table` first, so that other modules need not handle text, dates, infinities, wrong
 shapes or other libraries' types. Missing values are NaN; functions that need complete rows call `complete`. Error
-messages have the rule, the value with its row and column, and the remedy. DataFrames are read through narwhals, which
-imports neither pandas nor polars by itself.
+messages have the rule, the value with its row and column, and the remedy. Each column of a DataFrame becomes one of
+Arrow; neither pandas nor polars is imported.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-import narwhals as nw
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
@@ -27,7 +27,6 @@ from backwalk.table.dtypes import Kind, arrow_type, numpy_dtype
 from backwalk.table.schema import FloatArray, Schema, refuse_duplicates, shown
 
 FILL_GAPS = "fill them, or leave out these rows (--drop-missing on the command line) or columns"
-_FRAME_KINDS = ("pandas", "polars", "pyarrow")
 _OF_POLARS = ("String", "Categorical", "Enum", "Date", "Datetime", "Duration", "Time", "Decimal", "Null")
 
 
@@ -62,9 +61,10 @@ class Table:
 
 
 def as_table(X: Any, *, name: str = "X") -> Table:
-    """Convert an array, lists of lists, or a pandas, polars or pyarrow table to a checked float64 table.
+    """Convert an array, lists of lists, a DataFrame or another table to a checked float64 table.
 
-    `X` is (n, d) with n, d >= 1, and is never changed; a `Table` is returned unchanged. Its columns hold numbers, truth
+    Tables are those of pandas and polars, and any with `__arrow_c_stream__`, such as of pyarrow, DuckDB and ibis. `X`
+    is (n, d) with n, d >= 1, and is never changed; a `Table` is returned unchanged. Its columns hold numbers, truth
     values, texts, categories, dates, times or durations. Texts and categories become the codes 0..L-1 of their labels,
     dates and times numbers in the coarsest exact unit (nanoseconds are rounded to microseconds), decimals floats. NaN
     and null are missing values; a column without any value is one of floats. Messages call the rows `name`. The schema
@@ -84,14 +84,8 @@ def as_table(X: Any, *, name: str = "X") -> Table:
         refuse_empty(X.values.shape, name)
         refuse_infinite(X.values, X.schema, name)
         return X
-    try:
-        frame = nw.from_native(X, pass_through=True)
-    except (ValueError, nw.exceptions.NarwhalsError) as error:
-        detail = " ".join(str(error).split())
-        raise InvalidInput(f"Column names of {name} should differ: {detail}: rename one of them.") from error
-    if isinstance(frame, nw.LazyFrame):
-        raise InvalidInput(f"{name} should hold rows, but got a lazy {type(X).__name__}: collect it first.")
-    values, schema = _from_frame(frame, name, {}) if isinstance(frame, nw.DataFrame) else from_array(X, name)
+    rows, kind = _as_frame(X, name)
+    values, schema = from_array(X, name) if kind == "numpy" else _from_frame(rows, kind, name, {})
     refuse_infinite(values, schema, name)
     return Table(values, schema)
 
@@ -101,7 +95,7 @@ def table_of_arrow(rows: pa.Table, types: Mapping[str, pa.DataType], *, name: st
 
     A column of texts may come as a dictionary, which takes less memory.
     """
-    values, schema = _from_frame(nw.from_native(rows, eager_only=True), name, types)
+    values, schema = _from_frame(rows, "pyarrow", name, types)
     refuse_infinite(values, schema, name)
     return Table(values, schema)
 
@@ -152,24 +146,41 @@ def refused_dtype(dtype: str, column: str, name: str) -> InvalidInput:
     )
 
 
-def _from_frame(frame: nw.DataFrame[Any], name: str, types: Mapping[str, pa.DataType]) -> tuple[FloatArray, Schema]:
-    kind = frame.implementation.name.lower()
-    if kind not in _FRAME_KINDS:
-        raise InvalidInput(f"{name} should be a pandas, polars or pyarrow table, but got {kind}: convert it to one.")
-    refuse_empty(frame.shape, name)
-    names = _column_names(list(frame.columns), name)
-    values, dtypes, n_labels = np.empty(frame.shape), list[str](), 0
-    labels, units = list[tuple[str, ...] | None](), list[str | None]()
-    for j, (label, series) in enumerate(zip(frame.columns, frame.iter_columns(), strict=True)):
+def _as_frame(X: Any, name: str) -> tuple[Any, Kind]:
+    """Return a table and its library; whatever streams Arrow data is one of pyarrow, and all others are arrays."""
+    for cls in type(X).__mro__:
+        library = cls.__module__.partition(".")[0]
+        if library in ("pandas", "polars"):
+            if cls.__name__ == "LazyFrame":
+                raise InvalidInput(f"{name} should hold rows, but got a lazy {type(X).__name__}: collect it first.")
+            return X, cast("Kind", library) if cls.__name__ == "DataFrame" else "numpy"
+    if isinstance(X, pa.Table):
+        return X, "pyarrow"
+    if hasattr(X, "__arrow_c_stream__"):
+        try:
+            return pa.table(X), "pyarrow"
+        except (TypeError, ValueError):  # a stream of single values, not of rows
+            pass
+    return X, "numpy"
+
+
+def _from_frame(X: Any, kind: Kind, name: str, types: Mapping[str, pa.DataType]) -> tuple[FloatArray, Schema]:
+    refuse_empty(X.shape, name)
+    labels = X.column_names if kind == "pyarrow" else list(X.columns)
+    names = _column_names(labels, name)
+    values, dtypes, n_labels = np.empty(X.shape), list[str](), 0
+    all_labels, units = list[tuple[str, ...] | None](), list[str | None]()
+    for j, label in enumerate(labels):
         where = f"column {j}" if names is None else f"column {shown(label)}"
-        dtype, column = _column(series, cast("Kind", kind), where, str(label), name, types.get(label))
+        native = X.iloc[:, j] if kind == "pandas" else X.to_series(j) if kind == "polars" else X.column(j)
+        dtype, column = _column(native, kind, where, str(label), name, types.get(label))
         values[:, j] = column.values
         n_labels += len(column.labels or ())
         refuse_many_levels(n_labels)
         dtypes.append(dtype)
-        labels.append(column.labels)
+        all_labels.append(column.labels)
         units.append(column.unit)
-    return values, Schema(names, tuple(dtypes), cast("Kind", kind), tuple(labels), tuple(units))
+    return values, Schema(names, tuple(dtypes), kind, tuple(all_labels), tuple(units))
 
 
 def _column_names(labels: list[Any], name: str) -> tuple[str, ...] | None:
@@ -185,17 +196,14 @@ def _column_names(labels: list[Any], name: str) -> tuple[str, ...] | None:
 
 
 def _column(
-    series: Any, kind: Kind, where: str, label: str, name: str, of_type: pa.DataType | None
+    native: Any, kind: Kind, where: str, label: str, name: str, of_type: pa.DataType | None
 ) -> tuple[str, Coded]:
-    """Return the dtype and the numbers of a DataFrame's column, which is a Series of narwhals."""
-    native = series.to_native()
+    """Return the dtype and the numbers of a DataFrame's column."""
     dtype = str(native.type if kind == "pyarrow" else native.dtype)
-    if number := numpy_dtype(dtype):
-        # pandas has several dtypes for the same kind of number
-        return dtype if kind == "pandas" else number, Coded(_numbers(series, number == "bool", where, name))
     if dtype == "category":
         return _category(native, label, name)
-    if kind == "polars" and not dtype.startswith(_OF_POLARS):
+    number = numpy_dtype(dtype)
+    if kind == "polars" and not number and not dtype.startswith(_OF_POLARS):
         raise refused_dtype(dtype, label, name)
     try:
         column = _as_arrow(native, kind)
@@ -205,13 +213,13 @@ def _column(
             f"{where} of {name} has dtype {shown(dtype)}, whose values should be of one type, but: {detail}. Convert "
             "it, for example by .astype(str) to texts, or leave it out."
         ) from error
+    if number:  # pandas has several dtypes for the same kind of number
+        return dtype if kind == "pandas" else number, Coded(_numbers(column, where, name))
     if pa.types.is_null(column.type) or pa.types.is_decimal(column.type):
         return "float64", Coded(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
     if numpy_dtype(str(column.type)):  # Python objects that are numbers
-        floats = nw.from_native(column, series_only=True)
         dtype = f"object[{column.type}]"
-        numbers = _numbers(floats, pa.types.is_boolean(column.type), where, name)
-        return dtype if arrow_type(dtype, kind) is not None else "float64", Coded(numbers)
+        return dtype if arrow_type(dtype, kind) is not None else "float64", Coded(_numbers(column, where, name))
     of_type = of_type or column.type
     dtype = _name_of_dtype(dtype, of_type, kind)
     if arrow_type(dtype, kind) is None:
@@ -226,6 +234,8 @@ def _column(
 def _as_arrow(native: Any, kind: Kind) -> pa.ChunkedArray:
     if kind == "pyarrow":
         return native
+    if kind == "pandas" and isinstance(native.dtype, np.dtype) and not native.dtype.isnative:
+        native = native.to_numpy().astype(native.dtype.newbyteorder("="))  # as in FITS files
     column = native.to_arrow() if kind == "polars" else pa.array(native, from_pandas=True)
     return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
 
@@ -253,12 +263,10 @@ def _category(native: Any, label: str, name: str) -> tuple[str, Coded]:
     return dtype, Coded(codes, tuple(map(str, known)))
 
 
-def _numbers(series: Any, is_boolean: bool, where: str, name: str) -> FloatArray:
-    gaps = series.is_null().to_numpy()
-    if gaps.any():
-        series = series.fill_null(False if is_boolean else 0)
-    numbers = series.to_numpy()
-    refuse_rounded(numbers, where, name)
-    values: FloatArray = numbers.astype(np.float64)
-    values[gaps] = np.nan
-    return values
+def _numbers(column: pa.ChunkedArray, where: str, name: str) -> FloatArray:
+    """Return numbers or truth values as float64, NaN where one is missing."""
+    if pa.types.is_integer(column.type):
+        refuse_rounded(np.asarray(pc.fill_null(column, 0)), where, name)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    return np.asarray(column.cast(pa.float64(), safe=False), dtype=np.float64)

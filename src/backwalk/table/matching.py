@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -16,100 +16,94 @@ from backwalk.table.schema import Schema, shown, unescaped, unescaped_cell
 PER_DAY = {"D": 1.0, "s": 86_400.0, "ms": 86_400e3, "us": 86_400e6}
 
 
-def match_columns(table: Table, schema: Schema, *, name: str = "X", estimator: str = "Diffusion") -> Table:
+def match_columns(
+    table: Table,
+    schema: Schema,
+    *,
+    columns: Collection[int] | None = None,
+    name: str = "X",
+    estimator: str = "Diffusion",
+) -> Table:
     """Return a table with the columns, the labels and the units of a fitted schema, in its order.
 
     Columns are matched by name; a name may still have the apostrophe that `escaped` puts before CSV headers like
     `=1+1`. If the table or the schema has no names, columns are matched by position and only their number is checked.
     Columns that the fit set aside are left out. Labels are matched by their texts; numbers match labels that are these
-    numbers. Raises InvalidInput for missing and for extra columns, for labels that the fit did not see, and for a
-    column of another kind, such as texts instead of numbers.
+    numbers. `columns` are the numbers of the schema's columns in question, or None for all: the others may be lacking,
+    are not looked at, and have no values in the result. Raises InvalidInput for missing and for extra columns, for
+    labels that the fit did not see, and for a column of another kind, such as texts instead of numbers.
 
     >>> fitted = Schema(("a", "b"), ("float64", "float64"), "pandas")
     >>> swapped = Table(np.array([[2.0, 1.0]]), Schema(("b", "a"), ("float64", "float64"), "pandas"))
     >>> match_columns(swapped, fitted).values
     array([[1., 2.]])
     """
-    if table.schema == schema:
+    if table.schema == schema and columns is None:
         return table
+    wanted = range(schema.n_columns) if columns is None else columns
     if table.columns is None or schema.columns is None:
         if table.schema.n_columns != schema.n_columns:
             raise InvalidInput(
                 f"{name} has {table.schema.n_columns} features, but {estimator} is expecting {schema.n_columns} "
                 "features as input: give the columns that it was fitted on."
             )
-        order = list(range(schema.n_columns))
+        place = {j: j for j in wanted}
     else:
-        order = _places(table.columns, schema.columns, schema.set_aside, name)
-    own = table.schema.taken(order)
-    columns = [_matched(table.values[:, i], own, schema, j, name) for j, i in enumerate(order)]
-    return Table(np.stack(columns, axis=1), schema)
+        place = _places(table.columns, schema, wanted, name)
+    values = np.full((len(table.values), schema.n_columns), np.nan)
+    for j, i in place.items():
+        given, label = table.schema.taken([i]), table.schema.label(i)
+        values[:, j] = _matched(table.values[:, i], given, schema.taken([j]), label, name)
+    return Table(values, schema)
 
 
-def widened(table: Table, schema: Schema, columns: Sequence[int]) -> Table:
-    """Return a table with the columns of a schema that it lacks, other than these `columns`, without values."""
-    if table.columns is None or schema.columns is None:
-        return table
-    own = {*table.columns, *map(unescaped, table.columns)}
-    absent = tuple(name for j, name in enumerate(schema.columns) if name not in own and j not in columns)
-    if not absent:
-        return table
-    widened = Schema(
-        (*table.columns, *absent),
-        (*table.schema.dtypes, *["float64"] * len(absent)),
-        table.schema.kind,
-        (*table.schema.labels, *[None] * len(absent)),
-        (*table.schema.units, *[None] * len(absent)),
-    )
-    return Table(np.column_stack([table.values, np.full((len(table.values), len(absent)), np.nan)]), widened)
-
-
-def _places(columns: tuple[str, ...], fitted: tuple[str, ...], set_aside: tuple[str, ...], name: str) -> list[int]:
-    """Return the place of each fitted column among the columns of a table."""
-    known = {*fitted, *set_aside}
-    names = [column if column in known else unescaped(column) for column in columns]
+def _places(columns: tuple[str, ...], schema: Schema, wanted: Collection[int], name: str) -> dict[int, int]:
+    """Return the place among the columns of a table of each fitted column that is `wanted`."""
+    fitted = schema.columns or ()
+    expected = {*fitted, *schema.set_aside}
+    names = [column if column in expected else unescaped(column) for column in columns]
     if len(set(names)) < len(names):
         names = list(columns)
-    position = {column: j for j, column in enumerate(names)}
-    missing = [column for column in fitted if column not in position]
-    unseen = [column for column in names if column not in known]
+    position = {column: i for i, column in enumerate(names)}
+    missing = [fitted[j] for j in sorted(set(wanted)) if fitted[j] not in position]
+    unseen = [column for column in names if column not in expected]
     if missing or unseen:
-        found = (("lacks", missing), ("also has", unseen))
-        faults = [f"{what} {listed(map(shown, those))}" for what, those in found if those]
+        both = (("lacks", missing), ("also has", unseen))
+        faults = [f"{what} {listed(map(shown, those))}" for what, those in both if those]
         raise InvalidInput(
             f"The feature names should match those that were passed during fit, but {name} {' and '.join(faults)}: "
             "give exactly the columns that the model was fitted on."
         )
-    return [position[column] for column in fitted]
+    return {j: position[fitted[j]] for j in wanted}
 
 
-def _matched(values: FloatArray, own: Schema, fitted: Schema, j: int, name: str) -> FloatArray:
-    """Return column j, (n,), of a table with the schema `own` in the codes and units of a fitted schema."""
-    labels, unit = fitted.labels[j], fitted.units[j]
+def _matched(values: FloatArray, given: Schema, fitted: Schema, label: str, name: str) -> FloatArray:
+    """Return the values, (n,), of a column with the schema `given` in the codes and units of the fitted one."""
+    (labels,), (unit,) = fitted.labels, fitted.units
     observed = ~np.isnan(values)
-    if (own.labels[j], own.units[j]) == (labels, unit) and (unit is None or _family(own, j) == _family(fitted, j)):
+    is_alike = unit is None or _family(given) == _family(fitted)
+    if not observed.any() or ((given.labels, given.units) == (fitted.labels, fitted.units) and is_alike):
         return values
-    if not observed.any():
-        return values
-    if labels is not None and own.units[j] is None:
-        return _codes(values, _text_of(own, j), labels, own.label(j), name)
-    if unit is not None and own.units[j] is not None and _family(own, j) == _family(fitted, j):
-        return values * (PER_DAY[unit] / PER_DAY[str(own.units[j])])
-    row = int(observed.argmax())
-    found = own.labels[j]
-    got = f"{_family(own, j)}, such as {shown(found[int(values[row])])}" if found else _family(own, j)
+    if labels is not None and given.units[0] is None:
+        return _codes(values, _text_of(given), labels, label, name)
+    if unit is not None and given.units[0] is not None and is_alike:
+        return values * (PER_DAY[unit] / PER_DAY[given.units[0]])
+    row, got = int(observed.argmax()), _family(given)
+    if given.labels[0]:
+        got += f", such as {shown(given.labels[0][int(values[row])])}"
     raise InvalidInput(
-        f"{own.label(j)} of {name} should hold {_family(fitted, j)}, as in the fit, but holds {got} at row {row} (rows "
-        "count from 0): give it in the type of the fit."
+        f"{label} of {name} should hold {_family(fitted)}, as in the fit, but holds {got} at row {row} (rows count "
+        "from 0): give it in the type of the fit."
     )
 
 
-def _family(schema: Schema, j: int) -> str:
-    if schema.labels[j] is not None:
+def _family(schema: Schema) -> str:
+    """Return what the one column of a schema holds, in words."""
+    if schema.labels[0] is not None:
         return "texts"
-    if schema.units[j] is None:
+    if schema.units[0] is None:
         return "numbers"
-    kind = str(schema.types[j])
+    kind = str(schema.types[0])
     return (
         "durations"
         if kind.startswith("duration")
@@ -119,11 +113,12 @@ def _family(schema: Schema, j: int) -> str:
     )
 
 
-def _text_of(own: Schema, j: int) -> Callable[[float], str]:
-    labels = own.labels[j]
+def _text_of(schema: Schema) -> Callable[[float], str]:
+    """Return the function from a value of the one column of a schema to its text."""
+    labels = schema.labels[0]
     if labels is not None:
         return lambda code: labels[int(code)]
-    if own.is_boolean(j):
+    if schema.is_boolean(0):
         return lambda value: str(bool(value))
     return lambda value: str(int(value)) if value == np.rint(value) else repr(float(value))
 
@@ -154,8 +149,7 @@ def _codes(
     )
     unseen = [text for text, code in zip(texts, codes, strict=True) if code == -1.0]
     if unseen:
-        found = codes[inverse]
-        row = int((found == -1.0).argmax())
+        row = int((codes[inverse] == -1.0).argmax())
         text = str(texts[inverse[row]])
         at = f" at row {row} (rows count from 0)" if len(values) > 1 else ""
         more = f" and {len(unseen) - 1:,} more" if len(unseen) > 1 else ""
