@@ -59,7 +59,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/lint-imports --no-logo
 
 # Half an hour: every trial with all of its cases.
 soak: $(STAMP)

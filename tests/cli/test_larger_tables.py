@@ -12,7 +12,7 @@ from backwalk.cli.output import Console
 from backwalk.cli.tables import read_training
 from backwalk.estimator import Diffusion
 from backwalk.fit import is_of_the_fit
-from backwalk.progress import Display
+from backwalk.fit.progress import Display
 from backwalk.table import priorities_of
 
 N = 20_000

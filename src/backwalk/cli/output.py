@@ -15,7 +15,7 @@ from backwalk.cli.invocation import invocation_of
 from backwalk.formatting import as_json
 
 if TYPE_CHECKING:
-    from backwalk.progress import Display
+    from backwalk.fit.progress import Display
 
 JSON_VERSION = 1
 
@@ -51,7 +51,7 @@ class Console:
 
     def counter(self, activity: str, total: int) -> Callable[[int], None]:
         """Return a function that adds a number of rows to those done, and shows the progress."""
-        from backwalk.progress import row_counter
+        from backwalk.fit.progress import row_counter
 
         return row_counter(self.progress, activity, total)
 
@@ -59,7 +59,7 @@ class Console:
 @contextmanager
 def open_console(context: click.Context) -> Iterator[Console]:
     """Give the console of a command."""
-    from backwalk.progress import progress_display
+    from backwalk.fit.progress import progress_display
 
     verbose = not invocation_of(context).quiet
     with progress_display(verbose) as display:

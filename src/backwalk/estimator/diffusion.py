@@ -39,10 +39,10 @@ from backwalk.fit import (
     read_rows,
     warn_of_set_aside,
 )
+from backwalk.fit.progress import Callback, progress_bar, progress_display
 from backwalk.formatting import bytes_of, one_line
 from backwalk.limits import MEMORY
 from backwalk.model import DiffusionModel
-from backwalk.progress import Callback, progress_bar, progress_display
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, as_stream
 from backwalk.table import as_table

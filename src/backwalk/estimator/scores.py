@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from backwalk.diffusion import BoundTerms, LogDensity
 from backwalk.errors import ImpossibleRowsWarning, InvalidInput
 from backwalk.estimator.fitted import Columns, Fitted, callers_level
+from backwalk.fit.progress import progress_display, progress_of_rows
 from backwalk.formatting import listed
 from backwalk.model import N_PLACES, bound, column_numbers, impossible_words, log_density, rank_scores
-from backwalk.progress import progress_display, progress_of_rows
 from backwalk.streams import RandomState, as_stream
 
 if TYPE_CHECKING:

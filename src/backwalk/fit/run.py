@@ -21,10 +21,10 @@ import torch
 from backwalk.denoiser import build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput, TrainingDiverged
+from backwalk.fit.progress import FitProgress, progress_bar
 from backwalk.fit.rules import default_architecture, default_training, reference_step_seconds
 from backwalk.fit.settings import CheckpointOptions, Settings
 from backwalk.model import DiffusionModel
-from backwalk.progress import FitProgress, progress_bar
 from backwalk.streams import Stream
 from backwalk.training import LogNormalLevels, Progress, Trainer, checkpointed
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, Val
 from backwalk.denoiser import Architecture
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.fit.progress import Callback
 from backwalk.formatting import one_line
 from backwalk.limits import (
     GREATEST_LEVEL,
@@ -31,7 +32,6 @@ from backwalk.limits import (
     is_whole,
 )
 from backwalk.model import Conditions, check_reverse_variance, column_numbers
-from backwalk.progress import Callback
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
 from backwalk.table import Schema

@@ -23,9 +23,9 @@ import torch
 
 from backwalk import errors
 from backwalk.errors import BackwalkError
+from backwalk.fit.progress import FitProgress
 from backwalk.formatting import as_json
 from backwalk.model import DiffusionModel, denoise, sample_rows
-from backwalk.progress import FitProgress
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.web.models import ModelEntry, make_estimator

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from backwalk import progress
-from backwalk.progress import progress_bar, progress_display, progress_of_rows
+from backwalk.fit import progress
+from backwalk.fit.progress import progress_bar, progress_display, progress_of_rows
 from backwalk.training import Progress
 
 STEPS = [Progress(step, 5000, 1.5, 0.25 if step == 2000 else None, 0.1, step / 3000) for step in (1000, 2000, 3000)]
