@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV
 
-from backwalk import progress
 from backwalk.assess import Fidelity
 from backwalk.denoiser import Residual
 from backwalk.errors import ImpossibleRowsWarning
 from backwalk.estimator import Diffusion
+from backwalk.fit import progress
 from backwalk.model import bound, log_density, rank_scores
 from backwalk.streams import Stream
 
