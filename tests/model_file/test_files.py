@@ -8,10 +8,12 @@ import pickle
 import random
 import shutil
 import stat
+import tracemalloc
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
@@ -429,6 +431,48 @@ def test_a_writer_that_fails_leaves_the_old_model_and_nothing_else(model, copy, 
         save(dataclasses.replace(model, decoder_variance=0.125), copy, overwrite=True)
     assert list(copy.parent.iterdir()) == [copy]
     assert same(load(copy), model)
+
+
+@pytest.fixture(scope="module")
+def table_model(tmp_path_factory):
+    """A saved model of a column of levels and a column of numbers."""
+    table = pa.table({"kind": ["a", "b", "c"] * 40, "x": np.random.default_rng(0).normal(size=120)})
+    path = tmp_path_factory.mktemp("tables") / "m"
+    Diffusion(denoiser=Residual(8, 1), max_steps=2, random_state=0, verbose=False).fit(table).save(path)
+    return path
+
+
+def many_levels(record, n):
+    record["codec"]["columns"][0].update(values=[float(i) for i in range(n)], frequencies=[1 / n] * n)
+    record["data_schema"]["labels"][0] = [str(i) for i in range(n)]
+
+
+def many_atoms(record, n):
+    record["codec"]["columns"][1].update(atoms=[float(i) for i in range(n)], frequencies=[1 / (n + 1)] * (n + 1))
+
+
+@pytest.mark.parametrize("alter", [many_levels, many_atoms])
+@pytest.mark.parametrize("n", [20_000, 30_000])
+def test_many_levels_or_atoms_take_little_memory_before_they_are_refused(table_model, tmp_path, alter, n):
+    """Found by attack: 0.7 MiB took 3 GiB before the size of the file was checked, or all memory without its name."""
+    path = Path(shutil.copy(table_model, tmp_path / "m"))
+    change(path, record=lambda record: alter(record, n))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match=f"{path} cannot be read"):
+            load(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("labels", [[], ["a", "b"]])
+def test_labels_that_are_fewer_than_the_levels_are_refused(table_model, tmp_path, labels):
+    """Found by attack: such a model was loaded, and failed later."""
+    path = Path(shutil.copy(table_model, tmp_path / "m"))
+    change(path, record=lambda record: record["data_schema"]["labels"].__setitem__(0, labels))
+    with pytest.raises(ModelFileError, match=f"{path} .*Levels of column 'kind'"):
+        load(path)
 
 
 @pytest.mark.parametrize("parameters", [{f"a{i}": 1 for i in range(101)}, {"denoiser": [{"": 0}] * 30_000}], ids=len)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backwalk.cli.invocation import invocation_of
 from backwalk.cli.options import (
     device_option,
     drop_options,
@@ -20,7 +19,7 @@ from backwalk.cli.options import (
     seed_option,
     training_options,
 )
-from backwalk.cli.output import Console, open_console, print_json, say
+from backwalk.cli.output import Console, invocation_of, open_console, print_json, say
 from backwalk.cli.stops import Stopped, how_to_continue
 from backwalk.errors import BackwalkError, CheckpointError, IncompatibleArguments, InvalidInput
 from backwalk.formatting import byte_words, bytes_of

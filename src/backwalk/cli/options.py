@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from backwalk.cli.invocation import invocation_of
+from backwalk.cli.output import invocation_of
 
 if TYPE_CHECKING:
     from backwalk.cli.parts import PartsOptions

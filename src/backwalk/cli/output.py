@@ -1,23 +1,36 @@
-"""Printing on stdout and stderr. Control characters of text from files are escaped."""
+"""The call of the program, and printing on stdout and stderr. Control characters of text from files are escaped."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from backwalk.cli.invocation import invocation_of
 from backwalk.formatting import as_json
 
 if TYPE_CHECKING:
     from backwalk.fit.progress import Display
 
 JSON_VERSION = 1
+
+
+@dataclass
+class Invocation:
+    """The arguments, and whether -q and -v are among them, before the command or after it."""
+
+    arguments: Sequence[str] = ()
+    quiet: bool = False
+    verbose: bool = False
+
+
+def invocation_of(context: click.Context) -> Invocation:
+    """Return the call that a command belongs to."""
+    return context.ensure_object(Invocation)
 
 
 def print_json(record: dict[str, Any]) -> None:

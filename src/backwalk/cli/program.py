@@ -17,9 +17,8 @@ from backwalk.cli.distil import distil
 from backwalk.cli.fit import fit
 from backwalk.cli.impute import impute
 from backwalk.cli.info import info
-from backwalk.cli.invocation import Invocation
 from backwalk.cli.options import verbosity_options
-from backwalk.cli.output import echo
+from backwalk.cli.output import Invocation, echo
 from backwalk.cli.report import report
 from backwalk.cli.sample import sample
 from backwalk.cli.score import score

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backwalk.cli.invocation import invocation_of
 from backwalk.cli.options import (
     device_option,
     drop_missing_option,
@@ -20,7 +19,7 @@ from backwalk.cli.options import (
     rows_option,
     seed_option,
 )
-from backwalk.cli.output import Console, echo, open_console, print_json
+from backwalk.cli.output import Console, echo, invocation_of, open_console, print_json
 
 if TYPE_CHECKING:
     from backwalk.assess import Fidelity

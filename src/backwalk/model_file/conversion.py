@@ -36,24 +36,7 @@ from backwalk.training import History
 
 _HISTORY = ("step", "loss", "validation_step", "validation_loss")
 _NETWORKS = ("denoiser.", "student.")
-_ROWS = ("schedule.log_snr", "denoising_error", *(f"history.{name}" for name in _HISTORY))
-
-
-class _Blank(Stream):
-    """A stream of zeros that takes no memory, for initial weights that are replaced by those of a file."""
-
-    def uniform(self, start: int, stop: int, d: int) -> Tensor:
-        """Return zeros, (stop - start, d)."""
-        return torch.zeros((), dtype=torch.float32).expand(stop - start, d)
-
-    def normal(self, start: int, stop: int, d: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return zeros, (stop - start, d)."""
-        return torch.zeros((), dtype=dtype).expand(stop - start, d)
-
-    def child(self, *names: str | int) -> Stream:
-        """Return itself."""
-        del names
-        return self
+_SERIES = ("schedule.log_snr", "denoising_error", *(f"history.{name}" for name in _HISTORY))
 
 
 def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
@@ -73,132 +56,30 @@ def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
 
 
 def record_of(model: DiffusionModel) -> Record:
-    """Return the record of a model. Raises pydantic's ValidationError if a value is out of range."""
-    student = {}
-    if model.student is not None:
-        student = {"student": {"architecture": _sizes(model.student.architecture), "error": model.student.error}}
-    history = {field: getattr(model.history, field) for field in HistoryRecord.model_fields}
+    """Return the record of a model. Raises ModelFileError, and pydantic's ValidationError for a value out of range."""
+    layout = model.denoiser.layout if isinstance(model.denoiser, TableDenoiser) else None
+    student = model.student and {"architecture": _sizes(model.student.architecture), "error": model.student.error}
     return Record.model_validate(
         {
             "architecture": _architecture_record(model),
-            "has_patterns": isinstance(model.denoiser, TableDenoiser),
+            "has_patterns": layout is not None,
             "floor": getattr(model.denoiser, "floor", 0.0),
-            "tied": list(model.denoiser.layout.tied) if isinstance(model.denoiser, TableDenoiser) else [],
+            "tied": list(layout.tied) if layout is not None else [],
             "codec": model.codec.to_dict(),
             "data_schema": model.schema.to_dict(),
             "reverse_variance": model.reverse_variance,
             "decoder_variance": model.decoder_variance,
             "sampler": asdict(model.sampler),
             "prior_mismatch": model.prior_mismatch,
-            "history": history,
+            "history": {name: getattr(model.history, name) for name in HistoryRecord.model_fields},
             "card": model.card,
-            "conditions": [list(columns) for columns in model.conditions]
+            "conditions": list(map(list, model.conditions))
             if isinstance(model.conditions, tuple)
             else model.conditions,
             "gaps": list(model.gaps),
-            **student,
+            "student": student,
         }
     )
-
-
-def least_data_bytes(record: Record) -> int:
-    """Return a lower bound on the bytes of a model's tensors; a user's network counts as 0."""
-    codec = Codec.from_dict(record.codec)
-    d, own = codec.n_encoded, record.architecture
-    numbers = 0
-    layout = _layout_of(record, codec)
-    if isinstance(own, ResidualSizes) and layout is not None:
-        numbers = own.architecture().n_parameters(layout.n_inputs, layout.n_outputs)
-    elif not isinstance(own, OwnNetwork):
-        numbers = own.architecture().n_parameters(d)
-    if record.student:
-        numbers += record.student.architecture.architecture().n_parameters(d)
-    return 4 * numbers
-
-
-def check_tensors(tensors: dict[str, Tensor]) -> None:
-    """Raise ModelFileError for tensors of a wrong name, type, length or value, before writing and after reading."""
-    for name, tensor in tensors.items():
-        # Finite numbers of another type may overflow when they become float32.
-        if name.startswith(_NETWORKS) and tensor.dtype != torch.float32:
-            raise ModelFileError(f"its weights should be float32, but {name} is {tensor.dtype}.")
-        if name != "schedule.log_snr" and not _is_finite(tensor):
-            raise ModelFileError(f"it should hold finite numbers, but {name} does not.")
-    rows = {name: tensor for name, tensor in tensors.items() if not name.startswith(_NETWORKS)}
-    if set(rows) != set(_ROWS) or any(row.ndim != 1 or row.dtype != torch.float64 for row in rows.values()):
-        raise ModelFileError(f"it should hold a row of float64 numbers for each of {', '.join(_ROWS)}.")
-    for name in _ROWS:
-        row = rows[name]
-        most = HISTORY_LENGTH if name.startswith("history.") else MOST_STEPS
-        if len(row) > most:
-            raise ModelFileError(f"{name} should have at most {most} numbers, but has {len(row)}.")
-    error = rows["denoising_error"]
-    if len(error) != len(rows["schedule.log_snr"]) + 1 or not bool((error >= 0).all()):
-        raise ModelFileError("denoising_error should have one entry >= 0 per step.")
-    for part in ("", "validation_"):
-        if len(rows[f"history.{part}step"]) != len(rows[f"history.{part}loss"]):
-            raise ModelFileError("the history should have a loss for every step that it names.")
-
-
-def model_of(record: Record, tensors: dict[str, Tensor], own_network: nn.Module | None = None) -> DiffusionModel:
-    """Build a model from its record and tensors; weights are removed from `tensors`, to save memory.
-
-    For a user's network, the weights are loaded into a copy of `own_network`. Raises ModelFileError, InvalidInput and
-    RuntimeError.
-    """
-    check_tensors(tensors)
-    architecture = _architecture_of(record, own_network)
-    codec, schema = Codec.from_dict(record.codec), Schema.from_dict(record.data_schema)
-    codec.check_schema(schema)
-    schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
-    d, student = codec.n_encoded, None
-    layout = _layout_of(record, codec)
-    denoiser = _network_of(architecture, d, schedule, record.floor, "denoiser.", tensors, layout)
-    if isinstance(record.architecture, OwnNetwork):
-        check_answers(denoiser.network, d, record.architecture.answers)
-    if record.student is not None:
-        sizes, last = record.student.architecture.architecture(), schedule.respace([schedule.n_steps])
-        network = _network_of(sizes, d, last, record.floor, "student.", tensors)
-        assert isinstance(network, ResidualDenoiser)
-        student = Student(sizes, network, record.student.error)
-    unused = [name for name in tensors if name.startswith("student.")]
-    if unused:
-        raise ModelFileError(f"its record names no student, but it holds a student's weights, {unused[0][:80]!r}.")
-    step, loss, validation_step, validation_loss = (
-        tuple((row.long() if name.endswith("step") else row).tolist())
-        for name, row in ((name, tensors[f"history.{name}"]) for name in _HISTORY)
-    )
-    return DiffusionModel(
-        schedule=schedule,
-        architecture=architecture,
-        denoiser=denoiser,
-        codec=codec,
-        schema=schema,
-        reverse_variance=record.reverse_variance,
-        denoising_error=tensors["denoising_error"],
-        decoder_variance=record.decoder_variance,
-        sampler=Sampler(**record.sampler.model_dump()),
-        prior_mismatch=record.prior_mismatch,
-        history=History(
-            step=step,
-            loss=loss,
-            validation_step=validation_step,
-            validation_loss=validation_loss,
-            **record.history.model_dump(),
-        ),
-        card=record.card.model_dump(exclude_unset=True),
-        conditions=_conditions_of(record, schema),
-        gaps=tuple(record.gaps),
-        student=student,
-    )
-
-
-def _layout_of(record: Record, codec: Codec) -> TableLayout | None:
-    """Return the layout of a table, or None for a network of whole rows of numbers."""
-    unknown = set(record.tied) - set(codec.numbers.tolist() if record.has_patterns else ())
-    if unknown:
-        raise ModelFileError(f"tied should hold coordinates of a table's numbers, but holds {min(unknown)}.")
-    return TableLayout(codec, tied=record.tied) if record.has_patterns else None
 
 
 def _architecture_record(model: DiffusionModel) -> dict[str, Any]:
@@ -215,18 +96,110 @@ def _architecture_record(model: DiffusionModel) -> dict[str, Any]:
     return _sizes(architecture)
 
 
-def _architecture_of(record: Record, own_network: nn.Module | None) -> Architecture:
+def _sizes(architecture: Residual | Textbook) -> dict[str, Any]:
+    return {"kind": type(architecture).__name__, **vars(architecture)}
+
+
+def least_data_bytes(record: Record) -> int:
+    """Return a lower bound on the bytes of a model's tensors; a user's network counts as 0."""
+    codec = Codec.from_dict(record.codec)
+    layout, n_parameters = _layout_of(record, codec), 0
+    if isinstance(record.architecture, ResidualSizes) and layout is not None:
+        n_parameters = record.architecture.architecture().n_parameters(layout.n_inputs, layout.n_outputs)
+    elif not isinstance(record.architecture, OwnNetwork):
+        n_parameters = record.architecture.architecture().n_parameters(codec.n_encoded)
+    if record.student is not None:
+        n_parameters += record.student.architecture.architecture().n_parameters(codec.n_encoded)
+    return 4 * n_parameters
+
+
+def check_tensors(tensors: dict[str, Tensor]) -> None:
+    """Raise ModelFileError for tensors of a wrong name, type, length or value, before writing and after reading."""
+    for name, tensor in tensors.items():
+        # Finite numbers of another type may overflow when they become float32.
+        if name.startswith(_NETWORKS) and tensor.dtype != torch.float32:
+            raise ModelFileError(f"its weights should be float32, but {name} is {tensor.dtype}.")
+        if name != "schedule.log_snr" and not _is_finite(tensor):
+            raise ModelFileError(f"it should hold finite numbers, but {name} does not.")
+    series = {name: tensor for name, tensor in tensors.items() if not name.startswith(_NETWORKS)}
+    if set(series) != set(_SERIES) or any(row.ndim != 1 or row.dtype != torch.float64 for row in series.values()):
+        raise ModelFileError(f"it should hold a row of float64 numbers for each of {', '.join(_SERIES)}.")
+    for name in _SERIES:
+        row = series[name]
+        most = HISTORY_LENGTH if name.startswith("history.") else MOST_STEPS
+        if len(row) > most:
+            raise ModelFileError(f"{name} should have at most {most} numbers, but has {len(row)}.")
+    error = series["denoising_error"]
+    if len(error) != len(series["schedule.log_snr"]) + 1 or not bool((error >= 0).all()):
+        raise ModelFileError("denoising_error should have one entry >= 0 per step.")
+    for part in ("", "validation_"):
+        if len(series[f"history.{part}step"]) != len(series[f"history.{part}loss"]):
+            raise ModelFileError("the history should have a loss for every step that it names.")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Return whether all numbers are finite, in pieces, to save memory."""
+    return all(bool(piece.isfinite().all()) for piece in torch.split(tensor.flatten(), 2**20))
+
+
+def model_of(record: Record, tensors: dict[str, Tensor], network: nn.Module | None = None) -> DiffusionModel:
+    """Build a model from its record and tensors; weights are removed from `tensors`, to save memory.
+
+    For a user's network, the weights are loaded into a copy of `network`. Raises ModelFileError, InvalidInput and
+    RuntimeError.
+    """
+    check_tensors(tensors)
+    codec, schema = Codec.from_dict(record.codec), Schema.from_dict(record.data_schema)
+    codec.check_schema(schema)
+    architecture = _architecture_of(record, network)
+    schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
+    d, layout = codec.n_encoded, _layout_of(record, codec)
+    denoiser = _network_of(architecture, d, schedule, record.floor, "denoiser.", tensors, layout)
+    if isinstance(record.architecture, OwnNetwork):
+        check_answers(denoiser.network, d, record.architecture.answers)
+    history: dict[str, Any] = record.history.model_dump()
+    for name in _HISTORY:
+        row = tensors[f"history.{name}"]
+        history[name] = tuple((row.long() if name.endswith("step") else row).tolist())
+    return DiffusionModel(
+        schedule=schedule,
+        architecture=architecture,
+        denoiser=denoiser,
+        codec=codec,
+        schema=schema,
+        reverse_variance=record.reverse_variance,
+        denoising_error=tensors["denoising_error"],
+        decoder_variance=record.decoder_variance,
+        sampler=Sampler(**record.sampler.model_dump()),
+        prior_mismatch=record.prior_mismatch,
+        history=History(**history),
+        card=record.card.model_dump(exclude_unset=True),
+        conditions=_conditions_of(record, schema),
+        gaps=tuple(record.gaps),
+        student=_student_of(record, tensors, d, schedule),
+    )
+
+
+def _architecture_of(record: Record, network: nn.Module | None) -> Architecture:
     if not isinstance(record.architecture, OwnNetwork):
-        if own_network is not None:
+        if network is not None:
             raise ModelFileError("the model has a network of this library: leave `denoiser` out.")
         return record.architecture.architecture()
     name = record.architecture.name
-    if own_network is None:
+    if network is None:
         raise ModelFileError(
             f"it holds the weights of a user's network, {name}, but not its code: load it in Python by "
             f"Diffusion.load(path, denoiser={name}(...))."
         )
-    return own_network
+    return network
+
+
+def _layout_of(record: Record, codec: Codec) -> TableLayout | None:
+    """Return the layout of a table, or None for a network of whole rows of numbers."""
+    unknown = set(record.tied) - set(codec.numbers.tolist() if record.has_patterns else ())
+    if unknown:
+        raise ModelFileError(f"tied should hold coordinates of a table's numbers, but holds {min(unknown)}.")
+    return TableLayout(codec, tied=record.tied) if record.has_patterns else None
 
 
 def _conditions_of(record: Record, schema: Schema) -> Conditions:
@@ -235,13 +208,20 @@ def _conditions_of(record: Record, schema: Schema) -> Conditions:
         raise ModelFileError(
             f"its conditions and gaps should name some of its {schema.n_columns} columns, but name others."
         )
-    if not isinstance(record.conditions, list):
-        return record.conditions
-    return tuple(map(tuple, record.conditions))
+    return tuple(map(tuple, sets)) if isinstance(record.conditions, list) else record.conditions
 
 
-def _sizes(architecture: Residual | Textbook) -> dict[str, Any]:
-    return {"kind": type(architecture).__name__, **vars(architecture)}
+def _student_of(record: Record, tensors: dict[str, Tensor], d: int, schedule: NoiseSchedule) -> Student | None:
+    student = None
+    if record.student is not None:
+        architecture, last = record.student.architecture.architecture(), schedule.respace([schedule.n_steps])
+        denoiser = _network_of(architecture, d, last, record.floor, "student.", tensors)
+        assert isinstance(denoiser, ResidualDenoiser)
+        student = Student(architecture, denoiser, record.student.error)
+    unused = [name for name in tensors if name.startswith("student.")]
+    if unused:
+        raise ModelFileError(f"its record names no student, but it holds a student's weights, {unused[0][:80]!r}.")
+    return student
 
 
 def _network_of(
@@ -254,19 +234,30 @@ def _network_of(
     layout: TableLayout | None = None,
 ) -> EnsembleDenoiser:
     """Build a network with the weights whose names begin with `prefix`, and remove these from `tensors`."""
-    names = [name for name in tensors if name.startswith(prefix)]
+    weights = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
     if isinstance(architecture, nn.Module):  # copied into its tensors: some may be shared, or be buffers
-        own = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0))
-        own.load_state_dict({name.removeprefix(prefix): tensors.pop(name) for name in names})
-        return own
+        denoiser = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0))
+        denoiser.load_state_dict(weights)
+        return denoiser
     with torch.device("meta"):  # initial weights take no memory; the file's replace them
-        network = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0), layout=layout)
+        denoiser = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0), layout=layout)
     # Each is copied into torch's own memory: the bits of products may depend on the alignment of the weights.
-    weights = {name.removeprefix(prefix): tensors.pop(name).clone() for name in names}
-    network.load_state_dict(weights, assign=True)
-    return network
+    denoiser.load_state_dict({name: weights.pop(name).clone() for name in list(weights)}, assign=True)
+    return denoiser
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    """Return whether all numbers are finite, in pieces, to save memory."""
-    return all(bool(part.isfinite().all()) for part in torch.split(tensor.flatten(), 2**20))
+class _Blank(Stream):
+    """A stream of zeros that takes no memory, for initial weights that are replaced by those of a file."""
+
+    def uniform(self, start: int, stop: int, d: int) -> Tensor:
+        """Return zeros, (stop - start, d)."""
+        return torch.zeros((), dtype=torch.float32).expand(stop - start, d)
+
+    def normal(self, start: int, stop: int, d: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return zeros, (stop - start, d)."""
+        return torch.zeros((), dtype=dtype).expand(stop - start, d)
+
+    def child(self, *names: str | int) -> Stream:
+        """Return itself."""
+        del names
+        return self
