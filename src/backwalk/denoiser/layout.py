@@ -14,13 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backwalk.denoiser.waves import WAVES_A_NUMBER
 from backwalk.diffusion import JointGaussian, level_log_posterior
 from backwalk.diffusion.posteriors import LEAST_NOISE_SQ
 from backwalk.table import Block, Codec
 
 WIDE = 1024
 """Columns of more levels than this are trained on fewer rows, and their levels come last."""
+N_FREQUENCIES = 8
+"""Frequencies c = 1, 2, 4, .., 128 radians per encoded unit, through whose waves a network reads a tied number.
+
+Half of the last wave is .025 standard deviations of the number. `numbers_start.py` has the waves.
+"""
+WAVES_A_NUMBER = 2 * N_FREQUENCIES
 _LIKE = 8  # codes on either side whose first numbers are compared with that of a known code
 _LEAST_VARIANCE = 0.05  # of a column of levels, by which inputs are divided
 
@@ -44,7 +49,7 @@ class TableLayout(nn.Module):
     A part is a code of levels or a number (`Codec.parts`).
 
     `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `tied` are the
-    coordinates of the numbers that a network reads through waves (`waves.py`) as well. Tensors by block are in the
+    coordinates of the numbers that a network reads through waves as well. Tensors by block are in the
     order of the groups.
     """
 

@@ -5,7 +5,7 @@ A tied number has values that repeat because they were set by somebody and not m
 An experiment's design, a catalogue's prices or the key of another table give a number few values anywhere on its scale,
 of which each belongs to rows of its own. Such a number says far more about its row than a measured one: rows with 3.10
 may have nothing in common with rows with 3.11. Networks learn this only if they are shown fine differences
-(`denoiser/waves.py`), which would make them overfit a measured number.
+(`denoiser/numbers_start.py`), which would make them overfit a measured number.
 
 Measured numbers repeat as well where they are rounded, or where many of them are: to tenths, to thousands, to inches
 that are told in centimetres. Their frequent values then lie side by side on a grid, and those of a design do not.

@@ -8,7 +8,8 @@ import torch
 from backwalk import Diffusion
 from backwalk.cli.describe import describe
 from backwalk.denoiser import Residual
-from backwalk.denoiser.waves import N_FREQUENCIES, WAVES_A_NUMBER, waves
+from backwalk.denoiser.layout import N_FREQUENCIES, WAVES_A_NUMBER
+from backwalk.denoiser.numbers_start import waves
 from backwalk.streams import Stream
 
 MEAN = Stream(0).normal(0, 7, 3)
