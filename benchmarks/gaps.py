@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - scikit-learn's IterativeImputer needs it
@@ -18,7 +19,6 @@ from sklearn.impute import IterativeImputer, SimpleImputer
 from sklearn.linear_model import BayesianRidge
 
 from backwalk import Diffusion
-from backwalk.datasets import TABLES, load_table
 from backwalk.streams import Stream
 from benchmarks.densities import refuse_unknown
 from benchmarks.draws import ERRORS_BY_DRAWS, Draws, Results, grouped, mean_over
@@ -33,6 +33,12 @@ N_DRAWS = 39
 """With 39 draws, 20 and 36 of the 40 places of the truth among them are the intervals of 50 and 90 %, exactly."""
 LEVELS = {"50": 10, "90": 2}
 """For each interval in per cent, how many places it leaves out at each end."""
+TABLES = {
+    "iris": partial(load_iris, as_frame=True),
+    "wine": partial(load_wine, as_frame=True),
+    "breast_cancer": partial(load_breast_cancer, as_frame=True),
+    "diabetes": partial(load_diabetes, as_frame=True, scaled=False),
+}
 MAGIC, N_MAGIC = "magic", 3_000
 
 
@@ -160,8 +166,8 @@ def complete_rows(name: str, seed: int) -> pd.DataFrame:
     if name == MAGIC:
         split = magic(seed)
         return split.train.drop(columns=split.target).iloc[:N_MAGIC].astype(float)
-    loaded = load_table(name)
-    return pd.DataFrame(loaded.rows, columns=list(loaded.columns))
+    rows: pd.DataFrame = TABLES[name]().data
+    return rows
 
 
 def judge(imputed: Imputed, complete: Rows, gaps: NDArray[np.bool_], *, seed: int) -> Figures:

@@ -11,7 +11,6 @@ import torch
 
 from backwalk.diffusion import (
     ConditionalDenoiser,
-    GaussianChain,
     GaussianDenoiser,
     NoiseSchedule,
     RowwiseConditional,
@@ -31,6 +30,7 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
+from tests.gaussian_chain import GaussianChain
 
 SCHEDULES = {
     "linear": NoiseSchedule.linear(60),

@@ -7,7 +7,6 @@ import torch
 
 from backwalk.diffusion import (
     ConditionalDenoiser,
-    EmpiricalDenoiser,
     GaussianDenoiser,
     GaussianMixtureDenoiser,
     NoiseSchedule,
@@ -16,7 +15,6 @@ from backwalk.diffusion import (
     full_covariance_bound,
     log_density,
     log_snr_by_coordinate,
-    q_marginal_at,
     q_sample_at,
     score_from_x_0,
     simple_loss_at,
@@ -25,6 +23,7 @@ from backwalk.diffusion import (
 from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
+from tests.empirical import EmpiricalDenoiser
 
 STREAM = Stream(81)
 D, N = 4, 5
@@ -284,9 +283,6 @@ def test_noise_and_loss_at_levels_of_coordinates():
     x_t = q_sample_at(X, levels, eps)
     assert torch.equal(x_t[:, KNOWN], X[:, KNOWN])
     assert torch.equal(x_t[:, ABSENT], eps[:, ABSENT])
-    marginal = q_marginal_at(X, levels)
-    assert torch.equal(marginal.sample(eps), x_t)
-    assert (marginal.variance[:, KNOWN] == 0).all()
     # The loss is that of the conditional problem: nothing is asked of known and absent coordinates.
     conditional = ConditionalDenoiser(MIXTURE, X, KNOWN, ABSENT)
     expected = simple_loss_at(conditional, X[:, FREE], levels[:, 0], eps[:, FREE])

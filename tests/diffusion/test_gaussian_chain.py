@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from backwalk.diffusion import (
-    GaussianChain,
     GaussianDenoiser,
     NoiseSchedule,
     beta_tilde_variance,
@@ -15,6 +14,7 @@ from backwalk.diffusion import (
     eps_from_x_0,
     p_transition,
 )
+from tests.gaussian_chain import GaussianChain
 
 MEAN = torch.tensor([0.5, -1.0, 0.2], dtype=torch.float64)
 COVARIANCE = torch.tensor([[1.0, 0.5, 0.1], [0.5, 0.6, 0.0], [0.1, 0.0, 0.05]], dtype=torch.float64)

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from backwalk.diffusion import (
-    GaussianChain,
     NoiseSchedule,
     best_steps,
     evenly_spaced,
@@ -14,6 +13,7 @@ from backwalk.diffusion import (
     prior_term,
 )
 from backwalk.errors import InvalidInput
+from tests.gaussian_chain import GaussianChain
 
 VARIANCES = torch.tensor([1.0, 0.01], dtype=torch.float64)
 SCHEDULES = {

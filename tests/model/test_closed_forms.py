@@ -9,12 +9,13 @@ import pytest
 import torch
 from scipy import stats
 
-from backwalk.diffusion import GaussianChain, GaussianDenoiser, NoiseSchedule
+from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.fit.oracle import oracle_model
 from backwalk.model import bound, log_density, measure_denoising_error, sample_rows
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, NumberColumn
+from tests.gaussian_chain import GaussianChain
 
 STREAM = Stream(6).child("test")
 ALARM = 1e-8

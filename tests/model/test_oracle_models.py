@@ -16,7 +16,7 @@ from scipy import stats
 
 from backwalk.assess import assess
 from backwalk.denoiser import Residual
-from backwalk.diffusion import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser, NoiseSchedule
+from backwalk.diffusion import GaussianDenoiser, GaussianMixtureDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput, ModelFileError
 from backwalk.estimator import Diffusion
 from backwalk.fit.oracle import oracle_model
@@ -28,6 +28,7 @@ from backwalk.report import report_record, write_report
 from backwalk.sampling import TILE_ROWS, Sampler, over_tiles, walk_back
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, NumberColumn
+from tests.empirical import EmpiricalDenoiser
 
 STREAM = Stream(71)
 

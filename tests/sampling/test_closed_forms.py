@@ -13,7 +13,6 @@ import torch
 from scipy import stats
 
 from backwalk.diffusion import (
-    GaussianChain,
     GaussianDenoiser,
     NoiseSchedule,
     beta_tilde_variance,
@@ -23,6 +22,7 @@ from backwalk.diffusion import (
 )
 from backwalk.sampling import Ancestral, Ddim, walk_back
 from backwalk.streams import Stream
+from tests.gaussian_chain import GaussianChain
 
 ALARM = 1e-8
 BINS = 20

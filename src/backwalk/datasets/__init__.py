@@ -1,4 +1,4 @@
-"""Densities with a known log-density and entropy, drawn independently; and small real tables.
+"""Densities with a known log-density and entropy, drawn independently.
 
 Each function returns a `Density` with `sample(n, random_state=...)`, `log_prob(x)` and `entropy`, in nats. `DENSITIES`
 maps their names to the functions, all of whose arguments have defaults. `MIXED_DENSITIES` does so for rows with
@@ -19,7 +19,6 @@ from backwalk.datasets.mixed import Category, MixedDensity, Number
 from backwalk.datasets.mixed_members import MIXED_DENSITIES, levels_alone, mixed_arcs, mixed_spikes
 from backwalk.datasets.mixture_forms import MixtureForm, mixture_form
 from backwalk.datasets.mixtures import around_points, gaussian_mixture, pinwheel, warped_mixture
-from backwalk.datasets.tables import TABLES, RealTable, load_table
 
 DENSITIES: Mapping[str, Callable[[], Density]] = MappingProxyType(
     {
@@ -40,13 +39,11 @@ DENSITIES: Mapping[str, Callable[[], Density]] = MappingProxyType(
 __all__ = [
     "DENSITIES",
     "MIXED_DENSITIES",
-    "TABLES",
     "Category",
     "Density",
     "MixedDensity",
     "MixtureForm",
     "Number",
-    "RealTable",
     "around_points",
     "checkerboard",
     "circles",
@@ -54,7 +51,6 @@ __all__ = [
     "funnel",
     "gaussian_mixture",
     "levels_alone",
-    "load_table",
     "mixed_arcs",
     "mixed_spikes",
     "mixture_form",

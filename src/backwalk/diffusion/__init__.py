@@ -1,7 +1,7 @@
 """The mathematics of denoising diffusion: pure functions of tensors, without learned weights, files or column names.
 
 Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `terms`, `bound`; then `ode` for the
-deterministic view. `closed_forms` and `gaussian_chain` have exact answers, `posteriors` those from which a table's
+deterministic view. `closed_forms` has exact answers, `posteriors` those from which a table's
 denoiser starts, `conditioning` gives conditionals and marginals, `covariance` and `step_choice` tighten the bound.
 
 Glossary (the names of Ho et al. 2020 where they exist, but N for their T; arrays are indexed by t = 0..n_steps, so
@@ -53,12 +53,11 @@ from backwalk.diffusion.bound import (
     simple_loss_at,
     variational_bound,
 )
-from backwalk.diffusion.closed_forms import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
+from backwalk.diffusion.closed_forms import GaussianDenoiser, GaussianMixtureDenoiser
 from backwalk.diffusion.conditioning import ConditionalDenoiser, RowwiseConditional, log_snr_by_coordinate
 from backwalk.diffusion.covariance import FullGaussian, full_covariance_bound, full_covariance_transition, x_0_posterior
 from backwalk.diffusion.derivatives import Linearizable, linearize
-from backwalk.diffusion.forward import Gaussian, q_marginal, q_marginal_at, q_posterior, q_sample, q_sample_at, q_step
-from backwalk.diffusion.gaussian_chain import GaussianChain
+from backwalk.diffusion.forward import Gaussian, q_marginal, q_posterior, q_sample, q_sample_at, q_step
 from backwalk.diffusion.ode import LogDensity, integrate_ode, log_density
 from backwalk.diffusion.parameterization import (
     Denoiser,
@@ -90,7 +89,6 @@ from backwalk.diffusion.reverse import (
     mu_from_x_0,
     optimal_variance,
     p_transition,
-    x_0_from_mu,
 )
 from backwalk.diffusion.schedule import NoiseSchedule, at_time, evenly_spaced, scales
 from backwalk.diffusion.step_choice import best_steps, optimal_step_cost
@@ -100,10 +98,8 @@ __all__ = [
     "BoundTerms",
     "ConditionalDenoiser",
     "Denoiser",
-    "EmpiricalDenoiser",
     "FullGaussian",
     "Gaussian",
-    "GaussianChain",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
     "GaussianPosterior",
@@ -146,7 +142,6 @@ __all__ = [
     "prior_mismatch",
     "prior_term",
     "q_marginal",
-    "q_marginal_at",
     "q_posterior",
     "q_sample",
     "q_sample_at",
@@ -162,7 +157,6 @@ __all__ = [
     "v_from_x_0",
     "variational_bound",
     "x_0_from_eps",
-    "x_0_from_mu",
     "x_0_from_v",
     "x_0_posterior",
 ]

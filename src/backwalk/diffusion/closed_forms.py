@@ -2,8 +2,7 @@
 
 They take the place of a trained network, so that samplers, bound and likelihood can be checked against exact answers.
 For Gaussian data the posterior mean is linear. For a mixture it is the mean of the components' posterior means,
-weighted by how well each explains x_t. For a finite set of points, the limit of a mixture, it is what a network that
-memorises its training rows would learn.
+weighted by how well each explains x_t.
 
 With a log-SNR for each coordinate, A = diag(a) and B = diag(b), the posterior mean of Gaussian data N(m, S) is
 
@@ -34,7 +33,6 @@ from backwalk.errors import InvalidInput
 
 ENTRIES_AT_ONCE = 2**22  # of the (rows, components, d) intermediates: 32 MiB in float64
 _NULL = 1e-13  # up to here, an eigenvalue of a matrix with entries up to 1 counts as 0
-_LEAST_NOISE = 1e-200  # squares divided by this variance do not overflow
 
 
 class ClosedForm:
@@ -159,7 +157,7 @@ class GaussianMixtureDenoiser(ClosedForm):
         """
         means, covariances = in_float64(self.means), self._symmetric_covariances
         levels, row = torch.unique(log_snr, dim=0, return_inverse=True)
-        a, variance = (part[:, None] for part in _signal_and_noise(levels))  # (levels, 1, d)
+        a, variance = (part[:, None] for part in signal_and_noise(levels))  # (levels, 1, d)
         scale = (a.square() * covariances.diagonal(dim1=1, dim2=2).amax(0) + variance).sqrt()
         scale = scale.where(scale > 0, 1.0)
         signal = (a / scale)[..., None] * covariances * (a / scale)[..., None, :]
@@ -219,52 +217,7 @@ class GaussianMixtureDenoiser(ClosedForm):
         return torch.log(weights / weights.sum())
 
 
-@dataclass(frozen=True, eq=False)
-class EmpiricalDenoiser(ClosedForm):
-    """E[x_0 | x_t] for data that are exactly these points, (m, d), each equally probable.
-
-    x_0_hat = sum_i x_i softmax_i(-sum_j (x_t,j - a_j x_ij)^2 / (2 b_j^2)). Without noise it is the nearest point. With
-    known coordinates the sum is over the points that are nearest in these, and the known values are returned.
-    """
-
-    points: Tensor
-
-    def __post_init__(self) -> None:
-        if self.points.ndim != 2 or not len(self.points):
-            raise InvalidInput(
-                f"points should be (m, d) with m >= 1, but got {tuple(self.points.shape)}: pass the rows."
-            )
-
-    def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,), (1, d) or (n, d)."""
-        if log_snr.ndim == 2:
-            return tile_by_tile(self._at_levels_of_coordinates, x_t, log_snr, entries_a_row=self.points.numel())
-        return tile_by_tile(self._at_levels_of_rows, x_t, log_snr, entries_a_row=len(self.points))
-
-    def _at_levels_of_rows(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        given = in_float64(self.points)
-        centre = given.mean(0)  # only distances matter, and products of centred points keep more digits
-        alpha_bar, noise = torch.sigmoid(log_snr)[:, None], torch.sigmoid(-log_snr)[:, None]
-        points, x = given - centre, x - alpha_bar.sqrt() * centre
-        # -|x - a p|^2 / 2 without |x|^2 / 2, which is the same for all points and cancels in the softmax.
-        closeness = alpha_bar.sqrt() * (x @ points.T) - 0.5 * alpha_bar * points.square().sum(1)
-        behind_best = closeness - closeness.amax(dim=1, keepdim=True)
-        tiny = torch.finfo(torch.float64).tiny  # without noise: 0 for the nearest point, -inf for the others
-        return torch.softmax(behind_best / noise.clamp(min=tiny), dim=1) @ given
-
-    def _at_levels_of_coordinates(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        points = in_float64(self.points)
-        a, variance = _signal_and_noise(log_snr)
-        known = log_snr == math.inf
-        squares = (x[:, None] - a[:, None] * points).square()  # (n, m, d)
-        in_known = squares.where(known[:, None], 0.0).sum(-1)
-        in_noisy = (squares / variance.clamp(min=_LEAST_NOISE)[:, None]).where(~known[:, None], 0.0).sum(-1)
-        impossible = in_known > in_known.amin(dim=1, keepdim=True)
-        x_0_hat = torch.softmax((-0.5 * in_noisy).where(~impossible, -math.inf), dim=1) @ points
-        return torch.where(known, x, x_0_hat)
-
-
-def _signal_and_noise(log_snr: Tensor) -> tuple[Tensor, Tensor]:
+def signal_and_noise(log_snr: Tensor) -> tuple[Tensor, Tensor]:
     """Return a and b^2."""
     return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr)
 

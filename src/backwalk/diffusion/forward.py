@@ -3,7 +3,7 @@
 One step scales the point by sqrt(1 - beta_t) and adds noise of variance beta_t. Because sums of Gaussians are Gaussian,
 x_t can be drawn from x_0 directly, and given x_0 the step can be inverted exactly: this is the posterior
 q(x_{t-1} | x_t, x_0), which the reverse process approximates. `t` is an integer or a LongTensor (n,) within 0..n_steps.
-`q_marginal_at` and `q_sample_at` take log-SNRs in place of steps: (), (n,) or (n, d), one for each coordinate.
+`q_sample_at` takes log-SNRs in place of steps: (), (n,) or (n, d), one for each coordinate.
 
 Each q is a `Gaussian` with independent coordinates. Its densities are with respect to Lebesgue measure, logarithms are
 natural, and every result is summed over the d coordinates: nats per row. A variance of 0 is a point mass, the exact
@@ -93,15 +93,6 @@ def q_sample(x_0: Tensor, t: int | Tensor, eps: Tensor, schedule: NoiseSchedule)
     tensor([[0.8000, 2.2000]])
     """
     return q_marginal(x_0, t, schedule).sample(eps)
-
-
-def q_marginal_at(x_0: Tensor, log_snr: Tensor) -> Gaussian:
-    """Return q(x_t | x_0) = N(a x_0, b^2) at given log-SNRs, with x_0 of shape (n, d).
-
-    A known coordinate, +inf, is the point mass at x_0; an absent one, -inf, is standard normal.
-    """
-    a, b = scales(log_snr, x_0)
-    return Gaussian(a * x_0, b**2)
 
 
 def q_sample_at(x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:

@@ -21,11 +21,6 @@ def mu_from_x_0(x_t: Tensor, x_0: Tensor, t: int | Tensor, schedule: NoiseSchedu
     return q_posterior(x_t, x_0, t, schedule).mean
 
 
-def x_0_from_mu(x_t: Tensor, mu: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Return the x_0_hat that a reverse mean implies, for t >= 1."""
-    return (mu - at_time(schedule.x_t_weight, t, x_t, least=1) * x_t) / at_time(schedule.x_0_weight, t, x_t)
-
-
 def mu_from_eps(x_t: Tensor, eps: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
     """Return mu_theta = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_t). Source: Ho et al. 2020, Eq. 11."""
     noise = at_time(schedule.beta / schedule.one_minus_alpha_bar.sqrt(), t, x_t, least=1) * eps

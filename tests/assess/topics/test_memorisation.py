@@ -7,7 +7,7 @@ import torch
 from backwalk.assess import assess
 from backwalk.assess.topics import memorisation
 from backwalk.assess.topics.memorisation import draw_equally_many, measure_training_gain
-from backwalk.diffusion import EmpiricalDenoiser, NoiseSchedule
+from backwalk.diffusion import NoiseSchedule
 from backwalk.estimator import Diffusion
 from backwalk.fit import trained_rows
 from backwalk.fit.oracle import oracle_model
@@ -15,6 +15,7 @@ from backwalk.model import bound
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.training import Trainer
+from tests.empirical import EmpiricalDenoiser
 
 from ..moons import MOONS, SMALL, TRAINING, UNSEEN, assessed, fitted
 
