@@ -53,7 +53,7 @@ versions: $(STAMP)
 	$(BIN)/python .ci/versions.py newest $(addprefix --python ,$(PYTHONS))
 
 mutants: $(STAMP)
-	$(BIN)/python -m mutants.run --write docs/mutants.md
+	$(BIN)/python -m mutants.run --write research/mutants.md
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -43,12 +43,12 @@ _PUBLISHED = {  # 10^3 / 10^4 / 10^5 simulations, copied from the authors' repos
 }
 _EVALUATIONS = (
     "Posteriors of 1,000 and of 100,000 simulations were drawn with 20 evaluations of the network, those of 10,000 "
-    "with 60, as is usual now (docs/defaults.md, *Drawing posteriors*)."
+    "with 60, as is usual now (research/defaults.md, *Drawing posteriors*)."
 )
 _NOTES = {
     "two_moons": _EVALUATIONS,
     "gaussian_mixture": f"{_EVALUATIONS} *Diffusion any* is older than the ridge on input weights and the narrow "
-    "margin at the prior's bounds (docs/defaults.md, *Few rows* and *Known bounds*).",
+    "margin at the prior's bounds (research/defaults.md, *Few rows* and *Known bounds*).",
     "gaussian_linear": "Parameters and data are jointly Gaussian here, and the untrained network already is a joint "
     "Gaussian fitted to the simulations. With 10,000 of them these first weights were kept: nothing was learnt.",
 }

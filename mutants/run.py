@@ -1,6 +1,6 @@
 """Make the mistakes of `mistakes.txt` one at a time and check that the tests notice each of them.
 
-    python -m mutants.run [--only WORD] [--jobs N] [--write docs/mutants.md]
+    python -m mutants.run [--only WORD] [--jobs N] [--write research/mutants.md]
 
 Sources and tests are copied to a temporary folder; the working tree is not touched. Every test that is named has to
 pass on an unchanged copy. Exit status: 0 all caught, 1 some survived, 2 a test fails without any mistake.

@@ -179,7 +179,7 @@ class ResidualNetwork(nn.Module):
 
 
 def _input_gain(d: int) -> float:
-    """Return the gain of the first layer's initial weights; docs/defaults.md has the measurements."""
+    """Return the gain of the first layer's initial weights; research/defaults.md has the measurements."""
     return 3.0 if is_low(d) else 2.0
 
 

@@ -24,7 +24,7 @@ MOST_FASTER = 100  # speed relative to the reference machine at which the planne
 
 @dataclass(frozen=True, kw_only=True)
 class FitRules:
-    """The numbers behind a fit's defaults; docs/defaults.md says how each was measured.
+    """The numbers behind a fit's defaults; research/defaults.md says how each was measured.
 
     - Steps of a fit without a time limit: `steps_per_root` sqrt(n), within `least_steps`..`most_steps`.
     - Members of the ensemble without a time limit: 4 for up to `few_rows` rows, 2 for more.
@@ -259,7 +259,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Return whether products of bfloat16 numbers are faster than those of float32 numbers on a device.
 
     On CPUs they are with matrix units (AMX), and with vector instructions (AVX-512 BF16) on AMD's processors but not on
-    Intel's (docs/defaults.md has the times). On CUDA they are where the GPU has them without emulation. The answer
+    Intel's (research/defaults.md has the times). On CUDA they are where the GPU has them without emulation. The answer
     depends on the device's name and not on a trial, so that a busy machine gives the same model.
     """
     if device.type == "cuda":

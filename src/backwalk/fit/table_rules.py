@@ -1,6 +1,6 @@
 """Defaults of tables with levels, gaps or conditions: rules of the fit, and which columns are given in training.
 
-docs/defaults.md has the measurements.
+research/defaults.md has the measurements.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _FINE = 0.032
 _IQR_OF_A_NORMAL = 1.3489795
 # A column has heavy tails if its standard deviation is more than this factor times that of a normal column with the
 # same quartiles. The factor is 1.2 for an exponential column, 1.5 for Student's t with 3 degrees of freedom and 2 for a
-# log-normal one of sigma 1 (`docs/defaults.md`).
+# log-normal one of sigma 1 (`research/defaults.md`).
 _HEAVY = 1.75
 _MARGIN = 0.03  # standard deviations, of known bounds
 _BEYOND = 0.1  # margins by which the map ends beyond a bound at which rows lie

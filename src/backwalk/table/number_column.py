@@ -22,7 +22,7 @@ from backwalk.table.schema import FloatArray
 
 PARTS = {"asinh": Asinh, "bounds": Boundary, "spline": Spline, "grid": Grid}
 """The fields of a `NumberColumn` that are records, or None."""
-_OFF_BOUNDS = 0.3  # of the margin: nearer to a bound, learnt densities are rough (docs/defaults.md, *Known bounds*)
+_OFF_BOUNDS = 0.3  # of the margin: nearer to a bound, learnt densities are rough (research/defaults.md, *Known bounds*)
 
 
 @dataclass(frozen=True)
