@@ -3,8 +3,8 @@
 `fit.py` has the five steps of a fit, and `settings.py` the parameters. `columns.py` chooses the columns, `plan.py`
 derives network and training, `warnings.py` warns of rows and schedules that spoil a model, `run.py` trains, and
 `card.py` records what was done. The plan's defaults follow from the data: noise levels by `structure.py`, network and
-training by `rules.py` and, for tables, `table_rules.py`; research/defaults.md has the measurements. `distil.py` trains a
-student of a fitted model, and `oracle.py` makes a model around a given denoiser.
+training by `rules.py` and, for tables, `table_rules.py`; research/defaults.md has the measurements. `distil.py` trains
+a student of a fitted model, and `oracle.py` makes a model around a given denoiser.
 """
 
 from backwalk.fit.card import is_of_the_fit, is_of_these_versions, parameters_from, parameters_record, trained_rows
