@@ -13,7 +13,7 @@ from backwalk.table.choose_levels import choose_levels, find_atoms
 from backwalk.table.choose_numbers import Bounds, NumberPlan, bounds_on_grid, check_within, choose_number
 from backwalk.table.choose_splines import choose_splines
 from backwalk.table.column_options import Levels, Number, Option, column_options
-from backwalk.table.column_statistics import observed_range, rows_looked_at
+from backwalk.table.column_statistics import rows_looked_at
 from backwalk.table.columns import Column, ConstantColumn
 from backwalk.table.frame import Table
 from backwalk.table.number_column import NumberColumn
@@ -116,14 +116,15 @@ def _with_atoms(column: NumberColumn, j: int, whole: WholeTable, atoms: FloatArr
 
 def refit_columns(table: Table, columns: Sequence[Column], *, asinh: bool) -> tuple[Column, ...]:
     """Return a column for each of a table's, like those of another codec: see `Codec.refitted`."""
-    least, largest = observed_range(table.values)
 
     def refit(j: int, column: Column) -> Column:
-        if not isinstance(column, NumberColumn) or column.atoms or least[j] == largest[j]:
+        x = table.values[:, j].copy()
+        ends = float(np.fmin.reduce(x)), float(np.fmax.reduce(x))
+        if not isinstance(column, NumberColumn) or column.atoms or ends[0] == ends[1]:
             return column
-        ends, bounds = (float(least[j]), float(largest[j])), (column.least, column.largest)
+        bounds = column.least, column.largest
         plan = NumberPlan(table.schema.label(j), ends, column.grid, bounds, dequantisation=column.dequantisation)
-        return choose_number(table.values[:, j].copy(), plan, scale=True, asinh=asinh, weights=None)
+        return choose_number(x, plan, scale=True, asinh=asinh, weights=None)
 
     return tuple(refit(j, column) for j, column in enumerate(columns))
 

@@ -49,9 +49,3 @@ def moments(x: FloatArray, of_cells: float, weights: FloatArray | None = None) -
         variance = (share * np.square(unit - mean)).sum()
     variance += np.ldexp(of_cells, -2 * exponent)
     return float(np.ldexp(mean, exponent)), float(np.ldexp(np.sqrt(variance), exponent))
-
-
-def observed_range(x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the least and the largest observed value of each column of x, (n, d): (d,) each; NaN if there is none."""
-    least, largest = np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)
-    return np.asarray(least), np.asarray(largest)
