@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -112,25 +112,28 @@ def _split_text(
         taken = selection.names(names)
         kept = [j for j, name in enumerate(names) if name in set(taken)]
         data.seek(0)
-        rows = islice(text_rows(data, delimiter, len(names)), 1, None)
-        is_complete = [
-            not (selection.complete and any(fields[j] in MISSING_WORDS for j in kept)) for _, fields, _ in rows
-        ]
+        is_complete, places_in_file = list[bool](), list[tuple[int, int]]()
+        for text, fields, offset in text_rows(data, delimiter, len(names)):
+            places_in_file.append((offset, len(text) if text.isascii() else len(text.encode(errors="surrogateescape"))))
+            is_complete.append(not (selection.complete and any(fields[j] in MISSING_WORDS for j in kept)))
+        del is_complete[0]  # of the header
         masks = _both(np.array(is_complete, dtype=bool), chosen)
-        data.seek(0)
         with (
             output_file(places[0], overwrite=overwrite) as first,
             output_file(places[1], overwrite=overwrite) as second,
         ):
-            texts = (row.text for row in text_rows(data, delimiter, len(names)))
-            if len(kept) < len(names):
-                texts = (_joined(_fields(text, delimiter), kept, delimiter) for text in texts)
-            header = _ended(next(texts)).encode(errors="surrogateescape")
-            first.write(header)
-            second.write(header)
-            for text, to_first, to_second in zip(texts, *(mask.tolist() for mask in masks), strict=True):
-                if to_first or to_second:
-                    (first if to_first else second).write(_ended(text).encode(errors="surrogateescape"))
+            data.seek(0)
+            place, outs = 0, list[tuple[BinaryIO, ...]]([(first, second)])
+            for to_first, to_second in zip(*(mask.tolist() for mask in masks), strict=True):
+                outs.append((first,) if to_first else (second,) if to_second else ())
+            for (offset, length), files in zip(places_in_file, outs, strict=True):
+                data.read(offset - place)
+                row, place = data.read(length), offset + length
+                if len(kept) < len(names):
+                    cells = _fields(row.decode(errors="surrogateescape"), delimiter)
+                    row = _joined(cells, kept, delimiter).encode(errors="surrogateescape")
+                for out in files:
+                    out.write(row if row.endswith((b"\n", b"\r")) else row + b"\n")
     left_out = tuple(name for name in names if name not in set(taken))
     return SplitFiles(np.array(is_complete, dtype=bool), (int(masks[0].sum()), int(masks[1].sum())), left_out)
 
@@ -179,7 +182,7 @@ def _fill_text(data: BinaryIO, form: Format, out: BinaryIO, draws: Draws, schema
         if m == 1:
             head_of_names = f'"{number}"{form.delimiter}' if number else ""
             out.write((head_of_names + _ended(header)).encode(errors="surrogateescape"))
-        while block := list(islice(rows, _ROWS_AT_ONCE)):
+        while block := list(itertools.islice(rows, _ROWS_AT_ONCE)):
             gaps = np.array([[fields[j] in MISSING_WORDS for j in places] for _, fields, _ in block])
             with_gaps = np.flatnonzero(gaps.any(axis=1))
             texts = [row.text for row in block]
@@ -227,22 +230,23 @@ def text_rows(data: BinaryIO, delimiter: str, n_columns: int) -> Iterator[TextRo
     """
     offset = len(_BYTE_ORDER_MARK) if data.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK else 0
     data.seek(offset)
-    lines, waiting = io.TextIOWrapper(data, encoding="utf-8", errors="surrogateescape", newline=""), list[str]()
-
-    def noted() -> Iterator[str]:
-        for line in lines:
-            waiting.append(line)
-            yield line
-
+    lines = io.TextIOWrapper(data, encoding="utf-8", errors="surrogateescape", newline="")
     n_rows, blank = 0, list[TextRow]()
     try:
-        for fields in csv.reader(noted(), delimiter=delimiter, strict=True):
-            row = TextRow("".join(waiting), fields, offset)
-            waiting.clear()
+        for line in lines:
+            text, fields = line, line.rstrip("\r\n").split(delimiter)
+            if '"' in line:  # which may hold separators and line ends
+                of_row = list[str]()
+                fields = next(
+                    csv.reader(_noted(itertools.chain([line], lines), of_row), delimiter=delimiter, strict=True)
+                )
+                text = "".join(of_row)
+            row = TextRow(text, fields, offset)
             offset += len(row.data)
-            if not fields or not (n_rows or row.text.strip(" \t\v\f\r\n".replace(delimiter, ""))):
+            is_blank = not text.strip("\r\n")
+            if is_blank or not (n_rows or text.strip(" \t\v\f\r\n".replace(delimiter, ""))):
                 if n_rows and n_columns == 1:
-                    blank.append(row._replace(fields=[""]))
+                    blank.append(row)
                 continue
             if len(fields) != n_columns:
                 raise TableFileError(
@@ -257,6 +261,13 @@ def text_rows(data: BinaryIO, delimiter: str, n_columns: int) -> Iterator[TextRo
         raise TableFileError(f"A row cannot be read ({error}): close its quotation marks") from error
     finally:
         lines.detach()
+
+
+def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    """Yield lines, and note those that were taken."""
+    for line in lines:
+        taken.append(line)
+        yield line
 
 
 def _fields(text: str, delimiter: str) -> list[str]:
