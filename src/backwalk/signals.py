@@ -52,10 +52,6 @@ class HeldSignals:
         if not self._leaving:
             self._hold()
 
-    def drop(self) -> None:
-        """Forget the waiting signal, as the block ends for another reason."""
-        self._waiting = None
-
     def __exit__(self, *_: object) -> None:
         self._leaving = True
         self._let_through()

@@ -1,5 +1,6 @@
 """Outputs in parts by several processes: the same rows, whoever makes them and whoever is killed meanwhile."""
 
+import multiprocessing
 import os
 import resource
 import signal
@@ -48,8 +49,7 @@ def test_any_number_of_workers_makes_the_same_rows(saved, tmp_path, workers):
 
 def children():
     """Return the worker processes of this one."""
-    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return [int(line.split()[0]) for line in found.stdout.splitlines() if "spawn_main" in line]
+    return [child.pid for child in multiprocessing.active_children()]
 
 
 def test_a_killed_worker_costs_time_alone(saved, tmp_path):
