@@ -4,6 +4,7 @@ import copy
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.model_selection import GridSearchCV
 
@@ -84,6 +85,17 @@ def test_a_model_judges_itself_and_writes_its_report(fitted, rows, tmp_path, mon
     assert fidelity.baselines[0].name in page
     with pytest.raises(FileExistsError):
         fitted.report(tmp_path / "r.html", rows[:60])
+
+
+@pytest.mark.usefixtures("cheap_scores", "undrawn")
+def test_a_table_of_levels_alone_is_reported_without_a_chain(tmp_path):
+    """Found by trying: it ended in an error of its bound, and then of its chain."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.choice(list("xyz"), 120), "b": rng.choice(list("uv"), 120)})
+    tiny().fit(table[:80]).report(tmp_path / "r.html", table[80:])
+    page = (tmp_path / "r.html").read_text()
+    assert "The bound" in page
+    assert "forward and backward" not in page
 
 
 def test_scoring_and_bounding_tell_how_many_rows_are_done(fitted, rows, monkeypatch, capsys):

@@ -16,9 +16,8 @@ from backwalk import Diffusion, FewEffectiveDrawsWarning, Number, Residual, post
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.fit.oracle import oracle_model
-from backwalk.inference.conditionals import ParameterConditional
-from backwalk.inference.importance import Weighted, adapted, effective_size
-from backwalk.inference.priors import log_prior
+from backwalk.inference.conditionals import ParameterConditional, log_prior
+from backwalk.inference.importance import Weighted, draw_weighted, effective_size
 from backwalk.streams import Stream
 from backwalk.table import Boundary, Codec, NumberColumn
 
@@ -162,7 +161,7 @@ def test_more_draws_given_several_observations_have_a_larger_effective_size(mode
         asked.append(least_size)
         return Weighted(np.zeros((500, 2)), np.full(500, -np.log(500.0)), 0.0, 0.0), np.zeros((500, 2))
 
-    monkeypatch.setattr(ParameterConditional, "weighted", weighted)
+    monkeypatch.setattr(ParameterConditional, "draw_weighted", weighted)
     for n in (10, 4_000, 100_000):
         assert of.sample(n, SEVERAL).shape == (n, 2)
     assert asked == [400.0, 1_000.0, 2_000.0]
@@ -392,9 +391,9 @@ def test_the_normalising_constant_of_the_last_observations_is_kept(model, monkey
     monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 80.0)
     monkeypatch.setattr("backwalk.inference.posteriors._FEW", 0.0)
     made, calls = posterior(model, given=[2, 3]), []
-    weighted = ParameterConditional.weighted
+    weighted = ParameterConditional.draw_weighted
     monkeypatch.setattr(
-        ParameterConditional, "weighted", lambda *args, **rest: calls.append(0) or weighted(*args, **rest)
+        ParameterConditional, "draw_weighted", lambda *args, **rest: calls.append(0) or weighted(*args, **rest)
     )
     first = made.log_prob(X, SEVERAL)
     assert torch.equal(made.log_prob(X, SEVERAL), first)
@@ -409,7 +408,7 @@ def test_weights_are_worth_their_effective_sample_size():
     log_w = np.log(np.array([0.5, 0.25, 0.25]))
     assert effective_size(log_w) == pytest.approx(1.0 / 0.375)
     assert effective_size(np.full(4, -np.inf)) == 0.0
-    drawn = Weighted(np.zeros((3, 1)), log_w, 0.0, 0.0).resampled(8, stream=Stream(0))
+    drawn = Weighted(np.zeros((3, 1)), log_w, 0.0, 0.0).resample(8, stream=Stream(0))
     assert np.bincount(drawn).tolist() == [4, 2, 2]
 
 
@@ -420,7 +419,7 @@ def test_adaptive_weights_find_the_integral_of_a_density_far_from_the_first_poin
         stats.multivariate_normal(np.zeros(2)),
     )
     points = first.rvs(500, random_state=0)
-    found = adapted(
+    found = draw_weighted(
         lambda z: target.logpdf(z) + np.log(3.0),
         points,
         target.logpdf(points) - first.logpdf(points),

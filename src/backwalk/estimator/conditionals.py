@@ -147,10 +147,10 @@ class Conditionals(Fitted):
         return tables if n_draws is not None else tables[0]
 
     def _completed(self, rows: NDArray[np.float64], X: Any) -> Any:
-        found = from_values(rows, self.model_.schema)
+        table = from_values(rows, self.model_.schema)
         if self.model_.schema.kind == "pandas" and hasattr(X, "index") and not callable(X.index):
-            found.index = X.index
-        return found
+            table.index = X.index
+        return table
 
 
 def _check_draws(n_draws: Any) -> None:

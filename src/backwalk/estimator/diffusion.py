@@ -23,29 +23,27 @@ from backwalk.estimator.draws import Draws
 from backwalk.estimator.scores import Scores
 from backwalk.fit import (
     ChosenColumns,
-    Settings,
     check_budget,
     check_checkpoint_options,
     check_settings,
     check_weights,
     choose_device,
-    choose_within,
+    choose_from_files,
     default_distillation,
     default_pairs,
     default_student,
     distil_model,
     fit_model,
     parameters_from,
-    read_rows,
     warn_of_set_aside,
 )
 from backwalk.fit.progress import Callback, progress_bar, progress_display
-from backwalk.formatting import bytes_of, one_line
+from backwalk.formatting import one_line
 from backwalk.limits import MEMORY
 from backwalk.model import DiffusionModel
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, as_stream
-from backwalk.table import as_table
+from backwalk.table import Table, as_table
 from backwalk.training import History, Training
 from backwalk.training.checkpoint import SECONDS_BETWEEN
 
@@ -274,15 +272,25 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         began = time.perf_counter()
         del y  # part of scikit-learn's signature
         settings = check_settings(self.get_params(deep=False))
-        if isinstance(X, (str, os.PathLike)):
-            X = self._choose_from_files(X, settings, sample_weight, memory, drop, drop_missing)
-            if on_columns is None:
-                warn_of_set_aside(X, stacklevel=3)
-        elif drop or drop_missing:
-            raise InvalidInput("drop and drop_missing go with files, but X holds rows: leave them out of X.")
-        rows = X if isinstance(X, ChosenColumns) else as_table(X)
-        weights = None if isinstance(rows, ChosenColumns) else check_weights(sample_weight, len(rows.values))
         options = check_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
+        rows: Table | ChosenColumns
+        weights = None
+        if isinstance(X, ChosenColumns):
+            rows = X
+        elif isinstance(X, (str, os.PathLike)):
+            if sample_weight is not None:
+                raise InvalidInput("sample_weight goes with rows, but X names files: read them, or leave it out.")
+            with progress_display(self.verbose) as display:
+                rows = choose_from_files(
+                    os.fspath(X), settings, memory, drop=drop, drop_missing=drop_missing, watch=display.show
+                )
+            if on_columns is None:
+                warn_of_set_aside(rows, stacklevel=3)
+        else:
+            if drop or drop_missing:
+                raise InvalidInput("drop and drop_missing go with files, but X holds rows: leave them out of X.")
+            rows = table = as_table(X)
+            weights = check_weights(sample_weight, len(table.values))
         before = getattr(self, "model_", None) if settings.warm_start else None
         model, diverged = fit_model(
             rows, settings, before=before, options=options, began=began, weights=weights, on_columns=on_columns
@@ -405,27 +413,6 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         for network in (model.denoiser, *([model.student.denoiser] if model.student else [])):
             network.to(place)
         return estimator
-
-    def _choose_from_files(
-        self,
-        source: str | os.PathLike[str],
-        settings: Settings,
-        sample_weight: object,
-        memory: int | str,
-        drop: Sequence[str],
-        drop_missing: bool,
-    ) -> ChosenColumns:
-        if sample_weight is not None:
-            raise InvalidInput("sample_weight goes with rows, but X names files: read them, or leave it out.")
-        try:
-            n_bytes = bytes_of(memory) if isinstance(memory, str) else memory
-        except ValueError as error:
-            raise InvalidInput(f"memory should be a size, but {error}.") from error
-        with progress_display(self.verbose) as display:
-            rows = read_rows(
-                os.fspath(source), settings, memory=n_bytes, drop=drop, drop_missing=drop_missing, watch=display.show
-            )
-            return choose_within(rows, settings, n_bytes)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: missing values are allowed."""

@@ -34,16 +34,16 @@ class Fitted:
         `columns`, numbers of columns, the others are not looked at, and may be missing from the table.
         """
         check_is_fitted(self)
-        table, own = as_table(X, name=name), type(self).__name__
+        table, estimator = as_table(X, name=name), type(self).__name__
         schema = self.model_.schema
         same = (table.columns is None) == (schema.columns is None)
         if not same and not isinstance(X, Table):  # in scikit-learn's words
             has, was = ("does not have valid", "with") if table.columns is None else ("has", "without")
-            words = f"{name} {has} feature names, but {own} was fitted {was} feature names"
+            words = f"{name} {has} feature names, but {estimator} was fitted {was} feature names"
             warnings.warn(words, stacklevel=callers_level())
         if columns is not None:
-            return match_columns(table, schema, columns=columns, name=name, estimator=own)
-        matched = match_columns(table, schema, name=name, estimator=own)
+            return match_columns(table, schema, columns=columns, name=name, estimator=estimator)
+        matched = match_columns(table, schema, name=name, estimator=estimator)
         if gaps:
             return refuse_gaps(matched, self.model_.may_be_missing, name=name, remedy=_FIT_WITH_GAPS)
         return refuse_gaps(matched, self.model_.codec.missing_levels, name=name)

@@ -8,7 +8,7 @@ a student of a fitted model, and `oracle.py` makes a model around a given denois
 """
 
 from backwalk.fit.card import is_of_the_fit, is_of_these_versions, parameters_from, parameters_record, trained_rows
-from backwalk.fit.columns import ChosenColumns, choose_columns, choose_within, read_rows
+from backwalk.fit.columns import ChosenColumns, choose_columns, choose_from_files, choose_within, read_rows
 from backwalk.fit.distil import default_distillation, default_pairs, default_student, distil_model
 from backwalk.fit.fit import fit_model, warn_of_set_aside
 from backwalk.fit.oracle import oracle_model
@@ -46,6 +46,7 @@ __all__ = [
     "check_weights",
     "choose_columns",
     "choose_device",
+    "choose_from_files",
     "choose_within",
     "complete_cases",
     "default_architecture",

@@ -11,7 +11,7 @@ import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.fit.settings import Settings
-from backwalk.formatting import listed
+from backwalk.formatting import bytes_of, listed
 from backwalk.limits import MEMORY
 from backwalk.model import DiffusionModel, user_terms
 from backwalk.table import (
@@ -107,6 +107,28 @@ def choose_within(rows: RowsThatFit, settings: Settings, memory: int = MEMORY) -
     if not is_chosen.all():
         left = Table(left.values[is_chosen], left.schema)
     return ChosenColumns(left, codec, reasons, gaps, rows.n_rows, rows.n_read, rows.n_files, rows.columns_left_out)
+
+
+def choose_from_files(
+    source: str | Path,
+    settings: Settings,
+    memory: int | str = MEMORY,
+    *,
+    drop: Sequence[str] = (),
+    drop_missing: bool = False,
+    watch: Watch = lambda *_: None,
+) -> ChosenColumns:
+    """Choose the columns of table files that a fit takes, and the rows that fit into memory: bytes, or such as "2GiB".
+
+    `drop` and `drop_missing` are as for `read_rows`. Raises InvalidInput for a size that is none, and as `read_rows`
+    and `choose_within` do.
+    """
+    try:
+        n_bytes = bytes_of(memory) if isinstance(memory, str) else memory
+    except ValueError as error:
+        raise InvalidInput(f"memory should be a size, but {error}.") from error
+    rows = read_rows(source, settings, memory=n_bytes, drop=drop, drop_missing=drop_missing, watch=watch)
+    return choose_within(rows, settings, n_bytes)
 
 
 def _codec(

@@ -6,7 +6,6 @@ the interface of the package `sbi`: draws and exact log-densities as torch tenso
 """
 
 from backwalk.inference.conditionals import ParameterConditional
-from backwalk.inference.of_model import posterior
-from backwalk.inference.posteriors import Posterior, WeightedDraws
+from backwalk.inference.posteriors import Posterior, WeightedDraws, posterior
 
 __all__ = ["ParameterConditional", "Posterior", "WeightedDraws", "posterior"]

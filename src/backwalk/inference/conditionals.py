@@ -13,15 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
+from torch import Tensor
+from torch.distributions import constraints
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.inference.importance import Weighted, adapted
-from backwalk.inference.priors import Prior, log_prior
+from backwalk.inference.importance import Weighted, draw_weighted
 from backwalk.inference.values import as_tensor
 from backwalk.model import DiffusionModel, Given, log_density, sample_rows
 from backwalk.sampling import Sampler
@@ -29,6 +32,14 @@ from backwalk.streams import Stream
 from backwalk.table import Codec
 
 Array = NDArray[np.float64]
+
+
+class Prior(Protocol):
+    """A distribution of torch, or anything else with its `log_prob`."""
+
+    def log_prob(self, value: Tensor, /) -> Tensor:
+        """Return the log-density of parameters, (m, k): (m,)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +54,7 @@ class ParameterConditional:
     parameters: Sequence[int]
     prior: Prior | None
 
-    def draws(self, rows: Array, n: int, *, stream: Stream, sampler: Sampler | str | None = None) -> Array:
+    def draw(self, rows: Array, n: int, *, stream: Stream, sampler: Sampler | str | None = None) -> Array:
         """Return n draws of parameters given each observation: (b, n, k). Draw i of observation j is row j n + i."""
         given = Given(rows if len(rows) == 1 else np.repeat(rows, n, axis=0))
         drawn = sample_rows(self.model, 0, n * len(rows), stream=stream, sampler=sampler, given=given)
@@ -58,17 +69,17 @@ class ParameterConditional:
     def log_prob_paired(self, theta: Array, rows: Array) -> Array:
         """Return ln p(theta | x) of parameters, (n, k), each given the observation in the same row, (n, d): (n,).
 
-        Missing data are integrated out, as in `draws`, in columns whose gaps are generated, too.
+        Missing data are integrated out, as in `draw`, in columns whose gaps are generated, too.
         """
         values, given = rows.copy(), np.array(self.given, dtype=np.intp)
         values[:, list(self.parameters)] = theta
         absent = np.isnan(rows[:, given]) & np.isin(given, self.model.codec.missing_levels)
-        found = np.empty(len(rows))
+        log_p = np.empty(len(rows))
         for pattern in np.unique(absent, axis=0) if absent.any() else np.zeros((1, len(given)), dtype=bool):
             at = (absent == pattern).all(axis=1)
-            of_pattern = log_density(self.model, values[at], given=given[~pattern].tolist(), columns=self.parameters)
-            found[at] = of_pattern.log_prob.numpy()
-        return found
+            observed = given[~pattern].tolist()
+            log_p[at] = log_density(self.model, values[at], given=observed, columns=self.parameters).log_prob.numpy()
+        return log_p
 
     def log_prior(self, theta: Array) -> Array:
         """Return ln p(theta) of parameters, (n, k): (n,); -inf beyond the support of a distribution of torch."""
@@ -98,7 +109,7 @@ class ParameterConditional:
             product[possible] -= np.where(np.isfinite(of_prior), (len(rows) - 1) * of_prior, np.inf)
         return product, np.asarray(mean)
 
-    def weighted(
+    def draw_weighted(
         self,
         rows: Array,
         *,
@@ -120,28 +131,28 @@ class ParameterConditional:
                 "log_prob_batched."
             )
         each = -(-n_each // len(rows))
-        theta = self.draws(rows, each, stream=stream.child("posterior"), sampler=sampler)
+        theta = self.draw(rows, each, stream=stream.child("posterior"), sampler=sampler)
         theta = theta.reshape(-1, len(self.parameters))
         product, mean = self.log_product(theta, rows)  # draws of a solver follow the mean up to its error
 
-        def log_density_of(z: Array) -> Array:
-            own = codec.decode(z)
-            return self.log_product(own, rows)[0] - codec.log_abs_det_jacobian(own)
+        def log_product_of(z: Array) -> Array:
+            theta = codec.decode(z)
+            return self.log_product(theta, rows)[0] - codec.log_abs_det_jacobian(theta)
 
-        found = adapted(
-            log_density_of,
+        weighted = draw_weighted(
+            log_product_of,
             codec.encode(theta),
             product - mean,
             n_each=n_each,
             least_size=least_size,
             stream=stream.child("importance"),
         )
-        if not math.isfinite(found.log_integral):
+        if not math.isfinite(weighted.log_integral):
             raise InvalidInput(
                 f"No draw is possible under all {len(rows)} observations and the prior: check that the prior is that "
                 f"of the simulations, with the parameters {listed(self._names)} in this order, and the units of x."
             )
-        return found, codec.decode(found.points)
+        return weighted, codec.decode(weighted.points)
 
     @property
     def _names(self) -> list[str]:
@@ -152,11 +163,56 @@ class ParameterConditional:
         return Codec(tuple(self.model.codec.columns[j] for j in self.parameters))
 
     def _continuous(self) -> Codec:
-        found = self._codec
-        uneven = [name for i, name in enumerate(self._names) if i not in found.continuous]
+        codec = self._codec
+        uneven = [name for i, name in enumerate(self._names) if i not in codec.continuous]
         if uneven:
             raise InvalidInput(
                 f"Several observations need parameters on a continuous scale, but {listed(uneven)} are not: give one "
                 'observation, or fit them as columns={name: "number"}.'
             )
-        return found
+        return codec
+
+
+def log_prior(prior: Prior, theta: Tensor, names: Sequence[str]) -> Tensor:
+    """Return ln p(theta) of the named parameters, (n, k), float64: (n,); -inf beyond the support.
+
+    Distributions of torch refuse parameters beyond their support. Raises InvalidInput where the prior is not one of k
+    parameters.
+    """
+    log_p = torch.full((len(theta),), -math.inf, dtype=torch.float64)
+    try:
+        within = _within_support(prior, theta)
+        log_p_within = _log_prob(prior, theta[within]) if within.any() else log_p[within]
+    except (RuntimeError, ValueError) as error:
+        raise InvalidInput(
+            f"The prior should be a distribution of {listed(names)} in this order, but its log_prob failed: {error}"
+        ) from error
+    if log_p_within.shape == (len(log_p_within), 1) and theta.shape[1] == 1:  # a distribution of a single number
+        log_p_within = log_p_within[:, 0]
+    if log_p_within.ndim != 1 or len(log_p_within) != int(within.sum()):
+        raise InvalidInput(
+            f"The prior's log_prob should have shape ({int(within.sum())},), but has {tuple(log_p_within.shape)}: take "
+            "torch.distributions.Independent(prior, 1)."
+        )
+    log_p[within] = log_p_within
+    return log_p
+
+
+def _within_support(prior: Prior, theta: Tensor) -> Tensor:
+    everywhere = torch.ones(len(theta), dtype=torch.bool)
+    try:
+        support: Any = getattr(prior, "support", None)
+    except NotImplementedError:  # a distribution that does not state it
+        return everywhere
+    if not len(theta) or not isinstance(support, constraints.Constraint):
+        return everywhere
+    within = torch.as_tensor(support.check(theta)).cpu()  # type: ignore[no-untyped-call]
+    return within.reshape(len(theta), -1).all(dim=1)
+
+
+def _log_prob(prior: Prior, theta: Tensor) -> Tensor:
+    try:
+        log_p = prior.log_prob(theta)
+    except RuntimeError:  # a distribution of float32, which is torch's default
+        log_p = prior.log_prob(theta.float())
+    return torch.as_tensor(log_p).detach().double().cpu()

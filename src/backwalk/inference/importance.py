@@ -49,15 +49,15 @@ class Weighted:
         """The number of equally weighted points with the same variance of a mean: 1 / sum of squared weights."""
         return effective_size(self.log_weights)
 
-    def resampled(self, n: int, *, stream: Stream) -> NDArray[np.intp]:
+    def resample(self, n: int, *, stream: Stream) -> NDArray[np.intp]:
         """Return the numbers of n points, drawn by their weights and in random order: (n,).
 
         Draws are systematic: a point of weight w is drawn floor(n w) or ceil(n w) times.
         """
         u = (np.arange(n) + float(stream.child("place").uniform(0, 1, 1))) / max(n, 1)
         order = stream.child("order").permutation(n)
-        found = np.searchsorted(np.cumsum(np.exp(self.log_weights)), u).clip(max=len(self.points) - 1)
-        return np.asarray(found[order])
+        places = np.searchsorted(np.cumsum(np.exp(self.log_weights)), u).clip(max=len(self.points) - 1)
+        return np.asarray(places[order])
 
 
 def effective_size(log_weights: Array) -> float:
@@ -66,7 +66,7 @@ def effective_size(log_weights: Array) -> float:
     return float(np.exp(2.0 * total - logsumexp(2.0 * log_weights))) if np.isfinite(total) else 0.0
 
 
-def adapted(
+def draw_weighted(
     evaluate: Callable[[Array], Array],
     first: Array,
     log_first: Array,
@@ -75,13 +75,13 @@ def adapted(
     least_size: float,
     stream: Stream,
 ) -> Weighted:
-    """Return weighted points of a density, from rounds of `n_each` points until the effective sample size suffices.
+    """Draw weighted points of a density, in rounds of `n_each` points until the effective sample size suffices.
 
     `evaluate` maps points, (n, k), to the log-density, (n,), which need not be normalised. The first proposal is fitted
     to the points `first`, with the logarithms of their weights, (m,), and they are no part of the result: their weights
     need not be exact. Rounds end at an effective sample size of `least_size`, or after `MOST_ROUNDS`.
     """
-    proposals = [_fitted(first, log_first, stream.child("resampled", 0))]
+    proposals = [_fit_proposal(first, log_first, stream.child("resampled", 0))]
     points, log_p = np.empty((0, first.shape[1])), np.empty(0)
     for turn in range(1, MOST_ROUNDS + 1):
         drawn = proposals[-1].draw(n_each, stream.child("round", turn))
@@ -90,7 +90,7 @@ def adapted(
         log_w = log_p - (logsumexp(log_q, axis=0) - math.log(len(proposals)))
         if effective_size(log_w) >= least_size or turn == MOST_ROUNDS:
             break
-        proposals.append(_fitted(points, log_w, stream.child("resampled", turn)))
+        proposals.append(_fit_proposal(points, log_w, stream.child("resampled", turn)))
     total = logsumexp(log_w)
     if not np.isfinite(total):
         return Weighted(points, log_w, -math.inf, 0.0)
@@ -124,17 +124,17 @@ class _Proposal:
         )
 
 
-def _fitted(points: Array, log_w: Array, stream: Stream) -> _Proposal:
+def _fit_proposal(points: Array, log_w: Array, stream: Stream) -> _Proposal:
     """Return the mixture of the least BIC, fitted to points that are drawn by their tempered weights."""
     from sklearn.exceptions import ConvergenceWarning  # takes a second
     from sklearn.mixture import GaussianMixture
 
     k = points.shape[1]
-    tempered = _tempered(log_w, max(_TEMPERED_SHARE * len(points), 2.0 * _POINTS_A_COMPONENT * k))
+    tempered = _temper(log_w, max(_TEMPERED_SHARE * len(points), 2.0 * _POINTS_A_COMPONENT * k))
     weighted = Weighted(points, tempered - logsumexp(tempered), 0.0, 0.0)
     n = max(int(weighted.effective_sample_size), 2)
-    own = points[weighted.resampled(n, stream=stream)]
-    spread = np.maximum(own.std(axis=0), 1e-12)
+    drawn = points[weighted.resample(n, stream=stream)]
+    spread = np.maximum(drawn.std(axis=0), 1e-12)
     best, least = None, np.inf
     for size in _SIZES:
         if size > 1 and n < size * _POINTS_A_COMPONENT * k:
@@ -142,25 +142,29 @@ def _fitted(points: Array, log_w: Array, stream: Stream) -> _Proposal:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture = GaussianMixture(size, init_params="random_from_data", reg_covar=1e-4, random_state=0)
-            mixture.fit(own / spread)
-            score = mixture.bic(own / spread)
+            mixture.fit(drawn / spread)
+            score = mixture.bic(drawn / spread)
         if score < least:
             best, least = mixture, score
     assert best is not None
     return _Proposal(best.weights_, best.means_ * spread, best.covariances_ * np.multiply.outer(spread, spread))
 
 
-def _tempered(log_w: Array, least: float) -> Array:
+def _temper(log_w: Array, least: float) -> Array:
     """Return tau log w for the largest tau in [0, 1] with this effective sample size, or about the largest there is."""
-    if not np.isfinite(log_w).any():
+    is_finite = np.isfinite(log_w)
+    if not is_finite.any():
         return np.zeros(len(log_w))
-    finite = np.where(np.isfinite(log_w), log_w - log_w[np.isfinite(log_w)].max(), -np.inf)
-    least = min(least, 0.5 * np.isfinite(finite).sum())
+    shifted = np.where(is_finite, log_w - log_w[is_finite].max(), 0.0)
+    least = min(least, 0.5 * is_finite.sum())
+
+    def scaled(tau: float) -> Array:
+        return np.where(is_finite, tau * shifted, -np.inf)
+
+    if effective_size(scaled(1.0)) >= least:
+        return scaled(1.0)
     low, high = 0.0, 1.0
-    if effective_size(finite) >= least:
-        return finite
     for _ in range(40):
         tau = 0.5 * (low + high)
-        scaled = np.where(np.isfinite(finite), tau * np.where(np.isfinite(finite), finite, 0.0), -np.inf)
-        low, high = (tau, high) if effective_size(scaled) >= least else (low, tau)
-    return np.where(np.isfinite(finite), low * np.where(np.isfinite(finite), finite, 0.0), -np.inf)
+        low, high = (tau, high) if effective_size(scaled(tau)) >= least else (low, tau)
+    return scaled(low)

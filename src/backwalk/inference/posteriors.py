@@ -1,4 +1,4 @@
-"""`Posterior`: parameters given observations, in the manner of the package `sbi`.
+"""`posterior` and `Posterior`: parameters given observations, in the manner of the package `sbi`.
 
 For one observation x, p(theta | x) is a conditional of the model: draws are those of `Diffusion.sample(given=...)`, and
 the log-density is that of `Diffusion.score_samples(given=..., columns=...)`. `conditionals.py` has the product for
@@ -20,12 +20,11 @@ from torch import Tensor
 
 from backwalk.errors import FewEffectiveDrawsWarning, InvalidInput
 from backwalk.formatting import listed
-from backwalk.inference.conditionals import ParameterConditional
+from backwalk.inference.conditionals import ParameterConditional, Prior
 from backwalk.inference.importance import Weighted
-from backwalk.inference.priors import Prior
-from backwalk.inference.values import as_tensor, observations, parameters
+from backwalk.inference.values import as_tensor, read_observations, read_parameters
 from backwalk.limits import is_number, is_whole
-from backwalk.model import DiffusionModel
+from backwalk.model import DiffusionModel, column_numbers
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
 
@@ -49,6 +48,63 @@ class WeightedDraws:
     effective_sample_size: float
     log_integral: float
     standard_error: float
+
+
+def posterior(model: Any, given: Sequence[str | int], *, prior: Prior | None = None) -> Posterior:
+    """Return the posterior of some columns given the others, in the manner of the package `sbi`.
+
+    Fit a model to rows of parameters, drawn from their prior, with the simulator's data beside them:
+    `conditions=[given]` trains this posterior alone, and is more accurate for it than "any". A prior with bounds is
+    `columns={"theta": Number(bounds=(low, high))}`: no draw lies beyond, none is rejected, and the density within
+    integrates to 1 as it is.
+
+    Parameters
+    ----------
+    model : Diffusion
+        A fitted model.
+    given : list of columns
+        The observed columns, by name or number; all others are parameters.
+    prior : object with log_prob, default=None
+        The distribution that the simulations' parameters were drawn from, such as one of torch, with the parameters in
+        the order of `parameter_names`. It serves several observations of the same parameters, and is not used for one.
+        None takes the model's own marginal of the parameters, if it was fitted with `conditions="any"`.
+
+    Returns
+    -------
+    Posterior
+
+    Raises
+    ------
+    InvalidInput
+        A ValueError: the model is not fitted, or was not trained for these columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backwalk import Diffusion, posterior
+    >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+    >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+    >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+    >>> of_theta = posterior(model, given=[1]).set_default_x([0.5])
+    >>> draws = of_theta.sample(100, random_state=1)
+    >>> draws.shape, of_theta.log_prob(draws).shape
+    (torch.Size([100, 1]), torch.Size([100]))
+    """
+    fitted = getattr(model, "model_", model)
+    if not isinstance(fitted, DiffusionModel):
+        raise InvalidInput(f"model should be a fitted Diffusion, but got {type(model).__name__}: call fit first.")
+    if isinstance(given, str):
+        raise InvalidInput(f"given should be a list of columns, but got {given!r}: write [{given!r}].")
+    columns = column_numbers(fitted.schema, given)
+    if not 0 < len(columns) < fitted.schema.n_columns:
+        raise InvalidInput(
+            f"given should name some of the {fitted.schema.n_columns} columns, but names {len(columns)}: the others "
+            "are the parameters."
+        )
+    if prior is not None and not hasattr(prior, "log_prob"):
+        raise InvalidInput(f"prior should have log_prob, but got {type(prior).__name__}: give a torch distribution.")
+    fitted.check_pattern(columns)
+    return Posterior(fitted, columns, prior)
 
 
 class Posterior:
@@ -84,7 +140,7 @@ class Posterior:
         x : tensor, array, table or mapping
             See `sample`.
         """
-        self._default_rows = observations(self._conditional.model, self._conditional.given, x)
+        self._default_rows = read_observations(self._conditional.model, self._conditional.given, x)
         self._default_x = x.detach().clone() if isinstance(x, Tensor) else copy.deepcopy(x)
         return self
 
@@ -131,12 +187,14 @@ class Posterior:
         shape, rows, stream = _shape(sample_shape), self._observed(x), _stream(random_state)
         n = math.prod(shape)
         if len(rows) == 1:
-            drawn = self._conditional.draws(rows, n, stream=stream, sampler=sampler)[0]
+            drawn = self._conditional.draw(rows, n, stream=stream, sampler=sampler)[0]
         else:
             least_size = min(max(n / _DRAWS_PER_SIZE, _LEAST_SIZE), _MOST_SIZE)
-            weighted, theta = self._weighted(rows, least_size, stream, sampler)
+            weighted, theta = self._conditional.draw_weighted(
+                rows, n_each=_N_EACH, least_size=least_size, stream=stream, sampler=sampler
+            )
             _warn_of_few(weighted, len(rows))
-            drawn = theta[weighted.resampled(n, stream=stream.child("resampled"))]
+            drawn = theta[weighted.resample(n, stream=stream.child("resampled"))]
         return as_tensor(drawn.reshape(*shape, len(self.parameter_names)))
 
     def sample_batched(
@@ -163,7 +221,7 @@ class Posterior:
         Tensor, (*sample_shape, b, n_parameters)
         """
         shape, rows = _shape(sample_shape), self._observed(x)
-        drawn = self._conditional.draws(rows, math.prod(shape), stream=_stream(random_state), sampler=sampler)
+        drawn = self._conditional.draw(rows, math.prod(shape), stream=_stream(random_state), sampler=sampler)
         return as_tensor(drawn.swapaxes(0, 1).reshape(*shape, len(rows), len(self.parameter_names)))
 
     def log_prob(self, theta: Any, x: Any = None, *, random_state: RandomState = 0) -> Tensor:
@@ -193,16 +251,16 @@ class Posterior:
         FewEffectiveDrawsWarning
             The normalising constant is that of draws with an effective sample size below 100.
         """
-        of, rows = self._conditional, self._observed(x)
-        theta = parameters(of.model, of.parameters, theta)
-        own = theta.reshape(-1, theta.shape[-1])
+        conditional, rows = self._conditional, self._observed(x)
+        theta = read_parameters(conditional.model, conditional.parameters, theta)
+        points = theta.reshape(-1, theta.shape[-1])
         if len(rows) == 1:
-            found = of.log_prob(own, rows)[:, 0]
+            log_p = conditional.log_prob(points, rows)[:, 0]
         else:
-            weighted = self._kept_weighted(rows, random_state)
+            weighted = self._weighted(rows, random_state)
             _warn_of_few(weighted, len(rows))
-            found = of.log_product(own, rows)[0] - weighted.log_integral
-        return as_tensor(found.reshape(theta.shape[:-1]))
+            log_p = conditional.log_product(points, rows)[0] - weighted.log_integral
+        return as_tensor(log_p.reshape(theta.shape[:-1]))
 
     def log_prob_batched(self, theta: Any, x: Any) -> Tensor:
         """Return the log-density of parameters given each of a batch of observations.
@@ -217,14 +275,16 @@ class Posterior:
         -------
         Tensor, (*sample_shape, b)
         """
-        of, rows = self._conditional, self._observed(x)
-        own, b, k = parameters(of.model, of.parameters, theta), len(rows), len(self.parameter_names)
-        if own.shape[-2:] != (b, k):
+        conditional, rows = self._conditional, self._observed(x)
+        theta = read_parameters(conditional.model, conditional.parameters, theta)
+        b, k = len(rows), len(self.parameter_names)
+        if theta.shape[-2:] != (b, k):
             raise InvalidInput(
-                f"theta should be of shape (..., {b}, {k}), but has {own.shape}: give parameters for each observation."
+                f"theta should be of shape (..., {b}, {k}), but has {theta.shape}: give parameters for each "
+                "observation."
             )
-        log_p = of.log_prob_paired(own.reshape(-1, k), np.tile(rows, (own.size // (b * k), 1)))
-        return as_tensor(log_p.reshape(own.shape[:-1]))
+        log_p = conditional.log_prob_paired(theta.reshape(-1, k), np.tile(rows, (theta.size // (b * k), 1)))
+        return as_tensor(log_p.reshape(theta.shape[:-1]))
 
     def weighted_draws(
         self,
@@ -269,7 +329,7 @@ class Posterior:
                 f"effective_sample_size should be a number > 0, but got {effective_sample_size!r}: {_LEAST_SIZE:g} is "
                 "usual."
             )
-        weighted, theta = self._conditional.weighted(
+        weighted, theta = self._conditional.draw_weighted(
             self._observed(x), n_each=int(n_each), least_size=effective_sample_size, stream=_stream(random_state)
         )
         return WeightedDraws(
@@ -297,14 +357,14 @@ class Posterior:
         dict
             {"posterior": {name: (chains, n)}, "observed_data": {name: (m,)}}
         """
-        of, rows, k = self._conditional, self._observed(x), len(self.parameter_names)
-        own = parameters(of.model, of.parameters, theta, may_miss=True)
-        if own.ndim > 3 or (own.ndim == 3 and 1 < len(rows) == own.shape[1]):
+        conditional, rows, k = self._conditional, self._observed(x), len(self.parameter_names)
+        theta = read_parameters(conditional.model, conditional.parameters, theta, may_miss=True)
+        if theta.ndim > 3 or (theta.ndim == 3 and 1 < len(rows) == theta.shape[1]):
             raise InvalidInput(
-                f"theta should have shape (n, {k}), or (chains, n, {k}), but has {own.shape}: give draws of sample, or "
-                "those of one observation, theta[:, i], of sample_batched."
+                f"theta should have shape (n, {k}), or (chains, n, {k}), but has {theta.shape}: give draws of sample, "
+                "or those of one observation, theta[:, i], of sample_batched."
             )
-        chains = own.reshape(-1, *own.shape[-2:])
+        chains = theta.reshape(-1, *theta.shape[-2:])
         return {
             "posterior": {name: chains[..., i] for i, name in enumerate(self.parameter_names)},
             "observed_data": {
@@ -318,22 +378,18 @@ class Posterior:
 
     def _observed(self, x: Any) -> Array:
         if x is not None:
-            return observations(self._conditional.model, self._conditional.given, x)
+            return read_observations(self._conditional.model, self._conditional.given, x)
         if self._default_rows is None:
             raise InvalidInput("x should be given, as there is no default: give it here, or by set_default_x.")
         return self._default_rows
 
-    def _weighted(
-        self, rows: Array, least_size: float, stream: Stream, sampler: Sampler | str | None = None
-    ) -> tuple[Weighted, Array]:
-        """Return weighted draws given several observations, and their parameters."""
-        return self._conditional.weighted(rows, n_each=_N_EACH, least_size=least_size, stream=stream, sampler=sampler)
-
-    def _kept_weighted(self, rows: Array, random_state: RandomState) -> Weighted:
+    def _weighted(self, rows: Array, random_state: RandomState) -> Weighted:
         """Return weighted draws given several observations; those of the last ones are kept."""
         key = (rows.tobytes(), random_state) if is_whole(random_state) else None
         if self._kept is None or key is None or key != self._kept[0]:
-            self._kept = key, self._weighted(rows, _LEAST_SIZE, _stream(random_state))[0]
+            stream = _stream(random_state)
+            weighted, _ = self._conditional.draw_weighted(rows, n_each=_N_EACH, least_size=_LEAST_SIZE, stream=stream)
+            self._kept = key, weighted
         return self._kept[1]
 
 

@@ -20,8 +20,8 @@ from backwalk.table.schema import shown
 Array = NDArray[np.float64]
 
 
-def observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Array:
-    """Return observations as rows, (m, d), with NaN in columns that are not observed.
+def read_observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Array:
+    """Read observations as rows, (m, d), with NaN in columns that are not observed.
 
     `x` is a tensor or an array, (k,) or (m, k), with the `given` columns in their order; a table that has these columns
     by name, or a pandas Series, which is a row of it; or a mapping from their names to values. A column with labels has
@@ -41,20 +41,20 @@ def observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Array:
                 )
             rows[0, names[name]] = read_cells(schema, names[name], [value], "x")[0]
     else:
-        rows = _rows(model, given, x, "x")
+        rows = _read_rows(model, given, x, "x")
     refuse_not_made(model, rows, "x")
     return rows
 
 
-def parameters(model: DiffusionModel, columns: Sequence[int], theta: Any, *, may_miss: bool = False) -> Array:
-    """Return parameters, (..., k), of a tensor or an array of this shape, or of a table with these columns by name, of
+def read_parameters(model: DiffusionModel, columns: Sequence[int], theta: Any, *, may_miss: bool = False) -> Array:
+    """Read parameters, (..., k), of a tensor or an array of this shape, or of a table with these columns by name, of
     which a pandas Series is a row; a single row is (1, k).
 
     Raises InvalidInput for other columns and shapes, and for missing values unless they `may_miss`.
     """
     shape, k = tuple(getattr(theta, "shape", ())), len(columns)
     has_leading_axes = len(shape) > 2 and shape[-1] == k
-    rows = _rows(model, columns, theta.reshape(-1, k) if has_leading_axes else theta, "theta")[:, list(columns)]
+    rows = _read_rows(model, columns, theta.reshape(-1, k) if has_leading_axes else theta, "theta")[:, list(columns)]
     if not may_miss and np.isnan(rows).any():
         raise InvalidInput("theta should have no missing values: give all parameters, or another `given`.")
     return rows.reshape(shape) if has_leading_axes else rows
@@ -73,7 +73,7 @@ def as_tensor(rows: Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(rows))
 
 
-def _rows(model: DiffusionModel, columns: Sequence[int], values: Any, name: str) -> Array:
+def _read_rows(model: DiffusionModel, columns: Sequence[int], values: Any, name: str) -> Array:
     schema = model.schema
     if hasattr(values, "to_frame") and all(isinstance(label, str) for label in getattr(values, "index", ())):
         values = values.to_frame().T.infer_objects()  # a Series with the names of columns
@@ -93,16 +93,16 @@ def _rows(model: DiffusionModel, columns: Sequence[int], values: Any, name: str)
     table = as_table(values, name=name)
     names = [schema.names[j] for j in columns]
     if table.columns is None or schema.columns is None:
-        return _rows(model, columns, table.values, name)
+        return _read_rows(model, columns, table.values, name)
     _refuse_other_columns([label for label in table.columns if label in names], names, name)
     kept = [table.columns.index(label) for label in names]
     part = replace(table, values=table.values[:, kept], schema=table.schema.taken(kept))
     return read_given_table(schema, part, name)
 
 
-def _refuse_other_columns(found: Any, names: Any, name: str) -> None:
-    if set(found) != set(names):
+def _refuse_other_columns(columns: Any, names: Any, name: str) -> None:
+    if set(columns) != set(names):
         raise InvalidInput(
             f"{name} should have the columns {listed(map(shown, names))}, but has "
-            f"{listed(map(shown, found)) or 'none'}: give each of them; None or NaN is a missing value."
+            f"{listed(map(shown, columns)) or 'none'}: give each of them; None or NaN is a missing value."
         )

@@ -3,25 +3,30 @@
 Rows go in and come out in the user's units; inside they are encoded. Coordinates of encoded rows are known, absent or
 in question (`rows.py`).
 
-- `diffusion_model.py` has the record of a fitted model, `words.py` its facts in words.
+- `diffusion_model.py` has the record of a fitted model, and its facts in words.
 - `given.py` reads conditions in the user's terms. `sample.py` samples rows under them, by `draw.py`: levels one after
   the other (`levels.py`), then the numbers by the reverse chain, `walks.py` shows the chain state by state.
 - `score.py` has log-probabilities of rows, with those of integers (`integers.py`), and `bounds.py` the variational
   bound.
-- `conditionals.py` has the distribution of a column given others (`distribution.py`), and `impute.py` fills gaps.
+- `conditionals.py` has the distribution of a column given others, and `impute.py` fills gaps.
 """
 
 from backwalk.model.bounds import MOST_FULL_COLUMNS, N_MEASURED_LEVELS, bound, choose_times, measure_denoising_error
-from backwalk.model.conditionals import conditional
+from backwalk.model.conditionals import Conditional, conditional
 from backwalk.model.diffusion_model import (
+    MISMATCH_THAT_MATTERS,
     Conditions,
     DiffusionModel,
     Student,
+    blur_words,
     check_reverse_variance,
     default_decoder_variance,
+    mismatch_warning,
     reverse_variances,
+    student_words,
+    time_limit_words,
+    training_words,
 )
-from backwalk.model.distribution import Conditional
 from backwalk.model.draw import gather_rows, visited_times, walk
 from backwalk.model.given import (
     Allowed,
@@ -50,14 +55,6 @@ from backwalk.model.rows import (
 from backwalk.model.sample import sample_numbered, sample_pieces, sample_rows
 from backwalk.model.score import MOST_EXACT_COLUMNS, log_density, log_density_at, log_prob_of_levels, rank_scores
 from backwalk.model.walks import RowStep, WalkState, denoise, row_steps, walk_backward, walk_forward
-from backwalk.model.words import (
-    MISMATCH_THAT_MATTERS,
-    blur_words,
-    mismatch_warning,
-    student_words,
-    time_limit_words,
-    training_words,
-)
 
 __all__ = [
     "MISMATCH_THAT_MATTERS",

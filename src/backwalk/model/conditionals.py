@@ -7,23 +7,240 @@ known.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from backwalk.diffusion import log_snr_by_coordinate
 from backwalk.errors import InvalidInput, SamplingDiverged
+from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.distribution import Conditional
+from backwalk.model.given import read_cells, user_terms
 from backwalk.model.levels import level_log_probs
 from backwalk.model.rows import EncodedRows, encode_given, map_tiles, with_levels_given
 from backwalk.model.sample import sample_numbered
 from backwalk.sampling import Sampler
-from backwalk.streams import Stream
+from backwalk.streams import RandomState, Stream, as_stream
+from backwalk.table import Schema, from_values
 from backwalk.torch_state import in_initial_torch_state
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Conditional:
+    """The distribution of a column given others, of n rows.
+
+    A column of levels has `levels`, `probabilities`, `mode` and `log_prob`; a number has `draws`, (n, m). Numbers of
+    either kind have `mean`, `quantile`, `interval`, `cdf` and `pit`. Results are in the user's terms: labels, truth
+    values, dates, or numbers.
+
+    In a column whose missing values are generated, a cell may be missing with the probability `missing`. The mean and
+    all that follows from the distribution of numbers are then those given that there is a value. They are NaN in rows
+    of which no draw has a value.
+
+    `points` are the levels' values, (L,), with `weights`, (n, L), or draws, (n, m), increasing, without. Missing ones
+    are NaN, in draws at the end. `expected` is the mean of a number, (n,), where it is known without draws, and `gap`
+    the probability of a missing number, (n,), where these are generated. `schema` is that of the column alone, and
+    `label` its name in messages.
+    """
+
+    label: str
+    schema: Schema
+    points: Array
+    weights: Array | None = None
+    expected: Array | None = None
+    gap: Array | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows, n."""
+        return len(self.points if self.weights is None else self.weights)
+
+    @property
+    def levels(self) -> NDArray[Any]:
+        """The levels in the order of `probabilities`, (L,)."""
+        self._of_levels("levels")
+        return self._in_user_terms(self.points)
+
+    @property
+    def probabilities(self) -> Array:
+        """The probability of each level, (n, L)."""
+        return self._of_levels("probabilities")
+
+    @property
+    def mode(self) -> NDArray[Any]:
+        """The most probable level of each row, (n,)."""
+        return self._in_user_terms(self.most_probable)
+
+    @property
+    def most_probable(self) -> Array:
+        """The value of the most probable level of each row, as a number: (n,)."""
+        return np.asarray(self.points[self._of_levels("mode").argmax(axis=1)])
+
+    def log_prob(self, values: ArrayLike) -> Array:
+        """Return ln P of a level for each row, (n,), nats; -inf for numbers that are no level."""
+        weights, x = self._of_levels("log_prob"), self._values(values)
+        place = np.argmax(_equal(self.points, x[:, None]), axis=1)
+        is_level = _equal(self.points[place], x)
+        with np.errstate(divide="ignore"):
+            return np.where(is_level, np.log(weights[np.arange(len(x)), place]), -np.inf)
+
+    @property
+    def missing(self) -> Array:
+        """The probability that the cell is missing, (n,): 0 but for columns whose missing values are generated."""
+        if self.gap is not None:
+            return self.gap
+        if self.weights is None:
+            return np.zeros(self.n_rows)
+        return np.asarray(self.weights[:, np.isnan(self.points)].sum(axis=1))
+
+    @property
+    def draws(self) -> NDArray[Any]:
+        """The draws of each row, (n, m), increasing, and missing ones at the end."""
+        if self.weights is not None:
+            raise InvalidInput(f"{self.label} has levels, and no draws: take its probabilities, or sample(given=...).")
+        return self._numbers_in_user_terms(self.points)
+
+    @property
+    def mean(self) -> NDArray[Any]:
+        """The mean of each row, (n,)."""
+        self._refuse_labels("mean")
+        return self._numbers_in_user_terms(self.mean_value)
+
+    @property
+    def mean_value(self) -> Array:
+        """The mean of each row as a number, (n,)."""
+        if self.expected is not None:
+            return self.expected
+        points, weights = self._points_and_weights()
+        return np.asarray((np.nan_to_num(points) * weights).sum(axis=1))
+
+    def quantile(self, q: ArrayLike) -> NDArray[Any]:
+        """Return quantiles of each row: (n,) for one q in [0, 1], or (n, len(q)).
+
+        Those of m draws are interpolated between order statistics: the k-th is the quantile k / (m + 1), such that a
+        further draw lies below the result with probability q.
+        """
+        self._refuse_labels("quantiles")
+        share = np.asarray(q, dtype=np.float64)
+        if share.ndim > 1 or not bool(((share >= 0.0) & (share <= 1.0)).all()):
+            raise InvalidInput(f"q should be numbers in [0, 1], but got {q!r}: 0.5 is the median.")
+        quantiles = self.quantile_values(np.atleast_1d(share))
+        return self._numbers_in_user_terms(quantiles if share.ndim else quantiles[:, 0])
+
+    def quantile_values(self, q: Array) -> Array:
+        """Return quantiles of each row as numbers, (n, len(q))."""
+        points, weights = self._points_and_weights()
+        if self.weights is None:
+            most = self._n_values[:, None] - 1
+            place = np.clip(q * (most + 2) - 1.0, 0.0, np.maximum(most, 0))
+            low = np.floor(place).astype(np.intp)
+            below, above = (np.take_along_axis(points, k, axis=1) for k in (low, np.minimum(low + 1, most.clip(0))))
+            return np.asarray(below + (place - low) * (above - below))
+        below = np.cumsum(weights, axis=1)
+        place = (below[:, :, None] < q * (1.0 - 1e-12)).sum(axis=1).clip(max=points.shape[1] - 1)
+        return np.asarray(np.take_along_axis(points, place, axis=1))
+
+    def interval(self, share: float = 0.9) -> NDArray[Any]:
+        """Return the central interval that holds this share of the probability: (n, 2)."""
+        return self.quantile([0.5 - 0.5 * share, 0.5 + 0.5 * share])
+
+    def cdf(self, values: ArrayLike) -> Array:
+        """Return P(column <= value) for one value of each row, (n,). That of a missing value is NaN."""
+        return self._at_most(self._values(values))[1]
+
+    def pit(self, values: ArrayLike, *, random_state: RandomState = 0) -> Array:
+        """Return the probability integral transform of one value of each row, (n,), in (0, 1).
+
+        If the values follow the distribution, the results are uniform and independent. Ties are broken at random. That
+        of a missing value is NaN.
+        """
+        below, at_most = self._at_most(self._values(values))
+        u = as_stream(random_state).child("pit").uniform(0, self.n_rows, 1).numpy()[:, 0]
+        if self.weights is None:  # the rank of a value among itself and m draws is uniform on 0..m
+            m = self._n_values
+            below, at_most = below * m / (m + 1), (at_most * m + 1) / (m + 1)
+        return np.asarray(below + u * (at_most - below))
+
+    def __repr__(self) -> str:
+        """Return the column, the number of rows, and the levels or the number of draws."""
+        rows = f"{self.n_rows:,} row{'' if self.n_rows == 1 else 's'}"
+        if self.weights is None:
+            return f"Conditional({self.label}, {rows}, {self.points.shape[1]:,} draws each)"
+        levels = listed(user_terms(self.schema, 0, value) for value in self.points)
+        return f"Conditional({self.label}, {rows}, levels {levels})"
+
+    def _of_levels(self, what: str) -> Array:
+        if self.weights is None:
+            raise InvalidInput(
+                f"{self.label} is a number and has no {what}, which levels have: take its mean or quantiles, or "
+                "score_samples for its density."
+            )
+        return self.weights
+
+    def _refuse_labels(self, what: str) -> None:
+        if self.schema.labels[0] is not None:
+            raise InvalidInput(f"{self.label} has labels and no {what}: take its probabilities or its mode.")
+
+    @property
+    def _n_values(self) -> NDArray[np.intp]:
+        """The number of draws of each row that have a value, (n,)."""
+        return np.asarray((~np.isnan(self.points)).sum(axis=1))
+
+    def _points_and_weights(self) -> tuple[Array, Array]:
+        """Return the points of each row, increasing, and their weights given that there is a value, (n, m) each."""
+        if self.weights is None:
+            with np.errstate(divide="ignore", invalid="ignore"):  # of rows without a value, whose weights are NaN
+                share = np.where(np.isnan(self.points), 0.0, 1.0) / self._n_values[:, None]
+            return self.points, share
+        order = np.argsort(self.points)[: int((~np.isnan(self.points)).sum())]
+        weights = self.weights[:, order]
+        if len(order) < len(self.points):
+            with np.errstate(invalid="ignore"):
+                weights = weights / weights.sum(axis=1, keepdims=True)
+        return np.broadcast_to(self.points[order], weights.shape), weights
+
+    def _at_most(self, values: Array) -> tuple[Array, Array]:
+        """Return P(column < value) and P(column <= value), (n,) each."""
+        self._refuse_labels("distribution function")
+        points, weights = self._points_and_weights()
+        below, at_most = points < values[:, None], points <= values[:, None]
+        is_missing = np.isnan(values)
+        least, most = (np.where(is_missing, np.nan, (weights * part).sum(axis=1)) for part in (below, at_most))
+        return least, most
+
+    def _values(self, values: ArrayLike) -> Array:
+        x = read_cells(self.schema, 0, list(np.atleast_1d(np.asarray(values))), "values")
+        if len(x) != self.n_rows:
+            raise InvalidInput(
+                f"values should have one value for each of {self.n_rows:,} rows, but has {len(x):,}: give as many."
+            )
+        return x
+
+    def _in_user_terms(self, values: Array) -> NDArray[Any]:
+        rows = from_values(values.reshape(-1, 1), self.schema)
+        if self.schema.kind == "numpy":
+            column = rows[:, 0]
+        elif self.schema.kind == "pandas":
+            column = rows.iloc[:, 0].to_numpy()
+        elif self.schema.kind == "polars":
+            column = rows.to_series().to_numpy()
+        else:
+            column = rows.column(0).to_numpy(zero_copy_only=False)
+        return np.asarray(column).reshape(values.shape)
+
+    def _numbers_in_user_terms(self, values: Array) -> NDArray[Any]:
+        """Return means and the like: numbers as they are, dates and times in the column's dtype."""
+        return values if self.schema.units[0] is None else self._in_user_terms(values)
+
+
+def _equal(one: Array, other: Array) -> NDArray[np.bool_]:
+    return np.asarray((one == other) | (np.isnan(one) & np.isnan(other)))
 
 
 @in_initial_torch_state

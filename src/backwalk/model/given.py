@@ -133,7 +133,7 @@ def user_terms(schema: Schema, column: int, value: float) -> str:
 
 def read_cells(schema: Schema, column: int, cells: Sequence[Any], name: str) -> NDArray[np.float64]:
     """Return the values, (n,), of cells of a column in the user's terms; NaN for those that are missing."""
-    own = schema.names[column]
+    label = schema.names[column]
     texts = [cell for cell in cells if isinstance(cell, str)]
     if schema.labels[column] is None and texts and len(texts) == sum(cell is not None for cell in cells):
         table = _parse_texts(schema, column, cells, name)
@@ -143,8 +143,8 @@ def read_cells(schema: Schema, column: int, cells: Sequence[Any], name: str) -> 
         array = np.empty((len(cells), 1), dtype=object)
         array[:, 0] = cells
         table = as_table(array, name=name)
-    table = Table(table.values, replace(table.schema, columns=(own,)))
-    return match_columns(table, replace(schema.taken([column]), columns=(own,)), name=name).values[:, 0]
+    table = Table(table.values, replace(table.schema, columns=(label,)))
+    return match_columns(table, replace(schema.taken([column]), columns=(label,)), name=name).values[:, 0]
 
 
 def _parse_texts(schema: Schema, column: int, cells: Sequence[Any], name: str) -> Table:

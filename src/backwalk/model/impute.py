@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
-from backwalk.model.conditionals import draws_given, means_of_numbers, probabilities_of_levels
+from backwalk.model.conditionals import Conditional, draws_given, means_of_numbers, probabilities_of_levels
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.distribution import Conditional
 from backwalk.model.rows import encode_given
 from backwalk.model.sample import sample_numbered
 from backwalk.sampling import Sampler
@@ -69,11 +68,11 @@ def estimate_rows(
     Levels take one evaluation for each column, and so do the means of all numbers that are linear in their coordinates;
     means of others, and medians, are those of `n_draws` draws. Rows count, and it raises, as `impute_rows` does.
     """
-    found, with_gaps = _with_constants(model, values)
+    rows, with_gaps = _with_constants(model, values)
     for part in _together(with_gaps, first_row):
         numbers = first_row + part
-        found[part] = _estimates(model, found[part], numbers, statistic, n_draws, stream=stream, sampler=sampler)
-    return found
+        rows[part] = _estimates(model, rows[part], numbers, statistic, n_draws, stream=stream, sampler=sampler)
+    return rows
 
 
 def _together(with_gaps: NDArray[np.intp], first_row: int) -> list[NDArray[np.intp]]:

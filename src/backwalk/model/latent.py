@@ -27,8 +27,9 @@ from backwalk.diffusion import WrappedDenoiser, integrate_ode
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.formatting import listed
 from backwalk.limits import is_whole
-from backwalk.model import DiffusionModel, encode_complete, refuse_impossible
-from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
+from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.rows import encode_complete, map_tiles, refuse_impossible
+from backwalk.sampling import TILE_ROWS
 from backwalk.table import as_table, complete, only_numbers
 from backwalk.torch_state import in_initial_torch_state
 
@@ -159,12 +160,10 @@ def _transport(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     denoiser, tile_rows = _InFloat64(model.denoiser), _TILE_ROWS if start.device.type == "cpu" else TILE_ROWS
 
-    def of_tile(first: int, last: int) -> Tensor:
-        rows = padded_tile(start[first:last], tile_rows)
+    def tile(rows: Tensor) -> Tensor:
         return torch.cat(integrate_ode(denoiser, rows, level_from, level_to, n_intervals), dim=1)
 
-    tiles = over_tiles(of_tile, 0, len(start), tile_rows, n_columns=2 * start.shape[1], device=start.device)
-    both = torch.cat(list(tiles)).cpu().numpy()
+    both = map_tiles(tile, start, width=2 * start.shape[1], tile_rows=tile_rows).numpy()
     broken = np.flatnonzero(~np.isfinite(both).all(axis=1))
     if len(broken):
         raise SamplingDiverged(

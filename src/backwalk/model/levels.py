@@ -70,7 +70,7 @@ def score_levels(
     rows, known and scored are (n, k); entry j is that of block j, 0 where it is not scored. Blocks are taken in the
     given order, by default the codec's; those neither known nor scored are absent.
     """
-    found = rows.new_zeros(len(rows), len(blocks), dtype=torch.float64)
+    log_probs = rows.new_zeros(len(rows), len(blocks), dtype=torch.float64)
     state = levels_given(denoiser, blocks, rows, known)
     for i in range(len(blocks)) if order is None else order:
         asked = scored[:, blocks[i].coordinates.start]
@@ -79,9 +79,9 @@ def score_levels(
         level = level_of(blocks[i], rows)
         for piece in _pieces(len(rows), blocks[i]):
             log_p = state.level_log_probs(i, piece).gather(1, level[piece, None])[:, 0].double()
-            found[piece, i] = torch.where(asked[piece], log_p, 0.0)
+            log_probs[piece, i] = torch.where(asked[piece], log_p, 0.0)
         state.give(i, level, asked)
-    return found.cpu()
+    return log_probs.cpu()
 
 
 def level_of(block: Block, rows: Tensor) -> Tensor:

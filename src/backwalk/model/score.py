@@ -51,7 +51,6 @@ def log_density(
     *,
     given: Sequence[int] = (),
     columns: Sequence[int] | None = None,
-    order: Sequence[int] | None = None,
     n_intervals: int = 16,
     n_probes: int | None = None,
     n_places: int = N_PLACES,
@@ -61,9 +60,8 @@ def log_density(
     """Return the log-probability of columns of rows given other columns, in the user's units: nats per row.
 
     `given` are the numbers of the columns that are known, and `columns` those in question, by default all others.
-    Levels have probabilities, numbers a density under the probability-flow ODE. `order` is that of the blocks of
-    levels (`Codec.blocks`), by default the codec's; each order gives a normalised distribution, but not the same one.
-    A missing cell (NaN) is integrated out: the result is the marginal of the observed cells.
+    Levels have probabilities, numbers a density under the probability-flow ODE. A missing cell (NaN) is integrated out:
+    the result is the marginal of the observed cells.
 
     In columns of integers it is the log-probability, estimated from p at `n_places` places in the joint cell
     (`integers.py`). The estimate is biased downwards by about half of its squared standard error where that is well
@@ -104,12 +102,16 @@ def log_density(
         result = score_numbers(encoded, encoded.rows, in_question, watch=watch)
     log_prob = result.log_prob
     if codec.blocks:
-        log_prob = log_prob + log_prob_of_levels(model, encoded, order)
+        log_prob = log_prob + log_prob_of_levels(model, encoded)
     return replace(result, log_prob=log_prob.where(is_possible, -torch.inf))
 
 
 def log_prob_of_levels(model: DiffusionModel, encoded: EncodedRows, order: Sequence[int] | None = None) -> Tensor:
-    """Return ln P of the levels in question given the known coordinates, (n,): see `levels.score_levels`."""
+    """Return ln P of the levels in question given the known coordinates, (n,): see `levels.score_levels`.
+
+    `order` is that of the blocks of levels (`Codec.blocks`), by default the codec's; each order gives a normalised
+    distribution, but not the same one.
+    """
 
     def tile(rows: Tensor, known: Tensor, in_question: Tensor) -> Tensor:
         log_p = score_levels(model.denoiser, model.codec.blocks, rows, known, in_question, order)

@@ -26,7 +26,7 @@ class Context:
 
     fidelity: Fidelity
     model: DiffusionModel
-    frames: ChainFrames
+    frames: ChainFrames | None
     commands: Sequence[str] = ()
 
     @property

@@ -62,14 +62,15 @@ def render_report(
     fidelity: Fidelity,
     model: DiffusionModel,
     *,
-    frames: ChainFrames,
+    frames: ChainFrames | None,
     commands: Sequence[str] = (),
     title: str | None = None,
 ) -> str:
     """Return the report as one HTML page, which loads nothing.
 
-    It draws the rows that `fidelity` was computed from. `frames` come from `chain_frames`; `commands` are the command
-    lines that made the report; `title` defaults to the description in the model's card.
+    It draws the rows that `fidelity` was computed from. `frames` come from `chain_frames`, and are None for levels
+    alone; `commands` are the command lines that made the report; `title` defaults to the description in the model's
+    card.
     """
     context = Context(fidelity, model, frames, commands)
     description = str(model.card.get("description", "diffusion model"))
@@ -81,7 +82,7 @@ def render_report(
         fidelity=fidelity,
         tiles=list(tiles(fidelity)),
         sections=[section for section in (of(context) for of in SECTIONS) if section is not None],
-        frames=frames.for_page(),
+        frames=None if frames is None else frames.for_page(),
     )
 
 
@@ -105,7 +106,9 @@ def write_report(
         difference = dict(zip(model.codec.varying, fidelity.columns.figures, strict=True))
         i, j = farthest_pair([difference[column].difference for column in numbers])
         drawn = numbers[i], numbers[j]
-    frames = chain_frames(model, fidelity.real, stream.child("frames"), columns=drawn)
+    frames = None  # levels alone have no chain
+    if len(model.codec.numbers):
+        frames = chain_frames(model, fidelity.real, stream.child("frames"), columns=drawn)
     page = render_report(fidelity, model, frames=frames, commands=commands, title=title)
     with atomic_write(path, overwrite=overwrite) as file:
         file.write(page.encode())

@@ -113,7 +113,7 @@ def score_posteriors(
     conditional = ParameterConditional(model, list(given), others, None)
     data, truth = rows.copy(), rows[:, others]
     data[:, others] = np.nan
-    drawn = conditional.draws(data, n_draws, stream=stream.child("draws"))
+    drawn = conditional.draw(data, n_draws, stream=stream.child("draws"))
     of_draws = conditional.log_prob_paired(drawn.reshape(-1, len(others)), np.repeat(data, n_draws, axis=0))
     levels = density_ranks(
         of_draws.reshape(len(rows), n_draws), conditional.log_prob_paired(truth, data), stream=stream.child("density")

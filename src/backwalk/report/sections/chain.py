@@ -12,9 +12,11 @@ from backwalk.report.style import GENERATED, REAL
 _N_FRAMES = 6  # where no script runs
 
 
-def chain_section(context: Context) -> Section:
-    """Show the chain forward and backward."""
+def chain_section(context: Context) -> Section | None:
+    """Show the chain forward and backward; None where all columns have levels."""
     frames = context.frames
+    if frames is None:
+        return None
     up = (
         "spread out upwards, so that points do not hide each other"
         if len(context.varying) == 1
