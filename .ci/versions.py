@@ -26,7 +26,7 @@ HOME = ROOT / "out" / "versions"
 RUNNERS = ("pytest", "hypothesis")  # of the extra `test`; the notebook's packages are not needed here
 SMOKE = (  # where the dependencies are used: tables, files, models, optimisers, classifiers, pages, commands
     "tests/table",
-    "tests/test_model_file.py",
+    "tests/model_file",
     "tests/test_streams.py",
     "tests/training/test_learner.py",
     "tests/denoiser",
