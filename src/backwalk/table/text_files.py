@@ -329,7 +329,7 @@ class _Texts:
             if (np.abs(numbers) >= _EXACT).any():
                 self._refuse_rounded(name)
         if not pa.types.is_temporal(of_column.type):
-            return column.cast(of_column.type)
+            return pa.nulls(len(column)) if of_column.name == "null" else column.cast(of_column.type)
         try:
             return _as_times(column, of_column.type)
         except pa.ArrowInvalid as error:
