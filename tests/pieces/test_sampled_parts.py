@@ -77,7 +77,7 @@ def test_another_job_is_refused_and_named(saved, drawn, tmp_path, options, named
 
 def test_a_job_differs_by_conditions_on_columns_of_any_name(saved, drawn):
     job = drawn(rows=(0, 2048)).job
-    for name in ("device", "path", "marks"):
+    for name in ("device", "path", "modified"):
         one, other = (job.model_copy(update={"work": job.work.model_copy(update={"given": {name: x}})}) for x in "ab")
         assert one.id != other.id
         assert list(differences(one, other)) == [f"work.given.{name}"]

@@ -140,7 +140,7 @@ def test_memory_does_not_grow_with_the_number_of_rows(saved, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_table_that_is_read(tmp_path):
-    rng, code = np.random.default_rng(0), "n = int(sys.argv[3]); files = files_of_rows([sys.argv[1]], 2**20); "
+    rng, code = np.random.default_rng(0), "n = int(sys.argv[3]); files = files_of_rows([sys.argv[1]]); "
     code += "sum(block.table(Selection())[0].values.sum() for block in row_blocks(files, n - 2**17, n, ['a', 'b']))"
     for suffix in ("csv", "parquet"):
         peaks = []

@@ -1,4 +1,4 @@
-"""Rows of files by their numbers: the rows of the whole, wherever the blocks, the marks and the files begin."""
+"""Rows of files by their numbers: the rows of the whole, wherever the blocks and the files begin."""
 
 import gzip
 import itertools
@@ -52,10 +52,9 @@ def written(request, tmp_path):
 RANGES = [(0, N), (0, 1), (63, 65), (128, 256), (650, 760), (699, 701), (999, 1000), (640, 1000)]
 
 
-@pytest.mark.parametrize("every", [64, 300, 5000])
-def test_any_rows_are_those_of_the_whole(written, every):
+def test_any_rows_are_those_of_the_whole(written):
     rows, paths = written
-    files = files_of_rows(paths, every)
+    files = files_of_rows(paths)
     assert [file.rows for file in files] == [700, 300]
     assert set(names_in(files[1])) == set(rows.column_names)
     for start, stop in RANGES:
@@ -72,7 +71,7 @@ def test_any_rows_are_those_of_the_whole(written, every):
 
 def test_typed_columns_are_those_of_a_whole_reading(written):
     _, paths = written
-    files = files_of_rows(paths[:1], 100)
+    files = files_of_rows(paths[:1])
     selection = Selection(only=("x", "note"), texts=("note",))
     whole = read_part(paths[0], selection).table
     found = []
@@ -85,7 +84,7 @@ def test_typed_columns_are_those_of_a_whole_reading(written):
 
 def test_a_changed_file_is_noticed(written):
     _, paths = written
-    files = files_of_rows(paths, 100)
+    files = files_of_rows(paths)
     data = paths[0].read_bytes()
     place = data.rindex(b"\x15\x04") if paths[0].suffix == ".parquet" else len(data) // 2
     for changed in (data[:-1], data + b"\n", data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]):
@@ -101,7 +100,7 @@ def test_all_rows_have_the_types_of_the_first_file(tmp_path):
     for i, (of_type, text) in enumerate(((pa.int16(), pa.large_string()), (pa.int64(), pa.string()))):
         rows = pa.table({"n": pa.array([1, 2, 3], of_type), "t": pa.array(["a", None, "b"], text)})
         pyarrow.parquet.write_table(rows, tmp_path / f"{i}.parquet")
-    files = files_of_rows([tmp_path / "0.parquet", tmp_path / "1.parquet"], 64)
+    files = files_of_rows([tmp_path / "0.parquet", tmp_path / "1.parquet"])
     for start, stop in ((0, 6), (3, 6), (2, 4)):
         (block,) = row_blocks(files, start, stop, ["t", "n"])
         found = block.plain(["n", "t"])
@@ -110,7 +109,7 @@ def test_all_rows_have_the_types_of_the_first_file(tmp_path):
         assert found["t"].to_pylist() == ["a", None, "b", "a", None, "b"][start:stop]
         assert block.plain(["t"]).schema == next(row_blocks(files, 0, 1, ["t"])).plain(["t"]).schema
     pyarrow.parquet.write_table(pa.table({"n": [2**40], "t": ["a"]}), tmp_path / "1.parquet")
-    files = files_of_rows([tmp_path / "0.parquet", tmp_path / "1.parquet"], 64)
+    files = files_of_rows([tmp_path / "0.parquet", tmp_path / "1.parquet"])
     with pytest.raises(TableFileError, match="same types"):
         list(row_blocks(files, 0, 4, ["n"]))
 
@@ -121,17 +120,17 @@ def test_what_is_no_table_of_rows_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((3, 2)))
     (tmp_path / "empty.csv").write_text("a,b\n")
     with pytest.raises(TableFileError, match="'b', 'c'"):
-        files_of_rows([tmp_path / "a.csv", tmp_path / "b.csv"], 10)
+        files_of_rows([tmp_path / "a.csv", tmp_path / "b.csv"])
     with pytest.raises(TableFileError, match=r"a\.npy"):
-        files_of_rows([tmp_path / "a.npy"], 10)
+        files_of_rows([tmp_path / "a.npy"])
     with pytest.raises(TableFileError, match="none"):
-        files_of_rows([tmp_path / "empty.csv"], 10)
+        files_of_rows([tmp_path / "empty.csv"])
 
 
 def test_errors_name_rows_of_the_input(tmp_path):
     text = "x\n" + "1.5\n" * 100 + "infinity\n" + "2\n" * 20
     (tmp_path / "a.csv").write_text(text)
-    files = files_of_rows([tmp_path / "a.csv"], 64)
+    files = files_of_rows([tmp_path / "a.csv"])
     blocks = row_blocks(files, 64, 121, ["x"])
     with pytest.raises(InvalidInput, match=r"row 100, "):
         next(blocks).table(Selection())

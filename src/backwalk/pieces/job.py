@@ -169,7 +169,7 @@ def _condition(value: str | Range | Among) -> Any:
 
 def _deciding(job: dict[str, Any]) -> dict[str, Any]:
     """Return what decides values in a job's JSON: not where and when files were found, nor the device."""
-    free = ("path", "marks", "modified")
+    free = ("path", "modified")
     model, *data = (
         {key: value for key, value in file.items() if key not in free} for file in (job["model"], *job["data"])
     )

@@ -257,12 +257,12 @@ class _Output:
     def files(self, data: str | Path) -> tuple[FileOfRows, ...]:
         """Return the files of a table; those of the job that is continued are not read again, unless modified."""
         files, before = table_files(data), self._job_before
-        if before and before.part_rows == self._part_rows:
+        if before:
             known = [(Path(file.path), file.bytes, file.modified) for file in before.data]
             if known == [(file.path.absolute(), file.n_bytes, file.modified) for file in files]:
                 return before.data
         on_look = self._making.get("on_look", lambda _: None)
-        return files_of_rows([file.path for file in files], self._part_rows, on_look)
+        return files_of_rows([file.path for file in files], on_look)
 
     def make(
         self, work: Sampling | Scoring | Imputing, n: int | None, data: tuple[FileOfRows, ...], seed: int | None

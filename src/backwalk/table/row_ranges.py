@@ -1,23 +1,19 @@
 """Rows of table files by their numbers, in blocks of a fixed number of rows, so that memory holds one block.
 
 `files_of_rows` looks at files once, and `row_blocks` reads any rows of them later, in any process. Of Parquet it reads
-the row groups that hold these rows. Text is looked at to count its rows, and the place of every `every`-th row is
-marked; what lies between two marks is copied and read as a text of its own. In text that is compressed, all before a
-mark is decompressed again.
+the row groups that hold these rows; in text DuckDB passes over the rows before them.
 
-Files that have changed in between are refused: a file is recognised by its size; Parquet by the footer, which holds the
-place, size and statistics of every column; text by the bytes between two marks.
+Files that have changed in between are refused: a file is recognised by its size and a checksum, of text that of all
+bytes; of Parquet that of the footer, which holds the place, size and statistics of every column.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -27,39 +23,27 @@ import pyarrow.compute as pc
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed, one_line
 from backwalk.table.dtypes import is_text
-from backwalk.table.files import SourceFile, format_of, opened
+from backwalk.table.files import SourceFile, faults_of, format_of, opened
 from backwalk.table.frame import Table
 from backwalk.table.gaps import missing_in, refuse_almost_numbers
 from backwalk.table.parquet_files import decoded, footer_bytes, look_at_parquet, opened_parquet, parquet_rows
 from backwalk.table.reading import checked_rows, rows_numbered_from
-from backwalk.table.rewriting import text_rows
 from backwalk.table.schema import MISSING_WORDS, shown
 from backwalk.table.selection import Selection
-from backwalk.table.text_files import TextFile, TextTable, read_header
+from backwalk.table.text_files import TextFile, TextTable, TypeOfColumn, read_header
 
 BLOCK_ROWS = 2**16
 """Rows of a block; blocks begin at its multiples."""
 
 _BATCH_BYTES = 2**26
-_COPIED_AT_ONCE = 2**20
 _MISSING = pa.array(sorted(MISSING_WORDS))
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A place in a text file: the number of the row that begins there, and the SHA-256 up to the next mark."""
-
-    row: int
-    offset: int
-    sha256: str
 
 
 @dataclass(frozen=True)
 class FileOfRows:
     """A table file as it was when it was looked at: its rows, its size, its checksum, and when it was last modified.
 
-    `sha256` is that of a Parquet file's footer, or of a text; `modified` is in nanoseconds since 1970; `marks` has the
-    places in a text.
+    `sha256` is that of a Parquet file's footer, or of a text; `modified` is in nanoseconds since 1970.
     """
 
     path: str
@@ -67,13 +51,12 @@ class FileOfRows:
     bytes: int
     sha256: str
     modified: int
-    marks: tuple[Mark, ...] = ()
 
     @property
     def source(self) -> SourceFile:
-        """The file as it is now. Raises TableFileError if it has another size."""
+        """The file as it is now. Raises TableFileError if it has another size or checksum."""
         source = SourceFile.of(Path(self.path))
-        if source.n_bytes != self.bytes:
+        if source.n_bytes != self.bytes or _sha256(source) != self.sha256:
             raise self.changed()
         return source
 
@@ -129,9 +112,9 @@ class RowBlock:
 
 
 def files_of_rows(
-    paths: Sequence[str | Path], every: int, watch: Callable[[int], object] = lambda _: None
+    paths: Sequence[str | Path], watch: Callable[[int], object] = lambda _: None
 ) -> tuple[FileOfRows, ...]:
-    """Look at files of the same columns, Parquet or text, in their order, and mark every `every`-th row of text.
+    """Look at files of the same columns, Parquet or text, in their order.
 
     `watch` is called with the numbers of rows that were counted. Raises TableFileError.
     """
@@ -143,12 +126,10 @@ def files_of_rows(
         )
     files, first_names = list[FileOfRows](), frozenset[str]()
     for path in paths:
-        n_before = sum(file.rows for file in files)
         source = SourceFile.of(Path(path))
-        file, names = (
-            _look_at_parquet(source) if forms == {"parquet"} else _look_at_text(source, n_before, every, watch)
-        )
-        files.append(file)
+        names, n_rows = (_look_at_parquet if forms == {"parquet"} else _look_at_text)(source)
+        files.append(FileOfRows(str(source.path.absolute()), n_rows, source.n_bytes, _sha256(source), source.modified))
+        watch(n_rows)
         first_names = first_names or frozenset(names)
         if set(names) != first_names:
             other = listed(map(shown, sorted(set(names) ^ first_names)))
@@ -161,52 +142,23 @@ def files_of_rows(
     return tuple(files)
 
 
-def _look_at_parquet(source: SourceFile) -> tuple[FileOfRows, Sequence[str]]:
+def _look_at_parquet(source: SourceFile) -> tuple[Sequence[str], int]:
     schema, _, n_rows, _ = look_at_parquet(source, Selection(), limited=False)
-    path = str(source.path.absolute())
-    return FileOfRows(path, n_rows, source.n_bytes, _footer_sha256(source), source.modified), schema.names
+    return schema.names, n_rows
 
 
-def _footer_sha256(source: SourceFile) -> str:
-    with opened(source) as data:
-        data.seek(-footer_bytes(data), os.SEEK_END)
-        return hashlib.sha256(data.read()).hexdigest()
+def _look_at_text(source: SourceFile) -> tuple[Sequence[str], int]:
+    text = TextFile(source)
+    text.refuse_damaged(None)
+    n_rows, _ = text.look(dict.fromkeys(text.names, TypeOfColumn(is_text=True)))
+    return text.names, n_rows
 
 
-def _look_at_text(
-    source: SourceFile, before: int, every: int, watch: Callable[[int], object]
-) -> tuple[FileOfRows, Sequence[str]]:
-    """Count the rows of a text file; of all rows, of which it has those from `before` on, mark every `every`-th."""
-    with opened(source) as data:
-        names = read_header(data, source.form.delimiter).names
-        n_rows, places = -1, list[tuple[int, int]]()  # the header is no row
-        data.seek(0)
-        for row in text_rows(data, source.form.delimiter, len(names)):
-            if n_rows == 0 or (n_rows > 0 and (before + n_rows) % every == 0):
-                places.append((n_rows, row.offset))
-                watch(n_rows - (places[-2][0] if len(places) > 1 else 0))
-            n_rows += 1
-        places = places or [(0, row.offset + len(row.data))]
-        watch(n_rows - places[-1][0])
-        ends = [*(offset for _, offset in places[1:]), None]
-        data.seek(places[0][1])
-        digests = [_copied(data, offset, end) for (_, offset), end in zip(places, ends, strict=True)]
-        data.seek(0)
-        sha256 = _copied(data, 0, None)
-    marks = tuple(Mark(row, offset, digest) for (row, offset), digest in zip(places, digests, strict=True))
-    path = str(source.path.absolute())
-    return FileOfRows(path, n_rows, source.n_bytes, sha256, source.modified, marks), names
-
-
-def _copied(data: BinaryIO, begin: int, end: int | None, copy: BinaryIO | None = None) -> str:
-    """Copy what follows in a file, which is at `begin`, up to `end`; return its SHA-256."""
-    digest, left = hashlib.sha256(), end - begin if end is not None else None
-    while block := data.read(_COPIED_AT_ONCE if left is None else min(left, _COPIED_AT_ONCE)):
-        digest.update(block)
-        if copy is not None:
-            copy.write(block)
-        left = None if left is None else left - len(block)
-    return digest.hexdigest()
+def _sha256(source: SourceFile) -> str:
+    with faults_of(source.label), source.path.open("rb") as data:
+        if source.form.kind == "parquet":
+            data.seek(-footer_bytes(data), os.SEEK_END)
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def names_in(file: FileOfRows) -> tuple[str, ...]:
@@ -280,7 +232,7 @@ def _tables(files: Sequence[FileOfRows], start: int, stop: int, names: Sequence[
         if first >= last:
             continue
         place = first
-        for rows in _text_rows(file, first, names) if file.marks else _parquet_rows(file, first, names):
+        for rows in _rows_of(file, first, last, names):
             rows = rows.slice(0, last - place)
             place += rows.num_rows
             yield rows
@@ -290,41 +242,17 @@ def _tables(files: Sequence[FileOfRows], start: int, stop: int, names: Sequence[
             raise file.changed()
 
 
-def _parquet_rows(file: FileOfRows, first: int, names: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield some columns of a Parquet file from row `first` on, texts as dictionaries."""
+def _rows_of(file: FileOfRows, first: int, last: int, names: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield some columns of a file from row `first` on: of Parquet texts as dictionaries, of text all as texts."""
     source = file.source
-    if _footer_sha256(source) != file.sha256:
-        raise file.changed()
+    if source.form.kind == "text":
+        yield from TextFile(source).rows(names, last - first, BLOCK_ROWS, first=first)
+        return
     with opened_parquet(source) as parquet:
         nested = [name for name in names if pa.types.is_nested(parquet.schema_arrow.field(name).type)]
         if nested:
             raise TableFileError(f"Columns should hold single values, but {shown(nested[0])} is nested: drop it.")
     yield from parquet_rows(source, names, BLOCK_ROWS, _BATCH_BYTES, first)
-
-
-def _text_rows(file: FileOfRows, first: int, names: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield some columns of a text file from row `first` on, as texts, of which none is missing."""
-    source, ends = file.source, [*((mark.row, mark.offset) for mark in file.marks[1:]), (file.rows, None)]
-    for mark, (last, end) in zip(file.marks, ends, strict=True):
-        if last <= first:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"rows{'.tsv' if source.form.delimiter == chr(9) else '.csv'}"
-            with opened(source) as data, path.open("wb") as copy:
-                copy.write(data.read(file.marks[0].offset))  # the header
-                data.seek(mark.offset)
-                if _copied(data, mark.offset, end, copy) != mark.sha256:
-                    raise file.changed()
-            text = TextFile(SourceFile.of(path, file.path))
-            place = mark.row
-            n_rows = last - mark.row + (len(text.names) > 1)  # one more, which should not be there
-            for rows in text.rows(names, n_rows, BLOCK_ROWS):
-                skipped = max(first - place, 0)
-                place += rows.num_rows
-                if skipped < rows.num_rows:
-                    yield rows.slice(skipped)
-            if place != last:
-                raise TableFileError(f"{file.path}: the ends of rows are ambiguous: write it anew with quoted texts.")
 
 
 def _without_dictionary(of_type: pa.DataType) -> pa.DataType:

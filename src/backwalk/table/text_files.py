@@ -305,15 +305,23 @@ class _Texts:
         return None
 
     def rows(
-        self, names: Sequence[str], n_rows: int, at_once: int, types: Mapping[str, TypeOfColumn] | None = None
+        self,
+        names: Sequence[str],
+        n_rows: int,
+        at_once: int,
+        types: Mapping[str, TypeOfColumn] | None = None,
+        *,
+        first: int = 0,
     ) -> Iterator[pa.Table]:
-        """Yield the first rows of some columns in their types; without `types` as texts, of which none is missing."""
+        """Yield rows of some columns from number `first` on, in their types; without `types` as texts, of which none is
+        missing.
+        """
         selected = ", ".join(
             (_SELECTED.get(types[name].name, "{0}") if types else "{0}").replace("{0}", self._place[name])
             for name in names
         )
         cells = self._cells(names, nulls=types is not None)
-        query, first = f"SELECT {selected} FROM (SELECT {cells} FROM {self._scan} LIMIT {n_rows})", 0
+        query = f"SELECT {selected} FROM (SELECT {cells} FROM {self._scan} LIMIT {n_rows} OFFSET {first})"
         with self._connected() as connection:
             for batch in connection.sql(query).to_arrow_reader(at_once):
                 columns = dict(zip(names, batch.columns, strict=True))
