@@ -1,4 +1,7 @@
-"""A fit, from a table to a model, in five steps: choose columns, encode rows, plan, train, finish the model."""
+"""A fit, from a table to a model, in five steps: choose columns, encode rows, plan, train, finish the model.
+
+`fit_model` takes them in this order. The functions of the steps follow in the same order, and then their helpers.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +41,15 @@ from backwalk.torch_state import initial_torch_state
 from backwalk.training import History, Trainer
 from backwalk.training.checkpoint import checkpoint_slowness
 
+_FEW_LEVELS = 4  # noise levels at which denoising errors are measured where an estimate will do
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Fit:
-    """What a fit is given, and what follows at once: its random numbers, and the digest of its rows.
+    """The arguments of `fit_model` and the chosen columns, with the fit's random numbers and the digest of its rows.
 
-    `split` draws the held-out rows; with a model `before` on the same rows it is the stream that drew them then.
+    `weights` are those of the chosen rows. `split` is the stream that draws the held-out rows: that of the fit, or that
+    of the model `before` if it was fitted to the same rows, so that the same are held out.
     """
 
     settings: Settings
@@ -69,11 +75,13 @@ def fit_model(
 ) -> tuple[DiffusionModel, TrainingDiverged | None]:
     """Fit a model to a table; if training diverged and left finite weights, return the error too.
 
-    Columns may have been chosen before, by the same settings and without weights; their message is then the caller's.
-    `on_columns` is called with the chosen columns before training, instead of a warning of those set aside.
-    The network starts from the weights of the model `before`, if given. `weights`, (n,), are those of the rows, of mean
-    1: they count in the codec and in the loss, and rows of weight 0 are left out. The time limit
-    counts from `began`, a reading of `time.perf_counter`.
+    - `rows`: the table, or columns that the caller has chosen by the same settings and without weights. In the latter
+      case the caller also warns of columns set aside.
+    - `before`: the model from whose weights the network starts, if given.
+    - `began`: the reading of `time.perf_counter` from which the time limit counts.
+    - `weights`: those of the rows, (n,), of mean 1. They count in the codec and in the loss, and rows of weight 0 are
+      left out.
+    - `on_columns`: called with the chosen columns before training, instead of a warning of those set aside.
     """
     chosen, weights = (rows, None) if isinstance(rows, ChosenColumns) else _choose(rows, settings, weights)
     if before is not None:
@@ -98,7 +106,7 @@ def fit_model(
             split=stream if before is None else split_of(before.card, data_sha256, stream),
         )
         plan, slowness = _plan(fit, z)
-        del z  # whose rows the plan holds in another order
+        del z  # frees memory: the plan has its own copy of the rows
         trainer, diverged = _train(fit, plan, slowness)
         return _finish(fit, plan, trainer), diverged
 
@@ -114,7 +122,7 @@ def warn_of_set_aside(chosen: ChosenColumns, *, stacklevel: int) -> None:
 def _choose(
     table: Table, settings: Settings, weights: NDArray[np.float64] | None
 ) -> tuple[ChosenColumns, NDArray[np.float64] | None]:
-    """Return the columns of the rows that have a weight, and their weights, of mean 1."""
+    """Choose the columns, from the rows of positive weight. Return them, and the weights of these rows, of mean 1."""
     if weights is not None and not weights.all():
         has_weight = weights > 0.0
         table, weights = replace(table, values=table.values[has_weight]), weights[has_weight]
@@ -135,9 +143,12 @@ def _encode(chosen: ChosenColumns, stream: Stream) -> NDArray[Any]:
 
 
 def _plan(fit: _Fit, z: NDArray[Any]) -> tuple[Plan, float]:
-    """Return the plan and the slowness that it is made for, and warn of rows and schedules that spoil a model."""
+    """Return the plan and the slowness that it is made for (`_slowness`).
+
+    Warn of rows and schedules that spoil a model.
+    """
     settings, chosen, codec = fit.settings, fit.chosen, fit.chosen.codec
-    with enough_memory(), single_threads():  # sums whose bits do not depend on the number of threads
+    with enough_memory(), single_threads():  # so that the bits of sums do not depend on the number of threads
         slowness = _slowness(settings, fit.options, *z.shape)
         has_patterns = bool(codec.blocks) or any(codec.columns[j].width for j in _columns_with_gaps(chosen))
         plan = plan_fit(
@@ -162,7 +173,7 @@ def _plan(fit: _Fit, z: NDArray[Any]) -> tuple[Plan, float]:
 def _train(fit: _Fit, plan: Plan, slowness: float) -> tuple[Trainer, TrainingDiverged | None]:
     """Train the plan's network. Return the trainer, and the error where training diverged and left finite weights."""
     max_time, outside_training = fit.settings.max_time, 0.0
-    # A process can be forked after a fit only if no OpenMP threads have begun in it.
+    # On one thread: a process can be forked after a fit only if no OpenMP threads have begun in it.
     with enough_memory(), single_threads():
         if max_time is not None:
             error_at = partial(_denoising_error, fit, plan, plan.denoiser)
@@ -185,13 +196,15 @@ def _train(fit: _Fit, plan: Plan, slowness: float) -> tuple[Trainer, TrainingDiv
 
     def model_so_far() -> DiffusionModel:
         denoiser = trainer.denoiser_so_far()
-        return _make_model(fit, plan, denoiser, _denoising_error(fit, plan, denoiser, 4), trainer.history(), {})
+        return _make_model(
+            fit, plan, denoiser, _denoising_error(fit, plan, denoiser, _FEW_LEVELS), trainer.history(), {}
+        )
 
     return trainer, run_training(trainer, fit.settings, fit.options, slowness, model_so_far)
 
 
 def _finish(fit: _Fit, plan: Plan, trainer: Trainer) -> DiffusionModel:
-    """Return the model of a trained network, and warn where the time limit was too short."""
+    """Return the model of the trained network. Warn if the time limit was too short."""
     with enough_memory():
         error, history = _denoising_error(fit, plan, plan.denoiser), trainer.history()
     reason = stopped_by(trainer)
@@ -214,6 +227,48 @@ def _finish(fit: _Fit, plan: Plan, trainer: Trainer) -> DiffusionModel:
         stopped_by=reason,
     )
     return _make_model(fit, plan, plan.denoiser, error, history, card)
+
+
+def _slowness(settings: Settings, options: CheckpointOptions | None, n: int, k: int) -> float:
+    """Return the time of a training step here, relative to the reference machine, for a fit to n rows in R^k.
+
+    The plan of a fit with a time limit depends on it. A resumed fit takes it from its checkpoint.
+    """
+    if settings.max_time is None or (settings.denoiser is not None and settings.training is not None):
+        return 1.0  # nothing depends on it
+    if options is not None and options.resume and options.path.exists():
+        return checkpoint_slowness(options.path)
+    return measure_slowness(n, k, settings.max_time, torch.device(choose_device(settings.device)))
+
+
+def _columns_with_gaps(chosen: ChosenColumns) -> list[int]:
+    return [j for j, n_gaps in enumerate(chosen.gaps) if n_gaps]
+
+
+def _tied_numbers(codec: Codec, table: Table, before: DiffusionModel | None) -> tuple[int, ...]:
+    """Return the coordinates of tied numbers: those of the model `before`, whose weights read them, or of the table."""
+    if before is None:
+        return tied_numbers(codec, table.values)
+    return before.denoiser.layout.tied if isinstance(before.denoiser, TableDenoiser) else ()
+
+
+def seconds_outside_training(began: float, denoising_error: Callable[[int], Tensor], n_steps: int) -> float:
+    """Return the seconds that a fit takes before and after training.
+
+    After training, a fit measures the denoising errors. A trial at a few noise levels shows how long this will take.
+    """
+    denoising_error(2)  # the first call sets up what later ones reuse
+    trial_began = time.perf_counter()
+    denoising_error(_FEW_LEVELS)
+    trial_seconds = time.perf_counter() - trial_began
+    afterwards = min(N_MEASURED_LEVELS, n_steps) / min(_FEW_LEVELS, n_steps) * trial_seconds
+    return time.perf_counter() - began + afterwards
+
+
+def _denoising_error(fit: _Fit, plan: Plan, denoiser: EnsembleDenoiser, n_levels: int = N_MEASURED_LEVELS) -> Tensor:
+    """Return m_t, (n_steps + 1,), of a network with its present weights, measured at `n_levels` noise levels."""
+    stream = fit.stream.child("denoising error")
+    return measure_denoising_error(*plan.measured(denoiser), plan.schedule, stream=stream, n_levels=n_levels)
 
 
 def _make_model(
@@ -240,38 +295,3 @@ def _make_model(
         history=history,
         card=card,
     )
-
-
-def _denoising_error(fit: _Fit, plan: Plan, denoiser: EnsembleDenoiser, n_levels: int = N_MEASURED_LEVELS) -> Tensor:
-    """Return the denoising errors m_t of a network with its present weights, measured at some noise levels."""
-    stream = fit.stream.child("denoising error")
-    return measure_denoising_error(*plan.measured(denoiser), plan.schedule, stream=stream, n_levels=n_levels)
-
-
-def seconds_outside_training(began: float, denoising_error: Callable[[int], Tensor], n_steps: int) -> float:
-    """Return the seconds that a fit takes before and after training; those after are estimated from a few levels."""
-    denoising_error(2)  # the first call sets up what later ones reuse
-    before_trial = time.perf_counter()
-    denoising_error(4)
-    afterwards = min(N_MEASURED_LEVELS, n_steps) / min(4, n_steps) * (time.perf_counter() - before_trial)
-    return time.perf_counter() - began + afterwards
-
-
-def _slowness(settings: Settings, options: CheckpointOptions | None, n: int, k: int) -> float:
-    """Return the slowness for the plan of a fit to n rows in R^k; a resumed fit takes it from its checkpoint."""
-    if settings.max_time is None or (settings.denoiser is not None and settings.training is not None):
-        return 1.0  # nothing depends on it
-    if options is not None and options.resume and options.path.exists():
-        return checkpoint_slowness(options.path)
-    return measure_slowness(n, k, settings.max_time, torch.device(choose_device(settings.device)))
-
-
-def _columns_with_gaps(chosen: ChosenColumns) -> list[int]:
-    return [j for j, n_gaps in enumerate(chosen.gaps) if n_gaps]
-
-
-def _tied_numbers(codec: Codec, table: Table, before: DiffusionModel | None) -> tuple[int, ...]:
-    """Return the coordinates of tied numbers: those of the model `before`, whose weights read them, or of the table."""
-    if before is None:
-        return tied_numbers(codec, table.values)
-    return before.denoiser.layout.tied if isinstance(before.denoiser, TableDenoiser) else ()

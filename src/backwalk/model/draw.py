@@ -1,8 +1,12 @@
 """Draw rows: levels one column after the other, then the numbers together by the reverse chain, given all levels.
 
-A row is a function of the model, the stream, its number and what is given. Rows are drawn in the order in which their
-probability is computed (`levels.py`, `score.py`). Without columns of levels and given columns this is the chain of
+A row is a function of the model, the stream, its number and the cells that are given. The order is that in which the
+probability of a row is computed (`levels.py`, `score.py`). Without columns of levels and given columns, the chain draws
 whole rows.
+
+Below, `given` are the cells that a user gives, as `EncodedRows`, and `known` are the coordinates, (n, k), that are
+given or drawn already. `in_initial_torch_state` makes a function, or each step of a generator, independent of the
+caller's settings of torch.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ from backwalk.sampling import (
 from backwalk.streams import Stream
 from backwalk.torch_state import in_initial_torch_state
 
-_FITTING = Lock()
+_TIMES_LOCK = Lock()
 
 
 @in_initial_torch_state
@@ -52,9 +56,9 @@ def draw_pieces(
 ) -> Iterator[NDArray[np.float64]]:
     """Return an iterator over rows start..stop-1, in the user's units, in pieces of at most 2,048 rows.
 
-    `noise_of` returns the noise of rows by their places, which may lie beyond `stop`, as tiles are drawn whole. `known`
-    are the given cells of one row for all, or of each row. Raises InvalidInput at once for a sampler that the model
-    does not have, or that takes no conditions. The iterator raises SamplingDiverged if rows are not finite.
+    `noise_of` returns the noise of rows by their numbers, of which some are outside start..stop-1, as tiles are drawn
+    whole. `known` are the given cells: one row for all, or one for each. Raises InvalidInput at once for a sampler that
+    the model does not have, or that takes no conditions. The iterator raises SamplingDiverged if rows are not finite.
     """
     chain = make_chain(model, sampler)
     if known is not None and chain.denoiser is not model.denoiser:
@@ -72,27 +76,26 @@ def _draw_pieces(
     start: int,
     stop: int,
     noise_of: Callable[[NDArray[np.intp]], RowNoise],
-    known: EncodedRows | None,
+    given: EncodedRows | None,
 ) -> Iterator[NDArray[np.float64]]:
-    def known_of(places: NDArray[np.intp]) -> EncodedRows | None:
-        return None if known is None else known.take(places - start)
+    def given_at(numbers: NDArray[np.intp]) -> EncodedRows | None:
+        return None if given is None else given.take(numbers - start)
 
     @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
-        places = np.arange(first, last)
-        given = known_of(places)
-        noise = noise_of(places)
-        rows, is_known = draw_all_levels(model, noise, given)
-        return draw_numbers(model, chain, noise, rows, is_known).double()
+        numbers = np.arange(first, last)
+        noise = noise_of(numbers)
+        rows, known = draw_all_levels(model, noise, given_at(numbers))
+        return draw_numbers(model, chain, noise, rows, known).double()
 
     first = start
     for piece in over_tiles(tile, start, stop, n_columns=model.codec.n_encoded, device=model.denoiser.device):
         z = piece.cpu().numpy()
         _refuse_diverged(z, first)
         rows = in_user_units(model, z, new=True)
-        given = known_of(np.arange(first, first + len(z)))
-        if given is not None:
-            rows = np.where(np.isnan(given.values), rows, given.values)  # as they were, not decoded
+        given_cells = given_at(np.arange(first, first + len(z)))
+        if given_cells is not None:  # given cells are returned as they were given, not decoded
+            rows = np.where(np.isnan(given_cells.values), rows, given_cells.values)
         first += len(z)
         yield rows
 
@@ -100,9 +103,9 @@ def _draw_pieces(
 def draw_all_levels(
     model: DiffusionModel, noise: RowNoise, given: EncodedRows | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return encoded rows, (n, k), with the given coordinates and all levels, and which coordinates are known then.
+    """Draw the levels that are not given. Return encoded rows, (n, k), and which of their coordinates are known now.
 
-    Rows are NaN elsewhere. Where nothing is known, None is returned in place of the latter.
+    Coordinates that are not known are NaN. Without levels and given cells, None stands for no known coordinates.
     """
     shape, device = (len(noise.numbers), model.codec.n_encoded), model.denoiser.device
     if given is None:
@@ -117,16 +120,16 @@ def draw_all_levels(
 def draw_numbers(
     model: DiffusionModel, chain: ReverseChain, noise: RowNoise, rows: Tensor, known: Tensor | None
 ) -> Tensor:
-    """Return encoded rows, (n, k), in which numbers that are not known are drawn by the chain; None is no number."""
+    """Return encoded rows, (n, k), with the numbers that are not known drawn by the chain: all if `known` is None."""
     if known is None:
         return last_state(chain.walk(chain.denoiser, noise, model.codec.n_encoded)).x_t
     numbers = torch.from_numpy(model.codec.numbers).to(rows.device)
-    rows = rows.where(~(known & rows.isnan()), 0.0)  # a known number that does not apply
-    is_fixed = known[:, numbers]
-    if not bool(is_fixed.all()):
+    rows = rows.where(~(known & rows.isnan()), 0.0)  # a given number at one of its atoms has no coordinate
+    is_known = known[:, numbers]
+    if not bool(is_known.all()):
         denoiser = numbers_given(chain.denoiser, model.codec, rows, known)
         x_0 = last_state(chain.walk(denoiser, noise, len(numbers))).x_t
-        rows[:, numbers] = torch.where(is_fixed, rows[:, numbers], x_0)
+        rows[:, numbers] = torch.where(is_known, rows[:, numbers], x_0)
     return rows
 
 
@@ -138,6 +141,12 @@ def _refuse_diverged(z: NDArray[np.float64], first_row: int) -> None:
             "evaluations or another sampler; if that does not help, fit again with a `training` of lower "
             "learning_rate."
         )
+
+
+def in_user_units(model: DiffusionModel, z: NDArray[np.float64], *, new: bool = False) -> NDArray[np.float64]:
+    """Decode rows, (n, k), into the user's units, (n, d); `new` rows are kept within their columns' ranges."""
+    rows = model.codec.decode(z)
+    return model.schema.clipped(model.codec.within_range(rows)) if new else rows
 
 
 def gather_rows(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[np.float64]:
@@ -159,21 +168,15 @@ def gather_rows(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArra
     return rows
 
 
-def in_user_units(model: DiffusionModel, z: NDArray[np.float64], *, new: bool = False) -> NDArray[np.float64]:
-    """Decode rows, (n, k), into the user's units, (n, d); `new` rows are kept within their columns' ranges."""
-    rows = model.codec.decode(z)
-    return model.schema.clipped(model.codec.within_range(rows)) if new else rows
-
-
 @in_initial_torch_state
-@torch.no_grad()  # not a `with` block, which would stay in force in the caller between two states
+@torch.no_grad()  # as a decorator: a `with` block would hold for the caller, too, between two states
 def walk(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | str | None = None
 ) -> Iterator[ChainState]:
     """Yield the states of rows start..stop-1 of a sample, from x_N to x_0, in encoded units.
 
     `t` counts the steps of the model's chain, also if the sampler visits only some of them. Levels are drawn before the
-    chain, which is that of the numbers given these. Raises InvalidInput where all columns have levels.
+    chain; the chain is that of the numbers given these levels. Raises InvalidInput where all columns have levels.
     """
     chain, noise = make_chain(model, sampler), RowNoise(stream, np.arange(start, stop))
     numbers = torch.from_numpy(model.codec.numbers).to(model.denoiser.device)
@@ -185,6 +188,7 @@ def walk(
         denoiser = numbers_given(denoiser, model.codec, rows, known)
 
     def with_numbers(others: Tensor, x: Tensor | None) -> Tensor | None:
+        """Return `others`, (n, k), with the numbers x of the chain in their places."""
         if x is None or known is None:
             return x
         z = others.clone()
@@ -200,9 +204,11 @@ def walk(
 
 @dataclass(frozen=True, eq=False)
 class ReverseChain:
-    """A chain that a sampler walks; `times` are the visited steps of the model's chain, with 0 and increasing.
+    """The chain that a sampler walks, on some of the steps of the model's chain.
 
-    `denoiser` is the model's, or that of its student; `schedule` has the visited steps alone.
+    - `denoiser`: the model's, or that of its student.
+    - `schedule`: the respaced schedule, whose steps are the visited ones.
+    - `times`: the visited steps of the model's chain, increasing, after a 0: `times[t]` is step t of `schedule`.
     """
 
     denoiser: Denoiser
@@ -211,12 +217,12 @@ class ReverseChain:
     times: list[int]
 
     def walk(self, denoiser: Denoiser, noise: RowNoise, width: int) -> Iterator[ChainState]:
-        """Yield the states of rows of `width` coordinates by a denoiser of these, from x_N to x_0."""
+        """Yield the states of rows of `width` coordinates, from x_N to x_0, by a denoiser of these coordinates."""
         return walk_rows(denoiser, self.schedule, self.solver, width, noise=noise)
 
 
 def make_chain(model: DiffusionModel, sampler: Sampler | str | None) -> ReverseChain:
-    """Return the chain of a sampler, of a solver's name, or by None of the model's own sampler."""
+    """Return the chain of a sampler, which may be given by its solver's name; None is the model's default sampler."""
     chosen = choose_sampler(model.sampler, model.schedule, sampler, None)
     times = visited_times(model, chosen)
     denoiser = model.denoiser
@@ -238,22 +244,21 @@ def make_solver(model: DiffusionModel, sampler: Sampler, times: list[int]) -> So
 def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
     """Return the steps of the model's chain that a sampler visits: increasing, ending at n_steps.
 
-    For solvers with fitted times, such as "multistep", they are fitted to the denoiser at first use. They depend only
-    on the model.
+    For solvers such as "multistep" they are fitted to the denoiser at first use, and then depend on the model only.
     """
     k, schedule = sampler.n_evaluations, model.schedule
-    fits = sampler.solver_class.fits_times and len(model.codec.numbers) > 0
-    if not fits or k is None or not 1 < k < schedule.n_steps:
+    has_fitted_times = sampler.solver_class.fits_times and len(model.codec.numbers) > 0
+    if not has_fitted_times or k is None or not 1 < k < schedule.n_steps:
         return sampler.times(schedule)
     key = (sampler.solver, k)
-    with _FITTING:  # several threads may ask for the same times
+    with _TIMES_LOCK:  # several threads may ask for the same times
         if key not in model._fitted_times:
             model._fitted_times[key] = tuple(_fit_times(model, sampler, k))
         return list(model._fitted_times[key])
 
 
 def _fit_times(model: DiffusionModel, sampler: Sampler, k: int) -> list[int]:
-    """Fit k times to the denoiser, or in a table with levels to that of the numbers given drawn levels."""
+    """Fit k times to the denoiser; in a table with levels, to the denoiser of the numbers given drawn levels."""
     denoiser, width = model.denoiser, len(model.codec.numbers)
     rows, known = draw_all_levels(model, RowNoise(Stream(0).child("pilot levels"), np.arange(N_PILOT)))
     if known is not None:

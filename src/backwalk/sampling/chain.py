@@ -1,8 +1,9 @@
-"""The reverse chain: the loop from x_N back to x_0, the noise of its rows, and the tiles in which rows are computed.
+"""The reverse chain: the loop from x_N back to x_0, and the tiles in which rows are computed.
 
-A row is a function of the stream and its row number: noise is drawn by row number, and networks are evaluated in tiles
-of a fixed size, `TILE_ROWS`, aligned to the absolute row number and each on one thread. (The bits of a matrix product
-depend on its shape, so a row's bits would otherwise depend on how many rows are drawn.) A tile also fits in the cache.
+A row is a function of the stream and its row number. Noise is drawn by row number (`noise.py`). Networks are evaluated
+in tiles of a fixed size, `TILE_ROWS`, each on one thread, which start at multiples of this size: the bits of a matrix
+product depend on its shape, so a row's bits would otherwise depend on how many rows are drawn. A tile also fits in the
+cache.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from backwalk.threads import over_threads
 TILE_ROWS = 2048
 TILES_AHEAD = 64  # tiles computed ahead of the caller, at most, which bounds memory
 _NUMBERS_AHEAD = 2**25  # numbers in these tiles, at most
-_NUMBERS_TOGETHER = 64  # of noise, per row, drawn for several steps of the chain
+_NUMBERS_PER_DRAW = 64  # of noise, per row: one draw serves several steps of a chain of few coordinates
 
 
 @dataclass(frozen=True, eq=False)
 class ChainState:
-    """The state of a chain after step t + 1: x_t, (n, d), and the x_0_hat and the noise eps of that step.
+    """The state of a chain after step t + 1: x_t, (n, d), its log-SNR, and the x_0_hat and the noise eps of that step.
 
-    Both are None at the start, and `eps` also after a step without noise.
+    At the start, t = N, there is neither x_0_hat nor eps; after a step without noise there is no eps.
     """
 
     t: int
@@ -45,8 +46,9 @@ def walk_back(
 ) -> Iterator[ChainState]:
     """Yield the states of the reverse chain, from x_N to x_0: n_steps + 1 of them.
 
-    `x_N` is (n, d) in variance-preserving scaling. `noise(t)` returns the eps of step t, (n, d); it is called for steps
-    that add noise only. For rows of a conditional or a marginal, pass a `ConditionalDenoiser` and the free coordinates.
+    `x_N` is (n, d) in variance-preserving scaling. `noise(t)` returns the eps of step t, (n, d); it is called only for
+    steps that add noise. To draw from a conditional or a marginal, pass a `ConditionalDenoiser`, and the free
+    coordinates as x_N.
     """
     check_schedule(denoiser, schedule)
     x_t, visits, log_snr = x_N, list[Visit](), schedule.log_snr.to(x_N)
@@ -63,21 +65,21 @@ def walk_back(
 def walk_rows(
     denoiser: Denoiser, schedule: NoiseSchedule, solver: Solver, d: int, *, noise: RowNoise
 ) -> Iterator[ChainState]:
-    """Yield the states of rows with their own noise, from noise to data: d coordinates each."""
+    """Yield the states of the chain of some rows, (n, d), whose x_N and eps are drawn by row number."""
+    # One draw of noise serves several steps, as draws are expensive. Steps t = N..2 add noise, t = 1 does not.
+    n_noisy_steps = schedule.n_steps - 1
+    n_draws = max(1, -(-n_noisy_steps // max(1, _NUMBERS_PER_DRAW // d)))
+    steps_per_draw = max(1, -(-n_noisy_steps // n_draws))
 
-    @lru_cache(maxsize=1)
+    @lru_cache(maxsize=1)  # the steps of one draw follow each other
     def draw(*names: str | int, n_steps: int = 1) -> Tensor:
-        eps = noise.normal(*names, width=n_steps * d)
-        return eps.reshape(-1, n_steps, d).transpose(0, 1).contiguous().to(denoiser.device)
-
-    # Noise is drawn for several steps at once, because calls are expensive. The step to t = 0 needs none.
-    n_noisy = schedule.n_steps - 1
-    n_calls = max(1, -(-n_noisy // max(1, _NUMBERS_TOGETHER // d)))
-    together = max(1, -(-n_noisy // n_calls))
+        """Return standard normal numbers, (n_steps, n, d)."""
+        numbers = noise.normal(*names, width=n_steps * d)
+        return numbers.reshape(-1, n_steps, d).transpose(0, 1).contiguous().to(denoiser.device)
 
     def eps_at(t: int) -> Tensor:
-        group, place = divmod(t - 2, together)
-        return draw("eps", group, n_steps=together)[place]
+        draw_number, place = divmod(t - 2, steps_per_draw)
+        return draw("eps", draw_number, n_steps=steps_per_draw)[place]
 
     return walk_back(denoiser, schedule, solver, draw("x_N")[0], noise=eps_at)
 
@@ -101,18 +103,18 @@ def over_tiles(
 
     `function` is called for whole tiles, which may include rows outside start..stop-1, and returns `tile_rows` rows of
     `n_columns` numbers. Memory is bounded: at most `TILES_AHEAD` results, fewer of wide rows, wait for the caller. On
-    other devices than a CPU tiles are computed one after the other in the caller's thread.
+    a GPU tiles are computed one after the other in the caller's thread.
     """
-    ahead = max(torch.get_num_threads(), min(TILES_AHEAD, _NUMBERS_AHEAD // (tile_rows * n_columns)))
+    n_ahead = max(torch.get_num_threads(), min(TILES_AHEAD, _NUMBERS_AHEAD // (tile_rows * n_columns)))
 
-    def compute(first: int) -> Tensor:
+    def compute(tile_start: int) -> Tensor:
         with torch.no_grad():
-            rows = function(first, first + tile_rows)
-        return rows[max(start - first, 0) : min(stop - first, tile_rows)]
+            rows = function(tile_start, tile_start + tile_rows)
+        return rows[max(start - tile_start, 0) : min(stop - tile_start, tile_rows)]
 
-    for group in range(start - start % tile_rows, stop, ahead * tile_rows):
-        firsts = range(group, min(group + ahead * tile_rows, stop), tile_rows)
-        yield from over_threads(compute, firsts, parallel=device.type == "cpu")
+    for first in range(start - start % tile_rows, stop, n_ahead * tile_rows):
+        tile_starts = range(first, min(first + n_ahead * tile_rows, stop), tile_rows)
+        yield from over_threads(compute, tile_starts, parallel=device.type == "cpu")
 
 
 def padded_tile(rows: Tensor, tile_rows: int) -> Tensor:

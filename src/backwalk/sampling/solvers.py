@@ -53,7 +53,7 @@ class Solver(ABC):
     fits_times: ClassVar[bool] = False  # whether a model fits the visited steps to its denoiser
     needs_student: ClassVar[bool] = False  # whether the denoiser is the model's student
     draws_from: ClassVar[str] = "an approximation of the probability-flow ODE's model"
-    n_visits: ClassVar[int] = 1  # that a step uses, the newest included
+    n_visits: ClassVar[int] = 1  # how many visits a step uses, with the newest
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -62,7 +62,10 @@ class Solver(ABC):
 
     @classmethod
     def make(cls, sigma_sq: Tensor, eta: float) -> Self:
-        """Return the solver for a chain with reverse variances `sigma_sq`, (n_steps + 1,), and a sampler's `eta`."""
+        """Return the solver for a chain with reverse variances `sigma_sq`, (n_steps + 1,), and a sampler's `eta`.
+
+        Each class takes what its formula needs of these, and ignores the rest.
+        """
         del sigma_sq, eta
         return cls()
 
@@ -79,7 +82,7 @@ class Solver(ABC):
 
     @classmethod
     def few_times(cls, schedule: NoiseSchedule, k: int) -> list[int]:
-        """Return k < n_steps of a chain's steps, increasing, ending at n_steps."""
+        """Return k < n_steps of a chain's steps, increasing, ending at n_steps: by default Karras' (`times.py`)."""
         return karras_times(schedule, k)
 
     @classmethod
@@ -251,19 +254,21 @@ class Multistep(Solver):
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
         """Return x_s, with v = (a x_t - x_0_hat) / b at every visit."""
-        places = [half_log_snr(schedule, t + k) for k in range(len(visits))]
+        lambdas = [half_log_snr(schedule, t + k) for k in range(len(visits))]
         scales = [signal_and_noise(schedule, t + k) for k in range(len(visits))]
         v = [(a * x_t - x_0_hat) / b for (x_t, x_0_hat), (a, b) in zip(visits, scales, strict=True)]
 
-        def integral(v: Sequence[Tensor], at: Sequence[float], start: float, end: float) -> Tensor:
-            """Return int v dtheta from `start` to `end` for the polynomial through values v at places `at`."""
-            weights = integration_weights(tuple(turn(start, place) for place in at), turn(start, end))
-            return sum((weight * value for weight, value in zip(weights, v, strict=True)), torch.zeros(()).to(v[0]))
+        def integral(values: Sequence[Tensor], nodes: Sequence[float], start: float, end: float) -> Tensor:
+            """Return int v dtheta of the polynomial with these values at the nodes; all places are given as lambda."""
+            weights = integration_weights(tuple(turn(start, node) for node in nodes), turn(start, end))
+            products = (weight * value for weight, value in zip(weights, values, strict=True))
+            return sum(products, torch.zeros(()).to(values[0]))
 
         x_t = visits[0].x_t
-        if len(visits) > 1:  # the step that led here was predicted without v_t: make it again
-            x_t = x_t + integral(v, places, *places[1::-1]) - integral(v[1:], places[1:], *places[1::-1])
-        return x_t + integral(v[:2], places[:2], places[0], half_log_snr(schedule, t - 1))
+        if len(visits) > 1:  # correct the step from t + 1 to t, which was predicted without v at t
+            last_step = lambdas[1], lambdas[0]
+            x_t = x_t + integral(v, lambdas, *last_step) - integral(v[1:], lambdas[1:], *last_step)
+        return x_t + integral(v[:2], lambdas[:2], lambdas[0], half_log_snr(schedule, t - 1))
 
 
 @dataclass(frozen=True)
@@ -272,16 +277,16 @@ class StochasticMultistep(Solver):
 
     There is a reverse SDE for each `noise` >= 0, the variance of its fresh noise relative to Song's; 0 is the
     probability-flow ODE. All have q's marginals. Noise reduces the effect of earlier errors, but needs more steps. With
-    r = 1 + noise,
+    rate = 1 + noise,
 
-        x_s = (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-r h}) D + b_s sqrt(1 - e^{-2 noise h}) eps,
+        x_s = (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-rate h}) D + b_s sqrt(1 - e^{-2 noise h}) eps,
 
-    where D is the mean of x_0_hat over the step, weighted by e^{-r (lambda_s - lambda)}: of the straight line in theta
-    through the last two estimates, and of the last one alone in the first step. (A line in lambda would extrapolate
-    too far, as steps at both ends of the chain are long in lambda.)
+    where D is the mean of x_0_hat over the step, weighted by e^{-rate (lambda_s - lambda)}. Between visits, x_0_hat is
+    taken as the straight line in theta through the last two estimates, and in the first step as the last one. (A line
+    in lambda would extrapolate too far, as steps at both ends of the chain are long in lambda.)
 
-    Raises InvalidInput for a noise that is negative or not finite. Source: Xue et al. 2023, "SA-Solver", but for the
-    angle.
+    Raises InvalidInput for a noise that is negative or not finite. Source: Xue et al. 2023, "SA-Solver", where `noise`
+    is tau^2 and lines are in lambda.
     """
 
     noise: float = 0.5
@@ -297,19 +302,19 @@ class StochasticMultistep(Solver):
 
     @classmethod
     def few_times(cls, schedule: NoiseSchedule, k: int) -> list[int]:
-        """Return k times even in arctan(s)^0.4 of the noise level s."""
+        """Return k times that are even in theta^0.4."""
         return spread_times(angle_places(schedule), k)
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-r h}) D."""
+        """Return (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-rate h}) D."""
         (a_s, b_s), (_, b_t), h = signal_and_noise(schedule, t - 1), signal_and_noise(schedule, t), _rise(schedule, t)
         x_t, estimate = visits[0]
-        r = 1.0 + self.noise
+        rate = 1.0 + self.noise
         if len(visits) > 1:
             here, before = half_log_snr(schedule, t), half_log_snr(schedule, t + 1)
-            share = _mean_turn(here, h, r) / turn(before, here)
+            share = _mean_turn(here, h, rate) / turn(before, here)
             estimate = estimate + share * (estimate - visits[1].x_0_hat)
-        return b_s / b_t * math.exp(-self._noise_times(h)) * x_t - a_s * math.expm1(-r * h) * estimate
+        return b_s / b_t * math.exp(-self._noise_times(h)) * x_t - a_s * math.expm1(-rate * h) * estimate
 
     def sigma(self, t: int, schedule: NoiseSchedule) -> float:
         """Return b_s sqrt(1 - e^{-2 noise h})."""
@@ -317,7 +322,7 @@ class StochasticMultistep(Solver):
         return b_s * math.sqrt(-math.expm1(-2.0 * self._noise_times(_rise(schedule, t))))
 
     def _noise_times(self, h: float) -> float:
-        return self.noise * h if self.noise else 0.0  # h may be infinite
+        return self.noise * h if self.noise else 0.0  # h may be infinite, and 0 times it NaN
 
 
 def mean_weights(solver: Solver, t: int, schedule: NoiseSchedule, n_visits: int) -> tuple[list[float], list[float]]:
@@ -353,9 +358,10 @@ def half_log_snr(schedule: NoiseSchedule, t: int) -> float:
 
 
 def turn(start: float, end: float) -> float:
-    """Return theta(end) - theta(start), both given as lambda.
+    """Return theta(end) - theta(start), for a start and an end given as lambda.
 
-    The difference of the angles themselves would lose its digits where both are nearly pi / 2.
+    It is computed by arctan p - arctan q = arctan((p - q) / (1 + p q)), where p and q are e^{-lambda} at the end and
+    the start: the difference of the angles themselves would lose its digits where both are nearly pi / 2.
     """
     if start == -math.inf or end == -math.inf:
         return math.atan(math.exp(start)) - math.atan(math.exp(end))
@@ -363,31 +369,31 @@ def turn(start: float, end: float) -> float:
 
 
 @lru_cache(maxsize=4096)  # all tiles of rows share them
-def integration_weights(nodes: tuple[float, ...], h: float) -> tuple[float, ...]:
-    """Return the w with sum_k w_k f(nodes[k]) = int f from 0 to h, exact for the polynomial through the nodes.
+def integration_weights(nodes: tuple[float, ...], end: float) -> tuple[float, ...]:
+    """Return the w with sum_k w_k f(nodes[k]) = int f from 0 to `end`, exact for the polynomial through the nodes.
 
-    They are computed on u = node / h, as powers of small nodes would cancel.
+    They are the integrals of Lagrange's basis, computed on node / end, as powers of small nodes would cancel.
     """
-    places = [node / h for node in nodes]
+    places = [node / end for node in nodes]
     weights = []
     for k, place in enumerate(places):
         basis = Polynomial([1.0])
         for other in (*places[:k], *places[k + 1 :]):
             basis *= Polynomial([-other, 1.0]) / (place - other)
-        weights.append(h * float(basis.integ()(1.0)))
+        weights.append(end * float(basis.integ()(1.0)))
     return tuple(weights)
 
 
 @lru_cache(maxsize=4096)
 def _mean_turn(start: float, h: float, rate: float) -> float:
-    """Return the mean of theta - theta(start) over a step of h in lambda, weighted by e^{-rate (lambda_s - lambda)}."""
+    """Return the mean of theta - theta(start) over lambda = start + u, u in (0, h), weighted by e^{-rate (h - u)}."""
 
-    def weighted(u: np.ndarray) -> np.ndarray:
-        turned = np.arctan(np.sinh(-0.5 * u) / np.cosh(start + 0.5 * u))
-        product: np.ndarray = turned * np.exp(-rate * (h - u))
-        return product
+    def weighted_turn(u: np.ndarray) -> np.ndarray:
+        turn_by_u = np.arctan(np.sinh(-0.5 * u) / np.cosh(start + 0.5 * u))  # as in `turn`, where all is finite
+        weighted: np.ndarray = turn_by_u * np.exp(-rate * (h - u))
+        return weighted
 
-    integral, _ = fixed_quad(weighted, 0.0, h, n=24)
+    integral, _ = fixed_quad(weighted_turn, 0.0, h, n=24)
     return rate * float(integral) / -math.expm1(-rate * h)
 
 

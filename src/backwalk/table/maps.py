@@ -29,7 +29,7 @@ from backwalk.table.schema import FloatArray
 
 LARGEST = float(np.finfo(np.float64).max)
 LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
-_SINH_RANGE = 700.0
+_SINH_RANGE = 700.0  # beyond about 710 sinh overflows
 _LEAST_SHARE = 1e-14  # of a boundary's margin: float64 resolves no less
 _ROUNDING = 1e-9  # of a boundary's margin, by which a decoded number may lie beyond it
 BoolArray = npt.NDArray[np.bool_]
@@ -123,13 +123,13 @@ def asinh_inverse(w: FloatArray, centre: float, scale: float) -> FloatArray:
 class Boundary(NumberMap):
     """The map that moves bounds to infinity, so that a density of z has no mass beyond them.
 
-    Within a margin m of a bound L the map goes to infinity as x goes to the bound; elsewhere it changes nothing:
+    `low` and `high` are the bounds, of which one may be None, and `margin` is m. Within m of a bound z goes to infinity
+    as x goes to the bound; elsewhere z is x. At a lower bound L, and at an upper one in mirror image,
 
         z = L + m + m ln((x - L) / m)   for L < x < L + m,        z = x   for x > L + m.
 
-    Its slope is continuous, and 1 in the middle: structure of the data there keeps its size. Nearer to a bound than
-    1e-14 of the margin the map ends, so that a number at a bound has a finite z. Numbers beyond have an infinite one.
-    `low` and `high` are the bounds, of which one may be None, and `margin` is m.
+    The slope is continuous, and 1 in the middle: structure of the data there keeps its size. A number at a bound is
+    encoded as if it were 1e-14 m away, so that its z is finite. Numbers beyond a bound have an infinite z.
     """
 
     low: float | None
@@ -166,7 +166,7 @@ class Boundary(NumberMap):
         return np.asarray(-np.log(below) - np.log(above))
 
     def inside(self, x: FloatArray, share: float) -> FloatArray:
-        """Return numbers within the bounds moved to a `share` of the margin from these at least."""
+        """Return numbers, those nearer to a bound than a `share` of the margin moved to this distance."""
         low, high = self._ends
         return np.clip(x, low + share * self.margin, high - share * self.margin)
 
@@ -184,31 +184,32 @@ class Boundary(NumberMap):
 
 
 class _Interval(NamedTuple):
-    """The interval of each number between two knots: its ends, and the slopes of the secant and at the ends."""
+    """The interval between two knots in which each number lies: x, z and the slope dz/dx at its left and right end."""
 
-    x_0: FloatArray
-    x_1: FloatArray
-    z_0: FloatArray
-    z_1: FloatArray
-    d_0: FloatArray
-    d_1: FloatArray
+    x_l: FloatArray
+    x_r: FloatArray
+    z_l: FloatArray
+    z_r: FloatArray
+    d_l: FloatArray
+    d_r: FloatArray
 
     @property
     def secant(self) -> FloatArray:
-        return np.asarray((self.z_1 - self.z_0) / (self.x_1 - self.x_0))
+        """The slope of the secant."""
+        return np.asarray((self.z_r - self.z_l) / (self.x_r - self.x_l))
 
 
 @dataclass(frozen=True)
 class Spline(NumberMap):
     """A rational quadratic spline through `knots` x and `quantiles` z, both increasing.
 
-    With x_0 < x < x_1 the knots on either side, xi = (x - x_0) / (x_1 - x_0), s the slope of the secant and d_0, d_1
-    those at the knots,
+    With x_l < x < x_r the knots on either side, xi = (x - x_l) / (x_r - x_l), s the slope of the secant and d_l, d_r
+    the slopes at the knots,
 
-        z = z_0 + (z_1 - z_0) (s xi^2 + d_0 xi (1 - xi)) / (s + (d_0 + d_1 - 2 s) xi (1 - xi)).
+        z = z_l + (z_r - z_l) (s xi^2 + d_l xi (1 - xi)) / (s + (d_l + d_r - 2 s) xi (1 - xi)).
 
-    It is monotone, with a continuous derivative and a closed inverse, and linear beyond the outer knots. The slopes at
-    the knots are weighted harmonic means of the secants'.
+    It is increasing, with a continuous derivative and an inverse in closed form, and linear beyond the outer knots. The
+    slope at a knot is a weighted harmonic mean of those of the secants on either side.
 
     Source: Gregory & Delbourgo 1982; Durkan et al. 2019; Fritsch & Butland 1984 for the slopes.
     """
@@ -227,41 +228,45 @@ class Spline(NumberMap):
 
     def encode(self, x: FloatArray) -> FloatArray:
         (x_k, z_k, d_k), at = self._at_knots, self._interval(x, 0)
-        xi = np.clip((x - at.x_0) / (at.x_1 - at.x_0), 0.0, 1.0)
-        s, both = at.secant, xi * (1.0 - xi)
-        z = at.z_0 + (at.z_1 - at.z_0) * (s * xi**2 + at.d_0 * both) / (s + (at.d_0 + at.d_1 - 2.0 * s) * both)
+        xi = np.clip((x - at.x_l) / (at.x_r - at.x_l), 0.0, 1.0)
+        s, product = at.secant, xi * (1.0 - xi)
+        z = at.z_l + (at.z_r - at.z_l) * (s * xi**2 + at.d_l * product) / (s + (at.d_l + at.d_r - 2.0 * s) * product)
         z = np.where(x < x_k[0], z_k[0] - d_k[0] * (x_k[0] - x), z)
         return np.where(x > x_k[-1], z_k[-1] + d_k[-1] * (x - x_k[-1]), z)
 
     def decode(self, z: FloatArray) -> FloatArray:
         (x_k, z_k, d_k), at = self._at_knots, self._interval(z, 1)
-        s, rise = at.secant, at.z_1 - at.z_0
-        w = np.clip(z - at.z_0, 0.0, rise)
-        curve = w * (at.d_0 + at.d_1 - 2.0 * s)
-        a, b, c = rise * (s - at.d_0) + curve, rise * at.d_0 - curve, -s * w
+        s, rise = at.secant, at.z_r - at.z_l
+        w = np.clip(z - at.z_l, 0.0, rise)
+        curve = w * (at.d_l + at.d_r - 2.0 * s)
+        # The spline's formula, solved for xi: a xi^2 + b xi + c = 0, with the root in [0, 1].
+        a, b, c = rise * (s - at.d_l) + curve, rise * at.d_l - curve, -s * w
         xi = 2.0 * c / (-b - np.sqrt(b**2 - 4.0 * a * c))
-        x = at.x_0 + xi * (at.x_1 - at.x_0)
+        x = at.x_l + xi * (at.x_r - at.x_l)
         x = np.where(z < z_k[0], x_k[0] - (z_k[0] - z) / d_k[0], x)
         return np.where(z > z_k[-1], x_k[-1] + (z - z_k[-1]) / d_k[-1], x)
 
     def log_slope(self, x: FloatArray) -> FloatArray:
         at = self._interval(x, 0)
-        xi = np.clip((x - at.x_0) / (at.x_1 - at.x_0), 0.0, 1.0)
-        s, both = at.secant, xi * (1.0 - xi)
-        above = at.d_1 * xi**2 + 2.0 * s * both + at.d_0 * (1.0 - xi) ** 2
-        return np.asarray(np.log(s**2 * above) - 2.0 * np.log(s + (at.d_0 + at.d_1 - 2.0 * s) * both))
+        xi = np.clip((x - at.x_l) / (at.x_r - at.x_l), 0.0, 1.0)
+        s, product = at.secant, xi * (1.0 - xi)
+        numerator = s**2 * (at.d_r * xi**2 + 2.0 * s * product + at.d_l * (1.0 - xi) ** 2)
+        return np.asarray(np.log(numerator) - 2.0 * np.log(s + (at.d_l + at.d_r - 2.0 * s) * product))
 
     @cached_property
     def _at_knots(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """The knots x, z, and the slopes dz/dx there: (K,) each."""
         x, z = np.array(self.knots), np.array(self.quantiles)
         width, secant = np.diff(x), np.diff(z) / np.diff(x)
-        before, after = width[1:] + 0.5 * width[:-1], 0.5 * width[1:] + width[:-1]
-        inner = (before + after) / (before / secant[:-1] + after / secant[1:])
+        weight_before, weight_after = width[1:] + 0.5 * width[:-1], 0.5 * width[1:] + width[:-1]
+        inner = (weight_before + weight_after) / (weight_before / secant[:-1] + weight_after / secant[1:])
         return x, z, np.concatenate([secant[:1], inner, secant[-1:]])
 
     def _interval(self, numbers: FloatArray, axis: int) -> _Interval:
-        """Return the interval in which each of some x (`axis` 0) or z (1) lies: the outer ones for those beyond."""
+        """Return the interval in which each number lies, the nearest one for numbers beyond the outer knots.
+
+        The numbers are x if `axis` is 0, and z if it is 1.
+        """
         index = np.searchsorted(self._at_knots[axis][1:-1], numbers, side="right")
         return _Interval(*(each[index + i] for each in self._at_knots for i in (0, 1)))
 
@@ -284,8 +289,8 @@ class Chain(NumberMap):
 
     def log_slope(self, x: FloatArray) -> FloatArray:
         log_slope = self.maps[0].log_slope(x)
-        for before, each in pairwise(self.maps):
-            x = before.encode(x)
+        for previous, each in pairwise(self.maps):
+            x = previous.encode(x)
             log_slope = log_slope + each.log_slope(x)
         return log_slope
 
@@ -297,7 +302,7 @@ class Chain(NumberMap):
 
 
 def reflect(x: FloatArray, least: float, largest: float, edge: float = 0.0) -> FloatArray:
-    """Return x with values beyond `least` or `largest` reflected at `edge` beyond them.
+    """Return x with values outside [least, largest] reflected into this range, at least - edge and at largest + edge.
 
     Values too far out to be reflected into the range are clipped.
     """
@@ -308,7 +313,7 @@ def reflect(x: FloatArray, least: float, largest: float, edge: float = 0.0) -> F
 
 
 def check_floats(record: Any, *, positive: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
-    """Raise InvalidInput if a field is not a finite float, or one of the `positive` ones too small.
+    """Raise InvalidInput unless all fields are finite floats, those named `positive` at least `LEAST_SCALE`.
 
     The `optional` fields may be None.
     """

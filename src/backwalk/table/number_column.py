@@ -1,4 +1,8 @@
-"""The kind of columns that hold numbers: a density, on a continuous scale or on a grid, and atoms beside it."""
+"""The kind of columns that hold numbers: a density, on a continuous scale or on a grid, and atoms beside it.
+
+An atom is a value that many rows share, such as 0 among amounts. `Column` (`columns.py`) says what each method returns.
+A chain of maps (`maps.py`) encodes a number; numbers on a grid are dequantised before, as `dequantisation.py` says.
+"""
 
 from __future__ import annotations
 
@@ -21,24 +25,27 @@ from backwalk.table.maps import Affine, Asinh, BoolArray, Boundary, Chain, Numbe
 from backwalk.table.schema import FloatArray
 
 PARTS = {"asinh": Asinh, "bounds": Boundary, "spline": Spline, "grid": Grid}
-"""The fields of a `NumberColumn` that are records, or None."""
+"""The fields of a `NumberColumn` that hold a record or None, with the records' classes."""
 _OFF_BOUNDS = 0.3  # of the margin: nearer to a bound, learnt densities are rough (research/defaults.md, *Known bounds*)
 
 
 @dataclass(frozen=True)
 class NumberColumn(Column):
-    """A number, which is encoded by a chain of maps (`maps.py`).
+    """A number, which is encoded by the maps `asinh`, `centre` and `scale`, `bounds`, `spline`, in this order.
 
-    - `asinh`: the first map, if tails are heavy.
-    - `centre`, `scale`: the mean and the standard deviation of what the first map gives, or of the number itself.
-    - `bounds`: the map that has known bounds at infinity.
-    - `spline`: the map to about a standard normal.
-    - `least`, `largest`: new values lie within, if given.
-    - `grid`: the rounded numbers that are decoded. They are dequantised by the density `dequantisation`, or only
-      rounded if it is None, where the steps are finer than the model resolves.
-    - `atoms`: values that the number equals in many rows, increasing; NaN, at the end, stands for a missing value that
-      is generated. `frequencies` are those of the atoms and, last, of all other values. The coordinates are then the
-      one-hot code of these levels and the coordinate of the number, which is NaN at an atom.
+    - `asinh`: the map for heavy tails, or None.
+    - `centre`, `scale`: the mean and the standard deviation of the number, or of what `asinh` makes of it.
+    - `bounds`: the map that moves known bounds to infinity, or None.
+    - `spline`: the map to about a standard normal, or None.
+    - `least`, `largest`: the range of new values apart from atoms, if given.
+    - `grid`: the rounded numbers that are decoded. They are dequantised by the density `dequantisation`; if it is None,
+      as where steps are finer than the model resolves, decoded numbers are rounded and nothing else is done.
+    - `atoms`: values that the number equals in many rows, increasing. NaN, at the end, stands for a missing value that
+      is generated.
+    - `frequencies`: the shares of rows at each atom and, last, at all other values.
+
+    Without atoms there is one coordinate. With L atoms there are L + 2: a one-hot code of the atoms and of "other", and
+    the coordinate of the number, which is NaN at an atom.
     """
 
     centre: float
@@ -55,10 +62,10 @@ class NumberColumn(Column):
     kind: ClassVar[str] = "number"
 
     def __post_init__(self) -> None:
-        for name, kind in PARTS.items():
+        for name, part_class in PARTS.items():
             part = getattr(self, name)
-            if not isinstance(part, kind) and part is not None:
-                raise InvalidInput(f"{name} of a column should be a {kind.__name__}, but got {part!r:.60}.")
+            if not isinstance(part, part_class) and part is not None:
+                raise InvalidInput(f"{name} of a column should be a {part_class.__name__}, but got {part!r:.60}.")
         for name in ("least", "largest"):
             end = getattr(self, name)
             if end is not None and not (isinstance(end, float) and math.isfinite(end)):
@@ -77,7 +84,7 @@ class NumberColumn(Column):
             if not check_levels(self.atoms, self.frequencies, n_others=1):
                 raise InvalidInput("atoms should increase: fit the codec again.")
             object.__setattr__(self, "atoms", one_nan(self.atoms))
-        _ = self.chain  # checks centre and scale
+        _ = self.chain  # the maps check centre and scale
 
     @cached_property
     def chain(self) -> Chain:
@@ -167,9 +174,9 @@ class NumberColumn(Column):
         if not self.atoms:
             return None
         number = coordinates.stop - 1
-        values = np.array([*self.atoms, math.nan])
-        of_levels = slice(coordinates.start, number)
-        return Block(column, of_levels, np.array(self.frequencies), values, number=number, continuous=len(self.atoms))
+        code = slice(coordinates.start, number)
+        values, other = np.array([*self.atoms, math.nan]), len(self.atoms)
+        return Block(column, code, np.array(self.frequencies), values, number=number, continuous=other)
 
     def encode(self, x: FloatArray, place: FloatArray | None = None) -> FloatArray:
         if not self.atoms:
@@ -178,7 +185,7 @@ class NumberColumn(Column):
         at_atom = is_atom.any(axis=1)
         z = np.empty((len(x), self.width))
         z[:, :-2], z[:, -2] = is_atom, ~at_atom
-        z[~at_atom & np.isnan(x)] = np.nan
+        z[~at_atom & np.isnan(x)] = np.nan  # a missing value that is not generated
         z[:, -1] = self._coordinate(np.where(at_atom, np.nan, x), place)
         return z
 
@@ -188,12 +195,12 @@ class NumberColumn(Column):
             number = self._cells.round(number)
         if not self.atoms:
             return number
-        # Beyond the range of the numbers; within it none is decoded to an atom.
+        # No cell within the range rounds to an atom: a number that equals one lies beyond, and is moved inside.
         number = np.where(self._is_atom(number).any(axis=1), self._number_within_range(number), number)
-        codes = z[:, :-1]
-        level = codes.argmax(axis=1)
-        x = np.where(level == len(self.atoms), number, np.array([*self.atoms, np.nan])[level])
-        return np.where(np.isnan(codes).any(axis=1), np.nan, x)
+        code, other = z[:, :-1], len(self.atoms)
+        level = code.argmax(axis=1)
+        x = np.where(level == other, number, np.array([*self.atoms, np.nan])[level])
+        return np.where(np.isnan(code).any(axis=1), np.nan, x)
 
     def log_slope(self, x: FloatArray) -> FloatArray:
         return self._off_atoms(x, 0.0, self.chain.log_slope)
@@ -219,8 +226,8 @@ class NumberColumn(Column):
         if not len(atoms):
             return self._cells.round(x)
         number = self._cells.round(np.clip(x, *self._range))
-        both = np.column_stack([np.broadcast_to(atoms, (len(x), len(atoms))), number])
-        return np.asarray(both[np.arange(len(x)), np.abs(both - x[:, None]).argmin(axis=1)])
+        candidates = np.column_stack([np.broadcast_to(atoms, (len(x), len(atoms))), number])
+        return np.asarray(candidates[np.arange(len(x)), np.abs(candidates - x[:, None]).argmin(axis=1)])
 
     def within_range(self, x: FloatArray) -> FloatArray:
         return self._off_atoms(x, x, self._number_within_range)
@@ -228,10 +235,10 @@ class NumberColumn(Column):
     def off_bounds(self, x: FloatArray) -> FloatArray:
         if self.bounds is None or self.spline is not None:  # a spline spreads the rows beside a bound
             return x
-        scaled = Chain(self.chain.maps[:-1])
-        y = scaled.encode(x)
+        scaling = Chain(self.chain.maps[:-1])  # `bounds` is the last map
+        y = scaling.encode(x)
         inside = self.bounds.inside(y, _OFF_BOUNDS)
-        return np.where(self.supports(x, None) & (y != inside), scaled.decode(inside), x)
+        return np.where(self.supports(x, None) & (y != inside), scaling.decode(inside), x)
 
     def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
         if self._cells is None or self.dequantisation is None:
@@ -247,15 +254,17 @@ class NumberColumn(Column):
 
     @property
     def _range(self) -> tuple[float, float]:
+        """`least` and `largest`, infinite where there is no bound."""
         least = -math.inf if self.least is None else self.least
         return least, math.inf if self.largest is None else self.largest
 
     @cached_property
     def _cells(self) -> Cells | None:
+        """The intervals of numbers that are rounded to each number of the grid."""
         return None if self.grid is None else Cells(self.grid, *self._range, self.atoms)
 
     def _coordinate(self, x: FloatArray, place: FloatArray | None) -> FloatArray:
-        """Return the coordinate of numbers that are no atoms, (n,), dequantised at places if they are given."""
+        """Return the coordinate of numbers that are no atoms: (n,). With places, they are dequantised first."""
         if place is not None and self._cells is not None and self.dequantisation is not None:
             x = self._cells.dequantise(x, place)
         return self.chain.encode(x)
@@ -266,7 +275,7 @@ class NumberColumn(Column):
     def _off_atoms(
         self, x: FloatArray, at_atoms: FloatArray | float, of_numbers: Callable[[FloatArray], FloatArray]
     ) -> FloatArray:
-        """Return what a function of the numbers in x gives, and `at_atoms` where x equals an atom."""
+        """Return of_numbers(x), and `at_atoms` instead where x equals an atom."""
         if not self.atoms:
             return of_numbers(x)
         at_atom = self._is_atom(x).any(axis=1)

@@ -1,12 +1,15 @@
 """The training loop: rows and noise in, weights out.
 
-A step takes a batch of rows x_0, a noise level and noise eps for each, and moves the weights against the gradient of
-the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed over d. Twenty times a run the (averaged) weights are
-validated: the bound's diffusion part on held-out rows, in nats per row, at fixed noise and levels, so that two values
-differ by the weights alone (`validation.py`). The run ends with the weights that these values choose.
+A step takes a batch of rows x_0 with a noise level and noise eps for each (`batches.py`). It moves the network's
+weights against the gradient of the loss (`learner.py`), the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed
+over d. With the SNR as weight(log_snr) it is L_simple (Ho et al. 2020, Eq. 14); with 1 + SNR it is the v-loss.
 
-What a step draws is a function of the seed and the step's number. There is no other random state, so that a run resumed
-from its `state` continues bit for bit.
+Twenty times a run the (averaged) weights are validated (`validation.py`). Their validation loss is the diffusion part
+of the bound on held-out rows, in nats per row. Noise and levels are the same each time, so that two values differ by
+the weights alone. The run ends with the weights that these values choose.
+
+What a step draws is a function of the seed and the step's number. There is no other random state, so a run resumed from
+its `state` continues bit for bit.
 """
 
 from __future__ import annotations
@@ -40,12 +43,16 @@ N_RECORDS = 200  # losses recorded in a run of at least as many steps
 class Trainer:
     """Training of one denoiser on encoded rows x_0, (n, d): `run` is the loop.
 
-    `x_validation`, (m, d), are held-out rows by which weights are chosen; without them the last (averaged) weights are
-    kept. `max_time` limits the seconds of the whole fit: training takes max_time - time_outside_training, but at least
-    half of `max_time`. The learning rates then follow the time, and two runs are no longer bit-equal. `eps`, (n, d), is
-    fixed noise, one for each row; without it every step draws new noise. `patterns` make columns given or absent, for a
-    denoiser of tables. `row_weight`, (n,), weighs rows in the loss, and `validation_weight`, (m,), held-out rows in
-    the choice of weights; both have mean 1. With `is_untrained`, the weights before the first step are a candidate too.
+    - `levels`: the distribution of noise levels, and the weight of each in the loss.
+    - `x_validation`: held-out rows, (m, d), by which weights are chosen; without them the last (averaged) are kept.
+    - `max_time`: the limit of the whole fit, in seconds. Training takes max_time - time_outside_training, but at least
+      half of `max_time`. The learning rates then follow the time, and two runs are no longer bit-equal.
+    - `eps`: fixed noise, (n, d), one for each row; without it every step draws new noise.
+    - `redraw`: draws random coordinates, as those of dequantised integers, anew in every step.
+    - `patterns`: make columns given or absent, for a denoiser of tables.
+    - `row_weight`, `validation_weight`: the weights of rows in the loss, (n,), and of held-out rows in the choice of
+      the network's weights, (m,); both have mean 1.
+    - `is_untrained`: whether the denoiser is new; then its weights before the first step are a candidate too.
     """
 
     def __init__(
@@ -71,8 +78,9 @@ class Trainer:
         self.row_weight, self.validation_weight = row_weight, validation_weight
         self.max_steps, self.max_time = training.steps_for(len(x_0)), max_time
         self.step, self.seconds = 0, 0.0
-        self.seconds_before = 0.0  # of the run that was resumed
+        self.seconds_before = 0.0  # of training before this run was resumed
         self.diverged = self.stopped = False
+        # A checkpoint belongs to a run from these weights.
         self.initial_weights = [parameter.detach().clone() for parameter in denoiser.parameters()]
         self._is_untrained = is_untrained
         self.batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps, redraw, patterns, row_weight)
@@ -91,14 +99,14 @@ class Trainer:
         A stopped or restored run continues. Raises TrainingDiverged when the loss is no longer finite.
         """
         began = time.monotonic() - self.seconds
-        # The progress at the start of the previous step, as in an uninterrupted run.
-        before = max(self.step - 1, 0) / self.max_steps if self.max_time is None else self._progress()
+        # A resumed run starts with the value that an uninterrupted run has here.
+        previous_progress = max(self.step - 1, 0) / self.max_steps if self.max_time is None else self._progress()
         if self._is_untrained and not self.step and self._validation is not None and self._choice.chosen is None:
-            self._validate()
+            self._validate()  # the weights before the first step
             self.seconds = time.monotonic() - began
-        while not self.done or not self.step:  # a validation may take all the time, and a run has a step at least
+        while not self.done or not self.step:  # at least one step, even where the first validation took all the time
             progress = self._progress()
-            is_recorded = self._loss_is_recorded(progress, before)
+            is_recorded = self._loss_is_recorded(progress, previous_progress)
             loss = self.take_step(self.training.rate_at(self.step, progress))
             self.step += 1
             self.seconds = time.monotonic() - began
@@ -109,7 +117,7 @@ class Trainer:
             validation_loss = self._validate() if is_due else None
             share = 1.0 if self.done else min(self._progress(), 1.0)
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation_loss, self.seconds, share)
-            before = progress
+            previous_progress = progress
         self._finish()
 
     def take_step(self, rate: float) -> Tensor:
@@ -138,13 +146,14 @@ class Trainer:
 
     def denoiser_so_far(self) -> EnsembleDenoiser:
         """Return a copy of the denoiser with the (averaged) weights after the last step."""
-        with self._averages_in_place():
+        with self._averaged_weights():
             return copy.deepcopy(self.denoiser)
 
     def give_up(self) -> int | None:
-        """End a diverged run with the trained weights chosen so far, and return their step; None where there are none.
+        """Mark a diverged run as done if trained weights were chosen, and return their step; otherwise return None.
 
-        Those of step 0 do not count: a run that learnt nothing has failed.
+        The weights of step 0 do not count: a run that learnt nothing has failed. `run` then takes no further step, and
+        puts the chosen weights into the denoiser.
         """
         trained = self._choice.trained
         self.diverged = trained is not None
@@ -166,8 +175,10 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything that steps change: tensors by name, which are not copies, and a record of JSON values."""
-        records = {"losses": self._losses, "validations": self._validation_losses}
-        rows = {name: torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2) for name, pairs in records.items()}
+        steps_and_losses = {"losses": self._losses, "validations": self._validation_losses}
+        losses = {
+            name: torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2) for name, pairs in steps_and_losses.items()
+        }
         record = {
             "step": self.step,
             "seconds": self.seconds,
@@ -175,7 +186,7 @@ class Trainer:
             "ended_after": self._pace.ended_after,
             "choice": self._choice.record(),
         }
-        return {**self._learner.tensors(), **self._choice.tensors(), **rows}, record
+        return {**self._learner.tensors(), **self._choice.tensors(), **losses}, record
 
     def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Set the run to the `state` of a run on the same rows with the same settings.
@@ -196,14 +207,15 @@ class Trainer:
         self.seconds = self.seconds_before = float(record["seconds"])
         self._pace.ended_after = float(record["ended_after"])
 
-    def _loss_is_recorded(self, progress: float, before: float) -> bool:
+    def _loss_is_recorded(self, progress: float, previous_progress: float) -> bool:
         """Whether a step's loss is recorded: the first of each epoch at the chain's levels, else `N_RECORDS` per run.
 
-        `progress` is the run's progress at the start of this step, `before` that at the start of the previous one.
+        `progress` is the share of the run that is done at the start of this step, `previous_progress` that at the start
+        of the previous one.
         """
         if self.training.levels == "chain":
             return self.step % self.training.steps_an_epoch(len(self.x_0)) == 0
-        return not self._losses or int(progress * N_RECORDS) > int(before * N_RECORDS)
+        return not self._losses or int(progress * N_RECORDS) > int(previous_progress * N_RECORDS)
 
     def _record(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -211,11 +223,14 @@ class Trainer:
         self._losses.append((self.step - 1, loss))
 
     def _validate(self) -> float | None:
-        """Add the (averaged) weights to the candidates; return their validation loss, or None without held-out rows."""
+        """Validate the (averaged) weights, and make them a candidate for the choice.
+
+        Return their validation loss, or None without held-out rows.
+        """
         if self.x_0.device.type == "cuda":
             torch.cuda.synchronize(self.x_0.device)  # else the time of queued steps would count as validation
         began, by_row = time.monotonic(), torch.empty(0, dtype=torch.float64)
-        with self._averages_in_place(), self._threads() as parallel_map:
+        with self._averaged_weights(), self._threads() as parallel_map:
             weights = [parameter.clone() for parameter in self._learner.parameters]
             if self._validation is not None:
                 by_row = self._validation.by_row(parallel_map)
@@ -239,8 +254,8 @@ class Trainer:
         torch._foreach_copy_(self._learner.parameters, chosen.weights)
 
     @contextmanager
-    def _averages_in_place(self) -> Iterator[None]:
-        """Put the averaged weights into the denoiser within a `with` block."""
+    def _averaged_weights(self) -> Iterator[None]:
+        """Give the denoiser the averaged weights within a `with` block, and the newest ones again after it."""
         parameters = self._learner.parameters
         newest = [parameter.clone() for parameter in parameters]
         torch._foreach_copy_(parameters, self._learner.averages)
@@ -250,6 +265,7 @@ class Trainer:
             torch._foreach_copy_(parameters, newest)
 
     def _threads(self) -> AbstractContextManager[Map]:
+        """Return a block in which torch runs on one thread, with a `map` over all threads; on a GPU nothing changes."""
         return single_threads(self.x_0.device.type == "cpu")
 
     def _progress(self) -> float:
