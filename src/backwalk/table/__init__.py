@@ -11,7 +11,7 @@ from backwalk.table.codec import Codec, Redraw, column_from_dict
 from backwalk.table.column_options import Levels, Number, Option
 from backwalk.table.columns import Axis, Column, ConstantColumn
 from backwalk.table.describing import facts_of_columns
-from backwalk.table.files import SUFFIXES, SourceFile, has_tables, is_pattern, table_files
+from backwalk.table.files import SUFFIXES, SourceFile, is_pattern, table_files
 from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numbers
 from backwalk.table.grids import Grid
 from backwalk.table.level_column import LevelsColumn
@@ -73,7 +73,6 @@ __all__ = [
     "files_of_rows",
     "filled_part",
     "from_values",
-    "has_tables",
     "is_pattern",
     "is_read_at_once",
     "label_words",

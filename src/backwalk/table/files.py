@@ -116,11 +116,6 @@ def is_pattern(source: str | Path) -> bool:
     return any(sign in str(source) for sign in _WILD) and not Path(source).exists()
 
 
-def has_tables(folder: str | Path) -> bool:
-    """Return whether a path is a folder with table files."""
-    return Path(folder).is_dir() and any(map(_is_table, Path(folder).iterdir()))
-
-
 def table_files(source: str | Path) -> tuple[SourceFile, ...]:
     """Return the files of a table, in the order of their names.
 

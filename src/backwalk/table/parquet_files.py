@@ -117,10 +117,11 @@ def parquet_rows(
     A batch ends with its row group, and takes at most `memory` bytes where the rows of a group are of equal size.
     """
     with opened_parquet(file) as parquet:
-        schema = parquet.schema_arrow
-        texts = [
-            name for name in names if is_text(schema.field(name).type) or pa.types.is_binary(schema.field(name).type)
-        ]
+        types = {name: parquet.schema_arrow.field(name).type for name in names}
+        nested = [name for name, of_type in types.items() if pa.types.is_nested(of_type)]
+        if nested:
+            raise TableFileError(f"Columns should hold single values, but {shown(nested[0])} is nested: drop it.")
+        texts = [name for name, of_type in types.items() if is_text(of_type) or pa.types.is_binary(of_type)]
     with opened_parquet(file, texts) as parquet:
         before = 0
         for i in range(parquet.metadata.num_row_groups):

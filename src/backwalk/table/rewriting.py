@@ -22,14 +22,14 @@ import pyarrow.compute as pc
 
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed
-from backwalk.table.files import Format, SourceFile, files_of, format_of, opened, read_npy
+from backwalk.table.files import Format, SourceFile, faults_of, files_of, format_of, opened, read_npy
 from backwalk.table.frame import Table, as_table
 from backwalk.table.gaps import NativeRows, complete_rows, is_plain_text, missing_in
-from backwalk.table.parquet_files import decoded, look_at_parquet, opened_parquet, parquet_rows
+from backwalk.table.parquet_files import decoded, look_at_parquet, parquet_rows
 from backwalk.table.restoring import from_values
-from backwalk.table.schema import MISSING_WORDS, FloatArray, Schema, refuse_duplicates, shown, unescaped
+from backwalk.table.schema import MISSING_WORDS, FloatArray, Schema, shown, unescaped
 from backwalk.table.selection import Selection
-from backwalk.table.sources import open_source
+from backwalk.table.sources import column_names, open_source
 from backwalk.table.text_files import TextFile, TypeOfColumn, read_header
 from backwalk.table.writing import check_table_path, output_file, write_any, write_text
 
@@ -131,7 +131,7 @@ def _split_text(
                 row, place = data.read(length), offset + length
                 if len(kept) < len(names):
                     cells = _fields(row.decode(errors="surrogateescape"), delimiter)
-                    row = _joined(cells, kept, delimiter).encode(errors="surrogateescape")
+                    row = delimiter.join(cells[j] for j in kept).encode(errors="surrogateescape") + b"\n"
                 for out in files:
                     out.write(row if row.endswith((b"\n", b"\r")) else row + b"\n")
     left_out = tuple(name for name in names if name not in set(taken))
@@ -282,10 +282,6 @@ def _fields(text: str, delimiter: str) -> list[str]:
     return fields
 
 
-def _joined(fields: Sequence[str], kept: Sequence[int], delimiter: str) -> str:
-    return delimiter.join(fields[j] for j in kept) + "\n"
-
-
 def _end(text: str) -> str:
     return text[len(text.rstrip("\r\n")) :]
 
@@ -313,10 +309,7 @@ def _native(file: SourceFile, selection: Selection) -> tuple[NativeRows, Mapping
 def _native_parquet(file: SourceFile, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
     """Return the selected columns of a Parquet file; the size of texts is checked before dictionaries are expanded."""
     schema, names, *_ = look_at_parquet(file, selection, limited=True)
-    with opened_parquet(file):  # for its errors
-        nested = [name for name in names if pa.types.is_nested(schema.field(name).type)]
-        if nested:
-            raise TableFileError(f"Columns should hold single values, but {shown(nested[0])} is nested: drop it.")
+    with faults_of(file.label):
         wanted = pa.schema([schema.field(name) for name in names], schema.metadata)
         batches = list(parquet_rows(file, names, _BATCH_ROWS, 2**28))
         rows = pa.concat_tables(batches).unify_dictionaries() if batches else wanted.empty_table()
@@ -411,14 +404,16 @@ def read_labels(path: str | Path, name: str) -> pa.ChunkedArray:
             raise TableFileError(
                 f"{path}: columns of an array have no names, but {shown(name)} is asked for: save it as CSV."
             )
+        with faults_of(file.label):
+            names = column_names(file)
+            if name not in names:
+                raise TableFileError(
+                    f"The column {shown(name)} should be in the file, but is not; there are "
+                    f"{listed(map(shown, names))}."
+                )
         if file.form.kind == "parquet":
-            with opened_parquet(file) as parquet:
-                _refuse_absent(name, parquet.schema_arrow.names)
             return _native_parquet(file, Selection(only=(name,)))[0][name]
         text = TextFile(file)
-        with opened(file):
-            refuse_duplicates(text.names)
-            _refuse_absent(name, text.names)
         n_rows, _ = text.look({name: TypeOfColumn(is_text=True)})
         columns = (rows[name] for rows in text.rows([name], n_rows, _BATCH_ROWS))
         return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=pa.string())
@@ -431,10 +426,3 @@ def write_labelled(path: str | Path, rows: pa.Table, *, overwrite: bool = False)
     """
     with output_file(path, overwrite=overwrite) as file:
         write_any(file, format_of(path), rows)
-
-
-def _refuse_absent(name: str, names: Sequence[str]) -> None:
-    if name not in names:
-        raise TableFileError(
-            f"The column {shown(name)} should be in the file, but is not; there are {listed(map(shown, names))}."
-        )

@@ -23,14 +23,15 @@ import pyarrow.compute as pc
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed, one_line
 from backwalk.table.dtypes import is_text
-from backwalk.table.files import SourceFile, faults_of, format_of, opened
+from backwalk.table.files import SourceFile, faults_of, format_of
 from backwalk.table.frame import Table
-from backwalk.table.gaps import missing_in, refuse_almost_numbers
+from backwalk.table.gaps import refuse_almost_numbers, rows_without_gaps
 from backwalk.table.parquet_files import decoded, footer_bytes, look_at_parquet, opened_parquet, parquet_rows
 from backwalk.table.reading import checked_rows, rows_numbered_from
 from backwalk.table.schema import MISSING_WORDS, shown
 from backwalk.table.selection import Selection
-from backwalk.table.text_files import TextFile, TextTable, TypeOfColumn, read_header
+from backwalk.table.sources import column_names
+from backwalk.table.text_files import TextFile, TextTable, TypeOfColumn
 
 BLOCK_ROWS = 2**16
 """Rows of a block; blocks begin at its multiples."""
@@ -92,9 +93,7 @@ class RowBlock:
             else:
                 rows = self.rows.select(selection.names(self.rows.column_names))
             refuse_almost_numbers(rows, selection.texts)
-            is_taken = np.ones(rows.num_rows, dtype=bool)
-            for column in rows.columns if complete else ():
-                is_taken &= ~missing_in(column)
+            is_taken = rows_without_gaps(rows) if complete else np.ones(rows.num_rows, dtype=bool)
         if not is_taken.any():
             return None, is_taken
         types = {field.name: _without_dictionary(field.type) for field in rows.schema}
@@ -163,12 +162,7 @@ def _sha256(source: SourceFile) -> str:
 
 def names_in(file: FileOfRows) -> tuple[str, ...]:
     """Return the names of the columns of a file. Raises TableFileError."""
-    source = SourceFile.of(Path(file.path))
-    if source.form.kind == "parquet":
-        with opened_parquet(source) as parquet:
-            return tuple(parquet.schema_arrow.names)
-    with opened(source) as data:
-        return read_header(data, source.form.delimiter).names
+    return column_names(SourceFile.of(Path(file.path)))
 
 
 def row_blocks(
@@ -248,10 +242,6 @@ def _rows_of(file: FileOfRows, first: int, last: int, names: Sequence[str]) -> I
     if source.form.kind == "text":
         yield from TextFile(source).rows(names, last - first, BLOCK_ROWS, first=first)
         return
-    with opened_parquet(source) as parquet:
-        nested = [name for name in names if pa.types.is_nested(parquet.schema_arrow.field(name).type)]
-        if nested:
-            raise TableFileError(f"Columns should hold single values, but {shown(nested[0])} is nested: drop it.")
     yield from parquet_rows(source, names, BLOCK_ROWS, _BATCH_BYTES, first)
 
 

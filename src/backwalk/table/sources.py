@@ -7,7 +7,6 @@ each. Text is read once for that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +22,7 @@ from backwalk.table.files import (
     refuse_many_bytes,
     refuse_unfit,
 )
-from backwalk.table.parquet_files import look_at_parquet, parquet_rows
+from backwalk.table.parquet_files import look_at_parquet, opened_parquet, parquet_rows
 from backwalk.table.schema import shown
 from backwalk.table.selection import Selection
 from backwalk.table.text_files import TextFile, TypeOfColumn
@@ -39,7 +38,15 @@ _BYTES_A_CELL = 64  # while a block is checked
 _SHARE_OF_A_BLOCK = 16  # of the memory: one in so many
 
 
-class Source(Protocol):
+def column_names(file: SourceFile) -> tuple[str, ...]:
+    """Return the names of the columns of a text or Parquet file. Raises TableFileError."""
+    if file.form.kind == "parquet":
+        with opened_parquet(file) as parquet:
+            return tuple(parquet.schema_arrow.names)
+    return TextFile(file).names
+
+
+class Source:
     """Files of one table.
 
     - `names`, `types`: the columns that are read, and the types that they have for their user.
@@ -48,19 +55,34 @@ class Source(Protocol):
     - `is_text`: whether labels may have the apostrophe of `schema.escaped_cell`.
     """
 
+    is_text: bool
     names: tuple[str, ...]
     types: dict[str, pa.DataType]
     left_out: dict[str, str]
-    n_rows: int
-    n_bytes: int
-    is_text: bool
+
+    def __init__(self, files: Sequence[SourceFile], memory: int) -> None:
+        self._files, self._memory, self._rows_by_file = files, memory, list[int]()
+        self.n_rows = self.n_bytes = 0
 
     def rows(self, names: Sequence[str], seen: Seen) -> Iterator[pa.Table]:
-        """Yield the rows of some of the columns, texts as dictionaries.
+        """Yield the rows of some of the columns, texts as dictionaries, in batches of at most 65,536.
 
         Raises TableFileError for whatever is wrong with a file.
         """
-        ...
+        at_once = self._memory // _SHARE_OF_A_BLOCK // (_BYTES_A_CELL * len(self.names))
+        at_once = int(np.clip(at_once, 1, _MOST_BLOCK_ROWS))
+        n_rows = bytes_before = 0
+        for i, (file, n_rows_of_file) in enumerate(zip(self._files, self._rows_by_file, strict=True)):
+            rows_before = n_rows
+            for batch in self._batches(i, names, at_once):
+                yield _with_dictionaries(batch)
+                n_rows += batch.num_rows
+                seen(n_rows, bytes_before + round(file.n_bytes * (n_rows - rows_before) / max(n_rows_of_file, 1)))
+            bytes_before += file.n_bytes
+
+    def _batches(self, i: int, names: Sequence[str], at_once: int) -> Iterator[pa.Table]:
+        """Yield the rows of the i-th file."""
+        raise NotImplementedError
 
 
 def open_source(
@@ -82,7 +104,7 @@ def open_source(
     return TextFiles(files, selection, memory, limited=limited, seen=seen)
 
 
-class ParquetFiles:
+class ParquetFiles(Source):
     """Parquet files of one table; see `Source`."""
 
     is_text = False
@@ -90,8 +112,7 @@ class ParquetFiles:
     def __init__(
         self, files: Sequence[SourceFile], selection: Selection, memory: int, *, limited: bool, skip_unfit: bool
     ) -> None:
-        self._files, self._memory, self._rows_by_file = files, memory, list[int]()
-        self.n_bytes = 0
+        super().__init__(files, memory)
         for file in files:
             schema, names, n_rows, n_bytes = look_at_parquet(file, selection, limited=limited, skip_unfit=skip_unfit)
             types: dict[str, pa.DataType] = {name: schema.field(name).type for name in names}
@@ -101,9 +122,7 @@ class ParquetFiles:
                 refuse_unfit(types)
                 if file is files[0]:
                     self.names, self.types = tuple(types), types
-                    self.left_out: dict[str, str] = {
-                        field.name: str(field.type) for field in schema if field.name not in types
-                    }
+                    self.left_out = {field.name: str(field.type) for field in schema if field.name not in types}
                 else:
                     _refuse_other_columns(types, self.types, files[0])
                     self.types = {name: _wider(self.types[name], of_type) for name, of_type in types.items()}
@@ -113,20 +132,11 @@ class ParquetFiles:
         with faults_of(files[0].label):
             refuse_large(self.n_rows * len(self.names) if limited else 0, len(self.names))
 
-    def rows(self, names: Sequence[str], seen: Seen) -> Iterator[pa.Table]:
-        """Yield the rows of some of the columns, in batches of at most 65,536."""
-        at_once = _rows_of_a_block(self._memory, len(self.names))
-        n_rows, bytes_before = 0, 0
-        for file, n_rows_of_file in zip(self._files, self._rows_by_file, strict=True):
-            rows_before = n_rows
-            for batch in parquet_rows(file, names, at_once, self._memory // _SHARE_OF_A_BLOCK):
-                yield _with_dictionaries(batch)
-                n_rows += batch.num_rows
-                seen(n_rows, bytes_before + round(file.n_bytes * (n_rows - rows_before) / max(n_rows_of_file, 1)))
-            bytes_before += file.n_bytes
+    def _batches(self, i: int, names: Sequence[str], at_once: int) -> Iterator[pa.Table]:
+        return parquet_rows(self._files[i], names, at_once, self._memory // _SHARE_OF_A_BLOCK)
 
 
-class TextFiles:
+class TextFiles(Source):
     """Text files of one table; see `Source`."""
 
     is_text = True
@@ -134,8 +144,8 @@ class TextFiles:
     def __init__(
         self, files: Sequence[SourceFile], selection: Selection, memory: int, *, limited: bool, seen: Seen
     ) -> None:
-        self._files, self._memory, self._rows_by_file = list[TextFile](), memory, list[int]()
-        self._types, self.n_rows, self.n_bytes, bytes_before = dict[str, TypeOfColumn](), 0, 0, 0
+        super().__init__(files, memory)
+        self._texts, self._types, bytes_before = list[TextFile](), dict[str, TypeOfColumn](), 0
         for source in files:
             file = TextFile(source, memory)
             with faults_of(source.label):
@@ -155,25 +165,15 @@ class TextFiles:
                 self.n_rows, self.n_bytes = self.n_rows + n_rows, self.n_bytes + n_bytes
                 refuse_large(self.n_rows * len(file.names) if limited else 0, len(file.names))
                 refuse_many_bytes(self.n_bytes if limited else 0)
-            self._files.append(file)
+            self._texts.append(file)
             self._rows_by_file.append(n_rows)
             bytes_before += source.n_bytes
             seen(self.n_rows, bytes_before)
         self.types = {name: of_column.type for name, of_column in self._types.items()}
 
-    def rows(self, names: Sequence[str], seen: Seen) -> Iterator[pa.Table]:
-        """Yield the rows of some of the columns, in batches of at most 65,536."""
+    def _batches(self, i: int, names: Sequence[str], at_once: int) -> Iterator[pa.Table]:
         of_texts = self._memory // _SHARE_OF_A_BLOCK * self.n_rows // max(self.n_bytes, 1)
-        at_once = min(_rows_of_a_block(self._memory, len(self.names)), max(of_texts, 1))
-        n_rows, bytes_before = 0, 0
-        for file, n_rows_of_file in zip(self._files, self._rows_by_file, strict=True):
-            rows_before = n_rows
-            for batch in file.rows(names, n_rows_of_file, at_once, self._types):
-                yield _with_dictionaries(batch)
-                n_rows += batch.num_rows
-                share = (n_rows - rows_before) / max(n_rows_of_file, 1)
-                seen(n_rows, bytes_before + round(file.file.n_bytes * share))
-            bytes_before += file.file.n_bytes
+        return self._texts[i].rows(names, self._rows_by_file[i], min(at_once, max(of_texts, 1)), self._types)
 
 
 def _with_dictionaries(rows: pa.Table) -> pa.Table:
@@ -182,11 +182,6 @@ def _with_dictionaries(rows: pa.Table) -> pa.Table:
         if is_text(field.type):
             rows = rows.set_column(j, field.name, rows.column(j).dictionary_encode())
     return rows
-
-
-def _rows_of_a_block(memory: int, n_columns: int) -> int:
-    """Return how many rows of some columns are checked at a time."""
-    return int(np.clip(memory // _SHARE_OF_A_BLOCK // (_BYTES_A_CELL * n_columns), 1, _MOST_BLOCK_ROWS))
 
 
 def watched(watch: Watch, activity: str, files: Sequence[SourceFile]) -> Seen:
