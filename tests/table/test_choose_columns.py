@@ -7,7 +7,7 @@ import pytest
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table import Codec, Levels, Number, as_table
-from backwalk.table.choose_levels import find_atoms
+from backwalk.table.choose_columns import find_atoms
 
 N = 4000
 RNG = np.random.default_rng(11)

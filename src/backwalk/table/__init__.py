@@ -6,10 +6,9 @@ larger than memory, and `split_table` splits a file's rows.
 """
 
 from backwalk.table.aside import set_aside
-from backwalk.table.blocks import Block, off_atoms
 from backwalk.table.codec import Codec, Redraw, column_from_dict
 from backwalk.table.column_options import Levels, Number, Option
-from backwalk.table.columns import Axis, Column, ConstantColumn
+from backwalk.table.columns import Axis, Block, Column, ConstantColumn, off_atoms
 from backwalk.table.describing import facts_of_columns
 from backwalk.table.files import SUFFIXES, SourceFile, is_pattern, table_files
 from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -9,17 +10,29 @@ from typing import Literal
 import numpy as np
 
 from backwalk.errors import InvalidInput
-from backwalk.table.choose_levels import choose_levels, find_atoms
-from backwalk.table.choose_numbers import Bounds, NumberPlan, bounds_on_grid, check_within, choose_number
+from backwalk.formatting import listed
+from backwalk.table.choose_numbers import (
+    Bounds,
+    NumberPlan,
+    bounds_on_grid,
+    check_within,
+    choose_number,
+    rows_looked_at,
+)
 from backwalk.table.choose_splines import choose_splines
 from backwalk.table.column_options import Levels, Number, Option, column_options
-from backwalk.table.column_statistics import rows_looked_at
 from backwalk.table.columns import Column, ConstantColumn
 from backwalk.table.frame import Table
+from backwalk.table.level_column import Coding, LevelsColumn
 from backwalk.table.number_column import NumberColumn
-from backwalk.table.schema import FloatArray
+from backwalk.table.schema import FloatArray, Schema, shown
 from backwalk.table.whole import NumberFacts, WholeTable, facts_of_rows
 
+_MOST_ONE_HOT = 64  # levels
+_LEAST_GAP = 0.016  # standard deviations between levels coded by their values: the finest structure that a model shows
+_LEAST_SHARE, _FEWEST_REPEATS = 0.05, 25  # of rows that equal an atom: more than both
+_SPIKE = 5.0  # times as frequent as the values on either side
+_FEWEST_OTHERS = 20  # distinct values that are no atoms, of a number with atoms
 Missing = Literal["absent", "generate"]
 
 
@@ -177,3 +190,60 @@ def _plan(table: Table, j: int, whole: WholeTable, numbers: NumberFacts, option:
     return NumberPlan(
         label, ends, grid, bounds if grid is None else bounds_on_grid(bounds, grid), known or (None, None)
     )
+
+
+def find_atoms(some: FloatArray) -> FloatArray:
+    """Return the values, increasing, that a number equals in more than 5 % of rows, and 25, and that stand out.
+
+    Of fewer rows, a few may be equal by rounding. Each is at least 5 times as frequent as the nearest values on either
+    side that are less frequent, of which there are at least 20 distinct ones in all. `some`, (n,), are random rows.
+
+    >>> find_atoms(np.array([0.0] * 30 + [0.1 * i for i in range(1, 31)]))
+    array([0.])
+    """
+    values, counts = np.unique(some, return_counts=True)
+    often = counts > max(_LEAST_SHARE * len(some), _FEWEST_REPEATS)
+    if not often.any() or (~often).sum() < _FEWEST_OTHERS:
+        return np.empty(0)
+    others, at = counts[~often], np.searchsorted(values[~often], values[often])
+    beside = np.maximum(others[np.maximum(at - 1, 0)], others[np.minimum(at, len(others) - 1)])
+    return np.asarray(values[often][counts[often] >= _SPIKE * beside])
+
+
+def choose_levels(whole: WholeTable, schema: Schema, j: int, option: Levels, *, generate: bool) -> LevelsColumn:
+    """Return the levels of column j. With `generate`, a missing value is a level too."""
+    labels = schema.labels[j]
+    values, shares = whole.frequencies(j, missing=generate)
+    is_number = labels is None and not schema.is_boolean(j)
+    coding = _choose_coding(values, shares, is_number=is_number, is_ordered=schema.is_ordered(j))
+    if option.order is not None:
+        at = _places_in_order(values, option.order, labels, schema.label(j))
+        values, shares, coding = values[at], shares[at], "rank"
+    return LevelsColumn(tuple(values.tolist()), tuple(shares.tolist()), coding)
+
+
+def _choose_coding(values: FloatArray, shares: FloatArray, *, is_number: bool, is_ordered: bool) -> Coding:
+    if not (is_number or is_ordered) or len(values) == 2:
+        return "one-hot" if len(values) <= _MOST_ONE_HOT else "random"
+    if is_ordered or math.isnan(values[-1]):
+        return "rank"
+    unit = values / np.abs(values).max()
+    spread = math.sqrt(np.square(unit - unit @ shares) @ shares)
+    return "value" if np.diff(unit).min() > _LEAST_GAP * spread else "rank"
+
+
+def _places_in_order(
+    values: FloatArray, order: Sequence[object], labels: tuple[str, ...] | None, label: str
+) -> np.ndarray:
+    """Return the numbers of the values, (L,), in the order that a user gives; a missing value is last."""
+    names = list[object](values.tolist() if labels is None else [labels[int(v)] for v in values[~np.isnan(values)]])
+    if math.isnan(values[-1]):
+        names = [*names[: len(values) - 1], math.nan]
+    places = {level: i for i, level in enumerate(order)}
+    unknown = [level for level in names if level == level and level not in places]
+    if unknown:
+        raise InvalidInput(
+            f"order of Levels should have every level of {label}, but lacks {listed(map(shown, unknown))}: add "
+            f"{'it' if len(unknown) == 1 else 'them'}."
+        )
+    return np.argsort([places.get(level, len(order)) for level in names])

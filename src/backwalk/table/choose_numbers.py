@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from backwalk.errors import InvalidInput
-from backwalk.table.column_statistics import moments, rows_looked_at
+from backwalk.streams import Stream
 from backwalk.table.dequantisation import CELL_VARIANCE, Dequantisation
 from backwalk.table.grids import Grid
 from backwalk.table.maps import LEAST_SCALE, Asinh, Boundary
@@ -28,6 +28,7 @@ _IQR_OF_A_NORMAL = 1.3489795
 _HEAVY = 1.75
 _MARGIN = 0.03  # standard deviations, of known bounds
 _BEYOND = 0.1  # margins by which the map ends beyond a bound at which rows lie
+ROWS_LOOKED_AT = 10_000  # at most, at random
 Bounds = tuple[float | None, float | None]
 
 
@@ -167,3 +168,37 @@ def bounds_on_grid(bounds: Bounds, grid: Grid) -> Bounds:
         return None if bound is None else float(grid.values(towards(grid.places(np.array(bound)).round(6))))
 
     return outermost(bounds[0], np.ceil), outermost(bounds[1], np.floor)
+
+
+def rows_looked_at(x: FloatArray, purpose: str, weights: FloatArray | None = None) -> FloatArray:
+    """Return the rows of x, (n, d), or 10,000 of them at random; with `weights`, (n,), 10,000 drawn by these."""
+    if weights is not None:
+        v = np.sort(Stream(0).child(purpose).uniform(0, ROWS_LOOKED_AT, 1).numpy()[:, 0])
+        return np.asarray(x[np.searchsorted(np.cumsum(weights) / weights.sum(), v).clip(max=len(x) - 1)])
+    if len(x) <= ROWS_LOOKED_AT:
+        return x
+    return np.asarray(x[Stream(0).child(purpose).generator().integers(len(x), size=ROWS_LOOKED_AT)])
+
+
+def moments(x: FloatArray, of_cells: float, weights: FloatArray | None = None) -> tuple[float, float]:
+    """Return the mean and the standard deviation of numbers x, (n,), with the variance `of_cells` added.
+
+    `weights`, (n,), are those of rows. Missing values do not count. Numbers are first multiplied by a power of two,
+    which is exact, so that squares do not overflow or underflow.
+    """
+    missing = np.isnan(x)
+    if weights is None and not missing.any():
+        exponent = int(np.frexp(np.abs(x).max())[1])
+        unit = np.ldexp(x, -exponent)
+        mean = unit.mean()
+        variance = np.square(unit - mean).mean()
+    else:
+        filled = np.where(missing, 0.0, x)
+        share = np.where(missing, 0.0, 1.0 if weights is None else weights)
+        share /= share.sum()
+        exponent = int(np.frexp(np.abs(filled).max())[1])
+        unit = np.ldexp(filled, -exponent)
+        mean = (share * unit).sum()
+        variance = (share * np.square(unit - mean)).sum()
+    variance += np.ldexp(of_cells, -2 * exponent)
+    return float(np.ldexp(mean, exponent)), float(np.ldexp(np.sqrt(variance), exponent))

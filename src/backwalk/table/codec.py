@@ -22,10 +22,9 @@ import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table.blocks import Block
 from backwalk.table.choose_columns import Missing, choose_columns, refit_columns
 from backwalk.table.column_options import Option
-from backwalk.table.columns import Column, ConstantColumn
+from backwalk.table.columns import Block, Column, ConstantColumn
 from backwalk.table.dequantisation import place_in_cell
 from backwalk.table.frame import Table
 from backwalk.table.level_column import LevelsColumn

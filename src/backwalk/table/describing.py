@@ -14,8 +14,7 @@ from backwalk.table.arrow_columns import coded
 from backwalk.table.dtypes import has_labels, is_time, numpy_dtype
 from backwalk.table.files import faults_of, files_of, read_npy
 from backwalk.table.frame import as_table
-from backwalk.table.gaps import almost_numbers, missing_in
-from backwalk.table.selection import Selection
+from backwalk.table.selection import Selection, almost_numbers, missing_in
 from backwalk.table.sources import open_source
 
 _UNFIT = {"cannot_be_fitted": "it holds neither numbers, texts, dates nor times"}

@@ -20,9 +20,8 @@ import pyarrow.compute as pc
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.table.arrays import from_array
+from backwalk.table.arrays import from_array, refuse_empty, refuse_infinite, refuse_rounded
 from backwalk.table.arrow_columns import Coded, coded, refuse_many_levels
-from backwalk.table.checks import refuse_empty, refuse_infinite, refuse_rounded
 from backwalk.table.dtypes import Kind, arrow_type, numpy_dtype
 from backwalk.table.schema import FloatArray, Schema, refuse_duplicates, shown
 

@@ -17,8 +17,7 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.limits import ONE_HOT_LEVELS
 from backwalk.streams import Stream
-from backwalk.table.blocks import Block
-from backwalk.table.columns import Axis, Column, nearest_index, same_numbers
+from backwalk.table.columns import Axis, Block, Column, nearest_index, same_numbers
 from backwalk.table.maps import BoolArray
 from backwalk.table.schema import FloatArray
 

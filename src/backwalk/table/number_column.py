@@ -16,8 +16,7 @@ import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.table.blocks import Block
-from backwalk.table.columns import Axis, Column, same_numbers
+from backwalk.table.columns import Axis, Block, Column, same_numbers
 from backwalk.table.dequantisation import Cells, Dequantisation
 from backwalk.table.grids import Grid
 from backwalk.table.level_column import check_levels, level_text, one_nan

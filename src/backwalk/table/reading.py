@@ -25,7 +25,10 @@ from backwalk.streams import Stream
 from backwalk.table.dtypes import is_text
 from backwalk.table.files import SourceFile, faults_of, files_of, read_npy, refuse_row_numbers, table_files
 from backwalk.table.frame import Table, as_table, table_of_arrow
-from backwalk.table.gaps import (
+from backwalk.table.matching import PER_DAY
+from backwalk.table.schema import FloatArray, Schema, shown, unescaped_cell
+from backwalk.table.selection import (
+    Selection,
     almost_numbers_error,
     complete_rows,
     is_plain_text,
@@ -36,9 +39,6 @@ from backwalk.table.gaps import (
     refuse_almost_numbers,
     rows_without_gaps,
 )
-from backwalk.table.matching import PER_DAY
-from backwalk.table.schema import FloatArray, Schema, shown, unescaped_cell
-from backwalk.table.selection import Selection
 from backwalk.table.sources import Source, Watch, open_source, watched
 from backwalk.table.whole import MOST_VALUES, RunningLabels, RunningNumbers, WholeTable
 

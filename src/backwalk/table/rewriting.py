@@ -24,11 +24,10 @@ from backwalk.errors import TableFileError
 from backwalk.formatting import listed
 from backwalk.table.files import Format, SourceFile, faults_of, files_of, format_of, opened, read_npy
 from backwalk.table.frame import Table, as_table
-from backwalk.table.gaps import NativeRows, complete_rows, is_plain_text, missing_in
 from backwalk.table.parquet_files import decoded, look_at_parquet, parquet_rows
 from backwalk.table.restoring import from_values
 from backwalk.table.schema import MISSING_WORDS, FloatArray, Schema, shown, unescaped
-from backwalk.table.selection import Selection
+from backwalk.table.selection import NativeRows, Selection, complete_rows, is_plain_text, missing_in
 from backwalk.table.sources import column_names, open_source
 from backwalk.table.text_files import TextFile, TypeOfColumn, read_header
 from backwalk.table.writing import check_table_path, output_file, write_any, write_text

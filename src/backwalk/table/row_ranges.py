@@ -25,11 +25,10 @@ from backwalk.formatting import listed, one_line
 from backwalk.table.dtypes import is_text
 from backwalk.table.files import SourceFile, faults_of, format_of
 from backwalk.table.frame import Table
-from backwalk.table.gaps import refuse_almost_numbers, rows_without_gaps
 from backwalk.table.parquet_files import decoded, footer_bytes, look_at_parquet, opened_parquet, parquet_rows
 from backwalk.table.reading import checked_rows, rows_numbered_from
 from backwalk.table.schema import MISSING_WORDS, shown
-from backwalk.table.selection import Selection
+from backwalk.table.selection import Selection, refuse_almost_numbers, rows_without_gaps
 from backwalk.table.sources import column_names
 from backwalk.table.text_files import TextFile, TextTable, TypeOfColumn
 

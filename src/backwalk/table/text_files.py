@@ -43,7 +43,6 @@ _LEAST_MEMORY = 2**27  # bytes, of DuckDB
 _BUFFER_BYTES = 2**22  # of text that is parsed at a time
 _READ_AT_ONCE = 2**20  # bytes of a compressed file
 
-_CODE = r"\s*(?:[-+]?0\d+|\+\d{7,})\s*"
 _WHOLE = r"-?(?:0|[1-9]\d*)"  # without codes
 _FLOAT = (
     rf"(?:{_WHOLE}|\+(?:0|[1-9]\d{{0,5}})|[-+]?(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|"
@@ -95,15 +94,6 @@ _SELECTED = {
 _LINE_ENDS = "All lines should end alike, in \\n or in \\r\\n, but some end otherwise: save the file anew"
 _MISSING = ", ".join(f"'{word}'" for word in sorted(MISSING_WORDS))
 _LONGEST_MISSING = max(map(len, MISSING_WORDS))
-
-
-def has_codes(texts: pa.Array) -> bool:
-    """Return whether one of some texts is of digits but no number: with leading zeros, or long and with a plus.
-
-    >>> [has_codes(pa.array([text])) for text in ("00501", "+4420794", "0", "-0", "0.5", "+5")]
-    [True, True, False, False, False, False]
-    """
-    return bool(pc.any(pc.match_substring_regex(texts, pattern=f"^{_CODE}$")).as_py())
 
 
 @dataclass(frozen=True)

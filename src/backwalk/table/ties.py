@@ -17,8 +17,9 @@ import math
 
 import numpy as np
 
+from backwalk.streams import Stream
+from backwalk.table.choose_numbers import ROWS_LOOKED_AT, rows_looked_at
 from backwalk.table.codec import Codec
-from backwalk.table.column_statistics import rows_looked_at, some_rows
 from backwalk.table.schema import FloatArray
 
 _ROWS_PER_REPEAT = 3  # a number counts as repeated from one row in three on
@@ -60,13 +61,20 @@ def tied_numbers(codec: Codec, values: FloatArray) -> tuple[int, ...]:
     Repeated rows count once, and at most 10,000 random rows are looked at: among more values than these show, waves
     could not tell one from the next. Missing values and atoms do not count.
     """
-    some, tied = distinct_rows(some_rows(values, "ties")), []
+    some, tied = distinct_rows(_some_rows(values, "ties")), []
     for coordinate in codec.numbers.tolist():
         j = codec.column_of(coordinate)
         x = some[~np.isnan(some[:, j]), j]
         if is_tied(x[~np.isin(x, list(codec.columns[j].atom_shares))]):
             tied.append(coordinate)
     return tuple(tied)
+
+
+def _some_rows(x: FloatArray, purpose: str) -> FloatArray:
+    """Return the rows of x, (n, d), or 10,000 different ones of them at random."""
+    if len(x) <= ROWS_LOOKED_AT:
+        return x
+    return np.asarray(x[Stream(0).child(purpose).generator().choice(len(x), ROWS_LOOKED_AT, replace=False)])
 
 
 def is_tied(x: FloatArray) -> bool:
