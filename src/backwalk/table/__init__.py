@@ -6,11 +6,11 @@ larger than memory, and `split_table` splits a file's rows.
 """
 
 from backwalk.table.aside import set_aside
-from backwalk.table.codec import Codec, Redraw, column_from_dict
+from backwalk.table.codec import Codec, Redraw
 from backwalk.table.column_options import Levels, Number, Option
-from backwalk.table.columns import Axis, Block, Column, ConstantColumn, off_atoms
+from backwalk.table.columns import Block, Column, ConstantColumn, off_atoms
 from backwalk.table.describing import facts_of_columns
-from backwalk.table.files import SUFFIXES, SourceFile, is_pattern, table_files
+from backwalk.table.files import SUFFIXES, is_pattern, table_files
 from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numbers
 from backwalk.table.grids import Grid
 from backwalk.table.level_column import LevelsColumn
@@ -42,7 +42,6 @@ __all__ = [
     "FILL_GAPS",
     "SUFFIXES",
     "Asinh",
-    "Axis",
     "Block",
     "Boundary",
     "Codec",
@@ -59,14 +58,12 @@ __all__ = [
     "RowsThatFit",
     "Schema",
     "Selection",
-    "SourceFile",
     "Spline",
     "Table",
     "Watch",
     "WholeTable",
     "as_table",
     "check_table_path",
-    "column_from_dict",
     "complete",
     "facts_of_columns",
     "files_of_rows",

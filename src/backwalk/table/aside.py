@@ -61,7 +61,7 @@ def _reason(table: Table, j: int, column: RunningNumbers | RunningLabels, whole:
         return "holds no value"
     if whole is not None and isinstance(column, RunningNumbers) and column.least < column.largest:
         is_alike = not len(values) or bool((values == values[0]).all())
-        if is_alike and not whole.has_few_values(j, values):
+        if is_alike and not whole.has_few_values(j):
             return f"has one value, or none, in all but a few of {whole.n_rows:,} rows"
     if n <= _FEWEST_ROWS:
         return None

@@ -71,13 +71,12 @@ def choose_columns(
                 f"A constant column should have one value, but {table.schema.label(j)} has {least[j]:g} and "
                 f"{largest[j]:g}{' and gaps' if has_gaps else ''}: leave out its kind."
             )
-        looked_at = some[~np.isnan(some[:, j]), j]
-        if _has_levels(table, j, whole, looked_at, option, levels=levels) or is_constant:
+        if _has_levels(table, j, whole, option, levels=levels) or is_constant:
             wish = option if isinstance(option, Levels) else Levels()
             chosen[j] = choose_levels(whole, table.schema, j, wish, generate=generate)
             continue
         may_have_atoms = levels and option is None and _is_table(table)
-        atoms[j] = find_atoms(looked_at) if may_have_atoms else np.empty(0)
+        atoms[j] = find_atoms(some[~np.isnan(some[:, j]), j]) if may_have_atoms else np.empty(0)
         if generate:
             atoms[j] = np.append(atoms[j], np.nan)
     chosen |= _choose_numbers(table, x, weights, whole, atoms, options, scale=scale, asinh=asinh)
@@ -159,10 +158,8 @@ def _is_table(table: Table) -> bool:
     return table.schema.kind != "numpy"
 
 
-def _has_levels(
-    table: Table, j: int, whole: WholeTable, some: FloatArray, option: Option | None, *, levels: bool
-) -> bool:
-    """Return whether a column has levels. `some`, (m,), are random ones of its observed values."""
+def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None, *, levels: bool) -> bool:
+    """Return whether a column has levels."""
     if table.schema.labels[j] is not None:
         if option is not None and not isinstance(option, Levels):
             kind = f'"{option}"' if isinstance(option, str) else "that of numbers"
@@ -173,7 +170,7 @@ def _has_levels(
         return True
     if option is not None:
         return isinstance(option, Levels)
-    return levels and _is_table(table) and whole.has_few_values(j, some)
+    return levels and _is_table(table) and whole.has_few_values(j)
 
 
 def _plan(table: Table, j: int, whole: WholeTable, numbers: NumberFacts, option: Option | None) -> NumberPlan:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -219,19 +219,15 @@ def checked_rows(rows: pa.Table, types: Mapping[str, pa.DataType], *, is_text: b
     return _unescaped(table) if is_text else table
 
 
-class rows_numbered_from:
+@contextmanager
+def rows_numbered_from(first: int) -> Iterator[None]:
     """Let errors about a row, counted from the first one of some rows, say its number in the whole input."""
-
-    def __init__(self, first: int) -> None:
-        self._first = first
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if self._first and isinstance(error, (InvalidInput, TableFileError)):
-            text = _ROW.sub(lambda match: f"row {int(match[1]) + self._first}", str(error))
-            raise type(error)(text) from error
+    try:
+        yield
+    except (InvalidInput, TableFileError) as error:
+        if not first:
+            raise
+        raise type(error)(_ROW.sub(lambda match: f"row {int(match[1]) + first}", str(error))) from error
 
 
 def _unescaped(table: Table) -> Table:

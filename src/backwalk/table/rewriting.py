@@ -112,9 +112,10 @@ def _split_text(
         kept = [j for j, name in enumerate(names) if name in set(taken)]
         data.seek(0)
         is_complete, places_in_file = list[bool](), list[tuple[int, int]]()
-        for text, fields, offset in text_rows(data, delimiter, len(names)):
-            places_in_file.append((offset, len(text) if text.isascii() else len(text.encode(errors="surrogateescape"))))
-            is_complete.append(not (selection.complete and any(fields[j] in MISSING_WORDS for j in kept)))
+        for row_of_text in _text_rows(data, delimiter, len(names)):
+            places_in_file.append((row_of_text.offset, row_of_text.n_bytes))
+            has_gap = selection.complete and any(row_of_text.fields[j] in MISSING_WORDS for j in kept)
+            is_complete.append(not has_gap)
         del is_complete[0]  # of the header
         masks = _both(np.array(is_complete, dtype=bool), chosen)
         with (
@@ -176,13 +177,13 @@ def _fill_text(data: BinaryIO, form: Format, out: BinaryIO, draws: Draws, schema
     places = _places(names, schema)
     for m, values in enumerate(draws, 1):
         data.seek(0)
-        rows, n_before = text_rows(data, form.delimiter, len(names)), 0
+        rows, n_before = _text_rows(data, form.delimiter, len(names)), 0
         header, head = next(rows).text, f"{m}{form.delimiter}" if number else ""
         if m == 1:
             head_of_names = f'"{number}"{form.delimiter}' if number else ""
             out.write((head_of_names + _ended(header)).encode(errors="surrogateescape"))
         while block := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-            gaps = np.array([[fields[j] in MISSING_WORDS for j in places] for _, fields, _ in block])
+            gaps = np.array([[fields[j] in MISSING_WORDS for j in places] for fields in (row.fields for row in block)])
             with_gaps = np.flatnonzero(gaps.any(axis=1))
             texts = [row.text for row in block]
             is_quoted = any('"' in text for text in texts)
@@ -201,27 +202,23 @@ def _cells(values: FloatArray, schema: Schema, form: Format, *, quoted: bool) ->
     file = io.BytesIO()
     write_text(file, [values], schema, form)
     file.seek(0)
-    rows = [_fields(text, form.delimiter) for text, _, _ in text_rows(file, form.delimiter, schema.n_columns)][1:]
+    rows = [_fields(row.text, form.delimiter) for row in _text_rows(file, form.delimiter, schema.n_columns)][1:]
     needs_no_quotes = re.compile(rf'"[^"{form.delimiter}\r\n]+"')
     return (
         rows if quoted else [[cell[1:-1] if needs_no_quotes.fullmatch(cell) else cell for cell in row] for row in rows]
     )
 
 
-class TextRow(NamedTuple):
-    """A row of a text file: the text with its line end, its unquoted fields, and its place in the file, in bytes."""
+class _TextRow(NamedTuple):
+    """A row of a text file: the text with its line end, its unquoted fields, its place in the file and its bytes."""
 
     text: str
     fields: list[str]
     offset: int
-
-    @property
-    def data(self) -> bytes:
-        """The bytes of the row."""
-        return self.text.encode(errors="surrogateescape")
+    n_bytes: int
 
 
-def text_rows(data: BinaryIO, delimiter: str, n_columns: int) -> Iterator[TextRow]:
+def _text_rows(data: BinaryIO, delimiter: str, n_columns: int) -> Iterator[_TextRow]:
     """Yield the rows of an open text file from its header on.
 
     Blank lines are no rows, except of a single column, where they are missing values unless they end the file. Bytes
@@ -230,7 +227,7 @@ def text_rows(data: BinaryIO, delimiter: str, n_columns: int) -> Iterator[TextRo
     offset = len(_BYTE_ORDER_MARK) if data.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK else 0
     data.seek(offset)
     lines = io.TextIOWrapper(data, encoding="utf-8", errors="surrogateescape", newline="")
-    n_rows, blank = 0, list[TextRow]()
+    n_rows, blank = 0, list[_TextRow]()
     try:
         for line in lines:
             text, fields = line, line.rstrip("\r\n").split(delimiter)
@@ -240,8 +237,9 @@ def text_rows(data: BinaryIO, delimiter: str, n_columns: int) -> Iterator[TextRo
                     csv.reader(_noted(itertools.chain([line], lines), of_row), delimiter=delimiter, strict=True)
                 )
                 text = "".join(of_row)
-            row = TextRow(text, fields, offset)
-            offset += len(row.data)
+            n_bytes = len(text) if text.isascii() else len(text.encode(errors="surrogateescape"))
+            row = _TextRow(text, fields, offset, n_bytes)
+            offset += n_bytes
             is_blank = not text.strip("\r\n")
             if is_blank or not (n_rows or text.strip(" \t\v\f\r\n".replace(delimiter, ""))):
                 if n_rows and n_columns == 1:

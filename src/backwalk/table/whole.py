@@ -231,11 +231,8 @@ class WholeTable:
         used = np.flatnonzero(column.counts)
         return (float(used[0]), float(used[-1])) if len(used) else (np.nan, np.nan)
 
-    def has_few_values(self, j: int, some: FloatArray) -> bool:
-        """Return whether a number has two distinct values, or few: at most 200, and one in 20 rows.
-
-        `some`, (m,), are random values of the column.
-        """
+    def has_few_values(self, j: int) -> bool:
+        """Return whether a number has two distinct values, or few: at most 200, and one in 20 rows."""
         column = self._numbers(j)
         return column.values is not None and len(column.values) <= most_values(column.n_observed)
 
