@@ -54,6 +54,7 @@ _HEADERS = {
 }
 _FOREIGN = "Requests should come from the server's own page: open the address that the server printed."
 _NO_TOKEN = "The page needs this launch's token: open the address that the server printed."
+_NOT_FOUND = "There is no such page: open the address that the server printed."
 
 OUR_MISTAKE = "The server made a mistake; its log has the details."
 
@@ -137,6 +138,8 @@ class Guard:
                 return
             if path != "/health":
                 self._check_cookie(request.headers)
+            if "\0" in path:  # older versions of Starlette ask the file system for it
+                raise Refusal(404, _NOT_FOUND)
             await self._app(scope, _limit_body(receive, most_bytes), send_with_headers)
         except Refusal as refused:
             await refused.response()(scope, receive, send_with_headers)
