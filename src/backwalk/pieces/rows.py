@@ -29,7 +29,7 @@ from backwalk.streams import Stream
 from backwalk.table import (
     Schema,
     Selection,
-    filled_part,
+    fill_rows,
     from_values,
     match_columns,
     names_in,
@@ -141,7 +141,7 @@ def _impute(job: Job, work: Imputing, model: DiffusionModel, start: int, stop: i
                 ]
             else:
                 completed = impute_rows(model, values, work.n_draws or 1, stream=stream, first_row=block.first)
-            tables = [filled_part(rows, draw, schema) for draw in completed]
+            tables = [fill_rows(rows, draw, schema) for draw in completed]
         if work.n_draws is not None:
             tables = [
                 table.add_column(0, NUMBER, pa.array(np.full(table.num_rows, m))) for m, table in enumerate(tables, 1)

@@ -28,7 +28,7 @@ from backwalk.table.reading import (
     rows_numbered_from,
 )
 from backwalk.table.restoring import from_values
-from backwalk.table.rewriting import filled_part, read_labels, split_table, write_filled, write_labelled
+from backwalk.table.rewriting import fill_rows, read_labels, split_table, write_filled, write_labelled
 from backwalk.table.row_ranges import BLOCK_ROWS, FileOfRows, files_of_rows, names_in, row_blocks
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
@@ -67,7 +67,7 @@ __all__ = [
     "complete",
     "facts_of_columns",
     "files_of_rows",
-    "filled_part",
+    "fill_rows",
     "from_values",
     "is_pattern",
     "is_read_at_once",

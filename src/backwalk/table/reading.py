@@ -201,8 +201,7 @@ def _all_rows(source: Source, files: Sequence[SourceFile], selection: Selection,
         rows = pa.concat_tables(batches, promote_options="permissive")  # categories with indices of two sizes
         refuse_almost_numbers(rows, selection.texts)
         is_taken = complete_rows(rows) if selection.complete else np.ones(rows.num_rows, dtype=bool)
-        taken = rows if is_taken.all() else rows.filter(pa.array(is_taken))
-        table = checked_rows(taken, source.types, is_text=source.is_text)
+        table = checked_rows(rows, is_taken, source.types, is_text=source.is_text)
     n, priorities = len(is_taken), priorities_of(0, len(is_taken))[is_taken]
     left_out = tuple(source.left_out)
     return RowsThatFit(table, None, len(table.values), n, is_taken, priorities, len(files), left_out)
@@ -212,10 +211,18 @@ def _no_rows() -> TableFileError:
     return TableFileError("A table should have rows, but has none: give some")
 
 
-def checked_rows(rows: pa.Table, types: Mapping[str, pa.DataType], *, is_text: bool, first_row: int = 0) -> Table:
-    """Return rows of a file as a checked table; errors name rows by their number in all files."""
+def checked_rows(
+    rows: pa.Table,
+    is_taken: npt.NDArray[np.bool_],
+    types: Mapping[str, pa.DataType],
+    *,
+    is_text: bool,
+    first_row: int = 0,
+) -> Table:
+    """Return those rows of a file that are taken as a checked table; errors name rows by their number in all files."""
+    taken = rows if is_taken.all() else rows.filter(pa.array(is_taken))
     with rows_numbered_from(first_row):
-        table = table_of_arrow(rows, types, name="the table")
+        table = table_of_arrow(taken, types, name="the table")
     return _unescaped(table) if is_text else table
 
 
@@ -264,8 +271,8 @@ def _blocks(
         if selection.complete:
             is_taken = rows_without_gaps(rows)
             gaps = np.array([int(missing_in(column).sum()) for column in rows.columns])
-        taken = rows if is_taken.all() else rows.filter(pa.array(is_taken))
-        table = checked_rows(taken, types, is_text=source.is_text, first_row=first) if len(taken) else None
+        some = is_taken.any()
+        table = checked_rows(rows, is_taken, types, is_text=source.is_text, first_row=first) if some else None
         yield _Block(first, is_taken, table, gaps)
         first += rows.num_rows
 

@@ -326,29 +326,27 @@ def _filled(rows: NativeRows, draws: Draws, schema: Schema, number: str | None) 
             parts = [np.column_stack([np.full(len(part), m), part]) for m, part in enumerate(parts, 1)]
         return np.concatenate(parts)
     _refuse_present(number, rows.column_names)
-    places, tables = _places(rows.column_names, schema), list[pa.Table]()
+    tables = list[pa.Table]()
     for m, values in enumerate(draws, 1):
-        completed, table = from_values(values, schema.as_arrow()), rows
-        for j, place in enumerate(places):
-            column = rows.column(place)
-            if missing_in(column).any():
-                column = _coalesced(column, completed.column(j), _type_of(column.type, completed.column(j).type))
-            table = table.set_column(place, rows.schema.field(place).with_type(column.type), column)
+        table = fill_rows(rows, values, schema, keep_complete=True)
         if number is not None:
             table = table.add_column(0, number, pa.array(np.full(len(values), m)))
         tables.append(table)
     return pa.concat_tables(tables)
 
 
-def filled_part(rows: pa.Table, values: FloatArray, schema: Schema) -> pa.Table:
+def fill_rows(rows: pa.Table, values: FloatArray, schema: Schema, *, keep_complete: bool = False) -> pa.Table:
     """Return some rows of a file with their gaps filled from complete rows, (n, d).
 
     The types of columns do not depend on which rows have gaps: integers become floats where the schema has floats, and
-    numbers and times that stand in text have the schema's types.
+    numbers and times that stand in text have the schema's types. With `keep_complete`, columns without gaps stay as
+    they are.
     """
     completed = from_values(values, schema.as_arrow())
     for j, place in enumerate(_places(rows.column_names, schema)):
         old, new = rows.column(place), completed.column(j)
+        if keep_complete and not missing_in(old).any():
+            continue
         stands_in_text = is_plain_text(old.type) and not is_plain_text(new.type)
         column = new if stands_in_text else _coalesced(old, new, _type_of(old.type, new.type))
         rows = rows.set_column(place, rows.schema.field(place).with_type(column.type), column)

@@ -96,8 +96,7 @@ class RowBlock:
         if not is_taken.any():
             return None, is_taken
         types = {field.name: _without_dictionary(field.type) for field in rows.schema}
-        taken = rows if is_taken.all() else rows.filter(pa.array(is_taken))
-        return checked_rows(taken, types, is_text=self.is_text, first_row=self.first), is_taken
+        return checked_rows(rows, is_taken, types, is_text=self.is_text, first_row=self.first), is_taken
 
     def plain(self, names: Sequence[str]) -> pa.Table:
         """Return some columns as they stand, with texts as texts."""

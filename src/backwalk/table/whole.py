@@ -234,7 +234,8 @@ class WholeTable:
     def has_few_values(self, j: int) -> bool:
         """Return whether a number has two distinct values, or few: at most 200, and one in 20 rows."""
         column = self._numbers(j)
-        return column.values is not None and len(column.values) <= most_values(column.n_observed)
+        most = max(2.0, min(MOST_VALUES, column.n_observed / ROWS_PER_VALUE))
+        return column.values is not None and len(column.values) <= most
 
     def frequencies(self, j: int, *, missing: bool) -> tuple[FloatArray, FloatArray]:
         """Return the distinct values of a column, with NaN at the end if it is `missing` in some rows; and their
@@ -260,16 +261,13 @@ class WholeTable:
         fresh = {
             self.names[j]: RunningNumbers(self.dtypes[j], atoms=of_column, has_grid=j in gridded)
             for j, of_column in atoms.items()
-            if self._is_read_again(j, of_column, gridded)
+            if len(of_column) or (j in gridded and self._numbers(j).grid is None)
         }
         if fresh:
             self.again(fresh)
             self._without_atoms.update(fresh)
         found = {j: fresh.get(self.names[j], self._numbers(j)).facts for j in atoms}
         return {j: facts if j in gridded else replace(facts, grid=None) for j, facts in found.items()}
-
-    def _is_read_again(self, j: int, atoms: FloatArray, gridded: Collection[int]) -> bool:
-        return len(atoms) > 0 or (j in gridded and self._numbers(j).grid is None)
 
     def shares_of_atoms(self, j: int, atoms: FloatArray) -> FloatArray:
         """Return the shares of atoms, of which NaN is a missing value, and last that of all other values."""
@@ -306,8 +304,3 @@ def facts_of_rows(x: FloatArray, dtypes: tuple[str, ...], weights: FloatArray | 
     columns = {str(j): RunningNumbers(dtype, has_grid=False) for j, dtype in enumerate(dtypes)}
     add_rows(columns)
     return WholeTable(len(x), tuple(columns), dtypes, tuple(columns.values()), add_rows, in_memory=True)
-
-
-def most_values(n: int) -> float:
-    """Return how many distinct values of n count as few."""
-    return max(2.0, min(MOST_VALUES, n / ROWS_PER_VALUE))
