@@ -225,7 +225,7 @@ def test_a_signal_is_answered_as_such_beside_a_damaged_checkpoint(run, rows_file
     def read(*_, **__):
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("backwalk.estimator.diffusion.read_rows", read)
+    monkeypatch.setattr("backwalk.fit.columns.read_rows", read)
     status, _, err = run("fit", rows_file, "-o", tmp_path / "m", *QUICK, "--resume")
     assert (status, err) == (143, "terminated\n")
 
