@@ -6,6 +6,7 @@ each. Text is read once for that.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -46,7 +47,7 @@ def column_names(file: SourceFile) -> tuple[str, ...]:
     return TextFile(file).names
 
 
-class Source:
+class Source(ABC):
     """Files of one table.
 
     - `names`, `types`: the columns that are read, and the types that they have for their user.
@@ -80,9 +81,9 @@ class Source:
                 seen(n_rows, bytes_before + round(file.n_bytes * (n_rows - rows_before) / max(n_rows_of_file, 1)))
             bytes_before += file.n_bytes
 
+    @abstractmethod
     def _batches(self, i: int, names: Sequence[str], at_once: int) -> Iterator[pa.Table]:
         """Yield the rows of the i-th file."""
-        raise NotImplementedError
 
 
 def open_source(

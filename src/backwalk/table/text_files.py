@@ -14,6 +14,7 @@ import csv
 import io
 import itertools
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -226,7 +227,7 @@ class TypeOfColumn:
         }[self.name]
 
 
-class _Texts:
+class _Texts(ABC):
     """Columns of texts that DuckDB reads from `_scan`, which names them c0, c1, ...; messages call them `label`."""
 
     def __init__(self, names: Sequence[str], label: str, memory: int = limits.MEMORY) -> None:
@@ -235,8 +236,9 @@ class _Texts:
         self._settings: list[str] = []
 
     @property
+    @abstractmethod
     def _scan(self) -> str:
-        raise NotImplementedError
+        """What DuckDB reads the rows from, in SQL."""
 
     @contextmanager
     def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -287,7 +289,7 @@ class _Texts:
         self._check(n_rows)
         return n_rows, n_bytes
 
-    def _check(self, n_rows: int) -> None:
+    def _check(self, n_rows: int) -> None:  # noqa: B027 - of a table in memory any number is possible
         """Raise TableFileError if there cannot be so few rows."""
 
     def _last_row(self, connection: duckdb.DuckDBPyConnection) -> int | None:  # noqa: ARG002 - as in TextFile
