@@ -34,7 +34,6 @@ from numpy.typing import ArrayLike
 from backwalk.errors import InvalidInput
 from backwalk.estimates import Estimate, Rows, as_rows, log_ratio, mean_estimate, student_quantile
 from backwalk.streams import Stream
-from backwalk.threads import Map
 
 
 @dataclass(frozen=True)
@@ -126,13 +125,12 @@ def compare(
     name: str,
     unit: str = "",
     nulls: Sequence[float] | None = None,
-    parallel_map: Map = map,
 ) -> Figure:
     """Compare the mean of statistic(real, generated) with that of statistic(real, other real rows).
 
     `statistic` takes two arrays (n, d), the real one first, and returns a number. `generated` is (m, d) with m >=
     n_pairs * n_rows independent rows; the k-th n_rows of them meet the k-th pair. `nulls` are the statistics of the
-    real pairs, where they are known already. `parallel_map` maps over pairs. Returns a `Figure` in the statistic's
+    real pairs, where they are known already. Returns a `Figure` in the statistic's
     unit. Raises InvalidInput if there are too few generated rows.
 
     >>> from backwalk.assess.statistics.distances import energy_distance
@@ -146,8 +144,7 @@ def compare(
     d = real_pairs.pairs[0][0].shape[1]
     rows = as_rows(generated, "generated", d=d, at_least=real_pairs.n_generated, allow_gaps=True)
     sets = [rows[k * n_rows : (k + 1) * n_rows] for k in range(n_pairs)]
-    with_generated = [(a, g) for (a, _), g in zip(real_pairs.pairs, sets, strict=True)]
-    values = np.array(list(parallel_map(lambda pair: statistic(*pair), with_generated)))
+    values = np.array([statistic(a, g) for (a, _), g in zip(real_pairs.pairs, sets, strict=True)])
     of_real = np.array([statistic(a, b) for a, b in real_pairs.pairs] if nulls is None else nulls)
     shared = real_pairs.error_factor
     value, null, difference = (

@@ -38,7 +38,6 @@ from backwalk.assess.statistics import (
 )
 from backwalk.estimates import Rows
 from backwalk.streams import Stream
-from backwalk.threads import Map
 
 C2ST, C2ST_NEAREST = "C2ST, boosting", "C2ST, nearest rows"
 ENERGY, WASSERSTEIN, WORST_COLUMN = "Energy distance", "Sliced Wasserstein", "Worst column (KS)"
@@ -119,12 +118,12 @@ class PairedStatistic:
     nulls: tuple[float, ...]
 
     @classmethod
-    def of(cls, statistic: Statistic, pairs: RealPairs, parallel_map: Map = map) -> PairedStatistic:
+    def of(cls, statistic: Statistic, pairs: RealPairs) -> PairedStatistic:
         """Compute the nulls of a statistic, pair by pair."""
         heads = pairs.head(statistic.most_rows)
-        return cls(statistic, heads, tuple(parallel_map(lambda pair: statistic.measure(*pair), heads.pairs)))
+        return cls(statistic, heads, tuple(statistic.measure(a, b) for a, b in heads.pairs))
 
-    def figure(self, generated: Rows, parallel_map: Map = map) -> Figure:
+    def figure(self, generated: Rows) -> Figure:
         """Return the figure of represented generated rows (m, d), with m at least `pairs.n_generated`."""
         return compare(
             self.statistic.measure,
@@ -133,7 +132,6 @@ class PairedStatistic:
             name=self.statistic.name,
             unit=DESCRIPTIONS[self.statistic.name].unit,
             nulls=self.nulls,
-            parallel_map=parallel_map,
         )
 
 
