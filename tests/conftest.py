@@ -57,14 +57,13 @@ def cheap_scores():
 
 @pytest.fixture(scope="module")
 def small_tiles():
-    """Score and draw in smaller tiles, as most tests ask for few rows, and a row takes a whole tile.
+    """Draw in smaller tiles, as most tests ask for few rows, and a row takes a whole tile.
 
     `sampling/test_tiles.py` and the tests of bits in any batch try the library's own.
     """
     from backwalk.sampling import over_tiles
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backwalk.model.score.rows_scored_at_once", lambda _: 64)
         patch.setattr("backwalk.model.draw.over_tiles", partial(over_tiles, tile_rows=256))
         yield
 

@@ -143,9 +143,9 @@ def test_small_tiles_are_for_denoisers_that_know_their_own_derivative(monkeypatc
 
     monkeypatch.setattr("backwalk.model.rows.over_tiles", tiles)
     log_density(wide(8), ROWS[:3, :1].expand(3, 8).numpy(), n_intervals=2)
-    assert seen == {256}
+    assert seen == {64}
     log_density(oracle_model(DENOISERS[2], ROWS, SCHEDULE), ROWS[:3].numpy(), n_intervals=2)
-    assert seen == {256, TILE_ROWS}
+    assert seen == {64, TILE_ROWS}
 
 
 def test_the_errors_of_different_rows_are_independent():

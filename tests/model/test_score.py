@@ -1,5 +1,7 @@
 """Log-densities of whole rows: what a row's score depends on, its errors, and the user's units."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -35,18 +37,22 @@ def test_the_log_density_of_a_row_does_not_depend_on_the_others(model, rows):
     assert torch.equal(log_density(model, rows[:3], n_intervals=4).log_prob, together[:3])
 
 
-def test_scores_do_not_depend_on_the_tile_that_a_row_is_in(model, rows):
-    n = rows_scored_at_once(model.codec.n_encoded)
-    values = np.tile(rows[:50], (n // 50 + 2, 1))[: n + 20]
+@pytest.mark.parametrize("n", [65, 300, 2500])
+def test_scores_do_not_depend_on_the_tile_that_a_row_is_in(model, rows, n):
+    values = np.tile(rows[:50], (n // 50 + 1, 1))[:n]
     scores = log_density(model, values, n_intervals=2).log_prob
-    assert scores.shape == (n + 20,)
-    torch.testing.assert_close(scores, scores[:50].repeat(n // 50 + 2)[: n + 20], rtol=1e-6, atol=1e-6)
-    assert torch.equal(log_density(model, values[:n], n_intervals=2).log_prob, scores[:n])
+    assert scores.shape == (n,)
+    first = log_density(model, rows[:50], n_intervals=2).log_prob
+    torch.testing.assert_close(scores, first.repeat(n // 50 + 1)[:n], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("n_tangents", [0, 1, 2, 7, 32, 1000])
-def test_the_tile_of_a_score_is_of_some_hundred_rows(n_tangents):
-    assert 128 <= rows_scored_at_once(n_tangents + 1) <= rows_scored_at_once(n_tangents) <= 512
+def test_many_rows_are_scored_in_large_tiles_and_few_rows_with_many_tangents_in_small_ones():
+    assert rows_scored_at_once(1, 2) == rows_scored_at_once(128, 2) == 64
+    for n_rows, n_tangents in itertools.product([1, 100, 5000, 10**6], [0, 1, 2, 7, 32, 1000]):
+        n = rows_scored_at_once(n_rows, n_tangents)
+        assert n.bit_count() == 1
+        assert 64 <= rows_scored_at_once(n_rows, n_tangents + 1) <= n <= rows_scored_at_once(n_rows + 1, n_tangents)
+        assert n <= 2048
 
 
 def test_random_signs_estimate_the_exact_divergence_within_their_standard_error(model, rows):

@@ -195,7 +195,8 @@ def _score_numbers(
     numbers = torch.from_numpy(codec.numbers).to(device)
     is_whole_row = not codec.blocks and encoded.is_whole
     is_cut = device.type == "cpu" and isinstance(denoiser, Linearizable)
-    tile_rows = rows_scored_at_once(len(numbers) if n_probes is None else n_probes) if is_cut else TILE_ROWS
+    n_tangents = len(numbers) if n_probes is None else n_probes
+    tile_rows = rows_scored_at_once(len(encoded.rows), n_tangents) if is_cut else TILE_ROWS
 
     def tile(rows: Tensor, known: Tensor, absent: Tensor, seeds: Tensor) -> Tensor:
         divergence: Tensor | Literal["exact"] = "exact"
@@ -225,15 +226,17 @@ def _score_numbers(
     return LogDensity(log_prob + log_volume, solver_error, standard_error)
 
 
-def rows_scored_at_once(n_tangents: int) -> int:
-    """Return the rows of a tile in which a CPU computes log-densities: fewer, the more tangents each row has.
+def rows_scored_at_once(n_rows: int, n_tangents: int) -> int:
+    """Return the rows of a tile in which a CPU computes the log-densities of `n_rows` rows.
 
-    A single row costs a whole tile, so that tiles should be small, but large enough for the cost of calls not to
-    matter: 512 rows in the plane, 256 in 8 dimensions and 128 from 16 on. The number is a power of two, because matrix
-    products treat a remainder differently, so that its rows would have other bits.
+    A single row costs a whole tile, and a call of many small operations costs as much for 64 rows as for few: two tiles
+    where rows are few, of 64 at least. The most are 2048 in the plane and fewer where each row has more tangents, so
+    that a tile stays in the cache and rows of many columns occupy many threads. The number is a power of two, because
+    matrix products treat a remainder differently, so that its rows would have other bits.
     """
-    most = max(2048 // max(n_tangents, 1), 1)
-    return min(max(1 << (most.bit_length() - 1), 128), 512)
+    most = min(max(4096 // max(n_tangents, 1), 128), 2048)
+    half = 1 << max(n_rows - 1, 1).bit_length() - 1
+    return max(min(half, 1 << most.bit_length() - 1), 64)
 
 
 def _draw_signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:
