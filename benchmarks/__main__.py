@@ -11,8 +11,6 @@ import click
 
 from benchmarks import (
     adult,
-    any_cost,
-    budgets,
     gaps,
     growth,
     inference,
@@ -38,13 +36,11 @@ PARTS: dict[str, ModuleType] = {
     "large_table": large_table,
     "larger_than_memory": larger_than_memory,
     "time_to_quality": time_to_quality,
-    "budgets": budgets,
     "suite": suite,
     "mixed": mixed,
     "adult": adult,
     "magic": magic,
     "gaps": gaps,
-    "any_cost": any_cost,
     "inference": inference,
     "rubin": rubin,
     "scale": scale,
@@ -58,11 +54,9 @@ FOLDERS = {"full": OUT / "bench-full", "short": OUT / "bench", "quick": OUT / "b
 @click.command(help=__doc__)
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 @click.option("--size", type=click.Choice(list(FOLDERS)), default="short", show_default=True)
-@click.option(
-    "--budget", type=float, help="Seconds of every fit of suite, mixed, adult, magic, gaps, any_cost and rubin."
-)
+@click.option("--budget", type=float, help="Seconds of every fit of suite, mixed, adult, magic, gaps and rubin.")
 @click.option("--seeds", type=int, help="Draws of the data, in parts that have them.")
-@click.option("--densities", help="Densities of suite, budgets, mixed and any_cost, with commas.")
+@click.option("--densities", help="Densities of suite and mixed, with commas.")
 @click.option("--methods", help="Methods of suite, mixed, adult, magic, gaps, rubin and inference, with commas.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of the results, in place of out/bench...")
 @click.option("--page", type=click.Path(path_type=Path), help="The page, in place of benchmarks.md in that folder.")

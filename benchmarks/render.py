@@ -10,8 +10,6 @@ from typing import Any
 
 from benchmarks import (
     adult,
-    any_cost,
-    budgets,
     gaps,
     growth,
     inference,
@@ -40,12 +38,10 @@ SECTIONS = (
     adult,
     magic,
     gaps,
-    any_cost,
     inference,
     rubin,
     turns,
     sampling,
-    budgets,
     growth,
     large_table,
     larger_than_memory,

@@ -20,7 +20,7 @@ from backwalk.datasets import two_moons
 from backwalk.diffusion import NoiseSchedule, beta_variance, mu_from_eps
 from backwalk.streams import Stream
 from benchmarks import __main__ as command
-from benchmarks import budgets, compare, render, sampling, suite, tables, time_to_quality, turns, web
+from benchmarks import compare, render, sampling, suite, tables, time_to_quality, turns, web
 from benchmarks.densities import CASES, MOONS_ON_A_GRID
 from benchmarks.draws import choices, over
 from benchmarks.edm import Edm, Setting
@@ -32,7 +32,7 @@ from benchmarks.peers import Forest, SchedulerDdpm, SplineFlow, _train
 from benchmarks.record import Store, cpu_name, csv_text, pace, read_csv, rounded
 from benchmarks.tables import Mean, difference, first_and_tied, mean_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = JudgeSizes(n_unseen=80, n_unseen_beyond_plane=40, n_pairs=2, n_rows=60)
 
 
@@ -107,54 +107,10 @@ def test_ratios_are_taken_round_by_round():
 
 
 @pytest.mark.parametrize("module", [tables, compare], ids=lambda module: module.__name__)
-def test_doctests_hold(module):
+def test_examples_hold(module):
     result = doctest.testmod(module)
     assert result.attempted > 0
     assert result.failed == 0
-
-
-@pytest.mark.parametrize(
-    ("ratio", "error", "verdict"),
-    [
-        (1.10, 0.01, "SLOWER"),
-        (1.10, 0.06, "undecided: more pairs"),
-        (1.04, 0.001, "as fast"),
-        (1.04, 0.02, "undecided: more pairs"),
-        (0.90, 0.01, "faster"),
-        (0.99, 0.01, "as fast"),
-    ],
-)
-def test_a_ratio_of_seconds_is_judged_by_its_size_and_its_error(ratio, error, verdict):
-    assert compare.verdict_of_speed(ratio, error) == verdict
-
-
-def test_checkouts_are_compared_pair_by_pair(tmp_path, monkeypatch, capsys):
-    """The other checkout takes half of the time and fits as well; the order alternates."""
-    other, order = tmp_path / "other", []
-    (other / "src" / "backwalk").mkdir(parents=True)
-
-    def child(checkout, training, reference, seed):
-        order.append(checkout == other)
-        figures = {name: [seed + 0.1 * k for k in range(4)] for name in compare.QUALITY}
-        return {"fit, s": 1.0 + seed if checkout == other else 2.0 * (1.0 + seed), **figures}
-
-    monkeypatch.setattr(compare, "in_child", child)
-    monkeypatch.setattr(compare, "JUDGED", SMALL)
-    assert compare.main([str(other), "--pairs", "3", "--rows", "50"]) == 1
-    assert order == [False, True, True, False, False, True]
-    page = capsys.readouterr().out
-    assert "| fit, s | 4 | 2 | 2.000 ± 0.000 | SLOWER |" in page
-    assert page.count("no difference shown") == len(compare.QUALITY)
-
-
-@pytest.mark.campaign
-def test_a_checkout_compared_with_itself_gives_the_same_models(monkeypatch):
-    monkeypatch.setattr(compare, "PLAN", {"max_steps": 2, "n_sampled": 50, "n_scored": 8, "n_epochs": 1, "repeats": 1})
-    X = two_moons().sample(300, random_state=0)
-    reference = draw_reference(two_moons(), X, SMALL, seed=0)
-    one, other = (compare.in_child(ROOT, X, reference, 0) for _ in range(2))
-    assert [one[name] for name in compare.QUALITY] == [other[name] for name in compare.QUALITY]
-    assert one["ddpm() fit, CPU s"] > 0.0
 
 
 def test_error_is_over_parts_for_few_draws_and_over_draws_for_many():
@@ -569,8 +525,6 @@ def test_the_suite_is_resumed_and_its_page_marks_the_first_and_the_failed(tmp_pa
     assert page.count("(3 draws): ValueError: it still does not converge") == 1
     with pytest.raises(SystemExit, match="three_moons"):
         suite.run(Store(path), replace(sizes, densities=("three_moons",)))
-    with pytest.raises(SystemExit, match="three_moons"):
-        budgets.run(Store(path), replace(budgets.SIZES["quick"], densities=("three_moons",)))
 
 
 def test_rows_on_a_grid_are_of_the_same_density_and_others_are_independent_draws():
@@ -596,15 +550,14 @@ def test_every_part_runs_and_is_rendered(tmp_path, monkeypatch, capsys):
         times_closely=2,
     )
     monkeypatch.setitem(time_to_quality.SIZES, "quick", tiny)
-    monkeypatch.setitem(budgets.SIZES, "quick", budgets.Sizes((0.2,), ("two_moons",), 1, 20, 200))
     monkeypatch.setattr(sampling, "to_file", _file_figures)
-    parts = ["turns", "sampling", "time_to_quality", "budgets"]
+    parts = ["turns", "sampling", "time_to_quality"]
     options = ["--size", "quick", "--results", str(tmp_path), "--page", str(tmp_path / "page.md")]
     result = CliRunner().invoke(command.main, [*parts, *options])
     assert result.exit_code == 0, result.output
     assert "failed" not in result.output
     page = (tmp_path / "page.md").read_text()
-    for heading in ("Time to quality on two moons", "Sampling", "Is more time ever worse?"):
+    for heading in ("Time to quality on two moons", "Sampling"):
         assert f"## {heading}" in page
     assert "Not measured yet: add `suite` to the command." in page
     assert "### The rows of scikit-learn's `make_moons`" in page
@@ -638,10 +591,10 @@ def test_a_run_that_is_stopped_leaves_a_page_beside_its_results(tmp_path, monkey
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(budgets, "run", stopped)
+    monkeypatch.setattr(suite, "run", stopped)
     series = (*turns.SERIES, *map(turns.of_budget, turns.BUDGETS))
     monkeypatch.setattr(turns, "time_in_turns", lambda *_: {name: [1.0, 2.0] for name in series})
-    options = ["turns", "budgets", "--size", "quick", "--results", str(tmp_path)]
+    options = ["turns", "suite", "--size", "quick", "--results", str(tmp_path)]
     assert CliRunner().invoke(command.main, options).exit_code == 1
     assert "| `Diffusion(max_time=0.8)`, the whole fit |" in (tmp_path / "benchmarks.md").read_text()
 

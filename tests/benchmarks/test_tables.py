@@ -3,7 +3,6 @@
 Statistical tests have a false-alarm rate of 1e-8 each.
 """
 
-import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +14,10 @@ from scipy import stats
 
 from backwalk.datasets import levels_alone, mixed_arcs
 from backwalk.streams import Stream
-from benchmarks import adult, any_cost, gaps, large_table, larger_than_memory, magic, mixed, real_tables, render, wheels
+from benchmarks import adult, gaps, large_table, larger_than_memory, magic, mixed, real_tables, render, wheels
 from benchmarks.fresh import in_fresh_process
 from benchmarks.gaps import N_DRAWS, Column, Imputed
-from benchmarks.methods import REAL, Fitted
+from benchmarks.methods import REAL
 from benchmarks.record import Store
 from benchmarks.table_baselines import PRODUCT_MIXTURE, TREE_SYNTHESIS
 from benchmarks.table_judge import (
@@ -303,18 +302,6 @@ def test_gaps_are_measured_and_rendered(tmp_path, monkeypatch):
     assert "### Coverage of the 90 % interval, 1 seconds per fit" in render.render(tmp_path, tmp_path / "page")
 
 
-def test_costs_of_any_condition_are_differences(tmp_path, monkeypatch):
-    def fit(method, X, budget, seed):
-        shift = 0.0 if method.conditions is None else 0.25
-        log_prob = any_cost.cases(("two_moons",))[0].make().log_prob
-        return Fitted(lambda n, _: X[:n] + 0.01, lambda x: log_prob(x) - shift, "")
-
-    monkeypatch.setattr(any_cost.Conditioned, "fit", fit)
-    sizes = replace(any_cost.SIZES["quick"], judge=any_cost.JudgeSizes(20, 10, 2, 60))
-    page = any_cost.told(results(tmp_path, any_cost, sizes), tmp_path)
-    assert re.search(r"\| two_moons \| 1 \| 0.25\S*( ± 0.0000\S*)? \| 0 \|", page), page
-
-
 @pytest.mark.parametrize(
     ("make", "word"),
     [
@@ -345,6 +332,7 @@ def test_the_large_table_is_measured_in_a_fresh_process():
     assert "rows" in large_table.told([{**result, "key": {"rows": 300, "budget": 0.5}}], Path())
 
 
+@pytest.mark.slow
 def test_a_table_larger_than_memory_is_written_in_files_and_fitted(tmp_path, monkeypatch):
     monkeypatch.setattr(larger_than_memory, "ROWS_A_FILE", 6_000)
     monkeypatch.setattr(larger_than_memory, "ROWS_A_PIECE", 500)

@@ -91,6 +91,7 @@ def test_rows_with_gaps_have_both_and_are_simulations():
         np.testing.assert_array_equal(row, task.row_with_gaps(number))
 
 
+@pytest.mark.slow
 def test_any_values_given_are_judged_against_exact_draws():
     task = TASKS["gaussian_mixture"]()
     sizes = inference.Sizes(((100, 1.0),), 1, 2, 100, 20)
@@ -115,6 +116,7 @@ def test_references_are_read_from_the_wheel_and_judged(wheel_of_sbibm):
     assert moved > 0.95
 
 
+@pytest.mark.slow
 def test_intervals_without_gaps_hold_the_truth_in_95_per_cent():
     sizes = rubin.Sizes(100, 1.0, 2, 1)
     covered = np.array([rubin.repetition("no gaps", 0.2, sizes, seed)["covered"] for seed in range(800)])
