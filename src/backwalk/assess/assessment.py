@@ -174,7 +174,6 @@ def assess(
 def _score_model(
     model: DiffusionModel, figures: tuple[Figure, ...], likelihood: LikelihoodScores, sample_seconds: float, path: str
 ) -> ModelScores:
-    fit_seconds = model.card.get("fit_seconds")
     hint = "  # a pyarrow Table: X_new.to_pandas() is a DataFrame" if model.schema.kind == "pyarrow" else ""
     log_p = likelihood.log_p_model
     return ModelScores(
@@ -186,7 +185,7 @@ def _score_model(
         gap=likelihood.gap(log_p),
         # The noise of probes would make each |1 - p_model / p| too large.
         total_variation=likelihood.total_variation(log_p) if likelihood.ode_probe_error == 0.0 else None,
-        fit_seconds=None if fit_seconds is None else float(fit_seconds),
+        fit_seconds=model.fit_seconds,
         sample_seconds=sample_seconds,
         code=f"from backwalk import Diffusion\n\nmodel = Diffusion.load({path!r})\nX_new = model.sample(10_000){hint}",
     )

@@ -30,8 +30,8 @@ class ModelScores:
     error and, beyond 32 coordinates, the noise of random probes, which the standard error includes. `advantage` is the
     row-paired mean of log p minus the diffusion model's log p (None for the diffusion model itself). If the truth is
     known, `gap` is the row-paired mean of the true log p minus this log p, and `total_variation` the distance from the
-    truth (None if random probes add noise to the density). `fit_seconds` of the diffusion model come from its card,
-    other seconds were measured here; `sample_seconds` are for 10,000 rows. `code` is Python to copy.
+    truth (None if random probes add noise to the density). `fit_seconds` of the diffusion model are None where it
+    was loaded from a file, which has no times. `sample_seconds` are for 10,000 rows. `code` is Python to copy.
     """
 
     name: str

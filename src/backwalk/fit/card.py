@@ -43,10 +43,9 @@ def make_card(
     split: Stream,
     *,
     seed: int,
-    seconds: float,
     stopped_by: str,
 ) -> dict[str, Any]:
-    """Return the card of a fit to the rows of some columns that took `seconds`.
+    """Return the card of a fit to the rows of some columns.
 
     `data_sha256` is the `digest` of the table, `split` the stream that drew the held-out rows, and `stopped_by` what
     ended training: "steps", "time limit", "callback" or "divergence". In the card, `n_rows` counts the training rows,
@@ -74,7 +73,6 @@ def make_card(
         "usual_steps": plan.usual_steps,
         "stopped_by": stopped_by,
         "versions": {**_versions(), "python": platform.python_version()},
-        "fit_seconds": round(seconds, 3),
     }
 
 

@@ -223,10 +223,10 @@ def _finish(fit: _Fit, plan: Plan, trainer: Trainer) -> DiffusionModel:
         fit.data_sha256,
         fit.split,
         seed=fit.stream.seed,
-        seconds=trainer.seconds_before + time.perf_counter() - fit.began,
         stopped_by=reason,
     )
-    return _make_model(fit, plan, plan.denoiser, error, history, card)
+    seconds = trainer.seconds_before + time.perf_counter() - fit.began
+    return replace(_make_model(fit, plan, plan.denoiser, error, history, card), fit_seconds=seconds)
 
 
 def _slowness(settings: Settings, options: CheckpointOptions | None, n: int, k: int) -> float:

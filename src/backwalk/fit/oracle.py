@@ -75,6 +75,6 @@ def oracle_model(
         decoder_variance=default_decoder_variance(reverse_variance, schedule, error),
         sampler=sampler or default_sampler(schedule),
         prior_mismatch=prior_mismatch(*moments(points.double().cpu()), schedule),
-        history=History((), (), (), (), "none", 0, 0, 0.0),
+        history=History((), (), (), (), "none", 0, 0),
         card={"description": f"{type(denoiser).__name__}, a denoiser of {d} columns that was not learned"},
     )

@@ -54,8 +54,9 @@ class DiffusionModel:
     `denoising_error` holds m_t, (n_steps + 1,), measured on held-out rows, or on training rows where there are none;
     the "optimal" reverse variances follow from it. `decoder_variance` is that of p(x_0 | x_1), in squared encoded
     units. `prior_mismatch` is in nats per row, from the moments of the fitted rows. `card` is plain JSON: parameters,
-    versions, seed, sizes, seconds. `conditions` says for which given columns the denoiser is valid, and `gaps` are the
-    numbers of the columns in which fitted rows had missing cells. `student` serves the sampler "distilled" only.
+    versions, seed, sizes. `conditions` says for which given columns the denoiser is valid, and `gaps` are the numbers
+    of the columns in which fitted rows had missing cells. `student` serves the sampler "distilled" only. `fit_seconds`
+    is None for a model from a file, which holds no times, so that equal fits are equal files.
     """
 
     schedule: NoiseSchedule
@@ -73,6 +74,7 @@ class DiffusionModel:
     conditions: Conditions = "any"
     gaps: tuple[int, ...] = ()
     student: Student | None = None
+    fit_seconds: float | None = None
 
     @cached_property
     def _fitted_times(self) -> dict[tuple[str, int], tuple[int, ...]]:

@@ -235,29 +235,7 @@ def _network_of(
 ) -> EnsembleDenoiser:
     """Build a network with the weights whose names begin with `prefix`, and remove these from `tensors`."""
     weights = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
-    if isinstance(architecture, nn.Module):  # copied into its tensors: some may be shared, or be buffers
-        denoiser = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0))
-        denoiser.load_state_dict(weights)
-        return denoiser
-    with torch.device("meta"):  # initial weights take no memory; the file's replace them
-        denoiser = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=_Blank(0), layout=layout)
-    # Each is copied into torch's own memory: the bits of products may depend on the alignment of the weights.
-    denoiser.load_state_dict({name: weights.pop(name).clone() for name in list(weights)}, assign=True)
+    denoiser = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=Stream(0), layout=layout)
+    # Copied into torch's own memory: the bits of products may depend on the alignment of the weights.
+    denoiser.load_state_dict(weights)
     return denoiser
-
-
-class _Blank(Stream):
-    """A stream of zeros that takes no memory, for initial weights that are replaced by those of a file."""
-
-    def uniform(self, start: int, stop: int, d: int) -> Tensor:
-        """Return zeros, (stop - start, d)."""
-        return torch.zeros((), dtype=torch.float32).expand(stop - start, d)
-
-    def normal(self, start: int, stop: int, d: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return zeros, (stop - start, d)."""
-        return torch.zeros((), dtype=dtype).expand(stop - start, d)
-
-    def child(self, *names: str | int) -> Stream:
-        """Return itself."""
-        del names
-        return self

@@ -85,7 +85,6 @@ class HistoryRecord(_Strict):
     loss_name: Annotated[str, Field(max_length=100)]
     n_steps: _Count
     chosen_step: _Count
-    seconds: _NonNegative
 
 
 class _Card(_Strict):
@@ -106,7 +105,6 @@ class _Card(_Strict):
     usual_steps: _Count
     stopped_by: Literal["steps", "time limit", "overfitting", "callback", "divergence"]
     versions: dict[_Text, _Text]
-    fit_seconds: _NonNegative = 0.0
 
 
 class Record(_Strict):

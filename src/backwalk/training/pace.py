@@ -30,7 +30,7 @@ class History:
     """The record of a run: losses at steps, counted from 0, and validation losses after `validation_step` steps.
 
     The first validation of a new network is before training, after 0 steps. The kept weights are those after
-    `chosen_step` steps. Two equal runs differ in `seconds` alone.
+    `chosen_step` steps. Equal runs have equal histories.
     """
 
     step: tuple[int, ...]
@@ -40,14 +40,13 @@ class History:
     loss_name: str
     n_steps: int
     chosen_step: int
-    seconds: float
 
     def __repr__(self) -> str:
-        """Return the run in one line: its steps, its time, and the losses at its end."""
+        """Return the run in one line: its steps, and the losses at its end."""
         last = f", last {self.loss_name} {self.loss[-1]:.4f}" if self.loss else ""
         validated = f", validation {self.validation_loss[-1]:.4f}" if self.validation_loss else ""
         chosen = f", weights of step {self.chosen_step:,}" if self.chosen_step != self.n_steps else ""
-        return f"History({self.n_steps:,} steps in {self.seconds:.1f} s{last}{validated}{chosen})"
+        return f"History({self.n_steps:,} steps{last}{validated}{chosen})"
 
 
 class Pace:

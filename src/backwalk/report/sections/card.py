@@ -19,7 +19,6 @@ _CARD_NAMES: Mapping[str, str] = MappingProxyType(
         "steps_taken": "training steps",
         "usual_steps": "usual training steps",
         "stopped_by": "training ended by",
-        "fit_seconds": "seconds to fit",
         "data_sha256": "SHA-256 of the table",
         "split_seed": "seed of the held-out rows",
     }
