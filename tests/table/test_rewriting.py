@@ -1,7 +1,9 @@
-"""Rows are copied as they stand, each to one of two files."""
+"""Rows of files are written again: cells that are not filled stay as they are."""
 
+import csv
 import datetime
 import gzip
+import io
 
 import numpy as np
 import pyarrow as pa
@@ -11,55 +13,94 @@ import pytest
 
 from backwalk import limits
 from backwalk.errors import TableFileError
-from backwalk.table import Schema, Selection, Table, read_table, split_table
+from backwalk.table import Schema, Selection, Table, read_labels, read_table, split_table, write_filled
 
 ROWS = [
-    b"007,red,1.50,2020-01-01",
-    b'1,"a, ""b""",,2020-01-02',
-    b'2,"two\nlines",=1+1,',
-    b"3, x ,NA,2020-01-04",
-    b"4,\xff,5e3,2020-01-05",
+    "007,red,1.50,2020-01-01",
+    '1,"a, ""b""",,2020-01-02',
+    '2,"two\nlines",=1+1,',
+    "3, x ,NA,2020-01-04",
+    "4,é,5e3,2020-01-05",
 ]
-HEADER = b'id,"na,me",\'=x,day\n'
+HEADER = 'id,"na,me",\'=x,day'
 
 
 def every_second(n):
     return np.arange(n) % 2 == 1
 
 
+def read(path):
+    data = path.read_bytes()
+    return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+
+
+def split(path, suffix=".csv", **options):
+    """Split a file, and return the texts of both parts and the result."""
+    places = path.with_name(f"t{suffix}"), path.with_name(f"u{suffix}")
+    result = split_table(path, places, every_second, overwrite=True, **options)
+    return *map(read, places), result
+
+
 @pytest.fixture(params=["\n", "\r\n"], ids=["LF", "CRLF"])
 def text(request, tmp_path):
-    end = request.param.encode()
-    (tmp_path / "rows.csv").write_bytes(HEADER.replace(b"\n", end) + end.join(ROWS) + end + end)
+    end = request.param
+    (tmp_path / "rows.csv").write_bytes((HEADER + end + end.join(ROWS) + end + end).encode())
     return tmp_path / "rows.csv", end
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
-def test_rows_of_text_are_copied_byte_by_byte(text, suffix):
+def test_cells_of_text_are_copied_as_they_stand(text, suffix):
     path, end = text
-    places = path.with_name(f"t{suffix}"), path.with_name(f"u{suffix}")
-    result = split_table(path, places, every_second)
-    found = [gzip.decompress(each.read_bytes()) if suffix == ".csv.gz" else each.read_bytes() for each in places]
-    assert found == [HEADER.replace(b"\n", end) + b"".join(row + end for row in ROWS[k::2]) for k in (0, 1)]
+    *found, result = split(path, suffix)
+    assert found == [end.join([HEADER, *ROWS[k::2], ""]) for k in (0, 1)]
     assert (result.sizes, result.is_taken.tolist(), result.columns_left_out) == ((3, 2), [True] * 5, ())
 
 
 def test_columns_and_incomplete_rows_are_left_out(text):
-    path, _ = text
-    places = path.with_name("t.csv"), path.with_name("u.csv")
-    result = split_table(path, places, every_second, selection=Selection(drop=("=x",), complete=True))
-    assert places[0].read_bytes() == b'id,"na,me",day\n007,red,2020-01-01\n3, x ,2020-01-04\n'
-    assert places[1].read_bytes() == b'id,"na,me",day\n1,"a, ""b""",2020-01-02\n4,\xff,2020-01-05\n'
+    path, end = text
+    *found, result = split(path, selection=Selection(drop=("=x",), complete=True))
+    assert found == [
+        end.join(['id,"na,me",day', "007,red,2020-01-01", "3, x ,2020-01-04", ""]),
+        end.join(['id,"na,me",day', '1,"a, ""b""",2020-01-02', "4,é,2020-01-05", ""]),
+    ]
     assert (result.sizes, result.is_taken.tolist()) == ((2, 2), [True, True, False, True, True])
     assert result.columns_left_out == ("=x",)
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\n\n\n"])
 def test_a_single_column_keeps_its_gaps(tmp_path, end):
-    (tmp_path / "one.csv").write_text(f"a\n1\n\n3\nx{end}")
-    split_table(tmp_path / "one.csv", (tmp_path / "t.csv", tmp_path / "u.csv"), every_second)
-    assert (tmp_path / "t.csv").read_text() == "a\n1\n3\n"
-    assert (tmp_path / "u.csv").read_text() == "a\n\nx\n"
+    (tmp_path / "one.csv").write_text(f"a\n1\n\n3\n\n5\nx{end}")
+    first, second, _ = split(tmp_path / "one.csv")
+    assert (first, second) == ("a\n1\n3\n5\n", 'a\n""\n""\nx\n')
+    (tmp_path / "rows.csv").write_text("a\n1\n\n3\n\n5\n")
+    split(tmp_path / "rows.csv")  # a gap at the end of a part was no row of it
+    assert read_table(tmp_path / "t.csv").values[:, 0].tolist() == [1.0, 3.0, 5.0]
+    assert read_labels(tmp_path / "u.csv", "a").to_pylist() == ["", ""]
+
+
+def test_names_that_are_numbers_stay_names(tmp_path):
+    (tmp_path / "rows.csv").write_text('"1","2"\n3,4\n5,6\n')
+    assert split(tmp_path / "rows.csv", ".tsv")[:2] == ('"1"\t"2"\n3\t4\n', '"1"\t"2"\n5\t6\n')
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_gaps_of_text_are_filled_and_all_other_cells_stay(text, suffix):
+    path, end = text
+    schema = Schema(
+        ("=x", "day", "na,me"), ("float64", "date32[day]", "string"), "pyarrow", (None, None, ("b",)), (None, "D", None)
+    )
+    draws = [np.full((5, 3), [0.5 * m, 10.0 * m, 0.0]) for m in (1, 2)]
+    place = path.with_name(f"filled{suffix}")
+    write_filled(path, place, draws, schema, number="draw")
+    found = list(csv.reader(io.StringIO(place.read_bytes().decode()), delimiter="\t" if suffix == ".tsv" else ","))
+    assert found[0] == ["draw", "id", "na,me", "'=x", "day"]
+    expected = list(csv.reader(io.StringIO(end.join(ROWS))))
+    for m, filled in ((1, ("0.5", "1970-01-11")), (2, ("1", "1970-01-21"))):
+        rows = [[str(m), *row] for row in expected]
+        rows[1][3], rows[3][3], rows[2][4] = filled[0], filled[0], filled[1]
+        assert found[5 * m - 4 : 5 * m + 1] == rows
+    with pytest.raises(TableFileError, match="'id'"):
+        write_filled(path, place, draws, schema, number="id", overwrite=True)
 
 
 TABLE = pa.table(

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 def split(context: click.Context, /, json: bool, **options: Any) -> None:
     """Split the rows of DATA at random into two files.
 
-    TRAINING is for fit, UNSEEN for score and report. Any table is split, text included; rows of text files are copied
-    unchanged. Files end in .csv or .tsv, either with .gz, in .parquet or in .npy.
+    TRAINING is for fit, UNSEEN for score and report. Any table is split, text included; cells of text files are copied
+    as they stand. Files end in .csv or .tsv, either with .gz, in .parquet or in .npy.
     """
     with open_console(context) as console:
         record = _split(console, **options)

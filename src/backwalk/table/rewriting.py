@@ -1,19 +1,15 @@
 """Write the rows of a table file again: split into two files, with gaps filled, or beside new columns.
 
-Text is copied row by row as it stands: a cell `007` or `1.50` stays unchanged. Python's csv finds where rows and fields
-end. Other formats, and a file of another format than the source's, are converted by Arrow.
+Cells of text are copied as they stand: `007` or `1.50` stays unchanged. Other formats, and a text file written as
+another format, are converted by Arrow.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import itertools
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +18,15 @@ import pyarrow.compute as pc
 
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed
-from backwalk.table.files import Format, SourceFile, faults_of, files_of, format_of, opened, read_npy
+from backwalk.table.files import SourceFile, faults_of, files_of, format_of, read_npy
 from backwalk.table.frame import Table, as_table
 from backwalk.table.parquet_files import decoded, look_at_parquet, parquet_rows
 from backwalk.table.restoring import from_values
-from backwalk.table.schema import MISSING_WORDS, FloatArray, Schema, shown, unescaped
-from backwalk.table.selection import NativeRows, Selection, complete_rows, is_plain_text, missing_in
+from backwalk.table.schema import FloatArray, Schema, shown, unescaped
+from backwalk.table.selection import NativeRows, Selection, complete_rows, is_gap, is_plain_text, missing_in
 from backwalk.table.sources import column_names, open_source
-from backwalk.table.text_files import TextFile, TypeOfColumn, read_header
-from backwalk.table.writing import check_table_path, output_file, write_any, write_text
+from backwalk.table.text_files import TextFile
+from backwalk.table.writing import CellWriter, as_written, check_table_path, output_file, write_any
 
 Draws = Iterable[FloatArray]
 """Complete rows, (n, d), in the user's units; several for a file in which all draws follow each other."""
@@ -38,9 +34,7 @@ Draws = Iterable[FloatArray]
 Chosen = Callable[[int], npt.NDArray[np.bool_]]
 """Returns which of n rows go to the second file, (n,)."""
 
-_ROWS_AT_ONCE = 2**13
 _BATCH_ROWS = 2**16
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,19 +62,17 @@ def split_table(
     """
     for place in places:
         check_table_path(place, overwrite=overwrite)
-    forms = [format_of(place) for place in places]
     if isinstance(source, Table):
-        rows = from_values(source.values, source.schema.as_arrow())
-        return _split(rows, (), places, chosen, selection, overwrite)
+        return _split(from_values(source.values, source.schema.as_arrow()), (), places, chosen, selection, overwrite)
     with files_of(source) as (file, *others):
         if others:
             raise TableFileError(f"{source}: one file should be split, but got {1 + len(others)}: name one.")
-        if file.form.kind == "text" and all(_is_alike(form, file.form) for form in forms):
-            return _split_text(file, places, chosen, selection, overwrite)
-        native, left_out = _native(file, selection)
-        if isinstance(native, np.ndarray) and native.ndim != 2:
-            as_table(native, name="the table")  # which refuses it
-        return _split(native, left_out, places, chosen, selection, overwrite)
+        if file.form.kind == "text" and all(format_of(place).kind == "text" for place in places):
+            return _split_text(TextFile(file), places, chosen, selection, overwrite)
+        rows, left_out = _native(file, selection)
+        if isinstance(rows, np.ndarray) and rows.ndim != 2:
+            as_table(rows, name="the table")  # which refuses it
+        return _split(rows, left_out, places, chosen, selection, overwrite)
 
 
 def _split(
@@ -102,40 +94,25 @@ def _split(
 
 
 def _split_text(
-    file: SourceFile, places: tuple[str | Path, str | Path], chosen: Chosen, selection: Selection, overwrite: bool
+    text: TextFile, places: tuple[str | Path, str | Path], chosen: Chosen, selection: Selection, overwrite: bool
 ) -> SplitFiles:
-    """Copy rows of text as they stand; a first pass counts them and finds missing values."""
-    delimiter = file.form.delimiter
-    with opened(file) as data:
-        names = read_header(data, delimiter).names
-        taken = selection.names(names)
-        kept = [j for j, name in enumerate(names) if name in set(taken)]
-        data.seek(0)
-        is_complete, places_in_file = list[bool](), list[tuple[int, int]]()
-        for row_of_text in _text_rows(data, delimiter, len(names)):
-            places_in_file.append((row_of_text.offset, row_of_text.n_bytes))
-            has_gap = selection.complete and any(row_of_text.fields[j] in MISSING_WORDS for j in kept)
-            is_complete.append(not has_gap)
-        del is_complete[0]  # of the header
-        masks = _both(np.array(is_complete, dtype=bool), chosen)
-        with (
-            output_file(places[0], overwrite=overwrite) as first,
-            output_file(places[1], overwrite=overwrite) as second,
-        ):
-            data.seek(0)
-            place, outs = 0, list[tuple[BinaryIO, ...]]([(first, second)])
-            for to_first, to_second in zip(*(mask.tolist() for mask in masks), strict=True):
-                outs.append((first,) if to_first else (second,) if to_second else ())
-            for (offset, length), files in zip(places_in_file, outs, strict=True):
-                data.read(offset - place)
-                row, place = data.read(length), offset + length
-                if len(kept) < len(names):
-                    cells = _fields(row.decode(errors="surrogateescape"), delimiter)
-                    row = delimiter.join(cells[j] for j in kept).encode(errors="surrogateescape") + b"\n"
-                for out in files:
-                    out.write(row if row.endswith((b"\n", b"\r")) else row + b"\n")
-    left_out = tuple(name for name in names if name not in set(taken))
-    return SplitFiles(np.array(is_complete, dtype=bool), (int(masks[0].sum()), int(masks[1].sum())), left_out)
+    """Copy cells of text as they stand; a first pass counts the rows and finds missing values."""
+    with faults_of(text.label):
+        names = selection.names(text.names)
+    is_taken = text.complete_rows(names) if selection.complete else np.ones(text.count_rows(), dtype=bool)
+    masks = _both(is_taken, chosen)
+    with output_file(places[0], overwrite=overwrite) as first, output_file(places[1], overwrite=overwrite) as second:
+        writers = [
+            CellWriter(out, format_of(place).delimiter, names, text.line_end)
+            for place, out in zip(places, (first, second), strict=True)
+        ]
+        begin = 0
+        for rows in text.rows(names, len(is_taken), _BATCH_ROWS):
+            for writer, mask in zip(writers, masks, strict=True):
+                writer.write(rows.filter(pa.array(mask[begin : begin + rows.num_rows])))
+            begin += rows.num_rows
+    left_out = tuple(name for name in text.names if name not in set(names))
+    return SplitFiles(is_taken, (int(masks[0].sum()), int(masks[1].sum())), left_out)
 
 
 def _both(is_taken: npt.NDArray[np.bool_], chosen: Chosen) -> list[npt.NDArray[np.bool_]]:
@@ -163,132 +140,31 @@ def write_filled(
     """
     form = format_of(place)
     with files_of(source) as (file, *_), output_file(place, overwrite=overwrite) as out:
-        if file.form.kind == form.kind == "text" and _is_alike(form, file.form):
-            with opened(file) as data:
-                _fill_text(data, form, out, draws, schema, number)
+        if file.form.kind != "text" or form.kind != "text":
+            rows, _ = _native(file, Selection.of_schema(schema))
+            write_any(out, form, _filled(rows, draws, schema, number))
             return
-        rows, _ = _native(file, Selection.of_schema(schema))
-        write_any(out, form, _filled(rows, draws, schema, number))
+        text = TextFile(file)
+        _refuse_present(number, text.names)
+        writer = CellWriter(out, form.delimiter, [*([number] if number else []), *text.names], text.line_end)
+        for m, values in enumerate(draws, 1):
+            begin = 0
+            for rows in text.rows(text.names, len(values), _BATCH_ROWS):
+                filled = _with_cells(rows, values[begin : begin + rows.num_rows], schema)
+                if number:
+                    filled = filled.add_column(0, number, pa.repeat(str(m), rows.num_rows))
+                writer.write(filled)
+                begin += rows.num_rows
 
 
-def _fill_text(data: BinaryIO, form: Format, out: BinaryIO, draws: Draws, schema: Schema, number: str | None) -> None:
-    names = read_header(data, form.delimiter).names
-    _refuse_present(number, names)
-    places = _places(names, schema)
-    for m, values in enumerate(draws, 1):
-        data.seek(0)
-        rows, n_before = _text_rows(data, form.delimiter, len(names)), 0
-        header, head = next(rows).text, f"{m}{form.delimiter}" if number else ""
-        if m == 1:
-            head_of_names = f'"{number}"{form.delimiter}' if number else ""
-            out.write((head_of_names + _ended(header)).encode(errors="surrogateescape"))
-        while block := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-            gaps = np.array([[fields[j] in MISSING_WORDS for j in places] for fields in (row.fields for row in block)])
-            with_gaps = np.flatnonzero(gaps.any(axis=1))
-            texts = [row.text for row in block]
-            is_quoted = any('"' in text for text in texts)
-            cells = _cells(values[n_before : n_before + len(block)][with_gaps], schema, form, quoted=is_quoted)
-            for i, new in zip(with_gaps.tolist(), cells, strict=True):
-                fields = _fields(texts[i], form.delimiter)
-                for j in np.flatnonzero(gaps[i]).tolist():
-                    fields[places[j]] = new[j]
-                texts[i] = form.delimiter.join(fields) + _end(texts[i])
-            out.write("".join(head + _ended(text) for text in texts).encode(errors="surrogateescape"))
-            n_before += len(block)
-
-
-def _cells(values: FloatArray, schema: Schema, form: Format, *, quoted: bool) -> list[list[str]]:
-    """Return the cells of rows, (m, d), as `write_rows` writes them; texts without quotation marks unless `quoted`."""
-    file = io.BytesIO()
-    write_text(file, [values], schema, form)
-    file.seek(0)
-    rows = [_fields(row.text, form.delimiter) for row in _text_rows(file, form.delimiter, schema.n_columns)][1:]
-    needs_no_quotes = re.compile(rf'"[^"{form.delimiter}\r\n]+"')
-    return (
-        rows if quoted else [[cell[1:-1] if needs_no_quotes.fullmatch(cell) else cell for cell in row] for row in rows]
-    )
-
-
-class _TextRow(NamedTuple):
-    """A row of a text file: the text with its line end, its unquoted fields, its place in the file and its bytes."""
-
-    text: str
-    fields: list[str]
-    offset: int
-    n_bytes: int
-
-
-def _text_rows(data: BinaryIO, delimiter: str, n_columns: int) -> Iterator[_TextRow]:
-    """Yield the rows of an open text file from its header on.
-
-    Blank lines are no rows, except of a single column, where they are missing values unless they end the file. Bytes
-    that are not UTF-8 become surrogates. Raises TableFileError for rows of other lengths.
-    """
-    offset = len(_BYTE_ORDER_MARK) if data.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK else 0
-    data.seek(offset)
-    lines = io.TextIOWrapper(data, encoding="utf-8", errors="surrogateescape", newline="")
-    n_rows, blank = 0, list[_TextRow]()
-    try:
-        for line in lines:
-            text, fields = line, line.rstrip("\r\n").split(delimiter)
-            if '"' in line:  # which may hold separators and line ends
-                of_row = list[str]()
-                fields = next(
-                    csv.reader(_noted(itertools.chain([line], lines), of_row), delimiter=delimiter, strict=True)
-                )
-                text = "".join(of_row)
-            n_bytes = len(text) if text.isascii() else len(text.encode(errors="surrogateescape"))
-            row = _TextRow(text, fields, offset, n_bytes)
-            offset += n_bytes
-            is_blank = not text.strip("\r\n")
-            if is_blank or not (n_rows or text.strip(" \t\v\f\r\n".replace(delimiter, ""))):
-                if n_rows and n_columns == 1:
-                    blank.append(row)
-                continue
-            if len(fields) != n_columns:
-                raise TableFileError(
-                    f"Each row should have {n_columns} cells, as the header has, but row {n_rows - 1} (rows count from "
-                    f"0) has {len(fields)}: mend it"
-                )
-            yield from blank
-            n_rows += 1 + len(blank)
-            blank.clear()
-            yield row
-    except csv.Error as error:
-        raise TableFileError(f"A row cannot be read ({error}): close its quotation marks") from error
-    finally:
-        lines.detach()
-
-
-def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
-    """Yield lines, and note those that were taken."""
-    for line in lines:
-        taken.append(line)
-        yield line
-
-
-def _fields(text: str, delimiter: str) -> list[str]:
-    """Return the fields of a row unchanged, with their quotation marks."""
-    line, fields, place = text.rstrip("\r\n"), list[str](), -1
-    pattern = re.compile(rf'(?:"(?:[^"]|"")*")?[^{delimiter}\r\n]*')
-    while place < len(line):
-        match = pattern.match(line, place + 1)
-        assert match is not None  # as the pattern matches an empty field
-        fields.append(match.group())
-        place = match.end()
-    return fields
-
-
-def _end(text: str) -> str:
-    return text[len(text.rstrip("\r\n")) :]
-
-
-def _ended(text: str) -> str:
-    return text if _end(text) else f"{text}\n"
-
-
-def _is_alike(form: Format, other: Format) -> bool:
-    return (form.kind, form.delimiter) == (other.kind, other.delimiter)
+def _with_cells(rows: pa.Table, values: FloatArray, schema: Schema) -> pa.Table:
+    """Return rows of text with the gaps in the columns of a schema filled from complete rows, (n, d)."""
+    completed = from_values(values, as_written(schema.as_arrow()))
+    for j, place in enumerate(_places(rows.column_names, schema)):
+        cells = rows.column(place)
+        filled = pc.if_else(is_gap(cells), completed.column(j).cast(pa.string()), cells)
+        rows = rows.set_column(place, rows.column_names[place], filled)
+    return rows
 
 
 def _native(file: SourceFile, selection: Selection) -> tuple[NativeRows, Mapping[str, Any]]:
@@ -409,8 +285,7 @@ def read_labels(path: str | Path, name: str) -> pa.ChunkedArray:
         if file.form.kind == "parquet":
             return _native_parquet(file, Selection(only=(name,)))[0][name]
         text = TextFile(file)
-        n_rows, _ = text.look({name: TypeOfColumn(is_text=True)})
-        columns = (rows[name] for rows in text.rows([name], n_rows, _BATCH_ROWS))
+        columns = (rows[name] for rows in text.rows([name], text.count_rows(), _BATCH_ROWS))
         return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=pa.string())
 
 

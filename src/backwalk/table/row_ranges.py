@@ -27,8 +27,8 @@ from backwalk.table.files import SourceFile, faults_of, format_of
 from backwalk.table.frame import Table
 from backwalk.table.parquet_files import decoded, footer_bytes, look_at_parquet, opened_parquet, parquet_rows
 from backwalk.table.reading import checked_rows, rows_numbered_from
-from backwalk.table.schema import MISSING_WORDS, shown
-from backwalk.table.selection import Selection, refuse_almost_numbers, rows_without_gaps
+from backwalk.table.schema import shown
+from backwalk.table.selection import Selection, is_gap, refuse_almost_numbers, rows_without_gaps
 from backwalk.table.sources import column_names
 from backwalk.table.text_files import TextFile, TextTable, TypeOfColumn
 
@@ -36,7 +36,6 @@ BLOCK_ROWS = 2**16
 """Rows of a block; blocks begin at its multiples."""
 
 _BATCH_BYTES = 2**26
-_MISSING = pa.array(sorted(MISSING_WORDS))
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class RowBlock:
             return pa.table({name: decoded(name, self.rows[name]) for name in names})
         columns = {name: self.rows[name] for name in names}
         for name in set(names) - set(self.exact):
-            columns[name] = pc.if_else(pc.is_in(columns[name], value_set=_MISSING), None, columns[name])
+            columns[name] = pc.if_else(is_gap(columns[name]), None, columns[name])
         return pa.table(columns)
 
 

@@ -133,6 +133,11 @@ def missing_in(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.is_null(column, nan_is_null=True))
 
 
+def is_gap(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return which cells of text mean a missing value."""
+    return pc.is_in(cells, value_set=_GAPS.cast(cells.type))
+
+
 def refuse_almost_numbers(rows: pa.Table, texts: Collection[str] = ()) -> None:
     """Raise TableFileError for a text column whose cells mostly are numbers, possibly with signs or separators.
 
@@ -183,9 +188,7 @@ def others_than_numbers(texts: pa.Array, rows: npt.NDArray[np.int64]) -> npt.NDA
         np.asarray(pc.fill_null(pc.match_substring_regex(texts, pattern=pattern), False))
         for pattern in (_NUMBER, _WRITTEN_NUMBER)
     )
-    is_other = (
-        ~is_number & ~np.asarray(texts.is_null()) & ~np.asarray(pc.is_in(texts, value_set=_GAPS.cast(texts.type)))
-    )
+    is_other = ~is_number & ~np.asarray(texts.is_null()) & ~np.asarray(is_gap(texts))
     if has_codes(texts) or not rows @ is_other or rows @ (is_number | is_written) <= rows @ (is_other & ~is_written):
         return None
     return np.asarray(is_other)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -143,7 +144,7 @@ def read_header(data: BinaryIO, delimiter: str) -> Header:
     refuse_large(0, len(names))
     rest = lines.getvalue()[begin - len(line) + len(text) :]
     quoted_alone = line.startswith('"') and not rest[:_FIRST_ROWS].lstrip().startswith('"')  # as our headers are
-    if all(map(_is_number, names)) and not quoted_alone:
+    if all(map(is_number, names)) and not quoted_alone:
         raise TableFileError(
             f"The first line should name the columns, but holds only numbers, {listed(map(shown, names))}: put a "
             "header line of names above it, or, if these are names, put them in quotation marks."
@@ -166,7 +167,8 @@ def _fields(line: str, more: Iterator[str], delimiter: str) -> list[str]:
         return []
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a name is a number: a header of such names needs quotation marks."""
     try:
         float(text)
     except ValueError:
@@ -389,6 +391,23 @@ class TextFile(_Texts):
                 n_bytes += len(block)
                 if most_bytes is not None:
                     refuse_many_bytes(n_bytes)
+
+    @property
+    def line_end(self) -> str:
+        """What ends a line."""
+        return self._header.line_end or "\n"
+
+    def count_rows(self) -> int:
+        """Return the number of rows."""
+        return self.look({self.names[0]: TypeOfColumn(is_text=True)})[0]
+
+    def complete_rows(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Return which rows have a value in each of some columns, (n,)."""
+        n_rows = self.count_rows()
+        has_all = " AND ".join(f"{self._place[name]} IS NOT NULL" for name in names)
+        query = f"SELECT {has_all} AS has_all FROM (SELECT {self._cells(names)} FROM {self._scan} LIMIT {n_rows})"
+        with self._connected() as connection:
+            return np.asarray(connection.sql(query).fetchnumpy()["has_all"])
 
     def _last_row(self, connection: duckdb.DuckDBPyConnection) -> int | None:
         """Blank lines are missing values of a single column, but not at its end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -25,6 +26,7 @@ from backwalk.table.parquet_files import decoded
 from backwalk.table.restoring import from_values
 from backwalk.table.schema import FloatArray, Schema, escaped, escaped_cell, shown
 from backwalk.table.selection import NativeRows
+from backwalk.table.text_files import is_number
 
 BLOCK_CELLS = 2**18  # of text and NumPy files, written at once: 2 MiB of numbers
 GROUP_CELLS = 2**22  # of a row group of Parquet; the footer has an entry for each group and column
@@ -69,7 +71,7 @@ def write_rows(
     blocks = _blocks(pieces, schema, n_rows, GROUP_CELLS if form.kind == "parquet" else BLOCK_CELLS)
     with output_file(path, overwrite=overwrite) as file:
         if form.kind == "text":
-            write_text(file, blocks, schema, form, escape_formulas=escape_formulas)
+            _write_text(file, blocks, schema, form, escape_formulas=escape_formulas)
         elif form.kind == "parquet":
             _write_parquet(file, blocks, schema)
         else:
@@ -129,18 +131,17 @@ def _blocks(pieces: Iterable[FloatArray], schema: Schema, n_rows: int, cells: in
         raise InvalidInput(f"pieces should hold n_rows = {n_rows} rows, but held {n_written}: count them again.")
 
 
-def write_text(
-    file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, form: Format, *, escape_formulas: bool = True
+def _write_text(
+    file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, form: Format, *, escape_formulas: bool
 ) -> None:
-    """Write rows into an open text file, as `write_rows` does."""
-    written = _as_written(schema.as_arrow(), escape_formulas)
+    written = as_written(schema.as_arrow(), escape_formulas=escape_formulas)
     options = pyarrow.csv.WriteOptions(delimiter=form.delimiter)
     with pyarrow.csv.CSVWriter(file, from_values(_no_rows(written), written).schema, write_options=options) as writer:
         for values in blocks:
             writer.write_table(from_values(values, written))
 
 
-def _as_written(schema: Schema, escape_formulas: bool) -> Schema:
+def as_written(schema: Schema, *, escape_formulas: bool = True) -> Schema:
     """Return the schema of a text file: names and labels escaped, dates and times no finer than their unit."""
     types = map(_coarsest, schema.types, schema.units)
     dtypes = tuple(old if of_type is None else str(of_type) for old, of_type in zip(schema.dtypes, types, strict=True))
@@ -204,6 +205,30 @@ def write_any(file: BinaryIO, form: Format, rows: NativeRows) -> None:
     columns = [decoded(name, column) for name, column in zip(rows.column_names, rows.columns, strict=True)]
     options = pyarrow.csv.WriteOptions(delimiter=form.delimiter)
     pyarrow.csv.write_csv(pa.table(columns, names=list(map(escaped, rows.column_names))), file, options)
+
+
+class CellWriter:
+    """Writes cells of text as they stand, with quotation marks where they need them, after a header."""
+
+    def __init__(self, file: BinaryIO, delimiter: str, names: Sequence[str], line_end: str) -> None:
+        self._file, self._delimiter, self._line_end = file, delimiter, line_end
+        header = pa.table({str(j): [escaped(name)] for j, name in enumerate(names)})
+        self.write(header, quoted=all(map(is_number, names)))  # as names of numbers need
+
+    def write(self, rows: pa.Table, *, quoted: bool = False) -> None:
+        """Write rows of texts, of which none is missing; all in quotation marks if they should be `quoted`."""
+        needs = f'["\\r\\n{self._delimiter}]' + ("|^$" if rows.num_columns == 1 else "")  # a blank line is no row
+        columns = [self._quoted(column, ".*" if quoted else needs) for column in rows.columns]
+        lines = pc.binary_join_element_wise(*columns, self._delimiter)
+        for chunk in pc.binary_join_element_wise(lines, "", self._line_end).chunks:
+            self._file.write(memoryview(chunk.buffers()[2] or b"")[: pc.sum(pc.binary_length(chunk)).as_py()])
+
+    def _quoted(self, cells: pa.ChunkedArray, needs: str) -> pa.ChunkedArray:
+        is_quoted = pc.match_substring_regex(cells, needs)
+        if not pc.any(is_quoted).as_py():
+            return cells
+        doubled = pc.replace_substring(cells, '"', '""')
+        return pc.if_else(is_quoted, pc.binary_join_element_wise('"', doubled, '"', ""), cells)
 
 
 def _no_rows(schema: Schema) -> FloatArray:
