@@ -7,12 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from backwalk.cli.console import Console
 from backwalk.cli.fit import default_output
-from backwalk.cli.output import Console
 from backwalk.cli.tables import read_training
 from backwalk.estimator import Diffusion
 from backwalk.fit import is_of_the_fit
-from backwalk.fit.progress import Display
 from backwalk.table import priorities_of
 
 N = 20_000
@@ -66,9 +65,7 @@ def test_a_table_beyond_the_memory_is_fitted_to_rows_chosen_by_number(run, folde
     facts = json.loads(run("info", model, "--json")[1])
     assert facts["n_table_rows"] == N
     assert "(fitted before)" in run("fit", folder, "-o", model, "--memory", "2MiB", *FIT, "--resume")[2]
-    rows = read_training(
-        str(folder), fitted.model_, drop_missing=False, console=Console(False, Display(verbose=False))
-    ).table
+    rows = read_training(Console(), str(folder), fitted.model_, drop_missing=False)
     assert is_of_the_fit(card, rows.values)
     again = Diffusion(max_steps=4, random_state=0, verbose=False).fit(folder, memory="2MiB")
     assert again.sample(20, random_state=0) == fitted.sample(20, random_state=0)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from backwalk import Diffusion
-from backwalk.cli import cli, output
+from backwalk.cli import cli, console
 from backwalk.sampling import FEWEST_WITH_NOISE, USUAL_EVALUATIONS
 from backwalk.table import as_table, write_table
 
@@ -282,7 +282,7 @@ def test_what_a_file_says_reaches_no_terminal_as_a_command(run, model, tmp_path)
 def test_a_terminal_without_a_letter_gets_it_written_out(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", write_through=True)
     monkeypatch.setattr(sys, "stdout", stream)
-    output.echo("difference −0.1 ±")
+    console.echo("difference −0.1 ±")
     assert stream.buffer.getvalue() == b"difference \\u22120.1 \xb1\n"
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from backwalk.cli.fit import fit_and_save
+from backwalk.cli.console import Console
+from backwalk.cli.fit import fit
 from backwalk.cli.options import device_option, force_option, reply_options, seed_option, training_options
-from backwalk.cli.output import Console, open_console, print_json
-from backwalk.cli.report import assess_and_report, print_verdict
-from backwalk.cli.sample import sample_rows
+from backwalk.cli.report import assess_and_report, check_report_target, print_verdict
+from backwalk.cli.sample import sample
 from backwalk.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -36,43 +35,25 @@ ROWS = 10_000
 @force_option
 @reply_options
 @click.pass_context
-def demo(context: click.Context, /, json: bool, **options: Any) -> None:
+def demo(
+    context: click.Context, /, output: Path, device: str, seed: int, force: bool, json: bool, **training: Any
+) -> None:
     """Fit two moons, draw rows and write a report.
 
     All steps in one go, in about a minute. --json prints a summary; `backwalk report --json` prints all figures.
     """
-    with open_console(context) as console:
-        record, fidelity = _demo(console, **options)
-    if json:
-        print_json(record)
-    else:
-        print_verdict(fidelity, Path(record["report"]))
+    import shlex
 
-
-def _demo(
-    console: Console,
-    output: Path,
-    *,
-    ddpm: bool,
-    epochs: int | None,
-    max_steps: int | None,
-    max_time: float | None,
-    device: str,
-    seed: int,
-    force: bool,
-) -> tuple[dict[str, Any], Fidelity]:
-    """Do what three commands do, which the report lists, and return a summary and the assessment."""
-    from backwalk.cli.tables import check_report_target
-
+    console = context.ensure_object(Console)
+    console.advice = str  # of the fit's there is no use here
     if output.exists() and not force:
         raise InvalidInput(f"{output} exists already: name another folder with -o, or overwrite it with --force.")
     model, samples, page = output / "two_moons.backwalk", output / "samples.csv", output / "report.html"
-    training = {"ddpm": ddpm, "epochs": epochs, "max_steps": max_steps, "max_time": max_time}
     common: dict[str, Any] = {"device": device, "seed": seed, "force": force}
     console.message("two moons: 10,000 points with noise 0.05")
-    fit_and_save(console, "two_moons", model, **training, **common)  # type: ignore[arg-type]
+    context.invoke(fit, data="two_moons", output=model, **training, **common)
     check_report_target(page, force)
-    sample_rows(console, model=model, output=str(samples), rows=ROWS, **common)
+    context.invoke(sample, model=model, output=str(samples), rows=ROWS, **common)
     options = f"--seed {seed}{'' if device == 'auto' else f' --device {device}'}"
     files = {"model": str(model), "samples": str(samples), "report": str(page)}
     m, s, r = map(shlex.quote, files.values())
@@ -84,7 +65,10 @@ def _demo(
     fidelity, _ = assess_and_report(
         console, model=model, data="two_moons", training="two_moons", output=page, commands=commands, **common
     )
-    return {**files, **_summary(fidelity), "commands": commands}, fidelity
+    if json:
+        console.print_json({**files, **_summary(fidelity), "commands": commands})
+    else:
+        print_verdict(console, fidelity, page)
 
 
 def _summary(fidelity: Fidelity) -> dict[str, Any]:

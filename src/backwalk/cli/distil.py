@@ -1,13 +1,15 @@
 """`backwalk distil`."""
 
+from __future__ import annotations
+
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
+from backwalk.cli.console import Console
 from backwalk.cli.options import device_option, reply_options, seed_option
-from backwalk.cli.output import Console, open_console, print_json, say
+from backwalk.errors import InvalidInput
 
 
 @click.command()
@@ -23,23 +25,8 @@ from backwalk.cli.output import Console, open_console, print_json, say
 @seed_option
 @click.option("--force", is_flag=True, help="Overwrite what is there, even another student.")
 @reply_options
-@click.pass_context
-def distil(context: click.Context, /, json: bool, **options: Any) -> None:
-    """Train a student of MODEL, which needs one evaluation per row.
-
-    `sample --sampler distilled` uses it. The student is a small network that maps noise to the rows that the
-    probability-flow ODE of MODEL reaches. The model itself does not change: log-density, bound and the other samplers
-    stay as they are.
-    """
-    with open_console(context) as console:
-        record = _distil(console, **options)
-    if json:
-        print_json(record)
-    else:
-        say(context, f"model: {record['model']}")
-
-
-def _distil(
+@click.pass_obj
+def distil(
     console: Console,
     model: Path,
     output: Path | None,
@@ -48,18 +35,23 @@ def _distil(
     device: str,
     seed: int,
     force: bool,
-) -> dict[str, Any]:
-    from backwalk.cli.tables import load_model
-    from backwalk.errors import InvalidInput
+    json: bool,
+) -> None:
+    """Train a student of MODEL, which needs one evaluation per row.
+
+    `sample --sampler distilled` uses it. The student is a small network that maps noise to the rows that the
+    probability-flow ODE of MODEL reaches. The model itself does not change: log-density, bound and the other samplers
+    stay as they are.
+    """
+    from backwalk.cli import tables
     from backwalk.model import student_words
     from backwalk.model_file import check_target, stamp
 
-    before = stamp(model)
-    estimator = load_model(model, device)
+    place, before = output or model, stamp(model)
+    estimator = tables.load_model(model, device).set_params(verbose=not console.quiet)
     if output is None and estimator.model_.student is not None and not force:
         raise InvalidInput(f"{model} has a student already: save to another place with -o, or replace it with --force.")
-    check_target(output or model, overwrite=output is None or force)
-    estimator.set_params(verbose=console.verbose)
+    check_target(place, overwrite=output is None or force)
     began = time.monotonic()
     student = estimator.distil(max_steps=max_steps, max_time=max_time, random_state=seed).model_.student
     assert student is not None
@@ -69,6 +61,9 @@ def _distil(
         raise InvalidInput(
             f"{model} was replaced while it was distilled: distil it again, or save to another place with -o."
         )
-    estimator.save(output or model, overwrite=output is None or force)
-    network = repr(student.architecture)
-    return {"model": str(output or model), "student": network, "error": student.error, "seconds": seconds}
+    estimator.save(place, overwrite=output is None or force)
+    if json:
+        network = repr(student.architecture)
+        console.print_json({"model": str(place), "student": network, "error": student.error, "seconds": seconds})
+    else:
+        console.message(f"model: {place}")

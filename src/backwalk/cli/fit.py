@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from backwalk.cli.console import Console
 from backwalk.cli.options import (
     device_option,
     drop_options,
@@ -19,8 +18,6 @@ from backwalk.cli.options import (
     seed_option,
     training_options,
 )
-from backwalk.cli.output import Console, invocation_of, open_console, print_json, say
-from backwalk.cli.stops import Stopped, how_to_continue
 from backwalk.errors import BackwalkError, CheckpointError, IncompatibleArguments, InvalidInput
 from backwalk.formatting import byte_words, bytes_of
 from backwalk.limits import LEAST_MEMORY, MEMORY
@@ -33,62 +30,47 @@ if TYPE_CHECKING:
 _KINDS = ("number", "integer", "levels", "constant")
 
 
-class _Kind(click.ParamType):  # type: ignore[type-arg]
-    """NAME=KIND or NAME=LOW..HIGH, as a pair of the name and an option of `Diffusion(columns=...)`."""
+def _kind_of_column(text: str) -> tuple[str, Option]:
+    """Return the name and the option of a text NAME=KIND or NAME=LOW..HIGH, for `Diffusion(columns=...)`."""
+    name, sign, kind = text.rpartition("=")
+    if sign and ".." in kind:
+        from backwalk.cli.given import range_from
+        from backwalk.table import Number  # takes a second
 
-    name = "kind"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        if isinstance(value, tuple):
-            return value
-        name, sign, kind = value.rpartition("=")
-        if sign and ".." in kind:
-            from backwalk.cli.given import range_from
-            from backwalk.table import Number  # takes a second
-
-            try:
-                low, high = (None if end is None else float(end) for end in range_from(kind) or ())
-                return name, Number(bounds=(low, high))
-            except ValueError:
-                self.fail(f"{value!r} should have two increasing numbers: leave one out for no bound.", param, ctx)
-        if not sign or kind not in _KINDS:
-            self.fail(
-                f"{value!r} should be NAME=KIND, with a kind among {', '.join(_KINDS)}, or NAME=LOW..HIGH.", param, ctx
-            )
-        return name, kind
-
-
-class _Conditions(click.ParamType):  # type: ignore[type-arg]
-    """any, none, or sets of columns: semicolons between the sets, commas between their columns."""
-
-    name = "conditions"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or value in ("auto", "any"):
-            return value
-        if value == "none":
-            return None
-        sets = [[name.strip() for name in part.split(",")] for part in value.split(";")]
-        if not all(map(all, sets)):
-            self.fail(f"{value!r} should be any, none, or sets of columns such as 'a;a,b'.", param, ctx)
-        return sets
-
-
-class _Bytes(click.ParamType):  # type: ignore[type-arg]
-    """A size of memory with its unit."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
         try:
-            n_bytes = bytes_of(value)
+            low, high = (None if end is None else float(end) for end in range_from(kind) or ())
+            return name, Number(bounds=(low, high))
         except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
-        if n_bytes < LEAST_MEMORY:
-            self.fail(f"{value!r} should be at least {byte_words(LEAST_MEMORY)}.", param, ctx)
-        return n_bytes
+            raise click.BadParameter(
+                f"{text!r} should have two increasing numbers: leave one out for no bound."
+            ) from error
+    if not sign or kind not in _KINDS:
+        raise click.BadParameter(
+            f"{text!r} should be NAME=KIND, with a kind among {', '.join(_KINDS)}, or NAME=LOW..HIGH."
+        )
+    return name, cast("Option", kind)
+
+
+def _conditions(text: str) -> Any:
+    """Return what a text means for `Diffusion(conditions=...)`: semicolons separate sets, commas their columns."""
+    if text in ("auto", "any"):
+        return text
+    if text == "none":
+        return None
+    sets = [[name.strip() for name in part.split(",")] for part in text.split(";")]
+    if not all(map(all, sets)):
+        raise click.BadParameter(f"{text!r} should be any, none, or sets of columns such as 'a;a,b'.")
+    return sets
+
+
+def _memory(text: str) -> int:
+    try:
+        n_bytes = bytes_of(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+    if n_bytes < LEAST_MEMORY:
+        raise click.BadParameter(f"{text!r} should be at least {byte_words(LEAST_MEMORY)}.")
+    return n_bytes
 
 
 @click.command()
@@ -103,7 +85,7 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--column",
     multiple=True,
-    type=_Kind(),
+    type=_kind_of_column,
     metavar="NAME=KIND|LOW..HIGH",
     help="Kind of a column, if it should not follow from the data: number, integer, levels (texts, each with a "
     "probability), constant, or a number within bounds such as 0..1 (0.. has no upper bound); repeat the option for "
@@ -118,7 +100,7 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option(
     "--conditions",
-    type=_Conditions(),
+    type=_conditions,
     metavar="any|none|SETS",
     show_default="any for tables with levels or gaps, else none",
     default="auto",
@@ -130,10 +112,10 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
 @rows_option
 @click.option(
     "--memory",
-    type=_Bytes(),
-    default=MEMORY,
+    type=_memory,
+    default=byte_words(MEMORY).replace(".0 ", ""),
     metavar="SIZE",
-    show_default=byte_words(MEMORY).replace(".0 ", ""),
+    show_default=True,
     help="Memory that the fit of files may take, such as 500MB or 8GiB. Of a table that does not fit all rows are "
     "looked at, and those trained on that fit.",
 )
@@ -149,8 +131,26 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
     help="Seconds between two checkpoints.",
 )
 @reply_options
-@click.pass_context
-def fit(context: click.Context, /, data: str, output: Path | None, json: bool, **options: Any) -> None:
+@click.pass_obj
+def fit(
+    console: Console,
+    /,
+    data: str,
+    output: Path | None,
+    column: tuple[tuple[str, Option], ...],
+    ddpm: bool,
+    epochs: int | None,
+    rows: int | None,
+    memory: int,
+    drop: tuple[str, ...],
+    drop_missing: bool,
+    seed: int,
+    force: bool,
+    resume: bool,
+    checkpoint_every: float,
+    json: bool,
+    **settings: Any,
+) -> None:
     """Fit a model to DATA and save it.
 
     DATA is a table file, a folder of files with the same columns, a pattern such as 'data/*.parquet' (in quotes), or
@@ -163,90 +163,42 @@ def fit(context: click.Context, /, data: str, output: Path | None, json: bool, *
     continues from there and gives the same model, bit for bit, as an uninterrupted fit (except with --max-time). With
     --resume, a fit that is complete is not repeated.
     """
-    path = Path(default_output(data)) if output is None else output
-    try:
-        with open_console(context) as console:
-            estimator, was_fitted = fit_and_save(console, data, path, **options)
-    except Stopped as stopped:
-        stopped.advice = how_to_continue(checkpoint_of(path), invocation_of(context).arguments)
-        raise
-    if json:
-        model = estimator.model_
-        print_json({"model": str(path), "card": model.card, "prior_mismatch": model.prior_mismatch})
-    else:
-        say(context, f"model: {path}{' (fitted before)' if was_fitted else ''}")
-
-
-def fit_and_save(
-    console: Console,
-    data: str,
-    path: Path,
-    *,
-    column: Sequence[tuple[str, Option]] = (),
-    missing: str = "absent",
-    conditions: Any = "auto",
-    ddpm: bool,
-    epochs: int | None,
-    max_steps: int | None,
-    max_time: float | None,
-    device: str,
-    rows: int | None = None,
-    memory: int = MEMORY,
-    drop: Sequence[str] = (),
-    drop_missing: bool = False,
-    seed: int,
-    force: bool,
-    resume: bool = False,
-    checkpoint_every: float = 30.0,
-) -> tuple[Diffusion, bool]:
-    """Fit a model to files or to draws from a built-in density, and save it.
-
-    Returns the model, and whether an earlier run of the same fit had saved it already, as `resume` allows. The state of
-    training is kept in `checkpoint_of(path)` until the model is saved.
-    """
-    from backwalk.cli.tables import check_exists, is_built_in, read_data, refuse_rows
+    from backwalk.cli.tables import check_exists, draw_rows, is_built_in, refuse_rows
     from backwalk.estimator import Diffusion
     from backwalk.model import training_words
     from backwalk.model_file import check_target
     from backwalk.table import is_pattern
     from backwalk.training.checkpoint import refuse_foreign
 
-    checkpoint = checkpoint_of(path)
+    path = Path(default_output(data)) if output is None else output
+    checkpoint = _checkpoint_of(path)
+    if console.advice is None:
+        console.advice = lambda: _how_to_continue(checkpoint, console.arguments)
     refuse_foreign(checkpoint)
     if checkpoint.exists() and not (resume or force):
         raise InvalidInput(f"{checkpoint} holds a stopped fit: continue it with --resume, or start over with --force.")
     may_be_done = resume and not force and path.exists()
     if not may_be_done:
         check_target(path, overwrite=force)
-    if ddpm and max_steps is not None:
+    if ddpm and settings["max_steps"] is not None:
         raise IncompatibleArguments("--max-steps goes with the default settings: with --ddpm, give --epochs.")
     if epochs is not None and not ddpm:
         raise IncompatibleArguments("--epochs goes with --ddpm: with the default settings, give --max-steps.")
-    settings: dict[str, Any] = {
-        "columns": dict(column) or None,
-        "missing": missing,
-        "conditions": conditions,
-        "max_time": max_time,
-        "device": device,
-        "random_state": seed,
-        "verbose": console.verbose,
-    }
-    if ddpm:
-        estimator = Diffusion.ddpm(**(settings if epochs is None else {"n_epochs": epochs, **settings}))
-    else:
-        estimator = Diffusion(max_steps=max_steps, **settings)
+    settings |= {"columns": dict(column) or None, "random_state": seed, "verbose": not console.quiet}
+    if epochs is not None:
+        settings["n_epochs"] = epochs
+    estimator = Diffusion.ddpm(**settings) if ddpm else Diffusion(**settings)
+    source: Any = data
     files: dict[str, Any] = {}
     if is_built_in(data):
-        source: Any = read_data(data, rows, seed, drop=drop, console=console).table
+        source = draw_rows(data, rows, seed, drop=drop)
     else:
         refuse_rows(data, rows)
         if not is_pattern(data):
             check_exists(data, name="DATA")
-        source, files = data, {"memory": memory, "drop": drop, "drop_missing": drop_missing}
-    began = n_rows = 0.0
+        files = {"memory": memory, "drop": drop, "drop_missing": drop_missing}
 
     def tell(chosen: ChosenColumns) -> None:
-        nonlocal began, n_rows
         _say_what_was_read(console, data, chosen, memory)
         if may_be_done:
             saved = _load_same_fit(path, estimator, chosen.table)
@@ -254,8 +206,8 @@ def fit_and_save(
                 raise _FittedBefore(saved)
             check_target(path, overwrite=force)
         _say_columns(console, data, chosen)
-        began, n_rows = time.monotonic(), len(chosen.table.values)
 
+    was_fitted = False
     try:
         estimator.fit(
             source,
@@ -267,15 +219,18 @@ def fit_and_save(
             checkpoint_every=checkpoint_every,
         )
     except _FittedBefore as before:
-        _remove_checkpoint(checkpoint, path, before.estimator)
-        return before.estimator, True
+        estimator, was_fitted = before.estimator, True
     model = estimator.model_
-    console.message(
-        f"fitted {n_rows:,} rows in {time.monotonic() - began:.1f} s: {model.architecture}, {training_words(model)}"
-    )
-    estimator.save(path, overwrite=force)
+    if not was_fitted:
+        n_rows = model.card["n_rows"] + model.card["n_validation_rows"]
+        seconds = f"{model.card['fit_seconds']:.1f} s"
+        console.message(f"fitted {n_rows:,} rows in {seconds}: {model.architecture}, {training_words(model)}")
+        estimator.save(path, overwrite=force)
     _remove_checkpoint(checkpoint, path, estimator)
-    return estimator, False
+    if json:
+        console.print_json({"model": str(path), "card": model.card, "prior_mismatch": model.prior_mismatch})
+    else:
+        console.message(f"model: {path}{' (fitted before)' if was_fitted else ''}")
 
 
 class _FittedBefore(Exception):
@@ -303,7 +258,7 @@ def default_output(data: str) -> str:
     return f"{Path(data).name.removesuffix('.gz').rsplit('.', 1)[0] or 'model'}.backwalk"
 
 
-def checkpoint_of(output: Path) -> Path:
+def _checkpoint_of(output: Path) -> Path:
     """Return where a fit keeps the state of its training while it runs."""
     if not output.name:
         raise InvalidInput(f"OUTPUT should name a file, but got {str(output)!r}: give it a name.")
@@ -313,7 +268,7 @@ def checkpoint_of(output: Path) -> Path:
 def _say_what_was_read(console: Console, data: str, chosen: ChosenColumns, memory: int) -> None:
     from backwalk.cli.tables import say_left_out
 
-    say_left_out(data, chosen.left_out, chosen.n_rows, chosen.n_read, console)
+    say_left_out(console, data, chosen.left_out, chosen.n_rows, chosen.n_read)
     n_taken = len(chosen.table.values)
     if n_taken < chosen.n_rows:
         files = f" in {chosen.n_files:,} files" if chosen.n_files > 1 else ""
@@ -364,3 +319,18 @@ def _remove_checkpoint(checkpoint: Path, path: Path, estimator: Diffusion) -> No
         is_older = checkpoint.stat().st_mtime_ns <= path.stat().st_mtime_ns
         if whose == (model.card["seed"], model.history.n_steps) and is_older:
             checkpoint.unlink(missing_ok=True)
+
+
+def _how_to_continue(checkpoint: Path, arguments: tuple[str, ...]) -> str:
+    """Return the command that continues a stopped fit, for the end of a message."""
+    if not checkpoint.exists():
+        return " before there was anything to keep"
+    import shlex
+
+    from backwalk.training.checkpoint import checkpoint_step
+
+    command = shlex.join(["backwalk", *(argument for argument in arguments if argument != "--resume"), "--resume"])
+    try:
+        return f"; {checkpoint} keeps step {checkpoint_step(checkpoint)}: continue with {command}"
+    except BackwalkError:  # a damaged checkpoint: the next fit reports it
+        return ""

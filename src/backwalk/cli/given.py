@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from backwalk.errors import IncompatibleArguments, InvalidInput
-from backwalk.table import Schema, Selection, Table, label_words, read_part
+from backwalk.errors import InvalidInput
+from backwalk.table import Schema, label_words
 from backwalk.table.schema import shown
 
 Condition = str | tuple[str | None, str | None] | frozenset[str]
 """A value, a range whose open ends are None, or a set of values."""
 
 
-def conditions_from(
-    texts: Sequence[str], file: str | Path | None, schema: Schema
-) -> dict[str, Condition] | Table | None:
-    """Return the conditions of `--given` or the rows of `--given-file`, for `Diffusion.sample`; None without any."""
-    if file is None:
-        return given_from(texts, schema) if texts else None
-    if texts:
-        raise both_given()
-    return read_part(file, Selection.of_schema(schema)).table
-
-
-def both_given() -> IncompatibleArguments:
-    """Return the error about conditions and a file of given rows in one call."""
-    return IncompatibleArguments("--given and --given-file should not both be given: add the values to the file.")
-
-
-def given_from(texts: Sequence[str], schema: Schema) -> dict[str, Condition]:
+def conditions_from(texts: Sequence[str], schema: Schema) -> dict[str, Condition]:
     """Return the conditions that texts NAME=CONDITION set on columns of a schema.
 
     A condition is a value, a range `low..high`, of which one end may be empty, or a set `a|b`. A text that is a label
@@ -38,16 +21,16 @@ def given_from(texts: Sequence[str], schema: Schema) -> dict[str, Condition]:
     have, or that has two conditions.
 
     >>> schema = Schema(("species", "age"), ("string", "int64"), "pyarrow", labels=(("A|B", "Gentoo"), None))
-    >>> given_from(["species=A|B", "age=30.."], schema)
+    >>> conditions_from(["species=A|B", "age=30.."], schema)
     {'species': 'A|B', 'age': ('30', None)}
     """
-    found = dict[str, Condition]()
+    conditions = dict[str, Condition]()
     for text in texts:
-        name, value = _parted(text, schema)
-        if name in found:
+        name, value = _name_and_value(text, schema)
+        if name in conditions:
             raise InvalidInput(f"A column should have one condition, but got two for {shown(name)}: choose one.")
-        found[name] = _condition(value, schema.labels[schema.names.index(name)] or ())
-    return found
+        conditions[name] = _condition(value, schema.labels[schema.names.index(name)] or ())
+    return conditions
 
 
 def columns_from(texts: Sequence[str], schema: Schema) -> list[str]:
@@ -58,21 +41,21 @@ def columns_from(texts: Sequence[str], schema: Schema) -> list[str]:
     """
     parts = [part for text in texts for part in ([text] if text in schema.names else text.split(","))]
     for part in parts:
-        _known(part, schema)
+        _check_column(part, schema)
     return parts
 
 
-def _parted(text: str, schema: Schema) -> tuple[str, str]:
+def _name_and_value(text: str, schema: Schema) -> tuple[str, str]:
     """Return the name and the value of NAME=VALUE; both may hold further equals signs."""
     names = [name for name in schema.names if text.startswith(f"{name}=")]
     if names:
         name = max(names, key=len)
         return name, text[len(name) + 1 :]
-    _known(text.partition("=")[0], schema)
+    _check_column(text.partition("=")[0], schema)
     raise InvalidInput(f"A condition should be NAME=VALUE, but got {shown(text)}: add the value.")
 
 
-def _known(name: str, schema: Schema) -> None:
+def _check_column(name: str, schema: Schema) -> None:
     if name not in schema.names:
         raise InvalidInput(
             f"The model has no column {shown(name)}: {label_words(name, schema.names)}. Choose one of its columns."

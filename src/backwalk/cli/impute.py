@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from backwalk.cli.console import Console, refuse_rows_and_json
 from backwalk.cli.options import (
     device_option,
     force_option,
-    parts_of,
     parts_options,
     reply_options,
     seed_option,
     table_output_option,
 )
-from backwalk.cli.output import Console, open_console, print_json
-from backwalk.cli.stops import parts_stay
 from backwalk.errors import IncompatibleArguments
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from backwalk.cli.parts import PartsOptions
 
 
 @click.command()
@@ -51,8 +46,21 @@ if TYPE_CHECKING:
 @seed_option
 @force_option
 @reply_options
-@click.pass_context
-def impute(context: click.Context, /, output: str, json: bool, **options: Any) -> None:
+@click.pass_obj
+def impute(
+    console: Console,
+    /,
+    model: Path,
+    data: str,
+    output: str,
+    draws: int | None,
+    statistic: Literal["mean", "median"] | None,
+    device: str,
+    seed: int,
+    force: bool,
+    json: bool,
+    **parts: Any,
+) -> None:
     """Fill the gaps of TABLE from a saved MODEL.
 
     The gaps of a row are drawn together, given its observed cells. Observed cells are written as they stand in TABLE,
@@ -61,47 +69,28 @@ def impute(context: click.Context, /, output: str, json: bool, **options: Any) -
     with conditions "any", as tables with gaps or levels are by default. With a folder as -o, TABLE may be larger than
     memory: a Parquet or CSV file, or a folder of such files, of which each part reads its rows alone.
     """
-    if json and output == "-":
-        raise click.UsageError("--json goes with -o FILE: the rows would be on stdout too.")
-    with parts_stay(output), open_console(context) as console:
-        record = _impute(console, output=output, parts=parts_of(options), **options)
-    if json:
-        print_json(record)
-
-
-def _impute(
-    console: Console,
-    *,
-    model: Path,
-    data: str,
-    output: str,
-    parts: PartsOptions,
-    draws: int | None,
-    statistic: Literal["mean", "median"] | None,
-    device: str,
-    seed: int,
-    force: bool,
-) -> dict[str, Any]:
     import numpy as np
 
-    from backwalk.cli.parts import is_folder, make_in_parts
-    from backwalk.cli.tables import count_pieces, load_model
+    from backwalk.cli import tables
+    from backwalk.cli.parts import is_folder, refuse_parts, write_parts
     from backwalk.estimator.conditionals import N_DRAWS
     from backwalk.model import estimate_rows, impute_rows
     from backwalk.pieces import NUMBER, impute_parts
     from backwalk.streams import Stream
     from backwalk.table import Selection, check_table_path, match_columns, read_part, write_filled
 
+    refuse_rows_and_json(output, json)
     if draws is not None and statistic is not None:
         raise IncompatibleArguments("--draws and --statistic should not both be given: an estimate is one table.")
     if data == "-":
         raise IncompatibleArguments("TABLE should be a file, because standard input cannot be read twice.")
     if is_folder(output):
-        make = partial(impute_parts, model, data, output, n_draws=draws, statistic=statistic, seed=seed)
-        return make_in_parts(output, "imputing", make, parts, device=device, force=force, console=console)
-    parts.refuse_for_file(output)
+        asked = {"data": data, "n_draws": draws, "statistic": statistic, "seed": seed}
+        write_parts(console, impute_parts, model, output, asked, parts, device=device, force=force, json=json)
+        return
+    refuse_parts(output, parts)
     check_table_path(output, overwrite=force)
-    fitted, began = load_model(model, device, data=data).model_, time.monotonic()
+    fitted, began = tables.load_model(model, device, data=data).model_, time.monotonic()
     table = read_part(data, Selection.of_schema(fitted.schema, only=True)).table
     values = match_columns(table, fitted.schema, name="TABLE").values
     n_gaps = int(np.isnan(values).sum())
@@ -111,15 +100,12 @@ def _impute(
         completed = [estimate_rows(fitted, values, statistic, N_DRAWS, stream=stream)]
     else:
         count = console.counter("imputing", n * len(values))
-        completed = count_pieces(impute_rows(fitted, values, n, stream=stream), count)
+        completed = tables.count_pieces(impute_rows(fitted, values, n, stream=stream), count)
     write_filled(data, output, completed, fitted.schema, number=None if draws is None else NUMBER, overwrite=force)
     place = "" if output == "-" else f"{output}: "
     console.message(f"{place}filled {n_gaps:,} gaps in {len(values):,} rows{f', {n:,} times' if n > 1 else ''}")
-    return {
-        "output": output,
-        "rows": len(values),
-        "filled": n_gaps,
-        "draws": n,
-        "seed": seed,
-        "seconds": time.monotonic() - began,
-    }
+    if json:
+        seconds = time.monotonic() - began
+        console.print_json(
+            {"output": output, "rows": len(values), "filled": n_gaps, "draws": n, "seed": seed, "seconds": seconds}
+        )

@@ -5,14 +5,15 @@ from typing import Any
 
 import click
 
+from backwalk.cli.console import Console, on_one_line
 from backwalk.cli.options import reply_options
-from backwalk.cli.output import echo, print_json, printable
 
 
 @click.command()
 @click.argument("path", required=False)
 @reply_options
-def info(path: str | None, json: bool) -> None:
+@click.pass_obj
+def info(console: Console, path: str | None, json: bool) -> None:
     """Describe a model, a table or a built-in density.
 
     Of a model: its columns, their kinds, levels and bounds, gaps, and the conditions that it takes. Of a table: what
@@ -23,12 +24,12 @@ def info(path: str | None, json: bool) -> None:
 
     facts = describe(path)
     if json:
-        print_json(facts)
+        console.print_json(facts)
         return
     lines = list(_lines(facts))
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
-        echo(f"{label:<{width}}  {text}")
+        console.print(f"{label:<{width}}  {text}")
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -38,7 +39,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for item in value:
                 others = (f"{key.replace('_', ' ')} = {_text(fact)}" for key, fact in item.items() if key != "name")
-                yield printable(item["name"]), ", ".join(others)
+                yield on_one_line(item["name"]), ", ".join(others)
         else:
             yield label, _text(value)
 
@@ -46,4 +47,4 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value))
-    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
+    return f"{value:.6g}" if isinstance(value, float) else on_one_line(str(value))

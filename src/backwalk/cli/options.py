@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from backwalk.cli.output import invocation_of
-
-if TYPE_CHECKING:
-    from backwalk.cli.parts import PartsOptions
+from backwalk.cli.console import Console
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -100,7 +97,7 @@ training_options = _together(
 def _set_flag(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
     def set_flag(context: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
-            setattr(invocation_of(context), name, True)
+            setattr(context.ensure_object(Console), name, True)
 
     return set_flag
 
@@ -126,11 +123,3 @@ verbosity_options = _together(
 reply_options = _together(
     click.option("--json", is_flag=True, help="Print one JSON object on stdout."), verbosity_options
 )
-
-
-def parts_of(options: dict[str, Any]) -> PartsOptions:
-    """Take the options of outputs in parts out of all options of a command."""
-    from backwalk.cli.parts import PartsOptions
-
-    names = ("range", "part_rows", "workers", "engine", "address")
-    return PartsOptions(**{name: options.pop(name) for name in names})

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import click
 
 from backwalk import __version__, errors
+from backwalk.cli.console import Console, echo
 from backwalk.cli.demo import demo
 from backwalk.cli.distil import distil
 from backwalk.cli.fit import fit
 from backwalk.cli.impute import impute
 from backwalk.cli.info import info
 from backwalk.cli.options import verbosity_options
-from backwalk.cli.output import Invocation, echo
 from backwalk.cli.report import report
 from backwalk.cli.sample import sample
 from backwalk.cli.score import score
 from backwalk.cli.split import split
-from backwalk.cli.stops import Stopped, how_stopped, signals_raised
+from backwalk.cli.stops import Stopped, signals_raised
 from backwalk.cli.verify import verify
 from backwalk.cli.web import web
 from backwalk.errors import BackwalkError, IncompatibleArguments
@@ -49,19 +48,14 @@ for _command in (demo, split, fit, sample, score, impute, verify, report, distil
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit with its status."""
-    invocation = Invocation(list(sys.argv[1:] if arguments is None else arguments))
-
-    def show_warning(message: object, *_: object, **__: object) -> None:
-        if not invocation.quiet:
-            echo(f"warning: {message}", err=True)
-
+    console = Console(tuple(sys.argv[1:] if arguments is None else arguments))
     try:
         with signals_raised(), warnings.catch_warnings():
             for ours in vars(errors).values():
                 if isinstance(ours, type) and issubclass(ours, UserWarning):
                     warnings.simplefilter("always", ours)
-            warnings.showwarning = show_warning
-            status = _run(invocation)
+            warnings.showwarning = lambda message, *_, **__: console.message(f"warning: {message}")
+            status = _run(console)
             try:
                 sys.stdout.flush()
             except OSError:  # _run reported it; Python flushes again at exit, which would change the status
@@ -72,9 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _run(invocation: Invocation) -> int:
+def _run(console: Console) -> int:
     try:
-        result = cli.main(list(invocation.arguments), prog_name="backwalk", standalone_mode=False, obj=invocation)
+        with closing(console):
+            result = cli.main(list(console.arguments), prog_name="backwalk", standalone_mode=False, obj=console)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
@@ -82,7 +77,7 @@ def _run(invocation: Invocation) -> int:
         return error.exit_code
     except Stopped as stopped:
         with suppress(OSError):  # the terminal may be closed
-            echo(f"{how_stopped(stopped.number)}{stopped.advice}", err=True)
+            echo(f"{stopped}{console.advice() if console.advice else ''}", err=True)
         return 128 + stopped.number
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -90,8 +85,7 @@ def _run(invocation: Invocation) -> int:
     except SystemExit:
         return 0  # click exits so only where the reader of our stdout has closed it
     except (BackwalkError, OSError, MemoryError) as error:
-        if invocation.verbose:
-            traceback.print_exc()
+        _show_traceback(console)
         text = " ".join(str(error).split()) or "out of memory: ask for fewer rows"
         # Errors of other files name their path; a library that cannot be loaded has no errno.
         if isinstance(error, OSError) and error.filename is None and error.errno is not None:
@@ -99,9 +93,15 @@ def _run(invocation: Invocation) -> int:
         echo(f"error: {text}", err=True)
         return 2 if isinstance(error, IncompatibleArguments) else 1
     except Exception as error:  # a bug of ours, in one line too
-        if invocation.verbose:
-            traceback.print_exc()
+        _show_traceback(console)
         text = " ".join(f"{type(error).__name__}: {error}".split())
         remedy = "; --device cpu avoids the GPU" if "CUDA" in text else ""
         echo(f"error: unexpected {text} (-v shows the traceback){remedy}", err=True)
         return 1
+
+
+def _show_traceback(console: Console) -> None:
+    if console.verbose:
+        import traceback
+
+        traceback.print_exc()

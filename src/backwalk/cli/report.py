@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from backwalk.cli.console import Console
 from backwalk.cli.options import (
     device_option,
     drop_missing_option,
@@ -19,7 +20,8 @@ from backwalk.cli.options import (
     rows_option,
     seed_option,
 )
-from backwalk.cli.output import Console, echo, invocation_of, open_console, print_json
+from backwalk.errors import InvalidInput
+from backwalk.formatting import one_line
 
 if TYPE_CHECKING:
     from backwalk.assess import Fidelity
@@ -44,22 +46,23 @@ if TYPE_CHECKING:
 @seed_option
 @force_option
 @reply_options
-@click.pass_context
-def report(context: click.Context, /, json: bool, **options: Any) -> None:
+@click.pass_obj
+def report(console: Console, /, output: Path, json: bool, **options: Any) -> None:
     """Score a saved MODEL on unseen rows, and write a report.
 
     DATA holds rows that the fit did not see. If DATA is a built-in density, these are --rows new draws, and --training
     with its name gives the rows that `backwalk fit` drew. Columns that MODEL does not have are ignored.
     """
-    commands = [shlex.join(["backwalk", *invocation_of(context).arguments])]
-    with open_console(context) as console:
-        fidelity, model = assess_and_report(console, **options, commands=commands)
+    import shlex
+
+    commands = [shlex.join(["backwalk", *console.arguments])]
+    fidelity, model = assess_and_report(console, output=output, **options, commands=commands)
     if json:
         from backwalk.report import report_record
 
-        print_json({"report": str(options["output"]), **report_record(fidelity, model, commands)})
+        console.print_json({"report": str(output), **report_record(fidelity, model, commands)})
     else:
-        print_verdict(fidelity, options["output"])
+        print_verdict(console, fidelity, output)
 
 
 def assess_and_report(
@@ -81,7 +84,8 @@ def assess_and_report(
     """Score a saved model on unseen rows, and write a page that shows the command lines."""
     from backwalk.assess import assess, matched_rows, rows_to_score
     from backwalk.cli.given import columns_from
-    from backwalk.cli.tables import check_report_target, load_model, read_data, read_training, report_errors
+    from backwalk.cli.tables import is_built_in, load_model, read_training, read_unseen
+    from backwalk.datasets import DENSITIES
     from backwalk.report import write_report
     from backwalk.streams import Stream
 
@@ -90,17 +94,17 @@ def assess_and_report(
     fitted = load_model(model, device, data=data).model_
     fit_rows = None
     if training is not None:
-        fit_rows = read_training(training, fitted, drop_missing=drop_missing, console=console).table
+        fit_rows = read_training(console, training, fitted, drop_missing=drop_missing)
         matched_rows(fit_rows, fitted, "--training")
-    unseen = read_data(data, rows, seed, unseen=True, drop_missing=drop_missing, model=fitted, console=console)
-    scored, _ = rows_to_score(unseen.table, fitted, "DATA")
+    unseen, _ = read_unseen(console, data, rows, seed, fitted, drop_missing=drop_missing)
+    scored, _ = rows_to_score(unseen, fitted, "DATA")
     console.message(f"scoring {len(scored):,} unseen rows")
     began = time.monotonic()
     fidelity = assess(
         fitted,
-        unseen.table,
+        unseen,
         training=fit_rows,
-        density=unseen.density,
+        density=DENSITIES[data]() if is_built_in(data) else None,
         target=target,
         given=columns_from(given, fitted.schema) or None,
         stream=stream.child("assess"),
@@ -108,14 +112,36 @@ def assess_and_report(
         watch=partial(console.progress, "scoring"),
     )
     console.message(f"scored in {time.monotonic() - began:.1f} s")
-    pictures = stream.child("pictures")
-    with report_errors(output):
-        write_report(output, fidelity, fitted, stream=pictures, commands=list(commands), overwrite=force)
+    with _errors_named(output):
+        write_report(
+            output, fidelity, fitted, stream=stream.child("pictures"), commands=list(commands), overwrite=force
+        )
     return fidelity, fitted
 
 
-def print_verdict(fidelity: Fidelity, page: Path) -> None:
+def check_report_target(output: Path, force: bool) -> None:
+    """Raise InvalidInput if a report could not be written; to be called before long work."""
+    from backwalk.files import check_writable
+
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise InvalidInput(
+            f"A report's name should end in .html, but got {str(output)!r}: for its figures as JSON, add --json."
+        )
+    with _errors_named(output):
+        check_writable(output, overwrite=force)
+
+
+def print_verdict(console: Console, fidelity: Fidelity, page: Path) -> None:
     """Print the verdict, the warnings, and where the report is."""
     for line in fidelity.lines():
-        echo(line)
-    echo(f"report: {page.resolve()}")
+        console.print(line)
+    console.print(f"report: {page.resolve()}")
+
+
+@contextmanager
+def _errors_named(output: Path) -> Iterator[None]:
+    """Turn OSErrors of writing a report into InvalidInput that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(f"{output} cannot be written: {one_line(error)}.") from error

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from backwalk.cli.console import Console, on_one_line, refuse_rows_and_json
 from backwalk.cli.options import (
     device_option,
     force_option,
-    parts_of,
     parts_options,
     raw_headers_option,
     reply_options,
     table_output_option,
 )
-from backwalk.cli.output import Console, open_console, print_json, printable
-from backwalk.cli.stops import parts_stay
 from backwalk.errors import IncompatibleArguments
-
-if TYPE_CHECKING:
-    from backwalk.cli.parts import PartsOptions
 
 _USUALLY_DRAWN = 1000
 
@@ -97,90 +89,82 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
 )
 @force_option
 @reply_options
-@click.pass_context
-def sample(context: click.Context, /, output: str, json: bool, **options: Any) -> None:
+@click.pass_obj
+def sample(
+    console: Console,
+    /,
+    model: Path,
+    rows: int | None,
+    given: tuple[str, ...],
+    given_file: str | None,
+    output: str,
+    sampler: str | None,
+    evaluations: int | None,
+    eta: float | None,
+    raw_headers: bool,
+    device: str,
+    seed: int | None,
+    force: bool,
+    json: bool,
+    **parts: Any,
+) -> None:
     """Draw rows from a saved MODEL.
 
     Each call draws other rows, unless --seed is given. With --given or --given-file, rows are drawn under conditions,
     whose labels, numbers, dates, true and false are written as in the fitted table. CSV headers that begin with = + -
     @ or a tab, which a spreadsheet would run as formulas, get an apostrophe in front; reading removes it.
     """
-    if json and output == "-":
-        raise click.UsageError("--json goes with -o FILE: the rows would be on stdout too.")
-    with parts_stay(output), open_console(context) as console:
-        record = sample_rows(console, output=output, parts=parts_of(options), **options)
-    if json:
-        print_json(record)
+    import secrets
 
-
-def sample_rows(
-    console: Console,
-    *,
-    model: Path,
-    output: str,
-    rows: int | None,
-    given: Sequence[str] = (),
-    given_file: str | None = None,
-    parts: PartsOptions | None = None,
-    sampler: str | None = None,
-    evaluations: int | None = None,
-    eta: float | None = None,
-    raw_headers: bool = False,
-    device: str,
-    seed: int | None,
-    force: bool,
-) -> dict[str, Any]:
-    """Draw rows from a saved model, write each piece as soon as it is drawn, and return the record of the command."""
-    from backwalk.cli.given import both_given, conditions_from, given_from
-    from backwalk.cli.parts import PartsOptions, is_folder, make_in_parts
-    from backwalk.cli.tables import count_pieces, load_model
+    from backwalk.cli import tables
+    from backwalk.cli.given import conditions_from
+    from backwalk.cli.parts import is_folder, refuse_parts, write_parts
     from backwalk.pieces import sample_parts
     from backwalk.sampling import Sampler, choose_sampler
-    from backwalk.table import Table, check_table_path, write_rows
+    from backwalk.table import Selection, check_table_path, read_part, write_rows
 
-    parts = parts or PartsOptions()
+    refuse_rows_and_json(output, json)
     if eta is not None and sampler != "ddim":
         raise IncompatibleArguments("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
-    if is_folder(output):
-        if given_file is not None and given:
-            raise both_given()
-        asked = Sampler(sampler, evaluations, eta or 0.0) if sampler is not None else None
-        make = partial(
-            sample_parts,
-            model,
-            output,
-            rows,
-            given=given_from(given, load_model(model, device).model_.schema),
-            given_file=given_file,
-            sampler=asked,
-            n_evaluations=None if asked else evaluations,
-            seed=seed,
-        )
-        return make_in_parts(output, "sampling", make, parts, device=device, force=force, console=console)
-    parts.refuse_for_file(output)
-    check_table_path(output, overwrite=force)
-    estimator, began = load_model(model, device), time.monotonic()
+    if given_file is not None and given:
+        raise IncompatibleArguments("--given and --given-file should not both be given: add the values to the file.")
+    in_parts = is_folder(output)
+    if not in_parts:
+        refuse_parts(output, parts)
+        check_table_path(output, overwrite=force)
+    estimator, began = tables.load_model(model, device), time.monotonic()
     schedule, schema = estimator.model_.schedule, estimator.model_.schema
+    conditions = conditions_from(given, schema)
+    if in_parts:
+        asked: dict[str, Any] = {"n_samples": rows, "given": conditions, "given_file": given_file, "seed": seed}
+        if sampler is not None:
+            asked["sampler"] = Sampler(sampler, evaluations, eta or 0.0)
+        else:
+            asked["n_evaluations"] = evaluations
+        write_parts(console, sample_parts, model, output, asked, parts, device=device, force=force, json=json)
+        return
     solver = choose_sampler(estimator.model_.sampler, schedule, sampler, evaluations, eta or 0.0)
     n_visited = len(solver.times(schedule))
     if evaluations is not None and evaluations > n_visited:
         console.message(f"--evaluations {evaluations:,} exceeds the steps of the chain: {n_visited:,} are used")
-    conditions = conditions_from(given, given_file, schema)
+    usually_drawn, given_rows = _USUALLY_DRAWN, None
+    if given_file is not None:
+        given_rows = read_part(given_file, Selection.of_schema(schema)).table
+        usually_drawn = len(given_rows.values)
+    n = rows or usually_drawn
     if output == "-" and sys.stdout.isatty() and schema.columns is not None:
-        schema = replace(schema, columns=tuple(map(printable, schema.columns)))
+        schema = replace(schema, columns=tuple(map(on_one_line, schema.columns)))
     used_seed = secrets.randbits(32) if seed is None else seed
-    n = rows or (len(conditions.values) if isinstance(conditions, Table) else _USUALLY_DRAWN)
-    pieces = estimator.sample_pieces(n, given=conditions, random_state=used_seed, sampler=solver)
-    counted = count_pieces(pieces, console.counter("sampling", n))
+    pieces = estimator.sample_pieces(n, given=given_rows or conditions or None, random_state=used_seed, sampler=solver)
+    counted = tables.count_pieces(pieces, console.counter("sampling", n))
     write_rows(output, counted, schema, n_rows=n, escape_formulas=not raw_headers, overwrite=force)
     place = "" if output == "-" else f"{output}: {n:,} rows, "
     again = "" if seed is not None else f" (chosen at random; --seed {used_seed} gives the same rows)"
     if place or again:
         console.message(f"{place}seed {used_seed}{again}")
-    return {
-        "output": output,
-        "rows": n,
-        "seed": used_seed,
-        "sampler": solver.describe(schedule),
-        "seconds": time.monotonic() - began,
-    }
+    if json:
+        seconds = time.monotonic() - began
+        solver_words = solver.describe(schedule)
+        console.print_json(
+            {"output": output, "rows": n, "seed": used_seed, "sampler": solver_words, "seconds": seconds}
+        )

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from backwalk.cli.console import Console
 from backwalk.cli.options import (
     device_option,
     drop_missing_option,
     force_option,
-    parts_of,
     parts_options,
     reply_options,
     rows_option,
     seed_option,
     table_output_option,
 )
-from backwalk.cli.output import Console, open_console, print_json, say
-from backwalk.cli.stops import parts_stay
 from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.formatting import listed
 from backwalk.limits import BOUND_VARIANCES
@@ -30,11 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from backwalk.cli.parts import PartsOptions
-    from backwalk.cli.tables import Data
     from backwalk.diffusion import BoundTerms, LogDensity
     from backwalk.model import DiffusionModel
-    from backwalk.table import Schema
 
 
 @click.command()
@@ -74,8 +67,27 @@ if TYPE_CHECKING:
 @seed_option
 @force_option
 @reply_options
-@click.pass_context
-def score(context: click.Context, /, output: str, json: bool, **options: Any) -> None:
+@click.pass_obj
+def score(
+    console: Console,
+    /,
+    model: Path,
+    data: str,
+    output: str,
+    given: tuple[str, ...],
+    columns: tuple[str, ...],
+    id: str | None,
+    reference: str | None,
+    bound: str | None,
+    steps: int | None,
+    device: str,
+    rows: int | None,
+    drop_missing: bool,
+    seed: int,
+    force: bool,
+    json: bool,
+    **parts: Any,
+) -> None:
     """Write the log-density of each row of DATA.
 
     It is the density of a saved MODEL, in nats. The columns:
@@ -99,40 +111,12 @@ def score(context: click.Context, /, output: str, json: bool, **options: Any) ->
     ignored. If DATA is a built-in density, the rows are new draws, which no fit has seen. With a folder as -o, DATA may
     be larger than memory: a Parquet or CSV file, or a folder of such files, of which each part reads its rows alone.
     """
-    target = None if json and output == "-" else output
-    with parts_stay(output), open_console(context) as console:
-        record, words = _score(console, output=target, parts=parts_of(options), **options)
-    if json:
-        print_json(record)
-    elif words:
-        say(context, words)
-
-
-def _score(
-    console: Console,
-    *,
-    model: Path,
-    data: str,
-    output: str | None,
-    parts: PartsOptions,
-    given: Sequence[str],
-    columns: Sequence[str],
-    id: str | None,
-    reference: str | None,
-    bound: str | None,
-    steps: int | None,
-    device: str,
-    rows: int | None,
-    drop_missing: bool,
-    seed: int,
-    force: bool,
-) -> tuple[dict[str, Any], str]:
-    """Score rows, write the table if it has an `output`, and return the means as a record and in words."""
     import numpy as np
     import pyarrow as pa
 
-    from backwalk.cli.parts import is_folder, make_in_parts
-    from backwalk.cli.tables import load_model, read_data
+    from backwalk.cli.given import columns_from
+    from backwalk.cli.parts import is_folder, refuse_parts, write_parts
+    from backwalk.cli.tables import is_built_in, load_model, read_unseen
     from backwalk.model import column_numbers, log_density, rank_scores
     from backwalk.pieces import score_parts
     from backwalk.streams import Stream
@@ -144,89 +128,78 @@ def _score(
         )
     if bound is not None and (given or columns):
         raise IncompatibleArguments("--bound goes with whole rows: leave out --given and --columns.")
-    if output is not None and is_folder(output):
-        _refuse_in_parts(data, {"--reference": reference, "--bound": bound, "--rows": rows})
-        names = _choose_columns(load_model(model, device, data=data).model_.schema, given, columns)
-        chosen: dict[str, Any] = {"given": names[0], "columns": names[1], "id": id, "drop_missing": drop_missing}
-        make = partial(score_parts, model, data, output, **chosen, seed=seed)
-        return make_in_parts(output, "scoring", make, parts, device=device, force=force, console=console), ""
-    parts.refuse_for_file(output or "standard output")
-    if output is not None:
-        check_table_path(output, overwrite=force)
-    if id is not None:
-        _check_id(id, data, output)
+    in_parts = is_folder(output)
+    is_written = not (json and output == "-")
+    if in_parts:
+        for name, value in {"--reference": reference, "--bound": bound, "--rows": rows}.items():
+            if value is not None:
+                raise IncompatibleArguments(
+                    f"{name} goes with one file as -o, but it is a folder of parts: leave it out."
+                )
+        if data == "-" or is_built_in(data):
+            raise IncompatibleArguments(f"A folder of parts goes with a file or a folder as DATA, but got {data!r}.")
+    else:
+        refuse_parts(output if is_written else "standard output", parts)
+        if is_written:
+            check_table_path(output, overwrite=force)
+        if id is not None:
+            _check_id(id, data, output)
     fitted = load_model(model, device, data=data).model_
     schema = fitted.schema
-    known, asked = (column_numbers(schema, names) for names in _choose_columns(schema, given, columns))
+    known_names, asked_names = columns_from(given, schema), columns_from(columns, schema)
+    known, asked = column_numbers(schema, known_names), column_numbers(schema, asked_names)
+    both = sorted({*known} & {*asked})
+    if both:
+        labels = listed(map(schema.label, both))
+        raise IncompatibleArguments(f"--given and --columns should name different columns, but both name {labels}.")
+    if in_parts:
+        options: dict[str, Any] = {"given": known_names, "columns": asked_names, "id": id, "drop_missing": drop_missing}
+        options |= {"data": data, "seed": seed}
+        write_parts(console, score_parts, model, output, options, parts, device=device, force=force, json=json)
+        return
 
-    def read(source: str, name: str, n: int | None = None) -> tuple[Data, NDArray[np.float64]]:
-        found = read_data(
-            source, n, seed, unseen=True, name=name, drop_missing=drop_missing, model=fitted, console=console
-        )
-        present = (*known, *asked) if asked else range(schema.n_columns)  # columns integrated out may be absent
-        return found, match_columns(found.table, schema, columns=present, name=name).values
+    present = (*known, *asked) if asked else range(schema.n_columns)  # columns integrated out may be absent
 
     def score_rows(values: NDArray[np.float64], activity: str) -> LogDensity:
         watch = console.counter(activity, len(values))
         return log_density(fitted, values, given=known, columns=asked or None, stream=Stream(seed), watch=watch)
 
-    source, values = read(data, "DATA", rows)
-    others = None if reference is None else read(reference, "--reference")[1]
-    table = dict[str, Any]()
+    table, is_taken = read_unseen(console, data, rows, seed, fitted, drop_missing=drop_missing)
+    values, others = match_columns(table, schema, columns=present, name="DATA").values, None
+    if reference is not None:
+        there, _ = read_unseen(console, reference, None, seed, fitted, drop_missing=drop_missing, name="--reference")
+        others = match_columns(there, schema, columns=present, name="--reference").values
+    written = dict[str, Any]()
     if id is not None:
-        table[id] = read_labels(data, id).filter(pa.array(source.is_taken))
-    if drop_missing and source.is_taken is not None:
-        table["row"] = np.flatnonzero(source.is_taken)
+        written[id] = read_labels(data, id).filter(pa.array(is_taken))
+    if drop_missing and is_taken is not None:
+        written["row"] = np.flatnonzero(is_taken)
     # The bound is computed first, because it checks its arguments.
-    terms, elbo = None, None
-    if bound is not None:
-        terms, elbo = _bound(fitted, values, seed, bound, steps, console)
+    terms, elbo = _bound(console, fitted, values, seed, bound, steps) if bound is not None else (None, None)
     scores = score_rows(values, "scoring")
-    table |= {
+    written |= {
         "log_density": scores.log_prob.numpy(),
         "solver_error": scores.solver_error.numpy(),
         "standard_error": scores.standard_error.numpy(),
     }
     if others is not None:
         of_others = score_rows(others, "scoring the reference").log_prob.numpy()
-        table["rank"] = rank_scores(table["log_density"], of_others)
+        written["rank"] = rank_scores(written["log_density"], of_others)
     if elbo is not None:
-        table["elbo"] = elbo
-    if output is not None:
-        write_labelled(output, pa.table(table), overwrite=force)
-    record = _means(scores)
-    words = _words(record)
+        written["elbo"] = elbo
+    if is_written:
+        write_labelled(output, pa.table(written), overwrite=force)
+    means = _means(scores)
+    if not json:
+        console.message(_words(means))
+        return
     if bound is not None:
-        record["elbo"] = None if terms is None else -terms.total
-        record["elbo_standard_error"] = None if terms is None else terms.total_standard_error
-    return record, words
+        means["elbo"] = None if terms is None else -terms.total
+        means["elbo_standard_error"] = None if terms is None else terms.total_standard_error
+    console.print_json(means)
 
 
-def _choose_columns(schema: Schema, given: Sequence[str], columns: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the names of the columns that are known, and of those in question, none for all others."""
-    from backwalk.cli.given import columns_from
-    from backwalk.model import column_numbers
-
-    known, asked = (columns_from(texts, schema) for texts in (given, columns))
-    both = sorted({*column_numbers(schema, known)} & {*column_numbers(schema, asked)})
-    if both:
-        labels = listed(map(schema.label, both))
-        raise IncompatibleArguments(f"--given and --columns should name different columns, but both name {labels}.")
-    return known, asked
-
-
-def _refuse_in_parts(data: str, options: dict[str, Any]) -> None:
-    """Raise IncompatibleArguments for what goes with one output file alone."""
-    from backwalk.cli.tables import is_built_in
-
-    for name, value in options.items():
-        if value is not None:
-            raise IncompatibleArguments(f"{name} goes with one file as -o, but it is a folder of parts: leave it out.")
-    if data == "-" or is_built_in(data):
-        raise IncompatibleArguments(f"A folder of parts goes with a file or a folder as DATA, but got {data!r}.")
-
-
-def _check_id(name: str, data: str, output: str | None) -> None:
+def _check_id(name: str, data: str, output: str) -> None:
     """Raise an error where a column cannot be carried from this source to this output."""
     from backwalk.cli.tables import is_built_in
     from backwalk.pieces import SCORE_COLUMNS
@@ -237,17 +210,17 @@ def _check_id(name: str, data: str, output: str | None) -> None:
         raise IncompatibleArguments("--id goes with a file, because standard input cannot be read twice.")
     if name in (*SCORE_COLUMNS, "rank", "elbo"):
         raise InvalidInput(f"--id should differ from the columns of scores, but got {name!r}: rename the column.")
-    if output is not None and output.lower().endswith(".npy"):
+    if output.lower().endswith(".npy"):
         raise IncompatibleArguments("--id goes with a text or Parquet file as -o: an array has no column names.")
 
 
 def _bound(
+    console: Console,
     model: DiffusionModel,
     values: NDArray[np.float64],
     seed: int,
     reverse_variance: str,
     steps: int | None,
-    console: Console,
 ) -> tuple[BoundTerms | None, NDArray[np.float64]]:
     """Return the bound's terms over the rows that the model can make, None without any, and each row's ELBO."""
     import numpy as np

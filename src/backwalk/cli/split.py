@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from backwalk.cli.console import Console
 from backwalk.cli.options import drop_options, force_option, reply_options, rows_option, seed_option
-from backwalk.cli.output import Console, open_console, print_json, say
+from backwalk.errors import InvalidInput
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,38 +32,28 @@ if TYPE_CHECKING:
 @seed_option
 @force_option
 @reply_options
-@click.pass_context
-def split(context: click.Context, /, json: bool, **options: Any) -> None:
-    """Split the rows of DATA at random into two files.
-
-    TRAINING is for fit, UNSEEN for score and report. Any table is split, text included; cells of text files are copied
-    as they stand. Files end in .csv or .tsv, either with .gz, in .parquet or in .npy.
-    """
-    with open_console(context) as console:
-        record = _split(console, **options)
-    if json:
-        print_json(record)
-    else:
-        say(context, "{training}: {training_rows:,} rows; {unseen}: {unseen_rows:,} rows".format(**record))
-
-
-def _split(
+@click.pass_obj
+def split(
     console: Console,
     data: str,
     training: str,
     unseen: str,
     share: float,
     rows: int | None,
-    drop: Sequence[str],
+    drop: tuple[str, ...],
     drop_missing: bool,
     seed: int,
     force: bool,
-) -> dict[str, Any]:
-    """Split the rows, which keep their order in each file, and return the record of the command."""
+    json: bool,
+) -> None:
+    """Split the rows of DATA at random into two files.
+
+    TRAINING is for fit, UNSEEN for score and report. Any table is split, text included; cells of text files are copied
+    as they stand. Files end in .csv or .tsv, either with .gz, in .parquet or in .npy.
+    """
     import numpy as np
 
-    from backwalk.cli.tables import check_file, is_built_in, read_data, say_left_out
-    from backwalk.errors import InvalidInput
+    from backwalk.cli.tables import check_file, draw_rows, is_built_in, say_left_out
     from backwalk.streams import Stream
     from backwalk.table import Selection, check_table_path, split_table
 
@@ -87,12 +77,16 @@ def _split(
         return is_unseen
 
     if is_built_in(data):
-        drawn = read_data(data, rows, seed, drop=drop, console=console).table
-        result = split_table(drawn, places, choose_unseen, overwrite=force)
+        result = split_table(draw_rows(data, rows, seed, drop=drop), places, choose_unseen, overwrite=force)
     else:
         check_file(data, rows, name="DATA")
-        selection = Selection(tuple(drop), complete=drop_missing)
+        selection = Selection(drop, complete=drop_missing)
         result = split_table(data, places, choose_unseen, selection=selection, overwrite=force)
-        say_left_out(data, result.columns_left_out, int(result.is_taken.sum()), len(result.is_taken), console)
+        say_left_out(console, data, result.columns_left_out, int(result.is_taken.sum()), len(result.is_taken))
     n_training, n_unseen = result.sizes
-    return {"training": training, "training_rows": n_training, "unseen": unseen, "unseen_rows": n_unseen}
+    if json:
+        console.print_json(
+            {"training": training, "training_rows": n_training, "unseen": unseen, "unseen_rows": n_unseen}
+        )
+    else:
+        console.message(f"{training}: {n_training:,} rows; {unseen}: {n_unseen:,} rows")

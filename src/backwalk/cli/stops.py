@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from backwalk.errors import BackwalkError
 from backwalk.signals import HANG_UP, STOPPING
 
 
 class Stopped(BaseException):
-    """A signal asked the program to end; `advice` ends the message with what to do next."""
+    """A signal asked the program to end."""
 
     def __init__(self, number: int) -> None:
-        self.number, self.advice = number, ""
+        self.number = number
+
+    def __str__(self) -> str:
+        return {signal.SIGINT: "interrupted", HANG_UP: "hung up"}.get(self.number, "terminated")
 
 
 @contextmanager
@@ -49,34 +49,3 @@ def signals_raised() -> Iterator[None]:
                 signal.signal(number, handler)
         except KeyboardInterrupt:  # a second Ctrl-C, raised by Python's own handler, which is restored already
             os._exit(128 + signal.SIGINT)
-
-
-def how_stopped(number: int) -> str:
-    """Return how a signal ended a command, in a word."""
-    return {signal.SIGINT: "interrupted", HANG_UP: "hung up"}.get(number, "terminated")
-
-
-@contextmanager
-def parts_stay(output: str) -> Iterator[None]:
-    """A block of work whose output may be a folder of parts; a signal's message then says how to go on."""
-    try:
-        yield
-    except Stopped as stopped:
-        from backwalk.cli.parts import is_folder
-
-        if is_folder(output):
-            stopped.advice = f"; whole parts stay in {output}: the same command makes the others"
-        raise
-
-
-def how_to_continue(checkpoint: Path, arguments: Sequence[str]) -> str:
-    """Return the command that continues a stopped fit, for the end of a message."""
-    if not checkpoint.exists():
-        return " before there was anything to keep"
-    from backwalk.training.checkpoint import checkpoint_step
-
-    command = shlex.join(["backwalk", *(argument for argument in arguments if argument != "--resume"), "--resume"])
-    try:
-        return f"; {checkpoint} keeps step {checkpoint_step(checkpoint)}: continue with {command}"
-    except BackwalkError:  # a damaged checkpoint: the next fit reports it
-        return ""

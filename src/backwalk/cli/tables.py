@@ -1,21 +1,18 @@
-"""What commands read and write: rows of files and built-in densities, models, and the places of reports."""
+"""What commands read: rows of files and built-in densities, and models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backwalk.cli.output import Console
-from backwalk.datasets import DENSITIES, Density
+from backwalk.cli.console import Console
+from backwalk.datasets import DENSITIES
 from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.files import check_writable
-from backwalk.formatting import listed, one_line
+from backwalk.formatting import listed
 from backwalk.model import DiffusionModel
 from backwalk.model_file import is_model
 from backwalk.streams import Stream
@@ -24,55 +21,47 @@ from backwalk.table import SUFFIXES, Selection, Table, as_table, read_part, read
 USUALLY_DRAWN, _MOST_DRAWN = 10_000, 10_000_000
 
 
-@dataclass(frozen=True, eq=False)
-class Data:
-    """Rows; the built-in density that they were drawn from, if any; and which rows of a file were taken, (n,)."""
-
-    table: Table
-    density: Density | None
-    is_taken: NDArray[np.bool_] | None = None
+def is_built_in(source: str) -> bool:
+    """Return whether a source names a built-in density; a folder or a model of that name does not hide it."""
+    return source in DENSITIES and (is_model(source) or not Path(source).is_file())
 
 
-def read_data(
+def draw_rows(name: str, n: int | None, seed: int, *, unseen: bool = False, drop: Sequence[str] = ()) -> Table:
+    """Draw rows, 10,000 by default, from a built-in density.
+
+    With `unseen` they are independent of those that a fit is given, whatever the seed. Raises IncompatibleArguments if
+    columns are to be dropped.
+    """
+    if drop:
+        raise IncompatibleArguments(f"--drop goes with a file, but {name!r} is a built-in density.")
+    stream = Stream(seed).child("unseen") if unseen else Stream(seed)
+    return as_table(DENSITIES[name]().sample_rows(0, n or USUALLY_DRAWN, stream=stream))
+
+
+def read_unseen(
+    console: Console,
     source: str,
     rows: int | None,
     seed: int,
+    model: DiffusionModel,
     *,
-    unseen: bool = False,
+    drop_missing: bool,
     name: str = "DATA",
-    drop: Sequence[str] = (),
-    drop_missing: bool = False,
-    texts: Sequence[str] = (),
-    numbers: Sequence[str] = (),
-    model: DiffusionModel | None = None,
-    console: Console,
-) -> Data:
-    """Read a file, or draw `rows` rows (10,000 by default) from a built-in density.
+) -> tuple[Table, NDArray[np.bool_] | None]:
+    """Read the model's columns of a file, or draw `rows` rows of a built-in density, which no fit was given.
 
-    With `unseen`, the draws are independent of those that a fit is given, whatever the seed. Of a file, the columns
-    named by `drop` and those that `model` does not have are left out, and with `drop_missing` the rows with missing
-    values; a message reports what was left out. Columns are read as `model` has them; without one, those named by
-    `texts` as texts, and those named by `numbers` as numbers although they have leading zeros. Error messages call the
-    source `name`.
+    With `drop_missing` rows with missing values are left out; a message reports what was left out. Returns the rows,
+    and which of a file's rows these are, (n,). Error messages call the source `name`.
     """
     if is_built_in(source):
-        if drop:
-            raise IncompatibleArguments(f"--drop goes with a file, but {source!r} is a built-in density.")
-        density, stream = DENSITIES[source](), Stream(seed)
-        n = USUALLY_DRAWN if rows is None else rows
-        drawn = density.sample_rows(0, n, stream=stream.child("unseen") if unseen else stream)
-        return Data(as_table(drawn), density)
+        return draw_rows(source, rows, seed, unseen=True), None
     check_file(source, rows, name=name)
-    if model is None:
-        selection = Selection(tuple(drop), None, drop_missing, tuple(texts), tuple(numbers))
-    else:
-        selection = Selection.of_schema(model.schema, only=True, drop=tuple(drop), complete=drop_missing)
-    reading = read_part(source, selection)
-    say_left_out(source, reading.columns_left_out, int(reading.is_taken.sum()), len(reading.is_taken), console)
-    return Data(reading.table, None, reading.is_taken)
+    reading = read_part(source, Selection.of_schema(model.schema, only=True, complete=drop_missing))
+    say_left_out(console, source, reading.columns_left_out, int(reading.is_taken.sum()), len(reading.is_taken))
+    return reading.table, reading.is_taken
 
 
-def read_training(source: str, model: DiffusionModel, *, drop_missing: bool, console: Console) -> Data:
+def read_training(console: Console, source: str, model: DiffusionModel, *, drop_missing: bool) -> Table:
     """Read the training rows of a model: those of a file, or of a built-in density the draws that `fit` made.
 
     Of files whose rows did not all fit into memory, these are the rows that the fit had chosen.
@@ -80,13 +69,13 @@ def read_training(source: str, model: DiffusionModel, *, drop_missing: bool, con
     # The model may come from anywhere: the number of rows in its card is limited.
     n = min(model.card["n_rows"] + model.card["n_validation_rows"], _MOST_DRAWN)
     if is_built_in(source):
-        return read_data(source, n, model.card["seed"], name="--training", console=console)
+        return draw_rows(source, n, model.card["seed"])
     if "n_table_rows" not in model.card:
-        return read_data(source, None, 0, name="--training", drop_missing=drop_missing, model=model, console=console)
+        return read_unseen(console, source, None, 0, model, drop_missing=drop_missing, name="--training")[0]
     selection = Selection.of_schema(model.schema, only=True, complete=drop_missing)
     rows = read_within(source, selection, most=n, watch=console.progress)
-    say_left_out(source, rows.columns_left_out, rows.n_rows, rows.n_read, console)
-    return Data(rows.table, None)
+    say_left_out(console, source, rows.columns_left_out, rows.n_rows, rows.n_read)
+    return rows.table
 
 
 def check_file(source: str, rows: int | None, *, name: str) -> None:
@@ -103,14 +92,6 @@ def refuse_rows(source: str, rows: int | None) -> None:
         raise IncompatibleArguments(f"--rows goes with a built-in density, but {source!r} is a file: it is read whole.")
 
 
-def say_left_out(source: str, columns: Sequence[str], n_taken: int, n_rows: int, console: Console) -> None:
-    """Report the columns and the number of rows of a file that were left out."""
-    if columns:
-        console.message(f"{source}: left out {listed(columns)}")
-    if n_taken < n_rows:
-        console.message(f"{source}: left out {n_rows - n_taken:,} of {n_rows:,} rows, in which values are missing")
-
-
 def check_exists(source: str, *, name: str) -> None:
     """Raise InvalidInput unless a source is a file, a folder, or "-", standard input."""
     if source != "-" and not Path(source).exists():
@@ -120,9 +101,12 @@ def check_exists(source: str, *, name: str) -> None:
         )
 
 
-def is_built_in(source: str) -> bool:
-    """Return whether a source names a built-in density; a folder or a model of that name does not hide it."""
-    return source in DENSITIES and (is_model(source) or not Path(source).is_file())
+def say_left_out(console: Console, source: str, columns: Sequence[str], n_taken: int, n_rows: int) -> None:
+    """Report the columns and the number of rows of a file that were left out."""
+    if columns:
+        console.message(f"{source}: left out {listed(columns)}")
+    if n_taken < n_rows:
+        console.message(f"{source}: left out {n_rows - n_taken:,} of {n_rows:,} rows, in which values are missing")
 
 
 def load_model(path: Path, device: str = "auto", *, data: str | None = None) -> Diffusion:
@@ -131,25 +115,6 @@ def load_model(path: Path, device: str = "auto", *, data: str | None = None) -> 
         order = " MODEL comes first, then DATA." if data is not None and is_model(data) else ""
         raise InvalidInput(f"MODEL should be a model that `backwalk fit` saved, but {str(path)!r} is a table.{order}")
     return Diffusion.load(path, device=device)
-
-
-def check_report_target(output: Path, force: bool) -> None:
-    """Raise InvalidInput if a report could not be written; to be called before long work."""
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise InvalidInput(
-            f"A report's name should end in .html, but got {str(output)!r}: for its figures as JSON, add --json."
-        )
-    with report_errors(output):
-        check_writable(output, overwrite=force)
-
-
-@contextmanager
-def report_errors(output: Path) -> Iterator[None]:
-    """Turn OSErrors of writing a report into InvalidInput that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise InvalidInput(f"{output} cannot be written: {one_line(error)}.") from error
 
 
 def count_pieces(pieces: Iterator[NDArray[np.float64]], count: Callable[[int], None]) -> Iterator[NDArray[np.float64]]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from backwalk.cli.console import Console
 from backwalk.cli.options import engine_options, reply_options
-from backwalk.cli.output import open_console, print_json, say
 from backwalk.formatting import listed
 
 if TYPE_CHECKING:
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 @click.option("--repair", is_flag=True, help="Make missing and bad parts again, and remove stray ones.")
 @engine_options
 @reply_options
-@click.pass_context
+@click.pass_obj
 def verify(
-    context: click.Context,
-    /,
+    console: Console,
     folder: str,
     repair: bool,
     workers: int | None,
@@ -43,28 +42,27 @@ def verify(
     from backwalk.pieces import verify as verify_parts
 
     began, n_mended = time.monotonic(), 0
-    with open_console(context) as console:
-        count = console.counter("verifying", PartsFolder(folder).job().rows)
+    count = console.counter("verifying", PartsFolder(folder).job().rows)
 
-        def mended(part: Part) -> None:
-            nonlocal n_mended
-            n_mended += part.stop - part.start
-            console.progress("repairing", 0.0, f"{n_mended:,} rows")
+    def mended(part: Part) -> None:
+        nonlocal n_mended
+        n_mended += part.stop - part.start
+        console.progress("repairing", 0.0, f"{n_mended:,} rows")
 
-        verified = verify_parts(
-            folder,
-            repair=repair,
-            workers=workers or 1,
-            engine=engine or "local",
-            address=address,
-            on_checked=lambda start, stop: count(stop - start),
-            on_done=mended,
-        )
+    verified = verify_parts(
+        folder,
+        repair=repair,
+        workers=workers or 1,
+        engine=engine or "local",
+        address=address,
+        on_checked=lambda start, stop: count(stop - start),
+        on_done=mended,
+    )
     if json:
-        print_json(_record(folder, verified, time.monotonic() - began))
+        console.print_json(_record(folder, verified, time.monotonic() - began))
     else:
         for line in _lines(folder, verified):
-            say(context, line)
+            console.message(line)
     return 1 if verified.left else 0
 
 

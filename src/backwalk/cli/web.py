@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
+from backwalk.cli.console import Console
 from backwalk.cli.options import force_option, verbosity_options
-from backwalk.cli.output import say
 
 
 @click.command()
@@ -28,8 +27,10 @@ from backwalk.cli.output import say
 )
 @force_option
 @verbosity_options
-@click.pass_context
-def web(context: click.Context, /, source: str | None, export: Path | None, **options: Any) -> None:
+@click.pass_obj
+def web(
+    console: Console, source: str | None, port: int | None, no_browser: bool, export: Path | None, force: bool
+) -> None:
     """Open a page on which noise becomes data.
 
     The page shows a model that backwalk ships with, MODEL, or the rows of DATA, and trains models of them. It needs
@@ -47,11 +48,11 @@ def web(context: click.Context, /, source: str | None, export: Path | None, **op
 
     opened = parse_source(source)
     if export is None:
-        serve(**opened, port=options["port"], browser=not options["no_browser"], say=lambda text: say(context, text))
+        serve(**opened, port=port, browser=not no_browser, say=console.message)
         return
     if "data" in opened:
         raise click.UsageError("--export writes the page of a MODEL: fit one to DATA first.")
     from backwalk.web.export import write_page
 
-    write_page(export, **opened, overwrite=options["force"])
-    say(context, f"page: {export.resolve()}")
+    write_page(export, **opened, overwrite=force)
+    console.message(f"page: {export.resolve()}")
