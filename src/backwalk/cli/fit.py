@@ -223,7 +223,7 @@ def fit(
     model = estimator.model_
     if not was_fitted:
         n_rows = model.card["n_rows"] + model.card["n_validation_rows"]
-        seconds = f"{model.card['fit_seconds']:.1f} s"
+        seconds = f"{model.fit_seconds:.1f} s"
         console.message(f"fitted {n_rows:,} rows in {seconds}: {model.architecture}, {training_words(model)}")
         estimator.save(path, overwrite=force)
     _remove_checkpoint(checkpoint, path, estimator)
