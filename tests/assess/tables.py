@@ -12,7 +12,7 @@ import torch
 from backwalk.diffusion import NoiseSchedule
 from backwalk.fit.oracle import oracle_model
 from backwalk.streams import Stream
-from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema, from_values
+from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn, Schema, from_values
 from tests.mixed_forms import ConditionalGaussianDenoiser
 
 SIZES = (3, 2, 2, 2)  # region, atom or not, flag, grade
@@ -57,7 +57,7 @@ def model(tilt=0.0):
     codec = Codec(
         (
             LevelsColumn((0.0, 1.0, 2.0), shares(p, 0), "one-hot"),
-            NumberColumn(10.0, 2.0, atoms=(0.0,), frequencies=shares(p, 1)),
+            AtomsColumn(NumberColumn(10.0, 2.0), (0.0,), shares(p, 1)),
             LevelsColumn((0.0, 1.0), shares(p, 2), "one-hot"),
             LevelsColumn((1.0, 1.5), shares(p, 3), "value"),
         )

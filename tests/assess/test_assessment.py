@@ -89,11 +89,11 @@ def test_densities_of_a_baseline_without_asinh_are_over_the_same_columns():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": np.exp(2.0 * rng.normal(size=600)), "c": rng.normal(size=600)})
     model = Diffusion(n_steps=20, max_steps=20, denoiser=SMALL, random_state=0, verbose=False).fit(frame[:300]).model_
-    assert [bool(column.axis.asinh) for column in model.codec.columns] == [True, False]
+    assert [bool(column.asinh) for column in model.codec.columns] == [True, False]
     other = frame[:300].assign(c=0.25)
     table = as_table(other)
     codec = model.codec.refitted(table)
     linear = codec.refitted(table, asinh=False)
     assert linear.varying == codec.varying == (0, 1)
-    assert linear.columns[0].words == "number"
+    assert linear.columns[0].kind_name == "number"
     assert linear.columns[1] == codec.columns[1] == model.codec.columns[1]

@@ -6,7 +6,7 @@ import torch
 from backwalk.denoiser import Residual, TableLayout, build_denoiser
 from backwalk.diffusion import JointGaussian, NoiseSchedule
 from backwalk.streams import Stream
-from backwalk.table import Codec, LevelsColumn, NumberColumn
+from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn
 
 NUMBER = NumberColumn(0.0, 1.0)
 CODEC = Codec(
@@ -14,7 +14,7 @@ CODEC = Codec(
         LevelsColumn((0.0, 1.0, 2.0), (0.2, 0.3, 0.5), "one-hot"),
         NUMBER,
         LevelsColumn((0.0, 1.0, 5.0), (0.5, 0.3, 0.2), "value"),
-        NumberColumn(0.0, 1.0, atoms=(0.0,), frequencies=(0.3, 0.7)),
+        AtomsColumn(NUMBER, (0.0,), (0.3, 0.7)),
         LevelsColumn((0.0, 1.0), (0.4, 0.6), "one-hot"),
         LevelsColumn(tuple(map(float, range(70))), (1.0 / 70,) * 70, "random"),
         NUMBER,
@@ -33,7 +33,7 @@ def rows(n, seed=0):
         level = rng.choice(block.n_levels, size=n, p=block.frequencies)
         z[:, block.coordinates] = block.codes[level]
         if block.number is not None:
-            z[level != block.continuous, block.number] = np.nan
+            z[level != block.other, block.number] = np.nan
     return torch.from_numpy(z)
 
 

@@ -163,7 +163,7 @@ def test_a_number_does_not_apply_where_its_level_is_known_to_be_an_atom():
     made, block = denoiser(), CODEC.blocks[2]
     x_t, log_snr = Stream(6).normal(0, 10, CODEC.n_encoded), torch.full((10, CODEC.n_encoded), 0.5).double()
     log_snr[:, block.coordinates] = math.inf
-    x_t[:, block.coordinates] = torch.from_numpy(block.codes[1 - block.continuous])
+    x_t[:, block.coordinates] = torch.from_numpy(block.codes[1 - block.other])
     a, _ = scales(log_snr, x_t)
     moved = x_t.clone()
     moved[:, block.number] += 2.0

@@ -31,7 +31,7 @@ from backwalk.fit import (
 )
 from backwalk.fit.rules import MOST_FASTER
 from backwalk.streams import Stream
-from backwalk.table import Codec, LevelsColumn, NumberColumn
+from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn
 
 STREAM = Stream(4)
 LEAST, MOST = 0.016, 0.5
@@ -386,7 +386,7 @@ def test_conditionals_of_numbers_take_more_steps_before_further_members():
     members = [default_architecture(1000, 4, 30.0, rules=rules).n_members for rules in (declared, anything)]
     assert members[0] < members[1]
     assert table_rules(mixed, 1000, ((2, 3),)).steps_per_root == table_rules(mixed, 1000, "any").steps_per_root
-    with_atoms = Codec((NUMBER_COLUMN,) * 3 + (NumberColumn(0.0, 1.0, atoms=(0.0,), frequencies=(0.5, 0.5)),))
+    with_atoms = Codec((NUMBER_COLUMN,) * 3 + (AtomsColumn(NUMBER_COLUMN, (0.0,), (0.5, 0.5)),))
     assert table_rules(with_atoms, 1000, ((2, 3),)).steps_per_root == declared.steps_per_root
 
 

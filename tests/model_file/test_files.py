@@ -449,7 +449,8 @@ def many_levels(record, n):
 
 
 def many_atoms(record, n):
-    record["codec"]["columns"][1].update(atoms=[float(i) for i in range(n)], frequencies=[1 / (n + 1)] * (n + 1))
+    atoms = {"atoms": [float(i) for i in range(n)], "frequencies": [1 / (n + 1)] * (n + 1)}
+    record["codec"]["columns"][1] = {"kind": "AtomsColumn", "number": record["codec"]["columns"][1], **atoms}
 
 
 @pytest.mark.parametrize("alter", [many_levels, many_atoms])

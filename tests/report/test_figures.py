@@ -12,6 +12,7 @@ from backwalk.diffusion import BoundTerms, NoiseSchedule, beta_variance
 from backwalk.report import figures
 from backwalk.report.style import svg
 from backwalk.streams import Stream
+from backwalk.table import Asinh
 
 X = Stream(0).normal(0, 6000, 2).numpy()
 SCHEDULE = NoiseSchedule.linear(100)
@@ -26,8 +27,8 @@ FIGURES = {
     "points": lambda: figures.plot_points(X, title="Points"),
     "side by side": lambda: figures.plot_side_by_side(X, X[:100] * 2),
     "marginal": lambda: figures.plot_marginal(X[:, 0], X[:, 1], label="height"),
-    "points with heavy tails": lambda: figures.plot_points(np.sinh(4.0 * X), asinh=((0.0, 0.3), None)),
-    "marginal with heavy tails": lambda: figures.plot_marginal(np.sinh(4.0 * X[:, 0]), X[:, 1], asinh=(7.0, 0.3)),
+    "points with heavy tails": lambda: figures.plot_points(np.sinh(4.0 * X), asinh=(Asinh(0.0, 0.3), None)),
+    "marginal with heavy tails": lambda: figures.plot_marginal(np.sinh(4.0 * X[:, 0]), X[:, 1], asinh=Asinh(7.0, 0.3)),
     "constant marginal": lambda: figures.plot_marginal(np.ones(20), np.ones(20)),
     "loss": lambda: figures.plot_loss(range(50), np.exp(-np.arange(50.0))),
     "validation": lambda: figures.plot_loss(
@@ -105,7 +106,7 @@ def test_limits_hold_the_bulk_of_both_sets():
 @pytest.mark.parametrize("middle", [0.0, 1e6])
 def test_axes_of_heavy_tails_are_even_in_their_decades(middle):
     tailed = np.column_stack([middle + np.sinh(6.0 * X[:, 0]), X[:, 1]])
-    asinh = (middle, 1.0)
+    asinh = Asinh(middle, 1.0)
     limits = figures.limits_of(tailed, asinh=(asinh, None))
     assert limits[2:] == figures.limits_of(X)[2:]
     left, right = np.arcsinh(np.array(limits[:2]) - middle)
@@ -146,7 +147,7 @@ def test_bins_of_integers_hold_equally_many_of_them(low, high):
     assert edges[-1] >= high - far + 0.5
     assert len(heights) <= 60 or high - low < 60
     np.testing.assert_allclose(heights[:-1], heights[0], rtol=1e-6)
-    curved = figures.plot_marginal(x, x, integers=True, asinh=(0.0, 1.0))
+    curved = figures.plot_marginal(x, x, integers=True, asinh=Asinh(0.0, 1.0))
     assert (_outline(curved)[1] % 1 == 0.5).all()
 
 

@@ -74,7 +74,7 @@ def test_frames_leave_out_rows_at_a_spike_in_both_directions():
     )
     assert frames.forward.shape == frames.backward.shape
     *_, last = walk(model(), 0, 300, stream=Stream(1).child("backward"))
-    off = last.x_t[last.x_t[:, block.coordinates.start + block.continuous] == 1.0]
+    off = last.x_t[last.x_t[:, block.coordinates.start + block.other] == 1.0]
     n = frames.backward.shape[1]
     assert 40 <= n <= 50
     np.testing.assert_allclose(frames.backward[0, :, 0], off[:n, block.number], atol=1e-5)

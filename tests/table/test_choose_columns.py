@@ -31,7 +31,7 @@ TABLE = pd.DataFrame(
 
 
 def kinds(codec, names=TABLE.columns):
-    return {name: column.words for name, column in zip(names, codec.columns, strict=True)}
+    return {name: column.kind_name for name, column in zip(names, codec.columns, strict=True)}
 
 
 def test_kinds_follow_from_the_data():
@@ -70,23 +70,23 @@ def test_without_levels_columns_of_few_values_are_numbers():
 def test_arrays_are_on_a_continuous_scale():
     numbers = as_table(TABLE).values
     found = Codec.fit(as_table(numbers), levels=True)
-    assert {column.words for column in found.columns} == {"number", "heavy-tailed", "constant"}
+    assert {column.kind_name for column in found.columns} == {"number", "heavy-tailed", "constant"}
     assert found.within_range(1e6 + numbers)[0, 9] == 1e6 + numbers[0, 9]
 
 
 def test_many_values_are_levels_only_in_many_rows():
     x = np.repeat(np.arange(150.0), 20)
-    assert Codec.fit(as_table(pd.DataFrame({"x": x})), levels=True).columns[0].words == "levels"
-    assert Codec.fit(as_table(pd.DataFrame({"x": x[:-1]})), levels=True).columns[0].words == "integer"
+    assert Codec.fit(as_table(pd.DataFrame({"x": x})), levels=True).columns[0].kind_name == "levels"
+    assert Codec.fit(as_table(pd.DataFrame({"x": x[:-1]})), levels=True).columns[0].kind_name == "integer"
     of_250 = pd.DataFrame({"x": np.repeat(np.arange(250.0), 40)})
-    assert Codec.fit(as_table(of_250), levels=True).columns[0].words == "integer"
+    assert Codec.fit(as_table(of_250), levels=True).columns[0].kind_name == "integer"
     two = pd.DataFrame({"x": [0.5, 2.5, 0.5, 0.5]})
     assert Codec.fit(as_table(two), levels=True).columns[0].coding == "one-hot"
 
 
 def test_counts_have_no_atoms():
     for x in (RNG.poisson(3.0, 100), np.rint(20.0 + 5.0 * RNG.normal(size=300)), RNG.integers(0, 19, 300)):
-        assert Codec.fit(as_table(pd.DataFrame({"x": x})), levels=True).columns[0].words == "integer"
+        assert Codec.fit(as_table(pd.DataFrame({"x": x})), levels=True).columns[0].kind_name == "integer"
 
 
 def test_atoms_are_frequent_and_stand_out():
@@ -104,7 +104,7 @@ def test_rounded_numbers_come_back_with_their_decimals():
     codec = Codec.fit(table)
     # A step of .1 is a fifth of a standard deviation; one of 25 a fortieth, finer than a model resolves.
     assert [column.dequantisation for column in codec.columns] == ["uniform", None]
-    assert (codec.n_uniforms, [column.cell for column in codec.columns]) == (1, [0.1, 25.0])
+    assert (codec.n_uniforms, [column.cell_width for column in codec.columns]) == (1, [0.1, 25.0])
     new = codec.within_range(codec.decode(3.0 * Stream(1).normal(0, 4000, 2).numpy()))
     assert set(new[:, 0]) <= {round(40.0 + 0.1 * i, 1) for i in range(101)}
     assert (new[:, 1] % 25.0 == 0.0).all()
@@ -159,7 +159,7 @@ def test_bounds_are_set_and_released():
 def test_a_user_chooses_kinds():
     chosen = {"rating": "number", "weight": "integer", "plain": Number(), "rain": "number", "flag": "integer"}
     of = dict(zip(TABLE.columns, Codec.fit(as_table(TABLE), levels=True, columns=chosen).columns, strict=True))
-    kinds = {name: of[name].words for name in chosen}
+    kinds = {name: of[name].kind_name for name in chosen}
     assert kinds == {
         "rating": "integer",
         "weight": "integer",
@@ -175,7 +175,7 @@ def test_a_user_chooses_kinds():
     np.testing.assert_array_equal(codec.decode(z), [[5.0], [1.0], [3.0]])
     assert Codec.from_dict(codec.to_dict()) == codec
     many = Codec.fit(as_table(TABLE), columns={"weight": "levels"}).columns[8]
-    assert (many.words, many.n_levels) == ("levels", TABLE["weight"].nunique())
+    assert (many.kind_name, many.n_levels) == ("levels", TABLE["weight"].nunique())
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_user_chooses_kinds():
 def test_kinds_that_do_not_fit_are_refused_by_name(columns, words):
     with pytest.raises(InvalidInput, match=words):
         Codec.fit(as_table(TABLE), columns=columns)
-    assert Codec.fit(as_table(TABLE), columns={"constant": "constant"}).columns[11].words == "constant"
+    assert Codec.fit(as_table(TABLE), columns={"constant": "constant"}).columns[11].kind_name == "constant"
 
 
 @pytest.mark.parametrize("order", ["abc", 3, [1, 1]])
@@ -230,7 +230,7 @@ def test_gaps_do_not_count():
 
 def test_gaps_can_be_generated():
     codec = Codec.fit(as_table(GAPS), levels=True, missing="generate")
-    assert [column.words for column in codec.columns] == ["levels"] * 4 + ["atoms", "atoms", "levels"] + [
+    assert [column.kind_name for column in codec.columns] == ["levels"] * 4 + ["atoms", "atoms", "levels"] + [
         "atoms",
         "atoms",
         "atoms",
@@ -241,8 +241,8 @@ def test_gaps_can_be_generated():
     np.testing.assert_allclose(codec.decode(codec.encode(values)), values, rtol=1e-9, atol=1e-9)
     for block, share in zip(codec.blocks, np.isnan(values).mean(axis=0), strict=True):
         at = np.isnan(block.values)
-        if block.continuous is not None:
-            at[block.continuous] = False
+        if block.number is not None:
+            at[block.other] = False
         assert block.frequencies[at] == pytest.approx(share)
     with pytest.raises(InvalidInput, match=r"missing.*'drop'"):
         Codec.fit(as_table(GAPS), missing="drop")
@@ -259,13 +259,13 @@ def test_weights_are_those_of_rows_given_several_times():
     times = RNG.integers(0, 4, 300)
     weighed = Codec.fit(as_table(rows), levels=True, weights=times, asinh=False)
     repeated = Codec.fit(as_table(rows.loc[np.repeat(np.arange(300), times)]), levels=True, asinh=False)
-    assert [column.words for column in weighed.columns] == ["number", "levels", "number", "atoms"]
+    assert [column.kind_name for column in weighed.columns] == ["number", "levels", "number", "atoms"]
     np.testing.assert_allclose(weighed.columns[1].frequencies, repeated.columns[1].frequencies, rtol=1e-12)
     np.testing.assert_allclose(weighed.columns[3].frequencies, repeated.columns[3].frequencies, rtol=1e-12)
     for j in (0, 2):
         assert weighed.columns[j].centre == pytest.approx(repeated.columns[j].centre, rel=1e-9)
         assert weighed.columns[j].scale == pytest.approx(repeated.columns[j].scale, rel=1e-9)
-    assert Codec.fit(as_table(rows), weights=times).columns[2].words == "heavy-tailed"
+    assert Codec.fit(as_table(rows), weights=times).columns[2].kind_name == "heavy-tailed"
     for weights in (np.ones(299), -np.ones(300), np.zeros(300), np.full(300, np.nan)):
         with pytest.raises(InvalidInput, match="weights"):
             Codec.fit(as_table(rows), weights=weights)
@@ -292,7 +292,7 @@ def test_texts_and_truth_values_have_levels():
     site, grade, flag, week, many = Codec.fit(table, levels=True).columns
     assert (site.coding, grade.coding, flag.coding, many.coding) == ("one-hot", "rank", "one-hot", "random")
     assert (grade.values, grade.frequencies) == ((0.0, 1.0, 2.0), (0.5, 0.25, 0.25))
-    assert week.cell == 7.0
+    assert week.cell_width == 7.0
     with_gaps = Codec.fit(table, levels=True, missing="generate")
     assert with_gaps.columns[2].values[:2] == (0.0, 1.0)
     assert np.isnan(with_gaps.columns[2].values[2])

@@ -6,37 +6,18 @@ import pytest
 
 from backwalk.streams import Stream
 from backwalk.table import Codec, Grid, NumberColumn, as_table
+from tests.table.tables import MIXED, TAILED
 
 RNG = np.random.default_rng(3)
-MIXED = pd.DataFrame(
-    {
-        "length": RNG.normal(5.0, 0.3, 500),
-        "count": RNG.poisson(3.0, 500),
-        "unit": np.full(500, 0.1),
-        "flag": RNG.random(500) < 0.3,
-        "site": np.full(500, 7),
-    }
-)
-
-
-# Lengths that span decades, amounts with a long upper tail and whole numbers with one, beside a plain column.
-TAILED = pd.DataFrame(
-    {
-        "signed": RNG.standard_cauchy(2000),
-        "amount": 1e3 * np.exp(2.0 * RNG.normal(size=2000)),
-        "plain": RNG.normal(size=2000),
-        "hits": np.rint(10.0 * np.exp(1.5 * RNG.normal(size=2000))).astype(np.int64),
-    }
-)
 
 
 def integers(codec):
-    return {j: column.dequantisation for j, column in enumerate(codec.columns) if column.words == "integer"}
+    return {j: column.dequantisation for j, column in enumerate(codec.columns) if column.kind_name == "integer"}
 
 
 def test_heavy_tails_are_bent_and_others_are_not():
     columns = Codec.fit(as_table(TAILED)).columns
-    assert [column.words for column in columns] == ["heavy-tailed", "heavy-tailed", "number", "integer"]
+    assert [column.kind_name for column in columns] == ["heavy-tailed", "heavy-tailed", "number", "integer"]
     assert [column.asinh is not None for column in columns] == [True, True, False, True]
     light = np.column_stack(
         [
@@ -48,15 +29,15 @@ def test_heavy_tails_are_bent_and_others_are_not():
             np.where(RNG.random(5000) < 0.9, 0.0, 1e6 * RNG.exponential(size=5000)),  # its quartiles are equal
         ]
     )
-    assert not any(column.axis.asinh for column in Codec.fit(as_table(light)).columns)
-    assert not any(column.axis.asinh for column in Codec.fit(as_table(TAILED), scale=False).columns)
+    assert not any(column.asinh for column in Codec.fit(as_table(light)).columns)
+    assert not any(column.asinh for column in Codec.fit(as_table(TAILED), scale=False).columns)
 
 
 def test_rows_that_alternate_do_not_mislead():
     """Found by review: of more than 10,000 rows every other one was looked at, and rows may alternate."""
     x = np.empty((20_000, 1))
     x[::2], x[1::2] = RNG.normal(size=(10_000, 1)), RNG.normal(100.0, size=(10_000, 1))
-    assert Codec.fit(as_table(x)).columns[0].words == "number"
+    assert Codec.fit(as_table(x)).columns[0].kind_name == "number"
 
 
 @pytest.mark.parametrize("core", [1e-6, 3.0])
@@ -104,7 +85,7 @@ def test_bent_columns_have_mean_zero_and_variance_one_and_no_far_rows():
 def test_decode_undoes_encode_for_heavy_tails_at_every_magnitude(magnitude):
     x = TAILED[["signed", "amount"]].to_numpy() * magnitude
     codec = Codec.fit(as_table(x))
-    assert [column.words for column in codec.columns] == ["heavy-tailed"] * 2
+    assert [column.kind_name for column in codec.columns] == ["heavy-tailed"] * 2
     z = codec.encode(x)
     np.testing.assert_allclose(z.std(axis=0), 1.0, rtol=1e-12)
     np.testing.assert_allclose(codec.decode(z) / magnitude, x / magnitude, rtol=1e-12, atol=1e-12)
@@ -118,7 +99,7 @@ def test_decode_undoes_encode_for_heavy_tails_at_every_magnitude(magnitude):
 def test_columns_of_any_size_are_bent_without_a_warning():
     decades = 10.0 ** RNG.uniform(-300.0, 300.0, (3000, 1))
     (column,) = Codec.fit(as_table(decades)).columns
-    assert (column.words, column.asinh.centre) == ("heavy-tailed", 0.0)
+    assert (column.kind_name, column.asinh.centre) == ("heavy-tailed", 0.0)
     far = RNG.normal(size=(20_001, 1)) * 1e-300
     far[1] = 1e300  # not among the rows that choose
     assert np.isfinite(Codec.fit(as_table(far)).encode(far)).all()

@@ -39,7 +39,7 @@ def test_a_user_asks_for_a_map_with_bounds():
     asked = {"share": Number(bounds=(0.0, 1.0), map=True), "x": Number(map=False), "n": Number(map=True)}
     codec = Codec.fit(as_table(rows), columns=asked)
     assert [column.spline is not None for column in codec.columns] == [True, False, True]
-    assert [column.words for column in codec.columns] == ["number", "number", "integer"]
+    assert [column.kind_name for column in codec.columns] == ["number", "number", "integer"]
     table = as_table(rows).values
     z = codec.encode(table, stream=Stream(0))
     np.testing.assert_allclose(codec.decode(z), table, rtol=1e-9, atol=1e-9)

@@ -14,28 +14,10 @@ from hypothesis import strategies as st
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn, as_table
+from backwalk.table.records import to_record
+from tests.table.tables import MIXED, TAILED
 
 RNG = np.random.default_rng(3)
-MIXED = pd.DataFrame(
-    {
-        "length": RNG.normal(5.0, 0.3, 500),
-        "count": RNG.poisson(3.0, 500),
-        "unit": np.full(500, 0.1),
-        "flag": RNG.random(500) < 0.3,
-        "site": np.full(500, 7),
-    }
-)
-
-
-# Lengths that span decades, amounts with a long upper tail and whole numbers with one, beside a plain column.
-TAILED = pd.DataFrame(
-    {
-        "signed": RNG.standard_cauchy(2000),
-        "amount": 1e3 * np.exp(2.0 * RNG.normal(size=2000)),
-        "plain": RNG.normal(size=2000),
-        "hits": np.rint(10.0 * np.exp(1.5 * RNG.normal(size=2000))).astype(np.int64),
-    }
-)
 
 
 def test_encoded_columns_have_mean_zero_and_variance_one():
@@ -91,7 +73,7 @@ def test_decode_undoes_encode_for_any_rows(rows, scale):
     x = np.array(rows)
     codec = Codec.fit(as_table(x), scale=scale)
     # A few units in the last place of the column's largest number, or of its logarithm (up to 700) where it is bent.
-    digits = [1e-12 if column.words == "heavy-tailed" else 1e-15 for column in codec.columns]
+    digits = [1e-12 if column.kind_name == "heavy-tailed" else 1e-15 for column in codec.columns]
     assert (np.abs(codec.decode(codec.encode(x)) - x) <= digits * np.abs(x).max(axis=0)).all()
 
 
@@ -198,7 +180,7 @@ def test_without_a_stream_whole_numbers_stand_at_the_centres_of_their_cells():
 
 def test_arrays_of_integers_count_as_continuous():
     codec = Codec.fit(as_table(np.array([[1, 2], [3, 5]])))
-    assert [column.words for column in codec.columns] == ["number", "number"]
+    assert [column.kind_name for column in codec.columns] == ["number", "number"]
 
 
 def test_without_scaling_the_codec_is_the_identity():
@@ -256,15 +238,15 @@ def test_a_codec_survives_json_exactly():
         assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
 
 
-NUMBER = NumberColumn(0.0, 1.0).to_dict()
-HEAVY = {**NUMBER, "asinh": {"centre": 0.0, "scale": 1.0}}
-GRID = {"step": 1.0, "offset": 0.0, "per": 1.0}
+NUMBER = to_record(NumberColumn(0.0, 1.0))
+HEAVY = {**NUMBER, "asinh": {"kind": "Asinh", "centre": 0.0, "scale": 1.0}}
+GRID = {"kind": "Grid", "step": 1.0, "offset": 0.0, "per": 1.0}
 INTEGER = {**NUMBER, "least": 0.0, "largest": 5.0, "grid": GRID, "dequantisation": "uniform"}
-BOUNDED = {**NUMBER, "least": -2.0, "bounds": {"low": -2.0, "high": 2.0, "margin": 0.5}}
-MAPPED = {**NUMBER, "spline": {"knots": [-1.0, 0.0, 2.0], "quantiles": [-1.0, 0.5, 1.0]}}
-LEVELS = {"kind": "levels", "values": [0.0, 1.0], "frequencies": [0.5, 0.5], "coding": "one-hot"}
-ATOMS = {**NUMBER, "atoms": [0.0, None], "frequencies": [0.5, 0.25, 0.25]}
-ALL = [NUMBER, HEAVY, INTEGER, BOUNDED, MAPPED, ATOMS, LEVELS, {"kind": "constant", "value": 1.0}]
+BOUNDED = {**NUMBER, "least": -2.0, "bounds": {"kind": "Boundary", "low": -2.0, "high": 2.0, "margin": 0.5}}
+MAPPED = {**NUMBER, "spline": {"kind": "Spline", "knots": [-1.0, 0.0, 2.0], "quantiles": [-1.0, 0.5, 1.0]}}
+LEVELS = {"kind": "LevelsColumn", "values": [0.0, 1.0], "frequencies": [0.5, 0.5], "coding": "one-hot"}
+ATOMS = {"kind": "AtomsColumn", "number": NUMBER, "atoms": [0.0, None], "frequencies": [0.5, 0.25, 0.25]}
+ALL = [NUMBER, HEAVY, INTEGER, BOUNDED, MAPPED, ATOMS, LEVELS, {"kind": "ConstantColumn", "value": 1.0}]
 
 
 def part(column, name, **change):
@@ -276,7 +258,7 @@ def part(column, name, **change):
     [
         *({**NUMBER, "scale": scale} for scale in (0.0, -1.0, 1e-320, math.inf)),
         *({**NUMBER, "centre": centre} for centre in (math.nan, "0", 10**400, True, None)),
-        *({**NUMBER, "kind": kind} for kind in ("text", ["number"], "constant", None)),
+        *({**NUMBER, "kind": kind} for kind in ("text", ["NumberColumn"], "ConstantColumn", "Asinh", None)),
         *(part(HEAVY, "asinh", scale=scale) for scale in (0.0, math.inf, None)),
         *(part(INTEGER, "grid", step=step) for step in (None, 0.0, 0.5)),
         *(part(INTEGER, "grid", **change) for change in ({"per": -1.0}, {"offset": 0.5}, {"more": 1.0})),
@@ -295,10 +277,12 @@ def part(column, name, **change):
         {**LEVELS, "values": [0.0], "frequencies": [1.0]},
         *({**ATOMS, "atoms": atoms} for atoms in ([None, 0.0], [None, None], [1.0, 0.0], [])),
         {**ATOMS, "frequencies": [0.5, 0.5]},
+        *({**ATOMS, "number": number} for number in (None, GRID, LEVELS, {**NUMBER, "scale": 0.0})),
         {**NUMBER, "extra": 1.0},
-        {"kind": "number", "centre": 0.0, "scale": 1.0},
-        {"kind": "constant", "value": None},
-        {"kind": "constant", "value": 1.0},  # none varies
+        {"kind": "NumberColumn", "centre": 0.0, "scale": 1.0},
+        GRID,
+        {"kind": "ConstantColumn", "value": None},
+        {"kind": "ConstantColumn", "value": 1.0},  # none varies
         {},
         None,
         [],

@@ -19,7 +19,7 @@ def test_places_are_quantiles_of_their_density(cosine):
 @pytest.mark.parametrize("cosine", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("atoms", [(), (3.0,), (2.5, 3.0)])
 def test_dequantised_densities_integrate_to_one_over_each_cell(cosine, atoms):
-    cells = Cells(Grid(per=2.0), 0.0, 9.0, atoms)
+    cells = Cells(0.0, 9.0, Grid(per=2.0), "uniform" if cosine == 0.0 else "cosine", atoms)
     x = np.linspace(0.0, 6.0, 60_001)[:-1] + 5e-5
     number, q = cells.round(x), np.exp(cells.log_density(x, cosine))
     assert not np.isin(number, atoms).any()
@@ -28,5 +28,5 @@ def test_dequantised_densities_integrate_to_one_over_each_cell(cosine, atoms):
 
 
 def test_numbers_beyond_the_range_are_reflected_at_the_edge_of_the_last_cell():
-    cells = Cells(Grid(), 0.0, 9.0)
+    cells = Cells(0.0, 9.0, Grid())
     assert cells.reflect(np.array([-2.0, 3.4, 10.0, 12.0, 99.0])).tolist() == [1.0, 3.0, 9.0, 7.0, 9.0]

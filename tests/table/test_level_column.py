@@ -9,13 +9,11 @@ from scipy import stats
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Asinh, Codec, ConstantColumn, Grid, LevelsColumn, NumberColumn, repeated_values
+from backwalk.table import Asinh, AtomsColumn, Codec, ConstantColumn, Grid, LevelsColumn, NumberColumn, repeated_values
 
 NAN = math.nan
-RAIN = NumberColumn(1.0, 0.5, asinh=Asinh(0.0, 0.5), atoms=(0.0, NAN), frequencies=(0.6, 0.1, 0.3))
-VISITS = NumberColumn(
-    20.0, 5.0, 5.0, 40.0, grid=Grid(), dequantisation="uniform", atoms=(0.0,), frequencies=(0.25, 0.75)
-)
+RAIN = AtomsColumn(NumberColumn(1.0, 0.5, asinh=Asinh(0.0, 0.5)), (0.0, NAN), (0.6, 0.1, 0.3))
+VISITS = AtomsColumn(NumberColumn(20.0, 5.0, 5.0, 40.0, grid=Grid(), dequantisation="uniform"), (0.0,), (0.25, 0.75))
 # (values, frequencies, coding) of four kinds of codes.
 SITE = LevelsColumn((0.0, 1.0, 2.0), (0.5, 0.2, 0.3), "one-hot")
 GRADE = LevelsColumn((1.0, 2.0, 5.0, 9.0), (0.1, 0.2, 0.3, 0.4), "value")
@@ -101,8 +99,8 @@ def test_blocks_hold_the_codes_and_the_numbers_are_the_rest():
     ):
         np.testing.assert_array_equal(z[:, block.coordinates], block.codes[level])
         assert block.frequencies.sum() == pytest.approx(1.0)
-    assert (site.number, site.continuous, site.is_one_hot, grade.is_one_hot) == (None, None, True, False)
-    assert (rain.continuous, visits.continuous) == (2, 1)
+    assert (site.number, site.is_one_hot, grade.is_one_hot) == (None, True, False)
+    assert (rain.other, visits.other, visits.atoms.tolist()) == (2, 1, [0.0])
     np.testing.assert_array_equal(rain.values, [0.0, NAN, NAN])
     np.testing.assert_array_equal(MIXED.numbers, [3, rain.number, visits.number])
     assert (rain.number, visits.number) == (MIXED.slices[3].stop - 1, MIXED.slices[6].stop - 1)
@@ -158,7 +156,7 @@ def test_a_number_beside_atoms_has_the_probability_with_which_it_is_drawn(dequan
     """
     grid = {"grid": Grid(per=2.0), "dequantisation": dequantisation}
     shares = (0.5 / len(atoms),) * len(atoms)
-    codec = Codec((NumberColumn(6.0, 1.5, -1.0, 11.0, **grid, atoms=atoms, frequencies=(*shares, 0.5)),))
+    codec = Codec((AtomsColumn(NumberColumn(6.0, 1.5, -1.0, 11.0, **grid), atoms, (*shares, 0.5)),))
     v = (np.arange(20_000) + 0.5) / 20_000
     z = np.zeros((len(v), codec.n_encoded))
     z[:, -2:] = np.stack([np.ones(len(v)), stats.norm.ppf(v)], axis=1)
@@ -208,7 +206,7 @@ def test_levels_are_the_same_in_float32():
 
 def test_atoms_are_the_same_in_float32():
     """Also one that float32 cannot hold, beside which nothing is large enough to be its rounding."""
-    codec = Codec((NumberColumn(0.0, 1.0, atoms=(0.1, 1e300), frequencies=(0.3, 0.1, 0.6)),))
+    codec = Codec((AtomsColumn(NumberColumn(0.0, 1.0), (0.1, 1e300), (0.3, 0.1, 0.6)),))
     values = np.array([[0.1], [float(np.float32(0.1))], [1e300], [0.11]])
     np.testing.assert_array_equal(codec.encode(values)[:, :3], np.eye(3)[[0, 0, 1, 2]])
     np.testing.assert_array_equal(codec.decode(codec.encode(values))[:3, 0], [0.1, 0.1, 1e300])
@@ -240,7 +238,6 @@ def test_a_codec_with_levels_survives_json_exactly():
 
 
 def test_columns_with_levels_describe_themselves():
-    assert (SITE.kind, SITE.cell, SITE.n_uniforms) == ("levels", 0.0, 0)
-    assert (SITE.axis.levels, RAIN.axis.asinh) == ((0.0, 1.0, 2.0), (0.0, 0.5))
-    assert (RAIN.words, VISITS.cell, VISITS.n_uniforms) == ("atoms", 1.0, 1)
+    assert (SITE.kind_name, SITE.cell_width, SITE.cosine_weight, SITE.asinh) == ("levels", 0.0, None, None)
+    assert (RAIN.kind_name, RAIN.asinh, VISITS.cell_width, VISITS.cosine_weight) == ("atoms", Asinh(0.0, 0.5), 1.0, 0.0)
     assert SITE.description == "3 levels, one-hot codes"

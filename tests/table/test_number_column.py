@@ -11,7 +11,7 @@ from scipy.integrate import trapezoid
 from backwalk import Diffusion, Number, Residual
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Asinh, Boundary, Codec, ConstantColumn, Grid, NumberColumn, Spline, as_table
+from backwalk.table import Asinh, AtomsColumn, Boundary, Codec, ConstantColumn, Grid, NumberColumn, Spline, as_table
 
 SPLINE = Spline((-1.0, -0.8, 0.1, 0.3, 2.0), (-1.5, -0.4, 0.0, 0.9, 1.4))
 BOTH = NumberColumn(2.0, 2.0, -2.0, 6.0, bounds=Boundary(-2.0, 2.0, 0.5))
@@ -27,7 +27,7 @@ def test_columns_describe_themselves():
     assert (codec.n_columns, codec.n_encoded, codec.in_user_units([[1.0]], [[5.0]]).tolist()) == (2, 1, [[2.0, 0.0]])
     count = NumberColumn(0.0, 1.0, 0.0, 90.0, asinh=Asinh(1.5, 4.0), grid=Grid(), dequantisation="uniform")
     steps = NumberColumn(2.0, 0.5, 0.5, 4.0, grid=Grid(per=10.0))
-    rain = NumberColumn(1.0, 0.5, asinh=Asinh(0.0, 0.5), atoms=(0.0, np.nan), frequencies=(0.6, 0.1, 0.3))
+    rain = AtomsColumn(NumberColumn(1.0, 0.5, asinh=Asinh(0.0, 0.5)), (0.0, np.nan), (0.6, 0.1, 0.3))
     words = {
         constant: ("constant", "constant, 7"),
         NumberColumn(0.0, 1.0): ("number", "number, as it is"),
@@ -48,10 +48,10 @@ def test_columns_describe_themselves():
         ),
     }
     for column, (kind, description) in words.items():
-        assert (column.words, column.description) == (kind, description)
+        assert (column.kind_name, column.description) == (kind, description)
     assert [column.is_linear for column in words] == [False, True, True, False, True, False, False, False, False]
-    assert (count.width, count.cell, count.axis.asinh, count.axis.integers) == (1, 1.0, (1.5, 4.0), True)
-    assert (rain.width, rain.ends, count.ends) == (4, (-np.inf, np.inf), (0.0, 90.0))
+    assert (count.width, count.cell_width, count.is_integer) == (1, 1.0, True)
+    assert (rain.width, rain.value_range, count.value_range) == (4, (-np.inf, np.inf), (0.0, 90.0))
 
 
 def test_numbers_beside_gaps_are_mapped_as_alone():
@@ -108,7 +108,7 @@ def test_known_bounds_are_moved_to_infinity():
     assert (np.abs(drawn[:, 0]) <= 1.0).all()
     assert (drawn[:, 1] >= 0.0).all()
     assert Codec.from_dict(json.loads(json.dumps(codec.to_dict(), allow_nan=False))) == codec
-    assert all(column.is_plain for column in codec.refitted(as_table(rows)).columns)
+    assert all(column.bounds is None for column in codec.refitted(as_table(rows)).columns)
     assert Codec.fit(as_table(rows), columns=bounds, scale=False).columns[0].bounds is None
 
 
@@ -118,7 +118,7 @@ def test_gaps_of_bounded_numbers_can_be_generated():
     rows = pd.DataFrame({"u": np.where(rng.random(400) < 0.2, np.nan, rng.random(400))})
     codec = Codec.fit(as_table(rows), columns={"u": Number(bounds=(0.0, 1.0))}, missing="generate")
     np.testing.assert_allclose(codec.decode(codec.encode(rows.to_numpy())), rows, atol=1e-9)
-    assert codec.columns[0].bounds is not None
+    assert codec.columns[0].number.bounds is not None
     assert codec.missing_levels == (0,)
 
 
@@ -136,8 +136,8 @@ def test_mapped_integers_are_dequantised_and_have_a_probability():
 def test_the_nearest_value_is_an_atom_or_a_number_of_the_grid():
     """Found by review: means of up to a half were filled as 1, where a count is 0 or at least 1."""
     grid = {"grid": Grid(), "dequantisation": "uniform"}
-    count = NumberColumn(20.0, 5.0, 1.0, 40.0, **grid, atoms=(0.0,), frequencies=(0.6, 0.4))
-    inside = NumberColumn(20.0, 5.0, 1.0, 40.0, **grid, atoms=(-3.0, 5.0), frequencies=(0.3, 0.3, 0.4))
+    number = NumberColumn(20.0, 5.0, 1.0, 40.0, **grid)
+    count, inside = AtomsColumn(number, (0.0,), (0.6, 0.4)), AtomsColumn(number, (-3.0, 5.0), (0.3, 0.3, 0.4))
     means = np.array([[0.2, -2.9], [0.49, -0.9], [0.51, 5.3], [1.4, 4.4], [7.7, 60.0]])
     expected = [[0.0, -3.0], [0.0, 1.0], [1.0, 5.0], [1.0, 4.0], [8.0, 40.0]]
     nearest = [column.nearest(x) for column, x in zip((count, inside), means.T, strict=True)]

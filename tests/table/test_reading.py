@@ -189,7 +189,7 @@ def test_the_codec_knows_what_one_row_alone_has(tmp_path):
     assert of_x.largest == 1e6
     assert left.schema.labels[1] == ("a", "rare")
     assert of_kind.frequencies == ((n - 1) / n, 1 / n)
-    assert (of_count.largest, of_count.cell) == (1234.5, 0.5)
+    assert (of_count.largest, of_count.cell_width) == (1234.5, 0.5)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])

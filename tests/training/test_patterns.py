@@ -9,14 +9,14 @@ import torch
 from backwalk.denoiser import Residual, TableLayout, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
-from backwalk.table import Codec, LevelsColumn, NumberColumn
+from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn
 from backwalk.training import Patterns, Shares
 from backwalk.training.patterns import ABSENT, GIVEN, NOISY
 from backwalk.training.validation import Validation
 
 NUMBER = NumberColumn(0.0, 1.0)
 LEVELS = LevelsColumn((0.0, 1.0), (0.5, 0.5), "one-hot")
-CODEC = Codec((LEVELS, NUMBER, NumberColumn(0.0, 1.0, atoms=(0.0,), frequencies=(0.3, 0.7)), LEVELS, NUMBER))
+CODEC = Codec((LEVELS, NUMBER, AtomsColumn(NUMBER, (0.0,), (0.3, 0.7)), LEVELS, NUMBER))
 HAS_LEVELS = [True, False, True, False, True, False]  # of the six parts; 2 and 3 are the number with atoms
 
 

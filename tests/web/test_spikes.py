@@ -57,7 +57,7 @@ def test_a_field_is_given_that_there_is_no_spike(entry, monkeypatch):
     fields.compute_field(entry, FieldRequest(t=5, size=8))
     (_, z, level), block = seen[0], entry.model.codec.blocks[0]
     assert (level[:, block.coordinates] == math.inf).all()
-    assert (z[:, block.coordinates.start + block.continuous] == 1.0).all()
+    assert (z[:, block.coordinates.start + block.other] == 1.0).all()
 
 
 @pytest.mark.parametrize("share", [0.4, 0.995])

@@ -166,7 +166,7 @@ def assess(
         real=real,
         generated=generated,
         real_rows=origin,
-        asinh_columns=tuple(column_name(model.schema, j) for j, column in codec_columns if column.axis.asinh),
+        asinh_columns=tuple(column_name(model.schema, j) for j, column in codec_columns if column.asinh),
         sampler=model.sampler.describe(model.schedule),
     )
 

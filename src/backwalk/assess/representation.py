@@ -99,7 +99,7 @@ def kinds_of(codec: Codec) -> tuple[ColumnKind, ...]:
     """Return the kind of each of a table's columns, (d,)."""
     kinds = [ColumnKind()] * codec.n_columns
     for block in codec.blocks:
-        if block.continuous is None:
+        if block.number is None:
             is_value = ~np.isnan(block.values)
             kinds[block.column] = ColumnKind(
                 tuple(block.values[is_value].tolist()),
@@ -107,7 +107,8 @@ def kinds_of(codec: Codec) -> tuple[ColumnKind, ...]:
                 generates_gaps=not is_value.all(),
             )
         else:
-            atoms = np.delete(block.values, block.continuous)
-            values = tuple(atoms[~np.isnan(atoms)].tolist())
-            kinds[block.column] = ColumnKind(atoms=values, generates_gaps=bool(np.isnan(atoms).any()))
+            is_value = ~np.isnan(block.atoms)
+            kinds[block.column] = ColumnKind(
+                atoms=tuple(block.atoms[is_value].tolist()), generates_gaps=not is_value.all()
+            )
     return tuple(kinds)

@@ -145,8 +145,8 @@ class GivenLevels:
                 added = (weight[level] - absent) * scale
             self._entered[k] += added if everywhere else added.masked_fill(~rows[:, None], 0.0)
         if block in self._layout.atoms:
-            number, continuous = self._layout.atoms[block]
-            self._free[:, number] |= rows & (level != continuous)
+            number, other = self._layout.atoms[block]
+            self._free[:, number] |= rows & (level != other)
 
     def _different(self, piece: slice) -> tuple[Tensor, Tensor | slice]:
         """Return rows of a piece without repetition, and the place among them of each row of the piece."""

@@ -61,7 +61,7 @@ class TableLayout(nn.Module):
     block_of_level: Tensor  # (M,), values in 0..B-1
     block_coordinates: Tensor  # the first coordinate of each block, (B,)
     input_scale: Tensor  # the factors of a network's inputs, (n_inputs + 1,)
-    _continuous_levels: Tensor
+    _other_levels: Tensor
     _numbers_with_atoms: Tensor
     _codes_of_atoms: Tensor
     waving: Tensor  # the places of tied numbers among the numbers
@@ -127,13 +127,13 @@ class TableLayout(nn.Module):
     def _keep_atoms(self, blocks: Sequence[Block], place_of_number: Mapping[int, int]) -> None:
         """Keep which blocks are the levels of numbers with atoms."""
         self.atoms = {
-            i: (place_of_number[block.number], block.continuous)
+            i: (place_of_number[block.number], block.other)
             for i, block in enumerate(blocks)
-            if block.number is not None and block.continuous is not None
+            if block.number is not None
         }
         """For each block of a number with atoms, the place of the number and the level at which it applies."""
-        applies_at = [self.outputs[i].start + continuous for i, (_, continuous) in self.atoms.items()]
-        self._keep("_continuous_levels", np.array(applies_at, dtype=np.intp))
+        applies_at = [self.outputs[i].start + other for i, (_, other) in self.atoms.items()]
+        self._keep("_other_levels", np.array(applies_at, dtype=np.intp))
         self._keep("_numbers_with_atoms", np.array([number for number, _ in self.atoms.values()], dtype=np.intp))
         self._keep("_codes_of_atoms", np.array([blocks[i].coordinates.start for i in self.atoms], dtype=np.intp))
 
@@ -253,7 +253,7 @@ class TableLayout(nn.Module):
         q is (..., M), known (..., k).
         """
         is_at_atom = torch.zeros((*q.shape[:-1], self.n_numbers), dtype=torch.bool, device=q.device)
-        of_those_with_atoms = known[..., self._codes_of_atoms] & (q[..., self._continuous_levels] < 0.5)
+        of_those_with_atoms = known[..., self._codes_of_atoms] & (q[..., self._other_levels] < 0.5)
         is_at_atom[..., self._numbers_with_atoms] = of_those_with_atoms
         return is_at_atom
 

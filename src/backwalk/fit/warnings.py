@@ -98,7 +98,7 @@ def distinct_rows(codec: Codec, table: Table) -> int | None:
     rows = table.values[: min(_MOST_COUNTED, 10 * _MOST_COUNTED // table.values.shape[1])]
     values = list[int]()
     for j in codec.varying:
-        if codec.columns[j].n_uniforms == 0:
+        if codec.columns[j].cosine_weight is None:
             values.append(len(np.unique(rows[:, j])))
             if 2 * values[-1] >= len(rows):
                 return None

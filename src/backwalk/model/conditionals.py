@@ -271,7 +271,7 @@ def conditional(
     for i, block in enumerate(codec.blocks):
         if block.column != column:
             continue
-        if block.continuous is None:
+        if block.number is None:
             return Conditional(label, schema, block.values, probabilities_of_levels(model, known, i))
         if column in codec.missing_levels:
             gap = probabilities_of_levels(model, known, i)[:, np.isnan(block.values).argmax()]
@@ -335,5 +335,5 @@ def means_of_numbers(model: DiffusionModel, known: EncodedRows) -> Array:
                     f"Means of {model.schema.label(j)} should be finite, but some are not: fit again with a `training` "
                     "of lower learning_rate."
                 )
-            means[:, j] = np.clip(column.chain.decode(z[:, place.start]), *column.ends)
+            means[:, j] = np.clip(column.chain.decode(z[:, place.start]), *column.value_range)
     return model.schema.clipped(means)

@@ -187,7 +187,7 @@ def blur_words(model: DiffusionModel, names: Sequence[str] | None = None) -> str
     """Describe the blur of a model's log-density, in the units of each column."""
     columns = zip(names or model.schema.names, model.codec.columns, model.blur, strict=True)
     blur = [
-        f"{size:.2g} in {name}{' (more in its tails)' if column.axis.asinh else ''}"
+        f"{size:.2g} in {name}{' (more in its tails)' if column.asinh else ''}"
         for name, column, size in columns
         if size
     ]

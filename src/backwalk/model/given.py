@@ -223,7 +223,7 @@ def _read_range(model: DiffusionModel, j: int, ends: tuple[Any, ...]) -> Allowed
         raise InvalidInput(
             f"A range of {schema.label(j)} should have low <= high, but got {shown(ends)}: exchange them."
         )
-    least, largest = column.ends
+    least, largest = column.value_range
     if low > largest or high < least:
         raise InvalidInput(
             f"A range of {schema.label(j)} should meet its fitted values, {user_terms(schema, j, least)} to "
@@ -256,7 +256,7 @@ def _read_set(model: DiffusionModel, j: int, members: Set[Any]) -> Allowed:
     values = read_cells(schema, j, list(members), "given") if members else np.empty(0)
     blocks = [block for block in model.codec.blocks if block.column == j]
     has_levels = any(block.number is None or np.isin(values, block.values).all() for block in blocks)  # or all atoms
-    if not (has_levels or column.cell or not column.width):
+    if not (has_levels or column.cell_width or not column.width):
         raise InvalidInput(
             f"A set should be of labels or of whole numbers, but {schema.label(j)} is on a continuous scale: give a "
             "range (low, high)."

@@ -97,7 +97,7 @@ def _estimates(
     pending: NDArray[np.bool_] = np.asarray(gaps.any(axis=0))
     for i, block in enumerate(codec.blocks):
         j = block.column
-        if not pending[j] or block.continuous is not None:
+        if not pending[j] or block.number is not None:
             continue
         of_levels = Conditional(
             schema.label(j), schema.taken([j]), block.values, probabilities_of_levels(model, known, i)

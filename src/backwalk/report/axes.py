@@ -1,6 +1,6 @@
 """The axes of figures: limits, proportions, asinh scales for heavy tails, and which of many rows are drawn.
 
-An `Asinh` is a centre and a scale: such an axis is linear within one scale of the centre and logarithmic beyond. Two
+An axis with an `Asinh` map is linear within one scale of the map's centre and logarithmic beyond. Two
 linear axes have equal units where both columns span similar lengths.
 """
 
@@ -17,12 +17,10 @@ from numpy.typing import ArrayLike
 
 from backwalk.estimates import Rows
 from backwalk.streams import Stream
-from backwalk.table.maps import asinh_inverse, asinh_transform
+from backwalk.table import Asinh
 
 Limits = tuple[float, float, float, float]
 """(left, right, bottom, top) of the plane."""
-Asinh = tuple[float, float]
-"""(centre, scale) of an axis whose places are asinh((x - centre) / scale)."""
 AsinhPair = tuple[Asinh | None, Asinh | None]
 
 _MOST_DECADES = 3  # with ticks, on either side of an axis's centre
@@ -48,12 +46,12 @@ def limits_of(*sets: ArrayLike, asinh: AsinhPair = (None, None)) -> Limits:
 
 def place_on(x: Rows, asinh: Asinh | None) -> Rows:
     """Return the places of numbers along an axis."""
-    return x if asinh is None else asinh_transform(np.asarray(x), *asinh)
+    return x if asinh is None else asinh.encode(np.asarray(x))
 
 
 def number_at(place: Rows, asinh: Asinh | None) -> Rows:
     """Return the numbers at places along an axis."""
-    return place if asinh is None else asinh_inverse(np.asarray(place), *asinh)
+    return place if asinh is None else asinh.decode(np.asarray(place))
 
 
 def fit_axes(axes: Axes, limits: Limits, asinh: AsinhPair = (None, None)) -> None:
@@ -75,7 +73,7 @@ def asinh_axis(axes: Axes, name: Literal["x", "y"], low: float, high: float, asi
     """Give an axis an asinh scale, with ticks at its centre and, beyond one scale, at powers of ten from there."""
     functions = partial(place_on, asinh=asinh), partial(number_at, asinh=asinh)
     (axes.set_xscale if name == "x" else axes.set_yscale)("function", functions=functions)
-    centre, scale = asinh
+    centre, scale = asinh.centre, asinh.scale
     decade = math.floor(math.log10(scale))
     if abs(centre) < 10.0 * scale:
         centre = 0.0

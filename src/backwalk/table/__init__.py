@@ -6,6 +6,7 @@ larger than memory, and `split_table` splits a file's rows.
 """
 
 from backwalk.table.aside import set_aside
+from backwalk.table.atoms_column import AtomsColumn
 from backwalk.table.codec import Codec, Redraw
 from backwalk.table.column_options import Levels, Number, Option
 from backwalk.table.columns import Block, Column, ConstantColumn, off_atoms
@@ -42,6 +43,7 @@ __all__ = [
     "FILL_GAPS",
     "SUFFIXES",
     "Asinh",
+    "AtomsColumn",
     "Block",
     "Boundary",
     "Codec",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
+from backwalk.table.atoms_column import AtomsColumn
 from backwalk.table.choose_numbers import (
     Bounds,
     NumberPlan,
@@ -93,7 +93,7 @@ def _choose_numbers(
     *,
     scale: bool,
     asinh: bool,
-) -> dict[int, NumberColumn]:
+) -> dict[int, Column]:
     """Return the columns of the numbers of rows x, (n, d), by their place in the table: those that have `atoms`."""
     places = list(atoms)
     gridded = [j for j in places if _is_table(table) or options.get(j) == "integer"]
@@ -119,11 +119,11 @@ def _choose_numbers(
     return {j: _with_atoms(column, j, whole, atoms[j]) for j, column in zip(places, columns, strict=True)}
 
 
-def _with_atoms(column: NumberColumn, j: int, whole: WholeTable, atoms: FloatArray) -> NumberColumn:
+def _with_atoms(column: NumberColumn, j: int, whole: WholeTable, atoms: FloatArray) -> Column:
     if not len(atoms):
         return column
     shares = whole.shares_of_atoms(j, atoms)
-    return replace(column, atoms=tuple(atoms.tolist()), frequencies=tuple(shares.tolist()))
+    return AtomsColumn(column, tuple(atoms.tolist()), tuple(shares.tolist()))
 
 
 def refit_columns(table: Table, columns: Sequence[Column], *, asinh: bool) -> tuple[Column, ...]:
@@ -132,7 +132,7 @@ def refit_columns(table: Table, columns: Sequence[Column], *, asinh: bool) -> tu
     def refit(j: int, column: Column) -> Column:
         x = table.values[:, j].copy()
         ends = float(np.fmin.reduce(x)), float(np.fmax.reduce(x))
-        if not isinstance(column, NumberColumn) or column.atoms or ends[0] == ends[1]:
+        if not isinstance(column, NumberColumn) or ends[0] == ends[1]:
             return column
         bounds = column.least, column.largest
         plan = NumberPlan(table.schema.label(j), ends, column.grid, bounds, dequantisation=column.dequantisation)

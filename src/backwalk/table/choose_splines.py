@@ -101,7 +101,7 @@ def _with_spline(column: NumberColumn, x: FloatArray) -> NumberColumn:
 
 def _draw_places(column: NumberColumn, n: int, stream: Stream) -> FloatArray:
     """Return n random places in the cells of a column: (n,)."""
-    return place_in_cell(stream.uniform(0, n, 1).numpy(), np.array([column.cosine]))[:, 0]
+    return place_in_cell(stream.uniform(0, n, 1).numpy(), np.array([column.cosine_weight]))[:, 0]
 
 
 def _splines_help(columns: Sequence[NumberColumn], x: FloatArray, *, is_table: bool) -> bool:

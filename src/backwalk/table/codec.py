@@ -10,9 +10,8 @@ ln (p / q) at x + u over u ~ q is at most ln P (Jensen).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
@@ -24,16 +23,16 @@ from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table.choose_columns import Missing, choose_columns, refit_columns
 from backwalk.table.column_options import Option
-from backwalk.table.columns import Block, Column, ConstantColumn
+from backwalk.table.columns import Block, Column
 from backwalk.table.dequantisation import place_in_cell
 from backwalk.table.frame import Table
-from backwalk.table.level_column import LevelsColumn
-from backwalk.table.maps import BoolArray
-from backwalk.table.number_column import PARTS, NumberColumn
+from backwalk.table.maps import Affine, BoolArray, Chain
+from backwalk.table.records import column_from_record, to_record
 from backwalk.table.schema import FloatArray, Schema
 from backwalk.table.whole import WholeTable
 
-_KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (ConstantColumn, NumberColumn, LevelsColumn)}
+_TILE_ROWS = 4_096  # whose columns stay in a processor's cache
+_AS_IT_IS = Chain((Affine(0.0, 1.0),))
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class Codec:
     def continuous(self) -> tuple[int, ...]:
         """The numbers of the columns without levels whose values are not rounded."""
         with_levels = {block.column for block in self.blocks}
-        return tuple(j for j, column in enumerate(self.columns) if not column.cell and j not in with_levels)
+        return tuple(j for j, column in enumerate(self.columns) if not column.cell_width and j not in with_levels)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -156,7 +155,7 @@ class Codec:
         return tuple(
             block.column
             for block in self.blocks
-            if np.isnan(block.values[:-1] if block.continuous is not None else block.values).any()
+            if np.isnan(block.values if block.number is None else block.atoms).any()
         )
 
     @cached_property
@@ -179,7 +178,7 @@ class Codec:
     @property
     def is_scaled(self) -> bool:
         """Whether coordinates have mean 0 and variance 1, rather than the units of the values."""
-        return any(column.is_scaled for column in self.columns)
+        return any(self.columns[j].chain != _AS_IT_IS for j in self.varying)
 
     def observed(self, observed: BoolArray) -> BoolArray:
         """Return which coordinates belong to the columns that are marked in rows: (n, k) from (n, d)."""
@@ -195,19 +194,20 @@ class Codec:
         """
         x = self._rows(values, self.n_columns, "values")
         z = np.empty((len(x), self.n_encoded))  # in row order: the bits of a row's sums depend on it
-        places = dict[int, FloatArray]()
-        if stream is not None:
-            v = stream.uniform(first_row, first_row + len(x), self.n_uniforms).numpy()
-            places = self._places(v)
-        for j in self.varying:
-            z[:, self.slices[j]] = self.columns[j].encode(x[:, j], places.get(j))
+        for rows in _tiles(len(x)):
+            places = dict[int, FloatArray]()
+            if stream is not None:
+                v = stream.uniform(first_row + rows.start, first_row + rows.stop, self.n_uniforms).numpy()
+                places = self._places(v)
+            for j in self.varying:
+                z[rows, self.slices[j]] = self.columns[j].encode(x[rows, j], places.get(j))
         far = np.isinf(z)
         if far.any():
             row, i = divmod(int(far.argmax()), self.n_encoded)
             j = self.column_of(i)
             raise InvalidInput(
-                f"Values should {self.columns[j].accepted}, but got {x[row, j]} at row {first_row + row}, column {j} "
-                "(rows count from 0): drop the row."
+                f"Values should {self.columns[j].requirement}, but got {x[row, j]} at row {first_row + row}, column "
+                f"{j} (rows count from 0): drop the row."
             )
         return z
 
@@ -246,31 +246,25 @@ class Codec:
         shape.
         """
         encoded = self._rows(z, self.n_encoded, "z")
-        rows = np.empty((len(encoded), self.n_columns))
-        for j, (column, coordinates) in enumerate(zip(self.columns, self.slices, strict=True)):
-            rows[:, j] = column.decode(encoded[:, coordinates])
-        return rows
+        x = np.empty((len(encoded), self.n_columns))
+        for rows in _tiles(len(x)):
+            for j, (column, coordinates) in enumerate(zip(self.columns, self.slices, strict=True)):
+                x[rows, j] = column.decode(encoded[rows, coordinates])
+        return x
 
     def within_range(self, rows: FloatArray) -> FloatArray:
         """Return new rows, (n, d) in the user's units, within the bounds of their columns.
 
         Numbers beyond are reflected at the bound, and rounded numbers at the edge of the last cell.
         """
-        kept = rows.copy()
-        for j in self.varying:
-            kept[:, j] = self.columns[j].within_range(rows[:, j])
-        return kept
+        return self._moved(rows, lambda column, x: column.within_range(x))
 
     def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
         """Return log |det dz/dx| of rows, (n, d), over the numbers of each row: (n,), nats.
 
         Missing values, levels and atoms count as 0.
         """
-        x = self._rows(values, self.n_columns, "values")
-        log_det = np.zeros(len(x))
-        for j in self._with_numbers:
-            log_det += np.where(np.isnan(x[:, j]), 0.0, self.columns[j].log_slope(x[:, j]))
-        return log_det
+        return self._total(values, lambda column, x: column.log_slope(x))
 
     def log_dequantisation(self, values: npt.ArrayLike, *, weight: float = 1.0) -> FloatArray:
         """Return ln q of the places of dequantised numbers in their cells, of rows (n, d): (n,), nats.
@@ -278,29 +272,24 @@ class Codec:
         It is 0 for the uniform density of integers. `integers.py` of `model` uses it to estimate probabilities of
         integers.
         """
-        x = self._rows(values, self.n_columns, "values")
-        log_q = np.zeros(len(x))
-        for j in self._dequantised:
-            log_q += np.where(np.isnan(x[:, j]), 0.0, self.columns[j].log_dequantisation(x[:, j], weight))
-        return log_q
+        return self._total(values, lambda column, x: column.log_dequantisation(x, weight))
 
     def in_user_units(self, deviation: npt.ArrayLike, z: npt.ArrayLike) -> FloatArray:
         """Return a small deviation of encoded rows z, both (n, k), in the user's units: (n, d), 0 for constants."""
         encoded, deviations = self._rows(z, self.n_encoded, "z"), self._rows(deviation, self.n_encoded, "deviation")
-        rows = np.zeros((len(encoded), self.n_columns))
-        for j in self._with_numbers:
-            rows[:, j] = self.columns[j].in_user_units(deviations[:, self.slices[j]], encoded[:, self.slices[j]])
-        return rows
+        x = np.zeros((len(encoded), self.n_columns))
+        for rows in _tiles(len(x)):
+            for j in self._with_numbers:
+                at = rows, self.slices[j]
+                x[rows, j] = self.columns[j].in_user_units(deviations[at], encoded[at])
+        return x
 
     def off_bounds(self, values: npt.ArrayLike) -> FloatArray:
         """Return rows, (n, d), with values within three tenths of the margin of a bound moved inwards to this distance.
 
         Values beyond the bounds stay where they are.
         """
-        x = self._rows(values, self.n_columns, "values").copy()
-        for j in self._with_numbers:
-            x[:, j] = self.columns[j].off_bounds(x[:, j])
-        return x
+        return self._moved(self._rows(values, self.n_columns, "values"), lambda column, x: column.off_bounds(x))
 
     def supports(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> BoolArray:
         """Return which values of rows a model can make: (n, d).
@@ -323,7 +312,7 @@ class Codec:
         for j, (column, labels) in enumerate(zip(self.columns, schema.labels, strict=True)):
             if labels is None:
                 continue
-            ends = column.ends
+            ends = column.value_range
             codes = (*column.levels, *ends)
             if column.chain is not None or not all(code.is_integer() and 0 <= code < len(labels) for code in codes):
                 raise InvalidInput(
@@ -333,14 +322,14 @@ class Codec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec as plain JSON values, exactly."""
-        return {"columns": [column.to_dict() for column in self.columns]}
+        return {"columns": list(map(to_record, self.columns))}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Codec:
         """Return the codec that `to_dict` wrote. Raises InvalidInput for any other record."""
         if not isinstance(record, Mapping) or set(record) != {"columns"} or not isinstance(record["columns"], list):
             raise InvalidInput("A codec should have one key, columns, with a list of columns.")
-        return cls(tuple(column_from_dict(column) for column in record["columns"]))
+        return cls(tuple(map(column_from_record, record["columns"])))
 
     @cached_property
     def _columns_of(self) -> npt.NDArray[np.intp]:
@@ -355,16 +344,32 @@ class Codec:
     @cached_property
     def _dequantised(self) -> tuple[int, ...]:
         """The numbers of the columns whose encoding takes a uniform draw."""
-        return tuple(j for j, column in enumerate(self.columns) if column.n_uniforms)
+        return tuple(j for j, column in enumerate(self.columns) if column.cosine_weight is not None)
 
     @cached_property
     def _cosine(self) -> FloatArray:
         """The weight of the cosine in the density of each dequantised column, (`n_uniforms`,)."""
-        return np.array([self.columns[j].cosine for j in self._dequantised], dtype=np.float64)
+        return np.array([self.columns[j].cosine_weight for j in self._dequantised], dtype=np.float64)
 
     def _places(self, v: FloatArray, weight: float = 1.0) -> dict[int, FloatArray]:
         """Return the places in cells, (n,), of each dequantised column, given uniforms v, (n, `n_uniforms`)."""
         return dict(zip(self._dequantised, place_in_cell(v, weight * self._cosine).T, strict=True))
+
+    def _moved(self, values: FloatArray, move: Callable[[Column, FloatArray], FloatArray]) -> FloatArray:
+        """Return rows, (n, d), whose numbers are moved column by column."""
+        x = values.copy()
+        for rows in _tiles(len(x)):
+            for j in self._with_numbers:
+                x[rows, j] = move(self.columns[j], values[rows, j])
+        return x
+
+    def _total(self, values: npt.ArrayLike, terms: Callable[[Column, FloatArray], FloatArray]) -> FloatArray:
+        """Return the sum of terms of the numbers of each row, 0 for missing ones: (n,)."""
+        x = self._rows(values, self.n_columns, "values")
+        total = np.zeros(len(x))
+        for j in self._with_numbers:
+            total += np.where(np.isnan(x[:, j]), 0.0, terms(self.columns[j], x[:, j]))
+        return total
 
     @staticmethod
     def _rows(values: npt.ArrayLike, width: int, name: str) -> FloatArray:
@@ -402,24 +407,5 @@ class Redraw:
         )
 
 
-def column_from_dict(record: Any) -> Column:
-    """Return the column that `Column.to_dict` wrote. Raises InvalidInput for any other record."""
-    kind = record.get("kind") if isinstance(record, Mapping) else None
-    made = _KINDS.get(kind) if isinstance(kind, str) else None
-    names = {field.name for field in fields(made)} if made is not None else set()  # type: ignore[arg-type]  # kinds are dataclasses
-    if made is None or set(record) != {"kind", *names}:
-        raise InvalidInput(
-            f"A column should be one of {', '.join(_KINDS)} with its own fields, but got another record."
-        )
-    return made(**{name: _field(name, record[name]) for name in names})
-
-
-def _field(name: str, value: Any) -> Any:
-    """Return a field of a record from its JSON value."""
-    if isinstance(value, Mapping) and name in PARTS:
-        part = PARTS[name]
-        if set(value) != {field.name for field in fields(part)}:
-            raise InvalidInput(f"{name} of a column should have its fields, but has {', '.join(map(str, value))}.")
-        return part(**{key: _field(key, number) for key, number in value.items()})
-    # JSON has no NaN: None stands for it.
-    return tuple(math.nan if item is None else item for item in value) if isinstance(value, list) else value
+def _tiles(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + _TILE_ROWS, n)) for start in range(0, n, _TILE_ROWS))

@@ -75,14 +75,14 @@ def words_of(facts: Mapping[str, Any]) -> str:
 
 
 def _facts(schema: Schema, j: int, column: Column) -> dict[str, Any]:
-    facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": column.words}
+    facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": column.kind_name}
     if column.levels:
         shown = np.array(column.levels[:_LEVELS_IN_FACTS])
         facts |= {"n_levels": len(column.levels), "levels": _terms(schema, j, shown)}
         if column.has_ranks and schema.labels[j] is not None:
             facts["is_ordered"] = True
     elif not column.width:
-        facts["value"] = _terms(schema, j, np.array(column.ends[:1]))[0]
+        facts["value"] = _terms(schema, j, np.array(column.value_range[:1]))[0]
     else:
         facts |= _facts_of_number(schema, j, column)
     return {**facts, "encoded_as": column.description}
@@ -97,8 +97,8 @@ def _facts_of_number(schema: Schema, j: int, column: Column) -> dict[str, Any]:
     ends = [None if end is None else _terms(schema, j, np.array([end]))[0] for end in (column.least, column.largest)]
     if ends != [None, None]:
         facts |= {"least": ends[0] or "any", "largest": ends[1] or "any"}
-    if column.cell not in (0.0, 1.0) and schema.units[j] is None:
-        facts["step"] = f"{column.cell:.6g}"
+    if column.cell_width not in (0.0, 1.0) and schema.units[j] is None:
+        facts["step"] = f"{column.cell_width:.6g}"
     return facts
 
 

@@ -1,23 +1,22 @@
 """The kinds of columns: one frozen record for each column of the user's table.
 
-There are three: `ConstantColumn` here, `NumberColumn` and `LevelsColumn`. A record has the number of encoded
-coordinates of its column (`width`), the maps between its values, (n,), and coordinates, (n, `width`), and how reports
-describe, draw and compare it. NaN marks a missing value, in values and in all coordinates.
+There are four: `ConstantColumn` here, `NumberColumn`, `AtomsColumn` (a number with atoms) and `LevelsColumn`. A record
+has the number of encoded coordinates of its column (`width`), the maps between its values, (n,), and coordinates,
+(n, `width`), and how reports describe, draw and compare it. NaN marks a missing value, in values and in all
+coordinates.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.table.dtypes import numpy_dtype
-from backwalk.table.maps import BoolArray, Chain, check_floats
+from backwalk.table.maps import Asinh, BoolArray, Chain, check_floats
 from backwalk.table.schema import FloatArray
 
 
@@ -28,10 +27,10 @@ class Block:
     - `column`: the number of the user's column.
     - `coordinates`: the coordinates of the codes in an encoded row, of width w.
     - `frequencies`: the share of each level in the fitted rows, (L,), positive.
-    - `values`: the value of each level in the user's units, (L,); NaN for a missing value and for `continuous`.
+    - `values`: the value of each level in the user's units, (L,); NaN for a missing value and for `other`.
     - `listed_codes`: the code of each level, (L, w), or None for one-hot codes, the unit vectors.
-    - `number`, `continuous`: for a number with atoms, the coordinate of the number, and the level at which it applies;
-      at the other levels the column equals an atom, and the coordinate is NaN in encoded rows. Otherwise None.
+    - `number`: for a number with atoms, its coordinate. It applies at the level `other`; at the other levels the column
+      equals an atom, and the coordinate is NaN in encoded rows. None for other columns.
     """
 
     column: int
@@ -40,12 +39,21 @@ class Block:
     values: FloatArray
     listed_codes: FloatArray | None = None
     number: int | None = None
-    continuous: int | None = None
 
     @property
     def n_levels(self) -> int:
         """The number of levels, L."""
         return len(self.frequencies)
+
+    @property
+    def other(self) -> int:
+        """The last level, at which the number of a column with atoms applies."""
+        return self.n_levels - 1
+
+    @property
+    def atoms(self) -> FloatArray:
+        """The values of the levels without `other`, of a number with atoms."""
+        return self.values[: self.other]
 
     @property
     def width(self) -> int:
@@ -64,42 +72,20 @@ class Block:
 
 
 def off_atoms(blocks: Iterable[Block], z: FloatArray) -> NDArray[np.bool_]:
-    """Return which encoded rows, (n, k), are at no atom of numbers with atoms, whose `blocks` are given: (n,).
-
-    They have the levels `continuous`, at which the numbers apply.
-    """
+    """Return which encoded rows, (n, k), are at no atom of numbers with atoms, whose `blocks` are given: (n,)."""
     is_off = np.ones(len(z), dtype=bool)
     for block in blocks:
-        is_off &= z[:, block.coordinates].argmax(axis=1) == block.continuous
+        is_off &= z[:, block.coordinates].argmax(axis=1) == block.other
     return is_off
-
-
-@dataclass(frozen=True)
-class Axis:
-    """How pictures draw a column's values.
-
-    The axis is linear, or asinh((x - centre) / scale) if `asinh` is (centre, scale). With `integers`, the bins of
-    histograms end half-way between integers. With `levels`, there is a bar for each of these values.
-    """
-
-    asinh: tuple[float, float] | None = None
-    integers: bool = False
-    levels: tuple[float, ...] | None = None
 
 
 class Column(ABC):
     """A column of the user's table. Its kinds are frozen dataclasses of plain numbers."""
 
-    kind: ClassVar[str]
-    """The kind in records (`to_dict`)."""
-    least: float | None = None
-    largest: float | None = None
-    """The range of new numbers, without atoms; None where there is no bound."""
-
     @property
-    def words(self) -> str:
+    @abstractmethod
+    def kind_name(self) -> str:
         """The kind as users know it: "constant", "levels", "number", "heavy-tailed", "integer", "rounded", "atoms"."""
-        return self.kind
 
     @property
     @abstractmethod
@@ -112,19 +98,24 @@ class Column(ABC):
         """The column's kind and encoding, in one line."""
 
     @property
-    def accepted(self) -> str:
-        """The values that can be encoded, as the end of the sentence "Values should ..."."""
+    def requirement(self) -> str:
+        """What values should do to be encoded, as the end of the sentence "Values should ..."."""
         return "lie within 1e308 scales of the fitted ones"
 
     @property
-    def axis(self) -> Axis:
-        """How pictures draw the column."""
-        return Axis()
+    @abstractmethod
+    def value_range(self) -> tuple[float, float]:
+        """The least and the largest value that the column makes; infinite where there is no bound."""
 
     @property
-    @abstractmethod
-    def ends(self) -> tuple[float, float]:
-        """The least and the largest value that the column makes; infinite where there is no bound."""
+    def least(self) -> float | None:
+        """The least new number, atoms aside; None where there is no bound."""
+        return None
+
+    @property
+    def largest(self) -> float | None:
+        """The largest new number, atoms aside; None where there is no bound."""
+        return None
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -152,29 +143,29 @@ class Column(ABC):
         return None
 
     @property
+    def asinh(self) -> Asinh | None:
+        """The map of a number with heavy tails, which gives the axis of its pictures; otherwise None."""
+        return None
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether numbers are integers without a common step, so that bins end half-way between them."""
+        return False
+
+    @property
     def is_linear(self) -> bool:
         """Whether the mean of the coordinate gives the mean of the values."""
         return False
 
     @property
-    def is_scaled(self) -> bool:
-        """Whether the coordinate differs from the value itself."""
-        return True
-
-    @property
-    def cell(self) -> float:
+    def cell_width(self) -> float:
         """The width of the interval of numbers that are decoded to the same value; 0 on a continuous scale."""
         return 0.0
 
     @property
-    def cosine(self) -> float | None:
+    def cosine_weight(self) -> float | None:
         """The weight of the cosine in the density by which values are dequantised; None where they are not."""
         return None
-
-    @property
-    def n_uniforms(self) -> int:
-        """The number of uniform draws that encoding a value takes."""
-        return 0 if self.cosine is None else 1
 
     def block(self, column: int, coordinates: slice) -> Block | None:
         """Return the levels of the column, the `column`-th of its table, or None if it has none."""
@@ -229,32 +220,27 @@ class Column(ABC):
         """
         return np.zeros(x.shape)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain JSON values, exactly."""
-        return {"kind": self.kind, **_plain_fields(self)}
-
 
 @dataclass(frozen=True)
 class ConstantColumn(Column):
     """A column with the same `value` in every row. It has no coordinates, and is decoded exactly."""
 
     value: float
-    kind: ClassVar[str] = "constant"
 
     def __post_init__(self) -> None:
-        check_floats(self)
+        check_floats(vars(self))
 
     @property
     def width(self) -> int:
         return 0
 
     @property
-    def is_scaled(self) -> bool:
-        return False
+    def value_range(self) -> tuple[float, float]:
+        return self.value, self.value
 
     @property
-    def ends(self) -> tuple[float, float]:
-        return self.value, self.value
+    def kind_name(self) -> str:
+        return "constant"
 
     @property
     def description(self) -> str:
@@ -291,14 +277,3 @@ def nearest_index(x: FloatArray, values: FloatArray) -> NDArray[np.intp]:
     """
     between = 0.5 * values[:-1] + 0.5 * values[1:]
     return np.asarray(np.searchsorted(between, x, side="right"))
-
-
-def _plain_fields(record: Any) -> dict[str, Any]:
-    return {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return _plain_fields(value)
-    # NaN is not JSON.
-    return [None if math.isnan(number) else number for number in value] if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""Dequantisation of integers and other rounded numbers.
+"""The values that a number may take, on a continuous scale or on a grid, and dequantisation.
 
 Rounded numbers have no density, and spikes on them would make the likelihood of a model infinite. So a number is
 dequantised before it is encoded: x + h u, with h the step of the numbers, and u in (-1/2, 1/2) drawn from the density
@@ -24,8 +24,9 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from backwalk.table.columns import same_numbers
 from backwalk.table.grids import Grid
-from backwalk.table.maps import reflect
+from backwalk.table.maps import BoolArray, reflect
 from backwalk.table.schema import FloatArray
 
 Dequantisation = Literal["uniform", "cosine"]
@@ -66,23 +67,53 @@ def log_cell_density(u: FloatArray, cosine: float) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Cells:
-    """The cells of the numbers of a grid between `least` and `largest`, infinite where there is no bound.
+class Interval:
+    """All numbers between `least` and `largest`, which are infinite where there is no bound."""
 
-    The `atoms` are no such numbers.
+    least: float
+    largest: float
+
+    def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
+        """Return which values the density may give, also beyond the range."""
+        return np.ones(x.shape, dtype=bool)
+
+    def round(self, x: FloatArray) -> FloatArray:
+        """Return the nearest values."""
+        return x
+
+    def reflect(self, x: FloatArray) -> FloatArray:
+        """Return the nearest values within the range; what lies beyond is reflected at its ends."""
+        return reflect(x, self.least, self.largest)
+
+    def dequantise(self, x: FloatArray, u: FloatArray) -> FloatArray:
+        """Return values moved to the places u in (-1/2, 1/2) of their cells."""
+        return x
+
+    def log_density(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
+        """Return ln q of dequantised values x, whose cosine is multiplied by a weight: nats."""
+        return np.zeros(x.shape)
+
+
+@dataclass(frozen=True)
+class Cells(Interval):
+    """The numbers of a grid between `least` and `largest`, without those `left_out`, and the cells around them.
+
+    If `dequantisation` is None, as where steps are finer than a model resolves, decoded numbers are rounded and nothing
+    else is done.
     """
 
     grid: Grid
-    least: float
-    largest: float
-    atoms: tuple[float, ...] = ()
+    dequantisation: Dequantisation | None = None
+    left_out: tuple[float, ...] = ()
+
+    def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
+        return super().supports(x, dtype) if self.dequantisation is None else same_numbers(x, self.round(x), dtype)
 
     def round(self, x: FloatArray) -> FloatArray:
-        """Return the nearest numbers."""
         return self.grid.values(self._nearest(self.grid.places(x)))
 
     def reflect(self, x: FloatArray) -> FloatArray:
-        """Return the nearest numbers between the bounds.
+        """Return the nearest numbers within the range.
 
         Values beyond are reflected at the edge of the last cell, because clipping would make the last value too
         frequent.
@@ -91,13 +122,15 @@ class Cells:
         return self.grid.values(self._nearest(reflect(np.rint(self.grid.places(x)), least, largest, edge=0.5)))
 
     def dequantise(self, x: FloatArray, u: FloatArray) -> FloatArray:
-        """Return numbers x moved to the places u in (-1/2, 1/2) of their cells."""
+        if self.dequantisation is None:
+            return x
         if self._gaps:
             u = u * self._widths(np.rint(self.grid.places(x)), u)
         return np.asarray(x + self.grid.cell * u)
 
-    def log_density(self, x: FloatArray, cosine: float) -> FloatArray:
-        """Return ln q of dequantised numbers x for the density 1 + c cos(2 pi u), c = `cosine`: nats."""
+    def log_density(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
+        if self.dequantisation is None:
+            return super().log_density(x)
         log_q, places = np.full(x.shape, -math.log(self.grid.cell)), self.grid.places(x)
         k = self._nearest(places)
         u = places - k
@@ -105,10 +138,10 @@ class Cells:
             widths = self._widths(k, u)
             u /= widths
             log_q -= np.log(widths)
-        return log_q + log_cell_density(u, cosine) if cosine else log_q
+        return log_q + log_cell_density(u, weight) if self.dequantisation == "cosine" else log_q
 
     def _nearest(self, places: FloatArray) -> FloatArray:
-        """Return the numbers k of the nearest numbers to places, without those of atoms."""
+        """Return the numbers k of the nearest values to places."""
         k = np.rint(places)
         for below, above in self._gaps:
             inside = (k > below) & (k < above)
@@ -116,7 +149,7 @@ class Cells:
         return k
 
     def _widths(self, k: FloatArray, u: FloatArray) -> FloatArray:
-        """Return twice the widths, in steps, of the halves of the cells of k in which u lies: 1 but beside atoms."""
+        """Return twice the widths, in steps, of the halves of the cells of k in which u lies: 1 but beside gaps."""
         widths = np.ones_like(k)
         for below, above in self._gaps:
             widths[((k == below) & (u > 0.0)) | ((k == above) & (u < 0.0))] = above - below
@@ -129,8 +162,8 @@ class Cells:
 
     @cached_property
     def _gaps(self) -> tuple[tuple[float, float], ...]:
-        """The runs of atoms within the bounds: the numbers k on either side of each."""
-        places = self.grid.places(np.array(self.atoms))
+        """The runs of numbers left out within the range: the numbers k on either side of each."""
+        places = self.grid.places(np.array(self.left_out))
         k = np.rint(places[np.abs(places - np.rint(places)) < _OFF_GRID])
         runs = np.split(k, np.flatnonzero(np.diff(k) > 1.0) + 1)
         sides = [(float(run[0]) - 1.0, float(run[-1]) + 1.0) for run in runs if len(run)]

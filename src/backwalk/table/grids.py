@@ -32,7 +32,7 @@ class Grid:
     per: float = 1.0
 
     def __post_init__(self) -> None:
-        check_floats(self, positive=("step", "per"))
+        check_floats(vars(self), positive=("step", "per"))
         if not (self.step.is_integer() and self.offset.is_integer() and self.per.is_integer()):
             raise InvalidInput(
                 f"step, offset and per should be integers, but got {self.step}, {self.offset}, {self.per}."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.limits import ONE_HOT_LEVELS
 from backwalk.streams import Stream
-from backwalk.table.columns import Axis, Block, Column, nearest_index, same_numbers
+from backwalk.table.columns import Block, Column, nearest_index, same_numbers
 from backwalk.table.maps import BoolArray
 from backwalk.table.schema import FloatArray
 
@@ -48,7 +48,6 @@ class LevelsColumn(Column):
     values: tuple[float, ...]
     frequencies: tuple[float, ...]
     coding: Coding
-    kind: ClassVar[str] = "levels"
 
     def __post_init__(self) -> None:
         if self.coding not in get_args(Coding):
@@ -76,7 +75,7 @@ class LevelsColumn(Column):
         return self.values[:-1] if math.isnan(self.values[-1]) else self.values
 
     @property
-    def ends(self) -> tuple[float, float]:
+    def value_range(self) -> tuple[float, float]:
         return min(self.levels), max(self.levels)
 
     @property
@@ -88,15 +87,15 @@ class LevelsColumn(Column):
         return self.coding == "value"
 
     @property
-    def axis(self) -> Axis:
-        return Axis(levels=self.values)
+    def kind_name(self) -> str:
+        return "levels"
 
     @property
     def description(self) -> str:
         return f"{self.n_levels:,} levels, {_CODINGS[self.coding]}"
 
     @property
-    def accepted(self) -> str:
+    def requirement(self) -> str:
         return f"be one of the {self.n_levels:,} fitted levels, {listed(map(level_text, self.values))}"
 
     def block(self, column: int, coordinates: slice) -> Block:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -59,7 +59,7 @@ class Affine(NumberMap):
     scale: float
 
     def __post_init__(self) -> None:
-        check_floats(self, positive=("scale",))
+        check_floats(vars(self), positive=("scale",))
 
     def encode(self, x: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):
@@ -86,37 +86,28 @@ class Asinh(NumberMap):
     scale: float
 
     def __post_init__(self) -> None:
-        check_floats(self, positive=("scale",))
+        check_floats(vars(self), positive=("scale",))
 
     def encode(self, x: FloatArray) -> FloatArray:
-        return asinh_transform(x, self.centre, self.scale)
+        half = 0.5 * x - 0.5 * self.centre  # the difference of two numbers near the limits of float64 stays finite
+        with np.errstate(over="ignore"):
+            z = np.asarray(np.arcsinh(half / (0.5 * self.scale)))
+        far = np.isinf(z)
+        if far.any():
+            z[far] = np.sign(half[far]) * (np.log(np.abs(half[far])) - np.log(0.25 * self.scale))
+        return z
 
     def decode(self, z: FloatArray) -> FloatArray:
-        return asinh_inverse(z, self.centre, self.scale)
+        """Return x; what float64 cannot hold is clipped to its largest number."""
+        with np.errstate(over="ignore"):
+            near = 0.5 * self.scale * np.sinh(np.clip(z, -_SINH_RANGE, _SINH_RANGE))
+            far = np.sign(z) * np.exp(np.abs(z) + np.log(0.25 * self.scale))
+            half = 0.5 * self.centre + np.where(np.abs(z) < _SINH_RANGE, near, far)
+        return np.asarray(2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST))
 
     def log_slope(self, x: FloatArray) -> FloatArray:
         """Return ln(dz/dx) = -ln sqrt((x - centre)^2 + scale^2)."""
         return np.asarray(-np.log(np.hypot(0.25 * x - 0.25 * self.centre, 0.25 * self.scale)) - math.log(4.0))
-
-
-def asinh_transform(x: FloatArray, centre: float, scale: float) -> FloatArray:
-    """Return asinh((x - centre) / scale), finite for every finite x."""
-    half = 0.5 * x - 0.5 * centre  # the difference of two numbers near the limits of float64 stays finite
-    with np.errstate(over="ignore"):
-        w = np.asarray(np.arcsinh(half / (0.5 * scale)))
-    far = np.isinf(w)
-    if far.any():
-        w[far] = np.sign(half[far]) * (np.log(np.abs(half[far])) - np.log(0.25 * scale))
-    return w
-
-
-def asinh_inverse(w: FloatArray, centre: float, scale: float) -> FloatArray:
-    """Return centre + scale sinh(w); what float64 cannot hold is clipped to its largest number."""
-    with np.errstate(over="ignore"):
-        near = 0.5 * scale * np.sinh(np.clip(w, -_SINH_RANGE, _SINH_RANGE))
-        far = np.sign(w) * np.exp(np.abs(w) + np.log(0.25 * scale))
-        half = 0.5 * centre + np.where(np.abs(w) < _SINH_RANGE, near, far)
-    return np.asarray(2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST))
 
 
 @dataclass(frozen=True)
@@ -137,7 +128,7 @@ class Boundary(NumberMap):
     margin: float
 
     def __post_init__(self) -> None:
-        check_floats(self, positive=("margin",), optional=("low", "high"))
+        check_floats(vars(self), positive=("margin",), optional=("low", "high"))
         if self.low is None and self.high is None:
             raise InvalidInput("low or high should be given, but got neither: fit the codec again.")
         low, high = self._ends
@@ -296,9 +287,12 @@ class Chain(NumberMap):
 
     def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
         """Return a small deviation of z in the units of x: dx/dz times it, clipped to what float64 holds."""
+        log_slope: FloatArray | float = 0.0
+        for each in reversed(self.maps):
+            z = each.decode(z)
+            log_slope = log_slope + each.log_slope(z)
         with np.errstate(over="ignore"):
-            units = np.minimum(np.exp(-self.log_slope(self.decode(z))), LARGEST)
-            return np.clip(deviation * units, -LARGEST, LARGEST)
+            return np.clip(deviation * np.minimum(np.exp(-log_slope), LARGEST), -LARGEST, LARGEST)
 
 
 def reflect(x: FloatArray, least: float, largest: float, edge: float = 0.0) -> FloatArray:
@@ -312,12 +306,12 @@ def reflect(x: FloatArray, least: float, largest: float, edge: float = 0.0) -> F
     return np.where(is_inside, mirrored, np.clip(x, least, largest))
 
 
-def check_floats(record: Any, *, positive: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
+def check_floats(fields: Mapping[str, Any], *, positive: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
     """Raise InvalidInput unless all fields are finite floats, those named `positive` at least `LEAST_SCALE`.
 
     The `optional` fields may be None.
     """
-    for name, value in vars(record).items():
+    for name, value in fields.items():
         if value is None and name in optional:
             continue
         if not isinstance(value, float) or not math.isfinite(value):

@@ -50,7 +50,7 @@ def repeated_values(codec: Codec, values: FloatArray, blur: float) -> dict[int, 
             continue
         most = int(counts.argmax())
         blurred = column.chain.in_user_units(np.array(blur), column.chain.encode(numbers[most]))
-        if 0.5 * column.cell <= blurred:
+        if 0.5 * column.cell_width <= blurred:
             repeated[j] = float(numbers[most]), float(counts[most] / len(observed))
     return repeated
 

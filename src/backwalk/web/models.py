@@ -82,7 +82,7 @@ class ModelEntry:
     def exact(self) -> MixtureForm | None:
         """The known density in encoded units, where it is a mixture and every column is a scaled number."""
         columns = self.model.codec.columns
-        if self.density is None or not all(column.is_linear and not column.cell for column in columns):
+        if self.density is None or not all(column.is_linear and not column.cell_width for column in columns):
             return None
         form = mixture_form(self.density)
         if form is None:

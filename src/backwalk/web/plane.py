@@ -109,7 +109,7 @@ class Plane:
         """
         z = np.zeros((len(points), self.model.codec.n_encoded))
         for block in self.blocks:
-            z[:, block.coordinates] = block.codes[block.continuous]
+            z[:, block.coordinates] = block.codes[block.other]
         z[:, self.places] = points
         return z
 
@@ -140,7 +140,7 @@ class Plane:
         schema, column = self.model.schema, self.columns[k]
         low, high = self.limits[2 * k : 2 * k + 2]
         of_column = self.model.codec.columns[column]
-        if of_column.is_linear and not of_column.cell:
+        if of_column.is_linear and not of_column.cell_width:
             ends = self._in_user_units(k, np.array([low, high]))
             values = nice_numbers(float(ends[0]), float(ends[1]))
         else:

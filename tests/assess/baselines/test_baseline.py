@@ -84,7 +84,7 @@ def test_a_baseline_that_is_better_without_asinh_is_fitted_without_it():
     x = rng.normal(size=(700, 3)) * rng.choice([1.0, 40.0], size=(700, 1))
     training, unseen = x[:400], x[400:]
     fitted = Diffusion(**SETTINGS).fit(training).model_
-    assert all(column.axis.asinh for column in fitted.codec.columns)
+    assert all(column.asinh for column in fitted.codec.columns)
     (mixture, of_mixture), (kernel, of_kernel) = fit_baselines(
         training, fitted, unseen, of_numbers=True, stream=Stream(0)
     )

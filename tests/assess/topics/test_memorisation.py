@@ -85,7 +85,7 @@ def test_the_gain_of_training_rows_is_that_of_encoded_ones():
     """Found by review: the volumes of columns with heavy tails were in it, and hid memorisation in their spread."""
     wild, even = (np.exp(2.0 * Stream(5).child(name).normal(0, 300, 1).numpy()) for name in ("training", "unseen"))
     model = Diffusion(n_steps=40, max_steps=30, denoiser=SMALL, random_state=0, verbose=False).fit(wild).model_
-    assert model.codec.columns[0].axis.asinh
+    assert model.codec.columns[0].asinh
     times = Sampler("ancestral", 50).times(model.schedule)
     on_training, on_unseen = (
         bound(model, rows, steps=times, stream=Stream(4).child("noise")).per_row.numpy()

@@ -106,7 +106,7 @@ def fit_baselines(
 
     `training` is (n, d); both are in the user's units. Of numbers with heavy tails the better encoding is kept.
     """
-    has_heavy_tails = of_numbers and any(column.axis.asinh for column in model.codec.columns)
+    has_heavy_tails = of_numbers and any(column.asinh for column in model.codec.columns)
     encodings = (True, False) if has_heavy_tails else (True,)
     for kind in _OF_NUMBERS if of_numbers else _OF_TABLES:
         fits = [_fit(kind, training, model, stream, asinh=asinh) for asinh in encodings]

@@ -58,7 +58,7 @@ class FeatureMap:
             if block is not None:
                 features.append(Feature(block.n_levels))
             if number is not None:
-                where = None if block is None or block.continuous is None else (len(features) - 1, block.continuous)
+                where = None if block is None else (len(features) - 1, block.other)
                 features.append(Feature(applies=where))
         return tuple(features)
 
@@ -94,13 +94,12 @@ class FeatureMap:
 
 def _level_numbers(block: Block, values: Rows) -> Rows:
     """Return the level of each value of a column, (n,); NaN for a missing value that is no level."""
-    if block.continuous is None:
+    if block.number is None:
         is_missing = np.isnan(block.values)
         observed, missing = np.flatnonzero(~is_missing), np.flatnonzero(is_missing)
         index = level_index(values, tuple(block.values[observed].tolist()))
         return np.where(index < 0, missing[0] if len(missing) else np.nan, observed[index])
-    level = np.where(np.isnan(values), np.nan, float(block.continuous))
-    for k, atom in enumerate(block.values):
-        if k != block.continuous:
-            level[np.isnan(values) if np.isnan(atom) else values == atom] = k
+    level = np.where(np.isnan(values), np.nan, float(block.other))
+    for k, atom in enumerate(block.atoms):
+        level[np.isnan(values) if np.isnan(atom) else values == atom] = k
     return level

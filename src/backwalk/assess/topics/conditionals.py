@@ -188,9 +188,7 @@ def score_levels(
     """
     kinds, blocks = kinds_of(model.codec), model.codec.blocks
     scored = random_rows(unseen, _MOST_ROWS, stream=stream.child("rows"))
-    shown = [
-        i for i, b in enumerate(blocks) if b.continuous is None and 2 <= len(kinds[b.column].levels) <= _MOST_LEVELS
-    ]
+    shown = [i for i, b in enumerate(blocks) if b.number is None and 2 <= len(kinds[b.column].levels) <= _MOST_LEVELS]
     with_trees, n_trees = set[int](), 0
     sizes = {i: len(kinds[blocks[i].column].levels) for i in shown}
     for i in sorted(shown, key=lambda i: (blocks[i].column != target, sizes[i])):

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from backwalk.assess.statistics import ColumnKind, LevelBands, level_bands, level_index, level_shares
 from backwalk.assess.words import percent, significant, with_error
 from backwalk.estimates import Rows
-from backwalk.report.axes import Asinh, asinh_axis, number_at, place_on, some_rows
+from backwalk.report.axes import asinh_axis, number_at, place_on, some_rows
 from backwalk.report.blocks import Context, Details, Heading, Picture, Pictures, Row, Table, Text
 from backwalk.report.style import (
     BAND,
@@ -26,6 +26,7 @@ from backwalk.report.style import (
     panels,
     styled,
 )
+from backwalk.table import Asinh
 
 _MOST_COLUMNS = 50  # in the table of columns
 MOST_HISTOGRAMS = 6
@@ -76,7 +77,7 @@ def column_blocks(context: Context) -> Iterator[object]:
 def _column_picture(context: Context, k: int) -> Picture:
     """Return the picture of the k-th column that varies."""
     fidelity, j, kinds = context.fidelity, context.varying[k], context.fidelity.columns.kinds
-    name, axis = context.name(j), context.model.codec.columns[j].axis
+    name, column = context.name(j), context.model.codec.columns[j]
     real, generated = fidelity.real[:, j], fidelity.generated[:, j]
     if kinds:
         real, generated = (values[~np.isnan(values)] for values in (real, generated))
@@ -84,10 +85,10 @@ def _column_picture(context: Context, k: int) -> Picture:
             return Picture.of(_draw_levels(context, j, kinds[k], real, generated), f"Levels of {name}")
     if kinds and kinds[k].atoms:
         figure = plot_number_with_atoms(
-            real, generated, kinds[k].atoms, label=name, asinh=axis.asinh, integers=axis.integers
+            real, generated, kinds[k].atoms, label=name, asinh=column.asinh, integers=column.is_integer
         )
     else:
-        figure = plot_marginal(real, generated, label=name, asinh=axis.asinh, integers=axis.integers)
+        figure = plot_marginal(real, generated, label=name, asinh=column.asinh, integers=column.is_integer)
     return Picture.of(figure, f"Histograms of {name}, real and generated")
 
 

@@ -36,7 +36,7 @@ def likelihood_section(context: Context) -> Section:
     fidelity, model = context.fidelity, context.model
     is_known = fidelity.likelihood.entropy is not None
     n = fidelity.model.negative_log_density.n
-    integers = [context.name(j) for j, column in enumerate(model.codec.columns) if column.axis.integers]
+    integers = [context.name(j) for j, column in enumerate(model.codec.columns) if column.is_integer]
     notes = [
         f"−log p is measured in nats: one nat less makes a row 2.7 times as likely. All models score the same {n:,} "
         "unseen rows, and differences are taken row by row. Differences in bold matter: they are larger than two "

@@ -41,7 +41,7 @@ def row_section(context: Context) -> Section:
     ]
     if clouds:
         blocks.append(Pictures(clouds))
-        if any(column.axis.integers for column in codec.columns):
+        if any(column.is_integer for column in codec.columns):
             words = "Integers are drawn spread out by up to ± 1/2, so that points do not hide each other."
             blocks.append(Text(words, note=True))
     return Section("Real rows beside generated rows", [*blocks, *column_blocks(context)])
@@ -71,7 +71,7 @@ def _clouds(context: Context) -> Iterator[Picture]:
     """Yield real and generated rows in turn, for the pairs of columns of numbers that differ most."""
     fidelity, codec = context.fidelity, context.model.codec
     figures = dict(zip(context.varying, context.fidelity.columns.figures, strict=True))
-    with_levels = {block.column for block in codec.blocks if block.continuous is None}
+    with_levels = {block.column for block in codec.blocks if block.number is None}
     numbers = [j for j in context.varying if j not in with_levels]
     if len(numbers) < 2:
         return
@@ -91,7 +91,7 @@ def _clouds(context: Context) -> Iterator[Picture]:
     distance = [figures[j].difference for j in numbers]
     for pair in telling_pairs(real, generated, distance, n_pairs=2 if len(numbers) > 2 else 1):
         i, j = (numbers[k] for k in pair)
-        asinh = codec.columns[i].axis.asinh, codec.columns[j].axis.asinh
+        asinh = codec.columns[i].asinh, codec.columns[j].asinh
         limits = limits_of(x[:, [i, j]], y[:, [i, j]], asinh=asinh)
         labels = (context.name(i), context.name(j))
         for points, color, title in ((x, REAL, "Real"), (y, GENERATED, "Generated")):
