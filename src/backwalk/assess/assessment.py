@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -16,12 +17,12 @@ from threadpoolctl import threadpool_limits
 from backwalk.assess.baselines import Baseline, fit_baselines
 from backwalk.assess.fidelity import Fidelity, ModelScores, collect_warnings
 from backwalk.assess.representation import Representation, kinds_of
-from backwalk.assess.statistics import Figure, mean_estimate, utility
-from backwalk.assess.topics.closeness import PairedStatistic, choose_statistics
+from backwalk.assess.statistics import mean_estimate, utility
+from backwalk.assess.topics.closeness import score_closeness
 from backwalk.assess.topics.columns import score_columns
 from backwalk.assess.topics.conditionals import score_conditionals
-from backwalk.assess.topics.likelihood import LikelihoodScores, score_likelihood
-from backwalk.assess.topics.memorisation import MemorisationScores, score_copies, score_training_gain
+from backwalk.assess.topics.likelihood import score_likelihood
+from backwalk.assess.topics.memorisation import score_memorisation
 from backwalk.assess.topics.posteriors import choose_given, score_posteriors
 from backwalk.assess.topics.rows import (
     RowSets,
@@ -96,44 +97,41 @@ def assess(
     checks, is_trained = check_rows(model, rows, n_impossible, training_rows)
     representation = Representation.of(model, rows, training_rows)
     real, pairs, origin = draw_real_pairs(rows, representation, density, n_pairs, n_rows, stream.child("real"))
-    started = time.perf_counter()
-    generated = sample_rows(model, 0, pairs.n_generated, stream=stream.child("generated"))
-    sample_seconds = _per_10_000(time.perf_counter() - started, len(generated))
-    generated = representation.with_gaps(generated, stream.child("gaps"))
-    represented = representation.encode(generated)
-    sets = RowSets(rows, generated, training_rows, is_trained, representation, pairs, represented)
 
+    def draw(sample: Callable[[int], Rows]) -> tuple[Rows, float]:
+        """Return rows to compare, with the gaps of training rows, and the seconds that 10,000 of them take."""
+        started = time.perf_counter()
+        drawn = sample(pairs.n_generated)
+        seconds = 10_000 * (time.perf_counter() - started) / len(drawn)
+        return representation.with_gaps(drawn, stream.child("gaps")), seconds
+
+    generated, sample_seconds = draw(lambda n: sample_rows(model, 0, n, stream=stream.child("generated")))
+    sets = RowSets(rows, generated, training_rows, is_trained, representation, pairs, representation.encode(generated))
     likelihood = score_likelihood(
         model, rows, density, stream.child("scored"), watch=lambda share, stage: watch(0.1 + 0.4 * share, stage)
     )
     watch(0.5, "memorisation")
-    gain = None if is_trained is None else score_training_gain(model, sets, stream)
+    memorisation = score_memorisation(model, sets, stream)
     # Of small operations: a second thread made boosted trees 1.4 times slower, whether it took sets or parts of a set.
     with single_threads(), threadpool_limits(1):
-        watch(0.6, "real rows against real rows")
-        statistics = choose_statistics(representation, stream=stream.child("statistics"))
-        paired = [PairedStatistic.of(statistic, pairs) for statistic in statistics]
-
-        def figures_of(represented_rows: Rows) -> tuple[Figure, ...]:
-            return tuple(statistic.figure(represented_rows) for statistic in paired)
-
-        watch(0.7, "generated rows against real rows")
-        columns = score_columns(sets, model.schema)
-        memorisation = None if gain is None else MemorisationScores(gain, *score_copies(sets, stream))
-        ours = _score_model(model, figures_of(represented), likelihood, sample_seconds, model_path)
-        others: list[ModelScores] = []
+        fits: list[tuple[Baseline, Rows]] = []
         if baselines and training_rows is not None:
-            watch(0.8, "fitting baselines")
+            watch(0.6, "fitting baselines")
             of_numbers = representation.is_of_numbers
             fits = list(fit_baselines(training_rows, model, likelihood.rows, of_numbers=of_numbers, stream=stream))
-            for k, (baseline, log_p) in enumerate(fits):
-                watch(0.85 + 0.1 * k / len(fits), f"rows of {baseline.name} against real rows")
-                started = time.perf_counter()
-                drawn = baseline.sample_rows(pairs.n_generated, stream.child("baseline", baseline.name))
-                seconds = _per_10_000(time.perf_counter() - started, len(drawn))
-                drawn = representation.with_gaps(drawn, stream.child("gaps"))
-                figures = figures_of(representation.encode(drawn))
-                others.append(_score_baseline(baseline, figures, log_p, likelihood, seconds, model_path))
+        drawn = [
+            draw(partial(baseline.sample_rows, stream=stream.child("baseline", baseline.name))) for baseline, _ in fits
+        ]
+        represented = [sets.represented, *(representation.encode(rows_of_baseline) for rows_of_baseline, _ in drawn)]
+        figures = score_closeness(
+            representation,
+            pairs,
+            represented,
+            stream=stream.child("statistics"),
+            watch=lambda share, statistic: watch(0.7 + 0.2 * share, statistic),
+        )
+        watch(0.9, "columns")
+        columns = score_columns(sets, model.schema)
         watch(0.95, "conditionals")
         conditionals, prediction = None, None
         if not representation.is_of_numbers:
@@ -146,15 +144,42 @@ def assess(
         watch(0.98, "posteriors")
         posterior = score_posteriors(model, rows, given_columns, stream=stream.child("posterior"))
     watch(1.0, "done")
-    verdict, recommended = decide(
-        ours, tuple(others), share_of_fit=checks.share_of_fit, training_given=training_rows is not None
+    ours = ModelScores(
+        name="Diffusion model",
+        figures=figures[0],
+        density_of="ode",
+        negative_log_density=mean_estimate(-likelihood.log_p_model),
+        advantage=None,
+        gap=likelihood.gap(likelihood.log_p_model),
+        # The noise of probes would make each |1 - p_model / p| too large.
+        total_variation=None if likelihood.ode_probe_error else likelihood.total_variation(likelihood.log_p_model),
+        fit_seconds=model.fit_seconds,
+        sample_seconds=sample_seconds,
+        code=_code(model, model_path),
     )
+    others = tuple(
+        ModelScores(
+            name=baseline.name,
+            figures=of_baseline,
+            density_of="exact",
+            negative_log_density=mean_estimate(-log_p),
+            advantage=mean_estimate(log_p - likelihood.log_p_model),
+            gap=likelihood.gap(log_p),
+            total_variation=likelihood.total_variation(log_p),
+            fit_seconds=baseline.fitted.fit_seconds,
+            sample_seconds=seconds,
+            code=baseline.code(model_path),
+        )
+        for (baseline, log_p), (_, seconds), of_baseline in zip(fits, drawn, figures[1:], strict=True)
+    )
+    training_given = training_rows is not None
+    verdict, recommended = decide(ours, others, share_of_fit=checks.share_of_fit, training_given=training_given)
     codec_columns = enumerate(representation.codec.columns)
     return Fidelity(
         verdict=verdict,
         code=recommended.code,
         model=ours,
-        baselines=tuple(others),
+        baselines=others,
         checks=checks,
         columns=columns,
         likelihood=likelihood,
@@ -171,47 +196,7 @@ def assess(
     )
 
 
-def _score_model(
-    model: DiffusionModel, figures: tuple[Figure, ...], likelihood: LikelihoodScores, sample_seconds: float, path: str
-) -> ModelScores:
+def _code(model: DiffusionModel, path: str) -> str:
+    """Return the lines of Python that draw rows from the model in a file."""
     hint = "  # a pyarrow Table: X_new.to_pandas() is a DataFrame" if model.schema.kind == "pyarrow" else ""
-    log_p = likelihood.log_p_model
-    return ModelScores(
-        name="Diffusion model",
-        figures=figures,
-        density_of="ode",
-        negative_log_density=mean_estimate(-log_p),
-        advantage=None,
-        gap=likelihood.gap(log_p),
-        # The noise of probes would make each |1 - p_model / p| too large.
-        total_variation=likelihood.total_variation(log_p) if likelihood.ode_probe_error == 0.0 else None,
-        fit_seconds=model.fit_seconds,
-        sample_seconds=sample_seconds,
-        code=f"from backwalk import Diffusion\n\nmodel = Diffusion.load({path!r})\nX_new = model.sample(10_000){hint}",
-    )
-
-
-def _score_baseline(
-    baseline: Baseline,
-    figures: tuple[Figure, ...],
-    log_p: Rows,
-    likelihood: LikelihoodScores,
-    sample_seconds: float,
-    path: str,
-) -> ModelScores:
-    return ModelScores(
-        name=baseline.name,
-        figures=figures,
-        density_of="exact",
-        negative_log_density=mean_estimate(-log_p),
-        advantage=mean_estimate(log_p - likelihood.log_p_model),
-        gap=likelihood.gap(log_p),
-        total_variation=likelihood.total_variation(log_p),
-        fit_seconds=baseline.fitted.fit_seconds,
-        sample_seconds=sample_seconds,
-        code=baseline.code(path),
-    )
-
-
-def _per_10_000(elapsed: float, n: int) -> float:
-    return elapsed * 10_000 / n
+    return f"from backwalk import Diffusion\n\nmodel = Diffusion.load({path!r})\nX_new = model.sample(10_000){hint}"

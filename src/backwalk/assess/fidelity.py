@@ -17,7 +17,7 @@ from backwalk.estimates import Estimate, Rows
 from backwalk.formatting import as_json
 from backwalk.model import DiffusionModel, time_limit_words
 
-VERSION = 5
+VERSION = 6
 _SOUND_SHARE = 0.5  # of the usual number of training steps
 
 

@@ -1,7 +1,7 @@
-"""How the statistics represent rows.
+"""How the statistics represent rows: values of columns that have kinds, and coordinates for distances.
 
-Complete numbers are encoded: columns in standard deviations, heavy tails transformed by asinh. Rows of a table with
-levels or gaps are the values of each column, which has a kind, and coordinates for distances side by side.
+Complete numbers are encoded, columns in standard deviations and heavy tails transformed by asinh, and their values are
+their coordinates. Rows of a table with levels or gaps are values in the user's units and coordinates side by side.
 
 Two levels of a category lie at distance 1, two numbers at their distance in standard deviations. A missing cell has the
 column's mean coordinates, as each row then has one place whatever the others are, so that trees, projections and
@@ -26,18 +26,34 @@ _BETWEEN_LEVELS = 0.5**0.5  # of one-hot codes, whose distance is sqrt(2)
 
 @dataclass(frozen=True, eq=False)
 class Representation:
-    """The map from rows in the user's units, (n, d), to rows of statistics, (n, v + k).
+    """The map from rows in the user's units, (n, d), to rows of statistics, (n, w).
 
-    The first v cells are the values of the columns that vary, of the `kinds`; v = 0 for complete tables of numbers. The
-    others are coordinates: those of the codec, minus `centre`, times `factor`, each (k,). `gaps` are patterns of
-    missing cells of real rows, (m, d), which are given to the rows of a model that makes complete rows.
+    `values` are the cells of the v columns that vary, of the `kinds`, and `coordinates` those for distances: the
+    codec's, minus `centre`, times `factor`, each (k,), which are None for complete tables of numbers. `gaps` are
+    patterns of missing cells of real rows, (m, d), which are given to the rows of a model that makes complete rows.
     """
 
     codec: Codec
-    kinds: tuple[ColumnKind, ...] = ()
+    kinds: tuple[ColumnKind, ...]
+    values: slice
+    coordinates: slice
     centre: Rows | None = None
     factor: Rows | None = None
     gaps: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def of(cls, model: DiffusionModel, unseen: Rows, training: Rows | None) -> Representation:
+        """Return the representation of rows of a model's table; training rows, if there are any, give the scales."""
+        scales = unseen if training is None else training
+        if model.codec.blocks or np.isnan(unseen).any() or np.isnan(scales).any():
+            return cls.of_table(model.codec, scales)
+        return cls.of_numbers(model.codec.refitted(Table(scales, model.schema)))
+
+    @classmethod
+    def of_numbers(cls, codec: Codec) -> Representation:
+        """Return that of a table of complete numbers, which the codec encodes."""
+        cells = slice(0, codec.n_encoded)
+        return cls(codec, (ColumnKind(),) * codec.n_encoded, cells, cells)
 
     @classmethod
     def of_table(cls, codec: Codec, training: Rows) -> Representation:
@@ -51,36 +67,26 @@ class Representation:
         for block in codec.blocks:
             if block.width > 1:
                 factor[block.coordinates] = _BETWEEN_LEVELS
-        kinds = kinds_of(codec)
+        kinds, v = kinds_of(codec), len(codec.varying)
         gaps = np.isnan(training)
         gaps[:, [j for j, kind in enumerate(kinds) if kind.generates_gaps]] = False
-        return cls(codec, tuple(kinds[j] for j in codec.varying), centre, factor, gaps if gaps.any() else None)
-
-    @classmethod
-    def of(cls, model: DiffusionModel, unseen: Rows, training: Rows | None) -> Representation:
-        """Return the representation of rows of a model's table; training rows, if there are any, give the scales."""
-        scales = unseen if training is None else training
-        if model.codec.blocks or np.isnan(unseen).any() or np.isnan(scales).any():
-            return cls.of_table(model.codec, scales)
-        return cls(model.codec.refitted(Table(scales, model.schema)))
+        return cls(
+            codec,
+            tuple(kinds[j] for j in codec.varying),
+            slice(0, v),
+            slice(v, v + codec.n_encoded),
+            centre,
+            factor,
+            gaps if gaps.any() else None,
+        )
 
     @property
     def is_of_numbers(self) -> bool:
         """Whether the table holds complete numbers alone."""
         return self.centre is None
 
-    @property
-    def values(self) -> slice:
-        """The cells that are values."""
-        return slice(0, len(self.kinds))
-
-    @property
-    def coordinates(self) -> slice:
-        """The cells that are coordinates."""
-        return slice(len(self.kinds), len(self.kinds) + self.codec.n_encoded)
-
     def encode(self, rows: Rows) -> Rows:
-        """Return rows (n, d) in the user's units as the statistics take them: (n, v + k)."""
+        """Return rows (n, d) in the user's units as the statistics take them, (n, w)."""
         z = self.codec.encode(rows)
         if self.centre is None or self.factor is None:
             return z

@@ -4,7 +4,7 @@ import pytest
 
 from backwalk.assess.representation import Representation
 from backwalk.assess.statistics import boosting, boosting_of, c2st, neighbours
-from backwalk.assess.topics.closeness import C2ST, C2ST_NEAREST, choose_statistics
+from backwalk.assess.topics.closeness import C2ST, C2ST_NEAREST, choose_measures
 from backwalk.datasets import two_moons
 from backwalk.streams import Stream
 from backwalk.table import Codec, as_table
@@ -16,18 +16,13 @@ from ..tables import model, table
 def test_each_c2st_is_the_accuracy_of_its_classifier(kind):
     if kind == "numbers":
         x, y = (two_moons().sample(60, random_state=seed) for seed in range(2))
-        representation, trees = Representation(Codec.fit(as_table(x))), boosting
+        representation, trees = Representation.of_numbers(Codec.fit(as_table(x))), boosting
     else:
         representation = Representation.of_table(model().codec, table(400, 1))
         x, y = (representation.encode(table(60, seed)) for seed in (2, 3))
         trees = boosting_of(representation.kinds)
-    found = {
-        statistic.name: statistic.measure(x, y) for statistic in choose_statistics(representation, stream=Stream(0))[:2]
-    }
-    values, coordinates = (
-        (slice(None),) * 2 if kind == "numbers" else (representation.values, representation.coordinates)
-    )
-    stream = Stream(0).child("classifier")
+    found = {measure.name: measure.of(x, y) for measure in choose_measures(representation, stream=Stream(0))[:2]}
+    values, coordinates, stream = representation.values, representation.coordinates, Stream(0).child("classifier")
     assert found == {
         C2ST: c2st(x[:, values], y[:, values], classifier=trees, stream=stream),
         C2ST_NEAREST: c2st(x[:, coordinates], y[:, coordinates], classifier=neighbours, stream=stream),

@@ -23,7 +23,7 @@ def test_each_column_is_compared_by_its_own_values():
     codec = Codec.fit(as_table(rows[0]))
     pairs = disjoint_pairs(codec.encode(rows[0]), 2, stream=Stream(6))
     generated = codec.encode(rows[1])
-    for j, figure in enumerate(compare_columns(pairs, generated, Representation(codec), "abc")):
+    for j, figure in enumerate(compare_columns(pairs, generated, Representation.of_numbers(codec), "abc")):
         split = np.split(generated[: pairs.n_generated], len(pairs.pairs))
         by_hand = [marginal_ks(a, g)[j] for (a, _), g in zip(pairs.pairs, split, strict=True)]
         assert figure.value == pytest.approx(np.mean(by_hand))
@@ -34,7 +34,8 @@ def test_the_rows_of_the_pictures_are_those_of_the_figures():
     fidelity = assess(fitted(), UNSEEN, baselines=False, **SOME)
     codec = fitted().codec.refitted(as_table(UNSEEN))
     pairs = disjoint_pairs(codec.encode(fidelity.real), 2, stream=Stream(0).child("real"))
-    found = compare_columns(pairs, codec.encode(fidelity.generated), Representation(codec), ["x₁", "x₂"])
+    representation = Representation.of_numbers(codec)
+    found = compare_columns(pairs, codec.encode(fidelity.generated), representation, ["x₁", "x₂"])
     assert found == fidelity.columns.figures
     assert set(map(bytes, fidelity.real)) <= set(map(bytes, UNSEEN))
 

@@ -41,7 +41,7 @@ from backwalk.assess.statistics.distances import (
     wasserstein_1d,
 )
 from backwalk.assess.statistics.downstream import Utility, frequency_probabilities, level_probabilities, utility
-from backwalk.assess.statistics.memorisation import RareCopies, nearest_row_share, rare_copies
+from backwalk.assess.statistics.memorisation import RareCopies, draw_equally_many, nearest_row_share, rare_copies
 from backwalk.assess.statistics.nulls import (
     Figure,
     RealPairs,
@@ -51,7 +51,7 @@ from backwalk.assess.statistics.nulls import (
     resampled_pairs,
     sign_that_matters,
 )
-from backwalk.assess.statistics.two_sample import ClassifierFactory, boosting, boosting_of, c2st, neighbours, perceptron
+from backwalk.assess.statistics.two_sample import ClassifierFactory, boosting, boosting_of, c2st, neighbours
 from backwalk.estimates import Estimate, mean_estimate, random_rows
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "coverage_curve",
     "density_ranks",
     "disjoint_pairs",
+    "draw_equally_many",
     "energy_distance",
     "frequency_probabilities",
     "interval_coverage",
@@ -92,7 +93,6 @@ __all__ = [
     "nearest_row_share",
     "neighbours",
     "paired_gap",
-    "perceptron",
     "random_rows",
     "rank_histogram",
     "ranks_in_draws",

@@ -18,6 +18,15 @@ from backwalk.estimates import Estimate, Rows, as_rows, random_rows
 from backwalk.streams import Stream
 
 
+def draw_equally_many(trained: Rows, unseen: Rows, stream: Stream, most: int | None = None) -> tuple[Rows, Rows]:
+    """Return equally many random rows of each: as many as the smaller set has, but at most `most`."""
+    n = min(len(trained), len(unseen), len(trained) if most is None else most)
+    return (
+        random_rows(trained, n, stream=stream.child("training")),
+        random_rows(unseen, n, stream=stream.child("unseen")),
+    )
+
+
 def nearest_row_share(generated: ArrayLike, training: ArrayLike, unseen: ArrayLike, *, stream: Stream) -> Estimate:
     """Return the share of generated rows whose nearest real row was trained on; 1/2 without memorisation.
 
@@ -40,7 +49,7 @@ def nearest_row_share(generated: ArrayLike, training: ArrayLike, unseen: ArrayLi
     trained, other = (
         as_rows(real, name, d=rows.shape[1]) for real, name in ((training, "training"), (unseen, "unseen"))
     )
-    trained, other = _equally_many(trained, other, stream)
+    trained, other = draw_equally_many(trained, other, stream)
     n_real = len(trained)
     (to_training, training_index), (to_unseen, unseen_index) = nearest(rows, trained), nearest(rows, other)
     won, lost = to_training < to_unseen, to_training > to_unseen
@@ -86,7 +95,7 @@ def rare_copies(generated: ArrayLike, training: ArrayLike, unseen: ArrayLike, *,
     trained, other = (
         as_rows(real, name, d=d, allow_gaps=True) for real, name in ((training, "training"), (unseen, "unseen"))
     )
-    trained, other = _equally_many(trained, other, stream)
+    trained, other = draw_equally_many(trained, other, stream)
     n_real = len(trained)
     combination = _combinations(np.concatenate([trained, other, rows]))
     of_real, of_rows = combination[: 2 * n_real], combination[2 * n_real :]
@@ -96,14 +105,6 @@ def rare_copies(generated: ArrayLike, training: ArrayLike, unseen: ArrayLike, *,
     of_training, of_unseen = float(weights[is_training].sum()), float(weights[~is_training].sum())
     error = float(np.sum(weights**2)) ** 0.5
     return RareCopies(of_training, of_unseen, Estimate(of_training - of_unseen, error, len(rows)), int(rare.sum()))
-
-
-def _equally_many(trained: Rows, unseen: Rows, stream: Stream) -> tuple[Rows, Rows]:
-    n_real = min(len(trained), len(unseen))
-    return (
-        random_rows(trained, n_real, stream=stream.child("training")),
-        random_rows(unseen, n_real, stream=stream.child("unseen")),
-    )
 
 
 def _combinations(rows: Rows) -> np.ndarray:

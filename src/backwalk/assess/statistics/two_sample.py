@@ -7,17 +7,14 @@ of several pairs by `nulls.compare`. Source: Lopez-Paz and Oquab 2017.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -48,15 +45,6 @@ def boosting_of(kinds: Sequence[ColumnKind]) -> ClassifierFactory:
     return factory
 
 
-def perceptron(d: int, seed: int) -> Any:
-    """Return a network of two hidden layers of 10 d on standardised columns: slow, sharp on smooth joint structure.
-
-    Source: Lueckmann et al. 2021 (sbibm). There the columns are standardised by x alone, here by the rows trained on.
-    """
-    network = MLPClassifier((10 * d, 10 * d), max_iter=1000, random_state=seed)
-    return make_pipeline(StandardScaler(), network)
-
-
 def neighbours(d: int, seed: int) -> Any:  # noqa: ARG001 - every factory takes both
     """Return a vote of the 15 nearest rows on standardised columns: sharp on local density in few dimensions."""
     return make_pipeline(StandardScaler(), KNeighborsClassifier(15))
@@ -69,8 +57,8 @@ def c2st(
 
     x and y are (n, d), with equally many rows, so that guessing has accuracy 1/2. No row may occur twice, in one set or
     in both: a copy in the training folds would reveal the held-out row. The stream seeds folds and classifier.
-    `classifier` is one of `boosting`, `perceptron`, `neighbours`, `boosting_of(kinds)`, or any (d, seed) ->
-    scikit-learn classifier. Cells may be NaN, for missing, where the classifier takes them, as boosted trees do.
+    `classifier` is one of `boosting`, `neighbours`, `boosting_of(kinds)`, or any (d, seed) -> scikit-learn classifier.
+    Cells may be NaN, for missing, where the classifier takes them, as boosted trees do.
 
     Returns an accuracy in [0, 1]. Raises InvalidInput for unequal numbers, for fewer rows than folds, and for fewer
     than the classifier can learn from.
@@ -91,14 +79,11 @@ def c2st(
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=stream.child("folds").integer())
     labels = np.repeat([0, 1], len(x_rows))
     rows = np.concatenate([x_rows, y_rows])
-    with warnings.catch_warnings():
-        # A network that has not converged has a valid accuracy all the same.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        try:
-            scores = cross_val_score(model, rows, labels, cv=folds, scoring="accuracy", error_score="raise")
-        except ValueError as error:
-            raise InvalidInput(
-                f"The classifier should learn from the rows of x and y, but with {len(x_rows)} of each it raised: "
-                f"{' '.join(str(error).split()).rstrip('.')}. Give more rows, or another classifier."
-            ) from error
+    try:
+        scores = cross_val_score(model, rows, labels, cv=folds, scoring="accuracy", error_score="raise")
+    except ValueError as error:
+        raise InvalidInput(
+            f"The classifier should learn from the rows of x and y, but with {len(x_rows)} of each it raised: "
+            f"{' '.join(str(error).split()).rstrip('.')}. Give more rows, or another classifier."
+        ) from error
     return float(scores.mean())

@@ -1,6 +1,6 @@
 """How close generated rows are to real rows: the statistics, for the model and every baseline on the same pairs.
 
-Constant columns are left out. Statistics whose time grows faster than the number of rows use fewer rows; their nulls
+Statistics whose time grows faster than the number of rows use fewer rows; their nulls
 use as many. A null depends on the real pairs alone, so it is computed once for all models.
 
 Each statistic has a margin, below which a difference does not matter however sure it is. The margins are choices:
@@ -15,7 +15,7 @@ Each statistic has a margin, below which a difference does not matter however su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -24,7 +24,6 @@ from backwalk.assess.statistics import (
     Figure,
     RealPairs,
     association_difference,
-    boosting,
     boosting_of,
     c2st,
     column_distance,
@@ -32,7 +31,6 @@ from backwalk.assess.statistics import (
     correlation_difference,
     coverage,
     energy_distance,
-    marginal_ks,
     neighbours,
     sliced_wasserstein,
 )
@@ -40,9 +38,8 @@ from backwalk.estimates import Rows
 from backwalk.streams import Stream
 
 C2ST, C2ST_NEAREST = "C2ST, boosting", "C2ST, nearest rows"
-ENERGY, WASSERSTEIN, WORST_COLUMN = "Energy distance", "Sliced Wasserstein", "Worst column (KS)"
-CORRELATIONS, COVERAGE = "Correlations", "Coverage"
-WORST_OF_KINDS, ASSOCIATIONS = "Worst column", "Associations"
+ENERGY, WASSERSTEIN, WORST_COLUMN = "Energy distance", "Sliced Wasserstein", "Worst column"
+CORRELATIONS, ASSOCIATIONS, COVERAGE = "Correlations", "Associations", "Coverage"
 
 
 @dataclass(frozen=True)
@@ -73,12 +70,9 @@ DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
             "How far rows have to be moved to match the real ones, on average over random directions.",
         ),
         WORST_COLUMN: Description(
-            "probability", 0.01, "The largest difference between the cumulative distributions of any one column."
-        ),
-        WORST_OF_KINDS: Description(
             "probability",
             0.01,
-            "The largest difference in any one column, of cumulative distributions or levels' shares.",
+            "The largest difference in any one column, of cumulative distributions (KS) or levels' shares.",
         ),
         CORRELATIONS: Description(
             "mean difference",
@@ -101,81 +95,69 @@ DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Statistic:
+class Measure:
     """A function of two sets of represented rows, (real, other) -> float, and the most rows per set that it uses."""
 
     name: str
-    measure: Callable[[Rows, Rows], float]
+    of: Callable[[Rows, Rows], float]
     most_rows: int = 10_000
 
 
-@dataclass(frozen=True)
-class PairedStatistic:
-    """A statistic with its nulls: its value for each pair of real sets."""
+def score_closeness(
+    representation: Representation,
+    pairs: RealPairs,
+    generated: Sequence[Rows],
+    *,
+    stream: Stream,
+    watch: Callable[[float, str], object] = lambda _share, _stage: None,
+) -> list[tuple[Figure, ...]]:
+    """Return the figures of each set of represented generated rows, (m, w) with m at least `pairs.n_generated`.
 
-    statistic: Statistic
-    pairs: RealPairs
-    nulls: tuple[float, ...]
-
-    @classmethod
-    def of(cls, statistic: Statistic, pairs: RealPairs) -> PairedStatistic:
-        """Compute the nulls of a statistic, pair by pair."""
-        heads = pairs.head(statistic.most_rows)
-        return cls(statistic, heads, tuple(statistic.measure(a, b) for a, b in heads.pairs))
-
-    def figure(self, generated: Rows) -> Figure:
-        """Return the figure of represented generated rows (m, d), with m at least `pairs.n_generated`."""
-        return compare(
-            self.statistic.measure,
-            self.pairs,
-            generated[: self.pairs.n_generated],
-            name=self.statistic.name,
-            unit=DESCRIPTIONS[self.statistic.name].unit,
-            nulls=self.nulls,
-        )
-
-
-def choose_statistics(representation: Representation, *, stream: Stream) -> list[Statistic]:
-    """Return the statistics for rows in a representation.
-
-    The classifiers' folds and the directions of projection are functions of the stream.
+    The classifiers' folds and the directions of projection are functions of the stream. `watch` is called with the
+    share done and the next statistic.
     """
+    measures, by_measure = choose_measures(representation, stream=stream), []
+    for k, measure in enumerate(measures):
+        watch(k / len(measures), measure.name)
+        heads, unit = pairs.head(measure.most_rows), DESCRIPTIONS[measure.name].unit
+        nulls = [measure.of(a, b) for a, b in heads.pairs]
+        by_measure.append(
+            [compare(measure.of, heads, rows, name=measure.name, unit=unit, nulls=nulls) for rows in generated]
+        )
+    return list(zip(*by_measure, strict=True))
+
+
+def choose_measures(representation: Representation, *, stream: Stream) -> list[Measure]:
+    """Return the statistics of rows in a representation."""
     kinds, of_numbers = representation.kinds, representation.is_of_numbers
     values, coordinates = representation.values, representation.coordinates
     classifier, directions = stream.child("classifier"), stream.child("directions")
-    trees = boosting if of_numbers else boosting_of(kinds)
-
-    def on(cells: slice, measure: Callable[[Rows, Rows], float]) -> Callable[[Rows, Rows], float]:
-        return lambda x, y: measure(x[:, cells], y[:, cells])
+    trees = boosting_of(kinds)
 
     def by_trees(x: Rows, y: Rows) -> float:
-        return c2st(x, y, classifier=trees, stream=classifier)
+        return c2st(x[:, values], y[:, values], classifier=trees, stream=classifier)
 
     def by_neighbours(x: Rows, y: Rows) -> float:
-        return c2st(x, y, classifier=neighbours, stream=classifier)
+        return c2st(x[:, coordinates], y[:, coordinates], classifier=neighbours, stream=classifier)
 
     def projected(x: Rows, y: Rows) -> float:
-        return sliced_wasserstein(x, y, n_projections=32, stream=directions)
+        return sliced_wasserstein(x[:, coordinates], y[:, coordinates], n_projections=32, stream=directions)
 
     def worst(x: Rows, y: Rows) -> float:
-        return max(column_distance(a, b, kind) for a, b, kind in zip(x.T, y.T, kinds, strict=True))
+        columns = zip(x[:, values].T, y[:, values].T, kinds, strict=True)
+        return max(column_distance(a, b, kind) for a, b, kind in columns)
 
-    if of_numbers:
-        of_columns = Statistic(WORST_COLUMN, lambda x, y: float(marginal_ks(x, y).max()))
-        of_pairs = Statistic(CORRELATIONS, correlation_difference)
-        n_columns = representation.codec.n_encoded
-    else:
-        of_columns = Statistic(WORST_OF_KINDS, on(values, worst))
-        of_pairs = Statistic(ASSOCIATIONS, on(values, lambda x, y: association_difference(x, y, kinds)))
-        n_columns = len(kinds)
-    # Codes of levels have many coordinates, where the search for neighbours is slow.
-    most_covered = 5_000 if of_numbers else 1_000
+    def associated(x: Rows, y: Rows) -> float:
+        return association_difference(x[:, values], y[:, values], kinds)
+
+    of_pairs = Measure(CORRELATIONS, correlation_difference) if of_numbers else Measure(ASSOCIATIONS, associated)
     return [
-        Statistic(C2ST, on(coordinates if of_numbers else values, by_trees)),
-        Statistic(C2ST_NEAREST, on(coordinates, by_neighbours), 2_000),
-        Statistic(ENERGY, on(coordinates, energy_distance), 1_500),
-        Statistic(WASSERSTEIN, on(coordinates, projected)),
-        of_columns,
-        *([of_pairs] if n_columns > 1 else []),
-        Statistic(COVERAGE, on(coordinates, coverage), most_covered),
+        Measure(C2ST, by_trees),
+        Measure(C2ST_NEAREST, by_neighbours, 2_000),
+        Measure(ENERGY, lambda x, y: energy_distance(x[:, coordinates], y[:, coordinates]), 1_500),
+        Measure(WASSERSTEIN, projected),
+        Measure(WORST_COLUMN, worst),
+        *([of_pairs] if len(kinds) > 1 else []),
+        # Codes of levels have many coordinates, where the search for neighbours is slow.
+        Measure(COVERAGE, lambda x, y: coverage(x[:, coordinates], y[:, coordinates]), 5_000 if of_numbers else 1_000),
     ]

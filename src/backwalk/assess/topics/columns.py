@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,6 @@ from backwalk.assess.statistics import (
     associations,
     column_distance,
     compare,
-    marginal_ks,
 )
 from backwalk.assess.topics.closeness import ASSOCIATIONS, DESCRIPTIONS, WORST_COLUMN
 from backwalk.assess.topics.rows import RowSets
@@ -69,14 +67,14 @@ class Beyond:
 
 @dataclass(frozen=True, eq=False)
 class ColumnScores:
-    """The scores of the columns that vary: a figure for each.
+    """The scores of the columns that vary: the kind of each, and a figure.
 
-    Of a table with levels or gaps there are further: `kinds` of the columns, `gaps`, which says that generated rows
-    were given the gaps of training rows, associations, and the columns with numbers `beyond` the range of the fit.
+    Of a table with levels or gaps there are further: `gaps`, which says that generated rows were given the gaps of
+    training rows, associations, and the columns with numbers `beyond` the range of the fit.
     """
 
     figures: tuple[Figure, ...]
-    kinds: tuple[ColumnKind, ...] = ()
+    kinds: tuple[ColumnKind, ...]
     gaps: bool = False
     associations: AssociationScores | None = None
     beyond: tuple[Beyond, ...] = ()
@@ -88,13 +86,7 @@ class ColumnScores:
             for figure in self.figures
             if _fails(figure, len(self.figures))
         ]
-        if failed and not self.kinds:
-            yield (
-                f"Generated values are distributed differently from real ones in {listed(failed)}; in brackets, the "
-                "largest difference of the cumulative distributions, minus that between real rows. Train for longer; "
-                "if a column holds the same number in many rows, fit a separate model to the other rows."
-            )
-        elif failed:
+        if failed:
             yield (
                 f"Generated values are distributed differently from real ones in {listed(failed)}; in brackets, the "
                 "distance of cumulative distributions or of the levels' frequencies, minus that between real rows. "
@@ -119,7 +111,7 @@ def score_columns(sets: RowSets, schema: Schema) -> ColumnScores:
     labels = [column_name(schema, j) for j in representation.codec.varying]
     figures = compare_columns(pairs, sets.represented, representation, labels)
     if representation.is_of_numbers:
-        return ColumnScores(figures)
+        return ColumnScores(figures, representation.kinds)
     return ColumnScores(
         figures,
         representation.kinds,
@@ -134,22 +126,23 @@ def compare_columns(
 ) -> tuple[Figure, ...]:
     """Return the figure of each column that varies, by the distance of its kind.
 
-    The rows of the pairs and the generated rows (m, v + k) are represented; `labels` name the columns.
+    The rows of the pairs and the generated rows (m, w) are represented; `labels` name the columns.
     """
     figures = []
-    for k, (j, label) in enumerate(zip(representation.codec.varying, labels, strict=True)):
-        distance, cells = _ks, representation.codec.slices[j]
-        if not representation.is_of_numbers:
-            distance, cells = partial(_distance_of_kind, kind=representation.kinds[k]), slice(k, k + 1)
-        rows = generated[: pairs.n_generated, cells]
-        figures.append(compare(distance, pairs.columns(cells), rows, name=label, unit="probability"))
+    for k, (kind, label) in enumerate(zip(representation.kinds, labels, strict=True)):
+
+        def distance(x: Rows, y: Rows, kind: ColumnKind = kind) -> float:
+            return column_distance(x[:, 0], y[:, 0], kind)
+
+        cell = slice(k, k + 1)
+        figures.append(compare(distance, pairs.columns(cell), generated[:, cell], name=label, unit="probability"))
     return tuple(figures)
 
 
 def compare_associations(pairs: RealPairs, generated: Rows, representation: Representation) -> AssociationScores | None:
     """Return the associations of real rows, and the differences of generated rows from them; None for one column.
 
-    Rows are represented: generated ones are (m, v + k), the k-th set of them meets the k-th pair.
+    Rows are represented: generated ones are (m, w), the k-th set of them meets the k-th pair.
     """
     d = len(representation.kinds)
     if d < 2:
@@ -189,14 +182,6 @@ def find_beyond_range(sets: RowSets) -> Iterator[Beyond]:
         beyond = Beyond(j, *shares)
         if beyond.generated > 0.0:
             yield beyond
-
-
-def _ks(x: Rows, y: Rows) -> float:
-    return float(marginal_ks(x, y)[0])
-
-
-def _distance_of_kind(x: Rows, y: Rows, kind: ColumnKind) -> float:
-    return column_distance(x[:, 0], y[:, 0], kind)
 
 
 def _fails(figure: Figure, n_columns: int) -> bool:

@@ -150,9 +150,6 @@ def bound_other_chains(model: DiffusionModel, rows: Rows, truth: Rows | None, st
         if kind == "full" and (model.codec.n_encoded > _MOST_FULL_COORDINATES or ends_in_noise):
             continue
         terms = bound(model, rows, stream=stream, reverse_variance=kind, steps=n_steps, n_draws=_N_DRAWS)
-        yield _chain_bound(kind, n_steps, terms, truth)
-
-
-def _chain_bound(kind: str, n_steps: int, terms: BoundTerms, truth: Rows | None) -> ChainBound:
-    by_row = terms.per_row.numpy()
-    return ChainBound(kind, n_steps, mean_estimate(by_row), None if truth is None else paired_gap(truth, -by_row))
+        by_row = terms.per_row.numpy()
+        gap = None if truth is None else paired_gap(truth, -by_row)
+        yield ChainBound(kind, n_steps, mean_estimate(by_row), gap)

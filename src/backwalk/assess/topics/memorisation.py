@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from backwalk.assess.representation import kinds_of
-from backwalk.assess.statistics import RareCopies, nearest_row_share, rare_copies
+from backwalk.assess.statistics import RareCopies, draw_equally_many, nearest_row_share, rare_copies
 from backwalk.assess.topics.rows import MOST_IN_A_SET, RowSets
 from backwalk.assess.words import percent, with_error
 from backwalk.diffusion import variational_bound
-from backwalk.estimates import Estimate, Rows, mean_estimate, random_rows
+from backwalk.estimates import Estimate, Rows, mean_estimate
 from backwalk.model import DiffusionModel, bound, encode_complete, reverse_variances
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
@@ -60,61 +60,41 @@ class MemorisationScores:
             )
 
 
-def score_training_gain(model: DiffusionModel, sets: RowSets, stream: Stream) -> Estimate:
-    """Return `training_gain` of `MemorisationScores`; training rows are given.
-
-    Integers of tables of numbers are at the same places in their cells; the bound of other tables dequantises them.
-    """
-    assert sets.trained is not None
-    trained, unseen = draw_equally_many(sets.trained, sets.unseen, stream.child("gain"))
-    if sets.representation.is_of_numbers:
-        cells = stream.child("gain", "dequantisation")
-        trained, unseen = (model.codec.dequantise(rows, stream=cells) for rows in (trained, unseen))
-    return measure_training_gain(model, trained, unseen, stream.child("gain"))
-
-
-def score_copies(sets: RowSets, stream: Stream) -> tuple[Estimate, RareCopies | None]:
-    """Return `nearest_row_share` and `rare_copies` of `MemorisationScores`; training rows are given."""
-    assert sets.trained is not None
-    representation, trained = sets.representation, sets.trained
-    represented = (sets.represented[:MOST_IN_A_SET], representation.encode(trained), representation.encode(sets.unseen))
-    share = nearest_row_share(
-        *(rows[:, representation.coordinates] for rows in represented), stream=stream.child("nearest")
-    )
-    columns = [j for j, kind in enumerate(kinds_of(representation.codec)) if kind.levels]
-    if representation.is_of_numbers or len(columns) < 2:
-        return share, None
-    levels = (rows[:, columns] for rows in (sets.generated, trained, sets.unseen))
-    return share, rare_copies(*levels, stream=stream.child("table", "rare"))
-
-
-def draw_equally_many(trained: Rows, unseen: Rows, stream: Stream) -> tuple[Rows, Rows]:
-    """Return equally many random rows of each, at most 5,000; later, row i of both sets gets the same noise."""
-    n = min(len(trained), len(unseen), _MOST_ROWS)
-    return (
-        random_rows(trained, n, stream=stream.child("training")),
-        random_rows(unseen, n, stream=stream.child("unseen")),
+def score_memorisation(model: DiffusionModel, sets: RowSets, stream: Stream) -> MemorisationScores | None:
+    """Look for copies of the rows that were trained on; None without training rows."""
+    trained, representation = sets.trained, sets.representation
+    if trained is None:
+        return None
+    coordinates = representation.coordinates
+    generated = sets.represented[:MOST_IN_A_SET, coordinates]
+    on_trained, on_unseen = (representation.encode(rows)[:, coordinates] for rows in (trained, sets.unseen))
+    columns, copies = [j for j, kind in enumerate(kinds_of(representation.codec)) if kind.levels], None
+    if not representation.is_of_numbers and len(columns) > 1:
+        levels = (rows[:, columns] for rows in (sets.generated, trained, sets.unseen))
+        copies = rare_copies(*levels, stream=stream.child("table", "rare"))
+    return MemorisationScores(
+        measure_training_gain(model, trained, sets.unseen, stream.child("gain")),
+        nearest_row_share(generated, on_trained, on_unseen, stream=stream.child("nearest")),
+        copies,
     )
 
 
 def measure_training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, stream: Stream) -> Estimate:
     """Return the bound on unseen rows minus that on as many training rows, with the same noise: nats per row.
 
-    The bound is on encoded rows: the log-determinants of columns with heavy tails have the same mean for both sets and
-    would only add variance. A chain of 50 steps saves time. The standard error is that of the row-paired differences.
-    In a table with levels or gaps it is the bound in the user's units.
+    Of numbers it is the bound on encoded rows: the log-determinants of columns with heavy tails have the same mean for
+    both sets and would only add variance. Of a table with levels or gaps it is the bound in the user's units. A chain
+    of 50 steps saves time, and at most 5,000 rows of each set are used. The standard error is that of the row-paired
+    differences.
     """
+    sets = draw_equally_many(trained, unseen, stream, most=_MOST_ROWS)
     times, noise = Sampler("ancestral", _N_STEPS).times(model.schedule), stream.child("noise")
     if model.codec.blocks or np.isnan(trained).any() or np.isnan(unseen).any():
-        on_trained, on_unseen = (
-            bound(model, rows, stream=noise, steps=times).per_row.numpy() for rows in (trained, unseen)
-        )
+        terms = [bound(model, rows, stream=noise, steps=times) for rows in sets]
     else:
         schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)
-        on_trained, on_unseen = (
-            variational_bound(
-                model.denoiser, encode_complete(model, rows).float(), schedule, sigma_sq, stream=noise, size=1.0
-            ).per_row.numpy()
-            for rows in (trained, unseen)
-        )
+        cells = stream.child("dequantisation")  # the same places in the cells of both sets
+        encoded = [encode_complete(model, model.codec.dequantise(rows, stream=cells)).float() for rows in sets]
+        terms = [variational_bound(model.denoiser, z, schedule, sigma_sq, stream=noise, size=1.0) for z in encoded]
+    on_trained, on_unseen = (each.per_row.numpy() for each in terms)
     return mean_estimate(on_unseen - on_trained)

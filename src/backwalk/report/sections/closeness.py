@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from backwalk.assess import Fidelity
 from backwalk.assess.statistics import Figure, sign_that_matters
 from backwalk.assess.topics.closeness import DESCRIPTIONS
@@ -14,8 +16,10 @@ def closeness_section(context: Context) -> Section:
     fidelity = context.fidelity
     whose = "scored" if fidelity.checks.n_training is None else "training"
     unit = f"Distances are in standard deviations of the {whose} rows"
-    if fidelity.columns.kinds:
-        unit += "; two levels of a category are 1 apart, and missing cells have their column's mean"
+    if any(kind.levels for kind in fidelity.columns.kinds):
+        unit += "; two levels of a category are 1 apart"
+    if np.isnan(fidelity.real).any():
+        unit += "; missing cells have their column's mean"
     if fidelity.asinh_columns:
         unit += f", after an asinh transform of columns with heavy tails ({', '.join(fidelity.asinh_columns)})"
     blocks = [

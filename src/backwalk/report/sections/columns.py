@@ -33,16 +33,6 @@ MOST_HISTOGRAMS = 6
 _MOST_ROWS = 5_000  # per picture
 _MOST_BARS = 12  # levels
 _MOST_BEYOND = 6
-_HEADS = (
-    *("Column", "Real: mean", "std. dev.", "smallest", "largest"),
-    *("Generated: mean", "std. dev.", "smallest", "largest"),
-    "Largest difference of the cumulative distributions (KS), minus that of real rows",
-)
-_HEADS_OF_KINDS = (
-    *("Column", "Real: mean or most frequent", "std. dev.", "smallest", "largest", "missing"),
-    *("Generated: mean or most frequent", "std. dev.", "smallest", "largest", "missing"),
-    "Distance of the distributions (KS, or total variation of levels), minus that of real rows",
-)
 
 
 def column_blocks(context: Context) -> Iterator[object]:
@@ -70,22 +60,19 @@ def column_blocks(context: Context) -> Iterator[object]:
         yield Text(words, note=True)
     shown = varying[:_MOST_COLUMNS]
     title = "Columns in numbers" if len(shown) == n else f"Columns in numbers: the first {len(shown)} of {n}"
-    rows = [_column_row(context, k, j) for k, j in enumerate(shown)]
-    yield Details(title, [Table(_HEADS_OF_KINDS if columns.kinds else _HEADS, rows, stacked=False)])
+    yield Details(title, [_column_table(context, len(shown))])
 
 
 def _column_picture(context: Context, k: int) -> Picture:
     """Return the picture of the k-th column that varies."""
-    fidelity, j, kinds = context.fidelity, context.varying[k], context.fidelity.columns.kinds
+    fidelity, j, kind = context.fidelity, context.varying[k], context.fidelity.columns.kinds[k]
     name, column = context.name(j), context.model.codec.columns[j]
-    real, generated = fidelity.real[:, j], fidelity.generated[:, j]
-    if kinds:
-        real, generated = (values[~np.isnan(values)] for values in (real, generated))
-        if kinds[k].levels and (kinds[k].is_category or len(kinds[k].levels) <= _MOST_BARS):
-            return Picture.of(_draw_levels(context, j, kinds[k], real, generated), f"Levels of {name}")
-    if kinds and kinds[k].atoms:
+    real, generated = (values[~np.isnan(values)] for values in (fidelity.real[:, j], fidelity.generated[:, j]))
+    if kind.levels and (kind.is_category or len(kind.levels) <= _MOST_BARS):
+        return Picture.of(_draw_levels(context, j, kind, real, generated), f"Levels of {name}")
+    if kind.atoms:
         figure = plot_number_with_atoms(
-            real, generated, kinds[k].atoms, label=name, asinh=column.asinh, integers=column.is_integer
+            real, generated, kind.atoms, label=name, asinh=column.asinh, integers=column.is_integer
         )
     else:
         figure = plot_marginal(real, generated, label=name, asinh=column.asinh, integers=column.is_integer)
@@ -110,32 +97,41 @@ def _draw_levels(context: Context, j: int, kind: ColumnKind, real: Rows, generat
     return plot_levels(bands, names, title=context.name(j))
 
 
-def _column_row(context: Context, k: int, j: int) -> Row:
-    fidelity, figure = context.fidelity, context.fidelity.columns.figures[k]
-    texts = [text for x in (fidelity.real[:, j], fidelity.generated[:, j]) for text in _column_texts(context, k, x)]
-    return Row.of(context.name(j), *texts, with_error(figure.difference, figure.difference_standard_error))
+def _column_table(context: Context, n: int) -> Table:
+    """Return the first n columns that vary in numbers; a column for gaps only where there are any."""
+    fidelity, columns = context.fidelity, context.fidelity.columns
+    middle = "mean or most frequent" if any(kind.is_category for kind in columns.kinds) else "mean"
+    gaps = ["missing"] if any(np.isnan(rows).any() for rows in (fidelity.real, fidelity.generated)) else []
+    head = [
+        *("Column", f"Real: {middle}", "std. dev.", "smallest", "largest", *gaps),
+        *(f"Generated: {middle}", "std. dev.", "smallest", "largest", *gaps),
+        "Distance of the distributions (KS, or total variation of levels), minus that of real rows",
+    ]
+    rows = []
+    for k, (j, figure) in enumerate(zip(context.varying[:n], columns.figures[:n], strict=True)):
+        texts: list[str] = []
+        for values in (fidelity.real[:, j], fidelity.generated[:, j]):
+            missing = np.isnan(values)
+            texts += _column_texts(context, k, values[~missing])
+            if gaps:
+                texts.append(f"{missing.mean():.1%}")
+        rows.append(Row.of(context.name(j), *texts, with_error(figure.difference, figure.difference_standard_error)))
+    return Table(head, rows, stacked=False)
 
 
-def _column_texts(context: Context, k: int, values: Rows) -> list[str]:
-    """Return mean, standard deviation, least and largest value of the k-th column that varies, in a table.
-
-    In a table with levels or gaps the share of missing cells follows, and a category has its most frequent level.
-    """
-    kinds, j, schema = context.fidelity.columns.kinds, context.varying[k], context.model.schema
-    if not kinds:
-        return [significant(float(number)) for number in (values.mean(), values.std(), values.min(), values.max())]
-    missing, observed = float(np.isnan(values).mean()), values[~np.isnan(values)]
-    gaps = f"{missing:.1%}" if missing else "0"
+def _column_texts(context: Context, k: int, observed: Rows) -> list[str]:
+    """Return mean, standard deviation, least and largest value of the k-th column; of a category its usual level."""
+    kind, j, schema = context.fidelity.columns.kinds[k], context.varying[k], context.model.schema
     if not len(observed):
-        return ["–", "–", "–", "–", gaps]
-    if kinds[k].is_category:
-        shares = level_shares(observed, kinds[k].levels)
+        return ["–"] * 4
+    if kind.is_category:
+        shares = level_shares(observed, kind.levels)
         most = int(shares.argmax())
-        return [f"{context.value(j, kinds[k].levels[most])} ({shares[most]:.0%})", "–", "–", "–", gaps]
+        return [f"{context.value(j, kind.levels[most])} ({shares[most]:.0%})", "–", "–", "–"]
     ends = [context.value(j, float(value)) for value in (observed.min(), observed.max())]
     is_number = schema.labels[j] is None and schema.units[j] is None
     middle = [significant(float(value)) for value in (observed.mean(), observed.std())] if is_number else ["–", "–"]
-    return [*middle, *ends, gaps]
+    return [*middle, *ends]
 
 
 @styled
