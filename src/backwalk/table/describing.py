@@ -14,8 +14,9 @@ from backwalk.table.arrow_columns import coded
 from backwalk.table.dtypes import has_labels, is_time, numpy_dtype
 from backwalk.table.files import faults_of, files_of, read_npy
 from backwalk.table.frame import as_table
-from backwalk.table.selection import Selection, almost_numbers, missing_in
+from backwalk.table.selection import Selection, almost_numbers, is_plain_text, missing_in
 from backwalk.table.sources import open_source
+from backwalk.table.whole import RunningLabels
 
 _UNFIT = {"cannot_be_fitted": "it holds neither numbers, texts, dates nor times"}
 
@@ -79,14 +80,14 @@ def _of_levels(column: pa.ChunkedArray, missing: NDArray[np.bool_]) -> dict[str,
     """Return the number of levels, the most frequent one (of several the first) and its number of rows."""
     if missing.all():
         return {"levels": 0}
-    found = coded(column, pa.large_string())
-    rows = np.bincount(found.values[~missing].astype(np.intp))
-    most, labels = int(rows.argmax()), found.labels or ()
-    others = almost_numbers(column)
+    codes, texts = coded(column, pa.large_string()), RunningLabels()
+    texts.add(codes.values, codes.labels or ())
+    most = int(texts.counts.argmax())
+    others = almost_numbers(texts.labels, texts.counts, texts.first_rows) if is_plain_text(column.type) else ""
     return {
-        "levels": len(labels),
-        "most_frequent": labels[most],
-        "rows_of_most_frequent": int(rows[most]),
+        "levels": int((texts.counts > 0).sum()),
+        "most_frequent": texts.labels[most],
+        "rows_of_most_frequent": int(texts.counts[most]),
         **({"but": others} if others else {}),
     }
 

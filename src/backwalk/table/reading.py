@@ -9,7 +9,7 @@ one, and the same however a table is read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +20,9 @@ import pyarrow as pa
 
 from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.formatting import byte_words
+from backwalk.formatting import byte_words, listed
 from backwalk.streams import Stream
+from backwalk.table.arrow_columns import refuse_many_levels
 from backwalk.table.dtypes import is_text
 from backwalk.table.files import SourceFile, faults_of, files_of, read_npy, refuse_row_numbers, table_files
 from backwalk.table.frame import Table, as_table, table_of_arrow
@@ -29,17 +30,12 @@ from backwalk.table.matching import PER_DAY
 from backwalk.table.schema import FloatArray, Schema, shown, unescaped_cell
 from backwalk.table.selection import (
     Selection,
-    almost_numbers_error,
     complete_rows,
     is_plain_text,
     missing_in,
-    no_complete_row,
-    other_words,
-    others_than_numbers,
     refuse_almost_numbers,
-    rows_without_gaps,
 )
-from backwalk.table.sources import Source, Watch, open_source, watched
+from backwalk.table.sources import Seen, Source, Watch, open_source, watched
 from backwalk.table.whole import MOST_VALUES, RunningLabels, RunningNumbers, WholeTable
 
 # At the peak of a fit, in which rows are held as float64 and their encodings as float64 and twice as float32.
@@ -109,7 +105,7 @@ def read_part(path: str | Path, selection: Selection) -> RowsThatFit:
     with files_of(path) as files:
         if files[0].form.kind == "npy":
             return _array(files[0], selection)
-        return _all_rows(open_source(files, selection, limited=True), files, selection, _ignore)
+        return _Pass(open_source(files, selection, limited=True), files, selection).run()
 
 
 def read_within(
@@ -140,10 +136,8 @@ def read_within(
         # The rows of the least priority are among some more that lie below a priority.
         wanted = most_rows(memory, len(found.names)) if most is None else _with_room(most)
         fits = found.n_rows <= wanted and found.n_bytes <= memory / 4
-        if fits or str(source) == "-":  # standard input is limited, and cannot be read again
-            rows = _all_rows(found, files, selection, watch)
-        else:
-            rows = _Pass(found, files, selection, wanted, memory, watch).run()
+        fits = fits or str(source) == "-"  # standard input is limited, and cannot be read again
+        rows = _Pass(found, files, selection, None if fits else wanted, memory, watch).run()
     return rows if most is None else rows.least(most)
 
 
@@ -189,40 +183,10 @@ def _array(file: SourceFile, selection: Selection) -> RowsThatFit:
     return RowsThatFit(table, None, len(table.values), n, is_taken, priorities, 1, ())
 
 
-def _all_rows(source: Source, files: Sequence[SourceFile], selection: Selection, watch: Watch) -> RowsThatFit:
-    """Read all rows of a source."""
-    with faults_of(files[0].label if len(files) == 1 else files[0].path.parent):
-        refuse_row_numbers(source.names)
-        batches = list(source.rows(source.names, watched(watch, "reading", files)))
-        for file in files:
-            file.refuse_changed()
-        if not batches:
-            raise _no_rows()
-        rows = pa.concat_tables(batches, promote_options="permissive")  # categories with indices of two sizes
-        refuse_almost_numbers(rows, selection.texts)
-        is_taken = complete_rows(rows) if selection.complete else np.ones(rows.num_rows, dtype=bool)
-        table = checked_rows(rows, is_taken, source.types, is_text=source.is_text)
-    n, priorities = len(is_taken), priorities_of(0, len(is_taken))[is_taken]
-    left_out = tuple(source.left_out)
-    return RowsThatFit(table, None, len(table.values), n, is_taken, priorities, len(files), left_out)
-
-
-def _no_rows() -> TableFileError:
-    return TableFileError("A table should have rows, but has none: give some")
-
-
-def checked_rows(
-    rows: pa.Table,
-    is_taken: npt.NDArray[np.bool_],
-    types: Mapping[str, pa.DataType],
-    *,
-    is_text: bool,
-    first_row: int = 0,
-) -> Table:
-    """Return those rows of a file that are taken as a checked table; errors name rows by their number in all files."""
-    taken = rows if is_taken.all() else rows.filter(pa.array(is_taken))
+def checked_rows(rows: pa.Table, types: Mapping[str, pa.DataType], *, is_text: bool, first_row: int) -> Table:
+    """Return rows of a file as a checked table; errors name rows by their number in all files."""
     with rows_numbered_from(first_row):
-        table = table_of_arrow(taken, types, name="the table")
+        table = table_of_arrow(rows, types, name="the table")
     return _unescaped(table) if is_text else table
 
 
@@ -254,37 +218,42 @@ def _unescaped(table: Table) -> Table:
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Rows from number `first_row` on: which are taken, (n,), these as a table, and the number of gaps by column."""
+    """Some rows, of which those `taken`, (m,), by their numbers, are in `table`; and the number of gaps by column."""
 
-    first_row: int
-    is_taken: npt.NDArray[np.bool_]
+    n_rows: int
+    taken: npt.NDArray[np.int64]
     table: Table | None
     gaps: npt.NDArray[np.int64]
 
 
-def _blocks(
-    source: Source, names: Sequence[str], selection: Selection, seen: Callable[..., object]
-) -> Iterator[_Block]:
-    first, types = 0, {name: source.types[name] for name in names}
+def _blocks(source: Source, names: Sequence[str], selection: Selection, seen: Seen) -> Iterator[_Block]:
+    begin, types = 0, {name: source.types[name] for name in names}
     for rows in source.rows(names, seen):
-        is_taken, gaps = np.ones(rows.num_rows, dtype=bool), np.zeros(rows.num_columns, dtype=np.int64)
+        n, taken, gaps = rows.num_rows, np.arange(rows.num_rows), np.zeros(rows.num_columns, dtype=np.int64)
         if selection.complete:
-            is_taken = rows_without_gaps(rows)
+            taken = np.flatnonzero(complete_rows(rows))
             gaps = np.array([int(missing_in(column).sum()) for column in rows.columns])
-        some = is_taken.any()
-        table = checked_rows(rows, is_taken, types, is_text=source.is_text, first_row=first) if some else None
-        yield _Block(first, is_taken, table, gaps)
-        first += rows.num_rows
+            rows = rows.take(taken)
+        table = checked_rows(rows, types, is_text=source.is_text, first_row=begin) if len(taken) else None
+        yield _Block(n, begin + taken, table, gaps)
+        begin += n
 
 
 class _Pass:
-    """A pass over all rows: the facts of their columns, and about `most` rows, chosen by their number."""
+    """A pass over all rows: with `most`, the facts of their columns, and about as many rows, chosen by their number."""
 
     def __init__(
-        self, source: Source, files: Sequence[SourceFile], selection: Selection, most: int, memory: int, watch: Watch
+        self,
+        source: Source,
+        files: Sequence[SourceFile],
+        selection: Selection,
+        most: int | None = None,
+        memory: int = limits.MEMORY,
+        watch: Watch = _ignore,
     ) -> None:
         self._source, self._files, self._selection = source, files, selection
-        self._memory, self._watch = memory, watch
+        self._takes_all, self._memory, self._watch = most is None, memory, watch
+        most = source.n_rows if most is None else most
         self._share, room = _share_of(source.n_rows, most), min(_with_room(most), source.n_rows)
         self._values, self._priorities = np.empty((room, len(source.names))), np.empty(room)
         self._n_chosen = self._n_rows = 0
@@ -293,42 +262,58 @@ class _Pass:
         self._schema: Schema | None = None
 
     def run(self) -> RowsThatFit:
-        """Read all blocks, and return the chosen rows and the facts of all."""
-        source, n_read = self._source, 0
+        """Read all blocks, and return the chosen rows, and where these may not be all, the facts of all."""
+        source, n_read, is_taken = self._source, 0, list[npt.NDArray[np.bool_]]()
         gaps = np.zeros(len(source.names), dtype=np.int64)
-        more = f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else ""
-        with faults_of(self._files[0].label + more):
+        with faults_of(self._label):
             refuse_row_numbers(source.names)
             for block in _blocks(source, source.names, self._selection, watched(self._watch, "reading", self._files)):
                 gaps += block.gaps
-                n_read += len(block.is_taken)
+                if self._takes_all:
+                    is_taken.append(np.isin(np.arange(n_read, n_read + block.n_rows), block.taken))
+                n_read += block.n_rows
                 if block.table is not None:
-                    self._take(block, block.table)
+                    self._take(block.taken, block.table)
             for file in self._files:
                 file.refuse_changed()
             if not n_read:
-                raise _no_rows()
+                raise TableFileError("A table should have rows, but has none: give some")
             if self._schema is None:
-                raise no_complete_row(n_read, dict(zip(map(shown, source.names), gaps.tolist(), strict=True)))
+                where = zip(map(shown, source.names), gaps.tolist(), strict=True)
+                raise TableFileError(
+                    f"Some rows should have no missing values, but all {n_read:,} have some, in "
+                    f"{listed(f'{name} ({n:,})' for name, n in where if n)}: leave out a column"
+                )
             table, whole = self._finished(self._schema)
         return RowsThatFit(
             table=table,
-            whole=whole,
+            whole=None if self._takes_all else whole,
             n_rows=self._n_rows,
             n_read=n_read,
-            is_taken=np.empty(0, dtype=bool),
+            is_taken=np.concatenate([*is_taken, np.empty(0, dtype=bool)]),
             priorities=self._priorities[: self._n_chosen],
             n_files=len(self._files),
             columns_left_out=tuple(source.left_out),
         )
 
-    def _take(self, block: _Block, table: Table) -> None:
+    @property
+    def _label(self) -> str:
+        return self._files[0].label + (f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else "")
+
+    def _running(self, name: str, dtype: str, labels: Sequence[str] | None) -> RunningNumbers | RunningLabels:
+        if labels is not None:
+            return RunningLabels()
+        if self._takes_all:
+            return RunningNumbers(dtype, most=0, has_grid=False)
+        return RunningNumbers(dtype, most=limits.LEVELS_OF_A_PASS if name in self._selection.texts else MOST_VALUES)
+
+    def _take(self, rows: npt.NDArray[np.int64], table: Table) -> None:
+        """Add rows to the facts of their columns, and to those that are chosen."""
         if self._schema is None:
             self._schema, self._units = table.schema, list(table.schema.units)
-            for name, dtype, labels in zip(self._source.names, table.schema.dtypes, table.schema.labels, strict=True):
-                most = limits.LEVELS_OF_A_PASS if name in self._selection.texts else MOST_VALUES
-                self._columns.append(RunningNumbers(dtype, most=most) if labels is None else RunningLabels())
-        priorities = priorities_of(block.first_row, len(block.is_taken))[block.is_taken]
+            of_columns = zip(self._source.names, table.schema.dtypes, table.schema.labels, strict=True)
+            self._columns = [self._running(*of_column) for of_column in of_columns]
+        priorities = priorities_of(int(rows[0]), int(rows[-1] - rows[0]) + 1)[rows - rows[0]]
         is_chosen = priorities < self._share
         start, stop = self._n_chosen, self._n_chosen + int(is_chosen.sum())
         if stop > len(self._values):  # one in 10^15 tables
@@ -338,14 +323,15 @@ class _Pass:
         for j, column in enumerate(self._columns):
             x = np.ascontiguousarray(table.values[:, j])
             if isinstance(column, RunningLabels):
-                x = column.add(x, table.schema.labels[j] or ())
+                x = column.add(x, table.schema.labels[j] or (), rows)
             else:
                 factor = self._in_one_unit(j, table.schema.units[j])
                 column.add(x, factor)
                 x = x if factor == 1.0 else x * factor
             self._values[start:stop, j] = x[is_chosen]
         self._n_chosen, self._n_rows = stop, self._n_rows + len(table.values)
-        self._bound_labels()
+        if not self._takes_all:
+            self._bound_labels()
 
     def _in_one_unit(self, j: int, unit: str | None) -> float:
         """Return the factor that brings times of a block into the unit of all rows so far.
@@ -402,20 +388,12 @@ class _Pass:
                 codes = column.finish(by_text=is_text(schema.types[j]))
                 values[:, j] = codes[np.where(np.isnan(values[:, j]), -1, values[:, j]).astype(np.intp)]
                 all_labels.append(tuple(column.labels))
-                self._refuse_almost_numbers(schema, j, column)
+                if is_plain_text(schema.types[j]) and schema.names[j] not in self._selection.texts:
+                    refuse_almost_numbers(schema.names[j], column.labels, column.counts, column.first_rows)
+        refuse_many_levels(sum(len(labels or ()) for labels in all_labels))
         schema = replace(schema, labels=tuple(all_labels), units=tuple(self._units))
         whole = WholeTable(self._n_rows, schema.names, schema.dtypes, tuple(self._columns), self._again)
         return Table(values, schema), whole
-
-    def _refuse_almost_numbers(self, schema: Schema, j: int, column: RunningLabels) -> None:
-        name = schema.names[j]
-        if name in self._selection.texts or not column.labels or not is_plain_text(schema.types[j]):
-            return
-        texts = pa.array(column.labels, pa.large_string())
-        is_other = others_than_numbers(texts, column.counts)
-        if is_other is not None:
-            words = other_words(texts, column.counts, is_other, int(is_other.argmax()))
-            raise almost_numbers_error(name, words)
 
     def _again(self, columns: Mapping[str, RunningNumbers]) -> None:
         """Read some columns of numbers again, and add their rows to the facts of each."""

@@ -117,6 +117,10 @@ def _split_text(
 
 def _both(is_taken: npt.NDArray[np.bool_], chosen: Chosen) -> list[npt.NDArray[np.bool_]]:
     """Return which rows go to the first file, and which to the second."""
+    if len(is_taken) and not is_taken.any():
+        raise TableFileError(
+            f"Some rows should have no missing values, but all {len(is_taken):,} have some: leave out a column."
+        )
     is_second = np.zeros(len(is_taken), dtype=bool)
     is_second[is_taken] = chosen(int(is_taken.sum()))
     return [is_taken & ~is_second, is_second]

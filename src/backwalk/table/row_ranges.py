@@ -28,9 +28,10 @@ from backwalk.table.frame import Table
 from backwalk.table.parquet_files import decoded, footer_bytes, look_at_parquet, opened_parquet, parquet_rows
 from backwalk.table.reading import checked_rows, rows_numbered_from
 from backwalk.table.schema import shown
-from backwalk.table.selection import Selection, is_gap, refuse_almost_numbers, rows_without_gaps
+from backwalk.table.selection import Selection, complete_rows, is_gap, refuse_almost_numbers
 from backwalk.table.sources import column_names
 from backwalk.table.text_files import TextFile, TextTable, TypeOfColumn
+from backwalk.table.whole import RunningLabels
 
 BLOCK_ROWS = 2**16
 """Rows of a block; blocks begin at its multiples."""
@@ -90,12 +91,17 @@ class RowBlock:
                 rows = TextTable(self.rows, "the table").typed(selection)
             else:
                 rows = self.rows.select(selection.names(self.rows.column_names))
-            refuse_almost_numbers(rows, selection.texts)
-            is_taken = rows_without_gaps(rows) if complete else np.ones(rows.num_rows, dtype=bool)
+            is_taken = complete_rows(rows) if complete else np.ones(rows.num_rows, dtype=bool)
         if not is_taken.any():
             return None, is_taken
         types = {field.name: _without_dictionary(field.type) for field in rows.schema}
-        return checked_rows(rows, is_taken, types, is_text=self.is_text, first_row=self.first), is_taken
+        table = checked_rows(rows.filter(pa.array(is_taken)), types, is_text=self.is_text, first_row=self.first)
+        for name, values, labels in zip(rows.column_names, table.values.T, table.schema.labels, strict=True):
+            if name not in selection.texts and is_text(types[name]):
+                texts = RunningLabels()
+                texts.add(values, labels or (), self.first + np.flatnonzero(is_taken))
+                refuse_almost_numbers(name, texts.labels, texts.counts, texts.first_rows)
+        return table, is_taken
 
     def plain(self, names: Sequence[str]) -> pa.Table:
         """Return some columns as they stand, with texts as texts."""

@@ -5,7 +5,7 @@ Cells that are not numbers in a column of numbers are refused.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -97,15 +97,6 @@ class Selection:
 
 
 def complete_rows(rows: NativeRows) -> npt.NDArray[np.bool_]:
-    """Return which rows have a value in every column. Raises TableFileError if there is no such row."""
-    is_complete = rows_without_gaps(rows)
-    if not isinstance(rows, np.ndarray) and len(is_complete) and not is_complete.any():
-        counts = {shown(name): missing_in(rows[name]).sum() for name in rows.column_names}
-        raise no_complete_row(len(is_complete), counts)
-    return is_complete
-
-
-def rows_without_gaps(rows: NativeRows) -> npt.NDArray[np.bool_]:
     """Return which rows have a value in every column."""
     if isinstance(rows, np.ndarray):
         may_miss = rows.dtype.kind == "f" and rows.ndim == 2
@@ -114,14 +105,6 @@ def rows_without_gaps(rows: NativeRows) -> npt.NDArray[np.bool_]:
     for column in rows.columns:
         missing |= missing_in(column)
     return ~missing
-
-
-def no_complete_row(n: int, gaps: Mapping[str, int]) -> TableFileError:
-    """Return the error about n rows that all have gaps, whose numbers are given by column."""
-    where = listed(f"{name} ({missing:,})" for name, missing in gaps.items() if missing)
-    return TableFileError(
-        f"Some rows should have no missing values, but all {n:,} have some, in {where}: leave out a column"
-    )
 
 
 def missing_in(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
@@ -138,82 +121,40 @@ def is_gap(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.is_in(cells, value_set=_GAPS.cast(cells.type))
 
 
-def refuse_almost_numbers(rows: pa.Table, texts: Collection[str] = ()) -> None:
-    """Raise TableFileError for a text column whose cells mostly are numbers, possibly with signs or separators.
+def refuse_almost_numbers(
+    name: str, labels: Sequence[str], counts: npt.NDArray[np.int64], first_rows: npt.NDArray[np.int64]
+) -> None:
+    """Raise TableFileError for a column of texts that mostly are numbers: see `almost_numbers`."""
+    others = almost_numbers(labels, counts, first_rows)
+    if others:
+        raise TableFileError(
+            f"Column {shown(name)} should hold numbers, but {others}: write plain numbers, such as 1234.5, or "
+            f"empty these cells, or take the column as one of texts (--column {shown(name)}=levels on the command "
+            "line)"
+        )
 
-    The columns named by `texts` may hold such texts.
+
+def almost_numbers(labels: Sequence[str], counts: npt.NDArray[np.int64], first_rows: npt.NDArray[np.int64]) -> str:
+    """Describe the cells of a text column that are no numbers, if most are, possibly with signs or separators.
+
+    `counts`, (L,), are the rows of each label, and `first_rows`, (L,), the first of them. The text is empty for other
+    columns, and where a label is a code of digits, such as 00501.
     """
-    for name, column in zip(rows.column_names, rows.columns, strict=True):
-        others = "" if name in texts else almost_numbers(column)
-        if others:
-            raise almost_numbers_error(name, others)
-
-
-def almost_numbers_error(name: str, others: str) -> TableFileError:
-    """Return the error about a column of numbers beside some texts, the `others`."""
-    return TableFileError(
-        f"Column {shown(name)} should hold numbers, but {others}: write plain numbers, such as 1234.5, or "
-        f"empty these cells, or take the column as one of texts (--column {shown(name)}=levels on the command "
-        "line)"
+    texts = pa.array(labels, pa.large_string())
+    is_code, is_number, is_written = (
+        np.asarray(pc.match_substring_regex(texts, pattern=pattern)) & (counts > 0)
+        for pattern in (f"^{_CODE}$", _NUMBER, _WRITTEN_NUMBER)
     )
-
-
-def almost_numbers(column: pa.ChunkedArray) -> str:
-    """Describe the cells of a text column that are not numbers, if most cells are; otherwise return an empty text.
-
-    The text is empty as well for a column with codes of digits, such as 00501.
-    """
-    if not is_plain_text(column.type):
+    is_other = ~is_number & ~np.asarray(is_gap(texts)) & (counts > 0)
+    n_others, n_numbers = int(counts @ is_other), int(counts @ is_number)
+    if is_code.any() or not n_others or counts @ (is_number | is_written) <= counts @ (is_other & ~is_written):
         return ""
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    if not len(column):
-        return ""
-    whole = column.unify_dictionaries().combine_chunks()
-    indices = pc.fill_null(whole.indices.cast(pa.int64()), -1).to_numpy()
-    rows = np.bincount(indices[indices >= 0], minlength=len(whole.dictionary))
-    is_other = others_than_numbers(whole.dictionary, rows)
-    if is_other is None:
-        return ""
-    row = int(np.append(is_other, False)[indices].argmax())
-    return other_words(whole.dictionary, rows, is_other, int(indices[row]), f" at row {row} (rows count from 0)")
-
-
-def others_than_numbers(texts: pa.Array, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
-    """Return which texts are no numbers, if most rows are numbers. `rows`, (L,), are those of each text.
-
-    Returns None otherwise, and where a text is a code of digits.
-    """
-    is_number, is_written = (
-        np.asarray(pc.fill_null(pc.match_substring_regex(texts, pattern=pattern), False))
-        for pattern in (_NUMBER, _WRITTEN_NUMBER)
-    )
-    is_other = ~is_number & ~np.asarray(texts.is_null()) & ~np.asarray(is_gap(texts))
-    if has_codes(texts) or not rows @ is_other or rows @ (is_number | is_written) <= rows @ (is_other & ~is_written):
-        return None
-    return np.asarray(is_other)
-
-
-def other_words(
-    texts: pa.Array, rows: npt.NDArray[np.int64], is_other: npt.NDArray[np.bool_], first: int, where: str = ""
-) -> str:
-    """Return how many cells are texts, and not numbers; `first` is one of the texts, and `where` its place in words."""
-    is_number = np.asarray(pc.fill_null(pc.match_substring_regex(texts, pattern=_NUMBER), False))
-    n_texts, n_numbers = int(rows @ is_other), int(rows @ is_number)
-    more = f" and {n_texts - 1:,} more {'are' if n_texts > 2 else 'is'} none" if n_texts > 1 else " is none"
+    first = np.flatnonzero(is_other)[first_rows[is_other].argmin()]
+    more = f" and {n_others - 1:,} more {'are' if n_others > 2 else 'is'} none" if n_others > 1 else " is none"
     beside = f", beside {n_numbers:,} that are" if n_numbers else ""
-    return f"{shown(texts[first].as_py())}{where}{more}{beside}"
+    return f"{shown(labels[first])} at row {first_rows[first]} (rows count from 0){more}{beside}"
 
 
 def is_plain_text(of_type: pa.DataType) -> bool:
     """Return whether a column of a file holds texts, which Parquet's are read as dictionaries of."""
     return is_text(of_type.value_type if pa.types.is_dictionary(of_type) else of_type)
-
-
-def has_codes(texts: pa.Array) -> bool:
-    """Return whether one of some texts is of digits but no number: with leading zeros, or long and with a plus.
-
-    >>> [has_codes(pa.array([text])) for text in ("00501", "+4420794", "0", "-0", "0.5", "+5")]
-    [True, True, False, False, False, False]
-    """
-    return bool(pc.any(pc.match_substring_regex(texts, pattern=f"^{_CODE}$")).as_py())

@@ -126,44 +126,56 @@ def _without(
 
 
 class RunningLabels:
-    """The labels of a column of texts or categories, in the order in which they are seen, and the rows of each."""
+    """The labels of a column of texts or categories, in the order in which they are seen.
+
+    Of each label `counts` has the number of rows, and `first_rows` the number of the first, -1 where there is none.
+    """
 
     def __init__(self) -> None:
         self.n_missing = self.n_observed = 0
         self.labels = list[str]()
         self.counts = np.zeros(0, dtype=np.int64)
+        self.first_rows = np.zeros(0, dtype=np.int64)
         self.n_bytes = 0  # of the labels' texts
         self.is_lost = False
         self._code = dict[str, int]()
         self._labels_before: Sequence[str] | None = None  # those of the block before, and their codes
         self._codes_before = np.full(1, np.nan)
 
-    def add(self, codes: FloatArray, labels: Sequence[str]) -> FloatArray:
-        """Take the codes, (n,), of the next rows, and return those that their labels have in all rows."""
+    def add(self, codes: FloatArray, labels: Sequence[str], rows: npt.NDArray[np.int64] | None = None) -> FloatArray:
+        """Take the codes, (n,), of the next rows, and return those that their labels have in all rows.
+
+        `rows`, (n,), are the rows' numbers, 0, 1, ... if they are not given.
+        """
         missing = np.isnan(codes)
         self.n_missing += int(missing.sum())
         self.n_observed += len(codes) - int(missing.sum())
         if self.is_lost:
             return np.full(len(codes), np.nan)
         if labels != self._labels_before:
-            for label in labels:
-                if label not in self._code:
-                    self._code[label] = len(self.labels)
-                    self.labels.append(label)
-                    self.n_bytes += len(label)
-            self._codes_before = np.array([*(float(self._code[label]) for label in labels), np.nan])
+            new = [label for label in labels if label not in self._code]
+            self._code.update(zip(new, range(len(self.labels), len(self.labels) + len(new)), strict=True))
+            self.labels += new
+            self.n_bytes += sum(map(len, new))
+            self._codes_before = np.array([*map(self._code.__getitem__, labels), np.nan])
             self._labels_before = labels
-            self.counts = np.append(self.counts, np.zeros(len(self.labels) - len(self.counts), dtype=np.int64))
+            self.counts = np.append(self.counts, np.zeros(len(new), dtype=np.int64))
+            self.first_rows = np.append(self.first_rows, np.full(len(new), -1))
         in_all = self._codes_before[np.where(missing, -1, codes).astype(np.intp)]
         observed = in_all[~missing].astype(np.intp)
         self.counts += np.bincount(observed, minlength=len(self.labels))
+        rows = np.arange(len(codes)) if rows is None else rows
+        seen_before = self.first_rows >= 0
+        first_rows = self.first_rows.copy()
+        first_rows[observed[::-1]] = rows[~missing][::-1]
+        self.first_rows = np.where(seen_before, self.first_rows, first_rows)
         return in_all
 
     def forget(self) -> None:
         """Keep no labels from now on: there are too many."""
         self.is_lost, self.labels, self.n_bytes, self._code = True, [], 0, {}
         self._labels_before, self._codes_before = None, np.full(1, np.nan)
-        self.counts = np.zeros(0, dtype=np.int64)
+        self.counts = self.first_rows = np.zeros(0, dtype=np.int64)
 
     def finish(self, *, by_text: bool) -> FloatArray:
         """Bring the labels into their final order: sorted, without those of no row, or as they are.
@@ -177,6 +189,7 @@ class RunningLabels:
         codes = np.full(len(self.labels) + 1, np.nan)
         codes[order] = np.arange(len(order))
         self.labels, self.counts = [self.labels[i] for i in order], self.counts[order]
+        self.first_rows = self.first_rows[order]
         return codes
 
 
