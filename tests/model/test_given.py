@@ -11,8 +11,7 @@ from backwalk.assess import matched_rows
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.model import read_given
-from backwalk.model.given import user_terms
+from backwalk.model import read_given, user_terms
 from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
 
 pytestmark = pytest.mark.usefixtures("small_tiles")

@@ -4,8 +4,10 @@ Rows go in and come out in the user's units; inside they are encoded. Coordinate
 in question (`rows.py`).
 
 - `diffusion_model.py` has the record of a fitted model, and its facts in words.
-- `given.py` reads conditions in the user's terms. `sample.py` samples rows under them, by `draw.py`: levels one after
-  the other (`levels.py`), then the numbers by the reverse chain, `walks.py` shows the chain state by state.
+- `terms.py` reads columns and values in the user's terms, `given.py` conditions, and `possible.py` says which values a
+  model can make.
+- `sample.py` samples rows under conditions, by `draw.py`: levels one after the other (`levels.py`), then the numbers by
+  the reverse chain. `walks.py` shows the chain state by state.
 - `score.py` has log-probabilities of rows, with those of integers (`integers.py`), and `bounds.py` the variational
   bound.
 - `conditionals.py` has the distribution of a column given others, and `impute.py` fills gaps.
@@ -28,32 +30,22 @@ from backwalk.model.diffusion_model import (
     training_words,
 )
 from backwalk.model.draw import gather_rows, visited_times, walk
-from backwalk.model.given import (
-    Allowed,
-    Given,
-    column_numbers,
-    read_cells,
-    read_given,
-    read_given_table,
-    refuse_fractions,
-    refuse_not_made,
-    user_terms,
-)
+from backwalk.model.given import Allowed, Given, read_given
 from backwalk.model.impute import estimate_rows, impute_rows
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.levels import level_log_probs, level_of
-from backwalk.model.rows import (
-    EncodedRows,
-    encode_complete,
-    encode_to_score,
-    given_all_levels,
+from backwalk.model.possible import (
     impossible_words,
     possible_rows,
+    refuse_fractions,
     refuse_gaps,
     refuse_impossible,
+    refuse_not_made,
 )
+from backwalk.model.rows import EncodedRows, encode_complete, encode_given, encode_to_score, given_all_levels
 from backwalk.model.sample import sample_numbered, sample_pieces, sample_rows
 from backwalk.model.score import MOST_EXACT_COLUMNS, log_density, log_density_at, log_prob_of_levels, rank_scores
+from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
 from backwalk.model.walks import RowStep, WalkState, denoise, row_steps, walk_backward, walk_forward
 
 __all__ = [
@@ -80,6 +72,7 @@ __all__ = [
     "default_decoder_variance",
     "denoise",
     "encode_complete",
+    "encode_given",
     "encode_to_score",
     "estimate_rows",
     "gather_rows",

@@ -27,13 +27,8 @@ from backwalk.diffusion import (
 from backwalk.errors import InvalidInput
 from backwalk.limits import BOUND_VARIANCES, GREATEST_LEVEL, is_whole
 from backwalk.model.diffusion_model import DiffusionModel, check_reverse_variance, reverse_variances
-from backwalk.model.rows import (
-    EncodedRows,
-    encode_to_score,
-    numbers_given,
-    refuse_impossible,
-    refuse_no_numbers,
-)
+from backwalk.model.possible import refuse_impossible
+from backwalk.model.rows import EncodedRows, encode_to_score, numbers_given, refuse_no_numbers
 from backwalk.model.score import log_prob_of_levels
 from backwalk.sampling import TILE_ROWS, spread_times
 from backwalk.streams import Stream
@@ -132,7 +127,6 @@ def _bound_numbers(
     in question, which are counted.
     """
     codec, device = model.codec, encoded.rows.device
-    is_whole_row = not codec.blocks and encoded.is_whole
     in_question = encoded.in_question[:, codec.numbers]
     numbers = torch.from_numpy(codec.numbers).to(device)[in_question.any(dim=0)]
     n_rows = len(encoded.rows)
@@ -141,14 +135,10 @@ def _bound_numbers(
     def bound_piece(first: int) -> BoundTerms:
         piece = encoded.take(np.arange(first, min(first + piece_rows, n_rows)))
         options = {"first_row": first_row + first, "log_volume": log_volume[first : first + piece_rows]}
-        if is_whole_row:
-            return bound_of(model.denoiser, piece.rows, **options)
         is_counted = piece.in_question[:, numbers]
-        if counts:
+        if counts and not bool(is_counted.all()):
             options["counted"] = is_counted
-        levels = piece.in_question
-        levels[:, numbers] = False
-        denoiser = numbers_given(model.denoiser, codec, piece.rows, levels, piece.absent, numbers)
+        denoiser = numbers_given(model.denoiser, codec, piece.rows, piece.known, piece.absent, numbers)
         return bound_of(denoiser, piece.rows[:, numbers].masked_fill(~is_counted, 0.0), **options)
 
     with single_threads(device.type == "cpu") as parallel_map:

@@ -19,10 +19,10 @@ from backwalk.diffusion import log_snr_by_coordinate
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.given import read_cells, user_terms
 from backwalk.model.levels import level_log_probs
 from backwalk.model.rows import EncodedRows, encode_given, map_tiles, with_levels_given
 from backwalk.model.sample import sample_numbered
+from backwalk.model.terms import read_cells, user_terms
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
 from backwalk.table import Schema, from_values
@@ -266,25 +266,25 @@ def conditional(
         )
     rows = values.copy()
     rows[:, column] = np.nan
-    known = encode_given(model, rows)
+    given = encode_given(model, rows)
     gap = None
     for i, block in enumerate(codec.blocks):
         if block.column != column:
             continue
         if block.number is None:
-            return Conditional(label, schema, block.values, probabilities_of_levels(model, known, i))
+            return Conditional(label, schema, block.values, probabilities_of_levels(model, given, i))
         if column in codec.missing_levels:
-            gap = probabilities_of_levels(model, known, i)[:, np.isnan(block.values).argmax()]
-    drawn = draws_given(model, known, np.arange(len(rows)), n_draws, stream=stream, sampler=sampler)[..., column]
+            gap = probabilities_of_levels(model, given, i)[:, np.isnan(block.values).argmax()]
+    drawn = draws_given(model, given, np.arange(len(rows)), n_draws, stream=stream, sampler=sampler)[..., column]
     expected = None
     if codec.columns[column].is_linear:
-        expected = means_of_numbers(model, known)[:, column]
+        expected = means_of_numbers(model, given)[:, column]
     return Conditional(label, schema, np.sort(drawn, axis=1), expected=expected, gap=gap)
 
 
 def draws_given(
     model: DiffusionModel,
-    known: EncodedRows,
+    given: EncodedRows,
     numbers: NDArray[np.intp],
     n_draws: int,
     *,
@@ -298,35 +298,35 @@ def draws_given(
         np.repeat(numbers, n_draws),
         stream=stream,
         sampler=sampler,
-        known=known.take(np.repeat(np.arange(n), n_draws)),
+        given=given.take(np.repeat(np.arange(n), n_draws)),
         candidates=np.tile(np.arange(n_draws), n),
     )
     return rows.reshape(n, n_draws, -1)
 
 
-def probabilities_of_levels(model: DiffusionModel, known: EncodedRows, block: int) -> Array:
-    """Return P(level | known) of a block's levels, (n, L), in one evaluation."""
+def probabilities_of_levels(model: DiffusionModel, given: EncodedRows, block: int) -> Array:
+    """Return P(level | given) of a block's levels, (n, L), in one evaluation."""
     denoiser, blocks = model.denoiser, model.codec.blocks
 
-    def tile(rows: Tensor, is_known: Tensor) -> Tensor:
-        return level_log_probs(denoiser, blocks, rows, is_known, block).double().softmax(dim=1)
+    def tile(rows: Tensor, known: Tensor) -> Tensor:
+        return level_log_probs(denoiser, blocks, rows, known, block).double().softmax(dim=1)
 
-    return map_tiles(tile, known.rows, known.known, width=blocks[block].n_levels).numpy()
+    return map_tiles(tile, given.rows, given.known, width=blocks[block].n_levels).numpy()
 
 
-def means_of_numbers(model: DiffusionModel, known: EncodedRows) -> Array:
-    """Return E[column | known] of the linear columns of numbers, (n, d), in one evaluation; NaN for other columns.
+def means_of_numbers(model: DiffusionModel, given: EncodedRows) -> Array:
+    """Return E[column | given] of the linear columns of numbers, (n, d), in one evaluation; NaN for other columns.
 
     Means lie within the range of their columns. Raises SamplingDiverged where one is not finite.
     """
     codec = model.codec
 
-    def tile(rows: Tensor, is_known: Tensor) -> Tensor:
-        log_snr = log_snr_by_coordinate(torch.tensor(-torch.inf, device=rows.device), is_known).to(rows)
-        denoiser = with_levels_given(model.denoiser, codec, rows, is_known)
-        return denoiser(rows.nan_to_num().masked_fill(~is_known, 0.0), log_snr).double()
+    def tile(rows: Tensor, known: Tensor) -> Tensor:
+        log_snr = log_snr_by_coordinate(torch.tensor(-torch.inf, device=rows.device), known).to(rows)
+        denoiser = with_levels_given(model.denoiser, codec, rows, known)
+        return denoiser(rows.nan_to_num().masked_fill(~known, 0.0), log_snr).double()
 
-    z = map_tiles(tile, known.rows, known.known, width=codec.n_encoded).numpy()
+    z = map_tiles(tile, given.rows, given.known, width=codec.n_encoded).numpy()
     means = np.full((len(z), codec.n_columns), np.nan)
     for j, (column, place) in enumerate(zip(codec.columns, codec.slices, strict=True)):
         if column.chain is not None and column.is_linear:

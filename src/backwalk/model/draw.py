@@ -1,12 +1,9 @@
 """Draw rows: levels one column after the other, then the numbers together by the reverse chain, given all levels.
 
 A row is a function of the model, the stream, its number and the cells that are given. The order is that in which the
-probability of a row is computed (`levels.py`, `score.py`). Without columns of levels and given columns, the chain draws
-whole rows.
-
-Below, `given` are the cells that a user gives, as `EncodedRows`, and `known` are the coordinates, (n, k), that are
-given or drawn already. `in_initial_torch_state` makes a function, or each step of a generator, independent of the
-caller's settings of torch.
+probability of a row is computed (`levels.py`, `score.py`). Coordinates, (n, k), are `known` that are given, or drawn
+already. `in_initial_torch_state` makes a function, or each step of a generator, independent of the caller's settings of
+torch.
 """
 
 from __future__ import annotations
@@ -45,90 +42,43 @@ _TIMES_LOCK = Lock()
 
 
 @in_initial_torch_state
-def draw_pieces(
-    model: DiffusionModel,
-    start: int,
-    stop: int,
-    noise_of: Callable[[NDArray[np.intp]], RowNoise],
-    *,
-    sampler: Sampler | str | None,
-    known: EncodedRows | None,
-) -> Iterator[NDArray[np.float64]]:
-    """Return an iterator over rows start..stop-1, in the user's units, in pieces of at most 2,048 rows.
-
-    `noise_of` returns the noise of rows by their numbers, of which some are outside start..stop-1, as tiles are drawn
-    whole. `known` are the given cells: one row for all, or one for each. Raises InvalidInput at once for a sampler that
-    the model does not have, or that takes no conditions. The iterator raises SamplingDiverged if rows are not finite.
-    """
-    chain = make_chain(model, sampler)
-    if known is not None and chain.denoiser is not model.denoiser:
-        raise InvalidInput(
-            'The sampler "distilled" draws whole rows alone, but columns are given: choose another, such as '
-            '"multistep".'
-        )
-    return _draw_pieces(model, chain, start, stop, noise_of, known)
-
-
-@in_initial_torch_state
-def _draw_pieces(
+def draw_tiles(
     model: DiffusionModel,
     chain: ReverseChain,
     start: int,
     stop: int,
     noise_of: Callable[[NDArray[np.intp]], RowNoise],
-    given: EncodedRows | None,
+    given: EncodedRows,
 ) -> Iterator[NDArray[np.float64]]:
-    def given_at(numbers: NDArray[np.intp]) -> EncodedRows | None:
-        return None if given is None else given.take(numbers - start)
+    """Yield rows start..stop-1, in the user's units, in pieces of at most 2,048 rows.
+
+    `noise_of` returns the noise of rows by their numbers, of which some are outside start..stop-1, as tiles are drawn
+    whole. `given` has the known cells: of one row for all, or of each. Raises SamplingDiverged if rows are not finite.
+    """
 
     @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
         numbers = np.arange(first, last)
-        noise = noise_of(numbers)
-        rows, known = draw_all_levels(model, noise, given_at(numbers))
-        return draw_numbers(model, chain, noise, rows, known).double()
+        return draw_encoded(model, chain, noise_of(numbers), given.take(numbers - start)).double()
 
     first = start
     for piece in over_tiles(tile, start, stop, n_columns=model.codec.n_encoded, device=model.denoiser.device):
         z = piece.cpu().numpy()
         _refuse_diverged(z, first)
-        rows = in_user_units(model, z, new=True)
-        given_cells = given_at(np.arange(first, first + len(z)))
-        if given_cells is not None:  # given cells are returned as they were given, not decoded
-            rows = np.where(np.isnan(given_cells.values), rows, given_cells.values)
+        known = given.take(np.arange(first, first + len(z)) - start).values
         first += len(z)
-        yield rows
+        yield np.where(np.isnan(known), in_user_units(model, z, new=True), known)  # known cells as they were given
 
 
-def draw_all_levels(
-    model: DiffusionModel, noise: RowNoise, given: EncodedRows | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Draw the levels that are not given. Return encoded rows, (n, k), and which of their coordinates are known now.
-
-    Coordinates that are not known are NaN. Without levels and given cells, None stands for no known coordinates.
-    """
-    shape, device = (len(noise.numbers), model.codec.n_encoded), model.denoiser.device
-    if given is None:
-        rows, known = torch.full(shape, math.nan, device=device), torch.zeros(shape, dtype=torch.bool, device=device)
-        if not model.codec.blocks:
-            return rows, None
-    else:
-        rows, known = given.rows, given.known
-    return draw_levels(model.denoiser, model.codec.blocks, rows, known, noise=noise)
-
-
-def draw_numbers(
-    model: DiffusionModel, chain: ReverseChain, noise: RowNoise, rows: Tensor, known: Tensor | None
-) -> Tensor:
-    """Return encoded rows, (n, k), with the numbers that are not known drawn by the chain: all if `known` is None."""
-    if known is None:
-        return last_state(chain.walk(chain.denoiser, noise, model.codec.n_encoded)).x_t
+def draw_encoded(model: DiffusionModel, chain: ReverseChain, noise: RowNoise, given: EncodedRows) -> Tensor:
+    """Return encoded rows, (n, k): the levels drawn one after the other, then the numbers by the chain."""
+    rows, known = draw_levels(model.denoiser, model.codec.blocks, given.rows, given.known, noise=noise)
+    rows = rows.where(~(known & rows.isnan()), 0.0)  # a known number at one of its atoms has no coordinate
     numbers = torch.from_numpy(model.codec.numbers).to(rows.device)
-    rows = rows.where(~(known & rows.isnan()), 0.0)  # a given number at one of its atoms has no coordinate
     is_known = known[:, numbers]
     if not bool(is_known.all()):
         denoiser = numbers_given(chain.denoiser, model.codec, rows, known)
-        x_0 = last_state(chain.walk(denoiser, noise, len(numbers))).x_t
+        x_0 = last_state(walk_rows(denoiser, chain.schedule, chain.solver, len(numbers), noise=noise)).x_t
         rows[:, numbers] = torch.where(is_known, rows[:, numbers], x_0)
     return rows
 
@@ -182,24 +132,30 @@ def walk(
     numbers = torch.from_numpy(model.codec.numbers).to(model.denoiser.device)
     if not len(numbers):
         raise InvalidInput("A chain should have numbers, but all columns have levels: sample() draws them at once.")
-    rows, known = draw_all_levels(model, noise)
-    denoiser = chain.denoiser
-    if known is not None:
-        denoiser = numbers_given(denoiser, model.codec, rows, known)
+    rows, known = _draw_all_levels(model, noise)
 
-    def with_numbers(others: Tensor, x: Tensor | None) -> Tensor | None:
+    def with_numbers(others: Tensor, x: Tensor) -> Tensor:
         """Return `others`, (n, k), with the numbers x of the chain in their places."""
-        if x is None or known is None:
-            return x
         z = others.clone()
         z[:, numbers] = x.to(z)
         return z
 
-    for state in chain.walk(denoiser, noise, len(numbers)):
-        x_t, x_0_hat = with_numbers(rows, state.x_t), with_numbers(rows, state.x_0_hat)
-        assert x_t is not None
-        eps = with_numbers(torch.zeros_like(rows), state.eps)
-        yield replace(state, t=chain.times[state.t], x_t=x_t, x_0_hat=x_0_hat, eps=eps)
+    denoiser = numbers_given(chain.denoiser, model.codec, rows, known)
+    for state in walk_rows(denoiser, chain.schedule, chain.solver, len(numbers), noise=noise):
+        yield replace(
+            state,
+            t=chain.times[state.t],
+            x_t=with_numbers(rows, state.x_t),
+            x_0_hat=None if state.x_0_hat is None else with_numbers(rows, state.x_0_hat),
+            eps=None if state.eps is None else with_numbers(torch.zeros_like(rows), state.eps),
+        )
+
+
+def _draw_all_levels(model: DiffusionModel, noise: RowNoise) -> tuple[Tensor, Tensor]:
+    """Return encoded rows, (n, k), with all levels drawn, and their mask `known`."""
+    shape, device = (len(noise.numbers), model.codec.n_encoded), model.denoiser.device
+    rows, known = torch.full(shape, math.nan, device=device), torch.zeros(shape, dtype=torch.bool, device=device)
+    return draw_levels(model.denoiser, model.codec.blocks, rows, known, noise=noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,13 +172,13 @@ class ReverseChain:
     solver: Solver
     times: list[int]
 
-    def walk(self, denoiser: Denoiser, noise: RowNoise, width: int) -> Iterator[ChainState]:
-        """Yield the states of rows of `width` coordinates, from x_N to x_0, by a denoiser of these coordinates."""
-        return walk_rows(denoiser, self.schedule, self.solver, width, noise=noise)
 
+@in_initial_torch_state
+def make_chain(model: DiffusionModel, sampler: Sampler | str | None, given: EncodedRows | None = None) -> ReverseChain:
+    """Return the chain of a sampler, which may be given by its solver's name; None is the model's default sampler.
 
-def make_chain(model: DiffusionModel, sampler: Sampler | str | None) -> ReverseChain:
-    """Return the chain of a sampler, which may be given by its solver's name; None is the model's default sampler."""
+    Raises InvalidInput for a sampler that the model does not have, or that cannot draw rows with known cells.
+    """
     chosen = choose_sampler(model.sampler, model.schedule, sampler, None)
     times = visited_times(model, chosen)
     denoiser = model.denoiser
@@ -231,6 +187,11 @@ def make_chain(model: DiffusionModel, sampler: Sampler | str | None) -> ReverseC
             raise InvalidInput(
                 'The sampler "distilled" needs a student, but the model has none: call distil() or `backwalk distil` '
                 "first."
+            )
+        if given is not None and bool(given.known.any()):
+            raise InvalidInput(
+                'The sampler "distilled" draws whole rows alone, but columns are given: choose another, such as '
+                '"multistep".'
             )
         denoiser = model.student.denoiser
     return ReverseChain(denoiser, model.schedule.respace(times), make_solver(model, chosen, times), [0, *times])
@@ -259,10 +220,8 @@ def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
 
 def _fit_times(model: DiffusionModel, sampler: Sampler, k: int) -> list[int]:
     """Fit k times to the denoiser; in a table with levels, to the denoiser of the numbers given drawn levels."""
-    denoiser, width = model.denoiser, len(model.codec.numbers)
-    rows, known = draw_all_levels(model, RowNoise(Stream(0).child("pilot levels"), np.arange(N_PILOT)))
-    if known is not None:
-        denoiser = numbers_given(denoiser, model.codec, rows, known)
-    x_N = Stream(0).child("pilot").normal(0, N_PILOT, width, torch.float32).to(denoiser.device)
+    rows, known = _draw_all_levels(model, RowNoise(Stream(0).child("pilot levels"), np.arange(N_PILOT)))
+    denoiser = numbers_given(model.denoiser, model.codec, rows, known)
+    x_N = Stream(0).child("pilot").normal(0, N_PILOT, len(model.codec.numbers), torch.float32).to(denoiser.device)
     solver = make_solver(model, sampler, [model.schedule.n_steps])
     return fit_times(denoiser, model.schedule, solver, k, x_N)

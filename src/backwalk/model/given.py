@@ -13,27 +13,20 @@ file. A missing value leaves the column free.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.possible import refuse_not_made
 from backwalk.model.rows import EncodedRows, encode_given
-from backwalk.table import (
-    Column,
-    Schema,
-    Table,
-    as_table,
-    from_values,
-    label_words,
-    match_columns,
-)
+from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
+from backwalk.table import Schema
 from backwalk.table.schema import shown
 
 
@@ -66,10 +59,9 @@ class Given:
     allowed: tuple[Allowed, ...] = ()
     known: NDArray[np.bool_] | None = None
 
-    def encode(self, model: DiffusionModel) -> EncodedRows | None:
-        """Encode the given values; None if there are none. Raises InvalidInput: see `encode_given`."""
-        is_free = np.isnan(self.values).all() if self.known is None else not self.known.any()
-        return None if is_free else encode_given(model, self.values, self.known)
+    def encode(self, model: DiffusionModel) -> EncodedRows:
+        """Encode the given values. Raises InvalidInput: see `encode_given`."""
+        return encode_given(model, self.values, self.known)
 
     def holds(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which rows, (n, d), have allowed values."""
@@ -91,89 +83,6 @@ def read_given(model: DiffusionModel, given: Any, n: int) -> Given:
         )
     refuse_not_made(model, conditions.values)
     return conditions
-
-
-def column_numbers(schema: Schema, names: Sequence[str | int]) -> list[int]:
-    """Return the numbers of columns that are given by name or number. Raises InvalidInput for others."""
-    columns, labels = list[int](), list(schema.names)
-    for name in names:
-        if isinstance(name, str) and name in labels:
-            columns.append(labels.index(name))
-        elif isinstance(name, (int, np.integer)) and not isinstance(name, bool) and 0 <= name < len(labels):
-            columns.append(int(name))
-        else:
-            rule = f"Columns should be among {listed(map(shown, labels))}, or numbers from 0, but got {shown(name)}"
-            if name in schema.set_aside:
-                raise InvalidInput(f"{rule}, which the fit set aside: fit again and name it in columns= to keep it.")
-            remedy = label_words(name, labels) if isinstance(name, str) else "choose one of these"
-            raise InvalidInput(f"{rule}: {remedy}.")
-    if len(set(columns)) < len(columns):
-        raise InvalidInput(f"Columns should differ, but got {listed(map(shown, names))}: name each once.")
-    return columns
-
-
-def user_terms(schema: Schema, column: int, value: float) -> str:
-    """Return a value of a column as a user writes it, and "missing" for NaN.
-
-    >>> user_terms(Schema(("species",), ("string",), "pyarrow", labels=(("Adelie", "Gentoo"),)), 0, 1.0)
-    "'Gentoo'"
-    """
-    if math.isnan(value):
-        return "missing"
-    labels = schema.labels[column]
-    if labels is not None and 0 <= value < len(labels):
-        return shown(labels[int(value)])
-    if schema.is_boolean(column):
-        return str(value >= 0.5)
-    if schema.units[column] is not None:
-        cells = from_values(np.array([[value]]), schema.as_arrow().taken([column])).column(0)
-        return str(cells[0].as_py())
-    return f"{value:.6g}"
-
-
-def read_cells(schema: Schema, column: int, cells: Sequence[Any], name: str) -> NDArray[np.float64]:
-    """Return the values, (n,), of cells of a column in the user's terms; NaN for those that are missing."""
-    label = schema.names[column]
-    texts = [cell for cell in cells if isinstance(cell, str)]
-    if schema.labels[column] is None and texts and len(texts) == sum(cell is not None for cell in cells):
-        table = _parse_texts(schema, column, cells, name)
-    elif cells and all(isinstance(cell, (np.datetime64, np.timedelta64)) for cell in cells):
-        table = as_table(np.array(cells)[:, None], name=name)
-    else:
-        array = np.empty((len(cells), 1), dtype=object)
-        array[:, 0] = cells
-        table = as_table(array, name=name)
-    table = Table(table.values, replace(table.schema, columns=(label,)))
-    return match_columns(table, replace(schema.taken([column]), columns=(label,)), name=name).values[:, 0]
-
-
-def _parse_texts(schema: Schema, column: int, cells: Sequence[Any], name: str) -> Table:
-    """Return texts as a table of one column of dates, times, truth values or numbers."""
-    of_type = schema.types[column]
-    of_type = of_type if schema.units[column] is not None or schema.is_boolean(column) else pa.float64()
-    try:
-        texts = pa.array(cells, pa.string())
-        if pa.types.is_duration(of_type):  # whole numbers of its unit in text files
-            texts = texts.cast(pa.int64())
-        return as_table(pa.table({schema.names[column]: texts.cast(of_type)}), name=name)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InvalidInput(
-            f"{name} should hold values of {schema.label(column)}, which has dtype {shown(schema.dtypes[column])}, but "
-            f"got {listed(map(shown, cells))}: write them as in the fitted table."
-        ) from error
-
-
-def read_given_table(schema: Schema, given: Any, name: str = "given") -> NDArray[np.float64]:
-    """Return the rows of a table, (n, d), with NaN in columns that it lacks; without names it has all columns."""
-    table = as_table(given, name=name)
-    if table.columns is None:
-        return match_columns(table, schema, name=name).values
-    names = [name for name in table.columns if name not in schema.set_aside]
-    places = column_numbers(schema, names)
-    values = np.full((len(table.values), schema.n_columns), np.nan)
-    if places:
-        values[:, places] = match_columns(table, replace(schema.taken(places), columns=tuple(names)), name=name).values
-    return values
 
 
 def _read_mapping(model: DiffusionModel, given: Mapping[Any, Any]) -> Given:
@@ -271,40 +180,3 @@ def _not_empty(schema: Schema, j: int, given: Any, values: list[float]) -> tuple
     if not values:
         raise InvalidInput(f"{schema.label(j)} should be allowed some values, but got {shown(given)}: give others.")
     return tuple(sorted(map(float, values)))
-
-
-def refuse_fractions(schema: Schema, values: NDArray[np.float64], name: str) -> None:
-    """Raise InvalidInput for rows, (n, d), with other than whole numbers in a column whose dtype holds only these."""
-    for j in filter(schema.is_integer, range(schema.n_columns)):
-        x = values[~np.isnan(values[:, j]), j]
-        broken = x[x != np.rint(x)]
-        if len(broken):
-            raise InvalidInput(
-                f"{name} should hold whole numbers in {schema.label(j)}, as in the fit, but got {broken[0]:.6g}: round "
-                "it."
-            )
-
-
-def refuse_not_made(model: DiffusionModel, values: NDArray[np.float64], name: str = "given") -> None:
-    """Raise InvalidInput for given values, (m, d), that the model cannot make; a number may lie between two levels."""
-    schema, codec = model.schema, model.codec
-    refuse_fractions(schema, values, name)
-    held = codec.supports(values, schema.dtypes)
-    for j in np.flatnonzero(~held.all(axis=0)).tolist():
-        column, value = codec.columns[j], float(values[held[:, j].argmin(), j])
-        if column.takes_nearest_level:
-            continue
-        raise InvalidInput(
-            f"{name} should hold values that the model can make, but got {user_terms(schema, j, value)} in "
-            f"{schema.label(j)}: {_possible(schema, column, j, value)}."
-        )
-
-
-def _possible(schema: Schema, column: Column, j: int, value: float) -> str:
-    labels = schema.labels[j]
-    if labels is None or not column.levels:
-        return f"it is {column.description}"
-    known = [labels[int(level)] for level in column.levels]
-    if not 0 <= value < len(labels):
-        return f"labels have the numbers 0..{len(labels) - 1} in the order of the levels"
-    return f"no fitted row has it; {label_words(labels[int(value)], known)}"

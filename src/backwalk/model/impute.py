@@ -46,8 +46,8 @@ def impute_rows(
     together = [(part, encode_given(model, filled[part])) for part in _together(with_gaps, first_row)]
     for m in range(n_draws):
         rows, of_draw = filled.copy(), stream.child("draw", m)
-        for part, known in together:
-            rows[part] = sample_numbered(model, first_row + part, stream=of_draw, sampler=sampler, known=known)
+        for part, given in together:
+            rows[part] = sample_numbered(model, first_row + part, stream=of_draw, sampler=sampler, given=given)
         yield rows
 
 
@@ -93,21 +93,21 @@ def _estimates(
 ) -> Array:
     """Return rows with gaps, (n, d), filled; row i has the number `numbers[i]` in the stream."""
     codec, schema = model.codec, model.schema
-    rows, gaps, known = values.copy(), np.isnan(values), encode_given(model, values)
+    rows, gaps, given = values.copy(), np.isnan(values), encode_given(model, values)
     pending: NDArray[np.bool_] = np.asarray(gaps.any(axis=0))
     for i, block in enumerate(codec.blocks):
         j = block.column
         if not pending[j] or block.number is not None:
             continue
         of_levels = Conditional(
-            schema.label(j), schema.taken([j]), block.values, probabilities_of_levels(model, known, i)
+            schema.label(j), schema.taken([j]), block.values, probabilities_of_levels(model, given, i)
         )
         is_named = schema.labels[j] is not None or schema.is_boolean(j)
         rows[gaps[:, j], j] = (of_levels.most_probable if is_named else _of(of_levels, statistic))[gaps[:, j]]
         pending[j] = False
     linear = np.array([column.is_linear for column in codec.columns]) & (statistic == "mean")
     if (pending & linear).any():
-        rows = np.where(gaps & linear, means_of_numbers(model, known), rows)
+        rows = np.where(gaps & linear, means_of_numbers(model, given), rows)
         pending &= ~linear
     if pending.any():
         still = np.flatnonzero((gaps & pending).any(axis=1))

@@ -28,7 +28,8 @@ from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.formatting import listed
 from backwalk.limits import is_whole
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.rows import encode_complete, map_tiles, refuse_impossible
+from backwalk.model.possible import refuse_impossible
+from backwalk.model.rows import encode_complete, map_tiles
 from backwalk.sampling import TILE_ROWS
 from backwalk.table import as_table, complete, only_numbers
 from backwalk.torch_state import in_initial_torch_state

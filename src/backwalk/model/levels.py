@@ -39,8 +39,10 @@ def draw_levels(
 
     `noise` has the draws of these rows.
     """
-    known, state = known.clone(), levels_given(denoiser, blocks, rows, known)
-    rows = rows.clone()
+    rows, known = rows.clone(), known.clone()
+    if not blocks:
+        return rows, known
+    state = levels_given(denoiser, blocks, rows, known)
     for i, block in enumerate(blocks):
         unknown = ~known[:, block.coordinates.start]
         if not bool(unknown.any()):

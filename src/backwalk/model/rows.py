@@ -1,8 +1,7 @@
-"""Encoded rows and what is known of them, and which rows a model can score.
+"""Encoded rows and what is known of them, and the denoiser of their numbers.
 
-Coordinates of encoded rows are *known*, *absent* or in question. Known ones are given, absent ones are integrated out,
-and those in question are drawn or scored. A column that a user gives is known; a cell that is neither given nor in
-question is absent, and so is a missing cell.
+Each coordinate of an encoded row is *known*, *in question* or *absent*. Known ones are given, those in question are
+scored, and absent ones are integrated out, or drawn. A missing cell is absent.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from backwalk.denoiser import TableDenoiser
@@ -21,14 +20,14 @@ from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.limits import FARTHEST_TO_SCORE
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
-from backwalk.table import FILL_GAPS, Codec, Table, complete
+from backwalk.table import Codec, Table, complete
 
 _FEWEST_ROWS = 20  # to which all numbers apply
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedRows:
-    """Encoded rows, (n, k): coordinates that are `known` are given, `absent` ones integrated out, others in question.
+    """Encoded rows, (n, k), of which some coordinates are `known` and some `in_question`; the others are absent.
 
     Coordinates are NaN where a cell is missing, or where a number does not apply at its atom. `values`, (n, d), are the
     known cells in the user's units, and NaN elsewhere.
@@ -36,40 +35,32 @@ class EncodedRows:
 
     rows: Tensor
     known: Tensor
-    absent: Tensor
+    in_question: Tensor
     values: NDArray[np.float64]
 
     @property
-    def in_question(self) -> Tensor:
-        """Which coordinates are to be drawn or scored, (n, k)."""
-        return ~(self.known | self.absent)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all coordinates of all rows are in question."""
-        return not bool((self.known | self.absent).any())
+    def absent(self) -> Tensor:
+        """Which coordinates are neither known nor in question, (n, k)."""
+        return ~(self.known | self.in_question)
 
     def take(self, places: NDArray[np.intp]) -> EncodedRows:
         """Return the rows at some places; places beyond the ends are those of the ends."""
         places = places.clip(0, len(self.values) - 1)
         at = torch.from_numpy(places).to(self.rows.device)
-        return EncodedRows(self.rows[at], self.known[at], self.absent[at], self.values[places])
+        return EncodedRows(self.rows[at], self.known[at], self.in_question[at], self.values[places])
 
 
 def encode_given(
     model: DiffusionModel, values: NDArray[np.float64], known: NDArray[np.bool_] | None = None
 ) -> EncodedRows:
-    """Encode rows, (n, d), with some cells known, to draw the others. By default the cells without NaN are known.
+    """Encode rows, (n, d), of which some cells are known, to draw the others. By default those without NaN are known.
 
-    A known number that is no level of its column counts as the nearest one. Raises InvalidInput for patterns for which
-    the model was not trained, and for rows beyond the network's range.
+    Raises InvalidInput for patterns for which the model was not trained, and as `_encode`.
     """
     known = ~np.isnan(values) if known is None else known
     for pattern in np.unique(known, axis=0) if model.conditions != "any" else ():
         model.check_pattern(np.flatnonzero(pattern).tolist())
-    z = encode_in_range(model.codec, _with_nearest_levels(model.codec, values))
-    is_known = model.codec.observed(known & _holds_a_value(model.codec, values, z))
-    return _encoded(model, z, is_known, np.zeros_like(is_known), np.where(known, values, np.nan))
+    return _encode(model, np.where(known, values, np.nan), known, np.zeros_like(known))
 
 
 def encode_to_score(
@@ -81,47 +72,49 @@ def encode_to_score(
     """Encode rows, (n, d), with NaN for missing cells, to ask for the probability of some columns given others.
 
     `given` are the numbers of the columns that are known, and `columns` those in question, by default all others; the
-    rest is absent. A known number that is no level of its column counts as the nearest one. Raises InvalidInput for
-    patterns for which the model was not trained, and for rows beyond the network's range.
+    rest is absent. Raises InvalidInput for patterns for which the model was not trained, and as `_encode`.
     """
-    codec, every = model.codec, np.arange(model.codec.n_columns)
-    known = np.isin(every, given)
-    in_question = ~known if columns is None else np.isin(every, columns) & ~known
-    z = encode_in_range(codec, np.where(known, _with_nearest_levels(codec, values), values))
-    has_value = _holds_a_value(codec, values, z)
-    left_out, missing = ~known & ~in_question, ~has_value.all(axis=0) & (known | in_question)
+    known = np.isin(np.arange(model.codec.n_columns), given)
+    in_question = in_question_of(model, given, columns)
+    left_out, missing = ~(known | in_question), ~_has_value(model.codec, values).all(axis=0) & (known | in_question)
     model.check_pattern(given, left_out=np.flatnonzero(left_out).tolist(), missing=np.flatnonzero(missing).tolist())
-    is_known = codec.observed(has_value & known)
-    is_in_question = codec.observed(has_value & in_question) & ~np.isnan(z)
-    return _encoded(model, z, is_known, ~(is_known | is_in_question), np.where(known, values, np.nan))
+    return _encode(model, values, known, in_question)
 
 
-def _encoded(
-    model: DiffusionModel,
-    z: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    absent: NDArray[np.bool_],
-    values: NDArray[np.float64],
+def in_question_of(
+    model: DiffusionModel, given: Sequence[int] = (), columns: Sequence[int] | None = None
+) -> NDArray[np.bool_]:
+    """Return which columns are in question, (d,): some, or by default all that are not given."""
+    every = np.arange(model.codec.n_columns)
+    return ~np.isin(every, given) & (True if columns is None else np.isin(every, columns))
+
+
+def _encode(
+    model: DiffusionModel, values: NDArray[np.float64], known: NDArray[np.bool_], in_question: NDArray[np.bool_]
 ) -> EncodedRows:
-    rows, known_at, absent_at = (
-        torch.from_numpy(part).to(model.denoiser.device) for part in (z.astype(np.float32), known, absent)
-    )
-    return EncodedRows(rows, known_at, absent_at, values)
+    """Encode rows, (n, d), of which cells, (n, d), or whole columns, (d,), are known and in question.
 
-
-def _holds_a_value(codec: Codec, values: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which cells of rows, (n, d), are not missing; a missing value that is generated is a level."""
-    has_code = np.stack([~np.isnan(z[:, place]).all(axis=1) for place in codec.slices], axis=1)
-    return np.asarray(~np.isnan(values) | has_code)
-
-
-def _with_nearest_levels(codec: Codec, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return rows, (n, d), in which a number that is no level of its column is replaced by the nearest one."""
-    rows = values.copy()
-    for column, x in zip(codec.columns, rows.T, strict=True):
+    A known number that is no level of its column counts as the nearest one. Raises InvalidInput for rows beyond the
+    network's range.
+    """
+    codec, device = model.codec, model.denoiser.device
+    nearest = values.copy()
+    for j, column in enumerate(codec.columns):
         if column.takes_nearest_level:
-            x[:] = column.nearest(x)
-    return rows
+            nearest[:, j] = column.nearest(values[:, j])
+    z = encode_in_range(codec, np.where(known, nearest, values))
+    has_value = _has_value(codec, values)
+    return EncodedRows(
+        torch.from_numpy(z.astype(np.float32)).to(device),
+        torch.from_numpy(codec.observed(has_value & known)).to(device),
+        torch.from_numpy(codec.observed(has_value & in_question) & ~np.isnan(z)).to(device),
+        np.where(known, values, np.nan),
+    )
+
+
+def _has_value(codec: Codec, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which cells of rows, (n, d), are not missing; a missing value that is generated is a level."""
+    return np.asarray(~np.isnan(values) | np.isin(np.arange(codec.n_columns), codec.missing_levels))
 
 
 def encode_complete(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:
@@ -133,7 +126,7 @@ def encode_complete(model: DiffusionModel, values: NDArray[np.float64]) -> Tenso
     return torch.from_numpy(z).to(model.denoiser.device)
 
 
-def encode_in_range(codec: Codec, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def encode_in_range(codec: Codec, values: ArrayLike) -> NDArray[np.float64]:
     """Return rows, (n, d), encoded: (n, k). Raises InvalidInput for rows beyond the network's range."""
     z = codec.encode(values)
     far = np.flatnonzero((np.abs(z) > FARTHEST_TO_SCORE).any(axis=1))
@@ -152,15 +145,21 @@ def numbers_given(
     known: Tensor,
     absent: Tensor | None = None,
     coordinates: Tensor | None = None,
-) -> RowwiseConditional:
-    """Return the denoiser of the numbers of rows, (n, k), whose levels are `known` or `absent`, (n, k).
+) -> Denoiser:
+    """Return the denoiser of the numbers of rows, (n, k), given their levels and the numbers that are `known`.
 
-    Numbers may be known or absent as well. `coordinates` are some of `codec.numbers`, by default all.
+    Levels and numbers that are `absent` are integrated out; by default none is. Where no number has a condition it is
+    the denoiser of whole rows itself, and otherwise a `RowwiseConditional`. `coordinates` are some of `codec.numbers`,
+    by default all.
     """
     absent = torch.zeros_like(known) if absent is None else absent
-    if coordinates is None:
-        coordinates = torch.from_numpy(codec.numbers).to(rows.device)
-    return RowwiseConditional(with_levels_given(denoiser, codec, rows, known), rows, known, absent, coordinates)
+    if not codec.blocks and not bool((known | absent).any()):
+        return denoiser
+    numbers = torch.from_numpy(codec.numbers).to(rows.device)
+    given = ~absent
+    given[:, numbers] = known[:, numbers]
+    conditional = with_levels_given(denoiser, codec, rows, given)
+    return RowwiseConditional(conditional, rows, given, absent, numbers if coordinates is None else coordinates)
 
 
 def with_levels_given(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Tensor) -> Denoiser:
@@ -183,8 +182,7 @@ def given_all_levels(denoiser: Denoiser, codec: Codec, z: Tensor) -> tuple[Denoi
     numbers = torch.from_numpy(codec.numbers).to(z.device)
     with_all_numbers = z[~z[:, numbers].isnan().any(dim=1)]
     rows = with_all_numbers if len(with_all_numbers) >= _FEWEST_ROWS else z
-    known = ~rows.isnan()
-    known[:, numbers] = False
+    known = torch.zeros_like(rows, dtype=torch.bool)
     return numbers_given(denoiser, codec, rows, known, rows.isnan()), rows[:, numbers].nan_to_num()
 
 
@@ -209,59 +207,6 @@ def map_tiles(
         pieces.append(piece.cpu())
         watch(len(piece))
     return torch.cat(pieces) if pieces else torch.empty(0, width, dtype=torch.float64)
-
-
-def possible_rows(
-    model: DiffusionModel,
-    values: NDArray[np.float64],
-    given: Sequence[int] = (),
-    columns: Sequence[int] | None = None,
-) -> NDArray[np.bool_]:
-    """Return which rows (n, d) the model can make: see `Codec.supports`. Only the columns named are looked at.
-
-    A given number that is no level of its column counts as the nearest one.
-    """
-    is_possible = model.codec.supports(values, model.schema.dtypes)
-    for j in given:
-        is_possible[:, j] |= model.codec.columns[j].takes_nearest_level
-    if columns is not None:
-        is_possible = is_possible[:, sorted({*given, *columns})]
-    return np.asarray(is_possible.all(axis=1))
-
-
-def impossible_words(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> str | None:
-    """Describe the rows (n, d) that the model cannot make, see `Codec.supports`; None if it can make all.
-
-    Such rows have no finite bound, no latents, and a log-density of -inf.
-    """
-    is_possible = model.codec.supports(values, model.schema.dtypes)
-    impossible = np.flatnonzero(~is_possible.all(axis=1))
-    if not len(impossible):
-        return None
-    row = int(impossible[0])
-    j = int(is_possible[row].argmin())
-    others = len(impossible) - 1
-    more = f", and {others:,} more row{' differs' if others == 1 else 's differ'}" if others else ""
-    return (
-        f"{name} should hold values that the model can make, but got {values[row, j]} at row {row} (rows count from 0) "
-        f"in {model.schema.label(j)}, which is {model.codec.columns[j].description}{more}"
-    )
-
-
-def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> None:
-    """Raise InvalidInput for rows (n, d) that the model cannot make: see `impossible_words`."""
-    words = impossible_words(model, values, name)
-    if words:
-        raise InvalidInput(f"{words}: drop such rows, or include some in the fit.")
-
-
-def refuse_gaps(table: Table, columns: Sequence[int], *, name: str = "X", remedy: str = FILL_GAPS) -> Table:
-    """Return a table if all of its gaps are in some columns, by their numbers. Raises InvalidInput otherwise."""
-    if len(columns) < table.schema.n_columns:
-        others = table.values.copy()
-        others[:, list(columns)] = 0.0
-        complete(Table(others, table.schema), name=name, remedy=remedy)
-    return table
 
 
 def refuse_no_numbers(scores: Tensor, what: str) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.draw import draw_pieces, gather_rows
+from backwalk.model.draw import ReverseChain, draw_tiles, gather_rows, make_chain
 from backwalk.model.given import Given
 from backwalk.model.rows import EncodedRows
 from backwalk.sampling import TILE_ROWS, RowNoise, Sampler
@@ -60,10 +60,12 @@ def sample_pieces(
     that may not be given. The iterator raises InvalidInput where fewer than one candidate in a thousand meets ranges
     and sets, and SamplingDiverged if rows are not finite.
     """
-    known = None if given is None else given.encode(model)
-    if given is not None and given.allowed:
-        return _accepted_pieces(model, start, stop, given, known, stream=stream, sampler=sampler)
-    return draw_pieces(model, start, stop, partial(RowNoise, stream), sampler=sampler, known=known)
+    conditions = Given(np.full((1, model.codec.n_columns), np.nan)) if given is None else given
+    encoded = conditions.encode(model)
+    chain = make_chain(model, sampler, encoded)
+    if conditions.allowed:
+        return _accepted_tiles(model, chain, start, stop, stream, conditions, encoded)
+    return draw_tiles(model, chain, start, stop, partial(RowNoise, stream), encoded)
 
 
 def sample_numbered(
@@ -71,65 +73,65 @@ def sample_numbered(
     numbers: NDArray[np.intp],
     *,
     stream: Stream,
+    given: EncodedRows,
     sampler: Sampler | str | None = None,
-    known: EncodedRows | None = None,
     candidates: NDArray[np.intp] | None = None,
 ) -> NDArray[np.float64]:
     """Return the rows of a sample that have these numbers, (m, d): row i is row `numbers[i]` of the stream.
 
-    `known` has given cells of one row for all, or of each of the m rows. With `candidates`, (m,), row i is that
+    `given` has the known cells: of one row for all, or of each of the m rows. With `candidates`, (m,), row i is that
     candidate for row `numbers[i]`.
     """
+    return _draw_numbered(model, make_chain(model, sampler, given), numbers, candidates, stream, given)
 
+
+def _draw_numbered(
+    model: DiffusionModel,
+    chain: ReverseChain,
+    numbers: NDArray[np.intp],
+    candidates: NDArray[np.intp] | None,
+    stream: Stream,
+    given: EncodedRows,
+) -> NDArray[np.float64]:
     def noise_of(places: NDArray[np.intp]) -> RowNoise:
         places = places.clip(max=len(numbers) - 1)  # the last tile is filled up
         return RowNoise(stream, numbers[places], None if candidates is None else candidates[places])
 
-    pieces = draw_pieces(model, 0, len(numbers), noise_of, sampler=sampler, known=known)
-    return gather_rows(pieces, len(numbers), model.codec.n_columns)
+    return gather_rows(draw_tiles(model, chain, 0, len(numbers), noise_of, given), len(numbers), model.codec.n_columns)
 
 
-def _accepted_pieces(
+def _accepted_tiles(
     model: DiffusionModel,
+    chain: ReverseChain,
     start: int,
     stop: int,
-    given: Given,
-    known: EncodedRows | None,
-    *,
     stream: Stream,
-    sampler: Sampler | str | None,
+    conditions: Given,
+    given: EncodedRows,
 ) -> Iterator[NDArray[np.float64]]:
     for tile in range(start - start % TILE_ROWS, stop, TILE_ROWS):
         numbers = np.arange(max(start, tile), min(tile + TILE_ROWS, stop))
-        known_of_tile = None if known is None else known.take(numbers - start)
-        yield _first_accepted(model, numbers, given, known_of_tile, stream=stream, sampler=sampler)
+        yield _first_accepted(model, chain, numbers, stream, conditions, given.take(numbers - start))
 
 
 def _first_accepted(
     model: DiffusionModel,
+    chain: ReverseChain,
     numbers: NDArray[np.intp],
-    given: Given,
-    known: EncodedRows | None,
-    *,
     stream: Stream,
-    sampler: Sampler | str | None,
+    conditions: Given,
+    given: EncodedRows,
 ) -> NDArray[np.float64]:
-    """Return the first candidate of each row that meets the conditions: (m, d). `known` has a row for each."""
+    """Return the first candidate of each row that meets the conditions: (m, d). `given` has a row for each."""
     d = model.codec.n_columns
     rows, pending = np.empty((len(numbers), d)), np.arange(len(numbers))
     n_tried = n_drawn = n_met = 0
     while len(pending):
         n_each = max(1, min(TILE_ROWS // len(pending), MOST_CANDIDATES - n_tried))
         of_row = np.repeat(pending, n_each)
-        candidates = sample_numbered(
-            model,
-            numbers[of_row],
-            stream=stream,
-            sampler=sampler,
-            known=None if known is None else known.take(of_row),
-            candidates=np.tile(np.arange(n_tried, n_tried + n_each), len(pending)),
-        )
-        is_met = given.holds(candidates).reshape(len(pending), n_each)
+        which = np.tile(np.arange(n_tried, n_tried + n_each), len(pending))
+        candidates = _draw_numbered(model, chain, numbers[of_row], which, stream, given.take(of_row))
+        is_met = conditions.holds(candidates).reshape(len(pending), n_each)
         has_one, first = is_met.any(axis=1), is_met.argmax(axis=1)
         chosen = candidates.reshape(len(pending), n_each, d)[np.arange(len(pending)), first]
         rows[pending[has_one]] = chosen[has_one]
@@ -137,7 +139,7 @@ def _first_accepted(
         n_drawn, n_met = n_drawn + is_met.size, n_met + int(is_met.sum())
         is_rare = n_drawn >= MOST_CANDIDATES and n_met < LEAST_SHARE * n_drawn
         if len(pending) and (n_tried >= MOST_CANDIDATES or is_rare):
-            columns = listed(model.schema.label(allowed.column) for allowed in given.allowed)
+            columns = listed(model.schema.label(allowed.column) for allowed in conditions.allowed)
             raise InvalidInput(
                 f"Conditions should hold for one candidate in {1 / LEAST_SHARE:,.0f} at least, but those on {columns} "
                 f"held for {n_met:,} of {n_drawn:,}: widen the ranges, or give values of these columns."

@@ -10,28 +10,29 @@ question are absent, and so are missing cells.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from functools import cache, partial
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk import diffusion
-from backwalk.diffusion import Linearizable, LogDensity
+from backwalk.diffusion import Linearizable, LogDensity, RowwiseConditional
+from backwalk.diffusion import log_density as log_density_of_points
 from backwalk.errors import InvalidInput
 from backwalk.limits import is_whole
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.integers import N_PLACES, log_mean, places_in_cells
 from backwalk.model.levels import score_levels
+from backwalk.model.possible import possible_rows
 from backwalk.model.rows import (
     EncodedRows,
+    encode_in_range,
     encode_to_score,
+    in_question_of,
     map_tiles,
     numbers_given,
-    possible_rows,
     refuse_no_numbers,
 )
 from backwalk.sampling import TILE_ROWS
@@ -83,23 +84,19 @@ def log_density(
         raise InvalidInput(f"n_probes should be an integer >= 1 or None, but got {n_probes!r}: 16 is usual.")
     if not is_whole(n_places) or n_places < 1:
         raise InvalidInput(f"n_places should be an integer >= 1, but got {n_places!r}: {N_PLACES} is usual.")
-    codec, seed = model.codec, Stream(0) if stream is None else stream
+    codec = model.codec
     if n_probes is None and len(codec.numbers) > MOST_EXACT_COLUMNS:
         n_probes = DEFAULT_PROBES
+    numbers = _NumbersDensity(model, n_intervals, n_probes, Stream(0) if stream is None else stream)
     values = np.asarray(values)
     is_possible = torch.from_numpy(possible_rows(model, values, given, columns))
     values = _with_possible_values(model, values, given)
     encoded = encode_to_score(model, values, given, columns)
-    is_in_question = ~np.isin(np.arange(codec.n_columns), given)
-    if columns is not None:
-        is_in_question &= np.isin(np.arange(codec.n_columns), columns)
-    in_question = np.where(is_in_question, values, np.nan)
-    score_numbers = partial(_score_numbers, model, n_intervals=n_intervals, n_probes=n_probes, stream=seed)
+    asked = np.where(in_question_of(model, given, columns), values, np.nan)
     if codec.n_uniforms:
-        encode = partial(encode_to_score, model, given=given, columns=columns)
-        result = _score_cells(model, values, in_question, encoded, encode, score_numbers, n_places, seed, watch)
+        result = _score_cells(numbers, encoded, asked, n_places, watch)
     else:
-        result = score_numbers(encoded, encoded.rows, in_question, watch=watch)
+        result = numbers.score(encoded, asked, encoded.rows, watch)
     log_prob = result.log_prob
     if codec.blocks:
         log_prob = log_prob + log_prob_of_levels(model, encoded)
@@ -128,35 +125,82 @@ def _with_possible_values(
     """Return rows, (n, d), with others in place of values that the model cannot make, which may have no code."""
     is_possible = model.codec.supports(values, model.schema.dtypes)
     is_possible[:, list(given)] = True
-    return values if is_possible.all() else np.where(is_possible, values, _middle(model))
+    return np.where(is_possible, values, model.codec.decode(np.zeros((1, model.codec.n_encoded))))
 
 
-def _middle(model: DiffusionModel) -> NDArray[np.float64]:
-    return model.codec.decode(np.zeros((1, model.codec.n_encoded)))
+@dataclass(frozen=True, eq=False)
+class _NumbersDensity:
+    """The density of a model's numbers by the probability-flow ODE, on a grid of `n_intervals`.
+
+    The divergence is exact, or estimated by `n_probes` random sign vectors of the stream.
+    """
+
+    model: DiffusionModel
+    n_intervals: int
+    n_probes: int | None
+    stream: Stream
+
+    def score(
+        self, encoded: EncodedRows, values: NDArray[np.float64], seeds: Tensor, watch: Callable[[int], object]
+    ) -> LogDensity:
+        """Return the log-density of the numbers in question of rows, given the known numbers and all levels.
+
+        `values` are the rows in the user's units, (n, d), with NaN in columns that are not in question. `seeds`,
+        (n, k), are the encoded rows that seed the probes.
+        """
+        codec, device = self.model.codec, encoded.rows.device
+        n_tangents = len(codec.numbers) if self.n_probes is None else self.n_probes
+        is_cut = device.type == "cpu" and isinstance(self.model.denoiser, Linearizable)
+        tile_rows = rows_scored_at_once(len(encoded.rows), n_tangents) if is_cut else TILE_ROWS
+        parts = (encoded.rows, encoded.known, encoded.in_question, seeds)
+        result = map_tiles(self._score_tile, *parts, width=3, tile_rows=tile_rows, watch=watch)
+        refuse_no_numbers(result[:, 0], "Log-densities")
+        log_volume = torch.from_numpy(codec.log_abs_det_jacobian(values))
+        return LogDensity(result[:, 0] + log_volume, result[:, 1], result[:, 2])
+
+    def _score_tile(self, rows: Tensor, known: Tensor, in_question: Tensor, seeds: Tensor) -> Tensor:
+        """Return the log-density of a tile's numbers in encoded units, the solver's and the probes' error: (n, 3)."""
+        schedule = self.model.schedule
+        low, high = float(schedule.noise_level[1]), float(schedule.noise_level[-1])
+        numbers = torch.from_numpy(self.model.codec.numbers).to(rows.device)
+        is_scored = in_question[:, numbers]
+        if not bool(is_scored.any()):
+            return torch.zeros(len(rows), 3, dtype=torch.float64)
+        denoiser = numbers_given(self.model.denoiser, self.model.codec, rows, known, ~(known | in_question))
+        signs = None if self.n_probes is None else _draw_signs(self.stream, seeds.nan_to_num(), self.n_probes)
+        result = log_density_of_points(
+            denoiser,
+            rows[:, numbers].masked_fill(~is_scored, 0.0),
+            level_min=low,
+            level_max=high,
+            n_intervals=self.n_intervals,
+            divergence="exact" if signs is None else signs[..., numbers],
+        )
+        # Other numbers are independent draws of N(0, 1): see RowwiseConditional.
+        rest = denoiser.log_prob_of_rest(low) if isinstance(denoiser, RowwiseConditional) else 0.0
+        return torch.stack([result.log_prob - rest, result.solver_error, result.standard_error], dim=1)
 
 
 def _score_cells(
-    model: DiffusionModel,
-    values: NDArray[np.float64],
-    in_question: NDArray[np.float64],
+    numbers: _NumbersDensity,
     encoded: EncodedRows,
-    encode: Callable[[NDArray[np.float64]], EncodedRows],
-    score_numbers: Callable[..., LogDensity],
+    values: NDArray[np.float64],
     n_places: int,
-    stream: Stream,
     watch: Callable[[int], object],
 ) -> LogDensity:
-    """Return the log-probabilities of rows, (n, d), with integers, from places in the cells of those in question."""
-    n_rows = max(_ROWS_AT_ONCE // n_places, 1)
+    """Return the log-probabilities of rows with integers, from places in their cells: see `_NumbersDensity.score`."""
+    codec, n_rows = numbers.model.codec, max(_ROWS_AT_ONCE // n_places, 1)
     pieces = [LogDensity(*[torch.empty(0, dtype=torch.float64)] * 3)]
     for first in range(0, len(values), n_rows):
-        piece = slice(first, first + n_rows)
-        places, log_r = places_in_cells(model.codec, in_question[piece], n_places, stream=stream)
-        places = places.reshape(-1, model.codec.n_columns)
-        rows = np.where(np.isnan(places), np.repeat(values[piece], n_places, axis=0), places)
-        at_places = score_numbers(encode(rows), encoded.rows[piece].repeat_interleave(n_places, dim=0), places)
+        piece = values[first : first + n_rows]
+        places, log_r = places_in_cells(codec, piece, n_places, stream=numbers.stream)
+        places = places.reshape(-1, codec.n_columns)
+        centres = encoded.take(first + np.repeat(np.arange(len(piece)), n_places))
+        z = torch.from_numpy(encode_in_range(codec, places)).to(centres.rows)
+        rows = torch.where(centres.in_question, z, centres.rows)
+        at_places = numbers.score(replace(centres, rows=rows), places, centres.rows, lambda _: None)
         pieces.append(_mean_over_places(at_places, torch.from_numpy(log_r)))
-        watch(len(log_r))
+        watch(len(piece))
     return LogDensity(*(torch.cat([getattr(piece, part.name) for piece in pieces]) for part in fields(LogDensity)))
 
 
@@ -172,58 +216,6 @@ def _mean_over_places(at_places: LogDensity, log_r: Tensor) -> LogDensity:
     solver_error = (share * at_places.solver_error.reshape(log_r.shape)).sum(dim=1)
     probe_error = (share * at_places.standard_error.reshape(log_r.shape)).sum(dim=1)
     return LogDensity(log_prob, solver_error, standard_error.hypot(probe_error))
-
-
-def _score_numbers(
-    model: DiffusionModel,
-    encoded: EncodedRows,
-    seeds: Tensor,
-    in_question: NDArray[np.float64],
-    *,
-    n_intervals: int,
-    n_probes: int | None,
-    stream: Stream,
-    watch: Callable[[int], object] = lambda _: None,
-) -> LogDensity:
-    """Return the log-density of the numbers in question of rows, (n, k), given the known numbers and all levels.
-
-    `seeds`, (n, k), are the encoded rows that seed the probes. `in_question` are the rows in the user's units, (n, d),
-    with NaN in columns whose density is not asked for.
-    """
-    low, high = float(model.schedule.noise_level[1]), float(model.schedule.noise_level[-1])
-    codec, denoiser, device = model.codec, model.denoiser, encoded.rows.device
-    numbers = torch.from_numpy(codec.numbers).to(device)
-    is_whole_row = not codec.blocks and encoded.is_whole
-    is_cut = device.type == "cpu" and isinstance(denoiser, Linearizable)
-    n_tangents = len(numbers) if n_probes is None else n_probes
-    tile_rows = rows_scored_at_once(len(encoded.rows), n_tangents) if is_cut else TILE_ROWS
-
-    def tile(rows: Tensor, known: Tensor, absent: Tensor, seeds: Tensor) -> Tensor:
-        divergence: Tensor | Literal["exact"] = "exact"
-        if n_probes is not None:
-            divergence = _draw_signs(stream, seeds.nan_to_num(), n_probes)[..., numbers]
-        integrate = partial(
-            diffusion.log_density, level_min=low, level_max=high, n_intervals=n_intervals, divergence=divergence
-        )
-        if is_whole_row:
-            result, log_prob_of_rest = integrate(denoiser, rows), torch.zeros(len(rows)).double()
-        else:
-            is_given = ~absent
-            is_given[:, numbers] = known[:, numbers]
-            conditional = numbers_given(denoiser, codec, rows, is_given, absent)
-            if bool(conditional.fixed.all()):
-                return torch.zeros(len(rows), 3, dtype=torch.float64)
-            result = integrate(conditional, rows[:, numbers].masked_fill(conditional.fixed, 0.0))
-            log_prob_of_rest = conditional.log_prob_of_rest(low)
-        return torch.stack([result.log_prob - log_prob_of_rest, result.solver_error, result.standard_error], dim=1)
-
-    parts = (encoded.rows, encoded.known, encoded.absent, seeds)
-    log_prob, solver_error, standard_error = map_tiles(tile, *parts, width=3, tile_rows=tile_rows, watch=watch).unbind(
-        dim=1
-    )
-    refuse_no_numbers(log_prob, "Log-densities")
-    log_volume = torch.from_numpy(codec.log_abs_det_jacobian(in_question))
-    return LogDensity(log_prob + log_volume, solver_error, standard_error)
 
 
 def rows_scored_at_once(n_rows: int, n_tangents: int) -> int:
@@ -274,7 +266,7 @@ def log_density_at(model: DiffusionModel, x_t: Tensor, t: int, *, n_intervals: i
     low, high = float(schedule.noise_level[t]), float(schedule.noise_level[-1])
 
     def tile(rows: Tensor) -> Tensor:
-        result = diffusion.log_density(model.denoiser, rows, level_min=low, level_max=high, n_intervals=n_intervals)
+        result = log_density_of_points(model.denoiser, rows, level_min=low, level_max=high, n_intervals=n_intervals)
         return torch.stack([result.log_prob, result.solver_error], dim=1)
 
     log_prob, solver_error = map_tiles(tile, points.to(model.denoiser.device), width=2).unbind(dim=1)

@@ -14,7 +14,8 @@ from torch import Tensor
 from backwalk.diffusion import NoiseSchedule, q_step
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.draw import in_user_units, make_solver, visited_times, walk
-from backwalk.model.rows import encode_complete, map_tiles, refuse_impossible
+from backwalk.model.possible import refuse_impossible
+from backwalk.model.rows import encode_complete, map_tiles
 from backwalk.sampling import ChainState, Sampler, Visit, choose_sampler, mean_weights
 from backwalk.streams import Stream
 from backwalk.torch_state import in_initial_torch_state

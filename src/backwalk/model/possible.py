@@ -1,0 +1,107 @@
+"""Which rows a model can make and score, and the messages for others.
+
+A model cannot make another value than the fitted one in a constant column, a fraction in a column of integers, or a
+value that is no level (`Codec.supports`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.errors import InvalidInput
+from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.terms import user_terms
+from backwalk.table import FILL_GAPS, Column, Schema, Table, complete, label_words
+
+
+def possible_rows(
+    model: DiffusionModel,
+    values: NDArray[np.float64],
+    given: Sequence[int] = (),
+    columns: Sequence[int] | None = None,
+) -> NDArray[np.bool_]:
+    """Return which rows (n, d) the model can make: see `Codec.supports`. Only the columns named are looked at.
+
+    A given number that is no level of its column counts as the nearest one.
+    """
+    is_possible = model.codec.supports(values, model.schema.dtypes)
+    for j in given:
+        is_possible[:, j] |= model.codec.columns[j].takes_nearest_level
+    if columns is not None:
+        is_possible = is_possible[:, sorted({*given, *columns})]
+    return np.asarray(is_possible.all(axis=1))
+
+
+def impossible_words(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> str | None:
+    """Describe the rows (n, d) that the model cannot make, see `Codec.supports`; None if it can make all.
+
+    Such rows have no finite bound, no latents, and a log-density of -inf.
+    """
+    is_possible = model.codec.supports(values, model.schema.dtypes)
+    impossible = np.flatnonzero(~is_possible.all(axis=1))
+    if not len(impossible):
+        return None
+    row = int(impossible[0])
+    j = int(is_possible[row].argmin())
+    others = len(impossible) - 1
+    more = f", and {others:,} more row{' differs' if others == 1 else 's differ'}" if others else ""
+    return (
+        f"{name} should hold values that the model can make, but got {values[row, j]} at row {row} (rows count from 0) "
+        f"in {model.schema.label(j)}, which is {model.codec.columns[j].description}{more}"
+    )
+
+
+def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> None:
+    """Raise InvalidInput for rows (n, d) that the model cannot make: see `impossible_words`."""
+    words = impossible_words(model, values, name)
+    if words:
+        raise InvalidInput(f"{words}: drop such rows, or include some in the fit.")
+
+
+def refuse_gaps(table: Table, columns: Sequence[int], *, name: str = "X", remedy: str = FILL_GAPS) -> Table:
+    """Return a table if all of its gaps are in some columns, by their numbers. Raises InvalidInput otherwise."""
+    if len(columns) < table.schema.n_columns:
+        others = table.values.copy()
+        others[:, list(columns)] = 0.0
+        complete(Table(others, table.schema), name=name, remedy=remedy)
+    return table
+
+
+def refuse_fractions(schema: Schema, values: NDArray[np.float64], name: str) -> None:
+    """Raise InvalidInput for rows, (n, d), with other than whole numbers in a column whose dtype holds only these."""
+    for j in filter(schema.is_integer, range(schema.n_columns)):
+        x = values[~np.isnan(values[:, j]), j]
+        broken = x[x != np.rint(x)]
+        if len(broken):
+            raise InvalidInput(
+                f"{name} should hold whole numbers in {schema.label(j)}, as in the fit, but got {broken[0]:.6g}: round "
+                "it."
+            )
+
+
+def refuse_not_made(model: DiffusionModel, values: NDArray[np.float64], name: str = "given") -> None:
+    """Raise InvalidInput for given values, (m, d), that the model cannot make; a number may lie between two levels."""
+    schema, codec = model.schema, model.codec
+    refuse_fractions(schema, values, name)
+    held = codec.supports(values, schema.dtypes)
+    for j in np.flatnonzero(~held.all(axis=0)).tolist():
+        column, value = codec.columns[j], float(values[held[:, j].argmin(), j])
+        if column.takes_nearest_level:
+            continue
+        raise InvalidInput(
+            f"{name} should hold values that the model can make, but got {user_terms(schema, j, value)} in "
+            f"{schema.label(j)}: {_possible(schema, column, j, value)}."
+        )
+
+
+def _possible(schema: Schema, column: Column, j: int, value: float) -> str:
+    labels = schema.labels[j]
+    if labels is None or not column.levels:
+        return f"it is {column.description}"
+    known = [labels[int(level)] for level in column.levels]
+    if not 0 <= value < len(labels):
+        return f"labels have the numbers 0..{len(labels) - 1} in the order of the levels"
+    return f"no fitted row has it; {label_words(labels[int(value)], known)}"
