@@ -19,8 +19,7 @@ import torch
 
 from backwalk import Diffusion
 from backwalk.datasets import curved_chain
-from backwalk.pieces import PART_ROWS, sample_parts, values_checksum
-from backwalk.pieces.digests import file_sha256
+from backwalk.pieces import PART_ROWS, file_sha256, sample_parts, values_checksum
 from backwalk.sampling import TILE_ROWS
 from backwalk.table import as_table, from_values, read_table
 from benchmarks.draws import Results
@@ -160,7 +159,7 @@ def output(*, engine: str, workers: int, n_rows: int, part_rows: int, max_steps:
             part_rows=part_rows,
             workers=workers,
             engine=engine,
-            on_done=lambda _: done.append(time.perf_counter() - began),
+            watch=lambda *_: done.append(time.perf_counter() - began),
         )
         seconds = time.perf_counter() - began
     assert made.manifest is not None

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from backwalk import Diffusion, Residual
-from backwalk.pieces import sample_parts
+from backwalk.pieces import Sampling, sample_parts
 
 N = 5000
 
@@ -34,10 +34,11 @@ def drawn(saved, tmp_path):
 @pytest.fixture
 def made_anew(monkeypatch):
     """Lists the parts that are made in this process, by their first row."""
-    from backwalk.pieces import run
+    begun, tables = [], Sampling.tables
 
-    begun, make = [], run.rows_of
-    monkeypatch.setattr(
-        run, "rows_of", lambda job, model, start, stop: begun.append(start) or make(job, model, start, stop)
-    )
+    def counted(self, model, data, seed, start, stop):
+        begun.append(start)
+        return tables(self, model, data, seed, start, stop)
+
+    monkeypatch.setattr(Sampling, "tables", counted)
     return begun

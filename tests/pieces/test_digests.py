@@ -6,8 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from backwalk.pieces import values_checksum
-from backwalk.pieces.digests import add_checksums
+from backwalk.pieces import add_checksums, values_checksum
 
 N = 5000
 ROWS = pa.table(

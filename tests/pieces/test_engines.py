@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from backwalk.errors import IncompatibleArguments, InvalidInput, ModelFileError
+from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.pieces import make_parts, values_checksum
 
 
@@ -12,19 +12,12 @@ def test_workers_make_the_same_rows_and_print_nothing(saved, drawn, tmp_path, mo
     """Found by trying: each worker printed a warning of runpy, and failed where warnings are errors."""
     drawn(rows=(0, 1))
     monkeypatch.setenv("PYTHONWARNINGS", "error")
-    done = []
-    made = make_parts(tmp_path, workers=2, on_done=done.append)
+    shown = []
+    made = make_parts(tmp_path, workers=2, watch=lambda *words: shown.append(words))
     assert made.manifest.values == values_checksum(saved[1])
-    assert sorted(part.start for part in done) == [part.start for part in made.parts] == [0, 2048, 4096]
+    assert [part.start for part in made.parts] == [0, 2048, 4096]
+    assert (len(shown), shown[-1]) == (3, ("sampling", 1.0, "5,000 of 5,000 rows"))
     assert capfd.readouterr() == ("", "")
-
-
-def test_an_error_of_a_worker_is_raised_as_it_was(saved, drawn, tmp_path):
-    job = drawn(rows=(0, 1)).job
-    gone = job.model_copy(update={"model": job.model.model_copy(update={"path": str(tmp_path / "gone")})})
-    (tmp_path / "_backwalk" / "job.json").write_text(gone.model_dump_json())
-    with pytest.raises(ModelFileError, match="gone"):
-        make_parts(tmp_path, workers=2)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 
 from backwalk import Diffusion, InvalidInput, ModelFileError, TableFileError
 from backwalk.pieces import PartsFolder, make_parts, run_piece, sample_parts, values_checksum
-from backwalk.pieces.job import differences
 from backwalk.table import as_table, read_table
 
 N = 5000
@@ -80,8 +79,8 @@ def test_a_job_differs_by_conditions_on_columns_of_any_name(saved, drawn):
     for name in ("device", "path", "modified"):
         one, other = (job.model_copy(update={"work": job.work.model_copy(update={"given": {name: x}})}) for x in "ab")
         assert one.id != other.id
-        assert list(differences(one, other)) == [f"work.given.{name}"]
-    assert list(differences(job, job.model_copy(update={"device": "cuda"}))) == []
+        assert one.differences(other) == ["work.given"]
+    assert job.differences(job.model_copy(update={"device": "cuda"})) == []
 
 
 @pytest.mark.parametrize("wrong", [{"n_samples": 0}, {"given": {"kind": "z"}}, {"given": {"none": 1}}])

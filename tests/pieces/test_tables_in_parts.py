@@ -8,15 +8,26 @@ import pyarrow.parquet
 import pytest
 
 from backwalk import Diffusion, InvalidInput, TableFileError
-from backwalk.pieces import PartsFolder, impute_parts, run_piece, sample_parts, score_parts, values_checksum
+from backwalk.pieces import (
+    Imputing,
+    PartsFolder,
+    Scoring,
+    impute_parts,
+    run_piece,
+    sample_parts,
+    score_parts,
+    values_checksum,
+)
 
 N, TOGETHER = 2500, 2048
 
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    for module in ("table.row_ranges", "model.impute", "pieces.job"):
+    for module in ("table.row_ranges", "model.impute"):
         monkeypatch.setattr(f"backwalk.{module}.BLOCK_ROWS", TOGETHER)
+    for work in (Scoring, Imputing):
+        monkeypatch.setattr(work, "rows_together", TOGETHER)
 
 
 @pytest.fixture(scope="module")

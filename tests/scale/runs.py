@@ -55,7 +55,7 @@ def parts(folder):
 def all_whole(folder):
     """Return whether every part in a folder has its record and the bytes that it was written with."""
     place = PartsFolder(folder)
-    known = [part for part in place.parts(place.job()) if part is not None and place.is_whole(part)]
+    known = [part for part in place.parts(place.job()) if place.is_whole(part)]
     return {place.path_of(part.start, part.stop).name for part in known} == set(parts(folder))
 
 

@@ -56,12 +56,12 @@ def test_a_killed_worker_costs_time_alone(saved, tmp_path):
     begun(saved, tmp_path)
     killed = []
 
-    def kill_one(_):
+    def kill_one(*_):
         if len(killed) < 2 and (workers := children()):  # none while those of a killed one end
             killed.append(workers[0])
             os.kill(killed[-1], signal.SIGKILL)
 
-    made = make_parts(tmp_path, workers=2, on_done=kill_one)
+    made = make_parts(tmp_path, workers=2, watch=kill_one)
     assert len(killed) == 2
     assert made.manifest.values == saved[1]
     assert not verify(tmp_path).faults

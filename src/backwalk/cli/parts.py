@@ -10,7 +10,7 @@ from typing import Any
 
 from backwalk.cli.console import Console
 from backwalk.errors import IncompatibleArguments, InvalidInput
-from backwalk.pieces import Job, Part, Parts
+from backwalk.pieces import Parts
 
 
 def is_folder(output: str) -> bool:
@@ -50,20 +50,7 @@ def write_parts(
         raise IncompatibleArguments("--force and --range should not both be given: others may write to the folder.")
     rows = (0, None) if parts["range"] is None else _range(parts["range"])
     console.advice = lambda: f"; whole parts stay in {folder}: the same command makes the others"
-    began, counters, n_counted = time.monotonic(), list[Callable[[int], None]](), 0
-
-    def looked(n_rows: int) -> None:  # rows of text files, which are read once before; their number is not known then
-        nonlocal n_counted
-        n_counted += n_rows
-        console.progress("counting rows", 0.0, f"{n_counted:,} rows")
-
-    def begun(job: Job) -> None:
-        activity = {"sample": "sampling", "score": "scoring", "impute": "imputing"}[job.work.kind]
-        counters.append(console.counter(activity, sum(b - a for a, b in job.ranges(*rows)) or 1))
-
-    def done(part: Part) -> None:
-        counters[0](part.stop - part.start)
-
+    began = time.monotonic()
     made = make(
         model,
         folder=folder,
@@ -75,9 +62,7 @@ def write_parts(
         address=parts["address"],
         device=device,
         overwrite=force,
-        on_look=looked,
-        on_begin=begun,
-        on_done=done,
+        watch=console.progress,
     )
     job, n = made.job, len(made.parts)
     there = f", of which {made.n_found:,} {'was' if made.n_found == 1 else 'were'} there" if made.n_found else ""

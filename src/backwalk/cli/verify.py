@@ -13,7 +13,7 @@ from backwalk.cli.options import engine_options, reply_options
 from backwalk.formatting import listed
 
 if TYPE_CHECKING:
-    from backwalk.pieces import Faults, Part, Verified
+    from backwalk.pieces import Faults, Verified
 
 
 @click.command()
@@ -38,25 +38,16 @@ def verify(
     --repair such parts are made again from the same model and data. They have the same bits on the same kind of
     processor; whether they do is said.
     """
-    from backwalk.pieces import PartsFolder
     from backwalk.pieces import verify as verify_parts
 
-    began, n_mended = time.monotonic(), 0
-    count = console.counter("verifying", PartsFolder(folder).job().rows)
-
-    def mended(part: Part) -> None:
-        nonlocal n_mended
-        n_mended += part.stop - part.start
-        console.progress("repairing", 0.0, f"{n_mended:,} rows")
-
+    began = time.monotonic()
     verified = verify_parts(
         folder,
         repair=repair,
         workers=workers or 1,
         engine=engine or "local",
         address=address,
-        on_checked=lambda start, stop: count(stop - start),
-        on_done=mended,
+        watch=console.progress,
     )
     if json:
         console.print_json(_record(folder, verified, time.monotonic() - began))

@@ -5,14 +5,13 @@ A `Job` says what each row is, and `run_piece(folder, start, stop)` makes one pa
 lies in the folder, and `verify` finds bad parts and makes them again.
 """
 
-from backwalk.pieces.digests import values_checksum
+from backwalk.pieces.digests import add_checksums, file_sha256, values_checksum
 from backwalk.pieces.engines import ENGINES, Parts, make_parts
-from backwalk.pieces.folder import Manifest, Part, PartsFolder
-from backwalk.pieces.job import PART_ROWS, Imputing, Job, Sampling, Scoring
-from backwalk.pieces.outputs import SCORE_COLUMNS, Making, impute_parts, sample_parts, score_parts
-from backwalk.pieces.rows import NUMBER
+from backwalk.pieces.folder import Job, Manifest, Part, PartsFolder
+from backwalk.pieces.outputs import PART_ROWS, SCORE_COLUMNS, Making, impute_parts, sample_parts, score_parts
 from backwalk.pieces.run import run_piece
 from backwalk.pieces.verify import Faults, Verified, verify
+from backwalk.pieces.work import NUMBER, Imputing, Sampling, Scoring
 
 __all__ = [
     "ENGINES",
@@ -30,6 +29,8 @@ __all__ = [
     "Sampling",
     "Scoring",
     "Verified",
+    "add_checksums",
+    "file_sha256",
     "impute_parts",
     "make_parts",
     "run_piece",

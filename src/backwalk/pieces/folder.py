@@ -1,4 +1,4 @@
-"""The folder of an output in parts: whole Parquet files, and beside them what is known about these.
+"""The folder of an output in parts: its job, whole Parquet files, and a record of each.
 
     rows/part-000000000000-000001048576.parquet             rows 0 to 1,048,575
     rows/_backwalk/job.json                                 the job, written once
@@ -11,12 +11,13 @@ so that they read such a folder as one table. Every file is replaced atomically.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -24,7 +25,11 @@ from backwalk.errors import TableFileError
 from backwalk.files import atomic_write, check_folder_writable, file_lock
 from backwalk.formatting import listed, one_line
 from backwalk.pieces.digests import add_checksums, file_sha256
-from backwalk.pieces.job import Job, Record, differences
+from backwalk.pieces.work import Record, Work
+from backwalk.sampling import TILE_ROWS
+from backwalk.table import FileOfRows
+
+LARGEST_ROW: Final = 10**12 - 1  # names of parts have 12 digits, so that they sort
 
 _INSIDE = "_backwalk"
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.(parquet|json)")
@@ -32,6 +37,49 @@ _RECORD_BYTES = 2**26
 
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Checked = TypeVar("_Checked", bound=Record)
+
+
+class Job(Record):
+    """What all parts of an output have in common, so that any process on any host can make any of them.
+
+    `rows` is the number of rows of the whole output, which of `data`, the files that are scored, filled, or hold given
+    values, are all. Each part but the last has `part_rows`, a multiple of the rows that are computed together: a row
+    then has the same bits in parts of any size. `model_sha256` is that of the model's file.
+    """
+
+    format: Literal["backwalk-job"] = "backwalk-job"
+    version: Literal[2] = 2
+    model: str
+    model_sha256: _Hash
+    work: Annotated[Work, Field(discriminator="kind")]
+    data: tuple[FileOfRows, ...] = ()
+    seed: Annotated[int, Field(ge=0)]
+    rows: Annotated[int, Field(ge=1, le=LARGEST_ROW)]
+    part_rows: Annotated[int, Field(multiple_of=TILE_ROWS, ge=TILE_ROWS)]
+    columns: tuple[str, ...]
+    device: str = "auto"
+
+    @property
+    def id(self) -> str:
+        """The SHA-256 of all that decides the values."""
+        return hashlib.sha256(json.dumps(self._deciding(), sort_keys=True).encode()).hexdigest()
+
+    def ranges(self, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+        """Return the (start, stop) of all parts that begin at rows start..stop-1, by default of all parts."""
+        first = -(-start // self.part_rows) * self.part_rows
+        last = self.rows if stop is None else min(stop, self.rows)
+        return [(begin, min(begin + self.part_rows, self.rows)) for begin in range(first, last, self.part_rows)]
+
+    def differences(self, other: Job) -> list[str]:
+        """Return the names of what differs between two jobs and decides values, such as "seed" or "work.sampler"."""
+        ours, theirs = self._deciding(), other._deciding()
+        return [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+
+    def _deciding(self) -> dict[str, Any]:
+        """Return what decides the values by name: not where and when files were found, nor the device."""
+        where: Any = {"model": True, "device": True, "data": {"__all__": {"path", "modified"}}}
+        deciding = self.model_dump(mode="json", exclude=where)
+        return {**{f"work.{name}": value for name, value in deciding.pop("work").items()}, **deciding}
 
 
 class Part(Record):
@@ -76,7 +124,7 @@ class PartsFolder:
         The jobs may differ in what is named by `free`, such as the seed, which the caller leaves to the folder. Raises
         TableFileError if the folder holds another job or other files, or cannot be written.
         """
-        with self._errors_named():
+        with self.errors_named():
             check_folder_writable(self._inside)
             others = self.others()
             if others:
@@ -88,23 +136,22 @@ class PartsFolder:
             with suppress(FileExistsError):
                 self._write("job.json", job, overwrite=False)
         begun = self.job()
-        other = [name for name in differences(job, begun) if name not in free]
-        if other:
+        differing = [name for name in job.differences(begun) if name not in free]
+        if differing:
             raise TableFileError(
-                f"{self.path} holds the parts of another job, which differs in {listed(other)}: choose another folder, "
-                "or begin anew (overwrite=True, --force)."
+                f"{self.path} holds the parts of another job, which differs in {listed(differing)}: choose another "
+                "folder, or begin anew (overwrite=True, --force)."
             )
         return begun
 
     def clear(self) -> None:
         """Remove the parts and all that is known about them; other files stay. Raises TableFileError."""
-        with self._errors_named():
+        with self.errors_named():
             for name in ("job.json", "manifest.json"):
                 (self._inside / name).unlink(missing_ok=True)
-            for folder in (self._inside, self.path):
-                for path in list(folder.glob("part-*")):
-                    if _PART.fullmatch(path.name):
-                        path.unlink(missing_ok=True)
+            for path in [*self._inside.glob("part-*"), *self.path.glob("part-*")]:
+                if _PART.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     def has_job(self) -> bool:
         """Return whether a job was begun in the folder."""
@@ -131,11 +178,12 @@ class PartsFolder:
                 return part
         return None
 
-    def parts(self, job: Job) -> Iterator[Part | None]:
-        """Yield the record of every part of the job in order, None where there is none of this job."""
+    def parts(self, job: Job) -> Iterator[Part]:
+        """Yield the record of every part of the job that has one, in order."""
         for start, stop in job.ranges():
             part = self.part(start, stop)
-            yield part if part is not None and part.job == job.id else None
+            if part is not None and part.job == job.id:
+                yield part
 
     def is_whole(self, part: Part) -> bool:
         """Return whether the file of a part is there, and has the bytes that it was written with."""
@@ -147,20 +195,17 @@ class PartsFolder:
 
     def enter(self, part: Part) -> None:
         """Write the record of a part whose file was written. Raises TableFileError."""
-        with self._errors_named():
+        with self.errors_named():
             self._write(f"{_stem(part.start, part.stop)}.json", part)
 
     def gather(self, job: Job) -> Manifest | None:
-        """Return the manifest if every part has its record, written unless it is there; otherwise return None."""
-        parts = [part for part in self.parts(job) if part is not None]
+        """Write and return the manifest if every part has its record; otherwise return None."""
+        parts = tuple(self.parts(job))
         if len(parts) < len(job.ranges()):
             return None
         values = add_checksums(part.values for part in parts)
-        manifest = Manifest(job=job.id, rows=sum(part.rows for part in parts), values=values, parts=tuple(parts))
-        with suppress(TableFileError):
-            if self._read("manifest.json", Manifest) == manifest:
-                return manifest
-        with self._errors_named():
+        manifest = Manifest(job=job.id, rows=sum(part.rows for part in parts), values=values, parts=parts)
+        with self.errors_named():
             self._write("manifest.json", manifest)
         return manifest
 
@@ -169,11 +214,6 @@ class PartsFolder:
         names = {self.path_of(*rows).name for rows in job.ranges()}
         paths = (path for path in self.path.glob("part-*.parquet") if _PART.fullmatch(path.name) and path.is_file())
         return sorted(path.name for path in paths if path.name not in names)
-
-    def remove_stray(self, name: str) -> None:
-        """Remove a file that `strays` named. Raises TableFileError."""
-        with self._errors_named():
-            (self.path / name).unlink(missing_ok=True)
 
     def others(self) -> list[str]:
         """Return the names of files, folders and links that readers would take for parts, but that are none."""
@@ -186,11 +226,12 @@ class PartsFolder:
     @contextmanager
     def locked(self, start: int, stop: int) -> Iterator[None]:
         """Lock a part for this process; wait while another process makes it."""
-        with self._errors_named(), file_lock(self._inside / _stem(start, stop), wait=True):
+        with self.errors_named(), file_lock(self._inside / _stem(start, stop), wait=True):
             yield
 
     @contextmanager
-    def _errors_named(self) -> Iterator[None]:
+    def errors_named(self) -> Iterator[None]:
+        """Turn OSErrors into TableFileErrors that name the folder."""
         try:
             yield
         except OSError as error:

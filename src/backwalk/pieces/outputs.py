@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -11,27 +11,17 @@ from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.formatting import listed
 from backwalk.limits import is_whole
-from backwalk.model import DiffusionModel, column_numbers
+from backwalk.model import column_numbers
 from backwalk.model_file import fingerprint
-from backwalk.pieces.engines import Parts, Rows, choose_engine, make_parts
-from backwalk.pieces.folder import Part, PartsFolder
-from backwalk.pieces.job import (
-    LARGEST_ROW,
-    PART_ROWS,
-    Imputing,
-    Job,
-    SamplerSettings,
-    Sampling,
-    Scoring,
-    Source,
-    as_conditions,
-    check_part_rows,
-    rows_together,
-)
-from backwalk.pieces.rows import NUMBER, rows_of
-from backwalk.sampling import Sampler, choose_sampler
+from backwalk.pieces.engines import Parts, Rows, Watch, choose_engine, make_parts
+from backwalk.pieces.folder import LARGEST_ROW, Job, PartsFolder
+from backwalk.pieces.work import NUMBER, Imputing, Sampling, Scoring, Work, as_conditions
+from backwalk.sampling import TILE_ROWS, Sampler, choose_sampler
 from backwalk.table import FileOfRows, files_of_rows, names_in, table_files
 from backwalk.table.schema import shown
+
+PART_ROWS = 512 * TILE_ROWS
+"""The rows of a part, by default: 1,048,576."""
 
 SCORE_COLUMNS = ("row", "log_density", "solver_error", "standard_error")
 
@@ -40,11 +30,9 @@ class Making(TypedDict, total=False):
     """How an output in parts is made; all may be left out.
 
     - `part_rows`: rows of a part; 1,048,576 for a new output. A multiple of 2,048 for samples, of 65,536 for others.
-    - `rows`, `workers`, `engine`, `address`, `on_done`: see `make_parts`.
+    - `rows`, `workers`, `engine`, `address`, `watch`: see `make_parts`.
     - `device`: "auto", "cpu" or "cuda".
     - `overwrite`: whether to remove the parts of the job that the folder holds, and begin anew.
-    - `on_begin`: called with the job before the first part is made.
-    - `on_look`: called with numbers of rows of text files that were counted, before the job begins.
     """
 
     part_rows: int | None
@@ -52,11 +40,9 @@ class Making(TypedDict, total=False):
     workers: int
     engine: str
     address: str | None
+    watch: Watch
     device: str
     overwrite: bool
-    on_begin: Callable[[Job], object]
-    on_done: Callable[[Part], object]
-    on_look: Callable[[int], object]
 
 
 def sample_parts(
@@ -115,15 +101,14 @@ def sample_parts(
     """
     if given and given_file is not None:
         raise InvalidInput("given and given_file should not both be given: add the values to the file.")
-    output = _Output(model, folder, "sample", making)
+    output = _Output(model, folder, Sampling, **making)
     chosen = choose_sampler(output.model.sampler, output.model.schedule, sampler, n_evaluations)
-    work = Sampling(
-        sampler=SamplerSettings(solver=chosen.solver, n_evaluations=chosen.n_evaluations, eta=chosen.eta),
-        given=as_conditions(given or {}),
-    )
+    work = Sampling(sampler=chosen, given=as_conditions(given or {}))
     data = () if given_file is None else output.files(given_file)
     n_given = sum(file.rows for file in data)
-    n = n_samples if n_samples is not None else n_given or output.n_rows_so_far
+    n = n_samples
+    if n is None:
+        n = n_given or (output.before.rows if output.before else None)
     if data and n != n_given:
         raise InvalidInput(
             f"{given_file} should have a row for each of {n:,} rows to draw, but has {n_given:,}: draw as many."
@@ -171,7 +156,7 @@ def score_parts(
     """
     if id in SCORE_COLUMNS:
         raise InvalidInput(f"id should differ from the columns of scores, but got {id!r}: rename the column.")
-    output = _Output(model, folder, "score", making)
+    output = _Output(model, folder, Scoring, **making)
     known, asked = (column_numbers(output.model.schema, names) for names in (given, columns))
     both = sorted({*known} & {*asked})
     if both:
@@ -224,7 +209,7 @@ def impute_parts(
     """
     if n_draws is not None and statistic is not None:
         raise InvalidInput("n_draws and statistic should not both be given: an estimate is one table.")
-    output = _Output(model, folder, "impute", making)
+    output = _Output(model, folder, Imputing, **making)
     files = output.files(data)
     if n_draws is not None and NUMBER in names_in(files[0]):
         raise InvalidInput(f"Draws are numbered in a column {NUMBER!r}, but {data} has one: rename it.")
@@ -233,61 +218,84 @@ def impute_parts(
 
 
 class _Output:
-    """An output that is begun or continued."""
+    """An output that is begun or continued. `before` is the job that its folder holds, unless it is begun anew."""
 
-    def __init__(self, model: str | Path, folder: str | Path, kind: str, making: Making) -> None:
-        self._making, self._path, self._place = making, Path(model).absolute(), PartsFolder(folder)
-        self._engine: dict[str, Any] = {
-            "rows": making.get("rows", (0, None)),
-            "workers": making.get("workers", 1),
-            "engine": making.get("engine", "local"),
-            "address": making.get("address"),
-        }
-        choose_engine(**self._engine)  # so that its errors come first
-        part_rows = making.get("part_rows")
+    def __init__(
+        self,
+        model: str | Path,
+        folder: str | Path,
+        kind: type[Work],
+        *,
+        part_rows: int | None = None,
+        rows: Rows = (0, None),
+        workers: int = 1,
+        engine: str = "local",
+        address: str | None = None,
+        watch: Watch = lambda *_: None,
+        device: str = "auto",
+        overwrite: bool = False,
+    ) -> None:
+        choose_engine(rows, workers, engine, address)  # so that its errors come first
         if part_rows is not None:
-            check_part_rows(part_rows, rows_together(kind))
+            _check_part_rows(part_rows, kind.rows_together)
+        self._engine: dict[str, Any] = {
+            "rows": rows,
+            "workers": workers,
+            "engine": engine,
+            "address": address,
+            "watch": watch,
+        }
+        self._place, self._part_rows, self._device, self._overwrite = PartsFolder(folder), part_rows, device, overwrite
+        self._path = Path(model).absolute()
         self._sha256 = fingerprint(self._path)
-        self.model: DiffusionModel = Diffusion.load(self._path, device=making.get("device", "auto")).model_
-        self._begins_anew = making.get("overwrite", False)
-        self._job_before = self._place.job() if self._place.has_job() and not self._begins_anew else None
-        self._part_rows = part_rows or (self._job_before.part_rows if self._job_before else PART_ROWS)
-        self.n_rows_so_far = self._job_before.rows if self._job_before else None
+        self.model = Diffusion.load(self._path, device=device).model_
+        self.before = self._place.job() if self._place.has_job() and not overwrite else None
 
     def files(self, data: str | Path) -> tuple[FileOfRows, ...]:
         """Return the files of a table; those of the job that is continued are not read again, unless modified."""
-        files, before = table_files(data), self._job_before
-        if before:
-            known = [(Path(file.path), file.bytes, file.modified) for file in before.data]
+        files, watch, n_counted = table_files(data), self._engine["watch"], 0
+        if self.before:
+            known = [(Path(file.path), file.bytes, file.modified) for file in self.before.data]
             if known == [(file.path.absolute(), file.n_bytes, file.modified) for file in files]:
-                return before.data
-        on_look = self._making.get("on_look", lambda _: None)
-        return files_of_rows([file.path for file in files], on_look)
+                return self.before.data
 
-    def make(
-        self, work: Sampling | Scoring | Imputing, n: int | None, data: tuple[FileOfRows, ...], seed: int | None
-    ) -> Parts:
+        def count(n_rows: int) -> None:  # of text files, whose number of rows is not known before
+            nonlocal n_counted
+            n_counted += n_rows
+            watch("counting rows", 0.0, f"{n_counted:,} rows")
+
+        return files_of_rows([file.path for file in files], count)
+
+    def make(self, work: Work, n: int | None, data: tuple[FileOfRows, ...], seed: int | None) -> Parts:
         """Begin or continue the job of some work, and make the parts that are asked for."""
         if not is_whole(n) or not 1 <= n <= LARGEST_ROW:
             raise InvalidInput(
                 f"The number of rows should be an integer >= 1 and below 10^12, but got {n!r}: say how many."
             )
         job = Job(
-            model=Source(path=str(self._path), sha256=self._sha256),
+            model=str(self._path),
+            model_sha256=self._sha256,
             work=work,
             data=data,
             seed=secrets.randbits(32) if seed is None else seed,
             rows=n,
-            part_rows=self._part_rows,
+            part_rows=self._part_rows or (self.before.part_rows if self.before else PART_ROWS),
             columns=self.model.schema.names,
-            device=self._making.get("device", "auto"),
+            device=self._device,
         )
-        if self._job_before is None:
-            next(iter(rows_of(job, self.model, 0, 1)))  # so that errors come before a folder is made, or cleared
-        if self._begins_anew:
+        if self.before is None:
+            # Errors come before a folder is made, or cleared.
+            next(iter(work.tables(self.model, data, job.seed, 0, 1)))
+        if self._overwrite:
             self._place.clear()
-        free = ["seed"] * (seed is None) + ["part_rows"] * (self._making.get("part_rows") is None)
-        begun = self._place.begin(job, free)
-        if "on_begin" in self._making:
-            self._making["on_begin"](begun)
-        return make_parts(self._place.path, **self._engine, on_done=self._making.get("on_done", lambda _: None))
+        self._place.begin(job, free=["seed"] * (seed is None) + ["part_rows"] * (self._part_rows is None))
+        return make_parts(self._place.path, **self._engine)
+
+
+def _check_part_rows(part_rows: Any, together: int) -> None:
+    """Raise InvalidInput unless a number of rows of a part is a multiple of those that are computed `together`."""
+    if not is_whole(part_rows) or part_rows < 1 or part_rows % together:
+        near = max(round(part_rows / together), 1) * together if is_whole(part_rows) else PART_ROWS
+        raise InvalidInput(
+            f"Rows of a part should be a multiple of {together:,}, but got {part_rows!r}: {near:,} is one."
+        )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator
+import re
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,18 +20,10 @@ from backwalk.formatting import one_line
 from backwalk.model import DiffusionModel
 from backwalk.model_file import fingerprint
 from backwalk.pieces.digests import add_checksums, file_sha256, table_checksum
-from backwalk.pieces.folder import Part, PartsFolder
-from backwalk.pieces.job import Source
-from backwalk.pieces.rows import rows_of
+from backwalk.pieces.folder import Job, Part, PartsFolder
+from backwalk.pieces.work import Tables
 
 _GROUP_CELLS = 2**22  # of a row group: memory holds about one
-_PROCESSOR_FACTS = {
-    "vendor_id": "",
-    "cpu family": "family ",
-    "model": "model ",
-    "CPU implementer": "implementer ",
-    "CPU part": "part ",
-}
 
 
 def run_piece(folder: str | Path, start: int, stop: int) -> Part:
@@ -54,10 +47,9 @@ def run_piece(folder: str | Path, start: int, stop: int) -> Part:
         part = place.part(start, stop)
         if part is not None and part.job == job.id and place.is_whole(part):
             return part
-        model = _load_unchanged(job.model, job.device)
-        path = place.path_of(start, stop)
+        model, path = _load_unchanged(job), place.path_of(start, stop)
         remove_temporaries(path)
-        n_rows, values = _write(path, rows_of(job, model, start, stop))
+        n_rows, values = _write(path, job.work.tables(model, job.data, job.seed, start, stop))
         part = Part(
             job=job.id,
             start=start,
@@ -74,7 +66,7 @@ def run_piece(folder: str | Path, start: int, stop: int) -> Part:
 
 
 def processor_kind(device: torch.device) -> str:
-    """Return the kind of a device: of a GPU its name, of a CPU its maker, its model and the instructions in use.
+    """Return the kind of a device: of a GPU its name, of a CPU its name and the instructions in use.
 
     The same kind gives the same bits.
     """
@@ -82,8 +74,16 @@ def processor_kind(device: torch.device) -> str:
         return f"CUDA, {torch.cuda.get_device_name(device)}"
     if device.type != "cpu":
         return device.type
-    model = _processor_model() or platform.processor()
-    return ", ".join(filter(None, (platform.machine(), model, torch.backends.cpu.get_cpu_capability())))
+    return ", ".join(filter(None, (platform.machine(), _cpu_name(), torch.backends.cpu.get_cpu_capability())))
+
+
+def _cpu_name() -> str:
+    try:
+        facts = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return platform.processor()
+    name = re.search(r"^model name\s*:\s*(.*\S)", facts, re.MULTILINE)
+    return name[1] if name else platform.processor()
 
 
 def versions() -> dict[str, str]:
@@ -91,24 +91,14 @@ def versions() -> dict[str, str]:
     return {"backwalk": backwalk.__version__, "torch": str(torch.__version__)}
 
 
-def _processor_model() -> str:
-    """Return the facts that Linux has about the first processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0].splitlines()
-    except OSError:
-        return ""
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    return " ".join(f"{word}{facts[key]}" for key, word in _PROCESSOR_FACTS.items() if key in facts)
-
-
-def _load_unchanged(source: Source, device: str) -> DiffusionModel:
+def _load_unchanged(job: Job) -> DiffusionModel:
     """Load the model of a job. Raises ModelFileError if it is not the one with which the job was begun."""
-    if fingerprint(source.path) != source.sha256:
+    if fingerprint(job.model) != job.model_sha256:
         raise ModelFileError(
-            f"{source.path} should be the model with which the job was begun, but has changed: put it back, or begin "
+            f"{job.model} should be the model with which the job was begun, but has changed: put it back, or begin "
             "another folder."
         )
-    return _load(source.path, source.sha256, device)
+    return _load(job.model, job.model_sha256, job.device)
 
 
 @lru_cache(maxsize=1)
@@ -116,40 +106,30 @@ def _load(path: str, _sha256: str, device: str) -> DiffusionModel:
     return Diffusion.load(path, device=device).model_
 
 
-def _write(path: Path, tables: Iterable[tuple[int, pa.Table]]) -> tuple[int, str]:
+def _write(path: Path, tables: Tables) -> tuple[int, str]:
     """Write tables of rows to a Parquet file, and return the number of rows and the checksum of their values."""
-    checksums, n_rows = list[str](), 0
-
-    def checked() -> Iterator[pa.Table]:
-        nonlocal n_rows
-        for first, rows in tables:
-            checksums.append(table_checksum(rows, first))
-            n_rows += rows.num_rows
-            yield rows
-
-    groups = _row_groups(checked())
-    group = next(groups)  # so that errors of the work come before a file is opened
+    checksums, n_rows, waiting, n_cells = list[str](), 0, list[pa.Table](), 0
+    begin = next(tables)  # so that errors of the work come before a file is opened
     try:
         with (
             atomic_write(path, overwrite=True) as file,
-            pyarrow.parquet.ParquetWriter(file, group.schema) as writer,
+            pyarrow.parquet.ParquetWriter(file, begin[1].schema) as writer,
         ):
-            while group is not None:
-                writer.write_table(group, row_group_size=max(group.num_rows, 1))
-                group = next(groups, None)
+            for first, rows in chain([begin], tables):
+                checksums.append(table_checksum(rows, first))
+                n_rows += rows.num_rows
+                n_cells += rows.num_rows * rows.num_columns
+                waiting.append(rows)
+                if n_cells >= _GROUP_CELLS:
+                    _write_group(writer, waiting)
+                    waiting, n_cells = [], 0
+            if waiting:
+                _write_group(writer, waiting)
     except OSError as error:
         raise TableFileError(f"{path} cannot be written: {one_line(error)}.") from error
     return n_rows, add_checksums(checksums)
 
 
-def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Join tables to tables of about as many cells as a row group has."""
-    waiting, n_cells = list[pa.Table](), 0
-    for rows in tables:
-        waiting.append(rows)
-        n_cells += rows.num_rows * rows.num_columns
-        if n_cells >= _GROUP_CELLS:
-            yield pa.concat_tables(waiting)
-            waiting, n_cells = [], 0
-    if waiting:
-        yield pa.concat_tables(waiting)
+def _write_group(writer: pyarrow.parquet.ParquetWriter, tables: list[pa.Table]) -> None:
+    group = pa.concat_tables(tables)
+    writer.write_table(group, row_group_size=max(group.num_rows, 1))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from backwalk.pieces.engines import OnDone, Ranges, choose_engine
-from backwalk.pieces.folder import Manifest, Part, PartsFolder
-from backwalk.pieces.job import Job
+from backwalk.fit.progress import row_counter
+from backwalk.pieces.engines import Ranges, Watch, choose_engine
+from backwalk.pieces.folder import Job, Manifest, PartsFolder
 
 Fault = Literal["missing", "damaged", "foreign"]
 
@@ -61,8 +61,7 @@ def verify(
     workers: int = 1,
     engine: str = "local",
     address: str | None = None,
-    on_checked: Callable[[int, int], object] = lambda *_: None,
-    on_done: OnDone = lambda _: None,
+    watch: Watch = lambda *_: None,
 ) -> Verified:
     """Check every part of an output, by the SHA-256 of its file.
 
@@ -73,10 +72,10 @@ def verify(
     repair : bool, default=False
         Make missing, damaged and foreign parts again, and remove stray ones. Other files stay, and so does a folder or
         a link to a device under a part's name.
-    workers, engine, address, on_done
+    workers, engine, address
         See `make_parts`.
-    on_checked : callable, default=None
-        Called with the (start, stop) of each part that was checked.
+    watch : callable, default=None
+        Called with "verifying" or "repairing", the share of the rows for which this is done, and words.
 
     Returns
     -------
@@ -87,37 +86,38 @@ def verify(
     TableFileError
         The folder has no job, or cannot be written; see also `make_parts`.
     """
-    run = choose_engine((0, None), workers, engine, address)
+    make = choose_engine((0, None), workers, engine, address)
     place = PartsFolder(folder)
     job = place.job()
-    before = {(part.start, part.stop): part for part in place.parts(job) if part is not None}
-    faults = left = _find_faults(place, job, job.ranges(), on_checked)
+    before = {(part.start, part.stop): part for part in place.parts(job)}
+    faults = left = _find_faults(place, job, job.ranges(), watch)
     made: dict[str, list[tuple[int, int]]] = {"restored": [], "changed": [], "made": []}
     if repair and faults:
-        for name in faults.strays:
-            place.remove_stray(name)
-
-        def done(part: Part) -> None:
-            old = before.get((part.start, part.stop))
-            outcome = "made" if old is None else "restored" if old.values == part.values else "changed"
-            made[outcome].append((part.start, part.stop))
-            on_done(part)
-
-        run(folder, [rows for rows in faults.parts if place.path_of(*rows).name not in faults.others], done)
-        left = _find_faults(place, job, list(faults.parts), lambda *_: None)
-    parts = [part for part in place.parts(job) if part is not None]
+        with place.errors_named():
+            for name in faults.strays:
+                (place.path / name).unlink(missing_ok=True)
+        bad = [rows for rows in faults.parts if place.path_of(*rows).name not in faults.others]
+        count = row_counter(watch, "repairing", sum(stop - start for start, stop in bad))
+        with closing(make(folder, bad)) as repaired:
+            for part in repaired:
+                old = before.get((part.start, part.stop))
+                outcome = "made" if old is None else "restored" if old.values == part.values else "changed"
+                made[outcome].append((part.start, part.stop))
+                count(part.stop - part.start)
+        left = _find_faults(place, job, list(faults.parts))
     return Verified(
         job=job,
         faults=faults,
         left=left,
-        processors=dict(Counter(part.processor for part in parts)),
+        processors=dict(Counter(part.processor for part in place.parts(job))),
         manifest=None if left.parts else place.gather(job),
         **{outcome: tuple(sorted(ranges)) for outcome, ranges in made.items()},
     )
 
 
-def _find_faults(place: PartsFolder, job: Job, ranges: Ranges, on_checked: Callable[[int, int], object]) -> Faults:
+def _find_faults(place: PartsFolder, job: Job, ranges: Ranges, watch: Watch = lambda *_: None) -> Faults:
     faults = dict[tuple[int, int], Fault]()
+    count = row_counter(watch, "verifying", sum(stop - start for start, stop in ranges))
     for start, stop in ranges:
         part = place.part(start, stop)
         if not place.path_of(start, stop).exists():
@@ -126,5 +126,5 @@ def _find_faults(place: PartsFolder, job: Job, ranges: Ranges, on_checked: Calla
             faults[start, stop] = "foreign"
         elif part is None or not place.is_whole(part):
             faults[start, stop] = "damaged"
-        on_checked(start, stop)
+        count(stop - start)
     return Faults(faults, tuple(place.strays(job)), tuple(place.others()))
