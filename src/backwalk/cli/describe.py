@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from backwalk.cli.tables import check_exists, is_built_in
+from backwalk.cli.tables import check_file, is_built_in
 from backwalk.datasets import DENSITIES
 from backwalk.denoiser import TableDenoiser
 from backwalk.errors import BackwalkError
@@ -14,7 +14,7 @@ from backwalk.estimator import Diffusion
 from backwalk.fit import check_settings, choose_columns, choose_within, read_rows
 from backwalk.model import DiffusionModel, blur_words, student_words, training_words
 from backwalk.model_file import is_model, load
-from backwalk.table import Selection, facts_of_columns, is_pattern, is_read_at_once, read_part
+from backwalk.table import Selection, facts_of_columns, is_read_at_once, read_part
 from backwalk.table.column_facts import facts_of_codec
 
 MODEL_SUFFIXES = (".backwalk", ".safetensors")  # of files that are called models even if they are damaged
@@ -68,8 +68,7 @@ def _conditions(model: DiffusionModel) -> str:
 
 
 def _of_table(path: str) -> dict[str, Any]:
-    if not is_pattern(path):
-        check_exists(path, name="PATH")
+    check_file(path, name="PATH", folders=True)
     if not is_read_at_once(path):
         return _of_files(path)
     n_rows, columns = facts_of_columns(path)

@@ -163,11 +163,10 @@ def fit(
     continues from there and gives the same model, bit for bit, as an uninterrupted fit (except with --max-time). With
     --resume, a fit that is complete is not repeated.
     """
-    from backwalk.cli.tables import check_exists, draw_rows, is_built_in, refuse_rows
+    from backwalk.cli.tables import check_file, draw_rows, is_built_in
     from backwalk.estimator import Diffusion
     from backwalk.model import training_words
     from backwalk.model_file import check_target
-    from backwalk.table import is_pattern
     from backwalk.training.checkpoint import refuse_foreign
 
     path = Path(default_output(data)) if output is None else output
@@ -193,9 +192,7 @@ def fit(
     if is_built_in(data):
         source = draw_rows(data, rows, seed, drop=drop)
     else:
-        refuse_rows(data, rows)
-        if not is_pattern(data):
-            check_exists(data, name="DATA")
+        check_file(data, rows, name="DATA", folders=True)
         files = {"memory": memory, "drop": drop, "drop_missing": drop_missing}
 
     def tell(chosen: ChosenColumns) -> None:

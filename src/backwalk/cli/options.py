@@ -94,31 +94,15 @@ training_options = _together(
 )
 
 
-def _set_flag(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
-    def set_flag(context: click.Context, _: click.Parameter, value: bool) -> None:
-        if value:
-            setattr(context.ensure_object(Console), name, True)
-
-    return set_flag
+def _set_flag(context: click.Context, option: click.Parameter, value: bool) -> None:
+    if value:
+        setattr(context.ensure_object(Console), str(option.name), True)
 
 
+_flag: Any = {"is_flag": True, "expose_value": False, "callback": _set_flag}
 verbosity_options = _together(
-    click.option(
-        "-q",
-        "--quiet",
-        is_flag=True,
-        expose_value=False,
-        callback=_set_flag("quiet"),
-        help="Print errors only on stderr, no messages.",
-    ),
-    click.option(
-        "-v",
-        "--verbose",
-        is_flag=True,
-        expose_value=False,
-        callback=_set_flag("verbose"),
-        help="Show the traceback of an error.",
-    ),
+    click.option("-q", "--quiet", **_flag, help="Print errors only on stderr, no messages."),
+    click.option("-v", "--verbose", **_flag, help="Show the traceback of an error."),
 )
 reply_options = _together(
     click.option("--json", is_flag=True, help="Print one JSON object on stdout."), verbosity_options

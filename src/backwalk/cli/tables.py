@@ -16,7 +16,7 @@ from backwalk.formatting import listed
 from backwalk.model import DiffusionModel
 from backwalk.model_file import is_model
 from backwalk.streams import Stream
-from backwalk.table import SUFFIXES, Selection, Table, as_table, read_part, read_within
+from backwalk.table import SUFFIXES, Selection, Table, as_table, is_pattern, read_part, read_within
 
 USUALLY_DRAWN, _MOST_DRAWN = 10_000, 10_000_000
 
@@ -78,27 +78,20 @@ def read_training(console: Console, source: str, model: DiffusionModel, *, drop_
     return rows.table
 
 
-def check_file(source: str, rows: int | None, *, name: str) -> None:
-    """Raise an error unless a source is a file or "-", and `rows` is None."""
-    refuse_rows(source, rows)
-    check_exists(source, name=name)
-    if Path(source).is_dir():
-        raise InvalidInput(f"{name} should be a table file, but {source!r} is a folder: name a file of rows.")
+def check_file(source: str, rows: int | None = None, *, name: str, folders: bool = False) -> None:
+    """Raise an error unless a source is a file or "-", standard input, and `rows` is None.
 
-
-def refuse_rows(source: str, rows: int | None) -> None:
-    """Raise IncompatibleArguments for a number of rows to draw beside files."""
+    With `folders` it may also be a folder or a pattern.
+    """
     if rows is not None:
         raise IncompatibleArguments(f"--rows goes with a built-in density, but {source!r} is a file: it is read whole.")
-
-
-def check_exists(source: str, *, name: str) -> None:
-    """Raise InvalidInput unless a source is a file, a folder, or "-", standard input."""
-    if source != "-" and not Path(source).exists():
+    if source != "-" and not (Path(source).exists() or (folders and is_pattern(source))):
         raise InvalidInput(
             f"{name} should be an existing file or one of {', '.join(DENSITIES)}, but got {source!r}: check the "
             "spelling."
         )
+    if Path(source).is_dir() and not folders:
+        raise InvalidInput(f"{name} should be a table file, but {source!r} is a folder: name a file of rows.")
 
 
 def say_left_out(console: Console, source: str, columns: Sequence[str], n_taken: int, n_rows: int) -> None:
